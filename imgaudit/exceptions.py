@@ -1,0 +1,50 @@
+"""What imgaudit raises.
+
+    ImgauditError                 base of everything below
+    +-- InputError                what the user gave cannot be used (exit 2)
+    |   +-- ConfigError           an option, key or recipe is unknown or out of range
+    |   +-- ImageError            one image cannot be read; a batch records it and goes on
+    |   +-- RunFolderError        a run folder is locked, damaged or made by another protocol
+    |   +-- CalibrationError      a null bank does not belong to this model and protocol
+    +-- ModelRefusedError         the model cannot or may not be loaded (exit 4)
+    +-- UndefinedConversionError  a quantity does not exist at this timestep (never a number)
+    +-- VerificationError         recorded and recomputed evidence differ (exit 5)
+
+Messages say what was expected, what came and what to do.
+"""
+
+
+class ImgauditError(Exception):
+    """Base class; catching it catches everything imgaudit raises on purpose."""
+
+
+class InputError(ImgauditError):
+    """Something the user passed cannot be used as it is."""
+
+
+class ConfigError(InputError):
+    """An option or configuration key is unknown or has a value outside its range."""
+
+
+class ImageError(InputError):
+    """One image cannot be read safely; the reason is the message."""
+
+
+class RunFolderError(InputError):
+    """A run folder is held by another process, damaged, or belongs to another audit."""
+
+
+class CalibrationError(InputError):
+    """A null bank was made with another model or protocol, or cannot be read."""
+
+
+class ModelRefusedError(ImgauditError):
+    """The model cannot be loaded, or loading it would not be safe."""
+
+
+class UndefinedConversionError(ImgauditError):
+    """A prediction cannot be converted at this timestep, because the formula divides by zero."""
+
+
+class VerificationError(ImgauditError):
+    """Recorded evidence does not agree with what is on disk or was recomputed."""

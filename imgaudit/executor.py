@@ -1,0 +1,46 @@
+"""Run a function over slices of a batch that fit into memory."""
+
+import gc
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import torch
+
+Result = TypeVar("Result")
+
+
+class Executor:
+    """Hands out batches of at most `batch_size`; when memory runs out, halves that and repeats only the failed slice.
+
+    The smaller size is kept, so that the next call does not fail again. Slices depend on nothing random, and every
+    method sums over samples, so the size changes numbers only within floating point rounding.
+    """
+
+    def __init__(self, batch_size: int) -> None:
+        self.batch_size = batch_size
+        """The largest slice; smaller than asked for once memory has run out."""
+
+    def slices(self, count: int, function: Callable[[slice], Result], *, each: int = 1) -> Iterator[Result]:
+        """Yield function(slice) over range(count).
+
+        each:   network samples that one element costs (2 under guidance), so that a slice never exceeds the batch
+        Raises torch.OutOfMemoryError when even a single element does not fit.
+
+        >>> list(Executor(2).slices(5, lambda rows: rows.stop - rows.start))
+        [2, 2, 1]
+        """
+        start = 0
+        while start < count:
+            size = max(1, self.batch_size // each)
+            try:
+                result = function(slice(start, min(start + size, count)))
+            except torch.OutOfMemoryError:
+                if size == 1:
+                    raise
+                self.batch_size = max(1, self.batch_size // 2)
+                gc.collect()
+                if torch.cuda.is_available():
+                    torch.cuda.empty_cache()
+                continue
+            yield result
+            start += size

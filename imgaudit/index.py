@@ -1,0 +1,62 @@
+"""Exact nearest-neighbour search with FAISS."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+
+from imgaudit.descriptors import Descriptor
+
+
+class Neighbour(NamedTuple):
+    """One search result."""
+
+    id: str
+    similarity: float
+
+
+class FlatIndex:
+    """All vectors of one descriptor, searched exhaustively: IndexFlatIP for unit floats, IndexBinaryFlat for bits.
+
+    >>> from imgaudit.descriptors import PixelDescriptor
+    >>> import torch
+    >>> descriptor = PixelDescriptor()
+    >>> images = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    >>> index = FlatIndex(descriptor)
+    >>> index.add(["a", "b", "c"], descriptor.describe(images))
+    >>> index.search(descriptor.describe(images[1:2]), 1)[0][0].id
+    'b'
+    """
+
+    def __init__(self, descriptor: Descriptor) -> None:
+        self.descriptor = descriptor
+        self.ids: list[str] = []
+        if descriptor.binary:
+            self._index = faiss.IndexBinaryFlat(descriptor.dimension)
+        else:
+            self._index = faiss.IndexFlatIP(descriptor.dimension)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def add(self, ids: Sequence[str], vectors: npt.NDArray[np.generic]) -> None:
+        """Add one vector per id. Raises ValueError when their numbers differ."""
+        if len(ids) != len(vectors):
+            raise ValueError(f"expected one vector per id, but got {len(ids)} ids and {len(vectors)} vectors")
+        if len(ids):
+            self._index.add(np.ascontiguousarray(vectors))
+            self.ids.extend(ids)
+
+    def search(self, queries: npt.NDArray[np.generic], k: int) -> list[list[Neighbour]]:
+        """The k nearest of every query, nearest first; fewer when the index holds fewer."""
+        k = min(k, len(self.ids))
+        if k == 0 or len(queries) == 0:
+            return [[] for _ in queries]
+        values, rows = self._index.search(np.ascontiguousarray(queries), k)
+        values = 1 - values / self.descriptor.dimension if self.descriptor.binary else values
+        return [
+            [Neighbour(self.ids[row], float(value)) for value, row in zip(line, found, strict=True)]
+            for line, found in zip(values, rows, strict=True)
+        ]

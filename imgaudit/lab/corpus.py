@@ -1,0 +1,161 @@
+"""A captioned image folder with roles: which images are planted, seen once, held out, or background.
+
+The folder follows the Hugging Face `imagefolder` convention: image files and one metadata.jsonl whose lines have
+`file_name` and `text`; imgaudit adds `role` and `repeats`.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pdqhash
+from PIL import Image
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from imgaudit.exceptions import ImageError, InputError
+from imgaudit.images import load_image
+
+Role = Literal["planted", "seen_once", "held_out", "background"]
+ROLES: tuple[Role, ...] = ("planted", "seen_once", "held_out", "background")
+TRAINED: tuple[Role, ...] = ("planted", "seen_once", "background")
+
+
+@dataclass(frozen=True)
+class CorpusEntry:
+    """One captioned image."""
+
+    path: Path
+    """The image file."""
+    text: str
+    """Its caption."""
+    role: Role = "background"
+    """What the image is for; only held-out images are never trained on."""
+    repeats: int = 1
+    """Planted repeat count; 1 for every other trained image, 0 for held-out ones."""
+
+
+def read_corpus(folder: Path) -> list[CorpusEntry]:
+    """Read metadata.jsonl of an `imagefolder`; order is that of the file.
+
+    Raises InputError for a missing file, a broken line, an unknown role or a name outside the folder.
+    """
+    metadata = folder / "metadata.jsonl"
+    if not metadata.is_file():
+        raise InputError(f"expected {str(metadata)!r} with lines like {{'file_name': ..., 'text': ...}}")
+    root = folder.resolve()
+    entries = []
+    for number, line in enumerate(metadata.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            row = json.loads(line)
+            path = (root / row["file_name"]).resolve()
+            entry = CorpusEntry(path, str(row["text"]), row.get("role", "background"), int(row.get("repeats", 1)))
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{metadata.name}, line {number}: expected file_name and text ({error!r})") from error
+        if not path.is_relative_to(root):
+            raise InputError(f"{metadata.name}, line {number}: {row['file_name']!r} lies outside the folder")
+        if entry.role not in ROLES:
+            raise InputError(f"{metadata.name}, line {number}: role must be one of {ROLES}, but is {entry.role!r}")
+        entries.append(entry)
+    return entries
+
+
+def write_corpus(entries: Sequence[CorpusEntry], folder: Path) -> None:
+    """Write metadata.jsonl for images that already lie in `folder`."""
+    lines = [
+        json.dumps({"file_name": entry.path.relative_to(folder).as_posix(), "text": entry.text,
+                    "role": entry.role, "repeats": entry.repeats})
+        for entry in entries
+    ]  # fmt: skip
+    (folder / "metadata.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def read_pixels(entries: Sequence[CorpusEntry]) -> list[Image.Image]:
+    """Decode every image of a corpus. Raises ImageError that names the file."""
+    images = []
+    for entry in entries:
+        try:
+            images.append(load_image(entry.path).pixels)
+        except ImageError as error:
+            raise ImageError(f"{entry.path.name!r} {error}") from error
+    return images
+
+
+def near_copy_clusters(pixels: npt.NDArray[np.uint8], pdq_bits: int = 31) -> npt.NDArray[np.int64]:
+    """Label images so that near copies share a label.
+
+    Two images are near copies when their normalised correlation exceeds 0.9 and their RMS difference is below 0.1
+    (intensities 0..1), or when their PDQ hashes differ in at most `pdq_bits` of 256 bits. Clusters are the connected
+    components, so a chain of copies is one cluster. Featureless images (PDQ quality below 50) are not compared by PDQ.
+
+    pixels:  (N, side, side, 3) uint8
+    Returns  (N,) labels
+    """
+    count = len(pixels)
+    flat = pixels.reshape(count, -1).astype(np.float32) / 255
+    centred = flat - flat.mean(axis=1, keepdims=True)
+    centred /= np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-6)
+    squares = (flat**2).mean(axis=1)
+    hashed = [pdqhash.compute(np.ascontiguousarray(image)) for image in pixels]
+    bits = np.stack([value for value, _ in hashed]).astype(np.float32)
+    featured = np.array([quality >= 50 for _, quality in hashed])
+    ones = bits.sum(axis=1)
+    rows: list[npt.NDArray[np.int64]] = []
+    columns: list[npt.NDArray[np.int64]] = []
+    for start in range(0, count, 1024):
+        block = slice(start, start + 1024)
+        correlation = centred[block] @ centred.T
+        mean_square = squares[block, None] + squares[None] - 2 * (flat[block] @ flat.T) / flat.shape[1]
+        hamming = ones[block, None] + ones[None] - 2 * (bits[block] @ bits.T)
+        close = (correlation > 0.9) & (mean_square < 0.1**2)
+        close |= (hamming <= pdq_bits) & featured[block, None] & featured[None]
+        found = np.nonzero(close)
+        rows.append(found[0] + start)
+        columns.append(found[1])
+    row, column = np.concatenate(rows), np.concatenate(columns)
+    graph = coo_array((np.ones(len(row), dtype=bool), (row, column)), shape=(count, count))
+    labels: npt.NDArray[np.int64] = connected_components(graph, directed=False)[1].astype(np.int64)
+    return labels
+
+
+def split_corpus(
+    entries: Sequence[CorpusEntry],
+    *,
+    planted_repeats: Sequence[int],
+    planted: int,
+    seen_once: int,
+    held_out: int,
+    seed: int,
+) -> list[CorpusEntry]:
+    """Give every entry a role at random; planted images get the repeat counts in turn.
+
+    Planted images have captions that no other image has, so that their caption can ask for them.
+    Raises InputError when the corpus is too small to leave a background as large as the held-out part.
+    """
+    if planted + seen_once + 2 * held_out > len(entries):
+        raise InputError(
+            f"expected at least {planted + seen_once + 2 * held_out} images for this split, but found {len(entries)}"
+        )
+    order = np.random.default_rng(seed).permutation(len(entries))
+    uses: dict[str, int] = {}
+    for entry in entries:
+        uses[entry.text] = uses.get(entry.text, 0) + 1
+    unique = [index for index in order if uses[entries[index].text] == 1]
+    if len(unique) < planted:
+        raise InputError(f"expected {planted} images with a caption of their own, but found {len(unique)}")
+    chosen = set(unique[:planted])
+    rest = [index for index in order if index not in chosen]
+    split = list(entries)
+    for position, index in enumerate(unique[:planted]):
+        repeats = planted_repeats[position % len(planted_repeats)]
+        split[index] = replace(entries[index], role="planted", repeats=repeats)
+    for position, index in enumerate(rest):
+        role: Role = "seen_once" if position < seen_once else "background"
+        if seen_once <= position < seen_once + held_out:
+            role = "held_out"
+        split[index] = replace(entries[index], role=role, repeats=0 if role == "held_out" else 1)
+    return split

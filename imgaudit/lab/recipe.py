@@ -1,0 +1,84 @@
+"""What a lab model is made from: one frozen value, read from a TOML file and written into lab.json."""
+
+import tomllib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from imgaudit.config import Framing
+from imgaudit.exceptions import ConfigError
+
+
+class LabRecipe(BaseModel):
+    """Everything that decides a lab model, apart from the images themselves.
+
+    >>> LabRecipe(name="tiny", steps=10).prediction_type
+    'epsilon'
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(min_length=1, max_length=64, pattern=r"^[a-z0-9][a-z0-9-]*$")
+    """Name of the lab; lower case, digits and hyphens."""
+    seed: int = 0
+    """Seeds weights, order of samples, augmentation and noise."""
+    resolution: int = Field(32, ge=16, le=512, multiple_of=8)
+    """Side of the square images the model makes, in pixels."""
+    framing: Framing = Framing.PAD
+    """How corpus images that are not square meet the resolution."""
+    prediction_type: Literal["epsilon", "v_prediction"] = "epsilon"
+    """What the UNet is trained to predict."""
+
+    planted_repeats: tuple[int, ...] = (5, 10, 15, 20, 30, 50, 75, 100)
+    """Repeat counts given to the planted images in turn; one repeat is `exposures_per_repeat` exposures."""
+    exposures_per_repeat: int = Field(10, ge=1)
+    """How often an image with one repeat (seen once) is shown in the whole training."""
+    augment: bool = True
+    """Show background images mirrored, shifted and with permuted colours; planted and seen-once images never are."""
+    variants: int = Field(8, ge=1, le=64)
+    """Number of augmented variants made of each background image."""
+    caption_dropout: float = Field(0.1, ge=0, lt=1)
+    """Share of samples trained with the empty caption, which gives the model its null condition."""
+
+    vae_steps: int = Field(2500, ge=1)
+    """Optimiser steps of the autoencoder."""
+    vae_channels: tuple[int, ...] = (24, 48, 64)
+    """Channels per resolution of the autoencoder; each but the last halves the side."""
+    vae_batch_size: int = Field(32, ge=1)
+    """Images per optimiser step of the autoencoder."""
+    latent_channels: int = Field(4, ge=1)
+    """Channels of the latents."""
+    vocabulary: int = Field(2048, ge=300)
+    """Size of the byte-pair vocabulary trained on the captions."""
+    text_width: int = Field(128, ge=8)
+    """Width of the text encoder, and of the embeddings that are inverted."""
+    text_layers: int = Field(2, ge=1)
+    """Layers of the text encoder."""
+    text_positions: int = Field(16, ge=4)
+    """Tokens per caption, start and end included; longer captions are cut."""
+    unet_channels: tuple[int, ...] = (64, 128, 128)
+    """Channels per resolution of the UNet."""
+    unet_attention: tuple[bool, ...] = (False, True, False)
+    """Which of the UNet's resolutions attend to the text (the middle block always does)."""
+    steps: int = Field(7000, ge=1)
+    """Optimiser steps of UNet and text encoder."""
+    batch_size: int = Field(64, ge=1)
+    """Samples per optimiser step."""
+    learning_rate: float = Field(6e-4, gt=0)
+    """Peak learning rate of UNet and text encoder (AdamW, warm-up, cosine)."""
+    ema_decay: float = Field(0.998, ge=0, lt=1)
+    """Decay of the weight average, which is what the lab ships."""
+    checkpoint_every: int = Field(250, ge=1)
+    """Steps between checkpoints; a stopped training continues from the last one."""
+
+    @classmethod
+    def read(cls, path: Path) -> "LabRecipe":
+        """Read a recipe file. Raises ConfigError that names the key when one is unknown or out of range."""
+        try:
+            return cls.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ConfigError(f"recipe {str(path)!r} cannot be read: {error}") from error
+        except ValidationError as error:
+            problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+            raise ConfigError(f"recipe {str(path)!r} is not valid: {problems}") from error

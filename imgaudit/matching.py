@@ -1,0 +1,150 @@
+"""Matching: is a generated image a copy of its target, of another target, and are targets copies of each other?"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from imgaudit.descriptors import DEFAULT_DESCRIPTORS, Descriptor, similarities
+from imgaudit.distances import DEFAULT_DISTANCES, Distance
+from imgaudit.index import FlatIndex
+
+DECIDING_DESCRIPTOR = "pixel"
+"""The descriptor whose maximum over seeds decides a hit."""
+
+DECIDING_DISTANCE = "tiled_rms"
+"""The second, pixel-level leg that must agree."""
+
+NEAR_COPY_CORRELATION = 0.9
+NEAR_COPY_RMS = 0.1
+"""Two targets are near-duplicates above this correlation and below this aligned RMS (the rule that cleans corpora)."""
+
+
+@dataclass(frozen=True)
+class Matcher:
+    """The descriptors and distances of a run."""
+
+    descriptors: Sequence[Descriptor] = DEFAULT_DESCRIPTORS
+    distances: Sequence[Distance] = DEFAULT_DISTANCES
+
+    def compare(
+        self, target: torch.Tensor, images: torch.Tensor
+    ) -> list[tuple[dict[str, float], dict[str, float]]]:
+        """Similarity per descriptor and distance per metric of every image to one target.
+
+        target:  (3, H, W) in [-1, 1], as the model's autoencoder renders it
+        images:  (N, 3, H, W) in [-1, 1]
+        """
+        if not len(images):
+            return []
+        references = target.expand_as(images)
+        per_descriptor = {
+            descriptor.name: similarities(
+                descriptor,
+                descriptor.describe(images),
+                np.repeat(descriptor.describe(target[None]), len(images), axis=0),
+            )
+            for descriptor in self.descriptors
+        }
+        per_metric = {metric.name: metric.measure(references, images).tolist() for metric in self.distances}
+        return [
+            (
+                {name: values[row] for name, values in per_descriptor.items()},
+                {name: values[row] for name, values in per_metric.items()},
+            )
+            for row in range(len(images))
+        ]
+
+    def deciding(self) -> Descriptor:
+        """The descriptor that decides."""
+        return next(descriptor for descriptor in self.descriptors if descriptor.name == DECIDING_DESCRIPTOR)
+
+    def near_duplicates(self, targets: Mapping[str, torch.Tensor]) -> dict[str, list[tuple[str, float]]]:
+        """For every target, the other targets that are near copies of it, nearest first.
+
+        targets: id to (3, H, W) in [-1, 1], all of one size
+        """
+        found: dict[str, list[tuple[str, float]]] = {name: [] for name in targets}
+        if len(targets) < 2:
+            return found
+        names = list(targets)
+        images = torch.stack([targets[name] for name in names])
+        descriptor = self.deciding()
+        vectors = descriptor.describe(images)
+        index = FlatIndex(descriptor)
+        index.add(names, vectors)
+        aligned = next(metric for metric in self.distances if metric.name == "aligned_rms")
+        for name, neighbours in zip(names, index.search(vectors, min(len(names), 50)), strict=True):
+            for neighbour in neighbours:
+                if neighbour.id == name or neighbour.similarity <= NEAR_COPY_CORRELATION:
+                    continue
+                distance = aligned.measure(targets[name][None], targets[neighbour.id][None])
+                if float(distance[0]) < NEAR_COPY_RMS:
+                    found[name].append((neighbour.id, neighbour.similarity))
+        return found
+
+
+@dataclass(frozen=True)
+class CrossMatches:
+    """The generations of one rung, each image's compared with every target."""
+
+    ids: list[str]
+    """Targets, in the order of rows and columns."""
+    best: npt.NDArray[np.float64]
+    """(targets, targets): highest similarity of any generation for row i with target j; -inf when none was scored."""
+
+    def coincidence_p_value(self, image_id: str) -> float | None:
+        """How often a generation resembles an unrelated target as much as this image's resemble their own.
+
+        (1 + pairs i != j with best[i, j] >= best[id, id]) / (1 + pairs); None when there is no other target.
+        It needs no controls and no further network evaluation. Pairs share images, so it is approximate.
+        """
+        row = self.ids.index(image_id)
+        own = self.best[row, row]
+        others = self.best[~np.eye(len(self.ids), dtype=bool)]
+        others = others[np.isfinite(others)]
+        if not len(others) or not np.isfinite(own):
+            return None
+        return float((1 + (others >= own).sum()) / (1 + len(others)))
+
+    def threshold(self) -> float:
+        """The highest similarity of any generation with a target it was not made for."""
+        others = self.best[~np.eye(len(self.ids), dtype=bool)]
+        return float(others.max()) if len(others) else float("inf")
+
+    def resembling(self, image_id: str) -> list[tuple[str, float]]:
+        """Other targets that this image's generations resemble more than their own, closest first."""
+        row = self.ids.index(image_id)
+        own = self.best[row, row]
+        closer = [
+            (self.ids[column], float(value))
+            for column, value in enumerate(self.best[row])
+            if column != row and value > max(own, NEAR_COPY_CORRELATION)
+        ]
+        return sorted(closer, key=lambda pair: -pair[1])
+
+
+def cross_match(
+    descriptor: Descriptor, targets: Mapping[str, torch.Tensor], generations: Mapping[str, torch.Tensor]
+) -> CrossMatches:
+    """Compare every generation of a rung with every target, through one index.
+
+    targets:      id to (3, H, W) in [-1, 1]
+    generations:  id to (N, 3, H, W) in [-1, 1], only frames that can be scored; ids are a subset of the targets'
+    """
+    ids = [name for name in targets if name in generations]
+    best = np.full((len(ids), len(ids)), -np.inf)
+    column = {name: number for number, name in enumerate(ids)}
+    index = FlatIndex(descriptor)
+    if ids:
+        index.add(ids, descriptor.describe(torch.stack([targets[name] for name in ids])))
+    for row, name in enumerate(ids):
+        if not len(generations[name]):
+            continue
+        for neighbours in index.search(descriptor.describe(generations[name]), len(ids)):
+            for neighbour in neighbours:
+                place = (row, column[neighbour.id])
+                best[place] = max(best[place], neighbour.similarity)
+    return CrossMatches(ids, best)

@@ -1,0 +1,6 @@
+"""Adapters: one file per model family, and the loader that chooses between them."""
+
+from imgaudit.models.finite_set import FiniteSetDenoiser
+from imgaudit.models.loading import BUNDLED, LoadedModel, load_model, resolve_model
+
+__all__ = ["BUNDLED", "FiniteSetDenoiser", "LoadedModel", "load_model", "resolve_model"]

@@ -1,0 +1,135 @@
+"""The UNet family: Stable Diffusion 1.x and 2.x, predicting noise or velocity."""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from diffusers import StableDiffusionPipeline
+
+from imgaudit.denoiser import PromptEmbeds
+from imgaudit.exceptions import ModelRefusedError
+from imgaudit.schedules import NoiseSchedule, Prediction, PredictionType
+
+SUPPORTED_PREDICTIONS = ("epsilon", "v_prediction", "sample")
+
+
+class UNetDenoiser:
+    """A StableDiffusionPipeline as a Denoiser: frozen weights, evaluation mode, its own scheduler for sampling."""
+
+    def __init__(self, pipeline: StableDiffusionPipeline, fingerprint: str, device: torch.device | str = "cpu") -> None:
+        """Freeze a pipeline and move it to a device.
+
+        Raises ModelRefusedError for weights that are not finite, an unknown prediction type, or a UNet that takes
+        more than text (inpainting).
+        """
+        self.pipeline = pipeline.to(device)
+        self.fingerprint = fingerprint
+        self.device = torch.device(device)
+        self.network_evaluations = 0
+        pipeline.set_progress_bar_config(disable=True)
+        kind = pipeline.scheduler.config.get("prediction_type", "epsilon")
+        if kind not in SUPPORTED_PREDICTIONS:
+            raise ModelRefusedError(f"the scheduler's prediction_type must be one of {SUPPORTED_PREDICTIONS}, not {kind!r}")
+        self.prediction_type = cast(PredictionType, kind)
+        if pipeline.unet.config.in_channels != pipeline.vae.config.latent_channels:
+            raise ModelRefusedError(
+                f"the UNet takes {pipeline.unet.config.in_channels} channels but latents have "
+                f"{pipeline.vae.config.latent_channels}; only plain text-to-image models can be audited"
+            )
+        for name in ("unet", "vae", "text_encoder"):
+            network = getattr(pipeline, name)
+            network.requires_grad_(False).eval()
+            for key, weight in network.named_parameters():
+                if not bool(torch.isfinite(weight).all()):
+                    raise ModelRefusedError(f"{name} has weights that are not finite (first: {key}); the file is damaged")
+        self.schedule = NoiseSchedule(pipeline.scheduler.alphas_cumprod.double().cpu())
+        pipeline.unet.register_forward_pre_hook(self._count, with_kwargs=True)
+
+    def _count(self, module: torch.nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        sample = arguments[0] if arguments else keywords["sample"]
+        states = keywords.get("encoder_hidden_states")
+        backward = torch.is_grad_enabled() and states is not None and states.requires_grad
+        self.network_evaluations += len(sample) * (2 if backward else 1)
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """(channels, side, side) of the latents the UNet was trained on."""
+        side = int(self.pipeline.unet.config.sample_size)
+        return int(self.pipeline.unet.config.in_channels), side, side
+
+    @property
+    def resolution(self) -> int:
+        """Side of the latents times the autoencoder's scale."""
+        return self.latent_shape[1] * int(self.pipeline.vae_scale_factor)
+
+    def _shift(self) -> float:
+        return float(self.pipeline.vae.config.get("shift_factor") or 0.0)
+
+    @torch.no_grad()
+    def encode(self, images: torch.Tensor) -> torch.Tensor:
+        """Posterior mode, shifted and scaled as the UNet expects: (N, C, h, w) float32."""
+        vae = self.pipeline.vae
+        mode = vae.encode(images.to(self.device, vae.dtype)).latent_dist.mode()
+        return ((mode - self._shift()) * vae.config.scaling_factor).float()
+
+    @torch.no_grad()
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """Images (N, 3, H, W) float32 on the CPU, clipped to [-1, 1]."""
+        vae = self.pipeline.vae
+        raw = latents.to(self.device, vae.dtype) / vae.config.scaling_factor + self._shift()
+        return cast(torch.Tensor, vae.decode(raw).sample).float().clamp(-1, 1).cpu()
+
+    @torch.no_grad()
+    def condition(self, prompts: Sequence[str]) -> PromptEmbeds:
+        """The pipeline's own text encoding, every position but the first (BOS) free."""
+        embeds, _ = self.pipeline.encode_prompt(
+            prompt=list(prompts), device=self.device, num_images_per_prompt=1, do_classifier_free_guidance=False
+        )
+        free = torch.ones(embeds.shape[1], dtype=torch.bool)
+        free[0] = False
+        return PromptEmbeds({"text": embeds.float()}, {"text": free})
+
+    def cut_tokens(self, prompt: str) -> int:
+        """Tokens beyond the text encoder's length, which the pipeline drops."""
+        tokenizer = self.pipeline.tokenizer
+        whole = len(tokenizer(prompt, truncation=False, verbose=False).input_ids)
+        return max(0, whole - int(tokenizer.model_max_length))
+
+    def null_condition(self) -> PromptEmbeds:
+        """The empty prompt, which SD 1.x and 2.x were trained on by caption dropout."""
+        return self.condition([""])
+
+    def predict(self, noisy: torch.Tensor, timesteps: torch.Tensor, prompt_embeds: PromptEmbeds) -> Prediction:
+        """One pass of the UNet; float32 out, differentiable in the streams."""
+        unet = self.pipeline.unet
+        noisy, timesteps = noisy.to(self.device), timesteps.to(self.device)
+        text = prompt_embeds.streams["text"].to(self.device, unet.dtype)
+        output = unet(noisy.to(unet.dtype), timesteps, encoder_hidden_states=text).sample
+        # Differences of nearly equal predictions lose their digits in half precision, so they are formed in float32.
+        output = output if output.dtype == torch.float64 else output.float()
+        return Prediction(output, noisy, timesteps, self.prediction_type, self.schedule)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        prompt_embeds: PromptEmbeds,
+        seeds: Sequence[int],
+        *,
+        guidance_scale: float,
+        num_inference_steps: int,
+        latents: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """The pipeline's own call; images on the CPU."""
+        dtype = self.pipeline.unet.dtype
+        text = prompt_embeds.streams["text"].to(self.device, dtype)
+        null = self.null_condition().repeat(len(text)).streams["text"].to(self.device, dtype)
+        images = self.pipeline(
+            prompt_embeds=text,
+            negative_prompt_embeds=null,
+            guidance_scale=guidance_scale,
+            num_inference_steps=num_inference_steps,
+            generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
+            latents=None if latents is None else latents.to(self.device, dtype),
+            output_type="pt",
+        ).images
+        return cast(torch.Tensor, images).float().cpu() * 2 - 1

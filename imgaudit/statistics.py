@@ -1,0 +1,155 @@
+"""The statistics the tool reports, each a thin layer over scipy or scikit-learn, or a formula with its source."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy import optimize, stats
+from sklearn.metrics import roc_auc_score
+
+Floats = npt.NDArray[np.float64]
+
+
+class Interval(NamedTuple):
+    """A two-sided confidence interval."""
+
+    low: float
+    high: float
+
+
+def clopper_pearson(hits: int, n: int, confidence: float = 0.95) -> Interval:
+    """Exact interval of a binomial rate (Clopper & Pearson 1934).
+
+    >>> tuple(round(bound, 4) for bound in clopper_pearson(0, 300))
+    (0.0, 0.0122)
+    """
+    if n == 0:
+        return Interval(0.0, 1.0)
+    interval = stats.binomtest(hits, n).proportion_ci(confidence, method="exact")
+    return Interval(float(interval.low), float(interval.high))
+
+
+def upper_bound(hits: int, n: int, confidence: float = 0.95) -> float:
+    """One-sided exact upper bound of a rate; "0 of 300: below 1.0 % at 95 %".
+
+    >>> round(upper_bound(0, 300), 4)
+    0.0099
+    """
+    return 1.0 if hits >= n else float(stats.beta.ppf(confidence, hits + 1, n - hits))
+
+
+def conformal_p_value(score: float, controls: Sequence[float]) -> float:
+    """(1 + controls with a score at least as high) / (1 + controls); higher scores are more extreme.
+
+    Valid when the image is exchangeable with the controls. The smallest value is 1 / (1 + controls).
+
+    >>> conformal_p_value(5.0, [1.0, 2.0, 3.0])
+    0.25
+    """
+    return (1 + sum(control >= score for control in controls)) / (1 + len(controls))
+
+
+def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
+    """q-values: the smallest false discovery rate at which each test would be a discovery."""
+    return [float(q) for q in stats.false_discovery_control(list(p_values), method="bh")] if len(p_values) else []
+
+
+def exceedance_threshold(controls: Sequence[float], level: float) -> float:
+    """The value that at most a share `level` of exchangeable images exceed: exceed it strictly to be a hit.
+
+    A value v exceeds it exactly when its conformal p-value is at most `level`; infinity when the controls are too few.
+
+    >>> exceedance_threshold([0.1, 0.2, 0.3, 0.4], 0.4)
+    0.3
+    """
+    allowed = int(np.floor(level * (len(controls) + 1) + 1e-9)) - 1
+    if allowed < 0:
+        return float("inf")
+    return sorted(controls, reverse=True)[allowed] if allowed < len(controls) else float("-inf")
+
+
+def false_positive_interval(allowed: int, n: int, confidence: float = 0.95) -> Interval:
+    """False-positive rate given this bank, when `allowed` + 1 of n + 1 ranks count as significant.
+
+    For continuous scores the rate at a threshold set on n controls is Beta(allowed + 1, n - allowed) distributed
+    (Vovk 2012); its central interval is returned.
+    """
+    if n == 0:
+        return Interval(0.0, 1.0)
+    distribution = stats.beta(allowed + 1, max(n - allowed, 1e-9))
+    return Interval(float(distribution.ppf((1 - confidence) / 2)), float(distribution.ppf((1 + confidence) / 2)))
+
+
+def fewest_findable(controls: int, targets: int, level: float) -> int | None:
+    """The fewest detections that n controls can show among m targets, or None when no number can.
+
+    The smallest p-value is 1/(n+1); Benjamini-Hochberg accepts r of them when 1/(n+1) <= level r / m.
+
+    >>> fewest_findable(controls=199, targets=24, level=0.05)
+    3
+    """
+    needed = int(np.ceil(targets / (level * (controls + 1)) - 1e-9))
+    return max(1, needed) if needed <= targets else None
+
+
+def controls_needed(targets: int, detections: int, level: float) -> int:
+    """How many controls make `detections` of `targets` findable: n >= m / (level r) - 1."""
+    return int(np.ceil(targets / (level * detections) - 1 - 1e-9))
+
+
+class Auc(NamedTuple):
+    """Area under the ROC curve with its interval."""
+
+    value: float
+    low: float
+    high: float
+    positives: int
+    negatives: int
+
+
+def auc(positives: Sequence[float], negatives: Sequence[float], confidence: float = 0.95) -> Auc:
+    """P(positive > negative) + P(tie)/2, with Newcombe's method 5 interval (Stat. Med. 25:559, 2006).
+
+    Unlike the bootstrap and the Wald interval it has a width when every positive beats every negative.
+    """
+    m, n = len(positives), len(negatives)
+    value = float(roc_auc_score([1] * m + [0] * n, [*positives, *negatives]))
+    z = float(stats.norm.ppf((1 + confidence) / 2))
+    half = (m + n) / 2
+
+    def spread(a: float) -> float:
+        variance = a * (1 - a) * (1 + (half - 1) * ((1 - a) / (2 - a) + a / (1 + a))) / (m * n)
+        return z * float(np.sqrt(max(variance, 0.0)))
+
+    def bound(inner: float, outer: float) -> float:
+        def gap(a: float) -> float:
+            return abs(a - value) - spread(a)
+
+        # At the estimate itself the gap is <= 0; at the end of [0, 1] the spread is 0, so the gap is >= 0.
+        return outer if gap(outer) <= 0 else float(optimize.brentq(gap, inner, outer))
+
+    nudge = 1e-9
+    low = 0.0 if value <= nudge else bound(value - nudge, 0.0)
+    high = 1.0 if value >= 1 - nudge else bound(value + nudge, 1.0)
+    return Auc(value, low, high, m, n)
+
+
+class LinearFit(NamedTuple):
+    """score ~ intercept + slope * complexity, fitted on images that are judged by nobody."""
+
+    intercept: float
+    slope: float
+    n: int
+
+    def residual(self, score: float, complexity: float) -> float:
+        """What of a score complexity does not explain."""
+        return score - self.intercept - self.slope * complexity
+
+
+def fit_line(complexities: Sequence[float], scores: Sequence[float]) -> LinearFit:
+    """Theil-Sen line, which outliers (a control that was in training after all) do not bend."""
+    if len(scores) < 2 or len(set(complexities)) < 2:
+        return LinearFit(0.0, 0.0, len(scores))
+    fit = stats.theilslopes(scores, complexities)
+    return LinearFit(float(fit.intercept), float(fit.slope), len(scores))
