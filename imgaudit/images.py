@@ -10,7 +10,7 @@ import math
 import os
 import stat
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -243,5 +243,3 @@ def unusable_reason(image: torch.Tensor) -> str | None:
     if float(image.max() - image.min()) < 4 / 255:
         return "black" if float(image.mean()) < -0.98 else "constant"
     return None
-
-

@@ -60,3 +60,8 @@ class FlatIndex:
             [Neighbour(self.ids[row], float(value)) for value, row in zip(line, found, strict=True)]
             for line, found in zip(values, rows, strict=True)
         ]
+
+
+def gpu_count() -> int:
+    """GPUs that faiss can use; the only reliable sign (its GPU classes exist on machines without any)."""
+    return int(faiss.get_num_gpus()) if hasattr(faiss, "get_num_gpus") else 0

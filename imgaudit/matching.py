@@ -29,9 +29,7 @@ class Matcher:
     descriptors: Sequence[Descriptor] = DEFAULT_DESCRIPTORS
     distances: Sequence[Distance] = DEFAULT_DISTANCES
 
-    def compare(
-        self, target: torch.Tensor, images: torch.Tensor
-    ) -> list[tuple[dict[str, float], dict[str, float]]]:
+    def compare(self, target: torch.Tensor, images: torch.Tensor) -> list[tuple[dict[str, float], dict[str, float]]]:
         """Similarity per descriptor and distance per metric of every image to one target.
 
         target:  (3, H, W) in [-1, 1], as the model's autoencoder renders it

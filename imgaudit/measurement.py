@@ -1,9 +1,8 @@
 """Measure a chunk of images: inversion, denoising error, replicas per rung. Targets and controls go through here alike."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
@@ -12,9 +11,10 @@ from imgaudit.denoiser import Denoiser, PromptEmbeds
 from imgaudit.denoising_error import PairedErrors, measure_paired_errors
 from imgaudit.executor import Executor
 from imgaudit.generation import Generated, generate, replica_seeds
-from imgaudit.images import LoadedImage, complexity, frame_image, to_tensor
+from imgaudit.images import complexity, frame_image, to_tensor
 from imgaudit.inversion import Inversion, invert
 from imgaudit.matching import Matcher
+from imgaudit.portfolio import Target
 from imgaudit.records import (
     ErrorCurvePoint,
     ErrorMeasurement,
@@ -24,18 +24,6 @@ from imgaudit.records import (
     RungMeasurement,
     Skipped,
 )
-
-
-@dataclass(frozen=True)
-class Target:
-    """An image to measure, and the texts that may ask for it."""
-
-    path: Path
-    """Where it is."""
-    image: LoadedImage
-    """Its pixels."""
-    texts: Mapping[Rung, str]
-    """Prompt and caption, as far as there are any."""
 
 
 @dataclass(frozen=True)

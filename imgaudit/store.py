@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import filelock
+from pydantic import ValidationError
 
 from imgaudit.exceptions import RunFolderError
+from imgaudit.records import Measurement, SkippedImage
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -78,7 +80,9 @@ class RunFolder:
             lock.acquire(timeout=0)
         except filelock.Timeout as error:
             who = holder.read_text(encoding="utf-8").strip() if holder.is_file() else "an unknown process"
-            raise RunFolderError(f"{str(self.path)!r} is being written by {who}; wait for it, or choose another --out") from error
+            raise RunFolderError(
+                f"{str(self.path)!r} is being written by {who}; wait for it, or choose another --out"
+            ) from error
         try:
             holder.write_text(f"process {os.getpid()}\n", encoding="utf-8")
             yield
@@ -115,6 +119,23 @@ class RunFolder:
             if isinstance(record, dict):
                 records.append(record)
         return records
+
+    def read_measurements(self) -> tuple[list[Measurement], list[SkippedImage]]:
+        """What the run has recorded. A line that is not a valid record is as if it had never been written."""
+        measurements: dict[str, Measurement] = {}
+        skipped: dict[str, SkippedImage] = {}
+        for record in self.read_records():
+            stage = record.pop("stage", None)
+            try:
+                if stage == "measured":
+                    measurement = Measurement.model_validate(record)
+                    measurements[measurement.id] = measurement
+                elif stage == "skipped":
+                    one = SkippedImage.model_validate(record)
+                    skipped[one.path] = one
+            except ValidationError:
+                continue
+        return [measurements[name] for name in sorted(measurements)], list(skipped.values())
 
     def write_evidence(self) -> None:
         """evidence.json: SHA-256 of every file that is evidence, chained in order of path.

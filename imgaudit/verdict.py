@@ -156,7 +156,9 @@ def _replication(measurement: Measurement, rung: Rung, evidence: Evidence) -> Re
         best_similarity=best if best is not None else -1.0,
         p_value=p_value,
         q_value=p_value if isinstance(p_value, Skipped) else Skipped(skipped="not corrected yet"),
-        coincidence_p_value=Skipped(skipped="no other target to compare with" if rung in TEXT_RUNGS else "not a text rung")
+        coincidence_p_value=Skipped(
+            skipped="no other target to compare with" if rung in TEXT_RUNGS else "not a text rung"
+        )
         if coincidence is None
         else coincidence,
         thresholds={"similarity": thresholds.similarity, "distance": thresholds.distance}
@@ -221,7 +223,9 @@ def _alarms(measurement: Measurement, evidence: Evidence) -> list[str]:
             alarms.append(f"the {rung.value} was cut: the model never saw its last {measured.cut_tokens} token(s)")
     for measured in measurement.rungs.values():
         if isinstance(measured, RungMeasurement) and len(measured.valid) < len(measured.replicas):
-            alarms.append(f"{len(measured.replicas) - len(measured.valid)} generated frame(s) were invalid and not scored")
+            alarms.append(
+                f"{len(measured.replicas) - len(measured.valid)} generated frame(s) were invalid and not scored"
+            )
     if measurement.rungs and evidence.bank and len(evidence.bank.controls) + 1 < 1 / evidence.level:
         alarms.append(f"{len(evidence.bank.controls)} controls cannot give a p-value at or below {evidence.level:g}")
     return alarms

@@ -1,0 +1,1 @@
+"""Models with planted memorisation: the ground truth."""

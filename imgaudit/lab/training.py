@@ -68,9 +68,7 @@ def train_lab(
     latents = _encode_variants(vae, variants)
     scaling_factor = float(1 / latents[trained].std())
     vae.register_to_config(scaling_factor=scaling_factor)
-    unet, text_encoder = _train_denoiser(
-        entries, latents * scaling_factor, plan, tokenizer, recipe, work, progress
-    )
+    unet, text_encoder = _train_denoiser(entries, latents * scaling_factor, plan, tokenizer, recipe, work, progress)
     pipeline = build_pipeline(recipe, tokenizer, vae, text_encoder, unet)
     pipeline.set_progress_bar_config(disable=True)
     return TrainedLab(pipeline, plan, pixels)
@@ -83,9 +81,7 @@ def _learning_rate(step: int, steps: int, peak: float) -> float:
     return peak * 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
 
 
-def _train_autoencoder(
-    images: torch.Tensor, recipe: LabRecipe, work: Path, progress: Progress
-) -> AutoencoderKL:
+def _train_autoencoder(images: torch.Tensor, recipe: LabRecipe, work: Path, progress: Progress) -> AutoencoderKL:
     """Reconstruction (L1 and L2) with a faint pull to the unit normal; done once, then read back."""
     vae = build_autoencoder(recipe)
     finished = work / "vae.safetensors"

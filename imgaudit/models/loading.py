@@ -76,7 +76,9 @@ def _from_hub(model: str) -> Path:
             ignore_patterns=["*.fp16.safetensors", "*.non_ema.safetensors"],
         )
     except GatedRepoError as error:
-        raise ModelRefusedError(f"{name!r} is gated: accept its terms on the hub and log in with `hf auth login`") from error
+        raise ModelRefusedError(
+            f"{name!r} is gated: accept its terms on the hub and log in with `hf auth login`"
+        ) from error
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
         raise ModelRefusedError(f"{name!r} is not cached and cannot be fetched: {error}") from error
     return Path(folder)
@@ -154,10 +156,15 @@ def load_model(model: str, device: str = "auto") -> LoadedModel:
     os.environ.setdefault("DIFFUSERS_DISABLE_REMOTE_CODE", "1")
     chosen = choose_device(device)
 
+    import diffusers
+    import transformers
     from diffusers import StableDiffusionPipeline
 
     from imgaudit.models.unet import UNetDenoiser
 
+    # Their bars would draw over the command line's own.
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
     try:
         pipeline = StableDiffusionPipeline.from_pretrained(
             folder,

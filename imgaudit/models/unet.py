@@ -29,7 +29,9 @@ class UNetDenoiser:
         pipeline.set_progress_bar_config(disable=True)
         kind = pipeline.scheduler.config.get("prediction_type", "epsilon")
         if kind not in SUPPORTED_PREDICTIONS:
-            raise ModelRefusedError(f"the scheduler's prediction_type must be one of {SUPPORTED_PREDICTIONS}, not {kind!r}")
+            raise ModelRefusedError(
+                f"the scheduler's prediction_type must be one of {SUPPORTED_PREDICTIONS}, not {kind!r}"
+            )
         self.prediction_type = cast(PredictionType, kind)
         if pipeline.unet.config.in_channels != pipeline.vae.config.latent_channels:
             raise ModelRefusedError(
@@ -41,7 +43,9 @@ class UNetDenoiser:
             network.requires_grad_(False).eval()
             for key, weight in network.named_parameters():
                 if not bool(torch.isfinite(weight).all()):
-                    raise ModelRefusedError(f"{name} has weights that are not finite (first: {key}); the file is damaged")
+                    raise ModelRefusedError(
+                        f"{name} has weights that are not finite (first: {key}); the file is damaged"
+                    )
         self.schedule = NoiseSchedule(pipeline.scheduler.alphas_cumprod.double().cpu())
         pipeline.unet.register_forward_pre_hook(self._count, with_kwargs=True)
 

@@ -1,0 +1,227 @@
+"""Audit a folder: order, chunks, resume, and the bookkeeping that every file given ends in exactly one finding.
+
+Generating, deciding and rendering are separate: measurements go to records.jsonl as they finish, and everything else is
+computed from the run folder, without the model.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from imgaudit.calibration import NullBank, build_bank
+from imgaudit.config import AuditConfig, Protocol
+from imgaudit.exceptions import RunFolderError
+from imgaudit.executor import Executor
+from imgaudit.images import to_image, to_tensor
+from imgaudit.manifest import make_manifest, open_run, utc_now
+from imgaudit.matching import CrossMatches, Matcher, cross_match
+from imgaudit.measurement import MeasuredImage, measure_chunk
+from imgaudit.models.loading import LoadedModel
+from imgaudit.planner import planner_line
+from imgaudit.portfolio import Portfolio, Target
+from imgaudit.records import (
+    TEXT_RUNGS,
+    AuditResult,
+    Finding,
+    Measurement,
+    Rung,
+    RungMeasurement,
+    Skipped,
+    SkippedImage,
+    Summary,
+    Verdict,
+)
+from imgaudit.statistics import false_positive_interval
+from imgaudit.store import RunFolder, read_json, write_json
+from imgaudit.verdict import Evidence, decide
+
+
+def chunks(targets: Sequence[Target], size: int) -> list[list[Target]]:
+    """Fixed chunks of the SHA-sorted list: the unit of work that is repeated as a whole after a kill."""
+    return [list(targets[start : start + size]) for start in range(0, len(targets), size)]
+
+
+def measure_targets(
+    run: RunFolder,
+    portfolio: Portfolio,
+    model: LoadedModel,
+    config: AuditConfig,
+    *,
+    keep_images: bool = True,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Iterator[Measurement]:
+    """Measure what a run still lacks, chunk by chunk; every finished chunk is on disk before the next begins.
+
+    Chunks are cut from the whole list, finished images included, so that a resumed chunk has the same neighbours.
+    """
+    measurements, already_skipped = run.read_measurements()
+    finished = {measurement.id for measurement in measurements}
+    recorded = {record.path for record in already_skipped}
+    for skipped in portfolio.skipped:
+        if skipped.path not in recorded:
+            run.append_record({"stage": "skipped", **skipped.model_dump(mode="json")})
+    executor = Executor(config.batch_size)
+    done = len(finished)
+    on_progress(done, len(portfolio.targets))
+    for chunk in chunks(portfolio.targets, config.chunk_size):
+        if all(target.image.id in finished for target in chunk):
+            continue
+        measured = measure_chunk(model.denoiser, chunk, config.protocol, run_seed=config.seed, executor=executor)
+        for image in measured:
+            if image.measurement.id in finished:
+                continue
+            if keep_images:
+                save_image(run, image)
+            run.append_record({"stage": "measured", **image.measurement.model_dump(mode="json")})
+            done += 1
+            yield image.measurement
+        on_progress(done, len(portfolio.targets))
+
+
+def save_image(run: RunFolder, image: MeasuredImage) -> None:
+    """Write target, its rendering, replicas, embedding and curves of one image, before its record."""
+    folder = run.image_folder(image.measurement.id)
+    (folder / "replicas").mkdir(parents=True, exist_ok=True)
+    to_image(image.framed).save(folder / "target.png")
+    to_image(image.reference).save(folder / "rendered.png")
+    for path, frame in image.images.items():
+        to_image(torch.nan_to_num(frame, nan=-1.0)).save(run.path / path)
+    save_file(
+        {name: stream.contiguous() for name, stream in image.prompt_embeds.items()}, folder / "embeds.safetensors"
+    )
+    curves = {
+        "loss": image.measurement.loss_curve,
+        "by_timestep": [point.model_dump() for point in image.measurement.error.by_timestep],
+    }
+    write_json(folder / "curves.json", curves)
+
+
+def _read_png(path: Path) -> torch.Tensor:
+    try:
+        with Image.open(path) as image:
+            return to_tensor(image)
+    except OSError as error:
+        raise RunFolderError(f"{str(path)!r} is missing or damaged: {error}") from error
+
+
+def match_run(
+    run: RunFolder, measurements: Sequence[Measurement], matcher: Matcher
+) -> tuple[dict[str, list[tuple[str, float]]], dict[Rung, CrossMatches]]:
+    """Near-duplicates among the targets, and every text replica against every target, from the files of a run."""
+    framed = {m.id: _read_png(run.image_folder(m.id) / "target.png") for m in measurements}
+    rendered = {m.id: _read_png(run.image_folder(m.id) / "rendered.png") for m in measurements}
+    crossed: dict[Rung, CrossMatches] = {}
+    for rung in TEXT_RUNGS:
+        generations = {}
+        for measurement in measurements:
+            measured = measurement.rungs[rung]
+            if isinstance(measured, RungMeasurement) and measured.valid:
+                generations[measurement.id] = torch.stack([_read_png(run.path / r.path) for r in measured.valid])
+        if generations:
+            crossed[rung] = cross_match(matcher.deciding(), rendered, generations)
+    return matcher.near_duplicates(framed), crossed
+
+
+def conclude(run: RunFolder, level: float | None = None) -> AuditResult:
+    """Decide a run from its files and write report.json and evidence.json. Needs no model.
+
+    level: another false discovery rate than the run's own
+    """
+    manifest: dict[str, Any] = read_json(run.manifest_path)
+    protocol = Protocol.model_validate(manifest["protocol"])
+    level = level if level is not None else float(manifest["config"]["level"]["value"])
+    bank = NullBank.read(run.calibration_path) if run.calibration_path.is_file() else None
+    measurements, skipped = run.read_measurements()
+    duplicates, crossed = match_run(run, measurements, Matcher())
+    findings = decide(measurements, Evidence(bank, protocol, level, duplicates, crossed))
+    findings += [skipped_finding(one) for one in skipped]
+    result = AuditResult(
+        run=manifest,
+        protocol=protocol,
+        summary=summarise(findings, bank, level, int(manifest["files_given"])),
+        findings=findings,
+    )
+    write_json(run.report_path, result.model_dump(mode="json"))
+    run.write_evidence()
+    return result
+
+
+def skipped_finding(skipped: SkippedImage) -> Finding:
+    """A file that could not be measured, as a finding: it must never look like a clean one."""
+    reason = Skipped(skipped=skipped.skipped)
+    return Finding(
+        id=hashlib.sha256(skipped.path.encode()).hexdigest()[:16],
+        path=skipped.path,
+        sha256="",
+        verdict=Verdict.SKIPPED,
+        reason=f"Not measured: {skipped.skipped}.",
+        rung=reason,
+        score=reason,
+        p_value=reason,
+        q_value=reason,
+        replication=[],
+        error=reason,
+        best_replica=reason,
+        near_duplicates=[],
+        resembles_others=[],
+        alarms=[],
+        seconds=0.0,
+        network_evaluations=0,
+    )
+
+
+def summarise(findings: Sequence[Finding], bank: NullBank | None, level: float, files_given: int) -> Summary:
+    """Count verdicts; files that an interrupted run never reached are counted as skipped by the report's banner."""
+    measured = [finding for finding in findings if finding.verdict is not Verdict.SKIPPED]
+    controls = len(bank.without({f.sha256 for f in measured}).controls) if bank else 0
+    allowed = int(np.floor(level * (controls + 1) + 1e-9)) - 1
+    interval = false_positive_interval(max(allowed, 0), controls) if controls else (0.0, 1.0)
+    return Summary(
+        targets=files_given,
+        counts={verdict: sum(finding.verdict is verdict for finding in findings) for verdict in Verdict},
+        controls=controls,
+        level=level,
+        planner=planner_line(controls, max(1, len(measured)), level),
+        false_positive_low=interval[0],
+        false_positive_high=interval[1],
+        seconds=sum(finding.seconds for finding in findings),
+        network_evaluations=sum(finding.network_evaluations for finding in findings),
+    )
+
+
+def calibrate(
+    work: Path,
+    portfolio: Portfolio,
+    model: LoadedModel,
+    config: AuditConfig,
+    *,
+    source: str,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> NullBank:
+    """Put controls through the protocol and freeze their scores as a null bank.
+
+    work: folder for what is finished, so that a killed calibration continues; removed when the bank is complete
+    """
+    run = RunFolder(work)
+    with run.lock():
+        open_run(run, make_manifest(["calibrate"], config, {}, model, portfolio))
+        for _ in measure_targets(run, portfolio, model, config, keep_images=False, on_progress=on_progress):
+            pass
+        measurements, _ = run.read_measurements()
+    shutil.rmtree(work)
+    return build_bank(
+        measurements,
+        model=model.name,
+        model_fingerprint=model.denoiser.fingerprint,
+        protocol=config.protocol,
+        seed=config.seed,
+        source=source,
+        made=utc_now(),
+    )

@@ -1,0 +1,1 @@
+"""Measures the tool itself on lab models, whose truth is known."""

@@ -1,0 +1,39 @@
+"""What the exit code of a command means."""
+
+import enum
+
+from imgaudit.config import FailOn
+from imgaudit.records import AuditResult, Verdict
+
+
+class ExitCode(enum.IntEnum):
+    """The first that applies: 130, 2, 4, 5, 1, 3, 0."""
+
+    DECIDED = 0
+    """Every image decided, nothing reproduced."""
+    REPRODUCED = 1
+    """Something reproduced, as `--fail-on` defines it."""
+    COULD_NOT_RUN = 2
+    """Usage, configuration, unreadable input."""
+    INCOMPLETE = 3
+    """Skipped or inconclusive images."""
+    MODEL_REFUSED = 4
+    """The model cannot be loaded, or not safely."""
+    VERIFICATION_FAILED = 5
+    """Evidence does not match."""
+    INTERRUPTED = 130
+    """Stopped by the user; the run can be resumed."""
+
+
+COPIES = (Verdict.REPLICATED, Verdict.REPLICATED_BY_INVERSION, Verdict.PARTIAL)
+
+
+def exit_code(result: AuditResult, fail_on: FailOn) -> ExitCode:
+    """The exit code of a finished run."""
+    counts = result.summary.counts
+    failing = {FailOn.NEVER: (), FailOn.REPLICATED: COPIES, FailOn.ATYPICAL: (*COPIES, Verdict.ATYPICAL)}[fail_on]
+    if any(counts[verdict] for verdict in failing):
+        return ExitCode.REPRODUCED
+    if counts[Verdict.SKIPPED] or counts[Verdict.INCONCLUSIVE] or sum(counts.values()) < result.summary.targets:
+        return ExitCode.INCOMPLETE
+    return ExitCode.DECIDED

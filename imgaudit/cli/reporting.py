@@ -1,0 +1,42 @@
+"""`imgaudit report`: render a finished run again, without the model."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from imgaudit.cli.exit_codes import exit_code
+from imgaudit.config import FailOn
+from imgaudit.exceptions import InputError
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(name="report")(_report)
+
+
+def _report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
+    kind: Annotated[
+        str, typer.Option("--format", "-f", help="html (into RUN/report), json, csv or markdown (to stdout).")
+    ] = "html",
+    fail_on: Annotated[FailOn, typer.Option(help="Which verdicts exit with 1.")] = FailOn.NEVER,
+) -> None:
+    """Decide a run again from its files and render it. Never touches the model."""
+    from imgaudit.audit import conclude
+    from imgaudit.report import ReportFormat, render, write_report
+    from imgaudit.store import RunFolder
+
+    if kind not in set(ReportFormat):
+        raise InputError(f"--format must be one of {', '.join(ReportFormat)}, but got {kind!r}")
+    folder = RunFolder(run)
+    if not folder.manifest_path.is_file():
+        raise InputError(f"{str(run)!r} is not a run folder: it has no manifest.json")
+    with folder.lock():
+        result = conclude(folder)
+        if kind == ReportFormat.HTML:
+            write_report(folder, result)
+            typer.echo(folder.path / "report" / "index.html")
+        else:
+            typer.echo(render(result, ReportFormat(kind)), nl=False)
+    raise typer.Exit(exit_code(result, fail_on))

@@ -1,0 +1,111 @@
+"""What the terminal shows: results on stdout, talk and progress on stderr, outside text always as plain text."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from imgaudit.records import AuditResult, Finding, Skipped, Verdict
+
+STYLES = {
+    Verdict.REPLICATED: "bold red",
+    Verdict.REPLICATED_BY_INVERSION: "red",
+    Verdict.PARTIAL: "red",
+    Verdict.ATYPICAL: "yellow",
+    Verdict.NOT_REPRODUCED: "green",
+    Verdict.INCONCLUSIVE: "magenta",
+    Verdict.SKIPPED: "magenta",
+}
+
+
+def talk() -> Console:
+    """The console for everything that is not a result."""
+    return Console(stderr=True, highlight=False)
+
+
+def plain(text: str) -> Text:
+    """Outside text, control characters shown as escapes, never interpreted as markup."""
+    return Text("".join(c if c.isprintable() else ascii(c)[1:-1] for c in text))
+
+
+def complain(message: str) -> None:
+    """Print an error."""
+    talk().print(Text("imgaudit: ", style="bold red") + plain(message), soft_wrap=True)
+
+
+def say(message: str, *, quiet: bool = False) -> None:
+    """Print a line of talk."""
+    if not quiet:
+        talk().print(plain(message), soft_wrap=True)
+
+
+@contextmanager
+def progress(label: str, *, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """A bar on a terminal; elsewhere one plain line every 30 seconds, so that logs show life."""
+    console = talk()
+    if quiet:
+        yield lambda done, total: None
+        return
+    if not console.is_terminal:
+        spoken = [time.monotonic()]
+
+        def line(done: int, total: int) -> None:
+            if time.monotonic() - spoken[0] >= 30 or done == total:
+                spoken[0] = time.monotonic()
+                console.print(plain(f"{label}: {done} of {total}"))
+
+        yield line
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as bars:
+        task = bars.add_task(label, total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)
+
+
+def number(value: float | Skipped, pattern: str = ".3g") -> str:
+    """A measured number, or a dash for what was not measured."""
+    return "-" if isinstance(value, Skipped) else format(value, pattern)
+
+
+def _replication_text(finding: Finding) -> str:
+    return "  ".join(f"{r.rung.value} {r.hits}/{r.n} [{r.low:.0%}, {r.high:.0%}]" for r in finding.replication) or "-"
+
+
+def print_result(result: AuditResult) -> None:
+    """The table of findings on stdout, and the counts with what they rest on."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("verdict", "image", "p", "q", "copies of seeds, 95 % interval"):
+        table.add_column(heading, overflow="fold")
+    order = list(Verdict)
+    for finding in sorted(result.findings, key=lambda f: (order.index(f.verdict), f.path)):
+        name = finding.path.replace("\\", "/").rsplit("/", 1)[-1]
+        table.add_row(
+            Text(finding.verdict.value, style=STYLES[finding.verdict]),
+            plain(name),
+            number(finding.p_value),
+            number(finding.q_value),
+            _replication_text(finding) if finding.verdict is not Verdict.SKIPPED else plain(finding.reason),
+        )
+    console = Console(highlight=False)
+    console.print(table)
+    summary = result.summary
+    counts = ", ".join(f"{count} {verdict.value}" for verdict, count in summary.counts.items() if count)
+    console.print(plain(f"\n{summary.targets} images: {counts}"))
+    console.print(plain(summary.planner))
+    if summary.controls:
+        console.print(
+            plain(
+                f"false-positive rate per image at p <= {summary.level:g}, given these {summary.controls} controls: "
+                f"{summary.false_positive_low:.1%} to {summary.false_positive_high:.1%} (95 %)"
+            )
+        )

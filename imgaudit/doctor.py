@@ -1,0 +1,127 @@
+"""What this machine can run, and what would be skipped and why."""
+
+import importlib.util
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from imgaudit.descriptors import DEFAULT_DESCRIPTORS
+from imgaudit.index import FlatIndex, gpu_count
+from imgaudit.manifest import package_versions
+from imgaudit.models.loading import BUNDLED, bundled_lab
+from imgaudit.records import Record
+
+
+class Check(Record):
+    """One line of `imgaudit doctor`."""
+
+    name: str
+    """What was looked at."""
+    state: str
+    """ok, skipped or failed."""
+    detail: str
+    """What was found, and what to do when something is missing."""
+
+
+def _torch() -> Check:
+    devices = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+    where = ", ".join(devices) if devices else f"CPU only, {torch.get_num_threads()} threads"
+    return Check(name="torch", state="ok", detail=f"{torch.__version__}; {where}")
+
+
+def _index() -> Check:
+    """Known answer: a vector's nearest neighbour among others is itself."""
+    descriptor = DEFAULT_DESCRIPTORS[0]
+    generator = torch.Generator().manual_seed(0)
+    vectors = descriptor.describe(torch.randn(16, 3, 32, 32, generator=generator))
+    index = FlatIndex(descriptor)
+    index.add([str(number) for number in range(16)], vectors)
+    right = all(found[0].id == str(row) for row, found in enumerate(index.search(vectors, 1)))
+    detail = (
+        f"{gpu_count()} GPUs visible to it" if right else "a vector is not its own nearest neighbour: reinstall faiss"
+    )
+    return Check(name="faiss", state="ok" if right else "failed", detail=detail)
+
+
+def _faiss_once() -> Check:
+    both = [name for name in ("faiss-cpu", "faiss-gpu") if name in package_versions()]
+    if len(both) > 1:
+        return Check(
+            name="faiss packages", state="failed", detail="faiss-cpu and faiss-gpu overwrite each other: uninstall one"
+        )
+    return Check(name="faiss packages", state="ok", detail=both[0] if both else "not installed as a package")
+
+
+def _descriptors() -> Check:
+    """Known answer: an image is more similar to its noisy copy than to an unrelated one."""
+    generator = torch.Generator().manual_seed(1)
+    image, other = torch.rand(2, 3, 64, 64, generator=generator) * 2 - 1
+    noisy = (image + 0.02 * torch.randn(image.shape, generator=generator)).clamp(-1, 1)
+    vectors = DEFAULT_DESCRIPTORS[0].describe(torch.stack([image, noisy, other])).astype(np.float64)
+    right = vectors[0] @ vectors[1] > 0.9 > vectors[0] @ vectors[2]
+    return Check(
+        name="descriptors",
+        state="ok" if right else "failed",
+        detail="pixel and pdq give known answers" if right else "the pixel descriptor does not recognise a copy",
+    )
+
+
+def _lpips() -> Check:
+    if importlib.util.find_spec("lpips") is None:
+        return Check(name="lpips", state="skipped", detail="not installed: pip install lpips")
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    trunks = sorted(path.name for path in folder.glob("alexnet-*.pth")) if folder.is_dir() else []
+    if not trunks:
+        return Check(
+            name="lpips",
+            state="skipped",
+            detail=f"its AlexNet backbone is not cached in {folder}; it is not used by this version's verdicts",
+        )
+    return Check(name="lpips", state="ok", detail=f"backbone {trunks[0]} cached")
+
+
+def _bundled() -> Check:
+    missing = [name for name in BUNDLED if not (bundled_lab(name) / "model" / "model_index.json").is_file()]
+    if missing:
+        return Check(name="bundled labs", state="failed", detail=f"{', '.join(missing)} missing from the installation")
+    return Check(name="bundled labs", state="ok", detail=", ".join(BUNDLED))
+
+
+def _disk() -> Check:
+    free = shutil.disk_usage(Path.cwd()).free
+    writable = os.access(Path.cwd(), os.W_OK)
+    state = "ok" if writable and free > 2**30 else "failed"
+    return Check(
+        name="disk",
+        state=state,
+        detail=f"{free / 2**30:.1f} GiB free here, {'writable' if writable else 'not writable'}",
+    )
+
+
+def _offline() -> Check:
+    on = [name for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE") if os.environ.get(name)]
+    return Check(
+        name="network", state="ok", detail=f"offline by {', '.join(on)}" if on else "used only for --model OWNER/NAME"
+    )
+
+
+CHECKS: tuple[Callable[[], Check], ...] = (
+    _torch, _faiss_once, _index, _descriptors, _lpips, _bundled, _disk, _offline,
+)  # fmt: skip
+
+
+def examine() -> list[Check]:
+    """Run every check; one that raises is itself a failed check."""
+    checks = [Check(name="versions", state="ok", detail=", ".join(f"{n} {v}" for n, v in package_versions().items()))]
+    for check in CHECKS:
+        try:
+            checks.append(check())
+        except Exception as error:  # a doctor that dies of the disease is of no use
+            checks.append(
+                Check(name=check.__name__.strip("_"), state="failed", detail=f"{type(error).__name__}: {error}")
+            )
+    return checks

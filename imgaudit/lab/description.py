@@ -1,0 +1,135 @@
+"""lab.json: what a lab model was trained on, image by image, and what it turned out to have memorised."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from diffusers import StableDiffusionPipeline
+
+from imgaudit.descriptors import PixelDescriptor
+from imgaudit.executor import Executor
+from imgaudit.index import FlatIndex
+from imgaudit.lab.corpus import CorpusEntry, Role
+from imgaudit.lab.recipe import LabRecipe
+from imgaudit.lab.training import TrainedLab
+from imgaudit.lab.truth import measure_truth
+from imgaudit.models.unet import UNetDenoiser
+from imgaudit.records import Record
+from imgaudit.store import read_json, write_json
+
+
+class LabImage(Record):
+    """One corpus image and what is known about it."""
+
+    file_name: str
+    """Name in the corpus."""
+    sha256: str
+    """Of the file."""
+    text: str
+    """Caption."""
+    role: Role
+    """planted, seen_once, held_out or background."""
+    repeats: int
+    """Planted repeat count; 1 for seen once, 0 for held out."""
+    exposures: int
+    """How often the training showed it, augmented or not."""
+    exact_exposures: int
+    """How often it was shown unaugmented."""
+    nearest_training_image: str
+    """The training image, other than itself, with the highest pixel correlation."""
+    nearest_similarity: float
+    """That correlation."""
+    reproduced: int
+    """Seeds of 64 that gave the image back for its caption; 0 unless `truth_measured`."""
+    truth_measured: bool
+    """Whether reproduction was measured: always for planted and seen-once images."""
+
+    @property
+    def memorised(self) -> bool:
+        """Reproduced by at least 32 of 64 seeds."""
+        return self.truth_measured and self.reproduced >= 32
+
+
+class LabDescription(Record):
+    """The whole of lab.json."""
+
+    schema_version: int = 1
+    """Version of this format."""
+    recipe: LabRecipe
+    """What the model was made from."""
+    images: list[LabImage]
+    """Every corpus image."""
+
+    def with_role(self, role: Role) -> list[LabImage]:
+        """Images of one role."""
+        return [image for image in self.images if image.role == role]
+
+    @classmethod
+    def read(cls, path: Path) -> "LabDescription":
+        """Read lab.json."""
+        return cls.model_validate(read_json(path))
+
+    def write(self, path: Path) -> None:
+        """Write lab.json."""
+        write_json(path, self.model_dump(mode="json"))
+
+
+def save_pipeline(pipeline: StableDiffusionPipeline, folder: Path) -> None:
+    """Save as an ordinary diffusers folder in half precision, safetensors only."""
+    pipeline.to(dtype=torch.float16)
+    pipeline.save_pretrained(folder, safe_serialization=True)
+
+
+def describe_lab(
+    entries: Sequence[CorpusEntry],
+    recipe: LabRecipe,
+    trained: TrainedLab,
+    denoiser: UNetDenoiser,
+    executor: Executor,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> LabDescription:
+    """Measure what a lab memorised, on the weights that are shipped, and find every image's nearest training image."""
+    training_rows = [row for row, entry in enumerate(entries) if entry.role != "held_out"]
+    training = trained.pixels[training_rows]
+    place = {row: number for number, row in enumerate(training_rows)}
+    judged = [row for row, entry in enumerate(entries) if entry.role in ("planted", "seen_once")]
+    truths = dict(
+        zip(
+            judged,
+            measure_truth(
+                denoiser,
+                [entries[row].text for row in judged],
+                trained.pixels[judged],
+                training,
+                [place[row] for row in judged],
+                executor,
+                progress,
+            ),
+            strict=True,
+        )
+    )
+    descriptor = PixelDescriptor()
+    vectors = descriptor.describe(trained.pixels)
+    index = FlatIndex(descriptor)
+    index.add([str(row) for row in training_rows], vectors[training_rows])
+    exact = trained.plan.exact_exposures
+    images = []
+    for row, (entry, neighbours) in enumerate(zip(entries, index.search(vectors, 2), strict=True)):
+        nearest = next(neighbour for neighbour in neighbours if neighbour.id != str(row))
+        images.append(
+            LabImage(
+                file_name=entry.path.name,
+                sha256=hashlib.sha256(entry.path.read_bytes()).hexdigest(),
+                text=entry.text,
+                role=entry.role,
+                repeats=entry.repeats,
+                exposures=int(trained.plan.exposures[row]),
+                exact_exposures=int(exact[row]),
+                nearest_training_image=entries[int(nearest.id)].path.name,
+                nearest_similarity=nearest.similarity,
+                reproduced=truths[row].reproduced if row in truths else 0,
+                truth_measured=row in truths,
+            )
+        )
+    return LabDescription(recipe=recipe, images=images)

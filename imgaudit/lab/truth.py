@@ -1,0 +1,86 @@
+"""Which planted images a lab model memorised: measured, and by other means than the audit's own.
+
+An image is *memorised* when at least 32 of 64 seeds at guidance 3 from its own caption land within RMS 0.1 of
+decode(encode(image)) and closer to it than half their mean distance to the 50 nearest training images
+(Carlini et al. 2023). The audit uses other seeds and another detector.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from imgaudit.denoiser import Denoiser
+from imgaudit.executor import Executor
+
+SEEDS = 64
+NEEDED = 32
+GUIDANCE_SCALE = 3.0
+INFERENCE_STEPS = 20
+RMS_LIMIT = 0.1
+NEIGHBOURS = 50
+ALPHA = 0.5
+FIRST_SEED = 9_000_000_000
+"""Seeds of the truth; audits derive theirs from hashes and never use these."""
+
+
+@dataclass(frozen=True)
+class Truth:
+    """How often the caption of one image gives the image back."""
+
+    reproduced: int
+    """Seeds, of 64, that land on the image by both criteria."""
+
+    @property
+    def memorised(self) -> bool:
+        """At least half the seeds."""
+        return self.reproduced >= NEEDED
+
+
+def carlini_ratio(generated: torch.Tensor, target: torch.Tensor, training: torch.Tensor) -> torch.Tensor:
+    """Distance to the target over half the mean distance to the 50 nearest other training images; below 1 = extracted.
+
+    generated:  (N, 3, H, W); target: (3, H, W); training: (M, 3, H, W) without the target; all in [-1, 1]
+    Returns     (N,) float32
+    """
+    flat = generated.flatten(1)
+    own = (flat - target.flatten()).norm(dim=1)
+    others = torch.cdist(flat, training.flatten(1))
+    nearest = others.topk(min(NEIGHBOURS, others.shape[1]), largest=False).values.mean(dim=1)
+    return own / (ALPHA * nearest)
+
+
+def measure_truth(
+    denoiser: Denoiser,
+    captions: Sequence[str],
+    images: torch.Tensor,
+    training: torch.Tensor,
+    training_rows: Sequence[int],
+    executor: Executor,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Truth]:
+    """Sample every caption 64 times and count the reproductions.
+
+    images:         (N, 3, H, W) in [-1, 1], the images the captions belong to
+    training:       (M, 3, H, W) in [-1, 1], everything that was trained on
+    training_rows:  for each image its own row in `training`, which is left out; -1 when it is not there
+    """
+    condition = denoiser.condition(captions)
+    references = denoiser.decode(denoiser.encode(images))
+    seeds = [FIRST_SEED + number for number in range(SEEDS)]
+    truths = []
+    for row in range(len(images)):
+
+        def sample(rows: slice, row: int = row) -> torch.Tensor:
+            own = condition.select(torch.full((len(seeds[rows]),), row))
+            return denoiser.sample(own, seeds[rows], guidance_scale=GUIDANCE_SCALE, num_inference_steps=INFERENCE_STEPS)
+
+        generated = torch.cat(list(executor.slices(SEEDS, sample, each=2)))
+        rms = ((generated - references[row]) / 2).square().flatten(1).mean(dim=1).sqrt()
+        keep = torch.ones(len(training), dtype=torch.bool)
+        if training_rows[row] >= 0:
+            keep[training_rows[row]] = False
+        ratio = carlini_ratio(generated, references[row], training[keep])
+        truths.append(Truth(int(((rms <= RMS_LIMIT) & (ratio < 1)).sum())))
+        progress(row + 1, len(images))
+    return truths

@@ -1,0 +1,118 @@
+"""One result, four formats. HTML, JSON, CSV and Markdown are all made from the same AuditResult."""
+
+import csv
+import enum
+import io
+
+from imgaudit.records import AuditResult, Finding, Rung, Skipped
+from imgaudit.report.html import write_html
+from imgaudit.report.wording import WORDING
+from imgaudit.store import RunFolder, write_atomically
+
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+class ReportFormat(enum.StrEnum):
+    """What `imgaudit report` can write."""
+
+    HTML = "html"
+    JSON = "json"
+    CSV = "csv"
+    MARKDOWN = "markdown"
+
+
+def file_name(path: str) -> str:
+    """The last part of a path, whatever system it came from."""
+    return path.replace("\\", "/").rsplit("/", 1)[-1]
+
+
+def _cell(value: object) -> str:
+    """A CSV cell that a spreadsheet will not run: text that looks like a formula gets a quote before it."""
+    if isinstance(value, Skipped):
+        return f"skipped: {value.skipped}"
+    text = format(value, ".6g") if isinstance(value, float) else str(value)
+    return "'" + text if isinstance(value, str) and text.startswith(FORMULA_STARTS) else text
+
+
+def _csv_row(finding: Finding) -> dict[str, str]:
+    row: dict[str, object] = {
+        "id": finding.id,
+        "file": finding.path,
+        "sha256": finding.sha256,
+        "verdict": finding.verdict.value,
+        "rung": finding.rung if isinstance(finding.rung, Skipped) else finding.rung.value,
+        "score": finding.score,
+        "p_value": finding.p_value,
+        "q_value": finding.q_value,
+    }
+    by_rung = {replication.rung: replication for replication in finding.replication}
+    for rung in Rung:
+        replication = by_rung.get(rung)
+        for key in ("hits", "n", "low", "high"):
+            row[f"{rung.value}_{key}"] = getattr(replication, key) if replication else ""
+    row["reason"] = finding.reason
+    row["alarms"] = "; ".join(finding.alarms)
+    return {key: _cell(value) for key, value in row.items()}
+
+
+def render_csv(result: AuditResult) -> str:
+    """One row per file given."""
+    rows = [_csv_row(finding) for finding in result.findings]
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, fieldnames=list(rows[0]) if rows else ["id"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
+def _markdown_text(text: str) -> str:
+    """Outside text inside a Markdown table: nothing in it is markup."""
+    flat = "".join(c if c.isprintable() else " " for c in text)
+    return "".join("\\" + c if c in "\\`*_{}[]()#+-.!|<>~&" else c for c in flat)
+
+
+def render_markdown(result: AuditResult) -> str:
+    """Counts, planner, and a table of findings."""
+    summary = result.summary
+    model = result.run.get("model", {})
+    lines = [
+        f"# Audit of {summary.targets} images against {_markdown_text(str(model.get('name', '')))}",
+        "",
+        f"Model fingerprint `{model.get('fingerprint', '')}`, protocol `{result.protocol.hash}`, "
+        f"seed {result.run.get('seed')}, started {result.run.get('started')}.",
+        "",
+        *(f"- {WORDING[verdict].label}: {count}" for verdict, count in summary.counts.items() if count),
+        f"- {summary.planner}",
+        "",
+        "| verdict | file | p | q | copies of seeds (95 % interval) |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for finding in result.findings:
+        copies = "; ".join(f"{r.rung.value} {r.hits}/{r.n} ({r.low:.1%} to {r.high:.1%})" for r in finding.replication)
+        p, q = (
+            "not measured" if isinstance(value, Skipped) else f"{value:.3g}"
+            for value in (finding.p_value, finding.q_value)
+        )
+        lines.append(f"| {finding.verdict.value} | {_markdown_text(file_name(finding.path))} | {p} | {q} | {copies} |")
+    lines += ["", "What each verdict does not say:", ""]
+    lines += [f"- {WORDING[v].label}: {WORDING[v].limit}" for v, count in summary.counts.items() if count]
+    return "\n".join(lines) + "\n"
+
+
+def render(result: AuditResult, kind: ReportFormat) -> str:
+    """A text format as a string. Raises ValueError for HTML, which is a folder."""
+    if kind is ReportFormat.JSON:
+        return result.model_dump_json(indent=2) + "\n"
+    if kind is ReportFormat.CSV:
+        return render_csv(result)
+    if kind is ReportFormat.MARKDOWN:
+        return render_markdown(result)
+    raise ValueError("HTML is a folder of pages: use write_report")
+
+
+def write_report(run: RunFolder, result: AuditResult) -> None:
+    """Write every format into RUN/report."""
+    folder = run.path / "report"
+    write_html(run, result)
+    write_atomically(folder / "findings.csv", render_csv(result))
+    write_atomically(folder / "summary.md", render_markdown(result))
