@@ -46,8 +46,8 @@ def read_table(path: Path) -> dict[str, str]:
         text = next((str(row[key]) for key in _TEXT_KEYS if row.get(key) is not None), None)
         if name is None or text is None:
             raise InputError(
-                f"{path.name}, line {number}: expected a name in one of {_NAME_KEYS} and a text in one of {_TEXT_KEYS}, "
-                f"but found the columns {sorted(map(str, row))}"
+                f"{path.name}, line {number}: expected a name in one of {_NAME_KEYS} and a text in one of "
+                f"{_TEXT_KEYS}, but found the columns {sorted(map(str, row))}"
             )
         if name in texts:
             raise InputError(f"{path.name}, line {number}: {name!r} occurs twice")

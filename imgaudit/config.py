@@ -251,7 +251,7 @@ def resolve_config(
     }
     layers = [(table, file_name), (from_environ, "environment"), (_given(flags), "command line")]
     values: dict[str, Any] = {}
-    sources = {key: "default" for key in known}
+    sources = dict.fromkeys(known, "default")
     for layer, source in layers:
         for key, value in layer.items():
             name = key.replace("-", "_")

@@ -106,10 +106,9 @@ def _to_srgb(image: Image.Image, notes: list[str]) -> Image.Image:
 
 def _sixteen_to_eight_bit(image: Image.Image, notes: list[str]) -> Image.Image:
     values = np.asarray(image, dtype=np.float64)
-    if image.mode == "F":
-        top = max(1.0, float(np.nanmax(values)))
-    else:
-        top = 65535.0 if values.max(initial=0) > 255 else 255.0
+    bright = float(np.nanmax(values, initial=0))
+    sixteen = 65535.0 if bright > 255 else 255.0
+    top = max(1.0, bright) if image.mode == "F" else sixteen
     notes.append("reduced to 8 bit")
     return Image.fromarray(np.nan_to_num(np.clip(values / top, 0, 1) * 255).round().astype(np.uint8))
 
@@ -122,7 +121,7 @@ def _flatten(image: Image.Image, notes: list[str]) -> Image.Image:
     if image.mode in {"RGBA", "LA", "PA", "La", "RGBa"}:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-        if rgba.getextrema()[3][0] < 255:  # type: ignore[index]
+        if min(rgba.getchannel("A").tobytes()) < 255:
             notes.append("alpha flattened on white")
         return Image.alpha_composite(white, rgba).convert("RGB")
     return image.convert("RGB")

@@ -33,10 +33,8 @@ class FlatIndex:
     def __init__(self, descriptor: Descriptor) -> None:
         self.descriptor = descriptor
         self.ids: list[str] = []
-        if descriptor.binary:
-            self._index = faiss.IndexBinaryFlat(descriptor.dimension)
-        else:
-            self._index = faiss.IndexFlatIP(descriptor.dimension)
+        kind = faiss.IndexBinaryFlat if descriptor.binary else faiss.IndexFlatIP
+        self._index = kind(descriptor.dimension)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -55,10 +53,10 @@ class FlatIndex:
         if k == 0 or len(queries) == 0:
             return [[] for _ in queries]
         values, rows = self._index.search(np.ascontiguousarray(queries), k)
-        values = 1 - values / self.descriptor.dimension if self.descriptor.binary else values
+        similarity = 1 - values / self.descriptor.dimension if self.descriptor.binary else values
         return [
             [Neighbour(self.ids[row], float(value)) for value, row in zip(line, found, strict=True)]
-            for line, found in zip(values, rows, strict=True)
+            for line, found in zip(similarity, rows, strict=True)
         ]
 
 

@@ -63,11 +63,11 @@ class Inversion:
 def draw_errors(
     denoiser: Denoiser, latents: torch.Tensor, draws: Draws, prompt_embeds: PromptEmbeds, executor: Executor
 ) -> torch.Tensor:
-    """Squared error of the raw output per image and draw, averaged over its elements; no gradient.
+    """Squared error of the raw output per image and draw, averaged over elements; no gradient.
 
     latents:        (images, C, h, w) float32, scaled
     prompt_embeds:  one condition per image
-    Returns         (images, draws) float32 on the CPU, >= 0, in the network's own output space; lower = better predicted
+    Returns         (images, draws) float32 on the CPU, >= 0, in the network's output space; lower = better predicted
     """
     images, count = draws.timesteps.shape
     owner = torch.arange(images).repeat_interleave(count)

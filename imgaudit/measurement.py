@@ -1,4 +1,4 @@
-"""Measure a chunk of images: inversion, denoising error, replicas per rung. Targets and controls go through here alike."""
+"""Measure a chunk of images: inversion, denoising error, replicas per rung; the same for targets and controls."""
 
 import time
 from collections.abc import Sequence

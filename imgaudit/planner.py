@@ -11,7 +11,10 @@ def planner_line(controls: int, targets: int, level: float) -> str:
     fewest = fewest_findable(controls, targets, level)
     enough = controls_needed(targets, 1, level)
     if fewest is None:
-        return f"with {controls} controls, no number of {targets} targets can be found at q = {level:g}; {enough} would find one"
+        return (
+            f"with {controls} controls, nothing can be found among {targets} at q = {level:g}; "
+            f"{enough} controls would find one"
+        )
     more = "" if fewest == 1 else f"; {enough - controls} more would find a single one"
     return f"with {controls} controls, {fewest} of {targets} is the fewest that can be found at q = {level:g}{more}"
 

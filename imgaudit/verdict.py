@@ -96,8 +96,8 @@ def _replications(measurements: Sequence[Measurement], evidence: Evidence) -> di
         q_values = benjamini_hochberg([value for n in tested if isinstance(value := partial[n].p_value, float)])
         for name, q_value in zip(tested, q_values, strict=True):
             partial[name] = partial[name].model_copy(update={"q_value": q_value})
-        for name, value in partial.items():
-            found[name].append(value)
+        for name, replication in partial.items():
+            found[name].append(replication)
     return found
 
 
@@ -221,12 +221,10 @@ def _alarms(measurement: Measurement, evidence: Evidence) -> list[str]:
         measured = measurement.rungs[rung]
         if isinstance(measured, RungMeasurement) and measured.cut_tokens:
             alarms.append(f"the {rung.value} was cut: the model never saw its last {measured.cut_tokens} token(s)")
-    for measured in measurement.rungs.values():
-        if isinstance(measured, RungMeasurement) and len(measured.valid) < len(measured.replicas):
-            alarms.append(
-                f"{len(measured.replicas) - len(measured.valid)} generated frame(s) were invalid and not scored"
-            )
-    if measurement.rungs and evidence.bank and len(evidence.bank.controls) + 1 < 1 / evidence.level:
+    ladder = [measured for measured in measurement.rungs.values() if isinstance(measured, RungMeasurement)]
+    if invalid := sum(len(measured.replicas) - len(measured.valid) for measured in ladder):
+        alarms.append(f"{invalid} generated frame(s) were invalid and not scored")
+    if evidence.bank and len(evidence.bank.controls) + 1 < 1 / evidence.level:
         alarms.append(f"{len(evidence.bank.controls)} controls cannot give a p-value at or below {evidence.level:g}")
     return alarms
 

@@ -262,7 +262,7 @@ def _demo(
         effort=Effort.QUICK,
         framing=Framing.PAD,
         fail_on=FailOn.NEVER,
-        **{key: value for key, value in given.items() if value is not None},  # type: ignore[arg-type]
+        **{key: value for key, value in given.items() if value is not None},
     )
     sources = {key: "demo" if key in config.model_fields_set else "default" for key in AuditConfig.model_fields}
     raise typer.Exit(

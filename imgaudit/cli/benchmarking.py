@@ -87,13 +87,15 @@ def detection(
     typer.echo("separation of memorised images            against        AUC    95 % interval    n")
     for row in report.separations:
         typer.echo(
-            f"{row.name:42}{row.against:13} {row.auc:.3f}   {row.low:.3f} to {row.high:.3f}   {row.positives} / {row.negatives}"
+            f"{row.name:42}{row.against:13} {row.auc:.3f}   {row.low:.3f} to {row.high:.3f}   "
+            f"{row.positives} / {row.negatives}"
         )
     for title, rows in (("\nper group", report.rates), ("\nby repeat count", report.by_repeats)):
         typer.echo(f"{title:42}{'images':25}  k / n      rate   95 % interval")
         for rate in rows:
             typer.echo(
-                f"{rate.name:41}{rate.group:25} {rate.hits:3} / {rate.n:<4} {rate.rate:7.1%}   {rate.low:.1%} to {rate.high:.1%}"
+                f"{rate.name:41}{rate.group:25} {rate.hits:3} / {rate.n:<4} {rate.rate:7.1%}   "
+                f"{rate.low:.1%} to {rate.high:.1%}"
             )
     typer.echo("\nhoped for")
     for target in report.targets:

@@ -101,7 +101,7 @@ def _train_autoencoder(images: torch.Tensor, recipe: LabRecipe, work: Path, prog
         decoded = vae.decode(posterior.mean + posterior.std * noise).sample
         loss = mse_loss(decoded, batch) + 0.2 * l1_loss(decoded, batch) + 1e-5 * posterior.kl().mean()
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
         optimiser.step()
         progress("autoencoder", step + 1, recipe.vae_steps, float(loss.detach()))
@@ -202,7 +202,7 @@ def _train_denoiser(
         prompt_embeds = trainee.text_encoder(tokens)[0]
         loss = mse_loss(trainee.unet(noisy, timesteps, encoder_hidden_states=prompt_embeds).sample, target)
         trainee.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_((weight for _, weight in trainee.named_weights()), 1.0)
         trainee.optimiser.step()
         trainee.step += 1

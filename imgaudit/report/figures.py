@@ -55,7 +55,7 @@ def _log_ratios(error: ErrorMeasurement) -> tuple[list[float], list[float]]:
 
 
 def draw_error_curve(error: ErrorMeasurement, bank: NullBank | None, path: Path) -> None:
-    """How much better the embedding predicts the image than the null condition, by timestep, with the controls' band."""
+    """How much better the embedding predicts an image than the null condition, by timestep, with the controls' band."""
     with mpl.rc_context(STYLE):  # type: ignore[arg-type]
         figure, axes = _axes()
         times, ratios = _log_ratios(error)
@@ -84,7 +84,7 @@ def draw_score_overview(bank: NullBank, scores: Sequence[float], level: float, p
     with mpl.rc_context(STYLE):  # type: ignore[arg-type]
         figure, axes = _axes(7.5, 2.6)
         controls = bank.scores()
-        bins = np.linspace(min([*controls, *scores]), max([*controls, *scores]), 40)
+        bins = np.linspace(min([*controls, *scores]), max([*controls, *scores]), 40).tolist()
         axes.hist(controls, bins=bins, color=CONTROL, density=True, label=f"{len(controls)} controls")
         axes.hist(scores, bins=bins, color=TARGET, density=True, alpha=0.6, label=f"{len(scores)} images audited")
         threshold = exceedance_threshold(controls, level)

@@ -42,7 +42,7 @@ WORDING: dict[Verdict, Wording] = {
     Verdict.NOT_REPRODUCED: Wording(
         "Not reproduced",
         "Within the stated budget no copy was found beyond what the controls give.",
-        "This is not a statement that the image is absent from the training set or cannot be reproduced by other means.",
+        "This is not a statement that the image is absent from the training set, or that nothing else reproduces it.",
     ),
     Verdict.INCONCLUSIVE: Wording(
         "Inconclusive",
