@@ -46,7 +46,14 @@ def test_the_protocol_hash_follows_what_decides_scores_and_nothing_else() -> Non
     base = AuditConfig()
     same = AuditConfig(seed=5, batch_size=3, chunk_size=2, level=0.1, operator="x", device="cpu")
     assert base.protocol.hash == same.protocol.hash
-    others = [{"steps": 3}, {"draws": 2}, {"seeds": 5}, {"num_inference_steps": 4}, {"framing": "pad"}, {"effort": "quick"}]
+    others = [
+        {"steps": 3},
+        {"draws": 2},
+        {"seeds": 5},
+        {"num_inference_steps": 4},
+        {"framing": "pad"},
+        {"effort": "quick"},
+    ]
     hashes = {AuditConfig.model_validate(other).protocol.hash for other in others}
     assert len(hashes) == len(others) and base.protocol.hash not in hashes
     assert Protocol().differences(AuditConfig(steps=3).protocol) == ["inversion.steps: 50 here, 3 there"]

@@ -29,9 +29,7 @@ def run(denoiser: Denoiser, latents: torch.Tensor, names: list[str], batch: int 
 
 def test_inversion_finds_the_memorised_point(finite_set: FiniteSetDenoiser) -> None:
     config = InversionConfig(steps=60, draws=8, learning_rate=0.5)
-    inversion = invert(
-        finite_set, finite_set.points[[3, 1]], ["x", "y"], config, run_seed=0, executor=Executor(64)
-    )
+    inversion = invert(finite_set, finite_set.points[[3, 1]], ["x", "y"], config, run_seed=0, executor=Executor(64))
     assert inversion.prompt_embeds.streams["text"][:, 0].argmax(dim=1).tolist() == [3, 1]
     assert float(inversion.losses[:, -10:].mean()) < float(inversion.losses[:, :10].mean())
 

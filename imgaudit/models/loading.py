@@ -162,9 +162,11 @@ def load_model(model: str, device: str = "auto") -> LoadedModel:
 
     from imgaudit.models.unet import UNetDenoiser
 
-    # Their bars would draw over the command line's own.
+    # Their bars would draw over the command line's own, and cut captions are counted and reported by us.
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()
+    diffusers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.set_verbosity_error()
     try:
         pipeline = StableDiffusionPipeline.from_pretrained(
             folder,

@@ -1,0 +1,91 @@
+"""Measurements and banks with chosen numbers."""
+
+import hashlib
+from collections.abc import Sequence
+
+from imgaudit.calibration import Control, ControlSeed, NullBank
+from imgaudit.config import Effort, Protocol, protocol_for
+from imgaudit.records import (
+    ErrorCurvePoint,
+    ErrorMeasurement,
+    Measurement,
+    Replica,
+    Rung,
+    RungMeasurement,
+    Skipped,
+)
+
+PROTOCOL: Protocol = protocol_for(Effort.QUICK)
+
+
+def digest(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()
+
+
+def curve(log_ratio: float) -> ErrorMeasurement:
+    point = ErrorCurvePoint(timestep=500.0, conditional=1.0, null=1.0 + abs(log_ratio), draws=4)
+    return ErrorMeasurement(
+        conditional=1.0, null=1.1, log_ratio=log_ratio, win_rate=0.5, trajectory_log_ratio=log_ratio, draws=4,
+        by_timestep=[point],
+    )  # fmt: skip
+
+
+def rung(pairs: Sequence[tuple[float, float]], text: str = "", invalid: int = 0) -> RungMeasurement:
+    """Replicas given as (similarity, distance)."""
+    replicas = [
+        Replica(seed=n, guidance_scale=3.0, path=f"r{n}.png", similarity={"pixel": s, "pdq": 0.5},
+                distance={"tiled_rms": d, "aligned_rms": d})
+        for n, (s, d) in enumerate(pairs)
+    ]  # fmt: skip
+    broken = Skipped(skipped="invalid frame: black")
+    replicas += [
+        Replica(seed=100 + n, guidance_scale=3.0, path=f"x{n}.png", similarity=broken, distance=broken)
+        for n in range(invalid)
+    ]
+    return RungMeasurement(text=text, cut_tokens=0, replicas=replicas)
+
+
+def measurement(
+    name: str,
+    log_ratio: float,
+    embedding: Sequence[tuple[float, float]],
+    caption: Sequence[tuple[float, float]] | None = None,
+    invalid: int = 0,
+) -> Measurement:
+    sha256 = digest(name)
+    return Measurement(
+        id=sha256[:16], path=f"/x/{name}.png", sha256=sha256, width=10, height=10, notes=[], complexity=0.0,
+        vae_floor={"pixel": 0.99, "pdq": 0.9}, loss_curve=[1.0, 0.5], error=curve(log_ratio),
+        rungs={
+            Rung.PROMPT: Skipped(skipped="no prompt was given"),
+            Rung.CAPTION: Skipped(skipped="no caption was given") if caption is None else rung(caption, name),
+            Rung.EMBEDDING: rung(embedding, invalid=invalid),
+        },
+        seconds=1.0, network_evaluations=10,
+    )  # fmt: skip
+
+
+def bank(count: int, *, forced: int = 0, protocol: Protocol = PROTOCOL, captions: bool = True) -> NullBank:
+    """Controls with log ratios 0, 1/count, ...; the last `forced` have one seed of similarity 0.97."""
+    controls = []
+    for n in range(count):
+        best = 0.97 if n >= count - forced else 0.5 + 0.3 * n / count
+        seeds = [ControlSeed(similarity=best, distance=0.1 if best > 0.9 else 0.3, guidance_scale=3.0)]
+        seeds += [ControlSeed(similarity=0.3, distance=0.4, guidance_scale=3.0)] * 7
+        rungs = {Rung.EMBEDDING: seeds}
+        if captions:
+            rungs[Rung.CAPTION] = seeds
+        controls.append(
+            Control(sha256=digest(f"control {n}"), complexity=0.0, log_ratio=n / count, trajectory_log_ratio=n / count,
+                    by_timestep=curve(n / count).by_timestep, rungs=rungs)
+        )  # fmt: skip
+    return NullBank(
+        model="m",
+        model_fingerprint="f",
+        protocol=protocol,
+        seed=0,
+        source="test",
+        made="now",
+        fit=[],
+        controls=controls,
+    )

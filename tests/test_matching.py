@@ -1,0 +1,98 @@
+import numpy as np
+import pdqhash
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from imgaudit.descriptors import PdqDescriptor, PixelDescriptor, similarities
+from imgaudit.distances import AlignedRms, TiledRms
+from imgaudit.images import to_tensor
+from imgaudit.index import FlatIndex
+from imgaudit.matching import CrossMatches, Matcher, cross_match
+from tests.conftest import random_image
+
+
+def pictures(count: int, side: int = 48) -> torch.Tensor:
+    return torch.stack([to_tensor(random_image(seed, (side, side))) for seed in range(count)])
+
+
+def test_pixel_similarity_is_pearson_correlation() -> None:
+    images = pictures(2, 32)
+    vectors = PixelDescriptor().describe(images)
+    expected = np.corrcoef(images.flatten(1).numpy())[0, 1]
+    assert similarities(PixelDescriptor(), vectors[:1], vectors[1:])[0] == pytest.approx(expected, abs=1e-5)
+    flat = PixelDescriptor().describe(torch.full((1, 3, 32, 32), 0.4))
+    assert similarities(PixelDescriptor(), flat, vectors[:1]) == [0.0]
+
+
+def test_pdq_similarity_is_meta_hamming_distance() -> None:
+    images = pictures(2, 128)
+    arrays = ((images + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+    bits = [pdqhash.compute(np.ascontiguousarray(array))[0] for array in arrays]
+    vectors = PdqDescriptor().describe(images)
+    distance = int((bits[0] != bits[1]).sum())
+    assert similarities(PdqDescriptor(), vectors[:1], vectors[1:]) == [1 - distance / 256]
+
+
+@pytest.mark.parametrize("descriptor", [PixelDescriptor(), PdqDescriptor()])
+def test_the_index_agrees_with_sorting_all_similarities(descriptor: PixelDescriptor | PdqDescriptor) -> None:
+    vectors = descriptor.describe(pictures(12, 64))
+    index = FlatIndex(descriptor)
+    index.add([str(n) for n in range(12)], vectors)
+    for row, found in enumerate(index.search(vectors, 12)):
+        query = np.repeat(vectors[row : row + 1], 12, axis=0)
+        brute = sorted(similarities(descriptor, query, vectors), reverse=True)
+        assert [n.similarity for n in found] == pytest.approx(brute, abs=1e-5)
+        assert found[0].id == str(row)
+    assert index.search(vectors[:1], 100)[0][11:] and not FlatIndex(descriptor).search(vectors[:1], 3)[0]
+    with pytest.raises(ValueError, match="one vector per id"):
+        index.add(["x"], vectors)
+
+
+@settings(max_examples=20, deadline=None)
+@given(offset=st.floats(0, 0.5))
+def test_distances_of_a_constant_offset_are_that_offset(offset: float) -> None:
+    left = torch.full((1, 3, 32, 32), -0.5)
+    right = left + 2 * offset
+    for metric in (AlignedRms(), TiledRms()):
+        assert float(metric.measure(left, right)[0]) == pytest.approx(offset, abs=1e-6)
+
+
+def test_alignment_forgives_a_shift_and_tiles_do_not_forgive_one_corner() -> None:
+    image = pictures(1)
+    shifted = torch.roll(image, (2, -1), dims=(2, 3))
+    assert float(AlignedRms().measure(image, shifted)[0]) == pytest.approx(0.0, abs=1e-6)
+    corner = image.clone()
+    corner[..., :12, :12] = -corner[..., :12, :12]
+    whole = float(((image - corner) / 2).square().mean().sqrt())
+    assert float(TiledRms().measure(image, corner)[0]) == pytest.approx(4 * whole, rel=1e-4)
+
+
+def test_near_duplicates_are_found_and_look_alikes_are_not() -> None:
+    images = pictures(4)
+    noisy = (images[0] + 0.05 * torch.randn(images[0].shape, generator=torch.Generator().manual_seed(0))).clamp(-1, 1)
+    found = Matcher().near_duplicates({"a": images[0], "b": images[1], "c": noisy, "d": images[2]})
+    assert [name for name, _ in found["a"]] == ["c"] and [name for name, _ in found["c"]] == ["a"]
+    assert found["b"] == found["d"] == []
+    assert Matcher().near_duplicates({"a": images[0]}) == {"a": []}
+
+
+def test_a_replica_of_the_wrong_target_is_seen() -> None:
+    images = pictures(3)
+    targets = {"a": images[0], "b": images[1], "c": images[2]}
+    crossed = cross_match(
+        PixelDescriptor(), targets, {"a": images[1:2], "b": images[1:2], "c": torch.empty(0, 3, 48, 48)}
+    )
+    assert [name for name, _ in crossed.resembling("a")] == ["b"]
+    assert crossed.resembling("b") == []
+    assert crossed.coincidence_p_value("c") is None
+
+
+def test_coincidence_counts_other_pairs_at_least_as_similar() -> None:
+    best = np.array([[0.9, 0.2, 0.3], [0.1, 0.3, 0.2], [0.0, 0.3, 0.95]])
+    crossed = CrossMatches(["a", "b", "c"], best)
+    assert crossed.coincidence_p_value("a") == pytest.approx(1 / 7)
+    assert crossed.coincidence_p_value("b") == pytest.approx(3 / 7)
+    assert crossed.threshold() == pytest.approx(0.3)
+    assert CrossMatches(["a"], np.array([[0.9]])).coincidence_p_value("a") is None
