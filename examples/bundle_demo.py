@@ -61,9 +61,8 @@ def main() -> None:
     copy_images(controls, arguments.corpus, BUNDLED / "controls")
     copy_images([*planted, *seen_once, *benchmark], arguments.corpus, BUNDLED / "benchmark")
     print(f"portfolio: {len(memorised)} memorised, {len(faint)} planted not reproduced, 5 seen once, 6 held out")
-    print(
-        f"controls: {len(controls)}; benchmark: {len(planted)} planted, {len(seen_once)} seen once, {len(benchmark)} held out"
-    )
+    print(f"controls: {len(controls)}")
+    print(f"benchmark: {len(planted)} planted, {len(seen_once)} seen once, {len(benchmark)} held out")
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ def make_pipeline(recipe: LabRecipe) -> StableDiffusionPipeline:
 
 
 def make_other_pipeline() -> StableDiffusionPipeline:
-    """Another shape than the lab's: attention everywhere, linear projections, other sizes, v-prediction, longer text."""
+    """Another shape than the lab's: attention everywhere, linear projections, other sizes, v-prediction."""
     tokenizer = train_tokenizer(CAPTIONS, tiny_recipe(text_positions=20))
     torch.manual_seed(5)
     text_encoder = CLIPTextModel(

@@ -80,12 +80,6 @@ def bank(count: int, *, forced: int = 0, protocol: Protocol = PROTOCOL, captions
                     by_timestep=curve(n / count).by_timestep, rungs=rungs)
         )  # fmt: skip
     return NullBank(
-        model="m",
-        model_fingerprint="f",
-        protocol=protocol,
-        seed=0,
-        source="test",
-        made="now",
-        fit=[],
+        model="m", model_fingerprint="f", protocol=protocol, seed=0, source="test", made="now", fit=[],
         controls=controls,
-    )
+    )  # fmt: skip

@@ -33,7 +33,13 @@ OPTIONS: dict[str, Any] = {
 
 
 def audit(
-    folder: Path, model: LoadedModel, out: Path, *, bank: NullBank | None = None, stop_after: int | None = None, **options: Any
+    folder: Path,
+    model: LoadedModel,
+    out: Path,
+    *,
+    bank: NullBank | None = None,
+    stop_after: int | None = None,
+    **options: Any,
 ) -> AuditResult:
     """An audit as the command makes it; `stop_after` leaves it as a kill would."""
     config = AuditConfig.model_validate(OPTIONS | options)
@@ -197,7 +203,12 @@ def test_kills_at_any_moment_lose_nothing(make_folder: Callable[..., Path], mode
         process.send_signal(signal.SIGKILL)
         process.wait()
     for out in (killed, tmp_path / "whole"):
-        finished = subprocess.run([*arguments, "--out", str(out)], env=environ, capture_output=True, text=True, check=False)
+        finished = subprocess.run(
+            [*arguments, "--out", str(out)], env=environ, capture_output=True, text=True, check=False
+        )
         assert finished.returncode == 3, finished.stderr
-    results = [AuditResult.model_validate(json.loads((out / "report.json").read_text())) for out in (killed, tmp_path / "whole")]
+    results = [
+        AuditResult.model_validate(json.loads((out / "report.json").read_text()))
+        for out in (killed, tmp_path / "whole")
+    ]
     assert comparable(results[0]) == comparable(results[1])

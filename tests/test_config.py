@@ -30,7 +30,7 @@ def test_an_unknown_key_names_the_nearest(key: str, tmp_path: Path) -> None:
     environ = {key: "1"} if key.startswith("IMG") else {}
     if not environ:
         (tmp_path / "imgaudit.toml").write_text("sede = 1\n")
-    with pytest.raises(ConfigError, match="unknown key 'sede'.*nearest known key is 'seed'"):
+    with pytest.raises(ConfigError, match=r"unknown key 'sede'.*nearest known key is 'seed'"):
         resolve_config({}, environ, tmp_path)
 
 
@@ -47,13 +47,8 @@ def test_the_protocol_hash_follows_what_decides_scores_and_nothing_else() -> Non
     same = AuditConfig(seed=5, batch_size=3, chunk_size=2, level=0.1, operator="x", device="cpu")
     assert base.protocol.hash == same.protocol.hash
     others = [
-        {"steps": 3},
-        {"draws": 2},
-        {"seeds": 5},
-        {"num_inference_steps": 4},
-        {"framing": "pad"},
-        {"effort": "quick"},
-    ]
+        {"steps": 3}, {"draws": 2}, {"seeds": 5}, {"num_inference_steps": 4}, {"framing": "pad"}, {"effort": "quick"},
+    ]  # fmt: skip
     hashes = {AuditConfig.model_validate(other).protocol.hash for other in others}
     assert len(hashes) == len(others) and base.protocol.hash not in hashes
     assert Protocol().differences(AuditConfig(steps=3).protocol) == ["inversion.steps: 50 here, 3 there"]

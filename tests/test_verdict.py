@@ -103,9 +103,8 @@ def test_invalid_frames_are_counted_and_never_scored() -> None:
 def test_with_several_scales_the_rate_comes_from_seeds_that_chose_nothing() -> None:
     config = GenerationConfig(seeds=5, selection_seeds=2, guidance_scales=(1.0, 3.0))
     protocol = Protocol(generation=config)
-    replicas = [
-        r.model_copy(update={"guidance_scale": scale}) for scale in (1.0, 3.0) for r in rung([MISS] * 5).replicas
-    ]
+    five = rung([MISS] * 5).replicas
+    replicas = [r.model_copy(update={"guidance_scale": scale}) for scale in (1.0, 3.0) for r in five]
     flags = [False, False, True, True, True, True, True, False, False, True]
     assert rate_replicas(replicas, protocol, flags) == (3.0, 3, 1)
 
@@ -127,9 +126,8 @@ def test_false_discoveries_over_simulated_folders_stay_at_the_level() -> None:
         )  # fmt: skip
         values = [*generator.normal(6, 1, 10), *generator.normal(size=20)]
         folder = [measurement(f"t{n}", float(v), [COPY] * 8) for n, v in enumerate(values)]
-        found = [
-            f.verdict is Verdict.REPLICATED_BY_INVERSION for f in decide(folder, Evidence(folder_bank, PROTOCOL, 0.05))
-        ]
+        findings = decide(folder, Evidence(folder_bank, PROTOCOL, 0.05))
+        found = [finding.verdict is Verdict.REPLICATED_BY_INVERSION for finding in findings]
         proportions.append(sum(found[10:]) / max(1, sum(found)))
         assert sum(found[:10]) >= 8
     assert np.mean(proportions) <= 0.05 + 3 * np.std(proportions) / np.sqrt(60)

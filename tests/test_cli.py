@@ -1,0 +1,121 @@
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from imgaudit.cli.exit_codes import ExitCode, exit_code
+from imgaudit.config import FailOn
+from imgaudit.records import AuditResult, Summary, Verdict
+from tests.records_for_tests import PROTOCOL
+
+FAST = [
+    "--device",
+    "cpu",
+    "--steps",
+    "2",
+    "--draws",
+    "2",
+    "--seeds",
+    "2",
+    "--num-inference-steps",
+    "2",
+    "--framing",
+    "pad",
+]
+
+
+def imgaudit(*arguments: object, timeout: float = 240) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "imgaudit", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout)
+
+
+def test_help_loads_neither_torch_nor_diffusers() -> None:
+    code = (
+        "import sys; from imgaudit.cli import main; sys.argv = ['imgaudit', 'audit', '--help']\n"
+        "try:\n    main()\nexcept SystemExit as stop:\n    assert not stop.code\n"
+        "loaded = {'torch', 'diffusers', 'transformers', 'numpy', 'scipy', 'matplotlib'} & set(sys.modules)\n"
+        "assert not loaded, loaded"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "--controls" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["nonsense"], 2, "No such command"),
+        (["audit"], 2, "Missing argument"),
+        (["audit", "/nowhere", "--model", "demo"], 2, "is not a folder"),
+        (["report", "/nowhere"], 2, "not a run folder"),
+        (["report", ".", "--format", "pdf"], 2, "--format must be one of"),
+    ],
+)
+def test_what_cannot_run_says_why_and_exits_with_two(arguments: list[str], code: int, message: str) -> None:
+    done = imgaudit(*arguments)
+    assert done.returncode == code
+    assert message in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_refused_model_exits_with_four(make_folder: Callable[..., Path], tmp_path: Path) -> None:
+    done = imgaudit("audit", make_folder("p", [1]), "--model", tmp_path / "none", "--out", tmp_path / "run")
+    assert done.returncode == 4 and "model refused" in done.stderr
+
+
+def test_an_audit_from_the_terminal(make_folder: Callable[..., Path], model_folder: Path, tmp_path: Path) -> None:
+    portfolio, controls = make_folder("portfolio", range(3)), make_folder("controls", range(10, 14))
+    (portfolio / "[bold]x[red].png").write_bytes(b"not an image")
+    plan = imgaudit("audit", portfolio, "--model", model_folder, "--controls", controls, *FAST, "--dry-run")
+    assert plan.returncode == 0 and "4 files: 3 images to audit, 1 would be skipped" in plan.stdout
+    assert "nothing can be found among 3" in plan.stdout
+
+    run = tmp_path / "run"
+    done = imgaudit("audit", portfolio, "--model", model_folder, "--controls", controls, "--out", run, *FAST, "--json")
+    assert done.returncode == 3, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(lines) == 5 and lines[-1]["targets"] == 4 and lines[-1]["controls"] == 4
+    assert (run / "report" / "index.html").is_file() and (run / "evidence.json").is_file()
+    manifest = json.loads((run / "manifest.json").read_text())
+    assert manifest["config"]["steps"] == {"value": 2, "source": "command line"}
+
+    again = imgaudit("report", run, "--format", "csv")
+    assert again.returncode == 3 and again.stdout.count("\n") == 5
+    table = imgaudit("audit", portfolio, "--model", model_folder, "--out", run, *FAST)
+    assert "[bold]x[red].png" in table.stdout and table.returncode == 3
+
+    bank = tmp_path / "bank.json"
+    made = imgaudit("calibrate", controls, "--model", model_folder, "--out", bank, *FAST)
+    assert made.returncode == 0, made.stderr
+    wrong = imgaudit(
+        "audit", portfolio, "--model", model_folder, "--calibration", bank, "--out", tmp_path / "r2", "--device", "cpu"
+    )
+    assert wrong.returncode == 2 and "another protocol" in wrong.stderr
+
+
+def test_exit_codes_follow_the_verdicts() -> None:
+    def result(**counts: int) -> AuditResult:
+        every = dict.fromkeys(Verdict, 0) | {Verdict(name): count for name, count in counts.items()}
+        summary = Summary(
+            targets=4, counts=every, controls=1, level=0.05, planner="", false_positive_low=0, false_positive_high=1,
+            seconds=0, network_evaluations=0,
+        )  # fmt: skip
+        return AuditResult(run={}, protocol=PROTOCOL, summary=summary, findings=[])
+
+    assert exit_code(result(not_reproduced=4), FailOn.REPLICATED) is ExitCode.DECIDED
+    assert exit_code(result(not_reproduced=3, replicated=1), FailOn.REPLICATED) is ExitCode.REPRODUCED
+    assert exit_code(result(not_reproduced=3, replicated=1), FailOn.NEVER) is ExitCode.DECIDED
+    assert exit_code(result(not_reproduced=3, atypical=1), FailOn.REPLICATED) is ExitCode.DECIDED
+    assert exit_code(result(not_reproduced=3, atypical=1), FailOn.ATYPICAL) is ExitCode.REPRODUCED
+    assert exit_code(result(not_reproduced=3, skipped=1), FailOn.REPLICATED) is ExitCode.INCOMPLETE
+    assert exit_code(result(not_reproduced=3), FailOn.REPLICATED) is ExitCode.INCOMPLETE
+
+
+def test_doctor_says_what_would_be_skipped() -> None:
+    done = imgaudit("doctor", "--json")
+    checks = {check["name"]: check for check in json.loads(done.stdout)}
+    assert checks["faiss"]["state"] == "ok" and checks["descriptors"]["state"] == "ok"
+    assert checks["lpips"]["state"] in {"ok", "skipped"} and checks["lpips"]["detail"]
+    assert done.returncode == (2 if any(c["state"] == "failed" for c in checks.values()) else 0)
