@@ -155,10 +155,9 @@ def test_what_cannot_be_read_is_skipped_and_said(
     reasons = {Path(f.path).name: f.reason for f in result.findings if f.verdict is Verdict.SKIPPED}
     assert "not an image" in reasons["broken.png"] or "damaged" in reasons["broken.png"]
     assert "identical to" in reasons["twin.png"]
+    (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="holds no image files"):
-        read_portfolio(tmp_path / "run" / "images" / "nothing", CaptionSource(tmp_path)) if (
-            tmp_path / "run" / "images" / "nothing"
-        ).mkdir() is None else None
+        read_portfolio(tmp_path / "empty", CaptionSource(tmp_path / "empty"))
 
 
 def test_a_run_folder_of_another_audit_is_refused(
@@ -188,7 +187,8 @@ def test_kills_at_any_moment_lose_nothing(make_folder: Callable[..., Path], mode
     folder = make_folder("portfolio", range(6))
     arguments = [
         sys.executable, "-m", "imgaudit", "audit", str(folder), "--model", str(model_folder), "--device", "cpu",
-        "--steps", "3", "--draws", "4", "--seeds", "3", "--num-inference-steps", "3", "--chunk-size", "2", "--framing", "pad",
+        "--steps", "3", "--draws", "4", "--seeds", "3", "--num-inference-steps", "3", "--chunk-size", "2",
+        "--framing", "pad",
     ]  # fmt: skip
     environ = os.environ | {"HF_HUB_OFFLINE": "1"}
     killed, delay = tmp_path / "killed", 0.0

@@ -148,7 +148,7 @@ def test_carlini_ratio_is_small_only_for_the_target_itself() -> None:
 
 def test_a_recipe_names_its_mistakes(tmp_path: Path) -> None:
     (tmp_path / "r.toml").write_text('name = "x"\nsteps = 0\nlerning_rate = 1\n')
-    with pytest.raises(ConfigError, match="lerning_rate.*|steps.*"):
+    with pytest.raises(ConfigError, match=r"lerning_rate.*|steps.*"):
         LabRecipe.read(tmp_path / "r.toml")
     with pytest.raises(ConfigError, match="cannot be read"):
         LabRecipe.read(tmp_path / "none.toml")

@@ -112,8 +112,11 @@ def test_a_page_says_what_a_reviewer_needs(run: RunFolder, result: AuditResult, 
     page.goto((run.path / "report" / f"{finding.id}.html").as_uri())
     text = page.locator("body").inner_text()
     wording = WORDING[finding.verdict]
-    for part in (wording.label, wording.meaning, wording.limit, finding.sha256, result.protocol.hash, "95 % interval",
-                 "exchangeable with the controls", "caption: 4 of 4 are copies", "near-duplicate", "seed 0"):  # fmt: skip
+    parts = [
+        wording.label, wording.meaning, wording.limit, finding.sha256, result.protocol.hash, "95 % interval",
+        "exchangeable with the controls", "caption: 4 of 4 are copies", "near-duplicate", "seed 0",
+    ]  # fmt: skip
+    for part in parts:
         assert part in text, part
     assert page.locator(".replicas img").count() == 8
     assert page.locator("img.chart").count() == 2
