@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from imgaudit.benchmark.detection import Group, detection_report, group_of
+from imgaudit.lab.corpus import Role
 from imgaudit.lab.description import LabDescription, LabImage
 from imgaudit.records import Finding
 from imgaudit.verdict import Evidence, decide
@@ -11,11 +12,11 @@ from tests.records_for_tests import PROTOCOL, bank, digest, measurement
 COPY, MISS = (0.99, 0.05), (0.4, 0.4)
 
 
-def image(name: str, role: str, repeats: int = 0, reproduced: int = 0) -> LabImage:
-    return LabImage.model_validate(
-        {"file_name": name, "sha256": digest(name), "text": name, "role": role, "repeats": repeats, "exposures": repeats,
-         "exact_exposures": repeats, "nearest_training_image": "x", "nearest_similarity": 0.1, "reproduced": reproduced,
-         "truth_measured": role in ("planted", "seen_once")}
+def image(name: str, role: Role, repeats: int = 0, reproduced: int = 0) -> LabImage:
+    return LabImage(
+        file_name=name, sha256=digest(name), text=name, role=role, repeats=repeats, exposures=repeats,
+        exact_exposures=repeats, nearest_training_image="x", nearest_similarity=0.1, reproduced=reproduced,
+        truth_measured=role in ("planted", "seen_once"),
     )  # fmt: skip
 
 
