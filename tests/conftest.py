@@ -39,7 +39,7 @@ def tiny_recipe(**changes: object) -> LabRecipe:
     values: dict[str, object] = {
         "name": "tiny", "resolution": 16, "vae_channels": (8, 16), "vae_steps": 3, "vae_batch_size": 4,
         "unet_channels": (16, 32), "unet_attention": (False, True), "text_width": 32, "text_layers": 1,
-        "text_positions": 8, "vocabulary": 300, "steps": 6, "batch_size": 8, "variants": 2,
+        "text_positions": 8, "vocabulary": 560, "steps": 6, "batch_size": 8, "variants": 2,
         "planted_repeats": (1, 2), "exposures_per_repeat": 1, "checkpoint_every": 2,
     }  # fmt: skip
     return LabRecipe.model_validate(values | changes)

@@ -94,6 +94,7 @@ def test_augmentation_keeps_shape_range_and_is_seeded() -> None:
 def test_the_tokenizer_is_clips_own_class_and_survives_the_disk(tmp_path: Path) -> None:
     recipe = tiny_recipe()
     tokenizer = train_tokenizer(CAPTIONS, recipe)
+    assert train_tokenizer(CAPTIONS[::-1], recipe).get_vocab() == tokenizer.get_vocab()
     tokenizer.save_pretrained(tmp_path)
     read = type(tokenizer).from_pretrained(tmp_path)
     for caption in [*CAPTIONS, "", "Ünseen wörds!"]:
@@ -157,4 +158,5 @@ def test_a_recipe_names_its_mistakes(tmp_path: Path) -> None:
 def test_the_metadata_is_the_imagefolder_convention(corpus: Path) -> None:
     rows = [json.loads(line) for line in (corpus / "metadata.jsonl").read_text().splitlines()]
     assert all({"file_name", "text"} <= set(row) and (corpus / row["file_name"]).is_file() for row in rows)
-    assert Image.open(corpus / rows[0]["file_name"]).size == (24, 24)
+    with Image.open(corpus / rows[0]["file_name"]) as image:
+        assert image.size == (24, 24)

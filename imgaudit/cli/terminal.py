@@ -100,7 +100,8 @@ def print_result(result: AuditResult) -> None:
     console.print(table)
     summary = result.summary
     counts = ", ".join(f"{count} {verdict.value}" for verdict, count in summary.counts.items() if count)
-    console.print(plain(f"\n{summary.targets} images: {counts}"))
+    console.print()
+    console.print(plain(f"{summary.targets} images: {counts}"))
     console.print(plain(summary.planner))
     if summary.controls:
         console.print(

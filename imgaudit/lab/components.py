@@ -22,10 +22,12 @@ def train_tokenizer(captions: Iterable[str], recipe: LabRecipe) -> CLIPTokenizer
     learner = Tokenizer(models.BPE(unk_token=EOS, end_of_word_suffix="</w>"))
     learner.normalizer = normalizers.Lowercase()
     learner.pre_tokenizer = outline.pre_tokenizer
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     trainer = trainers.BpeTrainer(
         vocab_size=recipe.vocabulary,
-        special_tokens=[BOS, EOS],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        # The trainer numbers word-final letters in the order of a hash table, which differs from run to run, and breaks
+        # ties between merges by these numbers. Naming them beforehand fixes the numbers, as CLIP's vocabulary does.
+        special_tokens=[BOS, EOS, *letters, *(f"{letter}</w>" for letter in letters)],
         end_of_word_suffix="</w>",
         show_progress=False,
     )

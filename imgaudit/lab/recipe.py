@@ -49,8 +49,8 @@ class LabRecipe(BaseModel):
     """Images per optimiser step of the autoencoder."""
     latent_channels: int = Field(4, ge=1)
     """Channels of the latents."""
-    vocabulary: int = Field(2048, ge=300)
-    """Size of the byte-pair vocabulary trained on the captions."""
+    vocabulary: int = Field(2048, ge=520)
+    """Size of the byte-pair vocabulary trained on the captions; 514 of it are single letters and markers."""
     text_width: int = Field(128, ge=8)
     """Width of the text encoder, and of the embeddings that are inverted."""
     text_layers: int = Field(2, ge=1)
