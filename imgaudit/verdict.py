@@ -136,10 +136,6 @@ def _replication(measurement: Measurement, rung: Rung, evidence: Evidence) -> Re
     scale, n, hits = rate_replicas(valid, evidence.protocol, copies)
     interval = clopper_pearson(hits, n)
     maxima = evidence.bank.maxima(rung) if evidence.bank else []
-    crossed = evidence.cross_matches.get(rung)
-    coincidence = None
-    if rung in TEXT_RUNGS and crossed is not None and measurement.id in crossed.ids:
-        coincidence = crossed.coincidence_p_value(measurement.id)
     unscored = Skipped(skipped="no replica could be scored" if best is None else f"no control has a {rung.value}")
     p_value = conformal_p_value(best, maxima) if best is not None and maxima else unscored
     from_controls = evidence.bank is not None and bool(maxima)
@@ -156,11 +152,7 @@ def _replication(measurement: Measurement, rung: Rung, evidence: Evidence) -> Re
         best_similarity=best if best is not None else -1.0,
         p_value=p_value,
         q_value=p_value if isinstance(p_value, Skipped) else Skipped(skipped="not corrected yet"),
-        coincidence_p_value=Skipped(
-            skipped="no other target to compare with" if rung in TEXT_RUNGS else "not a text rung"
-        )
-        if coincidence is None
-        else coincidence,
+        coincidence_p_value=_coincidence(measurement.id, rung, evidence),
         thresholds={"similarity": thresholds.similarity, "distance": thresholds.distance}
         if isinstance(thresholds, CopyThresholds)
         else thresholds,
@@ -168,6 +160,20 @@ def _replication(measurement: Measurement, rung: Rung, evidence: Evidence) -> Re
         if isinstance(thresholds, CopyThresholds) and evidence.bank is not None and from_controls
         else Skipped(skipped=NO_CONTROLS if evidence.bank is None else f"no control has a {rung.value}"),
     )
+
+
+def _coincidence(image_id: str, rung: Rung, evidence: Evidence) -> float | Skipped:
+    """The coincidence p-value, unless the folder is too small for one at or below the level."""
+    if rung not in TEXT_RUNGS:
+        return Skipped(skipped="not a text rung")
+    crossed = evidence.cross_matches.get(rung)
+    value = crossed.coincidence_p_value(image_id) if crossed is not None and image_id in crossed.ids else None
+    if crossed is None or value is None:
+        return Skipped(skipped="no other target to compare with")
+    pairs = len(crossed.ids) * (len(crossed.ids) - 1)
+    if 1 / (1 + pairs) > evidence.level:
+        return Skipped(skipped=f"{pairs} pairs of other images are too few")
+    return value
 
 
 def reproduces(replication: Replication, level: float, score_q: float | Skipped) -> bool:

