@@ -117,16 +117,27 @@ class NullBank(Record):
         """Every control's best similarity on a rung, over the same seeds and scales as a target's."""
         return [best for control in self.controls if (best := control.best(rung)) is not None]
 
-    def thresholds(self, rung: Rung, level: float) -> CopyThresholds | None:
-        """What at most a share `level` of controls reaches, per leg and image; None when no control has the rung."""
-        maxima = self.maxima(rung)
-        nearest = [distance for control in self.controls if (distance := control.nearest(rung)) is not None]
-        if not maxima:
-            return None
-        return CopyThresholds(
-            similarity=exceedance_threshold(maxima, level),
-            distance=-exceedance_threshold([-distance for distance in nearest], level),
-        )
+    def null_rung(self, rung: Rung) -> Rung | None:
+        """The rung of the controls that a target's rung is judged by; None when there are no controls.
+
+        Its own, or else the next one up the ladder that controls have. That one helps the controls more than the
+        target was helped, so the comparison errs on the side of the model.
+        """
+        ladder = list(Rung)
+        return next((other for other in ladder[ladder.index(rung) :] if self.maxima(other)), None)
+
+    def thresholds(self, level: float) -> CopyThresholds | None:
+        """What at most a share `level` of controls reaches, per leg and image; None when there are no controls.
+
+        The strictest over the controls' rungs: whether two pictures are copies does not depend on how one was made.
+        """
+        similarity, distance = [], []
+        for rung in Rung:
+            nearest = [value for control in self.controls if (value := control.nearest(rung)) is not None]
+            if nearest:
+                similarity.append(exceedance_threshold(self.maxima(rung), level))
+                distance.append(-exceedance_threshold([-value for value in nearest], level))
+        return CopyThresholds(similarity=max(similarity), distance=min(distance)) if similarity else None
 
     def control_rate(self, rung: Rung, thresholds: CopyThresholds) -> float:
         """Mean over controls of the share of their seeds that count as copies."""

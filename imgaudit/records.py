@@ -197,6 +197,8 @@ class Replication(Record):
     """What a seed had to exceed (similarity) or stay below (distance), from the controls."""
     control_rate: float | Skipped
     """Mean rate among controls at the same thresholds."""
+    null_rung: Rung | Skipped
+    """The rung of the controls that this one is compared with: its own, or the next one up that they have."""
 
 
 class Neighbour(Record):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 
 from imgaudit.calibration import CopyThresholds, NullBank
 from imgaudit.config import Protocol
@@ -41,8 +42,8 @@ class Evidence:
 
     def rung_thresholds(self, rung: Rung) -> CopyThresholds | Skipped:
         """What a seed of a rung must exceed; from the controls, or for text rungs from other targets without them."""
-        thresholds = self.bank.thresholds(rung, self.level) if self.bank else None
-        if thresholds is not None and abs(thresholds.similarity) != float("inf"):
+        thresholds = self.bank.thresholds(self.level) if self.bank else None
+        if thresholds is not None and isfinite(thresholds.similarity) and isfinite(thresholds.distance):
             return thresholds
         crossed = self.cross_matches.get(rung)
         if rung in TEXT_RUNGS and crossed is not None and len(crossed.ids) > 1:
@@ -50,9 +51,7 @@ class Evidence:
             return CopyThresholds(similarity=max(0.9, crossed.threshold()), distance=1.0)
         if self.bank is None:
             return Skipped(skipped=NO_CONTROLS)
-        if thresholds is None:
-            return Skipped(skipped=f"no control has a {rung.value}")
-        return Skipped(skipped=f"{len(self.bank.maxima(rung))} controls are too few for level {self.level:g}")
+        return Skipped(skipped=f"{len(self.bank.controls)} controls are too few for level {self.level:g}")
 
 
 def decide(measurements: Sequence[Measurement], evidence: Evidence) -> list[Finding]:
@@ -135,10 +134,16 @@ def _replication(measurement: Measurement, rung: Rung, evidence: Evidence) -> Re
     ]
     scale, n, hits = rate_replicas(valid, evidence.protocol, copies)
     interval = clopper_pearson(hits, n)
-    maxima = evidence.bank.maxima(rung) if evidence.bank else []
-    unscored = Skipped(skipped="no replica could be scored" if best is None else f"no control has a {rung.value}")
-    p_value = conformal_p_value(best, maxima) if best is not None and maxima else unscored
-    from_controls = evidence.bank is not None and bool(maxima)
+    null_rung = evidence.bank.null_rung(rung) if evidence.bank else None
+    maxima = evidence.bank.maxima(null_rung) if evidence.bank and null_rung else []
+    p_value: float | Skipped = Skipped(skipped=NO_CONTROLS)
+    if best is None:
+        p_value = Skipped(skipped="no replica could be scored")
+    elif maxima:
+        p_value = conformal_p_value(best, maxima)
+    control_rate: float | Skipped = Skipped(skipped=NO_CONTROLS)
+    if evidence.bank and null_rung and isinstance(thresholds, CopyThresholds):
+        control_rate = evidence.bank.control_rate(null_rung, thresholds)
     return Replication(
         rung=rung,
         n=n,
@@ -156,9 +161,8 @@ def _replication(measurement: Measurement, rung: Rung, evidence: Evidence) -> Re
         thresholds={"similarity": thresholds.similarity, "distance": thresholds.distance}
         if isinstance(thresholds, CopyThresholds)
         else thresholds,
-        control_rate=evidence.bank.control_rate(rung, thresholds)
-        if isinstance(thresholds, CopyThresholds) and evidence.bank is not None and from_controls
-        else Skipped(skipped=NO_CONTROLS if evidence.bank is None else f"no control has a {rung.value}"),
+        control_rate=control_rate,
+        null_rung=null_rung or Skipped(skipped=NO_CONTROLS),
     )
 
 

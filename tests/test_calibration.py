@@ -39,9 +39,11 @@ def test_a_bank_survives_the_file_and_refuses_another_model_or_protocol(tmp_path
 
 def test_thresholds_are_exceeded_by_at_most_the_level() -> None:
     controls = bank(199)
-    thresholds = controls.thresholds(Rung.EMBEDDING, 0.05)
+    thresholds = controls.thresholds(0.05)
     assert thresholds is not None
     share = sum(best > thresholds.similarity for best in controls.maxima(Rung.EMBEDDING)) / 199
     assert share <= 0.05
-    assert controls.thresholds(Rung.PROMPT, 0.05) is None
+    assert controls.null_rung(Rung.PROMPT) is Rung.CAPTION
+    assert bank(20, captions=False).null_rung(Rung.PROMPT) is Rung.EMBEDDING
+    assert bank(0).thresholds(0.05) is None and bank(0).null_rung(Rung.PROMPT) is None
     assert controls.control_rate(Rung.EMBEDDING, thresholds) <= 0.05

@@ -85,11 +85,11 @@ def test_an_image_is_no_control_for_itself() -> None:
     assert p_value == pytest.approx(1 / 199)
 
 
-def test_a_bank_without_captions_gives_no_caption_p_value() -> None:
+def test_a_bank_without_captions_judges_captions_by_the_controls_embeddings() -> None:
     with_none = Evidence(bank(199, captions=False), PROTOCOL, 0.05)
     finding = decide([measurement("a", 2.0, [COPY] * 8, [COPY] * 8)], with_none)[0]
-    assert isinstance(finding.replication[0].p_value, Skipped)
-    assert finding.verdict is Verdict.REPLICATED_BY_INVERSION
+    assert finding.replication[0].null_rung is Rung.EMBEDDING
+    assert finding.verdict is Verdict.REPLICATED and finding.rung is Rung.CAPTION
 
 
 def test_invalid_frames_are_counted_and_never_scored() -> None:
