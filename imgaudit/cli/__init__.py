@@ -56,7 +56,7 @@ def main() -> None:
     except typer.Exit as stop:
         code = stop.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        complain("interrupted")
+        complain("interrupted; what was finished is kept, and the same command continues")
         code = ExitCode.INTERRUPTED
     except ModelRefusedError as error:
         complain(f"model refused: {error}")

@@ -176,7 +176,8 @@ def _stopping(advance: Any, interruption: Interruption) -> Any:
     def on_progress(done: int, total: int) -> None:
         advance(done, total)
         if interruption.wanted and done < total:
-            complain(f"stopped with {done} of {total} images finished; continue with: {shlex.join(sys.argv)}")
+            again = shlex.join(["imgaudit", *sys.argv[1:]])
+            complain(f"stopped with {done} of {total} images finished; continue with: {again}")
             raise typer.Exit(ExitCode.INTERRUPTED)
 
     return on_progress

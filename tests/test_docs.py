@@ -1,0 +1,52 @@
+"""What the documentation says is so: commands exist, options are documented, links lead somewhere."""
+
+import re
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from imgaudit.cli import app
+from imgaudit.config import AuditConfig
+from imgaudit.records import Verdict
+from imgaudit.report.wording import WORDING
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_in_the_docs_exists_with_its_options(page: Path) -> None:
+    root = get_command(app)
+    for block in re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            for call in re.findall(r"imgaudit ([a-z].*?)(?:$|&&|#)", line):
+                words = call.split()
+                command = root.commands[words[0]]  # type: ignore[attr-defined]
+                if hasattr(command, "commands"):
+                    command = command.commands[words[1]]
+                known = {option for parameter in command.params for option in parameter.opts}
+                used = {word for word in words if word.startswith("-")}
+                assert used <= known, f"{page.name}: {used - known} in {line!r}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_audit_option_is_a_configuration_key() -> None:
+    command = get_command(app).commands["audit"]  # type: ignore[attr-defined]
+    options = {parameter.name for parameter in command.params}
+    renamed = {"guidance_scales": "guidance_scale"}
+    missing = {key for key in AuditConfig.model_fields if renamed.get(key, key) not in options}
+    assert not missing
+
+
+def test_every_verdict_is_worded_with_its_limit() -> None:
+    assert set(WORDING) == set(Verdict)
+    assert all(wording.label and wording.meaning and wording.limit for wording in WORDING.values())
+    forbidden = re.compile(r"\bsafe\b", re.IGNORECASE)
+    assert not any(forbidden.search(text) for wording in WORDING.values() for text in wording)
