@@ -72,3 +72,10 @@ def test_a_missing_device_is_refused(model_folder: Path) -> None:
         pytest.skip("there is a CUDA device here")
     with pytest.raises(ModelRefusedError, match="no CUDA device"):
         load_model(str(model_folder), "cuda")
+
+
+def test_a_folder_named_like_a_bundled_lab_does_not_shadow_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "demo").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert (resolve_model("demo") / "model_index.json").is_file()
+    assert resolve_model("./demo") == Path("demo")

@@ -87,7 +87,7 @@ def describe(
     from imgaudit.models.loading import BUNDLED, bundled_lab
     from imgaudit.statistics import clopper_pearson
 
-    path = bundled_lab(str(folder)) if str(folder) in BUNDLED and not folder.exists() else folder
+    path = bundled_lab(str(folder)) if str(folder) in BUNDLED else folder
     description = LabDescription.read(path / "lab.json")
     rows = []
     judged = [image for image in description.images if image.truth_measured]
