@@ -193,6 +193,8 @@ class Replication(Record):
     """Benjamini-Hochberg over the folder."""
     coincidence_p_value: float | Skipped
     """Against the same generations compared with every other target; needs no controls. Text rungs only."""
+    coincidence_q_value: float | Skipped
+    """Benjamini-Hochberg over the folder."""
     thresholds: dict[str, float] | Skipped
     """What a seed had to exceed (similarity) or stay below (distance), from the controls."""
     control_rate: float | Skipped

@@ -91,10 +91,10 @@ def _replications(measurements: Sequence[Measurement], evidence: Evidence) -> di
     for rung in Rung:
         with_rung = [m for m in measurements if isinstance(m.rungs[rung], RungMeasurement)]
         partial = {m.id: _replication(m, rung, evidence) for m in with_rung}
-        tested = [name for name, value in partial.items() if not isinstance(value.p_value, Skipped)]
-        q_values = benjamini_hochberg([value for n in tested if isinstance(value := partial[n].p_value, float)])
-        for name, q_value in zip(tested, q_values, strict=True):
-            partial[name] = partial[name].model_copy(update={"q_value": q_value})
+        for p_name, q_name in (("p_value", "q_value"), ("coincidence_p_value", "coincidence_q_value")):
+            tested = {n: p for n, r in partial.items() if not isinstance(p := getattr(r, p_name), Skipped)}
+            for name, q_value in zip(tested, benjamini_hochberg(list(tested.values())), strict=True):
+                partial[name] = partial[name].model_copy(update={q_name: q_value})
         for name, replication in partial.items():
             found[name].append(replication)
     return found
@@ -157,7 +157,8 @@ def _replication(measurement: Measurement, rung: Rung, evidence: Evidence) -> Re
         best_similarity=best if best is not None else -1.0,
         p_value=p_value,
         q_value=p_value if isinstance(p_value, Skipped) else Skipped(skipped="not corrected yet"),
-        coincidence_p_value=_coincidence(measurement.id, rung, evidence),
+        coincidence_p_value=(coincidence := _coincidence(measurement.id, rung, evidence)),
+        coincidence_q_value=coincidence if isinstance(coincidence, Skipped) else Skipped(skipped="not corrected yet"),
         thresholds={"similarity": thresholds.similarity, "distance": thresholds.distance}
         if isinstance(thresholds, CopyThresholds)
         else thresholds,
@@ -167,7 +168,10 @@ def _replication(measurement: Measurement, rung: Rung, evidence: Evidence) -> Re
 
 
 def _coincidence(image_id: str, rung: Rung, evidence: Evidence) -> float | Skipped:
-    """The coincidence p-value, unless the folder is too small for one at or below the level."""
+    """The coincidence p-value, unless it could not be small or the controls give a finer one.
+
+    Which of the two nulls decides depends on their sizes alone, so it is settled before anything is measured.
+    """
     if rung not in TEXT_RUNGS:
         return Skipped(skipped="not a text rung")
     crossed = evidence.cross_matches.get(rung)
@@ -177,21 +181,26 @@ def _coincidence(image_id: str, rung: Rung, evidence: Evidence) -> float | Skipp
     pairs = len(crossed.ids) * (len(crossed.ids) - 1)
     if 1 / (1 + pairs) > evidence.level:
         return Skipped(skipped=f"{pairs} pairs of other images are too few")
+    null_rung = evidence.bank.null_rung(rung) if evidence.bank else None
+    controls = len(evidence.bank.maxima(null_rung)) if evidence.bank and null_rung else 0
+    if pairs < controls:
+        return Skipped(skipped=f"{pairs} pairs of other images say less than {controls} controls")
     return value
 
 
 def reproduces(replication: Replication, level: float, score_q: float | Skipped) -> bool:
     """Whether a rung's replicas are more than coincidence, framing and forcing explain.
 
-    text rungs   at least one copy; q over the folder (with controls) and coincidence p (with other targets) at most
-                 the level, whichever of the two can be had
+    text rungs   at least one copy; q of the coincidence test over the folder at most the level, or, where the folder is
+                 too small for that test, q against the controls
     embedding    at least one copy; the score's q at most the level; rate's lower bound above the controls' rate
     """
     if replication.hits == 0 or isinstance(replication.thresholds, Skipped):
         return False
     if replication.rung in TEXT_RUNGS:
-        tests = [v for v in (replication.q_value, replication.coincidence_p_value) if not isinstance(v, Skipped)]
-        return bool(tests) and all(value <= level for value in tests)
+        coincidence = replication.coincidence_q_value
+        decisive = replication.q_value if isinstance(coincidence, Skipped) else coincidence
+        return not isinstance(decisive, Skipped) and decisive <= level
     if isinstance(score_q, Skipped) or isinstance(replication.control_rate, Skipped):
         return False
     return score_q <= level and replication.low > replication.control_rate

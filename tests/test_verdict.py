@@ -69,14 +69,30 @@ def test_too_few_controls_or_none_are_inconclusive() -> None:
 
 
 def test_without_controls_a_caption_copy_stands_on_coincidence_alone() -> None:
-    names = [f"t{n}" for n in range(8)]
+    names = [f"t{n}" for n in range(24)]
     targets = [measurement(name, 0.0, [MISS] * 8, [COPY] * 8 if name == "t0" else [MISS] * 8) for name in names]
-    best = np.full((8, 8), 0.4)
+    best = np.full((24, 24), 0.4)
     best[0, 0] = 0.99
     crossed = CrossMatches([digest(name)[:16] for name in names], best)
     findings = conclude(targets, Evidence(None, PROTOCOL, 0.05, {}, {Rung.CAPTION: crossed}))
     assert findings["t0"].verdict is Verdict.REPLICATED
     assert {findings[name].verdict for name in names[1:]} == {Verdict.INCONCLUSIVE}
+
+
+def test_few_copies_in_a_large_folder_stand_on_coincidence_where_the_bank_is_too_small_for_their_q_values() -> None:
+    names = [f"t{n}" for n in range(60)]
+    targets = [measurement(n, 0.0, [MISS] * 8, [COPY] * 8 if n == "t0" else [MISS] * 8) for n in names]
+    best = np.full((60, 60), 0.4)
+    best[0, 0] = 0.99
+    crossed = CrossMatches([target.id for target in targets], best)
+    findings = conclude(targets, evidence(cross_matches={Rung.CAPTION: crossed}))
+    q_value, coincidence = (getattr(findings["t0"].replication[0], n) for n in ("q_value", "coincidence_q_value"))
+    assert q_value > 0.05 >= coincidence and findings["t0"].verdict is Verdict.REPLICATED
+    look_alike = best.copy()
+    look_alike[3, 4:30] = 0.995
+    crossed = CrossMatches([target.id for target in targets], look_alike)
+    findings = conclude(targets, evidence(cross_matches={Rung.CAPTION: crossed}))
+    assert findings["t0"].verdict is Verdict.NOT_REPRODUCED
 
 
 def test_an_image_is_no_control_for_itself() -> None:

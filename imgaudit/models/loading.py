@@ -42,8 +42,9 @@ def bundled_lab(name: str = "demo") -> Path:
 def resolve_model(model: str) -> Path:
     """The local folder of a model.
 
-    A bundled lab's name is that lab (a folder of that name is ./name), an existing folder is itself, and anything shaped like `owner/name[@revision]`
-    is fetched from the hub (safetensors and configuration only), unless HF_HUB_OFFLINE is set and it is not cached.
+    A bundled lab's name is that lab (a folder of that name is ./name), an existing folder is itself, and anything
+    shaped like `owner/name[@revision]` is fetched from the hub (safetensors and configuration only), unless
+    HF_HUB_OFFLINE is set and it is not cached.
     Raises ModelRefusedError with what to do.
     """
     if model in BUNDLED:
