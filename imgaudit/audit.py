@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image
 from safetensors.torch import save_file
@@ -25,9 +26,8 @@ from imgaudit.matching import CrossMatches, Matcher, cross_match
 from imgaudit.measurement import MeasuredImage, measure_chunk
 from imgaudit.models.loading import LoadedModel
 from imgaudit.planner import planner_line
-from imgaudit.portfolio import Portfolio, Target
+from imgaudit.portfolio import Portfolio, Target, path_text
 from imgaudit.records import (
-    TEXT_RUNGS,
     AuditResult,
     Finding,
     Measurement,
@@ -71,11 +71,15 @@ def measure_targets(
     done = len(finished)
     on_progress(done, len(portfolio.targets))
     for chunk in chunks(portfolio.targets, config.chunk_size):
-        if all(target.image.id in finished for target in chunk):
+        if all(target.image.id in finished or path_text(target.path) in recorded for target in chunk):
             continue
         measured = measure_chunk(model.denoiser, chunk, config.protocol, run_seed=config.seed, executor=executor)
         for image in measured:
             if image.measurement.id in finished:
+                continue
+            if not image.measurement.is_finite:
+                failed = SkippedImage(path=image.measurement.path, skipped="the model's errors on it are not finite")
+                run.append_record({"stage": "skipped", **failed.model_dump(mode="json")})
                 continue
             if keep_images:
                 save_image(run, image)
@@ -114,19 +118,34 @@ def _read_png(path: Path) -> torch.Tensor:
 def match_run(
     run: RunFolder, measurements: Sequence[Measurement], matcher: Matcher
 ) -> tuple[dict[str, list[tuple[str, float]]], dict[Rung, CrossMatches]]:
-    """Near-duplicates among the targets, and every text replica against every target, from the files of a run."""
-    framed = {m.id: _read_png(run.image_folder(m.id) / "target.png") for m in measurements}
-    rendered = {m.id: _read_png(run.image_folder(m.id) / "rendered.png") for m in measurements}
+    """Near-duplicates among the targets, and every replica against every target, from the files of a run.
+
+    Only vectors are kept, so that the pixels of one image at a time are in memory.
+    """
+    descriptor = matcher.deciding()
+
+    def describe(path: Path) -> npt.NDArray[np.generic]:
+        [vector] = descriptor.describe(_read_png(path)[None])
+        return np.asarray(vector)
+
+    def load_target(image_id: str) -> torch.Tensor:
+        return _read_png(run.image_folder(image_id) / "target.png")
+
+    ids = [measurement.id for measurement in measurements]
+    framed = [describe(run.image_folder(name) / "target.png") for name in ids]
+    duplicates = matcher.near_duplicates(ids, np.stack(framed), load_target) if framed else {}
     crossed: dict[Rung, CrossMatches] = {}
-    for rung in TEXT_RUNGS:
-        generations = {}
-        for measurement in measurements:
-            measured = measurement.rungs[rung]
-            if isinstance(measured, RungMeasurement) and measured.valid:
-                generations[measurement.id] = torch.stack([_read_png(run.path / r.path) for r in measured.valid])
-        if generations:
-            crossed[rung] = cross_match(matcher.deciding(), rendered, generations)
-    return matcher.near_duplicates(framed), crossed
+    for rung in Rung:
+        ladder = [(m.id, measured) for m in measurements if isinstance(measured := m.rungs[rung], RungMeasurement)]
+        if ladder:
+            rendered = {name: describe(run.image_folder(name) / "rendered.png") for name, _ in ladder}
+            replicas = (
+                (name, np.stack([describe(run.path / replica.path) for replica in measured.valid]))
+                for name, measured in ladder
+                if measured.valid
+            )
+            crossed[rung] = cross_match(descriptor, rendered, replicas)
+    return duplicates, crossed
 
 
 def conclude(run: RunFolder, level: float | None = None) -> AuditResult:

@@ -9,7 +9,7 @@ from imgaudit.config import Protocol
 from imgaudit.exceptions import CalibrationError
 from imgaudit.matching import DECIDING_DESCRIPTOR, DECIDING_DISTANCE
 from imgaudit.records import ErrorCurvePoint, Measurement, Record, Rung, Skipped
-from imgaudit.statistics import LinearFit, conformal_p_value, exceedance_threshold, fit_line
+from imgaudit.statistics import LinearFit, exceedance_threshold, fit_line
 from imgaudit.store import read_json, write_json
 
 FIT_FROM = 80
@@ -108,10 +108,6 @@ class NullBank(Record):
         """Scores of all controls."""
         line = self.line
         return [line.residual(control.log_ratio, control.complexity) for control in self.controls]
-
-    def p_value(self, score: float) -> float:
-        """Conformal p-value of a residualised score."""
-        return conformal_p_value(score, self.scores())
 
     def maxima(self, rung: Rung) -> list[float]:
         """Every control's best similarity on a rung, over the same seeds and scales as a target's."""

@@ -1,6 +1,6 @@
 """Matching: is a generated image a copy of its target, of another target, and are targets copies of each other?"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,27 +59,26 @@ class Matcher:
         """The descriptor that decides."""
         return next(descriptor for descriptor in self.descriptors if descriptor.name == DECIDING_DESCRIPTOR)
 
-    def near_duplicates(self, targets: Mapping[str, torch.Tensor]) -> dict[str, list[tuple[str, float]]]:
+    def near_duplicates(
+        self,
+        ids: Sequence[str],
+        vectors: npt.NDArray[np.generic],
+        load: Callable[[str], torch.Tensor],
+    ) -> dict[str, list[tuple[str, float]]]:
         """For every target, the other targets that are near copies of it, nearest first.
 
-        targets: id to (3, H, W) in [-1, 1], all of one size
+        vectors:  one row of the deciding descriptor per id
+        load:     id to (3, H, W) in [-1, 1], all of one size; called only for pairs whose vectors are close
         """
-        found: dict[str, list[tuple[str, float]]] = {name: [] for name in targets}
-        if len(targets) < 2:
-            return found
-        names = list(targets)
-        images = torch.stack([targets[name] for name in names])
-        descriptor = self.deciding()
-        vectors = descriptor.describe(images)
-        index = FlatIndex(descriptor)
-        index.add(names, vectors)
+        found: dict[str, list[tuple[str, float]]] = {name: [] for name in ids}
+        index = FlatIndex(self.deciding())
+        index.add(ids, vectors)
         aligned = next(metric for metric in self.distances if metric.name == "aligned_rms")
-        for name, neighbours in zip(names, index.search(vectors, min(len(names), 50)), strict=True):
+        for name, neighbours in zip(ids, index.search(vectors, min(len(ids), 50)), strict=True):
             for neighbour in neighbours:
                 if neighbour.id == name or neighbour.similarity <= NEAR_COPY_CORRELATION:
                     continue
-                distance = aligned.measure(targets[name][None], targets[neighbour.id][None])
-                if float(distance[0]) < NEAR_COPY_RMS:
+                if float(aligned.measure(load(name)[None], load(neighbour.id)[None])[0]) < NEAR_COPY_RMS:
                     found[name].append((neighbour.id, neighbour.similarity))
         return found
 
@@ -125,24 +124,25 @@ class CrossMatches:
 
 
 def cross_match(
-    descriptor: Descriptor, targets: Mapping[str, torch.Tensor], generations: Mapping[str, torch.Tensor]
+    descriptor: Descriptor,
+    targets: Mapping[str, npt.NDArray[np.generic]],
+    generations: Iterable[tuple[str, npt.NDArray[np.generic]]],
 ) -> CrossMatches:
-    """Compare every generation of a rung with every target, through one index.
+    """Compare every generation of a rung with every target that has the rung, through one index.
 
-    targets:      id to (3, H, W) in [-1, 1]
-    generations:  id to (N, 3, H, W) in [-1, 1], only frames that can be scored; ids are a subset of the targets'
+    targets:      id to one vector of the descriptor
+    generations:  id and the vectors of its frames that can be scored, one target at a time; ids are among the targets
     """
-    ids = [name for name in targets if name in generations]
+    ids = list(targets)
     best = np.full((len(ids), len(ids)), -np.inf)
-    column = {name: number for number, name in enumerate(ids)}
+    place = {name: number for number, name in enumerate(ids)}
     index = FlatIndex(descriptor)
     if ids:
-        index.add(ids, descriptor.describe(torch.stack([targets[name] for name in ids])))
-    for row, name in enumerate(ids):
-        if not len(generations[name]):
-            continue
-        for neighbours in index.search(descriptor.describe(generations[name]), len(ids)):
+        index.add(ids, np.stack([targets[name] for name in ids]))
+    for name, vectors in generations:
+        row = best[place[name]]
+        for neighbours in index.search(vectors, len(ids)):
             for neighbour in neighbours:
-                place = (row, column[neighbour.id])
-                best[place] = max(best[place], neighbour.similarity)
+                column = place[neighbour.id]
+                row[column] = max(row[column], neighbour.similarity)
     return CrossMatches(ids, best)

@@ -14,7 +14,7 @@ from imgaudit.generation import Generated, generate, replica_seeds
 from imgaudit.images import complexity, frame_image, to_tensor
 from imgaudit.inversion import Inversion, invert
 from imgaudit.matching import Matcher
-from imgaudit.portfolio import Target
+from imgaudit.portfolio import Target, path_text
 from imgaudit.records import (
     ErrorCurvePoint,
     ErrorMeasurement,
@@ -97,7 +97,7 @@ def measure_chunk(
         [(floor, _)] = matcher.compare(framed[row], references[row][None])
         measurement = Measurement(
             id=target.image.id,
-            path=str(target.path),
+            path=path_text(target.path),
             sha256=target.image.sha256,
             width=target.image.pixels.width,
             height=target.image.pixels.height,

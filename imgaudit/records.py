@@ -4,6 +4,7 @@ What was not measured is a :class:`Skipped` with its reason, never null, 0 or in
 """
 
 import enum
+from math import isfinite
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -153,6 +154,12 @@ class Measurement(Record):
     """Wall time, the image's share of its chunk."""
     network_evaluations: int
     """Passes of one sample through the network, the image's share."""
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether every number is one; a model that overflows on an image has not measured it."""
+        error = self.error
+        return all(isfinite(value) for value in (*self.loss_curve, error.conditional, error.null, error.log_ratio))
 
 
 class SkippedImage(Record):

@@ -66,8 +66,9 @@ def decide(measurements: Sequence[Measurement], evidence: Evidence) -> list[Find
     p_values: list[float] = []
     scores: list[float] = []
     if bank and bank.controls:
-        scores = [bank.score(m.error.log_ratio, m.complexity) for m in measurements]
-        p_values = [bank.p_value(score) for score in scores]
+        line, control_scores = bank.line, bank.scores()
+        scores = [line.residual(m.error.log_ratio, m.complexity) for m in measurements]
+        p_values = [conformal_p_value(score, control_scores) for score in scores]
     q_values = benjamini_hochberg(p_values)
     replications = _replications(measurements, evidence)
     findings = []

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from imgaudit.audit import calibrate, conclude, measure_targets
 from imgaudit.calibration import NullBank
@@ -158,6 +159,26 @@ def test_what_cannot_be_read_is_skipped_and_said(
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="holds no image files"):
         read_portfolio(tmp_path / "empty", CaptionSource(tmp_path / "empty"))
+
+
+def test_an_image_on_which_the_model_overflows_is_skipped_and_stops_nothing(
+    make_folder: Callable[..., Path], model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_folder("portfolio", range(3))
+    model = load_model(str(model_folder), "cpu")
+    encode = type(model.denoiser).encode
+    dark = read_portfolio(folder, CaptionSource(folder)).targets[0].image.sha256
+
+    def overflowing(self: Any, images: torch.Tensor) -> torch.Tensor:
+        latents = encode(self, images)
+        latents[0] = torch.inf
+        return latents
+
+    monkeypatch.setattr(type(model.denoiser), "encode", overflowing)
+    result = audit(folder, model, tmp_path / "run", chunk_size=3)
+    skipped = [f for f in result.findings if f.verdict is Verdict.SKIPPED]
+    assert len(skipped) == 1 and "not finite" in skipped[0].reason
+    assert len(result.findings) == 3 and dark not in {f.sha256 for f in result.findings}
 
 
 def test_a_run_folder_of_another_audit_is_refused(

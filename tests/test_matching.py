@@ -72,18 +72,24 @@ def test_alignment_forgives_a_shift_and_tiles_do_not_forgive_one_corner() -> Non
 def test_near_duplicates_are_found_and_look_alikes_are_not() -> None:
     images = pictures(4)
     noisy = (images[0] + 0.05 * torch.randn(images[0].shape, generator=torch.Generator().manual_seed(0))).clamp(-1, 1)
-    found = Matcher().near_duplicates({"a": images[0], "b": images[1], "c": noisy, "d": images[2]})
+    targets = {"a": images[0], "b": images[1], "c": noisy, "d": images[2]}
+    vectors = PixelDescriptor().describe(torch.stack(list(targets.values())))
+    loaded: list[str] = []
+
+    def load(name: str) -> torch.Tensor:
+        loaded.append(name)
+        return targets[name]
+
+    found = Matcher().near_duplicates(list(targets), vectors, load)
     assert [name for name, _ in found["a"]] == ["c"] and [name for name, _ in found["c"]] == ["a"]
-    assert found["b"] == found["d"] == []
-    assert Matcher().near_duplicates({"a": images[0]}) == {"a": []}
+    assert found["b"] == found["d"] == [] and set(loaded) == {"a", "c"}
+    assert Matcher().near_duplicates(["a"], vectors[:1], load) == {"a": []}
 
 
 def test_a_replica_of_the_wrong_target_is_seen() -> None:
-    images = pictures(3)
-    targets = {"a": images[0], "b": images[1], "c": images[2]}
-    crossed = cross_match(
-        PixelDescriptor(), targets, {"a": images[1:2], "b": images[1:2], "c": torch.empty(0, 3, 48, 48)}
-    )
+    vectors = PixelDescriptor().describe(pictures(3))
+    targets = dict(zip("abc", vectors, strict=True))
+    crossed = cross_match(PixelDescriptor(), targets, [("a", vectors[1:2]), ("b", vectors[1:2])])
     assert [name for name, _ in crossed.resembling("a")] == ["b"]
     assert crossed.resembling("b") == []
     assert crossed.coincidence_p_value("c") is None
