@@ -45,6 +45,11 @@ def test_every_audit_option_is_a_configuration_key() -> None:
     assert not missing
 
 
+def test_every_configuration_key_is_documented() -> None:
+    text = (ROOT / "docs" / "reference" / "configuration.md").read_text(encoding="utf-8")
+    assert not {key for key in AuditConfig.model_fields if f"`{key}`" not in text}
+
+
 def test_every_verdict_is_worded_with_its_limit() -> None:
     assert set(WORDING) == set(Verdict)
     assert all(wording.label and wording.meaning and wording.limit for wording in WORDING.values())
