@@ -16,6 +16,15 @@ FIT_FROM = 80
 """From this many controls on, a quarter of them fit the score on complexity and take no part in p-values."""
 
 
+def counting_controls(controls: int) -> int:
+    """How many of the controls given count in p-values.
+
+    >>> counting_controls(79), counting_controls(320)
+    (79, 240)
+    """
+    return controls - (controls // 4 if controls >= FIT_FROM else 0)
+
+
 class ControlSeed(Record):
     """One generated image of a control: what decides a hit, and nothing else."""
 
@@ -214,7 +223,7 @@ def build_bank(
     """
     unique = {measurement.sha256: measurement for measurement in measurements}
     controls = [control_from(unique[sha256]) for sha256 in sorted(unique)]
-    fitted = len(controls) // 4 if len(controls) >= FIT_FROM else 0
+    fitted = len(controls) - counting_controls(len(controls))
     return NullBank(
         model=model,
         model_fingerprint=model_fingerprint,

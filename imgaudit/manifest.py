@@ -67,6 +67,7 @@ def make_manifest(
             "prediction_type": model.denoiser.prediction_type,
         },
         "targets": [target.image.sha256 for target in portfolio.targets],
+        "texts_sha256": portfolio.texts_sha256,
         "files_given": portfolio.count,
         "versions": package_versions(),
         "device": str(getattr(model.denoiser, "device", "cpu")),
@@ -78,7 +79,7 @@ def make_manifest(
     }
 
 
-_SAME_ON_RESUME = ("protocol_hash", "targets", "seed")
+_SAME_ON_RESUME = ("protocol_hash", "targets", "texts_sha256", "seed")
 
 
 def open_run(run: RunFolder, manifest: dict[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """The owner's folder, read once: which files can be measured, which texts belong to them, and what is left out."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +32,12 @@ class Portfolio:
     """Readable images in order of SHA-256; identical files occur once."""
     skipped: list[SkippedImage]
     """Everything else, with the reason."""
+
+    @property
+    def texts_sha256(self) -> str:
+        """SHA-256 over every prompt and caption with the image it belongs to."""
+        texts = [[target.image.sha256, dict(target.texts)] for target in self.targets]
+        return hashlib.sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest()
 
     @property
     def count(self) -> int:

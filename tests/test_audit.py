@@ -188,6 +188,9 @@ def test_a_run_folder_of_another_audit_is_refused(
     audit(folder, model, tmp_path / "run")
     with pytest.raises(RunFolderError, match="protocol_hash differ"):
         audit(folder, model, tmp_path / "run", steps=4)
+    (folder / "metadata.jsonl").unlink()
+    with pytest.raises(RunFolderError, match="texts_sha256 differ"):
+        audit(folder, model, tmp_path / "run")
     with pytest.raises(RunFolderError, match="not empty and not a run"):
         audit(folder, model, folder)
 

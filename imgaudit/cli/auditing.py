@@ -118,7 +118,7 @@ def run_audit(
 ) -> ExitCode:
     """The whole audit: read, calibrate if asked, measure, decide, render."""
     from imgaudit.audit import calibrate, conclude, measure_targets
-    from imgaudit.calibration import NullBank
+    from imgaudit.calibration import NullBank, counting_controls
     from imgaudit.captions import CaptionSource
     from imgaudit.manifest import make_manifest, open_run
     from imgaudit.portfolio import read_portfolio
@@ -130,9 +130,10 @@ def run_audit(
     portfolio = read_portfolio(targets, CaptionSource(targets, captions), _table(targets, prompts))
     bank = NullBank.read(calibration) if calibration is not None else None
     control_images = read_portfolio(controls, CaptionSource(controls)) if controls is not None else None
-    known = len(bank.controls) if bank else len(control_images.targets) if control_images else 0
+    given = len(control_images.targets) if control_images else 0
+    known = len(bank.controls) if bank else counting_controls(given)
     if dry_run:
-        _dry_run(config, portfolio, known, len(control_images.targets) if control_images else 0)
+        _dry_run(config, portfolio, known, given)
         return ExitCode.DECIDED
 
     from imgaudit.models import load_model
