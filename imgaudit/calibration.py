@@ -109,10 +109,6 @@ class NullBank(Record):
             return self
         return self.model_copy(update={"controls": [c for c in self.controls if c.sha256 not in sha256s]})
 
-    def score(self, log_ratio: float, complexity: float) -> float:
-        """Residualised score; higher = more memorised."""
-        return self.line.residual(log_ratio, complexity)
-
     def scores(self) -> list[float]:
         """Scores of all controls."""
         line = self.line

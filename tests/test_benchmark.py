@@ -64,3 +64,13 @@ def test_a_blind_detector_misses_its_targets(lab: LabDescription) -> None:
     assert report.separations[0].auc == 0.5
     missed = [target.name for target in report.targets if not target.met]
     assert missed == ["AUC, memorised against held out, lower bound", "replication found among memorised"]
+
+
+def test_an_image_without_a_score_leaves_that_scores_denominator(lab: LabDescription) -> None:
+    found, measured = findings({"m": 3.0, "p": 0.2, "s": 0.2, "h": 0.2}, lab)
+    blank = measurement("h0", 0.2, [], [MISS] * 8, invalid=8)
+    measured = [blank if m.id == blank.id else m for m in measured]
+    report = detection_report(found, measured, bank(199), lab, level=0.05, seed=1)
+    negatives = {(s.name, s.against): s.negatives for s in report.separations}
+    assert negatives["best similarity, embedding", Group.HELD_OUT] == 19
+    assert negatives["best similarity, caption", Group.HELD_OUT] == 20

@@ -115,23 +115,23 @@ def _rate(name: str, group: str, flags: Sequence[bool]) -> Rate:
     return Rate(name=name, group=group, hits=sum(flags), n=len(flags), rate=share, low=interval.low, high=interval.high)
 
 
-def _scores(measurements: Mapping[str, Measurement], bank: NullBank) -> dict[str, Callable[[str], float]]:
-    """Scores by name, each from the image's id; all oriented so that higher = more memorised."""
+def _scores(measurements: Mapping[str, Measurement], bank: NullBank) -> dict[str, Callable[[str], float | None]]:
+    """Scores by name, each from the image's id; higher = more memorised, None where the image has no such score."""
 
-    def trajectory(image_id: str) -> float:
+    def trajectory(image_id: str) -> float | None:
         value = measurements[image_id].error.trajectory_log_ratio
-        return float("-inf") if isinstance(value, Skipped) else value
+        return None if isinstance(value, Skipped) else value
 
-    def best(rung: Rung) -> Callable[[str], float]:
-        def score(image_id: str) -> float:
+    def best(rung: Rung) -> Callable[[str], float | None]:
+        def score(image_id: str) -> float | None:
             measured = measurements[image_id].rungs[rung]
-            value = measured.best("pixel") if isinstance(measured, RungMeasurement) else None
-            return float("-inf") if value is None else value
+            return measured.best("pixel") if isinstance(measured, RungMeasurement) else None
 
         return score
 
+    line = bank.line
     return {
-        "score (log ratio, adjusted for complexity)": lambda i: bank.score(
+        "score (log ratio, adjusted for complexity)": lambda i: line.residual(
             measurements[i].error.log_ratio, measurements[i].complexity
         ),
         "log ratio, unadjusted": lambda i: measurements[i].error.log_ratio,
@@ -182,9 +182,9 @@ def detection_report(
         groups[group_of(known[finding.sha256])].append(finding)
     separations = []
     for name, score in _scores(measured, bank).items():
-        positives = [score(f.id) for f in groups[Group.MEMORISED]]
+        positives = [value for f in groups[Group.MEMORISED] if (value := score(f.id)) is not None]
         for other in (Group.HELD_OUT, Group.SEEN_ONCE):
-            negatives = [score(f.id) for f in groups[other]]
+            negatives = [value for f in groups[other] if (value := score(f.id)) is not None]
             if positives and negatives:
                 area = auc(positives, negatives)
                 separations.append(
