@@ -36,7 +36,7 @@ class Portfolio:
     @property
     def texts_sha256(self) -> str:
         """SHA-256 over every prompt and caption with the image it belongs to."""
-        texts = [[target.image.sha256, dict(target.texts)] for target in self.targets]
+        texts = [(target.image.sha256, sorted(target.texts.items())) for target in self.targets]
         return hashlib.sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest()
 
     @property
