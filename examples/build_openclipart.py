@@ -1,11 +1,11 @@
-"""Build the corpus of the `demo` lab from Debian's public-domain package openclipart-png.
+"""Build a captioned corpus from Debian's public-domain package openclipart-png.
 
     apt-get install openclipart-png
     python examples/build_openclipart.py --out corpus
     imgaudit lab train examples/recipes/demo.toml --images corpus --out demo-lab
 
-Drawings that declare too many pixels (some have 168 million) are left out before they are decoded, near copies are
-clustered and one per cluster kept, and only then is the corpus split into planted, seen once, held out and background.
+Drawings that declare too many pixels (some have 168 million) are left out before they are decoded. Near copies are
+clustered, and the split made, by `imgaudit lab train` as its recipe says.
 """
 
 import argparse
@@ -19,8 +19,7 @@ from PIL import Image
 from imgaudit.config import Framing
 from imgaudit.exceptions import ImageError
 from imgaudit.images import find_images, frame_image, load_image
-from imgaudit.lab.corpus import CorpusEntry, near_copy_clusters, split_corpus, write_corpus
-from imgaudit.lab.recipe import LabRecipe
+from imgaudit.lab.corpus import CorpusEntry, write_corpus
 
 SIDE = 128
 """Corpus images are kept at this side; a lab trains at a smaller one."""
@@ -50,13 +49,8 @@ def prepare(path: Path) -> Image.Image | str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", type=Path, default=Path("/usr/share/openclipart/png"))
-    parser.add_argument("--recipe", type=Path, default=Path(__file__).parent / "recipes" / "demo.toml")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--planted", type=int, default=64)
-    parser.add_argument("--seen-once", type=int, default=80)
-    parser.add_argument("--held-out", type=int, default=700)
     arguments = parser.parse_args()
-    recipe = LabRecipe.read(arguments.recipe)
 
     paths = find_images(arguments.source)
     with ProcessPoolExecutor() as pool:
@@ -64,29 +58,13 @@ def main() -> None:
     kept = [(path, image) for path, image in zip(paths, prepared, strict=True) if isinstance(image, Image.Image)]
     print(f"{len(paths)} drawings, {len(paths) - len(kept)} left out as blank, damaged or too large")
 
-    small = np.stack([np.asarray(frame_image(image, recipe.resolution, Framing.PAD)) for _, image in kept])
-    labels = near_copy_clusters(small)
-    _, first = np.unique(labels, return_index=True)
-    print(f"{len(kept)} usable, {len(first)} clusters of near copies; one of each kept")
-
     (arguments.out / "images").mkdir(parents=True, exist_ok=True)
     entries = []
-    for number, index in enumerate(sorted(first)):
-        path, image = kept[index]
+    for number, (path, image) in enumerate(kept):
         target = arguments.out / "images" / f"{number:05d}.png"
         image.save(target)
         entries.append(CorpusEntry(target, caption(path, arguments.source)))
-    split = split_corpus(
-        entries,
-        planted_repeats=recipe.planted_repeats,
-        planted=arguments.planted,
-        seen_once=arguments.seen_once,
-        held_out=arguments.held_out,
-        seed=recipe.seed,
-    )
-    write_corpus(split, arguments.out)
-    for role in ("planted", "seen_once", "held_out", "background"):
-        print(f"{role:12} {sum(entry.role == role for entry in split)}")
+    write_corpus(entries, arguments.out)
 
 
 if __name__ == "__main__":

@@ -10,14 +10,23 @@ from imgaudit.exceptions import ConfigError, InputError
 from imgaudit.executor import Executor
 from imgaudit.images import to_tensor
 from imgaudit.lab.components import train_tokenizer
-from imgaudit.lab.corpus import CorpusEntry, near_copy_clusters, read_corpus, split_corpus, write_corpus
+from imgaudit.lab.corpus import (
+    CorpusEntry,
+    assign_roles,
+    near_copy_clusters,
+    read_corpus,
+    split_corpus,
+    write_corpus,
+)
 from imgaudit.lab.description import LabDescription, describe_lab, save_pipeline
 from imgaudit.lab.recipe import LabRecipe
 from imgaudit.lab.samples import augment, plan_samples
-from imgaudit.lab.training import train_lab
+from imgaudit.lab.training import borrow_autoencoder, train_lab
 from imgaudit.lab.truth import carlini_ratio
 from imgaudit.models import load_model
 from tests.conftest import CAPTIONS, random_image, tiny_recipe
+
+SPLIT = {"planted_repeats": (1, 2), "planted": 2, "seen_once": 3, "held_out": 5}
 
 
 @pytest.fixture
@@ -29,8 +38,7 @@ def corpus(tmp_path: Path) -> Path:
         path = folder / f"{seed:02d}.png"
         random_image(seed).save(path)
         entries.append(CorpusEntry(path, f"{CAPTIONS[seed % 6]} {seed}"))
-    split = split_corpus(entries, planted_repeats=(1, 2), planted=2, seen_once=3, held_out=5, seed=0)
-    write_corpus(split, folder)
+    write_corpus(split_corpus(entries, tiny_recipe(**SPLIT)), folder)
     return folder
 
 
@@ -41,7 +49,27 @@ def test_a_split_gives_every_image_one_role(corpus: Path) -> None:
     assert sorted(entry.repeats for entry in entries if entry.role == "planted") == [1, 2]
     assert {entry.repeats for entry in entries if entry.role == "held_out"} == {0}
     with pytest.raises(InputError, match="expected at least"):
-        split_corpus(entries, planted_repeats=(1,), planted=2, seen_once=3, held_out=50, seed=0)
+        split_corpus(entries, tiny_recipe(**SPLIT | {"held_out": 50}))
+
+
+def test_near_copies_are_clustered_before_the_split_and_a_twin_withholds_what_its_sibling_plants(
+    tmp_path: Path,
+) -> None:
+    entries = []
+    for seed in range(20):
+        for copy in range(2):
+            path = tmp_path / f"{seed:02d}-{copy}.png"
+            random_image(seed, (32, 32)).save(path)
+            entries.append(CorpusEntry(path, f"{CAPTIONS[seed % 6]} {seed} {copy}"))
+    recipe = tiny_recipe(**SPLIT)
+    chosen = assign_roles(entries, recipe)
+    assert sorted(entry.path.name for entry in chosen) == [f"{seed:02d}-0.png" for seed in range(20)]
+    twin = assign_roles(entries, recipe.model_copy(update={"plant": False, "seed": 5, "split_seed": recipe.seed}))
+    assert [e.path for e in chosen if e.role == "planted"] == [e.path for e in twin if e.role == "withheld"]
+    assert not any(entry.trained for entry in twin if entry.role in ("withheld", "held_out"))
+    assert assign_roles(chosen, recipe) == chosen, "roles that are given are kept"
+    plan = plan_samples(twin, recipe)
+    assert all(count == 0 for entry, count in zip(twin, plan.exposures, strict=True) if not entry.trained)
 
 
 @pytest.mark.parametrize(
@@ -120,6 +148,25 @@ def test_a_stopped_training_ends_where_an_uninterrupted_one_does(corpus: Path, t
     resumed = train_lab(entries, recipe, tmp_path / "stopped")
     for name, weight in whole.pipeline.unet.state_dict().items():
         assert torch.equal(weight, resumed.pipeline.unet.state_dict()[name]), name
+
+
+def test_an_autoencoder_is_borrowed_only_by_a_lab_that_would_have_trained_the_same(
+    corpus: Path, tmp_path: Path
+) -> None:
+    entries, recipe = read_corpus(corpus), tiny_recipe(**SPLIT)
+    trained = train_lab(entries, recipe, tmp_path / "lab")
+    save_pipeline(trained.pipeline, tmp_path / "lab" / "model")
+    sibling = recipe.model_copy(update={"seed": 3, "split_seed": recipe.seed, "prediction_type": "v_prediction"})
+    vae = borrow_autoencoder(tmp_path / "lab", recipe, sibling)
+    again = train_lab(entries, sibling, tmp_path / "sibling", autoencoder=vae)
+    assert not (tmp_path / "sibling" / "training" / "vae.safetensors").exists()
+    for name, weight in again.pipeline.vae.state_dict().items():
+        assert torch.equal(weight.half(), trained.pipeline.vae.state_dict()[name]), name
+    with pytest.raises(InputError, match=r"another autoencoder \(split_seed"):
+        borrow_autoencoder(tmp_path / "lab", recipe, recipe.model_copy(update={"seed": 3}))
+    seen = recipe.model_copy(update={"autoencoder_images": "trained"})
+    with pytest.raises(InputError, match="has seen planted images"):
+        borrow_autoencoder(tmp_path / "lab", seen, seen.model_copy(update={"plant": False}))
 
 
 def test_a_trained_lab_is_an_ordinary_folder_with_a_description(corpus: Path, tmp_path: Path) -> None:

@@ -19,62 +19,49 @@ def register(app: typer.Typer) -> None:
 @lab.command()
 def train(
     recipe: Annotated[Path, typer.Argument(help="Recipe (TOML).")],
-    images: Annotated[Path, typer.Option(help="Captioned image folder with metadata.jsonl and roles.")],
+    images: Annotated[Path, typer.Option(help="Captioned image folder with metadata.jsonl.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for model/, lab.json and checkpoints.")],
+    autoencoder: Annotated[
+        Path | None, typer.Option(help="Lab folder with the same split, whose autoencoder is used instead of training.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
-    """Train a lab model; a stopped training continues from its last checkpoint."""
+    """Split a corpus as the recipe says, train a model on it, measure what it memorised.
+
+    A stopped training continues from its last checkpoint.
+    """
     from imgaudit.executor import Executor
-    from imgaudit.lab.corpus import read_corpus
-    from imgaudit.lab.description import describe_lab, save_pipeline
+    from imgaudit.lab.corpus import assign_roles, read_corpus
+    from imgaudit.lab.description import LabDescription, describe_lab, save_pipeline
     from imgaudit.lab.recipe import LabRecipe
-    from imgaudit.lab.training import train_lab
+    from imgaudit.lab.training import borrow_autoencoder, train_lab
     from imgaudit.models import load_model
 
     chosen = LabRecipe.read(recipe)
-    entries = read_corpus(images)
+    borrowed, borrowed_from = None, "its own"
+    if autoencoder is not None:
+        theirs = LabDescription.read(autoencoder / "lab.json").recipe
+        borrowed, borrowed_from = borrow_autoencoder(autoencoder, theirs, chosen), theirs.name
+    given = read_corpus(images)
+    entries = assign_roles(given, chosen)
+    say(f"{len(given)} images; {len(entries)} after keeping one of every cluster of near copies", quiet=quiet)
     with progress("training", quiet=quiet) as advance:
         stages = {"autoencoder": 0, "denoiser": chosen.vae_steps}
         total = chosen.vae_steps + chosen.steps
-        trained = train_lab(entries, chosen, out, lambda stage, step, steps, loss: advance(stages[stage] + step, total))
+        trained = train_lab(
+            entries,
+            chosen,
+            out,
+            lambda stage, step, steps, loss: advance(stages[stage] + step, total),
+            autoencoder=borrowed,
+        )
     save_pipeline(trained.pipeline, out / "model")
     denoiser: Any = load_model(str(out / "model"), "cpu").denoiser
     with progress("measuring what was memorised", quiet=quiet) as advance:
         description = describe_lab(entries, chosen, trained, denoiser, Executor(128), advance)
-    description.write(out / "lab.json")
+    description.model_copy(update={"autoencoder": borrowed_from}).write(out / "lab.json")
     say(f"model: {out / 'model'}", quiet=quiet)
     describe(out)
-
-
-@lab.command()
-def split(
-    images: Annotated[Path, typer.Argument(help="Captioned image folder with metadata.jsonl.")],
-    recipe: Annotated[Path, typer.Option(help="Recipe, for resolution, repeat counts and seed.")],
-    planted: Annotated[int, typer.Option(help="Images to plant.")] = 64,
-    seen_once: Annotated[int, typer.Option(help="Images to show once.")] = 80,
-    held_out: Annotated[int, typer.Option(help="Images never to train on.")] = 700,
-) -> None:
-    """Give roles to a captioned image folder, after keeping one of every cluster of near copies."""
-    import numpy as np
-
-    from imgaudit.images import frame_image
-    from imgaudit.lab.corpus import near_copy_clusters, read_corpus, read_pixels, split_corpus, write_corpus
-    from imgaudit.lab.recipe import LabRecipe
-
-    chosen = LabRecipe.read(recipe)
-    entries = read_corpus(images)
-    pixels = [frame_image(image, chosen.resolution, chosen.framing) for image in read_pixels(entries)]
-    labels = near_copy_clusters(np.stack([np.asarray(image) for image in pixels]))
-    _, first = np.unique(labels, return_index=True)
-    kept = [entries[index] for index in sorted(first)]
-    write_corpus(
-        split_corpus(
-            kept, planted_repeats=chosen.planted_repeats, planted=planted, seen_once=seen_once, held_out=held_out,
-            seed=chosen.seed,
-        ),
-        images.resolve(),
-    )  # fmt: skip
-    typer.echo(f"{len(entries)} images, {len(kept)} clusters of near copies; one of each kept in metadata.jsonl")
 
 
 @lab.command()
@@ -83,6 +70,7 @@ def describe(
     json_output: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
 ) -> None:
     """Print what a lab was trained on and what it memorised, by repeat count."""
+    from imgaudit.lab.corpus import ROLES
     from imgaudit.lab.description import LabDescription
     from imgaudit.models.loading import BUNDLED, bundled_lab
     from imgaudit.statistics import clopper_pearson
@@ -103,8 +91,10 @@ def describe(
     if json_output:
         typer.echo(json.dumps({"lab": description.recipe.name, "rows": rows}))
         return
-    counts = {role: len(description.with_role(role)) for role in ("planted", "seen_once", "held_out", "background")}
-    typer.echo(f"lab {description.recipe.name}: " + ", ".join(f"{count} {role}" for role, count in counts.items()))
+    counts = {role: len(description.with_role(role)) for role in ROLES}
+    typer.echo(
+        f"lab {description.recipe.name}: " + ", ".join(f"{count} {role}" for role, count in counts.items() if count)
+    )
     typer.echo("role       repeats  exposures  memorised (95 % interval)      seeds of 64 that reproduce, mean")
     for row in rows:
         typer.echo(

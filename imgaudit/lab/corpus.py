@@ -1,7 +1,7 @@
-"""A captioned image folder with roles: which images are planted, seen once, held out, or background.
+"""A captioned image folder, and the split that says which images are planted, seen once, held out, or background.
 
 The folder follows the Hugging Face `imagefolder` convention: image files and one metadata.jsonl whose lines have
-`file_name` and `text`; imgaudit adds `role` and `repeats`.
+`file_name` and `text`.
 """
 
 import json
@@ -18,10 +18,11 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from imgaudit.exceptions import ImageError, InputError
-from imgaudit.images import load_image
+from imgaudit.images import frame_image, load_image
+from imgaudit.lab.recipe import LabRecipe
 
-Role = Literal["planted", "seen_once", "held_out", "background"]
-ROLES: tuple[Role, ...] = ("planted", "seen_once", "held_out", "background")
+Role = Literal["planted", "withheld", "seen_once", "held_out", "background"]
+ROLES: tuple[Role, ...] = ("planted", "withheld", "seen_once", "held_out", "background")
 TRAINED: tuple[Role, ...] = ("planted", "seen_once", "background")
 
 
@@ -34,9 +35,15 @@ class CorpusEntry:
     text: str
     """Its caption."""
     role: Role = "background"
-    """What the image is for; only held-out images are never trained on."""
+    """What the image is for. Held-out images are never trained on; withheld ones are those that a twin's sibling
+    planted, and are not trained on either."""
     repeats: int = 1
-    """Planted repeat count; 1 for every other trained image, 0 for held-out ones."""
+    """Planted repeat count; 1 for every other trained image, 0 for images that are not trained on."""
+
+    @property
+    def trained(self) -> bool:
+        """Whether the model is shown this image."""
+        return self.role in TRAINED
 
 
 def read_corpus(folder: Path) -> list[CorpusEntry]:
@@ -66,11 +73,12 @@ def read_corpus(folder: Path) -> list[CorpusEntry]:
 
 def write_corpus(entries: Sequence[CorpusEntry], folder: Path) -> None:
     """Write metadata.jsonl for images that already lie in `folder`."""
-    lines = [
-        json.dumps({"file_name": entry.path.relative_to(folder).as_posix(), "text": entry.text,
-                    "role": entry.role, "repeats": entry.repeats})
-        for entry in entries
-    ]  # fmt: skip
+    lines = []
+    for entry in entries:
+        row: dict[str, str | int] = {"file_name": entry.path.relative_to(folder).as_posix(), "text": entry.text}
+        if entry.role != "background":
+            row |= {"role": entry.role, "repeats": entry.repeats}
+        lines.append(json.dumps(row))
     (folder / "metadata.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
@@ -122,25 +130,36 @@ def near_copy_clusters(pixels: npt.NDArray[np.uint8], pdq_bits: int = 31) -> npt
     return labels
 
 
-def split_corpus(
-    entries: Sequence[CorpusEntry],
-    *,
-    planted_repeats: Sequence[int],
-    planted: int,
-    seen_once: int,
-    held_out: int,
-    seed: int,
-) -> list[CorpusEntry]:
-    """Give every entry a role at random; planted images get the repeat counts in turn.
+def assign_roles(entries: Sequence[CorpusEntry], recipe: LabRecipe) -> list[CorpusEntry]:
+    """The corpus that a recipe trains on: one image of every cluster of near copies, each with a role.
+
+    Near copies are clustered before the split, so that no held-out image is a copy of one that is trained on. A corpus
+    whose metadata.jsonl gives roles is taken as it is. In a twin, planted images become withheld ones.
+    Raises InputError when the corpus is too small for the split, ImageError when an image cannot be read.
+    """
+    chosen = list(entries)
+    if all(entry.role == "background" for entry in entries):
+        pixels = [frame_image(image, recipe.resolution, recipe.framing) for image in read_pixels(entries)]
+        labels = near_copy_clusters(np.stack([np.asarray(image) for image in pixels]))
+        _, first = np.unique(labels, return_index=True)
+        chosen = split_corpus([entries[index] for index in sorted(first)], recipe)
+    if recipe.plant:
+        return chosen
+    return [replace(e, role="withheld", repeats=0) if e.role == "planted" else e for e in chosen]
+
+
+def split_corpus(entries: Sequence[CorpusEntry], recipe: LabRecipe) -> list[CorpusEntry]:
+    """Give every entry a role at random; planted images get the recipe's repeat counts in turn.
 
     Planted images have captions that no other image has, so that their caption can ask for them.
     Raises InputError when the corpus is too small to leave a background as large as the held-out part.
     """
+    planted, seen_once, held_out = recipe.planted, recipe.seen_once, recipe.held_out
     if planted + seen_once + 2 * held_out > len(entries):
         raise InputError(
             f"expected at least {planted + seen_once + 2 * held_out} images for this split, but found {len(entries)}"
         )
-    order = np.random.default_rng(seed).permutation(len(entries))
+    order = np.random.default_rng(recipe.own_split_seed).permutation(len(entries))
     uses: dict[str, int] = {}
     for entry in entries:
         uses[entry.text] = uses.get(entry.text, 0) + 1
@@ -151,7 +170,7 @@ def split_corpus(
     rest = [index for index in order if index not in chosen]
     split = list(entries)
     for position, index in enumerate(unique[:planted]):
-        repeats = planted_repeats[position % len(planted_repeats)]
+        repeats = recipe.planted_repeats[position % len(recipe.planted_repeats)]
         split[index] = replace(entries[index], role="planted", repeats=repeats)
     for position, index in enumerate(rest):
         role: Role = "seen_once" if position < seen_once else "background"

@@ -29,9 +29,9 @@ class LabImage(Record):
     text: str
     """Caption."""
     role: Role
-    """planted, seen_once, held_out or background."""
+    """planted, withheld, seen_once, held_out or background."""
     repeats: int
-    """Planted repeat count; 1 for seen once, 0 for held out."""
+    """Planted repeat count; 1 for seen once, 0 for what was not trained on."""
     exposures: int
     """How often the training showed it, augmented or not."""
     exact_exposures: int
@@ -58,6 +58,8 @@ class LabDescription(Record):
     """Version of this format."""
     recipe: LabRecipe
     """What the model was made from."""
+    autoencoder: str = "its own"
+    """The lab whose autoencoder was used."""
     images: list[LabImage]
     """Every corpus image."""
 
@@ -90,7 +92,7 @@ def describe_lab(
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> LabDescription:
     """Measure what a lab memorised, on the weights that are shipped, and find every image's nearest training image."""
-    training_rows = [row for row, entry in enumerate(entries) if entry.role != "held_out"]
+    training_rows = [row for row, entry in enumerate(entries) if entry.trained]
     training = trained.pixels[training_rows]
     place = {row: number for number, row in enumerate(training_rows)}
     judged = [row for row, entry in enumerate(entries) if entry.role in ("planted", "seen_once")]

@@ -30,6 +30,16 @@ class LabRecipe(BaseModel):
     prediction_type: Literal["epsilon", "v_prediction"] = "epsilon"
     """What the UNet is trained to predict."""
 
+    planted: int = Field(64, ge=0)
+    """Images to plant: shown more often than others, never augmented."""
+    seen_once: int = Field(80, ge=0)
+    """Images with one repeat, never augmented."""
+    held_out: int = Field(700, ge=0)
+    """Images never to train on."""
+    split_seed: int | None = None
+    """Seed of the split; by default `seed`. Labs with the same split differ in training alone."""
+    plant: bool = True
+    """Whether the planted images are trained on at all; a twin leaves them out, and they become `withheld`."""
     planted_repeats: tuple[int, ...] = (5, 10, 15, 20, 30, 50, 75, 100)
     """Repeat counts given to the planted images in turn; one repeat is `exposures_per_repeat` exposures."""
     exposures_per_repeat: int = Field(10, ge=1)
@@ -41,6 +51,9 @@ class LabRecipe(BaseModel):
     caption_dropout: float = Field(0.1, ge=0, lt=1)
     """Share of samples trained with the empty caption, which gives the model its null condition."""
 
+    autoencoder_images: Literal["background", "trained"] = "background"
+    """What the autoencoder is trained on: background images alone, so that it has seen no image whose memorisation is
+    measured and a twin has the same one; or everything that is trained on."""
     vae_steps: int = Field(2500, ge=1)
     """Optimiser steps of the autoencoder."""
     vae_channels: tuple[int, ...] = (24, 48, 64)
@@ -71,6 +84,11 @@ class LabRecipe(BaseModel):
     """Decay of the weight average, which is what the lab ships."""
     checkpoint_every: int = Field(250, ge=1)
     """Steps between checkpoints; a stopped training continues from the last one."""
+
+    @property
+    def own_split_seed(self) -> int:
+        """Seed of the split."""
+        return self.seed if self.split_seed is None else self.split_seed
 
     @classmethod
     def read(cls, path: Path) -> "LabRecipe":

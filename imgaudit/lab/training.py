@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch.nn.functional import l1_loss, mse_loss
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from imgaudit.exceptions import InputError
 from imgaudit.images import to_batch
 from imgaudit.lab.components import (
     build_autoencoder,
@@ -49,29 +50,63 @@ class TrainedLab:
 
 
 def train_lab(
-    entries: Sequence[CorpusEntry], recipe: LabRecipe, folder: Path, progress: Progress = silent
+    entries: Sequence[CorpusEntry],
+    recipe: LabRecipe,
+    folder: Path,
+    progress: Progress = silent,
+    *,
+    autoencoder: AutoencoderKL | None = None,
 ) -> TrainedLab:
-    """Train the model of a recipe on a corpus; checkpoints lie in `folder`/training until it is deleted.
+    """Train the model of a recipe on a corpus with roles; checkpoints lie in `folder`/training until it is deleted.
 
+    autoencoder:  a trained one to use instead of training it; see :func:`borrow_autoencoder`
     Raises InputError when the corpus does not fit the recipe, ImageError when an image of it cannot be read.
     """
     work = folder / "training"
     work.mkdir(parents=True, exist_ok=True)
     pixels = to_batch(read_pixels(entries), recipe.resolution, recipe.framing)
     plan = plan_samples(entries, recipe)
-    trained = [index for index, entry in enumerate(entries) if entry.role != "held_out"]
+    trained = [index for index, entry in enumerate(entries) if entry.trained]
+    if recipe.autoencoder_images == "trained":
+        shown = trained
+    else:
+        shown = [index for index, entry in enumerate(entries) if entry.role == "background"]
     roles = [entry.role for entry in entries]
     variants = image_variants(pixels, roles, recipe)
 
     tokenizer = train_tokenizer([entries[index].text for index in trained], recipe)
-    vae = _train_autoencoder(variants[trained].flatten(0, 1), recipe, work, progress)
+    vae = autoencoder or _train_autoencoder(variants[shown].flatten(0, 1), recipe, work, progress)
     latents = _encode_variants(vae, variants)
-    scaling_factor = float(1 / latents[trained].std())
+    scaling_factor = float(1 / latents[shown].std())
     vae.register_to_config(scaling_factor=scaling_factor)
     unet, text_encoder = _train_denoiser(entries, latents * scaling_factor, plan, tokenizer, recipe, work, progress)
     pipeline = build_pipeline(recipe, tokenizer, vae, text_encoder, unet)
     pipeline.set_progress_bar_config(disable=True)
     return TrainedLab(pipeline, plan, pixels)
+
+
+AUTOENCODER_KEYS = (
+    "resolution", "framing", "augment", "variants", "autoencoder_images", "planted", "seen_once", "held_out",
+    "split_seed", "vae_steps", "vae_channels", "vae_batch_size", "latent_channels",
+)  # fmt: skip
+"""What decides an autoencoder: two recipes that agree on these, and on the corpus, may share one."""
+
+
+def borrow_autoencoder(lab: Path, theirs: LabRecipe, recipe: LabRecipe) -> AutoencoderKL:
+    """The autoencoder of another lab of the same split, in float32.
+
+    Raises InputError that names what differs when the two labs would not have trained the same one.
+    """
+    if theirs.autoencoder_images != "background" and not (theirs.plant and recipe.plant):
+        raise InputError(f"the autoencoder of {theirs.name!r} has seen planted images, which a twin must not")
+    here, there = (
+        chosen.model_dump(include=set(AUTOENCODER_KEYS)) | {"split_seed": chosen.own_split_seed}
+        for chosen in (recipe, theirs)
+    )
+    if differences := [f"{key}: {here[key]} here, {there[key]} there" for key in here if here[key] != there[key]]:
+        raise InputError(f"lab {theirs.name!r} has another autoencoder ({'; '.join(differences)})")
+    vae: AutoencoderKL = AutoencoderKL.from_pretrained(lab / "model" / "vae", use_safetensors=True)
+    return vae.float().eval()
 
 
 def _learning_rate(step: int, steps: int, peak: float) -> float:
