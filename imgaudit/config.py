@@ -63,6 +63,8 @@ class InversionConfig(_Frozen):
     """How timesteps are drawn: over all, one per equal stratum, the noisier half, or the middle half."""
     weighting: Literal["native", "min_snr", "x0"] = "native"
     """Loss weight: none in the network's own output space, min-SNR-5, or that of the error in x0."""
+    free_tokens: int | None = Field(None, ge=1)
+    """How many of the free positions are optimised, from the first on; all when not given."""
     paired_steps: int = Field(8, ge=0)
     """How many of the last steps also measure the null error on their own draws (see `denoising_error`)."""
 

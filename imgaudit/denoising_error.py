@@ -66,6 +66,7 @@ def measure_paired_errors(
     *,
     run_seed: int,
     executor: Executor,
+    null: torch.Tensor | None = None,
 ) -> PairedErrors:
     """Conditional and null errors on the same stratified timesteps and noises, never used by the inversion.
 
@@ -73,12 +74,11 @@ def measure_paired_errors(
 
     latents:        (images, C, h, w) float32, scaled
     prompt_embeds:  one condition per image
+    null:           (images, draws) null errors of an earlier call for the same images and draws, not measured again
     """
     source = DrawSource(run_seed, sha256s, "denoising error", denoiser.latent_shape)
     draws = source.draw("stratified", config.draws, denoiser.schedule.num_train_timesteps)
-    null = denoiser.null_condition().repeat(len(sha256s))
-    return PairedErrors(
-        draws.timesteps,
-        draw_errors(denoiser, latents, draws, prompt_embeds, executor),
-        draw_errors(denoiser, latents, draws, null, executor),
-    )
+    if null is None:
+        condition = denoiser.null_condition().repeat(len(sha256s))
+        null = draw_errors(denoiser, latents, draws, condition, executor)
+    return PairedErrors(draws.timesteps, draw_errors(denoiser, latents, draws, prompt_embeds, executor), null)

@@ -122,6 +122,15 @@ def initial_streams(
     return streams
 
 
+def optimised_positions(free: torch.Tensor, free_tokens: int | None) -> torch.Tensor:
+    """The positions of one stream that inversion changes: the first `free_tokens` free ones, or all of them.
+
+    >>> optimised_positions(torch.tensor([False, True, True, True]), 2).tolist()
+    [False, True, True, False]
+    """
+    return free if free_tokens is None else free & (free.cumsum(0) <= free_tokens)
+
+
 def invert(
     denoiser: Denoiser,
     latents: torch.Tensor,
@@ -130,7 +139,7 @@ def invert(
     *,
     run_seed: int,
     executor: Executor,
-    on_step: Callable[[int], None] = lambda step: None,
+    on_step: Callable[[int, PromptEmbeds], None] = lambda step, prompt_embeds: None,
 ) -> Inversion:
     """Invert a chunk of images together.
 
@@ -142,6 +151,7 @@ def invert(
     Images do not influence each other: the loss is a sum over them and Adam works element by element.
 
     latents:  (images, C, h, w) float32, scaled by the autoencoder's factor
+    on_step:  called after every step with its number, from 1, and the conditions so far, detached
     Returns   embeddings on the CPU in float32, and the loss of every step
     """
     null = denoiser.null_condition()
@@ -153,7 +163,9 @@ def invert(
     optimiser = torch.optim.Adam(
         [{"params": [stream], "lr": config.learning_rate * (scale[name] or 1.0)} for name, stream in streams.items()]
     )
-    masks = {name: null.free[name].to(latents.device)[:, None] for name in streams}
+    masks = {
+        name: optimised_positions(null.free[name], config.free_tokens).to(latents.device)[:, None] for name in streams
+    }
     condition = null.repeat(len(sha256s))
     source = DrawSource(run_seed, sha256s, "inversion", denoiser.latent_shape)
     owner = torch.arange(len(sha256s)).repeat_interleave(config.draws)
@@ -182,7 +194,7 @@ def invert(
             assert stream.grad is not None
             stream.grad.mul_(masks[name])
         optimiser.step()
-        on_step(step + 1)
+        on_step(step + 1, condition.with_streams({name: stream.detach() for name, stream in streams.items()}))
 
     inverted = PromptEmbeds(
         {name: stream.detach().cpu() for name, stream in streams.items()}, null.free, condition.extras

@@ -1,14 +1,31 @@
-"""`imgaudit benchmark`: the tool's own error rates, printed with n, interval and seed."""
+"""`imgaudit benchmark`: the tool's own error rates and speed, printed with n, interval and seed."""
 
-import sys
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from imgaudit.cli.terminal import progress, say
 
-benchmark = typer.Typer(help="The tool's own error rates, with n, interval and seed.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from imgaudit.benchmark.budget_table import BudgetRow
+    from imgaudit.benchmark.lab_model import LabModel
+
+benchmark = typer.Typer(help="The tool's own error rates and speed.", no_args_is_help=True)
+
+Model = Annotated[str, typer.Option("--model", "-m", help="Bundled lab, or a folder that `lab train` wrote.")]
+Images = Annotated[Path | None, typer.Option(help="The lab's corpus; bundled labs bring their images.")]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Work folder; an interrupted benchmark continues from it.")]
+Table = Annotated[Path | None, typer.Option(help="Redo the statistics of a committed table; needs no model.")]
+Save = Annotated[Path | None, typer.Option(help="Write the table here, to be committed with the lab.")]
+Seed = Annotated[int, typer.Option(help="Run seed.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, mps, cuda or cuda:N.")]
+Json = Annotated[bool, typer.Option("--json", help="The report as JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+Batch = Annotated[int, typer.Option(help="Largest batch given to the network at once.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -18,86 +35,210 @@ def register(app: typer.Typer) -> None:
 
 @benchmark.callback()
 def _group() -> None:
-    """The tool's own error rates, with n, interval and seed."""
+    """The tool's own error rates and speed, with n, interval and seed."""
+
+
+def _open(model: str, images: Path | None, device: str) -> "tuple[LabModel, dict[str, Path]]":
+    from imgaudit.benchmark.cases import locate
+    from imgaudit.benchmark.lab_model import open_lab
+
+    lab = open_lab(model, device)
+    return lab, locate(images or lab.folder / "benchmark")
+
+
+@contextmanager
+def _stages(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """Progress over several stages, each named as it begins."""
+    with progress("benchmarking", quiet=quiet) as advance:
+        named = [""]
+
+        def on_progress(stage: str, done: int, total: int) -> None:
+            if stage != named[0]:
+                named[0] = stage
+                say(stage, quiet=quiet)
+            advance(done, total)
+
+        yield on_progress
+
+
+def _show(report: Any, lines: Iterator[str], *, json_output: bool) -> None:
+    if json_output:
+        typer.echo(report.model_dump_json(indent=2))
+    else:
+        for line in lines:
+            typer.echo(line)
 
 
 @benchmark.command()
 def detection(
-    model: Annotated[str, typer.Option("--model", "-m", help="Bundled lab, or a lab folder with benchmark/.")] = "demo",
-    out: Annotated[
-        Path, typer.Option("--out", "-o", help="Run folder; an interrupted benchmark continues from it.")
-    ] = Path("imgaudit-benchmark"),
-    seed: Annotated[int, typer.Option(help="Run seed; the bank has its own.")] = 1,
-    device: Annotated[str, typer.Option(help="auto, cpu, mps, cuda or cuda:N.")] = "auto",
-    json_output: Annotated[bool, typer.Option("--json", help="The report as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    model: Model = "demo",
+    images: Images = None,
+    out: Out = Path("imgaudit-benchmark"),
+    effort: Annotated[str, typer.Option(help="quick, standard or thorough; a bundled bank has its own.")] = "quick",
+    seed: Seed = 1,
+    table: Table = None,
+    save: Save = None,
+    device: Device = "auto",
+    json_output: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Memorised against held-out, seen-once and planted-not-reproduced images of a lab; none of them is in the bank."""
-    from imgaudit.audit import conclude, measure_targets
     from imgaudit.benchmark.detection import detection_report
-    from imgaudit.calibration import NullBank
-    from imgaudit.captions import CaptionSource
-    from imgaudit.config import AuditConfig
-    from imgaudit.exceptions import InputError
-    from imgaudit.lab.description import LabDescription
-    from imgaudit.manifest import make_manifest, open_run
-    from imgaudit.models import load_model
-    from imgaudit.models.loading import BUNDLED, bundled_lab
-    from imgaudit.portfolio import read_portfolio
-    from imgaudit.store import RunFolder
+    from imgaudit.benchmark.score_table import ScoreTable, measure_scores
+    from imgaudit.cli.benchmark_tables import detection_lines
+    from imgaudit.config import Effort
 
-    lab_folder = bundled_lab(model) if model in BUNDLED else Path(model)
-    lab = LabDescription.read(lab_folder / "lab.json")
-    bank = NullBank.read(lab_folder / "calibration.json")
-    inversion, generation = bank.protocol.inversion, bank.protocol.generation
-    config = AuditConfig(
-        framing=bank.protocol.framing,
-        steps=inversion.steps,
-        draws=inversion.draws,
-        seeds=generation.seeds,
-        num_inference_steps=generation.num_inference_steps,
-        guidance_scales=generation.guidance_scales,
-        seed=seed,
-        device=device,
-    )
-    images = lab_folder / "benchmark"
-    portfolio = read_portfolio(images, CaptionSource(images))
-    used = {control.sha256 for control in [*bank.controls, *bank.fit]}
-    if shared := used & {target.image.sha256 for target in portfolio.targets}:
-        raise InputError(f"{len(shared)} benchmark images are in the null bank; they must be kept apart")
-    loaded = load_model(model if model in BUNDLED else str(lab_folder / "model"), device)
-    bank.require(loaded.denoiser.fingerprint, config.protocol)
-    run = RunFolder(out)
-    with run.lock():
-        open_run(run, make_manifest(sys.argv, config, {}, loaded, portfolio))
-        bank.write(run.calibration_path)
-        with progress("benchmarking", quiet=quiet) as advance:
-            for _ in measure_targets(run, portfolio, loaded, config, on_progress=advance):
-                pass
-        result = conclude(run)
-    report = detection_report(result.findings, run.read_measurements()[0], bank, lab, level=config.level, seed=seed)
-    if json_output:
-        typer.echo(report.model_dump_json(indent=2))
-        return
-    typer.echo(
-        f"lab {report.lab}, seed {seed}, {report.controls} controls in the bank, level {report.level:g}, protocol "
-        f"{report.protocol_hash[:16]}\n{report.network_evaluations_per_image} network evaluations and "
-        f"{report.seconds_per_image:.1f} s per image\n"
-    )
-    typer.echo("separation of memorised images            against        AUC    95 % interval    n")
-    for row in report.separations:
-        typer.echo(
-            f"{row.name:42}{row.against:13} {row.auc:.3f}   {row.low:.3f} to {row.high:.3f}   "
-            f"{row.positives} / {row.negatives}"
-        )
-    for title, rows in (("\nper group", report.rates), ("\nby repeat count", report.by_repeats)):
-        typer.echo(f"{title:42}{'images':25}  k / n      rate   95 % interval")
-        for rate in rows:
-            typer.echo(
-                f"{rate.name:41}{rate.group:25} {rate.hits:3} / {rate.n:<4} {rate.rate:7.1%}   "
-                f"{rate.low:.1%} to {rate.high:.1%}"
+    if table is not None:
+        scores = ScoreTable.read(table)
+    else:
+        lab, located = _open(model, images, device)
+        with _stages(quiet=quiet) as on_progress:
+            scores = measure_scores(lab, located, out, effort=Effort(effort), seed=seed, on_progress=on_progress)
+        say(f"run folder: {out / 'run'}", quiet=quiet)
+    if save is not None:
+        scores.write(save)
+    report = detection_report(scores)
+    _show(report, detection_lines(report), json_output=json_output)
+
+
+def _rows(table: Path | None, save: Path | None, measure: "Callable[[], list[BudgetRow]]") -> "list[BudgetRow]":
+    from imgaudit.benchmark.budget_table import read_rows, write_rows
+
+    rows = read_rows(table) if table is not None else measure()
+    if save is not None:
+        write_rows(rows, save)
+    return rows
+
+
+@benchmark.command()
+def designs(
+    model: Model,
+    images: Images = None,
+    out: Out = Path("imgaudit-benchmark"),
+    seed: Seed = 1,
+    table: Table = None,
+    save: Save = None,
+    batch_size: Batch = 64,
+    device: Device = "auto",
+    json_output: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Choices of the inversion, one varied at a time: how defaults are chosen, on the lab `fit` alone."""
+    from imgaudit.benchmark.budget_table import budget_points
+    from imgaudit.benchmark.designs import measure_designs
+    from imgaudit.cli.benchmark_tables import point_lines
+    from imgaudit.executor import Executor
+
+    def measure() -> "list[BudgetRow]":
+        lab, located = _open(model, images, device)
+        with _stages(quiet=quiet) as on_progress:
+            return measure_designs(
+                lab, located, out, run_seed=seed, executor=Executor(batch_size), on_progress=on_progress
             )
-    typer.echo("\nhoped for")
-    for target in report.targets:
-        typer.echo(f"{'met   ' if target.met else 'MISSED'} {target.name}: wanted {target.wanted}, got {target.got}")
-    say(f"run folder: {out}", quiet=quiet)
+
+    points = budget_points(_rows(table, save, measure))
+    if json_output:
+        typer.echo(json.dumps([point.model_dump(mode="json") for point in points], indent=2))
+        return
+    for line in point_lines(points):
+        typer.echo(line)
+
+
+@benchmark.command()
+def budget(
+    model: Model = "demo",
+    images: Images = None,
+    out: Out = Path("imgaudit-benchmark"),
+    seed: Seed = 1,
+    table: Table = None,
+    save: Save = None,
+    batch_size: Batch = 64,
+    device: Device = "auto",
+    json_output: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """What more inversion steps buy, and from when on images that were never trained on come out."""
+    from imgaudit.benchmark.budget import budget_report, measure_budget
+    from imgaudit.cli.benchmark_tables import budget_lines
+    from imgaudit.executor import Executor
+
+    def measure() -> "list[BudgetRow]":
+        lab, located = _open(model, images, device)
+        with progress("inverting", quiet=quiet) as on_progress:
+            return measure_budget(
+                lab, located, out, run_seed=seed, executor=Executor(batch_size), on_progress=on_progress
+            )
+
+    report = budget_report(_rows(table, save, measure))
+    _show(report, budget_lines(report), json_output=json_output)
+
+
+@benchmark.command()
+def frontier(
+    model: Model = "demo",
+    images: Images = None,
+    out: Out = Path("imgaudit-benchmark"),
+    seed: Seed = 1,
+    baselines: Annotated[
+        str, typer.Option(help="Published protocols to run as well: dori, invmm, both, none.")
+    ] = "dori",
+    table: Table = None,
+    save: Save = None,
+    batch_size: Batch = 64,
+    device: Device = "auto",
+    json_output: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Detection against network evaluations per image, with DoRI's and InvMM's protocols as points."""
+    from imgaudit.benchmark.frontier import frontier_report, measure_dori, measure_frontier, measure_invmm
+    from imgaudit.cli.benchmark_tables import frontier_lines
+    from imgaudit.executor import Executor
+
+    chosen = {"dori": ["dori"], "invmm": ["invmm"], "both": ["dori", "invmm"], "none": []}.get(baselines)
+    if chosen is None:
+        raise typer.BadParameter(f"expected dori, invmm, both or none, but got {baselines!r}", param_hint="--baselines")
+
+    def measure() -> "list[BudgetRow]":
+        lab, located = _open(model, images, device)
+        rows: list[BudgetRow] = []
+        for name, measured in (("imgaudit", measure_frontier), ("dori", measure_dori), ("invmm", measure_invmm)):
+            if name == "imgaudit" or name in chosen:
+                with progress(name, quiet=quiet) as on_progress:
+                    rows += measured(
+                        lab, located, out, run_seed=seed, executor=Executor(batch_size), on_progress=on_progress
+                    )
+        return rows
+
+    report = frontier_report(_rows(table, save, measure))
+    _show(report, frontier_lines(report), json_output=json_output)
+
+
+@benchmark.command()
+def speed(
+    model: Model = "demo",
+    images: Images = None,
+    count: Annotated[int, typer.Option(min=1, help="Images measured together.")] = 8,
+    effort: Annotated[str, typer.Option(help="quick, standard or thorough.")] = "quick",
+    seed: Seed = 1,
+    batch_size: Batch = 64,
+    device: Device = "auto",
+    json_output: Json = False,
+) -> None:
+    """Seconds and network evaluations per stage, beside the raw time of the same network passes."""
+    from imgaudit.benchmark.cases import CaseCounts, choose_cases, load_cases
+    from imgaudit.benchmark.lab_model import hardware
+    from imgaudit.benchmark.speed import measure_speed
+    from imgaudit.cli.benchmark_tables import speed_lines
+    from imgaudit.config import Effort, protocol_for
+
+    lab, located = _open(model, images, device)
+    measured = [image for image in choose_cases(lab.description, CaseCounts()).measured if image.sha256 in located]
+    report = measure_speed(
+        lab.loaded.denoiser,
+        load_cases(measured[:count], located).targets,
+        protocol_for(Effort(effort), lab.description.recipe.framing),
+        hardware=hardware(device),
+        run_seed=seed,
+        batch_size=batch_size,
+    )
+    _show(report, speed_lines(report), json_output=json_output)

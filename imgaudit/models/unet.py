@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import torch
 from diffusers import StableDiffusionPipeline
+from torch.nn.functional import one_hot
 
 from imgaudit.denoiser import PromptEmbeds
 from imgaudit.exceptions import ModelRefusedError
@@ -92,6 +93,33 @@ class UNetDenoiser:
         free = torch.ones(embeds.shape[1], dtype=torch.bool)
         free[0] = False
         return PromptEmbeds({"text": embeds.float()}, {"text": free})
+
+    @property
+    def mixture_shape(self) -> tuple[int, int]:
+        """(positions between BOS and EOS, tokens of the vocabulary): one row of weights for `condition_mixture`."""
+        return int(self.pipeline.tokenizer.model_max_length) - 2, len(self.pipeline.tokenizer)
+
+    def condition_mixture(self, weights: torch.Tensor) -> PromptEmbeds:
+        """Conditions from mixtures of tokens instead of tokens, differentiable in the weights.
+
+        weights:  (N, positions - 2, vocabulary) float32, each row a distribution over the vocabulary
+        """
+        encoder, tokenizer = self.pipeline.text_encoder, self.pipeline.tokenizer
+        embedding = encoder.get_input_embeddings()
+        count, inner, vocabulary = weights.shape
+        ends = one_hot(torch.tensor([tokenizer.bos_token_id, tokenizer.eos_token_id]), vocabulary).to(weights)
+        whole = torch.cat([ends[:1].expand(count, 1, -1), weights, ends[1:].expand(count, 1, -1)], dim=1)
+        mixed = whole.to(self.device, embedding.weight.dtype) @ embedding.weight
+        # The encoder takes token ids only, so its lookup is answered with the mixture.
+        handle = embedding.register_forward_hook(lambda module, arguments, output: mixed)
+        try:
+            ids = torch.full((count, inner + 2), tokenizer.eos_token_id, device=self.device)
+            states = encoder(ids)[0]
+        finally:
+            handle.remove()
+        free = torch.ones(inner + 2, dtype=torch.bool)
+        free[0] = False
+        return PromptEmbeds({"text": states.float()}, {"text": free})
 
     def cut_tokens(self, prompt: str) -> int:
         """Tokens beyond the text encoder's length, which the pipeline drops."""

@@ -1,0 +1,106 @@
+"""The tables of `imgaudit benchmark`, as plain text of at most 120 columns."""
+
+from collections.abc import Iterator, Sequence
+
+from imgaudit.benchmark.budget import NEAREST, BudgetReport
+from imgaudit.benchmark.budget_table import BudgetPoint
+from imgaudit.benchmark.detection import DetectionReport
+from imgaudit.benchmark.figures import Rate, Separation, Target
+from imgaudit.benchmark.frontier import FrontierReport
+from imgaudit.benchmark.speed import SpeedReport
+
+
+def detection_lines(report: DetectionReport) -> Iterator[str]:
+    """Separations, rates per group, dose and response, hopes."""
+    yield (
+        f"lab {report.lab}, seed {report.seed}, {report.controls} controls in the bank, level {report.level:g}, "
+        f"protocol {report.protocol_hash[:16]}"
+    )
+    yield (
+        f"{report.network_evaluations_per_image} network evaluations and {report.seconds_per_image:.1f} s per image "
+        f"on {report.hardware}"
+    )
+    yield ""
+    yield "separation of memorised images            against        AUC    95 % interval    n"
+    for row in report.separations:
+        yield (
+            f"{row.name:42}{row.against:13} {row.auc:.3f}   {row.low:.3f} to {row.high:.3f}   "
+            f"{row.positives} / {row.negatives}"
+        )
+    for title, rows in (("per group", report.rates), ("by repeat count", report.by_repeats)):
+        yield ""
+        yield from rate_lines(title, rows)
+    yield from target_lines(report.targets)
+
+
+def rate_lines(title: str, rates: Sequence[Rate]) -> Iterator[str]:
+    """One proportion per line."""
+    yield f"{title:41}{'images':27}  k / n      rate   95 % interval"
+    for one in rates:
+        yield (
+            f"{one.name:41}{one.group:27} {one.hits:3} / {one.n:<4} {one.rate:7.1%}   {one.low:.1%} to {one.high:.1%}"
+        )
+
+
+def target_lines(targets: Sequence[Target]) -> Iterator[str]:
+    """What was hoped for."""
+    if targets:
+        yield ""
+        yield "hoped for"
+    for target in targets:
+        yield f"{'met   ' if target.met else 'MISSED'} {target.name}: wanted {target.wanted}, got {target.got}"
+
+
+def _area(found: Separation | None) -> str:
+    if found is None:
+        return "-"
+    return f"{found.auc:.3f} ({found.low:.3f}-{found.high:.3f}) {found.positives}/{found.negatives}"
+
+
+def point_lines(points: Sequence[BudgetPoint]) -> Iterator[str]:
+    """One design at one budget per line, with p-value rates where there are controls."""
+    calibrated = any(point.controls for point in points)
+    last = "TPR, FPR at p <= 0.05" if calibrated else "faint against held out: AUC, n"
+    yield f"{'design':44}{'score':17}{'steps':>5} {'evaluations':>11}  {'memorised against held out: AUC, n':36}{last}"
+    for point in points:
+        if point.score == NEAREST:
+            continue
+        tail = _area(point.faint)
+        if calibrated:
+            rates = zip(point.detected[-1:], point.false[-1:], strict=True)
+            tail = next((f"{d.hits}/{d.n} {d.rate:.0%}, {f.hits}/{f.n} {f.rate:.1%}" for d, f in rates), "-")
+        yield (
+            f"{point.design[:43]:44}{point.score[:16]:17}{point.steps:5} {point.evaluations:11}  "
+            f"{_area(point.held_out):36}{tail}"
+        )
+
+
+def budget_lines(report: BudgetReport) -> Iterator[str]:
+    """Separation per budget, and what comes out."""
+    yield from point_lines(report.points)
+    yield ""
+    yield from rate_lines("a sample lands on the image after", report.forced)
+    yield ""
+    if report.begins is None:
+        yield "no held-out image came out at any budget"
+    else:
+        yield f"held-out images begin to come out after {report.begins} steps"
+
+
+def frontier_lines(report: FrontierReport) -> Iterator[str]:
+    """All points, cheapest first, and the comparison with the published protocols."""
+    yield from point_lines(report.points)
+    yield from target_lines(report.targets)
+
+
+def speed_lines(report: SpeedReport) -> Iterator[str]:
+    """One stage per line."""
+    yield f"{report.images} images, batch {report.batch_size}, protocol {report.protocol_hash[:16]}, {report.hardware}"
+    yield ""
+    yield f"{'stage':24}{'seconds':>9}{'network evaluations':>21}{'raw seconds':>13}{'ratio':>8}"
+    for stage in report.stages:
+        ratio = f"{stage.ratio:.2f}" if stage.ratio is not None else "-"
+        yield (f"{stage.name:24}{stage.seconds:9.2f}{stage.network_evaluations:21}{stage.raw_seconds:13.2f}{ratio:>8}")
+    yield ""
+    yield f"stages with network passes: {report.network_ratio:.2f} x raw network time"
+    yield f"everything: {report.total_ratio:.2f} x raw network time"

@@ -1,0 +1,285 @@
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from imgaudit.benchmark import budget, designs, frontier
+from imgaudit.benchmark.budget import budget_report, measure_budget
+from imgaudit.benchmark.budget_table import BudgetRow, budget_points, read_rows, write_rows
+from imgaudit.benchmark.cases import CaseCounts, Group, locate
+from imgaudit.benchmark.designs import measure_designs
+from imgaudit.benchmark.frontier import frontier_report, measure_dori, measure_frontier, measure_invmm
+from imgaudit.benchmark.invmm import InvMMConfig, InvMMResult, divergence, failures_last, invmm
+from imgaudit.benchmark.lab_model import LabModel
+from imgaudit.benchmark.score_table import measure_scores
+from imgaudit.benchmark.speed import measure_speed
+from imgaudit.benchmark.trajectories import ForcingConfig, Trajectories, record
+from imgaudit.captions import CaptionSource
+from imgaudit.cli import app
+from imgaudit.config import Effort, Framing, GenerationConfig, InversionConfig, Protocol
+from imgaudit.denoiser import PromptEmbeds
+from imgaudit.exceptions import InputError
+from imgaudit.executor import Executor
+from imgaudit.inversion import invert
+from imgaudit.lab.corpus import CorpusEntry, assign_roles, write_corpus
+from imgaudit.lab.description import describe_lab, save_pipeline
+from imgaudit.lab.training import train_lab
+from imgaudit.models import load_model
+from imgaudit.models.unet import UNetDenoiser
+from imgaudit.portfolio import Portfolio, read_portfolio
+from tests.conftest import CAPTIONS, random_image, tiny_recipe
+
+COUNTS = CaseCounts(controls=3, held_out=3, seen_once=1)
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> tuple[LabModel, Mapping[str, Path]]:
+    """A tiny trained lab, two of whose planted images are declared memorised."""
+    folder = tmp_path_factory.mktemp("lab")
+    (folder / "corpus").mkdir()
+    entries = []
+    for seed in range(18):
+        path = folder / "corpus" / f"{seed:02d}.png"
+        random_image(seed, (16, 16)).save(path)
+        entries.append(CorpusEntry(path, f"{CAPTIONS[seed % 6]} {seed}"))
+    write_corpus(entries, folder / "corpus")
+    recipe = tiny_recipe(planted=3, seen_once=2, held_out=6, planted_repeats=(1, 2))
+    entries = assign_roles(entries, recipe)
+    trained = train_lab(entries, recipe, folder)
+    save_pipeline(trained.pipeline, folder / "model")
+    loaded = load_model(str(folder / "model"), "cpu")
+    description = describe_lab(entries, recipe, trained, loaded.denoiser, Executor(64))  # type: ignore[arg-type]
+    planted = [image.sha256 for image in description.with_role("planted")]
+    images = [
+        image.model_copy(update={"reproduced": 64 if image.sha256 in planted[:2] else 0})
+        for image in description.images
+    ]
+    description = description.model_copy(update={"images": images})
+    description.write(folder / "lab.json")
+    return LabModel(folder, description, loaded), locate(folder / "corpus")
+
+
+@pytest.fixture(scope="module")
+def portfolio(lab: tuple[LabModel, Mapping[str, Path]]) -> Portfolio:
+    whole = read_portfolio(lab[0].folder / "corpus", CaptionSource(lab[0].folder / "corpus"))
+    return Portfolio(whole.targets[:3], [])
+
+
+def test_a_shorter_budget_is_a_prefix_of_a_longer_one(lab, portfolio: Portfolio, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    denoiser = lab[0].loaded.denoiser
+    short, long = (
+        record(
+            denoiser, portfolio, InversionConfig(steps=steps, draws=2), tmp_path / str(steps), framing=Framing.PAD,
+            snapshots=(2,), run_seed=1, executor=Executor(64), chunk_size=2,
+        )
+        for steps in (2, 4)
+    )  # fmt: skip
+    assert np.array_equal(long.conditional[:, :2], short.conditional) and np.array_equal(long.null[:, :2], short.null)
+    assert np.array_equal(long.fresh_log_ratio(2), short.fresh_log_ratio(2))
+    assert np.array_equal(long.own_log_ratio(2, 8), short.own_log_ratio(2, 8))
+
+
+def test_a_recording_is_resumed_and_refuses_another_design(lab, portfolio: Portfolio, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    denoiser = lab[0].loaded.denoiser
+
+    def again(config: InversionConfig) -> Trajectories:
+        return record(
+            denoiser, portfolio, config, tmp_path, framing=Framing.PAD, snapshots=(2,), run_seed=1,
+            forcing=ForcingConfig((2,), seeds=2, num_inference_steps=2), executor=Executor(64), chunk_size=2,
+        )  # fmt: skip
+
+    first = again(InversionConfig(steps=2, draws=2))
+    before = denoiser.network_evaluations
+    second = again(InversionConfig(steps=2, draws=2))
+    assert denoiser.network_evaluations == before
+    assert np.array_equal(first.forced_rms, second.forced_rms) and first.forced_rms.shape == (3, 1, 2)
+    with pytest.raises(InputError, match="another design"):
+        again(InversionConfig(steps=2, draws=4))
+
+
+def test_snapshots_show_the_embeddings_that_inversion_ends_with(lab) -> None:  # type: ignore[no-untyped-def]
+    denoiser = lab[0].loaded.denoiser
+    latents = torch.randn((1, *denoiser.latent_shape), generator=torch.Generator().manual_seed(0))
+    seen: dict[int, PromptEmbeds] = {}
+    inversion = invert(
+        denoiser, latents, ["00"], InversionConfig(steps=3, draws=2), run_seed=0, executor=Executor(64),
+        on_step=lambda step, embeds: seen.update({step: PromptEmbeds({"text": embeds.streams["text"].clone()}, {})}),
+    )  # fmt: skip
+    assert list(seen) == [1, 2, 3]
+    assert torch.equal(seen[3].streams["text"], inversion.prompt_embeds.streams["text"])
+    assert not torch.equal(seen[2].streams["text"], seen[3].streams["text"])
+
+
+def test_only_the_first_tokens_move_when_the_others_are_held(lab) -> None:  # type: ignore[no-untyped-def]
+    denoiser = lab[0].loaded.denoiser
+    latents = torch.randn((1, *denoiser.latent_shape), generator=torch.Generator().manual_seed(0))
+    config = InversionConfig(steps=2, draws=2, free_tokens=2)
+    [inverted] = invert(denoiser, latents, ["00"], config, run_seed=0, executor=Executor(64)).prompt_embeds.streams[
+        "text"
+    ]
+    moved = (inverted != denoiser.null_condition().streams["text"][0]).any(dim=1)
+    assert moved.tolist() == [False, True, True, *[False] * 5]
+
+
+def rows_of(
+    values: Mapping[str, tuple[Group, str, float]], design: str = "imgaudit", evaluations: int = 10
+) -> list[BudgetRow]:
+    return [
+        BudgetRow(design, "own", 5, evaluations, name, group, 3, 0, "bank" if use == "bank" else "measured", value)
+        for name, (group, use, value) in values.items()
+    ]
+
+
+def perfect(design: str, evaluations: int) -> list[BudgetRow]:
+    cases = {f"c{n}": (Group.HELD_OUT, "bank", n / 100) for n in range(99)}
+    cases |= {f"m{n}": (Group.MEMORISED, "measured", 5.0) for n in range(4)}
+    cases |= {f"h{n}": (Group.HELD_OUT, "measured", 0.5) for n in range(10)}
+    return rows_of(cases, design, evaluations)
+
+
+def test_points_have_rates_with_denominators_and_survive_the_disk(tmp_path: Path) -> None:
+    rows = perfect("imgaudit", 10)
+    write_rows(rows, tmp_path / "rows.csv")
+    assert read_rows(tmp_path / "rows.csv") == rows
+    [point] = budget_points(rows)
+    assert point.controls == 99 and point.held_out is not None and point.held_out.auc == 1
+    assert [(one.hits, one.n) for one in point.detected] == [(4, 4), (4, 4)]
+    assert [(one.hits, one.n) for one in point.false] == [(0, 10), (0, 10)]
+    assert point.seen_once is None and point.faint is None
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(InputError, match="not a budget table"):
+        read_rows(tmp_path / "other.csv")
+
+
+def test_the_frontier_compares_at_equal_detection() -> None:
+    report = frontier_report([*perfect("imgaudit", 100), *perfect("DoRI", 450)])
+    [target] = report.targets
+    assert not target.met and target.got.startswith("4.5x")
+    assert frontier_report([*perfect("imgaudit", 90), *perfect("DoRI", 450)]).targets[0].met
+
+
+def test_the_budget_curve_says_when_held_out_images_come_out() -> None:
+    def row(steps: int, group: Group, rms: float) -> BudgetRow:
+        return BudgetRow("imgaudit", budget.NEAREST, steps, 1, f"{group}{rms}", group, 0, 0, "measured", -rms)
+
+    rows = [row(steps, Group.HELD_OUT, rms) for steps in (10, 20) for rms in (0.3, 0.05 if steps == 20 else 0.2)]
+    report = budget_report([*rows, row(10, Group.MEMORISED, 0.02)])
+    assert report.begins == 20
+    assert [(one.name, one.hits, one.n) for one in report.forced if one.group == Group.HELD_OUT] == [
+        ("10 steps", 0, 2),
+        ("20 steps", 1, 2),
+    ]
+
+
+@pytest.mark.slow
+def test_every_benchmark_runs_on_a_lab_and_its_table_gives_the_same_report(  # type: ignore[no-untyped-def]
+    lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, located = lab
+    executor = Executor(64)
+    monkeypatch.setattr(designs, "STEPS", 4)
+    monkeypatch.setattr(designs, "SNAPSHOTS", (1, 2))
+    monkeypatch.setattr(budget, "STEPS", 3)
+    monkeypatch.setattr(budget, "SNAPSHOTS", (1, 3))
+    monkeypatch.setattr(budget, "FORCING", ForcingConfig((1, 3), seeds=2, num_inference_steps=2))
+    monkeypatch.setattr(frontier, "STEPS", 3)
+    monkeypatch.setattr(frontier, "SNAPSHOTS", (1, 3))
+    monkeypatch.setattr("imgaudit.benchmark.dori.INFERENCE_STEPS", 2)
+
+    chosen = [replace_snapshots(design) for design in designs.designs(1.0)]
+    monkeypatch.setattr(designs, "designs", lambda scale: chosen)
+    rows = measure_designs(model, located, tmp_path, run_seed=1, executor=executor, counts=COUNTS)
+    names = {row.design for row in rows}
+    assert "initialisation: best of 3 random starts" in names and len(names) == len(chosen) + 1
+
+    rows = measure_budget(model, located, tmp_path, run_seed=1, executor=executor, counts=COUNTS)
+    assert {row.group for row in rows} == {Group.MEMORISED, Group.HELD_OUT}
+    assert {one.n for one in budget_report(rows).forced} == {2, 3}
+
+    rows = measure_frontier(model, located, tmp_path, run_seed=1, executor=executor, counts=COUNTS)
+    rows += measure_dori(model, located, tmp_path, run_seed=1, executor=executor, counts=COUNTS)
+    quick = InvMMConfig(steps=2, check_every=2, num_inference_steps=2, guidance_scales=(1.0,))
+    rows += measure_invmm(model, located, tmp_path, run_seed=1, executor=executor, counts=COUNTS, config=quick)
+    write_rows(rows, tmp_path / "frontier.csv")
+    report = frontier_report(rows)
+    assert {point.design for point in report.points} == {"imgaudit", "DoRI", "InvMM"}
+    dori = next(point for point in report.points if point.design == "DoRI")
+    assert dori.evaluations == 2 * 50 * 8 + 2 * 10 * 2
+    result = CliRunner().invoke(app, ["benchmark", "frontier", "--table", str(tmp_path / "frontier.csv")])
+    assert result.exit_code == 0 and "against DoRI" in result.stdout
+
+
+def replace_snapshots(design: designs.Design) -> designs.Design:
+    return design._replace(snapshots=(1, 2), config=design.config.model_copy(update={"steps": 2, "draws": 2}))
+
+
+@pytest.mark.slow
+def test_a_detection_table_is_made_from_a_lab_without_a_bank(  # type: ignore[no-untyped-def]
+    lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, located = lab
+    small = Protocol(
+        framing=Framing.PAD,
+        inversion=InversionConfig(steps=2, draws=2),
+        generation=GenerationConfig(seeds=2, num_inference_steps=2),
+    )
+    monkeypatch.setattr("imgaudit.benchmark.score_table.protocol_for", lambda effort, framing: small)
+    table = measure_scores(model, located, tmp_path / "work", effort=Effort.QUICK, seed=1, counts=COUNTS)
+    assert len(table.control_scores) == 3 and len(table.rows) == 3 + 1 + 3
+    table.write(tmp_path / "scores.json")
+    result = CliRunner().invoke(app, ["benchmark", "detection", "--table", str(tmp_path / "scores.json")])
+    assert result.exit_code == 0 and "3 controls in the bank" in result.stdout
+
+
+def test_speed_counts_every_pass_and_compares_with_the_bare_network(lab, portfolio: Portfolio) -> None:  # type: ignore[no-untyped-def]
+    denoiser = lab[0].loaded.denoiser
+    protocol = Protocol(
+        framing=Framing.PAD,
+        inversion=InversionConfig(steps=3, draws=2, paired_steps=2),
+        generation=GenerationConfig(seeds=2, num_inference_steps=2),
+    )
+    report = measure_speed(denoiser, portfolio.targets, protocol, hardware="here", run_seed=1, batch_size=8)
+    spent = {stage.name: stage.network_evaluations for stage in report.stages}
+    assert spent["inversion"] == 3 * (2 * 3 * 2 + 2 * 2)
+    assert spent["denoising error"] == 3 * 2 * 64 and spent["replicas, caption"] == 3 * 2 * 2 * 2
+    assert spent["autoencoder"] == spent["matching"] == 0
+    assert report.total_ratio >= report.network_ratio > 0
+
+
+def test_the_divergence_is_the_closed_form_of_two_normals() -> None:
+    mu, logvar = torch.tensor([0.5, -1.0]), torch.tensor([0.2, -0.3])
+    learned = torch.distributions.Normal(mu, (logvar / 2).exp())
+    expected = torch.distributions.kl_divergence(learned, torch.distributions.Normal(0.0, 1.0)).mean()
+    assert float(divergence(mu, logvar)) == pytest.approx(float(expected))
+
+
+def test_a_one_hot_mixture_is_the_prompt_itself_and_is_differentiable(lab) -> None:  # type: ignore[no-untyped-def]
+    denoiser = lab[0].loaded.denoiser
+    assert isinstance(denoiser, UNetDenoiser)
+    positions, vocabulary = denoiser.mixture_shape
+    tokenizer = denoiser.pipeline.tokenizer
+    ids = tokenizer([CAPTIONS[0]], padding="max_length", max_length=positions + 2, truncation=True).input_ids
+    weights = torch.nn.functional.one_hot(torch.tensor(ids)[:, 1:-1], vocabulary).float().requires_grad_()
+    mixed = denoiser.condition_mixture(weights).streams["text"]
+    assert torch.allclose(mixed, denoiser.condition([CAPTIONS[0]]).streams["text"], atol=1e-6)
+    mixed.sum().backward()  # type: ignore[no-untyped-call]
+    assert weights.grad is not None and float(weights.grad.abs().sum()) > 0
+    assert denoiser.pipeline.text_encoder.get_input_embeddings()._forward_hooks == {}
+
+
+def test_invmm_stops_at_the_first_success_and_ranks_failures_last(lab, portfolio: Portfolio) -> None:  # type: ignore[no-untyped-def]
+    denoiser, target = lab[0].loaded.denoiser, portfolio.targets[0]
+    config = InvMMConfig(
+        steps=4, draws=2, check_every=2, seeds=2, guidance_scales=(1.0, 2.0), num_inference_steps=2, similarity=-1.0
+    )
+    arguments = {"framing": Framing.PAD, "run_seed": 1, "executor": Executor(64)}
+    easy = invmm(denoiser, target, config, **arguments)
+    assert easy.steps == 2 and easy.divergence is not None and easy.divergence > 0
+    assert easy.network_evaluations == 2 * 2 * 2 + 2 * 2
+    hard = invmm(denoiser, target, replace(config, similarity=1.1), **arguments)
+    assert hard == InvMMResult(None, 4, 2 * 4 * 2 + 2 * (2 * 2 + 2 * 2 * 2))
+    assert failures_last([easy, hard])[0] > failures_last([easy, hard])[1]
