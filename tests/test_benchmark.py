@@ -29,7 +29,7 @@ def lab() -> LabDescription:
     images += [image(f"p{n}", "planted", 5, 3) for n in range(5)]
     images += [image(f"s{n}", "seen_once", 1) for n in range(8)]
     images += [image(f"h{n}", "held_out") for n in range(20)]
-    return LabDescription(recipe=tiny_recipe(), images=images)
+    return LabDescription(recipe=tiny_recipe(), background_images=0, images=images)
 
 
 def measure(scores: dict[str, float], lab: LabDescription) -> list[Measurement]:

@@ -246,7 +246,7 @@ def test_speed_counts_every_pass_and_compares_with_the_bare_network(lab, portfol
     spent = {stage.name: stage.network_evaluations for stage in report.stages}
     assert spent["inversion"] == 3 * (2 * 3 * 2 + 2 * 2)
     assert spent["denoising error"] == 3 * 2 * 64 and spent["replicas, caption"] == 3 * 2 * 2 * 2
-    assert spent["autoencoder"] == spent["matching"] == 0
+    assert spent["encoding"] == spent["decoding"] == spent["matching"] == 0
     assert report.total_ratio >= report.network_ratio > 0
 
 

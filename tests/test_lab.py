@@ -179,12 +179,16 @@ def test_a_trained_lab_is_an_ordinary_folder_with_a_description(corpus: Path, tm
     description = describe_lab(entries, recipe, trained, denoiser, Executor(64))  # type: ignore[arg-type]
     description.write(tmp_path / "lab.json")
     assert LabDescription.read(tmp_path / "lab.json") == description
+    listed = [entry for entry in entries if entry.role != "background"]
+    assert [image.file_name for image in description.images] == [entry.path.name for entry in listed]
+    assert description.background_images == len(entries) - len(listed)
     assert [image.truth_measured for image in description.images] == [
-        entry.role in ("planted", "seen_once") for entry in entries
+        entry.role in ("planted", "seen_once") for entry in listed
     ]
+    trained_on = {entry.path.name for entry in entries if entry.trained}
     for image in description.images:
         assert image.nearest_training_image != image.file_name
-        assert next(i for i in description.images if i.file_name == image.nearest_training_image).role != "held_out"
+        assert image.nearest_training_image in trained_on
 
 
 def test_carlini_ratio_is_small_only_for_the_target_itself() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from imgaudit.denoiser import Denoiser
 from imgaudit.exceptions import InputError
 from imgaudit.lab.description import LabDescription
 from imgaudit.models import load_model
@@ -37,10 +38,7 @@ def open_lab(model: str, device: str) -> LabModel:
     return LabModel(folder, description, load_model(model if model in BUNDLED else str(folder / "model"), device))
 
 
-def hardware(device: str) -> str:
-    """Processor count, threads and device: what seconds depend on.
-
-    >>> hardware("cpu").endswith("cpu")
-    True
-    """
+def hardware(denoiser: Denoiser) -> str:
+    """Machine, processors, threads and device: what seconds depend on."""
+    device = getattr(denoiser, "device", "cpu")
     return f"{platform.machine()}, {os.cpu_count()} processors, {torch.get_num_threads()} threads, {device}"

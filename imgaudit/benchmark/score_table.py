@@ -192,7 +192,7 @@ def measure_scores(
         protocol=config.protocol,
         seed=seed,
         level=config.level,
-        hardware=hardware(config.device),
+        hardware=hardware(lab.loaded.denoiser),
         control_scores=bank.scores(),
         rows=score_rows(result.findings, run.read_measurements()[0], bank, lab.description),
     )

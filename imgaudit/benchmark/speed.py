@@ -7,19 +7,23 @@ inputs, measured between the stages it is compared with; what a stage takes beyo
 import time
 from collections.abc import Callable, Sequence
 from statistics import median
+from typing import TypeVar
 
 import torch
 
+from imgaudit.benchmark.figures import Target
 from imgaudit.config import Protocol
-from imgaudit.denoiser import Denoiser
+from imgaudit.denoiser import Denoiser, PromptEmbeds
 from imgaudit.denoising_error import measure_paired_errors
 from imgaudit.executor import Executor
 from imgaudit.generation import Generated, generate, replica_seeds
 from imgaudit.images import frame_image, to_tensor
 from imgaudit.inversion import invert
 from imgaudit.matching import Matcher
-from imgaudit.portfolio import Target
+from imgaudit.portfolio import Target as AuditedImage
 from imgaudit.records import Record, Rung
+
+Result = TypeVar("Result")
 
 REPEATS = 5
 """Batches whose median is the raw time of one."""
@@ -60,127 +64,136 @@ class SpeedReport(Record):
     """Wall time of all stages with network passes over their raw network time."""
     total_ratio: float
     """Wall time of everything over the raw network time."""
+    targets: list[Target]
+    """Hopes and outcomes."""
 
 
-def raw_seconds_per_sample(denoiser: Denoiser, batch_size: int, *, backward: bool) -> float:
-    """Time of the bare network per sample of a full batch, in seconds: the median of five batches."""
-    condition = denoiser.null_condition().repeat(batch_size)
-    streams = {name: stream.clone().requires_grad_(backward) for name, stream in condition.streams.items()}
-    condition = condition.with_streams(streams)
-    noisy = torch.randn((batch_size, *denoiser.latent_shape), generator=torch.Generator().manual_seed(0))
-    timesteps = torch.arange(batch_size) % denoiser.schedule.num_train_timesteps
-    taken = []
-    for _ in range(REPEATS):
-        started = time.perf_counter()
-        with torch.set_grad_enabled(backward):
-            output = denoiser.predict(noisy, timesteps, condition).output
-            if backward:
-                output.square().sum().backward()  # type: ignore[no-untyped-call]
-        _settle(output.device)
-        taken.append(time.perf_counter() - started)
-    return median(taken) / batch_size
+class Stopwatch:
+    """Times stages of work on a denoiser, each beside the bare network."""
 
+    def __init__(self, denoiser: Denoiser, batch_size: int) -> None:
+        self.denoiser, self.batch_size = denoiser, batch_size
+        self.stages: list[Stage] = []
+        """What was timed so far."""
+        # The first passes of a process are slow; nobody is to be compared with them.
+        self.raw_seconds_per_sample(backward=True)
 
-def _settle(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    def raw_seconds_per_sample(self, *, backward: bool) -> float:
+        """Time of the bare network per sample of a full batch, in seconds: the median of several batches."""
+        condition = self.denoiser.null_condition().repeat(self.batch_size)
+        streams = {name: stream.clone().requires_grad_(backward) for name, stream in condition.streams.items()}
+        condition = condition.with_streams(streams)
+        generator = torch.Generator().manual_seed(0)
+        noisy = torch.randn((self.batch_size, *self.denoiser.latent_shape), generator=generator)
+        timesteps = torch.arange(self.batch_size) % self.denoiser.schedule.num_train_timesteps
+        taken = []
+        for _ in range(REPEATS):
+            started = time.perf_counter()
+            with torch.set_grad_enabled(backward):
+                output = self.denoiser.predict(noisy, timesteps, condition).output
+                if backward:
+                    output.square().sum().backward()  # type: ignore[no-untyped-call]
+            if output.is_cuda:
+                torch.cuda.synchronize()
+            taken.append(time.perf_counter() - started)
+        return median(taken) / self.batch_size
+
+    def time(self, name: str, work: Callable[[], Result], *, backward_share: float = 0.0) -> Result:
+        """Do the work and add a stage.
+
+        backward_share:  part of its network evaluations that belongs to passes forward and backward
+        """
+        rates = [self._rate(backward_share)]
+        before, started = self.denoiser.network_evaluations, time.perf_counter()
+        result = work()
+        seconds, spent = time.perf_counter() - started, self.denoiser.network_evaluations - before
+        rates.append(self._rate(backward_share))
+        raw = spent * sum(rates) / 2
+        self.stages.append(Stage(name=name, seconds=seconds, network_evaluations=spent, raw_seconds=raw))
+        return result
+
+    def _rate(self, backward_share: float) -> float:
+        """Raw seconds per network evaluation of a mix of passes."""
+        rate = (1 - backward_share) * self.raw_seconds_per_sample(backward=False)
+        if backward_share:
+            rate += backward_share * self.raw_seconds_per_sample(backward=True) / 2
+        return rate
 
 
 def measure_speed(
     denoiser: Denoiser,
-    targets: Sequence[Target],
+    targets: Sequence[AuditedImage],
     protocol: Protocol,
     *,
     hardware: str,
     run_seed: int,
     batch_size: int,
-    matcher: Matcher | None = None,
 ) -> SpeedReport:
     """Time every stage on one chunk of images, with the functions that an audit calls."""
-    executor, matcher = Executor(batch_size), matcher or Matcher()
+    executor, matcher = Executor(batch_size), Matcher()
+    watch = Stopwatch(denoiser, batch_size)
     sha256s = [target.image.sha256 for target in targets]
     framed = torch.stack(
         [to_tensor(frame_image(t.image.pixels, denoiser.resolution, protocol.framing)) for t in targets]
     )
-    stages: list[Stage] = []
+    latents = watch.time("encoding", lambda: denoiser.encode(framed))
+    references = watch.time("decoding", lambda: denoiser.decode(latents))
 
-    def timed(
-        name: str, work: Callable[[], object], *, backward_share: float | None = 0.0, batch: int = batch_size
-    ) -> None:
-        """backward_share: evaluations that belong to forward-and-backward passes; None: no network passes."""
-        before, started = denoiser.network_evaluations, time.perf_counter()
-        work()
-        seconds, spent = time.perf_counter() - started, denoiser.network_evaluations - before
-        raw = 0.0
-        if backward_share is not None and spent:
-            forward = raw_seconds_per_sample(denoiser, batch, backward=False)
-            both = raw_seconds_per_sample(denoiser, batch, backward=True) if backward_share else 0.0
-            raw = spent * ((1 - backward_share) * forward + backward_share * both / 2)
-        stages.append(Stage(name=name, seconds=seconds, network_evaluations=spent, raw_seconds=raw))
-
-    kept: dict[str, object] = {}
-
-    def encode() -> None:
-        kept["latents"] = denoiser.encode(framed)
-        kept["references"] = denoiser.decode(latents())
-
-    def latents() -> torch.Tensor:
-        value = kept["latents"]
-        assert isinstance(value, torch.Tensor)
-        return value
-
-    raw_seconds_per_sample(denoiser, batch_size, backward=True)  # the first passes of a process are slow
-    timed("autoencoder", encode, backward_share=None)
-    inverting, draws = protocol.inversion, len(targets) * protocol.inversion.draws
-    share = 2 * inverting.steps / (2 * inverting.steps + min(inverting.paired_steps, inverting.steps))
-    inversion = None
-
-    def run_inversion() -> None:
-        nonlocal inversion
-        inversion = invert(denoiser, latents(), sha256s, inverting, run_seed=run_seed, executor=executor)
-
-    timed("inversion", run_inversion, backward_share=share, batch=min(batch_size, draws))
-    assert inversion is not None
+    steps, paired = protocol.inversion.steps, min(protocol.inversion.paired_steps, protocol.inversion.steps)
+    inversion = watch.time(
+        "inversion",
+        lambda: invert(denoiser, latents, sha256s, protocol.inversion, run_seed=run_seed, executor=executor),
+        backward_share=2 * steps / (2 * steps + paired),
+    )
     embeds = inversion.prompt_embeds
-    timed(
+    watch.time(
         "denoising error",
         lambda: measure_paired_errors(
-            denoiser, latents(), sha256s, embeds, protocol.error, run_seed=run_seed, executor=executor
+            denoiser, latents, sha256s, embeds, protocol.error, run_seed=run_seed, executor=executor
         ),
     )
-    frames: list[list[Generated]] = []
-    seeds = [replica_seeds(run_seed, sha256, protocol.generation.seeds) for sha256 in sha256s]
     captions = denoiser.condition([target.texts.get(Rung.CAPTION, "") for target in targets])
-    for name, condition in (("replicas, caption", captions), ("replicas, embedding", embeds)):
+    sampling = protocol.generation
+    seeds = [replica_seeds(run_seed, sha256, sampling.seeds) for sha256 in sha256s]
 
-        def sample(condition=condition) -> None:  # type: ignore[no-untyped-def]
-            for scale in protocol.generation.guidance_scales:
-                frames.extend(
-                    generate(
-                        denoiser, condition, seeds, guidance_scale=scale,
-                        num_inference_steps=protocol.generation.num_inference_steps, executor=executor,
-                    )
-                )  # fmt: skip
+    def sample(condition: PromptEmbeds) -> list[list[Generated]]:
+        return [
+            batch
+            for scale in sampling.guidance_scales
+            for batch in generate(
+                denoiser, condition, seeds, guidance_scale=scale, num_inference_steps=sampling.num_inference_steps,
+                executor=executor,
+            )
+        ]  # fmt: skip
 
-        timed(name, sample)
-    references = kept["references"]
-    assert isinstance(references, torch.Tensor)
+    frames = watch.time("replicas, caption", lambda: sample(captions))
+    frames += watch.time("replicas, embedding", lambda: sample(embeds))
 
-    def compare() -> None:
+    def match() -> None:
         for number, batch in enumerate(frames):
             valid = [frame.image for frame in batch if frame.invalid is None]
             if valid:
                 matcher.compare(references[number % len(targets)], torch.stack(valid))
 
-    timed("matching", compare, backward_share=None)
-    networked = [stage for stage in stages if stage.raw_seconds]
+    watch.time("matching", match)
+    networked = [stage for stage in watch.stages if stage.network_evaluations]
     raw = sum(stage.raw_seconds for stage in networked)
+    seconds = sum(stage.seconds for stage in networked)
+    whole = sum(stage.seconds for stage in watch.stages)
     return SpeedReport(
         hardware=hardware,
         images=len(targets),
         batch_size=batch_size,
         protocol_hash=protocol.hash,
-        stages=stages,
-        network_ratio=sum(stage.seconds for stage in networked) / raw,
-        total_ratio=sum(stage.seconds for stage in stages) / raw,
+        stages=watch.stages,
+        network_ratio=seconds / raw,
+        total_ratio=whole / raw,
+        targets=[
+            Target(
+                name="wall time of everything over raw network time",
+                wanted="<= 1.10",
+                got=f"{whole / raw:.2f}",
+                met=whole / raw <= 1.10,
+            )
+        ],
     )

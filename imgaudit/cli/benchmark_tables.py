@@ -104,3 +104,4 @@ def speed_lines(report: SpeedReport) -> Iterator[str]:
     yield ""
     yield f"stages with network passes: {report.network_ratio:.2f} x raw network time"
     yield f"everything: {report.total_ratio:.2f} x raw network time"
+    yield from target_lines(report.targets)

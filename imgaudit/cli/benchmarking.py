@@ -237,7 +237,7 @@ def speed(
         lab.loaded.denoiser,
         load_cases(measured[:count], located).targets,
         protocol_for(Effort(effort), lab.description.recipe.framing),
-        hardware=hardware(device),
+        hardware=hardware(lab.loaded.denoiser),
         run_seed=seed,
         batch_size=batch_size,
     )

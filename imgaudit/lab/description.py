@@ -29,7 +29,7 @@ class LabImage(Record):
     text: str
     """Caption."""
     role: Role
-    """planted, withheld, seen_once, held_out or background."""
+    """planted, withheld, seen_once or held_out."""
     repeats: int
     """Planted repeat count; 1 for seen once, 0 for what was not trained on."""
     exposures: int
@@ -60,8 +60,10 @@ class LabDescription(Record):
     """What the model was made from."""
     autoencoder: str = "its own"
     """The lab whose autoencoder was used."""
+    background_images: int
+    """How many other images were trained on; nothing is claimed about them, so they are not listed."""
     images: list[LabImage]
-    """Every corpus image."""
+    """Every planted, withheld, seen-once and held-out image."""
 
     def with_role(self, role: Role) -> list[LabImage]:
         """Images of one role."""
@@ -118,6 +120,8 @@ def describe_lab(
     exact = trained.plan.exact_exposures
     images = []
     for row, (entry, neighbours) in enumerate(zip(entries, index.search(vectors, 2), strict=True)):
+        if entry.role == "background":
+            continue
         nearest = next(neighbour for neighbour in neighbours if neighbour.id != str(row))
         images.append(
             LabImage(
@@ -134,4 +138,5 @@ def describe_lab(
                 truth_measured=row in truths,
             )
         )
-    return LabDescription(recipe=recipe, images=images)
+    background = sum(entry.role == "background" for entry in entries)
+    return LabDescription(recipe=recipe, background_images=background, images=images)
