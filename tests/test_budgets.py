@@ -7,12 +7,13 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from imgaudit.benchmark import budget, designs, frontier
+from imgaudit.benchmark import budget, designs, frontier, guidance
 from imgaudit.benchmark.budget import budget_report, measure_budget
 from imgaudit.benchmark.budget_table import BudgetRow, budget_points, read_rows, write_rows
 from imgaudit.benchmark.cases import CaseCounts, Group, locate
 from imgaudit.benchmark.designs import measure_designs
 from imgaudit.benchmark.frontier import frontier_report, measure_dori, measure_frontier, measure_invmm
+from imgaudit.benchmark.guidance import measure_guidance
 from imgaudit.benchmark.invmm import InvMMConfig, InvMMResult, divergence, failures_last, invmm
 from imgaudit.benchmark.lab_model import LabModel
 from imgaudit.benchmark.score_table import measure_scores
@@ -192,9 +193,15 @@ def test_every_benchmark_runs_on_a_lab_and_its_table_gives_the_same_report(  # t
 
     chosen = [replace_snapshots(design) for design in designs.designs(1.0)]
     monkeypatch.setattr(designs, "designs", lambda scale: chosen)
+    monkeypatch.setattr(designs, "standard_design", lambda: chosen[0].config)
     rows = measure_designs(model, located, tmp_path, run_seed=1, executor=executor, counts=COUNTS)
     names = {row.design for row in rows}
-    assert "initialisation: best of 3 random starts" in names and len(names) == len(chosen) + 1
+    assert "initialisation: best of 3 random starts" in names
+    assert {"score: log ratio, all timesteps", "score: log ratio, adjusted for complexity"} <= names
+
+    monkeypatch.setattr(guidance, "SETTINGS", ((1.0, 2), (3.0, 2)))
+    rows = measure_guidance(model, located, tmp_path, run_seed=1, executor=executor, counts=COUNTS)
+    assert len(budget_points(rows)) == 4 and len(rows) == 4 * 6
 
     rows = measure_budget(model, located, tmp_path, run_seed=1, executor=executor, counts=COUNTS)
     assert {row.group for row in rows} == {Group.MEMORISED, Group.HELD_OUT}

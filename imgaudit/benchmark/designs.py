@@ -12,6 +12,7 @@ import numpy as np
 from imgaudit.benchmark.budget_table import WINDOW, BudgetRow, budget_row, trajectory_rows
 from imgaudit.benchmark.cases import CaseCounts, choose_cases, load_cases
 from imgaudit.benchmark.lab_model import LabModel
+from imgaudit.benchmark.score_definitions import definition_rows
 from imgaudit.benchmark.trajectories import Trajectories, record
 from imgaudit.config import InversionConfig
 from imgaudit.executor import Executor
@@ -19,6 +20,8 @@ from imgaudit.lab.description import LabImage
 
 COUNTS = CaseCounts(held_out=60, seen_once=0)
 """Held-out images that are compared with the planted ones."""
+FITTED = 80
+"""Controls on which the complexity line of one score is fitted."""
 STARTS = 3
 """Random starts, of which "best of several" keeps the one with the lowest loss."""
 STEPS = 30
@@ -96,7 +99,7 @@ def measure_designs(
     images = {image.sha256: image for image in lab.description.images}
     [scale] = lab.loaded.denoiser.null_condition().root_mean_square().values()
     rows: list[BudgetRow] = []
-    starts = []
+    standard, starts = [], []
     for number, design in enumerate(designs(scale)):
         recorded = record(
             lab.loaded.denoiser,
@@ -112,7 +115,22 @@ def measure_designs(
         rows += trajectory_rows(design.name, recorded, images, frozenset())
         if design.config.initialisation == "random":
             starts.append(recorded)
+        elif design.factor == "standard":
+            standard.append(recorded)
     rows += best_start_rows(starts, images)
+    fitted = record(
+        lab.loaded.denoiser,
+        load_cases(cases.controls[:FITTED], located),
+        standard_design(),
+        folder / "fitted",
+        framing=lab.description.recipe.framing,
+        snapshots=SNAPSHOTS,
+        run_seed=run_seed,
+        executor=executor,
+        on_progress=lambda done, total: on_progress("controls for the complexity line", done, total),
+    )
+    timesteps = lab.loaded.denoiser.schedule.num_train_timesteps
+    rows += definition_rows(standard[0], fitted, SNAPSHOTS[-1], timesteps, images)
     return rows
 
 

@@ -145,6 +145,40 @@ def designs(
 
 
 @benchmark.command()
+def guidance(
+    model: Model,
+    images: Images = None,
+    out: Out = Path("imgaudit-benchmark"),
+    seed: Seed = 1,
+    table: Table = None,
+    save: Save = None,
+    batch_size: Batch = 64,
+    device: Device = "auto",
+    json_output: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Guidance scales and sampling steps, on the lab `fit` alone."""
+    from imgaudit.benchmark.budget_table import budget_points
+    from imgaudit.benchmark.guidance import measure_guidance
+    from imgaudit.cli.benchmark_tables import point_lines
+    from imgaudit.executor import Executor
+
+    def measure() -> "list[BudgetRow]":
+        lab, located = _open(model, images, device)
+        with progress("sampling", quiet=quiet) as on_progress:
+            return measure_guidance(
+                lab, located, out, run_seed=seed, executor=Executor(batch_size), on_progress=on_progress
+            )
+
+    points = budget_points(_rows(table, save, measure))
+    if json_output:
+        typer.echo(json.dumps([point.model_dump(mode="json") for point in points], indent=2))
+        return
+    for line in point_lines(points):
+        typer.echo(line)
+
+
+@benchmark.command()
 def budget(
     model: Model = "demo",
     images: Images = None,

@@ -1,0 +1,89 @@
+"""Guidance scale and sampling steps: which settings show copies of memorised images and of no others."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+
+from imgaudit.benchmark.budget_table import BudgetRow, budget_row
+from imgaudit.benchmark.cases import CaseCounts, choose_cases, load_cases
+from imgaudit.benchmark.lab_model import LabModel
+from imgaudit.config import InversionConfig
+from imgaudit.denoiser import Denoiser
+from imgaudit.executor import Executor
+from imgaudit.generation import generate, replica_seeds
+from imgaudit.images import frame_image, to_tensor
+from imgaudit.inversion import invert
+from imgaudit.matching import DECIDING_DESCRIPTOR, Matcher
+from imgaudit.portfolio import Target
+from imgaudit.records import Rung
+from imgaudit.store import read_json, write_json
+
+SETTINGS = ((1.0, 20), (2.0, 20), (3.0, 20), (5.0, 20), (7.5, 20), (3.0, 10), (3.0, 50))
+"""(guidance scale, sampling steps)."""
+SEEDS = 8
+INVERSION = InversionConfig(steps=25, paired_steps=0)
+COUNTS = CaseCounts(held_out=60, seen_once=0)
+CHUNK = 8
+
+
+def best_similarities(
+    denoiser: Denoiser, targets: list[Target], lab: LabModel, *, run_seed: int, executor: Executor
+) -> list[list[float]]:
+    """Per target, the highest similarity over the seeds for every one of :func:`combinations`; -1 without a frame."""
+    framing = lab.description.recipe.framing
+    framed = torch.stack([to_tensor(frame_image(t.image.pixels, denoiser.resolution, framing)) for t in targets])
+    sha256s = [target.image.sha256 for target in targets]
+    latents = denoiser.encode(framed)
+    references = denoiser.decode(latents)
+    inverted = invert(denoiser, latents, sha256s, INVERSION, run_seed=run_seed, executor=executor).prompt_embeds
+    captions = denoiser.condition([target.texts[Rung.CAPTION] for target in targets])
+    seeds = [replica_seeds(run_seed, sha256, SEEDS) for sha256 in sha256s]
+    found: list[list[float]] = [[] for _ in targets]
+    for rung, scale, steps in combinations():
+        condition = inverted if rung is Rung.EMBEDDING else captions
+        batches = generate(
+            denoiser, condition, seeds, guidance_scale=scale, num_inference_steps=steps, executor=executor
+        )
+        for own, reference, batch in zip(found, references, batches, strict=True):
+            frames = [frame.image for frame in batch if frame.invalid is None]
+            compared = Matcher().compare(reference, torch.stack(frames)) if frames else []
+            own.append(max((similarity[DECIDING_DESCRIPTOR] for similarity, _ in compared), default=-1.0))
+    return found
+
+
+def combinations() -> list[tuple[Rung, float, int]]:
+    """(rung, guidance scale, sampling steps) of everything that is sampled."""
+    return [(rung, scale, steps) for rung in (Rung.CAPTION, Rung.EMBEDDING) for scale, steps in SETTINGS]
+
+
+def measure_guidance(
+    lab: LabModel,
+    located: Mapping[str, Path],
+    folder: Path,
+    *,
+    run_seed: int,
+    executor: Executor,
+    counts: CaseCounts = COUNTS,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[BudgetRow]:
+    """Every setting on planted and held-out images; finished chunks are kept."""
+    chosen = choose_cases(lab.description, counts).measured
+    images = {image.sha256: image for image in chosen}
+    targets = load_cases(chosen, located).targets
+    rows = []
+    for start in range(0, len(targets), CHUNK):
+        chunk, path = targets[start : start + CHUNK], folder / "guidance" / f"{start:05d}.json"
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            found = best_similarities(lab.loaded.denoiser, chunk, lab, run_seed=run_seed, executor=executor)
+            write_json(path, found)
+        for target, own in zip(chunk, read_json(path), strict=True):
+            for (rung, scale, sampling), value in zip(combinations(), own, strict=True):
+                inverting = INVERSION.steps if rung is Rung.EMBEDDING else 0
+                spent = 2 * INVERSION.draws * inverting + SEEDS * sampling * (2 if scale > 1 else 1)
+                name = f"{rung.value}, guidance {scale:g}, {sampling} sampling steps"
+                image = images[target.image.sha256]
+                rows.append(budget_row(name, "best similarity", inverting, spent, image, False, value))
+        on_progress(start + len(chunk), len(targets))
+    return rows
