@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+import refresh_tables
 from typer.main import get_command
 
 from imgaudit.cli import app
@@ -55,3 +56,16 @@ def test_every_verdict_is_worded_with_its_limit() -> None:
     assert all(wording.label and wording.meaning and wording.limit for wording in WORDING.values())
     forbidden = re.compile(r"\bsafe\b", re.IGNORECASE)
     assert not any(forbidden.search(text) for wording in WORDING.values() for text in wording)
+
+
+@pytest.mark.parametrize("page", refresh_tables.PAGES, ids=lambda page: page.name)
+def test_printed_tables_are_what_their_commands_print(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert refresh_tables.refreshed(text) == text, "run python examples/refresh_tables.py"
+    assert text.count("printed by:") == len(refresh_tables.BLOCK.findall(text)), "a block without its table"
+
+
+def test_nothing_reported_was_measured_on_the_lab_that_chose_the_defaults() -> None:
+    for page in (ROOT / "README.md", ROOT / "docs" / "benchmarks.md"):
+        commands = re.findall(r"printed by: (.*?) -->", page.read_text(encoding="utf-8"))
+        assert commands and not [command for command in commands if "labs/fit/" in command]

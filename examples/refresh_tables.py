@@ -1,0 +1,49 @@
+"""Print committed tables into the documentation again, so that no figure in it is typed by hand.
+
+    python examples/refresh_tables.py
+
+A block that follows a comment like
+
+    <!-- printed by: imgaudit benchmark detection --table examples/labs/report-a/detection.json -->
+
+is replaced by what that command prints. The tests fail when a page differs from what its commands print.
+"""
+
+import re
+import shlex
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from imgaudit.cli import app
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCK = re.compile(r"(<!-- printed by: imgaudit (?P<command>[^\n]*?) -->\n+```text\n)(?P<text>.*?)(```)", re.DOTALL)
+
+
+def printed(command: str) -> str:
+    """Standard output of an imgaudit command, run at the root of the repository. Raises RuntimeError if it fails."""
+    words = [str(ROOT / word) if (ROOT / word).is_file() else word for word in shlex.split(command)]
+    result = CliRunner().invoke(app, words)
+    if result.exit_code != 0:
+        raise RuntimeError(f"imgaudit {command} failed: {result.output}")
+    return result.stdout
+
+
+def refreshed(page: str) -> str:
+    """A page with every printed block as its command prints it now."""
+    return BLOCK.sub(lambda block: f"{block[1]}{printed(block['command'])}```", page)
+
+
+def main() -> None:
+    for path in PAGES:
+        before = path.read_text(encoding="utf-8")
+        after = refreshed(before)
+        if after != before:
+            path.write_text(after, encoding="utf-8")
+            print(f"{path.relative_to(ROOT)} changed")
+
+
+if __name__ == "__main__":
+    main()
