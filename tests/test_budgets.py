@@ -12,9 +12,10 @@ from imgaudit.benchmark.budget import budget_report, measure_budget
 from imgaudit.benchmark.budget_table import BudgetRow, budget_points, read_rows, write_rows
 from imgaudit.benchmark.cases import CaseCounts, Group, locate
 from imgaudit.benchmark.designs import measure_designs
-from imgaudit.benchmark.frontier import frontier_report, measure_dori, measure_frontier, measure_invmm
+from imgaudit.benchmark.dori import measure_dori
+from imgaudit.benchmark.frontier import frontier_report, measure_frontier
 from imgaudit.benchmark.guidance import measure_guidance
-from imgaudit.benchmark.invmm import InvMMConfig, InvMMResult, divergence, failures_last, invmm
+from imgaudit.benchmark.invmm import InvMMConfig, InvMMResult, divergence, failures_last, invmm, measure_invmm
 from imgaudit.benchmark.lab_model import LabModel
 from imgaudit.benchmark.score_table import measure_scores
 from imgaudit.benchmark.speed import measure_speed

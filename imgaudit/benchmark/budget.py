@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from imgaudit.benchmark.budget_table import BudgetPoint, BudgetRow, budget_points, budget_row, trajectory_rows
-from imgaudit.benchmark.cases import CaseCounts, Group, choose_cases, group_of, load_cases
+from imgaudit.benchmark.cases import CaseCounts, Group, choose_cases, load_cases
 from imgaudit.benchmark.figures import Rate, rate
 from imgaudit.benchmark.lab_model import LabModel
 from imgaudit.benchmark.trajectories import ForcingConfig, Trajectories, record
@@ -72,9 +72,8 @@ def measure_budget(
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[BudgetRow]:
     """Invert memorised and held-out images to the longest budget and sample on the way; finished chunks are kept."""
-    measured = choose_cases(lab.description, counts).measured
-    chosen = [image for image in measured if group_of(image) is Group.MEMORISED][:MEMORISED]
-    chosen += [image for image in measured if group_of(image) is Group.HELD_OUT]
+    cases = choose_cases(lab.description, counts)
+    chosen = [*cases.of(Group.MEMORISED)[:MEMORISED], *cases.of(Group.HELD_OUT)]
     recorded = record(
         lab.loaded.denoiser,
         load_cases(chosen, located),

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from imgaudit.calibration import counting_controls
 from imgaudit.exceptions import InputError
 from imgaudit.images import find_images, load_image
 from imgaudit.lab.description import LabDescription, LabImage
@@ -40,6 +41,15 @@ class Cases:
     """The held-out images with the smallest hashes."""
     measured: list[LabImage]
     """All planted or withheld ones, the first seen-once ones, and the next held-out ones."""
+
+    @property
+    def bank(self) -> list[LabImage]:
+        """The controls that give p-values: an audit's bank leaves out those on which complexity is fitted."""
+        return self.controls[len(self.controls) - counting_controls(len(self.controls)) :]
+
+    def of(self, *groups: Group) -> list[LabImage]:
+        """Measured images of some groups."""
+        return [image for image in self.measured if group_of(image) in groups]
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,15 @@ seeds of 50 sampling steps. The published similarity is SSCD; here it is the des
 and classifier-free guidance is the one at which the labs' truth is measured.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import torch
 
+from imgaudit.benchmark.budget_table import BudgetRow, budget_row
+from imgaudit.benchmark.cases import CaseCounts, Group, choose_cases, load_cases
+from imgaudit.benchmark.kept import kept_chunks
+from imgaudit.benchmark.lab_model import LabModel
 from imgaudit.config import Framing, InversionConfig
 from imgaudit.denoiser import Denoiser
 from imgaudit.executor import Executor
@@ -18,7 +23,12 @@ from imgaudit.inversion import invert
 from imgaudit.matching import DECIDING_DESCRIPTOR, Matcher
 from imgaudit.portfolio import Target
 
+DORI = "DoRI"
 SEEDS, INFERENCE_STEPS, GUIDANCE_SCALE = 10, 50, 3.0
+CONTROLS = 100
+"""Controls that are put through it: sampling makes it costly."""
+CHUNK = 8
+"""Images inverted and sampled together."""
 
 
 def dori_inversion(denoiser: Denoiser) -> InversionConfig:
@@ -57,3 +67,38 @@ def dori_similarities(
         values = [similarity[DECIDING_DESCRIPTOR] for similarity, _ in compared] or [-1.0]
         results.append((max(values), sum(values) / len(values)))
     return results
+
+
+def measure_dori(
+    lab: LabModel,
+    located: Mapping[str, Path],
+    folder: Path,
+    *,
+    run_seed: int,
+    executor: Executor,
+    counts: CaseCounts,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[BudgetRow]:
+    """Rows of memorised, held-out and control images; finished chunks are kept."""
+    denoiser, framing = lab.loaded.denoiser, lab.description.recipe.framing
+    cases = choose_cases(lab.description, counts)
+    controls = cases.bank[:CONTROLS]
+    images = {image.sha256: image for image in [*controls, *cases.of(Group.MEMORISED, Group.HELD_OUT)]}
+    bank = {image.sha256 for image in controls}
+
+    def work(chunk: list[Target]) -> list[dict[str, float]]:
+        before = denoiser.network_evaluations
+        found = dori_similarities(denoiser, chunk, framing=framing, run_seed=run_seed, executor=executor)
+        spent = (denoiser.network_evaluations - before) / len(chunk)
+        return [{"evaluations": spent, "best": highest, "mean": mean} for highest, mean in found]
+
+    rows = []
+    portfolio = load_cases(list(images.values()), located)
+    for target, found in kept_chunks(portfolio, folder / "dori", CHUNK, work, on_progress):
+        image, is_control = images[target.image.sha256], target.image.sha256 in bank
+        for score in ("best", "mean"):
+            row = budget_row(
+                DORI, f"{score} similarity", 50, round(found["evaluations"]), image, is_control, found[score]
+            )
+            rows.append(row)
+    return rows

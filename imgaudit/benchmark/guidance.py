@@ -7,6 +7,7 @@ import torch
 
 from imgaudit.benchmark.budget_table import BudgetRow, budget_row
 from imgaudit.benchmark.cases import CaseCounts, choose_cases, load_cases
+from imgaudit.benchmark.kept import kept_chunks
 from imgaudit.benchmark.lab_model import LabModel
 from imgaudit.config import InversionConfig
 from imgaudit.denoiser import Denoiser
@@ -17,7 +18,6 @@ from imgaudit.inversion import invert
 from imgaudit.matching import DECIDING_DESCRIPTOR, Matcher
 from imgaudit.portfolio import Target
 from imgaudit.records import Rung
-from imgaudit.store import read_json, write_json
 
 SETTINGS = ((1.0, 20), (2.0, 20), (3.0, 20), (5.0, 20), (7.5, 20), (3.0, 10), (3.0, 50))
 """(guidance scale, sampling steps)."""
@@ -68,22 +68,19 @@ def measure_guidance(
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[BudgetRow]:
     """Every setting on planted and held-out images; finished chunks are kept."""
-    chosen = choose_cases(lab.description, counts).measured
-    images = {image.sha256: image for image in chosen}
-    targets = load_cases(chosen, located).targets
+    denoiser = lab.loaded.denoiser
+    images = {image.sha256: image for image in choose_cases(lab.description, counts).measured}
+    portfolio = load_cases(list(images.values()), located)
+
+    def work(chunk: list[Target]) -> list[list[float]]:
+        return best_similarities(denoiser, chunk, lab, run_seed=run_seed, executor=executor)
+
     rows = []
-    for start in range(0, len(targets), CHUNK):
-        chunk, path = targets[start : start + CHUNK], folder / "guidance" / f"{start:05d}.json"
-        if not path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            found = best_similarities(lab.loaded.denoiser, chunk, lab, run_seed=run_seed, executor=executor)
-            write_json(path, found)
-        for target, own in zip(chunk, read_json(path), strict=True):
-            for (rung, scale, sampling), value in zip(combinations(), own, strict=True):
-                inverting = INVERSION.steps if rung is Rung.EMBEDDING else 0
-                spent = 2 * INVERSION.draws * inverting + SEEDS * sampling * (2 if scale > 1 else 1)
-                name = f"{rung.value}, guidance {scale:g}, {sampling} sampling steps"
-                image = images[target.image.sha256]
-                rows.append(budget_row(name, "best similarity", inverting, spent, image, False, value))
-        on_progress(start + len(chunk), len(targets))
+    for target, own in kept_chunks(portfolio, folder / "guidance", CHUNK, work, on_progress):
+        for (rung, scale, sampling), value in zip(combinations(), own, strict=True):
+            inverting = INVERSION.steps if rung is Rung.EMBEDDING else 0
+            spent = 2 * INVERSION.draws * inverting + SEEDS * sampling * (2 if scale > 1 else 1)
+            name = f"{rung.value}, guidance {scale:g}, {sampling} sampling steps"
+            image = images[target.image.sha256]
+            rows.append(budget_row(name, "best similarity", inverting, spent, image, False, value))
     return rows

@@ -9,19 +9,29 @@ Gumbel-softmax), while lambda adapts. Every `check_every` steps samples from the
 image; the score is the KL divergence per dimension at the first success: lower = more memorised.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch.nn.functional import gumbel_softmax
 
+from imgaudit.benchmark.budget_table import BudgetRow, budget_row
+from imgaudit.benchmark.cases import CaseCounts, Group, choose_cases, load_cases
+from imgaudit.benchmark.kept import kept_chunks
+from imgaudit.benchmark.lab_model import LabModel
 from imgaudit.config import Framing
 from imgaudit.denoiser import PromptEmbeds, draw_seed
+from imgaudit.exceptions import InputError
 from imgaudit.executor import Executor
 from imgaudit.images import frame_image, to_tensor, unusable_reason
 from imgaudit.matching import DECIDING_DESCRIPTOR, NEAR_COPY_CORRELATION, Matcher
 from imgaudit.models.unet import UNetDenoiser
 from imgaudit.portfolio import Target
+
+INVMM = "InvMM"
+IMAGES = 8
+"""Memorised and held-out images, each, that are put through it: a failure costs hundreds of thousands of passes."""
 
 
 @dataclass(frozen=True)
@@ -155,3 +165,44 @@ def _succeeds(
 def failures_last(results: Sequence[InvMMResult]) -> list[float]:
     """Scores for ranking, higher = more memorised: minus the divergence; all failures tie below every success."""
     return [-result.divergence if result.divergence is not None else -1e9 for result in results]
+
+
+def measure_invmm(
+    lab: LabModel,
+    located: Mapping[str, Path],
+    folder: Path,
+    *,
+    run_seed: int,
+    executor: Executor,
+    counts: CaseCounts,
+    config: InvMMConfig | None = None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[BudgetRow]:
+    """Rows of a few memorised and held-out images, every one kept when finished. Costs are means over them.
+
+    Raises InputError for models whose text encoder takes no mixtures.
+    """
+    denoiser, framing = lab.loaded.denoiser, lab.description.recipe.framing
+    if not isinstance(denoiser, UNetDenoiser):
+        raise InputError("InvMM needs a model of the Stable Diffusion family")
+    cases = choose_cases(lab.description, counts)
+    chosen = [image for group in (Group.MEMORISED, Group.HELD_OUT) for image in cases.of(group)[:IMAGES]]
+    images = {image.sha256: image for image in chosen}
+
+    def work(chunk: list[Target]) -> list[dict[str, float]]:
+        results = [
+            invmm(denoiser, target, config or InvMMConfig(), framing=framing, run_seed=run_seed, executor=executor)
+            for target in chunk
+        ]
+        return [
+            {"score": score, "steps": result.steps, "evaluations": result.network_evaluations}
+            for score, result in zip(failures_last(results), results, strict=True)
+        ]
+
+    found = list(kept_chunks(load_cases(chosen, located), folder / "invmm", 1, work, on_progress))
+    spent = round(sum(one["evaluations"] for _, one in found) / len(found))
+    steps = round(sum(one["steps"] for _, one in found) / len(found))
+    return [
+        budget_row(INVMM, "minus KL per dimension", steps, spent, images[target.image.sha256], False, one["score"])
+        for target, one in found
+    ]

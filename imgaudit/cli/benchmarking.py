@@ -224,7 +224,9 @@ def frontier(
     quiet: Quiet = False,
 ) -> None:
     """Detection against network evaluations per image, with DoRI's and InvMM's protocols as points."""
-    from imgaudit.benchmark.frontier import frontier_report, measure_dori, measure_frontier, measure_invmm
+    from imgaudit.benchmark.dori import measure_dori
+    from imgaudit.benchmark.frontier import COUNTS, frontier_report, measure_frontier
+    from imgaudit.benchmark.invmm import measure_invmm
     from imgaudit.cli.benchmark_tables import frontier_lines
     from imgaudit.executor import Executor
 
@@ -238,8 +240,9 @@ def frontier(
         for name, measured in (("imgaudit", measure_frontier), ("dori", measure_dori), ("invmm", measure_invmm)):
             if name == "imgaudit" or name in chosen:
                 with progress(name, quiet=quiet) as on_progress:
+                    executor = Executor(batch_size)
                     rows += measured(
-                        lab, located, out, run_seed=seed, executor=Executor(batch_size), on_progress=on_progress
+                        lab, located, out, run_seed=seed, executor=executor, counts=COUNTS, on_progress=on_progress
                     )
         return rows
 
