@@ -19,7 +19,7 @@ def image(name: str, role: Role, repeats: int = 0, reproduced: int = 0) -> LabIm
     return LabImage(
         file_name=name, sha256=digest(name), text=name, role=role, repeats=repeats, exposures=repeats,
         exact_exposures=repeats, nearest_training_image="x", nearest_similarity=0.1, reproduced=reproduced,
-        truth_measured=role in ("planted", "seen_once"),
+        truth_seeds=64 if role in ("planted", "seen_once") else 0,
     )  # fmt: skip
 
 

@@ -202,7 +202,7 @@ def test_every_benchmark_runs_on_a_lab_and_its_table_gives_the_same_report(  # t
 
     monkeypatch.setattr(guidance, "SETTINGS", ((1.0, 2), (3.0, 2)))
     rows = measure_guidance(model, located, tmp_path, run_seed=1, executor=executor, counts=COUNTS)
-    assert len(budget_points(rows)) == 4 and len(rows) == 4 * 7
+    assert len(budget_points(rows)) == 4 and len(rows) == 4 * 5
 
     rows = measure_budget(model, located, tmp_path, run_seed=1, executor=executor, counts=COUNTS)
     assert {row.group for row in rows} == {Group.MEMORISED, Group.HELD_OUT}

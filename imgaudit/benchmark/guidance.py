@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from imgaudit.benchmark.budget_table import BudgetRow, budget_row
-from imgaudit.benchmark.cases import CaseCounts, choose_cases, load_cases
+from imgaudit.benchmark.cases import CaseCounts, Group, choose_cases, load_cases
 from imgaudit.benchmark.kept import kept_chunks
 from imgaudit.benchmark.lab_model import LabModel
 from imgaudit.config import InversionConfig
@@ -67,9 +67,10 @@ def measure_guidance(
     counts: CaseCounts = COUNTS,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[BudgetRow]:
-    """Every setting on planted and held-out images; finished chunks are kept."""
+    """Every setting on memorised and held-out images; finished chunks are kept."""
     denoiser = lab.loaded.denoiser
-    images = {image.sha256: image for image in choose_cases(lab.description, counts).measured}
+    chosen = choose_cases(lab.description, counts).of(Group.MEMORISED, Group.HELD_OUT)
+    images = {image.sha256: image for image in chosen}
     portfolio = load_cases(list(images.values()), located)
 
     def work(chunk: list[Target]) -> list[list[float]]:

@@ -39,7 +39,7 @@ class ScoreRow(Record):
     repeats: int
     """How often it was repeated in training."""
     reproduced: int
-    """Seeds of 64 that gave it back in the lab's own measurement; 0 where that was not measured."""
+    """Seeds, of 64 or in vain of 16, that gave it back in the lab's own measurement; 0 where that was not measured."""
     complexity: float
     """log(PNG bytes per pixel)."""
     conditional: float

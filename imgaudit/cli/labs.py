@@ -78,7 +78,7 @@ def describe(
     path = bundled_lab(str(folder)) if str(folder) in BUNDLED else folder
     description = LabDescription.read(path / "lab.json")
     rows = []
-    judged = [image for image in description.images if image.truth_measured]
+    judged = [image for image in description.images if image.truth_seeds]
     for repeats in sorted({image.repeats for image in judged}):
         own = [image for image in judged if image.repeats == repeats]
         memorised = sum(image.memorised for image in own)
@@ -86,7 +86,7 @@ def describe(
         rows.append(
             {"role": own[0].role, "repeats": repeats, "exposures": own[0].exposures, "images": len(own),
              "memorised": memorised, "low": low, "high": high,
-             "mean_reproduced_of_64": sum(image.reproduced for image in own) / len(own)}
+             "mean_rate": sum(image.reproduced / image.truth_seeds for image in own) / len(own)}
         )  # fmt: skip
     if json_output:
         typer.echo(json.dumps({"lab": description.recipe.name, "rows": rows}))
@@ -95,9 +95,9 @@ def describe(
     typer.echo(
         f"lab {description.recipe.name}: " + ", ".join(f"{count} {role}" for role, count in counts.items() if count)
     )
-    typer.echo("role       repeats  exposures  memorised (95 % interval)      seeds of 64 that reproduce, mean")
+    typer.echo("role       repeats  exposures  memorised (95 % interval)      seeds that reproduce, mean")
     for row in rows:
         typer.echo(
             f"{row['role']:10} {row['repeats']:7} {row['exposures']:10}  {row['memorised']:2} of {row['images']:2} "
-            f"({row['low']:.0%} to {row['high']:.0%}){'':10} {row['mean_reproduced_of_64']:.1f}"
+            f"({row['low']:.0%} to {row['high']:.0%}){'':10} {row['mean_rate']:.1%}"
         )

@@ -13,7 +13,7 @@ from imgaudit.index import FlatIndex
 from imgaudit.lab.corpus import CorpusEntry, Role
 from imgaudit.lab.recipe import LabRecipe
 from imgaudit.lab.training import TrainedLab
-from imgaudit.lab.truth import measure_truth
+from imgaudit.lab.truth import NEEDED, measure_truth
 from imgaudit.models.unet import UNetDenoiser
 from imgaudit.records import Record
 from imgaudit.store import read_json, write_json
@@ -41,14 +41,14 @@ class LabImage(Record):
     nearest_similarity: float
     """That correlation."""
     reproduced: int
-    """Seeds of 64 that gave the image back for its caption; 0 unless `truth_measured`."""
-    truth_measured: bool
-    """Whether reproduction was measured: always for planted and seen-once images."""
+    """Seeds that gave the image back for its caption."""
+    truth_seeds: int
+    """Of how many: 64, 16 when none of those did, 0 where it was not measured (images that were not trained on)."""
 
     @property
     def memorised(self) -> bool:
         """Reproduced by at least 32 of 64 seeds."""
-        return self.truth_measured and self.reproduced >= 32
+        return self.reproduced >= NEEDED
 
 
 class LabDescription(Record):
@@ -135,7 +135,7 @@ def describe_lab(
                 nearest_training_image=entries[int(nearest.id)].path.name,
                 nearest_similarity=nearest.similarity,
                 reproduced=truths[row].reproduced if row in truths else 0,
-                truth_measured=row in truths,
+                truth_seeds=truths[row].seeds if row in truths else 0,
             )
         )
     background = sum(entry.role == "background" for entry in entries)

@@ -2,7 +2,8 @@
 
 An image is *memorised* when at least 32 of 64 seeds at guidance 3 from its own caption land within RMS 0.1 of
 decode(encode(image)) and closer to it than half their mean distance to the 50 nearest training images
-(Carlini et al. 2023). The audit uses other seeds and another detector.
+(Carlini et al. 2023). The audit uses other seeds and another detector. When none of the first 16 seeds lands on an
+image, the other 48 are not drawn: an image that half of all seeds reproduce would be missed once in 65,536 times.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from imgaudit.denoiser import Denoiser
 from imgaudit.executor import Executor
 
 SEEDS = 64
+FIRST_SEEDS = 16
 NEEDED = 32
 GUIDANCE_SCALE = 3.0
 INFERENCE_STEPS = 20
@@ -29,11 +31,13 @@ class Truth:
     """How often the caption of one image gives the image back."""
 
     reproduced: int
-    """Seeds, of 64, that land on the image by both criteria."""
+    """Seeds that land on the image by both criteria."""
+    seeds: int
+    """Seeds drawn: 64, or 16 when none of those landed."""
 
     @property
     def memorised(self) -> bool:
-        """At least half the seeds."""
+        """At least 32 seeds."""
         return self.reproduced >= NEEDED
 
 
@@ -59,7 +63,7 @@ def measure_truth(
     executor: Executor,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Truth]:
-    """Sample every caption 64 times and count the reproductions.
+    """Sample every caption 64 times, or 16 times in vain, and count the reproductions.
 
     images:         (N, 3, H, W) in [-1, 1], the images the captions belong to
     training:       (M, 3, H, W) in [-1, 1], everything that was trained on
@@ -70,17 +74,24 @@ def measure_truth(
     seeds = [FIRST_SEED + number for number in range(SEEDS)]
     truths = []
     for row in range(len(images)):
-
-        def sample(rows: slice, row: int = row) -> torch.Tensor:
-            own = condition.select(torch.full((len(seeds[rows]),), row))
-            return denoiser.sample(own, seeds[rows], guidance_scale=GUIDANCE_SCALE, num_inference_steps=INFERENCE_STEPS)
-
-        generated = torch.cat(list(executor.slices(SEEDS, sample, each=2)))
-        rms = ((generated - references[row]) / 2).square().flatten(1).mean(dim=1).sqrt()
         keep = torch.ones(len(training), dtype=torch.bool)
         if training_rows[row] >= 0:
             keep[training_rows[row]] = False
-        ratio = carlini_ratio(generated, references[row], training[keep])
-        truths.append(Truth(int(((rms <= RMS_LIMIT) & (ratio < 1)).sum())))
+
+        def landed(first: int, last: int, row: int = row, keep: torch.Tensor = keep) -> int:
+            def sample(rows: slice) -> torch.Tensor:
+                own = seeds[first:last][rows]
+                return denoiser.sample(
+                    condition.select(torch.full((len(own),), row)), own, guidance_scale=GUIDANCE_SCALE,
+                    num_inference_steps=INFERENCE_STEPS,
+                )  # fmt: skip
+
+            generated = torch.cat(list(executor.slices(last - first, sample, each=2)))
+            rms = ((generated - references[row]) / 2).square().flatten(1).mean(dim=1).sqrt()
+            ratio = carlini_ratio(generated, references[row], training[keep])
+            return int(((rms <= RMS_LIMIT) & (ratio < 1)).sum())
+
+        early = landed(0, FIRST_SEEDS)
+        truths.append(Truth(early + landed(FIRST_SEEDS, SEEDS), SEEDS) if early else Truth(0, FIRST_SEEDS))
         progress(row + 1, len(images))
     return truths
