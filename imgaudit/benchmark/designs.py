@@ -24,8 +24,8 @@ FITTED = 80
 """Controls on which the complexity line of one score is fitted."""
 STARTS = 3
 """Random starts, of which "best of several" keeps the one with the lowest loss."""
-STEPS = 30
-SNAPSHOTS = (5, 10, 20, 30)
+STEPS = 16
+SNAPSHOTS = (2, 4, 8, 16)
 
 
 class Design(NamedTuple):
@@ -78,7 +78,7 @@ def designs(null_root_mean_square: float) -> list[Design]:
         # The same number of draws in all, spread over more or fewer steps.
         vary("draws", "2", {"draws": 2, "steps": 4 * STEPS}, tuple(4 * step for step in SNAPSHOTS)),
         vary("draws", "4", {"draws": 4, "steps": 2 * STEPS}, tuple(2 * step for step in SNAPSHOTS)),
-        vary("draws", "16", {"draws": 16, "steps": STEPS // 2}, (5, 10, 15)),
+        vary("draws", "16", {"draws": 16, "steps": STEPS // 2}, tuple(step // 2 for step in SNAPSHOTS)),
         *(vary("positions", f"first {count}", {"free_tokens": count}) for count in (1, 4)),
     ]
 
