@@ -24,7 +24,7 @@ BLOCK = re.compile(r"(<!-- printed by: imgaudit (?P<command>[^\n]*?) -->\n+```te
 
 def printed(command: str) -> str:
     """Standard output of an imgaudit command, run at the root of the repository. Raises RuntimeError if it fails."""
-    words = [str(ROOT / word) if (ROOT / word).is_file() else word for word in shlex.split(command)]
+    words = [str(ROOT / word) if (ROOT / word).exists() else word for word in shlex.split(command)]
     result = CliRunner().invoke(app, words)
     if result.exit_code != 0:
         raise RuntimeError(f"imgaudit {command} failed: {result.output}")

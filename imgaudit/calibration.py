@@ -45,8 +45,6 @@ class Control(Record):
     """log(PNG bytes per pixel)."""
     log_ratio: float
     """Score before residualisation."""
-    trajectory_log_ratio: float | Skipped
-    """The cheaper variant."""
     by_timestep: list[ErrorCurvePoint]
     """Error curve, for the band drawn in reports."""
     rungs: dict[Rung, list[ControlSeed]]
@@ -197,7 +195,6 @@ def control_from(measurement: Measurement) -> Control:
         sha256=measurement.sha256,
         complexity=measurement.complexity,
         log_ratio=measurement.error.log_ratio,
-        trajectory_log_ratio=measurement.error.trajectory_log_ratio,
         by_timestep=measurement.error.by_timestep,
         rungs=rungs,
     )

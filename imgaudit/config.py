@@ -65,8 +65,6 @@ class InversionConfig(_Frozen):
     """Loss weight: none in the network's own output space, min-SNR-5, or that of the error in x0."""
     free_tokens: int | None = Field(None, ge=1)
     """How many of the free positions are optimised, from the first on; all when not given."""
-    paired_steps: int = Field(8, ge=0)
-    """How many of the last steps also measure the null error on their own draws (see `denoising_error`)."""
 
 
 class ErrorConfig(_Frozen):
@@ -74,6 +72,9 @@ class ErrorConfig(_Frozen):
 
     draws: int = Field(64, ge=2, le=4096)
     """(timestep, noise) pairs, one per equal stratum of the timesteps; the same under both conditions."""
+    after_steps: int = Field(8, ge=1)
+    """After how many inversion steps the error is measured: what a short inversion gains tells memorised images from
+    others best, while a long one helps every image."""
 
 
 class GenerationConfig(_Frozen):
@@ -110,6 +111,15 @@ class Protocol(_Frozen):
     inversion: InversionConfig = InversionConfig()
     error: ErrorConfig = ErrorConfig()
     generation: GenerationConfig = GenerationConfig()
+
+    @model_validator(mode="after")
+    def _error_within_inversion(self) -> "Protocol":
+        if self.error.after_steps > self.inversion.steps:
+            raise ValueError(
+                f"the error is measured after {self.error.after_steps} inversion steps, but there are only "
+                f"{self.inversion.steps}"
+            )
+        return self
 
     @property
     def hash(self) -> str:
@@ -194,7 +204,7 @@ class AuditConfig(_Frozen):
         return Protocol(
             framing=base.framing,
             inversion=InversionConfig(**(base.inversion.model_dump() | _given(inversion))),
-            error=base.error,
+            error=base.error.model_copy(update={"after_steps": min(base.error.after_steps, self.steps or math.inf)}),
             generation=GenerationConfig(**(base.generation.model_dump() | _given(generation))),
         )
 

@@ -53,7 +53,7 @@ class Inversion:
     losses: torch.Tensor
     """(images, steps) float32: loss of each step on its own fresh draws, before its update."""
     paired_timesteps: torch.Tensor
-    """(images, pairs) int64: timesteps of the last steps' draws."""
+    """(images, pairs) int64: timesteps of the draws of the steps that were paired."""
     paired_conditional: torch.Tensor
     """(images, pairs) float32: error in the output space under the embedding of that step."""
     paired_null: torch.Tensor
@@ -139,6 +139,7 @@ def invert(
     *,
     run_seed: int,
     executor: Executor,
+    paired_steps: int = 0,
     on_step: Callable[[int, PromptEmbeds], None] = lambda step, prompt_embeds: None,
 ) -> Inversion:
     """Invert a chunk of images together.
@@ -151,6 +152,7 @@ def invert(
     Images do not influence each other: the loss is a sum over them and Adam works element by element.
 
     latents:  (images, C, h, w) float32, scaled by the autoencoder's factor
+    paired_steps:  how many of the last steps also measure the null error on their own draws
     on_step:  called after every step with its number, from 1, and the conditions so far, detached
     Returns   embeddings on the CPU in float32, and the loss of every step
     """
@@ -187,7 +189,7 @@ def invert(
             2, len(sha256s), config.draws
         )
         losses.append(weighted.mean(dim=1))
-        if step >= config.steps - config.paired_steps:
+        if step >= config.steps - paired_steps:
             # The draws are fresh, so the step's own errors are out of sample; only the null's are missing.
             paired.append((draws.timesteps, raw, draw_errors(denoiser, latents, draws, condition, executor)))
         for name, stream in streams.items():

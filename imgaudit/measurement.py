@@ -68,11 +68,20 @@ def measure_chunk(
     latents = torch.cat(list(executor.slices(len(framed), lambda rows: denoiser.encode(framed[rows]))))
     references = torch.cat(list(executor.slices(len(framed), lambda rows: denoiser.decode(latents[rows]))))
 
-    inversion = invert(denoiser, latents, sha256s, protocol.inversion, run_seed=run_seed, executor=executor)
-    errors = measure_paired_errors(
-        denoiser, latents, sha256s, inversion.prompt_embeds, protocol.error, run_seed=run_seed, executor=executor
+    errors: list[PairedErrors] = []
+
+    def on_step(step: int, prompt_embeds: PromptEmbeds) -> None:
+        if step == protocol.error.after_steps:
+            errors.append(
+                measure_paired_errors(
+                    denoiser, latents, sha256s, prompt_embeds, protocol.error, run_seed=run_seed, executor=executor
+                )
+            )
+
+    inversion = invert(
+        denoiser, latents, sha256s, protocol.inversion, run_seed=run_seed, executor=executor, on_step=on_step
     )
-    error_records = _error_records(errors, inversion, denoiser.schedule.num_train_timesteps)
+    error_records = _error_records(errors[0], denoiser.schedule.num_train_timesteps)
     generated = {
         rung: _generate_rung(denoiser, targets, rung, inversion, protocol, run_seed, executor) for rung in Rung
     }
@@ -115,20 +124,15 @@ def measure_chunk(
     return measured
 
 
-def _error_records(errors: PairedErrors, inversion: Inversion, num_train_timesteps: int) -> list[ErrorMeasurement]:
+def _error_records(errors: PairedErrors, num_train_timesteps: int) -> list[ErrorMeasurement]:
     curves = errors.by_timestep(num_train_timesteps)
     log_ratios, wins = errors.log_ratio(), errors.win_rate()
-    trajectory: list[float | Skipped] = [Skipped(skipped="the protocol has no paired steps")] * len(log_ratios)
-    if inversion.paired_conditional.shape[1]:
-        paired = PairedErrors(inversion.paired_timesteps, inversion.paired_conditional, inversion.paired_null)
-        trajectory = list(paired.log_ratio().tolist())
     return [
         ErrorMeasurement(
             conditional=float(errors.conditional[row].double().mean()),
             null=float(errors.null[row].double().mean()),
             log_ratio=float(log_ratios[row]),
             win_rate=float(wins[row]),
-            trajectory_log_ratio=trajectory[row],
             draws=errors.conditional.shape[1],
             by_timestep=[ErrorCurvePoint.model_validate(point) for point in curves[row]],
         )

@@ -22,8 +22,6 @@ def planner_line(controls: int, targets: int, level: float) -> str:
 def expected_evaluations(protocol: Protocol, rungs: int) -> int:
     """Network evaluations one image will take under a protocol, with `rungs` rungs of the ladder."""
     inversion, generation = protocol.inversion, protocol.generation
-    optimisation = (
-        2 * inversion.steps * inversion.draws + min(inversion.paired_steps, inversion.steps) * inversion.draws
-    )
+    optimisation = 2 * inversion.steps * inversion.draws
     per_seed = sum(2 if scale > 1 else 1 for scale in generation.guidance_scales) * generation.num_inference_steps
     return optimisation + 2 * protocol.error.draws + rungs * generation.seeds * per_seed

@@ -117,8 +117,6 @@ class ErrorMeasurement(Record):
     """Mean over draws of log(null / conditional); higher = more memorised."""
     win_rate: float
     """Share of draws the embedding predicts better."""
-    trajectory_log_ratio: float | Skipped
-    """The same from the last inversion steps' own draws, which cost only the null's evaluations."""
     draws: int
     """Number of paired draws."""
     by_timestep: list[ErrorCurvePoint]

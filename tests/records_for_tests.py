@@ -25,7 +25,7 @@ def digest(name: str) -> str:
 def curve(log_ratio: float) -> ErrorMeasurement:
     point = ErrorCurvePoint(timestep=500.0, conditional=1.0, null=1.0 + abs(log_ratio), draws=4)
     return ErrorMeasurement(
-        conditional=1.0, null=1.1, log_ratio=log_ratio, win_rate=0.5, trajectory_log_ratio=log_ratio, draws=4,
+        conditional=1.0, null=1.1, log_ratio=log_ratio, win_rate=0.5, draws=4,
         by_timestep=[point],
     )  # fmt: skip
 
@@ -76,7 +76,7 @@ def bank(count: int, *, forced: int = 0, protocol: Protocol = PROTOCOL, captions
         if captions:
             rungs[Rung.CAPTION] = seeds
         controls.append(
-            Control(sha256=digest(f"control {n}"), complexity=0.0, log_ratio=n / count, trajectory_log_ratio=n / count,
+            Control(sha256=digest(f"control {n}"), complexity=0.0, log_ratio=n / count,
                     by_timestep=curve(n / count).by_timestep, rungs=rungs)
         )  # fmt: skip
     return NullBank(

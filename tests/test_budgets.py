@@ -22,7 +22,7 @@ from imgaudit.benchmark.speed import measure_speed
 from imgaudit.benchmark.trajectories import ForcingConfig, Trajectories, record
 from imgaudit.captions import CaptionSource
 from imgaudit.cli import app
-from imgaudit.config import Effort, Framing, GenerationConfig, InversionConfig, Protocol
+from imgaudit.config import Effort, ErrorConfig, Framing, GenerationConfig, InversionConfig, Protocol
 from imgaudit.denoiser import PromptEmbeds
 from imgaudit.exceptions import InputError
 from imgaudit.executor import Executor
@@ -233,6 +233,7 @@ def test_a_detection_table_is_made_from_a_lab_without_a_bank(  # type: ignore[no
     small = Protocol(
         framing=Framing.PAD,
         inversion=InversionConfig(steps=2, draws=2),
+        error=ErrorConfig(after_steps=1),
         generation=GenerationConfig(seeds=2, num_inference_steps=2),
     )
     monkeypatch.setattr("imgaudit.benchmark.score_table.protocol_for", lambda effort, framing: small)
@@ -247,12 +248,13 @@ def test_speed_counts_every_pass_and_compares_with_the_bare_network(lab, portfol
     denoiser = lab[0].loaded.denoiser
     protocol = Protocol(
         framing=Framing.PAD,
-        inversion=InversionConfig(steps=3, draws=2, paired_steps=2),
+        inversion=InversionConfig(steps=3, draws=2),
+        error=ErrorConfig(after_steps=2),
         generation=GenerationConfig(seeds=2, num_inference_steps=2),
     )
     report = measure_speed(denoiser, portfolio.targets, protocol, hardware="here", run_seed=1, batch_size=8)
     spent = {stage.name: stage.network_evaluations for stage in report.stages}
-    assert spent["inversion"] == 3 * (2 * 3 * 2 + 2 * 2)
+    assert spent["inversion"] == 3 * (2 * 3 * 2)
     assert spent["denoising error"] == 3 * 2 * 64 and spent["replicas, caption"] == 3 * 2 * 2 * 2
     assert spent["encoding"] == spent["decoding"] == spent["matching"] == 0
     assert report.total_ratio >= report.network_ratio > 0

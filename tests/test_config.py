@@ -2,7 +2,15 @@ from pathlib import Path
 
 import pytest
 
-from imgaudit.config import AuditConfig, Effort, GenerationConfig, Protocol, protocol_for, resolve_config
+from imgaudit.config import (
+    AuditConfig,
+    Effort,
+    GenerationConfig,
+    InversionConfig,
+    Protocol,
+    protocol_for,
+    resolve_config,
+)
 from imgaudit.exceptions import ConfigError
 
 
@@ -51,7 +59,10 @@ def test_the_protocol_hash_follows_what_decides_scores_and_nothing_else() -> Non
     ]  # fmt: skip
     hashes = {AuditConfig.model_validate(other).protocol.hash for other in others}
     assert len(hashes) == len(others) and base.protocol.hash not in hashes
-    assert Protocol().differences(AuditConfig(steps=3).protocol) == ["inversion.steps: 50 here, 3 there"]
+    assert Protocol().differences(AuditConfig(steps=3).protocol) == [
+        "inversion.steps: 50 here, 3 there",
+        "error.after_steps: 8 here, 3 there",
+    ]
 
 
 def test_several_scales_keep_the_seeds_that_choose_apart_from_those_that_rate() -> None:
@@ -62,3 +73,9 @@ def test_several_scales_keep_the_seeds_that_choose_apart_from_those_that_rate() 
         GenerationConfig(guidance_scales=(1.0, 3.0))
     with pytest.raises(ValueError, match="guidance scales"):
         GenerationConfig(guidance_scales=())
+
+
+def test_the_error_is_measured_within_the_inversion() -> None:
+    with pytest.raises(ValueError, match="after 8 inversion steps, but there are only 4"):
+        Protocol(inversion=InversionConfig(steps=4))
+    assert AuditConfig(steps=4).protocol.error.after_steps == 4

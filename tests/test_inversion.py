@@ -23,8 +23,8 @@ def latents_for(denoiser: Denoiser, count: int = 3) -> torch.Tensor:
 
 
 def run(denoiser: Denoiser, latents: torch.Tensor, names: list[str], batch: int = 64, **options: object) -> Inversion:
-    config = InversionConfig.model_validate({"steps": 5, "draws": 4, "paired_steps": 2} | options)
-    return invert(denoiser, latents, names, config, run_seed=1, executor=Executor(batch))
+    config = InversionConfig.model_validate({"steps": 5, "draws": 4} | options)
+    return invert(denoiser, latents, names, config, run_seed=1, executor=Executor(batch), paired_steps=2)
 
 
 def test_inversion_finds_the_memorised_point(finite_set: FiniteSetDenoiser) -> None:
@@ -110,7 +110,7 @@ def test_running_out_of_memory_halves_the_batch_and_loses_nothing(tiny: UNetDeno
 
     small = Small(make_pipeline(tiny_recipe()), "fingerprint")
     executor = Executor(12)
-    config = InversionConfig(steps=3, draws=4, paired_steps=1)
+    config = InversionConfig(steps=3, draws=4)
     latents = latents_for(small)
     limited = invert(small, latents, NAMES, config, run_seed=1, executor=executor)
     assert executor.batch_size == 3

@@ -17,11 +17,11 @@ from imgaudit.lab.truth import RMS_LIMIT
 from imgaudit.records import Record
 
 STEPS = 250
-SNAPSHOTS = (2, 5, 10, 25, 50, 100, 150, 200, 250)
+SNAPSHOTS = (2, 8, 25, 50, 100, 250)
 FORCING = ForcingConfig(SNAPSHOTS)
 NEAREST = "nearest sample"
-MEMORISED = 40
-COUNTS = CaseCounts(held_out=60, seen_once=0)
+MEMORISED = 30
+COUNTS = CaseCounts(held_out=40, seen_once=0)
 """How many images of each group are inverted to the longest budget."""
 
 

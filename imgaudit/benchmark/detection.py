@@ -53,7 +53,6 @@ def _best(rung: Rung) -> Callable[[ScoreRow], float | None]:
 SCORES: Mapping[str, Callable[[ScoreRow], float | None]] = {
     "score (log ratio, adjusted for complexity)": lambda row: row.score,
     "log ratio, unadjusted": lambda row: row.log_ratio,
-    "log ratio of the last steps' own draws": lambda row: row.own_log_ratio,
     "conditional error alone (negative)": lambda row: -row.conditional,
     "best similarity, embedding": _best(Rung.EMBEDDING),
     "best similarity, caption": _best(Rung.CAPTION),

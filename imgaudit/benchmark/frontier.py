@@ -15,8 +15,8 @@ from imgaudit.executor import Executor
 from imgaudit.records import Record
 
 AUDIT = "imgaudit"
-STEPS = 50
-SNAPSHOTS = (1, 2, 3, 5, 8, 12, 16, 25, 50)
+STEPS = 25
+SNAPSHOTS = (1, 2, 3, 5, 8, 12, 16, 25)
 COUNTS = CaseCounts(held_out=100)
 """Images measured beside the planted ones."""
 
@@ -69,7 +69,7 @@ def measure_frontier(
     counts: CaseCounts = COUNTS,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[BudgetRow]:
-    """Record the standard design to 50 steps on controls and measured images; finished chunks are kept."""
+    """Record the standard design to 25 steps on controls and measured images; finished chunks are kept."""
     cases = choose_cases(lab.description, counts)
     recorded = record(
         lab.loaded.denoiser,

@@ -22,7 +22,7 @@ from imgaudit.records import Rung
 SETTINGS = ((1.0, 20), (2.0, 20), (3.0, 20), (5.0, 20), (7.5, 20), (3.0, 10), (3.0, 50))
 """(guidance scale, sampling steps)."""
 SEEDS = 8
-INVERSION = InversionConfig(steps=25, paired_steps=0)
+INVERSION = InversionConfig(steps=25)
 COUNTS = CaseCounts(held_out=60, seen_once=0)
 CHUNK = 8
 

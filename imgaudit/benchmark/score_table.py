@@ -45,9 +45,7 @@ class ScoreRow(Record):
     conditional: float
     """Mean error under the inverted embedding."""
     log_ratio: float
-    """Mean log(null error / conditional error) on fresh draws."""
-    own_log_ratio: float | None
-    """The same on the draws of the last inversion steps; None when the protocol has none."""
+    """Mean log(null error / conditional error)."""
     score: float
     """log_ratio, adjusted for complexity by the bank's line."""
     p_value: float | None
@@ -112,7 +110,6 @@ def score_rows(
             continue
         image, measurement = known[finding.sha256], measured[finding.id]
         error = measurement.error
-        own = error.trajectory_log_ratio
         hits = {r.rung: r.hits for r in finding.replication}
         rows.append(
             ScoreRow(
@@ -123,7 +120,6 @@ def score_rows(
                 complexity=measurement.complexity,
                 conditional=error.conditional,
                 log_ratio=error.log_ratio,
-                own_log_ratio=None if isinstance(own, Skipped) else own,
                 score=bank.line.residual(error.log_ratio, measurement.complexity),
                 p_value=None if isinstance(finding.p_value, Skipped) else finding.p_value,
                 q_value=None if isinstance(finding.q_value, Skipped) else finding.q_value,

@@ -139,11 +139,10 @@ def measure_speed(
     latents = watch.time("encoding", lambda: denoiser.encode(framed))
     references = watch.time("decoding", lambda: denoiser.decode(latents))
 
-    steps, paired = protocol.inversion.steps, min(protocol.inversion.paired_steps, protocol.inversion.steps)
     inversion = watch.time(
         "inversion",
         lambda: invert(denoiser, latents, sha256s, protocol.inversion, run_seed=run_seed, executor=executor),
-        backward_share=2 * steps / (2 * steps + paired),
+        backward_share=1.0,
     )
     embeds = inversion.prompt_embeds
     watch.time(

@@ -45,7 +45,7 @@ class Trajectories:
     """Inversions of a list of images under one design."""
 
     config: InversionConfig
-    """The design, with the longest budget; `paired_steps` equals its steps."""
+    """The design, with the longest budget."""
     sha256s: list[str]
     """Images, in order of the rows below."""
     complexity: Floats
@@ -145,9 +145,10 @@ def record_chunk(
         denoiser,
         latents,
         sha256s,
-        config.model_copy(update={"paired_steps": config.steps}),
+        config,
         run_seed=run_seed,
         executor=executor,
+        paired_steps=config.steps,
         on_step=on_step,
     )
     shape = (len(targets), config.steps, config.draws)

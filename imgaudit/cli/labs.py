@@ -91,10 +91,9 @@ def describe(
     if json_output:
         typer.echo(json.dumps({"lab": description.recipe.name, "rows": rows}))
         return
-    counts = {role: len(description.with_role(role)) for role in ROLES}
-    typer.echo(
-        f"lab {description.recipe.name}: " + ", ".join(f"{count} {role}" for role, count in counts.items() if count)
-    )
+    counts = {role: len(images) for role in ROLES if (images := description.with_role(role))}
+    counts["background"] = description.background_images
+    typer.echo(f"lab {description.recipe.name}: " + ", ".join(f"{count} {role}" for role, count in counts.items()))
     typer.echo("role       repeats  exposures  memorised (95 % interval)      seeds that reproduce, mean")
     for row in rows:
         typer.echo(
