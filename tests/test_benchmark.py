@@ -7,7 +7,7 @@ from imgaudit.benchmark.score_table import ScoreTable, score_rows
 from imgaudit.exceptions import InputError
 from imgaudit.lab.corpus import Role
 from imgaudit.lab.description import LabDescription, LabImage
-from imgaudit.records import Measurement
+from imgaudit.records import Measurement, Verdict
 from imgaudit.verdict import Evidence, decide
 from tests.conftest import tiny_recipe
 from tests.records_for_tests import PROTOCOL, bank, digest, measurement
@@ -95,6 +95,7 @@ def test_a_perfect_detector_meets_every_target_and_keeps_the_denominators(lab: L
     by_repeats = {(r.name, r.group): r for r in report.by_repeats}
     assert by_repeats["memorised (truth)", "100 repeats"].hits == 10
     assert by_repeats["memorised (truth)", "5 repeats"].hits == 0
+    assert not report.false_calls
     assert np.all([target.met for target in report.targets[1:]]), report.targets
 
 
@@ -114,3 +115,11 @@ def test_an_image_without_a_score_leaves_that_scores_denominator(lab: LabDescrip
     negatives = {(s.name, s.against): s.negatives for s in report.separations}
     assert negatives["best similarity, embedding", Group.HELD_OUT] == 19
     assert negatives["best similarity, caption", Group.HELD_OUT] == 20
+
+
+def test_a_held_out_image_that_is_called_is_named_with_its_nearest_training_image(lab: LabDescription) -> None:
+    table = table_of(measure({"m": 3.0, "p": 0.2, "s": 0.2, "h": 0.2}, lab), lab)
+    called = table.of(Group.HELD_OUT)[0].model_copy(update={"verdict": Verdict.REPLICATED, "nearest_similarity": 0.97})
+    rows = [called if row.sha256 == called.sha256 else row for row in table.rows]
+    [call] = detection_report(table.model_copy(update={"rows": rows})).false_calls
+    assert called.sha256.startswith(call.sha256) and call.nearest_similarity == 0.97

@@ -14,6 +14,19 @@ from imgaudit.records import Record, Rung, Verdict
 FOUND = (Verdict.REPLICATED, Verdict.REPLICATED_BY_INVERSION)
 
 
+class FalseCall(Record):
+    """An image that was not trained on and is called replicated nevertheless."""
+
+    sha256: str
+    """First 16 hexadecimal digits of the file's."""
+    group: str
+    """Held out, or planted in the sibling only."""
+    verdict: Verdict
+    """What the audit concluded."""
+    nearest_similarity: float
+    """Pixel correlation with the nearest image that was trained on; a high one is a near copy the lab overlooked."""
+
+
 class DetectionReport(Record):
     """All tables of `imgaudit benchmark detection`."""
 
@@ -39,6 +52,8 @@ class DetectionReport(Record):
     """Proportions per group."""
     by_repeats: list[Rate]
     """Proportions per repeat count."""
+    false_calls: list[FalseCall]
+    """Images that were not trained on and are called replicated."""
     targets: list[Target]
     """Hopes and outcomes."""
 
@@ -116,6 +131,16 @@ def detection_report(table: ScoreTable) -> DetectionReport:
         separations=separations,
         rates=rates,
         by_repeats=repeat_rates(table),
+        false_calls=[
+            FalseCall(
+                sha256=row.sha256[:16],
+                group=row.group,
+                verdict=row.verdict,
+                nearest_similarity=row.nearest_similarity,
+            )
+            for row in [*table.of(Group.HELD_OUT), *table.of(Group.WITHHELD)]
+            if row.verdict in FOUND
+        ],
         targets=_targets(separations, rates, table.level),
     )
 

@@ -40,6 +40,8 @@ class ScoreRow(Record):
     """How often it was repeated in training."""
     reproduced: int
     """Seeds, of 64 or in vain of 16, that gave it back in the lab's own measurement; 0 where that was not measured."""
+    nearest_similarity: float
+    """Pixel correlation with the nearest image that the lab was trained on, other than itself."""
     complexity: float
     """log(PNG bytes per pixel)."""
     conditional: float
@@ -117,6 +119,7 @@ def score_rows(
                 group=group_of(image),
                 repeats=image.repeats,
                 reproduced=image.reproduced,
+                nearest_similarity=image.nearest_similarity,
                 complexity=measurement.complexity,
                 conditional=error.conditional,
                 log_ratio=error.log_ratio,

@@ -10,8 +10,8 @@ from imgaudit.benchmark.frontier import FrontierReport
 from imgaudit.benchmark.speed import SpeedReport
 
 
-def detection_lines(report: DetectionReport) -> Iterator[str]:
-    """Separations, rates per group, dose and response, hopes."""
+def detection_lines(report: DetectionReport, *, brief: bool = False) -> Iterator[str]:
+    """Separations, rates per group, dose and response, hopes; or the hopes alone."""
     yield (
         f"lab {report.lab}, seed {report.seed}, {report.controls} controls in the bank, level {report.level:g}, "
         f"protocol {report.protocol_hash[:16]}"
@@ -20,16 +20,24 @@ def detection_lines(report: DetectionReport) -> Iterator[str]:
         f"{report.network_evaluations_per_image} network evaluations and {report.seconds_per_image:.1f} s per image "
         f"on {report.hardware}"
     )
+    if brief:
+        yield from target_lines(report.targets)
+        return
     yield ""
-    yield "separation of memorised images            against        AUC    95 % interval    n"
+    yield "separation of memorised images              against        AUC    95 % interval    n"
     for row in report.separations:
         yield (
-            f"{row.name:42}{row.against:13} {row.auc:.3f}   {row.low:.3f} to {row.high:.3f}   "
+            f"{row.name:44}{row.against:13} {row.auc:.3f}   {row.low:.3f} to {row.high:.3f}   "
             f"{row.positives} / {row.negatives}"
         )
     for title, rows in (("per group", report.rates), ("by repeat count", report.by_repeats)):
         yield ""
         yield from rate_lines(title, rows)
+    if report.false_calls:
+        yield ""
+        yield f"{'called though not trained on':42}{'images':27}correlation with nearest trained image"
+        for call in report.false_calls:
+            yield f"{call.sha256} {call.verdict:25}{call.group:27}{call.nearest_similarity:.3f}"
     yield from target_lines(report.targets)
 
 

@@ -78,6 +78,7 @@ def detection(
     seed: Seed = 1,
     table: Table = None,
     save: Save = None,
+    brief: Annotated[bool, typer.Option("--brief", help="Only what was hoped for, and what came of it.")] = False,
     device: Device = "auto",
     json_output: Json = False,
     quiet: Quiet = False,
@@ -98,7 +99,7 @@ def detection(
     if save is not None:
         scores.write(save)
     report = detection_report(scores)
-    _show(report, detection_lines(report), json_output=json_output)
+    _show(report, detection_lines(report, brief=brief), json_output=json_output)
 
 
 def _rows(table: Path | None, save: Path | None, measure: "Callable[[], list[BudgetRow]]") -> "list[BudgetRow]":
@@ -257,6 +258,8 @@ def speed(
     count: Annotated[int, typer.Option(min=1, help="Images measured together.")] = 8,
     effort: Annotated[str, typer.Option(help="quick, standard or thorough.")] = "quick",
     seed: Seed = 1,
+    table: Table = None,
+    save: Save = None,
     batch_size: Batch = 64,
     device: Device = "auto",
     json_output: Json = False,
@@ -264,18 +267,24 @@ def speed(
     """Seconds and network evaluations per stage, beside the raw time of the same network passes."""
     from imgaudit.benchmark.cases import CaseCounts, choose_cases, load_cases
     from imgaudit.benchmark.lab_model import hardware
-    from imgaudit.benchmark.speed import measure_speed
+    from imgaudit.benchmark.speed import SpeedReport, measure_speed
     from imgaudit.cli.benchmark_tables import speed_lines
     from imgaudit.config import Effort, protocol_for
+    from imgaudit.store import read_json, write_json
 
-    lab, located = _open(model, images, device)
-    measured = [image for image in choose_cases(lab.description, CaseCounts()).measured if image.sha256 in located]
-    report = measure_speed(
-        lab.loaded.denoiser,
-        load_cases(measured[:count], located).targets,
-        protocol_for(Effort(effort), lab.description.recipe.framing),
-        hardware=hardware(lab.loaded.denoiser),
-        run_seed=seed,
-        batch_size=batch_size,
-    )
+    if table is not None:
+        report = SpeedReport.model_validate(read_json(table))
+    else:
+        lab, located = _open(model, images, device)
+        measured = [image for image in choose_cases(lab.description, CaseCounts()).measured if image.sha256 in located]
+        report = measure_speed(
+            lab.loaded.denoiser,
+            load_cases(measured[:count], located).targets,
+            protocol_for(Effort(effort), lab.description.recipe.framing),
+            hardware=hardware(lab.loaded.denoiser),
+            run_seed=seed,
+            batch_size=batch_size,
+        )
+    if save is not None:
+        write_json(save, report.model_dump(mode="json"))
     _show(report, speed_lines(report), json_output=json_output)
