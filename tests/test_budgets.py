@@ -237,7 +237,9 @@ def test_a_detection_table_is_made_from_a_lab_without_a_bank(  # type: ignore[no
         generation=GenerationConfig(seeds=2, num_inference_steps=2),
     )
     monkeypatch.setattr("imgaudit.benchmark.score_table.protocol_for", lambda effort, framing: small)
-    table = measure_scores(model, located, tmp_path / "work", effort=Effort.QUICK, seed=1, counts=COUNTS)
+    table = measure_scores(
+        model, located, tmp_path / "work", command=["imgaudit"], effort=Effort.QUICK, seed=1, counts=COUNTS
+    )
     assert len(table.control_scores) == 3 and len(table.rows) == 3 + 1 + 3
     table.write(tmp_path / "scores.json")
     result = CliRunner().invoke(app, ["benchmark", "detection", "--table", str(tmp_path / "scores.json")])

@@ -144,12 +144,15 @@ def measure_scores(
     located: Mapping[str, Path],
     folder: Path,
     *,
+    command: Sequence[str],
     effort: Effort,
     seed: int,
     counts: CaseCounts = COUNTS,
     on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
 ) -> ScoreTable:
     """Calibrate on a lab's controls unless the lab brings a bank, then audit its measured images.
+
+    command:  what was typed, for the run's manifest
 
     `folder` holds bank and run; what is finished there is not repeated.
     Raises InputError when an image is both in the bank and measured, or is missing from the folder given.
@@ -178,7 +181,7 @@ def measure_scores(
         raise InputError(f"{len(shared)} benchmark images are in the null bank; they must be kept apart")
     run = RunFolder(folder / "run")
     with run.lock():
-        open_run(run, make_manifest(["benchmark", "detection"], config, {}, lab.loaded, portfolio))
+        open_run(run, make_manifest(command, config, {}, lab.loaded, portfolio))
         bank.write(run.calibration_path)
         for _ in measure_targets(
             run, portfolio, lab.loaded, config, on_progress=lambda done, total: on_progress("measuring", done, total)

@@ -1,6 +1,7 @@
 """`imgaudit benchmark`: the tool's own error rates and speed, printed with n, interval and seed."""
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -94,7 +95,9 @@ def detection(
     else:
         lab, located = _open(model, images, device)
         with _stages(quiet=quiet) as on_progress:
-            scores = measure_scores(lab, located, out, effort=Effort(effort), seed=seed, on_progress=on_progress)
+            scores = measure_scores(
+                lab, located, out, command=sys.argv, effort=Effort(effort), seed=seed, on_progress=on_progress
+            )
         say(f"run folder: {out / 'run'}", quiet=quiet)
     if save is not None:
         scores.write(save)
