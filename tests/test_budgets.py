@@ -19,6 +19,7 @@ from imgaudit.benchmark.invmm import InvMMConfig, InvMMResult, divergence, failu
 from imgaudit.benchmark.lab_model import LabModel
 from imgaudit.benchmark.score_table import measure_scores
 from imgaudit.benchmark.speed import measure_speed
+from imgaudit.benchmark.stopping import StoppingRule, replay
 from imgaudit.benchmark.trajectories import ForcingConfig, Trajectories, record
 from imgaudit.captions import CaptionSource
 from imgaudit.cli import app
@@ -131,7 +132,7 @@ def rows_of(
     values: Mapping[str, tuple[Group, str, float]], design: str = "imgaudit", evaluations: int = 10
 ) -> list[BudgetRow]:
     return [
-        BudgetRow(design, "own", 5, evaluations, name, group, 3, 0, "bank" if use == "bank" else "measured", value)
+        BudgetRow(design, "fresh", 8, evaluations, name, group, 3, 0, "bank" if use == "bank" else "measured", value)
         for name, (group, use, value) in values.items()
     ]
 
@@ -162,6 +163,9 @@ def test_the_frontier_compares_at_equal_detection() -> None:
     [target] = report.targets
     assert not target.met and target.got.startswith("4.5x")
     assert frontier_report([*perfect("imgaudit", 90), *perfect("DoRI", 450)]).targets[0].met
+    # A cheaper budget of the lab that is reported on does not count: it was not chosen beforehand.
+    picked = [row._replace(steps=3, evaluations=20) for row in perfect("imgaudit", 90)]
+    assert frontier_report([*picked, *perfect("DoRI", 450)]).targets == []
 
 
 def test_the_budget_curve_says_when_held_out_images_come_out() -> None:
@@ -189,6 +193,9 @@ def test_every_benchmark_runs_on_a_lab_and_its_table_gives_the_same_report(  # t
     monkeypatch.setattr(budget, "SNAPSHOTS", (1, 3))
     monkeypatch.setattr(budget, "FORCING", ForcingConfig((1, 3), seeds=2, num_inference_steps=2))
     monkeypatch.setattr(frontier, "STEPS", 3)
+    rule = StoppingRule(0.05, every=1, longest=2)
+    monkeypatch.setattr(frontier, "CHOSEN", rule)
+    monkeypatch.setattr(designs, "CONSIDERED", (rule,))
     monkeypatch.setattr(frontier, "SNAPSHOTS", (1, 3))
     monkeypatch.setattr("imgaudit.benchmark.dori.INFERENCE_STEPS", 2)
 
@@ -214,7 +221,7 @@ def test_every_benchmark_runs_on_a_lab_and_its_table_gives_the_same_report(  # t
     rows += measure_invmm(model, located, tmp_path, run_seed=1, executor=executor, counts=COUNTS, config=quick)
     write_rows(rows, tmp_path / "frontier.csv")
     report = frontier_report(rows)
-    assert {point.design for point in report.points} == {"imgaudit", "DoRI", "InvMM"}
+    assert {point.design for point in report.points} == {"imgaudit", rule.name, "DoRI", "InvMM"}
     dori = next(point for point in report.points if point.design == "DoRI")
     assert dori.evaluations == 2 * 50 * 8 + 2 * 10 * 2
     result = CliRunner().invoke(app, ["benchmark", "frontier", "--table", str(tmp_path / "frontier.csv")])
@@ -295,3 +302,17 @@ def test_invmm_stops_at_the_first_success_and_ranks_failures_last(lab, portfolio
     hard = invmm(denoiser, target, replace(config, similarity=1.1), **arguments)
     assert hard == InvMMResult(None, 4, 2 * 4 * 2 + 2 * (2 * 2 + 2 * 2 * 2))
     assert failures_last([easy, hard])[0] > failures_last([easy, hard])[1]
+
+
+def test_a_stopping_rule_ends_early_exactly_where_it_says(lab, portfolio: Portfolio, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    recorded = record(
+        lab[0].loaded.denoiser, portfolio, InversionConfig(steps=6, draws=2), tmp_path, framing=Framing.PAD,
+        snapshots=(6,), run_seed=1, executor=Executor(64),
+    )  # fmt: skip
+    ratio = np.array([0.01, 0.2, 0.9])
+    chosen = replace(recorded, conditional=np.ones_like(recorded.conditional),
+                     null=np.broadcast_to(np.exp(ratio)[:, None, None], recorded.null.shape))  # fmt: skip
+    steps, scores = replay(chosen, StoppingRule(0.05, above=0.5, every=2, longest=6))
+    assert steps.tolist() == [2, 6, 2] and scores == pytest.approx(ratio)
+    steps, _ = replay(chosen, StoppingRule(0.05, every=2, longest=6))
+    assert steps.tolist() == [2, 6, 6]

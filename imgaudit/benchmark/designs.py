@@ -13,6 +13,7 @@ from imgaudit.benchmark.budget_table import WINDOW, BudgetRow, budget_row, traje
 from imgaudit.benchmark.cases import CaseCounts, choose_cases, load_cases
 from imgaudit.benchmark.lab_model import LabModel
 from imgaudit.benchmark.score_definitions import definition_rows
+from imgaudit.benchmark.stopping import CONSIDERED, stopping_rows
 from imgaudit.benchmark.trajectories import Trajectories, record
 from imgaudit.config import InversionConfig
 from imgaudit.executor import Executor
@@ -129,6 +130,8 @@ def measure_designs(
         executor=executor,
         on_progress=lambda done, total: on_progress("controls for the complexity line", done, total),
     )
+    for rule in CONSIDERED:
+        rows += stopping_rows(standard[0], rule, images)
     timesteps = lab.loaded.denoiser.schedule.num_train_timesteps
     rows += definition_rows(standard[0], fitted, SNAPSHOTS[-1], timesteps, images)
     return rows

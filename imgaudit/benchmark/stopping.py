@@ -5,6 +5,7 @@ is high enough to be sure or so low that more steps are not expected to help. Co
 p-values stay valid whatever the rule; a bad rule only costs power.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
@@ -19,27 +20,34 @@ from imgaudit.lab.description import LabImage
 class StoppingRule(NamedTuple):
     """When to stop."""
 
-    above: float
-    """Stop at an own log ratio of at least this."""
     below: float
     """Stop at an own log ratio of at most this."""
-    every: int = 5
+    above: float = math.inf
+    """Stop at an own log ratio of at least this."""
+    every: int = 4
     """Look after every so many steps."""
+    longest: int = 16
+    """Steps after which it ends anyway."""
 
     @property
     def name(self) -> str:
         """As tables show it."""
-        return f"stop above {self.above:g} or below {self.below:g}"
+        above = "" if math.isinf(self.above) else f" or above {self.above:g}"
+        return f"stopping: below {self.below:g}{above}, {self.longest} steps at most"
 
 
-def replay(
-    recorded: Trajectories, rule: StoppingRule, longest: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+CONSIDERED = (*(StoppingRule(below) for below in (0.02, 0.05, 0.08)), StoppingRule(0.05, above=0.4))
+"""Rules that are compared on the lab `fit`."""
+CHOSEN = StoppingRule(0.05)
+"""The rule chosen there."""
+
+
+def replay(recorded: Trajectories, rule: StoppingRule) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Steps done and score at the stop, per image: (images,) each."""
     count = len(recorded.sha256s)
-    steps, scores = np.full(count, longest), recorded.own_log_ratio(longest, WINDOW)
+    steps, scores = np.full(count, rule.longest), recorded.own_log_ratio(rule.longest, WINDOW)
     running = np.ones(count, dtype=bool)
-    for step in range(rule.every, longest, rule.every):
+    for step in range(rule.every, rule.longest, rule.every):
         score = recorded.own_log_ratio(step, WINDOW)
         stopped = running & ((score >= rule.above) | (score <= rule.below))
         steps[stopped], scores[stopped] = step, score[stopped]
@@ -50,16 +58,14 @@ def replay(
 def stopping_rows(
     recorded: Trajectories,
     rule: StoppingRule,
-    longest: int,
     images: Mapping[str, LabImage],
     bank: frozenset[str] = frozenset(),
 ) -> Iterator[BudgetRow]:
     """Rows of one rule; steps and evaluations are means over the held-out images, which are most of any portfolio."""
-    steps, scores = replay(recorded, rule, longest)
+    steps, scores = replay(recorded, rule)
     usual = [row for row, sha256 in enumerate(recorded.sha256s) if images[sha256].role == "held_out"]
     mean = float(steps[usual].mean())
     # The null errors of every look are needed, not only those of the last steps.
     evaluations = round(3 * recorded.config.draws * mean)
     for sha256, value in zip(recorded.sha256s, scores.tolist(), strict=True):
-        yield budget_row(f"{rule.name}, at most {longest} steps", "own", round(mean), evaluations, images[sha256],
-                         sha256 in bank, value)  # fmt: skip
+        yield budget_row(rule.name, "own", round(mean), evaluations, images[sha256], sha256 in bank, value)
