@@ -116,7 +116,7 @@ def _rows(table: Path | None, save: Path | None, measure: "Callable[[], list[Bud
 
 @benchmark.command()
 def designs(
-    model: Model,
+    model: Model = "examples/labs/fit",
     images: Images = None,
     out: Out = Path("imgaudit-benchmark"),
     seed: Seed = 1,
@@ -150,7 +150,7 @@ def designs(
 
 @benchmark.command()
 def guidance(
-    model: Model,
+    model: Model = "examples/labs/fit",
     images: Images = None,
     out: Out = Path("imgaudit-benchmark"),
     seed: Seed = 1,
