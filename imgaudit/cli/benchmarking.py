@@ -114,6 +114,18 @@ def _rows(table: Path | None, save: Path | None, measure: "Callable[[], list[Bud
     return rows
 
 
+def _show_points(rows: "list[BudgetRow]", *, json_output: bool) -> None:
+    from imgaudit.benchmark.budget_table import budget_points
+    from imgaudit.cli.benchmark_tables import point_lines
+
+    points = budget_points(rows)
+    if json_output:
+        typer.echo(json.dumps([point.model_dump(mode="json") for point in points], indent=2))
+        return
+    for line in point_lines(points):
+        typer.echo(line)
+
+
 @benchmark.command()
 def designs(
     model: Model = "examples/labs/fit",
@@ -128,9 +140,7 @@ def designs(
     quiet: Quiet = False,
 ) -> None:
     """Choices of the inversion, one varied at a time: how defaults are chosen, on the lab `fit` alone."""
-    from imgaudit.benchmark.budget_table import budget_points
     from imgaudit.benchmark.designs import measure_designs
-    from imgaudit.cli.benchmark_tables import point_lines
     from imgaudit.executor import Executor
 
     def measure() -> "list[BudgetRow]":
@@ -140,12 +150,7 @@ def designs(
                 lab, located, out, run_seed=seed, executor=Executor(batch_size), on_progress=on_progress
             )
 
-    points = budget_points(_rows(table, save, measure))
-    if json_output:
-        typer.echo(json.dumps([point.model_dump(mode="json") for point in points], indent=2))
-        return
-    for line in point_lines(points):
-        typer.echo(line)
+    _show_points(_rows(table, save, measure), json_output=json_output)
 
 
 @benchmark.command()
@@ -162,9 +167,7 @@ def guidance(
     quiet: Quiet = False,
 ) -> None:
     """Guidance scales and sampling steps, on the lab `fit` alone."""
-    from imgaudit.benchmark.budget_table import budget_points
     from imgaudit.benchmark.guidance import measure_guidance
-    from imgaudit.cli.benchmark_tables import point_lines
     from imgaudit.executor import Executor
 
     def measure() -> "list[BudgetRow]":
@@ -174,12 +177,7 @@ def guidance(
                 lab, located, out, run_seed=seed, executor=Executor(batch_size), on_progress=on_progress
             )
 
-    points = budget_points(_rows(table, save, measure))
-    if json_output:
-        typer.echo(json.dumps([point.model_dump(mode="json") for point in points], indent=2))
-        return
-    for line in point_lines(points):
-        typer.echo(line)
+    _show_points(_rows(table, save, measure), json_output=json_output)
 
 
 @benchmark.command()
