@@ -2,7 +2,7 @@
 
     python examples/bundle_demo.py --corpus corpus --lab demo-lab
     imgaudit calibrate imgaudit/lab/bundled/demo/controls --model demo --effort quick --framing pad \
-        --source "held-out openclipart drawings, never trained on" --out imgaudit/lab/bundled/demo/calibration.json
+        --note "held-out openclipart drawings, never trained on" --out imgaudit/lab/bundled/demo/calibration.json
 
 Which held-out and seen-once images go where depends on SHA-256 alone, never on how an audit judges them.
 """

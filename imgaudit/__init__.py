@@ -10,14 +10,14 @@ __version__ = metadata.version("imgaudit")
 
 _HOME = {
     "AuditConfig": "config",
-    "AuditResult": "records",
+    "AuditResult": "findings",
     "Denoiser": "denoiser",
-    "Finding": "records",
+    "Finding": "findings",
     "NullBank": "calibration",
     "PromptEmbeds": "denoiser",
     "Protocol": "config",
     "RunFolder": "store",
-    "Verdict": "records",
+    "Verdict": "findings",
     "invert": "inversion",
     "load_model": "models",
     "measure_paired_errors": "denoising_error",

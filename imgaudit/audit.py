@@ -14,33 +14,30 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from imgaudit.calibration import NullBank, build_bank
-from imgaudit.config import AuditConfig, Protocol
+from imgaudit.config import AuditConfig, Framing, Protocol
 from imgaudit.exceptions import RunFolderError
 from imgaudit.executor import Executor
-from imgaudit.images import to_image, to_tensor
+from imgaudit.findings import AuditResult, Finding, Summary, Verdict
+from imgaudit.grouping import ImageSize, group_near_duplicates
+from imgaudit.images import frame_image, to_batch, to_image, to_tensor
 from imgaudit.manifest import make_manifest, open_run, utc_now
 from imgaudit.matching import CrossMatches, Matcher, cross_match
 from imgaudit.measurement import MeasuredImage, measure_chunk
 from imgaudit.models.loading import LoadedModel
 from imgaudit.planner import planner_line
+from imgaudit.policy import Policy
 from imgaudit.portfolio import Portfolio, Target, path_text
-from imgaudit.records import (
-    AuditResult,
-    Finding,
-    Measurement,
-    Rung,
-    RungMeasurement,
-    Skipped,
-    SkippedImage,
-    Summary,
-    Verdict,
-)
+from imgaudit.records import Measurement, Rung, RungMeasurement, Skipped, SkippedImage
+from imgaudit.replication import Evidence
 from imgaudit.statistics import false_positive_interval
 from imgaudit.store import RunFolder, read_json, write_json
-from imgaudit.verdict import Evidence, decide
+from imgaudit.verdict import Decision, findings_of
+
+MAX_DECOYS = 1000
+"""Decoys beyond these add nothing that a coincidence p-value could show."""
 
 
 def chunks(targets: Sequence[Target], size: int) -> list[list[Target]]:
@@ -102,7 +99,9 @@ def save_image(run: RunFolder, image: MeasuredImage) -> None:
     )
     curves = {
         "loss": image.measurement.loss_curve,
-        "by_timestep": [point.model_dump() for point in image.measurement.error.by_timestep],
+        "by_timestep": []
+        if isinstance(image.measurement.error, Skipped)
+        else [point.model_dump() for point in image.measurement.error.by_timestep],
     }
     write_json(folder / "curves.json", curves)
 
@@ -115,10 +114,37 @@ def _read_png(path: Path) -> torch.Tensor:
         raise RunFolderError(f"{str(path)!r} is missing or damaged: {error}") from error
 
 
+def group_targets(portfolio: Portfolio, model: LoadedModel, framing: Framing) -> list[list[str]]:
+    """Near-duplicates among the targets, representatives first, from pixels alone and before anything is scored."""
+    matcher, side = Matcher(), model.denoiser.resolution
+    sources = {target.image.id: target.image.pixels for target in portfolio.targets}
+
+    def framed(image_id: str) -> torch.Tensor:
+        return to_tensor(frame_image(sources[image_id], side, framing))
+
+    if not sources:
+        return []
+    vectors = np.concatenate([matcher.deciding().describe(framed(name)[None]) for name in sources])
+    sizes = [ImageSize(name, pixels.width, pixels.height) for name, pixels in sources.items()]
+    return group_near_duplicates(sizes, matcher.near_duplicates(list(sources), vectors, framed))
+
+
+def save_decoys(run: RunFolder, decoys: Portfolio, model: LoadedModel, config: AuditConfig) -> None:
+    """Describe images nobody asked for, as the model's autoencoder renders them; only vectors are kept."""
+    if run.decoys_path.is_file() or not decoys.targets:
+        return
+    denoiser, descriptor = model.denoiser, Matcher().deciding()
+    vectors = []
+    for chunk in chunks(decoys.targets[:MAX_DECOYS], config.batch_size):
+        framed = to_batch([target.image.pixels for target in chunk], denoiser.resolution, config.framing)
+        vectors.append(torch.from_numpy(descriptor.describe(denoiser.decode(denoiser.encode(framed)))))
+    save_file({descriptor.name: torch.cat(vectors)}, run.decoys_path)
+
+
 def match_run(
-    run: RunFolder, measurements: Sequence[Measurement], matcher: Matcher
+    run: RunFolder, measurements: Sequence[Measurement], matcher: Matcher, groups: Sequence[Sequence[str]] = ()
 ) -> tuple[dict[str, list[tuple[str, float]]], dict[Rung, CrossMatches]]:
-    """Near-duplicates among the targets, and every replica against every target, from the files of a run.
+    """Near-duplicates among the targets, and every replica against every target and decoy, from the files of a run.
 
     Only vectors are kept, so that the pixels of one image at a time are in memory.
     """
@@ -135,8 +161,9 @@ def match_run(
     framed = [describe(run.image_folder(name) / "target.png") for name in ids]
     duplicates = matcher.near_duplicates(ids, np.stack(framed), load_target) if framed else {}
     crossed: dict[Rung, CrossMatches] = {}
+    decoys = load_file(run.decoys_path)[descriptor.name].numpy() if run.decoys_path.is_file() else None
     for rung in Rung:
-        ladder = [(m.id, measured) for m in measurements if isinstance(measured := m.rungs[rung], RungMeasurement)]
+        ladder = [(m.id, measured) for m in measurements if isinstance(measured := m.ladder(rung), RungMeasurement)]
         if ladder:
             rendered = {name: describe(run.image_folder(name) / "rendered.png") for name, _ in ladder}
             replicas = (
@@ -144,27 +171,32 @@ def match_run(
                 for name, measured in ladder
                 if measured.valid
             )
-            crossed[rung] = cross_match(descriptor, rendered, replicas)
+            crossed[rung] = cross_match(descriptor, rendered, replicas, decoys=decoys, groups=groups)
     return duplicates, crossed
 
 
-def conclude(run: RunFolder, level: float | None = None) -> AuditResult:
+def conclude(run: RunFolder, policy: Policy | None = None) -> AuditResult:
     """Decide a run from its files and write report.json and evidence.json. Needs no model.
 
-    level: another false discovery rate than the run's own
+    policy: another one than was fixed before the run; the result is then marked as decided again
     """
     manifest: dict[str, Any] = read_json(run.manifest_path)
     protocol = Protocol.model_validate(manifest["protocol"])
-    level = level if level is not None else float(manifest["config"]["level"]["value"])
+    fixed = Policy.model_validate(manifest["policy"])
+    policy = policy or fixed
     bank = NullBank.read(run.calibration_path) if run.calibration_path.is_file() else None
     measurements, skipped = run.read_measurements()
-    duplicates, crossed = match_run(run, measurements, Matcher())
-    findings = decide(measurements, Evidence(bank, protocol, level, duplicates, crossed))
-    findings += [skipped_finding(one) for one in skipped]
+    duplicates, crossed = match_run(run, measurements, Matcher(), manifest["groups"])
+    decision = Decision(
+        measurements, Evidence(bank, protocol, policy, duplicates, manifest["groups"], cross_matches=crossed)
+    )
+    findings = findings_of(decision) + [skipped_finding(one) for one in skipped]
     result = AuditResult(
         run=manifest,
         protocol=protocol,
-        summary=summarise(findings, bank, level, int(manifest["files_given"])),
+        policy=policy,
+        redecided=policy.differences(fixed),
+        summary=summarise(findings, decision, int(manifest["files_given"])),
         findings=findings,
     )
     write_json(run.report_path, result.model_dump(mode="json"))
@@ -185,6 +217,7 @@ def skipped_finding(skipped: SkippedImage) -> Finding:
         score=reason,
         p_value=reason,
         q_value=reason,
+        group=hashlib.sha256(skipped.path.encode()).hexdigest()[:16],
         replication=[],
         error=reason,
         best_replica=reason,
@@ -196,10 +229,10 @@ def skipped_finding(skipped: SkippedImage) -> Finding:
     )
 
 
-def summarise(findings: Sequence[Finding], bank: NullBank | None, level: float, files_given: int) -> Summary:
+def summarise(findings: Sequence[Finding], decision: Decision, files_given: int) -> Summary:
     """Count verdicts; files that an interrupted run never reached are counted as skipped by the report's banner."""
-    measured = [finding for finding in findings if finding.verdict is not Verdict.SKIPPED]
-    controls = len(bank.without({f.sha256 for f in measured}).controls) if bank else 0
+    level = decision.policy.level
+    controls = len(decision.bank.controls) if decision.bank else 0
     allowed = int(np.floor(level * (controls + 1) + 1e-9)) - 1
     interval = false_positive_interval(max(allowed, 0), controls) if controls else (0.0, 1.0)
     return Summary(
@@ -207,9 +240,12 @@ def summarise(findings: Sequence[Finding], bank: NullBank | None, level: float, 
         counts={verdict: sum(finding.verdict is verdict for finding in findings) for verdict in Verdict},
         controls=controls,
         level=level,
-        planner=planner_line(controls, max(1, len(measured)), level),
+        planner=planner_line(controls, max(1, decision.hypotheses), level),
         false_positive_low=interval[0],
         false_positive_high=interval[1],
+        forcing=decision.forcing,
+        hypotheses=decision.hypotheses,
+        alarms=decision.alarms,
         seconds=sum(finding.seconds for finding in findings),
         network_evaluations=sum(finding.network_evaluations for finding in findings),
     )
@@ -221,11 +257,12 @@ def calibrate(
     model: LoadedModel,
     config: AuditConfig,
     *,
-    source: str,
+    note: str,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> NullBank:
     """Put controls through the protocol and freeze their scores as a null bank.
 
+    note: where the controls came from and why they cannot have been in the training set
     work: folder for what is finished, so that a killed calibration continues; removed when the bank is complete
     """
     run = RunFolder(work)
@@ -241,6 +278,6 @@ def calibrate(
         model_fingerprint=model.denoiser.fingerprint,
         protocol=config.protocol,
         seed=config.seed,
-        source=source,
+        note=note,
         made=utc_now(),
     )

@@ -1,19 +1,27 @@
 """Null banks: what the same procedure with the same budget gives on images known not to be in the training set."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Literal
+from typing import Protocol as Interface
 
+import numpy as np
 from pydantic import ValidationError
 
+from imgaudit.blind_baseline import describe_text
 from imgaudit.config import Protocol
 from imgaudit.exceptions import CalibrationError
 from imgaudit.matching import DECIDING_DESCRIPTOR, DECIDING_DISTANCE
 from imgaudit.records import ErrorCurvePoint, Measurement, Record, Rung, Skipped
-from imgaudit.statistics import LinearFit, exceedance_threshold, fit_line
+from imgaudit.statistics import LinearFit, conformal_p_value, exceedance_threshold, fit_line
 from imgaudit.store import read_json, write_json
 
-FIT_FROM = 80
-"""From this many controls on, a quarter of them fit the score on complexity and take no part in p-values."""
+KEEP_OUT_FROM = 80
+"""From this many controls on, a quarter of them is kept out of the bank: it fits the score on complexity, and what the
+whole rule says of it is the rule's error rate on this model."""
+
+BANK_SCHEMA = 2
+"""Version of a bank's format."""
 
 
 def counting_controls(controls: int) -> int:
@@ -22,7 +30,22 @@ def counting_controls(controls: int) -> int:
     >>> counting_controls(79), counting_controls(320)
     (79, 240)
     """
-    return controls - (controls // 4 if controls >= FIT_FROM else 0)
+    return controls - (controls // 4 if controls >= KEEP_OUT_FROM else 0)
+
+
+Complexity = Literal["residual", "none"]
+
+
+class Scored(Interface):
+    """A control or a target, as far as its score goes."""
+
+    @property
+    def complexity(self) -> float:
+        """log(PNG bytes per pixel)."""
+
+    @property
+    def log_ratio(self) -> float | Skipped:
+        """Score before residualisation."""
 
 
 class ControlSeed(Record):
@@ -36,6 +59,19 @@ class ControlSeed(Record):
     """Scale it was sampled with."""
 
 
+class ControlSource(Record):
+    """One population of controls: where they came from, and which they are."""
+
+    note: str
+    """Where they came from and why they cannot have been in the training set."""
+    made: str
+    """UTC time of the calibration."""
+    seed: int
+    """Run seed of the calibration."""
+    sha256s: list[str]
+    """Hashes of their files, sorted."""
+
+
 class Control(Record):
     """What the procedure gave on one control."""
 
@@ -43,10 +79,18 @@ class Control(Record):
     """Of the control's file; a target with the same hash is no control for itself."""
     complexity: float
     """log(PNG bytes per pixel)."""
-    log_ratio: float
+    log_ratio: float | Skipped
     """Score before residualisation."""
     by_timestep: list[ErrorCurvePoint]
     """Error curve, for the band drawn in reports."""
+    features: dict[str, float]
+    """What the blind baseline sees of the image."""
+    text_features: dict[str, float]
+    """What the blind baseline sees of the caption; empty without one."""
+    vae_error: float
+    """Relative error of the autoencoder on the image."""
+    pdq: str
+    """PDQ hash of the whole image."""
     rungs: dict[Rung, list[ControlSeed]]
     """Scored replicas per rung."""
 
@@ -75,7 +119,7 @@ class CopyThresholds(Record):
 class NullBank(Record):
     """Scores of controls under one model and one protocol, frozen before any target is scored."""
 
-    schema_version: int = 1
+    schema_version: int = BANK_SCHEMA
     """Version of this format."""
     model: str
     """Name of the model, for people."""
@@ -83,34 +127,69 @@ class NullBank(Record):
     """Identity of the model; another model refuses the bank."""
     protocol: Protocol
     """What every control met; another protocol refuses the bank."""
-    seed: int
-    """Run seed of the calibration."""
-    source: str
-    """Where the controls came from and why they cannot have been in the training set."""
-    made: str
-    """UTC time."""
-    fit: list[Control]
-    """Controls that only fitted the score on complexity."""
+    sources: list[ControlSource]
+    """The populations, kept apart."""
+    kept_out: list[Control]
+    """Controls that p-values do not count: they fit the score on complexity and check the rule."""
     controls: list[Control]
     """Controls that p-values count."""
 
     @property
-    def line(self) -> LinearFit:
-        """Score on complexity, from the `fit` controls; flat when there are none."""
-        if not self.fit:
-            return LinearFit(0.0, 0.0, 0)
-        return fit_line([c.complexity for c in self.fit], [c.log_ratio for c in self.fit])
+    def source(self) -> str:
+        """The populations in words."""
+        return "; ".join(f"{len(source.sha256s)} from {source.note}" for source in self.sources)
 
-    def without(self, sha256s: set[str]) -> "NullBank":
-        """The bank without given images: an image cannot be a control for itself."""
+    @property
+    def line(self) -> LinearFit:
+        """Score on complexity, from the controls kept out; flat when there are none."""
+        scored = [(c.complexity, c.log_ratio) for c in self.kept_out if not isinstance(c.log_ratio, Skipped)]
+        return fit_line([one[0] for one in scored], [one[1] for one in scored])
+
+    def without(self, sha256s: Collection[str]) -> "NullBank":
+        """The bank without given images: an image cannot be a control for itself, nor for a near copy."""
         if not any(control.sha256 in sha256s for control in self.controls):
             return self
         return self.model_copy(update={"controls": [c for c in self.controls if c.sha256 not in sha256s]})
 
-    def scores(self) -> list[float]:
-        """Scores of all controls."""
-        line = self.line
-        return [line.residual(control.log_ratio, control.complexity) for control in self.controls]
+    def score(self, image: Scored, complexity: Complexity = "residual") -> float | Skipped:
+        """Log ratio of a control or a target, adjusted for complexity unless told otherwise."""
+        ratio = image.log_ratio
+        if isinstance(ratio, Skipped) or complexity == "none":
+            return ratio
+        return self.line.residual(ratio, image.complexity)
+
+    def scores(self, complexity: Complexity = "residual") -> list[float]:
+        """Scores of all controls of the bank that have one."""
+        line = self.line if complexity == "residual" else LinearFit(0.0, 0.0, 0)
+        return [line.residual(c.log_ratio, c.complexity) for c in self.controls if not isinstance(c.log_ratio, Skipped)]
+
+    def bins(self, count: int, needed: int) -> list[float]:
+        """Edges of complexity between `count` bins of the bank, or none where a bin would hold fewer than `needed`.
+
+        The edges are quantiles of the controls kept out, so no score of the bank and no target has a part in them.
+        """
+        if count < 2 or not self.kept_out:
+            return []
+        edges = np.quantile([c.complexity for c in self.kept_out], np.linspace(0, 1, count + 1)[1:-1])
+        held = np.bincount(np.searchsorted(edges, [c.complexity for c in self.controls]), minlength=count)
+        return [float(edge) for edge in edges] if held.min() >= needed else []
+
+    def p_value(
+        self, image: Scored, complexity: Complexity = "residual", edges: Sequence[float] = ()
+    ) -> float | Skipped:
+        """Conformal p-value of an image's score against the controls, those of its own bin where there are bins."""
+        score = self.score(image, complexity)
+        if isinstance(score, Skipped):
+            return score
+        own = np.searchsorted(edges, image.complexity)
+        bank = (
+            self
+            if not edges
+            else self.model_copy(
+                update={"controls": [c for c in self.controls if np.searchsorted(edges, c.complexity) == own]}
+            )
+        )
+        return conformal_p_value(score, bank.scores(complexity))
 
     def maxima(self, rung: Rung) -> list[float]:
         """Every control's best similarity on a rung, over the same seeds and scales as a target's."""
@@ -160,6 +239,24 @@ class NullBank(Record):
                 "or calibrate again"
             )
 
+    def merged(self, other: "NullBank") -> "NullBank":
+        """Both populations in one bank, as if they had been measured together; order does not matter.
+
+        Raises CalibrationError when model or protocol differ.
+        """
+        self.require(other.model_fingerprint, other.protocol)
+        sources: dict[tuple[str, int], ControlSource] = {}
+        for source in sorted([*self.sources, *other.sources], key=lambda one: one.model_dump_json()):
+            key = (source.note, source.seed)
+            same = sources.get(key)
+            hashes = sorted({*source.sha256s, *(same.sha256s if same else ())})
+            made = min(source.made, same.made) if same else source.made
+            sources[key] = ControlSource(note=source.note, made=made, seed=source.seed, sha256s=hashes)
+        everything = [*self.kept_out, *self.controls, *other.kept_out, *other.controls]
+        # An image measured twice, under two seeds, counts once; which of the two is settled by content, not by order.
+        unique = {control.sha256: control for control in sorted(everything, key=lambda one: one.model_dump_json())}
+        return _split(self, [unique[sha256] for sha256 in sorted(unique)], list(sources.values()))
+
     def write(self, path: Path) -> None:
         """Write the bank as JSON."""
         write_json(path, self.model_dump(mode="json"))
@@ -168,7 +265,13 @@ class NullBank(Record):
     def read(cls, path: Path) -> "NullBank":
         """Read a bank. Raises CalibrationError when the file is not one."""
         try:
-            return cls.model_validate(read_json(path))
+            content = read_json(path)
+            if isinstance(content, dict) and "controls" in content and content.get("schema_version") != BANK_SCHEMA:
+                raise CalibrationError(
+                    f"{str(path)!r} is a null bank of format {content.get('schema_version')}, but this version of "
+                    f"imgaudit writes and reads format {BANK_SCHEMA}: calibrate again"
+                )
+            return cls.model_validate(content)
         except ValidationError as error:
             first = error.errors()[0]
             raise CalibrationError(
@@ -191,13 +294,29 @@ def control_from(measurement: Measurement) -> Control:
             for replica in measured.valid
             if not isinstance(replica.similarity, Skipped) and not isinstance(replica.distance, Skipped)
         ]
+    error = measurement.error
+    caption = measurement.ladder(Rung.CAPTION)
     return Control(
         sha256=measurement.sha256,
         complexity=measurement.complexity,
-        log_ratio=measurement.error.log_ratio,
-        by_timestep=measurement.error.by_timestep,
+        log_ratio=measurement.log_ratio,
+        by_timestep=[] if isinstance(error, Skipped) else error.by_timestep,
+        features=measurement.features,
+        text_features={} if isinstance(caption, Skipped) else describe_text(caption.texts[0]),
+        vae_error=measurement.vae_error,
+        pdq=measurement.pdq,
         rungs=rungs,
     )
+
+
+def _split(bank: NullBank, controls: Sequence[Control], sources: list[ControlSource]) -> NullBank:
+    """The bank with these controls, a quarter kept out when there are enough: those with the smallest SHA-256.
+
+    The split is by hash, so it neither depends on order nor on any score.
+    """
+    out = len(controls) - counting_controls(len(controls))
+    parts = {"kept_out": list(controls[:out]), "controls": list(controls[out:]), "sources": sources}
+    return bank.model_copy(update=parts)
 
 
 def build_bank(
@@ -207,23 +326,17 @@ def build_bank(
     model_fingerprint: str,
     protocol: Protocol,
     seed: int,
-    source: str,
+    note: str,
     made: str,
 ) -> NullBank:
-    """Freeze a bank. With 80 controls or more, the quarter with the smallest SHA-256 only fits complexity.
+    """Freeze a bank from measured controls. Identical files count once.
 
-    The split is by hash, so it neither depends on order nor on any score. Identical files count once.
+    note:  where the controls came from and why they cannot have been in the training set
     """
     unique = {measurement.sha256: measurement for measurement in measurements}
     controls = [control_from(unique[sha256]) for sha256 in sorted(unique)]
-    fitted = len(controls) - counting_controls(len(controls))
-    return NullBank(
-        model=model,
-        model_fingerprint=model_fingerprint,
-        protocol=protocol,
-        seed=seed,
-        source=source,
-        made=made,
-        fit=controls[:fitted],
-        controls=controls[fitted:],
+    source = ControlSource(note=note, made=made, seed=seed, sha256s=sorted(unique))
+    empty = NullBank(
+        model=model, model_fingerprint=model_fingerprint, protocol=protocol, sources=[], kept_out=[], controls=[]
     )
+    return _split(empty, controls, [source])

@@ -27,11 +27,16 @@ def clean_text(text: str) -> str:
     return " ".join(kept.split())[:MAX_CHARACTERS]
 
 
-def read_table(path: Path) -> dict[str, str]:
-    """A CSV or JSONL table of file names and texts: relative name to text.
+MAX_TEXTS = 64
+"""More prompts for one image are refused: the seeds are spread over them."""
+
+
+def read_table(path: Path, *, several: bool = False) -> dict[str, list[str]]:
+    """A CSV or JSONL table of file names and texts: relative name to its texts.
 
     The name stands in `file_name` (or file, path, image), the text in `text` (or caption, prompt).
-    Raises InputError for another format, missing columns, a broken line or a name that occurs twice.
+    several:  whether a name may have more than one line
+    Raises InputError for another format, missing columns, a broken line or a name that occurs too often.
     """
     try:
         if path.stat().st_size > MAX_TABLE_BYTES:
@@ -40,7 +45,7 @@ def read_table(path: Path) -> dict[str, str]:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{str(path)!r} cannot be read as UTF-8 text: {error}") from error
     rows = _json_lines(path.name, content) if path.suffix in {".jsonl", ".ndjson"} else _csv_rows(path.name, content)
-    texts: dict[str, str] = {}
+    texts: dict[str, list[str]] = {}
     for number, row in rows:
         name = next((str(row[key]) for key in _NAME_KEYS if row.get(key)), None)
         text = next((str(row[key]) for key in _TEXT_KEYS if row.get(key) is not None), None)
@@ -49,9 +54,12 @@ def read_table(path: Path) -> dict[str, str]:
                 f"{path.name}, line {number}: expected a name in one of {_NAME_KEYS} and a text in one of "
                 f"{_TEXT_KEYS}, but found the columns {sorted(map(str, row))}"
             )
-        if name in texts:
+        if name in texts and not several:
             raise InputError(f"{path.name}, line {number}: {name!r} occurs twice")
-        texts[name] = text
+        own = texts.setdefault(name, [])
+        own.append(text)
+        if len(own) > MAX_TEXTS:
+            raise InputError(f"{path.name}, line {number}: {name!r} has more than {MAX_TEXTS} texts")
     return texts
 
 
@@ -78,30 +86,34 @@ def _csv_rows(name: str, content: str) -> Iterator[tuple[int, Mapping[str, objec
 
 
 class CaptionSource:
-    """Looks up the text of a target: an explicit table first, then a sidecar .txt, then the folder's metadata table."""
+    """Looks up the texts of a target: an explicit table, then a sidecar .txt, then the folder's metadata table."""
 
     def __init__(self, folder: Path, table: Path | None = None, *, sidecars: bool = True) -> None:
-        """table: what --captions or --prompts names; sidecars: whether texts lying beside the images are used."""
+        """table: what --captions or --prompts names; sidecars: whether texts lying beside the images are used.
+
+        Without sidecars the table holds prompts, of which an image may have several.
+        """
         self.folder = folder
         self.sidecars = sidecars
-        self.explicit = read_table(table) if table is not None else {}
-        self.metadata: dict[str, str] = {}
+        self.explicit = read_table(table, several=not sidecars) if table is not None else {}
+        self.metadata: dict[str, list[str]] = {}
         for name in ("metadata.jsonl", "metadata.csv"):
             if sidecars and (folder / name).is_file():
                 self.metadata = read_table(folder / name)
                 break
 
-    def find(self, path: Path) -> str | None:
-        """The text of one image, cleaned, or None when there is none."""
+    def find(self, path: Path) -> list[str]:
+        """The texts of one image, cleaned, without repetition; none when there are none."""
         relative = path.relative_to(self.folder).as_posix()
         for table in (self.explicit, self.metadata):
-            if (text := table.get(relative, table.get(path.name))) is not None:
-                return clean_text(text) or None
+            if (texts := table.get(relative, table.get(path.name))) is not None:
+                return [text for text in dict.fromkeys(map(clean_text, texts)) if text]
             sidecar = path.with_suffix(".txt")
             if table is self.explicit and self.sidecars and sidecar.is_file() and not sidecar.is_symlink():
                 try:
                     with sidecar.open("rb") as file:
-                        return clean_text(file.read(4 * MAX_CHARACTERS).decode("utf-8", errors="replace")) or None
+                        text = clean_text(file.read(4 * MAX_CHARACTERS).decode("utf-8", errors="replace"))
                 except OSError:
                     continue
-        return None
+                return [text] if text else []
+        return []

@@ -13,11 +13,12 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from imgaudit.exceptions import ConfigError
+from imgaudit.policy import Policy
 
 
 class Framing(enum.StrEnum):
@@ -104,6 +105,25 @@ class GenerationConfig(_Frozen):
         return self
 
 
+RungName = Literal["prompt", "caption", "paraphrase", "embedding"]
+
+
+class LadderConfig(_Frozen):
+    """Which rungs are tried."""
+
+    rungs: tuple[RungName, ...] = ("prompt", "caption", "embedding")
+    """Rungs of the elicitation ladder; texts that an image does not have are skipped for it."""
+    paraphrases: int = Field(8, ge=1, le=256)
+    """Other wordings of an image's text; the seeds are spread over them."""
+
+    @field_validator("rungs")
+    @classmethod
+    def _embedding(cls, value: tuple[RungName, ...]) -> tuple[RungName, ...]:
+        if "embedding" not in value:
+            raise ValueError("the embedding rung is what controls are compared by and cannot be left out")
+        return tuple(name for name in get_args(RungName) if name in value)
+
+
 class Protocol(_Frozen):
     """Everything that decides a score, in one value. Target and control must meet the same one."""
 
@@ -111,6 +131,7 @@ class Protocol(_Frozen):
     inversion: InversionConfig = InversionConfig()
     error: ErrorConfig = ErrorConfig()
     generation: GenerationConfig = GenerationConfig()
+    ladder: LadderConfig = LadderConfig()
 
     @model_validator(mode="after")
     def _error_within_inversion(self) -> "Protocol":
@@ -140,20 +161,21 @@ class Protocol(_Frozen):
         return [f"{key}: {here[key]} here, {there[key]} there" for key in here if here[key] != there[key]]
 
 
-EFFORTS: dict[Effort, tuple[InversionConfig, GenerationConfig]] = {
-    Effort.QUICK: (InversionConfig(steps=25), GenerationConfig(seeds=8)),
-    Effort.STANDARD: (InversionConfig(), GenerationConfig()),
-    Effort.THOROUGH: (
-        InversionConfig(),
-        GenerationConfig(seeds=160, selection_seeds=32, num_inference_steps=50, guidance_scales=(1.0, 3.0, 7.5)),
+EFFORTS: dict[Effort, Protocol] = {
+    Effort.QUICK: Protocol(inversion=InversionConfig(steps=25), generation=GenerationConfig(seeds=8)),
+    Effort.STANDARD: Protocol(ladder=LadderConfig(rungs=("prompt", "caption", "paraphrase", "embedding"))),
+    Effort.THOROUGH: Protocol(
+        generation=GenerationConfig(
+            seeds=160, selection_seeds=32, num_inference_steps=50, guidance_scales=(1.0, 3.0, 7.5)
+        ),
+        ladder=LadderConfig(rungs=get_args(RungName)),
     ),
 }
 
 
 def protocol_for(effort: Effort, framing: Framing = Framing.CROP) -> Protocol:
     """The protocol of a named effort."""
-    inversion, generation = EFFORTS[effort]
-    return Protocol(framing=framing, inversion=inversion, generation=generation)
+    return EFFORTS[effort].model_copy(update={"framing": framing})
 
 
 class AuditConfig(_Frozen):
@@ -173,8 +195,10 @@ class AuditConfig(_Frozen):
     """Sampling steps, instead of the effort's."""
     guidance_scales: tuple[float, ...] | None = None
     """Guidance scales, instead of the effort's."""
+    rungs: tuple[RungName, ...] | None = None
+    """Rungs of the elicitation ladder, instead of the effort's."""
     level: float = Field(0.05, gt=0, lt=0.5)
-    """False discovery rate over the folder, and level of the copy thresholds."""
+    """False discovery rate over the folder, and level of the copy thresholds; a --policy file overrules it."""
     seed: int = Field(0, ge=0, lt=2**63)
     """Run seed; with an image's SHA-256 it decides every random draw for that image."""
     chunk_size: int = Field(8, ge=1, le=1024)
@@ -192,21 +216,27 @@ class AuditConfig(_Frozen):
     def protocol(self) -> Protocol:
         """Effort and single options resolved."""
         base = protocol_for(self.effort, self.framing)
-        inversion = {"steps": self.steps, "draws": self.draws}
-        generation: dict[str, Any] = {
-            "seeds": self.seeds,
-            "num_inference_steps": self.num_inference_steps,
-            "guidance_scales": self.guidance_scales,
-        }
+        inversion = _given({"steps": self.steps, "draws": self.draws})
         scales = self.guidance_scales or base.generation.guidance_scales
         seeds = self.seeds or base.generation.seeds
-        generation["selection_seeds"] = seeds // 5 if len(scales) > 1 else 0
+        generation = _given({"num_inference_steps": self.num_inference_steps}) | {
+            "seeds": seeds,
+            "guidance_scales": scales,
+            "selection_seeds": max(1, seeds // 5) if len(scales) > 1 else 0,
+        }
+        ladder = _given({"rungs": self.rungs})
         return Protocol(
             framing=base.framing,
-            inversion=InversionConfig(**(base.inversion.model_dump() | _given(inversion))),
+            inversion=InversionConfig(**(base.inversion.model_dump() | inversion)),
             error=base.error.model_copy(update={"after_steps": min(base.error.after_steps, self.steps or math.inf)}),
-            generation=GenerationConfig(**(base.generation.model_dump() | _given(generation))),
+            generation=GenerationConfig(**(base.generation.model_dump() | generation)),
+            ladder=LadderConfig(**(base.ladder.model_dump() | ladder)),
         )
+
+    @property
+    def policy(self) -> Policy:
+        """The policy that follows from the level."""
+        return Policy(level=self.level, copy_level=self.level)
 
 
 def _given(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -269,7 +299,7 @@ def resolve_config(
             name = key.replace("-", "_")
             if name not in known:
                 raise ConfigError(f"unknown key {key!r} in {source}{nearest_name(name, dict(known))}")
-            if name == "guidance_scales" and isinstance(value, str):
+            if name in ("guidance_scales", "rungs") and isinstance(value, str):
                 value = tuple(part.strip() for part in value.split(","))
             values[name], sources[name] = value, source
     try:

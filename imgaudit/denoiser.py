@@ -40,6 +40,22 @@ class PromptEmbeds:
         """Each condition `count` times in a row."""
         return self.select(torch.arange(len(self)).repeat_interleave(count))
 
+    @classmethod
+    def concatenate(cls, conditions: Sequence["PromptEmbeds"]) -> "PromptEmbeds":
+        """Conditions of one model in one batch, on the device of the first."""
+        first = conditions[0]
+        return cls(
+            {
+                name: torch.cat([one.streams[name].to(stream.device) for one in conditions])
+                for name, stream in first.streams.items()
+            },
+            first.free,
+            {
+                name: torch.cat([one.extras[name].to(extra.device) for one in conditions])
+                for name, extra in first.extras.items()
+            },
+        )
+
     def with_streams(self, streams: Mapping[str, torch.Tensor]) -> "PromptEmbeds":
         """The same masks and extras around other streams of the same shape."""
         return PromptEmbeds(streams, self.free, self.extras)
@@ -88,8 +104,12 @@ class Denoiser(Protocol):
     def condition(self, prompts: Sequence[str]) -> PromptEmbeds:
         """Text to conditions."""
 
-    def cut_tokens(self, prompt: str) -> int:
-        """How many tokens of a prompt the model never sees, because its text encoder is too short."""
+    @property
+    def no_null(self) -> str:
+        """Why the model has no null branch to compare with (guidance-distilled, few-step); empty when it has one."""
+
+    def cut_tokens(self, prompt: str) -> dict[str, int]:
+        """Per text encoder, how many tokens of a prompt it never sees, because it is too short; without zeros."""
 
     def null_condition(self) -> PromptEmbeds:
         """One condition: what the model was trained to take as "no text"."""

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pdqhash
 import torch
+from PIL import Image
 from torch.nn.functional import interpolate
 
 
@@ -76,6 +77,12 @@ class PdqDescriptor:
         array = ((images.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
         bits = [pdqhash.compute(np.ascontiguousarray(image))[0] for image in array]
         return np.packbits(np.stack(bits).astype(np.uint8), axis=1)
+
+
+def whole_image_pdq(image: Image.Image) -> str:
+    """PDQ hash of an image at its own size, 64 hexadecimal digits; empty where PDQ's quality measure says "flat"."""
+    bits, quality = pdqhash.compute(np.asarray(image.convert("RGB")))
+    return np.packbits(np.asarray(bits, dtype=np.uint8)).tobytes().hex() if quality >= 50 else ""
 
 
 def similarities(descriptor: Descriptor, left: npt.NDArray[np.generic], right: npt.NDArray[np.generic]) -> list[float]:

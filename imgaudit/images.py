@@ -31,6 +31,11 @@ MAX_BYTES = 256 * 1024 * 1024
 """Files larger than this are refused unread."""
 
 
+GENERATORS = ("stable diffusion", "midjourney", "dall-e", "dall\u00b7e", "firefly", "comfyui", "invokeai", "novelai",
+              "automatic1111", "diffusers", "flux.1", "imagen")  # fmt: skip
+"""Names in a file's software field or description that say a model made the image."""
+
+
 @dataclass(frozen=True)
 class LoadedImage:
     """A decoded image and what was done to it."""
@@ -43,6 +48,8 @@ class LoadedImage:
     """Size of the file."""
     notes: tuple[str, ...]
     """What reading changed, in words ("alpha flattened on white"), for the record."""
+    made_by: str = ""
+    """What in the file says that an image generator made it; empty when nothing does."""
 
     @property
     def id(self) -> str:
@@ -127,6 +134,19 @@ def _flatten(image: Image.Image, notes: list[str]) -> Image.Image:
     return image.convert("RGB")
 
 
+def _generator_mark(image: Image.Image, data: bytes) -> str:
+    """Traces that image generators leave: text chunks, EXIF software, IPTC's digital source type, C2PA manifests."""
+    keys = [key for key in ("parameters", "workflow", "prompt", "sd-metadata", "Dream") if key in image.info]
+    if keys:
+        return f"metadata {keys[0]!r}"
+    exif = image.getexif()
+    software = " ".join(str(exif.get(tag, "")) for tag in (0x0131, 0x010E)) + str(image.info.get("Software", ""))
+    named = next((name for name in GENERATORS if name in software.lower()), None)
+    if named is not None:
+        return f"software {named!r}"
+    return "IPTC digital source type" if b"trainedAlgorithmicMedia" in data else ""
+
+
 def decode_image(data: bytes) -> LoadedImage:
     """Decode untrusted bytes; same rules and errors as :func:`load_image`."""
     notes: list[str] = []
@@ -141,6 +161,7 @@ def decode_image(data: bytes) -> LoadedImage:
                 if getattr(opened, "n_frames", 1) > 1:
                     notes.append(f"first of {opened.n_frames} frames")  # type: ignore[attr-defined]
                 opened.load()
+                made_by = _generator_mark(opened, data)
                 oriented = ImageOps.exif_transpose(opened)
                 if oriented.size != opened.size or opened.getexif().get(0x0112, 1) != 1:
                     notes.append("orientation from EXIF applied")
@@ -156,7 +177,7 @@ def decode_image(data: bytes) -> LoadedImage:
         # Pillow's parsers raise almost anything on damaged files; each of these means "this file", not "this program".
         raise ImageError(f"is damaged or truncated: {type(error).__name__}: {error}") from error
     clean = Image.frombytes("RGB", rgb.size, rgb.tobytes())
-    return LoadedImage(clean, hashlib.sha256(data).hexdigest(), len(data), tuple(notes))
+    return LoadedImage(clean, hashlib.sha256(data).hexdigest(), len(data), tuple(notes), made_by)
 
 
 def load_image(path: Path) -> LoadedImage:

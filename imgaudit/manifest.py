@@ -11,6 +11,7 @@ import torch
 from imgaudit.config import AuditConfig
 from imgaudit.exceptions import RunFolderError
 from imgaudit.models.loading import LoadedModel
+from imgaudit.policy import Policy
 from imgaudit.portfolio import Portfolio
 from imgaudit.records import SCHEMA_VERSION
 from imgaudit.store import RunFolder, read_json, write_json
@@ -46,9 +47,21 @@ def utc_now() -> str:
 
 
 def make_manifest(
-    command: Sequence[str], config: AuditConfig, sources: Mapping[str, str], model: LoadedModel, portfolio: Portfolio
+    command: Sequence[str],
+    config: AuditConfig,
+    sources: Mapping[str, str],
+    model: LoadedModel,
+    portfolio: Portfolio,
+    *,
+    policy: Policy | None = None,
+    groups: Sequence[Sequence[str]] = (),
 ) -> dict[str, Any]:
-    """Everything needed to run the audit again, and to tell whether a resumed one is the same."""
+    """Everything needed to run the audit again, and to tell whether a resumed one is the same.
+
+    policy:  how measurements will become verdicts; by default the one that follows from the configured level
+    groups:  near-duplicates among the targets, representatives first
+    """
+    policy = policy or config.policy
     return {
         "schema_version": SCHEMA_VERSION,
         "command": list(command),
@@ -58,6 +71,9 @@ def make_manifest(
         },
         "protocol": config.protocol.model_dump(mode="json"),
         "protocol_hash": config.protocol.hash,
+        "policy": policy.model_dump(mode="json"),
+        "policy_hash": policy.hash,
+        "groups": [list(group) for group in groups],
         "model": {
             "name": model.name,
             "pipeline_class": model.pipeline_class,
@@ -79,7 +95,7 @@ def make_manifest(
     }
 
 
-_SAME_ON_RESUME = ("protocol_hash", "targets", "texts_sha256", "seed")
+_SAME_ON_RESUME = ("protocol_hash", "policy_hash", "targets", "texts_sha256", "seed")
 
 
 def open_run(run: RunFolder, manifest: dict[str, Any]) -> dict[str, Any]:

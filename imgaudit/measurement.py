@@ -6,16 +6,21 @@ from dataclasses import dataclass
 
 import torch
 
+from imgaudit.blind_baseline import describe_image
 from imgaudit.config import Protocol
-from imgaudit.denoiser import Denoiser, PromptEmbeds
+from imgaudit.denoiser import Denoiser, PromptEmbeds, draw_seed
 from imgaudit.denoising_error import PairedErrors, measure_paired_errors
+from imgaudit.descriptors import whole_image_pdq
+from imgaudit.elicitation import Answer, Question, elicit
 from imgaudit.executor import Executor
-from imgaudit.generation import Generated, generate, replica_seeds
+from imgaudit.generation import replica_seeds
 from imgaudit.images import complexity, frame_image, to_tensor
 from imgaudit.inversion import Inversion, invert
 from imgaudit.matching import Matcher
+from imgaudit.paraphrase import paraphrase
 from imgaudit.portfolio import Target, path_text
 from imgaudit.records import (
+    TEXT_RUNGS,
     ErrorCurvePoint,
     ErrorMeasurement,
     Measurement,
@@ -71,7 +76,7 @@ def measure_chunk(
     errors: list[PairedErrors] = []
 
     def on_step(step: int, prompt_embeds: PromptEmbeds) -> None:
-        if step == protocol.error.after_steps:
+        if step == protocol.error.after_steps and not denoiser.no_null:
             errors.append(
                 measure_paired_errors(
                     denoiser, latents, sha256s, prompt_embeds, protocol.error, run_seed=run_seed, executor=executor
@@ -81,9 +86,12 @@ def measure_chunk(
     inversion = invert(
         denoiser, latents, sha256s, protocol.inversion, run_seed=run_seed, executor=executor, on_step=on_step
     )
-    error_records = _error_records(errors[0], denoiser.schedule.num_train_timesteps)
-    generated = {
-        rung: _generate_rung(denoiser, targets, rung, inversion, protocol, run_seed, executor) for rung in Rung
+    error_records = _error_records(errors, denoiser, len(targets))
+    generated: dict[Rung, list[RungAnswers | Skipped]] = {
+        rung: _climb(denoiser, targets, rung, inversion, references, protocol, run_seed, executor, matcher)
+        if rung.value in protocol.ladder.rungs
+        else [Skipped(skipped=f"the protocol has no {rung.value} rung")] * len(targets)
+        for rung in Rung
     }
     share = 1 / len(targets)
     seconds = (time.perf_counter() - started) * share
@@ -94,25 +102,30 @@ def measure_chunk(
         rungs: dict[Rung, RungMeasurement | Skipped] = {}
         images: dict[str, torch.Tensor] = {}
         for rung in Rung:
-            frames = generated[rung][row]
-            if frames is None:
-                rungs[rung] = Skipped(skipped=f"no {rung.value} was given")
+            answered = generated[rung][row]
+            if isinstance(answered, Skipped):
+                rungs[rung] = answered
                 continue
-            text = target.texts.get(rung, "")
-            cut = denoiser.cut_tokens(text) if text else 0
-            replicas, pictures = _compare(target.image.id, rung, frames, references[row], matcher)
-            rungs[rung] = RungMeasurement(text=text, cut_tokens=cut, replicas=replicas)
+            replicas, pictures = _compare(target.image.id, rung, answered.answers, references[row], matcher)
+            cut = [denoiser.cut_tokens(text) for text in answered.texts]
+            most = {name: max(one.get(name, 0) for one in cut) for name in sorted({key for one in cut for key in one})}
+            rungs[rung] = RungMeasurement(texts=answered.texts, cut_tokens=most, replicas=replicas)
             images |= pictures
+        pixels, size = target.image.pixels, framed_images[row]
         [(floor, _)] = matcher.compare(framed[row], references[row][None])
         measurement = Measurement(
             id=target.image.id,
             path=path_text(target.path),
             sha256=target.image.sha256,
-            width=target.image.pixels.width,
-            height=target.image.pixels.height,
+            width=pixels.width,
+            height=pixels.height,
             notes=list(target.image.notes),
-            complexity=complexity(framed_images[row]),
+            complexity=complexity(size),
             vae_floor=floor,
+            vae_error=float((references[row] - framed[row]).square().mean().sqrt() / framed[row].std().clamp(min=1e-6)),
+            features=describe_image(framed[row], complexity=complexity(size), width=pixels.width, height=pixels.height),
+            pdq=whole_image_pdq(pixels),
+            made_by=target.image.made_by,
             loss_curve=inversion.losses[row].tolist(),
             error=error_records[row],
             rungs=rungs,
@@ -124,78 +137,94 @@ def measure_chunk(
     return measured
 
 
-def _error_records(errors: PairedErrors, num_train_timesteps: int) -> list[ErrorMeasurement]:
-    curves = errors.by_timestep(num_train_timesteps)
-    log_ratios, wins = errors.log_ratio(), errors.win_rate()
+def _error_records(errors: Sequence[PairedErrors], denoiser: Denoiser, count: int) -> list[ErrorMeasurement | Skipped]:
+    if not errors:
+        return [Skipped(skipped=denoiser.no_null)] * count
+    [paired] = errors
+    curves = paired.by_timestep(denoiser.schedule.num_train_timesteps)
+    log_ratios, wins = paired.log_ratio(), paired.win_rate()
     return [
         ErrorMeasurement(
-            conditional=float(errors.conditional[row].double().mean()),
-            null=float(errors.null[row].double().mean()),
+            conditional=float(paired.conditional[row].double().mean()),
+            null=float(paired.null[row].double().mean()),
             log_ratio=float(log_ratios[row]),
             win_rate=float(wins[row]),
-            draws=errors.conditional.shape[1],
+            draws=paired.conditional.shape[1],
             by_timestep=[ErrorCurvePoint.model_validate(point) for point in curves[row]],
         )
-        for row in range(len(log_ratios))
+        for row in range(count)
     ]
 
 
-def _generate_rung(
+@dataclass(frozen=True)
+class RungAnswers:
+    """What one rung of one image was asked with, and every frame that came back."""
+
+    texts: list[str]
+    answers: list[Answer]
+
+
+def rung_texts(target: Target, rung: Rung, protocol: Protocol, run_seed: int) -> list[str] | Skipped:
+    """The texts of a text rung of one target, or why there are none."""
+    if rung is not Rung.PARAPHRASE:
+        return list(target.texts.get(rung, ())) or Skipped(skipped=f"no {rung.value} was given")
+    given = [*target.texts.get(Rung.CAPTION, ()), *target.texts.get(Rung.PROMPT, ())]
+    if not given:
+        return Skipped(skipped="no text was given to reword")
+    seed = draw_seed(run_seed, target.image.sha256, "paraphrase")
+    texts = [text for text in paraphrase(given[0], protocol.ladder.paraphrases, seed) if text not in given]
+    return texts or Skipped(skipped="the text is too short to be reworded")
+
+
+def _climb(
     denoiser: Denoiser,
     targets: Sequence[Target],
     rung: Rung,
     inversion: Inversion,
+    references: torch.Tensor,
     protocol: Protocol,
     run_seed: int,
     executor: Executor,
-) -> list[list[Generated] | None]:
-    """Per target, all frames of one rung over scales and seeds; None where the target lacks the rung."""
-    config = protocol.generation
-    if rung is Rung.EMBEDDING:
-        rows = list(range(len(targets)))
-        condition: PromptEmbeds | None = inversion.prompt_embeds
-    else:
-        rows = [row for row, target in enumerate(targets) if rung in target.texts]
-        condition = denoiser.condition([targets[row].texts[rung] for row in rows]) if rows else None
-    frames: list[list[Generated] | None] = [None] * len(targets)
-    if condition is None:
-        return frames
-    seeds = [replica_seeds(run_seed, targets[row].image.sha256, config.seeds) for row in rows]
-    for scale in config.guidance_scales:
-        batches = generate(
-            denoiser,
-            condition,
-            seeds,
-            guidance_scale=scale,
-            num_inference_steps=config.num_inference_steps,
-            executor=executor,
-        )
-        for row, batch in zip(rows, batches, strict=True):
-            frames[row] = (frames[row] or []) + batch
-    return frames
+    matcher: Matcher,
+) -> list[RungAnswers | Skipped]:
+    """Per target, the answers of one rung over texts, scales and seeds; Skipped where the target lacks the rung."""
+    found: list[RungAnswers | Skipped] = []
+    questions: list[Question] = []
+    for row, target in enumerate(targets):
+        texts: list[str] | Skipped = []
+        if rung in TEXT_RUNGS:
+            texts = rung_texts(target, rung, protocol, run_seed)
+        if isinstance(texts, Skipped):
+            found.append(texts)
+            continue
+        condition = denoiser.condition(texts) if texts else inversion.prompt_embeds.select(slice(row, row + 1))
+        seeds = replica_seeds(run_seed, target.image.sha256, protocol.generation.seeds)
+        questions.append(Question(texts, condition, seeds, references[row]))
+        found.append(RungAnswers(texts, []))
+    answered = iter(elicit(denoiser, questions, protocol.generation, executor=executor, matcher=matcher))
+    return [one if isinstance(one, Skipped) else RungAnswers(one.texts, next(answered)) for one in found]
 
 
 def _compare(
-    image_id: str, rung: Rung, frames: Sequence[Generated], reference: torch.Tensor, matcher: Matcher
+    image_id: str, rung: Rung, answers: Sequence[Answer], reference: torch.Tensor, matcher: Matcher
 ) -> tuple[list[Replica], dict[str, torch.Tensor]]:
-    scored = [frame for frame in frames if frame.invalid is None]
+    scored = [answer.frame for answer in answers if answer.frame.invalid is None]
     compared = iter(matcher.compare(reference, torch.stack([frame.image for frame in scored])) if scored else [])
     replicas, pictures = [], {}
     numbers: dict[float, int] = {}
-    for frame in frames:
+    for answer in answers:
+        frame = answer.frame
         number = numbers[frame.guidance_scale] = numbers.get(frame.guidance_scale, -1) + 1
         path = replica_path(image_id, rung, frame.guidance_scale, number)
         pictures[path] = frame.image
+        similarity: dict[str, float] | Skipped
+        distance: dict[str, float] | Skipped
         if frame.invalid is None:
             similarity, distance = next(compared)
-            replicas.append(
-                Replica(seed=frame.seed, guidance_scale=frame.guidance_scale, path=path,
-                        similarity=similarity, distance=distance)
-            )  # fmt: skip
         else:
-            reason = Skipped(skipped=f"invalid frame: {frame.invalid}")
-            replicas.append(
-                Replica(seed=frame.seed, guidance_scale=frame.guidance_scale, path=path,
-                        similarity=reason, distance=reason)
-            )  # fmt: skip
+            similarity = distance = Skipped(skipped=f"invalid frame: {frame.invalid}")
+        replicas.append(
+            Replica(seed=frame.seed, guidance_scale=frame.guidance_scale, text=answer.text, path=path,
+                    similarity=similarity, distance=distance)
+        )  # fmt: skip
     return replicas, pictures

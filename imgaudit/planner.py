@@ -20,8 +20,10 @@ def planner_line(controls: int, targets: int, level: float) -> str:
 
 
 def expected_evaluations(protocol: Protocol, rungs: int) -> int:
-    """Network evaluations one image will take under a protocol, with `rungs` rungs of the ladder."""
+    """Network evaluations one image will take at most under a protocol, with `rungs` rungs of the ladder."""
     inversion, generation = protocol.inversion, protocol.generation
     optimisation = 2 * inversion.steps * inversion.draws
-    per_seed = sum(2 if scale > 1 else 1 for scale in generation.guidance_scales) * generation.num_inference_steps
-    return optimisation + 2 * protocol.error.draws + rungs * generation.seeds * per_seed
+    passes = [2 if scale > 1 else 1 for scale in generation.guidance_scales]
+    first = generation.selection_seeds or generation.seeds
+    samples = first * sum(passes) + (generation.seeds - first) * max(passes)
+    return optimisation + 2 * protocol.error.draws + rungs * samples * generation.num_inference_steps

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +20,8 @@ class Target:
     """Where it is."""
     image: LoadedImage
     """Its pixels."""
-    texts: Mapping[Rung, str]
-    """Prompt and caption, as far as there are any."""
+    texts: Mapping[Rung, Sequence[str]]
+    """Prompts and caption, as far as there are any."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ def read_portfolio(folder: Path, captions: CaptionSource, prompts: CaptionSource
             skipped.append(SkippedImage(path=path_text(path), skipped=f"identical to {first}, which is audited"))
             continue
         texts = {}
-        if prompts is not None and (prompt := prompts.find(path)):
-            texts[Rung.PROMPT] = prompt
+        if prompts is not None and (given := prompts.find(path)):
+            texts[Rung.PROMPT] = given
         if caption := captions.find(path):
             texts[Rung.CAPTION] = caption
         targets[image.sha256] = Target(path, image, texts)

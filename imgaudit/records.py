@@ -5,13 +5,10 @@ What was not measured is a :class:`Skipped` with its reason, never null, 0 or in
 
 import enum
 from math import isfinite
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from imgaudit.config import Protocol
-
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised whenever a field changes its meaning."""
 
 
@@ -20,23 +17,15 @@ class Rung(enum.StrEnum):
 
     PROMPT = "prompt"
     CAPTION = "caption"
+    PARAPHRASE = "paraphrase"
     EMBEDDING = "embedding"
 
 
-TEXT_RUNGS = (Rung.PROMPT, Rung.CAPTION)
+TEXT_RUNGS = (Rung.PROMPT, Rung.CAPTION, Rung.PARAPHRASE)
 """Rungs that contain nothing taken from the image's pixels."""
 
-
-class Verdict(enum.StrEnum):
-    """What can be said about one image."""
-
-    REPLICATED = "replicated"
-    REPLICATED_BY_INVERSION = "replicated_by_inversion"
-    PARTIAL = "partial"
-    ATYPICAL = "atypical"
-    NOT_REPRODUCED = "not_reproduced"
-    INCONCLUSIVE = "inconclusive"
-    SKIPPED = "skipped"
+INVERTED_RUNGS = (Rung.EMBEDDING,)
+"""Rungs inverted from the image, in the order in which they are tested."""
 
 
 class Record(BaseModel):
@@ -59,8 +48,10 @@ class Replica(Record):
     """Seed of its initial noise."""
     guidance_scale: float
     """Guidance it was sampled with."""
+    text: int = 0
+    """Which of the rung's texts it was asked with."""
     path: str
-    """File inside the run folder; empty when only the numbers were kept (null banks)."""
+    """File inside the run folder."""
     similarity: dict[str, float] | Skipped
     """Per descriptor, higher is closer; Skipped with the reason for a frame that cannot be scored."""
     distance: dict[str, float] | Skipped
@@ -70,12 +61,12 @@ class Replica(Record):
 class RungMeasurement(Record):
     """All replicas of one rung of one image."""
 
-    text: str
-    """The prompt as sent; empty for rungs that are not text."""
-    cut_tokens: int
-    """How many of its tokens the model never saw."""
+    texts: list[str]
+    """The prompts as sent, in order; none for the embedding rung."""
+    cut_tokens: dict[str, int]
+    """Per text encoder, how many tokens of the longest text the model never saw; without zeros."""
     replicas: list[Replica]
-    """In order of guidance scale and seed."""
+    """In order of guidance scale, text and seed; with several scales the seeds that chose the scale come first."""
 
     @property
     def valid(self) -> list[Replica]:
@@ -142,10 +133,19 @@ class Measurement(Record):
     """log(PNG bytes per pixel) of the framed image."""
     vae_floor: dict[str, float]
     """Similarity per descriptor of decode(encode(target)) to the target: the ceiling for any replica."""
+    vae_error: float
+    """RMS of decode(encode(target)) - target over the target's standard deviation; images that the model made have a
+    low one."""
+    features: dict[str, float]
+    """What the blind baseline sees of the framed image; the model has no part in them."""
+    pdq: str
+    """PDQ hash of the whole image, 64 hexadecimal digits: tells near copies among targets and controls."""
+    made_by: str
+    """What in the file says that a generator made it; empty when nothing does."""
     loss_curve: list[float]
     """Inversion loss per step."""
-    error: ErrorMeasurement
-    """Denoising error under the inverted embedding."""
+    error: ErrorMeasurement | Skipped
+    """Denoising error under the inverted embedding; Skipped where the model has no null branch to compare with."""
     rungs: dict[Rung, RungMeasurement | Skipped]
     """Replicas per rung."""
     seconds: float
@@ -157,7 +157,17 @@ class Measurement(Record):
     def is_finite(self) -> bool:
         """Whether every number is one; a model that overflows on an image has not measured it."""
         error = self.error
-        return all(isfinite(value) for value in (*self.loss_curve, error.conditional, error.null, error.log_ratio))
+        errors = () if isinstance(error, Skipped) else (error.conditional, error.null, error.log_ratio)
+        return all(isfinite(value) for value in (*self.loss_curve, *errors))
+
+    @property
+    def log_ratio(self) -> float | Skipped:
+        """Mean log(null error / conditional error); higher = more memorised."""
+        return self.error if isinstance(self.error, Skipped) else self.error.log_ratio
+
+    def ladder(self, rung: Rung) -> RungMeasurement | Skipped:
+        """One rung, Skipped also when the protocol did not have it."""
+        return self.rungs.get(rung, Skipped(skipped=f"the protocol has no {rung.value} rung"))
 
 
 class SkippedImage(Record):
@@ -167,145 +177,3 @@ class SkippedImage(Record):
     """Where it was, as text."""
     skipped: str
     """Why."""
-
-
-class Replication(Record):
-    """How often a rung reproduced the image."""
-
-    rung: Rung
-    """Which rung."""
-    n: int
-    """Seeds that could be scored."""
-    hits: int
-    """Of these, copies."""
-    invalid: int
-    """Seeds whose frame could not be scored."""
-    rate: float
-    """hits / n."""
-    low: float
-    """Clopper-Pearson 95 %."""
-    high: float
-    """Clopper-Pearson 95 %."""
-    upper_bound: float
-    """One-sided 95 % upper bound."""
-    guidance_scale: float
-    """The scale with the most hits."""
-    best_similarity: float
-    """Maximum over seeds and scales of the deciding descriptor."""
-    p_value: float | Skipped
-    """Conformal, of the best similarity against the controls' same maximum."""
-    q_value: float | Skipped
-    """Benjamini-Hochberg over the folder."""
-    coincidence_p_value: float | Skipped
-    """Against the same generations compared with every other target; needs no controls. Text rungs only."""
-    coincidence_q_value: float | Skipped
-    """Benjamini-Hochberg over the folder."""
-    thresholds: dict[str, float] | Skipped
-    """What a seed had to exceed (similarity) or stay below (distance), from the controls."""
-    control_rate: float | Skipped
-    """Mean rate among controls at the same thresholds."""
-    null_rung: Rung | Skipped
-    """The rung of the controls that this one is compared with: its own, or the next one up that they have."""
-
-
-class Neighbour(Record):
-    """Another target that looks like a copy of this one, or that a replica resembles."""
-
-    id: str
-    """Its id."""
-    similarity: float
-    """Of the deciding descriptor."""
-
-
-class BestReplica(Record):
-    """The generated image closest to the target, over all rungs."""
-
-    rung: Rung
-    """Rung it came from."""
-    path: str
-    """File inside the run folder."""
-    seed: int
-    """Seed of its initial noise."""
-    guidance_scale: float
-    """Guidance it was sampled with."""
-    similarity: dict[str, float]
-    """Per descriptor."""
-    distance: dict[str, float]
-    """Per metric."""
-
-
-class Finding(Record):
-    """The conclusion on one image."""
-
-    id: str
-    """First 16 hex digits of the SHA-256; for unreadable files, of the path's."""
-    path: str
-    """Where the file was, as text."""
-    sha256: str
-    """Empty for a file that could not be read."""
-    verdict: Verdict
-    """See Verdict."""
-    reason: str
-    """The verdict in one sentence, with its numbers."""
-    rung: Rung | Skipped
-    """The lowest rung that reproduced the image."""
-    score: float | Skipped
-    """Log ratio, residualised on complexity; higher = more memorised."""
-    p_value: float | Skipped
-    """Conformal p-value of the score."""
-    q_value: float | Skipped
-    """Benjamini-Hochberg over the folder."""
-    replication: list[Replication]
-    """Per rung measured."""
-    error: ErrorMeasurement | Skipped
-    """Denoising error."""
-    best_replica: BestReplica | Skipped
-    """Closest generated image."""
-    near_duplicates: list[Neighbour]
-    """Other targets that are near copies of this one."""
-    resembles_others: list[Neighbour]
-    """Other targets that replicas of this one resemble more than it."""
-    alarms: list[str]
-    """What weakens the conclusion, in words."""
-    seconds: float
-    """Wall time."""
-    network_evaluations: int
-    """Passes of one sample through the network."""
-
-
-class Summary(Record):
-    """The run in numbers."""
-
-    targets: int
-    """Files given."""
-    counts: dict[Verdict, int]
-    """How many of each verdict; they add up to `targets`."""
-    controls: int
-    """Controls in the null bank."""
-    level: float
-    """False discovery rate and copy level."""
-    planner: str
-    """What this many controls can find."""
-    false_positive_low: float
-    """False-positive rate per image at p <= level given this bank, lower end of its 95 % interval."""
-    false_positive_high: float
-    """Upper end."""
-    seconds: float
-    """Wall time of the measurements."""
-    network_evaluations: int
-    """Passes of one sample through the network."""
-
-
-class AuditResult(Record):
-    """report.json: the machine's view of a run, from which every other format is rendered."""
-
-    schema_version: int = SCHEMA_VERSION
-    """Version of this format."""
-    run: dict[str, Any]
-    """The manifest."""
-    protocol: Protocol
-    """The protocol every target and control met."""
-    summary: Summary
-    """Counts."""
-    findings: list[Finding]
-    """One per file given."""

@@ -1,12 +1,13 @@
 """The statistics the tool reports, each a thin layer over scipy or scikit-learn, or a formula with its source."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from scipy import optimize, stats
 from sklearn.metrics import roc_auc_score
+from sklearn.mixture import GaussianMixture
 
 Floats = npt.NDArray[np.float64]
 
@@ -50,9 +51,33 @@ def conformal_p_value(score: float, controls: Sequence[float]) -> float:
     return (1 + sum(control >= score for control in controls)) / (1 + len(controls))
 
 
-def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
-    """q-values: the smallest false discovery rate at which each test would be a discovery."""
-    return [float(q) for q in stats.false_discovery_control(list(p_values), method="bh")] if len(p_values) else []
+Correction = Literal["benjamini_hochberg", "benjamini_yekutieli"]
+
+
+def q_values(p_values: Sequence[float], correction: Correction = "benjamini_hochberg") -> list[float]:
+    """The smallest false discovery rate at which each test would be a discovery.
+
+    Benjamini & Hochberg 1995 holds it for independent and positively dependent p-values (conformal p-values against
+    one bank are: Bates et al. 2023); Benjamini & Yekutieli 2001 under any dependence.
+    """
+    method: Any = {"benjamini_hochberg": "bh", "benjamini_yekutieli": "by"}[correction]
+    return [float(q) for q in stats.false_discovery_control(list(p_values), method=method)] if len(p_values) else []
+
+
+def q_value_at(p_value: float, family: Sequence[float], correction: Correction = "benjamini_hochberg") -> float:
+    """The q-value at which a p-value would be accepted beside a family of tests that it is not itself one of.
+
+    For a member of the family it is the member's own q-value.
+
+    >>> q_value_at(0.02, [0.01, 0.02, 0.5]) == q_values([0.01, 0.02, 0.5])[1]
+    True
+    """
+    p, m = np.sort(np.asarray(family, dtype=float)), len(family)
+    cuts = np.concatenate([[p_value], p[p > p_value]])
+    accepted = np.searchsorted(p, cuts, side="right")
+    scale = float(np.sum(1 / np.arange(1, m + 1))) if correction == "benjamini_yekutieli" else 1.0
+    with np.errstate(divide="ignore"):
+        return float(min(1.0, np.min(np.where(accepted > 0, scale * m * cuts / np.maximum(accepted, 1), 1.0))))
 
 
 def exceedance_threshold(controls: Sequence[float], level: float) -> float:
@@ -153,3 +178,37 @@ def fit_line(complexities: Sequence[float], scores: Sequence[float]) -> LinearFi
         return LinearFit(0.0, 0.0, len(scores))
     fit = stats.theilslopes(scores, complexities)
     return LinearFit(float(fit.intercept), float(fit.slope), len(scores))
+
+
+class TwoModes(NamedTuple):
+    """Whether scores come from two populations: a normal mixture of two against one normal distribution."""
+
+    gain: float
+    """Bayesian information criterion of one minus that of two; above 10 is strong evidence (Kass & Raftery 1995)."""
+    separation: float
+    """Ashman's D: distance of the means over their spread; modes are clear above 2 (Ashman et al. 1994)."""
+    share: float
+    """Weight of the component with the higher mean."""
+    above: float
+    """Score from which on the upper component is the likelier one."""
+
+    @property
+    def clear(self) -> bool:
+        """Strong evidence for a minority that lies clearly higher."""
+        return self.gain > 10 and self.separation > 2 and self.share < 0.5
+
+
+def two_modes(scores: Sequence[float]) -> TwoModes | None:
+    """Fit one and two normal distributions; None with fewer than 40 scores, where neither can be told."""
+    if len(scores) < 40 or np.ptp(scores) == 0:
+        return None
+    values = np.asarray(scores, dtype=float)[:, None]
+    values = (values - np.median(values)) / values.std()
+    one = GaussianMixture(1, random_state=0).fit(values)
+    two = GaussianMixture(2, random_state=0, n_init=5).fit(values)
+    means, spreads = two.means_[:, 0], np.sqrt(two.covariances_[:, 0, 0])
+    upper = int(np.argmax(means))
+    separation = float(np.sqrt(2) * np.ptp(means) / np.sqrt((spreads**2).sum()))
+    members = (two.predict(values) == upper) & (values[:, 0] > means.min())
+    above = float(np.asarray(scores)[members].min()) if members.any() else float("inf")
+    return TwoModes(float(one.bic(values) - two.bic(values)), separation, float(two.weights_[upper]), above)

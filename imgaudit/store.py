@@ -66,6 +66,11 @@ class RunFolder:
         """The null bank that was used."""
         return self.path / "calibration.json"
 
+    @property
+    def decoys_path(self) -> Path:
+        """Vectors of images nobody asked for."""
+        return self.path / "decoys.safetensors"
+
     def image_folder(self, image_id: str) -> Path:
         """Where an image's target and replicas lie."""
         return self.path / "images" / image_id

@@ -2,18 +2,11 @@
 
 import hashlib
 from collections.abc import Sequence
+from typing import Any
 
-from imgaudit.calibration import Control, ControlSeed, NullBank
+from imgaudit.calibration import Control, ControlSeed, ControlSource, NullBank
 from imgaudit.config import Effort, Protocol, protocol_for
-from imgaudit.records import (
-    ErrorCurvePoint,
-    ErrorMeasurement,
-    Measurement,
-    Replica,
-    Rung,
-    RungMeasurement,
-    Skipped,
-)
+from imgaudit.records import ErrorCurvePoint, ErrorMeasurement, Measurement, Replica, Rung, RungMeasurement, Skipped
 
 PROTOCOL: Protocol = protocol_for(Effort.QUICK)
 
@@ -42,7 +35,7 @@ def rung(pairs: Sequence[tuple[float, float]], text: str = "", invalid: int = 0)
         Replica(seed=100 + n, guidance_scale=3.0, path=f"x{n}.png", similarity=broken, distance=broken)
         for n in range(invalid)
     ]
-    return RungMeasurement(text=text, cut_tokens=0, replicas=replicas)
+    return RungMeasurement(texts=[text] if text else [], cut_tokens={}, replicas=replicas)
 
 
 def measurement(
@@ -51,21 +44,26 @@ def measurement(
     embedding: Sequence[tuple[float, float]],
     caption: Sequence[tuple[float, float]] | None = None,
     invalid: int = 0,
+    **changes: Any,
 ) -> Measurement:
     sha256 = digest(name)
-    return Measurement(
-        id=sha256[:16], path=f"/x/{name}.png", sha256=sha256, width=10, height=10, notes=[], complexity=0.0,
-        vae_floor={"pixel": 0.99, "pdq": 0.9}, loss_curve=[1.0, 0.5], error=curve(log_ratio),
-        rungs={
+    values: dict[str, Any] = {
+        "id": sha256[:16], "path": f"/x/{name}.png", "sha256": sha256, "width": 10, "height": 10, "notes": [],
+        "complexity": 0.0, "vae_floor": {"pixel": 0.99, "pdq": 0.9}, "vae_error": 0.3, "features": {"red": 0.0},
+        "pdq": "", "made_by": "", "loss_curve": [1.0, 0.5], "error": curve(log_ratio),
+        "rungs": {
             Rung.PROMPT: Skipped(skipped="no prompt was given"),
             Rung.CAPTION: Skipped(skipped="no caption was given") if caption is None else rung(caption, name),
             Rung.EMBEDDING: rung(embedding, invalid=invalid),
         },
-        seconds=1.0, network_evaluations=10,
-    )  # fmt: skip
+        "seconds": 1.0, "network_evaluations": 10,
+    }  # fmt: skip
+    return Measurement(**(values | changes))
 
 
-def bank(count: int, *, forced: int = 0, protocol: Protocol = PROTOCOL, captions: bool = True) -> NullBank:
+def bank(
+    count: int, *, forced: int = 0, protocol: Protocol = PROTOCOL, captions: bool = True, vae_error: float | None = None
+) -> NullBank:
     """Controls with log ratios 0, 1/count, ...; the last `forced` have one seed of similarity 0.97."""
     controls = []
     for n in range(count):
@@ -77,9 +75,10 @@ def bank(count: int, *, forced: int = 0, protocol: Protocol = PROTOCOL, captions
             rungs[Rung.CAPTION] = seeds
         controls.append(
             Control(sha256=digest(f"control {n}"), complexity=0.0, log_ratio=n / count,
-                    by_timestep=curve(n / count).by_timestep, rungs=rungs)
+                    by_timestep=curve(n / count).by_timestep, rungs=rungs, features={"red": 0.0},
+                    text_features={}, vae_error=0.2 + 0.2 * n / count if vae_error is None else vae_error, pdq="")
         )  # fmt: skip
+    source = ControlSource(note="test", made="now", seed=0, sha256s=[control.sha256 for control in controls])
     return NullBank(
-        model="m", model_fingerprint="f", protocol=protocol, seed=0, source="test", made="now", fit=[],
-        controls=controls,
-    )  # fmt: skip
+        model="m", model_fingerprint="f", protocol=protocol, sources=[source], kept_out=[], controls=controls
+    )

@@ -19,11 +19,12 @@ from imgaudit.calibration import NullBank
 from imgaudit.captions import CaptionSource
 from imgaudit.config import AuditConfig, Framing
 from imgaudit.exceptions import InputError, RunFolderError
+from imgaudit.findings import AuditResult, Verdict
 from imgaudit.manifest import make_manifest, open_run
 from imgaudit.models import LoadedModel, load_model
 from imgaudit.planner import expected_evaluations
 from imgaudit.portfolio import read_portfolio
-from imgaudit.records import AuditResult, Rung, RungMeasurement, Verdict
+from imgaudit.records import Rung, RungMeasurement
 from imgaudit.store import RunFolder
 from tests.conftest import random_image
 
@@ -74,7 +75,7 @@ def bank(make_folder: Callable[..., Path], model: LoadedModel, tmp_path: Path) -
     controls = make_folder("controls", range(50, 60))
     config = AuditConfig.model_validate(OPTIONS)
     portfolio = read_portfolio(controls, CaptionSource(controls))
-    return calibrate(tmp_path / "work", portfolio, model, config, source="other seeds")
+    return calibrate(tmp_path / "work", portfolio, model, config, note="other seeds")
 
 
 @pytest.mark.parametrize("which", ["model_folder", "other_model_folder"])
@@ -85,7 +86,7 @@ def test_any_folder_of_these_classes_is_audited(
     result = audit(make_folder("portfolio", range(3)), model, tmp_path / "run")
     assert [finding.verdict for finding in result.findings] == [Verdict.INCONCLUSIVE] * 3
     protocol = AuditConfig.model_validate(OPTIONS).protocol
-    assert {f.network_evaluations for f in result.findings} == {expected_evaluations(protocol, 2)}
+    assert {f.network_evaluations for f in result.findings} == {expected_evaluations(protocol, 3)}
     measurements, _ = RunFolder(tmp_path / "run").read_measurements()
     for measurement in measurements:
         for rung in (Rung.CAPTION, Rung.EMBEDDING):
@@ -135,12 +136,12 @@ def test_a_killed_calibration_continues(make_folder: Callable[..., Path], model:
             raise Killed
 
     with pytest.raises(Killed):
-        calibrate(tmp_path / "work", portfolio, model, config, source="s", on_progress=kill)
+        calibrate(tmp_path / "work", portfolio, model, config, note="s", on_progress=kill)
     spent = model.denoiser.network_evaluations
-    resumed = calibrate(tmp_path / "work", portfolio, model, config, source="s")
+    resumed = calibrate(tmp_path / "work", portfolio, model, config, note="s")
     half = model.denoiser.network_evaluations - spent
-    assert half == 2 * expected_evaluations(config.protocol, 2)
-    fresh = calibrate(tmp_path / "again", portfolio, model, config, source="s")
+    assert half == 2 * expected_evaluations(config.protocol, 3)
+    fresh = calibrate(tmp_path / "again", portfolio, model, config, note="s")
     assert resumed.controls == fresh.controls and not (tmp_path / "work").exists()
 
 

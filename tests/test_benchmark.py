@@ -5,10 +5,13 @@ from imgaudit.benchmark.cases import CaseCounts, Group, choose_cases, group_of, 
 from imgaudit.benchmark.detection import DetectionReport, detection_report
 from imgaudit.benchmark.score_table import ScoreTable, score_rows
 from imgaudit.exceptions import InputError
+from imgaudit.findings import Verdict
 from imgaudit.lab.corpus import Role
 from imgaudit.lab.description import LabDescription, LabImage
-from imgaudit.records import Measurement, Verdict
-from imgaudit.verdict import Evidence, decide
+from imgaudit.policy import Policy
+from imgaudit.records import Measurement
+from imgaudit.replication import Evidence
+from imgaudit.verdict import decide
 from tests.conftest import tiny_recipe
 from tests.records_for_tests import PROTOCOL, bank, digest, measurement
 
@@ -41,7 +44,7 @@ def measure(scores: dict[str, float], lab: LabDescription) -> list[Measurement]:
 
 def table_of(measured: list[Measurement], lab: LabDescription) -> ScoreTable:
     null = bank(199)
-    findings = decide(measured, Evidence(null, PROTOCOL, 0.05))
+    findings = decide(measured, Evidence(null, PROTOCOL, Policy()))
     return ScoreTable(
         lab="tiny", model_fingerprint="f", protocol=PROTOCOL, seed=1, level=0.05, hardware="none",
         control_scores=null.scores(), rows=score_rows(findings, measured, null, lab),

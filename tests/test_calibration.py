@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from imgaudit.calibration import FIT_FROM, NullBank, build_bank
+from imgaudit.calibration import KEEP_OUT_FROM, NullBank, build_bank
 from imgaudit.config import AuditConfig
 from imgaudit.exceptions import CalibrationError
 from imgaudit.records import Rung
@@ -11,15 +11,15 @@ from tests.records_for_tests import PROTOCOL, bank, measurement
 
 def build(count: int) -> NullBank:
     controls = [measurement(f"c{n}", 0.1 * n, [(0.5, 0.3)] * 4) for n in range(count)]
-    options = {"model": "m", "model_fingerprint": "f", "seed": 0, "source": "s", "made": "now"}
+    options = {"model": "m", "model_fingerprint": "f", "seed": 0, "note": "s", "made": "now"}
     return build_bank([*controls, controls[0]], protocol=PROTOCOL, **options)  # type: ignore[arg-type]
 
 
 def test_small_banks_keep_every_control_and_large_ones_spare_a_quarter_for_the_fit() -> None:
-    small, large = build(FIT_FROM - 1), build(FIT_FROM)
-    assert (len(small.fit), len(small.controls)) == (0, FIT_FROM - 1)
-    assert (len(large.fit), len(large.controls)) == (FIT_FROM // 4, FIT_FROM - FIT_FROM // 4)
-    assert not {c.sha256 for c in large.fit} & {c.sha256 for c in large.controls}
+    small, large = build(KEEP_OUT_FROM - 1), build(KEEP_OUT_FROM)
+    assert (len(small.kept_out), len(small.controls)) == (0, KEEP_OUT_FROM - 1)
+    assert (len(large.kept_out), len(large.controls)) == (KEEP_OUT_FROM // 4, KEEP_OUT_FROM - KEEP_OUT_FROM // 4)
+    assert not {c.sha256 for c in large.kept_out} & {c.sha256 for c in large.controls}
 
 
 def test_a_bank_survives_the_file_and_refuses_another_model_or_protocol(tmp_path: Path) -> None:

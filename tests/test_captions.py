@@ -9,13 +9,13 @@ from imgaudit.exceptions import InputError
 def test_captions_come_from_table_then_sidecar_then_metadata(tmp_path: Path) -> None:
     (tmp_path / "metadata.jsonl").write_text('{"file_name": "a.png", "text": "from metadata"}\n')
     source = CaptionSource(tmp_path)
-    assert source.find(tmp_path / "a.png") == "from metadata"
-    assert source.find(tmp_path / "b.png") is None
+    assert source.find(tmp_path / "a.png") == ["from metadata"]
+    assert source.find(tmp_path / "b.png") == []
     (tmp_path / "a.txt").write_text("from sidecar\n")
-    assert source.find(tmp_path / "a.png") == "from sidecar"
+    assert source.find(tmp_path / "a.png") == ["from sidecar"]
     (tmp_path / "given.csv").write_text("file_name,caption\na.png,from the table\n")
-    assert CaptionSource(tmp_path, tmp_path / "given.csv").find(tmp_path / "a.png") == "from the table"
-    assert CaptionSource(tmp_path, sidecars=False).find(tmp_path / "a.png") is None
+    assert CaptionSource(tmp_path, tmp_path / "given.csv").find(tmp_path / "a.png") == ["from the table"]
+    assert CaptionSource(tmp_path, sidecars=False).find(tmp_path / "a.png") == []
 
 
 @pytest.mark.parametrize(

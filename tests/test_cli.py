@@ -8,7 +8,9 @@ import pytest
 
 from imgaudit.cli.exit_codes import ExitCode, exit_code
 from imgaudit.config import FailOn
-from imgaudit.records import AuditResult, Summary, Verdict
+from imgaudit.findings import AuditResult, Summary, Verdict
+from imgaudit.policy import Policy
+from imgaudit.records import Skipped
 from tests.records_for_tests import PROTOCOL
 
 FAST = [
@@ -100,9 +102,9 @@ def test_exit_codes_follow_the_verdicts() -> None:
         every = dict.fromkeys(Verdict, 0) | {Verdict(name): count for name, count in counts.items()}
         summary = Summary(
             targets=4, counts=every, controls=1, level=0.05, planner="", false_positive_low=0, false_positive_high=1,
-            seconds=0, network_evaluations=0,
+            forcing=Skipped(skipped="none"), hypotheses=4, alarms=[], seconds=0, network_evaluations=0,
         )  # fmt: skip
-        return AuditResult(run={}, protocol=PROTOCOL, summary=summary, findings=[])
+        return AuditResult(run={}, protocol=PROTOCOL, policy=Policy(), redecided=[], summary=summary, findings=[])
 
     assert exit_code(result(not_reproduced=4), FailOn.REPLICATED) is ExitCode.DECIDED
     assert exit_code(result(not_reproduced=3, replicated=1), FailOn.REPLICATED) is ExitCode.REPRODUCED

@@ -59,7 +59,7 @@ def test_the_protocol_hash_follows_what_decides_scores_and_nothing_else() -> Non
     ]  # fmt: skip
     hashes = {AuditConfig.model_validate(other).protocol.hash for other in others}
     assert len(hashes) == len(others) and base.protocol.hash not in hashes
-    assert Protocol().differences(AuditConfig(steps=3).protocol) == [
+    assert AuditConfig().protocol.differences(AuditConfig(steps=3).protocol) == [
         "inversion.steps: 50 here, 3 there",
         "error.after_steps: 8 here, 3 there",
     ]

@@ -9,7 +9,7 @@ from typer.main import get_command
 
 from imgaudit.cli import app
 from imgaudit.config import AuditConfig
-from imgaudit.records import Verdict
+from imgaudit.findings import Verdict
 from imgaudit.report.wording import WORDING
 
 ROOT = Path(__file__).parent.parent
@@ -41,7 +41,7 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
 def test_every_audit_option_is_a_configuration_key() -> None:
     command = get_command(app).commands["audit"]  # type: ignore[attr-defined]
     options = {parameter.name for parameter in command.params}
-    renamed = {"guidance_scales": "guidance_scale"}
+    renamed = {"guidance_scales": "guidance_scale", "rungs": "rung"}
     missing = {key for key in AuditConfig.model_fields if renamed.get(key, key) not in options}
     assert not missing
 

@@ -14,11 +14,12 @@ from imgaudit.audit import conclude, measure_targets
 from imgaudit.calibration import NullBank
 from imgaudit.captions import CaptionSource
 from imgaudit.config import AuditConfig
+from imgaudit.findings import AuditResult, Verdict
 from imgaudit.images import to_image
 from imgaudit.manifest import make_manifest, open_run
 from imgaudit.models import FiniteSetDenoiser, LoadedModel
 from imgaudit.portfolio import read_portfolio
-from imgaudit.records import AuditResult, Skipped, Verdict
+from imgaudit.records import Skipped
 from imgaudit.report import ReportFormat, render, write_report
 from imgaudit.report.wording import WORDING
 from imgaudit.store import RunFolder
@@ -46,7 +47,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     portfolio = read_portfolio(folder, CaptionSource(folder))
     with run.lock():
         open_run(run, make_manifest(["imgaudit", "audit", HOSTILE], config, {}, model, portfolio))
-        make_bank(199, protocol=config.protocol).write(run.calibration_path)
+        make_bank(199, protocol=config.protocol, vae_error=0.0).write(run.calibration_path)
         assert len(list(measure_targets(run, portfolio, model, config))) == 2
         write_report(run, conclude(run))
     return run

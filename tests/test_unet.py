@@ -94,9 +94,9 @@ def test_encoding_scales_and_shifts_as_diffusers_does(denoiser: UNetDenoiser) ->
 def test_bos_is_not_free_and_cut_tokens_are_counted(denoiser: UNetDenoiser) -> None:
     free = denoiser.null_condition().free["text"]
     assert not bool(free[0]) and bool(free[1:].all())
-    assert denoiser.cut_tokens("a red fox") == 0
+    assert denoiser.cut_tokens("a red fox") == {}
     length = denoiser.pipeline.tokenizer.model_max_length
-    assert denoiser.cut_tokens("fox " * (length + 3)) > 0
+    assert denoiser.cut_tokens("fox " * (length + 3))["text_encoder"] > 0
 
 
 def test_weights_that_are_not_finite_are_refused() -> None:

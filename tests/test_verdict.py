@@ -2,9 +2,12 @@ import numpy as np
 import pytest
 
 from imgaudit.config import GenerationConfig, Protocol
+from imgaudit.findings import AlarmCode, Finding, Verdict
 from imgaudit.matching import CrossMatches
-from imgaudit.records import Finding, Rung, Skipped, Verdict
-from imgaudit.verdict import Evidence, decide, rate_replicas
+from imgaudit.policy import Policy
+from imgaudit.records import Rung, Skipped
+from imgaudit.replication import Evidence, rate_of
+from imgaudit.verdict import Decision, decide, findings_of
 from tests.records_for_tests import PROTOCOL, bank, digest, measurement, rung
 
 COPY, MISS = (0.99, 0.05), (0.4, 0.4)
@@ -15,7 +18,7 @@ def conclude(measurements: list, evidence: Evidence) -> dict[str, Finding]:  # t
 
 
 def evidence(count: int = 199, **options: object) -> Evidence:
-    return Evidence(bank(count), PROTOCOL, 0.05, **options)  # type: ignore[arg-type]
+    return Evidence(bank(count), PROTOCOL, Policy(), **options)  # type: ignore[arg-type]
 
 
 def test_a_copy_from_the_caption_is_replicated_at_that_rung() -> None:
@@ -52,8 +55,8 @@ def test_both_legs_must_agree() -> None:
 
 
 def test_controls_that_are_forced_raise_the_bar() -> None:
-    calm = Evidence(bank(199), PROTOCOL, 0.05)
-    forced = Evidence(bank(199, forced=20), PROTOCOL, 0.05)
+    calm = Evidence(bank(199), PROTOCOL, Policy())
+    forced = Evidence(bank(199, forced=20), PROTOCOL, Policy())
     near = measurement("a", 2.0, [(0.96, 0.09)] * 8)
     assert decide([near], calm)[0].verdict is Verdict.REPLICATED_BY_INVERSION
     assert decide([near], forced)[0].verdict is Verdict.ATYPICAL
@@ -61,10 +64,11 @@ def test_controls_that_are_forced_raise_the_bar() -> None:
 
 def test_too_few_controls_or_none_are_inconclusive() -> None:
     target = measurement("a", 2.0, [COPY] * 8, [MISS] * 8)
-    few = decide([target], evidence(10))[0]
-    assert few.verdict is Verdict.INCONCLUSIVE and "only 10 controls" in few.reason
-    assert any("cannot give a p-value" in alarm for alarm in few.alarms)
-    none = decide([target], Evidence(None, PROTOCOL, 0.05))[0]
+    decision = Decision([target], evidence(10))
+    [few] = findings_of(decision)
+    assert few.verdict is Verdict.INCONCLUSIVE and "10 controls cannot give a p-value" in few.reason
+    assert [alarm.code for alarm in decision.alarms] == [AlarmCode.TOO_FEW_CONTROLS]
+    none = decide([target], Evidence(None, PROTOCOL, Policy()))[0]
     assert none.verdict is Verdict.INCONCLUSIVE and isinstance(none.p_value, Skipped)
 
 
@@ -74,7 +78,7 @@ def test_without_controls_a_caption_copy_stands_on_coincidence_alone() -> None:
     best = np.full((24, 24), 0.4)
     best[0, 0] = 0.99
     crossed = CrossMatches([digest(name)[:16] for name in names], best)
-    findings = conclude(targets, Evidence(None, PROTOCOL, 0.05, {}, {Rung.CAPTION: crossed}))
+    findings = conclude(targets, Evidence(None, PROTOCOL, cross_matches={Rung.CAPTION: crossed}))
     assert findings["t0"].verdict is Verdict.REPLICATED
     assert {findings[name].verdict for name in names[1:]} == {Verdict.INCONCLUSIVE}
 
@@ -86,8 +90,8 @@ def test_few_copies_in_a_large_folder_stand_on_coincidence_where_the_bank_is_too
     best[0, 0] = 0.99
     crossed = CrossMatches([target.id for target in targets], best)
     findings = conclude(targets, evidence(cross_matches={Rung.CAPTION: crossed}))
-    q_value, coincidence = (getattr(findings["t0"].replication[0], n) for n in ("q_value", "coincidence_q_value"))
-    assert q_value > 0.05 >= coincidence and findings["t0"].verdict is Verdict.REPLICATED
+    p_value, q_value = (getattr(findings["t0"].replication[0], n) for n in ("p_value", "q_value"))
+    assert 60 * p_value > 0.05 >= q_value and findings["t0"].verdict is Verdict.REPLICATED
     look_alike = best.copy()
     look_alike[3, 4:30] = 0.995
     crossed = CrossMatches([target.id for target in targets], look_alike)
@@ -102,7 +106,7 @@ def test_an_image_is_no_control_for_itself() -> None:
 
 
 def test_a_bank_without_captions_judges_captions_by_the_controls_embeddings() -> None:
-    with_none = Evidence(bank(199, captions=False), PROTOCOL, 0.05)
+    with_none = Evidence(bank(199, captions=False), PROTOCOL, Policy())
     finding = decide([measurement("a", 2.0, [COPY] * 8, [COPY] * 8)], with_none)[0]
     assert finding.replication[0].null_rung is Rung.EMBEDDING
     assert finding.verdict is Verdict.REPLICATED and finding.rung is Rung.CAPTION
@@ -111,7 +115,7 @@ def test_a_bank_without_captions_judges_captions_by_the_controls_embeddings() ->
 def test_invalid_frames_are_counted_and_never_scored() -> None:
     finding = decide([measurement("a", 0.1, [MISS] * 5, invalid=3)], evidence())[0]
     assert (finding.replication[-1].n, finding.replication[-1].invalid) == (5, 3)
-    assert any("3 generated frame(s) were invalid" in alarm for alarm in finding.alarms)
+    assert any("3 generated frame(s) were invalid" in alarm.message for alarm in finding.alarms)
     nothing = decide([measurement("a", 0.1, [], invalid=8)], evidence())[0]
     assert isinstance(nothing.best_replica, Skipped) and nothing.replication[-1].n == 0
 
@@ -119,16 +123,20 @@ def test_invalid_frames_are_counted_and_never_scored() -> None:
 def test_with_several_scales_the_rate_comes_from_seeds_that_chose_nothing() -> None:
     config = GenerationConfig(seeds=5, selection_seeds=2, guidance_scales=(1.0, 3.0))
     protocol = Protocol(generation=config)
-    five = rung([MISS] * 5).replicas
-    replicas = [r.model_copy(update={"guidance_scale": scale}) for scale in (1.0, 3.0) for r in five]
-    flags = [False, False, True, True, True, True, True, False, False, True]
-    assert rate_replicas(replicas, protocol, flags) == (3.0, 3, 1)
+    replicas = rung([MISS] * 7).replicas
+    scales = (1.0, 1.0, 3.0, 3.0, 3.0, 3.0, 3.0)
+    replicas = [r.model_copy(update={"guidance_scale": s}) for r, s in zip(replicas, scales, strict=True)]
+    measured = rung([]).model_copy(update={"replicas": replicas})
+    flags = [True, True, True, True, False, False, True]
+    assert rate_of(measured, protocol, flags) == (3.0, 3, 1, 0.975)
 
 
 def test_near_duplicates_raise_an_alarm() -> None:
     target = measurement("a", 0.1, [MISS] * 8)
     finding = decide([target], evidence(near_duplicates={target.id: [("b", 0.95)]}))[0]
-    assert finding.near_duplicates[0].id == "b" and any("not independent" in alarm for alarm in finding.alarms)
+    assert finding.near_duplicates[0].id == "b" and any(
+        "counted as one work" in alarm.message for alarm in finding.alarms
+    )
 
 
 def test_false_discoveries_over_simulated_folders_stay_at_the_level() -> None:
@@ -142,7 +150,7 @@ def test_false_discoveries_over_simulated_folders_stay_at_the_level() -> None:
         )  # fmt: skip
         values = [*generator.normal(6, 1, 10), *generator.normal(size=20)]
         folder = [measurement(f"t{n}", float(v), [COPY] * 8) for n, v in enumerate(values)]
-        findings = decide(folder, Evidence(folder_bank, PROTOCOL, 0.05))
+        findings = decide(folder, Evidence(folder_bank, PROTOCOL, Policy()))
         found = [finding.verdict is Verdict.REPLICATED_BY_INVERSION for finding in findings]
         proportions.append(sum(found[10:]) / max(1, sum(found)))
         assert sum(found[:10]) >= 8

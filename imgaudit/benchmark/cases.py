@@ -96,6 +96,7 @@ def load_cases(images: Sequence[LabImage], located: Mapping[str, Path]) -> Portf
             "build the corpus that its recipe names and pass it as --images"
         )
     targets = [
-        Target(located[image.sha256], load_image(located[image.sha256]), {Rung.CAPTION: image.text}) for image in images
+        Target(located[image.sha256], load_image(located[image.sha256]), {Rung.CAPTION: [image.text]})
+        for image in images
     ]
     return Portfolio(sorted(targets, key=lambda target: target.image.sha256), [])

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from imgaudit.benchmark.cases import Group
 from imgaudit.benchmark.figures import Rate, Separation, Target, rate, separation
 from imgaudit.benchmark.score_table import ScoreRow, ScoreTable
-from imgaudit.records import Record, Rung, Verdict
+from imgaudit.findings import Verdict
+from imgaudit.records import Record, Rung
 
 FOUND = (Verdict.REPLICATED, Verdict.REPLICATED_BY_INVERSION)
 

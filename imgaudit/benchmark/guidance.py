@@ -37,7 +37,7 @@ def best_similarities(
     latents = denoiser.encode(framed)
     references = denoiser.decode(latents)
     inverted = invert(denoiser, latents, sha256s, INVERSION, run_seed=run_seed, executor=executor).prompt_embeds
-    captions = denoiser.condition([target.texts[Rung.CAPTION] for target in targets])
+    captions = denoiser.condition([target.texts[Rung.CAPTION][0] for target in targets])
     seeds = [replica_seeds(run_seed, sha256, SEEDS) for sha256 in sha256s]
     found: list[list[float]] = [[] for _ in targets]
     for rung, scale, steps in combinations():

@@ -9,9 +9,10 @@ from imgaudit.benchmark.lab_model import LabModel, hardware
 from imgaudit.calibration import NullBank
 from imgaudit.config import AuditConfig, Effort, Protocol, protocol_for
 from imgaudit.exceptions import InputError
+from imgaudit.findings import Finding, Verdict
 from imgaudit.lab.description import LabDescription
 from imgaudit.manifest import make_manifest, open_run
-from imgaudit.records import Finding, Measurement, Record, Rung, RungMeasurement, Skipped, Verdict
+from imgaudit.records import Measurement, Record, Rung, RungMeasurement, Skipped
 from imgaudit.store import RunFolder, read_json, write_json
 
 COUNTS = CaseCounts()
@@ -112,6 +113,7 @@ def score_rows(
             continue
         image, measurement = known[finding.sha256], measured[finding.id]
         error = measurement.error
+        assert not isinstance(error, Skipped)
         hits = {r.rung: r.hits for r in finding.replication}
         rows.append(
             ScoreRow(
@@ -169,14 +171,14 @@ def measure_scores(
         controls = load_cases(cases.controls, located)
         made = calibrate(
             folder / "calibrating", controls, lab.loaded, config.model_copy(update={"seed": seed + 1}),
-            source=f"held-out images of lab {lab.description.recipe.name}, never trained on",
+            note=f"held-out images of lab {lab.description.recipe.name}, never trained on",
             on_progress=lambda done, total: on_progress("calibrating", done, total),
         )  # fmt: skip
         made.write(bank_path)
     bank = NullBank.read(bank_path)
     bank.require(lab.loaded.denoiser.fingerprint, config.protocol)
     portfolio = load_cases([image for image in cases.measured if image.sha256 in located], located)
-    used = {control.sha256 for control in [*bank.controls, *bank.fit]}
+    used = {control.sha256 for control in [*bank.controls, *bank.kept_out]}
     if shared := used & {target.image.sha256 for target in portfolio.targets}:
         raise InputError(f"{len(shared)} benchmark images are in the null bank; they must be kept apart")
     run = RunFolder(folder / "run")
@@ -210,5 +212,6 @@ def config_of(protocol: Protocol, seed: int) -> AuditConfig:
         seeds=generation.seeds,
         num_inference_steps=generation.num_inference_steps,
         guidance_scales=generation.guidance_scales,
+        rungs=protocol.ladder.rungs,
         seed=seed,
     )

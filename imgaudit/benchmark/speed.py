@@ -151,7 +151,7 @@ def measure_speed(
             denoiser, latents, sha256s, embeds, protocol.error, run_seed=run_seed, executor=executor
         ),
     )
-    captions = denoiser.condition([target.texts.get(Rung.CAPTION, "") for target in targets])
+    captions = denoiser.condition([target.texts.get(Rung.CAPTION, [""])[0] for target in targets])
     sampling = protocol.generation
     seeds = [replica_seeds(run_seed, sha256, sampling.seeds) for sha256 in sha256s]
 

@@ -35,9 +35,10 @@ def _global(
 
 
 def _register() -> None:
-    from imgaudit.cli import auditing, benchmarking, examining, labs, reporting
+    from imgaudit.cli import auditing, benchmarking, calibrating, examining, labs, reporting
 
     auditing.register(app)
+    calibrating.register(app)
     reporting.register(app)
     labs.register(app)
     benchmarking.register(app)

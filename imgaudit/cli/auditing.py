@@ -1,4 +1,4 @@
-"""`imgaudit audit`, `demo` and `calibrate`: the commands that run a model."""
+"""`imgaudit audit` and `imgaudit demo`: the commands that audit."""
 
 import shlex
 import signal
@@ -14,6 +14,7 @@ from imgaudit.cli.exit_codes import ExitCode, exit_code
 from imgaudit.cli.terminal import complain, print_result, progress, say
 from imgaudit.config import AuditConfig, Effort, FailOn, Framing, resolve_config
 from imgaudit.exceptions import InputError
+from imgaudit.policy import Policy, read_policy
 
 Targets = Annotated[Path, typer.Argument(metavar="TARGETS", help="Folder of images to audit.", show_default=False)]
 Model = Annotated[
@@ -55,6 +56,20 @@ Prompts = Annotated[
 Controls = Annotated[
     Path | None, typer.Option(help="Folder of images known not to be in the training set.", show_default=False)
 ]
+Decoys = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of other images that replicas are compared with. [default: the controls]", show_default=False
+    ),
+]
+PolicyOption = Annotated[
+    Path | None,
+    typer.Option("--policy", help="TOML or JSON: how measurements become verdicts.", show_default=False),
+]
+Rungs = Annotated[
+    list[str] | None,
+    typer.Option("--rung", help="Rung of the ladder; may be repeated. [default: the effort's]", show_default=False),
+]
 Calibration = Annotated[Path | None, typer.Option(help="Null bank made by `imgaudit calibrate`.", show_default=False)]
 
 
@@ -81,24 +96,33 @@ class Interruption:
             signal.signal(signal.SIGINT, previous)
 
 
-def _dry_run(config: AuditConfig, portfolio: Any, controls: int, to_calibrate: int) -> None:
+def _dry_run(config: AuditConfig, policy: Policy, portfolio: Any, controls: int, to_calibrate: int) -> None:
+    from imgaudit.measurement import rung_texts
     from imgaudit.planner import expected_evaluations, planner_line
-    from imgaudit.records import Rung
+    from imgaudit.records import TEXT_RUNGS, Skipped
 
-    total = sum(expected_evaluations(config.protocol, 1 + len(t.texts)) for t in portfolio.targets)
-    total += to_calibrate * expected_evaluations(config.protocol, 2)
-    rungs = {rung: sum(rung in t.texts for t in portfolio.targets) for rung in Rung if rung is not Rung.EMBEDDING}
+    tried = [rung for rung in TEXT_RUNGS if rung.value in config.protocol.ladder.rungs]
+    rungs = {
+        rung: [not isinstance(rung_texts(t, rung, config.protocol, config.seed), Skipped) for t in portfolio.targets]
+        for rung in tried
+    }
+    total = sum(expected_evaluations(config.protocol, 1 + sum(has)) for has in zip(*rungs.values(), strict=True))
+    total += to_calibrate * expected_evaluations(config.protocol, 1 + len(tried))
     typer.echo(
         f"{portfolio.count} files: {len(portfolio.targets)} images to audit, {len(portfolio.skipped)} would be skipped"
     )
     for skipped in portfolio.skipped:
         typer.echo(ascii(f"skipped: {skipped.path}: {skipped.skipped}")[1:-1])
-    typer.echo(f"with a prompt: {rungs[Rung.PROMPT]}, with a caption: {rungs[Rung.CAPTION]}")
-    typer.echo(f"protocol {config.protocol.hash[:16]}: {config.protocol.canonical()}")
     typer.echo(
-        f"network evaluations: {total:,}" + (f", of which controls: {to_calibrate} images" if to_calibrate else "")
+        "rungs: " + ", ".join(f"{rung.value} for {sum(has)}" for rung, has in rungs.items()) + ", embedding for all"
     )
-    typer.echo(planner_line(controls, max(1, len(portfolio.targets)), config.level))
+    typer.echo(f"protocol {config.protocol.hash[:16]}: {config.protocol.canonical()}")
+    typer.echo(f"policy {policy.hash[:16]}: {policy.model_dump_json()}")
+    typer.echo(
+        f"network evaluations: at most {total:,}"
+        + (f", of which controls: {to_calibrate} images" if to_calibrate else "")
+    )
+    typer.echo(planner_line(controls, max(1, len(portfolio.targets)), policy.level))
 
 
 def run_audit(
@@ -112,12 +136,14 @@ def run_audit(
     prompts: Path | None = None,
     controls: Path | None = None,
     calibration: Path | None = None,
+    decoys: Path | None = None,
+    policy_file: Path | None = None,
     quiet: bool = False,
     json_lines: bool = False,
     dry_run: bool = False,
 ) -> ExitCode:
     """The whole audit: read, calibrate if asked, measure, decide, render."""
-    from imgaudit.audit import calibrate, conclude, measure_targets
+    from imgaudit.audit import calibrate, conclude, group_targets, measure_targets, save_decoys
     from imgaudit.calibration import NullBank, counting_controls
     from imgaudit.captions import CaptionSource
     from imgaudit.manifest import make_manifest, open_run
@@ -127,13 +153,17 @@ def run_audit(
 
     if controls is not None and calibration is not None:
         raise InputError("give --controls or --calibration, not both")
+    policy = read_policy(policy_file, config.policy) if policy_file is not None else config.policy
     portfolio = read_portfolio(targets, CaptionSource(targets, captions), _table(targets, prompts))
     bank = NullBank.read(calibration) if calibration is not None else None
     control_images = read_portfolio(controls, CaptionSource(controls)) if controls is not None else None
+    decoy_images = (
+        read_portfolio(decoys, CaptionSource(decoys, sidecars=False)) if decoys is not None else control_images
+    )
     given = len(control_images.targets) if control_images else 0
     known = len(bank.controls) if bank else counting_controls(given)
     if dry_run:
-        _dry_run(config, portfolio, known, given)
+        _dry_run(config, policy, portfolio, known, given)
         return ExitCode.DECIDED
 
     from imgaudit.models import load_model
@@ -144,7 +174,10 @@ def run_audit(
         bank.require(loaded.denoiser.fingerprint, config.protocol)
     run = RunFolder(out)
     with Interruption().listening() as interruption, run.lock():
-        open_run(run, make_manifest(sys.argv, config, sources, loaded, portfolio))
+        groups = group_targets(portfolio, loaded, config.framing)
+        open_run(run, make_manifest(sys.argv, config, sources, loaded, portfolio, policy=policy, groups=groups))
+        if decoy_images is not None:
+            save_decoys(run, decoy_images, loaded, config)
         if bank is None and control_images is not None and not run.calibration_path.is_file():
             with progress("calibrating on controls", quiet=quiet) as advance:
                 bank = calibrate(
@@ -152,14 +185,14 @@ def run_audit(
                     control_images,
                     loaded,
                     config,
-                    source=f"--controls {controls}",
-                    on_progress=_stopping(advance, interruption),
+                    note=f"--controls {controls}",
+                    on_progress=stopping(advance, interruption),
                 )
         if bank is not None:
             # Frozen before any target is scored.
             bank.write(run.calibration_path)
         with progress("auditing", quiet=quiet) as advance:
-            for _ in measure_targets(run, portfolio, loaded, config, on_progress=_stopping(advance, interruption)):
+            for _ in measure_targets(run, portfolio, loaded, config, on_progress=stopping(advance, interruption)):
                 pass
         result = conclude(run)
         write_report(run, result)
@@ -173,7 +206,9 @@ def run_audit(
     return exit_code(result, config.fail_on)
 
 
-def _stopping(advance: Any, interruption: Interruption) -> Any:
+def stopping(advance: Any, interruption: Interruption) -> Any:
+    """A progress callback that ends the command where Ctrl-C asked for it, and says how to continue."""
+
     def on_progress(done: int, total: int) -> None:
         advance(done, total)
         if interruption.wanted and done < total:
@@ -194,7 +229,6 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command(name="audit")(_audit)
     app.command(name="demo")(_demo)
-    app.command(name="calibrate")(_calibrate)
 
 
 def _audit(
@@ -203,8 +237,10 @@ def _audit(
     out: Out = Path("imgaudit-run"),
     controls: Controls = None,
     calibration: Calibration = None,
+    decoys: Decoys = None,
     captions: Captions = None,
     prompts: Prompts = None,
+    policy: PolicyOption = None,
     effort: EffortOption = None,
     framing: FramingOption = None,
     steps: Steps = None,
@@ -212,6 +248,7 @@ def _audit(
     seeds: Seeds = None,
     num_inference_steps: SamplingSteps = None,
     guidance_scale: Guidance = None,
+    rung: Rungs = None,
     level: Level = None,
     seed: Seed = None,
     chunk_size: ChunkSize = None,
@@ -233,6 +270,7 @@ def _audit(
             "effort": effort, "framing": framing, "steps": steps, "draws": draws, "seeds": seeds,
             "num_inference_steps": num_inference_steps,
             "guidance_scales": tuple(guidance_scale) if guidance_scale else None,
+            "rungs": tuple(rung) if rung else None,
             "level": level, "seed": seed, "chunk_size": chunk_size, "batch_size": batch_size, "device": device,
             "fail_on": fail_on, "operator": operator,
         }
@@ -240,7 +278,8 @@ def _audit(
     raise typer.Exit(
         run_audit(
             targets=targets, model=model, out=out, config=config, sources=sources, captions=captions, prompts=prompts,
-            controls=controls, calibration=calibration, quiet=quiet, json_lines=json_lines, dry_run=dry_run,
+            controls=controls, calibration=calibration, decoys=decoys, policy_file=policy, quiet=quiet,
+            json_lines=json_lines, dry_run=dry_run,
         )
     )  # fmt: skip
 
@@ -273,54 +312,3 @@ def _demo(
             calibration=lab / "calibration.json", quiet=quiet, json_lines=json_lines, dry_run=dry_run,
         )
     )  # fmt: skip
-
-
-def _calibrate(
-    controls: Annotated[Path, typer.Argument(metavar="CONTROLS", help="Folder of images known not to be in training.")],
-    model: Model,
-    out: Annotated[Path, typer.Option("--out", "-o", help="File to write the null bank to.")] = Path(
-        "calibration.json"
-    ),
-    source: Annotated[str, typer.Option(help="Why these images cannot be in the training set; kept in the bank.")] = "",
-    effort: EffortOption = None,
-    framing: FramingOption = None,
-    steps: Steps = None,
-    draws: Draws = None,
-    seeds: Seeds = None,
-    num_inference_steps: SamplingSteps = None,
-    guidance_scale: Guidance = None,
-    seed: Seed = None,
-    chunk_size: ChunkSize = None,
-    batch_size: BatchSize = None,
-    device: Device = None,
-    quiet: Quiet = False,
-) -> None:
-    """Put controls through the audit's procedure and freeze their scores as a null bank for this model and protocol."""
-    from imgaudit.audit import calibrate
-    from imgaudit.captions import CaptionSource
-    from imgaudit.models import load_model
-    from imgaudit.portfolio import read_portfolio
-
-    config, _ = resolve_config(
-        {
-            "effort": effort, "framing": framing, "steps": steps, "draws": draws, "seeds": seeds,
-            "num_inference_steps": num_inference_steps,
-            "guidance_scales": tuple(guidance_scale) if guidance_scale else None,
-            "seed": seed, "chunk_size": chunk_size, "batch_size": batch_size, "device": device,
-        }
-    )  # fmt: skip
-    portfolio = read_portfolio(controls, CaptionSource(controls))
-    for skipped in portfolio.skipped:
-        say(f"left out: {skipped.path}: {skipped.skipped}", quiet=quiet)
-    loaded = load_model(model, config.device)
-    with Interruption().listening() as interruption, progress("calibrating", quiet=quiet) as advance:
-        bank = calibrate(
-            out.with_name(out.name + ".work"),
-            portfolio,
-            loaded,
-            config,
-            source=source or f"folder {controls}",
-            on_progress=_stopping(advance, interruption),
-        )
-    bank.write(out)
-    typer.echo(f"{len(bank.controls)} controls ({len(bank.fit)} more fitted complexity) -> {out}")

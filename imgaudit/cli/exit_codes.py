@@ -3,7 +3,7 @@
 import enum
 
 from imgaudit.config import FailOn
-from imgaudit.records import AuditResult, Verdict
+from imgaudit.findings import AuditResult, Verdict
 
 
 class ExitCode(enum.IntEnum):

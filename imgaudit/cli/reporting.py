@@ -8,6 +8,7 @@ import typer
 from imgaudit.cli.exit_codes import exit_code
 from imgaudit.config import FailOn
 from imgaudit.exceptions import InputError
+from imgaudit.policy import Policy, read_policy
 
 
 def register(app: typer.Typer) -> None:
@@ -20,12 +21,16 @@ def _report(
     kind: Annotated[
         str, typer.Option("--format", "-f", help="html (into RUN/report), json, csv or markdown (to stdout).")
     ] = "html",
+    policy: Annotated[
+        Path | None,
+        typer.Option(help="TOML or JSON: decide under this policy instead of the run's own.", show_default=False),
+    ] = None,
     fail_on: Annotated[FailOn, typer.Option(help="Which verdicts exit with 1.")] = FailOn.NEVER,
 ) -> None:
     """Decide a run again from its files and render it. Never touches the model."""
     from imgaudit.audit import conclude
     from imgaudit.report import ReportFormat, render, write_report
-    from imgaudit.store import RunFolder
+    from imgaudit.store import RunFolder, read_json
 
     if kind not in set(ReportFormat):
         raise InputError(f"--format must be one of {', '.join(ReportFormat)}, but got {kind!r}")
@@ -33,7 +38,8 @@ def _report(
     if not folder.manifest_path.is_file():
         raise InputError(f"{str(run)!r} is not a run folder: it has no manifest.json")
     with folder.lock():
-        result = conclude(folder)
+        fixed = Policy.model_validate(read_json(folder.manifest_path)["policy"])
+        result = conclude(folder, read_policy(policy, fixed) if policy is not None else None)
         if kind == ReportFormat.HTML:
             write_report(folder, result)
             typer.echo(folder.path / "report" / "index.html")

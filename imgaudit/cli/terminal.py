@@ -9,7 +9,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from imgaudit.records import AuditResult, Finding, Skipped, Verdict
+from imgaudit.findings import AuditResult, Finding, ForcingCheck, Verdict
+from imgaudit.records import Skipped
 
 STYLES = {
     Verdict.REPLICATED: "bold red",
@@ -102,6 +103,8 @@ def print_result(result: AuditResult) -> None:
     counts = ", ".join(f"{count} {verdict.value}" for verdict, count in summary.counts.items() if count)
     console.print()
     console.print(plain(f"{summary.targets} images: {counts}"))
+    if result.redecided:
+        console.print(plain(f"decided again, not as fixed before the run: {'; '.join(result.redecided)}"))
     console.print(plain(summary.planner))
     if summary.controls:
         console.print(
@@ -110,3 +113,16 @@ def print_result(result: AuditResult) -> None:
                 f"{summary.false_positive_low:.1%} to {summary.false_positive_high:.1%} (95 %)"
             )
         )
+    if isinstance(check := summary.forcing, ForcingCheck):
+        # Imported here, so that --help stays free of numpy.
+        from imgaudit.statistics import clopper_pearson
+
+        low, high = clopper_pearson(check.called, check.n)
+        console.print(
+            plain(
+                f"of {check.n} controls outside the bank, {check.copies} gave a copy under their embedding and "
+                f"the whole rule calls {check.called} reproduced ({low:.1%} to {high:.1%}, 95 %)"
+            )
+        )
+    for alarm in summary.alarms:
+        console.print(Text("alarm: ", style="bold yellow") + plain(alarm.message))

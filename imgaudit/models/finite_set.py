@@ -64,9 +64,11 @@ class FiniteSetDenoiser:
                 logits[row, 0, int(prompt)] = self.sharpness
         return PromptEmbeds({"text": logits}, {"text": torch.ones(1, dtype=torch.bool)})
 
-    def cut_tokens(self, prompt: str) -> int:
+    no_null = ""
+
+    def cut_tokens(self, prompt: str) -> dict[str, int]:
         """Never any."""
-        return 0
+        return {}
 
     def null_condition(self) -> PromptEmbeds:
         """Equal weights."""

@@ -11,6 +11,9 @@ from imgaudit.denoiser import PromptEmbeds
 from imgaudit.exceptions import ModelRefusedError
 from imgaudit.schedules import NoiseSchedule, Prediction, PredictionType
 
+DISTILLED_SCHEDULERS = ("LCMScheduler", "TCDScheduler")
+"""Schedulers that only distilled models are sampled with."""
+
 SUPPORTED_PREDICTIONS = ("epsilon", "v_prediction", "sample")
 
 
@@ -121,11 +124,23 @@ class UNetDenoiser:
         free[0] = False
         return PromptEmbeds({"text": states.float()}, {"text": free})
 
-    def cut_tokens(self, prompt: str) -> int:
+    @property
+    def no_null(self) -> str:
+        """Guidance-distilled UNets embed the guidance scale; consistency and turbo schedulers come with models whose
+        empty prompt was never trained as a null."""
+        scheduler = type(self.pipeline.scheduler).__name__
+        if self.pipeline.unet.config.get("time_cond_proj_dim") is not None:
+            return "the model is guidance-distilled (its UNet embeds the guidance scale): it has no null branch"
+        if scheduler in DISTILLED_SCHEDULERS:
+            return f"the model samples in a few steps ({scheduler}): it is distilled and has no null branch"
+        return ""
+
+    def cut_tokens(self, prompt: str) -> dict[str, int]:
         """Tokens beyond the text encoder's length, which the pipeline drops."""
         tokenizer = self.pipeline.tokenizer
         whole = len(tokenizer(prompt, truncation=False, verbose=False).input_ids)
-        return max(0, whole - int(tokenizer.model_max_length))
+        cut = whole - int(tokenizer.model_max_length)
+        return {"text_encoder": cut} if cut > 0 else {}
 
     def null_condition(self) -> PromptEmbeds:
         """The empty prompt, which SD 1.x and 2.x were trained on by caption dropout."""

@@ -4,7 +4,8 @@ import csv
 import enum
 import io
 
-from imgaudit.records import AuditResult, Finding, Rung, Skipped
+from imgaudit.findings import AuditResult, Finding
+from imgaudit.records import Rung, Skipped
 from imgaudit.report.html import write_html
 from imgaudit.report.wording import WORDING
 from imgaudit.store import RunFolder, write_atomically
@@ -44,6 +45,7 @@ def _csv_row(finding: Finding) -> dict[str, str]:
         "score": finding.score,
         "p_value": finding.p_value,
         "q_value": finding.q_value,
+        "group": finding.group,
     }
     by_rung = {replication.rung: replication for replication in finding.replication}
     for rung in Rung:
@@ -51,7 +53,7 @@ def _csv_row(finding: Finding) -> dict[str, str]:
         for key in ("hits", "n", "low", "high"):
             row[f"{rung.value}_{key}"] = getattr(replication, key) if replication else ""
     row["reason"] = finding.reason
-    row["alarms"] = "; ".join(finding.alarms)
+    row["alarms"] = "; ".join(f"{alarm.code}: {alarm.message}" for alarm in finding.alarms)
     return {key: _cell(value) for key, value in row.items()}
 
 
@@ -83,6 +85,8 @@ def render_markdown(result: AuditResult) -> str:
         "",
         *(f"- {WORDING[verdict].label}: {count}" for verdict, count in summary.counts.items() if count),
         f"- {summary.planner}",
+        *(f"- Decided again, not as fixed before the run: {change}" for change in result.redecided),
+        *(f"- Alarm: {_markdown_text(alarm.message)}" for alarm in summary.alarms),
         "",
         "| verdict | file | p | q | copies of seeds (95 % interval) |",
         "| --- | --- | --- | --- | --- |",

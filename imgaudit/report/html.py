@@ -13,17 +13,8 @@ from typing import Any
 import jinja2
 
 from imgaudit.calibration import NullBank
-from imgaudit.records import (
-    AuditResult,
-    Finding,
-    Measurement,
-    Replica,
-    Replication,
-    Rung,
-    RungMeasurement,
-    Skipped,
-    Verdict,
-)
+from imgaudit.findings import AuditResult, Finding, Replication, Verdict
+from imgaudit.records import Measurement, Replica, Rung, RungMeasurement, Skipped
 from imgaudit.report.figures import draw_error_curve, draw_null_distribution, draw_score_overview
 from imgaudit.report.wording import P_VALUE_SENTENCE, RUNG_WORDING, WORDING
 from imgaudit.store import RunFolder, write_atomically

@@ -2,7 +2,8 @@
 
 from typing import NamedTuple
 
-from imgaudit.records import Rung, Verdict
+from imgaudit.findings import Verdict
+from imgaudit.records import Rung
 
 
 class Wording(NamedTuple):
@@ -59,6 +60,7 @@ WORDING: dict[Verdict, Wording] = {
 RUNG_WORDING: dict[Rung, str] = {
     Rung.PROMPT: "a prompt given by the owner",
     Rung.CAPTION: "the image's own caption",
+    Rung.PARAPHRASE: "other wordings of its text",
     Rung.EMBEDDING: "an embedding optimised towards the image",
 }
 

@@ -1,0 +1,117 @@
+"""The blind baseline: can targets be told from controls without the model? Then a score that does so proves nothing.
+
+A classifier is cross-validated on features that never touch the model. If it succeeds, targets and controls are not
+exchangeable, and error-based p-values say "other images" rather than "trained on" (arXiv 2406.16201 shows how often
+published membership tests were of that kind).
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy.stats import rankdata
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import KFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+LEAST = 20
+"""Images of either kind below which no shift worth the name could be seen."""
+
+PERMUTATIONS = 199
+"""Shuffles of the labels; the smallest p-value is 1/200."""
+
+
+def describe_image(image: torch.Tensor, *, complexity: float, width: int, height: int) -> dict[str, float]:
+    """What a framed image looks like in fourteen numbers.
+
+    image:  (3, H, W) float32 in [-1, 1]
+    width, height:  of the file, for its aspect ratio: framing depends on it
+    """
+    red, green, blue = image.double()
+    grey = image.double().mean(dim=0)
+    down, right = grey.diff(dim=0).abs(), grey.diff(dim=1).abs()
+    saturation = image.max(dim=0).values - image.min(dim=0).values
+    spectrum = torch.fft.fftshift(torch.fft.fft2(grey - grey.mean()).abs().square())
+    rows, columns = (torch.linspace(-1, 1, side).abs() for side in grey.shape)
+    high = torch.maximum(rows[:, None], columns[None, :]) > 0.5
+    border = torch.cat([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+    numbers = {
+        "red": red.mean(), "green": green.mean(), "blue": blue.mean(),
+        "contrast": grey.std(), "contrast_between_channels": (red - blue).std(), "saturation": saturation.mean(),
+        "edges": (down.mean() + right.mean()) / 2, "vertical_over_horizontal": down.mean() - right.mean(),
+        "high_frequencies": spectrum[high].sum() / spectrum.sum().clamp(min=1e-12),
+        "white": (image.min(dim=0).values > 0.95).double().mean(),
+        "black": (image.max(dim=0).values < -0.95).double().mean(),
+        "border": border.mean(),
+    }  # fmt: skip
+    return {name: float(value) for name, value in numbers.items()} | {
+        "complexity": complexity,
+        "aspect": float(np.log(width / height)),
+    }
+
+
+def describe_text(text: str) -> dict[str, float]:
+    """What a caption looks like, without its meaning: web captions and generated ones differ in these.
+
+    >>> describe_text("A cat, 2019")["digits"]
+    0.36363636363636365
+    """
+    length, words = max(1, len(text)), text.split()
+    return {
+        "characters": float(np.log1p(len(text))),
+        "words": float(np.log1p(len(words))),
+        "word_length": float(np.mean([len(word) for word in words])) if words else 0.0,
+        "capitals": sum(c.isupper() for c in text) / length,
+        "digits": sum(c.isdigit() for c in text) / length,
+        "punctuation": sum(not c.isalnum() and not c.isspace() for c in text) / length,
+        "beyond_ascii": sum(ord(c) > 127 for c in text) / length,
+    }
+
+
+class BlindBaseline(NamedTuple):
+    """How well targets are told from controls without the model."""
+
+    auc: float
+    """Cross-validated area under the ROC curve; 0.5 = not at all."""
+    p_value: float
+    """Of the AUC when labels mean nothing (permutations): 5 % of exchangeable folders fall at or below 0.05."""
+    targets: int
+    """How many."""
+    controls: int
+    """How many."""
+
+    def alarms(self, level: float = 0.05) -> bool:
+        """Whether the two populations differ."""
+        return self.p_value <= level and self.auc > 0.5
+
+
+def blind_baseline(
+    targets: Sequence[Mapping[str, float]], controls: Sequence[Mapping[str, float]]
+) -> BlindBaseline | None:
+    """Cross-validate a linear classifier in five folds; None with fewer than 20 of either kind.
+
+    targets, controls:  features by name, the same names in each
+    """
+    if min(len(targets), len(controls)) < LEAST:
+        return None
+    names = sorted(targets[0])
+    rows = np.array([[one[name] for name in names] for one in (*targets, *controls)])
+    if not np.ptp(rows, axis=0).any():
+        return BlindBaseline(0.5, 1.0, len(targets), len(controls))
+    labels = np.array([1.0] * len(targets) + [0.0] * len(controls))
+    # Folds and shuffles must not be the same for every folder, or one folder's luck is every folder's.
+    seed = int.from_bytes(hashlib.sha256(rows.tobytes()).digest()[:4], "big")
+    shuffle = np.random.default_rng(seed)
+    # One column per shuffle: ridge regression on labels, which orders images as discriminant analysis does, fits all
+    # of them at once.
+    columns = np.stack([labels, *(shuffle.permutation(labels) for _ in range(PERMUTATIONS))], axis=1)
+    classifier = make_pipeline(StandardScaler(), Ridge(alpha=1.0))
+    guesses = cross_val_predict(classifier, rows, columns, cv=KFold(5, shuffle=True, random_state=seed))
+    ranks = rankdata(guesses, axis=0)
+    positives = len(targets)
+    areas = ((ranks * columns).sum(axis=0) - positives * (positives + 1) / 2) / (positives * len(controls))
+    p_value = float((areas >= areas[0]).mean())
+    return BlindBaseline(float(areas[0]), p_value, len(targets), len(controls))

@@ -1,0 +1,133 @@
+"""`imgaudit calibrate` and `imgaudit bank`: null banks made, added to, merged and described."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from imgaudit.cli.auditing import (
+    BatchSize,
+    ChunkSize,
+    Device,
+    Draws,
+    EffortOption,
+    FramingOption,
+    Guidance,
+    Interruption,
+    Model,
+    Quiet,
+    Rungs,
+    SamplingSteps,
+    Seed,
+    Seeds,
+    Steps,
+    stopping,
+)
+from imgaudit.cli.terminal import progress, say
+from imgaudit.config import resolve_config
+
+bank = typer.Typer(help="Null banks: what controls gave under one model and protocol.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command(name="calibrate")(_calibrate)
+    app.add_typer(bank, name="bank")
+
+
+@bank.command()
+def merge(
+    banks: Annotated[list[Path], typer.Argument(metavar="BANK...", help="Two or more null banks.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="File to write the merged bank to.")],
+) -> None:
+    """Put null banks of one model and protocol together, as if all controls had been measured at once."""
+    from imgaudit.calibration import NullBank
+
+    whole = NullBank.read(banks[0])
+    for path in banks[1:]:
+        whole = whole.merged(NullBank.read(path))
+    whole.write(out)
+    typer.echo(f"{len(whole.controls)} controls, {len(whole.kept_out)} more kept out of the bank -> {out}")
+
+
+@bank.command()
+def info(path: Annotated[Path, typer.Argument(metavar="BANK", help="Null bank.")]) -> None:
+    """Say what a null bank holds: model, protocol, populations, and what its controls can find."""
+    from imgaudit.alarms import bank_alarms
+    from imgaudit.calibration import NullBank
+    from imgaudit.planner import planner_line
+    from imgaudit.policy import Policy
+    from imgaudit.verdict import check_forcing
+
+    held, policy = NullBank.read(path), Policy()
+    typer.echo(ascii(f"model {held.model} {held.model_fingerprint[:16]}, protocol {held.protocol.hash[:16]}")[1:-1])
+    for source in held.sources:
+        line = f"{len(source.sha256s)} images: {source.note} (made {source.made}, seed {source.seed})"
+        typer.echo(ascii(line)[1:-1])
+    typer.echo(f"{len(held.controls)} give p-values, {len(held.kept_out)} are kept out of the bank")
+    for targets in (1, 10, 100):
+        typer.echo(f"for {targets} targets: {planner_line(len(held.controls), targets, policy.level)}")
+    for alarm in bank_alarms(held, policy, check_forcing(held, policy)):
+        typer.echo(f"alarm: {alarm.message}")
+
+
+def _calibrate(
+    controls: Annotated[Path, typer.Argument(metavar="CONTROLS", help="Folder of images known not to be in training.")],
+    model: Model,
+    out: Annotated[Path, typer.Option("--out", "-o", help="File to write the null bank to.")] = Path(
+        "calibration.json"
+    ),
+    note: Annotated[str, typer.Option(help="Why these images cannot be in the training set; kept in the bank.")] = "",
+    append: Annotated[
+        bool, typer.Option("--append", help="Add to the bank that --out names, if there is one.")
+    ] = False,
+    effort: EffortOption = None,
+    framing: FramingOption = None,
+    steps: Steps = None,
+    draws: Draws = None,
+    seeds: Seeds = None,
+    num_inference_steps: SamplingSteps = None,
+    guidance_scale: Guidance = None,
+    rung: Rungs = None,
+    seed: Seed = None,
+    chunk_size: ChunkSize = None,
+    batch_size: BatchSize = None,
+    device: Device = None,
+    quiet: Quiet = False,
+) -> None:
+    """Put controls through the audit's procedure and freeze their scores as a null bank for this model and protocol."""
+    from imgaudit.audit import calibrate
+    from imgaudit.calibration import NullBank
+    from imgaudit.captions import CaptionSource
+    from imgaudit.models import load_model
+    from imgaudit.portfolio import read_portfolio
+
+    config, _ = resolve_config(
+        {
+            "effort": effort, "framing": framing, "steps": steps, "draws": draws, "seeds": seeds,
+            "num_inference_steps": num_inference_steps,
+            "guidance_scales": tuple(guidance_scale) if guidance_scale else None,
+            "rungs": tuple(rung) if rung else None,
+            "seed": seed, "chunk_size": chunk_size, "batch_size": batch_size, "device": device,
+        }
+    )  # fmt: skip
+    portfolio = read_portfolio(controls, CaptionSource(controls))
+    for skipped in portfolio.skipped:
+        say(f"left out: {skipped.path}: {skipped.skipped}", quiet=quiet)
+    loaded = load_model(model, config.device)
+    earlier = NullBank.read(out) if append and out.is_file() else None
+    if earlier is not None:
+        earlier.require(loaded.denoiser.fingerprint, config.protocol)
+    with Interruption().listening() as interruption, progress("calibrating", quiet=quiet) as advance:
+        made = calibrate(
+            out.with_name(out.name + ".work"),
+            portfolio,
+            loaded,
+            config,
+            note=note or f"folder {controls}",
+            on_progress=stopping(advance, interruption),
+        )
+    if earlier is not None:
+        made = earlier.merged(made)
+    made.write(out)
+    typer.echo(f"{len(made.controls)} controls, {len(made.kept_out)} more kept out of the bank -> {out}")

@@ -1,0 +1,229 @@
+"""What a run concludes: frozen values, each field described; their JSON is report.json."""
+
+import enum
+from typing import Any
+
+from imgaudit.config import Protocol
+from imgaudit.policy import Policy
+from imgaudit.records import SCHEMA_VERSION, ErrorMeasurement, Record, Rung, Skipped
+
+
+class Verdict(enum.StrEnum):
+    """What can be said about one image."""
+
+    REPLICATED = "replicated"
+    REPLICATED_BY_INVERSION = "replicated_by_inversion"
+    PARTIAL = "partial"
+    ATYPICAL = "atypical"
+    NOT_REPRODUCED = "not_reproduced"
+    INCONCLUSIVE = "inconclusive"
+    SKIPPED = "skipped"
+
+
+class AlarmCode(enum.StrEnum):
+    """What can make a p-value mean less than it says."""
+
+    BLIND_BASELINE = "blind_baseline"
+    BLIND_CAPTIONS = "blind_captions"
+    TRAINED_CONTROLS = "trained_controls"
+    TOO_FEW_CONTROLS = "too_few_controls"
+    NEAR_DUPLICATES = "near_duplicates"
+    NEAR_CONTROLS = "near_controls"
+    MADE_BY_A_MODEL = "made_by_a_model"
+    NO_NULL_BRANCH = "no_null_branch"
+    AUTOENCODER = "autoencoder"
+    CUT_CAPTION = "cut_caption"
+    INVALID_FRAMES = "invalid_frames"
+    FORCED_CONTROLS = "forced_controls"
+
+
+class AlarmEffect(enum.StrEnum):
+    """What an alarm does to error-based p-values; a replica from a prompt stands whatever the alarm."""
+
+    TAKES_P_VALUES = "takes_p_values"
+    """They are not to be had: the comparison with controls is not one."""
+    WEAKENS_NEGATIVES = "weakens_negatives"
+    """They are too large rather than too small: what is significant stands, what is not is inconclusive."""
+    WARNS = "warns"
+    """They stand; the reader should know."""
+
+
+class Alarm(Record):
+    """Something that weakens a conclusion."""
+
+    code: AlarmCode
+    """Which alarm."""
+    effect: AlarmEffect
+    """What it does."""
+    message: str
+    """In words, with its numbers."""
+
+
+class Replication(Record):
+    """How often a rung reproduced the image."""
+
+    rung: Rung
+    """Which rung."""
+    n: int
+    """Seeds that could be scored."""
+    hits: int
+    """Of these, copies."""
+    invalid: int
+    """Seeds whose frame could not be scored."""
+    rate: float
+    """hits / n."""
+    low: float
+    """Clopper-Pearson, at `confidence`."""
+    high: float
+    """Clopper-Pearson, at `confidence`."""
+    confidence: float
+    """95 %, or 97.5 % when there were two looks at seeds: the first chose, the second gave the rate."""
+    upper_bound: float
+    """One-sided upper bound, at `confidence`."""
+    guidance_scale: float
+    """The scale that the rate holds for."""
+    best_similarity: float
+    """Maximum over seeds and scales of the deciding descriptor."""
+    p_value: float | Skipped
+    """Conformal, of the best similarity against the controls' same maximum."""
+    coincidence_p_value: float | Skipped
+    """Against the same generations compared with every other target and decoy; needs no controls. Text rungs only."""
+    q_value: float | Skipped
+    """Of the p-value that decides, corrected for the image's text rungs (Bonferroni) and over the folder. Text rungs
+    only: rungs inverted from the image are gated by the score's q-value."""
+    stands: bool
+    """Whether the rung reproduces the image beyond coincidence, framing and forcing."""
+    thresholds: dict[str, float] | Skipped
+    """What a seed had to exceed (similarity) or stay below (distance), from the controls."""
+    control_rate: float | Skipped
+    """Mean rate among controls at the same thresholds."""
+    null_rung: Rung | Skipped
+    """The rung of the controls that this one is compared with: its own, or the next one up that they have."""
+
+
+class Neighbour(Record):
+    """Another target that looks like a copy of this one, or that a replica resembles."""
+
+    id: str
+    """Its id."""
+    similarity: float
+    """Of the deciding descriptor."""
+
+
+class BestReplica(Record):
+    """The generated image closest to the target, over all rungs."""
+
+    rung: Rung
+    """Rung it came from."""
+    path: str
+    """File inside the run folder."""
+    seed: int
+    """Seed of its initial noise."""
+    guidance_scale: float
+    """Guidance it was sampled with."""
+    similarity: dict[str, float]
+    """Per descriptor."""
+    distance: dict[str, float]
+    """Per metric."""
+
+
+class Finding(Record):
+    """The conclusion on one image."""
+
+    id: str
+    """First 16 hex digits of the SHA-256; for unreadable files, of the path's."""
+    path: str
+    """Where the file was, as text."""
+    sha256: str
+    """Empty for a file that could not be read."""
+    verdict: Verdict
+    """See Verdict."""
+    reason: str
+    """The verdict in one sentence, with its numbers."""
+    rung: Rung | Skipped
+    """The lowest rung that reproduced the image."""
+    score: float | Skipped
+    """Log ratio, residualised on complexity; higher = more memorised."""
+    p_value: float | Skipped
+    """Conformal p-value of the score."""
+    q_value: float | Skipped
+    """Over the folder, by the policy's correction."""
+    group: str
+    """Id of the near-duplicate that stands for this image in the folder's correction; its own when it has none."""
+    replication: list[Replication]
+    """Per rung measured."""
+    error: ErrorMeasurement | Skipped
+    """Denoising error."""
+    best_replica: BestReplica | Skipped
+    """Closest generated image."""
+    near_duplicates: list[Neighbour]
+    """Other targets that are near copies of this one."""
+    resembles_others: list[Neighbour]
+    """Other targets that replicas of this one resemble more than it."""
+    alarms: list[Alarm]
+    """What weakens the conclusion."""
+    seconds: float
+    """Wall time."""
+    network_evaluations: int
+    """Passes of one sample through the network."""
+
+
+class ForcingCheck(Record):
+    """What the whole rule says of controls that are not in the bank: its error rate at this budget on this model."""
+
+    n: int
+    """Controls kept out of the bank."""
+    copies: int
+    """Of these, with at least one embedding replica that passes the copy thresholds."""
+    significant: int
+    """Of these, with a score p-value at or below the level."""
+    called: int
+    """Of these, that the rule for the embedding rung would call reproduced (p in place of q)."""
+
+
+class Summary(Record):
+    """The run in numbers."""
+
+    targets: int
+    """Files given."""
+    counts: dict[Verdict, int]
+    """How many of each verdict; they add up to `targets`."""
+    controls: int
+    """Controls in the null bank."""
+    level: float
+    """False discovery rate and copy level."""
+    planner: str
+    """What this many controls can find."""
+    false_positive_low: float
+    """False-positive rate per image at p <= level given this bank, lower end of its 95 % interval."""
+    false_positive_high: float
+    """Upper end."""
+    forcing: ForcingCheck | Skipped
+    """The rule applied to controls outside the bank."""
+    hypotheses: int
+    """Images that count in the folder's correction: measured ones, near-duplicates counted once."""
+    alarms: list[Alarm]
+    """What weakens the whole run."""
+    seconds: float
+    """Wall time of the measurements."""
+    network_evaluations: int
+    """Passes of one sample through the network."""
+
+
+class AuditResult(Record):
+    """report.json: the machine's view of a run, from which every other format is rendered."""
+
+    schema_version: int = SCHEMA_VERSION
+    """Version of this format."""
+    run: dict[str, Any]
+    """The manifest."""
+    protocol: Protocol
+    """The protocol every target and control met."""
+    policy: Policy
+    """How measurements became verdicts."""
+    redecided: list[str]
+    """How this policy differs from the one that was fixed before the run; empty when it is that one."""
+    summary: Summary
+    """Counts."""
+    findings: list[Finding]
+    """One per file given."""

@@ -1,0 +1,72 @@
+"""Near-duplicates: targets that are one work, and controls that are a target's copy. Nothing here sees a score."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+NEAR_PDQ_BITS = 31
+"""Two whole images are near copies at this Hamming distance or below (Meta's recommendation for PDQ)."""
+
+
+class ImageSize(NamedTuple):
+    """An image, as far as choosing a representative goes."""
+
+    id: str
+    """Its id."""
+    width: int
+    """Pixels."""
+    height: int
+    """Pixels."""
+
+
+def group_near_duplicates(
+    images: Sequence[ImageSize], duplicates: Mapping[str, Sequence[tuple[str, float]]]
+) -> list[list[str]]:
+    """Groups of near copies, each with its representative first: the one with the most pixels, then the lowest id.
+
+    A near copy of a near copy is in the same group. Images without a near copy are in no group.
+    """
+    ids = sorted(image.id for image in images)
+    pixels = {image.id: image.width * image.height for image in images}
+    place = {name: number for number, name in enumerate(ids)}
+    pairs = [(place[a], place[b]) for a, found in duplicates.items() for b, _ in found if a in place and b in place]
+    if not pairs:
+        return []
+    rows, columns = np.array(pairs).T
+    links = coo_array((np.ones(len(pairs)), (rows, columns)), shape=(len(ids), len(ids)))
+    _, labels = connected_components(links, directed=False)
+    groups: dict[int, list[str]] = {}
+    for name, label in zip(ids, labels, strict=True):
+        groups.setdefault(int(label), []).append(name)
+    return [sorted(group, key=lambda name: (-pixels[name], name)) for group in groups.values() if len(group) > 1]
+
+
+def representatives(ids: Sequence[str], groups: Sequence[Sequence[str]]) -> dict[str, str]:
+    """Id to the id that stands for it: the first of its group among `ids`, or itself.
+
+    >>> representatives(["b", "c", "d"], [["a", "b", "c"]])
+    {'b': 'b', 'c': 'b', 'd': 'd'}
+    """
+    measured = set(ids)
+    standing = {name: name for name in ids}
+    for group in groups:
+        present = [name for name in group if name in measured]
+        standing |= dict.fromkeys(present, present[0]) if present else {}
+    return standing
+
+
+def near_hashes(target: str, others: Mapping[str, str]) -> list[str]:
+    """Keys whose PDQ hash is within 31 bits of the target's; hashes that are empty (flat images) are near nothing.
+
+    >>> near_hashes("00" * 32, {"same": "00" * 31 + "01", "other": "ff" * 32, "flat": ""})
+    ['same']
+    """
+    known = {key: value for key, value in others.items() if value}
+    if not target or not known:
+        return []
+    matrix = np.frombuffer(bytes.fromhex("".join(known.values())), np.uint8).reshape(len(known), -1)
+    distance = np.bitwise_count(matrix ^ np.frombuffer(bytes.fromhex(target), np.uint8)).sum(axis=1)
+    return [key for key, bits in zip(known, distance, strict=True) if bits <= NEAR_PDQ_BITS]

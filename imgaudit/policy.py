@@ -1,0 +1,78 @@
+"""The policy: how measurements become verdicts. Its hash is in the manifest before anything runs.
+
+A run can be decided again under another policy, without the model; it is then marked as decided again.
+"""
+
+import hashlib
+import json
+import tomllib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from imgaudit.exceptions import ConfigError
+
+
+class Policy(BaseModel):
+    """Everything that turns scores and replicas into verdicts, and nothing that costs a network evaluation."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    level: float = Field(0.05, gt=0, lt=0.5)
+    """False discovery rate over the folder."""
+    copy_level: float = Field(0.05, gt=0, lt=0.5)
+    """Share of controls that may pass a copy threshold."""
+    correction: Literal["benjamini_hochberg", "benjamini_yekutieli"] = "benjamini_hochberg"
+    """How p-values become q-values over the folder; Yekutieli's holds under any dependence and costs a factor log m."""
+    near_duplicates: Literal["grouped", "separate"] = "grouped"
+    """Whether near copies among the targets count as one hypothesis, with a representative, or as one each."""
+    legs: Literal["both", "similarity"] = "both"
+    """Whether a copy must pass the similarity and the tiled distance, or the similarity alone."""
+    complexity: Literal["residual", "none"] = "residual"
+    """Whether scores are compared after subtracting what complexity explains on controls outside the bank."""
+    bins: int = Field(1, ge=1, le=20)
+    """Bins of complexity within which p-values are taken (Mondrian), where each holds enough controls; 1 pools them."""
+    alarms: Literal["take_p_values", "only_warn"] = "take_p_values"
+    """Whether validity alarms take error-based p-values away, or are only printed."""
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 over the policy's canonical JSON, hexadecimal.
+
+        >>> Policy().hash == Policy(level=0.05).hash
+        True
+        """
+        return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+    def differences(self, other: "Policy") -> list[str]:
+        """Which keys differ, as "level: 0.1 here, 0.05 there".
+
+        >>> Policy(level=0.1).differences(Policy())
+        ['level: 0.1 here, 0.05 there']
+        """
+        here, there = self.model_dump(), other.model_dump()
+        return [f"{key}: {here[key]} here, {there[key]} there" for key in here if here[key] != there[key]]
+
+
+def read_policy(path: Path, base: Policy | None = None) -> Policy:
+    """Read a policy from a TOML or JSON file; keys that it leaves out are those of `base`.
+
+    Raises ConfigError when the file cannot be read, has an unknown key or a value outside its range.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        values = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"the policy {str(path)!r} cannot be read: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"the policy {str(path)!r} must be a table of keys, but is a {type(values).__name__}")
+    try:
+        return Policy.model_validate((base or Policy()).model_dump() | values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        known = ", ".join(Policy.model_fields)
+        raise ConfigError(
+            f"the policy {str(path)!r} is not valid: {'.'.join(map(str, first['loc']))}: {first['msg']}, but got "
+            f"{first['input']!r} (keys: {known})"
+        ) from error
