@@ -1,5 +1,6 @@
 import pytest
 import torch
+from diffusers import LCMScheduler
 
 from imgaudit.denoiser import PromptEmbeds, seeded_noise
 from imgaudit.exceptions import ModelRefusedError
@@ -105,3 +106,11 @@ def test_weights_that_are_not_finite_are_refused() -> None:
         next(pipeline.unet.parameters()).fill_(float("nan"))
     with pytest.raises(ModelRefusedError, match="not finite"):
         UNetDenoiser(pipeline, "fingerprint")
+
+
+def test_a_distilled_model_says_that_it_has_no_null_branch(
+    denoiser: UNetDenoiser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert denoiser.no_null == ""
+    monkeypatch.setattr(denoiser.pipeline, "scheduler", LCMScheduler())
+    assert "LCMScheduler" in denoiser.no_null
