@@ -176,9 +176,12 @@ def measure_invmm(
     executor: Executor,
     counts: CaseCounts,
     config: InvMMConfig | None = None,
+    images_each: int = IMAGES,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[BudgetRow]:
     """Rows of a few memorised and held-out images, every one kept when finished. Costs are means over them.
+
+    images_each:  how many of either, in order of SHA-256
 
     Raises InputError for models whose text encoder takes no mixtures.
     """
@@ -186,7 +189,7 @@ def measure_invmm(
     if not isinstance(denoiser, UNetDenoiser):
         raise InputError("InvMM needs a model of the Stable Diffusion family")
     cases = choose_cases(lab.description, counts)
-    chosen = [image for group in (Group.MEMORISED, Group.HELD_OUT) for image in cases.of(group)[:IMAGES]]
+    chosen = [image for group in (Group.MEMORISED, Group.HELD_OUT) for image in cases.of(group)[:images_each]]
     images = {image.sha256: image for image in chosen}
 
     def work(chunk: list[Target]) -> list[dict[str, float]]:

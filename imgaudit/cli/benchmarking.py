@@ -218,6 +218,9 @@ def frontier(
     baselines: Annotated[
         str, typer.Option(help="Published protocols to run as well: dori, invmm, both, none.")
     ] = "dori",
+    invmm_images: Annotated[
+        int, typer.Option(min=1, help="Memorised and as many held-out images for InvMM, which takes minutes for each.")
+    ] = 8,
     table: Table = None,
     save: Save = None,
     batch_size: Batch = 64,
@@ -226,6 +229,8 @@ def frontier(
     quiet: Quiet = False,
 ) -> None:
     """Detection against network evaluations per image, with DoRI's and InvMM's protocols as points."""
+    from functools import partial
+
     from imgaudit.benchmark.dori import measure_dori
     from imgaudit.benchmark.frontier import COUNTS, frontier_report, measure_frontier
     from imgaudit.benchmark.invmm import measure_invmm
@@ -239,7 +244,8 @@ def frontier(
     def measure() -> "list[BudgetRow]":
         lab, located = _open(model, images, device)
         rows: list[BudgetRow] = []
-        for name, measured in (("imgaudit", measure_frontier), ("dori", measure_dori), ("invmm", measure_invmm)):
+        few_invmm = partial(measure_invmm, images_each=invmm_images)
+        for name, measured in (("imgaudit", measure_frontier), ("dori", measure_dori), ("invmm", few_invmm)):
             if name == "imgaudit" or name in chosen:
                 with progress(name, quiet=quiet) as on_progress:
                     executor = Executor(batch_size)
