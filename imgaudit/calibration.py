@@ -1,6 +1,7 @@
 """Null banks: what the same procedure with the same budget gives on images known not to be in the training set."""
 
 from collections.abc import Collection, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 from typing import Protocol as Interface
@@ -116,6 +117,12 @@ class CopyThresholds(Record):
         return similarity > self.similarity and distance < self.distance
 
 
+@lru_cache(maxsize=16)
+def _fitted(points: tuple[tuple[float, float], ...]) -> LinearFit:
+    """The fit is asked for once per image, and takes time with the square of the controls."""
+    return fit_line([one[0] for one in points], [one[1] for one in points])
+
+
 class NullBank(Record):
     """Scores of controls under one model and one protocol, frozen before any target is scored."""
 
@@ -142,8 +149,9 @@ class NullBank(Record):
     @property
     def line(self) -> LinearFit:
         """Score on complexity, from the controls kept out; flat when there are none."""
-        scored = [(c.complexity, c.log_ratio) for c in self.kept_out if not isinstance(c.log_ratio, Skipped)]
-        return fit_line([one[0] for one in scored], [one[1] for one in scored])
+        return _fitted(
+            tuple((c.complexity, c.log_ratio) for c in self.kept_out if not isinstance(c.log_ratio, Skipped))
+        )
 
     def without(self, sha256s: Collection[str]) -> "NullBank":
         """The bank without given images: an image cannot be a control for itself, nor for a near copy."""
