@@ -16,10 +16,10 @@ from pathlib import Path
 from fontTools.ttLib import TTFont
 from PIL import Image
 
-from imgaudit.config import Framing
 from imgaudit.exceptions import ImageError
 from imgaudit.images import find_images, frame_image, load_image
 from imgaudit.lab.corpus import CorpusEntry, write_corpus
+from imgaudit.protocol import Framing
 
 SIDE = 128
 SILENT = {0x200D, 0xFE0F, 0x20E3}

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from imgaudit.config import Framing
 from imgaudit.exceptions import ImageError
 from imgaudit.images import find_images, frame_image, load_image
 from imgaudit.lab.corpus import CorpusEntry, write_corpus
+from imgaudit.protocol import Framing
 
 SIDE = 128
 """Corpus images are kept at this side; a lab trains at a smaller one."""

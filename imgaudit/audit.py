@@ -17,7 +17,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from imgaudit.calibration import NullBank, build_bank
-from imgaudit.config import AuditConfig, Framing, Protocol
+from imgaudit.config import AuditConfig
 from imgaudit.exceptions import RunFolderError
 from imgaudit.executor import Executor
 from imgaudit.findings import AuditResult, Finding, Summary, Verdict
@@ -30,6 +30,7 @@ from imgaudit.models.loading import LoadedModel
 from imgaudit.planner import planner_line
 from imgaudit.policy import Policy
 from imgaudit.portfolio import Portfolio, Target, path_text
+from imgaudit.protocol import Framing, Protocol
 from imgaudit.records import Measurement, Rung, RungMeasurement, Skipped, SkippedImage
 from imgaudit.replication import Evidence
 from imgaudit.statistics import false_positive_interval

@@ -10,9 +10,9 @@ import numpy as np
 from pydantic import ValidationError
 
 from imgaudit.blind_baseline import describe_text
-from imgaudit.config import Protocol
 from imgaudit.exceptions import CalibrationError
 from imgaudit.matching import DECIDING_DESCRIPTOR, DECIDING_DISTANCE
+from imgaudit.protocol import Protocol
 from imgaudit.records import ErrorCurvePoint, Measurement, Record, Rung, Skipped
 from imgaudit.statistics import LinearFit, conformal_p_value, exceedance_threshold, fit_line
 from imgaudit.store import read_json, write_json

@@ -111,6 +111,18 @@ class Denoiser(Protocol):
     def cut_tokens(self, prompt: str) -> dict[str, int]:
         """Per text encoder, how many tokens of a prompt it never sees, because it is too short; without zeros."""
 
+    @property
+    def words(self) -> Sequence[str]:
+        """Texts of the tokens that prompts can be searched over, each of which is encoded as itself; empty when the
+        adapter has no such search."""
+
+    def condition_words(self, weights: torch.Tensor) -> PromptEmbeds:
+        """Conditions from mixtures of words, differentiable in the weights; for one-hot weights, what `condition` gives
+        for the words separated by spaces.
+
+        weights:  (N, positions, len(words)) float32
+        """
+
     def null_condition(self) -> PromptEmbeds:
         """One condition: what the model was trained to take as "no text"."""
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import torch
 
-from imgaudit.config import ErrorConfig
 from imgaudit.denoiser import Denoiser, PromptEmbeds
 from imgaudit.executor import Executor
 from imgaudit.inversion import DrawSource, draw_errors
+from imgaudit.protocol import ErrorConfig
 
 STRATA = 16
 """Equal parts of the timesteps over which error curves are reported."""

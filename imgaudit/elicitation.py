@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import torch
 
-from imgaudit.config import GenerationConfig
 from imgaudit.denoiser import Denoiser, PromptEmbeds
 from imgaudit.descriptors import similarities
 from imgaudit.executor import Executor
 from imgaudit.generation import Generated, generate
 from imgaudit.matching import Matcher
+from imgaudit.protocol import GenerationConfig
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 import enum
 from typing import Any
 
-from imgaudit.config import Protocol
 from imgaudit.policy import Policy
+from imgaudit.protocol import Protocol
 from imgaudit.records import SCHEMA_VERSION, ErrorMeasurement, Record, Rung, Skipped
 
 

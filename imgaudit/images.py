@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
-from imgaudit.config import Framing
 from imgaudit.exceptions import ImageError, InputError
+from imgaudit.protocol import Framing
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".ppm"})
 """File names with these endings are taken as images when a folder is listed."""

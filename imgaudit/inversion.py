@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import torch
 
-from imgaudit.config import InversionConfig
 from imgaudit.denoiser import Denoiser, PromptEmbeds, draw_seed
 from imgaudit.executor import Executor
+from imgaudit.protocol import InversionConfig
 from imgaudit.schedules import draw_timesteps, loss_weights
 
 
@@ -74,13 +74,13 @@ def draw_errors(
 
     def measure(rows: slice) -> torch.Tensor:
         with torch.no_grad():
-            errors, _ = _row_errors(denoiser, latents, draws, prompt_embeds, owner, rows)
+            errors, _ = row_errors(denoiser, latents, draws, prompt_embeds, owner, rows)
         return errors.cpu()
 
     return torch.cat(list(executor.slices(images * count, measure))).reshape(images, count)
 
 
-def _row_errors(
+def row_errors(
     denoiser: Denoiser,
     latents: torch.Tensor,
     draws: Draws,
@@ -131,6 +131,20 @@ def optimised_positions(free: torch.Tensor, free_tokens: int | None) -> torch.Te
     return free if free_tokens is None else free & (free.cumsum(0) <= free_tokens)
 
 
+def embedding_bits(prompt_embeds: PromptEmbeds, free_tokens: int | None) -> float:
+    """Bits of the numbers of one embedding that an inversion may choose, 32 each.
+
+    >>> embedding_bits(PromptEmbeds({"text": torch.zeros(1, 3, 4)}, {"text": torch.tensor([False, True, True])}), None)
+    256.0
+    """
+    return float(
+        sum(
+            32 * int(optimised_positions(prompt_embeds.free[name], free_tokens).sum()) * stream.shape[2]
+            for name, stream in prompt_embeds.streams.items()
+        )
+    )
+
+
 def invert(
     denoiser: Denoiser,
     latents: torch.Tensor,
@@ -179,7 +193,7 @@ def invert(
         current = condition.with_streams(streams)
 
         def accumulate(rows: slice, draws: Draws = draws, current: PromptEmbeds = current) -> torch.Tensor:
-            errors, timesteps = _row_errors(denoiser, latents, draws, current, owner, rows)
+            errors, timesteps = row_errors(denoiser, latents, draws, current, owner, rows)
             weights = loss_weights(config.weighting, denoiser.prediction_type, denoiser.schedule.snr(timesteps))  # type: ignore[arg-type]
             (errors * weights.to(errors)).sum().div(config.draws).backward()  # type: ignore[no-untyped-call]
             return torch.stack([errors.detach(), (errors.detach() * weights.to(errors))]).cpu()

@@ -56,6 +56,11 @@ class Matcher:
             for row in range(len(images))
         ]
 
+    def best_similarity(self, target: torch.Tensor, images: Sequence[torch.Tensor]) -> float:
+        """Highest similarity of the deciding descriptor over images (3, H, W) in [-1, 1]; -1 without one."""
+        compared = self.compare(target, torch.stack(list(images))) if images else []
+        return max((similarity[DECIDING_DESCRIPTOR] for similarity, _ in compared), default=-1.0)
+
     def deciding(self) -> Descriptor:
         """The descriptor that decides."""
         return next(descriptor for descriptor in self.descriptors if descriptor.name == DECIDING_DESCRIPTOR)

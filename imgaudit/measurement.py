@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 
 from imgaudit.blind_baseline import describe_image
-from imgaudit.config import Protocol
 from imgaudit.denoiser import Denoiser, PromptEmbeds, draw_seed
 from imgaudit.denoising_error import PairedErrors, measure_paired_errors
 from imgaudit.descriptors import whole_image_pdq
@@ -15,11 +14,13 @@ from imgaudit.elicitation import Answer, Question, elicit
 from imgaudit.executor import Executor
 from imgaudit.generation import replica_seeds
 from imgaudit.images import complexity, frame_image, to_tensor
-from imgaudit.inversion import Inversion, invert
+from imgaudit.inversion import Inversion, embedding_bits, invert
 from imgaudit.matching import Matcher
 from imgaudit.paraphrase import paraphrase
 from imgaudit.portfolio import Target, path_text
+from imgaudit.protocol import Protocol
 from imgaudit.records import (
+    NOTHING_GIVEN,
     TEXT_RUNGS,
     ErrorCurvePoint,
     ErrorMeasurement,
@@ -29,6 +30,7 @@ from imgaudit.records import (
     RungMeasurement,
     Skipped,
 )
+from imgaudit.token_search import TokenPrompt, search_tokens
 
 
 @dataclass(frozen=True)
@@ -87,8 +89,9 @@ def measure_chunk(
         denoiser, latents, sha256s, protocol.inversion, run_seed=run_seed, executor=executor, on_step=on_step
     )
     error_records = _error_records(errors, denoiser, len(targets))
+    found = _search(denoiser, latents, sha256s, protocol, run_seed, executor)
     generated: dict[Rung, list[RungAnswers | Skipped]] = {
-        rung: _climb(denoiser, targets, rung, inversion, references, protocol, run_seed, executor, matcher)
+        rung: _climb(denoiser, targets, rung, inversion, found, references, protocol, run_seed, executor, matcher)
         if rung.value in protocol.ladder.rungs
         else [Skipped(skipped=f"the protocol has no {rung.value} rung")] * len(targets)
         for rung in Rung
@@ -109,7 +112,7 @@ def measure_chunk(
             replicas, pictures = _compare(target.image.id, rung, answered.answers, references[row], matcher)
             cut = [denoiser.cut_tokens(text) for text in answered.texts]
             most = {name: max(one.get(name, 0) for one in cut) for name in sorted({key for one in cut for key in one})}
-            rungs[rung] = RungMeasurement(texts=answered.texts, cut_tokens=most, replicas=replicas)
+            rungs[rung] = RungMeasurement(texts=answered.texts, bits=answered.bits, cut_tokens=most, replicas=replicas)
             images |= pictures
         pixels, size = target.image.pixels, framed_images[row]
         [(floor, _)] = matcher.compare(framed[row], references[row][None])
@@ -161,7 +164,22 @@ class RungAnswers:
     """What one rung of one image was asked with, and every frame that came back."""
 
     texts: list[str]
+    bits: float | Skipped
     answers: list[Answer]
+
+
+def _search(
+    denoiser: Denoiser,
+    latents: torch.Tensor,
+    sha256s: Sequence[str],
+    protocol: Protocol,
+    run_seed: int,
+    executor: Executor,
+) -> list[TokenPrompt]:
+    """The prompts of the tokens rung, none when the protocol or the model has no such rung."""
+    if Rung.TOKENS.value not in protocol.ladder.rungs or not denoiser.words:
+        return []
+    return search_tokens(denoiser, latents, sha256s, protocol.tokens, run_seed=run_seed, executor=executor)
 
 
 def rung_texts(target: Target, rung: Rung, protocol: Protocol, run_seed: int) -> list[str] | Skipped:
@@ -181,6 +199,7 @@ def _climb(
     targets: Sequence[Target],
     rung: Rung,
     inversion: Inversion,
+    searched: Sequence[TokenPrompt],
     references: torch.Tensor,
     protocol: Protocol,
     run_seed: int,
@@ -192,17 +211,23 @@ def _climb(
     questions: list[Question] = []
     for row, target in enumerate(targets):
         texts: list[str] | Skipped = []
+        bits: float | Skipped = NOTHING_GIVEN
         if rung in TEXT_RUNGS:
             texts = rung_texts(target, rung, protocol, run_seed)
+        elif rung is Rung.TOKENS:
+            texts = [searched[row].text] if searched else Skipped(skipped="this model has no words to search over")
+            bits = searched[row].bits if searched else bits
+        else:
+            bits = embedding_bits(inversion.prompt_embeds, protocol.inversion.free_tokens)
         if isinstance(texts, Skipped):
             found.append(texts)
             continue
         condition = denoiser.condition(texts) if texts else inversion.prompt_embeds.select(slice(row, row + 1))
         seeds = replica_seeds(run_seed, target.image.sha256, protocol.generation.seeds)
         questions.append(Question(texts, condition, seeds, references[row]))
-        found.append(RungAnswers(texts, []))
+        found.append(RungAnswers(texts, bits, []))
     answered = iter(elicit(denoiser, questions, protocol.generation, executor=executor, matcher=matcher))
-    return [one if isinstance(one, Skipped) else RungAnswers(one.texts, next(answered)) for one in found]
+    return [one if isinstance(one, Skipped) else RungAnswers(one.texts, one.bits, next(answered)) for one in found]
 
 
 def _compare(

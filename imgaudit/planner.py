@@ -1,6 +1,6 @@
 """What an audit will cost and what its controls can find, before anything is run."""
 
-from imgaudit.config import Protocol
+from imgaudit.protocol import Protocol
 from imgaudit.statistics import controls_needed, fewest_findable
 
 
@@ -26,4 +26,6 @@ def expected_evaluations(protocol: Protocol, rungs: int) -> int:
     passes = [2 if scale > 1 else 1 for scale in generation.guidance_scales]
     first = generation.selection_seeds or generation.seeds
     samples = first * sum(passes) + (generation.seeds - first) * max(passes)
+    if "tokens" in protocol.ladder.rungs:
+        optimisation += protocol.tokens.iterations * protocol.tokens.per_iteration
     return optimisation + 2 * protocol.error.draws + rungs * samples * generation.num_inference_steps

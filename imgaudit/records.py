@@ -18,14 +18,15 @@ class Rung(enum.StrEnum):
     PROMPT = "prompt"
     CAPTION = "caption"
     PARAPHRASE = "paraphrase"
+    TOKENS = "tokens"
     EMBEDDING = "embedding"
 
 
 TEXT_RUNGS = (Rung.PROMPT, Rung.CAPTION, Rung.PARAPHRASE)
 """Rungs that contain nothing taken from the image's pixels."""
 
-INVERTED_RUNGS = (Rung.EMBEDDING,)
-"""Rungs inverted from the image, in the order in which they are tested."""
+INVERTED_RUNGS = (Rung.EMBEDDING, Rung.TOKENS)
+"""Rungs inverted from the image, in the order in which they are tested: the stronger claim after the weaker."""
 
 
 class Record(BaseModel):
@@ -39,6 +40,10 @@ class Skipped(Record):
 
     skipped: str
     """Why."""
+
+
+NOTHING_GIVEN = Skipped(skipped="nothing of the image was given to the model")
+"""Why a text rung carries no bits of the image."""
 
 
 class Replica(Record):
@@ -63,6 +68,8 @@ class RungMeasurement(Record):
 
     texts: list[str]
     """The prompts as sent, in order; none for the embedding rung."""
+    bits: float | Skipped = NOTHING_GIVEN
+    """What the prompt or the embedding can carry at most, for rungs inverted from the image."""
     cut_tokens: dict[str, int]
     """Per text encoder, how many tokens of the longest text the model never saw; without zeros."""
     replicas: list[Replica]

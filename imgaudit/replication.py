@@ -6,10 +6,10 @@ from math import isfinite
 from typing import NamedTuple
 
 from imgaudit.calibration import CopyThresholds, NullBank
-from imgaudit.config import Protocol
 from imgaudit.findings import Replication
 from imgaudit.matching import DECIDING_DESCRIPTOR, DECIDING_DISTANCE, CrossMatches
 from imgaudit.policy import Policy
+from imgaudit.protocol import Protocol
 from imgaudit.records import TEXT_RUNGS, Measurement, Replica, Rung, RungMeasurement, Skipped
 from imgaudit.statistics import clopper_pearson, conformal_p_value, upper_bound
 

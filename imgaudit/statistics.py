@@ -1,6 +1,7 @@
 """The statistics the tool reports, each a thin layer over scipy or scikit-learn, or a formula with its source."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ class Interval(NamedTuple):
     high: float
 
 
+@lru_cache(maxsize=4096)
 def clopper_pearson(hits: int, n: int, confidence: float = 0.95) -> Interval:
     """Exact interval of a binomial rate (Clopper & Pearson 1934).
 
@@ -49,6 +51,17 @@ def conformal_p_value(score: float, controls: Sequence[float]) -> float:
     0.25
     """
     return (1 + sum(control >= score for control in controls)) / (1 + len(controls))
+
+
+def conformal_p_values(scores: Sequence[float] | Floats, controls: Sequence[float] | Floats) -> Floats:
+    """Conformal p-values of many scores against the same controls.
+
+    >>> conformal_p_values([5.0, 2.0], [1.0, 2.0, 3.0]).tolist()
+    [0.25, 0.75]
+    """
+    ordered = np.sort(np.asarray(controls, dtype=float))
+    below = np.searchsorted(ordered, np.asarray(scores, dtype=float), side="left")
+    return np.asarray((1 + len(ordered) - below) / (1 + len(ordered)), dtype=float)
 
 
 Correction = Literal["benjamini_hochberg", "benjamini_yekutieli"]

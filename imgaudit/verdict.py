@@ -310,6 +310,12 @@ def _reproduced(lowest: Replication) -> tuple[Verdict, str]:
     )
     if lowest.rung in TEXT_RUNGS:
         return Verdict.REPLICATED, f"The model returns this image for its {lowest.rung.value}: {rate}."
+    if lowest.rung is Rung.TOKENS:
+        return (
+            Verdict.REPLICATED_BY_INVERSION,
+            "The model returns this image for a prompt of a few words that was searched with the image in hand, "
+            f"unlike the controls: {rate}.",
+        )
     return (
         Verdict.REPLICATED_BY_INVERSION,
         f"The model returns this image under an embedding inverted from it, unlike the controls: {rate}.",

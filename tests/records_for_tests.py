@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from imgaudit.calibration import Control, ControlSeed, ControlSource, NullBank
-from imgaudit.config import Effort, Protocol, protocol_for
+from imgaudit.protocol import Effort, Protocol, protocol_for
 from imgaudit.records import ErrorCurvePoint, ErrorMeasurement, Measurement, Replica, Rung, RungMeasurement, Skipped
 
 PROTOCOL: Protocol = protocol_for(Effort.QUICK)

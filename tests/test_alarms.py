@@ -9,10 +9,10 @@ from scipy.stats import norm
 
 from imgaudit.alarms import near_controls
 from imgaudit.blind_baseline import blind_baseline, describe_text
-from imgaudit.calibration import NullBank
-from imgaudit.config import Effort, protocol_for
-from imgaudit.findings import AlarmCode, AlarmEffect, Verdict
+from imgaudit.calibration import ControlSeed, NullBank
+from imgaudit.findings import AlarmCode, AlarmEffect, ForcingCheck, Verdict
 from imgaudit.policy import Policy
+from imgaudit.protocol import Effort, protocol_for
 from imgaudit.records import Measurement, Rung, RungMeasurement, Skipped
 from imgaudit.replication import Evidence
 from imgaudit.verdict import Decision, findings_of
@@ -131,6 +131,30 @@ def test_alarms_of_one_image(changes: dict[str, Any], code: AlarmCode, effect: A
     first, second = findings_of(decided)
     assert isinstance(first.p_value, Skipped) is (effect is AlarmEffect.TAKES_P_VALUES)
     assert isinstance(second.p_value, float) and first.verdict is Verdict.REPLICATED
+
+
+def test_controls_outside_the_bank_that_the_rule_calls_reproduced_take_p_values() -> None:
+    null = bank(199)
+    forced = [COPY] * 8
+    seeds = [ControlSeed(similarity=s, distance=d, guidance_scale=3.0) for s, d in forced]
+    known = null.controls[0].model_copy(update={"log_ratio": 3.0, "rungs": {Rung.EMBEDDING: seeds}})
+    # Complexity must not explain what is planted, so the line through the controls kept out has to stay flat.
+    spread = [
+        (known if n % 5 == 0 else null.controls[n]).model_copy(
+            update={"sha256": f"kept {n}", "complexity": float(n % 10)}
+        )
+        for n in range(60)
+    ]
+    target = measurement("a", 5.0, [COPY] * 8)
+    some = decision([target], null.model_copy(update={"kept_out": spread}))
+    assert codes(some.alarms) == [AlarmCode.FORCED_CONTROLS]
+    assert isinstance(some.forcing, ForcingCheck) and some.forcing.called == 12
+    assert isinstance(some.p_values[target.id], Skipped)
+    [finding] = findings_of(some)
+    assert finding.verdict is Verdict.INCONCLUSIVE and "does not tell forced images" in finding.reason
+    calm = [one.model_copy(update={"sha256": f"kept {n}"}) for n, one in enumerate(null.controls[:60])]
+    none = decision([target], null.model_copy(update={"kept_out": calm}))
+    assert not none.alarms and not isinstance(none.p_values[target.id], Skipped)
 
 
 def test_too_few_controls_stay_inconclusive_whatever_the_policy() -> None:

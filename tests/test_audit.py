@@ -17,13 +17,14 @@ import torch
 from imgaudit.audit import calibrate, conclude, measure_targets
 from imgaudit.calibration import NullBank
 from imgaudit.captions import CaptionSource
-from imgaudit.config import AuditConfig, Framing
+from imgaudit.config import AuditConfig
 from imgaudit.exceptions import InputError, RunFolderError
 from imgaudit.findings import AuditResult, Verdict
 from imgaudit.manifest import make_manifest, open_run
 from imgaudit.models import LoadedModel, load_model
 from imgaudit.planner import expected_evaluations
 from imgaudit.portfolio import read_portfolio
+from imgaudit.protocol import Framing
 from imgaudit.records import Rung, RungMeasurement
 from imgaudit.store import RunFolder
 from tests.conftest import random_image

@@ -3,7 +3,8 @@ import pytest
 
 from imgaudit.benchmark.cases import CaseCounts, Group, choose_cases, group_of, load_cases, locate
 from imgaudit.benchmark.detection import DetectionReport, detection_report
-from imgaudit.benchmark.score_table import ScoreTable, score_rows
+from imgaudit.benchmark.score_table import ScoreTable
+from imgaudit.benchmark.scoring import control_rows, score_rows
 from imgaudit.exceptions import InputError
 from imgaudit.findings import Verdict
 from imgaudit.lab.corpus import Role
@@ -47,7 +48,7 @@ def table_of(measured: list[Measurement], lab: LabDescription) -> ScoreTable:
     findings = decide(measured, Evidence(null, PROTOCOL, Policy()))
     return ScoreTable(
         lab="tiny", model_fingerprint="f", protocol=PROTOCOL, seed=1, level=0.05, hardware="none",
-        control_scores=null.scores(), rows=score_rows(findings, measured, null, lab),
+        controls=control_rows(null, {}), rows=score_rows(findings, measured, null, lab),
     )  # fmt: skip
 
 

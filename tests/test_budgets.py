@@ -17,13 +17,12 @@ from imgaudit.benchmark.frontier import frontier_report, measure_frontier
 from imgaudit.benchmark.guidance import measure_guidance
 from imgaudit.benchmark.invmm import InvMMConfig, InvMMResult, divergence, failures_last, invmm, measure_invmm
 from imgaudit.benchmark.lab_model import LabModel
-from imgaudit.benchmark.score_table import measure_scores
+from imgaudit.benchmark.scoring import measure_scores
 from imgaudit.benchmark.speed import measure_speed
 from imgaudit.benchmark.stopping import StoppingRule, replay
 from imgaudit.benchmark.trajectories import ForcingConfig, Trajectories, record
 from imgaudit.captions import CaptionSource
 from imgaudit.cli import app
-from imgaudit.config import Effort, ErrorConfig, Framing, GenerationConfig, InversionConfig, Protocol
 from imgaudit.denoiser import PromptEmbeds
 from imgaudit.exceptions import InputError
 from imgaudit.executor import Executor
@@ -34,6 +33,7 @@ from imgaudit.lab.training import train_lab
 from imgaudit.models import load_model
 from imgaudit.models.unet import UNetDenoiser
 from imgaudit.portfolio import Portfolio, read_portfolio
+from imgaudit.protocol import ErrorConfig, Framing, GenerationConfig, InversionConfig, Protocol
 from tests.conftest import CAPTIONS, random_image, tiny_recipe
 
 COUNTS = CaseCounts(controls=3, held_out=3, seen_once=1)
@@ -234,7 +234,7 @@ def replace_snapshots(design: designs.Design) -> designs.Design:
 
 @pytest.mark.slow
 def test_a_detection_table_is_made_from_a_lab_without_a_bank(  # type: ignore[no-untyped-def]
-    lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lab, tmp_path: Path
 ) -> None:
     model, located = lab
     small = Protocol(
@@ -243,11 +243,10 @@ def test_a_detection_table_is_made_from_a_lab_without_a_bank(  # type: ignore[no
         error=ErrorConfig(after_steps=1),
         generation=GenerationConfig(seeds=2, num_inference_steps=2),
     )
-    monkeypatch.setattr("imgaudit.benchmark.score_table.protocol_for", lambda effort, framing: small)
     table = measure_scores(
-        model, located, tmp_path / "work", command=["imgaudit"], effort=Effort.QUICK, seed=1, counts=COUNTS
+        model, located, tmp_path / "work", command=["imgaudit"], protocol=small, seed=1, counts=COUNTS
     )
-    assert len(table.control_scores) == 3 and len(table.rows) == 3 + 1 + 3
+    assert len(table.bank) == 3 and len(table.rows) == 3 + 1 + 3
     table.write(tmp_path / "scores.json")
     result = CliRunner().invoke(app, ["benchmark", "detection", "--table", str(tmp_path / "scores.json")])
     assert result.exit_code == 0 and "3 controls in the bank" in result.stdout

@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -95,6 +96,17 @@ def test_an_audit_from_the_terminal(make_folder: Callable[..., Path], model_fold
         "audit", portfolio, "--model", model_folder, "--calibration", bank, "--out", tmp_path / "r2", "--device", "cpu"
     )
     assert wrong.returncode == 2 and "another protocol" in wrong.stderr
+
+
+def test_a_plan_without_text_rungs_still_counts_what_it_costs(
+    model_folder: Path, make_folder: Callable[..., Path]
+) -> None:
+    command = ["audit", make_folder("portfolio", range(2)), "--model", model_folder, *FAST, "--dry-run"]
+    plan = imgaudit(*command, "--rung", "embedding", "--rung", "tokens", "--token-evaluations", "300")
+    assert "rungs: embedding for all, tokens for all" in plan.stdout
+    one = imgaudit(*command, "--rung", "embedding")
+    costs = [int(re.search(r"at most ([0-9,]+)", p.stdout)[1].replace(",", "")) for p in (plan, one)]  # type: ignore[index]
+    assert costs[0] - costs[1] >= 2 * 272 and costs[1] > 0
 
 
 def test_exit_codes_follow_the_verdicts() -> None:

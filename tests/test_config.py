@@ -2,16 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from imgaudit.config import (
-    AuditConfig,
-    Effort,
-    GenerationConfig,
-    InversionConfig,
-    Protocol,
-    protocol_for,
-    resolve_config,
-)
+from imgaudit.config import AuditConfig, resolve_config
 from imgaudit.exceptions import ConfigError
+from imgaudit.protocol import Effort, GenerationConfig, InversionConfig, Protocol, protocol_for
 
 
 def test_flags_beat_environment_beats_file_beats_default(tmp_path: Path) -> None:

@@ -10,11 +10,11 @@ import pytest
 
 from imgaudit.calibration import NullBank
 from imgaudit.captions import read_table
-from imgaudit.config import Effort, Framing, protocol_for
 from imgaudit.findings import AuditResult, Verdict
 from imgaudit.images import find_images, load_image
 from imgaudit.lab.description import LabDescription
 from imgaudit.models.loading import bundled_lab, hash_model_files, model_fingerprint
+from imgaudit.protocol import Effort, Framing, protocol_for
 
 LAB = bundled_lab("demo")
 FOUND = (Verdict.REPLICATED, Verdict.REPLICATED_BY_INVERSION)

@@ -2,11 +2,11 @@
 
 import torch
 
-from imgaudit.config import GenerationConfig
 from imgaudit.elicitation import Question, elicit
 from imgaudit.executor import Executor
 from imgaudit.matching import Matcher
 from imgaudit.models import FiniteSetDenoiser
+from imgaudit.protocol import GenerationConfig
 
 POINTS = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
 

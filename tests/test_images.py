@@ -10,7 +10,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from imgaudit.config import Framing
 from imgaudit.exceptions import ImageError, InputError
 from imgaudit.images import (
     complexity,
@@ -22,6 +21,7 @@ from imgaudit.images import (
     to_tensor,
     unusable_reason,
 )
+from imgaudit.protocol import Framing
 from tests.conftest import random_image
 
 

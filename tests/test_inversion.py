@@ -1,13 +1,13 @@
 import pytest
 import torch
 
-from imgaudit.config import ErrorConfig, InversionConfig
 from imgaudit.denoiser import Denoiser
 from imgaudit.denoising_error import measure_paired_errors
 from imgaudit.executor import Executor
 from imgaudit.inversion import Inversion, invert
 from imgaudit.models import FiniteSetDenoiser
 from imgaudit.models.unet import UNetDenoiser
+from imgaudit.protocol import ErrorConfig, InversionConfig
 from tests.conftest import make_pipeline, tiny_recipe
 
 NAMES = ["aa", "bb", "cc"]

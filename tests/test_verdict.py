@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from imgaudit.config import GenerationConfig, Protocol
 from imgaudit.findings import AlarmCode, Finding, Verdict
 from imgaudit.matching import CrossMatches
 from imgaudit.policy import Policy
+from imgaudit.protocol import GenerationConfig, Protocol
 from imgaudit.records import Rung, Skipped
 from imgaudit.replication import Evidence, rate_of
 from imgaudit.verdict import Decision, decide, findings_of

@@ -10,10 +10,10 @@ from imgaudit.benchmark.cases import CaseCounts, Group, choose_cases, load_cases
 from imgaudit.benchmark.figures import Rate, rate
 from imgaudit.benchmark.lab_model import LabModel
 from imgaudit.benchmark.trajectories import ForcingConfig, Trajectories, record
-from imgaudit.config import InversionConfig
 from imgaudit.executor import Executor
 from imgaudit.lab.description import LabImage
 from imgaudit.lab.truth import RMS_LIMIT
+from imgaudit.protocol import InversionConfig
 from imgaudit.records import Record
 
 STEPS = 250

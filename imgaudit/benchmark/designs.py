@@ -15,9 +15,9 @@ from imgaudit.benchmark.lab_model import LabModel
 from imgaudit.benchmark.score_definitions import definition_rows
 from imgaudit.benchmark.stopping import CONSIDERED, stopping_rows
 from imgaudit.benchmark.trajectories import Trajectories, record
-from imgaudit.config import InversionConfig
 from imgaudit.executor import Executor
 from imgaudit.lab.description import LabImage
+from imgaudit.protocol import InversionConfig
 
 COUNTS = CaseCounts(held_out=60, seen_once=0)
 """Held-out images that are compared with the planted ones."""

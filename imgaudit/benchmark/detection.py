@@ -124,7 +124,7 @@ def detection_report(table: ScoreTable) -> DetectionReport:
         lab=table.lab,
         protocol_hash=table.protocol.hash,
         seed=table.seed,
-        controls=len(table.control_scores),
+        controls=len(table.bank),
         level=table.level,
         hardware=table.hardware,
         network_evaluations_per_image=round(_mean([row.network_evaluations for row in table.rows])),

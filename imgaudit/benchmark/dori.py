@@ -14,7 +14,6 @@ from imgaudit.benchmark.budget_table import BudgetRow, budget_row
 from imgaudit.benchmark.cases import CaseCounts, Group, choose_cases, load_cases
 from imgaudit.benchmark.kept import kept_chunks
 from imgaudit.benchmark.lab_model import LabModel
-from imgaudit.config import Framing, InversionConfig
 from imgaudit.denoiser import Denoiser
 from imgaudit.executor import Executor
 from imgaudit.generation import generate, replica_seeds
@@ -22,6 +21,7 @@ from imgaudit.images import frame_image, to_tensor
 from imgaudit.inversion import invert
 from imgaudit.matching import DECIDING_DESCRIPTOR, Matcher
 from imgaudit.portfolio import Target
+from imgaudit.protocol import Framing, InversionConfig
 
 DORI = "DoRI"
 SEEDS, INFERENCE_STEPS, GUIDANCE_SCALE = 10, 50, 3.0

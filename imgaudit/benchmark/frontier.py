@@ -11,8 +11,8 @@ from imgaudit.benchmark.invmm import INVMM
 from imgaudit.benchmark.lab_model import LabModel
 from imgaudit.benchmark.stopping import CHOSEN, stopping_rows
 from imgaudit.benchmark.trajectories import record
-from imgaudit.config import ErrorConfig, InversionConfig
 from imgaudit.executor import Executor
+from imgaudit.protocol import ErrorConfig, InversionConfig
 from imgaudit.records import Record
 
 AUDIT = "imgaudit"

@@ -9,14 +9,14 @@ from imgaudit.benchmark.budget_table import BudgetRow, budget_row
 from imgaudit.benchmark.cases import CaseCounts, Group, choose_cases, load_cases
 from imgaudit.benchmark.kept import kept_chunks
 from imgaudit.benchmark.lab_model import LabModel
-from imgaudit.config import InversionConfig
 from imgaudit.denoiser import Denoiser
 from imgaudit.executor import Executor
 from imgaudit.generation import generate, replica_seeds
 from imgaudit.images import frame_image, to_tensor
 from imgaudit.inversion import invert
-from imgaudit.matching import DECIDING_DESCRIPTOR, Matcher
+from imgaudit.matching import Matcher
 from imgaudit.portfolio import Target
+from imgaudit.protocol import InversionConfig
 from imgaudit.records import Rung
 
 SETTINGS = ((1.0, 20), (2.0, 20), (3.0, 20), (5.0, 20), (7.5, 20), (3.0, 10), (3.0, 50))
@@ -47,8 +47,7 @@ def best_similarities(
         )
         for own, reference, batch in zip(found, references, batches, strict=True):
             frames = [frame.image for frame in batch if frame.invalid is None]
-            compared = Matcher().compare(reference, torch.stack(frames)) if frames else []
-            own.append(max((similarity[DECIDING_DESCRIPTOR] for similarity, _ in compared), default=-1.0))
+            own.append(Matcher().best_similarity(reference, frames))
     return found
 
 

@@ -20,7 +20,6 @@ from imgaudit.benchmark.budget_table import BudgetRow, budget_row
 from imgaudit.benchmark.cases import CaseCounts, Group, choose_cases, load_cases
 from imgaudit.benchmark.kept import kept_chunks
 from imgaudit.benchmark.lab_model import LabModel
-from imgaudit.config import Framing
 from imgaudit.denoiser import PromptEmbeds, draw_seed
 from imgaudit.exceptions import InputError
 from imgaudit.executor import Executor
@@ -28,6 +27,7 @@ from imgaudit.images import frame_image, to_tensor, unusable_reason
 from imgaudit.matching import DECIDING_DESCRIPTOR, NEAR_COPY_CORRELATION, Matcher
 from imgaudit.models.unet import UNetDenoiser
 from imgaudit.portfolio import Target
+from imgaudit.protocol import Framing
 
 INVMM = "InvMM"
 IMAGES = 8

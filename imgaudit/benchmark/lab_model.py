@@ -25,6 +25,12 @@ class LabModel:
     loaded: LoadedModel
     """The model."""
 
+    @property
+    def bank(self) -> Path | None:
+        """The null bank that a bundled lab brings."""
+        path = self.folder / "calibration.json"
+        return path if path.is_file() else None
+
 
 def open_lab(model: str, device: str) -> LabModel:
     """Open a bundled lab by name, or a folder that `imgaudit lab train` wrote.

@@ -12,7 +12,6 @@ from typing import TypeVar
 import torch
 
 from imgaudit.benchmark.figures import Target
-from imgaudit.config import Protocol
 from imgaudit.denoiser import Denoiser, PromptEmbeds
 from imgaudit.denoising_error import measure_paired_errors
 from imgaudit.executor import Executor
@@ -21,6 +20,7 @@ from imgaudit.images import frame_image, to_tensor
 from imgaudit.inversion import invert
 from imgaudit.matching import Matcher
 from imgaudit.portfolio import Target as AuditedImage
+from imgaudit.protocol import Protocol
 from imgaudit.records import Record, Rung
 
 Result = TypeVar("Result")

@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from imgaudit.config import ErrorConfig, Framing, InversionConfig
 from imgaudit.denoiser import Denoiser, PromptEmbeds
 from imgaudit.denoising_error import measure_paired_errors
 from imgaudit.exceptions import InputError
@@ -22,6 +21,7 @@ from imgaudit.generation import generate, replica_seeds
 from imgaudit.images import complexity, frame_image, to_tensor
 from imgaudit.inversion import invert
 from imgaudit.portfolio import Portfolio, Target
+from imgaudit.protocol import ErrorConfig, Framing, InversionConfig
 
 Floats = npt.NDArray[np.float32]
 

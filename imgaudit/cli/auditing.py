@@ -10,67 +10,42 @@ from typing import Annotated, Any
 
 import typer
 
+from imgaudit.cli.audit_options import (
+    BatchSize,
+    Calibration,
+    Captions,
+    ChunkSize,
+    Controls,
+    Decoys,
+    Device,
+    Draws,
+    DryRun,
+    EffortOption,
+    FramingOption,
+    Guidance,
+    Json,
+    Level,
+    Model,
+    Out,
+    PolicyOption,
+    Prompts,
+    Quiet,
+    Rungs,
+    SamplingSteps,
+    Seed,
+    Seeds,
+    Steps,
+    Targets,
+    TokenEvaluations,
+    TokenWords,
+    given,
+)
 from imgaudit.cli.exit_codes import ExitCode, exit_code
 from imgaudit.cli.terminal import complain, print_result, progress, say
-from imgaudit.config import AuditConfig, Effort, FailOn, Framing, resolve_config
+from imgaudit.config import AuditConfig, FailOn, resolve_config
 from imgaudit.exceptions import InputError
 from imgaudit.policy import Policy, read_policy
-
-Targets = Annotated[Path, typer.Argument(metavar="TARGETS", help="Folder of images to audit.", show_default=False)]
-Model = Annotated[
-    str,
-    typer.Option(
-        "--model", "-m", help="Diffusers folder, hub id[@revision], or a bundled lab: demo.", show_default=False
-    ),
-]
-Out = Annotated[Path, typer.Option("--out", "-o", help="Run folder; an existing one of the same audit is continued.")]
-EffortOption = Annotated[Effort | None, typer.Option(help="Named budget. [default: standard]", show_default=False)]
-FramingOption = Annotated[
-    Framing | None,
-    typer.Option(help="How images that are not square meet the model. [default: crop]", show_default=False),
-]
-Steps = Annotated[int | None, typer.Option(help="Inversion steps, instead of the effort's.", show_default=False)]
-Draws = Annotated[int | None, typer.Option(help="Draws per inversion step.", show_default=False)]
-Seeds = Annotated[int | None, typer.Option(help="Seeds per rung.", show_default=False)]
-SamplingSteps = Annotated[int | None, typer.Option("--num-inference-steps", help="Sampling steps.", show_default=False)]
-Guidance = Annotated[
-    list[float] | None, typer.Option("--guidance-scale", help="Guidance scale; may be repeated.", show_default=False)
-]
-Level = Annotated[float | None, typer.Option(help="False discovery rate. [default: 0.05]", show_default=False)]
-Seed = Annotated[int | None, typer.Option(help="Run seed. [default: 0]", show_default=False)]
-ChunkSize = Annotated[int | None, typer.Option(help="Images inverted together. [default: 8]", show_default=False)]
-BatchSize = Annotated[int | None, typer.Option(help="Largest network batch. [default: 64]", show_default=False)]
-Device = Annotated[str | None, typer.Option(help="auto, cpu, mps, cuda or cuda:N. [default: auto]", show_default=False)]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no talk.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON line per finding on stdout, then the summary.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done and what it costs; run nothing.")]
-Captions = Annotated[
-    Path | None,
-    typer.Option(
-        help="CSV or JSONL with file_name and text. [default: sidecars and metadata.jsonl]", show_default=False
-    ),
-]
-Prompts = Annotated[
-    Path | None, typer.Option(help="CSV or JSONL with file_name and the prompts you would type.", show_default=False)
-]
-Controls = Annotated[
-    Path | None, typer.Option(help="Folder of images known not to be in the training set.", show_default=False)
-]
-Decoys = Annotated[
-    Path | None,
-    typer.Option(
-        help="Folder of other images that replicas are compared with. [default: the controls]", show_default=False
-    ),
-]
-PolicyOption = Annotated[
-    Path | None,
-    typer.Option("--policy", help="TOML or JSON: how measurements become verdicts.", show_default=False),
-]
-Rungs = Annotated[
-    list[str] | None,
-    typer.Option("--rung", help="Rung of the ladder; may be repeated. [default: the effort's]", show_default=False),
-]
-Calibration = Annotated[Path | None, typer.Option(help="Null bank made by `imgaudit calibrate`.", show_default=False)]
+from imgaudit.protocol import Effort, Framing
 
 
 class Interruption:
@@ -99,22 +74,29 @@ class Interruption:
 def _dry_run(config: AuditConfig, policy: Policy, portfolio: Any, controls: int, to_calibrate: int) -> None:
     from imgaudit.measurement import rung_texts
     from imgaudit.planner import expected_evaluations, planner_line
-    from imgaudit.records import TEXT_RUNGS, Skipped
+    from imgaudit.records import INVERTED_RUNGS, TEXT_RUNGS, Skipped
 
     tried = [rung for rung in TEXT_RUNGS if rung.value in config.protocol.ladder.rungs]
     rungs = {
         rung: [not isinstance(rung_texts(t, rung, config.protocol, config.seed), Skipped) for t in portfolio.targets]
         for rung in tried
     }
-    total = sum(expected_evaluations(config.protocol, 1 + sum(has)) for has in zip(*rungs.values(), strict=True))
-    total += to_calibrate * expected_evaluations(config.protocol, 1 + len(tried))
+    inverted = [rung.value for rung in INVERTED_RUNGS if rung.value in config.protocol.ladder.rungs]
+    total = sum(
+        expected_evaluations(config.protocol, len(inverted) + sum(has[number] for has in rungs.values()))
+        for number in range(len(portfolio.targets))
+    )
+    total += to_calibrate * expected_evaluations(config.protocol, len(inverted) + len(tried))
     typer.echo(
         f"{portfolio.count} files: {len(portfolio.targets)} images to audit, {len(portfolio.skipped)} would be skipped"
     )
     for skipped in portfolio.skipped:
         typer.echo(ascii(f"skipped: {skipped.path}: {skipped.skipped}")[1:-1])
     typer.echo(
-        "rungs: " + ", ".join(f"{rung.value} for {sum(has)}" for rung, has in rungs.items()) + ", embedding for all"
+        "rungs: "
+        + ", ".join(
+            [*(f"{rung.value} for {sum(has)}" for rung, has in rungs.items()), *(f"{r} for all" for r in inverted)]
+        )
     )
     typer.echo(f"protocol {config.protocol.hash[:16]}: {config.protocol.canonical()}")
     typer.echo(f"policy {policy.hash[:16]}: {policy.model_dump_json()}")
@@ -249,6 +231,8 @@ def _audit(
     num_inference_steps: SamplingSteps = None,
     guidance_scale: Guidance = None,
     rung: Rungs = None,
+    token_words: TokenWords = None,
+    token_evaluations: TokenEvaluations = None,
     level: Level = None,
     seed: Seed = None,
     chunk_size: ChunkSize = None,
@@ -266,14 +250,12 @@ def _audit(
 ) -> None:
     """Audit a folder of images against a model and write a run folder with a report per image."""
     config, sources = resolve_config(
-        {
-            "effort": effort, "framing": framing, "steps": steps, "draws": draws, "seeds": seeds,
-            "num_inference_steps": num_inference_steps,
-            "guidance_scales": tuple(guidance_scale) if guidance_scale else None,
-            "rungs": tuple(rung) if rung else None,
-            "level": level, "seed": seed, "chunk_size": chunk_size, "batch_size": batch_size, "device": device,
-            "fail_on": fail_on, "operator": operator,
-        }
+        given(
+            guidance_scale, rung, effort=effort, framing=framing, steps=steps, draws=draws, seeds=seeds,
+            num_inference_steps=num_inference_steps, token_words=token_words, token_evaluations=token_evaluations,
+            level=level, seed=seed, chunk_size=chunk_size, batch_size=batch_size, device=device, fail_on=fail_on,
+            operator=operator,
+        )
     )  # fmt: skip
     raise typer.Exit(
         run_audit(

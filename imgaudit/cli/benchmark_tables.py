@@ -5,8 +5,11 @@ from collections.abc import Iterator, Sequence
 from imgaudit.benchmark.budget import NEAREST, BudgetReport
 from imgaudit.benchmark.budget_table import BudgetPoint
 from imgaudit.benchmark.detection import DetectionReport
+from imgaudit.benchmark.errors import ErrorReport
 from imgaudit.benchmark.figures import Rate, Separation, Target
 from imgaudit.benchmark.frontier import FrontierReport
+from imgaudit.benchmark.ladder import LadderReport
+from imgaudit.benchmark.prompts import PromptReport
 from imgaudit.benchmark.speed import SpeedReport
 
 
@@ -113,3 +116,57 @@ def speed_lines(report: SpeedReport) -> Iterator[str]:
     yield f"stages with network passes: {report.network_ratio:.2f} x raw network time"
     yield f"everything: {report.total_ratio:.2f} x raw network time"
     yield from target_lines(report.targets)
+
+
+def error_lines(report: ErrorReport) -> Iterator[str]:
+    """Realised false discovery, power, bank against fresh images, hopes."""
+    yield (
+        f"lab {report.lab}, seed {report.seed}, {report.controls} controls in the bank; means over "
+        f"{report.portfolios} portfolios"
+    )
+    yield ""
+    yield (
+        f"{'innocent images':41}{'images':>7} {'portfolio':>10}  claim    asked  false share  95 % interval   any false"
+    )
+    for row in report.errors:
+        yield (
+            f"{row.innocent[:40]:41}{row.images:7} {f'{row.memorised} + {row.per_portfolio}':>10}  {row.claim:8}"
+            f"{row.level:6.0%} {row.proportion:12.1%}  {f'{row.low:.1%} to {row.high:.1%}':15}{row.any_false:10.1%}"
+        )
+    for title, rows in (("power by repeat count", report.by_repeats), ("power by size of bank", report.by_bank)):
+        if rows:
+            yield ""
+            yield f"{title:25}{'images':>7}{'score':>9}{'verdict':>10}   95 % interval"
+        for one in rows:
+            yield (
+                f"{one.name:25}{one.images:7}{one.score:9.1%}{one.replicated:10.1%}   {one.low:.1%} to {one.high:.1%}"
+            )
+    yield ""
+    yield f"{'are fresh scores higher than the bank?':45}{'excess':>8}{'p':>8}   controls / images   blind baseline"
+    for pair in report.banks:
+        blind = "too few images" if pair.blind_auc is None else f"AUC {pair.blind_auc:.2f}"
+        alarm = ", takes p-values away" if pair.blind_alarm else ""
+        count = f"{pair.controls} / {pair.images}"
+        yield f"{pair.fresh[:44]:45}{pair.statistic:8.3f}{pair.p_value:8.3f}   {count:20}{blind}{alarm}"
+    yield ""
+    yield from rate_lines("the whole rule, p in place of q", report.rule)
+    yield from target_lines(report.targets)
+
+
+def ladder_lines(report: LadderReport) -> Iterator[str]:
+    """Rates per rung, the lowest rung that stands, hopes."""
+    yield (
+        f"lab {report.lab}, seed {report.seed}, {report.controls} controls in the bank, prompts of {report.words} "
+        f"words searched with {report.evaluations} network evaluations"
+    )
+    carried = ", ".join(f"{rung.value} {bits:,.0f}" for rung, bits in report.bits.items())
+    yield f"bits that can be carried: {carried}; {report.network_evaluations_per_image} network evaluations per image"
+    for title, rows in (("per rung", report.rates), ("lowest rung that stands", report.lowest)):
+        yield ""
+        yield from rate_lines(title, rows)
+    yield from target_lines(report.targets)
+
+
+def prompt_lines(report: PromptReport) -> Iterator[str]:
+    """Images that come out, per number of words and budget."""
+    yield from rate_lines(f"a near copy among {report.seed_images} images", report.rates)

@@ -1,108 +1,46 @@
 """`imgaudit benchmark`: the tool's own error rates and speed, printed with n, interval and seed."""
 
 import json
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imgaudit.cli.terminal import progress, say
+from imgaudit.cli.benchmark_options import (
+    Batch,
+    Device,
+    Images,
+    Json,
+    Model,
+    Out,
+    Quiet,
+    Save,
+    Seed,
+    Table,
+    open_corpus,
+    show,
+    stages,
+)
+from imgaudit.cli.error_benchmarks import controls, detection, errors, ladder
+from imgaudit.cli.terminal import progress
 
 if TYPE_CHECKING:
     from imgaudit.benchmark.budget_table import BudgetRow
-    from imgaudit.benchmark.lab_model import LabModel
 
 benchmark = typer.Typer(help="The tool's own error rates and speed.", no_args_is_help=True)
-
-Model = Annotated[str, typer.Option("--model", "-m", help="Bundled lab, or a folder that `lab train` wrote.")]
-Images = Annotated[Path | None, typer.Option(help="The lab's corpus; bundled labs bring their images.")]
-Out = Annotated[Path, typer.Option("--out", "-o", help="Work folder; an interrupted benchmark continues from it.")]
-Table = Annotated[Path | None, typer.Option(help="Redo the statistics of a committed table; needs no model.")]
-Save = Annotated[Path | None, typer.Option(help="Write the table here, to be committed with the lab.")]
-Seed = Annotated[int, typer.Option(help="Run seed.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, mps, cuda or cuda:N.")]
-Json = Annotated[bool, typer.Option("--json", help="The report as JSON.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
-Batch = Annotated[int, typer.Option(help="Largest batch given to the network at once.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the group."""
+    for command in (detection, controls, errors, ladder):
+        benchmark.command()(command)
     app.add_typer(benchmark, name="benchmark")
 
 
 @benchmark.callback()
 def _group() -> None:
     """The tool's own error rates and speed, with n, interval and seed."""
-
-
-def _open(model: str, images: Path | None, device: str) -> "tuple[LabModel, dict[str, Path]]":
-    from imgaudit.benchmark.cases import locate
-    from imgaudit.benchmark.lab_model import open_lab
-
-    lab = open_lab(model, device)
-    return lab, locate(images or lab.folder / "benchmark")
-
-
-@contextmanager
-def _stages(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """Progress over several stages, each named as it begins."""
-    with progress("benchmarking", quiet=quiet) as advance:
-        named = [""]
-
-        def on_progress(stage: str, done: int, total: int) -> None:
-            if stage != named[0]:
-                named[0] = stage
-                say(stage, quiet=quiet)
-            advance(done, total)
-
-        yield on_progress
-
-
-def _show(report: Any, lines: Iterator[str], *, json_output: bool) -> None:
-    if json_output:
-        typer.echo(report.model_dump_json(indent=2))
-    else:
-        for line in lines:
-            typer.echo(line)
-
-
-@benchmark.command()
-def detection(
-    model: Model = "demo",
-    images: Images = None,
-    out: Out = Path("imgaudit-benchmark"),
-    effort: Annotated[str, typer.Option(help="quick, standard or thorough; a bundled bank has its own.")] = "quick",
-    seed: Seed = 1,
-    table: Table = None,
-    save: Save = None,
-    brief: Annotated[bool, typer.Option("--brief", help="Only what was hoped for, and what came of it.")] = False,
-    device: Device = "auto",
-    json_output: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Memorised against held-out, seen-once and planted-not-reproduced images of a lab; none of them is in the bank."""
-    from imgaudit.benchmark.detection import detection_report
-    from imgaudit.benchmark.score_table import ScoreTable, measure_scores
-    from imgaudit.cli.benchmark_tables import detection_lines
-    from imgaudit.config import Effort
-
-    if table is not None:
-        scores = ScoreTable.read(table)
-    else:
-        lab, located = _open(model, images, device)
-        with _stages(quiet=quiet) as on_progress:
-            scores = measure_scores(
-                lab, located, out, command=sys.argv, effort=Effort(effort), seed=seed, on_progress=on_progress
-            )
-        say(f"run folder: {out / 'run'}", quiet=quiet)
-    if save is not None:
-        scores.write(save)
-    report = detection_report(scores)
-    _show(report, detection_lines(report, brief=brief), json_output=json_output)
 
 
 def _rows(table: Path | None, save: Path | None, measure: "Callable[[], list[BudgetRow]]") -> "list[BudgetRow]":
@@ -144,8 +82,8 @@ def designs(
     from imgaudit.executor import Executor
 
     def measure() -> "list[BudgetRow]":
-        lab, located = _open(model, images, device)
-        with _stages(quiet=quiet) as on_progress:
+        lab, located = open_corpus(model, images, device)
+        with stages(quiet=quiet) as on_progress:
             return measure_designs(
                 lab, located, out, run_seed=seed, executor=Executor(batch_size), on_progress=on_progress
             )
@@ -171,13 +109,42 @@ def guidance(
     from imgaudit.executor import Executor
 
     def measure() -> "list[BudgetRow]":
-        lab, located = _open(model, images, device)
+        lab, located = open_corpus(model, images, device)
         with progress("sampling", quiet=quiet) as on_progress:
             return measure_guidance(
                 lab, located, out, run_seed=seed, executor=Executor(batch_size), on_progress=on_progress
             )
 
     _show_points(_rows(table, save, measure), json_output=json_output)
+
+
+@benchmark.command()
+def prompts(
+    model: Model = "examples/labs/fit",
+    images: Images = None,
+    out: Out = Path("imgaudit-benchmark"),
+    seed: Seed = 1,
+    table: Table = None,
+    save: Save = None,
+    batch_size: Batch = 64,
+    device: Device = "auto",
+    json_output: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Prompts searched with the image in hand, by number of words and budget, on the lab `fit` alone."""
+    from imgaudit.benchmark.prompts import measure_prompts, prompt_report
+    from imgaudit.cli.benchmark_tables import prompt_lines
+    from imgaudit.executor import Executor
+
+    def measure() -> "list[BudgetRow]":
+        lab, located = open_corpus(model, images, device)
+        with progress("searching", quiet=quiet) as on_progress:
+            return measure_prompts(
+                lab, located, out, run_seed=seed, executor=Executor(batch_size), on_progress=on_progress
+            )
+
+    report = prompt_report(_rows(table, save, measure))
+    show(report, prompt_lines(report), json_output=json_output)
 
 
 @benchmark.command()
@@ -199,14 +166,14 @@ def budget(
     from imgaudit.executor import Executor
 
     def measure() -> "list[BudgetRow]":
-        lab, located = _open(model, images, device)
+        lab, located = open_corpus(model, images, device)
         with progress("inverting", quiet=quiet) as on_progress:
             return measure_budget(
                 lab, located, out, run_seed=seed, executor=Executor(batch_size), on_progress=on_progress
             )
 
     report = budget_report(_rows(table, save, measure))
-    _show(report, budget_lines(report), json_output=json_output)
+    show(report, budget_lines(report), json_output=json_output)
 
 
 @benchmark.command()
@@ -242,7 +209,7 @@ def frontier(
         raise typer.BadParameter(f"expected dori, invmm, both or none, but got {baselines!r}", param_hint="--baselines")
 
     def measure() -> "list[BudgetRow]":
-        lab, located = _open(model, images, device)
+        lab, located = open_corpus(model, images, device)
         rows: list[BudgetRow] = []
         few_invmm = partial(measure_invmm, images_each=invmm_images)
         for name, measured in (("imgaudit", measure_frontier), ("dori", measure_dori), ("invmm", few_invmm)):
@@ -255,7 +222,7 @@ def frontier(
         return rows
 
     report = frontier_report(_rows(table, save, measure))
-    _show(report, frontier_lines(report), json_output=json_output)
+    show(report, frontier_lines(report), json_output=json_output)
 
 
 @benchmark.command()
@@ -276,13 +243,13 @@ def speed(
     from imgaudit.benchmark.lab_model import hardware
     from imgaudit.benchmark.speed import SpeedReport, measure_speed
     from imgaudit.cli.benchmark_tables import speed_lines
-    from imgaudit.config import Effort, protocol_for
+    from imgaudit.protocol import Effort, protocol_for
     from imgaudit.store import read_json, write_json
 
     if table is not None:
         report = SpeedReport.model_validate(read_json(table))
     else:
-        lab, located = _open(model, images, device)
+        lab, located = open_corpus(model, images, device)
         measured = [image for image in choose_cases(lab.description, CaseCounts()).measured if image.sha256 in located]
         report = measure_speed(
             lab.loaded.denoiser,
@@ -294,4 +261,4 @@ def speed(
         )
     if save is not None:
         write_json(save, report.model_dump(mode="json"))
-    _show(report, speed_lines(report), json_output=json_output)
+    show(report, speed_lines(report), json_output=json_output)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from imgaudit.cli.auditing import (
+from imgaudit.cli.audit_options import (
     BatchSize,
     ChunkSize,
     Device,
@@ -13,7 +13,6 @@ from imgaudit.cli.auditing import (
     EffortOption,
     FramingOption,
     Guidance,
-    Interruption,
     Model,
     Quiet,
     Rungs,
@@ -21,8 +20,11 @@ from imgaudit.cli.auditing import (
     Seed,
     Seeds,
     Steps,
-    stopping,
+    TokenEvaluations,
+    TokenWords,
+    given,
 )
+from imgaudit.cli.auditing import Interruption, stopping
 from imgaudit.cli.terminal import progress, say
 from imgaudit.config import resolve_config
 
@@ -89,6 +91,8 @@ def _calibrate(
     num_inference_steps: SamplingSteps = None,
     guidance_scale: Guidance = None,
     rung: Rungs = None,
+    token_words: TokenWords = None,
+    token_evaluations: TokenEvaluations = None,
     seed: Seed = None,
     chunk_size: ChunkSize = None,
     batch_size: BatchSize = None,
@@ -103,13 +107,11 @@ def _calibrate(
     from imgaudit.portfolio import read_portfolio
 
     config, _ = resolve_config(
-        {
-            "effort": effort, "framing": framing, "steps": steps, "draws": draws, "seeds": seeds,
-            "num_inference_steps": num_inference_steps,
-            "guidance_scales": tuple(guidance_scale) if guidance_scale else None,
-            "rungs": tuple(rung) if rung else None,
-            "seed": seed, "chunk_size": chunk_size, "batch_size": batch_size, "device": device,
-        }
+        given(
+            guidance_scale, rung, effort=effort, framing=framing, steps=steps, draws=draws, seeds=seeds,
+            num_inference_steps=num_inference_steps, token_words=token_words, token_evaluations=token_evaluations,
+            seed=seed, chunk_size=chunk_size, batch_size=batch_size, device=device,
+        )
     )  # fmt: skip
     portfolio = read_portfolio(controls, CaptionSource(controls))
     for skipped in portfolio.skipped:

@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from imgaudit.config import Framing
 from imgaudit.exceptions import ConfigError
+from imgaudit.protocol import Framing
 
 
 class LabRecipe(BaseModel):

@@ -57,11 +57,22 @@ class FiniteSetDenoiser:
         return latents.clamp(-1, 1)
 
     def condition(self, prompts: Sequence[str]) -> PromptEmbeds:
-        """A prompt that is a point's number puts the weight on that point; any other prompt is the null condition."""
+        """Every word that is a point's number puts weight on that point; other words do nothing."""
         logits = torch.zeros(len(prompts), 1, len(self.points), dtype=self.points.dtype)
         for row, prompt in enumerate(prompts):
-            if prompt.isdecimal() and int(prompt) < len(self.points):
-                logits[row, 0, int(prompt)] = self.sharpness
+            for word in prompt.split():
+                if word.isdecimal() and int(word) < len(self.points):
+                    logits[row, 0, int(word)] += self.sharpness
+        return PromptEmbeds({"text": logits}, {"text": torch.ones(1, dtype=torch.bool)})
+
+    @property
+    def words(self) -> Sequence[str]:
+        """The numbers of the points."""
+        return [str(number) for number in range(len(self.points))]
+
+    def condition_words(self, weights: torch.Tensor) -> PromptEmbeds:
+        """Logits are linear in the words."""
+        logits = self.sharpness * weights.to(self.points.dtype).sum(dim=1, keepdim=True)
         return PromptEmbeds({"text": logits}, {"text": torch.ones(1, dtype=torch.bool)})
 
     no_null = ""

@@ -1,11 +1,11 @@
 """The UNet family: Stable Diffusion 1.x and 2.x, predicting noise or velocity."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, cast
 
 import torch
 from diffusers import StableDiffusionPipeline
-from torch.nn.functional import one_hot
 
 from imgaudit.denoiser import PromptEmbeds
 from imgaudit.exceptions import ModelRefusedError
@@ -107,20 +107,49 @@ class UNetDenoiser:
 
         weights:  (N, positions - 2, vocabulary) float32, each row a distribution over the vocabulary
         """
+        tokens = self.pipeline.text_encoder.get_input_embeddings().weight
+        return self._encode_mixed(weights.to(tokens) @ tokens)
+
+    @cached_property
+    def word_ids(self) -> torch.Tensor:
+        """Token ids of `words`: whole printable words that the tokenizer reads as the same single token."""
+        tokenizer = self.pipeline.tokenizer
+        ids = [number for number in range(len(tokenizer)) if number not in tokenizer.all_special_ids]
+        texts = [text.strip() for text in tokenizer.batch_decode([[number] for number in ids])]
+        again = tokenizer(texts, add_special_tokens=False).input_ids
+        stable = [
+            number
+            for number, text, read in zip(ids, texts, again, strict=True)
+            if text and text.isprintable() and " " not in text and read == [number]
+        ]
+        return torch.tensor(stable, device=self.device)
+
+    @cached_property
+    def words(self) -> Sequence[str]:
+        """Whole words of the tokenizer's vocabulary that are read again as the same single token."""
+        return [text.strip() for text in self.pipeline.tokenizer.batch_decode([[n] for n in self.word_ids.tolist()])]
+
+    def condition_words(self, weights: torch.Tensor) -> PromptEmbeds:
+        """BOS, the mixtures, EOS and padding, through the text encoder."""
+        tokens = self.pipeline.text_encoder.get_input_embeddings().weight
+        return self._encode_mixed(weights.to(tokens) @ tokens[self.word_ids])
+
+    def _encode_mixed(self, mixed: torch.Tensor) -> PromptEmbeds:
+        """Token embeddings (N, up to positions - 2, width) between BOS and EOS, padded, through the text encoder."""
         encoder, tokenizer = self.pipeline.text_encoder, self.pipeline.tokenizer
-        embedding = encoder.get_input_embeddings()
-        count, inner, vocabulary = weights.shape
-        ends = one_hot(torch.tensor([tokenizer.bos_token_id, tokenizer.eos_token_id]), vocabulary).to(weights)
-        whole = torch.cat([ends[:1].expand(count, 1, -1), weights, ends[1:].expand(count, 1, -1)], dim=1)
-        mixed = whole.to(self.device, embedding.weight.dtype) @ embedding.weight
+        embedding, (count, inner, _) = encoder.get_input_embeddings(), mixed.shape
+        length = int(tokenizer.model_max_length)
+        padding = [tokenizer.eos_token_id, *[tokenizer.pad_token_id] * (length - inner - 2)]
+        ends = embedding.weight[[tokenizer.bos_token_id, *padding]].expand(count, -1, -1)
+        whole = torch.cat([ends[:, :1], mixed, ends[:, 1:]], dim=1)
         # The encoder takes token ids only, so its lookup is answered with the mixture.
-        handle = embedding.register_forward_hook(lambda module, arguments, output: mixed)
+        handle = embedding.register_forward_hook(lambda module, arguments, output: whole)
         try:
-            ids = torch.full((count, inner + 2), tokenizer.eos_token_id, device=self.device)
+            ids = torch.full((count, length), tokenizer.eos_token_id, device=self.device)
             states = encoder(ids)[0]
         finally:
             handle.remove()
-        free = torch.ones(inner + 2, dtype=torch.bool)
+        free = torch.ones(length, dtype=torch.bool)
         free[0] = False
         return PromptEmbeds({"text": states.float()}, {"text": free})
 

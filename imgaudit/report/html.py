@@ -13,11 +13,12 @@ from typing import Any
 import jinja2
 
 from imgaudit.calibration import NullBank
+from imgaudit.dial import Dial
 from imgaudit.findings import AuditResult, Finding, Replication, Verdict
 from imgaudit.records import Measurement, Replica, Rung, RungMeasurement, Skipped
 from imgaudit.report.figures import draw_error_curve, draw_null_distribution, draw_score_overview
 from imgaudit.report.wording import P_VALUE_SENTENCE, RUNG_WORDING, WORDING
-from imgaudit.store import RunFolder, write_atomically
+from imgaudit.store import RunFolder, read_json, write_atomically
 
 ASSETS = ("style.css", "index.js")
 
@@ -128,6 +129,7 @@ def write_html(run: RunFolder, result: AuditResult) -> None:
             measurement=measurement,
             rungs=list(_rung_views(measurement, finding)) if measurement else [],
             charts=charts,
+            dial=_read_dial(run, finding),
             p_value_sentence=_p_value_sentence(finding),
             previous=findings[place - 1].id if place else None,
             following=findings[place + 1].id if place + 1 < len(findings) else None,
@@ -138,6 +140,12 @@ def write_html(run: RunFolder, result: AuditResult) -> None:
         **shared, findings=findings, overview=overview, bank=bank
     )
     write_atomically(folder / "index.html", page)
+
+
+def _read_dial(run: RunFolder, finding: Finding) -> Dial | None:
+    """What `imgaudit dial` found, if it was run."""
+    path = run.image_folder(finding.id) / "dial.json"
+    return Dial.model_validate(read_json(path)) if path.is_file() else None
 
 
 def _p_value_sentence(finding: Finding) -> str:

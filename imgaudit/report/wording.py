@@ -25,10 +25,10 @@ WORDING: dict[Verdict, Wording] = {
     ),
     Verdict.REPLICATED_BY_INVERSION: Wording(
         "Replicated by inversion",
-        "The model returns a copy of this image under an embedding that was optimised towards the image, and does so "
-        "far more readily than for the control images.",
-        "An embedding carries information taken from the image. What separates this from forcing is the comparison "
-        "with controls at the same budget; it does not show that an ordinary prompt would do it.",
+        "The model returns a copy of this image under a prompt or an embedding that was searched with the image in "
+        "hand, and does so far more readily than for the control images.",
+        "Such a prompt or embedding carries information taken from the image. What separates this from forcing is the "
+        "comparison with controls at the same budget; it does not show that an ordinary prompt would do it.",
     ),
     Verdict.PARTIAL: Wording(
         "Partly replicated",
@@ -61,6 +61,7 @@ RUNG_WORDING: dict[Rung, str] = {
     Rung.PROMPT: "a prompt given by the owner",
     Rung.CAPTION: "the image's own caption",
     Rung.PARAPHRASE: "other wordings of its text",
+    Rung.TOKENS: "a prompt of a few words, searched with the image in hand",
     Rung.EMBEDDING: "an embedding optimised towards the image",
 }
 

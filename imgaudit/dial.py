@@ -1,0 +1,121 @@
+"""The dial: how few numbers of an inverted embedding still bring the image back.
+
+An embedding of thousands of numbers could spell an image out; one that is cut down to fewer bits than the image has
+cannot. The difference between the embedding and the null condition is written as a matrix of low rank whose factors
+have few bits each, and sampled again.
+"""
+
+from collections.abc import Sequence
+
+import torch
+
+from imgaudit.denoiser import PromptEmbeds
+from imgaudit.inversion import optimised_positions
+from imgaudit.records import Record
+
+SETTINGS = tuple((rank, precision) for rank in (1, 2, 4, 8) for precision in (1, 2, 4, 8))
+"""(rank, bits per number), each tried in order of the bits that it needs."""
+
+
+class DialPoint(Record):
+    """One setting of the dial."""
+
+    rank: int
+    """Rank of the difference from the null condition."""
+    precision: int
+    """Bits per number of its factors."""
+    bits: int
+    """Bits of all of them, scales included."""
+    hits: int
+    """Seeds that made a copy."""
+    n: int
+    """Seeds that could be scored."""
+    best_similarity: float
+    """Highest similarity of the deciding descriptor; -1 when no frame could be scored."""
+
+
+class Dial(Record):
+    """dial.json: what an image's embedding can lose."""
+
+    guidance_scale: float
+    """Scale at which it was sampled: that of the embedding rung."""
+    whole: DialPoint
+    """The embedding as it was inverted, 32 bits a number; rank and precision as stored."""
+    image_bits: int
+    """Bits of the image at the model's size, as PNG: what spelling it out would take."""
+    points: list[DialPoint]
+    """Settings tried, fewest bits first; the last one that was tried is the first that reproduces the image."""
+
+    @property
+    def fewest(self) -> DialPoint | None:
+        """The setting with the fewest bits whose copies are at least half of the seeds."""
+        return next((point for point in self.points if reproduces(point)), None)
+
+
+def reproduces(point: DialPoint) -> bool:
+    """Whether at least half of the seeds are copies."""
+    return point.n > 0 and 2 * point.hits >= point.n
+
+
+def quantise(values: torch.Tensor, precision: int) -> torch.Tensor:
+    """Round every row to 2**precision equal steps between its extremes; two floats of scale per row.
+
+    values:  (rows, columns) float
+    Returns  the same shape; the largest error is half a step
+
+    >>> quantise(torch.tensor([[0.0, 0.4, 1.0]]), 1).tolist()
+    [[0.0, 0.0, 1.0]]
+    """
+    low, high = values.amin(dim=1, keepdim=True), values.amax(dim=1, keepdim=True)
+    step = (high - low) / (2**precision - 1)
+    return torch.where(step > 0, low + ((values - low) / step.clamp(min=1e-30)).round() * step, values)
+
+
+def stored_bits(positions: int, width: int, rank: int, precision: int) -> int:
+    """Bits of two quantised factors: rank * (positions + width) numbers and two float scales for each of 2 * rank rows.
+
+    >>> stored_bits(positions=15, width=64, rank=1, precision=4)
+    444
+    """
+    return rank * (positions + width) * precision + 2 * rank * 2 * 32
+
+
+def turned_down(
+    prompt_embeds: PromptEmbeds, null: PromptEmbeds, free_tokens: int | None, rank: int, precision: int
+) -> tuple[PromptEmbeds, int]:
+    """One embedding with its difference from null cut to a rank and a precision, per stream.
+
+    prompt_embeds:  one condition, as the inversion left it
+    null:           the null condition it started from
+    free_tokens:    how many free positions the inversion changed; all when None
+
+    Returns the condition and the bits that it takes to tell it from null.
+    """
+    streams, bits = {}, 0
+    for name, stream in prompt_embeds.streams.items():
+        base = null.streams[name].to(stream)
+        positions = optimised_positions(null.free[name], free_tokens)
+        left, sizes, right = torch.linalg.svd((stream - base)[0, positions].double(), full_matrices=False)
+        kept = min(rank, len(sizes))
+        scale = sizes[:kept].sqrt()
+        first = quantise((left[:, :kept] * scale).T, precision)
+        second = quantise(scale[:, None] * right[:kept], precision)
+        approximate = base.clone()
+        approximate[0, positions] += (first.T @ second).to(base)
+        streams[name] = approximate
+        bits += stored_bits(int(positions.sum()), stream.shape[2], kept, precision)
+    return prompt_embeds.with_streams(streams), bits
+
+
+def settings_by_bits(null: PromptEmbeds, free_tokens: int | None) -> Sequence[tuple[int, int]]:
+    """The settings in order of the bits that they need for a model's embeddings."""
+
+    def bits(setting: tuple[int, int]) -> int:
+        rank, precision = setting
+        return sum(
+            stored_bits(int(positions.sum()), stream.shape[2], min(rank, int(positions.sum())), precision)
+            for name, stream in null.streams.items()
+            if (positions := optimised_positions(null.free[name], free_tokens)) is not None
+        )
+
+    return sorted(SETTINGS, key=bits)
