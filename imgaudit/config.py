@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from imgaudit.exceptions import ConfigError
 from imgaudit.policy import Policy
@@ -73,6 +73,15 @@ class AuditConfig(BaseModel):
     """Which verdicts make the exit code 1."""
     operator: str = Field("", max_length=200)
     """Who runs the audit; written into the manifest."""
+
+    @model_validator(mode="after")
+    def _has_a_protocol(self) -> "AuditConfig":
+        # Options that are valid each can be impossible together, and should be refused before anything is opened.
+        try:
+            _ = self.protocol
+        except ValidationError as error:
+            raise ValueError(error.errors()[0]["msg"].removeprefix("Value error, ")) from error
+        return self
 
     @property
     def protocol(self) -> Protocol:
@@ -164,8 +173,9 @@ def resolve_config(
         return AuditConfig.model_validate(values), sources
     except ValidationError as error:
         problems = "; ".join(
-            f"{'.'.join(map(str, item['loc'][:1]))} (from {sources.get(str(item['loc'][0]), '?')}): {item['msg']}, "
-            f"but got {item['input']!r}"
+            f"{item['loc'][0]} (from {sources.get(str(item['loc'][0]), '?')}): {item['msg']}, but got {item['input']!r}"
+            if item["loc"]
+            else item["msg"]
             for item in error.errors()
         )
         raise ConfigError(f"configuration is not valid: {problems}") from error

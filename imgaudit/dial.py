@@ -1,8 +1,8 @@
 """The dial: how few numbers of an inverted embedding still bring the image back.
 
-An embedding of thousands of numbers could spell an image out; one that is cut down to fewer bits than the image has
-cannot. The difference between the embedding and the null condition is written as a matrix of low rank whose factors
-have few bits each, and sampled again.
+An embedding of thousands of numbers could spell a small image out; the fewer bits it is cut down to, the less of the
+image can be in them. The difference between the embedding and the null condition is written as a matrix of low rank
+whose factors have few bits each, and sampled again.
 """
 
 from collections.abc import Sequence
@@ -39,10 +39,14 @@ class Dial(Record):
 
     guidance_scale: float
     """Scale at which it was sampled: that of the embedding rung."""
+    seeds: int
+    """Images asked for at each setting."""
+    thresholds: dict[str, float]
+    """What made a generated image a copy."""
     whole: DialPoint
     """The embedding as it was inverted, 32 bits a number; rank and precision as stored."""
     image_bits: int
-    """Bits of the image at the model's size, as PNG: what spelling it out would take."""
+    """Bits of the image at the model's size, as PNG; a lossy copy could be coded in fewer."""
     points: list[DialPoint]
     """Settings tried, fewest bits first; the last one that was tried is the first that reproduces the image."""
 

@@ -20,7 +20,7 @@ from imgaudit.images import to_tensor
 from imgaudit.inversion import embedding_bits
 from imgaudit.matching import DECIDING_DESCRIPTOR, DECIDING_DISTANCE, Matcher
 from imgaudit.records import Measurement, Rung
-from imgaudit.store import RunFolder, write_json
+from imgaudit.store import RunFolder, read_json, write_json
 
 
 def standing_embedding(finding: Finding) -> Replication | None:
@@ -34,7 +34,8 @@ def turn_dial(
     """For every image whose embedding rung stands, fewest bits first until half of the seeds are copies.
 
     Copies are told by the run's own thresholds, at the guidance scale that its rate holds for, from its first seeds.
-    Writes images/ID/dial.json as each is finished; images that have one are read, not sampled again.
+    Writes images/ID/dial.json as each is finished; images that have one for as many seeds and the same thresholds are
+    read, not sampled again.
 
     Raises RunFolderError when the run is of another model or lacks an embedding.
     """
@@ -46,10 +47,11 @@ def turn_dial(
         if replication is None:
             continue
         path = run.image_folder(finding.id) / "dial.json"
-        if not path.is_file():
+        dial = Dial.model_validate(read_json(path)) if path.is_file() else None
+        if dial is None or (dial.seeds, dial.thresholds) != (seeds, replication.thresholds):
             dial = _dial(run, result, measurements[finding.id], replication, denoiser, seeds, executor)
             write_json(path, dial.model_dump(mode="json"))
-        yield finding, Dial.model_validate_json(path.read_text(encoding="utf-8"))
+        yield finding, dial
 
 
 @dataclass(frozen=True)
@@ -95,8 +97,9 @@ def _dial(
             reference = to_tensor(image)
     except (OSError, SafetensorError) as error:
         raise RunFolderError(f"{str(folder)!r} lacks its embedding or its rendering: {error}") from error
+    thresholds = CopyThresholds.model_validate(replication.thresholds)
     sampling = _Sampling(
-        denoiser, reference, CopyThresholds.model_validate(replication.thresholds),
+        denoiser, reference, thresholds,
         replica_seeds(result.run["seed"], measurement.sha256, seeds), replication.guidance_scale,
         result.protocol.generation.num_inference_steps, executor,
     )  # fmt: skip
@@ -111,6 +114,8 @@ def _dial(
             break
     return Dial(
         guidance_scale=replication.guidance_scale,
+        seeds=seeds,
+        thresholds=thresholds.model_dump(),
         whole=entire,
         image_bits=round(8 * exp(measurement.complexity) * denoiser.resolution**2),
         points=points,

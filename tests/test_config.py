@@ -72,3 +72,8 @@ def test_the_error_is_measured_within_the_inversion() -> None:
     with pytest.raises(ValueError, match="after 8 inversion steps, but there are only 4"):
         Protocol(inversion=InversionConfig(steps=4))
     assert AuditConfig(steps=4).protocol.error.after_steps == 4
+
+
+def test_options_that_are_impossible_together_are_refused_when_they_are_read(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="one iteration takes 136 network evaluations, but only 50 are allowed"):
+        resolve_config({"token_evaluations": 50}, {}, tmp_path)

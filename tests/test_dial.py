@@ -68,7 +68,15 @@ def test_the_first_setting_with_half_of_its_copies_is_the_fewest() -> None:
     def point(bits: int, hits: int) -> DialPoint:
         return DialPoint(rank=1, precision=2, bits=bits, hits=hits, n=8, best_similarity=0.5)
 
-    dial = Dial(guidance_scale=3.0, whole=point(30_000, 8), image_bits=9000, points=[point(300, 3), point(500, 4)])
+    told = {"similarity": 0.8, "distance": 0.2}
+    dial = Dial(
+        guidance_scale=3.0,
+        seeds=8,
+        thresholds=told,
+        whole=point(30_000, 8),
+        image_bits=9000,
+        points=[point(300, 3), point(500, 4)],
+    )
     assert dial.fewest == point(500, 4)
     assert dial.model_copy(update={"points": [point(300, 3)]}).fewest is None
 
@@ -113,6 +121,12 @@ def test_the_dial_is_turned_on_a_finished_run_and_shown_in_its_report(demo_run: 
     stamps = [path.stat().st_mtime_ns for path in dials]
     again = CliRunner().invoke(app, ["dial", str(demo_run), "--model", "demo", "--seeds", "4", "--quiet"])
     assert again.stdout == result.stdout and [path.stat().st_mtime_ns for path in dials] == stamps
+    fewer = CliRunner().invoke(app, ["dial", str(demo_run), "--model", "demo", "--seeds", "2", "--quiet"])
+    assert fewer.exit_code == 0 and Dial.model_validate(read_json(dials[0])).whole.n == 2
+    (demo_run / "strict.toml").write_text("copy_level = 0.01\n")
+    CliRunner().invoke(app, ["report", str(demo_run), "--policy", str(demo_run / "strict.toml")])
+    page = (demo_run / "report" / f"{dials[0].parent.name}.html").read_text(encoding="utf-8")
+    assert "How little of the embedding is needed" not in page
 
 
 def test_a_run_of_another_model_or_no_run_is_refused(tmp_path: Path) -> None:

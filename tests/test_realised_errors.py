@@ -92,6 +92,18 @@ def test_a_table_decided_again_as_one_portfolio_gives_the_verdicts_it_holds(lab:
     assert judged.score_p.tolist() == [row.p_value for row in rows]
 
 
+def test_an_image_whose_p_value_was_taken_away_is_not_claimed_by_its_score(lab: LabDescription) -> None:
+    table = table_of(lab)
+    rows = [row.model_copy(update={"p_value": None}) for row in table.of(Group.MEMORISED)]
+    assert judge(rows, bank_of(table, table.controls), Policy()).score_p.tolist() == [1.0] * 10
+
+
+def test_a_table_of_another_version_is_refused_with_what_differs(tmp_path: Path) -> None:
+    (tmp_path / "old.json").write_text('{"schema_version": 1, "lab": "x"}')
+    with pytest.raises(InputError, match="not a ScoreTable of this version"):
+        ScoreTable.read(tmp_path / "old.json")
+
+
 def test_false_discovery_has_its_closed_form_where_every_innocent_image_is_claimed() -> None:
     everything = Judged(np.zeros((1, 50)), np.ones((1, 50)), np.ones((1, 50), bool), np.zeros((1, 50), bool))
     claims = decide_portfolios(everything, 0.05)
@@ -196,4 +208,6 @@ def test_the_ladder_names_the_lowest_rung_with_and_without_captions(lab: LabDesc
     result = CliRunner().invoke(app, ["benchmark", "ladder", "--table", str(tmp_path / "t.json")])
     assert result.exit_code == 0 and "MISSED captions withheld" in result.stdout
     protocol = ladder_protocol(PROTOCOL, 3, 500)
+    with pytest.raises(InputError, match="one iteration takes 136"):
+        ladder_protocol(PROTOCOL, 3, 50)
     assert protocol.ladder.rungs == ("caption", "paraphrase", "tokens", "embedding") and protocol.tokens.words == 3

@@ -6,12 +6,15 @@ no second run: the lowest of them that stands is what an audit without captions 
 
 from collections.abc import Sequence
 
+from pydantic import ValidationError
+
 from imgaudit.benchmark.cases import CaseCounts, Group
 from imgaudit.benchmark.figures import Rate, Target, rate
 from imgaudit.benchmark.portfolios import bank_of
 from imgaudit.benchmark.score_table import ScoreRow, ScoreTable
+from imgaudit.exceptions import InputError
 from imgaudit.policy import Policy
-from imgaudit.protocol import LadderConfig, Protocol
+from imgaudit.protocol import LadderConfig, Protocol, TokenSearchConfig
 from imgaudit.records import INVERTED_RUNGS, TEXT_RUNGS, Record, Rung
 
 COUNTS = CaseCounts(controls=160, held_out=60, seen_once=0)
@@ -57,8 +60,13 @@ def ladder_protocol(base: Protocol, words: int, evaluations: int) -> Protocol:
     """A protocol with every rung that a lab's images can be asked by.
 
     words, evaluations:  of the search of prompts
+
+    Raises InputError when the evaluations do not allow a single iteration.
     """
-    tokens = base.tokens.model_copy(update={"words": words, "evaluations": evaluations})
+    try:
+        tokens = TokenSearchConfig(**(base.tokens.model_dump() | {"words": words, "evaluations": evaluations}))
+    except ValidationError as error:
+        raise InputError(error.errors()[0]["msg"]) from error
     rungs = tuple(rung.value for rung in RUNGS)
     return base.model_copy(update={"ladder": LadderConfig(rungs=rungs), "tokens": tokens})
 
@@ -105,8 +113,7 @@ def ladder_report(table: ScoreTable) -> LadderReport:
                 rates.append(rate(f"any copy, {rung.value}", group, [one.hits > 0 for one in own]))
                 rates.append(rate(f"stands, {rung.value}", group, [one.stands for one in own]))
         lowest += [*_lowest(rows, group, captions=True), *_lowest(rows, group, captions=False)]
-    everything = [row for row in table.rows if row.rungs]
-    bits = {rung: row.rungs[rung].bits for row in everything for rung in INVERTED_RUNGS if rung in row.rungs}
+    bits = {rung: row.rungs[rung].bits for row in table.rows for rung in INVERTED_RUNGS if rung in row.rungs}
     return LadderReport(
         lab=table.lab,
         protocol_hash=table.protocol.hash,

@@ -68,7 +68,7 @@ class Judged:
     """What is known of images before a folder is: one element per image in each array."""
 
     score_p: Floats
-    """p-value of the score."""
+    """p-value of the score; 1 where an alarm took it away."""
     text_p: Floats
     """Smallest p-value over the text rungs, times their number; 1 without a text."""
     inverted: Flags
@@ -95,7 +95,11 @@ class Judged:
 
 
 def judge(rows: Sequence[ScoreRow], bank: NullBank, policy: Policy) -> Judged:
-    """Put rows to a bank. Text rungs keep the p-values of their run: coincidence does not depend on controls."""
+    """Put rows to a bank.
+
+    Text rungs keep the p-values of their run: coincidence does not depend on controls. Images whose p-value an alarm
+    took away in their run stay without one, which counts as 1.
+    """
     thresholds = bank.thresholds(policy.copy_level)
     line = bank.line if policy.complexity == "residual" else LinearFit(0.0, 0.0, 0)
     scores = [line.residual(row.log_ratio, row.complexity) for row in rows]
@@ -114,7 +118,9 @@ def judge(rows: Sequence[ScoreRow], bank: NullBank, policy: Policy) -> Judged:
             low = clopper_pearson(hits, len(seeds.similarities)).low
             inverted[place] = hits > 0 and near[place] and low > control_rate
             texted[place] = any(row.rungs[rung].seeds.count(thresholds.is_copy) for rung in texts)
-    return Judged(conformal_p_values(scores, bank.scores(policy.complexity)), text_p, inverted, texted)
+    taken = np.array([row.p_value is None for row in rows], dtype=bool)
+    score_p = np.where(taken, 1.0, conformal_p_values(scores, bank.scores(policy.complexity)))
+    return Judged(score_p, text_p, inverted, texted)
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,18 @@
 import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
 
 from imgaudit.benchmark.cases import Group
+from imgaudit.exceptions import InputError
 from imgaudit.findings import Verdict
 from imgaudit.protocol import Protocol
 from imgaudit.records import Record, Rung
 from imgaudit.store import read_json, write_atomically
+
+Table = TypeVar("Table", bound=Record)
 
 DIGITS = 5
 """Digits of the similarities and distances that are kept: committed tables should stay small."""
@@ -147,8 +153,8 @@ class ScoreTable(Record):
 
     @classmethod
     def read(cls, path: Path) -> "ScoreTable":
-        """Read a table that `write` wrote."""
-        return cls.model_validate(read_json(path))
+        """Read a table that `write` wrote. Raises InputError for another file."""
+        return _read(cls, path)
 
 
 class ControlTable(Record):
@@ -173,8 +179,19 @@ class ControlTable(Record):
 
     @classmethod
     def read(cls, path: Path) -> "ControlTable":
-        """Read a table that `write` wrote."""
-        return cls.model_validate(read_json(path))
+        """Read a table that `write` wrote. Raises InputError for another file."""
+        return _read(cls, path)
+
+
+def _read(kind: type[Table], path: Path) -> Table:
+    try:
+        return kind.model_validate(read_json(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise InputError(
+            f"{str(path)!r} is not a {kind.__name__} of this version: {where}: {first['msg']}; measure it again"
+        ) from error
 
 
 def write_lines(path: Path, table: Record, lists: Sequence[str]) -> None:

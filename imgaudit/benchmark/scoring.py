@@ -130,14 +130,15 @@ def measure_scores(
     """Calibrate on a lab's controls unless a bank is given, then audit its measured images.
 
     command:   what was typed, for the run's manifest
-    protocol:  what every control and image meets; a bank that is there has its own
+    protocol:  what every control and image meets; a bank that is given has its own
 
     `folder` holds bank and run; what is finished there is not repeated.
-    Raises InputError when an image is both in the bank and measured, or is missing from the folder given.
+    Raises InputError when an image is both in the bank and measured, or is missing from the folder given, and
+    CalibrationError when `folder` holds a bank of another protocol.
     """
     bank_path = bank or folder / "calibration.json"
-    if bank_path.is_file():
-        protocol = NullBank.read(bank_path).protocol
+    if bank is not None:
+        protocol = NullBank.read(bank).protocol
     config = config_of(protocol, seed)
     cases = choose_cases(lab.description, counts)
     if not bank_path.is_file():

@@ -143,9 +143,13 @@ def write_html(run: RunFolder, result: AuditResult) -> None:
 
 
 def _read_dial(run: RunFolder, finding: Finding) -> Dial | None:
-    """What `imgaudit dial` found, if it was run."""
+    """What `imgaudit dial` found, if it was run and copies are still told by the thresholds that it used."""
     path = run.image_folder(finding.id) / "dial.json"
-    return Dial.model_validate(read_json(path)) if path.is_file() else None
+    if not path.is_file():
+        return None
+    dial = Dial.model_validate(read_json(path))
+    told = [one.thresholds for one in finding.replication if one.rung is Rung.EMBEDDING and one.stands]
+    return dial if told == [dial.thresholds] else None
 
 
 def _p_value_sentence(finding: Finding) -> str:
