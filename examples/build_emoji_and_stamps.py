@@ -17,8 +17,10 @@ from fontTools.ttLib import TTFont
 from PIL import Image
 
 from imgaudit.exceptions import ImageError
-from imgaudit.images import find_images, frame_image, load_image
+from imgaudit.image_files import load_image
+from imgaudit.images import frame_image
 from imgaudit.lab.corpus import CorpusEntry, write_corpus
+from imgaudit.listing import find_images
 from imgaudit.protocol import Framing
 
 SIDE = 128

@@ -4,46 +4,45 @@ Generating, deciding and rendering are separate: measurements go to records.json
 computed from the run folder, without the model.
 """
 
-import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
-from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save
 
 from imgaudit.calibration import NullBank, build_bank
 from imgaudit.config import AuditConfig
-from imgaudit.exceptions import RunFolderError
+from imgaudit.exceptions import ImageError, ImgauditError
 from imgaudit.executor import Executor
-from imgaudit.findings import AuditResult, Finding, Summary, Verdict
+from imgaudit.files import path_text
 from imgaudit.grouping import ImageSize, group_near_duplicates
-from imgaudit.images import frame_image, to_batch, to_image, to_tensor
-from imgaudit.manifest import make_manifest, open_run, utc_now
-from imgaudit.matching import CrossMatches, Matcher, cross_match
+from imgaudit.images import frame_image, to_batch, to_image, to_tensor, unusable_reason
+from imgaudit.manifest import continued, make_manifest, open_run, utc_now
+from imgaudit.matching import Matcher
 from imgaudit.measurement import MeasuredImage, measure_chunk
 from imgaudit.models.loading import LoadedModel
-from imgaudit.planner import planner_line
-from imgaudit.policy import Policy
-from imgaudit.portfolio import Portfolio, Target, path_text
-from imgaudit.protocol import Framing, Protocol
-from imgaudit.records import Measurement, Rung, RungMeasurement, Skipped, SkippedImage
-from imgaudit.replication import Evidence
-from imgaudit.statistics import false_positive_interval
-from imgaudit.store import RunFolder, read_json, write_json
-from imgaudit.verdict import Decision, findings_of
+from imgaudit.near_duplicates import near_duplicates
+from imgaudit.portfolio import LoadedTarget, Portfolio, Target
+from imgaudit.records import Measurement, Skipped, SkippedImage
+from imgaudit.screening import thumbnail_array
+from imgaudit.store import RunFolder, write_atomically, write_json, write_png
 
 MAX_DECOYS = 1000
 """Decoys beyond these add nothing that a coincidence p-value could show."""
 
 
-def chunks(targets: Sequence[Target], size: int) -> list[list[Target]]:
-    """Fixed chunks of the SHA-sorted list: the unit of work that is repeated as a whole after a kill."""
-    return [list(targets[start : start + size]) for start in range(0, len(targets), size)]
+def chunks(portfolio: Portfolio, size: int) -> list[list[Target]]:
+    """Fixed chunks of the SHA-sorted list: the unit of work that is repeated as a whole after a kill.
+
+    Files that are gone keep their place, so that the others keep their neighbours.
+    """
+    targets = {target.image.sha256: target for target in portfolio.targets}
+    order = sorted({*targets, *portfolio.gone})
+    return [
+        [targets[sha256] for sha256 in order[start : start + size] if sha256 in targets]
+        for start in range(0, len(order), size)
+    ]
 
 
 def measure_targets(
@@ -52,6 +51,7 @@ def measure_targets(
     model: LoadedModel,
     config: AuditConfig,
     *,
+    matcher: Matcher | None = None,
     keep_images: bool = True,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Iterator[Measurement]:
@@ -59,25 +59,26 @@ def measure_targets(
 
     Chunks are cut from the whole list, finished images included, so that a resumed chunk has the same neighbours.
     """
-    measurements, already_skipped = run.read_measurements()
-    finished = {measurement.id for measurement in measurements}
-    recorded = {record.path for record in already_skipped}
-    for skipped in portfolio.skipped:
-        if skipped.path not in recorded:
-            run.append_record({"stage": "skipped", **skipped.model_dump(mode="json")})
-    executor = Executor(config.batch_size)
+    recorded = run.recorded(with_images=keep_images)
+    finished, skipped = recorded.finished, recorded.skipped
+    unmeasured = [one for sha256, one in portfolio.gone.items() if sha256[:16] not in finished]
+    run.append_records([_skip_record(one) for one in (*portfolio.skipped, *unmeasured) if one.path not in skipped])
+    executor, matcher = Executor(config.batch_size), matcher or Matcher()
     done = len(finished)
     on_progress(done, len(portfolio.targets))
-    for chunk in chunks(portfolio.targets, config.chunk_size):
-        if all(target.image.id in finished or path_text(target.path) in recorded for target in chunk):
+    for chunk in chunks(portfolio, config.chunk_size):
+        waiting = [target for target in chunk if skipped.get(path_text(target.path), True)]
+        if all(target.image.id in finished for target in waiting):
             continue
-        measured = measure_chunk(model.denoiser, chunk, config.protocol, run_seed=config.seed, executor=executor)
-        for image in measured:
+        for image in _measure(model, waiting, config, executor, matcher):
+            if isinstance(image, SkippedImage):
+                run.append_record(_skip_record(image))
+                continue
             if image.measurement.id in finished:
                 continue
             if not image.measurement.is_finite:
-                failed = SkippedImage(path=image.measurement.path, skipped="the model's errors on it are not finite")
-                run.append_record({"stage": "skipped", **failed.model_dump(mode="json")})
+                reason = "the model's errors on it are not finite"
+                run.append_record(_skip_record(SkippedImage(path=image.measurement.path, skipped=reason)))
                 continue
             if keep_images:
                 save_image(run, image)
@@ -87,169 +88,105 @@ def measure_targets(
         on_progress(done, len(portfolio.targets))
 
 
+def _skip_record(skipped: SkippedImage) -> dict[str, str]:
+    return {"stage": "skipped", **skipped.model_dump(mode="json")}
+
+
+def _measure(
+    model: LoadedModel, targets: Sequence[Target], config: AuditConfig, executor: Executor, matcher: Matcher
+) -> Iterator[MeasuredImage | SkippedImage]:
+    """Measure a chunk; what can no longer be read, or has nothing to be recognised by, is skipped with the reason."""
+    loaded: list[LoadedTarget] = []
+    for target in targets:
+        try:
+            one = target.load()
+        except ImageError as error:
+            yield SkippedImage(path=path_text(target.path), skipped=f"the file {error}", passing=True)
+            continue
+        framed = frame_image(one.pixels, model.denoiser.resolution, config.framing)
+        if unusable_reason(to_tensor(framed)) is not None:
+            reason = f"is a single colour at the model's size, framed by {config.framing.value}"
+            yield SkippedImage(path=path_text(target.path), skipped=f"the file {reason}")
+            continue
+        loaded.append(one)
+    if loaded:
+        yield from _measure_loaded(model, loaded, config, executor, matcher)
+
+
+def _measure_loaded(
+    model: LoadedModel, loaded: Sequence[LoadedTarget], config: AuditConfig, executor: Executor, matcher: Matcher
+) -> Iterator[MeasuredImage | SkippedImage]:
+    try:
+        measured = measure_chunk(
+            model.denoiser, loaded, config.protocol, run_seed=config.seed, executor=executor, matcher=matcher
+        )
+    except ImgauditError:
+        # Memory that does not suffice, or a model that cannot do what is asked, is not one image's fault.
+        raise
+    except Exception as error:
+        if len(loaded) == 1:
+            reason = f"measuring it failed: {type(error).__name__}: {error}"[:500]
+            yield SkippedImage(path=path_text(loaded[0].target.path), skipped=reason)
+            return
+        # One image must not stop the others: each alone, and whichever fails again is skipped.
+        for one in loaded:
+            yield from _measure_loaded(model, [one], config, executor, matcher)
+        return
+    yield from measured
+
+
 def save_image(run: RunFolder, image: MeasuredImage) -> None:
     """Write target, its rendering, replicas, embedding and curves of one image, before its record."""
     folder = run.image_folder(image.measurement.id)
-    (folder / "replicas").mkdir(parents=True, exist_ok=True)
-    to_image(image.framed).save(folder / "target.png")
-    to_image(image.reference).save(folder / "rendered.png")
+    write_png(folder / "target.png", to_image(image.framed))
+    write_png(folder / "rendered.png", to_image(image.reference))
     for path, frame in image.images.items():
-        to_image(torch.nan_to_num(frame, nan=-1.0)).save(run.path / path)
-    save_file(
-        {name: stream.contiguous() for name, stream in image.prompt_embeds.items()}, folder / "embeds.safetensors"
+        write_png(run.path / path, to_image(torch.nan_to_num(frame, nan=-1.0)))
+    write_atomically(
+        folder / "embeds.safetensors", save({name: one.contiguous() for name, one in image.prompt_embeds.items()})
     )
+    error = image.measurement.error
     curves = {
         "loss": image.measurement.loss_curve,
-        "by_timestep": []
-        if isinstance(image.measurement.error, Skipped)
-        else [point.model_dump() for point in image.measurement.error.by_timestep],
+        "by_timestep": [] if isinstance(error, Skipped) else [point.model_dump() for point in error.by_timestep],
     }
     write_json(folder / "curves.json", curves)
 
 
-def _read_png(path: Path) -> torch.Tensor:
-    try:
-        with Image.open(path) as image:
-            return to_tensor(image)
-    except OSError as error:
-        raise RunFolderError(f"{str(path)!r} is missing or damaged: {error}") from error
+def group_targets(portfolio: Portfolio) -> list[list[str]]:
+    """Near-duplicates among the targets, representatives first, from thumbnails alone and before anything is scored.
 
-
-def group_targets(portfolio: Portfolio, model: LoadedModel, framing: Framing) -> list[list[str]]:
-    """Near-duplicates among the targets, representatives first, from pixels alone and before anything is scored."""
-    matcher, side = Matcher(), model.denoiser.resolution
-    sources = {target.image.id: target.image.pixels for target in portfolio.targets}
-
-    def framed(image_id: str) -> torch.Tensor:
-        return to_tensor(frame_image(sources[image_id], side, framing))
-
-    if not sources:
+    The portfolio must have been read with thumbnails.
+    """
+    if not portfolio.targets:
         return []
-    vectors = np.concatenate([matcher.deciding().describe(framed(name)[None]) for name in sources])
-    sizes = [ImageSize(name, pixels.width, pixels.height) for name, pixels in sources.items()]
-    return group_near_duplicates(sizes, matcher.near_duplicates(list(sources), vectors, framed))
+    thumbnails = thumbnail_array([target.thumbnail for target in portfolio.targets])
+    sizes = [ImageSize(target.image.id, target.image.width, target.image.height) for target in portfolio.targets]
+    return group_near_duplicates(sizes, near_duplicates([size.id for size in sizes], thumbnails))
 
 
 def save_decoys(run: RunFolder, decoys: Portfolio, model: LoadedModel, config: AuditConfig) -> None:
-    """Describe images nobody asked for, as the model's autoencoder renders them; only vectors are kept."""
+    """Describe images nobody asked for, as the model's autoencoder renders them; only vectors are kept.
+
+    Decoys that can no longer be read are left out.
+    """
     if run.decoys_path.is_file() or not decoys.targets:
         return
     denoiser, descriptor = model.denoiser, Matcher().deciding()
     vectors = []
-    for chunk in chunks(decoys.targets[:MAX_DECOYS], config.batch_size):
-        framed = to_batch([target.image.pixels for target in chunk], denoiser.resolution, config.framing)
-        vectors.append(torch.from_numpy(descriptor.describe(denoiser.decode(denoiser.encode(framed)))))
-    save_file({descriptor.name: torch.cat(vectors)}, run.decoys_path)
-
-
-def match_run(
-    run: RunFolder, measurements: Sequence[Measurement], matcher: Matcher, groups: Sequence[Sequence[str]] = ()
-) -> tuple[dict[str, list[tuple[str, float]]], dict[Rung, CrossMatches]]:
-    """Near-duplicates among the targets, and every replica against every target and decoy, from the files of a run.
-
-    Only vectors are kept, so that the pixels of one image at a time are in memory.
-    """
-    descriptor = matcher.deciding()
-
-    def describe(path: Path) -> npt.NDArray[np.generic]:
-        [vector] = descriptor.describe(_read_png(path)[None])
-        return np.asarray(vector)
-
-    def load_target(image_id: str) -> torch.Tensor:
-        return _read_png(run.image_folder(image_id) / "target.png")
-
-    ids = [measurement.id for measurement in measurements]
-    framed = [describe(run.image_folder(name) / "target.png") for name in ids]
-    duplicates = matcher.near_duplicates(ids, np.stack(framed), load_target) if framed else {}
-    crossed: dict[Rung, CrossMatches] = {}
-    decoys = load_file(run.decoys_path)[descriptor.name].numpy() if run.decoys_path.is_file() else None
-    for rung in Rung:
-        ladder = [(m.id, measured) for m in measurements if isinstance(measured := m.ladder(rung), RungMeasurement)]
-        if ladder:
-            rendered = {name: describe(run.image_folder(name) / "rendered.png") for name, _ in ladder}
-            replicas = (
-                (name, np.stack([describe(run.path / replica.path) for replica in measured.valid]))
-                for name, measured in ladder
-                if measured.valid
-            )
-            crossed[rung] = cross_match(descriptor, rendered, replicas, decoys=decoys, groups=groups)
-    return duplicates, crossed
-
-
-def conclude(run: RunFolder, policy: Policy | None = None) -> AuditResult:
-    """Decide a run from its files and write report.json and evidence.json. Needs no model.
-
-    policy: another one than was fixed before the run; the result is then marked as decided again
-    """
-    manifest: dict[str, Any] = read_json(run.manifest_path)
-    protocol = Protocol.model_validate(manifest["protocol"])
-    fixed = Policy.model_validate(manifest["policy"])
-    policy = policy or fixed
-    bank = NullBank.read(run.calibration_path) if run.calibration_path.is_file() else None
-    measurements, skipped = run.read_measurements()
-    duplicates, crossed = match_run(run, measurements, Matcher(), manifest["groups"])
-    decision = Decision(
-        measurements, Evidence(bank, protocol, policy, duplicates, manifest["groups"], cross_matches=crossed)
-    )
-    findings = findings_of(decision) + [skipped_finding(one) for one in skipped]
-    result = AuditResult(
-        run=manifest,
-        protocol=protocol,
-        policy=policy,
-        redecided=policy.differences(fixed),
-        summary=summarise(findings, decision, int(manifest["files_given"])),
-        findings=findings,
-    )
-    write_json(run.report_path, result.model_dump(mode="json"))
-    run.write_evidence()
-    return result
-
-
-def skipped_finding(skipped: SkippedImage) -> Finding:
-    """A file that could not be measured, as a finding: it must never look like a clean one."""
-    reason = Skipped(skipped=skipped.skipped)
-    return Finding(
-        id=hashlib.sha256(skipped.path.encode()).hexdigest()[:16],
-        path=skipped.path,
-        sha256="",
-        verdict=Verdict.SKIPPED,
-        reason=f"Not measured: {skipped.skipped}.",
-        rung=reason,
-        score=reason,
-        p_value=reason,
-        q_value=reason,
-        group=hashlib.sha256(skipped.path.encode()).hexdigest()[:16],
-        replication=[],
-        error=reason,
-        best_replica=reason,
-        near_duplicates=[],
-        resembles_others=[],
-        alarms=[],
-        seconds=0.0,
-        network_evaluations=0,
-    )
-
-
-def summarise(findings: Sequence[Finding], decision: Decision, files_given: int) -> Summary:
-    """Count verdicts; files that an interrupted run never reached are counted as skipped by the report's banner."""
-    level = decision.policy.level
-    controls = len(decision.bank.controls) if decision.bank else 0
-    allowed = int(np.floor(level * (controls + 1) + 1e-9)) - 1
-    interval = false_positive_interval(max(allowed, 0), controls) if controls else (0.0, 1.0)
-    return Summary(
-        targets=files_given,
-        counts={verdict: sum(finding.verdict is verdict for finding in findings) for verdict in Verdict},
-        controls=controls,
-        level=level,
-        planner=planner_line(controls, max(1, decision.hypotheses), level),
-        false_positive_low=interval[0],
-        false_positive_high=interval[1],
-        forcing=decision.forcing,
-        hypotheses=decision.hypotheses,
-        alarms=decision.alarms,
-        seconds=sum(finding.seconds for finding in findings),
-        network_evaluations=sum(finding.network_evaluations for finding in findings),
-    )
+    for start in range(0, min(len(decoys.targets), MAX_DECOYS), config.batch_size):
+        chunk = decoys.targets[start : min(start + config.batch_size, MAX_DECOYS)]
+        pixels = []
+        for target in chunk:
+            try:
+                pixels.append(target.load().pixels)
+            except ImageError:
+                continue
+        if pixels:
+            framed = to_batch(pixels, denoiser.resolution, config.framing)
+            vectors.append(torch.from_numpy(descriptor.describe(denoiser.decode(denoiser.encode(framed)))))
+    if vectors:
+        write_atomically(run.decoys_path, save({descriptor.name: torch.cat(vectors)}))
 
 
 def calibrate(
@@ -259,26 +196,31 @@ def calibrate(
     config: AuditConfig,
     *,
     note: str,
+    on_bank: Callable[[NullBank], None] = lambda bank: None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> NullBank:
     """Put controls through the protocol and freeze their scores as a null bank.
 
-    note: where the controls came from and why they cannot have been in the training set
-    work: folder for what is finished, so that a killed calibration continues; removed when the bank is complete
+    note:     where the controls came from and why they cannot have been in the training set
+    work:     folder for what is finished, so that a killed calibration continues; removed when the bank is complete
+    on_bank:  writes the bank down, before the work behind it is removed
     """
     run = RunFolder(work)
     with run.lock():
-        open_run(run, make_manifest(["calibrate"], config, {}, model, portfolio))
+        manifest = open_run(run, make_manifest(["calibrate"], config, {}, model, portfolio))
+        portfolio = continued(portfolio, manifest)
         for _ in measure_targets(run, portfolio, model, config, keep_images=False, on_progress=on_progress):
             pass
         measurements, _ = run.read_measurements()
-    shutil.rmtree(work)
-    return build_bank(
-        measurements,
-        model=model.name,
-        model_fingerprint=model.denoiser.fingerprint,
-        protocol=config.protocol,
-        seed=config.seed,
-        note=note,
-        made=utc_now(),
-    )
+        bank = build_bank(
+            measurements,
+            model=model.name,
+            model_fingerprint=model.denoiser.fingerprint,
+            protocol=config.protocol,
+            seed=config.seed,
+            note=note,
+            made=utc_now(),
+        )
+        on_bank(bank)
+    shutil.rmtree(work, ignore_errors=True)
+    return bank

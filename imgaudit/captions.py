@@ -1,20 +1,19 @@
-"""Captions and prompts that belong to targets: sidecars, metadata tables, and files given on the command line."""
+"""The texts that belong to images: tables given on the command line, sidecars, metadata tables, the file itself."""
 
-import csv
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from imgaudit.caption_table import assign, read_table
 from imgaudit.exceptions import InputError
+from imgaudit.files import read_bounded
+from imgaudit.image_files import ImageFacts
 
 MAX_CHARACTERS = 4000
 """Longer captions are cut here; every text encoder sees far less."""
 
-MAX_TABLE_BYTES = 256 * 1024 * 1024
-"""Larger caption tables are refused."""
-
-_NAME_KEYS = ("file_name", "file", "path", "image")
-_TEXT_KEYS = ("text", "caption", "prompt")
+MAX_SIDECAR_BYTES = 16 * 1024 * 1024
+"""Larger sidecar files are not read."""
 
 
 def clean_text(text: str) -> str:
@@ -23,97 +22,89 @@ def clean_text(text: str) -> str:
     >>> clean_text("a\\x1b[31m  b\\n")
     'a[31m b'
     """
-    kept = "".join(character if character.isprintable() else " " for character in text.replace("\x1b", ""))
+    # Only the beginning can be kept, so no more of a long text is looked at.
+    text = text[: 16 * MAX_CHARACTERS].replace("\x1b", "")
+    kept = "".join(character if character.isprintable() else " " for character in text)
     return " ".join(kept.split())[:MAX_CHARACTERS]
 
 
-MAX_TEXTS = 64
-"""More prompts for one image are refused: the seeds are spread over them."""
+def _clean(texts: Sequence[str]) -> list[str]:
+    return [text for text in dict.fromkeys(map(clean_text, texts)) if text]
 
 
-def read_table(path: Path, *, several: bool = False) -> dict[str, list[str]]:
-    """A CSV or JSONL table of file names and texts: relative name to its texts.
+@dataclass(frozen=True)
+class Texts:
+    """The texts of one image, and where they come from."""
 
-    The name stands in `file_name` (or file, path, image), the text in `text` (or caption, prompt).
-    several:  whether a name may have more than one line
-    Raises InputError for another format, missing columns, a broken line or a name that occurs too often.
-    """
+    texts: list[str]
+    """Cleaned, without repetition; none when there are none."""
+    source: str
+    """In words; empty without texts."""
+
+
+@dataclass(frozen=True)
+class FolderTexts:
+    """The texts of a folder's images, fitted to its files."""
+
+    explicit: Mapping[Path, list[str]]
+    """From the table that was given."""
+    metadata: Mapping[Path, list[str]]
+    """From metadata.jsonl or metadata.csv."""
+    sidecars: bool
+    """Whether texts beside and inside the images are used."""
+    remarks: list[str]
+    """Names in tables that fit no image or several."""
+
+    def find(self, path: Path, facts: ImageFacts | None = None) -> Texts:
+        """The texts of one image: the given table, a sidecar .txt, the metadata table, the file's own metadata."""
+        if (texts := self.explicit.get(path)) is not None:
+            return Texts(_clean(texts), "the table given")
+        if self.sidecars and (text := _sidecar(path)) is not None:
+            return Texts(_clean([text]), "the sidecar file")
+        if (texts := self.metadata.get(path)) is not None:
+            return Texts(_clean(texts), "the folder's metadata table")
+        if self.sidecars and facts is not None and (own := _clean([facts.caption])):
+            return Texts(own, f"the image's own {facts.caption_source}")
+        return Texts([], "")
+
+
+def _sidecar(path: Path) -> str | None:
+    """Text beside an image, or None when there is none that can be read."""
     try:
-        if path.stat().st_size > MAX_TABLE_BYTES:
-            raise InputError(f"{path.name!r} is larger than {MAX_TABLE_BYTES:,} bytes")
-        content = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{str(path)!r} cannot be read as UTF-8 text: {error}") from error
-    rows = _json_lines(path.name, content) if path.suffix in {".jsonl", ".ndjson"} else _csv_rows(path.name, content)
-    texts: dict[str, list[str]] = {}
-    for number, row in rows:
-        name = next((str(row[key]) for key in _NAME_KEYS if row.get(key)), None)
-        text = next((str(row[key]) for key in _TEXT_KEYS if row.get(key) is not None), None)
-        if name is None or text is None:
-            raise InputError(
-                f"{path.name}, line {number}: expected a name in one of {_NAME_KEYS} and a text in one of "
-                f"{_TEXT_KEYS}, but found the columns {sorted(map(str, row))}"
-            )
-        if name in texts and not several:
-            raise InputError(f"{path.name}, line {number}: {name!r} occurs twice")
-        own = texts.setdefault(name, [])
-        own.append(text)
-        if len(own) > MAX_TEXTS:
-            raise InputError(f"{path.name}, line {number}: {name!r} has more than {MAX_TEXTS} texts")
-    return texts
-
-
-def _json_lines(name: str, content: str) -> Iterator[tuple[int, Mapping[str, object]]]:
-    for number, line in enumerate(content.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise InputError(f"{name}, line {number}: is not JSON ({error})") from error
-        if not isinstance(row, dict):
-            raise InputError(f"{name}, line {number}: expected a JSON object, but got {type(row).__name__}")
-        yield number, row
-
-
-def _csv_rows(name: str, content: str) -> Iterator[tuple[int, Mapping[str, object]]]:
-    reader = csv.DictReader(content.splitlines())
+        data = read_bounded(path.with_suffix(".txt"), MAX_SIDECAR_BYTES, follow_links=False)
+    except InputError:
+        return None
+    if data[:2] in {b"\xff\xfe", b"\xfe\xff"}:
+        return data.decode("utf-16", errors="replace")
     try:
-        for row in reader:
-            yield reader.line_num, {key: value for key, value in row.items() if key}
-    except csv.Error as error:
-        raise InputError(f"{name}, line {reader.line_num}: is not CSV ({error})") from error
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        # Windows' editors wrote this for decades; what it does not define becomes a visible mark.
+        return data.decode("cp1252", errors="replace")
 
 
 class CaptionSource:
-    """Looks up the texts of a target: an explicit table, then a sidecar .txt, then the folder's metadata table."""
+    """Where texts are to come from: an explicit table, and whether what lies beside the images counts."""
 
     def __init__(self, folder: Path, table: Path | None = None, *, sidecars: bool = True) -> None:
-        """table: what --captions or --prompts names; sidecars: whether texts lying beside the images are used.
+        """table: what --captions or --prompts names; sidecars: whether texts beside and inside the images are used.
 
         Without sidecars the table holds prompts, of which an image may have several.
+        Raises InputError for tables that cannot be used.
         """
-        self.folder = folder
-        self.sidecars = sidecars
+        self.folder, self.sidecars = folder, sidecars
+        self.table_name = table.name if table is not None else ""
         self.explicit = read_table(table, several=not sidecars) if table is not None else {}
         self.metadata: dict[str, list[str]] = {}
+        self.metadata_name = ""
         for name in ("metadata.jsonl", "metadata.csv"):
             if sidecars and (folder / name).is_file():
-                self.metadata = read_table(folder / name)
+                self.metadata, self.metadata_name = read_table(folder / name), name
                 break
 
-    def find(self, path: Path) -> list[str]:
-        """The texts of one image, cleaned, without repetition; none when there are none."""
-        relative = path.relative_to(self.folder).as_posix()
-        for table in (self.explicit, self.metadata):
-            if (texts := table.get(relative, table.get(path.name))) is not None:
-                return [text for text in dict.fromkeys(map(clean_text, texts)) if text]
-            sidecar = path.with_suffix(".txt")
-            if table is self.explicit and self.sidecars and sidecar.is_file() and not sidecar.is_symlink():
-                try:
-                    with sidecar.open("rb") as file:
-                        text = clean_text(file.read(4 * MAX_CHARACTERS).decode("utf-8", errors="replace"))
-                except OSError:
-                    continue
-                return [text] if text else []
-        return []
+    def fit(self, images: Sequence[Path]) -> FolderTexts:
+        """Fit the tables to the images found. Raises InputError when not one name of an explicit table is an image."""
+        given = bool(self.table_name)
+        explicit, remarks = assign(self.explicit, self.table_name, self.folder, images, strict=given)
+        metadata, more = assign(self.metadata, self.metadata_name, self.folder, images)
+        return FolderTexts(explicit, metadata, self.sidecars, remarks + more)

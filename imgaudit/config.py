@@ -34,6 +34,10 @@ class FailOn(enum.StrEnum):
     NEVER = "never"
 
 
+TRACEBACK_VARIABLE = "IMGAUDIT_TRACEBACK"
+"""Set it to see where an error of imgaudit itself happened; the one variable that is not an option."""
+
+
 class AuditConfig(BaseModel):
     """All options of `imgaudit audit`; each is also a key of imgaudit.toml and an IMGAUDIT_* variable."""
 
@@ -71,6 +75,10 @@ class AuditConfig(BaseModel):
     """auto, cpu, mps, cuda or cuda:N."""
     fail_on: FailOn = FailOn.REPLICATED
     """Which verdicts make the exit code 1."""
+    offline: bool = False
+    """Refuse every connection of this process."""
+    rescan: bool = False
+    """Read every file again, also those that have not changed since an earlier audit."""
     operator: str = Field("", max_length=200)
     """Who runs the audit; written into the manifest."""
 
@@ -156,7 +164,9 @@ def resolve_config(
     known = AuditConfig.model_fields
     table, file_name = _from_file(start or Path.cwd())
     from_environ = {
-        key.removeprefix("IMGAUDIT_").lower(): value for key, value in environ.items() if key.startswith("IMGAUDIT_")
+        key.removeprefix("IMGAUDIT_").lower(): value
+        for key, value in environ.items()
+        if key.startswith("IMGAUDIT_") and key != TRACEBACK_VARIABLE
     }
     layers = [(table, file_name), (from_environ, "environment"), (_given(flags), "command line")]
     values: dict[str, Any] = {}

@@ -12,6 +12,10 @@ class Distance(Protocol):
     def name(self) -> str:
         """Short name, a key in records."""
 
+    @property
+    def source(self) -> str:
+        """Where the weights or the algorithm come from, with checksum or version."""
+
     def measure(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
         """Two (N, 3, H, W) batches in [-1, 1] to (N,) float32, >= 0; lower is closer."""
 
@@ -23,6 +27,7 @@ class AlignedRms:
     """
 
     name = "aligned_rms"
+    source = "imgaudit: RMS at the best shift of up to a sixteenth of the side"
 
     def measure(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
         """(N, 3, H, W) twice to (N,)."""
@@ -44,6 +49,7 @@ class TiledRms:
     """
 
     name = "tiled_rms"
+    source = "imgaudit: largest RMS of a 4 x 4 grid of tiles"
     grid = 4
 
     def measure(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:

@@ -8,12 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import features
 
 from imgaudit.descriptors import DEFAULT_DESCRIPTORS
+from imgaudit.exceptions import ModelRefusedError
 from imgaudit.index import FlatIndex, gpu_count
 from imgaudit.manifest import package_versions
 from imgaudit.models.loading import BUNDLED, bundled_lab
-from imgaudit.records import Record
+from imgaudit.perceptual_distance import load_lpips
+from imgaudit.records import Record, Skipped
 
 
 class Check(Record):
@@ -71,17 +74,27 @@ def _descriptors() -> Check:
 
 
 def _lpips() -> Check:
-    if importlib.util.find_spec("lpips") is None:
-        return Check(name="lpips", state="skipped", detail="not installed: pip install lpips")
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
-    trunks = sorted(path.name for path in folder.glob("alexnet-*.pth")) if folder.is_dir() else []
-    if not trunks:
-        return Check(
-            name="lpips",
-            state="skipped",
-            detail=f"its AlexNet backbone is not cached in {folder}; it is not used by this version's verdicts",
-        )
-    return Check(name="lpips", state="ok", detail=f"backbone {trunks[0]} cached")
+    """Known answers, exact and by order: see :func:`imgaudit.perceptual_distance.load_lpips`."""
+    try:
+        loaded = load_lpips()
+    except ModelRefusedError as error:
+        return Check(name="lpips", state="failed", detail=str(error))
+    if isinstance(loaded, Skipped):
+        return Check(name="lpips", state="skipped", detail=loaded.skipped)
+    return Check(name="lpips", state="ok", detail=f"gives known answers; {loaded.source}")
+
+
+def _images() -> Check:
+    """Which formats can be decoded, apart from those that every build of Pillow can."""
+    decoders = {"WebP": features.check("webp"), "AVIF": features.check("avif"), "JPEG 2000": features.check("jpg_2000")}
+    if importlib.util.find_spec("pillow_heif") is not None:
+        decoders["HEIC"] = True
+    there = ", ".join(["PNG", "JPEG", "TIFF", "GIF", "BMP", *(name for name, found in decoders.items() if found)])
+    # A Pillow built without a codec is repaired by the wheel, which has all of them.
+    todo = [f"{name} is skipped: pip install --force-reinstall pillow" for name, found in decoders.items() if not found]
+    if "HEIC" not in decoders:
+        todo.append("HEIC is skipped: pip install imgaudit[heif]")
+    return Check(name="images", state="skipped" if todo else "ok", detail="; ".join([there, *todo]))
 
 
 def _bundled() -> Check:
@@ -110,7 +123,7 @@ def _offline() -> Check:
 
 
 CHECKS: tuple[Callable[[], Check], ...] = (
-    _torch, _faiss_once, _index, _descriptors, _lpips, _bundled, _disk, _offline,
+    _torch, _faiss_once, _index, _descriptors, _lpips, _images, _bundled, _disk, _offline,
 )  # fmt: skip
 
 

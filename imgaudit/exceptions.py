@@ -7,6 +7,8 @@
     |   +-- RunFolderError        a run folder is locked, damaged or made by another protocol
     |   +-- CalibrationError      a null bank does not belong to this model and protocol
     +-- ModelRefusedError         the model cannot or may not be loaded (exit 4)
+    +-- MemoryShortageError       not even one image at a time fits into memory (exit 2)
+    +-- OfflineError              something tried to open a connection although that is forbidden (exit 2)
     +-- UndefinedConversionError  a quantity does not exist at this timestep (never a number)
     +-- VerificationError         recorded and recomputed evidence differ (exit 5)
 
@@ -40,6 +42,14 @@ class CalibrationError(InputError):
 
 class ModelRefusedError(ImgauditError):
     """The model cannot be loaded, or loading it would not be safe."""
+
+
+class MemoryShortageError(ImgauditError):
+    """The device's memory does not suffice for a single image; smaller batches have been tried."""
+
+
+class OfflineError(ImgauditError):
+    """A connection was refused because the user asked to stay offline."""
 
 
 class UndefinedConversionError(ImgauditError):

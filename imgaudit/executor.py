@@ -5,6 +5,9 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import torch
+from accelerate.utils import memory
+
+from imgaudit.exceptions import MemoryShortageError
 
 Result = TypeVar("Result")
 
@@ -24,7 +27,7 @@ class Executor:
         """Yield function(slice) over range(count).
 
         each:   network samples that one element costs (2 under guidance), so that a slice never exceeds the batch
-        Raises torch.OutOfMemoryError when even a single element does not fit.
+        Raises MemoryShortageError when even a single element does not fit.
 
         >>> list(Executor(2).slices(5, lambda rows: rows.stop - rows.start))
         [2, 2, 1]
@@ -34,9 +37,13 @@ class Executor:
             size = max(1, self.batch_size // each)
             try:
                 result = function(slice(start, min(start + size, count)))
-            except torch.OutOfMemoryError:
-                if size == 1:
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
                     raise
+                if size == 1:
+                    raise MemoryShortageError(
+                        "not even one image at a time fits into memory: use a device with more, or --device cpu"
+                    ) from error
                 self.batch_size = max(1, self.batch_size // 2)
                 gc.collect()
                 if torch.cuda.is_available():
@@ -44,3 +51,14 @@ class Executor:
                 continue
             yield result
             start += size
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out, on any device: the CPU's allocator raises plain RuntimeErrors.
+
+    >>> is_out_of_memory(MemoryError()), is_out_of_memory(RuntimeError("shapes differ"))
+    (True, False)
+    """
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, Exception) and bool(memory.should_reduce_batch_size(error))

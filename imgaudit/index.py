@@ -60,6 +60,35 @@ class FlatIndex:
         ]
 
 
+class RangeIndex:
+    """Float vectors searched exhaustively for all neighbours above a bound, known by their row.
+
+    >>> index = RangeIndex(2)
+    >>> index.add(np.eye(2, dtype=np.float32))
+    >>> index.search(np.eye(2, dtype=np.float32)[:1], 0.5)
+    [[(0, 1.0)]]
+    """
+
+    def __init__(self, dimension: int) -> None:
+        self._index = faiss.IndexFlatIP(dimension)
+
+    def add(self, vectors: npt.NDArray[np.float32]) -> None:
+        """Add rows."""
+        self._index.add(np.ascontiguousarray(vectors))
+
+    def search(self, queries: npt.NDArray[np.float32], bound: float) -> list[list[tuple[int, float]]]:
+        """Per query the rows whose inner product is above a bound, highest first.
+
+        Their number is not limited: queries in blocks keep memory in proportion to queries x rows.
+        """
+        limits, values, rows = self._index.range_search(np.ascontiguousarray(queries), bound)
+        found = []
+        for start, stop in zip(limits[:-1].tolist(), limits[1:].tolist(), strict=True):
+            order = np.argsort(-values[start:stop], kind="stable") + start
+            found.append(list(zip(rows[order].tolist(), values[order].tolist(), strict=True)))
+        return found
+
+
 def gpu_count() -> int:
     """GPUs that faiss can use; the only reliable sign (its GPU classes exist on machines without any)."""
     return int(faiss.get_num_gpus()) if hasattr(faiss, "get_num_gpus") else 0

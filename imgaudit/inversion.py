@@ -195,7 +195,11 @@ def invert(
         def accumulate(rows: slice, draws: Draws = draws, current: PromptEmbeds = current) -> torch.Tensor:
             errors, timesteps = row_errors(denoiser, latents, draws, current, owner, rows)
             weights = loss_weights(config.weighting, denoiser.prediction_type, denoiser.schedule.snr(timesteps))  # type: ignore[arg-type]
-            (errors * weights.to(errors)).sum().div(config.draws).backward()  # type: ignore[no-untyped-call]
+            loss = (errors * weights.to(errors)).sum().div(config.draws)
+            # All gradients of a slice or none: one that runs out of memory halfway is repeated as a whole.
+            gradients = torch.autograd.grad(loss, list(streams.values()))
+            for stream, gradient in zip(streams.values(), gradients, strict=True):
+                stream.grad = gradient if stream.grad is None else stream.grad + gradient
             return torch.stack([errors.detach(), (errors.detach() * weights.to(errors))]).cpu()
 
         optimiser.zero_grad(set_to_none=True)

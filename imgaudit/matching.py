@@ -1,6 +1,6 @@
-"""Matching: is a generated image a copy of its target, of another target, and are targets copies of each other?"""
+"""Matching: is a generated image a copy of its target, or of another one?"""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,7 +10,10 @@ import torch
 
 from imgaudit.descriptors import DEFAULT_DESCRIPTORS, Descriptor, similarities
 from imgaudit.distances import DEFAULT_DISTANCES, Distance
+from imgaudit.exceptions import ModelRefusedError
 from imgaudit.index import FlatIndex
+from imgaudit.perceptual_distance import load_lpips
+from imgaudit.records import Skipped
 
 DECIDING_DESCRIPTOR = "pixel"
 """The descriptor whose maximum over seeds decides a hit."""
@@ -19,8 +22,7 @@ DECIDING_DISTANCE = "tiled_rms"
 """The second, pixel-level leg that must agree."""
 
 NEAR_COPY_CORRELATION = 0.9
-NEAR_COPY_RMS = 0.1
-"""Two targets are near-duplicates above this correlation and below this aligned RMS (the rule that cleans corpora)."""
+"""Above this correlation two pictures are taken for near copies, in rules that controls have no part in."""
 
 
 @dataclass(frozen=True)
@@ -65,28 +67,16 @@ class Matcher:
         """The descriptor that decides."""
         return next(descriptor for descriptor in self.descriptors if descriptor.name == DECIDING_DESCRIPTOR)
 
-    def near_duplicates(
-        self,
-        ids: Sequence[str],
-        vectors: npt.NDArray[np.generic],
-        load: Callable[[str], torch.Tensor],
-    ) -> dict[str, list[tuple[str, float]]]:
-        """For every target, the other targets that are near copies of it, nearest first.
 
-        vectors:  one row of the deciding descriptor per id
-        load:     id to (3, H, W) in [-1, 1], all of one size; called only for pairs whose vectors are close
-        """
-        found: dict[str, list[tuple[str, float]]] = {name: [] for name in ids}
-        index = FlatIndex(self.deciding())
-        index.add(ids, vectors)
-        aligned = next(metric for metric in self.distances if metric.name == "aligned_rms")
-        for name, neighbours in zip(ids, index.search(vectors, min(len(ids), 50)), strict=True):
-            for neighbour in neighbours:
-                if neighbour.id == name or neighbour.similarity <= NEAR_COPY_CORRELATION:
-                    continue
-                if float(aligned.measure(load(name)[None], load(neighbour.id)[None])[0]) < NEAR_COPY_RMS:
-                    found[name].append((neighbour.id, neighbour.similarity))
-        return found
+def standard_matcher() -> tuple[Matcher, dict[str, Skipped]]:
+    """Every measure that this machine has, and those it lacks with the reason: LPIPS needs a backbone on disk."""
+    try:
+        lpips = load_lpips()
+    except ModelRefusedError as error:
+        lpips = Skipped(skipped=str(error))
+    if isinstance(lpips, Skipped):
+        return Matcher(), {"lpips": lpips}
+    return Matcher(distances=(*DEFAULT_DISTANCES, lpips)), {}
 
 
 @dataclass(frozen=True)

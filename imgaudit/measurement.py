@@ -12,12 +12,13 @@ from imgaudit.denoising_error import PairedErrors, measure_paired_errors
 from imgaudit.descriptors import whole_image_pdq
 from imgaudit.elicitation import Answer, Question, elicit
 from imgaudit.executor import Executor
+from imgaudit.files import path_text
 from imgaudit.generation import replica_seeds
 from imgaudit.images import complexity, frame_image, to_tensor
 from imgaudit.inversion import Inversion, embedding_bits, invert
 from imgaudit.matching import Matcher
 from imgaudit.paraphrase import paraphrase
-from imgaudit.portfolio import Target, path_text
+from imgaudit.portfolio import LoadedTarget, Target
 from imgaudit.protocol import Protocol
 from imgaudit.records import (
     NOTHING_GIVEN,
@@ -56,7 +57,7 @@ def replica_path(image_id: str, rung: Rung, guidance_scale: float, number: int) 
 
 def measure_chunk(
     denoiser: Denoiser,
-    targets: Sequence[Target],
+    loaded: Sequence[LoadedTarget],
     protocol: Protocol,
     *,
     run_seed: int,
@@ -69,7 +70,8 @@ def measure_chunk(
     """
     matcher = matcher or Matcher()
     started, evaluations = time.perf_counter(), denoiser.network_evaluations
-    framed_images = [frame_image(t.image.pixels, denoiser.resolution, protocol.framing) for t in targets]
+    targets = [one.target for one in loaded]
+    framed_images = [frame_image(one.pixels, denoiser.resolution, protocol.framing) for one in loaded]
     framed = torch.stack([to_tensor(image) for image in framed_images])
     sha256s = [target.image.sha256 for target in targets]
     latents = torch.cat(list(executor.slices(len(framed), lambda rows: denoiser.encode(framed[rows]))))
@@ -114,7 +116,7 @@ def measure_chunk(
             most = {name: max(one.get(name, 0) for one in cut) for name in sorted({key for one in cut for key in one})}
             rungs[rung] = RungMeasurement(texts=answered.texts, bits=answered.bits, cut_tokens=most, replicas=replicas)
             images |= pictures
-        pixels, size = target.image.pixels, framed_images[row]
+        pixels, size = loaded[row].pixels, framed_images[row]
         [(floor, _)] = matcher.compare(framed[row], references[row][None])
         measurement = Measurement(
             id=target.image.id,

@@ -6,9 +6,9 @@ What was not measured is a :class:`Skipped` with its reason, never null, 0 or in
 import enum
 from math import isfinite
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Raised whenever a field changes its meaning."""
 
 
@@ -55,8 +55,8 @@ class Replica(Record):
     """Guidance it was sampled with."""
     text: int = 0
     """Which of the rung's texts it was asked with."""
-    path: str
-    """File inside the run folder."""
+    path: str = Field(pattern=r"^images/[0-9a-f]{16}/replicas/[a-z]+-g[0-9.e+-]+-[0-9]{4,}\.png$")
+    """File inside the run folder, and nowhere else."""
     similarity: dict[str, float] | Skipped
     """Per descriptor, higher is closer; Skipped with the reason for a frame that cannot be scored."""
     distance: dict[str, float] | Skipped
@@ -124,18 +124,18 @@ class ErrorMeasurement(Record):
 class Measurement(Record):
     """Everything measured on one image by one protocol; nothing in it depends on controls."""
 
-    id: str
+    id: str = Field(pattern=r"^[0-9a-f]{16}$")
     """First 16 hex digits of the SHA-256."""
     path: str
     """Where the file was, as text."""
-    sha256: str
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     """Of the file's bytes."""
     width: int
     """Pixels, after orientation."""
     height: int
     """Pixels, after orientation."""
     notes: list[str]
-    """What reading the file changed."""
+    """What reading the file changed, and where its caption is from."""
     complexity: float
     """log(PNG bytes per pixel) of the framed image."""
     vae_floor: dict[str, float]
@@ -184,3 +184,5 @@ class SkippedImage(Record):
     """Where it was, as text."""
     skipped: str
     """Why."""
+    passing: bool = False
+    """Whether the file may be there again: a continued audit tries once more."""

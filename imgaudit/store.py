@@ -1,18 +1,23 @@
 """The run folder on disk: written atomically, appended under a lock, readable after a kill at any moment."""
 
 import hashlib
+import io
 import json
 import os
-from collections.abc import Iterator
+import platform
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import filelock
+from PIL import Image
 from pydantic import ValidationError
 
 from imgaudit.exceptions import RunFolderError
-from imgaudit.records import Measurement, SkippedImage
+from imgaudit.records import Measurement, Skipped, SkippedImage
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -27,6 +32,13 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     temporary.replace(path)
 
 
+def write_png(path: Path, image: Image.Image) -> None:
+    """Write an image atomically: pixels only, without any metadata."""
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
+    write_atomically(path, buffer.getvalue())
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write indented JSON atomically. NaN and infinity are refused: what was not measured is said in words."""
     write_atomically(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
@@ -36,8 +48,20 @@ def read_json(path: Path) -> Any:
     """Read JSON. Raises RunFolderError that names the file."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RunFolderError(f"{str(path)!r} cannot be read: {error}") from error
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a run has recorded, without the records themselves."""
+
+    finished: set[str]
+    """Ids of images that are measured and whose files are there."""
+    skipped: dict[str, bool]
+    """Paths that are skipped, and whether they may be there again."""
+    lost: int
+    """Lines that cannot be read and images whose files are gone: measured again."""
 
 
 class RunFolder:
@@ -78,18 +102,22 @@ class RunFolder:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the run for this process. Raises RunFolderError when another process holds it, and says which."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise RunFolderError(f"{str(self.path)!r} is a file; choose another --out for the run folder") from error
         holder = self.path / ".lock-holder"
+        # The operating system lets go of the lock when its holder dies, so a stale one cannot be.
         lock = filelock.FileLock(self.path / ".lock")
         try:
             lock.acquire(timeout=0)
         except filelock.Timeout as error:
-            who = holder.read_text(encoding="utf-8").strip() if holder.is_file() else "an unknown process"
             raise RunFolderError(
-                f"{str(self.path)!r} is being written by {who}; wait for it, or choose another --out"
+                f"{str(self.path)!r} is being written by {_holder(holder)}; wait for it, or choose another --out"
             ) from error
         try:
-            holder.write_text(f"process {os.getpid()}\n", encoding="utf-8")
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            holder.write_text(f"process {os.getpid()} on {platform.node()} since {now}\n", encoding="utf-8")
             yield
         finally:
             holder.unlink(missing_ok=True)
@@ -97,12 +125,18 @@ class RunFolder:
 
     def append_record(self, record: dict[str, Any]) -> None:
         """Append one line and wait until it is on disk."""
-        line = json.dumps(record, ensure_ascii=False, allow_nan=False)
+        self.append_records([record])
+
+    def append_records(self, records: Sequence[dict[str, Any]]) -> None:
+        """Append lines and wait until all of them are on disk."""
+        if not records:
+            return
+        lines = "".join(_line(record, check=_checksum(record)) for record in records)
         with self.records_path.open("ab+") as file:
             # A kill can leave half a line; the next one must not be glued to it.
             if file.tell() and not self._ends_with_newline():
                 file.write(b"\n")
-            file.write(line.encode("utf-8") + b"\n")
+            file.write(lines.encode("utf-8"))
             file.flush()
             os.fsync(file.fileno())
 
@@ -111,35 +145,51 @@ class RunFolder:
             file.seek(-1, os.SEEK_END)
             return file.read(1) == b"\n"
 
-    def read_records(self) -> list[dict[str, Any]]:
-        """Every complete line; a line cut by a kill is left out, and its image is measured again."""
+    def _records(self) -> Iterator[Measurement | SkippedImage | None]:
+        """Every line as what it records, one at a time; None for a line that is damaged or was cut by a kill."""
         if not self.records_path.is_file():
-            return []
-        records = []
-        for line in self.records_path.read_text(encoding="utf-8", errors="replace").split("\n"):
-            try:
-                record = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(record, dict):
-                records.append(record)
-        return records
+            return
+        with self.records_path.open("rb") as file:
+            for line in file:
+                if line.strip():
+                    yield _record(line)
+
+    def recorded(self, *, with_images: bool = True) -> Recorded:
+        """What is finished, by the same rule as `read_measurements`, in memory that holds one record at a time.
+
+        with_images:  whether an image's files must be there too
+        """
+        finished, skipped, lost = set[str](), dict[str, bool](), 0
+        for record in self._records():
+            if isinstance(record, SkippedImage):
+                skipped[record.path] = record.passing
+            elif isinstance(record, Measurement) and (not with_images or self.has_images(record)):
+                finished.add(record.id)
+            else:
+                lost += 1
+        return Recorded(finished, skipped, lost)
+
+    def has_images(self, measurement: Measurement) -> bool:
+        """Whether every image that a record speaks of is on disk; a folder can lose files that its records outlive."""
+        folder = self.image_folder(measurement.id)
+        paths = [folder / "target.png", folder / "rendered.png", folder / "embeds.safetensors"]
+        for measured in measurement.rungs.values():
+            if not isinstance(measured, Skipped):
+                paths += [self.path / replica.path for replica in measured.replicas]
+        try:
+            return all(path.stat().st_size for path in paths)
+        except OSError:
+            return False
 
     def read_measurements(self) -> tuple[list[Measurement], list[SkippedImage]]:
         """What the run has recorded. A line that is not a valid record is as if it had never been written."""
         measurements: dict[str, Measurement] = {}
         skipped: dict[str, SkippedImage] = {}
-        for record in self.read_records():
-            stage = record.pop("stage", None)
-            try:
-                if stage == "measured":
-                    measurement = Measurement.model_validate(record)
-                    measurements[measurement.id] = measurement
-                elif stage == "skipped":
-                    one = SkippedImage.model_validate(record)
-                    skipped[one.path] = one
-            except ValidationError:
-                continue
+        for record in self._records():
+            if isinstance(record, Measurement):
+                measurements[record.id] = record
+            elif isinstance(record, SkippedImage):
+                skipped[record.path] = record
         return [measurements[name] for name in sorted(measurements)], list(skipped.values())
 
     def write_evidence(self) -> None:
@@ -160,3 +210,32 @@ class RunFolder:
             chain = hashlib.sha256(f"{chain}{relative.as_posix()}{digest}".encode()).hexdigest()
             files.append({"path": relative.as_posix(), "sha256": digest, "chain": chain})
         write_json(self.path / "evidence.json", {"files": files, "head": chain})
+
+
+def _line(record: dict[str, Any], **more: str) -> str:
+    return json.dumps(record | more, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _checksum(record: dict[str, Any]) -> str:
+    # A damaged disk can leave a line that still reads as a record, with another number in it.
+    return hashlib.sha256(_line(record).encode("utf-8", errors="surrogatepass")).hexdigest()[:16]
+
+
+def _record(line: bytes) -> Measurement | SkippedImage | None:
+    try:
+        record = json.loads(line)
+        if record.pop("check") != _checksum(record):
+            return None
+        stage = record.pop("stage")
+        if stage == "measured":
+            return Measurement.model_validate(record)
+        return SkippedImage.model_validate(record) if stage == "skipped" else None
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError, ValidationError):
+        return None
+
+
+def _holder(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip() or "another process"
+    except (OSError, UnicodeDecodeError):
+        return "another process"

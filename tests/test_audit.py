@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 import torch
 
-from imgaudit.audit import calibrate, conclude, measure_targets
+from imgaudit.audit import calibrate, measure_targets
 from imgaudit.calibration import NullBank
 from imgaudit.captions import CaptionSource
+from imgaudit.conclusion import conclude
 from imgaudit.config import AuditConfig
 from imgaudit.exceptions import InputError, RunFolderError
 from imgaudit.findings import AuditResult, Verdict
@@ -191,7 +192,7 @@ def test_a_run_folder_of_another_audit_is_refused(
     with pytest.raises(RunFolderError, match="protocol_hash differ"):
         audit(folder, model, tmp_path / "run", steps=4)
     (folder / "metadata.jsonl").unlink()
-    with pytest.raises(RunFolderError, match="texts_sha256 differ"):
+    with pytest.raises(RunFolderError, match="texts differ"):
         audit(folder, model, tmp_path / "run")
     with pytest.raises(RunFolderError, match="not empty and not a run"):
         audit(folder, model, folder)

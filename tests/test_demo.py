@@ -11,8 +11,9 @@ import pytest
 from imgaudit.calibration import NullBank
 from imgaudit.captions import read_table
 from imgaudit.findings import AuditResult, Verdict
-from imgaudit.images import find_images, load_image
+from imgaudit.image_files import load_image
 from imgaudit.lab.description import LabDescription
+from imgaudit.listing import find_images
 from imgaudit.models.loading import bundled_lab, hash_model_files, model_fingerprint
 from imgaudit.protocol import Effort, Framing, protocol_for
 

@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 from imgaudit.cli import app
 from imgaudit.denoiser import PromptEmbeds
 from imgaudit.dial import SETTINGS, Dial, DialPoint, quantise, settings_by_bits, stored_bits, turned_down
-from imgaudit.images import find_images, load_image
+from imgaudit.image_files import load_image
 from imgaudit.lab.description import LabDescription
+from imgaudit.listing import find_images
 from imgaudit.models.loading import bundled_lab
 from imgaudit.store import read_json
 

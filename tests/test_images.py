@@ -11,16 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from imgaudit.exceptions import ImageError, InputError
-from imgaudit.images import (
-    complexity,
-    decode_image,
-    find_images,
-    frame_image,
-    load_image,
-    to_image,
-    to_tensor,
-    unusable_reason,
-)
+from imgaudit.image_files import decode_image, load_image
+from imgaudit.images import complexity, frame_image, to_image, to_tensor, unusable_reason
+from imgaudit.listing import find_images
 from imgaudit.protocol import Framing
 from tests.conftest import random_image
 
@@ -90,18 +83,21 @@ def test_every_mode_becomes_rgb(mode: str, tmp_path: Path) -> None:
 
 
 def test_orientation_alpha_frames_and_profiles_are_applied_and_noted(tmp_path: Path) -> None:
-    image = Image.new("RGB", (10, 4), (0, 0, 0))
+    image = random_image(1, (10, 4))
     exif = Image.Exif()
     exif[0x0112] = 6
     image.save(tmp_path / "turned.jpg", exif=exif)
     turned = load_image(tmp_path / "turned.jpg")
     assert turned.pixels.size == (4, 10) and "orientation from EXIF applied" in turned.notes
 
-    Image.new("RGBA", (3, 3), (0, 0, 0, 0)).save(tmp_path / "clear.png")
+    clear_image = Image.new("RGBA", (3, 3), (0, 0, 0, 0))
+    clear_image.putpixel((2, 2), (0, 0, 0, 255))
+    clear_image.save(tmp_path / "clear.png")
     clear = load_image(tmp_path / "clear.png")
     assert clear.pixels.getpixel((0, 0)) == (255, 255, 255) and "alpha flattened on white" in clear.notes
 
     frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
+    frames[0].putpixel((3, 3), (0, 255, 0))
     frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
     moving = load_image(tmp_path / "moving.gif")
     assert moving.pixels.getpixel((0, 0)) == (255, 0, 0) and "first of 2 frames" in moving.notes

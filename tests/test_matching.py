@@ -9,7 +9,7 @@ from imgaudit.descriptors import PdqDescriptor, PixelDescriptor, similarities
 from imgaudit.distances import AlignedRms, TiledRms
 from imgaudit.images import to_tensor
 from imgaudit.index import FlatIndex
-from imgaudit.matching import CrossMatches, Matcher, cross_match
+from imgaudit.matching import CrossMatches, cross_match
 from tests.conftest import random_image
 
 
@@ -67,23 +67,6 @@ def test_alignment_forgives_a_shift_and_tiles_do_not_forgive_one_corner() -> Non
     corner[..., :12, :12] = -corner[..., :12, :12]
     whole = float(((image - corner) / 2).square().mean().sqrt())
     assert float(TiledRms().measure(image, corner)[0]) == pytest.approx(4 * whole, rel=1e-4)
-
-
-def test_near_duplicates_are_found_and_look_alikes_are_not() -> None:
-    images = pictures(4)
-    noisy = (images[0] + 0.05 * torch.randn(images[0].shape, generator=torch.Generator().manual_seed(0))).clamp(-1, 1)
-    targets = {"a": images[0], "b": images[1], "c": noisy, "d": images[2]}
-    vectors = PixelDescriptor().describe(torch.stack(list(targets.values())))
-    loaded: list[str] = []
-
-    def load(name: str) -> torch.Tensor:
-        loaded.append(name)
-        return targets[name]
-
-    found = Matcher().near_duplicates(list(targets), vectors, load)
-    assert [name for name, _ in found["a"]] == ["c"] and [name for name, _ in found["c"]] == ["a"]
-    assert found["b"] == found["d"] == [] and set(loaded) == {"a", "c"}
-    assert Matcher().near_duplicates(["a"], vectors[:1], load) == {"a": []}
 
 
 def test_a_replica_of_the_wrong_target_is_seen() -> None:

@@ -10,9 +10,10 @@ import pytest
 import torch
 from playwright.sync_api import Page, sync_playwright
 
-from imgaudit.audit import conclude, measure_targets
+from imgaudit.audit import measure_targets
 from imgaudit.calibration import NullBank
 from imgaudit.captions import CaptionSource
+from imgaudit.conclusion import conclude
 from imgaudit.config import AuditConfig
 from imgaudit.findings import AuditResult, Verdict
 from imgaudit.images import to_image

@@ -22,8 +22,9 @@ def test_a_line_cut_by_a_kill_costs_only_itself(tmp_path: Path) -> None:
     for cut in range(len(whole), run.records_path.stat().st_size):
         run.records_path.write_bytes(run.records_path.read_bytes()[:cut] if cut else b"")
         run.append_record({"stage": "skipped", "path": "c", "skipped": "x"})
-        names = [record["path"] for record in run.read_records()]
+        names = [record.path for record in run.read_measurements()[1]]
         assert names[0] == "a" and names[-1] == "c"
+        assert set(names) == set(run.recorded().skipped)
         run.records_path.write_bytes(whole)
         run.append_record({"stage": "skipped", "path": "b", "skipped": "x"})
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from imgaudit.calibration import counting_controls
 from imgaudit.exceptions import InputError
-from imgaudit.images import find_images, load_image
+from imgaudit.image_files import load_image
 from imgaudit.lab.description import LabDescription, LabImage
+from imgaudit.listing import find_images
 from imgaudit.portfolio import Portfolio, Target
 from imgaudit.records import Rung
 
@@ -96,7 +97,7 @@ def load_cases(images: Sequence[LabImage], located: Mapping[str, Path]) -> Portf
             "build the corpus that its recipe names and pass it as --images"
         )
     targets = [
-        Target(located[image.sha256], load_image(located[image.sha256]), {Rung.CAPTION: [image.text]})
+        Target(located[image.sha256], load_image(located[image.sha256]).facts, {Rung.CAPTION: [image.text]})
         for image in images
     ]
     return Portfolio(sorted(targets, key=lambda target: target.image.sha256), [])

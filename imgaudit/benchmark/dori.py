@@ -42,7 +42,7 @@ def dori_similarities(
 ) -> list[tuple[float, float]]:
     """Highest and mean similarity over the seeds, per target; -1, the lowest, for a target without a usable frame."""
     framed = torch.stack(
-        [to_tensor(frame_image(target.image.pixels, denoiser.resolution, framing)) for target in targets]
+        [to_tensor(frame_image(target.load().pixels, denoiser.resolution, framing)) for target in targets]
     )
     sha256s = [target.image.sha256 for target in targets]
     latents = denoiser.encode(framed)

@@ -32,7 +32,7 @@ def best_similarities(
 ) -> list[list[float]]:
     """Per target, the highest similarity over the seeds for every one of :func:`combinations`; -1 without a frame."""
     framing = lab.description.recipe.framing
-    framed = torch.stack([to_tensor(frame_image(t.image.pixels, denoiser.resolution, framing)) for t in targets])
+    framed = torch.stack([to_tensor(frame_image(t.load().pixels, denoiser.resolution, framing)) for t in targets])
     sha256s = [target.image.sha256 for target in targets]
     latents = denoiser.encode(framed)
     references = denoiser.decode(latents)

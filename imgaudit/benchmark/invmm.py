@@ -94,7 +94,7 @@ def invmm(
 ) -> InvMMResult:
     """Run InvMM on one image until the first success or the last step."""
     before = denoiser.network_evaluations
-    image = to_tensor(frame_image(target.image.pixels, denoiser.resolution, framing))
+    image = to_tensor(frame_image(target.load().pixels, denoiser.resolution, framing))
     x0 = denoiser.encode(image[None])
     reference = denoiser.decode(x0)[0]
     generator = torch.Generator().manual_seed(draw_seed(run_seed, target.image.sha256, "invmm"))

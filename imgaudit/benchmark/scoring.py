@@ -3,15 +3,16 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from imgaudit.audit import calibrate, conclude, measure_targets
+from imgaudit.audit import calibrate, measure_targets
 from imgaudit.benchmark.cases import CaseCounts, choose_cases, group_of, load_cases
 from imgaudit.benchmark.lab_model import LabModel, hardware
 from imgaudit.benchmark.score_table import DIGITS, ControlRow, ControlTable, RungScore, ScoreRow, ScoreTable, Seeds
 from imgaudit.calibration import NullBank
+from imgaudit.conclusion import conclude
 from imgaudit.config import AuditConfig
 from imgaudit.exceptions import InputError
 from imgaudit.findings import Finding, Verdict
-from imgaudit.images import load_image
+from imgaudit.image_files import load_image
 from imgaudit.lab.description import LabDescription
 from imgaudit.manifest import make_manifest, open_run
 from imgaudit.matching import DECIDING_DESCRIPTOR, DECIDING_DISTANCE
@@ -143,12 +144,12 @@ def measure_scores(
     cases = choose_cases(lab.description, counts)
     if not bank_path.is_file():
         controls = load_cases(cases.controls, located)
-        made = calibrate(
+        calibrate(
             folder / "calibrating", controls, lab.loaded, config.model_copy(update={"seed": seed + 1}),
             note=f"held-out images of lab {lab.description.recipe.name}, never trained on",
+            on_bank=lambda made: made.write(bank_path),
             on_progress=lambda done, total: on_progress("calibrating", done, total),
         )  # fmt: skip
-        made.write(bank_path)
     frozen = NullBank.read(bank_path)
     frozen.require(lab.loaded.denoiser.fingerprint, config.protocol)
     portfolio = load_cases([image for image in cases.measured if image.sha256 in located], located)
@@ -199,13 +200,13 @@ def measure_controls(
         raise InputError("the folder has no images but the lab's own; another population of controls is needed")
     path = folder / "other-calibration.json"
     if not path.is_file():
-        targets = [Target(one, load_image(one), {}) for one in chosen]
+        targets = [Target(one, load_image(one).facts, {}) for one in chosen]
         portfolio = Portfolio(sorted(targets, key=lambda target: target.image.sha256), [])
         config = config_of(like.protocol, like.seed + 1)
-        made = calibrate(
-            folder / "other-calibrating", portfolio, lab.loaded, config, note=note, on_progress=on_progress
-        )
-        made.write(path)
+        calibrate(
+            folder / "other-calibrating", portfolio, lab.loaded, config, note=note,
+            on_bank=lambda made: made.write(path), on_progress=on_progress,
+        )  # fmt: skip
     bank = NullBank.read(path)
     bank.require(like.model_fingerprint, like.protocol)
     return ControlTable(

@@ -134,7 +134,7 @@ def measure_speed(
     watch = Stopwatch(denoiser, batch_size)
     sha256s = [target.image.sha256 for target in targets]
     framed = torch.stack(
-        [to_tensor(frame_image(t.image.pixels, denoiser.resolution, protocol.framing)) for t in targets]
+        [to_tensor(frame_image(t.load().pixels, denoiser.resolution, protocol.framing)) for t in targets]
     )
     latents = watch.time("encoding", lambda: denoiser.encode(framed))
     references = watch.time("decoding", lambda: denoiser.decode(latents))

@@ -120,7 +120,7 @@ def record_chunk(
     error: ErrorConfig | None = None,
 ) -> Trajectories:
     """Invert a chunk of images and keep everything."""
-    framed_images = [frame_image(t.image.pixels, denoiser.resolution, framing) for t in targets]
+    framed_images = [frame_image(t.load().pixels, denoiser.resolution, framing) for t in targets]
     framed = torch.stack([to_tensor(image) for image in framed_images])
     sha256s = [target.image.sha256 for target in targets]
     latents = denoiser.encode(framed)

@@ -3,12 +3,15 @@
 Nothing here imports torch or diffusers until a command needs them, so that help is instant.
 """
 
+import os
 import sys
 
 import typer
 
 from imgaudit.cli.exit_codes import ExitCode
-from imgaudit.exceptions import ImgauditError, InputError, ModelRefusedError, VerificationError
+from imgaudit.cli.interruption import command_line, say_interrupted
+from imgaudit.config import TRACEBACK_VARIABLE
+from imgaudit.exceptions import ImgauditError, ModelRefusedError, VerificationError
 
 app = typer.Typer(
     name="imgaudit",
@@ -50,7 +53,7 @@ _register()
 
 
 def main() -> None:
-    """Run a command and turn what imgaudit raises into a message and an exit code."""
+    """Run a command and turn what is raised into a message and an exit code. A user never sees a traceback."""
     from imgaudit.cli.terminal import complain
 
     try:
@@ -58,7 +61,6 @@ def main() -> None:
     except typer.Exit as stop:
         code = stop.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        complain("interrupted; what was finished is kept, and the same command continues")
         code = ExitCode.INTERRUPTED
     except ModelRefusedError as error:
         complain(f"model refused: {error}")
@@ -66,15 +68,35 @@ def main() -> None:
     except VerificationError as error:
         complain(f"verification failed: {error}")
         code = ExitCode.VERIFICATION_FAILED
-    except (InputError, ImgauditError) as error:
+    except ImgauditError as error:
         complain(str(error))
         code = ExitCode.COULD_NOT_RUN
     except BrokenPipeError:
         code = ExitCode.COULD_NOT_RUN
+    except OSError as error:
+        where = f"{os.fspath(error.filename)!r}: " if error.filename is not None else ""
+        complain(f"{where}{error.strerror or error}; what was finished is kept; continue with: {command_line()}")
+        code = ExitCode.COULD_NOT_RUN
     except Exception as error:
-        # typer vendors click, whose usage errors are known only by what they can do.
-        if not hasattr(error, "exit_code") or not hasattr(error, "show"):
-            raise
-        error.show()
-        code = error.exit_code
+        code = _unexpected(error)
+    # typer turns Ctrl-C into this code without a word.
+    if code == ExitCode.INTERRUPTED:
+        say_interrupted()
     sys.exit(int(code or 0))
+
+
+def _unexpected(error: Exception) -> int:
+    """Usage errors of the command line, and errors of our own that nobody foresaw."""
+    from imgaudit.cli.terminal import complain
+
+    # typer vendors click, whose usage errors are known only by what they can do.
+    if hasattr(error, "exit_code") and hasattr(error, "show"):
+        error.show()
+        return int(error.exit_code)
+    if os.environ.get(TRACEBACK_VARIABLE):
+        raise error
+    complain(
+        f"an error in imgaudit itself: {type(error).__name__}: {error}; what was finished is kept. "
+        f"{TRACEBACK_VARIABLE}=1 shows where it happened"
+    )
+    return ExitCode.COULD_NOT_RUN

@@ -37,6 +37,14 @@ Seed = Annotated[int | None, typer.Option(help="Run seed. [default: 0]", show_de
 ChunkSize = Annotated[int | None, typer.Option(help="Images inverted together. [default: 8]", show_default=False)]
 BatchSize = Annotated[int | None, typer.Option(help="Largest network batch. [default: 64]", show_default=False)]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, mps, cuda or cuda:N. [default: auto]", show_default=False)]
+Offline = Annotated[
+    bool | None, typer.Option("--offline", help="Refuse every network connection of this process.", show_default=False)
+]
+Rescan = Annotated[
+    bool | None,
+    typer.Option("--rescan", help="Read every file again, also those unchanged since an earlier audit.",
+                 show_default=False),
+]  # fmt: skip
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no talk.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON line per finding on stdout, then the summary.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done and what it costs; run nothing.")]

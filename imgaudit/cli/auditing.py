@@ -1,12 +1,12 @@
 """`imgaudit audit` and `imgaudit demo`: the commands that audit."""
 
-import shlex
-import signal
+import json
+import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -26,10 +26,12 @@ from imgaudit.cli.audit_options import (
     Json,
     Level,
     Model,
+    Offline,
     Out,
     PolicyOption,
     Prompts,
     Quiet,
+    Rescan,
     Rungs,
     SamplingSteps,
     Seed,
@@ -41,70 +43,22 @@ from imgaudit.cli.audit_options import (
     given,
 )
 from imgaudit.cli.exit_codes import ExitCode, exit_code
-from imgaudit.cli.terminal import complain, print_result, progress, say
+from imgaudit.cli.folders import read_folder
+from imgaudit.cli.interruption import Interruption
+from imgaudit.cli.planning import print_plan
+from imgaudit.cli.terminal import print_result, progress, say
 from imgaudit.config import AuditConfig, FailOn, resolve_config
 from imgaudit.exceptions import InputError
+from imgaudit.offline import go_offline
 from imgaudit.policy import Policy, read_policy
 from imgaudit.protocol import Effort, Framing
+from imgaudit.store import RunFolder
 
-
-class Interruption:
-    """Ctrl-C once finishes the chunk in hand, twice stops at once; either way nothing finished is lost."""
-
-    def __init__(self) -> None:
-        self.wanted = False
-
-    @contextmanager
-    def listening(self) -> Iterator["Interruption"]:
-        """Replace the default Ctrl-C for the duration."""
-
-        def on_signal(number: int, frame: object) -> None:
-            if self.wanted:
-                raise KeyboardInterrupt
-            self.wanted = True
-            complain("stopping after the images in hand; press Ctrl-C again to stop at once")
-
-        previous = signal.signal(signal.SIGINT, on_signal)
-        try:
-            yield self
-        finally:
-            signal.signal(signal.SIGINT, previous)
-
-
-def _dry_run(config: AuditConfig, policy: Policy, portfolio: Any, controls: int, to_calibrate: int) -> None:
-    from imgaudit.measurement import rung_texts
-    from imgaudit.planner import expected_evaluations, planner_line
-    from imgaudit.records import INVERTED_RUNGS, TEXT_RUNGS, Skipped
-
-    tried = [rung for rung in TEXT_RUNGS if rung.value in config.protocol.ladder.rungs]
-    rungs = {
-        rung: [not isinstance(rung_texts(t, rung, config.protocol, config.seed), Skipped) for t in portfolio.targets]
-        for rung in tried
-    }
-    inverted = [rung.value for rung in INVERTED_RUNGS if rung.value in config.protocol.ladder.rungs]
-    total = sum(
-        expected_evaluations(config.protocol, len(inverted) + sum(has[number] for has in rungs.values()))
-        for number in range(len(portfolio.targets))
-    )
-    total += to_calibrate * expected_evaluations(config.protocol, len(inverted) + len(tried))
-    typer.echo(
-        f"{portfolio.count} files: {len(portfolio.targets)} images to audit, {len(portfolio.skipped)} would be skipped"
-    )
-    for skipped in portfolio.skipped:
-        typer.echo(ascii(f"skipped: {skipped.path}: {skipped.skipped}")[1:-1])
-    typer.echo(
-        "rungs: "
-        + ", ".join(
-            [*(f"{rung.value} for {sum(has)}" for rung, has in rungs.items()), *(f"{r} for all" for r in inverted)]
-        )
-    )
-    typer.echo(f"protocol {config.protocol.hash[:16]}: {config.protocol.canonical()}")
-    typer.echo(f"policy {policy.hash[:16]}: {policy.model_dump_json()}")
-    typer.echo(
-        f"network evaluations: at most {total:,}"
-        + (f", of which controls: {to_calibrate} images" if to_calibrate else "")
-    )
-    typer.echo(planner_line(controls, max(1, len(portfolio.targets)), policy.level))
+if TYPE_CHECKING:
+    from imgaudit.calibration import NullBank
+    from imgaudit.findings import AuditResult
+    from imgaudit.models import LoadedModel
+    from imgaudit.portfolio import Portfolio
 
 
 def run_audit(
@@ -125,27 +79,27 @@ def run_audit(
     dry_run: bool = False,
 ) -> ExitCode:
     """The whole audit: read, calibrate if asked, measure, decide, render."""
-    from imgaudit.audit import calibrate, conclude, group_targets, measure_targets, save_decoys
     from imgaudit.calibration import NullBank, counting_controls
     from imgaudit.captions import CaptionSource
-    from imgaudit.manifest import make_manifest, open_run
-    from imgaudit.portfolio import read_portfolio
-    from imgaudit.report import write_report
-    from imgaudit.store import RunFolder
 
     if controls is not None and calibration is not None:
         raise InputError("give --controls or --calibration, not both")
+    if config.offline:
+        go_offline()
     policy = read_policy(policy_file, config.policy) if policy_file is not None else config.policy
-    portfolio = read_portfolio(targets, CaptionSource(targets, captions), _table(targets, prompts))
-    bank = NullBank.read(calibration) if calibration is not None else None
-    control_images = read_portfolio(controls, CaptionSource(controls)) if controls is not None else None
-    decoy_images = (
-        read_portfolio(decoys, CaptionSource(decoys, sidecars=False)) if decoys is not None else control_images
+    asked = CaptionSource(targets, prompts, sidecars=False) if prompts is not None else None
+    portfolio = read_folder(
+        targets, CaptionSource(targets, captions), config, prompts=asked, thumbnails=True, quiet=quiet
     )
+    bank = NullBank.read(calibration) if calibration is not None else None
+    control_images = read_folder(controls, CaptionSource(controls), config, quiet=quiet) if controls else None
+    decoy_images = control_images
+    if decoys is not None:
+        decoy_images = read_folder(decoys, CaptionSource(decoys, sidecars=False), config, quiet=quiet)
     given = len(control_images.targets) if control_images else 0
-    known = len(bank.controls) if bank else counting_controls(given)
     if dry_run:
-        _dry_run(config, policy, portfolio, known, given)
+        known = len(bank.controls) if bank else counting_controls(given)
+        print_plan(config, policy, portfolio, controls=known, to_calibrate=given)
         return ExitCode.DECIDED
 
     from imgaudit.models import load_model
@@ -154,57 +108,80 @@ def run_audit(
     loaded = load_model(model, config.device)
     if bank is not None:
         bank.require(loaded.denoiser.fingerprint, config.protocol)
-    run = RunFolder(out)
-    with Interruption().listening() as interruption, run.lock():
-        groups = group_targets(portfolio, loaded, config.framing)
-        open_run(run, make_manifest(sys.argv, config, sources, loaded, portfolio, policy=policy, groups=groups))
-        if decoy_images is not None:
-            save_decoys(run, decoy_images, loaded, config)
-        if bank is None and control_images is not None and not run.calibration_path.is_file():
-            with progress("calibrating on controls", quiet=quiet) as advance:
-                bank = calibrate(
-                    run.path / "controls",
-                    control_images,
-                    loaded,
-                    config,
-                    note=f"--controls {controls}",
-                    on_progress=stopping(advance, interruption),
-                )
-        if bank is not None:
-            # Frozen before any target is scored.
-            bank.write(run.calibration_path)
-        with progress("auditing", quiet=quiet) as advance:
-            for _ in measure_targets(run, portfolio, loaded, config, on_progress=stopping(advance, interruption)):
-                pass
-        result = conclude(run)
-        write_report(run, result)
+    prepared = Prepared(portfolio, control_images, decoy_images, bank, f"--controls {controls}", policy, sources)
+    result = carry_out(RunFolder(out), prepared, loaded, config, quiet=quiet)
     if json_lines:
         for finding in result.findings:
-            typer.echo(finding.model_dump_json())
-        typer.echo(result.summary.model_dump_json())
+            typer.echo(json.dumps(finding.model_dump(mode="json")))
+        typer.echo(json.dumps(result.summary.model_dump(mode="json")))
     else:
         print_result(result)
-    say(f"report: {run.path / 'report' / 'index.html'}", quiet=quiet)
+    say(f"report: {out / 'report' / 'index.html'}", quiet=quiet)
     return exit_code(result, config.fail_on)
 
 
-def stopping(advance: Any, interruption: Interruption) -> Any:
-    """A progress callback that ends the command where Ctrl-C asked for it, and says how to continue."""
+@dataclass(frozen=True)
+class Prepared:
+    """What was read before a model was loaded."""
 
-    def on_progress(done: int, total: int) -> None:
-        advance(done, total)
-        if interruption.wanted and done < total:
-            again = shlex.join(["imgaudit", *sys.argv[1:]])
-            complain(f"stopped with {done} of {total} images finished; continue with: {again}")
-            raise typer.Exit(ExitCode.INTERRUPTED)
+    portfolio: "Portfolio"
+    controls: "Portfolio | None"
+    decoys: "Portfolio | None"
+    bank: "NullBank | None"
+    note: str
+    policy: Policy
+    sources: Mapping[str, str]
 
-    return on_progress
 
+def carry_out(
+    run: RunFolder, prepared: Prepared, loaded: "LoadedModel", config: AuditConfig, *, quiet: bool
+) -> "AuditResult":
+    """The part of an audit that writes, under the run's lock: what is there already is not done again."""
+    from imgaudit.audit import calibrate, group_targets, measure_targets, save_decoys
+    from imgaudit.conclusion import conclude
+    from imgaudit.manifest import SKIPPED_MEASURE, continued, make_manifest, open_run, read_manifest
+    from imgaudit.matching import standard_matcher
+    from imgaudit.report import write_report
 
-def _table(targets: Path, prompts: Path | None) -> Any:
-    from imgaudit.captions import CaptionSource
-
-    return CaptionSource(targets, prompts, sidecars=False) if prompts is not None else None
+    matcher, lacking = standard_matcher()
+    measures = {one.name: one.source for one in matcher.descriptors}
+    measures |= {one.name: one.source for one in matcher.distances}
+    measures |= {name: SKIPPED_MEASURE + one.skipped for name, one in lacking.items()}
+    with Interruption().listening() as interruption, run.lock():
+        begun = run.manifest_path.is_file()
+        groups = read_manifest(run).groups if begun else group_targets(prepared.portfolio)
+        manifest = make_manifest(
+            sys.argv, config, prepared.sources, loaded, prepared.portfolio,
+            policy=prepared.policy, groups=groups, measures=measures,
+        )  # fmt: skip
+        portfolio = continued(prepared.portfolio, open_run(run, manifest))
+        if begun:
+            for remark in portfolio.remarks[len(prepared.portfolio.remarks) :]:
+                say(f"note: {remark}", quiet=quiet)
+            if lost := run.recorded().lost:
+                say(f"note: {lost} records are damaged, or their images are gone; measured again", quiet=quiet)
+        if prepared.decoys is not None:
+            save_decoys(run, prepared.decoys, loaded, config)
+        if prepared.bank is not None:
+            # Frozen before any target is scored.
+            prepared.bank.write(run.calibration_path)
+        elif prepared.controls is not None and not run.calibration_path.is_file():
+            with progress("calibrating on controls", quiet=quiet) as advance:
+                calibrate(
+                    run.path / "controls", prepared.controls, loaded, config, note=prepared.note,
+                    on_bank=lambda bank: bank.write(run.calibration_path), on_progress=interruption.stopping(advance),
+                )  # fmt: skip
+        if run.calibration_path.is_file():
+            # A kill between writing the bank and removing the work behind it leaves that work.
+            shutil.rmtree(run.path / "controls", ignore_errors=True)
+        with progress("auditing", quiet=quiet) as advance:
+            for _ in measure_targets(
+                run, portfolio, loaded, config, matcher=matcher, on_progress=interruption.stopping(advance)
+            ):
+                pass
+        result = conclude(run)
+        write_report(run, result)
+    return result
 
 
 def register(app: typer.Typer) -> None:
@@ -244,6 +221,8 @@ def _audit(
     operator: Annotated[
         str | None, typer.Option(help="Who runs the audit, for the manifest.", show_default=False)
     ] = None,
+    offline: Offline = None,
+    rescan: Rescan = None,
     quiet: Quiet = False,
     json_lines: Json = False,
     dry_run: DryRun = False,
@@ -254,7 +233,7 @@ def _audit(
             guidance_scale, rung, effort=effort, framing=framing, steps=steps, draws=draws, seeds=seeds,
             num_inference_steps=num_inference_steps, token_words=token_words, token_evaluations=token_evaluations,
             level=level, seed=seed, chunk_size=chunk_size, batch_size=batch_size, device=device, fail_on=fail_on,
-            operator=operator,
+            operator=operator, offline=offline, rescan=rescan,
         )
     )  # fmt: skip
     raise typer.Exit(
@@ -271,6 +250,7 @@ def _demo(
     seed: Seed = None,
     batch_size: BatchSize = None,
     device: Device = None,
+    offline: Offline = None,
     quiet: Quiet = False,
     json_lines: Json = False,
     dry_run: DryRun = False,
@@ -279,7 +259,7 @@ def _demo(
     from imgaudit.models.loading import bundled_lab
 
     lab = bundled_lab("demo")
-    given = {"seed": seed, "batch_size": batch_size, "device": device}
+    given = {"seed": seed, "batch_size": batch_size, "device": device, "offline": offline}
     # The bank that comes with the demo holds for this protocol only, so configuration files have no say here.
     config = AuditConfig(
         effort=Effort.QUICK,

@@ -14,7 +14,9 @@ from imgaudit.cli.audit_options import (
     FramingOption,
     Guidance,
     Model,
+    Offline,
     Quiet,
+    Rescan,
     Rungs,
     SamplingSteps,
     Seed,
@@ -24,9 +26,11 @@ from imgaudit.cli.audit_options import (
     TokenWords,
     given,
 )
-from imgaudit.cli.auditing import Interruption, stopping
+from imgaudit.cli.folders import read_folder
+from imgaudit.cli.interruption import Interruption
 from imgaudit.cli.terminal import progress, say
 from imgaudit.config import resolve_config
+from imgaudit.offline import go_offline
 
 bank = typer.Typer(help="Null banks: what controls gave under one model and protocol.", no_args_is_help=True)
 
@@ -97,6 +101,8 @@ def _calibrate(
     chunk_size: ChunkSize = None,
     batch_size: BatchSize = None,
     device: Device = None,
+    offline: Offline = None,
+    rescan: Rescan = None,
     quiet: Quiet = False,
 ) -> None:
     """Put controls through the audit's procedure and freeze their scores as a null bank for this model and protocol."""
@@ -104,32 +110,36 @@ def _calibrate(
     from imgaudit.calibration import NullBank
     from imgaudit.captions import CaptionSource
     from imgaudit.models import load_model
-    from imgaudit.portfolio import read_portfolio
 
     config, _ = resolve_config(
         given(
             guidance_scale, rung, effort=effort, framing=framing, steps=steps, draws=draws, seeds=seeds,
             num_inference_steps=num_inference_steps, token_words=token_words, token_evaluations=token_evaluations,
-            seed=seed, chunk_size=chunk_size, batch_size=batch_size, device=device,
+            seed=seed, chunk_size=chunk_size, batch_size=batch_size, device=device, offline=offline, rescan=rescan,
         )
     )  # fmt: skip
-    portfolio = read_portfolio(controls, CaptionSource(controls))
+    if config.offline:
+        go_offline()
+    portfolio = read_folder(controls, CaptionSource(controls), config, quiet=quiet)
     for skipped in portfolio.skipped:
         say(f"left out: {skipped.path}: {skipped.skipped}", quiet=quiet)
     loaded = load_model(model, config.device)
     earlier = NullBank.read(out) if append and out.is_file() else None
     if earlier is not None:
         earlier.require(loaded.denoiser.fingerprint, config.protocol)
+
+    def write(bank: NullBank) -> None:
+        (bank if earlier is None else earlier.merged(bank)).write(out)
+
     with Interruption().listening() as interruption, progress("calibrating", quiet=quiet) as advance:
-        made = calibrate(
+        calibrate(
             out.with_name(out.name + ".work"),
             portfolio,
             loaded,
             config,
             note=note or f"folder {controls}",
-            on_progress=stopping(advance, interruption),
+            on_bank=write,
+            on_progress=interruption.stopping(advance),
         )
-    if earlier is not None:
-        made = earlier.merged(made)
-    made.write(out)
+    made = NullBank.read(out)
     typer.echo(f"{len(made.controls)} controls, {len(made.kept_out)} more kept out of the bank -> {out}")

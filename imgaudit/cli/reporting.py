@@ -28,7 +28,7 @@ def _report(
     fail_on: Annotated[FailOn, typer.Option(help="Which verdicts exit with 1.")] = FailOn.NEVER,
 ) -> None:
     """Decide a run again from its files and render it. Never touches the model."""
-    from imgaudit.audit import conclude
+    from imgaudit.conclusion import conclude
     from imgaudit.report import ReportFormat, render, write_report
     from imgaudit.store import RunFolder, read_json
 

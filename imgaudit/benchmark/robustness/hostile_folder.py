@@ -1,0 +1,81 @@
+"""A folder that hostile files are written to, with what an audit has to make of each."""
+
+import enum
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+SIZE = (24, 24)
+"""Width and height of most pictures: large enough to differ, small enough to be measured by the hundred."""
+
+_SEED = 0x686F7374
+"""Sets these pictures apart from those of other generators."""
+
+
+class Outcome(enum.StrEnum):
+    """How an audit must end for one entry of the folder."""
+
+    MEASURED = "measured"
+    """It can be decoded and must be audited."""
+    SKIPPED = "skipped"
+    """It must be refused, with a reason."""
+    EITHER = "either"
+    """Library versions or rights decide; measured or skipped, but one of the two."""
+    UNLISTED = "unlisted"
+    """It is hidden, or no image by its name: it does not count as an input."""
+
+
+@dataclass(frozen=True)
+class HostileFile:
+    """An entry of the folder: a file, a link, a device or a folder that is called like an image."""
+
+    kind: str
+    """What is unusual about it, as tables group it."""
+    path: Path
+    """Where it is."""
+    expected: Outcome
+    """How it must end."""
+
+
+class HostileFolder:
+    """Writes files and keeps what is expected of them; no two pictures are alike."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.files: list[HostileFile] = []
+        self._pictures = 0
+
+    def picture(self, size: tuple[int, int] = SIZE, mode: str = "RGB") -> Image.Image:
+        """A smooth random picture, another one at each call."""
+        self._pictures += 1
+        coarse = np.random.default_rng((_SEED, self._pictures)).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+        return Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).convert(mode)
+
+    def path(self, kind: str, name: str) -> Path:
+        """Where an entry of a kind goes; the folders above it are made."""
+        path = self.folder / kind / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def add(self, kind: str, path: Path, expected: Outcome) -> None:
+        """Note an entry that is there already."""
+        self.files.append(HostileFile(kind, path, expected))
+
+    def put(self, kind: str, name: str, data: bytes, expected: Outcome) -> Path:
+        """Write a file. Raises OSError when the file system does not take the name, or takes it for another one."""
+        path = self.path(kind, name)
+        with path.open("xb") as file:
+            file.write(data)
+        self.add(kind, path, expected)
+        return path
+
+
+def encoded(image: Image.Image, form: str, **options: Any) -> bytes:
+    """An image in a format that Pillow writes."""
+    buffer = io.BytesIO()
+    image.save(buffer, format=form, **options)
+    return buffer.getvalue()

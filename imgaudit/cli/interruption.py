@@ -1,0 +1,71 @@
+"""Ctrl-C and termination: the work in hand is finished, nothing is lost, and the line that continues is printed."""
+
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import typer
+
+from imgaudit.cli.exit_codes import ExitCode
+from imgaudit.cli.terminal import complain
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+"""Ctrl-C, and what schedulers and service managers send before they kill."""
+
+
+class Stopped(typer.Exit):
+    """The command has stopped where a signal asked for it; the message says how far it came."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(ExitCode.INTERRUPTED)
+        _said.append(message)
+
+
+_said: list[str] = []
+
+
+def say_interrupted() -> None:
+    """How far the command came, and the line that continues it."""
+    message = _said.pop() if _said else "interrupted; what was finished is kept"
+    complain(f"{message}; continue with: {command_line()}")
+
+
+class Interruption:
+    """The first signal finishes the chunk in hand, the second stops at once; either way nothing finished is lost."""
+
+    def __init__(self) -> None:
+        self.wanted = False
+
+    @contextmanager
+    def listening(self) -> Iterator["Interruption"]:
+        """Replace the signals' default for the duration."""
+
+        def on_signal(number: int, frame: object) -> None:
+            if self.wanted:
+                raise KeyboardInterrupt
+            self.wanted = True
+            complain("stopping after the images in hand; press Ctrl-C again to stop at once")
+
+        previous = {number: signal.signal(number, on_signal) for number in SIGNALS}
+        try:
+            yield self
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def stopping(self, advance: Callable[[int, int], None]) -> Callable[[int, int], None]:
+        """A progress callback that ends the command where a signal asked for it, and says how to continue."""
+
+        def on_progress(done: int, total: int) -> None:
+            advance(done, total)
+            if self.wanted and done < total:
+                raise Stopped(f"stopped with {done} of {total} images finished")
+
+        return on_progress
+
+
+def command_line() -> str:
+    """What was typed, as a line that a shell reads the same way."""
+    return shlex.join(["imgaudit", *sys.argv[1:]])

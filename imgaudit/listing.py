@@ -1,0 +1,83 @@
+"""Which files of a folder are images to audit, which cannot be, and which are something else; nothing goes unsaid."""
+
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from imgaudit.exceptions import InputError
+
+IMAGE_SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".avif", ".ppm",
+     ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".mpo", ".heic", ".heif", ".jxl", ".apng", ".ico", ".tga", ".psd", ".svg",
+     ".eps", ".hdr", ".exr", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"}
+)  # fmt: skip
+"""File names with these endings are taken as images when a folder is listed, also those of formats that cannot be
+decoded: they end as skipped, with the reason, instead of being passed over."""
+
+TEXT_SUFFIXES = frozenset({".txt", ".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".md", ".xml", ".xmp", ".toml", ".yaml"})
+"""Files with these endings belong beside images and need no mention."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What is below a folder."""
+
+    images: list[Path]
+    """Files with an image suffix, sorted by path; whether each can be read is found out one by one."""
+    refused: list[tuple[Path, str]]
+    """Links and folders that cannot be listed, with why they are not read: images may lie behind them."""
+    others: Counter[str] = field(default_factory=Counter)
+    """Other files that are no images by their names, or hidden: how many per suffix."""
+
+
+def list_images(folder: Path) -> Listing:
+    """List everything below `folder`. Links are never followed.
+
+    Raises InputError when `folder` is not a folder that can be listed.
+    """
+    if not folder.is_dir():
+        raise InputError(f"expected a folder of images, but {str(folder)!r} is not a folder")
+    listing = Listing([], [])
+    waiting = [folder]
+    while waiting:
+        parent = waiting.pop()
+        try:
+            entries = list(os.scandir(parent))
+        except OSError as error:
+            if parent == folder:
+                raise InputError(f"the folder {str(folder)!r} cannot be listed: {error.strerror}") from error
+            listing.refused.append((parent, f"the folder cannot be listed: {error.strerror}"))
+            continue
+        for entry in entries:
+            _sort_in(entry, listing, waiting)
+    listing.images.sort()
+    listing.refused.sort()
+    return listing
+
+
+def _sort_in(entry: "os.DirEntry[str]", listing: Listing, waiting: list[Path]) -> None:
+    path = Path(entry.path)
+    suffix = path.suffix.lower()
+    if entry.name.startswith("."):
+        listing.others["hidden"] += 1
+    elif entry.is_symlink():
+        # A link to a folder has no suffix to go by, and a dangling one shows nothing at all.
+        if suffix in IMAGE_SUFFIXES or path.is_dir():
+            listing.refused.append((path, "is a symbolic link, which is not followed: give the file or folder itself"))
+        else:
+            listing.others[suffix or "no suffix"] += 1
+    elif entry.is_dir(follow_symlinks=False):
+        waiting.append(path)
+    elif suffix in IMAGE_SUFFIXES:
+        listing.images.append(path)
+    elif suffix not in TEXT_SUFFIXES:
+        listing.others[suffix or "no suffix"] += 1
+
+
+def find_images(folder: Path) -> list[Path]:
+    """All files with an image suffix below `folder`, sorted by path; hidden entries and links are left out.
+
+    Raises InputError when `folder` is not a folder.
+    """
+    return list_images(folder).images
