@@ -17,7 +17,7 @@ from imgaudit.exceptions import ImageError, ImgauditError
 from imgaudit.executor import Executor
 from imgaudit.files import path_text
 from imgaudit.grouping import ImageSize, group_near_duplicates
-from imgaudit.images import frame_image, to_batch, to_image, to_tensor, unusable_reason
+from imgaudit.images import frame_image, is_single_colour, to_batch, to_image
 from imgaudit.manifest import continued, make_manifest, open_run, utc_now
 from imgaudit.matching import Matcher
 from imgaudit.measurement import MeasuredImage, measure_chunk
@@ -104,7 +104,7 @@ def _measure(
             yield SkippedImage(path=path_text(target.path), skipped=f"the file {error}", passing=True)
             continue
         framed = frame_image(one.pixels, model.denoiser.resolution, config.framing)
-        if unusable_reason(to_tensor(framed)) is not None:
+        if is_single_colour(framed):
             reason = f"is a single colour at the model's size, framed by {config.framing.value}"
             yield SkippedImage(path=path_text(target.path), skipped=f"the file {reason}")
             continue

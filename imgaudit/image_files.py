@@ -20,6 +20,7 @@ from imgaudit.color import refuse_high_dynamic_range, to_rgb
 from imgaudit.embedded_caption import embedded_caption
 from imgaudit.exceptions import ImageError, InputError
 from imgaudit.files import read_bounded
+from imgaudit.images import is_single_colour
 from imgaudit.records import Record
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "PPM", "JPEG2000", "TGA", "QOI")
@@ -187,7 +188,7 @@ def _decode_opened(opened: Image.Image, data: bytes, sha256: str) -> LoadedImage
     if opened.format == "PNG" and data[24:25] == b"\x10" and opened.mode in {"RGB", "RGBA"}:
         notes.append("reduced to 8 bit")
     rgb = to_rgb(_oriented(opened, notes), notes)
-    if all(low == high for low, high in rgb.getextrema()):  # type: ignore[misc]
+    if is_single_colour(rgb):
         raise ImageError("is a single colour: no comparison could recognise it")
     clean = Image.frombytes("RGB", rgb.size, rgb.tobytes())
     caption = embedded.caption

@@ -39,6 +39,15 @@ def frame_image(image: Image.Image, resolution: int, framing: Framing) -> Image.
     return canvas
 
 
+def is_single_colour(image: Image.Image) -> bool:
+    """Whether every pixel of an RGB image is the same: nothing could tell a copy of it from any other plain picture.
+
+    >>> is_single_colour(Image.new("RGB", (2, 2), (1, 2, 3)))
+    True
+    """
+    return all(low == high for low, high in image.getextrema())  # type: ignore[misc]
+
+
 def to_tensor(image: Image.Image) -> torch.Tensor:
     """RGB image to a (3, H, W) float32 tensor in [-1, 1]."""
     array = np.array(image.convert("RGB"), dtype=np.float32)

@@ -15,7 +15,9 @@ IMAGE_SUFFIXES = frozenset(
 """File names with these endings are taken as images when a folder is listed, also those of formats that cannot be
 decoded: they end as skipped, with the reason, instead of being passed over."""
 
-TEXT_SUFFIXES = frozenset({".txt", ".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".md", ".xml", ".xmp", ".toml", ".yaml"})
+TEXT_SUFFIXES = frozenset(
+    {".txt", ".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".md", ".xml", ".xmp", ".toml", ".yaml"}
+)
 """Files with these endings belong beside images and need no mention."""
 
 

@@ -78,8 +78,13 @@ class Manifest(BaseModel):
     measures: dict[str, str]
     targets: list[KnownTarget]
     skipped: list[SkippedImage]
+    remarks: list[str]
     versions: dict[str, str]
+    device: str
+    threads: int
+    platform: str
     seed: int
+    operator: str
     started: str
 
     @property

@@ -50,8 +50,8 @@ def _candidates(thumbnails: npt.NDArray[np.uint8]) -> list[list[tuple[int, float
     count = len(thumbnails)
     step = max(1, min(1024, BLOCK_PAIRS // count))
     index = RangeIndex(193)
-    for start in range(0, count, 4096):
-        index.add(_bounds(_vectors(thumbnails[start : start + 4096])))
+    for start in range(0, count, 512):
+        index.add(_bounds(_vectors(thumbnails[start : start + 512])))
     found = []
     for start in range(0, count, step):
         rows = _vectors(thumbnails[start : start + step])

@@ -45,6 +45,11 @@ def go_offline() -> None:
         _state["installed"] = True
 
 
+def is_offline() -> bool:
+    """Whether connections are refused."""
+    return _state["offline"]
+
+
 def go_online() -> None:
     """Allow connections again; settings of libraries that were imported meanwhile stay as they are."""
     _state["offline"] = False

@@ -11,6 +11,10 @@ from imgaudit.records import ErrorCurvePoint, ErrorMeasurement, Measurement, Rep
 PROTOCOL: Protocol = protocol_for(Effort.QUICK)
 
 
+def replica_path(number: int) -> str:
+    return f"images/{0:016x}/replicas/caption-g3-{number:04d}.png"
+
+
 def digest(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()
 
@@ -26,13 +30,19 @@ def curve(log_ratio: float) -> ErrorMeasurement:
 def rung(pairs: Sequence[tuple[float, float]], text: str = "", invalid: int = 0) -> RungMeasurement:
     """Replicas given as (similarity, distance)."""
     replicas = [
-        Replica(seed=n, guidance_scale=3.0, path=f"r{n}.png", similarity={"pixel": s, "pdq": 0.5},
+        Replica(seed=n, guidance_scale=3.0, path=replica_path(n), similarity={"pixel": s, "pdq": 0.5},
                 distance={"tiled_rms": d, "aligned_rms": d})
         for n, (s, d) in enumerate(pairs)
     ]  # fmt: skip
     broken = Skipped(skipped="invalid frame: black")
     replicas += [
-        Replica(seed=100 + n, guidance_scale=3.0, path=f"x{n}.png", similarity=broken, distance=broken)
+        Replica(
+            seed=100 + n,
+            guidance_scale=3.0,
+            path=replica_path(100 + n),
+            similarity=broken,
+            distance=broken,
+        )
         for n in range(invalid)
     ]
     return RungMeasurement(texts=[text] if text else [], cut_tokens={}, replicas=replicas)

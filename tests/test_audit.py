@@ -1,32 +1,29 @@
 """The whole audit on tiny real models: any diffusers folder, resumed runs, other batch sizes, hostile files."""
 
-import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
+from pydantic import ValidationError
 
+import imgaudit.audit
 from imgaudit.audit import calibrate, measure_targets
 from imgaudit.calibration import NullBank
 from imgaudit.captions import CaptionSource
 from imgaudit.conclusion import conclude
 from imgaudit.config import AuditConfig
-from imgaudit.exceptions import InputError, RunFolderError
+from imgaudit.exceptions import InputError, MemoryShortageError, RunFolderError
 from imgaudit.findings import AuditResult, Verdict
-from imgaudit.manifest import make_manifest, open_run
+from imgaudit.manifest import continued, make_manifest, open_run
 from imgaudit.models import LoadedModel, load_model
 from imgaudit.planner import expected_evaluations
 from imgaudit.portfolio import read_portfolio
 from imgaudit.protocol import Framing
-from imgaudit.records import Rung, RungMeasurement
+from imgaudit.records import Measurement, Rung, RungMeasurement
 from imgaudit.store import RunFolder
 from tests.conftest import random_image
 
@@ -50,7 +47,7 @@ def audit(
     portfolio = read_portfolio(folder, CaptionSource(folder))
     run = RunFolder(out)
     with run.lock():
-        open_run(run, make_manifest(["imgaudit", "audit"], config, {}, model, portfolio))
+        portfolio = continued(portfolio, open_run(run, make_manifest(["imgaudit"], config, {}, model, portfolio)))
         if bank is not None:
             bank.write(run.calibration_path)
         for count, _ in enumerate(measure_targets(run, portfolio, model, config), 1):
@@ -209,33 +206,134 @@ def test_a_finished_run_is_decided_again_without_the_model(
     assert model.denoiser.network_evaluations == spent
 
 
-@pytest.mark.slow
-def test_kills_at_any_moment_lose_nothing(make_folder: Callable[..., Path], model_folder: Path, tmp_path: Path) -> None:
-    folder = make_folder("portfolio", range(6))
-    arguments = [
-        sys.executable, "-m", "imgaudit", "audit", str(folder), "--model", str(model_folder), "--device", "cpu",
-        "--steps", "3", "--draws", "4", "--seeds", "3", "--num-inference-steps", "3", "--chunk-size", "2",
-        "--framing", "pad",
-    ]  # fmt: skip
-    environ = os.environ | {"HF_HUB_OFFLINE": "1"}
-    killed, delay = tmp_path / "killed", 0.0
-    for _ in range(4):
-        process = subprocess.Popen([*arguments, "--out", str(killed)], env=environ,
-                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
-        waited = time.monotonic()
-        while not (killed / "manifest.json").is_file() and process.poll() is None and time.monotonic() - waited < 120:
-            time.sleep(0.02)
-        time.sleep(delay)
-        delay += 0.25
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    for out in (killed, tmp_path / "whole"):
-        finished = subprocess.run(
-            [*arguments, "--out", str(out)], env=environ, capture_output=True, text=True, check=False
-        )
-        assert finished.returncode == 3, finished.stderr
-    results = [
-        AuditResult.model_validate(json.loads((out / "report.json").read_text()))
-        for out in (killed, tmp_path / "whole")
-    ]
-    assert comparable(results[0]) == comparable(results[1])
+def test_one_image_that_breaks_the_measurement_stops_no_other(
+    make_folder: Callable[..., Path], model: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_folder("portfolio", range(4))
+    broken = read_portfolio(folder, CaptionSource(folder)).targets[1].image
+    measure = imgaudit.audit.measure_chunk
+
+    def fragile(denoiser: Any, loaded: Any, *more: Any, **options: Any) -> Any:
+        if any(one.target.image.sha256 == broken.sha256 for one in loaded):
+            raise ZeroDivisionError("this very image")
+        return measure(denoiser, loaded, *more, **options)
+
+    monkeypatch.setattr(imgaudit.audit, "measure_chunk", fragile)
+    result = audit(folder, model, tmp_path / "run", chunk_size=4)
+    skipped = [finding for finding in result.findings if finding.verdict is Verdict.SKIPPED]
+    assert len(result.findings) == 4 and len(skipped) == 1
+    assert "measuring it failed: ZeroDivisionError: this very image" in skipped[0].reason
+
+
+def test_memory_that_holds_no_single_image_ends_the_audit_with_a_word(
+    make_folder: Callable[..., Path], model: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Any, *arguments: Any) -> Any:
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(type(model.denoiser), "predict", full)
+    with pytest.raises(MemoryShortageError, match="not even one image"):
+        audit(make_folder("portfolio", range(2)), model, tmp_path / "run")
+    assert RunFolder(tmp_path / "run").recorded().finished == set()
+
+
+def test_files_that_come_go_and_change_leave_a_run_what_it_was(
+    make_folder: Callable[..., Path], model: LoadedModel, tmp_path: Path
+) -> None:
+    folder = make_folder("portfolio", range(5), captions=False)
+    whole = audit(folder, model, tmp_path / "whole")
+    audit(folder, model, tmp_path / "run", stop_after=2)
+    finished = RunFolder(tmp_path / "run").recorded().finished
+    later = [t for t in read_portfolio(folder, CaptionSource(folder)).targets if t.image.id not in finished]
+    kept = {target.path: target.path.read_bytes() for target in later[:2]}
+    later[0].path.unlink()
+    random_image(77).save(later[1].path)
+    random_image(78).save(folder / "new.png")
+    result = audit(folder, model, tmp_path / "run")
+    assert result.summary.targets == 5 == len(result.findings)
+    skipped = {finding.path: finding.reason for finding in result.findings if finding.verdict is Verdict.SKIPPED}
+    assert set(skipped) == {str(path) for path in kept}
+    assert all("now it is gone, or another one" in reason for reason in skipped.values())
+    for path, data in kept.items():
+        path.write_bytes(data)
+    assert comparable(audit(folder, model, tmp_path / "run")) == comparable(whole)
+
+
+def test_damaged_images_of_a_run_are_skipped_with_what_to_do(
+    make_folder: Callable[..., Path], model: LoadedModel, tmp_path: Path
+) -> None:
+    folder = make_folder("portfolio", range(3))
+    whole = audit(folder, model, tmp_path / "run")
+    run = RunFolder(tmp_path / "run")
+    name = whole.findings[1].id
+    replica = next((run.image_folder(name) / "replicas").iterdir())
+    replica.write_bytes(replica.read_bytes()[:100])
+    result = conclude(run)
+    [skipped] = [finding for finding in result.findings if finding.verdict is Verdict.SKIPPED]
+    assert skipped.path == whole.findings[1].path and f"delete images/{name}" in skipped.reason
+    shutil.rmtree(run.image_folder(name))
+    assert run.recorded().lost == 1
+    assert comparable(audit(folder, model, tmp_path / "run")) == comparable(whole)
+
+
+def test_records_that_point_outside_the_run_are_no_records(
+    make_folder: Callable[..., Path], model: LoadedModel, tmp_path: Path
+) -> None:
+    audit(make_folder("portfolio", range(1)), model, tmp_path / "run")
+    run = RunFolder(tmp_path / "run")
+    [measurement], _ = run.read_measurements()
+    honest = measurement.model_dump(mode="json")
+    for change in ({"id": "../../../etc"}, {"id": "0" * 15 + "/"}, {"sha256": "x"}):
+        with pytest.raises(ValidationError):
+            Measurement.model_validate(honest | change)
+    for path in ("/etc/passwd", "images/../../x.png", "images/0123456789abcdef/replicas/../x.png", "x\n.png"):
+        honest["rungs"]["embedding"]["replicas"][0]["path"] = path
+        with pytest.raises(ValidationError):
+            Measurement.model_validate(honest)
+
+
+def test_a_caption_inside_the_file_is_asked_with(model: LoadedModel, tmp_path: Path) -> None:
+    folder = tmp_path / "portfolio"
+    folder.mkdir()
+    exif = Image.Exif()
+    exif[0x010E] = "a red fox"
+    random_image(1).save(folder / "a.jpg", exif=exif)
+    result = audit(folder, model, tmp_path / "run")
+    assert [one.rung for one in result.findings[0].replication] == [Rung.CAPTION, Rung.PARAPHRASE, Rung.EMBEDDING]
+    [measurement], _ = RunFolder(tmp_path / "run").read_measurements()
+    caption = measurement.rungs[Rung.CAPTION]
+    assert isinstance(caption, RungMeasurement) and caption.texts == ["a red fox"]
+    assert measurement.notes == ["caption from the image's own EXIF"]
+    for path in (tmp_path / "run").rglob("*.png"):
+        assert b"red fox" not in path.read_bytes()
+
+
+def test_an_image_that_framing_leaves_one_colour_of_is_skipped(model: LoadedModel, tmp_path: Path) -> None:
+    folder = tmp_path / "portfolio"
+    folder.mkdir()
+    wide = Image.new("RGB", (300, 20), (10, 200, 30))
+    wide.putpixel((0, 0), (255, 0, 0))
+    wide.save(folder / "wide.png")
+    random_image(1).save(folder / "a.png")
+    result = audit(folder, model, tmp_path / "run", framing=Framing.CROP)
+    reasons = {Path(finding.path).name: finding.reason for finding in result.findings}
+    assert "is a single colour at the model's size, framed by crop" in reasons["wide.png"]
+    assert "Not measured" not in reasons["a.png"]
+
+
+def test_a_run_without_lpips_says_why_and_one_with_it_is_another(
+    make_folder: Callable[..., Path], model: LoadedModel, tmp_path: Path
+) -> None:
+    folder = make_folder("portfolio", range(1))
+    config = AuditConfig.model_validate(OPTIONS)
+    portfolio = read_portfolio(folder, CaptionSource(folder))
+    without = {"pixel": "x", "lpips": "skipped: its backbone is not on this machine"}
+    run = RunFolder(tmp_path / "run")
+
+    def begin(measures: dict[str, str]) -> None:
+        open_run(run, make_manifest(["a"], config, {}, model, portfolio, measures=measures))
+
+    begin(without)
+    begin(without | {"lpips": "skipped: for another reason"})
+    with pytest.raises(RunFolderError, match="measured differ"):
+        begin(without | {"lpips": "lpips 0.1.4"})

@@ -112,7 +112,7 @@ def test_the_rung_is_measured_as_text_with_its_bits(make_folder: Callable[..., P
         tokens=TokenSearchConfig(words=3, evaluations=60, draws=2, candidates=4),
     )
     before = denoiser.network_evaluations
-    [measured] = measure_chunk(denoiser, [target], protocol, run_seed=0, executor=Executor(16))
+    [measured] = measure_chunk(denoiser, [target.load()], protocol, run_seed=0, executor=Executor(16))
     assert denoiser.network_evaluations - before == expected_evaluations(protocol, 2)
     tokens, embedding = (measured.measurement.rungs[one] for one in (Rung.TOKENS, Rung.EMBEDDING))
     assert isinstance(tokens, RungMeasurement) and isinstance(embedding, RungMeasurement)

@@ -44,7 +44,12 @@ def open_lab(model: str, device: str) -> LabModel:
     return LabModel(folder, description, load_model(model if model in BUNDLED else str(folder / "model"), device))
 
 
+def machine() -> str:
+    """Machine and processors."""
+    return f"{platform.machine()}, {os.cpu_count()} processors"
+
+
 def hardware(denoiser: Denoiser) -> str:
     """Machine, processors, threads and device: what seconds depend on."""
     device = getattr(denoiser, "device", "cpu")
-    return f"{platform.machine()}, {os.cpu_count()} processors, {torch.get_num_threads()} threads, {device}"
+    return f"{machine()}, {torch.get_num_threads()} threads, {device}"

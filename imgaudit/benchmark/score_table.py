@@ -154,7 +154,7 @@ class ScoreTable(Record):
     @classmethod
     def read(cls, path: Path) -> "ScoreTable":
         """Read a table that `write` wrote. Raises InputError for another file."""
-        return _read(cls, path)
+        return read_record(cls, path)
 
 
 class ControlTable(Record):
@@ -180,10 +180,11 @@ class ControlTable(Record):
     @classmethod
     def read(cls, path: Path) -> "ControlTable":
         """Read a table that `write` wrote. Raises InputError for another file."""
-        return _read(cls, path)
+        return read_record(cls, path)
 
 
-def _read(kind: type[Table], path: Path) -> Table:
+def read_record(kind: type[Table], path: Path) -> Table:
+    """Read a record that `write_lines` wrote. Raises InputError for another file."""
     try:
         return kind.model_validate(read_json(path))
     except ValidationError as error:

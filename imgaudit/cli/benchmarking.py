@@ -23,6 +23,7 @@ from imgaudit.cli.benchmark_options import (
     stages,
 )
 from imgaudit.cli.error_benchmarks import controls, detection, errors, ladder
+from imgaudit.cli.robustness_benchmarks import robustness, screening
 from imgaudit.cli.terminal import progress
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ benchmark = typer.Typer(help="The tool's own error rates and speed.", no_args_is
 
 def register(app: typer.Typer) -> None:
     """Add the group."""
-    for command in (detection, controls, errors, ladder):
+    for command in (detection, controls, errors, ladder, robustness, screening):
         benchmark.command()(command)
     app.add_typer(benchmark, name="benchmark")
 

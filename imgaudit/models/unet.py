@@ -1,7 +1,9 @@
 """The UNet family: Stable Diffusion 1.x and 2.x, predicting noise or velocity."""
 
+import math
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import chain
 from typing import Any, cast
 
 import torch
@@ -9,12 +11,16 @@ from diffusers import StableDiffusionPipeline
 
 from imgaudit.denoiser import PromptEmbeds
 from imgaudit.exceptions import ModelRefusedError
+from imgaudit.models.inspection import AGAIN
 from imgaudit.schedules import NoiseSchedule, Prediction, PredictionType
 
 DISTILLED_SCHEDULERS = ("LCMScheduler", "TCDScheduler")
 """Schedulers that only distilled models are sampled with."""
 
 SUPPORTED_PREDICTIONS = ("epsilon", "v_prediction", "sample")
+
+MAX_RESOLUTION = 4096
+"""Pixels per side; Stable Diffusion has 512 or 768, and a config.json that asks for more fills the memory."""
 
 
 class UNetDenoiser:
@@ -23,8 +29,8 @@ class UNetDenoiser:
     def __init__(self, pipeline: StableDiffusionPipeline, fingerprint: str, device: torch.device | str = "cpu") -> None:
         """Freeze a pipeline and move it to a device.
 
-        Raises ModelRefusedError for weights that are not finite, an unknown prediction type, or a UNet that takes
-        more than text (inpainting).
+        Raises ModelRefusedError for weights that are not finite, an unknown prediction type, sizes that no image has,
+        or a UNet that takes more than text (inpainting).
         """
         self.pipeline = pipeline.to(device)
         self.fingerprint = fingerprint
@@ -42,14 +48,13 @@ class UNetDenoiser:
                 f"the UNet takes {pipeline.unet.config.in_channels} channels but latents have "
                 f"{pipeline.vae.config.latent_channels}; only plain text-to-image models can be audited"
             )
+        _refuse_sizes(pipeline)
         for name in ("unet", "vae", "text_encoder"):
             network = getattr(pipeline, name)
             network.requires_grad_(False).eval()
-            for key, weight in network.named_parameters():
+            for key, weight in chain(network.named_parameters(), network.named_buffers()):
                 if not bool(torch.isfinite(weight).all()):
-                    raise ModelRefusedError(
-                        f"{name} has weights that are not finite (first: {key}); the file is damaged"
-                    )
+                    raise ModelRefusedError(f"{name!r} has weights that are not finite (first: {key!r}); {AGAIN}")
         self.schedule = NoiseSchedule(pipeline.scheduler.alphas_cumprod.double().cpu())
         pipeline.unet.register_forward_pre_hook(self._count, with_kwargs=True)
 
@@ -209,3 +214,17 @@ class UNetDenoiser:
             output_type="pt",
         ).images
         return cast(torch.Tensor, images).float().cpu() * 2 - 1
+
+
+def _refuse_sizes(pipeline: StableDiffusionPipeline) -> None:
+    side, most = pipeline.unet.config.sample_size, MAX_RESOLUTION // pipeline.vae_scale_factor
+    if type(side) is not int or not 1 <= side <= most:
+        raise ModelRefusedError(
+            f"the UNet's sample_size is {side!r:.80}; expected the side of the latents, a whole number from 1 to {most}"
+        )
+    scale, shift = pipeline.vae.config.scaling_factor, pipeline.vae.config.get("shift_factor") or 0.0
+    if not scale or not all(isinstance(factor, int | float) and math.isfinite(factor) for factor in (scale, shift)):
+        raise ModelRefusedError(
+            f"the autoencoder's scaling_factor is {scale!r:.80} and its shift_factor {shift!r:.80}; expected finite "
+            "numbers, the first other than 0"
+        )

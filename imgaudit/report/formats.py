@@ -6,11 +6,12 @@ import io
 
 from imgaudit.findings import AuditResult, Finding
 from imgaudit.records import Rung, Skipped
-from imgaudit.report.html import write_html
+from imgaudit.report.html import printable, write_html
 from imgaudit.report.wording import WORDING
 from imgaudit.store import RunFolder, write_atomically
 
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What makes a spreadsheet run a cell; the wide forms do so where Chinese, Japanese or Korean is typed."""
 
 
 class ReportFormat(enum.StrEnum):
@@ -31,8 +32,8 @@ def _cell(value: object) -> str:
     """A CSV cell that a spreadsheet will not run: text that looks like a formula gets a quote before it."""
     if isinstance(value, Skipped):
         return f"skipped: {value.skipped}"
-    text = format(value, ".6g") if isinstance(value, float) else str(value)
-    return "'" + text if isinstance(value, str) and text.startswith(FORMULA_STARTS) else text
+    text = format(value, ".6g") if isinstance(value, float) else printable(str(value))
+    return "'" + text if isinstance(value, str) and text.lstrip().startswith(FORMULA_STARTS) else text
 
 
 def _csv_row(finding: Finding) -> dict[str, str]:

@@ -54,7 +54,7 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters["number"] = _number
     environment.filters["percent"] = _percent
-    environment.filters["visible"] = _visible
+    environment.filters["visible"] = printable
     environment.tests["skipped"] = lambda value: isinstance(value, Skipped)
     return environment
 
@@ -67,7 +67,7 @@ def _percent(value: float | Skipped, digits: int = 1) -> str:
     return f"not measured ({value.skipped})" if isinstance(value, Skipped) else f"{value:.{digits}%}"
 
 
-def _visible(text: str) -> str:
+def printable(text: str) -> str:
     """Control and direction characters as escapes, so that a name reads as what it is."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 

@@ -5,6 +5,7 @@ import ctypes
 import io
 import multiprocessing
 import os
+import runpy
 import signal
 import sys
 import time
@@ -16,8 +17,16 @@ from pathlib import Path
 Setup = Callable[[], None]
 """What a child does to itself before the command runs; a function of a module, so that it can be sent there."""
 
-PRELOADED = ("imgaudit.benchmark.robustness.preloaded",)
-"""Modules that the server imports once."""
+PRELOADED = (
+    "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion",
+    "diffusers.schedulers.scheduling_ddim",
+    "transformers.models.clip.modeling_clip",
+    "imgaudit.audit",
+    "imgaudit.conclusion",
+    "imgaudit.models.unet",
+    "imgaudit.report",
+)
+"""Modules that the server imports once. Nothing is computed there: threads do not survive a fork."""
 
 UNKNOWN = -1000
 """Exit code of a child that has not ended."""
@@ -92,9 +101,7 @@ def _run(arguments: list[str], out: Path, err: Path, cache: Path, setup: Setup |
     if setup is not None:
         setup()
     sys.argv = ["imgaudit", *arguments]
-    from imgaudit.cli import main
-
-    main()
+    runpy.run_module("imgaudit", run_name="__main__", alter_sys=True)
 
 
 def run_command(arguments: Sequence[object], folder: Path, setup: Setup | None = None, timeout: float = 600) -> Ended:

@@ -1,0 +1,117 @@
+"""Every attack in one report."""
+
+import platform
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+from imgaudit.benchmark.figures import Target
+from imgaudit.benchmark.robustness import damage, inputs, interruptions
+from imgaudit.benchmark.robustness.bench import Bench
+from imgaudit.benchmark.robustness.tally import NotTried, Tally
+from imgaudit.records import Record
+
+Progress = Callable[[str, int, int], None]
+
+
+class RobustnessReport(Record):
+    """What was tried, how it ended, and whether anything happened that should not have."""
+
+    model: str
+    """Model under which everything was audited."""
+    hardware: str
+    """Machine, system and user's rights."""
+    seed: int
+    """Of every moment, size and place."""
+    tallies: list[Tally]
+    """One row per kind."""
+    not_tried: list[NotTried]
+    """What this machine does not allow."""
+
+    @property
+    def tried(self) -> int:
+        """Cases."""
+        return sum(tally.tried for tally in self.tallies)
+
+    @property
+    def ended(self) -> int:
+        """Cases that ended in a state."""
+        return sum(sum(tally.states.values()) for tally in self.tallies)
+
+    @property
+    def problems(self) -> list[str]:
+        """Everything that should not have happened."""
+        return [f"{tally.kind}: {problem}" for tally in self.tallies for problem in tally.problems]
+
+    @property
+    def targets(self) -> list[Target]:
+        """Hopes and outcomes."""
+        kills = sum(tally.tried for tally in self.tallies if tally.kind.startswith("killed while"))
+        same = sum(tally.states.get("identical", 0) for tally in self.tallies if tally.kind.startswith("killed while"))
+        lost = sum(tally.states.get("lost", 0) for tally in self.tallies)
+        ran = sum("executed" in problem for problem in self.problems)
+        traced = sum("a traceback" in problem for problem in self.problems)
+        return [
+            Target(name="inputs and states", wanted=f"{self.tried}", got=f"{self.ended}", met=self.tried == self.ended),
+            Target(name="kills after which the result is identical", wanted=f"{kills} of at least 100",
+                   got=f"{same}", met=same == kills >= 100),
+            Target(name="inputs lost", wanted="0", got=str(lost), met=not lost),
+            Target(name="hostile content executed", wanted="0", got=str(ran), met=not ran),
+            Target(name="tracebacks shown", wanted="0", got=str(traced), met=not traced),
+            Target(name="anything else unexpected", wanted="0", got=str(len(self.problems)), met=not self.problems),
+        ]  # fmt: skip
+
+
+def attack(
+    model: str,
+    folder: Path,
+    *,
+    seed: int,
+    kills: int,
+    full_disks: int,
+    spoilt: int,
+    hardware: str,
+    on_progress: Progress = lambda stage, done, total: None,
+) -> RobustnessReport:
+    """Try everything against audits of a model; what is written lies below `folder` and is removed at the end.
+
+    kills:       SIGKILLs, over all stages in turn
+    full_disks:  audits that run out of disk
+    spoilt:      runs per kind of damage to records
+
+    Raises RuntimeError when not even an undisturbed audit comes to its end.
+    """
+    bench = Bench(model, folder, Random(seed))
+    folder.mkdir(parents=True, exist_ok=True)
+    whole = interruptions.audit_undisturbed(bench)
+    stages: list[tuple[str, Callable[[], None]]] = [
+        ("hostile images", lambda: inputs.audit_hostile_images(bench)),
+        ("hostile caption tables", lambda: inputs.read_hostile_tables(bench)),
+        ("hostile captions", lambda: inputs.audit_hostile_captions(bench)),
+        ("hostile models", lambda: inputs.refuse_hostile_models(bench)),
+        ("connections", lambda: inputs.stay_offline(bench)),
+        ("signals", lambda: interruptions.interrupt(bench, whole)),
+        ("full disks", lambda: damage.fill_disk(bench, whole, full_disks)),
+        ("rights", lambda: damage.take_rights(bench, whole)),
+        ("two audits at once", lambda: damage.audit_twice_at_once(bench, whole)),
+        ("spoilt records", lambda: damage.spoil_records(bench, whole, spoilt)),
+        ("a moved run", lambda: damage.move_run(bench, whole)),
+        ("little memory", lambda: damage.run_out_of_memory(bench, whole)),
+        ("changing files", lambda: damage.change_files_meanwhile(bench, whole)),
+        ("a sleeping machine", lambda: damage.stop_and_continue(bench, whole)),
+        ("kills", lambda: interruptions.kill_at_random(
+            bench, whole, kills, lambda done, total: on_progress("kills", done, total))),
+        # Last: it changes the times of the portfolio's files.
+        ("a jumping clock", lambda: damage.jump_clock(bench, whole)),
+    ]  # fmt: skip
+    for number, (name, stage) in enumerate(stages):
+        on_progress(name, number, len(stages))
+        stage()
+    report = RobustnessReport(
+        model=model, hardware=f"{hardware}, {platform.system()} {platform.release()}", seed=seed,
+        tallies=bench.recorder.tallies, not_tried=bench.recorder.not_tried,
+    )  # fmt: skip
+    if not report.problems:
+        shutil.rmtree(folder)
+    return report
