@@ -179,7 +179,7 @@ def _decode(data: bytes, sha256: str) -> LoadedImage:
 def _decode_opened(opened: Image.Image, data: bytes, sha256: str) -> LoadedImage:
     notes = _notes_on_frames(data)
     opened.load()
-    if len(opened.info.get("exif", b"")) > MAX_EXIF_BYTES:
+    if len(opened.info.get("exif") or b"") > MAX_EXIF_BYTES:
         del opened.info["exif"]
         notes.append("EXIF too large, ignored")
     made_by = _generator_mark(opened, data)

@@ -20,6 +20,9 @@ TEXT_SUFFIXES = frozenset(
 )
 """Files with these endings belong beside images and need no mention."""
 
+LINK = "the entry is a symbolic link, which is not followed: give the file or folder itself"
+"""Why a link is not read."""
+
 
 @dataclass(frozen=True)
 class Listing:
@@ -66,7 +69,9 @@ def _sort_in(entry: "os.DirEntry[str]", listing: Listing, waiting: list[Path]) -
     elif entry.is_symlink():
         # A link to a folder has no suffix to go by, and a dangling one shows nothing at all.
         if suffix in IMAGE_SUFFIXES or path.is_dir():
-            listing.refused.append((path, "is a symbolic link, which is not followed: give the file or folder itself"))
+            listing.refused.append(
+                (path, "the entry is a symbolic link, which is not followed: give the file or folder itself")
+            )
         else:
             listing.others[suffix or "no suffix"] += 1
     elif entry.is_dir(follow_symlinks=False):

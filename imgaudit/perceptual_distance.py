@@ -21,9 +21,6 @@ from imgaudit.records import Skipped
 BACKBONE = "alexnet-owt-7be5be79.pth"
 """File name of torchvision's AlexNet; its eight hexadecimal digits begin the file's SHA-256."""
 
-BACKBONE_URL = f"https://download.pytorch.org/models/{BACKBONE}"
-"""Where torchvision publishes it. imgaudit tells the user and never fetches it."""
-
 BACKBONE_SHA256 = "7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02"
 """Of the published file. Eight digits alone could be met by trying a few billion files."""
 
@@ -88,8 +85,8 @@ def load_lpips(folder: Path | None = None, *, sha256: str = BACKBONE_SHA256) -> 
     path = (Path(torch.hub.get_dir()) / "checkpoints" if folder is None else folder) / BACKBONE
     if not path.is_file():
         return Skipped(
-            skipped=f"LPIPS' AlexNet backbone is not on this machine: put {BACKBONE}, which torchvision publishes "
-            f"({BACKBONE_URL}), into {path.parent}"
+            skipped=f"LPIPS' AlexNet backbone is not on this machine: put {BACKBONE}, which torchvision publishes, "
+            "into the folder that `imgaudit doctor` names"
         )
     digest, backbone = _read_backbone(path, sha256)
     network, heads = _build(backbone)
@@ -118,7 +115,7 @@ def _read_backbone(path: Path, sha256: str) -> tuple[str, dict[str, torch.Tensor
             if not digest.startswith(sha256):
                 raise ModelRefusedError(
                     f"{path} is not the AlexNet that torchvision publishes: its SHA-256 is {digest} and should "
-                    f"begin with {sha256}; delete it and put the file from {BACKBONE_URL} there"
+                    f"begin with {sha256}; delete it and put the file that torchvision publishes there"
                 )
             file.seek(0)
             tensors = _load_tensors(file)

@@ -6,9 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from imgaudit.cli import main, terminal
 from imgaudit.cli.exit_codes import ExitCode, exit_code
-from imgaudit.config import FailOn
+from imgaudit.config import FailOn, resolve_config
+from imgaudit.exceptions import OfflineError
 from imgaudit.findings import AuditResult, Summary, Verdict
 from imgaudit.policy import Policy
 from imgaudit.records import Skipped
@@ -133,3 +136,48 @@ def test_doctor_says_what_would_be_skipped() -> None:
     assert checks["faiss"]["state"] == "ok" and checks["descriptors"]["state"] == "ok"
     assert checks["lpips"]["state"] in {"ok", "skipped"} and checks["lpips"]["detail"]
     assert done.returncode == (2 if any(c["state"] == "failed" for c in checks.values()) else 0)
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "message"),
+    [
+        (OSError(28, "No space left on device", "x"), 2, "'x': No space left on device; what was finished is kept"),
+        (ZeroDivisionError("oh"), 2, "an error in imgaudit itself: ZeroDivisionError: oh"),
+        (KeyboardInterrupt(), 130, "interrupted; what was finished is kept; continue with: imgaudit doctor"),
+        (OfflineError("no"), 2, "imgaudit: no"),
+    ],
+    ids=["disk full", "a bug", "ctrl-c", "offline"],
+)
+def test_no_error_is_shown_as_a_traceback_or_as_a_finding(
+    raised: BaseException, code: int, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise raised
+
+    monkeypatch.setattr("imgaudit.doctor.examine", fail)
+    monkeypatch.setattr("sys.argv", ["imgaudit", "doctor"])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    shown = capsys.readouterr().err
+    assert stop.value.code == code and message in shown and "Traceback" not in shown
+
+
+def test_a_bug_shows_where_it_is_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError("oh")
+
+    monkeypatch.setattr("imgaudit.doctor.examine", fail)
+    monkeypatch.setattr("sys.argv", ["imgaudit", "doctor"])
+    monkeypatch.setenv("IMGAUDIT_TRACEBACK", "1")
+    with pytest.raises(ZeroDivisionError):
+        main()
+    assert resolve_config({}, start=Path("/"))[0].steps is None
+
+
+def test_a_bar_shows_outside_names_as_they_are(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(terminal, "talk", lambda: Console(stderr=True, force_terminal=True, width=100))
+    with terminal.progress("reading [/red]\x1b]0;x\x07[bold]") as advance:
+        advance(1, 2)
+    assert "reading [/red]\\x1b]0;x\\x07[bold]" in capsys.readouterr().err

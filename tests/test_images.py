@@ -1,3 +1,4 @@
+import io
 import os
 import struct
 import zlib
@@ -10,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
+from imgaudit import image_files
 from imgaudit.exceptions import ImageError, InputError
 from imgaudit.image_files import decode_image, load_image
 from imgaudit.images import complexity, frame_image, to_image, to_tensor, unusable_reason
@@ -122,8 +124,6 @@ def test_nothing_of_the_metadata_survives(tmp_path: Path) -> None:
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(position=st.floats(0, 1), value=st.integers(0, 255), kept=st.floats(0.02, 1), kind=st.sampled_from(range(6)))
 def test_a_damaged_file_is_an_image_or_an_image_error(position: float, value: int, kept: float, kind: int) -> None:
-    import io
-
     formats = ["PNG", "JPEG", "GIF", "TIFF", "WEBP", "BMP"]
     buffer = io.BytesIO()
     random_image(kind).save(buffer, format=formats[kind])
@@ -161,3 +161,42 @@ def test_tensors_round_trip_and_unusable_frames_are_named() -> None:
 def test_noise_is_more_complex_than_a_plain_surface() -> None:
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8))
     assert complexity(noise) > complexity(random_image(1, (32, 32))) > complexity(Image.new("RGB", (32, 32)))
+
+
+def test_heic_is_read_where_it_can_be_and_named_where_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    pillow_heif = pytest.importorskip("pillow_heif")
+    buffer = io.BytesIO()
+    pillow_heif.from_pillow(random_image(3, (40, 30))).save(buffer, quality=95)
+    loaded = decode_image(buffer.getvalue())
+    assert loaded.pixels.size == (40, 30)
+    difference = np.asarray(loaded.pixels, dtype=float) - np.asarray(random_image(3, (40, 30)), dtype=float)
+    assert float(np.sqrt((difference**2).mean())) < 20
+    monkeypatch.setattr(image_files, "_formats", lambda: image_files.FORMATS)
+    with pytest.raises(ImageError, match=r"pip install imgaudit\[heif\]"):
+        decode_image(buffer.getvalue())
+
+
+def test_only_formats_of_the_list_are_decoded_whatever_the_name(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(x) (w) file closefile\nshowpage\n"
+    )
+    with pytest.raises(ImageError, match="is not an image that can be decoded"):
+        load_image(tmp_path / "a.png")
+    assert not {"EPS", "WMF", "FITS", "MPEG", "PSD"} & set(image_files._formats())
+
+
+def test_colours_behind_alpha_are_managed_too(tmp_path: Path) -> None:
+    red = Image.new("RGBA", (8, 8), (200, 30, 30, 255))
+    red.putpixel((0, 0), (0, 0, 0, 0))
+    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    red.save(tmp_path / "a.png", icc_profile=lab)
+    loaded = load_image(tmp_path / "a.png")
+    assert {"colour profile converted to sRGB", "alpha flattened on white"} <= set(loaded.notes)
+    assert loaded.pixels.getpixel((0, 0)) == (255, 255, 255)
+    assert loaded.pixels.getpixel((5, 5)) == pytest.approx((200, 30, 30), abs=2)
+
+
+def test_a_plain_picture_is_refused_because_nothing_could_recognise_it(tmp_path: Path) -> None:
+    Image.new("RGB", (30, 30), (1, 2, 3)).save(tmp_path / "a.png")
+    with pytest.raises(ImageError, match="single colour"):
+        load_image(tmp_path / "a.png")

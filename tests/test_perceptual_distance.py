@@ -14,12 +14,22 @@ import torch
 import torchvision
 from torch.nn.functional import interpolate
 
-from imgaudit import doctor
-from imgaudit.distances import Distance
+from imgaudit import doctor, matching
+from imgaudit.audit import measure_targets
+from imgaudit.captions import CaptionSource
+from imgaudit.conclusion import conclude
+from imgaudit.config import AuditConfig
+from imgaudit.distances import DEFAULT_DISTANCES, Distance
 from imgaudit.exceptions import ModelRefusedError
 from imgaudit.images import to_tensor
+from imgaudit.manifest import make_manifest, open_run
+from imgaudit.matching import Matcher, standard_matcher
+from imgaudit.models import load_model
 from imgaudit.perceptual_distance import BACKBONE, BACKBONE_SHA256, LpipsDistance, load_lpips
-from imgaudit.records import Skipped
+from imgaudit.portfolio import read_portfolio
+from imgaudit.records import Rung, RungMeasurement, Skipped
+from imgaudit.report import write_report
+from imgaudit.store import RunFolder
 from tests.conftest import random_image
 
 
@@ -123,7 +133,7 @@ def test_loading_is_frozen_silent_and_leaves_random_numbers_alone(hub: Path, cap
 def test_a_missing_backbone_is_skipped_with_what_to_do(tmp_path: Path) -> None:
     loaded = load_lpips(tmp_path / "checkpoints")
     assert isinstance(loaded, Skipped)
-    assert BACKBONE in loaded.skipped and str(tmp_path / "checkpoints") in loaded.skipped
+    assert BACKBONE in loaded.skipped and str(tmp_path) not in loaded.skipped
     assert BACKBONE_SHA256.startswith(BACKBONE.removesuffix(".pth").rpartition("-")[2])
     assert not (tmp_path / "checkpoints").exists()
 
@@ -254,3 +264,32 @@ def test_the_module_imports_neither_lpips_nor_torchvision() -> None:
     program = "import sys, imgaudit.perceptual_distance; print({'lpips', 'torchvision'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_an_audit_records_it_for_every_replica_and_the_report_says_where_it_is_from(
+    distance: LpipsDistance, model_folder: Path, make_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = make_folder("portfolio", range(2))
+    model = load_model(str(model_folder), "cpu")
+    config = AuditConfig(steps=3, draws=2, seeds=2, num_inference_steps=2, device="cpu")
+    portfolio, run = read_portfolio(folder, CaptionSource(folder)), RunFolder(tmp_path / "run")
+    matcher = Matcher(distances=(*DEFAULT_DISTANCES, distance))
+    with run.lock():
+        measures = {"lpips": distance.source}
+        open_run(run, make_manifest(["imgaudit"], config, {}, model, portfolio, measures=measures))
+        measured = list(measure_targets(run, portfolio, model, config, matcher=matcher))
+        write_report(run, conclude(run))
+    for measurement in measured:
+        embedding = measurement.rungs[Rung.EMBEDDING]
+        assert isinstance(embedding, RungMeasurement)
+        assert all(isinstance(one.distance, dict) and one.distance["lpips"] > 0 for one in embedding.replicas)
+        page = (run.path / "report" / f"{measurement.id}.html").read_text(encoding="utf-8")
+        assert "lpips: lpips 0.1.4, AlexNet" in page and "; lpips 0." in page
+
+
+def test_the_standard_measures_are_those_that_can_be_trusted(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    matcher, lacking = standard_matcher()
+    assert "begin with" in lacking["lpips"].skipped and len(matcher.distances) == 2
+    monkeypatch.setattr(matching, "load_lpips", partial(load_lpips, sha256=digest_of(hub)))
+    matcher, lacking = standard_matcher()
+    assert lacking == {} and [one.name for one in matcher.distances][-1] == "lpips"

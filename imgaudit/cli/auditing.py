@@ -93,6 +93,10 @@ def run_audit(
     )
     bank = NullBank.read(calibration) if calibration is not None else None
     control_images = read_folder(controls, CaptionSource(controls), config, quiet=quiet) if controls else None
+    if control_images is not None and control_images.skipped:
+        first = control_images.skipped[0]
+        count = len(control_images.skipped)
+        say(f"note: {count} files are no controls (first: {first.path}: {first.skipped})", quiet=quiet)
     decoy_images = control_images
     if decoys is not None:
         decoy_images = read_folder(decoys, CaptionSource(decoys, sidecars=False), config, quiet=quiet)

@@ -62,14 +62,14 @@ def progress(label: str, *, quiet: bool = False) -> Iterator[Callable[[int, int]
         yield line
         return
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console) as bars:
-        task = bars.add_task(label, total=None)
+        task = bars.add_task(plain(label).plain, total=None)
         yield lambda done, total: bars.update(task, completed=done, total=total)
 
 
