@@ -109,7 +109,7 @@ def attack(
         on_progress(name, number, len(stages))
         stage()
     report = RobustnessReport(
-        model=model, hardware=f"{hardware}, {platform.system()} {platform.release()}", seed=seed,
+        model=model, hardware=f"{hardware}, {platform.system()}", seed=seed,
         tallies=bench.recorder.tallies, not_tried=bench.recorder.not_tried,
     )  # fmt: skip
     if not report.problems:

@@ -56,6 +56,8 @@ class Child:
         """folder: for output and the user's cache; setup: what the child does to itself first"""
         folder.mkdir(parents=True, exist_ok=True)
         self._out, self._err = folder / "stdout", folder / "stderr"
+        # Locks that killed children leave are cleaned up at the end; nobody has to be warned of them.
+        os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker")
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(list(PRELOADED))
         self._started = time.monotonic()

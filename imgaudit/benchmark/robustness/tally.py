@@ -50,9 +50,11 @@ class Recorder:
 
     @property
     def tallies(self) -> list[Tally]:
-        """One row per kind, in the order in which they were first met."""
+        """One row per kind, section by section, in the order in which they were first met."""
+        sections = list(dict.fromkeys(section for section, _ in self._states))
+        rows = sorted(self._states.items(), key=lambda row: sections.index(row[0][0]))
         return [
             Tally(section=section, kind=kind, tried=states.total(), states=dict(sorted(states.items())),
                   problems=self._problems[section, kind])
-            for (section, kind), states in self._states.items()
+            for (section, kind), states in rows
         ]  # fmt: skip
