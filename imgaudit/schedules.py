@@ -6,9 +6,15 @@ Notation, as in DDIM (Song et al. 2021) and in diffusers:
     x_t     = sqrt(abar_t) x0 + sqrt(1 - abar_t) noise
     v       = sqrt(abar_t) noise - sqrt(1 - abar_t) x0         (Salimans & Ho 2022)
 
+and for rectified flows (Liu et al. 2022), sigma from 0 (image) to 1 (noise):
+
+    x_t     = (1 - sigma) x0 + sigma noise
+    flow    = noise - x0
+
 Formulas are evaluated in the dtype of the tensors; none divides by a small number when another form exists.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,33 +22,33 @@ import torch
 
 from imgaudit.exceptions import UndefinedConversionError
 
-PredictionType = Literal["epsilon", "v_prediction", "sample"]
+PredictionType = Literal["epsilon", "v_prediction", "sample", "flow"]
+"""What a network returns: noise, v, clean latents, or the velocity of a straight path, noise - x0."""
 
 SMALLEST_SIGNAL = 1e-6
-"""Below this sqrt(abar) or sqrt(1 - abar) a division by it is refused."""
+"""Below this share of signal or noise a division by it is refused."""
 
 
-@dataclass(frozen=True)
-class NoiseSchedule:
-    """A variance-preserving schedule over discrete timesteps."""
-
-    alphas_cumprod: torch.Tensor
-    """(num_train_timesteps,) float64, decreasing."""
+class Schedule(ABC):
+    """How much of clean latents and of noise there is at each of the discrete timesteps, 0 the cleanest."""
 
     @property
+    @abstractmethod
     def num_train_timesteps(self) -> int:
         """Number of timesteps; valid ones are 0 .. num_train_timesteps - 1."""
-        return len(self.alphas_cumprod)
+
+    @abstractmethod
+    def shares(self, timesteps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Factors of x0 and of noise in x_t: two (N,) float64 tensors."""
 
     def coefficients(self, timesteps: torch.Tensor, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """sqrt(abar_t) and sqrt(1 - abar_t), shaped to multiply `like`.
+        """Factors of x0 and of noise, shaped to multiply `like`.
 
         timesteps: (N,) int64; like: (N, ...) tensor. Returns two (N, 1, ...) tensors of like's dtype and device.
         """
-        abar = self.alphas_cumprod.to(torch.float64)[timesteps.cpu()]
         shape = (-1,) + (1,) * (like.dim() - 1)
-        signal, spread = abar.sqrt().reshape(shape), (1 - abar).sqrt().reshape(shape)
-        return signal.to(like), spread.to(like)
+        signal, spread = (share.reshape(shape).to(like) for share in self.shares(timesteps))
+        return signal, spread
 
     def add_noise(self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
         """x_t for clean latents: (N, C, h, w), same dtype."""
@@ -57,13 +63,62 @@ class NoiseSchedule:
             return noise
         if kind == "sample":
             return latents
+        if kind == "flow":
+            return noise - latents
         signal, spread = self.coefficients(timesteps, latents)
         return signal * noise - spread * latents
 
     def snr(self, timesteps: torch.Tensor) -> torch.Tensor:
-        """Signal-to-noise ratio abar / (1 - abar): (N,) float64."""
+        """Signal-to-noise ratio, the square of the factors' quotient: (N,) float64."""
+        signal, spread = self.shares(timesteps)
+        return (signal / spread) ** 2
+
+
+@dataclass(frozen=True)
+class NoiseSchedule(Schedule):
+    """A variance-preserving schedule over discrete timesteps."""
+
+    alphas_cumprod: torch.Tensor
+    """(num_train_timesteps,) float64, decreasing."""
+
+    @property
+    def num_train_timesteps(self) -> int:
+        """Number of timesteps."""
+        return len(self.alphas_cumprod)
+
+    def shares(self, timesteps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """sqrt(abar_t) and sqrt(1 - abar_t)."""
+        abar = self.alphas_cumprod.to(torch.float64)[timesteps.cpu()]
+        return abar.sqrt(), (1 - abar).sqrt()
+
+    def snr(self, timesteps: torch.Tensor) -> torch.Tensor:
+        """abar / (1 - abar): (N,) float64."""
         abar = self.alphas_cumprod.to(torch.float64)[timesteps.cpu()]
         return abar / (1 - abar)
+
+
+@dataclass(frozen=True)
+class FlowSchedule(Schedule):
+    """A straight path from image to noise: x_t = (1 - sigma) x0 + sigma noise, at evenly spaced sigmas.
+
+    Timestep t stands for sigma = (t + 1) / num_train_timesteps, as in diffusers' FlowMatchEulerDiscreteScheduler before
+    any shift: shifts choose where a sampler steps, and change neither the path nor what the network is to say on it.
+
+    >>> FlowSchedule(4).sigmas(torch.tensor([0, 3])).tolist()
+    [0.25, 1.0]
+    """
+
+    num_train_timesteps: int = 1000
+    """Number of timesteps."""
+
+    def sigmas(self, timesteps: torch.Tensor) -> torch.Tensor:
+        """Share of noise: (N,) float64 in (0, 1]."""
+        return (timesteps.cpu().to(torch.float64) + 1) / self.num_train_timesteps
+
+    def shares(self, timesteps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """1 - sigma and sigma."""
+        sigmas = self.sigmas(timesteps)
+        return 1 - sigmas, sigmas
 
 
 @dataclass(frozen=True)
@@ -84,7 +139,7 @@ class Prediction:
     """(N,) int64."""
     kind: PredictionType
     """What `output` stands for."""
-    schedule: NoiseSchedule
+    schedule: Schedule
     """The schedule under which `noisy` was made."""
 
     def _checked(self, value: torch.Tensor, wanted: str) -> torch.Tensor:
@@ -96,31 +151,46 @@ class Prediction:
         return value
 
     def x0(self) -> torch.Tensor:
-        """Predicted clean latents. Raises UndefinedConversionError for epsilon where abar is 0."""
+        """Predicted clean latents. Raises UndefinedConversionError for epsilon where there is no signal."""
         signal, spread = self.schedule.coefficients(self.timesteps, self.noisy)
         if self.kind == "sample":
             return self.output
+        if self.kind == "flow":
+            # noise = output + x0 in x_t = signal x0 + spread noise; on a straight path the divisor is 1.
+            return (self.noisy - spread * self.output) / (signal + spread)
         if self.kind == "v_prediction":
             return signal * self.noisy - spread * self.output
         return (self.noisy - spread * self.output) / self._checked(signal, "x0")
 
     def noise(self) -> torch.Tensor:
-        """Predicted noise. Raises UndefinedConversionError for x0-networks where abar is 1."""
+        """Predicted noise. Raises UndefinedConversionError for x0-networks where there is no noise."""
         signal, spread = self.schedule.coefficients(self.timesteps, self.noisy)
         if self.kind == "epsilon":
             return self.output
+        if self.kind == "flow":
+            return (self.noisy + signal * self.output) / (signal + spread)
         if self.kind == "v_prediction":
             return signal * self.output + spread * self.noisy
         return (self.noisy - signal * self.output) / self._checked(spread, "noise")
 
     def velocity(self) -> torch.Tensor:
-        """Predicted v. Raises UndefinedConversionError where v would divide by zero."""
+        """Predicted v of a variance-preserving schedule. Raises UndefinedConversionError where it divides by zero."""
         if self.kind == "v_prediction":
             return self.output
         signal, spread = self.schedule.coefficients(self.timesteps, self.noisy)
+        if self.kind == "flow":
+            return signal * self.noise() - spread * self.x0()
         if self.kind == "epsilon":
             return (self.output - spread * self.noisy) / self._checked(signal, "velocity")
         return (signal * self.noisy - self.output) / self._checked(spread, "velocity")
+
+    def flow(self) -> torch.Tensor:
+        """Predicted noise - x0, the velocity of a straight path. Raises UndefinedConversionError as its parts do.
+
+        Conditional minus null, it does not vanish where there is no signal, as the difference of noises does
+        (sigma = 1: d_noise = (1 - sigma) d_flow).
+        """
+        return self.output if self.kind == "flow" else self.noise() - self.x0()
 
 
 def draw_timesteps(
@@ -154,9 +224,15 @@ def loss_weights(
 
     native   1
     min_snr  min(SNR, 5), carried from x0 to the output space (Hang et al. 2023)
-    x0       what turns the output error into the error of x0: 1/SNR for epsilon, 1/(1 + SNR) for v, 1 for x0
+    x0       what turns the output error into the error of x0: 1/SNR for epsilon, 1/(1 + SNR) for v, 1 for x0,
+             sigma^2 = 1/(1 + sqrt(SNR))^2 for flow
     """
-    to_x0 = {"epsilon": 1 / snr, "v_prediction": 1 / (1 + snr), "sample": torch.ones_like(snr)}[kind]
+    to_x0 = {
+        "epsilon": 1 / snr,
+        "v_prediction": 1 / (1 + snr),
+        "sample": torch.ones_like(snr),
+        "flow": 1 / (1 + snr.sqrt()) ** 2,
+    }[kind]
     if weighting == "native":
         return torch.ones_like(snr)
     if weighting == "x0":

@@ -1,11 +1,11 @@
 import pytest
 import torch
-from diffusers import DDIMScheduler
+from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
 from hypothesis import given
 from hypothesis import strategies as st
 
 from imgaudit.exceptions import UndefinedConversionError
-from imgaudit.schedules import NoiseSchedule, Prediction, PredictionType, draw_timesteps, loss_weights
+from imgaudit.schedules import FlowSchedule, NoiseSchedule, Prediction, PredictionType, draw_timesteps, loss_weights
 
 KINDS: list[PredictionType] = ["epsilon", "v_prediction", "sample"]
 
@@ -99,3 +99,44 @@ def test_weights_turn_output_errors_into_x0_errors(batch: tuple[torch.Tensor, ..
         clipped = loss_weights("min_snr", kind, schedule.snr(timesteps))
         torch.testing.assert_close(clipped, weights * schedule.snr(timesteps).clamp(max=5))
         assert bool((loss_weights("native", kind, schedule.snr(timesteps)) == 1).all())
+
+
+@pytest.mark.parametrize("kind", ["flow", "epsilon", "sample"])
+def test_a_perfect_output_on_a_straight_path_converts_to_the_truth(
+    kind: PredictionType, batch: tuple[torch.Tensor, ...]
+) -> None:
+    x0, noise, _ = (part.double() for part in batch)
+    schedule, timesteps = FlowSchedule(), torch.tensor([0, 1, 250, 500, 900, 998])
+    noisy = schedule.add_noise(x0, noise, timesteps)
+    prediction = Prediction(schedule.target(kind, x0, noise, timesteps), noisy, timesteps, kind, schedule)
+    for found, truth in ((prediction.x0(), x0), (prediction.noise(), noise), (prediction.flow(), noise - x0)):
+        torch.testing.assert_close(found, truth, atol=1e-5, rtol=1e-5)
+
+
+def test_where_there_is_only_noise_the_flow_tells_conditions_apart_and_the_noise_does_not() -> None:
+    schedule, timesteps = FlowSchedule(), torch.tensor([999])
+    noisy, outputs = torch.randn(1, 4, 8, 8), torch.randn(2, 1, 4, 8, 8)
+    one, other = (Prediction(output, noisy, timesteps, "flow", schedule) for output in outputs)
+    torch.testing.assert_close(one.noise(), other.noise())
+    assert float((one.flow() - other.flow()).abs().mean()) > 0.1 < float((one.x0() - other.x0()).abs().mean())
+
+
+def test_the_straight_path_is_that_of_diffusers() -> None:
+    scheduler = FlowMatchEulerDiscreteScheduler()
+    schedule = FlowSchedule(scheduler.config.num_train_timesteps)
+    x0, noise, timesteps = torch.randn(3, 4, 8, 8), torch.randn(3, 4, 8, 8), torch.tensor([999, 500, 0])
+    theirs = scheduler.scale_noise(x0, schedule.sigmas(timesteps).float() * 1000, noise)
+    torch.testing.assert_close(schedule.add_noise(x0, noise, timesteps), theirs)
+    # One Euler step with the true velocity lands on the path.
+    scheduler.set_timesteps(10)
+    first, second = scheduler.sigmas[4], scheduler.sigmas[5]
+    scheduler.set_begin_index(4)
+    noisy = (1 - first) * x0 + first * noise
+    stepped = scheduler.step(noise - x0, scheduler.timesteps[4], noisy).prev_sample
+    torch.testing.assert_close(stepped, (1 - second) * x0 + second * noise)
+
+
+def test_the_error_of_x0_follows_from_that_of_the_flow() -> None:
+    schedule, timesteps = FlowSchedule(), torch.tensor([99, 499, 899])
+    weights = loss_weights("x0", "flow", schedule.snr(timesteps))
+    torch.testing.assert_close(weights, schedule.sigmas(timesteps) ** 2)
