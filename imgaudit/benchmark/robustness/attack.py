@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
-from imgaudit.benchmark.figures import Target
+from imgaudit.benchmark.figures import Target, rate
 from imgaudit.benchmark.robustness import damage, inputs, interruptions
 from imgaudit.benchmark.robustness.bench import Bench
 from imgaudit.benchmark.robustness.tally import NotTried, Tally
@@ -47,15 +47,16 @@ class RobustnessReport(Record):
     @property
     def targets(self) -> list[Target]:
         """Hopes and outcomes."""
-        kills = sum(tally.tried for tally in self.tallies if tally.kind.startswith("killed while"))
-        same = sum(tally.states.get("identical", 0) for tally in self.tallies if tally.kind.startswith("killed while"))
+        kills = [tally for tally in self.tallies if tally.kind.startswith("killed while")]
+        met = [state == "identical" for tally in kills for state, n in tally.states.items() for _ in range(n)]
+        same = rate("kills", "all stages", met)
         lost = sum(tally.states.get("lost", 0) for tally in self.tallies)
         ran = sum("executed" in problem for problem in self.problems)
         traced = sum("a traceback" in problem for problem in self.problems)
         return [
             Target(name="inputs and states", wanted=f"{self.tried}", got=f"{self.ended}", met=self.tried == self.ended),
-            Target(name="kills after which the result is identical", wanted=f"{kills} of at least 100",
-                   got=f"{same}", met=same == kills >= 100),
+            Target(name="kills after which the result is identical", wanted="all of at least 100",
+                   got=str(same), met=all(met) and len(met) >= 100),
             Target(name="inputs lost", wanted="0", got=str(lost), met=not lost),
             Target(name="hostile content executed", wanted="0", got=str(ran), met=not ran),
             Target(name="tracebacks shown", wanted="0", got=str(traced), met=not traced),
