@@ -26,7 +26,7 @@ from imgaudit.near_duplicates import near_duplicates
 from imgaudit.portfolio import LoadedTarget, Portfolio, Target
 from imgaudit.records import Measurement, Skipped, SkippedImage
 from imgaudit.screening import thumbnail_array
-from imgaudit.store import RunFolder, write_atomically, write_json, write_png
+from imgaudit.store import Recorded, RunFolder, write_atomically, write_json, write_png
 
 MAX_DECOYS = 1000
 """Decoys beyond these add nothing that a coincidence p-value could show."""
@@ -52,14 +52,17 @@ def measure_targets(
     config: AuditConfig,
     *,
     matcher: Matcher | None = None,
+    recorded: Recorded | None = None,
     keep_images: bool = True,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Iterator[Measurement]:
     """Measure what a run still lacks, chunk by chunk; every finished chunk is on disk before the next begins.
 
+    recorded:  what the run holds already, when it has been read before
+
     Chunks are cut from the whole list, finished images included, so that a resumed chunk has the same neighbours.
     """
-    recorded = run.recorded(with_images=keep_images)
+    recorded = recorded or run.recorded(with_images=keep_images)
     finished, skipped = recorded.finished, recorded.skipped
     unmeasured = [one for sha256, one in portfolio.gone.items() if sha256[:16] not in finished]
     run.append_records([_skip_record(one) for one in (*portfolio.skipped, *unmeasured) if one.path not in skipped])

@@ -159,10 +159,11 @@ def carry_out(
             policy=prepared.policy, groups=groups, measures=measures,
         )  # fmt: skip
         portfolio = continued(prepared.portfolio, open_run(run, manifest))
+        recorded = run.recorded()
         if begun:
             for remark in portfolio.remarks[len(prepared.portfolio.remarks) :]:
                 say(f"note: {remark}", quiet=quiet)
-            if lost := run.recorded().lost:
+            if lost := recorded.lost:
                 say(f"note: {lost} records are damaged, or their images are gone; measured again", quiet=quiet)
         if prepared.decoys is not None:
             save_decoys(run, prepared.decoys, loaded, config)
@@ -180,7 +181,13 @@ def carry_out(
             shutil.rmtree(run.path / "controls", ignore_errors=True)
         with progress("auditing", quiet=quiet) as advance:
             for _ in measure_targets(
-                run, portfolio, loaded, config, matcher=matcher, on_progress=interruption.stopping(advance)
+                run,
+                portfolio,
+                loaded,
+                config,
+                matcher=matcher,
+                recorded=recorded,
+                on_progress=interruption.stopping(advance),
             ):
                 pass
         result = conclude(run)
