@@ -32,7 +32,7 @@ def test_nothing_is_lost_and_nothing_is_run(model_folder: Path, tmp_path: Path) 
     kills = [tally for kind, tally in kinds.items() if kind.startswith("killed while")]
     assert sum(tally.tried for tally in kills) >= 12 and all(set(tally.states) == {"identical"} for tally in kills)
     assert {"images", "texts", "models", "interruption", "damage", "network"} == {t.section for t in report.tallies}
-    if os.geteuid() == 0:
+    if "disk full at a random write" not in {one.kind for one in report.not_tried}:
         assert kinds["disk full at a random write"].states == {"identical": 2}
 
 
