@@ -1,13 +1,13 @@
 """A large folder: how long the first look takes, how much memory it needs, and how soon a second audit begins."""
 
 import multiprocessing
-import resource
-import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import psutil
 from PIL import Image
 
 from imgaudit.audit import group_targets
@@ -41,7 +41,7 @@ class Screening(Record):
     group_seconds: float
     """Near-duplicates."""
     peak_mib: float
-    """Largest memory of the process above what it had before."""
+    """Most memory that the process held, above what it began with."""
 
 
 class ScreeningReport(Record):
@@ -74,13 +74,32 @@ def make_pictures(folder: Path, count: int, side: int, seed: int, advance: Calla
     advance(count, count)
 
 
-def _peak_bytes() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+class _Peak:
+    """The most memory that the process has held since, above what it began with; looked at every few milliseconds.
+
+    The system's own high-water mark would count what importing libraries took for a moment.
+    """
+
+    def __init__(self) -> None:
+        self._process = psutil.Process()
+        self._start = self._most = self._process.memory_info().rss
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(0.005):
+            self._most = max(self._most, self._process.memory_info().rss)
+
+    def mib(self) -> float:
+        """Stop watching."""
+        self._ended.set()
+        self._thread.join()
+        return float(self._most - self._start) / 2**20
 
 
 def _look(name: str, folder: Path, cache_path: Path) -> Screening:
-    before, started = _peak_bytes(), time.perf_counter()
+    peak, started = _Peak(), time.perf_counter()
     cache = ScreeningCache(cache_path)
     portfolio = read_portfolio(folder, CaptionSource(folder), framing=Framing.CROP, cache=cache)
     cache.close()
@@ -94,7 +113,7 @@ def _look(name: str, folder: Path, cache_path: Path) -> Screening:
         groups=len(groups),
         list_and_hash_seconds=read - started,
         group_seconds=ended - read,
-        peak_mib=(_peak_bytes() - before) / 2**20,
+        peak_mib=peak.mib(),
     )
 
 
