@@ -11,7 +11,7 @@ from typing import Protocol
 
 import torch
 
-from imgaudit.schedules import NoiseSchedule, Prediction
+from imgaudit.schedules import Prediction, Schedule
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class PromptEmbeds:
         return PromptEmbeds(streams, self.free, self.extras)
 
     def root_mean_square(self) -> dict[str, float]:
-        """Per stream, over the free positions: the scale by which learning rates are measured."""
+        """Per stream, over the free positions; of the start condition, what learning rates are measured in."""
         return {
             name: float(stream[:, self.free[name]].double().square().mean().sqrt())
             for name, stream in self.streams.items()
@@ -80,12 +80,12 @@ class Denoiser(Protocol):
         """Side of the square images the model makes, in pixels."""
 
     @property
-    def schedule(self) -> NoiseSchedule:
+    def schedule(self) -> Schedule:
         """The training schedule."""
 
     @property
     def prediction_type(self) -> str:
-        """What `predict` returns raw: "epsilon", "v_prediction" or "sample"."""
+        """What `predict` returns raw: "epsilon", "v_prediction", "sample" or "flow"."""
 
     @property
     def network_evaluations(self) -> int:
@@ -125,6 +125,13 @@ class Denoiser(Protocol):
 
     def null_condition(self) -> PromptEmbeds:
         """One condition: what the model was trained to take as "no text"."""
+
+    def start_condition(self) -> PromptEmbeds:
+        """One condition that says nothing: where inversions start, and whose root mean square is each stream's scale.
+
+        The null condition, unless an inversion cannot start there: SDXL's zeros have no scale, and rows that are all
+        the same have the same gradient and move as one.
+        """
 
     def predict(self, noisy: torch.Tensor, timesteps: torch.Tensor, prompt_embeds: PromptEmbeds) -> Prediction:
         """Raw network output; differentiable in the streams of `prompt_embeds`."""

@@ -1,8 +1,8 @@
 """The dial: how few numbers of an inverted embedding still bring the image back.
 
 An embedding of thousands of numbers could spell a small image out; the fewer bits it is cut down to, the less of the
-image can be in them. The difference between the embedding and the null condition is written as a matrix of low rank
-whose factors have few bits each, and sampled again.
+image can be in them. The difference between the embedding and where its inversion started is written as a matrix of
+low rank whose factors have few bits each, and sampled again.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ class DialPoint(Record):
     """One setting of the dial."""
 
     rank: int
-    """Rank of the difference from the null condition."""
+    """Rank of the difference from the start condition."""
     precision: int
     """Bits per number of its factors."""
     bits: int
@@ -85,20 +85,20 @@ def stored_bits(positions: int, width: int, rank: int, precision: int) -> int:
 
 
 def turned_down(
-    prompt_embeds: PromptEmbeds, null: PromptEmbeds, free_tokens: int | None, rank: int, precision: int
+    prompt_embeds: PromptEmbeds, start: PromptEmbeds, free_tokens: int | None, rank: int, precision: int
 ) -> tuple[PromptEmbeds, int]:
-    """One embedding with its difference from null cut to a rank and a precision, per stream.
+    """One embedding with its difference from its start cut to a rank and a precision, per stream.
 
     prompt_embeds:  one condition, as the inversion left it
-    null:           the null condition it started from
+    start:          the condition that the inversion started from
     free_tokens:    how many free positions the inversion changed; all when None
 
-    Returns the condition and the bits that it takes to tell it from null.
+    Returns the condition and the bits that it takes to tell it from the start.
     """
     streams, bits = {}, 0
     for name, stream in prompt_embeds.streams.items():
-        base = null.streams[name].to(stream)
-        positions = optimised_positions(null.free[name], free_tokens)
+        base = start.streams[name].to(stream)
+        positions = optimised_positions(start.free[name], free_tokens)
         left, sizes, right = torch.linalg.svd((stream - base)[0, positions].double(), full_matrices=False)
         kept = min(rank, len(sizes))
         scale = sizes[:kept].sqrt()
@@ -111,15 +111,15 @@ def turned_down(
     return prompt_embeds.with_streams(streams), bits
 
 
-def settings_by_bits(null: PromptEmbeds, free_tokens: int | None) -> Sequence[tuple[int, int]]:
+def settings_by_bits(start: PromptEmbeds, free_tokens: int | None) -> Sequence[tuple[int, int]]:
     """The settings in order of the bits that they need for a model's embeddings."""
 
     def bits(setting: tuple[int, int]) -> int:
         rank, precision = setting
         return sum(
             stored_bits(int(positions.sum()), stream.shape[2], min(rank, int(positions.sum())), precision)
-            for name, stream in null.streams.items()
-            if (positions := optimised_positions(null.free[name], free_tokens)) is not None
+            for name, stream in start.streams.items()
+            if (positions := optimised_positions(start.free[name], free_tokens)) is not None
         )
 
     return sorted(SETTINGS, key=bits)

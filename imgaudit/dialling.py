@@ -90,7 +90,7 @@ def _dial(
     executor: Executor,
 ) -> Dial:
     folder, free_tokens = run.image_folder(measurement.id), result.protocol.inversion.free_tokens
-    null = denoiser.null_condition()
+    start = denoiser.start_condition()
     try:
         streams = {name: stream[None] for name, stream in load_file(folder / "embeds.safetensors").items()}
         with Image.open(folder / "rendered.png") as image:
@@ -103,12 +103,12 @@ def _dial(
         replica_seeds(result.run["seed"], measurement.sha256, seeds), replication.guidance_scale,
         result.protocol.generation.num_inference_steps, executor,
     )  # fmt: skip
-    whole = null.with_streams(streams)
-    rank = min(min(stream.shape[1:]) for stream in streams.values())
+    whole = start.with_streams(streams)
+    rank = max(min(stream.shape[1:]) for stream in streams.values())
     entire = sampling.point(whole, rank, 32, round(embedding_bits(whole, free_tokens)))
     points: list[DialPoint] = []
-    for one, precision in settings_by_bits(null, free_tokens):
-        condition, bits = turned_down(whole, null, free_tokens, one, precision)
+    for one, precision in settings_by_bits(start, free_tokens):
+        condition, bits = turned_down(whole, start, free_tokens, one, precision)
         points.append(sampling.point(condition, one, precision, bits))
         if reproduces(points[-1]):
             break

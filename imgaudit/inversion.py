@@ -103,22 +103,22 @@ def initial_streams(
 ) -> dict[str, torch.Tensor]:
     """Where the embeddings start, on the CPU: name to (images, tokens, width) float32.
 
-    null    the null condition
-    random  standard normal at the free positions, with the null condition's root mean square
+    null    the model's start condition, which is the null condition of most
+    random  standard normal at the free positions, with the start condition's root mean square
     """
-    null = denoiser.null_condition()
-    scale = null.root_mean_square()
+    start = denoiser.start_condition()
+    scale = start.root_mean_square()
     streams = {}
-    for name, stream in null.streams.items():
-        start = stream.detach().cpu().repeat(len(sha256s), 1, 1)
-        # Closed-form denoisers have a null condition of zeros; noise of scale 1 is then the natural start.
+    for name, stream in start.streams.items():
+        rows = stream.detach().cpu().repeat(len(sha256s), 1, 1)
+        # Closed-form denoisers start from zeros; noise of scale 1 is then the natural start.
         spread = scale[name] or 1.0
         if config.initialisation == "random":
             for row, sha256 in enumerate(sha256s):
                 generator = torch.Generator("cpu").manual_seed(draw_seed(run_seed, sha256, f"initialisation:{name}"))
-                noise = torch.randn(start.shape[1:], generator=generator) * spread
-                start[row] = torch.where(null.free[name][:, None], noise, start[row])
-        streams[name] = start
+                noise = torch.randn(rows.shape[1:], generator=generator) * spread
+                rows[row] = torch.where(start.free[name][:, None], noise, rows[row])
+        streams[name] = rows
     return streams
 
 
@@ -170,19 +170,19 @@ def invert(
     on_step:  called after every step with its number, from 1, and the conditions so far, detached
     Returns   embeddings on the CPU in float32, and the loss of every step
     """
-    null = denoiser.null_condition()
-    scale = null.root_mean_square()
+    start, null = denoiser.start_condition(), denoiser.null_condition().repeat(len(sha256s))
+    scale = start.root_mean_square()
     streams = {
-        name: start.to(latents.device).requires_grad_(True)
-        for name, start in initial_streams(denoiser, sha256s, config, run_seed).items()
+        name: stream.to(latents.device).requires_grad_(True)
+        for name, stream in initial_streams(denoiser, sha256s, config, run_seed).items()
     }
     optimiser = torch.optim.Adam(
         [{"params": [stream], "lr": config.learning_rate * (scale[name] or 1.0)} for name, stream in streams.items()]
     )
     masks = {
-        name: optimised_positions(null.free[name], config.free_tokens).to(latents.device)[:, None] for name in streams
+        name: optimised_positions(start.free[name], config.free_tokens).to(latents.device)[:, None] for name in streams
     }
-    condition = null.repeat(len(sha256s))
+    condition = start.repeat(len(sha256s))
     source = DrawSource(run_seed, sha256s, "inversion", denoiser.latent_shape)
     owner = torch.arange(len(sha256s)).repeat_interleave(config.draws)
     losses: list[torch.Tensor] = []
@@ -209,7 +209,7 @@ def invert(
         losses.append(weighted.mean(dim=1))
         if step >= config.steps - paired_steps:
             # The draws are fresh, so the step's own errors are out of sample; only the null's are missing.
-            paired.append((draws.timesteps, raw, draw_errors(denoiser, latents, draws, condition, executor)))
+            paired.append((draws.timesteps, raw, draw_errors(denoiser, latents, draws, null, executor)))
         for name, stream in streams.items():
             assert stream.grad is not None
             stream.grad.mul_(masks[name])
@@ -217,7 +217,7 @@ def invert(
         on_step(step + 1, condition.with_streams({name: stream.detach() for name, stream in streams.items()}))
 
     inverted = PromptEmbeds(
-        {name: stream.detach().cpu() for name, stream in streams.items()}, null.free, condition.extras
+        {name: stream.detach().cpu() for name, stream in streams.items()}, start.free, condition.extras
     )
     empty = torch.zeros(len(sha256s), 0)
     timesteps, conditional, null_errors = (

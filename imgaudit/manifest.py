@@ -31,6 +31,7 @@ PACKAGES = (
     "lpips",
     "defusedxml",
     "pillow-heif",
+    "peft",
     "faiss-gpu",
     "faiss-cpu",
 )
@@ -51,6 +52,16 @@ class KnownTarget(BaseModel):
     """Over its prompts and captions."""
 
 
+class KnownLora(BaseModel):
+    """What was fused into a model's weights."""
+
+    file: str
+    """Its name, as text."""
+    sha256: str
+    """Of its bytes."""
+    weight: float
+
+
 class KnownModel(BaseModel):
     """What is read again of the model's identity."""
 
@@ -58,6 +69,11 @@ class KnownModel(BaseModel):
     pipeline_class: str
     fingerprint: str
     files: dict[str, str]
+    """SHA-256 of the base model's files, by path in its folder."""
+    revision: str = ""
+    """The commit of a model from the hub."""
+    loras: list[KnownLora] = []
+    """In the order in which they were fused. The fingerprint covers them."""
     resolution: int
     prediction_type: str
 
@@ -162,6 +178,11 @@ def make_manifest(
             "pipeline_class": model.pipeline_class,
             "fingerprint": model.denoiser.fingerprint,
             "files": dict(model.files),
+            "revision": model.revision,
+            "loras": [
+                {"file": path_text(lora.path.name), "sha256": lora.sha256, "weight": lora.weight}
+                for lora in model.loras
+            ],
             "resolution": model.denoiser.resolution,
             "prediction_type": model.denoiser.prediction_type,
         },

@@ -41,9 +41,9 @@ class InversionConfig(_Frozen):
     draws: int = Field(8, ge=1, le=1024)
     """Fresh (timestep, noise) draws per step."""
     learning_rate: float = Field(0.1, gt=0)
-    """Adam's learning rate, in units of the root mean square of the null embedding."""
+    """Adam's learning rate, in units of the root mean square of each stream of the model's start condition."""
     initialisation: Literal["null", "random"] = "null"
-    """Where the embedding starts: the null condition, or noise of the same root mean square."""
+    """Where the embedding starts: the start condition (null, or the empty prompt), or noise of its scale."""
     timesteps: Literal["uniform", "stratified", "high", "middle"] = "stratified"
     """How timesteps are drawn: over all, one per equal stratum, the noisier half, or the middle half."""
     weighting: Literal["native", "min_snr", "x0"] = "native"

@@ -29,6 +29,10 @@ INVERTED_RUNGS = (Rung.EMBEDDING, Rung.TOKENS)
 """Rungs inverted from the image, in the order in which they are tested: the stronger claim after the weaker."""
 
 
+REPLICA_PATH = r"^images/[0-9a-f]{16}/replicas/[a-z]+-g[0-9.e+-]+-[0-9]{4,}\.png$"
+"""Where generated images lie inside a run folder, and nowhere else."""
+
+
 class Record(BaseModel):
     """Base of all records: immutable, unknown fields refused."""
 
@@ -55,7 +59,7 @@ class Replica(Record):
     """Guidance it was sampled with."""
     text: int = 0
     """Which of the rung's texts it was asked with."""
-    path: str = Field(pattern=r"^images/[0-9a-f]{16}/replicas/[a-z]+-g[0-9.e+-]+-[0-9]{4,}\.png$")
+    path: str = Field(pattern=REPLICA_PATH)
     """File inside the run folder, and nowhere else."""
     similarity: dict[str, float] | Skipped
     """Per descriptor, higher is closer; Skipped with the reason for a frame that cannot be scored."""

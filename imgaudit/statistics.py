@@ -42,6 +42,36 @@ def upper_bound(hits: int, n: int, confidence: float = 0.95) -> float:
     return 1.0 if hits >= n else float(stats.beta.ppf(confidence, hits + 1, n - hits))
 
 
+@lru_cache(maxsize=4096)
+def fisher_exact(hits_a: int, n_a: int, hits_b: int, n_b: int) -> float:
+    """Two-sided exact p-value that two rates are equal (Fisher 1935): all tables no likelier than the one observed.
+
+    Conditional on the total of hits, so it holds at any n and leans towards "no difference".
+
+    >>> round(fisher_exact(0, 8, 8, 8), 6)
+    0.000155
+    """
+    table = [[hits_a, n_a - hits_a], [hits_b, n_b - hits_b]]
+    return min(1.0, float(stats.fisher_exact(table, alternative="two-sided").pvalue))
+
+
+@lru_cache(maxsize=4096)
+def newcombe(hits_a: int, n_a: int, hits_b: int, n_b: int, confidence: float = 0.95) -> Interval:
+    """Interval of rate b - rate a from the two Wilson intervals (Newcombe 1998, Stat. Med. 17:873, method 10).
+
+    Newcombe's own example, 56 of 70 against 48 of 80, with the sign turned:
+
+    >>> tuple(round(bound, 4) for bound in newcombe(48, 80, 56, 70))
+    (0.0524, 0.3339)
+    """
+    a, b = hits_a / n_a, hits_b / n_b
+    of_a = stats.binomtest(hits_a, n_a).proportion_ci(confidence, method="wilson")
+    of_b = stats.binomtest(hits_b, n_b).proportion_ci(confidence, method="wilson")
+    low = b - a - np.hypot(b - of_b.low, of_a.high - a)
+    high = b - a + np.hypot(of_b.high - b, a - of_a.low)
+    return Interval(max(-1.0, float(low)), min(1.0, float(high)))
+
+
 def conformal_p_value(score: float, controls: Sequence[float]) -> float:
     """(1 + controls with a score at least as high) / (1 + controls); higher scores are more extreme.
 

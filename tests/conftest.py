@@ -1,7 +1,9 @@
 """Shared parts: tiny models of the real classes, a closed-form denoiser, and folders of small images."""
 
+import dataclasses
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNe
 from PIL import Image
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from imgaudit.benchmark.robustness.spoilt_model import SpoiltModel
 from imgaudit.lab.components import (
     build_autoencoder,
     build_pipeline,
@@ -20,7 +23,7 @@ from imgaudit.lab.components import (
     train_tokenizer,
 )
 from imgaudit.lab.recipe import LabRecipe
-from imgaudit.models import FiniteSetDenoiser
+from imgaudit.models import FiniteSetDenoiser, families
 
 CAPTIONS = ["a red fox", "two blue boats", "the green hill", "one old clock", "a round table", "seven yellow birds"]
 
@@ -102,6 +105,44 @@ def other_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "other"
     make_other_pipeline().save_pretrained(folder, safe_serialization=True)
     return folder
+
+
+@pytest.fixture(scope="session")
+def family_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A saved tiny model of every family besides Stable Diffusion's."""
+    from tests.tiny_families import MAKERS
+
+    folders = {name: tmp_path_factory.mktemp("families") / name for name in MAKERS}
+    for name, make in MAKERS.items():
+        make().save_pretrained(folders[name], safe_serialization=True)
+    return folders
+
+
+@pytest.fixture
+def copied_family(family_folders: dict[str, Path], tmp_path: Path) -> Callable[[str], SpoiltModel]:
+    """copied_family(name) is a copy of a family's tiny model that may be spoilt."""
+
+    def copy(family: str) -> SpoiltModel:
+        folder = family_folders[family]
+        return SpoiltModel(Path(shutil.copytree(folder, tmp_path / family)), tmp_path / "executed", folder)
+
+    return copy
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Families whose adapter is the stand-in: for tests that are about what comes before one."""
+    adapter = "tests.tiny_families:StandIn"
+    replaced = {name: dataclasses.replace(family, adapter=adapter) for name, family in families.FAMILIES.items()}
+    monkeypatch.setattr(families, "FAMILIES", replaced)
+
+
+@pytest.fixture(scope="session")
+def style(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A LoRA of the tiny model's UNet and text encoder."""
+    from tests.lora_for_tests import save_lora
+
+    return save_lora(tmp_path_factory.mktemp("lora"), make_pipeline(tiny_recipe()), "unet", "text_encoder")
 
 
 def random_image(seed: int, size: tuple[int, int] = (24, 24)) -> Image.Image:

@@ -203,6 +203,21 @@ def test_what_only_looks_alarming_is_loaded_and_is_the_same_model(
     assert not copied.planted.exists()
 
 
+def test_a_model_of_the_hub_is_known_by_its_commit(
+    copied: SpoiltModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert load_model(str(copied.path), "cpu").revision == ""
+    commit, repository = "0123456789abcdef" * 2 + "01234567", tmp_path / "hub" / "models--owner--name"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(commit)
+    (repository / "snapshots").mkdir()
+    copied.path.rename(repository / "snapshots" / commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    for name in ("owner/name", "owner/name@main", f"owner/name@{commit}", str(repository / "snapshots" / commit)):
+        loaded = load_model(name, "cpu")
+        assert (loaded.name, loaded.revision) == (name, commit)
+
+
 def test_a_cache_of_the_hub_gives_no_leave_to_read_elsewhere(copied: SpoiltModel) -> None:
     in_the_cache_of_the_hub(copied)
     repository = copied.path.parent / "models--owner--name"

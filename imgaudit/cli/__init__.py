@@ -38,11 +38,12 @@ def _global(
 
 
 def _register() -> None:
-    from imgaudit.cli import auditing, benchmarking, calibrating, dialling, examining, labs, reporting
+    from imgaudit.cli import auditing, benchmarking, calibrating, comparing, dialling, examining, labs, reporting
 
     auditing.register(app)
     calibrating.register(app)
     reporting.register(app)
+    comparing.register(app)
     dialling.register(app)
     labs.register(app)
     benchmarking.register(app)

@@ -15,6 +15,15 @@ Model = Annotated[
         "--model", "-m", help="Diffusers folder, hub id[@revision], or a bundled lab: demo.", show_default=False
     ),
 ]
+Loras = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--lora",
+        metavar="FILE[:WEIGHT]",
+        help="LoRA (safetensors, or a folder with one) to fuse into the model, times a weight; may be repeated.",
+        show_default=False,
+    ),
+]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Run folder; an existing one of the same audit is continued.")]
 EffortOption = Annotated[Effort | None, typer.Option(help="Named budget. [default: standard]", show_default=False)]
 FramingOption = Annotated[

@@ -3,7 +3,7 @@
 import json
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -25,6 +25,7 @@ from imgaudit.cli.audit_options import (
     Guidance,
     Json,
     Level,
+    Loras,
     Model,
     Offline,
     Out,
@@ -68,6 +69,7 @@ def run_audit(
     out: Path,
     config: AuditConfig,
     sources: dict[str, str],
+    loras: Sequence[str] = (),
     captions: Path | None = None,
     prompts: Path | None = None,
     controls: Path | None = None,
@@ -109,7 +111,7 @@ def run_audit(
     from imgaudit.models import load_model
 
     say(f"loading model {model}", quiet=quiet)
-    loaded = load_model(model, config.device)
+    loaded = load_model(model, config.device, loras)
     if bank is not None:
         bank.require(loaded.denoiser.fingerprint, config.protocol)
     prepared = Prepared(portfolio, control_images, decoy_images, bank, f"--controls {controls}", policy, sources)
@@ -204,6 +206,7 @@ def register(app: typer.Typer) -> None:
 def _audit(
     targets: Targets,
     model: Model,
+    lora: Loras = None,
     out: Out = Path("imgaudit-run"),
     controls: Controls = None,
     calibration: Calibration = None,
@@ -249,9 +252,9 @@ def _audit(
     )  # fmt: skip
     raise typer.Exit(
         run_audit(
-            targets=targets, model=model, out=out, config=config, sources=sources, captions=captions, prompts=prompts,
-            controls=controls, calibration=calibration, decoys=decoys, policy_file=policy, quiet=quiet,
-            json_lines=json_lines, dry_run=dry_run,
+            targets=targets, model=model, loras=lora or (), out=out, config=config, sources=sources,
+            captions=captions, prompts=prompts, controls=controls, calibration=calibration, decoys=decoys,
+            policy_file=policy, quiet=quiet, json_lines=json_lines, dry_run=dry_run,
         )
     )  # fmt: skip
 

@@ -13,6 +13,7 @@ from imgaudit.cli.audit_options import (
     EffortOption,
     FramingOption,
     Guidance,
+    Loras,
     Model,
     Offline,
     Quiet,
@@ -80,6 +81,7 @@ def info(path: Annotated[Path, typer.Argument(metavar="BANK", help="Null bank.")
 def _calibrate(
     controls: Annotated[Path, typer.Argument(metavar="CONTROLS", help="Folder of images known not to be in training.")],
     model: Model,
+    lora: Loras = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write the null bank to.")] = Path(
         "calibration.json"
     ),
@@ -123,7 +125,7 @@ def _calibrate(
     portfolio = read_folder(controls, CaptionSource(controls), config, quiet=quiet)
     for skipped in portfolio.skipped:
         say(f"left out: {skipped.path}: {skipped.skipped}", quiet=quiet)
-    loaded = load_model(model, config.device)
+    loaded = load_model(model, config.device, lora or ())
     earlier = NullBank.read(out) if append and out.is_file() else None
     if earlier is not None:
         earlier.require(loaded.denoiser.fingerprint, config.protocol)

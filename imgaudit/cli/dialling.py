@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from imgaudit.cli.audit_options import BatchSize, Device, Model, Quiet
+from imgaudit.cli.audit_options import BatchSize, Device, Loras, Model, Quiet
 from imgaudit.cli.terminal import progress
 from imgaudit.exceptions import InputError
 
@@ -18,6 +18,7 @@ def register(app: typer.Typer) -> None:
 def _dial(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of a finished audit.")],
     model: Model,
+    lora: Loras = None,
     seeds: Annotated[int, typer.Option(min=1, help="Images generated for each setting.")] = 8,
     batch_size: BatchSize = None,
     device: Device = None,
@@ -36,7 +37,7 @@ def _dial(
         raise InputError(f"{str(run)!r} is not a finished run: it has no report.json")
     result = AuditResult.model_validate(read_json(folder.report_path))
     total = sum(standing_embedding(finding) is not None for finding in result.findings)
-    loaded = load_model(model, device or "auto")
+    loaded = load_model(model, device or "auto", lora or ())
     typer.echo(f"{'image':32} {'whole':>7} {'bits':>8} {'fewest':>8} {'rank x bits':>12} {'copies':>7}   as PNG")
     with folder.lock(), progress("dialling", quiet=quiet) as on_progress:
         dials = turn_dial(folder, result, loaded.denoiser, seeds=seeds, executor=Executor(batch_size or 64))

@@ -2,6 +2,7 @@
 
 import enum
 
+from imgaudit.changes import CHANGED, REPRODUCED, Change, Comparison
 from imgaudit.config import FailOn
 from imgaudit.findings import AuditResult, Verdict
 
@@ -25,15 +26,34 @@ class ExitCode(enum.IntEnum):
     """Stopped by the user; the run can be resumed."""
 
 
-COPIES = (Verdict.REPLICATED, Verdict.REPLICATED_BY_INVERSION, Verdict.PARTIAL)
+class FailOnChange(enum.StrEnum):
+    """Which changes make `imgaudit compare` exit with 1."""
+
+    APPEARED = "appeared"
+    CHANGED = "changed"
+    NEVER = "never"
 
 
 def exit_code(result: AuditResult, fail_on: FailOn) -> ExitCode:
     """The exit code of a finished run."""
     counts = result.summary.counts
-    failing = {FailOn.NEVER: (), FailOn.REPLICATED: COPIES, FailOn.ATYPICAL: (*COPIES, Verdict.ATYPICAL)}[fail_on]
+    failing = {FailOn.NEVER: (), FailOn.REPLICATED: REPRODUCED, FailOn.ATYPICAL: (*REPRODUCED, Verdict.ATYPICAL)}[
+        fail_on
+    ]
     if any(counts[verdict] for verdict in failing):
         return ExitCode.REPRODUCED
     if counts[Verdict.SKIPPED] or counts[Verdict.INCONCLUSIVE] or sum(counts.values()) < result.summary.targets:
         return ExitCode.INCOMPLETE
     return ExitCode.DECIDED
+
+
+def comparison_exit_code(comparison: Comparison, fail_on: FailOnChange) -> ExitCode:
+    """The exit code of a comparison: 1 before 3, so that an image that appeared is never hidden by one left out."""
+    failing: tuple[Change, ...] = {
+        FailOnChange.NEVER: (),
+        FailOnChange.APPEARED: (Change.APPEARED,),
+        FailOnChange.CHANGED: CHANGED,
+    }[fail_on]
+    if any(comparison.counts[change] for change in failing):
+        return ExitCode.REPRODUCED
+    return ExitCode.INCOMPLETE if comparison.counts[Change.NOT_COMPARABLE] else ExitCode.DECIDED

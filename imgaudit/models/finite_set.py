@@ -85,6 +85,10 @@ class FiniteSetDenoiser:
         """Equal weights."""
         return self.condition([""])
 
+    def start_condition(self) -> PromptEmbeds:
+        """Equal weights."""
+        return self.null_condition()
+
     def predict(self, noisy: torch.Tensor, timesteps: torch.Tensor, prompt_embeds: PromptEmbeds) -> Prediction:
         """The exact posterior mean, returned as noise."""
         logits = prompt_embeds.streams["text"][:, 0]

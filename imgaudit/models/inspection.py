@@ -10,18 +10,7 @@ from typing import Any
 
 from imgaudit.exceptions import InputError, ModelRefusedError
 from imgaudit.files import read_bounded
-
-COMPONENTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
-    "scheduler": ("diffusers", ()),
-    "text_encoder": ("transformers", ("CLIPTextModel",)),
-    "tokenizer": ("transformers", ("CLIPTokenizer", "CLIPTokenizerFast")),
-    "unet": ("diffusers", ("UNet2DConditionModel",)),
-    "vae": ("diffusers", ("AutoencoderKL",)),
-}
-"""What is loaded: the library of each component and the classes it may have; a scheduler may have any that fits."""
-
-NEVER_LOADED = ("safety_checker", "feature_extractor", "image_encoder")
-"""Components that an audit does without. Whatever their folders hold is not opened."""
+from imgaudit.models.families import ABSENT, Component, Family
 
 LIBRARIES = ("diffusers", "transformers", "stable_diffusion")
 """Where a component's class may come from; every other name in model_index.json stands for code in the folder."""
@@ -31,9 +20,6 @@ HASHED_SUFFIXES = frozenset({".safetensors", ".json", ".txt", ".model"})
 
 MAX_CONFIG_BYTES = 4 * 2**20
 """Configuration files and indexes of shards that are larger are refused unread."""
-
-MAX_VOCABULARY_BYTES = 64 * 2**20
-"""The same for the files of a tokenizer."""
 
 MAX_FILES = 20_000
 """Folders with more files are no model."""
@@ -50,8 +36,8 @@ ADAPTERS = ("pytorch_lora_weights", "learned_embeds", "adapter_model", "adapter_
 # What messages end with: why, and what to do.
 NO_CODE = "code that a model brings is never run; ask for the model in the classes of diffusers and transformers"
 NO_LORA = (
-    "this version does not apply LoRA: the base model alone would be audited; merge it first, or move it away to audit "
-    "the base model"
+    "what lies beside a model is not applied, so the base model alone would be audited; move it away, and name a LoRA "
+    "with --lora"
 )
 AGAIN = "download or export the model again"
 
@@ -62,7 +48,7 @@ FORBIDDEN_KEYS: Mapping[str, str] = {
     "quantization_config": "quantised weights are another model; audit the model that they were made from",
     "transformers_weights": "weights are read under their usual name only; rename the file and delete the key",
     **dict.fromkeys(
-        ("gguf_file", "vocab", "merges", "init_inputs", "tokenizer_object"),
+        ("gguf_file", "vocab", "merges", "init_inputs", "tokenizer_object", "_spm_precompiled_charsmap"),
         "vocabularies are read from their usual files only; delete the key",
     ),
 }
@@ -93,9 +79,9 @@ def read_json(path: Path, limit: int = MAX_CONFIG_BYTES) -> dict[str, Any]:
 def read_model_index(folder: Path) -> dict[str, Any]:
     """model_index.json of a diffusers folder. Raises ModelRefusedError when it is missing or broken."""
     path = folder / "model_index.json"
-    if _kind(path) == "missing":
+    if kind_of(path) == "missing":
         raise ModelRefusedError(f"{str(folder)!r} has no model_index.json: expected a diffusers pipeline folder")
-    _refuse_leaving(path, folder)
+    refuse_leaving(path, folder)
     index = read_json(path)
     class_name = index.get("_class_name")
     if isinstance(class_name, list):
@@ -111,8 +97,8 @@ def hash_model_files(folder: Path) -> dict[str, str]:
     Raises ModelRefusedError when one cannot be read.
     """
     digests: dict[str, str] = {}
-    for path in _files(folder):
-        if path.suffix in HASHED_SUFFIXES and _kind(path) == "file":
+    for path in files_of(folder):
+        if path.suffix in HASHED_SUFFIXES and kind_of(path) == "file":
             try:
                 with path.open("rb") as file:
                     digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -127,30 +113,33 @@ def model_fingerprint(files: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(dict(files), sort_keys=True).encode()).hexdigest()
 
 
-def refuse_unsafe(folder: Path, index: Mapping[str, Any]) -> None:
+def refuse_unsafe(folder: Path, index: Mapping[str, Any], family: Family) -> None:
     """Refuse a folder that reaches out of itself, brings code, or would be audited in part only.
 
+    index:   its model_index.json
+    family:  the family of the pipeline that this names
     Raises ModelRefusedError that names the component or file, with the reason and what to do.
     """
-    _refuse_index(index)
+    _refuse_index(index, family)
     _refuse_files(folder)
-    for component in ("text_encoder", "unet", "vae"):
-        path = folder / component / "config.json"
+    for name in family.present(index, "network"):
+        path = folder / name / "config.json"
         config = read_json(path)
-        _refuse_keys(path, config)
+        refuse_keys(path, config)
         _refuse_sizes(path, config)
-    _refuse_schedule(folder / "scheduler" / "scheduler_config.json")
-    _refuse_tokenizer(folder / "tokenizer")
+    for name in family.present(index, "scheduler"):
+        _refuse_schedule(folder / name / "scheduler_config.json")
 
 
-def _refuse_index(index: Mapping[str, Any]) -> None:
-    if index["_class_name"] != "StableDiffusionPipeline":
-        raise ModelRefusedError(
-            f"{index['_class_name']!r:.80} is not supported; this version audits StableDiffusionPipeline (Stable "
-            "Diffusion 1.x and 2.x)"
-        )
-    if missing := sorted(COMPONENTS.keys() - index.keys()):
+def _refuse_index(index: Mapping[str, Any], family: Family) -> None:
+    present = family.present(index)
+    if missing := sorted(present.keys() - index.keys()):
         raise ModelRefusedError(f"model_index.json names no {missing[0]!r}, without which no image can be generated")
+    for switch in family.switches:
+        if not isinstance(index.get(switch, False), bool):
+            raise ModelRefusedError(
+                f"model_index.json sets {switch!r} to {index[switch]!r:.80}; expected true or false"
+            )
     for component, entry in index.items():
         if component.startswith("_"):
             continue
@@ -158,35 +147,37 @@ def _refuse_index(index: Mapping[str, Any]) -> None:
             raise ModelRefusedError(
                 f"model_index.json names a component {component!r:.80}, which is a path, not a name"
             )
-        if isinstance(entry, list) or component in COMPONENTS:
-            _refuse_component(component, entry)
+        if isinstance(entry, list) or component in family.components:
+            _refuse_component(component, entry, family, component in present)
 
 
-def _refuse_component(component: str, entry: Any) -> None:
+def _refuse_component(name: str, entry: Any, family: Family, required: bool) -> None:
     if not isinstance(entry, list) or len(entry) != 2 or not all(isinstance(part, str | None) for part in entry):
-        raise ModelRefusedError(
-            f"component {component!r} must be [library, class] in model_index.json, not {entry!r:.80}"
-        )
+        raise ModelRefusedError(f"component {name!r} must be [library, class] in model_index.json, not {entry!r:.80}")
     if entry[0] is not None and entry[0] not in LIBRARIES:
-        raise ModelRefusedError(
-            f"component {component!r} comes from {entry[0]!r:.80} and brings its own code: {NO_CODE}"
-        )
-    if component in NEVER_LOADED or (component not in COMPONENTS and entry[0] is None):
+        raise ModelRefusedError(f"component {name!r} comes from {entry[0]!r:.80} and brings its own code: {NO_CODE}")
+    expected = family.components.get(name)
+    absent = entry[0] is None if expected is None else entry == ABSENT and not required
+    if name in family.never_loaded or absent:
         return
-    if component not in COMPONENTS:
+    if expected is None:
         raise ModelRefusedError(
-            f"component {component!r}, a {entry[1]!r:.80}, is no part of a StableDiffusionPipeline: the audit would "
+            f"component {name!r}, a {entry[1]!r:.80}, is no part of a {family.pipeline_class}: the audit would "
             "leave it out and measure another model"
         )
-    library, classes = COMPONENTS[component]
+    _refuse_class(name, entry, expected)
+
+
+def _refuse_class(name: str, entry: list[str | None], expected: Component) -> None:
+    library, classes = expected.library, expected.classes
     if entry[0] != library or entry[1] is None or (classes and entry[1] not in classes):
-        expected = " or ".join(classes) or "one of its schedulers"
+        known = " or ".join(classes) or "one of its schedulers"
         raise ModelRefusedError(
-            f"component {component!r} is {entry!r:.99}; this version audits those that are {expected} from {library}"
+            f"component {name!r} is {entry!r:.99}; this version audits those that are {known} from {library}"
         )
 
 
-def _files(folder: Path) -> list[Path]:
+def files_of(folder: Path) -> list[Path]:
     """Everything in a folder that is no folder, in order. Links to folders are not followed, but listed."""
     found: list[Path] = []
     waiting = [folder]
@@ -205,9 +196,9 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _refuse_files(folder: Path) -> None:
-    for path in _files(folder):
-        _refuse_leaving(path, folder)
-        kind = _kind(path)
+    for path in files_of(folder):
+        refuse_leaving(path, folder)
+        kind = kind_of(path)
         if kind == "folder":
             raise ModelRefusedError(
                 f"{shown(path)} is a link to a folder, so its files would have no hash: copy the folder"
@@ -219,7 +210,8 @@ def _refuse_files(folder: Path) -> None:
             raise ModelRefusedError(f"{shown(path)} looks like a LoRA or an embedding: {NO_LORA}{pickled}")
 
 
-def _refuse_leaving(path: Path, folder: Path) -> None:
+def refuse_leaving(path: Path, folder: Path) -> None:
+    """Refuse a link in a folder that leads out of it: ModelRefusedError. The hub's cache of that folder is within."""
     root, target = Path(os.path.realpath(folder)), Path(os.path.realpath(path))
     # The hub's cache keeps the files of its snapshots beside them, and the snapshots link to them.
     in_cache = root.parent.name == "snapshots" and target.is_relative_to(root.parent.parent / "blobs")
@@ -229,7 +221,8 @@ def _refuse_leaving(path: Path, folder: Path) -> None:
         )
 
 
-def _kind(path: Path) -> str:
+def kind_of(path: Path) -> str:
+    """ "file", "folder", "special" (a pipe, a device) or "missing", after following links."""
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError):
@@ -237,7 +230,8 @@ def _kind(path: Path) -> str:
     return "folder" if stat.S_ISDIR(mode) else "file" if stat.S_ISREG(mode) else "special"
 
 
-def _refuse_keys(path: Path, config: Mapping[str, Any]) -> None:
+def refuse_keys(path: Path, config: Mapping[str, Any]) -> None:
+    """Refuse a configuration file with a key by which the libraries run code or read elsewhere: ModelRefusedError."""
     for key, why in FORBIDDEN_KEYS.items():
         if config.get(key):
             raise ModelRefusedError(f"{shown(path)} sets {key!r}: {why}")
@@ -262,47 +256,3 @@ def _refuse_schedule(path: Path) -> None:
         raise ModelRefusedError(
             f"{shown(path)} sets num_train_timesteps to {steps!r:.80}; expected a number from 1 to {MAX_TIMESTEPS:,}"
         )
-
-
-def _refuse_tokenizer(folder: Path) -> None:
-    """Without its files transformers makes a tokenizer that knows no word, and it follows some paths in their place."""
-    files = {path.name: path for path in _files(folder) if path.parent == folder and _kind(path) == "file"}
-    if "tokenizer.json" in files:
-        _refuse_vocabulary(read_json(files["tokenizer.json"], MAX_VOCABULARY_BYTES))
-    elif not {"vocab.json", "merges.txt"} <= files.keys():
-        raise ModelRefusedError(
-            f"'tokenizer' needs tokenizer.json, or vocab.json and merges.txt, and has neither; {AGAIN}"
-        )
-    for name, path in files.items():
-        if path.suffix == ".txt" and path.stat().st_size > MAX_VOCABULARY_BYTES:
-            raise ModelRefusedError(f"{shown(path)} has more than {MAX_VOCABULARY_BYTES:,} bytes; {AGAIN}")
-        config = read_json(path, MAX_VOCABULARY_BYTES) if path.suffix == ".json" else {}
-        # The other files map words to numbers, and any word may be among them.
-        if name in ("tokenizer_config.json", "special_tokens_map.json"):
-            _refuse_keys(path, config)
-            _refuse_paths(path, config)
-
-
-def _refuse_vocabulary(tokenizer: Mapping[str, Any]) -> None:
-    model = tokenizer.get("model")
-    if not isinstance(model, dict) or not model.get("vocab") or not isinstance(model.get("merges"), list):
-        raise ModelRefusedError(f"'tokenizer/tokenizer.json' has no vocabulary with merges; {AGAIN}")
-    # A false one makes the Rust code panic, which prints a trace however it is caught.
-    if "precompiled_charsmap" in json.dumps(tokenizer.get("normalizer")):
-        raise ModelRefusedError(
-            "'tokenizer/tokenizer.json' has a normaliser that CLIP does not: this version audits CLIP"
-        )
-
-
-def _refuse_paths(path: Path, config: Mapping[str, Any]) -> None:
-    """Stale paths of the machine where a model was trained are common and harmless; those that exist here are not."""
-    folder = path.parent.absolute()
-    for key, value in config.items():
-        if not key.endswith(("_file", "_files")):
-            continue
-        for text in value if isinstance(value, list) else [value]:
-            target = Path(os.path.normpath(folder / str(text)))
-            if not target.is_relative_to(os.path.normpath(folder)) and _kind(target) != "missing":
-                raise ModelRefusedError(
-                    f"{shown(path)} sets {key!r} to {text!r:.200}, which is outside the model's folder: delete the key"
-                )

@@ -1,7 +1,8 @@
 """From a name on the command line to a Denoiser: folder, bundled lab, or hub id; safetensors only."""
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -10,7 +11,10 @@ import torch
 
 from imgaudit.denoiser import Denoiser
 from imgaudit.exceptions import ModelRefusedError
+from imgaudit.models.families import find_family
 from imgaudit.models.inspection import hash_model_files, model_fingerprint, read_model_index, refuse_unsafe
+from imgaudit.models.lora import Lora, fuse_lora, lora_fingerprint, read_lora
+from imgaudit.models.vocabularies import refuse_tokenizers
 from imgaudit.models.weights import network_shapes, refuse_unmerged_weights
 from imgaudit.offline import is_offline
 
@@ -26,13 +30,6 @@ os.environ.setdefault("DIFFUSERS_DISABLE_REMOTE_CODE", "1")
 BUNDLED = ("demo",)
 """Names of lab models that come with the package."""
 
-NETWORKS = {
-    "text_encoder": "model",
-    "unet": "diffusion_pytorch_model",
-    "vae": "diffusion_pytorch_model",
-}
-"""The components with weights, and how their files are called."""
-
 
 @dataclass(frozen=True)
 class LoadedModel:
@@ -41,11 +38,15 @@ class LoadedModel:
     denoiser: Denoiser
     """The adapter."""
     name: str
-    """What the user called it."""
+    """What the user called it, and the LoRAs in it."""
     pipeline_class: str
     """diffusers class name."""
     files: Mapping[str, str]
     """Relative path of every weight and configuration file to its SHA-256."""
+    revision: str = ""
+    """The commit of a model from the hub, whatever branch was asked for."""
+    loras: Sequence[Lora] = ()
+    """What was fused into the weights, in this order."""
 
 
 def bundled_lab(name: str = "demo") -> Path:
@@ -120,26 +121,45 @@ def choose_device(device: str) -> torch.device:
     return torch.device(device)
 
 
-def load_model(model: str, device: str = "auto") -> LoadedModel:
+def load_model(model: str, device: str = "auto", loras: Sequence[str] = ()) -> LoadedModel:
     """Load a model for auditing, from safetensors only and without running any code it brings.
 
+    loras:  FILE_OR_FOLDER[:WEIGHT] of what is fused into its weights; its fingerprint is another one then
     Raises ModelRefusedError with the reason and what to do: not found, unsupported class, pickled, damaged or missing
-    weights, paths that leave the folder, parts that do not fit together.
+    weights, paths that leave the folder, parts that do not fit together, a LoRA of another model.
     """
     folder = resolve_model(model)
     index = read_model_index(folder)
     chosen = choose_device(device)
-    refuse_unsafe(folder, index)
+    family = find_family(index["_class_name"])
+    refuse_unsafe(folder, index, family)
+    refuse_tokenizers(folder, index, family)
     refuse_unmerged_weights(folder)
-    shapes = {name: network_shapes(folder / name, stem) for name, stem in NETWORKS.items()}
+    shapes = {
+        name: network_shapes(folder / name, component.stem)
+        for name, component in family.present(index, "network").items()
+    }
+    added = [read_lora(text) for text in loras]
     files = hash_model_files(folder)
 
     from imgaudit.models.pipeline import load_pipeline, refusing, try_out
-    from imgaudit.models.unet import UNetDenoiser
 
+    adapter = family.load_adapter()
     with refusing(f"{model!r} cannot be loaded"):
-        pipeline = load_pipeline(folder, index, shapes, torch.float32 if chosen.type == "cpu" else torch.float16)
-        denoiser = UNetDenoiser(pipeline, model_fingerprint(files), chosen)
+        dtype = torch.float32 if chosen.type == "cpu" else getattr(torch, family.half)
+        pipeline = load_pipeline(folder, index, family, shapes, dtype)
+    for lora in added:
+        with refusing(f"LoRA {str(lora.path)!r} cannot be applied"):
+            fuse_lora(pipeline, lora)
+    with refusing(f"{model!r} cannot be loaded"):
+        denoiser = adapter(pipeline, lora_fingerprint(model_fingerprint(files), added), chosen)
     with refusing(f"{model!r} cannot be used, its parts do not fit together"):
-        try_out(denoiser)
-    return LoadedModel(denoiser, model, index["_class_name"], files)
+        try_out(denoiser, family)
+    name = " + ".join([model, *(f"{lora.path.name} x {lora.weight:g}" for lora in added)])
+    return LoadedModel(denoiser, name, index["_class_name"], files, _commit(folder), tuple(added))
+
+
+def _commit(folder: Path) -> str:
+    """The hub's cache keeps a model under the full hash of its commit."""
+    named = folder.parent.name == "snapshots" and re.fullmatch("[0-9a-f]{40}", folder.name)
+    return folder.name if named else ""

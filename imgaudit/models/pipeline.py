@@ -1,23 +1,29 @@
 """From a folder that was inspected to a pipeline: every network of a known class, with every weight from its file."""
 
 import copy
+import importlib.util
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
 import diffusers
 import torch
 import transformers
-from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.schedulers import KarrasDiffusionSchedulers
-from torch.nn.modules.module import register_module_parameter_registration_hook
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from torch.nn.modules.module import (
+    register_module_buffer_registration_hook,
+    register_module_parameter_registration_hook,
+)
 
 from imgaudit.exceptions import ImgauditError, ModelRefusedError
+from imgaudit.models.families import Component, Family
 from imgaudit.models.inspection import AGAIN, read_json
-from imgaudit.models.unet import DISTILLED_SCHEDULERS, UNetDenoiser
+from imgaudit.models.unet import DISTILLED_SCHEDULERS
+from imgaudit.models.vocabularies import refuse_pieces
 from imgaudit.models.weights import Shapes
 
 SCHEDULERS = (
@@ -29,6 +35,9 @@ SCHEDULERS = (
 
 SLACK = 2**24
 """Numbers by which a network may exceed its file before it is refused unbuilt: so few take no room to speak of."""
+
+MAX_PROMPT_TOKENS = 10_000
+"""Prompts that a tokenizer would pad to more tokens fill the memory; T5's are padded to 512."""
 
 TRIAL_SIDE = 8
 """Side of the latents on which a model is tried out: the smallest that Stable Diffusion's four levels can halve."""
@@ -49,10 +58,13 @@ def refusing(what: str) -> Iterator[None]:
         raise ModelRefusedError(f"{what}: {type(error).__name__}: {' '.join(reason.split())[:400]}") from error
 
 
-def load_pipeline(folder: Path, index: Mapping[str, Any], shapes: Mapping[str, Shapes], dtype: torch.dtype) -> Any:
-    """The StableDiffusionPipeline of a folder that was inspected; nothing outside it is read.
+def load_pipeline(
+    folder: Path, index: Mapping[str, Any], family: Family, shapes: Mapping[str, Shapes], dtype: torch.dtype
+) -> Any:
+    """The pipeline of a folder that was inspected; nothing outside it is read.
 
     index:   its model_index.json
+    family:  the family of the pipeline that this names
     shapes:  what its files of weights hold, by component
     Raises ModelRefusedError for weights that are missing or of another shape, and whatever the libraries raise.
     """
@@ -60,26 +72,25 @@ def load_pipeline(folder: Path, index: Mapping[str, Any], shapes: Mapping[str, S
     for library in (diffusers, transformers):
         library.utils.logging.disable_progress_bar()
         library.utils.logging.set_verbosity_error()
-    networks = {
-        name: _load_network(network, folder / name, shapes[name], dtype)
-        for name, network in (("text_encoder", CLIPTextModel), ("unet", UNet2DConditionModel), ("vae", AutoencoderKL))
-    }
-    return StableDiffusionPipeline(
-        **networks,
-        tokenizer=_load_tokenizer(folder / "tokenizer", networks["text_encoder"]),
-        scheduler=_load_scheduler(folder / "scheduler", index["scheduler"][1]),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
+    parts: dict[str, Any] = dict.fromkeys(family.components)
+    for name, component in family.present(index, "network").items():
+        parts[name] = _load_network(component, folder / name, shapes[name], dtype)
+    for name, component in family.present(index, "tokenizer").items():
+        parts[name] = _load_tokenizer(component, folder / name, parts[component.text_encoder])
+    for name, component in family.present(index, "scheduler").items():
+        parts[name] = _load_scheduler(component, folder / name, index[name][1])
+    switches = {switch: index[switch] for switch in family.switches if switch in index}
+    return getattr(diffusers, family.pipeline_class)(**parts, **family.arguments, **switches)
 
 
-def _load_network(network: Any, folder: Path, shapes: Shapes, dtype: torch.dtype) -> Any:
+def _load_network(component: Component, folder: Path, shapes: Shapes, dtype: torch.dtype) -> Any:
+    is_text_encoder = component.library == "transformers"
+    network = getattr(transformers if is_text_encoder else diffusers, component.classes[0])
     for key, weight in _outline(network, folder, shapes).items():
         if key in shapes and shapes[key] != weight.shape:
             raise _other_shape(folder.name, key, shapes[key], weight.shape)
     # transformers raises without a name when shapes differ under other keys; what it then reports is refused below.
-    options = {"ignore_mismatched_sizes": True} if network is CLIPTextModel else {}
+    options = {"ignore_mismatched_sizes": True} if is_text_encoder else {}
     loaded, found = network.from_pretrained(
         str(folder), dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True, **options
     )
@@ -91,6 +102,9 @@ def _load_network(network: Any, folder: Path, shapes: Shapes, dtype: torch.dtype
         )
     for key, there, expected in sorted(found["mismatched_keys"]):
         raise _other_shape(folder.name, key, there, expected)
+    for key, weight in chain(loaded.named_parameters(), loaded.named_buffers()):
+        if not bool(torch.isfinite(weight).all()):
+            raise ModelRefusedError(f"{folder.name!r} has weights that are not finite (first: {key!r}); {AGAIN}")
     return loaded
 
 
@@ -106,7 +120,7 @@ def _outline(network: Any, folder: Path, shapes: Shapes) -> Mapping[str, torch.T
     held = sum(math.prod(shape) for shape in shapes.values())
     count = numbers = 0
 
-    def measure(module: torch.nn.Module, key: str, weight: torch.nn.Parameter | None) -> None:
+    def measure(module: torch.nn.Module, key: str, weight: torch.Tensor | None) -> None:
         nonlocal count, numbers
         count, numbers = count + 1, numbers + (weight.numel() if weight is not None else 0)
         if count > 2 * len(shapes) + 1000 or numbers > 2 * held + SLACK:
@@ -115,54 +129,92 @@ def _outline(network: Any, folder: Path, shapes: Shapes) -> Mapping[str, torch.T
                 f"tensors of {held:,} numbers): they do not belong together; {AGAIN}"
             )
 
-    hook = register_module_parameter_registration_hook(measure)
+    hooks = register_module_parameter_registration_hook(measure), register_module_buffer_registration_hook(measure)
     try:
         with refusing(f"'{folder.name}/config.json' describes no network that can be built"), torch.device("meta"):
-            if network is CLIPTextModel:
-                built = CLIPTextModel(CLIPTextConfig.from_pretrained(folder, local_files_only=True))
+            if issubclass(network, transformers.PreTrainedModel):
+                built = network(network.config_class.from_pretrained(folder, local_files_only=True))
             else:
                 built = network.from_config(read_json(folder / "config.json"))
             return cast(Mapping[str, torch.Tensor], built.state_dict())
     finally:
-        hook.remove()
+        for hook in hooks:
+            hook.remove()
 
 
-def _load_tokenizer(folder: Path, text_encoder: Any) -> CLIPTokenizer:
-    with refusing("'tokenizer' cannot be loaded"):
-        tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-    length, positions = tokenizer.model_max_length, text_encoder.config.max_position_embeddings
-    if not 3 <= length <= positions:
+def _load_tokenizer(component: Component, folder: Path, text_encoder: Any) -> Any:
+    name = folder.name
+    readers = ("sentencepiece", "google.protobuf")
+    if (
+        "T5Tokenizer" in component.classes
+        and not (folder / "tokenizer.json").is_file()
+        and not all(map(_is_there, readers))
+    ):
         raise ModelRefusedError(
-            f"'tokenizer/tokenizer_config.json' sets model_max_length to {length!s:.20}; expected a number from 3 "
-            f"to the {positions} positions of the text encoder"
+            f"{name!r} has no tokenizer.json, and its spiece.model cannot be read without two libraries: pip install "
+            "sentencepiece protobuf"
         )
-    words, largest = len(text_encoder.get_input_embeddings().weight), max(tokenizer.get_vocab().values(), default=0)
-    if largest >= words:
-        raise ModelRefusedError(
-            f"'tokenizer' has a token {largest:,}, but the text encoder knows {words:,} only; {AGAIN}"
-        )
-    if None in (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id):
-        raise ModelRefusedError(f"'tokenizer' names no token for the beginning, the end or padding; {AGAIN}")
+    with refusing(f"{name!r} cannot be loaded"):
+        tokenizer = getattr(transformers, component.classes[0]).from_pretrained(folder, local_files_only=True)
+    needed = {"beginning": tokenizer.bos_token_id, "end": tokenizer.eos_token_id, "padding": tokenizer.pad_token_id}
+    if "T5Tokenizer" in component.classes:
+        # What was made of a spiece.model has not been looked at before.
+        refuse_pieces(folder, json.loads(tokenizer.backend_tokenizer.to_str()))
+        del needed["beginning"]
+    if None in needed.values():
+        raise ModelRefusedError(f"{name!r} names no token for the {', the '.join(needed)}; {AGAIN}")
+    _refuse_lengths(tokenizer, text_encoder, name)
     return tokenizer
 
 
-def _load_scheduler(folder: Path, class_name: str) -> Any:
-    if class_name not in SCHEDULERS:
+def _is_there(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _refuse_lengths(tokenizer: Any, text_encoder: Any, name: str) -> None:
+    # T5 knows distances between words, not their positions.
+    positions = getattr(text_encoder.config, "max_position_embeddings", None)
+    most = f"{MAX_PROMPT_TOKENS:,}" if positions is None else f"the {positions} positions of the text encoder"
+    if not 3 <= tokenizer.model_max_length <= (positions or MAX_PROMPT_TOKENS):
         raise ModelRefusedError(
-            f"component 'scheduler' is {class_name!r:.80}; this version audits those with {', '.join(SCHEDULERS)}"
+            f"'{name}/tokenizer_config.json' sets model_max_length to {tokenizer.model_max_length!s:.20}; expected a "
+            f"number from 3 to {most}"
         )
-    with refusing("'scheduler' cannot be loaded"):
+    words, largest = len(text_encoder.get_input_embeddings().weight), max(tokenizer.get_vocab().values(), default=0)
+    if largest >= words:
+        raise ModelRefusedError(f"{name!r} has a token {largest:,}, but the text encoder knows {words:,} only; {AGAIN}")
+
+
+def _load_scheduler(component: Component, folder: Path, class_name: str) -> Any:
+    known = component.classes or SCHEDULERS
+    if class_name not in known:
+        raise ModelRefusedError(
+            f"component {folder.name!r} is {class_name!r:.80}; this version audits those with {', '.join(known)}"
+        )
+    with refusing(f"{folder.name!r} cannot be loaded"):
         scheduler = getattr(diffusers, class_name).from_pretrained(folder, local_files_only=True)
-    alphas = getattr(scheduler, "alphas_cumprod", None)
-    if not isinstance(alphas, torch.Tensor):
-        raise ModelRefusedError(f"{class_name} has no schedule of alphas, which Stable Diffusion was trained with")
-    if not bool(((alphas >= 0) & (alphas <= 1)).all()):
-        raise ModelRefusedError(f"'scheduler/scheduler_config.json' gives alphas that are not between 0 and 1; {AGAIN}")
+    if not component.classes:
+        alphas = getattr(scheduler, "alphas_cumprod", None)
+        if not isinstance(alphas, torch.Tensor):
+            raise ModelRefusedError(f"{class_name} has no schedule of alphas, which Stable Diffusion was trained with")
+        _refuse_outside(alphas, "alphas", folder)
+    else:
+        _refuse_outside(scheduler.sigmas, "sigmas", folder)
     return scheduler
 
 
+def _refuse_outside(values: torch.Tensor, name: str, folder: Path) -> None:
+    if not bool(((values >= 0) & (values <= 1)).all()):
+        raise ModelRefusedError(
+            f"'{folder.name}/scheduler_config.json' gives {name} that are not between 0 and 1; {AGAIN}"
+        )
+
+
 @torch.no_grad()
-def try_out(denoiser: UNetDenoiser) -> None:
+def try_out(denoiser: Any, family: Family) -> None:
     """Use every part of a model once, on the smallest input, so that it fails here and not amid an audit.
 
     Raises ModelRefusedError when what comes out is not finite, and whatever the libraries raise.
@@ -171,16 +223,25 @@ def try_out(denoiser: UNetDenoiser) -> None:
     latents = torch.zeros(1, channels, *[min(side, TRIAL_SIDE)] * 2)
     condition = denoiser.condition(["a photograph"])
     images = denoiser.decode(latents)
+    network = "unet" if "unet" in family.components else "transformer"
     outputs = {
-        "text_encoder": condition.streams["text"],
-        "unet": denoiser.predict(latents, torch.tensor([0]), condition).output,
+        " or ".join(family.text_encoders): torch.cat([stream.flatten().cpu() for stream in condition.streams.values()]),
+        network: denoiser.predict(latents, torch.tensor([0]), condition).output,
         "vae": torch.cat([images.flatten(), denoiser.encode(images).flatten().cpu()]),
     }
     for name, output in outputs.items():
         if not bool(torch.isfinite(output).all()):
             raise ModelRefusedError(f"{name!r} gives values that are not finite; {AGAIN}, or try --device cpu")
-    scheduler = copy.deepcopy(denoiser.pipeline.scheduler)
-    scheduler.set_timesteps(4)
-    if not bool(((scheduler.timesteps >= 0) & (scheduler.timesteps < len(scheduler.alphas_cumprod))).all()):
-        raise ModelRefusedError("'scheduler/scheduler_config.json' gives timesteps outside of the schedule")
+    _try_schedule(copy.deepcopy(denoiser.pipeline.scheduler))
     denoiser.network_evaluations = 0
+
+
+def _try_schedule(scheduler: Any) -> None:
+    # Schedules that depend on an image's size are told how much to shift; any number will do.
+    scheduler.set_timesteps(4, **({"mu": 1.0} if scheduler.config.get("use_dynamic_shifting") else {}))
+    if hasattr(scheduler, "alphas_cumprod"):
+        fits = (scheduler.timesteps >= 0) & (scheduler.timesteps < len(scheduler.alphas_cumprod))
+    else:
+        fits = (scheduler.timesteps >= 0) & (scheduler.timesteps <= scheduler.config.num_train_timesteps)
+    if not bool(fits.all()):
+        raise ModelRefusedError("'scheduler/scheduler_config.json' gives timesteps outside of the schedule")

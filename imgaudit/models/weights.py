@@ -52,6 +52,14 @@ def read_shapes(path: Path) -> Shapes:
         ) from error
 
 
+def read_metadata(path: Path) -> dict[str, Any]:
+    """What the writer of a safetensors file noted in its header, which `read_shapes` has checked."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        noted = json.loads(file.read(min(length, MAX_HEADER_BYTES))).get("__metadata__")
+    return noted if isinstance(noted, dict) else {}
+
+
 class _LieError(Exception):
     """What a header says of a tensor cannot be true."""
 

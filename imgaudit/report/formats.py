@@ -68,7 +68,7 @@ def render_csv(result: AuditResult) -> str:
     return buffer.getvalue()
 
 
-def _markdown_text(text: str) -> str:
+def markdown_text(text: str) -> str:
     """Outside text inside a Markdown table: nothing in it is markup."""
     flat = "".join(c if c.isprintable() else " " for c in text)
     return "".join("\\" + c if c in "\\`*_{}[]()#+-.!|<>~&" else c for c in flat)
@@ -79,7 +79,7 @@ def render_markdown(result: AuditResult) -> str:
     summary = result.summary
     model = result.run.get("model", {})
     lines = [
-        f"# Audit of {summary.targets} images against {_markdown_text(str(model.get('name', '')))}",
+        f"# Audit of {summary.targets} images against {markdown_text(str(model.get('name', '')))}",
         "",
         f"Model fingerprint `{model.get('fingerprint', '')}`, protocol `{result.protocol.hash}`, "
         f"seed {result.run.get('seed')}, started {result.run.get('started')}.",
@@ -87,7 +87,7 @@ def render_markdown(result: AuditResult) -> str:
         *(f"- {WORDING[verdict].label}: {count}" for verdict, count in summary.counts.items() if count),
         f"- {summary.planner}",
         *(f"- Decided again, not as fixed before the run: {change}" for change in result.redecided),
-        *(f"- Alarm: {_markdown_text(alarm.message)}" for alarm in summary.alarms),
+        *(f"- Alarm: {markdown_text(alarm.message)}" for alarm in summary.alarms),
         "",
         "| verdict | file | p | q | copies of seeds (95 % interval) |",
         "| --- | --- | --- | --- | --- |",
@@ -98,7 +98,7 @@ def render_markdown(result: AuditResult) -> str:
             "not measured" if isinstance(value, Skipped) else f"{value:.3g}"
             for value in (finding.p_value, finding.q_value)
         )
-        lines.append(f"| {finding.verdict.value} | {_markdown_text(file_name(finding.path))} | {p} | {q} | {copies} |")
+        lines.append(f"| {finding.verdict.value} | {markdown_text(file_name(finding.path))} | {p} | {q} | {copies} |")
     lines += ["", "What each verdict does not say:", ""]
     lines += [f"- {WORDING[v].label}: {WORDING[v].limit}" for v, count in summary.counts.items() if count]
     return "\n".join(lines) + "\n"

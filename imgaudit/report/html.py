@@ -4,7 +4,7 @@ Names from outside are text only; files and ids come from hashes. Jinja escapes 
 """
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -44,7 +44,8 @@ class RungView:
     replicas: list[ReplicaView]
 
 
-def _environment() -> jinja2.Environment:
+def page_environment() -> jinja2.Environment:
+    """Templates whose every value is escaped, and where a missing one is an error."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("imgaudit.report", "templates"),
         autoescape=True,
@@ -57,6 +58,13 @@ def _environment() -> jinja2.Environment:
     environment.filters["visible"] = printable
     environment.tests["skipped"] = lambda value: isinstance(value, Skipped)
     return environment
+
+
+def write_assets(folder: Path, names: Sequence[str]) -> None:
+    """Copy style and scripts beside the pages."""
+    for name in names:
+        source = resources.files("imgaudit.report") / "templates" / name
+        write_atomically(folder / "assets" / name, source.read_bytes())
 
 
 def _number(value: float | Skipped, pattern: str = ".3g") -> str:
@@ -105,12 +113,10 @@ def reproduction_command(result: AuditResult) -> str:
 def write_html(run: RunFolder, result: AuditResult) -> None:
     """Write RUN/report: index.html, one page per finding, charts and assets."""
     folder = run.path / "report"
-    environment = _environment()
+    environment = page_environment()
     measurements = {measurement.id: measurement for measurement in run.read_measurements()[0]}
     bank = NullBank.read(run.calibration_path) if run.calibration_path.is_file() else None
-    for name in ASSETS:
-        source = resources.files("imgaudit.report") / "templates" / name
-        write_atomically(folder / "assets" / name, source.read_bytes())
+    write_assets(folder, ASSETS)
     order = list(Verdict)
     findings = sorted(result.findings, key=lambda f: (order.index(f.verdict), f.path))
     shared: dict[str, Any] = {

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from imgaudit.changes import Change
 from imgaudit.findings import Verdict
 from imgaudit.records import Rung
 
@@ -54,6 +55,51 @@ WORDING: dict[Verdict, Wording] = {
         "Not measured",
         "This file was not audited.",
         "It must not be read as a clean result.",
+    ),
+}
+
+CHANGE_WORDING: dict[Change, Wording] = {
+    Change.APPEARED: Wording(
+        "Appeared in B",
+        "Run A did not reproduce this image within its budget; run B reproduces it.",
+        "This does not show when the image entered a model, or that A cannot reproduce it with another budget.",
+    ),
+    Change.DISAPPEARED: Wording(
+        "No longer reproduced in B",
+        "Run A reproduces this image; run B did not within its budget.",
+        "This holds for B's budget only. It does not show that the image has been removed from the model, or that "
+        "nothing else brings it back.",
+    ),
+    Change.LOWER_RUNG: Wording(
+        "Easier in B",
+        "Both runs reproduce this image; B needs less help for it.",
+        "Only the rungs that were tried are compared.",
+    ),
+    Change.HIGHER_RUNG: Wording(
+        "Harder in B",
+        "Both runs reproduce this image; B needs more help for it.",
+        "It is still reproduced. That the easier way failed holds for B's budget only.",
+    ),
+    Change.OTHER_VERDICT: Wording(
+        "Another verdict",
+        "The verdicts differ, though both runs reproduce the image, or neither does.",
+        "A verdict can change by chance near its threshold.",
+    ),
+    Change.RATE_CHANGED: Wording(
+        "Rate changed",
+        "Same verdict and same rung, but copies come more often or less often than chance explains.",
+        "The rates hold for the texts, the sampler and the settings of these runs, and for no others.",
+    ),
+    Change.UNCHANGED: Wording(
+        "No change shown",
+        "Same verdict, same rung, and no difference of rates that chance does not explain.",
+        "A difference within the interval is not excluded, and an image that is not reproduced in both is so within "
+        "the budget only.",
+    ),
+    Change.NOT_COMPARABLE: Wording(
+        "Cannot be compared",
+        "At least one run says nothing about this image, or not the same thing as the other.",
+        "Nothing about a change follows from this. It must be read neither as unchanged nor as no longer reproduced.",
     ),
 }
 

@@ -29,7 +29,7 @@ CHANGED_KEYS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     ("model index", "component-of-the-wrong-class", MODEL_INDEX, {"unet": ["diffusers", "AutoencoderKL"]}),
     ("model index", "scheduler-that-is-a-pipeline", MODEL_INDEX, {"scheduler": ["diffusers", "FluxPipeline"]}),
     ("model index", "component-left-out", MODEL_INDEX, {"adapter": ["diffusers", "T2IAdapter"]}),
-    ("model index", "unsupported-pipeline", MODEL_INDEX, {"_class_name": "FluxPipeline"}),
+    ("model index", "unsupported-pipeline", MODEL_INDEX, {"_class_name": "StableCascadeCombinedPipeline"}),
     ("absurd size", "absurd-labels", TEXT_CONFIG, {"num_labels": 10**9}),
     ("absurd size", "absurd-channels", UNET_CONFIG, {"in_channels": 10**9}),
     ("absurd size", "absurd-layers", UNET_CONFIG, {"layers_per_block": 10**6}),

@@ -1,0 +1,313 @@
+"""LoRA files: found, inspected, and fused into a pipeline's weights, wholly or not at all."""
+
+import hashlib
+import importlib.util
+import json
+import math
+import re
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from imgaudit.exceptions import ModelRefusedError
+from imgaudit.models.inspection import AGAIN, kind_of, refuse_leaving, shown
+from imgaudit.models.weights import PICKLED_SUFFIXES, Shapes, read_metadata, read_shapes
+
+USUAL_NAME = "pytorch_lora_weights.safetensors"
+"""How diffusers calls the file in a folder."""
+
+ADAPTER = "audited"
+"""The name that a LoRA has between being loaded and being fused."""
+
+METADATA_KEY = "lora_adapter_metadata"
+"""Where diffusers keeps the configuration of a LoRA in the header of its file."""
+
+DOWN = (".lora_down.weight", ".lora_A.weight", ".lora.down.weight")
+UP = (".lora_up.weight", ".lora_B.weight", ".lora.up.weight")
+"""What follows the name of a layer in the names of its two matrices, beside which its alpha may stand."""
+
+PLAIN = re.compile(r"\^?[\w.]+\$?")
+"""Names of layers in that configuration. They are used as patterns, and this is all of that language they may use."""
+
+HARMLESS_KEYS = frozenset(
+    {
+        "base_model_name_or_path", "inference_mode", "lora_bias", "lora_dropout", "megatron_core", "peft_type",
+        "peft_version", "qalora_group_size", "revision", "task_type", "use_rslora",
+    }
+)  # fmt: skip
+"""Keys of that configuration that may have any value that is text, a number, true, false or null."""
+
+NO_PEFT = "applying a LoRA takes the library peft, which is not installed: pip install 'imgaudit[lora]'"
+
+
+@dataclass(frozen=True)
+class Lora:
+    """A LoRA to be fused into a model."""
+
+    path: Path
+    """Its safetensors file."""
+    weight: float
+    """What its change of the weights is multiplied by."""
+    sha256: str
+    """Of the file's bytes."""
+
+
+def read_lora(text: str) -> Lora:
+    """The LoRA that FILE_OR_FOLDER[:WEIGHT] names, inspected; its weight is 1 unless given.
+
+    Raises ModelRefusedError for what is not there, pickled, damaged, or changes more than a LoRA does, and for a
+    weight that is not a finite number other than 0.
+    """
+    path, weight = _split(text)
+    path = _find_file(path)
+    shapes = read_shapes(path)
+    _refuse_tensors(path, shapes)
+    _refuse_metadata(path, shapes)
+    with path.open("rb") as file:
+        return Lora(path, weight, hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def lora_fingerprint(fingerprint: str, loras: Sequence[Lora]) -> str:
+    """The fingerprint of a model with LoRAs: changes with the model, every byte of every LoRA, and every weight.
+
+    >>> lora_fingerprint("f", [])
+    'f'
+    """
+    if not loras:
+        return fingerprint
+    parts = [fingerprint, *([lora.sha256, lora.weight] for lora in loras)]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _split(text: str) -> tuple[Path, float]:
+    # A file whose own name ends with a colon and a number is meant as it stands.
+    before, colon, after = text.rpartition(":")
+    if not colon or kind_of(Path(text)) != "missing":
+        return Path(text), 1.0
+    try:
+        weight = float(after)
+    except ValueError:
+        return Path(text), 1.0
+    if not math.isfinite(weight) or weight == 0:
+        raise ModelRefusedError(
+            f"LoRA {text!r:.200} has the weight {after!r:.40}; expected a finite number other than 0, which would "
+            "leave the model as it is"
+        )
+    return Path(before), weight
+
+
+def _find_file(path: Path) -> Path:
+    kind = kind_of(path)
+    if kind == "folder":
+        return _find_in(path)
+    if kind != "file":
+        what = "was not found" if kind == "missing" else "is not a regular file"
+        raise ModelRefusedError(f"LoRA {str(path)!r:.200} {what}: expected a safetensors file or a folder with one")
+    if path.suffix in PICKLED_SUFFIXES:
+        raise _pickled(path)
+    if path.suffix != ".safetensors":
+        raise ModelRefusedError(f"LoRA {shown(path)} is no safetensors file: convert it first")
+    return path
+
+
+def _find_in(folder: Path) -> Path:
+    try:
+        files = sorted(folder.iterdir())
+    except OSError as error:
+        raise ModelRefusedError(f"LoRA folder {str(folder)!r:.200} cannot be listed: {error.strerror}") from error
+    found = [path for path in files if path.suffix == ".safetensors" and kind_of(path) == "file"]
+    chosen = [path for path in found if path.name == USUAL_NAME] or found
+    if not chosen:
+        if pickled := [path for path in files if path.suffix in PICKLED_SUFFIXES]:
+            raise _pickled(pickled[0])
+        raise ModelRefusedError(f"LoRA folder {str(folder)!r:.200} has no safetensors file")
+    if len(chosen) > 1:
+        raise ModelRefusedError(
+            f"LoRA folder {str(folder)!r:.200} has {len(chosen)} safetensors files: name the one that is meant"
+        )
+    refuse_leaving(chosen[0], folder)
+    return chosen[0]
+
+
+def _pickled(path: Path) -> ModelRefusedError:
+    return ModelRefusedError(
+        f"LoRA {shown(path)} is pickled and can run code when opened, so it was not: convert it to safetensors first"
+    )
+
+
+def _refuse_tensors(path: Path, shapes: Shapes) -> None:
+    if not shapes:
+        raise ModelRefusedError(f"LoRA {shown(path)} holds no tensor; {AGAIN}")
+    for name in shapes:
+        if "dora_scale" in name or "lora_controlnet" in name or not ("lora" in name or name.endswith(".alpha")):
+            raise ModelRefusedError(
+                f"LoRA {shown(path)} holds {name!r:.99}, which is no part of a plain LoRA and would be left out: merge "
+                "it into the model first"
+            )
+
+
+def _refuse_metadata(path: Path, shapes: Shapes) -> None:
+    text = read_metadata(path).get(METADATA_KEY)
+    if not text:
+        return
+    try:
+        config = json.loads(text)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ModelRefusedError(f"LoRA {shown(path)} has {METADATA_KEY} that cannot be parsed; {AGAIN}") from error
+    largest = max((min(shape) for shape in shapes.values() if len(shape) > 1), default=0)
+    for key, value in config.items() if isinstance(config, dict) else [("", config)]:
+        # The first word says which network a key is for.
+        if not _may_be(key.rpartition(".")[2], value, largest):
+            raise ModelRefusedError(
+                f"LoRA {shown(path)} sets {key!r:.99} to {value!r:.99}, which is no part of a plain LoRA: "
+                "merge it into the model first"
+            )
+
+
+def _may_be(key: str, value: Any, largest: int) -> bool:
+    match key:
+        case "r":
+            return _is_number(value) and 1 <= value <= largest
+        case "lora_alpha":
+            return _is_number(value)
+        case "rank_pattern" | "alpha_pattern":
+            most = largest if key == "rank_pattern" else math.inf
+            return isinstance(value, dict) and all(
+                PLAIN.fullmatch(name) and _is_number(number) and number <= most for name, number in value.items()
+            )
+        case "target_modules":
+            return isinstance(value, list) and all(isinstance(name, str) and PLAIN.fullmatch(name) for name in value)
+        case "init_lora_weights":
+            # Every weight is in the file, so that how they began matters only where it takes long to compute.
+            return value in (True, False, "gaussian")
+        case "bias":
+            return value == "none"
+    return isinstance(value, str | int | float | None) if key in HARMLESS_KEYS else value in (None, False, [], {}, "")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def fuse_lora(pipeline: Any, lora: Lora) -> None:
+    """Add a LoRA to the weights of a pipeline, which is an ordinary one afterwards.
+
+    Raises ModelRefusedError when not every tensor of the file found its layer, or no weight changed, and whatever the
+    libraries raise. The pipeline is of no use then.
+    """
+    if importlib.util.find_spec("peft") is None:
+        raise ModelRefusedError(NO_PEFT)
+    if not hasattr(pipeline, "load_lora_weights"):
+        raise ModelRefusedError(f"LoRA {shown(lora.path)}: diffusers applies none to a {type(pipeline).__name__}")
+    networks = {name: part for name, part in pipeline.components.items() if isinstance(part, torch.nn.Module)}
+    before = {name: _outline(network) for name, network in networks.items()}
+    _load(pipeline, networks, lora)
+    touched = {name: layers for name, network in networks.items() if (layers := _layers(network))}
+    old = {name: _digests(networks[name], layers, ".base_layer.weight") for name, layers in touched.items()}
+    pipeline.fuse_lora(components=list(touched), lora_scale=lora.weight, safe_fusing=True, adapter_names=[ADAPTER])
+    pipeline.unload_lora_weights()
+    if {name: _outline(network) for name, network in networks.items()} != before:
+        raise ModelRefusedError(f"LoRA {shown(lora.path)} adds layers to the model: merge it into the model first")
+    if old == {name: _digests(networks[name], layers, ".weight") for name, layers in touched.items()}:
+        raise ModelRefusedError(f"LoRA {shown(lora.path)} changes no weight, so that the model alone would be audited")
+
+
+def _load(pipeline: Any, networks: Mapping[str, torch.nn.Module], lora: Lora) -> None:
+    """Put a LoRA beside the layers that it is for. diffusers only logs what it leaves out; here it is refused."""
+    options = {"weight_name": lora.path.name, "use_safetensors": True, "local_files_only": True}
+    blocks = {"unet_config": pipeline.unet.config} if {"unet", "text_encoder_2"} <= networks.keys() else {}
+    converted = pipeline.lora_state_dict(str(lora.path.parent), **options, **blocks)
+    tensors = converted[0] if isinstance(converted, tuple) else converted
+    held = [name for name in read_shapes(lora.path) if not name.endswith(".alpha")]
+    expected = Counter(_digest(tensor, pipeline.dtype) for tensor in tensors.values())
+    with _peft_for_text_encoders(networks), warnings.catch_warnings():
+        # What peft warns of is looked at below.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        pipeline.load_lora_weights(str(lora.path.parent), adapter_name=ADAPTER, low_cpu_mem_usage=False, **options)
+    found = Counter(
+        _digest(weight, pipeline.dtype)
+        for network in networks.values()
+        for name, weight in network.named_parameters()
+        if f".{ADAPTER}." in name
+    )
+    if not found:
+        raise ModelRefusedError(f"LoRA {shown(lora.path)} fits no layer of this model: it was made for another one")
+    if len(tensors) < len(held) or found != expected:
+        lost = max(len(held) - found.total(), (expected - found).total())
+        raise ModelRefusedError(
+            f"LoRA {shown(lora.path)} fits this model only in part ({lost} of its {len(held)} tensors have no layer): "
+            "it was made for another one"
+        )
+    _set_scales(networks.values(), lora, pipeline.dtype)
+
+
+def _set_scales(networks: Iterable[torch.nn.Module], lora: Lora, dtype: torch.dtype) -> None:
+    """Scale every layer by its own alpha, where the file has one; diffusers takes that of another layer for some."""
+    held = load_file(lora.path)
+    scales: dict[tuple[bytes, bytes], float] = {}
+    for name in held:
+        layer = name.removesuffix(".alpha")
+        down, up = (next((held[layer + end] for end in ends if layer + end in held), None) for ends in (DOWN, UP))
+        if layer == name or down is None or up is None:
+            continue
+        pair, scale = (_digest(down, dtype), _digest(up, dtype)), float(held[name]) / len(down)
+        # Their names differ from the model's, so that layers are known by their matrices.
+        if scales.setdefault(pair, scale) != scale:
+            raise ModelRefusedError(f"LoRA {shown(lora.path)} has equal layers with different alphas ({name!r:.99})")
+    beside: list[Any] = [module for network in networks for module in network.modules()]
+    for module in beside:
+        if ADAPTER in getattr(module, "lora_A", ()):
+            pair = _digest(module.lora_A[ADAPTER].weight, dtype), _digest(module.lora_B[ADAPTER].weight, dtype)
+            module.scaling[ADAPTER] = scales.get(pair, module.scaling[ADAPTER])
+
+
+@contextmanager
+def _peft_for_text_encoders(networks: Mapping[str, torch.nn.Module]) -> Iterator[None]:
+    """Let diffusers put LoRA layers into text encoders by way of peft alone.
+
+    transformers does no more than this, but only with a peft that is newer than the one diffusers asks for.
+    """
+    from peft import inject_adapter_in_model, set_peft_model_state_dict
+
+    def load_adapter(encoder: Any, adapter_name: str, adapter_state_dict: Any, peft_config: Any) -> None:
+        inject_adapter_in_model(peft_config, encoder, adapter_name)
+        set_peft_model_state_dict(encoder, adapter_state_dict, adapter_name)
+
+    encoders: list[Any] = [network for network in networks.values() if hasattr(network, "load_adapter")]
+    for encoder in encoders:
+        # An attribute of the instance goes before the method of its class.
+        encoder.load_adapter = partial(load_adapter, encoder)
+    try:
+        yield
+    finally:
+        for encoder in encoders:
+            del encoder.load_adapter
+
+
+def _outline(network: torch.nn.Module) -> dict[str, torch.Size]:
+    return {name: weight.shape for name, weight in network.state_dict().items()}
+
+
+def _layers(network: torch.nn.Module) -> list[str]:
+    """Names of the layers that a LoRA stands beside."""
+    return [
+        name.removesuffix(".base_layer.weight") for name in network.state_dict() if name.endswith(".base_layer.weight")
+    ]
+
+
+def _digests(network: torch.nn.Module, layers: Iterable[str], weight: str) -> list[bytes]:
+    state = network.state_dict()
+    return [_digest(state[layer + weight], state[layer + weight].dtype) for layer in layers]
+
+
+def _digest(tensor: torch.Tensor, dtype: torch.dtype) -> bytes:
+    raw = tensor.detach().to(dtype).contiguous().flatten().view(torch.uint8)
+    return hashlib.sha256(raw.numpy().data).digest()
