@@ -31,6 +31,8 @@ from transformers import (
     Qwen2Tokenizer,
 )
 
+from imgaudit.models.transformer import TransformerDenoiser
+from imgaudit.models.transformer_families import TRANSFORMER_FAMILIES
 from tests.tiny_families import autoencoder, clip_config, clip_tokenizer, t5_encoder, t5_tokenizer
 
 SIDE = 8
@@ -181,3 +183,7 @@ MAKERS = {
     "qwen image": make_qwen_image,
 }
 """A pipeline by the name tests know it by."""
+
+
+def adapt(pipeline: Any) -> TransformerDenoiser:
+    return TRANSFORMER_FAMILIES[type(pipeline).__name__](pipeline, "fingerprint")
