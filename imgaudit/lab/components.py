@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from imgaudit.lab.recipe import LabRecipe
 
@@ -57,30 +58,40 @@ def latent_side(recipe: LabRecipe) -> int:
     return recipe.resolution // 2 ** (len(recipe.vae_channels) - 1)
 
 
-def build_text_encoder(recipe: LabRecipe, tokenizer: CLIPTokenizer) -> CLIPTextModel:
-    """An untrained CLIP text encoder for `tokenizer`."""
-    torch.manual_seed(recipe.seed + 1)
-    return CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=recipe.text_width,
-            intermediate_size=4 * recipe.text_width,
-            projection_dim=recipe.text_width,
-            num_hidden_layers=recipe.text_layers,
-            num_attention_heads=max(1, recipe.text_width // 32),
-            max_position_embeddings=recipe.text_positions,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )
+def clip_config(recipe: LabRecipe, tokenizer: CLIPTokenizer) -> CLIPTextConfig:
+    """Sizes of a CLIP text encoder for `tokenizer`."""
+    return CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=recipe.text_width,
+        intermediate_size=4 * recipe.text_width,
+        projection_dim=recipe.text_width,
+        num_hidden_layers=recipe.text_layers,
+        num_attention_heads=max(1, recipe.text_width // 32),
+        max_position_embeddings=recipe.text_positions,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
     )
 
 
-def build_unet(recipe: LabRecipe) -> UNet2DConditionModel:
-    """An untrained UNet2DConditionModel."""
+def build_text_encoder(recipe: LabRecipe, tokenizer: CLIPTokenizer) -> CLIPTextModel:
+    """An untrained CLIP text encoder for `tokenizer`."""
+    torch.manual_seed(recipe.seed + 1)
+    return CLIPTextModel(clip_config(recipe, tokenizer))
+
+
+def build_clip(recipe: LabRecipe, tokenizer: CLIPTokenizer, seed: int) -> CLIPTextModelWithProjection:
+    """An untrained CLIP text encoder with a pooled vector; `seed` is added to the recipe's."""
+    torch.manual_seed(recipe.seed + seed)
+    return CLIPTextModelWithProjection(clip_config(recipe, tokenizer))
+
+
+def build_unet(recipe: LabRecipe, **options: Any) -> UNet2DConditionModel:
+    """An untrained UNet2DConditionModel; options are those of its class that Stable Diffusion leaves alone."""
     down = tuple("CrossAttnDownBlock2D" if attends else "DownBlock2D" for attends in recipe.unet_attention)
     up = tuple("CrossAttnUpBlock2D" if attends else "UpBlock2D" for attends in reversed(recipe.unet_attention))
     torch.manual_seed(recipe.seed + 2)
+    sizes: dict[str, Any] = {"cross_attention_dim": recipe.text_width} | options
     return UNet2DConditionModel(
         sample_size=latent_side(recipe),
         in_channels=recipe.latent_channels,
@@ -89,10 +100,10 @@ def build_unet(recipe: LabRecipe) -> UNet2DConditionModel:
         up_block_types=up,
         block_out_channels=recipe.unet_channels,
         layers_per_block=1,
-        cross_attention_dim=recipe.text_width,
         # diffusers reads this as the number of heads, whatever it is called.
         attention_head_dim=4,
         norm_num_groups=16,
+        **sizes,
     )
 
 

@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import DiffusionPipeline
 
+from imgaudit.denoiser import Denoiser
 from imgaudit.descriptors import PixelDescriptor
 from imgaudit.executor import Executor
 from imgaudit.index import FlatIndex
@@ -14,7 +15,6 @@ from imgaudit.lab.corpus import CorpusEntry, Role
 from imgaudit.lab.recipe import LabRecipe
 from imgaudit.lab.training import TrainedLab
 from imgaudit.lab.truth import NEEDED, measure_truth
-from imgaudit.models.unet import UNetDenoiser
 from imgaudit.records import Record
 from imgaudit.store import read_json, write_json
 
@@ -79,7 +79,7 @@ class LabDescription(Record):
         write_json(path, self.model_dump(mode="json"))
 
 
-def save_pipeline(pipeline: StableDiffusionPipeline, folder: Path) -> None:
+def save_pipeline(pipeline: DiffusionPipeline, folder: Path) -> None:
     """Save as an ordinary diffusers folder in half precision, safetensors only."""
     pipeline.to(dtype=torch.float16)
     pipeline.save_pretrained(folder, safe_serialization=True)
@@ -89,7 +89,7 @@ def describe_lab(
     entries: Sequence[CorpusEntry],
     recipe: LabRecipe,
     trained: TrainedLab,
-    denoiser: UNetDenoiser,
+    denoiser: Denoiser,
     executor: Executor,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> LabDescription:

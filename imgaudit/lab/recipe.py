@@ -4,7 +4,7 @@ import tomllib
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from imgaudit.exceptions import ConfigError
 from imgaudit.protocol import Framing
@@ -27,8 +27,10 @@ class LabRecipe(BaseModel):
     """Side of the square images the model makes, in pixels."""
     framing: Framing = Framing.PAD
     """How corpus images that are not square meet the resolution."""
-    prediction_type: Literal["epsilon", "v_prediction"] = "epsilon"
-    """What the UNet is trained to predict."""
+    family: Literal["sd", "sdxl", "sd3"] = "sd"
+    """Stable Diffusion, Stable Diffusion XL, or Stable Diffusion 3: which classes the model is made of."""
+    prediction_type: Literal["epsilon", "v_prediction", "flow"] = "epsilon"
+    """What the network is trained to predict: noise or velocity in a UNet, flow in Stable Diffusion 3."""
 
     planted: int = Field(64, ge=0)
     """Images to plant: shown more often than others, never augmented."""
@@ -70,20 +72,38 @@ class LabRecipe(BaseModel):
     """Layers of the text encoder."""
     text_positions: int = Field(16, ge=4)
     """Tokens per caption, start and end included; longer captions are cut."""
+    t5_width: int = Field(160, ge=32, multiple_of=32)
+    """Width of Stable Diffusion 3's T5; at least that of both CLIP encoders together."""
     unet_channels: tuple[int, ...] = (64, 128, 128)
     """Channels per resolution of the UNet."""
     unet_attention: tuple[bool, ...] = (False, True, False)
     """Which of the UNet's resolutions attend to the text (the middle block always does)."""
+    transformer_width: int = Field(128, ge=32, multiple_of=32)
+    """Width of Stable Diffusion 3's transformer, in heads of 32."""
+    transformer_layers: int = Field(6, ge=2)
+    """Layers of that transformer."""
+    transformer_patch: Literal[1, 2] = 2
+    """Side of the squares of latents that are one token of it."""
     steps: int = Field(7000, ge=1)
-    """Optimiser steps of UNet and text encoder."""
+    """Optimiser steps of the denoising network and its text encoders."""
     batch_size: int = Field(64, ge=1)
     """Samples per optimiser step."""
     learning_rate: float = Field(6e-4, gt=0)
-    """Peak learning rate of UNet and text encoder (AdamW, warm-up, cosine)."""
+    """Peak learning rate of these networks (AdamW, warm-up, cosine)."""
     ema_decay: float = Field(0.998, ge=0, lt=1)
     """Decay of the weight average, which is what the lab ships."""
     checkpoint_every: int = Field(250, ge=1)
     """Steps between checkpoints; a stopped training continues from the last one."""
+
+    @model_validator(mode="after")
+    def _fits_its_family(self) -> "LabRecipe":
+        if (self.family == "sd3") != (self.prediction_type == "flow"):
+            raise ValueError(f"family {self.family!r} is not trained to predict {self.prediction_type!r}")
+        if self.family == "sd3" and self.t5_width < 2 * self.text_width:
+            raise ValueError(f"t5_width must be at least twice text_width ({2 * self.text_width})")
+        if self.family != "sd" and self.text_layers < 2:
+            raise ValueError("text_layers must be at least 2: this family reads the last but one")
+        return self
 
     @property
     def own_split_seed(self) -> int:

@@ -1,36 +1,36 @@
-"""Train a lab model: first the autoencoder, then UNet and text encoder together, with checkpoints.
+"""Train a lab model: first the autoencoder, then denoising network and text encoders together, with checkpoints.
 
 What has been finished is never repeated: a killed training continues from its last checkpoint and ends with the
 samples in the same order.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, DiffusionPipeline
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import l1_loss, mse_loss
-from transformers import CLIPTextModel, CLIPTokenizer
 
 from imgaudit.exceptions import InputError
 from imgaudit.images import to_batch
-from imgaudit.lab.components import (
-    build_autoencoder,
-    build_pipeline,
-    build_scheduler,
-    build_text_encoder,
-    build_unet,
-    train_tokenizer,
-)
+from imgaudit.lab.components import build_autoencoder
 from imgaudit.lab.corpus import CorpusEntry, read_pixels
+from imgaudit.lab.networks import LabNetworks
 from imgaudit.lab.recipe import LabRecipe
 from imgaudit.lab.samples import SamplePlan, image_variants, plan_samples
+from imgaudit.lab.sd3_networks import SD3Networks
+from imgaudit.lab.unet_networks import SDNetworks, SDXLNetworks
 
 Progress = Callable[[str, int, int, float], None]
 """Called as progress(stage, step, steps, loss)."""
+
+
+FAMILIES: Mapping[str, type[SDNetworks | SD3Networks]] = {"sd": SDNetworks, "sdxl": SDXLNetworks, "sd3": SD3Networks}
+"""Networks by the recipe's family."""
 
 
 def silent(stage: str, step: int, steps: int, loss: float) -> None:
@@ -41,7 +41,7 @@ def silent(stage: str, step: int, steps: int, loss: float) -> None:
 class TrainedLab:
     """A finished training, in memory."""
 
-    pipeline: StableDiffusionPipeline
+    pipeline: DiffusionPipeline
     """The pipeline with averaged weights in float32."""
     plan: SamplePlan
     """What it was shown."""
@@ -74,15 +74,26 @@ def train_lab(
     roles = [entry.role for entry in entries]
     variants = image_variants(pixels, roles, recipe)
 
-    tokenizer = train_tokenizer([entries[index].text for index in trained], recipe)
+    captions = [entries[index].text for index in trained]
     vae = autoencoder or _train_autoencoder(variants[shown].flatten(0, 1), recipe, work, progress)
     latents = _encode_variants(vae, variants)
-    scaling_factor = float(1 / latents[shown].std())
-    vae.register_to_config(scaling_factor=scaling_factor)
-    unet, text_encoder = _train_denoiser(entries, latents * scaling_factor, plan, tokenizer, recipe, work, progress)
-    pipeline = build_pipeline(recipe, tokenizer, vae, text_encoder, unet)
+    shift, scaling_factor = _standardise(vae, latents[shown], recipe)
+    networks = FAMILIES[recipe.family](captions, recipe)
+    _train_denoiser(networks, entries, (latents - shift) * scaling_factor, plan, recipe, work, progress)
+    pipeline = networks.pipeline(vae)
     pipeline.set_progress_bar_config(disable=True)
     return TrainedLab(pipeline, plan, pixels)
+
+
+def _standardise(vae: AutoencoderKL, latents: torch.Tensor, recipe: LabRecipe) -> tuple[float, float]:
+    """Write into the autoencoder what makes latents of unit variance, and of mean zero where the family shifts them."""
+    scaling_factor = float(1 / latents.std())
+    if recipe.family != "sd3":
+        vae.register_to_config(scaling_factor=scaling_factor)
+        return 0.0, scaling_factor
+    shift = float(latents.mean())
+    vae.register_to_config(scaling_factor=scaling_factor, shift_factor=shift)
+    return shift, scaling_factor
 
 
 AUTOENCODER_KEYS = (
@@ -153,35 +164,29 @@ def _encode_variants(vae: AutoencoderKL, variants: torch.Tensor) -> torch.Tensor
 
 @dataclass
 class _Trainee:
-    """The two networks that are trained together, their average, and the optimiser: what a checkpoint holds."""
+    """The networks that are trained together, their average, and the optimiser: what a checkpoint holds."""
 
-    unet: UNet2DConditionModel
-    text_encoder: CLIPTextModel
+    networks: Mapping[str, torch.nn.Module]
     optimiser: torch.optim.Optimizer
     average: dict[str, torch.Tensor]
     step: int = 0
 
     def named_weights(self) -> Iterator[tuple[str, torch.Tensor]]:
-        for prefix, network in (("unet", self.unet), ("text_encoder", self.text_encoder)):
+        for prefix, network in self.networks.items():
             for name, weight in network.named_parameters():
                 yield f"{prefix}.{name}", weight
 
     def save(self, path: Path) -> None:
-        state = {
-            "unet": self.unet.state_dict(),
-            "text_encoder": self.text_encoder.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "average": self.average,
-            "step": self.step,
-        }
+        state: dict[str, Any] = {name: network.state_dict() for name, network in self.networks.items()}
+        state |= {"optimiser": self.optimiser.state_dict(), "average": self.average, "step": self.step}
         temporary = path.with_suffix(".partial")
         torch.save(state, temporary)
         temporary.replace(path)
 
     def load(self, path: Path) -> None:
         state = torch.load(path, weights_only=True)
-        self.unet.load_state_dict(state["unet"])
-        self.text_encoder.load_state_dict(state["text_encoder"])
+        for name, network in self.networks.items():
+            network.load_state_dict(state[name])
         self.optimiser.load_state_dict(state["optimiser"])
         self.average = state["average"]
         self.step = state["step"]
@@ -200,25 +205,24 @@ class _Trainee:
 
 
 def _train_denoiser(
+    networks: LabNetworks,
     entries: Sequence[CorpusEntry],
     latents: torch.Tensor,
     plan: SamplePlan,
-    tokenizer: CLIPTokenizer,
     recipe: LabRecipe,
     work: Path,
     progress: Progress,
-) -> tuple[UNet2DConditionModel, CLIPTextModel]:
+) -> None:
     """Denoising loss on planned samples; captions are dropped at random to train the null condition."""
-    scheduler = build_scheduler(recipe)
-    trainee = _new_trainee(recipe, tokenizer)
+    trainee = _new_trainee(networks.networks, recipe)
     checkpoint = work / "denoiser.checkpoint"
     if checkpoint.is_file():
         trainee.load(checkpoint)
     texts = [entry.text for entry in entries]
-    ids = _token_ids(tokenizer, [*texts, ""])
+    tokens = networks.token_ids([*texts, ""])
     images, chosen = torch.from_numpy(plan.image), torch.from_numpy(plan.variant)
-    trainee.unet.train()
-    trainee.text_encoder.train()
+    for network in networks.networks.values():
+        network.train()
     while trainee.step < recipe.steps:
         rate = _learning_rate(trainee.step, recipe.steps, recipe.learning_rate)
         for group in trainee.optimiser.param_groups:
@@ -229,13 +233,10 @@ def _train_denoiser(
         generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + trainee.step)
         x0 = latents[index, variant]
         noise = torch.randn(x0.shape, generator=generator)
-        timesteps = torch.randint(0, scheduler.config["num_train_timesteps"], (len(index),), generator=generator)
+        timesteps = networks.draw_timesteps(len(index), generator)
         dropped = torch.rand(len(index), generator=generator) < recipe.caption_dropout
-        tokens = ids[torch.where(dropped, len(texts), index)]
-        noisy = scheduler.add_noise(x0, noise, timesteps)
-        target = noise if recipe.prediction_type == "epsilon" else scheduler.get_velocity(x0, noise, timesteps)
-        prompt_embeds = trainee.text_encoder(tokens)[0]
-        loss = mse_loss(trainee.unet(noisy, timesteps, encoder_hidden_states=prompt_embeds).sample, target)
+        shown = torch.where(dropped, len(texts), index)
+        loss = networks.loss(x0, noise, timesteps, {name: ids[shown] for name, ids in tokens.items()})
         trainee.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_((weight for _, weight in trainee.named_weights()), 1.0)
@@ -246,21 +247,13 @@ def _train_denoiser(
         if trainee.step % recipe.checkpoint_every == 0 or trainee.step == recipe.steps:
             trainee.save(checkpoint)
     trainee.take_average()
-    return trainee.unet.eval(), trainee.text_encoder.eval()
+    for network in networks.networks.values():
+        network.eval()
 
 
-def _new_trainee(recipe: LabRecipe, tokenizer: CLIPTokenizer) -> _Trainee:
-    unet, text_encoder = build_unet(recipe), build_text_encoder(recipe, tokenizer)
-    weights = [*unet.parameters(), *text_encoder.parameters()]
+def _new_trainee(networks: Mapping[str, torch.nn.Module], recipe: LabRecipe) -> _Trainee:
+    weights = [weight for network in networks.values() for weight in network.parameters()]
     optimiser = torch.optim.AdamW(weights, lr=recipe.learning_rate, weight_decay=1e-2, betas=(0.9, 0.99))
-    trainee = _Trainee(unet, text_encoder, optimiser, {})
+    trainee = _Trainee(networks, optimiser, {})
     trainee.average = {name: weight.detach().clone() for name, weight in trainee.named_weights()}
     return trainee
-
-
-def _token_ids(tokenizer: CLIPTokenizer, texts: Sequence[str]) -> torch.Tensor:
-    """Token ids as the pipeline makes them: padded and cut to the model's length."""
-    ids: torch.Tensor = tokenizer(
-        list(texts), padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
-    ).input_ids
-    return ids

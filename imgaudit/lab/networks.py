@@ -1,0 +1,50 @@
+"""The networks of a lab model that are trained together on latents, whatever family they are of."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+
+import torch
+from diffusers import AutoencoderKL, DiffusionPipeline
+from transformers import PreTrainedTokenizerBase
+
+Tokens = Mapping[str, torch.Tensor]
+"""(captions, positions) int64 token ids, by the name of the text encoder that reads them."""
+
+
+class LabNetworks(ABC):
+    """A denoising network and the text encoders it is trained with, untrained when made.
+
+    `networks` has them by their names in the pipeline, in the order in which a checkpoint and the optimiser hold them.
+    """
+
+    networks: Mapping[str, torch.nn.Module]
+
+    @abstractmethod
+    def token_ids(self, captions: Sequence[str]) -> Tokens:
+        """Token ids as the pipeline makes them: padded and cut to the model's length."""
+
+    @abstractmethod
+    def draw_timesteps(self, count: int, generator: torch.Generator) -> torch.Tensor:
+        """(count,) int64 timesteps in 0..999, in the proportions the family is trained on."""
+
+    @abstractmethod
+    def loss(self, x0: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, tokens: Tokens) -> torch.Tensor:
+        """The family's training loss, a scalar to be made smaller.
+
+        x0, noise:  (N, C, h, w) float32, latents scaled as the pipeline scales them, and standard normal noise
+        timesteps:  (N,) int64
+        tokens:     of N captions
+        """
+
+    @abstractmethod
+    def pipeline(self, vae: AutoencoderKL) -> DiffusionPipeline:
+        """The pipeline that is saved, around these networks as they are now."""
+
+
+def pad_tokens(tokenizer: PreTrainedTokenizerBase, captions: Sequence[str]) -> torch.Tensor:
+    """(captions, positions) int64: padded and cut to the tokenizer's length."""
+    ids: torch.Tensor = tokenizer(
+        list(captions), padding="max_length", max_length=tokenizer.model_max_length, truncation=True,
+        return_tensors="pt",
+    ).input_ids  # fmt: skip
+    return ids
