@@ -23,6 +23,7 @@ from imgaudit.cli.benchmark_options import (
     stages,
 )
 from imgaudit.cli.error_benchmarks import controls, detection, errors, ladder
+from imgaudit.cli.lora_benchmark import lora
 from imgaudit.cli.robustness_benchmarks import robustness, screening
 from imgaudit.cli.terminal import progress
 
@@ -34,7 +35,7 @@ benchmark = typer.Typer(help="The tool's own error rates and speed.", no_args_is
 
 def register(app: typer.Typer) -> None:
     """Add the group."""
-    for command in (detection, controls, errors, ladder, robustness, screening):
+    for command in (detection, controls, errors, ladder, robustness, screening, lora):
         benchmark.command()(command)
     app.add_typer(benchmark, name="benchmark")
 

@@ -65,6 +65,34 @@ def train(
 
 
 @lab.command()
+def lora(
+    model: Annotated[str, typer.Argument(help="Bundled lab, or a diffusers folder; it stays as it is.")],
+    images: Annotated[Path, typer.Option(help="Captioned image folder with metadata.jsonl: what is to be memorised.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the safetensors file.")],
+    rank: Annotated[int, typer.Option(min=1, max=1024, help="Rank of the matrices.")] = 32,
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 400,
+    seed: Annotated[int, typer.Option(help="Seeds matrices, samples and noise.")] = 0,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> None:
+    """Train a LoRA that memorises a few images: `imgaudit audit --lora` should find them, and `compare` show them."""
+    from imgaudit.images import to_batch
+    from imgaudit.lab.corpus import read_corpus, read_pixels
+    from imgaudit.lab.lora_training import LoraRecipe, train_lora
+    from imgaudit.models import load_model
+    from imgaudit.protocol import Framing
+
+    entries = read_corpus(images)
+    denoiser: Any = load_model(model, "cpu").denoiser
+    batch = to_batch(read_pixels(entries), denoiser.resolution, Framing.PAD)
+    recipe = LoraRecipe(rank=rank, steps=steps, seed=seed)
+    with progress("training", quiet=quiet) as advance:
+        path = train_lora(
+            denoiser, batch, [entry.text for entry in entries], recipe, out, lambda step, of, loss: advance(step, of)
+        )
+    typer.echo(f"{len(entries)} images -> {path}")
+
+
+@lab.command()
 def describe(
     folder: Annotated[Path, typer.Argument(help="Lab folder, or the name of a bundled lab.")],
     json_output: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
