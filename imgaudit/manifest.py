@@ -32,6 +32,7 @@ PACKAGES = (
     "defusedxml",
     "pillow-heif",
     "peft",
+    "gguf",
     "faiss-gpu",
     "faiss-cpu",
 )
@@ -71,7 +72,13 @@ class KnownModel(BaseModel):
     files: dict[str, str]
     """SHA-256 of the base model's files, by path in its folder."""
     revision: str = ""
-    """The commit of a model from the hub."""
+    """The commit of a model from the hub; with a single file, its configuration's."""
+    variant: str = ""
+    """Of the files of weights."""
+    config: str = ""
+    """Where the configuration of a single file comes from."""
+    quantised: str = ""
+    """How its weights were rounded."""
     loras: list[KnownLora] = []
     """In the order in which they were fused. The fingerprint covers them."""
     resolution: int
@@ -107,6 +114,12 @@ class Manifest(BaseModel):
     def measured(self) -> set[str]:
         """Names of the measures that are not skipped."""
         return {name for name, source in self.measures.items() if not source.startswith(SKIPPED_MEASURE)}
+
+    @property
+    def batch_size(self) -> int | Literal["auto"]:
+        """The largest network batch that the audit began with."""
+        stored = (self.model_extra or {}).get("config", {}).get("batch_size", {}).get("value", "auto")
+        return AuditConfig(batch_size=stored).batch_size
 
     @property
     def files_given(self) -> int:
@@ -179,6 +192,9 @@ def make_manifest(
             "fingerprint": model.denoiser.fingerprint,
             "files": dict(model.files),
             "revision": model.revision,
+            "variant": model.variant,
+            "config": path_text(model.config),
+            "quantised": model.quantised,
             "loras": [
                 {"file": path_text(lora.path.name), "sha256": lora.sha256, "weight": lora.weight}
                 for lora in model.loras

@@ -107,7 +107,7 @@ REASONS = {
     "missing-in-the-vae": "'vae' lacks 1 of the weights that its config.json describes (first: '",
     "vocabulary-in-a-folder-below": "needs tokenizer.json, or vocab.json and merges.txt",
     "empty-folder": "has no model_index.json",
-    "file-instead-of-folder": "is a single file",
+    "file-instead-of-folder": "is a single file, but neither safetensors nor GGUF",
     "nan-in-the-unet": "'unet' has weights that are not finite (first: '",
     "infinity-in-the-text-encoder": "'text_encoder' has weights that are not finite (first: '",
     "pipe-called-weights": "is not a regular file, but a pipe or a device",

@@ -16,7 +16,10 @@ from imgaudit.models import load_model
 from imgaudit.models.families import FAMILIES, Family, find_family
 from tests.tiny_families import MAKERS, StandIn, make_sd3
 
-XL, SD3, FLUX, PIXART = MAKERS
+# Raised inside diffusers' DPM-Solver; nothing of ours can avoid it.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
+
+XL, SD3, FLUX, PIXART, SANA, QWEN = MAKERS
 
 
 def networks(pipeline: Any) -> dict[str, Any]:
@@ -41,11 +44,11 @@ def test_every_network_of_a_family_is_loaded_from_its_file(family: str, family_f
     assert type(loaded.denoiser.pipeline).__name__ == family
     assert same_weights(loaded.denoiser.pipeline, MAKERS[family]())
     loaded.denoiser.pipeline.set_progress_bar_config(disable=True)
-    # PixArt would round so small an image up to one of its own sizes.
-    unrounded = {"use_resolution_binning": False} if family == PIXART else {}
-    options = {"height": 16, "width": 16, "num_inference_steps": 1, "output_type": "pt"} | unrounded
+    # These would round so small an image up to one of their own sizes.
+    unrounded = {"use_resolution_binning": False} if family in (PIXART, SANA) else {}
+    options = {"height": 32, "width": 32, "num_inference_steps": 2, "output_type": "pt"} | unrounded
     images = loaded.denoiser.pipeline("a red fox", **options).images
-    assert images.shape == (1, 3, 16, 16)
+    assert images.shape == (1, 3, 32, 32)
 
 
 @pytest.mark.parametrize("family", MAKERS)
@@ -153,6 +156,12 @@ def leave_the_folder_by_a_shard(model: SpoiltModel, file: str, component: str) -
     model.change(f"{file}.index.json", {"weight_map": {"a": f"../../{model.outside.name}/{file}"}})
 
 
+def lose_a_shard(model: SpoiltModel, file: str, component: str) -> None:
+    model.remove(file)
+    lost = Path(file).name.replace(".safetensors", "-00001-of-00002.safetensors")
+    model.change(f"{file}.index.json", {"weight_map": {"a": lost}})
+
+
 def keep_a_lora(model: SpoiltModel, file: str, component: str) -> None:
     header, data = model.tensors(file)
     entry = {"dtype": "F32", "shape": [1], "data_offsets": [len(data), len(data) + 4]}
@@ -177,6 +186,7 @@ HARM: dict[Callable[[SpoiltModel, str, str], None], str] = {
     quantise: "quantised weights are another model",
     be_of_another_class: "component '{component}' comes from 'my_code' and brings its own code",
     leave_the_folder_by_a_shard: "as a shard: expected a safetensors file beside it",
+    lose_a_shard: "-00001-of-00002.safetensors', which is not there",
     keep_a_lora: "holds a LoRA or an embedding",
 }
 
@@ -200,61 +210,8 @@ def test_every_network_of_a_family_is_refused_for_what_is_wrong_with_it(
     assert not model.planted.exists()
 
 
-KEYS: tuple[tuple[str, str, dict[str, Any], str], ...] = (
-    (XL, "text_encoder_2/config.json", {"num_hidden_layers": 10**6}, "far larger network than its weights fill"),
-    (XL, "text_encoder_2/config.json", {"projection_dim": 40}, "weights of another shape than its config.json"),
-    (XL, "tokenizer_2/tokenizer_config.json", {"auto_map": ["a.B", None]}, "'tokenizer_2/tokenizer_config.json' sets"),
-    (XL, "tokenizer_2/tokenizer_config.json", {"vocab_file": "/etc/passwd"}, "which is outside the model's folder"),
-    (XL, "tokenizer_2/tokenizer_config.json", {"model_max_length": 10**30}, "'tokenizer_2/tokenizer_config.json' sets"),
-    (XL, MODEL_INDEX, {"force_zeros_for_empty_prompt": "no"}, "expected true or false"),
-    (XL, MODEL_INDEX, {"text_encoder_2": [None, None]}, "component 'text_encoder_2' is [None, None]"),
-    (XL, MODEL_INDEX, {"text_encoder_2": ["transformers", "CLIPTextModel"]}, "those that are CLIPTextModelWithProj"),
-    (XL, MODEL_INDEX, {"controlnet": ["diffusers", "ControlNetModel"]}, "is no part of a StableDiffusionXLPipeline"),
-    (SD3, "transformer/config.json", {"num_layers": 10**6}, "far larger network than its weights fill"),
-    (SD3, "transformer/config.json", {"num_layers": 10**10}, "expected at most 1,000,000"),
-    (SD3, "transformer/config.json", {"pos_embed_max_size": 10**6}, "far larger network than its weights fill"),
-    (SD3, "transformer/config.json", {"pos_embed_max_size": None, "sample_size": 10**6}, "far larger network than"),
-    (SD3, "transformer/config.json", {"caption_projection_dim": 64}, "weights of another shape than its config.json"),
-    (SD3, "transformer/config.json", {"patch_size": 0}, "describes no network that can be built"),
-    (SD3, "text_encoder_3/config.json", {"d_ff": 10**6}, "far larger network than its weights fill"),
-    (SD3, "text_encoder_3/config.json", {"num_layers": 3}, "'text_encoder_3' lacks"),
-    (SD3, "text_encoder_3/config.json", {"dense_act_fn": "os.system"}, "describes no network that can be built"),
-    (SD3, "tokenizer_3/tokenizer_config.json", {"extra_ids": 10**9}, "sets extra_ids to 1000000000; expected"),
-    (SD3, "tokenizer_3/tokenizer_config.json", {"model_max_length": 10**30}, "expected a number from 3 to 10,000"),
-    (SD3, "tokenizer_3/tokenizer_config.json", {"vocab": "/etc/passwd"}, "are read from their usual files only"),
-    (SD3, "tokenizer_3/tokenizer.json", {"model": {"vocab": {"a": 1}}}, "has no vocabulary of pieces"),
-    (SD3, "tokenizer_3/tokenizer.json", {"model": {"vocab": [["a", float("nan")]]}}, "has no vocabulary of pieces"),
-    (SD3, "tokenizer_3/tokenizer.json", {"model": {"type": "Unigram", "vocab": [["a", 0.0]]}}, "cannot be loaded"),
-    (SD3, "scheduler/scheduler_config.json", {"num_train_timesteps": 10**10}, "expected a number from 1 to 100,000"),
-    (SD3, "scheduler/scheduler_config.json", {"shift": float("nan")}, "gives sigmas that are not between 0 and 1"),
-    (SD3, "scheduler/scheduler_config.json", {"shift": -3.0}, "gives sigmas that are not between 0 and 1"),
-    (SD3, MODEL_INDEX, {"scheduler": ["diffusers", "DDIMScheduler"]}, "those that are FlowMatchEulerDiscreteScheduler"),
-    (SD3, MODEL_INDEX, {"tokenizer_3": [None, None]}, "component 'tokenizer_3' is [None, None]"),
-    (SD3, MODEL_INDEX, {"text_encoder_3": 7}, "component 'text_encoder_3' must be [library, class]"),
-    (SD3, MODEL_INDEX, {"text_encoder_3": ["my_code", "Net"]}, "brings its own code"),
-    (FLUX, "transformer/config.json", {"num_single_layers": 10**6}, "far larger network than its weights fill"),
-    (FLUX, "text_encoder_2/config.json", {"vocab_size": 10**10}, "expected at most 1,000,000"),
-    (FLUX, MODEL_INDEX, {"text_encoder_2": [None, None]}, "component 'text_encoder_2' is [None, None]"),
-)  # fmt: skip
-
-
-@pytest.mark.usefixtures("stand_in")
-@pytest.mark.parametrize(("family", "file", "changes", "reason"), KEYS)
-def test_what_a_configuration_must_not_say(
-    family: str, file: str, changes: dict[str, Any], reason: str, copied_family: Callable[[str], SpoiltModel]
-) -> None:
-    model = copied_family(family)
-    model.change(file, changes)
-    with pytest.raises(ModelRefusedError) as refused:
-        load_model(str(model.path), "cpu")
-    assert reason in str(refused.value)
-
-
-@pytest.mark.usefixtures("stand_in")
-def test_a_transformer_in_shards_is_the_same_model(copied_family: Callable[[str], SpoiltModel]) -> None:
-    from tests.tiny_families import make_flux
-
-    model, file = copied_family(FLUX), weights_of(FLUX, "transformer")
+def split(model: SpoiltModel, file: str) -> None:
+    """Spread a network's weights over two shards."""
     header, data = model.tensors(file)
     model.remove(file)
     name, entry = header.popitem()
@@ -264,15 +221,55 @@ def test_a_transformer_in_shards_is_the_same_model(copied_family: Callable[[str]
     model.write_tensors(second, {name: entry | {"data_offsets": [0, len(data) - start]}}, data[start:])
     placed = dict.fromkeys(header, Path(first).name) | {name: Path(second).name}
     model.change(f"{file}.index.json", {"metadata": {}, "weight_map": placed})
-    pipeline: Any = load_model(str(model.path), "cpu").denoiser.pipeline  # type: ignore[attr-defined]
-    assert same_weights(pipeline, make_flux())
 
 
 @pytest.mark.usefixtures("stand_in")
-def test_the_fingerprint_follows_the_files_of_every_component(copied_family: Callable[[str], SpoiltModel]) -> None:
-    model = copied_family(SD3)
+@pytest.mark.parametrize(
+    ("family", "component"),
+    [(FLUX, "transformer"), (SANA, "text_encoder"), (QWEN, "text_encoder"), (QWEN, "transformer")],
+)
+def test_a_network_in_shards_is_the_same_model(
+    family: str, component: str, copied_family: Callable[[str], SpoiltModel]
+) -> None:
+    model = copied_family(family)
+    split(model, weights_of(family, component))
+    pipeline: Any = load_model(str(model.path), "cpu").denoiser.pipeline  # type: ignore[attr-defined]
+    assert same_weights(pipeline, MAKERS[family]())
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_the_language_model_of_qwen_image_is_read_as_it_is_published(
+    copied_family: Callable[[str], SpoiltModel],
+) -> None:
+    model, file = copied_family(QWEN), weights_of(QWEN, "text_encoder")
+    header, data = model.tensors(file)
+    older = {"model.language_model.": "model.", "model.visual.": "visual."}
+    for name in list(header):
+        for new, old in older.items():
+            if name.startswith(new):
+                header[old + name.removeprefix(new)] = header.pop(name)
+    model.write_tensors(file, header, data)
+    config = json.loads((model.path / "text_encoder/config.json").read_bytes())
+    # Sizes of the language model stood beside those of what sees, and were called as in the one that only reads.
+    text = config.pop("text_config")
+    rotation = text.pop("rope_parameters")
+    text |= {"model_type": "qwen2_5_vl", "rope_theta": rotation.pop("rope_theta"), "rope_scaling": rotation}
+    model.write("text_encoder/config.json", json.dumps(text | config).encode())
+    pipeline: Any = load_model(str(model.path), "cpu").denoiser.pipeline  # type: ignore[attr-defined]
+    assert same_weights(pipeline, MAKERS[QWEN]())
+
+
+@pytest.mark.usefixtures("stand_in")
+@pytest.mark.parametrize(("family", "suffix"), [(SD3, "_3"), (SANA, ""), (QWEN, "")])
+def test_the_fingerprint_follows_the_files_of_every_component(
+    family: str, suffix: str, copied_family: Callable[[str], SpoiltModel]
+) -> None:
+    model, encoder, tokenizer = copied_family(family), f"text_encoder{suffix}", f"tokenizer{suffix}"
     before = load_model(str(model.path), "cpu")
-    assert {"tokenizer_3/tokenizer.json", weights_of(SD3, "text_encoder_3")} <= set(before.files)
-    config = json.loads((model.path / "text_encoder_3/config.json").read_bytes())
-    model.write("text_encoder_3/config.json", json.dumps(config | {"note": 1}).encode())
-    assert load_model(str(model.path), "cpu").denoiser.fingerprint != before.denoiser.fingerprint
+    assert {f"{tokenizer}/tokenizer.json", weights_of(family, encoder), weights_of(family, "vae")} <= set(before.files)
+    for file in (f"{encoder}/config.json", f"{tokenizer}/tokenizer_config.json", "scheduler/scheduler_config.json"):
+        saved = (model.path / file).read_bytes()
+        model.change(file, {"note": 1})
+        assert load_model(str(model.path), "cpu").denoiser.fingerprint != before.denoiser.fingerprint
+        model.write(file, saved)
+    assert load_model(str(model.path), "cpu").denoiser.fingerprint == before.denoiser.fingerprint

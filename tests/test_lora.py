@@ -45,6 +45,8 @@ FAMILIES: dict[str, tuple[Callable[[], Any], tuple[str, ...]]] = {
     "StableDiffusionXLPipeline": (MAKERS["StableDiffusionXLPipeline"], ("unet", "text_encoder", "text_encoder_2")),
     "StableDiffusion3Pipeline": (MAKERS["StableDiffusion3Pipeline"], ("transformer", "text_encoder")),
     "FluxPipeline": (MAKERS["FluxPipeline"], ("transformer", "text_encoder")),
+    "SanaPipeline": (MAKERS["SanaPipeline"], ("transformer",)),
+    "QwenImagePipeline": (MAKERS["QwenImagePipeline"], ("transformer",)),
 }
 
 

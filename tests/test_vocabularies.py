@@ -1,6 +1,7 @@
 """Tokenizers of strangers' models: a vocabulary of their own, and nothing in it that harms what reads it."""
 
 import base64
+import json
 import os
 from collections.abc import Callable
 from typing import Any
@@ -10,16 +11,19 @@ import pytest
 from imgaudit.benchmark.robustness.spoilt_model import SpoiltModel
 from imgaudit.exceptions import ModelRefusedError
 from imgaudit.models import load_model
-from imgaudit.models.vocabularies import is_sound_table
+from imgaudit.models.vocabularies import MAX_VOCABULARY_BYTES, is_sound_table
 
-FLUX = "FluxPipeline"
+# Raised inside diffusers' DPM-Solver; nothing of ours can avoid it.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
+
+FLUX, SANA, QWEN = "FluxPipeline", "SanaPipeline", "QwenImagePipeline"
 
 
 @pytest.mark.usefixtures("stand_in")
 def test_t5_needs_a_vocabulary_of_its_own(copied_family: Callable[[str], SpoiltModel]) -> None:
     model = copied_family(FLUX)
     model.remove("tokenizer_2/tokenizer.json")
-    with pytest.raises(ModelRefusedError, match=r"'tokenizer_2' needs tokenizer.json or spiece.model"):
+    with pytest.raises(ModelRefusedError, match=r"'tokenizer_2' needs tokenizer.json, or spiece.model"):
         load_model(str(model.path), "cpu")
     model.write("tokenizer_2/spiece.model", model.trap())
     with pytest.raises(ModelRefusedError, match=r"'tokenizer_2' (has no tokenizer.json|cannot be loaded)"):
@@ -77,3 +81,77 @@ def test_the_normaliser_of_t5_is_used_and_a_damaged_one_is_refused(copied_family
         model.change(file, {"normalizer": None} | {key: nested})
         with pytest.raises(ModelRefusedError, match="has a precompiled_charsmap where T5 has none"):
             load_model(str(model.path), "cpu")
+
+
+def tokenizer_of(model: SpoiltModel) -> Any:
+    pipeline: Any = load_model(str(model.path), "cpu").denoiser.pipeline  # type: ignore[attr-defined]
+    return pipeline.tokenizer
+
+
+def split_vocabulary(model: SpoiltModel) -> None:
+    """Store Qwen-Image's words and merges apart, as they are published: what is special is not among the words."""
+    words = json.loads((model.path / "tokenizer/tokenizer.json").read_bytes())["model"]["vocab"]
+    plain = {word: number for word, number in words.items() if len(word) == 1}
+    model.remove("tokenizer/tokenizer.json")
+    model.write("tokenizer/vocab.json", json.dumps(plain).encode())
+    model.write("tokenizer/merges.txt", b"#version: 0.2\n")
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_the_vocabulary_of_qwen_image_may_be_in_two_files(copied_family: Callable[[str], SpoiltModel]) -> None:
+    model, text = copied_family(QWEN), "a red fox<|endoftext|>"
+    before = tokenizer_of(model)(text).input_ids
+    split_vocabulary(model)
+    assert tokenizer_of(model)(text).input_ids == before and before[-1] == 256
+    for other in ("tekken.json", "tiktoken.model", "tokenizer.model"):
+        model.write(f"tokenizer/{other}", b"{}")
+        with pytest.raises(ModelRefusedError, match=f"has '{other}', which would be read in place of vocab.json and"):
+            load_model(str(model.path), "cpu")
+        model.remove(f"tokenizer/{other}")
+    model.remove("tokenizer/merges.txt")
+    with pytest.raises(ModelRefusedError, match=r"needs tokenizer.json, or vocab.json and merges.txt, and has neither"):
+        load_model(str(model.path), "cpu")
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_gemma_needs_a_tokenizer_json(copied_family: Callable[[str], SpoiltModel]) -> None:
+    model = copied_family(SANA)
+    model.remove("tokenizer/tokenizer.json")
+    model.write("tokenizer/tokenizer.model", model.trap())
+    with pytest.raises(ModelRefusedError, match=r"'tokenizer' needs tokenizer.json, and has none"):
+        load_model(str(model.path), "cpu")
+    assert not model.planted.exists()
+
+
+@pytest.mark.usefixtures("stand_in")
+@pytest.mark.parametrize("family", [SANA, QWEN])
+def test_a_word_that_the_language_model_lacks_is_refused(
+    family: str, copied_family: Callable[[str], SpoiltModel]
+) -> None:
+    model, file = copied_family(family), "tokenizer/tokenizer.json"
+    part = json.loads((model.path / file).read_bytes())["model"]
+    for changed, reason in (
+        ({"vocab": part["vocab"] | {"zebra": 10**6}}, "has a token 1,000,000, but the text encoder knows"),
+        ({"vocab": {"a": "one"}}, "'tokenizer' cannot be loaded"),
+        ({"merges": [["no", "words"]]}, "'tokenizer' cannot be loaded"),
+    ):
+        model.change(file, {"model": part | changed})
+        with pytest.raises(ModelRefusedError, match=reason):
+            load_model(str(model.path), "cpu")
+
+
+@pytest.mark.usefixtures("stand_in")
+@pytest.mark.parametrize("file", ["merges.txt", "chat_template.jinja", "additional_chat_templates/more.jinja"])
+def test_files_that_are_read_whole_have_a_longest_length(
+    file: str, copied_family: Callable[[str], SpoiltModel]
+) -> None:
+    model = copied_family(QWEN)
+    split_vocabulary(model)
+    model.write(f"tokenizer/{file}", b"")
+    os.truncate(model.path / "tokenizer" / file, MAX_VOCABULARY_BYTES + 1)
+    with pytest.raises(ModelRefusedError, match="has more than 67,108,864 bytes"):
+        load_model(str(model.path), "cpu")
+    model.remove(f"tokenizer/{file}")
+    os.mkfifo(model.path / "tokenizer" / file)
+    with pytest.raises(ModelRefusedError, match="is not a regular file, but a pipe or a device"):
+        load_model(str(model.path), "cpu")

@@ -5,22 +5,36 @@ from typing import Any
 
 import torch
 from diffusers import (
+    AutoencoderDC,
     AutoencoderKL,
+    AutoencoderKLQwenImage,
     DDIMScheduler,
+    DPMSolverMultistepScheduler,
     FlowMatchEulerDiscreteScheduler,
     FluxPipeline,
     FluxTransformer2DModel,
     PixArtSigmaPipeline,
     PixArtTransformer2DModel,
+    QwenImagePipeline,
+    QwenImageTransformer2DModel,
+    SanaPipeline,
+    SanaTransformer2DModel,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
+from tokenizers import pre_tokenizers
 from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
+    Gemma2Config,
+    Gemma2Model,
+    GemmaTokenizer,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2Tokenizer,
     T5Config,
     T5EncoderModel,
     T5Tokenizer,
@@ -31,6 +45,17 @@ from imgaudit.lab.components import train_tokenizer
 from tests.conftest import CAPTIONS, tiny_recipe
 
 POSITIONS = 16
+
+SIDE = 8
+"""Of the latents; the images have twice as many pixels, and Sana's four times."""
+
+
+def randomise(network: torch.nn.Module) -> None:
+    """Give every weight a value: final layers start at zero, and a network that says nothing passes any test."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.add_(torch.randn(weight.shape, generator=generator) * 0.05)
 
 
 def t5_tokenizer() -> T5Tokenizer:
@@ -136,11 +161,82 @@ def make_pixart() -> PixArtSigmaPipeline:
     )  # fmt: skip
 
 
+def gemma_tokenizer() -> GemmaTokenizer:
+    """Letters, and BOS before every prompt."""
+    specials = ("<pad>", "<eos>", "<bos>", "<unk>", "<mask>")
+    vocabulary = {piece: number for number, piece in enumerate([*specials, "▁", *"abcdefghijklmnopqrstuvwxyz.,:'-"])}
+    return GemmaTokenizer(vocab=vocabulary, merges=[], add_bos_token=True)
+
+
+def make_sana(with_flow_solver: bool = True) -> SanaPipeline:
+    """Flows sampled with DPM-Solver, as the models are shipped, or with Euler's steps; a deep autoencoder."""
+    torch.manual_seed(11)
+    tokenizer = gemma_tokenizer()
+    transformer = SanaTransformer2DModel(
+        patch_size=1, in_channels=4, out_channels=4, num_layers=2, num_attention_heads=2, attention_head_dim=8,
+        num_cross_attention_heads=2, cross_attention_head_dim=8, cross_attention_dim=16, caption_channels=32,
+        sample_size=SIDE,
+    )  # fmt: skip
+    randomise(transformer)
+    vae = AutoencoderDC(
+        latent_channels=4, attention_head_dim=2, encoder_block_types=("ResBlock", "ResBlock", "EfficientViTBlock"),
+        decoder_block_types=("ResBlock", "ResBlock", "EfficientViTBlock"), encoder_block_out_channels=(8, 8, 8),
+        decoder_block_out_channels=(8, 8, 8), encoder_qkv_multiscales=((), (), (5,)),
+        decoder_qkv_multiscales=((), (), (5,)), encoder_layers_per_block=(1, 1, 1),
+        decoder_layers_per_block=(1, 1, 1), downsample_block_type="conv", upsample_block_type="interpolate",
+        decoder_norm_types="rms_norm", decoder_act_fns="silu", scaling_factor=0.41,
+    )  # fmt: skip
+    text_encoder = Gemma2Model(
+        Gemma2Config(vocab_size=len(tokenizer), hidden_size=32, intermediate_size=37, num_hidden_layers=2,
+                     num_attention_heads=2, num_key_value_heads=1, head_dim=16)
+    )  # fmt: skip
+    solver = DPMSolverMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0)
+    return SanaPipeline(
+        transformer=transformer, vae=vae, text_encoder=text_encoder, tokenizer=tokenizer,
+        scheduler=solver if with_flow_solver else FlowMatchEulerDiscreteScheduler(shift=3.0),
+    )  # fmt: skip
+
+
+def make_qwen_image() -> QwenImagePipeline:
+    """A language model that reads a template, and latents scaled channel by channel."""
+    torch.manual_seed(12)
+    letters = [*sorted(pre_tokenizers.ByteLevel.alphabet()), "<|endoftext|>"]
+    tokenizer = Qwen2Tokenizer(vocab={letter: number for number, letter in enumerate(letters)}, merges=[])
+    text_encoder = Qwen2_5_VLForConditionalGeneration(
+        Qwen2_5_VLConfig(
+            text_config={"vocab_size": len(tokenizer), "hidden_size": 16, "intermediate_size": 16,
+                         "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2,
+                         "bos_token_id": tokenizer.eos_token_id, "eos_token_id": tokenizer.eos_token_id,
+                         "rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 1e6}},
+            vision_config={"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2,
+                           "out_hidden_size": 16},
+        )
+    )  # fmt: skip
+    transformer = QwenImageTransformer2DModel(
+        patch_size=2, in_channels=16, out_channels=4, num_layers=2, attention_head_dim=16, num_attention_heads=3,
+        joint_attention_dim=16, axes_dims_rope=(8, 4, 4),
+    )  # fmt: skip
+    randomise(transformer)
+    vae = AutoencoderKLQwenImage(
+        base_dim=8, z_dim=4, dim_mult=[1, 2], num_res_blocks=1, temperal_downsample=[False],
+        latents_mean=[0.1, -0.2, 0.3, 0.0], latents_std=[1.5, 0.5, 2.0, 1.0],
+    )  # fmt: skip
+    pipeline = QwenImagePipeline(
+        transformer=transformer, vae=vae, text_encoder=text_encoder, tokenizer=tokenizer,
+        scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, shift_terminal=0.02),
+    )  # fmt: skip
+    # The pipeline sets 128 for every model.
+    pipeline.default_sample_size = SIDE
+    return pipeline
+
+
 MAKERS: dict[str, Callable[[], Any]] = {
     "StableDiffusionXLPipeline": make_sdxl,
     "StableDiffusion3Pipeline": make_sd3,
     "FluxPipeline": make_flux,
     "PixArtSigmaPipeline": make_pixart,
+    "SanaPipeline": make_sana,
+    "QwenImagePipeline": make_qwen_image,
 }
 
 
@@ -160,7 +256,7 @@ class StandIn:
         return torch.zeros(len(images), *self.latent_shape)
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        return torch.zeros(len(latents), 3, 16, 16)
+        return torch.zeros(len(latents), 3, *[latents.shape[-1] * self.pipeline.vae_scale_factor] * 2)
 
     def predict(self, noisy: torch.Tensor, timesteps: torch.Tensor, prompt_embeds: PromptEmbeds) -> Any:
         return type("Prediction", (), {"output": noisy})

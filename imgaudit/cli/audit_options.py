@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -12,7 +12,10 @@ Targets = Annotated[Path, typer.Argument(metavar="TARGETS", help="Folder of imag
 Model = Annotated[
     str,
     typer.Option(
-        "--model", "-m", help="Diffusers folder, hub id[@revision], or a bundled lab: demo.", show_default=False
+        "--model",
+        "-m",
+        help="Diffusers folder, single safetensors file, hub id[@revision], or a bundled lab: demo.",
+        show_default=False,
     ),
 ]
 Loras = Annotated[
@@ -23,6 +26,25 @@ Loras = Annotated[
         help="LoRA (safetensors, or a folder with one) to fuse into the model, times a weight; may be repeated.",
         show_default=False,
     ),
+]
+Variant = Annotated[
+    str | None,
+    typer.Option(
+        "--variant", help="Variant of the model's weights, such as fp16. [default: the plain ones]", show_default=False
+    ),
+]
+ModelConfig = Annotated[
+    str | None,
+    typer.Option(
+        "--model-config",
+        help="Diffusers folder or hub id that holds what a single file lacks: schedule, tokenizers, missing networks. "
+        "[default: the one diffusers takes]",
+        show_default=False,
+    ),
+]
+Offload = Annotated[
+    Literal["none", "model", "sequential"],
+    typer.Option(help="What waits in main memory while the GPU does not need it: nothing, networks, or layers."),
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Run folder; an existing one of the same audit is continued.")]
 EffortOption = Annotated[Effort | None, typer.Option(help="Named budget. [default: standard]", show_default=False)]
@@ -44,7 +66,10 @@ TokenEvaluations = Annotated[
 Level = Annotated[float | None, typer.Option(help="False discovery rate. [default: 0.05]", show_default=False)]
 Seed = Annotated[int | None, typer.Option(help="Run seed. [default: 0]", show_default=False)]
 ChunkSize = Annotated[int | None, typer.Option(help="Images inverted together. [default: 8]", show_default=False)]
-BatchSize = Annotated[int | None, typer.Option(help="Largest network batch. [default: 64]", show_default=False)]
+BatchSize = Annotated[
+    str | None,
+    typer.Option(help="Largest network batch, or auto: up to 64, by free memory. [default: auto]", show_default=False),
+]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, mps, cuda or cuda:N. [default: auto]", show_default=False)]
 Offline = Annotated[
     bool | None, typer.Option("--offline", help="Refuse every network connection of this process.", show_default=False)
@@ -56,7 +81,9 @@ Rescan = Annotated[
 ]  # fmt: skip
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no talk.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON line per finding on stdout, then the summary.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done and what it costs; run nothing.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Print what would be done and what it costs, for which a few passes are made.")
+]
 Captions = Annotated[
     Path | None,
     typer.Option(
@@ -82,6 +109,14 @@ PolicyOption = Annotated[
 Rungs = Annotated[
     list[str] | None,
     typer.Option("--rung", help="Rung of the ladder; may be repeated. [default: the effort's]", show_default=False),
+]
+Streams = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME,...",
+        help="Text streams to invert, the others saying nothing. [default: all of the model's]",
+        show_default=False,
+    ),
 ]
 Calibration = Annotated[Path | None, typer.Option(help="Null bank made by `imgaudit calibrate`.", show_default=False)]
 

@@ -22,7 +22,8 @@ class Component:
     library: Literal["diffusers", "transformers"]
     """Where its class comes from."""
     classes: tuple[str, ...] = ()
-    """Classes it may have, of which the first is loaded; a scheduler without them may have any that samples noise."""
+    """Classes it may have, of which the first is loaded, but of schedulers the one that is named; a scheduler without
+    them may have any that samples noise."""
     stem: str = ""
     """How a network's files of weights are called."""
     text_encoder: str = ""
@@ -111,16 +112,14 @@ def _network(class_name: str) -> Component:
     return Component("network", "diffusers", (class_name,), "diffusion_pytorch_model")
 
 
-def _clip_tokenizer(text_encoder: str) -> Component:
-    return Component("tokenizer", "transformers", ("CLIPTokenizer", "CLIPTokenizerFast"), text_encoder=text_encoder)
-
-
-def _t5_tokenizer(text_encoder: str) -> Component:
-    return Component("tokenizer", "transformers", ("T5Tokenizer", "T5TokenizerFast"), text_encoder=text_encoder)
+def _tokenizer(class_name: str, text_encoder: str) -> Component:
+    # transformers has one class under both names; which of them a model says depends on when it was saved.
+    return Component("tokenizer", "transformers", (class_name, f"{class_name}Fast"), text_encoder=text_encoder)
 
 
 _NOISE = Component("scheduler", "diffusers")
 _FLOW = Component("scheduler", "diffusers", ("FlowMatchEulerDiscreteScheduler",))
+_FLOW_SOLVER = Component("scheduler", "diffusers", ("DPMSolverMultistepScheduler", "FlowMatchEulerDiscreteScheduler"))
 
 _ALL = (
     Family(
@@ -130,7 +129,7 @@ _ALL = (
             "text_encoder": _text_encoder("CLIPTextModel"),
             "unet": _network("UNet2DConditionModel"),
             "vae": _network("AutoencoderKL"),
-            "tokenizer": _clip_tokenizer("text_encoder"),
+            "tokenizer": _tokenizer("CLIPTokenizer", "text_encoder"),
             "scheduler": _NOISE,
         },
         "imgaudit.models.unet:UNetDenoiser",
@@ -144,8 +143,8 @@ _ALL = (
             "text_encoder_2": _text_encoder("CLIPTextModelWithProjection"),
             "unet": _network("UNet2DConditionModel"),
             "vae": _network("AutoencoderKL"),
-            "tokenizer": _clip_tokenizer("text_encoder"),
-            "tokenizer_2": _clip_tokenizer("text_encoder_2"),
+            "tokenizer": _tokenizer("CLIPTokenizer", "text_encoder"),
+            "tokenizer_2": _tokenizer("CLIPTokenizer", "text_encoder_2"),
             "scheduler": _NOISE,
         },
         "imgaudit.models.sdxl:SDXLDenoiser",
@@ -162,9 +161,9 @@ _ALL = (
             "text_encoder_3": _text_encoder("T5EncoderModel", optional=True),
             "transformer": _network("SD3Transformer2DModel"),
             "vae": _network("AutoencoderKL"),
-            "tokenizer": _clip_tokenizer("text_encoder"),
-            "tokenizer_2": _clip_tokenizer("text_encoder_2"),
-            "tokenizer_3": _t5_tokenizer("text_encoder_3"),
+            "tokenizer": _tokenizer("CLIPTokenizer", "text_encoder"),
+            "tokenizer_2": _tokenizer("CLIPTokenizer", "text_encoder_2"),
+            "tokenizer_3": _tokenizer("T5Tokenizer", "text_encoder_3"),
             "scheduler": _FLOW,
         },
         "imgaudit.models.sd3:SD3Denoiser",
@@ -177,8 +176,8 @@ _ALL = (
             "text_encoder_2": _text_encoder("T5EncoderModel"),
             "transformer": _network("FluxTransformer2DModel"),
             "vae": _network("AutoencoderKL"),
-            "tokenizer": _clip_tokenizer("text_encoder"),
-            "tokenizer_2": _t5_tokenizer("text_encoder_2"),
+            "tokenizer": _tokenizer("CLIPTokenizer", "text_encoder"),
+            "tokenizer_2": _tokenizer("T5Tokenizer", "text_encoder_2"),
             "scheduler": _FLOW,
         },
         "imgaudit.models.flux:FluxDenoiser",
@@ -191,10 +190,36 @@ _ALL = (
             "text_encoder": _text_encoder("T5EncoderModel"),
             "transformer": _network("PixArtTransformer2DModel"),
             "vae": _network("AutoencoderKL"),
-            "tokenizer": _t5_tokenizer("text_encoder"),
+            "tokenizer": _tokenizer("T5Tokenizer", "text_encoder"),
             "scheduler": _NOISE,
         },
         "imgaudit.models.pixart:PixArtDenoiser",
+    ),
+    Family(
+        "SanaPipeline",
+        "Sana",
+        {
+            "text_encoder": _text_encoder("Gemma2Model"),
+            "transformer": _network("SanaTransformer2DModel"),
+            "vae": _network("AutoencoderDC"),
+            "tokenizer": _tokenizer("GemmaTokenizer", "text_encoder"),
+            "scheduler": _FLOW_SOLVER,
+        },
+        "imgaudit.models.sana:SanaDenoiser",
+        half="bfloat16",
+    ),
+    Family(
+        "QwenImagePipeline",
+        "Qwen-Image",
+        {
+            "text_encoder": _text_encoder("Qwen2_5_VLForConditionalGeneration"),
+            "transformer": _network("QwenImageTransformer2DModel"),
+            "vae": _network("AutoencoderKLQwenImage"),
+            "tokenizer": _tokenizer("Qwen2Tokenizer", "text_encoder"),
+            "scheduler": _FLOW,
+        },
+        "imgaudit.models.qwen_image:QwenImageDenoiser",
+        half="bfloat16",
     ),
 )
 

@@ -99,6 +99,10 @@ class FiniteSetDenoiser:
         x0 = torch.einsum("nk,kchw->nchw", weights, self.points)
         return Prediction((noisy - signal * x0) / spread, noisy, timesteps, "epsilon", self.schedule)
 
+    def spare_memory(self) -> bool:
+        """There is nothing to spare."""
+        return False
+
     @torch.no_grad()
     def sample(
         self,

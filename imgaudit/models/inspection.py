@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,9 @@ MAX_SIZE = 1_000_000
 
 MAX_TIMESTEPS = 100_000
 """Schedules that are longer would fill the memory; Stable Diffusion's has 1,000 steps."""
+
+MAX_AXES = 1024
+"""Channels of one head whose positions are rotated; tables of more would fill the memory, and FLUX has 128."""
 
 ADAPTERS = ("pytorch_lora_weights", "learned_embeds", "adapter_model", "adapter_config")
 """How the names of LoRA, textual inversion and PEFT files begin."""
@@ -91,21 +94,27 @@ def read_model_index(folder: Path) -> dict[str, Any]:
     return index
 
 
-def hash_model_files(folder: Path) -> dict[str, str]:
+def hash_model_files(folder: Path, weights: Container[Path] | None = None) -> dict[str, str]:
     """SHA-256 of every weight, configuration and tokenizer file of a diffusers folder, by relative path.
 
+    weights:  the files of weights that are loaded, and the indexes of their shards; others are left out
     Raises ModelRefusedError when one cannot be read.
     """
     digests: dict[str, str] = {}
     for path in files_of(folder):
-        if path.suffix in HASHED_SUFFIXES and kind_of(path) == "file":
-            try:
-                with path.open("rb") as file:
-                    digest = hashlib.file_digest(file, "sha256").hexdigest()
-            except OSError as error:
-                raise ModelRefusedError(f"{shown(path)} cannot be read: {error.strerror}; {AGAIN}") from error
-            digests[path.relative_to(folder).as_posix()] = digest
+        idle = weights is not None and ".safetensors" in path.name and path not in weights
+        if path.suffix in HASHED_SUFFIXES and not idle and kind_of(path) == "file":
+            digests[path.relative_to(folder).as_posix()] = hash_file(path)
     return digests
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a model's file. Raises ModelRefusedError when it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ModelRefusedError(f"{shown(path)} cannot be read: {error.strerror}; {AGAIN}") from error
 
 
 def model_fingerprint(files: Mapping[str, str]) -> str:
@@ -123,10 +132,13 @@ def refuse_unsafe(folder: Path, index: Mapping[str, Any], family: Family) -> Non
     _refuse_index(index, family)
     _refuse_files(folder)
     for name in family.present(index, "network"):
-        path = folder / name / "config.json"
+        path, answers = folder / name / "config.json", folder / name / "generation_config.json"
         config = read_json(path)
         refuse_keys(path, config)
         _refuse_sizes(path, config)
+        if kind_of(answers) == "file":
+            # How a language model answers plays no part, but transformers reads the file, whatever its size.
+            read_json(answers)
     for name in family.present(index, "scheduler"):
         _refuse_schedule(folder / name / "scheduler_config.json")
 
@@ -203,7 +215,7 @@ def _refuse_files(folder: Path) -> None:
             raise ModelRefusedError(
                 f"{shown(path)} is a link to a folder, so its files would have no hash: copy the folder"
             )
-        if kind == "special" and path.suffix in HASHED_SUFFIXES:
+        if kind == "special":
             raise ModelRefusedError(f"{shown(path)} is not a regular file, but a pipe or a device: remove it")
         if path.name.startswith(ADAPTERS) or (path.suffix == ".pt" and path.parent == folder):
             pickled = "" if path.suffix in HASHED_SUFFIXES else "; besides, it is pickled, so it was not opened"
@@ -231,28 +243,40 @@ def kind_of(path: Path) -> str:
 
 
 def refuse_keys(path: Path, config: Mapping[str, Any]) -> None:
-    """Refuse a configuration file with a key by which the libraries run code or read elsewhere: ModelRefusedError."""
-    for key, why in FORBIDDEN_KEYS.items():
-        if config.get(key):
-            raise ModelRefusedError(f"{shown(path)} sets {key!r}: {why}")
-    for key in ("attn_implementation", "_attn_implementation"):
-        if config.get(key) not in (None, "eager", "sdpa"):
+    """Refuse a configuration file with a key by which the libraries run code or read elsewhere: ModelRefusedError.
+
+    Models that are made of others have configurations within their own, which are looked through as well.
+    """
+    for key, value in _settings(config):
+        if value and key in FORBIDDEN_KEYS:
+            raise ModelRefusedError(f"{shown(path)} sets {key!r}: {FORBIDDEN_KEYS[key]}")
+        if key in ("attn_implementation", "_attn_implementation") and value not in (None, "eager", "sdpa"):
             raise ModelRefusedError(f"{shown(path)} sets {key!r}, which may fetch code from the hub: delete the key")
 
 
-def _refuse_sizes(path: Path, config: Mapping[str, Any]) -> None:
+def _settings(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Every key of a configuration with its value, and those of the objects and lists in it."""
     waiting = list(config.items())
     while waiting:
         key, value = waiting.pop()
+        yield key, value
         if isinstance(value, dict | list):
             waiting.extend(value.items() if isinstance(value, dict) else ((key, part) for part in value))
-        elif isinstance(value, int) and abs(value) > MAX_SIZE:
-            raise ModelRefusedError(f"{shown(path)} sets {key!r:.80} to {value!s:.20}; expected at most {MAX_SIZE:,}")
+
+
+def _refuse_sizes(path: Path, config: Mapping[str, Any]) -> None:
+    for key, value in _settings(config):
+        # Tables of these are made apart from the weights, so that no file bounds them, and of fractions as well.
+        kind, most = (int | float, MAX_AXES) if key == "axes_dims_rope" else (int, MAX_SIZE)
+        if isinstance(value, kind) and not abs(value) <= most:
+            raise ModelRefusedError(f"{shown(path)} sets {key!r:.80} to {value!s:.20}; expected at most {most:,}")
 
 
 def _refuse_schedule(path: Path) -> None:
-    steps = read_json(path).get("num_train_timesteps", 1000)
+    config = read_json(path)
+    steps = config.get("num_train_timesteps", 1000)
     if not isinstance(steps, int) or not 1 <= steps <= MAX_TIMESTEPS:
         raise ModelRefusedError(
             f"{shown(path)} sets num_train_timesteps to {steps!r:.80}; expected a number from 1 to {MAX_TIMESTEPS:,}"
         )
+    _refuse_sizes(path, config)

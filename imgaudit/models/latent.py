@@ -156,6 +156,14 @@ class LatentDenoiser(ABC):
         output = output if output.dtype == torch.float64 else output.float()
         return Prediction(output, noisy, timesteps, self.prediction_type, self.schedule)
 
+    def spare_memory(self) -> bool:
+        """Checkpoint gradients: keep what goes into each block of the network and compute the rest once more on the
+        way back. Blocks are frozen and draw nothing at random, so gradients are the same."""
+        if self.network.is_gradient_checkpointing or not self.network._supports_gradient_checkpointing:
+            return False
+        self.network.enable_gradient_checkpointing()
+        return True
+
     @abstractmethod
     def _sampling_arguments(self, prompt_embeds: PromptEmbeds, guidance_scale: float) -> Mapping[str, Any]:
         """What the pipeline's call takes besides steps, seeds and latents; conditions as `_moved` leaves them."""

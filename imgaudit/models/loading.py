@@ -1,10 +1,9 @@
-"""From a name on the command line to a Denoiser: folder, bundled lab, or hub id; safetensors only."""
+"""From the files of a model to a Denoiser: inspected, loaded from safetensors or GGUF, and tried out."""
 
 import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 import torch
@@ -14,9 +13,10 @@ from imgaudit.exceptions import ModelRefusedError
 from imgaudit.models.families import find_family
 from imgaudit.models.inspection import hash_model_files, model_fingerprint, read_model_index, refuse_unsafe
 from imgaudit.models.lora import Lora, fuse_lora, lora_fingerprint, read_lora
+from imgaudit.models.offload import Offload, offload_networks, refuse_offload
+from imgaudit.models.source import BUNDLED, bundled_lab, find_source, resolve_model
 from imgaudit.models.vocabularies import refuse_tokenizers
-from imgaudit.models.weights import network_shapes, refuse_unmerged_weights
-from imgaudit.offline import is_offline
+from imgaudit.models.weights import refuse_unmerged_weights
 
 __all__ = [
     "BUNDLED", "LoadedModel", "bundled_lab", "choose_device", "hash_model_files", "load_model", "model_fingerprint",
@@ -26,9 +26,6 @@ __all__ = [
 # The libraries read these when they are imported, which they first are in the functions below.
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("DIFFUSERS_DISABLE_REMOTE_CODE", "1")
-
-BUNDLED = ("demo",)
-"""Names of lab models that come with the package."""
 
 
 @dataclass(frozen=True)
@@ -44,66 +41,15 @@ class LoadedModel:
     files: Mapping[str, str]
     """Relative path of every weight and configuration file to its SHA-256."""
     revision: str = ""
-    """The commit of a model from the hub, whatever branch was asked for."""
+    """The commit of a model from the hub, whatever branch was asked for; with a single file, its configuration's."""
     loras: Sequence[Lora] = ()
     """What was fused into the weights, in this order."""
-
-
-def bundled_lab(name: str = "demo") -> Path:
-    """The folder of a bundled lab: model/, portfolio/, controls, lab.json."""
-    return Path(str(resources.files("imgaudit"))) / "lab" / "bundled" / name
-
-
-def resolve_model(model: str) -> Path:
-    """The local folder of a model.
-
-    A bundled lab's name is that lab (a folder of that name is ./name), an existing folder is itself, and anything
-    shaped like `owner/name[@revision]` is fetched from the hub (safetensors and configuration only), unless
-    HF_HUB_OFFLINE is set and it is not cached.
-    Raises ModelRefusedError with what to do.
-    """
-    if model in BUNDLED:
-        return bundled_lab(model) / "model"
-    path = Path(model)
-    try:
-        is_folder, is_file = path.is_dir(), path.is_file()
-    except OSError as error:
-        raise ModelRefusedError(f"model {model!r:.200} cannot be opened: {error.strerror}") from error
-    if is_folder:
-        return path
-    if is_file:
-        raise ModelRefusedError(
-            f"{model!r} is a single file; this version audits diffusers folders: convert it with diffusers' "
-            "from_single_file and save_pretrained(safe_serialization=True)"
-        )
-    if model.count("/") == 1 and not model.startswith((".", "/", "~")):
-        return _from_hub(model)
-    raise ModelRefusedError(
-        f"model {model!r} was not found: expected a diffusers folder, a bundled lab ({', '.join(BUNDLED)}) or a hub id"
-    )
-
-
-def _from_hub(model: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError
-
-    name, _, revision = model.partition("@")
-    try:
-        folder = snapshot_download(
-            name,
-            revision=revision or None,
-            # The libraries' own switch is read when they are imported, which may have been before.
-            local_files_only=is_offline() or bool(os.environ.get("HF_HUB_OFFLINE")),
-            allow_patterns=["*.safetensors", "*.json", "*.txt", "*.model"],
-            ignore_patterns=["*.fp16.safetensors", "*.non_ema.safetensors"],
-        )
-    except GatedRepoError as error:
-        raise ModelRefusedError(
-            f"{name!r} is gated: accept its terms on the hub and log in with `hf auth login`"
-        ) from error
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
-        raise ModelRefusedError(f"{name!r} is not cached and cannot be fetched: {error}") from error
-    return Path(folder)
+    variant: str = ""
+    """Of the files of weights, such as fp16; "" stands for the plain ones."""
+    config: str = ""
+    """Where the configuration of a single file comes from."""
+    quantised: str = ""
+    """How weights of it were rounded, as its name says too: it is another model than the one it was made from."""
 
 
 def choose_device(device: str) -> torch.device:
@@ -121,42 +67,59 @@ def choose_device(device: str) -> torch.device:
     return torch.device(device)
 
 
-def load_model(model: str, device: str = "auto", loras: Sequence[str] = ()) -> LoadedModel:
-    """Load a model for auditing, from safetensors only and without running any code it brings.
+def load_model(
+    model: str,
+    device: str = "auto",
+    loras: Sequence[str] = (),
+    *,
+    variant: str = "",
+    config: str = "",
+    offload: Offload = "none",
+) -> LoadedModel:
+    """Load a model for auditing, from safetensors or GGUF only and without running any code it brings.
 
-    loras:  FILE_OR_FOLDER[:WEIGHT] of what is fused into its weights; its fingerprint is another one then
+    loras:    FILE_OR_FOLDER[:WEIGHT] of what is fused into its weights; its fingerprint is another one then
+    variant:  of the files of weights, such as fp16; by default the plain ones, or the only one that there is
+    config:   folder or hub id of the configuration that a single file lacks; by default the one that diffusers takes
+    offload:  which weights wait in main memory while the GPU does not need them: none, model or sequential
     Raises ModelRefusedError with the reason and what to do: not found, unsupported class, pickled, damaged or missing
     weights, paths that leave the folder, parts that do not fit together, a LoRA of another model.
     """
-    folder = resolve_model(model)
-    index = read_model_index(folder)
+    source = find_source(model, variant, config)
+    folder, index = source.folder, read_model_index(source.folder)
     chosen = choose_device(device)
+    refuse_offload(offload, chosen)
     family = find_family(index["_class_name"])
     refuse_unsafe(folder, index, family)
     refuse_tokenizers(folder, index, family)
     refuse_unmerged_weights(folder)
-    shapes = {
-        name: network_shapes(folder / name, component.stem)
-        for name, component in family.present(index, "network").items()
-    }
+    weights = source.find_weights(family.present(index, "network"), variant)
     added = [read_lora(text) for text in loras]
-    files = hash_model_files(folder)
+    files = source.hash_files(weights)
 
     from imgaudit.models.pipeline import load_pipeline, refusing, try_out
 
     adapter = family.load_adapter()
     with refusing(f"{model!r} cannot be loaded"):
         dtype = torch.float32 if chosen.type == "cpu" else getattr(torch, family.half)
-        pipeline = load_pipeline(folder, index, family, shapes, dtype)
+        pipeline = load_pipeline(folder, index, family, weights, dtype)
     for lora in added:
         with refusing(f"LoRA {str(lora.path)!r} cannot be applied"):
             fuse_lora(pipeline, lora)
     with refusing(f"{model!r} cannot be loaded"):
-        denoiser = adapter(pipeline, lora_fingerprint(model_fingerprint(files), added), chosen)
+        place = chosen if offload == "none" else torch.device("cpu")
+        denoiser = adapter(pipeline, lora_fingerprint(model_fingerprint(files), added), place)
+        if offload != "none":
+            offload_networks(denoiser, offload, chosen)
     with refusing(f"{model!r} cannot be used, its parts do not fit together"):
         try_out(denoiser, family)
-    name = " + ".join([model, *(f"{lora.path.name} x {lora.weight:g}" for lora in added)])
-    return LoadedModel(denoiser, name, index["_class_name"], files, _commit(folder), tuple(added))
+    quantised = source.checkpoint.quantised if source.checkpoint is not None else ""
+    label = f" (quantised, {quantised}: another model than the one it was made from)" if quantised else ""
+    name = " + ".join([model + label, *(f"{lora.path.name} x {lora.weight:g}" for lora in added)])
+    return LoadedModel(
+        denoiser, name, index["_class_name"], files, _commit(folder), tuple(added),
+        max(one.variant for one in weights.values()), source.config, quantised,
+    )  # fmt: skip
 
 
 def _commit(folder: Path) -> str:

@@ -4,7 +4,7 @@ import copy
 import importlib.util
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -23,8 +23,8 @@ from imgaudit.exceptions import ImgauditError, ModelRefusedError
 from imgaudit.models.families import Component, Family
 from imgaudit.models.inspection import AGAIN, read_json
 from imgaudit.models.unet import DISTILLED_SCHEDULERS
-from imgaudit.models.vocabularies import refuse_pieces
-from imgaudit.models.weights import Shapes
+from imgaudit.models.vocabularies import VOCABULARIES, refuse_pieces
+from imgaudit.models.weights import Shapes, Weights
 
 SCHEDULERS = (
     *(scheduler.name for scheduler in KarrasDiffusionSchedulers),
@@ -59,13 +59,13 @@ def refusing(what: str) -> Iterator[None]:
 
 
 def load_pipeline(
-    folder: Path, index: Mapping[str, Any], family: Family, shapes: Mapping[str, Shapes], dtype: torch.dtype
+    folder: Path, index: Mapping[str, Any], family: Family, weights: Mapping[str, Weights], dtype: torch.dtype
 ) -> Any:
     """The pipeline of a folder that was inspected; nothing outside it is read.
 
     index:   its model_index.json
     family:  the family of the pipeline that this names
-    shapes:  what its files of weights hold, by component
+    weights:  what its files of weights hold, by component
     Raises ModelRefusedError for weights that are missing or of another shape, and whatever the libraries raise.
     """
     # Their bars would draw over the command line's own, and cut captions are counted and reported by us.
@@ -74,7 +74,7 @@ def load_pipeline(
         library.utils.logging.set_verbosity_error()
     parts: dict[str, Any] = dict.fromkeys(family.components)
     for name, component in family.present(index, "network").items():
-        parts[name] = _load_network(component, folder / name, shapes[name], dtype)
+        parts[name] = _load_network(component, folder / name, weights[name], dtype)
     for name, component in family.present(index, "tokenizer").items():
         parts[name] = _load_tokenizer(component, folder / name, parts[component.text_encoder])
     for name, component in family.present(index, "scheduler").items():
@@ -83,29 +83,62 @@ def load_pipeline(
     return getattr(diffusers, family.pipeline_class)(**parts, **family.arguments, **switches)
 
 
-def _load_network(component: Component, folder: Path, shapes: Shapes, dtype: torch.dtype) -> Any:
+def _load_network(component: Component, folder: Path, weights: Weights, dtype: torch.dtype) -> Any:
     is_text_encoder = component.library == "transformers"
     network = getattr(transformers if is_text_encoder else diffusers, component.classes[0])
-    for key, weight in _outline(network, folder, shapes).items():
-        if key in shapes and shapes[key] != weight.shape:
-            raise _other_shape(folder.name, key, shapes[key], weight.shape)
-    # transformers raises without a name when shapes differ under other keys; what it then reports is refused below.
-    options = {"ignore_mismatched_sizes": True} if is_text_encoder else {}
-    loaded, found = network.from_pretrained(
-        str(folder), dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True, **options
-    )
-    # Both libraries only warn of missing weights, and one makes them up at random: another model would be audited.
-    if missing := sorted(found["missing_keys"]):
-        raise ModelRefusedError(
-            f"{folder.name!r} lacks {len(missing)} of the weights that its config.json describes (first: "
-            f"{missing[0]!r}); {AGAIN}"
+    outline = _outline(network, folder, weights.shapes)
+    for key, weight in outline.items():
+        if key in weights.shapes and weights.shapes[key] != weight.shape:
+            raise _other_shape(folder.name, key, weights.shapes[key], weight.shape)
+    if weights.load is not None and not is_text_encoder:
+        _refuse_missing(folder.name, outline.keys() - weights.shapes.keys())
+        _refuse_unexpected(folder.name, weights.shapes.keys() - outline.keys())
+        loaded = network.from_single_file(
+            weights.load(), config=str(folder.parent), subfolder=folder.name, local_files_only=True, dtype=dtype
         )
-    for key, there, expected in sorted(found["mismatched_keys"]):
-        raise _other_shape(folder.name, key, there, expected)
+    else:
+        loaded = _from_pretrained(network, folder, weights, dtype, is_text_encoder)
     for key, weight in chain(loaded.named_parameters(), loaded.named_buffers()):
         if not bool(torch.isfinite(weight).all()):
             raise ModelRefusedError(f"{folder.name!r} has weights that are not finite (first: {key!r}); {AGAIN}")
     return loaded
+
+
+def _from_pretrained(network: Any, folder: Path, weights: Weights, dtype: torch.dtype, is_text_encoder: bool) -> Any:
+    options: dict[str, Any] = {"use_safetensors": True, "local_files_only": True}
+    source: str | None = str(folder)
+    if weights.load is not None:
+        config = network.config_class.from_pretrained(folder, local_files_only=True)
+        source, options = None, {"config": config, "state_dict": weights.load()}
+    elif weights.variant:
+        options["variant"] = weights.variant
+    if is_text_encoder:
+        # transformers raises without a name when shapes differ under other keys; what it reports is refused below.
+        options["ignore_mismatched_sizes"] = True
+    loaded, found = network.from_pretrained(source, dtype=dtype, output_loading_info=True, **options)
+    # Both libraries only warn of missing weights, and one makes them up at random: another model would be audited.
+    _refuse_missing(folder.name, found["missing_keys"])
+    for key, there, expected in sorted(found["mismatched_keys"]):
+        raise _other_shape(folder.name, key, there, expected)
+    if weights.load is not None:
+        _refuse_unexpected(folder.name, found["unexpected_keys"])
+    return loaded
+
+
+def _refuse_missing(name: str, keys: Collection[str]) -> None:
+    if keys:
+        raise ModelRefusedError(
+            f"{name!r} lacks {len(keys)} of the weights that its config.json describes (first: {min(keys)!r}); {AGAIN}"
+        )
+
+
+def _refuse_unexpected(name: str, keys: Collection[str]) -> None:
+    # A folder's configuration was saved with its weights; a single file's may be another model's.
+    if keys:
+        raise ModelRefusedError(
+            f"{name!r} has {len(keys)} weights that its config.json does not describe (first: {min(keys)!r:.99}): name "
+            "the configuration of the same model with --model-config"
+        )
 
 
 def _other_shape(name: str, key: str, there: Sequence[int], expected: Sequence[int]) -> ModelRefusedError:
@@ -143,27 +176,24 @@ def _outline(network: Any, folder: Path, shapes: Shapes) -> Mapping[str, torch.T
 
 
 def _load_tokenizer(component: Component, folder: Path, text_encoder: Any) -> Any:
-    name = folder.name
+    name, vocabulary = folder.name, VOCABULARIES[component.classes[0]]
     readers = ("sentencepiece", "google.protobuf")
-    if (
-        "T5Tokenizer" in component.classes
-        and not (folder / "tokenizer.json").is_file()
-        and not all(map(_is_there, readers))
-    ):
+    if vocabulary.has_pieces and not (folder / "tokenizer.json").is_file() and not all(map(_is_there, readers)):
         raise ModelRefusedError(
             f"{name!r} has no tokenizer.json, and its spiece.model cannot be read without two libraries: pip install "
             "sentencepiece protobuf"
         )
     with refusing(f"{name!r} cannot be loaded"):
         tokenizer = getattr(transformers, component.classes[0]).from_pretrained(folder, local_files_only=True)
-    needed = {"beginning": tokenizer.bos_token_id, "end": tokenizer.eos_token_id, "padding": tokenizer.pad_token_id}
-    if "T5Tokenizer" in component.classes:
+    named = {"beginning": tokenizer.bos_token_id, "end": tokenizer.eos_token_id, "padding": tokenizer.pad_token_id}
+    if vocabulary.has_pieces:
         # What was made of a spiece.model has not been looked at before.
         refuse_pieces(folder, json.loads(tokenizer.backend_tokenizer.to_str()))
-        del needed["beginning"]
-    if None in needed.values():
-        raise ModelRefusedError(f"{name!r} names no token for the {', the '.join(needed)}; {AGAIN}")
-    _refuse_lengths(tokenizer, text_encoder, name)
+    if None in (named[token] for token in vocabulary.tokens):
+        raise ModelRefusedError(f"{name!r} names no token for the {', the '.join(vocabulary.tokens)}; {AGAIN}")
+    if vocabulary.names_length:
+        _refuse_lengths(tokenizer, text_encoder, name)
+    _refuse_tokens(tokenizer, text_encoder, name)
     return tokenizer
 
 
@@ -183,6 +213,9 @@ def _refuse_lengths(tokenizer: Any, text_encoder: Any, name: str) -> None:
             f"'{name}/tokenizer_config.json' sets model_max_length to {tokenizer.model_max_length!s:.20}; expected a "
             f"number from 3 to {most}"
         )
+
+
+def _refuse_tokens(tokenizer: Any, text_encoder: Any, name: str) -> None:
     words, largest = len(text_encoder.get_input_embeddings().weight), max(tokenizer.get_vocab().values(), default=0)
     if largest >= words:
         raise ModelRefusedError(f"{name!r} has a token {largest:,}, but the text encoder knows {words:,} only; {AGAIN}")
@@ -196,13 +229,13 @@ def _load_scheduler(component: Component, folder: Path, class_name: str) -> Any:
         )
     with refusing(f"{folder.name!r} cannot be loaded"):
         scheduler = getattr(diffusers, class_name).from_pretrained(folder, local_files_only=True)
-    if not component.classes:
-        alphas = getattr(scheduler, "alphas_cumprod", None)
-        if not isinstance(alphas, torch.Tensor):
-            raise ModelRefusedError(f"{class_name} has no schedule of alphas, which Stable Diffusion was trained with")
+    alphas = getattr(scheduler, "alphas_cumprod", None)
+    if isinstance(alphas, torch.Tensor):
         _refuse_outside(alphas, "alphas", folder)
-    else:
+    elif component.classes:
         _refuse_outside(scheduler.sigmas, "sigmas", folder)
+    else:
+        raise ModelRefusedError(f"{class_name} has no schedule of alphas, which Stable Diffusion was trained with")
     return scheduler
 
 
@@ -223,11 +256,14 @@ def try_out(denoiser: Any, family: Family) -> None:
     latents = torch.zeros(1, channels, *[min(side, TRIAL_SIDE)] * 2)
     condition = denoiser.condition(["a photograph"])
     images = denoiser.decode(latents)
+    encoded = denoiser.encode(images)
+    if images.shape[-1] != latents.shape[-1] * denoiser.pipeline.vae_scale_factor or encoded.shape != latents.shape:
+        raise ModelRefusedError(f"'vae' makes other sizes of latents and images than its config.json says; {AGAIN}")
     network = "unet" if "unet" in family.components else "transformer"
     outputs = {
         " or ".join(family.text_encoders): torch.cat([stream.flatten().cpu() for stream in condition.streams.values()]),
         network: denoiser.predict(latents, torch.tensor([0]), condition).output,
-        "vae": torch.cat([images.flatten(), denoiser.encode(images).flatten().cpu()]),
+        "vae": torch.cat([images.flatten(), encoded.flatten().cpu()]),
     }
     for name, output in outputs.items():
         if not bool(torch.isfinite(output).all()):

@@ -28,11 +28,16 @@ class QwenImageDenoiser(PackedDenoiser):
     def __init__(self, pipeline: Any, fingerprint: str, device: torch.device | str = "cpu") -> None:
         """Freeze a pipeline and move it to a device.
 
-        Raises ModelRefusedError as the other transformers do, and for one that takes guidance as an input.
+        Raises ModelRefusedError as the other transformers do, for one that takes guidance as an input, and for a
+        tokenizer of whose template the pipeline would leave nothing.
         """
         if pipeline.transformer.config.guidance_embeds:
             raise ModelRefusedError("the transformer embeds the guidance scale, which no published Qwen-Image does")
         super().__init__(pipeline, fingerprint, device)
+        if self._around < 1:
+            raise ModelRefusedError(
+                "the tokenizer makes fewer tokens of the template around a prompt than the pipeline cuts from its start"
+            )
 
     def _channels(self, pipeline: Any) -> int:
         return cast(int, pipeline.vae.config.z_dim)
@@ -81,6 +86,12 @@ class QwenImageDenoiser(PackedDenoiser):
         return torch.nn.functional.pad(text.float(), (0, 0, 0, hidden)), torch.nn.functional.pad(mask, (0, hidden))
 
     @cached_property
+    def _around(self) -> int:
+        """Tokens of the template that the pipeline leaves around a prompt."""
+        template, cut = self.pipeline.prompt_template_encode, self.pipeline.prompt_template_encode_start_idx
+        return len(self.pipeline.tokenizer(template.format("")).input_ids) - int(cut)
+
+    @cached_property
     def _empty_rows(self) -> int:
         return int(self._encode([EMPTY_PROMPT])[1].sum())
 
@@ -95,9 +106,7 @@ class QwenImageDenoiser(PackedDenoiser):
         return self.condition([EMPTY_PROMPT])
 
     def _text_lengths(self) -> Mapping[str, tuple[Any, int]]:
-        tokenizer, template = self.pipeline.tokenizer, self.pipeline.prompt_template_encode
-        around = len(tokenizer(template.format("")).input_ids) - self.pipeline.prompt_template_encode_start_idx
-        return {"text_encoder": (tokenizer, self.max_sequence_length - around)}
+        return {"text_encoder": (self.pipeline.tokenizer, self.max_sequence_length - self._around)}
 
     def _seen(self, prompt_embeds: PromptEmbeds) -> tuple[torch.Tensor, torch.Tensor]:
         """States and mask up to the end of the longest prompt, as the pipeline has them."""

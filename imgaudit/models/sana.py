@@ -1,6 +1,7 @@
 """Sana: Gemma's states under a padding mask, an autoencoder without a distribution, predicting flows."""
 
 import inspect
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -8,8 +9,12 @@ import torch
 from diffusers import DPMSolverMultistepScheduler
 
 from imgaudit.denoiser import PromptEmbeds
+from imgaudit.exceptions import ModelRefusedError
 from imgaudit.models.masked_text import MaskedTextDenoiser, masked
 from imgaudit.schedules import FlowSchedule, Schedule
+
+OTHER_SIGMAS = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use_lu_lambdas")
+"""Switches of DPM-Solver that choose noise levels of the other kind of schedule, and win over those of flows."""
 
 
 class SanaDenoiser(MaskedTextDenoiser):
@@ -19,10 +24,33 @@ class SanaDenoiser(MaskedTextDenoiser):
     visible; the empty prompt that it guides away from follows none.
     """
 
+    def __init__(self, pipeline: Any, fingerprint: str, device: torch.device | str = "cpu") -> None:
+        """Freeze a pipeline and move it to a device.
+
+        Raises ModelRefusedError as the other transformers do, and for a tokenizer that puts no BOS before prompts, or
+        makes more of the instruction than the text encoder reads.
+        """
+        super().__init__(pipeline, fingerprint, device)
+        tokenizer, positions = pipeline.tokenizer, pipeline.text_encoder.config.max_position_embeddings
+        if tokenizer("").input_ids != [tokenizer.bos_token_id]:
+            raise ModelRefusedError(
+                f"the tokenizer makes {tokenizer('').input_ids!r:.80} of an empty prompt, not a BOS"
+            )
+        length = len(tokenizer("\n".join(self._instruction)).input_ids) + self.max_sequence_length - 2
+        if length > positions:
+            raise ModelRefusedError(
+                f"the tokenizer makes {length:,} tokens of a prompt with its instruction, but the text encoder reads "
+                f"{positions:,}"
+            )
+
     def _read_schedule(self, scheduler: Any) -> Schedule:
         config = scheduler.config
-        is_flow = config.get("use_flow_sigmas") and config.get("prediction_type") == "flow_prediction"
-        if isinstance(scheduler, DPMSolverMultistepScheduler) and is_flow:
+        if config.get("use_dynamic_shifting"):
+            raise ModelRefusedError(
+                "the scheduler sets 'use_dynamic_shifting', but the pipeline does not say how much: delete the key"
+            )
+        if isinstance(scheduler, DPMSolverMultistepScheduler):
+            _refuse_noise_levels(config)
             return FlowSchedule(int(config.num_train_timesteps))
         return super()._read_schedule(scheduler)
 
@@ -61,3 +89,17 @@ class SanaDenoiser(MaskedTextDenoiser):
 
     def _timesteps(self, timesteps: torch.Tensor) -> torch.Tensor:
         return (timesteps + 1) * self.pipeline.transformer.config.timestep_scale
+
+
+def _refuse_noise_levels(config: Mapping[str, Any]) -> None:
+    """Refuse a DPM-Solver that does not step along flows: ModelRefusedError."""
+    wanted = {"use_flow_sigmas": True, "prediction_type": "flow_prediction", "final_sigmas_type": "zero"}
+    for key, value in (wanted | dict.fromkeys(OTHER_SIGMAS, False)).items():
+        if config.get(key) != value:
+            raise ModelRefusedError(
+                f"the scheduler sets {key!r} to {config.get(key)!r:.80}; this model predicts flows, which DPM-Solver "
+                f"samples with {value!r}"
+            )
+    shift = config.get("flow_shift")
+    if not isinstance(shift, int | float) or not math.isfinite(shift) or shift <= 0:
+        raise ModelRefusedError(f"the scheduler sets 'flow_shift' to {shift!r:.80}; expected a number above 0")

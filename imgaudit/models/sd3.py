@@ -8,13 +8,23 @@ import torch
 from imgaudit.denoiser import PromptEmbeds
 from imgaudit.models.transformer import TransformerDenoiser, all_free, set_apart
 
+SEQUENCE_LENGTH = 256
+"""Tokens of T5, as diffusers has them by default."""
+
 
 class SD3Denoiser(TransformerDenoiser):
     """A StableDiffusion3Pipeline as a Denoiser.
 
-    Streams: "text", the states of both CLIP encoders side by side, filled up with zeros to T5's width, then those of
-    T5; and "pooled", both CLIP vectors as one token. Without T5 its rows are zeros and stay so.
+    Streams: "clip", the states of both CLIP encoders side by side; "t5", those of T5, which a model without it does not
+    have; and "pooled", both CLIP vectors as one token. The network reads CLIP's rows, filled up with zeros to T5's
+    width, and then T5's, which are zeros without it.
     """
+
+    @property
+    def max_sequence_length(self) -> int:  # type: ignore[override]
+        """256 tokens of T5, or as many as its tokenizer takes."""
+        tokenizer = self.pipeline.tokenizer_3
+        return SEQUENCE_LENGTH if tokenizer is None else min(SEQUENCE_LENGTH, int(tokenizer.model_max_length))
 
     @torch.no_grad()
     def condition(self, prompts: Sequence[str]) -> PromptEmbeds:
@@ -23,25 +33,28 @@ class SD3Denoiser(TransformerDenoiser):
             prompt=list(prompts), prompt_2=None, prompt_3=None, device=self.device, num_images_per_prompt=1,
             do_classifier_free_guidance=False, max_sequence_length=self.max_sequence_length,
         )  # fmt: skip
-        text, pooled = embeds.float(), pooled.float()[:, None]
-        free, pooled_free = all_free(text, pooled)
-        free[0] = False
+        clip, t5 = embeds.float().split([self._clip_tokens, self.max_sequence_length], dim=1)
+        streams = {"clip": clip[..., : self._clip_width], "t5": t5, "pooled": pooled.float()[:, None]}
         if self.pipeline.text_encoder_3 is None:
-            free[self._clip_tokens :] = False
-        return PromptEmbeds({"text": text, "pooled": pooled}, {"text": free, "pooled": pooled_free})
+            del streams["t5"]
+        free = dict(zip(streams, all_free(*streams.values()), strict=True))
+        free["clip"][0] = False
+        return PromptEmbeds(streams, free)
 
     def start_condition(self) -> PromptEmbeds:
         """The empty prompt, with the rows of T5's padding apart."""
         null = self.null_condition()
-        text = null.streams["text"]
-        if self.pipeline.text_encoder_3 is None:
+        if "t5" not in null.streams:
             return null
-        clip, t5 = text[:, : self._clip_tokens], text[:, self._clip_tokens :]
-        return null.with_streams({**null.streams, "text": torch.cat([clip, set_apart(t5)], dim=1)})
+        return null.with_streams({**null.streams, "t5": set_apart(null.streams["t5"])})
 
     @property
     def _clip_tokens(self) -> int:
         return int(self.pipeline.tokenizer_max_length)
+
+    @property
+    def _clip_width(self) -> int:
+        return int(self.pipeline.text_encoder.config.hidden_size + self.pipeline.text_encoder_2.config.hidden_size)
 
     def _text_lengths(self) -> Mapping[str, tuple[Any, int]]:
         pipeline = self.pipeline
@@ -54,12 +67,12 @@ class SD3Denoiser(TransformerDenoiser):
         return lengths
 
     def _text(self, prompt_embeds: PromptEmbeds) -> torch.Tensor:
-        """The sequence without what no text encoder could have written: the zeros beside CLIP's states."""
-        text, pipeline = prompt_embeds.streams["text"], self.pipeline
-        beside = torch.zeros(text.shape[1:], dtype=torch.bool, device=text.device)
-        width = pipeline.text_encoder.config.hidden_size + pipeline.text_encoder_2.config.hidden_size
-        beside[: self._clip_tokens, width:] = True
-        return text.masked_fill(beside, 0)
+        """The sequence as the pipeline joins it, (N, clip tokens + t5 tokens, joint_attention_dim)."""
+        clip, width = prompt_embeds.streams["clip"], int(self.pipeline.transformer.config.joint_attention_dim)
+        t5 = prompt_embeds.streams.get("t5")
+        if t5 is None:
+            t5 = clip.new_zeros(len(clip), self.max_sequence_length, width)
+        return torch.cat([torch.nn.functional.pad(clip, (0, width - clip.shape[2])), t5], dim=1)
 
     def _call(self, noisy: torch.Tensor, timesteps: torch.Tensor, prompt_embeds: PromptEmbeds) -> torch.Tensor:
         output = self.pipeline.transformer(

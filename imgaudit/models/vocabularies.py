@@ -6,7 +6,9 @@ import json
 import math
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,36 @@ MAX_EXTRA_TOKENS = 1000
 BLOCK = 256
 """Units of a double-array trie come in blocks of one per byte."""
 
+OTHER_FORMATS = ("tekken.json", ".model")
+"""How names of files end that transformers prefers to the usual ones where there is no tokenizer.json."""
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """How a class of tokenizers is stored, and what pipelines ask of it."""
+
+    title: str
+    """What messages call it."""
+    files: tuple[str, ...]
+    """Files that do in place of tokenizer.json; none when nothing does."""
+    tokens: tuple[str, ...]
+    """Tokens that it has to name: for the beginning, the end and the padding of prompts, as far as they are used."""
+    names_length: bool = True
+    """Whether pipelines pad prompts to the length that it names; others name one themselves."""
+    has_pieces: bool = False
+    """Whether it is a list of pieces and their scores; others are words, each made by merging two."""
+
+
+VOCABULARIES: Mapping[str, Vocabulary] = MappingProxyType(
+    {
+        "CLIPTokenizer": Vocabulary("CLIP", ("vocab.json", "merges.txt"), ("beginning", "end", "padding")),
+        "T5Tokenizer": Vocabulary("T5", ("spiece.model",), ("end", "padding"), has_pieces=True),
+        "GemmaTokenizer": Vocabulary("Gemma", (), ("beginning", "padding"), names_length=False),
+        "Qwen2Tokenizer": Vocabulary("Qwen2", ("vocab.json", "merges.txt"), ("padding",), names_length=False),
+    }
+)
+"""By the first of a component's classes."""
+
 
 def refuse_tokenizers(folder: Path, index: Mapping[str, Any], family: Family) -> None:
     """Refuse tokenizers without a vocabulary of their own, or whose files harm the libraries that read them.
@@ -31,22 +63,24 @@ def refuse_tokenizers(folder: Path, index: Mapping[str, Any], family: Family) ->
     Raises ModelRefusedError that names the file, with the reason and what to do.
     """
     for name, component in family.present(index, "tokenizer").items():
-        _refuse_tokenizer(folder / name, is_t5="T5Tokenizer" in component.classes)
+        _refuse_tokenizer(folder / name, VOCABULARIES[component.classes[0]])
 
 
-def _refuse_tokenizer(folder: Path, is_t5: bool) -> None:
+def _refuse_tokenizer(folder: Path, vocabulary: Vocabulary) -> None:
     """Without its files transformers makes a tokenizer that knows no word, and it follows some paths in their place."""
     files = {path.name: path for path in files_of(folder) if path.parent == folder and kind_of(path) == "file"}
     whole = files.get("tokenizer.json")
-    if whole is not None:
-        tokenizer = read_json(whole, MAX_VOCABULARY_BYTES)
-        (refuse_pieces if is_t5 else _refuse_merges)(whole, tokenizer)
-    elif not ({"spiece.model"} if is_t5 else {"vocab.json", "merges.txt"}) <= files.keys():
-        wanted = "tokenizer.json or spiece.model" if is_t5 else "tokenizer.json, or vocab.json and merges.txt"
-        raise ModelRefusedError(f"{folder.name!r} needs {wanted}, and has neither; {AGAIN}")
-    for name, path in files.items():
-        if path.suffix in (".txt", ".model") and path.stat().st_size > MAX_VOCABULARY_BYTES:
+    if whole is None:
+        _refuse_parts(folder.name, files, vocabulary)
+    elif vocabulary.has_pieces:
+        refuse_pieces(whole, read_json(whole, MAX_VOCABULARY_BYTES))
+    else:
+        _refuse_merges(whole, read_json(whole, MAX_VOCABULARY_BYTES), vocabulary.title)
+    for path in files_of(folder):
+        # Templates for conversations are read, wherever they are, and then used by no pipeline.
+        if path.suffix in (".txt", ".model", ".jinja") and _size(path) > MAX_VOCABULARY_BYTES:
             raise ModelRefusedError(f"{shown(path)} has more than {MAX_VOCABULARY_BYTES:,} bytes; {AGAIN}")
+    for name, path in files.items():
         config = read_json(path, MAX_VOCABULARY_BYTES) if path.suffix == ".json" else {}
         # The other files map words to numbers, and any word may be among them.
         if name in ("tokenizer_config.json", "special_tokens_map.json"):
@@ -55,13 +89,27 @@ def _refuse_tokenizer(folder: Path, is_t5: bool) -> None:
             _refuse_extra_tokens(path, config)
 
 
-def _refuse_merges(path: Path, tokenizer: Mapping[str, Any]) -> None:
+def _size(path: Path) -> int:
+    return path.stat().st_size if kind_of(path) == "file" else 0
+
+
+def _refuse_parts(name: str, files: Mapping[str, Path], vocabulary: Vocabulary) -> None:
+    parts = " and ".join(vocabulary.files)
+    if not vocabulary.files or not set(vocabulary.files) <= files.keys():
+        wanted = f"tokenizer.json, or {parts}, and has neither" if parts else "tokenizer.json, and has none"
+        raise ModelRefusedError(f"{name!r} needs {wanted}; {AGAIN}")
+    if other := [file for file in files if file.endswith(OTHER_FORMATS) and file not in vocabulary.files]:
+        raise ModelRefusedError(f"{name!r} has {other[0]!r}, which would be read in place of {parts}: remove it")
+
+
+def _refuse_merges(path: Path, tokenizer: Mapping[str, Any], title: str) -> None:
     model = tokenizer.get("model")
-    if not isinstance(model, dict) or not model.get("vocab") or not isinstance(model.get("merges"), list):
+    vocabulary, merges = (model.get("vocab"), model.get("merges")) if isinstance(model, dict) else (None, None)
+    if not isinstance(vocabulary, dict) or not vocabulary or not isinstance(merges, list):
         raise ModelRefusedError(f"{shown(path)} has no vocabulary with merges; {AGAIN}")
     # A false one makes the Rust code panic, which prints a trace however it is caught.
     if "precompiled_charsmap" in json.dumps(tokenizer.get("normalizer")):
-        raise ModelRefusedError(f"{shown(path)} has a normaliser that CLIP does not: this version audits CLIP")
+        raise ModelRefusedError(f"{shown(path)} has a normaliser that {title} does not have; {AGAIN}")
 
 
 def refuse_pieces(path: Path, tokenizer: Mapping[str, Any]) -> None:

@@ -4,12 +4,14 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from imgaudit.exceptions import ModelRefusedError
 from imgaudit.models.inspection import AGAIN, NO_LORA, read_json, shown
+from imgaudit.models.variants import file_names, refuse_other_indexes
 
 Shapes = dict[str, tuple[int, ...]]
 """The tensors of a network by name."""
@@ -25,8 +27,25 @@ BYTES_OF = {
 }  # fmt: skip
 """Size of one number of every type that a network may hold."""
 
+FLOAT8 = frozenset({"F8_E4M3", "F8_E5M2"})
+"""Types to which weights are rounded to take less room."""
+
 UNMERGED = re.compile("lora|lycoris|^emb_params$|^<.*>$", re.IGNORECASE)
 """Tensors of a LoRA or a textual inversion: an addition to a model, not a part of it."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The weights of one network, found but not loaded."""
+
+    shapes: Shapes
+    """Its tensors."""
+    files: tuple[Path, ...]
+    """Where they are, and the index that says so."""
+    variant: str = ""
+    """Of the files."""
+    load: Callable[[], dict[str, Any]] | None = None
+    """Reads the tensors, under these names, where the libraries cannot."""
 
 
 def read_shapes(path: Path) -> Shapes:
@@ -58,6 +77,13 @@ def read_metadata(path: Path) -> dict[str, Any]:
         length = int.from_bytes(file.read(8), "little")
         noted = json.loads(file.read(min(length, MAX_HEADER_BYTES))).get("__metadata__")
     return noted if isinstance(noted, dict) else {}
+
+
+def read_types(path: Path) -> set[str]:
+    """The types of the tensors of a safetensors file, which `read_shapes` has checked."""
+    with path.open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    return {entry["dtype"] for name, entry in header.items() if name != "__metadata__"}
 
 
 class _LieError(Exception):
@@ -114,12 +140,13 @@ def _are_counts(value: Any) -> bool:
     return isinstance(value, list) and all(type(number) is int and number >= 0 for number in value)
 
 
-def network_shapes(folder: Path, stem: str) -> Shapes:
+def find_weights(folder: Path, stem: str, variant: str = "") -> Weights:
     """The tensors of one network: those of `stem`.safetensors, or of the shards that its index names.
 
+    variant:  of the files, which is a part of their names; "" stands for the plain ones
     Raises ModelRefusedError when there are no such files, they are damaged, or hold a LoRA that is not merged.
     """
-    whole, index = folder / f"{stem}.safetensors", folder / f"{stem}.safetensors.index.json"
+    whole, index = (folder / name for name in file_names(stem, variant))
     names = sorted(path.name for path in folder.glob("*"))
     # transformers takes files of this name for the weights, whatever else there is.
     stray = [name for name in names if re.match(r"shard-\d+-model-", name)]
@@ -128,14 +155,22 @@ def network_shapes(folder: Path, stem: str) -> Shapes:
         raise ModelRefusedError(
             f"{folder.name!r} has {also!r} besides {whole.name!r}: remove the one that is not meant"
         )
+    if variant:
+        refuse_other_indexes(folder, stem, variant)
     if index.is_file():
-        shapes = _shard_shapes(index)
+        shapes, shards = _shard_shapes(index)
+        files = (index, *shards)
     elif whole.is_file():
-        shapes = read_shapes(whole)
+        shapes, files = read_shapes(whole), (whole,)
     else:
         raise _no_weights(folder.name, whole.name, names)
-    _refuse_unmerged(whole, shapes)
-    return shapes
+    refuse_unmerged(whole, shapes)
+    if any(read_types(path) & FLOAT8 for path in files if path.suffix == ".safetensors"):
+        raise ModelRefusedError(
+            f"{folder.name!r} has weights rounded to float8: they are another model than the one they were made from; "
+            "audit that one, or their single file"
+        )
+    return Weights(shapes, files, variant)
 
 
 def refuse_unmerged_weights(folder: Path) -> None:
@@ -146,10 +181,11 @@ def refuse_unmerged_weights(folder: Path) -> None:
         except ModelRefusedError:
             # Nothing of this file is loaded, so it need not be whole.
             continue
-        _refuse_unmerged(path, shapes)
+        refuse_unmerged(path, shapes)
 
 
-def _refuse_unmerged(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
+def refuse_unmerged(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse a file of weights with tensors that are an addition to a model: ModelRefusedError."""
     if found := next(filter(UNMERGED.search, shapes), None):
         raise ModelRefusedError(f"{shown(path)} holds a LoRA or an embedding ({found!r:.99}): {NO_LORA}")
 
@@ -165,7 +201,7 @@ def _no_weights(component: str, expected: str, names: list[str]) -> ModelRefused
     return ModelRefusedError(f"component {component!r} has no regular file {expected!r}, but holds {held}; {AGAIN}")
 
 
-def _shard_shapes(index: Path) -> Shapes:
+def _shard_shapes(index: Path) -> tuple[Shapes, list[Path]]:
     placed = read_json(index).get("weight_map")
     if not isinstance(placed, dict) or not placed or not all(isinstance(shard, str) for shard in placed.values()):
         raise ModelRefusedError(f"{shown(index)} has no weight_map from tensors to files; {AGAIN}")
@@ -185,4 +221,4 @@ def _shard_shapes(index: Path) -> Shapes:
             raise ModelRefusedError(
                 f"{shown(index)} says that {name!r:.99} is in {shard!r}, which does not hold it; {AGAIN}"
             )
-    return {name: held[shard][name] for name, shard in placed.items()}
+    return {name: held[shard][name] for name, shard in placed.items()}, [index.parent / shard for shard in held]

@@ -1,0 +1,32 @@
+"""What the command line says of the model, and the model itself."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from imgaudit.models import LoadedModel
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """A model, and how it is to be loaded."""
+
+    name: str
+    """Folder, single file, hub id or bundled lab."""
+    loras: Sequence[str] = ()
+    """What is fused into it, with weights."""
+    variant: str | None = None
+    """Of its files of weights."""
+    config: str | None = None
+    """Configuration of a single file."""
+    offload: Literal["none", "model", "sequential"] = "none"
+    """What waits in main memory."""
+
+    def load(self, device: str) -> "LoadedModel":
+        """Raises ModelRefusedError with the reason and what to do."""
+        from imgaudit.models import load_model
+
+        return load_model(
+            self.name, device, self.loras, variant=self.variant or "", config=self.config or "", offload=self.offload
+        )
