@@ -6,6 +6,7 @@ computed from the run folder, without the model.
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,18 +14,19 @@ from safetensors.torch import save
 
 from imgaudit.calibration import NullBank, build_bank
 from imgaudit.config import AuditConfig
-from imgaudit.exceptions import ImageError, ImgauditError
+from imgaudit.exceptions import CalibrationError, ImageError, ImgauditError, RunFolderError
 from imgaudit.executor import Executor
 from imgaudit.files import path_text
 from imgaudit.grouping import ImageSize, group_near_duplicates
 from imgaudit.images import frame_image, is_single_colour, to_batch, to_image
-from imgaudit.manifest import continued, make_manifest, open_run, utc_now
+from imgaudit.manifest import continued, make_manifest, open_run, read_manifest, utc_now
 from imgaudit.matching import Matcher
 from imgaudit.measurement import MeasuredImage, measure_chunk
 from imgaudit.models.loading import LoadedModel
 from imgaudit.near_duplicates import near_duplicates
 from imgaudit.portfolio import LoadedTarget, Portfolio, Target
-from imgaudit.records import Measurement, Skipped, SkippedImage
+from imgaudit.records import Measurement, Replica, Rung, Skipped, SkippedImage
+from imgaudit.replication import Evidence, replicates
 from imgaudit.screening import thumbnail_array
 from imgaudit.store import Recorded, RunFolder, write_atomically, write_json, write_png
 
@@ -66,14 +68,15 @@ def measure_targets(
     finished, skipped = recorded.finished, recorded.skipped
     unmeasured = [one for sha256, one in portfolio.gone.items() if sha256[:16] not in finished]
     run.append_records([_skip_record(one) for one in (*portfolio.skipped, *unmeasured) if one.path not in skipped])
-    executor, matcher = Executor(config.batch_size), matcher or Matcher()
+    executor, matcher = Executor(config.largest_batch, model.denoiser.spare_memory), matcher or Matcher()
+    is_copy = copy_rule(run)
     done = len(finished)
     on_progress(done, len(portfolio.targets))
     for chunk in chunks(portfolio, config.chunk_size):
         waiting = [target for target in chunk if skipped.get(path_text(target.path), True)]
         if all(target.image.id in finished for target in waiting):
             continue
-        for image in _measure(model, waiting, config, executor, matcher):
+        for image in _measure(model, waiting, config, executor, matcher, is_copy):
             if isinstance(image, SkippedImage):
                 run.append_record(_skip_record(image))
                 continue
@@ -91,12 +94,30 @@ def measure_targets(
         on_progress(done, len(portfolio.targets))
 
 
+def copy_rule(run: RunFolder) -> Callable[[Replica], bool]:
+    """What a run's bank and policy call a copy among an embedding's replicas; nothing without a bank.
+
+    It decides which embeddings are taken apart, stream by stream; copies are counted when the run is concluded, by a
+    bank that the targets' own near copies have been taken out of.
+    """
+    if not run.calibration_path.is_file():
+        return lambda replica: False
+    manifest = read_manifest(run)
+    evidence = Evidence(NullBank.read(run.calibration_path), manifest.protocol, manifest.policy)
+    return partial(replicates, thresholds=evidence.rung_thresholds(Rung.EMBEDDING))
+
+
 def _skip_record(skipped: SkippedImage) -> dict[str, str]:
     return {"stage": "skipped", **skipped.model_dump(mode="json")}
 
 
 def _measure(
-    model: LoadedModel, targets: Sequence[Target], config: AuditConfig, executor: Executor, matcher: Matcher
+    model: LoadedModel,
+    targets: Sequence[Target],
+    config: AuditConfig,
+    executor: Executor,
+    matcher: Matcher,
+    is_copy: Callable[[Replica], bool],
 ) -> Iterator[MeasuredImage | SkippedImage]:
     """Measure a chunk; what can no longer be read, or has nothing to be recognised by, is skipped with the reason."""
     loaded: list[LoadedTarget] = []
@@ -113,16 +134,22 @@ def _measure(
             continue
         loaded.append(one)
     if loaded:
-        yield from _measure_loaded(model, loaded, config, executor, matcher)
+        yield from _measure_loaded(model, loaded, config, executor, matcher, is_copy)
 
 
 def _measure_loaded(
-    model: LoadedModel, loaded: Sequence[LoadedTarget], config: AuditConfig, executor: Executor, matcher: Matcher
+    model: LoadedModel,
+    loaded: Sequence[LoadedTarget],
+    config: AuditConfig,
+    executor: Executor,
+    matcher: Matcher,
+    is_copy: Callable[[Replica], bool],
 ) -> Iterator[MeasuredImage | SkippedImage]:
     try:
         measured = measure_chunk(
-            model.denoiser, loaded, config.protocol, run_seed=config.seed, executor=executor, matcher=matcher
-        )
+            model.denoiser, loaded, config.protocol, run_seed=config.seed, executor=executor, matcher=matcher,
+            is_copy=is_copy,
+        )  # fmt: skip
     except ImgauditError:
         # Memory that does not suffice, or a model that cannot do what is asked, is not one image's fault.
         raise
@@ -133,7 +160,7 @@ def _measure_loaded(
             return
         # One image must not stop the others: each alone, and whichever fails again is skipped.
         for one in loaded:
-            yield from _measure_loaded(model, [one], config, executor, matcher)
+            yield from _measure_loaded(model, [one], config, executor, matcher, is_copy)
         return
     yield from measured
 
@@ -154,6 +181,34 @@ def save_image(run: RunFolder, image: MeasuredImage) -> None:
         "by_timestep": [] if isinstance(error, Skipped) else [point.model_dump() for point in error.by_timestep],
     }
     write_json(folder / "curves.json", curves)
+
+
+def keep_bank(run: RunFolder, bank: NullBank) -> None:
+    """Freeze a bank in a run before any target is scored; one that is damaged there is written again.
+
+    Raises RunFolderError when the run holds another bank, which decided what to look into while it was measured.
+    """
+    if run.calibration_path.is_file():
+        try:
+            held = NullBank.read(run.calibration_path)
+        except CalibrationError:
+            held = bank
+        if held != bank:
+            raise RunFolderError(
+                f"{str(run.path)!r} was begun with another null bank ({len(held.controls)} controls: {held.source}): "
+                "continue it with that one, or name another --out"
+            )
+    bank.write(run.calibration_path)
+
+
+def require_controls(run: RunFolder, controls: Portfolio) -> None:
+    """Raises RunFolderError when the bank of a run holds images that are not among these controls."""
+    held = {sha256 for source in NullBank.read(run.calibration_path).sources for sha256 in source.sha256s}
+    if missing := held - {target.image.sha256 for target in controls.targets}:
+        raise RunFolderError(
+            f"{str(run.path)!r} was begun with other controls: {len(missing)} of its {len(held)} are not in the folder "
+            "given; continue it with the same folder, or name another --out"
+        )
 
 
 def group_targets(portfolio: Portfolio) -> list[list[str]]:
@@ -177,8 +232,8 @@ def save_decoys(run: RunFolder, decoys: Portfolio, model: LoadedModel, config: A
         return
     denoiser, descriptor = model.denoiser, Matcher().deciding()
     vectors = []
-    for start in range(0, min(len(decoys.targets), MAX_DECOYS), config.batch_size):
-        chunk = decoys.targets[start : min(start + config.batch_size, MAX_DECOYS)]
+    for start in range(0, min(len(decoys.targets), MAX_DECOYS), config.largest_batch):
+        chunk = decoys.targets[start : min(start + config.largest_batch, MAX_DECOYS)]
         pixels = []
         for target in chunk:
             try:

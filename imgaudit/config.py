@@ -7,9 +7,9 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from imgaudit.exceptions import ConfigError
 from imgaudit.policy import Policy
@@ -33,6 +33,12 @@ class FailOn(enum.StrEnum):
     ATYPICAL = "atypical"
     NEVER = "never"
 
+
+MOST_SAMPLES = 65_536
+"""The largest batch that can be asked for."""
+
+UNMEASURED_BATCH = 64
+"""The batch where none was asked for or measured, and the most that is chosen automatically."""
 
 TRACEBACK_VARIABLE = "IMGAUDIT_TRACEBACK"
 """Set it to see where an error of imgaudit itself happened; the one variable that is not an option."""
@@ -59,6 +65,8 @@ class AuditConfig(BaseModel):
     """Guidance scales, instead of the effort's."""
     rungs: tuple[RungName, ...] | None = None
     """Rungs of the elicitation ladder, instead of the effort's."""
+    streams: tuple[str, ...] | None = None
+    """Text streams of the model that are inverted, instead of all."""
     token_words: int | None = Field(None, ge=1, le=32)
     """Words of the prompt that the tokens rung searches, instead of the effort's."""
     token_evaluations: int | None = Field(None, ge=1, le=1_000_000)
@@ -69,8 +77,9 @@ class AuditConfig(BaseModel):
     """Run seed; with an image's SHA-256 it decides every random draw for that image."""
     chunk_size: int = Field(8, ge=1, le=1024)
     """Images inverted together; stored in the run, because it belongs to bit-for-bit repetition."""
-    batch_size: int = Field(64, ge=1, le=65_536)
-    """Largest batch given to the network at once; halved when memory runs out. Does not change verdicts."""
+    batch_size: int | Literal["auto"] = "auto"
+    """Largest batch given to the network at once; halved when memory runs out. Does not change verdicts. auto: as many
+    as free memory holds by measurement, at most 64."""
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     """auto, cpu, mps, cuda or cuda:N."""
     fail_on: FailOn = FailOn.REPLICATED
@@ -81,6 +90,20 @@ class AuditConfig(BaseModel):
     """Read every file again, also those that have not changed since an earlier audit."""
     operator: str = Field("", max_length=200)
     """Who runs the audit; written into the manifest."""
+
+    @field_validator("batch_size", mode="before")
+    @classmethod
+    def _batch(cls, value: Any) -> Any:
+        if value == "auto":
+            return value
+        if not str(value).isdecimal() or not 1 <= int(value) <= MOST_SAMPLES:
+            raise ValueError(f"expected auto, or a whole number from 1 to {MOST_SAMPLES:,}")
+        return int(value)
+
+    @property
+    def largest_batch(self) -> int:
+        """The batch size as a number; 64 where nothing was measured."""
+        return UNMEASURED_BATCH if self.batch_size == "auto" else self.batch_size
 
     @model_validator(mode="after")
     def _has_a_protocol(self) -> "AuditConfig":
@@ -95,7 +118,7 @@ class AuditConfig(BaseModel):
     def protocol(self) -> Protocol:
         """Effort and single options resolved."""
         base = protocol_for(self.effort, self.framing)
-        inversion = _given({"steps": self.steps, "draws": self.draws})
+        inversion = _given({"steps": self.steps, "draws": self.draws, "streams": self.streams})
         scales = self.guidance_scales or base.generation.guidance_scales
         seeds = self.seeds or base.generation.seeds
         generation = _given({"num_inference_steps": self.num_inference_steps}) | {
@@ -176,7 +199,7 @@ def resolve_config(
             name = key.replace("-", "_")
             if name not in known:
                 raise ConfigError(f"unknown key {key!r} in {source}{nearest_name(name, dict(known))}")
-            if name in ("guidance_scales", "rungs") and isinstance(value, str):
+            if name in ("guidance_scales", "rungs", "streams") and isinstance(value, str):
                 value = tuple(part.strip() for part in value.split(","))
             values[name], sources[name] = value, source
     try:

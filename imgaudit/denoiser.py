@@ -136,6 +136,9 @@ class Denoiser(Protocol):
     def predict(self, noisy: torch.Tensor, timesteps: torch.Tensor, prompt_embeds: PromptEmbeds) -> Prediction:
         """Raw network output; differentiable in the streams of `prompt_embeds`."""
 
+    def spare_memory(self) -> bool:
+        """From now on need less memory for gradients, at the cost of time; False when nothing more can be spared."""
+
     def sample(
         self,
         prompt_embeds: PromptEmbeds,

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 
 from imgaudit.denoiser import PromptEmbeds
-from imgaudit.inversion import optimised_positions
+from imgaudit.inversion import optimised_positions, optimised_streams
 from imgaudit.records import Record
 
 SETTINGS = tuple((rank, precision) for rank in (1, 2, 4, 8) for precision in (1, 2, 4, 8))
@@ -85,18 +85,26 @@ def stored_bits(positions: int, width: int, rank: int, precision: int) -> int:
 
 
 def turned_down(
-    prompt_embeds: PromptEmbeds, start: PromptEmbeds, free_tokens: int | None, rank: int, precision: int
+    prompt_embeds: PromptEmbeds,
+    start: PromptEmbeds,
+    free_tokens: int | None,
+    rank: int,
+    precision: int,
+    *,
+    chosen: Sequence[str] | None = None,
 ) -> tuple[PromptEmbeds, int]:
     """One embedding with its difference from its start cut to a rank and a precision, per stream.
 
     prompt_embeds:  one condition, as the inversion left it
     start:          the condition that the inversion started from
     free_tokens:    how many free positions the inversion changed; all when None
+    chosen:         which streams it changed; all when None
 
     Returns the condition and the bits that it takes to tell it from the start.
     """
-    streams, bits = {}, 0
-    for name, stream in prompt_embeds.streams.items():
+    streams, bits = dict(prompt_embeds.streams), 0
+    for name in optimised_streams(start, chosen):
+        stream = streams[name]
         base = start.streams[name].to(stream)
         positions = optimised_positions(start.free[name], free_tokens)
         left, sizes, right = torch.linalg.svd((stream - base)[0, positions].double(), full_matrices=False)
@@ -111,15 +119,17 @@ def turned_down(
     return prompt_embeds.with_streams(streams), bits
 
 
-def settings_by_bits(start: PromptEmbeds, free_tokens: int | None) -> Sequence[tuple[int, int]]:
+def settings_by_bits(
+    start: PromptEmbeds, free_tokens: int | None, chosen: Sequence[str] | None = None
+) -> Sequence[tuple[int, int]]:
     """The settings in order of the bits that they need for a model's embeddings."""
+    shapes = [
+        (int(optimised_positions(start.free[name], free_tokens).sum()), start.streams[name].shape[2])
+        for name in optimised_streams(start, chosen)
+    ]
 
     def bits(setting: tuple[int, int]) -> int:
         rank, precision = setting
-        return sum(
-            stored_bits(int(positions.sum()), stream.shape[2], min(rank, int(positions.sum())), precision)
-            for name, stream in start.streams.items()
-            if (positions := optimised_positions(start.free[name], free_tokens)) is not None
-        )
+        return sum(stored_bits(positions, width, min(rank, positions), precision) for positions, width in shapes)
 
     return sorted(SETTINGS, key=bits)

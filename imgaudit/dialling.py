@@ -89,7 +89,8 @@ def _dial(
     seeds: int,
     executor: Executor,
 ) -> Dial:
-    folder, free_tokens = run.image_folder(measurement.id), result.protocol.inversion.free_tokens
+    folder, inversion = run.image_folder(measurement.id), result.protocol.inversion
+    free_tokens, chosen = inversion.free_tokens, inversion.streams
     start = denoiser.start_condition()
     try:
         streams = {name: stream[None] for name, stream in load_file(folder / "embeds.safetensors").items()}
@@ -105,10 +106,10 @@ def _dial(
     )  # fmt: skip
     whole = start.with_streams(streams)
     rank = max(min(stream.shape[1:]) for stream in streams.values())
-    entire = sampling.point(whole, rank, 32, round(embedding_bits(whole, free_tokens)))
+    entire = sampling.point(whole, rank, 32, round(embedding_bits(whole, free_tokens, chosen)))
     points: list[DialPoint] = []
-    for one, precision in settings_by_bits(start, free_tokens):
-        condition, bits = turned_down(whole, start, free_tokens, one, precision)
+    for one, precision in settings_by_bits(start, free_tokens, chosen):
+        condition, bits = turned_down(whole, start, free_tokens, one, precision, chosen=chosen)
         points.append(sampling.point(condition, one, precision, bits))
         if reproduces(points[-1]):
             break

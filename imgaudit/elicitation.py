@@ -11,6 +11,7 @@ from imgaudit.executor import Executor
 from imgaudit.generation import Generated, generate
 from imgaudit.matching import Matcher
 from imgaudit.protocol import GenerationConfig
+from imgaudit.records import Skipped
 
 
 @dataclass(frozen=True)
@@ -120,3 +121,19 @@ def _answer(
         for request, frames in zip(asked, batches, strict=True):
             answers[request.question] += [Answer(frame, request.text) for frame in frames]
     return answers
+
+
+def compare_frames(
+    frames: Sequence[Generated], reference: torch.Tensor, matcher: Matcher
+) -> list[tuple[dict[str, float] | Skipped, dict[str, float] | Skipped]]:
+    """Similarity and distance of every frame to one image; Skipped with the reason for one that cannot be scored."""
+    scored = [frame.image for frame in frames if frame.invalid is None]
+    compared = iter(matcher.compare(reference, torch.stack(scored)) if scored else [])
+    pairs: list[tuple[dict[str, float] | Skipped, dict[str, float] | Skipped]] = []
+    for frame in frames:
+        if frame.invalid is None:
+            pairs.append(next(compared))
+        else:
+            reason = Skipped(skipped=f"invalid frame: {frame.invalid}")
+            pairs.append((reason, reason))
+    return pairs

@@ -19,9 +19,11 @@ class Executor:
     method sums over samples, so the size changes numbers only within floating point rounding.
     """
 
-    def __init__(self, batch_size: int) -> None:
+    def __init__(self, batch_size: int, spare_memory: Callable[[], bool] = lambda: False) -> None:
+        """spare_memory: asked when not even one element fits, and says whether less memory is needed from now on."""
         self.batch_size = batch_size
         """The largest slice; smaller than asked for once memory has run out."""
+        self._spare_memory = spare_memory
 
     def slices(self, count: int, function: Callable[[slice], Result], *, each: int = 1) -> Iterator[Result]:
         """Yield function(slice) over range(count).
@@ -40,7 +42,7 @@ class Executor:
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
-                if size == 1:
+                if size == 1 and not self._spare_memory():
                     raise MemoryShortageError(
                         "not even one image at a time fits into memory: use a device with more, or --device cpu"
                     ) from error

@@ -3,6 +3,8 @@
 import enum
 from typing import Any
 
+from pydantic import Field
+
 from imgaudit.policy import Policy
 from imgaudit.protocol import Protocol
 from imgaudit.records import SCHEMA_VERSION, ErrorMeasurement, Record, Rung, Skipped
@@ -59,6 +61,23 @@ class Alarm(Record):
     """In words, with its numbers."""
 
 
+class StreamRate(Record):
+    """How many of the seeds that gave copies still do when the embedding keeps some of its streams only."""
+
+    streams: tuple[str, ...]
+    """Streams that stayed as they were inverted; none where all were put back."""
+    n: int
+    """Seeds that could be scored, of those that were chosen because they gave copies."""
+    hits: int
+    """Of these, copies."""
+    low: float
+    """Clopper-Pearson at 95 %; it describes these seeds' embedding and estimates no rate of others."""
+    high: float
+    """Upper end."""
+    log_ratio: float | Skipped
+    """Mean log(null error / error) under this condition, on the score's draws."""
+
+
 class Replication(Record):
     """How often a rung reproduced the image."""
 
@@ -99,6 +118,8 @@ class Replication(Record):
     """Mean rate among controls at the same thresholds."""
     null_rung: Rung | Skipped
     """The rung of the controls that this one is compared with: its own, or the next one up that they have."""
+    stream_rates: tuple[StreamRate, ...] = Field((), exclude_if=lambda value: not value)
+    """Which streams carry the copies: all of them first, then parts; empty where no part was asked."""
 
 
 class Neighbour(Record):

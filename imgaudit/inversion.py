@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from imgaudit.denoiser import Denoiser, PromptEmbeds, draw_seed
+from imgaudit.exceptions import ConfigError
 from imgaudit.executor import Executor
 from imgaudit.protocol import InversionConfig
 from imgaudit.schedules import draw_timesteps, loss_weights
@@ -104,7 +105,8 @@ def initial_streams(
     """Where the embeddings start, on the CPU: name to (images, tokens, width) float32.
 
     null    the model's start condition, which is the null condition of most
-    random  standard normal at the free positions, with the start condition's root mean square
+    random  standard normal at the free positions, with the start condition's root mean square; streams that are not
+            optimised are at the start condition all the same
     """
     start = denoiser.start_condition()
     scale = start.root_mean_square()
@@ -113,7 +115,7 @@ def initial_streams(
         rows = stream.detach().cpu().repeat(len(sha256s), 1, 1)
         # Closed-form denoisers start from zeros; noise of scale 1 is then the natural start.
         spread = scale[name] or 1.0
-        if config.initialisation == "random":
+        if config.initialisation == "random" and name in optimised_streams(start, config.streams):
             for row, sha256 in enumerate(sha256s):
                 generator = torch.Generator("cpu").manual_seed(draw_seed(run_seed, sha256, f"initialisation:{name}"))
                 noise = torch.randn(rows.shape[1:], generator=generator) * spread
@@ -131,7 +133,30 @@ def optimised_positions(free: torch.Tensor, free_tokens: int | None) -> torch.Te
     return free if free_tokens is None else free & (free.cumsum(0) <= free_tokens)
 
 
-def embedding_bits(prompt_embeds: PromptEmbeds, free_tokens: int | None) -> float:
+def optimised_streams(prompt_embeds: PromptEmbeds, streams: Sequence[str] | None) -> list[str]:
+    """Names of the streams that inversion changes, in the model's order: the chosen ones, or all.
+
+    Raises ConfigError for a stream that the model does not have.
+
+    >>> condition = PromptEmbeds({"clip": torch.zeros(1, 3, 4), "pooled": torch.zeros(1, 1, 4)}, {})
+    >>> optimised_streams(condition, ["pooled"])
+    ['pooled']
+    """
+    names = list(prompt_embeds.streams)
+    if unknown := [name for name in streams or () if name not in names]:
+        raise ConfigError(
+            f"the model has no stream {unknown[0]!r}; expected one or more of {', '.join(names)} for --streams"
+        )
+    return names if streams is None else [name for name in names if name in streams]
+
+
+def require_streams(denoiser: Denoiser, streams: Sequence[str] | None) -> None:
+    """Raises ConfigError when a stream was chosen that the model does not have."""
+    if streams is not None:
+        optimised_streams(denoiser.null_condition(), streams)
+
+
+def embedding_bits(prompt_embeds: PromptEmbeds, free_tokens: int | None, streams: Sequence[str] | None = None) -> float:
     """Bits of the numbers of one embedding that an inversion may choose, 32 each.
 
     >>> embedding_bits(PromptEmbeds({"text": torch.zeros(1, 3, 4)}, {"text": torch.tensor([False, True, True])}), None)
@@ -139,8 +164,10 @@ def embedding_bits(prompt_embeds: PromptEmbeds, free_tokens: int | None) -> floa
     """
     return float(
         sum(
-            32 * int(optimised_positions(prompt_embeds.free[name], free_tokens).sum()) * stream.shape[2]
-            for name, stream in prompt_embeds.streams.items()
+            32
+            * int(optimised_positions(prompt_embeds.free[name], free_tokens).sum())
+            * prompt_embeds.streams[name].shape[2]
+            for name in optimised_streams(prompt_embeds, streams)
         )
     )
 
@@ -158,7 +185,7 @@ def invert(
 ) -> Inversion:
     """Invert a chunk of images together.
 
-    Per image, Adam minimises over the free positions of the streams (DoRI, arXiv 2507.16880, with the choices of
+    Per image, Adam minimises over the free positions of the chosen streams (DoRI, arXiv 2507.16880, with the choices of
     :class:`InversionConfig`)
 
         mean_b  w(t_b) |f(x_{t_b}, t_b, c) - target_b|^2 / elements        fresh t_b, noise_b at every step
@@ -169,13 +196,14 @@ def invert(
     paired_steps:  how many of the last steps also measure the null error on their own draws
     on_step:  called after every step with its number, from 1, and the conditions so far, detached
     Returns   embeddings on the CPU in float32, and the loss of every step
+    Raises ConfigError for a stream that the model does not have
     """
     start, null = denoiser.start_condition(), denoiser.null_condition().repeat(len(sha256s))
     scale = start.root_mean_square()
-    streams = {
-        name: stream.to(latents.device).requires_grad_(True)
-        for name, stream in initial_streams(denoiser, sha256s, config, run_seed).items()
+    everything = {
+        name: stream.to(latents.device) for name, stream in initial_streams(denoiser, sha256s, config, run_seed).items()
     }
+    streams = {name: everything[name].requires_grad_(True) for name in optimised_streams(start, config.streams)}
     optimiser = torch.optim.Adam(
         [{"params": [stream], "lr": config.learning_rate * (scale[name] or 1.0)} for name, stream in streams.items()]
     )
@@ -190,7 +218,7 @@ def invert(
 
     for step in range(config.steps):
         draws = source.draw(config.timesteps, config.draws, denoiser.schedule.num_train_timesteps)
-        current = condition.with_streams(streams)
+        current = condition.with_streams(everything)
 
         def accumulate(rows: slice, draws: Draws = draws, current: PromptEmbeds = current) -> torch.Tensor:
             errors, timesteps = row_errors(denoiser, latents, draws, current, owner, rows)
@@ -214,10 +242,10 @@ def invert(
             assert stream.grad is not None
             stream.grad.mul_(masks[name])
         optimiser.step()
-        on_step(step + 1, condition.with_streams({name: stream.detach() for name, stream in streams.items()}))
+        on_step(step + 1, condition.with_streams({name: stream.detach() for name, stream in everything.items()}))
 
     inverted = PromptEmbeds(
-        {name: stream.detach().cpu() for name, stream in streams.items()}, start.free, condition.extras
+        {name: stream.detach().cpu() for name, stream in everything.items()}, start.free, condition.extras
     )
     empty = torch.zeros(len(sha256s), 0)
     timesteps, conditional, null_errors = (

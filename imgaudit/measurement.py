@@ -1,7 +1,7 @@
 """Measure a chunk of images: inversion, denoising error, replicas per rung; the same for targets and controls."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +10,7 @@ from imgaudit.blind_baseline import describe_image
 from imgaudit.denoiser import Denoiser, PromptEmbeds, draw_seed
 from imgaudit.denoising_error import PairedErrors, measure_paired_errors
 from imgaudit.descriptors import whole_image_pdq
-from imgaudit.elicitation import Answer, Question, elicit
+from imgaudit.elicitation import Answer, Question, compare_frames, elicit
 from imgaudit.executor import Executor
 from imgaudit.files import path_text
 from imgaudit.generation import replica_seeds
@@ -31,6 +31,7 @@ from imgaudit.records import (
     RungMeasurement,
     Skipped,
 )
+from imgaudit.stream_effects import InvertedImage, measure_stream_effects
 from imgaudit.token_search import TokenPrompt, search_tokens
 
 
@@ -63,10 +64,14 @@ def measure_chunk(
     run_seed: int,
     executor: Executor,
     matcher: Matcher | None = None,
+    is_copy: Callable[[Replica], bool] = lambda replica: False,
 ) -> list[MeasuredImage]:
     """Put every image of a chunk through the whole protocol.
 
-    Images share batches and nothing else; time and network evaluations are divided equally among them.
+    Images share batches and nothing else; time and network evaluations are divided equally among them, except those
+    that are spent on an image with copies alone.
+
+    is_copy:  tells copies among the embedding's replicas, which are then asked for with some of the streams only
     """
     matcher = matcher or Matcher()
     started, evaluations = time.perf_counter(), denoiser.network_evaluations
@@ -116,6 +121,15 @@ def measure_chunk(
             most = {name: max(one.get(name, 0) for one in cut) for name in sorted({key for one in cut for key in one})}
             rungs[rung] = RungMeasurement(texts=answered.texts, bits=answered.bits, cut_tokens=most, replicas=replicas)
             images |= pictures
+        own_start, own_evaluations = time.perf_counter(), denoiser.network_evaluations
+        inverted = InvertedImage(
+            sha256s[row], latents[row : row + 1], references[row], inversion.prompt_embeds.select(slice(row, row + 1)),
+            errors[0].null[row : row + 1] if errors else Skipped(skipped=denoiser.no_null),
+        )  # fmt: skip
+        stream_conditions = measure_stream_effects(
+            denoiser, inverted, rungs[Rung.EMBEDDING], protocol, is_copy=is_copy, run_seed=run_seed, executor=executor,
+            matcher=matcher,
+        )  # fmt: skip
         pixels, size = loaded[row].pixels, framed_images[row]
         [(floor, _)] = matcher.compare(framed[row], references[row][None])
         measurement = Measurement(
@@ -134,8 +148,9 @@ def measure_chunk(
             loss_curve=inversion.losses[row].tolist(),
             error=error_records[row],
             rungs=rungs,
-            seconds=seconds,
-            network_evaluations=spent,
+            stream_conditions=stream_conditions,
+            seconds=seconds + time.perf_counter() - own_start,
+            network_evaluations=spent + denoiser.network_evaluations - own_evaluations,
         )
         embeds = {name: stream[row] for name, stream in inversion.prompt_embeds.streams.items()}
         measured.append(MeasuredImage(measurement, framed[row], references[row], embeds, images))
@@ -220,7 +235,7 @@ def _climb(
             texts = [searched[row].text] if searched else Skipped(skipped="this model has no words to search over")
             bits = searched[row].bits if searched else bits
         else:
-            bits = embedding_bits(inversion.prompt_embeds, protocol.inversion.free_tokens)
+            bits = embedding_bits(inversion.prompt_embeds, protocol.inversion.free_tokens, protocol.inversion.streams)
         if isinstance(texts, Skipped):
             found.append(texts)
             continue
@@ -235,21 +250,14 @@ def _climb(
 def _compare(
     image_id: str, rung: Rung, answers: Sequence[Answer], reference: torch.Tensor, matcher: Matcher
 ) -> tuple[list[Replica], dict[str, torch.Tensor]]:
-    scored = [answer.frame for answer in answers if answer.frame.invalid is None]
-    compared = iter(matcher.compare(reference, torch.stack([frame.image for frame in scored])) if scored else [])
+    compared = compare_frames([answer.frame for answer in answers], reference, matcher)
     replicas, pictures = [], {}
     numbers: dict[float, int] = {}
-    for answer in answers:
+    for answer, (similarity, distance) in zip(answers, compared, strict=True):
         frame = answer.frame
         number = numbers[frame.guidance_scale] = numbers.get(frame.guidance_scale, -1) + 1
         path = replica_path(image_id, rung, frame.guidance_scale, number)
         pictures[path] = frame.image
-        similarity: dict[str, float] | Skipped
-        distance: dict[str, float] | Skipped
-        if frame.invalid is None:
-            similarity, distance = next(compared)
-        else:
-            similarity = distance = Skipped(skipped=f"invalid frame: {frame.invalid}")
         replicas.append(
             Replica(seed=frame.seed, guidance_scale=frame.guidance_scale, text=answer.text, path=path,
                     similarity=similarity, distance=distance)

@@ -1,5 +1,7 @@
 """What an audit will cost and what its controls can find, before anything is run."""
 
+from dataclasses import astuple, dataclass
+
 from imgaudit.protocol import Protocol
 from imgaudit.statistics import controls_needed, fewest_findable
 
@@ -19,13 +21,53 @@ def planner_line(controls: int, targets: int, level: float) -> str:
     return f"with {controls} controls, {fewest} of {targets} is the fewest that can be found at q = {level:g}{more}"
 
 
+@dataclass(frozen=True)
+class Work:
+    """What is asked of a model at most, by kind; works add up."""
+
+    backward: int = 0
+    """Samples that pass the network forward and backward."""
+    forward: int = 0
+    """Samples that pass it forward."""
+    plain_steps: int = 0
+    """Sampling steps without guidance, one pass each."""
+    guided_steps: int = 0
+    """Sampling steps under guidance, two passes each."""
+    frames: int = 0
+    """Images that are generated."""
+    images: int = 0
+    """Images that are audited."""
+
+    def __add__(self, other: "Work") -> "Work":
+        return Work(*(mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))
+
+    @property
+    def evaluations(self) -> int:
+        """Network evaluations, of which a pass forward and backward is two."""
+        return 2 * self.backward + self.forward + self.plain_steps + 2 * self.guided_steps
+
+
+def expected_work(protocol: Protocol, rungs: int) -> Work:
+    """What one image will take at most under a protocol, with `rungs` rungs of the ladder."""
+    inversion, generation, tokens = protocol.inversion, protocol.generation, protocol.tokens
+    searches = tokens.iterations if "tokens" in protocol.ladder.rungs else 0
+    first = generation.selection_seeds or generation.seeds
+    scales = generation.guidance_scales
+    guided = first * sum(scale > 1 for scale in scales)
+    plain = first * sum(scale <= 1 for scale in scales)
+    # The scale that the fresh seeds get is not known yet: the dearest.
+    fresh = generation.seeds - first
+    guided, plain = (guided + fresh, plain) if max(scales) > 1 else (guided, plain + fresh)
+    return Work(
+        backward=inversion.steps * inversion.draws + searches * tokens.draws,
+        forward=2 * protocol.error.draws + searches * tokens.draws * tokens.candidates,
+        plain_steps=rungs * plain * generation.num_inference_steps,
+        guided_steps=rungs * guided * generation.num_inference_steps,
+        frames=rungs * (guided + plain),
+        images=1,
+    )
+
+
 def expected_evaluations(protocol: Protocol, rungs: int) -> int:
     """Network evaluations one image will take at most under a protocol, with `rungs` rungs of the ladder."""
-    inversion, generation = protocol.inversion, protocol.generation
-    optimisation = 2 * inversion.steps * inversion.draws
-    passes = [2 if scale > 1 else 1 for scale in generation.guidance_scales]
-    first = generation.selection_seeds or generation.seeds
-    samples = first * sum(passes) + (generation.seeds - first) * max(passes)
-    if "tokens" in protocol.ladder.rungs:
-        optimisation += protocol.tokens.iterations * protocol.tokens.per_iteration
-    return optimisation + 2 * protocol.error.draws + rungs * samples * generation.num_inference_steps
+    return expected_work(protocol, rungs).evaluations

@@ -7,10 +7,14 @@ import enum
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+EVERYTHING = "all"
+"""What stands for the streams in a difference where none were chosen."""
 
 
 class Framing(enum.StrEnum):
@@ -50,6 +54,18 @@ class InversionConfig(_Frozen):
     """Loss weight: none in the network's own output space, min-SNR-5, or that of the error in x0."""
     free_tokens: int | None = Field(None, ge=1)
     """How many of the free positions are optimised, from the first on; all when not given."""
+    streams: tuple[str, ...] | None = Field(None, exclude_if=lambda value: value is None)
+    """Which of the model's streams are optimised, the others staying at the start condition; all when not given. Left
+    out of the hash when not given, so that it says what it said before streams could be chosen."""
+
+    @field_validator("streams")
+    @classmethod
+    def _streams(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if value is None:
+            return None
+        if not value or not all(re.fullmatch("[a-z][a-z0-9_]*", name) for name in value):
+            raise ValueError("expected one or more names of streams, such as text,pooled")
+        return tuple(sorted(set(value)))
 
 
 class ErrorConfig(_Frozen):
@@ -178,7 +194,11 @@ class Protocol(_Frozen):
     def differences(self, other: "Protocol") -> list[str]:
         """Which keys differ, as "inversion.steps: 25 here, 50 there"."""
         here, there = _flatten(self.model_dump(mode="json")), _flatten(other.model_dump(mode="json"))
-        return [f"{key}: {here[key]} here, {there[key]} there" for key in here if here[key] != there[key]]
+        return [
+            f"{key}: {here.get(key, EVERYTHING)} here, {there.get(key, EVERYTHING)} there"
+            for key in dict.fromkeys([*here, *there])
+            if here.get(key) != there.get(key)
+        ]
 
 
 EFFORTS: dict[Effort, Protocol] = {

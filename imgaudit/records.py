@@ -95,6 +95,30 @@ class RungMeasurement(Record):
         return min(values, default=None)
 
 
+class StreamReplica(Record):
+    """One image generated with some of the inverted streams; compared with the target, and not kept."""
+
+    seed: int
+    """Seed of its initial noise: one of the embedding rung's."""
+    similarity: dict[str, float] | Skipped
+    """Per descriptor, higher is closer; Skipped with the reason for a frame that cannot be scored."""
+    distance: dict[str, float] | Skipped
+    """Per metric, lower is closer."""
+
+
+class StreamCondition(Record):
+    """The inverted embedding with some of its streams put back to where the inversion started."""
+
+    streams: tuple[str, ...]
+    """Streams that stayed as they were inverted; none where all were put back."""
+    guidance_scale: float
+    """Guidance it was sampled with."""
+    log_ratio: float | Skipped
+    """Mean over the score's draws of log(null error / error under this condition)."""
+    replicas: tuple[StreamReplica, ...]
+    """On seeds whose frame was a copy with all streams, in their order."""
+
+
 class ErrorCurvePoint(Record):
     """Denoising error in one stratum of the timesteps."""
 
@@ -159,6 +183,9 @@ class Measurement(Record):
     """Denoising error under the inverted embedding; Skipped where the model has no null branch to compare with."""
     rungs: dict[Rung, RungMeasurement | Skipped]
     """Replicas per rung."""
+    stream_conditions: tuple[StreamCondition, ...] = Field((), exclude_if=lambda value: not value)
+    """The embedding rung asked again with some of its streams, the first condition having all; empty where the model
+    has one stream, the inversion changed one, or no seed gave a copy."""
     seconds: float
     """Wall time, the image's share of its chunk."""
     network_evaluations: int

@@ -6,11 +6,11 @@ from math import isfinite
 from typing import NamedTuple
 
 from imgaudit.calibration import CopyThresholds, NullBank
-from imgaudit.findings import Replication
+from imgaudit.findings import Replication, StreamRate
 from imgaudit.matching import DECIDING_DESCRIPTOR, DECIDING_DISTANCE, CrossMatches
 from imgaudit.policy import Policy
 from imgaudit.protocol import Protocol
-from imgaudit.records import TEXT_RUNGS, Measurement, Replica, Rung, RungMeasurement, Skipped
+from imgaudit.records import TEXT_RUNGS, Measurement, Replica, Rung, RungMeasurement, Skipped, StreamReplica
 from imgaudit.statistics import clopper_pearson, conformal_p_value, upper_bound
 
 NO_CONTROLS = "no controls: give --controls DIR or --calibration FILE"
@@ -83,12 +83,29 @@ def rate_of(measured: RungMeasurement, protocol: Protocol, is_copy: Sequence[boo
     return Rate(scale, len(scored), sum(scored), 1 - 0.05 / looks)
 
 
-def replicates(replica: Replica, thresholds: CopyThresholds | Skipped) -> bool:
+def replicates(replica: Replica | StreamReplica, thresholds: CopyThresholds | Skipped) -> bool:
     """Whether a generated image passes the copy thresholds."""
     if isinstance(thresholds, Skipped) or isinstance(replica.similarity, Skipped):
         return False
     assert not isinstance(replica.distance, Skipped)
     return thresholds.is_copy(replica.similarity[DECIDING_DESCRIPTOR], replica.distance[DECIDING_DISTANCE])
+
+
+def stream_rates(measurement: Measurement, thresholds: CopyThresholds | Skipped) -> tuple[StreamRate, ...]:
+    """Copies per condition of an image whose embedding was taken apart; none without thresholds."""
+    if isinstance(thresholds, Skipped):
+        return ()
+    rates = []
+    for condition in measurement.stream_conditions:
+        scored = [replica for replica in condition.replicas if not isinstance(replica.similarity, Skipped)]
+        hits = sum(replicates(replica, thresholds) for replica in scored)
+        low, high = clopper_pearson(hits, len(scored))
+        rates.append(
+            StreamRate(
+                streams=condition.streams, n=len(scored), hits=hits, low=low, high=high, log_ratio=condition.log_ratio
+            )
+        )
+    return tuple(rates)
 
 
 def measure_replication(measurement: Measurement, rung: Rung, evidence: Evidence) -> Replication:
@@ -124,6 +141,7 @@ def measure_replication(measurement: Measurement, rung: Rung, evidence: Evidence
         else thresholds,
         control_rate=control_rate,
         null_rung=null_rung or Skipped(skipped=NO_CONTROLS),
+        stream_rates=stream_rates(measurement, thresholds) if rung is Rung.EMBEDDING else (),
     )
 
 

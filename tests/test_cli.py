@@ -99,6 +99,14 @@ def test_an_audit_from_the_terminal(make_folder: Callable[..., Path], model_fold
         "audit", portfolio, "--model", model_folder, "--calibration", bank, "--out", tmp_path / "r2", "--device", "cpu"
     )
     assert wrong.returncode == 2 and "another protocol" in wrong.stderr
+    before = (run / "calibration.json").read_bytes()
+    for option, given, said in (
+        ("--controls", portfolio, "begun with other controls"),
+        ("--calibration", bank, "begun with another null bank"),
+    ):
+        other = imgaudit("audit", portfolio, "--model", model_folder, option, given, "--out", run, *FAST)
+        assert other.returncode == 2 and said in " ".join(other.stderr.split()), other.stderr
+    assert (run / "calibration.json").read_bytes() == before
 
 
 def test_a_plan_without_text_rungs_still_counts_what_it_costs(

@@ -54,10 +54,10 @@ def standard_design() -> InversionConfig:
     return InversionConfig(steps=STEPS)
 
 
-def designs(null_root_mean_square: float) -> list[Design]:
+def designs(start_root_mean_square: float) -> list[Design]:
     """All variants.
 
-    null_root_mean_square:  of the model's null embedding, in whose units learning rates are given
+    start_root_mean_square:  of the model's start condition, in whose units learning rates are given
     """
     base = standard_design()
 
@@ -74,7 +74,7 @@ def designs(null_root_mean_square: float) -> list[Design]:
             vary("learning rate", f"{factor * rate:g} RMS", {"learning_rate": factor * rate})
             for factor in (0.3, 3.0, 10.0)
         ),
-        vary("learning rate", f"{rate:g}, not scaled", {"learning_rate": rate / null_root_mean_square}),
+        vary("learning rate", f"{rate:g}, not scaled", {"learning_rate": rate / start_root_mean_square}),
         *(random._replace(choice=f"random, start {start + 1}", start=start) for start in range(STARTS)),
         # The same number of draws in all, spread over more or fewer steps.
         vary("draws", "2", {"draws": 2, "steps": 4 * STEPS}, tuple(4 * step for step in SNAPSHOTS)),
@@ -98,7 +98,7 @@ def measure_designs(
     cases = choose_cases(lab.description, counts)
     portfolio = load_cases(cases.measured, located)
     images = {image.sha256: image for image in lab.description.images}
-    [scale] = lab.loaded.denoiser.null_condition().root_mean_square().values()
+    scale = max(lab.loaded.denoiser.start_condition().root_mean_square().values())
     rows: list[BudgetRow] = []
     standard, starts = [], []
     for number, design in enumerate(designs(scale)):

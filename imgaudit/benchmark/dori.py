@@ -33,7 +33,7 @@ CHUNK = 8
 
 def dori_inversion(denoiser: Denoiser) -> InversionConfig:
     """DoRI's optimisation; its learning rate is not scaled by the embedding, ours is, hence the division."""
-    scales = denoiser.null_condition().root_mean_square().values()
+    scales = denoiser.start_condition().root_mean_square().values()
     return InversionConfig(steps=50, draws=8, learning_rate=0.1 / (max(scales) or 1.0), timesteps="uniform")
 
 

@@ -3,7 +3,7 @@
 import json
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -27,7 +27,9 @@ from imgaudit.cli.audit_options import (
     Level,
     Loras,
     Model,
+    ModelConfig,
     Offline,
+    Offload,
     Out,
     PolicyOption,
     Prompts,
@@ -38,15 +40,19 @@ from imgaudit.cli.audit_options import (
     Seed,
     Seeds,
     Steps,
+    Streams,
     Targets,
     TokenEvaluations,
     TokenWords,
+    Variant,
     given,
 )
+from imgaudit.cli.batch_size import settled
 from imgaudit.cli.exit_codes import ExitCode, exit_code
 from imgaudit.cli.folders import read_folder
 from imgaudit.cli.interruption import Interruption
-from imgaudit.cli.planning import print_plan
+from imgaudit.cli.model_choice import ModelChoice
+from imgaudit.cli.planning import print_cost, print_plan
 from imgaudit.cli.terminal import print_result, progress, say
 from imgaudit.config import AuditConfig, FailOn, resolve_config
 from imgaudit.exceptions import InputError
@@ -65,11 +71,10 @@ if TYPE_CHECKING:
 def run_audit(
     *,
     targets: Path,
-    model: str,
+    model: ModelChoice,
     out: Path,
     config: AuditConfig,
     sources: dict[str, str],
-    loras: Sequence[str] = (),
     captions: Path | None = None,
     prompts: Path | None = None,
     controls: Path | None = None,
@@ -105,15 +110,18 @@ def run_audit(
     given = len(control_images.targets) if control_images else 0
     if dry_run:
         known = len(bank.controls) if bank else counting_controls(given)
-        print_plan(config, policy, portfolio, controls=known, to_calibrate=given)
+        work = print_plan(config, policy, portfolio, controls=known, to_calibrate=given)
+        print_cost(model, config, work, quiet=quiet)
         return ExitCode.DECIDED
 
-    from imgaudit.models import load_model
+    from imgaudit.inversion import require_streams
 
-    say(f"loading model {model}", quiet=quiet)
-    loaded = load_model(model, config.device, loras)
+    say(f"loading model {model.name}", quiet=quiet)
+    loaded = model.load(config.device)
+    require_streams(loaded.denoiser, config.streams)
     if bank is not None:
         bank.require(loaded.denoiser.fingerprint, config.protocol)
+    config, sources = settled(config, sources, loaded, RunFolder(out), quiet=quiet)
     prepared = Prepared(portfolio, control_images, decoy_images, bank, f"--controls {controls}", policy, sources)
     result = carry_out(RunFolder(out), prepared, loaded, config, quiet=quiet)
     if json_lines:
@@ -143,7 +151,7 @@ def carry_out(
     run: RunFolder, prepared: Prepared, loaded: "LoadedModel", config: AuditConfig, *, quiet: bool
 ) -> "AuditResult":
     """The part of an audit that writes, under the run's lock: what is there already is not done again."""
-    from imgaudit.audit import calibrate, group_targets, measure_targets, save_decoys
+    from imgaudit.audit import calibrate, group_targets, keep_bank, measure_targets, require_controls, save_decoys
     from imgaudit.conclusion import conclude
     from imgaudit.manifest import SKIPPED_MEASURE, continued, make_manifest, open_run, read_manifest
     from imgaudit.matching import standard_matcher
@@ -170,9 +178,10 @@ def carry_out(
         if prepared.decoys is not None:
             save_decoys(run, prepared.decoys, loaded, config)
         if prepared.bank is not None:
-            # Frozen before any target is scored.
-            prepared.bank.write(run.calibration_path)
-        elif prepared.controls is not None and not run.calibration_path.is_file():
+            keep_bank(run, prepared.bank)
+        elif prepared.controls is not None and run.calibration_path.is_file():
+            require_controls(run, prepared.controls)
+        elif prepared.controls is not None:
             with progress("calibrating on controls", quiet=quiet) as advance:
                 calibrate(
                     run.path / "controls", prepared.controls, loaded, config, note=prepared.note,
@@ -207,6 +216,9 @@ def _audit(
     targets: Targets,
     model: Model,
     lora: Loras = None,
+    variant: Variant = None,
+    model_config: ModelConfig = None,
+    offload: Offload = "none",
     out: Out = Path("imgaudit-run"),
     controls: Controls = None,
     calibration: Calibration = None,
@@ -222,6 +234,7 @@ def _audit(
     num_inference_steps: SamplingSteps = None,
     guidance_scale: Guidance = None,
     rung: Rungs = None,
+    streams: Streams = None,
     token_words: TokenWords = None,
     token_evaluations: TokenEvaluations = None,
     level: Level = None,
@@ -245,14 +258,15 @@ def _audit(
     config, sources = resolve_config(
         given(
             guidance_scale, rung, effort=effort, framing=framing, steps=steps, draws=draws, seeds=seeds,
-            num_inference_steps=num_inference_steps, token_words=token_words, token_evaluations=token_evaluations,
-            level=level, seed=seed, chunk_size=chunk_size, batch_size=batch_size, device=device, fail_on=fail_on,
-            operator=operator, offline=offline, rescan=rescan,
+            num_inference_steps=num_inference_steps, streams=streams, token_words=token_words,
+            token_evaluations=token_evaluations, level=level, seed=seed, chunk_size=chunk_size, batch_size=batch_size,
+            device=device, fail_on=fail_on, operator=operator, offline=offline, rescan=rescan,
         )
     )  # fmt: skip
     raise typer.Exit(
         run_audit(
-            targets=targets, model=model, loras=lora or (), out=out, config=config, sources=sources,
+            targets=targets, model=ModelChoice(model, lora or (), variant, model_config, offload), out=out,
+            config=config, sources=sources,
             captions=captions, prompts=prompts, controls=controls, calibration=calibration, decoys=decoys,
             policy_file=policy, quiet=quiet, json_lines=json_lines, dry_run=dry_run,
         )
@@ -284,7 +298,7 @@ def _demo(
     sources = {key: "demo" if key in config.model_fields_set else "default" for key in AuditConfig.model_fields}
     raise typer.Exit(
         run_audit(
-            targets=lab / "portfolio", model="demo", out=out, config=config, sources=sources,
+            targets=lab / "portfolio", model=ModelChoice("demo"), out=out, config=config, sources=sources,
             calibration=lab / "calibration.json", quiet=quiet, json_lines=json_lines, dry_run=dry_run,
         )
     )  # fmt: skip

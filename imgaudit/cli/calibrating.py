@@ -15,7 +15,9 @@ from imgaudit.cli.audit_options import (
     Guidance,
     Loras,
     Model,
+    ModelConfig,
     Offline,
+    Offload,
     Quiet,
     Rescan,
     Rungs,
@@ -23,15 +25,20 @@ from imgaudit.cli.audit_options import (
     Seed,
     Seeds,
     Steps,
+    Streams,
     TokenEvaluations,
     TokenWords,
+    Variant,
     given,
 )
+from imgaudit.cli.batch_size import settled
 from imgaudit.cli.folders import read_folder
 from imgaudit.cli.interruption import Interruption
+from imgaudit.cli.model_choice import ModelChoice
 from imgaudit.cli.terminal import progress, say
 from imgaudit.config import resolve_config
 from imgaudit.offline import go_offline
+from imgaudit.store import RunFolder
 
 bank = typer.Typer(help="Null banks: what controls gave under one model and protocol.", no_args_is_help=True)
 
@@ -82,6 +89,9 @@ def _calibrate(
     controls: Annotated[Path, typer.Argument(metavar="CONTROLS", help="Folder of images known not to be in training.")],
     model: Model,
     lora: Loras = None,
+    variant: Variant = None,
+    model_config: ModelConfig = None,
+    offload: Offload = "none",
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write the null bank to.")] = Path(
         "calibration.json"
     ),
@@ -97,6 +107,7 @@ def _calibrate(
     num_inference_steps: SamplingSteps = None,
     guidance_scale: Guidance = None,
     rung: Rungs = None,
+    streams: Streams = None,
     token_words: TokenWords = None,
     token_evaluations: TokenEvaluations = None,
     seed: Seed = None,
@@ -111,13 +122,14 @@ def _calibrate(
     from imgaudit.audit import calibrate
     from imgaudit.calibration import NullBank
     from imgaudit.captions import CaptionSource
-    from imgaudit.models import load_model
+    from imgaudit.inversion import require_streams
 
-    config, _ = resolve_config(
+    config, sources = resolve_config(
         given(
             guidance_scale, rung, effort=effort, framing=framing, steps=steps, draws=draws, seeds=seeds,
-            num_inference_steps=num_inference_steps, token_words=token_words, token_evaluations=token_evaluations,
-            seed=seed, chunk_size=chunk_size, batch_size=batch_size, device=device, offline=offline, rescan=rescan,
+            num_inference_steps=num_inference_steps, streams=streams, token_words=token_words,
+            token_evaluations=token_evaluations, seed=seed, chunk_size=chunk_size, batch_size=batch_size,
+            device=device, offline=offline, rescan=rescan,
         )
     )  # fmt: skip
     if config.offline:
@@ -125,7 +137,8 @@ def _calibrate(
     portfolio = read_folder(controls, CaptionSource(controls), config, quiet=quiet)
     for skipped in portfolio.skipped:
         say(f"left out: {skipped.path}: {skipped.skipped}", quiet=quiet)
-    loaded = load_model(model, config.device, lora or ())
+    loaded = ModelChoice(model, lora or (), variant, model_config, offload).load(config.device)
+    require_streams(loaded.denoiser, config.streams)
     earlier = NullBank.read(out) if append and out.is_file() else None
     if earlier is not None:
         earlier.require(loaded.denoiser.fingerprint, config.protocol)
@@ -133,9 +146,11 @@ def _calibrate(
     def write(bank: NullBank) -> None:
         (bank if earlier is None else earlier.merged(bank)).write(out)
 
+    work = out.with_name(out.name + ".work")
+    config, _ = settled(config, sources, loaded, RunFolder(work), quiet=quiet)
     with Interruption().listening() as interruption, progress("calibrating", quiet=quiet) as advance:
         calibrate(
-            out.with_name(out.name + ".work"),
+            work,
             portfolio,
             loaded,
             config,

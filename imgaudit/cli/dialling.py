@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
-from imgaudit.cli.audit_options import BatchSize, Device, Loras, Model, Quiet
+from imgaudit.cli.audit_options import Device, Loras, Model, ModelConfig, Offload, Quiet, Variant
+from imgaudit.cli.benchmark_options import Batch
+from imgaudit.cli.model_choice import ModelChoice
 from imgaudit.cli.terminal import progress
 from imgaudit.exceptions import InputError
 
@@ -19,8 +21,11 @@ def _dial(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of a finished audit.")],
     model: Model,
     lora: Loras = None,
+    variant: Variant = None,
+    model_config: ModelConfig = None,
+    offload: Offload = "none",
     seeds: Annotated[int, typer.Option(min=1, help="Images generated for each setting.")] = 8,
-    batch_size: BatchSize = None,
+    batch_size: Batch = 64,
     device: Device = None,
     quiet: Quiet = False,
 ) -> None:
@@ -28,7 +33,6 @@ def _dial(
     from imgaudit.dialling import standing_embedding, turn_dial
     from imgaudit.executor import Executor
     from imgaudit.findings import AuditResult
-    from imgaudit.models import load_model
     from imgaudit.report import write_report
     from imgaudit.store import RunFolder, read_json
 
@@ -37,10 +41,10 @@ def _dial(
         raise InputError(f"{str(run)!r} is not a finished run: it has no report.json")
     result = AuditResult.model_validate(read_json(folder.report_path))
     total = sum(standing_embedding(finding) is not None for finding in result.findings)
-    loaded = load_model(model, device or "auto", lora or ())
+    loaded = ModelChoice(model, lora or (), variant, model_config, offload).load(device or "auto")
     typer.echo(f"{'image':32} {'whole':>7} {'bits':>8} {'fewest':>8} {'rank x bits':>12} {'copies':>7}   as PNG")
     with folder.lock(), progress("dialling", quiet=quiet) as on_progress:
-        dials = turn_dial(folder, result, loaded.denoiser, seeds=seeds, executor=Executor(batch_size or 64))
+        dials = turn_dial(folder, result, loaded.denoiser, seeds=seeds, executor=Executor(batch_size))
         for done, (finding, dial) in enumerate(dials, start=1):
             on_progress(done, total)
             few, name = dial.fewest, ascii(Path(finding.path).name)[1:-1][:32]

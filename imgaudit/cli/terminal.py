@@ -82,6 +82,21 @@ def _replication_text(finding: Finding) -> str:
     return "  ".join(f"{r.rung.value} {r.hits}/{r.n} [{r.low:.0%}, {r.high:.0%}]" for r in finding.replication) or "-"
 
 
+def _print_streams(console: Console, result: AuditResult) -> None:
+    """Which text streams carry the copies of embeddings that were taken apart."""
+    carried = [(f.path, one.stream_rates) for f in result.findings for one in f.replication if one.stream_rates]
+    if not carried:
+        return
+    # Imported here, so that --help stays free of what reports need.
+    from imgaudit.report.wording import STREAMS_LIMIT, stream_text
+
+    console.print()
+    for path, rates in carried:
+        name = path.replace("\\", "/").rsplit("/", 1)[-1]
+        console.print(plain(f"which text stream carries the copies of {name}: {stream_text(rates)}"))
+    console.print(plain(STREAMS_LIMIT))
+
+
 def print_result(result: AuditResult) -> None:
     """The table of findings on stdout, and the counts with what they rest on."""
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -99,6 +114,7 @@ def print_result(result: AuditResult) -> None:
         )
     console = Console(highlight=False)
     console.print(table)
+    _print_streams(console, result)
     summary = result.summary
     counts = ", ".join(f"{count} {verdict.value}" for verdict, count in summary.counts.items() if count)
     console.print()

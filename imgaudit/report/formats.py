@@ -7,7 +7,7 @@ import io
 from imgaudit.findings import AuditResult, Finding
 from imgaudit.records import Rung, Skipped
 from imgaudit.report.html import printable, write_html
-from imgaudit.report.wording import WORDING
+from imgaudit.report.wording import STREAMS_LIMIT, WORDING, stream_text
 from imgaudit.store import RunFolder, write_atomically
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -99,6 +99,11 @@ def render_markdown(result: AuditResult) -> str:
             for value in (finding.p_value, finding.q_value)
         )
         lines.append(f"| {finding.verdict.value} | {markdown_text(file_name(finding.path))} | {p} | {q} | {copies} |")
+    carried = [(f.path, one.stream_rates) for f in result.findings for one in f.replication if one.stream_rates]
+    if carried:
+        lines += ["", "Which text stream carries the copies, of seeds that gave them (95 % interval):", ""]
+        lines += [f"- {markdown_text(file_name(path))}: {markdown_text(stream_text(rates))}" for path, rates in carried]
+        lines += ["", STREAMS_LIMIT]
     lines += ["", "What each verdict does not say:", ""]
     lines += [f"- {WORDING[v].label}: {WORDING[v].limit}" for v, count in summary.counts.items() if count]
     return "\n".join(lines) + "\n"

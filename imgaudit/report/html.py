@@ -17,7 +17,7 @@ from imgaudit.dial import Dial
 from imgaudit.findings import AuditResult, Finding, Replication, Verdict
 from imgaudit.records import Measurement, Replica, Rung, RungMeasurement, Skipped
 from imgaudit.report.figures import draw_error_curve, draw_null_distribution, draw_score_overview
-from imgaudit.report.wording import P_VALUE_SENTENCE, RUNG_WORDING, WORDING
+from imgaudit.report.wording import P_VALUE_SENTENCE, RUNG_WORDING, STREAMS_LIMIT, WORDING, stream_label
 from imgaudit.store import RunFolder, read_json, write_atomically
 
 ASSETS = ("style.css", "index.js")
@@ -136,6 +136,9 @@ def write_html(run: RunFolder, result: AuditResult) -> None:
             rungs=list(_rung_views(measurement, finding)) if measurement else [],
             charts=charts,
             dial=_read_dial(run, finding),
+            stream_rates=[rate for one in finding.replication for rate in one.stream_rates],
+            stream_label=stream_label,
+            streams_limit=STREAMS_LIMIT,
             p_value_sentence=_p_value_sentence(finding),
             previous=findings[place - 1].id if place else None,
             following=findings[place + 1].id if place + 1 < len(findings) else None,

@@ -1,9 +1,10 @@
 """What verdicts mean, in words for people who decide about rights and not about tensors."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from imgaudit.changes import Change
-from imgaudit.findings import Verdict
+from imgaudit.findings import StreamRate, Verdict
 from imgaudit.records import Rung
 
 
@@ -114,3 +115,31 @@ RUNG_WORDING: dict[Rung, str] = {
 P_VALUE_SENTENCE = (
     "If this image were exchangeable with the controls, a score this high would occur with probability at most {p}."
 )
+
+STREAMS_LIMIT = (
+    "These seeds were chosen because they gave copies with all streams, so the intervals describe this embedding on "
+    "them and are not rates of the model. Streams act together: one that gives no copy alone may still be needed."
+)
+"""What a comparison of streams does not say; printed wherever it stands."""
+
+
+def stream_label(rate: StreamRate, streams: Sequence[str]) -> str:
+    """A condition by what it keeps or leaves out of all `streams`.
+
+    >>> rate = StreamRate(streams=("t5", "pooled"), n=8, hits=0, low=0.0, high=0.369, log_ratio=0.1)
+    >>> stream_label(rate, ["clip", "t5", "pooled"])
+    'without clip'
+    """
+    if len(rate.streams) in (0, len(streams)):
+        return "all streams" if rate.streams else "no stream"
+    if len(rate.streams) == 1:
+        return f"{rate.streams[0]} alone"
+    return "without " + ", ".join(name for name in streams if name not in rate.streams)
+
+
+def stream_text(rates: Sequence[StreamRate]) -> str:
+    """Copies of seeds per condition in one line, with their 95 % intervals."""
+    return ", ".join(
+        f"{stream_label(rate, rates[0].streams)} {rate.hits} of {rate.n} ({rate.low:.0%} to {rate.high:.0%})"
+        for rate in rates[1:]
+    )
