@@ -94,14 +94,20 @@ def measured_batch(denoiser: Denoiser, protocol: Protocol, *, chunk_size: int) -
     """
     passes = Passes(denoiser)
     try:
-        memory = measure_memory(passes)
-        if memory.of("backward", 1) > free_bytes(passes.device) and denoiser.spare_memory():
-            memory = measure_memory(passes)
+        memory = measure_sparing(passes)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
         return 1
     return automatic_batch(memory, protocol, chunk_size=chunk_size, free=free_bytes(passes.device))
+
+
+def measure_sparing(passes: Passes) -> Memory:
+    """As `measure_memory`, once more with memory spared when not even one image would fit otherwise."""
+    memory = measure_memory(passes)
+    if memory.of("backward", 1) > free_bytes(passes.device) and passes.denoiser.spare_memory():
+        memory = measure_memory(passes)
+    return memory
 
 
 @dataclass(frozen=True)
@@ -238,8 +244,12 @@ def estimate_cost(
     """
     passes = Passes(denoiser)
     held, free = held_bytes(passes.device), free_bytes(passes.device)
-    batch = measured_batch(denoiser, protocol, chunk_size=chunk_size) if batch_size == "auto" else batch_size
-    tensors, stage = measure_memory(passes).peak(protocol, chunk_size=chunk_size, batch_size=batch)
+    if batch_size == "auto":
+        memory = measure_sparing(passes)
+        batch = automatic_batch(memory, protocol, chunk_size=chunk_size, free=free)
+    else:
+        memory, batch = measure_memory(passes), batch_size
+    tensors, stage = memory.peak(protocol, chunk_size=chunk_size, batch_size=batch)
     seconds = measure_seconds(passes, protocol, matcher, batch_size=batch)
     frames = max(work.frames for work in works) * min(chunk_size, len(works))
     return Cost(

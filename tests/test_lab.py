@@ -132,24 +132,6 @@ def test_the_tokenizer_is_clips_own_class_and_survives_the_disk(tmp_path: Path) 
     assert read.model_max_length == recipe.text_positions
 
 
-def test_a_stopped_training_ends_where_an_uninterrupted_one_does(corpus: Path, tmp_path: Path) -> None:
-    entries, recipe = read_corpus(corpus), tiny_recipe()
-
-    class Stopped(Exception):
-        pass
-
-    def stop(stage: str, step: int, steps: int, loss: float) -> None:
-        if (stage, step) == ("denoiser", 5):
-            raise Stopped
-
-    whole = train_lab(entries, recipe, tmp_path / "whole")
-    with pytest.raises(Stopped):
-        train_lab(entries, recipe, tmp_path / "stopped", stop)
-    resumed = train_lab(entries, recipe, tmp_path / "stopped")
-    for name, weight in whole.pipeline.unet.state_dict().items():
-        assert torch.equal(weight, resumed.pipeline.unet.state_dict()[name]), name
-
-
 def test_an_autoencoder_is_borrowed_only_by_a_lab_that_would_have_trained_the_same(
     corpus: Path, tmp_path: Path
 ) -> None:

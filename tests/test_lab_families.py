@@ -1,4 +1,4 @@
-"""Labs of the other families: an SDXL and an SD3 made tiny, trained, stopped, saved, and read as any model is."""
+"""Labs of every family made tiny: trained, stopped, continued, saved, and read as any model is."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from imgaudit.lab.corpus import CorpusEntry
 from imgaudit.lab.description import save_pipeline
 from imgaudit.lab.recipe import LabRecipe
 from imgaudit.lab.sd3_networks import SD3Networks, build_t5_tokenizer
-from imgaudit.lab.training import FAMILIES, train_lab
+from imgaudit.lab.training import NETWORKS, train_lab
 from imgaudit.lab.unet_networks import SDXLNetworks
 from imgaudit.models import load_model
 from tests.conftest import CAPTIONS, random_image, tiny_recipe
@@ -35,8 +35,8 @@ def entries(tmp_path: Path) -> list[CorpusEntry]:
     return found
 
 
-@pytest.mark.parametrize("family", [SDXL, SD3], ids=["sdxl", "sd3"])
-def test_a_lab_of_another_family_is_trained_stopped_and_read_as_any_model(
+@pytest.mark.parametrize("family", [{}, SDXL, SD3], ids=["sd", "sdxl", "sd3"])
+def test_a_stopped_training_ends_where_an_uninterrupted_one_does_and_is_read_as_any_model(
     family: dict[str, Any], entries: list[CorpusEntry], tmp_path: Path
 ) -> None:
     recipe = tiny_recipe(**family)
@@ -52,7 +52,7 @@ def test_a_lab_of_another_family_is_trained_stopped_and_read_as_any_model(
     with pytest.raises(Stopped):
         train_lab(entries, recipe, tmp_path / "stopped", stop)
     resumed = train_lab(entries, recipe, tmp_path / "stopped")
-    for name in FAMILIES[recipe.family](CAPTIONS, recipe).networks:
+    for name in NETWORKS[recipe.family](CAPTIONS, recipe).networks:
         there = getattr(resumed.pipeline, name).state_dict()
         for key, weight in getattr(whole.pipeline, name).state_dict().items():
             assert torch.equal(weight, there[key]), (name, key)
@@ -66,7 +66,7 @@ def test_a_lab_of_another_family_is_trained_stopped_and_read_as_any_model(
 @pytest.mark.parametrize("family", [{}, SDXL, SD3], ids=["sd", "sdxl", "sd3"])
 def test_the_training_loss_is_that_of_the_adapter_that_audits_the_model(family: dict[str, Any], tmp_path: Path) -> None:
     recipe = tiny_recipe(**family)
-    networks = FAMILIES[recipe.family](CAPTIONS, recipe)
+    networks = NETWORKS[recipe.family](CAPTIONS, recipe)
     if isinstance(networks, SD3Networks):
         # It starts with a network that says nothing.
         torch.nn.init.normal_(networks.networks["transformer"].proj_out.weight, std=0.1)  # type: ignore[union-attr,arg-type]

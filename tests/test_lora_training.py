@@ -110,6 +110,8 @@ def test_the_report_counts_by_groups() -> None:
     assert counts[IN_BASE, "reproduced by the base"] == counts[IN_BASE, "reproduced by base and LoRA"] == (1, 1)
     assert report.changes[ELSEWHERE] == {Change.APPEARED: 1, Change.UNCHANGED: 2}
     assert [target.met for target in report.targets] == [True, True]
+    with pytest.raises(InputError, match="1 images are in neither run"):
+        lora_report(comparison, {IN_LORA: [lab_image("0" * 64)]}, lab="x", seed=1, rank=2, steps=3, commands=[])
 
 
 def lab_image(sha256: str) -> LabImage:
@@ -120,7 +122,7 @@ def lab_image(sha256: str) -> LabImage:
 
 
 def test_what_fails_on_the_way_is_said(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="1 images of the lab are not in the folder"):
+    with pytest.raises(InputError, match="1 of 1 images of the lab are not in the folder"):
         copy_images([lab_image("f" * 64)], {}, tmp_path / "images")
     with pytest.raises(InputError, match="imgaudit audit nothing --model demo ended with 2"):
         run_command(["audit", "nothing", "--model", "demo"], tmp_path)

@@ -89,13 +89,18 @@ def locate(folder: Path) -> dict[str, Path]:
     return {hashlib.sha256(path.read_bytes()).hexdigest(): path for path in find_images(folder)}
 
 
-def load_cases(images: Sequence[LabImage], located: Mapping[str, Path]) -> Portfolio:
-    """Read lab images with their captions. Raises InputError when the folder lacks some of them."""
+def require_located(images: Sequence[LabImage], located: Mapping[str, Path]) -> None:
+    """Raises InputError when the folder lacks some images of a lab."""
     if missing := [image.file_name for image in images if image.sha256 not in located]:
         raise InputError(
             f"{len(missing)} of {len(images)} images of the lab are not in the folder given (first: {missing[0]!r}): "
             "build the corpus that its recipe names and pass it as --images"
         )
+
+
+def load_cases(images: Sequence[LabImage], located: Mapping[str, Path]) -> Portfolio:
+    """Read lab images with their captions. Raises InputError when the folder lacks some of them."""
+    require_located(images, located)
     targets = [
         Target(located[image.sha256], load_image(located[image.sha256]).facts, {Rung.CAPTION: [image.text]})
         for image in images

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from imgaudit.benchmark.cases import CaseCounts, Group, choose_cases
+from imgaudit.benchmark.cases import CaseCounts, Group, choose_cases, require_located
 from imgaudit.benchmark.figures import Rate, Target, rate
 from imgaudit.benchmark.lab_model import machine
 from imgaudit.changes import REPRODUCED, Change, Comparison, ImageSide
@@ -101,8 +101,7 @@ def measure_lora(
 
 def copy_images(images: Sequence[LabImage], located: Mapping[str, Path], folder: Path) -> None:
     """Put images into a folder with their captions. Raises InputError when the corpus lacks some of them."""
-    if missing := [image.file_name for image in images if image.sha256 not in located]:
-        raise InputError(f"{len(missing)} images of the lab are not in the folder given (first: {missing[0]!r})")
+    require_located(images, located)
     folder.mkdir(parents=True, exist_ok=True)
     entries = []
     for image in images:
@@ -135,11 +134,15 @@ def lora_report(
     steps: int,
     commands: list[str],
 ) -> LoraReport:
-    """Count a comparison by groups of images."""
+    """Count a comparison by groups of images. Raises InputError when it lacks one, which would count as not found."""
     images = {image.sha256: image for image in comparison.images}
+    if lost := [one.file_name for members in groups.values() for one in members if one.sha256 not in images]:
+        raise InputError(
+            f"{len(lost)} images are in neither run (first: {lost[0]!r}): see what their reports say of it"
+        )
     rates, changes = [], {}
     for group, members in groups.items():
-        own = [images[member.sha256] for member in members if member.sha256 in images]
+        own = [images[member.sha256] for member in members]
         for name, sides in (
             ("reproduced by the base", [image.a for image in own]),
             ("reproduced by base and LoRA", [image.b for image in own]),

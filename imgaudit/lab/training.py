@@ -29,8 +29,12 @@ Progress = Callable[[str, int, int, float], None]
 """Called as progress(stage, step, steps, loss)."""
 
 
-FAMILIES: Mapping[str, type[SDNetworks | SD3Networks]] = {"sd": SDNetworks, "sdxl": SDXLNetworks, "sd3": SD3Networks}
-"""Networks by the recipe's family."""
+NETWORKS: Mapping[str, Callable[[Sequence[str], LabRecipe], LabNetworks]] = {
+    "sd": SDNetworks,
+    "sdxl": SDXLNetworks,
+    "sd3": SD3Networks,
+}
+"""What makes the networks of a recipe's family, from the captions and the recipe."""
 
 
 def silent(stage: str, step: int, steps: int, loss: float) -> None:
@@ -78,7 +82,7 @@ def train_lab(
     vae = autoencoder or _train_autoencoder(variants[shown].flatten(0, 1), recipe, work, progress)
     latents = _encode_variants(vae, variants)
     shift, scaling_factor = _standardise(vae, latents[shown], recipe)
-    networks = FAMILIES[recipe.family](captions, recipe)
+    networks = NETWORKS[recipe.family](captions, recipe)
     _train_denoiser(networks, entries, (latents - shift) * scaling_factor, plan, recipe, work, progress)
     pipeline = networks.pipeline(vae)
     pipeline.set_progress_bar_config(disable=True)

@@ -55,7 +55,8 @@ def _file_names(repository: str, folder: Path, offline: bool) -> list[str]:
         try:
             return list(HfApi().list_repo_files(repository, revision=folder.name))
         except Exception:
-            # The hub cannot be reached by now, or not at all; what was fetched earlier may do.
+            # Not to be reached: the errors are those of another library from version to version. What was fetched
+            # earlier may do, and what it lacks is refused as missing.
             pass
     return [path.relative_to(folder).as_posix() for path in files_of(folder)]
 
