@@ -57,6 +57,10 @@ class AuditConfig(BaseModel):
     """Inversion steps, instead of the effort's."""
     draws: int | None = Field(None, ge=1, le=1024)
     """Draws per inversion step, instead of the effort's."""
+    learning_rate: float | None = Field(None, gt=0, le=100)
+    """Learning rate of the inversion, in units of the start condition's root mean square, instead of 0.1."""
+    score_after: int | None = Field(None, ge=1, le=10_000)
+    """After how many inversion steps the score is measured, instead of 8."""
     seeds: int | None = Field(None, ge=1, le=100_000)
     """Seeds per rung, instead of the effort's."""
     num_inference_steps: int | None = Field(None, ge=1, le=1000)
@@ -118,7 +122,14 @@ class AuditConfig(BaseModel):
     def protocol(self) -> Protocol:
         """Effort and single options resolved."""
         base = protocol_for(self.effort, self.framing)
-        inversion = _given({"steps": self.steps, "draws": self.draws, "streams": self.streams})
+        inversion = _given(
+            {
+                "steps": self.steps,
+                "draws": self.draws,
+                "streams": self.streams,
+                "learning_rate": self.learning_rate,
+            }
+        )
         scales = self.guidance_scales or base.generation.guidance_scales
         seeds = self.seeds or base.generation.seeds
         generation = _given({"num_inference_steps": self.num_inference_steps}) | {
@@ -130,7 +141,10 @@ class AuditConfig(BaseModel):
         return Protocol(
             framing=base.framing,
             inversion=InversionConfig(**(base.inversion.model_dump() | inversion)),
-            error=base.error.model_copy(update={"after_steps": min(base.error.after_steps, self.steps or math.inf)}),
+            error=base.error.model_copy(
+                # What was asked for is refused when it is impossible; what was not asked for gives way.
+                update={"after_steps": self.score_after or min(base.error.after_steps, self.steps or math.inf)}
+            ),
             generation=GenerationConfig(**(base.generation.model_dump() | generation)),
             ladder=LadderConfig(**(base.ladder.model_dump() | ladder)),
             tokens=TokenSearchConfig(

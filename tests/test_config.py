@@ -74,6 +74,14 @@ def test_the_error_is_measured_within_the_inversion() -> None:
     assert AuditConfig(steps=4).protocol.error.after_steps == 4
 
 
+def test_learning_rate_and_steps_before_the_score_are_part_of_the_protocol() -> None:
+    config = AuditConfig(learning_rate=1.0, score_after=16)
+    assert (config.protocol.inversion.learning_rate, config.protocol.error.after_steps) == (1.0, 16)
+    assert config.protocol.hash != AuditConfig().protocol.hash
+    with pytest.raises(ValueError, match="after 16 inversion steps, but there are only 8"):
+        AuditConfig(steps=8, score_after=16)
+
+
 def test_options_that_are_impossible_together_are_refused_when_they_are_read(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="one iteration takes 136 network evaluations, but only 50 are allowed"):
         resolve_config({"token_evaluations": 50}, {}, tmp_path)

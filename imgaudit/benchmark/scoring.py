@@ -225,6 +225,8 @@ def config_of(protocol: Protocol, seed: int) -> AuditConfig:
         framing=protocol.framing,
         steps=inversion.steps,
         draws=inversion.draws,
+        learning_rate=inversion.learning_rate,
+        score_after=protocol.error.after_steps,
         seeds=generation.seeds,
         num_inference_steps=generation.num_inference_steps,
         guidance_scales=generation.guidance_scales,

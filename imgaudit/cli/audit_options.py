@@ -54,6 +54,13 @@ FramingOption = Annotated[
 ]
 Steps = Annotated[int | None, typer.Option(help="Inversion steps, instead of the effort's.", show_default=False)]
 Draws = Annotated[int | None, typer.Option(help="Draws per inversion step.", show_default=False)]
+LearningRate = Annotated[
+    float | None,
+    typer.Option(help="Of the inversion, in units of the start's root mean square. [default: 0.1]", show_default=False),
+]
+ScoreAfter = Annotated[
+    int | None, typer.Option(help="Inversion steps before the score. [default: 8]", show_default=False)
+]
 Seeds = Annotated[int | None, typer.Option(help="Seeds per rung.", show_default=False)]
 SamplingSteps = Annotated[int | None, typer.Option("--num-inference-steps", help="Sampling steps.", show_default=False)]
 Guidance = Annotated[

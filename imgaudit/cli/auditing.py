@@ -24,6 +24,7 @@ from imgaudit.cli.audit_options import (
     FramingOption,
     Guidance,
     Json,
+    LearningRate,
     Level,
     Loras,
     Model,
@@ -37,6 +38,7 @@ from imgaudit.cli.audit_options import (
     Rescan,
     Rungs,
     SamplingSteps,
+    ScoreAfter,
     Seed,
     Seeds,
     Steps,
@@ -230,6 +232,8 @@ def _audit(
     framing: FramingOption = None,
     steps: Steps = None,
     draws: Draws = None,
+    learning_rate: LearningRate = None,
+    score_after: ScoreAfter = None,
     seeds: Seeds = None,
     num_inference_steps: SamplingSteps = None,
     guidance_scale: Guidance = None,
@@ -258,6 +262,7 @@ def _audit(
     config, sources = resolve_config(
         given(
             guidance_scale, rung, effort=effort, framing=framing, steps=steps, draws=draws, seeds=seeds,
+            learning_rate=learning_rate, score_after=score_after,
             num_inference_steps=num_inference_steps, streams=streams, token_words=token_words,
             token_evaluations=token_evaluations, level=level, seed=seed, chunk_size=chunk_size, batch_size=batch_size,
             device=device, fail_on=fail_on, operator=operator, offline=offline, rescan=rescan,

@@ -13,6 +13,7 @@ from imgaudit.cli.audit_options import (
     EffortOption,
     FramingOption,
     Guidance,
+    LearningRate,
     Loras,
     Model,
     ModelConfig,
@@ -22,6 +23,7 @@ from imgaudit.cli.audit_options import (
     Rescan,
     Rungs,
     SamplingSteps,
+    ScoreAfter,
     Seed,
     Seeds,
     Steps,
@@ -103,6 +105,8 @@ def _calibrate(
     framing: FramingOption = None,
     steps: Steps = None,
     draws: Draws = None,
+    learning_rate: LearningRate = None,
+    score_after: ScoreAfter = None,
     seeds: Seeds = None,
     num_inference_steps: SamplingSteps = None,
     guidance_scale: Guidance = None,
@@ -127,6 +131,7 @@ def _calibrate(
     config, sources = resolve_config(
         given(
             guidance_scale, rung, effort=effort, framing=framing, steps=steps, draws=draws, seeds=seeds,
+            learning_rate=learning_rate, score_after=score_after,
             num_inference_steps=num_inference_steps, streams=streams, token_words=token_words,
             token_evaluations=token_evaluations, seed=seed, chunk_size=chunk_size, batch_size=batch_size,
             device=device, offline=offline, rescan=rescan,

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from imgaudit.cli.audit_options import LearningRate, ScoreAfter
 from imgaudit.cli.benchmark_options import (
     Device,
     Images,
@@ -31,6 +32,8 @@ def detection(
     images: Images = None,
     out: Out = Path("imgaudit-benchmark"),
     effort: Annotated[str, typer.Option(help="quick, standard or thorough; a bundled bank has its own.")] = "quick",
+    learning_rate: LearningRate = None,
+    score_after: ScoreAfter = None,
     seed: Seed = 1,
     table: Table = None,
     save: Save = None,
@@ -44,13 +47,17 @@ def detection(
     from imgaudit.benchmark.score_table import ScoreTable
     from imgaudit.benchmark.scoring import measure_scores
     from imgaudit.cli.benchmark_tables import detection_lines
-    from imgaudit.protocol import Effort, protocol_for
+    from imgaudit.config import AuditConfig
+    from imgaudit.protocol import Effort
 
     if table is not None:
         scores = ScoreTable.read(table)
     else:
         lab, located = open_corpus(model, images, device)
-        protocol = protocol_for(Effort(effort), lab.description.recipe.framing)
+        protocol = AuditConfig(
+            effort=Effort(effort), framing=lab.description.recipe.framing, learning_rate=learning_rate,
+            score_after=score_after,
+        ).protocol  # fmt: skip
         with stages(quiet=quiet) as on_progress:
             scores = measure_scores(
                 lab, located, out, command=sys.argv, protocol=protocol, bank=lab.bank, seed=seed,
