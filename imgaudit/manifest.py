@@ -79,6 +79,8 @@ class KnownModel(BaseModel):
     """Where the configuration of a single file comes from."""
     quantised: str = ""
     """How its weights were rounded."""
+    compiled: bool = False
+    """Whether its blocks were compiled."""
     loras: list[KnownLora] = []
     """In the order in which they were fused. The fingerprint covers them."""
     resolution: int
@@ -195,6 +197,7 @@ def make_manifest(
             "variant": model.variant,
             "config": path_text(model.config),
             "quantised": model.quantised,
+            "compiled": model.compiled,
             "loras": [
                 {"file": path_text(lora.path.name), "sha256": lora.sha256, "weight": lora.weight}
                 for lora in model.loras

@@ -46,6 +46,10 @@ Offload = Annotated[
     Literal["none", "model", "sequential"],
     typer.Option(help="What waits in main memory while the GPU does not need it: nothing, networks, or layers."),
 ]
+Compiled = Annotated[
+    bool,
+    typer.Option("--compile", help="Let torch compile the network's blocks: slow to begin, then faster."),
+]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Run folder; an existing one of the same audit is continued.")]
 EffortOption = Annotated[Effort | None, typer.Option(help="Named budget. [default: standard]", show_default=False)]
 FramingOption = Annotated[

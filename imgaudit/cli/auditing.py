@@ -15,6 +15,7 @@ from imgaudit.cli.audit_options import (
     Calibration,
     Captions,
     ChunkSize,
+    Compiled,
     Controls,
     Decoys,
     Device,
@@ -221,6 +222,7 @@ def _audit(
     variant: Variant = None,
     model_config: ModelConfig = None,
     offload: Offload = "none",
+    compiled: Compiled = False,
     out: Out = Path("imgaudit-run"),
     controls: Controls = None,
     calibration: Calibration = None,
@@ -270,7 +272,7 @@ def _audit(
     )  # fmt: skip
     raise typer.Exit(
         run_audit(
-            targets=targets, model=ModelChoice(model, lora or (), variant, model_config, offload), out=out,
+            targets=targets, model=ModelChoice(model, lora or (), variant, model_config, offload, compiled), out=out,
             config=config, sources=sources,
             captions=captions, prompts=prompts, controls=controls, calibration=calibration, decoys=decoys,
             policy_file=policy, quiet=quiet, json_lines=json_lines, dry_run=dry_run,

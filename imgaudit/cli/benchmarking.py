@@ -22,8 +22,10 @@ from imgaudit.cli.benchmark_options import (
     show,
     stages,
 )
+from imgaudit.cli.compile_benchmark import compile_command
 from imgaudit.cli.error_benchmarks import controls, detection, errors, ladder
 from imgaudit.cli.lora_benchmark import lora
+from imgaudit.cli.memory_benchmark import memory
 from imgaudit.cli.robustness_benchmarks import robustness, screening
 from imgaudit.cli.terminal import progress
 
@@ -35,8 +37,9 @@ benchmark = typer.Typer(help="The tool's own error rates and speed.", no_args_is
 
 def register(app: typer.Typer) -> None:
     """Add the group."""
-    for command in (detection, controls, errors, ladder, robustness, screening, lora):
+    for command in (detection, controls, errors, ladder, robustness, screening, lora, memory):
         benchmark.command()(command)
+    benchmark.command(name="compile")(compile_command)
     app.add_typer(benchmark, name="benchmark")
 
 

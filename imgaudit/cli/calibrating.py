@@ -8,6 +8,7 @@ import typer
 from imgaudit.cli.audit_options import (
     BatchSize,
     ChunkSize,
+    Compiled,
     Device,
     Draws,
     EffortOption,
@@ -94,6 +95,7 @@ def _calibrate(
     variant: Variant = None,
     model_config: ModelConfig = None,
     offload: Offload = "none",
+    compiled: Compiled = False,
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write the null bank to.")] = Path(
         "calibration.json"
     ),
@@ -142,7 +144,7 @@ def _calibrate(
     portfolio = read_folder(controls, CaptionSource(controls), config, quiet=quiet)
     for skipped in portfolio.skipped:
         say(f"left out: {skipped.path}: {skipped.skipped}", quiet=quiet)
-    loaded = ModelChoice(model, lora or (), variant, model_config, offload).load(config.device)
+    loaded = ModelChoice(model, lora or (), variant, model_config, offload, compiled).load(config.device)
     require_streams(loaded.denoiser, config.streams)
     earlier = NullBank.read(out) if append and out.is_file() else None
     if earlier is not None:

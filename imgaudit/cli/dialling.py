@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from imgaudit.cli.audit_options import Device, Loras, Model, ModelConfig, Offload, Quiet, Variant
+from imgaudit.cli.audit_options import Compiled, Device, Loras, Model, ModelConfig, Offload, Quiet, Variant
 from imgaudit.cli.benchmark_options import Batch
 from imgaudit.cli.model_choice import ModelChoice
 from imgaudit.cli.terminal import progress
@@ -24,6 +24,7 @@ def _dial(
     variant: Variant = None,
     model_config: ModelConfig = None,
     offload: Offload = "none",
+    compiled: Compiled = False,
     seeds: Annotated[int, typer.Option(min=1, help="Images generated for each setting.")] = 8,
     batch_size: Batch = 64,
     device: Device = None,
@@ -41,7 +42,7 @@ def _dial(
         raise InputError(f"{str(run)!r} is not a finished run: it has no report.json")
     result = AuditResult.model_validate(read_json(folder.report_path))
     total = sum(standing_embedding(finding) is not None for finding in result.findings)
-    loaded = ModelChoice(model, lora or (), variant, model_config, offload).load(device or "auto")
+    loaded = ModelChoice(model, lora or (), variant, model_config, offload, compiled).load(device or "auto")
     typer.echo(f"{'image':32} {'whole':>7} {'bits':>8} {'fewest':>8} {'rank x bits':>12} {'copies':>7}   as PNG")
     with folder.lock(), progress("dialling", quiet=quiet) as on_progress:
         dials = turn_dial(folder, result, loaded.denoiser, seeds=seeds, executor=Executor(batch_size))

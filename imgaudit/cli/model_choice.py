@@ -22,11 +22,14 @@ class ModelChoice:
     """Configuration of a single file."""
     offload: Literal["none", "model", "sequential"] = "none"
     """What waits in main memory."""
+    compiled: bool = False
+    """Whether torch compiles the blocks of its network."""
 
     def load(self, device: str) -> "LoadedModel":
         """Raises ModelRefusedError with the reason and what to do."""
         from imgaudit.models import load_model
 
         return load_model(
-            self.name, device, self.loras, variant=self.variant or "", config=self.config or "", offload=self.offload
-        )
+            self.name, device, self.loras, variant=self.variant or "", config=self.config or "", offload=self.offload,
+            compiled=self.compiled,
+        )  # fmt: skip

@@ -53,12 +53,15 @@ class LatentDenoiser(ABC):
         for name in networks:
             network = getattr(pipeline, name)
             network.requires_grad_(False).eval()
-            for key, weight in chain(network.named_parameters(), network.named_buffers()):
-                if not bool(torch.isfinite(weight).all()):
-                    raise ModelRefusedError(f"{name!r} has weights that are not finite (first: {key!r}); {AGAIN}")
+            self._refuse_weights(name, network)
         # Latents are the first argument of any such network, under one name or another.
         self._first = next(iter(inspect.signature(self.network.forward).parameters))
         self.network.register_forward_pre_hook(self._count, with_kwargs=True)
+
+    def _refuse_weights(self, name: str, network: torch.nn.Module) -> None:
+        for key, weight in chain(network.named_parameters(), network.named_buffers()):
+            if not bool(torch.isfinite(weight).all()):
+                raise ModelRefusedError(f"{name!r} has weights that are not finite (first: {key!r}); {AGAIN}")
 
     def _refuse_factors(self) -> None:
         config = self.pipeline.vae.config

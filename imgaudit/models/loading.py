@@ -10,6 +10,7 @@ import torch
 
 from imgaudit.denoiser import Denoiser
 from imgaudit.exceptions import ModelRefusedError
+from imgaudit.models.acceleration import compile_blocks, refuse_compile, use_channels_last
 from imgaudit.models.families import find_family
 from imgaudit.models.inspection import hash_model_files, model_fingerprint, read_model_index, refuse_unsafe
 from imgaudit.models.lora import Lora, fuse_lora, lora_fingerprint, read_lora
@@ -50,6 +51,8 @@ class LoadedModel:
     """Where the configuration of a single file comes from."""
     quantised: str = ""
     """How weights of it were rounded, as its name says too: it is another model than the one it was made from."""
+    compiled: bool = False
+    """Whether its blocks are compiled, which changes numbers by rounding."""
 
 
 def choose_device(device: str) -> torch.device:
@@ -75,6 +78,7 @@ def load_model(
     variant: str = "",
     config: str = "",
     offload: Offload = "none",
+    compiled: bool = False,
 ) -> LoadedModel:
     """Load a model for auditing, from safetensors or GGUF only and without running any code it brings.
 
@@ -82,6 +86,7 @@ def load_model(
     variant:  of the files of weights, such as fp16; by default the plain ones, or the only one that there is
     config:   folder or hub id of the configuration that a single file lacks; by default the one that diffusers takes
     offload:  which weights wait in main memory while the GPU does not need them: none, model or sequential
+    compiled: whether torch compiles the network's repeated blocks, which takes a minute or so
     Raises ModelRefusedError with the reason and what to do: not found, unsupported class, pickled, damaged or missing
     weights, paths that leave the folder, parts that do not fit together, a LoRA of another model.
     """
@@ -89,6 +94,8 @@ def load_model(
     folder, index = source.folder, read_model_index(source.folder)
     chosen = choose_device(device)
     refuse_offload(offload, chosen)
+    if compiled:
+        refuse_compile(chosen, offload)
     family = find_family(index["_class_name"])
     refuse_unsafe(folder, index, family)
     refuse_tokenizers(folder, index, family)
@@ -107,18 +114,24 @@ def load_model(
         with refusing(f"LoRA {str(lora.path)!r} cannot be applied"):
             fuse_lora(pipeline, lora)
     with refusing(f"{model!r} cannot be loaded"):
+        if chosen.type == "cuda":
+            use_channels_last(pipeline)
         place = chosen if offload == "none" else torch.device("cpu")
         denoiser = adapter(pipeline, lora_fingerprint(model_fingerprint(files), added), place)
         if offload != "none":
             offload_networks(denoiser, offload, chosen)
     with refusing(f"{model!r} cannot be used, its parts do not fit together"):
         try_out(denoiser, family)
+    if compiled:
+        compile_blocks(denoiser.network)
+        with refusing("--compile failed; leave it out, or see that torch finds its compiler"):
+            try_out(denoiser, family)
     quantised = source.checkpoint.quantised if source.checkpoint is not None else ""
     label = f" (quantised, {quantised}: another model than the one it was made from)" if quantised else ""
     name = " + ".join([model + label, *(f"{lora.path.name} x {lora.weight:g}" for lora in added)])
     return LoadedModel(
         denoiser, name, index["_class_name"], files, _commit(folder), tuple(added),
-        max(one.variant for one in weights.values()), source.config, quantised,
+        max(one.variant for one in weights.values()), source.config, quantised, compiled,
     )  # fmt: skip
 
 

@@ -34,6 +34,9 @@ class QwenImageDenoiser(PackedDenoiser):
         if pipeline.transformer.config.guidance_embeds:
             raise ModelRefusedError("the transformer embeds the guidance scale, which no published Qwen-Image does")
         super().__init__(pipeline, fingerprint, device)
+        self._refuse_tokenizer()
+
+    def _refuse_tokenizer(self) -> None:
         if self._around < 1:
             raise ModelRefusedError(
                 "the tokenizer makes fewer tokens of the template around a prompt than the pipeline cuts from its start"

@@ -31,7 +31,10 @@ class SanaDenoiser(MaskedTextDenoiser):
         makes more of the instruction than the text encoder reads.
         """
         super().__init__(pipeline, fingerprint, device)
-        tokenizer, positions = pipeline.tokenizer, pipeline.text_encoder.config.max_position_embeddings
+        self._refuse_tokenizer()
+
+    def _refuse_tokenizer(self) -> None:
+        tokenizer, positions = self.pipeline.tokenizer, self.pipeline.text_encoder.config.max_position_embeddings
         if tokenizer("").input_ids != [tokenizer.bos_token_id]:
             raise ModelRefusedError(
                 f"the tokenizer makes {tokenizer('').input_ids!r:.80} of an empty prompt, not a BOS"

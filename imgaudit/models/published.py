@@ -1,0 +1,80 @@
+"""Configurations of published models, from which networks of their sizes are built without their weights."""
+
+import re
+from collections.abc import Iterator
+from importlib import resources
+from typing import Any
+
+from pydantic import Field
+
+from imgaudit.exceptions import InputError
+from imgaudit.records import Record
+
+
+class Part(Record):
+    """A network or a scheduler."""
+
+    class_name: str
+    """Of diffusers or transformers."""
+    config: dict[str, Any]
+    """What it is built with; what is not named is the class's own default."""
+
+
+class Statement(Record):
+    """What somebody says of a size."""
+
+    networks: list[str]
+    """Components that are counted together."""
+    parameters: str
+    """As it was printed, such as 860M or 2.6B."""
+    source: str
+    """Where."""
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """Numbers that are printed like that, rounded or cut, from and up to.
+
+        >>> Statement(networks=["unet"], parameters="2.6B", source="").range
+        (2550000000.0, 2700000000.0)
+        """
+        digits, decimals, unit = re.fullmatch(r"(\d+)(?:\.(\d+))?([MB])", self.parameters).groups()  # type: ignore[union-attr]
+        size, step = {"M": 1e6, "B": 1e9}[unit], 10.0 ** -len(decimals or "")
+        stated = float(f"{digits}.{decimals or 0}")
+        return round((stated - step / 2) * size), round((stated + step) * size)
+
+
+class PublishedModel(Record):
+    """One model: its parts, and what its prompts become."""
+
+    name: str
+    """What people call it."""
+    repository: str
+    """On the hub; its config.json files say what is in `components`."""
+    pipeline_class: str
+    """Its family."""
+    components: dict[str, Part]
+    """Every network that the model has, and the scheduler, by the pipeline's name for it."""
+    streams: dict[str, tuple[int, int]]
+    """Tokens and width of every stream of a condition that an inversion starts from."""
+    extras: dict[str, tuple[int, ...]] = Field(default_factory=dict)
+    """Shape of what rides along, of one sample."""
+    masks: dict[str, int] = Field(default_factory=dict)
+    """Of masks over the stream "text" that ride along, how many tokens they leave to be seen, the first ones."""
+    stated: list[Statement]
+    """Published numbers of parameters, which those of the networks have to agree with."""
+
+
+def published_models() -> Iterator[PublishedModel]:
+    """All of them, in the order of their files' names."""
+    folder = resources.files("imgaudit.models") / "published_models"
+    for file in sorted(folder.iterdir(), key=lambda file: file.name):
+        if file.name.endswith(".json"):
+            yield PublishedModel.model_validate_json(file.read_text(encoding="utf-8"))
+
+
+def choose_models(names: list[str]) -> list[PublishedModel]:
+    """Those that are named, or all. Raises InputError for a name that none has."""
+    models = {model.name: model for model in published_models()}
+    if unknown := [name for name in names if name not in models]:
+        raise InputError(f"no published model is called {unknown[0]!r:.80}; expected one of {', '.join(models)}")
+    return [models[name] for name in names] if names else list(models.values())
