@@ -108,6 +108,10 @@ class Denoiser(Protocol):
     def no_null(self) -> str:
         """Why the model has no null branch to compare with (guidance-distilled, few-step); empty when it has one."""
 
+    @property
+    def fewest_steps(self) -> int:
+        """Sampling steps that its scheduler needs at least."""
+
     def cut_tokens(self, prompt: str) -> dict[str, int]:
         """Per text encoder, how many tokens of a prompt it never sees, because it is too short; without zeros."""
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from imgaudit.denoiser import Denoiser, PromptEmbeds, draw_seed
+from imgaudit.exceptions import ConfigError
 from imgaudit.executor import Executor
 from imgaudit.images import unusable_reason
 
@@ -22,6 +23,15 @@ class Generated:
     """(3, H, W) float32 in [-1, 1]."""
     invalid: str | None
     """Why it cannot be scored (black, constant, not finite), or None."""
+
+
+def require_steps(denoiser: Denoiser, num_inference_steps: int) -> None:
+    """Raises ConfigError when a model cannot be sampled in so few steps."""
+    if num_inference_steps < denoiser.fewest_steps:
+        raise ConfigError(
+            f"this model's scheduler needs {denoiser.fewest_steps} sampling steps or more, but "
+            f"--num-inference-steps is {num_inference_steps}"
+        )
 
 
 def replica_seeds(run_seed: int, sha256: str, count: int, first: int = 0) -> list[int]:

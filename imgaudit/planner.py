@@ -4,6 +4,7 @@ from dataclasses import astuple, dataclass
 
 from imgaudit.protocol import Protocol
 from imgaudit.statistics import controls_needed, fewest_findable
+from imgaudit.stream_effects import SEEDS, stream_subsets
 
 
 def planner_line(controls: int, targets: int, level: float) -> str:
@@ -71,3 +72,21 @@ def expected_work(protocol: Protocol, rungs: int) -> Work:
 def expected_evaluations(protocol: Protocol, rungs: int) -> int:
     """Network evaluations one image will take at most under a protocol, with `rungs` rungs of the ladder."""
     return expected_work(protocol, rungs).evaluations
+
+
+def stream_work(protocol: Protocol, streams: int) -> Work:
+    """What an image with copies under its embedding takes at most beyond the others, with `streams` inverted."""
+    conditions = len(stream_subsets([str(number) for number in range(streams)]))
+    if not conditions:
+        return Work()
+    generation = protocol.generation
+    # The first condition is the whole embedding, whose images are there already.
+    frames = (conditions - 1) * min(SEEDS, generation.seeds)
+    steps = frames * generation.num_inference_steps
+    guided = max(generation.guidance_scales) > 1
+    return Work(
+        forward=conditions * protocol.error.draws,
+        plain_steps=0 if guided else steps,
+        guided_steps=steps if guided else 0,
+        frames=frames,
+    )

@@ -56,17 +56,6 @@ def stream_subsets(names: Sequence[str]) -> list[tuple[str, ...]]:
     return list(dict.fromkeys([tuple(names), *((name,) for name in names), *without, ()]))
 
 
-def expected_evaluations(protocol: Protocol, streams: int) -> int:
-    """Network evaluations that an image with copies takes at most beyond the others, with `streams` inverted."""
-    conditions = len(stream_subsets([str(number) for number in range(streams)]))
-    if not conditions:
-        return 0
-    generation = protocol.generation
-    passes = 2 if max(generation.guidance_scales) > 1 else 1
-    samples = (conditions - 1) * min(SEEDS, generation.seeds)
-    return samples * passes * generation.num_inference_steps + conditions * protocol.error.draws
-
-
 def keep_streams(inverted: PromptEmbeds, start: PromptEmbeds, kept: Sequence[str]) -> PromptEmbeds:
     """One embedding with all streams but `kept` put back to the start condition."""
     streams = {

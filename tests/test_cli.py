@@ -120,6 +120,17 @@ def test_a_plan_without_text_rungs_still_counts_what_it_costs(
     assert costs[0] - costs[1] >= 2 * 272 and costs[1] > 0
 
 
+def test_one_reason_for_all_is_said_once(model_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "broken"
+    folder.mkdir()
+    for number in range(3):
+        (folder / f"{number}.png").write_bytes(b"no image")
+    done = imgaudit("audit", folder, "--model", model_folder, "--out", tmp_path / "run", *FAST)
+    assert done.returncode == 3
+    assert "all 3 images were skipped for the same reason: " in " ".join(done.stdout.split())
+    assert "0.png" not in done.stdout and "3 images: 3 skipped" in done.stdout
+
+
 def test_exit_codes_follow_the_verdicts() -> None:
     def result(**counts: int) -> AuditResult:
         every = dict.fromkeys(Verdict, 0) | {Verdict(name): count for name, count in counts.items()}

@@ -17,8 +17,9 @@ from diffusers.pipelines.auto_pipeline import AUTO_TEXT2IMAGE_PIPELINES_MAPPING
 
 from imgaudit.captions import CaptionSource
 from imgaudit.denoiser import PromptEmbeds, seeded_noise
-from imgaudit.exceptions import ModelRefusedError
+from imgaudit.exceptions import ConfigError, ModelRefusedError
 from imgaudit.executor import Executor
+from imgaudit.generation import require_steps
 from imgaudit.measurement import measure_chunk
 from imgaudit.models import load_model
 from imgaudit.models.families import FAMILIES
@@ -213,6 +214,17 @@ def test_a_saved_model_is_sampled_and_measured_as_its_pipeline(
     [measured] = measure_chunk(denoiser, [target.load()], protocol, run_seed=0, executor=Executor(8))
     assert isinstance(measured.measurement.error, ErrorMeasurement)
     assert isinstance(measured.measurement.rungs[Rung.EMBEDDING], RungMeasurement)
+
+
+def test_one_step_of_qwen_image_is_refused_before_anything_is_computed() -> None:
+    denoiser = QwenImageDenoiser(make_qwen_image(), "fingerprint")
+    require_steps(denoiser, 2)
+    with pytest.raises(ConfigError, match="needs 2 sampling steps or more, but --num-inference-steps is 1"):
+        require_steps(denoiser, 1)
+    # At the fewest that are let through, images come out.
+    images = denoiser.sample(denoiser.condition(["a"]), [1], guidance_scale=1.0, num_inference_steps=2)
+    assert bool(torch.isfinite(images).all())
+    assert FluxDenoiser.fewest_steps == 1
 
 
 def test_padding_of_qwen_image_is_never_seen() -> None:

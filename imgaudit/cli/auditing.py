@@ -117,11 +117,13 @@ def run_audit(
         print_cost(model, config, work, quiet=quiet)
         return ExitCode.DECIDED
 
+    from imgaudit.generation import require_steps
     from imgaudit.inversion import require_streams
 
     say(f"loading model {model.name}", quiet=quiet)
     loaded = model.load(config.device)
     require_streams(loaded.denoiser, config.streams)
+    require_steps(loaded.denoiser, config.protocol.generation.num_inference_steps)
     if bank is not None:
         bank.require(loaded.denoiser.fingerprint, config.protocol)
     config, sources = settled(config, sources, loaded, RunFolder(out), quiet=quiet)

@@ -128,6 +128,7 @@ def _calibrate(
     from imgaudit.audit import calibrate
     from imgaudit.calibration import NullBank
     from imgaudit.captions import CaptionSource
+    from imgaudit.generation import require_steps
     from imgaudit.inversion import require_streams
 
     config, sources = resolve_config(
@@ -146,6 +147,7 @@ def _calibrate(
         say(f"left out: {skipped.path}: {skipped.skipped}", quiet=quiet)
     loaded = ModelChoice(model, lora or (), variant, model_config, offload, compiled).load(config.device)
     require_streams(loaded.denoiser, config.streams)
+    require_steps(loaded.denoiser, config.protocol.generation.num_inference_steps)
     earlier = NullBank.read(out) if append and out.is_file() else None
     if earlier is not None:
         earlier.require(loaded.denoiser.fingerprint, config.protocol)

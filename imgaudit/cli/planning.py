@@ -76,9 +76,10 @@ def print_cost(model: ModelChoice, config: AuditConfig, works: "Sequence[Work]",
     works:  what every image takes at most
     """
     from imgaudit.cost import estimate_cost
+    from imgaudit.generation import require_steps
     from imgaudit.inversion import optimised_streams
     from imgaudit.matching import standard_matcher
-    from imgaudit.stream_effects import expected_evaluations
+    from imgaudit.planner import stream_work
 
     if not works:
         return
@@ -87,18 +88,20 @@ def print_cost(model: ModelChoice, config: AuditConfig, works: "Sequence[Work]",
         return
     say(f"loading model {model.name} to time a few passes", quiet=quiet)
     denoiser = model.load(config.device).denoiser
+    require_steps(denoiser, config.protocol.generation.num_inference_steps)
     streams = optimised_streams(denoiser.null_condition(), config.streams)
-    if more := expected_evaluations(config.protocol, len(streams)):
-        typer.echo(
-            f"network evaluations: at most {more:,} more for an image whose embedding gives copies, to tell which of "
-            f"{', '.join(streams)} carries them"
-        )
     matcher, _ = standard_matcher()
     cost = estimate_cost(
         denoiser, config.protocol, works, matcher, chunk_size=config.chunk_size, batch_size=config.batch_size
     )
     for line in (*_time_lines(cost, len(works)), *_memory_lines(cost)):
         typer.echo(line)
+    if more := stream_work(config.protocol, len(streams)).evaluations:
+        seconds = cost.seconds.of(stream_work(config.protocol, len(streams)))
+        typer.echo(
+            f"network evaluations: at most {more:,} more, about {duration(seconds)}, for each image whose embedding "
+            f"gives copies, to tell which of {', '.join(streams)} carries them"
+        )
 
 
 def _is_here(choice: ModelChoice) -> bool:

@@ -97,8 +97,17 @@ def _print_streams(console: Console, result: AuditResult) -> None:
     console.print(plain(STREAMS_LIMIT))
 
 
-def print_result(result: AuditResult) -> None:
-    """The table of findings on stdout, and the counts with what they rest on."""
+def _common_skip(result: AuditResult) -> Text | None:
+    """The one reason for which every image was skipped, if there is one; a table would say it once per image."""
+    reasons = {finding.reason for finding in result.findings}
+    if len(result.findings) < 2 or len(reasons) > 1:
+        return None
+    if any(finding.verdict is not Verdict.SKIPPED for finding in result.findings):
+        return None
+    return plain(f"all {len(result.findings)} images were skipped for the same reason: {reasons.pop()}")
+
+
+def _findings(result: AuditResult) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("verdict", "image", "p", "q", "copies of seeds, 95 % interval"):
         table.add_column(heading, overflow="fold")
@@ -112,8 +121,13 @@ def print_result(result: AuditResult) -> None:
             number(finding.q_value),
             _replication_text(finding) if finding.verdict is not Verdict.SKIPPED else plain(finding.reason),
         )
+    return table
+
+
+def print_result(result: AuditResult) -> None:
+    """The table of findings on stdout, and the counts with what they rest on."""
     console = Console(highlight=False)
-    console.print(table)
+    console.print(_common_skip(result) or _findings(result))
     _print_streams(console, result)
     summary = result.summary
     counts = ", ".join(f"{count} {verdict.value}" for verdict, count in summary.counts.items() if count)

@@ -27,6 +27,7 @@ class FiniteSetDenoiser:
     """
 
     prediction_type = "epsilon"
+    fewest_steps = 1
 
     def __init__(self, points: torch.Tensor, num_train_timesteps: int = 100, sharpness: float = 12.0) -> None:
         """points: (K, 3, H, W) in [-1, 1]; sharpness: logit that a prompt gives to the point it names."""

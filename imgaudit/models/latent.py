@@ -27,6 +27,8 @@ class LatentDenoiser(ABC):
     """What the network returns."""
     schedule: Schedule
     """The training schedule."""
+    fewest_steps: int = 1
+    """Sampling steps that the pipeline's scheduler needs at least."""
 
     def __init__(
         self,

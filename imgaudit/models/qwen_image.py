@@ -24,6 +24,8 @@ class QwenImageDenoiser(PackedDenoiser):
     """
 
     max_sequence_length = 512
+    fewest_steps = 2
+    """At one step the scheduler divides by zero, where it stretches its shifts to their end."""
 
     def __init__(self, pipeline: Any, fingerprint: str, device: torch.device | str = "cpu") -> None:
         """Freeze a pipeline and move it to a device.
