@@ -1,5 +1,6 @@
 """Streams of text encoders: inverted together or by choice, and told apart where an embedding gives copies."""
 
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
