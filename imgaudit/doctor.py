@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import features
 
-from imgaudit.descriptors import DEFAULT_DESCRIPTORS
+from imgaudit.descriptors import DEFAULT_DESCRIPTORS, load_descriptor
 from imgaudit.exceptions import ModelRefusedError
 from imgaudit.index import FlatIndex, gpu_count
 from imgaudit.manifest import package_versions
@@ -73,6 +73,29 @@ def _descriptors() -> Check:
     )
 
 
+def _trained(name: str) -> Check:
+    """A descriptor with weights, asked for its known answers."""
+    try:
+        loaded = load_descriptor(name)
+    except ModelRefusedError as error:
+        return Check(name=name, state="failed", detail=str(error))
+    if isinstance(loaded, Skipped):
+        return Check(name=name, state="skipped", detail=loaded.skipped)
+    return Check(name=name, state="ok", detail=f"gives known answers; {loaded.source}")
+
+
+def _sscd() -> Check:
+    return _trained("sscd")
+
+
+def _sscd_int8() -> Check:
+    return _trained("sscd-int8")
+
+
+def _dinov2() -> Check:
+    return _trained("dinov2")
+
+
 def _lpips() -> Check:
     """Known answers, exact and by order: see :func:`imgaudit.perceptual_distance.load_lpips`."""
     try:
@@ -125,7 +148,7 @@ def _offline() -> Check:
 
 
 CHECKS: tuple[Callable[[], Check], ...] = (
-    _torch, _faiss_once, _index, _descriptors, _lpips, _images, _bundled, _disk, _offline,
+    _torch, _faiss_once, _index, _descriptors, _sscd, _sscd_int8, _dinov2, _lpips, _images, _bundled, _disk, _offline,
 )  # fmt: skip
 
 

@@ -1,6 +1,9 @@
 """Descriptors: one vector per image, compared by a similarity (higher is closer)."""
 
+from imgaudit.descriptors.choice import DESCRIPTOR_NAMES, load_descriptor
 from imgaudit.descriptors.descriptor import Descriptor, similarities
+from imgaudit.descriptors.known_answers import require_known_answers
+from imgaudit.descriptors.normalisation import Background
 from imgaudit.descriptors.pdq import PdqDescriptor, whole_image_pdq
 from imgaudit.descriptors.pixel import PixelDescriptor
 
@@ -9,9 +12,13 @@ DEFAULT_DESCRIPTORS: tuple[Descriptor, ...] = (PixelDescriptor(), PdqDescriptor(
 
 __all__ = [
     "DEFAULT_DESCRIPTORS",
+    "DESCRIPTOR_NAMES",
+    "Background",
     "Descriptor",
     "PdqDescriptor",
     "PixelDescriptor",
+    "load_descriptor",
+    "require_known_answers",
     "similarities",
     "whole_image_pdq",
 ]

@@ -22,6 +22,10 @@ class Descriptor(Protocol):
         """Number of floats, or of bits when binary."""
 
     @property
+    def side(self) -> int:
+        """Pixels per side of the square that images are brought to first; a smaller square loses what it would see."""
+
+    @property
     def binary(self) -> bool:
         """Whether vectors are packed bits (compared by Hamming distance) or unit floats (by inner product)."""
 

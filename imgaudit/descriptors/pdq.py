@@ -15,6 +15,7 @@ class PdqDescriptor:
     """
 
     name = "pdq"
+    side = 256
     dimension = 256
     binary = True
     source = "pdqhash (ThreatExchange PDQ)"
@@ -23,7 +24,7 @@ class PdqDescriptor:
         """(N, 3, H, W) in [-1, 1] to (N, 32) uint8."""
         array = ((images.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
         bits = [pdqhash.compute(np.ascontiguousarray(image))[0] for image in array]
-        return np.packbits(np.stack(bits).astype(np.uint8), axis=1)
+        return np.packbits(np.stack(bits).astype(np.uint8), axis=1) if bits else np.zeros((0, 32), np.uint8)
 
 
 def whole_image_pdq(image: Image.Image) -> str:
