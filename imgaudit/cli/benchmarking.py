@@ -27,6 +27,7 @@ from imgaudit.cli.error_benchmarks import controls, detection, errors, ladder
 from imgaudit.cli.lora_benchmark import lora
 from imgaudit.cli.memory_benchmark import memory
 from imgaudit.cli.robustness_benchmarks import robustness, screening
+from imgaudit.cli.template_benchmark import templates
 from imgaudit.cli.terminal import progress
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ benchmark = typer.Typer(help="The tool's own error rates and speed.", no_args_is
 
 def register(app: typer.Typer) -> None:
     """Add the group."""
-    for command in (detection, controls, errors, ladder, robustness, screening, lora, memory):
+    for command in (detection, controls, errors, ladder, robustness, screening, lora, memory, templates):
         benchmark.command()(command)
     benchmark.command(name="compile")(compile_command)
     app.add_typer(benchmark, name="benchmark")
