@@ -23,6 +23,7 @@ from imgaudit.cli.benchmark_options import (
     stages,
 )
 from imgaudit.cli.compile_benchmark import compile_command
+from imgaudit.cli.copies_benchmark import copies
 from imgaudit.cli.error_benchmarks import controls, detection, errors, ladder
 from imgaudit.cli.lora_benchmark import lora
 from imgaudit.cli.memory_benchmark import memory
@@ -38,7 +39,7 @@ benchmark = typer.Typer(help="The tool's own error rates and speed.", no_args_is
 
 def register(app: typer.Typer) -> None:
     """Add the group."""
-    for command in (detection, controls, errors, ladder, robustness, screening, lora, memory, templates):
+    for command in (detection, controls, errors, ladder, robustness, screening, lora, memory, templates, copies):
         benchmark.command()(command)
     benchmark.command(name="compile")(compile_command)
     app.add_typer(benchmark, name="benchmark")

@@ -52,7 +52,7 @@ def _load(name: str, weights: Path | None, device: torch.device | str) -> Descri
         if weights is None and not path.is_file():
             return Skipped(
                 skipped=f"{SSCD_FILE} is not on this machine: fetch it from the page of facebookresearch/"
-                f"sscd-copy-detection into {path.parent}"
+                "sscd-copy-detection into `checkpoints` in torch's hub folder"
             )
         return load_sscd(path, device)
     if name == "sscd-int8":
