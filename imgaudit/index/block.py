@@ -41,11 +41,11 @@ class Source(Protocol):
         """Everything from item `start` on. The same source is always cut at the same places."""
 
 
-def checked_block(names: Sequence[Name], vectors: npt.NDArray[np.generic], *, binary: bool) -> Block:
+def checked_block(
+    names: Sequence[Name], vectors: npt.NDArray[np.generic], *, binary: bool, refuse_names: bool = True
+) -> Block:
     """A block of strangers' vectors: those with NaN or infinity and those with dangerous names are left out."""
-    reasons: list[str | None] = [
-        next((f"its name {text[:200]!r} {why}" for text in name if (why := refused_name(text))), None) for name in names
-    ]
+    reasons: list[str | None] = [_refused(name) if refuse_names else None for name in names]
     scaled = 0
     if not binary:
         vectors = np.array(vectors, dtype=np.float32)
@@ -62,6 +62,14 @@ def checked_block(names: Sequence[Name], vectors: npt.NDArray[np.generic], *, bi
     return Block(
         [name for name, reason in zip(names, reasons, strict=True) if reason is None],
         vectors[kept] if not kept.all() else np.ascontiguousarray(vectors),
-        [SkippedImage(path=ascii(name.id)[1:-1][:1000], skipped=reason) for name, reason in zip(names, reasons, strict=True) if reason],
+        [
+            SkippedImage(path=ascii(name.id)[1:-1][:1000], skipped=reason)
+            for name, reason in zip(names, reasons, strict=True)
+            if reason is not None
+        ],
         scaled,
     )
+
+
+def _refused(name: Name) -> str | None:
+    return next((f"its name {text[:200]!r} {why}" for text in name if (why := refused_name(text))), None)

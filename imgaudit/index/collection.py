@@ -67,8 +67,8 @@ class Collection:
         manifest = read_manifest(folder)
         if not manifest.shards:
             raise IndexRefusedError(
-                f"the collection {str(folder)!r} holds no vectors yet: run the command that builds it again, it goes on "
-                "where it stopped"
+                f"the collection {str(folder)!r} holds no vectors yet: run the command that builds it again, and it "
+                "goes on where it stopped"
             )
         names = [shard.name for shard in manifest.shards]
         if len(set(names)) != len(names):
@@ -130,11 +130,12 @@ class Collection:
 
         Where an index is not exact, matches can be missed as often as its recall says.
         """
+        found = []
         # One more than is listed tells whether the list is cut.
-        return [
-            Matches([match for match in line[:most] if match.similarity >= bound], len(line) > most and line[most].similarity >= bound)
-            for line in self.search(vectors, most + 1)
-        ]
+        for line in self.search(vectors, most + 1):
+            near = [match for match in line if match.similarity >= bound]
+            found.append(Matches(near[:most], len(near) > most))
+        return found
 
     def nearest(
         self, vectors: Vectors, k: int

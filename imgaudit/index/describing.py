@@ -180,4 +180,6 @@ class Describer:
             except BrokenProcessPool:
                 self._stop()
                 parts.append(describe_items(self.descriptor, [Item(item.path, item.reason or KILLED)]))
-        return Described([item for part in parts for item in part.items], np.concatenate([part.vectors for part in parts]))
+        return Described(
+            [item for part in parts for item in part.items], np.concatenate([part.vectors for part in parts])
+        )

@@ -101,7 +101,9 @@ class IdTable:
                     raise IndexRefusedError(f"the id table {str(path)!r} is cut after {size} bytes; {REBUILD}")
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except OSError as error:
-            raise IndexRefusedError(f"the id table {str(path)!r} cannot be read: {error.strerror}; {REBUILD}") from error
+            raise IndexRefusedError(
+                f"the id table {str(path)!r} cannot be read: {error.strerror}; {REBUILD}"
+            ) from error
         if self._map[:16] != MAGIC:
             raise IndexRefusedError(f"{str(path)!r} is not an id table; {REBUILD}")
         self.count, self._text = (int(value) for value in np.frombuffer(self._map, "<u8", 2, 16))
@@ -137,20 +139,27 @@ class IdTable:
                 cut = middle - start
                 # Where all is ASCII, bytes and characters have the same places.
                 if not text.isascii():
-                    name = Name(data[base : HEADER_BYTES + middle].decode(), data[HEADER_BYTES + middle : HEADER_BYTES + end].decode())
+                    name = Name(
+                        data[base : HEADER_BYTES + middle].decode(),
+                        data[HEADER_BYTES + middle : HEADER_BYTES + end].decode(),
+                    )
                 else:
                     name = Name(text[:cut], text[cut:])
                 if ".." in text:
                     self._refuse(name)
                 found.append(name)
         except UnicodeDecodeError as error:
-            raise IndexRefusedError(f"the id table {str(self.path)!r} holds text that is not UTF-8; {REBUILD}") from error
+            raise IndexRefusedError(
+                f"the id table {str(self.path)!r} holds text that is not UTF-8; {REBUILD}"
+            ) from error
         return found
 
     def _refuse(self, name: Sequence[str]) -> None:
         for text in name:
             if reason := refused_name(text):
-                raise IndexRefusedError(f"the id table {str(self.path)!r} names {text[:200]!r}, which {reason}; {REBUILD}")
+                raise IndexRefusedError(
+                    f"the id table {str(self.path)!r} names {text[:200]!r}, which {reason}; {REBUILD}"
+                )
 
     def close(self) -> None:
         """Let go of the file."""

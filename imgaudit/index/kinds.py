@@ -94,7 +94,10 @@ def _choose(total: int, dimension: int, binary: bool) -> tuple[Kind, str]:
     if binary:
         return Kind.IVF, f"{held}, too much to compare with every query; inverted lists leave the bits as they are"
     if total <= HNSW_VECTORS:
-        return Kind.HNSW, f"{held}, too much to compare with every query; a graph over up to {HNSW_VECTORS:,} is fastest"
+        return (
+            Kind.HNSW,
+            f"{held}, too much to compare with every query; a graph over up to {HNSW_VECTORS:,} is fastest",
+        )
     return Kind.IVFPQ, (
         f"{held}; beyond {HNSW_VECTORS:,} vectors compressed codes are searched in memory, and whole vectors are read "
         "from disk for the best candidates only"
@@ -114,4 +117,6 @@ def _factory(kind: Kind, count: int, dimension: int, binary: bool) -> str:
 
 def _codes(dimension: int) -> int:
     """Bytes of a compressed vector: at most 64, each for at least four dimensions where they divide so."""
-    return next(codes for codes in range(64, 0, -1) if dimension % codes == 0 and (dimension >= 4 * codes or codes == 1))
+    return next(
+        codes for codes in range(64, 0, -1) if dimension % codes == 0 and (dimension >= 4 * codes or codes == 1)
+    )

@@ -84,7 +84,9 @@ class ParquetVectors:
             raise InputError(f"the column {self.vector_column!r} of {str(self.path)!r} has rows without a whole vector")
         lengths = column.value_lengths().to_numpy(zero_copy_only=False) if len(column) else np.zeros(0)
         if len(set(lengths.tolist())) > 1:
-            raise InputError(f"the column {self.vector_column!r} of {str(self.path)!r} has vectors of different lengths")
+            raise InputError(
+                f"the column {self.vector_column!r} of {str(self.path)!r} has vectors of different lengths"
+            )
         vectors = flat.to_numpy(zero_copy_only=False).reshape(len(column), -1)
         if not self.id_column:
             return vectors, None

@@ -143,11 +143,19 @@ def open_vectors(record: SourceRecord, path: Path) -> VectorFile:
     """The vectors of a file."""
     if record.kind == "npy":
         return NpyVectors(path)
-    return FaissVectors(path) if record.kind == "faiss" else ParquetVectors(path, record.vector_column, record.id_column)
+    return (
+        FaissVectors(path) if record.kind == "faiss" else ParquetVectors(path, record.vector_column, record.id_column)
+    )
 
 
 def open_source(
-    record: SourceRecord, given: Given, descriptor: DescriptorRecord, *, parts: Path, describer: Describer | None, block: int
+    record: SourceRecord,
+    given: Given,
+    descriptor: DescriptorRecord,
+    *,
+    parts: Path,
+    describer: Describer | None,
+    block: int,
 ) -> Source:
     """A source that can be read.
 

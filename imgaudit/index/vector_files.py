@@ -34,7 +34,9 @@ class NpyVectors:
         except (OSError, ValueError, EOFError, SyntaxError, RecursionError) as error:
             raise InputError(f"{str(path)!r} is not an .npy file of numbers: {error}") from error
         if not isinstance(self._vectors, np.ndarray) or self._vectors.ndim != 2 or not self._vectors.size:
-            raise InputError(f"expected vectors (N, dimension) in {str(path)!r}, but got {getattr(self._vectors, 'shape', '')}")
+            raise InputError(
+                f"expected vectors (N, dimension) in {str(path)!r}, but got {getattr(self._vectors, 'shape', '')}"
+            )
         if self._vectors.dtype.kind != "f" and self._vectors.dtype != np.uint8:
             raise InputError(
                 f"expected floats, or packed bits as uint8, in {str(path)!r}, but got {self._vectors.dtype}"
