@@ -47,21 +47,23 @@ def checked_block(
     """A block of strangers' vectors: those with NaN or infinity and those with dangerous names are left out."""
     reasons: list[str | None] = [_refused(name) if refuse_names else None for name in names]
     scaled = 0
+    kept_vectors: Vectors = vectors
     if not binary:
-        vectors = np.array(vectors, dtype=np.float32)
+        floats = np.array(vectors, dtype=np.float32)
+        kept_vectors = floats
         # Lengths in double precision: a float32 square can overflow.
-        length = np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64))
+        length = np.sqrt(np.einsum("nd,nd->n", floats, floats, dtype=np.float64))
         for row in np.nonzero(~np.isfinite(length))[0].tolist():
             reasons[row] = reasons[row] or "the vector holds NaN or infinity"
         uneven = np.isfinite(length) & (length > 0) & (np.abs(length - 1) > UNIT)
-        vectors[uneven] /= length[uneven, None].astype(np.float32)
+        floats[uneven] /= length[uneven, None].astype(np.float32)
         kept = np.array([reason is None for reason in reasons], dtype=bool)
         scaled = int((uneven & kept).sum())
     else:
         kept = np.array([reason is None for reason in reasons], dtype=bool)
     return Block(
         [name for name, reason in zip(names, reasons, strict=True) if reason is None],
-        vectors[kept] if not kept.all() else np.ascontiguousarray(vectors),
+        np.ascontiguousarray(kept_vectors if kept.all() else kept_vectors[kept]),
         [
             SkippedImage(path=ascii(name.id)[1:-1][:1000], skipped=reason)
             for name, reason in zip(names, reasons, strict=True)

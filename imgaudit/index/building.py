@@ -205,7 +205,7 @@ class Build:
         """Finish the shard in hand; with the manifest it becomes part of the collection."""
         shards, skips = list(self.manifest.shards), list(self.manifest.skipped)
         if self._draft.count:
-            total = sum(record.count for record in self._sources) - self.manifest.skipped_count
+            total = sum(record.count for record in self._sources) - self.manifest.skipped_count - len(self._skipped)
             shards.append(self._finished_shard(len(shards), total))
         if self._skipped:
             skips.append(_write_skips(self.folder / "skipped", len(skips), self._skipped))

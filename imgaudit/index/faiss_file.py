@@ -54,10 +54,11 @@ def empty_index(choice: Choice, dimension: int, *, binary: bool) -> Any:
     """An index as FAISS makes it of the choice's factory string."""
     if binary:
         return faiss.index_binary_factory(dimension, choice.factory)
-    index = faiss.index_factory(dimension, choice.factory, faiss.METRIC_INNER_PRODUCT)
+    index: Any = faiss.index_factory(dimension, choice.factory, faiss.METRIC_INNER_PRODUCT)
     if choice.kind is Kind.IVFPQ:
         # Most of the training goes into an order of centroids that only a filter needs which nobody switches on.
-        faiss.downcast_index(index.base_index).do_polysemous_training = False
+        base: Any = faiss.downcast_index(index.base_index)
+        base.do_polysemous_training = False
     return index
 
 
@@ -84,7 +85,7 @@ def read_index(path: Path, kind: Kind, dimension: int, count: int, *, binary: bo
     """Map an index. Raises IndexRefusedError when the file holds anything else than that."""
     flags = faiss.IO_FLAG_MMAP_IFC
     try:
-        index = (faiss.read_index_binary if binary else faiss.read_index)(str(path), flags)
+        index: Any = (faiss.read_index_binary if binary else faiss.read_index)(str(path), flags)
     except RuntimeError as error:
         line = str(error).strip().splitlines()[-1]
         raise IndexRefusedError(f"FAISS cannot read {str(path)!r}: {line[-200:]}; {REBUILD}") from error
@@ -126,7 +127,8 @@ def set_effort(index: Any, kind: Kind, k: int) -> None:
         index.nprobe = PROBES
     elif kind is Kind.IVFPQ:
         index.k_factor = max(4.0, CANDIDATES / k)
-        faiss.downcast_index(index.base_index).nprobe = PROBES
+        base: Any = faiss.downcast_index(index.base_index)
+        base.nprobe = PROBES
 
 
 def exact_search(vectors: Vectors, queries: Vectors, k: int, dimension: int, *, binary: bool) -> Any:
@@ -134,7 +136,7 @@ def exact_search(vectors: Vectors, queries: Vectors, k: int, dimension: int, *, 
     best: npt.NDArray[np.generic] | None = None
     for start in range(0, len(vectors), ADDED):
         block = np.ascontiguousarray(vectors[start : start + ADDED])
-        index = faiss.IndexBinaryFlat(dimension) if binary else faiss.IndexFlatIP(dimension)
+        index: Any = faiss.IndexBinaryFlat(dimension) if binary else faiss.IndexFlatIP(dimension)
         index.add(block)
         values, _ = index.search(queries, min(k, len(block)))
         merged = values if best is None else np.concatenate([best, values], axis=1)

@@ -12,7 +12,7 @@ Looking up a row touches a page or two, however many rows there are. Nothing in 
 import mmap
 import os
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -98,21 +98,17 @@ class IdTable:
             with path.open("rb") as file:
                 size = os.fstat(file.fileno()).st_size
                 if size < HEADER_BYTES + 8:
-                    raise IndexRefusedError(f"the id table {str(path)!r} is cut after {size} bytes; {REBUILD}")
+                    raise self._refused(f"is cut after {size} bytes")
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except OSError as error:
-            raise IndexRefusedError(
-                f"the id table {str(path)!r} cannot be read: {error.strerror}; {REBUILD}"
-            ) from error
+            raise self._refused(f"cannot be read: {error.strerror}") from error
         if self._map[:16] != MAGIC:
-            raise IndexRefusedError(f"{str(path)!r} is not an id table; {REBUILD}")
+            raise self._refused("is something else")
         self.count, self._text = (int(value) for value in np.frombuffer(self._map, "<u8", 2, 16))
         start = HEADER_BYTES + self._text + -self._text % 8
         expected = start + 8 * (2 * self.count + 1)
         if size != expected:
-            raise IndexRefusedError(
-                f"the id table {str(path)!r} has {size:,} bytes, but its header speaks of {expected:,}; {REBUILD}"
-            )
+            raise self._refused(f"has {size:,} bytes, but its header speaks of {expected:,}")
         self._offsets = np.frombuffer(self._map, "<u8", 2 * self.count + 1, start)
 
     def __len__(self) -> int:
@@ -123,7 +119,7 @@ class IdTable:
         for start in range(0, len(self._offsets) - 1, 1 << 20):
             part = self._offsets[start : start + (1 << 20) + 1]
             if (part[1:] < part[:-1]).any() or int(part[-1]) > self._text:
-                raise IndexRefusedError(f"the id table {str(self.path)!r} has offsets out of order; {REBUILD}")
+                raise self._refused("has offsets out of order")
 
     def names(self, rows: npt.NDArray[np.int64]) -> list[Name]:
         """Ids and paths of rows. Raises IndexRefusedError where a row is damaged or leads out of its folder."""
@@ -132,34 +128,25 @@ class IdTable:
         data, found = self._map, []
         try:
             for start, middle, end in bounds:
-                base = HEADER_BYTES + start
-                text = data[base : HEADER_BYTES + end].decode("utf-8")
-                if middle < start or end < middle or end > self._text:
-                    raise IndexRefusedError(f"the id table {str(self.path)!r} has offsets out of order; {REBUILD}")
+                if not start <= middle <= end <= self._text:
+                    raise self._refused("has offsets out of order")
+                text = data[HEADER_BYTES + start : HEADER_BYTES + end]
                 cut = middle - start
-                # Where all is ASCII, bytes and characters have the same places.
-                if not text.isascii():
-                    name = Name(
-                        data[base : HEADER_BYTES + middle].decode(),
-                        data[HEADER_BYTES + middle : HEADER_BYTES + end].decode(),
-                    )
-                else:
-                    name = Name(text[:cut], text[cut:])
-                if ".." in text:
-                    self._refuse(name)
+                name = Name(text[:cut].decode(), text[cut:].decode())
+                if b".." in text:
+                    self._check_name(name)
                 found.append(name)
         except UnicodeDecodeError as error:
-            raise IndexRefusedError(
-                f"the id table {str(self.path)!r} holds text that is not UTF-8; {REBUILD}"
-            ) from error
+            raise self._refused("holds text that is not UTF-8") from error
         return found
 
-    def _refuse(self, name: Sequence[str]) -> None:
+    def _check_name(self, name: Name) -> None:
         for text in name:
             if reason := refused_name(text):
-                raise IndexRefusedError(
-                    f"the id table {str(self.path)!r} names {text[:200]!r}, which {reason}; {REBUILD}"
-                )
+                raise self._refused(f"names {text[:200]!r}, which {reason}")
+
+    def _refused(self, what: str) -> IndexRefusedError:
+        return IndexRefusedError(f"the id table {str(self.path)!r} {what}; {REBUILD}")
 
     def close(self) -> None:
         """Let go of the file."""

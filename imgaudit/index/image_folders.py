@@ -1,4 +1,4 @@
-"""A folder of images as a source: walked in a fixed order, described in workers, kept in parts until a shard has them."""
+"""A folder of images as a source: walked in a fixed order, described in workers, kept in parts for a while."""
 
 import hashlib
 import json

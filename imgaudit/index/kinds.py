@@ -88,7 +88,8 @@ def choose_kind(
 
 def _choose(total: int, dimension: int, binary: bool) -> tuple[Kind, str]:
     size = total * row_bytes(dimension, binary=binary)
-    held = f"{total:,} vectors of {dimension} {'bits' if binary else 'floats'} take {size / 2**20:,.1f} MiB"
+    unit = "bits" if binary else "floats"
+    held = f"the collection's {total:,} vectors of {dimension} {unit} take {size / 2**20:,.1f} MiB"
     if size <= EXACT_BYTES:
         return Kind.FLAT, f"{held}; up to {EXACT_BYTES // 2**20} MiB every vector is compared, and nothing is missed"
     if binary:
@@ -96,7 +97,7 @@ def _choose(total: int, dimension: int, binary: bool) -> tuple[Kind, str]:
     if total <= HNSW_VECTORS:
         return (
             Kind.HNSW,
-            f"{held}, too much to compare with every query; a graph over up to {HNSW_VECTORS:,} is fastest",
+            f"{held}, too much to compare with every query; up to {HNSW_VECTORS:,} a graph is fastest",
         )
     return Kind.IVFPQ, (
         f"{held}; beyond {HNSW_VECTORS:,} vectors compressed codes are searched in memory, and whole vectors are read "

@@ -53,7 +53,7 @@ class ParquetVectors:
 
     def read(self, start: int, size: int) -> Iterator[tuple[npt.NDArray[np.generic], list[str] | None]]:
         """Vectors and ids from row `start` on, `size` at a time."""
-        groups, passed = [], 0
+        groups, passed = list[int](), 0
         for number in range(self._file.num_row_groups):
             rows = self._file.metadata.row_group(number).num_rows
             if passed + rows > start or groups:
@@ -95,4 +95,4 @@ class ParquetVectors:
 
 def _is_vector(kind: pa.DataType) -> bool:
     listed = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-    return listed and (pa.types.is_floating(kind.value_type) or pa.types.is_uint8(kind.value_type))
+    return bool(listed) and bool(pa.types.is_floating(kind.value_type) or pa.types.is_uint8(kind.value_type))

@@ -112,10 +112,11 @@ class Shard:
 
     def nearest(self, queries: Vectors, k: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
         """Similarities and rows (n, k) of contiguous queries, best first; rows are -1 where fewer were found."""
+        values: Any
         values, rows = search_index(self._index, self.record.kind, queries, k)
         if self.descriptor.binary:
             values = np.where(rows < 0, -np.inf, 1 - values / np.float32(self.descriptor.dimension))
-        return values.astype(np.float32, copy=False), rows
+        return np.asarray(values, np.float32), rows
 
 
 def check_file(path: Path, digest: FileDigest, *, verify: bool) -> None:

@@ -101,7 +101,8 @@ def _look(given: Given, path: Path) -> SourceRecord:
     kind = VECTOR_FILES.get(path.suffix.lower())
     if kind is None:
         raise InputError(
-            f"the source {path_text(path)!r} is no folder, and no file of vectors by its name ({', '.join(VECTOR_FILES)})"
+            f"the source {path_text(path)!r} is no folder, nor a file of vectors by its name: expected "
+            f"{', '.join(VECTOR_FILES)}"
         )
     id_list = None if given.id_list is None else Path(os.path.abspath(given.id_list))  # noqa: PTH100
     record = SourceRecord(
@@ -175,7 +176,8 @@ def open_source(
     if (vectors.binary, dimension) != (descriptor.binary, descriptor.dimension):
         raise InputError(
             f"{record.path!r} holds vectors of {_shape(dimension, vectors.binary)}, but those of descriptor "
-            f"{descriptor.name!r} have {_shape(descriptor.dimension, descriptor.binary)}: say with --descriptor what they are"
+            f"{descriptor.name!r} have {_shape(descriptor.dimension, descriptor.binary)}: say with "
+            "--descriptor what they are"
         )
     return VectorSource(vectors, record.label, given.id_list, block)
 
