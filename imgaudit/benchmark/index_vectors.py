@@ -55,7 +55,8 @@ def _blocks(count: int, dimension: int, *, binary: bool, seed: int) -> Iterator[
         size = min(BLOCK, count - start)
         around = centres[random.integers(0, clusters, size)]
         if binary:
-            yield start, np.packbits(around ^ (random.random((size, dimension), dtype=np.float32) < FLIPPED), axis=1)
+            flipped = random.random((size, dimension), dtype=np.float32) < FLIPPED
+            yield start, np.packbits(np.logical_xor(around, flipped), axis=1)
         else:
             noise = random.standard_normal((size, dimension), dtype=np.float32) * np.float32(SPREAD / dimension**0.5)
             yield start, _unit(around + noise)
