@@ -39,7 +39,7 @@ def main() -> None:
     for step in count(1):
         child = os.fork()
         if child == 0:
-            # Every second process dies at once: steps advance from a fresh state and from the one before.
+            # Each goes on from what the one before left, and lives one step longer.
             kill_at(step)
             build_collection(folder, give_sources(sources), BuildOptions("pixel", None, 7), workers=0)
             os._exit(0)

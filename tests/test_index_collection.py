@@ -68,9 +68,7 @@ def test_all_matches_above_a_bound_and_whether_the_list_is_cut(tmp_path: Path) -
         assert one.cut == (counts[row] > most)
 
 
-@pytest.mark.parametrize(
-    ("kind", "least"), [(Kind.HNSW, 0.9), (Kind.IVFPQ, 0.4)], ids=lambda value: str(value)
-)
+@pytest.mark.parametrize(("kind", "least"), [(Kind.HNSW, 0.9), (Kind.IVFPQ, 0.4)], ids=lambda value: str(value))
 def test_recall_is_measured_and_what_it_says_holds(tmp_path: Path, kind: Kind, least: float) -> None:
     stored = unit_vectors(10_000)
     collection = collection_of(tmp_path, stored, kind)

@@ -221,6 +221,7 @@ class Build:
             if record.kind == "images" and self._describer is not None:
                 parts = self.folder / "parts" / f"{number:06d}"
                 ImageFolder(Path(record.path), record.label, parts, self._describer).forget(record.done)
+        self._draft.abandon()
         self._draft = ShardDraft(self.folder / ".draft", self.manifest.descriptor)
 
     def _finished_shard(self, number: int, total: int) -> ShardRecord:

@@ -30,10 +30,10 @@ class NpyVectors:
             # Opening a FIFO would block for ever.
             if not path.is_file():
                 raise InputError(f"{str(path)!r} is not a regular file")
-            self._vectors: npt.NDArray[np.generic] = np.load(path, mmap_mode="r", allow_pickle=False)
+            self._vectors: npt.NDArray[np.generic] = np.lib.format.open_memmap(path, mode="r")
         except (OSError, ValueError, EOFError, SyntaxError, RecursionError) as error:
             raise InputError(f"{str(path)!r} is not an .npy file of numbers: {error}") from error
-        if not isinstance(self._vectors, np.ndarray) or self._vectors.ndim != 2 or not self._vectors.size:
+        if self._vectors.ndim != 2 or not self._vectors.size:
             raise InputError(
                 f"expected vectors (N, dimension) in {str(path)!r}, but got {getattr(self._vectors, 'shape', '')}"
             )
