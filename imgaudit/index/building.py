@@ -33,6 +33,9 @@ from imgaudit.store import RunFolder, write_atomically
 SHARD_BYTES = 2**31
 """Vectors of a shard take at most so much, which building it needs in memory."""
 
+BEGUN = (".lock", ".lock-holder", ".draft", ".manifest.json.partial")
+"""What a build leaves that was killed before it wrote a manifest."""
+
 Progress = Callable[[int, int], None]
 
 
@@ -113,7 +116,7 @@ def _refuse_other_options(manifest: CollectionManifest, options: BuildOptions) -
 
 
 def _begin(folder: Path, given: Sequence[Given], options: BuildOptions) -> CollectionManifest:
-    others = [path.name for path in folder.iterdir() if not path.name.startswith(".lock")]
+    others = [path.name for path in folder.iterdir() if path.name not in BEGUN]
     if others:
         raise InputError(f"{str(folder)!r} is not empty and no collection: choose a new folder")
     planned = plan_sources(given, ())
@@ -181,6 +184,7 @@ class Build:
             for number, record in enumerate(self._sources) if record.done < record.count
         }  # fmt: skip
         if not opened:
+            self._forget_parts()
             return
         write_manifest(self.folder, self.manifest)
         for number, source in opened.items():
@@ -190,6 +194,10 @@ class Build:
                 self._take(number, block)
                 self.on_progress(sum(record.done for record in self._sources), total)
         self._commit()
+        self._forget_parts()
+
+    def _forget_parts(self) -> None:
+        # Also where nothing is left to do: a process that finished can have been killed before it came to this.
         shutil.rmtree(self.folder / "parts", ignore_errors=True)
 
     def _take(self, number: int, block: Block) -> None:
