@@ -6,6 +6,7 @@
     |   +-- ImageError            one image cannot be read; a batch records it and goes on
     |   +-- RunFolderError        a run folder is locked, damaged or made by another protocol
     |   +-- CalibrationError      a null bank does not belong to this model and protocol
+    |   +-- IndexRefusedError     a collection's files are damaged, exchanged or not what its manifest says
     +-- ModelRefusedError         the model cannot or may not be loaded (exit 4)
     +-- MemoryShortageError       not even one image at a time fits into memory (exit 2)
     +-- OfflineError              something tried to open a connection although that is forbidden (exit 2)
@@ -38,6 +39,10 @@ class RunFolderError(InputError):
 
 class CalibrationError(InputError):
     """A null bank was made with another model or protocol, or cannot be read."""
+
+
+class IndexRefusedError(InputError):
+    """A collection of vectors is damaged, exchanged, unfinished, or not what its manifest says."""
 
 
 class ModelRefusedError(ImgauditError):

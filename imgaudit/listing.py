@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,24 +42,40 @@ def list_images(folder: Path) -> Listing:
 
     Raises InputError when `folder` is not a folder that can be listed.
     """
+    listing = Listing([], [])
+    for part in walk_images(folder):
+        listing.images.extend(part.images)
+        listing.refused.extend(part.refused)
+        listing.others.update(part.others)
+    listing.images.sort()
+    listing.refused.sort()
+    return listing
+
+
+def walk_images(folder: Path) -> Iterator[Listing]:
+    """What is directly in `folder` and in every folder below it, one listing each, always in the same order.
+
+    Memory is in proportion to the largest folder. Raises InputError when `folder` cannot be listed.
+    """
     if not folder.is_dir():
         raise InputError(f"expected a folder of images, but {str(folder)!r} is not a folder")
-    listing = Listing([], [])
     waiting = [folder]
     while waiting:
         parent = waiting.pop()
+        listing, below = Listing([], []), list[Path]()
         try:
             entries = list(os.scandir(parent))
         except OSError as error:
             if parent == folder:
                 raise InputError(f"the folder {str(folder)!r} cannot be listed: {error.strerror}") from error
             listing.refused.append((parent, f"the folder cannot be listed: {error.strerror}"))
-            continue
+            entries = []
         for entry in entries:
-            _sort_in(entry, listing, waiting)
-    listing.images.sort()
-    listing.refused.sort()
-    return listing
+            _sort_in(entry, listing, below)
+        listing.images.sort()
+        listing.refused.sort()
+        waiting += sorted(below, reverse=True)
+        yield listing
 
 
 def _sort_in(entry: "os.DirEntry[str]", listing: Listing, waiting: list[Path]) -> None:

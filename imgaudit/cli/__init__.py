@@ -38,7 +38,17 @@ def _global(
 
 
 def _register() -> None:
-    from imgaudit.cli import auditing, benchmarking, calibrating, comparing, dialling, examining, labs, reporting
+    from imgaudit.cli import (
+        auditing,
+        benchmarking,
+        calibrating,
+        comparing,
+        dialling,
+        examining,
+        indexing,
+        labs,
+        reporting,
+    )
 
     auditing.register(app)
     calibrating.register(app)
@@ -48,6 +58,7 @@ def _register() -> None:
     labs.register(app)
     benchmarking.register(app)
     examining.register(app)
+    indexing.register(app)
 
 
 _register()

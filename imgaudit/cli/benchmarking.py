@@ -25,6 +25,7 @@ from imgaudit.cli.benchmark_options import (
 from imgaudit.cli.compile_benchmark import compile_command
 from imgaudit.cli.copies_benchmark import copies
 from imgaudit.cli.error_benchmarks import controls, detection, errors, ladder
+from imgaudit.cli.index_benchmark import index_command
 from imgaudit.cli.lora_benchmark import lora
 from imgaudit.cli.memory_benchmark import memory
 from imgaudit.cli.robustness_benchmarks import robustness, screening
@@ -42,6 +43,7 @@ def register(app: typer.Typer) -> None:
     for command in (detection, controls, errors, ladder, robustness, screening, lora, memory, templates, copies):
         benchmark.command()(command)
     benchmark.command(name="compile")(compile_command)
+    benchmark.command(name="index")(index_command)
     app.add_typer(benchmark, name="benchmark")
 
 

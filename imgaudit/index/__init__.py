@@ -1,5 +1,25 @@
-"""Nearest-neighbour search with FAISS."""
+"""Nearest-neighbour search with FAISS: in memory, and in collections on disk."""
 
+from imgaudit.index.building import BuildOptions, add_to_collection, build_collection
+from imgaudit.index.collection import Collection, Match, Matches
 from imgaudit.index.flat import FlatIndex, Neighbour, RangeIndex, gpu_count
+from imgaudit.index.kinds import Choice, Kind, choose_kind
+from imgaudit.index.sources import Given, give_sources
 
-__all__ = ["FlatIndex", "Neighbour", "RangeIndex", "gpu_count"]
+__all__ = [
+    "BuildOptions",
+    "Choice",
+    "Collection",
+    "FlatIndex",
+    "Given",
+    "Kind",
+    "Match",
+    "Matches",
+    "Neighbour",
+    "RangeIndex",
+    "add_to_collection",
+    "build_collection",
+    "choose_kind",
+    "give_sources",
+    "gpu_count",
+]

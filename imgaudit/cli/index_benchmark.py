@@ -1,0 +1,90 @@
+"""`imgaudit benchmark index`: collections of many sizes, beside FAISS used directly and plain numpy."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from imgaudit.cli.benchmark_options import Json, Out, Quiet, Save, Seed, Table, show
+from imgaudit.cli.terminal import progress
+from imgaudit.exceptions import ConfigError
+
+if TYPE_CHECKING:
+    from imgaudit.benchmark.index_scale import IndexReport
+
+Sizes = Annotated[str, typer.Option(help="Numbers of vectors, separated by commas.")]
+Threads = Annotated[int, typer.Option(min=1, help="Of FAISS and numpy.")]
+
+
+def index_command(
+    sizes: Sizes = "10000,100000",
+    out: Out = Path("imgaudit-benchmark"),
+    threads: Threads = 1,
+    seed: Seed = 1,
+    table: Table = None,
+    save: Save = None,
+    json_output: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Building and searching collections by size: time, bytes, recall and memory, beside FAISS alone and numpy."""
+    from imgaudit.benchmark.index_scale import IndexReport, measure_index
+    from imgaudit.store import read_json, write_json
+
+    def keep(report: IndexReport) -> None:
+        if save is not None:
+            write_json(save, report.model_dump(mode="json"))
+
+    if table is not None:
+        report = IndexReport.model_validate(read_json(table))
+        keep(report)
+    else:
+        with progress("measuring", quiet=quiet) as on_progress:
+            report = measure_index(
+                _sizes(sizes), out, seed=seed, threads=threads, on_progress=on_progress, on_result=keep
+            )
+    show(report, index_lines(report), json_output=json_output)
+
+
+def _sizes(text: str) -> list[int]:
+    try:
+        sizes = [int(part) for part in text.replace("_", "").split(",")]
+    except ValueError as error:
+        raise ConfigError(f"--sizes must be whole numbers separated by commas, but got {text!r}") from error
+    if min(sizes) < 100:
+        raise ConfigError(f"--sizes must be at least 100, but got {min(sizes)}")
+    return sizes
+
+
+def index_lines(report: "IndexReport") -> Iterator[str]:
+    """Building, then searching, one setting and size per line."""
+    versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
+    yield f"{report.machine}, {report.threads} thread{'s' * (report.threads > 1)}, {versions}, seed {report.seed}"
+    yield ""
+    yield "building"
+    heads = ["seconds", "FAISS", "bytes each", "peak MiB", "open, s"]
+    yield f"{'':24}{'index':>20}" + "".join(f"{head:>12}" for head in heads)
+    for one in report.results:
+        yield (
+            f"{one.count:>11,} x {one.setting.name:10}{one.factory:>20}{one.build_seconds:12.1f}"
+            f"{one.faiss_build_seconds:12.1f}{one.bytes_per_vector:12.1f}{one.build_peak / 2**20:12,.0f}"
+            f"{one.open_seconds:12.2f}"
+        )
+    yield ""
+    yield f"searching for the nearest {report.k}, queries per second"
+    heads = ["ours", "FAISS", "numpy", "peak MiB", "FAISS alone"]
+    yield f"{'':24}" + "".join(f"{head:>12}" for head in heads) + "  overhead, 95 % interval"
+    for one in report.results:
+        yield (
+            f"{one.count:>11,} x {one.setting.name:10}{one.queries_per_second:12,.0f}"
+            f"{one.faiss_queries_per_second:12,.0f}{one.numpy_queries_per_second:12,.1f}"
+            f"{one.search_peak / 2**20:12,.0f}{one.faiss_search_peak / 2**20:12,.0f}"
+            f"  {one.overhead:+.1%} ({one.overhead_low:+.1%} to {one.overhead_high:+.1%}, {one.pairs} pairs)"
+        )
+    yield ""
+    yield "recall@1 of near copies against the exact search"
+    for one in report.results:
+        yield (
+            f"{one.count:>11,} x {one.setting.name:10}{one.hits:>8,} of {one.n:,}  "
+            f"{one.hits / one.n:.1%} ({one.low:.1%} to {one.high:.1%}, 95 %)"
+        )

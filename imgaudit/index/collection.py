@@ -1,0 +1,187 @@
+"""A collection of vectors on disk, searched for near-duplicates."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from imgaudit.exceptions import IndexRefusedError, InputError
+from imgaudit.index.faiss_file import Vectors
+from imgaudit.index.idtable import Name
+from imgaudit.index.kinds import row_bytes
+from imgaudit.index.manifest import CollectionManifest, Recall, read_manifest
+from imgaudit.index.shards import Shard, check_file
+from imgaudit.records import Skipped, SkippedImage
+from imgaudit.statistics import clopper_pearson
+
+MOST = 1_000
+"""Matches above a bound that are listed for one query."""
+
+QUERY_BLOCK = 1_024
+"""Queries that are searched together."""
+
+
+class Match(NamedTuple):
+    """A vector of the collection that is near a query."""
+
+    id: str
+    """Its name in the collection."""
+    path: str
+    """The file it was made from, or empty where only the vector was given."""
+    similarity: float
+    """Inner product of unit vectors, or the share of equal bits; higher is closer."""
+
+
+@dataclass(frozen=True)
+class Matches:
+    """All matches of one query above a bound."""
+
+    matches: list[Match]
+    """Nearest first."""
+    cut: bool
+    """Whether there were more than could be listed."""
+
+
+class Collection:
+    """Vectors with their names, in shards that are mapped into memory.
+
+    len(collection) is the number of vectors.
+    """
+
+    def __init__(self, folder: Path, manifest: CollectionManifest, shards: list[Shard]) -> None:
+        self.folder, self.manifest, self.shards = folder, manifest, shards
+
+    @classmethod
+    def open(cls, folder: Path, *, verify: bool = True) -> "Collection":
+        """Open a collection.
+
+        verify:  whether every byte is compared with its digest first, which reads all files once. Without it sizes,
+                 heads and counts are still compared.
+
+        Raises IndexRefusedError when a file is missing, damaged, exchanged or not what the manifest says, and when
+        nothing is finished yet.
+        """
+        manifest = read_manifest(folder)
+        if not manifest.shards:
+            raise IndexRefusedError(
+                f"the collection {str(folder)!r} holds no vectors yet: run the command that builds it again, and it "
+                "goes on where it stopped"
+            )
+        names = [shard.name for shard in manifest.shards]
+        if len(set(names)) != len(names):
+            raise IndexRefusedError(f"the manifest of {str(folder)!r} names a shard twice; build the collection again")
+        for skips in manifest.skipped:
+            check_file(folder / "skipped" / skips.name, skips.file, verify=verify)
+        opened = [
+            Shard(folder / "shards" / record.name, record, manifest.descriptor, verify=verify)
+            for record in manifest.shards
+        ]
+        return cls(folder, manifest, opened)
+
+    def __len__(self) -> int:
+        return self.manifest.count
+
+    @property
+    def remark(self) -> str:
+        """What a user should know before trusting an empty answer; empty when the collection is finished."""
+        waiting = self.manifest.unfinished
+        if not waiting:
+            return ""
+        left = sum(source.count - source.done for source in waiting)
+        return (
+            f"{left:,} files or vectors of {len(waiting)} sources are not in the collection yet: run the command that "
+            "builds it again, it goes on where it stopped"
+        )
+
+    @property
+    def recall(self) -> Recall | Skipped:
+        """Recall of all shards that are not searched exactly, pooled."""
+        measured = [shard.record.recall for shard in self.shards if isinstance(shard.record.recall, Recall)]
+        if not measured:
+            return Skipped(skipped="the search is exact")
+        hits, n = sum(one.hits for one in measured), sum(one.n for one in measured)
+        low, high = clopper_pearson(hits, n)
+        return Recall(hits=hits, n=n, low=low, high=high, seed=measured[0].seed)
+
+    def skipped(self) -> Iterator[SkippedImage]:
+        """What was left out when the collection was built, with the reasons."""
+        for skips in self.manifest.skipped:
+            with (self.folder / "skipped" / skips.name).open(encoding="utf-8") as file:
+                for line in file:
+                    yield SkippedImage.model_validate_json(line)
+
+    def search(self, vectors: Vectors, k: int) -> list[list[Match]]:
+        """The k nearest of every query, nearest first; fewer where the collection holds or finds fewer.
+
+        vectors:  (N, dimension) float32 of unit length, or (N, dimension / 8) uint8, of the collection's descriptor
+
+        Raises InputError when they are anything else.
+        """
+        found: list[list[Match]] = []
+        for start in range(0, len(vectors), QUERY_BLOCK):
+            found += self._named(*self.nearest(vectors[start : start + QUERY_BLOCK], k))
+        return found
+
+    def above(self, vectors: Vectors, bound: float, most: int = MOST) -> list[Matches]:
+        """All matches of every query at or above a similarity, nearest first, at most `most` of them.
+
+        Where an index is not exact, matches can be missed as often as its recall says.
+        """
+        found = []
+        # One more than is listed tells whether the list is cut.
+        for line in self.search(vectors, most + 1):
+            near = [match for match in line if match.similarity >= bound]
+            found.append(Matches(near[:most], len(near) > most))
+        return found
+
+    def nearest(
+        self, vectors: Vectors, k: int
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Similarities, shards and rows (N, k), nearest first; rows are -1 where fewer were found."""
+        queries = self._checked(vectors)
+        if k < 1:
+            raise InputError(f"the number of matches must be at least 1, but got {k}")
+        parts = [shard.nearest(queries, min(k, shard.record.count)) for shard in self.shards]
+        if len(parts) == 1:
+            values, rows = parts[0]
+            return values, np.zeros_like(rows), rows
+        values = np.concatenate([part[0] for part in parts], axis=1)
+        rows = np.concatenate([part[1] for part in parts], axis=1)
+        shards = np.repeat(np.arange(len(parts)), [part[0].shape[1] for part in parts])
+        order = np.argsort(-values, axis=1, kind="stable")[:, :k]
+        return np.take_along_axis(values, order, 1), shards[order], np.take_along_axis(rows, order, 1)
+
+    def _checked(self, vectors: Vectors) -> Vectors:
+        descriptor = self.manifest.descriptor
+        columns = row_bytes(descriptor.dimension, binary=descriptor.binary) // (1 if descriptor.binary else 4)
+        dtype = np.dtype(np.uint8 if descriptor.binary else np.float32)
+        if vectors.ndim != 2 or vectors.shape[1] != columns or vectors.dtype != dtype:
+            raise InputError(
+                f"expected queries (N, {columns}) {dtype} of descriptor {descriptor.name!r}, but got "
+                f"{vectors.shape} {vectors.dtype}"
+            )
+        return np.ascontiguousarray(vectors)
+
+    def _named(
+        self, values: npt.NDArray[np.float32], shards: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
+    ) -> list[list[Match]]:
+        found: list[list[Match]] = [[] for _ in values]
+        kept = rows >= 0
+        lines, similarities = np.nonzero(kept)[0].tolist(), values[kept].tolist()
+        names = self._names(shards[kept], rows[kept])
+        for line, (name, path), similarity in zip(lines, names, similarities, strict=True):
+            found[line].append(Match(name, path, similarity))
+        return found
+
+    def _names(self, shards: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]) -> list[Name]:
+        if len(self.shards) == 1:
+            return self.shards[0].names.names(rows)
+        names = [Name("", "")] * len(rows)
+        for number in np.unique(shards).tolist():
+            places = np.nonzero(shards == number)[0]
+            for place, name in zip(places.tolist(), self.shards[number].names.names(rows[places]), strict=True):
+                names[place] = name
+        return names

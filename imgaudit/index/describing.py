@@ -1,0 +1,185 @@
+"""Images become vectors, in worker processes: a file that kills its reader is left out and the rest goes on."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import connection
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+
+import numpy as np
+import torch
+
+from imgaudit.descriptors import DEFAULT_DESCRIPTORS, Descriptor
+from imgaudit.exceptions import ConfigError, ImageError
+from imgaudit.image_files import load_image
+from imgaudit.images import frame_image, to_tensor
+from imgaudit.index.faiss_file import Vectors
+from imgaudit.protocol import Framing
+
+FRAMING = Framing.SQUASH
+"""The whole image, its aspect ratio changed: nothing is cut off that a copy may have kept."""
+
+SIDE = 512
+"""Pixels of the square that a descriptor gets which does not say its own."""
+
+KILLED = "the file ends the process that reads it"
+"""Why an image is left out whose reader died."""
+
+
+class Item(NamedTuple):
+    """One entry of a folder."""
+
+    path: Path
+    reason: str | None = None
+    """Why it is not read, if that is known already."""
+
+
+class Described(NamedTuple):
+    """Items, dealt with."""
+
+    items: Sequence[Item]
+    """Each with the reason why there is no vector, where there is none."""
+    vectors: Vectors
+    """Those of the others, in order."""
+
+
+def find_descriptor(name: str) -> Descriptor | None:
+    """The descriptor of this name, or None."""
+    return next((one for one in DEFAULT_DESCRIPTORS if one.name == name), None)
+
+
+def known_descriptor(name: str) -> Descriptor:
+    """The descriptor of this name. Raises ConfigError that lists what there is."""
+    found = find_descriptor(name)
+    if found is None:
+        names = ", ".join(one.name for one in DEFAULT_DESCRIPTORS)
+        raise ConfigError(f"images can be described by {names}, but not by {name!r}")
+    return found
+
+
+def side_of(descriptor: Descriptor) -> int:
+    """Pixels of the square in which a descriptor gets images."""
+    return int(getattr(descriptor, "side", SIDE))
+
+
+def describe_items(descriptor: Descriptor, items: Sequence[Item]) -> Described:
+    """Read, frame and describe images; each that cannot be read gets its reason."""
+    read: list[Item] = []
+    tensors: list[torch.Tensor] = []
+    side = side_of(descriptor)
+    for item in items:
+        reason = item.reason
+        if reason is None:
+            try:
+                tensors.append(to_tensor(frame_image(load_image(item.path).pixels, side, FRAMING)))
+            except ImageError as error:
+                reason = f"the file {error}"
+        read.append(Item(item.path, reason))
+    columns = descriptor.dimension // 8 if descriptor.binary else descriptor.dimension
+    dtype = np.uint8 if descriptor.binary else np.float32
+    if not tensors:
+        return Described(read, np.zeros((0, columns), dtype))
+    return Described(read, np.ascontiguousarray(descriptor.describe(torch.stack(tensors)), dtype))
+
+
+_descriptor: list[Descriptor] = []
+
+
+def _begin(name: str) -> None:
+    """Set up a worker: quiet on Ctrl-C, which the parent handles, one thread, and never outliving its parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    _descriptor.append(known_descriptor(name))
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+
+        def watch(sentinel: int = parent.sentinel) -> None:
+            connection.wait([sentinel])
+            os._exit(1)
+
+        threading.Thread(target=watch, daemon=True).start()
+
+
+def _work(items: Sequence[Item]) -> Described:
+    return describe_items(_descriptor[0], items)
+
+
+class Describer:
+    """Worker processes that describe images; with `workers` 0 this process does it."""
+
+    def __init__(self, name: str, workers: int) -> None:
+        self.descriptor = known_descriptor(name)
+        self.workers = workers
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool = None
+
+    def _submit(self, items: Sequence[Item]) -> "Future[Described]":
+        if self._pool is None:
+            # Forking a process that runs threads (torch, BLAS) can leave the child waiting for a lock for ever.
+            context = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(self.workers, context, _begin, (self.descriptor.name,))
+        return self._pool.submit(_work, items)
+
+    def describe(self, tasks: Iterator[Sequence[Item]]) -> Iterator[Described]:
+        """Deal with every task, in order; a few are in hand at any moment."""
+        if self.workers == 0:
+            for items in tasks:
+                yield describe_items(self.descriptor, items)
+            return
+        waiting: deque[tuple[Sequence[Item], Future[Described] | None]] = deque()
+        for items in tasks:
+            waiting.append((items, self._try(items)))
+            if len(waiting) > 4 * self.workers:
+                yield self._next(waiting)
+        while waiting:
+            yield self._next(waiting)
+
+    def _try(self, items: Sequence[Item]) -> "Future[Described] | None":
+        try:
+            return self._submit(items)
+        except BrokenProcessPool:
+            return None
+
+    def _next(self, waiting: "deque[tuple[Sequence[Item], Future[Described] | None]]") -> Described:
+        items, future = waiting.popleft()
+        try:
+            if future is not None:
+                return future.result()
+        except BrokenProcessPool:
+            pass
+        # One file has ended a worker, and with it all that was in hand: the task is done image by image, the rest anew.
+        self._stop()
+        result = self._one_by_one(items)
+        waiting.extend([(one, self._try(one)) for one, _ in [waiting.popleft() for _ in range(len(waiting))]])
+        return result
+
+    def _one_by_one(self, items: Sequence[Item]) -> Described:
+        parts = []
+        for item in items:
+            try:
+                parts.append(self._submit([item]).result())
+            except BrokenProcessPool:
+                self._stop()
+                parts.append(describe_items(self.descriptor, [Item(item.path, item.reason or KILLED)]))
+        return Described(
+            [item for part in parts for item in part.items], np.concatenate([part.vectors for part in parts])
+        )

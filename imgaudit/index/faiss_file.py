@@ -1,0 +1,145 @@
+"""FAISS indexes: built from vectors on disk, written atomically, mapped into memory where FAISS can, searched alike."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+
+from imgaudit.exceptions import IndexRefusedError
+from imgaudit.index.flat import gpu_count
+from imgaudit.index.idtable import REBUILD
+from imgaudit.index.kinds import CANDIDATES, EF_SEARCH, PROBES, TRAINED_PER_LIST, Choice, Kind
+
+Vectors = npt.NDArray[np.generic]
+"""(N, dimension) float32 of unit length, or (N, dimension / 8) uint8."""
+
+ADDED = 65_536
+"""Vectors that are added at once."""
+
+CLASSES = {
+    (Kind.FLAT, False): "IndexFlatIP",
+    (Kind.FLAT, True): "IndexBinaryFlat",
+    (Kind.HNSW, False): "IndexHNSWFlat",
+    (Kind.HNSW, True): "IndexBinaryHNSW",
+    (Kind.IVFPQ, False): "IndexRefineFlat",
+    (Kind.IVF, True): "IndexBinaryIVF",
+}
+"""What FAISS must say that a file holds, by kind and whether its vectors are bits."""
+
+
+def build_index(
+    choice: Choice,
+    vectors: Vectors,
+    dimension: int,
+    *,
+    binary: bool,
+    seed: int = 0,
+    on_added: Callable[[int], None] = lambda done: None,
+) -> Any:
+    """A FAISS index of all vectors, which may be mapped from a file; it holds what its kind keeps in memory."""
+    index = empty_index(choice, dimension, binary=binary)
+    if choice.lists:
+        index.train(training_sample(choice, vectors, seed))
+    for start in range(0, len(vectors), ADDED):
+        index.add(np.ascontiguousarray(vectors[start : start + ADDED]))
+        on_added(min(start + ADDED, len(vectors)))
+    return index
+
+
+def empty_index(choice: Choice, dimension: int, *, binary: bool) -> Any:
+    """An index as FAISS makes it of the choice's factory string."""
+    if binary:
+        return faiss.index_binary_factory(dimension, choice.factory)
+    index: Any = faiss.index_factory(dimension, choice.factory, faiss.METRIC_INNER_PRODUCT)
+    if choice.kind is Kind.IVFPQ:
+        # Most of the training goes into an order of centroids that only a filter needs which nobody switches on.
+        base: Any = faiss.downcast_index(index.base_index)
+        base.do_polysemous_training = False
+    return index
+
+
+def training_sample(choice: Choice, vectors: Vectors, seed: int) -> Vectors:
+    """Vectors drawn for the k-means of an index with inverted lists."""
+    wanted = max(TRAINED_PER_LIST * choice.lists, 256 * TRAINED_PER_LIST)
+    if wanted >= len(vectors):
+        return np.ascontiguousarray(vectors)
+    rows = np.random.default_rng(seed).choice(len(vectors), wanted, replace=False)
+    return np.ascontiguousarray(vectors[np.sort(rows)])
+
+
+def write_index(index: Any, path: Path, *, binary: bool) -> None:
+    """Write an index to a new file and wait until it is on disk.
+
+    Never over an existing one: another process may have it mapped, and would read the new bytes as the old index.
+    """
+    (faiss.write_index_binary if binary else faiss.write_index)(index, str(path))
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def read_index(path: Path, kind: Kind, dimension: int, count: int, *, binary: bool) -> Any:
+    """Map an index. Raises IndexRefusedError when the file holds anything else than that."""
+    flags = faiss.IO_FLAG_MMAP_IFC
+    try:
+        index: Any = (faiss.read_index_binary if binary else faiss.read_index)(str(path), flags)
+    except RuntimeError as error:
+        line = str(error).strip().splitlines()[-1]
+        raise IndexRefusedError(f"FAISS cannot read {str(path)!r}: {line[-200:]}; {REBUILD}") from error
+    found = type(index).__name__
+    if found != CLASSES.get((kind, binary)):
+        raise IndexRefusedError(f"{str(path)!r} holds a {found}, but its manifest speaks of {kind}; {REBUILD}")
+    if index.d != dimension or index.ntotal != count:
+        raise IndexRefusedError(
+            f"{str(path)!r} holds {index.ntotal:,} vectors of {index.d}, but its manifest speaks of {count:,} of "
+            f"{dimension}; {REBUILD}"
+        )
+    if not binary and index.metric_type != faiss.METRIC_INNER_PRODUCT:
+        raise IndexRefusedError(f"{str(path)!r} does not compare by inner product; {REBUILD}")
+    return _on_gpu(index) if kind is Kind.FLAT and not binary else index
+
+
+def _on_gpu(index: Any) -> Any:
+    """A copy on all GPUs where there are any with enough memory; exact search gains most from them."""
+    if not gpu_count():
+        return index
+    try:
+        return faiss.index_cpu_to_all_gpus(index)
+    except RuntimeError:
+        return index
+
+
+def search_index(index: Any, kind: Kind, queries: Vectors, k: int) -> tuple[npt.NDArray[np.generic], Any]:
+    """FAISS' own values and rows (n, k); rows are -1 where fewer were found. Values are inner products or distances."""
+    set_effort(index, kind, k)
+    values, rows = index.search(queries, k)
+    return values, rows
+
+
+def set_effort(index: Any, kind: Kind, k: int) -> None:
+    """How many candidates a search for k looks at: the one setting for building, measuring and using."""
+    if kind is Kind.HNSW:
+        index.hnsw.efSearch = max(EF_SEARCH, k)
+    elif kind is Kind.IVF:
+        index.nprobe = PROBES
+    elif kind is Kind.IVFPQ:
+        index.k_factor = max(4.0, CANDIDATES / k)
+        base: Any = faiss.downcast_index(index.base_index)
+        base.nprobe = PROBES
+
+
+def exact_search(vectors: Vectors, queries: Vectors, k: int, dimension: int, *, binary: bool) -> Any:
+    """Exact values (n, k), best first, of vectors that may be mapped from a file, read block by block."""
+    best: npt.NDArray[np.generic] | None = None
+    for start in range(0, len(vectors), ADDED):
+        block = np.ascontiguousarray(vectors[start : start + ADDED])
+        index: Any = faiss.IndexBinaryFlat(dimension) if binary else faiss.IndexFlatIP(dimension)
+        index.add(block)
+        values, _ = index.search(queries, min(k, len(block)))
+        merged = values if best is None else np.concatenate([best, values], axis=1)
+        merged = np.sort(merged, axis=1)
+        best = merged[:, :k] if binary else merged[:, ::-1][:, :k]
+    return best

@@ -1,0 +1,109 @@
+"""A folder of images as a source: walked in a fixed order, described in workers, kept in parts for a while."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from imgaudit.files import path_text
+from imgaudit.index.block import Block
+from imgaudit.index.describing import Describer, Item
+from imgaudit.index.idtable import Name, refused_name
+from imgaudit.listing import walk_images
+from imgaudit.records import SkippedImage
+from imgaudit.store import write_atomically
+
+PART = 512
+"""Files of a part: what a kill can cost."""
+
+TASK = 16
+"""Files that a worker gets at a time."""
+
+
+def folder_items(folder: Path) -> Iterator[Item]:
+    """Every image below a folder, and every entry that may hide one with why it is not read, in a fixed order."""
+    for listing in walk_images(folder):
+        yield from (Item(path) for path in listing.images)
+        yield from (Item(path, reason) for path, reason in listing.refused)
+
+
+def folder_digest(folder: Path) -> tuple[int, str]:
+    """Number of items of a folder and SHA-256 over their names."""
+    digest, count = hashlib.sha256(), 0
+    for item in folder_items(folder):
+        digest.update(os.fsencode(item.path.relative_to(folder)) + b"\0")
+        count += 1
+    return count, digest.hexdigest()
+
+
+class ImageFolder:
+    """Images of a folder. What was described is kept in small files, so that a kill costs little."""
+
+    def __init__(self, folder: Path, label: str, parts: Path, describer: Describer) -> None:
+        """parts:  folder for this source's parts"""
+        self.folder, self.label, self.parts, self.describer = folder, label, parts, describer
+
+    def blocks(self, start: int) -> Iterator[Block]:
+        """Everything from item `start` on: kept parts first, then the rest."""
+        while (block := self._kept(start)) is not None:
+            yield block
+            start += block.consumed
+        waiting = islice(folder_items(self.folder), start, None)
+        tasks = iter(lambda: tuple(islice(waiting, TASK)), ())
+        described = self.describer.describe(tasks)
+        while group := list(islice(described, PART // TASK)):
+            block = self._block(
+                [item for one in group for item in one.items], np.concatenate([one.vectors for one in group])
+            )
+            self._keep(start, block)
+            yield block
+            start += block.consumed
+
+    def forget(self, stop: int) -> None:
+        """Delete the parts of items before `stop`: a shard has them."""
+        for path in self.parts.glob("*.safetensors"):
+            if int(path.stem) < stop:
+                path.unlink(missing_ok=True)
+
+    def _block(self, items: list[Item], vectors: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> Block:
+        names, skipped, kept, row = [], [], [], 0
+        for item in items:
+            path, reason = path_text(item.path), item.reason
+            name = f"{self.label}/{path_text(item.path.relative_to(self.folder).as_posix())}"
+            if reason is None:
+                reason = next((f"its name {why}" for text in (name, path) if (why := refused_name(text))), None)
+                kept += [row] if reason is None else []
+                row += 1
+            if reason is None:
+                names.append(Name(name, path))
+            else:
+                skipped.append(SkippedImage(path=path, skipped=reason))
+        return Block(names, vectors[kept], skipped)
+
+    def _path(self, start: int) -> Path:
+        return self.parts / f"{start:012d}.safetensors"
+
+    def _keep(self, start: int, block: Block) -> None:
+        record = {"names": block.names, "skipped": [one.model_dump(mode="json") for one in block.skipped]}
+        write_atomically(
+            self._path(start), save({"vectors": np.ascontiguousarray(block.vectors)}, {"part": json.dumps(record)})
+        )
+
+    def _kept(self, start: int) -> Block | None:
+        """A part that an earlier process finished; one that cannot be read is made again."""
+        try:
+            with safe_open(self._path(start), framework="numpy") as file:
+                vectors = file.get_tensor("vectors")
+                record = json.loads(file.metadata()["part"])
+            names = [Name(*name) for name in record["names"]]
+            skipped = [SkippedImage.model_validate(one) for one in record["skipped"]]
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError):
+            return None
+        whole = len(vectors) == len(names) and (names or skipped)
+        return Block(names, vectors, skipped) if whole else None

@@ -1,0 +1,233 @@
+"""A collection's manifest: what is in it, how it was made, and the digest of every file."""
+
+import hashlib
+import json
+import platform
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from imgaudit.exceptions import IndexRefusedError, InputError
+from imgaudit.files import read_bounded
+from imgaudit.index.idtable import REBUILD
+from imgaudit.index.kinds import Kind
+from imgaudit.protocol import Framing
+from imgaudit.records import Record, Skipped
+from imgaudit.store import write_json
+
+FORMAT = 1
+"""Raised whenever a collection's files change their meaning."""
+
+MAX_MANIFEST_BYTES = 256 * 1024 * 1024
+"""Larger manifests are refused unread; a hundred thousand shards fit."""
+
+PACKAGES = ("imgaudit", "numpy", "pillow", "faiss-gpu", "faiss-cpu", "torch", "pyarrow")
+
+SHA256 = r"^[0-9a-f]{64}$"
+
+
+class FileDigest(Record):
+    """One file, told from any other."""
+
+    bytes: int = Field(ge=0)
+    """Its size."""
+    sha256: str = Field(pattern=SHA256)
+    """Of its bytes."""
+
+
+class Recall(Record):
+    """How often a shard's search finds what an exact search finds."""
+
+    hits: int = Field(ge=0)
+    """Queries whose first match other than themselves is as similar as the exact one."""
+    n: int = Field(ge=1)
+    """Queries: vectors of the shard, drawn at random."""
+    low: float
+    """Clopper-Pearson 95 %."""
+    high: float
+    """Clopper-Pearson 95 %."""
+    seed: int
+    """Of the draw."""
+
+
+class ShardRecord(Record):
+    """One part of the collection: an index and the names of its vectors."""
+
+    name: str = Field(pattern=r"^[0-9]{6}$")
+    """Its folder in `shards`, and nowhere else."""
+    count: int = Field(ge=1)
+    """Vectors."""
+    kind: Kind
+    """How they are searched."""
+    factory: str = Field(max_length=100)
+    """FAISS' name of the kind."""
+    reason: str
+    """Why this kind."""
+    index: FileDigest
+    """index.faiss."""
+    ids: FileDigest
+    """ids.bin."""
+    recall: Recall | Skipped
+    """Against exact search, measured when it was built."""
+    made: str
+    """When, in UTC."""
+
+
+class SkipsRecord(Record):
+    """A file of what was left out, with the reasons."""
+
+    name: str = Field(pattern=r"^[0-9]{6}\.jsonl$")
+    """In `skipped`, and nowhere else."""
+    count: int = Field(ge=1)
+    """Lines."""
+    file: FileDigest
+    """Its digest."""
+
+
+class SourceRecord(Record):
+    """Something that the collection was built from."""
+
+    label: str
+    """First part of its ids, different for every source."""
+    kind: Literal["images", "npy", "parquet", "faiss"]
+    """What it is."""
+    path: str
+    """Where it was."""
+    id_list: str = ""
+    """File with the names of its vectors."""
+    vector_column: str = ""
+    """Of a Parquet file."""
+    id_column: str = ""
+    """Of a Parquet file."""
+    digest: str = Field(pattern=SHA256)
+    """Of the file names of a folder; of size, time and beginning of a file."""
+    count: int = Field(ge=0)
+    """Files or vectors in it."""
+    done: int = Field(default=0, ge=0)
+    """How many of them the shards have dealt with."""
+    scaled: int = Field(default=0, ge=0)
+    """Vectors that were not of length one and were scaled."""
+
+
+class DescriptorRecord(Record):
+    """What the vectors are."""
+
+    name: str = Field(max_length=100)
+    """Of the descriptor."""
+    source: str
+    """Where its weights or its algorithm come from."""
+    dimension: int = Field(ge=1, le=1_000_000)
+    """Floats, or bits."""
+    binary: bool
+    """Packed bits instead of unit floats."""
+    framing: Framing
+    """How images meet its square."""
+    side: int = Field(ge=1)
+    """Pixels of that square."""
+
+
+class CollectionManifest(Record):
+    """All that is known of a collection."""
+
+    format: Literal[1]
+    """Version of the format."""
+    descriptor: DescriptorRecord
+    """What the vectors are."""
+    wanted: Kind | None
+    """The kind that was asked for; None to choose by size."""
+    shard_vectors: int = Field(ge=1)
+    """Most vectors of a shard."""
+    sources: tuple[SourceRecord, ...]
+    """What it is built from, in this order."""
+    shards: tuple[ShardRecord, ...] = ()
+    """What is finished."""
+    skipped: tuple[SkipsRecord, ...] = ()
+    """What was left out."""
+    made: str
+    """When it was begun, in UTC."""
+    changed: str
+    """When it was last written, in UTC."""
+    versions: dict[str, str]
+    """Of Python and packages."""
+
+    @property
+    def count(self) -> int:
+        """Vectors."""
+        return sum(shard.count for shard in self.shards)
+
+    @property
+    def skipped_count(self) -> int:
+        """Files and vectors left out."""
+        return sum(file.count for file in self.skipped)
+
+    @property
+    def unfinished(self) -> tuple[SourceRecord, ...]:
+        """Sources that are not wholly in the shards yet."""
+        return tuple(source for source in self.sources if source.done < source.count)
+
+
+def now() -> str:
+    """The time in UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def versions() -> dict[str, str]:
+    """Of Python and the packages that decide what a collection holds."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def file_digest(path: Path) -> FileDigest:
+    """Size and SHA-256 of a file, read once."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return FileDigest(bytes=file.tell(), sha256=digest)
+
+
+def _check(values: dict[str, Any]) -> str:
+    # A changed digit leaves a manifest that still reads as one.
+    return hashlib.sha256(json.dumps(values, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
+
+
+def write_manifest(folder: Path, manifest: CollectionManifest) -> None:
+    """Write it atomically: the moment at which a shard becomes part of the collection."""
+    values = manifest.model_dump(mode="json")
+    write_json(folder / "manifest.json", values | {"check": _check(values)})
+
+
+def read_manifest(folder: Path) -> CollectionManifest:
+    """Read it. Raises IndexRefusedError when it is missing, damaged, edited or of another format."""
+    path = folder / "manifest.json"
+    if not path.exists():
+        raise IndexRefusedError(
+            f"{str(folder)!r} is not a collection: it has no manifest.json; make one with imgaudit index build"
+        )
+    try:
+        values = json.loads(read_bounded(path, MAX_MANIFEST_BYTES, follow_links=False))
+        if not isinstance(values, dict):
+            raise ValueError("expected an object")
+    except (InputError, ValueError, RecursionError) as error:
+        raise IndexRefusedError(f"the manifest {str(path)!r} cannot be read: {error}; {REBUILD}") from error
+    if values.get("format") != FORMAT:
+        raise IndexRefusedError(
+            f"the collection {str(folder)!r} has format {values.get('format')!r:.20}, but this version reads {FORMAT}; "
+            "use the version of imgaudit that made it, or build it again"
+        )
+    check = values.pop("check", None)
+    try:
+        manifest = CollectionManifest.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise IndexRefusedError(f"the manifest {str(path)!r} is wrong at {where}: {first['msg']}; {REBUILD}") from error
+    if check != _check(values):
+        raise IndexRefusedError(f"the manifest {str(path)!r} was changed after it was written; {REBUILD}")
+    return manifest

@@ -1,0 +1,203 @@
+"""What a collection is built from: looked at before anything is described, and told apart from then on."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from imgaudit.exceptions import ConfigError, InputError
+from imgaudit.files import path_text
+from imgaudit.index.block import Source
+from imgaudit.index.describing import FRAMING, Describer, find_descriptor, known_descriptor, side_of
+from imgaudit.index.id_lists import count_ids
+from imgaudit.index.idtable import refused_name
+from imgaudit.index.image_folders import ImageFolder, folder_digest
+from imgaudit.index.manifest import DescriptorRecord, SourceRecord
+from imgaudit.index.parquet import ParquetVectors
+from imgaudit.index.vector_files import FaissVectors, NpyVectors, VectorFile, VectorSource
+
+VECTOR_FILES = {".npy": "npy", ".parquet": "parquet", ".faiss": "faiss", ".index": "faiss"}
+"""Files of vectors, by the ends of their names."""
+
+BEGINNING = 1 << 20
+"""Bytes of a file that are part of its digest, beside its size and time; whole web crawls are not hashed twice."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """A source as the user named it."""
+
+    path: Path
+    """Folder of images, or file of vectors."""
+    id_list: Path | None = None
+    """Names of the vectors of an .npy file or FAISS index."""
+    vector_column: str = ""
+    """Of a Parquet file."""
+    id_column: str = ""
+    """Of a Parquet file."""
+
+
+def give_sources(
+    paths: Sequence[Path], id_lists: Sequence[Path] = (), vector_column: str = "", id_column: str = ""
+) -> list[Given]:
+    """Sources with their id lists, which belong to the .npy files and FAISS indexes in the order of both.
+
+    Raises ConfigError when their numbers differ.
+    """
+    listed = [path for path in paths if VECTOR_FILES.get(path.suffix.lower()) in ("npy", "faiss") and not path.is_dir()]
+    if id_lists and len(id_lists) != len(listed):
+        raise ConfigError(
+            f"expected one --ids for each of {len(listed)} .npy files and FAISS indexes, but got {len(id_lists)}"
+        )
+    ids = dict(zip(listed, id_lists, strict=False))
+    return [Given(path, ids.get(path), vector_column, id_column) for path in paths]
+
+
+def plan_sources(given: Sequence[Given], known: Sequence[SourceRecord]) -> list[SourceRecord]:
+    """Look at every source: how much is in it, and by which label its ids begin.
+
+    known:  sources that the collection has already; one that is given again keeps its label and how far it is done
+
+    Raises InputError when one cannot be used, is given twice, or has changed since the collection got it.
+    """
+    labels = {source.label for source in known}
+    by_path = {source.path: source for source in known}
+    planned: list[SourceRecord] = []
+    for one in given:
+        path = Path(os.path.abspath(one.path))  # noqa: PTH100 - resolve() would follow links
+        text = path_text(path)
+        if text in {source.path for source in planned}:
+            raise InputError(f"the source {text!r} is given twice")
+        source = _look(one, path)
+        if text in by_path:
+            planned.append(_again(source, by_path[text]))
+        else:
+            label = _label(path_text(path.name or "root"), labels)
+            labels.add(label)
+            planned.append(source.model_copy(update={"label": label}))
+    return planned
+
+
+def _again(source: SourceRecord, known: SourceRecord) -> SourceRecord:
+    compared = ("kind", "digest", "count", "id_list", "vector_column", "id_column")
+    differs = [name for name in compared if getattr(source, name) != getattr(known, name)]
+    if differs:
+        raise InputError(
+            f"the source {known.path!r} has changed since the collection got it ({', '.join(differs)}): build a new "
+            "collection, or put what is new into a folder or file of its own and add that"
+        )
+    return known
+
+
+def _look(given: Given, path: Path) -> SourceRecord:
+    if path.is_dir():
+        count, digest = folder_digest(path)
+        if not count:
+            raise InputError(f"{path_text(path)!r} holds no image files (.png, .jpg, .webp, .tif, ...)")
+        return SourceRecord(label="", kind="images", path=path_text(path), digest=digest, count=count)
+    if not path.is_file():
+        raise InputError(f"the source {path_text(path)!r} is not a folder of images, nor a regular file")
+    kind = VECTOR_FILES.get(path.suffix.lower())
+    if kind is None:
+        raise InputError(
+            f"the source {path_text(path)!r} is no folder, nor a file of vectors by its name: expected "
+            f"{', '.join(VECTOR_FILES)}"
+        )
+    id_list = None if given.id_list is None else Path(os.path.abspath(given.id_list))  # noqa: PTH100
+    record = SourceRecord(
+        label="", kind=kind, path=path_text(path), id_list="" if id_list is None else path_text(id_list),
+        vector_column=given.vector_column if kind == "parquet" else "",
+        id_column=given.id_column if kind == "parquet" else "",
+        digest=_file_digest(path, id_list), count=0,
+    )  # fmt: skip
+    count = open_vectors(record, path).count
+    if id_list is not None and (named := count_ids(id_list)) != count:
+        raise InputError(
+            f"the id list {path_text(id_list)!r} has {named:,} names, but {path_text(path)!r} holds {count:,} vectors"
+        )
+    return record.model_copy(update={"count": count})
+
+
+def _file_digest(path: Path, id_list: Path | None) -> str:
+    digest = hashlib.sha256()
+    for one in (path, *([id_list] if id_list is not None and id_list.is_file() else [])):
+        status = one.stat()
+        digest.update(f"{status.st_size} {status.st_mtime_ns} ".encode())
+        with one.open("rb") as file:
+            digest.update(file.read(BEGINNING))
+    return digest.hexdigest()
+
+
+def _label(name: str, taken: set[str]) -> str:
+    """The source's own name, or with a number where another source has it: the same names stay apart."""
+    if refused_name(name) is not None:
+        name = "source"
+    number, label = 1, name
+    while label in taken:
+        number += 1
+        label = f"{name}-{number}"
+    return label
+
+
+def open_vectors(record: SourceRecord, path: Path) -> VectorFile:
+    """The vectors of a file."""
+    if record.kind == "npy":
+        return NpyVectors(path)
+    return (
+        FaissVectors(path) if record.kind == "faiss" else ParquetVectors(path, record.vector_column, record.id_column)
+    )
+
+
+def open_source(
+    record: SourceRecord,
+    given: Given,
+    descriptor: DescriptorRecord,
+    *,
+    parts: Path,
+    describer: Describer | None,
+    block: int,
+) -> Source:
+    """A source that can be read.
+
+    parts:      where described images are kept until a shard has them
+    describer:  for images
+    block:      most vectors at a time
+
+    Raises InputError when its vectors are not the descriptor's.
+    """
+    path = Path(os.path.abspath(given.path))  # noqa: PTH100
+    if record.kind == "images":
+        if describer is None:
+            raise ConfigError(f"images cannot be described by {descriptor.name!r}: give their vectors instead")
+        return ImageFolder(path, record.label, parts, describer)
+    vectors = open_vectors(record, path)
+    dimension = vectors.columns * (8 if vectors.binary else 1)
+    if (vectors.binary, dimension) != (descriptor.binary, descriptor.dimension):
+        raise InputError(
+            f"{record.path!r} holds vectors of {_shape(dimension, vectors.binary)}, but those of descriptor "
+            f"{descriptor.name!r} have {_shape(descriptor.dimension, descriptor.binary)}: say with "
+            "--descriptor what they are"
+        )
+    return VectorSource(vectors, record.label, given.id_list, block)
+
+
+def _shape(dimension: int, binary: bool) -> str:
+    return f"{dimension:,} {'bits' if binary else 'floats'}"
+
+
+def describe_descriptor(name: str, planned: Sequence[SourceRecord], given: Sequence[Given]) -> DescriptorRecord:
+    """What the vectors will be: a descriptor of imgaudit's own, or by any other name what the first file holds."""
+    own = find_descriptor(name)
+    if own is None and any(source.kind == "images" for source in planned):
+        own = known_descriptor(name)
+    if own is not None:
+        return DescriptorRecord(
+            name=own.name, source=own.source, dimension=own.dimension, binary=own.binary, framing=FRAMING,
+            side=side_of(own),
+        )  # fmt: skip
+    vectors = open_vectors(planned[0], Path(os.path.abspath(given[0].path)))  # noqa: PTH100
+    return DescriptorRecord(
+        name=name, source="given with the vectors", dimension=vectors.columns * (8 if vectors.binary else 1),
+        binary=vectors.binary, framing=FRAMING, side=1,
+    )  # fmt: skip
