@@ -31,8 +31,8 @@ class Plan(Record):
 def make_plan(measured: SizeResult, count: int) -> Plan:
     """Extrapolate one measured size.
 
-    A shard is not larger than what was measured by more than its limit of 2 GiB, and shards know nothing of each other:
-    everything grows in proportion to their number.
+    Shards know nothing of each other, so everything grows in proportion to their number, as if all were of the measured
+    size.
     """
     setting = measured.setting
     in_shard = SHARD_BYTES // row_bytes(setting.dimension, binary=setting.binary)
