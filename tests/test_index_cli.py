@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from imgaudit.benchmark.index_plan import make_plans
 from imgaudit.benchmark.index_scale import IndexReport
 from imgaudit.benchmark.index_stages import Case, build, build_faiss, compare, make, numpy_search, search
 from imgaudit.cli import app, main
@@ -74,7 +75,7 @@ def test_hostile_names_reach_the_terminal_as_plain_text(tmp_path: Path) -> None:
     assert not {"\x1b", "\u202e", "\x07"} & set(shown)
     assert "\\x1b[31m[bold]red\\u202e\\n.png" in shown
     values = [json.loads(line) for line in run("index", "search", tmp_path / "c", folder, "--json")[1].splitlines()]
-    assert values[0]["matches"][0]["id"] == f"photos/{name}"
+    assert values[-1]["matches"][0]["id"] == f"photos/{name}"
     assert all("\x1b" not in line for line in run("index", "search", tmp_path / "c", folder, "--json")[1])
 
 
@@ -153,3 +154,10 @@ def test_a_committed_table_is_printed(tmp_path: Path) -> None:
     assert code == 0 and output.count(" x ") == 3 * len(report.results)
     assert IndexReport.model_validate_json((tmp_path / "copy.json").read_text()) == report
     assert all(one.low <= one.hits / one.n <= one.high for one in report.results)
+    plans = make_plans(report, 2_000_000_000)
+    assert len(plans) == 2
+    for plan in plans:
+        assert plan.measured.count == max(one.count for one in report.results if one.setting == plan.measured.setting)
+        # The vectors alone take so much.
+        assert plan.disk > 2_000_000_000 * (32 if plan.measured.setting.binary else 256)
+    assert run("benchmark", "index", "--table", table, "--plan", 2_000_000_000)[1].startswith("2,000,000,000 vectors")

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imgaudit.exceptions import ConfigError, InputError
-from imgaudit.index import Collection, Kind, choose_kind
+from imgaudit.index import Collection, Kind, choose_kind, faiss_file
 from imgaudit.index.idtable import IdTable, IdTableWriter, Name
 from imgaudit.index.kinds import EXACT_BYTES
 from imgaudit.index.manifest import Recall
@@ -166,3 +166,21 @@ def test_shards_never_change_what_is_found(
     similarities = np.sort(queries @ stored.T, axis=1)[:, ::-1][:, :k]
     found = [[match.similarity for match in line] for line in collection.search(queries, k)]
     np.testing.assert_allclose(found, similarities, atol=1e-6)
+
+
+def test_a_gpu_without_enough_memory_leaves_the_search_to_the_processor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def refuse(index: object) -> object:
+        asked.append(index)
+        raise RuntimeError("out of memory")
+
+    stored = unit_vectors(20)
+    collection_of(tmp_path, stored)
+    assert not asked
+    monkeypatch.setattr(faiss_file, "gpu_count", lambda: 1)
+    monkeypatch.setattr(faiss_file.faiss, "index_cpu_to_all_gpus", refuse)
+    collection = Collection.open(tmp_path / "collection")
+    assert len(asked) == 1 and rows_of(collection, stored, 1) == [[row] for row in range(20)]

@@ -18,6 +18,7 @@ from scipy import stats
 from imgaudit.benchmark.index_stages import Truth, run_stage
 from imgaudit.records import Record
 from imgaudit.statistics import clopper_pearson
+from imgaudit.store import read_json, write_json
 
 PACKAGES = ("faiss-gpu", "faiss-cpu", "numpy")
 
@@ -113,7 +114,7 @@ def measure_index(
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     on_result: Callable[[IndexReport], None] = lambda report: None,
 ) -> IndexReport:
-    """Measure every setting at every size; files are made in `work` and deleted after each.
+    """Measure every setting at every size; vectors and indexes are made in `work` and deleted after each size.
 
     on_result:  is given what there is after every size
     """
@@ -125,15 +126,25 @@ def measure_index(
     )  # fmt: skip
     for size in sorted(sizes):
         for setting in settings:
-            folder = work / f"{size}-{setting.dimension}-{'bits' if setting.binary else 'floats'}"
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
-            results.append(_measure(size, setting, folder, seed, threads))
-            shutil.rmtree(folder)
+            results.append(_kept(size, setting, work, seed, threads))
             report = report.model_copy(update={"results": list(results)})
             on_result(report)
             on_progress(len(results), len(sizes) * len(settings))
     return report
+
+
+def _kept(count: int, setting: Setting, work: Path, seed: int, threads: int) -> SizeResult:
+    """One size, from an earlier run with the same work folder if that came so far."""
+    name = f"{count}-{setting.dimension}-{'bits' if setting.binary else 'floats'}-seed{seed}-threads{threads}"
+    folder, kept = work / name, work / f"{name}.json"
+    if kept.is_file():
+        return SizeResult.model_validate(read_json(kept))
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    result = _measure(count, setting, folder, seed, threads)
+    write_json(kept, result.model_dump(mode="json"))
+    shutil.rmtree(folder)
+    return result
 
 
 def _measure(count: int, setting: Setting, folder: Path, seed: int, threads: int) -> SizeResult:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from imgaudit.benchmark.index_scale import IndexReport
 
 Sizes = Annotated[str, typer.Option(help="Numbers of vectors, separated by commas.")]
+Planned = Annotated[int | None, typer.Option("--plan", min=1, help="Vectors to extrapolate to, instead of the tables.")]
 Threads = Annotated[int, typer.Option(min=1, help="Of FAISS and numpy.")]
 
 
@@ -21,6 +22,7 @@ def index_command(
     sizes: Sizes = "10000,100000",
     out: Out = Path("imgaudit-benchmark"),
     threads: Threads = 1,
+    plan: Planned = None,
     seed: Seed = 1,
     table: Table = None,
     save: Save = None,
@@ -28,6 +30,7 @@ def index_command(
     quiet: Quiet = False,
 ) -> None:
     """Building and searching collections by size: time, bytes, recall and memory, beside FAISS alone and numpy."""
+    from imgaudit.benchmark.index_plan import plan_lines
     from imgaudit.benchmark.index_scale import IndexReport, measure_index
     from imgaudit.store import read_json, write_json
 
@@ -43,7 +46,7 @@ def index_command(
             report = measure_index(
                 _sizes(sizes), out, seed=seed, threads=threads, on_progress=on_progress, on_result=keep
             )
-    show(report, index_lines(report), json_output=json_output)
+    show(report, index_lines(report) if plan is None else plan_lines(report, plan), json_output=json_output)
 
 
 def _sizes(text: str) -> list[int]:

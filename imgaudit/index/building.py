@@ -31,7 +31,7 @@ from imgaudit.records import SkippedImage
 from imgaudit.store import RunFolder, write_atomically
 
 SHARD_BYTES = 2**31
-"""Vectors of a shard take at most so much, which building it needs in memory."""
+"""Vectors of a shard take at most so much; memory for building it grows with it, and with nothing else."""
 
 BEGUN = (".lock", ".lock-holder", ".draft", ".manifest.json.partial")
 """What a build leaves that was killed before it wrote a manifest."""
