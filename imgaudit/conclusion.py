@@ -22,6 +22,7 @@ from imgaudit.planner import planner_line
 from imgaudit.policy import Policy
 from imgaudit.protocol import Framing
 from imgaudit.records import Measurement, Rung, RungMeasurement, Skipped, SkippedImage
+from imgaudit.reference import read_reference
 from imgaudit.replication import Evidence
 from imgaudit.screening import THUMBNAIL_SIDE, thumbnail_array
 from imgaudit.statistics import false_positive_interval
@@ -130,6 +131,8 @@ def conclude(run: RunFolder, policy: Policy | None = None) -> AuditResult:
         measurements, Evidence(bank, manifest.protocol, policy, duplicates, manifest.groups, cross_matches=crossed)
     )
     findings = findings_of(decision) + [skipped_finding(one) for one in skipped]
+    if (reference := read_reference(run)) is not None:
+        findings = [one.model_copy(update={"reference": reference.images.get(one.id)}) for one in findings]
     result = AuditResult(
         run=read_json(run.manifest_path),
         protocol=manifest.protocol,

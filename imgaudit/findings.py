@@ -131,6 +131,32 @@ class Neighbour(Record):
     """Of the deciding descriptor."""
 
 
+class ReferenceMatch(Record):
+    """An image of a reference collection."""
+
+    id: str
+    """Its name there."""
+    path: str
+    """The file it was made from, or empty."""
+    similarity: float
+    """Of the collection's descriptor."""
+
+
+class ReferenceFinding(Record):
+    """What a reference collection holds of one image."""
+
+    near_copies: int
+    """Images there at or above the similarity that counts as a near copy."""
+    counted_all: bool
+    """Whether counting went on to the end."""
+    best: float
+    """Highest similarity of anything there."""
+    p_value: float | Skipped
+    """Conformal, of the best similarity against the controls' best in the same collection."""
+    nearest: list[ReferenceMatch]
+    """Near copies, nearest first, at most ten."""
+
+
 class BestReplica(Record):
     """The generated image closest to the target, over all rungs."""
 
@@ -181,6 +207,8 @@ class Finding(Record):
     """Other targets that are near copies of this one."""
     resembles_others: list[Neighbour]
     """Other targets that replicas of this one resemble more than it."""
+    reference: ReferenceFinding | None = Field(None, exclude_if=lambda value: value is None)
+    """What the collection given with --reference holds; absent without one."""
     alarms: list[Alarm]
     """What weakens the conclusion."""
     seconds: float

@@ -107,6 +107,14 @@ Prompts = Annotated[
 Controls = Annotated[
     Path | None, typer.Option(help="Folder of images known not to be in the training set.", show_default=False)
 ]
+ReferenceOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--reference",
+        help="Collection that `imgaudit index build` made: near copies of each image in it are counted.",
+        show_default=False,
+    ),
+]
 Decoys = Annotated[
     Path | None,
     typer.Option(

@@ -36,6 +36,7 @@ from imgaudit.cli.audit_options import (
     PolicyOption,
     Prompts,
     Quiet,
+    ReferenceOption,
     Rescan,
     Rungs,
     SamplingSteps,
@@ -67,6 +68,7 @@ from imgaudit.store import RunFolder
 if TYPE_CHECKING:
     from imgaudit.calibration import NullBank
     from imgaudit.findings import AuditResult
+    from imgaudit.index import Collection
     from imgaudit.models import LoadedModel
     from imgaudit.portfolio import Portfolio
 
@@ -83,6 +85,7 @@ def run_audit(
     controls: Path | None = None,
     calibration: Path | None = None,
     decoys: Path | None = None,
+    reference: Path | None = None,
     policy_file: Path | None = None,
     quiet: bool = False,
     json_lines: bool = False,
@@ -111,6 +114,13 @@ def run_audit(
     if decoys is not None:
         decoy_images = read_folder(decoys, CaptionSource(decoys, sidecars=False), config, quiet=quiet)
     given = len(control_images.targets) if control_images else 0
+    collection = None
+    if reference is not None:
+        from imgaudit.index import Collection
+        from imgaudit.reference import bound_of
+
+        collection = Collection.open(reference)
+        bound_of(collection.manifest.descriptor.name)
     if dry_run:
         known = len(bank.controls) if bank else counting_controls(given)
         work = print_plan(config, policy, portfolio, controls=known, to_calibrate=given)
@@ -127,7 +137,9 @@ def run_audit(
     if bank is not None:
         bank.require(loaded.denoiser.fingerprint, config.protocol)
     config, sources = settled(config, sources, loaded, RunFolder(out), quiet=quiet)
-    prepared = Prepared(portfolio, control_images, decoy_images, bank, f"--controls {controls}", policy, sources)
+    prepared = Prepared(
+        portfolio, control_images, decoy_images, bank, f"--controls {controls}", policy, sources, collection
+    )
     result = carry_out(RunFolder(out), prepared, loaded, config, quiet=quiet)
     if json_lines:
         for finding in result.findings:
@@ -150,6 +162,7 @@ class Prepared:
     note: str
     policy: Policy
     sources: Mapping[str, str]
+    collection: "Collection | None" = None
 
 
 def carry_out(
@@ -206,6 +219,15 @@ def carry_out(
                 on_progress=interruption.stopping(advance),
             ):
                 pass
+        if prepared.collection is not None:
+            from imgaudit.reference import keep_reference
+
+            say(f"looking {len(portfolio.targets)} images up in {prepared.collection.folder.name}", quiet=quiet)
+            known = prepared.controls.targets if prepared.controls else []
+            keep_reference(
+                run, prepared.collection, {target.image.id: target.path for target in portfolio.targets},
+                [target.path for target in known],
+            )  # fmt: skip
         result = conclude(run)
         write_report(run, result)
     return result
@@ -229,6 +251,7 @@ def _audit(
     controls: Controls = None,
     calibration: Calibration = None,
     decoys: Decoys = None,
+    reference: ReferenceOption = None,
     captions: Captions = None,
     prompts: Prompts = None,
     policy: PolicyOption = None,
@@ -277,7 +300,7 @@ def _audit(
             targets=targets, model=ModelChoice(model, lora or (), variant, model_config, offload, compiled), out=out,
             config=config, sources=sources,
             captions=captions, prompts=prompts, controls=controls, calibration=calibration, decoys=decoys,
-            policy_file=policy, quiet=quiet, json_lines=json_lines, dry_run=dry_run,
+            reference=reference, policy_file=policy, quiet=quiet, json_lines=json_lines, dry_run=dry_run,
         )
     )  # fmt: skip
 

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import cache
 from multiprocessing import connection
 from pathlib import Path
 from types import TracebackType
@@ -16,12 +17,13 @@ from typing import NamedTuple, Self
 import numpy as np
 import torch
 
-from imgaudit.descriptors import DEFAULT_DESCRIPTORS, Descriptor
+from imgaudit.descriptors import DESCRIPTOR_NAMES, Descriptor, load_descriptor
 from imgaudit.exceptions import ConfigError, ImageError
 from imgaudit.image_files import load_image
 from imgaudit.images import frame_image, to_tensor
 from imgaudit.index.faiss_file import Vectors
 from imgaudit.protocol import Framing
+from imgaudit.records import Skipped
 
 FRAMING = Framing.SQUASH
 """The whole image, its aspect ratio changed: nothing is cut off that a copy may have kept."""
@@ -51,17 +53,27 @@ class Described(NamedTuple):
 
 
 def find_descriptor(name: str) -> Descriptor | None:
-    """The descriptor of this name, or None."""
-    return next((one for one in DEFAULT_DESCRIPTORS if one.name == name), None)
+    """The descriptor of this name when it can be had here, or None."""
+    if name not in DESCRIPTOR_NAMES:
+        return None
+    loaded = _load(name)
+    return None if isinstance(loaded, Skipped) else loaded
 
 
 def known_descriptor(name: str) -> Descriptor:
     """The descriptor of this name. Raises ConfigError that lists what there is."""
-    found = find_descriptor(name)
-    if found is None:
-        names = ", ".join(one.name for one in DEFAULT_DESCRIPTORS)
-        raise ConfigError(f"images can be described by {names}, but not by {name!r}")
-    return found
+    if name not in DESCRIPTOR_NAMES:
+        raise ConfigError(f"images can be described by {', '.join(DESCRIPTOR_NAMES)}, but not by {name!r:.80}")
+    loaded = _load(name)
+    if isinstance(loaded, Skipped):
+        raise ConfigError(f"images cannot be described by {name!r} here: {loaded.skipped}")
+    return loaded
+
+
+@cache
+def _load(name: str) -> Descriptor | Skipped:
+    """Once per process: weights are large, and their known answers take a second."""
+    return load_descriptor(name)
 
 
 def side_of(descriptor: Descriptor) -> int:

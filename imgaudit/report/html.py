@@ -16,6 +16,7 @@ from imgaudit.calibration import NullBank
 from imgaudit.dial import Dial
 from imgaudit.findings import AuditResult, Finding, Replication, Verdict
 from imgaudit.records import Measurement, Replica, Rung, RungMeasurement, Skipped
+from imgaudit.reference import read_reference
 from imgaudit.report.figures import draw_error_curve, draw_null_distribution, draw_score_overview
 from imgaudit.report.wording import P_VALUE_SENTENCE, RUNG_WORDING, STREAMS_LIMIT, WORDING, stream_label
 from imgaudit.store import RunFolder, read_json, write_atomically
@@ -125,6 +126,7 @@ def write_html(run: RunFolder, result: AuditResult) -> None:
         "command": reproduction_command(result),
         "names": {finding.id: Path(finding.path).name for finding in findings},
         "unfinished": result.summary.targets - len(findings),
+        "reference": read_reference(run),
     }
     for place, finding in enumerate(findings):
         measurement = measurements.get(finding.id)

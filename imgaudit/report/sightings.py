@@ -1,0 +1,71 @@
+"""What was seen of a portfolio among given images, as a page that opens from disk."""
+
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from imgaudit.exceptions import ImageError
+from imgaudit.image_files import load_image
+from imgaudit.records import Skipped
+from imgaudit.report.html import page_environment, write_assets
+from imgaudit.sightings import Closest, Sighting, Sightings
+from imgaudit.store import write_atomically, write_png
+from imgaudit.verification import Region
+
+SHOWN_SIDE = 480
+"""Pixels of the longer side of pictures on the page."""
+
+ORDER = ("copy", "partial", "inconclusive", "not seen")
+"""What is shown first."""
+
+LABELS = {
+    "copy": "Copy",
+    "partial": "Partial copy",
+    "inconclusive": "Inconclusive",
+    "not seen": "Not seen",
+}
+
+
+def write_sightings(folder: Path, sightings: Sightings, files: dict[str, Path]) -> Path:
+    """Write FOLDER/report/index.html with its pictures and return its path.
+
+    files:  of targets and closest images, by id; those that can no longer be read are left out of the page
+    """
+    report = folder / "report"
+    write_assets(report, ("style.css",))
+    shown = sorted(sightings.sightings, key=lambda one: (ORDER.index(one.seen), one.path))
+    views = [_view(report, one, files) for one in shown]
+    page = page_environment().get_template("sightings.html.jinja").render(
+        sightings=sightings, views=views, labels=LABELS, counts={seen: sightings.count(seen) for seen in ORDER}
+    )
+    write_atomically(report / "index.html", page)
+    return report / "index.html"
+
+
+def _view(report: Path, sighting: Sighting, files: dict[str, Path]) -> dict[str, Any]:
+    closest = sighting.closest
+    is_found = sighting.seen in ("copy", "partial") and isinstance(closest, Closest)
+    target_region = closest.evidence.region if is_found and isinstance(closest, Closest) else None
+    image_region = closest.evidence.candidate_region if is_found and isinstance(closest, Closest) else None
+    return {
+        "sighting": sighting,
+        "target": _picture(report, sighting.id, files, target_region),
+        "image": "" if isinstance(closest, Skipped) else _picture(report, closest.id, files, image_region, sighting.id),
+    }
+
+
+def _picture(report: Path, name: str, files: dict[str, Path], region: Region | None, of: str = "") -> str:
+    """Write a picture with what does not agree dimmed; its file name, or nothing when it cannot be read."""
+    try:
+        picture = load_image(files[name]).pixels.convert("RGB")
+    except (ImageError, KeyError):
+        return ""
+    picture.thumbnail((SHOWN_SIDE, SHOWN_SIDE))
+    if region is not None and region.area:
+        mask = Image.fromarray(region.mask()).convert("L").resize(picture.size, Image.Resampling.NEAREST)
+        # Dimmed rather than outlined, so that nothing is drawn over the evidence.
+        picture = Image.composite(picture, Image.blend(picture, Image.new("RGB", picture.size, "white"), 0.75), mask)
+    file_name = f"{of}-{name}.png" if of else f"{name}.png"
+    write_png(report / "images" / file_name, picture)
+    return file_name
