@@ -291,7 +291,7 @@ def test_the_papers_bound_is_a_distance_of_0_113() -> None:
     worse = (template.mean + 2 * 0.113).clamp(max=3)
     difference = torch.from_numpy(template.mask) * ((worse - template.mean) / 2).square()
     assert float(difference.sum()) / template.mask.mean() == pytest.approx(0.113**2 * 3 * SIDE**2, rel=1e-3)
-    assert 0.113**2 * 3 * SIDE**2 == pytest.approx(2500, rel=0.01)
+    assert pytest.approx(2500, rel=0.01) == 0.113**2 * 3 * SIDE**2
 
 
 def test_images_without_a_layout_are_refused() -> None:
