@@ -45,7 +45,8 @@ TURN, GROWTH = 20.0, float(np.log(1.6))
 """Degrees and logarithm of size by which a pair may differ from the map."""
 
 BY_CHANCE = 0.1
-"""Share of like features whose turn and size agree with a map by chance: measured on unrelated drawings."""
+"""Share of like features whose turn and size agree with a map by chance, roughly: it scales the score, and the
+threshold on the score is measured."""
 
 CELL = 6
 """Inliers in one square of this many pixels count once: one corner answers at several scales."""
