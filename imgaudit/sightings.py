@@ -148,8 +148,8 @@ class PairScores:
                 continue
             if versions != self.versions or held.keys() != set(self.subjects):
                 raise RunFolderError(
-                    f"{str(self.path)!r} holds scores of other targets or decoys, or of other versions of imgaudit and opencv: continue it "
-                    "with the same ones, or name another --out"
+                    f"{str(self.path)!r} holds scores of other targets or decoys, or of other versions of imgaudit "
+                    "and opencv: continue it with the same ones, or name another --out"
                 )
             self.rows[image] = held
 

@@ -12,8 +12,8 @@ from imgaudit.exceptions import ImageError, InputError
 from imgaudit.image_files import load_image
 from imgaudit.listing import list_images
 
-LEAST_SIDE = 96
-"""Pixels of either side that a picture must have, its margin left out."""
+LEAST_SIDE, LEAST_LENGTH = 96, 256
+"""Pixels of the shorter and of the longer side that a picture must have, its margin left out: no icons."""
 
 MOST_BYTES = 4_000_000
 """Larger files are passed over: they take seconds to decode and are reduced anyway."""
@@ -78,7 +78,7 @@ def read_pool(
         picture = image.pixels
         picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
         own = trimmed(picture)
-        if min(own.size) < LEAST_SIDE or detail(own) < LEAST_DETAIL:
+        if min(own.size) < LEAST_SIDE or max(own.size) < LEAST_LENGTH or detail(own) < LEAST_DETAIL:
             pool.left_out += 1
             continue
         half.pictures.append(picture)

@@ -157,8 +157,10 @@ def template_family(
 ) -> tuple[list[Image.Image], Mask]:
     """Images of one layout, one for each filling of its changing region, and the mask of what stays the same.
 
+    The layout loses its blank margin first: of nothing it cannot be said where it was copied.
     Raises InputError when the layout has too little detail outside every region that is drawn.
     """
+    layout = trimmed(layout)
     box, mask = _detailed_part(layout, 0.2, 0.6, rng, outside=True)
     images = [layout.copy() for _ in fills]
     for image, fill in zip(images, fills, strict=True):
@@ -201,7 +203,8 @@ def shared_logo_pair(hosts: Sequence[Image.Image], logo: Image.Image, rng: rando
 
 
 def composite_pair(picture: Image.Image, other: Image.Image, rng: random.Random) -> Pair:
-    """A picture, and a composite of a part of it (30 to 70 % of the area) beside another picture."""
+    """A picture without its blank margin, and a composite of a part of it (30 to 70 % of the area) beside another."""
+    picture = trimmed(picture)
     box, mask = _detailed_part(picture, 0.3, 0.7, rng, outside=False)
     part = picture.crop(box)
     if rng.random() < 0.5:

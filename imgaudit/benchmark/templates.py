@@ -30,7 +30,7 @@ from imgaudit.images import to_tensor
 from imgaudit.records import Record
 from imgaudit.statistics import exceedance_threshold
 from imgaudit.verification import Described, PairEvidence, PairThresholds, Region, classify, compare
-from imgaudit.verification.template import Template, square
+from imgaudit.verification.template import Template
 
 LEVEL = 0.01
 """False positives that are allowed."""
@@ -41,8 +41,11 @@ LOCATED = 0.7
 BANDS = ((0.0, 0.1), (0.1, 0.2), (0.2, 0.5), (0.5, 1.0))
 """Shares of the area that is shared, from above the first up to the second."""
 
-VERIFIED, MASKED, WHOLE = "verified pair", "masked distance", "whole-image distance"
-"""What decides."""
+VERIFIED = "verified pair"
+"""Both legs together."""
+
+MASKED, DISTANCE, WHOLE = "masked correlation", "masked distance", "whole-image correlation"
+"""What a template decides by, and what it is compared with."""
 
 Progress = Callable[[str, int, int], None]
 
@@ -90,7 +93,7 @@ class TemplateReport(Record):
     located: list[Located]
     """Where the regions lie."""
     families: list[Rate]
-    """The masked distance, on families of one layout in one place."""
+    """Masked likeness, on families of one layout in one place."""
     targets: list[Target]
     """Hopes and outcomes."""
 
@@ -117,6 +120,7 @@ def measure_templates(
     pictures: int,
     related: int,
     unrelated: int,
+    fitted: int,
     seed: int,
     on_progress: Progress = lambda stage, done, total: None,
 ) -> TemplateReport:
@@ -124,16 +128,17 @@ def measure_templates(
 
     pictures:   in either half
     related:    pairs of each kind that share something
-    unrelated:  pairs of each kind that share nothing, in either half
+    unrelated:  pairs of each kind that share nothing, that give figures
+    fitted:     pairs of each kind that share nothing, that set thresholds
     Raises InputError when the folder has too few pictures with detail.
     """
     pool = read_pool(folder, pictures, seed, on_progress)
     rng = random.Random(f"fit {seed}")
     plantings = plant(pool.fit, max(10, related // 4), rng)
-    fitted = list(measure_unrelated(pool.fit, plantings, unrelated, rng, _staged(on_progress, "thresholds", unrelated)))
-    thresholds = PairThresholds.from_unrelated([one.evidence for one in fitted], LEVEL)
+    bank = list(measure_unrelated(pool.fit, plantings, fitted, rng, _staged(on_progress, "thresholds", fitted)))
+    thresholds = PairThresholds.from_unrelated([one.evidence for one in bank], LEVEL)
     whole = {
-        descriptor.name: exceedance_threshold([one.whole[descriptor.name] for one in fitted], LEVEL)
+        descriptor.name: exceedance_threshold([one.whole[descriptor.name] for one in bank], LEVEL)
         for descriptor in DEFAULT_DESCRIPTORS
     }
     rng = random.Random(f"report {seed}")
@@ -262,23 +267,23 @@ def located_row(group: str, rows: Sequence[Outcome], thresholds: PairThresholds)
 
 
 def measure_families(fit: Half, report: Half, count: int, seed: int) -> list[Rate]:
-    """The masked distance of a template built from two images of a family, to a third and to other families' images."""
+    """Masked likeness of a template built from two images of a family, to a third and to other families' images."""
     halves = []
     for name, half in (("fit", fit), ("report", report)):
-        halves.append(_family_distances(half, count, random.Random(f"families {name} {seed}")))
+        halves.append(_family_likeness(half, count, random.Random(f"families {name} {seed}")))
     (_, unrelated), (own, others) = halves
     rates = []
-    for key in (MASKED, WHOLE):
-        bound = exceedance_threshold([-one[key] for one in unrelated], LEVEL)
-        rates.append(rate(key, "a third image of the layout", [-one[key] > bound for one in own]))
-        rates.append(rate(key, "an image of another layout", [-one[key] > bound for one in others]))
+    for key in (MASKED, DISTANCE, WHOLE):
+        bound = exceedance_threshold([one[key] for one in unrelated], LEVEL)
+        rates.append(rate(key, "a third image of the layout", [one[key] > bound for one in own]))
+        rates.append(rate(key, "an image of another layout", [one[key] > bound for one in others]))
     return rates
 
 
-def _family_distances(
+def _family_likeness(
     half: Half, count: int, rng: random.Random
 ) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
-    """Distances to the own family's third image, and to twenty other families' third images each."""
+    """Likeness to the own family's third image, and to twenty other families' third images each."""
     families: list[tuple[Template, torch.Tensor, frozenset[int]]] = []
     for _ in range(count * TRIES):
         if len(families) == count:
@@ -291,17 +296,19 @@ def _family_distances(
         except InputError:
             continue
         families.append((template, to_tensor(worn(images[2], rng)), frozenset(numbers)))
-    own = [_distances(template, image) for template, image, _ in families]
+    own = [_likeness(template, image) for template, image, _ in families]
     others = []
     for template, _, sources in families:
         strangers = [image for _, image, other in families if not other & sources]
-        others += [_distances(template, image) for image in rng.sample(strangers, min(20, len(strangers)))]
+        others += [_likeness(template, image) for image in rng.sample(strangers, min(20, len(strangers)))]
     return own, others
 
 
-def _distances(template: Template, image: torch.Tensor) -> dict[str, float]:
-    whole = ((square(image) - template.mean) / 2).square().mean().sqrt()
-    return {MASKED: template.distance(image), WHOLE: float(whole)}
+def _likeness(template: Template, image: torch.Tensor) -> dict[str, float]:
+    everywhere = Template(template.mean, np.ones_like(template.mask))
+    return {
+        MASKED: template.correlation(image), DISTANCE: -template.distance(image), WHOLE: everywhere.correlation(image)
+    }  # fmt: skip
 
 
 def hopes(
@@ -321,6 +328,6 @@ def hopes(
                    met=row.found > 0 and row.median >= LOCATED)
         )  # fmt: skip
     masked = of[MASKED, "a third image of the layout"]
-    targets.append(Target(name="masked distance finds a third image of the layout", wanted="at least 90 %",
+    targets.append(Target(name="masked correlation finds a third image of the layout", wanted="at least 90 %",
                           got=str(masked), met=masked.rate >= 0.9))  # fmt: skip
     return targets

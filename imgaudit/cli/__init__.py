@@ -47,6 +47,7 @@ def _register() -> None:
         examining,
         indexing,
         labs,
+        matching,
         reporting,
     )
 
@@ -56,6 +57,7 @@ def _register() -> None:
     comparing.register(app)
     dialling.register(app)
     labs.register(app)
+    matching.register(app)
     benchmarking.register(app)
     examining.register(app)
     indexing.register(app)

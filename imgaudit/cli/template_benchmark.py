@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
 def templates(
     images: Annotated[Path | None, typer.Option(help="Folder of real pictures, such as Debian's openclipart.")] = None,
-    pictures: Annotated[int, typer.Option(min=20, help="Pictures in either half.")] = 400,
+    pictures: Annotated[int, typer.Option(min=20, help="Pictures in either half.")] = 300,
     related: Annotated[int, typer.Option(min=4, help="Pairs of each kind that share something.")] = 100,
-    unrelated: Annotated[int, typer.Option(min=40, help="Pairs of each kind that share nothing, per half.")] = 700,
+    unrelated: Annotated[int, typer.Option(min=1, help="Pairs of each kind that share nothing.")] = 670,
+    fitted: Annotated[int, typer.Option(min=40, help="Pairs of each kind for the thresholds.")] = 400,
     seed: Seed = 1,
     table: Table = None,
     save: Save = None,
@@ -34,7 +35,13 @@ def templates(
     else:
         with stages(quiet=quiet) as on_progress:
             report = measure_templates(
-                images, pictures=pictures, related=related, unrelated=unrelated, seed=seed, on_progress=on_progress
+                images,
+                pictures=pictures,
+                related=related,
+                unrelated=unrelated,
+                fitted=fitted,
+                seed=seed,
+                on_progress=on_progress,
             )
     if save is not None:
         write_lines(save, report, ("found", "by_share", "false", "located", "families", "targets"))
@@ -46,7 +53,9 @@ def template_lines(report: "TemplateReport") -> Iterator[str]:
     from imgaudit.cli.benchmark_tables import rate_lines, target_lines
 
     bounds = report.thresholds
-    yield f"{report.pictures} pictures in either half, {report.left_out} not used, seed {report.seed}, {report.hardware}"
+    yield (
+        f"{report.pictures} pictures in either half, {report.left_out} not used; seed {report.seed}; {report.hardware}"
+    )
     yield (
         f"thresholds at {report.level:.0%} from {bounds.pairs} unrelated pairs of the other half: "
         f"geometric {bounds.geometric:.2f}, photometric {bounds.photometric:.2f}"

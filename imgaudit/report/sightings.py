@@ -9,14 +9,14 @@ from imgaudit.exceptions import ImageError
 from imgaudit.image_files import load_image
 from imgaudit.records import Skipped
 from imgaudit.report.html import page_environment, write_assets
-from imgaudit.sightings import Closest, Sighting, Sightings
+from imgaudit.sightings import Closest, Seen, Sighting, Sightings
 from imgaudit.store import write_atomically, write_png
 from imgaudit.verification import Region
 
 SHOWN_SIDE = 480
 """Pixels of the longer side of pictures on the page."""
 
-ORDER = ("copy", "partial", "inconclusive", "not seen")
+ORDER: tuple[Seen, ...] = ("copy", "partial", "inconclusive", "not seen")
 """What is shown first."""
 
 LABELS = {
@@ -36,8 +36,10 @@ def write_sightings(folder: Path, sightings: Sightings, files: dict[str, Path]) 
     write_assets(report, ("style.css",))
     shown = sorted(sightings.sightings, key=lambda one: (ORDER.index(one.seen), one.path))
     views = [_view(report, one, files) for one in shown]
-    page = page_environment().get_template("sightings.html.jinja").render(
-        sightings=sightings, views=views, labels=LABELS, counts={seen: sightings.count(seen) for seen in ORDER}
+    page = (
+        page_environment()
+        .get_template("sightings.html.jinja")
+        .render(sightings=sightings, views=views, labels=LABELS, counts={seen: sightings.count(seen) for seen in ORDER})
     )
     write_atomically(report / "index.html", page)
     return report / "index.html"

@@ -17,16 +17,16 @@ from imgaudit.verification.picture import Bytes, Floats, Picture
 MOST_FEATURES = 700
 """Features that are kept of a picture, the strongest."""
 
-LIKE = 0.8
+LIKE = 0.7
 """Inner product of two descriptors from which on they may show the same thing."""
 
-PARTNERS = 3
+PARTNERS = 1
 """Features of the candidate that are tried for each of the target's: drawings repeat themselves."""
 
 MOST_PAIRS = 1500
 """Pairs of like features that are kept, the likest."""
 
-PROPOSALS = 400
+PROPOSALS = 700
 """Pairs that propose a map, the likest."""
 
 REFINED = 6
@@ -38,11 +38,15 @@ MOST_ROTATION = 30.0
 MOST_SCALE = 8.0
 """Of either picture against the other."""
 
-TOLERANCE = 4.0
-"""Pixels, at the working size of the target, by which an inlier may lie beside its place."""
+TOLERANCE = 3.5
+"""Pixels, of the picture that is reduced the more, by which an inlier may lie beside its place."""
 
 TURN, GROWTH = 20.0, float(np.log(1.6))
 """Degrees and logarithm of size by which a pair may differ from the map."""
+
+BY_CHANCE = 0.1
+"""Share of like features whose turn and size agree with a map by chance, roughly: it scales the score, and the
+threshold on the score is measured."""
 
 CELL = 6
 """Inliers in one square of this many pixels count once: one corner answers at several scales."""
@@ -109,7 +113,7 @@ class Pairs:
     growth: Floats
     """(P,) logarithm of the sizes' ratio."""
     features: int
-    """Features of the target that have a partner."""
+    """Features that have a partner, of the picture that has fewer of them."""
 
 
 def find_features(picture: Picture) -> Features:
@@ -150,9 +154,8 @@ def pair_features(target: Features, candidate: Features) -> Pairs:
     rows, columns = rows[likest], columns[likest]
     kept = like[rows, columns] >= LIKE
     rows, columns = rows[kept], columns[kept]
-    return Pairs(
-        target.points[rows], candidate.points[columns], turn[rows, columns], growth[rows, columns], len(np.unique(rows))
-    )
+    fewer = min(len(np.unique(rows)), len(np.unique(columns)))
+    return Pairs(target.points[rows], candidate.points[columns], turn[rows, columns], growth[rows, columns], fewer)
 
 
 def fit(target: Features, candidate: Features, *, seed: int = 0) -> Geometry:
@@ -175,7 +178,7 @@ def fit(target: Features, candidate: Features, *, seed: int = 0) -> Geometry:
     if matrix is None or places < FEWEST:
         return Geometry(0.0, 0, len(pairs.turn), None, np.zeros((0, 2)))
     hull = cv2.convexHull(pairs.into[inliers].astype(np.float32))[:, 0].astype(np.float64)
-    return Geometry(surprise(places, pairs, target), places, len(pairs.turn), matrix, hull)
+    return Geometry(surprise(places, pairs, matrix, target), places, len(pairs.turn), matrix, hull)
 
 
 def _proposals(pairs: Pairs) -> list[npt.NDArray[np.bool_]]:
@@ -187,7 +190,7 @@ def _proposals(pairs: Pairs) -> list[npt.NDArray[np.bool_]]:
     across, down = x - x0, y - y0
     off_x = pairs.into[:PROPOSALS, None, 0] + a[:, None] * across - b[:, None] * down - pairs.into[None, :, 0]
     off_y = pairs.into[:PROPOSALS, None, 1] + b[:, None] * across + a[:, None] * down - pairs.into[None, :, 1]
-    reach = TOLERANCE + 0.1 * size[:, None] * np.hypot(across, down)
+    reach = TOLERANCE * np.maximum(size, 1)[:, None] + 0.1 * size[:, None] * np.hypot(across, down)
     agreeing = np.hypot(off_x, off_y) <= reach
     agreeing &= _alike(pairs, pairs.turn[:PROPOSALS, None], pairs.growth[:PROPOSALS, None])
     agreeing &= (np.abs(pairs.turn[:PROPOSALS]) <= MOST_ROTATION)[:, None]
@@ -204,11 +207,12 @@ def _alike(pairs: Pairs, turn: Floats | float, growth: Floats | float) -> npt.ND
 def _refined(pairs: Pairs, agreeing: npt.NDArray[np.bool_]) -> Floats | None:
     """A map fitted to the pairs, then to all pairs that agree with it; None outside the bounds."""
     matrix: Floats | None = None
+    reach = TOLERANCE * max(1.0, float(np.exp(np.median(pairs.growth[agreeing]))))
     for _ in range(3):
         if agreeing.sum() < FEWEST:
             break
         found, _flags = cv2.estimateAffinePartial2D(
-            pairs.source[agreeing], pairs.into[agreeing], method=cv2.RANSAC, ransacReprojThreshold=TOLERANCE,
+            pairs.source[agreeing], pairs.into[agreeing], method=cv2.RANSAC, ransacReprojThreshold=reach,
             maxIters=500, confidence=0.99,
         )  # fmt: skip
         if found is None or not np.isfinite(found).all():
@@ -217,7 +221,7 @@ def _refined(pairs: Pairs, agreeing: npt.NDArray[np.bool_]) -> Floats | None:
         turn, size = turn_and_scale(fitted)
         if not 1 / MOST_SCALE <= size <= MOST_SCALE or abs(turn) > MOST_ROTATION:
             break
-        matrix = fitted
+        matrix, reach = fitted, TOLERANCE * max(1.0, size)
         agreeing = _inliers(pairs, matrix)
     return matrix
 
@@ -230,7 +234,7 @@ def turn_and_scale(matrix: Floats) -> tuple[float, float]:
 def _inliers(pairs: Pairs, matrix: Floats) -> npt.NDArray[np.bool_]:
     turn, size = turn_and_scale(matrix)
     off = pairs.source @ matrix[:, :2].T + matrix[:, 2] - pairs.into
-    return (np.hypot(off[:, 0], off[:, 1]) <= TOLERANCE) & _alike(pairs, turn, float(np.log(size)))
+    return (np.hypot(off[:, 0], off[:, 1]) <= TOLERANCE * max(1.0, size)) & _alike(pairs, turn, float(np.log(size)))
 
 
 def distinct(into: Floats, source: Floats) -> int:
@@ -242,13 +246,14 @@ def distinct(into: Floats, source: Floats) -> int:
     return min(len(np.unique(np.floor(points / CELL), axis=0)) if len(points) else 0 for points in (into, source))
 
 
-def surprise(places: int, pairs: Pairs, target: Features) -> float:
+def surprise(places: int, pairs: Pairs, matrix: Floats, target: Features) -> float:
     """-log10 P(at least that many of the features with a partner fall into place), places being uniform.
 
     Binomial tail as in a-contrario matching (Moisan & Stival 2004), the two places that fix the map left out. Features
     of drawings are not uniform, so it orders pairs and is no p-value: its threshold comes from unrelated pairs.
     """
     ways = len(pairs.turn) / max(pairs.features, 1)
-    chance = min(0.5, ways * np.pi * TOLERANCE**2 / (target.width * target.height))
+    reach = TOLERANCE * max(1.0, turn_and_scale(matrix)[1])
+    chance = min(0.5, BY_CHANCE * ways * np.pi * reach**2 / (target.width * target.height))
     tail = stats.binom.logsf(places - 3, max(pairs.features, places), chance) / np.log(10)
     return max(0.0, -float(tail) - float(np.log10(max(len(pairs.turn), 1))))

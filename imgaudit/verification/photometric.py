@@ -13,7 +13,7 @@ import numpy.typing as npt
 from imgaudit.verification.picture import WORKING_SIDE, Floats, Picture, resized, scaled_map
 from imgaudit.verification.region import Mask
 
-SIDE = 256
+SIDE = 320
 """Pixels of the target's longer side on which patches are compared."""
 
 WINDOW = 11

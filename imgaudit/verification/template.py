@@ -74,6 +74,17 @@ class Template:
         difference = ((square(image) - self.mean) / 2).square().mean(dim=0)
         return float(difference[torch.from_numpy(self.mask)].mean().sqrt())
 
+    def correlation(self, image: torch.Tensor) -> float:
+        """Pearson correlation over pixels and channels under the mask, in [-1, 1]; 0 where either is constant.
+
+        Unlike the distance it sees neither brightness nor contrast, and a blank layout resembles nothing.
+        """
+        inside = torch.from_numpy(self.mask)
+        both = torch.stack([self.mean[:, inside].flatten(), square(image)[:, inside].flatten()]).double()
+        both = both - both.mean(dim=1, keepdim=True)
+        norms = both.norm(dim=1)
+        return float(both[0] @ both[1] / norms.prod()) if float(norms.min()) > 1e-3 else 0.0
+
 
 def square(image: torch.Tensor) -> torch.Tensor:
     """(3, H, W) squashed to (3, SIDE, SIDE). Raises InputError for other shapes and for NaN and infinity."""
