@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
+from scipy.special import logsumexp
 
 from imgaudit.verification.picture import Bytes, Floats, Picture
 
@@ -255,5 +256,9 @@ def surprise(places: int, pairs: Pairs, matrix: Floats, target: Features) -> flo
     ways = len(pairs.turn) / max(pairs.features, 1)
     reach = TOLERANCE * max(1.0, turn_and_scale(matrix)[1])
     chance = min(0.5, BY_CHANCE * ways * np.pi * reach**2 / (target.width * target.height))
-    tail = stats.binom.logsf(places - 3, max(pairs.features, places), chance) / np.log(10)
-    return max(0.0, -float(tail) - float(np.log10(max(len(pairs.turn), 1))))
+    trials = max(pairs.features, places)
+    tail = float(stats.binom.logsf(places - 3, trials, chance))
+    if not np.isfinite(tail):
+        # Below the smallest double the tail is summed term by term, on the logarithmic scale.
+        tail = float(logsumexp(stats.binom.logpmf(np.arange(places - 2, trials + 1), trials, chance)))
+    return max(0.0, -tail / float(np.log(10)) - float(np.log10(max(len(pairs.turn), 1))))
