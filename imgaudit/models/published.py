@@ -31,11 +31,11 @@ class Statement(Record):
     """Where."""
 
     @property
-    def range(self) -> tuple[float, float]:
+    def range(self) -> tuple[int, int]:
         """Numbers that are printed like that, rounded or cut, from and up to.
 
         >>> Statement(networks=["unet"], parameters="2.6B", source="").range
-        (2550000000.0, 2700000000.0)
+        (2550000000, 2700000000)
         """
         digits, decimals, unit = re.fullmatch(r"(\d+)(?:\.(\d+))?([MB])", self.parameters).groups()  # type: ignore[union-attr]
         size, step = {"M": 1e6, "B": 1e9}[unit], 10.0 ** -len(decimals or "")
