@@ -16,6 +16,7 @@ import torch
 from imgaudit.exceptions import ImageError, RunFolderError
 from imgaudit.files import path_text
 from imgaudit.images import to_tensor
+from imgaudit.planner import planner_line
 from imgaudit.portfolio import Portfolio, Target
 from imgaudit.records import Record, Skipped, SkippedImage
 from imgaudit.statistics import conformal_p_value, controls_needed, exceedance_threshold, q_values
@@ -250,7 +251,8 @@ def conclude_sightings(
     for subject in asked:
         p_value = p_values[subject.target.image.sha256]
         q_value = p_value if isinstance(p_value, Skipped) else next(corrected)
-        sightings.append(_sighting(subject, scores, images, thresholds, p_value, q_value, level))
+        plan = planner_line(len(nulls), len(counting), level)
+        sightings.append(_sighting(subject, scores, images, thresholds, p_value, q_value, level, plan))
     return Sightings(
         images_folder=folder, images=len(scores.rows), decoys=len(nulls), level=level, thresholds=thresholds,
         sightings=sightings, skipped=skipped, versions=dict(versions),
@@ -275,10 +277,11 @@ def _sighting(
     p_value: float | Skipped,
     q_value: float | Skipped,
     level: float,
+    plan: str,
 ) -> Sighting:
     sha256 = subject.target.image.sha256
     closest = _closest(subject, scores, images)
-    seen, reason = _seen(closest, thresholds, q_value, level)
+    seen, reason = _seen(closest, thresholds, q_value, level, plan)
     return Sighting(
         id=subject.target.image.id, path=path_text(subject.target.path), sha256=sha256, seen=seen, reason=reason,
         images=0 if isinstance(thresholds, Skipped) else scores.passing(sha256, thresholds),
@@ -299,7 +302,11 @@ def _closest(subject: Subject, scores: PairScores, images: Mapping[str, Target])
 
 
 def _seen(
-    closest: Closest | Skipped, thresholds: PairThresholds | Skipped, q_value: float | Skipped, level: float
+    closest: Closest | Skipped,
+    thresholds: PairThresholds | Skipped,
+    q_value: float | Skipped,
+    level: float,
+    plan: str,
 ) -> tuple[Seen, str]:
     for missing in (closest, thresholds, q_value):
         if isinstance(missing, Skipped):
@@ -316,5 +323,8 @@ def _seen(
             "portfolio."
         )
     if kind != "unrelated":
-        return "inconclusive", f"An image resembles {share}, but not beyond what decoys reach (q = {q_value:.3g})."
+        return "inconclusive", (
+            f"An image agrees with {share} ({evidence.inliers} features in their places), but over the portfolio that "
+            f"is not beyond chance (q = {q_value:.3g}): {plan.replace('controls', 'decoys')}."
+        )
     return "not seen", f"None of the given images follows it more closely than decoys are followed (q = {q_value:.3g})."

@@ -47,9 +47,10 @@ def write_sightings(folder: Path, sightings: Sightings, files: dict[str, Path]) 
 
 def _view(report: Path, sighting: Sighting, files: dict[str, Path]) -> dict[str, Any]:
     closest = sighting.closest
-    is_found = sighting.seen in ("copy", "partial") and isinstance(closest, Closest)
-    target_region = closest.evidence.region if is_found and isinstance(closest, Closest) else None
-    image_region = closest.evidence.candidate_region if is_found and isinstance(closest, Closest) else None
+    # Where both thresholds are passed, whatever the portfolio as a whole lets conclude.
+    evidence = closest.evidence if sighting.images and isinstance(closest, Closest) else None
+    target_region = evidence.region if evidence else None
+    image_region = evidence.candidate_region if evidence else None
     return {
         "sighting": sighting,
         "target": _picture(report, sighting.id, files, target_region),
