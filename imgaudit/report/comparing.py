@@ -15,7 +15,7 @@ from imgaudit.files import read_bounded
 from imgaudit.findings import Verdict
 from imgaudit.records import Skipped
 from imgaudit.report.formats import markdown_text
-from imgaudit.report.html import page_environment, write_assets
+from imgaudit.report.pages import page_environment, write_assets
 from imgaudit.report.wording import CHANGE_WORDING, RUNG_WORDING, WORDING
 from imgaudit.store import RunFolder, write_atomically, write_png
 

@@ -6,7 +6,8 @@ import io
 
 from imgaudit.findings import AuditResult, Finding
 from imgaudit.records import Rung, Skipped
-from imgaudit.report.html import printable, write_html
+from imgaudit.report.html import write_html
+from imgaudit.report.pages import printable
 from imgaudit.report.wording import STREAMS_LIMIT, WORDING, stream_text
 from imgaudit.store import RunFolder, write_atomically
 

@@ -8,7 +8,7 @@ from PIL import Image
 from imgaudit.exceptions import ImageError
 from imgaudit.image_files import load_image
 from imgaudit.records import Skipped
-from imgaudit.report.html import page_environment, write_assets
+from imgaudit.report.pages import page_environment, write_assets
 from imgaudit.sightings import Closest, Seen, Sighting, Sightings
 from imgaudit.store import write_atomically, write_png
 from imgaudit.verification import Region

@@ -1,0 +1,101 @@
+"""The page of one image: the pair, the ladder, every replica, and where each number comes from."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from imgaudit.calibration import NullBank
+from imgaudit.dial import Dial
+from imgaudit.findings import Finding, Replication
+from imgaudit.records import Measurement, Replica, Rung, RungMeasurement, Skipped
+from imgaudit.report.figures import draw_error_curve, draw_null_distribution
+from imgaudit.report.wording import P_VALUE_SENTENCE, RUNG_WORDING, STREAMS_LIMIT, stream_label
+from imgaudit.store import RunFolder, read_json
+
+
+@dataclass(frozen=True)
+class ReplicaView:
+    """A replica as a page shows it."""
+
+    replica: Replica
+    """The record."""
+    copied: bool
+    """Whether it passed both copy thresholds."""
+
+
+@dataclass(frozen=True)
+class RungView:
+    """A rung as a page shows it: the measurement, the conclusion, and every replica, best first."""
+
+    rung: Rung
+    wording: str
+    measured: RungMeasurement
+    replication: Replication
+    replicas: list[ReplicaView]
+
+
+def image_context(
+    run: RunFolder, finding: Finding, measurement: Measurement | None, bank: NullBank | None, level: float
+) -> dict[str, Any]:
+    """What the template of an image page needs beyond what all pages share; its charts are drawn on the way."""
+    return {
+        "finding": finding,
+        "measurement": measurement,
+        "rungs": list(_rung_views(measurement, finding)) if measurement else [],
+        "charts": _draw_charts(run.path / "report", finding, bank, level),
+        "dial": _read_dial(run, finding),
+        "stream_rates": [rate for one in finding.replication for rate in one.stream_rates],
+        "stream_label": stream_label,
+        "streams_limit": STREAMS_LIMIT,
+        "p_value_sentence": _p_value_sentence(finding),
+    }
+
+
+def _is_copy(replica: Replica, replication: Replication) -> bool:
+    thresholds = replication.thresholds
+    if (
+        isinstance(thresholds, Skipped)
+        or isinstance(replica.similarity, Skipped)
+        or isinstance(replica.distance, Skipped)
+    ):
+        return False
+    return (
+        replica.similarity["pixel"] > thresholds["similarity"]
+        and replica.distance["tiled_rms"] < thresholds["distance"]
+    )
+
+
+def _rung_views(measurement: Measurement, finding: Finding) -> Iterator[RungView]:
+    for replication in finding.replication:
+        measured = measurement.rungs[replication.rung]
+        if isinstance(measured, Skipped):
+            continue
+        views = [ReplicaView(replica, _is_copy(replica, replication)) for replica in measured.replicas]
+        views.sort(key=lambda v: -2.0 if isinstance(v.replica.similarity, Skipped) else v.replica.similarity["pixel"])
+        yield RungView(replication.rung, RUNG_WORDING[replication.rung], measured, replication, views[::-1])
+
+
+def _read_dial(run: RunFolder, finding: Finding) -> Dial | None:
+    """What `imgaudit dial` found, if it was run and copies are still told by the thresholds that it used."""
+    path = run.image_folder(finding.id) / "dial.json"
+    if not path.is_file():
+        return None
+    dial = Dial.model_validate(read_json(path))
+    told = [one.thresholds for one in finding.replication if one.rung is Rung.EMBEDDING and one.stands]
+    return dial if told == [dial.thresholds] else None
+
+
+def _p_value_sentence(finding: Finding) -> str:
+    return "" if isinstance(finding.p_value, Skipped) else P_VALUE_SENTENCE.format(p=f"{finding.p_value:.3g}")
+
+
+def _draw_charts(folder: Path, finding: Finding, bank: NullBank | None, level: float) -> list[str]:
+    charts = []
+    if bank is not None and not isinstance(finding.score, Skipped):
+        draw_null_distribution(bank, finding.score, level, folder / "charts" / f"{finding.id}-null.svg")
+        charts.append("null")
+    if not isinstance(finding.error, Skipped):
+        draw_error_curve(finding.error, bank, folder / "charts" / f"{finding.id}-error.svg")
+        charts.append("error")
+    return charts

@@ -1,0 +1,58 @@
+"""What every page shares: templates that escape, assets beside them, and how values are written.
+
+Pages open from disk: no network, no server, no inline script. Names from outside are text only; files and ids come from
+hashes.
+"""
+
+import shlex
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+
+import jinja2
+
+from imgaudit.findings import AuditResult
+from imgaudit.records import Skipped
+from imgaudit.store import write_atomically
+
+
+def page_environment() -> jinja2.Environment:
+    """Templates whose every value is escaped, and where a missing one is an error."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("imgaudit.report", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = _number
+    environment.filters["percent"] = _percent
+    environment.filters["visible"] = printable
+    environment.tests["skipped"] = lambda value: isinstance(value, Skipped)
+    return environment
+
+
+def write_assets(folder: Path, names: Sequence[str]) -> None:
+    """Copy style and scripts beside the pages."""
+    for name in names:
+        source = resources.files("imgaudit.report") / "templates" / name
+        write_atomically(folder / "assets" / name, source.read_bytes())
+
+
+def _number(value: float | Skipped, pattern: str = ".3g") -> str:
+    return f"not measured ({value.skipped})" if isinstance(value, Skipped) else format(value, pattern)
+
+
+def _percent(value: float | Skipped, digits: int = 1) -> str:
+    return f"not measured ({value.skipped})" if isinstance(value, Skipped) else f"{value:.{digits}%}"
+
+
+def printable(text: str) -> str:
+    """Control and direction characters as escapes, so that a name reads as what it is."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def reproduction_command(result: AuditResult) -> str:
+    """The command line that made the run, without the path of the program."""
+    command = [str(part) for part in result.run.get("command", [])]
+    return shlex.join(["imgaudit", *command[1:]])
