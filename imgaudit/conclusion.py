@@ -108,6 +108,18 @@ def _decoys(run: RunFolder, descriptor: Descriptor) -> npt.NDArray[np.generic] |
 def conclude(run: RunFolder, policy: Policy | None = None) -> AuditResult:
     """Decide a run from its files and write report.json and evidence.json. Needs no model.
 
+    policy: another one than was fixed before the run; the result is then marked as decided again
+    Raises what :func:`decide_run` raises.
+    """
+    result = decide_run(run, policy)
+    write_json(run.report_path, result.model_dump(mode="json"))
+    run.write_evidence()
+    return result
+
+
+def decide_run(run: RunFolder, policy: Policy | None = None) -> AuditResult:
+    """Decide a run from its files, and write nothing.
+
     Targets whose files are damaged come out as skipped.
     policy: another one than was fixed before the run; the result is then marked as decided again
     Raises RunFolderError for a manifest, bank or decoys that cannot be read.
@@ -133,7 +145,7 @@ def conclude(run: RunFolder, policy: Policy | None = None) -> AuditResult:
     findings = findings_of(decision) + [skipped_finding(one) for one in skipped]
     if (reference := read_reference(run)) is not None:
         findings = [one.model_copy(update={"reference": reference.images.get(one.id)}) for one in findings]
-    result = AuditResult(
+    return AuditResult(
         run=read_json(run.manifest_path),
         protocol=manifest.protocol,
         policy=policy,
@@ -141,9 +153,6 @@ def conclude(run: RunFolder, policy: Policy | None = None) -> AuditResult:
         summary=summarise(findings, decision, manifest.files_given),
         findings=findings,
     )
-    write_json(run.report_path, result.model_dump(mode="json"))
-    run.write_evidence()
-    return result
 
 
 def skipped_finding(skipped: SkippedImage) -> Finding:

@@ -199,17 +199,23 @@ class RunFolder:
         """
         chain = ""
         files = []
-        for path in sorted(self.path.rglob("*")):
-            relative = path.relative_to(self.path)
-            if not path.is_file() or relative.parts[0] in {"report", "decisions.jsonl", "evidence.json"}:
-                continue
-            if relative.name.startswith("."):
-                continue
+        for name, path in evidence_files(self.path).items():
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
-            chain = hashlib.sha256(f"{chain}{relative.as_posix()}{digest}".encode()).hexdigest()
-            files.append({"path": relative.as_posix(), "sha256": digest, "chain": chain})
+            chain = hashlib.sha256(f"{chain}{name}{digest}".encode()).hexdigest()
+            files.append({"path": name, "sha256": digest, "chain": chain})
         write_json(self.path / "evidence.json", {"files": files, "head": chain})
+
+
+def evidence_files(folder: Path) -> dict[str, Path]:
+    """Files of a run that are evidence, in order of path, by their path inside it; report/ and decisions are not."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        relative = path.relative_to(folder)
+        made_again = relative.parts[0] in {"report", "decisions.jsonl", "evidence.json"}
+        if path.is_file() and not made_again and not relative.name.startswith("."):
+            found[relative.as_posix()] = path
+    return found
 
 
 def _line(record: dict[str, Any], **more: str) -> str:

@@ -49,6 +49,7 @@ def _register() -> None:
         labs,
         matching,
         reporting,
+        verifying,
     )
 
     auditing.register(app)
@@ -61,6 +62,7 @@ def _register() -> None:
     benchmarking.register(app)
     examining.register(app)
     indexing.register(app)
+    verifying.register(app)
 
 
 _register()
