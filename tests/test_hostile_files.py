@@ -51,7 +51,7 @@ def test_there_is_one_of_every_kind_and_every_entry_is_listed(hostile: list[Host
     assert {file.kind for file in hostile} == KINDS
     assert len({file.path for file in hostile}) == len(hostile)
     assert all(count >= 15 for count in Counter(file.expected for file in hostile).values())
-    folder = next(parent for parent in hostile[0].path.parents if parent.parent.name.startswith("pytest-"))
+    folder = next(parent for parent in hostile[0].path.parents if parent.name.startswith("hostile"))
     met = {path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()}
     folders = {file.path for file in hostile if file.path.is_dir() and not file.path.is_symlink()}
     assert met | folders == {file.path for file in hostile}
