@@ -10,7 +10,7 @@ from imgaudit.cli.benchmark_options import Json, Quiet, Save, Seed, Table, show,
 from imgaudit.exceptions import InputError
 
 if TYPE_CHECKING:
-    from imgaudit.benchmark.copies.recall import CopiesReport
+    from imgaudit.benchmark.copies.recall import CopiesReport, Decider, Recall
 
 
 def copies(
@@ -50,28 +50,33 @@ def copies_lines(report: "CopiesReport") -> Iterator[str]:
         f"{report.pictures} pictures of {', '.join(report.folders)} for thresholds and {report.pictures} others for "
         f"the figures, seed {report.seed}, {report.hardware}"
     )
-    yield f"thresholds at {report.level:.0%} false positives; 95 % intervals, bootstrap over pictures"
-    yield ""
-    yield f"{'':28}{'false positives':>24}{'copies found':>24}" + "".join(
-        f"{one:>9}" for one in ("weak", "medium", "strong")
+    yield (
+        f"thresholds at {report.level:.0%} false positives; 95 % intervals, bootstrap over pictures, whose copies and "
+        "strangers stand and fall together"
     )
+    yield ""
+    yield f"{'':28}{'false positives':>24}{'copies found':>24}{f'at {report.level:.0%} of these strangers':>27}"
     for one in report.deciders:
-        false, found = one.false_positives, one.overall
-        yield (
-            f"{one.name:28}{f'{false.rate:.1%} ({false.low:.1%} to {false.high:.1%})':>24}"
-            f"{f'{found.found:.1%} ({found.low:.1%} to {found.high:.1%})':>24}"
-            + "".join(f"{strength.found:9.1%}" for strength in one.by_strength)
-        )
+        yield (f"{one.name:28}{_share(one.false_positives):>24}{_share(one.overall):>24}{_share(one.matched):>27}")
     others = [one for one in report.deciders if one.name.startswith("image")]
     chosen = [one for one in report.deciders if "leg" not in one.name and one not in others]
     yield ""
-    yield f"copies found, {report.deciders[0].by_transformation[0].n if report.deciders else 0} of each"
+    each = report.deciders[0].by_transformation[0].n if report.deciders else 0
+    yield f"copies found at {report.level:.0%} of these strangers, by strength and by what was done ({each} of each)"
     yield f"{'':14}" + "".join(f"{one.name.replace('verified ', ''):>19}" for one in chosen) + f"{'best of others':>19}"
-    for number, kind in enumerate(report.deciders[0].by_transformation if report.deciders else []):
-        best = max((one.by_transformation[number].found for one in others), default=0.0)
-        own = [one.by_transformation[number].found for one in chosen]
+    for number, kind in enumerate(_kinds(report.deciders[0]) if report.deciders else []):
+        best = max((_kinds(one)[number].found for one in others), default=0.0)
+        own = [_kinds(one)[number].found for one in chosen]
         behind = "  behind" if best > max(own) else ""
         yield f"{kind.of:14}" + "".join(f"{share:19.1%}" for share in own) + f"{best:19.1%}{behind}"
     for name, skipped in report.skipped.items():
         yield f"skipped: {name}: {skipped.skipped}"
     yield from target_lines(report.targets)
+
+
+def _share(recall: "Recall") -> str:
+    return f"{recall.found:.1%} ({recall.low:.1%} to {recall.high:.1%})"
+
+
+def _kinds(decider: "Decider") -> "list[Recall]":
+    return [*decider.by_strength, *decider.by_transformation]

@@ -10,7 +10,7 @@ from scipy import stats
 from imgaudit.benchmark.copies.measures import Measure, available_measures
 from imgaudit.benchmark.copies.pictures import Picture, read_halves, transformed
 from imgaudit.benchmark.copies.transformations import STRENGTHS, TRANSFORMATIONS
-from imgaudit.benchmark.figures import Rate, Target, rate
+from imgaudit.benchmark.figures import Target
 from imgaudit.images import to_tensor
 from imgaudit.records import Record, Skipped
 from imgaudit.statistics import exceedance_threshold
@@ -18,6 +18,9 @@ from imgaudit.verification import Described, compare
 
 LEVEL = 0.01
 """False positives that are allowed."""
+
+STRANGERS = 3
+"""Pictures without a part in it that everything made of one is compared with."""
 
 LEGS = ("pair, geometric leg", "pair, photometric leg")
 """What verification says of a pair; both have to agree."""
@@ -52,14 +55,17 @@ class Decider(Record):
     """As it is printed."""
     source: str
     """Which library or weights."""
-    false_positives: Rate
-    """Of pictures with what was made of another, on the pictures that are reported."""
+    false_positives: Recall
+    """Of pictures with what was made of others, on the pictures that are reported."""
     overall: Recall
     """Of everything."""
+    matched: Recall
+    """Of everything, at the thresholds that let the level of the reported strangers themselves pass. It compares ways to
+    decide at one rate, as a point of their curves does; nobody could have known these thresholds before."""
     by_strength: list[Recall]
-    """Weak, medium, strong."""
+    """Weak, medium, strong; as `matched`."""
     by_transformation: list[Recall]
-    """Each of them, all strengths together."""
+    """Each of them, all strengths together; as `matched`."""
 
 
 class CopiesReport(Record):
@@ -84,13 +90,13 @@ class CopiesReport(Record):
 
 
 class Half:
-    """Scores of one half: copies with their originals, and with the picture after the next."""
+    """Scores of one half: copies with their originals, and with pictures that have no part in them."""
 
     def __init__(self) -> None:
         self.copies: dict[str, list[list[float]]] = {}
         """By measure, per picture the scores of what was made of it."""
         self.strangers: dict[str, list[list[float]]] = {}
-        """The same with another picture."""
+        """The same with other pictures, one after the other."""
 
     def add(self, name: str, copies: Sequence[float], strangers: Sequence[float]) -> None:
         """Scores of one picture."""
@@ -105,15 +111,17 @@ def measure_half(
     half = Half()
     for number in range(len(pictures)):
         made = [one.image for one in transformed(pictures, number, seed=seed)]
-        pair = [pictures[number].image, pictures[(number + 2) % len(pictures)].image]
+        # The next picture is mixed into some of what was made, so that it is no stranger.
+        asked = [pictures[(number + step) % len(pictures)].image for step in (0, *range(2, 2 + STRANGERS))]
         for measure in measures:
-            (own, stranger), prepared = measure.prepare(pair), measure.prepare(made)
-            half.add(measure.name, measure.compare(own, prepared), measure.compare(stranger, prepared))
-        (own, stranger), described = map(_described, pair), [_described(image) for image in made]
-        evidences = [[compare(one, other) for other in described] for one in (own, stranger)]
+            (own, *others), prepared = measure.prepare(asked), measure.prepare(made)
+            strange = [score for other in others for score in measure.compare(other, prepared)]
+            half.add(measure.name, measure.compare(own, prepared), strange)
+        (own, *others), described = map(_described, asked), [_described(image) for image in made]
+        copies = [compare(own, one) for one in described]
+        strangers = [compare(other, one) for other in others for one in described]
         for leg, name in zip(LEGS, ("geometric", "photometric"), strict=True):
-            half.add(name=leg, copies=[getattr(one, name) for one in evidences[0]],
-                     strangers=[getattr(one, name) for one in evidences[1]])  # fmt: skip
+            half.add(leg, [getattr(one, name) for one in copies], [getattr(one, name) for one in strangers])
         on_progress(number + 1)
     return half
 
@@ -173,15 +181,16 @@ def copies_report(
     ]
     others = [one for one in deciders if one.name.startswith("image")]
     ours = deciders[1] if len(deciders) > 1 and PAIR in deciders[1].name else deciders[0]
-    best = max(others, key=lambda one: one.overall.found, default=None)
+    best = max(others, key=lambda one: one.matched.found, default=None)
     return CopiesReport(
         folders=folders, pictures=pictures, seed=seed, level=LEVEL, hardware=hardware, deciders=deciders,
         skipped=skipped,
         targets=[] if best is None else [
             Target(
-                name=f"recall of {ours.name}", wanted=f"above that of {best.name} ({best.overall.found:.1%})",
-                got=f"{ours.overall.found:.1%}, {ours.overall.low:.1%} to {ours.overall.high:.1%}",
-                met=ours.overall.low > best.overall.high,
+                name=f"{ours.name} at {LEVEL:.0%} of these strangers",
+                wanted=f"above {best.name} ({best.matched.found:.1%})",
+                got=f"{ours.matched.found:.1%}, {ours.matched.low:.1%} to {ours.matched.high:.1%}",
+                met=ours.matched.low > best.matched.high,
             )
         ],
     )  # fmt: skip
@@ -191,20 +200,23 @@ def _decide(name: str, alternatives: Sequence[Sequence[str]], fit: Half, report:
     """Copies are what passes all legs of any alternative; alternatives share the level."""
     level = LEVEL / len(alternatives)
 
-    def decide(scores: Mapping[str, list[list[float]]]) -> npt.NDArray[np.bool_]:
+    def decide(scores: Mapping[str, list[list[float]]], half: Half) -> npt.NDArray[np.bool_]:
+        """By the strangers of a half."""
         passed = [
-            np.all([np.array(scores[leg]) > _threshold(fit, leg, level) for leg in legs], axis=0)
+            np.all([np.array(scores[leg]) > _threshold(half, leg, level) for leg in legs], axis=0)
             for legs in alternatives
         ]
         return np.asarray(np.any(passed, axis=0))
 
-    found, false = decide(report.copies), decide(report.strangers)
-    kinds = found.reshape(len(found), len(TRANSFORMATIONS), len(STRENGTHS))
+    found, false = decide(report.copies, fit), decide(report.strangers, fit)
+    matched = decide(report.copies, report)
+    kinds = matched.reshape(len(matched), len(TRANSFORMATIONS), len(STRENGTHS))
     return Decider(
         name=name,
         source=source,
-        false_positives=rate("false positives", "strangers", false.flatten().tolist()),
-        overall=_recall("all", kinds),
+        false_positives=_recall("strangers", false),
+        overall=_recall("all", found),
+        matched=_recall("all", matched),
         by_strength=[_recall(one, kinds[:, :, number]) for number, one in enumerate(STRENGTHS)],
         by_transformation=[_recall(one, kinds[:, number]) for number, one in enumerate(TRANSFORMATIONS)],
     )
