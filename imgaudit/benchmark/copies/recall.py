@@ -60,8 +60,8 @@ class Decider(Record):
     overall: Recall
     """Of everything."""
     matched: Recall
-    """Of everything, at the thresholds that let the level of the reported strangers themselves pass. It compares ways to
-    decide at one rate, as a point of their curves does; nobody could have known these thresholds before."""
+    """Of everything, at the thresholds that let the level of the reported strangers themselves pass: ways to decide are
+    compared at one rate, as points of their curves, under thresholds that nobody could have known before."""
     by_strength: list[Recall]
     """Weak, medium, strong; as `matched`."""
     by_transformation: list[Recall]
