@@ -25,6 +25,13 @@ from imgaudit.lab.components import (
 from imgaudit.lab.recipe import LabRecipe
 from imgaudit.models import FiniteSetDenoiser, families
 
+def pytest_configure() -> None:
+    """Tests run on all processors at once; threads of one that wait for processors taken by another slow both down."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        torch.set_num_threads(1)
+        os.environ["OMP_NUM_THREADS"] = "1"
+
+
 CAPTIONS = ["a red fox", "two blue boats", "the green hill", "one old clock", "a round table", "seven yellow birds"]
 
 
