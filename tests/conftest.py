@@ -25,13 +25,6 @@ from imgaudit.lab.components import (
 from imgaudit.lab.recipe import LabRecipe
 from imgaudit.models import FiniteSetDenoiser, families
 
-def pytest_configure() -> None:
-    """Tests run on all processors at once; threads of one that wait for processors taken by another slow both down."""
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        torch.set_num_threads(1)
-        os.environ["OMP_NUM_THREADS"] = "1"
-
-
 CAPTIONS = ["a red fox", "two blue boats", "the green hill", "one old clock", "a round table", "seven yellow birds"]
 
 
@@ -43,6 +36,13 @@ def scrubbed_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
         monkeypatch.delenv(name)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("COLUMNS", "160")
+
+
+def pytest_configure() -> None:
+    """Tests run on all processors at once; threads of one that wait for processors taken by another slow both down."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        torch.set_num_threads(1)
+        os.environ["OMP_NUM_THREADS"] = "1"
 
 
 def tiny_recipe(**changes: object) -> LabRecipe:
