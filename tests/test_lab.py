@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffusers import StableDiffusionPipeline
 from PIL import Image
 
 from imgaudit.exceptions import ConfigError, InputError
@@ -156,6 +157,11 @@ def test_a_trained_lab_is_an_ordinary_folder_with_a_description(corpus: Path, tm
     trained = train_lab(entries, recipe, tmp_path / "lab")
     save_pipeline(trained.pipeline, tmp_path / "model")
     assert not list((tmp_path / "model").rglob("*.bin"))
+    # What is read from a folder remembers where it was; what is shipped does not say it.
+    again = StableDiffusionPipeline.from_pretrained(tmp_path / "model", safety_checker=None, feature_extractor=None)
+    assert "_name_or_path" in again.vae.config
+    save_pipeline(again, tmp_path / "again")
+    assert not [path for path in (tmp_path / "again").rglob("*.json") if "_name_or_path" in path.read_text()]
     denoiser = load_model(str(tmp_path / "model"), "cpu").denoiser
     assert denoiser.prediction_type == "v_prediction"
     description = describe_lab(entries, recipe, trained, denoiser, Executor(64))  # type: ignore[arg-type]

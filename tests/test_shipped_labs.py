@@ -29,6 +29,12 @@ def test_a_shipped_lab_is_small_and_follows_its_recipe(lab: Path) -> None:
     assert not {image.sha256 for image in cases.controls} & {image.sha256 for image in cases.measured}
 
 
+@pytest.mark.parametrize("lab", LABS, ids=lambda lab: lab.name)
+def test_a_shipped_lab_names_no_place_on_the_machine_that_trained_it(lab: Path) -> None:
+    for path in (lab / "model").rglob("*.json"):
+        assert "_name_or_path" not in path.read_text(encoding="utf-8"), path.relative_to(lab)
+
+
 def test_the_shipped_labs_together_are_small() -> None:
     assert sum(weight_of(lab / "model") for lab in LABS) < 60_000_000
 

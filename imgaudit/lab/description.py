@@ -83,6 +83,11 @@ def save_pipeline(pipeline: DiffusionPipeline, folder: Path) -> None:
     """Save as an ordinary diffusers folder in half precision, safetensors only."""
     pipeline.to(dtype=torch.float16)
     pipeline.save_pretrained(folder, safe_serialization=True)
+    for path in (folder / "model_index.json", *folder.glob("*/config.json")):
+        content = read_json(path)
+        # Where a network was taken from is a path of this machine, and nothing reads it.
+        if content.pop("_name_or_path", None) is not None:
+            write_json(path, content)
 
 
 def describe_lab(
