@@ -13,7 +13,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from imgaudit.conclusion import decide_run
 from imgaudit.exceptions import RunFolderError
 from imgaudit.findings import AuditResult, Finding
-from imgaudit.policy import Policy
 from imgaudit.records import Record
 from imgaudit.store import RunFolder, evidence_files, read_json
 
@@ -71,7 +70,7 @@ def verify_run(run: RunFolder, head: str = "") -> Verification:
     if head and not listed.head.startswith(head.lower()):
         problems.append(f"the chain ends in {listed.head}, not in {head}: this is another run, or it was written again")
     result = _read_result(run)
-    again = decide_run(run, None if not result.redecided else Policy.model_validate(result.policy.model_dump()))
+    again = decide_run(run, result.policy if result.redecided else None)
     problems += _other_findings(result, again)
     return Verification(head=listed.head, files=len(listed.files), findings=len(again.findings), problems=problems)
 

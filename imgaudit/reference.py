@@ -127,7 +127,7 @@ def search_reference(collection: Collection, images: Mapping[str, Path], control
 def _look_up(
     collection: Collection, paths: Sequence[Path], bound: Bound
 ) -> dict[str, tuple[float, list[ReferenceMatch]]]:
-    """Per file its highest similarity and its near copies, nearest first; the closest is named even when it is none."""
+    """Per file its highest similarity, near copy or not, and its near copies, nearest first."""
     found: dict[str, tuple[float, list[ReferenceMatch]]] = {}
     for queries in read_queries(paths, collection.manifest.descriptor) if paths else ():
         nearest = collection.search(queries.vectors, 1)

@@ -55,7 +55,7 @@ def _match(
     from imgaudit.captions import CaptionSource
     from imgaudit.exceptions import InputError
     from imgaudit.report.sightings import write_sightings
-    from imgaudit.sightings import Closest, look_for_targets
+    from imgaudit.sightings import look_for_targets
     from imgaudit.store import write_json
 
     if fail_on not in ("copy", "partial", "never"):
@@ -88,15 +88,15 @@ def _match(
     else:
         _print(found)
     say(f"report: {page}", quiet=quiet)
-    raise typer.Exit(_exit_code(found, fail_on, closest=Closest))
+    raise typer.Exit(_exit_code(found, fail_on))
 
 
-def _exit_code(found: "Sightings", fail_on: str, *, closest: type) -> ExitCode:
+def _exit_code(found: "Sightings", fail_on: str) -> ExitCode:
     failing = {"copy": ("copy",), "partial": ("copy", "partial"), "never": ()}[fail_on]
     if any(one.seen in failing for one in found.sightings):
         return ExitCode.REPRODUCED
     undecided = found.skipped or any(
-        one.seen == "inconclusive" or not isinstance(one.closest, closest) for one in found.sightings
+        one.seen == "inconclusive" or isinstance(one.closest, Skipped) for one in found.sightings
     )
     return ExitCode.INCOMPLETE if undecided else ExitCode.DECIDED
 

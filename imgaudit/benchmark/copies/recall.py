@@ -28,8 +28,6 @@ LEGS = ("pair, geometric leg", "pair, photometric leg")
 PAIR = "verified pair"
 """Both legs."""
 
-OURS = (PAIR, "sscd-int8", "pixel", "pdq", "dinov2", "sscd")
-
 Scores = npt.NDArray[np.float64]
 
 
