@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from imgaudit.blind_baseline import BlindBaseline, blind_baseline, describe_text
-from imgaudit.calibration import Control, NullBank
+from imgaudit.calibration import NullBank
+from imgaudit.controls import Control
 from imgaudit.findings import Alarm, AlarmCode, AlarmEffect, ForcingCheck
 from imgaudit.grouping import near_hashes
 from imgaudit.matching import DECIDING_DESCRIPTOR, NEAR_COPY_CORRELATION

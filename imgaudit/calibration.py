@@ -9,13 +9,13 @@ from typing import Protocol as Interface
 import numpy as np
 from pydantic import ValidationError
 
-from imgaudit.blind_baseline import describe_text
+from imgaudit.controls import Control, ControlSource, control_from
 from imgaudit.exceptions import CalibrationError
-from imgaudit.matching import DECIDING_DESCRIPTOR, DECIDING_DISTANCE
 from imgaudit.protocol import Protocol
-from imgaudit.records import ErrorCurvePoint, Measurement, Record, Rung, Skipped
+from imgaudit.records import Legs, Measurement, Record, Rung, Skipped
 from imgaudit.statistics import LinearFit, conformal_p_value, exceedance_threshold, fit_line
 from imgaudit.store import read_json, write_json
+from imgaudit.verification import PairThresholds
 
 KEEP_OUT_FROM = 80
 """From this many controls on, a quarter of them is kept out of the bank: it fits the score on complexity, and what the
@@ -47,61 +47,6 @@ class Scored(Interface):
     @property
     def log_ratio(self) -> float | Skipped:
         """Score before residualisation."""
-
-
-class ControlSeed(Record):
-    """One generated image of a control: what decides a hit, and nothing else."""
-
-    similarity: float
-    """Of the deciding descriptor."""
-    distance: float
-    """Of the deciding metric."""
-    guidance_scale: float
-    """Scale it was sampled with."""
-
-
-class ControlSource(Record):
-    """One population of controls: where they came from, and which they are."""
-
-    note: str
-    """Where they came from and why they cannot have been in the training set."""
-    made: str
-    """UTC time of the calibration."""
-    seed: int
-    """Run seed of the calibration."""
-    sha256s: list[str]
-    """Hashes of their files, sorted."""
-
-
-class Control(Record):
-    """What the procedure gave on one control."""
-
-    sha256: str
-    """Of the control's file; a target with the same hash is no control for itself."""
-    complexity: float
-    """log(PNG bytes per pixel)."""
-    log_ratio: float | Skipped
-    """Score before residualisation."""
-    by_timestep: list[ErrorCurvePoint]
-    """Error curve, for the band drawn in reports."""
-    features: dict[str, float]
-    """What the blind baseline sees of the image."""
-    text_features: dict[str, float]
-    """What the blind baseline sees of the caption; empty without one."""
-    vae_error: float
-    """Relative error of the autoencoder on the image."""
-    pdq: str
-    """PDQ hash of the whole image."""
-    rungs: dict[Rung, list[ControlSeed]]
-    """Scored replicas per rung."""
-
-    def best(self, rung: Rung) -> float | None:
-        """Highest similarity over all seeds and scales of a rung."""
-        return max((seed.similarity for seed in self.rungs.get(rung, [])), default=None)
-
-    def nearest(self, rung: Rung) -> float | None:
-        """Lowest distance over all seeds and scales of a rung."""
-        return min((seed.distance for seed in self.rungs.get(rung, [])), default=None)
 
 
 class CopyThresholds(Record):
@@ -225,12 +170,30 @@ class NullBank(Record):
                 distance.append(-exceedance_threshold([-value for value in nearest], level))
         return CopyThresholds(similarity=max(similarity), distance=min(distance)) if similarity else None
 
+    def part_nulls(self, rung: Rung) -> list[Legs]:
+        """Of every control that was compared in parts, the closest seed of a rung."""
+        return [legs for control in self.controls if (legs := control.closest_part(rung)) is not None]
+
+    def part_rung(self, rung: Rung) -> Rung | None:
+        """The rung of the controls that parts of a target's rung are judged by, as `null_rung`."""
+        ladder = list(Rung)
+        return next((other for other in ladder[ladder.index(rung) :] if self.part_nulls(other)), None)
+
     def control_rate(self, rung: Rung, thresholds: CopyThresholds) -> float:
         """Mean over controls of the share of their seeds that count as copies."""
         rates = [
             sum(thresholds.is_copy(seed.similarity, seed.distance) for seed in seeds) / len(seeds)
             for control in self.controls
             if (seeds := control.rungs.get(rung))
+        ]
+        return sum(rates) / len(rates) if rates else 0.0
+
+    def part_rate(self, rung: Rung, thresholds: PairThresholds) -> float:
+        """Mean over controls of the share of their seeds that exceed both legs' thresholds."""
+        rates = [
+            sum(thresholds.exceeded_by(legs) for legs in compared) / len(compared)
+            for control in self.controls
+            if (compared := [seed.legs for seed in control.rungs.get(rung, []) if seed.legs])
         ]
         return sum(rates) / len(rates) if rates else 0.0
 
@@ -285,36 +248,6 @@ class NullBank(Record):
             raise CalibrationError(
                 f"{str(path)!r} is not a null bank: {'.'.join(map(str, first['loc']))}: {first['msg']}"
             ) from error
-
-
-def control_from(measurement: Measurement) -> Control:
-    """Keep of a measured control what a bank needs."""
-    rungs: dict[Rung, list[ControlSeed]] = {}
-    for rung, measured in measurement.rungs.items():
-        if isinstance(measured, Skipped):
-            continue
-        rungs[rung] = [
-            ControlSeed(
-                similarity=replica.similarity[DECIDING_DESCRIPTOR],
-                distance=replica.distance[DECIDING_DISTANCE],
-                guidance_scale=replica.guidance_scale,
-            )
-            for replica in measured.valid
-            if not isinstance(replica.similarity, Skipped) and not isinstance(replica.distance, Skipped)
-        ]
-    error = measurement.error
-    caption = measurement.ladder(Rung.CAPTION)
-    return Control(
-        sha256=measurement.sha256,
-        complexity=measurement.complexity,
-        log_ratio=measurement.log_ratio,
-        by_timestep=[] if isinstance(error, Skipped) else error.by_timestep,
-        features=measurement.features,
-        text_features={} if isinstance(caption, Skipped) else describe_text(caption.texts[0]),
-        vae_error=measurement.vae_error,
-        pdq=measurement.pdq,
-        rungs=rungs,
-    )
 
 
 def _split(bank: NullBank, controls: Sequence[Control], sources: list[ControlSource]) -> NullBank:

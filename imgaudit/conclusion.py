@@ -11,9 +11,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 
 from imgaudit.calibration import NullBank
+from imgaudit.decision import Decision
 from imgaudit.descriptors import Descriptor
 from imgaudit.exceptions import RunFolderError
-from imgaudit.findings import AuditResult, Finding, Summary, Verdict
+from imgaudit.findings import AuditResult, Finding, PartEvidence, PartReplication, Summary, Verdict
 from imgaudit.images import frame_image, to_tensor
 from imgaudit.manifest import read_manifest
 from imgaudit.matching import CrossMatches, Matcher, cross_match
@@ -27,7 +28,8 @@ from imgaudit.replication import Evidence
 from imgaudit.screening import THUMBNAIL_SIDE, thumbnail_array
 from imgaudit.statistics import false_positive_interval
 from imgaudit.store import RunFolder, read_json, write_json
-from imgaudit.verdict import Decision, findings_of
+from imgaudit.verdict import findings_of
+from imgaudit.verification import verify
 
 
 def _read_png(path: Path) -> Image.Image:
@@ -143,6 +145,7 @@ def decide_run(run: RunFolder, policy: Policy | None = None) -> AuditResult:
         measurements, Evidence(bank, manifest.protocol, policy, duplicates, manifest.groups, cross_matches=crossed)
     )
     findings = findings_of(decision) + [skipped_finding(one) for one in skipped]
+    findings = [_with_part(run, finding) for finding in findings]
     if (reference := read_reference(run)) is not None:
         findings = [one.model_copy(update={"reference": reference.images.get(one.id)}) for one in findings]
     return AuditResult(
@@ -153,6 +156,17 @@ def decide_run(run: RunFolder, policy: Policy | None = None) -> AuditResult:
         summary=summarise(findings, decision, manifest.files_given),
         findings=findings,
     )
+
+
+def _with_part(run: RunFolder, finding: Finding) -> Finding:
+    """Where target and generated image agree, for the lowest rung that returns a part: looked at again, from files."""
+    for replication in finding.replication:
+        if isinstance(part := replication.part, PartReplication) and part.stands:
+            target = to_tensor(_read_png(run.image_folder(finding.id) / "rendered.png"))
+            pair = verify(target, to_tensor(_read_png(run.path / part.path)))
+            evidence = PartEvidence(rung=replication.rung, path=part.path, seed=part.seed, pair=pair)
+            return finding.model_copy(update={"part": evidence})
+    return finding
 
 
 def skipped_finding(skipped: SkippedImage) -> Finding:

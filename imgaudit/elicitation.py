@@ -1,6 +1,7 @@
 """Elicitation: what a rung asks the model with, and what comes back. First seeds may choose, fresh ones do not."""
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +12,8 @@ from imgaudit.executor import Executor
 from imgaudit.generation import Generated, generate
 from imgaudit.matching import Matcher
 from imgaudit.protocol import GenerationConfig
-from imgaudit.records import Skipped
+from imgaudit.records import PartMatch, Skipped
+from imgaudit.verification import LEAST_SIDE, Described, compare, rest_similarity
 
 
 @dataclass(frozen=True)
@@ -137,3 +139,24 @@ def compare_frames(
             reason = Skipped(skipped=f"invalid frame: {frame.invalid}")
             pairs.append((reason, reason))
     return pairs
+
+
+def compare_parts(frames: Sequence[Generated], reference: torch.Tensor) -> list[PartMatch | None]:
+    """Both legs of every frame with one image (3, H, W) in [-1, 1]; None for frames that cannot be scored.
+
+    None for all where the image is too small to be compared in parts. Frames are compared on all cores: the time goes
+    into local features, which a network's batch does not help.
+    """
+    if min(reference.shape[-2:]) < LEAST_SIDE:
+        return [None] * len(frames)
+    target = Described.of(reference)
+
+    def matched(frame: Generated) -> PartMatch | None:
+        if frame.invalid is not None:
+            return None
+        pair = compare(target, Described.of(frame.image))
+        return PartMatch(geometric=pair.geometric, photometric=pair.photometric, area=pair.region.area,
+                         rest=rest_similarity(reference, frame.image, pair.region))  # fmt: skip
+
+    with ThreadPoolExecutor(max_workers=torch.get_num_threads()) as pool:
+        return list(pool.map(matched, frames))

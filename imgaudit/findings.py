@@ -5,9 +5,10 @@ from typing import Any
 
 from pydantic import Field
 
+from imgaudit.pairs import PairEvidence, PairThresholds
 from imgaudit.policy import Policy
 from imgaudit.protocol import Protocol
-from imgaudit.records import SCHEMA_VERSION, ErrorMeasurement, Record, Rung, Skipped
+from imgaudit.records import SCHEMA_VERSION, ErrorMeasurement, PartMatch, Record, Rung, Skipped
 
 
 class Verdict(enum.StrEnum):
@@ -78,6 +79,42 @@ class StreamRate(Record):
     """Mean log(null error / error) under this condition, on the score's draws."""
 
 
+class PartReplication(Record):
+    """How often the images generated for a rung contain at least a part of the image."""
+
+    n: int
+    """Seeds that were compared in parts."""
+    hits: int
+    """Of these, with both legs above their thresholds."""
+    low: float
+    """Clopper-Pearson, at the rung's confidence."""
+    high: float
+    """Upper end."""
+    closest: PartMatch
+    """Of the generated image that follows the target most closely, over all seeds and scales."""
+    path: str
+    """Its file inside the run folder."""
+    seed: int
+    """Seed of its initial noise."""
+    p_value: float | Skipped
+    """The larger of both legs' conformal p-values, of the closest image against the controls' closest."""
+    q_value: float | Skipped
+    """Corrected for the image's text rungs (Bonferroni) and over the folder, whole copies apart. Text rungs only."""
+    stands: bool
+    """Whether the rung returns a part beyond what the controls give."""
+    alone: bool
+    """Whether a part is all that came back: every copy of the rung has both legs above their thresholds, and outside
+    of where it agrees is no closer than copies must be."""
+    thresholds: PairThresholds | Skipped
+    """What both legs had to exceed, from the controls."""
+    control_rate: float | Skipped
+    """Mean rate among controls at the same thresholds."""
+
+
+NOT_IN_PARTS = Skipped(skipped="its generated images were not compared in parts")
+"""Why a rung has no finding on parts: images of too few pixels, or a run made before they were compared so."""
+
+
 class Replication(Record):
     """How often a rung reproduced the image."""
 
@@ -120,6 +157,18 @@ class Replication(Record):
     """The rung of the controls that this one is compared with: its own, or the next one up that they have."""
     stream_rates: tuple[StreamRate, ...] = Field((), exclude_if=lambda value: not value)
     """Which streams carry the copies: all of them first, then parts; empty where no part was asked."""
+    part: PartReplication | Skipped = NOT_IN_PARTS
+    """How often at least a part of the image came back."""
+
+    @property
+    def part_stands(self) -> bool:
+        """Whether a part came back beyond what the controls give."""
+        return isinstance(self.part, PartReplication) and self.part.stands
+
+    @property
+    def whole_stands(self) -> bool:
+        """Whether the rung reproduces the image, and not a part of it alone."""
+        return self.stands and not (isinstance(self.part, PartReplication) and self.part.stands and self.part.alone)
 
 
 class Neighbour(Record):
@@ -174,6 +223,19 @@ class BestReplica(Record):
     """Per metric."""
 
 
+class PartEvidence(Record):
+    """Where a generated image and the target agree: the closest one of the lowest rung that returns a part."""
+
+    rung: Rung
+    """Rung it came from."""
+    path: str
+    """File inside the run folder."""
+    seed: int
+    """Seed of its initial noise."""
+    pair: PairEvidence
+    """Both legs, how one lies over the other, and where they agree."""
+
+
 class Finding(Record):
     """The conclusion on one image."""
 
@@ -203,6 +265,8 @@ class Finding(Record):
     """Denoising error."""
     best_replica: BestReplica | Skipped
     """Closest generated image."""
+    part: PartEvidence | None = Field(None, exclude_if=lambda value: value is None)
+    """Where a part of it came back: absent unless that stands for a rung."""
     near_duplicates: list[Neighbour]
     """Other targets that are near copies of this one."""
     resembles_others: list[Neighbour]
@@ -228,6 +292,8 @@ class ForcingCheck(Record):
     """Of these, with a score p-value at or below the level."""
     called: int
     """Of these, that the rule for the embedding rung would call reproduced (p in place of q)."""
+    parts: int | Skipped = NOT_IN_PARTS
+    """Of these, that the rule for parts would call partly replicated."""
 
 
 class Summary(Record):

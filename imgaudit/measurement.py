@@ -10,7 +10,7 @@ from imgaudit.blind_baseline import describe_image
 from imgaudit.denoiser import Denoiser, PromptEmbeds, draw_seed
 from imgaudit.denoising_error import PairedErrors, measure_paired_errors
 from imgaudit.descriptors import whole_image_pdq
-from imgaudit.elicitation import Answer, Question, compare_frames, elicit
+from imgaudit.elicitation import Answer, Question, compare_frames, compare_parts, elicit
 from imgaudit.executor import Executor
 from imgaudit.files import path_text
 from imgaudit.generation import replica_seeds
@@ -251,15 +251,16 @@ def _compare(
     image_id: str, rung: Rung, answers: Sequence[Answer], reference: torch.Tensor, matcher: Matcher
 ) -> tuple[list[Replica], dict[str, torch.Tensor]]:
     compared = compare_frames([answer.frame for answer in answers], reference, matcher)
+    parts = compare_parts([answer.frame for answer in answers], reference)
     replicas, pictures = [], {}
     numbers: dict[float, int] = {}
-    for answer, (similarity, distance) in zip(answers, compared, strict=True):
+    for answer, (similarity, distance), part in zip(answers, compared, parts, strict=True):
         frame = answer.frame
         number = numbers[frame.guidance_scale] = numbers.get(frame.guidance_scale, -1) + 1
         path = replica_path(image_id, rung, frame.guidance_scale, number)
         pictures[path] = frame.image
         replicas.append(
             Replica(seed=frame.seed, guidance_scale=frame.guidance_scale, text=answer.text, path=path,
-                    similarity=similarity, distance=distance)
+                    similarity=similarity, distance=distance, part=part)
         )  # fmt: skip
     return replicas, pictures

@@ -50,6 +50,24 @@ NOTHING_GIVEN = Skipped(skipped="nothing of the image was given to the model")
 """Why a text rung carries no bits of the image."""
 
 
+class Legs(Record):
+    """What both legs say of a pair of images that are compared in parts; see imgaudit.verification."""
+
+    geometric: float
+    """-log10 of how likely chance puts as many features in their places; 0 without a map."""
+    photometric: float
+    """Textured patches that agree under the map."""
+
+
+class PartMatch(Legs):
+    """A generated image compared with its target in parts."""
+
+    area: float
+    """Share of the target's area where the two agree."""
+    rest: float | Skipped
+    """Correlation of what lies outside of that; low where only a part is a copy. Skipped where there is nothing."""
+
+
 class Replica(Record):
     """One generated image, compared with its target."""
 
@@ -65,6 +83,9 @@ class Replica(Record):
     """Per descriptor, higher is closer; Skipped with the reason for a frame that cannot be scored."""
     distance: dict[str, float] | Skipped
     """Per metric, lower is closer."""
+    part: PartMatch | None = Field(None, exclude_if=lambda value: value is None)
+    """Both legs of a comparison in parts; absent where the model's images are too small for one, and for frames that
+    cannot be scored."""
 
 
 class RungMeasurement(Record):

@@ -18,24 +18,23 @@ from imgaudit.files import path_text
 from imgaudit.images import to_tensor
 from imgaudit.planner import planner_line
 from imgaudit.portfolio import Portfolio, Target
-from imgaudit.records import Record, Skipped, SkippedImage
-from imgaudit.statistics import conformal_p_value, controls_needed, exceedance_threshold, q_values
+from imgaudit.records import Legs, Record, Skipped, SkippedImage
+from imgaudit.statistics import q_values
 from imgaudit.store import RunFolder
-from imgaudit.verification import Described, PairEvidence, PairThresholds, classify, compare
+from imgaudit.verification import (
+    Described,
+    PairEvidence,
+    PairThresholds,
+    classify,
+    compare,
+    leg_p_value,
+    thresholds_from,
+)
 
 PAIRS = "pairs.jsonl"
 """Scores of every image with every target and decoy, as they are finished."""
 
 Seen = Literal["copy", "partial", "not seen", "inconclusive"]
-
-
-class Scores(Record):
-    """Both legs of one pair."""
-
-    geometric: float
-    """Of features in their places."""
-    photometric: float
-    """Of patches that agree."""
 
 
 class Closest(Record):
@@ -130,7 +129,7 @@ class PairScores:
         versions:  of what scores depend on
         """
         self.path, self.subjects, self.versions = folder / PAIRS, list(subjects), dict(versions)
-        self.rows: dict[str, dict[str, Scores]] = {}
+        self.rows: dict[str, dict[str, Legs]] = {}
         """By SHA-256 of the image, then of the subject."""
         if self.path.is_file():
             self._read()
@@ -140,7 +139,7 @@ class PairScores:
             try:
                 row = json.loads(line)
                 held = {
-                    name: Scores(geometric=pair[0], photometric=pair[1])
+                    name: Legs(geometric=pair[0], photometric=pair[1])
                     for name, pair in zip(row["subjects"], row["scores"], strict=True)
                 }
                 image, versions = str(row["image"]), row["versions"]
@@ -154,7 +153,7 @@ class PairScores:
                 )
             self.rows[image] = held
 
-    def add(self, image: str, scores: Sequence[Scores]) -> None:
+    def add(self, image: str, scores: Sequence[Legs]) -> None:
         """All scores of one image, in the order of the subjects."""
         self.rows[image] = dict(zip(self.subjects, scores, strict=True))
         row = {
@@ -167,17 +166,14 @@ class PairScores:
                 file.write(b"\n")
             file.write(json.dumps(row).encode())
 
-    def closest(self, subject: str) -> tuple[str, Scores] | None:
+    def closest(self, subject: str) -> tuple[str, Legs] | None:
         """The image with the highest geometric score with a subject; ties go to the higher photometric one."""
         pairs = [(image, row[subject]) for image, row in sorted(self.rows.items())]
         return max(pairs, key=lambda pair: (pair[1].geometric, pair[1].photometric), default=None)
 
     def passing(self, subject: str, thresholds: PairThresholds) -> int:
         """Images that exceed both thresholds with a subject."""
-        return sum(
-            row[subject].geometric > thresholds.geometric and row[subject].photometric > thresholds.photometric
-            for row in self.rows.values()
-        )
+        return sum(thresholds.exceeded_by(row[subject]) for row in self.rows.values())
 
 
 def look_for_targets(
@@ -211,7 +207,7 @@ def look_for_targets(
             skipped.append(SkippedImage(path=path_text(image.path), skipped=f"the file {error}"))
             continue
         pairs = (compare(subject.described, described) for subject in subjects)
-        scores.add(image.image.sha256, [Scores(geometric=p.geometric, photometric=p.photometric) for p in pairs])
+        scores.add(image.image.sha256, [Legs(geometric=p.geometric, photometric=p.photometric) for p in pairs])
     on_progress(len(images.targets), len(images.targets))
     given = {image.image.sha256: image for image in images.targets}
     return conclude_sightings(
@@ -236,14 +232,7 @@ def conclude_sightings(
     """
     scores.rows = {image: row for image, row in scores.rows.items() if image in images}
     nulls = [pair[1] for one in unasked if (pair := scores.closest(one.target.image.sha256)) is not None]
-    needed = controls_needed(1, 1, level)
-    thresholds: PairThresholds | Skipped = Skipped(skipped=f"{len(nulls)} decoys are too few: {needed} are needed")
-    if len(nulls) >= needed:
-        thresholds = PairThresholds(
-            geometric=exceedance_threshold([one.geometric for one in nulls], level),
-            photometric=exceedance_threshold([one.photometric for one in nulls], level),
-            level=level, pairs=len(nulls),
-        )  # fmt: skip
+    thresholds = thresholds_from(nulls, level, "decoys")
     p_values = {one.target.image.sha256: _p_value(scores, one, nulls) for one in asked}
     counting = [value for value in p_values.values() if not isinstance(value, Skipped)]
     corrected = iter(q_values(counting))
@@ -259,14 +248,13 @@ def conclude_sightings(
     )  # fmt: skip
 
 
-def _p_value(scores: PairScores, subject: Subject, nulls: Sequence[Scores]) -> float | Skipped:
+def _p_value(scores: PairScores, subject: Subject, nulls: Sequence[Legs]) -> float | Skipped:
     found = scores.closest(subject.target.image.sha256)
     if found is None:
         return Skipped(skipped="no image could be compared")
     if not nulls:
         return Skipped(skipped="no decoys: give --decoys DIR")
-    legs = ("geometric", "photometric")
-    return max(conformal_p_value(getattr(found[1], leg), [getattr(one, leg) for one in nulls]) for leg in legs)
+    return leg_p_value(found[1], nulls)
 
 
 def _sighting(

@@ -4,7 +4,8 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-from imgaudit.calibration import Control, ControlSeed, ControlSource, NullBank
+from imgaudit.calibration import NullBank
+from imgaudit.controls import Control, ControlSeed, ControlSource
 from imgaudit.protocol import Effort, Protocol, protocol_for
 from imgaudit.records import ErrorCurvePoint, ErrorMeasurement, Measurement, Replica, Rung, RungMeasurement, Skipped
 

@@ -9,13 +9,15 @@ from scipy.stats import norm
 
 from imgaudit.alarms import near_controls
 from imgaudit.blind_baseline import blind_baseline, describe_text
-from imgaudit.calibration import ControlSeed, NullBank
+from imgaudit.calibration import NullBank
+from imgaudit.controls import ControlSeed
+from imgaudit.decision import Decision
 from imgaudit.findings import AlarmCode, AlarmEffect, ForcingCheck, Verdict
 from imgaudit.policy import Policy
 from imgaudit.protocol import Effort, protocol_for
 from imgaudit.records import Measurement, Rung, RungMeasurement, Skipped
 from imgaudit.replication import Evidence
-from imgaudit.verdict import Decision, findings_of
+from imgaudit.verdict import findings_of
 from tests.records_for_tests import PROTOCOL, bank, measurement, rung
 
 COPY, MISS = (0.99, 0.05), (0.4, 0.4)

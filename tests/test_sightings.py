@@ -12,8 +12,8 @@ from imgaudit.captions import CaptionSource
 from imgaudit.cli import app
 from imgaudit.exceptions import RunFolderError
 from imgaudit.portfolio import Portfolio, read_portfolio
-from imgaudit.records import Skipped
-from imgaudit.sightings import PAIRS, PairScores, Scores, Sightings, look_for_targets
+from imgaudit.records import Legs, Skipped
+from imgaudit.sightings import PAIRS, PairScores, Sightings, look_for_targets
 from imgaudit.store import RunFolder
 
 VERSIONS = {"imgaudit": "test"}
@@ -124,7 +124,7 @@ def test_what_is_finished_is_not_compared_again(
 def test_the_closest_image_is_the_one_with_the_most_features_in_place(tmp_path: Path) -> None:
     scores = PairScores(tmp_path, ["t"], VERSIONS)
     for image, pair in (("a", (3.0, 1.0)), ("b", (5.0, 0.5)), ("c", (5.0, 2.0))):
-        scores.add(image, [Scores(geometric=pair[0], photometric=pair[1])])
+        scores.add(image, [Legs(geometric=pair[0], photometric=pair[1])])
     found = scores.closest("t")
     assert found is not None and found[0] == "c"
     assert PairScores(tmp_path, ["t"], VERSIONS).rows == scores.rows

@@ -12,9 +12,9 @@ from imgaudit.benchmark.planted import RELATED, Planting
 from imgaudit.benchmark.templates import Outcome, false_rates, found_rates, hopes, located_row, share_rates
 from imgaudit.cli import app
 from imgaudit.exceptions import InputError
+from imgaudit.pairs import GRID
 from imgaudit.records import Skipped
 from imgaudit.verification import PairEvidence, PairThresholds, Region
-from imgaudit.verification.region import GRID
 from tests.test_verification import drawing
 
 THRESHOLDS = PairThresholds(geometric=5, photometric=3, level=0.01, pairs=100)

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from torch.nn.functional import one_hot
 
 from imgaudit.captions import CaptionSource
+from imgaudit.decision import Decision
 from imgaudit.executor import Executor
 from imgaudit.findings import Verdict
 from imgaudit.measurement import measure_chunk
@@ -21,7 +22,7 @@ from imgaudit.protocol import GenerationConfig, InversionConfig, LadderConfig, P
 from imgaudit.records import Rung, RungMeasurement, Skipped
 from imgaudit.replication import Evidence
 from imgaudit.token_search import search_tokens
-from imgaudit.verdict import Decision, findings_of
+from imgaudit.verdict import findings_of
 from tests.conftest import make_pipeline, tiny_recipe
 from tests.records_for_tests import PROTOCOL, bank, measurement, rung
 

@@ -1,13 +1,14 @@
 import numpy as np
 import pytest
 
+from imgaudit.decision import Decision
 from imgaudit.findings import AlarmCode, Finding, Verdict
 from imgaudit.matching import CrossMatches
 from imgaudit.policy import Policy
 from imgaudit.protocol import GenerationConfig, Protocol
 from imgaudit.records import Rung, Skipped
 from imgaudit.replication import Evidence, rate_of
-from imgaudit.verdict import Decision, decide, findings_of
+from imgaudit.verdict import decide, findings_of
 from tests.records_for_tests import PROTOCOL, bank, digest, measurement, rung
 
 COPY, MISS = (0.99, 0.05), (0.4, 0.4)

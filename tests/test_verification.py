@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 from imgaudit.benchmark.planted import RELATED, Planting, detail, paste_logo, related_pair, trimmed, worn
 from imgaudit.exceptions import InputError
 from imgaudit.images import to_tensor
+from imgaudit.pairs import GRID
 from imgaudit.verification import (
     Described,
     PairEvidence,
@@ -26,7 +27,6 @@ from imgaudit.verification import (
 )
 from imgaudit.verification.geometry import find_features
 from imgaudit.verification.picture import Picture, fraction_map, scaled_map
-from imgaudit.verification.region import GRID
 from imgaudit.verification.template import SIDE, Template
 
 LENIENT = PairThresholds(geometric=5.0, photometric=3.0, level=0.01, pairs=1000)

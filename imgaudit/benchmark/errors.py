@@ -30,11 +30,11 @@ from imgaudit.benchmark.portfolios import (
 from imgaudit.benchmark.power import PowerRow, power_by_bank, power_by_repeats
 from imgaudit.benchmark.score_table import ControlTable, ScoreRow, ScoreTable
 from imgaudit.blind_baseline import blind_baseline
+from imgaudit.decision import check_forcing
 from imgaudit.exceptions import InputError
 from imgaudit.findings import ForcingCheck
 from imgaudit.policy import Policy
 from imgaudit.records import Record
-from imgaudit.verdict import check_forcing
 
 
 class ErrorRow(Record):

@@ -12,7 +12,8 @@ import numpy.typing as npt
 from scipy import stats
 
 from imgaudit.benchmark.score_table import ControlRow, ScoreRow, ScoreTable, Seeds
-from imgaudit.calibration import Control, ControlSeed, NullBank
+from imgaudit.calibration import NullBank
+from imgaudit.controls import Control, ControlSeed
 from imgaudit.policy import Policy
 from imgaudit.records import TEXT_RUNGS, Rung
 from imgaudit.statistics import LinearFit, clopper_pearson, conformal_p_values

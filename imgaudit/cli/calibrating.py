@@ -72,9 +72,9 @@ def info(path: Annotated[Path, typer.Argument(metavar="BANK", help="Null bank.")
     """Say what a null bank holds: model, protocol, populations, and what its controls can find."""
     from imgaudit.alarms import bank_alarms
     from imgaudit.calibration import NullBank
+    from imgaudit.decision import check_forcing
     from imgaudit.planner import planner_line
     from imgaudit.policy import Policy
-    from imgaudit.verdict import check_forcing
 
     held, policy = NullBank.read(path), Policy()
     typer.echo(ascii(f"model {held.model} {held.model_fingerprint[:16]}, protocol {held.protocol.hash[:16]}")[1:-1])

@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from imgaudit.findings import AuditResult, Finding, ForcingCheck, Verdict
+from imgaudit.findings import AuditResult, Finding, ForcingCheck, PartReplication, Replication, Verdict
 from imgaudit.records import Skipped
 
 STYLES = {
@@ -79,7 +79,12 @@ def number(value: float | Skipped, pattern: str = ".3g") -> str:
 
 
 def _replication_text(finding: Finding) -> str:
-    return "  ".join(f"{r.rung.value} {r.hits}/{r.n} [{r.low:.0%}, {r.high:.0%}]" for r in finding.replication) or "-"
+    rates: list[tuple[str, Replication | PartReplication]] = [(r.rung.value, r) for r in finding.replication]
+    for replication in finding.replication:
+        if isinstance(part := replication.part, PartReplication) and part.stands:
+            rates.append((f"part of it, {replication.rung.value}", part))
+            break
+    return "  ".join(f"{label} {r.hits}/{r.n} [{r.low:.0%}, {r.high:.0%}]" for label, r in rates) or "-"
 
 
 def _print_streams(console: Console, result: AuditResult) -> None:
@@ -152,6 +157,7 @@ def print_result(result: AuditResult) -> None:
             plain(
                 f"of {check.n} controls outside the bank, {check.copies} gave a copy under their embedding and "
                 f"the whole rule calls {check.called} reproduced ({low:.1%} to {high:.1%}, 95 %)"
+                + ("" if isinstance(check.parts, Skipped) else f", {check.parts} in part")
             )
         )
     for alarm in summary.alarms:

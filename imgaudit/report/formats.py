@@ -8,7 +8,7 @@ from imgaudit.findings import AuditResult, Finding
 from imgaudit.records import Rung, Skipped
 from imgaudit.report.html import write_html
 from imgaudit.report.pages import printable
-from imgaudit.report.wording import STREAMS_LIMIT, WORDING, stream_text
+from imgaudit.report.wording import STREAMS_LIMIT, WORDING, part_of, part_text, stream_text
 from imgaudit.store import RunFolder, write_atomically
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -54,6 +54,11 @@ def _csv_row(finding: Finding) -> dict[str, str]:
         replication = by_rung.get(rung)
         for key in ("hits", "n", "low", "high"):
             row[f"{rung.value}_{key}"] = getattr(replication, key) if replication else ""
+    partly = part_of(finding)
+    row["part_rung"] = partly.rung.value if partly else ""
+    for key in ("hits", "n", "low", "high"):
+        row[f"part_{key}"] = getattr(partly.part, key) if partly else ""
+    row["part_area"] = finding.part.pair.region.area if finding.part else ""
     row["reason"] = finding.reason
     row["alarms"] = "; ".join(f"{alarm.code}: {alarm.message}" for alarm in finding.alarms)
     return {key: _cell(value) for key, value in row.items()}
@@ -95,6 +100,7 @@ def render_markdown(result: AuditResult) -> str:
     ]
     for finding in result.findings:
         copies = "; ".join(f"{r.rung.value} {r.hits}/{r.n} ({r.low:.1%} to {r.high:.1%})" for r in finding.replication)
+        copies += f"; {text}" if (text := part_text(finding)) else ""
         p, q = (
             "not measured" if isinstance(value, Skipped) else f"{value:.3g}"
             for value in (finding.p_value, finding.q_value)

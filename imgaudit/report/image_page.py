@@ -5,13 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from imgaudit.calibration import NullBank
 from imgaudit.dial import Dial
 from imgaudit.findings import Finding, Replication
 from imgaudit.records import Measurement, Replica, Rung, RungMeasurement, Skipped
 from imgaudit.report.figures import draw_error_curve, draw_null_distribution
+from imgaudit.report.regions import dimmed
 from imgaudit.report.wording import P_VALUE_SENTENCE, RUNG_WORDING, STREAMS_LIMIT, stream_label
-from imgaudit.store import RunFolder, read_json
+from imgaudit.store import RunFolder, read_json, write_png
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,27 @@ def image_context(
         "stream_label": stream_label,
         "streams_limit": STREAMS_LIMIT,
         "p_value_sentence": _p_value_sentence(finding),
+        "part_pictures": _part_pictures(run, finding),
     }
+
+
+def _part_pictures(run: RunFolder, finding: Finding) -> bool:
+    """Draw where target and generated image agree; whether that could be done: a replica may have been deleted."""
+    if finding.part is None:
+        return False
+    pair = finding.part.pair
+    shown = (
+        (run.image_folder(finding.id) / "target.png", pair.region, "target"),
+        (run.path / finding.part.path, pair.candidate_region, "replica"),
+    )
+    try:
+        for path, region, name in shown:
+            with Image.open(path, formats=["PNG"]) as picture:
+                drawn = dimmed(picture.convert("RGB"), region)
+            write_png(run.path / "report" / "images" / f"{finding.id}-part-{name}.png", drawn)
+    except OSError:
+        return False
+    return True
 
 
 def _is_copy(replica: Replica, replication: Replication) -> bool:

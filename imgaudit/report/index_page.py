@@ -4,14 +4,20 @@ from pathlib import Path
 from typing import Any
 
 from imgaudit.calibration import NullBank
-from imgaudit.findings import Finding
+from imgaudit.findings import Finding, PartReplication
 from imgaudit.records import Skipped
 from imgaudit.report.figures import draw_score_overview
 
 
 def index_context(folder: Path, findings: list[Finding], bank: NullBank | None, level: float) -> dict[str, Any]:
     """What the template of the index needs beyond what all pages share; its chart is drawn on the way."""
-    return {"findings": findings, "overview": _draw_overview(folder, findings, bank, level), "bank": bank}
+    in_parts = any(
+        isinstance(one.part, PartReplication) and not isinstance(one.part.p_value, Skipped)
+        for finding in findings
+        for one in finding.replication
+    )
+    overview = _draw_overview(folder, findings, bank, level)
+    return {"findings": findings, "overview": overview, "bank": bank, "in_parts": in_parts}
 
 
 def _draw_overview(folder: Path, findings: list[Finding], bank: NullBank | None, level: float) -> bool:

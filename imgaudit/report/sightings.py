@@ -3,12 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from imgaudit.exceptions import ImageError
 from imgaudit.image_files import load_image
 from imgaudit.records import Skipped
 from imgaudit.report.pages import page_environment, write_assets
+from imgaudit.report.regions import dimmed
 from imgaudit.sightings import Closest, Seen, Sighting, Sightings
 from imgaudit.store import write_atomically, write_png
 from imgaudit.verification import Region
@@ -65,10 +64,8 @@ def _picture(report: Path, name: str, files: dict[str, Path], region: Region | N
     except (ImageError, KeyError):
         return ""
     picture.thumbnail((SHOWN_SIDE, SHOWN_SIDE))
-    if region is not None and region.area:
-        mask = Image.fromarray(region.mask()).convert("L").resize(picture.size, Image.Resampling.NEAREST)
-        # Dimmed rather than outlined, so that nothing is drawn over the evidence.
-        picture = Image.composite(picture, Image.blend(picture, Image.new("RGB", picture.size, "white"), 0.75), mask)
+    if region is not None:
+        picture = dimmed(picture, region)
     file_name = f"{of}-{name}.png" if of else f"{name}.png"
     write_png(report / "images" / file_name, picture)
     return file_name

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from imgaudit.changes import Change
-from imgaudit.findings import StreamRate, Verdict
+from imgaudit.findings import Finding, PartReplication, Replication, StreamRate, Verdict
 from imgaudit.records import Rung
 
 
@@ -34,8 +34,10 @@ WORDING: dict[Verdict, Wording] = {
     ),
     Verdict.PARTIAL: Wording(
         "Partly replicated",
-        "A part of this image is returned.",
-        "The rest of the image is not part of this finding.",
+        "The model returns images that contain a part of this one, or all of it moved, turned or recoloured, beyond "
+        "what the control images give.",
+        "Nothing is said of the rest of the image. Pictures of one series, or with the same frame or logo, share parts "
+        "without being copies of each other: look at which part it is.",
     ),
     Verdict.ATYPICAL: Wording(
         "Unlike the controls",
@@ -143,3 +145,16 @@ def stream_text(rates: Sequence[StreamRate]) -> str:
         f"{stream_label(rate, rates[0].streams)} {rate.hits} of {rate.n} ({rate.low:.0%} to {rate.high:.0%})"
         for rate in rates[1:]
     )
+
+
+def part_of(finding: Finding) -> Replication | None:
+    """The lowest rung that returns a part of the image beyond what controls give, if one does."""
+    return next((replication for replication in finding.replication if replication.part_stands), None)
+
+
+def part_text(finding: Finding) -> str:
+    """How often a part came back, in one line; empty where none did beyond what controls give."""
+    replication = part_of(finding)
+    if replication is None or not isinstance(part := replication.part, PartReplication):
+        return ""
+    return f"a part from {replication.rung.value} {part.hits}/{part.n} ({part.low:.1%} to {part.high:.1%})"

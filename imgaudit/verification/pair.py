@@ -1,86 +1,20 @@
 """Is a candidate a copy of a target, or of part of it: where, and how much? Two independent legs must agree."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import cv2
 import numpy as np
 import torch
 
-from imgaudit.records import Record, Skipped
-from imgaudit.statistics import exceedance_threshold
+from imgaudit.pairs import PairEvidence, Region, Transform
+from imgaudit.records import Skipped
 from imgaudit.verification.geometry import Features, find_features, fit, turn_and_scale
 from imgaudit.verification.photometric import SIDE, Agreement, agreement
-from imgaudit.verification.picture import WORKING_SIDE, Floats, Picture, fraction_map, scaled_map
-from imgaudit.verification.region import Mask, Region
+from imgaudit.verification.picture import WORKING_SIDE, Floats, Mask, Picture, fraction_map, scaled_map
 
-Kind = Literal["copy", "partial", "unrelated"]
-
-WHOLE = 0.8
-"""Share of the target's area from which on a copy is called one of the whole target."""
-
-
-class Transform(Record):
-    """How the candidate lies over the target."""
-
-    mirrored: bool
-    """Whether left and right are exchanged."""
-    scale: float
-    """Longer side of the candidate, in longer sides of the target."""
-    rotation: float
-    """Degrees, clockwise on the screen, of the candidate after mirroring."""
-    matrix: tuple[tuple[float, float, float], tuple[float, float, float]]
-    """From fractions of the candidate's sides (x, y, 1) to fractions of the target's."""
-
-
-class PairEvidence(Record):
-    """What both legs say of one pair."""
-
-    geometric: float
-    """-log10 of how likely chance puts as many features in their places; 0 without a map."""
-    photometric: float
-    """Textured patches that agree under the map, in patches that do not overlap."""
-    inliers: int
-    """Distinct places that the map brings together."""
-    matches: int
-    """Pairs of like features that were tried, in the orientation that was chosen."""
-    transform: Transform | Skipped
-    """How the candidate lies over the target."""
-    region: Region
-    """Where the two agree, in the target."""
-    candidate_region: Region
-    """The same place in the candidate."""
-
-
-class PairThresholds(Record):
-    """What unrelated pairs reach: either leg must exceed its own."""
-
-    geometric: float
-    """Of the geometric leg."""
-    photometric: float
-    """Of the photometric leg."""
-    level: float
-    """Share of unrelated pairs that may exceed either."""
-    pairs: int
-    """Unrelated pairs they come from."""
-
-    @classmethod
-    def from_unrelated(cls, evidences: Iterable[PairEvidence], level: float) -> "PairThresholds":
-        """Each leg's threshold from pairs that share nothing; infinite when they are too few for the level."""
-        pairs = list(evidences)
-        return cls(
-            geometric=exceedance_threshold([pair.geometric for pair in pairs], level),
-            photometric=exceedance_threshold([pair.photometric for pair in pairs], level),
-            level=level, pairs=len(pairs),
-        )  # fmt: skip
-
-
-def classify(evidence: PairEvidence, thresholds: PairThresholds, *, whole: float = WHOLE) -> Kind:
-    """`copy` or `partial` when both legs exceed their thresholds, by the share of the target that agrees."""
-    if evidence.geometric <= thresholds.geometric or evidence.photometric <= thresholds.photometric:
-        return "unrelated"
-    return "copy" if evidence.region.area >= whole else "partial"
+LEAST_SIDE = 128
+"""Pixels of the shorter side from which on local features say enough; see docs/guides/partial-copies.md."""
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from imgaudit.verification.picture import WORKING_SIDE, Floats, Picture, resized, scaled_map
-from imgaudit.verification.region import Mask
+from imgaudit.verification.picture import WORKING_SIDE, Floats, Mask, Picture, resized, scaled_map
 
 SIDE = 320
 """Pixels of the target's longer side on which patches are compared."""

@@ -12,6 +12,7 @@ from imgaudit.exceptions import InputError
 WORKING_SIDE = 512
 """Pixels of the longer side of a picture while it is verified: smaller ones are enlarged, larger ones reduced."""
 
+Mask = npt.NDArray[np.bool_]
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
 

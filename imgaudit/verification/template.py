@@ -13,7 +13,8 @@ import torch
 from torch.nn.functional import interpolate
 
 from imgaudit.exceptions import InputError
-from imgaudit.verification.region import Mask, Region
+from imgaudit.pairs import Region
+from imgaudit.verification.picture import Mask
 
 SIDE = 256
 """Pixels of a side at which a template is compared, as in the paper: images are squashed to a square."""
