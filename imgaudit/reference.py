@@ -152,10 +152,14 @@ def _recall(collection: Collection) -> str:
 def keep_reference(
     run: RunFolder, collection: Collection, images: Mapping[str, Path], controls: Sequence[Path] = ()
 ) -> Reference:
-    """Look up what a run does not hold yet of the same state of the same collection, and write it there."""
+    """Look up what a run does not hold yet of the same state of the same collection, and write it there.
+
+    What was looked up without controls is looked up again as soon as there are some: p-values come from them.
+    """
     held = read_reference(run)
     same = held is not None and held.manifest_sha256 == _digest(collection.folder)
-    if same and held is not None and images.keys() <= held.images.keys():
+    nulls = held is not None and (bool(held.controls) or not controls)
+    if same and nulls and held is not None and images.keys() <= held.images.keys():
         return held
     reference = search_reference(collection, images, controls)
     write_json(run.path / FILE, reference.model_dump(mode="json"))

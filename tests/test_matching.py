@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imgaudit.descriptors import PdqDescriptor, PixelDescriptor, similarities
-from imgaudit.distances import AlignedRms, TiledRms
+from imgaudit.distances import AlignedRms, StructuralDissimilarity, TiledRms
 from imgaudit.images import to_tensor
 from imgaudit.index import FlatIndex
 from imgaudit.matching import CrossMatches, cross_match
@@ -67,6 +67,31 @@ def test_alignment_forgives_a_shift_and_tiles_do_not_forgive_one_corner() -> Non
     corner[..., :12, :12] = -corner[..., :12, :12]
     whole = float(((image - corner) / 2).square().mean().sqrt())
     assert float(TiledRms().measure(image, corner)[0]) == pytest.approx(4 * whole, rel=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (48, 33)])
+def test_the_best_shift_is_that_of_trying_all(shape: tuple[int, int]) -> None:
+    generator = torch.Generator().manual_seed(3)
+    left, right = (torch.rand(5, 3, *shape, generator=generator) * 2 - 1 for _ in range(2))
+    right[0] = left[0].roll((1, -1), (1, 2))
+    reach = max(1, shape[1] // 16)
+    height, width = shape[0] - 2 * reach, shape[1] - 2 * reach
+    inner = left[..., reach : reach + height, reach : reach + width]
+    tried = torch.stack([
+        ((inner - right[..., y : y + height, x : x + width]) / 2).square().flatten(1).mean(dim=1)
+        for y in range(2 * reach + 1) for x in range(2 * reach + 1)
+    ])  # fmt: skip
+    assert torch.allclose(AlignedRms().measure(left, right), tried.amin(dim=0).sqrt(), atol=1e-6)
+    assert AlignedRms().measure(left[:0], right[:0]).shape == (0,)
+
+
+def test_structural_dissimilarity_is_nought_for_equals_and_takes_small_images() -> None:
+    generator = torch.Generator().manual_seed(4)
+    for side in (4, 7, 32):
+        images = torch.rand(2, 3, side, side, generator=generator) * 2 - 1
+        assert StructuralDissimilarity().measure(images, images).tolist() == pytest.approx([0, 0], abs=1e-6)
+        distance = StructuralDissimilarity().measure(images, -images)
+        assert bool((distance > 0.4).all()) and bool((distance <= 1).all())
 
 
 def test_a_replica_of_the_wrong_target_is_seen() -> None:

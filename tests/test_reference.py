@@ -81,6 +81,10 @@ def test_what_a_run_holds_is_looked_up_once_per_state_of_a_collection(
     with monkeypatch.context() as patch:
         patch.setattr("imgaudit.reference.search_reference", lambda *given: pytest.fail("looked up again"))
         assert keep_reference(run, Collection.open(index), images) == first
+    controls = [crawl / "5.png", crawl / "6.png"]
+    with_nulls = keep_reference(run, Collection.open(index), images, controls)
+    assert with_nulls.controls == 2 and not isinstance(with_nulls.images["a"].p_value, Skipped)
+    assert keep_reference(run, Collection.open(index), images) == with_nulls
     more = tmp_path / "more"
     more.mkdir()
     shutil.copy(crawl / "3.png", more / "3.png")
