@@ -12,8 +12,9 @@ import pytest
 
 from imgaudit.exceptions import IndexRefusedError
 from imgaudit.index import Collection
-from imgaudit.index.idtable import HEADER_BYTES, IdTable, IdTableWriter, Name
+from imgaudit.index.idtable import HEADER_BYTES, IdTable, IdTableWriter
 from imgaudit.index.manifest import _check, file_digest
+from imgaudit.index.names import Name, Names
 from tests.vectors_for_tests import collection_of, unit_vectors
 
 
@@ -148,7 +149,7 @@ def exchange_names(folder: Path, names: list[Name]) -> None:
     path = folder / IDS
     path.unlink()
     writer = IdTableWriter(path)
-    writer.append(names)
+    writer.append(Names.of(names))
     writer.close()
     digest = file_digest(path).model_dump()
     edit(folder, lambda values: values["shards"][1].update(ids=digest), signed=True)
@@ -165,7 +166,7 @@ def test_names_that_lead_out_of_their_folder_are_refused(folder: Path, name: Nam
 def test_an_id_table_with_offsets_out_of_order_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "ids.bin"
     writer = IdTableWriter(path)
-    writer.append([Name("abc", "def"), Name("ghi", "jkl")])
+    writer.append(Names.of([Name("abc", "def"), Name("ghi", "jkl")]))
     writer.close()
     data = path.read_bytes()
     spoilt = tmp_path / "spoilt.bin"

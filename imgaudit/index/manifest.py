@@ -3,6 +3,7 @@
 import hashlib
 import json
 import platform
+from collections import Counter
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -110,6 +111,8 @@ class SourceRecord(Record):
     """How many of them the shards have dealt with."""
     scaled: int = Field(default=0, ge=0)
     """Vectors that were not of length one and were scaled."""
+    others: dict[str, int] = Field(default_factory=dict)
+    """Files of a folder that were passed over because they are no images by their names, by suffix."""
 
 
 class DescriptorRecord(Record):
@@ -162,6 +165,14 @@ class CollectionManifest(Record):
     def skipped_count(self) -> int:
         """Files and vectors left out."""
         return sum(file.count for file in self.skipped)
+
+    @property
+    def others(self) -> Counter[str]:
+        """Files in the folders that are no images by their names, by suffix."""
+        found = Counter[str]()
+        for source in self.sources:
+            found.update(source.others)
+        return found
 
     @property
     def unfinished(self) -> tuple[SourceRecord, ...]:
