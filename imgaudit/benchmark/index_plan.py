@@ -96,6 +96,6 @@ def plan_lines(report: IndexReport, count: int, prices: Prices | None = None) ->
     yield ""
     given = {"core hour": prices.core_hour, "GiB and month": prices.gib_month}
     yield "cost at " + " and ".join(f"{price:g} a {name}" for name, price in given.items() if price is not None)
-    yield f"{'':14}" + "".join(f"{head:>15}" for head in costs[0])
+    yield f"{'':14}" + "".join(f"{head:>18}" for head in costs[0])
     for plan, cost in zip(plans, costs, strict=True):
-        yield f"{plan.measured.setting.name:14}" + "".join(f"{value:15,.2f}" for value in cost.values())
+        yield f"{plan.measured.setting.name:14}" + "".join(f"{value:18,.2f}" for value in cost.values())
