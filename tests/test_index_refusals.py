@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from imgaudit.exceptions import IndexRefusedError
-from imgaudit.index import Collection
+from imgaudit.index import Collection, add_to_collection, give_sources
 from imgaudit.index.idtable import HEADER_BYTES, IdTable, IdTableWriter
 from imgaudit.index.manifest import _check, file_digest
 from imgaudit.index.names import Name, Names
@@ -98,7 +98,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "bits instead": (lambda f: edit(f, lambda v: v["descriptor"].update(binary=True), signed=True), "FAISS cannot"),
     "kind edited": (lambda f: edit(f, lambda v: v["shards"][0].update(kind="hnsw"), signed=True), "IndexFlatIP"),
-    "later format": (lambda f: edit(f, lambda v: v.update(format=2), signed=True), "has format 2"),
+    "later format": (lambda f: edit(f, lambda v: v.update(format=3), signed=True), "has format 3"),
     "nothing in it": (lambda f: edit(f, lambda v: v.update(shards=[]), signed=True), "holds no vectors yet"),
 }  # fmt: skip
 
@@ -143,6 +143,20 @@ def test_an_index_that_compares_otherwise_is_refused_whatever_the_digests_say(fo
     exchange_index(folder, other)
     with pytest.raises(IndexRefusedError, match="holds a IndexFlat"):
         Collection.open(folder)
+
+
+def test_a_collection_of_the_first_format_is_read_and_added_to(folder: Path, tmp_path: Path) -> None:
+    def back(values: dict[str, Any]) -> None:
+        values["format"] = 1
+        for source in values["sources"]:
+            del source["others"]
+
+    edit(folder, back, signed=True)
+    before = Collection.open(folder)
+    np.save(tmp_path / "more.npy", unit_vectors(5, seed=7))
+    added = add_to_collection(folder, give_sources([tmp_path / "more.npy"]))
+    assert (len(before), added.count) == (40, 45)
+    assert json.loads((folder / "manifest.json").read_text())["format"] == 2
 
 
 def exchange_names(folder: Path, names: list[Name]) -> None:
