@@ -26,6 +26,7 @@ from imgaudit.index import (
     give_sources,
 )
 from imgaudit.index.describing import Describer, Item
+from imgaudit.index.image_folders import look_at_folder
 from tests.conftest import random_image
 from tests.deadly_file import deadly_begin
 from tests.vectors_for_tests import packed_bits, unit_vectors
@@ -56,7 +57,7 @@ def test_kills_at_every_durable_step_lose_nothing_and_repeat_nothing(
     assert sorted(one.path for one in killed.skipped()) == sorted(str(source / "bad.png") for source in sources)
     queries = np.concatenate([describing.describe_items(PixelDescriptor(), [Item(path)]).vectors
                               for path in sorted(sources[0].glob("picture*"))[:3]])  # fmt: skip
-    assert killed.search(queries, 5) == expected.search(queries, 5)
+    assert list(killed.search(queries, 5)) == list(expected.search(queries, 5))
     assert {path.name for path in (tmp_path / "killed").iterdir() if not path.name.startswith(".lock")} == {
         "manifest.json", "shards", "skipped",
     }  # fmt: skip
@@ -92,6 +93,22 @@ def test_bad_files_are_left_out_with_their_reason(make_folder: Callable[..., Pat
     assert "symbolic link" in reasons["link.png"] and "not a regular file" in reasons["pipe.png"]
     lines = (tmp_path / "c/skipped/000000.jsonl").read_text().splitlines()
     assert len(lines) == 4 and all(set(json.loads(line)) >= {"path", "skipped"} for line in lines)
+
+
+def test_files_that_are_no_images_are_passed_over_and_counted(make_folder: Callable[..., Path], tmp_path: Path) -> None:
+    folder = make_folder("photos", range(3))
+    (folder / "sub").mkdir()
+    for name in ("logo.svg", "sub/LOGO.SVG", "poster.eps", "paper.pdf", "notes.txt", ".hidden", "README"):
+        (folder / name).write_text("no image")
+    manifest = build_collection(tmp_path / "c", give_sources([folder]), workers=0)
+    assert (manifest.count, manifest.skipped_count, manifest.sources[0].count) == (3, 0, 3)
+    assert manifest.others == {".svg": 2, ".eps": 1, ".pdf": 1, "hidden": 1, "no suffix": 1}
+    (folder / "later.svg").touch()
+    assert build_collection(tmp_path / "c", give_sources([folder]), workers=0) == manifest
+    for number in range(15):
+        (folder / f"a.{number}\udcff").touch()
+    others = look_at_folder(folder).others
+    assert sum(others.values()) == 22 and len(others) == 11 and max(map(len, others)) <= 20
 
 
 def test_a_folder_without_a_usable_image_says_so(tmp_path: Path) -> None:

@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imgaudit.exceptions import ConfigError, InputError
-from imgaudit.index import Collection, Kind, choose_kind, faiss_file
-from imgaudit.index.idtable import IdTable, IdTableWriter, Name
+from imgaudit.index import Collection, Kind, Match, choose_kind, faiss_file
+from imgaudit.index.idtable import IdTable, IdTableWriter
 from imgaudit.index.kinds import EXACT_BYTES
 from imgaudit.index.manifest import Recall
+from imgaudit.index.names import Name, Names
 from imgaudit.records import Skipped
 from tests.vectors_for_tests import collection_of, packed_bits, unit_vectors
 
@@ -147,13 +148,43 @@ def test_any_names_come_back_from_an_id_table(
 ) -> None:
     path = tmp_path_factory.mktemp("names") / "ids.bin"
     writer = IdTableWriter(path)
-    writer.append(Name(*name) for name in names)
+    writer.append(Names.of(Name(*name) for name in names))
     writer.close()
     rows = data.draw(st.lists(st.integers(0, len(names) - 1), max_size=30))
     with IdTable(path) as table:
         table.check()
         assert len(table) == len(names)
         assert [tuple(name) for name in table.names(np.array(rows, np.int64))] == [names[row] for row in rows]
+
+
+def test_an_id_table_is_written_in_blocks_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    names = [Name(f"a/{row}" if row % 7 else f"ä/{row}", "" if row % 2 else "p") for row in range(20_000)]
+    writer = IdTableWriter(tmp_path / "ids.bin")
+    for start in range(0, len(names), 3_000):
+        writer.append(Names.of(names[start : start + 3_000]))
+    writer.append(Names([], []))
+    writer.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["ids.bin"]
+    with IdTable(tmp_path / "ids.bin") as table:
+        table.check()
+        # More rows than are gathered at once, of which some blocks hold nothing but ASCII.
+        assert list(table.names(np.arange(20_000))) == names
+        assert list(table.names(np.array([8, 1, 8]))) == [names[8], names[1], names[8]]
+        assert len(table.names(np.array([], np.int64))) == 0
+
+
+def test_what_was_found_reads_like_a_list_of_lists(tmp_path: Path) -> None:
+    collection = collection_of(tmp_path, unit_vectors(30), shard_vectors=20)
+    found = collection.search(unit_vectors(30)[:5], 3)
+    assert len(found) == 5 and found == list(found) and found[-1] == found[4] and found[1:3] == [found[1], found[2]]
+    assert all(isinstance(match, Match) and type(match.similarity) is float for line in found for match in line)
+    with pytest.raises(IndexError):
+        found[5]
+    # Queries without a match have an empty line of their own.
+    above = collection.above(np.concatenate([unit_vectors(30)[:1], -unit_vectors(30)[:1]]), 0.99)
+    assert [[match.id for match in one.matches] for one in above] == [["vectors.npy/0"], []]
+    (cut,) = collection.above(unit_vectors(30)[:1], -1, 4)
+    assert cut.matches == collection.search(unit_vectors(30)[:1], 4)[0] and cut.cut
 
 
 @settings(max_examples=25, deadline=None)

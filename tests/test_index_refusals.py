@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from imgaudit.exceptions import IndexRefusedError
-from imgaudit.index import Collection
-from imgaudit.index.idtable import HEADER_BYTES, IdTable, IdTableWriter, Name
+from imgaudit.index import Collection, add_to_collection, give_sources
+from imgaudit.index.idtable import HEADER_BYTES, IdTable, IdTableWriter
 from imgaudit.index.manifest import _check, file_digest
+from imgaudit.index.names import Name, Names
 from tests.vectors_for_tests import collection_of, unit_vectors
 
 
@@ -97,7 +98,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "bits instead": (lambda f: edit(f, lambda v: v["descriptor"].update(binary=True), signed=True), "FAISS cannot"),
     "kind edited": (lambda f: edit(f, lambda v: v["shards"][0].update(kind="hnsw"), signed=True), "IndexFlatIP"),
-    "later format": (lambda f: edit(f, lambda v: v.update(format=2), signed=True), "has format 2"),
+    "later format": (lambda f: edit(f, lambda v: v.update(format=3), signed=True), "has format 3"),
     "nothing in it": (lambda f: edit(f, lambda v: v.update(shards=[]), signed=True), "holds no vectors yet"),
 }  # fmt: skip
 
@@ -144,11 +145,25 @@ def test_an_index_that_compares_otherwise_is_refused_whatever_the_digests_say(fo
         Collection.open(folder)
 
 
+def test_a_collection_of_the_first_format_is_read_and_added_to(folder: Path, tmp_path: Path) -> None:
+    def back(values: dict[str, Any]) -> None:
+        values["format"] = 1
+        for source in values["sources"]:
+            del source["others"]
+
+    edit(folder, back, signed=True)
+    before = Collection.open(folder)
+    np.save(tmp_path / "more.npy", unit_vectors(5, seed=7))
+    added = add_to_collection(folder, give_sources([tmp_path / "more.npy"]))
+    assert (len(before), added.count) == (40, 45)
+    assert json.loads((folder / "manifest.json").read_text())["format"] == 2
+
+
 def exchange_names(folder: Path, names: list[Name]) -> None:
     path = folder / IDS
     path.unlink()
     writer = IdTableWriter(path)
-    writer.append(names)
+    writer.append(Names.of(names))
     writer.close()
     digest = file_digest(path).model_dump()
     edit(folder, lambda values: values["shards"][1].update(ids=digest), signed=True)
@@ -165,7 +180,7 @@ def test_names_that_lead_out_of_their_folder_are_refused(folder: Path, name: Nam
 def test_an_id_table_with_offsets_out_of_order_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "ids.bin"
     writer = IdTableWriter(path)
-    writer.append([Name("abc", "def"), Name("ghi", "jkl")])
+    writer.append(Names.of([Name("abc", "def"), Name("ghi", "jkl")]))
     writer.close()
     data = path.read_bytes()
     spoilt = tmp_path / "spoilt.bin"

@@ -2,11 +2,15 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from imgaudit.benchmark.index_scale import IndexReport, SizeResult
 from imgaudit.index.building import SHARD_BYTES
 from imgaudit.index.kinds import row_bytes
 from imgaudit.records import Record
+
+PRICED = 100_000
+"""Queries whose cost is told."""
 
 
 class Plan(Record):
@@ -53,13 +57,45 @@ def make_plans(report: IndexReport, count: int) -> list[Plan]:
     return [make_plan(one, count) for one in largest.values()]
 
 
-def plan_lines(report: IndexReport, count: int) -> Iterator[str]:
-    """One setting per line."""
+@dataclass(frozen=True)
+class Prices:
+    """What somebody pays, in any currency; None where they do not say."""
+
+    core_hour: float | None = None
+    """For one core, one hour."""
+    gib_month: float | None = None
+    """For a GiB of disk, one month."""
+
+    def of(self, plan: Plan) -> dict[str, float]:
+        """By heading, what can be told of a plan from the prices that there are."""
+        costs = {}
+        if self.core_hour is not None:
+            costs["build, cost"] = plan.build_hours * self.core_hour
+            costs[f"{PRICED:,} queries"] = PRICED * plan.query_seconds / 3600 * self.core_hour
+        if self.gib_month is not None:
+            costs["disk, a month"] = plan.disk / 2**30 * self.gib_month
+        return costs
+
+
+def plan_lines(report: IndexReport, count: int, prices: Prices | None = None) -> Iterator[str]:
+    """One setting per line, then their costs where prices are given."""
+    prices = prices or Prices()
+    plans = make_plans(report, count)
     yield f"{count:,} vectors, in proportion to the largest size measured"
     heads = ("measured at", "shards", "disk, GiB", "memory, GiB", "build, core h", "query, core s")
-    yield f"{'':14}" + "".join(f"{head:>15}" for head in heads)
-    for plan in make_plans(report, count):
+    yield f"{'':14}{'index':>20}" + "".join(f"{head:>15}" for head in heads)
+    for plan in plans:
         yield (
-            f"{plan.measured.setting.name:14}{plan.measured.count:15,}{plan.shards:15,}{plan.disk / 2**30:15,.0f}"
-            f"{plan.memory / 2**30:15,.0f}{plan.build_hours:15,.0f}{plan.query_seconds:15,.2f}"
+            f"{plan.measured.setting.name:14}{plan.measured.factory:>20}{plan.measured.count:15,}{plan.shards:15,}"
+            f"{plan.disk / 2**30:15,.0f}{plan.memory / 2**30:15,.0f}{plan.build_hours:15,.0f}"
+            f"{plan.query_seconds:15,.2f}"
         )
+    costs = [prices.of(plan) for plan in plans]
+    if not any(costs):
+        return
+    yield ""
+    given = {"core hour": prices.core_hour, "GiB and month": prices.gib_month}
+    yield "cost at " + " and ".join(f"{price:g} a {name}" for name, price in given.items() if price is not None)
+    yield f"{'':14}" + "".join(f"{head:>18}" for head in costs[0])
+    for plan, cost in zip(plans, costs, strict=True):
+        yield f"{plan.measured.setting.name:14}" + "".join(f"{value:18,.2f}" for value in cost.values())

@@ -16,6 +16,8 @@ import numpy.typing as npt
 from scipy import stats
 
 from imgaudit.benchmark.index_stages import Truth, run_stage
+from imgaudit.exceptions import ConfigError
+from imgaudit.index.kinds import Kind
 from imgaudit.records import Record
 from imgaudit.statistics import clopper_pearson
 from imgaudit.store import read_json, write_json
@@ -30,6 +32,8 @@ class Setting(Record):
     """Bits instead of unit floats."""
     dimension: int
     """Bits or floats."""
+    wanted: Kind | None = None
+    """The kind of index that was asked for; None to choose by size."""
 
     @property
     def name(self) -> str:
@@ -75,6 +79,8 @@ class SizeResult(Record):
     """Bootstrap 95 %, percentiles over the pairs."""
     overhead_high: float
     """Bootstrap 95 %."""
+    read_seconds: float | None = None
+    """Making a match of everything that one search found, per query, median; None where it was not measured."""
     pairs: int
     """Timed pairs."""
     hits: int
@@ -111,12 +117,16 @@ def measure_index(
     seed: int = 1,
     threads: int = 1,
     settings: Sequence[Setting] = SETTINGS,
+    before: IndexReport | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     on_result: Callable[[IndexReport], None] = lambda report: None,
 ) -> IndexReport:
     """Measure every setting at every size; vectors and indexes are made in `work` and deleted after each size.
 
+    before:     rows that stay in the report, except where they are measured again
     on_result:  is given what there is after every size
+
+    Raises ConfigError when `before` was measured elsewhere or otherwise.
     """
     results: list[SizeResult] = []
     installed = {dist.metadata["Name"] for dist in metadata.distributions()}
@@ -124,18 +134,34 @@ def measure_index(
         seed=seed, machine=_machine(), threads=threads, k=1, results=results,
         versions={name: metadata.version(name) for name in PACKAGES if name in installed},
     )  # fmt: skip
+    if before is not None:
+        _refuse_other(before, report)
     for size in sorted(sizes):
         for setting in settings:
             results.append(_kept(size, setting, work, seed, threads))
-            report = report.model_copy(update={"results": list(results)})
+            report = report.model_copy(update={"results": _merged(before, results)})
             on_result(report)
             on_progress(len(results), len(sizes) * len(settings))
     return report
 
 
+def _refuse_other(before: IndexReport, report: IndexReport) -> None:
+    for name in ("seed", "machine", "threads", "versions", "k"):
+        was, here = getattr(before, name), getattr(report, name)
+        if was != here:
+            raise ConfigError(f"the table was measured with {name} {was}, but here it is {here}: save another table")
+
+
+def _merged(before: IndexReport | None, results: Sequence[SizeResult]) -> list[SizeResult]:
+    """All rows, by size and in the order in which settings appear."""
+    rows = {(one.count, one.setting): one for one in [*(before.results if before else ()), *results]}
+    return sorted(rows.values(), key=lambda one: one.count)
+
+
 def _kept(count: int, setting: Setting, work: Path, seed: int, threads: int) -> SizeResult:
     """One size, from an earlier run with the same work folder if that came so far."""
-    name = f"{count}-{setting.dimension}-{'bits' if setting.binary else 'floats'}-seed{seed}-threads{threads}"
+    kind = f"-{setting.wanted}" if setting.wanted else ""
+    name = f"{count}-{setting.dimension}-{'bits' if setting.binary else 'floats'}{kind}-seed{seed}-threads{threads}"
     folder, kept = work / name, work / f"{name}.json"
     if kept.is_file():
         return SizeResult.model_validate(read_json(kept))
@@ -149,7 +175,7 @@ def _kept(count: int, setting: Setting, work: Path, seed: int, threads: int) -> 
 
 def _measure(count: int, setting: Setting, folder: Path, seed: int, threads: int) -> SizeResult:
     """One size, stage by stage; each stage is a process."""
-    common = (str(folder), count, setting.dimension, setting.binary, seed)
+    common = (str(folder), count, setting.dimension, setting.binary, seed, setting.wanted)
     run_stage("make", common, threads)
     built = run_stage("build", common, threads)
     direct = run_stage("build_faiss", (*common, built["factory"]), threads)
@@ -169,7 +195,8 @@ def _measure(count: int, setting: Setting, folder: Path, seed: int, threads: int
         faiss_search_peak=alone["peak"], queries_per_second=both["queries"] / median(both["ours"]),
         faiss_queries_per_second=both["queries"] / median(both["faiss"]),
         numpy_queries_per_second=exact["queries_per_second"], overhead=float(np.median(ratios)),
-        overhead_low=low, overhead_high=high, pairs=len(ratios), hits=hits, n=truth.n, low=recall.low, high=recall.high,
+        overhead_low=low, overhead_high=high, read_seconds=median(both["read"]) / both["queries"], pairs=len(ratios),
+        hits=hits, n=truth.n, low=recall.low, high=recall.high,
     )  # fmt: skip
 
 

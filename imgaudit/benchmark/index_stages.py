@@ -30,7 +30,13 @@ BINARY_EXACT_QUERIES = 200
 """The same for bits, which numpy compares one query at a time."""
 
 PAIRS = 15
-"""Timed pairs of our search and FAISS' own."""
+"""Timed pairs of our search and FAISS' own, at least."""
+
+MOST_PAIRS = 301
+"""The same, at most."""
+
+TIMED = 20.0
+"""Seconds that timed pairs may take where they are more than the least: quick searches need more of them."""
 
 TIE = 1e-5
 """Inner products that differ by less are the same."""
@@ -61,6 +67,7 @@ class Case:
     dimension: int
     binary: bool
     seed: int
+    wanted: str | None = None
     factory: str = ""
 
     @property
@@ -130,7 +137,8 @@ def make(case: Case) -> dict[str, Any]:
 def build(case: Case) -> dict[str, Any]:
     """Our collection."""
     started = time.perf_counter()
-    manifest = build_collection(case.collection_path, [Given(case.vectors_path)], BuildOptions("synthetic"))
+    options = BuildOptions("synthetic", Kind(case.wanted) if case.wanted else None)
+    manifest = build_collection(case.collection_path, [Given(case.vectors_path)], options)
     seconds = time.perf_counter() - started
     size = sum(path.stat().st_size for path in case.collection_path.rglob("*") if path.is_file())
     (shard,) = manifest.shards
@@ -165,15 +173,24 @@ def compare(case: Case) -> dict[str, Any]:
     queries = np.load(case.queries_path)
     collection.search(queries, 1)
     direct.search(queries, 1)
-    ours, theirs = list[float](), list[float]()
-    for number in range(PAIRS):
+    started = time.perf_counter()
+    collection.search(queries, 1)
+    pairs = min(MOST_PAIRS, max(PAIRS, int(TIMED / (2 * (time.perf_counter() - started)))))
+    ours, theirs, read = list[float](), list[float](), list[float]()
+    for number in range(pairs):
         # Whoever is second finds the caches warm, so they take turns at that too.
         order = [(ours, collection.search), (theirs, direct.search)]
         for seconds, work in order if number % 2 else reversed(order):
             started = time.perf_counter()
             work(queries, 1)
             seconds.append(time.perf_counter() - started)
-    return {"ours": ours, "faiss": theirs, "queries": len(queries)}
+    # Apart from the pairs: the objects that a caller makes of what was found.
+    found = collection.search(queries, 1)
+    for _ in range(PAIRS):
+        started = time.perf_counter()
+        list(found)
+        read.append(time.perf_counter() - started)
+    return {"ours": ours, "faiss": theirs, "read": read, "queries": len(queries)}
 
 
 def numpy_search(case: Case) -> dict[str, Any]:

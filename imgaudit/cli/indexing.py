@@ -67,7 +67,7 @@ def build(
     """Describe images, or take vectors, and build a collection. A build that was killed goes on where it was."""
     from imgaudit.index import BuildOptions, build_collection, give_sources
 
-    options = BuildOptions(descriptor, _kind(kind), shard_vectors)
+    options = BuildOptions(descriptor, kind_of(kind), shard_vectors)
     given = give_sources(sources, ids or [], vector_column, id_column)
     with progress("building", quiet=quiet) as on_progress:
         manifest = build_collection(out, given, options, workers=_workers(workers), on_progress=on_progress)
@@ -145,7 +145,8 @@ def info(folder: Out, verify: Verify = True, json_output: Json = False) -> None:
         _print_info(collection)
 
 
-def _kind(name: str) -> "Kind | None":
+def kind_of(name: str) -> "Kind | None":
+    """The kind that --kind names; None for auto. Raises ConfigError that lists what there is."""
     from imgaudit.index import Kind
 
     if name == "auto":
@@ -173,10 +174,18 @@ def _say_built(manifest: "CollectionManifest", skipped_before: int, *, quiet: bo
     scaled = sum(source.scaled for source in manifest.sources)
     if scaled:
         say(f"note: {scaled:,} vectors were not of length one and were scaled", quiet=quiet)
+    if manifest.others:
+        say(f"note: {_others(manifest)}", quiet=quiet)
     skipped = manifest.skipped_count - skipped_before
     say(f"{manifest.count:,} vectors in {len(manifest.shards)} shards; {skipped:,} skipped", quiet=quiet)
     if skipped:
         raise typer.Exit(ExitCode.INCOMPLETE)
+
+
+def _others(manifest: "CollectionManifest") -> str:
+    others = manifest.others
+    kinds = ", ".join(f"{kind} {count:,}" for kind, count in others.most_common(5))
+    return f"{others.total():,} other files are no images by their names and were passed over ({kinds})"
 
 
 def _print_json(name: str, found: "Matches | Skipped") -> None:
@@ -243,6 +252,8 @@ def _print_info(collection: "Collection") -> None:
         line(recall.skipped)
     if collection.remark:
         line(f"note: {collection.remark}")
+    if manifest.others:
+        line(f"note: {_others(manifest)}")
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("source", "kind", "items", "done", "scaled"):
         table.add_column(heading, overflow="fold")

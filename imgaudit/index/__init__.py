@@ -1,8 +1,9 @@
 """Nearest-neighbour search with FAISS: in memory, and in collections on disk."""
 
 from imgaudit.index.building import BuildOptions, add_to_collection, build_collection
-from imgaudit.index.collection import Collection, Match, Matches
+from imgaudit.index.collection import Collection
 from imgaudit.index.flat import FlatIndex, Neighbour, RangeIndex, gpu_count
+from imgaudit.index.found import Found, Match, Matches
 from imgaudit.index.kinds import Choice, Kind, choose_kind
 from imgaudit.index.sources import Given, give_sources
 
@@ -11,6 +12,7 @@ __all__ = [
     "Choice",
     "Collection",
     "FlatIndex",
+    "Found",
     "Given",
     "Kind",
     "Match",

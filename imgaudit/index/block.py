@@ -1,6 +1,6 @@
 """What a source gives at a time: vectors with their names, and what was left out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgaudit.index.faiss_file import Vectors
-from imgaudit.index.idtable import Name, refused_name
+from imgaudit.index.names import Names
 from imgaudit.records import SkippedImage
 
 UNIT = 1e-3
@@ -19,7 +19,7 @@ UNIT = 1e-3
 class Block:
     """Consecutive items of a source, dealt with."""
 
-    names: list[Name]
+    names: Names
     """One per vector."""
     vectors: Vectors
     """(N, dimension) float32 of unit length, or (N, dimension / 8) uint8."""
@@ -41,37 +41,39 @@ class Source(Protocol):
         """Everything from item `start` on. The same source is always cut at the same places."""
 
 
-def checked_block(
-    names: Sequence[Name], vectors: npt.NDArray[np.generic], *, binary: bool, refuse_names: bool = True
-) -> Block:
+def checked_block(names: Names, vectors: npt.NDArray[np.generic], *, binary: bool, refuse_names: bool = True) -> Block:
     """A block of strangers' vectors: those with NaN or infinity and those with dangerous names are left out."""
-    reasons: list[str | None] = [_refused(name) if refuse_names else None for name in names]
-    scaled = 0
+    reasons = names.refused() if refuse_names else {}
     kept_vectors: Vectors = vectors
+    uneven = np.zeros(len(vectors), dtype=bool)
     if not binary:
         floats = np.array(vectors, dtype=np.float32)
         kept_vectors = floats
-        # Lengths in double precision: a float32 square can overflow.
-        length = np.sqrt(np.einsum("nd,nd->n", floats, floats, dtype=np.float64))
+        length = _lengths(floats)
         for row in np.nonzero(~np.isfinite(length))[0].tolist():
-            reasons[row] = reasons[row] or "the vector holds NaN or infinity"
+            reasons.setdefault(row, "the vector holds NaN or infinity")
         uneven = np.isfinite(length) & (length > 0) & (np.abs(length - 1) > UNIT)
         floats[uneven] /= length[uneven, None].astype(np.float32)
-        kept = np.array([reason is None for reason in reasons], dtype=bool)
-        scaled = int((uneven & kept).sum())
-    else:
-        kept = np.array([reason is None for reason in reasons], dtype=bool)
+    if not reasons:
+        return Block(names, np.ascontiguousarray(kept_vectors), [], int(uneven.sum()))
+    kept = np.ones(len(vectors), dtype=bool)
+    kept[list(reasons)] = False
     return Block(
-        [name for name, reason in zip(names, reasons, strict=True) if reason is None],
-        np.ascontiguousarray(kept_vectors if kept.all() else kept_vectors[kept]),
+        names.kept(kept.tolist()),
+        np.ascontiguousarray(kept_vectors[kept]),
         [
-            SkippedImage(path=ascii(name.id)[1:-1][:1000], skipped=reason)
-            for name, reason in zip(names, reasons, strict=True)
-            if reason is not None
+            SkippedImage(path=ascii(names.ids[row])[1:-1][:1000], skipped=reason)
+            for row, reason in sorted(reasons.items())
         ],
-        scaled,
+        int((uneven & kept).sum()),
     )
 
 
-def _refused(name: Name) -> str | None:
-    return next((f"its name {text[:200]!r} {why}" for text in name if (why := refused_name(text))), None)
+def _lengths(floats: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """Of every vector, in double precision where it is not one: a float32 square can overflow or vanish."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        length = np.sqrt(np.einsum("nd,nd->n", floats, floats)).astype(np.float64)
+    other = ~(np.abs(length - 1) <= UNIT)
+    if other.any():
+        length[other] = np.sqrt(np.einsum("nd,nd->n", floats[other], floats[other], dtype=np.float64))
+    return np.asarray(length)

@@ -1,18 +1,17 @@
 """A collection of vectors on disk, searched for near-duplicates."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from imgaudit.exceptions import IndexRefusedError, InputError
 from imgaudit.index.faiss_file import Vectors
-from imgaudit.index.idtable import Name
+from imgaudit.index.found import Found, Matches
 from imgaudit.index.kinds import row_bytes
 from imgaudit.index.manifest import CollectionManifest, Recall, read_manifest
+from imgaudit.index.names import Names
 from imgaudit.index.shards import Shard, check_file
 from imgaudit.records import Skipped, SkippedImage
 from imgaudit.statistics import clopper_pearson
@@ -22,27 +21,6 @@ MOST = 1_000
 
 QUERY_BLOCK = 1_024
 """Queries that are searched together."""
-
-
-class Match(NamedTuple):
-    """A vector of the collection that is near a query."""
-
-    id: str
-    """Its name in the collection."""
-    path: str
-    """The file it was made from, or empty where only the vector was given."""
-    similarity: float
-    """Inner product of unit vectors, or the share of equal bits; higher is closer."""
-
-
-@dataclass(frozen=True)
-class Matches:
-    """All matches of one query above a bound."""
-
-    matches: list[Match]
-    """Nearest first."""
-    cut: bool
-    """Whether there were more than could be listed."""
 
 
 class Collection:
@@ -113,28 +91,34 @@ class Collection:
                 for line in file:
                     yield SkippedImage.model_validate_json(line)
 
-    def search(self, vectors: Vectors, k: int) -> list[list[Match]]:
+    def search(self, vectors: Vectors, k: int) -> Found:
         """The k nearest of every query, nearest first; fewer where the collection holds or finds fewer.
 
         vectors:  (N, dimension) float32 of unit length, or (N, dimension / 8) uint8, of the collection's descriptor
 
         Raises InputError when they are anything else.
         """
-        found: list[list[Match]] = []
-        for start in range(0, len(vectors), QUERY_BLOCK):
-            found += self._named(*self.nearest(vectors[start : start + QUERY_BLOCK], k))
-        return found
+        blocks = [
+            self.nearest(vectors[start : start + QUERY_BLOCK], k) for start in range(0, len(vectors), QUERY_BLOCK)
+        ]
+        if not blocks:
+            return Found(Names([], []), [], [])
+        values, shards, rows = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+        return self._named(values, shards, rows)
 
     def above(self, vectors: Vectors, bound: float, most: int = MOST) -> list[Matches]:
         """All matches of every query at or above a similarity, nearest first, at most `most` of them.
 
         Where an index is not exact, matches can be missed as often as its recall says.
         """
-        found = []
-        # One more than is listed tells whether the list is cut.
-        for line in self.search(vectors, most + 1):
-            near = [match for match in line if match.similarity >= bound]
-            found.append(Matches(near[:most], len(near) > most))
+        found: list[Matches] = []
+        for start in range(0, len(vectors), QUERY_BLOCK):
+            # One more than is listed tells whether the list is cut.
+            values, shards, rows = self.nearest(vectors[start : start + QUERY_BLOCK], most + 1)
+            near = (rows >= 0) & (values.astype(np.float64) >= bound)
+            # Only what is listed is named.
+            named = self._named(values[:, :most], shards[:, :most], np.where(near, rows, -1)[:, :most])
+            found += map(Matches, named, (near.sum(axis=1) > most).tolist())
         return found
 
     def nearest(
@@ -167,21 +151,18 @@ class Collection:
 
     def _named(
         self, values: npt.NDArray[np.float32], shards: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
-    ) -> list[list[Match]]:
-        found: list[list[Match]] = [[] for _ in values]
+    ) -> Found:
         kept = rows >= 0
-        lines, similarities = np.nonzero(kept)[0].tolist(), values[kept].tolist()
         names = self._names(shards[kept], rows[kept])
-        for line, (name, path), similarity in zip(lines, names, similarities, strict=True):
-            found[line].append(Match(name, path, similarity))
-        return found
+        return Found(names, values[kept].tolist(), np.cumsum(kept.sum(axis=1)).tolist())
 
-    def _names(self, shards: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]) -> list[Name]:
+    def _names(self, shards: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]) -> Names:
         if len(self.shards) == 1:
             return self.shards[0].names.names(rows)
-        names = [Name("", "")] * len(rows)
+        ids, paths = [""] * len(rows), [""] * len(rows)
         for number in np.unique(shards).tolist():
             places = np.nonzero(shards == number)[0]
-            for place, name in zip(places.tolist(), self.shards[number].names.names(rows[places]), strict=True):
-                names[place] = name
-        return names
+            part = self.shards[number].names.names(rows[places])
+            for place, name, path in zip(places.tolist(), part.ids, part.paths, strict=True):
+                ids[place], paths[place] = name, path
+        return Names(ids, paths)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TextIO
 
 from imgaudit.exceptions import InputError
-from imgaudit.index.idtable import LONGEST, Name
+from imgaudit.index.names import LONGEST, Name
 
 SUFFIXES = (".txt", ".csv", ".jsonl", ".parquet")
 """How a list of names can be written."""

@@ -11,81 +11,74 @@ Looking up a row touches a page or two, however many rows there are. Nothing in 
 
 import mmap
 import os
-from array import array
-from collections.abc import Iterable
+import shutil
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
 from imgaudit.exceptions import IndexRefusedError
+from imgaudit.index.names import Name, Names, refused_name
+from imgaudit.index.pieces import Pieces
 
 MAGIC = b"imgaudit ids 1\n\0"
 HEADER_BYTES = 32
 
-LONGEST = 32_768
-"""Bytes of one id or path."""
+OFFSET_BYTES = 8
+"""Of one offset."""
+
+COPIED = 1 << 20
+"""Bytes of offsets that are copied at a time."""
+
+GATHERED = 8_192
+"""Rows whose names are looked up together."""
 
 REBUILD = "build the collection again"
 """What to do where a file cannot be trusted."""
 
 
-class Name(NamedTuple):
-    """What a vector belongs to."""
-
-    id: str
-    path: str
-
-
-def refused_name(text: str) -> str | None:
-    """Why a string from outside may not be an id or a path, or None: nobody who opens it may be led out of a folder.
-
-    >>> refused_name("photos/a.png")
-    >>> refused_name("photos/../../etc/passwd")
-    "contains '..' as a folder"
-    """
-    if "\0" in text:
-        return "contains a zero byte"
-    if ".." in text and ".." in text.replace("\\", "/").split("/"):
-        return "contains '..' as a folder"
-    if len(text.encode("utf-8", errors="surrogatepass")) > LONGEST:
-        return f"is longer than {LONGEST:,} bytes"
-    return None
-
-
 class IdTableWriter:
-    """Writes an id table row by row; complete once it is closed."""
+    """Writes an id table, many rows at a time; complete once it is closed. Memory does not grow with the rows."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("wb")
+        """Offsets wait in a file beside it, which is gone once it is closed."""
+        self._file, self._offsets_path = path.open("wb"), path.with_name(f"{path.name}.offsets")
+        self._offsets = self._offsets_path.open("w+b")
         self._file.write(bytes(HEADER_BYTES))
-        self._offsets = array("Q", [0])
-        self._end = 0
+        self._offsets.write(bytes(OFFSET_BYTES))
+        self._count = self._end = 0
 
-    def append(self, names: Iterable[Name]) -> None:
+    def append(self, names: Names) -> None:
         """Add rows."""
-        for name in names:
-            for text in name:
-                data = text.encode("utf-8")
-                self._file.write(data)
-                self._end += len(data)
-                self._offsets.append(self._end)
+        texts = [""] * (2 * len(names))
+        texts[::2], texts[1::2] = names.ids, names.paths
+        joined = "".join(texts)
+        # ASCII has as many bytes as characters, and nearly all names are that.
+        lengths = map(len, texts) if joined.isascii() else (len(text.encode("utf-8")) for text in texts)
+        ends = self._end + np.cumsum(np.fromiter(lengths, np.int64, len(texts)))
+        self._file.write(joined.encode("utf-8"))
+        self._offsets.write(ends.astype("<u8").tobytes())
+        self._count += len(names)
+        self._end = int(ends[-1]) if len(ends) else self._end
 
     def close(self) -> None:
         """Write the offsets and the header, and wait until all is on disk."""
-        self._file.write(bytes(-self._end % 8))
-        self._file.write(np.frombuffer(self._offsets, np.uint64).astype("<u8").tobytes())
+        self._file.write(bytes(-self._end % OFFSET_BYTES))
+        self._offsets.seek(0)
+        shutil.copyfileobj(self._offsets, self._file, COPIED)
         self._file.seek(0)
-        self._file.write(MAGIC + np.array([len(self._offsets) // 2, self._end], "<u8").tobytes())
+        self._file.write(MAGIC + np.array([self._count, self._end], "<u8").tobytes())
         self._file.flush()
         os.fsync(self._file.fileno())
-        self._file.close()
+        self.abandon()
 
     def abandon(self) -> None:
         """Close the file as it is."""
         self._file.close()
+        self._offsets.close()
+        self._offsets_path.unlink(missing_ok=True)
 
 
 class IdTable:
@@ -121,24 +114,41 @@ class IdTable:
             if (part[1:] < part[:-1]).any() or int(part[-1]) > self._text:
                 raise self._refused("has offsets out of order")
 
-    def names(self, rows: npt.NDArray[np.int64]) -> list[Name]:
+    def names(self, rows: npt.NDArray[np.int64]) -> Names:
         """Ids and paths of rows. Raises IndexRefusedError where a row is damaged or leads out of its folder."""
+        if len(rows) <= GATHERED:
+            return self._gathered(rows) if len(rows) else Names([], [])
+        return Names.joined(self._gathered(rows[start : start + GATHERED]) for start in range(0, len(rows), GATHERED))
+
+    def _gathered(self, rows: npt.NDArray[np.int64]) -> Names:
         first = 2 * rows.astype(np.int64)
-        bounds = np.stack([self._offsets[first], self._offsets[first + 1], self._offsets[first + 2]]).T.tolist()
-        data, found = self._map, []
+        starts, middles, ends = (self._offsets[first + number] for number in range(3))
+        if ((starts > middles) | (middles > ends) | (ends > self._text)).any():
+            raise self._refused("has offsets out of order")
+        data, bounds = self._map, (starts + HEADER_BYTES, ends + HEADER_BYTES)
+        pieces = [data[start:end] for start, end in zip(*(bound.tolist() for bound in bounds), strict=True)]
+        joined = b"".join(pieces)
+        cuts = (middles - starts).astype(np.int64)
+        if b".." in joined or not joined.isascii():
+            return self._one_by_one(pieces, cuts.tolist())
+        # One check and one decoded text serve all rows; names are cut out of it when they are read.
+        text = joined.decode("ascii")
+        stops = np.cumsum((ends - starts).astype(np.int64))
+        begins = np.zeros_like(stops)
+        begins[1:] = stops[:-1]
+        return Names(Pieces(text, begins, begins + cuts), Pieces(text, begins + cuts, stops))
+
+    def _one_by_one(self, pieces: list[bytes], cuts: list[int]) -> Names:
+        found = []
         try:
-            for start, middle, end in bounds:
-                if not start <= middle <= end <= self._text:
-                    raise self._refused("has offsets out of order")
-                text = data[HEADER_BYTES + start : HEADER_BYTES + end]
-                cut = middle - start
-                name = Name(text[:cut].decode(), text[cut:].decode())
-                if b".." in text:
+            for piece, cut in zip(pieces, cuts, strict=True):
+                name = Name(piece[:cut].decode(), piece[cut:].decode())
+                if b".." in piece:
                     self._check_name(name)
                 found.append(name)
         except UnicodeDecodeError as error:
             raise self._refused("holds text that is not UTF-8") from error
-        return found
+        return Names.of(found)
 
     def _check_name(self, name: Name) -> None:
         for text in name:

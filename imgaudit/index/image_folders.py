@@ -3,9 +3,11 @@
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -14,7 +16,7 @@ from safetensors.numpy import save
 from imgaudit.files import path_text
 from imgaudit.index.block import Block
 from imgaudit.index.describing import Describer, Item
-from imgaudit.index.idtable import Name, refused_name
+from imgaudit.index.names import Name, Names, refused_name
 from imgaudit.listing import walk_images
 from imgaudit.records import SkippedImage
 from imgaudit.store import write_atomically
@@ -25,6 +27,23 @@ PART = 512
 TASK = 16
 """Files that a worker gets at a time."""
 
+DRAWINGS = frozenset({".svg", ".eps"})
+"""Formats of strokes, which are never decoded: a folder that holds some has lost no picture by it."""
+
+KINDS = 10
+"""Kinds of other files that are told apart."""
+
+
+class FolderFacts(NamedTuple):
+    """A folder, looked at before it is described."""
+
+    items: int
+    """How many there are."""
+    digest: str
+    """SHA-256 over their names."""
+    others: dict[str, int]
+    """Files that are passed over because they are no images by their names, by suffix."""
+
 
 def folder_items(folder: Path) -> Iterator[Item]:
     """Every image below a folder, and every entry that may hide one with why it is not read, in a fixed order."""
@@ -33,13 +52,36 @@ def folder_items(folder: Path) -> Iterator[Item]:
         yield from (Item(path, reason) for path, reason in listing.refused)
 
 
-def folder_digest(folder: Path) -> tuple[int, str]:
-    """Number of items of a folder and SHA-256 over their names."""
-    digest, count = hashlib.sha256(), 0
-    for item in folder_items(folder):
+def collected_items(folder: Path, others: Counter[str]) -> Iterator[Item]:
+    """What a collection takes of a folder: its items without drawings.
+
+    others:  counts, by suffix, what is passed over: drawings, and other files that are no images by their names
+    """
+    for listing in walk_images(folder):
+        others.update(listing.others)
+        for path in listing.images:
+            if path.suffix.lower() in DRAWINGS:
+                others[path.suffix.lower()] += 1
+            else:
+                yield Item(path)
+        yield from (Item(path, reason) for path, reason in listing.refused)
+
+
+def look_at_folder(folder: Path) -> FolderFacts:
+    """Count and tell apart what a collection would take of a folder."""
+    digest, count, others = hashlib.sha256(), 0, Counter[str]()
+    for item in collected_items(folder, others):
         digest.update(os.fsencode(item.path.relative_to(folder)) + b"\0")
         count += 1
-    return count, digest.hexdigest()
+    return FolderFacts(count, digest.hexdigest(), _kinds(others))
+
+
+def _kinds(others: Counter[str]) -> dict[str, int]:
+    """The most common ones as short text; strangers choose the suffixes."""
+    kinds = Counter[str]()
+    for number, (suffix, count) in enumerate(others.most_common()):
+        kinds[path_text(suffix)[:20] if number < KINDS else "more"] += count
+    return dict(kinds)
 
 
 class ImageFolder:
@@ -54,7 +96,7 @@ class ImageFolder:
         while (block := self._kept(start)) is not None:
             yield block
             start += block.consumed
-        waiting = islice(folder_items(self.folder), start, None)
+        waiting = islice(collected_items(self.folder, Counter()), start, None)
         tasks = iter(lambda: tuple(islice(waiting, TASK)), ())
         described = self.describer.describe(tasks)
         while group := list(islice(described, PART // TASK)):
@@ -84,13 +126,13 @@ class ImageFolder:
                 names.append(Name(name, path))
             else:
                 skipped.append(SkippedImage(path=path, skipped=reason))
-        return Block(names, vectors[kept], skipped)
+        return Block(Names.of(names), vectors[kept], skipped)
 
     def _path(self, start: int) -> Path:
         return self.parts / f"{start:012d}.safetensors"
 
     def _keep(self, start: int, block: Block) -> None:
-        record = {"names": block.names, "skipped": [one.model_dump(mode="json") for one in block.skipped]}
+        record = {"names": list(block.names), "skipped": [one.model_dump(mode="json") for one in block.skipped]}
         write_atomically(
             self._path(start), save({"vectors": np.ascontiguousarray(block.vectors)}, {"part": json.dumps(record)})
         )
@@ -101,9 +143,9 @@ class ImageFolder:
             with safe_open(self._path(start), framework="numpy") as file:
                 vectors = file.get_tensor("vectors")
                 record = json.loads(file.metadata()["part"])
-            names = [Name(*name) for name in record["names"]]
+            names = Names.of(Name(*name) for name in record["names"])
             skipped = [SkippedImage.model_validate(one) for one in record["skipped"]]
         except (OSError, SafetensorError, ValueError, KeyError, TypeError):
             return None
-        whole = len(vectors) == len(names) and (names or skipped)
+        whole = len(vectors) == len(names) and bool(len(names) or skipped)
         return Block(names, vectors, skipped) if whole else None

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import platform
+from collections import Counter
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -18,8 +19,11 @@ from imgaudit.protocol import Framing
 from imgaudit.records import Record, Skipped
 from imgaudit.store import write_json
 
-FORMAT = 1
-"""Raised whenever a collection's files change their meaning."""
+FORMAT = 2
+"""Raised whenever a collection's files change. The second one also counts what was passed over in folders."""
+
+READ = (1, 2)
+"""Formats that are read; what is written has the last one."""
 
 MAX_MANIFEST_BYTES = 256 * 1024 * 1024
 """Larger manifests are refused unread; a hundred thousand shards fit."""
@@ -110,6 +114,8 @@ class SourceRecord(Record):
     """How many of them the shards have dealt with."""
     scaled: int = Field(default=0, ge=0)
     """Vectors that were not of length one and were scaled."""
+    others: dict[str, int] = Field(default_factory=dict)
+    """Files of a folder that were passed over because they are no images by their names, by suffix."""
 
 
 class DescriptorRecord(Record):
@@ -132,7 +138,7 @@ class DescriptorRecord(Record):
 class CollectionManifest(Record):
     """All that is known of a collection."""
 
-    format: Literal[1]
+    format: Literal[1, 2]
     """Version of the format."""
     descriptor: DescriptorRecord
     """What the vectors are."""
@@ -162,6 +168,14 @@ class CollectionManifest(Record):
     def skipped_count(self) -> int:
         """Files and vectors left out."""
         return sum(file.count for file in self.skipped)
+
+    @property
+    def others(self) -> Counter[str]:
+        """Files in the folders that are no images by their names, by suffix."""
+        found = Counter[str]()
+        for source in self.sources:
+            found.update(source.others)
+        return found
 
     @property
     def unfinished(self) -> tuple[SourceRecord, ...]:
@@ -199,7 +213,7 @@ def _check(values: dict[str, Any]) -> str:
 
 def write_manifest(folder: Path, manifest: CollectionManifest) -> None:
     """Write it atomically: the moment at which a shard becomes part of the collection."""
-    values = manifest.model_dump(mode="json")
+    values = manifest.model_dump(mode="json") | {"format": FORMAT}
     write_json(folder / "manifest.json", values | {"check": _check(values)})
 
 
@@ -216,10 +230,10 @@ def read_manifest(folder: Path) -> CollectionManifest:
             raise ValueError("expected an object")
     except (InputError, ValueError, RecursionError) as error:
         raise IndexRefusedError(f"the manifest {str(path)!r} cannot be read: {error}; {REBUILD}") from error
-    if values.get("format") != FORMAT:
+    if values.get("format") not in READ:
         raise IndexRefusedError(
-            f"the collection {str(folder)!r} has format {values.get('format')!r:.20}, but this version reads {FORMAT}; "
-            "use the version of imgaudit that made it, or build it again"
+            f"the collection {str(folder)!r} has format {values.get('format')!r:.20}, but this version reads {FORMAT} "
+            "and earlier; use the version of imgaudit that made it, or build it again"
         )
     check = values.pop("check", None)
     try:

@@ -10,9 +10,9 @@ from imgaudit.files import path_text
 from imgaudit.index.block import checked_block
 from imgaudit.index.describing import FRAMING, Item, describe_items, find_descriptor, side_of
 from imgaudit.index.faiss_file import Vectors
-from imgaudit.index.idtable import Name
 from imgaudit.index.image_folders import folder_items
 from imgaudit.index.manifest import DescriptorRecord
+from imgaudit.index.names import Names
 from imgaudit.index.vector_files import NpyVectors
 from imgaudit.records import SkippedImage
 
@@ -66,7 +66,7 @@ def _vectors(path: Path, descriptor: DescriptorRecord) -> Iterator[Queries]:
     file = NpyVectors(path)
     row = 0
     for vectors, _ in file.read(0, 1024):
-        names = [Name(f"{path_text(path)}#{number}", "") for number in range(row, row + len(vectors))]
+        names = Names([f"{path_text(path)}#{number}" for number in range(row, row + len(vectors))], [""] * len(vectors))
         row += len(vectors)
         if (file.binary, file.columns * (8 if file.binary else 1)) != (descriptor.binary, descriptor.dimension):
             raise InputError(
@@ -74,4 +74,4 @@ def _vectors(path: Path, descriptor: DescriptorRecord) -> Iterator[Queries]:
                 f"{descriptor.dimension} {'bits' if descriptor.binary else 'floats'}"
             )
         block = checked_block(names, vectors, binary=file.binary, refuse_names=False)
-        yield Queries([name.id for name in block.names], block.vectors, block.skipped)
+        yield Queries(list(block.names.ids), block.vectors, block.skipped)

@@ -10,9 +10,10 @@ import numpy.typing as npt
 
 from imgaudit.exceptions import IndexRefusedError
 from imgaudit.index.faiss_file import Vectors, build_index, read_index, search_index, write_index
-from imgaudit.index.idtable import REBUILD, IdTable, IdTableWriter, Name
+from imgaudit.index.idtable import REBUILD, IdTable, IdTableWriter
 from imgaudit.index.kinds import choose_kind, row_bytes
 from imgaudit.index.manifest import CollectionManifest, DescriptorRecord, FileDigest, ShardRecord, file_digest, now
+from imgaudit.index.names import Names
 from imgaudit.index.recall import measure_recall
 
 INDEX, IDS = "index.faiss", "ids.bin"
@@ -30,7 +31,7 @@ class ShardDraft:
         self._vectors = (folder / "vectors").open("wb")
         self._ids = IdTableWriter(folder / IDS)
 
-    def append(self, names: list[Name], vectors: Vectors) -> None:
+    def append(self, names: Names, vectors: Vectors) -> None:
         """Add vectors with their names."""
         self._ids.append(names)
         self._vectors.write(np.ascontiguousarray(vectors).tobytes())

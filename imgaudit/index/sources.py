@@ -11,9 +11,9 @@ from imgaudit.files import path_text
 from imgaudit.index.block import Source
 from imgaudit.index.describing import FRAMING, Describer, find_descriptor, known_descriptor, side_of
 from imgaudit.index.id_lists import count_ids
-from imgaudit.index.idtable import refused_name
-from imgaudit.index.image_folders import ImageFolder, folder_digest
+from imgaudit.index.image_folders import ImageFolder, look_at_folder
 from imgaudit.index.manifest import DescriptorRecord, SourceRecord
+from imgaudit.index.names import refused_name
 from imgaudit.index.parquet import ParquetVectors
 from imgaudit.index.vector_files import FaissVectors, NpyVectors, VectorFile, VectorSource
 
@@ -92,10 +92,12 @@ def _again(source: SourceRecord, known: SourceRecord) -> SourceRecord:
 
 def _look(given: Given, path: Path) -> SourceRecord:
     if path.is_dir():
-        count, digest = folder_digest(path)
-        if not count:
+        facts = look_at_folder(path)
+        if not facts.items:
             raise InputError(f"{path_text(path)!r} holds no image files (.png, .jpg, .webp, .tif, ...)")
-        return SourceRecord(label="", kind="images", path=path_text(path), digest=digest, count=count)
+        return SourceRecord(
+            label="", kind="images", path=path_text(path), digest=facts.digest, count=facts.items, others=facts.others
+        )
     if not path.is_file():
         raise InputError(f"the source {path_text(path)!r} is not a folder of images, nor a regular file")
     kind = VECTOR_FILES.get(path.suffix.lower())

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from imgaudit.exceptions import InputError
 from imgaudit.index.block import Block, checked_block
 from imgaudit.index.id_lists import read_id_list
-from imgaudit.index.idtable import Name
+from imgaudit.index.names import Names
 from imgaudit.index.parquet import ParquetVectors
 
 BLOCK = 16_384
@@ -103,13 +103,12 @@ class VectorSource:
         row = start
         for vectors, ids in self.file.read(start, self.block):
             if listed is not None:
-                names = list(islice(listed, len(vectors)))
+                names = Names.of(islice(listed, len(vectors)))
             elif ids is not None:
-                names = [Name(one, "") for one in ids]
+                names = Names(ids, [""] * len(ids))
             else:
-                names = [Name(str(number), "") for number in range(row, row + len(vectors))]
+                names = Names.numbered(row, row + len(vectors))
             if len(names) != len(vectors):
                 raise InputError(f"the id list {str(self.id_list)!r} ends before the vectors do")
             row += len(vectors)
-            labelled = [Name(f"{self.label}/{name.id}", name.path) for name in names]
-            yield checked_block(labelled, vectors, binary=self.file.binary)
+            yield checked_block(names.within(self.label), vectors, binary=self.file.binary)
