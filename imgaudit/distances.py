@@ -57,8 +57,9 @@ def _squared_differences(inner: torch.Tensor, right: torch.Tensor) -> torch.Tens
     products = torch.fft.irfft2(spectrum, s=size)[..., :rows, :columns].sum(dim=1)
     sums = torch.nn.functional.pad(right.double().square().sum(dim=1), (1, 0, 1, 0)).cumsum(dim=1).cumsum(dim=2)
     across = sums[:, :, width:] - sums[:, :, :-width]
-    boxes: torch.Tensor = across[:, height:] - across[:, :-height]
-    return boxes - 2 * products
+    boxes = across[:, height:] - across[:, :-height]
+    difference: torch.Tensor = boxes - 2 * products
+    return difference
 
 
 class TiledRms:
