@@ -11,13 +11,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 
 from imgaudit.calibration import NullBank
+from imgaudit.coincidence import CrossMatches, cross_match
 from imgaudit.decision import Decision
 from imgaudit.descriptors import Descriptor
 from imgaudit.exceptions import RunFolderError
 from imgaudit.findings import AuditResult, Finding, PartEvidence, PartReplication, Summary, Verdict
 from imgaudit.images import frame_image, to_tensor
 from imgaudit.manifest import read_manifest
-from imgaudit.matching import CrossMatches, Matcher, cross_match
+from imgaudit.matching import Matcher
 from imgaudit.near_duplicates import near_duplicates
 from imgaudit.planner import planner_line
 from imgaudit.policy import Policy

@@ -6,8 +6,9 @@ from math import isfinite
 from typing import NamedTuple
 
 from imgaudit.calibration import CopyThresholds, NullBank
+from imgaudit.coincidence import CrossMatches
 from imgaudit.findings import Replication, StreamRate
-from imgaudit.matching import DECIDING_DESCRIPTOR, DECIDING_DISTANCE, CrossMatches
+from imgaudit.matching import DECIDING_DESCRIPTOR, DECIDING_DISTANCE
 from imgaudit.policy import Policy
 from imgaudit.protocol import Protocol
 from imgaudit.records import TEXT_RUNGS, Measurement, Replica, Rung, RungMeasurement, Skipped, StreamReplica
@@ -163,7 +164,7 @@ def _coincidence(image_id: str, rung: Rung, null_rung: Rung | None, evidence: Ev
     if rung not in TEXT_RUNGS:
         return Skipped(skipped="not a text rung")
     crossed = evidence.cross_matches.get(rung)
-    value = crossed.coincidence_p_value(image_id) if crossed is not None and image_id in crossed.ids else None
+    value = crossed.coincidence_p_value(image_id) if crossed is not None and image_id in crossed else None
     if crossed is None or value is None:
         return Skipped(skipped="no other target or decoy to compare with")
     if 1 / (1 + crossed.pairs) > evidence.policy.level:

@@ -58,7 +58,7 @@ def _conclude(measurement: Measurement, decision: Decision) -> Finding:
     returned = lowest or partly
     evidence = decision.evidence
     crossed = [
-        pair for matches in evidence.cross_matches.values() if name in matches.ids for pair in matches.resembling(name)
+        pair for matches in evidence.cross_matches.values() if name in matches for pair in matches.resembling(name)
     ]
     no_bank = decision.bank is None or not decision.bank.controls
     return Finding(

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from imgaudit.coincidence import CrossMatches
 from imgaudit.decision import Decision
 from imgaudit.findings import AlarmCode, Finding, Verdict
-from imgaudit.matching import CrossMatches
 from imgaudit.policy import Policy
 from imgaudit.protocol import GenerationConfig, Protocol
 from imgaudit.records import Rung, Skipped

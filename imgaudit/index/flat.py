@@ -59,6 +59,15 @@ class FlatIndex:
             for line, found in zip(similarity, rows, strict=True)
         ]
 
+    def similarities(self, queries: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
+        """(queries, vectors): of every query with every vector, in the order in which they were added."""
+        found = np.empty((len(queries), len(self.ids)), dtype=np.float32)
+        if not found.size:
+            return found
+        values, rows = self._index.search(np.ascontiguousarray(queries), len(self.ids))
+        np.put_along_axis(found, rows, 1 - values / self.descriptor.dimension if self.descriptor.binary else values, 1)
+        return found
+
 
 class RangeIndex:
     """Float vectors searched exhaustively for all neighbours above a bound, known by their row.

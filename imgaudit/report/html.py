@@ -12,7 +12,7 @@ from imgaudit.report.pages import page_environment, reproduction_command, write_
 from imgaudit.report.wording import WORDING
 from imgaudit.store import RunFolder, write_atomically
 
-ASSETS = ("style.css", "index.js")
+ASSETS = ("style.css", "image.css", "index.js", "image.js", "keys.js")
 
 
 def write_html(run: RunFolder, result: AuditResult) -> None:
@@ -37,6 +37,9 @@ def write_html(run: RunFolder, result: AuditResult) -> None:
         page = environment.get_template("image.html.jinja").render(
             **shared,
             **image_context(run, finding, measurements.get(finding.id), bank, level),
+            place=place + 1,
+            total=len(findings),
+            side=result.run["model"]["resolution"],
             previous=findings[place - 1].id if place else None,
             following=findings[place + 1].id if place + 1 < len(findings) else None,
         )

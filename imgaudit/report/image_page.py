@@ -13,7 +13,15 @@ from imgaudit.findings import Finding, Replication
 from imgaudit.records import Measurement, Replica, Rung, RungMeasurement, Skipped
 from imgaudit.report.figures import draw_error_curve, draw_null_distribution
 from imgaudit.report.regions import dimmed
-from imgaudit.report.wording import P_VALUE_SENTENCE, RUNG_WORDING, STREAMS_LIMIT, stream_label
+from imgaudit.report.wording import (
+    ALARM_WORDING,
+    EFFECT_WORDING,
+    KEYS,
+    P_VALUE_SENTENCE,
+    RUNG_WORDING,
+    STREAMS_LIMIT,
+    stream_label,
+)
 from imgaudit.store import RunFolder, read_json, write_png
 
 
@@ -53,6 +61,9 @@ def image_context(
         "streams_limit": STREAMS_LIMIT,
         "p_value_sentence": _p_value_sentence(finding),
         "part_pictures": _part_pictures(run, finding),
+        "alarms": ALARM_WORDING,
+        "effects": EFFECT_WORDING,
+        "keys": KEYS,
     }
 
 

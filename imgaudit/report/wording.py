@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from imgaudit.changes import Change
-from imgaudit.findings import Finding, PartReplication, Replication, StreamRate, Verdict
+from imgaudit.findings import AlarmCode, AlarmEffect, Finding, PartReplication, Replication, StreamRate, Verdict
 from imgaudit.records import Rung
 
 
@@ -113,6 +113,92 @@ RUNG_WORDING: dict[Rung, str] = {
     Rung.TOKENS: "a prompt of a few words, searched with the image in hand",
     Rung.EMBEDDING: "an embedding optimised towards the image",
 }
+
+
+class AlarmWording(NamedTuple):
+    """How an alarm is presented."""
+
+    label: str
+    """In a few words."""
+    meaning: str
+    """What it means for the reader."""
+
+
+ALARM_WORDING: dict[AlarmCode, AlarmWording] = {
+    AlarmCode.BLIND_BASELINE: AlarmWording(
+        "Targets and controls differ without the model",
+        "A classifier that never saw the model tells them apart by colour, contrast, detail and shape. Their scores "
+        "may differ for that reason alone: choose controls more like the targets.",
+    ),
+    AlarmCode.BLIND_CAPTIONS: AlarmWording(
+        "Captions are written differently",
+        "Targets' and controls' captions can be told apart by how they are written, so what they bring out is not "
+        "comparable: caption both in the same way.",
+    ),
+    AlarmCode.TRAINED_CONTROLS: AlarmWording(
+        "Some controls look trained on",
+        "Their scores have a second, higher mode, and those in it come back. Leaving them out would make other "
+        "p-values too small: ask where they come from.",
+    ),
+    AlarmCode.TOO_FEW_CONTROLS: AlarmWording(
+        "Too few controls",
+        "The smallest p-value that so many controls allow is above the level: nothing could be found.",
+    ),
+    AlarmCode.NEAR_DUPLICATES: AlarmWording(
+        "Near-duplicates among the targets",
+        "They are one work and count once; one of them stands for all.",
+    ),
+    AlarmCode.NEAR_CONTROLS: AlarmWording(
+        "A control is a near copy",
+        "A control that shows the same picture cannot be one: it was left out.",
+    ),
+    AlarmCode.MADE_BY_A_MODEL: AlarmWording(
+        "The image seems to have been generated",
+        "An image that a model made is easy for models, whether or not they were trained on it.",
+    ),
+    AlarmCode.NO_NULL_BRANCH: AlarmWording(
+        "No null condition",
+        "The model cannot be asked without a text, so that there is nothing to compare its error with.",
+    ),
+    AlarmCode.AUTOENCODER: AlarmWording(
+        "The model's autoencoder distorts the image",
+        "What the model cannot render it cannot return closely either, and its error means less.",
+    ),
+    AlarmCode.CUT_CAPTION: AlarmWording(
+        "Part of the caption never reached the model",
+        "The text encoder reads only so many tokens; what stands behind them changed nothing.",
+    ),
+    AlarmCode.INVALID_FRAMES: AlarmWording(
+        "Some generated images could not be scored",
+        "They are black, constant or not finite, and are left out of every rate.",
+    ),
+    AlarmCode.FORCED_CONTROLS: AlarmWording(
+        "Controls come out as well",
+        "The rule calls more of the controls outside the bank reproduced than the level allows: at this budget images "
+        "can be forced out of the model.",
+    ),
+}
+"""What an alarm is, in a few words, and what it means for the reader."""
+
+EFFECT_WORDING: dict[AlarmEffect, str] = {
+    AlarmEffect.TAKES_P_VALUES: "Error-based p-values are not to be had; a copy from a prompt stands.",
+    AlarmEffect.WEAKENS_NEGATIVES: "What is significant stands; what is not is inconclusive.",
+    AlarmEffect.WARNS: "No number is taken away by it.",
+}
+
+KEYS: tuple[tuple[str, str], ...] = (
+    ("j k", "next and previous image (also the arrow keys)"),
+    ("i", "all images"),
+    ("n p", "next and previous generated image"),
+    ("s l b f", "side by side, slider, blink, difference"),
+    ("z", "next zoom"),
+    ("a d u", "accept, dispute, unsure"),
+    ("0 1 2 3 4 5", "level of replication"),
+    ("c", "comment"),
+    ("/", "search"),
+    ("?", "this list"),
+)
+"""Keys of the pages, with what they do."""
 
 P_VALUE_SENTENCE = (
     "If this image were exchangeable with the controls, a score this high would occur with probability at most {p}."
