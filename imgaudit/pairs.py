@@ -136,16 +136,18 @@ class PairEvidence(Record):
 
 
 class PairThresholds(Record):
-    """What unrelated pairs reach: either leg must exceed its own."""
+    """What unrelated pairs reach: a pair must exceed both."""
 
     geometric: float
     """Of the geometric leg."""
     photometric: float
     """Of the photometric leg."""
     level: float
-    """Share of unrelated pairs that may exceed either."""
+    """Share of unrelated pairs that may exceed both."""
     pairs: int
     """Unrelated pairs they come from."""
+    each: float | None = None
+    """Share of unrelated pairs that may exceed either leg's alone; None where `level` holds for each leg."""
 
     def exceeded_by(self, legs: Legs) -> bool:
         """Whether both legs are strictly above."""
@@ -153,15 +155,18 @@ class PairThresholds(Record):
 
     @classmethod
     def from_unrelated(cls, evidences: Iterable[PairEvidence], level: float) -> "PairThresholds":
-        """Each leg's threshold from pairs that share nothing; infinite when they are too few for the level."""
-        from imgaudit.statistics import exceedance_threshold
+        """From pairs that share nothing: at most a share `level` of exchangeable pairs exceeds both thresholds.
+
+        Both legs get one and the same share of their own, `each`, as large as `level` together allows
+        (`imgaudit.statistics.joint_exceedance_thresholds`). Infinite when the pairs are too few for the level.
+        """
+        from imgaudit.statistics import joint_exceedance_thresholds
 
         pairs = list(evidences)
-        return cls(
-            geometric=exceedance_threshold([pair.geometric for pair in pairs], level),
-            photometric=exceedance_threshold([pair.photometric for pair in pairs], level),
-            level=level, pairs=len(pairs),
-        )  # fmt: skip
+        joint = joint_exceedance_thresholds(
+            [pair.geometric for pair in pairs], [pair.photometric for pair in pairs], level
+        )
+        return cls(geometric=joint.first, photometric=joint.second, level=level, pairs=len(pairs), each=joint.each)
 
 
 def classify(evidence: PairEvidence, thresholds: PairThresholds, *, whole: float = WHOLE) -> Kind:

@@ -137,6 +137,40 @@ def exceedance_threshold(controls: Sequence[float], level: float) -> float:
     return sorted(controls, reverse=True)[allowed] if allowed < len(controls) else float("-inf")
 
 
+class JointThresholds(NamedTuple):
+    """Thresholds of two scores, both of which must be exceeded strictly."""
+
+    first: float
+    """Of the first score."""
+    second: float
+    """Of the second."""
+    each: float
+    """Share of the controls that may reach either alone; 0 when the controls are too few."""
+
+
+def joint_exceedance_thresholds(first: Sequence[float], second: Sequence[float], level: float) -> JointThresholds:
+    """The k-th highest of both scores, with the largest k at which a share `level` of exchangeable images exceeds both.
+
+    A control's rank is the worse of its two ranks, counted from the highest, ties with all. An image that exceeds the
+    k-th highest of both has a rank of at most k among all n + 1; controls of rank k do not, since the image is put
+    before them. As ranks are exchangeable, it happens with probability <= level when at most level (n + 1) - 1 controls
+    have a rank below k; with two equal scores this is `exceedance_threshold`. Infinite when the controls are too few.
+
+    >>> joint_exceedance_thresholds([0.1, 0.2, 0.3, 0.4], [0.4, 0.3, 0.2, 0.1], 0.4)
+    JointThresholds(first=0.2, second=0.2, each=0.6)
+    """
+    n, scores = len(first), np.array([first, second], dtype=float)
+    allowed = int(np.floor(level * (n + 1) + 1e-9)) - 1
+    if allowed < 0:
+        return JointThresholds(float("inf"), float("inf"), 0.0)
+    if allowed >= n:
+        return JointThresholds(float("-inf"), float("-inf"), 1.0)
+    ordered = np.sort(scores, axis=1)
+    ranks = [n - np.searchsorted(row, own, side="left") for row, own in zip(ordered, scores, strict=True)]
+    k = int(np.sort(np.maximum(*ranks))[allowed])
+    return JointThresholds(float(ordered[0, n - k]), float(ordered[1, n - k]), k / (n + 1))
+
+
 def false_positive_interval(allowed: int, n: int, confidence: float = 0.95) -> Interval:
     """False-positive rate given this bank, when `allowed` + 1 of n + 1 ranks count as significant.
 

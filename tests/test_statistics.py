@@ -15,6 +15,7 @@ from imgaudit.statistics import (
     false_positive_interval,
     fewest_findable,
     fit_line,
+    joint_exceedance_thresholds,
     q_values,
     upper_bound,
 )
@@ -112,3 +113,29 @@ def test_a_line_is_not_bent_by_one_control_that_was_trained_on() -> None:
     assert fit.slope == pytest.approx(0.1, abs=1e-6)
     assert abs(fit.residual(0.5 + 0.1 * 7, 7.0)) < 0.2
     assert fit_line([1.0, 1.0], [2.0, 3.0]).slope == 0.0
+
+
+def test_joint_thresholds_of_one_score_twice_are_its_own() -> None:
+    scores = np.random.default_rng(0).normal(size=199).tolist()
+    joint = joint_exceedance_thresholds(scores, scores, 0.05)
+    assert joint.first == joint.second == exceedance_threshold(scores, 0.05)
+    assert joint.each == pytest.approx(0.05)
+
+
+def test_joint_thresholds_from_too_few_controls_are_infinite() -> None:
+    assert joint_exceedance_thresholds([1.0] * 98, [1.0] * 98, 0.01)[:2] == (np.inf, np.inf)
+    assert joint_exceedance_thresholds([], [], 0.01).each == 0
+
+
+@pytest.mark.parametrize("shared", [0.0, 0.8])
+@pytest.mark.parametrize("decimals", [0, 6])
+def test_joint_thresholds_are_exceeded_as_rarely_as_promised(shared: float, decimals: int) -> None:
+    rng, level, trials = np.random.default_rng(1), 0.1, 4000
+    hits = 0
+    for _ in range(trials):
+        common, own = rng.normal(size=30), rng.normal(size=(2, 30))
+        first, second = np.round(shared * common + (1 - shared) * own, decimals)
+        joint = joint_exceedance_thresholds(first[:-1].tolist(), second[:-1].tolist(), level)
+        hits += bool(first[-1] > joint.first and second[-1] > joint.second)
+    # Three standard errors above the level.
+    assert hits / trials <= level + 3 * (level * (1 - level) / trials) ** 0.5

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
+from torch.nn.functional import interpolate
 
 from imgaudit.benchmark.planted import RELATED, Planting, detail, paste_logo, related_pair, trimmed, worn
 from imgaudit.exceptions import InputError
@@ -190,8 +191,19 @@ def test_thresholds_are_those_that_unrelated_pairs_rarely_exceed() -> None:
     pairs = [compare(left, right) for left in described for right in described if left is not right]
     thresholds = PairThresholds.from_unrelated(pairs, 0.1)
     assert thresholds.pairs == len(pairs)
-    assert sum(pair.geometric > thresholds.geometric for pair in pairs) <= 0.1 * len(pairs)
+    assert thresholds.each is not None and thresholds.each >= 0.1
+    assert sum(pair.geometric > thresholds.geometric for pair in pairs) <= thresholds.each * len(pairs)
     assert sum(classify(pair, thresholds) != "unrelated" for pair in pairs) <= 0.1 * len(pairs)
+
+
+def test_a_small_picture_has_its_features_where_the_enlarged_one_has_them() -> None:
+    small = to_tensor(drawing(81, 64, 48))
+    picture = Picture.of(small)
+    found = find_features(picture)
+    assert picture.native == 64 and max(picture.gray.shape) == 512
+    assert len(found) and found.points[:, 0].max() > 256 and (found.points <= (511, 383)).all()
+    again = compare(Described.of(small), Described.of(interpolate(small[None], scale_factor=6, mode="bicubic")[0]))
+    assert isinstance(again.transform, Transform) and again.transform.scale == pytest.approx(1, abs=0.03)
 
 
 def test_too_few_unrelated_pairs_decide_nothing() -> None:

@@ -59,6 +59,7 @@ def template_lines(report: "TemplateReport") -> Iterator[str]:
     yield (
         f"thresholds at {report.level:.0%} from {bounds.pairs} unrelated pairs of the other half: "
         f"geometric {bounds.geometric:.2f}, photometric {bounds.photometric:.2f}"
+        + (f"; {bounds.each:.1%} for each leg alone" if bounds.each is not None else "")
     )
     yield f"{report.seconds_per_pair:.2f} s to describe and compare a pair"
     for title, rows in (

@@ -23,6 +23,8 @@ class Picture:
 
     gray: Bytes
     """(h, w) luminance; the longer side is WORKING_SIDE."""
+    native: int = WORKING_SIDE
+    """Pixels of the longer side that it came with."""
 
     @property
     def width(self) -> int:
@@ -43,11 +45,11 @@ class Picture:
             raise InputError("expected an image of finite numbers in [-1, 1], got NaN or infinity")
         array = ((image.detach().float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu()
         gray = cv2.cvtColor(np.ascontiguousarray(array.permute(1, 2, 0).numpy()), cv2.COLOR_RGB2GRAY)
-        return cls(resized(np.asarray(gray, dtype=np.uint8), WORKING_SIDE))
+        return cls(resized(np.asarray(gray, dtype=np.uint8), WORKING_SIDE), max(gray.shape))
 
     def mirrored(self) -> "Picture":
         """Left and right exchanged."""
-        return Picture(np.ascontiguousarray(self.gray[:, ::-1]))
+        return Picture(np.ascontiguousarray(self.gray[:, ::-1]), self.native)
 
 
 def resized(gray: Bytes, side: int) -> Bytes:
