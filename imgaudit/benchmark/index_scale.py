@@ -70,7 +70,7 @@ class SizeResult(Record):
     queries_per_second: float
     """Ours with names, median over the pairs."""
     faiss_queries_per_second: float
-    """FAISS directly on an equal index, median over the pairs."""
+    """FAISS directly on the same file, median over the pairs."""
     numpy_queries_per_second: float
     """Every vector compared by numpy."""
     overhead: float

@@ -19,6 +19,7 @@ import numpy as np
 from imgaudit.benchmark.index_vectors import make_queries, make_vectors
 from imgaudit.index import BuildOptions, Choice, Collection, Given, Kind, build_collection
 from imgaudit.index.direct import DirectIndex
+from imgaudit.index.shards import INDEX
 
 QUERIES = 2_000
 """Queries of a timed search, searched in blocks of 1,024 by both sides; the exact search is asked fewer."""
@@ -169,7 +170,10 @@ def search_faiss(case: Case) -> dict[str, Any]:
 
 def compare(case: Case) -> dict[str, Any]:
     """Seconds of both in turns, in one process, so that what else the machine does meets both."""
-    collection, direct = Collection.open(case.collection_path), case.direct.open()
+    collection = Collection.open(case.collection_path)
+    # FAISS searches the collection's own file: where two files happen to lie in memory must make no difference.
+    shard = collection.folder / "shards" / collection.shards[0].record.name / INDEX
+    direct = DirectIndex(shard, case.direct.choice, case.dimension, binary=case.binary).open()
     queries = np.load(case.queries_path)
     collection.search(queries, 1)
     direct.search(queries, 1)
