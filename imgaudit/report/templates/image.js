@@ -10,6 +10,7 @@
   const gone = document.getElementById("gone");
   const still = window.matchMedia("(prefers-reduced-motion: reduce)");
   let blinking = 0;
+  let zoomed = 1;
 
   function copyCommand() {
     const button = document.getElementById("copy");
@@ -60,6 +61,18 @@
     document.getElementById("blink").setAttribute("aria-pressed", String(on));
   }
 
+  // A new zoom keeps what was in the middle of the frame there.
+  function center() {
+    const zoom = Number(chosen("zoom"));
+    for (const frame of frames) {
+      const middle = (frame.scrollLeft + frame.clientWidth / 2) / zoomed;
+      const height = (frame.scrollTop + frame.clientHeight / 2) / zoomed;
+      frame.scrollLeft = middle * zoom - frame.clientWidth / 2;
+      frame.scrollTop = height * zoom - frame.clientHeight / 2;
+    }
+    zoomed = zoom;
+  }
+
   function show() {
     const view = chosen("view");
     panes.dataset.view = view;
@@ -72,6 +85,7 @@
     panes.style.setProperty("--cut", document.getElementById("cut").value + "%");
     panes.style.setProperty("--gain", document.getElementById("gain").value);
     panes.style.setProperty("--zoom", chosen("zoom"));
+    center();
     for (const frame of frames) frame.tabIndex = chosen("zoom") === "1" ? -1 : 0;
     blink(view === "blink" && !still.matches);
   }
