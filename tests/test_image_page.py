@@ -96,19 +96,19 @@ def test_every_replica_can_be_laid_beside_the_image(opened: Page) -> None:
 
 def test_keys_walk_through_the_folder_and_are_listed(opened: Page) -> None:
     first, place = opened.url, int(opened.locator(".place").inner_text().split()[0])
-    opened.keyboard.press("j")
+    opened.locator("body").press("j")
     opened.wait_for_url(lambda url: url != first)
     assert opened.locator(".place").inner_text() == f"{place + 1} of 3"
-    opened.keyboard.press("k")
+    opened.locator("body").press("k")
     opened.wait_for_url(first)
-    opened.keyboard.press("?")
+    opened.locator("body").press("?")
     dialog = opened.get_by_role("dialog")
     assert dialog.is_visible() and "next and previous image" in dialog.inner_text()
     opened.keyboard.press("j")
     assert opened.url == first
     opened.keyboard.press("Escape")
     assert not dialog.is_visible()
-    opened.keyboard.press("i")
+    opened.locator("body").press("i")
     opened.wait_for_url(lambda url: url.endswith("index.html"))
 
 
