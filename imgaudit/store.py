@@ -20,15 +20,19 @@ from imgaudit.exceptions import RunFolderError
 from imgaudit.records import Measurement, Skipped, SkippedImage
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file so that it is either the old one or the new one, whatever happens in between."""
+def write_atomically(path: Path, content: str | bytes, *, durable: bool = True) -> None:
+    """Write a file so that it is either the old one or the new one, whatever happens in between.
+
+    durable: wait until it is on disk; what can be made again at any time need not
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.partial")
     data = content.encode("utf-8") if isinstance(content, str) else content
     with temporary.open("wb") as file:
         file.write(data)
         file.flush()
-        os.fsync(file.fileno())
+        if durable:
+            os.fsync(file.fileno())
     temporary.replace(path)
 
 
@@ -152,7 +156,7 @@ class RunFolder:
         with self.records_path.open("rb") as file:
             for line in file:
                 if line.strip():
-                    yield _record(line)
+                    yield parse_record(line)
 
     def recorded(self, *, with_images: bool = True) -> Recorded:
         """What is finished, by the same rule as `read_measurements`, in memory that holds one record at a time.
@@ -227,7 +231,8 @@ def _checksum(record: dict[str, Any]) -> str:
     return hashlib.sha256(_line(record).encode("utf-8", errors="surrogatepass")).hexdigest()[:16]
 
 
-def _record(line: bytes) -> Measurement | SkippedImage | None:
+def parse_record(line: bytes) -> Measurement | SkippedImage | None:
+    """What a line records; None for one that is damaged or was cut by a kill."""
     try:
         record = json.loads(line)
         if record.pop("check") != _checksum(record):

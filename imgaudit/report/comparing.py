@@ -80,7 +80,7 @@ def write_comparison(folder: Path, comparison: Comparison, a: RunFolder, b: RunF
         if _OWN_PICTURE.fullmatch(old.name):
             old.unlink()
     write_atomically(folder / "comparison.json", render_comparison(comparison, ComparisonFormat.JSON))
-    write_assets(folder, ["style.css"])
+    write_assets(folder, ())
     views = [_view(image, folder / "images", a, b) for image in comparison.images]
     page = (
         page_environment()

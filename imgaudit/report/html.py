@@ -1,27 +1,36 @@
 """Pages that open from disk: an index and one page per image."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import jinja2
+
 from imgaudit.calibration import NullBank
-from imgaudit.findings import AuditResult, Verdict
+from imgaudit.findings import AuditResult, Finding, Verdict
+from imgaudit.record_index import RecordIndex
+from imgaudit.records import Measurement, RungMeasurement, Skipped
 from imgaudit.reference import read_reference
+from imgaudit.report.charts import Charts
 from imgaudit.report.image_page import image_context
-from imgaudit.report.index_page import index_context
-from imgaudit.report.pages import page_environment, reproduction_command, write_assets
+from imgaudit.report.index_page import index_context, row_of, write_rows
+from imgaudit.report.pages import page_environment, reproduction_command, run_id, write_assets
+from imgaudit.report.thumbnails import write_thumbnail
 from imgaudit.report.wording import WORDING
 from imgaudit.store import RunFolder, write_atomically
 
-ASSETS = ("style.css", "image.css", "index.js", "image.js", "keys.js")
+ASSETS = ("image.css", "index.css", "index.js", "image.js", "keys.js")
 
 
 def write_html(run: RunFolder, result: AuditResult) -> None:
-    """Write RUN/report: index.html, one page per finding, charts and assets."""
+    """Write RUN/report: index.html, one page per finding, data, lists, thumbnails, charts and assets.
+
+    Measurements are read one at a time, and what all pages share is computed once.
+    """
     folder = run.path / "report"
     environment = page_environment()
-    measurements = {measurement.id: measurement for measurement in run.read_measurements()[0]}
     bank = NullBank.read(run.calibration_path) if run.calibration_path.is_file() else None
-    level = result.summary.level
+    charts = Charts(environment, bank, result.summary.level)
     write_assets(folder, ASSETS)
     order = list(Verdict)
     findings = sorted(result.findings, key=lambda f: (order.index(f.verdict), f.path))
@@ -32,17 +41,47 @@ def write_html(run: RunFolder, result: AuditResult) -> None:
         "names": {finding.id: Path(finding.path).name for finding in findings},
         "unfinished": result.summary.targets - len(findings),
         "reference": read_reference(run),
+        "run_id": run_id(run),
+        "total": len(findings),
+        "side": result.run["model"]["resolution"],
     }
+    rows = list(_write_images(run, findings, environment.get_template("image.html.jinja"), charts, shared))
+    named = write_rows(folder, rows, environment, shared)
+    context = index_context(folder, findings, charts, result.policy.copy_level)
+    page = environment.get_template("index.html.jinja").render(**shared, **context, **named)
+    write_atomically(folder / "index.html", page)
+
+
+def _write_images(
+    run: RunFolder, findings: Sequence[Finding], template: jinja2.Template, charts: Charts, shared: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """Write the page and the thumbnails of every image; its row of the index."""
+    measurements = RecordIndex(run)
     for place, finding in enumerate(findings):
-        page = environment.get_template("image.html.jinja").render(
+        measurement = measurements.get(finding.id)
+        page = template.render(
             **shared,
-            **image_context(run, finding, measurements.get(finding.id), bank, level),
+            **image_context(run, finding, measurement, charts),
             place=place + 1,
-            total=len(findings),
-            side=result.run["model"]["resolution"],
             previous=findings[place - 1].id if place else None,
             following=findings[place + 1].id if place + 1 < len(findings) else None,
         )
-        write_atomically(folder / f"{finding.id}.html", page)
-    page = environment.get_template("index.html.jinja").render(**shared, **index_context(folder, findings, bank, level))
-    write_atomically(folder / "index.html", page)
+        write_atomically(run.path / "report" / f"{finding.id}.html", page, durable=False)
+        target, best = _write_thumbnails(run, finding)
+        yield row_of(finding, shared["names"][finding.id], _texts(measurement), target=target, best=best)
+
+
+def _write_thumbnails(run: RunFolder, finding: Finding) -> tuple[bool, bool]:
+    """Of the image and of the closest generated one; whether there are any."""
+    folder = run.path / "report" / "thumbs"
+    target = write_thumbnail(run.image_folder(finding.id) / "target.png", folder / f"{finding.id}-target.jpg")
+    replica = finding.best_replica
+    best = not isinstance(replica, Skipped) and write_thumbnail(
+        run.path / replica.path, folder / f"{finding.id}-best.jpg"
+    )
+    return target, best
+
+
+def _texts(measurement: Measurement | None) -> list[str]:
+    ladder = measurement.rungs.values() if measurement else ()
+    return [text for measured in ladder if isinstance(measured, RungMeasurement) for text in measured.texts]

@@ -7,11 +7,10 @@ from typing import Any
 
 from PIL import Image
 
-from imgaudit.calibration import NullBank
 from imgaudit.dial import Dial
 from imgaudit.findings import Finding, Replication
 from imgaudit.records import Measurement, Replica, Rung, RungMeasurement, Skipped
-from imgaudit.report.figures import draw_error_curve, draw_null_distribution
+from imgaudit.report.charts import Charts
 from imgaudit.report.regions import dimmed
 from imgaudit.report.wording import (
     ALARM_WORDING,
@@ -22,7 +21,7 @@ from imgaudit.report.wording import (
     STREAMS_LIMIT,
     stream_label,
 )
-from imgaudit.store import RunFolder, read_json, write_png
+from imgaudit.store import RunFolder, read_json, write_atomically, write_png
 
 
 @dataclass(frozen=True)
@@ -46,15 +45,13 @@ class RungView:
     replicas: list[ReplicaView]
 
 
-def image_context(
-    run: RunFolder, finding: Finding, measurement: Measurement | None, bank: NullBank | None, level: float
-) -> dict[str, Any]:
+def image_context(run: RunFolder, finding: Finding, measurement: Measurement | None, charts: Charts) -> dict[str, Any]:
     """What the template of an image page needs beyond what all pages share; its charts are drawn on the way."""
     return {
         "finding": finding,
         "measurement": measurement,
         "rungs": list(_rung_views(measurement, finding)) if measurement else [],
-        "charts": _draw_charts(run.path / "report", finding, bank, level),
+        "charts": _write_charts(run.path / "report" / "charts", finding, charts),
         "dial": _read_dial(run, finding),
         "stream_rates": [rate for one in finding.replication for rate in one.stream_rates],
         "stream_label": stream_label,
@@ -124,12 +121,13 @@ def _p_value_sentence(finding: Finding) -> str:
     return "" if isinstance(finding.p_value, Skipped) else P_VALUE_SENTENCE.format(p=f"{finding.p_value:.3g}")
 
 
-def _draw_charts(folder: Path, finding: Finding, bank: NullBank | None, level: float) -> list[str]:
-    charts = []
-    if bank is not None and not isinstance(finding.score, Skipped):
-        draw_null_distribution(bank, finding.score, level, folder / "charts" / f"{finding.id}-null.svg")
-        charts.append("null")
+def _write_charts(folder: Path, finding: Finding, charts: Charts) -> list[str]:
+    """Write the charts that the finding has something for; their names."""
+    drawn = {}
+    if charts.bank is not None and not isinstance(finding.score, Skipped):
+        drawn["null"] = charts.null_distribution(finding.score)
     if not isinstance(finding.error, Skipped):
-        draw_error_curve(finding.error, bank, folder / "charts" / f"{finding.id}-error.svg")
-        charts.append("error")
-    return charts
+        drawn["error"] = charts.error_curve(finding.error)
+    for name, content in drawn.items():
+        write_atomically(folder / f"{finding.id}-{name}.svg", content, durable=False)
+    return list(drawn)

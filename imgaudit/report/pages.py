@@ -4,6 +4,7 @@ Pages open from disk: no network, no server, no inline script. Names from outsid
 hashes.
 """
 
+import hashlib
 import shlex
 from collections.abc import Sequence
 from importlib import resources
@@ -13,7 +14,10 @@ import jinja2
 
 from imgaudit.findings import AuditResult
 from imgaudit.records import Skipped
-from imgaudit.store import write_atomically
+from imgaudit.store import RunFolder, write_atomically
+
+BASE = ("style.css", "theme.js")
+"""What every page loads."""
 
 
 def page_environment() -> jinja2.Environment:
@@ -33,8 +37,8 @@ def page_environment() -> jinja2.Environment:
 
 
 def write_assets(folder: Path, names: Sequence[str]) -> None:
-    """Copy style and scripts beside the pages."""
-    for name in names:
+    """Copy style and scripts beside the pages, with what every page has."""
+    for name in (*BASE, *names):
         source = resources.files("imgaudit.report") / "templates" / name
         write_atomically(folder / "assets" / name, source.read_bytes())
 
@@ -50,6 +54,11 @@ def _percent(value: float | Skipped, digits: int = 1) -> str:
 def printable(text: str) -> str:
     """Control and direction characters as escapes, so that a name reads as what it is."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def run_id(run: RunFolder) -> str:
+    """First 16 hexadecimal digits of the SHA-256 of the manifest: what decisions on a run name it by."""
+    return hashlib.sha256(run.manifest_path.read_bytes()).hexdigest()[:16]
 
 
 def reproduction_command(result: AuditResult) -> str:

@@ -32,7 +32,7 @@ def write_sightings(folder: Path, sightings: Sightings, files: dict[str, Path]) 
     files:  of targets and closest images, by id; those that can no longer be read are left out of the page
     """
     report = folder / "report"
-    write_assets(report, ("style.css",))
+    write_assets(report, ())
     shown = sorted(sightings.sightings, key=lambda one: (ORDER.index(one.seen), one.path))
     views = [_view(report, one, files) for one in shown]
     page = (
