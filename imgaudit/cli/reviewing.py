@@ -95,7 +95,7 @@ def export(
 
 @review.command()
 def status(run: Run, json_output: Annotated[bool, typer.Option("--json", help="The status as JSON.")] = False) -> None:
-    """Say how far a review is, and where people differ from each other and the machine. Exits with 3 until all decided."""
+    """Say how far a review is, and where people differ from each other or the machine; exits with 3 until done."""
     from imgaudit.review import DecisionLedger, read_reviewed_run, review_status
 
     reviewed = read_reviewed_run(run)
@@ -129,9 +129,7 @@ def package(
     files = make_package(finished, finding, whole_manifest=whole_manifest)
     written = write_package(files, output or Path(f"complaint-{finding.id}"), finished)
     if finding.verdict not in REPRODUCED:
-        say(
-            f"note: the verdict is {finding.verdict.value}: the package supports no claim that the model gives the work"
-        )
+        say(f"note: the verdict is {finding.verdict.value}: this package does not show that the model gives the work")
     typer.echo(plain(str(written)).plain)
     raise typer.Exit(ExitCode.DECIDED)
 

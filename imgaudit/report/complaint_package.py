@@ -66,7 +66,7 @@ def make_package(run: FinishedRun, finding: Finding, *, whole_manifest: bool = F
     outputs = outputs_of(finding, measurement) if measurement else []
     wanted = {f"images/{finding.id}/target.png": "work/target.png"}
     wanted |= {one.replica.path: f"outputs/{one.name}" for one in outputs if one.role}
-    files = {to: picture for path, to in wanted.items() if (picture := _picture(run.folder.path / path)) is not None}
+    files = {to: picture for path, to in wanted.items() if (picture := _picture(run, path)) is not None}
     regions = _draw_regions(run, finding, files)
     case = Case(
         run, finding, measurement, outputs, {path: to for path, to in wanted.items() if to in files}, regions,
@@ -129,10 +129,13 @@ def zip_bytes(files: Mapping[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def _picture(path: Path) -> bytes | None:
-    """A picture's bytes as the run's evidence has them, when they are one; None when it was deleted or damaged."""
+def _picture(run: FinishedRun, path: str) -> bytes | None:
+    """A picture's bytes as the run's evidence has them; None when it was deleted, damaged, or lies outside the run."""
+    file = run.folder.path / path
+    if file.resolve() != run.folder.path.resolve() / path:
+        return None
     try:
-        content = read_bounded(path, LARGEST_PICTURE, follow_links=False)
+        content = read_bounded(file, LARGEST_PICTURE, follow_links=False)
         with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
             if image.width * image.height > LARGEST_PICTURE:
                 return None
@@ -152,7 +155,7 @@ def _draw_regions(run: FinishedRun, finding: Finding, files: dict[str, bytes]) -
         (f"images/{finding.id}/target.png", pair.region, "work", "The work; what does not agree is faded"),
         (finding.part.path, pair.candidate_region, "output", "The generated image, faded in the same way"),
     ):
-        content = _picture(run.folder.path / path)
+        content = _picture(run, path)
         if content is None:
             continue
         with Image.open(io.BytesIO(content), formats=["PNG"]) as image:

@@ -5,6 +5,7 @@ window.imgauditDecisions = (function () {
   const CHOICES = { accept: "accepts the verdict", dispute: "disputes the verdict", unsure: "is unsure" };
   const FIELDS = ["run_id", "image_id", "sha256", "result_sha256", "decision", "replication_level", "comment", "reviewer",
     "made", "machine_verdict"];
+  const GIVEN = ["decision", "replication_level", "comment", "reviewer"];
   const LONGEST_COMMENT = 4000, LONGEST_NAME = 120;
   const REVIEWER_KEY = "imgaudit-reviewer", TOKEN_KEY = "imgaudit-token";
   const served = location.protocol === "http:";
@@ -127,7 +128,8 @@ window.imgauditDecisions = (function () {
     const base = subject(imageId);
     if (!base && !old) throw new Error("no image " + imageId + " on this page");
     const before = old || { decision: null, replication_level: null, comment: "", reviewer: "", saved: false };
-    const draft = cleaned(Object.assign({}, before, base || {}, fields));
+    const given = Object.fromEntries(GIVEN.filter((name) => name in fields).map((name) => [name, fields[name]]));
+    const draft = cleaned(Object.assign({}, before, base || {}, given));
     draft.reviewer = draft.reviewer || reviewer().trim();
     // The time is of the decision, not of the click: saving the same twice adds nothing.
     const same = old && FIELDS.every((name) => name === "made" || old[name] === draft[name]);
@@ -316,7 +318,7 @@ window.imgauditDecisions = (function () {
     const draft = drafts()[imageId];
     const own = savedOf(imageId).find((one) => one.reviewer === reviewer());
     const found = own ? Object.assign(cleaned(own), { saved: true }) : null;
-    return draft && (!found || draft.made >= found.made) ? draft : found;
+    return draft && (!found || Date.parse(draft.made) >= Date.parse(found.made)) ? draft : found;
   }
 
   function all() {
