@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import multiprocessing
+import re
 import shutil
 import subprocess
 import zipfile
@@ -15,6 +16,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+from markupsafe import escape
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
@@ -30,7 +33,8 @@ from imgaudit.report.complaint_package import find_image, make_package, write_pa
 from imgaudit.report.decisions import review_context
 from imgaudit.report.file_names import folders_of, without_folders
 from imgaudit.report.outputs import SHOWN_CLOSEST, outputs_of
-from imgaudit.report.pages import page_environment
+from imgaudit.report.pages import page_environment, printable
+from imgaudit.report.statement import Facts, Paragraph, Section, Statement, Table, render_statement_markdown
 from imgaudit.report.wording import WORDING
 from imgaudit.review import (
     Choice,
@@ -345,7 +349,7 @@ def test_kappa_is_one_minus_weighted_disagreement_over_what_chance_gives() -> No
     assert kappa == pytest.approx(1 - 0.5 / 7.875)
     assert level_kappa([0, 5, 2], [0, 5, 2]) == 1
     assert level_kappa([0, 5], [5, 0]) == -1
-    assert isinstance(level_kappa([3], [3]), Skipped)
+    assert isinstance(level_kappa([3, 3], [3, 3]), Skipped) and isinstance(level_kappa([3], [4]), Skipped)
 
 
 def test_status_says_who_differs_from_whom(reviewed: ReviewedRun) -> None:
@@ -499,7 +503,7 @@ def test_hostile_names_are_text(finished: FinishedRun) -> None:
     finding = replicated(finished, "onerror")
     files = make_package(finished, finding)
     assert b"<img src=x" not in files["complaint.html"] and b"&lt;img src=x" in files["complaint.html"]
-    assert b"\\<img src\\=x" in files["complaint.md"] or b"\\<img src=x" in files["complaint.md"]
+    assert b"\\<img src=x" in files["complaint.md"] and b" <img" not in files["complaint.md"]
     assert find_image(finished, f"{HOSTILE}.png") == find_image(finished, finding.id) == finding
     assert find_image(finished, finding.sha256.upper()) == finding
     with pytest.raises(InputError, match="one of the 2 images"):
@@ -523,6 +527,22 @@ def test_hostile_names_are_text(finished: FinishedRun) -> None:
 def test_folders_are_cut_out(text: str, expected: str) -> None:
     folders = folders_of(["/home/ann/art/a.png", "/home/ann/art/sub/a.png", "relative/a.png"])
     assert without_folders([text], folders) == [expected]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["# a", "- a", "1. a", "1) a", "=== a", "<b>a</b>", "[a](http://b.c)", "![a](b.png)", "https://b.c", "www.b.c",
+     "a@b.c", "`a`", "*a*", "__a__", "~~a~~", "&lt;a&gt;", "a | b", "    a", "> a", "a\n\n# b", "\\`a`", "+ a"],
+)  # fmt: skip
+def test_nothing_in_a_statement_is_markup(text: str) -> None:
+    blocks = [Paragraph(text), Facts([(text, text)]), Table((text,), [(text,)])]
+    written = render_statement_markdown(Statement(text, [Section(text, blocks)]))
+    html = MarkdownIt("gfm-like", {"linkify": False}).render(written)
+    shown = escape(printable(text).strip()).replace("&#39;", "'").replace("&#34;", "&quot;")
+    assert html.count(f">{shown}<") == 6 and html.count(shown) >= 7, html
+    assert set(re.findall("<([a-z0-9]+)", html)) == {
+        "h1", "h2", "p", "ul", "li", "strong", "table", "thead", "tbody", "tr", "th", "td",
+    }  # fmt: skip
 
 
 def test_a_package_is_the_same_bytes_and_its_sums_hold(finished: FinishedRun, tmp_path: Path) -> None:

@@ -15,8 +15,10 @@ from typing import Any, NamedTuple
 import jinja2
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+from typer.testing import CliRunner
 
-from imgaudit.exceptions import RunFolderError
+from imgaudit.cli import app
+from imgaudit.exceptions import InputError, RunFolderError
 from imgaudit.report.decisions import review_context
 from imgaudit.report.pages import page_environment, write_assets
 from imgaudit.report.wording import WORDING
@@ -37,7 +39,8 @@ PAGE = """<!doctype html>
 img-src 'self' data:; base-uri 'none'; form-action 'none'">
 <meta name="imgaudit-run-id" content="{{ review.run_id }}">
 <meta name="imgaudit-result-sha256" content="{{ review.result_sha256 }}">
-<title>An image</title><link rel="stylesheet" href="assets/style.css"></head>
+<title>An image</title><link rel="stylesheet" href="assets/style.css">
+<link rel="stylesheet" href="assets/decisions.css"></head>
 <body><main><h1>An image</h1>{% include "decision_form.html.jinja" %}</main>
 <script src="assets/decisions.js"></script></body></html>"""
 
@@ -96,7 +99,7 @@ def pages(folder: RunFolder) -> RunFolder:
     reviewed = read_reviewed_run(folder.path)
     environment = page_environment()
     environment.loader = jinja2.ChoiceLoader([jinja2.DictLoader({"page": PAGE, "index": INDEX}), environment.loader])  # type: ignore[list-item]
-    write_assets(folder.path / "report", ["decisions.js"])
+    write_assets(folder.path / "report", ["decisions.js", "decisions.css"])
     shared: dict[str, Any] = {"review": review_context(folder), "wording": WORDING}
     for finding in reviewed.images.values():
         page = environment.get_template("page").render(**shared, finding=finding)
@@ -314,6 +317,11 @@ def test_from_the_terminal_until_it_is_stopped(pages: RunFolder) -> None:
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 0 and "stopped; 0 decisions were saved" in errors, errors
         assert "Traceback" not in errors
+
+
+def test_a_port_that_is_taken_is_said(server: ReviewServer) -> None:
+    taken = CliRunner().invoke(app, ["view", str(server.run.path), "--no-browser", "--port", str(server.server_port)])
+    assert isinstance(taken.exception, InputError) and "choose another --port" in str(taken.exception)
 
 
 # In the browser

@@ -164,8 +164,9 @@ def _rates(case: Case) -> Iterator[Block]:
     yield Paragraph(
         f"A generated image counts as a copy when it is closer to the work than all but "
         f"{case.run.result.policy.copy_level:.0%} of the controls ever came to themselves over as many attempts, on "
-        f"two measures. Every image of {generation.seeds} seeds per way was kept and counted, "
-        f"{generation.num_inference_steps} sampling steps each."
+        f"two measures. {generation.seeds} seeds per way, {generation.num_inference_steps} sampling steps each; every "
+        "seed that could be scored at the named guidance counts"
+        + (", except the first, which chose guidance and text." if len(generation.guidance_scales) > 1 else ".")
     )
 
 
@@ -198,10 +199,10 @@ def _outputs(case: Case) -> Iterator[Block]:
         ]
         total = sum(output.rung is rung for output in case.outputs)
         missing = len(of_rung) - len(pictures)
+        gone = f" {missing} can no longer be read." if missing else ""
         yield Paragraph(
-            f"{RUNG_WORDING[rung]}: {len(pictures)} of {total} generated images, the closest and the least similar; "
-            "all are listed in outputs.csv" + (f". {missing} can no longer be read" if missing else ""),
-            rung.value.capitalize(),
+            f"Asked with {RUNG_WORDING[rung]}: {len(pictures)} of {total} generated images, the closest and the least "
+            f"similar. All are listed in outputs.csv.{gone}"
         )
         yield Pictures(pictures)
 
@@ -274,7 +275,7 @@ def _decisions(case: Case) -> Iterator[Block]:
         scale = "none given" if level is None else f"{level} of 5: {LEVEL_WORDING[level]}"
         seen = WORDING[one.machine_verdict].label
         seen += "" if one.result_sha256 == now else f" (on another result, {one.result_sha256[:16]})"
-        made = one.made.isoformat(timespec="seconds")
+        made = f"{one.made:%Y-%m-%d %H:%M}"
         rows.append((one.reviewer, CHOICE_WORDING[one.decision], scale, one.comment, made, seen))
     yield Paragraph(f"The machine's verdict is: {verdict}. It stands as it is; reviewers' decisions stand beside it.")
     yield Table(("Reviewer", "Decision", "How much came back", "Comment", "When (UTC)", "Verdict they saw"), rows)
