@@ -324,6 +324,23 @@ def test_a_port_that_is_taken_is_said(server: ReviewServer) -> None:
     assert isinstance(taken.exception, InputError) and "choose another --port" in str(taken.exception)
 
 
+def test_the_browser_is_opened_on_pages_that_are_there(pages: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[tuple[str, int]] = []
+
+    def browse(url: str) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", int(url.split(":")[2].split("/")[0]), timeout=30)
+        connection.request("GET", "/report/index.html")
+        opened.append((url, connection.getresponse().status))
+        connection.close()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr("webbrowser.open", browse)
+    before = signal.getsignal(signal.SIGTERM)
+    done = CliRunner().invoke(app, ["view", str(pages.path)])
+    assert done.exit_code == 0 and opened == [(done.stdout.strip(), 200)]
+    assert "stopped; 0 decisions" in done.stderr and signal.getsignal(signal.SIGTERM) is before
+
+
 # In the browser
 
 

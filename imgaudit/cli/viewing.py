@@ -43,16 +43,18 @@ def _view(
             raise
         raise InputError(f"port {port} cannot be used: {error.strerror or error}; choose another --port") from error
     # A service manager's stop is as orderly as Ctrl-C.
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with server:
-        typer.echo(server.url)
-        say(f"pages of {run}, for this machine alone; decisions go into {server.ledger.path}")
-        say("keep the address to yourself: who has it can decide. Ctrl-C stops")
-        try:
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with server:
+            typer.echo(server.url)
+            say(f"pages of {run}, for this machine alone; decisions go into {server.ledger.path}")
+            say("keep the address to yourself: who has it can decide. Ctrl-C stops")
             if not no_browser:
-                webbrowser.open(server.url)
+                # Some browsers return when they are closed; the pages must be there before.
+                threading.Thread(target=webbrowser.open, args=(server.url,), daemon=True).start()
             server.serve_forever(poll_interval=0.2)
-        except KeyboardInterrupt:
-            say(f"stopped; {len(saved)} decisions were saved in this session")
+    except KeyboardInterrupt:
+        say(f"stopped; {len(saved)} decisions were saved in this session")
+    finally:
+        signal.signal(signal.SIGTERM, previous)
     raise typer.Exit(ExitCode.DECIDED)
