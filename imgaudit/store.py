@@ -133,21 +133,7 @@ class RunFolder:
 
     def append_records(self, records: Sequence[dict[str, Any]]) -> None:
         """Append lines and wait until all of them are on disk."""
-        if not records:
-            return
-        lines = "".join(_line(record, check=_checksum(record)) for record in records)
-        with self.records_path.open("ab+") as file:
-            # A kill can leave half a line; the next one must not be glued to it.
-            if file.tell() and not self._ends_with_newline():
-                file.write(b"\n")
-            file.write(lines.encode("utf-8"))
-            file.flush()
-            os.fsync(file.fileno())
-
-    def _ends_with_newline(self) -> bool:
-        with self.records_path.open("rb") as file:
-            file.seek(-1, os.SEEK_END)
-            return file.read(1) == b"\n"
+        append_lines(self.records_path, records)
 
     def _records(self) -> Iterator[Measurement | SkippedImage | None]:
         """Every line as what it records, one at a time; None for a line that is damaged or was cut by a kill."""
@@ -199,7 +185,7 @@ class RunFolder:
     def write_evidence(self) -> None:
         """evidence.json: SHA-256 of every file that is evidence, chained in order of path.
 
-        report/ and decisions are left out, because they may be made again.
+        report/ can be made again, and review/ grows after the run: both are left out.
         """
         chain = ""
         files = []
@@ -212,14 +198,47 @@ class RunFolder:
 
 
 def evidence_files(folder: Path) -> dict[str, Path]:
-    """Files of a run that are evidence, in order of path, by their path inside it; report/ and decisions are not."""
+    """Files of a run that are evidence, in order of path, by their path inside it; report/ and review/ are not."""
     found = {}
     for path in sorted(folder.rglob("*")):
         relative = path.relative_to(folder)
-        made_again = relative.parts[0] in {"report", "decisions.jsonl", "evidence.json"}
+        made_again = relative.parts[0] in {"report", "review", "evidence.json"}
         if path.is_file() and not made_again and not relative.name.startswith("."):
             found[relative.as_posix()] = path
     return found
+
+
+def append_lines(path: Path, records: Sequence[dict[str, Any]]) -> None:
+    """Append records as lines of JSON, each with a checksum over it, and wait until all of them are on disk."""
+    if not records:
+        return
+    lines = "".join(_line(record, check=_checksum(record)) for record in records)
+    with path.open("ab+") as file:
+        # A kill can leave half a line; the next one must not be glued to it.
+        if file.tell() and not _ends_with_newline(path):
+            file.write(b"\n")
+        file.write(lines.encode("utf-8"))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_line(line: bytes) -> dict[str, Any] | None:
+    """A record as `append_lines` wrote it; None for a line that is damaged or was cut by a kill.
+
+    >>> read_line(b'{"a": 1, "check": "0123456789abcdef"}') is None
+    True
+    """
+    try:
+        record = json.loads(line)
+        return record if record.pop("check") == _checksum(record) else None
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
+        return None
+
+
+def _ends_with_newline(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"
 
 
 def _line(record: dict[str, Any], **more: str) -> str:
@@ -233,15 +252,13 @@ def _checksum(record: dict[str, Any]) -> str:
 
 def parse_record(line: bytes) -> Measurement | SkippedImage | None:
     """What a line records; None for one that is damaged or was cut by a kill."""
+    record = read_line(line)
     try:
-        record = json.loads(line)
-        if record.pop("check") != _checksum(record):
-            return None
-        stage = record.pop("stage")
+        stage = record.pop("stage") if record is not None else ""
         if stage == "measured":
             return Measurement.model_validate(record)
         return SkippedImage.model_validate(record) if stage == "skipped" else None
-    except (ValueError, TypeError, AttributeError, KeyError, RecursionError, ValidationError):
+    except (KeyError, TypeError, ValidationError):
         return None
 
 

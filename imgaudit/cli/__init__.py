@@ -49,7 +49,9 @@ def _register() -> None:
         labs,
         matching,
         reporting,
+        reviewing,
         verifying,
+        viewing,
     )
 
     auditing.register(app)
@@ -63,6 +65,8 @@ def _register() -> None:
     examining.register(app)
     indexing.register(app)
     verifying.register(app)
+    reviewing.register(app)
+    viewing.register(app)
 
 
 _register()

@@ -29,7 +29,7 @@ def file_name(path: str) -> str:
     return path.replace("\\", "/").rsplit("/", 1)[-1]
 
 
-def _cell(value: object) -> str:
+def csv_cell(value: object) -> str:
     """A CSV cell that a spreadsheet will not run: text that looks like a formula gets a quote before it."""
     if isinstance(value, Skipped):
         return f"skipped: {value.skipped}"
@@ -61,7 +61,7 @@ def _csv_row(finding: Finding) -> dict[str, str]:
     row["part_area"] = finding.part.pair.region.area if finding.part else ""
     row["reason"] = finding.reason
     row["alarms"] = "; ".join(f"{alarm.code}: {alarm.message}" for alarm in finding.alarms)
-    return {key: _cell(value) for key, value in row.items()}
+    return {key: csv_cell(value) for key, value in row.items()}
 
 
 def render_csv(result: AuditResult) -> str:

@@ -12,14 +12,15 @@ from imgaudit.record_index import RecordIndex
 from imgaudit.records import Measurement, RungMeasurement, Skipped
 from imgaudit.reference import read_reference
 from imgaudit.report.charts import Charts
+from imgaudit.report.decisions import ReviewContext, review_context
 from imgaudit.report.image_page import image_context
 from imgaudit.report.index_page import index_context, row_of, write_rows
-from imgaudit.report.pages import page_environment, reproduction_command, run_id, write_assets
+from imgaudit.report.pages import page_environment, reproduction_command, write_assets
 from imgaudit.report.thumbnails import write_thumbnail
 from imgaudit.report.wording import WORDING
 from imgaudit.store import RunFolder, write_atomically
 
-ASSETS = ("image.css", "index.css", "index.js", "image.js", "keys.js")
+ASSETS = ("image.css", "index.css", "decisions.css", "index.js", "image.js", "decisions.js", "keys.js")
 
 
 def write_html(run: RunFolder, result: AuditResult) -> None:
@@ -41,7 +42,7 @@ def write_html(run: RunFolder, result: AuditResult) -> None:
         "names": {finding.id: Path(finding.path).name for finding in findings},
         "unfinished": result.summary.targets - len(findings),
         "reference": read_reference(run),
-        "run_id": run_id(run),
+        "review": review_context(run),
         "total": len(findings),
         "side": result.run["model"]["resolution"],
     }
@@ -68,7 +69,10 @@ def _write_images(
         )
         write_atomically(run.path / "report" / f"{finding.id}.html", page, durable=False)
         target, best = _write_thumbnails(run, finding)
-        yield row_of(finding, shared["names"][finding.id], _texts(measurement), target=target, best=best)
+        yield row_of(
+            finding, shared["names"][finding.id], _texts(measurement), target=target, best=best,
+            review=_newest(shared["review"], finding.id),
+        )  # fmt: skip
 
 
 def _write_thumbnails(run: RunFolder, finding: Finding) -> tuple[bool, bool]:
@@ -80,6 +84,12 @@ def _write_thumbnails(run: RunFolder, finding: Finding) -> tuple[bool, bool]:
         run.path / replica.path, folder / f"{finding.id}-best.jpg"
     )
     return target, best
+
+
+def _newest(review: ReviewContext, image_id: str) -> str:
+    """The newest decision that the run holds on an image."""
+    decisions = sorted(review.ledger.of_image(image_id), key=lambda decision: decision.made)
+    return decisions[-1].decision.value if decisions else ""
 
 
 def _texts(measurement: Measurement | None) -> list[str]:

@@ -34,11 +34,14 @@ COLUMNS = (
 """Key to sort by and heading."""
 
 
-def row_of(finding: Finding, name: str, texts: Sequence[str], *, target: bool, best: bool) -> dict[str, Any]:
+def row_of(
+    finding: Finding, name: str, texts: Sequence[str], *, target: bool, best: bool, review: str
+) -> dict[str, Any]:
     """What the index shows and filters of one image.
 
     texts:         what it was asked with
     target, best:  whether there is a thumbnail of the image, and of the closest generated one
+    review:        the newest decision that the run holds, or nothing
     """
     replica = finding.best_replica
     return {
@@ -56,6 +59,8 @@ def row_of(finding: Finding, name: str, texts: Sequence[str], *, target: bool, b
         "alarms": [alarm.code.value for alarm in finding.alarms],
         "target": target,
         "best": best,
+        "sha256": finding.sha256,
+        "review": review,
     }
 
 

@@ -4,7 +4,6 @@ Pages open from disk: no network, no server, no inline script. Names from outsid
 hashes.
 """
 
-import hashlib
 import shlex
 from collections.abc import Sequence
 from importlib import resources
@@ -14,7 +13,7 @@ import jinja2
 
 from imgaudit.findings import AuditResult
 from imgaudit.records import Skipped
-from imgaudit.store import RunFolder, write_atomically
+from imgaudit.store import write_atomically
 
 BASE = ("style.css", "theme.js")
 """What every page loads."""
@@ -54,11 +53,6 @@ def _percent(value: float | Skipped, digits: int = 1) -> str:
 def printable(text: str) -> str:
     """Control and direction characters as escapes, so that a name reads as what it is."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def run_id(run: RunFolder) -> str:
-    """First 16 hexadecimal digits of the SHA-256 of the manifest: what decisions on a run name it by."""
-    return hashlib.sha256(run.manifest_path.read_bytes()).hexdigest()[:16]
 
 
 def reproduction_command(result: AuditResult) -> str:

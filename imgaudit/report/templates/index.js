@@ -15,7 +15,9 @@
   let page = 0;
   let found = rows;
 
-  const review = (row) => (decisions && (decisions.get(row.id) || {}).decision) || row.review || "undecided";
+  // What this browser holds comes before what the run held when the page was written.
+  let decided = {};
+  const review = (row) => (decided[row.id] || {}).decision || row.review || "undecided";
   const field = (name) => form.elements[name];
   const chosen = () => Array.from(form.querySelectorAll('[name="verdict"]:checked'), (input) => input.value);
   const best = (row) => Math.max(-1, ...row.copies.map((one) => (one[2] ? one[1] / one[2] : -1)));
@@ -113,8 +115,14 @@
     return said === "undecided" ? [] : [document.createTextNode(" "), make("span", "review: " + said, "review")];
   }
 
+  // What a decision on this image has to name.
+  function subject(element, row) {
+    Object.assign(element.dataset, { imageId: row.id, sha256: row.sha256, verdict: row.verdict });
+    return element;
+  }
+
   function asRow(row) {
-    const line = make("tr");
+    const line = subject(make("tr"), row);
     const pictures = make("td", undefined, "thumbs");
     pictures.append(thumb(row, "target"), thumb(row, "best"));
     const name = make("td");
@@ -130,7 +138,7 @@
   }
 
   function asCard(row) {
-    const card = make("li");
+    const card = subject(make("li"), row);
     const two = make("div", undefined, "two");
     two.append(thumb(row, "target"), thumb(row, "best"));
     const verdict = make("p");
@@ -142,6 +150,7 @@
   }
 
   function show() {
+    decided = decisions ? decisions.all() : {};
     found = sorted(rows.filter(fits()));
     const size = parseInt(field("size").value, 10);
     const last = Math.max(0, Math.ceil(found.length / size) - 1);
@@ -205,7 +214,7 @@
   }
 
   rows.forEach((row, place) => { row.place = place; });
-  document.getElementById("review-field").hidden = !decisions;
+  document.getElementById("review-field").hidden = !decisions && !rows.some((row) => row.review);
   form.hidden = false;
   restore();
   show();
