@@ -7,9 +7,9 @@ from typing import Any
 from imgaudit.findings import Finding, PartReplication, Replication, Verdict
 from imgaudit.finished_run import FinishedRun
 from imgaudit.records import INVERTED_RUNGS, Measurement, Rung, RungMeasurement, Skipped
+from imgaudit.report.cells import file_name
 from imgaudit.report.decisions import CHOICE_WORDING, LEVEL_WORDING
 from imgaudit.report.file_names import without_folders
-from imgaudit.report.formats import file_name
 from imgaudit.report.outputs import Output
 from imgaudit.report.pages import reproduction_command
 from imgaudit.report.statement import Blank, Block, Code, Facts, Paragraph, Picture, Pictures, Section, Statement, Table

@@ -20,9 +20,9 @@ from imgaudit.exceptions import InputError, RunFolderError
 from imgaudit.files import read_bounded
 from imgaudit.findings import Finding
 from imgaudit.finished_run import FinishedRun
+from imgaudit.report.cells import file_name
 from imgaudit.report.complaint import Case, make_statement
 from imgaudit.report.file_names import folders_of, without_folders
-from imgaudit.report.formats import file_name
 from imgaudit.report.outputs import outputs_of, render_outputs_csv
 from imgaudit.report.regions import dimmed
 from imgaudit.report.statement import Picture, render_statement_html, render_statement_markdown

@@ -5,7 +5,7 @@ import io
 from dataclasses import dataclass
 
 from imgaudit.findings import AuditResult
-from imgaudit.report.formats import csv_cell, file_name
+from imgaudit.report.cells import csv_cell, file_name
 from imgaudit.review import Choice, DecisionLedger, Ledger, ReviewDecision
 from imgaudit.review.reviewed_run import result_digest, run_id
 from imgaudit.store import RunFolder

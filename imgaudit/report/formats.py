@@ -6,13 +6,10 @@ import io
 
 from imgaudit.findings import AuditResult, Finding
 from imgaudit.records import Rung, Skipped
+from imgaudit.report.cells import csv_cell, file_name
 from imgaudit.report.html import write_html
-from imgaudit.report.pages import printable
 from imgaudit.report.wording import STREAMS_LIMIT, WORDING, part_of, part_text, stream_text
 from imgaudit.store import RunFolder, write_atomically
-
-FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-"""What makes a spreadsheet run a cell; the wide forms do so where Chinese, Japanese or Korean is typed."""
 
 
 class ReportFormat(enum.StrEnum):
@@ -22,19 +19,6 @@ class ReportFormat(enum.StrEnum):
     JSON = "json"
     CSV = "csv"
     MARKDOWN = "markdown"
-
-
-def file_name(path: str) -> str:
-    """The last part of a path, whatever system it came from."""
-    return path.replace("\\", "/").rsplit("/", 1)[-1]
-
-
-def csv_cell(value: object) -> str:
-    """A CSV cell that a spreadsheet will not run: text that looks like a formula gets a quote before it."""
-    if isinstance(value, Skipped):
-        return f"skipped: {value.skipped}"
-    text = format(value, ".6g") if isinstance(value, float) else printable(str(value))
-    return "'" + text if isinstance(value, str) and text.lstrip().startswith(FORMULA_STARTS) else text
 
 
 def _csv_row(finding: Finding) -> dict[str, str]:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-from jinja2.utils import htmlsafe_json_dumps
 
+from imgaudit.data_scripts import LABELS, ROWS, data_script
 from imgaudit.findings import AlarmCode, Finding, PartReplication, Verdict
 from imgaudit.records import Rung, Skipped
 from imgaudit.report.charts import Charts
@@ -18,7 +18,7 @@ from imgaudit.report.pages import printable
 from imgaudit.report.wording import ALARM_WORDING, EFFECT_WORDING, KEYS, WORDING
 from imgaudit.store import write_atomically
 
-ROWS = 1000
+ROWS_PER_FILE = 1000
 """Rows of a data file."""
 
 LISTED = 500
@@ -73,12 +73,11 @@ def write_rows(
 ) -> dict[str, Any]:
     """Write data files and plain lists; what the index needs to name them."""
     labels = {verdict.value: WORDING[verdict].label for verdict in Verdict}
-    _write_script(folder / "data" / "labels.js", f"window.imgauditLabels = {htmlsafe_json_dumps(labels)};\n")
+    _write_script(folder / "data" / "labels.js", data_script(LABELS, labels))
     chunks = ["labels.js"]
-    for number, chunk in enumerate(_batches(rows, ROWS), start=1):
+    for number, chunk in enumerate(_batches(rows, ROWS_PER_FILE), start=1):
         chunks.append(f"images-{number:04d}.js")
-        content = f"(window.imgauditRows ??= []).push(...{htmlsafe_json_dumps(list(chunk))});\n"
-        _write_script(folder / "data" / chunks[-1], content)
+        _write_script(folder / "data" / chunks[-1], data_script(ROWS, list(chunk)))
     lists = list(_write_lists(folder, rows, environment, shared))
     return {"chunks": chunks, "lists": lists}
 

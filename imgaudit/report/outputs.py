@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from imgaudit.findings import Finding, Replication
 from imgaudit.matching import DECIDING_DESCRIPTOR, DECIDING_DISTANCE
 from imgaudit.records import Measurement, Replica, Rung, RungMeasurement, Skipped
-from imgaudit.report.formats import csv_cell, file_name
+from imgaudit.report.cells import csv_cell, file_name
 
 SHOWN_CLOSEST = 6
 """Generated images of a rung that are shown as pictures, closest first; the least similar one comes on top."""

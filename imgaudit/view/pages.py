@@ -6,6 +6,7 @@ from http import HTTPStatus
 from importlib import resources
 from pathlib import Path
 
+from imgaudit.data_scripts import is_data_script
 from imgaudit.exceptions import InputError, RunFolderError
 from imgaudit.files import read_bounded
 from imgaudit.store import RunFolder
@@ -19,6 +20,7 @@ CONTENT_TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
     ".png": "image/png",
+    ".jpg": "image/jpeg",
     ".webp": "image/webp",
     ".csv": "text/csv; charset=utf-8",
     ".md": "text/plain; charset=utf-8",
@@ -90,7 +92,7 @@ class Pages:
             raise NotServedError(HTTPStatus.NOT_FOUND, "there is no such file in the run") from error
         except InputError as error:
             raise NotServedError(HTTPStatus.NOT_FOUND, f"the file {error}") from error
-        if suffix == ".js" and content != _own_script(file.name):
+        if suffix == ".js" and not _is_ours(file.name, content):
             raise NotServedError(HTTPStatus.FORBIDDEN, "this script is not one of this version of imgaudit")
         if suffix == ".html":
             # A page's own policy, made for disks, forbids every connection; the header's takes its place.
@@ -100,9 +102,14 @@ class Pages:
 
 def _is_own(script: Path) -> bool:
     try:
-        return read_bounded(script, LARGEST_FILE, follow_links=False) == _own_script(script.name)
+        return _is_ours(script.name, read_bounded(script, LARGEST_FILE, follow_links=False))
     except InputError:
         return False
+
+
+def _is_ours(name: str, content: bytes) -> bool:
+    """Whether a script is one of this version, or hands nothing but values over."""
+    return content == _own_script(name) or is_data_script(content)
 
 
 def _own_script(name: str) -> bytes | None:

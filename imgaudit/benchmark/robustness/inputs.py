@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import sys
 from html.parser import HTMLParser
@@ -27,6 +28,11 @@ PLANTED = "PLANTED"
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
+OWN_SCRIPT = re.compile(r"assets/(theme|index|image|decisions|keys)\.js|data/(labels|images-[0-9]{4,})\.js")
+OWN_FORMS = ("filters", "decision-form")
+"""What the pages themselves load and ask for."""
+
+
 class _Foreign(HTMLParser):
     """Markup that the templates never write: it can only come from outside."""
 
@@ -37,9 +43,11 @@ class _Foreign(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         values = dict(attrs)
-        if tag == "script" and (values.get("src") or "") != "assets/index.js":
+        if tag == "script" and not OWN_SCRIPT.fullmatch(values.get("src") or ""):
             self.found.append("script")
-        if tag in {"iframe", "object", "embed", "svg", "base", "form"}:
+        if tag in {"iframe", "object", "embed", "svg", "base"}:
+            self.found.append(tag)
+        if tag == "form" and values.get("id") not in OWN_FORMS and values.get("method") != "dialog":
             self.found.append(tag)
         for name, value in attrs:
             outside = (value or "").strip().lower().startswith(("javascript:", "http:", "https:", "data:", "//"))
