@@ -163,3 +163,30 @@ def test_a_deleted_replica_is_said(run: RunFolder, result: AuditResult, page: Pa
 
 def test_every_alarm_is_explained() -> None:
     assert set(ALARM_WORDING) == set(AlarmCode) and set(EFFECT_WORDING) == set(AlarmEffect)
+
+
+def test_a_folder_is_reviewed_with_the_keyboard_alone(run: RunFolder, opened: Page) -> None:
+    opened.goto((run.path / "report" / "index.html").as_uri())
+    body = opened.locator("body")
+    body.press("j")
+    opened.locator(":focus").press("Enter")
+    opened.wait_for_selector("#decision-form")
+    opened.locator("body").press("d")
+    opened.locator("body").press("4")
+    opened.locator("body").press("c")
+    opened.keyboard.type("j and ? are letters here")
+    opened.keyboard.press("Tab")
+    opened.keyboard.type("Ann")
+    opened.keyboard.press("Tab")
+    opened.keyboard.press("Enter")
+    assert "Kept in this browser" in opened.locator(".said").inner_text()
+    held = opened.evaluate("imgauditDecisions.get(document.getElementById('decision-form').dataset.imageId)")
+    assert (held["decision"], held["replication_level"], held["reviewer"]) == ("dispute", 4, "Ann")
+    assert held["comment"] == "j and ? are letters here"
+    opened.locator("#decision").click()
+    opened.locator("body").press("i")
+    opened.wait_for_selector("#findings tr")
+    opened.get_by_label("Review").select_option("dispute")
+    assert opened.locator("#findings tr").count() == 1
+    assert opened.locator("#findings .review").inner_text() == "review: dispute"
+    opened.evaluate("localStorage.clear()")

@@ -187,9 +187,9 @@ EFFECT_WORDING: dict[AlarmEffect, str] = {
 }
 
 KEYS: tuple[tuple[str, str], ...] = (
-    ("j k", "next and previous image (also the arrow keys)"),
+    ("j k", "next and previous image (also the arrow keys); among all images, row by row: Enter opens"),
     ("i", "all images"),
-    ("n p", "next and previous generated image"),
+    ("n p", "next and previous generated image; among all images, page"),
     ("s l b f", "side by side, slider, blink, difference"),
     ("z", "next zoom"),
     ("a d u", "accept, dispute, unsure"),

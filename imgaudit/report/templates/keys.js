@@ -24,14 +24,27 @@
     return true;
   }
 
+  // On the index j and k walk through the rows, which Enter opens.
+  function row(by) {
+    const names = Array.from(document.querySelectorAll("#findings .name, #gallery .name"));
+    if (!names.length) return false;
+    const next = names[Math.min(Math.max(names.indexOf(document.activeElement) + by, 0), names.length - 1)];
+    next.focus();
+    next.scrollIntoView({ block: "nearest" });
+    return true;
+  }
+
+  function replica(by) {
+    document.dispatchEvent(new CustomEvent("imgaudit:replica", { detail: by }));
+  }
+
   const actions = {
-    j: () => press('a[rel="next"]'), ArrowRight: () => press('a[rel="next"]'),
-    k: () => press('a[rel="prev"]'), ArrowLeft: () => press('a[rel="prev"]'),
+    j: () => press('a[rel="next"]') || row(1), ArrowRight: () => press('a[rel="next"]'),
+    k: () => press('a[rel="prev"]') || row(-1), ArrowLeft: () => press('a[rel="prev"]'),
     i: () => press('nav a[href="index.html"]'),
     s: () => choose("view", "side"), l: () => choose("view", "slider"),
     b: () => choose("view", "blink"), f: () => choose("view", "difference"),
-    n: () => document.dispatchEvent(new CustomEvent("imgaudit:replica", { detail: 1 })),
-    p: () => document.dispatchEvent(new CustomEvent("imgaudit:replica", { detail: -1 })),
+    n: () => press("#after") || replica(1), p: () => press("#before") || replica(-1),
     z: () => document.dispatchEvent(new CustomEvent("imgaudit:zoom")),
     a: () => choose("decision", "accept"), d: () => choose("decision", "dispute"), u: () => choose("decision", "unsure"),
     c: () => focus("#decision-form textarea"),

@@ -1,0 +1,63 @@
+"""Pictures of a report for the documentation: index and page of an image, light and dark, desktop and phone.
+
+imgaudit demo --out imgaudit-demo
+python examples/screenshots.py imgaudit-demo docs/images
+"""
+
+import argparse
+import io
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Browser, sync_playwright
+
+from imgaudit.findings import AuditResult, Finding, Verdict
+from imgaudit.store import RunFolder, read_json
+
+SIZES = {"desktop": (1280, 960), "phone": (390, 844)}
+"""Width and height in CSS pixels."""
+
+COLOURS = 256
+"""Of a picture: text and flat areas need no more, and files stay small."""
+
+
+def shown_image(run: RunFolder) -> Finding:
+    """The first image that the model returns, or the first of all."""
+    findings = AuditResult.model_validate(read_json(run.report_path)).findings
+    return next((one for one in findings if one.verdict is Verdict.REPLICATED), findings[0])
+
+
+def picture(browser: Browser, page: Path, size: tuple[int, int], scheme: str) -> Image.Image:
+    """What a reviewer sees first."""
+    tab = browser.new_page(viewport={"width": size[0], "height": size[1]}, color_scheme=scheme)  # type: ignore[arg-type]
+    tab.goto(page.as_uri())
+    tab.evaluate("for (const i of document.images) i.loading = 'eager'")
+    tab.wait_for_function("Array.from(document.images).every(i => i.complete)")
+    shot = Image.open(io.BytesIO(tab.screenshot())).convert("RGB")
+    tab.close()
+    return shot.quantize(COLOURS)
+
+
+def main() -> None:
+    """Write eight pictures."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--chromium", default="/usr/bin/chromium")
+    given = parser.parse_args()
+    run = RunFolder(given.run.resolve())
+    pages = {"index": run.path / "report" / "index.html", "image": run.path / "report" / f"{shown_image(run).id}.html"}
+    given.out.mkdir(parents=True, exist_ok=True)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=given.chromium, args=["--no-sandbox"])
+        for name, page in pages.items():
+            for device, size in SIZES.items():
+                for scheme in ("light", "dark"):
+                    path = given.out / f"{name}-{device}-{scheme}.png"
+                    picture(browser, page, size, scheme).save(path, optimize=True)
+                    print(path)
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
