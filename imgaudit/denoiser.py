@@ -112,6 +112,10 @@ class Denoiser(Protocol):
     def fewest_steps(self) -> int:
         """Sampling steps that its scheduler needs at least."""
 
+    def characters_read(self, prompt: str) -> dict[str, int]:
+        """Per text encoder that cuts a prompt, how many of its characters it reads; without encoders that read all of
+        it, and those whose tokenizer cannot tell."""
+
     def cut_tokens(self, prompt: str) -> dict[str, int]:
         """Per text encoder, how many tokens of a prompt it never sees, because it is too short; without zeros."""
 

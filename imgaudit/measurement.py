@@ -119,7 +119,10 @@ def measure_chunk(
             replicas, pictures = _compare(target.image.id, rung, answered.answers, references[row], matcher)
             cut = [denoiser.cut_tokens(text) for text in answered.texts]
             most = {name: max(one.get(name, 0) for one in cut) for name in sorted({key for one in cut for key in one})}
-            rungs[rung] = RungMeasurement(texts=answered.texts, bits=answered.bits, cut_tokens=most, replicas=replicas)
+            read = [denoiser.characters_read(text) for text in answered.texts] if most else []
+            rungs[rung] = RungMeasurement(
+                texts=answered.texts, bits=answered.bits, cut_tokens=most, characters_read=read, replicas=replicas
+            )
             images |= pictures
         own_start, own_evaluations = time.perf_counter(), denoiser.network_evaluations
         inverted = InvertedImage(

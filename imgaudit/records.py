@@ -97,6 +97,8 @@ class RungMeasurement(Record):
     """What the prompt or the embedding can carry at most, for rungs inverted from the image."""
     cut_tokens: dict[str, int]
     """Per text encoder, how many tokens of the longest text the model never saw; without zeros."""
+    characters_read: list[dict[str, int]] = Field([], exclude_if=lambda value: not value)
+    """Per text, and per text encoder that cut it, how many of its characters were read; empty where none was cut."""
     replicas: list[Replica]
     """In order of guidance scale, text and seed; with several scales the seeds that chose the scale come first."""
 

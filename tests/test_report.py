@@ -22,6 +22,7 @@ from imgaudit.models import FiniteSetDenoiser, LoadedModel
 from imgaudit.portfolio import read_portfolio
 from imgaudit.records import Skipped
 from imgaudit.report import ReportFormat, render, write_report
+from imgaudit.report.image_page import pieces_of
 from imgaudit.report.wording import WORDING
 from imgaudit.store import RunFolder
 from tests.records_for_tests import bank as make_bank
@@ -126,6 +127,14 @@ def test_a_page_says_what_a_reviewer_needs(run: RunFolder, result: AuditResult, 
         assert part in text, part
     assert page.locator(".replicas img").count() == 8
     assert page.locator("img.chart").count() == 2
+
+
+def test_what_no_encoder_read_is_marked() -> None:
+    assert pieces_of("a red fox", {}) == [("a red fox", "")]
+    assert pieces_of("a red fox", {"clip": 5, "t5": 7, "both": 5}) == [
+        ("a red", ""), (" f", "clip, both"), ("ox", "clip, t5, both"),
+    ]  # fmt: skip
+    assert pieces_of("fox", {"clip": 99, "t5": -1}) == [("fox", "t5")]
 
 
 def test_a_spreadsheet_runs_nothing_and_has_every_file(result: AuditResult) -> None:

@@ -100,6 +100,16 @@ def test_bos_is_not_free_and_cut_tokens_are_counted(denoiser: UNetDenoiser) -> N
     assert denoiser.cut_tokens("fox " * (length + 3))["text_encoder"] > 0
 
 
+def test_what_is_read_of_a_long_caption_conditions_as_the_whole_does(denoiser: UNetDenoiser) -> None:
+    assert denoiser.characters_read("a red fox") == {}
+    caption = "fox " * 60
+    read = denoiser.characters_read(caption)["text_encoder"]
+    assert 0 < read < len(caption) and denoiser.cut_tokens(caption[:read]) == {}
+    whole, part = denoiser.condition([caption]), denoiser.condition([caption[:read]])
+    assert torch.equal(whole.streams["text"], part.streams["text"])
+    assert not torch.equal(whole.streams["text"], denoiser.condition([caption[: read - 4]]).streams["text"])
+
+
 def test_weights_that_are_not_finite_are_refused() -> None:
     pipeline = make_pipeline(tiny_recipe())
     with torch.no_grad():

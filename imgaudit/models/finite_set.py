@@ -78,6 +78,10 @@ class FiniteSetDenoiser:
 
     no_null = ""
 
+    def characters_read(self, prompt: str) -> dict[str, int]:
+        """None is cut."""
+        return {}
+
     def cut_tokens(self, prompt: str) -> dict[str, int]:
         """Never any."""
         return {}

@@ -132,6 +132,16 @@ class LatentDenoiser(ABC):
     def _text_lengths(self) -> Mapping[str, tuple[Any, int]]:
         """Text encoder to its tokenizer and the number of tokens that the pipeline lets it see."""
 
+    def characters_read(self, prompt: str) -> dict[str, int]:
+        """Where each text encoder that cuts the prompt stops reading, by the offsets of the tokens it keeps."""
+        read = {}
+        for name in self.cut_tokens(prompt):
+            tokenizer, length = self._text_lengths()[name]
+            if getattr(tokenizer, "is_fast", False):
+                kept = tokenizer(prompt, truncation=True, max_length=length, return_offsets_mapping=True)
+                read[name] = max((end for _, end in kept["offset_mapping"]), default=0)
+        return read
+
     def cut_tokens(self, prompt: str) -> dict[str, int]:
         """Tokens beyond each text encoder's length, which the pipeline drops."""
         cut = {

@@ -1,7 +1,8 @@
 """The page of one image: the pair, the ladder, every replica, and where each number comes from."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,23 @@ class RungView:
     measured: RungMeasurement
     replication: Replication
     replicas: list[ReplicaView]
+    texts: list[list[tuple[str, str]]]
+    """Each text in pieces, with who did not read the piece."""
+
+
+def pieces_of(text: str, read: Mapping[str, int]) -> list[tuple[str, str]]:
+    """A text cut where encoders stop reading: every piece with the encoders that never saw it.
+
+    read:  characters read, per encoder that cut the text
+
+    >>> pieces_of("a red fox", {"clip": 5})
+    [('a red', ''), (' fox', 'clip')]
+    """
+    ends = sorted({0, len(text), *(min(max(end, 0), len(text)) for end in read.values())})
+    return [
+        (text[start:end], ", ".join(name for name, most in read.items() if most <= start))
+        for start, end in pairwise(ends)
+    ]
 
 
 def image_context(run: RunFolder, finding: Finding, measurement: Measurement | None, charts: Charts) -> dict[str, Any]:
@@ -104,7 +122,9 @@ def _rung_views(measurement: Measurement, finding: Finding) -> Iterator[RungView
             continue
         views = [ReplicaView(replica, _is_copy(replica, replication)) for replica in measured.replicas]
         views.sort(key=lambda v: -2.0 if isinstance(v.replica.similarity, Skipped) else v.replica.similarity["pixel"])
-        yield RungView(replication.rung, RUNG_WORDING[replication.rung], measured, replication, views[::-1])
+        read = measured.characters_read or [{}] * len(measured.texts)
+        texts = [pieces_of(text, one) for text, one in zip(measured.texts, read, strict=False)]
+        yield RungView(replication.rung, RUNG_WORDING[replication.rung], measured, replication, views[::-1], texts)
 
 
 def _read_dial(run: RunFolder, finding: Finding) -> Dial | None:
