@@ -12,6 +12,7 @@ from imgaudit.dial import Dial
 from imgaudit.findings import Finding, Replication
 from imgaudit.records import Measurement, Replica, Rung, RungMeasurement, Skipped
 from imgaudit.report.charts import Charts
+from imgaudit.report.outputs import is_copy
 from imgaudit.report.regions import dimmed
 from imgaudit.report.wording import (
     ALARM_WORDING,
@@ -101,26 +102,12 @@ def _part_pictures(run: RunFolder, finding: Finding) -> bool:
     return True
 
 
-def _is_copy(replica: Replica, replication: Replication) -> bool:
-    thresholds = replication.thresholds
-    if (
-        isinstance(thresholds, Skipped)
-        or isinstance(replica.similarity, Skipped)
-        or isinstance(replica.distance, Skipped)
-    ):
-        return False
-    return (
-        replica.similarity["pixel"] > thresholds["similarity"]
-        and replica.distance["tiled_rms"] < thresholds["distance"]
-    )
-
-
 def _rung_views(measurement: Measurement, finding: Finding) -> Iterator[RungView]:
     for replication in finding.replication:
         measured = measurement.rungs[replication.rung]
         if isinstance(measured, Skipped):
             continue
-        views = [ReplicaView(replica, _is_copy(replica, replication)) for replica in measured.replicas]
+        views = [ReplicaView(replica, is_copy(replica, replication.thresholds)) for replica in measured.replicas]
         views.sort(key=lambda v: -2.0 if isinstance(v.replica.similarity, Skipped) else v.replica.similarity["pixel"])
         read = measured.characters_read or [{}] * len(measured.texts)
         texts = [pieces_of(text, one) for text, one in zip(measured.texts, read, strict=False)]
