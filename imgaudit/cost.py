@@ -24,6 +24,7 @@ from imgaudit.passes import Passes
 from imgaudit.planner import Work
 from imgaudit.protocol import Protocol
 from imgaudit.tensor_memory import free_bytes, held_bytes, peak_bytes
+from imgaudit.verification import LEAST_SIDE, verify
 
 REPEATS = 3
 """Timed batches, of which the median counts."""
@@ -176,13 +177,16 @@ def _timed_batch(passes: Passes, most: int) -> int:
 
 
 def _finishing(passes: Passes, matcher: Matcher) -> float:
-    """Time to compare and to compress one generated image."""
+    """Time to compare, as a whole and in parts where the images are large enough, and to compress a generated image."""
     frames = passes.sample(2, SHORT, guided=False).nan_to_num(nan=-1.0).clamp(-1, 1)
+    in_parts = min(frames.shape[-2:]) >= LEAST_SIDE
 
     def finish() -> None:
         matcher.compare(frames[0], frames)
         for frame in frames:
             to_image(frame).save(io.BytesIO(), format="PNG")
+            if in_parts:
+                verify(frames[0], frame)
 
     return _median(passes, finish) / len(frames)
 
