@@ -56,7 +56,7 @@ def targets(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def decoys(tmp_path: Path) -> Path:
-    return folder(tmp_path / "decoys", {f"{number}.png": picture(number) for number in range(100, 160)})
+    return folder(tmp_path / "decoys", {f"{number}.png": picture(number) for number in range(100, 140)})
 
 
 def look(out: Path, made: Path, targets: Path, decoys: Path | None) -> Sightings:
@@ -70,14 +70,14 @@ def look(out: Path, made: Path, targets: Path, decoys: Path | None) -> Sightings
 def test_copies_and_parts_are_seen_and_nothing_else(made: Path, targets: Path, decoys: Path, tmp_path: Path) -> None:
     found = look(tmp_path / "out", made, targets, decoys)
     seen = {Path(one.path).name: one for one in found.sightings}
-    assert (found.images, found.decoys, len(found.sightings)) == (4, 60, 3)
+    assert (found.images, found.decoys, len(found.sightings)) == (4, 40, 3)
     assert seen["1.png"].seen in ("copy", "partial") and seen["2.png"].seen in ("copy", "partial")
     assert seen["3.png"].seen == "not seen" and seen["3.png"].images == 0
     for name, image in (("1.png", "a.png"), ("2.png", "b.png")):
         closest = seen[name].closest
         assert not isinstance(closest, Skipped) and Path(closest.path).name == image
         assert closest.evidence.region.area > 0.6
-        assert seen[name].p_value == pytest.approx(1 / 61) and seen[name].images == 1
+        assert seen[name].p_value == pytest.approx(1 / 41) and seen[name].images == 1
     # In the collage the copy is where it was pasted.
     closest = seen["2.png"].closest
     assert not isinstance(closest, Skipped) and closest.evidence.candidate_region.box is not None
@@ -96,7 +96,7 @@ def test_without_enough_decoys_nothing_is_concluded(made: Path, targets: Path, t
 def test_a_target_among_the_decoys_is_no_decoy(made: Path, targets: Path, decoys: Path, tmp_path: Path) -> None:
     picture(1).save(decoys / "the target.png")
     found = look(tmp_path / "out", made, targets, decoys)
-    assert found.decoys == 60
+    assert found.decoys == 40
 
 
 def test_what_is_finished_is_not_compared_again(
@@ -115,7 +115,7 @@ def test_what_is_finished_is_not_compared_again(
     again = look(tmp_path / "out", made, targets, decoys)
     assert again == first
     # One image with every target and decoy, and the closest of every target once more.
-    assert len(calls) == 63 + 3
+    assert len(calls) == 43 + 3
     more = folder(tmp_path / "more", {"9.png": picture(9)})
     with pytest.raises(RunFolderError, match="holds scores of other targets or decoys"):
         look(tmp_path / "out", made, more, decoys)
@@ -136,7 +136,7 @@ def test_from_the_command_line(made: Path, targets: Path, decoys: Path, tmp_path
     arguments = ["match", str(made), str(targets), "--decoys", str(decoys), "--out", str(tmp_path / "out"), "-q"]
     shown = CliRunner().invoke(app, arguments)
     assert shown.exit_code == 1, shown.output
-    assert "3 targets in 4 images" in shown.stdout and "60 decoys" in shown.stdout
+    assert "3 targets in 4 images" in shown.stdout and "40 decoys" in shown.stdout
     page = (tmp_path / "out" / "report" / "index.html").read_text(encoding="utf-8")
     assert "<img src=x>" not in page and "&lt;img src=x&gt;" in page and "Not seen" in page
     lines = CliRunner().invoke(app, [*arguments, "--json", "--fail-on", "never"])
