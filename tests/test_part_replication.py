@@ -167,7 +167,7 @@ def audited(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, AuditR
     options: dict[str, Any] = {
         "effort": "quick",
         "steps": 2,
-        "seeds": 3,
+        "seeds": 2,
         "draws": 2,
         "framing": "pad",
         "num_inference_steps": 6,
