@@ -29,7 +29,7 @@ LONGEST = 300
 
 COLUMNS = (
     ("", "Image, closest"), ("name", "File"), ("verdict", "Verdict"), ("rate", "Copies of seeds, 95 % interval"),
-    ("similarity", "Best similarity"), ("score", "Score"), ("q", "q"),
+    ("similarity", "Best similarity"), ("score", "Score"), ("p", "p"), ("q", "q"),
 )  # fmt: skip
 """Key to sort by and heading."""
 
