@@ -79,7 +79,7 @@ class Kind(NamedTuple):
 
 
 KINDS = (
-    Kind(0.08, 0.45, 0.6, 0.9), Kind(0.06, 0.4, 0.0, 0.7), Kind(0.06, 0.35, 0.0, 0.0), Kind(0.8, 0.1, 0.0, 0.01),
+    Kind(0.08, 0.45, 0.6, 0.9), Kind(0.06, 0.4, 0.0, 0.7), Kind(0.06, 0.35, 0.0, 0.0), Kind(0.8, 0.1, 0.0, 0.002),
 )  # fmt: skip
 """Memorised with its caption, memorised without, unlike the controls, and like them."""
 
