@@ -6,6 +6,7 @@ Nearly all their time goes into decoding, so processes of their own make them, w
 import io
 import multiprocessing
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -62,5 +63,10 @@ def thumbnails(pairs: Sequence[tuple[Path | None, Path]], processes: int = 1) ->
         return
     # Not forked: the caller may have threads, or a model on a device.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=context) as pool:
+    workers = min(processes, len(pairs) // CHUNK)
+    # Who interrupts a report interrupts this process, which then ends the others.
+    pool = ProcessPoolExecutor(workers, context, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN))
+    try:
         yield pool.map(write_thumbnail, sources, destinations, chunksize=CHUNK)
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -71,9 +71,7 @@ def report_lines(report: "ReportScale") -> Iterator[str]:
     yield f"pictures of {report.side} x {report.side} pixels, 24 generated for each image"
     yield ""
     yield "rendering: first, and again with the thumbnails of the first time; memory beyond imports, in MiB"
-    yield _row(
-        "images", "seconds", "images/s", "CPU ms each", "again, s", "images/s", "CPU ms each", "memory", "beside"
-    )
+    yield _row("images", "seconds", "images/s", "CPU ms each", "again, s", "images/s", "CPU ms each", "memory")
     for one in report.results:
         times = [text for took in (one.first, one.again) for text in _rendering(one.images, took)]
         yield _row(f"{one.images:,}", *times, f"{max(one.first.peak, one.again.peak) / 2**20:,.0f}")
