@@ -28,6 +28,7 @@ from imgaudit.cli.error_benchmarks import controls, detection, errors, ladder
 from imgaudit.cli.index_benchmark import index_command
 from imgaudit.cli.lora_benchmark import lora
 from imgaudit.cli.memory_benchmark import memory
+from imgaudit.cli.report_benchmark import report_command
 from imgaudit.cli.robustness_benchmarks import robustness, screening
 from imgaudit.cli.template_benchmark import templates
 from imgaudit.cli.terminal import progress
@@ -44,6 +45,7 @@ def register(app: typer.Typer) -> None:
         benchmark.command()(command)
     benchmark.command(name="compile")(compile_command)
     benchmark.command(name="index")(index_command)
+    benchmark.command(name="report")(report_command)
     app.add_typer(benchmark, name="benchmark")
 
 

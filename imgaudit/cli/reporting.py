@@ -1,5 +1,6 @@
 """`imgaudit report`: render a finished run again, without the model."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -41,7 +42,7 @@ def _report(
         fixed = Policy.model_validate(read_json(folder.manifest_path)["policy"])
         result = conclude(folder, read_policy(policy, fixed) if policy is not None else None)
         if kind == ReportFormat.HTML:
-            write_report(folder, result)
+            write_report(folder, result, os.cpu_count() or 1)
             typer.echo(folder.path / "report" / "index.html")
         else:
             typer.echo(render(result, ReportFormat(kind)), nl=False)

@@ -111,9 +111,9 @@ def render(result: AuditResult, kind: ReportFormat) -> str:
     raise ValueError("HTML is a folder of pages: use write_report")
 
 
-def write_report(run: RunFolder, result: AuditResult) -> None:
-    """Write every format into RUN/report."""
+def write_report(run: RunFolder, result: AuditResult, processes: int = 1) -> None:
+    """Write every format into RUN/report; `processes` as in `write_html`."""
     folder = run.path / "report"
-    write_html(run, result)
+    write_html(run, result, processes)
     write_atomically(folder / "findings.csv", render_csv(result))
     write_atomically(folder / "summary.md", render_markdown(result))

@@ -16,22 +16,23 @@ from imgaudit.report.decisions import ReviewContext, review_context
 from imgaudit.report.image_page import image_context
 from imgaudit.report.index_page import index_context, row_of, write_rows
 from imgaudit.report.pages import page_environment, reproduction_command, write_assets
-from imgaudit.report.thumbnails import write_thumbnail
 from imgaudit.report.wording import WORDING
 from imgaudit.store import RunFolder, write_atomically
+from imgaudit.thumbnails import thumbnails
 
 ASSETS = ("image.css", "index.css", "decisions.css", "index.js", "image.js", "decisions.js", "keys.js")
 
 
-def write_html(run: RunFolder, result: AuditResult) -> None:
+def write_html(run: RunFolder, result: AuditResult, processes: int = 1) -> None:
     """Write RUN/report: index.html, one page per finding, data, lists, thumbnails, charts and assets.
 
     Measurements are read one at a time, and what all pages share is computed once.
+    processes:  that write thumbnails; more than one only from a program whose main module can be imported again
     """
     folder = run.path / "report"
     environment = page_environment()
     bank = NullBank.read(run.calibration_path) if run.calibration_path.is_file() else None
-    charts = Charts(environment, bank, result.summary.level)
+    charts = Charts(bank, result.summary.level)
     write_assets(folder, ASSETS)
     order = list(Verdict)
     findings = sorted(result.findings, key=lambda f: (order.index(f.verdict), f.path))
@@ -46,7 +47,12 @@ def write_html(run: RunFolder, result: AuditResult) -> None:
         "total": len(findings),
         "side": result.run["model"]["resolution"],
     }
-    rows = list(_write_images(run, findings, environment.get_template("image.html.jinja"), charts, shared))
+    pictures = [pair for finding in findings for pair in _thumbnails_of(run, finding)]
+    with thumbnails(pictures, processes) as made:
+        template = environment.get_template("image.html.jinja")
+        rows = list(_write_images(run, findings, template, charts, shared))
+        for row in rows:
+            row |= {"target": next(made), "best": next(made)}
     named = write_rows(folder, rows, environment, shared)
     context = index_context(folder, findings, charts, result.policy.copy_level)
     page = environment.get_template("index.html.jinja").render(**shared, **context, **named)
@@ -56,7 +62,7 @@ def write_html(run: RunFolder, result: AuditResult) -> None:
 def _write_images(
     run: RunFolder, findings: Sequence[Finding], template: jinja2.Template, charts: Charts, shared: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
-    """Write the page and the thumbnails of every image; its row of the index."""
+    """Write the page of every image; its row of the index, still without what says whether there are thumbnails."""
     measurements = RecordIndex(run)
     for place, finding in enumerate(findings):
         measurement = measurements.get(finding.id)
@@ -68,22 +74,18 @@ def _write_images(
             following=findings[place + 1].id if place + 1 < len(findings) else None,
         )
         write_atomically(run.path / "report" / f"{finding.id}.html", page, durable=False)
-        target, best = _write_thumbnails(run, finding)
-        yield row_of(
-            finding, shared["names"][finding.id], _texts(measurement), target=target, best=best,
-            review=_newest(shared["review"], finding.id),
-        )  # fmt: skip
+        review = _newest(shared["review"], finding.id)
+        yield row_of(finding, shared["names"][finding.id], _texts(measurement), review)
 
 
-def _write_thumbnails(run: RunFolder, finding: Finding) -> tuple[bool, bool]:
-    """Of the image and of the closest generated one; whether there are any."""
+def _thumbnails_of(run: RunFolder, finding: Finding) -> list[tuple[Path | None, Path]]:
+    """Source and destination of two thumbnails: of the image, and of the closest generated one."""
     folder = run.path / "report" / "thumbs"
-    target = write_thumbnail(run.image_folder(finding.id) / "target.png", folder / f"{finding.id}-target.jpg")
     replica = finding.best_replica
-    best = not isinstance(replica, Skipped) and write_thumbnail(
-        run.path / replica.path, folder / f"{finding.id}-best.jpg"
-    )
-    return target, best
+    return [
+        (run.image_folder(finding.id) / "target.png", folder / f"{finding.id}-target.jpg"),
+        (None if isinstance(replica, Skipped) else run.path / replica.path, folder / f"{finding.id}-best.jpg"),
+    ]
 
 
 def _newest(review: ReviewContext, image_id: str) -> str:

@@ -29,19 +29,16 @@ LONGEST = 300
 
 COLUMNS = (
     ("", "Image, closest"), ("name", "File"), ("verdict", "Verdict"), ("rate", "Copies of seeds, 95 % interval"),
-    ("similarity", "Best similarity"), ("score", "Score"), ("q", "q"),
+    ("similarity", "Best similarity"), ("score", "Score"), ("p", "p"), ("q", "q"),
 )  # fmt: skip
 """Key to sort by and heading."""
 
 
-def row_of(
-    finding: Finding, name: str, texts: Sequence[str], *, target: bool, best: bool, review: str
-) -> dict[str, Any]:
-    """What the index shows and filters of one image.
+def row_of(finding: Finding, name: str, texts: Sequence[str], review: str) -> dict[str, Any]:
+    """What the index shows and filters of one image; `target` and `best`, whether each has a thumbnail, come later.
 
-    texts:         what it was asked with
-    target, best:  whether there is a thumbnail of the image, and of the closest generated one
-    review:        the newest decision that the run holds, or nothing
+    texts:   what it was asked with
+    review:  the newest decision that the run holds, or nothing
     """
     replica = finding.best_replica
     return {
@@ -57,8 +54,6 @@ def row_of(
         "similarity": None if isinstance(replica, Skipped) else round(replica.similarity["pixel"], 4),
         "copies": [(r.rung.value, r.hits, r.n, round(r.low, 4), round(r.high, 4)) for r in finding.replication],
         "alarms": [alarm.code.value for alarm in finding.alarms],
-        "target": target,
-        "best": best,
         "sha256": finding.sha256,
         "review": review,
     }

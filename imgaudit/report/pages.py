@@ -52,6 +52,8 @@ def _percent(value: float | Skipped, digits: int = 1) -> str:
 
 def printable(text: str) -> str:
     """Control and direction characters as escapes, so that a name reads as what it is."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

@@ -23,13 +23,13 @@
   const best = (row) => Math.max(-1, ...row.copies.map((one) => (one[2] ? one[1] / one[2] : -1)));
   const keys = {
     verdict: (row) => verdicts.indexOf(row.verdict), name: (row) => row.name.toLowerCase(),
-    similarity: (row) => row.similarity, score: (row) => row.score, q: (row) => row.q, rate: best,
+    similarity: (row) => row.similarity, score: (row) => row.score, p: (row) => row.p, q: (row) => row.q, rate: best,
   };
 
   function state() {
     const values = new URLSearchParams();
     for (const verdict of chosen()) values.append("verdict", verdict);
-    for (const name of ["text", "rung", "alarm", "review", "from", "to", "q", "sort", "order", "view", "size"]) {
+    for (const name of ["text", "rung", "alarm", "review", "from", "to", "p", "q", "sort", "order", "view", "size"]) {
       const value = field(name).value;
       if (value && value !== defaults[name]) values.set(name, value);
     }
@@ -41,7 +41,7 @@
     const values = new URLSearchParams(location.hash.slice(1));
     const wanted = values.getAll("verdict");
     for (const input of form.querySelectorAll('[name="verdict"]')) input.checked = wanted.includes(input.value);
-    for (const name of ["text", "rung", "alarm", "review", "from", "to", "q", "sort", "order", "view", "size"]) {
+    for (const name of ["text", "rung", "alarm", "review", "from", "to", "p", "q", "sort", "order", "view", "size"]) {
       const element = field(name);
       element.value = values.get(name) ?? defaults[name] ?? "";
       // A link from elsewhere may name what this report does not have.
@@ -54,7 +54,8 @@
     const wanted = new Set(chosen());
     const words = field("text").value.trim().toLowerCase().split(/\s+/).filter(Boolean);
     const rung = field("rung").value, alarm = field("alarm").value, wantedReview = field("review").value;
-    const from = parseFloat(field("from").value), to = parseFloat(field("to").value), q = parseFloat(field("q").value);
+    const from = parseFloat(field("from").value), to = parseFloat(field("to").value);
+    const p = parseFloat(field("p").value), q = parseFloat(field("q").value);
     return (row) => {
       if (wanted.size && !wanted.has(row.verdict)) return false;
       if (rung && row.rung !== rung) return false;
@@ -63,6 +64,7 @@
       if (alarm && alarm !== "any" && alarm !== "none" && !row.alarms.includes(alarm)) return false;
       if (!isNaN(from) && !(row.score !== null && row.score >= from)) return false;
       if (!isNaN(to) && !(row.score !== null && row.score <= to)) return false;
+      if (!isNaN(p) && !(row.p !== null && row.p <= p)) return false;
       if (!isNaN(q) && !(row.q !== null && row.q <= q)) return false;
       if (wantedReview && review(row) !== wantedReview) return false;
       row.searched ??= [row.name, row.reason, ...row.texts].join("\n").toLowerCase();
@@ -106,8 +108,9 @@
   }
 
   const badge = (row) => make("span", labels[row.verdict], "badge verdict-" + row.verdict);
-  const copies = (row) => row.copies.map((one) =>
-    one[0] + ": " + one[1] + " of " + one[2] + " (" + Math.round(100 * one[3]) + " to " + Math.round(100 * one[4]) + " %)");
+  const counted = (one) => one[0] + ": " + one[1] + " of " + one[2];
+  const interval = (one) => "(" + Math.round(100 * one[3]) + " to " + Math.round(100 * one[4]) + " %)";
+  const copies = (row) => row.copies.map((one) => counted(one) + " " + interval(one));
   const number = (value) => (value === null ? "\u2013" : String(Number(value.toPrecision(3))));
 
   function mark(row) {
@@ -131,9 +134,13 @@
     verdict.append(badge(row), ...mark(row));
     if (row.alarms.length) verdict.append(make("p", row.alarms.length + (row.alarms.length === 1 ? " alarm" : " alarms")));
     const rates = make("td");
-    for (const text of copies(row)) rates.append(make("div", text));
+    for (const one of row.copies) {
+      const rate = make("div", counted(one) + " ");
+      rate.append(make("span", interval(one), "interval"));
+      rates.append(rate);
+    }
     line.append(pictures, name, verdict, rates);
-    for (const value of [row.similarity, row.score, row.q]) line.append(make("td", number(value), "number"));
+    for (const value of [row.similarity, row.score, row.p, row.q]) line.append(make("td", number(value), "number"));
     return line;
   }
 
@@ -219,7 +226,7 @@
   restore();
   show();
   form.addEventListener("change", changed);
-  form.addEventListener("input", (event) => { if (["text", "from", "to", "q"].includes(event.target.name)) changed(event); });
+  form.addEventListener("input", (event) => { if (["text", "from", "to", "p", "q"].includes(event.target.name)) changed(event); });
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("reset", (event) => {
     event.preventDefault();
