@@ -32,7 +32,7 @@ def picture(browser: Browser, page: Path, size: tuple[int, int], scheme: str) ->
     tab = browser.new_page(viewport={"width": size[0], "height": size[1]}, color_scheme=scheme)  # type: ignore[arg-type]
     tab.goto(page.as_uri())
     tab.evaluate("for (const i of document.images) i.loading = 'eager'")
-    tab.wait_for_function("Array.from(document.images).every(i => i.complete)")
+    tab.wait_for_function("() => Array.from(document.images).every(i => i.complete)")
     shot = Image.open(io.BytesIO(tab.screenshot())).convert("RGB")
     tab.close()
     return shot.quantize(COLOURS)

@@ -120,7 +120,7 @@ def test_the_page_opens_from_disk_and_says_what_a_reviewer_needs(
     page.on("request", lambda request: problems.append(request.url) if not request.url.startswith("file:") else None)
     page.goto(path.as_uri())
     page.evaluate("for (const i of document.images) i.loading = 'eager'")
-    page.wait_for_function("Array.from(document.images).every(i => i.complete)")
+    page.wait_for_function("() => Array.from(document.images).every(i => i.complete)")
     assert page.evaluate("Array.from(document.images).filter(i => i.naturalWidth === 0).length") == 0
     assert page.evaluate("document.querySelectorAll('img[src=x], script:not([src]), [style]').length") == 0
     assert problems == []

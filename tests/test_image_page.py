@@ -73,7 +73,7 @@ def test_zoom_and_scrolling_are_linked(opened: Page) -> None:
     middle = frames.nth(0).evaluate("e => e.scrollLeft + e.clientWidth / 2")
     assert middle == pytest.approx(2 * width, abs=2)
     frames.nth(0).evaluate("e => { e.scrollLeft = 40; e.scrollTop = 70; }")
-    opened.wait_for_function("document.querySelectorAll('.frame')[1].scrollTop === 70")
+    opened.wait_for_function("() => document.querySelectorAll('.frame')[1].scrollTop === 70")
     assert frames.nth(1).evaluate("e => e.scrollLeft") == 40
 
 
@@ -114,7 +114,7 @@ def test_keys_walk_through_the_folder_and_are_listed(opened: Page) -> None:
 
 def test_the_command_can_be_copied(opened: Page) -> None:
     opened.get_by_role("button", name="Copy").click()
-    opened.wait_for_function("document.getElementById('copied').textContent !== ''")
+    opened.wait_for_function("() => document.getElementById('copied').textContent !== ''")
     assert opened.locator("#command").inner_text().startswith("imgaudit audit")
 
 

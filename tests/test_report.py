@@ -88,7 +88,7 @@ def test_every_page_opens_from_disk_and_runs_nothing_foreign(run: RunFolder, pag
         page.goto(path.as_uri())
         page.wait_for_load_state("load")
         page.evaluate("for (const i of document.images) i.loading = 'eager'")
-        page.wait_for_function("Array.from(document.images).every(i => i.complete)")
+        page.wait_for_function("() => Array.from(document.images).every(i => i.complete)")
         assert page.evaluate("Array.from(document.images).filter(i => i.naturalWidth === 0).length") == 0
         assert (
             page.evaluate("document.querySelectorAll('img[src=x], script:not([src]), [style]:not(.panes)').length") == 0

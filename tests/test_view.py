@@ -490,7 +490,7 @@ def test_served_pages_save_in_the_run(server: ReviewServer, page: Page) -> None:
     assert len(history(server)) == 1
     # Another page of the same tab has the token; so has a new tab, which asks.
     page.goto(f"{report}all.html")
-    page.wait_for_function("Object.keys(imgauditDecisions.all()).length === 1")
+    page.wait_for_function("() => Object.keys(imgauditDecisions.all()).length === 1")
     other = page.context.new_page()
     other.goto(f"{report}{page_of(server.run).name}")
     expect(other.locator("#decision-saved")).to_contain_text("Ann disputes the verdict")
