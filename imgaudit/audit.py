@@ -20,7 +20,7 @@ from imgaudit.files import path_text
 from imgaudit.grouping import ImageSize, group_near_duplicates
 from imgaudit.images import frame_image, is_single_colour, to_batch, to_image
 from imgaudit.manifest import continued, make_manifest, open_run, read_manifest, utc_now
-from imgaudit.matching import Matcher
+from imgaudit.matching import DECIDING_DESCRIPTOR, Matcher
 from imgaudit.measurement import MeasuredImage, measure_chunk
 from imgaudit.models.loading import LoadedModel
 from imgaudit.near_duplicates import near_duplicates
@@ -29,6 +29,7 @@ from imgaudit.records import Measurement, Replica, Rung, Skipped, SkippedImage
 from imgaudit.replication import Evidence, replicates
 from imgaudit.screening import thumbnail_array
 from imgaudit.store import Recorded, RunFolder, write_atomically, write_json, write_png
+from imgaudit.thumbnails import write_thumbnail
 
 MAX_DECOYS = 1000
 """Decoys beyond these add nothing that a coincidence p-value could show."""
@@ -181,6 +182,15 @@ def save_image(run: RunFolder, image: MeasuredImage) -> None:
         "by_timestep": [] if isinstance(error, Skipped) else [point.model_dump() for point in error.by_timestep],
     }
     write_json(folder / "curves.json", curves)
+    _save_thumbnails(run, image.measurement)
+
+
+def _save_thumbnails(run: RunFolder, measurement: Measurement) -> None:
+    """What the report's index shows of an image: made here, so that a report need not decode thousands."""
+    folder = run.path / "report" / "thumbs"
+    write_thumbnail(run.image_folder(measurement.id) / "target.png", folder / f"{measurement.id}-target.jpg")
+    if closest := measurement.closest(DECIDING_DESCRIPTOR):
+        write_thumbnail(run.path / closest[1].path, folder / f"{measurement.id}-best.jpg")
 
 
 def keep_bank(run: RunFolder, bank: NullBank) -> None:

@@ -226,6 +226,20 @@ class Measurement(Record):
         """Mean log(null error / conditional error); higher = more memorised."""
         return self.error if isinstance(self.error, Skipped) else self.error.log_ratio
 
+    def closest(self, descriptor: str) -> tuple[Rung, Replica] | None:
+        """The generated image with the highest similarity over all rungs, the first of equals; None without any."""
+        scored = [
+            (one.similarity[descriptor], rung, one)
+            for rung, measured in self.rungs.items()
+            if isinstance(measured, RungMeasurement)
+            for one in measured.valid
+            if not isinstance(one.similarity, Skipped)
+        ]
+        if not scored:
+            return None
+        _, rung, replica = max(scored, key=lambda one: one[0])
+        return rung, replica
+
     def ladder(self, rung: Rung) -> RungMeasurement | Skipped:
         """One rung, Skipped also when the protocol did not have it."""
         return self.rungs.get(rung, Skipped(skipped=f"the protocol has no {rung.value} rung"))

@@ -14,7 +14,7 @@ from imgaudit.findings import (
     Verdict,
 )
 from imgaudit.matching import DECIDING_DESCRIPTOR
-from imgaudit.records import TEXT_RUNGS, Measurement, Rung, RungMeasurement, Skipped
+from imgaudit.records import TEXT_RUNGS, Measurement, Rung, Skipped
 from imgaudit.replication import NO_CONTROLS, Evidence
 from imgaudit.verification import WHOLE
 
@@ -31,17 +31,10 @@ def findings_of(decision: Decision) -> list[Finding]:
 
 
 def _best_replica(measurement: Measurement) -> BestReplica | Skipped:
-    scored = [
-        (rung, replica)
-        for rung, measured in measurement.rungs.items()
-        if isinstance(measured, RungMeasurement)
-        for replica in measured.valid
-    ]
-    if not scored:
+    closest = measurement.closest(DECIDING_DESCRIPTOR)
+    if closest is None:
         return Skipped(skipped="no generated image could be scored")
-    rung, best = max(
-        scored, key=lambda pair: pair[1].similarity[DECIDING_DESCRIPTOR] if isinstance(pair[1].similarity, dict) else -2
-    )
+    rung, best = closest
     assert isinstance(best.similarity, dict) and isinstance(best.distance, dict)
     return BestReplica(
         rung=rung, path=best.path, seed=best.seed, guidance_scale=best.guidance_scale,

@@ -51,6 +51,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
         open_run(run, make_manifest(["imgaudit", "audit", HOSTILE], config, {}, model, portfolio))
         make_bank(199, protocol=config.protocol, vae_error=0.0).write(run.calibration_path)
         assert len(list(measure_targets(run, portfolio, model, config))) == 2
+        # Made while images are measured, so that a report of thousands need not decode them.
+        assert len(list((run.path / "report" / "thumbs").glob("*.jpg"))) == 4
         write_report(run, conclude(run))
     return run
 
