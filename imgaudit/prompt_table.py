@@ -1,5 +1,6 @@
 """Tables of prompts, as they are given: plain text, CSV or JSONL, with whatever other columns they have."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,4 +59,9 @@ def _given(where: str, row: Mapping[str, Any]) -> GivenPrompt:
             f"{where}: expected a text in the column {COLUMN!r}, but found "
             + (f"{type(text).__name__}" if COLUMN in row else f"the columns {sorted(map(str, row))[:20]}")
         )
-    return GivenPrompt(text, {key: value for key, value in row.items() if key != COLUMN})
+    columns = {key: value for key, value in row.items() if key != COLUMN}
+    try:
+        json.dumps(columns, allow_nan=False)
+    except ValueError as error:
+        raise InputError(f"{where}: a column holds NaN or infinity, which JSON does not have; leave it out") from error
+    return GivenPrompt(text, columns)
