@@ -210,7 +210,7 @@ def test_hostile_prompts_are_text_everywhere(loaded: LoadedModel, tmp_path: Path
     checked.feed(page)
     assert not checked.bad and "img" not in checked.tags
     assert not [letter for letter in page if not letter.isprintable() and letter != "\n"]
-    assert "{{ " in "".join(checked.texts) and "half of a surrogate pair" in page
+    assert "{{" in "".join(checked.texts) and "half of a surrogate pair" in page
     # Weight is told by number and title, never by colour alone.
     marks = re.findall(
         r'<mark class="w\d" title="weight [^"]+ % of the heaviest word">[^<]*<sub>\d+</sub></mark>', page
