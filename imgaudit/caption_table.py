@@ -30,8 +30,8 @@ def read_table(path: Path, *, several: bool = False) -> dict[str, list[str]]:
     Raises InputError for another format, missing columns, a broken line, a name that occurs too often or that points
     outside the folder.
     """
-    content = _text_of(path)
-    rows = _json_lines(path.name, content) if path.suffix in {".jsonl", ".ndjson"} else _csv_rows(path.name, content)
+    content = table_text(path)
+    rows = json_lines(path.name, content) if path.suffix in {".jsonl", ".ndjson"} else csv_rows(path.name, content)
     texts: dict[str, list[str]] = {}
     for number, row in rows:
         where = f"{path.name}, line {number}"
@@ -55,7 +55,8 @@ def read_table(path: Path, *, several: bool = False) -> dict[str, list[str]]:
     return texts
 
 
-def _text_of(path: Path) -> str:
+def table_text(path: Path) -> str:
+    """The text of a table, UTF-8 or UTF-16 by its mark. Raises InputError for another, or a file that is too large."""
     try:
         data = read_bounded(path, MAX_TABLE_BYTES)
     except InputError as error:
@@ -83,7 +84,8 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _json_lines(name: str, content: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def json_lines(name: str, content: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Numbers of the lines and their objects. Raises InputError that names a line that is none."""
     for number, line in enumerate(content.split("\n"), start=1):
         if not line.strip():
             continue
@@ -96,7 +98,8 @@ def _json_lines(name: str, content: str) -> Iterator[tuple[int, Mapping[str, Any
         yield number, row
 
 
-def _csv_rows(name: str, content: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def csv_rows(name: str, content: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Numbers of the lines on which rows end and their named cells. Raises InputError for what is not CSV."""
     # The limit is the process's; a table is bounded as a whole already.
     csv.field_size_limit(MAX_TABLE_BYTES)
     reader = csv.DictReader(io.StringIO(content, newline=""), strict=True)

@@ -119,6 +119,10 @@ class Denoiser(Protocol):
     def cut_tokens(self, prompt: str) -> dict[str, int]:
         """Per text encoder, how many tokens of a prompt it never sees, because it is too short; without zeros."""
 
+    def token_spans(self, prompt: str) -> dict[str, list[tuple[int, int, int]]]:
+        """Per stream, the tokens of a prompt that its encoder reads: first character, the one after the last, and row
+        in the stream. Without BOS, EOS and padding; empty when the adapter cannot tell."""
+
     @property
     def words(self) -> Sequence[str]:
         """Texts of the tokens that prompts can be searched over, each of which is encoded as itself; empty when the

@@ -43,6 +43,7 @@ def _register() -> None:
         benchmarking,
         calibrating,
         comparing,
+        detecting,
         dialling,
         examining,
         indexing,
@@ -58,6 +59,7 @@ def _register() -> None:
     calibrating.register(app)
     reporting.register(app)
     comparing.register(app)
+    detecting.register(app)
     dialling.register(app)
     labs.register(app)
     matching.register(app)

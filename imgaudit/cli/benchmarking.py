@@ -28,6 +28,7 @@ from imgaudit.cli.error_benchmarks import controls, detection, errors, ladder
 from imgaudit.cli.index_benchmark import index_command
 from imgaudit.cli.lora_benchmark import lora
 from imgaudit.cli.memory_benchmark import memory
+from imgaudit.cli.prompt_benchmark import prompt_detection
 from imgaudit.cli.report_benchmark import report_command
 from imgaudit.cli.robustness_benchmarks import robustness, screening
 from imgaudit.cli.template_benchmark import templates
@@ -43,6 +44,7 @@ def register(app: typer.Typer) -> None:
     """Add the group."""
     for command in (detection, controls, errors, ladder, robustness, screening, lora, memory, templates, copies):
         benchmark.command()(command)
+    benchmark.command(name="prompt-detection")(prompt_detection)
     benchmark.command(name="compile")(compile_command)
     benchmark.command(name="index")(index_command)
     benchmark.command(name="report")(report_command)

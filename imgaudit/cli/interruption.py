@@ -35,8 +35,10 @@ def say_interrupted() -> None:
 class Interruption:
     """The first signal finishes the chunk in hand, the second stops at once; either way nothing finished is lost."""
 
-    def __init__(self) -> None:
+    def __init__(self, what: str = "images") -> None:
+        """what: the work is counted in."""
         self.wanted = False
+        self._what = what
 
     @contextmanager
     def listening(self) -> Iterator["Interruption"]:
@@ -46,7 +48,7 @@ class Interruption:
             if self.wanted:
                 raise KeyboardInterrupt
             self.wanted = True
-            complain("stopping after the images in hand; press Ctrl-C again to stop at once")
+            complain(f"stopping after the {self._what} in hand; press Ctrl-C again to stop at once")
 
         previous = {number: signal.signal(number, on_signal) for number in SIGNALS}
         try:
@@ -61,7 +63,7 @@ class Interruption:
         def on_progress(done: int, total: int) -> None:
             advance(done, total)
             if self.wanted and done < total:
-                raise Stopped(f"stopped with {done} of {total} images finished")
+                raise Stopped(f"stopped with {done} of {total} {self._what} finished")
 
         return on_progress
 

@@ -8,6 +8,7 @@ The condition is the logits log w; the null condition is equal weights. Invertin
 """
 
 import hashlib
+import re
 from collections.abc import Sequence
 
 import torch
@@ -62,9 +63,12 @@ class FiniteSetDenoiser:
         logits = torch.zeros(len(prompts), 1, len(self.points), dtype=self.points.dtype)
         for row, prompt in enumerate(prompts):
             for word in prompt.split():
-                if word.isdecimal() and int(word) < len(self.points):
+                if self._names(word):
                     logits[row, 0, int(word)] += self.sharpness
         return PromptEmbeds({"text": logits}, {"text": torch.ones(1, dtype=torch.bool)})
+
+    def _names(self, word: str) -> bool:
+        return word.isdecimal() and int(word) < len(self.points)
 
     @property
     def words(self) -> Sequence[str]:
@@ -85,6 +89,11 @@ class FiniteSetDenoiser:
     def cut_tokens(self, prompt: str) -> dict[str, int]:
         """Never any."""
         return {}
+
+    def token_spans(self, prompt: str) -> dict[str, list[tuple[int, int, int]]]:
+        """Words that name a point; all share the one row of logits."""
+        words = [word for word in re.finditer(r"\S+", prompt) if self._names(word.group())]
+        return {"text": [(*word.span(), 0) for word in words]}
 
     def null_condition(self) -> PromptEmbeds:
         """Equal weights."""

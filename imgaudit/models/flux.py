@@ -64,6 +64,9 @@ class FluxDenoiser(PackedDenoiser):
             "text_encoder_2": (self.pipeline.tokenizer_2, self.max_sequence_length),
         }
 
+    def _token_rows(self) -> Mapping[str, str]:
+        return {"text": "text_encoder_2"}
+
     def _call(self, noisy: torch.Tensor, timesteps: torch.Tensor, prompt_embeds: PromptEmbeds) -> torch.Tensor:
         height, width = noisy.shape[-2:]
         text = prompt_embeds.streams["text"]

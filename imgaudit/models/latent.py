@@ -142,6 +142,24 @@ class LatentDenoiser(ABC):
                 read[name] = max((end for _, end in kept["offset_mapping"]), default=0)
         return read
 
+    def _token_rows(self) -> Mapping[str, str]:
+        """Stream to the text encoder whose tokens are its rows, one for one from the first on; none by default."""
+        return {}
+
+    def token_spans(self, prompt: str) -> dict[str, list[tuple[int, int, int]]]:
+        """Tokens with their offsets, special ones left out; without streams whose tokenizer has no offsets."""
+        spans = {}
+        for stream, encoder in self._token_rows().items():
+            tokenizer, length = self._text_lengths()[encoder]
+            if getattr(tokenizer, "is_fast", False):
+                kept = tokenizer(
+                    prompt, truncation=True, max_length=length, return_offsets_mapping=True,
+                    return_special_tokens_mask=True,
+                )  # fmt: skip
+                marked = zip(kept["offset_mapping"], kept["special_tokens_mask"], strict=True)
+                spans[stream] = [(*span, row) for row, (span, special) in enumerate(marked) if not special]
+        return spans
+
     def cut_tokens(self, prompt: str) -> dict[str, int]:
         """Tokens beyond each text encoder's length, which the pipeline drops."""
         cut = {

@@ -66,6 +66,10 @@ class SD3Denoiser(TransformerDenoiser):
             lengths["text_encoder_3"] = (pipeline.tokenizer_3, self.max_sequence_length)
         return lengths
 
+    def _token_rows(self) -> Mapping[str, str]:
+        rows = {"clip": "text_encoder", "t5": "text_encoder_3"}
+        return {stream: encoder for stream, encoder in rows.items() if encoder in self._text_lengths()}
+
     def _text(self, prompt_embeds: PromptEmbeds) -> torch.Tensor:
         """The sequence as the pipeline joins it, (N, clip tokens + t5 tokens, joint_attention_dim)."""
         clip, width = prompt_embeds.streams["clip"], int(self.pipeline.transformer.config.joint_attention_dim)

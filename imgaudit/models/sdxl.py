@@ -101,6 +101,10 @@ class SDXLDenoiser(AnyUNetDenoiser):
         tokenizers = {"text_encoder": self.pipeline.tokenizer, "text_encoder_2": self.pipeline.tokenizer_2}
         return {name: (tokenizer, int(tokenizer.model_max_length)) for name, tokenizer in tokenizers.items()}
 
+    def _token_rows(self) -> Mapping[str, str]:
+        # Both tokenizers split alike and differ in their padding only.
+        return {"text": "text_encoder"}
+
     def _factors(self) -> tuple[Any, Any]:
         """The pipeline shifts by the means of each channel where there are any, and never by a shift_factor."""
         config = self.pipeline.vae.config

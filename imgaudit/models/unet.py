@@ -119,6 +119,9 @@ class UNetDenoiser(AnyUNetDenoiser):
         tokenizer = self.pipeline.tokenizer
         return {"text_encoder": (tokenizer, int(tokenizer.model_max_length))}
 
+    def _token_rows(self) -> Mapping[str, str]:
+        return {"text": "text_encoder"}
+
     def _call(self, noisy: torch.Tensor, timesteps: torch.Tensor, prompt_embeds: PromptEmbeds) -> torch.Tensor:
         text = prompt_embeds.streams["text"]
         return cast(torch.Tensor, self.pipeline.unet(noisy, timesteps, encoder_hidden_states=text).sample)
