@@ -247,6 +247,19 @@ def test_a_csv_of_the_view_that_a_spreadsheet_does_not_run(page: Page, fifty: Pa
     assert {"id", "verdict", "score", "p", "q", "reason", "review"} <= set(rows[0])
 
 
+def test_a_name_that_is_a_formula_is_quoted_in_the_csv(page: Page, tmp_path: Path) -> None:
+    def renamed(result: AuditResult) -> AuditResult:
+        names = ("/c/=1+1.png", "/c/\uff0b1.png", "/c/ -1.png")
+        pairs = zip(result.findings, names, strict=True)
+        return result.model_copy(update={"findings": [one.model_copy(update={"path": name}) for one, name in pairs]})
+
+    opened(page, rendered(tmp_path / "run", 3, renamed))
+    with page.expect_download() as download:
+        page.get_by_role("button", name="CSV of this view").click()
+    text = Path(download.value.path()).read_text(encoding="utf-8")
+    assert {row["file"] for row in csv.DictReader(io.StringIO(text))} == {"'=1+1.png", "'\uff0b1.png", "' -1.png"}
+
+
 def test_decisions_of_this_browser_filter(page: Page, fifty: Path) -> None:
     opened(page, fifty)
     [first, second] = [page.locator("#findings tr").nth(n).get_attribute("data-image-id") for n in (0, 1)]
