@@ -27,7 +27,7 @@ from imgaudit.findings import (
     Replication,
 )
 from imgaudit.grouping import representatives
-from imgaudit.part_replication import measure_part
+from imgaudit.part_replication import measure_part, part_null
 from imgaudit.policy import Policy
 from imgaudit.records import INVERTED_RUNGS, TEXT_RUNGS, Measurement, Rung, RungMeasurement, Skipped
 from imgaudit.replication import NO_CONTROLS, Evidence, deciding_p_value, measure_replication
@@ -115,8 +115,10 @@ class Decision:
             for m in self.measurements
         }
         copies = self._tested(ladders, deciding_p_value)
+        nulls = {rung: part_null(self.bank, rung, self.policy.copy_level) for rung in Rung}
         in_parts = {
-            m.id: {rung: measure_part(m, rung, self.evidence) for rung in ladders[m.id]} for m in self.measurements
+            m.id: {rung: measure_part(m, rung, self.evidence, nulls[rung]) for rung in ladders[m.id]}
+            for m in self.measurements
         }
         compared = {
             name: {rung: part for rung, part in parts.items() if not isinstance(part, Skipped)}

@@ -31,22 +31,21 @@ class AlignedRms:
 
     def measure(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
         """(N, 3, H, W) twice to (N,)."""
-        if not len(left):
-            return torch.zeros(0)
         reach = max(1, left.shape[-1] // 16)
+        # One pair at a time: spectra take several times the memory of the images.
+        return torch.tensor([self._distance(own, other, reach) for own, other in zip(left, right, strict=True)])
+
+    @staticmethod
+    def _distance(left: torch.Tensor, right: torch.Tensor, reach: int) -> float:
         height, width = left.shape[-2] - 2 * reach, left.shape[-1] - 2 * reach
-        inner = left[..., reach : reach + height, reach : reach + width]
-        shifts = _squared_differences(inner, right).flatten(1).argmin(dim=1).tolist()
-        best = []
-        for row, shift in enumerate(shifts):
-            y, x = divmod(shift, 2 * reach + 1)
-            # Once more at the best shift: a difference of large sums has no digits left where images are equal.
-            best.append(((inner[row] - right[row, :, y : y + height, x : x + width]) / 2).square().mean())
-        return torch.stack(best).sqrt()
+        inner = left[:, reach : reach + height, reach : reach + width]
+        y, x = divmod(int(_squared_differences(inner, right).argmin()), 2 * reach + 1)
+        # Once more at the best shift: a difference of large sums has no digits left where images are equal.
+        return float(((inner - right[:, y : y + height, x : x + width]) / 2).square().mean().sqrt())
 
 
 def _squared_differences(inner: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """(N, C, h, w) and (N, C, H, W) to (N, H - h + 1, W - w + 1): at every shift, without the part of `inner` alone.
+    """(C, h, w) and (C, H, W) to (H - h + 1, W - w + 1): at every shift, without the part of `inner` alone.
 
     |a - b|^2 = |a|^2 - 2 a b + |b|^2, the middle term by the Fourier transform: shifts cost next to nothing.
     """
@@ -54,11 +53,10 @@ def _squared_differences(inner: torch.Tensor, right: torch.Tensor) -> torch.Tens
     size = right.shape[-2:]
     spectrum = torch.fft.rfft2(inner.double(), s=size).conj() * torch.fft.rfft2(right.double())
     rows, columns = size[0] - height + 1, size[1] - width + 1
-    products = torch.fft.irfft2(spectrum, s=size)[..., :rows, :columns].sum(dim=1)
-    sums = torch.nn.functional.pad(right.double().square().sum(dim=1), (1, 0, 1, 0)).cumsum(dim=1).cumsum(dim=2)
-    across = sums[:, :, width:] - sums[:, :, :-width]
-    boxes = across[:, height:] - across[:, :-height]
-    difference: torch.Tensor = boxes - 2 * products
+    products = torch.fft.irfft2(spectrum, s=size)[..., :rows, :columns].sum(dim=0)
+    sums = torch.nn.functional.pad(right.double().square().sum(dim=0), (1, 0, 1, 0)).cumsum(dim=0).cumsum(dim=1)
+    across = sums[:, width:] - sums[:, :-width]
+    difference: torch.Tensor = across[height:] - across[:-height] - 2 * products
     return difference
 
 

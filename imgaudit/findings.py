@@ -103,8 +103,8 @@ class PartReplication(Record):
     stands: bool
     """Whether the rung returns a part beyond what the controls give."""
     alone: bool
-    """Whether a part is all that came back: every copy of the rung has both legs above their thresholds, and outside
-    of where it agrees is no closer than copies must be."""
+    """Whether a part is all that came back: there is no copy of the whole, or every one has both legs above their
+    thresholds, and is no closer than copies must be outside of where it agrees."""
     thresholds: PairThresholds | Skipped
     """What both legs had to exceed, from the controls."""
     control_rate: float | Skipped
@@ -250,7 +250,7 @@ class Finding(Record):
     reason: str
     """The verdict in one sentence, with its numbers."""
     rung: Rung | Skipped
-    """The lowest rung that reproduced the image."""
+    """The lowest rung that reproduced the image, or part of it where the verdict is partial."""
     score: float | Skipped
     """Log ratio, residualised on complexity; higher = more memorised."""
     p_value: float | Skipped

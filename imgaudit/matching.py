@@ -57,8 +57,11 @@ class Matcher:
 
     def best_similarity(self, target: torch.Tensor, images: Sequence[torch.Tensor]) -> float:
         """Highest similarity of the deciding descriptor over images (3, H, W) in [-1, 1]; -1 without one."""
-        compared = self.compare(target, torch.stack(list(images))) if images else []
-        return max((similarity[DECIDING_DESCRIPTOR] for similarity, _ in compared), default=-1.0)
+        if not images:
+            return -1.0
+        descriptor = self.deciding()
+        vectors = descriptor.describe(torch.stack(list(images)))
+        return max(similarities(descriptor, vectors, np.repeat(descriptor.describe(target[None]), len(images), axis=0)))
 
     def deciding(self) -> Descriptor:
         """The descriptor that decides."""

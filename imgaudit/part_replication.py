@@ -4,8 +4,9 @@ Whole copies and parts are two families of claims: the share of false discoverie
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from imgaudit.calibration import CopyThresholds
+from imgaudit.calibration import CopyThresholds, NullBank
 from imgaudit.findings import NOT_IN_PARTS, PartReplication
 from imgaudit.records import TEXT_RUNGS, Legs, Measurement, PartMatch, Replica, Rung, RungMeasurement, Skipped
 from imgaudit.replication import NO_CONTROLS, Evidence, rate_of, replicates
@@ -22,7 +23,30 @@ def closest_part(measured: RungMeasurement) -> tuple[Replica, PartMatch] | None:
     return next(((replica, part) for replica, part in compared if part is best), None)
 
 
-def measure_part(measurement: Measurement, rung: Rung, evidence: Evidence) -> PartReplication | Skipped:
+class PartNull(NamedTuple):
+    """What the parts of one rung are judged by: the same for every image."""
+
+    nulls: list[Legs]
+    """Of every control, the closest seed."""
+    thresholds: PairThresholds | Skipped
+    """What both legs must exceed."""
+    control_rate: float | Skipped
+    """Mean rate among controls at these thresholds."""
+
+
+def part_null(bank: NullBank | None, rung: Rung, level: float) -> PartNull:
+    """The null of a rung's parts; without comparisons in parts of controls, nothing but the reason."""
+    null_rung = bank.part_rung(rung) if bank else None
+    if bank is None or null_rung is None:
+        missing = Skipped(skipped=NULL_WITHOUT_PARTS if bank and bank.controls else NO_CONTROLS)
+        return PartNull([], missing, missing)
+    nulls = bank.part_nulls(null_rung)
+    thresholds = thresholds_from(nulls, level, "controls")
+    rate = thresholds if isinstance(thresholds, Skipped) else bank.part_rate(null_rung, thresholds)
+    return PartNull(nulls, thresholds, rate)
+
+
+def measure_part(measurement: Measurement, rung: Rung, evidence: Evidence, null: PartNull) -> PartReplication | Skipped:
     """One rung of one image, before it is corrected for the ladder and the folder; `stands` is not decided yet."""
     measured = measurement.ladder(rung)
     assert isinstance(measured, RungMeasurement)
@@ -30,18 +54,7 @@ def measure_part(measurement: Measurement, rung: Rung, evidence: Evidence) -> Pa
     if found is None:
         return NOT_IN_PARTS
     replica, part = found
-    bank = evidence.bank
-    null_rung = bank.part_rung(rung) if bank else None
-    if bank is None or null_rung is None:
-        reason = NULL_WITHOUT_PARTS if bank and bank.controls else NO_CONTROLS
-        thresholds: PairThresholds | Skipped = Skipped(skipped=reason)
-        control_rate: float | Skipped = Skipped(skipped=reason)
-        p_value: float | Skipped = Skipped(skipped=reason)
-    else:
-        nulls = bank.part_nulls(null_rung)
-        thresholds = thresholds_from(nulls, evidence.policy.copy_level, "controls")
-        control_rate = thresholds if isinstance(thresholds, Skipped) else bank.part_rate(null_rung, thresholds)
-        p_value = _p_value(part, nulls, rung, evidence)
+    thresholds = null.thresholds
     beyond = [
         one.part is not None and isinstance(thresholds, PairThresholds) and thresholds.exceeded_by(one.part)
         for one in measured.replicas
@@ -50,10 +63,10 @@ def measure_part(measurement: Measurement, rung: Rung, evidence: Evidence) -> Pa
     interval = clopper_pearson(rate.hits, rate.n, rate.confidence)
     return PartReplication(
         n=rate.n, hits=rate.hits, low=interval.low, high=interval.high, closest=part, path=replica.path,
-        seed=replica.seed, p_value=p_value,
+        seed=replica.seed, p_value=_p_value(part, null, rung, evidence),
         q_value=Skipped(skipped="rungs inverted from the image are gated by the score"), stands=False,
         alone=_part_alone(measured, beyond, evidence.rung_thresholds(rung)),
-        thresholds=thresholds, control_rate=control_rate,
+        thresholds=thresholds, control_rate=null.control_rate,
     )  # fmt: skip
 
 
@@ -72,7 +85,10 @@ def _unlike_outside(part: PartMatch | None, thresholds: CopyThresholds | Skipped
     return part.rest <= thresholds.similarity
 
 
-def _p_value(part: PartMatch, nulls: Sequence[Legs], rung: Rung, evidence: Evidence) -> float | Skipped:
+def _p_value(part: PartMatch, null: PartNull, rung: Rung, evidence: Evidence) -> float | Skipped:
+    if not null.nulls:
+        assert isinstance(null.thresholds, Skipped)
+        return null.thresholds
     if rung in TEXT_RUNGS and not evidence.captions_comparable:
         return Skipped(skipped="captions of targets and controls differ without the model")
-    return leg_p_value(part, nulls)
+    return leg_p_value(part, null.nulls)

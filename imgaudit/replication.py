@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import isfinite
 from typing import NamedTuple
 
@@ -36,9 +37,13 @@ class Evidence:
     captions_comparable: bool = True
     """Whether text rungs may be compared with the controls' (the blind baseline of captions did not alarm)."""
 
+    @cached_property
+    def _control_thresholds(self) -> CopyThresholds | None:
+        return self.bank.thresholds(self.policy.copy_level) if self.bank else None
+
     def rung_thresholds(self, rung: Rung) -> CopyThresholds | Skipped:
         """What a seed of a rung must exceed; from the controls, or for text rungs from other targets without them."""
-        thresholds = self.bank.thresholds(self.policy.copy_level) if self.bank else None
+        thresholds = self._control_thresholds
         if thresholds is not None and isfinite(thresholds.similarity) and isfinite(thresholds.distance):
             if self.policy.legs == "similarity":
                 return thresholds.model_copy(update={"distance": 1.0})

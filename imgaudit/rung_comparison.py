@@ -94,5 +94,5 @@ def _count(
         high=interval.high,
         upper_bound=upper_bound(rate.hits, rate.n, rate.confidence),
         guidance_scale=rate.guidance_scale,
-        stands=replication.stands,
+        stands=replication.whole_stands,
     )

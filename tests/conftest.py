@@ -12,6 +12,7 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from PIL import Image
+from playwright.sync_api import Browser, sync_playwright
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from imgaudit.benchmark.robustness.spoilt_model import SpoiltModel
@@ -24,6 +25,8 @@ from imgaudit.lab.components import (
 )
 from imgaudit.lab.recipe import LabRecipe
 from imgaudit.models import FiniteSetDenoiser, families
+
+CHROMIUM = Path("/usr/bin/chromium")
 
 CAPTIONS = ["a red fox", "two blue boats", "the green hill", "one old clock", "a round table", "seven yellow birds"]
 
@@ -183,3 +186,14 @@ def finite_set() -> Iterator[FiniteSetDenoiser]:
     generator = torch.Generator().manual_seed(0)
     coarse = torch.rand(5, 3, 4, 4, generator=generator) * 2 - 1
     yield FiniteSetDenoiser(torch.nn.functional.interpolate(coarse, (16, 16), mode="bilinear"))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium, once per file of tests."""
+    if not CHROMIUM.is_file():
+        pytest.skip("Chromium is not installed (apt-get install chromium)")
+    with sync_playwright() as playwright:
+        made = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        yield made
+        made.close()

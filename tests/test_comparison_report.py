@@ -2,14 +2,14 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page
 from typer.testing import CliRunner
 
 from imgaudit.audit import measure_targets
@@ -31,7 +31,6 @@ from imgaudit.store import RunFolder
 from tests.records_for_tests import bank as make_bank
 
 HOSTILE = "'\"><img src=x onerror=alert(1)>{{7*7}}[red]"
-CHROMIUM = Path("/usr/bin/chromium")
 
 
 @pytest.fixture(scope="module")
@@ -98,13 +97,8 @@ def test_reading_leaves_the_runs_as_they_are(two_runs: tuple[Path, Path], tmp_pa
 
 
 @pytest.fixture(scope="module")
-def page() -> Iterator[Page]:
-    if not CHROMIUM.is_file():
-        pytest.skip("Chromium is not installed (apt-get install chromium)")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
-        yield browser.new_page()
-        browser.close()
+def page(browser: Browser) -> Page:
+    return browser.new_page()
 
 
 @pytest.mark.browser

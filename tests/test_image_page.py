@@ -171,6 +171,8 @@ def test_a_folder_is_reviewed_with_the_keyboard_alone(run: RunFolder, opened: Pa
     body.press("j")
     opened.locator(":focus").press("Enter")
     opened.wait_for_selector("#decision-form")
+    # Keys are listened to only once the scripts at the end of the page have run.
+    opened.wait_for_load_state()
     opened.locator("body").press("d")
     opened.locator("body").press("4")
     opened.locator("body").press("c")

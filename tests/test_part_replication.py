@@ -15,7 +15,9 @@ from imgaudit.captions import CaptionSource
 from imgaudit.conclusion import conclude
 from imgaudit.config import AuditConfig
 from imgaudit.decision import check_forcing
+from imgaudit.elicitation import compare_parts
 from imgaudit.findings import NOT_IN_PARTS, AuditResult, Finding, PartReplication, Verdict
+from imgaudit.generation import Generated
 from imgaudit.images import to_tensor
 from imgaudit.manifest import make_manifest, open_run
 from imgaudit.models import FiniteSetDenoiser, LoadedModel
@@ -242,3 +244,18 @@ def test_the_rest_is_alike_or_not_and_flat_rest_says_nothing() -> None:
     blank = torch.cat([own[..., :64], torch.ones(3, 128, 64)], dim=-1)
     assert isinstance(rest_similarity(blank, own, region), Skipped)
     assert isinstance(rest_similarity(own, own, Region.of(np.ones((64, 64), dtype=bool))), Skipped)
+
+
+def test_parts_are_the_same_on_any_number_of_threads() -> None:
+    reference = to_tensor(on_template(102))
+    frames = [Generated(n, 1.0, to_tensor(on_template(100 + n)), None) for n in range(6)]
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = compare_parts(frames, reference)
+        torch.set_num_threads(4)
+        assert compare_parts(frames, reference) == alone
+    finally:
+        torch.set_num_threads(before)
+    assert all(part is not None and part.area > 0.3 for part in alone)
+    assert compare_parts(frames, reference[:, :64, :64]) == [None] * 6

@@ -2,13 +2,11 @@
 
 import csv
 import io
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from imgaudit.audit import measure_targets
 from imgaudit.calibration import NullBank
@@ -28,7 +26,6 @@ from imgaudit.store import RunFolder
 from tests.records_for_tests import bank as make_bank
 
 HOSTILE = "'\"><img src=x onerror=alert(1)>{{7*7}}[red]=1+1"
-CHROMIUM = Path("/usr/bin/chromium")
 
 
 @pytest.fixture(scope="module")
@@ -63,13 +60,8 @@ def result(run: RunFolder) -> AuditResult:
 
 
 @pytest.fixture(scope="module")
-def page() -> Iterator[Page]:
-    if not CHROMIUM.is_file():
-        pytest.skip("Chromium is not installed (apt-get install chromium)")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
-        yield browser.new_page()
-        browser.close()
+def page(browser: Browser) -> Page:
+    return browser.new_page()
 
 
 def test_a_perfect_memoriser_is_found_from_its_caption(result: AuditResult) -> None:

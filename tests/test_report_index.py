@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from imgaudit.benchmark.report_run import HOSTILE, make_run
 from imgaudit.data_scripts import ROWS, data_script
@@ -17,8 +17,6 @@ from imgaudit.findings import AuditResult, Verdict
 from imgaudit.records import Skipped
 from imgaudit.report import write_report
 from imgaudit.store import RunFolder
-
-CHROMIUM = Path("/usr/bin/chromium")
 
 pytestmark = pytest.mark.browser
 
@@ -54,16 +52,6 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]  # fmt: skip
     data.write_text(data_script(ROWS, copies))
     return index
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if not CHROMIUM.is_file():
-        pytest.skip("Chromium is not installed (apt-get install chromium)")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

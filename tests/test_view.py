@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import jinja2
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 from typer.testing import CliRunner
 
 from imgaudit.cli import app
@@ -26,7 +26,7 @@ from imgaudit.review import DecisionLedger, ReviewDecision, read_decisions_file,
 from imgaudit.store import RunFolder
 from imgaudit.view import ReviewServer
 from imgaudit.view.server import LARGEST_BODY
-from tests.test_report import CHROMIUM, result, run
+from tests.test_report import result, run
 from tests.test_review import fields, folder, reviewed
 
 __all__ = ["folder", "result", "reviewed", "run"]
@@ -342,16 +342,6 @@ def test_the_browser_is_opened_on_pages_that_are_there(pages: RunFolder, monkeyp
 
 
 # In the browser
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if not CHROMIUM.is_file():
-        pytest.skip("Chromium is not installed (apt-get install chromium)")
-    with sync_playwright() as playwright:
-        made = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
-        yield made
-        made.close()
 
 
 @pytest.fixture

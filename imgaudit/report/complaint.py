@@ -13,7 +13,7 @@ from imgaudit.report.file_names import without_folders
 from imgaudit.report.outputs import Output
 from imgaudit.report.pages import reproduction_command
 from imgaudit.report.statement import Blank, Block, Code, Facts, Paragraph, Picture, Pictures, Section, Statement, Table
-from imgaudit.report.wording import P_VALUE_SENTENCE, RUNG_WORDING, WORDING, part_of
+from imgaudit.report.wording import P_VALUE_SENTENCE, RUNG_WORDING, WORDING, part_of, standing
 from imgaudit.review import ReviewDecision
 
 GENERAL_LIMITS = (
@@ -175,7 +175,7 @@ def _rate(one: Replication) -> tuple[str, ...]:
     invalid = f", {one.invalid} invalid" if one.invalid else ""
     return (
         f"{one.rung.value}, guidance {one.guidance_scale:g}", f"{one.hits} of {one.n}{invalid}", interval,
-        _percent(one.control_rate), _number(one.p_value), _number(one.q_value), "yes" if one.stands else "no",
+        _percent(one.control_rate), _number(one.p_value), _number(one.q_value), standing(one),
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from PIL import Image
 
 from imgaudit.dial import Dial
 from imgaudit.findings import Finding, Replication
+from imgaudit.matching import DECIDING_DESCRIPTOR
 from imgaudit.records import Measurement, Replica, Rung, RungMeasurement, Skipped
 from imgaudit.report.charts import Charts
 from imgaudit.report.outputs import is_copy
@@ -21,6 +22,7 @@ from imgaudit.report.wording import (
     P_VALUE_SENTENCE,
     RUNG_WORDING,
     STREAMS_LIMIT,
+    standing,
     stream_label,
 )
 from imgaudit.store import RunFolder, read_json, write_atomically, write_png
@@ -73,6 +75,7 @@ def image_context(run: RunFolder, finding: Finding, measurement: Measurement | N
         "charts": _write_charts(run.path / "report" / "charts", finding, charts),
         "dial": _read_dial(run, finding),
         "stream_rates": [rate for one in finding.replication for rate in one.stream_rates],
+        "standing": standing,
         "stream_label": stream_label,
         "streams_limit": STREAMS_LIMIT,
         "p_value_sentence": _p_value_sentence(finding),
@@ -97,7 +100,7 @@ def _part_pictures(run: RunFolder, finding: Finding) -> bool:
             with Image.open(path, formats=["PNG"]) as picture:
                 drawn = dimmed(picture.convert("RGB"), region)
             write_png(run.path / "report" / "images" / f"{finding.id}-part-{name}.png", drawn)
-    except OSError:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return False
     return True
 
@@ -108,10 +111,16 @@ def _rung_views(measurement: Measurement, finding: Finding) -> Iterator[RungView
         if isinstance(measured, Skipped):
             continue
         views = [ReplicaView(replica, is_copy(replica, replication.thresholds)) for replica in measured.replicas]
-        views.sort(key=lambda v: -2.0 if isinstance(v.replica.similarity, Skipped) else v.replica.similarity["pixel"])
+        views.sort(key=_similarity)
         read = measured.characters_read or [{}] * len(measured.texts)
         texts = [pieces_of(text, one) for text, one in zip(measured.texts, read, strict=False)]
         yield RungView(replication.rung, RUNG_WORDING[replication.rung], measured, replication, views[::-1], texts)
+
+
+def _similarity(view: ReplicaView) -> float:
+    """What replicas are sorted by; those that cannot be scored come last."""
+    similarity = view.replica.similarity
+    return -2.0 if isinstance(similarity, Skipped) else similarity[DECIDING_DESCRIPTOR]
 
 
 def _read_dial(run: RunFolder, finding: Finding) -> Dial | None:

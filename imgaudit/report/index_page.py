@@ -12,6 +12,7 @@ import jinja2
 
 from imgaudit.data_scripts import LABELS, ROWS, data_script
 from imgaudit.findings import AlarmCode, Finding, PartReplication, Verdict
+from imgaudit.matching import DECIDING_DESCRIPTOR
 from imgaudit.records import Rung, Skipped
 from imgaudit.report.charts import Charts
 from imgaudit.report.pages import printable
@@ -51,7 +52,7 @@ def row_of(finding: Finding, name: str, texts: Sequence[str], review: str) -> di
         "score": _measured(finding.score),
         "p": _measured(finding.p_value),
         "q": _measured(finding.q_value),
-        "similarity": None if isinstance(replica, Skipped) else round(replica.similarity["pixel"], 4),
+        "similarity": None if isinstance(replica, Skipped) else round(replica.similarity[DECIDING_DESCRIPTOR], 4),
         "copies": [(r.rung.value, r.hits, r.n, round(r.low, 4), round(r.high, 4)) for r in finding.replication],
         "alarms": [alarm.code.value for alarm in finding.alarms],
         "sha256": finding.sha256,
@@ -106,7 +107,7 @@ def list_name(number: int) -> str:
     return f"list-{number:04d}.html"
 
 
-def index_context(folder: Path, findings: Sequence[Finding], charts: Charts, level: float) -> dict[str, Any]:
+def index_context(folder: Path, findings: Sequence[Finding], charts: Charts) -> dict[str, Any]:
     """What the template of the index needs beyond what all pages share; its chart is drawn on the way."""
     codes = {alarm.code for finding in findings for alarm in finding.alarms}
     rungs = {finding.rung for finding in findings if not isinstance(finding.rung, Skipped)}
@@ -114,7 +115,7 @@ def index_context(folder: Path, findings: Sequence[Finding], charts: Charts, lev
         "overview": _write_overview(folder, findings, charts),
         "bank": charts.bank,
         "in_parts": any(_in_parts(finding) for finding in findings),
-        "thresholds": (charts.bank.thresholds(level) if charts.bank else None) or Skipped(skipped="no controls"),
+        "thresholds": _thresholds(findings, charts),
         "columns": COLUMNS,
         "rungs_seen": [rung.value for rung in Rung if rung in rungs],
         "alarms_seen": [code for code in AlarmCode if code in codes],
@@ -122,6 +123,15 @@ def index_context(folder: Path, findings: Sequence[Finding], charts: Charts, lev
         "effects": EFFECT_WORDING,
         "keys": KEYS,
     }
+
+
+def _thresholds(findings: Sequence[Finding], charts: Charts) -> dict[str, float] | Skipped:
+    """What copies had to pass, as it was decided: the same for all images where it comes from controls."""
+    told = [one.thresholds for finding in findings for one in finding.replication]
+    if charts.bank is None:
+        return Skipped(skipped="no controls")
+    decided = (one for one in told if not isinstance(one, Skipped))
+    return next(decided, None) or next(iter(told), Skipped(skipped="no image was measured"))
 
 
 def _in_parts(finding: Finding) -> bool:

@@ -233,6 +233,11 @@ def stream_text(rates: Sequence[StreamRate]) -> str:
     )
 
 
+def standing(replication: Replication) -> str:
+    """Whether a rung reproduces the image, in a word or two."""
+    return "yes" if replication.whole_stands else "in part" if replication.stands else "no"
+
+
 def part_of(finding: Finding) -> Replication | None:
     """The lowest rung that returns a part of the image beyond what controls give, if one does."""
     return next((replication for replication in finding.replication if replication.part_stands), None)
