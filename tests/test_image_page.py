@@ -112,6 +112,16 @@ def test_keys_walk_through_the_folder_and_are_listed(opened: Page) -> None:
     opened.wait_for_url(lambda url: url.endswith("index.html"))
 
 
+def test_keys_work_at_once_after_the_help_is_closed(opened: Page) -> None:
+    opened.evaluate("""() => {
+      const dialog = document.getElementById("keys");
+      dialog.showModal();
+      dialog.close();
+      dialog.querySelector("button").dispatchEvent(new KeyboardEvent("keydown", { key: "l", bubbles: true }));
+    }""")
+    assert opened.locator(".panes").get_attribute("data-view") == "slider"
+
+
 def test_the_command_can_be_copied(opened: Page) -> None:
     opened.get_by_role("button", name="Copy").click()
     opened.wait_for_function("() => document.getElementById('copied').textContent !== ''")

@@ -54,7 +54,8 @@
   for (const level of "012345") actions[level] = () => choose("replication_level", level);
 
   function typing(target) {
-    return target.closest("textarea, select, dialog, [contenteditable]") !== null ||
+    // A dialog just closed keeps the focus until the next frame.
+    return target.closest("textarea, select, dialog[open], [contenteditable]") !== null ||
       (target.tagName === "INPUT" && !["radio", "checkbox", "button", "submit"].includes(target.type));
   }
 
