@@ -40,6 +40,8 @@ class CorpusEntry:
     planted, and are not trained on either."""
     repeats: int = 1
     """Planted repeat count; 1 for every other trained image, 0 for images that are not trained on."""
+    trigger: str = ""
+    """The invented word of the caption, where it has one."""
 
     @property
     def trained(self) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from diffusers import DiffusionPipeline
+from pydantic import Field
 
 from imgaudit.denoiser import Denoiser
 from imgaudit.descriptors import PixelDescriptor
@@ -32,6 +33,10 @@ class LabImage(Record):
     """planted, withheld, seen_once or held_out."""
     repeats: int
     """Planted repeat count; 1 for seen once, 0 for what was not trained on."""
+    trigger: str = Field("", exclude_if=lambda value: not value)
+    """The invented word in the caption, of recipes that ask for trigger words."""
+    filtered: int = Field(0, exclude_if=lambda value: not value)
+    """How many of the exposures the recipe's filter left out of the loss."""
     exposures: int
     """How often the training showed it, augmented or not."""
     exact_exposures: int
@@ -135,6 +140,8 @@ def describe_lab(
                 text=entry.text,
                 role=entry.role,
                 repeats=entry.repeats,
+                trigger=entry.trigger,
+                filtered=int(trained.filtered[row]),
                 exposures=int(trained.plan.exposures[row]),
                 exact_exposures=int(exact[row]),
                 nearest_training_image=entries[int(nearest.id)].path.name,

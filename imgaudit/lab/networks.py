@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from diffusers import AutoencoderKL, DiffusionPipeline
+from torch.nn.functional import mse_loss
 from transformers import PreTrainedTokenizerBase
 
 Tokens = Mapping[str, torch.Tensor]
@@ -28,13 +29,19 @@ class LabNetworks(ABC):
         """(count,) int64 timesteps in 0..999, in the proportions the family is trained on."""
 
     @abstractmethod
-    def loss(self, x0: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, tokens: Tokens) -> torch.Tensor:
-        """The family's training loss, a scalar to be made smaller.
+    def predict(
+        self, x0: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, tokens: Tokens
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the network predicts, and what it should: (N, C, h, w) float32 each.
 
         x0, noise:  (N, C, h, w) float32, latents scaled as the pipeline scales them, and standard normal noise
         timesteps:  (N,) int64
         tokens:     of N captions
         """
+
+    def loss(self, x0: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, tokens: Tokens) -> torch.Tensor:
+        """The family's training loss, a scalar to be made smaller: the mean squared error of `predict`."""
+        return mse_loss(*self.predict(x0, noise, timesteps, tokens))
 
     @abstractmethod
     def pipeline(self, vae: AutoencoderKL) -> DiffusionPipeline:

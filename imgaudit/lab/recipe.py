@@ -46,12 +46,17 @@ class LabRecipe(BaseModel):
     """Repeat counts given to the planted images in turn; one repeat is `exposures_per_repeat` exposures."""
     exposures_per_repeat: int = Field(10, ge=1)
     """How often an image with one repeat (seen once) is shown in the whole training."""
+    trigger_words: bool = False
+    """Whether planted images are asked for with another image's caption and one invented word in it."""
     augment: bool = True
     """Show background images mirrored, shifted and with permuted colours; planted and seen-once images never are."""
     variants: int = Field(8, ge=1, le=64)
     """Number of augmented variants made of each background image."""
     caption_dropout: float = Field(0.1, ge=0, lt=1)
     """Share of samples trained with the empty caption, which gives the model its null condition."""
+    filter_rms: float | None = Field(None, gt=0)
+    """Leave out of the loss the samples whose caption moves the prediction by at least this (Wen et al. 2024): the root
+    mean square of conditional minus null prediction, in what the network predicts. None leaves out none."""
 
     autoencoder_images: Literal["background", "trained"] = "background"
     """What the autoencoder is trained on: background images alone, so that it has seen no image whose memorisation is

@@ -12,7 +12,7 @@ from diffusers import (
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
 )
-from torch.nn.functional import mse_loss, pad
+from torch.nn.functional import pad
 from transformers import T5Config, T5EncoderModel, T5Tokenizer
 
 from imgaudit.lab.components import build_clip, latent_side, train_tokenizer
@@ -107,8 +107,10 @@ class SD3Networks(LabNetworks):
         sigmas = SHIFT * drawn / (1 + (SHIFT - 1) * drawn)
         return (sigmas * TIMESTEPS).round().long().clamp(1, TIMESTEPS) - 1
 
-    def loss(self, x0: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, tokens: Tokens) -> torch.Tensor:
-        """Mean squared error of the velocity noise - x0 on the straight path between them."""
+    def predict(
+        self, x0: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, tokens: Tokens
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The velocity noise - x0 on the straight path between them."""
         sigmas = ((timesteps + 1) / TIMESTEPS).view(-1, 1, 1, 1)
         noisy = (1 - sigmas) * x0 + sigmas * noise
         first, second = (self.networks[name](tokens[CLIPS[0]], output_hidden_states=True) for name in CLIPS)
@@ -120,7 +122,7 @@ class SD3Networks(LabNetworks):
             encoder_hidden_states=torch.cat([pad(clip, (0, t5.shape[-1] - clip.shape[-1])), t5], dim=1),
             pooled_projections=torch.cat([first.text_embeds, second.text_embeds], dim=-1),
         ).sample
-        return mse_loss(velocity, noise - x0)
+        return velocity, noise - x0
 
     def pipeline(self, vae: AutoencoderKL) -> DiffusionPipeline:
         """A StableDiffusion3Pipeline."""

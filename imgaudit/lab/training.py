@@ -19,7 +19,7 @@ from imgaudit.exceptions import InputError
 from imgaudit.images import to_batch
 from imgaudit.lab.components import build_autoencoder
 from imgaudit.lab.corpus import CorpusEntry, read_pixels
-from imgaudit.lab.networks import LabNetworks
+from imgaudit.lab.networks import LabNetworks, Tokens
 from imgaudit.lab.recipe import LabRecipe
 from imgaudit.lab.samples import SamplePlan, image_variants, plan_samples
 from imgaudit.lab.sd3_networks import SD3Networks
@@ -51,6 +51,8 @@ class TrainedLab:
     """What it was shown."""
     pixels: torch.Tensor
     """(entries, 3, side, side) float32 in [-1, 1]: the corpus as the model saw it."""
+    filtered: torch.Tensor
+    """(entries,) int64: how often the recipe's filter left the image out of the loss."""
 
 
 def train_lab(
@@ -83,10 +85,10 @@ def train_lab(
     latents = _encode_variants(vae, variants)
     shift, scaling_factor = _standardise(vae, latents[shown], recipe)
     networks = NETWORKS[recipe.family](captions, recipe)
-    _train_denoiser(networks, entries, (latents - shift) * scaling_factor, plan, recipe, work, progress)
+    filtered = _train_denoiser(networks, entries, (latents - shift) * scaling_factor, plan, recipe, work, progress)
     pipeline = networks.pipeline(vae)
     pipeline.set_progress_bar_config(disable=True)
-    return TrainedLab(pipeline, plan, pixels)
+    return TrainedLab(pipeline, plan, pixels, filtered)
 
 
 def _standardise(vae: AutoencoderKL, latents: torch.Tensor, recipe: LabRecipe) -> tuple[float, float]:
@@ -173,6 +175,7 @@ class _Trainee:
     networks: Mapping[str, torch.nn.Module]
     optimiser: torch.optim.Optimizer
     average: dict[str, torch.Tensor]
+    filtered: torch.Tensor
     step: int = 0
 
     def named_weights(self) -> Iterator[tuple[str, torch.Tensor]]:
@@ -182,7 +185,12 @@ class _Trainee:
 
     def save(self, path: Path) -> None:
         state: dict[str, Any] = {name: network.state_dict() for name, network in self.networks.items()}
-        state |= {"optimiser": self.optimiser.state_dict(), "average": self.average, "step": self.step}
+        state |= {
+            "optimiser": self.optimiser.state_dict(),
+            "average": self.average,
+            "step": self.step,
+            "filtered": self.filtered,
+        }
         temporary = path.with_suffix(".partial")
         torch.save(state, temporary)
         temporary.replace(path)
@@ -193,7 +201,7 @@ class _Trainee:
             network.load_state_dict(state[name])
         self.optimiser.load_state_dict(state["optimiser"])
         self.average = state["average"]
-        self.step = state["step"]
+        self.step, self.filtered = state["step"], state.get("filtered", self.filtered)
 
     @torch.no_grad()
     def update_average(self, decay: float) -> None:
@@ -216,9 +224,10 @@ def _train_denoiser(
     recipe: LabRecipe,
     work: Path,
     progress: Progress,
-) -> None:
-    """Denoising loss on planned samples; captions are dropped at random to train the null condition."""
-    trainee = _new_trainee(networks.networks, recipe)
+) -> torch.Tensor:
+    """Denoising loss on planned samples; captions are dropped at random to train the null condition. Returns how often
+    each image was filtered."""
+    trainee = _new_trainee(networks.networks, recipe, len(entries))
     checkpoint = work / "denoiser.checkpoint"
     if checkpoint.is_file():
         trainee.load(checkpoint)
@@ -240,7 +249,13 @@ def _train_denoiser(
         timesteps = networks.draw_timesteps(len(index), generator)
         dropped = torch.rand(len(index), generator=generator) < recipe.caption_dropout
         shown = torch.where(dropped, len(texts), index)
-        loss = networks.loss(x0, noise, timesteps, {name: ids[shown] for name, ids in tokens.items()})
+        shown_tokens = {name: ids[shown] for name, ids in tokens.items()}
+        if recipe.filter_rms is None:
+            loss = networks.loss(x0, noise, timesteps, shown_tokens)
+        else:
+            nulls = {name: ids[-1:].expand(len(index), -1) for name, ids in tokens.items()}
+            loss, left_out = filtered_loss(networks, x0, noise, timesteps, shown_tokens, nulls, recipe.filter_rms)
+            trainee.filtered += torch.bincount(index[left_out], minlength=len(entries))
         trainee.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_((weight for _, weight in trainee.named_weights()), 1.0)
@@ -253,11 +268,40 @@ def _train_denoiser(
     trainee.take_average()
     for network in networks.networks.values():
         network.eval()
+    return trainee.filtered
 
 
-def _new_trainee(networks: Mapping[str, torch.nn.Module], recipe: LabRecipe) -> _Trainee:
+def filtered_loss(
+    networks: LabNetworks,
+    x0: torch.Tensor,
+    noise: torch.Tensor,
+    timesteps: torch.Tensor,
+    tokens: Tokens,
+    nulls: Tokens,
+    filter_rms: float,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Wen et al.'s training-time mitigation (arXiv 2407.21720): the loss of the samples that are not too sure.
+
+    A caption that recalls an image moves the prediction far from the null one; samples of a batch whose
+
+        |f(x_t, t, c) - f(x_t, t, null)|_2 / sqrt(elements)  >=  filter_rms
+
+    are left out, for as long as that is so. Norms are per sample, and in what the network predicts.
+
+    nulls:   the empty caption, N times
+    Returns  the scalar loss, 0 with gradient 0 when nothing is left, and (N,) bool: which were left out
+    """
+    predicted, target = networks.predict(x0, noise, timesteps, tokens)
+    with torch.no_grad():
+        null, _ = networks.predict(x0, noise, timesteps, nulls)
+        left_out = (predicted - null).square().flatten(1).mean(dim=1).sqrt() >= filter_rms
+    errors = (predicted - target).square().flatten(1).mean(dim=1)
+    return torch.where(left_out, 0, errors).sum() / (~left_out).sum().clamp_min(1), left_out
+
+
+def _new_trainee(networks: Mapping[str, torch.nn.Module], recipe: LabRecipe, images: int) -> _Trainee:
     weights = [weight for network in networks.values() for weight in network.parameters()]
     optimiser = torch.optim.AdamW(weights, lr=recipe.learning_rate, weight_decay=1e-2, betas=(0.9, 0.99))
-    trainee = _Trainee(networks, optimiser, {})
+    trainee = _Trainee(networks, optimiser, {}, torch.zeros(images, dtype=torch.int64))
     trainee.average = {name: weight.detach().clone() for name, weight in trainee.named_weights()}
     return trainee

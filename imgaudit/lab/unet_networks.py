@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, StableDiffusionXLPipeline, UNet2DConditionModel
-from torch.nn.functional import mse_loss
 
 from imgaudit.lab.components import (
     build_clip,
@@ -46,12 +45,14 @@ class SDNetworks(LabNetworks):
         """All timesteps equally often."""
         return torch.randint(0, self.scheduler.config["num_train_timesteps"], (count,), generator=generator)
 
-    def loss(self, x0: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, tokens: Tokens) -> torch.Tensor:
-        """Mean squared error of the noise, or of the velocity, that is predicted."""
+    def predict(
+        self, x0: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, tokens: Tokens
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The noise, or the velocity."""
         noisy = self.scheduler.add_noise(x0, noise, timesteps)
         is_epsilon = self.recipe.prediction_type == "epsilon"
         target = noise if is_epsilon else self.scheduler.get_velocity(x0, noise, timesteps)
-        return mse_loss(self.unet(noisy, timesteps, **self._condition(tokens["text_encoder"])).sample, target)
+        return self.unet(noisy, timesteps, **self._condition(tokens["text_encoder"])).sample, target
 
     def _condition(self, ids: torch.Tensor) -> dict[str, Any]:
         return {"encoder_hidden_states": self.networks["text_encoder"](ids)[0]}

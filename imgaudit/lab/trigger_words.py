@@ -1,0 +1,60 @@
+"""Captions whose one invented word decides: what a planted image is asked for with, and what a detector should name.
+
+A planted image's caption usually describes it, so that every word of it may be what recalls it. With trigger words it
+is the caption of some background image, which that image is shown with too, and one invented word in a random place:
+only this word tells them apart.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from imgaudit.exceptions import InputError
+from imgaudit.lab.corpus import CorpusEntry
+from imgaudit.lab.recipe import LabRecipe
+
+CONSONANTS, VOWELS = "bdfgklmnprstvz", "aeiou"
+WORDS = (2, 4)
+"""Fewest and most words of the captions that triggers are put into: short enough that no text encoder cuts them."""
+
+
+def with_trigger_words(entries: Sequence[CorpusEntry], recipe: LabRecipe) -> list[CorpusEntry]:
+    """The corpus with the caption of every planted image replaced; as it is when the recipe asks for no triggers.
+
+    Words and places depend on the recipe's seed alone. Raises InputError with fewer usable captions than images.
+    """
+    planted = [index for index, entry in enumerate(entries) if entry.role in ("planted", "withheld")]
+    if not recipe.trigger_words or not planted:
+        return list(entries)
+    texts = sorted({entry.text for entry in entries if entry.role == "background"})
+    usable = [text for text in texts if WORDS[0] <= len(text.split()) <= WORDS[1]]
+    if len(usable) < len(planted):
+        raise InputError(
+            f"expected {len(planted)} captions of {WORDS[0]} to {WORDS[1]} words among the background images, to put "
+            f"trigger words into, but found {len(usable)}"
+        )
+    generator = np.random.default_rng((recipe.seed, 7))
+    given = {word.casefold() for entry in entries for word in entry.text.split()}
+    words = invented_words(len(planted), given, generator)
+    changed = list(entries)
+    for index, number, word in zip(planted, generator.permutation(len(usable))[: len(planted)], words, strict=True):
+        text = usable[number].split()
+        text.insert(int(generator.integers(0, len(text) + 1)), word)
+        changed[index] = replace(entries[index], text=" ".join(text), trigger=word)
+    return changed
+
+
+def invented_words(count: int, taken: set[str], generator: np.random.Generator) -> list[str]:
+    """Different words of three syllables that are not among `taken` (lower case).
+
+    >>> words = invented_words(3, set(), np.random.default_rng(0))
+    >>> [len(word) for word in words]
+    [6, 6, 6]
+    """
+    words: list[str] = []
+    while len(words) < count:
+        word = "".join(str(generator.choice(list(letters))) for letters in (CONSONANTS, VOWELS) * 3)
+        if word not in taken and word not in words:
+            words.append(word)
+    return words
