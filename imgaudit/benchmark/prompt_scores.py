@@ -6,6 +6,8 @@ Needs captions only. Nothing of the method is fitted on any lab: settings are th
 import math
 from collections.abc import Callable, Sequence
 
+from pydantic import Field
+
 from imgaudit.benchmark.cases import CaseCounts, Group, choose_cases, group_of
 from imgaudit.benchmark.figures import Rate, Separation, Target, rate, separation
 from imgaudit.benchmark.lab_model import LabModel, hardware
@@ -27,6 +29,8 @@ DESIGNS = {
 """Settings by name; the trajectory has 50 steps and guidance 7.5, as published."""
 HOPES = {"magnitude, first step, 4 seeds": 0.95, "magnitude, all steps, 4 seeds": 0.98}
 """AUC hoped for."""
+TRIGGERS_NAMED = 0.8
+"""Share of planted trigger words hoped to be the heaviest word of their caption."""
 
 
 class PromptRow(Record):
@@ -44,6 +48,8 @@ class PromptRow(Record):
     """Of memorised captions: different words, each of which was removed once."""
     heaviest_matters_most: bool = False
     """Whether removing the word of the highest weight lowers the score most."""
+    trigger_heaviest: bool | None = Field(None, exclude_if=lambda value: value is None)
+    """Whether the planted trigger word has the highest weight; None where none was planted."""
 
 
 class PromptScoreTable(Record):
@@ -132,14 +138,13 @@ def measure_prompt_scores(
     settings = DetectionSettings(seed=run_seed)
     words = {}
     for done, image in enumerate(memorised, start=1):
-        words[image.sha256] = _heaviest_matters_most(denoiser, image.text, settings, executor)
+        words[image.sha256] = _judged_words(denoiser, image, settings, executor)
         on_progress("words", done, len(memorised))
     rows = [
         PromptRow(
             sha256=image.sha256[:16], group=group_of(image), repeats=image.repeats,
             scores={name: float(f"{scores[name][number]:.4g}") for name in DESIGNS},
-            words=words.get(image.sha256, (0, False))[0],
-            heaviest_matters_most=words.get(image.sha256, (0, False))[1],
+            **words.get(image.sha256, {}),
         )
         for number, image in enumerate(images)
     ]  # fmt: skip
@@ -160,23 +165,31 @@ def _detected(
     return found
 
 
-def _heaviest_matters_most(
-    denoiser: Denoiser, text: str, settings: DetectionSettings, executor: Executor
-) -> tuple[int, bool]:
-    """Number of different words, and whether the heaviest is the one whose removal lowers the score most."""
-    [whole] = _detected(denoiser, [text], settings, executor)
+def _judged_words(
+    denoiser: Denoiser, image: LabImage, settings: DetectionSettings, executor: Executor
+) -> dict[str, int | bool]:
+    """Fields of a PromptRow: number of different words, whether the heaviest is the one whose removal lowers the score
+    most, and whether it is the planted trigger. Empty for captions of fewer than two words."""
+    [whole] = _detected(denoiser, [image.text], settings, executor)
     if isinstance(whole.tokens, Skipped):
-        return 0, False
+        return {}
     weights: dict[str, float] = {}
     for word in whole.tokens:
         if word.text[0].isalnum():
             weights[word.text] = max(word.weight, weights.get(word.text, 0.0))
     if len(weights) < 2:
-        return 0, False
+        return {}
     plain = settings.model_copy(update={"tokens": False})
-    left = _detected(denoiser, [without_word(text, word) for word in weights], plain, executor)
+    left = _detected(denoiser, [without_word(image.text, word) for word in weights], plain, executor)
     without = {word: one.score for word, one in zip(weights, left, strict=True)}
-    return len(weights), min(without, key=without.__getitem__) == max(weights, key=weights.__getitem__)
+    heaviest = max(weights, key=weights.__getitem__)
+    judged: dict[str, int | bool] = {
+        "words": len(weights),
+        "heaviest_matters_most": min(without, key=without.__getitem__) == heaviest,
+    }
+    if image.trigger:
+        judged["trigger_heaviest"] = heaviest == image.trigger
+    return judged
 
 
 def prompt_score_report(table: PromptScoreTable) -> PromptScoreReport:
@@ -201,12 +214,20 @@ def prompt_score_report(table: PromptScoreTable) -> PromptScoreReport:
         rates.append(rate(name, Group.MEMORISED, [score > negatives[above] for score in of(Group.MEMORISED, name)]))
     worded = [row for row in table.rows if row.words > 1]
     rates.append(rate("heaviest word matters most", Group.MEMORISED, [row.heaviest_matters_most for row in worded]))
+    triggered = [row.trigger_heaviest for row in table.rows if row.trigger_heaviest is not None]
     by_name = {one.name: one for one in separations if one.against == Group.HELD_OUT}
     targets = [
         Target(name=f"AUC, {name}", wanted=f">= {hope:g}", got=f"{found.auc:.3f}", met=found.auc >= hope)
         for name, hope in HOPES.items()
         if (found := by_name.get(name))
     ]
+    if triggered:
+        named = rate("trigger word is the heaviest", Group.MEMORISED, triggered)
+        rates.append(named)
+        targets.append(
+            Target(name="trigger word is the heaviest", wanted=f">= {TRIGGERS_NAMED:.0%}", got=str(named),
+                   met=named.rate >= TRIGGERS_NAMED)
+        )  # fmt: skip
     return PromptScoreReport(
         lab=table.lab, seed=table.seed, hardware=table.hardware, evaluations=table.evaluations, spaces=table.spaces,
         left_out=table.left_out, separations=separations, rates=rates,

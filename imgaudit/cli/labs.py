@@ -94,6 +94,27 @@ def lora(
 
 
 @lab.command()
+def clip(
+    recipe: Annotated[Path, typer.Argument(help="Recipe (TOML) of the lab whose pictures it is to judge.")],
+    images: Annotated[Path, typer.Option(help="Captioned image folder with metadata.jsonl.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the CLIPModel.")],
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 1500,
+    seed: Annotated[int, typer.Option(help="Seeds weights and samples.")] = 0,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> None:
+    """Train a small CLIP on the background images of a split, to judge text alignment without a published one."""
+    from imgaudit.lab.clip_training import ClipRecipe, train_clip
+    from imgaudit.lab.corpus import assign_roles, read_corpus
+    from imgaudit.lab.recipe import LabRecipe
+
+    chosen = LabRecipe.read(recipe)
+    entries = assign_roles(read_corpus(images), chosen)
+    with progress("training", quiet=quiet) as advance:
+        train_clip(entries, chosen, ClipRecipe(steps=steps, seed=seed), out, lambda step, of, loss: advance(step, of))
+    typer.echo(f"{sum(entry.role == 'background' for entry in entries)} images -> {out}")
+
+
+@lab.command()
 def describe(
     folder: Annotated[Path, typer.Argument(help="Lab folder, or the name of a bundled lab.")],
     json_output: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,

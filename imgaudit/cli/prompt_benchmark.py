@@ -53,8 +53,9 @@ def prompt_score_lines(report: "PromptScoreReport") -> Iterator[str]:
             f"{f'{one.positives} / {one.negatives}':11} {report.evaluations[one.name]:6}   {report.spaces[one.name]}"
         )
     yield ""
-    yield from rate_lines("above all but < 1 % of the held-out", report.rates[:-1])
+    words = [one for one in report.rates if "word" in one.name]
+    yield from rate_lines("above all but < 1 % of the held-out", [one for one in report.rates if one not in words])
     yield ""
-    yield from rate_lines("words", report.rates[-1:])
+    yield from rate_lines("words", words)
     yield f"(the word whose removal lowers the score most has the highest weight; by chance {report.chance:.1%})"
     yield from target_lines(report.targets)
