@@ -192,6 +192,38 @@ class ImageComparison(Record):
         return next((one for one in self.rungs if one.rung == self.tested_rung), first)
 
 
+class RetainedFrom(Record):
+    """Images that one rung reproduces in A, by what reproduces them in B."""
+
+    rung: Rung
+    """The lowest rung that reproduces them in A."""
+    images: int
+    """How many."""
+    in_b: dict[Rung, int]
+    """The lowest rung in B to how many; those that are missing are not reproduced there within the budget."""
+
+
+class Retention(Record):
+    """What is left of the images that A reproduces, among those that can be compared."""
+
+    reproduced: int
+    """Images that A reproduces."""
+    retained: int
+    """Of these, how many B reproduces as well, by whatever rung."""
+    low: float
+    """Clopper-Pearson 95 %."""
+    high: float
+    """Upper end."""
+    from_text_before: int
+    """Images that a prompt, caption or paraphrase reproduces in A."""
+    from_text: int
+    """Retained images that a prompt, caption or paraphrase reproduces in B."""
+    by_inversion_only: int
+    """Retained images that B returns only to what was inverted from the image."""
+    by_rung: list[RetainedFrom]
+    """The same, rung by rung."""
+
+
 class Comparison(Record):
     """comparison.json: two runs side by side, from which every other format is rendered."""
 
@@ -225,6 +257,8 @@ class Comparison(Record):
     """How many of each state; they add up to `total`."""
     reproduced_but_not_compared: dict[str, int]
     """Of the images that cannot be compared, how many A reproduces ("a") and how many B does ("b")."""
+    retention: Retention | Skipped
+    """Of the images that A reproduces, how many B still does."""
     images: list[ImageComparison]
     """One per image, changes first."""
 

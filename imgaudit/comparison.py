@@ -22,6 +22,7 @@ from imgaudit.files import path_text
 from imgaudit.findings import Finding, Verdict
 from imgaudit.finished_run import FinishedRun
 from imgaudit.records import Rung, Skipped
+from imgaudit.retention import retained
 from imgaudit.run_differences import model_differences, what_differs
 from imgaudit.rung_comparison import NOT_TESTED, compare_rung
 from imgaudit.statistics import q_values
@@ -110,6 +111,7 @@ def compare(a: FinishedRun, b: FinishedRun) -> Comparison:
             "a": sum(pair.a is not None and pair.a.verdict in REPRODUCED for pair in left_out),
             "b": sum(pair.b is not None and pair.b.verdict in REPRODUCED for pair in left_out),
         },
+        retention=retained(images),
         images=sorted(images, key=lambda image: (order.index(image.change), image.name, image.sha256)),
     )
 

@@ -72,6 +72,26 @@ def newcombe(hits_a: int, n_a: int, hits_b: int, n_b: int, confidence: float = 0
     return Interval(max(-1.0, float(low)), min(1.0, float(high)))
 
 
+def bootstrap_mean(values: Sequence[float] | Floats, confidence: float = 0.95, resamples: int = 5000) -> Interval:
+    """Percentile bootstrap interval of a mean, the same for the same values; one value is its own interval.
+
+    Raises ValueError without values.
+
+    >>> bootstrap_mean([0.5, 0.5, 0.5])
+    Interval(low=0.5, high=0.5)
+    """
+    given = np.asarray(values, dtype=np.float64)
+    if not given.size:
+        raise ValueError("expected one or more values, but got none")
+    if (given == given[0]).all():
+        return Interval(float(given[0]), float(given[0]))
+    found = stats.bootstrap(
+        (given,), np.mean, confidence_level=confidence, n_resamples=resamples, method="percentile",
+        rng=np.random.default_rng(0),
+    ).confidence_interval  # fmt: skip
+    return Interval(float(found.low), float(found.high))
+
+
 def conformal_p_value(score: float, controls: Sequence[float]) -> float:
     """(1 + controls with a score at least as high) / (1 + controls); higher scores are more extreme.
 

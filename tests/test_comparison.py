@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from imgaudit.changes import CHANGED, Change, Comparison, DifferenceEffect, ImageComparison
+from imgaudit.changes import CHANGED, Change, Comparison, DifferenceEffect, ImageComparison, Retention
 from imgaudit.cli.exit_codes import ExitCode, FailOnChange, comparison_exit_code
 from imgaudit.comparison import compare
 from imgaudit.conclusion import skipped_finding
@@ -23,6 +23,7 @@ from imgaudit.protocol import Framing, Protocol
 from imgaudit.records import Measurement, Rung, Skipped, SkippedImage
 from imgaudit.report import ComparisonFormat, render_comparison
 from imgaudit.report.wording import CHANGE_WORDING
+from imgaudit.retention import retention_text
 from imgaudit.statistics import clopper_pearson, fisher_exact, newcombe
 from imgaudit.store import RunFolder
 from tests.records_for_tests import PROTOCOL, digest, measurement
@@ -329,3 +330,24 @@ def test_every_change_is_worded_with_its_limit() -> None:
     assert set(CHANGE_WORDING) == set(Change)
     for wording in CHANGE_WORDING.values():
         assert wording.label and wording.meaning and wording.limit and "safe" not in " ".join(wording)
+
+
+def test_what_is_retained_is_counted_by_the_help_it_takes() -> None:
+    from_text, inverted = (Verdict.REPLICATED, 16, 16), (Verdict.REPLICATED_BY_INVERSION, 0, 16)
+    gone, lost = (Verdict.NOT_REPRODUCED, 0, 0), (Verdict.SKIPPED, 0, 0)
+    moves = [
+        (from_text, from_text), (from_text, inverted), (from_text, inverted), (from_text, gone), (inverted, inverted),
+        (gone, from_text), (gone, gone), (from_text, lost),
+    ]  # fmt: skip
+    a, b = (finished([judged(str(n), *move[side]) for n, move in enumerate(moves)]) for side in (0, 1))
+    found = compare(a, b).retention
+    assert isinstance(found, Retention)
+    assert (found.reproduced, found.retained, found.from_text_before) == (5, 4, 4)
+    assert (found.from_text, found.by_inversion_only) == (1, 3)
+    assert (found.low, found.high) == pytest.approx((0.2836, 0.9949), abs=1e-4)
+    assert [(one.rung, one.images, one.in_b) for one in found.by_rung] == [
+        (Rung.CAPTION, 4, {Rung.CAPTION: 1, Rung.EMBEDDING: 2}), (Rung.EMBEDDING, 1, {Rung.EMBEDDING: 1})
+    ]  # fmt: skip
+    assert "4 of the 5 images" in retention_text(found) and "3 only by inversion" in retention_text(found)
+    nothing = finished([judged("0", *gone)])
+    assert isinstance(compare(nothing, nothing).retention, Skipped), "nothing of nothing is no cure"

@@ -49,6 +49,7 @@ def _register() -> None:
         indexing,
         labs,
         matching,
+        mitigating,
         reporting,
         reviewing,
         verifying,
@@ -63,6 +64,7 @@ def _register() -> None:
     dialling.register(app)
     labs.register(app)
     matching.register(app)
+    mitigating.register(app)
     benchmarking.register(app)
     examining.register(app)
     indexing.register(app)

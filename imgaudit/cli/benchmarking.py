@@ -28,6 +28,7 @@ from imgaudit.cli.error_benchmarks import controls, detection, errors, ladder
 from imgaudit.cli.index_benchmark import index_command
 from imgaudit.cli.lora_benchmark import lora
 from imgaudit.cli.memory_benchmark import memory
+from imgaudit.cli.mitigation_benchmark import mitigations
 from imgaudit.cli.prompt_benchmark import prompt_detection
 from imgaudit.cli.report_benchmark import report_command
 from imgaudit.cli.robustness_benchmarks import robustness, screening
@@ -42,7 +43,19 @@ benchmark = typer.Typer(help="The tool's own error rates and speed.", no_args_is
 
 def register(app: typer.Typer) -> None:
     """Add the group."""
-    for command in (detection, controls, errors, ladder, robustness, screening, lora, memory, templates, copies):
+    for command in (
+        detection,
+        controls,
+        errors,
+        ladder,
+        robustness,
+        screening,
+        lora,
+        memory,
+        templates,
+        copies,
+        mitigations,
+    ):
         benchmark.command()(command)
     benchmark.command(name="prompt-detection")(prompt_detection)
     benchmark.command(name="compile")(compile_command)

@@ -124,6 +124,9 @@ def _rates(image: ImageComparison) -> tuple[Text, ...]:
 
 
 def _print_counts(console: Console, comparison: Comparison) -> None:
+    # Imported here, as what it counts with brings scipy.
+    from imgaudit.retention import retention_text
+
     left_out = [image for image in comparison.images if image.change is Change.NOT_COMPARABLE]
     names: dict[str, list[str]] = {}
     for image in left_out:
@@ -140,6 +143,7 @@ def _print_counts(console: Console, comparison: Comparison) -> None:
     counts = ", ".join(f"{count} {change.value}" for change, count in comparison.counts.items() if count)
     matched = f"{comparison.a.files} in A, {comparison.b.files} in B, {comparison.matched} in both"
     console.print(plain(f"{comparison.total} images in A or B ({matched}): {counts}"), soft_wrap=True)
+    console.print(Text(retention_text(comparison.retention), style="bold"), soft_wrap=True)
     if comparison.tested:
         console.print(plain(f"* the rates differ at level {comparison.level:g}. {comparison.test}"), soft_wrap=True)
     words = "not reproduced in B holds for its budget only: a verdict that went away is not an image that is gone"

@@ -17,6 +17,7 @@ from imgaudit.records import Skipped
 from imgaudit.report.formats import markdown_text
 from imgaudit.report.pages import page_environment, write_assets
 from imgaudit.report.wording import CHANGE_WORDING, RUNG_WORDING, WORDING
+from imgaudit.retention import retention_text
 from imgaudit.store import RunFolder, write_atomically, write_png
 
 LARGEST_PICTURE = 64 * 2**20
@@ -90,6 +91,7 @@ def write_comparison(folder: Path, comparison: Comparison, a: RunFolder, b: RunF
             changed=[view for view in views if view.image.change in CHANGED],
             unchanged=[view for view in views if view.image.change is Change.UNCHANGED],
             left_out=[view for view in views if view.image.change is Change.NOT_COMPARABLE],
+            retention=retention_text(comparison.retention),
             wording=CHANGE_WORDING,
             verdicts=WORDING,
             rungs=RUNG_WORDING,
@@ -174,7 +176,7 @@ def _markdown(comparison: Comparison) -> Iterator[str]:
         yield f"- **{EFFECT_WORDING[one.effect]}**, {one.subject}: {markdown_text(one.message)}"
     if not comparison.differences:
         yield "Nothing that the runs record."
-    yield from ("", "## Outcome", "")
+    yield from ("", "## Outcome", "", f"**{markdown_text(retention_text(comparison.retention))}**", "")
     yield from (f"- {CHANGE_WORDING[change].label}: {count}" for change, count in comparison.counts.items() if count)
     yield f"- Images in A or B: {comparison.total}, of which {comparison.matched} are in both"
     yield ""

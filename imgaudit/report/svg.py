@@ -113,6 +113,12 @@ def line(points: Sequence[Point], kind: str) -> str:
     return f'<polyline class="line line-{kind}" points="{_places(points)}"/>' if points else ""
 
 
+def dots(points: Sequence[Point], kind: str) -> str:
+    """One dot per place; `kind` is control or target."""
+    drawn = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in points)
+    return f'<g class="{kind}" fill-opacity=".6">{drawn}</g>' if drawn else ""
+
+
 def band(upper: Sequence[Point], lower: Sequence[Point]) -> str:
     """The area between two curves."""
     return f'<polygon class="band" points="{_places([*upper, *reversed(lower)])}"/>'

@@ -1,0 +1,178 @@
+"""`imgaudit mitigate evaluate`: what mitigations take from trigger prompts, and what they cost general ones."""
+
+import json
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from imgaudit.cli.audit_options import Device, FramingOption, Model, ModelConfig, Offline, Quiet, Variant
+from imgaudit.cli.benchmark_options import Batch
+from imgaudit.cli.exit_codes import ExitCode
+from imgaudit.cli.model_choice import ModelChoice
+from imgaudit.cli.terminal import plain, progress, say
+from imgaudit.exceptions import ConfigError, InputError
+
+if TYPE_CHECKING:
+    from imgaudit.mitigation.evaluation import Captioned
+    from imgaudit.mitigation.evaluation_summary import EvaluationFigures, Mean
+    from imgaudit.protocol import Framing
+    from imgaudit.records import Skipped
+
+
+def evaluate(
+    targets: Annotated[
+        Path, typer.Argument(metavar="TARGETS", help="Images that the model is thought to reproduce, with captions.")
+    ],
+    model: Model,
+    general: Annotated[Path, typer.Option(help="Other images with captions, which nobody complains of.")],
+    mitigation: Annotated[
+        list[str] | None, typer.Option(help="Inference-time mitigation, see `imgaudit mitigate list`; may be repeated.")
+    ] = None,
+    mitigated_model: Annotated[
+        list[str] | None, typer.Option(help="A model that was changed: pruned, fine-tuned; may be repeated.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder; an interrupted run goes on in it.")] = Path(
+        "imgaudit-mitigation"
+    ),
+    clip: Annotated[
+        Path | None, typer.Option(help="Folder of a CLIPModel, to judge text alignment.", show_default=False)
+    ] = None,
+    aesthetic: Annotated[
+        Path | None, typer.Option(help="Aesthetic head (safetensors) for that CLIP.", show_default=False)
+    ] = None,
+    images: Annotated[int, typer.Option(min=1, max=1000, help="Pictures per prompt.")] = 10,
+    guidance_scale: Annotated[float, typer.Option(min=1, help="Of the sampling.")] = 7.5,
+    num_inference_steps: Annotated[int, typer.Option(min=1, max=1000, help="Sampling steps.")] = 50,
+    seed: Annotated[int, typer.Option(help="Run seed.")] = 0,
+    framing: FramingOption = None,
+    variant: Variant = None,
+    model_config: ModelConfig = None,
+    batch_size: Batch = 64,
+    device: Device = None,
+    offline: Offline = None,
+    json_output: Annotated[bool, typer.Option("--json", help="The figures as JSON.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compare a model with its mitigations: copies of TARGETS on one side, alignment and error on the other."""
+    from imgaudit.mitigation.evaluation import EvaluationSettings
+    from imgaudit.mitigation.evaluation_run import EvaluationRun, judges_from
+    from imgaudit.mitigation.evaluation_summary import summarise
+    from imgaudit.offline import go_offline
+    from imgaudit.protocol import Framing
+    from imgaudit.report.mitigation_page import write_mitigation
+
+    if batch_size < 1:
+        raise ConfigError(f"--batch-size must be at least 1, but got {batch_size}")
+    if not mitigation and not mitigated_model:
+        raise ConfigError("nothing to evaluate: give --mitigation or --mitigated-model, or both")
+    if aesthetic is not None and clip is None:
+        raise ConfigError("--aesthetic needs --clip: it judges that network's image vectors")
+    if offline:
+        go_offline()
+    judges = judges_from(clip, aesthetic)
+    settings = EvaluationSettings(
+        images=images, guidance_scale=guidance_scale, num_inference_steps=num_inference_steps, seed=seed
+    )
+    choice = ModelChoice(model, (), variant, model_config)
+    loaded = choice.load(device or "auto")
+    frame = framing or Framing.PAD
+    triggers, clean = (_captioned(folder, loaded.denoiser.resolution, frame, quiet) for folder in (targets, general))
+    if shared := {one.sha256 for one in triggers} & {one.sha256 for one in clean}:
+        raise InputError(f"{len(shared)} images are among the targets and among the general ones: keep them apart")
+    run = EvaluationRun(out, settings, judges, triggers, clean, batch_size)
+    with progress("evaluating", quiet=quiet) as advance:
+        others = [(name, partial(ModelChoice(name).load, device or "auto")) for name in mitigated_model or []]
+        table = run.evaluate(loaded, mitigation or [], others, advance)
+    figures = summarise(table)
+    page = write_mitigation(out, table, figures)
+    if json_output:
+        typer.echo(json.dumps(figures.model_dump(mode="json"), allow_nan=False))
+    else:
+        for line in figure_lines(figures):
+            typer.echo(line)
+    say(f"report: {page}", quiet=quiet)
+    raise typer.Exit(ExitCode.DECIDED)
+
+
+def _captioned(folder: Path, resolution: int, framing: "Framing", quiet: bool) -> "list[Captioned]":
+    from imgaudit.captions import CaptionSource
+    from imgaudit.images import frame_image, to_tensor
+    from imgaudit.mitigation.evaluation import Captioned
+    from imgaudit.portfolio import read_portfolio
+    from imgaudit.records import Rung
+
+    portfolio = read_portfolio(folder, CaptionSource(folder))
+    found = [
+        Captioned(one.image.sha256, one.texts[Rung.CAPTION][0],
+                  to_tensor(frame_image(one.load().pixels, resolution, framing)))
+        for one in portfolio.targets if one.texts.get(Rung.CAPTION)
+    ]  # fmt: skip
+    if not found:
+        raise InputError(
+            f"{folder.name!r} has no image with a caption: put NAME.txt beside each image, or a metadata.jsonl"
+        )
+    if left := portfolio.count - len(found):
+        say(f"note: {left} of {portfolio.count} files in {folder.name!r} are unreadable or lack a caption", quiet=quiet)
+    return found
+
+
+def figure_lines(figures: "EvaluationFigures") -> Iterator[str]:
+    """What copies are left, what pictures are worth, what it takes, and what that rests on; at most 120 columns."""
+    yield f"{'trigger prompts':24}{'reproduced':27}{'pictures that copy':21}{'highest similarity':21}mean of top 3"
+    for row in figures.rows:
+        yield (f"{_name(row.name)}{row.reproduced!s:27}{_cell(row.copies):21}{_cell(row.highest):21}{_cell(row.top)}")
+    yield f"{'copying nothing':24}{'':48}{_cell(figures.reference_similarity)}"
+    yield ""
+    yield f"{'':24}{'alignment':42}retrieved"
+    yield f"{'':24}{'trigger prompts':21}{'general prompts':21}{'trigger prompts':21}general prompts"
+    for row in figures.rows:
+        yield (
+            f"{_name(row.name)}{_cell(row.trigger_alignment):21}{_cell(row.general_alignment):21}"
+            f"{_cell(row.trigger_retrieved):21}{_cell(row.general_retrieved)}"
+        )
+    yield f"{'copying nothing':24}{_cell(figures.reference_alignment)}"
+    yield ""
+    yield f"{'':24}{'error on clean images':27}{'aesthetic':21}{'unusable':12}{'passes':>12}{'seconds':>10}"
+    for row in figures.rows:
+        yield (
+            f"{_name(row.name)}{_percent(row.error_rise):27}{_cell(row.general_aesthetic):21}{row.unusable:<12}"
+            f"{row.network_evaluations:>12,}{row.seconds:>10.0f}"
+        )
+    yield ""
+    yield (
+        f"A copy is a picture of similarity above {figures.threshold:.3f}: above 0.9, and above all that the model as "
+        "it is made"
+    )
+    yield (
+        f"for {figures.controls} general prompts. Intervals are 95 %, over prompts. Retrieved: told from nine other "
+        "prompts. Error: against"
+    )
+    yield "the model as it is."
+    for reason in dict.fromkeys(
+        value.skipped
+        for row in figures.rows
+        for value in (row.general_alignment, row.general_aesthetic)
+        if hasattr(value, "skipped")
+    ):
+        yield f"-: {reason}"
+
+
+def _name(name: str) -> str:
+    """In a column of 24; longer names get a line of their own."""
+    text = plain(name).plain
+    return f"{text:24}" if len(text) < 24 else f"{text}\n{'':24}"
+
+
+def _cell(value: "Mean | Skipped") -> str:
+    from imgaudit.records import Skipped
+
+    return "-" if isinstance(value, Skipped) else f"{value.mean:.3f} ({value.low:.2f} to {value.high:.2f})"
+
+
+def _percent(value: "Mean | Skipped") -> str:
+    from imgaudit.records import Skipped
+
+    return "-" if isinstance(value, Skipped) else f"{value.mean:+.1%} ({value.low:+.1%} to {value.high:+.1%})"

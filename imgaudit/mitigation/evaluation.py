@@ -1,0 +1,237 @@
+"""What a mitigation takes and what it costs: MemBench's two scenarios (Hong et al., TMLR 2025, arXiv 2407.17095).
+
+    triggers  prompts of images that the model is thought to reproduce: how close what it makes now is to them
+    general   prompts and images that nobody complains of: whether the model still does what it is asked for
+
+The same prompts and seeds go to the model as it is and to every mitigation, always switched on. Text alignment is
+measured against the prompt that was given, never against what a mitigation made of it. Only what is measured is kept
+here; `evaluation_summary` makes figures of it, so that another threshold costs no generation.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from imgaudit.clip_scores import AestheticHead, ClipScorer, retrieved
+from imgaudit.denoiser import Denoiser, draw_seed
+from imgaudit.descriptors import similarities
+from imgaudit.executor import Executor
+from imgaudit.generation import Generated, generate, replica_seeds
+from imgaudit.inversion import DrawSource, draw_errors
+from imgaudit.matching import Matcher
+from imgaudit.records import Record, Skipped
+
+OTHER_CAPTIONS = 9
+"""Captions that a picture's own is to be told from: by chance one in ten is."""
+
+NO_CLIP = "no CLIP was given: name a folder with --clip"
+NO_HEAD = "no aesthetic head was given: name a safetensors file with --aesthetic"
+
+
+class EvaluationSettings(Record):
+    """What is generated; by default what MemBench generates."""
+
+    images: int = Field(10, ge=1, le=1000)
+    """Pictures per prompt."""
+    guidance_scale: float = Field(7.5, ge=1, allow_inf_nan=False)
+    """Of the sampling."""
+    num_inference_steps: int = Field(50, ge=1, le=1000)
+    """Sampling steps."""
+    error_draws: int = Field(64, ge=1, le=10_000)
+    """Noises and timesteps, the same for every model, on which general images are predicted."""
+    seed: int = 0
+    """Run seed."""
+
+
+@dataclass(frozen=True)
+class Captioned:
+    """An image and the prompt that asks for it."""
+
+    sha256: str
+    """Of the file: what draws depend on."""
+    prompt: str
+    """As it is given to the model."""
+    image: torch.Tensor
+    """(3, H, W) float32 in [-1, 1] at the model's resolution."""
+
+
+class PromptOutcome(Record):
+    """What a model made of one prompt."""
+
+    sha256: str
+    """First 16 hexadecimal digits of the image's."""
+    similarity: list[float]
+    """Per picture, to decode(encode(image)) by the deciding descriptor; higher is closer; -1 for unusable pictures."""
+    alignment: list[float] | Skipped
+    """Per picture, cosine with the prompt; higher is more as asked for."""
+    retrieved: int | Skipped
+    """Pictures that are closer to their prompt than to nine others."""
+    aesthetic: list[float] | Skipped
+    """Per picture; higher is liked more."""
+    unusable: int
+    """Pictures that are blank or not finite."""
+    error: float | None = Field(None, exclude_if=lambda value: value is None)
+    """Of general images: mean squared error of the network's output under the prompt; lower is better."""
+
+
+class ModelOutcome(Record):
+    """Everything that was measured of one model."""
+
+    name: str
+    """How it is called: "as it is", a mitigation, or a folder."""
+    fingerprint: str
+    """Of the model with what was done to it."""
+    triggers: list[PromptOutcome]
+    """By image."""
+    general: list[PromptOutcome]
+    """By image."""
+    network_evaluations: int
+    """Of all of it, what mitigations spend included."""
+    seconds: float
+    """Of all of it."""
+
+
+@dataclass(frozen=True)
+class Judges:
+    """What pictures are judged by."""
+
+    clip: ClipScorer | None = None
+    """Text alignment; None where no CLIP was given."""
+    head: AestheticHead | None = None
+    """Quality; None where no head was given."""
+    matcher: Matcher = field(default_factory=Matcher)
+    """Similarity."""
+
+
+def evaluate_model(
+    name: str,
+    denoiser: Denoiser,
+    triggers: Sequence[Captioned],
+    general: Sequence[Captioned],
+    settings: EvaluationSettings,
+    judges: Judges,
+    *,
+    executor: Executor,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> ModelOutcome:
+    """Both scenarios on one model. Seeds depend on the run seed and the image, never on the model."""
+    begun, before = time.perf_counter(), denoiser.network_evaluations
+    everything = [*triggers, *general]
+    vectors = judges.clip.describe_texts([one.prompt for one in everything]) if judges.clip else None
+    outcomes = []
+    for number, (one, frames) in enumerate(_generated(denoiser, everything, settings, executor)):
+        others = _others(everything, number, settings.seed)
+        texts = None if vectors is None else (vectors[number], vectors[others])
+        outcomes.append(_judged(denoiser, one, frames, texts, judges))
+        on_progress(number + 1, len(everything))
+    errors = _errors(denoiser, general, settings, executor) if general else []
+    return ModelOutcome(
+        name=name,
+        fingerprint=denoiser.fingerprint,
+        triggers=outcomes[: len(triggers)],
+        general=[
+            outcome.model_copy(update={"error": error})
+            for outcome, error in zip(outcomes[len(triggers) :], errors, strict=True)
+        ],
+        network_evaluations=denoiser.network_evaluations - before,
+        seconds=round(time.perf_counter() - begun, 2),
+    )
+
+
+def _generated(
+    denoiser: Denoiser, prompts: Sequence[Captioned], settings: EvaluationSettings, executor: Executor
+) -> Iterator[tuple[Captioned, list[Generated]]]:
+    frames = generate(
+        denoiser,
+        denoiser.condition([one.prompt for one in prompts]),
+        [replica_seeds(settings.seed, one.sha256, settings.images) for one in prompts],
+        guidance_scale=settings.guidance_scale,
+        num_inference_steps=settings.num_inference_steps,
+        executor=executor,
+    )
+    return zip(prompts, frames, strict=True)
+
+
+def _others(prompts: Sequence[Captioned], number: int, seed: int) -> list[int]:
+    """Nine prompts other than one of them, drawn once for all models; fewer when there are not as many texts."""
+    own = prompts[number]
+    first: dict[str, int] = {}
+    for place, one in enumerate(prompts):
+        if one.prompt != own.prompt:
+            first.setdefault(one.prompt, place)
+    places = list(first.values())
+    generator = torch.Generator().manual_seed(draw_seed(seed, own.sha256, "other captions"))
+    return [places[int(place)] for place in torch.randperm(len(places), generator=generator)[:OTHER_CAPTIONS]]
+
+
+def _judged(
+    denoiser: Denoiser,
+    one: Captioned,
+    frames: Sequence[Generated],
+    texts: tuple[torch.Tensor, torch.Tensor] | None,
+    judges: Judges,
+) -> PromptOutcome:
+    usable = [frame.image for frame in frames if frame.invalid is None]
+    reference = denoiser.decode(denoiser.encode(one.image[None]))[0]
+    descriptor = judges.matcher.deciding()
+    described = np.repeat(descriptor.describe(reference[None]), len(usable), axis=0)
+    close = iter(similarities(descriptor, descriptor.describe(torch.stack(usable)), described) if usable else ())
+    alignment: list[float] | Skipped = Skipped(skipped=NO_CLIP)
+    found: int | Skipped = Skipped(skipped=NO_CLIP)
+    aesthetic: list[float] | Skipped = Skipped(skipped=NO_HEAD if judges.clip else NO_CLIP)
+    if judges.clip and texts is not None:
+        # Unusable pictures are judged too: a mitigation must not look better by making fewer pictures.
+        pictures = judges.clip.describe_images(torch.stack([frame.image.nan_to_num() for frame in frames]))
+        own, others = (text.expand(len(frames), *text.shape) for text in texts)
+        alignment = (pictures @ texts[0]).tolist()
+        found = int(retrieved(pictures, own, others).sum()) if len(texts[1]) else Skipped(skipped="one prompt only")
+        if judges.head:
+            aesthetic = judges.head.score(pictures).tolist()
+    return PromptOutcome(
+        sha256=one.sha256[:16],
+        similarity=[next(close) if frame.invalid is None else -1.0 for frame in frames],
+        alignment=alignment,
+        retrieved=found,
+        aesthetic=aesthetic,
+        unusable=len(frames) - len(usable),
+    )
+
+
+def _errors(
+    denoiser: Denoiser, general: Sequence[Captioned], settings: EvaluationSettings, executor: Executor
+) -> list[float]:
+    """Mean error of every general image under its prompt, on draws that are the same for every model."""
+    source = DrawSource(settings.seed, [one.sha256 for one in general], "clean images", denoiser.latent_shape)
+    draws = source.draw("stratified", settings.error_draws, denoiser.schedule.num_train_timesteps)
+    latents = denoiser.encode(torch.stack([one.image for one in general]))
+    condition = denoiser.condition([one.prompt for one in general])
+    errors = draw_errors(denoiser, latents, draws, condition, executor)
+    return [float(one) for one in errors.double().mean(dim=1)]
+
+
+class Reference(Record):
+    """What an answer that copies nothing would score: for every trigger, the general image most as asked for."""
+
+    similarity: list[float]
+    """Of that image to the trigger's."""
+    alignment: list[float]
+    """Its cosine with the trigger's prompt."""
+
+
+def reference_line(
+    denoiser: Denoiser, triggers: Sequence[Captioned], general: Sequence[Captioned], judges: Judges
+) -> Reference | Skipped:
+    """MemBench's reference, with the general images in the place of a web search; Skipped without a CLIP to choose."""
+    if judges.clip is None:
+        return Skipped(skipped=NO_CLIP)
+    pictures = torch.stack([one.image for one in general])
+    cosines = judges.clip.describe_texts([one.prompt for one in triggers]) @ judges.clip.describe_images(pictures).T
+    chosen = cosines.argmax(dim=1)
+    descriptor = judges.matcher.deciding()
+    references = torch.cat([denoiser.decode(denoiser.encode(one.image[None])) for one in triggers])
+    close = similarities(descriptor, descriptor.describe(references), descriptor.describe(pictures[chosen]))
+    return Reference(similarity=[float(value) for value in close], alignment=cosines.max(dim=1).values.tolist())

@@ -1,0 +1,141 @@
+"""A folder of an evaluation: each model measured once and kept, so that an interrupted run goes on where it was.
+
+outcomes/<digest>.json   one model under one set of settings, images and judges
+evaluation.json          the table of all of them
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from imgaudit.clip_scores import load_aesthetic_head, load_clip
+from imgaudit.denoiser import Denoiser
+from imgaudit.exceptions import ConfigError, RunFolderError
+from imgaudit.executor import Executor
+from imgaudit.files import path_text
+from imgaudit.generation import require_steps
+from imgaudit.mitigation.choice import mitigate
+from imgaudit.mitigation.evaluation import (
+    NO_CLIP,
+    NO_HEAD,
+    Captioned,
+    EvaluationSettings,
+    Judges,
+    ModelOutcome,
+    evaluate_model,
+    reference_line,
+)
+from imgaudit.mitigation.evaluation_summary import EvaluationTable
+from imgaudit.models.loading import LoadedModel
+from imgaudit.records import Skipped
+from imgaudit.store import RunFolder, read_json, write_json
+
+AS_IT_IS = "as it is"
+"""How the model without mitigations is called."""
+
+
+def judges_from(clip: Path | None, head: Path | None) -> Judges:
+    """What pictures are judged by. Raises ModelRefusedError for folders and files that are none."""
+    if clip is None:
+        return Judges()
+    scorer = load_clip(clip)
+    width = int(scorer.network.config.projection_dim)
+    return Judges(scorer, load_aesthetic_head(head, width) if head is not None else None)
+
+
+@dataclass(frozen=True)
+class EvaluationRun:
+    """What is evaluated, and where it is kept."""
+
+    folder: Path
+    """The folder."""
+    settings: EvaluationSettings
+    """What is generated."""
+    judges: Judges
+    """What pictures are judged by."""
+    triggers: Sequence[Captioned]
+    """Images that the model is thought to reproduce."""
+    general: Sequence[Captioned]
+    """Others."""
+    batch_size: int
+    """Largest batch given to the network at once."""
+
+    def evaluate(
+        self,
+        loaded: LoadedModel,
+        mitigations: Sequence[str],
+        others: Sequence[tuple[str, Callable[[], LoadedModel]]],
+        on_progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> EvaluationTable:
+        """Measure the model as it is, under every mitigation, and every other model.
+
+        mitigations:  as `mitigate` takes them
+        others:       name of a changed model, and what loads it
+        Raises ConfigError for a mitigation that is not known, another model's size of images, or too few steps.
+        """
+        denoiser = loaded.denoiser
+        require_steps(denoiser, self.settings.num_inference_steps)
+        subjects: list[tuple[str, Callable[[], Denoiser]]] = [(AS_IT_IS, lambda: denoiser)]
+        for spec in mitigations:
+            mitigated = mitigate(denoiser, spec)
+            subjects.append((spec, lambda mitigated=mitigated: mitigated))  # type: ignore[misc]
+        for name, load in others:
+            subjects.append((path_text(Path(name).name or name), lambda load=load: self._same_size(denoiser, load)))  # type: ignore[misc]
+        each = len(self.triggers) + len(self.general)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with RunFolder(self.folder).lock():
+            outcomes = [
+                self._kept(name, make(), lambda done, _, n=number: on_progress(n * each + done, len(subjects) * each))  # type: ignore[misc]
+                for number, (name, make) in enumerate(subjects)
+            ]
+            table = EvaluationTable(
+                model=path_text(loaded.name),
+                settings=self.settings,
+                clip=self.judges.clip.source if self.judges.clip else Skipped(skipped=NO_CLIP),
+                aesthetic=self.judges.head.source if self.judges.head else Skipped(skipped=NO_HEAD),
+                reference=reference_line(denoiser, self.triggers, self.general, self.judges),
+                hardware=f"{torch.get_num_threads()} threads, {getattr(denoiser, 'device', 'cpu')}",
+                models=outcomes,
+            )
+            write_json(self.folder / "evaluation.json", table.model_dump(mode="json"))
+        return table
+
+    def _same_size(self, denoiser: Denoiser, load: Callable[[], LoadedModel]) -> Denoiser:
+        other = load().denoiser
+        if other.resolution != denoiser.resolution:
+            raise ConfigError(
+                f"expected models of one size, but one makes {denoiser.resolution} pixels a side and another "
+                f"{other.resolution}"
+            )
+        return other
+
+    def _kept(self, name: str, denoiser: Denoiser, on_progress: Callable[[int, int], None]) -> ModelOutcome:
+        path = self.folder / "outcomes" / f"{self._digest(denoiser)}.json"
+        if path.is_file():
+            try:
+                kept = ModelOutcome.model_validate(read_json(path))
+            except ValueError as error:
+                raise RunFolderError(f"{path.name} is damaged: delete it, and it is measured again") from error
+            on_progress(len(self.triggers) + len(self.general), 0)
+            return kept.model_copy(update={"name": name})
+        executor = Executor(self.batch_size, denoiser.spare_memory)
+        found = evaluate_model(
+            name, denoiser, self.triggers, self.general, self.settings, self.judges, executor=executor,
+            on_progress=on_progress,
+        )  # fmt: skip
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, found.model_dump(mode="json"))
+        return found
+
+    def _digest(self, denoiser: Denoiser) -> str:
+        """Of everything that decides an outcome."""
+        judges = [one.source if one else "" for one in (self.judges.clip, self.judges.head)]
+        given = [
+            denoiser.fingerprint, self.settings.model_dump(mode="json"), judges,
+            [[one.sha256, one.prompt] for one in self.triggers], [[one.sha256, one.prompt] for one in self.general],
+        ]  # fmt: skip
+        return hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,37 @@
+"""Random tokens in the prompt: Somepalli et al.'s baseline (NeurIPS 2023, arXiv 2305.20086), MemBench's RTA."""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from imgaudit.denoiser import Denoiser, PromptEmbeds, draw_seed
+from imgaudit.mitigation.mitigated import MitigatedDenoiser
+from imgaudit.paraphrase import synonyms
+
+
+class RandomTokens(MitigatedDenoiser):
+    """The model with random words put into every prompt, at random places; the same ones for the same prompt.
+
+    Words are those that the model's own tokenizer reads as one token, or where the adapter cannot tell, those of the
+    package's list of synonyms. An embedding has no words: inverted conditions are sampled as they are.
+    """
+
+    def __init__(self, denoiser: Denoiser, *, count: int = 4, seed: int = 0) -> None:
+        """count: words that are put in."""
+        super().__init__(denoiser, f"random-tokens count={count} seed={seed}")
+        self.count, self.seed = count, seed
+        self._words = list(denoiser.words) or sorted(synonyms())
+
+    def condition(self, prompts: Sequence[str]) -> PromptEmbeds:
+        """Of the changed prompts."""
+        return self.denoiser.condition([self.changed(prompt) for prompt in prompts])
+
+    def changed(self, prompt: str) -> str:
+        """The prompt with the words in it."""
+        digest = hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest()
+        draw = np.random.default_rng(draw_seed(self.seed, digest, "random tokens"))
+        words = prompt.split()
+        for _ in range(self.count):
+            words.insert(int(draw.integers(0, len(words) + 1)), self._words[int(draw.integers(0, len(self._words)))])
+        return " ".join(words)
