@@ -133,15 +133,28 @@ def trajectory_measures(
                 spread = schedule.shares(times)[1] if in_epsilon else torch.ones(rows, dtype=torch.float64)
                 add("sharpness", curved / spread**4)
             if step + 1 < steps:
-                output = base.output + guidance_scale * native if guidance_scale > 1 else found.output
-                guided = Prediction(output, base.noisy, base.timesteps, base.kind, schedule)
-                x = schedule.add_noise(guided.x0(), guided.noise(), timesteps[step + 1].repeat(rows)).detach()
+                x = next_latents(base, found, guidance_scale, timesteps[step + 1])
     return RowMeasures(
         measures["native"],
         measures.get("epsilon"),
         measures.get("sharpness"),
         {name: measures[f"gradient {name}"] for name in streams},
     )
+
+
+def next_latents(
+    base: Prediction, found: Prediction, guidance_scale: float, next_timestep: torch.Tensor
+) -> torch.Tensor:
+    """One guided step: (N, C, h, w) latents at another timestep, without gradients.
+
+    base, found:    null and conditional predictions of the same latents
+    next_timestep:  () int64
+    """
+    guided = found.output
+    if guidance_scale > 1:
+        guided = base.output + guidance_scale * (found.output - base.output)
+    prediction = Prediction(guided, base.noisy, base.timesteps, base.kind, base.schedule)
+    return base.schedule.add_noise(prediction.x0(), prediction.noise(), next_timestep.repeat(len(base.noisy))).detach()
 
 
 def _norms(difference: torch.Tensor) -> torch.Tensor:

@@ -81,6 +81,8 @@ class KnownModel(BaseModel):
     """How its weights were rounded."""
     compiled: bool = False
     """Whether its blocks were compiled."""
+    mitigation: str = ""
+    """What it was put behind while it was used."""
     loras: list[KnownLora] = []
     """In the order in which they were fused. The fingerprint covers them."""
     resolution: int
@@ -198,6 +200,7 @@ def make_manifest(
             "config": path_text(model.config),
             "quantised": model.quantised,
             "compiled": model.compiled,
+            "mitigation": model.mitigation,
             "loras": [
                 {"file": path_text(lora.path.name), "sha256": lora.sha256, "weight": lora.weight}
                 for lora in model.loras

@@ -29,6 +29,8 @@ def model_differences(a: FinishedRun, b: FinishedRun) -> list[str]:
         for name in ("pipeline_class", "prediction_type", "resolution")
         if (left := getattr(here, name)) != (right := getattr(there, name))
     ]
+    if here.mitigation != there.mitigation:
+        found.append(f"mitigation: {here.mitigation or 'none'} in A, {there.mitigation or 'none'} in B")
     other = sorted(name for name in here.files.keys() & there.files.keys() if here.files[name] != there.files[name])
     found += [f"LoRA in A only: {name}" for name in sorted(_loras(a) - _loras(b))]
     found += [f"LoRA in B only: {name}" for name in sorted(_loras(b) - _loras(a))]

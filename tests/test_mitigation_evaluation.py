@@ -16,8 +16,8 @@ from imgaudit.descriptors import similarities
 from imgaudit.executor import Executor
 from imgaudit.generation import replica_seeds
 from imgaudit.matching import Matcher
+from imgaudit.mitigation.captioned import Captioned
 from imgaudit.mitigation.evaluation import (
-    Captioned,
     EvaluationSettings,
     Judges,
     ModelOutcome,

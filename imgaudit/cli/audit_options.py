@@ -50,6 +50,14 @@ Compiled = Annotated[
     bool,
     typer.Option("--compile", help="Let torch compile the network's blocks: slow to begin, then faster."),
 ]
+Behind = Annotated[
+    str | None,
+    typer.Option(
+        "--mitigation",
+        help="Put the model behind an inference-time mitigation, see `imgaudit mitigate list`.",
+        show_default=False,
+    ),
+]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Run folder; an existing one of the same audit is continued.")]
 EffortOption = Annotated[Effort | None, typer.Option(help="Named budget. [default: standard]", show_default=False)]
 FramingOption = Annotated[

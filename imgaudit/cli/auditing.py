@@ -12,6 +12,7 @@ import typer
 
 from imgaudit.cli.audit_options import (
     BatchSize,
+    Behind,
     Calibration,
     Captions,
     ChunkSize,
@@ -247,6 +248,7 @@ def _audit(
     model_config: ModelConfig = None,
     offload: Offload = "none",
     compiled: Compiled = False,
+    mitigation: Behind = None,
     out: Out = Path("imgaudit-run"),
     controls: Controls = None,
     calibration: Calibration = None,
@@ -297,8 +299,8 @@ def _audit(
     )  # fmt: skip
     raise typer.Exit(
         run_audit(
-            targets=targets, model=ModelChoice(model, lora or (), variant, model_config, offload, compiled), out=out,
-            config=config, sources=sources,
+            targets=targets, out=out, config=config, sources=sources,
+            model=ModelChoice(model, lora or (), variant, model_config, offload, compiled, mitigation),
             captions=captions, prompts=prompts, controls=controls, calibration=calibration, decoys=decoys,
             reference=reference, policy_file=policy, quiet=quiet, json_lines=json_lines, dry_run=dry_run,
         )

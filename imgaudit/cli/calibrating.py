@@ -7,6 +7,7 @@ import typer
 
 from imgaudit.cli.audit_options import (
     BatchSize,
+    Behind,
     ChunkSize,
     Compiled,
     Device,
@@ -96,6 +97,7 @@ def _calibrate(
     model_config: ModelConfig = None,
     offload: Offload = "none",
     compiled: Compiled = False,
+    mitigation: Behind = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write the null bank to.")] = Path(
         "calibration.json"
     ),
@@ -145,7 +147,7 @@ def _calibrate(
     portfolio = read_folder(controls, CaptionSource(controls), config, quiet=quiet)
     for skipped in portfolio.skipped:
         say(f"left out: {skipped.path}: {skipped.skipped}", quiet=quiet)
-    loaded = ModelChoice(model, lora or (), variant, model_config, offload, compiled).load(config.device)
+    loaded = ModelChoice(model, lora or (), variant, model_config, offload, compiled, mitigation).load(config.device)
     require_streams(loaded.denoiser, config.streams)
     require_steps(loaded.denoiser, config.protocol.generation.num_inference_steps)
     earlier = NullBank.read(out) if append and out.is_file() else None

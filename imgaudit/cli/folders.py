@@ -5,10 +5,13 @@ from typing import TYPE_CHECKING
 
 from imgaudit.cli.terminal import progress, say
 from imgaudit.config import AuditConfig
+from imgaudit.exceptions import InputError
 
 if TYPE_CHECKING:
     from imgaudit.captions import CaptionSource
+    from imgaudit.mitigation.captioned import Captioned
     from imgaudit.portfolio import Portfolio
+    from imgaudit.protocol import Framing
 
 
 def cache_path() -> Path:
@@ -46,3 +49,32 @@ def read_folder(
     for remark in portfolio.remarks:
         say(f"note: {remark}", quiet=quiet)
     return portfolio
+
+
+def read_captioned(folder: Path, resolution: int, framing: "Framing", *, quiet: bool) -> "list[Captioned]":
+    """The images of a folder that have a caption, in order of SHA-256, at a model's resolution.
+
+    Raises InputError when there is none.
+    """
+    from imgaudit.captions import CaptionSource
+    from imgaudit.images import frame_image, to_tensor
+    from imgaudit.mitigation.captioned import Captioned
+    from imgaudit.records import Rung
+
+    portfolio = read_folder(folder, CaptionSource(folder), AuditConfig(), quiet=quiet)
+    found = [
+        Captioned(
+            one.image.sha256,
+            one.texts[Rung.CAPTION][0],
+            to_tensor(frame_image(one.load().pixels, resolution, framing)),
+        )
+        for one in portfolio.targets
+        if one.texts.get(Rung.CAPTION)
+    ]
+    if not found:
+        raise InputError(
+            f"{folder.name!r} has no image with a caption: put NAME.txt beside each image, or a metadata.jsonl"
+        )
+    if left := portfolio.count - len(found):
+        say(f"note: {left} of {portfolio.count} files in {folder.name!r} are unreadable or lack a caption", quiet=quiet)
+    return found

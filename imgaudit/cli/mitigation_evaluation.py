@@ -11,14 +11,13 @@ import typer
 from imgaudit.cli.audit_options import Device, FramingOption, Model, ModelConfig, Offline, Quiet, Variant
 from imgaudit.cli.benchmark_options import Batch
 from imgaudit.cli.exit_codes import ExitCode
+from imgaudit.cli.folders import read_captioned
 from imgaudit.cli.model_choice import ModelChoice
 from imgaudit.cli.terminal import plain, progress, say
 from imgaudit.exceptions import ConfigError, InputError
 
 if TYPE_CHECKING:
-    from imgaudit.mitigation.evaluation import Captioned
     from imgaudit.mitigation.evaluation_summary import EvaluationFigures, Mean
-    from imgaudit.protocol import Framing
     from imgaudit.records import Skipped
 
 
@@ -79,7 +78,9 @@ def evaluate(
     choice = ModelChoice(model, (), variant, model_config)
     loaded = choice.load(device or "auto")
     frame = framing or Framing.PAD
-    triggers, clean = (_captioned(folder, loaded.denoiser.resolution, frame, quiet) for folder in (targets, general))
+    triggers, clean = (
+        read_captioned(folder, loaded.denoiser.resolution, frame, quiet=quiet) for folder in (targets, general)
+    )
     if shared := {one.sha256 for one in triggers} & {one.sha256 for one in clean}:
         raise InputError(f"{len(shared)} images are among the targets and among the general ones: keep them apart")
     run = EvaluationRun(out, settings, judges, triggers, clean, batch_size)
@@ -95,28 +96,6 @@ def evaluate(
             typer.echo(line)
     say(f"report: {page}", quiet=quiet)
     raise typer.Exit(ExitCode.DECIDED)
-
-
-def _captioned(folder: Path, resolution: int, framing: "Framing", quiet: bool) -> "list[Captioned]":
-    from imgaudit.captions import CaptionSource
-    from imgaudit.images import frame_image, to_tensor
-    from imgaudit.mitigation.evaluation import Captioned
-    from imgaudit.portfolio import read_portfolio
-    from imgaudit.records import Rung
-
-    portfolio = read_portfolio(folder, CaptionSource(folder))
-    found = [
-        Captioned(one.image.sha256, one.texts[Rung.CAPTION][0],
-                  to_tensor(frame_image(one.load().pixels, resolution, framing)))
-        for one in portfolio.targets if one.texts.get(Rung.CAPTION)
-    ]  # fmt: skip
-    if not found:
-        raise InputError(
-            f"{folder.name!r} has no image with a caption: put NAME.txt beside each image, or a metadata.jsonl"
-        )
-    if left := portfolio.count - len(found):
-        say(f"note: {left} of {portfolio.count} files in {folder.name!r} are unreadable or lack a caption", quiet=quiet)
-    return found
 
 
 def figure_lines(figures: "EvaluationFigures") -> Iterator[str]:

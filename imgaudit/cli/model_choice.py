@@ -24,12 +24,16 @@ class ModelChoice:
     """What waits in main memory."""
     compiled: bool = False
     """Whether torch compiles the blocks of its network."""
+    mitigation: str | None = None
+    """What it is put behind, as `imgaudit mitigate list` names it."""
 
     def load(self, device: str) -> "LoadedModel":
-        """Raises ModelRefusedError with the reason and what to do."""
+        """Raises ModelRefusedError with the reason and what to do, ConfigError for a mitigation that does not fit."""
+        from imgaudit.mitigation.choice import put_behind
         from imgaudit.models import load_model
 
-        return load_model(
+        loaded = load_model(
             self.name, device, self.loras, variant=self.variant or "", config=self.config or "", offload=self.offload,
             compiled=self.compiled,
         )  # fmt: skip
+        return put_behind(loaded, self.mitigation) if self.mitigation else loaded

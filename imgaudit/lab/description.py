@@ -16,6 +16,7 @@ from imgaudit.lab.corpus import CorpusEntry, Role
 from imgaudit.lab.recipe import LabRecipe
 from imgaudit.lab.training import TrainedLab
 from imgaudit.lab.truth import NEEDED, measure_truth
+from imgaudit.models.saving import save_folder
 from imgaudit.records import Record
 from imgaudit.store import read_json, write_json
 
@@ -87,12 +88,7 @@ class LabDescription(Record):
 def save_pipeline(pipeline: DiffusionPipeline, folder: Path) -> None:
     """Save as an ordinary diffusers folder in half precision, safetensors only."""
     pipeline.to(dtype=torch.float16)
-    pipeline.save_pretrained(folder, safe_serialization=True)
-    for path in (folder / "model_index.json", *folder.glob("*/config.json")):
-        content = read_json(path)
-        # Where a network was taken from is a path of this machine, and nothing reads it.
-        if content.pop("_name_or_path", None) is not None:
-            write_json(path, content)
+    save_folder(pipeline, folder)
 
 
 def describe_lab(

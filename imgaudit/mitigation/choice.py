@@ -1,7 +1,7 @@
 """Inference-time mitigations by name, with their settings: what `--mitigation` takes."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from imgaudit.denoiser import Denoiser
@@ -9,6 +9,7 @@ from imgaudit.exceptions import ConfigError
 from imgaudit.mitigation.descent import EmbeddingDescent
 from imgaudit.mitigation.mitigated import MitigatedDenoiser
 from imgaudit.mitigation.random_tokens import RandomTokens
+from imgaudit.models.loading import LoadedModel
 
 LONGEST_SPEC = 200
 
@@ -97,3 +98,11 @@ def mitigate(denoiser: Denoiser, spec: str) -> MitigatedDenoiser:
                 f"{name}:{key} must be a number from {setting.low:g} to {setting.high:g}, but got {text!r:.80}"
             ) from error
     return kind.make(denoiser, **values)
+
+
+def put_behind(loaded: LoadedModel, spec: str) -> LoadedModel:
+    """A loaded model behind a mitigation, which its name says. Raises ConfigError as `mitigate` does."""
+    mitigated = mitigate(loaded.denoiser, spec)
+    return replace(
+        loaded, denoiser=mitigated, name=f"{loaded.name} behind {mitigated.identity}", mitigation=mitigated.identity
+    )

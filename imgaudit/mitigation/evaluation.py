@@ -23,6 +23,7 @@ from imgaudit.executor import Executor
 from imgaudit.generation import Generated, generate, replica_seeds
 from imgaudit.inversion import DrawSource, draw_errors
 from imgaudit.matching import Matcher
+from imgaudit.mitigation.captioned import Captioned
 from imgaudit.records import Record, Skipped
 
 OTHER_CAPTIONS = 9
@@ -45,18 +46,6 @@ class EvaluationSettings(Record):
     """Noises and timesteps, the same for every model, on which general images are predicted."""
     seed: int = 0
     """Run seed."""
-
-
-@dataclass(frozen=True)
-class Captioned:
-    """An image and the prompt that asks for it."""
-
-    sha256: str
-    """Of the file: what draws depend on."""
-    prompt: str
-    """As it is given to the model."""
-    image: torch.Tensor
-    """(3, H, W) float32 in [-1, 1] at the model's resolution."""
 
 
 class PromptOutcome(Record):

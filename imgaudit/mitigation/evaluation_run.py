@@ -18,11 +18,11 @@ from imgaudit.exceptions import ConfigError, RunFolderError
 from imgaudit.executor import Executor
 from imgaudit.files import path_text
 from imgaudit.generation import require_steps
+from imgaudit.mitigation.captioned import Captioned
 from imgaudit.mitigation.choice import mitigate
 from imgaudit.mitigation.evaluation import (
     NO_CLIP,
     NO_HEAD,
-    Captioned,
     EvaluationSettings,
     Judges,
     ModelOutcome,

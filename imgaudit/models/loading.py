@@ -53,6 +53,8 @@ class LoadedModel:
     """How weights of it were rounded, as its name says too: it is another model than the one it was made from."""
     compiled: bool = False
     """Whether its blocks are compiled, which changes numbers by rounding."""
+    mitigation: str = ""
+    """What it is put behind while it is used; its weights are as they were."""
 
 
 def choose_device(device: str) -> torch.device:

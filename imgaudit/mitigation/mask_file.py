@@ -1,0 +1,79 @@
+"""Masks of weights as safetensors files: one bit a weight, with what they were made from."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import Field, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from imgaudit.exceptions import InputError
+from imgaudit.mitigation.activations import TrajectorySettings
+from imgaudit.mitigation.wanda import Mask
+from imgaudit.records import Record
+from imgaudit.store import write_atomically
+
+LARGEST_MASK = 2**31
+"""Bytes: seventeen thousand million weights."""
+
+
+class MaskFacts(Record):
+    """What a mask was made from."""
+
+    schema_version: int = 1
+    """Version of this format."""
+    fingerprint: str
+    """Of the model whose weights it marks."""
+    method: str = "wanda"
+    """How they were found."""
+    sparsity: float = Field(gt=0, le=1)
+    """Share of each row that was looked at."""
+    trajectory: TrajectorySettings
+    """Steps and seed."""
+    targets_sha256: str
+    """Over the prompts that locate."""
+    targets: int
+    """How many."""
+    references_sha256: str
+    """Over the prompts they were compared with; the empty prompt, as often, unless others were given."""
+    references: int
+    """How many."""
+    density: float
+    """Share of the weights that is marked."""
+
+
+def write_mask(path: Path, mask: Mask, facts: MaskFacts) -> None:
+    """Write a mask, whole or not at all."""
+    tensors = {name: torch.from_numpy(np.packbits(one.numpy(), axis=1)) for name, one in mask.items()}
+    shapes = {name: list(one.shape) for name, one in mask.items()}
+    metadata = {"imgaudit": facts.model_dump_json(), "shapes": json.dumps(shapes)}
+    write_atomically(path, save(tensors, metadata=metadata))
+
+
+def read_mask(path: Path) -> tuple[Mask, MaskFacts]:
+    """A mask and what it was made from. Raises InputError for any other file, with the reason."""
+    if not path.is_file() or path.stat().st_size > LARGEST_MASK:
+        raise InputError(f"{str(path)!r} is no mask: expected a file that `imgaudit mitigate locate` wrote")
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            facts = MaskFacts.model_validate_json(metadata["imgaudit"])
+            shapes = json.loads(metadata["shapes"])
+            mask = {name: _unpacked(file.get_tensor(name), shapes[name]) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, ValidationError, KeyError, ValueError, TypeError, RuntimeError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{str(path)!r} is no mask of weights: {type(error).__name__}: {reason}") from error
+    if mask.keys() != shapes.keys() or not mask:
+        raise InputError(f"{str(path)!r} is no mask of weights: it lacks layers that it describes")
+    return mask, facts
+
+
+def _unpacked(packed: torch.Tensor, shape: object) -> torch.Tensor:
+    if not isinstance(shape, list) or len(shape) != 2 or not all(isinstance(side, int) and side > 0 for side in shape):
+        raise ValueError(f"a layer's shape is {shape!r:.80}")
+    if packed.dtype != torch.uint8 or tuple(packed.shape) != (shape[0], -(-shape[1] // 8)):
+        raise ValueError(f"bits of shape {tuple(packed.shape)} for weights of shape {tuple(shape)}")
+    bits = np.unpackbits(packed.numpy(), axis=1, count=shape[1])
+    return torch.from_numpy(bits.astype(bool))
