@@ -51,6 +51,7 @@ def _register() -> None:
         matching,
         reporting,
         reviewing,
+        triggers,
         verifying,
         viewing,
     )
@@ -60,6 +61,7 @@ def _register() -> None:
     reporting.register(app)
     comparing.register(app)
     detecting.register(app)
+    triggers.register(app)
     dialling.register(app)
     labs.register(app)
     matching.register(app)
