@@ -363,17 +363,18 @@ def closest_targets(
     folder: Path, outcome: TriggerOutcome, targets: Sequence[Target], denoiser: Denoiser, descriptor: Descriptor,
     framing: Framing,
 ) -> list[dict[str, Any] | None]:  # fmt: skip
-    """Per candidate the owner's image with the highest similarity to its representative, as the autoencoder renders it.
+    """Per candidate the owner's image with the highest similarity to its representative, as given or as the model renders it.
 
     Returns path, similarity, and whether 1 - similarity is within the eps of the clusters; None where the picture of
     the candidate is gone.
     """
-    vectors = []
+    given, rendered = [], []
     for start in range(0, len(targets), TARGETS_AT_ONCE):
         chunk = [one.load().pixels for one in targets[start : start + TARGETS_AT_ONCE]]
         images = to_batch(chunk, denoiser.resolution, framing)
-        vectors.append(descriptor.describe(denoiser.decode(denoiser.encode(images)).float().cpu()))
-    owned = np.concatenate(vectors)
+        given.append(descriptor.describe(images))
+        rendered.append(descriptor.describe(denoiser.decode(denoiser.encode(images)).float().cpu()))
+    owned = np.concatenate([*given, *rendered])
     found: list[dict[str, Any] | None] = []
     for candidate in outcome.candidates:
         try:
@@ -385,5 +386,7 @@ def closest_targets(
         values = similarities(descriptor, own, owned)
         best = int(np.argmax(values))
         near = 1 - values[best] <= outcome.manifest.images.eps
-        found.append({"path": path_text(targets[best].path), "similarity": values[best], "near_copy": near})
+        found.append(
+            {"path": path_text(targets[best % len(targets)].path), "similarity": values[best], "near_copy": near}
+        )
     return found

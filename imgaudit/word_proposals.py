@@ -22,7 +22,7 @@ MOST_WORDS = 200_000
 LONGEST_WORD = 64
 """Characters; longer ones are no words."""
 
-SMOOTHING = 0.5
+SMOOTHING = 10.0
 """Occurrences that a word's followers get in proportion to their frequency, besides those that were counted."""
 
 FEWEST_WORDS = 2
@@ -141,9 +141,13 @@ class CaptionProposal:
     True
     """
 
-    def __init__(self, captions: Sequence[str], name: str) -> None:
-        """Raises InputError for captions of fewer than two distinct words."""
+    def __init__(self, captions: Sequence[str], name: str, also: Sequence[str] = ()) -> None:
+        """also: further words, each counted once, of which it is not known what they follow.
+
+        Raises InputError for captions of fewer than two distinct words.
+        """
         counts = Counter(word for caption in captions for word in caption_words(caption))
+        counts.update(word for word in dict.fromkeys(also) if word not in counts and caption_words(word) == [word])
         kept = [word for word, _ in counts.most_common(MOST_WORDS)]
         if len(kept) < FEWEST_WORDS:
             raise InputError(f"{name}: expected at least {FEWEST_WORDS} words to search over, but found {len(kept)}")
@@ -162,7 +166,8 @@ class CaptionProposal:
         self._follows = csr_array((values, (rows, columns)), shape=(end + 1, end + 1))
         self._precedes = self._follows.tocsc()
         self._totals = self._follows.sum(axis=1)
-        self._share = self._follows.sum(axis=0) / values.sum()
+        times = np.array([counts[word] for word in kept] + [self._follows[:, [end]].sum()], dtype=np.float64)
+        self._share = times / times.sum()
 
     @property
     def digest(self) -> str:

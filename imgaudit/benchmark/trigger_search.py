@@ -1,7 +1,8 @@
 """What a trigger search finds on a lab model, beside random sentences that cost as many measurements.
 
-Words come from the captions of held-out images, which the lab was never trained on: what a public list of captions is
-to a model of the wild. Defaults were chosen on the lab `fit` alone.
+Which words go together comes from the captions of held-out images, which the lab was never trained on; which words
+there are, from all captions that lab.json lists, as a dictionary would know them: a lab's captions are too few to have
+each other's words. Random sentences know the same words. Defaults were chosen on the lab `fit` alone.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -33,7 +34,7 @@ from imgaudit.trigger_search import (
     best_prompts,
     search_triggers,
 )
-from imgaudit.word_proposals import CaptionProposal, VocabularyProposal
+from imgaudit.word_proposals import CaptionProposal, VocabularyProposal, caption_words
 
 SEARCH = SearchSettings(chains=32, iterations=20, candidates=40)
 """More and shorter chains than the command's default: a lab has dozens of images to find, and one core."""
@@ -143,7 +144,8 @@ def measure_triggers(
     denoiser, settings = lab.loaded.denoiser, search.model_copy(update={"seed": run_seed})
     truth = _Truth(lab, located)
     captions = [image.text for image in lab.description.images if group_of(image) is Group.HELD_OUT]
-    proposal = CaptionProposal(captions, "captions of held-out images")
+    known = [word for image in lab.description.images for word in caption_words(image.text)]
+    proposal = CaptionProposal(captions, "captions of held-out images, and the lab's words", known)
 
     def fresh() -> SquaredMagnitudes:
         return SquaredMagnitudes(denoiser, noises=settings.noises, seed=run_seed, executor=executor)

@@ -61,13 +61,13 @@ def trigger_lines(report: "TriggerReport") -> Iterator[str]:
     search = table.search
     yield f"lab {table.lab}, seed {table.seed}, {table.hardware}; defaults chosen on the lab fit"
     yield (
-        f"{search.chains} chains, {search.iterations} steps, {search.candidates} candidates, {search.noises} noises, K "
-        f"{search.temperature:g} x {table.scale:.4g}, D in {table.space}"
+        f"{search.chains} chains, {search.iterations} steps, {search.candidates} candidates, {search.noises} noises, "
+        f"K {search.temperature:g} x {table.scale:.4g}, D in {table.space}"
     )
     yield f"words: {table.proposal}; {table.images.images} images per prompt"
     yield ""
     heading = f"{'prompts by':27}{'measured':>9}{'prompts':>9}{'median D':>10}{'clusters':>10}"
-    yield f"{heading}  of memorised, other planted, neither"
+    yield f"{heading}  memorised, other planted, neither"
     for row in table.rows:
         yield (
             f"{row.name:27}{row.measured:9,}{row.prompts:9}{row.median:10.3g}{row.clusters:10}  "

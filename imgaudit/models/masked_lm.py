@@ -30,6 +30,9 @@ KINDS = ("bert", "distilbert", "electra")
 MAX_MODEL_BYTES = 8 * 2**30
 """Folders with larger weights are refused; BERT-large has 1.3 GB."""
 
+MOST_TOKENS = 512
+"""Of models that do not say how many they read."""
+
 PREFIX = "image of a"
 """Read by the language model alone, as published: prompts are made to follow it."""
 
@@ -49,6 +52,7 @@ class MaskedWordProposal:
         if tokenizer.mask_token_id is None:
             raise ModelRefusedError("the masked language model's tokenizer names no mask token; " + AGAIN)
         special, rows = set(tokenizer.all_special_tokens), model.get_input_embeddings().weight.shape[0]
+        self._longest = min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", MOST_TOKENS))
         self._words = {
             number: token for token, number in tokenizer.get_vocab().items()
             if token not in special and number < rows and len(token) <= LONGEST_WORD and token.isalnum()
@@ -66,17 +70,17 @@ class MaskedWordProposal:
             " ".join([PREFIX, *words[:position], mask, *words[position + 1 :]])
             for words, position in zip(texts, positions, strict=True)
         ]
-        encoded = self._tokenizer(given, padding=True, truncation=True, return_tensors="pt")
+        encoded = self._tokenizer(given, padding=True, return_tensors="pt")
+        if encoded["input_ids"].shape[1] > self._longest:
+            raise ModelRefusedError(
+                f"the masked language model reads {self._longest} tokens, and a prompt has more; use fewer --words"
+            )
         logits = self._model(**encoded).logits.float()
         rows = []
         for row, (words, position) in enumerate(zip(texts, positions, strict=True)):
             places = (encoded["input_ids"][row] == self._tokenizer.mask_token_id).nonzero().flatten()
             # Places that are still to be filled are masks too; the one asked for follows those before it.
             before = sum(word == mask for word in words[:position])
-            if before >= len(places):
-                raise ModelRefusedError(
-                    "the prompts are longer than the masked language model reads; use fewer --words"
-                )
             rows.append(logits[row, places[before]])
         return torch.stack(rows).cpu() + self._allowed[: logits.shape[-1]]
 
@@ -126,7 +130,10 @@ def load_masked_lm(folder: Path) -> MaskedWordProposal:
         refuse_leaving(file, folder)
         sizes += file.stat().st_size if kind_of(file) == "file" else 0
         if file.suffix == ".json":
-            refuse_keys(file, read_json(file, MAX_VOCABULARY_BYTES))
+            content = read_json(file, MAX_VOCABULARY_BYTES)
+            # Vocabularies map words to numbers, and any word may be among them.
+            if file.name not in ("tokenizer.json", "vocab.json"):
+                refuse_keys(file, content)
         elif file.suffix == ".txt" and file.stat().st_size > MAX_VOCABULARY_BYTES:
             raise ModelRefusedError(f"{file.name!r} has more than {MAX_VOCABULARY_BYTES:,} bytes; {AGAIN}")
     if sizes > MAX_MODEL_BYTES:
