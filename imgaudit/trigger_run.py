@@ -216,7 +216,8 @@ def search_into(
     path = folder / "measured.jsonl"
 
     def keep(fresh: Mapping[str, float]) -> None:
-        append_lines(path, [{prompt: value if math.isfinite(value) else None for prompt, value in fresh.items()}])
+        finite = {prompt: value if math.isfinite(value) else None for prompt, value in fresh.items()}
+        append_lines(path, [{"measured": finite}])
 
     search = manifest.search
     measured = SquaredMagnitudes(
@@ -250,7 +251,7 @@ def _kept(path: Path) -> dict[str, float]:
         return kept
     with path.open("rb") as file:
         for line in file:
-            for prompt, value in (read_line(line) or {}).items():
+            for prompt, value in ((read_line(line) or {}).get("measured") or {}).items():
                 if value is None or isinstance(value, float | int):
                     kept[prompt] = -math.inf if value is None else float(value)
     return kept
@@ -260,7 +261,7 @@ def prompt_folder(prompt: str) -> str:
     """Where a prompt's images lie inside a run: prompts are text, never paths.
 
     >>> prompt_folder("../..")
-    'images/2aa3aee3d8d8e2dc'
+    'images/0cfd1c96cbc0c0e0'
     """
     return f"images/{hashlib.sha256(prompt.encode()).hexdigest()[:16]}"
 
@@ -363,7 +364,7 @@ def closest_targets(
     folder: Path, outcome: TriggerOutcome, targets: Sequence[Target], denoiser: Denoiser, descriptor: Descriptor,
     framing: Framing,
 ) -> list[dict[str, Any] | None]:  # fmt: skip
-    """Per candidate the owner's image with the highest similarity to its representative, as given or as the model renders it.
+    """Per candidate the owner's image with the highest similarity to its representative, given or as rendered.
 
     Returns path, similarity, and whether 1 - similarity is within the eps of the clusters; None where the picture of
     the candidate is gone.

@@ -30,7 +30,7 @@ from imgaudit.word_proposals import WordProposal
 SCALE_SENTENCES = 32
 """Random sentences whose median D is what temperatures are measured in."""
 
-TEMPERATURE = 0.5
+TEMPERATURE = 1.0
 """K over the median D of random sentences, chosen on the lab `fit` alone."""
 
 FROM_TEMPERATURE = 0.1
@@ -56,7 +56,7 @@ class SearchSettings(Record):
     """Words that are measured for a place, the present one among them."""
     noises: int = Field(4, ge=1, le=1000)
     """Initial noises, the same for every prompt; D of one noise is itself noisy."""
-    temperature: float = Field(0.5, gt=0, le=1e6, allow_inf_nan=False)
+    temperature: float = Field(TEMPERATURE, gt=0, le=1e6, allow_inf_nan=False)
     """K over the median D of random sentences; of a search from a known trigger, over the trigger's D."""
     annealing: float = Field(1.0, ge=1, le=1e6, allow_inf_nan=False)
     """K at the first step over K at half of the steps and later; it falls geometrically in between."""

@@ -232,7 +232,7 @@ def _draws(weights: npt.NDArray[np.float64], count: int, generator: torch.Genera
 def caption_words(text: str) -> list[str]:
     """The words of a caption with the marks at them; without words that are too long, or cannot be printed.
 
-    >>> caption_words("A red fox, by Anna \x00")
+    >>> caption_words(f"A red fox, by Anna {chr(0)}")
     ['A', 'red', 'fox,', 'by', 'Anna']
     """
     return [word for word in text.split() if len(word) <= LONGEST_WORD and word.isprintable()]
