@@ -7,59 +7,36 @@ triggers.jsonl    one line per prompt, best first
 candidates.json   images that came back from different seeds, with the prompts that give them
 """
 
-import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from imgaudit.denoiser import Denoiser, draw_seed
-from imgaudit.descriptors import Descriptor, similarities
-from imgaudit.exceptions import ImageError, RunFolderError
+from imgaudit.denoiser import Denoiser
+from imgaudit.descriptors import Descriptor
+from imgaudit.exceptions import RunFolderError
 from imgaudit.executor import Executor
 from imgaudit.files import path_text
-from imgaudit.generation import Generated, generate, require_steps
-from imgaudit.image_files import load_image
-from imgaudit.images import to_batch, to_image, to_tensor, unusable_reason
+from imgaudit.generation import require_steps
+from imgaudit.images import unusable_reason
 from imgaudit.manifest import package_versions, utc_now
 from imgaudit.models.loading import LoadedModel
-from imgaudit.portfolio import Target
-from imgaudit.protocol import Framing
 from imgaudit.records import Record
-from imgaudit.store import append_lines, read_json, read_line, write_json, write_png
-from imgaudit.trigger_clusters import EPS, Cluster, is_nearly_blank, largest_cluster, merged
+from imgaudit.store import append_lines, read_json, read_line, write_json
+from imgaudit.trigger_clusters import Cluster, is_nearly_blank, largest_cluster, merged
+from imgaudit.trigger_images import ImageSettings, image_name, prompt_folder, prompt_images
 from imgaudit.trigger_search import FoundPrompt, SearchSettings, SquaredMagnitudes, best_prompts, search_triggers
 from imgaudit.word_proposals import WordProposal
-
-TARGETS_AT_ONCE = 64
-"""Of the owner's images, encoded together."""
 
 NO_PROOF = (
     "A cluster says that this model, under this prompt, gives nearly the same image from different seeds. It is no "
     "proof that the image was in the training set: no reference was looked at."
 )
 """What candidates claim, in words that stand wherever they are shown."""
-
-
-class ImageSettings(Record):
-    """How candidates are made of prompts."""
-
-    per_chain: int = Field(2, ge=1, le=1000)
-    """Prompts of each chain that images are made for."""
-    images: int = Field(16, ge=3, le=1000)
-    """Images of each prompt."""
-    guidance_scale: float = Field(3.0, ge=1, le=1000, allow_inf_nan=False)
-    """Of the sampling."""
-    num_inference_steps: int = Field(20, ge=1, le=1000)
-    """Of the sampling."""
-    descriptor: str = "pixel"
-    """What images are compared by."""
-    eps: float = Field(EPS["pixel"], gt=0, lt=1, allow_inf_nan=False)
-    """Largest 1 - similarity within a cluster."""
 
 
 class TriggerManifest(BaseModel):
@@ -223,13 +200,12 @@ def search_into(
     measured = SquaredMagnitudes(
         denoiser, noises=search.noises, seed=search.seed, executor=executor, known=_kept(path), on_measured=keep
     )
-    result = search_triggers(
-        measured, proposal, search, on_iteration=lambda done, total: on_progress("steps", done, total)
-    )
+    result = search_triggers(measured, proposal, search, on_iteration=partial(on_progress, "steps"))
     found = best_prompts(result, search, measured.elements, per_chain=manifest.images.per_chain)
-    frames = _images(
-        folder, denoiser, manifest, found, executor, lambda done, total: on_progress("prompts", done, total)
-    )
+    frames = prompt_images(
+        folder, denoiser, [one.prompt for one in found], manifest.images, run_seed=search.seed, executor=executor,
+        on_progress=partial(on_progress, "prompts"),
+    )  # fmt: skip
     triggers, shown = [], []
     for one, own in zip(found, frames, strict=True):
         trigger, representative = _trigger(one, own, descriptor, manifest.images.eps)
@@ -255,67 +231,6 @@ def _kept(path: Path) -> dict[str, float]:
                 if value is None or isinstance(value, float | int):
                     kept[prompt] = -math.inf if value is None else float(value)
     return kept
-
-
-def prompt_folder(prompt: str) -> str:
-    """Where a prompt's images lie inside a run: prompts are text, never paths.
-
-    >>> prompt_folder("../..")
-    'images/0cfd1c96cbc0c0e0'
-    """
-    return f"images/{hashlib.sha256(prompt.encode()).hexdigest()[:16]}"
-
-
-def trigger_seeds(run_seed: int, prompt: str, count: int) -> list[int]:
-    """Seeds of the images of a prompt."""
-    digest = hashlib.sha256(prompt.encode()).hexdigest()
-    return [draw_seed(run_seed, digest, "trigger image", index) for index in range(count)]
-
-
-def image_name(number: int) -> str:
-    """File of an image of a prompt, by its number from 0."""
-    return f"{number:03d}.png"
-
-
-def _images(
-    folder: Path, denoiser: Denoiser, manifest: TriggerManifest, found: Sequence[FoundPrompt], executor: Executor,
-    on_progress: Callable[[int, int], None],
-) -> list[list[torch.Tensor]]:  # fmt: skip
-    """Images (3, H, W) in [-1, 1] of every prompt, from the folder where they are there."""
-    settings = manifest.images
-    kept = {one.prompt: own for one in found if (own := _read(folder / prompt_folder(one.prompt), settings.images))}
-    missing = [one.prompt for one in found if one.prompt not in kept]
-    size = max(1, executor.batch_size // settings.images)
-    for start in range(0, len(missing), size):
-        chunk = missing[start : start + size]
-        on_progress(len(found) - len(missing) + start, len(found))
-        batches = generate(
-            denoiser, denoiser.condition(chunk),
-            [trigger_seeds(manifest.search.seed, prompt, settings.images) for prompt in chunk],
-            guidance_scale=settings.guidance_scale, num_inference_steps=settings.num_inference_steps,
-            executor=executor,
-        )  # fmt: skip
-        for prompt, batch in zip(chunk, batches, strict=True):
-            kept[prompt] = _write(folder / prompt_folder(prompt), batch)
-    on_progress(len(found), len(found))
-    return [kept[one.prompt] for one in found]
-
-
-def _write(folder: Path, batch: Sequence[Generated]) -> list[torch.Tensor]:
-    images = []
-    for number, one in enumerate(batch):
-        # What is not finite becomes black, which is as unusable.
-        image = to_image(torch.nan_to_num(one.image, nan=-1.0, posinf=-1.0, neginf=-1.0))
-        write_png(folder / image_name(number), image)
-        images.append(to_tensor(image))
-    return images
-
-
-def _read(folder: Path, count: int) -> list[torch.Tensor] | None:
-    try:
-        return [to_tensor(load_image(folder / image_name(number)).pixels) for number in range(count)]
-    except (ImageError, OSError):
-        return None
 
 
 def _trigger(
@@ -358,36 +273,3 @@ def _candidates(
             )
         )
     return sorted(found, key=lambda one: (-one.largest.size, one.prompts))
-
-
-def closest_targets(
-    folder: Path, outcome: TriggerOutcome, targets: Sequence[Target], denoiser: Denoiser, descriptor: Descriptor,
-    framing: Framing,
-) -> list[dict[str, Any] | None]:  # fmt: skip
-    """Per candidate the owner's image with the highest similarity to its representative, given or as rendered.
-
-    Returns path, similarity, and whether 1 - similarity is within the eps of the clusters; None where the picture of
-    the candidate is gone.
-    """
-    given, rendered = [], []
-    for start in range(0, len(targets), TARGETS_AT_ONCE):
-        chunk = [one.load().pixels for one in targets[start : start + TARGETS_AT_ONCE]]
-        images = to_batch(chunk, denoiser.resolution, framing)
-        given.append(descriptor.describe(images))
-        rendered.append(descriptor.describe(denoiser.decode(denoiser.encode(images)).float().cpu()))
-    owned = np.concatenate([*given, *rendered])
-    found: list[dict[str, Any] | None] = []
-    for candidate in outcome.candidates:
-        try:
-            image = to_tensor(load_image(folder / candidate.representative).pixels)
-        except (ImageError, OSError):
-            found.append(None)
-            continue
-        own = np.repeat(descriptor.describe(image[None]), len(owned), axis=0)
-        values = similarities(descriptor, own, owned)
-        best = int(np.argmax(values))
-        near = 1 - values[best] <= outcome.manifest.images.eps
-        found.append(
-            {"path": path_text(targets[best % len(targets)].path), "similarity": values[best], "near_copy": near}
-        )
-    return found

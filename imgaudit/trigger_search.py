@@ -138,9 +138,9 @@ class SquaredMagnitudes:
     def _measure(self, prompts: Sequence[str]) -> list[float]:
         noises = len(self._noise)
         if self._null is None:
-            null = self._denoiser.null_condition()
-            self._null = torch.cat(list(self._executor.slices(noises, lambda rows: self._predicted(null.repeat(
-                rows.stop - rows.start), torch.arange(noises)[rows]))))  # fmt: skip
+            null, order = self._denoiser.null_condition().repeat(noises), torch.arange(noises)
+            parts = self._executor.slices(noises, lambda rows: self._predicted(null.select(rows), order[rows]))
+            self._null = torch.cat(list(parts))
         size = max(1, self._executor.batch_size // noises)
         values: list[float] = []
         for start in range(0, len(prompts), size):

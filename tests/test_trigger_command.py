@@ -30,15 +30,8 @@ from imgaudit.models import load_model
 from imgaudit.report.trigger_page import write_triggers
 from imgaudit.store import write_png
 from imgaudit.trigger_clusters import largest_cluster
-from imgaudit.trigger_run import (
-    CandidateImage,
-    ImageSettings,
-    Trigger,
-    TriggerOutcome,
-    image_name,
-    prompt_folder,
-    trigger_manifest,
-)
+from imgaudit.trigger_images import ImageSettings, image_name, prompt_folder
+from imgaudit.trigger_run import CandidateImage, Trigger, TriggerOutcome, trigger_manifest
 from imgaudit.trigger_search import FoundPrompt, SearchSettings
 from imgaudit.word_proposals import VocabularyProposal
 from tests.test_detecting import HOSTILE, Checked

@@ -23,13 +23,8 @@ from imgaudit.prompt_detection import DetectionSettings, PromptDetection, detect
 from imgaudit.report.trigger_page import write_triggers
 from imgaudit.store import read_line
 from imgaudit.trigger_clusters import largest_cluster, merged
-from imgaudit.trigger_run import (
-    ImageSettings,
-    TriggerOutcome,
-    open_triggers,
-    search_into,
-    trigger_manifest,
-)
+from imgaudit.trigger_images import ImageSettings
+from imgaudit.trigger_run import TriggerOutcome, open_triggers, search_into, trigger_manifest
 from imgaudit.trigger_search import (
     SearchSettings,
     SquaredMagnitudes,
@@ -291,6 +286,8 @@ def test_strangers_language_models_are_refused(bert: Path, tmp_path: Path) -> No
     for name, change, message in (
         ("code", {"auto_map": {"AutoModelForMaskedLM": "x.Y"}}, "auto_map"),
         ("kind", {"model_type": "gpt2"}, "of type 'gpt2'"),
+        ("wide", {"intermediate_size": 10**9}, "which the tensors are not of"),
+        ("deep", {"num_hidden_layers": 10**6}, "sets num_hidden_layers to 1000000"),
     ):
         folder = Path(shutil.copytree(bert, tmp_path / name))
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))

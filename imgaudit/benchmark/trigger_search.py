@@ -24,7 +24,7 @@ from imgaudit.lab.description import LabImage
 from imgaudit.lab.truth import RMS_LIMIT, carlini_ratio
 from imgaudit.records import Record
 from imgaudit.trigger_clusters import is_nearly_blank, largest_cluster, merged
-from imgaudit.trigger_run import ImageSettings, trigger_seeds
+from imgaudit.trigger_images import ImageSettings, trigger_seeds
 from imgaudit.trigger_search import (
     Chain,
     FoundPrompt,

@@ -20,7 +20,8 @@ from imgaudit.exceptions import ConfigError, InputError
 if TYPE_CHECKING:
     from imgaudit.descriptors import Descriptor
     from imgaudit.models import LoadedModel
-    from imgaudit.trigger_run import ImageSettings, TriggerOutcome
+    from imgaudit.trigger_images import ImageSettings
+    from imgaudit.trigger_run import TriggerOutcome
     from imgaudit.trigger_search import SearchSettings
     from imgaudit.word_proposals import WordProposal
 
@@ -87,7 +88,7 @@ def _triggers(
     """Find prompts that give nearly the same image from different seeds, without the training data."""
     from imgaudit.offline import go_offline
     from imgaudit.trigger_clusters import EPS
-    from imgaudit.trigger_run import ImageSettings
+    from imgaudit.trigger_images import ImageSettings
     from imgaudit.trigger_search import FROM_TEMPERATURE, TEMPERATURE, SearchSettings
 
     if batch_size < 1:
@@ -215,12 +216,14 @@ def _closest(
     from imgaudit.captions import CaptionSource
     from imgaudit.cli.folders import read_folder
     from imgaudit.config import AuditConfig
-    from imgaudit.trigger_run import closest_targets
+    from imgaudit.trigger_images import closest_targets
 
     portfolio = read_folder(targets, CaptionSource(targets, sidecars=False), AuditConfig(), quiet=quiet)
     if not portfolio.targets:
         raise InputError(f"--targets has no image that can be read; {len(portfolio.skipped)} files were skipped")
-    return closest_targets(out, outcome, portfolio.targets, loaded.denoiser, compared, AuditConfig().framing)
+    shown = [one.representative for one in outcome.candidates]
+    eps = outcome.manifest.images.eps
+    return closest_targets(out, shown, eps, portfolio.targets, loaded.denoiser, compared, AuditConfig().framing)
 
 
 def _show(outcome: "TriggerOutcome", closest: "list[dict[str, Any] | None] | None", *, json_output: bool) -> None:

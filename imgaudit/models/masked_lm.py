@@ -1,7 +1,8 @@
 """Words proposed by a masked language model (BERT and its kind) in a folder, which is inspected before it is loaded."""
 
 import hashlib
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from imgaudit.models.inspection import (
 )
 from imgaudit.models.pipeline import refusing
 from imgaudit.models.vocabularies import MAX_VOCABULARY_BYTES
-from imgaudit.models.weights import find_weights
+from imgaudit.models.weights import Weights, find_weights
 from imgaudit.word_proposals import LONGEST_WORD, Candidate
 
 KINDS = ("bert", "distilbert", "electra")
@@ -32,6 +33,13 @@ MAX_MODEL_BYTES = 8 * 2**30
 
 MOST_TOKENS = 512
 """Of models that do not say how many they read."""
+
+SIZES = ("vocab_size", "hidden_size", "intermediate_size", "max_position_embeddings", "embedding_size", "dim",
+         "hidden_dim", "type_vocab_size")  # fmt: skip
+"""Keys of configurations that are sizes of tensors."""
+
+LAYERS = ("num_hidden_layers", "n_layers")
+"""Keys that are numbers of layers."""
 
 PREFIX = "image of a"
 """Read by the language model alone, as published: prompts are made to follow it."""
@@ -141,6 +149,7 @@ def load_masked_lm(folder: Path) -> MaskedWordProposal:
             f"the masked language model has {sizes:,} bytes; at most {MAX_MODEL_BYTES:,} are loaded"
         )
     weights = find_weights(folder, "model")
+    _refuse_sizes(config, weights)
     with refusing("the masked language model cannot be loaded"):
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         model, report = AutoModelForMaskedLM.from_pretrained(
@@ -152,3 +161,16 @@ def load_masked_lm(folder: Path) -> MaskedWordProposal:
     fingerprint = model_fingerprint(hash_model_files(folder, weights.files))
     digest = hashlib.sha256(f"masked language model {fingerprint}".encode()).hexdigest()
     return MaskedWordProposal(model, tokenizer, f"masked language model {folder.resolve().name[:80]!r}", digest)
+
+
+def _refuse_sizes(config: Mapping[str, Any], weights: Weights) -> None:
+    """Refuse a network that is larger than its weights: it would be made before they are read."""
+    shapes = list(weights.shapes.values())
+    known = {size for shape in shapes for size in shape}
+    layers = {int(found[1]) for name in weights.shapes if (found := re.search(r"\.layer\.(\d{1,4})\.", name))}
+    wrong = [key for key in SIZES if key in config and (type(config[key]) is not int or config[key] not in known)]
+    wrong += [key for key in LAYERS if key in config and config[key] != len(layers)]
+    if wrong:
+        raise ModelRefusedError(
+            f"'config.json' sets {wrong[0]} to {config[wrong[0]]!r:.40}, which the tensors are not of; {AGAIN}"
+        )

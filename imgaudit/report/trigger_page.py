@@ -7,7 +7,8 @@ from typing import Any
 
 from imgaudit.report.pages import page_environment, write_assets
 from imgaudit.store import write_atomically, write_json
-from imgaudit.trigger_run import NO_PROOF, Trigger, TriggerOutcome, image_name
+from imgaudit.trigger_images import image_name
+from imgaudit.trigger_run import NO_PROOF, Trigger, TriggerOutcome
 
 MOST_CANDIDATES = 200
 """On the page, those with the largest clusters; the files have all."""
