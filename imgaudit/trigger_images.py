@@ -31,7 +31,7 @@ class ImageSettings(Record):
     """How candidates are made of prompts."""
 
     per_chain: int = Field(2, ge=1, le=1000)
-    """Prompts of each chain that images are made for."""
+    """Prompts that images are made for, over the number of chains."""
     images: int = Field(16, ge=3, le=1000)
     """Images of each prompt."""
     guidance_scale: float = Field(3.0, ge=1, le=1000, allow_inf_nan=False)

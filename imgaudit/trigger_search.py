@@ -13,6 +13,7 @@ was trained on nothing here can say.
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -30,7 +31,7 @@ from imgaudit.word_proposals import WordProposal
 SCALE_SENTENCES = 32
 """Random sentences whose median D is what temperatures are measured in."""
 
-TEMPERATURE = 1.0
+TEMPERATURE = 0.3
 """K over the median D of random sentences, chosen on the lab `fit` alone."""
 
 FROM_TEMPERATURE = 0.1
@@ -299,31 +300,29 @@ def _stop(chains: Sequence[Chain], walking: Sequence[int], measured: SquaredMagn
 
 
 def best_prompts(result: SearchResult, settings: SearchSettings, elements: int, *, per_chain: int) -> list[FoundPrompt]:
-    """The prompts of highest D of every chain that share less than half of their words with one taken before.
+    """The prompts of highest D of all chains that share less than half of their words with any better one taken.
 
-    Steps change one word, so that without this all of a chain's best prompts would be one. From a known trigger every
-    prompt counts that keeps `floor` of its D: as many as `per_chain` for every number of changed words and chain.
-    Best first; a prompt that several chains came upon is the first one's.
+    Steps change one word, and chains meet, so that without this the best prompts would be one. As many are taken as
+    there are chains, times `per_chain`. From a known trigger every prompt counts that keeps `floor` of its D: as many
+    for every number of changed words. Best first; a prompt that several chains came upon is the first one's.
     """
-    found: dict[str, FoundPrompt] = {}
-    origin = settings.start.split()
+    origin, most = settings.start.split(), per_chain * len(result.chains)
+    seen: dict[str, tuple[float, int]] = {}
     for number, chain in enumerate(result.chains):
-        kept: list[FoundPrompt] = []
-        for prompt, pull in sorted(chain.seen.items(), key=lambda pair: (-pair[1], pair[0])):
-            words = prompt.split()
-            changed = sum(a != b for a, b in zip(words, origin, strict=True)) if origin else 0
-            if pull <= 0 or (origin and pull < settings.floor * result.scale):
-                break
-            if origin:
-                new = sum(one.changed == changed for one in kept) < per_chain
-            else:
-                new = len(kept) < per_chain and all(_apart(words, one.prompt.split()) for one in kept)
-            if new:
-                rms = math.sqrt(pull / elements)
-                kept.append(FoundPrompt(prompt=prompt, squared_magnitude=pull, rms=rms, chain=number, changed=changed))
-        for one in kept:
-            found.setdefault(one.prompt, one)
-    return sorted(found.values(), key=lambda one: (-one.squared_magnitude, one.prompt))
+        for prompt, pull in chain.seen.items():
+            seen.setdefault(prompt, (pull, number))
+    kept: list[FoundPrompt] = []
+    counts: Counter[int] = Counter()
+    for prompt, (pull, number) in sorted(seen.items(), key=lambda one: (-one[1][0], one[0])):
+        words = prompt.split()
+        changed = sum(a != b for a, b in zip(words, origin, strict=True)) if origin else 0
+        if pull <= 0 or (origin and pull < settings.floor * result.scale) or (not origin and len(kept) == most):
+            break
+        if counts[changed] < most if origin else all(_apart(words, one.prompt.split()) for one in kept):
+            rms = math.sqrt(pull / elements)
+            counts[changed] += 1
+            kept.append(FoundPrompt(prompt=prompt, squared_magnitude=pull, rms=rms, chain=number, changed=changed))
+    return kept
 
 
 def _apart(words: Sequence[str], others: Sequence[str]) -> bool:

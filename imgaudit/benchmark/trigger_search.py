@@ -36,7 +36,7 @@ from imgaudit.trigger_search import (
 )
 from imgaudit.word_proposals import CaptionProposal, VocabularyProposal, caption_words
 
-SEARCH = SearchSettings(chains=48, iterations=10, candidates=16)
+SEARCH = SearchSettings(chains=32, iterations=20, candidates=12)
 """More and shorter chains than the command's default: a lab has dozens of images to find, and one core."""
 IMAGES = ImageSettings(per_chain=1, images=8)
 HOPED = 10

@@ -62,7 +62,7 @@ def _triggers(
         Path | None,
         typer.Option("--masked-lm", help="Folder of a masked language model that proposes words.", show_default=False),
     ] = None,
-    per_chain: Annotated[int, typer.Option(min=1, help="Prompts of each chain that images are made for.")] = 2,
+    per_chain: Annotated[int, typer.Option(min=1, help="Prompts with images, over the number of chains.")] = 2,
     images: Annotated[int, typer.Option(min=3, help="Images of each of these prompts.")] = 16,
     guidance_scale: Annotated[float, typer.Option(min=1, help="Of the images.")] = 3.0,
     num_inference_steps: Annotated[int, typer.Option(min=1, max=1000, help="Of the images.")] = 20,
