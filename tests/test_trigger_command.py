@@ -24,7 +24,7 @@ from imgaudit.benchmark.trigger_search import (
 from imgaudit.cli import app
 from imgaudit.cli.trigger_benchmark import trigger_lines
 from imgaudit.descriptors import PixelDescriptor
-from imgaudit.exceptions import ConfigError, ImgauditError, InputError
+from imgaudit.exceptions import ConfigError, ImgauditError, InputError, RunFolderError
 from imgaudit.images import to_image
 from imgaudit.models import load_model
 from imgaudit.report.trigger_page import write_triggers
@@ -35,6 +35,7 @@ from imgaudit.trigger_run import CandidateImage, Trigger, TriggerOutcome, trigge
 from imgaudit.trigger_search import FoundPrompt, SearchSettings
 from imgaudit.word_proposals import VocabularyProposal
 from tests.test_detecting import HOSTILE, Checked
+from tests.test_trigger_search import bert as bert
 
 SMALL = ["--chains", "2", "--iterations", "2", "--candidates", "4", "--images", "3", "--num-inference-steps", "2",
          "--quiet"]  # fmt: skip
@@ -72,6 +73,18 @@ def test_the_command_finds_resumes_and_compares(model_folder: Path, tmp_path: Pa
     compared = [json.loads(line) for line in run(*given, "--json", "--targets", mine, code=1).splitlines()]
     closest = [one["candidate"]["closest_target"] for one in compared if "candidate" in one]
     assert closest[0]["near_copy"] and closest[0]["path"].endswith("a.png")
+
+
+def test_words_come_from_a_masked_language_model(bert: Path, model_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    rows = run(
+        "--model", model_folder, "--out", out, "--masked-lm", bert, "--words", "3", "--json", *SMALL
+    ).splitlines()
+    prompts = [json.loads(row)["prompt"] for row in rows if "prompt" in json.loads(row)]
+    assert prompts and all(len(prompt.split()) == 3 for prompt in prompts)
+    assert "masked language model 'tiny'" in json.loads((out / "manifest.json").read_text("utf-8"))["proposal"]
+    with pytest.raises(RunFolderError, match="other words"):
+        run(*given)
 
 
 def test_around_a_known_trigger(model_folder: Path, tmp_path: Path) -> None:
