@@ -77,9 +77,8 @@ def test_the_command_finds_resumes_and_compares(model_folder: Path, tmp_path: Pa
 
 def test_words_come_from_a_masked_language_model(bert: Path, model_folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    rows = run(
-        "--model", model_folder, "--out", out, "--masked-lm", bert, "--words", "3", "--json", *SMALL
-    ).splitlines()
+    given = ["--model", model_folder, "--out", out, "--words", "3", *SMALL]
+    rows = run(*given, "--masked-lm", bert, "--json").splitlines()
     prompts = [json.loads(row)["prompt"] for row in rows if "prompt" in json.loads(row)]
     assert prompts and all(len(prompt.split()) == 3 for prompt in prompts)
     assert "masked language model 'tiny'" in json.loads((out / "manifest.json").read_text("utf-8"))["proposal"]
