@@ -11,6 +11,7 @@ from playwright.sync_api import Browser
 from typer.testing import CliRunner
 
 from imgaudit.benchmark.figures import Target
+from imgaudit.benchmark.lab_model import LabModel
 from imgaudit.benchmark.trigger_search import (
     IMAGES,
     LIKE_CAPTIONS,
@@ -19,14 +20,18 @@ from imgaudit.benchmark.trigger_search import (
     UNIFORM,
     TriggerRow,
     TriggerTable,
+    measure_triggers,
     trigger_report,
 )
 from imgaudit.cli import app
 from imgaudit.cli.trigger_benchmark import trigger_lines
 from imgaudit.descriptors import PixelDescriptor
 from imgaudit.exceptions import ConfigError, ImgauditError, InputError, RunFolderError
+from imgaudit.executor import Executor
 from imgaudit.images import to_image
-from imgaudit.models import load_model
+from imgaudit.lab.description import LabDescription
+from imgaudit.models import FiniteSetDenoiser, load_model
+from imgaudit.models.loading import LoadedModel
 from imgaudit.report.trigger_page import write_triggers
 from imgaudit.store import write_png
 from imgaudit.trigger_clusters import largest_cluster
@@ -34,7 +39,9 @@ from imgaudit.trigger_images import ImageSettings, image_name, prompt_folder
 from imgaudit.trigger_run import CandidateImage, Trigger, TriggerOutcome, trigger_manifest
 from imgaudit.trigger_search import FoundPrompt, SearchSettings
 from imgaudit.word_proposals import VocabularyProposal
+from tests.conftest import tiny_recipe
 from tests.test_detecting import HOSTILE, Checked
+from tests.test_prompt_scores import lab_image
 from tests.test_trigger_search import bert as bert
 
 SMALL = ["--chains", "2", "--iterations", "2", "--candidates", "4", "--images", "3", "--num-inference-steps", "2",
@@ -196,6 +203,34 @@ def test_the_benchmarks_hopes() -> None:
     assert report.targets[0].got == "40.0" and all(one.met for one in report.targets)
     report = trigger_report(table(search=(100, (), 0), captions=(100, (), 0), uniform=(100, (), 0)))
     assert report.targets[0].got == "nothing found by either" and not report.targets[0].met
+
+
+def test_a_closed_form_memoriser_gives_its_images_back(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand(5, 3, 4, 4, generator=generator) * 2 - 1
+    denoiser = FiniteSetDenoiser(torch.nn.functional.interpolate(coarse, (16, 16), mode="bilinear"))
+    located, images = {}, []
+    for number in range(4):
+        sha256 = f"{number}" * 64
+        located[sha256] = tmp_path / f"{number}.png"
+        to_image(denoiser.points[number]).save(located[sha256])
+        images.append(lab_image(number, f"{number} picture", "planted", 64).model_copy(update={"sha256": sha256}))
+    images += [lab_image(10 + number, f"thing {number % 4}", "held_out") for number in range(8)]
+    description = LabDescription(recipe=tiny_recipe(), background_images=0, images=images)
+    lab = LabModel(tmp_path, description, LoadedModel(denoiser, "closed form", "FiniteSet", {}))
+    search = SearchSettings(words=2, chains=4, iterations=6, candidates=6, temperature=0.5)
+    measured = measure_triggers(
+        lab, located, run_seed=1, executor=Executor(64), search=search,
+        images=ImageSettings(per_chain=1, images=6, num_inference_steps=5),
+    )  # fmt: skip
+    searched = measured.rows[0]
+    assert [row.name for row in measured.rows] == [SEARCHED, LIKE_CAPTIONS, UNIFORM]
+    assert measured.memorised == 4 and searched.found and searched.unplanted == searched.other_planted == 0
+    assert set(searched.found) <= {sha256[:16] for sha256 in located}
+    assert len({row.measured for row in measured.rows}) == 1
+    assert trigger_report(measured).targets[1].met
+    with pytest.raises(InputError, match="are not in the folder given"):
+        measure_triggers(lab, {}, run_seed=1, executor=Executor(64), search=search)
 
 
 def test_help_needs_no_model_libraries() -> None:
