@@ -52,6 +52,7 @@ def _register() -> None:
         mitigating,
         reporting,
         reviewing,
+        triggers,
         verifying,
         viewing,
     )
@@ -61,6 +62,7 @@ def _register() -> None:
     reporting.register(app)
     comparing.register(app)
     detecting.register(app)
+    triggers.register(app)
     dialling.register(app)
     labs.register(app)
     matching.register(app)

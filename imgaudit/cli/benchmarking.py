@@ -34,6 +34,7 @@ from imgaudit.cli.report_benchmark import report_command
 from imgaudit.cli.robustness_benchmarks import robustness, screening
 from imgaudit.cli.template_benchmark import templates
 from imgaudit.cli.terminal import progress
+from imgaudit.cli.trigger_benchmark import triggers
 
 if TYPE_CHECKING:
     from imgaudit.benchmark.budget_table import BudgetRow
@@ -58,6 +59,7 @@ def register(app: typer.Typer) -> None:
     ):
         benchmark.command()(command)
     benchmark.command(name="prompt-detection")(prompt_detection)
+    benchmark.command()(triggers)
     benchmark.command(name="compile")(compile_command)
     benchmark.command(name="index")(index_command)
     benchmark.command(name="report")(report_command)

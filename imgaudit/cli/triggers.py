@@ -1,0 +1,270 @@
+"""`imgaudit triggers`: prompts that make a model repeat itself, found without its training data."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from imgaudit.cli.audit_options import Compiled, Device, Loras, Model, ModelConfig, Offline, Offload, Quiet, Variant
+from imgaudit.cli.benchmark_options import Batch
+from imgaudit.cli.exit_codes import ExitCode
+from imgaudit.cli.interruption import Interruption
+from imgaudit.cli.model_choice import ModelChoice
+from imgaudit.cli.terminal import plain, progress, say
+from imgaudit.exceptions import ConfigError, InputError
+
+if TYPE_CHECKING:
+    from imgaudit.descriptors import Descriptor
+    from imgaudit.models import LoadedModel
+    from imgaudit.trigger_images import ImageSettings
+    from imgaudit.trigger_run import TriggerOutcome
+    from imgaudit.trigger_search import SearchSettings
+    from imgaudit.word_proposals import WordProposal
+
+MOST_LINES = 50
+"""Candidates in the table on the terminal, those with the largest clusters."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(name="triggers")(_triggers)
+
+
+def _triggers(
+    model: Model,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder; an interrupted search goes on in it.")] = Path(
+        "imgaudit-triggers"
+    ),
+    chains: Annotated[int, typer.Option(min=1, help="Chains, each from a random sentence.")] = 8,
+    iterations: Annotated[int, typer.Option(min=1, help="Steps of each chain.")] = 150,
+    words: Annotated[int, typer.Option(min=1, max=64, help="Words of a prompt; with captions, at most.")] = 8,
+    candidates: Annotated[int, typer.Option(min=2, help="Words that are measured for a place.")] = 50,
+    noises: Annotated[int, typer.Option(min=1, help="Initial noises, the same for every prompt.")] = 4,
+    temperature: Annotated[
+        float | None,
+        typer.Option(help="K over the median D of random sentences, or over the D of --from.", show_default=False),
+    ] = None,
+    annealing: Annotated[float, typer.Option(help="K at the first step, over K from half of the steps on.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Run seed.")] = 0,
+    start: Annotated[
+        str, typer.Option("--from", help="A known trigger, to search around it: one chain for each of its words.")
+    ] = "",
+    floor: Annotated[float, typer.Option(help="With --from: prompts of this share of its D are kept.")] = 0.5,
+    words_file: Annotated[
+        Path | None,
+        typer.Option(help="Text with a caption per line: words, and what they follow.", show_default=False),
+    ] = None,
+    masked_lm: Annotated[
+        Path | None,
+        typer.Option("--masked-lm", help="Folder of a masked language model that proposes words.", show_default=False),
+    ] = None,
+    per_chain: Annotated[int, typer.Option(min=1, help="Prompts with images, over the number of chains.")] = 2,
+    images: Annotated[int, typer.Option(min=3, help="Images of each of these prompts.")] = 16,
+    guidance_scale: Annotated[float, typer.Option(min=1, help="Of the images.")] = 3.0,
+    num_inference_steps: Annotated[int, typer.Option(min=1, max=1000, help="Of the images.")] = 20,
+    descriptor: Annotated[str, typer.Option(help="What images are compared by: pixel, sscd, sscd-int8, ...")] = "pixel",
+    eps: Annotated[
+        float | None, typer.Option(help="Largest 1 - similarity within a cluster.", show_default=False)
+    ] = None,
+    targets: Annotated[
+        Path | None, typer.Option(help="Folder of your images, to compare candidates with.", show_default=False)
+    ] = None,
+    lora: Loras = None,
+    variant: Variant = None,
+    model_config: ModelConfig = None,
+    offload: Offload = "none",
+    compiled: Compiled = False,
+    batch_size: Batch = 256,
+    device: Device = None,
+    offline: Offline = None,
+    json_output: Annotated[bool, typer.Option("--json", help="One JSON line per prompt, then the candidates.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what it costs at most.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Find prompts that give nearly the same image from different seeds, without the training data."""
+    from imgaudit.offline import go_offline
+    from imgaudit.trigger_clusters import EPS
+    from imgaudit.trigger_images import ImageSettings
+    from imgaudit.trigger_search import FROM_TEMPERATURE, TEMPERATURE, SearchSettings
+
+    if batch_size < 1:
+        raise ConfigError(f"--batch-size must be at least 1, but got {batch_size}")
+    if words_file and masked_lm:
+        raise ConfigError("--words-file and --masked-lm both say where words come from: give one of them")
+    if temperature is None:
+        temperature = FROM_TEMPERATURE if start else TEMPERATURE
+    search = _record(
+        SearchSettings, words=words, chains=chains, iterations=iterations, candidates=candidates, noises=noises,
+        temperature=temperature, annealing=annealing, seed=seed, start=start, floor=floor,
+    )  # fmt: skip
+    made = _record(
+        ImageSettings, per_chain=per_chain, images=images, guidance_scale=guidance_scale,
+        num_inference_steps=num_inference_steps, descriptor=descriptor,
+        eps=EPS.get(descriptor, EPS["pixel"]) if eps is None else eps,
+    )  # fmt: skip
+    if dry_run:
+        _plan(search, made)
+        return
+    if offline:
+        go_offline()
+    compared = _descriptor(descriptor)
+    loaded = ModelChoice(model, lora or (), variant, model_config, offload, compiled).load(device or "auto")
+    proposal = _proposal(loaded, words_file, masked_lm, quiet=quiet)
+    outcome, closest, page = _run(out, loaded, search, made, proposal, compared, targets, batch_size, quiet=quiet)
+    _show(outcome, closest, json_output=json_output)
+    say(f"report: {page}", quiet=quiet)
+    near = any(one and one["near_copy"] for one in closest or ())
+    raise typer.Exit(ExitCode.REPRODUCED if near else ExitCode.DECIDED)
+
+
+def _record(kind: "type[Any]", **values: object) -> "Any":
+    """A record of options. Raises ConfigError for values that are none."""
+    from pydantic import ValidationError
+
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = {"start": "from"}.get(str(first["loc"][0]), str(first["loc"][0]).replace("_", "-"))
+        raise ConfigError(f"--{name}: {first['msg']}") from error
+
+
+def _descriptor(name: str) -> "Descriptor":
+    from imgaudit.descriptors.choice import load_descriptor
+    from imgaudit.records import Skipped
+
+    found = load_descriptor(name)
+    if isinstance(found, Skipped):
+        raise InputError(f"the descriptor {name} is not to be had: {found.skipped}")
+    return found
+
+
+def _proposal(loaded: "LoadedModel", words_file: Path | None, masked_lm: Path | None, *, quiet: bool) -> "WordProposal":
+    from imgaudit.word_proposals import known_words, read_words
+
+    if masked_lm is not None:
+        from imgaudit.models.masked_lm import load_masked_lm
+
+        return load_masked_lm(masked_lm)
+    if words_file is not None:
+        return read_words(words_file)
+    proposal = known_words(loaded.denoiser.words)
+    say(
+        f"words come from {proposal.name}, without regard to their neighbours; prompts that read like captions, from "
+        "--words-file or --masked-lm, find more",
+        quiet=quiet,
+    )
+    return proposal
+
+
+def _plan(search: "SearchSettings", made: "ImageSettings") -> None:
+    """The most that a search can cost; prompts that repeat cost nothing."""
+    from imgaudit.trigger_search import SCALE_SENTENCES
+
+    chains = len(search.start.split()) if search.start else search.chains
+    first = 1 if search.start else max(SCALE_SENTENCES, chains)
+    prompts = first + chains * search.iterations * (search.candidates - 1)
+    images = chains * made.per_chain * made.images * (len(search.start.split()) + 1 if search.start else 1)
+    passes = images * made.num_inference_steps * (2 if made.guidance_scale > 1 else 1)
+    typer.echo(f"{chains} chains of {search.iterations} steps with {search.candidates} candidates each")
+    typer.echo(f"at most {prompts:,} prompts, {search.noises * (prompts + 1):,} network evaluations")
+    typer.echo(f"at most {images:,} images, {passes:,} network evaluations")
+
+
+def _run(
+    out: Path, loaded: "LoadedModel", search: "SearchSettings", made: "ImageSettings", proposal: "WordProposal",
+    compared: "Descriptor", targets: Path | None, batch_size: int, *, quiet: bool,
+) -> "tuple[TriggerOutcome, list[dict[str, Any] | None] | None, Path]":  # fmt: skip
+    from imgaudit.executor import Executor
+    from imgaudit.report.trigger_page import write_triggers
+    from imgaudit.store import RunFolder
+    from imgaudit.trigger_run import open_triggers, search_into, trigger_manifest
+
+    manifest = trigger_manifest(["imgaudit", *sys.argv[1:]], loaded, search, made, proposal, batch_size)
+    executor = Executor(batch_size, loaded.denoiser.spare_memory)
+    named = [""]
+    with (
+        Interruption("steps").listening() as interruption,
+        RunFolder(out).lock(),
+        progress("searching", quiet=quiet) as advance,
+    ):
+        stop = interruption.stopping(advance)
+
+        def on_progress(stage: str, done: int, total: int) -> None:
+            if stage != named[0]:
+                named[0] = stage
+                say({"steps": "chains", "prompts": "images"}[stage], quiet=quiet)
+            stop(done, total)
+
+        stored = open_triggers(out, manifest)
+        outcome = search_into(
+            out, loaded.denoiser, stored, proposal, compared, executor=executor, on_progress=on_progress
+        )
+        closest = _closest(out, outcome, targets, loaded, compared, quiet=quiet) if targets else None
+        page = write_triggers(out, outcome, closest)
+    return outcome, closest, page
+
+
+def _closest(
+    out: Path, outcome: "TriggerOutcome", targets: Path, loaded: "LoadedModel", compared: "Descriptor", *, quiet: bool
+) -> "list[dict[str, Any] | None]":
+    """The closest of the owner's images to every candidate."""
+    from imgaudit.captions import CaptionSource
+    from imgaudit.cli.folders import read_folder
+    from imgaudit.config import AuditConfig
+    from imgaudit.trigger_images import closest_targets
+
+    portfolio = read_folder(targets, CaptionSource(targets, sidecars=False), AuditConfig(), quiet=quiet)
+    if not portfolio.targets:
+        raise InputError(f"--targets has no image that can be read; {len(portfolio.skipped)} files were skipped")
+    shown = [one.representative for one in outcome.candidates]
+    eps = outcome.manifest.images.eps
+    return closest_targets(out, shown, eps, portfolio.targets, loaded.denoiser, compared, AuditConfig().framing)
+
+
+def _show(outcome: "TriggerOutcome", closest: "list[dict[str, Any] | None] | None", *, json_output: bool) -> None:
+    from imgaudit.report.trigger_page import candidate_rows, trigger_row
+    from imgaudit.trigger_run import NO_PROOF
+
+    rows = candidate_rows(outcome, closest)
+    if json_output:
+        for one in outcome.triggers:
+            typer.echo(json.dumps(trigger_row(one), allow_nan=False))
+        for row in rows:
+            typer.echo(json.dumps({"candidate": row}, allow_nan=False))
+        return
+    console = Console(highlight=False)
+    if rows:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for heading in ("cluster", "95 %", "chains", "D", "prompt", *(["closest of yours"] if closest else [])):
+            table.add_column(heading, overflow="fold")
+        for candidate, row in list(zip(outcome.candidates, rows, strict=True))[:MOST_LINES]:
+            largest, best = candidate.largest, outcome.triggers[candidate.prompts[0]].found
+            target = row.get("closest_target")
+            own = [plain(f"{target['similarity']:.3f} {target['path'][-40:]}") if target else plain("-")]
+            table.add_row(
+                f"{largest.size} of {largest.n}", f"{largest.low:.0%} to {largest.high:.0%}",
+                str(len(candidate.chains)), f"{best.squared_magnitude:.4g}", plain(best.prompt[:120]),
+                *(own if closest else []),
+            )  # fmt: skip
+        console.print(table)
+        console.print()
+    if outcome.manifest.search.start:
+        by_change: dict[int, int] = {}
+        for one in outcome.triggers:
+            by_change[one.found.changed] = by_change.get(one.found.changed, 0) + 1
+        counts = ", ".join(f"{by_change[key]} with {key}" for key in sorted(by_change))
+        console.print(plain(f"prompts kept by number of changed words: {counts}"), soft_wrap=True)
+    console.print(
+        plain(
+            f"{len(rows)} images came back from different seeds, of {len(outcome.triggers)} prompts that "
+            f"{outcome.manifest.images.images} images each were made for; {outcome.measured:,} prompts measured with "
+            f"{outcome.network_evaluations:,} network evaluations; K = {outcome.temperature:.4g}, D in {outcome.space}"
+        ),
+        soft_wrap=True,
+    )
+    console.print(plain(NO_PROOF), soft_wrap=True)
