@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from imgaudit.cli import app
@@ -103,6 +104,27 @@ def test_a_saved_model_loads_and_is_the_one_in_memory_and_runs_repeat(tiny: UNet
     again = UNetDenoiser(make_pipeline(tiny_recipe()), "tiny")
     fine_tune(again, _captioned(0, 2), _captioned(2, 2), SETTINGS, tmp_path / "second", executor=Executor(8))
     assert load_model(str(tmp_path / "second"), "cpu").denoiser.fingerprint == loaded.denoiser.fingerprint
+
+
+def test_half_precision_is_trained_in_float32_and_saved_as_it_was(tmp_path: Path) -> None:
+    pipeline = make_pipeline(tiny_recipe())
+    pipeline.unet.to(torch.bfloat16)
+    tiny = UNetDenoiser(pipeline, "tiny")
+    inner: list[torch.dtype] = []
+    fine_tune(
+        tiny, _captioned(0, 1), _captioned(2, 1), SETTINGS, tmp_path / "out", executor=Executor(8),
+        on_progress=lambda step, steps, loss: inner.append(tiny.network.dtype),
+    )  # fmt: skip
+    assert set(inner) == {torch.float32} and tiny.network.dtype == torch.bfloat16
+    saved = load_file(tmp_path / "out" / "unet" / "diffusion_pytorch_model.safetensors")
+    assert {weight.dtype for weight in saved.values()} == {torch.bfloat16}
+
+
+def test_a_training_that_diverges_says_so(tiny: UNetDenoiser, tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(update={"learning_rate": 1e12, "rounds": 1, "steps": 20})
+    with pytest.raises(ConfigError, match="lower the learning rate"):
+        fine_tune(tiny, _captioned(0, 1), _captioned(2, 1), settings, tmp_path / "out", executor=Executor(8))
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_cannot_be_trained_is_refused_and_nothing_is_written(tiny: UNetDenoiser, tmp_path: Path) -> None:
