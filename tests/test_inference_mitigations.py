@@ -1,17 +1,18 @@
 """Mitigations that work while a model is used: against plain loops, batched and one by one, and what they leave."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from imgaudit.denoiser import seeded_noise
+from imgaudit.denoiser import PromptEmbeds, seeded_noise
 from imgaudit.exceptions import ConfigError
 from imgaudit.mitigation.choice import MITIGATIONS, mitigate
 from imgaudit.mitigation.descent import EmbeddingDescent
 from imgaudit.mitigation.random_tokens import RandomTokens
-from imgaudit.models import FiniteSetDenoiser
+from imgaudit.models import FiniteSetDenoiser, load_model
 from imgaudit.models.unet import UNetDenoiser
 from tests.conftest import make_pipeline, tiny_recipe
 
@@ -136,3 +137,25 @@ def test_a_model_without_a_null_branch_cannot_descend() -> None:
     with pytest.raises(ConfigError, match="distilled"):
         mitigate(model, "descent")
     assert set(MITIGATIONS) >= {"descent", "random-tokens"}
+
+
+def test_a_flow_model_descends_in_its_own_space_where_noises_say_nothing(family_folders: dict[str, Path]) -> None:
+    model = load_model(str(family_folders["StableDiffusion3Pipeline"]), "cpu").denoiser
+    condition, noise = model.condition(["a red fox", "two blue boats"]), seeded_noise([1, 2], model.latent_shape)
+    timesteps = torch.full((2,), model.schedule.num_train_timesteps - 1)
+
+    def distances(given: PromptEmbeds) -> torch.Tensor:
+        with torch.no_grad():
+            null = model.predict(noise, timesteps, model.null_condition().repeat(2))
+            found = model.predict(noise, timesteps, given)
+        assert float((found.noise() - null.noise()).abs().max()) < 1e-4, "at sigma = 1 every prompt predicts this noise"
+        return torch.linalg.vector_norm((found.output - null.output).flatten(1), dim=1)
+
+    descent = EmbeddingDescent(model, rms=1e-9, iterations=20, learning_rate=0.05)
+    together = descent.descend(condition, noise)
+    assert bool((distances(together) < 0.8 * distances(condition)).all())
+    alone = descent.descend(condition.select(slice(1, 2)), noise[1:])
+    for name, stream in alone.streams.items():
+        torch.testing.assert_close(stream[0], together.streams[name][1], rtol=1e-4, atol=1e-5)
+        held = ~condition.free[name]
+        torch.testing.assert_close(together.streams[name][:, held], condition.streams[name][:, held])

@@ -156,6 +156,9 @@ def test_masks_come_back_from_their_file_and_other_files_are_refused(tmp_path: P
         save_file(tensors, path, metadata=metadata)
         with pytest.raises(InputError, match="is no mask"):
             read_mask(path)
+    save_file({}, path, metadata=good | {"shapes": "[]"})
+    with pytest.raises(InputError, match="is no mask"):
+        read_mask(path)
     path.write_bytes(b"\x80\x04 a pickle")
     with pytest.raises(InputError, match="is no mask"):
         read_mask(path)

@@ -30,7 +30,7 @@ PRUNED, RANDOM, TUNED = "pruned", "random-mask", "fine-tuned"
 """Folders of changed models."""
 INFERENCE = ("descent", "random-tokens", "attention")
 """Inference-time mitigations, with their defaults."""
-AUDITED = (PRUNED, RANDOM, TUNED, "descent")
+AUDITED = (PRUNED, TUNED, "descent")
 """Mitigations that audits look through."""
 
 
@@ -129,6 +129,12 @@ def _steps(base: str, images: int, seed: int, clip: Path | None) -> Any:
     yield "prune", ["mitigate", "prune", "mask.safetensors", *own, "--out", PRUNED, "--quiet"]
     yield "prune at random", ["mitigate", "prune", "mask.safetensors", *own, "--random", "--out", RANDOM, *seeded]
     yield "fine-tune", ["mitigate", "fine-tune", "judged", *own, "--retain", "retained", "--out", TUNED, *seeded]
+    shared = ["--controls", "controls", "--effort", "quick", "--framing", "pad", *seeded]
+    yield "audit as it is", ["audit", "judged", *own, *shared, "--out", "audit"]
+    for name in AUDITED:
+        given = ["--model", name] if name not in INFERENCE else [*own, "--mitigation", name]
+        yield f"audit {name}", ["audit", "judged", *given, *shared, "--out", f"audit-{name}"]
+        yield f"compare {name}", ["compare", "audit", f"audit-{name}", "--format", "json", "--fail-on", "never"]
     evaluated = [part for name in INFERENCE for part in ("--mitigation", name)]
     evaluated += [part for name in (PRUNED, RANDOM, TUNED) for part in ("--mitigated-model", name)]
     judge = ["--clip", str(clip.resolve())] if clip else []
@@ -136,12 +142,6 @@ def _steps(base: str, images: int, seed: int, clip: Path | None) -> Any:
         "mitigate", "evaluate", "judged", *own, "--general", "general", *evaluated, *sampling, *judge, "--out",
         "evaluation", *seeded,
     ]  # fmt: skip
-    shared = ["--controls", "controls", "--effort", "quick", "--framing", "pad", *seeded]
-    yield "audit as it is", ["audit", "judged", *own, *shared, "--out", "audit"]
-    for name in AUDITED:
-        given = ["--model", name] if name not in INFERENCE else [*own, "--mitigation", name]
-        yield f"audit {name}", ["audit", "judged", *given, *shared, "--out", f"audit-{name}"]
-        yield f"compare {name}", ["compare", "audit", f"audit-{name}", "--format", "json", "--fail-on", "never"]
 
 
 def _once(name: str, command: Sequence[str], work: Path) -> str:

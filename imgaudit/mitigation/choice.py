@@ -6,6 +6,7 @@ from typing import Any
 
 from imgaudit.denoiser import Denoiser
 from imgaudit.exceptions import ConfigError
+from imgaudit.mitigation.attention import AttentionRescaling
 from imgaudit.mitigation.descent import EmbeddingDescent
 from imgaudit.mitigation.mitigated import MitigatedDenoiser
 from imgaudit.mitigation.random_tokens import RandomTokens
@@ -65,6 +66,11 @@ MITIGATIONS: Mapping[str, Mitigation] = {
             "seed": Setting(0, 0, 2**31, "which words and where"),
         },
         RandomTokens,
+    ),
+    "attention": Mitigation(
+        "takes the end token and padding out of cross-attention and strengthens BOS (Ren et al., ECCV 2024)",
+        {"factor": Setting(1.25, 0.0, 100.0, "of BOS's attention logits")},
+        AttentionRescaling,
     ),
 }
 """Every mitigation that needs no change of weights."""

@@ -60,7 +60,7 @@ def read_mask(path: Path) -> tuple[Mask, MaskFacts]:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             facts = MaskFacts.model_validate_json(metadata["imgaudit"])
-            shapes = json.loads(metadata["shapes"])
+            shapes = dict(json.loads(metadata["shapes"]))
             mask = {name: _unpacked(file.get_tensor(name), shapes[name]) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, ValidationError, KeyError, ValueError, TypeError, RuntimeError, OSError) as error:
         reason = " ".join(str(error).split())[:200]

@@ -25,7 +25,7 @@ class PipelineDenoiser(Denoiser, Protocol):
 
     pipeline: Any
     """The diffusers pipeline."""
-    network: torch.nn.Module
+    network: Any
     """The part of it that denoises."""
 
 
