@@ -11,6 +11,7 @@ the ladder up to inversion, through the mitigation.
 """
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,11 @@ from imgaudit.records import Record, Skipped
 
 PRUNED, RANDOM, TUNED = "pruned", "random-mask", "fine-tuned"
 """Folders of changed models."""
-INFERENCE = ("descent", "random-tokens", "attention")
-"""Inference-time mitigations, with their defaults."""
-AUDITED = (PRUNED, TUNED, "descent")
+LONGER = "descent:iterations=30"
+"""The descent, three times as long as published: the shortest that left no copy on the lab `fit`."""
+INFERENCE = ("descent", LONGER, "random-tokens", "attention")
+"""Inference-time mitigations, else with their defaults, which are the published ones."""
+AUDITED = (PRUNED, TUNED, LONGER)
 """Mitigations that audits look through."""
 
 
@@ -133,8 +136,9 @@ def _steps(base: str, images: int, seed: int, clip: Path | None) -> Any:
     yield "audit as it is", ["audit", "judged", *own, *shared, "--out", "audit"]
     for name in AUDITED:
         given = ["--model", name] if name not in INFERENCE else [*own, "--mitigation", name]
-        yield f"audit {name}", ["audit", "judged", *given, *shared, "--out", f"audit-{name}"]
-        yield f"compare {name}", ["compare", "audit", f"audit-{name}", "--format", "json", "--fail-on", "never"]
+        folder = f"audit-{name.partition(':')[0]}"
+        yield f"audit {name}", ["audit", "judged", *given, *shared, "--out", folder]
+        yield f"compare {name}", ["compare", "audit", folder, "--format", "json", "--fail-on", "never"]
     evaluated = [part for name in INFERENCE for part in ("--mitigation", name)]
     evaluated += [part for name in (PRUNED, RANDOM, TUNED) for part in ("--mitigated-model", name)]
     judge = ["--clip", str(clip.resolve())] if clip else []
@@ -146,7 +150,7 @@ def _steps(base: str, images: int, seed: int, clip: Path | None) -> Any:
 
 def _once(name: str, command: Sequence[str], work: Path) -> str:
     """What a command printed, now or when the benchmark was interrupted after it."""
-    kept = work / "said" / f"{name.replace(' ', '-')}.txt"
+    kept = work / "said" / f"{re.sub('[^a-z]+', '-', name)}.txt"
     if not kept.is_file():
         said = run_command(command, work)
         kept.parent.mkdir(exist_ok=True)
@@ -166,13 +170,14 @@ def mitigation_report(table: MitigationTable) -> MitigationReport:
     rows = {row.name: row for row in figures.rows}
     if missing := [name for name in (PRUNED, RANDOM, TUNED, *INFERENCE) if name not in rows]:
         raise InputError(f"the table has no row {missing[0]!r}")
-    base, pruned, descent = figures.rows[0], rows[PRUNED], rows["descent"]
+    base, pruned, descent = figures.rows[0], rows[PRUNED], rows[LONGER]
     targets = [
         _share("as it is, reproduced", base, least=0.9),
         _share("pruned, reproduced", pruned, most=0.2),
         _small_rise(pruned),
         _share("random mask of the same density, reproduced", rows[RANDOM], least=0.8),
-        _share("descent, reproduced", descent, most=0.1),
+        _share("descent as published, reproduced", rows["descent"], most=0.1),
+        _share("descent of 30 iterations, reproduced", descent, most=0.1),
         _kept_alignment(base, descent),
         *_ordering(rows, table.retention),
     ]  # fmt: skip
