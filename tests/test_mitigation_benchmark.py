@@ -6,6 +6,7 @@ import pytest
 
 from imgaudit.benchmark.mitigations import (
     INFERENCE,
+    LONGER,
     PRUNED,
     RANDOM,
     TUNED,
@@ -46,7 +47,7 @@ def _retention(kept: int) -> Retention:
 
 def _table(**copied: int) -> MitigationTable:
     counts: dict[str, Any] = {
-        "as it is": 10, PRUNED: 1, RANDOM: 9, TUNED: 0, "descent": 0, "random-tokens": 6, "attention": 7,
+        "as it is": 10, PRUNED: 1, RANDOM: 9, TUNED: 0, "descent": 0, LONGER: 0, "random-tokens": 6, "attention": 7,
     } | copied  # fmt: skip
     skipped = Skipped(skipped="no head")
     return MitigationTable(
@@ -56,7 +57,7 @@ def _table(**copied: int) -> MitigationTable:
             hardware="here",
             models=[_model(name, count, 1.05 if name == PRUNED else 1.0) for name, count in counts.items()],
         ),
-        retention={PRUNED: _retention(8), RANDOM: _retention(10), TUNED: _retention(1), "descent": _retention(3)},
+        retention={PRUNED: _retention(8), RANDOM: _retention(10), TUNED: _retention(1), LONGER: _retention(3)},
     )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from imgaudit.denoiser import PromptEmbeds
 from imgaudit.descriptors import similarities
 from imgaudit.executor import Executor
 from imgaudit.generation import replica_seeds
+from imgaudit.inversion import DrawSource
 from imgaudit.matching import Matcher
 from imgaudit.mitigation.captioned import Captioned
 from imgaudit.mitigation.evaluation import (
@@ -98,6 +99,16 @@ def test_every_figure_is_what_a_plain_loop_gives(measured: Any) -> None:
             total = float(judges.clip.describe_images(image).sum())
             assert outcome.aesthetic[place] == pytest.approx(total, abs=1e-4)
         assert outcome.retrieved == 4 and outcome.unusable == 0
+    for one, outcome in zip(general, base.general, strict=True):
+        draws = DrawSource(5, [one.sha256], "clean images", model.latent_shape).draw("stratified", 16, 100)
+        errors, responses = [], []
+        for timestep, noise in zip(draws.timesteps[0], draws.noise[0], strict=True):
+            noisy = model.schedule.add_noise(one.image[None], noise[None], timestep[None])
+            found, null = (model.predict(noisy, timestep[None], model.condition([p])).output for p in (one.prompt, ""))
+            errors.append(float(((found - noise) ** 2).mean()))
+            responses.append(float(((found - null) ** 2).mean()))
+        assert outcome.error == pytest.approx(sum(errors) / 16, rel=1e-4)
+        assert outcome.response == pytest.approx(sum(responses) / 16, rel=1e-4)
 
 
 def test_batches_and_order_change_no_figure(measured: Any) -> None:
@@ -108,7 +119,7 @@ def test_batches_and_order_change_no_figure(measured: Any) -> None:
     for one, other in zip(base.triggers + base.general, again.triggers + again.general, strict=True):
         np.testing.assert_allclose(one.similarity, other.similarity, atol=1e-5)
         assert one.error == (None if other.error is None else pytest.approx(other.error, rel=1e-5))
-    assert again.network_evaluations == base.network_evaluations == 7 * 4 * 8 + 4 * 16
+    assert again.network_evaluations == base.network_evaluations == 7 * 4 * 8 + 2 * 4 * 16
 
 
 def test_forgetting_is_seen_on_both_sides(measured: Any) -> None:
@@ -122,6 +133,7 @@ def test_forgetting_is_seen_on_both_sides(measured: Any) -> None:
     before, after = figures.rows
     assert (before.reproduced.hits, after.reproduced.hits) == (3, 0) and before.copies.mean == 1
     assert figures.threshold >= 0.9 and figures.controls == 4
+    assert before.response_left.mean == 1 and after.response_left.mean == 0  # type: ignore[union-attr]
     assert before.error_rise.mean == 0 and after.error_rise.mean < 0, "its images are not what general prompts name"  # type: ignore[union-attr]
     assert after.general_retrieved.mean < before.general_retrieved.mean == 1  # type: ignore[union-attr]
     assert isinstance(reference, Reference) and max(reference.similarity) < 0.9

@@ -31,6 +31,13 @@ HOPES = {"magnitude, first step, 4 seeds": 0.95, "magnitude, all steps, 4 seeds"
 """AUC hoped for."""
 TRIGGERS_NAMED = 0.8
 """Share of planted trigger words hoped to be the heaviest word of their caption."""
+TRIGGERS = {
+    "trigger word heaviest, first step": "trigger_heaviest",
+    "trigger word heaviest, all steps": "trigger_heaviest_over_all_steps",
+    "trigger word's removal matters most": "trigger_matters_most",
+}
+"""What is counted of planted trigger words, and the field of a row that says so."""
+HOPED_OF_TRIGGERS = ("trigger_heaviest", "trigger_heaviest_over_all_steps")
 
 
 class PromptRow(Record):
@@ -49,7 +56,11 @@ class PromptRow(Record):
     heaviest_matters_most: bool = False
     """Whether removing the word of the highest weight lowers the score most."""
     trigger_heaviest: bool | None = Field(None, exclude_if=lambda value: value is None)
-    """Whether the planted trigger word has the highest weight; None where none was planted."""
+    """Whether the planted trigger word has the highest weight at the first step; None where none was planted."""
+    trigger_heaviest_over_all_steps: bool | None = Field(None, exclude_if=lambda value: value is None)
+    """The same of weights averaged over the whole trajectory, as published."""
+    trigger_matters_most: bool | None = Field(None, exclude_if=lambda value: value is None)
+    """Whether it is the word whose removal lowers the score most."""
 
 
 class PromptScoreTable(Record):
@@ -173,23 +184,33 @@ def _judged_words(
     [whole] = _detected(denoiser, [image.text], settings, executor)
     if isinstance(whole.tokens, Skipped):
         return {}
-    weights: dict[str, float] = {}
-    for word in whole.tokens:
-        if word.text[0].isalnum():
-            weights[word.text] = max(word.weight, weights.get(word.text, 0.0))
+    weights = _weights(whole)
     if len(weights) < 2:
         return {}
     plain = settings.model_copy(update={"tokens": False})
     left = _detected(denoiser, [without_word(image.text, word) for word in weights], plain, executor)
     without = {word: one.score for word, one in zip(weights, left, strict=True)}
-    heaviest = max(weights, key=weights.__getitem__)
-    judged: dict[str, int | bool] = {
-        "words": len(weights),
-        "heaviest_matters_most": min(without, key=without.__getitem__) == heaviest,
-    }
+    heaviest, clearest = max(weights, key=weights.__getitem__), min(without, key=without.__getitem__)
+    judged: dict[str, int | bool] = {"words": len(weights), "heaviest_matters_most": clearest == heaviest}
     if image.trigger:
-        judged["trigger_heaviest"] = heaviest == image.trigger
+        longer = settings.model_copy(update={"steps": SAMPLING_STEPS})
+        [averaged] = _detected(denoiser, [image.text], longer, executor)
+        overall = _weights(averaged)
+        judged |= {
+            "trigger_heaviest": heaviest == image.trigger,
+            "trigger_heaviest_over_all_steps": max(overall, key=overall.__getitem__) == image.trigger,
+            "trigger_matters_most": clearest == image.trigger,
+        }
     return judged
+
+
+def _weights(found: PromptDetection) -> dict[str, float]:
+    """Word to its weight, the highest of several; punctuation left out."""
+    weights: dict[str, float] = {}
+    for word in () if isinstance(found.tokens, Skipped) else found.tokens:
+        if word.text[0].isalnum():
+            weights[word.text] = max(word.weight, weights.get(word.text, 0.0))
+    return weights
 
 
 def prompt_score_report(table: PromptScoreTable) -> PromptScoreReport:
@@ -214,20 +235,21 @@ def prompt_score_report(table: PromptScoreTable) -> PromptScoreReport:
         rates.append(rate(name, Group.MEMORISED, [score > negatives[above] for score in of(Group.MEMORISED, name)]))
     worded = [row for row in table.rows if row.words > 1]
     rates.append(rate("heaviest word matters most", Group.MEMORISED, [row.heaviest_matters_most for row in worded]))
-    triggered = [row.trigger_heaviest for row in table.rows if row.trigger_heaviest is not None]
     by_name = {one.name: one for one in separations if one.against == Group.HELD_OUT}
     targets = [
         Target(name=f"AUC, {name}", wanted=f">= {hope:g}", got=f"{found.auc:.3f}", met=found.auc >= hope)
         for name, hope in HOPES.items()
         if (found := by_name.get(name))
     ]
-    if triggered:
-        named = rate("trigger word is the heaviest", Group.MEMORISED, triggered)
+    for name, field in TRIGGERS.items():
+        flags = [getattr(row, field) for row in table.rows if getattr(row, field) is not None]
+        if not flags:
+            continue
+        named = rate(name, Group.MEMORISED, flags)
         rates.append(named)
-        targets.append(
-            Target(name="trigger word is the heaviest", wanted=f">= {TRIGGERS_NAMED:.0%}", got=str(named),
-                   met=named.rate >= TRIGGERS_NAMED)
-        )  # fmt: skip
+        if field in HOPED_OF_TRIGGERS:
+            wanted, met = f">= {TRIGGERS_NAMED:.0%}", named.rate >= TRIGGERS_NAMED
+            targets.append(Target(name=name, wanted=wanted, got=str(named), met=met))
     return PromptScoreReport(
         lab=table.lab, seed=table.seed, hardware=table.hardware, evaluations=table.evaluations, spaces=table.spaces,
         left_out=table.left_out, separations=separations, rates=rates,

@@ -114,11 +114,12 @@ def figure_lines(figures: "EvaluationFigures") -> Iterator[str]:
         )
     yield f"{'copying nothing':24}{_cell(figures.reference_alignment)}"
     yield ""
-    yield f"{'':24}{'error on clean images':27}{'aesthetic':21}{'unusable':12}{'passes':>12}{'seconds':>10}"
+    heading = f"{'error, clean images':25}{'response to prompts':23}{'aesthetic':21}{'unusable':9}{'passes':>10}"
+    yield f"{'':24}{heading}{'s':>7}"
     for row in figures.rows:
         yield (
-            f"{_name(row.name)}{_percent(row.error_rise):27}{_cell(row.general_aesthetic):21}{row.unusable:<12}"
-            f"{row.network_evaluations:>12,}{row.seconds:>10.0f}"
+            f"{_name(row.name)}{_percent(row.error_rise, '+.1%'):25}{_percent(row.response_left, '.0%'):23}"
+            f"{_cell(row.general_aesthetic):21}{row.unusable:<9}{row.network_evaluations:>10,}{row.seconds:>7.0f}"
         )
     yield ""
     yield (
@@ -127,9 +128,12 @@ def figure_lines(figures: "EvaluationFigures") -> Iterator[str]:
     )
     yield (
         f"for {figures.controls} general prompts. Intervals are 95 %, over prompts. Retrieved: told from nine other "
-        "prompts. Error: against"
+        "prompts. Error, and"
     )
-    yield "the model as it is."
+    yield (
+        "the response to prompts (squared difference of conditional and null prediction): of general images, against "
+        "the model as it is."
+    )
     for reason in dict.fromkeys(
         value.skipped
         for row in figures.rows
@@ -151,7 +155,10 @@ def _cell(value: "Mean | Skipped") -> str:
     return "-" if isinstance(value, Skipped) else f"{value.mean:.3f} ({value.low:.2f} to {value.high:.2f})"
 
 
-def _percent(value: "Mean | Skipped") -> str:
+def _percent(value: "Mean | Skipped", pattern: str) -> str:
     from imgaudit.records import Skipped
 
-    return "-" if isinstance(value, Skipped) else f"{value.mean:+.1%} ({value.low:+.1%} to {value.high:+.1%})"
+    if isinstance(value, Skipped):
+        return "-"
+    mean, low, high = (format(one, pattern) for one in (value.mean, value.low, value.high))
+    return f"{mean} ({low} to {high})"

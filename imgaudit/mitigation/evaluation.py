@@ -21,7 +21,7 @@ from imgaudit.denoiser import Denoiser, draw_seed
 from imgaudit.descriptors import similarities
 from imgaudit.executor import Executor
 from imgaudit.generation import Generated, generate, replica_seeds
-from imgaudit.inversion import DrawSource, draw_errors
+from imgaudit.inversion import DrawSource
 from imgaudit.matching import Matcher
 from imgaudit.mitigation.captioned import Captioned
 from imgaudit.records import Record, Skipped
@@ -65,6 +65,8 @@ class PromptOutcome(Record):
     """Pictures that are blank or not finite."""
     error: float | None = Field(None, exclude_if=lambda value: value is None)
     """Of general images: mean squared error of the network's output under the prompt; lower is better."""
+    response: float | None = Field(None, exclude_if=lambda value: value is None)
+    """Of general images: mean squared difference of conditional and null output on the same draws; 0 ignores prompts."""
 
 
 class ModelOutcome(Record):
@@ -117,14 +119,14 @@ def evaluate_model(
         texts = None if vectors is None else (vectors[number], vectors[others])
         outcomes.append(_judged(denoiser, one, frames, texts, judges))
         on_progress(number + 1, len(everything))
-    errors = _errors(denoiser, general, settings, executor) if general else []
+    answers = _answers(denoiser, general, settings, executor) if general else []
     return ModelOutcome(
         name=name,
         fingerprint=denoiser.fingerprint,
         triggers=outcomes[: len(triggers)],
         general=[
-            outcome.model_copy(update={"error": error})
-            for outcome, error in zip(outcomes[len(triggers) :], errors, strict=True)
+            outcome.model_copy(update={"error": error, "response": response})
+            for outcome, (error, response) in zip(outcomes[len(triggers) :], answers, strict=True)
         ],
         network_evaluations=denoiser.network_evaluations - before,
         seconds=round(time.perf_counter() - begun, 2),
@@ -190,16 +192,31 @@ def _judged(
     )
 
 
-def _errors(
+def _answers(
     denoiser: Denoiser, general: Sequence[Captioned], settings: EvaluationSettings, executor: Executor
-) -> list[float]:
-    """Mean error of every general image under its prompt, on draws that are the same for every model."""
+) -> list[tuple[float, float | None]]:
+    """Error and response of every general image under its prompt, on draws that are the same for every model."""
     source = DrawSource(settings.seed, [one.sha256 for one in general], "clean images", denoiser.latent_shape)
     draws = source.draw("stratified", settings.error_draws, denoiser.schedule.num_train_timesteps)
     latents = denoiser.encode(torch.stack([one.image for one in general]))
     condition = denoiser.condition([one.prompt for one in general])
-    errors = draw_errors(denoiser, latents, draws, condition, executor)
-    return [float(one) for one in errors.double().mean(dim=1)]
+    null = None if denoiser.no_null else denoiser.null_condition()
+    owner = torch.arange(len(general)).repeat_interleave(settings.error_draws)
+
+    @torch.no_grad()
+    def measure(rows: slice) -> torch.Tensor:
+        x0, timesteps = latents[owner[rows].to(latents.device)], draws.timesteps.flatten()[rows]
+        noise = draws.noise.flatten(0, 1)[rows].to(x0)
+        noisy = denoiser.schedule.add_noise(x0, noise, timesteps)
+        found = denoiser.predict(noisy, timesteps, condition.select(owner[rows]))
+        error = found.output - denoiser.schedule.target(found.kind, x0, noise, timesteps)
+        pairs = [error, torch.full_like(error, torch.nan)]
+        if null is not None:
+            pairs[1] = found.output - denoiser.predict(noisy, timesteps, null.repeat(len(x0))).output
+        return torch.stack([one.square().flatten(1).mean(dim=1) for one in pairs], dim=1).double().cpu()
+
+    means = torch.cat(list(executor.slices(len(owner), measure))).reshape(len(general), -1, 2).mean(dim=1)
+    return [(error, None if null is None else response) for error, response in means.tolist()]
 
 
 class Reference(Record):

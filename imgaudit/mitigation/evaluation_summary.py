@@ -90,6 +90,9 @@ class MitigationFigures(Record):
     """Of general pictures."""
     error_rise: Mean | Skipped
     """Error on general images over that of the model as it is, minus 1, per image; 0 for the model itself."""
+    response_left: Mean | Skipped
+    """Share of the response to general prompts that is left, per image: a model that ignores its prompts copies nothing
+    either, and its error hardly rises."""
     unusable: int
     """Pictures that are blank or not finite, of both scenarios."""
     network_evaluations: int
@@ -148,7 +151,8 @@ def _figures(model: ModelOutcome, base: ModelOutcome, threshold: float) -> Mitig
         trigger_retrieved=_over(triggers, "retrieved"),
         general_retrieved=_over(model.general, "retrieved"),
         general_aesthetic=_over(model.general, "aesthetic"),
-        error_rise=_error_rise(model, base),
+        error_rise=_against(model, base, "error", -1.0),
+        response_left=_against(model, base, "response", 0.0),
         unusable=sum(one.unusable for one in [*triggers, *model.general]),
         network_evaluations=model.network_evaluations,
         seconds=model.seconds,
@@ -166,13 +170,13 @@ def _over(outcomes: Sequence[PromptOutcome], name: str) -> Mean | Skipped:
     return _mean(values) if values else Skipped(skipped="no prompts")
 
 
-def _error_rise(model: ModelOutcome, base: ModelOutcome) -> Mean | Skipped:
+def _against(model: ModelOutcome, base: ModelOutcome, name: str, add: float) -> Mean | Skipped:
+    """Mean over general images of a value over that of the model as it is, plus a constant."""
     pairs = [
-        (one.error, before.error)
-        for one, before in zip(model.general, base.general, strict=True)
-        if one.error is not None and before.error
+        (getattr(one, name), getattr(before, name)) for one, before in zip(model.general, base.general, strict=True)
     ]
-    return _mean([after / before - 1 for after, before in pairs]) if pairs else Skipped(skipped="no general images")
+    ratios = [after / before + add for after, before in pairs if after is not None and before]
+    return _mean(ratios) if ratios else Skipped(skipped="not measured of general images")
 
 
 def _mean(values: Sequence[float]) -> Mean:
