@@ -67,7 +67,8 @@ def test_every_hope_is_judged_by_its_own_row() -> None:
     for name, count, hope in (
         (PRUNED, 3, "pruned, reproduced"),
         (RANDOM, 7, "random mask"),
-        ("descent", 2, "descent, r"),
+        ("descent", 2, "descent as"),
+        (LONGER, 2, "descent of"),
     ):
         missed = [target.name for target in mitigation_report(_table(**{name: count})).targets if not target.met]
         assert len(missed) == 1 and missed[0].startswith(hope)

@@ -128,12 +128,10 @@ def figure_lines(figures: "EvaluationFigures") -> Iterator[str]:
     )
     yield (
         f"for {figures.controls} general prompts. Intervals are 95 %, over prompts. Retrieved: told from nine other "
-        "prompts. Error, and"
+        "prompts."
     )
-    yield (
-        "the response to prompts (squared difference of conditional and null prediction): of general images, against "
-        "the model as it is."
-    )
+    yield "Error, and response (squared difference of conditional and null prediction): of general images, against the"
+    yield "model as it is."
     for reason in dict.fromkeys(
         value.skipped
         for row in figures.rows

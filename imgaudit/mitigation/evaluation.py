@@ -66,7 +66,7 @@ class PromptOutcome(Record):
     error: float | None = Field(None, exclude_if=lambda value: value is None)
     """Of general images: mean squared error of the network's output under the prompt; lower is better."""
     response: float | None = Field(None, exclude_if=lambda value: value is None)
-    """Of general images: mean squared difference of conditional and null output on the same draws; 0 ignores prompts."""
+    """Of general images: mean squared difference of conditional and null output; 0 where prompts are ignored."""
 
 
 class ModelOutcome(Record):
