@@ -12,7 +12,16 @@ from imgaudit.findings import Replication, StreamRate
 from imgaudit.matching import DECIDING_DESCRIPTOR, DECIDING_DISTANCE
 from imgaudit.policy import Policy
 from imgaudit.protocol import Protocol
-from imgaudit.records import TEXT_RUNGS, Measurement, Replica, Rung, RungMeasurement, Skipped, StreamReplica
+from imgaudit.records import (
+    REPORTED_RUNGS,
+    TEXT_RUNGS,
+    Measurement,
+    Replica,
+    Rung,
+    RungMeasurement,
+    Skipped,
+    StreamReplica,
+)
 from imgaudit.statistics import clopper_pearson, conformal_p_value, upper_bound
 
 NO_CONTROLS = "no controls: give --controls DIR or --calibration FILE"
@@ -140,7 +149,11 @@ def measure_replication(measurement: Measurement, rung: Rung, evidence: Evidence
         best_similarity=best if best is not None else -1.0,
         p_value=_control_p_value(best, rung, null_rung, evidence),
         coincidence_p_value=_coincidence(measurement.id, rung, null_rung, evidence),
-        q_value=Skipped(skipped="rungs inverted from the image are gated by the score"),
+        q_value=Skipped(
+            skipped="reported beside the verdict, and not tested"
+            if rung in REPORTED_RUNGS
+            else "rungs inverted from the image are gated by the score"
+        ),
         stands=False,
         thresholds={"similarity": thresholds.similarity, "distance": thresholds.distance}
         if isinstance(thresholds, CopyThresholds)

@@ -24,10 +24,12 @@ from imgaudit.cli.audit_options import (
     EffortOption,
     FramingOption,
     Guidance,
+    InvMMSteps,
     Json,
     LearningRate,
     Level,
     Loras,
+    Measures,
     Model,
     ModelConfig,
     Offline,
@@ -268,6 +270,8 @@ def _audit(
     streams: Streams = None,
     token_words: TokenWords = None,
     token_evaluations: TokenEvaluations = None,
+    measure: Measures = None,
+    invmm_steps: InvMMSteps = None,
     level: Level = None,
     seed: Seed = None,
     chunk_size: ChunkSize = None,
@@ -288,7 +292,8 @@ def _audit(
     """Audit a folder of images against a model and write a run folder with a report per image."""
     config, sources = resolve_config(
         given(
-            guidance_scale, rung, effort=effort, framing=framing, steps=steps, draws=draws, seeds=seeds,
+            guidance_scale, rung, measure, effort=effort, framing=framing, steps=steps, draws=draws, seeds=seeds,
+            invmm_steps=invmm_steps,
             learning_rate=learning_rate, score_after=score_after,
             num_inference_steps=num_inference_steps, streams=streams, token_words=token_words,
             token_evaluations=token_evaluations, level=level, seed=seed, chunk_size=chunk_size, batch_size=batch_size,

@@ -14,8 +14,10 @@ from imgaudit.cli.audit_options import (
     EffortOption,
     FramingOption,
     Guidance,
+    InvMMSteps,
     LearningRate,
     Loras,
+    Measures,
     Model,
     ModelConfig,
     Offline,
@@ -116,6 +118,8 @@ def _calibrate(
     streams: Streams = None,
     token_words: TokenWords = None,
     token_evaluations: TokenEvaluations = None,
+    measure: Measures = None,
+    invmm_steps: InvMMSteps = None,
     seed: Seed = None,
     chunk_size: ChunkSize = None,
     batch_size: BatchSize = None,
@@ -133,7 +137,8 @@ def _calibrate(
 
     config, sources = resolve_config(
         given(
-            guidance_scale, rung, effort=effort, framing=framing, steps=steps, draws=draws, seeds=seeds,
+            guidance_scale, rung, measure, effort=effort, framing=framing, steps=steps, draws=draws, seeds=seeds,
+            invmm_steps=invmm_steps,
             learning_rate=learning_rate, score_after=score_after,
             num_inference_steps=num_inference_steps, streams=streams, token_words=token_words,
             token_evaluations=token_evaluations, seed=seed, chunk_size=chunk_size, batch_size=batch_size,
