@@ -16,6 +16,7 @@ from imgaudit.benchmark.dori import measure_dori
 from imgaudit.benchmark.frontier import frontier_report, measure_frontier
 from imgaudit.benchmark.guidance import measure_guidance
 from imgaudit.benchmark.invmm import failures_last, measure_invmm, run_invmm
+from imgaudit.benchmark.invmm_scores import invmm_report, measure_invmm_scores
 from imgaudit.benchmark.lab_model import LabModel
 from imgaudit.benchmark.scoring import measure_scores
 from imgaudit.benchmark.speed import measure_speed
@@ -225,6 +226,33 @@ def test_every_benchmark_runs_on_a_lab_and_its_table_gives_the_same_report(  # t
     assert dori.evaluations == 2 * 50 * 8 + 2 * 10 * 2
     result = CliRunner().invoke(app, ["benchmark", "frontier", "--table", str(tmp_path / "frontier.csv")])
     assert result.exit_code == 0 and "against DoRI" in result.stdout
+
+
+@pytest.mark.slow
+def test_an_invmm_table_is_made_from_a_lab_and_read_again(lab, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    model, located = lab
+    quick = InvMMConfig(steps=2, draws=2, check_every=1, num_inference_steps=2, similarity=-1.0, gate_margin=None)
+    options = {"run_seed": 1, "executor": Executor(64), "counts": COUNTS}
+    easy = measure_invmm_scores(model, located, tmp_path / "easy", config=quick, images_each=2, **options)
+    assert [row.steps for row in easy.rows] == [1] * 4 and easy.condition == "mixture"
+    assert {row.embedding_evaluations for row in easy.rows} == {2 * 50 * 8 + 2 * 10 * 50}
+    hard = quick.model_copy(update={"similarity": 1.1})
+    failed = measure_invmm_scores(model, located, tmp_path / "hard", config=hard, images_each=2, **options)
+    assert {row.kl_per_dimension for row in failed.rows} == {None}
+    mixed = easy.model_copy(
+        update={
+            "rows": [
+                one if one.group is Group.MEMORISED else other
+                for one, other in zip(easy.rows, failed.rows, strict=True)
+            ]
+        }
+    )
+    report = invmm_report(mixed)
+    assert report.separations[0].auc == 1.0 and report.targets[0].met and report.medians[Group.HELD_OUT] is None
+    assert invmm_report(failed).separations[0].auc == 0.5 and not invmm_report(failed).targets[0].met
+    (tmp_path / "invmm.json").write_text(mixed.model_dump_json(), encoding="utf-8")
+    result = CliRunner().invoke(app, ["benchmark", "invmm", "--table", str(tmp_path / "invmm.json")])
+    assert result.exit_code == 0 and "met    AUC, InvMM" in result.stdout and "none, most failed" in result.stdout
 
 
 def replace_snapshots(design: designs.Design) -> designs.Design:

@@ -115,11 +115,6 @@ class InvMMReport(Record):
     """Hopes and outcomes."""
 
 
-def lab_counts(lab: LabModel, images_each: int) -> CaseCounts:
-    """Bundled labs bring a few held-out images beside their controls; others hold out enough for the usual split."""
-    return CaseCounts(controls=0, held_out=images_each, seen_once=0) if lab.bank else CaseCounts()
-
-
 def measure_invmm_scores(
     lab: LabModel,
     located: Mapping[str, Path],
@@ -138,11 +133,11 @@ def measure_invmm_scores(
     """
     denoiser, framing, config = lab.loaded.denoiser, lab.description.recipe.framing, config or InvMMConfig()
     cases = choose_cases(lab.description, counts or CaseCounts())
-    chosen = [one for group in (Group.MEMORISED, Group.HELD_OUT) for one in _located(cases.of(group), located, lab)]
     chosen = [
-        one for group in (Group.MEMORISED, Group.HELD_OUT)
-        for one in [image for image in chosen if group_of(image) is group][:images_each]
-    ]  # fmt: skip
+        image
+        for group in (Group.MEMORISED, Group.HELD_OUT)
+        for image in _located(cases.of(group), located, lab)[:images_each]
+    ]
     if not any(group_of(image) is Group.MEMORISED for image in chosen):
         raise InputError(f"lab {lab.description.recipe.name!r} has memorised no image that is here")
     images = {image.sha256: image for image in chosen}

@@ -45,7 +45,7 @@ def invmm_command(
     quiet: Quiet = False,
 ) -> None:
     """InvMM on memorised and held-out images, failures ranked last, with its cost beside the plain embedding's."""
-    from imgaudit.benchmark.invmm_scores import InvMMTable, invmm_report, lab_counts, measure_invmm_scores
+    from imgaudit.benchmark.invmm_scores import InvMMTable, invmm_report, measure_invmm_scores
     from imgaudit.benchmark.score_table import read_record, write_lines
     from imgaudit.protocol import InvMMConfig
 
@@ -59,7 +59,7 @@ def invmm_command(
         with progress("InvMM", quiet=quiet) as on_progress:
             measured = measure_invmm_scores(
                 lab, located, out, run_seed=seed, executor=Executor(batch_size), config=config,
-                images_each=images_each, counts=lab_counts(lab, images_each), on_progress=on_progress,
+                images_each=images_each, on_progress=on_progress,
             )  # fmt: skip
     if save is not None:
         write_lines(save, measured, ("rows",))
