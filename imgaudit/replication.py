@@ -131,7 +131,7 @@ def measure_replication(measurement: Measurement, rung: Rung, evidence: Evidence
     rate = rate_of(measured, evidence.protocol, [replicates(replica, thresholds) for replica in measured.replicas])
     interval = clopper_pearson(rate.hits, rate.n, rate.confidence)
     null_rung = evidence.bank.null_rung(rung) if evidence.bank else None
-    control_rate: float | Skipped = Skipped(skipped=NO_CONTROLS)
+    control_rate: float | Skipped = _no_null(rung, evidence)
     if evidence.bank and null_rung and isinstance(thresholds, CopyThresholds):
         control_rate = evidence.bank.control_rate(null_rung, thresholds)
     best = measured.best(DECIDING_DESCRIPTOR)
@@ -159,14 +159,21 @@ def measure_replication(measurement: Measurement, rung: Rung, evidence: Evidence
         if isinstance(thresholds, CopyThresholds)
         else thresholds,
         control_rate=control_rate,
-        null_rung=null_rung or Skipped(skipped=NO_CONTROLS),
+        null_rung=null_rung or _no_null(rung, evidence),
         stream_rates=stream_rates(measurement, thresholds) if rung is Rung.EMBEDDING else (),
     )
 
 
+def _no_null(rung: Rung, evidence: Evidence) -> Skipped:
+    """Why a rung has no controls to be compared with."""
+    if rung in REPORTED_RUNGS and evidence.bank is not None and evidence.bank.controls:
+        return Skipped(skipped="the controls were not asked with learned noise: calibrate with --measure invmm")
+    return Skipped(skipped=NO_CONTROLS)
+
+
 def _control_p_value(best: float | None, rung: Rung, null_rung: Rung | None, evidence: Evidence) -> float | Skipped:
     if evidence.bank is None or null_rung is None:
-        return Skipped(skipped=NO_CONTROLS)
+        return _no_null(rung, evidence)
     if best is None:
         return Skipped(skipped="no replica could be scored")
     if rung in TEXT_RUNGS and not evidence.captions_comparable:

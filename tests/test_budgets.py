@@ -229,13 +229,16 @@ def test_every_benchmark_runs_on_a_lab_and_its_table_gives_the_same_report(  # t
 
 
 @pytest.mark.slow
-def test_an_invmm_table_is_made_from_a_lab_and_read_again(lab, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_an_invmm_table_is_made_from_a_lab_and_read_again(  # type: ignore[no-untyped-def]
+    lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model, located = lab
+    monkeypatch.setattr("imgaudit.benchmark.dori.INFERENCE_STEPS", 2)
     quick = InvMMConfig(steps=2, draws=2, check_every=1, num_inference_steps=2, similarity=-1.0, gate_margin=None)
     options = {"run_seed": 1, "executor": Executor(64), "counts": COUNTS}
     easy = measure_invmm_scores(model, located, tmp_path / "easy", config=quick, images_each=2, **options)
     assert [row.steps for row in easy.rows] == [1] * 4 and easy.condition == "mixture"
-    assert {row.embedding_evaluations for row in easy.rows} == {2 * 50 * 8 + 2 * 10 * 50}
+    assert {row.embedding_evaluations for row in easy.rows} == {2 * 50 * 8 + 2 * 10 * 2}
     hard = quick.model_copy(update={"similarity": 1.1})
     failed = measure_invmm_scores(model, located, tmp_path / "hard", config=hard, images_each=2, **options)
     assert {row.kl_per_dimension for row in failed.rows} == {None}

@@ -172,6 +172,8 @@ def test_a_bank_without_it_gives_everything_but_its_p_value() -> None:
     [finding] = findings_of(Decision([noisy("a", 0.01, [COPY] * 8)], Evidence(plain, WITH_INVMM)))
     assert finding.invmm is not None and isinstance(finding.invmm.p_value, Skipped)
     assert not isinstance(finding.p_value, Skipped)
+    [shown] = [one for one in finding.replication if one.rung is Rung.EMBEDDING_NOISE]
+    assert "calibrate with --measure invmm" in str(shown.control_rate) and shown.p_value == shown.control_rate
     held = measured_bank([0.1] * 20, WITH_INVMM)
     held.require("f", PROTOCOL)
     with pytest.raises(CalibrationError, match="only one of the null banks was measured by InvMM"):

@@ -138,6 +138,12 @@ def run_audit(
     require_steps(loaded.denoiser, config.protocol.generation.num_inference_steps)
     if bank is not None:
         bank.require(loaded.denoiser.fingerprint, config.protocol)
+        if config.protocol.invmm is not None and bank.protocol.invmm != config.protocol.invmm:
+            say(
+                "note: the null bank was not measured by InvMM with these settings, so its divergences get no p-value; "
+                "imgaudit calibrate takes --measure invmm",
+                quiet=quiet,
+            )
     config, sources = settled(config, sources, loaded, RunFolder(out), quiet=quiet)
     prepared = Prepared(
         portfolio, control_images, decoy_images, bank, f"--controls {controls}", policy, sources, collection
