@@ -19,7 +19,7 @@ from imgaudit.findings import Alarm, AlarmCode, AlarmEffect, AuditResult, Findin
 from imgaudit.finished_run import FinishedRun
 from imgaudit.manifest import KnownLora, KnownModel, KnownTarget, Manifest
 from imgaudit.policy import Policy
-from imgaudit.protocol import Framing, Protocol
+from imgaudit.protocol import Framing, InvMMConfig, Protocol
 from imgaudit.records import Measurement, Rung, Skipped, SkippedImage
 from imgaudit.report import ComparisonFormat, render_comparison
 from imgaudit.report.wording import CHANGE_WORDING
@@ -329,3 +329,14 @@ def test_every_change_is_worded_with_its_limit() -> None:
     assert set(CHANGE_WORDING) == set(Change)
     for wording in CHANGE_WORDING.values():
         assert wording.label and wording.meaning and wording.limit and "safe" not in " ".join(wording)
+
+
+def test_learned_noise_that_only_one_run_asked_with_is_noted_and_prevents_nothing() -> None:
+    finding, measured = judged("fox", Verdict.NOT_REPRODUCED, 0, 0)
+    noise = replication(Rung.EMBEDDING_NOISE, 16, 16, False, OWN)
+    moved = finding.model_copy(update={"replication": [*finding.replication, noise]})
+    there = finished([(moved, measured)], model="b", protocol=PROTOCOL.model_copy(update={"invmm": InvMMConfig()}))
+    found = compare(finished([(finding, measured)]), there)
+    [image] = found.images
+    assert image.change is Change.UNCHANGED and Rung.EMBEDDING_NOISE not in {one.rung for one in image.rungs}
+    assert [one.effect for one in found.differences if "InvMM" in one.message] == [DifferenceEffect.NOTED]

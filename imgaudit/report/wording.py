@@ -268,7 +268,7 @@ def standing(replication: Replication) -> str:
 def invmm_text(found: InvMMFinding) -> str:
     """InvMM's measurement in one line, for tables and terminals."""
     if isinstance(found.kl_per_dimension, Skipped):
-        measured = "not measured: " + found.kl_per_dimension.skipped
+        measured = "no score: " + found.kl_per_dimension.skipped
     else:
         measured = f"{found.kl_per_dimension:.4f} nats per dimension after {found.steps} steps"
     p_value = "" if isinstance(found.p_value, Skipped) else f"; p = {found.p_value:.3g}"
