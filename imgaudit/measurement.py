@@ -73,8 +73,8 @@ def measure_chunk(
 ) -> list[MeasuredImage]:
     """Put every image of a chunk through the whole protocol.
 
-    Images share batches and nothing else; time and network evaluations are divided equally among them, except those
-    that are spent on an image with copies alone.
+    Images share batches and nothing else; time and network evaluations are divided equally among them, except
+    evaluations of InvMM and those that are spent on an image with copies alone.
 
     is_copy:  tells copies among the embedding's replicas, which are then asked for with some of the streams only
     """
@@ -108,14 +108,15 @@ def measure_chunk(
         else [Skipped(skipped=f"the protocol has no {rung.value} rung")] * len(targets)
         for rung in DECIDING_RUNGS
     }
-    share = 1 / len(targets)
-    seconds = (time.perf_counter() - started) * share
-    spent = round((denoiser.network_evaluations - evaluations) * share)
     moved = _move_noise(denoiser, latents, references, sha256s, inversion, protocol, run_seed, executor, matcher)
     if moved:
         generated[Rung.EMBEDDING_NOISE] = _ask_moved(
             denoiser, moved, sha256s, references, protocol, run_seed, executor, matcher
         )
+    share, searched = 1 / len(targets), [one.network_evaluations for one in moved] or [0] * len(targets)
+    seconds = (time.perf_counter() - started) * share
+    # InvMM ends where it succeeds, so that what it spends is each image's own.
+    spent = round((denoiser.network_evaluations - evaluations - sum(searched)) * share)
 
     measured = []
     for row, target in enumerate(targets):
@@ -164,7 +165,7 @@ def measure_chunk(
             stream_conditions=stream_conditions,
             invmm=_invmm_record(moved[row], protocol) if moved else None,
             seconds=seconds + time.perf_counter() - own_start,
-            network_evaluations=spent + denoiser.network_evaluations - own_evaluations,
+            network_evaluations=spent + searched[row] + denoiser.network_evaluations - own_evaluations,
         )
         embeds = {name: stream[row] for name, stream in inversion.prompt_embeds.streams.items()}
         noise = _noise_tensors(moved[row]) if moved else {}

@@ -84,6 +84,8 @@ def info(path: Annotated[Path, typer.Argument(metavar="BANK", help="Null bank.")
         line = f"{len(source.sha256s)} images: {source.note} (made {source.made}, seed {source.seed})"
         typer.echo(ascii(line)[1:-1])
     typer.echo(f"{len(held.controls)} give p-values, {len(held.kept_out)} are kept out of the bank")
+    if held.protocol.invmm is not None:
+        typer.echo(f"measured by InvMM as well, {held.protocol.invmm.steps} steps at most")
     for targets in (1, 10, 100):
         typer.echo(f"for {targets} targets: {planner_line(len(held.controls), targets, policy.level)}")
     for alarm in bank_alarms(held, policy, check_forcing(held, policy)):
