@@ -156,7 +156,7 @@ class _Looks:
                 PromptEmbeds.concatenate([self.checks[image].prompt_embeds for image, _ in asked[rows]]),
                 [noise for _, noise in asked[rows]],
                 guidance_scale=guidance_scale,
-                num_inference_steps=steps,
+                num_inference_steps=max(steps, self.denoiser.fewest_steps),
                 latents=torch.stack([self.checks[image].latents[noise] for image, noise in asked[rows]]),
             )
 
