@@ -69,6 +69,7 @@ def invmm_command(
 
 def invmm_lines(report: "InvMMReport") -> Iterator[str]:
     """Separation, successes, medians, cost, hopes."""
+    from imgaudit.benchmark.invmm_scores import CHUNK
     from imgaudit.cli.benchmark_tables import rate_lines, target_lines
 
     config = report.config
@@ -95,4 +96,5 @@ def invmm_lines(report: "InvMMReport") -> Iterator[str]:
         yield (
             f"{cost.name:41}{cost.group:11}{cost.n:3} {cost.steps:8.0f} {cost.evaluations:21,.0f} {cost.seconds:9.1f}"
         )
+    yield f"(seconds are shares of chunks of {CHUNK} images, which may hold both kinds)"
     yield from target_lines(report.targets)
