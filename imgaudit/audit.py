@@ -167,7 +167,7 @@ def _measure_loaded(
 
 
 def save_image(run: RunFolder, image: MeasuredImage) -> None:
-    """Write target, its rendering, replicas, embedding and curves of one image, before its record."""
+    """Write target, its rendering, replicas, embedding, learned noise and curves of one image, before its record."""
     folder = run.image_folder(image.measurement.id)
     write_png(folder / "target.png", to_image(image.framed))
     write_png(folder / "rendered.png", to_image(image.reference))
@@ -176,6 +176,9 @@ def save_image(run: RunFolder, image: MeasuredImage) -> None:
     write_atomically(
         folder / "embeds.safetensors", save({name: one.contiguous() for name, one in image.prompt_embeds.items()})
     )
+    if image.learned_noise:
+        tensors = {name: one.contiguous() for name, one in image.learned_noise.items()}
+        write_atomically(folder / "noise.safetensors", save(tensors))
     error = image.measurement.error
     curves = {
         "loss": image.measurement.loss_curve,

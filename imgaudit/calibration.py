@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from functools import lru_cache
+from math import inf
 from pathlib import Path
 from typing import Literal
 from typing import Protocol as Interface
@@ -12,7 +13,7 @@ from pydantic import ValidationError
 from imgaudit.controls import Control, ControlSource, control_from
 from imgaudit.exceptions import CalibrationError
 from imgaudit.protocol import Protocol
-from imgaudit.records import Legs, Measurement, Record, Rung, Skipped
+from imgaudit.records import DECIDING_RUNGS, Legs, Measurement, Record, Rung, Skipped
 from imgaudit.statistics import LinearFit, conformal_p_value, exceedance_threshold, fit_line
 from imgaudit.store import read_json, write_json
 from imgaudit.verification import PairThresholds
@@ -47,6 +48,16 @@ class Scored(Interface):
     @property
     def log_ratio(self) -> float | Skipped:
         """Score before residualisation."""
+
+
+def _judging(rung: Rung) -> Sequence[Rung]:
+    """The controls' rungs that a target's rung may be judged by, in order: its own, and those above it that decide."""
+    return DECIDING_RUNGS[DECIDING_RUNGS.index(rung) :] if rung in DECIDING_RUNGS else (rung,)
+
+
+def _closeness(divergence: float | Skipped) -> float:
+    """What InvMM ranks by, higher = more memorised; failures below everything."""
+    return -inf if isinstance(divergence, Skipped) else -divergence
 
 
 class CopyThresholds(Record):
@@ -154,16 +165,16 @@ class NullBank(Record):
         Its own, or else the next one up the ladder that controls have. That one helps the controls more than the
         target was helped, so the comparison errs on the side of the model.
         """
-        ladder = list(Rung)
-        return next((other for other in ladder[ladder.index(rung) :] if self.maxima(other)), None)
+        return next((other for other in _judging(rung) if self.maxima(other)), None)
 
     def thresholds(self, level: float) -> CopyThresholds | None:
         """What at most a share `level` of controls reaches, per leg and image; None when there are no controls.
 
-        The strictest over the controls' rungs: whether two pictures are copies does not depend on how one was made.
+        The strictest over the controls' deciding rungs: whether two pictures are copies does not depend on how one was
+        made. Noise learned for a control can carry it, which says nothing of what comes by chance.
         """
         similarity, distance = [], []
-        for rung in Rung:
+        for rung in DECIDING_RUNGS:
             nearest = [value for control in self.controls if (value := control.nearest(rung)) is not None]
             if nearest:
                 similarity.append(exceedance_threshold(self.maxima(rung), level))
@@ -176,8 +187,7 @@ class NullBank(Record):
 
     def part_rung(self, rung: Rung) -> Rung | None:
         """The rung of the controls that parts of a target's rung are judged by, as `null_rung`."""
-        ladder = list(Rung)
-        return next((other for other in ladder[ladder.index(rung) :] if self.part_nulls(other)), None)
+        return next((other for other in _judging(rung) if self.part_nulls(other)), None)
 
     def control_rate(self, rung: Rung, thresholds: CopyThresholds) -> float:
         """Mean over controls of the share of their seeds that count as copies."""
@@ -197,14 +207,30 @@ class NullBank(Record):
         ]
         return sum(rates) / len(rates) if rates else 0.0
 
+    def invmm_p_value(self, measured: float | Skipped, protocol: Protocol) -> float | Skipped:
+        """Share of controls, and the image, whose InvMM divergence is no higher; lower divergence = more memorised.
+
+        Where no check succeeded an image ranks behind all that did, tied with the others of its kind.
+
+        Skipped when the controls were not measured so.
+        """
+        values = [control.invmm for control in self.controls if control.invmm is not None]
+        if self.protocol.invmm != protocol.invmm or not values:
+            return Skipped(skipped="the controls were not measured by InvMM with these settings: calibrate with them")
+        return conformal_p_value(_closeness(measured), [_closeness(value) for value in values])
+
     def require(self, model_fingerprint: str, protocol: Protocol) -> None:
-        """Raise CalibrationError, naming every difference, unless the bank is for this model and protocol."""
+        """Raise CalibrationError, naming every difference, unless the bank is for this model and protocol.
+
+        InvMM is measured apart and decides nothing: a bank without it, or with other settings of it, gives everything
+        but the p-value of its divergence.
+        """
         if self.model_fingerprint != model_fingerprint:
             raise CalibrationError(
                 f"the null bank was made with model {self.model!r} ({self.model_fingerprint[:12]}), but this one is "
                 f"{model_fingerprint[:12]}: calibrate again with this model"
             )
-        if differences := protocol.differences(self.protocol):
+        if differences := protocol.deciding.differences(self.protocol.deciding):
             raise CalibrationError(
                 "the null bank was made under another protocol (" + "; ".join(differences) + "): use the same options, "
                 "or calibrate again"
@@ -216,6 +242,11 @@ class NullBank(Record):
         Raises CalibrationError when model or protocol differ.
         """
         self.require(other.model_fingerprint, other.protocol)
+        if self.protocol.invmm != other.protocol.invmm:
+            raise CalibrationError(
+                "only one of the null banks was measured by InvMM, or with other settings (--measure, --invmm-steps): "
+                "use the same options for both"
+            )
         sources: dict[tuple[str, int], ControlSource] = {}
         for source in sorted([*self.sources, *other.sources], key=lambda one: one.model_dump_json()):
             key = (source.note, source.seed)

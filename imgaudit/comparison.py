@@ -21,7 +21,7 @@ from imgaudit.changes import (
 from imgaudit.files import path_text
 from imgaudit.findings import Finding, Verdict
 from imgaudit.finished_run import FinishedRun
-from imgaudit.records import Rung, Skipped
+from imgaudit.records import DECIDING_RUNGS, Rung, Skipped
 from imgaudit.retention import retained
 from imgaudit.run_differences import model_differences, what_differs
 from imgaudit.rung_comparison import NOT_TESTED, compare_rung
@@ -41,6 +41,7 @@ ASKED_WITH: dict[Rung, str] = {
     Rung.PARAPHRASE: "other wordings of its text",
     Rung.TOKENS: "a prompt searched with the image in hand",
     Rung.EMBEDDING: "an embedding inverted from it",
+    Rung.EMBEDDING_NOISE: "an embedding and noise learned from it",
 }
 
 
@@ -172,12 +173,15 @@ def _test_rungs(pair: _Pair, left: Finding, right: Finding, a: FinishedRun, b: F
     for finding, name in ((left, "A"), (right, "B")):
         if finding.verdict in REPRODUCED and isinstance(finding.rung, Skipped):
             return _Tested(pair, f"run {name} does not say which rung reproduced it", [])
-    here, there = ({one.rung: one for one in finding.replication} for finding in (left, right))
+    # What was asked with noise learned for the image decides nothing, and may have been measured in one run only.
+    here, there = (
+        {one.rung: one for one in finding.replication if one.rung in DECIDING_RUNGS} for finding in (left, right)
+    )
     if here.keys() != there.keys():
         only = ", ".join(sorted(rung.value for rung in here.keys() ^ there.keys()))
         return _Tested(pair, f"measured in one run only: {only}", [])
     rungs = []
-    for rung in (rung for rung in Rung if rung in here):
+    for rung in (rung for rung in DECIDING_RUNGS if rung in here):
         one = compare_rung(here[rung], there[rung], (measured_a, measured_b), (a, b))
         if isinstance(one, str):
             return _Tested(pair, f"{rung.value}: {one}", [])

@@ -23,7 +23,7 @@ from imgaudit.near_duplicates import near_duplicates
 from imgaudit.planner import planner_line
 from imgaudit.policy import Policy
 from imgaudit.protocol import Framing
-from imgaudit.records import Measurement, Rung, RungMeasurement, Skipped, SkippedImage
+from imgaudit.records import DECIDING_RUNGS, Measurement, Rung, RungMeasurement, Skipped, SkippedImage
 from imgaudit.reference import read_reference
 from imgaudit.replication import Evidence
 from imgaudit.screening import THUMBNAIL_SIDE, thumbnail_array
@@ -86,7 +86,7 @@ def match_run(
     duplicates = near_duplicates(ids, thumbnail_array(thumbnails))
     crossed: dict[Rung, CrossMatches] = {}
     decoys = _decoys(run, descriptor)
-    for rung in Rung:
+    for rung in DECIDING_RUNGS:
         ladder = [(m.id, measured) for m in measurements if isinstance(measured := m.ladder(rung), RungMeasurement)]
         if ladder:
             rendered = {name: _describe(run.image_folder(name) / "rendered.png", descriptor) for name, _ in ladder}

@@ -18,7 +18,9 @@ from imgaudit.protocol import (
     Framing,
     GenerationConfig,
     InversionConfig,
+    InvMMConfig,
     LadderConfig,
+    MeasureName,
     Protocol,
     RungName,
     TokenSearchConfig,
@@ -75,6 +77,10 @@ class AuditConfig(BaseModel):
     """Words of the prompt that the tokens rung searches, instead of the effort's."""
     token_evaluations: int | None = Field(None, ge=1, le=1_000_000)
     """Network evaluations of that search per image, instead of the effort's."""
+    measures: tuple[MeasureName, ...] | None = None
+    """Measures beside those that decide: invmm, which is slow."""
+    invmm_steps: int | None = Field(None, ge=1, le=100_000)
+    """Longest search of InvMM in steps, instead of its default."""
     level: float = Field(0.05, gt=0, lt=0.5)
     """False discovery rate over the folder, and level of the copy thresholds; a --policy file overrules it."""
     seed: int = Field(0, ge=0, lt=2**63)
@@ -110,6 +116,12 @@ class AuditConfig(BaseModel):
         return UNMEASURED_BATCH if self.batch_size == "auto" else self.batch_size
 
     @model_validator(mode="after")
+    def _measures_what_it_sets(self) -> "AuditConfig":
+        if self.invmm_steps is not None and "invmm" not in (self.measures or ()):
+            raise ValueError("invmm_steps was given without InvMM: add --measure invmm")
+        return self
+
+    @model_validator(mode="after")
     def _has_a_protocol(self) -> "AuditConfig":
         # Options that are valid each can be impossible together, and should be refused before anything is opened.
         try:
@@ -138,6 +150,7 @@ class AuditConfig(BaseModel):
             "selection_seeds": max(1, seeds // 5) if len(scales) > 1 else 0,
         }
         ladder = _given({"rungs": self.rungs})
+        searched = InvMMConfig(**_given({"steps": self.invmm_steps}))
         return Protocol(
             framing=base.framing,
             inversion=InversionConfig(**(base.inversion.model_dump() | inversion)),
@@ -153,6 +166,7 @@ class AuditConfig(BaseModel):
                     | _given({"words": self.token_words, "evaluations": self.token_evaluations})
                 )
             ),
+            invmm=searched if "invmm" in (self.measures or ()) else None,
         )
 
     @property
@@ -213,7 +227,7 @@ def resolve_config(
             name = key.replace("-", "_")
             if name not in known:
                 raise ConfigError(f"unknown key {key!r} in {source}{nearest_name(name, dict(known))}")
-            if name in ("guidance_scales", "rungs", "streams") and isinstance(value, str):
+            if name in ("guidance_scales", "rungs", "streams", "measures") and isinstance(value, str):
                 value = tuple(part.strip() for part in value.split(","))
             values[name], sources[name] = value, source
     try:

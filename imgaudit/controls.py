@@ -55,6 +55,8 @@ class Control(Record):
     """PDQ hash of the whole image."""
     rungs: dict[Rung, list[ControlSeed]]
     """Scored replicas per rung."""
+    invmm: float | Skipped | None = Field(None, exclude_if=lambda value: value is None)
+    """InvMM's divergence per dimension; Skipped where it did not succeed, absent where it was not measured."""
 
     def best(self, rung: Rung) -> float | None:
         """Highest similarity over all seeds and scales of a rung."""
@@ -97,4 +99,5 @@ def control_from(measurement: Measurement) -> Control:
         vae_error=measurement.vae_error,
         pdq=measurement.pdq,
         rungs=rungs,
+        invmm=measurement.invmm.kl_per_dimension if measurement.invmm else None,
     )

@@ -137,7 +137,7 @@ class Seconds:
             + work.forward * self.forward
             + work.plain_steps * self.plain_step
             + work.guided_steps * self.guided_step
-            + work.frames * self.frame
+            + (work.frames + work.glances) * self.frame
             + work.images * self.image
         )
 
@@ -146,7 +146,8 @@ def measure_seconds(passes: Passes, protocol: Protocol, matcher: Matcher, *, bat
     """Time every kind of work that a protocol asks for."""
     batch = _timed_batch(passes, batch_size)
     steps, frames = {True: 0.0, False: 0.0}, []
-    for guided in sorted({scale > 1 for scale in protocol.generation.guidance_scales}):
+    scales = [*protocol.generation.guidance_scales, *(protocol.invmm.guidance_scales if protocol.invmm else ())]
+    for guided in sorted({scale > 1 for scale in scales}):
         images = max(1, batch // 2) if guided else batch
         # The first run is slow, and would make steps look fast.
         passes.sample(images, SHORT, guided=guided)

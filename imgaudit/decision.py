@@ -23,6 +23,7 @@ from imgaudit.findings import (
     AlarmCode,
     AlarmEffect,
     ForcingCheck,
+    InvMMFinding,
     PartReplication,
     Replication,
 )
@@ -89,6 +90,18 @@ class Decision:
             return Skipped(skipped=f"taken away by an alarm: {alarm.message}")
         needed = controls_needed(max(1, len(self.measurements)), 1, self.policy.level)
         return self.bank.p_value(measurement, self.policy.complexity, self.bank.bins(self.policy.bins, needed))
+
+    def invmm(self, measurement: Measurement) -> InvMMFinding | None:
+        """InvMM's measurement with its rank among the controls, which alarms take away as they do the score's."""
+        if measurement.invmm is None:
+            return None
+        alarm = self.taken_by(measurement.id)
+        p_value: float | Skipped = Skipped(skipped=NO_CONTROLS)
+        if alarm is not None:
+            p_value = Skipped(skipped=f"taken away by an alarm: {alarm.message}")
+        elif self.bank is not None and self.bank.controls:
+            p_value = self.bank.invmm_p_value(measurement.invmm.kl_per_dimension, self.evidence.protocol)
+        return InvMMFinding(**dict(measurement.invmm), p_value=p_value)
 
     def _over_folder(self, p_values: Mapping[str, float | Skipped]) -> dict[str, float | Skipped]:
         """q-values; near-duplicates are one hypothesis, and no member stands before its representative."""

@@ -128,6 +128,10 @@ class Denoiser(Protocol):
         """Texts of the tokens that prompts can be searched over, each of which is encoded as itself; empty when the
         adapter has no such search."""
 
+    @property
+    def word_positions(self) -> int:
+        """How many words at most a prompt has room for; 0 when the adapter has no search over words."""
+
     def condition_words(self, weights: torch.Tensor) -> PromptEmbeds:
         """Conditions from mixtures of words, differentiable in the weights; for one-hot weights, what `condition` gives
         for the words separated by spaces.

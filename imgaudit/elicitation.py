@@ -10,6 +10,7 @@ from imgaudit.denoiser import Denoiser, PromptEmbeds
 from imgaudit.descriptors import similarities
 from imgaudit.executor import Executor
 from imgaudit.generation import Generated, generate
+from imgaudit.learned_noise import LearnedNoise
 from imgaudit.matching import Matcher
 from imgaudit.protocol import GenerationConfig
 from imgaudit.records import PartMatch, Skipped
@@ -28,6 +29,8 @@ class Question:
     """Seeds of the image, the same for every rung."""
     reference: torch.Tensor
     """(3, H, W) in [-1, 1]: what frames are compared with when they choose."""
+    noise: LearnedNoise | None = None
+    """The distribution that initial noise is from, where it is not the usual one."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,7 @@ def _answer(
         batches: Iterator[list[Generated]] = generate(
             denoiser, condition, [request.seeds for request in asked],
             guidance_scale=scale, num_inference_steps=config.num_inference_steps, executor=executor,
+            noise=[questions[r.question].noise for r in asked] if any(one.noise for one in questions) else None,
         )  # fmt: skip
         for request, frames in zip(asked, batches, strict=True):
             answers[request.question] += [Answer(frame, request.text) for frame in frames]

@@ -8,7 +8,7 @@ from pydantic import Field
 from imgaudit.pairs import PairEvidence, PairThresholds
 from imgaudit.policy import Policy
 from imgaudit.protocol import Protocol
-from imgaudit.records import SCHEMA_VERSION, ErrorMeasurement, PartMatch, Record, Rung, Skipped
+from imgaudit.records import SCHEMA_VERSION, ErrorMeasurement, InvMMMeasurement, PartMatch, Record, Rung, Skipped
 
 
 class Verdict(enum.StrEnum):
@@ -236,6 +236,14 @@ class PartEvidence(Record):
     """Both legs, how one lies over the other, and where they agree."""
 
 
+class InvMMFinding(InvMMMeasurement):
+    """InvMM's measurement with its rank among the controls; it has no part in the verdict."""
+
+    p_value: float | Skipped
+    """Conformal, of the divergence against the controls' (failures last); of this image alone, not corrected over the
+    folder."""
+
+
 class Finding(Record):
     """The conclusion on one image."""
 
@@ -273,6 +281,8 @@ class Finding(Record):
     """Other targets that replicas of this one resemble more than it."""
     reference: ReferenceFinding | None = Field(None, exclude_if=lambda value: value is None)
     """What the collection given with --reference holds; absent without one."""
+    invmm: InvMMFinding | None = Field(None, exclude_if=lambda value: value is None)
+    """InvMM; absent where it was not measured."""
     alarms: list[Alarm]
     """What weakens the conclusion."""
     seconds: float

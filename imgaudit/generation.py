@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 import torch
 
-from imgaudit.denoiser import Denoiser, PromptEmbeds, draw_seed
+from imgaudit.denoiser import Denoiser, PromptEmbeds, draw_seed, seeded_noise
 from imgaudit.exceptions import ConfigError
 from imgaudit.executor import Executor
 from imgaudit.images import unusable_reason
+from imgaudit.learned_noise import LearnedNoise
 
 
 @dataclass(frozen=True)
@@ -50,14 +51,17 @@ def generate(
     guidance_scale: float,
     num_inference_steps: int,
     executor: Executor,
+    noise: Sequence[LearnedNoise | None] | None = None,
 ) -> Iterator[list[Generated]]:
     """Sample every seed of every image, batched over both; yields one list per image, in order.
 
     prompt_embeds:  one condition per image
     seeds:          per image, the seeds to sample
+    noise:          per image, the distribution that its initial noise is from, where it is not the usual one
     """
     owner = torch.tensor([image for image, own in enumerate(seeds) for _ in own], dtype=torch.long)
     flat = [seed for own in seeds for seed in own]
+    latents = None if noise is None else torch.cat([_latents(*one, denoiser) for one in zip(noise, seeds, strict=True)])
 
     def sample(rows: slice) -> torch.Tensor:
         return denoiser.sample(
@@ -65,6 +69,7 @@ def generate(
             flat[rows],
             guidance_scale=guidance_scale,
             num_inference_steps=num_inference_steps,
+            latents=None if latents is None else latents[rows],
         )
 
     pending: list[Generated] = []
@@ -78,3 +83,7 @@ def generate(
             if len(pending) == len(seeds[image]):
                 yield pending
                 pending, image = [], image + 1
+
+
+def _latents(noise: LearnedNoise | None, seeds: Sequence[int], denoiser: Denoiser) -> torch.Tensor:
+    return seeded_noise(seeds, denoiser.latent_shape) if noise is None else noise.latents(seeds)

@@ -57,11 +57,13 @@ class Matcher:
 
     def best_similarity(self, target: torch.Tensor, images: Sequence[torch.Tensor]) -> float:
         """Highest similarity of the deciding descriptor over images (3, H, W) in [-1, 1]; -1 without one."""
-        if not images:
-            return -1.0
+        return max(self.similarities(target, torch.stack(list(images)))) if images else -1.0
+
+    def similarities(self, target: torch.Tensor, images: torch.Tensor) -> list[float]:
+        """Of the deciding descriptor, for every image (N, 3, H, W) in [-1, 1] to one target (3, H, W)."""
         descriptor = self.deciding()
-        vectors = descriptor.describe(torch.stack(list(images)))
-        return max(similarities(descriptor, vectors, np.repeat(descriptor.describe(target[None]), len(images), axis=0)))
+        vectors = descriptor.describe(images)
+        return similarities(descriptor, vectors, np.repeat(descriptor.describe(target[None]), len(images), axis=0))
 
     def deciding(self) -> Descriptor:
         """The descriptor that decides."""

@@ -17,14 +17,17 @@ from imgaudit.generation import replica_seeds
 from imgaudit.images import complexity, frame_image, to_tensor
 from imgaudit.inversion import Inversion, embedding_bits, invert
 from imgaudit.matching import Matcher
+from imgaudit.noise_inversion import NoiseInversion, invert_noise
 from imgaudit.paraphrase import paraphrase
 from imgaudit.portfolio import LoadedTarget, Target
 from imgaudit.protocol import Protocol
 from imgaudit.records import (
+    DECIDING_RUNGS,
     NOTHING_GIVEN,
     TEXT_RUNGS,
     ErrorCurvePoint,
     ErrorMeasurement,
+    InvMMMeasurement,
     Measurement,
     Replica,
     Rung,
@@ -47,6 +50,8 @@ class MeasuredImage:
     """(3, R, R) in [-1, 1]: decode(encode(target)), what replicas are compared with."""
     prompt_embeds: dict[str, torch.Tensor]
     """The inverted embedding, per stream (tokens, width) float32."""
+    learned_noise: dict[str, torch.Tensor]
+    """Of InvMM: mu and logvar (C, h, w), and the condition's streams; empty where the protocol does not have it."""
     images: dict[str, torch.Tensor]
     """Every generated frame by its path in the run folder."""
 
@@ -68,8 +73,8 @@ def measure_chunk(
 ) -> list[MeasuredImage]:
     """Put every image of a chunk through the whole protocol.
 
-    Images share batches and nothing else; time and network evaluations are divided equally among them, except those
-    that are spent on an image with copies alone.
+    Images share batches and nothing else; time and network evaluations are divided equally among them, except
+    evaluations of InvMM and those that are spent on an image with copies alone.
 
     is_copy:  tells copies among the embedding's replicas, which are then asked for with some of the streams only
     """
@@ -101,17 +106,23 @@ def measure_chunk(
         rung: _climb(denoiser, targets, rung, inversion, found, references, protocol, run_seed, executor, matcher)
         if rung.value in protocol.ladder.rungs
         else [Skipped(skipped=f"the protocol has no {rung.value} rung")] * len(targets)
-        for rung in Rung
+        for rung in DECIDING_RUNGS
     }
-    share = 1 / len(targets)
+    moved = _move_noise(denoiser, latents, references, sha256s, inversion, protocol, run_seed, executor, matcher)
+    if moved:
+        generated[Rung.EMBEDDING_NOISE] = _ask_moved(
+            denoiser, moved, sha256s, references, protocol, run_seed, executor, matcher
+        )
+    share, searched = 1 / len(targets), [one.network_evaluations for one in moved] or [0] * len(targets)
     seconds = (time.perf_counter() - started) * share
-    spent = round((denoiser.network_evaluations - evaluations) * share)
+    # InvMM ends where it succeeds, so that what it spends is each image's own.
+    spent = round((denoiser.network_evaluations - evaluations - sum(searched)) * share)
 
     measured = []
     for row, target in enumerate(targets):
         rungs: dict[Rung, RungMeasurement | Skipped] = {}
         images: dict[str, torch.Tensor] = {}
-        for rung in Rung:
+        for rung in generated:
             answered = generated[rung][row]
             if isinstance(answered, Skipped):
                 rungs[rung] = answered
@@ -152,11 +163,13 @@ def measure_chunk(
             error=error_records[row],
             rungs=rungs,
             stream_conditions=stream_conditions,
+            invmm=_invmm_record(moved[row], protocol) if moved else None,
             seconds=seconds + time.perf_counter() - own_start,
-            network_evaluations=spent + denoiser.network_evaluations - own_evaluations,
+            network_evaluations=spent + searched[row] + denoiser.network_evaluations - own_evaluations,
         )
         embeds = {name: stream[row] for name, stream in inversion.prompt_embeds.streams.items()}
-        measured.append(MeasuredImage(measurement, framed[row], references[row], embeds, images))
+        noise = _noise_tensors(moved[row]) if moved else {}
+        measured.append(MeasuredImage(measurement, framed[row], references[row], embeds, noise, images))
     return measured
 
 
@@ -250,11 +263,71 @@ def _climb(
     return [one if isinstance(one, Skipped) else RungAnswers(one.texts, one.bits, next(answered)) for one in found]
 
 
+def _move_noise(
+    denoiser: Denoiser,
+    latents: torch.Tensor,
+    references: torch.Tensor,
+    sha256s: Sequence[str],
+    inversion: Inversion,
+    protocol: Protocol,
+    run_seed: int,
+    executor: Executor,
+    matcher: Matcher,
+) -> list[NoiseInversion]:
+    """InvMM for every image, none where the protocol does not have it; embeddings begin where inversion ended."""
+    if protocol.invmm is None:
+        return []
+    return invert_noise(
+        denoiser, latents, references, sha256s, protocol.invmm, run_seed=run_seed, executor=executor, matcher=matcher,
+        start=inversion.prompt_embeds, streams=protocol.inversion.streams,
+    )  # fmt: skip
+
+
+def _ask_moved(
+    denoiser: Denoiser,
+    moved: Sequence[NoiseInversion],
+    sha256s: Sequence[str],
+    references: torch.Tensor,
+    protocol: Protocol,
+    run_seed: int,
+    executor: Executor,
+    matcher: Matcher,
+) -> "list[RungAnswers | Skipped]":
+    """Fresh seeds through the learned noise, under the learned condition; also where no check had succeeded, so that
+    the rate counts every image."""
+    questions, bits = [], []
+    for one, sha256, reference in zip(moved, sha256s, references, strict=True):
+        seeds = replica_seeds(run_seed, sha256, protocol.generation.seeds)
+        questions.append(Question([], one.prompt_embeds, seeds, reference, one.noise))
+        of_noise = 32.0 * (one.noise.mu.numel() + one.noise.logvar.numel())
+        bits.append(of_noise + embedding_bits(one.prompt_embeds, None))
+    answers = elicit(denoiser, questions, protocol.generation, executor=executor, matcher=matcher)
+    return [RungAnswers([], carried, answer) for carried, answer in zip(bits, answers, strict=True)]
+
+
+def _noise_tensors(found: NoiseInversion) -> dict[str, torch.Tensor]:
+    streams = {f"condition.{name}": stream[0] for name, stream in found.prompt_embeds.streams.items()}
+    return {"mu": found.noise.mu, "logvar": found.noise.logvar, **streams}
+
+
+def _invmm_record(found: NoiseInversion, protocol: Protocol) -> InvMMMeasurement:
+    assert protocol.invmm is not None
+    return InvMMMeasurement(
+        kl_per_dimension=found.kl_per_dimension if found.succeeded else Skipped(skipped=found.failure(protocol.invmm)),
+        elements=found.noise.mu.numel(),
+        steps=found.steps,
+        condition=found.condition,
+        network_evaluations=found.network_evaluations,
+    )
+
+
 def _compare(
     image_id: str, rung: Rung, answers: Sequence[Answer], reference: torch.Tensor, matcher: Matcher
 ) -> tuple[list[Replica], dict[str, torch.Tensor]]:
     compared = compare_frames([answer.frame for answer in answers], reference, matcher)
-    parts = compare_parts([answer.frame for answer in answers], reference)
+    frames = [answer.frame for answer in answers]
+    # Nothing is decided from learned noise, so the dear comparison in parts is not made of it.
+    parts = compare_parts(frames, reference) if rung in DECIDING_RUNGS else [None] * len(frames)
     replicas, pictures = [], {}
     numbers: dict[float, int] = {}
     for answer, (similarity, distance), part in zip(answers, compared, parts, strict=True):

@@ -35,7 +35,9 @@ class Work:
     guided_steps: int = 0
     """Sampling steps under guidance, two passes each."""
     frames: int = 0
-    """Images that are generated."""
+    """Images that are generated and kept."""
+    glances: int = 0
+    """Images that are generated and compared, and not kept."""
     images: int = 0
     """Images that are audited."""
 
@@ -50,8 +52,22 @@ class Work:
 
 def expected_work(protocol: Protocol, rungs: int) -> Work:
     """What one image will take at most under a protocol, with `rungs` rungs of the ladder."""
-    inversion, generation, tokens = protocol.inversion, protocol.generation, protocol.tokens
+    inversion, tokens = protocol.inversion, protocol.tokens
     searches = tokens.iterations if "tokens" in protocol.ladder.rungs else 0
+    return (
+        Work(
+            backward=inversion.steps * inversion.draws + searches * tokens.draws,
+            forward=2 * protocol.error.draws + searches * tokens.draws * tokens.candidates,
+            images=1,
+        )
+        + sum((_rung_work(protocol) for _ in range(rungs)), Work())
+        + invmm_work(protocol)
+    )
+
+
+def _rung_work(protocol: Protocol) -> Work:
+    """Generating for one rung."""
+    generation = protocol.generation
     first = generation.selection_seeds or generation.seeds
     scales = generation.guidance_scales
     guided = first * sum(scale > 1 for scale in scales)
@@ -60,13 +76,29 @@ def expected_work(protocol: Protocol, rungs: int) -> Work:
     fresh = generation.seeds - first
     guided, plain = (guided + fresh, plain) if max(scales) > 1 else (guided, plain + fresh)
     return Work(
-        backward=inversion.steps * inversion.draws + searches * tokens.draws,
-        forward=2 * protocol.error.draws + searches * tokens.draws * tokens.candidates,
-        plain_steps=rungs * plain * generation.num_inference_steps,
-        guided_steps=rungs * guided * generation.num_inference_steps,
-        frames=rungs * (guided + plain),
-        images=1,
+        plain_steps=plain * generation.num_inference_steps,
+        guided_steps=guided * generation.num_inference_steps,
+        frames=guided + plain,
     )
+
+
+def invmm_work(protocol: Protocol) -> Work:
+    """What InvMM takes at most for one image: a search to the end whose every check is made in full, and the rung that
+    is asked with what it learned; nothing where the protocol does not have it."""
+    config = protocol.invmm
+    if config is None:
+        return Work()
+    checks = -(-config.steps // config.check_every)
+    samples = checks * config.noises
+    guided = sum(scale > 1 for scale in config.guidance_scales)
+    plain = len(config.guidance_scales) - guided
+    return Work(
+        backward=config.steps * config.draws,
+        forward=0 if config.gate_margin is None else samples,
+        plain_steps=samples * plain * config.num_inference_steps,
+        guided_steps=samples * guided * config.num_inference_steps,
+        glances=samples * len(config.guidance_scales),
+    ) + _rung_work(protocol)
 
 
 def expected_evaluations(protocol: Protocol, rungs: int) -> int:

@@ -78,6 +78,12 @@ class ErrorConfig(_Frozen):
     others best, while a long one helps every image."""
 
 
+def _valid_scales(value: tuple[float, ...]) -> tuple[float, ...]:
+    if not value or any(not math.isfinite(scale) or scale < 1 for scale in value):
+        raise ValueError("expected one or more finite guidance scales of at least 1")
+    return value
+
+
 class GenerationConfig(_Frozen):
     """Sampling of replicas."""
 
@@ -93,9 +99,7 @@ class GenerationConfig(_Frozen):
     @field_validator("guidance_scales")
     @classmethod
     def _scales(cls, value: tuple[float, ...]) -> tuple[float, ...]:
-        if not value or any(not math.isfinite(scale) or scale < 1 for scale in value):
-            raise ValueError("expected one or more finite guidance scales of at least 1")
-        return value
+        return _valid_scales(value)
 
     @model_validator(mode="after")
     def _selection(self) -> "GenerationConfig":
@@ -143,6 +147,46 @@ class TokenSearchConfig(_Frozen):
         return self.evaluations // self.per_iteration
 
 
+MeasureName = Literal["invmm"]
+"""Measures beside those that decide."""
+
+
+class InvMMConfig(_Frozen):
+    """InvMM (arXiv 2405.05846): the search of noise and condition, its adaptive weight, and its checks of success."""
+
+    steps: int = Field(400, ge=1, le=100_000)
+    """Longest optimisation; published: 2000."""
+    draws: int = Field(16, ge=1, le=1024)
+    """Fresh (timestep, noise, condition) draws per step."""
+    learning_rate: float = Field(0.1, gt=0)
+    """Adam's, of noise and mixture logits as it is; of embeddings in units of the root mean square of each stream."""
+    temperature: float = Field(2.0, gt=0)
+    """Of the Gumbel-softmax."""
+    check_every: int = Field(25, ge=1)
+    """Steps between checks of success, at which the divergence's weight is adapted as well."""
+    progress_window: int = Field(100, ge=1)
+    """Last steps over which prediction losses are averaged."""
+    least_progress: float = Field(1e-3, ge=0)
+    """The weight is halved when that average fell by less since the last check."""
+    increment: float = Field(1e-3, ge=0)
+    """Added to the weight at every step, and at every check that finds progress."""
+    noises: int = Field(8, ge=1, le=1024)
+    """Samples per check and guidance scale, all of which must be copies."""
+    guidance_scales: tuple[float, ...] = (3.0,)
+    """Guidance scales tried in turn at a check; one success is enough."""
+    num_inference_steps: int = Field(20, ge=1, le=1000)
+    """Sampling steps of a check."""
+    similarity: float = 0.9
+    """What every sample must reach, by the deciding descriptor. Fixed, so that controls can be measured by it too."""
+    gate_margin: float | None = Field(0.5, ge=0)
+    """Nothing is sampled when what is predicted at once from the noise misses that by more; null for no such gate."""
+
+    @field_validator("guidance_scales")
+    @classmethod
+    def _scales(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        return _valid_scales(value)
+
+
 class LadderConfig(_Frozen):
     """Which rungs are tried."""
 
@@ -168,6 +212,9 @@ class Protocol(_Frozen):
     generation: GenerationConfig = GenerationConfig()
     ladder: LadderConfig = LadderConfig()
     tokens: TokenSearchConfig = TokenSearchConfig()
+    invmm: InvMMConfig | None = Field(None, exclude_if=lambda value: value is None)
+    """Whether and how InvMM is measured as well, after everything else. Left out of the hash when it is not, so that
+    it says what it said before; scores and verdicts do not depend on it."""
 
     @model_validator(mode="after")
     def _error_within_inversion(self) -> "Protocol":
@@ -186,6 +233,15 @@ class Protocol(_Frozen):
         True
         """
         return hashlib.sha256(self.canonical().encode()).hexdigest()
+
+    @property
+    def deciding(self) -> "Protocol":
+        """The same without measures that decide nothing; what null banks must agree with.
+
+        >>> Protocol(invmm=InvMMConfig()).deciding == Protocol()
+        True
+        """
+        return self.model_copy(update={"invmm": None})
 
     def canonical(self) -> str:
         """JSON with sorted keys and no spaces."""

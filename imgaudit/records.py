@@ -5,6 +5,7 @@ What was not measured is a :class:`Skipped` with its reason, never null, 0 or in
 
 import enum
 from math import isfinite
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -20,6 +21,7 @@ class Rung(enum.StrEnum):
     PARAPHRASE = "paraphrase"
     TOKENS = "tokens"
     EMBEDDING = "embedding"
+    EMBEDDING_NOISE = "embedding+noise"
 
 
 TEXT_RUNGS = (Rung.PROMPT, Rung.CAPTION, Rung.PARAPHRASE)
@@ -28,8 +30,13 @@ TEXT_RUNGS = (Rung.PROMPT, Rung.CAPTION, Rung.PARAPHRASE)
 INVERTED_RUNGS = (Rung.EMBEDDING, Rung.TOKENS)
 """Rungs inverted from the image, in the order in which they are tested: the stronger claim after the weaker."""
 
+REPORTED_RUNGS = (Rung.EMBEDDING_NOISE,)
+"""Rungs that are shown with their rate beside the controls' and decide nothing: learned noise can carry its image."""
 
-REPLICA_PATH = r"^images/[0-9a-f]{16}/replicas/[a-z]+-g[0-9.e+-]+-[0-9]{4,}\.png$"
+DECIDING_RUNGS = tuple(rung for rung in Rung if rung not in REPORTED_RUNGS)
+"""The others, in their order: copy thresholds, nulls, verdicts and the closest image come from them alone."""
+
+REPLICA_PATH = r"^images/[0-9a-f]{16}/replicas/[a-z]+(\+noise)?-g[0-9.e+-]+-[0-9]{4,}\.png$"
 """Where generated images lie inside a run folder, and nowhere else."""
 
 
@@ -172,6 +179,23 @@ class ErrorMeasurement(Record):
     """The curve."""
 
 
+class InvMMMeasurement(Record):
+    """How far noise had to be moved before the model returned the image (arXiv 2405.05846)."""
+
+    kl_per_dimension: float | Skipped
+    """Divergence of the learned noise from standard normal per element of the latent, in nats, at the first success;
+    lower = more memorised, 0 = plain noise suffices. Skipped with the reason where no check succeeded."""
+    elements: int
+    """Elements of the latent: times these, the divergence in all."""
+    steps: int
+    """Optimisation steps done."""
+    condition: Literal["mixture", "embedding"]
+    """What the soft condition was: mixtures of the model's words, or prompt embeddings where it has no words. The two
+    do not compare."""
+    network_evaluations: int
+    """Passes of one sample through the network for this image."""
+
+
 class Measurement(Record):
     """Everything measured on one image by one protocol; nothing in it depends on controls."""
 
@@ -209,6 +233,8 @@ class Measurement(Record):
     stream_conditions: tuple[StreamCondition, ...] = Field((), exclude_if=lambda value: not value)
     """The embedding rung asked again with some of its streams, the first condition having all; empty where the model
     has one stream, the inversion changed one, or no seed gave a copy."""
+    invmm: InvMMMeasurement | None = Field(None, exclude_if=lambda value: value is None)
+    """InvMM; absent where the protocol does not have it."""
     seconds: float
     """Wall time, the image's share of its chunk."""
     network_evaluations: int
@@ -219,7 +245,9 @@ class Measurement(Record):
         """Whether every number is one; a model that overflows on an image has not measured it."""
         error = self.error
         errors = () if isinstance(error, Skipped) else (error.conditional, error.null, error.log_ratio)
-        return all(isfinite(value) for value in (*self.loss_curve, *errors))
+        divergence = self.invmm.kl_per_dimension if self.invmm else 0.0
+        moved = () if isinstance(divergence, Skipped) else (divergence,)
+        return all(isfinite(value) for value in (*self.loss_curve, *errors, *moved))
 
     @property
     def log_ratio(self) -> float | Skipped:
@@ -227,11 +255,12 @@ class Measurement(Record):
         return self.error if isinstance(self.error, Skipped) else self.error.log_ratio
 
     def closest(self, descriptor: str) -> tuple[Rung, Replica] | None:
-        """The generated image with the highest similarity over all rungs, the first of equals; None without any."""
+        """The generated image with the highest similarity over the deciding rungs, the first of equals; None without
+        any."""
         scored = [
             (one.similarity[descriptor], rung, one)
             for rung, measured in self.rungs.items()
-            if isinstance(measured, RungMeasurement)
+            if isinstance(measured, RungMeasurement) and rung in DECIDING_RUNGS
             for one in measured.valid
             if not isinstance(one.similarity, Skipped)
         ]

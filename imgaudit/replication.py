@@ -12,7 +12,16 @@ from imgaudit.findings import Replication, StreamRate
 from imgaudit.matching import DECIDING_DESCRIPTOR, DECIDING_DISTANCE
 from imgaudit.policy import Policy
 from imgaudit.protocol import Protocol
-from imgaudit.records import TEXT_RUNGS, Measurement, Replica, Rung, RungMeasurement, Skipped, StreamReplica
+from imgaudit.records import (
+    REPORTED_RUNGS,
+    TEXT_RUNGS,
+    Measurement,
+    Replica,
+    Rung,
+    RungMeasurement,
+    Skipped,
+    StreamReplica,
+)
 from imgaudit.statistics import clopper_pearson, conformal_p_value, upper_bound
 
 NO_CONTROLS = "no controls: give --controls DIR or --calibration FILE"
@@ -122,7 +131,7 @@ def measure_replication(measurement: Measurement, rung: Rung, evidence: Evidence
     rate = rate_of(measured, evidence.protocol, [replicates(replica, thresholds) for replica in measured.replicas])
     interval = clopper_pearson(rate.hits, rate.n, rate.confidence)
     null_rung = evidence.bank.null_rung(rung) if evidence.bank else None
-    control_rate: float | Skipped = Skipped(skipped=NO_CONTROLS)
+    control_rate: float | Skipped = _no_null(rung, evidence)
     if evidence.bank and null_rung and isinstance(thresholds, CopyThresholds):
         control_rate = evidence.bank.control_rate(null_rung, thresholds)
     best = measured.best(DECIDING_DESCRIPTOR)
@@ -140,20 +149,31 @@ def measure_replication(measurement: Measurement, rung: Rung, evidence: Evidence
         best_similarity=best if best is not None else -1.0,
         p_value=_control_p_value(best, rung, null_rung, evidence),
         coincidence_p_value=_coincidence(measurement.id, rung, null_rung, evidence),
-        q_value=Skipped(skipped="rungs inverted from the image are gated by the score"),
+        q_value=Skipped(
+            skipped="reported beside the verdict, and not tested"
+            if rung in REPORTED_RUNGS
+            else "rungs inverted from the image are gated by the score"
+        ),
         stands=False,
         thresholds={"similarity": thresholds.similarity, "distance": thresholds.distance}
         if isinstance(thresholds, CopyThresholds)
         else thresholds,
         control_rate=control_rate,
-        null_rung=null_rung or Skipped(skipped=NO_CONTROLS),
+        null_rung=null_rung or _no_null(rung, evidence),
         stream_rates=stream_rates(measurement, thresholds) if rung is Rung.EMBEDDING else (),
     )
 
 
+def _no_null(rung: Rung, evidence: Evidence) -> Skipped:
+    """Why a rung has no controls to be compared with."""
+    if rung in REPORTED_RUNGS and evidence.bank is not None and evidence.bank.controls:
+        return Skipped(skipped="the controls were not asked with learned noise: calibrate with --measure invmm")
+    return Skipped(skipped=NO_CONTROLS)
+
+
 def _control_p_value(best: float | None, rung: Rung, null_rung: Rung | None, evidence: Evidence) -> float | Skipped:
     if evidence.bank is None or null_rung is None:
-        return Skipped(skipped=NO_CONTROLS)
+        return _no_null(rung, evidence)
     if best is None:
         return Skipped(skipped="no replica could be scored")
     if rung in TEXT_RUNGS and not evidence.captions_comparable:

@@ -49,8 +49,12 @@ def _loras(run: FinishedRun) -> set[str]:
 
 
 def _rules(a: FinishedRun, b: FinishedRun) -> Iterator[Difference]:
-    for message in a.result.protocol.differences(b.result.protocol):
+    here, there = a.result.protocol, b.result.protocol
+    for message in here.deciding.differences(there.deciding):
         yield Difference(subject="protocol", message=_named(message), effect=DifferenceEffect.PREVENTS)
+    if here.invmm != there.invmm:
+        message = "InvMM in one run only, or with other settings; it decides nothing and is not compared"
+        yield Difference(subject="protocol", message=message, effect=DifferenceEffect.NOTED)
     for message in a.result.policy.differences(b.result.policy):
         hint = "imgaudit report RUN --policy FILE decides either run again without its model"
         yield Difference(subject="policy", message=f"{_named(message)} ({hint})", effect=DifferenceEffect.PREVENTS)

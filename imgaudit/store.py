@@ -163,6 +163,8 @@ class RunFolder:
         """Whether every image that a record speaks of is on disk; a folder can lose files that its records outlive."""
         folder = self.image_folder(measurement.id)
         paths = [folder / "target.png", folder / "rendered.png", folder / "embeds.safetensors"]
+        if measurement.invmm is not None:
+            paths.append(folder / "noise.safetensors")
         for measured in measurement.rungs.values():
             if not isinstance(measured, Skipped):
                 paths += [self.path / replica.path for replica in measured.replicas]

@@ -14,7 +14,7 @@ from imgaudit.findings import (
     Verdict,
 )
 from imgaudit.matching import DECIDING_DESCRIPTOR
-from imgaudit.records import TEXT_RUNGS, Measurement, Rung, Skipped
+from imgaudit.records import DECIDING_RUNGS, TEXT_RUNGS, Measurement, Rung, Skipped
 from imgaudit.replication import NO_CONTROLS, Evidence
 from imgaudit.verification import WHOLE
 
@@ -72,6 +72,7 @@ def _conclude(measurement: Measurement, decision: Decision) -> Finding:
         best_replica=_best_replica(measurement),
         near_duplicates=[Neighbour(id=other, similarity=s) for other, s in evidence.near_duplicates.get(name, [])],
         resembles_others=[Neighbour(id=other, similarity=value) for other, value in dict(crossed).items()],
+        invmm=decision.invmm(measurement),
         alarms=decision.image_alarms[name],
         seconds=measurement.seconds,
         network_evaluations=measurement.network_evaluations,
@@ -85,7 +86,8 @@ def _verdict(
         return _reproduced(lowest)
     if partly is not None and isinstance(partly.part, PartReplication):
         return Verdict.PARTIAL, _partly(partly, partly.part)
-    ladder, level = decision.replications[name], decision.policy.level
+    ladder = [one for one in decision.replications[name] if one.rung in DECIDING_RUNGS]
+    level = decision.policy.level
     tried = sum(r.n for r in ladder)
     copies = sum(r.hits for r in ladder)
     p_value, q_value = decision.p_values[name], decision.q_values[name]

@@ -15,7 +15,8 @@ from imgaudit.benchmark.designs import measure_designs
 from imgaudit.benchmark.dori import measure_dori
 from imgaudit.benchmark.frontier import frontier_report, measure_frontier
 from imgaudit.benchmark.guidance import measure_guidance
-from imgaudit.benchmark.invmm import InvMMConfig, InvMMResult, divergence, failures_last, invmm, measure_invmm
+from imgaudit.benchmark.invmm import failures_last, measure_invmm, run_invmm
+from imgaudit.benchmark.invmm_scores import invmm_report, measure_invmm_scores
 from imgaudit.benchmark.lab_model import LabModel
 from imgaudit.benchmark.scoring import measure_scores
 from imgaudit.benchmark.speed import measure_speed
@@ -31,9 +32,8 @@ from imgaudit.lab.corpus import CorpusEntry, assign_roles, write_corpus
 from imgaudit.lab.description import describe_lab, save_pipeline
 from imgaudit.lab.training import train_lab
 from imgaudit.models import load_model
-from imgaudit.models.unet import UNetDenoiser
 from imgaudit.portfolio import Portfolio, read_portfolio
-from imgaudit.protocol import ErrorConfig, Framing, GenerationConfig, InversionConfig, Protocol
+from imgaudit.protocol import ErrorConfig, Framing, GenerationConfig, InversionConfig, InvMMConfig, Protocol
 from tests.conftest import CAPTIONS, random_image, tiny_recipe
 
 COUNTS = CaseCounts(controls=3, held_out=3, seen_once=1)
@@ -228,6 +228,36 @@ def test_every_benchmark_runs_on_a_lab_and_its_table_gives_the_same_report(  # t
     assert result.exit_code == 0 and "against DoRI" in result.stdout
 
 
+@pytest.mark.slow
+def test_an_invmm_table_is_made_from_a_lab_and_read_again(  # type: ignore[no-untyped-def]
+    lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, located = lab
+    monkeypatch.setattr("imgaudit.benchmark.dori.INFERENCE_STEPS", 2)
+    quick = InvMMConfig(steps=2, draws=2, check_every=1, num_inference_steps=2, similarity=-1.0, gate_margin=None)
+    options = {"run_seed": 1, "executor": Executor(64), "counts": COUNTS}
+    easy = measure_invmm_scores(model, located, tmp_path / "easy", config=quick, images_each=2, **options)
+    assert [row.steps for row in easy.rows] == [1] * 4 and easy.condition == "mixture"
+    assert {row.embedding_evaluations for row in easy.rows} == {2 * 50 * 8 + 2 * 10 * 2}
+    hard = quick.model_copy(update={"similarity": 1.1})
+    failed = measure_invmm_scores(model, located, tmp_path / "hard", config=hard, images_each=2, **options)
+    assert {row.kl_per_dimension for row in failed.rows} == {None}
+    mixed = easy.model_copy(
+        update={
+            "rows": [
+                one if one.group is Group.MEMORISED else other
+                for one, other in zip(easy.rows, failed.rows, strict=True)
+            ]
+        }
+    )
+    report = invmm_report(mixed)
+    assert report.separations[0].auc == 1.0 and report.targets[0].met and report.medians[Group.HELD_OUT] is None
+    assert invmm_report(failed).separations[0].auc == 0.5 and not invmm_report(failed).targets[0].met
+    (tmp_path / "invmm.json").write_text(mixed.model_dump_json(), encoding="utf-8")
+    result = CliRunner().invoke(app, ["benchmark", "invmm", "--table", str(tmp_path / "invmm.json")])
+    assert result.exit_code == 0 and "met    AUC, InvMM" in result.stdout and "none, most failed" in result.stdout
+
+
 def replace_snapshots(design: designs.Design) -> designs.Design:
     return design._replace(snapshots=(1, 2), config=design.config.model_copy(update={"steps": 2, "draws": 2}))
 
@@ -268,38 +298,19 @@ def test_speed_counts_every_pass_and_compares_with_the_bare_network(lab, portfol
     assert report.total_ratio >= report.network_ratio > 0
 
 
-def test_the_divergence_is_the_closed_form_of_two_normals() -> None:
-    mu, logvar = torch.tensor([0.5, -1.0]), torch.tensor([0.2, -0.3])
-    learned = torch.distributions.Normal(mu, (logvar / 2).exp())
-    expected = torch.distributions.kl_divergence(learned, torch.distributions.Normal(0.0, 1.0)).mean()
-    assert float(divergence(mu, logvar)) == pytest.approx(float(expected))
-
-
-def test_a_one_hot_mixture_is_the_prompt_itself_and_is_differentiable(lab) -> None:  # type: ignore[no-untyped-def]
-    denoiser = lab[0].loaded.denoiser
-    assert isinstance(denoiser, UNetDenoiser)
-    positions, vocabulary = denoiser.mixture_shape
-    tokenizer = denoiser.pipeline.tokenizer
-    ids = tokenizer([CAPTIONS[0]], padding="max_length", max_length=positions + 2, truncation=True).input_ids
-    weights = torch.nn.functional.one_hot(torch.tensor(ids)[:, 1:-1], vocabulary).float().requires_grad_()
-    mixed = denoiser.condition_mixture(weights).streams["text"]
-    assert torch.allclose(mixed, denoiser.condition([CAPTIONS[0]]).streams["text"], atol=1e-6)
-    mixed.sum().backward()  # type: ignore[no-untyped-call]
-    assert weights.grad is not None and float(weights.grad.abs().sum()) > 0
-    assert denoiser.pipeline.text_encoder.get_input_embeddings()._forward_hooks == {}
-
-
 def test_invmm_stops_at_the_first_success_and_ranks_failures_last(lab, portfolio: Portfolio) -> None:  # type: ignore[no-untyped-def]
-    denoiser, target = lab[0].loaded.denoiser, portfolio.targets[0]
+    denoiser = lab[0].loaded.denoiser
     config = InvMMConfig(
-        steps=4, draws=2, check_every=2, seeds=2, guidance_scales=(1.0, 2.0), num_inference_steps=2, similarity=-1.0
-    )
+        steps=4, draws=2, check_every=2, noises=2, guidance_scales=(1.0, 2.0), num_inference_steps=2, similarity=-1.0,
+        gate_margin=None,
+    )  # fmt: skip
     arguments = {"framing": Framing.PAD, "run_seed": 1, "executor": Executor(64)}
-    easy = invmm(denoiser, target, config, **arguments)
-    assert easy.steps == 2 and easy.divergence is not None and easy.divergence > 0
+    [easy] = run_invmm(denoiser, portfolio.targets[:1], config, **arguments)
+    assert easy.succeeded and easy.steps == 2 and easy.kl_per_dimension > 0
     assert easy.network_evaluations == 2 * 2 * 2 + 2 * 2
-    hard = invmm(denoiser, target, replace(config, similarity=1.1), **arguments)
-    assert hard == InvMMResult(None, 4, 2 * 4 * 2 + 2 * (2 * 2 + 2 * 2 * 2))
+    [hard] = run_invmm(denoiser, portfolio.targets[:1], config.model_copy(update={"similarity": 1.1}), **arguments)
+    # The first sample of every check and scale is below the mark, so that the second is never made.
+    assert not hard.succeeded and hard.network_evaluations == 2 * 4 * 2 + 2 * (2 + 2 * 2)
     assert failures_last([easy, hard])[0] > failures_last([easy, hard])[1]
 
 

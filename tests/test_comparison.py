@@ -19,7 +19,7 @@ from imgaudit.findings import Alarm, AlarmCode, AlarmEffect, AuditResult, Findin
 from imgaudit.finished_run import FinishedRun
 from imgaudit.manifest import KnownLora, KnownModel, KnownTarget, Manifest
 from imgaudit.policy import Policy
-from imgaudit.protocol import Framing, Protocol
+from imgaudit.protocol import Framing, InvMMConfig, Protocol
 from imgaudit.records import Measurement, Rung, Skipped, SkippedImage
 from imgaudit.report import ComparisonFormat, render_comparison
 from imgaudit.report.wording import CHANGE_WORDING
@@ -351,3 +351,14 @@ def test_what_is_retained_is_counted_by_the_help_it_takes() -> None:
     assert "4 of the 5 images" in retention_text(found) and "3 only by inversion" in retention_text(found)
     nothing = finished([judged("0", *gone)])
     assert isinstance(compare(nothing, nothing).retention, Skipped), "nothing of nothing is no cure"
+
+
+def test_learned_noise_that_only_one_run_asked_with_is_noted_and_prevents_nothing() -> None:
+    finding, measured = judged("fox", Verdict.NOT_REPRODUCED, 0, 0)
+    noise = replication(Rung.EMBEDDING_NOISE, 16, 16, False, OWN)
+    moved = finding.model_copy(update={"replication": [*finding.replication, noise]})
+    there = finished([(moved, measured)], model="b", protocol=PROTOCOL.model_copy(update={"invmm": InvMMConfig()}))
+    found = compare(finished([(finding, measured)]), there)
+    [image] = found.images
+    assert image.change is Change.UNCHANGED and Rung.EMBEDDING_NOISE not in {one.rung for one in image.rungs}
+    assert [one.effect for one in found.differences if "InvMM" in one.message] == [DifferenceEffect.NOTED]

@@ -137,6 +137,17 @@ Rungs = Annotated[
     list[str] | None,
     typer.Option("--rung", help="Rung of the ladder; may be repeated. [default: the effort's]", show_default=False),
 ]
+Measures = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--measure",
+        help="Measure beside those that decide: invmm, which takes minutes for an image; may be repeated.",
+        show_default=False,
+    ),
+]
+InvMMSteps = Annotated[
+    int | None, typer.Option("--invmm-steps", help="Longest search of InvMM, in steps.", show_default=False)
+]
 Streams = Annotated[
     str | None,
     typer.Option(
@@ -148,14 +159,20 @@ Streams = Annotated[
 Calibration = Annotated[Path | None, typer.Option(help="Null bank made by `imgaudit calibrate`.", show_default=False)]
 
 
-def given(guidance_scale: Sequence[float] | None, rung: Sequence[str] | None, **options: Any) -> dict[str, Any]:
+def given(
+    guidance_scale: Sequence[float] | None,
+    rung: Sequence[str] | None,
+    measure: Sequence[str] | None = None,
+    **options: Any,
+) -> dict[str, Any]:
     """Keys of the configuration from options; those that may be repeated become tuples.
 
     >>> given(None, ["embedding"], seeds=4)
-    {'seeds': 4, 'guidance_scales': None, 'rungs': ('embedding',)}
+    {'seeds': 4, 'guidance_scales': None, 'rungs': ('embedding',), 'measures': None}
     """
     return {
         **options,
         "guidance_scales": tuple(guidance_scale) if guidance_scale else None,
         "rungs": tuple(rung) if rung else None,
+        "measures": tuple(measure) if measure else None,
     }

@@ -25,10 +25,12 @@ from imgaudit.cli.audit_options import (
     EffortOption,
     FramingOption,
     Guidance,
+    InvMMSteps,
     Json,
     LearningRate,
     Level,
     Loras,
+    Measures,
     Model,
     ModelConfig,
     Offline,
@@ -137,6 +139,12 @@ def run_audit(
     require_steps(loaded.denoiser, config.protocol.generation.num_inference_steps)
     if bank is not None:
         bank.require(loaded.denoiser.fingerprint, config.protocol)
+        if config.protocol.invmm is not None and bank.protocol.invmm != config.protocol.invmm:
+            say(
+                "note: the null bank was not measured by InvMM with these settings, so its divergences get no p-value; "
+                "imgaudit calibrate takes --measure invmm",
+                quiet=quiet,
+            )
     config, sources = settled(config, sources, loaded, RunFolder(out), quiet=quiet)
     prepared = Prepared(
         portfolio, control_images, decoy_images, bank, f"--controls {controls}", policy, sources, collection
@@ -270,6 +278,8 @@ def _audit(
     streams: Streams = None,
     token_words: TokenWords = None,
     token_evaluations: TokenEvaluations = None,
+    measure: Measures = None,
+    invmm_steps: InvMMSteps = None,
     level: Level = None,
     seed: Seed = None,
     chunk_size: ChunkSize = None,
@@ -290,7 +300,8 @@ def _audit(
     """Audit a folder of images against a model and write a run folder with a report per image."""
     config, sources = resolve_config(
         given(
-            guidance_scale, rung, effort=effort, framing=framing, steps=steps, draws=draws, seeds=seeds,
+            guidance_scale, rung, measure, effort=effort, framing=framing, steps=steps, draws=draws, seeds=seeds,
+            invmm_steps=invmm_steps,
             learning_rate=learning_rate, score_after=score_after,
             num_inference_steps=num_inference_steps, streams=streams, token_words=token_words,
             token_evaluations=token_evaluations, level=level, seed=seed, chunk_size=chunk_size, batch_size=batch_size,

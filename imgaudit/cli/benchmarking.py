@@ -26,6 +26,7 @@ from imgaudit.cli.compile_benchmark import compile_command
 from imgaudit.cli.copies_benchmark import copies
 from imgaudit.cli.error_benchmarks import controls, detection, errors, ladder
 from imgaudit.cli.index_benchmark import index_command
+from imgaudit.cli.invmm_benchmark import invmm_command
 from imgaudit.cli.lora_benchmark import lora
 from imgaudit.cli.memory_benchmark import memory
 from imgaudit.cli.mitigation_benchmark import mitigations
@@ -62,6 +63,7 @@ def register(app: typer.Typer) -> None:
     benchmark.command()(triggers)
     benchmark.command(name="compile")(compile_command)
     benchmark.command(name="index")(index_command)
+    benchmark.command(name="invmm")(invmm_command)
     benchmark.command(name="report")(report_command)
     app.add_typer(benchmark, name="benchmark")
 

@@ -15,8 +15,10 @@ from imgaudit.cli.audit_options import (
     EffortOption,
     FramingOption,
     Guidance,
+    InvMMSteps,
     LearningRate,
     Loras,
+    Measures,
     Model,
     ModelConfig,
     Offline,
@@ -83,6 +85,8 @@ def info(path: Annotated[Path, typer.Argument(metavar="BANK", help="Null bank.")
         line = f"{len(source.sha256s)} images: {source.note} (made {source.made}, seed {source.seed})"
         typer.echo(ascii(line)[1:-1])
     typer.echo(f"{len(held.controls)} give p-values, {len(held.kept_out)} are kept out of the bank")
+    if held.protocol.invmm is not None:
+        typer.echo(f"measured by InvMM as well, {held.protocol.invmm.steps} steps at most")
     for targets in (1, 10, 100):
         typer.echo(f"for {targets} targets: {planner_line(len(held.controls), targets, policy.level)}")
     for alarm in bank_alarms(held, policy, check_forcing(held, policy)):
@@ -118,6 +122,8 @@ def _calibrate(
     streams: Streams = None,
     token_words: TokenWords = None,
     token_evaluations: TokenEvaluations = None,
+    measure: Measures = None,
+    invmm_steps: InvMMSteps = None,
     seed: Seed = None,
     chunk_size: ChunkSize = None,
     batch_size: BatchSize = None,
@@ -135,7 +141,8 @@ def _calibrate(
 
     config, sources = resolve_config(
         given(
-            guidance_scale, rung, effort=effort, framing=framing, steps=steps, draws=draws, seeds=seeds,
+            guidance_scale, rung, measure, effort=effort, framing=framing, steps=steps, draws=draws, seeds=seeds,
+            invmm_steps=invmm_steps,
             learning_rate=learning_rate, score_after=score_after,
             num_inference_steps=num_inference_steps, streams=streams, token_words=token_words,
             token_evaluations=token_evaluations, seed=seed, chunk_size=chunk_size, batch_size=batch_size,

@@ -35,7 +35,7 @@ def print_plan(
     Returns        what every image takes at most, those to calibrate on included
     """
     from imgaudit.measurement import rung_texts
-    from imgaudit.planner import expected_work, planner_line
+    from imgaudit.planner import expected_work, invmm_work, planner_line
     from imgaudit.records import INVERTED_RUNGS, TEXT_RUNGS, Skipped
 
     tried = [rung for rung in TEXT_RUNGS if rung.value in config.protocol.ladder.rungs]
@@ -66,6 +66,9 @@ def print_plan(
         f"network evaluations: at most {sum(work.evaluations for work in works):,}"
         + (f", of which controls: {to_calibrate} images" if to_calibrate else "")
     )
+    if config.protocol.invmm is not None:
+        moved = invmm_work(config.protocol).evaluations
+        typer.echo(f"  of them InvMM: at most {moved:,} for each image; it ends earlier where it succeeds")
     typer.echo(planner_line(controls, max(1, len(portfolio.targets)), policy.level))
     return works
 

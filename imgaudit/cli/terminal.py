@@ -102,6 +102,20 @@ def _print_streams(console: Console, result: AuditResult) -> None:
     console.print(plain(STREAMS_LIMIT))
 
 
+def _print_invmm(console: Console, result: AuditResult) -> None:
+    """How far initial noise was moved, where that was measured."""
+    if not (moved := [(finding.path, finding.invmm) for finding in result.findings if finding.invmm]):
+        return
+    # Imported here, so that --help stays free of what reports need.
+    from imgaudit.report.wording import INVMM_LIMIT, INVMM_MEANING, invmm_text
+
+    console.print()
+    for path, found in moved:
+        name = path.replace("\\", "/").rsplit("/", 1)[-1]
+        console.print(plain(f"InvMM of {name}: {invmm_text(found)}"))
+    console.print(plain(f"{INVMM_MEANING} {INVMM_LIMIT}"))
+
+
 def _common_skip(result: AuditResult) -> Text | None:
     """The one reason for which every image was skipped, if there is one; a table would say it once per image."""
     reasons = {finding.reason for finding in result.findings}
@@ -134,6 +148,7 @@ def print_result(result: AuditResult) -> None:
     console = Console(highlight=False)
     console.print(_common_skip(result) or _findings(result))
     _print_streams(console, result)
+    _print_invmm(console, result)
     summary = result.summary
     counts = ", ".join(f"{count} {verdict.value}" for verdict, count in summary.counts.items() if count)
     console.print()

@@ -66,6 +66,11 @@ class MitigatedDenoiser:
         return self.denoiser.words
 
     @property
+    def word_positions(self) -> int:
+        """The model's."""
+        return self.denoiser.word_positions
+
+    @property
     def device(self) -> torch.device:
         """Where the model is."""
         return torch.device(getattr(self.denoiser, "device", "cpu"))

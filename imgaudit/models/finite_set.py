@@ -75,6 +75,8 @@ class FiniteSetDenoiser:
         """The numbers of the points."""
         return [str(number) for number in range(len(self.points))]
 
+    word_positions = 1
+
     def condition_words(self, weights: torch.Tensor) -> PromptEmbeds:
         """Logits are linear in the words."""
         logits = self.sharpness * weights.to(self.points.dtype).sum(dim=1, keepdim=True)

@@ -20,13 +20,13 @@ def words_read_as_themselves(tokenizer: Any) -> dict[str, int]:
     }
 
 
-def mix_tokens(text_encoder: Any, weights: torch.Tensor, ids: torch.Tensor | None = None) -> torch.Tensor:
+def mix_tokens(text_encoder: Any, weights: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
     """Weighted means of token embeddings: (N, positions, width), differentiable in the weights.
 
-    weights:  (N, positions, tokens) float, one column for each of `ids`, or for each token of the vocabulary
+    weights:  (N, positions, tokens) float, one column for each of `ids`
     """
     tokens = text_encoder.get_input_embeddings().weight
-    return weights.to(tokens) @ (tokens if ids is None else tokens[ids])
+    return weights.to(tokens) @ tokens[ids]
 
 
 def encode_mixed(text_encoder: Any, tokenizer: Any, mixed: torch.Tensor) -> Any:

@@ -86,6 +86,11 @@ class SDXLDenoiser(AnyUNetDenoiser):
         """Whole words that both tokenizers read as the same single token."""
         return list(self._words)
 
+    @property
+    def word_positions(self) -> int:
+        """Positions between BOS and EOS."""
+        return int(self.pipeline.tokenizer.model_max_length) - 2
+
     def condition_words(self, weights: torch.Tensor) -> PromptEmbeds:
         """BOS, the same mixtures, EOS and padding, through both text encoders."""
         ids, pipeline = torch.tensor(list(self._words.values()), device=self.device), self.pipeline

@@ -33,6 +33,8 @@ class TransformerDenoiser(LatentDenoiser):
     """Tokens up to which the pipeline pads and cuts prompts for its last text encoder."""
     words: Sequence[str] = ()
     """None: these adapters have no search over words."""
+    word_positions = 0
+    """No room for them, either."""
 
     def __init__(self, pipeline: Any, fingerprint: str, device: torch.device | str = "cpu") -> None:
         """Freeze a pipeline and move it to a device.

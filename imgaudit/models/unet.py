@@ -85,18 +85,6 @@ class UNetDenoiser(AnyUNetDenoiser):
         )
         return PromptEmbeds({"text": embeds.float()}, {"text": all_but_first(embeds)})
 
-    @property
-    def mixture_shape(self) -> tuple[int, int]:
-        """(positions between BOS and EOS, tokens of the vocabulary): one row of weights for `condition_mixture`."""
-        return int(self.pipeline.tokenizer.model_max_length) - 2, len(self.pipeline.tokenizer)
-
-    def condition_mixture(self, weights: torch.Tensor) -> PromptEmbeds:
-        """Conditions from mixtures of tokens instead of tokens, differentiable in the weights.
-
-        weights:  (N, positions - 2, vocabulary) float32, each row a distribution over the vocabulary
-        """
-        return self._encode_mixed(mix_tokens(self.pipeline.text_encoder, weights))
-
     @cached_property
     def _words(self) -> Mapping[str, int]:
         return words_read_as_themselves(self.pipeline.tokenizer)
@@ -106,12 +94,15 @@ class UNetDenoiser(AnyUNetDenoiser):
         """Whole words of the tokenizer's vocabulary that are read again as the same single token."""
         return list(self._words)
 
+    @property
+    def word_positions(self) -> int:
+        """Positions between BOS and EOS."""
+        return int(self.pipeline.tokenizer.model_max_length) - 2
+
     def condition_words(self, weights: torch.Tensor) -> PromptEmbeds:
         """BOS, the mixtures, EOS and padding, through the text encoder."""
         ids = torch.tensor(list(self._words.values()), device=self.device)
-        return self._encode_mixed(mix_tokens(self.pipeline.text_encoder, weights, ids))
-
-    def _encode_mixed(self, mixed: torch.Tensor) -> PromptEmbeds:
+        mixed = mix_tokens(self.pipeline.text_encoder, weights, ids)
         states = encode_mixed(self.pipeline.text_encoder, self.pipeline.tokenizer, mixed)[0]
         return PromptEmbeds({"text": states.float()}, {"text": all_but_first(states)})
 

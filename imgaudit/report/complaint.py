@@ -142,6 +142,8 @@ def _asked(case: Case) -> Iterator[Block]:
 def _sent(rung: Rung, measured: RungMeasurement) -> str:
     texts = " / ".join(f"“{text}”" for text in measured.texts)
     sent = texts or "an inverted embedding: numbers that were optimised with the work in hand, which nobody can type"
+    if rung is Rung.EMBEDDING_NOISE:
+        sent = "an embedding and initial noise: numbers that were optimised with the work in hand, reported only"
     if rung is Rung.TOKENS:
         sent = f"inverted tokens: {texts}"
     if not isinstance(measured.bits, Skipped):

@@ -5,10 +5,19 @@ import enum
 import io
 
 from imgaudit.findings import AuditResult, Finding
-from imgaudit.records import Rung, Skipped
+from imgaudit.records import DECIDING_RUNGS, REPORTED_RUNGS, Skipped
 from imgaudit.report.cells import csv_cell, file_name
 from imgaudit.report.html import write_html
-from imgaudit.report.wording import STREAMS_LIMIT, WORDING, part_of, part_text, stream_text
+from imgaudit.report.wording import (
+    INVMM_LIMIT,
+    INVMM_MEANING,
+    STREAMS_LIMIT,
+    WORDING,
+    invmm_text,
+    part_of,
+    part_text,
+    stream_text,
+)
 from imgaudit.store import RunFolder, write_atomically
 
 
@@ -21,7 +30,7 @@ class ReportFormat(enum.StrEnum):
     MARKDOWN = "markdown"
 
 
-def _csv_row(finding: Finding) -> dict[str, str]:
+def _csv_row(finding: Finding, *, with_invmm: bool) -> dict[str, str]:
     row: dict[str, object] = {
         "id": finding.id,
         "file": finding.path,
@@ -34,7 +43,7 @@ def _csv_row(finding: Finding) -> dict[str, str]:
         "group": finding.group,
     }
     by_rung = {replication.rung: replication for replication in finding.replication}
-    for rung in Rung:
+    for rung in (*DECIDING_RUNGS, *(REPORTED_RUNGS if with_invmm else ())):
         replication = by_rung.get(rung)
         for key in ("hits", "n", "low", "high"):
             row[f"{rung.value}_{key}"] = getattr(replication, key) if replication else ""
@@ -43,6 +52,9 @@ def _csv_row(finding: Finding) -> dict[str, str]:
     for key in ("hits", "n", "low", "high"):
         row[f"part_{key}"] = getattr(partly.part, key) if partly else ""
     row["part_area"] = finding.part.pair.region.area if finding.part else ""
+    if with_invmm:
+        for key in ("kl_per_dimension", "p_value", "steps", "condition", "network_evaluations"):
+            row[f"invmm_{key}"] = getattr(finding.invmm, key) if finding.invmm else ""
     row["reason"] = finding.reason
     row["alarms"] = "; ".join(f"{alarm.code}: {alarm.message}" for alarm in finding.alarms)
     return {key: csv_cell(value) for key, value in row.items()}
@@ -50,7 +62,8 @@ def _csv_row(finding: Finding) -> dict[str, str]:
 
 def render_csv(result: AuditResult) -> str:
     """One row per file given."""
-    rows = [_csv_row(finding) for finding in result.findings]
+    with_invmm = any(finding.invmm for finding in result.findings)
+    rows = [_csv_row(finding, with_invmm=with_invmm) for finding in result.findings]
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, fieldnames=list(rows[0]) if rows else ["id"], lineterminator="\n")
     writer.writeheader()
@@ -95,6 +108,10 @@ def render_markdown(result: AuditResult) -> str:
         lines += ["", "Which text stream carries the copies, of seeds that gave them (95 % interval):", ""]
         lines += [f"- {markdown_text(file_name(path))}: {markdown_text(stream_text(rates))}" for path, rates in carried]
         lines += ["", STREAMS_LIMIT]
+    if moved := [(f.path, f.invmm) for f in result.findings if f.invmm]:
+        lines += ["", "InvMM: how far initial noise was moved before the model returned the image:", ""]
+        lines += [f"- {markdown_text(file_name(path))}: {markdown_text(invmm_text(found))}" for path, found in moved]
+        lines += ["", f"{INVMM_MEANING} {INVMM_LIMIT}"]
     lines += ["", "What each verdict does not say:", ""]
     lines += [f"- {WORDING[v].label}: {WORDING[v].limit}" for v, count in summary.counts.items() if count]
     return "\n".join(lines) + "\n"

@@ -11,13 +11,16 @@ from PIL import Image
 from imgaudit.dial import Dial
 from imgaudit.findings import Finding, Replication
 from imgaudit.matching import DECIDING_DESCRIPTOR
-from imgaudit.records import Measurement, Replica, Rung, RungMeasurement, Skipped
+from imgaudit.records import REPORTED_RUNGS, Measurement, Replica, Rung, RungMeasurement, Skipped
 from imgaudit.report.charts import Charts
 from imgaudit.report.outputs import is_copy
 from imgaudit.report.regions import dimmed
 from imgaudit.report.wording import (
     ALARM_WORDING,
+    CONDITION_WORDING,
     EFFECT_WORDING,
+    INVMM_LIMIT,
+    INVMM_MEANING,
     KEYS,
     P_VALUE_SENTENCE,
     RUNG_WORDING,
@@ -78,6 +81,10 @@ def image_context(run: RunFolder, finding: Finding, measurement: Measurement | N
         "standing": standing,
         "stream_label": stream_label,
         "streams_limit": STREAMS_LIMIT,
+        "invmm_meaning": INVMM_MEANING,
+        "invmm_limit": INVMM_LIMIT,
+        "conditions": CONDITION_WORDING,
+        "reported_only": [rung.value for rung in REPORTED_RUNGS],
         "p_value_sentence": _p_value_sentence(finding),
         "part_pictures": _part_pictures(run, finding),
         "alarms": ALARM_WORDING,

@@ -4,8 +4,17 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from imgaudit.changes import Change
-from imgaudit.findings import AlarmCode, AlarmEffect, Finding, PartReplication, Replication, StreamRate, Verdict
-from imgaudit.records import Rung
+from imgaudit.findings import (
+    AlarmCode,
+    AlarmEffect,
+    Finding,
+    InvMMFinding,
+    PartReplication,
+    Replication,
+    StreamRate,
+    Verdict,
+)
+from imgaudit.records import REPORTED_RUNGS, Rung, Skipped
 
 
 class Wording(NamedTuple):
@@ -112,6 +121,7 @@ RUNG_WORDING: dict[Rung, str] = {
     Rung.PARAPHRASE: "other wordings of its text",
     Rung.TOKENS: "a prompt of a few words, searched with the image in hand",
     Rung.EMBEDDING: "an embedding optimised towards the image",
+    Rung.EMBEDDING_NOISE: "an embedding and initial noise, both optimised towards the image: reported only",
 }
 
 
@@ -204,6 +214,21 @@ P_VALUE_SENTENCE = (
     "If this image were exchangeable with the controls, a score this high would occur with probability at most {p}."
 )
 
+INVMM_MEANING = (
+    "How far the initial noise has to be moved towards the image before the model returns it in every one of a few "
+    "samples: the lower, the more memorised, and 0 where plain noise suffices."
+)
+
+INVMM_LIMIT = (
+    "Noise and condition were both learned with the image in hand and can carry it, so this is no evidence that an "
+    "ordinary prompt would return it, and no verdict rests on it. Only the comparison with controls that were given "
+    "the same budget says anything: p is the share of controls, this image counted, that needed no more. It is of this "
+    "image alone and not corrected over the folder. Where the search did not succeed, that holds for its budget only."
+)
+"""Printed wherever InvMM's divergence stands."""
+
+CONDITION_WORDING = {"mixture": "a mixture of the model's words", "embedding": "a free embedding"}
+
 STREAMS_LIMIT = (
     "These seeds were chosen because they gave copies with all streams, so the intervals describe this embedding on "
     "them and are not rates of the model. Streams act together: one that gives no copy alone may still be needed."
@@ -235,7 +260,19 @@ def stream_text(rates: Sequence[StreamRate]) -> str:
 
 def standing(replication: Replication) -> str:
     """Whether a rung reproduces the image, in a word or two."""
+    if replication.rung in REPORTED_RUNGS:
+        return "reported only"
     return "yes" if replication.whole_stands else "in part" if replication.stands else "no"
+
+
+def invmm_text(found: InvMMFinding) -> str:
+    """InvMM's measurement in one line, for tables and terminals."""
+    if isinstance(found.kl_per_dimension, Skipped):
+        measured = "no score: " + found.kl_per_dimension.skipped
+    else:
+        measured = f"{found.kl_per_dimension:.4f} nats per dimension after {found.steps} steps"
+    p_value = "" if isinstance(found.p_value, Skipped) else f"; p = {found.p_value:.3g}"
+    return f"{measured} (under {CONDITION_WORDING[found.condition]}{p_value})"
 
 
 def part_of(finding: Finding) -> Replication | None:
