@@ -59,7 +59,7 @@ def run(*arguments: str | Path, code: int = 0) -> str:
 def test_the_command_finds_resumes_and_compares(model_folder: Path, tmp_path: Path) -> None:
     words, out = tmp_path / "words.txt", tmp_path / "out"
     words.write_text("a red fox\ntwo blue boats\nthe green hill\n", encoding="utf-8")
-    given = ["--model", model_folder, "--out", out, "--words-file", words, "--eps", "0.9", *SMALL]
+    given = ["--model", model_folder, "--out", out, "--words-file", words, "--eps", "0.9", *SMALL, "--images", "8"]
     lines = [json.loads(line) for line in run(*given, "--json").splitlines()]
     prompts = [one for one in lines if "prompt" in one]
     assert prompts and prompts == [
@@ -68,7 +68,7 @@ def test_the_command_finds_resumes_and_compares(model_folder: Path, tmp_path: Pa
     for one in prompts:
         assert one["rms"] == pytest.approx((one["squared_magnitude"] / 256) ** 0.5)
         assert one["share_low"] <= one["cluster"] / one["images"] <= one["share_high"]
-        assert len(list((out / one["folder"]).glob("*.png"))) == 3
+        assert len(list((out / one["folder"]).glob("*.png"))) == 8
     text = run(*given)
     assert "no proof that the image was in the training set" in text
     assert json.loads((out / "candidates.json").read_text("utf-8"))["what_this_says"].startswith("A cluster says")
