@@ -124,7 +124,7 @@ def test_batches_and_order_change_no_figure(measured: Any) -> None:
 
 def test_forgetting_is_seen_on_both_sides(measured: Any) -> None:
     triggers, general, models, judges = measured
-    reference = reference_line(FiniteSetDenoiser(_points()), triggers, general, judges)
+    reference = reference_line(FiniteSetDenoiser(_points()), triggers, general, judges, 5)
     table = EvaluationTable(
         model="closed form", settings=SETTINGS, clip="judge", aesthetic="head", reference=reference, hardware="here",
         models=models,
@@ -138,6 +138,13 @@ def test_forgetting_is_seen_on_both_sides(measured: Any) -> None:
     assert after.general_retrieved.mean < before.general_retrieved.mean == 1  # type: ignore[union-attr]
     assert isinstance(reference, Reference) and max(reference.similarity) < 0.9
     assert figures.reference_similarity.n == 3  # type: ignore[union-attr]
+    expected = []
+    for one in general:
+        [picture] = judges.clip.describe_images(one.image[None])
+        others = [other.prompt for other in [*triggers, *general] if other.prompt != one.prompt]
+        own, *rest = (float(picture @ judges.clip.points[int(text)]) for text in [one.prompt, *others])
+        expected.append(own > max(rest))
+    assert reference.retrieved == expected
 
 
 def test_a_control_that_comes_back_raises_what_a_copy_needs() -> None:
@@ -191,7 +198,7 @@ def test_without_a_clip_everything_but_similarity_says_why() -> None:
         executor=Executor(64),
     )  # fmt: skip
     assert "--clip" in outcome.triggers[0].alignment.skipped  # type: ignore[union-attr]
-    assert isinstance(reference_line(FiniteSetDenoiser(points), _captioned(points, [0]), [], Judges()), Skipped)
+    assert isinstance(reference_line(FiniteSetDenoiser(points), _captioned(points, [0]), [], Judges(), 5), Skipped)
 
 
 def test_the_interval_of_a_mean_covers_it_as_often_as_it_says() -> None:
@@ -213,7 +220,7 @@ def test_the_page_shows_hostile_names_as_text_and_has_no_barriers(
     triggers, general, models, judges = measured
     hostile = "<script>document.title='run'</script>\u202e"
     models = [models[0], models[1].model_copy(update={"name": hostile})]
-    reference = reference_line(FiniteSetDenoiser(_points()), triggers, general, judges)
+    reference = reference_line(FiniteSetDenoiser(_points()), triggers, general, judges, 5)
     table = EvaluationTable(
         model=hostile, settings=SETTINGS, clip=hostile, aesthetic=Skipped(skipped="no head"), reference=reference,
         hardware="here", models=models,

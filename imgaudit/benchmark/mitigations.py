@@ -29,6 +29,11 @@ from imgaudit.records import Record, Skipped
 
 PRUNED, RANDOM, TUNED = "pruned", "random-mask", "fine-tuned"
 """Folders of changed models."""
+MORE = "0.6"
+"""Sparsity of a second pruning, beyond the published one: on the lab `fit` more changed nothing further."""
+MORE_PRUNED, MORE_RANDOM = "pruned-more", "random-more"
+"""Its folders."""
+CHANGED = (PRUNED, RANDOM, MORE_PRUNED, MORE_RANDOM, TUNED)
 LONGER = "descent:iterations=30"
 """The descent, three times as long as published: the shortest that left no copy on the lab `fit`."""
 INFERENCE = ("descent", LONGER, "random-tokens", "attention")
@@ -131,6 +136,10 @@ def _steps(base: str, images: int, seed: int, clip: Path | None) -> Any:
     yield "locate", ["mitigate", "locate", "located.jsonl", *own, "--out", "mask.safetensors", *seeded]
     yield "prune", ["mitigate", "prune", "mask.safetensors", *own, "--out", PRUNED, "--quiet"]
     yield "prune at random", ["mitigate", "prune", "mask.safetensors", *own, "--random", "--out", RANDOM, *seeded]
+    more = "more.safetensors"
+    yield "locate more", ["mitigate", "locate", "located.jsonl", *own, "--sparsity", MORE, "--out", more, *seeded]
+    yield "prune more", ["mitigate", "prune", more, *own, "--out", MORE_PRUNED, "--quiet"]
+    yield "prune more at random", ["mitigate", "prune", more, *own, "--random", "--out", MORE_RANDOM, *seeded]
     yield "fine-tune", ["mitigate", "fine-tune", "judged", *own, "--retain", "retained", "--out", TUNED, *seeded]
     shared = ["--controls", "controls", "--effort", "quick", "--framing", "pad", *seeded]
     yield "audit as it is", ["audit", "judged", *own, *shared, "--out", "audit"]
@@ -140,7 +149,7 @@ def _steps(base: str, images: int, seed: int, clip: Path | None) -> Any:
         yield f"audit {name}", ["audit", "judged", *given, *shared, "--out", folder]
         yield f"compare {name}", ["compare", "audit", folder, "--format", "json", "--fail-on", "never"]
     evaluated = [part for name in INFERENCE for part in ("--mitigation", name)]
-    evaluated += [part for name in (PRUNED, RANDOM, TUNED) for part in ("--mitigated-model", name)]
+    evaluated += [part for name in CHANGED for part in ("--mitigated-model", name)]
     judge = ["--clip", str(clip.resolve())] if clip else []
     yield "evaluate", [
         "mitigate", "evaluate", "judged", *own, "--general", "general", *evaluated, *sampling, *judge, "--out",
@@ -168,7 +177,7 @@ def mitigation_report(table: MitigationTable) -> MitigationReport:
     """Figures and hopes. Raises InputError for a table that lacks a mitigation."""
     figures = summarise(table.evaluation)
     rows = {row.name: row for row in figures.rows}
-    if missing := [name for name in (PRUNED, RANDOM, TUNED, *INFERENCE) if name not in rows]:
+    if missing := [name for name in (*CHANGED, *INFERENCE) if name not in rows]:
         raise InputError(f"the table has no row {missing[0]!r}")
     base, pruned, descent = figures.rows[0], rows[PRUNED], rows[LONGER]
     targets = [
@@ -176,6 +185,9 @@ def mitigation_report(table: MitigationTable) -> MitigationReport:
         _share("pruned, reproduced", pruned, most=0.2),
         _small_rise(pruned),
         _share("random mask of the same density, reproduced", rows[RANDOM], least=0.8),
+        _share(f"pruned at {MORE}, reproduced", rows[MORE_PRUNED], most=0.2),
+        _small_rise(rows[MORE_PRUNED]),
+        _share("random mask of that density, reproduced", rows[MORE_RANDOM], least=0.8),
         _share("descent as published, reproduced", rows["descent"], most=0.1),
         _share("descent of 30 iterations, reproduced", descent, most=0.1),
         _kept_alignment(base, descent),

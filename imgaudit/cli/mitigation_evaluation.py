@@ -113,6 +113,7 @@ def figure_lines(figures: "EvaluationFigures") -> Iterator[str]:
             f"{_cell(row.trigger_retrieved):21}{_cell(row.general_retrieved)}"
         )
     yield f"{'copying nothing':24}{_cell(figures.reference_alignment)}"
+    yield f"{'general images':24}{'':63}{_cell(figures.judge_retrieved)}"
     yield ""
     heading = f"{'error, clean images':25}{'response to prompts':23}{'aesthetic':21}{'unusable':9}{'passes':>10}"
     yield f"{'':24}{heading}{'s':>7}"

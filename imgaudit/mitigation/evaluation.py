@@ -226,18 +226,29 @@ class Reference(Record):
     """Of that image to the trigger's."""
     alignment: list[float]
     """Its cosine with the trigger's prompt."""
+    retrieved: list[bool]
+    """Whether each general image itself is told from nine other prompts by its own: what the judge can see at all."""
 
 
 def reference_line(
-    denoiser: Denoiser, triggers: Sequence[Captioned], general: Sequence[Captioned], judges: Judges
+    denoiser: Denoiser, triggers: Sequence[Captioned], general: Sequence[Captioned], judges: Judges, seed: int
 ) -> Reference | Skipped:
     """MemBench's reference, with the general images in the place of a web search; Skipped without a CLIP to choose."""
     if judges.clip is None:
         return Skipped(skipped=NO_CLIP)
+    everything = [*triggers, *general]
+    texts = judges.clip.describe_texts([one.prompt for one in everything])
     pictures = torch.stack([one.image for one in general])
-    cosines = judges.clip.describe_texts([one.prompt for one in triggers]) @ judges.clip.describe_images(pictures).T
+    vectors = judges.clip.describe_images(pictures)
+    cosines = texts[: len(triggers)] @ vectors.T
     chosen = cosines.argmax(dim=1)
     descriptor = judges.matcher.deciding()
     references = torch.cat([denoiser.decode(denoiser.encode(one.image[None])) for one in triggers])
     close = similarities(descriptor, descriptor.describe(references), descriptor.describe(pictures[chosen]))
-    return Reference(similarity=[float(value) for value in close], alignment=cosines.max(dim=1).values.tolist())
+    told = []
+    for number in range(len(triggers), len(everything)):
+        own, others = vectors[number - len(triggers)][None], texts[_others(everything, number, seed)]
+        told.append(bool(len(others)) and bool(retrieved(own, texts[number][None], others[None])))
+    return Reference(
+        similarity=[float(value) for value in close], alignment=cosines.max(dim=1).values.tolist(), retrieved=told
+    )

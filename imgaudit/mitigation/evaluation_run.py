@@ -97,7 +97,7 @@ class EvaluationRun:
                 settings=self.settings,
                 clip=self.judges.clip.source if self.judges.clip else Skipped(skipped=NO_CLIP),
                 aesthetic=self.judges.head.source if self.judges.head else Skipped(skipped=NO_HEAD),
-                reference=reference_line(denoiser, self.triggers, self.general, self.judges),
+                reference=reference_line(denoiser, self.triggers, self.general, self.judges, self.settings.seed),
                 hardware=f"{torch.get_num_threads()} threads, {getattr(denoiser, 'device', 'cpu')}",
                 models=outcomes,
             )

@@ -112,6 +112,8 @@ class EvaluationFigures(Record):
     """Of answers that copy nothing, to the trigger's images."""
     reference_alignment: Mean | Skipped
     """Of answers that copy nothing, with the trigger prompts."""
+    judge_retrieved: Mean | Skipped
+    """Share of the general images themselves that the judge tells from nine other prompts by their own."""
     rows: list[MitigationFigures]
     """As the table's models."""
 
@@ -131,6 +133,7 @@ def summarise(table: EvaluationTable) -> EvaluationFigures:
         controls=len(controls),
         reference_similarity=reference if isinstance(reference, Skipped) else _mean(reference.similarity),
         reference_alignment=reference if isinstance(reference, Skipped) else _mean(reference.alignment),
+        judge_retrieved=reference if isinstance(reference, Skipped) else _mean([float(t) for t in reference.retrieved]),
         rows=[_figures(one, base, threshold) for one in table.models],
     )
 
