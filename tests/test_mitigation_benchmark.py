@@ -49,7 +49,8 @@ def _retention(kept: int) -> Retention:
 
 def _table(**copied: int) -> MitigationTable:
     counts: dict[str, Any] = {
-        "as it is": 10, PRUNED: 1, RANDOM: 9, MORE_PRUNED: 0, MORE_RANDOM: 9, TUNED: 0, "descent": 0, LONGER: 0, "random-tokens": 6, "attention": 7,
+        "as it is": 10, PRUNED: 1, RANDOM: 9, MORE_PRUNED: 0, MORE_RANDOM: 9, TUNED: 0, "descent": 0, LONGER: 0,
+        "random-tokens": 6, "attention": 7,
     } | copied  # fmt: skip
     skipped = Skipped(skipped="no head")
     return MitigationTable(
