@@ -46,6 +46,9 @@ class Separation(Record):
     negatives: int
     """Others."""
 
+    def __str__(self) -> str:
+        return f"{self.auc:.3f} ({self.low:.3f} to {self.high:.3f}, n {self.positives} / {self.negatives})"
+
 
 class Target(Record):
     """What was hoped for, and whether it was met."""

@@ -204,7 +204,7 @@ def invmm_report(table: InvMMTable) -> InvMMReport:
         )
     ]
     targets = [
-        Target(name=f"AUC, {one.name}", wanted=f">= {HOPED:g}", got=f"{one.auc:.3f}", met=one.auc >= HOPED)
+        Target(name=f"AUC, {one.name}", wanted=f">= {HOPED:g}", got=str(one), met=one.auc >= HOPED)
         for one in separations
         if one.name == INVMM
     ]

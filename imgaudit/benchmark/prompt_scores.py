@@ -237,7 +237,7 @@ def prompt_score_report(table: PromptScoreTable) -> PromptScoreReport:
     rates.append(rate("heaviest word matters most", Group.MEMORISED, [row.heaviest_matters_most for row in worded]))
     by_name = {one.name: one for one in separations if one.against == Group.HELD_OUT}
     targets = [
-        Target(name=f"AUC, {name}", wanted=f">= {hope:g}", got=f"{found.auc:.3f}", met=found.auc >= hope)
+        Target(name=f"AUC, {name}", wanted=f">= {hope:g}", got=str(found), met=found.auc >= hope)
         for name, hope in HOPES.items()
         if (found := by_name.get(name))
     ]

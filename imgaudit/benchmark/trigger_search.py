@@ -248,7 +248,8 @@ def trigger_report(table: TriggerTable) -> TriggerReport:
     targets = []
     if table.memorised:
         ratio = _ratio(searched, uniform)
-        got = "nothing found by either" if ratio is None else ratio[1]
+        finds = f"search {len(searched.found)} and uniform {len(uniform.found)} of {table.memorised} memorised images"
+        got = f"{'nothing found by either' if ratio is None else ratio[1]}; {finds}"
         targets.append(
             Target(
                 name="measurements per find, uniform over search", wanted=f">= {HOPED}",
@@ -256,8 +257,8 @@ def trigger_report(table: TriggerTable) -> TriggerReport:
             )
         )  # fmt: skip
     targets.append(
-        Target(name="clusters of nothing planted, search", wanted="0", got=str(searched.unplanted),
-               met=searched.unplanted == 0)
+        Target(name="clusters of nothing planted, search", wanted="0",
+               got=f"{searched.unplanted} of {searched.clusters}", met=searched.unplanted == 0 < searched.clusters)
     )  # fmt: skip
     return TriggerReport(table=table, rates=rates, targets=targets)
 

@@ -29,6 +29,7 @@ from imgaudit.cli.index_benchmark import index_command
 from imgaudit.cli.invmm_benchmark import invmm_command
 from imgaudit.cli.lora_benchmark import lora
 from imgaudit.cli.memory_benchmark import memory
+from imgaudit.cli.method_benchmarks import methods
 from imgaudit.cli.mitigation_benchmark import mitigations
 from imgaudit.cli.prompt_benchmark import prompt_detection
 from imgaudit.cli.report_benchmark import report_command
@@ -57,6 +58,7 @@ def register(app: typer.Typer) -> None:
         templates,
         copies,
         mitigations,
+        methods,
     ):
         benchmark.command()(command)
     benchmark.command(name="prompt-detection")(prompt_detection)
