@@ -248,7 +248,7 @@ def trigger_report(table: TriggerTable) -> TriggerReport:
     targets = []
     if table.memorised:
         ratio = _ratio(searched, uniform)
-        finds = f"search {len(searched.found)} and uniform {len(uniform.found)} of {table.memorised} memorised images"
+        finds = f"search {len(searched.found)}, uniform {len(uniform.found)} of {table.memorised}"
         got = f"{'nothing found by either' if ratio is None else ratio[1]}; {finds}"
         targets.append(
             Target(
