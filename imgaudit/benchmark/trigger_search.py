@@ -252,7 +252,7 @@ def trigger_report(table: TriggerTable) -> TriggerReport:
         got = f"{'nothing found by either' if ratio is None else ratio[1]}; {finds}"
         targets.append(
             Target(
-                name="measurements per find, uniform / search", wanted=f">= {HOPED}",
+                name="measured per find, uniform / search", wanted=f">= {HOPED}",
                 got=got, met=ratio is not None and ratio[0] >= HOPED,
             )
         )  # fmt: skip
