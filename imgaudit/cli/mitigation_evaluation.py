@@ -105,15 +105,15 @@ def figure_lines(figures: "EvaluationFigures") -> Iterator[str]:
         yield (f"{_name(row.name)}{row.reproduced!s:27}{_cell(row.copies):21}{_cell(row.highest):21}{_cell(row.top)}")
     yield f"{'copying nothing':24}{'':48}{_cell(figures.reference_similarity)}"
     yield ""
-    yield f"{'':24}{'alignment':42}retrieved"
-    yield f"{'':24}{'trigger prompts':21}{'general prompts':21}{'trigger prompts':21}general prompts"
+    yield f"{'':24}{'alignment':44}retrieved"
+    yield f"{'':24}{'trigger prompts':22}{'general prompts':22}{'trigger prompts':22}general prompts"
     for row in figures.rows:
         yield (
-            f"{_name(row.name)}{_cell(row.trigger_alignment):21}{_cell(row.general_alignment):21}"
-            f"{_cell(row.trigger_retrieved):21}{_cell(row.general_retrieved)}"
+            f"{_name(row.name)}{_cell(row.trigger_alignment):22}{_cell(row.general_alignment):22}"
+            f"{_cell(row.trigger_retrieved):22}{_cell(row.general_retrieved)}"
         )
     yield f"{'copying nothing':24}{_cell(figures.reference_alignment)}"
-    yield f"{'general images':24}{'':63}{_cell(figures.judge_retrieved)}"
+    yield f"{'general images':24}{'':66}{_cell(figures.judge_retrieved)}"
     yield ""
     heading = f"{'error, clean images':25}{'response to prompts':23}{'aesthetic':21}{'unusable':9}{'passes':>10}"
     yield f"{'':24}{heading}{'s':>7}"
