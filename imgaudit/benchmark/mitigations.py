@@ -120,10 +120,13 @@ def measure_mitigations(
         on_progress(name, done, len(steps))
         said[name] = _once(name, command, work)
     retention = {name: Comparison.model_validate(json.loads(said[f"compare {name}"])).retention for name in AUDITED}
+    kept = (work / "evaluation" / "evaluation.json").read_text(encoding="utf-8")
+    # The folder that the model lies in is this machine's; the fingerprint says which model it is.
+    evaluation = EvaluationTable.model_validate(json.loads(kept))
     return MitigationTable(
         lab=lab.recipe.name, seed=seed, located=len(locating), controls=controls, hardware=machine(),
         commands=[" ".join(["imgaudit", *_without_paths(command, base, clip)]) for _, command in steps],
-        evaluation=EvaluationTable.model_validate(json.loads((work / "evaluation" / "evaluation.json").read_text())),
+        evaluation=evaluation.model_copy(update={"model": lab.recipe.name}),
         retention=retention,
     )  # fmt: skip
 

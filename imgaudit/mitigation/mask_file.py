@@ -15,8 +15,8 @@ from imgaudit.mitigation.wanda import Mask
 from imgaudit.records import Record
 from imgaudit.store import write_atomically
 
-LARGEST_MASK = 2**31
-"""Bytes: seventeen thousand million weights."""
+LARGEST_MASK = 2**29
+"""Bytes: four thousand million weights, one bit each."""
 
 
 class MaskFacts(Record):

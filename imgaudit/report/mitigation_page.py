@@ -20,7 +20,7 @@ def write_mitigation(folder: Path, table: EvaluationTable, figures: EvaluationFi
     page = page_environment().get_template("mitigation.html.jinja").render(
         table=table, figures=figures, plots=plots
     )  # fmt: skip
-    write_assets(report, ("detection.css",))
+    write_assets(report, ("mitigation.css",))
     write_atomically(report / "index.html", page)
     return report / "index.html"
 
