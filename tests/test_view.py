@@ -299,11 +299,16 @@ def test_a_disk_that_fails_is_said(server: ReviewServer, monkeypatch: pytest.Mon
     assert answer.status == 500 and "No space left on device" in answer.json["error"]
 
 
+def _hear_interruptions() -> None:
+    # Tests that run in the background of a shell are deaf to Ctrl-C, and so are their children.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_from_the_terminal_until_it_is_stopped(pages: RunFolder) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         process = subprocess.Popen(
             [sys.executable, "-m", "imgaudit", "view", pages.path, "--no-browser"],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_hear_interruptions,
         )  # fmt: skip
         assert process.stdout is not None
         url = process.stdout.readline().strip()
