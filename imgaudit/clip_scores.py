@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 from torch.nn.functional import normalize
 from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer
+from transformers.utils import logging as transformers_logging
 
 from imgaudit.exceptions import ModelRefusedError
 from imgaudit.images import to_image
@@ -82,6 +83,8 @@ def load_clip(folder: Path) -> ClipScorer:
             f"{str(folder)!r} has no model.safetensors; expected a folder with a transformers CLIPModel, its tokenizer "
             "and preprocessor_config.json (pickled weights are not read)"
         )
+    # Its bars would draw over the command line's own.
+    transformers_logging.disable_progress_bar()
     try:
         config = CLIPModel.config_class.from_pretrained(folder, local_files_only=True)
         for part in (config.text_config, config.vision_config):
