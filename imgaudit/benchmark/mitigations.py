@@ -30,12 +30,12 @@ from imgaudit.records import Record, Skipped
 PRUNED, RANDOM, TUNED = "pruned", "random-mask", "fine-tuned"
 """Folders of changed models."""
 MORE = "0.6"
-"""Sparsity of a second pruning, beyond the published one: on the lab `fit` more changed nothing further."""
+"""Sparsity of a second pruning, far beyond the published 1 %: chosen on the lab `fit`."""
 MORE_PRUNED, MORE_RANDOM = "pruned-more", "random-more"
 """Its folders."""
 CHANGED = (PRUNED, RANDOM, MORE_PRUNED, MORE_RANDOM, TUNED)
 LONGER = "descent:iterations=30"
-"""The descent, three times as long as published: the shortest that left no copy on the lab `fit`."""
+"""The descent, three times as long as published: tried on the lab `fit`."""
 INFERENCE = ("descent", LONGER, "random-tokens", "attention")
 """Inference-time mitigations, else with their defaults, which are the published ones."""
 AUDITED = (PRUNED, TUNED, LONGER)
