@@ -14,9 +14,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from imgaudit.denoiser import Denoiser
-from imgaudit.exceptions import RunFolderError
 from imgaudit.executor import Executor
 from imgaudit.files import path_text
+from imgaudit.kept_manifest import open_manifest
 from imgaudit.manifest import package_versions, utc_now
 from imgaudit.models.loading import LoadedModel
 from imgaudit.prompt_detection import (
@@ -29,7 +29,7 @@ from imgaudit.prompt_detection import (
 from imgaudit.prompt_table import GivenPrompt
 from imgaudit.records import Skipped
 from imgaudit.statistics import conformal_p_values, q_values
-from imgaudit.store import append_lines, read_json, read_line, write_json
+from imgaudit.store import append_lines, read_line
 
 NO_CONTROLS = "no controls were given: a score has no scale of its own"
 NO_SCORE = "the prompt has no score"
@@ -146,27 +146,7 @@ def open_detection(folder: Path, manifest: DetectionManifest) -> DetectionManife
 
     Raises RunFolderError that says what differs, or that the folder holds something else.
     """
-    path = folder / "manifest.json"
-    if not path.is_file():
-        strangers = [one.name for one in folder.iterdir() if not one.name.startswith(".")]
-        if strangers:
-            raise RunFolderError(
-                f"{str(folder)!r} is not empty and holds no detected prompts (it holds {strangers[0]!r}); choose "
-                "another --out"
-            )
-        write_json(path, manifest.model_dump(mode="json"))
-        return manifest
-    try:
-        stored = DetectionManifest.model_validate(read_json(path))
-    except ValidationError as error:
-        raise RunFolderError(
-            f"{str(path)!r} is not a manifest of detected prompts of this version of imgaudit; choose another --out"
-        ) from error
-    if differences := list(_differences(stored, manifest)):
-        raise RunFolderError(
-            f"{str(folder)!r} was made with other options: {'; '.join(differences)}. Give those, or another --out"
-        )
-    return stored
+    return open_manifest(folder, manifest, _differences, what="detected prompts", things="detected prompts")
 
 
 def _differences(stored: DetectionManifest, fresh: DetectionManifest) -> list[str]:

@@ -14,19 +14,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from imgaudit.denoiser import Denoiser
 from imgaudit.descriptors import Descriptor
-from imgaudit.exceptions import RunFolderError
 from imgaudit.executor import Executor
 from imgaudit.files import path_text
 from imgaudit.generation import require_steps
 from imgaudit.images import unusable_reason
+from imgaudit.kept_manifest import open_manifest
 from imgaudit.manifest import package_versions, utc_now
 from imgaudit.models.loading import LoadedModel
 from imgaudit.records import Record
-from imgaudit.store import append_lines, read_json, read_line, write_json
+from imgaudit.store import append_lines, read_line
 from imgaudit.trigger_clusters import Cluster, is_nearly_blank, largest_cluster, merged
 from imgaudit.trigger_images import ImageSettings, image_name, prompt_folder, prompt_images
 from imgaudit.trigger_search import FoundPrompt, SearchSettings, SquaredMagnitudes, best_prompts, search_triggers
@@ -140,27 +140,7 @@ def open_triggers(folder: Path, manifest: TriggerManifest) -> TriggerManifest:
 
     Raises RunFolderError that says what differs, or that the folder holds something else.
     """
-    path = folder / "manifest.json"
-    if not path.is_file():
-        strangers = [one.name for one in folder.iterdir() if not one.name.startswith(".")]
-        if strangers:
-            raise RunFolderError(
-                f"{str(folder)!r} is not empty and holds no trigger search (it holds {strangers[0]!r}); choose "
-                "another --out"
-            )
-        write_json(path, manifest.model_dump(mode="json"))
-        return manifest
-    try:
-        stored = TriggerManifest.model_validate(read_json(path))
-    except ValidationError as error:
-        raise RunFolderError(
-            f"{str(path)!r} is not a manifest of a trigger search of this version of imgaudit; choose another --out"
-        ) from error
-    if differences := list(_differences(stored, manifest)):
-        raise RunFolderError(
-            f"{str(folder)!r} was made with other options: {'; '.join(differences)}. Give those, or another --out"
-        )
-    return stored
+    return open_manifest(folder, manifest, _differences, what="trigger search", things="a trigger search")
 
 
 def _differences(stored: TriggerManifest, fresh: TriggerManifest) -> Iterator[str]:
