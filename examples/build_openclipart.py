@@ -17,11 +17,11 @@ import numpy as np
 from PIL import Image
 
 from imgaudit.exceptions import ImageError
-from imgaudit.image_files import load_image
-from imgaudit.images import frame_image
+from imgaudit.io.framing import frame_image
+from imgaudit.io.images import load_image
+from imgaudit.io.listing import find_images
 from imgaudit.lab.corpus import CorpusEntry, write_corpus
-from imgaudit.listing import find_images
-from imgaudit.protocol import Framing
+from imgaudit.schema.protocol import Framing
 
 SIDE = 128
 """Corpus images are kept at this side; a lab trains at a smaller one."""

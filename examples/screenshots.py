@@ -11,8 +11,8 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
-from imgaudit.findings import AuditResult, Finding, Verdict
-from imgaudit.store import RunFolder, read_json
+from imgaudit.runs.folder import RunFolder, read_json
+from imgaudit.schema.findings import AuditResult, Finding, Verdict
 
 SIZES = {"desktop": (1280, 960), "phone": (390, 844)}
 """Width and height in CSS pixels."""

@@ -9,18 +9,18 @@ from typing import Any
 __version__ = metadata.version("imgaudit")
 
 _HOME = {
-    "AuditConfig": "config",
-    "AuditResult": "findings",
-    "Denoiser": "denoiser",
-    "Finding": "findings",
-    "NullBank": "calibration",
-    "PromptEmbeds": "denoiser",
-    "Protocol": "config",
-    "RunFolder": "store",
-    "Verdict": "findings",
-    "invert": "inversion",
+    "AuditConfig": "schema.config",
+    "AuditResult": "schema.findings",
+    "Denoiser": "diffusion.denoiser",
+    "Finding": "schema.findings",
+    "NullBank": "decision.null_bank",
+    "PromptEmbeds": "diffusion.denoiser",
+    "Protocol": "schema.config",
+    "RunFolder": "runs.folder",
+    "Verdict": "schema.findings",
+    "invert": "diffusion.inversion",
     "load_model": "models",
-    "measure_paired_errors": "denoising_error",
+    "measure_paired_errors": "diffusion.denoising_error",
 }
 
 __all__ = [

@@ -15,7 +15,7 @@ from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from imgaudit.benchmark.robustness.spoilt_model import SpoiltModel
+from imgaudit.benchmark.robustness.broken_model import SpoiltModel
 from imgaudit.lab.components import (
     build_autoencoder,
     build_pipeline,
@@ -24,7 +24,8 @@ from imgaudit.lab.components import (
     train_tokenizer,
 )
 from imgaudit.lab.recipe import LabRecipe
-from imgaudit.models import FiniteSetDenoiser, families
+from imgaudit.models import FiniteSetDenoiser
+from imgaudit.models.families import registry as families
 
 CHROMIUM = Path("/usr/bin/chromium")
 
@@ -120,7 +121,7 @@ def other_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def family_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A saved tiny model of every family besides Stable Diffusion's."""
-    from tests.tiny_families import MAKERS
+    from tests.support.tiny_families import MAKERS
 
     folders = {name: tmp_path_factory.mktemp("families") / name for name in MAKERS}
     for name, make in MAKERS.items():
@@ -142,7 +143,7 @@ def copied_family(family_folders: dict[str, Path], tmp_path: Path) -> Callable[[
 @pytest.fixture
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """Families whose adapter is the stand-in: for tests that are about what comes before one."""
-    adapter = "tests.tiny_families:StandIn"
+    adapter = "tests.support.tiny_families:StandIn"
     replaced = {name: dataclasses.replace(family, adapter=adapter) for name, family in families.FAMILIES.items()}
     monkeypatch.setattr(families, "FAMILIES", replaced)
 
@@ -150,7 +151,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def style(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A LoRA of the tiny model's UNet and text encoder."""
-    from tests.lora_for_tests import save_lora
+    from tests.support.lora import save_lora
 
     return save_lora(tmp_path_factory.mktemp("lora"), make_pipeline(tiny_recipe()), "unet", "text_encoder")
 

@@ -8,9 +8,9 @@ import refresh_tables
 from typer.main import get_command
 
 from imgaudit.cli import app
-from imgaudit.config import AuditConfig
-from imgaudit.findings import Verdict
 from imgaudit.report.wording import WORDING
+from imgaudit.schema.config import AuditConfig
+from imgaudit.schema.findings import Verdict
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]

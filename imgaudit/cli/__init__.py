@@ -10,8 +10,8 @@ import typer
 
 from imgaudit.cli.exit_codes import ExitCode
 from imgaudit.cli.interruption import command_line, say_interrupted
-from imgaudit.config import TRACEBACK_VARIABLE
 from imgaudit.exceptions import ImgauditError, ModelRefusedError, VerificationError
+from imgaudit.schema.config import TRACEBACK_VARIABLE
 
 app = typer.Typer(
     name="imgaudit",
@@ -39,40 +39,29 @@ def _global(
 
 def _register() -> None:
     from imgaudit.cli import (
-        auditing,
-        benchmarking,
-        calibrating,
-        comparing,
-        detecting,
-        dialling,
-        examining,
-        indexing,
-        labs,
-        matching,
-        mitigating,
-        reporting,
-        reviewing,
+        audit,
+        benchmark,
+        calibrate,
+        compare,
+        detect,
+        dial,
+        doctor,
+        index,
+        lab,
+        match,
+        mitigate,
+        report,
+        review,
         triggers,
-        verifying,
-        viewing,
+        verify,
+        view,
     )
 
-    auditing.register(app)
-    calibrating.register(app)
-    reporting.register(app)
-    comparing.register(app)
-    detecting.register(app)
-    triggers.register(app)
-    dialling.register(app)
-    labs.register(app)
-    matching.register(app)
-    mitigating.register(app)
-    benchmarking.register(app)
-    examining.register(app)
-    indexing.register(app)
-    verifying.register(app)
-    reviewing.register(app)
-    viewing.register(app)
+    for command in (
+        audit, calibrate, report, compare, detect, triggers, dial, lab, match, mitigate, benchmark, doctor, index,
+        verify, review, view,
+    ):  # fmt: skip
+        command.register(app)
 
 
 _register()

@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING
 
 from imgaudit.cli.terminal import say
-from imgaudit.config import AuditConfig
-from imgaudit.store import RunFolder
+from imgaudit.runs.folder import RunFolder
+from imgaudit.schema.config import AuditConfig
 
 if TYPE_CHECKING:
     from imgaudit.models import LoadedModel
@@ -14,8 +14,8 @@ def settled(
     config: AuditConfig, sources: dict[str, str], loaded: "LoadedModel", run: RunFolder, *, quiet: bool
 ) -> tuple[AuditConfig, dict[str, str]]:
     """The configuration with a number for its batch size: the run's own, or what free memory holds."""
-    from imgaudit.cost import measured_batch
-    from imgaudit.manifest import read_manifest
+    from imgaudit.runs.cost import measured_batch
+    from imgaudit.runs.manifest import read_manifest
 
     if config.batch_size != "auto":
         return config, sources

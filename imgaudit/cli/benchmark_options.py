@@ -10,7 +10,7 @@ import typer
 from imgaudit.cli.terminal import progress, say
 
 if TYPE_CHECKING:
-    from imgaudit.benchmark.lab_model import LabModel
+    from imgaudit.benchmark.harness.lab_model import LabModel
 
 Model = Annotated[str, typer.Option("--model", "-m", help="Bundled lab, or a folder that `lab train` wrote.")]
 Images = Annotated[Path | None, typer.Option(help="The lab's corpus; bundled labs bring their images.")]
@@ -26,8 +26,8 @@ Batch = Annotated[int, typer.Option(help="Largest batch given to the network at 
 
 def open_corpus(model: str, images: Path | None, device: str) -> "tuple[LabModel, dict[str, Path]]":
     """A lab and where its images lie, by content."""
-    from imgaudit.benchmark.cases import locate
-    from imgaudit.benchmark.lab_model import open_lab
+    from imgaudit.benchmark.harness.cases import locate
+    from imgaudit.benchmark.harness.lab_model import open_lab
 
     lab = open_lab(model, device)
     return lab, locate(images or lab.folder / "benchmark")

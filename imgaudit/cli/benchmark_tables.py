@@ -2,15 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 
-from imgaudit.benchmark.budget import NEAREST, BudgetReport
-from imgaudit.benchmark.budget_table import BudgetPoint
-from imgaudit.benchmark.detection import DetectionReport
-from imgaudit.benchmark.errors import ErrorReport
-from imgaudit.benchmark.figures import Rate, Separation, Target
-from imgaudit.benchmark.frontier import FrontierReport
-from imgaudit.benchmark.ladder import LadderReport
-from imgaudit.benchmark.prompts import PromptReport
-from imgaudit.benchmark.speed import SpeedReport
+from imgaudit.benchmark.budgets.budget import NEAREST, BudgetReport
+from imgaudit.benchmark.budgets.frontier import FrontierReport
+from imgaudit.benchmark.budgets.token_search import PromptReport
+from imgaudit.benchmark.harness.budget_table import BudgetPoint
+from imgaudit.benchmark.harness.figures import Rate, Separation, Target
+from imgaudit.benchmark.speed.speed import SpeedReport
+from imgaudit.benchmark.verdicts.detection import DetectionReport
+from imgaudit.benchmark.verdicts.errors import ErrorReport
+from imgaudit.benchmark.verdicts.ladder import LadderReport
 
 
 def detection_lines(report: DetectionReport, *, brief: bool = False) -> Iterator[str]:

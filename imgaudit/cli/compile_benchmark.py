@@ -9,7 +9,7 @@ from imgaudit.cli.benchmark_options import Batch, Device, Json, Quiet, Save, Tab
 from imgaudit.cli.terminal import progress
 
 if TYPE_CHECKING:
-    from imgaudit.benchmark.compilation import CompileReport
+    from imgaudit.benchmark.speed.compilation import CompileReport
 
 
 def compile_command(
@@ -22,9 +22,9 @@ def compile_command(
     quiet: Quiet = False,
 ) -> None:
     """The same passes with and without compiled blocks, in turns, and the wait before the first."""
-    from imgaudit.benchmark.compilation import CompileReport, measure_compilation
-    from imgaudit.benchmark.lab_model import hardware
-    from imgaudit.store import read_json, write_json
+    from imgaudit.benchmark.harness.lab_model import hardware
+    from imgaudit.benchmark.speed.compilation import CompileReport, measure_compilation
+    from imgaudit.runs.folder import read_json, write_json
 
     if table is not None:
         report = CompileReport.model_validate(read_json(table))

@@ -25,8 +25,8 @@ def copies(
 ) -> None:
     """Recall of changed copies at 1 % false positives, beside imagehash and imagededup on the same files."""
     from imgaudit.benchmark.copies.recall import CopiesReport, measure_copies
-    from imgaudit.benchmark.lab_model import machine
-    from imgaudit.store import read_json, write_json
+    from imgaudit.benchmark.harness.lab_model import machine
+    from imgaudit.runs.folder import read_json, write_json
 
     if table is not None:
         report = CopiesReport.model_validate(read_json(table))

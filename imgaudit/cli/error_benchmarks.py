@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from imgaudit.cli.audit_options import LearningRate, ScoreAfter
 from imgaudit.cli.benchmark_options import (
     Device,
     Images,
@@ -21,8 +20,9 @@ from imgaudit.cli.benchmark_options import (
     show,
     stages,
 )
+from imgaudit.cli.options import LearningRate, ScoreAfter
 from imgaudit.cli.terminal import progress, say
-from imgaudit.protocol import TokenSearchConfig
+from imgaudit.schema.protocol import TokenSearchConfig
 
 TOKENS = TokenSearchConfig()
 
@@ -43,12 +43,12 @@ def detection(
     quiet: Quiet = False,
 ) -> None:
     """Memorised against held-out, seen-once and planted-not-reproduced images of a lab; none of them is in the bank."""
-    from imgaudit.benchmark.detection import detection_report
-    from imgaudit.benchmark.score_table import ScoreTable
-    from imgaudit.benchmark.scoring import measure_scores
+    from imgaudit.benchmark.harness.score_table import ScoreTable
+    from imgaudit.benchmark.harness.scoring import measure_scores
+    from imgaudit.benchmark.verdicts.detection import detection_report
     from imgaudit.cli.benchmark_tables import detection_lines
-    from imgaudit.config import AuditConfig
-    from imgaudit.protocol import Effort
+    from imgaudit.schema.config import AuditConfig
+    from imgaudit.schema.protocol import Effort
 
     if table is not None:
         scores = ScoreTable.read(table)
@@ -82,8 +82,8 @@ def controls(
     quiet: Quiet = False,
 ) -> None:
     """Another population of controls for a lab, for `errors --other`."""
-    from imgaudit.benchmark.score_table import ScoreTable
-    from imgaudit.benchmark.scoring import measure_controls
+    from imgaudit.benchmark.harness.score_table import ScoreTable
+    from imgaudit.benchmark.harness.scoring import measure_controls
 
     lab, located = open_corpus(model, images, device)
     with progress("calibrating", quiet=quiet) as on_progress:
@@ -103,8 +103,8 @@ def errors(
     json_output: Json = False,
 ) -> None:
     """Realised false discovery of portfolios drawn from a score table, power, and the bank against fresh images."""
-    from imgaudit.benchmark.errors import error_report
-    from imgaudit.benchmark.score_table import ControlTable, ScoreTable
+    from imgaudit.benchmark.harness.score_table import ControlTable, ScoreTable
+    from imgaudit.benchmark.verdicts.errors import error_report
     from imgaudit.cli.benchmark_tables import error_lines
 
     report = error_report(ScoreTable.read(table), ControlTable.read(other) if other else None, seed)
@@ -128,11 +128,11 @@ def ladder(
     quiet: Quiet = False,
 ) -> None:
     """Which rung gives images back, with their captions and with captions withheld, against 60 held-out images."""
-    from imgaudit.benchmark.ladder import COUNTS, ladder_protocol, ladder_report
-    from imgaudit.benchmark.score_table import ScoreTable
-    from imgaudit.benchmark.scoring import measure_scores
+    from imgaudit.benchmark.harness.score_table import ScoreTable
+    from imgaudit.benchmark.harness.scoring import measure_scores
+    from imgaudit.benchmark.verdicts.ladder import COUNTS, ladder_protocol, ladder_report
     from imgaudit.cli.benchmark_tables import ladder_lines
-    from imgaudit.protocol import Effort, protocol_for
+    from imgaudit.schema.protocol import Effort, protocol_for
 
     if table is not None:
         scores = ScoreTable.read(table)

@@ -2,9 +2,9 @@
 
 import enum
 
-from imgaudit.changes import CHANGED, REPRODUCED, Change, Comparison
-from imgaudit.config import FailOn
-from imgaudit.findings import AuditResult, Verdict
+from imgaudit.schema.comparison import CHANGED, REPRODUCED, Change, Comparison
+from imgaudit.schema.config import FailOn
+from imgaudit.schema.findings import AuditResult, Verdict
 
 
 class ExitCode(enum.IntEnum):

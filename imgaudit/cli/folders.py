@@ -4,14 +4,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imgaudit.cli.terminal import progress, say
-from imgaudit.config import AuditConfig
 from imgaudit.exceptions import InputError
+from imgaudit.schema.config import AuditConfig
 
 if TYPE_CHECKING:
-    from imgaudit.captions import CaptionSource
+    from imgaudit.io.captions import CaptionSource
+    from imgaudit.io.portfolio import Portfolio
     from imgaudit.mitigation.captioned import Captioned
-    from imgaudit.portfolio import Portfolio
-    from imgaudit.protocol import Framing
+    from imgaudit.schema.protocol import Framing
 
 
 def cache_path() -> Path:
@@ -34,8 +34,8 @@ def read_folder(
 
     thumbnails:  whether near-duplicates will be asked for
     """
-    from imgaudit.portfolio import read_portfolio
-    from imgaudit.screening import ScreeningCache
+    from imgaudit.io.portfolio import read_portfolio
+    from imgaudit.io.screening import ScreeningCache
 
     cache = ScreeningCache(None if config.rescan else cache_path())
     try:
@@ -56,10 +56,10 @@ def read_captioned(folder: Path, resolution: int, framing: "Framing", *, quiet: 
 
     Raises InputError when there is none.
     """
-    from imgaudit.captions import CaptionSource
-    from imgaudit.images import frame_image, to_tensor
+    from imgaudit.io.captions import CaptionSource
+    from imgaudit.io.framing import frame_image, to_tensor
     from imgaudit.mitigation.captioned import Captioned
-    from imgaudit.records import Rung
+    from imgaudit.schema.records import Rung
 
     portfolio = read_folder(folder, CaptionSource(folder), AuditConfig(), quiet=quiet)
     found = [

@@ -12,7 +12,7 @@ from imgaudit.cli.terminal import progress
 from imgaudit.exceptions import ConfigError
 
 if TYPE_CHECKING:
-    from imgaudit.benchmark.index_scale import IndexReport, Setting
+    from imgaudit.benchmark.index.scale import IndexReport, Setting
 
 Sizes = Annotated[str, typer.Option(help="Numbers of vectors, separated by commas.")]
 Planned = Annotated[int | None, typer.Option("--plan", min=1, help="Vectors to extrapolate to, instead of the tables.")]
@@ -45,9 +45,9 @@ def index_command(
     quiet: Quiet = False,
 ) -> None:
     """Building and searching collections by size: time, bytes, recall and memory, beside FAISS alone and numpy."""
-    from imgaudit.benchmark.index_plan import Prices, plan_lines
-    from imgaudit.benchmark.index_scale import IndexReport, measure_index
-    from imgaudit.store import read_json, write_json
+    from imgaudit.benchmark.index.plan import Prices, plan_lines
+    from imgaudit.benchmark.index.scale import IndexReport, measure_index
+    from imgaudit.runs.folder import read_json, write_json
 
     def keep(report: IndexReport) -> None:
         if save is not None:
@@ -79,8 +79,8 @@ def _sizes(text: str) -> list[int]:
 
 
 def _settings(text: str, kind: str) -> "list[Setting]":
-    from imgaudit.benchmark.index_scale import Setting
-    from imgaudit.cli.indexing import kind_of
+    from imgaudit.benchmark.index.scale import Setting
+    from imgaudit.cli.index import kind_of
 
     settings = []
     for part in text.split(","):

@@ -23,7 +23,7 @@ from imgaudit.cli.benchmark_options import (
 from imgaudit.cli.terminal import progress
 
 if TYPE_CHECKING:
-    from imgaudit.benchmark.invmm_scores import InvMMReport
+    from imgaudit.benchmark.methods.invmm_scores import InvMMReport
 
 
 def invmm_command(
@@ -45,14 +45,14 @@ def invmm_command(
     quiet: Quiet = False,
 ) -> None:
     """InvMM on memorised and held-out images, failures ranked last, with its cost beside the plain embedding's."""
-    from imgaudit.benchmark.invmm_scores import InvMMTable, invmm_report, measure_invmm_scores
-    from imgaudit.benchmark.score_table import read_record, write_lines
-    from imgaudit.protocol import InvMMConfig
+    from imgaudit.benchmark.harness.score_table import read_record, write_lines
+    from imgaudit.benchmark.methods.invmm_scores import InvMMTable, invmm_report, measure_invmm_scores
+    from imgaudit.schema.protocol import InvMMConfig
 
     if table is not None:
         measured = read_record(InvMMTable, table)
     else:
-        from imgaudit.executor import Executor
+        from imgaudit.diffusion.executor import Executor
 
         lab, located = open_corpus(model, images, device)
         config = InvMMConfig() if steps is None else InvMMConfig(steps=steps)
@@ -69,7 +69,7 @@ def invmm_command(
 
 def invmm_lines(report: "InvMMReport") -> Iterator[str]:
     """Separation, successes, medians, cost, hopes."""
-    from imgaudit.benchmark.invmm_scores import CHUNK
+    from imgaudit.benchmark.methods.invmm_scores import CHUNK
     from imgaudit.cli.benchmark_tables import rate_lines, target_lines
 
     config = report.config

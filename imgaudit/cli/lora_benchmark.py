@@ -9,7 +9,7 @@ import typer
 from imgaudit.cli.benchmark_options import Images, Json, Model, Out, Quiet, Save, Seed, Table, show, stages
 
 if TYPE_CHECKING:
-    from imgaudit.benchmark.lora import LoraReport
+    from imgaudit.benchmark.methods.lora import LoraReport
 
 
 def lora(
@@ -28,13 +28,13 @@ def lora(
     quiet: Quiet = False,
 ) -> None:
     """A LoRA trained on a few images: does auditing base and LoRA find them, and does `compare` say so?"""
-    from imgaudit.benchmark.lora import LoraReport, measure_lora
-    from imgaudit.benchmark.score_table import read_record, write_lines
+    from imgaudit.benchmark.harness.score_table import read_record, write_lines
+    from imgaudit.benchmark.methods.lora import LoraReport, measure_lora
 
     if table is not None:
         report = read_record(LoraReport, table)
     else:
-        from imgaudit.benchmark.cases import locate
+        from imgaudit.benchmark.harness.cases import locate
         from imgaudit.models.loading import BUNDLED, bundled_lab
 
         # A bundled lab has its images in several folders.

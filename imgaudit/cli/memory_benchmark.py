@@ -9,7 +9,7 @@ from imgaudit.cli.benchmark_options import Json, Quiet, Save, Table, show
 from imgaudit.cli.terminal import progress
 
 if TYPE_CHECKING:
-    from imgaudit.benchmark.memory import MemoryReport, ModelMemory
+    from imgaudit.benchmark.speed.memory import MemoryReport, ModelMemory
 
 Only = Annotated[list[str] | None, typer.Option("--only", help="A published model by its name; repeatable.")]
 
@@ -25,9 +25,9 @@ def memory(
     quiet: Quiet = False,
 ) -> None:
     """Memory of the published models, stage by stage, counted on their real classes without a weight."""
-    from imgaudit.benchmark.memory import MemoryReport, count_models
+    from imgaudit.benchmark.speed.memory import MemoryReport, count_models
     from imgaudit.models.published import choose_models
-    from imgaudit.store import read_json, write_json
+    from imgaudit.runs.folder import read_json, write_json
 
     if table is not None:
         report = MemoryReport.model_validate(read_json(table))
@@ -68,7 +68,7 @@ def memory_lines(report: "MemoryReport") -> Iterator[str]:
 
 
 def _sizes(model: "ModelMemory") -> str:
-    from imgaudit.benchmark.memory import CHECKPOINTED
+    from imgaudit.benchmark.speed.memory import CHECKPOINTED
 
     spared = model.stages.get(CHECKPOINTED)
     sizes = (

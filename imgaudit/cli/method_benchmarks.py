@@ -13,7 +13,7 @@ def methods(
     json_output: Json = False,
 ) -> None:
     """Prompt detection, InvMM, trigger search and mitigations on labs that chose nothing: hopes, n and intervals."""
-    from imgaudit.benchmark.methods import method_outcomes
+    from imgaudit.benchmark.methods.summary import method_outcomes
     from imgaudit.cli.benchmark_tables import target_lines
 
     outcomes = method_outcomes(labs)

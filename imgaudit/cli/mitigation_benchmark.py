@@ -9,7 +9,7 @@ import typer
 from imgaudit.cli.benchmark_options import Images, Json, Model, Out, Quiet, Save, Seed, Table, show, stages
 
 if TYPE_CHECKING:
-    from imgaudit.benchmark.mitigations import MitigationReport
+    from imgaudit.benchmark.methods.mitigations import MitigationReport
 
 
 def mitigations(
@@ -27,13 +27,13 @@ def mitigations(
     quiet: Quiet = False,
 ) -> None:
     """Pruning, fine-tuning and inference-time mitigations: what captions return, and what inversion brings back."""
-    from imgaudit.benchmark.mitigations import MitigationTable, measure_mitigations, mitigation_report
-    from imgaudit.benchmark.score_table import read_record, write_lines
+    from imgaudit.benchmark.harness.score_table import read_record, write_lines
+    from imgaudit.benchmark.methods.mitigations import MitigationTable, measure_mitigations, mitigation_report
 
     if table is not None:
         measured = read_record(MitigationTable, table)
     else:
-        from imgaudit.benchmark.cases import locate
+        from imgaudit.benchmark.harness.cases import locate
         from imgaudit.models.loading import BUNDLED, bundled_lab
 
         # A bundled lab has its images in several folders.
@@ -53,7 +53,7 @@ def mitigation_lines(report: "MitigationReport") -> Iterator[str]:
     """What was run, both scenarios, what audits bring back, hopes."""
     from imgaudit.cli.benchmark_tables import target_lines
     from imgaudit.cli.mitigation_evaluation import figure_lines
-    from imgaudit.records import Skipped
+    from imgaudit.schema.records import Skipped
 
     measured, first = report.table, report.figures.rows[0]
     settings = measured.evaluation.settings

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imgaudit.cli.audit_options import Device, FramingOption, Model, ModelConfig, Offline, Quiet, Variant
 from imgaudit.cli.benchmark_options import Batch
 from imgaudit.cli.exit_codes import ExitCode
 from imgaudit.cli.folders import read_captioned
 from imgaudit.cli.model_choice import ModelChoice
+from imgaudit.cli.options import Device, FramingOption, Model, ModelConfig, Offline, Quiet, Variant
 from imgaudit.cli.terminal import plain, progress, say
 from imgaudit.exceptions import ConfigError, InputError
 
 if TYPE_CHECKING:
     from imgaudit.mitigation.evaluation_summary import EvaluationFigures, Mean
-    from imgaudit.records import Skipped
+    from imgaudit.schema.records import Skipped
 
 
 def evaluate(
@@ -56,12 +56,12 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Compare a model with its mitigations: copies of TARGETS on one side, alignment and error on the other."""
+    from imgaudit.io.offline import go_offline
     from imgaudit.mitigation.evaluation import EvaluationSettings
     from imgaudit.mitigation.evaluation_run import EvaluationRun, judges_from
     from imgaudit.mitigation.evaluation_summary import summarise
-    from imgaudit.offline import go_offline
-    from imgaudit.protocol import Framing
-    from imgaudit.report.mitigation_page import write_mitigation
+    from imgaudit.report.mitigation import write_mitigation
+    from imgaudit.schema.protocol import Framing
 
     if batch_size < 1:
         raise ConfigError(f"--batch-size must be at least 1, but got {batch_size}")
@@ -149,13 +149,13 @@ def _name(name: str) -> str:
 
 
 def _cell(value: "Mean | Skipped") -> str:
-    from imgaudit.records import Skipped
+    from imgaudit.schema.records import Skipped
 
     return "-" if isinstance(value, Skipped) else f"{value.mean:.3f} ({value.low:.2f} to {value.high:.2f})"
 
 
 def _percent(value: "Mean | Skipped", pattern: str) -> str:
-    from imgaudit.records import Skipped
+    from imgaudit.schema.records import Skipped
 
     if isinstance(value, Skipped):
         return "-"

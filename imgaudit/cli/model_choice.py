@@ -29,7 +29,7 @@ class ModelChoice:
 
     def load(self, device: str) -> "LoadedModel":
         """Raises ModelRefusedError with the reason and what to do, ConfigError for a mitigation that does not fit."""
-        from imgaudit.mitigation.choice import put_behind
+        from imgaudit.mitigation.registry import put_behind
         from imgaudit.models import load_model
 
         loaded = load_model(

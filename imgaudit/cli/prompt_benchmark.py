@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from imgaudit.cli.benchmark_options import Batch, Device, Json, Model, Quiet, Save, Seed, Table, show, stages
 
 if TYPE_CHECKING:
-    from imgaudit.benchmark.prompt_scores import PromptScoreReport
+    from imgaudit.benchmark.methods.prompt_scores import PromptScoreReport
 
 
 def prompt_detection(
@@ -20,14 +20,14 @@ def prompt_detection(
     quiet: Quiet = False,
 ) -> None:
     """Detectors of memorised prompts: captions of memorised images against those of held-out ones. Needs no images."""
-    from imgaudit.benchmark.prompt_scores import PromptScoreTable, measure_prompt_scores, prompt_score_report
-    from imgaudit.benchmark.score_table import read_record, write_lines
+    from imgaudit.benchmark.harness.score_table import read_record, write_lines
+    from imgaudit.benchmark.methods.prompt_scores import PromptScoreTable, measure_prompt_scores, prompt_score_report
 
     if table is not None:
         measured = read_record(PromptScoreTable, table)
     else:
-        from imgaudit.benchmark.lab_model import open_lab
-        from imgaudit.executor import Executor
+        from imgaudit.benchmark.harness.lab_model import open_lab
+        from imgaudit.diffusion.executor import Executor
 
         lab = open_lab(model, device)
         with stages(quiet=quiet) as on_progress:

@@ -12,10 +12,10 @@ from imgaudit.cli.terminal import progress
 from imgaudit.exceptions import ConfigError
 
 if TYPE_CHECKING:
-    from imgaudit.benchmark.report_browser import BrowserTimes
-    from imgaudit.benchmark.report_scale import ReportScale
-    from imgaudit.benchmark.report_stage import Rendering
-    from imgaudit.records import Skipped
+    from imgaudit.benchmark.reports.browser import BrowserTimes
+    from imgaudit.benchmark.reports.scale import ReportScale
+    from imgaudit.benchmark.reports.stage import Rendering
+    from imgaudit.schema.records import Skipped
 
 Sizes = Annotated[str, typer.Option(help="Numbers of images, separated by commas.")]
 Side = Annotated[int, typer.Option(min=16, max=2048, help="Side of the pictures, in pixels.")]
@@ -38,8 +38,8 @@ def report_command(
     quiet: Quiet = False,
 ) -> None:
     """Reports by number of images: time, bytes, memory, and how soon a browser can filter and sort."""
-    from imgaudit.benchmark.report_scale import ReportScale, measure_reports
-    from imgaudit.store import read_json, write_json
+    from imgaudit.benchmark.reports.scale import ReportScale, measure_reports
+    from imgaudit.runs.folder import read_json, write_json
 
     if table is not None:
         report = ReportScale.model_validate(read_json(table))
@@ -90,7 +90,7 @@ def report_lines(report: "ReportScale") -> Iterator[str]:
 
 
 def _measured_by(report: "ReportScale") -> str:
-    from imgaudit.benchmark.report_browser import BrowserTimes
+    from imgaudit.benchmark.reports.browser import BrowserTimes
 
     measured = [one.browser for one in report.results if isinstance(one.browser, BrowserTimes)]
     return f" of {measured[0].repeats}, {measured[0].browser}" if measured else ""
@@ -102,7 +102,7 @@ def _rendering(images: int, took: "Rendering") -> tuple[str, str, str]:
 
 
 def _browser(times: "BrowserTimes | Skipped") -> str:
-    from imgaudit.records import Skipped
+    from imgaudit.schema.records import Skipped
 
     if isinstance(times, Skipped):
         return f"  skipped: {times.skipped}"

@@ -12,7 +12,7 @@ from imgaudit.cli.terminal import progress
 
 if TYPE_CHECKING:
     from imgaudit.benchmark.robustness.attack import RobustnessReport
-    from imgaudit.benchmark.screening import ScreeningReport
+    from imgaudit.benchmark.speed.screening import ScreeningReport
 
 
 def robustness(
@@ -30,13 +30,13 @@ def robustness(
     quiet: Quiet = False,
 ) -> None:
     """Hostile images, texts and models, kills, signals, full disks, damaged runs: what was tried and how it ended."""
+    from imgaudit.benchmark.harness.score_table import read_record, write_lines
     from imgaudit.benchmark.robustness.attack import RobustnessReport, attack
-    from imgaudit.benchmark.score_table import read_record, write_lines
 
     if table is not None:
         report = read_record(RobustnessReport, table)
     else:
-        from imgaudit.benchmark.lab_model import machine
+        from imgaudit.benchmark.harness.lab_model import machine
 
         with stages(quiet=quiet) as on_progress, tempfile.TemporaryDirectory() as temporary:
             report = attack(
@@ -86,13 +86,13 @@ def screening(
     quiet: Quiet = False,
 ) -> None:
     """Large folders: reading and near-duplicates in seconds and memory, the first time and in a second audit."""
-    from imgaudit.benchmark.score_table import read_record, write_lines
-    from imgaudit.benchmark.screening import ScreeningReport, measure_screening
+    from imgaudit.benchmark.harness.score_table import read_record, write_lines
+    from imgaudit.benchmark.speed.screening import ScreeningReport, measure_screening
 
     if table is not None:
         report = read_record(ScreeningReport, table)
     else:
-        from imgaudit.benchmark.lab_model import machine
+        from imgaudit.benchmark.harness.lab_model import machine
 
         with progress("making pictures", quiet=quiet) as advance:
             report = measure_screening(

@@ -9,7 +9,7 @@ import typer
 from imgaudit.cli.benchmark_options import Json, Quiet, Save, Seed, Table, show, stages
 
 if TYPE_CHECKING:
-    from imgaudit.benchmark.templates import TemplateReport
+    from imgaudit.benchmark.copies.templates import TemplateReport
 
 
 def templates(
@@ -25,8 +25,8 @@ def templates(
     quiet: Quiet = False,
 ) -> None:
     """Planted templates, logos and composites: are they found at 1 % false positives, and where?"""
-    from imgaudit.benchmark.score_table import read_record, write_lines
-    from imgaudit.benchmark.templates import TemplateReport, measure_templates
+    from imgaudit.benchmark.copies.templates import TemplateReport, measure_templates
+    from imgaudit.benchmark.harness.score_table import read_record, write_lines
 
     if table is not None:
         report = read_record(TemplateReport, table)

@@ -9,8 +9,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from imgaudit.findings import AuditResult, Finding, ForcingCheck, PartReplication, Replication, Verdict
-from imgaudit.records import Skipped
+from imgaudit.schema.findings import AuditResult, Finding, ForcingCheck, PartReplication, Replication, Verdict
+from imgaudit.schema.records import Skipped
 
 STYLES = {
     Verdict.REPLICATED: "bold red",

@@ -19,7 +19,7 @@ from imgaudit.cli.benchmark_options import (
 )
 
 if TYPE_CHECKING:
-    from imgaudit.benchmark.trigger_search import TriggerReport
+    from imgaudit.benchmark.methods.trigger_search import TriggerReport
 
 
 def triggers(
@@ -34,13 +34,13 @@ def triggers(
     quiet: Quiet = False,
 ) -> None:
     """Memorised images that a trigger search finds, and false clusters, beside as many random sentences."""
-    from imgaudit.benchmark.score_table import read_record, write_lines
-    from imgaudit.benchmark.trigger_search import TriggerTable, measure_triggers, trigger_report
+    from imgaudit.benchmark.harness.score_table import read_record, write_lines
+    from imgaudit.benchmark.methods.trigger_search import TriggerTable, measure_triggers, trigger_report
 
     if table is not None:
         measured = read_record(TriggerTable, table)
     else:
-        from imgaudit.executor import Executor
+        from imgaudit.diffusion.executor import Executor
 
         lab, located = open_corpus(model, images, device)
         with stages(quiet=quiet) as on_progress:

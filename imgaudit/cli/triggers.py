@@ -9,21 +9,21 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from imgaudit.cli.audit_options import Compiled, Device, Loras, Model, ModelConfig, Offline, Offload, Quiet, Variant
 from imgaudit.cli.benchmark_options import Batch
 from imgaudit.cli.exit_codes import ExitCode
 from imgaudit.cli.interruption import Interruption
 from imgaudit.cli.model_choice import ModelChoice
+from imgaudit.cli.options import Compiled, Device, Loras, Model, ModelConfig, Offline, Offload, Quiet, Variant
 from imgaudit.cli.terminal import plain, progress, say
 from imgaudit.exceptions import ConfigError, InputError
 
 if TYPE_CHECKING:
-    from imgaudit.descriptors import Descriptor
+    from imgaudit.diffusion.trigger_search import SearchSettings
+    from imgaudit.diffusion.word_proposals import WordProposal
     from imgaudit.models import LoadedModel
-    from imgaudit.trigger_images import ImageSettings
-    from imgaudit.trigger_run import TriggerOutcome
-    from imgaudit.trigger_search import SearchSettings
-    from imgaudit.word_proposals import WordProposal
+    from imgaudit.runs.trigger_images import ImageSettings
+    from imgaudit.runs.triggers import TriggerOutcome
+    from imgaudit.similarity.descriptors import Descriptor
 
 MOST_LINES = 50
 """Candidates in the table on the terminal, those with the largest clusters."""
@@ -86,10 +86,10 @@ def _triggers(
     quiet: Quiet = False,
 ) -> None:
     """Find prompts that give nearly the same image from different seeds, without the training data."""
-    from imgaudit.offline import go_offline
-    from imgaudit.trigger_clusters import EPS
-    from imgaudit.trigger_images import ImageSettings
-    from imgaudit.trigger_search import FROM_TEMPERATURE, TEMPERATURE, SearchSettings
+    from imgaudit.diffusion.trigger_search import FROM_TEMPERATURE, TEMPERATURE, SearchSettings
+    from imgaudit.io.offline import go_offline
+    from imgaudit.runs.trigger_images import ImageSettings
+    from imgaudit.similarity.clusters import EPS
 
     if batch_size < 1:
         raise ConfigError(f"--batch-size must be at least 1, but got {batch_size}")
@@ -134,8 +134,8 @@ def _record(kind: "type[Any]", **values: object) -> "Any":
 
 
 def _descriptor(name: str) -> "Descriptor":
-    from imgaudit.descriptors.choice import load_descriptor
-    from imgaudit.records import Skipped
+    from imgaudit.schema.records import Skipped
+    from imgaudit.similarity.descriptors.choice import load_descriptor
 
     found = load_descriptor(name)
     if isinstance(found, Skipped):
@@ -144,7 +144,7 @@ def _descriptor(name: str) -> "Descriptor":
 
 
 def _proposal(loaded: "LoadedModel", words_file: Path | None, masked_lm: Path | None, *, quiet: bool) -> "WordProposal":
-    from imgaudit.word_proposals import known_words, read_words
+    from imgaudit.diffusion.word_proposals import known_words, read_words
 
     if masked_lm is not None:
         from imgaudit.models.masked_lm import load_masked_lm
@@ -163,7 +163,7 @@ def _proposal(loaded: "LoadedModel", words_file: Path | None, masked_lm: Path | 
 
 def _plan(search: "SearchSettings", made: "ImageSettings") -> None:
     """The most that a search can cost; prompts that repeat cost nothing."""
-    from imgaudit.trigger_search import SCALE_SENTENCES
+    from imgaudit.diffusion.trigger_search import SCALE_SENTENCES
 
     chains = len(search.start.split()) if search.start else search.chains
     first = 1 if search.start else max(SCALE_SENTENCES, chains)
@@ -179,10 +179,10 @@ def _run(
     out: Path, loaded: "LoadedModel", search: "SearchSettings", made: "ImageSettings", proposal: "WordProposal",
     compared: "Descriptor", targets: Path | None, batch_size: int, *, quiet: bool,
 ) -> "tuple[TriggerOutcome, list[dict[str, Any] | None] | None, Path]":  # fmt: skip
-    from imgaudit.executor import Executor
-    from imgaudit.report.trigger_page import write_triggers
-    from imgaudit.store import RunFolder
-    from imgaudit.trigger_run import open_triggers, search_into, trigger_manifest
+    from imgaudit.diffusion.executor import Executor
+    from imgaudit.report.triggers import write_triggers
+    from imgaudit.runs.folder import RunFolder
+    from imgaudit.runs.triggers import open_triggers, search_into, trigger_manifest
 
     manifest = trigger_manifest(["imgaudit", *sys.argv[1:]], loaded, search, made, proposal, batch_size)
     executor = Executor(batch_size, loaded.denoiser.spare_memory)
@@ -213,10 +213,10 @@ def _closest(
     out: Path, outcome: "TriggerOutcome", targets: Path, loaded: "LoadedModel", compared: "Descriptor", *, quiet: bool
 ) -> "list[dict[str, Any] | None]":
     """The closest of the owner's images to every candidate."""
-    from imgaudit.captions import CaptionSource
     from imgaudit.cli.folders import read_folder
-    from imgaudit.config import AuditConfig
-    from imgaudit.trigger_images import closest_targets
+    from imgaudit.io.captions import CaptionSource
+    from imgaudit.runs.trigger_images import closest_targets
+    from imgaudit.schema.config import AuditConfig
 
     portfolio = read_folder(targets, CaptionSource(targets, sidecars=False), AuditConfig(), quiet=quiet)
     if not portfolio.targets:
@@ -227,8 +227,8 @@ def _closest(
 
 
 def _show(outcome: "TriggerOutcome", closest: "list[dict[str, Any] | None] | None", *, json_output: bool) -> None:
-    from imgaudit.report.trigger_page import candidate_rows, trigger_row
-    from imgaudit.trigger_run import NO_PROOF
+    from imgaudit.report.triggers import candidate_rows, trigger_row
+    from imgaudit.runs.triggers import NO_PROOF
 
     rows = candidate_rows(outcome, closest)
     if json_output:

@@ -3,8 +3,8 @@
 from imgaudit.index.building import BuildOptions, add_to_collection, build_collection
 from imgaudit.index.collection import Collection
 from imgaudit.index.flat import FlatIndex, Neighbour, RangeIndex, gpu_count
-from imgaudit.index.found import Found, Match, Matches
-from imgaudit.index.kinds import Choice, Kind, choose_kind
+from imgaudit.index.index_types import Choice, Kind, choose_kind
+from imgaudit.index.results import Found, Match, Matches
 from imgaudit.index.sources import Given, give_sources
 
 __all__ = [

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from imgaudit.index.faiss_file import Vectors
 from imgaudit.index.names import Names
-from imgaudit.records import SkippedImage
+from imgaudit.schema.records import SkippedImage
 
 UNIT = 1e-3
 """Vectors whose length differs from one by more are scaled."""

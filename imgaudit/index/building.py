@@ -13,7 +13,7 @@ from imgaudit.exceptions import ConfigError, InputError
 from imgaudit.index.block import Block
 from imgaudit.index.describing import Describer, find_descriptor
 from imgaudit.index.image_folders import ImageFolder
-from imgaudit.index.kinds import Kind, choose_kind, row_bytes
+from imgaudit.index.index_types import Kind, choose_kind, row_bytes
 from imgaudit.index.manifest import (
     FORMAT,
     CollectionManifest,
@@ -27,8 +27,8 @@ from imgaudit.index.manifest import (
 )
 from imgaudit.index.shards import ShardDraft
 from imgaudit.index.sources import Given, describe_descriptor, open_source, plan_sources
-from imgaudit.records import SkippedImage
-from imgaudit.store import RunFolder, write_atomically
+from imgaudit.runs.folder import RunFolder, write_atomically
+from imgaudit.schema.records import SkippedImage
 
 SHARD_BYTES = 2**31
 """Vectors of a shard take at most so much; memory for building it grows with it, and with nothing else."""

@@ -8,12 +8,12 @@ import numpy.typing as npt
 
 from imgaudit.exceptions import IndexRefusedError, InputError
 from imgaudit.index.faiss_file import Vectors
-from imgaudit.index.found import Found, Matches
-from imgaudit.index.kinds import row_bytes
+from imgaudit.index.index_types import row_bytes
 from imgaudit.index.manifest import CollectionManifest, Recall, read_manifest
 from imgaudit.index.names import Names
+from imgaudit.index.results import Found, Matches
 from imgaudit.index.shards import Shard, check_file
-from imgaudit.records import Skipped, SkippedImage
+from imgaudit.schema.records import Skipped, SkippedImage
 from imgaudit.statistics import clopper_pearson
 
 MOST = 1_000

@@ -17,13 +17,13 @@ from typing import NamedTuple, Self
 import numpy as np
 import torch
 
-from imgaudit.descriptors import DESCRIPTOR_NAMES, Descriptor, load_descriptor
 from imgaudit.exceptions import ConfigError, ImageError
-from imgaudit.image_files import load_image
-from imgaudit.images import frame_image, to_tensor
 from imgaudit.index.faiss_file import Vectors
-from imgaudit.protocol import Framing
-from imgaudit.records import Skipped
+from imgaudit.io.framing import frame_image, to_tensor
+from imgaudit.io.images import load_image
+from imgaudit.schema.protocol import Framing
+from imgaudit.schema.records import Skipped
+from imgaudit.similarity.descriptors import DESCRIPTOR_NAMES, Descriptor, load_descriptor
 
 FRAMING = Framing.SQUASH
 """The whole image, its aspect ratio changed: nothing is cut off that a copy may have kept."""

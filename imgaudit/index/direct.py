@@ -7,7 +7,7 @@ import faiss
 import numpy as np
 
 from imgaudit.index.faiss_file import ADDED, Vectors, empty_index, set_effort, training_sample, write_index
-from imgaudit.index.kinds import Choice
+from imgaudit.index.index_types import Choice
 
 
 class DirectIndex:

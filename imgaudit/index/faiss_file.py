@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from imgaudit.exceptions import IndexRefusedError
 from imgaudit.index.flat import gpu_count
-from imgaudit.index.idtable import REBUILD
-from imgaudit.index.kinds import CANDIDATES, EF_SEARCH, PROBES, TRAINED_PER_LIST, Choice, Kind
+from imgaudit.index.id_table import REBUILD
+from imgaudit.index.index_types import CANDIDATES, EF_SEARCH, PROBES, TRAINED_PER_LIST, Choice, Kind
 
 Vectors = npt.NDArray[np.generic]
 """(N, dimension) float32 of unit length, or (N, dimension / 8) uint8."""

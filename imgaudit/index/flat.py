@@ -7,7 +7,7 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from imgaudit.descriptors import Descriptor
+from imgaudit.similarity.descriptors import Descriptor
 
 
 class Neighbour(NamedTuple):
@@ -20,7 +20,7 @@ class Neighbour(NamedTuple):
 class FlatIndex:
     """All vectors of one descriptor, searched exhaustively: IndexFlatIP for unit floats, IndexBinaryFlat for bits.
 
-    >>> from imgaudit.descriptors import PixelDescriptor
+    >>> from imgaudit.similarity.descriptors import PixelDescriptor
     >>> import torch
     >>> descriptor = PixelDescriptor()
     >>> images = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))

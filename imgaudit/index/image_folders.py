@@ -13,13 +13,13 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from imgaudit.files import path_text
 from imgaudit.index.block import Block
 from imgaudit.index.describing import Describer, Item
 from imgaudit.index.names import Name, Names, refused_name
-from imgaudit.listing import walk_images
-from imgaudit.records import SkippedImage
-from imgaudit.store import write_atomically
+from imgaudit.io.listing import walk_images
+from imgaudit.io.reading import path_text
+from imgaudit.runs.folder import write_atomically
+from imgaudit.schema.records import SkippedImage
 
 PART = 512
 """Files of a part: what a kill can cost."""

@@ -12,12 +12,12 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from imgaudit.exceptions import IndexRefusedError, InputError
-from imgaudit.files import read_bounded
-from imgaudit.index.idtable import REBUILD
-from imgaudit.index.kinds import Kind
-from imgaudit.protocol import Framing
-from imgaudit.records import Record, Skipped
-from imgaudit.store import write_json
+from imgaudit.index.id_table import REBUILD
+from imgaudit.index.index_types import Kind
+from imgaudit.io.reading import read_bounded
+from imgaudit.runs.folder import write_json
+from imgaudit.schema.protocol import Framing
+from imgaudit.schema.records import Record, Skipped
 
 FORMAT = 2
 """Raised whenever a collection's files change. The second one also counts what was passed over in folders."""

@@ -6,7 +6,6 @@ from itertools import islice
 from pathlib import Path
 
 from imgaudit.exceptions import InputError
-from imgaudit.files import path_text
 from imgaudit.index.block import checked_block
 from imgaudit.index.describing import FRAMING, Item, describe_items, find_descriptor, side_of
 from imgaudit.index.faiss_file import Vectors
@@ -14,7 +13,8 @@ from imgaudit.index.image_folders import folder_items
 from imgaudit.index.manifest import DescriptorRecord
 from imgaudit.index.names import Names
 from imgaudit.index.vector_files import NpyVectors
-from imgaudit.records import SkippedImage
+from imgaudit.io.reading import path_text
+from imgaudit.schema.records import SkippedImage
 
 BLOCK = 64
 """Images that are described together."""

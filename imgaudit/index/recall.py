@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 
 from imgaudit.index.faiss_file import Vectors, exact_search, search_index
-from imgaudit.index.kinds import Kind
+from imgaudit.index.index_types import Kind
 from imgaudit.index.manifest import Recall
-from imgaudit.records import Skipped
+from imgaudit.schema.records import Skipped
 from imgaudit.statistics import clopper_pearson
 
 QUERIES = 500

@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from imgaudit.exceptions import IndexRefusedError
 from imgaudit.index.faiss_file import Vectors, build_index, read_index, search_index, write_index
-from imgaudit.index.idtable import REBUILD, IdTable, IdTableWriter
-from imgaudit.index.kinds import choose_kind, row_bytes
+from imgaudit.index.id_table import REBUILD, IdTable, IdTableWriter
+from imgaudit.index.index_types import choose_kind, row_bytes
 from imgaudit.index.manifest import CollectionManifest, DescriptorRecord, FileDigest, ShardRecord, file_digest, now
 from imgaudit.index.names import Names
 from imgaudit.index.recall import measure_recall

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imgaudit.exceptions import ConfigError, InputError
-from imgaudit.files import path_text
 from imgaudit.index.block import Source
 from imgaudit.index.describing import FRAMING, Describer, find_descriptor, known_descriptor, side_of
 from imgaudit.index.id_lists import count_ids
@@ -16,6 +15,7 @@ from imgaudit.index.manifest import DescriptorRecord, SourceRecord
 from imgaudit.index.names import refused_name
 from imgaudit.index.parquet import ParquetVectors
 from imgaudit.index.vector_files import FaissVectors, NpyVectors, VectorFile, VectorSource
+from imgaudit.io.reading import path_text
 
 VECTOR_FILES = {".npy": "npy", ".parquet": "parquet", ".faiss": "faiss", ".index": "faiss"}
 """Files of vectors, by the ends of their names."""

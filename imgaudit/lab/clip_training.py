@@ -13,12 +13,12 @@ from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenize
 from transformers.utils import logging as transformers_logging
 
 from imgaudit.exceptions import InputError
-from imgaudit.images import to_batch
+from imgaudit.io.framing import to_batch
 from imgaudit.lab.components import clip_config, train_tokenizer
 from imgaudit.lab.corpus import CorpusEntry, read_pixels
 from imgaudit.lab.recipe import LabRecipe
 from imgaudit.lab.samples import image_variants
-from imgaudit.records import Record
+from imgaudit.schema.records import Record
 
 PATCH = 4
 VISION_WIDTH = 128

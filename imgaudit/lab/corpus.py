@@ -18,8 +18,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from imgaudit.exceptions import ImageError, InputError
-from imgaudit.image_files import load_image
-from imgaudit.images import frame_image
+from imgaudit.io.framing import frame_image
+from imgaudit.io.images import load_image
 from imgaudit.lab.recipe import LabRecipe
 
 Role = Literal["planted", "withheld", "seen_once", "held_out", "background"]

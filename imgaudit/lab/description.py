@@ -8,17 +8,17 @@ import torch
 from diffusers import DiffusionPipeline
 from pydantic import Field
 
-from imgaudit.denoiser import Denoiser
-from imgaudit.descriptors import PixelDescriptor
-from imgaudit.executor import Executor
+from imgaudit.diffusion.denoiser import Denoiser
+from imgaudit.diffusion.executor import Executor
 from imgaudit.index import FlatIndex
 from imgaudit.lab.corpus import CorpusEntry, Role
 from imgaudit.lab.recipe import LabRecipe
 from imgaudit.lab.training import TrainedLab
 from imgaudit.lab.truth import NEEDED, measure_truth
 from imgaudit.models.saving import save_folder
-from imgaudit.records import Record
-from imgaudit.store import read_json, write_json
+from imgaudit.runs.folder import read_json, write_json
+from imgaudit.schema.records import Record
+from imgaudit.similarity.descriptors import PixelDescriptor
 
 
 class LabImage(Record):

@@ -9,9 +9,9 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch.nn.functional import mse_loss
 
-from imgaudit.denoiser import PromptEmbeds
+from imgaudit.diffusion.denoiser import PromptEmbeds
 from imgaudit.exceptions import InputError, ModelRefusedError
-from imgaudit.models.latent import LatentDenoiser
+from imgaudit.models.families.latent import LatentDenoiser
 from imgaudit.models.lora import NO_PEFT, USUAL_NAME
 
 LAYERS = (

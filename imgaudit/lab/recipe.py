@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from imgaudit.exceptions import ConfigError
-from imgaudit.protocol import Framing
+from imgaudit.schema.protocol import Framing
 
 
 class LabRecipe(BaseModel):

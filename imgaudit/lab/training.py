@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch.nn.functional import l1_loss, mse_loss
 
 from imgaudit.exceptions import InputError
-from imgaudit.images import to_batch
+from imgaudit.io.framing import to_batch
 from imgaudit.lab.components import build_autoencoder
 from imgaudit.lab.corpus import CorpusEntry, read_pixels
 from imgaudit.lab.networks import LabNetworks, Tokens

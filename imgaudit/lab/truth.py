@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import torch
 
-from imgaudit.denoiser import Denoiser
-from imgaudit.executor import Executor
+from imgaudit.diffusion.denoiser import Denoiser
+from imgaudit.diffusion.executor import Executor
 
 SEEDS = 64
 FIRST_SEEDS = 16

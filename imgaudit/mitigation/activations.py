@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch.nn import Linear
 
-from imgaudit.denoiser import Denoiser, draw_seed, seeded_noise
+from imgaudit.diffusion.denoiser import Denoiser, draw_seed, seeded_noise
+from imgaudit.diffusion.executor import Executor
+from imgaudit.diffusion.guided_trajectory import next_latents, trajectory_timesteps
 from imgaudit.exceptions import ConfigError
-from imgaudit.executor import Executor
-from imgaudit.guided_trajectory import next_latents, trajectory_timesteps
-from imgaudit.records import Record
+from imgaudit.schema.records import Record
 
 
 class TrajectorySettings(Record):

@@ -16,10 +16,10 @@ from typing import Any
 
 import torch
 
-from imgaudit.denoiser import Denoiser, PromptEmbeds
+from imgaudit.diffusion.denoiser import Denoiser, PromptEmbeds
 from imgaudit.exceptions import ConfigError
 from imgaudit.mitigation.mitigated import MitigatedDenoiser
-from imgaudit.models.unet import AnyUNetDenoiser
+from imgaudit.models.families.unet import AnyUNetDenoiser
 
 ATTENDED = "attended"
 """Name of the extra of conditions, (N, tokens) bool: BOS and the prompt's own tokens."""

@@ -16,15 +16,15 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from imgaudit.clip_scores import AestheticHead, ClipScorer, retrieved
-from imgaudit.denoiser import Denoiser, draw_seed
-from imgaudit.descriptors import similarities
-from imgaudit.executor import Executor
-from imgaudit.generation import Generated, generate, replica_seeds
-from imgaudit.inversion import DrawSource
-from imgaudit.matching import Matcher
+from imgaudit.diffusion.denoiser import Denoiser, draw_seed
+from imgaudit.diffusion.executor import Executor
+from imgaudit.diffusion.generation import Generated, generate, replica_seeds
+from imgaudit.diffusion.inversion import DrawSource
 from imgaudit.mitigation.captioned import Captioned
-from imgaudit.records import Record, Skipped
+from imgaudit.schema.records import Record, Skipped
+from imgaudit.similarity.clip import AestheticHead, ClipScorer, retrieved
+from imgaudit.similarity.descriptors import similarities
+from imgaudit.similarity.matcher import Matcher
 
 OTHER_CAPTIONS = 9
 """Captions that a picture's own is to be told from: by chance one in ten is."""

@@ -12,14 +12,12 @@ from pathlib import Path
 
 import torch
 
-from imgaudit.clip_scores import load_aesthetic_head, load_clip
-from imgaudit.denoiser import Denoiser
+from imgaudit.diffusion.denoiser import Denoiser
+from imgaudit.diffusion.executor import Executor
+from imgaudit.diffusion.generation import require_steps
 from imgaudit.exceptions import ConfigError, RunFolderError
-from imgaudit.executor import Executor
-from imgaudit.files import path_text
-from imgaudit.generation import require_steps
+from imgaudit.io.reading import path_text
 from imgaudit.mitigation.captioned import Captioned
-from imgaudit.mitigation.choice import mitigate
 from imgaudit.mitigation.evaluation import (
     NO_CLIP,
     NO_HEAD,
@@ -30,9 +28,11 @@ from imgaudit.mitigation.evaluation import (
     reference_line,
 )
 from imgaudit.mitigation.evaluation_summary import EvaluationTable
+from imgaudit.mitigation.registry import mitigate
 from imgaudit.models.loading import LoadedModel
-from imgaudit.records import Skipped
-from imgaudit.store import RunFolder, read_json, write_json
+from imgaudit.runs.folder import RunFolder, read_json, write_json
+from imgaudit.schema.records import Skipped
+from imgaudit.similarity.clip import load_aesthetic_head, load_clip
 
 AS_IT_IS = "as it is"
 """How the model without mitigations is called."""

@@ -25,15 +25,15 @@ from typing import Any
 import torch
 from torch.nn.functional import mse_loss
 
-from imgaudit.denoiser import PromptEmbeds
+from imgaudit.diffusion.denoiser import PromptEmbeds
+from imgaudit.diffusion.executor import Executor
+from imgaudit.diffusion.inversion import invert
 from imgaudit.exceptions import ConfigError, InputError
-from imgaudit.executor import Executor
-from imgaudit.inversion import invert
 from imgaudit.mitigation.captioned import Captioned
 from imgaudit.mitigation.pruning import PipelineDenoiser, save_changed
 from imgaudit.models.saving import require_new
-from imgaudit.protocol import InversionConfig
-from imgaudit.records import Record
+from imgaudit.schema.protocol import InversionConfig
+from imgaudit.schema.records import Record
 
 
 class TuningSettings(Record):

@@ -12,8 +12,8 @@ from safetensors.torch import save
 from imgaudit.exceptions import InputError
 from imgaudit.mitigation.activations import TrajectorySettings
 from imgaudit.mitigation.wanda import Mask
-from imgaudit.records import Record
-from imgaudit.store import write_atomically
+from imgaudit.runs.folder import write_atomically
+from imgaudit.schema.records import Record
 
 LARGEST_MASK = 2**29
 """Bytes: four thousand million weights, one bit each."""

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import torch
 
-from imgaudit.denoiser import Denoiser, PromptEmbeds
-from imgaudit.schedules import Prediction, Schedule
+from imgaudit.diffusion.denoiser import Denoiser, PromptEmbeds
+from imgaudit.diffusion.schedules import Prediction, Schedule
 
 
 class MitigatedDenoiser:

@@ -9,15 +9,15 @@ from typing import Any, Protocol
 import torch
 from torch.nn import Linear
 
-from imgaudit.denoiser import Denoiser
+from imgaudit.diffusion.denoiser import Denoiser
+from imgaudit.diffusion.executor import Executor
 from imgaudit.exceptions import InputError
-from imgaudit.executor import Executor
 from imgaudit.mitigation.activations import ColumnNorms, TrajectorySettings, column_norms
 from imgaudit.mitigation.feed_forward import feed_forward_outputs
 from imgaudit.mitigation.mask_file import MaskFacts
 from imgaudit.mitigation.wanda import Mask, density, wanda_mask
 from imgaudit.models.saving import require_new, save_folder
-from imgaudit.store import write_atomically
+from imgaudit.runs.folder import write_atomically
 
 
 class PipelineDenoiser(Denoiser, Protocol):

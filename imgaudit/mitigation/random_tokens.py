@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from imgaudit.denoiser import Denoiser, PromptEmbeds, draw_seed
+from imgaudit.diffusion.denoiser import Denoiser, PromptEmbeds, draw_seed
+from imgaudit.diffusion.paraphrase import synonyms
 from imgaudit.mitigation.mitigated import MitigatedDenoiser
-from imgaudit.paraphrase import synonyms
 
 
 class RandomTokens(MitigatedDenoiser):

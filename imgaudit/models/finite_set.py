@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 import torch
 
-from imgaudit.denoiser import PromptEmbeds, seeded_noise
-from imgaudit.schedules import NoiseSchedule, Prediction
+from imgaudit.diffusion.denoiser import PromptEmbeds, seeded_noise
+from imgaudit.diffusion.schedules import NoiseSchedule, Prediction
 
 
 class FiniteSetDenoiser:

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import torch
 
-from imgaudit.denoiser import Denoiser
+from imgaudit.diffusion.denoiser import Denoiser
 from imgaudit.exceptions import ModelRefusedError
 from imgaudit.models.acceleration import compile_blocks, refuse_compile, use_channels_last
-from imgaudit.models.families import find_family
-from imgaudit.models.inspection import hash_model_files, model_fingerprint, read_model_index, refuse_unsafe
+from imgaudit.models.families.registry import find_family
+from imgaudit.models.files.inspection import hash_model_files, model_fingerprint, read_model_index, refuse_unsafe
+from imgaudit.models.files.source import BUNDLED, bundled_lab, find_source, resolve_model
+from imgaudit.models.files.vocabularies import refuse_tokenizers
+from imgaudit.models.files.weights import refuse_unmerged_weights
 from imgaudit.models.lora import Lora, fuse_lora, lora_fingerprint, read_lora
 from imgaudit.models.offload import Offload, offload_networks, refuse_offload
-from imgaudit.models.source import BUNDLED, bundled_lab, find_source, resolve_model
-from imgaudit.models.vocabularies import refuse_tokenizers
-from imgaudit.models.weights import refuse_unmerged_weights
 
 __all__ = [
     "BUNDLED", "LoadedModel", "bundled_lab", "choose_device", "hash_model_files", "load_model", "model_fingerprint",

@@ -18,8 +18,8 @@ import torch
 from safetensors.torch import load_file
 
 from imgaudit.exceptions import ModelRefusedError
-from imgaudit.models.inspection import AGAIN, kind_of, refuse_leaving, shown
-from imgaudit.models.weights import PICKLED_SUFFIXES, Shapes, read_metadata, read_shapes
+from imgaudit.models.files.inspection import AGAIN, kind_of, refuse_leaving, shown
+from imgaudit.models.files.weights import PICKLED_SUFFIXES, Shapes, read_metadata, read_shapes
 
 USUAL_NAME = "pytorch_lora_weights.safetensors"
 """How diffusers calls the file in a folder."""

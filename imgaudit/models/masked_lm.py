@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer
 
+from imgaudit.diffusion.word_proposals import LONGEST_WORD, Candidate
 from imgaudit.exceptions import ModelRefusedError
-from imgaudit.models.inspection import (
+from imgaudit.models.files.inspection import (
     AGAIN,
     files_of,
     hash_model_files,
@@ -20,10 +21,9 @@ from imgaudit.models.inspection import (
     refuse_keys,
     refuse_leaving,
 )
+from imgaudit.models.files.vocabularies import MAX_VOCABULARY_BYTES
+from imgaudit.models.files.weights import Weights, find_weights
 from imgaudit.models.pipeline import refusing
-from imgaudit.models.vocabularies import MAX_VOCABULARY_BYTES
-from imgaudit.models.weights import Weights, find_weights
-from imgaudit.word_proposals import LONGEST_WORD, Candidate
 
 KINDS = ("bert", "distilbert", "electra")
 """Model types whose tokenizers write the pieces that continue a word with ##."""

@@ -20,11 +20,11 @@ from torch.nn.modules.module import (
 )
 
 from imgaudit.exceptions import ImgauditError, ModelRefusedError
-from imgaudit.models.families import Component, Family
-from imgaudit.models.inspection import AGAIN, read_json
-from imgaudit.models.unet import DISTILLED_SCHEDULERS
-from imgaudit.models.vocabularies import VOCABULARIES, refuse_pieces
-from imgaudit.models.weights import Shapes, Weights
+from imgaudit.models.families.registry import Component, Family
+from imgaudit.models.families.unet import DISTILLED_SCHEDULERS
+from imgaudit.models.files.inspection import AGAIN, read_json
+from imgaudit.models.files.vocabularies import VOCABULARIES, refuse_pieces
+from imgaudit.models.files.weights import Shapes, Weights
 
 SCHEDULERS = (
     *(scheduler.name for scheduler in KarrasDiffusionSchedulers),

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from imgaudit.exceptions import InputError
-from imgaudit.records import Record
+from imgaudit.schema.records import Record
 
 
 class Part(Record):

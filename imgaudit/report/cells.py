@@ -1,7 +1,7 @@
 """What stands in the cells of tables that are handed on: no folder, and nothing that a spreadsheet would run."""
 
-from imgaudit.records import Skipped
 from imgaudit.report.pages import printable
+from imgaudit.schema.records import Skipped
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """What makes a spreadsheet run a cell; the wide forms do so where Chinese, Japanese or Korean is typed."""

@@ -4,10 +4,8 @@ import csv
 import enum
 import io
 
-from imgaudit.findings import AuditResult, Finding
-from imgaudit.records import DECIDING_RUNGS, REPORTED_RUNGS, Skipped
+from imgaudit.report.audit.html import write_html
 from imgaudit.report.cells import csv_cell, file_name
-from imgaudit.report.html import write_html
 from imgaudit.report.wording import (
     INVMM_LIMIT,
     INVMM_MEANING,
@@ -18,7 +16,9 @@ from imgaudit.report.wording import (
     part_text,
     stream_text,
 )
-from imgaudit.store import RunFolder, write_atomically
+from imgaudit.runs.folder import RunFolder, write_atomically
+from imgaudit.schema.findings import AuditResult, Finding
+from imgaudit.schema.records import DECIDING_RUNGS, REPORTED_RUNGS, Skipped
 
 
 class ReportFormat(enum.StrEnum):

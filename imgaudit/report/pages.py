@@ -11,9 +11,9 @@ from pathlib import Path
 
 import jinja2
 
-from imgaudit.findings import AuditResult
-from imgaudit.records import Skipped
-from imgaudit.store import write_atomically
+from imgaudit.runs.folder import write_atomically
+from imgaudit.schema.findings import AuditResult
+from imgaudit.schema.records import Skipped
 
 BASE = ("style.css", "theme.js")
 """What every page loads."""

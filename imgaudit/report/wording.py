@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from imgaudit.changes import Change
-from imgaudit.findings import (
+from imgaudit.schema.comparison import Change
+from imgaudit.schema.findings import (
     AlarmCode,
     AlarmEffect,
     Finding,
@@ -14,7 +14,7 @@ from imgaudit.findings import (
     StreamRate,
     Verdict,
 )
-from imgaudit.records import REPORTED_RUNGS, Rung, Skipped
+from imgaudit.schema.records import REPORTED_RUNGS, Rung, Skipped
 
 
 class Wording(NamedTuple):

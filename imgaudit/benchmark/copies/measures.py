@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from imgaudit.descriptors import DESCRIPTOR_NAMES, Descriptor, load_descriptor, similarities
-from imgaudit.images import to_tensor
-from imgaudit.records import Skipped
+from imgaudit.io.framing import to_tensor
+from imgaudit.schema.records import Skipped
+from imgaudit.similarity.descriptors import DESCRIPTOR_NAMES, Descriptor, load_descriptor, similarities
 
 HASHES = ("phash", "dhash", "whash", "average_hash")
 """Functions of imagehash that give a hash for a whole picture."""

@@ -11,10 +11,10 @@ from PIL import Image
 
 from imgaudit.benchmark.copies.transformations import STRENGTHS, TRANSFORMATIONS, transform
 from imgaudit.exceptions import ImageError, InputError
-from imgaudit.image_files import load_image
-from imgaudit.images import is_single_colour
+from imgaudit.io.framing import is_single_colour
+from imgaudit.io.images import load_image
+from imgaudit.io.listing import find_images
 from imgaudit.lab.corpus import near_copy_clusters
-from imgaudit.listing import find_images
 
 LARGEST_SIDE = 320
 """Longer sides are brought to it first."""

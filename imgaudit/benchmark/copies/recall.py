@@ -10,11 +10,11 @@ from scipy import stats
 from imgaudit.benchmark.copies.measures import Measure, available_measures
 from imgaudit.benchmark.copies.pictures import Picture, read_halves, transformed
 from imgaudit.benchmark.copies.transformations import STRENGTHS, TRANSFORMATIONS
-from imgaudit.benchmark.figures import Target
-from imgaudit.images import to_tensor
-from imgaudit.records import Record, Skipped
+from imgaudit.benchmark.harness.figures import Target
+from imgaudit.io.framing import to_tensor
+from imgaudit.schema.records import Record, Skipped
+from imgaudit.similarity.parts import Described, compare
 from imgaudit.statistics import exceedance_threshold
-from imgaudit.verification import Described, compare
 
 LEVEL = 0.01
 """False positives that are allowed."""

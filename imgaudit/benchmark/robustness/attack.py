@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
-from imgaudit.benchmark.figures import Target, rate
+from imgaudit.benchmark.harness.figures import Target, rate
 from imgaudit.benchmark.robustness import damage, inputs, interruptions
 from imgaudit.benchmark.robustness.bench import Bench
 from imgaudit.benchmark.robustness.tally import NotTried, Tally
-from imgaudit.records import Record
+from imgaudit.schema.records import Record
 
 Progress = Callable[[str, int, int], None]
 

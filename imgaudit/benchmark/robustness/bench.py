@@ -8,7 +8,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from imgaudit.benchmark.robustness.children import Ended
+from imgaudit.benchmark.robustness.processes import Ended
 from imgaudit.benchmark.robustness.tally import Recorder
 from imgaudit.models.loading import bundled_lab
 

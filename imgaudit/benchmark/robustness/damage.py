@@ -18,9 +18,9 @@ from imgaudit.benchmark.robustness.bench import (
     verdicts_of_run,
     visible_problems,
 )
-from imgaudit.benchmark.robustness.children import Child, paused, run_command, wait_until, without_file_privileges
 from imgaudit.benchmark.robustness.interruptions import RESUMABLE, Undisturbed, reached, records, resume
-from imgaudit.models.unet import UNetDenoiser
+from imgaudit.benchmark.robustness.processes import Child, paused, run_command, wait_until, without_file_privileges
+from imgaudit.models.families.unet import UNetDenoiser
 
 SMALLEST_DISK = 16 * 1024
 """Bytes of the smallest file system that an audit is asked to write to."""

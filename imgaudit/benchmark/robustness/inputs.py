@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from imgaudit.benchmark.robustness.bench import Bench, findings_of_run, visible_problems
-from imgaudit.benchmark.robustness.children import run_command
-from imgaudit.benchmark.robustness.hostile_images import Outcome, make_hostile_images, open_rights
-from imgaudit.benchmark.robustness.hostile_models import make_hostile_models
-from imgaudit.benchmark.robustness.hostile_texts import hostile_captions, make_hostile_tables
-from imgaudit.files import path_text
+from imgaudit.benchmark.robustness.hostile.images import Outcome, make_hostile_images, open_rights
+from imgaudit.benchmark.robustness.hostile.models import make_hostile_models
+from imgaudit.benchmark.robustness.hostile.texts import hostile_captions, make_hostile_tables
+from imgaudit.benchmark.robustness.processes import run_command
+from imgaudit.io.reading import path_text
 from imgaudit.models.loading import resolve_model
 
 MARKER = "MARKER-9f31c7d2"

@@ -15,7 +15,7 @@ from imgaudit.benchmark.robustness.bench import (
     findings_of_run,
     visible_problems,
 )
-from imgaudit.benchmark.robustness.children import Child, Ended, wait_until
+from imgaudit.benchmark.robustness.processes import Child, Ended, wait_until
 
 STAGES = ("reading and loading", "calibrating", "measuring", "deciding", "rendering")
 """Parts of an audit, told apart by what is in the run folder."""

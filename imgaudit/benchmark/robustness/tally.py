@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from imgaudit.records import Record
+from imgaudit.schema.records import Record
 
 
 class Tally(Record):

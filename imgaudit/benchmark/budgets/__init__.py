@@ -1,0 +1,1 @@
+"""Benchmarks of budgets: how much inversion, sampling and search is enough."""

@@ -1,0 +1,106 @@
+"""Detection against cost: our scores at every budget, and the published protocols as points on the same axes."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from imgaudit.benchmark.budgets.dori import DORI
+from imgaudit.benchmark.budgets.invmm_baseline import INVMM
+from imgaudit.benchmark.budgets.stopping import CHOSEN, stopping_rows
+from imgaudit.benchmark.budgets.trajectories import record
+from imgaudit.benchmark.harness.budget_table import BudgetPoint, BudgetRow, budget_points, trajectory_rows
+from imgaudit.benchmark.harness.cases import CaseCounts, choose_cases, load_cases
+from imgaudit.benchmark.harness.figures import Target
+from imgaudit.benchmark.harness.lab_model import LabModel
+from imgaudit.diffusion.executor import Executor
+from imgaudit.schema.protocol import ErrorConfig, InversionConfig
+from imgaudit.schema.records import Record
+
+AUDIT = "imgaudit"
+STEPS = 25
+SNAPSHOTS = (1, 2, 3, 5, 8, 12, 16, 25)
+COUNTS = CaseCounts(held_out=100)
+"""Images measured beside the planted ones."""
+
+
+class FrontierReport(Record):
+    """Every point, cheapest first, and what the cheapest sufficient one costs beside the published protocols."""
+
+    points: list[BudgetPoint]
+    """Ordered by network evaluations per image."""
+    targets: list[Target]
+    """Hopes and outcomes."""
+
+
+def detection_rate(point: BudgetPoint, level: float = 0.05) -> float:
+    """Share of memorised images with p <= level; 0 without controls."""
+    return next((one.rate for one in point.detected if one.name == f"p <= {level:g}"), 0.0)
+
+
+def quality(point: BudgetPoint) -> float:
+    """TPR at p <= 0.05 where there are controls, else the AUC against held-out images."""
+    return detection_rate(point) if point.controls else (point.held_out.auc if point.held_out else 0.0)
+
+
+def is_chosen(point: BudgetPoint) -> bool:
+    """Whether a point is one that was chosen on `fit`: the audit's own score, or the stopping rule."""
+    is_score = point.design == AUDIT and point.score == "fresh" and point.steps == ErrorConfig().after_steps
+    return is_score or point.design == CHOSEN.name
+
+
+def frontier_report(rows: Sequence[BudgetRow]) -> FrontierReport:
+    """Statistics of a budget table that holds our recordings and baselines of one lab.
+
+    Only points that were chosen on another lab are held against the published protocols; picking the cheapest good one
+    of this lab's would flatter.
+    """
+    points = sorted(budget_points(rows), key=lambda point: point.evaluations)
+    targets = []
+    for name, factor in ((DORI, 5), (INVMM, 50)):
+        if theirs := [point for point in points if point.design == name]:
+            best = max(theirs, key=quality)
+            targets += [_compare(ours, best, factor) for ours in points if is_chosen(ours)]
+    return FrontierReport(points=points, targets=targets)
+
+
+def _compare(ours: BudgetPoint, theirs: BudgetPoint, factor: int) -> Target:
+    # Where the other protocol has no controls, both are compared by their areas.
+    measure, name = (quality, "TPR at p <= 0.05") if theirs.controls else (_area, "AUC")
+    ratio = theirs.evaluations / ours.evaluations
+    return Target(
+        name=f"{ours.design} ({ours.steps} steps, {ours.score}) against {theirs.design}",
+        wanted=f">= {factor}x fewer network evaluations, no lower {name}",
+        got=f"{ratio:.1f}x ({ours.evaluations} / {theirs.evaluations}), {measure(ours):.3f} / {measure(theirs):.3f}",
+        met=ratio >= factor and measure(ours) >= measure(theirs),
+    )
+
+
+def _area(point: BudgetPoint) -> float:
+    return point.held_out.auc if point.held_out else 0.0
+
+
+def measure_frontier(
+    lab: LabModel,
+    located: Mapping[str, Path],
+    folder: Path,
+    *,
+    run_seed: int,
+    executor: Executor,
+    counts: CaseCounts = COUNTS,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[BudgetRow]:
+    """Record the standard design to 25 steps on controls and measured images; finished chunks are kept."""
+    cases = choose_cases(lab.description, counts)
+    recorded = record(
+        lab.loaded.denoiser,
+        load_cases([*cases.bank, *cases.measured], located),
+        InversionConfig(steps=STEPS),
+        folder / "frontier",
+        framing=lab.description.recipe.framing,
+        snapshots=SNAPSHOTS,
+        run_seed=run_seed,
+        executor=executor,
+        on_progress=on_progress,
+    )
+    images = {image.sha256: image for image in [*cases.bank, *cases.measured]}
+    bank = frozenset(image.sha256 for image in cases.bank)
+    return [*trajectory_rows(AUDIT, recorded, images, bank), *stopping_rows(recorded, CHOSEN, images, bank)]

@@ -1,0 +1,333 @@
+"""Planted templates, logos and composites: are they found at 1 % false positives, and is the region the true one?"""
+
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.nn.functional import interpolate
+
+from imgaudit.benchmark.copies.picture_pool import Half, read_pool
+from imgaudit.benchmark.copies.planted import (
+    RELATED,
+    TRIES,
+    Pair,
+    Planting,
+    background_pair,
+    related_pair,
+    template_family,
+    worn,
+)
+from imgaudit.benchmark.harness.figures import Rate, Target, rate
+from imgaudit.benchmark.harness.lab_model import machine
+from imgaudit.exceptions import InputError
+from imgaudit.io.framing import to_tensor
+from imgaudit.schema.records import Record
+from imgaudit.similarity.descriptors import DEFAULT_DESCRIPTORS, similarities
+from imgaudit.similarity.parts import Described, PairEvidence, PairThresholds, Region, classify, compare
+from imgaudit.similarity.parts.template import Template
+from imgaudit.statistics import exceedance_threshold
+
+LEVEL = 0.01
+"""False positives that are allowed."""
+
+LOCATED = 0.7
+"""Intersection over union from which on a region counts as located."""
+
+BANDS = ((0.0, 0.1), (0.1, 0.2), (0.2, 0.5), (0.5, 1.0))
+"""Shares of the area that is shared, from above the first up to the second."""
+
+VERIFIED = "verified pair"
+"""Both legs together."""
+
+MASKED, DISTANCE, WHOLE = "masked correlation", "masked distance", "whole-image correlation"
+"""What a template decides by, and what it is compared with."""
+
+Progress = Callable[[str, int, int], None]
+
+
+class Located(Record):
+    """How well the regions of found pairs lie."""
+
+    group: str
+    """Which pairs."""
+    found: int
+    """How many were found."""
+    median: float
+    """Intersection over union with the planted region; 0 when none was found."""
+    lower_quartile: float
+    """A quarter of the found pairs lie below."""
+    well: Rate
+    """Found pairs whose region counts as located."""
+
+
+class TemplateReport(Record):
+    """What was planted, and what became of it."""
+
+    seed: int
+    """Of the pictures, the planting and the wear."""
+    pictures: int
+    """In either half."""
+    left_out: int
+    """Pictures that were read and not used: damaged, too small, or with too little detail."""
+    level: float
+    """False positives that are allowed."""
+    thresholds: PairThresholds
+    """Of both legs, from unrelated pairs of the other half."""
+    whole_thresholds: dict[str, float]
+    """Of whole-image similarity, from the same pairs."""
+    seconds_per_pair: float
+    """To describe two images and compare them, on this machine."""
+    hardware: str
+    """Machine."""
+    found: list[Rate]
+    """Related pairs that are found, by what decides."""
+    by_share: list[Rate]
+    """Related pairs that are found, by the share of the area that is shared."""
+    false: list[Rate]
+    """Unrelated pairs that are called related."""
+    located: list[Located]
+    """Where the regions lie."""
+    families: list[Rate]
+    """Masked likeness, on families of one layout in one place."""
+    targets: list[Target]
+    """Hopes and outcomes."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One pair, measured."""
+
+    planting: Planting
+    """How it is related."""
+    share: float
+    """Share of the area that is shared."""
+    evidence: PairEvidence
+    """Of both legs."""
+    overlap: float
+    """Intersection over union of the region with the truth; 0 where nothing is shared."""
+    whole: dict[str, float]
+    """Similarity of the whole images per descriptor."""
+
+
+def measure_templates(
+    folder: Path,
+    *,
+    pictures: int,
+    related: int,
+    unrelated: int,
+    fitted: int,
+    seed: int,
+    on_progress: Progress = lambda stage, done, total: None,
+) -> TemplateReport:
+    """Set thresholds on unrelated pairs of one half of the pictures, and count on pairs of the other half.
+
+    pictures:   in either half
+    related:    pairs of each kind that share something
+    unrelated:  pairs of each kind that share nothing, that give figures
+    fitted:     pairs of each kind that share nothing, that set thresholds
+    Raises InputError when the folder has too few pictures with detail.
+    """
+    pool = read_pool(folder, pictures, seed, on_progress)
+    rng = random.Random(f"fit {seed}")
+    plantings = plant(pool.fit, max(10, related // 4), rng)
+    bank = list(measure_unrelated(pool.fit, plantings, fitted, rng, _staged(on_progress, "thresholds", fitted)))
+    thresholds = PairThresholds.from_unrelated([one.evidence for one in bank], LEVEL)
+    whole = {
+        descriptor.name: exceedance_threshold([one.whole[descriptor.name] for one in bank], LEVEL)
+        for descriptor in DEFAULT_DESCRIPTORS
+    }
+    rng = random.Random(f"report {seed}")
+    plantings = plant(pool.report, related, rng)
+    began, positives = time.perf_counter(), []
+    for done, pair in enumerate(plantings):
+        on_progress("related pairs", done, len(plantings))
+        positives.append(measure_pair(pair))
+    seconds = (time.perf_counter() - began) / len(plantings)
+    negatives = list(
+        measure_unrelated(pool.report, plantings, unrelated, rng, _staged(on_progress, "unrelated pairs", unrelated))
+    )
+    on_progress("families", 0, 1)
+    families = measure_families(pool.fit, pool.report, related, seed)
+    located = [located_row(group, rows, thresholds) for group, rows in _groups(positives)]
+    found = found_rates(positives, thresholds, whole)
+    false = false_rates(negatives, thresholds, whole)
+    return TemplateReport(
+        seed=seed, pictures=pictures, left_out=pool.left_out, level=LEVEL, thresholds=thresholds,
+        whole_thresholds=whole, seconds_per_pair=seconds, hardware=machine(), found=found,
+        by_share=share_rates(positives, thresholds), false=false, located=located, families=families,
+        targets=hopes(found, false, located, families),
+    )  # fmt: skip
+
+
+def _staged(on_progress: Progress, stage: str, each: int) -> Callable[[int], None]:
+    return lambda done: on_progress(stage, done, 3 * each)
+
+
+def plant(half: Half, each: int, rng: random.Random) -> list[Pair]:
+    """Related pairs, `each` of every kind."""
+    return [related_pair(planting, half.pictures, rng) for planting in RELATED for _ in range(each)]
+
+
+def measure_pair(pair: Pair) -> Outcome:
+    """Both legs, the region against the truth, and whole-image similarity."""
+    evidence = compare(Described.of(to_tensor(pair.target)), Described.of(to_tensor(pair.candidate)))
+    overlap = 0.0
+    if pair.truth is not None:
+        overlap = Region.of(pair.truth).overlap(evidence.candidate_region if pair.in_candidate else evidence.region)
+    return Outcome(pair.planting, pair.share, evidence, overlap, whole_similarities(pair.target, pair.candidate))
+
+
+def whole_similarities(left: Image.Image, right: Image.Image) -> dict[str, float]:
+    """Similarity of two whole images per descriptor, both squashed to one square."""
+    both = [interpolate(to_tensor(image)[None], (256, 256), mode="area") for image in (left, right)]
+    return {
+        descriptor.name: similarities(descriptor, descriptor.describe(both[0]), descriptor.describe(both[1]))[0]
+        for descriptor in DEFAULT_DESCRIPTORS
+    }
+
+
+def measure_unrelated(
+    half: Half, plantings: Sequence[Pair], each: int, rng: random.Random, advance: Callable[[int], None]
+) -> Iterator[Outcome]:
+    """Pairs that share nothing: other pictures, other layouts and logos, other pictures on one flat background."""
+    for number in range(each):
+        advance(3 * number)
+        left, right = half.strangers(rng)
+        yield measure_pair(Pair(Planting.UNRELATED, left, worn(right, rng), None))
+        while True:
+            one, two = rng.sample(range(len(plantings)), 2)
+            if not plantings[one].sources & plantings[two].sources:
+                break
+        yield measure_pair(Pair(Planting.CROSSED, plantings[one].target, plantings[two].candidate, None))
+        yield measure_pair(background_pair(*half.strangers(rng), rng))
+
+
+def _groups(positives: Sequence[Outcome]) -> Iterator[tuple[str, list[Outcome]]]:
+    for planting in RELATED:
+        yield planting.value, [one for one in positives if one.planting is planting]
+    yield "all", list(positives)
+
+
+def is_found(outcome: Outcome, thresholds: PairThresholds) -> bool:
+    """Whether both legs say that something is shared."""
+    return classify(outcome.evidence, thresholds) != "unrelated"
+
+
+def found_rates(
+    positives: Sequence[Outcome], thresholds: PairThresholds, whole: dict[str, float]
+) -> list[Rate]:  # fmt: skip
+    """Found by the verified pair, and by whole-image similarity, per kind."""
+    rates = []
+    for group, rows in _groups(positives):
+        rates.append(rate(VERIFIED, group, [is_found(one, thresholds) for one in rows]))
+        rates += [rate(f"whole image, {name}", group, [one.whole[name] > bound for one in rows])
+                  for name, bound in whole.items()]  # fmt: skip
+    return rates
+
+
+def share_rates(positives: Sequence[Outcome], thresholds: PairThresholds) -> list[Rate]:
+    """Found by the verified pair, by the share of the area that is shared."""
+    return [
+        rate(VERIFIED, f"{low:.0%} to {high:.0%} shared",
+             [is_found(one, thresholds) for one in positives if low < one.share <= high])
+        for low, high in BANDS
+    ]  # fmt: skip
+
+
+def false_rates(negatives: Sequence[Outcome], thresholds: PairThresholds, whole: dict[str, float]) -> list[Rate]:
+    """Unrelated pairs that are called related, per kind and together."""
+    rates = []
+    for group in (Planting.UNRELATED, Planting.CROSSED, Planting.BACKGROUND, None):
+        rows = [one for one in negatives if group is None or one.planting is group]
+        name = "all" if group is None else group.value
+        rates.append(rate(VERIFIED, name, [is_found(one, thresholds) for one in rows]))
+        if group is None:
+            rates.append(rate("geometric leg alone", name,
+                              [one.evidence.geometric > thresholds.geometric for one in rows]))  # fmt: skip
+            rates.append(rate("photometric leg alone", name,
+                              [one.evidence.photometric > thresholds.photometric for one in rows]))  # fmt: skip
+            rates += [rate(f"whole image, {key}", name, [one.whole[key] > bound for one in rows])
+                      for key, bound in whole.items()]  # fmt: skip
+    return rates
+
+
+def located_row(group: str, rows: Sequence[Outcome], thresholds: PairThresholds) -> Located:
+    """Where the regions of found pairs lie."""
+    overlaps = [one.overlap for one in rows if is_found(one, thresholds)]
+    low, middle = (float(np.quantile(overlaps, at)) if overlaps else 0.0 for at in (0.25, 0.5))
+    return Located(
+        group=group, found=len(overlaps), median=middle, lower_quartile=low,
+        well=rate(f"region overlaps by {LOCATED:g}", group, [overlap >= LOCATED for overlap in overlaps]),
+    )  # fmt: skip
+
+
+def measure_families(fit: Half, report: Half, count: int, seed: int) -> list[Rate]:
+    """Masked likeness of a template built from two images of a family, to a third and to other families' images."""
+    halves = []
+    for name, half in (("fit", fit), ("report", report)):
+        halves.append(_family_likeness(half, count, random.Random(f"families {name} {seed}")))
+    (_, unrelated), (own, others) = halves
+    rates = []
+    for key in (MASKED, DISTANCE, WHOLE):
+        bound = exceedance_threshold([one[key] for one in unrelated], LEVEL)
+        rates.append(rate(key, "a third image of the layout", [one[key] > bound for one in own]))
+        rates.append(rate(key, "an image of another layout", [one[key] > bound for one in others]))
+    return rates
+
+
+def _family_likeness(
+    half: Half, count: int, rng: random.Random
+) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
+    """Likeness to the own family's third image, and to twenty other families' third images each."""
+    families: list[tuple[Template, torch.Tensor, frozenset[int]]] = []
+    for _ in range(count * TRIES):
+        if len(families) == count:
+            break
+        numbers = rng.sample(range(len(half.pictures)), 4)
+        layout, *fills = (half.pictures[number] for number in numbers)
+        try:
+            images, _mask = template_family(layout, fills, rng)
+            template = Template.of([to_tensor(image) for image in images[:2]])
+        except InputError:
+            continue
+        families.append((template, to_tensor(worn(images[2], rng)), frozenset(numbers)))
+    own = [_likeness(template, image) for template, image, _ in families]
+    others = []
+    for template, _, sources in families:
+        strangers = [image for _, image, other in families if not other & sources]
+        others += [_likeness(template, image) for image in rng.sample(strangers, min(20, len(strangers)))]
+    return own, others
+
+
+def _likeness(template: Template, image: torch.Tensor) -> dict[str, float]:
+    everywhere = Template(template.mean, np.ones_like(template.mask))
+    return {
+        MASKED: template.correlation(image), DISTANCE: -template.distance(image), WHOLE: everywhere.correlation(image)
+    }  # fmt: skip
+
+
+def hopes(
+    found: Sequence[Rate], false: Sequence[Rate], located: Sequence[Located], families: Sequence[Rate]
+) -> list[Target]:
+    """What was hoped for: 90 % found at 1 % false positives, and located."""
+    of = {(one.name, one.group): one for one in [*found, *families]}
+    wrong = next(one for one in false if one.name == VERIFIED and one.group == "all")
+    targets = [
+        Target(name="unrelated pairs called related", wanted="at most 1 %", got=str(wrong), met=wrong.rate <= LEVEL)
+    ]
+    for row in located:
+        one = of[VERIFIED, row.group]
+        targets.append(Target(name=f"found: {row.group}", wanted="at least 90 %", got=str(one), met=one.rate >= 0.9))
+        targets.append(
+            Target(name=f"median overlap: {row.group}", wanted=f"at least {LOCATED:g}", got=f"{row.median:.2f}",
+                   met=row.found > 0 and row.median >= LOCATED)
+        )  # fmt: skip
+    masked = of[MASKED, "a third image of the layout"]
+    targets.append(Target(name="masked correlation finds a third image of the layout", wanted="at least 90 %",
+                          got=str(masked), met=masked.rate >= 0.9))  # fmt: skip
+    return targets

@@ -1,0 +1,1 @@
+"""What the benchmarks share: cases, figures, score tables and work that continues."""

@@ -1,0 +1,87 @@
+"""Figures with their denominators and intervals: what every benchmark prints."""
+
+from collections.abc import Sequence
+
+from imgaudit.schema.records import Record
+from imgaudit.statistics import auc, clopper_pearson
+
+
+class Rate(Record):
+    """A proportion with its interval."""
+
+    name: str
+    """What is counted."""
+    group: str
+    """Among which images."""
+    hits: int
+    """How many."""
+    n: int
+    """Of how many."""
+    rate: float
+    """hits / n; 0 of 0 counts as 0, with the interval from 0 to 1."""
+    low: float
+    """Clopper-Pearson 95 %."""
+    high: float
+    """Clopper-Pearson 95 %."""
+
+    def __str__(self) -> str:
+        return f"{self.hits} of {self.n} ({self.rate:.1%}, {self.low:.1%} to {self.high:.1%})"
+
+
+class Separation(Record):
+    """An area under the ROC curve with its interval."""
+
+    name: str
+    """Score whose separation is measured."""
+    against: str
+    """Which images the positives are compared with."""
+    auc: float
+    """P(positive > negative) + P(tie) / 2."""
+    low: float
+    """Newcombe 95 %."""
+    high: float
+    """Newcombe 95 %."""
+    positives: int
+    """Images that should score high."""
+    negatives: int
+    """Others."""
+
+    def __str__(self) -> str:
+        return f"{self.auc:.3f} ({self.low:.3f} to {self.high:.3f}, n {self.positives} / {self.negatives})"
+
+
+class Target(Record):
+    """What was hoped for, and whether it was met."""
+
+    name: str
+    """The figure."""
+    wanted: str
+    """The target."""
+    got: str
+    """The figure measured."""
+    met: bool
+    """Whether it was reached."""
+
+
+def rate(name: str, group: str, flags: Sequence[bool]) -> Rate:
+    """Count flags.
+
+    >>> str(rate("found", "all", [True, False, True, True]))
+    '3 of 4 (75.0%, 19.4% to 99.4%)'
+    """
+    interval = clopper_pearson(sum(flags), len(flags))
+    share = sum(flags) / len(flags) if flags else 0.0
+    return Rate(name=name, group=group, hits=sum(flags), n=len(flags), rate=share, low=interval.low, high=interval.high)
+
+
+def separation(
+    name: str, against: str, positives: Sequence[float | None], negatives: Sequence[float | None]
+) -> Separation | None:
+    """AUC over the images that have the score (None: it has none); None when one side is empty."""
+    above = [value for value in positives if value is not None]
+    below = [value for value in negatives if value is not None]
+    if not above or not below:
+        return None
+    area = auc(above, below)
+    return Separation(name=name, against=against, auc=area.value, low=area.low, high=area.high,
+                      positives=area.positives, negatives=area.negatives)  # fmt: skip

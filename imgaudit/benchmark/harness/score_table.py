@@ -1,0 +1,207 @@
+"""The score table of a lab: a row per image, small enough to commit, enough to redo every statistic without a model."""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from imgaudit.benchmark.harness.cases import Group
+from imgaudit.exceptions import InputError
+from imgaudit.runs.folder import read_json, write_atomically
+from imgaudit.schema.findings import Verdict
+from imgaudit.schema.protocol import Protocol
+from imgaudit.schema.records import Record, Rung
+
+Table = TypeVar("Table", bound=Record)
+
+DIGITS = 5
+"""Digits of the similarities and distances that are kept: committed tables should stay small."""
+
+
+class Seeds(Record):
+    """What every seed of a rung gave, in order."""
+
+    similarities: list[float]
+    """Of the deciding descriptor, to five digits."""
+    distances: list[float]
+    """Of the deciding metric, to five digits."""
+
+    @classmethod
+    def of(cls, pairs: Iterable[tuple[float, float]]) -> "Seeds":
+        """From (similarity, distance) pairs."""
+        kept = [(round(similarity, DIGITS), round(distance, DIGITS)) for similarity, distance in pairs]
+        return cls(similarities=[one[0] for one in kept], distances=[one[1] for one in kept])
+
+    def count(self, is_copy: Callable[[float, float], bool]) -> int:
+        """Seeds that are copies by a rule over similarity and distance."""
+        return sum(is_copy(*pair) for pair in zip(self.similarities, self.distances, strict=True))
+
+
+class RungScore(Record):
+    """What one rung gave."""
+
+    hits: int
+    """Seeds that made a copy."""
+    n: int
+    """Seeds that could be scored."""
+    best: float | None
+    """Highest pixel similarity; None when no seed could be scored."""
+    p_value: float | None
+    """Of this rung alone, before any correction; None where there is none."""
+    bits: float | None
+    """What was given of the image at most; None for text rungs."""
+    stands: bool
+    """Whether the rung reproduces the image by the whole rule."""
+    seeds: Seeds
+    """Every seed that could be scored, so that what another bank would say of it can be computed."""
+
+
+class ControlRow(Record):
+    """One control of the bank."""
+
+    sha256: str
+    """Of the file."""
+    kept_out: bool
+    """Whether it only fits complexity and checks the rule."""
+    text: str
+    """Caption; empty where it had none."""
+    complexity: float
+    """log(PNG bytes per pixel)."""
+    log_ratio: float
+    """Mean log(null error / conditional error)."""
+    features: dict[str, float]
+    """What the blind baseline sees of the image, to five digits."""
+    rungs: dict[Rung, Seeds]
+    """Every seed of every rung."""
+
+
+class ScoreRow(Record):
+    """One image: its truth and what the audit said of it."""
+
+    sha256: str
+    """Of the file."""
+    group: Group
+    """Truth, by the lab."""
+    text: str
+    """Caption."""
+    repeats: int
+    """How often it was repeated in training."""
+    reproduced: int
+    """Seeds, of 64 or in vain of 16, that gave it back in the lab's own measurement; 0 where that was not measured."""
+    nearest_similarity: float
+    """Pixel correlation with the nearest image that the lab was trained on, other than itself."""
+    complexity: float
+    """log(PNG bytes per pixel)."""
+    conditional: float
+    """Mean error under the inverted embedding."""
+    log_ratio: float
+    """Mean log(null error / conditional error)."""
+    score: float
+    """log_ratio, adjusted for complexity by the bank's line."""
+    p_value: float | None
+    """Against the bank; None when it was taken away."""
+    q_value: float | None
+    """Over the images of this table."""
+    verdict: Verdict
+    """What the audit concluded."""
+    features: dict[str, float]
+    """What the blind baseline sees of the image, to five digits."""
+    rungs: dict[Rung, RungScore]
+    """Rungs that were measured."""
+    network_evaluations: int
+    """Spent on the image."""
+    seconds: float
+    """Spent on the image."""
+
+
+class ScoreTable(Record):
+    """All rows of one benchmark run, and what they rest on."""
+
+    schema_version: int = 2
+    """Version of this format."""
+    lab: str
+    """Lab model."""
+    model_fingerprint: str
+    """Its weights."""
+    protocol: Protocol
+    """What every control and image met."""
+    seed: int
+    """Run seed."""
+    level: float
+    """Level of p-values, thresholds and false discovery."""
+    hardware: str
+    """Machine, device and threads."""
+    controls: list[ControlRow]
+    """The bank and the controls kept out of it, in order of SHA-256; none of them has a row."""
+    rows: list[ScoreRow]
+    """In order of SHA-256."""
+
+    @property
+    def bank(self) -> list[ControlRow]:
+        """Controls that p-values count."""
+        return [control for control in self.controls if not control.kept_out]
+
+    def of(self, group: Group) -> list[ScoreRow]:
+        """Rows of one group."""
+        return [row for row in self.rows if row.group is group]
+
+    def write(self, path: Path) -> None:
+        """Write as JSON, a line per image."""
+        write_lines(path, self, ("controls", "rows"))
+
+    @classmethod
+    def read(cls, path: Path) -> "ScoreTable":
+        """Read a table that `write` wrote. Raises InputError for another file."""
+        return read_record(cls, path)
+
+
+class ControlTable(Record):
+    """Controls of another population than a score table's, under the same model and protocol."""
+
+    schema_version: int = 1
+    """Version of this format."""
+    note: str
+    """Where they came from."""
+    model_fingerprint: str
+    """The model."""
+    protocol: Protocol
+    """What every control met."""
+    seed: int
+    """Run seed of the calibration."""
+    controls: list[ControlRow]
+    """The bank and the controls kept out of it."""
+
+    def write(self, path: Path) -> None:
+        """Write as JSON, a line per control."""
+        write_lines(path, self, ("controls",))
+
+    @classmethod
+    def read(cls, path: Path) -> "ControlTable":
+        """Read a table that `write` wrote. Raises InputError for another file."""
+        return read_record(cls, path)
+
+
+def read_record(kind: type[Table], path: Path) -> Table:
+    """Read a record that `write_lines` wrote. Raises InputError for another file."""
+    try:
+        return kind.model_validate(read_json(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise InputError(
+            f"{str(path)!r} is not a {kind.__name__} of this version: {where}: {first['msg']}; measure it again"
+        ) from error
+
+
+def write_lines(path: Path, table: Record, lists: Sequence[str]) -> None:
+    """Write a record as JSON with every element of its long lists on a line of its own, so that changes can be read."""
+    values = table.model_dump(mode="json")
+    fields = []
+    for name, value in values.items():
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        if name in lists and value:
+            text = "[\n" + ",\n".join(json.dumps(one, ensure_ascii=False, allow_nan=False) for one in value) + "\n]"
+        fields.append(f"{json.dumps(name)}: {text}")
+    write_atomically(path, "{\n" + ",\n".join(fields) + "\n}\n")

@@ -1,0 +1,211 @@
+"""Collections of many sizes: what building and searching cost, beside FAISS used directly and beside plain numpy.
+
+Vectors are synthetic: clusters of about a hundred around random directions, seeded. A query is a stored vector, changed
+a little, as a copy is. Every size and every stage runs in a process of its own, so that peak memory is that stage's.
+"""
+
+import platform
+import shutil
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from imgaudit.benchmark.index.stages import Truth, run_stage
+from imgaudit.exceptions import ConfigError
+from imgaudit.index.index_types import Kind
+from imgaudit.runs.folder import read_json, write_json
+from imgaudit.schema.records import Record
+from imgaudit.statistics import clopper_pearson
+
+PACKAGES = ("faiss-gpu", "faiss-cpu", "numpy")
+
+
+class Setting(Record):
+    """What is stored."""
+
+    binary: bool
+    """Bits instead of unit floats."""
+    dimension: int
+    """Bits or floats."""
+    wanted: Kind | None = None
+    """The kind of index that was asked for; None to choose by size."""
+
+    @property
+    def name(self) -> str:
+        """For tables."""
+        return f"{self.dimension} {'bits' if self.binary else 'floats'}"
+
+
+SETTINGS = (Setting(binary=False, dimension=64), Setting(binary=True, dimension=256))
+
+
+class SizeResult(Record):
+    """One size of one setting."""
+
+    setting: Setting
+    """What is stored."""
+    count: int
+    """Vectors."""
+    factory: str
+    """The index that was chosen, in FAISS' words."""
+    build_seconds: float
+    """Reading, checking, indexing, measuring recall, hashing and writing."""
+    faiss_build_seconds: float
+    """The same FAISS index of the same vectors, built and written directly."""
+    bytes_per_vector: float
+    """On disk, with names and manifest."""
+    open_seconds: float
+    """Opening the collection, every byte compared with its digest."""
+    build_peak: int
+    """Bytes of memory at most while building, beyond what the imported libraries take."""
+    search_peak: int
+    """The same while searching; pages of mapped files count when they were touched."""
+    faiss_search_peak: int
+    """The same with FAISS used directly."""
+    queries_per_second: float
+    """Ours with names, median over the pairs."""
+    faiss_queries_per_second: float
+    """FAISS directly on the same file, median over the pairs."""
+    numpy_queries_per_second: float
+    """Every vector compared by numpy."""
+    overhead: float
+    """Median over the pairs of our time over FAISS' own, minus 1."""
+    overhead_low: float
+    """Bootstrap 95 %, percentiles over the pairs."""
+    overhead_high: float
+    """Bootstrap 95 %."""
+    read_seconds: float | None = None
+    """Making a match of everything that one search found, per query, median; None where it was not measured."""
+    pairs: int
+    """Timed pairs."""
+    hits: int
+    """Queries whose first match is what the exact search finds."""
+    n: int
+    """Queries compared with the exact search."""
+    low: float
+    """Of recall@1, Clopper-Pearson 95 %."""
+    high: float
+    """Of recall@1, Clopper-Pearson 95 %."""
+
+
+class IndexReport(Record):
+    """All sizes."""
+
+    seed: int
+    """Of the vectors."""
+    machine: str
+    """Where it ran."""
+    threads: int
+    """That FAISS and numpy used."""
+    versions: dict[str, str]
+    """Of the libraries."""
+    k: int
+    """Matches asked for."""
+    results: list[SizeResult]
+    """Each setting and size."""
+
+
+def measure_index(
+    sizes: Sequence[int],
+    work: Path,
+    *,
+    seed: int = 1,
+    threads: int = 1,
+    settings: Sequence[Setting] = SETTINGS,
+    before: IndexReport | None = None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_result: Callable[[IndexReport], None] = lambda report: None,
+) -> IndexReport:
+    """Measure every setting at every size; vectors and indexes are made in `work` and deleted after each size.
+
+    before:     rows that stay in the report, except where they are measured again
+    on_result:  is given what there is after every size
+
+    Raises ConfigError when `before` was measured elsewhere or otherwise.
+    """
+    results: list[SizeResult] = []
+    installed = {dist.metadata["Name"] for dist in metadata.distributions()}
+    report = IndexReport(
+        seed=seed, machine=_machine(), threads=threads, k=1, results=results,
+        versions={name: metadata.version(name) for name in PACKAGES if name in installed},
+    )  # fmt: skip
+    if before is not None:
+        _refuse_other(before, report)
+    for size in sorted(sizes):
+        for setting in settings:
+            results.append(_kept(size, setting, work, seed, threads))
+            report = report.model_copy(update={"results": _merged(before, results)})
+            on_result(report)
+            on_progress(len(results), len(sizes) * len(settings))
+    return report
+
+
+def _refuse_other(before: IndexReport, report: IndexReport) -> None:
+    for name in ("seed", "machine", "threads", "versions", "k"):
+        was, here = getattr(before, name), getattr(report, name)
+        if was != here:
+            raise ConfigError(f"the table was measured with {name} {was}, but here it is {here}: save another table")
+
+
+def _merged(before: IndexReport | None, results: Sequence[SizeResult]) -> list[SizeResult]:
+    """All rows, by size and in the order in which settings appear."""
+    rows = {(one.count, one.setting): one for one in [*(before.results if before else ()), *results]}
+    return sorted(rows.values(), key=lambda one: one.count)
+
+
+def _kept(count: int, setting: Setting, work: Path, seed: int, threads: int) -> SizeResult:
+    """One size, from an earlier run with the same work folder if that came so far."""
+    kind = f"-{setting.wanted}" if setting.wanted else ""
+    name = f"{count}-{setting.dimension}-{'bits' if setting.binary else 'floats'}{kind}-seed{seed}-threads{threads}"
+    folder, kept = work / name, work / f"{name}.json"
+    if kept.is_file():
+        return SizeResult.model_validate(read_json(kept))
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    result = _measure(count, setting, folder, seed, threads)
+    write_json(kept, result.model_dump(mode="json"))
+    shutil.rmtree(folder)
+    return result
+
+
+def _measure(count: int, setting: Setting, folder: Path, seed: int, threads: int) -> SizeResult:
+    """One size, stage by stage; each stage is a process."""
+    common = (str(folder), count, setting.dimension, setting.binary, seed, setting.wanted)
+    run_stage("make", common, threads)
+    built = run_stage("build", common, threads)
+    direct = run_stage("build_faiss", (*common, built["factory"]), threads)
+    ours = run_stage("search", common, threads)
+    alone = run_stage("search_faiss", (*common, built["factory"]), threads)
+    exact = run_stage("numpy", common, threads)
+    both = run_stage("compare", (*common, built["factory"]), threads)
+    ratios = np.array(both["ours"]) / np.array(both["faiss"]) - 1
+    low, high = _interval(ratios)
+    truth = Truth(**exact["truth"])
+    hits = truth.hits(ours["found"])
+    recall = clopper_pearson(hits, truth.n)
+    return SizeResult(
+        setting=setting, count=count, factory=built["factory"], build_seconds=built["seconds"],
+        faiss_build_seconds=direct["seconds"], bytes_per_vector=built["bytes"] / count,
+        open_seconds=ours["open_seconds"], build_peak=built["peak"], search_peak=ours["peak"],
+        faiss_search_peak=alone["peak"], queries_per_second=both["queries"] / median(both["ours"]),
+        faiss_queries_per_second=both["queries"] / median(both["faiss"]),
+        numpy_queries_per_second=exact["queries_per_second"], overhead=float(np.median(ratios)),
+        overhead_low=low, overhead_high=high, read_seconds=median(both["read"]) / both["queries"], pairs=len(ratios),
+        hits=hits, n=truth.n, low=recall.low, high=recall.high,
+    )  # fmt: skip
+
+
+def _interval(values: npt.NDArray[np.float64]) -> tuple[float, float]:
+    resampled = stats.bootstrap((values,), np.median, method="percentile", rng=np.random.default_rng(0))
+    return float(resampled.confidence_interval.low), float(resampled.confidence_interval.high)
+
+
+def _machine() -> str:
+    from imgaudit.benchmark.harness.lab_model import machine
+
+    return f"{machine()}, {platform.system()}"

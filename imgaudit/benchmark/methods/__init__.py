@@ -1,0 +1,1 @@
+"""Benchmarks of single methods: prompts, InvMM, triggers, mitigations and LoRA."""

@@ -1,0 +1,236 @@
+"""How well InvMM, as the audit runs it, separates memorised from held-out images of a lab, and what it costs.
+
+Beside it stands what it is built on: the plain embedding, inverted and sampled as DoRI does, on the same images.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from pydantic import Field
+
+from imgaudit.benchmark.budgets.dori import dori_similarities
+from imgaudit.benchmark.budgets.invmm_baseline import LAST, failures_last, run_invmm
+from imgaudit.benchmark.harness.cases import CaseCounts, Group, choose_cases, group_of, load_cases
+from imgaudit.benchmark.harness.figures import Rate, Separation, Target, rate, separation
+from imgaudit.benchmark.harness.lab_model import LabModel, hardware
+from imgaudit.benchmark.harness.resume import kept_chunks
+from imgaudit.diffusion.executor import Executor
+from imgaudit.exceptions import InputError
+from imgaudit.io.portfolio import Target as Image
+from imgaudit.lab.description import LabImage
+from imgaudit.schema.protocol import InvMMConfig
+from imgaudit.schema.records import Record
+
+IMAGES = 16
+"""Memorised and as many held-out images."""
+CHUNK = 8
+"""Images searched together, as an audit's default has it."""
+HOPED = 0.9
+"""AUC of memorised against held-out images, failures ranked last."""
+INVMM, EMBEDDING = "InvMM, minus KL per dimension", "embedding, best similarity (DoRI)"
+
+
+class InvMMRow(Record):
+    """One image."""
+
+    sha256: str
+    """First 16 hexadecimal digits."""
+    group: Group
+    """Of the image, by the lab."""
+    repeats: int
+    """Planted repeat count."""
+    kl_per_dimension: float | None = Field(exclude_if=lambda value: value is None, default=None)
+    """In nats; absent where it did not succeed."""
+    steps: int
+    """Optimisation steps done."""
+    evaluations: int
+    """Network evaluations of InvMM."""
+    seconds: float
+    """Of InvMM, the image's share of its chunk."""
+    similarity: float
+    """Best similarity of the plain embedding's samples."""
+    embedding_evaluations: int
+    """Network evaluations of the plain embedding's inversion and samples."""
+    embedding_seconds: float
+    """Of these, the image's share of its chunk."""
+
+
+class InvMMTable(Record):
+    """What was measured, committed with a lab."""
+
+    lab: str
+    """Lab model."""
+    seed: int
+    """Run seed."""
+    hardware: str
+    """Machine, device and threads."""
+    config: InvMMConfig
+    """Settings of InvMM."""
+    condition: str
+    """What the soft condition was made of."""
+    rows: list[InvMMRow]
+    """One per image."""
+
+
+class InvMMCost(Record):
+    """What one method takes for an image, on average over some."""
+
+    name: str
+    """Method."""
+    group: Group
+    """Which images."""
+    n: int
+    """How many."""
+    evaluations: float
+    """Network evaluations."""
+    seconds: float
+    """Wall time."""
+    steps: float
+    """Optimisation steps."""
+
+
+class InvMMReport(Record):
+    """All tables of `imgaudit benchmark invmm`."""
+
+    lab: str
+    """Lab model."""
+    seed: int
+    """Run seed."""
+    hardware: str
+    """Machine, device and threads."""
+    config: InvMMConfig
+    """Settings of InvMM."""
+    condition: str
+    """What the soft condition was made of."""
+    separations: list[Separation]
+    """Areas under ROC curves."""
+    successes: list[Rate]
+    """Images for which a check succeeded."""
+    medians: dict[Group, float | None]
+    """Median divergence per dimension, failures last: None where most failed."""
+    costs: list[InvMMCost]
+    """Means per method and group."""
+    targets: list[Target]
+    """Hopes and outcomes."""
+
+
+def measure_invmm_scores(
+    lab: LabModel,
+    located: Mapping[str, Path],
+    folder: Path,
+    *,
+    run_seed: int,
+    executor: Executor,
+    config: InvMMConfig | None = None,
+    images_each: int = IMAGES,
+    counts: CaseCounts | None = None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> InvMMTable:
+    """Both methods on the first memorised and held-out images in order of SHA-256; finished chunks are kept.
+
+    Raises InputError when the lab has memorised nothing, or the folder lacks its images.
+    """
+    denoiser, framing, config = lab.loaded.denoiser, lab.description.recipe.framing, config or InvMMConfig()
+    cases = choose_cases(lab.description, counts or CaseCounts())
+    chosen = [
+        image
+        for group in (Group.MEMORISED, Group.HELD_OUT)
+        for image in _located(cases.of(group), located, lab)[:images_each]
+    ]
+    if not any(group_of(image) is Group.MEMORISED for image in chosen):
+        raise InputError(f"lab {lab.description.recipe.name!r} has memorised no image that is here")
+    images = {image.sha256: image for image in chosen}
+    conditions: list[str] = []
+
+    def work(chunk: list[Image]) -> list[dict[str, float | str | None]]:
+        started = time.perf_counter()
+        found = run_invmm(denoiser, chunk, config, framing=framing, run_seed=run_seed, executor=executor)
+        between, before = time.perf_counter(), denoiser.network_evaluations
+        plain = dori_similarities(denoiser, chunk, framing=framing, run_seed=run_seed, executor=executor)
+        share, spent = 1 / len(chunk), denoiser.network_evaluations - before
+        ended = time.perf_counter()
+        return [
+            {
+                "kl_per_dimension": score if (score := -ranked) != -LAST else None,
+                "steps": one.steps,
+                "evaluations": one.network_evaluations,
+                "condition": one.condition,
+                "seconds": (between - started) * share,
+                "similarity": best,
+                "embedding_evaluations": round(spent * share),
+                "embedding_seconds": (ended - between) * share,
+            }
+            for ranked, one, (best, _) in zip(failures_last(found), found, plain, strict=True)
+        ]
+
+    rows = []
+    for target, found in kept_chunks(load_cases(chosen, located), folder / "invmm-scores", CHUNK, work, on_progress):
+        image = images[target.image.sha256]
+        conditions.append(found.pop("condition"))
+        rounded = {
+            name: float(f"{value:.4g}") if isinstance(value, float) else value for name, value in found.items()
+        }  # fmt: skip
+        rows.append(InvMMRow(sha256=image.sha256[:16], group=group_of(image), repeats=image.repeats, **rounded))
+    return InvMMTable(
+        lab=lab.description.recipe.name, seed=run_seed, hardware=hardware(denoiser), config=config,
+        condition=" and ".join(sorted(set(conditions))), rows=rows,
+    )  # fmt: skip
+
+
+def _located(images: Sequence[LabImage], located: Mapping[str, Path], lab: LabModel) -> list[LabImage]:
+    """Bundled labs bring some of their images only; of others all must be there, which loading them checks."""
+    return [image for image in images if image.sha256 in located] if lab.bank else list(images)
+
+
+def invmm_report(table: InvMMTable) -> InvMMReport:
+    """Statistics of a table; no model is needed."""
+    groups = {group: [row for row in table.rows if row.group is group] for group in (Group.MEMORISED, Group.HELD_OUT)}
+    scores = {group: [_score(row) for row in rows] for group, rows in groups.items()}
+    similarities = {group: [row.similarity for row in rows] for group, rows in groups.items()}
+    separations = [
+        found
+        for name, values in ((INVMM, scores), (EMBEDDING, similarities))
+        if (found := separation(name, Group.HELD_OUT, values[Group.MEMORISED], values[Group.HELD_OUT]))
+    ]
+    costs = [
+        InvMMCost(
+            name=name, group=group, n=len(rows), evaluations=_mean(spent), seconds=_mean(took), steps=_mean(steps)
+        )
+        for group, rows in groups.items()
+        for name, spent, took, steps in (
+            (INVMM, [r.evaluations for r in rows], [r.seconds for r in rows], [r.steps for r in rows]),
+            (EMBEDDING, [r.embedding_evaluations for r in rows], [r.embedding_seconds for r in rows], [50] * len(rows)),
+        )
+    ]
+    targets = [
+        Target(name=f"AUC, {one.name}", wanted=f">= {HOPED:g}", got=str(one), met=one.auc >= HOPED)
+        for one in separations
+        if one.name == INVMM
+    ]
+    return InvMMReport(
+        lab=table.lab, seed=table.seed, hardware=table.hardware, config=table.config, condition=table.condition,
+        separations=separations,
+        successes=[
+            rate("a check succeeded", group, [row.kl_per_dimension is not None for row in rows])
+            for group, rows in groups.items()
+        ],
+        medians={group: _median(values) for group, values in scores.items()},
+        costs=costs, targets=targets,
+    )  # fmt: skip
+
+
+def _score(row: InvMMRow) -> float:
+    return LAST if row.kl_per_dimension is None else -row.kl_per_dimension
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / max(1, len(values))
+
+
+def _median(scores: Sequence[float]) -> float | None:
+    """The lower middle divergence, so that an even split between success and failure counts as success."""
+    if not scores:
+        return None
+    middle = sorted(scores, reverse=True)[(len(scores) - 1) // 2]
+    return None if middle == LAST else -middle

@@ -1,0 +1,166 @@
+"""A LoRA that memorises, caught as a user would: audit the base, audit base and LoRA, compare the two runs."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from imgaudit.benchmark.harness.cases import CaseCounts, Group, choose_cases, require_located
+from imgaudit.benchmark.harness.figures import Rate, Target, rate
+from imgaudit.benchmark.harness.lab_model import machine
+from imgaudit.exceptions import InputError
+from imgaudit.lab.corpus import CorpusEntry, write_corpus
+from imgaudit.lab.description import LabDescription, LabImage
+from imgaudit.models.loading import BUNDLED, bundled_lab
+from imgaudit.schema.comparison import REPRODUCED, Change, Comparison, ImageSide
+from imgaudit.schema.records import Record
+
+IN_LORA, ELSEWHERE, IN_BASE = "in the LoRA", "neither was trained on", "memorised by the base"
+"""Groups of images."""
+
+
+class LoraReport(Record):
+    """What became of every group of images from the base to base and LoRA."""
+
+    lab: str
+    """Lab whose model is the base."""
+    seed: int
+    """Of the LoRA and of the audits."""
+    rank: int
+    """Of the LoRA."""
+    steps: int
+    """Optimiser steps of the LoRA."""
+    controls: int
+    """Controls in the bank of either run."""
+    hardware: str
+    """Machine."""
+    commands: list[str]
+    """What was run, in order."""
+    rates: list[Rate]
+    """How many images of a group each run reproduces, and how many `compare` calls what."""
+    changes: dict[str, dict[Change, int]]
+    """By group, how many images are in each state of the comparison."""
+    targets: list[Target]
+    """Hopes and outcomes."""
+
+
+def measure_lora(
+    model: str,
+    located: Mapping[str, Path],
+    work: Path,
+    *,
+    planted: int,
+    others: int,
+    controls: int,
+    rank: int,
+    steps: int,
+    seed: int,
+    on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+) -> LoraReport:
+    """Train a LoRA on held-out images of a lab, audit both models by the command line, and compare.
+
+    planted:   held-out images that the LoRA is trained on
+    others:    held-out images that nothing was trained on, and at most as many that the base memorised
+    controls:  further held-out images, for the banks of both models
+    Raises InputError when the lab holds out too few images, or when a command fails, with what it said.
+    """
+    folder = bundled_lab(model) if model in BUNDLED else Path(model)
+    lab = LabDescription.read(folder / "lab.json")
+    base = model if model in BUNDLED else str(folder / "model")
+    cases = choose_cases(lab, CaseCounts(controls=controls, held_out=planted + others, seen_once=0))
+    held_out = cases.of(Group.HELD_OUT)
+    groups = {
+        IN_LORA: held_out[:planted],
+        ELSEWHERE: held_out[planted:],
+        IN_BASE: cases.of(Group.MEMORISED)[:others],
+    }
+    copy_images(groups[IN_LORA], located, work / "in-lora")
+    copy_images([image for images in groups.values() for image in images], located, work / "portfolio")
+    copy_images(cases.controls, located, work / "controls")
+    shared = ["--effort", "quick", "--framing", "pad", "--seed", str(seed), "--quiet"]
+    adding = ["--lora", "lora"]
+    commands = [
+        ["lab", "lora", base, "--images", "in-lora", "--out", "lora", "--rank", str(rank), "--steps", str(steps),
+         "--seed", str(seed), "--quiet"],
+        ["audit", "portfolio", "--model", base, "--controls", "controls", "--out", "base", *shared],
+        ["audit", "portfolio", "--model", base, *adding, "--controls", "controls", "--out", "base-and-lora", *shared],
+        ["compare", "base", "base-and-lora", "--format", "json", "--fail-on", "never"],
+    ]  # fmt: skip
+    said = ""
+    for done, command in enumerate(commands):
+        on_progress(" ".join(command[:2]), done, len(commands))
+        said = run_command(command, work)
+    comparison = Comparison.model_validate(json.loads(said))
+    return lora_report(
+        comparison, groups, lab=lab.recipe.name, seed=seed, rank=rank, steps=steps,
+        commands=[" ".join(["imgaudit", *command]) for command in commands],
+    )  # fmt: skip
+
+
+def copy_images(images: Sequence[LabImage], located: Mapping[str, Path], folder: Path) -> None:
+    """Put images into a folder with their captions. Raises InputError when the corpus lacks some of them."""
+    require_located(images, located)
+    folder.mkdir(parents=True, exist_ok=True)
+    entries = []
+    for image in images:
+        path = folder / f"{image.sha256[:16]}{located[image.sha256].suffix}"
+        shutil.copyfile(located[image.sha256], path)
+        entries.append(CorpusEntry(path, image.text))
+    write_corpus(entries, folder)
+
+
+def run_command(command: Sequence[str], work: Path) -> str:
+    """Run an imgaudit command in a folder, in a process of its own, and return what it printed.
+
+    Raises InputError with the end of what it said when it fails; verdicts and images left out are no failure.
+    """
+    ended = subprocess.run(
+        [sys.executable, "-m", "imgaudit", *command], cwd=work, capture_output=True, text=True, check=False
+    )
+    if ended.returncode not in (0, 1, 3):
+        raise InputError(f"imgaudit {' '.join(command)} ended with {ended.returncode}: {ended.stderr[-2000:]}")
+    return ended.stdout
+
+
+def lora_report(
+    comparison: Comparison,
+    groups: Mapping[str, Sequence[LabImage]],
+    *,
+    lab: str,
+    seed: int,
+    rank: int,
+    steps: int,
+    commands: list[str],
+) -> LoraReport:
+    """Count a comparison by groups of images. Raises InputError when it lacks one, which would count as not found."""
+    images = {image.sha256: image for image in comparison.images}
+    if lost := [one.file_name for members in groups.values() for one in members if one.sha256 not in images]:
+        raise InputError(
+            f"{len(lost)} images are in neither run (first: {lost[0]!r}): see what their reports say of it"
+        )
+    rates, changes = [], {}
+    for group, members in groups.items():
+        own = [images[member.sha256] for member in members]
+        for name, sides in (
+            ("reproduced by the base", [image.a for image in own]),
+            ("reproduced by base and LoRA", [image.b for image in own]),
+        ):
+            rates.append(rate(name, group, [isinstance(s, ImageSide) and s.verdict in REPRODUCED for s in sides]))
+        rates.append(rate("appeared", group, [image.change is Change.APPEARED for image in own]))
+        rates.append(rate("rates differ (q)", group, [image.rates_differ for image in own]))
+        states = [image.change for image in own]
+        changes[group] = {change: states.count(change) for change in Change if change in states}
+    of = {(one.group, one.name): one for one in rates}
+    caught, false = of[IN_LORA, "appeared"], of[ELSEWHERE, "appeared"]
+    return LoraReport(
+        lab=lab, seed=seed, rank=rank, steps=steps, controls=comparison.b.controls, hardware=machine(),
+        commands=commands, rates=rates, changes=changes,
+        targets=[
+            Target(name="images in the LoRA that appear", wanted="all", got=str(caught),
+                   met=caught.hits == caught.n > 0),
+            Target(name="images in neither that appear", wanted="interval includes 5 %", got=str(false),
+                   met=false.low <= 0.05),
+        ],
+    )  # fmt: skip

@@ -1,0 +1,257 @@
+"""How well prompt detection separates captions of memorised images from other captions, on a lab model.
+
+Needs captions only. Nothing of the method is fitted on any lab: settings are those of the published detectors.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+from pydantic import Field
+
+from imgaudit.benchmark.harness.cases import CaseCounts, Group, choose_cases, group_of
+from imgaudit.benchmark.harness.figures import Rate, Separation, Target, rate, separation
+from imgaudit.benchmark.harness.lab_model import LabModel, hardware
+from imgaudit.diffusion.denoiser import Denoiser
+from imgaudit.diffusion.executor import Executor
+from imgaudit.diffusion.prompt_detection import DetectionSettings, PromptDetection, detect_prompts
+from imgaudit.diffusion.prompt_words import without_word
+from imgaudit.exceptions import InputError
+from imgaudit.lab.description import LabImage
+from imgaudit.schema.records import Record, Skipped
+
+SAMPLING_STEPS = 50
+DESIGNS = {
+    "magnitude, first step, 1 seed": DetectionSettings(seeds=1, tokens=False),
+    "magnitude, first step, 4 seeds": DetectionSettings(seeds=4, tokens=False),
+    "magnitude, all steps, 4 seeds": DetectionSettings(steps=SAMPLING_STEPS, seeds=4, tokens=False),
+    "sharpness, first step, 4 seeds": DetectionSettings(detector="sharpness", seeds=4, tokens=False),
+}
+"""Settings by name; the trajectory has 50 steps and guidance 7.5, as published."""
+HOPES = {"magnitude, first step, 4 seeds": 0.95, "magnitude, all steps, 4 seeds": 0.98}
+"""AUC hoped for."""
+TRIGGERS_NAMED = 0.8
+"""Share of planted trigger words hoped to be the heaviest word of their caption."""
+TRIGGERS = {
+    "trigger word heaviest, first step": "trigger_heaviest",
+    "trigger word heaviest, all steps": "trigger_heaviest_over_all_steps",
+    "trigger word's removal matters most": "trigger_matters_most",
+}
+"""What is counted of planted trigger words, and the field of a row that says so."""
+HOPED_OF_TRIGGERS = ("trigger_heaviest", "trigger_heaviest_over_all_steps")
+
+
+class PromptRow(Record):
+    """A caption with its scores."""
+
+    sha256: str
+    """First 16 hexadecimal digits of the image."""
+    group: Group
+    """Of the image, by the lab."""
+    repeats: int
+    """Planted repeat count."""
+    scores: dict[str, float]
+    """Design to score; higher = more memorised."""
+    words: int = 0
+    """Of memorised captions: different words, each of which was removed once."""
+    heaviest_matters_most: bool = False
+    """Whether removing the word of the highest weight lowers the score most."""
+    trigger_heaviest: bool | None = Field(None, exclude_if=lambda value: value is None)
+    """Whether the planted trigger word has the highest weight at the first step; None where none was planted."""
+    trigger_heaviest_over_all_steps: bool | None = Field(None, exclude_if=lambda value: value is None)
+    """The same of weights averaged over the whole trajectory, as published."""
+    trigger_matters_most: bool | None = Field(None, exclude_if=lambda value: value is None)
+    """Whether it is the word whose removal lowers the score most."""
+
+
+class PromptScoreTable(Record):
+    """What was measured, committed with a lab."""
+
+    lab: str
+    """Lab model."""
+    seed: int
+    """Run seed."""
+    hardware: str
+    """Machine, device and threads."""
+    evaluations: dict[str, int]
+    """Design to network evaluations per prompt."""
+    left_out: int
+    """Captions that stand for images of more than one group."""
+    spaces: dict[str, str]
+    """Design to the space it was measured in."""
+    rows: list[PromptRow]
+    """One per distinct caption."""
+
+
+class PromptScoreReport(Record):
+    """All tables of `imgaudit benchmark prompt-detection`."""
+
+    lab: str
+    """Lab model."""
+    seed: int
+    """Run seed."""
+    hardware: str
+    """Machine, device and threads."""
+    evaluations: dict[str, int]
+    """Design to network evaluations per prompt."""
+    spaces: dict[str, str]
+    """Design to the space it was measured in."""
+    left_out: int
+    """Captions that stand for images of more than one group."""
+    separations: list[Separation]
+    """Areas under ROC curves."""
+    rates: list[Rate]
+    """Memorised captions above all but less than 1 % of the others; and how often the heaviest word matters most."""
+    chance: float
+    """How often a word drawn at random would be the one that matters most."""
+    targets: list[Target]
+    """Hopes and outcomes."""
+
+
+def distinct_captions(images: Sequence[LabImage]) -> tuple[list[LabImage], int]:
+    """One image per caption, and how many captions are left out because images of several groups share them."""
+    by_text: dict[str, list[LabImage]] = {}
+    for image in images:
+        by_text.setdefault(image.text, []).append(image)
+    alone = [own[0] for own in by_text.values() if len({group_of(image) for image in own}) == 1]
+    return alone, len(by_text) - len(alone)
+
+
+def measure_prompt_scores(
+    lab: LabModel,
+    *,
+    run_seed: int,
+    executor: Executor,
+    counts: CaseCounts | None = None,
+    on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+) -> PromptScoreTable:
+    """Every design on the captions of memorised, seen-once and held-out images.
+
+    Raises InputError when the model has no null branch.
+    """
+    denoiser = lab.loaded.denoiser
+    if denoiser.no_null:
+        raise InputError(denoiser.no_null)
+    chosen = choose_cases(lab.description, counts or CaseCounts())
+    images, left_out = distinct_captions(chosen.of(Group.MEMORISED, Group.SEEN_ONCE, Group.HELD_OUT))
+    scores: dict[str, list[float]] = {}
+    evaluations, spaces = {}, {}
+    for name, design in DESIGNS.items():
+        settings = design.model_copy(update={"seed": run_seed})
+        before = denoiser.network_evaluations
+        found = []
+        for done, one in enumerate(_detected(denoiser, [image.text for image in images], settings, executor), start=1):
+            found.append(one)
+            on_progress(name, done, len(images))
+        scores[name] = [one.score for one in found]
+        evaluations[name] = round((denoiser.network_evaluations - before) / len(images))
+        spaces[name] = found[0].space
+    memorised = [image for image in images if group_of(image) is Group.MEMORISED]
+    settings = DetectionSettings(seed=run_seed)
+    words = {}
+    for done, image in enumerate(memorised, start=1):
+        words[image.sha256] = _judged_words(denoiser, image, settings, executor)
+        on_progress("words", done, len(memorised))
+    rows = [
+        PromptRow(
+            sha256=image.sha256[:16], group=group_of(image), repeats=image.repeats,
+            scores={name: float(f"{scores[name][number]:.4g}") for name in DESIGNS},
+            **words.get(image.sha256, {}),
+        )
+        for number, image in enumerate(images)
+    ]  # fmt: skip
+    return PromptScoreTable(
+        lab=lab.description.recipe.name, seed=run_seed, hardware=hardware(denoiser), evaluations=evaluations,
+        left_out=left_out, spaces=spaces, rows=rows,
+    )  # fmt: skip
+
+
+def _detected(
+    denoiser: Denoiser, texts: Sequence[str], settings: DetectionSettings, executor: Executor
+) -> list[PromptDetection]:
+    found = []
+    for one in detect_prompts(denoiser, texts, settings, executor=executor):
+        if not isinstance(one, PromptDetection):
+            raise InputError(f"a caption of the lab has no score: {one.skipped}")
+        found.append(one)
+    return found
+
+
+def _judged_words(
+    denoiser: Denoiser, image: LabImage, settings: DetectionSettings, executor: Executor
+) -> dict[str, int | bool]:
+    """Fields of a PromptRow: number of different words, whether the heaviest is the one whose removal lowers the score
+    most, and whether it is the planted trigger. Empty for captions of fewer than two words."""
+    [whole] = _detected(denoiser, [image.text], settings, executor)
+    if isinstance(whole.tokens, Skipped):
+        return {}
+    weights = _weights(whole)
+    if len(weights) < 2:
+        return {}
+    plain = settings.model_copy(update={"tokens": False})
+    left = _detected(denoiser, [without_word(image.text, word) for word in weights], plain, executor)
+    without = {word: one.score for word, one in zip(weights, left, strict=True)}
+    heaviest, clearest = max(weights, key=weights.__getitem__), min(without, key=without.__getitem__)
+    judged: dict[str, int | bool] = {"words": len(weights), "heaviest_matters_most": clearest == heaviest}
+    if image.trigger:
+        longer = settings.model_copy(update={"steps": SAMPLING_STEPS})
+        [averaged] = _detected(denoiser, [image.text], longer, executor)
+        overall = _weights(averaged)
+        judged |= {
+            "trigger_heaviest": heaviest == image.trigger,
+            "trigger_heaviest_over_all_steps": max(overall, key=overall.__getitem__) == image.trigger,
+            "trigger_matters_most": clearest == image.trigger,
+        }
+    return judged
+
+
+def _weights(found: PromptDetection) -> dict[str, float]:
+    """Word to its weight, the highest of several; punctuation left out."""
+    weights: dict[str, float] = {}
+    for word in () if isinstance(found.tokens, Skipped) else found.tokens:
+        if word.text[0].isalnum():
+            weights[word.text] = max(word.weight, weights.get(word.text, 0.0))
+    return weights
+
+
+def prompt_score_report(table: PromptScoreTable) -> PromptScoreReport:
+    """Statistics of a table; no model is needed."""
+
+    def of(group: Group, design: str) -> list[float]:
+        return [row.scores[design] for row in table.rows if row.group is group]
+
+    separations = [
+        found
+        for name in DESIGNS
+        for other in (Group.HELD_OUT, Group.SEEN_ONCE)
+        if (found := separation(name, other, of(Group.MEMORISED, name), of(other, name)))
+    ]
+    rates = []
+    for name in DESIGNS:
+        negatives = sorted(of(Group.HELD_OUT, name), reverse=True)
+        if not negatives:
+            continue
+        # As many held-out captions may lie above as are less than 1 % of them: Wen et al.'s convention.
+        above = math.ceil(len(negatives) / 100) - 1
+        rates.append(rate(name, Group.MEMORISED, [score > negatives[above] for score in of(Group.MEMORISED, name)]))
+    worded = [row for row in table.rows if row.words > 1]
+    rates.append(rate("heaviest word matters most", Group.MEMORISED, [row.heaviest_matters_most for row in worded]))
+    by_name = {one.name: one for one in separations if one.against == Group.HELD_OUT}
+    targets = [
+        Target(name=f"AUC, {name}", wanted=f">= {hope:g}", got=str(found), met=found.auc >= hope)
+        for name, hope in HOPES.items()
+        if (found := by_name.get(name))
+    ]
+    for name, field in TRIGGERS.items():
+        flags = [getattr(row, field) for row in table.rows if getattr(row, field) is not None]
+        if not flags:
+            continue
+        named = rate(name, Group.MEMORISED, flags)
+        rates.append(named)
+        if field in HOPED_OF_TRIGGERS:
+            wanted, met = f">= {TRIGGERS_NAMED:.0%}", named.rate >= TRIGGERS_NAMED
+            targets.append(Target(name=name, wanted=wanted, got=str(named), met=met))
+    return PromptScoreReport(
+        lab=table.lab, seed=table.seed, hardware=table.hardware, evaluations=table.evaluations, spaces=table.spaces,
+        left_out=table.left_out, separations=separations, rates=rates,
+        chance=sum(1 / row.words for row in worded) / max(1, len(worded)), targets=targets,
+    )  # fmt: skip

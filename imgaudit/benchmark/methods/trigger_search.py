@@ -1,0 +1,275 @@
+"""What a trigger search finds on a lab model, beside random sentences that cost as many measurements.
+
+Which words go together comes from the captions of held-out images, which the lab was never trained on; which words
+there are, from all captions that lab.json lists, as a dictionary would know them: a lab's captions are too few to have
+each other's words. Random sentences know the same words. Defaults were chosen on the lab `fit` alone.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from pydantic import Field
+
+from imgaudit.benchmark.harness.cases import Group, group_of, require_located
+from imgaudit.benchmark.harness.figures import Rate, Target, rate
+from imgaudit.benchmark.harness.lab_model import LabModel, hardware
+from imgaudit.diffusion.denoiser import draw_seed
+from imgaudit.diffusion.executor import Executor
+from imgaudit.diffusion.generation import generate
+from imgaudit.diffusion.trigger_search import (
+    Chain,
+    FoundPrompt,
+    SearchResult,
+    SearchSettings,
+    SquaredMagnitudes,
+    best_prompts,
+    search_triggers,
+)
+from imgaudit.diffusion.word_proposals import CaptionProposal, VocabularyProposal, caption_words
+from imgaudit.io.framing import to_batch
+from imgaudit.io.images import load_image
+from imgaudit.lab.description import LabImage
+from imgaudit.lab.truth import RMS_LIMIT, carlini_ratio
+from imgaudit.runs.trigger_images import ImageSettings, trigger_seeds
+from imgaudit.schema.records import Record
+from imgaudit.similarity.clusters import is_nearly_blank, largest_cluster, merged
+from imgaudit.similarity.descriptors import Descriptor, PixelDescriptor
+
+SEARCH = SearchSettings(chains=32, iterations=20, candidates=12)
+"""More and shorter chains than the command's default: a lab has dozens of images to find, and one core."""
+IMAGES = ImageSettings(per_chain=1, images=8)
+HOPED = 10
+"""How many times fewer measurements per found image than uniform random sentences are hoped for."""
+NOTHING_PLANTED = "clusters of nothing planted"
+SEARCHED, LIKE_CAPTIONS, UNIFORM = "search", "sentences like captions", "uniform random sentences"
+
+
+class TriggerRow(Record):
+    """What one way of choosing prompts found."""
+
+    name: str
+    """The way."""
+    measured: int
+    """Prompts whose D was measured."""
+    prompts: int
+    """Prompts of the highest D, which images were made for."""
+    clusters: int
+    """Different images that came back from different seeds of one prompt."""
+    found: tuple[str, ...] = Field(())
+    """Memorised images among them, by the first 16 hexadecimal digits of their SHA-256."""
+    other_planted: int
+    """Clusters of planted images that their own captions do not bring back, or of seen-once ones."""
+    unplanted: int
+    """Clusters of no such image."""
+    median: float
+    """Median D of the prompts that images were made for."""
+
+
+class TriggerTable(Record):
+    """What was measured, committed with a lab."""
+
+    lab: str
+    """Lab model."""
+    seed: int
+    """Run seed."""
+    hardware: str
+    """Machine, device and threads."""
+    search: SearchSettings
+    """Of the chains."""
+    images: ImageSettings
+    """Of the images."""
+    proposal: str
+    """Where words come from."""
+    space: str
+    """Of D."""
+    scale: float
+    """Median D of random sentences."""
+    memorised: int
+    """Images to be found: memorised by the lab's own measurement."""
+    rows: list[TriggerRow]
+    """One per way."""
+
+
+class TriggerReport(Record):
+    """All tables of `imgaudit benchmark triggers`."""
+
+    table: TriggerTable
+    """What was measured."""
+    rates: list[Rate]
+    """Memorised images found, and clusters of nothing planted."""
+    targets: list[Target]
+    """Hopes and outcomes."""
+
+
+class _Truth:
+    """Whether a picture is one of a lab's images, by the lab's own criterion.
+
+    Carlini's ratio takes the other planted and seen-once images for the training set, as lab.json lists no others: its
+    neighbours are farther than those of the whole training set, so that the ratio is a little smaller.
+    """
+
+    def __init__(self, lab: LabModel, located: Mapping[str, Path]) -> None:
+        denoiser, framing = lab.loaded.denoiser, lab.description.recipe.framing
+        self.listed = [image for image in lab.description.images if image.role in ("planted", "seen_once")]
+        require_located(self.listed, located)
+        pictures = [load_image(located[image.sha256]).pixels for image in self.listed]
+        self._pixels = to_batch(pictures, denoiser.resolution, framing)
+        self._references = denoiser.decode(denoiser.encode(self._pixels))
+
+    def of(self, picture: torch.Tensor) -> list[LabImage]:
+        """The lab's images that a picture (3, H, W) lands on."""
+        rms = ((self._references - picture) / 2).square().flatten(1).mean(dim=1).sqrt()
+        found = []
+        for row in (rms <= RMS_LIMIT).nonzero().flatten().tolist():
+            others = torch.cat([self._pixels[:row], self._pixels[row + 1 :]])
+            if float(carlini_ratio(picture[None], self._references[row], others)) < 1:
+                found.append(self.listed[row])
+        return found
+
+
+def measure_triggers(
+    lab: LabModel,
+    located: Mapping[str, Path],
+    *,
+    run_seed: int,
+    executor: Executor,
+    search: SearchSettings = SEARCH,
+    images: ImageSettings = IMAGES,
+    on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+) -> TriggerTable:
+    """Search, then as many random sentences; images for as many prompts of each.
+
+    Raises InputError when the model has no null branch, or the folder lacks images of the lab.
+    """
+    denoiser, settings = lab.loaded.denoiser, search.model_copy(update={"seed": run_seed})
+    truth = _Truth(lab, located)
+    captions = [image.text for image in lab.description.images if group_of(image) is Group.HELD_OUT]
+    known = [word for image in lab.description.images for word in caption_words(image.text)]
+    proposal = CaptionProposal(captions, "captions of held-out images, and the lab's words", known)
+
+    def fresh() -> SquaredMagnitudes:
+        return SquaredMagnitudes(denoiser, noises=settings.noises, seed=run_seed, executor=executor)
+
+    measured = fresh()
+    result = search_triggers(
+        measured, proposal, settings, on_iteration=lambda done, total: on_progress(SEARCHED, done, total)
+    )
+    found = best_prompts(result, settings, measured.elements, per_chain=images.per_chain)
+    count = len(measured.known)
+    chosen = {SEARCHED: found}
+    uniform = VocabularyProposal(dict.fromkeys(proposal.words, 1.0), "uniform")
+    sentences = _sentences(proposal, settings, count)
+    lengths = [len(sentence.split()) for sentence in sentences]
+    draws = {LIKE_CAPTIONS: sentences, UNIFORM: _uniform(uniform, lengths, settings)}
+    for name, texts in draws.items():
+        on_progress(name, 0, 1)
+        values = fresh().of(texts)
+        fake = SearchResult([Chain([], dict(zip(texts, values, strict=True)))], result.scale, result.temperature)
+        chosen[name] = best_prompts(fake, settings, measured.elements, per_chain=len(found))
+    rows = []
+    for name, prompts in chosen.items():
+        on_progress(f"images of {name}", 0, 1)
+        rows.append(_row(name, count, prompts, lab, truth, images, run_seed, executor, PixelDescriptor()))
+    return TriggerTable(
+        lab=lab.description.recipe.name, seed=run_seed, hardware=hardware(denoiser), search=settings, images=images,
+        proposal=proposal.name, space=measured.space, scale=result.scale,
+        memorised=sum(group_of(image) is Group.MEMORISED for image in lab.description.images), rows=rows,
+    )  # fmt: skip
+
+
+def _generator(settings: SearchSettings, purpose: str, index: int) -> torch.Generator:
+    return torch.Generator().manual_seed(draw_seed(settings.seed, "", f"benchmark triggers {purpose}", index))
+
+
+def _sentences(proposal: CaptionProposal, settings: SearchSettings, count: int) -> list[str]:
+    """Different ones; fewer than asked for where a hundred times as many draws do not give them."""
+    found: dict[str, None] = {}
+    for index in range(100 * count):
+        if len(found) == count:
+            break
+        found[" ".join(proposal.sentences(settings.words, [_generator(settings, "captions", index)])[0])] = None
+    return list(found)
+
+
+def _uniform(proposal: VocabularyProposal, lengths: Sequence[int], settings: SearchSettings) -> list[str]:
+    """One sentence of each length."""
+    return [
+        " ".join(proposal.sentences(length, [_generator(settings, "uniform", index)])[0])
+        for index, length in enumerate(lengths)
+    ]
+
+
+def _row(
+    name: str, measured: int, prompts: Sequence[FoundPrompt], lab: LabModel, truth: _Truth, images: ImageSettings,
+    run_seed: int, executor: Executor, descriptor: Descriptor,
+) -> TriggerRow:  # fmt: skip
+    """Images of the prompts, their clusters, and what these show."""
+    denoiser = lab.loaded.denoiser
+    texts = [one.prompt for one in prompts]
+    shown: list[torch.Tensor] = []
+    batches = generate(
+        denoiser, denoiser.condition(texts), [trigger_seeds(run_seed, text, images.images) for text in texts],
+        guidance_scale=images.guidance_scale, num_inference_steps=images.num_inference_steps, executor=executor,
+    )  # fmt: skip
+    for batch in batches:
+        usable = [one.image for one in batch if one.invalid is None]
+        cluster = largest_cluster(descriptor, usable, images.eps)
+        if cluster.representative is not None and not is_nearly_blank(usable[cluster.representative]):
+            shown.append(usable[cluster.representative])
+    found: set[str] = set()
+    other = unplanted = 0
+    groups = merged(descriptor, shown, images.eps)
+    for group in groups:
+        own = {image.sha256: image for place in group for image in truth.of(shown[place])}
+        memorised = {sha256[:16] for sha256, image in own.items() if group_of(image) is Group.MEMORISED}
+        found |= memorised
+        other += bool(own) and not memorised
+        unplanted += not own
+    pulls = sorted(one.squared_magnitude for one in prompts)
+    return TriggerRow(
+        name=name, measured=measured, prompts=len(prompts), clusters=len(groups), found=tuple(sorted(found)),
+        other_planted=other, unplanted=unplanted, median=float(f"{pulls[len(pulls) // 2]:.4g}") if pulls else 0.0,
+    )  # fmt: skip
+
+
+def trigger_report(table: TriggerTable) -> TriggerReport:
+    """Statistics of a table; no model is needed."""
+    rates = [
+        rate(row.name, "memorised", [True] * len(row.found) + [False] * (table.memorised - len(row.found)))
+        for row in table.rows
+    ]
+    rates += [
+        rate(row.name, NOTHING_PLANTED, [True] * row.unplanted + [False] * (row.clusters - row.unplanted))
+        for row in table.rows
+    ]
+    by_name = {row.name: row for row in table.rows}
+    searched, uniform = by_name[SEARCHED], by_name[UNIFORM]
+    targets = []
+    if table.memorised:
+        ratio = _ratio(searched, uniform)
+        finds = f"search {len(searched.found)}, uniform {len(uniform.found)} of {table.memorised}"
+        got = f"{'nothing found by either' if ratio is None else ratio[1]}; {finds}"
+        targets.append(
+            Target(
+                name="measured per find, uniform / search", wanted=f">= {HOPED}",
+                got=got, met=ratio is not None and ratio[0] >= HOPED,
+            )
+        )  # fmt: skip
+    targets.append(
+        Target(name="clusters of nothing planted, search", wanted="0",
+               got=f"{searched.unplanted} of {searched.clusters}", met=searched.unplanted == 0 < searched.clusters)
+    )  # fmt: skip
+    return TriggerReport(table=table, rates=rates, targets=targets)
+
+
+def _ratio(searched: TriggerRow, uniform: TriggerRow) -> tuple[float, str] | None:
+    """How many times more measurements per found image uniform sentences need, and that in words."""
+    if not searched.found:
+        return (0.0, "nothing found by the search") if uniform.found else None
+    own = searched.measured / len(searched.found)
+    if not uniform.found:
+        least = uniform.measured / own
+        return least, f"> {least:.1f} (uniform found nothing)"
+    ratio = uniform.measured / len(uniform.found) / own
+    return ratio, f"{ratio:.1f}"

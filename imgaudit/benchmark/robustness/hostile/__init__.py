@@ -1,0 +1,1 @@
+"""Hostile files, made to be refused."""

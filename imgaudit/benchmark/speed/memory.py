@@ -1,0 +1,168 @@
+"""What published models need: their networks and the tensors of every stage of an audit, counted without a weight."""
+
+import importlib.metadata
+from collections.abc import Callable, Sequence
+from typing import cast
+
+import torch
+
+from imgaudit.diffusion.denoiser import Denoiser
+from imgaudit.diffusion.passes import Passes
+from imgaudit.models.families.registry import FAMILIES
+from imgaudit.models.meta_model import build_outline
+from imgaudit.models.published import PublishedModel, Statement
+from imgaudit.runs.cost import Memory, measure_memory
+from imgaudit.schema.records import Record
+
+CHECKPOINTED = "backward, checkpointed"
+"""The backward pass after `spare_memory`."""
+
+COUNTED_BY = ("torch", "diffusers", "transformers")
+"""Libraries whose versions decide what is counted."""
+
+
+class NetworkSize(Record):
+    """One network."""
+
+    parameters: int
+    """Numbers in its file of weights; what two places share counts once."""
+    bytes: int
+    """That it takes."""
+
+
+class StageBytes(Record):
+    """Bytes of tensors of one stage, beyond the weights."""
+
+    one: int
+    """Of a single sample."""
+    more: int
+    """Of each sample more in the same batch."""
+
+
+class Agreement(Record):
+    """A published number of parameters beside the counted one."""
+
+    statement: Statement
+    """What was published."""
+    counted: int
+    """Numbers in the files of weights of these networks."""
+    agrees: bool
+    """Whether the counted number is printed like the published one, rounded or cut."""
+
+
+class ModelMemory(Record):
+    """What one model takes with weights of one type."""
+
+    name: str
+    """What people call it."""
+    repository: str
+    """On the hub."""
+    dtype: str
+    """Of the weights."""
+    resolution: int
+    """Side of its images, in pixels."""
+    networks: dict[str, NetworkSize]
+    """By the pipeline's name."""
+    denoises: str
+    """The one among them that is inverted."""
+    stages: dict[str, StageBytes]
+    """Passes that an audit makes: backward, backward checkpointed, forward, decode, encode."""
+    agreements: list[Agreement]
+    """With what was published."""
+
+    @property
+    def weights(self) -> int:
+        """Bytes of all networks."""
+        return sum(network.bytes for network in self.networks.values())
+
+    def needed(self, *, checkpointed: bool) -> int:
+        """Bytes of an audit at batch 1, all networks on the device."""
+        return self.weights + max(self._alone(checkpointed).values())
+
+    @property
+    def offloaded(self) -> int:
+        """Bytes of an audit at batch 1 with gradients checkpointed, one network at a time on the device."""
+        own = {stage: "vae" if stage in ("decode", "encode") else self.denoises for stage in self.stages}
+        stages = self._alone(checkpointed=True)
+        return max(
+            *(self.networks[own[stage]].bytes + size for stage, size in stages.items()),
+            *(network.bytes for network in self.networks.values()),
+        )
+
+    def _alone(self, checkpointed: bool) -> dict[str, int]:
+        left_out = "backward" if checkpointed else CHECKPOINTED
+        return {stage: size.one for stage, size in self.stages.items() if stage != left_out}
+
+
+class MemoryReport(Record):
+    """All models that were counted."""
+
+    versions: dict[str, str]
+    """Of the libraries."""
+    models: list[ModelMemory]
+    """Each with weights of every type."""
+
+    @property
+    def disagreements(self) -> list[str]:
+        """Published numbers that the counted ones do not agree with."""
+        return sorted(
+            {
+                f"{model.name}: {one.counted:,} counted in {' and '.join(one.statement.networks)}, but "
+                f"{one.statement.parameters} published"
+                for model in self.models
+                for one in model.agreements
+                if not one.agrees
+            }
+        )
+
+
+def count_models(
+    models: Sequence[PublishedModel], *, on_progress: Callable[[int, int], None] = lambda done, total: None
+) -> MemoryReport:
+    """Count every model with weights in half precision, as on a GPU, and in float32, as on a CPU."""
+    counted: list[ModelMemory] = []
+    for model in models:
+        for dtype in (getattr(torch, FAMILIES[model.pipeline_class].half), torch.float32):
+            counted.append(count_model(model, dtype))
+            on_progress(len(counted), 2 * len(models))
+    return MemoryReport(versions={name: importlib.metadata.version(name) for name in COUNTED_BY}, models=counted)
+
+
+def count_model(model: PublishedModel, dtype: torch.dtype) -> ModelMemory:
+    """Count one model."""
+    denoiser = build_outline(model, dtype)
+    passes, pipeline = Passes(cast(Denoiser, denoiser)), denoiser.pipeline
+    names = {name: part for name, part in pipeline.components.items() if isinstance(part, torch.nn.Module)}
+    networks = {name: _size(network) for name, network in names.items()}
+    stages = _stages(measure_memory(passes))
+    if denoiser.spare_memory():
+        stages[CHECKPOINTED] = _stages(measure_memory(passes))["backward"]
+    return ModelMemory(
+        name=model.name,
+        repository=model.repository,
+        dtype=str(dtype).removeprefix("torch."),
+        resolution=denoiser.resolution,
+        networks=networks,
+        denoises=next(name for name, network in names.items() if network is denoiser.network),
+        stages=stages,
+        agreements=[_agreement(statement, networks) for statement in model.stated],
+    )
+
+
+def _stages(memory: Memory) -> dict[str, StageBytes]:
+    return {stage: StageBytes(one=size, more=memory.more[stage]) for stage, size in memory.one.items()}
+
+
+def _size(network: torch.nn.Module) -> NetworkSize:
+    weights = {id(weight): weight for weight in network.state_dict(keep_vars=True).values()}
+    held = weights | {id(buffer): buffer for buffer in network.buffers()}
+    return NetworkSize(
+        parameters=sum(weight.numel() for weight in weights.values()),
+        bytes=sum(weight.numel() * weight.element_size() for weight in held.values()),
+    )
+
+
+def _agreement(statement: Statement, networks: dict[str, NetworkSize]) -> Agreement:
+    counted = sum(networks[name].parameters for name in statement.networks)
+    least, most = statement.range
+    return Agreement(statement=statement, counted=counted, agrees=least <= counted < most)

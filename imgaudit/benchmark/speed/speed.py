@@ -1,0 +1,198 @@
+"""Where the time of an audit goes, stage by stage, beside the raw time of the same network passes.
+
+The raw time is that of the bare network on batches of the same size, forward alone or forward and backward to the
+inputs, measured between the stages it is compared with; what a stage takes beyond it is the tool's own overhead.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from statistics import median
+from typing import TypeVar
+
+import torch
+
+from imgaudit.benchmark.harness.figures import Target
+from imgaudit.diffusion.denoiser import Denoiser, PromptEmbeds
+from imgaudit.diffusion.denoising_error import measure_paired_errors
+from imgaudit.diffusion.executor import Executor
+from imgaudit.diffusion.generation import Generated, generate, replica_seeds
+from imgaudit.diffusion.inversion import invert
+from imgaudit.io.framing import frame_image, to_tensor
+from imgaudit.io.portfolio import Target as AuditedImage
+from imgaudit.schema.protocol import Protocol
+from imgaudit.schema.records import Record, Rung
+from imgaudit.similarity.matcher import Matcher
+
+Result = TypeVar("Result")
+
+REPEATS = 5
+"""Batches whose median is the raw time of one."""
+
+
+class Stage(Record):
+    """One part of the work on a chunk of images."""
+
+    name: str
+    """What is done."""
+    seconds: float
+    """Wall time."""
+    network_evaluations: int
+    """Passes of one sample; a backward pass counts as one more."""
+    raw_seconds: float
+    """Time the bare network takes for the same passes; 0 for stages without any."""
+
+    @property
+    def ratio(self) -> float | None:
+        """Wall time over raw network time; None for stages without network passes."""
+        return self.seconds / self.raw_seconds if self.raw_seconds else None
+
+
+class SpeedReport(Record):
+    """All stages."""
+
+    hardware: str
+    """Machine, device and threads."""
+    images: int
+    """Images measured together."""
+    batch_size: int
+    """Largest batch."""
+    protocol_hash: str
+    """What they went through."""
+    stages: list[Stage]
+    """In order."""
+    network_ratio: float
+    """Wall time of all stages with network passes over their raw network time."""
+    total_ratio: float
+    """Wall time of everything over the raw network time."""
+    targets: list[Target]
+    """Hopes and outcomes."""
+
+
+class Stopwatch:
+    """Times stages of work on a denoiser, each beside the bare network."""
+
+    def __init__(self, denoiser: Denoiser, batch_size: int) -> None:
+        self.denoiser, self.batch_size = denoiser, batch_size
+        self.stages: list[Stage] = []
+        """What was timed so far."""
+        # The first passes of a process are slow; nobody is to be compared with them.
+        self.raw_seconds_per_sample(backward=True)
+
+    def raw_seconds_per_sample(self, *, backward: bool) -> float:
+        """Time of the bare network per sample of a full batch, in seconds: the median of several batches."""
+        condition = self.denoiser.null_condition().repeat(self.batch_size)
+        streams = {name: stream.clone().requires_grad_(backward) for name, stream in condition.streams.items()}
+        condition = condition.with_streams(streams)
+        generator = torch.Generator().manual_seed(0)
+        noisy = torch.randn((self.batch_size, *self.denoiser.latent_shape), generator=generator)
+        timesteps = torch.arange(self.batch_size) % self.denoiser.schedule.num_train_timesteps
+        taken = []
+        for _ in range(REPEATS):
+            started = time.perf_counter()
+            with torch.set_grad_enabled(backward):
+                output = self.denoiser.predict(noisy, timesteps, condition).output
+                if backward:
+                    output.square().sum().backward()  # type: ignore[no-untyped-call]
+            if output.is_cuda:
+                torch.cuda.synchronize()
+            taken.append(time.perf_counter() - started)
+        return median(taken) / self.batch_size
+
+    def time(self, name: str, work: Callable[[], Result], *, backward_share: float = 0.0) -> Result:
+        """Do the work and add a stage.
+
+        backward_share:  part of its network evaluations that belongs to passes forward and backward
+        """
+        rates = [self._rate(backward_share)]
+        before, started = self.denoiser.network_evaluations, time.perf_counter()
+        result = work()
+        seconds, spent = time.perf_counter() - started, self.denoiser.network_evaluations - before
+        rates.append(self._rate(backward_share))
+        raw = spent * sum(rates) / 2
+        self.stages.append(Stage(name=name, seconds=seconds, network_evaluations=spent, raw_seconds=raw))
+        return result
+
+    def _rate(self, backward_share: float) -> float:
+        """Raw seconds per network evaluation of a mix of passes."""
+        rate = (1 - backward_share) * self.raw_seconds_per_sample(backward=False)
+        if backward_share:
+            rate += backward_share * self.raw_seconds_per_sample(backward=True) / 2
+        return rate
+
+
+def measure_speed(
+    denoiser: Denoiser,
+    targets: Sequence[AuditedImage],
+    protocol: Protocol,
+    *,
+    hardware: str,
+    run_seed: int,
+    batch_size: int,
+) -> SpeedReport:
+    """Time every stage on one chunk of images, with the functions that an audit calls."""
+    executor, matcher = Executor(batch_size), Matcher()
+    watch = Stopwatch(denoiser, batch_size)
+    sha256s = [target.image.sha256 for target in targets]
+    framed = torch.stack(
+        [to_tensor(frame_image(t.load().pixels, denoiser.resolution, protocol.framing)) for t in targets]
+    )
+    latents = watch.time("encoding", lambda: denoiser.encode(framed))
+    references = watch.time("decoding", lambda: denoiser.decode(latents))
+
+    inversion = watch.time(
+        "inversion",
+        lambda: invert(denoiser, latents, sha256s, protocol.inversion, run_seed=run_seed, executor=executor),
+        backward_share=1.0,
+    )
+    embeds = inversion.prompt_embeds
+    watch.time(
+        "denoising error",
+        lambda: measure_paired_errors(
+            denoiser, latents, sha256s, embeds, protocol.error, run_seed=run_seed, executor=executor
+        ),
+    )
+    captions = denoiser.condition([target.texts.get(Rung.CAPTION, [""])[0] for target in targets])
+    sampling = protocol.generation
+    seeds = [replica_seeds(run_seed, sha256, sampling.seeds) for sha256 in sha256s]
+
+    def sample(condition: PromptEmbeds) -> list[list[Generated]]:
+        return [
+            batch
+            for scale in sampling.guidance_scales
+            for batch in generate(
+                denoiser, condition, seeds, guidance_scale=scale, num_inference_steps=sampling.num_inference_steps,
+                executor=executor,
+            )
+        ]  # fmt: skip
+
+    frames = watch.time("replicas, caption", lambda: sample(captions))
+    frames += watch.time("replicas, embedding", lambda: sample(embeds))
+
+    def match() -> None:
+        for number, batch in enumerate(frames):
+            valid = [frame.image for frame in batch if frame.invalid is None]
+            if valid:
+                matcher.compare(references[number % len(targets)], torch.stack(valid))
+
+    watch.time("matching", match)
+    networked = [stage for stage in watch.stages if stage.network_evaluations]
+    raw = sum(stage.raw_seconds for stage in networked)
+    seconds = sum(stage.seconds for stage in networked)
+    whole = sum(stage.seconds for stage in watch.stages)
+    return SpeedReport(
+        hardware=hardware,
+        images=len(targets),
+        batch_size=batch_size,
+        protocol_hash=protocol.hash,
+        stages=watch.stages,
+        network_ratio=seconds / raw,
+        total_ratio=whole / raw,
+        targets=[
+            Target(
+                name="wall time of everything over raw network time",
+                wanted="<= 1.10",
+                got=f"{whole / raw:.2f}",
+                met=whole / raw <= 1.10,
+            )
+        ],
+    )

@@ -1,0 +1,1 @@
+"""Benchmarks of verdicts: error rates, power and the ladder."""

@@ -1,0 +1,172 @@
+"""How well scores and verdicts separate memorised images from held-out ones, on a lab model.
+
+Every figure has its n and a 95 % interval. "Planted, not reproduced" and "seen once" are rows of their own: neither is
+a null, and neither counts as a failure or a success of detection.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from imgaudit.benchmark.harness.cases import Group
+from imgaudit.benchmark.harness.figures import Rate, Separation, Target, rate, separation
+from imgaudit.benchmark.harness.score_table import ScoreRow, ScoreTable
+from imgaudit.schema.findings import Verdict
+from imgaudit.schema.records import Record, Rung
+
+FOUND = (Verdict.REPLICATED, Verdict.REPLICATED_BY_INVERSION)
+
+
+class FalseCall(Record):
+    """An image that was not trained on and is called replicated nevertheless."""
+
+    sha256: str
+    """First 16 hexadecimal digits of the file's."""
+    group: str
+    """Held out, or planted in the sibling only."""
+    verdict: Verdict
+    """What the audit concluded."""
+    nearest_similarity: float
+    """Pixel correlation with the nearest image that was trained on; a high one is a near copy the lab overlooked."""
+
+
+class DetectionReport(Record):
+    """All tables of `imgaudit benchmark detection`."""
+
+    lab: str
+    """Lab model."""
+    protocol_hash: str
+    """Protocol of bank and benchmark."""
+    seed: int
+    """Run seed."""
+    controls: int
+    """Controls in the bank, none of them among the images measured."""
+    level: float
+    """Level of p-values, thresholds and false discovery."""
+    hardware: str
+    """Machine, device and threads."""
+    network_evaluations_per_image: int
+    """Mean."""
+    seconds_per_image: float
+    """Mean."""
+    separations: list[Separation]
+    """Areas under ROC curves."""
+    rates: list[Rate]
+    """Proportions per group."""
+    by_repeats: list[Rate]
+    """Proportions per repeat count."""
+    false_calls: list[FalseCall]
+    """Images that were not trained on and are called replicated."""
+    targets: list[Target]
+    """Hopes and outcomes."""
+
+
+def _best(rung: Rung) -> Callable[[ScoreRow], float | None]:
+    def score(row: ScoreRow) -> float | None:
+        return row.rungs[rung].best if rung in row.rungs else None
+
+    return score
+
+
+SCORES: Mapping[str, Callable[[ScoreRow], float | None]] = {
+    "score (log ratio, adjusted for complexity)": lambda row: row.score,
+    "log ratio, unadjusted": lambda row: row.log_ratio,
+    "conditional error alone (negative)": lambda row: -row.conditional,
+    "best similarity, embedding": _best(Rung.EMBEDDING),
+    "best similarity, caption": _best(Rung.CAPTION),
+}
+"""Scores by name; higher = more memorised, None where an image has no such score."""
+
+
+def _at_most(value: float | None, level: float) -> bool:
+    return value is not None and value <= level
+
+
+def group_rates(rows: Sequence[ScoreRow], group: str, level: float) -> list[Rate]:
+    """The proportions that are reported for one group of images."""
+    levels = sorted({0.01, level})
+    rates = [rate(f"score p <= {one:g}", group, [_at_most(row.p_value, one) for row in rows]) for one in levels]
+    rates.append(rate(f"score q <= {level:g}", group, [_at_most(row.q_value, level) for row in rows]))
+    for rung in (Rung.CAPTION, Rung.EMBEDDING):
+        flags = [row.rungs[rung].hits > 0 for row in rows if rung in row.rungs]
+        rates.append(rate(f"any copy, {rung.value}", group, flags))
+    rates.append(rate("verdict: replicated (text)", group, [row.verdict is Verdict.REPLICATED for row in rows]))
+    rates.append(rate("verdict: replicated, any rung", group, [row.verdict in FOUND for row in rows]))
+    return rates
+
+
+def repeat_rates(table: ScoreTable) -> list[Rate]:
+    """Dose and response: per repeat count of the planted images, truth, score and verdict."""
+    planted = [*table.of(Group.MEMORISED), *table.of(Group.PLANTED_NOT_REPRODUCED)]
+    rates = []
+    for repeats in sorted({row.repeats for row in planted}):
+        own = [row for row in planted if row.repeats == repeats]
+        name = f"{repeats} repeats"
+        rates.append(rate("memorised (truth)", name, [row.group is Group.MEMORISED for row in own]))
+        rates.append(rate(f"score p <= {table.level:g}", name, [_at_most(row.p_value, table.level) for row in own]))
+        rates.append(rate("verdict: replicated, any rung", name, [row.verdict in FOUND for row in own]))
+    return rates
+
+
+def detection_report(table: ScoreTable) -> DetectionReport:
+    """All statistics of a score table; no model is needed."""
+    separations = [
+        found
+        for name, score in SCORES.items()
+        for other in (Group.HELD_OUT, Group.SEEN_ONCE)
+        if (
+            found := separation(
+                name, other, list(map(score, table.of(Group.MEMORISED))), list(map(score, table.of(other)))
+            )
+        )
+    ]
+    groups = [group for group in Group if table.of(group)]
+    rates = [one for group in groups for one in group_rates(table.of(group), group, table.level)]
+    return DetectionReport(
+        lab=table.lab,
+        protocol_hash=table.protocol.hash,
+        seed=table.seed,
+        controls=len(table.bank),
+        level=table.level,
+        hardware=table.hardware,
+        network_evaluations_per_image=round(_mean([row.network_evaluations for row in table.rows])),
+        seconds_per_image=_mean([row.seconds for row in table.rows]),
+        separations=separations,
+        rates=rates,
+        by_repeats=repeat_rates(table),
+        false_calls=[
+            FalseCall(
+                sha256=row.sha256[:16],
+                group=row.group,
+                verdict=row.verdict,
+                nearest_similarity=row.nearest_similarity,
+            )
+            for row in [*table.of(Group.HELD_OUT), *table.of(Group.WITHHELD)]
+            if row.verdict in FOUND
+        ],
+        targets=_targets(separations, rates, table.level),
+    )
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / max(1, len(values))
+
+
+def _targets(separations: Sequence[Separation], rates: Sequence[Rate], level: float) -> list[Target]:
+    by_name = {(one.name, one.group): one for one in rates}
+    targets = []
+    if area := next((s for s in separations if s.against == Group.HELD_OUT), None):
+        wanted = "AUC, memorised against held out, lower bound"
+        targets.append(Target(name=wanted, wanted=">= 0.95", got=f"{area.low:.3f}", met=area.low >= 0.95))
+    found = (("score p <= {0:g} among memorised", f"score p <= {level:g}", Group.MEMORISED),
+             ("replication found among memorised", "verdict: replicated, any rung", Group.MEMORISED))  # fmt: skip
+    for title, name, group in found:
+        if one := by_name.get((name, group)):
+            targets.append(Target(name=title.format(level), wanted=">= 90 %", got=str(one), met=one.rate >= 0.9))
+    for group in (Group.HELD_OUT, Group.WITHHELD):
+        if one := by_name.get((f"score p <= {level:g}", group)):
+            # Met when the data do not contradict the nominal rate: the bank itself makes it vary.
+            title = f"score p <= {level:g}, {group}: the interval reaches the nominal rate"
+            targets.append(Target(name=title, wanted=f"<= {level:.0%}", got=str(one), met=one.low <= level))
+        if one := by_name.get(("verdict: replicated, any rung", group)):
+            title = f"replication found, {group}"
+            targets.append(Target(name=title, wanted=f"<= {level:.0%}", got=str(one), met=one.rate <= level))
+    return targets

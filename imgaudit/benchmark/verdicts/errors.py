@@ -1,0 +1,232 @@
+"""Realised error rates: false discovery of portfolios drawn from a lab's score table, power, and bank against nulls.
+
+The bank stays the one that was committed, as a user's stays; portfolios are drawn anew from images that were measured.
+Drawing bank and portfolios from one pool instead would make the rule hold by construction and prove nothing.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from imgaudit.benchmark.harness.cases import Group
+from imgaudit.benchmark.harness.figures import Rate, Target, rate
+from imgaudit.benchmark.harness.score_table import ControlTable, ScoreRow, ScoreTable
+from imgaudit.benchmark.verdicts.never_trained import Innocent, kinds_of_innocent
+from imgaudit.benchmark.verdicts.portfolios import (
+    LEVELS,
+    MEMORISED,
+    PORTFOLIOS,
+    PORTFOLIOS_EACH,
+    RESAMPLES,
+    Judged,
+    Places,
+    bank_of,
+    choose,
+    claim_portfolios,
+    false_discovery_proportions,
+    judge,
+)
+from imgaudit.benchmark.verdicts.power import PowerRow, power_by_bank, power_by_repeats
+from imgaudit.decision.blind_baseline import blind_baseline
+from imgaudit.decision.folder import check_forcing
+from imgaudit.exceptions import InputError
+from imgaudit.schema.findings import ForcingCheck
+from imgaudit.schema.policy import Policy
+from imgaudit.schema.records import Record
+
+
+class ErrorRow(Record):
+    """Realised false discovery of one kind of innocent image at one level."""
+
+    innocent: str
+    """Where the innocent images come from, and how they are drawn."""
+    claim: str
+    """What is claimed: the score alone, or the verdict."""
+    level: float
+    """Level asked for."""
+    images: int
+    """Innocent images there are."""
+    memorised: int
+    """Memorised images in each portfolio."""
+    per_portfolio: int
+    """Innocent images in each portfolio."""
+    proportion: float
+    """Mean over portfolios of the false share of what is claimed, 0 where nothing is."""
+    low: float
+    """95 % percentile interval over bootstrap samples of the images."""
+    high: float
+    """Upper end."""
+    any_false: float
+    """Share of portfolios with any false claim."""
+
+
+class BankComparison(Record):
+    """One-sided two-sample Kolmogorov-Smirnov test: are fresh images higher than the bank somewhere?"""
+
+    fresh: str
+    """Images compared with the bank."""
+    statistic: float
+    """Largest excess of the bank's distribution function."""
+    p_value: float
+    """Small: the bank is no null for these images."""
+    controls: int
+    """Controls."""
+    images: int
+    """Fresh images."""
+    blind_auc: float | None
+    """How well the blind baseline tells fresh images from controls without the model; None where there are too few."""
+    blind_alarm: bool
+    """Whether it would take the p-values of such images away."""
+
+
+class ErrorReport(Record):
+    """All tables of `imgaudit benchmark errors`."""
+
+    lab: str
+    """Lab model."""
+    seed: int
+    """Seed of the resampling."""
+    controls: int
+    """Controls that count in the bank."""
+    portfolios: int
+    """Portfolios per mean."""
+    errors: list[ErrorRow]
+    """Realised false discovery."""
+    by_repeats: list[PowerRow]
+    """Power per repeat count of planted images, at the first level."""
+    by_bank: list[PowerRow]
+    """Power per number of controls, memorised images, at the first level."""
+    banks: list[BankComparison]
+    """Bank against fresh images."""
+    rule: list[Rate]
+    """The whole rule on the controls kept out of the bank, p in place of q."""
+    targets: list[Target]
+    """Hopes and outcomes."""
+
+
+def _bootstrap(families: Sequence[str], draw: np.random.Generator) -> Places:
+    """Places of a bootstrap sample: whole families with replacement."""
+    members: dict[str, list[int]] = {}
+    for place, family in enumerate(families):
+        members.setdefault(family, []).append(place)
+    names = sorted(members)
+    return np.concatenate([members[names[one]] for one in draw.integers(len(names), size=len(names))])
+
+
+@dataclass(frozen=True)
+class _Realised:
+    """Means over portfolios."""
+
+    proportion: float
+    any_false: float
+
+
+def _realise(
+    memorised: Judged, innocents: Judged, chosen: Places, innocent: Places, level: float
+) -> dict[str, _Realised]:
+    claims = claim_portfolios(memorised, innocents, chosen, innocent, level)
+    size = innocent.shape[1]
+    return {
+        name: _Realised(
+            proportion=float(false_discovery_proportions(flags, size).mean()),
+            any_false=float(flags[:, flags.shape[1] - size :].any(axis=1).mean()),
+        )
+        for name, flags in (("score", claims.score), ("verdict", claims.replicated))
+    }
+
+
+def error_rows(table: ScoreTable, kind: Innocent, seed: int) -> list[ErrorRow]:
+    """Realised false discovery of one kind of innocent image, for both claims at every level."""
+    positives = table.of(Group.MEMORISED)
+    rows = []
+    for level in LEVELS:
+        policy = Policy(level=level)
+        bank = bank_of(table, kind.bank)
+        memorised, innocents = judge(positives, bank, policy), judge(kind.rows, bank, policy)
+        draw = np.random.default_rng([seed, round(level * 1000)])
+        own, pool = np.arange(len(positives)), np.arange(len(kind.rows))
+        innocent = kind.draw(pool, draw, PORTFOLIOS)
+        everything = _realise(memorised, innocents, choose(own, draw, PORTFOLIOS), innocent, level)
+        resampled = []
+        for _ in range(RESAMPLES):
+            some = draw.choice(own, len(own)) if positives else own
+            drawn = kind.draw(_bootstrap(kind.families, draw), draw, PORTFOLIOS_EACH)
+            chosen = choose(some, draw, PORTFOLIOS_EACH)
+            resampled.append(_realise(memorised, innocents, chosen, drawn, level))
+        for claim, mean in everything.items():
+            low, high = np.quantile([one[claim].proportion for one in resampled], [0.025, 0.975])
+            rows.append(
+                ErrorRow(
+                    innocent=kind.name, claim=claim, level=level, images=len(kind.rows),
+                    memorised=MEMORISED if positives else 0, per_portfolio=innocent.shape[1],
+                    proportion=mean.proportion, low=float(low), high=float(high), any_false=mean.any_false,
+                )
+            )  # fmt: skip
+    return rows
+
+
+def compare_bank(table: ScoreTable, other: ControlTable | None = None) -> list[BankComparison]:
+    """The bank's scores against those of images that are not in it."""
+    groups: Mapping[str, Sequence[ScoreRow]] = {
+        str(group): table.of(group) for group in (Group.HELD_OUT, Group.WITHHELD, Group.SEEN_ONCE) if table.of(group)
+    }
+    found = []
+    for source, controls in (("", table.controls), *([(f"; bank of {other.note}", other.controls)] if other else [])):
+        bank = bank_of(table, controls)
+        for name, rows in groups.items():
+            if source and name != Group.HELD_OUT:
+                continue
+            fresh = [bank.line.residual(row.log_ratio, row.complexity) for row in rows]
+            test = stats.ks_2samp(bank.scores(), fresh, alternative="greater")
+            blind = blind_baseline([row.features for row in rows], [c.features for c in bank.controls])
+            found.append(
+                BankComparison(fresh=name + source, statistic=float(test.statistic), p_value=float(test.pvalue),
+                               controls=len(bank.controls), images=len(fresh),
+                               blind_auc=blind.auc if blind else None, blind_alarm=bool(blind and blind.alarms()))
+            )  # fmt: skip
+    return found
+
+
+def rule_on_kept_out(table: ScoreTable) -> list[Rate]:
+    """What the rule of each level calls among controls that the bank does not count."""
+    rates = []
+    for level in LEVELS:
+        check = check_forcing(bank_of(table, table.controls), Policy(level=level))
+        if isinstance(check, ForcingCheck):
+            flags = [number < check.called for number in range(check.n)]
+            rates.append(rate(f"called at p <= {level:g}", "controls kept out", flags))
+    return rates
+
+
+def error_report(table: ScoreTable, other: ControlTable | None = None, seed: int = 1) -> ErrorReport:
+    """All statistics; no model is needed.
+
+    Raises InputError when the other controls met another model or protocol, or the lab measured no held-out image.
+    """
+    if not table.of(Group.HELD_OUT):
+        raise InputError("the score table has no held-out images, so no error rate can be measured")
+    if other and (other.model_fingerprint, other.protocol.hash) != (table.model_fingerprint, table.protocol.hash):
+        raise InputError("the other controls met another model or protocol than the score table")
+    errors = [row for kind in kinds_of_innocent(table, other) for row in error_rows(table, kind, seed)]
+    banks = compare_bank(table, other)
+    return ErrorReport(
+        lab=table.lab, seed=seed, controls=len(table.bank), portfolios=PORTFOLIOS, errors=errors,
+        by_repeats=power_by_repeats(table, seed), by_bank=power_by_bank(table, seed), banks=banks,
+        rule=rule_on_kept_out(table), targets=_targets(errors, banks),
+    )  # fmt: skip
+
+
+def _targets(errors: Sequence[ErrorRow], banks: Sequence[BankComparison]) -> list[Target]:
+    targets = []
+    for row in errors:
+        if row.innocent in ("held out", "planted in the sibling only"):
+            name = f"false discovery at q = {row.level:g}, {row.claim}, {row.innocent}: the interval reaches the level"
+            got = f"{row.proportion:.1%} ({row.low:.1%} to {row.high:.1%})"
+            targets.append(Target(name=name, wanted=f"<= {row.level:.0%}", got=got, met=row.low <= row.level))
+    for bank in banks:
+        if bank.fresh in (Group.HELD_OUT, Group.WITHHELD):
+            name = f"bank against {bank.fresh}: ks_2samp does not reject"
+            targets.append(Target(name=name, wanted="p > 0.05", got=f"{bank.p_value:.3f}", met=bank.p_value > 0.05))
+    return targets

@@ -1,0 +1,148 @@
+"""The elicitation ladder on a lab: which rung gives an image back, with its caption and with the caption withheld.
+
+Rungs searched with the image in hand are tested without regard to the text rungs, so that withholding a caption needs
+no second run: the lowest of them that stands is what an audit without captions finds.
+"""
+
+from collections.abc import Sequence
+
+from pydantic import ValidationError
+
+from imgaudit.benchmark.harness.cases import CaseCounts, Group
+from imgaudit.benchmark.harness.figures import Rate, Target, rate
+from imgaudit.benchmark.harness.score_table import ScoreRow, ScoreTable
+from imgaudit.benchmark.verdicts.portfolios import bank_of
+from imgaudit.exceptions import InputError
+from imgaudit.schema.policy import Policy
+from imgaudit.schema.protocol import LadderConfig, Protocol, TokenSearchConfig
+from imgaudit.schema.records import INVERTED_RUNGS, TEXT_RUNGS, Record, Rung
+
+COUNTS = CaseCounts(controls=160, held_out=60, seen_once=0)
+"""Images of a ladder benchmark, whose search of prompts costs several times the rest."""
+
+RUNGS = (Rung.CAPTION, Rung.PARAPHRASE, Rung.TOKENS, Rung.EMBEDDING)
+"""Rungs that are tried, lowest first."""
+
+WANTED = 0.3
+"""Share of memorised images that a searched prompt should bring back without their captions."""
+
+
+class LadderReport(Record):
+    """All tables of `imgaudit benchmark ladder`."""
+
+    lab: str
+    """Lab model."""
+    protocol_hash: str
+    """Protocol of bank and benchmark."""
+    seed: int
+    """Run seed."""
+    controls: int
+    """Controls that count in the bank."""
+    words: int
+    """Words of a searched prompt."""
+    evaluations: int
+    """Network evaluations that the search of one prompt may take."""
+    network_evaluations_per_image: int
+    """Of everything, mean."""
+    hardware: str
+    """Machine, device and threads."""
+    bits: dict[Rung, float]
+    """What a prompt or an embedding searched with the image in hand can carry at most."""
+    rates: list[Rate]
+    """Per group and rung: any copy, and standing by the whole rule; for controls any copy."""
+    lowest: list[Rate]
+    """Which rung is the lowest to stand, with and without captions."""
+    targets: list[Target]
+    """Hopes and outcomes."""
+
+
+def ladder_protocol(base: Protocol, words: int, evaluations: int) -> Protocol:
+    """A protocol with every rung that a lab's images can be asked by.
+
+    words, evaluations:  of the search of prompts
+
+    Raises InputError when the evaluations do not allow a single iteration.
+    """
+    try:
+        tokens = TokenSearchConfig(**(base.tokens.model_dump() | {"words": words, "evaluations": evaluations}))
+    except ValidationError as error:
+        raise InputError(error.errors()[0]["msg"]) from error
+    rungs = tuple(rung.value for rung in RUNGS)
+    return base.model_copy(update={"ladder": LadderConfig(rungs=rungs), "tokens": tokens})
+
+
+def lowest_rung(row: ScoreRow, *, captions: bool) -> Rung | None:
+    """The lowest rung that stands, of all or of those searched with the image in hand."""
+    tried = [rung for rung in RUNGS if captions or rung in INVERTED_RUNGS]
+    return next((rung for rung in tried if rung in row.rungs and row.rungs[rung].stands), None)
+
+
+def _lowest(rows: Sequence[ScoreRow], group: Group, *, captions: bool) -> list[Rate]:
+    told = "with captions" if captions else "captions withheld"
+    found = [lowest_rung(row, captions=captions) for row in rows]
+    tried = [rung for rung in RUNGS if captions or rung not in TEXT_RUNGS]
+    rates = [rate(f"{told}: {rung.value}", group, [one is rung for one in found]) for rung in tried]
+    return [*rates, rate(f"{told}: no rung", group, [one is None for one in found])]
+
+
+def control_copies(table: ScoreTable, policy: Policy) -> list[Rate]:
+    """Controls with any copy per rung, at the thresholds that they themselves set."""
+    thresholds = bank_of(table, table.controls).thresholds(policy.copy_level)
+    if thresholds is None:
+        return []
+    return [
+        rate(
+            f"any copy, {rung.value}",
+            "controls in the bank",
+            [c.rungs[rung].count(thresholds.is_copy) > 0 for c in own],
+        )
+        for rung in RUNGS
+        if (own := [control for control in table.bank if rung in control.rungs])
+    ]
+
+
+def ladder_report(table: ScoreTable) -> LadderReport:
+    """All statistics of a score table with a ladder; no model is needed."""
+    groups = [group for group in Group if table.of(group)]
+    rates, lowest = [], []
+    for group in groups:
+        rows = table.of(group)
+        for rung in RUNGS:
+            own = [row.rungs[rung] for row in rows if rung in row.rungs]
+            if own:
+                rates.append(rate(f"any copy, {rung.value}", group, [one.hits > 0 for one in own]))
+                rates.append(rate(f"stands, {rung.value}", group, [one.stands for one in own]))
+        lowest += [*_lowest(rows, group, captions=True), *_lowest(rows, group, captions=False)]
+    bits = {rung: row.rungs[rung].bits for row in table.rows for rung in INVERTED_RUNGS if rung in row.rungs}
+    return LadderReport(
+        lab=table.lab,
+        protocol_hash=table.protocol.hash,
+        seed=table.seed,
+        controls=len(table.bank),
+        words=table.protocol.tokens.words,
+        evaluations=table.protocol.tokens.evaluations,
+        network_evaluations_per_image=round(
+            sum(row.network_evaluations for row in table.rows) / max(1, len(table.rows))
+        ),
+        hardware=table.hardware,
+        bits={rung: value for rung, value in bits.items() if value is not None},
+        rates=[*rates, *control_copies(table, Policy(level=table.level, copy_level=table.level))],
+        lowest=lowest,
+        targets=_targets(rates, lowest, table.level),
+    )
+
+
+def _targets(rates: Sequence[Rate], lowest: Sequence[Rate], level: float) -> list[Target]:
+    by_name = {(one.name, one.group): one for one in [*rates, *lowest]}
+    targets = []
+    if caption := by_name.get((f"stands, {Rung.CAPTION.value}", Group.MEMORISED)):
+        name = "memorised images come out for their captions"
+        targets.append(Target(name=name, wanted=">= 90 %", got=str(caption), met=caption.rate >= 0.9))
+    if tokens := by_name.get((f"captions withheld: {Rung.TOKENS.value}", Group.MEMORISED)):
+        name = "captions withheld, memorised images come out for a searched prompt"
+        targets.append(Target(name=name, wanted=f">= {WANTED:.0%}", got=str(tokens), met=tokens.rate >= WANTED))
+    for rung in RUNGS:
+        if one := by_name.get((f"stands, {rung.value}", Group.HELD_OUT)):
+            name = f"held-out images that stand, {rung.value}"
+            targets.append(Target(name=name, wanted=f"<= {level:.0%}", got=str(one), met=one.rate <= level))
+    return targets

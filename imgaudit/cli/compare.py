@@ -1,0 +1,150 @@
+"""`imgaudit compare`: the same images on two models or versions; what changed, and what could not be compared."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from imgaudit.cli.exit_codes import FailOnChange, comparison_exit_code
+from imgaudit.cli.terminal import number, plain
+from imgaudit.exceptions import InputError
+from imgaudit.schema.comparison import Change, Comparison, DifferenceEffect, ImageComparison
+
+DEFAULT_FOLDER = Path("imgaudit-comparison")
+
+STYLES = {
+    Change.APPEARED: "bold red",
+    Change.DISAPPEARED: "bold",
+    Change.LOWER_RUNG: "red",
+    Change.HIGHER_RUNG: "bold",
+    Change.OTHER_VERDICT: "yellow",
+    Change.RATE_CHANGED: "yellow",
+    Change.UNCHANGED: "",
+    Change.NOT_COMPARABLE: "magenta",
+}
+
+EFFECTS = {
+    DifferenceEffect.PREVENTS: ("not comparable", "bold red"),
+    DifferenceEffect.MAY_EXPLAIN: ("differs too", "bold yellow"),
+    DifferenceEffect.NOTED: ("note", "bold"),
+}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(name="compare")(_compare)
+
+
+def _compare(
+    run_a: Annotated[Path, typer.Argument(metavar="RUN_A", help="Run folder of the first model, or of before.")],
+    run_b: Annotated[Path, typer.Argument(metavar="RUN_B", help="Run folder of the second model, or of after.")],
+    kind: Annotated[
+        str, typer.Option("--format", "-f", help="table, json or markdown (to stdout), or html (into --out).")
+    ] = "table",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="Folder for --format html; by default imgaudit-comparison.", show_default=False
+        ),
+    ] = None,
+    fail_on: Annotated[FailOnChange, typer.Option(help="Which changes exit with 1.")] = FailOnChange.APPEARED,
+) -> None:
+    """Compare two finished runs image by image. Never touches a model, and writes nothing into the runs."""
+    from imgaudit.report import ComparisonFormat, render_comparison, write_comparison
+    from imgaudit.runs.comparison.compare import compare
+    from imgaudit.runs.finished import read_finished_run
+
+    known = ["table", *ComparisonFormat]
+    if kind not in known:
+        raise InputError(f"--format must be one of {', '.join(known)}, but got {kind!r}")
+    if out is not None and kind != ComparisonFormat.HTML:
+        raise InputError(f"--out is the folder of --format html, but the format is {kind}")
+    a, b = read_finished_run(run_a), read_finished_run(run_b)
+    comparison = compare(a, b)
+    if kind == "table":
+        print_comparison(comparison)
+    elif kind == ComparisonFormat.HTML:
+        typer.echo(write_comparison(out or DEFAULT_FOLDER, comparison, a.folder, b.folder))
+    else:
+        typer.echo(render_comparison(comparison, ComparisonFormat(kind)), nl=False)
+    raise typer.Exit(comparison_exit_code(comparison, fail_on))
+
+
+def print_comparison(comparison: Comparison) -> None:
+    """What differs besides the model, then the table of images, then the counts with what they rest on."""
+    console = Console(highlight=False)
+    for name, run in (("A", comparison.a), ("B", comparison.b)):
+        words = f"{run.model} {run.fingerprint[:16]}, seed {run.seed}, {run.controls} controls, {run.folder}"
+        console.print(Text(f"{name}: ", style="bold") + plain(words), soft_wrap=True)
+    if comparison.same_model:
+        why = "seeds" if comparison.a.seed != comparison.b.seed else "what is listed next"
+        words = f"same model in both runs (same fingerprint): differences are due to {why}, not to the model"
+        console.print(Text(words, style="bold yellow"), soft_wrap=True)
+    for one in comparison.differences:
+        label, style = EFFECTS[one.effect]
+        console.print(Text(f"{label}: ", style=style) + plain(f"{one.subject}: {one.message}"), soft_wrap=True)
+    if not comparison.differences:
+        console.print("nothing that the runs record differs besides the model")
+    console.print()
+    console.print(_table(comparison))
+    console.print()
+    _print_counts(console, comparison)
+
+
+def _table(comparison: Comparison) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("change", "image", "verdict A", "verdict B", "copies A, B", "B - A, interval", "q"):
+        table.add_column(heading, overflow="fold", no_wrap=heading in ("change", "q"))
+    for image in comparison.images:
+        change = Text(image.change.value, style=STYLES[image.change])
+        table.add_row(change, plain(image.name), *_verdicts(image), *_rates(image))
+    return table
+
+
+def _verdicts(image: ImageComparison) -> tuple[Text, Text]:
+    # Imported here, so that --help stays free of jinja2 and what it brings.
+    from imgaudit.report.comparison import verdict_text
+
+    a, b = (Text("\n(").join(plain(verdict_text(side)).split(" (")) for side in (image.a, image.b))
+    return a, b
+
+
+def _rates(image: ImageComparison) -> tuple[Text, ...]:
+    rung = image.shown
+    if rung is None:
+        return plain("-"), plain("-"), plain("-")
+    return (
+        plain(rung.rung.value) + Text("\n") + plain(f"{rung.a.hits}/{rung.a.n}, {rung.b.hits}/{rung.b.n}"),
+        plain(f"{rung.difference:+.0%}") + Text("\n") + plain(f"[{rung.low:+.0%}, {rung.high:+.0%}]"),
+        plain(number(image.q_value) + (" *" if image.rates_differ else "")),
+    )
+
+
+def _print_counts(console: Console, comparison: Comparison) -> None:
+    # Imported here, as what it counts with brings scipy.
+    from imgaudit.runs.comparison.retention import retention_text
+
+    left_out = [image for image in comparison.images if image.change is Change.NOT_COMPARABLE]
+    names: dict[str, list[str]] = {}
+    for image in left_out:
+        names.setdefault(image.reason, []).append(image.name)
+    for reason, found_in in names.items():
+        what = found_in[0] if len(found_in) == 1 else f"{len(found_in)} images"
+        console.print(plain(f"{what}: {reason}"), soft_wrap=True)
+    if left_out:
+        found = comparison.reproduced_but_not_compared
+        words = f"neither unchanged nor cured: A reproduces {found['a']} and B reproduces {found['b']} of these"
+        console.print(
+            Text(f"{len(left_out)} cannot be compared: ", style="bold magenta") + plain(words), soft_wrap=True
+        )
+    counts = ", ".join(f"{count} {change.value}" for change, count in comparison.counts.items() if count)
+    matched = f"{comparison.a.files} in A, {comparison.b.files} in B, {comparison.matched} in both"
+    console.print(plain(f"{comparison.total} images in A or B ({matched}): {counts}"), soft_wrap=True)
+    console.print(Text(retention_text(comparison.retention), style="bold"), soft_wrap=True)
+    if comparison.tested:
+        console.print(plain(f"* the rates differ at level {comparison.level:g}. {comparison.test}"), soft_wrap=True)
+    words = "not reproduced in B holds for its budget only: a verdict that went away is not an image that is gone"
+    console.print(words, soft_wrap=True)

@@ -1,0 +1,243 @@
+"""`imgaudit detect`: which prompts the model has memorised, by how far they move its prediction."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from imgaudit.cli.benchmark_options import Batch
+from imgaudit.cli.exit_codes import ExitCode
+from imgaudit.cli.interruption import Interruption
+from imgaudit.cli.model_choice import ModelChoice
+from imgaudit.cli.options import Compiled, Device, Loras, Model, ModelConfig, Offline, Offload, Quiet, Variant
+from imgaudit.cli.terminal import number, plain, progress, say
+from imgaudit.exceptions import ConfigError, InputError
+
+if TYPE_CHECKING:
+    from imgaudit.diffusion.prompt_detection import DetectionSettings
+    from imgaudit.io.prompt_table import GivenPrompt
+    from imgaudit.models import LoadedModel
+    from imgaudit.runs.detection import DetectionOutcome
+
+MOST_LINES = 50
+"""Prompts in the table on the terminal, those with the highest scores."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(name="detect")(_detect)
+
+
+def _detect(
+    prompts: Annotated[
+        Path,
+        typer.Argument(metavar="PROMPTS", help=".txt, one prompt per line; .csv or .jsonl, column prompt."),
+    ],
+    model: Model,
+    controls: Annotated[
+        Path | None, typer.Option(help="Such a file of prompts known not to be memorised.", show_default=False)
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder; an interrupted run goes on in it.")] = Path(
+        "imgaudit-detection"
+    ),
+    detector: Annotated[str, typer.Option(help="magnitude or sharpness.")] = "magnitude",
+    steps: Annotated[str, typer.Option(help="first, all, or how many steps are averaged.")] = "first",
+    num_inference_steps: Annotated[int, typer.Option(min=1, max=1000, help="Steps of the whole trajectory.")] = 50,
+    seeds: Annotated[int, typer.Option(min=1, max=10_000, help="Initial noises, the same for every prompt.")] = 4,
+    seed: Annotated[int, typer.Option(help="Run seed.")] = 0,
+    guidance_scale: Annotated[float, typer.Option(min=1, help="Of the trajectory.")] = 7.5,
+    tokens: Annotated[bool, typer.Option("--tokens/--no-tokens", help="Weigh the words of every prompt.")] = True,
+    drop: Annotated[
+        str | None,
+        typer.Option(help="Measure prompts with this word, with and without it; writes nothing.", show_default=False),
+    ] = None,
+    only: Annotated[
+        int | None,
+        typer.Option("--number", min=1, help="With --drop: this prompt only.", show_default=False),
+    ] = None,
+    lora: Loras = None,
+    variant: Variant = None,
+    model_config: ModelConfig = None,
+    offload: Offload = "none",
+    compiled: Compiled = False,
+    batch_size: Batch = 64,
+    device: Device = None,
+    offline: Offline = None,
+    json_output: Annotated[bool, typer.Option("--json", help="One JSON line per prompt.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Score prompts by how much they are memorised, weigh their words, and compare them with controls."""
+    from imgaudit.io.offline import go_offline
+    from imgaudit.io.prompt_table import read_prompts
+
+    if batch_size < 1:
+        raise ConfigError(f"--batch-size must be at least 1, but got {batch_size}")
+    if only is not None and drop is None:
+        raise ConfigError("--number goes with --drop: without it every prompt is measured")
+    settings = _settings(detector, steps, num_inference_steps, seeds, guidance_scale, tokens and drop is None, seed)
+    given = read_prompts(prompts)
+    null = read_prompts(controls) if controls else []
+    if only is not None and only > len(given):
+        raise ConfigError(f"--number is {only}, but {prompts.name!r} has {len(given)} prompts")
+    if offline:
+        go_offline()
+    loaded = ModelChoice(model, lora or (), variant, model_config, offload, compiled).load(device or "auto")
+    if drop is not None:
+        numbers = range(1, len(given) + 1) if only is None else [only]
+        _without({place: given[place - 1] for place in numbers}, drop, loaded, settings, batch_size, json_output)
+        return
+    outcome = _run(out, loaded, settings, given, null, batch_size, quiet=quiet)
+    if json_output:
+        for one in outcome.prompts:
+            typer.echo(json.dumps(one.row(), allow_nan=False))
+    else:
+        _print(outcome)
+    say(f"report: {out / 'report' / 'index.html'}", quiet=quiet)
+    scored = all("score" in one.row() for one in outcome.prompts)
+    raise typer.Exit(ExitCode.DECIDED if scored else ExitCode.INCOMPLETE)
+
+
+def _settings(
+    detector: str, steps: str, sampling_steps: int, seeds: int, guidance_scale: float, tokens: bool, seed: int
+) -> "DetectionSettings":
+    """Raises ConfigError for values that are none."""
+    from pydantic import ValidationError
+
+    from imgaudit.diffusion.prompt_detection import DetectionSettings
+
+    averaged = {"first": 1, "all": sampling_steps}.get(steps) or (int(steps) if steps.isdecimal() else 0)
+    if not 1 <= averaged <= sampling_steps:
+        raise ConfigError(
+            f"--steps must be first, all, or a number from 1 to --num-inference-steps ({sampling_steps}), but got "
+            f"{steps!r:.80}"
+        )
+    if detector not in ("magnitude", "sharpness"):
+        raise ConfigError(f"--detector must be magnitude or sharpness, but got {detector!r:.80}")
+    try:
+        return DetectionSettings(
+            detector=detector, steps=averaged, sampling_steps=sampling_steps, seeds=seeds,
+            guidance_scale=guidance_scale, tokens=tokens, seed=seed,
+        )  # fmt: skip
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigError(f"--{str(first['loc'][0]).replace('_', '-')}: {first['msg']}") from error
+
+
+def _run(
+    out: Path,
+    loaded: "LoadedModel",
+    settings: "DetectionSettings",
+    given: "list[GivenPrompt]",
+    null: "list[GivenPrompt]",
+    batch_size: int,
+    *,
+    quiet: bool,
+) -> "DetectionOutcome":
+    from imgaudit.diffusion.executor import Executor
+    from imgaudit.report.detection import write_detection
+    from imgaudit.runs.detection import detect_into, detection_manifest, open_detection
+    from imgaudit.runs.folder import RunFolder
+
+    manifest = detection_manifest(["imgaudit", *sys.argv[1:]], loaded, settings, given, null, batch_size)
+    executor = Executor(batch_size, loaded.denoiser.spare_memory)
+    with (
+        Interruption("prompts").listening() as interruption,
+        RunFolder(out).lock(),
+        progress("detecting", quiet=quiet) as advance,
+    ):
+        stored = open_detection(out, manifest)
+        outcome = detect_into(
+            out, loaded.denoiser, stored, given, null, executor=executor,
+            on_progress=interruption.stopping(advance),
+        )  # fmt: skip
+        write_detection(out, outcome)
+    return outcome
+
+
+def _print(outcome: "DetectionOutcome") -> None:
+    """The prompts with the highest scores, then what p-values rest on."""
+    from imgaudit.diffusion.prompt_detection import PromptSkipped
+    from imgaudit.schema.records import Skipped
+
+    console = Console(highlight=False)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("number", "score", "RMS", "p", "q", "heaviest words", "prompt"):
+        table.add_column(heading, overflow="fold")
+    skipped: dict[str, list[int]] = {}
+    scored: list[tuple[float, Any]] = []
+    for one in outcome.prompts:
+        if isinstance(one.found, PromptSkipped):
+            skipped.setdefault(one.found.skipped, []).append(one.number)
+        else:
+            scored.append((one.found.score, one))
+    for score, one in sorted(scored, key=lambda pair: (-pair[0], pair[1].number))[:MOST_LINES]:
+        tokens = one.found.tokens
+        words = [] if isinstance(tokens, Skipped) else [word for word in tokens if word.text[0].isalnum()]
+        words = sorted(words, key=lambda word: -word.weight)[:3]
+        table.add_row(
+            str(one.number), f"{score:.4g}", f"{one.found.rms:.4g}", number(one.p_value), number(one.q_value),
+            plain(", ".join(word.text for word in words)) if words else "-", plain(one.given.text[:120]),
+        )  # fmt: skip
+    if scored:
+        console.print(table)
+        console.print()
+    if len(scored) > MOST_LINES:
+        console.print(plain(f"and {len(scored) - MOST_LINES} more"))
+    for reason, numbers in skipped.items():
+        which = f"prompt {numbers[0]}" if len(numbers) == 1 else f"{len(numbers)} prompts"
+        console.print(plain(f"{which} skipped: {reason}"), soft_wrap=True)
+    if outcome.controls:
+        console.print(
+            plain(
+                f"p from {outcome.controls} control prompts (smallest possible {1 / (1 + outcome.controls):.3g}), q "
+                f"over the prompts; {outcome.left_out} controls do not count"
+            ),
+            soft_wrap=True,
+        )
+    else:
+        console.print(
+            "no p-values: no controls counted, and a score has no scale of its own; give prompts known not to be "
+            "memorised with --controls",
+            soft_wrap=True,
+        )
+
+
+def _without(
+    given: "dict[int, GivenPrompt]",
+    word: str,
+    loaded: "LoadedModel",
+    settings: "DetectionSettings",
+    batch_size: int,
+    json_output: bool,
+) -> None:
+    """Scores with and without a word."""
+    from imgaudit.diffusion.executor import Executor
+    from imgaudit.diffusion.prompt_detection import PromptSkipped, detect_prompts
+    from imgaudit.diffusion.prompt_words import without_word
+
+    pairs = {place: (one.text, without_word(one.text, word)) for place, one in given.items()}
+    pairs = {place: pair for place, pair in pairs.items() if pair[0] != pair[1]}
+    if not pairs:
+        raise InputError(f"no prompt has the word {word!r:.80} by itself")
+    texts = list(dict.fromkeys(text for pair in pairs.values() for text in pair))
+    executor = Executor(batch_size, loaded.denoiser.spare_memory)
+    found = dict(zip(texts, detect_prompts(loaded.denoiser, texts, settings, executor=executor), strict=True))
+    for place, pair in pairs.items():
+        before, after = (found[text] for text in pair)
+        if isinstance(before, PromptSkipped) or isinstance(after, PromptSkipped):
+            why = before.skipped if isinstance(before, PromptSkipped) else after.skipped  # type: ignore[union-attr]
+            typer.echo(json.dumps({"number": place, "skipped": why}) if json_output else f"prompt {place}: {why}")
+            continue
+        change = after.score - before.score
+        if json_output:
+            row = {"number": place, "prompt": pair[0], "without": pair[1], "score": before.score,
+                   "score_without": after.score, "change": change}  # fmt: skip
+            typer.echo(json.dumps(row, allow_nan=False))
+            continue
+        share = f" ({change / before.score:+.0%})" if before.score else ""
+        line = f"prompt {place}: {before.score:.4g} with, {after.score:.4g} without: {change:+.4g}{share}   {pair[1]}"
+        typer.echo(plain(line).plain)

@@ -1,0 +1,29 @@
+"""`imgaudit doctor`: what this machine can run."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from imgaudit.cli.exit_codes import ExitCode
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(name="doctor")(_doctor)
+
+
+def _doctor(
+    json_output: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Device, libraries, weights found, known-answer checks, and what would be skipped and why."""
+    from imgaudit.runs.environment import examine
+
+    checks = examine()
+    if json_output:
+        typer.echo(json.dumps([check.model_dump() for check in checks], indent=2))
+    else:
+        for check in checks:
+            typer.echo(f"{check.state:8} {check.name:15} {check.detail}")
+    failed = any(check.state == "failed" for check in checks)
+    raise typer.Exit(ExitCode.COULD_NOT_RUN if failed else ExitCode.DECIDED)

@@ -1,0 +1,178 @@
+"""`--dry-run`: what would be done, and what it costs by measurement of a few passes."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from imgaudit.cli.model_choice import ModelChoice
+from imgaudit.cli.terminal import say
+from imgaudit.schema.config import AuditConfig
+from imgaudit.schema.policy import Policy
+
+if TYPE_CHECKING:
+    from imgaudit.io.portfolio import Portfolio
+    from imgaudit.runs.cost import Cost
+    from imgaudit.runs.planner import Work
+
+STAGES = {
+    "backward": "forward and backward",
+    "forward": "the network forward",
+    "decode": "decoding",
+    "encode": "encoding",
+}
+"""What passes are called where people read them."""
+
+
+def print_plan(
+    config: AuditConfig, policy: Policy, portfolio: "Portfolio", *, controls: int, to_calibrate: int
+) -> "list[Work]":
+    """Files, rungs, protocol, policy, network evaluations, and what the controls can find.
+
+    controls:      how many give p-values
+    to_calibrate:  how many have to be measured first
+    Returns        what every image takes at most, those to calibrate on included
+    """
+    from imgaudit.diffusion.measurement import rung_texts
+    from imgaudit.runs.planner import expected_work, invmm_work, planner_line
+    from imgaudit.schema.records import INVERTED_RUNGS, TEXT_RUNGS, Skipped
+
+    tried = [rung for rung in TEXT_RUNGS if rung.value in config.protocol.ladder.rungs]
+    rungs = {
+        rung: [not isinstance(rung_texts(t, rung, config.protocol, config.seed), Skipped) for t in portfolio.targets]
+        for rung in tried
+    }
+    inverted = [rung.value for rung in INVERTED_RUNGS if rung.value in config.protocol.ladder.rungs]
+    works = [
+        expected_work(config.protocol, len(inverted) + sum(has[number] for has in rungs.values()))
+        for number in range(len(portfolio.targets))
+    ]
+    works += [expected_work(config.protocol, len(inverted) + len(tried))] * to_calibrate
+    typer.echo(
+        f"{portfolio.count} files: {len(portfolio.targets)} images to audit, {len(portfolio.skipped)} would be skipped"
+    )
+    for skipped in portfolio.skipped:
+        typer.echo(ascii(f"skipped: {skipped.path}: {skipped.skipped}")[1:-1])
+    typer.echo(
+        "rungs: "
+        + ", ".join(
+            [*(f"{rung.value} for {sum(has)}" for rung, has in rungs.items()), *(f"{r} for all" for r in inverted)]
+        )
+    )
+    typer.echo(f"protocol {config.protocol.hash[:16]}: {config.protocol.canonical()}")
+    typer.echo(f"policy {policy.hash[:16]}: {policy.model_dump_json()}")
+    typer.echo(
+        f"network evaluations: at most {sum(work.evaluations for work in works):,}"
+        + (f", of which controls: {to_calibrate} images" if to_calibrate else "")
+    )
+    if config.protocol.invmm is not None:
+        moved = invmm_work(config.protocol).evaluations
+        typer.echo(f"  of them InvMM: at most {moved:,} for each image; it ends earlier where it succeeds")
+    typer.echo(planner_line(controls, max(1, len(portfolio.targets)), policy.level))
+    return works
+
+
+def print_cost(model: ModelChoice, config: AuditConfig, works: "Sequence[Work]", *, quiet: bool) -> None:
+    """Time and memory of an audit with this model on this device, and what each figure was measured on.
+
+    works:  what every image takes at most
+    """
+    from imgaudit.diffusion.generation import require_steps
+    from imgaudit.diffusion.inversion import optimised_streams
+    from imgaudit.runs.cost import estimate_cost
+    from imgaudit.runs.planner import stream_work
+    from imgaudit.similarity.matcher import standard_matcher
+
+    if not works:
+        return
+    if not _is_here(model):
+        typer.echo("time and memory: not measured, because the model would have to be fetched first")
+        return
+    say(f"loading model {model.name} to time a few passes", quiet=quiet)
+    denoiser = model.load(config.device).denoiser
+    require_steps(denoiser, config.protocol.generation.num_inference_steps)
+    streams = optimised_streams(denoiser.null_condition(), config.streams)
+    matcher, _ = standard_matcher()
+    cost = estimate_cost(
+        denoiser, config.protocol, works, matcher, chunk_size=config.chunk_size, batch_size=config.batch_size
+    )
+    for line in (*_time_lines(cost, len(works)), *_memory_lines(cost)):
+        typer.echo(line)
+    if more := stream_work(config.protocol, len(streams)).evaluations:
+        seconds = cost.seconds.of(stream_work(config.protocol, len(streams)))
+        typer.echo(
+            f"network evaluations: at most {more:,} more, about {duration(seconds)}, for each image whose embedding "
+            f"gives copies, to tell which of {', '.join(streams)} carries them"
+        )
+
+
+def _is_here(choice: ModelChoice) -> bool:
+    """Whether a model is on this machine; a dry run fetches nothing."""
+    from huggingface_hub import try_to_load_from_cache
+
+    from imgaudit.models import BUNDLED
+
+    model = choice.name
+    if Path(model).is_file():
+        if choice.config is None:
+            return False
+        model = choice.config
+    name, _, revision = model.partition("@")
+    if model in BUNDLED or Path(model).exists() or model.count("/") != 1 or model.startswith((".", "/", "~")):
+        return True
+    return isinstance(try_to_load_from_cache(name, "model_index.json", revision=revision or None), str)
+
+
+def _time_lines(cost: "Cost", images: int) -> Iterator[str]:
+    from imgaudit.runs.cost import LONG, REPEATS, SHORT
+
+    seconds, where = cost.seconds, cost.device + (f", {cost.threads} threads" if cost.device == "cpu" else "")
+    yield (
+        f"time: about {duration(cost.total_seconds)} for {images} images, "
+        f"{images * 3600 / cost.total_seconds:,.0f} an hour, on {where}"
+    )
+    basis = f"median of {REPEATS} batches of {seconds.batch}"
+    guided = f"from {REPEATS} runs each of {SHORT} and of {LONG} steps"
+    for name, value, measured in (
+        ("network forward and backward", seconds.backward, basis),
+        ("network forward", seconds.forward, basis),
+        ("sampling step, no guidance", seconds.plain_step, guided),
+        ("sampling step, guided", seconds.guided_step, guided),
+        ("generated image, besides steps", seconds.frame, "the same runs, matching and PNG"),
+    ):
+        if value:
+            yield f"  {name:30} {1000 * value:10.2f} ms each   {measured}"
+
+
+def _memory_lines(cost: "Cost") -> Iterator[str]:
+    kind = "the device's" if cost.device.startswith("cuda") else "main"
+    yield (
+        f"memory: at least {_size(cost.peak_bytes)} of {kind} memory at batch {cost.batch_size}; with the model loaded "
+        f"{_size(cost.free)} are free"
+    )
+    for name, size, basis in (
+        ("held with the model loaded", cost.held, "measured"),
+        (f"tensors of {STAGES[cost.stage]}", cost.tensors, "counted in passes of 1 and 2 samples, workspaces left out"),
+        ("generated images of a chunk", cost.waiting, "computed; always in main memory"),
+    ):
+        yield f"  {name:30} {_size(size):>13}   {basis}"
+
+
+def _size(count: float) -> str:
+    return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
+
+
+def duration(seconds: float) -> str:
+    """A time in the two units that matter, cut and not rounded.
+
+    >>> duration(9.4), duration(100), duration(7300), duration(200_000)
+    ('9 s', '1 min 40 s', '2 h 1 min', '2 d 7 h')
+    """
+    units = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
+    rest = max(1, round(seconds))
+    for number, (unit, size) in enumerate(units[:-1]):
+        if rest >= size:
+            smaller, part = units[number + 1]
+            return f"{rest // size} {unit} {rest % size // part} {smaller}"
+    return f"{rest} s"

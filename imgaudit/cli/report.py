@@ -1,0 +1,49 @@
+"""`imgaudit report`: render a finished run again, without the model."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from imgaudit.cli.exit_codes import exit_code
+from imgaudit.exceptions import InputError
+from imgaudit.schema.config import FailOn
+from imgaudit.schema.policy import Policy, read_policy
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(name="report")(_report)
+
+
+def _report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
+    kind: Annotated[
+        str, typer.Option("--format", "-f", help="html (into RUN/report), json, csv or markdown (to stdout).")
+    ] = "html",
+    policy: Annotated[
+        Path | None,
+        typer.Option(help="TOML or JSON: decide under this policy instead of the run's own.", show_default=False),
+    ] = None,
+    fail_on: Annotated[FailOn, typer.Option(help="Which verdicts exit with 1.")] = FailOn.NEVER,
+) -> None:
+    """Decide a run again from its files and render it. Never touches the model."""
+    from imgaudit.report import ReportFormat, render, write_report
+    from imgaudit.runs.conclusion import conclude
+    from imgaudit.runs.folder import RunFolder, read_json
+
+    if kind not in set(ReportFormat):
+        raise InputError(f"--format must be one of {', '.join(ReportFormat)}, but got {kind!r}")
+    folder = RunFolder(run)
+    if not folder.manifest_path.is_file():
+        raise InputError(f"{str(run)!r} is not a run folder: it has no manifest.json")
+    with folder.lock():
+        fixed = Policy.model_validate(read_json(folder.manifest_path)["policy"])
+        result = conclude(folder, read_policy(policy, fixed) if policy is not None else None)
+        if kind == ReportFormat.HTML:
+            write_report(folder, result, os.cpu_count() or 1)
+            typer.echo(folder.path / "report" / "index.html")
+        else:
+            typer.echo(render(result, ReportFormat(kind)), nl=False)
+    raise typer.Exit(exit_code(result, fail_on))

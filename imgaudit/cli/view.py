@@ -1,0 +1,60 @@
+"""`imgaudit view`: a run's pages in the browser, where decisions are saved in the run."""
+
+import signal
+import threading
+import webbrowser
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from imgaudit.cli.exit_codes import ExitCode
+from imgaudit.cli.terminal import say
+from imgaudit.exceptions import InputError
+
+if TYPE_CHECKING:
+    from imgaudit.report.review import ReviewDecision
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(name="view")(_view)
+
+
+def _view(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of a finished audit.")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any that is free.")] = 0,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the address and open nothing.")] = False,
+) -> None:
+    """Serve the pages of a run to this machine alone, and save what reviewers decide on them in RUN/review."""
+    from imgaudit.report.server import ReviewServer
+    from imgaudit.runs.folder import RunFolder
+
+    saved: list[ReviewDecision] = []
+
+    def on_saved(decision: "ReviewDecision") -> None:
+        saved.append(decision)
+        say(f"saved: {decision.image_id} {decision.decision.value}, by {decision.reviewer}")
+
+    try:
+        server = ReviewServer(RunFolder(run), port, on_saved)
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise InputError(f"port {port} cannot be used: {error.strerror or error}; choose another --port") from error
+    # A service manager's stop is as orderly as Ctrl-C.
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with server:
+            typer.echo(server.url)
+            say(f"pages of {run}, for this machine alone; decisions go into {server.ledger.path}")
+            say("keep the address to yourself: who has it can decide. Ctrl-C stops")
+            if not no_browser:
+                # Some browsers return when they are closed; the pages must be there before.
+                threading.Thread(target=webbrowser.open, args=(server.url,), daemon=True).start()
+            server.serve_forever(poll_interval=0.2)
+    except KeyboardInterrupt:
+        say(f"stopped; {len(saved)} decisions were saved in this session")
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    raise typer.Exit(ExitCode.DECIDED)

@@ -1,0 +1,195 @@
+"""Validity alarms: what makes a p-value mean less than it says. An alarm never takes a replica from a prompt away."""
+
+from collections.abc import Mapping, Sequence
+
+from imgaudit.decision.blind_baseline import BlindBaseline, blind_baseline, describe_text
+from imgaudit.decision.controls import Control
+from imgaudit.decision.near_duplicates import near_hashes
+from imgaudit.decision.null_bank import NullBank
+from imgaudit.schema.findings import Alarm, AlarmCode, AlarmEffect, ForcingCheck
+from imgaudit.schema.policy import Policy
+from imgaudit.schema.records import TEXT_RUNGS, Measurement, Rung, RungMeasurement, Skipped
+from imgaudit.similarity.matcher import DECIDING_DESCRIPTOR, NEAR_COPY_CORRELATION
+from imgaudit.statistics import clopper_pearson, conformal_p_value, two_modes
+
+LOWEST_FLOOR = 0.8
+"""Below this similarity of decode(encode(target)) to the target, what the model can show is not the image."""
+
+LOW_FLOOR = 0.9
+"""Below this one the reader is told; replicas are compared with the rendering in any case."""
+
+OWN_WORK_LEVEL = 0.01
+"""Share of controls that reconstruct as well as an image must for it to look like the model's own work."""
+
+
+def _alarm(code: AlarmCode, effect: AlarmEffect, message: str) -> Alarm:
+    return Alarm(code=code, effect=effect, message=message)
+
+
+def blind_alarms(measurements: Sequence[Measurement], bank: NullBank) -> list[Alarm]:
+    """Targets and controls differ without the model: in what the images look like, or in how captions are written."""
+    alarms = []
+    if shift := blind_baseline([m.features for m in measurements], [c.features for c in bank.controls if c.features]):
+        alarms += _blind_alarm(AlarmCode.BLIND_BASELINE, AlarmEffect.TAKES_P_VALUES, shift, "images")
+    texts = [
+        describe_text(c.texts[0]) for m in measurements if isinstance(c := m.ladder(Rung.CAPTION), RungMeasurement)
+    ]
+    controls = [control.text_features for control in bank.controls if control.text_features]
+    if shift := blind_baseline(texts, controls):
+        # The score never sees a caption, so only the captions' own comparison with controls suffers.
+        alarms += _blind_alarm(AlarmCode.BLIND_CAPTIONS, AlarmEffect.WARNS, shift, "captions")
+    return alarms
+
+
+def _blind_alarm(code: AlarmCode, effect: AlarmEffect, shift: BlindBaseline, what: str) -> list[Alarm]:
+    if not shift.alarms():
+        return []
+    consequence = (
+        "they are not exchangeable, so error-based p-values say nothing"
+        if effect is AlarmEffect.TAKES_P_VALUES
+        else "copies asked for by caption are compared with each other and not with controls"
+    )
+    return [
+        _alarm(
+            code, effect,
+            f"{what} of targets and controls differ without the model (AUC {shift.auc:.2f}, p = {shift.p_value:.3g}, "
+            f"{shift.targets} against {shift.controls}): {consequence}",
+        )
+    ]  # fmt: skip
+
+
+def _comes_back(control: Control) -> bool:
+    """Whether most seeds of the embedding rung are near copies, as of an image that the model knows."""
+    seeds = control.rungs.get(Rung.EMBEDDING, [])
+    return bool(seeds) and sum(seed.similarity > NEAR_COPY_CORRELATION for seed in seeds) * 2 > len(seeds)
+
+
+def bank_alarms(bank: NullBank, policy: Policy, forcing: ForcingCheck | Skipped) -> list[Alarm]:
+    """Controls that were trained on, too few of them, or a budget that forces them out."""
+    alarms = []
+    scored = [(control, score) for control in bank.controls if not isinstance(score := bank.score(control), Skipped)]
+    modes = two_modes([score for _, score in scored])
+    if modes is not None and modes.clear:
+        upper = [control for control, score in scored if score >= modes.above]
+        if known := [control for control in upper if _comes_back(control)]:
+            names = ", ".join(control.sha256[:16] for control in known[:5])
+            alarms.append(
+                _alarm(
+                    AlarmCode.TRAINED_CONTROLS, AlarmEffect.WEAKENS_NEGATIVES,
+                    f"{len(upper)} of {len(scored)} controls score apart from the others and {len(known)} of them come "
+                    f"back in most seeds ({names}): they look trained on. p-values are too large for it; what is "
+                    "significant stands. Ask where these controls come from; leaving them out by score would be wrong",
+                )
+            )  # fmt: skip
+    if len(bank.controls) + 1 < 1 / policy.level:
+        alarms.append(
+            _alarm(
+                AlarmCode.TOO_FEW_CONTROLS, AlarmEffect.WEAKENS_NEGATIVES,
+                f"{len(bank.controls)} controls cannot give a p-value at or below {policy.level:g}",
+            )
+        )  # fmt: skip
+    if isinstance(forcing, ForcingCheck) and (low := clopper_pearson(forcing.called, forcing.n).low) > policy.level:
+        alarms.append(
+            _alarm(
+                AlarmCode.FORCED_CONTROLS, AlarmEffect.TAKES_P_VALUES,
+                f"the rule calls {forcing.called} of {forcing.n} controls outside the bank reproduced (at least "
+                f"{low:.1%} at 95 %): at this budget it does not tell forced images from known ones",
+            )
+        )  # fmt: skip
+    return alarms
+
+
+def near_controls(measurements: Sequence[Measurement], bank: NullBank) -> dict[str, list[str]]:
+    """Per target that has any, the controls of the bank whose whole-image PDQ hash says that they are near copies."""
+    hashes = {control.sha256: control.pdq for control in bank.controls}
+    found = {m.id: [name for name in near_hashes(m.pdq, hashes) if name != m.sha256] for m in measurements}
+    return {name: near for name, near in found.items() if near}
+
+
+def image_alarms(
+    measurement: Measurement,
+    bank: NullBank | None,
+    *,
+    representative: str,
+    near_duplicates: Sequence[tuple[str, float]] = (),
+    near_bank: Mapping[str, Sequence[str]] | None = None,
+) -> list[Alarm]:
+    """What weakens the conclusion on one image.
+
+    representative:   id of the near-duplicate that stands for it, or its own
+    near_duplicates:  its near copies among the targets, id and similarity
+    near_bank:        per target, controls that are its near copies
+    """
+    alarms = [*_origin_alarms(measurement, bank), *_floor_alarms(measurement), *_frame_alarms(measurement)]
+    if isinstance(measurement.error, Skipped):
+        alarms.append(_alarm(AlarmCode.NO_NULL_BRANCH, AlarmEffect.TAKES_P_VALUES, measurement.error.skipped))
+    if near_duplicates:
+        standing = "it stands for them" if representative == measurement.id else f"{representative} stands for it"
+        alarms.append(
+            _alarm(
+                AlarmCode.NEAR_DUPLICATES, AlarmEffect.WARNS,
+                f"{len(near_duplicates)} near-duplicate(s) in this folder, counted as one work: {standing}",
+            )
+        )  # fmt: skip
+    if near := (near_bank or {}).get(measurement.id):
+        names = ", ".join(name[:16] for name in near[:5])
+        alarms.append(
+            _alarm(
+                AlarmCode.NEAR_CONTROLS, AlarmEffect.WARNS,
+                f"{len(near)} control(s) are near copies of it and were left out for the whole folder ({names})",
+            )
+        )  # fmt: skip
+    return alarms
+
+
+def _origin_alarms(measurement: Measurement, bank: NullBank | None) -> list[Alarm]:
+    if measurement.made_by:
+        return [
+            _alarm(
+                AlarmCode.MADE_BY_A_MODEL, AlarmEffect.TAKES_P_VALUES,
+                f"the file says that a generator made it ({measurement.made_by}): a model predicts its own work well "
+                "without having been trained on it",
+            )
+        ]  # fmt: skip
+    if bank is None or len(bank.controls) + 1 < 1 / OWN_WORK_LEVEL:
+        return []
+    share = conformal_p_value(-measurement.vae_error, [-control.vae_error for control in bank.controls])
+    if share > OWN_WORK_LEVEL:
+        return []
+    return [
+        _alarm(
+            AlarmCode.MADE_BY_A_MODEL, AlarmEffect.TAKES_P_VALUES,
+            f"the autoencoder renders it better than {1 - share:.1%} of controls (relative error "
+            f"{measurement.vae_error:.3f}), as it does images that this model made itself",
+        )
+    ]  # fmt: skip
+
+
+def _floor_alarms(measurement: Measurement) -> list[Alarm]:
+    floor = measurement.vae_floor[DECIDING_DESCRIPTOR]
+    if floor >= LOW_FLOOR:
+        return []
+    lost = floor < LOWEST_FLOOR
+    message = f"the model's autoencoder cannot render this image well (similarity {floor:.2f} at best): " + (
+        "what the model can show is not this image" if lost else "generated images are compared with what it can render"
+    )
+    return [_alarm(AlarmCode.AUTOENCODER, AlarmEffect.TAKES_P_VALUES if lost else AlarmEffect.WARNS, message)]
+
+
+def _frame_alarms(measurement: Measurement) -> list[Alarm]:
+    alarms = []
+    ladder = [one for rung in Rung if isinstance(one := measurement.ladder(rung), RungMeasurement)]
+    for rung in TEXT_RUNGS:
+        measured = measurement.ladder(rung)
+        if isinstance(measured, RungMeasurement) and measured.cut_tokens:
+            cut = ", ".join(f"{count} by {encoder}" for encoder, count in measured.cut_tokens.items())
+            alarms.append(
+                _alarm(
+                    AlarmCode.CUT_CAPTION, AlarmEffect.WARNS,
+                    f"the {rung.value} was cut: its last tokens never reached the model ({cut})",
+                )
+            )  # fmt: skip
+    if invalid := sum(len(measured.replicas) - len(measured.valid) for measured in ladder):
+        message = f"{invalid} generated frame(s) were invalid and not scored"
+        alarms.append(_alarm(AlarmCode.INVALID_FRAMES, AlarmEffect.WARNS, message))
+    return alarms

@@ -1,0 +1,150 @@
+"""Coincidence: how often a generation resembles an image that it was not made for, over all pairs of a folder."""
+
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from imgaudit.index import FlatIndex
+from imgaudit.similarity.descriptors import Descriptor
+from imgaudit.similarity.matcher import NEAR_COPY_CORRELATION
+
+Similarities = npt.NDArray[np.float32] | npt.NDArray[np.float64]
+
+
+class Others(NamedTuple):
+    """What all unrelated pairs together say."""
+
+    pairs: int
+    """How many there are."""
+    highest: float
+    """The most similar of them; -inf without any."""
+    at_least: npt.NDArray[np.int64]
+    """(targets,): unrelated pairs at least as similar as this target's own generations are to it."""
+
+
+@dataclass(frozen=True)
+class CrossMatches:
+    """The generations of one rung, each image's compared with every target and every decoy.
+
+    The matrix is read row by row, so that it may lie on disk: a folder of 10,000 images has 100 million pairs.
+    """
+
+    ids: list[str]
+    """Targets, in the order of rows and of the first columns."""
+    best: Similarities
+    """(targets, targets + decoys): highest similarity of any generation for row i with image j; -inf when none was
+    scored."""
+    groups: Sequence[Sequence[str]] = ()
+    """Near-duplicates that are one work: resembling one's own near copy is no coincidence."""
+
+    @cached_property
+    def _place(self) -> dict[str, int]:
+        return {name: place for place, name in enumerate(self.ids)}
+
+    @cached_property
+    def _related(self) -> dict[int, list[int]]:
+        """Places of the same work, by the place of every target that has near-duplicates."""
+        works = [[self._place[name] for name in group if name in self._place] for group in self.groups]
+        return {place: work for work in works for place in work}
+
+    def _row(self, place: int) -> Similarities:
+        """One row, -inf where the image is the target itself or of the same work."""
+        row = np.array(self.best[place])
+        row[self._related.get(place, [place])] = -np.inf
+        row[place] = -np.inf
+        return row
+
+    def _rows(self) -> Iterator[Similarities]:
+        for place in range(len(self.ids)):
+            row = self._row(place)
+            yield row[np.isfinite(row)]
+
+    @cached_property
+    def _others(self) -> Others:
+        own = np.array([self.best[place, place] for place in range(len(self.ids))])
+        order = np.argsort(own)
+        reached = np.zeros(len(own) + 1, dtype=np.int64)
+        pairs, highest = 0, float("-inf")
+        for row in self._rows():
+            pairs += len(row)
+            highest = max(highest, float(row.max(initial=-np.inf)))
+            # A pair at least as similar as the k smallest of the own similarities counts for these.
+            reached += np.bincount(np.searchsorted(own[order], row, side="right"), minlength=len(reached))
+        at_least = np.empty(len(own), dtype=np.int64)
+        at_least[order] = reached[::-1].cumsum()[::-1][1:]
+        return Others(pairs, highest, at_least)
+
+    @property
+    def pairs(self) -> int:
+        """How many unrelated pairs there are."""
+        return self._others.pairs
+
+    def __contains__(self, image_id: str) -> bool:
+        return image_id in self._place
+
+    def coincidence_p_value(self, image_id: str) -> float | None:
+        """How often a generation resembles an unrelated image as much as this image's resemble their own.
+
+        (1 + unrelated pairs with best[i, j] >= best[id, id]) / (1 + unrelated pairs); None when there is none.
+        It needs no controls and no further network evaluation. Pairs share images, so it is approximate.
+        """
+        place = self._place[image_id]
+        if not self.pairs or not np.isfinite(self.best[place, place]):
+            return None
+        return (1 + int(self._others.at_least[place])) / (1 + self.pairs)
+
+    def threshold(self) -> float:
+        """The highest similarity of any generation with an image it was not made for."""
+        return self._others.highest if self.pairs else float("inf")
+
+    def resembling(self, image_id: str) -> list[tuple[str, float]]:
+        """Other targets that this image's generations resemble more than their own, closest first."""
+        place = self._place[image_id]
+        bound = max(float(self.best[place, place]), NEAR_COPY_CORRELATION)
+        row = self._row(place)[: len(self.ids)]
+        closer = [(self.ids[other], float(row[other])) for other in np.flatnonzero(row > bound)]
+        return sorted(closer, key=lambda pair: -pair[1])
+
+
+def cross_match(
+    descriptor: Descriptor,
+    targets: Mapping[str, npt.NDArray[np.generic]],
+    generations: Iterable[tuple[str, npt.NDArray[np.generic]]],
+    *,
+    decoys: npt.NDArray[np.generic] | None = None,
+    groups: Sequence[Sequence[str]] = (),
+) -> CrossMatches:
+    """Compare every generation of a rung with every target that has the rung and with decoys, through one index.
+
+    targets:      id to one vector of the descriptor
+    generations:  id and the vectors of its frames that can be scored, one target at a time; ids are among the targets
+    decoys:       (decoys, dimension): images nobody asked for
+    groups:       near-duplicates among the targets
+    """
+    ids = list(targets)
+    index = FlatIndex(descriptor)
+    if ids:
+        rows = np.stack([targets[name] for name in ids])
+        everything = rows if decoys is None else np.concatenate([rows, decoys])
+        index.add([str(number) for number in range(len(everything))], everything)
+    best = _matrix(len(ids), len(index))
+    place = {name: number for number, name in enumerate(ids)}
+    for name, vectors in generations:
+        if len(vectors):
+            best[place[name]] = index.similarities(vectors).max(axis=0)
+    return CrossMatches(ids, best, groups)
+
+
+def _matrix(rows: int, columns: int) -> npt.NDArray[np.float32]:
+    """(rows, columns) of -inf in a file that goes with the matrix: the system keeps of it what memory has room for."""
+    if rows * columns == 0:
+        return np.full((rows, columns), -np.inf, dtype=np.float32)
+    with tempfile.TemporaryFile() as file:
+        best = np.memmap(file, dtype=np.float32, mode="w+", shape=(rows, columns))
+    best[:] = -np.inf
+    return best

@@ -1,0 +1,46 @@
+"""What pairs that share nothing reach on both legs: thresholds and p-values for the closest of several candidates.
+
+A target is compared with many candidates, and so is every control; only the closest counts, on either side.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
+
+from imgaudit.schema.pairs import PairThresholds
+from imgaudit.schema.records import Legs, Skipped
+from imgaudit.statistics import conformal_p_value, controls_needed, exceedance_threshold
+
+Compared = TypeVar("Compared", bound=Legs)
+
+
+def closest(candidates: Iterable[Compared]) -> Compared | None:
+    """The candidate with the highest geometric leg, ties to the higher photometric one; None without any."""
+    return max(candidates, key=lambda legs: (legs.geometric, legs.photometric), default=None)
+
+
+def thresholds_from(nulls: Sequence[Legs], level: float, what: str) -> PairThresholds | Skipped:
+    """What the closest candidates of all but a share `level` of the nulls reach, per leg.
+
+    what:  what the nulls are, in the plural, for the reason why there are no thresholds
+    """
+    needed = controls_needed(1, 1, level)
+    if len(nulls) < needed:
+        return Skipped(skipped=f"{len(nulls)} {what} are too few: {needed} are needed")
+    return PairThresholds(
+        geometric=exceedance_threshold([one.geometric for one in nulls], level),
+        photometric=exceedance_threshold([one.photometric for one in nulls], level),
+        level=level, pairs=len(nulls),
+    )  # fmt: skip
+
+
+def leg_p_value(own: Legs, nulls: Sequence[Legs]) -> float:
+    """The larger of both legs' conformal p-values: valid, since either alone is.
+
+    >>> null = Legs(geometric=1.0, photometric=0.0)
+    >>> leg_p_value(Legs(geometric=9.0, photometric=0.0), [null, null, null])
+    1.0
+    """
+    return max(
+        conformal_p_value(own.geometric, [one.geometric for one in nulls]),
+        conformal_p_value(own.photometric, [one.photometric for one in nulls]),
+    )

@@ -1,0 +1,206 @@
+"""How often a rung reproduced an image, against its two nulls: the controls, and coincidence."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import isfinite
+from typing import NamedTuple
+
+from imgaudit.decision.coincidence import CrossMatches
+from imgaudit.decision.null_bank import CopyThresholds, NullBank
+from imgaudit.schema.findings import Replication, StreamRate
+from imgaudit.schema.policy import Policy
+from imgaudit.schema.protocol import Protocol
+from imgaudit.schema.records import (
+    REPORTED_RUNGS,
+    TEXT_RUNGS,
+    Measurement,
+    Replica,
+    Rung,
+    RungMeasurement,
+    Skipped,
+    StreamReplica,
+)
+from imgaudit.similarity.matcher import DECIDING_DESCRIPTOR, DECIDING_DISTANCE
+from imgaudit.statistics import clopper_pearson, conformal_p_value, upper_bound
+
+NO_CONTROLS = "no controls: give --controls DIR or --calibration FILE"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a folder's verdicts are decided from, apart from the measurements."""
+
+    bank: NullBank | None
+    """The null bank, if there is one."""
+    protocol: Protocol
+    """What every image met."""
+    policy: Policy = field(default_factory=Policy)
+    """How measurements become verdicts."""
+    near_duplicates: Mapping[str, Sequence[tuple[str, float]]] = field(default_factory=dict)
+    """Per target, its near copies in the folder."""
+    groups: Sequence[Sequence[str]] = ()
+    """Near-duplicates that are one work, the representative first; chosen before any score."""
+    cross_matches: Mapping[Rung, CrossMatches] = field(default_factory=dict)
+    """Per rung, generations against all targets and decoys."""
+    captions_comparable: bool = True
+    """Whether text rungs may be compared with the controls' (the blind baseline of captions did not alarm)."""
+
+    @cached_property
+    def _control_thresholds(self) -> CopyThresholds | None:
+        return self.bank.thresholds(self.policy.copy_level) if self.bank else None
+
+    def rung_thresholds(self, rung: Rung) -> CopyThresholds | Skipped:
+        """What a seed of a rung must exceed; from the controls, or for text rungs from other targets without them."""
+        thresholds = self._control_thresholds
+        if thresholds is not None and isfinite(thresholds.similarity) and isfinite(thresholds.distance):
+            if self.policy.legs == "similarity":
+                return thresholds.model_copy(update={"distance": 1.0})
+            return thresholds
+        crossed = self.cross_matches.get(rung)
+        if rung in TEXT_RUNGS and crossed is not None and crossed.pairs:
+            # The distance leg has no coincidence counterpart here, so a stricter similarity alone must do.
+            return CopyThresholds(similarity=max(0.9, crossed.threshold()), distance=1.0)
+        if self.bank is None:
+            return Skipped(skipped=NO_CONTROLS)
+        return Skipped(skipped=f"{len(self.bank.controls)} controls are too few for level {self.policy.copy_level:g}")
+
+
+class Rate(NamedTuple):
+    """Which replicas give the rate of a rung."""
+
+    guidance_scale: float
+    """The scale that it holds for."""
+    n: int
+    """Seeds that could be scored."""
+    hits: int
+    """Of these, copies."""
+    confidence: float
+    """Of its interval: 97.5 % where a first look at other seeds chose the scale, so that both looks hold at 95 %."""
+
+
+def rate_of(measured: RungMeasurement, protocol: Protocol, is_copy: Sequence[bool]) -> Rate:
+    """The rate of a rung from the seeds that chose nothing.
+
+    With one scale, all seeds. With several, the first `selection_seeds` at every scale have chosen one when they were
+    generated, by similarity alone; only the seeds after them count.
+
+    is_copy:  per replica; those that could not be scored are left out of n
+    """
+    config = protocol.generation
+    by_scale: dict[float, list[tuple[Replica, bool]]] = {}
+    for replica, copy in zip(measured.replicas, is_copy, strict=True):
+        by_scale.setdefault(replica.guidance_scale, []).append((replica, copy))
+    looks = 2 if config.selection_seeds else 1
+    scale = max(by_scale, key=lambda one: len(by_scale[one]), default=config.guidance_scales[0])
+    fresh = by_scale.get(scale, [])[config.selection_seeds :]
+    scored = [copy for replica, copy in fresh if not isinstance(replica.similarity, Skipped)]
+    return Rate(scale, len(scored), sum(scored), 1 - 0.05 / looks)
+
+
+def replicates(replica: Replica | StreamReplica, thresholds: CopyThresholds | Skipped) -> bool:
+    """Whether a generated image passes the copy thresholds."""
+    if isinstance(thresholds, Skipped) or isinstance(replica.similarity, Skipped):
+        return False
+    assert not isinstance(replica.distance, Skipped)
+    return thresholds.is_copy(replica.similarity[DECIDING_DESCRIPTOR], replica.distance[DECIDING_DISTANCE])
+
+
+def stream_rates(measurement: Measurement, thresholds: CopyThresholds | Skipped) -> tuple[StreamRate, ...]:
+    """Copies per condition of an image whose embedding was taken apart; none without thresholds."""
+    if isinstance(thresholds, Skipped):
+        return ()
+    rates = []
+    for condition in measurement.stream_conditions:
+        scored = [replica for replica in condition.replicas if not isinstance(replica.similarity, Skipped)]
+        hits = sum(replicates(replica, thresholds) for replica in scored)
+        low, high = clopper_pearson(hits, len(scored))
+        rates.append(
+            StreamRate(
+                streams=condition.streams, n=len(scored), hits=hits, low=low, high=high, log_ratio=condition.log_ratio
+            )
+        )
+    return tuple(rates)
+
+
+def measure_replication(measurement: Measurement, rung: Rung, evidence: Evidence) -> Replication:
+    """One rung of one image, before it is corrected for the ladder and the folder; `stands` is not decided yet."""
+    measured = measurement.ladder(rung)
+    assert isinstance(measured, RungMeasurement)
+    thresholds = evidence.rung_thresholds(rung)
+    rate = rate_of(measured, evidence.protocol, [replicates(replica, thresholds) for replica in measured.replicas])
+    interval = clopper_pearson(rate.hits, rate.n, rate.confidence)
+    null_rung = evidence.bank.null_rung(rung) if evidence.bank else None
+    control_rate: float | Skipped = _no_null(rung, evidence)
+    if evidence.bank and null_rung and isinstance(thresholds, CopyThresholds):
+        control_rate = evidence.bank.control_rate(null_rung, thresholds)
+    best = measured.best(DECIDING_DESCRIPTOR)
+    return Replication(
+        rung=rung,
+        n=rate.n,
+        hits=rate.hits,
+        invalid=len(measured.replicas) - len(measured.valid),
+        rate=rate.hits / rate.n if rate.n else 0.0,
+        low=interval.low,
+        high=interval.high,
+        confidence=rate.confidence,
+        upper_bound=upper_bound(rate.hits, rate.n, rate.confidence),
+        guidance_scale=rate.guidance_scale,
+        best_similarity=best if best is not None else -1.0,
+        p_value=_control_p_value(best, rung, null_rung, evidence),
+        coincidence_p_value=_coincidence(measurement.id, rung, null_rung, evidence),
+        q_value=Skipped(
+            skipped="reported beside the verdict, and not tested"
+            if rung in REPORTED_RUNGS
+            else "rungs inverted from the image are gated by the score"
+        ),
+        stands=False,
+        thresholds={"similarity": thresholds.similarity, "distance": thresholds.distance}
+        if isinstance(thresholds, CopyThresholds)
+        else thresholds,
+        control_rate=control_rate,
+        null_rung=null_rung or _no_null(rung, evidence),
+        stream_rates=stream_rates(measurement, thresholds) if rung is Rung.EMBEDDING else (),
+    )
+
+
+def _no_null(rung: Rung, evidence: Evidence) -> Skipped:
+    """Why a rung has no controls to be compared with."""
+    if rung in REPORTED_RUNGS and evidence.bank is not None and evidence.bank.controls:
+        return Skipped(skipped="the controls were not asked with learned noise: calibrate with --measure invmm")
+    return Skipped(skipped=NO_CONTROLS)
+
+
+def _control_p_value(best: float | None, rung: Rung, null_rung: Rung | None, evidence: Evidence) -> float | Skipped:
+    if evidence.bank is None or null_rung is None:
+        return _no_null(rung, evidence)
+    if best is None:
+        return Skipped(skipped="no replica could be scored")
+    if rung in TEXT_RUNGS and not evidence.captions_comparable:
+        return Skipped(skipped="captions of targets and controls differ without the model")
+    return conformal_p_value(best, evidence.bank.maxima(null_rung))
+
+
+def _coincidence(image_id: str, rung: Rung, null_rung: Rung | None, evidence: Evidence) -> float | Skipped:
+    """The coincidence p-value, unless it could not be small or the controls give a finer one.
+
+    Which of the two nulls decides depends on their sizes alone, so it is settled before anything is measured.
+    """
+    if rung not in TEXT_RUNGS:
+        return Skipped(skipped="not a text rung")
+    crossed = evidence.cross_matches.get(rung)
+    value = crossed.coincidence_p_value(image_id) if crossed is not None and image_id in crossed else None
+    if crossed is None or value is None:
+        return Skipped(skipped="no other target or decoy to compare with")
+    if 1 / (1 + crossed.pairs) > evidence.policy.level:
+        return Skipped(skipped=f"{crossed.pairs} pairs of other images are too few")
+    controls = len(evidence.bank.maxima(null_rung)) if evidence.bank and null_rung else 0
+    if crossed.pairs < controls and evidence.captions_comparable:
+        return Skipped(skipped=f"{crossed.pairs} pairs of other images say less than {controls} controls")
+    return value
+
+
+def deciding_p_value(replication: Replication) -> float | Skipped:
+    """Coincidence where it is to be had, else the comparison with controls."""
+    coincidence = replication.coincidence_p_value
+    return replication.p_value if isinstance(coincidence, Skipped) else coincidence

@@ -1,0 +1,158 @@
+"""From a decided folder to one finding per image: its verdict, and the reason in a sentence with its numbers."""
+
+from collections.abc import Sequence
+
+from imgaudit.decision.folder import Decision
+from imgaudit.decision.replication import NO_CONTROLS, Evidence
+from imgaudit.schema.findings import (
+    AlarmCode,
+    AlarmEffect,
+    BestReplica,
+    Finding,
+    Neighbour,
+    PartReplication,
+    Replication,
+    Verdict,
+)
+from imgaudit.schema.records import DECIDING_RUNGS, TEXT_RUNGS, Measurement, Rung, Skipped
+from imgaudit.similarity.matcher import DECIDING_DESCRIPTOR
+from imgaudit.similarity.parts import WHOLE
+
+
+def decide(measurements: Sequence[Measurement], evidence: Evidence) -> list[Finding]:
+    """One finding per measurement, in order; error rates hold over the whole sequence."""
+    decision = Decision(measurements, evidence)
+    return findings_of(decision)
+
+
+def findings_of(decision: Decision) -> list[Finding]:
+    """The findings of a decided folder, in order of its measurements."""
+    return [_conclude(measurement, decision) for measurement in decision.measurements]
+
+
+def _best_replica(measurement: Measurement) -> BestReplica | Skipped:
+    closest = measurement.closest(DECIDING_DESCRIPTOR)
+    if closest is None:
+        return Skipped(skipped="no generated image could be scored")
+    rung, best = closest
+    assert isinstance(best.similarity, dict) and isinstance(best.distance, dict)
+    return BestReplica(
+        rung=rung, path=best.path, seed=best.seed, guidance_scale=best.guidance_scale,
+        similarity=best.similarity, distance=best.distance,
+    )  # fmt: skip
+
+
+def _conclude(measurement: Measurement, decision: Decision) -> Finding:
+    name = measurement.id
+    ladder = decision.replications[name]
+    lowest = next((replication for replication in ladder if replication.whole_stands), None)
+    partly = next((replication for replication in ladder if replication.part_stands), None)
+    verdict, reason = _verdict(name, lowest, partly, decision)
+    returned = lowest or partly
+    evidence = decision.evidence
+    crossed = [
+        pair for matches in evidence.cross_matches.values() if name in matches for pair in matches.resembling(name)
+    ]
+    no_bank = decision.bank is None or not decision.bank.controls
+    return Finding(
+        id=name,
+        path=measurement.path,
+        sha256=measurement.sha256,
+        verdict=verdict,
+        reason=reason,
+        rung=returned.rung if returned else Skipped(skipped="no rung reproduced the image"),
+        score=Skipped(skipped=NO_CONTROLS)
+        if no_bank or decision.bank is None
+        else decision.bank.score(measurement, decision.policy.complexity),
+        p_value=decision.p_values[name],
+        q_value=decision.q_values[name],
+        group=decision.standing[name],
+        replication=ladder,
+        error=measurement.error,
+        best_replica=_best_replica(measurement),
+        near_duplicates=[Neighbour(id=other, similarity=s) for other, s in evidence.near_duplicates.get(name, [])],
+        resembles_others=[Neighbour(id=other, similarity=value) for other, value in dict(crossed).items()],
+        invmm=decision.invmm(measurement),
+        alarms=decision.image_alarms[name],
+        seconds=measurement.seconds,
+        network_evaluations=measurement.network_evaluations,
+    )
+
+
+def _verdict(
+    name: str, lowest: Replication | None, partly: Replication | None, decision: Decision
+) -> tuple[Verdict, str]:
+    if lowest is not None:
+        return _reproduced(lowest)
+    if partly is not None and isinstance(partly.part, PartReplication):
+        return Verdict.PARTIAL, _partly(partly, partly.part)
+    ladder = [one for one in decision.replications[name] if one.rung in DECIDING_RUNGS]
+    level = decision.policy.level
+    tried = sum(r.n for r in ladder)
+    copies = sum(r.hits for r in ladder)
+    p_value, q_value = decision.p_values[name], decision.q_values[name]
+    if isinstance(p_value, Skipped) or isinstance(q_value, Skipped):
+        reason = p_value if isinstance(p_value, Skipped) else q_value
+        assert isinstance(reason, Skipped)
+        return Verdict.INCONCLUSIVE, f"{tried} images were generated, but no conclusion can be drawn: {reason.skipped}."
+    if q_value <= level:
+        return (
+            Verdict.ATYPICAL,
+            f"The model predicts this image unlike the controls (q = {q_value:.3g}), but no copy stands among "
+            f"{tried} generated images.",
+        )
+    takes = decision.policy.alarms == "take_p_values"
+    weak = next(
+        (
+            alarm
+            for alarm in decision.alarms
+            if alarm.code is AlarmCode.TOO_FEW_CONTROLS or (takes and alarm.effect is AlarmEffect.WEAKENS_NEGATIVES)
+        ),
+        None,
+    )
+    if weak is not None:
+        return Verdict.INCONCLUSIVE, f"{tried} images were generated without a copy that stands, but {weak.message}."
+    if copies:
+        return (
+            Verdict.NOT_REPRODUCED,
+            f"{copies} of {tried} generated images pass the copy thresholds, which as many as "
+            f"{decision.policy.copy_level:.0%} of controls do; score p = {p_value:.3g}. No copy beyond what controls "
+            "give, within this budget.",
+        )
+    bound = max((r.upper_bound for r in ladder), default=1.0)
+    return (
+        Verdict.NOT_REPRODUCED,
+        f"No copy among {tried} generated images within this budget: the rate per attempt is below {bound:.1%} at "
+        f"95 %; score p = {p_value:.3g}.",
+    )
+
+
+def _reproduced(lowest: Replication) -> tuple[Verdict, str]:
+    rate = (
+        f"{lowest.hits} of {lowest.n} generated images are copies "
+        f"({lowest.rate:.0%}, {100 * lowest.confidence:g} % interval {lowest.low:.1%} to {lowest.high:.1%})"
+    )
+    if lowest.rung in TEXT_RUNGS:
+        return Verdict.REPLICATED, f"The model returns this image for its {lowest.rung.value}: {rate}."
+    if lowest.rung is Rung.TOKENS:
+        return (
+            Verdict.REPLICATED_BY_INVERSION,
+            "The model returns this image for a prompt of a few words that was searched with the image in hand, "
+            f"unlike the controls: {rate}.",
+        )
+    return (
+        Verdict.REPLICATED_BY_INVERSION,
+        f"The model returns this image under an embedding inverted from it, unlike the controls: {rate}.",
+    )
+
+
+def _partly(replication: Replication, part: PartReplication) -> str:
+    asked = f"{'its' if replication.rung in TEXT_RUNGS else 'the inverted'} {replication.rung.value}"
+    share = part.closest.area
+    what = f"{share:.0%} of it" if share < WHOLE else f"{share:.0%} of it, not in its place or colours"
+    passing = " Some pass the copy thresholds, but outside that part they are no closer than copies must be."
+    return (
+        f"For {asked}, {part.hits} of {part.n} generated images contain a part of this image beyond what controls give "
+        f"({100 * replication.confidence:g} % interval {part.low:.1%} to {part.high:.1%}); the closest shows {what}."
+        + (passing if replication.stands else "")
+    )

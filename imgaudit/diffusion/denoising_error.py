@@ -1,0 +1,84 @@
+"""Denoising error: how well the model predicts an image under a condition, paired with how well it does under none."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from imgaudit.diffusion.denoiser import Denoiser, PromptEmbeds
+from imgaudit.diffusion.executor import Executor
+from imgaudit.diffusion.inversion import DrawSource, draw_errors
+from imgaudit.schema.protocol import ErrorConfig
+
+STRATA = 16
+"""Equal parts of the timesteps over which error curves are reported."""
+
+
+@dataclass(frozen=True)
+class PairedErrors:
+    """Errors of images under their own condition and under the null condition, on the same draws."""
+
+    timesteps: torch.Tensor
+    """(images, draws) int64."""
+    conditional: torch.Tensor
+    """(images, draws) float32, in the network's own output space; lower = better predicted."""
+    null: torch.Tensor
+    """(images, draws) float32; the null condition's errors on the same timesteps and noises."""
+
+    def log_ratio(self) -> torch.Tensor:
+        """Mean over draws of log(null error / conditional error): (images,) float64; higher = more memorised.
+
+        Pairing takes out what is easy or hard about a timestep, a noise, or the image itself.
+        """
+        return (self.null.double().log() - self.conditional.double().log()).mean(dim=1)
+
+    def win_rate(self) -> torch.Tensor:
+        """Share of draws that the condition predicts better than the null condition: (images,) float64."""
+        return (self.conditional < self.null).double().mean(dim=1)
+
+    def by_timestep(self, num_train_timesteps: int) -> list[list[dict[str, float]]]:
+        """Per image, one row per stratum: centre timestep, mean conditional and null error, number of draws."""
+        stratum = self.timesteps * STRATA // num_train_timesteps
+        curves = []
+        for image in range(len(self.timesteps)):
+            rows = []
+            for number in range(STRATA):
+                chosen = stratum[image] == number
+                if bool(chosen.any()):
+                    rows.append(
+                        {
+                            "timestep": (number + 0.5) * num_train_timesteps / STRATA,
+                            "conditional": float(self.conditional[image][chosen].double().mean()),
+                            "null": float(self.null[image][chosen].double().mean()),
+                            "draws": int(chosen.sum()),
+                        }
+                    )
+            curves.append(rows)
+        return curves
+
+
+def measure_paired_errors(
+    denoiser: Denoiser,
+    latents: torch.Tensor,
+    sha256s: Sequence[str],
+    prompt_embeds: PromptEmbeds,
+    config: ErrorConfig,
+    *,
+    run_seed: int,
+    executor: Executor,
+    null: torch.Tensor | None = None,
+) -> PairedErrors:
+    """Conditional and null errors on the same stratified timesteps and noises, never used by the inversion.
+
+        e(i, t, noise, c) = |f(x_t, t, c) - target|^2 / elements
+
+    latents:        (images, C, h, w) float32, scaled
+    prompt_embeds:  one condition per image
+    null:           (images, draws) null errors of an earlier call for the same images and draws, not measured again
+    """
+    source = DrawSource(run_seed, sha256s, "denoising error", denoiser.latent_shape)
+    draws = source.draw("stratified", config.draws, denoiser.schedule.num_train_timesteps)
+    if null is None:
+        condition = denoiser.null_condition().repeat(len(sha256s))
+        null = draw_errors(denoiser, latents, draws, condition, executor)
+    return PairedErrors(draws.timesteps, draw_errors(denoiser, latents, draws, prompt_embeds, executor), null)

@@ -1,0 +1,254 @@
+"""Inversion: optimise prompt embeddings until the model predicts one image well.
+
+Noise and timestep are drawn afresh at every step, so that an embedding must work for any noise; a fixed pair would fit
+one trajectory and prove nothing. Everything is optimised in float32 against frozen weights. The number of steps and
+draws is fixed beforehand and recorded: with enough of them any image can be forced out of any model.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from imgaudit.diffusion.denoiser import Denoiser, PromptEmbeds, draw_seed
+from imgaudit.diffusion.executor import Executor
+from imgaudit.diffusion.schedules import draw_timesteps, loss_weights
+from imgaudit.exceptions import ConfigError
+from imgaudit.schema.protocol import InversionConfig
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The (timestep, noise) pairs of one step, for every image of a chunk."""
+
+    timesteps: torch.Tensor
+    """(images, draws) int64."""
+    noise: torch.Tensor
+    """(images, draws, C, h, w) float32."""
+
+
+class DrawSource:
+    """Deterministic draws per image: they depend on run seed, image and purpose, never on the chunk it is in."""
+
+    def __init__(self, run_seed: int, sha256s: Sequence[str], purpose: str, shape: tuple[int, int, int]) -> None:
+        self.generators = [
+            torch.Generator("cpu").manual_seed(draw_seed(run_seed, sha256, purpose)) for sha256 in sha256s
+        ]
+        self.shape = shape
+
+    def draw(self, distribution: str, count: int, num_train_timesteps: int) -> Draws:
+        """The next `count` pairs of every image."""
+        timesteps, noise = [], []
+        for generator in self.generators:
+            timesteps.append(draw_timesteps(distribution, count, num_train_timesteps, generator))  # type: ignore[arg-type]
+            noise.append(torch.randn((count, *self.shape), generator=generator))
+        return Draws(torch.stack(timesteps), torch.stack(noise))
+
+
+@dataclass(frozen=True)
+class Inversion:
+    """What inverting a chunk of images gave."""
+
+    prompt_embeds: PromptEmbeds
+    """One inverted condition per image."""
+    losses: torch.Tensor
+    """(images, steps) float32: loss of each step on its own fresh draws, before its update."""
+    paired_timesteps: torch.Tensor
+    """(images, pairs) int64: timesteps of the draws of the steps that were paired."""
+    paired_conditional: torch.Tensor
+    """(images, pairs) float32: error in the output space under the embedding of that step."""
+    paired_null: torch.Tensor
+    """(images, pairs) float32: error of the null condition on the same draws."""
+
+
+def draw_errors(
+    denoiser: Denoiser, latents: torch.Tensor, draws: Draws, prompt_embeds: PromptEmbeds, executor: Executor
+) -> torch.Tensor:
+    """Squared error of the raw output per image and draw, averaged over elements; no gradient.
+
+    latents:        (images, C, h, w) float32, scaled
+    prompt_embeds:  one condition per image
+    Returns         (images, draws) float32 on the CPU, >= 0, in the network's output space; lower = better predicted
+    """
+    images, count = draws.timesteps.shape
+    owner = torch.arange(images).repeat_interleave(count)
+
+    def measure(rows: slice) -> torch.Tensor:
+        with torch.no_grad():
+            errors, _ = row_errors(denoiser, latents, draws, prompt_embeds, owner, rows)
+        return errors.cpu()
+
+    return torch.cat(list(executor.slices(images * count, measure))).reshape(images, count)
+
+
+def row_errors(
+    denoiser: Denoiser,
+    latents: torch.Tensor,
+    draws: Draws,
+    prompt_embeds: PromptEmbeds,
+    owner: torch.Tensor,
+    rows: slice,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Errors and timesteps of the flattened (image, draw) rows."""
+    x0 = latents[owner[rows].to(latents.device)]
+    noise = draws.noise.flatten(0, 1)[rows].to(x0)
+    timesteps = draws.timesteps.flatten()[rows]
+    noisy = denoiser.schedule.add_noise(x0, noise, timesteps)
+    prediction = denoiser.predict(noisy, timesteps, prompt_embeds.select(owner[rows]))
+    target = denoiser.schedule.target(prediction.kind, x0, noise, timesteps)
+    return (prediction.output - target).square().flatten(1).mean(dim=1), timesteps
+
+
+def initial_streams(
+    denoiser: Denoiser, sha256s: Sequence[str], config: InversionConfig, run_seed: int
+) -> dict[str, torch.Tensor]:
+    """Where the embeddings start, on the CPU: name to (images, tokens, width) float32.
+
+    null    the model's start condition, which is the null condition of most
+    random  standard normal at the free positions, with the start condition's root mean square; streams that are not
+            optimised are at the start condition all the same
+    """
+    start = denoiser.start_condition()
+    scale = start.root_mean_square()
+    streams = {}
+    for name, stream in start.streams.items():
+        rows = stream.detach().cpu().repeat(len(sha256s), 1, 1)
+        # Closed-form denoisers start from zeros; noise of scale 1 is then the natural start.
+        spread = scale[name] or 1.0
+        if config.initialisation == "random" and name in optimised_streams(start, config.streams):
+            for row, sha256 in enumerate(sha256s):
+                generator = torch.Generator("cpu").manual_seed(draw_seed(run_seed, sha256, f"initialisation:{name}"))
+                noise = torch.randn(rows.shape[1:], generator=generator) * spread
+                rows[row] = torch.where(start.free[name][:, None], noise, rows[row])
+        streams[name] = rows
+    return streams
+
+
+def optimised_positions(free: torch.Tensor, free_tokens: int | None) -> torch.Tensor:
+    """The positions of one stream that inversion changes: the first `free_tokens` free ones, or all of them.
+
+    >>> optimised_positions(torch.tensor([False, True, True, True]), 2).tolist()
+    [False, True, True, False]
+    """
+    return free if free_tokens is None else free & (free.cumsum(0) <= free_tokens)
+
+
+def optimised_streams(prompt_embeds: PromptEmbeds, streams: Sequence[str] | None) -> list[str]:
+    """Names of the streams that inversion changes, in the model's order: the chosen ones, or all.
+
+    Raises ConfigError for a stream that the model does not have.
+
+    >>> condition = PromptEmbeds({"clip": torch.zeros(1, 3, 4), "pooled": torch.zeros(1, 1, 4)}, {})
+    >>> optimised_streams(condition, ["pooled"])
+    ['pooled']
+    """
+    names = list(prompt_embeds.streams)
+    if unknown := [name for name in streams or () if name not in names]:
+        raise ConfigError(
+            f"the model has no stream {unknown[0]!r}; expected one or more of {', '.join(names)} for --streams"
+        )
+    return names if streams is None else [name for name in names if name in streams]
+
+
+def require_streams(denoiser: Denoiser, streams: Sequence[str] | None) -> None:
+    """Raises ConfigError when a stream was chosen that the model does not have."""
+    if streams is not None:
+        optimised_streams(denoiser.null_condition(), streams)
+
+
+def embedding_bits(prompt_embeds: PromptEmbeds, free_tokens: int | None, streams: Sequence[str] | None = None) -> float:
+    """Bits of the numbers of one embedding that an inversion may choose, 32 each.
+
+    >>> embedding_bits(PromptEmbeds({"text": torch.zeros(1, 3, 4)}, {"text": torch.tensor([False, True, True])}), None)
+    256.0
+    """
+    return float(
+        sum(
+            32
+            * int(optimised_positions(prompt_embeds.free[name], free_tokens).sum())
+            * prompt_embeds.streams[name].shape[2]
+            for name in optimised_streams(prompt_embeds, streams)
+        )
+    )
+
+
+def invert(
+    denoiser: Denoiser,
+    latents: torch.Tensor,
+    sha256s: Sequence[str],
+    config: InversionConfig,
+    *,
+    run_seed: int,
+    executor: Executor,
+    paired_steps: int = 0,
+    on_step: Callable[[int, PromptEmbeds], None] = lambda step, prompt_embeds: None,
+) -> Inversion:
+    """Invert a chunk of images together.
+
+    Per image, Adam minimises over the free positions of the chosen streams (DoRI, arXiv 2507.16880, with the choices of
+    :class:`InversionConfig`)
+
+        mean_b  w(t_b) |f(x_{t_b}, t_b, c) - target_b|^2 / elements        fresh t_b, noise_b at every step
+
+    Images do not influence each other: the loss is a sum over them and Adam works element by element.
+
+    latents:  (images, C, h, w) float32, scaled by the autoencoder's factor
+    paired_steps:  how many of the last steps also measure the null error on their own draws
+    on_step:  called after every step with its number, from 1, and the conditions so far, detached
+    Returns   embeddings on the CPU in float32, and the loss of every step
+    Raises ConfigError for a stream that the model does not have
+    """
+    start, null = denoiser.start_condition(), denoiser.null_condition().repeat(len(sha256s))
+    scale = start.root_mean_square()
+    everything = {
+        name: stream.to(latents.device) for name, stream in initial_streams(denoiser, sha256s, config, run_seed).items()
+    }
+    streams = {name: everything[name].requires_grad_(True) for name in optimised_streams(start, config.streams)}
+    optimiser = torch.optim.Adam(
+        [{"params": [stream], "lr": config.learning_rate * (scale[name] or 1.0)} for name, stream in streams.items()]
+    )
+    masks = {
+        name: optimised_positions(start.free[name], config.free_tokens).to(latents.device)[:, None] for name in streams
+    }
+    condition = start.repeat(len(sha256s))
+    source = DrawSource(run_seed, sha256s, "inversion", denoiser.latent_shape)
+    owner = torch.arange(len(sha256s)).repeat_interleave(config.draws)
+    losses: list[torch.Tensor] = []
+    paired: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+
+    for step in range(config.steps):
+        draws = source.draw(config.timesteps, config.draws, denoiser.schedule.num_train_timesteps)
+        current = condition.with_streams(everything)
+
+        def accumulate(rows: slice, draws: Draws = draws, current: PromptEmbeds = current) -> torch.Tensor:
+            errors, timesteps = row_errors(denoiser, latents, draws, current, owner, rows)
+            weights = loss_weights(config.weighting, denoiser.prediction_type, denoiser.schedule.snr(timesteps))  # type: ignore[arg-type]
+            loss = (errors * weights.to(errors)).sum().div(config.draws)
+            # All gradients of a slice or none: one that runs out of memory halfway is repeated as a whole.
+            gradients = torch.autograd.grad(loss, list(streams.values()))
+            for stream, gradient in zip(streams.values(), gradients, strict=True):
+                stream.grad = gradient if stream.grad is None else stream.grad + gradient
+            return torch.stack([errors.detach(), (errors.detach() * weights.to(errors))]).cpu()
+
+        optimiser.zero_grad(set_to_none=True)
+        raw, weighted = torch.cat(list(executor.slices(len(owner), accumulate)), dim=1).reshape(
+            2, len(sha256s), config.draws
+        )
+        losses.append(weighted.mean(dim=1))
+        if step >= config.steps - paired_steps:
+            # The draws are fresh, so the step's own errors are out of sample; only the null's are missing.
+            paired.append((draws.timesteps, raw, draw_errors(denoiser, latents, draws, null, executor)))
+        for name, stream in streams.items():
+            assert stream.grad is not None
+            stream.grad.mul_(masks[name])
+        optimiser.step()
+        on_step(step + 1, condition.with_streams({name: stream.detach() for name, stream in everything.items()}))
+
+    inverted = PromptEmbeds(
+        {name: stream.detach().cpu() for name, stream in everything.items()}, start.free, condition.extras
+    )
+    empty = torch.zeros(len(sha256s), 0)
+    timesteps, conditional, null_errors = (
+        [torch.cat(part, dim=1) for part in zip(*paired, strict=True)] if paired else (empty.long(), empty, empty)
+    )
+    return Inversion(inverted, torch.stack(losses, dim=1), timesteps, conditional, null_errors)

@@ -1,0 +1,1 @@
+"""InvMM: how far the noise must be moved before an image comes back."""

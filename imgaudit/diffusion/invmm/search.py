@@ -1,0 +1,263 @@
+"""InvMM: how far from standard normal the noise has to be moved before a model returns one image (arXiv 2405.05846).
+
+Ma et al., "Could It Be Generated?", ICCV 2025. Per image, Adam minimises over mu and logvar (the noise) and a soft
+condition c
+
+    mean_b |x0_hat(x_{t_b}, t_b, c_b) - x0|^2 / elements  +  lambda KL(N(mu, exp(logvar)) || N(0, 1)) / elements
+
+    noise_b = mu + exp(logvar / 2) * standard normal,    x_t = a_t x0 + s_t noise_b,    t_b uniform
+
+while lambda adapts: it grows as long as the prediction loss falls, and is halved when that is stuck. Every
+`check_every` steps images are sampled from the learned noise; when the least similar of them is a copy the search ends,
+and the divergence at that step is the score: lower = more memorised, 0 = plain noise suffices.
+
+The error is that of clean latents, which weighs an error of predicted noise by 1/SNR: where there is no signal at all
+(zero-terminal-SNR schedules) it cannot be had from predicted noise, and such timesteps are not drawn.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import torch
+
+from imgaudit.diffusion.denoiser import Denoiser, PromptEmbeds, draw_seed
+from imgaudit.diffusion.executor import Executor
+from imgaudit.diffusion.inversion import Draws, DrawSource
+from imgaudit.diffusion.invmm.checks import Check, Checked, check_noise, timesteps_with_signal
+from imgaudit.diffusion.invmm.condition import ConditionKind, SoftCondition, soft_condition
+from imgaudit.diffusion.learned_noise import LearnedNoise, kl_per_dimension, shifted
+from imgaudit.schema.protocol import InvMMConfig
+from imgaudit.similarity.matcher import Matcher
+
+
+@dataclass(frozen=True)
+class NoiseInversion:
+    """What InvMM found for one image."""
+
+    succeeded: bool
+    """Whether every sample of some check was a copy."""
+    noise: LearnedNoise
+    """At the first success, or after the last step."""
+    prompt_embeds: PromptEmbeds
+    """One condition: that of the check which ended the search."""
+    condition: ConditionKind
+    """What the condition was made of."""
+    steps: int
+    """Optimisation steps done."""
+    checked: Checked
+    """Of all checks, what came closest to a success."""
+    network_evaluations: int
+    """Spent on this image; a backward pass counts as one more."""
+
+    @property
+    def kl_per_dimension(self) -> float:
+        """Divergence of the noise from standard normal, per element, in nats; a score only where it succeeded."""
+        return float(self.noise.divergence())
+
+    def failure(self, config: InvMMConfig) -> str:
+        """Why there is no score: the budget, and how close it came."""
+        done = f"no check succeeded in {self.steps} steps"
+        if self.checked.similarity is not None:
+            return (
+                f"{done}: of {config.noises} samples from the learned noise the least similar came to "
+                f"{self.checked.similarity:.2f} at most, and {config.similarity:g} is needed"
+            )
+        assert self.checked.gate is not None and config.gate_margin is not None
+        return (
+            f"{done}: what is predicted at once from the learned noise came to a similarity of "
+            f"{self.checked.gate:.2f} at most, and samples are made from {config.similarity - config.gate_margin:g} on"
+        )
+
+
+@dataclass
+class Penalty:
+    """The weight of the divergence for one image, adapted to its prediction losses.
+
+    >>> penalty = Penalty(increment=0.5, least_progress=0.1, window=2)
+    >>> for loss in (4.0, 2.0, 2.0, 2.0): penalty.step(loss)
+    >>> penalty.weight
+    3.0
+    >>> penalty.adapt(), penalty.weight
+    (None, 3.5)
+    >>> penalty.adapt(), penalty.weight
+    (None, 1.75)
+    """
+
+    increment: float
+    """Added at every step, and at a check that finds progress."""
+    least_progress: float
+    """By how much the mean loss must have fallen since the last check to count as progress."""
+    window: int
+    """Over how many last steps losses are averaged."""
+    weight: float = 1.0
+    """lambda."""
+    _losses: list[float] = field(default_factory=list)
+    _average: float = float("inf")
+
+    def step(self, loss: float) -> None:
+        """After every step, with its prediction loss."""
+        self._losses = [*self._losses, loss][-self.window :]
+        self.weight += self.increment
+
+    def adapt(self) -> None:
+        """At every check: halve where the loss is stuck, else press on towards plain noise."""
+        average = sum(self._losses) / len(self._losses)
+        stuck = self._average - average < self.least_progress
+        self.weight = self.weight / 2 if stuck else self.weight + self.increment
+        self._average = average
+
+
+def invert_noise(
+    denoiser: Denoiser,
+    latents: torch.Tensor,
+    references: torch.Tensor,
+    sha256s: Sequence[str],
+    config: InvMMConfig,
+    *,
+    run_seed: int,
+    executor: Executor,
+    start: PromptEmbeds | None = None,
+    streams: Sequence[str] | None = None,
+    matcher: Matcher | None = None,
+) -> list[NoiseInversion]:
+    """Run InvMM on a chunk of images together, each until its first success or the last step.
+
+    Images share batches and nothing else: every image has its own parameters, draws and lambda.
+
+    latents:     (images, C, h, w) float32, scaled
+    references:  (images, 3, H, W) in [-1, 1]: what samples are compared with, decode(latents)
+    start:       one embedding per image, where a model without words begins; by default the model's start condition
+    streams:     which streams of such an embedding are optimised; all by default
+    Returns      one result per image, on the CPU in float32
+
+    >>> from imgaudit.models import FiniteSetDenoiser
+    >>> points = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0)).clamp(-1, 1)
+    >>> [found] = invert_noise(FiniteSetDenoiser(points), points[:1], points[:1], ["00"],
+    ...                        InvMMConfig(steps=40, draws=4, check_every=10), run_seed=0, executor=Executor(32))
+    >>> found.succeeded, found.condition, found.kl_per_dimension < 0.1
+    (True, 'mixture', True)
+    """
+    start = denoiser.start_condition().repeat(len(sha256s)) if start is None else start
+    condition = soft_condition(denoiser, start, temperature=config.temperature, streams=streams)
+    search = _Search(denoiser, latents, condition, sha256s, config, run_seed, executor)
+    active, found = list(range(len(sha256s))), dict[int, NoiseInversion]()
+    best: dict[int, Checked] = {}
+    for step in range(1, config.steps + 1):
+        search.step(active)
+        if step % config.check_every and step < config.steps:
+            continue
+        checks = [search.check(image, references[image]) for image in active]
+        outcomes = check_noise(denoiser, checks, config, executor=executor, matcher=matcher or Matcher())
+        for image, check, outcome in zip(active, checks, outcomes, strict=True):
+            search.spent[image] += outcome.network_evaluations
+            best[image] = outcome if image not in best else max(best[image], outcome, key=Checked.closeness)
+            if outcome.succeeded or step == config.steps:
+                found[image] = search.result(image, check, step, best[image])
+            else:
+                search.penalties[image].adapt()
+        active = [image for image in active if image not in found]
+        if not active:
+            break
+    return [found[image] for image in range(len(sha256s))]
+
+
+class _Search:
+    """Parameters, draws and lambdas of a chunk."""
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        latents: torch.Tensor,
+        condition: SoftCondition,
+        sha256s: Sequence[str],
+        config: InvMMConfig,
+        run_seed: int,
+        executor: Executor,
+    ) -> None:
+        self.denoiser, self.latents, self.condition = denoiser, latents, condition
+        self.config, self.executor = config, executor
+        self.mu, self.logvar = ([torch.zeros_like(one, requires_grad=True) for one in latents] for _ in range(2))
+        rates = condition.learning_rates(config.learning_rate)
+        own = [condition.parameters(image) for image in range(len(sha256s))]
+        self.leaves = [
+            [mu, logvar, *one.values()] for mu, logvar, one in zip(self.mu, self.logvar, own, strict=True)
+        ]  # fmt: skip
+        # Adam works element by element and passes over leaves without a gradient: images that are finished stand still.
+        groups: list[dict[str, object]] = [{"params": [*self.mu, *self.logvar], "lr": config.learning_rate}]
+        groups += [{"params": [one[name] for one in own], "lr": rate} for name, rate in rates.items()]
+        self.optimiser = torch.optim.Adam(groups)
+        self.sources = [DrawSource(run_seed, [sha256], "invmm", denoiser.latent_shape) for sha256 in sha256s]
+        self.mixing, self.checking = (
+            [torch.Generator().manual_seed(draw_seed(run_seed, sha256, purpose)) for sha256 in sha256s]
+            for purpose in ("invmm condition", "invmm check")
+        )
+        self.penalties = [
+            Penalty(config.increment, config.least_progress, config.progress_window) for _ in sha256s
+        ]  # fmt: skip
+        self.spent = [0] * len(sha256s)
+        self.timesteps = timesteps_with_signal(denoiser)
+
+    def step(self, active: Sequence[int]) -> None:
+        """One step of Adam for the active images, on fresh draws."""
+        config, before = self.config, self.denoiser.network_evaluations
+        drawn = [self.sources[image].draw("uniform", config.draws, self.timesteps) for image in active]
+        draws = Draws(torch.cat([one.timesteps for one in drawn]), torch.cat([one.noise for one in drawn]))
+        mixed = torch.cat([self.condition.draw(config.draws, self.mixing[image]) for image in active])
+        owner = [image for image in active for _ in range(config.draws)]
+        self.optimiser.zero_grad(set_to_none=True)
+        parts = self.executor.slices(len(owner), partial(self._accumulate, owner, draws, mixed))
+        losses = torch.cat(list(parts)).reshape(len(active), config.draws).mean(dim=1)
+        for image, loss in zip(active, losses.tolist(), strict=True):
+            penalty = self.penalties[image]
+            divergence = kl_per_dimension(self.mu[image], self.logvar[image])
+            self._add([self.mu[image], self.logvar[image]], penalty.weight * divergence)
+            penalty.step(loss)
+            self.spent[image] += (self.denoiser.network_evaluations - before) // len(active)
+        self.optimiser.step()
+
+    def _accumulate(self, owner: Sequence[int], draws: Draws, mixed: torch.Tensor, rows: slice) -> torch.Tensor:
+        """Add a slice's gradients of the prediction loss; its errors of clean latents, (rows,) on the CPU."""
+        images = owner[rows]
+        x0 = torch.stack([self.latents[image] for image in images])
+        mu, logvar = (torch.stack([one[image] for image in images]) for one in (self.mu, self.logvar))
+        noise = shifted(mu, logvar, draws.noise.flatten(0, 1)[rows].to(mu))
+        timesteps = draws.timesteps.flatten()[rows]
+        noisy = self.denoiser.schedule.add_noise(x0, noise, timesteps)
+        prediction = self.denoiser.predict(noisy, timesteps, self.condition.at(images, mixed[rows]))
+        errors = (prediction.x0() - x0).square().flatten(1).mean(dim=1)
+        leaves = [leaf for image in dict.fromkeys(images) for leaf in self.leaves[image]]
+        self._add(leaves, errors.sum() / self.config.draws)
+        return errors.detach().cpu()
+
+    def _add(self, leaves: Sequence[torch.Tensor], loss: torch.Tensor) -> None:
+        # All gradients of a slice or none: one that runs out of memory halfway is repeated as a whole.
+        gradients = torch.autograd.grad(loss, leaves, allow_unused=True)
+        for leaf, gradient in zip(leaves, gradients, strict=True):
+            if gradient is not None:
+                leaf.grad = gradient if leaf.grad is None else leaf.grad + gradient
+
+    def check(self, image: int, reference: torch.Tensor) -> Check:
+        """What to ask a model with to see whether an image comes out: one condition for all samples."""
+        noise = torch.randn((self.config.noises, *self.denoiser.latent_shape), generator=self.checking[image])
+        with torch.no_grad():
+            mixed = self.condition.draw(1, self.checking[image])
+            prompt_embeds = _on_cpu(self.condition.at([image], mixed))
+            latents = shifted(self.mu[image], self.logvar[image], noise.to(self.mu[image]))
+        return Check(reference, prompt_embeds, latents)
+
+    def result(self, image: int, check: Check, step: int, best: Checked) -> NoiseInversion:
+        """The outcome as it stands."""
+        mu, logvar = (one[image].detach().cpu().clone() for one in (self.mu, self.logvar))
+        return NoiseInversion(
+            best.succeeded, LearnedNoise(mu, logvar), check.prompt_embeds, self.condition.kind, step, best,
+            self.spent[image],
+        )  # fmt: skip
+
+
+def _on_cpu(prompt_embeds: PromptEmbeds) -> PromptEmbeds:
+    return PromptEmbeds(
+        {name: stream.detach().cpu() for name, stream in prompt_embeds.streams.items()},
+        prompt_embeds.free,
+        {name: extra.cpu() for name, extra in prompt_embeds.extras.items()},
+    )

@@ -1,0 +1,58 @@
+"""A distribution of initial noise that was learned for one image, and how far it is from the usual one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from imgaudit.diffusion.denoiser import seeded_noise
+
+
+@dataclass(frozen=True)
+class LearnedNoise:
+    """N(mu, exp(logvar)) over the elements of one latent, which are independent.
+
+    >>> usual = LearnedNoise(torch.zeros(1, 2, 2), torch.zeros(1, 2, 2))
+    >>> bool((usual.latents([5]) == seeded_noise([5], (1, 2, 2))).all()), float(usual.divergence())
+    (True, 0.0)
+    """
+
+    mu: torch.Tensor
+    """(C, h, w) float32: mean."""
+    logvar: torch.Tensor
+    """(C, h, w) float32: logarithm of the variance."""
+
+    def latents(self, seeds: Sequence[int]) -> torch.Tensor:
+        """(len(seeds), C, h, w) float32: each seed's standard normal noise, scaled and moved.
+
+        Under standard normal noise they are what the seeds give everywhere else.
+        """
+        channels, height, width = self.mu.shape
+        return shifted(self.mu, self.logvar, seeded_noise(seeds, (channels, height, width)).to(self.mu))
+
+    def divergence(self) -> torch.Tensor:
+        """KL divergence per element, see :func:`kl_per_dimension`."""
+        return kl_per_dimension(self.mu, self.logvar)
+
+
+def shifted(mu: torch.Tensor, logvar: torch.Tensor, standard: torch.Tensor) -> torch.Tensor:
+    """mu + exp(logvar / 2) * standard: normal noise from standard normal noise, differentiable in mu and logvar."""
+    return mu + (logvar / 2).exp() * standard
+
+
+def kl_per_dimension(mu: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
+    """KL(N(mu, exp(logvar)) || N(0, 1)), averaged over the elements of one latent (the last three axes), in nats.
+
+        mean( mu^2 + exp(logvar) - logvar - 1 ) / 2
+
+    It is the mean and not the sum, so that latents of any size compare; the sum is the mean times the elements.
+
+    mu, logvar:  (..., C, h, w) float
+    Returns      (...) float, >= 0; 0 for standard normal noise, and the higher, the further from it
+
+    >>> float(kl_per_dimension(torch.zeros(1, 2, 2), torch.zeros(1, 2, 2)))
+    0.0
+    >>> float(kl_per_dimension(torch.ones(1, 2, 2), torch.zeros(1, 2, 2)))
+    0.5
+    """
+    return 0.5 * (mu.square() + logvar.exp() - logvar - 1).flatten(-3).mean(dim=-1)

@@ -1,0 +1,217 @@
+"""Detection of memorised prompts: how much a prompt moves the network's prediction, without looking at an image.
+
+A memorised prompt pulls every initial noise towards one image, so that the conditional prediction lies far from the
+null one from the first step on (Wen et al., ICLR 2024, arXiv 2407.21720):
+
+    m(c) = mean over seeds g and steps k of |eps(x_k^g, c) - eps(x_k^g, null)|_2
+
+Higher is more memorised. It is a statement on a prompt, not on any image, and has no scale of its own: only prompts of
+the same kind, on the same model under the same settings, can be compared.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
+
+import torch
+from pydantic import Field
+
+from imgaudit.diffusion.denoiser import Denoiser, draw_seed, seeded_noise
+from imgaudit.diffusion.executor import Executor
+from imgaudit.diffusion.guided_trajectory import RowMeasures, no_epsilon, trajectory_measures, trajectory_timesteps
+from imgaudit.diffusion.prompt_words import TokenSpan, WordWeight, weigh_words
+from imgaudit.schema.records import Record, Skipped
+
+Detector = Literal["magnitude", "sharpness"]
+"""magnitude: Wen et al.'s norm; sharpness: |H_d d|^2 of Jeon et al. (ICML 2025, arXiv 2412.04140)."""
+
+LONGEST_PROMPT = 100_000
+"""Characters; longer prompts are not given to tokenizers."""
+
+
+class DetectionSettings(Record):
+    """What scores depend on besides model and prompt."""
+
+    detector: Detector = "magnitude"
+    """What the score is."""
+    steps: int = Field(1, ge=1, le=1000)
+    """Steps of the trajectory that are averaged, from the noisiest on."""
+    sampling_steps: int = Field(50, ge=1, le=1000)
+    """Steps of the whole trajectory: how far apart its timesteps are."""
+    seeds: int = Field(4, ge=1, le=10_000)
+    """Initial noises, the same for every prompt."""
+    guidance_scale: float = Field(7.5, ge=1, allow_inf_nan=False)
+    """Of the trajectory; differences are taken before it. The first step does not depend on it."""
+    tokens: bool = True
+    """Whether words are weighed, which costs a backward pass per step."""
+    seed: int = 0
+    """Run seed."""
+
+
+class Magnitude(Record):
+    """A norm of differences."""
+
+    raw: float
+    """|d|_2, which grows with the square root of the number of latents."""
+    rms: float
+    """The same over sqrt(elements): comparable between resolutions."""
+
+
+class PromptDetection(Record):
+    """What was measured of one prompt."""
+
+    prompt: str
+    """As it was given."""
+    space: str
+    """Space of score, magnitude and weights: "epsilon", or the network's own where that says nothing."""
+    score: float
+    """By the detector asked for; higher = more memorised."""
+    rms: float
+    """Magnitude over sqrt(elements), in `space`."""
+    native: Magnitude
+    """In the network's own output space."""
+    epsilon: Magnitude | Skipped
+    """Between predicted noises."""
+    by_seed: tuple[float, ...]
+    """The score of each seed, whose mean is the score."""
+    tokens: tuple[WordWeight, ...] | Skipped
+    """Words by how much the magnitude hangs on them."""
+    cut: dict[str, int]
+    """Text encoder to the number of tokens of the prompt that it never sees."""
+
+
+class PromptSkipped(Record):
+    """A prompt that has no score."""
+
+    prompt: str
+    """As it was given."""
+    skipped: str
+    """Why."""
+
+
+def unusable_prompt(prompt: str) -> str:
+    """Why a prompt cannot be given to a text encoder; empty when it can."""
+    if len(prompt) > LONGEST_PROMPT:
+        return f"it has {len(prompt):,} characters; at most {LONGEST_PROMPT:,} are given to a text encoder"
+    try:
+        prompt.encode("utf-8")
+    except UnicodeEncodeError:
+        return "it is not valid Unicode: it has half of a surrogate pair"
+    return ""
+
+
+def detection_seeds(settings: DetectionSettings) -> list[int]:
+    """Seeds of the initial noises: the same for every prompt, so that prompts differ in their text only."""
+    return [draw_seed(settings.seed, "", "prompt detection", index) for index in range(settings.seeds)]
+
+
+def detect_prompts(
+    denoiser: Denoiser, prompts: Sequence[str], settings: DetectionSettings, *, executor: Executor
+) -> Iterator[PromptDetection | PromptSkipped]:
+    """Measure prompts in batches over prompts and seeds; yields one result per prompt, in order.
+
+    Prompts do not influence each other. A model without a null branch gives a PromptSkipped for each.
+
+    >>> from imgaudit.models import FiniteSetDenoiser
+    >>> points = torch.stack([torch.ones(3, 4, 4), -torch.ones(3, 4, 4)])
+    >>> named, empty = detect_prompts(FiniteSetDenoiser(points), ["1", ""], DetectionSettings(), executor=Executor(8))
+    >>> named.score > empty.score == 0
+    True
+    """
+    size = max(1, executor.batch_size // settings.seeds)
+    for start in range(0, len(prompts), size):
+        chunk = prompts[start : start + size]
+        reasons = [denoiser.no_null or unusable_prompt(prompt) for prompt in chunk]
+        usable = [prompt for prompt, reason in zip(chunk, reasons, strict=True) if not reason]
+        found = iter(_measured(denoiser, usable, settings, executor) if usable else ())
+        for prompt, reason in zip(chunk, reasons, strict=True):
+            yield PromptSkipped(prompt=prompt, skipped=reason) if reason else next(found)
+
+
+def _measured(
+    denoiser: Denoiser, prompts: Sequence[str], settings: DetectionSettings, executor: Executor
+) -> list[PromptDetection | PromptSkipped]:
+    spans = [denoiser.token_spans(prompt) if settings.tokens else {} for prompt in prompts]
+    streams = sorted({name for own in spans for name, tokens in own.items() if tokens})
+    condition, null = denoiser.condition(prompts), denoiser.null_condition()
+    noise = seeded_noise(detection_seeds(settings), denoiser.latent_shape)
+    timesteps = trajectory_timesteps(denoiser.schedule, max(settings.sampling_steps, settings.steps))
+    owner = torch.arange(len(prompts)).repeat_interleave(settings.seeds)
+    seed = torch.arange(settings.seeds).repeat(len(prompts))
+
+    def measure(rows: slice) -> RowMeasures:
+        return trajectory_measures(
+            denoiser, condition.select(owner[rows]), null, noise[seed[rows]], timesteps, steps=settings.steps,
+            guidance_scale=settings.guidance_scale, sharpness=settings.detector == "sharpness", streams=streams,
+        )  # fmt: skip
+
+    rows = _joined(list(executor.slices(len(owner), measure)), len(prompts))
+    reason = no_epsilon(denoiser.schedule, denoiser.prediction_type, timesteps[: settings.steps])
+    scales = denoiser.start_condition().root_mean_square() if streams else {}
+    elements = math.prod(denoiser.latent_shape)
+    return [
+        _result(denoiser, prompt, own, {name: one[number] for name, one in rows.items()}, settings, reason, scales,
+                elements)
+        for number, (prompt, own) in enumerate(zip(prompts, spans, strict=True))
+    ]  # fmt: skip
+
+
+def _joined(slices: Sequence[RowMeasures], prompts: int) -> dict[str, torch.Tensor]:
+    """Measures by name, (prompts, seeds, ...), whatever the slices were."""
+    first = slices[0]
+    joined = {"native": torch.cat([one.native for one in slices])}
+    for name in ("epsilon", "sharpness"):
+        if getattr(first, name) is not None:
+            joined[name] = torch.cat([getattr(one, name) for one in slices])
+    for name in first.gradients:
+        joined[f"gradient {name}"] = torch.cat([one.gradients[name] for one in slices])
+    return {name: one.reshape(prompts, -1, *one.shape[1:]) for name, one in joined.items()}
+
+
+def _result(
+    denoiser: Denoiser,
+    prompt: str,
+    spans: Mapping[str, Sequence[TokenSpan]],
+    rows: Mapping[str, torch.Tensor],
+    settings: DetectionSettings,
+    no_noise: str,
+    scales: Mapping[str, float],
+    elements: int,
+) -> PromptDetection | PromptSkipped:
+    """One prompt's result from its rows, (seeds, ...)."""
+    if not all(bool(torch.isfinite(one).all()) for one in rows.values()):
+        return PromptSkipped(prompt=prompt, skipped="the network's prediction is not finite under it")
+    magnitudes = {
+        name: Magnitude(raw=(raw := float(rows[name].mean())), rms=raw / elements**0.5)
+        for name in ("native", "epsilon")
+        if name in rows
+    }
+    in_space = magnitudes.get("epsilon", magnitudes["native"])
+    by_seed = rows["sharpness"] if settings.detector == "sharpness" else rows.get("epsilon", rows["native"])
+    return PromptDetection(
+        prompt=prompt,
+        space="epsilon" if "epsilon" in magnitudes else denoiser.prediction_type,
+        score=float(by_seed.mean()),
+        rms=in_space.rms,
+        native=magnitudes["native"],
+        epsilon=magnitudes.get("epsilon", Skipped(skipped=no_noise)),
+        by_seed=tuple(by_seed.tolist()),
+        tokens=_words(prompt, spans, rows, settings, scales),
+        cut=denoiser.cut_tokens(prompt),
+    )
+
+
+def _words(
+    prompt: str,
+    spans: Mapping[str, Sequence[TokenSpan]],
+    rows: Mapping[str, torch.Tensor],
+    settings: DetectionSettings,
+    scales: Mapping[str, float],
+) -> tuple[WordWeight, ...] | Skipped:
+    if not settings.tokens:
+        return Skipped(skipped="not asked for")
+    if not spans:
+        return Skipped(skipped="this model's adapter does not say which rows of its conditions belong to which words")
+    own = {name: tokens for name, tokens in spans.items() if tokens}
+    weights = {name: rows[f"gradient {name}"].mean(dim=0).tolist() for name in own}
+    return weigh_words(prompt, own, weights, scales)

@@ -1,0 +1,135 @@
+"""The dial: how few numbers of an inverted embedding still bring the image back.
+
+An embedding of thousands of numbers could spell a small image out; the fewer bits it is cut down to, the less of the
+image can be in them. The difference between the embedding and where its inversion started is written as a matrix of
+low rank whose factors have few bits each, and sampled again.
+"""
+
+from collections.abc import Sequence
+
+import torch
+
+from imgaudit.diffusion.denoiser import PromptEmbeds
+from imgaudit.diffusion.inversion import optimised_positions, optimised_streams
+from imgaudit.schema.records import Record
+
+SETTINGS = tuple((rank, precision) for rank in (1, 2, 4, 8) for precision in (1, 2, 4, 8))
+"""(rank, bits per number), each tried in order of the bits that it needs."""
+
+
+class DialPoint(Record):
+    """One setting of the dial."""
+
+    rank: int
+    """Rank of the difference from the start condition."""
+    precision: int
+    """Bits per number of its factors."""
+    bits: int
+    """Bits of all of them, scales included."""
+    hits: int
+    """Seeds that made a copy."""
+    n: int
+    """Seeds that could be scored."""
+    best_similarity: float
+    """Highest similarity of the deciding descriptor; -1 when no frame could be scored."""
+
+
+class Dial(Record):
+    """dial.json: what an image's embedding can lose."""
+
+    guidance_scale: float
+    """Scale at which it was sampled: that of the embedding rung."""
+    seeds: int
+    """Images asked for at each setting."""
+    thresholds: dict[str, float]
+    """What made a generated image a copy."""
+    whole: DialPoint
+    """The embedding as it was inverted, 32 bits a number; rank and precision as stored."""
+    image_bits: int
+    """Bits of the image at the model's size, as PNG; a lossy copy could be coded in fewer."""
+    points: list[DialPoint]
+    """Settings tried, fewest bits first; the last one that was tried is the first that reproduces the image."""
+
+    @property
+    def fewest(self) -> DialPoint | None:
+        """The setting with the fewest bits whose copies are at least half of the seeds."""
+        return next((point for point in self.points if reproduces(point)), None)
+
+
+def reproduces(point: DialPoint) -> bool:
+    """Whether at least half of the seeds are copies."""
+    return point.n > 0 and 2 * point.hits >= point.n
+
+
+def quantise(values: torch.Tensor, precision: int) -> torch.Tensor:
+    """Round every row to 2**precision equal steps between its extremes; two floats of scale per row.
+
+    values:  (rows, columns) float
+    Returns  the same shape; the largest error is half a step
+
+    >>> quantise(torch.tensor([[0.0, 0.4, 1.0]]), 1).tolist()
+    [[0.0, 0.0, 1.0]]
+    """
+    low, high = values.amin(dim=1, keepdim=True), values.amax(dim=1, keepdim=True)
+    step = (high - low) / (2**precision - 1)
+    return torch.where(step > 0, low + ((values - low) / step.clamp(min=1e-30)).round() * step, values)
+
+
+def stored_bits(positions: int, width: int, rank: int, precision: int) -> int:
+    """Bits of two quantised factors: rank * (positions + width) numbers and two float scales for each of 2 * rank rows.
+
+    >>> stored_bits(positions=15, width=64, rank=1, precision=4)
+    444
+    """
+    return rank * (positions + width) * precision + 2 * rank * 2 * 32
+
+
+def turned_down(
+    prompt_embeds: PromptEmbeds,
+    start: PromptEmbeds,
+    free_tokens: int | None,
+    rank: int,
+    precision: int,
+    *,
+    chosen: Sequence[str] | None = None,
+) -> tuple[PromptEmbeds, int]:
+    """One embedding with its difference from its start cut to a rank and a precision, per stream.
+
+    prompt_embeds:  one condition, as the inversion left it
+    start:          the condition that the inversion started from
+    free_tokens:    how many free positions the inversion changed; all when None
+    chosen:         which streams it changed; all when None
+
+    Returns the condition and the bits that it takes to tell it from the start.
+    """
+    streams, bits = dict(prompt_embeds.streams), 0
+    for name in optimised_streams(start, chosen):
+        stream = streams[name]
+        base = start.streams[name].to(stream)
+        positions = optimised_positions(start.free[name], free_tokens)
+        left, sizes, right = torch.linalg.svd((stream - base)[0, positions].double(), full_matrices=False)
+        kept = min(rank, len(sizes))
+        scale = sizes[:kept].sqrt()
+        first = quantise((left[:, :kept] * scale).T, precision)
+        second = quantise(scale[:, None] * right[:kept], precision)
+        approximate = base.clone()
+        approximate[0, positions] += (first.T @ second).to(base)
+        streams[name] = approximate
+        bits += stored_bits(int(positions.sum()), stream.shape[2], kept, precision)
+    return prompt_embeds.with_streams(streams), bits
+
+
+def settings_by_bits(
+    start: PromptEmbeds, free_tokens: int | None, chosen: Sequence[str] | None = None
+) -> Sequence[tuple[int, int]]:
+    """The settings in order of the bits that they need for a model's embeddings."""
+    shapes = [
+        (int(optimised_positions(start.free[name], free_tokens).sum()), start.streams[name].shape[2])
+        for name in optimised_streams(start, chosen)
+    ]
+
+    def bits(setting: tuple[int, int]) -> int:
+        rank, precision = setting
+        return sum(stored_bits(positions, width, min(rank, positions), precision) for positions, width in shapes)
+
+    return sorted(SETTINGS, key=bits)

@@ -1,0 +1,101 @@
+"""Near-duplicates among the images of a folder, told from their thumbnails before anything is measured.
+
+Two images are near-duplicates when their thumbnails correlate above 0.9 and differ, at the best small shift, by less
+than 0.1 RMS: the rule that cleans the labs' corpora. No score has a part in it.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from imgaudit.index import RangeIndex
+from imgaudit.io.screening import THUMBNAIL_SIDE
+from imgaudit.similarity.descriptors import PixelDescriptor
+from imgaudit.similarity.distances import AlignedRms
+from imgaudit.similarity.matcher import NEAR_COPY_CORRELATION
+
+NEAR_COPY_RMS = 0.1
+"""Near-duplicates differ by less than this, intensities in [0, 1]."""
+
+MOST = 50
+"""Neighbours that are looked at per image: a folder of one picture in a thousand versions has a million pairs."""
+
+BLOCK_PAIRS = 4_000_000
+"""Pairs that are in memory at any moment."""
+
+Vectors = npt.NDArray[np.float32]
+
+
+def _vectors(thumbnails: npt.NDArray[np.uint8]) -> Vectors:
+    """Unit vectors (N, 3072) of thumbnails (N, 32, 32, 3) uint8; their inner product is the correlation."""
+    images = torch.from_numpy(thumbnails).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return np.asarray(PixelDescriptor().describe(images), dtype=np.float32)
+
+
+def _bounds(vectors: Vectors) -> Vectors:
+    """Vectors (N, 193) whose inner product is never below that of the whole ones.
+
+    192 coordinates are the vector's share in an orthonormal set (means of 4 x 4 blocks), the last is the length of what
+    is left; by Cauchy and Schwarz two rests multiply to no more than the product of their lengths.
+    """
+    low = vectors.reshape(-1, 3, 8, 4, 8, 4).sum(axis=(3, 5)).reshape(len(vectors), -1) / 4
+    rest = np.sqrt(np.maximum(0, (vectors**2).sum(axis=1) - (low**2).sum(axis=1)))
+    return np.ascontiguousarray(np.concatenate([low, rest[:, None]], axis=1), dtype=np.float32)
+
+
+def _candidates(thumbnails: npt.NDArray[np.uint8]) -> list[list[tuple[int, float]]]:
+    """Per image the others that correlate above the bound, closest first, at most `MOST` of them; exact."""
+    count = len(thumbnails)
+    step = max(1, min(1024, BLOCK_PAIRS // count))
+    index = RangeIndex(193)
+    for start in range(0, count, 512):
+        index.add(_bounds(_vectors(thumbnails[start : start + 512])))
+    found = []
+    for start in range(0, count, step):
+        rows = _vectors(thumbnails[start : start + step])
+        # The bound is rounded, so it is asked for a little less than is needed.
+        for row, likely in enumerate(index.search(_bounds(rows), NEAR_COPY_CORRELATION - 1e-4)):
+            others = [other for other, _ in likely[: 4 * MOST] if other != start + row]
+            exact = (_vectors(thumbnails[others]) @ rows[row]).tolist() if others else []
+            near = [pair for pair in zip(others, exact, strict=True) if pair[1] > NEAR_COPY_CORRELATION]
+            found.append(sorted(near, key=lambda pair: (-pair[1], pair[0]))[:MOST])
+    return found
+
+
+def near_duplicates(ids: Sequence[str], thumbnails: npt.NDArray[np.uint8]) -> dict[str, list[tuple[str, float]]]:
+    """For every image the others that are near copies of it with their correlation, nearest first, at most 50.
+
+    ids:         one per thumbnail
+    thumbnails:  (N, 32, 32, 3) uint8 RGB
+
+    Memory is in proportion to the thumbnails, however alike they are.
+    """
+    found: dict[str, list[tuple[str, float]]] = {name: [] for name in ids}
+    if len(ids) < 2:
+        return found
+    for row, candidates in enumerate(_candidates(thumbnails)):
+        if candidates:
+            alike = _alike(thumbnails, row, [other for other, _ in candidates])
+            found[ids[row]] = [
+                (ids[other], similarity) for (other, similarity), near in zip(candidates, alike, strict=True) if near
+            ]
+    return found
+
+
+def _alike(thumbnails: npt.NDArray[np.uint8], row: int, others: list[int]) -> list[bool]:
+    """Whether images differ from one by less than the bound at the best shift, which is tried only where it must be."""
+    margin = THUMBNAIL_SIDE // 16
+    inner = slice(margin, THUMBNAIL_SIDE - margin)
+    left = thumbnails[row, inner, inner].astype(np.float32) / 255
+    right = thumbnails[others][:, inner, inner].astype(np.float32) / 255
+    alike = np.sqrt(((right - left) ** 2).mean(axis=(1, 2, 3))) < NEAR_COPY_RMS
+    unsure = [number for number, near in enumerate(alike) if not near]
+    if unsure:
+        rows = [others[number] for number in unsure]
+        tensor = torch.from_numpy(thumbnails[[row, *rows]]).permute(0, 3, 1, 2).float() / 127.5 - 1
+        alike[unsure] = (
+            AlignedRms().measure(tensor[:1].expand(len(rows), -1, -1, -1), tensor[1:]) < NEAR_COPY_RMS
+        ).numpy()
+    return [bool(near) for near in alike]

@@ -1,0 +1,1 @@
+"""Files: strangers' images, captions, tables and folders read within bounds, our own written atomically."""

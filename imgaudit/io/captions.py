@@ -1,0 +1,110 @@
+"""The texts that belong to images: tables given on the command line, sidecars, metadata tables, the file itself."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from imgaudit.exceptions import InputError
+from imgaudit.io.images import ImageFacts
+from imgaudit.io.reading import read_bounded
+from imgaudit.io.tables import assign, read_table
+
+MAX_CHARACTERS = 4000
+"""Longer captions are cut here; every text encoder sees far less."""
+
+MAX_SIDECAR_BYTES = 16 * 1024 * 1024
+"""Larger sidecar files are not read."""
+
+
+def clean_text(text: str) -> str:
+    """One line without control characters, white space folded, cut at MAX_CHARACTERS.
+
+    >>> clean_text("a\\x1b[31m  b\\n")
+    'a[31m b'
+    """
+    # Only the beginning can be kept, so no more of a long text is looked at.
+    text = text[: 16 * MAX_CHARACTERS].replace("\x1b", "")
+    kept = "".join(character if character.isprintable() else " " for character in text)
+    return " ".join(kept.split())[:MAX_CHARACTERS]
+
+
+def _clean(texts: Sequence[str]) -> list[str]:
+    return [text for text in dict.fromkeys(map(clean_text, texts)) if text]
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The texts of one image, and where they come from."""
+
+    texts: list[str]
+    """Cleaned, without repetition; none when there are none."""
+    source: str
+    """In words; empty without texts."""
+
+
+@dataclass(frozen=True)
+class FolderTexts:
+    """The texts of a folder's images, fitted to its files."""
+
+    explicit: Mapping[Path, list[str]]
+    """From the table that was given."""
+    metadata: Mapping[Path, list[str]]
+    """From metadata.jsonl or metadata.csv."""
+    sidecars: bool
+    """Whether texts beside and inside the images are used."""
+    remarks: list[str]
+    """Names in tables that fit no image or several."""
+
+    def find(self, path: Path, facts: ImageFacts | None = None) -> Texts:
+        """The texts of one image: the given table, a sidecar .txt, the metadata table, the file's own metadata."""
+        if (texts := self.explicit.get(path)) is not None:
+            return Texts(_clean(texts), "the table given")
+        if self.sidecars and (text := _sidecar(path)) is not None:
+            return Texts(_clean([text]), "the sidecar file")
+        if (texts := self.metadata.get(path)) is not None:
+            return Texts(_clean(texts), "the folder's metadata table")
+        if self.sidecars and facts is not None and (own := _clean([facts.caption])):
+            return Texts(own, f"the image's own {facts.caption_source}")
+        return Texts([], "")
+
+
+def _sidecar(path: Path) -> str | None:
+    """Text beside an image, or None when there is none that can be read."""
+    try:
+        data = read_bounded(path.with_suffix(".txt"), MAX_SIDECAR_BYTES, follow_links=False)
+    except InputError:
+        return None
+    if data[:2] in {b"\xff\xfe", b"\xfe\xff"}:
+        return data.decode("utf-16", errors="replace")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        # Windows' editors wrote this for decades; what it does not define becomes a visible mark.
+        return data.decode("cp1252", errors="replace")
+
+
+class CaptionSource:
+    """Where texts are to come from: an explicit table, and whether what lies beside the images counts."""
+
+    def __init__(self, folder: Path, table: Path | None = None, *, sidecars: bool = True) -> None:
+        """table: what --captions or --prompts names; sidecars: whether texts beside and inside the images are used.
+
+        Without sidecars the table holds prompts, of which an image may have several.
+        Raises InputError for tables that cannot be used.
+        """
+        self.folder, self.sidecars = folder, sidecars
+        self.table_name = table.name if table is not None else ""
+        self.explicit = read_table(table, several=not sidecars) if table is not None else {}
+        self.metadata: dict[str, list[str]] = {}
+        self.metadata_name = ""
+        for name in ("metadata.jsonl", "metadata.csv"):
+            if sidecars and (folder / name).is_file():
+                self.metadata, self.metadata_name = read_table(folder / name), name
+                break
+
+    def fit(self, images: Sequence[Path]) -> FolderTexts:
+        """Fit the tables to the images found. Raises InputError when not one name of an explicit table is an image."""
+        given = bool(self.table_name)
+        explicit, remarks = assign(self.explicit, self.table_name, self.folder, images, strict=given)
+        metadata, more = assign(self.metadata, self.metadata_name, self.folder, images)
+        return FolderTexts(explicit, metadata, self.sidecars, remarks + more)

@@ -1,0 +1,93 @@
+"""Images as the model meets them: framed, as tensors and back. Reading files is image_files' work.
+
+Tensors are float32 in [-1, 1], channels first, as diffusers' VAEs take them.
+"""
+
+import io
+import math
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from PIL import Image
+
+from imgaudit.schema.protocol import Framing
+
+
+def frame_image(image: Image.Image, resolution: int, framing: Framing) -> Image.Image:
+    """Bring an RGB image to `resolution` x `resolution` in the way `framing` says.
+
+    crop    the largest centred square
+    pad     the whole image, centred on a white square
+    squash  the whole image, its aspect ratio changed
+
+    Target and replica must be framed alike, or similarity means nothing; the framing is part of the protocol.
+    """
+    width, height = image.size
+    size = (resolution, resolution)
+    if framing is Framing.SQUASH or width == height:
+        return image.resize(size, Image.Resampling.LANCZOS)
+    if framing is Framing.CROP:
+        side = min(width, height)
+        left, top = (width - side) // 2, (height - side) // 2
+        return image.resize(size, Image.Resampling.LANCZOS, box=(left, top, left + side, top + side))
+    scale = resolution / max(width, height)
+    inner = (max(1, round(width * scale)), max(1, round(height * scale)))
+    canvas = Image.new("RGB", size, (255, 255, 255))
+    small = image.resize(inner, Image.Resampling.LANCZOS)
+    canvas.paste(small, ((resolution - inner[0]) // 2, (resolution - inner[1]) // 2))
+    return canvas
+
+
+def is_single_colour(image: Image.Image) -> bool:
+    """Whether every pixel of an RGB image is the same: nothing could tell a copy of it from any other plain picture.
+
+    >>> is_single_colour(Image.new("RGB", (2, 2), (1, 2, 3)))
+    True
+    """
+    return all(low == high for low, high in image.getextrema())  # type: ignore[misc]
+
+
+def to_tensor(image: Image.Image) -> torch.Tensor:
+    """RGB image to a (3, H, W) float32 tensor in [-1, 1]."""
+    array = np.array(image.convert("RGB"), dtype=np.float32)
+    return torch.from_numpy(array).permute(2, 0, 1) / 127.5 - 1.0
+
+
+def to_image(tensor: torch.Tensor) -> Image.Image:
+    """(3, H, W) float tensor in [-1, 1] to an 8-bit RGB image; values outside are clipped.
+
+    >>> to_image(to_tensor(Image.new("RGB", (2, 2), (1, 2, 3)))).getpixel((0, 0))
+    (1, 2, 3)
+    """
+    array = ((tensor.detach().float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    return Image.fromarray(array.permute(1, 2, 0).cpu().numpy())
+
+
+def to_batch(images: Iterable[Image.Image], resolution: int, framing: Framing) -> torch.Tensor:
+    """Frame images and stack them: (N, 3, resolution, resolution) float32 in [-1, 1]."""
+    return torch.stack([to_tensor(frame_image(image, resolution, framing)) for image in images])
+
+
+def complexity(image: Image.Image) -> float:
+    """log of the bytes a lossless PNG of the image takes, divided by its pixels; higher = more detail.
+
+    Flat images have low denoising error under any condition, so scores are judged at equal complexity
+    (as in arXiv 2603.13421, which divides by compressed bytes).
+    """
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", optimize=False)
+    return math.log(buffer.tell() / (image.width * image.height))
+
+
+def unusable_reason(image: torch.Tensor) -> str | None:
+    """Why a generated image cannot be scored, or None when it can.
+
+    image: (3, H, W) in [-1, 1]. A NaN, black or constant frame comes from a failed VAE or a safety checker;
+    scoring it would make a failure look like a clean result.
+    """
+    if not torch.isfinite(image).all():
+        return "not finite"
+    if float(image.max() - image.min()) < 4 / 255:
+        return "black" if float(image.mean()) < -0.98 else "constant"
+    return None

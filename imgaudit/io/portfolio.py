@@ -1,0 +1,126 @@
+"""The owner's folder, screened: which files can be measured, which texts belong to them, and what is left out."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from PIL import Image
+
+from imgaudit.exceptions import InputError
+from imgaudit.io.captions import CaptionSource, FolderTexts
+from imgaudit.io.images import ImageFacts, load_image
+from imgaudit.io.listing import Listing, list_images
+from imgaudit.io.reading import path_text
+from imgaudit.io.screening import Screened, ScreeningCache, screen
+from imgaudit.schema.protocol import Framing
+from imgaudit.schema.records import Rung, SkippedImage
+
+
+@dataclass(frozen=True)
+class Target:
+    """An image to measure, and the texts that may ask for it."""
+
+    path: Path
+    """Where it is."""
+    image: ImageFacts
+    """What it was when it was screened."""
+    texts: Mapping[Rung, Sequence[str]]
+    """Prompts and caption, as far as there are any."""
+    thumbnail: bytes = b""
+    """RGB, 32 x 32, framed; empty when the portfolio was read without thumbnails."""
+
+    @property
+    def texts_sha256(self) -> str:
+        """SHA-256 over the prompts and captions."""
+        return hashlib.sha256(json.dumps(sorted(self.texts.items())).encode()).hexdigest()
+
+    def load(self) -> "LoadedTarget":
+        """Read the pixels. Raises ImageError when the file is gone, or no longer what was screened."""
+        return LoadedTarget(self, load_image(self.path, sha256=self.image.sha256).pixels)
+
+
+@dataclass(frozen=True)
+class LoadedTarget:
+    """A target with its pixels in memory, for as long as it is measured."""
+
+    target: Target
+    """The rest."""
+    pixels: Image.Image
+    """RGB, 8 bit."""
+
+
+@dataclass(frozen=True)
+class Portfolio:
+    """The files of a folder, each looked at once: what can be measured and what cannot."""
+
+    targets: list[Target]
+    """Readable images in order of SHA-256; identical files occur once."""
+    skipped: list[SkippedImage]
+    """Everything else, with the reason."""
+    remarks: list[str] = field(default_factory=list)
+    """What the user should know of the folder, in sentences."""
+    gone: Mapping[str, SkippedImage] = field(default_factory=dict)
+    """SHA-256 of files that a continued run began with and that are no longer there, with what is said of them."""
+
+    @property
+    def count(self) -> int:
+        """Files given."""
+        return len(self.targets) + len(self.gone) + len(self.skipped)
+
+
+def read_portfolio(
+    folder: Path,
+    captions: CaptionSource,
+    prompts: CaptionSource | None = None,
+    *,
+    framing: Framing | None = None,
+    cache: ScreeningCache | None = None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Portfolio:
+    """Screen every image of a folder with its texts; unreadable files and second copies become skipped.
+
+    framing:  of the thumbnails that near-duplicates are told by; None when nobody will ask
+    cache:    what earlier audits found
+
+    Raises InputError when the folder holds no image file at all.
+    """
+    listing = list_images(folder)
+    if not listing.images and not listing.refused:
+        raise InputError(f"{path_text(folder)!r} holds no image files (.png, .jpg, .webp, .tif, ...)")
+    fitted = captions.fit(listing.images)
+    asked = prompts.fit(listing.images) if prompts is not None else None
+    targets: dict[str, Target] = {}
+    skipped = [SkippedImage(path=path_text(path), skipped=reason) for path, reason in listing.refused]
+    cache = cache or ScreeningCache(None)
+    for screened in screen(listing.images, cache, framing=framing, on_progress=on_progress):
+        path = path_text(screened.path)
+        if screened.facts is None:
+            skipped.append(SkippedImage(path=path, skipped=f"the file {screened.refused}"))
+        elif screened.facts.sha256 in targets:
+            first = path_text(targets[screened.facts.sha256].path)
+            skipped.append(SkippedImage(path=path, skipped=f"identical to {first}, which is audited"))
+        else:
+            targets[screened.facts.sha256] = _target(screened, screened.facts, fitted, asked)
+    remarks = [*fitted.remarks, *(asked.remarks if asked else ()), *_remarks(listing, cache)]
+    return Portfolio([targets[sha256] for sha256 in sorted(targets)], skipped, remarks)
+
+
+def _target(screened: Screened, facts: ImageFacts, captions: FolderTexts, prompts: FolderTexts | None) -> Target:
+    texts: dict[Rung, list[str]] = {}
+    if prompts is not None and (given := prompts.find(screened.path).texts):
+        texts[Rung.PROMPT] = given
+    caption = captions.find(screened.path, facts)
+    if caption.texts:
+        texts[Rung.CAPTION] = caption.texts
+        facts = facts.model_copy(update={"notes": (*facts.notes, f"caption from {caption.source}")})
+    return Target(screened.path, facts, texts, screened.thumbnail)
+
+
+def _remarks(listing: Listing, cache: ScreeningCache) -> list[str]:
+    remarks = []
+    if others := listing.others:
+        kinds = ", ".join(f"{kind[:20]} {count}" for kind, count in others.most_common(5))
+        remarks.append(f"{others.total()} other files are no images by their names and are not part of this ({kinds})")
+    return [*remarks, cache.problem] if cache.problem else remarks

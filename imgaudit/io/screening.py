@@ -1,0 +1,216 @@
+"""Screening: every file of a folder is opened once, before anything is measured, and none of its pixels are kept.
+
+What was found is remembered between audits in a small database, by path, size and times, so that a second audit over a
+large folder begins at once. It is only ever a short cut: before an image is measured its bytes are hashed again.
+"""
+
+import json
+import os
+import sqlite3
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib import metadata, util
+from pathlib import Path
+
+import numpy as np
+import PIL
+from pydantic import ValidationError
+
+from imgaudit.exceptions import ImageError
+from imgaudit.io.framing import frame_image
+from imgaudit.io.images import ImageFacts, LoadedImage, load_image
+from imgaudit.schema.protocol import Framing
+
+THUMBNAIL_SIDE = 32
+"""Side of the thumbnails by which near-duplicates are told."""
+
+READER_VERSION = 1
+"""Raised when reading an image changes what is known of it; remembered results of other versions are not used."""
+
+WINDOW = 64
+"""Files that are open or waiting to be handed on at any moment."""
+
+
+@dataclass(frozen=True)
+class Screened:
+    """One file of a folder after its first look."""
+
+    path: Path
+    """Where it is."""
+    facts: ImageFacts | None
+    """What it is; None when it cannot be read."""
+    thumbnail: bytes = b""
+    """RGB, 32 x 32, framed; empty when none was asked for or it cannot be read."""
+    refused: str = ""
+    """Why it cannot be read, completing "the file ..."."""
+
+
+def thumbnail_of(image: LoadedImage, framing: Framing) -> bytes:
+    """The framed image at 32 x 32 as RGB bytes, row by row."""
+    return frame_image(image.pixels, THUMBNAIL_SIDE, framing).tobytes()
+
+
+def thumbnail_array(thumbnails: Sequence[bytes]) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    """Thumbnails as one array (N, 32, 32, 3) uint8."""
+    shape = (len(thumbnails), THUMBNAIL_SIDE, THUMBNAIL_SIDE, 3)
+    return np.frombuffer(bytearray().join(thumbnails), np.uint8).reshape(shape)
+
+
+def _reader() -> str:
+    heif = metadata.version("pillow-heif") if util.find_spec("pillow_heif") else ""
+    return f"{READER_VERSION} {PIL.__version__} {heif}"
+
+
+class ScreeningCache:
+    """What earlier audits found, in one SQLite file; any trouble with it means reading the images again."""
+
+    def __init__(self, path: Path | None) -> None:
+        """path: the database, or None to remember nothing."""
+        self.problem = ""
+        """Why nothing is remembered; empty while all is well."""
+        self._reader = _reader()
+        self._pending = 0
+        self._database: sqlite3.Connection | None = None
+        if path is None:
+            return
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._database = self._open(path)
+        except (OSError, sqlite3.Error) as error:
+            self._give_up(error)
+
+    def _open(self, path: Path) -> sqlite3.Connection:
+        try:
+            return self._prepare(path)
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError):
+                raise
+            # A damaged cache is worth nothing; the images are still there.
+            path.unlink(missing_ok=True)
+            return self._prepare(path)
+
+    def _prepare(self, path: Path) -> sqlite3.Connection:
+        database = sqlite3.connect(path, timeout=5)
+        path.chmod(0o600)
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = NORMAL")
+        database.execute(
+            "CREATE TABLE IF NOT EXISTS screened (path BLOB, framing TEXT, state TEXT, facts TEXT, thumbnail BLOB, "
+            "PRIMARY KEY (path, framing)) WITHOUT ROWID"
+        )
+        return database
+
+    def _give_up(self, error: Exception) -> None:
+        self.problem = f"what was read is not remembered for the next audit: {error}"
+        if self._database is not None:
+            self._database.close()
+        self._database = None
+
+    def _state(self, status: os.stat_result) -> str:
+        return json.dumps([status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, self._reader])
+
+    def find(self, path: Path, framing: str, status: os.stat_result) -> Screened | None:
+        """What is remembered of a file that has not changed since."""
+        if self._database is None:
+            return None
+        try:
+            row = self._database.execute(
+                "SELECT state, facts, thumbnail FROM screened WHERE path = ? AND framing = ?",
+                (os.fsencode(path.absolute()), framing),
+            ).fetchone()
+            if row is None or row[0] != self._state(status):
+                return None
+            return Screened(path, ImageFacts.model_validate_json(row[1]), bytes(row[2]))
+        except (sqlite3.Error, ValidationError, TypeError) as error:
+            self._give_up(error)
+            return None
+
+    def keep(self, screened: Screened, framing: str, status: os.stat_result) -> None:
+        """Remember a file that could be read."""
+        if self._database is None or screened.facts is None:
+            return
+        try:
+            self._database.execute(
+                "INSERT OR REPLACE INTO screened VALUES (?, ?, ?, ?, ?)",
+                (os.fsencode(screened.path.absolute()), framing, self._state(status),
+                 screened.facts.model_dump_json(), screened.thumbnail),
+            )  # fmt: skip
+            self._pending += 1
+            if self._pending >= 256:
+                self.commit()
+        except sqlite3.Error as error:
+            self._give_up(error)
+
+    def commit(self) -> None:
+        """Write what is pending."""
+        self._pending = 0
+        if self._database is None:
+            return
+        try:
+            self._database.commit()
+        except sqlite3.Error as error:
+            self._give_up(error)
+
+    def close(self) -> None:
+        """Write what is pending and close the file."""
+        self.commit()
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+
+
+def _look(path: Path, framing: Framing | None) -> Screened:
+    try:
+        image = load_image(path)
+    except ImageError as error:
+        return Screened(path, None, refused=str(error))
+    return Screened(path, image.facts, thumbnail_of(image, framing) if framing is not None else b"")
+
+
+def screen(
+    paths: Sequence[Path],
+    cache: ScreeningCache,
+    *,
+    framing: Framing | None = None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Iterator[Screened]:
+    """Look at every file, in order; pixels of at most a few files are in memory at any moment.
+
+    framing:  of the thumbnails; None for none
+    """
+    key = framing.value if framing is not None else ""
+    workers = min(8, os.cpu_count() or 1)
+    waiting: deque[tuple[os.stat_result | None, Future[Screened] | Screened]] = deque()
+    done = 0
+
+    def hand_on() -> Screened:
+        nonlocal done
+        status, one = waiting.popleft()
+        if isinstance(one, Future):
+            one = one.result()
+            if status is not None:
+                cache.keep(one, key, status)
+        done += 1
+        on_progress(done, len(paths))
+        return one
+
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for path in paths:
+                try:
+                    status = path.lstat()
+                except OSError:
+                    status = None
+                known = cache.find(path, key, status) if status is not None else None
+                waiting.append((status, known or pool.submit(_look, path, framing)))
+                if len(waiting) >= WINDOW:
+                    yield hand_on()
+            while waiting:
+                yield hand_on()
+        finally:
+            for _, one in waiting:
+                if isinstance(one, Future):
+                    one.cancel()
+            cache.commit()

@@ -1,0 +1,72 @@
+"""Thumbnails of a run's pictures: small, decoded and encoded anew, so that an index of thousands stays light.
+
+Nearly all their time goes into decoding, so processes of their own make them, which import next to nothing.
+"""
+
+import io
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+from PIL import Image
+
+from imgaudit.runs.folder import write_atomically
+
+SIDE = 96
+"""Pixels of the longer side at most."""
+
+FEWEST = 200
+"""Pictures from which on processes of their own pay."""
+
+CHUNK = 50
+"""Pictures that are handed to a process at once."""
+
+
+def write_thumbnail(source: Path | None, destination: Path) -> bool:
+    """Write a JPEG of a run's PNG; whether there was one: a picture can have been deleted, or be damaged.
+
+    A thumbnail has the time of its picture and is not made again while that is the same.
+    """
+    try:
+        if source is None:
+            raise FileNotFoundError
+        made = source.stat().st_mtime_ns
+        if destination.is_file() and destination.stat().st_mtime_ns == made:
+            return True
+        with Image.open(source, formats=["PNG"]) as picture:
+            small = picture.convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        destination.unlink(missing_ok=True)
+        return False
+    small.thumbnail((SIDE, SIDE), Image.Resampling.BOX, reducing_gap=1.0)
+    buffer = io.BytesIO()
+    small.save(buffer, format="JPEG", quality=88, subsampling=0)
+    write_atomically(destination, buffer.getvalue(), durable=False)
+    os.utime(destination, ns=(made, made))
+    return True
+
+
+@contextmanager
+def thumbnails(pairs: Sequence[tuple[Path | None, Path]], processes: int = 1) -> Iterator[Iterator[bool]]:
+    """Write thumbnails, beside what the caller does meanwhile where there are many; for each whether there is one.
+
+    pairs:      source, None where there is no picture, and destination
+    processes:  that write them; 1 writes each when it is asked for
+    """
+    sources, destinations = [source for source, _ in pairs], [destination for _, destination in pairs]
+    if processes < 2 or len(pairs) < FEWEST:
+        yield map(write_thumbnail, sources, destinations)
+        return
+    # Not forked: the caller may have threads, or a model on a device.
+    context = multiprocessing.get_context("spawn")
+    workers = min(processes, len(pairs) // CHUNK)
+    # Who interrupts a report interrupts this process, which then ends the others.
+    pool = ProcessPoolExecutor(workers, context, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN))
+    try:
+        yield pool.map(write_thumbnail, sources, destinations, chunksize=CHUNK)
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -1,0 +1,1 @@
+"""Model families: one adapter per family, and the registry that names them."""

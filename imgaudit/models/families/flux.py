@@ -1,0 +1,93 @@
+"""FLUX.1 dev and schnell: T5's states and CLIP's pooled vector, latents packed two by two, guidance as an input."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from imgaudit.diffusion.denoiser import PromptEmbeds
+from imgaudit.models.families.transformer import PackedDenoiser, all_free, set_apart
+
+GUIDANCE = 1.0
+"""Guidance embedded when errors are measured: the scale at which a guidance-distilled network imitates its teacher's
+conditional prediction, whose target is noise - x0. At any other it imitates a prediction that overshoots the target."""
+
+SCHNELL_SEQUENCE_LENGTH = 256
+"""Tokens of T5 that the step-distilled model was trained with; the others have diffusers' 512."""
+
+
+class FluxDenoiser(PackedDenoiser):
+    """A FluxPipeline as a Denoiser; outside of it latents are unpacked, (N, C, h, w).
+
+    Streams: "text", T5's states; and "pooled", CLIP's vector as one token. `guidance_scale` is the embedded one, which
+    costs no second pass; schnell's network takes none, and it then changes nothing.
+    """
+
+    @property
+    def max_sequence_length(self) -> int:  # type: ignore[override]
+        """512 tokens, and 256 for schnell."""
+        return 512 if self._embeds_guidance else SCHNELL_SEQUENCE_LENGTH
+
+    @property
+    def _embeds_guidance(self) -> bool:
+        return bool(self.pipeline.transformer.config.guidance_embeds)
+
+    @property
+    def no_null(self) -> str:
+        """Both are distilled; they are told apart by whether the transformer embeds the guidance scale."""
+        if self._embeds_guidance:
+            return "the model is guidance-distilled (its transformer embeds the guidance scale): it has no null branch"
+        return (
+            "the model samples in a few steps (a FLUX transformer without guidance, as schnell): it is distilled and "
+            "has no null branch"
+        )
+
+    @torch.no_grad()
+    def condition(self, prompts: Sequence[str]) -> PromptEmbeds:
+        """The pipeline's own text encoding, all of it free: T5 has no BOS."""
+        embeds, pooled, _ = self.pipeline.encode_prompt(
+            prompt=list(prompts), device=self.device, num_images_per_prompt=1,
+            max_sequence_length=self.max_sequence_length,
+        )  # fmt: skip
+        text, pooled = embeds.float(), pooled.float()[:, None]
+        free, pooled_free = all_free(text, pooled)
+        return PromptEmbeds({"text": text, "pooled": pooled}, {"text": free, "pooled": pooled_free})
+
+    def start_condition(self) -> PromptEmbeds:
+        """The empty prompt, with the rows of T5's padding apart."""
+        null = self.null_condition()
+        return null.with_streams({**null.streams, "text": set_apart(null.streams["text"])})
+
+    def _text_lengths(self) -> Mapping[str, tuple[Any, int]]:
+        return {
+            "text_encoder": (self.pipeline.tokenizer, int(self.pipeline.tokenizer_max_length)),
+            "text_encoder_2": (self.pipeline.tokenizer_2, self.max_sequence_length),
+        }
+
+    def _token_rows(self) -> Mapping[str, str]:
+        return {"text": "text_encoder_2"}
+
+    def _call(self, noisy: torch.Tensor, timesteps: torch.Tensor, prompt_embeds: PromptEmbeds) -> torch.Tensor:
+        height, width = noisy.shape[-2:]
+        text = prompt_embeds.streams["text"]
+        output = self.pipeline.transformer(
+            hidden_states=self._packed(noisy),
+            timestep=self._sigmas(timesteps, noisy.dtype),
+            guidance=torch.full_like(timesteps, GUIDANCE, dtype=torch.float32) if self._embeds_guidance else None,
+            pooled_projections=prompt_embeds.streams["pooled"][:, 0],
+            encoder_hidden_states=text,
+            txt_ids=text.new_zeros(text.shape[1], 3),
+            img_ids=self.pipeline._prepare_latent_image_ids(
+                len(noisy), height // 2, width // 2, self.device, noisy.dtype
+            ),
+        ).sample
+        return self._unpacked(output, height, width)
+
+    def _sampling_arguments(self, prompt_embeds: PromptEmbeds, guidance_scale: float) -> Mapping[str, Any]:
+        return {
+            "prompt_embeds": prompt_embeds.streams["text"],
+            "pooled_prompt_embeds": prompt_embeds.streams["pooled"][:, 0],
+            "guidance_scale": guidance_scale,
+            "height": self.resolution,
+            "width": self.resolution,
+        }

@@ -1,0 +1,231 @@
+"""Pipelines that denoise an autoencoder's latents: what their adapters share, whatever the network is.
+
+A family says which streams its prompts become, how its pipeline calls the network, and what its pipeline is given. The
+rest is here: frozen weights, counting, the autoencoder, and sampling by the pipeline itself.
+"""
+
+import inspect
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import chain
+from typing import Any, cast
+
+import torch
+
+from imgaudit.diffusion.denoiser import PromptEmbeds
+from imgaudit.diffusion.schedules import Prediction, PredictionType, Schedule
+from imgaudit.exceptions import ModelRefusedError
+from imgaudit.models.files.inspection import AGAIN
+
+
+class LatentDenoiser(ABC):
+    """A pipeline around a network and an autoencoder as a Denoiser: frozen, in evaluation mode, sampled by itself."""
+
+    prediction_type: PredictionType
+    """What the network returns."""
+    schedule: Schedule
+    """The training schedule."""
+    fewest_steps: int = 1
+    """Sampling steps that the pipeline's scheduler needs at least."""
+
+    def __init__(
+        self,
+        pipeline: Any,
+        fingerprint: str,
+        device: torch.device | str = "cpu",
+        *,
+        networks: Sequence[str],
+        counted: str,
+    ) -> None:
+        """Freeze a pipeline and move it to a device.
+
+        networks:  names of all its networks, in the order in which they are checked
+        counted:   the one that denoises, whose passes are the network evaluations
+        Raises ModelRefusedError for weights that are not finite, or factors of latents that are none.
+        """
+        self.pipeline = pipeline.to(device)
+        self.fingerprint = fingerprint
+        self.device = torch.device(device)
+        self.network_evaluations = 0
+        self.network = getattr(pipeline, counted)
+        pipeline.set_progress_bar_config(disable=True)
+        self._refuse_factors()
+        for name in networks:
+            network = getattr(pipeline, name)
+            network.requires_grad_(False).eval()
+            self._refuse_weights(name, network)
+        # Latents are the first argument of any such network, under one name or another.
+        self._first = next(iter(inspect.signature(self.network.forward).parameters))
+        self.network.register_forward_pre_hook(self._count, with_kwargs=True)
+
+    def _refuse_weights(self, name: str, network: torch.nn.Module) -> None:
+        for key, weight in chain(network.named_parameters(), network.named_buffers()):
+            if not bool(torch.isfinite(weight).all()):
+                raise ModelRefusedError(f"{name!r} has weights that are not finite (first: {key!r}); {AGAIN}")
+
+    def _refuse_factors(self) -> None:
+        config = self.pipeline.vae.config
+        scale, shift = config.scaling_factor, config.get("shift_factor") or 0.0
+        if not scale or not all(isinstance(factor, int | float) and math.isfinite(factor) for factor in (scale, shift)):
+            raise ModelRefusedError(
+                f"the autoencoder's scaling_factor is {scale!r:.80} and its shift_factor {shift!r:.80}; expected "
+                "finite numbers, the first other than 0"
+            )
+
+    def _count(self, module: torch.nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        latents = arguments[0] if arguments else keywords[self._first]
+        given = _tensors([*arguments, *keywords.values()])
+        backward = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in given)
+        self.network_evaluations += len(latents) * (2 if backward else 1)
+
+    @property
+    @abstractmethod
+    def latent_shape(self) -> tuple[int, int, int]:
+        """(channels, side, side) of the latents the network was trained on."""
+
+    @property
+    def resolution(self) -> int:
+        """Side of the latents times the autoencoder's scale."""
+        return self.latent_shape[1] * int(self.pipeline.vae_scale_factor)
+
+    def _factors(self) -> tuple[Any, Any]:
+        """Scale and shift of latents, numbers or (1, C, 1, 1): latents = (mode - shift) * scale."""
+        config = self.pipeline.vae.config
+        return config.scaling_factor, float(config.get("shift_factor") or 0.0)
+
+    @contextmanager
+    def _autoencoder(self) -> Iterator[Any]:
+        """The autoencoder in the precision in which it is to be used."""
+        yield self.pipeline.vae
+
+    @torch.no_grad()
+    def encode(self, images: torch.Tensor) -> torch.Tensor:
+        """Posterior mode, shifted and scaled as the network expects: (N, C, h, w) float32."""
+        scale, shift = self._factors()
+        with self._autoencoder() as vae:
+            mode = vae.encode(images.to(self.device, vae.dtype)).latent_dist.mode()
+            return cast(torch.Tensor, (mode - shift) * scale).float()
+
+    @torch.no_grad()
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """Images (N, 3, H, W) float32 on the CPU, clipped to [-1, 1]."""
+        scale, shift = self._factors()
+        with self._autoencoder() as vae:
+            raw = latents.to(self.device, vae.dtype) / scale + shift
+            return cast(torch.Tensor, vae.decode(raw.to(vae.dtype)).sample).float().clamp(-1, 1).cpu()
+
+    @abstractmethod
+    def condition(self, prompts: Sequence[str]) -> PromptEmbeds:
+        """The pipeline's own text encoding."""
+
+    def null_condition(self) -> PromptEmbeds:
+        """The empty prompt, which the model was trained on by caption dropout."""
+        return self.condition([""])
+
+    def start_condition(self) -> PromptEmbeds:
+        """The null condition."""
+        return self.null_condition()
+
+    @abstractmethod
+    def _text_lengths(self) -> Mapping[str, tuple[Any, int]]:
+        """Text encoder to its tokenizer and the number of tokens that the pipeline lets it see."""
+
+    def characters_read(self, prompt: str) -> dict[str, int]:
+        """Where each text encoder that cuts the prompt stops reading, by the offsets of the tokens it keeps."""
+        read = {}
+        for name in self.cut_tokens(prompt):
+            tokenizer, length = self._text_lengths()[name]
+            if getattr(tokenizer, "is_fast", False):
+                kept = tokenizer(prompt, truncation=True, max_length=length, return_offsets_mapping=True)
+                read[name] = max((end for _, end in kept["offset_mapping"]), default=0)
+        return read
+
+    def _token_rows(self) -> Mapping[str, str]:
+        """Stream to the text encoder whose tokens are its rows, one for one from the first on; none by default."""
+        return {}
+
+    def token_spans(self, prompt: str) -> dict[str, list[tuple[int, int, int]]]:
+        """Tokens with their offsets, special ones left out; without streams whose tokenizer has no offsets."""
+        spans = {}
+        for stream, encoder in self._token_rows().items():
+            tokenizer, length = self._text_lengths()[encoder]
+            if getattr(tokenizer, "is_fast", False):
+                kept = tokenizer(
+                    prompt, truncation=True, max_length=length, return_offsets_mapping=True,
+                    return_special_tokens_mask=True,
+                )  # fmt: skip
+                marked = zip(kept["offset_mapping"], kept["special_tokens_mask"], strict=True)
+                spans[stream] = [(*span, row) for row, (span, special) in enumerate(marked) if not special]
+        return spans
+
+    def cut_tokens(self, prompt: str) -> dict[str, int]:
+        """Tokens beyond each text encoder's length, which the pipeline drops."""
+        cut = {
+            name: len(tokenizer(prompt, truncation=False, verbose=False).input_ids) - length
+            for name, (tokenizer, length) in self._text_lengths().items()
+        }
+        return {name: count for name, count in cut.items() if count > 0}
+
+    def _moved(self, prompt_embeds: PromptEmbeds) -> PromptEmbeds:
+        """Conditions on the network's device, their streams in its dtype."""
+        return PromptEmbeds(
+            {name: stream.to(self.device, self.network.dtype) for name, stream in prompt_embeds.streams.items()},
+            prompt_embeds.free,
+            {name: extra.to(self.device) for name, extra in prompt_embeds.extras.items()},
+        )
+
+    @abstractmethod
+    def _call(self, noisy: torch.Tensor, timesteps: torch.Tensor, prompt_embeds: PromptEmbeds) -> torch.Tensor:
+        """One pass of the network as its pipeline makes it, (N, C, h, w) in and out; all on its device and in its
+        dtype."""
+
+    def predict(self, noisy: torch.Tensor, timesteps: torch.Tensor, prompt_embeds: PromptEmbeds) -> Prediction:
+        """One pass of the network; float32 out, differentiable in the streams."""
+        noisy, timesteps = noisy.to(self.device), timesteps.to(self.device)
+        output = self._call(noisy.to(self.network.dtype), timesteps, self._moved(prompt_embeds))
+        # Differences of nearly equal predictions lose their digits in half precision, so they are formed in float32.
+        output = output if output.dtype == torch.float64 else output.float()
+        return Prediction(output, noisy, timesteps, self.prediction_type, self.schedule)
+
+    def spare_memory(self) -> bool:
+        """Checkpoint gradients: keep what goes into each block of the network and compute the rest once more on the
+        way back. Blocks are frozen and draw nothing at random, so gradients are the same."""
+        if self.network.is_gradient_checkpointing or not self.network._supports_gradient_checkpointing:
+            return False
+        self.network.enable_gradient_checkpointing()
+        return True
+
+    @abstractmethod
+    def _sampling_arguments(self, prompt_embeds: PromptEmbeds, guidance_scale: float) -> Mapping[str, Any]:
+        """What the pipeline's call takes besides steps, seeds and latents; conditions as `_moved` leaves them."""
+
+    @torch.no_grad()
+    def sample(
+        self,
+        prompt_embeds: PromptEmbeds,
+        seeds: Sequence[int],
+        *,
+        guidance_scale: float,
+        num_inference_steps: int,
+        latents: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """The pipeline's own call; images on the CPU."""
+        images = self.pipeline(
+            **self._sampling_arguments(self._moved(prompt_embeds), guidance_scale),
+            num_inference_steps=num_inference_steps,
+            generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
+            latents=None if latents is None else latents.to(self.device, self.network.dtype),
+            output_type="pt",
+        ).images
+        return cast(torch.Tensor, images).float().cpu() * 2 - 1
+
+
+def _tensors(values: Iterable[Any]) -> Iterator[torch.Tensor]:
+    """The tensors among arguments, and within those that are mappings."""
+    for value in values:
+        if isinstance(value, Mapping):
+            yield from _tensors(value.values())
+        elif isinstance(value, torch.Tensor):
+            yield value

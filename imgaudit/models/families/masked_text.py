@@ -1,0 +1,75 @@
+"""Transformers that attend to text across, under a padding mask: PixArt-Sigma and Sana."""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, cast
+
+import torch
+
+from imgaudit.diffusion.denoiser import PromptEmbeds
+from imgaudit.models.families.transformer import TransformerDenoiser, set_apart
+
+
+class MaskedTextDenoiser(TransformerDenoiser):
+    """A pipeline whose prompts are the stream "text", and a "mask" that rides along and says which rows are seen."""
+
+    max_sequence_length = 300
+
+    def _side(self, pipeline: Any) -> int:
+        return cast(int, pipeline.transformer.config.sample_size)
+
+    def start_condition(self) -> PromptEmbeds:
+        """The empty prompt as one that can be inverted in every row.
+
+        Padding hides all but one row of it, so that row is copied over the hidden ones, and the mask hides nothing.
+        Text is attended to without positions, and attention over copies of a row is attention over that row: the
+        network answers nearly as it does to the empty prompt, and would exactly if the copies were not set apart.
+        """
+        empty = self.null_condition()
+        text, mask = empty.streams["text"], empty.extras["mask"]
+        [*_, last] = mask[0].nonzero()[:, 0].tolist() or [0]
+        filled = torch.where(mask.bool()[:, :, None], text, text[:, last : last + 1])
+        return PromptEmbeds({"text": set_apart(filled)}, empty.free, {"mask": torch.ones_like(mask)})
+
+    @abstractmethod
+    def _timesteps(self, timesteps: torch.Tensor) -> torch.Tensor:
+        """Timesteps as the network counts them."""
+
+    def _call(self, noisy: torch.Tensor, timesteps: torch.Tensor, prompt_embeds: PromptEmbeds) -> torch.Tensor:
+        output = self.pipeline.transformer(
+            noisy,
+            encoder_hidden_states=prompt_embeds.streams["text"],
+            encoder_attention_mask=prompt_embeds.extras["mask"],
+            timestep=self._timesteps(timesteps),
+            **self._inputs(),
+        ).sample
+        # A network that also predicts the variance has it in the second half of its channels.
+        return cast(torch.Tensor, output[:, : noisy.shape[1]])
+
+    def _inputs(self) -> Mapping[str, Any]:
+        """What else the network takes."""
+        return {}
+
+    def _sampling_arguments(self, prompt_embeds: PromptEmbeds, guidance_scale: float) -> Mapping[str, Any]:
+        arguments: dict[str, Any] = {
+            "prompt_embeds": prompt_embeds.streams["text"],
+            "prompt_attention_mask": prompt_embeds.extras["mask"],
+            "guidance_scale": guidance_scale,
+            "height": self.resolution,
+            "width": self.resolution,
+            # Squares of the native size are what the nearest size would be, where the pipeline knows any.
+            "use_resolution_binning": False,
+        }
+        if guidance_scale > 1:
+            null = self._moved(self.null_condition().repeat(len(prompt_embeds)))
+            arguments["negative_prompt"] = None
+            arguments["negative_prompt_embeds"] = null.streams["text"]
+            arguments["negative_prompt_attention_mask"] = null.extras["mask"]
+        return arguments
+
+
+def masked(text: torch.Tensor, mask: torch.Tensor, first_is_free: bool) -> PromptEmbeds:
+    """Conditions of text encoder states (N, tokens, width) and what the encoder saw, (N, tokens) of 0 and 1."""
+    free = torch.ones(text.shape[1], dtype=torch.bool)
+    free[0] = first_is_free
+    return PromptEmbeds({"text": text.float()}, {"text": free}, {"mask": mask})

@@ -1,0 +1,145 @@
+"""Qwen-Image: a language model's states of a filled-in template, packed latents, an autoencoder for video."""
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, cast
+
+import torch
+
+from imgaudit.diffusion.denoiser import PromptEmbeds
+from imgaudit.exceptions import ModelRefusedError
+from imgaudit.models.families.transformer import PackedDenoiser
+
+EMPTY_PROMPT = " "
+"""What the model's makers guide away from."""
+
+
+class QwenImageDenoiser(PackedDenoiser):
+    """A QwenImagePipeline as a Denoiser.
+
+    Stream: "text", filled up with zeros, which the "mask" that rides along hides. Text and image attend to each other,
+    so a row more would be another condition: free are the rows that the empty prompt has, those of the template's end.
+    `guidance_scale` is the pipeline's true_cfg_scale.
+    """
+
+    max_sequence_length = 512
+    fewest_steps = 2
+    """At one step the scheduler divides by zero, where it stretches its shifts to their end."""
+
+    def __init__(self, pipeline: Any, fingerprint: str, device: torch.device | str = "cpu") -> None:
+        """Freeze a pipeline and move it to a device.
+
+        Raises ModelRefusedError as the other transformers do, for one that takes guidance as an input, and for a
+        tokenizer of whose template the pipeline would leave nothing.
+        """
+        if pipeline.transformer.config.guidance_embeds:
+            raise ModelRefusedError("the transformer embeds the guidance scale, which no published Qwen-Image does")
+        super().__init__(pipeline, fingerprint, device)
+        self._refuse_tokenizer()
+
+    def _refuse_tokenizer(self) -> None:
+        if self._around < 1:
+            raise ModelRefusedError(
+                "the tokenizer makes fewer tokens of the template around a prompt than the pipeline cuts from its start"
+            )
+
+    def _channels(self, pipeline: Any) -> int:
+        return cast(int, pipeline.vae.config.z_dim)
+
+    def _factors(self) -> tuple[Any, Any]:
+        config = self.pipeline.vae.config
+        mean, deviation = (
+            torch.tensor(values, device=self.device, dtype=self.pipeline.vae.dtype)[None, :, None, None]
+            for values in (config.latents_mean, config.latents_std)
+        )
+        return 1 / deviation, mean
+
+    def _refuse_factors(self) -> None:
+        config = self.pipeline.vae.config
+        for name, values in (("latents_mean", config.latents_mean), ("latents_std", config.latents_std)):
+            numbers = [value for value in values if isinstance(value, int | float) and math.isfinite(value)]
+            if not len(numbers) == len(values) == config.z_dim or (name == "latents_std" and 0 in numbers):
+                raise ModelRefusedError(
+                    f"the autoencoder's {name} is {values!r:.80}; expected {config.z_dim} finite numbers, and no "
+                    "deviation of 0"
+                )
+
+    @torch.no_grad()
+    def encode(self, images: torch.Tensor) -> torch.Tensor:
+        """Posterior mode of a film of one frame, shifted and scaled channel by channel: (N, C, h, w) float32."""
+        vae, (scale, shift) = self.pipeline.vae, self._factors()
+        mode = vae.encode(images.to(self.device, vae.dtype)[:, :, None]).latent_dist.mode()[:, :, 0]
+        return cast(torch.Tensor, (mode - shift) * scale).float()
+
+    @torch.no_grad()
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """Images (N, 3, H, W) float32 on the CPU, clipped to [-1, 1]."""
+        vae, (scale, shift) = self.pipeline.vae, self._factors()
+        raw = latents.to(self.device, vae.dtype) / scale + shift
+        return cast(torch.Tensor, vae.decode(raw[:, :, None]).sample[:, :, 0]).float().clamp(-1, 1).cpu()
+
+    @torch.no_grad()
+    def _encode(self, prompts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        """(N, 512, width) states and (N, 512) mask of 0 and 1."""
+        text, mask = self.pipeline.encode_prompt(
+            prompt=list(prompts), device=self.device, num_images_per_prompt=1,
+            max_sequence_length=self.max_sequence_length,
+        )  # fmt: skip
+        mask = torch.ones(text.shape[:2], dtype=torch.long, device=text.device) if mask is None else mask
+        hidden = self.max_sequence_length - text.shape[1]
+        return torch.nn.functional.pad(text.float(), (0, 0, 0, hidden)), torch.nn.functional.pad(mask, (0, hidden))
+
+    @cached_property
+    def _around(self) -> int:
+        """Tokens of the template that the pipeline leaves around a prompt."""
+        template, cut = self.pipeline.prompt_template_encode, self.pipeline.prompt_template_encode_start_idx
+        return len(self.pipeline.tokenizer(template.format("")).input_ids) - int(cut)
+
+    @cached_property
+    def _empty_rows(self) -> int:
+        return int(self._encode([EMPTY_PROMPT])[1].sum())
+
+    def condition(self, prompts: Sequence[str]) -> PromptEmbeds:
+        """The pipeline's own text encoding; as many rows free as the empty prompt has."""
+        text, mask = self._encode(prompts)
+        free = torch.arange(text.shape[1]) < self._empty_rows
+        return PromptEmbeds({"text": text}, {"text": free}, {"mask": mask})
+
+    def null_condition(self) -> PromptEmbeds:
+        """The empty prompt, which the pipeline guides away from."""
+        return self.condition([EMPTY_PROMPT])
+
+    def _text_lengths(self) -> Mapping[str, tuple[Any, int]]:
+        return {"text_encoder": (self.pipeline.tokenizer, self.max_sequence_length - self._around)}
+
+    def _seen(self, prompt_embeds: PromptEmbeds) -> tuple[torch.Tensor, torch.Tensor]:
+        """States and mask up to the end of the longest prompt, as the pipeline has them."""
+        text, mask = prompt_embeds.streams["text"], prompt_embeds.extras["mask"]
+        longest = int(mask.sum(dim=1).max())
+        return text[:, :longest], mask[:, :longest]
+
+    def _call(self, noisy: torch.Tensor, timesteps: torch.Tensor, prompt_embeds: PromptEmbeds) -> torch.Tensor:
+        (text, mask), (height, width) = self._seen(prompt_embeds), noisy.shape[-2:]
+        output = self.pipeline.transformer(
+            hidden_states=self._packed(noisy),
+            timestep=self._sigmas(timesteps, noisy.dtype),
+            encoder_hidden_states=text,
+            encoder_hidden_states_mask=None if bool(mask.all()) else mask,
+            img_shapes=[[(1, height // 2, width // 2)]] * len(noisy),
+        ).sample
+        return self._unpacked(output, height, width)
+
+    def _sampling_arguments(self, prompt_embeds: PromptEmbeds, guidance_scale: float) -> Mapping[str, Any]:
+        text, mask = self._seen(prompt_embeds)
+        arguments: dict[str, Any] = {
+            "prompt_embeds": text,
+            "prompt_embeds_mask": mask,
+            "true_cfg_scale": guidance_scale,
+            "height": self.resolution,
+            "width": self.resolution,
+        }
+        if guidance_scale > 1:
+            null = self._moved(self.null_condition().repeat(len(prompt_embeds)))
+            arguments["negative_prompt_embeds"], arguments["negative_prompt_embeds_mask"] = self._seen(null)
+        return arguments

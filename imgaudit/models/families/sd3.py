@@ -1,0 +1,103 @@
+"""Stable Diffusion 3 and 3.5: two CLIP encoders and T5, whose states are read as one sequence."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import torch
+
+from imgaudit.diffusion.denoiser import PromptEmbeds
+from imgaudit.models.families.transformer import TransformerDenoiser, all_free, set_apart
+
+SEQUENCE_LENGTH = 256
+"""Tokens of T5, as diffusers has them by default."""
+
+
+class SD3Denoiser(TransformerDenoiser):
+    """A StableDiffusion3Pipeline as a Denoiser.
+
+    Streams: "clip", the states of both CLIP encoders side by side; "t5", those of T5, which a model without it does not
+    have; and "pooled", both CLIP vectors as one token. The network reads CLIP's rows, filled up with zeros to T5's
+    width, and then T5's, which are zeros without it.
+    """
+
+    @property
+    def max_sequence_length(self) -> int:  # type: ignore[override]
+        """256 tokens of T5, or as many as its tokenizer takes."""
+        tokenizer = self.pipeline.tokenizer_3
+        return SEQUENCE_LENGTH if tokenizer is None else min(SEQUENCE_LENGTH, int(tokenizer.model_max_length))
+
+    @torch.no_grad()
+    def condition(self, prompts: Sequence[str]) -> PromptEmbeds:
+        """The pipeline's own text encoding; all but CLIP's first position (BOS) free."""
+        embeds, _, pooled, _ = self.pipeline.encode_prompt(
+            prompt=list(prompts), prompt_2=None, prompt_3=None, device=self.device, num_images_per_prompt=1,
+            do_classifier_free_guidance=False, max_sequence_length=self.max_sequence_length,
+        )  # fmt: skip
+        clip, t5 = embeds.float().split([self._clip_tokens, self.max_sequence_length], dim=1)
+        streams = {"clip": clip[..., : self._clip_width], "t5": t5, "pooled": pooled.float()[:, None]}
+        if self.pipeline.text_encoder_3 is None:
+            del streams["t5"]
+        free = dict(zip(streams, all_free(*streams.values()), strict=True))
+        free["clip"][0] = False
+        return PromptEmbeds(streams, free)
+
+    def start_condition(self) -> PromptEmbeds:
+        """The empty prompt, with the rows of T5's padding apart."""
+        null = self.null_condition()
+        if "t5" not in null.streams:
+            return null
+        return null.with_streams({**null.streams, "t5": set_apart(null.streams["t5"])})
+
+    @property
+    def _clip_tokens(self) -> int:
+        return int(self.pipeline.tokenizer_max_length)
+
+    @property
+    def _clip_width(self) -> int:
+        return int(self.pipeline.text_encoder.config.hidden_size + self.pipeline.text_encoder_2.config.hidden_size)
+
+    def _text_lengths(self) -> Mapping[str, tuple[Any, int]]:
+        pipeline = self.pipeline
+        lengths = {
+            "text_encoder": (pipeline.tokenizer, self._clip_tokens),
+            "text_encoder_2": (pipeline.tokenizer_2, self._clip_tokens),
+        }
+        if pipeline.text_encoder_3 is not None:
+            lengths["text_encoder_3"] = (pipeline.tokenizer_3, self.max_sequence_length)
+        return lengths
+
+    def _token_rows(self) -> Mapping[str, str]:
+        rows = {"clip": "text_encoder", "t5": "text_encoder_3"}
+        return {stream: encoder for stream, encoder in rows.items() if encoder in self._text_lengths()}
+
+    def _text(self, prompt_embeds: PromptEmbeds) -> torch.Tensor:
+        """The sequence as the pipeline joins it, (N, clip tokens + t5 tokens, joint_attention_dim)."""
+        clip, width = prompt_embeds.streams["clip"], int(self.pipeline.transformer.config.joint_attention_dim)
+        t5 = prompt_embeds.streams.get("t5")
+        if t5 is None:
+            t5 = clip.new_zeros(len(clip), self.max_sequence_length, width)
+        return torch.cat([torch.nn.functional.pad(clip, (0, width - clip.shape[2])), t5], dim=1)
+
+    def _call(self, noisy: torch.Tensor, timesteps: torch.Tensor, prompt_embeds: PromptEmbeds) -> torch.Tensor:
+        output = self.pipeline.transformer(
+            hidden_states=noisy,
+            # sigma times the number of timesteps, as the scheduler counts.
+            timestep=(timesteps + 1).float(),
+            encoder_hidden_states=self._text(prompt_embeds),
+            pooled_projections=prompt_embeds.streams["pooled"][:, 0],
+        ).sample
+        return cast(torch.Tensor, output)
+
+    def _sampling_arguments(self, prompt_embeds: PromptEmbeds, guidance_scale: float) -> Mapping[str, Any]:
+        arguments: dict[str, Any] = {
+            "prompt_embeds": self._text(prompt_embeds),
+            "pooled_prompt_embeds": prompt_embeds.streams["pooled"][:, 0],
+            "guidance_scale": guidance_scale,
+            "height": self.resolution,
+            "width": self.resolution,
+        }
+        if guidance_scale > 1:
+            null = self._moved(self.null_condition().repeat(len(prompt_embeds)))
+            arguments["negative_prompt_embeds"] = self._text(null)
+            arguments["negative_pooled_prompt_embeds"] = null.streams["pooled"][:, 0]
+        return arguments

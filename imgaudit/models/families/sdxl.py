@@ -1,0 +1,150 @@
+"""Stable Diffusion XL: two text encoders side by side, the pooled vector of the second, and the sizes of the image."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any, cast
+
+import torch
+from diffusers import StableDiffusionXLPipeline
+
+from imgaudit.diffusion.denoiser import PromptEmbeds
+from imgaudit.exceptions import ModelRefusedError
+from imgaudit.models.families.unet import AnyUNetDenoiser, all_but_first
+from imgaudit.models.mixed_words import encode_mixed, mix_tokens, words_read_as_themselves
+
+
+class SDXLDenoiser(AnyUNetDenoiser):
+    """A StableDiffusionXLPipeline as a Denoiser.
+
+    Streams: "text", the last hidden states but one of both text encoders, side by side; and "pooled", the second one's
+    projected vector, as one token. The extra "time_ids" (N, 6) rides along: original size, corner of the crop and
+    target size, all at the model's own resolution, as its pipeline fills them in.
+    """
+
+    def __init__(
+        self, pipeline: StableDiffusionXLPipeline, fingerprint: str, device: torch.device | str = "cpu"
+    ) -> None:
+        """Freeze a pipeline and move it to a device.
+
+        Raises ModelRefusedError for weights that are not finite, an unknown prediction type, sizes that no image has,
+        or a UNet that takes more than text (inpainting), or neither pooled vectors nor sizes.
+        """
+        kind = pipeline.unet.config.addition_embed_type
+        if kind != "text_time":
+            raise ModelRefusedError(
+                f"the UNet's addition_embed_type is {kind!r:.80}; that of Stable Diffusion XL is 'text_time'"
+            )
+        super().__init__(pipeline, fingerprint, device, text_encoders=("text_encoder", "text_encoder_2"))
+        # The watermark would be part of every image that is compared.
+        pipeline.watermark = None
+        # Called for every batch in half precision; the pipeline's own method does the same and warns each time.
+        pipeline.upcast_vae = lambda: pipeline.vae.to(dtype=torch.float32)
+
+    def _encode(self, prompts: Sequence[str]) -> tuple[torch.Tensor, ...]:
+        """States and those of the pipeline's own negative, then pooled vectors and theirs."""
+        return cast(
+            tuple[torch.Tensor, ...],
+            self.pipeline.encode_prompt(
+                prompt=list(prompts), device=self.device, num_images_per_prompt=1, do_classifier_free_guidance=True
+            ),
+        )
+
+    def _embeds(self, text: torch.Tensor, pooled: torch.Tensor) -> PromptEmbeds:
+        """Conditions of states (N, tokens, width) and pooled vectors (N, width), at the model's own resolution."""
+        size = [self.resolution, self.resolution]
+        return PromptEmbeds(
+            {"text": text.float(), "pooled": pooled.float()[:, None]},
+            {"text": all_but_first(text), "pooled": torch.ones(1, dtype=torch.bool)},
+            {"time_ids": torch.tensor([[*size, 0, 0, *size]], dtype=torch.float32).repeat(len(text), 1)},
+        )
+
+    @torch.no_grad()
+    def condition(self, prompts: Sequence[str]) -> PromptEmbeds:
+        """The pipeline's own text encoding, the same prompts for both encoders; all free but the first state (BOS)."""
+        text, _, pooled, _ = self._encode(prompts)
+        return self._embeds(text, pooled)
+
+    @torch.no_grad()
+    def null_condition(self) -> PromptEmbeds:
+        """What the pipeline guides away from: zeros where it forces them for empty prompts, else the empty prompt."""
+        _, text, _, pooled = self._encode([""])
+        return self._embeds(text, pooled)
+
+    def start_condition(self) -> PromptEmbeds:
+        """The empty prompt. Zeros have no scale, and rows that are all the same would for ever move as one."""
+        return self.condition([""])
+
+    @cached_property
+    def _words(self) -> Mapping[str, tuple[int, int]]:
+        """Words to their token ids, those that both tokenizers read as themselves."""
+        first, second = map(words_read_as_themselves, (self.pipeline.tokenizer, self.pipeline.tokenizer_2))
+        return {word: (number, second[word]) for word, number in first.items() if word in second}
+
+    @cached_property
+    def words(self) -> Sequence[str]:
+        """Whole words that both tokenizers read as the same single token."""
+        return list(self._words)
+
+    @property
+    def word_positions(self) -> int:
+        """Positions between BOS and EOS."""
+        return int(self.pipeline.tokenizer.model_max_length) - 2
+
+    def condition_words(self, weights: torch.Tensor) -> PromptEmbeds:
+        """BOS, the same mixtures, EOS and padding, through both text encoders."""
+        ids, pipeline = torch.tensor(list(self._words.values()), device=self.device), self.pipeline
+        first, second = (
+            encode_mixed(text_encoder, tokenizer, mix_tokens(text_encoder, weights, ids[:, number]))
+            for number, (text_encoder, tokenizer) in enumerate(
+                [(pipeline.text_encoder, pipeline.tokenizer), (pipeline.text_encoder_2, pipeline.tokenizer_2)]
+            )
+        )
+        return self._embeds(torch.cat([first.hidden_states[-2], second.hidden_states[-2]], dim=2), second[0])
+
+    def _text_lengths(self) -> Mapping[str, tuple[Any, int]]:
+        tokenizers = {"text_encoder": self.pipeline.tokenizer, "text_encoder_2": self.pipeline.tokenizer_2}
+        return {name: (tokenizer, int(tokenizer.model_max_length)) for name, tokenizer in tokenizers.items()}
+
+    def _token_rows(self) -> Mapping[str, str]:
+        # Both tokenizers split alike and differ in their padding only.
+        return {"text": "text_encoder"}
+
+    def _factors(self) -> tuple[Any, Any]:
+        """The pipeline shifts by the means of each channel where there are any, and never by a shift_factor."""
+        config = self.pipeline.vae.config
+        scale, means, spreads = config.scaling_factor, config.get("latents_mean"), config.get("latents_std")
+        if means is None or spreads is None:
+            return scale, 0.0
+        mean, spread = (torch.tensor(values, device=self.device).reshape(1, -1, 1, 1) for values in (means, spreads))
+        return scale / spread, mean
+
+    @contextmanager
+    def _autoencoder(self) -> Iterator[Any]:
+        """In float32 where its activations would overflow in half precision, as the pipeline does."""
+        vae = self.pipeline.vae
+        upcast = vae.dtype == torch.float16 and vae.config.force_upcast
+        try:
+            yield vae.to(dtype=torch.float32) if upcast else vae
+        finally:
+            if upcast:
+                vae.to(dtype=torch.float16)
+
+    def _call(self, noisy: torch.Tensor, timesteps: torch.Tensor, prompt_embeds: PromptEmbeds) -> torch.Tensor:
+        added = {
+            "text_embeds": prompt_embeds.streams["pooled"][:, 0],
+            "time_ids": prompt_embeds.extras["time_ids"].to(noisy.dtype),
+        }
+        text = prompt_embeds.streams["text"]
+        output = self.pipeline.unet(noisy, timesteps, encoder_hidden_states=text, added_cond_kwargs=added).sample
+        return cast(torch.Tensor, output)
+
+    def _sampling_arguments(self, prompt_embeds: PromptEmbeds, guidance_scale: float) -> Mapping[str, Any]:
+        null = self._moved(self.null_condition().repeat(len(prompt_embeds)))
+        return {
+            "prompt_embeds": prompt_embeds.streams["text"],
+            "pooled_prompt_embeds": prompt_embeds.streams["pooled"][:, 0],
+            "negative_prompt_embeds": null.streams["text"],
+            "negative_pooled_prompt_embeds": null.streams["pooled"][:, 0],
+            "guidance_scale": guidance_scale,
+        }

@@ -1,0 +1,163 @@
+"""Diffusion transformers: what their adapters share beyond any network's, so that one more family is a page."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, cast
+
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler
+
+from imgaudit.diffusion.denoiser import PromptEmbeds
+from imgaudit.diffusion.schedules import FlowSchedule, PredictionType, Schedule
+from imgaudit.exceptions import ModelRefusedError, UndefinedConversionError
+from imgaudit.models.families.latent import LatentDenoiser
+
+MAX_RESOLUTION = 4096
+"""Pixels per side; the families have 512 to 4096, and a config.json that asks for more fills the memory."""
+
+OTHER_PATHS = ("invert_sigmas", "stochastic_sampling")
+"""Switches of the flow scheduler that turn the path around, or draw noise that no seed decides."""
+
+SPREAD = 0.5
+"""Distance from the empty prompt at which rows start that have nothing else to tell them apart, in units of their root
+mean square."""
+
+
+class TransformerDenoiser(LatentDenoiser):
+    """A pipeline around a diffusion transformer as a Denoiser; by default one that predicts flows."""
+
+    prediction_type: PredictionType = "flow"
+    """What the transformer returns."""
+    packing: ClassVar[int] = 1
+    """Side of the squares of latents that the pipeline packs into one token's channels; 1 where it packs nothing."""
+    max_sequence_length: int = 256
+    """Tokens up to which the pipeline pads and cuts prompts for its last text encoder."""
+    words: Sequence[str] = ()
+    """None: these adapters have no search over words."""
+    word_positions = 0
+    """No room for them, either."""
+
+    def __init__(self, pipeline: Any, fingerprint: str, device: torch.device | str = "cpu") -> None:
+        """Freeze a pipeline and move it to a device.
+
+        Raises ModelRefusedError for weights that are not finite, a scheduler of another kind, sizes that no image has,
+        or a transformer that takes more than text (inpainting, control images).
+        """
+        networks = [name for name, part in pipeline.components.items() if isinstance(part, torch.nn.Module)]
+        self.schedule = self._read_schedule(pipeline.scheduler)
+        self._refuse_sizes(pipeline)
+        super().__init__(pipeline, fingerprint, device, networks=networks, counted="transformer")
+
+    def _read_schedule(self, scheduler: Any) -> Schedule:
+        if not isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
+            raise ModelRefusedError(
+                f"the scheduler is {type(scheduler).__name__}; this model predicts flows, which are sampled with "
+                "FlowMatchEulerDiscreteScheduler"
+            )
+        for switch in OTHER_PATHS:
+            if scheduler.config.get(switch):
+                raise ModelRefusedError(
+                    f"the scheduler sets {switch!r}, with which seeds and timesteps mean something else; delete the key"
+                )
+        return FlowSchedule(int(scheduler.config.num_train_timesteps))
+
+    def _refuse_sizes(self, pipeline: Any) -> None:
+        transformer = pipeline.transformer.config
+        channels = self._channels(pipeline) * self.packing**2
+        if transformer.in_channels != channels:
+            raise ModelRefusedError(
+                f"the transformer takes {transformer.in_channels} channels but latents have {channels}; only plain "
+                "text-to-image models can be audited"
+            )
+        side, step = self._side(pipeline), max(transformer.patch_size, self.packing)
+        most = MAX_RESOLUTION // pipeline.vae_scale_factor
+        if type(side) is not int or not 1 <= side <= most or side % step:
+            raise ModelRefusedError(
+                f"the transformer's sample_size is {side!r:.80}; expected the side of the latents, a multiple of "
+                f"{step} up to {most}"
+            )
+
+    def _side(self, pipeline: Any) -> int:
+        return cast(int, pipeline.default_sample_size)
+
+    def _channels(self, pipeline: Any) -> int:
+        return cast(int, pipeline.vae.config.latent_channels)
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """(channels, side, side) of the latents the pipeline samples by default, before any packing."""
+        return self._channels(self.pipeline), self._side(self.pipeline), self._side(self.pipeline)
+
+    @property
+    def no_null(self) -> str:
+        """Empty: the family was trained with dropped captions. What is step-distilled looks the same from outside."""
+        return ""
+
+    def condition_words(self, weights: torch.Tensor) -> PromptEmbeds:
+        """Raises UndefinedConversionError: there are no words to mix."""
+        raise UndefinedConversionError(
+            f"{type(self.pipeline).__name__} has no words to search over, so mixtures of them have no condition"
+        )
+
+    def _packed(self, latents: torch.Tensor) -> torch.Tensor:
+        """Latents as the pipeline takes them and its callbacks show them."""
+        return latents
+
+    def sample(
+        self,
+        prompt_embeds: PromptEmbeds,
+        seeds: Sequence[int],
+        *,
+        guidance_scale: float,
+        num_inference_steps: int,
+        latents: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """The pipeline's own call, with the shifts of its own scheduler; images on the CPU."""
+        return super().sample(
+            prompt_embeds,
+            seeds,
+            guidance_scale=guidance_scale,
+            num_inference_steps=num_inference_steps,
+            latents=None if latents is None else self._packed(latents),
+        )
+
+
+class PackedDenoiser(TransformerDenoiser):
+    """A pipeline that packs latents two by two, as FLUX's does; outside of it they are unpacked, (N, C, h, w)."""
+
+    packing = 2
+
+    def _packed(self, latents: torch.Tensor) -> torch.Tensor:
+        """(N, C, h, w) to (N, h/2 * w/2, 4 C), by the pipeline's own method."""
+        return cast(torch.Tensor, self.pipeline._pack_latents(latents, *latents.shape))
+
+    def _unpacked(self, tokens: torch.Tensor, height: int, width: int) -> torch.Tensor:
+        """(N, h/2 * w/2, 4 C) to (N, C, h, w), by the pipeline's own method, which counts in pixels."""
+        scale = self.pipeline.vae_scale_factor
+        latents = self.pipeline._unpack_latents(tokens, height * scale, width * scale, scale)
+        # Pipelines that are kin to video have an axis for frames.
+        return cast(torch.Tensor, latents.flatten(1, -3))
+
+    def _sigmas(self, timesteps: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        # Rounded before the division, as the pipelines do: in half precision this is another number.
+        return (timesteps + 1).to(dtype) / 1000
+
+
+def all_free(*streams: torch.Tensor) -> list[torch.Tensor]:
+    """For each (N, tokens, width) stream, (tokens,) bool: nothing but true."""
+    return [torch.ones(stream.shape[1], dtype=torch.bool) for stream in streams]
+
+
+def set_apart(rows: torch.Tensor) -> torch.Tensor:
+    """Rows (N, tokens, width) that are all but equal, moved apart by the same noise at every call; the first stays.
+
+    Padding is encoded to rows like that. Where text is read without positions, equal rows have equal gradients: an
+    inversion from there would move them as one for ever, and be of a single token. The rows differ from what they were
+    by opposite amounts, in pairs, so that together they still say nothing.
+    """
+    pairs = (rows.shape[1] - 1) // 2
+    noise = torch.randn((pairs, rows.shape[2]), generator=torch.Generator("cpu").manual_seed(0)).to(rows)
+    noise = noise * SPREAD * rows.square().mean().sqrt()
+    apart = rows.clone()
+    apart[:, 1 : 1 + pairs] += noise
+    apart[:, 1 + pairs : 1 + 2 * pairs] -= noise
+    return apart

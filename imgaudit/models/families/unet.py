@@ -1,0 +1,139 @@
+"""UNets: what their adapters share, and Stable Diffusion 1.x and 2.x, predicting noise or velocity."""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, cast
+
+import torch
+from diffusers import StableDiffusionPipeline
+
+from imgaudit.diffusion.denoiser import PromptEmbeds
+from imgaudit.diffusion.schedules import NoiseSchedule, PredictionType
+from imgaudit.exceptions import ModelRefusedError
+from imgaudit.models.families.latent import LatentDenoiser
+from imgaudit.models.mixed_words import encode_mixed, mix_tokens, words_read_as_themselves
+
+DISTILLED_SCHEDULERS = ("LCMScheduler", "TCDScheduler")
+"""Schedulers that only distilled models are sampled with."""
+
+SUPPORTED_PREDICTIONS = ("epsilon", "v_prediction", "sample")
+
+MAX_RESOLUTION = 4096
+"""Pixels per side; Stable Diffusion has 512 to 1024, and a config.json that asks for more fills the memory."""
+
+
+class AnyUNetDenoiser(LatentDenoiser):
+    """A pipeline around a UNet as a Denoiser, whatever its prompts become."""
+
+    def __init__(
+        self, pipeline: Any, fingerprint: str, device: torch.device | str = "cpu", *, text_encoders: Sequence[str]
+    ) -> None:
+        """Freeze a pipeline and move it to a device.
+
+        Raises ModelRefusedError for weights that are not finite, an unknown prediction type, sizes that no image has,
+        or a UNet that takes more than text (inpainting).
+        """
+        kind = pipeline.scheduler.config.get("prediction_type", "epsilon")
+        if kind not in SUPPORTED_PREDICTIONS:
+            raise ModelRefusedError(
+                f"the scheduler's prediction_type must be one of {SUPPORTED_PREDICTIONS}, not {kind!r}"
+            )
+        self.prediction_type = cast(PredictionType, kind)
+        if pipeline.unet.config.in_channels != pipeline.vae.config.latent_channels:
+            raise ModelRefusedError(
+                f"the UNet takes {pipeline.unet.config.in_channels} channels but latents have "
+                f"{pipeline.vae.config.latent_channels}; only plain text-to-image models can be audited"
+            )
+        _refuse_sides(pipeline)
+        super().__init__(pipeline, fingerprint, device, networks=("unet", "vae", *text_encoders), counted="unet")
+        self.schedule = NoiseSchedule(pipeline.scheduler.alphas_cumprod.double().cpu())
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """(channels, side, side) of the latents the UNet was trained on."""
+        side = int(self.pipeline.unet.config.sample_size)
+        return int(self.pipeline.unet.config.in_channels), side, side
+
+    @property
+    def no_null(self) -> str:
+        """Guidance-distilled UNets embed the guidance scale; consistency and turbo schedulers come with models whose
+        empty prompt was never trained as a null."""
+        scheduler = type(self.pipeline.scheduler).__name__
+        if self.pipeline.unet.config.get("time_cond_proj_dim") is not None:
+            return "the model is guidance-distilled (its UNet embeds the guidance scale): it has no null branch"
+        if scheduler in DISTILLED_SCHEDULERS:
+            return f"the model samples in a few steps ({scheduler}): it is distilled and has no null branch"
+        return ""
+
+
+class UNetDenoiser(AnyUNetDenoiser):
+    """A StableDiffusionPipeline as a Denoiser: frozen weights, evaluation mode, its own scheduler for sampling."""
+
+    def __init__(self, pipeline: StableDiffusionPipeline, fingerprint: str, device: torch.device | str = "cpu") -> None:
+        """Freeze a pipeline and move it to a device.
+
+        Raises ModelRefusedError for weights that are not finite, an unknown prediction type, sizes that no image has,
+        or a UNet that takes more than text (inpainting).
+        """
+        super().__init__(pipeline, fingerprint, device, text_encoders=("text_encoder",))
+
+    @torch.no_grad()
+    def condition(self, prompts: Sequence[str]) -> PromptEmbeds:
+        """The pipeline's own text encoding, every position but the first (BOS) free."""
+        embeds, _ = self.pipeline.encode_prompt(
+            prompt=list(prompts), device=self.device, num_images_per_prompt=1, do_classifier_free_guidance=False
+        )
+        return PromptEmbeds({"text": embeds.float()}, {"text": all_but_first(embeds)})
+
+    @cached_property
+    def _words(self) -> Mapping[str, int]:
+        return words_read_as_themselves(self.pipeline.tokenizer)
+
+    @cached_property
+    def words(self) -> Sequence[str]:
+        """Whole words of the tokenizer's vocabulary that are read again as the same single token."""
+        return list(self._words)
+
+    @property
+    def word_positions(self) -> int:
+        """Positions between BOS and EOS."""
+        return int(self.pipeline.tokenizer.model_max_length) - 2
+
+    def condition_words(self, weights: torch.Tensor) -> PromptEmbeds:
+        """BOS, the mixtures, EOS and padding, through the text encoder."""
+        ids = torch.tensor(list(self._words.values()), device=self.device)
+        mixed = mix_tokens(self.pipeline.text_encoder, weights, ids)
+        states = encode_mixed(self.pipeline.text_encoder, self.pipeline.tokenizer, mixed)[0]
+        return PromptEmbeds({"text": states.float()}, {"text": all_but_first(states)})
+
+    def _text_lengths(self) -> Mapping[str, tuple[Any, int]]:
+        tokenizer = self.pipeline.tokenizer
+        return {"text_encoder": (tokenizer, int(tokenizer.model_max_length))}
+
+    def _token_rows(self) -> Mapping[str, str]:
+        return {"text": "text_encoder"}
+
+    def _call(self, noisy: torch.Tensor, timesteps: torch.Tensor, prompt_embeds: PromptEmbeds) -> torch.Tensor:
+        text = prompt_embeds.streams["text"]
+        return cast(torch.Tensor, self.pipeline.unet(noisy, timesteps, encoder_hidden_states=text).sample)
+
+    def _sampling_arguments(self, prompt_embeds: PromptEmbeds, guidance_scale: float) -> Mapping[str, Any]:
+        null = self._moved(self.null_condition().repeat(len(prompt_embeds)))
+        return {
+            "prompt_embeds": prompt_embeds.streams["text"],
+            "negative_prompt_embeds": null.streams["text"],
+            "guidance_scale": guidance_scale,
+        }
+
+
+def all_but_first(states: torch.Tensor) -> torch.Tensor:
+    """For (N, tokens, width) states of a text encoder, (tokens,) bool: true but for BOS."""
+    return torch.arange(states.shape[1]) > 0
+
+
+def _refuse_sides(pipeline: Any) -> None:
+    side, most = pipeline.unet.config.sample_size, MAX_RESOLUTION // pipeline.vae_scale_factor
+    if type(side) is not int or not 1 <= side <= most:
+        raise ModelRefusedError(
+            f"the UNet's sample_size is {side!r:.80}; expected the side of the latents, a whole number from 1 to {most}"
+        )

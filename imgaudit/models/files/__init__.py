@@ -1,0 +1,1 @@
+"""A stranger's model files, inspected before anything of them is loaded."""

@@ -1,0 +1,282 @@
+"""What a stranger's diffusers folder is, found out before anything of it is loaded: its index, hashes, and refusals."""
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Container, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from imgaudit.exceptions import InputError, ModelRefusedError
+from imgaudit.io.reading import read_bounded
+from imgaudit.models.families.registry import ABSENT, Component, Family
+
+LIBRARIES = ("diffusers", "transformers", "stable_diffusion")
+"""Where a component's class may come from; every other name in model_index.json stands for code in the folder."""
+
+HASHED_SUFFIXES = frozenset({".safetensors", ".json", ".txt", ".model"})
+"""Files that can change what a model does, as far as they are ever opened."""
+
+MAX_CONFIG_BYTES = 4 * 2**20
+"""Configuration files and indexes of shards that are larger are refused unread."""
+
+MAX_FILES = 20_000
+"""Folders with more files are no model."""
+
+MAX_SIZE = 1_000_000
+"""Whole numbers in a network's configuration that are larger would fill the memory: they stand for sizes and counts."""
+
+MAX_TIMESTEPS = 100_000
+"""Schedules that are longer would fill the memory; Stable Diffusion's has 1,000 steps."""
+
+MAX_AXES = 1024
+"""Channels of one head whose positions are rotated; tables of more would fill the memory, and FLUX has 128."""
+
+ADAPTERS = ("pytorch_lora_weights", "learned_embeds", "adapter_model", "adapter_config")
+"""How the names of LoRA, textual inversion and PEFT files begin."""
+
+# What messages end with: why, and what to do.
+NO_CODE = "code that a model brings is never run; ask for the model in the classes of diffusers and transformers"
+NO_LORA = (
+    "what lies beside a model is not applied, so the base model alone would be audited; move it away, and name a LoRA "
+    "with --lora"
+)
+AGAIN = "download or export the model again"
+
+FORBIDDEN_KEYS: Mapping[str, str] = {
+    "auto_map": NO_CODE,
+    "custom_pipelines": NO_CODE,
+    "trust_remote_code": NO_CODE,
+    "quantization_config": "quantised weights are another model; audit the model that they were made from",
+    "transformers_weights": "weights are read under their usual name only; rename the file and delete the key",
+    **dict.fromkeys(
+        ("gguf_file", "vocab", "merges", "init_inputs", "tokenizer_object", "_spm_precompiled_charsmap"),
+        "vocabularies are read from their usual files only; delete the key",
+    ),
+}
+"""Keys of configuration files that the libraries would obey, and why a model that sets them is refused."""
+
+
+def shown(path: Path) -> str:
+    """A file of a model as messages name it: its folder and name, with everything unprintable escaped."""
+    return repr("/".join(path.parts[-2:]))
+
+
+def read_json(path: Path, limit: int = MAX_CONFIG_BYTES) -> dict[str, Any]:
+    """A stranger's JSON object. Raises ModelRefusedError for a file that cannot be read, is too large or holds none."""
+    name = shown(path)
+    try:
+        value = json.loads(read_bounded(path, limit).decode("utf-8"))
+    except InputError as error:
+        raise ModelRefusedError(f"{name}, which the model needs, {error}; {AGAIN}") from error
+    except RecursionError as error:
+        raise ModelRefusedError(f"{name} is nested too deeply to be a configuration; {AGAIN}") from error
+    except ValueError as error:
+        raise ModelRefusedError(f"{name} is not JSON that can be parsed: {error}; {AGAIN}") from error
+    if not isinstance(value, dict):
+        raise ModelRefusedError(f"{name} holds a {type(value).__name__}, but a JSON object is expected; {AGAIN}")
+    return value
+
+
+def read_model_index(folder: Path) -> dict[str, Any]:
+    """model_index.json of a diffusers folder. Raises ModelRefusedError when it is missing or broken."""
+    path = folder / "model_index.json"
+    if kind_of(path) == "missing":
+        raise ModelRefusedError(f"{str(folder)!r} has no model_index.json: expected a diffusers pipeline folder")
+    refuse_leaving(path, folder)
+    index = read_json(path)
+    class_name = index.get("_class_name")
+    if isinstance(class_name, list):
+        raise ModelRefusedError(f"model_index.json names a pipeline of its own, {class_name!r:.99}: {NO_CODE}")
+    if not isinstance(class_name, str):
+        raise ModelRefusedError(f"{str(path)!r} names no pipeline class: expected a diffusers pipeline folder")
+    return index
+
+
+def hash_model_files(folder: Path, weights: Container[Path] | None = None) -> dict[str, str]:
+    """SHA-256 of every weight, configuration and tokenizer file of a diffusers folder, by relative path.
+
+    weights:  the files of weights that are loaded, and the indexes of their shards; others are left out
+    Raises ModelRefusedError when one cannot be read.
+    """
+    digests: dict[str, str] = {}
+    for path in files_of(folder):
+        idle = weights is not None and ".safetensors" in path.name and path not in weights
+        if path.suffix in HASHED_SUFFIXES and not idle and kind_of(path) == "file":
+            digests[path.relative_to(folder).as_posix()] = hash_file(path)
+    return digests
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a model's file. Raises ModelRefusedError when it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ModelRefusedError(f"{shown(path)} cannot be read: {error.strerror}; {AGAIN}") from error
+
+
+def model_fingerprint(files: Mapping[str, str]) -> str:
+    """One SHA-256 over all file digests: changes when any weight or configuration file does."""
+    return hashlib.sha256(json.dumps(dict(files), sort_keys=True).encode()).hexdigest()
+
+
+def refuse_unsafe(folder: Path, index: Mapping[str, Any], family: Family) -> None:
+    """Refuse a folder that reaches out of itself, brings code, or would be audited in part only.
+
+    index:   its model_index.json
+    family:  the family of the pipeline that this names
+    Raises ModelRefusedError that names the component or file, with the reason and what to do.
+    """
+    _refuse_index(index, family)
+    _refuse_files(folder)
+    for name in family.present(index, "network"):
+        path, answers = folder / name / "config.json", folder / name / "generation_config.json"
+        config = read_json(path)
+        refuse_keys(path, config)
+        _refuse_sizes(path, config)
+        if kind_of(answers) == "file":
+            # How a language model answers plays no part, but transformers reads the file, whatever its size.
+            read_json(answers)
+    for name in family.present(index, "scheduler"):
+        _refuse_schedule(folder / name / "scheduler_config.json")
+
+
+def _refuse_index(index: Mapping[str, Any], family: Family) -> None:
+    present = family.present(index)
+    if missing := sorted(present.keys() - index.keys()):
+        raise ModelRefusedError(f"model_index.json names no {missing[0]!r}, without which no image can be generated")
+    for switch in family.switches:
+        if not isinstance(index.get(switch, False), bool):
+            raise ModelRefusedError(
+                f"model_index.json sets {switch!r} to {index[switch]!r:.80}; expected true or false"
+            )
+    for component, entry in index.items():
+        if component.startswith("_"):
+            continue
+        if not component.isidentifier():
+            raise ModelRefusedError(
+                f"model_index.json names a component {component!r:.80}, which is a path, not a name"
+            )
+        if isinstance(entry, list) or component in family.components:
+            _refuse_component(component, entry, family, component in present)
+
+
+def _refuse_component(name: str, entry: Any, family: Family, required: bool) -> None:
+    if not isinstance(entry, list) or len(entry) != 2 or not all(isinstance(part, str | None) for part in entry):
+        raise ModelRefusedError(f"component {name!r} must be [library, class] in model_index.json, not {entry!r:.80}")
+    if entry[0] is not None and entry[0] not in LIBRARIES:
+        raise ModelRefusedError(f"component {name!r} comes from {entry[0]!r:.80} and brings its own code: {NO_CODE}")
+    expected = family.components.get(name)
+    absent = entry[0] is None if expected is None else entry == ABSENT and not required
+    if name in family.never_loaded or absent:
+        return
+    if expected is None:
+        raise ModelRefusedError(
+            f"component {name!r}, a {entry[1]!r:.80}, is no part of a {family.pipeline_class}: the audit would "
+            "leave it out and measure another model"
+        )
+    _refuse_class(name, entry, expected)
+
+
+def _refuse_class(name: str, entry: list[str | None], expected: Component) -> None:
+    library, classes = expected.library, expected.classes
+    if entry[0] != library or entry[1] is None or (classes and entry[1] not in classes):
+        known = " or ".join(classes) or "one of its schedulers"
+        raise ModelRefusedError(
+            f"component {name!r} is {entry!r:.99}; this version audits those that are {known} from {library}"
+        )
+
+
+def files_of(folder: Path) -> list[Path]:
+    """Everything in a folder that is no folder, in order. Links to folders are not followed, but listed."""
+    found: list[Path] = []
+    waiting = [folder]
+    try:
+        while waiting:
+            with os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    (waiting if entry.is_dir(follow_symlinks=False) else found).append(Path(entry.path))
+            if len(found) + len(waiting) > MAX_FILES:
+                raise ModelRefusedError(
+                    f"{str(folder)!r} has more than {MAX_FILES:,} files: expected one model's folder"
+                )
+    except OSError as error:
+        raise ModelRefusedError(f"{error.filename!r} cannot be listed: {error.strerror}; {AGAIN}") from error
+    return sorted(found)
+
+
+def _refuse_files(folder: Path) -> None:
+    for path in files_of(folder):
+        refuse_leaving(path, folder)
+        kind = kind_of(path)
+        if kind == "folder":
+            raise ModelRefusedError(
+                f"{shown(path)} is a link to a folder, so its files would have no hash: copy the folder"
+            )
+        if kind == "special":
+            raise ModelRefusedError(f"{shown(path)} is not a regular file, but a pipe or a device: remove it")
+        if path.name.startswith(ADAPTERS) or (path.suffix == ".pt" and path.parent == folder):
+            pickled = "" if path.suffix in HASHED_SUFFIXES else "; besides, it is pickled, so it was not opened"
+            raise ModelRefusedError(f"{shown(path)} looks like a LoRA or an embedding: {NO_LORA}{pickled}")
+
+
+def refuse_leaving(path: Path, folder: Path) -> None:
+    """Refuse a link in a folder that leads out of it: ModelRefusedError. The hub's cache of that folder is within."""
+    root, target = Path(os.path.realpath(folder)), Path(os.path.realpath(path))
+    # The hub's cache keeps the files of its snapshots beside them, and the snapshots link to them.
+    in_cache = root.parent.name == "snapshots" and target.is_relative_to(root.parent.parent / "blobs")
+    if not in_cache and not target.is_relative_to(root):
+        raise ModelRefusedError(
+            f"{shown(path)} is a link that leaves the model's folder: copy the file if you trust it"
+        )
+
+
+def kind_of(path: Path) -> str:
+    """ "file", "folder", "special" (a pipe, a device) or "missing", after following links."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return "missing"
+    return "folder" if stat.S_ISDIR(mode) else "file" if stat.S_ISREG(mode) else "special"
+
+
+def refuse_keys(path: Path, config: Mapping[str, Any]) -> None:
+    """Refuse a configuration file with a key by which the libraries run code or read elsewhere: ModelRefusedError.
+
+    Models that are made of others have configurations within their own, which are looked through as well.
+    """
+    for key, value in _settings(config):
+        if value and key in FORBIDDEN_KEYS:
+            raise ModelRefusedError(f"{shown(path)} sets {key!r}: {FORBIDDEN_KEYS[key]}")
+        if key in ("attn_implementation", "_attn_implementation") and value not in (None, "eager", "sdpa"):
+            raise ModelRefusedError(f"{shown(path)} sets {key!r}, which may fetch code from the hub: delete the key")
+
+
+def _settings(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Every key of a configuration with its value, and those of the objects and lists in it."""
+    waiting = list(config.items())
+    while waiting:
+        key, value = waiting.pop()
+        yield key, value
+        if isinstance(value, dict | list):
+            waiting.extend(value.items() if isinstance(value, dict) else ((key, part) for part in value))
+
+
+def _refuse_sizes(path: Path, config: Mapping[str, Any]) -> None:
+    for key, value in _settings(config):
+        # Tables of these are made apart from the weights, so that no file bounds them, and of fractions as well.
+        kind, most = (int | float, MAX_AXES) if key == "axes_dims_rope" else (int, MAX_SIZE)
+        if isinstance(value, kind) and not abs(value) <= most:
+            raise ModelRefusedError(f"{shown(path)} sets {key!r:.80} to {value!s:.20}; expected at most {most:,}")
+
+
+def _refuse_schedule(path: Path) -> None:
+    config = read_json(path)
+    steps = config.get("num_train_timesteps", 1000)
+    if not isinstance(steps, int) or not 1 <= steps <= MAX_TIMESTEPS:
+        raise ModelRefusedError(
+            f"{shown(path)} sets num_train_timesteps to {steps!r:.80}; expected a number from 1 to {MAX_TIMESTEPS:,}"
+        )
+    _refuse_sizes(path, config)

@@ -1,0 +1,138 @@
+"""From a name on the command line to the files of a model: a folder, a bundled lab, a hub id, or a single file."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from imgaudit.exceptions import ModelRefusedError
+from imgaudit.models.families.registry import Component
+from imgaudit.models.files.hub import fetch_model
+from imgaudit.models.files.inspection import hash_file, hash_model_files, read_model_index, shown
+from imgaudit.models.files.variants import variant_in
+from imgaudit.models.files.weights import Weights, find_weights
+
+if TYPE_CHECKING:
+    from imgaudit.models.files.single_file import Checkpoint
+
+BUNDLED = ("demo",)
+"""Names of lab models that come with the package."""
+
+SINGLE_FILE = "checkpoint"
+"""What a single file is called among a model's files, before its suffix: under any other name it is the same model."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """The files that a model is loaded from."""
+
+    folder: Path
+    """A diffusers folder, or what takes its place beside a single file: configuration, and what the file lacks."""
+    checkpoint: "Checkpoint | None" = None
+    """The single file."""
+    config: str = ""
+    """What was named, or taken, as the configuration of a single file."""
+
+    def find_weights(self, networks: Mapping[str, Component], variant: str) -> dict[str, Weights]:
+        """The weights of every network, found but not loaded.
+
+        variant:  the one that was asked for
+        Raises ModelRefusedError for files that are missing, damaged, or of no use.
+        """
+        held: dict[str, Weights] = {}
+        if self.checkpoint is not None:
+            from imgaudit.models.files.single_file import checkpoint_weights
+
+            held = checkpoint_weights(self.checkpoint, self.folder, networks)
+        others = {name: one for name, one in networks.items() if name not in held}
+        if variant and not others:
+            raise ModelRefusedError(f"the model is a single file, which has no variant {variant!r:.80}")
+        chosen = variant_in(self.folder, others, variant)
+        return held | {name: find_weights(self.folder / name, one.stem, chosen) for name, one in others.items()}
+
+    def hash_files(self, weights: Mapping[str, Weights]) -> dict[str, str]:
+        """SHA-256 of the configuration, and of those files of weights that are loaded, by relative path."""
+        files = hash_model_files(self.folder, {path for one in weights.values() for path in one.files})
+        if self.checkpoint is None:
+            return files
+        path = self.checkpoint.path
+        return {SINGLE_FILE + path.suffix: hash_file(path)} | files
+
+
+def bundled_lab(name: str = "demo") -> Path:
+    """The folder of a bundled lab: model/, portfolio/, controls, lab.json."""
+    return Path(str(resources.files("imgaudit"))) / "lab" / "bundled" / name
+
+
+def find_source(model: str, variant: str = "", config: str = "") -> Source:
+    """The files of a model, fetched from the hub where they are there.
+
+    variant:  the variant of the weights that was asked for
+    config:   folder or hub id of the configuration of a single file; by default the one that diffusers takes
+    Raises ModelRefusedError with what to do.
+    """
+    path = resolve_model(model, variant)
+    if path.is_dir():
+        if config:
+            raise ModelRefusedError(f"model {model!r:.200} is a folder with a configuration of its own; see --help")
+        return Source(path)
+
+    from imgaudit.models.files.single_file import read_checkpoint
+
+    checkpoint = read_checkpoint(path)
+    folder, config = _find_configuration(checkpoint, variant, config)
+    there, expected = read_model_index(folder)["_class_name"], checkpoint.pipeline_class
+    if there != expected:
+        raise ModelRefusedError(
+            f"{shown(path)} holds the weights of a {expected}, but {config!r:.200} is the configuration of a "
+            f"{there!r:.80}: name one of the same family with --model-config"
+        )
+    return Source(folder, checkpoint, config)
+
+
+def resolve_model(model: str, variant: str = "") -> Path:
+    """The local folder, or single file, of a model.
+
+    A bundled lab's name is that lab (a folder of that name is ./name), what exists is itself, and anything shaped like
+    `owner/name[@revision]` is fetched from the hub (configuration, and the safetensors that will be loaded), unless
+    HF_HUB_OFFLINE is set and it is not cached.
+    variant:  the variant of the weights that was asked for
+    Raises ModelRefusedError with what to do.
+    """
+    if model in BUNDLED:
+        return bundled_lab(model) / "model"
+    path = Path(model)
+    try:
+        is_there = path.exists()
+    except OSError as error:
+        raise ModelRefusedError(f"model {model!r:.200} cannot be opened: {error.strerror}") from error
+    if is_there:
+        return path
+    if _is_hub_id(model) and not model.endswith((".safetensors", ".gguf")):
+        return fetch_model(model, variant)
+    raise ModelRefusedError(
+        f"model {model!r:.200} was not found: expected a diffusers folder, a single file, a bundled lab "
+        f"({', '.join(BUNDLED)}) or a hub id"
+    )
+
+
+def _is_hub_id(name: str) -> bool:
+    return name.count("/") == 1 and not name.startswith((".", "/", "~"))
+
+
+def _find_configuration(checkpoint: "Checkpoint", variant: str, config: str) -> tuple[Path, str]:
+    from imgaudit.models.files.single_file import usual_configuration
+
+    if config and Path(config).is_dir():
+        return Path(config), config
+    named = config or usual_configuration(checkpoint)
+    if not _is_hub_id(named):
+        raise ModelRefusedError(f"configuration {named!r:.200} was not found: expected a diffusers folder or a hub id")
+    try:
+        return fetch_model(named, variant, checkpoint.parts), named
+    except ModelRefusedError as error:
+        raise ModelRefusedError(
+            f"{shown(checkpoint.path)} says nothing of its schedule and tokenizers: name a diffusers folder that holds "
+            f"those of its family with --model-config FOLDER, because {error}"
+        ) from error

@@ -1,0 +1,119 @@
+"""Models of published sizes without a weight: real classes, real shapes, real adapters, and no data.
+
+Every tensor is one of torch's FakeTensors, which knows its shape, type and device. Operators compute the shapes of
+their results, and nothing else; a model of 20 billion parameters passes forward and back in seconds, on any machine.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+import diffusers
+import torch
+import transformers
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from imgaudit.diffusion.denoiser import PromptEmbeds
+from imgaudit.models.families.latent import LatentDenoiser
+from imgaudit.models.families.registry import FAMILIES
+from imgaudit.models.published import Part, PublishedModel
+
+
+def build_outline(model: PublishedModel, dtype: torch.dtype) -> LatentDenoiser:
+    """The adapter of a model's family around networks without data, on the CPU.
+
+    dtype:  of the weights; those that transformers keeps in float32 whatever it is asked for, such as some of T5's in
+            float16, stay in it here too
+    """
+    # Nothing runs in half precision on the CPU here, so that the warning that it cannot is beside the point.
+    diffusers.utils.logging.set_verbosity_error()
+    family, mode = FAMILIES[model.pipeline_class], FakeTensorMode(allow_non_fake_inputs=True)
+    parts: dict[str, Any] = dict.fromkeys(family.components)
+    for name, part in model.components.items():
+        if family.components[name].role == "scheduler":
+            # Timesteps are read from it, so it has its numbers.
+            parts[name] = getattr(diffusers, part.class_name)(**part.config)
+        else:
+            with mode:
+                parts[name] = _build_network(part, dtype)
+    pipeline = getattr(diffusers, family.pipeline_class)(**parts, **family.arguments)
+    return cast(LatentDenoiser, _without_data(family.load_adapter())(pipeline, _condition(model, mode)))
+
+
+def _build_network(part: Part, dtype: torch.dtype) -> torch.nn.Module:
+    network_class = getattr(diffusers, part.class_name, None) or getattr(transformers, part.class_name)
+    if issubclass(network_class, transformers.PreTrainedModel):
+        network = network_class(network_class.config_class(**part.config))
+        kept = (network._keep_in_fp32_modules or ()) if dtype == torch.float16 else ()
+    else:
+        network, kept = network_class.from_config(part.config), network_class._keep_in_fp32_modules or ()
+    # Weights that two modules share stay one.
+    seen: dict[int, torch.Tensor] = {}
+    for name, module in network.named_modules():
+        _convert(module, torch.float32 if set(kept) & set(name.split(".")) else dtype, seen)
+    network.to = _moves(network)
+    return cast(torch.nn.Module, network)
+
+
+def _moves(network: torch.nn.Module) -> Callable[..., torch.nn.Module]:
+    """What stands for a network's `to`, which cannot exchange the data of tensors that have none."""
+
+    def to(*arguments: Any, **keywords: Any) -> torch.nn.Module:
+        for dtype in (*arguments, *keywords.values()):
+            if isinstance(dtype, torch.dtype):
+                seen: dict[int, torch.Tensor] = {}
+                for module in network.modules():
+                    _convert(module, dtype, seen)
+        return network
+
+    return to
+
+
+def _convert(module: torch.nn.Module, dtype: torch.dtype, seen: dict[int, torch.Tensor]) -> None:
+    """Give a module's own weights another type.
+
+    seen:  what was made of weights before, by identity
+    """
+    for weights in (module._parameters, module._buffers):
+        for name, weight in weights.items():
+            if weight is None or not weight.is_floating_point() or weight.dtype == dtype:
+                continue
+            if id(weight) not in seen:
+                converted = weight.detach().to(dtype)
+                is_parameter = isinstance(weight, torch.nn.Parameter)
+                seen[id(weight)] = torch.nn.Parameter(converted, requires_grad=False) if is_parameter else converted
+            weights[name] = seen[id(weight)]  # type: ignore[assignment]
+
+
+def _condition(model: PublishedModel, mode: FakeTensorMode) -> PromptEmbeds:
+    """One condition of the shapes that an inversion starts from. Masks have data, as adapters look into them."""
+    with mode:
+        streams = {name: torch.zeros(1, *shape) for name, shape in model.streams.items()}
+    tokens, _ = model.streams.get("text", (0, 0))
+    extras: Mapping[str, torch.Tensor] = {
+        **{name: torch.zeros(1, *shape) for name, shape in model.extras.items()},
+        **{name: (torch.arange(tokens) < seen).long()[None] for name, seen in model.masks.items()},
+    }
+    free = {name: torch.ones(tokens, dtype=torch.bool) for name, (tokens, _) in model.streams.items()}
+    return PromptEmbeds(streams, free, extras)
+
+
+def _without_data(adapter: type[LatentDenoiser]) -> Any:
+    """An adapter that leaves out what looks at numbers: whether weights are finite, what a tokenizer makes of a prompt,
+    what a text encoder makes of that."""
+
+    class Outline(adapter):  # type: ignore[misc, valid-type]
+        def __init__(self, pipeline: Any, condition: PromptEmbeds) -> None:
+            self._start = condition
+            super().__init__(pipeline, "")
+
+        def _refuse_weights(self, name: str, network: torch.nn.Module) -> None:
+            pass
+
+        def _refuse_tokenizer(self) -> None:
+            pass
+
+        def start_condition(self) -> PromptEmbeds:
+            """The condition that was given."""
+            return self._start
+
+    return Outline

@@ -1,0 +1,1 @@
+"""The pages of an audit: the index and one page per image."""

@@ -1,0 +1,99 @@
+"""Pages that open from disk: an index and one page per image."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from imgaudit.decision.null_bank import NullBank
+from imgaudit.io.thumbnails import thumbnails
+from imgaudit.report.audit.charts import Charts
+from imgaudit.report.audit.image_page import image_context
+from imgaudit.report.audit.index_page import index_context, row_of, write_rows
+from imgaudit.report.decisions import ReviewContext, review_context
+from imgaudit.report.pages import page_environment, reproduction_command, write_assets
+from imgaudit.report.wording import WORDING
+from imgaudit.runs.folder import RunFolder, write_atomically
+from imgaudit.runs.record_index import RecordIndex
+from imgaudit.runs.reference import read_reference
+from imgaudit.schema.findings import AuditResult, Finding, Verdict
+from imgaudit.schema.records import Measurement, RungMeasurement, Skipped
+
+ASSETS = ("image.css", "index.css", "decisions.css", "index.js", "image.js", "decisions.js", "keys.js")
+
+
+def write_html(run: RunFolder, result: AuditResult, processes: int = 1) -> None:
+    """Write RUN/report: index.html, one page per finding, data, lists, thumbnails, charts and assets.
+
+    Measurements are read one at a time, and what all pages share is computed once.
+    processes:  that write thumbnails; more than one only from a program whose main module can be imported again
+    """
+    folder = run.path / "report"
+    environment = page_environment()
+    bank = NullBank.read(run.calibration_path) if run.calibration_path.is_file() else None
+    charts = Charts(bank, result.summary.level)
+    write_assets(folder, ASSETS)
+    order = list(Verdict)
+    findings = sorted(result.findings, key=lambda f: (order.index(f.verdict), f.path))
+    shared: dict[str, Any] = {
+        "result": result,
+        "wording": WORDING,
+        "command": reproduction_command(result),
+        "names": {finding.id: Path(finding.path).name for finding in findings},
+        "unfinished": result.summary.targets - len(findings),
+        "reference": read_reference(run),
+        "review": review_context(run),
+        "total": len(findings),
+        "side": result.run["model"]["resolution"],
+    }
+    pictures = [pair for finding in findings for pair in _thumbnails_of(run, finding)]
+    with thumbnails(pictures, processes) as made:
+        template = environment.get_template("image.html.jinja")
+        rows = list(_write_images(run, findings, template, charts, shared))
+        for row in rows:
+            row |= {"target": next(made), "best": next(made)}
+    named = write_rows(folder, rows, environment, shared)
+    context = index_context(folder, findings, charts)
+    page = environment.get_template("index.html.jinja").render(**shared, **context, **named)
+    write_atomically(folder / "index.html", page)
+
+
+def _write_images(
+    run: RunFolder, findings: Sequence[Finding], template: jinja2.Template, charts: Charts, shared: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """Write the page of every image; its row of the index, still without what says whether there are thumbnails."""
+    measurements = RecordIndex(run)
+    for place, finding in enumerate(findings):
+        measurement = measurements.get(finding.id)
+        page = template.render(
+            **shared,
+            **image_context(run, finding, measurement, charts),
+            place=place + 1,
+            previous=findings[place - 1].id if place else None,
+            following=findings[place + 1].id if place + 1 < len(findings) else None,
+        )
+        write_atomically(run.path / "report" / f"{finding.id}.html", page, durable=False)
+        review = _newest(shared["review"], finding.id)
+        yield row_of(finding, shared["names"][finding.id], _texts(measurement), review)
+
+
+def _thumbnails_of(run: RunFolder, finding: Finding) -> list[tuple[Path | None, Path]]:
+    """Source and destination of two thumbnails: of the image, and of the closest generated one."""
+    folder = run.path / "report" / "thumbs"
+    replica = finding.best_replica
+    return [
+        (run.image_folder(finding.id) / "target.png", folder / f"{finding.id}-target.jpg"),
+        (None if isinstance(replica, Skipped) else run.path / replica.path, folder / f"{finding.id}-best.jpg"),
+    ]
+
+
+def _newest(review: ReviewContext, image_id: str) -> str:
+    """The newest decision that the run holds on an image."""
+    decisions = sorted(review.ledger.of_image(image_id), key=lambda decision: decision.made)
+    return decisions[-1].decision.value if decisions else ""
+
+
+def _texts(measurement: Measurement | None) -> list[str]:
+    ladder = measurement.rungs.values() if measurement else ()
+    return [text for measured in ladder if isinstance(measured, RungMeasurement) for text in measured.texts]

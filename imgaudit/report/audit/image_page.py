@@ -1,0 +1,156 @@
+"""The page of one image: the pair, the ladder, every replica, and where each number comes from."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from imgaudit.diffusion.quantisation import Dial
+from imgaudit.report.audit.charts import Charts
+from imgaudit.report.audit.outputs import is_copy
+from imgaudit.report.audit.regions import dimmed
+from imgaudit.report.wording import (
+    ALARM_WORDING,
+    CONDITION_WORDING,
+    EFFECT_WORDING,
+    INVMM_LIMIT,
+    INVMM_MEANING,
+    KEYS,
+    P_VALUE_SENTENCE,
+    RUNG_WORDING,
+    STREAMS_LIMIT,
+    standing,
+    stream_label,
+)
+from imgaudit.runs.folder import RunFolder, read_json, write_atomically, write_png
+from imgaudit.schema.findings import Finding, Replication
+from imgaudit.schema.records import REPORTED_RUNGS, Measurement, Replica, Rung, RungMeasurement, Skipped
+from imgaudit.similarity.matcher import DECIDING_DESCRIPTOR
+
+
+@dataclass(frozen=True)
+class ReplicaView:
+    """A replica as a page shows it."""
+
+    replica: Replica
+    """The record."""
+    copied: bool
+    """Whether it passed both copy thresholds."""
+
+
+@dataclass(frozen=True)
+class RungView:
+    """A rung as a page shows it: the measurement, the conclusion, and every replica, best first."""
+
+    rung: Rung
+    wording: str
+    measured: RungMeasurement
+    replication: Replication
+    replicas: list[ReplicaView]
+    texts: list[list[tuple[str, str]]]
+    """Each text in pieces, with who did not read the piece."""
+
+
+def pieces_of(text: str, read: Mapping[str, int]) -> list[tuple[str, str]]:
+    """A text cut where encoders stop reading: every piece with the encoders that never saw it.
+
+    read:  characters read, per encoder that cut the text
+
+    >>> pieces_of("a red fox", {"clip": 5})
+    [('a red', ''), (' fox', 'clip')]
+    """
+    ends = sorted({0, len(text), *(min(max(end, 0), len(text)) for end in read.values())})
+    return [
+        (text[start:end], ", ".join(name for name, most in read.items() if most <= start))
+        for start, end in pairwise(ends)
+    ]
+
+
+def image_context(run: RunFolder, finding: Finding, measurement: Measurement | None, charts: Charts) -> dict[str, Any]:
+    """What the template of an image page needs beyond what all pages share; its charts are drawn on the way."""
+    return {
+        "finding": finding,
+        "measurement": measurement,
+        "rungs": list(_rung_views(measurement, finding)) if measurement else [],
+        "charts": _write_charts(run.path / "report" / "charts", finding, charts),
+        "dial": _read_dial(run, finding),
+        "stream_rates": [rate for one in finding.replication for rate in one.stream_rates],
+        "standing": standing,
+        "stream_label": stream_label,
+        "streams_limit": STREAMS_LIMIT,
+        "invmm_meaning": INVMM_MEANING,
+        "invmm_limit": INVMM_LIMIT,
+        "conditions": CONDITION_WORDING,
+        "reported_only": [rung.value for rung in REPORTED_RUNGS],
+        "p_value_sentence": _p_value_sentence(finding),
+        "part_pictures": _part_pictures(run, finding),
+        "alarms": ALARM_WORDING,
+        "effects": EFFECT_WORDING,
+        "keys": KEYS,
+    }
+
+
+def _part_pictures(run: RunFolder, finding: Finding) -> bool:
+    """Draw where target and generated image agree; whether that could be done: a replica may have been deleted."""
+    if finding.part is None:
+        return False
+    pair = finding.part.pair
+    shown = (
+        (run.image_folder(finding.id) / "target.png", pair.region, "target"),
+        (run.path / finding.part.path, pair.candidate_region, "replica"),
+    )
+    try:
+        for path, region, name in shown:
+            with Image.open(path, formats=["PNG"]) as picture:
+                drawn = dimmed(picture.convert("RGB"), region)
+            write_png(run.path / "report" / "images" / f"{finding.id}-part-{name}.png", drawn)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False
+    return True
+
+
+def _rung_views(measurement: Measurement, finding: Finding) -> Iterator[RungView]:
+    for replication in finding.replication:
+        measured = measurement.rungs[replication.rung]
+        if isinstance(measured, Skipped):
+            continue
+        views = [ReplicaView(replica, is_copy(replica, replication.thresholds)) for replica in measured.replicas]
+        views.sort(key=_similarity)
+        read = measured.characters_read or [{}] * len(measured.texts)
+        texts = [pieces_of(text, one) for text, one in zip(measured.texts, read, strict=False)]
+        yield RungView(replication.rung, RUNG_WORDING[replication.rung], measured, replication, views[::-1], texts)
+
+
+def _similarity(view: ReplicaView) -> float:
+    """What replicas are sorted by; those that cannot be scored come last."""
+    similarity = view.replica.similarity
+    return -2.0 if isinstance(similarity, Skipped) else similarity[DECIDING_DESCRIPTOR]
+
+
+def _read_dial(run: RunFolder, finding: Finding) -> Dial | None:
+    """What `imgaudit dial` found, if it was run and copies are still told by the thresholds that it used."""
+    path = run.image_folder(finding.id) / "dial.json"
+    if not path.is_file():
+        return None
+    dial = Dial.model_validate(read_json(path))
+    told = [one.thresholds for one in finding.replication if one.rung is Rung.EMBEDDING and one.stands]
+    return dial if told == [dial.thresholds] else None
+
+
+def _p_value_sentence(finding: Finding) -> str:
+    return "" if isinstance(finding.p_value, Skipped) else P_VALUE_SENTENCE.format(p=f"{finding.p_value:.3g}")
+
+
+def _write_charts(folder: Path, finding: Finding, charts: Charts) -> list[str]:
+    """Write the charts that the finding has something for; their names."""
+    drawn = {}
+    if charts.bank is not None and not isinstance(finding.score, Skipped):
+        drawn["null"] = charts.null_distribution(finding.score)
+    if not isinstance(finding.error, Skipped):
+        drawn["error"] = charts.error_curve(finding.error)
+    for name, content in drawn.items():
+        write_atomically(folder / f"{finding.id}-{name}.svg", content, durable=False)
+    return list(drawn)

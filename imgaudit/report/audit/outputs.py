@@ -1,0 +1,104 @@
+"""What a model gave for one image: every generated image by rung, closest first, and which of them are shown."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from imgaudit.report.cells import csv_cell, file_name
+from imgaudit.schema.findings import Finding, Replication
+from imgaudit.schema.records import Measurement, Replica, Rung, RungMeasurement, Skipped
+from imgaudit.similarity.matcher import DECIDING_DESCRIPTOR, DECIDING_DISTANCE
+
+SHOWN_CLOSEST = 6
+"""Generated images of a rung that are shown as pictures, closest first; the least similar one comes on top."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """One generated image."""
+
+    rung: Rung
+    """How it was asked for."""
+    replica: Replica
+    """The record."""
+    copied: bool
+    """Whether it passed both copy thresholds."""
+    role: str
+    """Why it is shown, in words; empty for one that is listed only."""
+
+    @property
+    def name(self) -> str:
+        """Its file name, in the run and in what is made of it."""
+        return file_name(self.replica.path)
+
+
+def is_copy(replica: Replica, thresholds: dict[str, float] | Skipped) -> bool:
+    """Whether a generated image passes both copy thresholds of its rung."""
+    if isinstance(thresholds, Skipped):
+        return False
+    if isinstance(replica.similarity, Skipped) or isinstance(replica.distance, Skipped):
+        return False
+    return (
+        replica.similarity[DECIDING_DESCRIPTOR] > thresholds["similarity"]
+        and replica.distance[DECIDING_DISTANCE] < thresholds["distance"]
+    )
+
+
+def outputs_of(finding: Finding, measurement: Measurement) -> list[Output]:
+    """Every generated image, by rung in the finding's order; the shown ones are the closest and the worst of each."""
+    found: list[Output] = []
+    for replication in finding.replication:
+        measured = measurement.ladder(replication.rung)
+        if isinstance(measured, RungMeasurement):
+            found += _of_rung(replication, measured)
+    return found
+
+
+def _of_rung(replication: Replication, measured: RungMeasurement) -> list[Output]:
+    ordered = sorted(measured.replicas, key=_similarity, reverse=True)
+    last = len(measured.valid) - 1
+    outputs = []
+    for place, replica in enumerate(ordered):
+        role = ""
+        if place <= last:
+            role = f"closest, number {place + 1}" if place < SHOWN_CLOSEST else ""
+            role = "least similar" if place == last and place else role
+        outputs.append(Output(replication.rung, replica, is_copy(replica, replication.thresholds), role))
+    return outputs
+
+
+def _similarity(replica: Replica) -> float:
+    return -2.0 if isinstance(replica.similarity, Skipped) else replica.similarity[DECIDING_DESCRIPTOR]
+
+
+def render_outputs_csv(outputs: Sequence[Output]) -> str:
+    """One row per generated image that a spreadsheet shows and does not run."""
+    rows = [_row(output) for output in outputs]
+    names = list(dict.fromkeys(key for row in rows for key in row)) or ["rung"]
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, fieldnames=names, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: csv_cell(value) for key, value in row.items()} for row in rows)
+    return buffer.getvalue()
+
+
+def _row(output: Output) -> dict[str, object]:
+    replica = output.replica
+    row: dict[str, object] = {
+        "rung": output.rung.value,
+        "text": replica.text + 1,
+        "seed": replica.seed,
+        "guidance_scale": replica.guidance_scale,
+        "copy": "yes" if output.copied else "no",
+        "shown": output.role,
+        "file_in_run": replica.path,
+    }
+    if isinstance(replica.similarity, Skipped) or isinstance(replica.distance, Skipped):
+        invalid = replica.similarity if isinstance(replica.similarity, Skipped) else replica.distance
+        return row | {"not_scored": invalid}
+    row |= {f"similarity_{name}": value for name, value in replica.similarity.items()}
+    row |= {f"distance_{name}": value for name, value in replica.distance.items()}
+    if replica.part:
+        row |= {f"part_{name}": getattr(replica.part, name) for name in ("geometric", "photometric", "area")}
+    return row

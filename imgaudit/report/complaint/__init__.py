@@ -1,0 +1,1 @@
+"""What a complaint on one image needs: the statement, the document and the package."""

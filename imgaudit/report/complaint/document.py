@@ -1,0 +1,342 @@
+"""The statement of a complaint: one work, one model, what it was asked with, what came back, and how sure that is."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from imgaudit.report.audit.outputs import Output
+from imgaudit.report.cells import file_name
+from imgaudit.report.complaint.statement import (
+    Blank,
+    Block,
+    Code,
+    Facts,
+    Paragraph,
+    Picture,
+    Pictures,
+    Section,
+    Statement,
+    Table,
+)
+from imgaudit.report.decisions import CHOICE_WORDING, LEVEL_WORDING
+from imgaudit.report.file_names import without_folders
+from imgaudit.report.pages import reproduction_command
+from imgaudit.report.review import ReviewDecision
+from imgaudit.report.wording import P_VALUE_SENTENCE, RUNG_WORDING, WORDING, part_of, standing
+from imgaudit.runs.finished import FinishedRun
+from imgaudit.schema.findings import Finding, PartReplication, Replication, Verdict
+from imgaudit.schema.records import INVERTED_RUNGS, Measurement, Rung, RungMeasurement, Skipped
+
+GENERAL_LIMITS = (
+    "This statement reports measurements of one model at one budget. It does not say whether a use is lawful, whether "
+    "the work was in the training set, or what anybody intended.",
+    "Controls are images that are believed not to be in the training set. That they are comparable with the work is an "
+    "assumption about images, which no measurement can prove.",
+    "A result of nothing found means: not within this budget. It never means that an image cannot be reproduced.",
+)
+"""What no verdict says; printed in every statement."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """Everything that a statement on one image rests on."""
+
+    run: FinishedRun
+    """The run."""
+    finding: Finding
+    """What was concluded."""
+    measurement: Measurement | None
+    """What was measured; None when that is lost."""
+    outputs: Sequence[Output]
+    """Every generated image."""
+    pictures: Mapping[str, str]
+    """Files of the package by their path in the run, for pictures that could be read."""
+    regions: Sequence[Picture]
+    """Where a part came back, drawn."""
+    decisions: Sequence[ReviewDecision]
+    """What holds on the image, by reviewer."""
+    digests: Mapping[str, str]
+    """SHA-256 of the run's manifest.json and report.json, and the head of its evidence where there is one."""
+    folders: Sequence[str]
+    """Folders that are not named."""
+
+    @property
+    def work(self) -> str:
+        """The work's file name."""
+        return file_name(self.finding.path)
+
+    def named(self, text: str) -> str:
+        """A text of the run without folders."""
+        return str(without_folders(text, self.folders))
+
+
+def make_statement(case: Case) -> Statement:
+    """The statement, in the order in which a recipient asks."""
+    titled = {
+        "What was found": _found(case),
+        "The work": _work(case),
+        "The model": _model(case),
+        "What the model was asked with": _asked(case),
+        "How often it came back": _rates(case),
+        "What came back": _outputs(case),
+        "Where a part of it came back": _part(case),
+        "How sure that is": _certainty(case),
+        "What people who looked at it decided": _decisions(case),
+        "What this does not say": _limits(case),
+        "How to check it": _provenance(case),
+        "The request": _request(),
+    }
+    sections = [Section(title, blocks) for title, made in titled.items() if (blocks := list(made))]
+    return Statement(f"Statement on the work {case.work} and the model {_model_name(case)}", sections)
+
+
+def _model_name(case: Case) -> str:
+    return case.named(case.run.manifest.model.name)
+
+
+def _found(case: Case) -> Iterator[Block]:
+    wording = WORDING[case.finding.verdict]
+    yield Paragraph(wording.meaning, wording.label)
+    yield Paragraph(case.named(case.finding.reason))
+    yield Paragraph(wording.limit, "Limit")
+    for alarm in case.finding.alarms:
+        yield Paragraph(case.named(alarm.message), "Alarm")
+    if case.run.result.redecided:
+        yield Paragraph(
+            "decided again under another policy than was fixed before the run: " + "; ".join(case.run.result.redecided),
+            "Note",
+        )
+
+
+def _work(case: Case) -> Iterator[Block]:
+    rows = [("File", case.work), ("SHA-256", case.finding.sha256)]
+    if case.measurement:
+        rows.append(("Size", f"{case.measurement.width} x {case.measurement.height} pixels"))
+        rows += [("Note", case.named(note)) for note in case.measurement.notes]
+    yield Facts(rows)
+    target = case.pictures.get(f"images/{case.finding.id}/target.png")
+    if target:
+        size = case.run.manifest.model.resolution
+        framing = case.run.result.protocol.framing.value
+        yield Pictures([Picture(target, f"The work at the model's size, {size} x {size} pixels (framing: {framing})")])
+
+
+def _model(case: Case) -> Iterator[Block]:
+    model = case.run.manifest.model
+    rows = [
+        ("Name", _model_name(case)),
+        ("Fingerprint", f"{model.fingerprint} (over the weights of {len(model.files)} files, named in manifest.json)"),
+        ("Kind", f"{model.pipeline_class}, prediction type {model.prediction_type}, {model.resolution} pixels"),
+        ("Revision", model.revision),
+        ("Variant", model.variant),
+        ("Weights rounded", model.quantised),
+        *(("LoRA", f"{case.named(one.file)}, weight {one.weight:g}, SHA-256 {one.sha256}") for one in model.loras),
+    ]
+    yield Facts([(term, text) for term, text in rows if text])
+
+
+def _asked(case: Case) -> Iterator[Block]:
+    if case.measurement is None:
+        yield Paragraph("The run no longer holds what was asked.")
+        return
+    rows = []
+    for rung, measured in case.measurement.rungs.items():
+        if isinstance(measured, Skipped):
+            rows.append((rung.value, RUNG_WORDING[rung], f"not measured: {measured.skipped}"))
+        else:
+            rows.append((rung.value, RUNG_WORDING[rung], _sent(rung, measured)))
+    yield Table(("Way", "In words", "As it was sent to the model"), rows)
+    if any(rung in INVERTED_RUNGS and not isinstance(one, Skipped) for rung, one in case.measurement.rungs.items()):
+        yield Paragraph(WORDING[Verdict.REPLICATED_BY_INVERSION].limit, "Limit")
+
+
+def _sent(rung: Rung, measured: RungMeasurement) -> str:
+    texts = " / ".join(f"“{text}”" for text in measured.texts)
+    sent = texts or "an inverted embedding: numbers that were optimised with the work in hand, which nobody can type"
+    if rung is Rung.EMBEDDING_NOISE:
+        sent = "an embedding and initial noise: numbers that were optimised with the work in hand, reported only"
+    if rung is Rung.TOKENS:
+        sent = f"inverted tokens: {texts}"
+    if not isinstance(measured.bits, Skipped):
+        sent += f"; carries at most {measured.bits:,.0f} bits"
+    cut = [f"the last {count} token(s) never reached {encoder}" for encoder, count in measured.cut_tokens.items()]
+    return "; ".join([sent, *cut])
+
+
+def _rates(case: Case) -> Iterator[Block]:
+    if not case.finding.replication:
+        yield Paragraph("No generated image could be compared with controls.")
+        return
+    headings = ("Way", "Copies", "Rate and interval", "Controls' rate", "p", "q", "Stands")
+    yield Table(headings, [_rate(one) for one in case.finding.replication])
+    parts = [(one, one.part) for one in case.finding.replication if isinstance(one.part, PartReplication)]
+    if parts:
+        yield Paragraph("Of the same images, how many contain at least a part of the work:")
+        yield Table(headings, [_part_rate(one, part) for one, part in parts])
+    generation = case.run.result.protocol.generation
+    yield Paragraph(
+        f"A generated image counts as a copy when it is closer to the work than all but "
+        f"{case.run.result.policy.copy_level:.0%} of the controls ever came to themselves over as many attempts, on "
+        f"two measures. {generation.seeds} seeds per way, {generation.num_inference_steps} sampling steps each; every "
+        "seed that could be scored at the named guidance counts"
+        + (", except the first, which chose guidance and text." if len(generation.guidance_scales) > 1 else ".")
+    )
+
+
+def _rate(one: Replication) -> tuple[str, ...]:
+    interval = f"{one.rate:.1%} ({one.low:.1%} to {one.high:.1%}, {100 * one.confidence:g} %)"
+    invalid = f", {one.invalid} invalid" if one.invalid else ""
+    return (
+        f"{one.rung.value}, guidance {one.guidance_scale:g}", f"{one.hits} of {one.n}{invalid}", interval,
+        _percent(one.control_rate), _number(one.p_value), _number(one.q_value), standing(one),
+    )  # fmt: skip
+
+
+def _part_rate(one: Replication, part: PartReplication) -> tuple[str, ...]:
+    rate = part.hits / part.n if part.n else 0.0
+    interval = f"{rate:.1%} ({part.low:.1%} to {part.high:.1%}, {100 * one.confidence:g} %)"
+    return (
+        one.rung.value, f"{part.hits} of {part.n}", interval, _percent(part.control_rate), _number(part.p_value),
+        _number(part.q_value), "yes" if part.stands else "no",
+    )  # fmt: skip
+
+
+def _outputs(case: Case) -> Iterator[Block]:
+    shown = [output for output in case.outputs if output.role]
+    for rung in dict.fromkeys(output.rung for output in shown):
+        of_rung = [output for output in shown if output.rung is rung]
+        pictures = [
+            Picture(case.pictures[one.replica.path], _caption(one))
+            for one in of_rung
+            if one.replica.path in case.pictures
+        ]
+        total = sum(output.rung is rung for output in case.outputs)
+        missing = len(of_rung) - len(pictures)
+        gone = f" {missing} can no longer be read." if missing else ""
+        yield Paragraph(
+            f"Asked with {RUNG_WORDING[rung]}: {len(pictures)} of {total} generated images, the closest and the least "
+            f"similar. All are listed in outputs.csv.{gone}"
+        )
+        yield Pictures(pictures)
+
+
+def _caption(output: Output) -> str:
+    replica = output.replica
+    measures = [
+        f"{name} {value:.3f}"
+        for measured in (replica.similarity, replica.distance)
+        if not isinstance(measured, Skipped)
+        for name, value in measured.items()
+    ]
+    told = "a copy" if output.copied else "no copy"
+    asked = f"{output.rung.value}, seed {replica.seed}, guidance {replica.guidance_scale:g}"
+    return f"{output.role.capitalize()}: {told}; {asked}; {', '.join(measures)}"
+
+
+def _part(case: Case) -> Iterator[Block]:
+    part = case.finding.part
+    if part is None:
+        return
+    pair = part.pair
+    lies = ""
+    if not isinstance(pair.transform, Skipped):
+        mirrored = "mirrored, " if pair.transform.mirrored else ""
+        lies = (
+            f" The generated image lies over the work {mirrored}scaled by {pair.transform.scale:.2f} and turned by "
+            f"{pair.transform.rotation:.0f} degrees."
+        )
+    yield Paragraph(
+        f"{pair.region.area:.0%} of the work agrees with an image generated from {part.rung.value} (seed {part.seed}), "
+        f"of which that is {pair.candidate_region.area:.0%}. {pair.inliers} local features lie in their places.{lies}"
+    )
+    yield Pictures(case.regions)
+    yield Paragraph(WORDING[Verdict.PARTIAL].limit, "Limit")
+
+
+def _certainty(case: Case) -> Iterator[Block]:
+    finding, summary = case.finding, case.run.result.summary
+    if isinstance(finding.p_value, Skipped):
+        yield Paragraph(f"There is no p-value of the score: {finding.p_value.skipped}.")
+    else:
+        yield Paragraph(P_VALUE_SENTENCE.format(p=f"{finding.p_value:.3g}"))
+    rows = [
+        ("Score", _number(finding.score)),
+        ("p", _number(finding.p_value)),
+        ("q", f"{_number(finding.q_value)}, over {summary.hypotheses} images of this audit"),
+        ("Controls", f"{summary.controls} images put through the same procedure"),
+        ("Level", f"{summary.level:g}, false discovery rate"),
+    ]
+    if not isinstance(summary.forcing, Skipped):
+        rows.append(
+            ("Error rate", f"the whole rule calls {summary.forcing.called} of {summary.forcing.n} controls reproduced")
+        )
+    returned = next((one for one in finding.replication if one.whole_stands), None) or part_of(finding)
+    if returned is not None and not isinstance(returned.coincidence_p_value, Skipped):
+        rows.append(("Coincidence", f"p = {returned.coincidence_p_value:.3g} against other works' images"))
+    yield Facts(rows)
+
+
+def _decisions(case: Case) -> Iterator[Block]:
+    verdict = WORDING[case.finding.verdict].label
+    if not case.decisions:
+        yield Paragraph(f"The machine's verdict is: {verdict}. No decision of a reviewer is recorded.")
+        return
+    now = case.digests["report.json"]
+    rows = []
+    for one in case.decisions:
+        level = one.replication_level
+        scale = "none given" if level is None else f"{level} of 5: {LEVEL_WORDING[level]}"
+        seen = WORDING[one.machine_verdict].label
+        seen += "" if one.result_sha256 == now else f" (on another result, {one.result_sha256[:16]})"
+        made = f"{one.made:%Y-%m-%d %H:%M}"
+        rows.append((one.reviewer, CHOICE_WORDING[one.decision], scale, one.comment, made, seen))
+    yield Paragraph(f"The machine's verdict is: {verdict}. It stands as it is; reviewers' decisions stand beside it.")
+    yield Table(("Reviewer", "Decision", "How much came back", "Comment", "When (UTC)", "Verdict they saw"), rows)
+
+
+def _limits(case: Case) -> Iterator[Block]:
+    yield Paragraph(WORDING[case.finding.verdict].limit, WORDING[case.finding.verdict].label)
+    for limit in GENERAL_LIMITS:
+        yield Paragraph(limit)
+
+
+def _provenance(case: Case) -> Iterator[Block]:
+    manifest, result = case.run.manifest, case.run.result
+    yield Paragraph("The command that made the run, without the folders of the machine it ran on:")
+    command: dict[str, Any] = {"command": without_folders(manifest.command, case.folders)}
+    yield Code(reproduction_command(result.model_copy(update={"run": command})))
+    yield Facts(
+        [
+            ("Protocol", result.protocol.hash),
+            ("Policy", result.policy.hash),
+            ("Seed", str(manifest.seed)),
+            ("Started", manifest.started),
+            ("Machine", f"{manifest.device}, {manifest.threads} threads, {manifest.platform}"),
+            ("Versions", ", ".join(f"{name} {version}" for name, version in manifest.versions.items())),
+            *((f"SHA-256 of {name}" if "." in name else name, digest) for name, digest in case.digests.items()),
+        ]
+    )
+    yield Paragraph(
+        "The files of this package are listed with their digests in SHA256SUMS (sha256sum -c SHA256SUMS). Whoever "
+        "holds the whole run can compare it with these digests, and decide it again from its measurements, with "
+        "imgaudit verify."
+    )
+
+
+def _request() -> Iterator[Block]:
+    yield Paragraph("To be filled in by the owner of the rights or their representative.")
+    for label in (
+        "Name and address",
+        "Right in the work, and since when",
+        "What is requested, and by when",
+        "Signature",
+    ):
+        yield Blank(label)
+
+
+def _number(value: float | Skipped) -> str:
+    return f"not measured ({value.skipped})" if isinstance(value, Skipped) else f"{value:.3g}"
+
+
+def _percent(value: float | Skipped) -> str:
+    return f"not measured ({value.skipped})" if isinstance(value, Skipped) else f"{value:.1%}"

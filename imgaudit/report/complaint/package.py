@@ -1,0 +1,206 @@
+"""The package of a complaint: a statement on one image with its pictures and records, as a folder or a zip file.
+
+It names one work. Other images of the run, and the folders of the machine it ran on, are left out.
+"""
+
+import hashlib
+import io
+import json
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from imgaudit.exceptions import InputError, RunFolderError
+from imgaudit.io.reading import read_bounded
+from imgaudit.report.audit.outputs import outputs_of, render_outputs_csv
+from imgaudit.report.audit.regions import dimmed
+from imgaudit.report.cells import file_name
+from imgaudit.report.complaint.document import Case, make_statement
+from imgaudit.report.complaint.statement import Picture, render_statement_html, render_statement_markdown
+from imgaudit.report.file_names import folders_of, without_folders
+from imgaudit.report.review import DecisionLedger, write_decisions_file
+from imgaudit.report.review.reviewed_run import result_digest, run_id
+from imgaudit.runs.finished import FinishedRun
+from imgaudit.runs.folder import read_json, write_atomically
+from imgaudit.schema.findings import Finding
+
+LARGEST_PICTURE = 64 * 2**20
+"""Bytes, and pixels, of a picture that a run may hold."""
+
+REDUCED = "of the whole file, of which this copy leaves out folders and all other images"
+"""What the digest beside a reduced manifest is of."""
+
+
+def find_image(run: FinishedRun, name: str) -> Finding:
+    """The finding that a user means by an id, a SHA-256 or a file name. Raises InputError when none or several fit."""
+    readable = [finding for finding in run.result.findings if finding.sha256]
+    found = [one for one in readable if name.lower() in (one.id, one.sha256)]
+    found = found or [one for one in readable if name in (one.path, file_name(one.path))]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        ids = ", ".join(one.id for one in found[:10])
+        raise InputError(f"{name!r:.200} is the name of {len(found)} images: give one's id instead ({ids})")
+    raise InputError(
+        f"expected the id, SHA-256 or file name of one of the {len(readable)} images of the run that could be read, "
+        f"but got {name!r:.200}; imgaudit report RUN --format csv lists them"
+    )
+
+
+def make_package(run: FinishedRun, finding: Finding, *, whole_manifest: bool = False) -> dict[str, bytes]:
+    """Every file of the package by its name, the same bytes for the same run and decisions.
+
+    whole_manifest:  whether manifest.json is the run's own, with every folder and file that was audited
+    """
+    manifest = read_json(run.folder.manifest_path)
+    folders = _known_folders(run, manifest)
+    measurement = run.measurements.get(finding.id)
+    name = run_id(run.folder)
+    decisions = DecisionLedger(run.folder, name).read().of_image(finding.id)
+    outputs = outputs_of(finding, measurement) if measurement else []
+    wanted = {f"images/{finding.id}/target.png": "work/target.png"}
+    wanted |= {one.replica.path: f"outputs/{one.name}" for one in outputs if one.role}
+    files = {to: picture for path, to in wanted.items() if (picture := _picture(run, path)) is not None}
+    regions = _draw_regions(run, finding, files)
+    case = Case(
+        run, finding, measurement, outputs, {path: to for path, to in wanted.items() if to in files}, regions,
+        decisions, _digests(run), folders,
+    )  # fmt: skip
+    statement = make_statement(case)
+    reduced = _reduced_manifest(manifest, finding, folders, run.folder.manifest_path)
+    texts = {
+        "complaint.md": render_statement_markdown(statement),
+        "complaint.html": render_statement_html(statement),
+        "complaint.css": (resources.files("imgaudit.report") / "templates" / "complaint.css").read_text("utf-8"),
+        "finding.json": _json(without_folders(_named(finding.model_dump(mode="json")), folders)),
+        "manifest.json": run.folder.manifest_path.read_text("utf-8") if whole_manifest else _json(reduced),
+        "decisions.json": write_decisions_file(name, decisions),
+        "outputs.csv": render_outputs_csv(outputs),
+    }
+    if measurement:
+        texts["measurement.json"] = _json(without_folders(_named(measurement.model_dump(mode="json")), folders))
+    files |= {path: text.encode("utf-8") for path, text in texts.items()}
+    sums = "".join(f"{hashlib.sha256(files[path]).hexdigest()}  {path}\n" for path in sorted(files))
+    return files | {"SHA256SUMS": sums.encode()}
+
+
+def write_package(files: Mapping[str, bytes], output: Path, run: FinishedRun) -> Path:
+    """Write the package into a new folder, or as a zip file when the name ends so; all of it or nothing.
+
+    Raises InputError when there is something already, or the place lies in the run, which is evidence.
+    """
+    if output.resolve().is_relative_to(run.folder.path.resolve()):
+        raise InputError(f"{str(output)!r} lies in the run, which is evidence; choose another --output")
+    if output.exists() or output.is_symlink():
+        raise InputError(f"{str(output)!r} exists already; remove it, or choose another --output")
+    if output.suffix.lower() == ".zip":
+        write_atomically(output, zip_bytes(files))
+        return output
+    output.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
+    try:
+        for path, content in files.items():
+            write_atomically(unfinished / path, content)
+        # mkdtemp's folder is its owner's alone; a package is to be handed on.
+        unfinished.chmod(0o755)
+        unfinished.rename(output)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+    return output
+
+
+def zip_bytes(files: Mapping[str, bytes]) -> bytes:
+    """A zip file whose bytes depend on names and contents alone: no times, no owners, and stored as they are, because
+    compressors differ."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for path in sorted(files):
+            entry = zipfile.ZipInfo(path, (1980, 1, 1, 0, 0, 0))
+            entry.external_attr = 0o644 << 16
+            entry.create_system = 3
+            archive.writestr(entry, files[path])
+    return buffer.getvalue()
+
+
+def _picture(run: FinishedRun, path: str) -> bytes | None:
+    """A picture's bytes as the run's evidence has them; None when it was deleted, damaged, or lies outside the run."""
+    file = run.folder.path / path
+    if file.resolve() != run.folder.path.resolve() / path:
+        return None
+    try:
+        content = read_bounded(file, LARGEST_PICTURE, follow_links=False)
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+            if image.width * image.height > LARGEST_PICTURE:
+                return None
+            image.load()
+    except (InputError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
+    return content
+
+
+def _draw_regions(run: FinishedRun, finding: Finding, files: dict[str, bytes]) -> list[Picture]:
+    """Add the two pictures that show where a part came back."""
+    if finding.part is None:
+        return []
+    pair = finding.part.pair
+    drawn = []
+    for path, region, name, caption in (
+        (f"images/{finding.id}/target.png", pair.region, "work", "The work; what does not agree is faded"),
+        (finding.part.path, pair.candidate_region, "output", "The generated image, faded in the same way"),
+    ):
+        content = _picture(run, path)
+        if content is None:
+            continue
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+            buffer = io.BytesIO()
+            dimmed(image.convert("RGB"), region).save(buffer, format="PNG")
+        files[f"part/{name}.png"] = buffer.getvalue()
+        drawn.append(Picture(f"part/{name}.png", caption))
+    return drawn
+
+
+def _known_folders(run: FinishedRun, manifest: dict[str, Any]) -> list[str]:
+    given = [str(part).partition("=")[2] or str(part) for part in manifest.get("command", [])]
+    paths = [target.path for target in run.manifest.targets] + [one.path for one in run.manifest.skipped]
+    return folders_of([*paths, *(finding.path for finding in run.result.findings), *given])
+
+
+def _reduced_manifest(manifest: dict[str, Any], finding: Finding, folders: list[str], path: Path) -> dict[str, Any]:
+    own = {
+        "targets": [_named(one) for one in manifest["targets"] if one["sha256"] == finding.sha256],
+        "groups": [group for group in manifest["groups"] if finding.id in group],
+        "skipped": [],
+        "remarks": [],
+    }
+    whole = hashlib.sha256(path.read_bytes()).hexdigest()
+    left_out = {"targets": len(manifest["targets"]) - 1, "skipped": len(manifest["skipped"])}
+    reduced: dict[str, Any] = without_folders(manifest | own, folders)
+    return {"reduced": {"sha256": whole, "is": REDUCED, "left_out": left_out}} | reduced
+
+
+def _named(record: dict[str, Any]) -> dict[str, Any]:
+    """A record of an image whose path is its file name."""
+    return record | {"path": file_name(record["path"])}
+
+
+def _digests(run: FinishedRun) -> dict[str, str]:
+    digests = {
+        "manifest.json": hashlib.sha256(run.folder.manifest_path.read_bytes()).hexdigest(),
+        "report.json": result_digest(run.folder),
+    }
+    try:
+        head = read_json(run.folder.path / "evidence.json")["head"]
+    except (RunFolderError, KeyError, TypeError):
+        return digests
+    return digests | {"Head of the evidence": str(head)}
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

@@ -1,0 +1,71 @@
+"""What was seen of a portfolio among given images, as a page that opens from disk."""
+
+from pathlib import Path
+from typing import Any
+
+from imgaudit.exceptions import ImageError
+from imgaudit.io.images import load_image
+from imgaudit.report.audit.regions import dimmed
+from imgaudit.report.pages import page_environment, write_assets
+from imgaudit.runs.folder import write_atomically, write_png
+from imgaudit.runs.match import Closest, Seen, Sighting, Sightings
+from imgaudit.schema.records import Skipped
+from imgaudit.similarity.parts import Region
+
+SHOWN_SIDE = 480
+"""Pixels of the longer side of pictures on the page."""
+
+ORDER: tuple[Seen, ...] = ("copy", "partial", "inconclusive", "not seen")
+"""What is shown first."""
+
+LABELS = {
+    "copy": "Copy",
+    "partial": "Partial copy",
+    "inconclusive": "Inconclusive",
+    "not seen": "Not seen",
+}
+
+
+def write_sightings(folder: Path, sightings: Sightings, files: dict[str, Path]) -> Path:
+    """Write FOLDER/report/index.html with its pictures and return its path.
+
+    files:  of targets and closest images, by id; those that can no longer be read are left out of the page
+    """
+    report = folder / "report"
+    write_assets(report, ())
+    shown = sorted(sightings.sightings, key=lambda one: (ORDER.index(one.seen), one.path))
+    views = [_view(report, one, files) for one in shown]
+    page = (
+        page_environment()
+        .get_template("sightings.html.jinja")
+        .render(sightings=sightings, views=views, labels=LABELS, counts={seen: sightings.count(seen) for seen in ORDER})
+    )
+    write_atomically(report / "index.html", page)
+    return report / "index.html"
+
+
+def _view(report: Path, sighting: Sighting, files: dict[str, Path]) -> dict[str, Any]:
+    closest = sighting.closest
+    # Where both thresholds are passed, whatever the portfolio as a whole lets conclude.
+    evidence = closest.evidence if sighting.images and isinstance(closest, Closest) else None
+    target_region = evidence.region if evidence else None
+    image_region = evidence.candidate_region if evidence else None
+    return {
+        "sighting": sighting,
+        "target": _picture(report, sighting.id, files, target_region),
+        "image": "" if isinstance(closest, Skipped) else _picture(report, closest.id, files, image_region, sighting.id),
+    }
+
+
+def _picture(report: Path, name: str, files: dict[str, Path], region: Region | None, of: str = "") -> str:
+    """Write a picture with what does not agree dimmed; its file name, or nothing when it cannot be read."""
+    try:
+        picture = load_image(files[name]).pixels.convert("RGB")
+    except (ImageError, KeyError):
+        return ""
+    picture.thumbnail((SHOWN_SIDE, SHOWN_SIDE))
+    if region is not None:
+        picture = dimmed(picture, region)
+    file_name = f"{of}-{name}.png" if of else f"{name}.png"
+    write_png(report / "images" / file_name, picture)
+    return file_name

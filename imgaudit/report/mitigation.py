@@ -1,0 +1,48 @@
+"""An evaluation of mitigations as a page that opens from disk: the two scenarios as tables, and a plot each."""
+
+from pathlib import Path
+
+from imgaudit.mitigation.evaluation import ModelOutcome
+from imgaudit.mitigation.evaluation_summary import EvaluationFigures, EvaluationTable
+from imgaudit.report.pages import page_environment, write_assets
+from imgaudit.report.svg import document, dots, frame, horizontal, legend, line, vertical
+from imgaudit.runs.folder import write_atomically
+
+
+def write_mitigation(folder: Path, table: EvaluationTable, figures: EvaluationFigures) -> Path:
+    """Write report/index.html and its plots into FOLDER; returns the page's path."""
+    report = folder / "report"
+    plots = []
+    for number, model in enumerate(table.models[1:], start=1):
+        name = f"plot-{number}.svg"
+        write_atomically(report / name, before_and_after(table.models[0], model, figures.threshold))
+        plots.append((model.name, name))
+    page = page_environment().get_template("mitigation.html.jinja").render(
+        table=table, figures=figures, plots=plots
+    )  # fmt: skip
+    write_assets(report, ("mitigation.css",))
+    write_atomically(report / "index.html", page)
+    return report / "index.html"
+
+
+def before_and_after(base: ModelOutcome, model: ModelOutcome, threshold: float) -> str:
+    """Highest similarity of every trigger prompt before (right) and under the mitigation (up), and the threshold."""
+    pairs = [
+        (max(before.similarity), max(after.similarity))
+        for before, after in zip(base.triggers, model.triggers, strict=True)
+    ]
+    low = min([0.0, *(value for pair in pairs for value in pair)])
+    x, y = horizontal(low, 1.0), vertical(low, 1.0)
+    above = [sum(pair[side] > threshold for pair in pairs) for side in (0, 1)]
+    return document(
+        f"Trigger prompts before and under {model.name}",
+        f"Of {len(pairs)} trigger prompts {above[0]} have a picture above {threshold:.3f} before, and {above[1]} under "
+        "the mitigation. Dots on the dotted line are as close as before; dots below it are further away.",
+        [
+            frame(x, y, "highest similarity as it is", "under the mitigation"),
+            line([(x(low), y(low)), (x(1.0), y(1.0))], "zero"),
+            line([(x(low), y(threshold)), (x(1.0), y(threshold))], "level"),
+            dots([(x(before), y(after)) for before, after in pairs], "target"),
+            legend([("target", f"{len(pairs)} trigger prompts"), ("line-level", f"a copy lies above {threshold:.3f}")]),
+        ],
+    )

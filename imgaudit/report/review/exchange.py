@@ -1,0 +1,94 @@
+"""decisions.json: how decisions travel between a page, a colleague and a run. What comes in is a stranger's."""
+
+import json
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from imgaudit.exceptions import InputError
+from imgaudit.io.reading import read_bounded
+from imgaudit.report.review.decisions import ReviewDecision, Source, reason_of
+from imgaudit.report.review.reviewed_run import ReviewedRun
+
+FORMAT = "imgaudit-decisions"
+"""What says that a file is one."""
+
+FORMAT_VERSION = 1
+"""Raised whenever a field changes its meaning."""
+
+LARGEST_FILE = 32 * 2**20
+"""Bytes."""
+
+MOST_DECISIONS = 20_000
+"""In one file."""
+
+
+def read_decisions_file(path: Path, run: ReviewedRun, *, other_result: bool = False) -> list[ReviewDecision]:
+    """Every decision of a file, checked against the run; all of them or none.
+
+    other_result:  whether decisions on another result of the run are taken too
+    Raises InputError that says what was expected, what came and what to do.
+    """
+    try:
+        content = json.loads(read_bounded(path, LARGEST_FILE))
+    except InputError as error:
+        raise InputError(f"the decisions {str(path)!r} {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"the decisions {str(path)!r} are not JSON: {error}; save them again from the page") from error
+    given = _listed(path, content)
+    decisions = []
+    for number, one in enumerate(given, start=1):
+        try:
+            decision = parse_decision(one, Source.FILE)
+            run.require(decision, other_result=other_result)
+        except InputError as error:
+            raise InputError(f"decision {number} of {str(path)!r}: {error}. Nothing of the file was taken") from error
+        decisions.append(decision)
+    return decisions
+
+
+def parse_decision(value: Any, source: Source) -> ReviewDecision:
+    """A stranger's decision as a record of this run. Raises InputError.
+
+    source:  how it came; what the decision itself says of that does not count
+    """
+    if not isinstance(value, dict):
+        raise InputError(f"expected an object with the fields of a decision, but got {value!r:.80}")
+    own = {"source": source, "version": metadata.version("imgaudit")}
+    try:
+        return ReviewDecision.model_validate(value | own)
+    except ValidationError as error:
+        raise InputError(reason_of(error)) from error
+
+
+def write_decisions_file(run_id: str, decisions: Sequence[ReviewDecision]) -> str:
+    """The text of a decisions.json that another copy of the run can import."""
+    content = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "run_id": run_id,
+        "decisions": [decision.model_dump(mode="json") for decision in decisions],
+    }
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _listed(path: Path, content: Any) -> list[Any]:
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise InputError(
+            f"{str(path)!r} is no file of decisions: expected an object with format {FORMAT!r}; save it with the "
+            "button of a report's page, or with imgaudit review export"
+        )
+    if content.get("format_version") != FORMAT_VERSION:
+        raise InputError(
+            f"{str(path)!r} has format {content.get('format_version')!r:.40}, expected {FORMAT_VERSION}: it is of "
+            "another version of imgaudit"
+        )
+    given = content.get("decisions")
+    if not isinstance(given, list):
+        raise InputError(f"{str(path)!r} has no list of decisions: save it again from the page")
+    if len(given) > MOST_DECISIONS:
+        raise InputError(f"{str(path)!r} has {len(given):,} decisions; at most {MOST_DECISIONS:,} are read from a file")
+    return given

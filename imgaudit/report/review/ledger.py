@@ -1,0 +1,154 @@
+"""RUN/review/decisions.jsonl: appended and never changed; a reviewer's newest decision on an image holds."""
+
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import filelock
+from pydantic import ValidationError
+
+from imgaudit.exceptions import InputError, RunFolderError
+from imgaudit.io.reading import read_bounded
+from imgaudit.report.review.decisions import ReviewDecision, reason_of
+from imgaudit.runs.folder import RunFolder, append_lines, read_line
+
+LARGEST_LEDGER = 64 * 2**20
+"""Bytes of all decisions on a run; some hundred thousand."""
+
+WAIT = 20.0
+"""Seconds that a writer waits for another one, who needs milliseconds."""
+
+
+@dataclass(frozen=True)
+class DamagedLine:
+    """A line that is left where it is and counts for nothing."""
+
+    number: int
+    """From 1 on."""
+    why: str
+    """What is wrong with it."""
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Everything that was decided on a run, oldest line first."""
+
+    history: tuple[ReviewDecision, ...]
+    """Every decision."""
+    damaged: tuple[DamagedLine, ...]
+    """Lines that cannot be read, or are of another run."""
+
+    def latest(self) -> dict[tuple[str, str], ReviewDecision]:
+        """The decision that holds, per image and reviewer: the newest by its time, the later line where times tie."""
+        newest: dict[tuple[str, str], ReviewDecision] = {}
+        for decision in self.history:
+            key = (decision.image_id, decision.reviewer)
+            if key not in newest or decision.made >= newest[key].made:
+                newest[key] = decision
+        return newest
+
+    def of_image(self, image_id: str) -> list[ReviewDecision]:
+        """What holds on one image, by reviewer."""
+        return sorted(self._by_image.get(image_id, ()), key=lambda decision: decision.reviewer)
+
+    @cached_property
+    def _by_image(self) -> dict[str, list[ReviewDecision]]:
+        held: dict[str, list[ReviewDecision]] = {}
+        for (image_id, _), decision in self.latest().items():
+            held.setdefault(image_id, []).append(decision)
+        return held
+
+
+class DecisionLedger:
+    """The file, held open to nobody: every call locks, checks and closes it."""
+
+    def __init__(self, run: RunFolder, run_id: str) -> None:
+        self.run_id = run_id
+        self.folder = run.path / "review"
+        self.path = self.folder / "decisions.jsonl"
+
+    def read(self) -> Ledger:
+        """What was decided so far. Raises RunFolderError when the file is a link, or larger than any review."""
+        self._require_own()
+        if not self.path.exists():
+            return Ledger((), ())
+        try:
+            content = read_bounded(self.path, LARGEST_LEDGER, follow_links=False)
+        except InputError as error:
+            raise RunFolderError(f"{str(self.path)!r} {error}") from error
+        history, damaged = list[ReviewDecision](), list[DamagedLine]()
+        for number, line in enumerate(content.split(b"\n"), start=1):
+            if not line.strip():
+                continue
+            decision = self._decision(line)
+            if isinstance(decision, str):
+                damaged.append(DamagedLine(number, decision))
+            else:
+                history.append(decision)
+        return Ledger(tuple(history), tuple(damaged))
+
+    def append(self, decisions: Sequence[ReviewDecision]) -> int:
+        """Add what is not there yet, all on disk when this returns; how many were added.
+
+        Raises RunFolderError when another process writes for long, or the file would grow beyond what is read again.
+        """
+        with self._locked():
+            known = {decision.said for decision in self.read().history}
+            fresh = []
+            for decision in decisions:
+                if decision.said not in known:
+                    known.add(decision.said)
+                    fresh.append(decision.model_dump(mode="json"))
+            size = self.path.stat().st_size if self.path.exists() else 0
+            # A character takes at most six bytes of JSON, and names of fields are short.
+            if size + sum(6 * sum(len(str(value)) for value in one.values()) + 600 for one in fresh) > LARGEST_LEDGER:
+                raise RunFolderError(
+                    f"{str(self.path)!r} has {size:,} bytes and may have at most {LARGEST_LEDGER:,}; nothing was added"
+                )
+            append_lines(self.path, fresh)
+        return len(fresh)
+
+    def _decision(self, line: bytes) -> ReviewDecision | str:
+        record = read_line(line)
+        if record is None:
+            return "damaged, or cut by a kill"
+        try:
+            decision = ReviewDecision.model_validate(record)
+        except ValidationError as error:
+            return reason_of(error)
+        return decision if decision.run_id == self.run_id else f"of run {decision.run_id}"
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        self._require_own()
+        self.folder.mkdir(exist_ok=True)
+        try:
+            with filelock.FileLock(self.folder / ".lock", timeout=WAIT):
+                yield
+        except filelock.Timeout as error:
+            raise RunFolderError(
+                f"{str(self.path)!r} has been written by another process for {WAIT:g} seconds; try again when it ended"
+            ) from error
+
+    def _require_own(self) -> None:
+        """A stranger's run must not make decisions land in a file outside of it."""
+        for path, kind, name in (
+            (self.folder, stat.S_ISDIR, "folder"),
+            (self.path, stat.S_ISREG, "regular file"),
+            (self.folder / ".lock", stat.S_ISREG, "regular file"),
+        ):
+            mode = _mode(path)
+            if mode and not kind(mode):
+                raise RunFolderError(f"{str(path)!r} must be a {name} of the run, and no link; remove it")
+
+
+def _mode(path: Path) -> int:
+    try:
+        return path.lstat().st_mode
+    except FileNotFoundError:
+        return 0
+    except OSError as error:
+        raise RunFolderError(f"{str(path)!r} cannot be read: {error.strerror}") from error

@@ -1,0 +1,83 @@
+"""A trigger search as a page that opens from disk: what came back from different seeds, and under which prompts."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from imgaudit.report.pages import page_environment, write_assets
+from imgaudit.runs.folder import write_atomically, write_json
+from imgaudit.runs.trigger_images import image_name
+from imgaudit.runs.triggers import NO_PROOF, Trigger, TriggerOutcome
+
+MOST_CANDIDATES = 200
+"""On the page, those with the largest clusters; the files have all."""
+
+MOST_PROMPTS = 1000
+"""In the page's table, those of the highest D."""
+
+MOST_PICTURES = 8
+"""Of a candidate's cluster."""
+
+
+def trigger_row(trigger: Trigger) -> dict[str, Any]:
+    """A prompt as one line of output."""
+    found, cluster = trigger.found, trigger.cluster
+    return {
+        "prompt": found.prompt, "squared_magnitude": found.squared_magnitude, "rms": found.rms, "chain": found.chain,
+        "changed_words": found.changed, "images": cluster.n, "invalid": trigger.invalid, "cluster": cluster.size,
+        "share_low": cluster.low, "share_high": cluster.high, "nearly_blank": trigger.blank, "folder": trigger.folder,
+        "representative": (
+            None if cluster.representative is None else f"{trigger.folder}/{image_name(cluster.representative)}"
+        ),
+    }  # fmt: skip
+
+
+def write_triggers(
+    folder: Path, outcome: TriggerOutcome, targets: Sequence[Mapping[str, Any] | None] | None = None
+) -> Path:
+    """Write triggers.jsonl, candidates.json and report/index.html into FOLDER; returns the page's path.
+
+    targets:  per candidate, the closest of the owner's images, as `closest_targets` gives them
+    """
+    lines = (json.dumps(trigger_row(one), ensure_ascii=False, allow_nan=False) for one in outcome.triggers)
+    write_atomically(folder / "triggers.jsonl", "".join(f"{line}\n" for line in lines))
+    write_json(folder / "candidates.json", _summary(outcome, targets))
+    views = []
+    for number, one in enumerate(outcome.candidates[:MOST_CANDIDATES]):
+        best = outcome.triggers[one.prompts[0]]
+        views.append(
+            {
+                "one": one,
+                "pictures": [
+                    f"../{best.folder}/{image_name(member)}" for member in best.cluster.members[:MOST_PICTURES]
+                ],
+                "prompts": [outcome.triggers[row].found for row in one.prompts],
+                "target": targets[number] if targets else None,
+            }
+        )
+    page = page_environment().get_template("triggers.html.jinja").render(
+        outcome=outcome, manifest=outcome.manifest, views=views, most=MOST_CANDIDATES, most_prompts=MOST_PROMPTS,
+        no_proof=NO_PROOF,
+    )  # fmt: skip
+    report = folder / "report"
+    write_assets(report, ("triggers.css",))
+    write_atomically(report / "index.html", page)
+    return report / "index.html"
+
+
+def candidate_rows(outcome: TriggerOutcome, targets: Sequence[Mapping[str, Any] | None] | None) -> list[dict[str, Any]]:
+    """Candidates as they are handed on, with the texts of their prompts and, where asked for, the closest target."""
+    rows = []
+    for number, one in enumerate(outcome.candidates):
+        row = one.model_dump(mode="json")
+        row["prompts"] = [outcome.triggers[place].found.prompt for place in one.prompts]
+        if targets is not None:
+            row["closest_target"] = targets[number]
+        rows.append(row)
+    return rows
+
+
+def _summary(outcome: TriggerOutcome, targets: Sequence[Mapping[str, Any] | None] | None) -> dict[str, Any]:
+    values = outcome.model_dump(mode="json", exclude={"manifest", "triggers", "candidates"})
+    return {"what_this_says": NO_PROOF, **values, "candidates": candidate_rows(outcome, targets)}

@@ -1,0 +1,1 @@
+"""Two finished runs compared: what changed, image by image."""

@@ -1,0 +1,217 @@
+"""Conclude a run from its files: match, decide, sum up. Needs no model, and can be done again at any time."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load
+
+from imgaudit.decision.coincidence import CrossMatches, cross_match
+from imgaudit.decision.folder import Decision
+from imgaudit.decision.null_bank import NullBank
+from imgaudit.decision.replication import Evidence
+from imgaudit.decision.verdict import findings_of
+from imgaudit.exceptions import RunFolderError
+from imgaudit.index.near_duplicates import near_duplicates
+from imgaudit.io.framing import frame_image, to_tensor
+from imgaudit.io.screening import THUMBNAIL_SIDE, thumbnail_array
+from imgaudit.runs.folder import RunFolder, read_json, write_json
+from imgaudit.runs.manifest import read_manifest
+from imgaudit.runs.planner import planner_line
+from imgaudit.runs.reference import read_reference
+from imgaudit.schema.findings import AuditResult, Finding, PartEvidence, PartReplication, Summary, Verdict
+from imgaudit.schema.policy import Policy
+from imgaudit.schema.protocol import Framing
+from imgaudit.schema.records import DECIDING_RUNGS, Measurement, Rung, RungMeasurement, Skipped, SkippedImage
+from imgaudit.similarity.descriptors import Descriptor
+from imgaudit.similarity.matcher import Matcher
+from imgaudit.similarity.parts import verify
+from imgaudit.statistics import false_positive_interval
+
+
+def _read_png(path: Path) -> Image.Image:
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            return image.convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise RunFolderError(f"{str(path)!r} is missing or damaged: {error}") from error
+
+
+def _describe(path: Path, descriptor: Descriptor) -> npt.NDArray[np.generic]:
+    [vector] = descriptor.describe(to_tensor(_read_png(path))[None])
+    return np.asarray(vector)
+
+
+def _paths(run: RunFolder, measurement: Measurement) -> list[Path]:
+    """Every image of the run that a conclusion on one target rests on."""
+    folder = run.image_folder(measurement.id)
+    ladder = [one for one in measurement.rungs.values() if isinstance(one, RungMeasurement)]
+    replicas = [run.path / replica.path for measured in ladder for replica in measured.valid]
+    return [folder / "target.png", folder / "rendered.png", *replicas]
+
+
+def _damaged(run: RunFolder, measurements: Sequence[Measurement]) -> dict[str, SkippedImage]:
+    """Targets whose files in the run cannot be read, with what to do."""
+    found = {}
+    for measurement in measurements:
+        try:
+            for path in _paths(run, measurement):
+                _read_png(path)
+        except RunFolderError as error:
+            again = f"delete images/{measurement.id} in the run folder and give the same command again"
+            found[measurement.id] = SkippedImage(
+                path=measurement.path, skipped=f"{error}; to measure it again, {again}"
+            )
+    return found
+
+
+def match_run(
+    run: RunFolder, measurements: Sequence[Measurement], matcher: Matcher, groups: Sequence[Sequence[str]] = ()
+) -> tuple[dict[str, list[tuple[str, float]]], dict[Rung, CrossMatches]]:
+    """Near-duplicates among the targets, and every replica against every target and decoy, from the files of a run.
+
+    Only thumbnails and vectors are kept, so that the pixels of one image at a time are in memory.
+    Raises RunFolderError when a file is missing or damaged.
+    """
+    descriptor = matcher.deciding()
+    ids = [measurement.id for measurement in measurements]
+    thumbnails = [
+        frame_image(_read_png(run.image_folder(name) / "target.png"), THUMBNAIL_SIDE, Framing.SQUASH).tobytes()
+        for name in ids
+    ]
+    duplicates = near_duplicates(ids, thumbnail_array(thumbnails))
+    crossed: dict[Rung, CrossMatches] = {}
+    decoys = _decoys(run, descriptor)
+    for rung in DECIDING_RUNGS:
+        ladder = [(m.id, measured) for m in measurements if isinstance(measured := m.ladder(rung), RungMeasurement)]
+        if ladder:
+            rendered = {name: _describe(run.image_folder(name) / "rendered.png", descriptor) for name, _ in ladder}
+            replicas = (
+                (name, np.stack([_describe(run.path / replica.path, descriptor) for replica in measured.valid]))
+                for name, measured in ladder
+                if measured.valid
+            )
+            crossed[rung] = cross_match(descriptor, rendered, replicas, decoys=decoys, groups=groups)
+    return duplicates, crossed
+
+
+def _decoys(run: RunFolder, descriptor: Descriptor) -> npt.NDArray[np.generic] | None:
+    if not run.decoys_path.is_file():
+        return None
+    try:
+        return np.asarray(load(run.decoys_path.read_bytes())[descriptor.name].numpy())
+    except (OSError, KeyError, SafetensorError) as error:
+        raise RunFolderError(f"{str(run.decoys_path)!r} is damaged ({error}): delete it and audit again") from error
+
+
+def conclude(run: RunFolder, policy: Policy | None = None) -> AuditResult:
+    """Decide a run from its files and write report.json and evidence.json. Needs no model.
+
+    policy: another one than was fixed before the run; the result is then marked as decided again
+    Raises what :func:`decide_run` raises.
+    """
+    result = decide_run(run, policy)
+    write_json(run.report_path, result.model_dump(mode="json"))
+    run.write_evidence()
+    return result
+
+
+def decide_run(run: RunFolder, policy: Policy | None = None) -> AuditResult:
+    """Decide a run from its files, and write nothing.
+
+    Targets whose files are damaged come out as skipped.
+    policy: another one than was fixed before the run; the result is then marked as decided again
+    Raises RunFolderError for a manifest, bank or decoys that cannot be read.
+    """
+    manifest = read_manifest(run)
+    policy = policy or manifest.policy
+    bank = NullBank.read(run.calibration_path) if run.calibration_path.is_file() else None
+    measurements, skipped = run.read_measurements()
+    measured = {measurement.path for measurement in measurements}
+    skipped = [one for one in skipped if one.path not in measured]
+    try:
+        duplicates, crossed = match_run(run, measurements, Matcher(), manifest.groups)
+    except RunFolderError:
+        damaged = _damaged(run, measurements)
+        if not damaged:
+            raise
+        measurements = [one for one in measurements if one.id not in damaged]
+        skipped += damaged.values()
+        duplicates, crossed = match_run(run, measurements, Matcher(), manifest.groups)
+    decision = Decision(
+        measurements, Evidence(bank, manifest.protocol, policy, duplicates, manifest.groups, cross_matches=crossed)
+    )
+    findings = findings_of(decision) + [skipped_finding(one) for one in skipped]
+    findings = [_with_part(run, finding) for finding in findings]
+    if (reference := read_reference(run)) is not None:
+        findings = [one.model_copy(update={"reference": reference.images.get(one.id)}) for one in findings]
+    return AuditResult(
+        run=read_json(run.manifest_path),
+        protocol=manifest.protocol,
+        policy=policy,
+        redecided=policy.differences(manifest.policy),
+        summary=summarise(findings, decision, manifest.files_given),
+        findings=findings,
+    )
+
+
+def _with_part(run: RunFolder, finding: Finding) -> Finding:
+    """Where target and generated image agree, for the lowest rung that returns a part: looked at again, from files."""
+    for replication in finding.replication:
+        if isinstance(part := replication.part, PartReplication) and part.stands:
+            target = to_tensor(_read_png(run.image_folder(finding.id) / "rendered.png"))
+            pair = verify(target, to_tensor(_read_png(run.path / part.path)))
+            evidence = PartEvidence(rung=replication.rung, path=part.path, seed=part.seed, pair=pair)
+            return finding.model_copy(update={"part": evidence})
+    return finding
+
+
+def skipped_finding(skipped: SkippedImage) -> Finding:
+    """A file that could not be measured, as a finding: it must never look like a clean one."""
+    reason = Skipped(skipped=skipped.skipped)
+    return Finding(
+        id=hashlib.sha256(skipped.path.encode()).hexdigest()[:16],
+        path=skipped.path,
+        sha256="",
+        verdict=Verdict.SKIPPED,
+        reason=f"Not measured: {skipped.skipped}.",
+        rung=reason,
+        score=reason,
+        p_value=reason,
+        q_value=reason,
+        group=hashlib.sha256(skipped.path.encode()).hexdigest()[:16],
+        replication=[],
+        error=reason,
+        best_replica=reason,
+        near_duplicates=[],
+        resembles_others=[],
+        alarms=[],
+        seconds=0.0,
+        network_evaluations=0,
+    )
+
+
+def summarise(findings: Sequence[Finding], decision: Decision, files_given: int) -> Summary:
+    """Count verdicts; files that an interrupted run never reached are counted as skipped by the report's banner."""
+    level = decision.policy.level
+    controls = len(decision.bank.controls) if decision.bank else 0
+    allowed = int(np.floor(level * (controls + 1) + 1e-9)) - 1
+    interval = false_positive_interval(max(allowed, 0), controls) if controls else (0.0, 1.0)
+    return Summary(
+        targets=files_given,
+        counts={verdict: sum(finding.verdict is verdict for finding in findings) for verdict in Verdict},
+        controls=controls,
+        level=level,
+        planner=planner_line(controls, max(1, decision.hypotheses), level),
+        false_positive_low=interval[0],
+        false_positive_high=interval[1],
+        forcing=decision.forcing,
+        hypotheses=decision.hypotheses,
+        alarms=decision.alarms,
+        seconds=sum(finding.seconds for finding in findings),
+        network_evaluations=sum(finding.network_evaluations for finding in findings),
+    )

@@ -1,0 +1,271 @@
+"""What a model costs on this device: a few passes are timed and their memory is counted, before anything is audited.
+
+Both are estimates. Time is that of batches that are quick to run, which may be smaller than the audit's, on a machine
+that may be busier later. Memory grows evenly with the batch, from what one and two samples take; what operators and
+allocators take for themselves is not in it.
+"""
+
+import io
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import torch
+
+from imgaudit.diffusion.denoiser import Denoiser
+from imgaudit.diffusion.executor import is_out_of_memory
+from imgaudit.diffusion.memory import free_bytes, held_bytes, peak_bytes
+from imgaudit.diffusion.passes import Passes
+from imgaudit.io.framing import to_image
+from imgaudit.runs.planner import Work
+from imgaudit.schema.config import UNMEASURED_BATCH
+from imgaudit.schema.protocol import Protocol
+from imgaudit.similarity.matcher import Matcher
+from imgaudit.similarity.parts import LEAST_SIDE, verify
+
+REPEATS = 3
+"""Timed batches, of which the median counts."""
+
+ENOUGH = 0.3
+"""Seconds that a batch may take before larger ones are no longer tried: a sample's share hardly falls further."""
+
+SHORT, LONG = 2, 6
+"""Sampling steps of two timed runs, whose difference is that of steps alone."""
+
+SHARE = 0.8
+"""Part of the free memory that counted bytes may fill; the rest is for what is not counted."""
+
+STAGES = ("backward", "forward", "decode", "encode")
+"""Passes that an audit makes in batches."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of tensors of each stage, beyond the weights."""
+
+    one: dict[str, int]
+    """Of a single sample."""
+    more: dict[str, int]
+    """Of each sample more in the same batch."""
+
+    def of(self, stage: str, samples: int) -> int:
+        """Bytes of one stage."""
+        return self.one[stage] + self.more[stage] * (samples - 1)
+
+    def peak(self, protocol: Protocol, *, chunk_size: int, batch_size: int) -> tuple[int, str]:
+        """Bytes of the stage that takes most in the largest slices that a batch allows, and its name."""
+        sampled = batch_size if min(protocol.generation.guidance_scales) <= 1 else max(1, batch_size // 2)
+        samples = {
+            "backward": min(batch_size, chunk_size * protocol.inversion.draws),
+            "forward": batch_size,
+            "decode": max(sampled, min(batch_size, chunk_size)),
+            "encode": min(batch_size, chunk_size),
+        }
+        return max((self.of(stage, count), stage) for stage, count in samples.items())
+
+
+def measure_memory(passes: Passes) -> Memory:
+    """Count the bytes of every stage, for one sample and for two."""
+
+    def counted(stage: str, samples: int) -> int:
+        return peak_bytes(partial(getattr(passes, stage), samples), passes.device)
+
+    one = {stage: counted(stage, 1) for stage in STAGES}
+    return Memory(one, {stage: max(0, counted(stage, 2) - one[stage]) for stage in STAGES})
+
+
+def automatic_batch(memory: Memory, protocol: Protocol, *, chunk_size: int, free: int) -> int:
+    """The largest power of two, up to 64, whose counted bytes fit into a share of the free ones; at least 1.
+
+    Powers of two, so that a little more or less of free memory gives the same batch and with it the same numbers.
+    """
+    batch = UNMEASURED_BATCH
+    while batch > 1 and memory.peak(protocol, chunk_size=chunk_size, batch_size=batch)[0] > SHARE * free:
+        batch //= 2
+    return batch
+
+
+def measured_batch(denoiser: Denoiser, protocol: Protocol, *, chunk_size: int) -> int:
+    """The automatic batch of a model on its device; one that has no room for a single image spares memory from now on.
+
+    Where memory runs out while it is measured, the batch is 1.
+    """
+    passes = Passes(denoiser)
+    try:
+        memory = measure_sparing(passes)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return 1
+    return automatic_batch(memory, protocol, chunk_size=chunk_size, free=free_bytes(passes.device))
+
+
+def measure_sparing(passes: Passes) -> Memory:
+    """As `measure_memory`, once more with memory spared when not even one image would fit otherwise."""
+    memory = measure_memory(passes)
+    if memory.of("backward", 1) > free_bytes(passes.device) and passes.denoiser.spare_memory():
+        memory = measure_memory(passes)
+    return memory
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """Time of one sample of each kind of work, in batches of `batch`."""
+
+    batch: int
+    """Samples that were timed together."""
+    backward: float
+    """Network forward and backward."""
+    forward: float
+    """Network forward."""
+    plain_step: float
+    """Sampling step without guidance; 0 where the protocol has none."""
+    guided_step: float
+    """Sampling step under guidance; 0 where the protocol has none."""
+    frame: float
+    """What a generated image takes besides its steps: decoding, matching, writing."""
+    image: float
+    """Encoding and decoding of the image itself."""
+
+    def of(self, work: Work) -> float:
+        """Time of some work."""
+        return (
+            work.backward * self.backward
+            + work.forward * self.forward
+            + work.plain_steps * self.plain_step
+            + work.guided_steps * self.guided_step
+            + (work.frames + work.glances) * self.frame
+            + work.images * self.image
+        )
+
+
+def measure_seconds(passes: Passes, protocol: Protocol, matcher: Matcher, *, batch_size: int) -> Seconds:
+    """Time every kind of work that a protocol asks for."""
+    batch = _timed_batch(passes, batch_size)
+    steps, frames = {True: 0.0, False: 0.0}, []
+    scales = [*protocol.generation.guidance_scales, *(protocol.invmm.guidance_scales if protocol.invmm else ())]
+    for guided in sorted({scale > 1 for scale in scales}):
+        images = max(1, batch // 2) if guided else batch
+        # The first run is slow, and would make steps look fast.
+        passes.sample(images, SHORT, guided=guided)
+        short, long = (
+            _median(passes, partial(passes.sample, images, count, guided=guided)) / images for count in (SHORT, LONG)
+        )
+        steps[guided] = max(0.0, long - short) / (LONG - SHORT)
+        frames.append(max(0.0, short - SHORT * steps[guided]))
+    return Seconds(
+        batch=batch,
+        backward=_median(passes, partial(passes.backward, batch)) / batch,
+        forward=_median(passes, partial(passes.forward, batch)) / batch,
+        plain_step=steps[False],
+        guided_step=steps[True],
+        frame=max(frames) + _finishing(passes, matcher),
+        image=sum(_median(passes, partial(work, batch)) for work in (passes.encode, passes.decode)) / batch,
+    )
+
+
+def _timed_batch(passes: Passes, most: int) -> int:
+    """The smallest power of two that takes long enough to be timed, or the largest batch."""
+    batch = 1
+    # The first passes of a process are slow.
+    passes.backward(1)
+    while 2 * batch <= most and _timed(passes, partial(passes.backward, batch)) < ENOUGH:
+        batch *= 2
+    return batch
+
+
+def _finishing(passes: Passes, matcher: Matcher) -> float:
+    """Time to compare, as a whole and in parts where the images are large enough, and to compress a generated image."""
+    frames = passes.sample(2, SHORT, guided=False).nan_to_num(nan=-1.0).clamp(-1, 1)
+    in_parts = min(frames.shape[-2:]) >= LEAST_SIDE
+
+    def finish() -> None:
+        matcher.compare(frames[0], frames)
+        for frame in frames:
+            to_image(frame).save(io.BytesIO(), format="PNG")
+            if in_parts:
+                verify(frames[0], frame)
+
+    return _median(passes, finish) / len(frames)
+
+
+def _median(passes: Passes, work: Callable[[], object]) -> float:
+    return statistics.median(_timed(passes, work) for _ in range(REPEATS))
+
+
+def _timed(passes: Passes, work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    passes.synchronize()
+    return time.perf_counter() - started
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What an audit will take, estimated."""
+
+    device: str
+    """Where it was measured."""
+    threads: int
+    """Of the processor."""
+    batch_size: int
+    """Largest network batch: as asked for, or chosen."""
+    seconds: Seconds
+    """What was timed."""
+    total_seconds: float
+    """Of all images together."""
+    held: int
+    """Bytes taken with the model loaded: by tensors on a CUDA device, by the process elsewhere."""
+    tensors: int
+    """Bytes of tensors on top, in the stage that takes most."""
+    stage: str
+    """That stage."""
+    waiting: int
+    """Bytes of main memory in which the generated images of a chunk wait until it is finished."""
+    free: int
+    """Bytes that were free on the device with the model loaded."""
+
+    @property
+    def peak_bytes(self) -> int:
+        """Bytes of the device's memory; on the CPU, the generated images are among them."""
+        return self.held + self.tensors + (0 if self.device.startswith("cuda") else self.waiting)
+
+
+def estimate_cost(
+    denoiser: Denoiser,
+    protocol: Protocol,
+    works: Sequence[Work],
+    matcher: Matcher,
+    *,
+    chunk_size: int,
+    batch_size: int | Literal["auto"],
+) -> Cost:
+    """Measure what a few passes take and multiply.
+
+    works:  what every image takes at most, one or more
+    """
+    passes = Passes(denoiser)
+    held, free = held_bytes(passes.device), free_bytes(passes.device)
+    if batch_size == "auto":
+        memory = measure_sparing(passes)
+        batch = automatic_batch(memory, protocol, chunk_size=chunk_size, free=free)
+    else:
+        memory, batch = measure_memory(passes), batch_size
+    tensors, stage = memory.peak(protocol, chunk_size=chunk_size, batch_size=batch)
+    seconds = measure_seconds(passes, protocol, matcher, batch_size=batch)
+    frames = max(work.frames for work in works) * min(chunk_size, len(works))
+    return Cost(
+        device=str(passes.device),
+        threads=torch.get_num_threads(),
+        batch_size=batch,
+        seconds=seconds,
+        total_seconds=sum(seconds.of(work) for work in works),
+        held=held,
+        tensors=tensors,
+        stage=stage,
+        waiting=frames * 3 * denoiser.resolution**2 * 4,
+        free=free,
+    )

@@ -1,0 +1,123 @@
+"""Turn the dial on a finished run: sample cut-down embeddings of images whose embedding rung stands."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import exp
+
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from imgaudit.decision.null_bank import CopyThresholds
+from imgaudit.diffusion.denoiser import Denoiser, PromptEmbeds
+from imgaudit.diffusion.executor import Executor
+from imgaudit.diffusion.generation import generate, replica_seeds
+from imgaudit.diffusion.inversion import embedding_bits
+from imgaudit.diffusion.quantisation import Dial, DialPoint, reproduces, settings_by_bits, turned_down
+from imgaudit.exceptions import RunFolderError
+from imgaudit.io.framing import to_tensor
+from imgaudit.runs.folder import RunFolder, read_json, write_json
+from imgaudit.schema.findings import AuditResult, Finding, Replication
+from imgaudit.schema.records import Measurement, Rung
+from imgaudit.similarity.matcher import DECIDING_DESCRIPTOR, DECIDING_DISTANCE, Matcher
+
+
+def standing_embedding(finding: Finding) -> Replication | None:
+    """The embedding rung of a finding, if it stands."""
+    return next((one for one in finding.replication if one.rung is Rung.EMBEDDING and one.stands), None)
+
+
+def turn_dial(
+    run: RunFolder, result: AuditResult, denoiser: Denoiser, *, seeds: int, executor: Executor
+) -> Iterator[tuple[Finding, Dial]]:
+    """For every image whose embedding rung stands, fewest bits first until half of the seeds are copies.
+
+    Copies are told by the run's own thresholds, at the guidance scale that its rate holds for, from its first seeds.
+    Writes images/ID/dial.json as each is finished; images that have one for as many seeds and the same thresholds are
+    read, not sampled again.
+
+    Raises RunFolderError when the run is of another model or lacks an embedding.
+    """
+    if result.run["model"]["fingerprint"] != denoiser.fingerprint:
+        raise RunFolderError(f"{str(run.path)!r} was measured on another model; give the one that its manifest names")
+    measurements = {measurement.id: measurement for measurement in run.read_measurements()[0]}
+    for finding in result.findings:
+        replication = standing_embedding(finding)
+        if replication is None:
+            continue
+        path = run.image_folder(finding.id) / "dial.json"
+        dial = Dial.model_validate(read_json(path)) if path.is_file() else None
+        if dial is None or (dial.seeds, dial.thresholds) != (seeds, replication.thresholds):
+            dial = _dial(run, result, measurements[finding.id], replication, denoiser, seeds, executor)
+            write_json(path, dial.model_dump(mode="json"))
+        yield finding, dial
+
+
+@dataclass(frozen=True)
+class _Sampling:
+    """How cut-down embeddings of one image are sampled and judged: as the run did."""
+
+    denoiser: Denoiser
+    reference: torch.Tensor
+    thresholds: CopyThresholds
+    seeds: list[int]
+    guidance_scale: float
+    num_inference_steps: int
+    executor: Executor
+
+    def point(self, condition: PromptEmbeds, rank: int, precision: int, bits: int) -> DialPoint:
+        """Sample one condition."""
+        [frames] = generate(
+            self.denoiser, condition, [self.seeds], guidance_scale=self.guidance_scale,
+            num_inference_steps=self.num_inference_steps, executor=self.executor,
+        )  # fmt: skip
+        scored = [frame.image for frame in frames if frame.invalid is None]
+        compared = Matcher().compare(self.reference, torch.stack(scored)) if scored else []
+        pairs = [(similarity[DECIDING_DESCRIPTOR], distance[DECIDING_DISTANCE]) for similarity, distance in compared]
+        hits = sum(self.thresholds.is_copy(*pair) for pair in pairs)
+        best = max((similarity for similarity, _ in pairs), default=-1.0)
+        return DialPoint(rank=rank, precision=precision, bits=bits, hits=hits, n=len(scored), best_similarity=best)
+
+
+def _dial(
+    run: RunFolder,
+    result: AuditResult,
+    measurement: Measurement,
+    replication: Replication,
+    denoiser: Denoiser,
+    seeds: int,
+    executor: Executor,
+) -> Dial:
+    folder, inversion = run.image_folder(measurement.id), result.protocol.inversion
+    free_tokens, chosen = inversion.free_tokens, inversion.streams
+    start = denoiser.start_condition()
+    try:
+        streams = {name: stream[None] for name, stream in load_file(folder / "embeds.safetensors").items()}
+        with Image.open(folder / "rendered.png") as image:
+            reference = to_tensor(image)
+    except (OSError, SafetensorError) as error:
+        raise RunFolderError(f"{str(folder)!r} lacks its embedding or its rendering: {error}") from error
+    thresholds = CopyThresholds.model_validate(replication.thresholds)
+    sampling = _Sampling(
+        denoiser, reference, thresholds,
+        replica_seeds(result.run["seed"], measurement.sha256, seeds), replication.guidance_scale,
+        result.protocol.generation.num_inference_steps, executor,
+    )  # fmt: skip
+    whole = start.with_streams(streams)
+    rank = max(min(stream.shape[1:]) for stream in streams.values())
+    entire = sampling.point(whole, rank, 32, round(embedding_bits(whole, free_tokens, chosen)))
+    points: list[DialPoint] = []
+    for one, precision in settings_by_bits(start, free_tokens, chosen):
+        condition, bits = turned_down(whole, start, free_tokens, one, precision, chosen=chosen)
+        points.append(sampling.point(condition, one, precision, bits))
+        if reproduces(points[-1]):
+            break
+    return Dial(
+        guidance_scale=replication.guidance_scale,
+        seeds=seeds,
+        thresholds=thresholds.model_dump(),
+        whole=entire,
+        image_bits=round(8 * exp(measurement.complexity) * denoiser.resolution**2),
+        points=points,
+    )

@@ -1,0 +1,149 @@
+"""A finished run, read again by somebody who did not make it: every value is checked, and nothing is trusted."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from imgaudit.decision.null_bank import NullBank
+from imgaudit.exceptions import RunFolderError
+from imgaudit.runs.conclusion import skipped_finding
+from imgaudit.runs.folder import RunFolder, read_json
+from imgaudit.runs.manifest import Manifest, read_manifest
+from imgaudit.schema.findings import AuditResult, Finding
+from imgaudit.schema.records import REPLICA_PATH, SCHEMA_VERSION, Measurement, Skipped, SkippedImage
+from imgaudit.similarity.matcher import DECIDING_DESCRIPTOR, DECIDING_DISTANCE
+
+NOT_REACHED = "the audit was stopped before it reached this file"
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run's conclusions beside what they rest on."""
+
+    folder: RunFolder
+    """Where it is."""
+    manifest: Manifest
+    """What was run."""
+    result: AuditResult
+    """What was concluded."""
+    measurements: Mapping[str, Measurement]
+    """What was measured, by id."""
+    bank: NullBank | None
+    """The null bank that was used."""
+
+    @cached_property
+    def images(self) -> dict[str, Finding]:
+        """Findings by the SHA-256 of their files, with every file that was given and could be read at least once."""
+        hashes = {target.path: target.sha256 for target in self.manifest.targets}
+        # What was measured comes last, so that a skipped file of the same path never takes its place.
+        findings = sorted(self.result.findings, key=lambda finding: bool(finding.sha256))
+        known = {finding.sha256 or hashes.get(finding.path, ""): finding for finding in findings}
+        known.pop("", None)
+        for target in self.manifest.targets:
+            if target.sha256 not in known:
+                known[target.sha256] = skipped_finding(SkippedImage(path=target.path, skipped=NOT_REACHED))
+        return known
+
+    @cached_property
+    def unreadable(self) -> list[Finding]:
+        """Files without a SHA-256: nothing in another run can be matched with them."""
+        ids = {finding.id for finding in self.images.values()}
+        return [finding for finding in self.result.findings if not finding.sha256 and finding.id not in ids]
+
+    @cached_property
+    def texts(self) -> dict[str, str]:
+        """SHA-256 over the texts that an image was asked for with, by the image's SHA-256."""
+        return {target.sha256: target.texts_sha256 for target in self.manifest.targets}
+
+
+def read_finished_run(path: Path) -> FinishedRun:
+    """Read a run folder. Raises RunFolderError when it is not a run, not finished, damaged, or not of one piece."""
+    folder = RunFolder(path)
+    if not folder.manifest_path.is_file():
+        raise RunFolderError(f"{str(path)!r} is not a run folder: it has no manifest.json")
+    if not folder.report_path.is_file():
+        raise RunFolderError(f"{str(path)!r} is not a finished run: it has no report.json; imgaudit report writes it")
+    manifest = read_manifest(folder)
+    content = read_json(folder.report_path)
+    _require_utf8(folder.manifest_path, read_json(folder.manifest_path))
+    _require_utf8(folder.report_path, content)
+    try:
+        result = AuditResult.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise _damaged(folder, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    bank = NullBank.read(folder.calibration_path) if folder.calibration_path.is_file() else None
+    measurements = {one.id: one for one in folder.read_measurements()[0] if _is_scored(one)}
+    run = FinishedRun(folder, manifest, result, measurements, bank)
+    _require_consistency(run)
+    return run
+
+
+def _is_scored(measurement: Measurement) -> bool:
+    """Whether every generated image has what decides; a record without it is as good as lost."""
+    ladder = [one for one in measurement.rungs.values() if not isinstance(one, Skipped)]
+    return all(
+        isinstance(replica.distance, dict)
+        and {DECIDING_DISTANCE} <= replica.distance.keys()
+        and isinstance(replica.similarity, dict)
+        and {DECIDING_DESCRIPTOR} <= replica.similarity.keys()
+        for measured in ladder
+        for replica in measured.valid
+    )
+
+
+def _require_utf8(path: Path, content: Any) -> None:
+    """JSON can spell characters that no encoding has, and that could then be neither printed nor written."""
+    try:
+        json.dumps(content, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise RunFolderError(f"{str(path)!r} is damaged: its text is not UTF-8 ({error.reason})") from error
+
+
+def _damaged(folder: RunFolder, what: str) -> RunFolderError:
+    return RunFolderError(
+        f"{str(folder.report_path)!r} is damaged or of another version: {what}; imgaudit report writes it again"
+    )
+
+
+def _require_consistency(run: FinishedRun) -> None:
+    """A report that contradicts its manifest, or itself, must not be compared with anything."""
+    result, folder = run.result, run.folder
+    if result.schema_version != SCHEMA_VERSION:
+        raise _damaged(folder, f"format {result.schema_version}, expected {SCHEMA_VERSION}")
+    if result.protocol != run.manifest.protocol or result.protocol.hash != run.manifest.protocol_hash:
+        raise _damaged(folder, "its protocol is not the manifest's")
+    model = result.run.get("model")
+    if not isinstance(model, dict) or model.get("fingerprint") != run.manifest.model.fingerprint:
+        raise _damaged(folder, "its model is not the manifest's")
+    if result.redecided != result.policy.differences(run.manifest.policy):
+        raise _damaged(folder, "it does not say by which policy it was decided")
+    _require_known_images(run)
+
+
+def _require_known_images(run: FinishedRun) -> None:
+    """Every image once, under its own hash, with its pictures inside the run."""
+    folder, targets = run.folder, run.manifest.targets
+    if any(not re.fullmatch("[0-9a-f]{64}", target.sha256) for target in targets):
+        raise RunFolderError(f"{str(folder.manifest_path)!r} is damaged: an image's sha256 is not one")
+    if len({target.sha256 for target in targets}) < len(targets):
+        raise RunFolderError(f"{str(folder.manifest_path)!r} is damaged: it lists an image twice")
+    given = {target.sha256 for target in targets}
+    seen: set[str] = set()
+    for finding in run.result.findings:
+        if finding.id in seen:
+            raise _damaged(folder, f"it lists {finding.id} twice")
+        seen.add(finding.id)
+        if finding.sha256 and (finding.sha256 not in given or finding.sha256[:16] != finding.id):
+            raise _damaged(folder, f"finding {finding.id} is of no image in the manifest")
+        replica = finding.best_replica
+        if isinstance(replica, Skipped):
+            continue
+        if not re.fullmatch(REPLICA_PATH, replica.path) or not replica.path.startswith(f"images/{finding.id}/"):
+            raise _damaged(folder, f"finding {finding.id} names a file outside its place")

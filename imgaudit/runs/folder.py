@@ -1,0 +1,271 @@
+"""The run folder on disk: written atomically, appended under a lock, readable after a kill at any moment."""
+
+import hashlib
+import io
+import json
+import os
+import platform
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import filelock
+from PIL import Image
+from pydantic import ValidationError
+
+from imgaudit.exceptions import RunFolderError
+from imgaudit.schema.records import Measurement, Skipped, SkippedImage
+
+
+def write_atomically(path: Path, content: str | bytes, *, durable: bool = True) -> None:
+    """Write a file so that it is either the old one or the new one, whatever happens in between.
+
+    durable: wait until it is on disk; what can be made again at any time need not
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.partial")
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        if durable:
+            os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def write_png(path: Path, image: Image.Image) -> None:
+    """Write an image atomically: pixels only, without any metadata."""
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
+    write_atomically(path, buffer.getvalue())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write indented JSON atomically. NaN and infinity are refused: what was not measured is said in words."""
+    write_atomically(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON. Raises RunFolderError that names the file."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunFolderError(f"{str(path)!r} cannot be read: {error}") from error
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a run has recorded, without the records themselves."""
+
+    finished: set[str]
+    """Ids of images that are measured and whose files are there."""
+    skipped: dict[str, bool]
+    """Paths that are skipped, and whether they may be there again."""
+    lost: int
+    """Lines that cannot be read and images whose files are gone: measured again."""
+
+
+class RunFolder:
+    """One audit's folder. Names in it come from hashes, never from the outside."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def manifest_path(self) -> Path:
+        """What was run, with which model, protocol and versions."""
+        return self.path / "manifest.json"
+
+    @property
+    def records_path(self) -> Path:
+        """One line per finished image."""
+        return self.path / "records.jsonl"
+
+    @property
+    def report_path(self) -> Path:
+        """The machine's view of the result."""
+        return self.path / "report.json"
+
+    @property
+    def calibration_path(self) -> Path:
+        """The null bank that was used."""
+        return self.path / "calibration.json"
+
+    @property
+    def decoys_path(self) -> Path:
+        """Vectors of images nobody asked for."""
+        return self.path / "decoys.safetensors"
+
+    def image_folder(self, image_id: str) -> Path:
+        """Where an image's target and replicas lie."""
+        return self.path / "images" / image_id
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the run for this process. Raises RunFolderError when another process holds it, and says which."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise RunFolderError(f"{str(self.path)!r} is a file; choose another --out for the run folder") from error
+        holder = self.path / ".lock-holder"
+        # The operating system lets go of the lock when its holder dies, so a stale one cannot be.
+        lock = filelock.FileLock(self.path / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout as error:
+            raise RunFolderError(
+                f"{str(self.path)!r} is being written by {_holder(holder)}; wait for it, or choose another --out"
+            ) from error
+        try:
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            holder.write_text(f"process {os.getpid()} on {platform.node()} since {now}\n", encoding="utf-8")
+            yield
+        finally:
+            holder.unlink(missing_ok=True)
+            lock.release()
+
+    def append_record(self, record: dict[str, Any]) -> None:
+        """Append one line and wait until it is on disk."""
+        self.append_records([record])
+
+    def append_records(self, records: Sequence[dict[str, Any]]) -> None:
+        """Append lines and wait until all of them are on disk."""
+        append_lines(self.records_path, records)
+
+    def _records(self) -> Iterator[Measurement | SkippedImage | None]:
+        """Every line as what it records, one at a time; None for a line that is damaged or was cut by a kill."""
+        if not self.records_path.is_file():
+            return
+        with self.records_path.open("rb") as file:
+            for line in file:
+                if line.strip():
+                    yield parse_record(line)
+
+    def recorded(self, *, with_images: bool = True) -> Recorded:
+        """What is finished, by the same rule as `read_measurements`, in memory that holds one record at a time.
+
+        with_images:  whether an image's files must be there too
+        """
+        finished, skipped, lost = set[str](), dict[str, bool](), 0
+        for record in self._records():
+            if isinstance(record, SkippedImage):
+                skipped[record.path] = record.passing
+            elif isinstance(record, Measurement) and (not with_images or self.has_images(record)):
+                finished.add(record.id)
+            else:
+                lost += 1
+        return Recorded(finished, skipped, lost)
+
+    def has_images(self, measurement: Measurement) -> bool:
+        """Whether every image that a record speaks of is on disk; a folder can lose files that its records outlive."""
+        folder = self.image_folder(measurement.id)
+        paths = [folder / "target.png", folder / "rendered.png", folder / "embeds.safetensors"]
+        if measurement.invmm is not None:
+            paths.append(folder / "noise.safetensors")
+        for measured in measurement.rungs.values():
+            if not isinstance(measured, Skipped):
+                paths += [self.path / replica.path for replica in measured.replicas]
+        try:
+            return all(path.stat().st_size for path in paths)
+        except OSError:
+            return False
+
+    def read_measurements(self) -> tuple[list[Measurement], list[SkippedImage]]:
+        """What the run has recorded. A line that is not a valid record is as if it had never been written."""
+        measurements: dict[str, Measurement] = {}
+        skipped: dict[str, SkippedImage] = {}
+        for record in self._records():
+            if isinstance(record, Measurement):
+                measurements[record.id] = record
+            elif isinstance(record, SkippedImage):
+                skipped[record.path] = record
+        return [measurements[name] for name in sorted(measurements)], list(skipped.values())
+
+    def write_evidence(self) -> None:
+        """evidence.json: SHA-256 of every file that is evidence, chained in order of path.
+
+        report/ can be made again, and review/ grows after the run: both are left out.
+        """
+        chain = ""
+        files = []
+        for name, path in evidence_files(self.path).items():
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            chain = hashlib.sha256(f"{chain}{name}{digest}".encode()).hexdigest()
+            files.append({"path": name, "sha256": digest, "chain": chain})
+        write_json(self.path / "evidence.json", {"files": files, "head": chain})
+
+
+def evidence_files(folder: Path) -> dict[str, Path]:
+    """Files of a run that are evidence, in order of path, by their path inside it; report/ and review/ are not."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        relative = path.relative_to(folder)
+        made_again = relative.parts[0] in {"report", "review", "evidence.json"}
+        if path.is_file() and not made_again and not relative.name.startswith("."):
+            found[relative.as_posix()] = path
+    return found
+
+
+def append_lines(path: Path, records: Sequence[dict[str, Any]]) -> None:
+    """Append records as lines of JSON, each with a checksum over it, and wait until all of them are on disk."""
+    if not records:
+        return
+    lines = "".join(_line(record, check=_checksum(record)) for record in records)
+    with path.open("ab+") as file:
+        # A kill can leave half a line; the next one must not be glued to it.
+        if file.tell() and not _ends_with_newline(path):
+            file.write(b"\n")
+        file.write(lines.encode("utf-8"))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_line(line: bytes) -> dict[str, Any] | None:
+    """A record as `append_lines` wrote it; None for a line that is damaged or was cut by a kill.
+
+    >>> read_line(b'{"a": 1, "check": "0123456789abcdef"}') is None
+    True
+    """
+    try:
+        record = json.loads(line)
+        return record if record.pop("check") == _checksum(record) else None
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
+        return None
+
+
+def _ends_with_newline(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"
+
+
+def _line(record: dict[str, Any], **more: str) -> str:
+    return json.dumps(record | more, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _checksum(record: dict[str, Any]) -> str:
+    # A damaged disk can leave a line that still reads as a record, with another number in it.
+    return hashlib.sha256(_line(record).encode("utf-8", errors="surrogatepass")).hexdigest()[:16]
+
+
+def parse_record(line: bytes) -> Measurement | SkippedImage | None:
+    """What a line records; None for one that is damaged or was cut by a kill."""
+    record = read_line(line)
+    try:
+        stage = record.pop("stage") if record is not None else ""
+        if stage == "measured":
+            return Measurement.model_validate(record)
+        return SkippedImage.model_validate(record) if stage == "skipped" else None
+    except (KeyError, TypeError, ValidationError):
+        return None
+
+
+def _holder(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip() or "another process"
+    except (OSError, UnicodeDecodeError):
+        return "another process"

@@ -1,0 +1,181 @@
+"""What a reference collection holds of every target: near copies, how many, and which.
+
+How often a picture is in a training set is the strongest known predictor of its memorisation. A collection is a sample
+of such a set, or a crawl: what is not found in it may still have been trained on.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import ValidationError
+
+from imgaudit.exceptions import InputError, RunFolderError
+from imgaudit.index import Collection
+from imgaudit.index.queries import read_queries
+from imgaudit.io.reading import path_text
+from imgaudit.runs.folder import RunFolder, read_json, write_json
+from imgaudit.schema.findings import ReferenceFinding, ReferenceMatch
+from imgaudit.schema.records import Record, Skipped
+from imgaudit.similarity.matcher import NEAR_COPY_CORRELATION
+from imgaudit.statistics import conformal_p_value
+
+SHOWN = 10
+"""Matches that are named in a report."""
+
+MOST = 10_000
+"""Near copies that are counted for one image."""
+
+FILE = "reference.json"
+"""Where it is kept in a run folder."""
+
+
+class Bound(NamedTuple):
+    """From which similarity on two pictures are called near copies."""
+
+    similarity: float
+    """At or above it."""
+    source: str
+    """Who says so."""
+
+
+BOUNDS: Mapping[str, Bound] = {
+    "pixel": Bound(NEAR_COPY_CORRELATION, "imgaudit's rule for near-duplicates, without its second leg"),
+    "pdq": Bound(1 - 31 / 256, "31 of 256 bits, as PDQ's authors advise"),
+    "sscd": Bound(0.75, "SSCD's authors: nine of ten such pairs of their challenge are copies"),
+    "sscd-int8": Bound(0.75, "SSCD's authors, of the network before its weights were rounded"),
+}
+"""By descriptor. They are conventions and come from no controls; p-values do."""
+
+
+class Reference(Record):
+    """A collection, and what it holds of every image."""
+
+    collection: str
+    """Name of its folder."""
+    manifest_sha256: str
+    """Of its manifest, which holds the digests of all its files."""
+    vectors: int
+    """How many it holds."""
+    descriptor: str
+    """What they are."""
+    source: str
+    """Of the descriptor."""
+    bound: float
+    """Similarity from which on a match counts as a near copy."""
+    bound_source: str
+    """Who says so."""
+    recall: str
+    """How many of the nearest the search finds, with its interval, or that it is exact."""
+    remark: str
+    """That the collection is not finished; empty when it is."""
+    controls: int
+    """Controls that p-values come from."""
+    images: dict[str, ReferenceFinding]
+    """By id."""
+
+
+def bound_of(descriptor: str) -> Bound:
+    """Raises InputError for a descriptor for which nobody has said what a near copy is."""
+    if descriptor not in BOUNDS:
+        raise InputError(
+            f"the collection holds vectors of {descriptor!r:.80}, for which there is no rule of what a near copy is; "
+            f"expected one of {', '.join(BOUNDS)}"
+        )
+    return BOUNDS[descriptor]
+
+
+def search_reference(collection: Collection, images: Mapping[str, Path], controls: Sequence[Path] = ()) -> Reference:
+    """Look every image up in a collection.
+
+    images:    file by id
+    controls:  files of images that are known not to be in it, whose nearest matches give p-values
+    Raises InputError when the collection's descriptor cannot be had here, or has no rule.
+    """
+    manifest = collection.manifest
+    bound = bound_of(manifest.descriptor.name)
+    nulls = [best for best, _ in _look_up(collection, controls, bound).values()]
+    found = _look_up(collection, list(images.values()), bound)
+    findings = {}
+    for name, path in images.items():
+        if path_text(path) not in found:
+            continue
+        best, matches = found[path_text(path)]
+        findings[name] = ReferenceFinding(
+            near_copies=len(matches[:MOST]),
+            counted_all=len(matches) <= MOST,
+            best=best,
+            p_value=conformal_p_value(best, nulls) if nulls else Skipped(skipped="no controls were looked up"),
+            nearest=matches[:SHOWN],
+        )
+    return Reference(
+        collection=collection.folder.resolve().name,
+        manifest_sha256=_digest(collection.folder),
+        vectors=len(collection),
+        descriptor=manifest.descriptor.name,
+        source=manifest.descriptor.source,
+        bound=bound.similarity,
+        bound_source=bound.source,
+        recall=_recall(collection),
+        remark=collection.remark,
+        controls=len(nulls),
+        images=findings,
+    )
+
+
+def _look_up(
+    collection: Collection, paths: Sequence[Path], bound: Bound
+) -> dict[str, tuple[float, list[ReferenceMatch]]]:
+    """Per file its highest similarity, near copy or not, and its near copies, nearest first."""
+    found: dict[str, tuple[float, list[ReferenceMatch]]] = {}
+    for queries in read_queries(paths, collection.manifest.descriptor) if paths else ():
+        nearest = collection.search(queries.vectors, 1)
+        above = collection.above(queries.vectors, bound.similarity, MOST + 1)
+        for name, first, near in zip(queries.names, nearest, above, strict=True):
+            matches = [ReferenceMatch(id=one.id, path=one.path, similarity=one.similarity) for one in near.matches]
+            found[name] = (first[0].similarity if first else -1.0, matches)
+    return found
+
+
+def _digest(folder: Path) -> str:
+    return hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
+
+
+def _recall(collection: Collection) -> str:
+    recall = collection.recall
+    if isinstance(recall, Skipped):
+        return recall.skipped
+    return f"{recall.hits} of {recall.n} nearest are found ({recall.low:.1%} to {recall.high:.1%}, 95 %)"
+
+
+def keep_reference(
+    run: RunFolder, collection: Collection, images: Mapping[str, Path], controls: Sequence[Path] = ()
+) -> Reference:
+    """Look up what a run does not hold yet of the same state of the same collection, and write it there.
+
+    What was looked up without controls is looked up again as soon as there are some: p-values come from them.
+    """
+    held = read_reference(run)
+    same = held is not None and held.manifest_sha256 == _digest(collection.folder)
+    nulls = held is not None and (bool(held.controls) or not controls)
+    if same and nulls and held is not None and images.keys() <= held.images.keys():
+        return held
+    reference = search_reference(collection, images, controls)
+    write_json(run.path / FILE, reference.model_dump(mode="json"))
+    return reference
+
+
+def read_reference(run: RunFolder) -> Reference | None:
+    """What a run holds; None when no collection was asked. Raises RunFolderError when it is damaged."""
+    path = run.path / FILE
+    if not path.is_file():
+        return None
+    try:
+        return Reference.model_validate(read_json(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise RunFolderError(
+            f"{str(path)!r} is damaged ({'.'.join(map(str, first['loc']))}: {first['msg']}): delete it and give the "
+            "command with --reference again"
+        ) from error

@@ -1,0 +1,354 @@
+"""What a run concludes: frozen values, each field described; their JSON is report.json."""
+
+import enum
+from typing import Any
+
+from pydantic import Field
+
+from imgaudit.schema.pairs import PairEvidence, PairThresholds
+from imgaudit.schema.policy import Policy
+from imgaudit.schema.protocol import Protocol
+from imgaudit.schema.records import SCHEMA_VERSION, ErrorMeasurement, InvMMMeasurement, PartMatch, Record, Rung, Skipped
+
+
+class Verdict(enum.StrEnum):
+    """What can be said about one image."""
+
+    REPLICATED = "replicated"
+    REPLICATED_BY_INVERSION = "replicated_by_inversion"
+    PARTIAL = "partial"
+    ATYPICAL = "atypical"
+    NOT_REPRODUCED = "not_reproduced"
+    INCONCLUSIVE = "inconclusive"
+    SKIPPED = "skipped"
+
+
+class AlarmCode(enum.StrEnum):
+    """What can make a p-value mean less than it says."""
+
+    BLIND_BASELINE = "blind_baseline"
+    BLIND_CAPTIONS = "blind_captions"
+    TRAINED_CONTROLS = "trained_controls"
+    TOO_FEW_CONTROLS = "too_few_controls"
+    NEAR_DUPLICATES = "near_duplicates"
+    NEAR_CONTROLS = "near_controls"
+    MADE_BY_A_MODEL = "made_by_a_model"
+    NO_NULL_BRANCH = "no_null_branch"
+    AUTOENCODER = "autoencoder"
+    CUT_CAPTION = "cut_caption"
+    INVALID_FRAMES = "invalid_frames"
+    FORCED_CONTROLS = "forced_controls"
+
+
+class AlarmEffect(enum.StrEnum):
+    """What an alarm does to error-based p-values; a replica from a prompt stands whatever the alarm."""
+
+    TAKES_P_VALUES = "takes_p_values"
+    """They are not to be had: the comparison with controls is not one."""
+    WEAKENS_NEGATIVES = "weakens_negatives"
+    """They are too large rather than too small: what is significant stands, what is not is inconclusive."""
+    WARNS = "warns"
+    """They stand; the reader should know."""
+
+
+class Alarm(Record):
+    """Something that weakens a conclusion."""
+
+    code: AlarmCode
+    """Which alarm."""
+    effect: AlarmEffect
+    """What it does."""
+    message: str
+    """In words, with its numbers."""
+
+
+class StreamRate(Record):
+    """How many of the seeds that gave copies still do when the embedding keeps some of its streams only."""
+
+    streams: tuple[str, ...]
+    """Streams that stayed as they were inverted; none where all were put back."""
+    n: int
+    """Seeds that could be scored, of those that were chosen because they gave copies."""
+    hits: int
+    """Of these, copies."""
+    low: float
+    """Clopper-Pearson at 95 %; it describes these seeds' embedding and estimates no rate of others."""
+    high: float
+    """Upper end."""
+    log_ratio: float | Skipped
+    """Mean log(null error / error) under this condition, on the score's draws."""
+
+
+class PartReplication(Record):
+    """How often the images generated for a rung contain at least a part of the image."""
+
+    n: int
+    """Seeds that were compared in parts."""
+    hits: int
+    """Of these, with both legs above their thresholds."""
+    low: float
+    """Clopper-Pearson, at the rung's confidence."""
+    high: float
+    """Upper end."""
+    closest: PartMatch
+    """Of the generated image that follows the target most closely, over all seeds and scales."""
+    path: str
+    """Its file inside the run folder."""
+    seed: int
+    """Seed of its initial noise."""
+    p_value: float | Skipped
+    """The larger of both legs' conformal p-values, of the closest image against the controls' closest."""
+    q_value: float | Skipped
+    """Corrected for the image's text rungs (Bonferroni) and over the folder, whole copies apart. Text rungs only."""
+    stands: bool
+    """Whether the rung returns a part beyond what the controls give."""
+    alone: bool
+    """Whether a part is all that came back: there is no copy of the whole, or every one has both legs above their
+    thresholds, and is no closer than copies must be outside of where it agrees."""
+    thresholds: PairThresholds | Skipped
+    """What both legs had to exceed, from the controls."""
+    control_rate: float | Skipped
+    """Mean rate among controls at the same thresholds."""
+
+
+NOT_IN_PARTS = Skipped(skipped="its generated images were not compared in parts")
+"""Why a rung has no finding on parts: images of too few pixels, or a run made before they were compared so."""
+
+
+class Replication(Record):
+    """How often a rung reproduced the image."""
+
+    rung: Rung
+    """Which rung."""
+    n: int
+    """Seeds that could be scored."""
+    hits: int
+    """Of these, copies."""
+    invalid: int
+    """Seeds whose frame could not be scored."""
+    rate: float
+    """hits / n."""
+    low: float
+    """Clopper-Pearson, at `confidence`."""
+    high: float
+    """Clopper-Pearson, at `confidence`."""
+    confidence: float
+    """95 %, or 97.5 % when there were two looks at seeds: the first chose, the second gave the rate."""
+    upper_bound: float
+    """One-sided upper bound, at `confidence`."""
+    guidance_scale: float
+    """The scale that the rate holds for."""
+    best_similarity: float
+    """Maximum over seeds and scales of the deciding descriptor."""
+    p_value: float | Skipped
+    """Conformal, of the best similarity against the controls' same maximum."""
+    coincidence_p_value: float | Skipped
+    """Against the same generations compared with every other target and decoy; needs no controls. Text rungs only."""
+    q_value: float | Skipped
+    """Of the p-value that decides, corrected for the image's text rungs (Bonferroni) and over the folder. Text rungs
+    only: rungs inverted from the image are gated by the score's q-value."""
+    stands: bool
+    """Whether the rung reproduces the image beyond coincidence, framing and forcing."""
+    thresholds: dict[str, float] | Skipped
+    """What a seed had to exceed (similarity) or stay below (distance), from the controls."""
+    control_rate: float | Skipped
+    """Mean rate among controls at the same thresholds."""
+    null_rung: Rung | Skipped
+    """The rung of the controls that this one is compared with: its own, or the next one up that they have."""
+    stream_rates: tuple[StreamRate, ...] = Field((), exclude_if=lambda value: not value)
+    """Which streams carry the copies: all of them first, then parts; empty where no part was asked."""
+    part: PartReplication | Skipped = NOT_IN_PARTS
+    """How often at least a part of the image came back."""
+
+    @property
+    def part_stands(self) -> bool:
+        """Whether a part came back beyond what the controls give."""
+        return isinstance(self.part, PartReplication) and self.part.stands
+
+    @property
+    def whole_stands(self) -> bool:
+        """Whether the rung reproduces the image, and not a part of it alone."""
+        return self.stands and not (isinstance(self.part, PartReplication) and self.part.stands and self.part.alone)
+
+
+class Neighbour(Record):
+    """Another target that looks like a copy of this one, or that a replica resembles."""
+
+    id: str
+    """Its id."""
+    similarity: float
+    """Of the deciding descriptor."""
+
+
+class ReferenceMatch(Record):
+    """An image of a reference collection."""
+
+    id: str
+    """Its name there."""
+    path: str
+    """The file it was made from, or empty."""
+    similarity: float
+    """Of the collection's descriptor."""
+
+
+class ReferenceFinding(Record):
+    """What a reference collection holds of one image."""
+
+    near_copies: int
+    """Images there at or above the similarity that counts as a near copy."""
+    counted_all: bool
+    """Whether counting went on to the end."""
+    best: float
+    """Highest similarity of anything there."""
+    p_value: float | Skipped
+    """Conformal, of the best similarity against the controls' best in the same collection."""
+    nearest: list[ReferenceMatch]
+    """Near copies, nearest first, at most ten."""
+
+
+class BestReplica(Record):
+    """The generated image closest to the target, over all rungs."""
+
+    rung: Rung
+    """Rung it came from."""
+    path: str
+    """File inside the run folder."""
+    seed: int
+    """Seed of its initial noise."""
+    guidance_scale: float
+    """Guidance it was sampled with."""
+    similarity: dict[str, float]
+    """Per descriptor."""
+    distance: dict[str, float]
+    """Per metric."""
+
+
+class PartEvidence(Record):
+    """Where a generated image and the target agree: the closest one of the lowest rung that returns a part."""
+
+    rung: Rung
+    """Rung it came from."""
+    path: str
+    """File inside the run folder."""
+    seed: int
+    """Seed of its initial noise."""
+    pair: PairEvidence
+    """Both legs, how one lies over the other, and where they agree."""
+
+
+class InvMMFinding(InvMMMeasurement):
+    """InvMM's measurement with its rank among the controls; it has no part in the verdict."""
+
+    p_value: float | Skipped
+    """Conformal, of the divergence against the controls' (failures last); of this image alone, not corrected over the
+    folder."""
+
+
+class Finding(Record):
+    """The conclusion on one image."""
+
+    id: str
+    """First 16 hex digits of the SHA-256; for unreadable files, of the path's."""
+    path: str
+    """Where the file was, as text."""
+    sha256: str
+    """Empty for a file that could not be read."""
+    verdict: Verdict
+    """See Verdict."""
+    reason: str
+    """The verdict in one sentence, with its numbers."""
+    rung: Rung | Skipped
+    """The lowest rung that reproduced the image, or part of it where the verdict is partial."""
+    score: float | Skipped
+    """Log ratio, residualised on complexity; higher = more memorised."""
+    p_value: float | Skipped
+    """Conformal p-value of the score."""
+    q_value: float | Skipped
+    """Over the folder, by the policy's correction."""
+    group: str
+    """Id of the near-duplicate that stands for this image in the folder's correction; its own when it has none."""
+    replication: list[Replication]
+    """Per rung measured."""
+    error: ErrorMeasurement | Skipped
+    """Denoising error."""
+    best_replica: BestReplica | Skipped
+    """Closest generated image."""
+    part: PartEvidence | None = Field(None, exclude_if=lambda value: value is None)
+    """Where a part of it came back: absent unless that stands for a rung."""
+    near_duplicates: list[Neighbour]
+    """Other targets that are near copies of this one."""
+    resembles_others: list[Neighbour]
+    """Other targets that replicas of this one resemble more than it."""
+    reference: ReferenceFinding | None = Field(None, exclude_if=lambda value: value is None)
+    """What the collection given with --reference holds; absent without one."""
+    invmm: InvMMFinding | None = Field(None, exclude_if=lambda value: value is None)
+    """InvMM; absent where it was not measured."""
+    alarms: list[Alarm]
+    """What weakens the conclusion."""
+    seconds: float
+    """Wall time."""
+    network_evaluations: int
+    """Passes of one sample through the network."""
+
+
+class ForcingCheck(Record):
+    """What the whole rule says of controls that are not in the bank: its error rate at this budget on this model."""
+
+    n: int
+    """Controls kept out of the bank."""
+    copies: int
+    """Of these, with at least one embedding replica that passes the copy thresholds."""
+    significant: int
+    """Of these, with a score p-value at or below the level."""
+    called: int
+    """Of these, that the rule for the embedding rung would call reproduced (p in place of q)."""
+    parts: int | Skipped = NOT_IN_PARTS
+    """Of these, that the rule for parts would call partly replicated."""
+
+
+class Summary(Record):
+    """The run in numbers."""
+
+    targets: int
+    """Files given."""
+    counts: dict[Verdict, int]
+    """How many of each verdict; they add up to `targets`."""
+    controls: int
+    """Controls in the null bank."""
+    level: float
+    """False discovery rate and copy level."""
+    planner: str
+    """What this many controls can find."""
+    false_positive_low: float
+    """False-positive rate per image at p <= level given this bank, lower end of its 95 % interval."""
+    false_positive_high: float
+    """Upper end."""
+    forcing: ForcingCheck | Skipped
+    """The rule applied to controls outside the bank."""
+    hypotheses: int
+    """Images that count in the folder's correction: measured ones, near-duplicates counted once."""
+    alarms: list[Alarm]
+    """What weakens the whole run."""
+    seconds: float
+    """Wall time of the measurements."""
+    network_evaluations: int
+    """Passes of one sample through the network."""
+
+
+class AuditResult(Record):
+    """report.json: the machine's view of a run, from which every other format is rendered."""
+
+    schema_version: int = SCHEMA_VERSION
+    """Version of this format."""
+    run: dict[str, Any]
+    """The manifest."""
+    protocol: Protocol
+    """The protocol every target and control met."""
+    policy: Policy
+    """How measurements became verdicts."""
+    redecided: list[str]
+    """How this policy differs from the one that was fixed before the run; empty when it is that one."""
+    summary: Summary
+    """Counts."""
+    findings: list[Finding]
+    """One per file given."""

@@ -1,0 +1,176 @@
+"""What is known of a pair of images: how one lies over the other, where they agree, and what unrelated pairs reach.
+
+Records alone: a report is read without numpy and OpenCV, which are imported where a mask is asked for; see
+:mod:`imgaudit.similarity.parts` for what measures them.
+"""
+
+from collections.abc import Iterable
+from itertools import accumulate, groupby
+from typing import TYPE_CHECKING, Literal
+
+from imgaudit.exceptions import InputError
+from imgaudit.schema.records import Legs, Record, Skipped
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Mask = npt.NDArray[np.bool_]
+
+Kind = Literal["copy", "partial", "unrelated"]
+
+WHOLE = 0.8
+"""Share of the target's area from which on a copy is called one of the whole target."""
+
+
+GRID = 64
+"""Cells of a side of the grid."""
+
+
+class Box(Record):
+    """A rectangle in fractions of the image's sides."""
+
+    left: float
+    """0 is the left edge."""
+    top: float
+    """0 is the upper edge."""
+    right: float
+    """1 is the right edge."""
+    bottom: float
+    """1 is the lower edge."""
+
+
+class Region(Record):
+    """Part of an image."""
+
+    runs: tuple[int, ...]
+    """Row by row from the upper left corner: how many cells are outside, then inside, then outside, and so on."""
+    area: float
+    """Share of the image's area inside."""
+    box: Box | None
+    """The smallest rectangle around it; None of an empty region."""
+
+    @classmethod
+    def of(cls, mask: "Mask") -> "Region":
+        """From a mask of any size that covers the image: a cell is inside when half of it is.
+
+        >>> import numpy as np
+        >>> Region.of(np.eye(2, dtype=bool)).area
+        0.5
+        """
+        import numpy as np
+        from PIL import Image
+
+        shares = Image.fromarray(mask.astype(np.float32)).resize((GRID, GRID), Image.Resampling.BOX)
+        small = np.asarray(shares) >= 0.5
+        flat = [bool(value) for value in small.ravel()]
+        runs = [len(list(group)) for _, group in groupby(flat)]
+        return cls(runs=tuple([0, *runs] if flat[0] else runs), area=float(small.mean()), box=_box(small))
+
+    def mask(self) -> "Mask":
+        """(GRID, GRID) booleans. Raises InputError when the runs do not cover the grid exactly."""
+        if any(run < 0 for run in self.runs) or sum(self.runs) != GRID * GRID:
+            raise InputError(f"expected runs that cover {GRID} x {GRID} cells, got {sum(self.runs)} cells")
+        import numpy as np
+
+        flat = np.zeros(GRID * GRID, dtype=bool)
+        ends = list(accumulate(self.runs))
+        for start, end in zip(ends[::2], ends[1::2], strict=False):
+            flat[start:end] = True
+        return flat.reshape(GRID, GRID)
+
+    def overlap(self, other: "Region") -> float:
+        """Intersection over union with another region; 0 when both are empty."""
+        left, right = self.mask(), other.mask()
+        union = int((left | right).sum())
+        return int((left & right).sum()) / union if union else 0.0
+
+
+def _box(mask: "Mask") -> Box | None:
+    import numpy as np
+
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return None
+    return Box(
+        left=float(columns[0]) / GRID, top=float(rows[0]) / GRID, right=float(columns[-1] + 1) / GRID,
+        bottom=float(rows[-1] + 1) / GRID,
+    )  # fmt: skip
+
+
+class Transform(Record):
+    """How the candidate lies over the target."""
+
+    mirrored: bool
+    """Whether left and right are exchanged."""
+    scale: float
+    """Longer side of the candidate, in longer sides of the target."""
+    rotation: float
+    """Degrees, clockwise on the screen, of the candidate after mirroring."""
+    matrix: tuple[tuple[float, float, float], tuple[float, float, float]]
+    """From fractions of the candidate's sides (x, y, 1) to fractions of the target's."""
+
+
+class PairEvidence(Record):
+    """What both legs say of one pair."""
+
+    geometric: float
+    """-log10 of how likely chance puts as many features in their places; 0 without a map."""
+    photometric: float
+    """Textured patches that agree under the map, in patches that do not overlap."""
+    inliers: int
+    """Distinct places that the map brings together."""
+    matches: int
+    """Pairs of like features that were tried, in the orientation that was chosen."""
+    transform: Transform | Skipped
+    """How the candidate lies over the target."""
+    region: Region
+    """Where the two agree, in the target."""
+    candidate_region: Region
+    """The same place in the candidate."""
+
+    @property
+    def legs(self) -> Legs:
+        """Both numbers alone."""
+        return Legs(geometric=self.geometric, photometric=self.photometric)
+
+
+class PairThresholds(Record):
+    """What unrelated pairs reach: a pair must exceed both."""
+
+    geometric: float
+    """Of the geometric leg."""
+    photometric: float
+    """Of the photometric leg."""
+    level: float
+    """Share of unrelated pairs that may exceed both."""
+    pairs: int
+    """Unrelated pairs they come from."""
+    each: float | None = None
+    """Share of unrelated pairs that may exceed either leg's alone; None where `level` holds for each leg."""
+
+    def exceeded_by(self, legs: Legs) -> bool:
+        """Whether both legs are strictly above."""
+        return legs.geometric > self.geometric and legs.photometric > self.photometric
+
+    @classmethod
+    def from_unrelated(cls, evidences: Iterable[PairEvidence], level: float) -> "PairThresholds":
+        """From pairs that share nothing: at most a share `level` of exchangeable pairs exceeds both thresholds.
+
+        Both legs get one and the same share of their own, `each`, as large as `level` together allows
+        (`imgaudit.statistics.joint_exceedance_thresholds`). Infinite when the pairs are too few for the level.
+        """
+        from imgaudit.statistics import joint_exceedance_thresholds
+
+        pairs = list(evidences)
+        joint = joint_exceedance_thresholds(
+            [pair.geometric for pair in pairs], [pair.photometric for pair in pairs], level
+        )
+        return cls(geometric=joint.first, photometric=joint.second, level=level, pairs=len(pairs), each=joint.each)
+
+
+def classify(evidence: PairEvidence, thresholds: PairThresholds, *, whole: float = WHOLE) -> Kind:
+    """`copy` or `partial` when both legs exceed their thresholds, by the share of the target that agrees."""
+    if not thresholds.exceeded_by(evidence.legs):
+        return "unrelated"
+    return "copy" if evidence.region.area >= whole else "partial"

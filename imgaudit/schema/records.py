@@ -1,0 +1,285 @@
+"""What a run records: frozen values, each field described; their JSON is the run folder's format.
+
+What was not measured is a :class:`Skipped` with its reason, never null, 0 or infinity.
+"""
+
+import enum
+from math import isfinite
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA_VERSION = 3
+"""Raised whenever a field changes its meaning."""
+
+
+class Rung(enum.StrEnum):
+    """The elicitation ladder: what it takes to get an image out, easiest for an ordinary user first."""
+
+    PROMPT = "prompt"
+    CAPTION = "caption"
+    PARAPHRASE = "paraphrase"
+    TOKENS = "tokens"
+    EMBEDDING = "embedding"
+    EMBEDDING_NOISE = "embedding+noise"
+
+
+TEXT_RUNGS = (Rung.PROMPT, Rung.CAPTION, Rung.PARAPHRASE)
+"""Rungs that contain nothing taken from the image's pixels."""
+
+INVERTED_RUNGS = (Rung.EMBEDDING, Rung.TOKENS)
+"""Rungs inverted from the image, in the order in which they are tested: the stronger claim after the weaker."""
+
+REPORTED_RUNGS = (Rung.EMBEDDING_NOISE,)
+"""Rungs that are shown with their rate beside the controls' and decide nothing: learned noise can carry its image."""
+
+DECIDING_RUNGS = tuple(rung for rung in Rung if rung not in REPORTED_RUNGS)
+"""The others, in their order: copy thresholds, nulls, verdicts and the closest image come from them alone."""
+
+REPLICA_PATH = r"^images/[0-9a-f]{16}/replicas/[a-z]+(\+noise)?-g[0-9.e+-]+-[0-9]{4,}\.png$"
+"""Where generated images lie inside a run folder, and nowhere else."""
+
+
+class Record(BaseModel):
+    """Base of all records: immutable, unknown fields refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+
+class Skipped(Record):
+    """Something that was not measured."""
+
+    skipped: str
+    """Why."""
+
+
+NOTHING_GIVEN = Skipped(skipped="nothing of the image was given to the model")
+"""Why a text rung carries no bits of the image."""
+
+
+class Legs(Record):
+    """What both legs say of a pair of images that are compared in parts; see imgaudit.similarity.parts."""
+
+    geometric: float
+    """-log10 of how likely chance puts as many features in their places; 0 without a map."""
+    photometric: float
+    """Textured patches that agree under the map."""
+
+
+class PartMatch(Legs):
+    """A generated image compared with its target in parts."""
+
+    area: float
+    """Share of the target's area where the two agree."""
+    rest: float | Skipped
+    """Correlation of what lies outside of that; low where only a part is a copy. Skipped where there is nothing."""
+
+
+class Replica(Record):
+    """One generated image, compared with its target."""
+
+    seed: int
+    """Seed of its initial noise."""
+    guidance_scale: float
+    """Guidance it was sampled with."""
+    text: int = 0
+    """Which of the rung's texts it was asked with."""
+    path: str = Field(pattern=REPLICA_PATH)
+    """File inside the run folder, and nowhere else."""
+    similarity: dict[str, float] | Skipped
+    """Per descriptor, higher is closer; Skipped with the reason for a frame that cannot be scored."""
+    distance: dict[str, float] | Skipped
+    """Per metric, lower is closer."""
+    part: PartMatch | None = Field(None, exclude_if=lambda value: value is None)
+    """Both legs of a comparison in parts; absent where the model's images are too small for one, and for frames that
+    cannot be scored."""
+
+
+class RungMeasurement(Record):
+    """All replicas of one rung of one image."""
+
+    texts: list[str]
+    """The prompts as sent, in order; none for the embedding rung."""
+    bits: float | Skipped = NOTHING_GIVEN
+    """What the prompt or the embedding can carry at most, for rungs inverted from the image."""
+    cut_tokens: dict[str, int]
+    """Per text encoder, how many tokens of the longest text the model never saw; without zeros."""
+    characters_read: list[dict[str, int]] = Field([], exclude_if=lambda value: not value)
+    """Per text, and per text encoder that cut it, how many of its characters were read; empty where none was cut."""
+    replicas: list[Replica]
+    """In order of guidance scale, text and seed; with several scales the seeds that chose the scale come first."""
+
+    @property
+    def valid(self) -> list[Replica]:
+        """Replicas that could be scored."""
+        return [replica for replica in self.replicas if not isinstance(replica.similarity, Skipped)]
+
+    def best(self, descriptor: str) -> float | None:
+        """Highest similarity over all seeds and scales, or None when nothing could be scored."""
+        values = [r.similarity[descriptor] for r in self.valid if not isinstance(r.similarity, Skipped)]
+        return max(values, default=None)
+
+    def nearest(self, metric: str) -> float | None:
+        """Lowest distance over all seeds and scales, or None when nothing could be scored."""
+        values = [r.distance[metric] for r in self.valid if not isinstance(r.distance, Skipped)]
+        return min(values, default=None)
+
+
+class StreamReplica(Record):
+    """One image generated with some of the inverted streams; compared with the target, and not kept."""
+
+    seed: int
+    """Seed of its initial noise: one of the embedding rung's."""
+    similarity: dict[str, float] | Skipped
+    """Per descriptor, higher is closer; Skipped with the reason for a frame that cannot be scored."""
+    distance: dict[str, float] | Skipped
+    """Per metric, lower is closer."""
+
+
+class StreamCondition(Record):
+    """The inverted embedding with some of its streams put back to where the inversion started."""
+
+    streams: tuple[str, ...]
+    """Streams that stayed as they were inverted; none where all were put back."""
+    guidance_scale: float
+    """Guidance it was sampled with."""
+    log_ratio: float | Skipped
+    """Mean over the score's draws of log(null error / error under this condition)."""
+    replicas: tuple[StreamReplica, ...]
+    """On seeds whose frame was a copy with all streams, in their order."""
+
+
+class ErrorCurvePoint(Record):
+    """Denoising error in one stratum of the timesteps."""
+
+    timestep: float
+    """Centre of the stratum."""
+    conditional: float
+    """Mean squared error under the inverted embedding, in the network's own output space."""
+    null: float
+    """The same under the null condition, on the same draws."""
+    draws: int
+    """Number of draws in the stratum."""
+
+
+class ErrorMeasurement(Record):
+    """Paired denoising error of one image."""
+
+    conditional: float
+    """Mean over draws under the inverted embedding."""
+    null: float
+    """Mean over the same draws under the null condition."""
+    log_ratio: float
+    """Mean over draws of log(null / conditional); higher = more memorised."""
+    win_rate: float
+    """Share of draws the embedding predicts better."""
+    draws: int
+    """Number of paired draws."""
+    by_timestep: list[ErrorCurvePoint]
+    """The curve."""
+
+
+class InvMMMeasurement(Record):
+    """How far noise had to be moved before the model returned the image (arXiv 2405.05846)."""
+
+    kl_per_dimension: float | Skipped
+    """Divergence of the learned noise from standard normal per element of the latent, in nats, at the first success;
+    lower = more memorised, 0 = plain noise suffices. Skipped with the reason where no check succeeded."""
+    elements: int
+    """Elements of the latent: times these, the divergence in all."""
+    steps: int
+    """Optimisation steps done."""
+    condition: Literal["mixture", "embedding"]
+    """What the soft condition was: mixtures of the model's words, or prompt embeddings where it has no words. The two
+    do not compare."""
+    network_evaluations: int
+    """Passes of one sample through the network for this image."""
+
+
+class Measurement(Record):
+    """Everything measured on one image by one protocol; nothing in it depends on controls."""
+
+    id: str = Field(pattern=r"^[0-9a-f]{16}$")
+    """First 16 hex digits of the SHA-256."""
+    path: str
+    """Where the file was, as text."""
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """Of the file's bytes."""
+    width: int
+    """Pixels, after orientation."""
+    height: int
+    """Pixels, after orientation."""
+    notes: list[str]
+    """What reading the file changed, and where its caption is from."""
+    complexity: float
+    """log(PNG bytes per pixel) of the framed image."""
+    vae_floor: dict[str, float]
+    """Similarity per descriptor of decode(encode(target)) to the target: the ceiling for any replica."""
+    vae_error: float
+    """RMS of decode(encode(target)) - target over the target's standard deviation; images that the model made have a
+    low one."""
+    features: dict[str, float]
+    """What the blind baseline sees of the framed image; the model has no part in them."""
+    pdq: str
+    """PDQ hash of the whole image, 64 hexadecimal digits: tells near copies among targets and controls."""
+    made_by: str
+    """What in the file says that a generator made it; empty when nothing does."""
+    loss_curve: list[float]
+    """Inversion loss per step."""
+    error: ErrorMeasurement | Skipped
+    """Denoising error under the inverted embedding; Skipped where the model has no null branch to compare with."""
+    rungs: dict[Rung, RungMeasurement | Skipped]
+    """Replicas per rung."""
+    stream_conditions: tuple[StreamCondition, ...] = Field((), exclude_if=lambda value: not value)
+    """The embedding rung asked again with some of its streams, the first condition having all; empty where the model
+    has one stream, the inversion changed one, or no seed gave a copy."""
+    invmm: InvMMMeasurement | None = Field(None, exclude_if=lambda value: value is None)
+    """InvMM; absent where the protocol does not have it."""
+    seconds: float
+    """Wall time, the image's share of its chunk."""
+    network_evaluations: int
+    """Passes of one sample through the network, the image's share."""
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether every number is one; a model that overflows on an image has not measured it."""
+        error = self.error
+        errors = () if isinstance(error, Skipped) else (error.conditional, error.null, error.log_ratio)
+        divergence = self.invmm.kl_per_dimension if self.invmm else 0.0
+        moved = () if isinstance(divergence, Skipped) else (divergence,)
+        return all(isfinite(value) for value in (*self.loss_curve, *errors, *moved))
+
+    @property
+    def log_ratio(self) -> float | Skipped:
+        """Mean log(null error / conditional error); higher = more memorised."""
+        return self.error if isinstance(self.error, Skipped) else self.error.log_ratio
+
+    def closest(self, descriptor: str) -> tuple[Rung, Replica] | None:
+        """The generated image with the highest similarity over the deciding rungs, the first of equals; None without
+        any."""
+        scored = [
+            (one.similarity[descriptor], rung, one)
+            for rung, measured in self.rungs.items()
+            if isinstance(measured, RungMeasurement) and rung in DECIDING_RUNGS
+            for one in measured.valid
+            if not isinstance(one.similarity, Skipped)
+        ]
+        if not scored:
+            return None
+        _, rung, replica = max(scored, key=lambda one: one[0])
+        return rung, replica
+
+    def ladder(self, rung: Rung) -> RungMeasurement | Skipped:
+        """One rung, Skipped also when the protocol did not have it."""
+        return self.rungs.get(rung, Skipped(skipped=f"the protocol has no {rung.value} rung"))
+
+
+class SkippedImage(Record):
+    """A file that could not be measured."""
+
+    path: str
+    """Where it was, as text."""
+    skipped: str
+    """Why."""
+    passing: bool = False
+    """Whether the file may be there again: a continued audit tries once more."""

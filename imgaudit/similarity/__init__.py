@@ -1,0 +1,1 @@
+"""Similarity: how alike two images are, by descriptors, distances, parts and CLIP."""

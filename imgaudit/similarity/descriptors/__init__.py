@@ -1,0 +1,24 @@
+"""Descriptors: one vector per image, compared by a similarity (higher is closer)."""
+
+from imgaudit.similarity.descriptors.choice import DESCRIPTOR_NAMES, load_descriptor
+from imgaudit.similarity.descriptors.descriptor import Descriptor, similarities
+from imgaudit.similarity.descriptors.known_answers import require_known_answers
+from imgaudit.similarity.descriptors.normalisation import Background
+from imgaudit.similarity.descriptors.pdq import PdqDescriptor, whole_image_pdq
+from imgaudit.similarity.descriptors.pixel import PixelDescriptor
+
+DEFAULT_DESCRIPTORS: tuple[Descriptor, ...] = (PixelDescriptor(), PdqDescriptor())
+"""What needs no download: `pixel` decides together with the tiled distance, `pdq` is reported."""
+
+__all__ = [
+    "DEFAULT_DESCRIPTORS",
+    "DESCRIPTOR_NAMES",
+    "Background",
+    "Descriptor",
+    "PdqDescriptor",
+    "PixelDescriptor",
+    "load_descriptor",
+    "require_known_answers",
+    "similarities",
+    "whole_image_pdq",
+]

@@ -1,0 +1,94 @@
+"""Is a candidate a copy of a target, or of part of it: where, and how much? Two independent legs must agree."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+
+from imgaudit.schema.pairs import PairEvidence, Region, Transform
+from imgaudit.schema.records import Skipped
+from imgaudit.similarity.parts.geometry import Features, find_features, fit, turn_and_scale
+from imgaudit.similarity.parts.photometric import SIDE, Agreement, agreement
+from imgaudit.similarity.parts.picture import WORKING_SIDE, Floats, Mask, Picture, fraction_map, scaled_map
+
+LEAST_SIDE = 128
+"""Pixels of the shorter side from which on local features say enough; see docs/guides/partial-copies.md."""
+
+
+@dataclass(frozen=True)
+class Described:
+    """A picture with its features and those of its mirror image: what a pair needs, computed once."""
+
+    picture: Picture
+    """At the working size."""
+    features: Features
+    """Local features; those of its mirror image follow from them."""
+
+    @classmethod
+    def of(cls, image: torch.Tensor) -> "Described":
+        """From (3, H, W) in [-1, 1]. Raises InputError for other shapes and for numbers that are not finite."""
+        picture = Picture.of(image)
+        return cls(picture, find_features(picture))
+
+
+def verify(target: torch.Tensor, candidate: torch.Tensor) -> PairEvidence:
+    """What both legs say of two images (3, H, W) in [-1, 1], of any sizes.
+
+    Raises InputError for other shapes and for numbers that are not finite.
+    """
+    return compare(Described.of(target), Described.of(candidate))
+
+
+def verify_many(target: torch.Tensor, candidates: Sequence[torch.Tensor]) -> list[PairEvidence]:
+    """One target against many candidates; the target is described once."""
+    described = Described.of(target)
+    return [compare(described, Described.of(candidate)) for candidate in candidates]
+
+
+def compare(target: Described, candidate: Described) -> PairEvidence:
+    """What both legs say of two described pictures."""
+    direct = fit(target.features, candidate.features)
+    turned = fit(target.features, candidate.features.mirrored())
+    mirrored = turned.score > direct.score
+    found = turned if mirrored else direct
+    if found.matrix is None:
+        empty = Region.of(np.zeros((1, 1), dtype=bool))
+        return PairEvidence(
+            geometric=0.0, photometric=0.0, inliers=0, matches=found.matches,
+            transform=Skipped(skipped="no map brings enough features together"), region=empty, candidate_region=empty,
+        )  # fmt: skip
+    matrix = found.matrix @ _mirror(candidate.picture.width) if mirrored else found.matrix
+    agreed = agreement(target.picture, candidate.picture, matrix)
+    return PairEvidence(
+        geometric=found.score, photometric=agreed.score, inliers=found.inliers, matches=found.matches,
+        transform=_transform(target.picture, candidate.picture, matrix, mirrored=mirrored),
+        region=Region.of(agreed.region), candidate_region=Region.of(_carried(agreed, candidate.picture)),
+    )  # fmt: skip
+
+
+def _mirror(width: int) -> Floats:
+    """(3, 3) map of a picture's pixel centres to those of its mirror image."""
+    return np.array([[-1.0, 0.0, width - 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+
+
+def _transform(target: Picture, candidate: Picture, matrix: Floats, *, mirrored: bool) -> Transform:
+    sign = -1 if mirrored else 1
+    rotation, scale = turn_and_scale(matrix * [sign, 1, 1])
+    fractions = fraction_map(matrix, target, candidate)
+    return Transform(mirrored=mirrored, scale=scale, rotation=rotation, matrix=(_row(fractions[0]), _row(fractions[1])))
+
+
+def _row(values: Floats) -> tuple[float, float, float]:
+    return float(values[0]), float(values[1]), float(values[2])
+
+
+def _carried(agreed: Agreement, candidate: Picture) -> Mask:
+    """The region, in the candidate."""
+    matrix = scaled_map(agreed.matrix, SIDE / WORKING_SIDE, 1.0)
+    back = cv2.warpAffine(
+        agreed.region.astype(np.uint8), matrix, (candidate.width, candidate.height),
+        flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP,
+    )  # fmt: skip
+    return np.asarray(back > 0)

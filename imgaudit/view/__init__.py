@@ -1,5 +1,0 @@
-"""A run's pages served to this machine's browser, so that decisions are saved in the run and not in a download."""
-
-from imgaudit.view.server import ReviewServer
-
-__all__ = ["ReviewServer"]

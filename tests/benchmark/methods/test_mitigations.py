@@ -1,0 +1,109 @@
+"""The benchmark of mitigations: its hopes from a made-up table, its halves, and its lines."""
+
+from typing import Any
+
+import pytest
+
+from imgaudit.benchmark.methods.mitigations import (
+    INFERENCE,
+    LONGER,
+    MORE_PRUNED,
+    MORE_RANDOM,
+    PRUNED,
+    RANDOM,
+    TUNED,
+    MitigationTable,
+    halves,
+    mitigation_report,
+)
+from imgaudit.cli.mitigation_benchmark import mitigation_lines
+from imgaudit.exceptions import InputError
+from imgaudit.mitigation.evaluation import EvaluationSettings, ModelOutcome, PromptOutcome
+from imgaudit.mitigation.evaluation_summary import EvaluationTable
+from imgaudit.schema.comparison import Retention
+from imgaudit.schema.records import Skipped
+from tests.benchmark.methods.test_prompt_scores import lab_image
+
+
+def _prompt(close: float, error: float | None = None) -> PromptOutcome:
+    return PromptOutcome(
+        sha256="0", similarity=[close, 0.1], alignment=[0.3, 0.2], retrieved=1, aesthetic=Skipped(skipped="no head"),
+        unusable=0, error=error,
+    )  # fmt: skip
+
+
+def _model(name: str, copied: int, error: float = 1.0) -> ModelOutcome:
+    return ModelOutcome(
+        name=name, fingerprint=name, network_evaluations=1000, seconds=2.0,
+        triggers=[_prompt(0.99 if number < copied else 0.2) for number in range(10)],
+        general=[_prompt(0.3, error) for _ in range(5)],
+    )  # fmt: skip
+
+
+def _retention(kept: int) -> Retention:
+    return Retention(
+        reproduced=10, retained=kept, low=0.0, high=1.0, from_text_before=10, from_text=0, by_inversion_only=kept,
+        by_rung=[],
+    )  # fmt: skip
+
+
+def _table(**copied: int) -> MitigationTable:
+    counts: dict[str, Any] = {
+        "as it is": 10, PRUNED: 1, RANDOM: 9, MORE_PRUNED: 0, MORE_RANDOM: 9, TUNED: 0, "descent": 0, LONGER: 0,
+        "random-tokens": 6, "attention": 7,
+    } | copied  # fmt: skip
+    skipped = Skipped(skipped="no head")
+    return MitigationTable(
+        lab="m", seed=1, located=10, controls=80, hardware="here", commands=["imgaudit mitigate locate"],
+        evaluation=EvaluationTable(
+            model="m", settings=EvaluationSettings(images=2), clip="CLIP", aesthetic=skipped, reference=skipped,
+            hardware="here",
+            models=[_model(name, count, 1.05 if name == PRUNED else 1.0) for name, count in counts.items()],
+        ),
+        retention={PRUNED: _retention(8), RANDOM: _retention(10), TUNED: _retention(1), LONGER: _retention(3)},
+    )  # fmt: skip
+
+
+def test_every_hope_is_judged_by_its_own_row() -> None:
+    report = mitigation_report(_table())
+    assert all(target.met for target in report.targets), [t for t in report.targets if not t.met]
+    for name, count, hope in (
+        (PRUNED, 3, "pruned, reproduced"),
+        (RANDOM, 7, "random mask"),
+        ("descent", 2, "descent as"),
+        (LONGER, 2, "descent of"),
+    ):
+        missed = [target.name for target in mitigation_report(_table(**{name: count})).targets if not target.met]
+        assert len(missed) == 1 and missed[0].startswith(hope)
+    found = {target.name: target for target in report.targets}
+    assert found["pruned, error on clean images"].got.startswith("+5.0%")
+
+
+def test_a_pruned_model_that_nothing_brings_back_misses_the_published_order() -> None:
+    table = _table()
+    table = table.model_copy(update={"retention": table.retention | {PRUNED: _retention(1)}})
+    missed = [target.name for target in mitigation_report(table).targets if not target.met]
+    assert missed == ["pruned, retained after inversion", "ordering after inversion"]
+    table = table.model_copy(update={"retention": {PRUNED: Skipped(skipped="nothing")}})
+    assert "not measured" in mitigation_report(table).targets[-1].got
+
+
+def test_a_table_without_a_mitigation_is_refused() -> None:
+    table = _table()
+    models = [one for one in table.evaluation.models if one.name != INFERENCE[0]]
+    table = table.model_copy(update={"evaluation": table.evaluation.model_copy(update={"models": models})})
+    with pytest.raises(InputError, match="no row 'descent'"):
+        mitigation_report(table)
+
+
+def test_no_image_that_locates_judges() -> None:
+    images = [lab_image(number, f"{number}", "planted", 64) for number in range(7)]
+    first, second = halves(images)
+    assert len(first) == 4 and len(second) == 3 and not {i.sha256 for i in first} & {i.sha256 for i in second}
+    assert halves(images[::-1]) == (first, second)
+
+
+def test_the_table_fits_the_documentation() -> None:
+    lines = "\n".join(mitigation_lines(mitigation_report(_table()))).splitlines()
+    assert max(map(len, lines[: lines.index("hoped for")])) <= 120
+    assert any("fine-tuned" in line and "1 of 10" in line for line in lines)

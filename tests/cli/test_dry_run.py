@@ -1,0 +1,159 @@
+"""What an audit will cost: work counted, passes measured, batches chosen by what is free."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from imgaudit.cli import app
+from imgaudit.cli.batch_size import settled
+from imgaudit.cli.dry_run import duration
+from imgaudit.diffusion.memory import peak_bytes
+from imgaudit.diffusion.passes import Passes
+from imgaudit.exceptions import ConfigError
+from imgaudit.models.families.unet import UNetDenoiser
+from imgaudit.models.loading import load_model
+from imgaudit.runs import cost
+from imgaudit.runs.cost import Memory, automatic_batch, estimate_cost, measure_memory, measured_batch
+from imgaudit.runs.folder import RunFolder
+from imgaudit.runs.planner import Work, expected_work
+from imgaudit.schema.config import AuditConfig, resolve_config
+from imgaudit.schema.protocol import Effort, GenerationConfig, Protocol, protocol_for
+from imgaudit.similarity.matcher import Matcher
+from tests.conftest import make_pipeline, tiny_recipe
+
+PROTOCOL = protocol_for(Effort.QUICK)
+
+
+@pytest.fixture(scope="module")
+def denoiser() -> UNetDenoiser:
+    return UNetDenoiser(make_pipeline(tiny_recipe()), "fingerprint")
+
+
+def memory(backward: int, decode: int = 0) -> Memory:
+    each = {"backward": backward, "forward": 1, "decode": decode, "encode": 1}
+    return Memory(one=each, more=each)
+
+
+def test_work_adds_up_and_counts_what_the_protocol_asks_for() -> None:
+    work = expected_work(PROTOCOL, 2)
+    assert work == Work(backward=200, forward=128, guided_steps=2 * 8 * 20, frames=16, images=1)
+    assert (work + work).evaluations == 2 * work.evaluations == 2 * (400 + 128 + 640)
+    several = Protocol(
+        generation=GenerationConfig(seeds=10, selection_seeds=2, guidance_scales=(1.0, 3.0), num_inference_steps=5)
+    )
+    assert expected_work(several, 1).plain_steps == 2 * 5 and expected_work(several, 1).guided_steps == (2 + 8) * 5
+
+
+def test_memory_grows_with_the_batch_as_it_was_extrapolated(denoiser: UNetDenoiser) -> None:
+    passes = Passes(denoiser)
+    measured = measure_memory(passes)
+    for stage in cost.STAGES:
+        counted = peak_bytes(lambda stage=stage: getattr(passes, stage)(16), passes.device)  # type: ignore[misc]
+        assert measured.of(stage, 16) == pytest.approx(counted, rel=0.02)
+    assert measured == measure_memory(passes), "counted bytes are the same every time"
+    assert measured.of("backward", 1) > measured.of("forward", 1)
+
+
+@pytest.mark.parametrize(
+    ("each", "free", "batch"),
+    [(1, 2**30, 64), (2**20, 81 * 2**20, 64), (2**20, 79 * 2**20, 32), (2**20, 3 * 2**20, 2), (2**30, 2**20, 1)],
+)
+def test_an_automatic_batch_is_the_largest_power_of_two_that_fits(each: int, free: int, batch: int) -> None:
+    assert automatic_batch(memory(each), PROTOCOL, chunk_size=8, free=free) == batch
+
+
+def test_decoding_counts_half_a_batch_under_guidance_and_at_least_a_chunk() -> None:
+    plain = Protocol(generation=GenerationConfig(guidance_scales=(1.0,)))
+    assert memory(0, decode=10).peak(PROTOCOL, chunk_size=8, batch_size=64) == (320, "decode")
+    assert memory(0, decode=10).peak(plain, chunk_size=8, batch_size=64) == (640, "decode")
+    assert memory(0, decode=10).peak(PROTOCOL, chunk_size=8, batch_size=8) == (80, "decode")
+    assert memory(5).peak(PROTOCOL, chunk_size=2, batch_size=64) == (80, "backward")
+
+
+def test_a_batch_follows_free_memory_and_gradients_are_checkpointed_where_one_sample_does_not_fit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own = UNetDenoiser(make_pipeline(tiny_recipe()), "fingerprint")
+    assert measured_batch(own, PROTOCOL, chunk_size=8) == 64
+    needed = measure_memory(Passes(own)).of("backward", 1)
+    # How much checkpointing spares on a network this small differs between versions of torch.
+    for free, batches, sparing in ((needed * 11, {8}, False), (needed - 1, {1, 2}, True)):
+        monkeypatch.setattr(cost, "free_bytes", lambda device, free=free: free)
+        assert measured_batch(own, PROTOCOL, chunk_size=8) in batches
+        assert own.network.is_gradient_checkpointing is sparing
+
+
+def test_a_model_that_runs_out_of_memory_when_measured_gets_one_sample_at_a_time(
+    denoiser: UNetDenoiser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(passes: Passes) -> Memory:
+        raise torch.OutOfMemoryError("simulated")
+
+    monkeypatch.setattr(cost, "measure_memory", full)
+    assert measured_batch(denoiser, PROTOCOL, chunk_size=8) == 1
+
+
+def test_an_estimate_is_what_its_parts_say(denoiser: UNetDenoiser) -> None:
+    works = [expected_work(PROTOCOL, 1), expected_work(PROTOCOL, 2)]
+    found = estimate_cost(denoiser, PROTOCOL, works, Matcher(), chunk_size=8, batch_size="auto")
+    assert found.batch_size == 64 and found.device == "cpu"
+    assert found.total_seconds == pytest.approx(sum(found.seconds.of(work) for work in works))
+    assert min(found.seconds.backward, found.seconds.forward, found.seconds.guided_step, found.seconds.frame) > 0
+    assert found.seconds.plain_step == 0
+    assert found.waiting == 2 * 16 * 3 * denoiser.resolution**2 * 4
+    assert found.peak_bytes == found.held + found.tensors + found.waiting
+
+
+def test_the_batch_is_recorded_as_a_number_and_kept_when_a_run_is_continued(
+    model_folder: Path, make_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    command = ["audit", str(make_folder("portfolio", [1])), "--model", str(model_folder), "--out", str(run)]
+    fast = ["--steps", "1", "--draws", "1", "--seeds", "1", "--num-inference-steps", "1", "--device", "cpu", "-q"]
+    assert CliRunner().invoke(app, [*command, *fast]).exit_code == 3
+    manifest = json.loads((run / "manifest.json").read_text())
+    assert manifest["config"]["batch_size"] == {"value": 64, "source": "free memory"}
+    manifest["config"]["batch_size"]["value"] = 4
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    loaded = load_model(str(model_folder), "cpu")
+    config, sources = settled(AuditConfig(), {"batch_size": "default"}, loaded, RunFolder(run), quiet=True)
+    assert config.batch_size == 4 and sources["batch_size"] == "the run"
+    asked, _ = settled(AuditConfig(batch_size=7), {}, loaded, RunFolder(run), quiet=True)
+    assert asked.batch_size == asked.largest_batch == 7
+
+
+def test_a_batch_is_auto_or_a_whole_number(tmp_path: Path) -> None:
+    assert AuditConfig().batch_size == "auto" and AuditConfig().largest_batch == 64
+    for value, expected in (("32", 32), ("auto", "auto"), (1, 1)):
+        assert resolve_config({"batch_size": value}, {}, tmp_path)[0].batch_size == expected
+    for wrong in ("0", "many", 1.5, 65_537, "-1"):
+        with pytest.raises(ConfigError, match=r"batch_size.*expected auto, or a whole number from 1 to 65,536"):
+            resolve_config({"batch_size": wrong}, {}, tmp_path)
+
+
+def test_a_dry_run_prints_time_and_memory_with_what_they_rest_on(
+    model_folder: Path, make_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["audit", str(make_folder("portfolio", range(2))), "--effort", "quick", "--dry-run", "-q", "--model"]
+    plan = CliRunner().invoke(app, [*command, str(model_folder), "--device", "cpu"])
+    assert plan.exit_code == 0, plan.output
+    for part in (
+        "time: about",
+        "for 2 images",
+        "an hour, on cpu",
+        "median of 3 batches of",
+        "of main memory at batch 64",
+    ):
+        assert part in plan.stdout
+    absent = CliRunner().invoke(app, [*command, "nobody/nothing"])
+    assert absent.exit_code == 0 and "not measured, because the model would have to be fetched" in absent.stdout
+    refused = CliRunner().invoke(app, [*command, str(model_folder.parent / "none")])
+    assert refused.exit_code != 0
+
+
+def test_durations_have_two_units() -> None:
+    assert [duration(seconds) for seconds in (0.2, 59, 61, 3600)] == ["1 s", "59 s", "1 min 1 s", "1 h 0 min"]

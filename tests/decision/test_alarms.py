@@ -1,0 +1,216 @@
+"""Every validity alarm, tripped and not tripped."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from imgaudit.decision.alarms import near_controls
+from imgaudit.decision.blind_baseline import blind_baseline, describe_text
+from imgaudit.decision.controls import ControlSeed
+from imgaudit.decision.folder import Decision
+from imgaudit.decision.null_bank import NullBank
+from imgaudit.decision.replication import Evidence
+from imgaudit.decision.verdict import findings_of
+from imgaudit.schema.findings import AlarmCode, AlarmEffect, ForcingCheck, Verdict
+from imgaudit.schema.policy import Policy
+from imgaudit.schema.protocol import Effort, protocol_for
+from imgaudit.schema.records import Measurement, Rung, RungMeasurement, Skipped
+from tests.support.records import PROTOCOL, bank, measurement, rung
+
+COPY, MISS = (0.99, 0.05), (0.4, 0.4)
+
+
+def decision(targets: Sequence[Measurement], null: NullBank | None, **options: Any) -> Decision:
+    policy = options.pop("policy", Policy())
+    return Decision(targets, Evidence(null, PROTOCOL, policy, **options))
+
+
+def codes(alarms: Sequence[Any]) -> list[AlarmCode]:
+    return [alarm.code for alarm in alarms]
+
+
+def rows(generator: np.random.Generator, count: int, shift: float = 0.0) -> list[dict[str, float]]:
+    values = generator.normal(size=(count, 8))
+    values[:, 0] += shift
+    return [dict(zip("abcdefgh", map(float, row), strict=True)) for row in values]
+
+
+def test_the_blind_baseline_rarely_alarms_without_a_shift_and_nearly_always_with_one() -> None:
+    generator = np.random.default_rng(1)
+    shift = float(np.sqrt(2) * norm.ppf(0.9))
+    calm = [blind_baseline(rows(generator, 100), rows(generator, 100)) for _ in range(100)]
+    shifted = [blind_baseline(rows(generator, 100, shift), rows(generator, 100)) for _ in range(20)]
+    assert sum(one is not None and one.alarms() for one in calm) <= 11
+    assert sum(one is not None and one.alarms() for one in shifted) >= 19
+    assert blind_baseline(rows(generator, 19), rows(generator, 100)) is None
+
+
+def shifted_folder(shift: float) -> tuple[list[Measurement], NullBank]:
+    generator = np.random.default_rng(2)
+    targets = [
+        measurement(f"t{n}", 2.0, [COPY] * 8, [COPY] * 8 if n == 0 else [MISS] * 8, features=row)
+        for n, row in enumerate(rows(generator, 30, shift))
+    ]
+    null = bank(199)
+    controls = [c.model_copy(update={"features": f}) for c, f in zip(null.controls, rows(generator, 199), strict=True)]
+    return targets, null.model_copy(update={"controls": controls})
+
+
+def test_a_shift_without_the_model_takes_p_values_and_leaves_a_replica_from_a_caption() -> None:
+    targets, null = shifted_folder(3.0)
+    decided = decision(targets, null)
+    assert codes(decided.alarms) == [AlarmCode.BLIND_BASELINE]
+    findings = findings_of(decided)
+    assert isinstance(findings[1].p_value, Skipped) and "taken away" in findings[1].p_value.skipped
+    assert findings[1].verdict is Verdict.INCONCLUSIVE
+    only_warned = findings_of(decision(targets, null, policy=Policy(alarms="only_warn")))
+    assert only_warned[1].verdict is Verdict.REPLICATED_BY_INVERSION
+    assert not decision(*shifted_folder(0.0)).alarms
+
+
+def test_captions_of_another_make_are_not_compared_with_the_controls() -> None:
+    targets = [measurement(f"t{n}", 0.1, [MISS] * 8, [COPY] * 8) for n in range(25)]
+    null = bank(199)
+    machine = describe_text("an image of a thing on a white background")
+    person = describe_text("t")
+    noise = np.random.default_rng(0).normal(scale=0.01, size=199)
+    texts = [{key: value + n for key, value in machine.items()} for n in noise]
+    null = null.model_copy(
+        update={
+            "controls": [c.model_copy(update={"text_features": t}) for c, t in zip(null.controls, texts, strict=True)]
+        }
+    )
+    assert person != machine
+    decided = decision(targets, null)
+    assert codes(decided.alarms) == [AlarmCode.BLIND_CAPTIONS]
+    caption = decided.replications[targets[0].id][0]
+    assert isinstance(caption.p_value, Skipped) and not caption.stands
+    assert not decision(targets, bank(199)).alarms
+
+
+def test_controls_that_were_trained_on_weaken_negatives_only() -> None:
+    generator = np.random.default_rng(0)
+    scores = [*generator.normal(0, 0.05, 187), *generator.normal(0.5, 0.05, 12)]
+    null = bank(199)
+    calm = [
+        c.model_copy(update={"log_ratio": float(s)})
+        for c, s in zip(null.controls, generator.normal(0, 0.05, 199), strict=True)
+    ]
+    known = null.controls[0].rungs[Rung.EMBEDDING][0].model_copy(update={"similarity": 0.99, "distance": 0.02})
+    controls = [
+        c.model_copy(update={"log_ratio": float(s), "rungs": c.rungs if s < 0.3 else {Rung.EMBEDDING: [known] * 8}})
+        for c, s in zip(null.controls, scores, strict=True)
+    ]
+    target = measurement("a", 0.0, [MISS] * 8)
+    tripped = decision([target], null.model_copy(update={"controls": controls}))
+    assert codes(tripped.alarms) == [AlarmCode.TRAINED_CONTROLS]
+    assert tripped.alarms[0].effect is AlarmEffect.WEAKENS_NEGATIVES
+    [finding] = findings_of(tripped)
+    assert finding.verdict is Verdict.INCONCLUSIVE and isinstance(finding.p_value, float)
+    quiet = decision([target], null.model_copy(update={"controls": calm}))
+    assert not quiet.alarms and findings_of(quiet)[0].verdict is Verdict.NOT_REPRODUCED
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "effect"),
+    [
+        ({"made_by": "metadata 'parameters'"}, AlarmCode.MADE_BY_A_MODEL, AlarmEffect.TAKES_P_VALUES),
+        ({"vae_error": 0.05}, AlarmCode.MADE_BY_A_MODEL, AlarmEffect.TAKES_P_VALUES),
+        ({"vae_floor": {"pixel": 0.7, "pdq": 0.5}}, AlarmCode.AUTOENCODER, AlarmEffect.TAKES_P_VALUES),
+        ({"vae_floor": {"pixel": 0.85, "pdq": 0.5}}, AlarmCode.AUTOENCODER, AlarmEffect.WARNS),
+        ({"error": Skipped(skipped="no null branch")}, AlarmCode.NO_NULL_BRANCH, AlarmEffect.TAKES_P_VALUES),
+    ],
+)
+def test_alarms_of_one_image(changes: dict[str, Any], code: AlarmCode, effect: AlarmEffect) -> None:
+    tripped = measurement("a", 2.0, [COPY] * 8, [COPY] * 8, **changes)
+    quiet = measurement("b", 2.0, [COPY] * 8, [COPY] * 8)
+    decided = decision([tripped, quiet], bank(199))
+    assert [(alarm.code, alarm.effect) for alarm in decided.image_alarms[tripped.id]] == [(code, effect)]
+    assert not decided.image_alarms[quiet.id]
+    first, second = findings_of(decided)
+    assert isinstance(first.p_value, Skipped) is (effect is AlarmEffect.TAKES_P_VALUES)
+    assert isinstance(second.p_value, float) and first.verdict is Verdict.REPLICATED
+
+
+def test_controls_outside_the_bank_that_the_rule_calls_reproduced_take_p_values() -> None:
+    null = bank(199)
+    forced = [COPY] * 8
+    seeds = [ControlSeed(similarity=s, distance=d, guidance_scale=3.0) for s, d in forced]
+    known = null.controls[0].model_copy(update={"log_ratio": 3.0, "rungs": {Rung.EMBEDDING: seeds}})
+    # Complexity must not explain what is planted, so the line through the controls kept out has to stay flat.
+    spread = [
+        (known if n % 5 == 0 else null.controls[n]).model_copy(
+            update={"sha256": f"kept {n}", "complexity": float(n % 10)}
+        )
+        for n in range(60)
+    ]
+    target = measurement("a", 5.0, [COPY] * 8)
+    some = decision([target], null.model_copy(update={"kept_out": spread}))
+    assert codes(some.alarms) == [AlarmCode.FORCED_CONTROLS]
+    assert isinstance(some.forcing, ForcingCheck) and some.forcing.called == 12
+    assert isinstance(some.p_values[target.id], Skipped)
+    [finding] = findings_of(some)
+    assert finding.verdict is Verdict.INCONCLUSIVE and "does not tell forced images" in finding.reason
+    calm = [one.model_copy(update={"sha256": f"kept {n}"}) for n, one in enumerate(null.controls[:60])]
+    none = decision([target], null.model_copy(update={"kept_out": calm}))
+    assert not none.alarms and not isinstance(none.p_values[target.id], Skipped)
+
+
+def test_too_few_controls_stay_inconclusive_whatever_the_policy() -> None:
+    decided = decision([measurement("a", 0.0, [MISS] * 8)], bank(10), policy=Policy(alarms="only_warn"))
+    assert findings_of(decided)[0].verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_cut_caption_says_which_encoder_cut_it() -> None:
+    target = measurement("a", 0.1, [MISS] * 8, [MISS] * 8)
+    cut = rung([MISS] * 8, "long").model_copy(update={"cut_tokens": {"text_encoder": 7}})
+    target = target.model_copy(update={"rungs": target.rungs | {Rung.CAPTION: cut}})
+    [alarm] = decision([target], bank(199)).image_alarms[target.id]
+    assert alarm.code is AlarmCode.CUT_CAPTION and "7 by text_encoder" in alarm.message
+    assert isinstance(target.rungs[Rung.CAPTION], RungMeasurement)
+
+
+def test_a_control_that_is_a_near_copy_of_a_target_is_left_out() -> None:
+    null = bank(199)
+    close = null.controls[3].model_copy(update={"pdq": "0" * 63 + "1"})
+    null = null.model_copy(update={"controls": [*null.controls[:3], close, *null.controls[4:]]})
+    target = measurement("a", 0.1, [MISS] * 8, pdq="0" * 64)
+    assert near_controls([target], null) == {target.id: [close.sha256]}
+    decided = decision([target], null)
+    assert decided.bank is not None and len(decided.bank.controls) == 198
+    assert codes(decided.image_alarms[target.id]) == [AlarmCode.NEAR_CONTROLS]
+    assert not decision([measurement("b", 0.1, [MISS] * 8, pdq="f" * 64)], null).near_bank
+
+
+def test_near_duplicates_count_once_and_a_member_stands_only_with_its_representative() -> None:
+    strong = [measurement(f"s{n}", 2.0, [COPY] * 8) for n in range(3)]
+    weak = measurement("w", 0.2, [COPY] * 8)
+    pairs = {strong[0].id: [(weak.id, 0.95)], weak.id: [(strong[0].id, 0.95)]}
+    led_by_weak = decision([*strong, weak], bank(199), near_duplicates=pairs, groups=[[weak.id, strong[0].id]])
+    assert led_by_weak.hypotheses == 3
+    verdicts = {f.id: f.verdict for f in findings_of(led_by_weak)}
+    assert verdicts[strong[0].id] is Verdict.NOT_REPRODUCED
+    assert verdicts[strong[1].id] is Verdict.REPLICATED_BY_INVERSION
+    led_by_strong = decision([*strong, weak], bank(199), near_duplicates=pairs, groups=[[strong[0].id, weak.id]])
+    verdicts = {f.id: f.verdict for f in findings_of(led_by_strong)}
+    assert verdicts[strong[0].id] is Verdict.REPLICATED_BY_INVERSION and verdicts[weak.id] is Verdict.NOT_REPRODUCED
+    separate = decision(
+        [*strong, weak], bank(199), groups=[[weak.id, strong[0].id]], policy=Policy(near_duplicates="separate")
+    )
+    assert separate.hypotheses == 4
+
+
+def test_a_text_may_come_from_any_rung_and_pays_for_their_number() -> None:
+    target = measurement("a", 0.1, [MISS] * 8, [COPY] * 8)
+    both = target.model_copy(update={"rungs": target.rungs | {Rung.PROMPT: rung([MISS] * 8, "p")}})
+    one, two = (decision([t], bank(199)).replications[t.id] for t in (target, both))
+    assert two[1].q_value == pytest.approx(2 * one[0].q_value)  # type: ignore[operator]
+    assert one[0].stands and two[1].stands and not two[0].stands
+
+
+def test_thorough_pays_at_two_looks() -> None:
+    assert protocol_for(Effort.THOROUGH).generation.selection_seeds == 32
+    assert Rung.PARAPHRASE.value in protocol_for(Effort.STANDARD).ladder.rungs

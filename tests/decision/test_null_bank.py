@@ -1,0 +1,49 @@
+from pathlib import Path
+
+import pytest
+
+from imgaudit.decision.null_bank import KEEP_OUT_FROM, NullBank, build_bank
+from imgaudit.exceptions import CalibrationError
+from imgaudit.schema.config import AuditConfig
+from imgaudit.schema.records import Rung
+from tests.support.records import PROTOCOL, bank, measurement
+
+
+def build(count: int) -> NullBank:
+    controls = [measurement(f"c{n}", 0.1 * n, [(0.5, 0.3)] * 4) for n in range(count)]
+    options = {"model": "m", "model_fingerprint": "f", "seed": 0, "note": "s", "made": "now"}
+    return build_bank([*controls, controls[0]], protocol=PROTOCOL, **options)  # type: ignore[arg-type]
+
+
+def test_small_banks_keep_every_control_and_large_ones_spare_a_quarter_for_the_fit() -> None:
+    small, large = build(KEEP_OUT_FROM - 1), build(KEEP_OUT_FROM)
+    assert (len(small.kept_out), len(small.controls)) == (0, KEEP_OUT_FROM - 1)
+    assert (len(large.kept_out), len(large.controls)) == (KEEP_OUT_FROM // 4, KEEP_OUT_FROM - KEEP_OUT_FROM // 4)
+    assert not {c.sha256 for c in large.kept_out} & {c.sha256 for c in large.controls}
+
+
+def test_a_bank_survives_the_file_and_refuses_another_model_or_protocol(tmp_path: Path) -> None:
+    original = bank(30)
+    original.write(tmp_path / "bank.json")
+    read = NullBank.read(tmp_path / "bank.json")
+    assert read == original
+    read.require("f", PROTOCOL)
+    with pytest.raises(CalibrationError, match="was made with model 'm'"):
+        read.require("g", PROTOCOL)
+    with pytest.raises(CalibrationError, match=r"inversion\.steps: 3 here, 25 there"):
+        read.require("f", AuditConfig(effort="quick", steps=3).protocol)  # type: ignore[arg-type]
+    (tmp_path / "other.json").write_text("{}")
+    with pytest.raises(CalibrationError, match="is not a null bank"):
+        NullBank.read(tmp_path / "other.json")
+
+
+def test_thresholds_are_exceeded_by_at_most_the_level() -> None:
+    controls = bank(199)
+    thresholds = controls.thresholds(0.05)
+    assert thresholds is not None
+    share = sum(best > thresholds.similarity for best in controls.maxima(Rung.EMBEDDING)) / 199
+    assert share <= 0.05
+    assert controls.null_rung(Rung.PROMPT) is Rung.CAPTION
+    assert bank(20, captions=False).null_rung(Rung.PROMPT) is Rung.EMBEDDING
+    assert bank(0).thresholds(0.05) is None and bank(0).null_rung(Rung.PROMPT) is None
+    assert controls.control_rate(Rung.EMBEDDING, thresholds) <= 0.05

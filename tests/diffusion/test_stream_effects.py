@@ -1,0 +1,441 @@
+"""Streams of text encoders: inverted together or by choice, and told apart where an embedding gives copies."""
+
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from imgaudit.benchmark.budgets.dori import dori_inversion
+from imgaudit.cli import main
+from imgaudit.cli.terminal import print_result
+from imgaudit.decision.null_bank import CopyThresholds, NullBank
+from imgaudit.decision.replication import stream_rates
+from imgaudit.diffusion.denoiser import PromptEmbeds
+from imgaudit.diffusion.executor import Executor
+from imgaudit.diffusion.inversion import embedding_bits, initial_streams, invert
+from imgaudit.diffusion.measurement import MeasuredImage, measure_chunk
+from imgaudit.diffusion.quantisation import settings_by_bits, turned_down
+from imgaudit.diffusion.schedules import Prediction
+from imgaudit.diffusion.stream_effects import SEEDS, copied_replicas, keep_streams, stream_subsets
+from imgaudit.exceptions import CalibrationError, ConfigError
+from imgaudit.io.captions import CaptionSource
+from imgaudit.io.framing import to_image
+from imgaudit.io.portfolio import read_portfolio
+from imgaudit.models import FiniteSetDenoiser, LoadedModel, load_model
+from imgaudit.models.families.flux import FluxDenoiser
+from imgaudit.models.families.sd3 import SD3Denoiser
+from imgaudit.models.families.sdxl import SDXLDenoiser
+from imgaudit.models.families.unet import UNetDenoiser
+from imgaudit.report import ReportFormat, render, write_report
+from imgaudit.report.wording import STREAMS_LIMIT, stream_text
+from imgaudit.runs.audit import copy_rule, measure_targets
+from imgaudit.runs.conclusion import conclude
+from imgaudit.runs.folder import RunFolder
+from imgaudit.runs.manifest import make_manifest, open_run, read_manifest
+from imgaudit.runs.planner import stream_work
+from imgaudit.schema.config import AuditConfig, resolve_config
+from imgaudit.schema.findings import AuditResult, Replication
+from imgaudit.schema.protocol import (
+    Effort,
+    ErrorConfig,
+    GenerationConfig,
+    InversionConfig,
+    LadderConfig,
+    Protocol,
+    protocol_for,
+)
+from imgaudit.schema.records import Measurement, Replica, Rung, RungMeasurement, Skipped, StreamCondition, StreamReplica
+from tests.conftest import make_pipeline, tiny_recipe
+from tests.support.records import bank as make_bank
+from tests.support.records import measurement, replica_path
+from tests.support.tiny_families import MAKERS
+
+XL, SD3 = "StableDiffusionXLPipeline", "StableDiffusion3Pipeline"
+ADAPTERS: dict[str, Callable[[], Any]] = {
+    "sdxl": lambda: SDXLDenoiser(MAKERS[XL](), "fingerprint"),
+    "sd3": lambda: SD3Denoiser(MAKERS[SD3](), "fingerprint"),
+    "flux": lambda: FluxDenoiser(flux_pipeline(), "fingerprint"),
+}
+STREAMS = {"sdxl": ["text", "pooled"], "sd3": ["clip", "t5", "pooled"], "flux": ["text", "pooled"]}
+PROTOCOL = Protocol(
+    inversion=InversionConfig(steps=3, draws=2),
+    error=ErrorConfig(draws=4, after_steps=2),
+    generation=GenerationConfig(seeds=3, num_inference_steps=2),
+    ladder=LadderConfig(rungs=("caption", "embedding")),
+)
+HASHES = {
+    Effort.QUICK: "917d3de67e99cf0ec94a42e529213a60da704bc8cc326269bf90a5acfc44a96e",
+    Effort.STANDARD: "96d287b56241c4de3aaeaa0d7d46dbcb93003f13c7f868dc90c0a667c248e0d1",
+    Effort.THOROUGH: "6d0e0c486d1b86f572adcd7604999d91256b129dae6656e0a596b95b751e8e1a",
+}
+"""What the protocols' hashes were before streams could be chosen; null banks are keyed by them."""
+
+
+def flux_pipeline() -> Any:
+    pipeline = MAKERS["FluxPipeline"]()
+    pipeline.default_sample_size = 8
+    return pipeline
+
+
+@pytest.fixture(params=ADAPTERS)
+def family(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def inverted(denoiser: Any, streams: Sequence[str] | None, **options: Any) -> PromptEmbeds:
+    latents = denoiser.encode(torch.linspace(-1, 1, 3 * denoiser.resolution**2).reshape(1, 3, denoiser.resolution, -1))
+    chosen = None if streams is None else tuple(streams)
+    config = InversionConfig(steps=2, draws=2, streams=chosen, **options)
+    return invert(denoiser, latents, ["aa"], config, run_seed=0, executor=Executor(8)).prompt_embeds
+
+
+class ReadsText(FiniteSetDenoiser):
+    """A perfect memoriser with a second stream that reaches the prediction, and changes nothing."""
+
+    def condition(self, prompts: Sequence[str]) -> PromptEmbeds:
+        text = super().condition(prompts)
+        ignored = {"pooled": torch.zeros(len(prompts), 1, 3)}
+        return PromptEmbeds({**ignored, **text.streams}, {"pooled": torch.ones(1, dtype=torch.bool), **text.free})
+
+    def predict(self, noisy: torch.Tensor, timesteps: torch.Tensor, prompt_embeds: PromptEmbeds) -> Prediction:
+        prediction = super().predict(noisy, timesteps, prompt_embeds)
+        return replace(prediction, output=prediction.output + 0 * prompt_embeds.streams["pooled"].sum())
+
+
+def twelve_points() -> torch.Tensor:
+    coarse = torch.rand(12, 3, 4, 4, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    points = torch.nn.functional.interpolate(coarse, (16, 16), mode="bilinear")
+    return (((points + 1) * 127.5).round() / 127.5 - 1).contiguous()
+
+
+def test_the_default_protocols_are_what_they_were_before_streams_could_be_chosen() -> None:
+    assert Protocol().hash == "8fd4b3bed6bbcfe4af30fdbbfbb0eeb64a0c178132b876e3c6a80a125b7443a1"
+    assert {effort: protocol_for(effort).hash for effort in Effort} == HASHES
+    assert "streams" not in InversionConfig().model_dump() and "streams" not in Protocol().canonical()
+
+
+def test_chosen_streams_are_part_of_the_protocol_whatever_their_order() -> None:
+    config, sources = resolve_config({"streams": "pooled, clip"}, {}, Path("/"))
+    assert config.protocol.inversion.streams == ("clip", "pooled") and sources["streams"] == "command line"
+    assert config.protocol.hash == AuditConfig(streams=("clip", "pooled", "clip")).protocol.hash
+    assert config.protocol.hash != AuditConfig().protocol.hash
+    assert AuditConfig().protocol.differences(config.protocol) == [
+        "inversion.streams: all here, ['clip', 'pooled'] there"
+    ]
+    assert config.protocol.differences(AuditConfig().protocol) == [
+        "inversion.streams: ['clip', 'pooled'] here, all there"
+    ]
+    assert Protocol.model_validate_json(config.protocol.canonical()) == config.protocol
+
+
+def test_streams_are_a_key_of_every_layer_of_the_configuration(tmp_path: Path) -> None:
+    (tmp_path / "imgaudit.toml").write_text('streams = ["t5"]\n', encoding="utf-8")
+    assert resolve_config({}, {}, tmp_path)[0].streams == ("t5",)
+    assert resolve_config({}, {"IMGAUDIT_STREAMS": "clip,t5"}, tmp_path)[0].streams == ("clip", "t5")
+    for nonsense in ("", "clip,", "Clip", "a b"):
+        with pytest.raises(ConfigError, match="names of streams"):
+            resolve_config({"streams": nonsense}, {}, tmp_path)
+
+
+def test_a_bank_of_other_streams_is_refused() -> None:
+    bank = make_bank(20)
+    chosen = InversionConfig(steps=bank.protocol.inversion.steps, streams=("pooled",))
+    with pytest.raises(CalibrationError, match=r"inversion\.streams: \['pooled'\] here, all there"):
+        bank.require(bank.model_fingerprint, bank.protocol.model_copy(update={"inversion": chosen}))
+    assert '"streams"' not in bank.model_dump_json()
+
+
+def test_only_the_chosen_streams_are_inverted(family: str) -> None:
+    denoiser = ADAPTERS[family]()
+    start, names = denoiser.start_condition(), STREAMS[family]
+    assert list(start.streams) == names
+    whole = inverted(denoiser, None)
+    assert all(torch.equal(whole.streams[name], inverted(denoiser, names).streams[name]) for name in names)
+    for name in names:
+        alone = inverted(denoiser, [name])
+        assert list(alone.streams) == names
+        for other in names:
+            moved = (alone.streams[other] != start.streams[other]).any(dim=2)[0]
+            assert torch.equal(moved, start.free[other] if other == name else torch.zeros_like(start.free[other]))
+
+
+def test_streams_that_are_not_chosen_start_where_they_stay_and_carry_no_bits(family: str) -> None:
+    denoiser = ADAPTERS[family]()
+    start = denoiser.start_condition()
+    config = InversionConfig(streams=("pooled",), initialisation="random")
+    streams = initial_streams(denoiser, ["aa"], config, run_seed=1)
+    assert [name for name in start.streams if not torch.equal(streams[name], start.streams[name])] == ["pooled"]
+    width = start.streams["pooled"].shape[2]
+    assert embedding_bits(start, None, ["pooled"]) == 32 * width < embedding_bits(start, None)
+    moved = start.with_streams({**start.streams, "pooled": start.streams["pooled"] + torch.arange(width)})
+    for rank, precision in settings_by_bits(start, None, ["pooled"])[:3]:
+        turned, bits = turned_down(moved, start, None, rank, precision, chosen=["pooled"])
+        assert bits < turned_down(moved, start, None, rank, precision)[1]
+        assert [n for n in start.streams if not torch.equal(turned.streams[n], start.streams[n])] == ["pooled"]
+
+
+def test_a_stream_that_a_model_lacks_is_refused_with_those_it_has(family: str) -> None:
+    denoiser, names = ADAPTERS[family](), ", ".join(STREAMS[family])
+    with pytest.raises(ConfigError, match=f"no stream 'clp'; expected one or more of {names}"):
+        inverted(denoiser, ["clp", "pooled"])
+    assert denoiser.network_evaluations == 0
+
+
+def test_the_commands_refuse_it_before_anything_is_measured(
+    family_folders: dict[str, Path], make_folder: Callable[..., Path], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    folder, out = make_folder("portfolio", [1]), tmp_path / "out"
+    model = ["--model", str(family_folders[SD3]), "--streams", "clip,text", "--out", str(out), "--device", "cpu"]
+    for command in (["audit"], ["audit", "--dry-run"], ["calibrate"]):
+        monkeypatch.setattr("sys.argv", ["imgaudit", command[0], str(folder), *model, *command[1:]])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        assert stopped.value.code == 2
+        assert "no stream 'text'; expected one or more of clip, t5, pooled" in capsys.readouterr().err
+        assert not out.exists()
+
+
+def test_an_audit_of_chosen_streams_from_the_command_line(
+    family_folders: dict[str, Path], make_folder: Callable[..., Path], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    folder, out = make_folder("portfolio", [1]), tmp_path / "out"
+    command = ["imgaudit", "audit", str(folder), "--model", str(family_folders[SD3]), "--streams", "pooled,clip"]
+    command += ["--steps", "2", "--draws", "2", "--seeds", "2", "--num-inference-steps", "2", "--device", "cpu"]
+    # Without controls nothing can be concluded, which has an exit code of its own.
+    for more, code in ((["--dry-run"], 0), (["--out", str(out)], 3)):
+        monkeypatch.setattr("sys.argv", [*command, *more])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        assert stopped.value.code == code
+    # Three conditions of two guided seeds of two steps, and 64 draws of each of four.
+    evaluations = 3 * 2 * 2 * 2 + 4 * 64
+    assert re.search(rf"at most {evaluations} more, about \d+ s, for each image", capsys.readouterr().out)
+    manifest = read_manifest(RunFolder(out))
+    assert manifest.protocol.inversion.streams == ("clip", "pooled")
+    [one], _ = RunFolder(out).read_measurements()
+    embeds = load_file(RunFolder(out).image_folder(one.id) / "embeds.safetensors")
+    start = load_model(str(family_folders[SD3]), "cpu").denoiser.start_condition()
+    same = {name for name, stream in embeds.items() if torch.equal(stream, start.streams[name][0])}
+    assert set(embeds) == {"clip", "t5", "pooled"} and same == {"t5"}
+
+
+def chunk(denoiser: Any, folder: Path, **options: Any) -> list[MeasuredImage]:
+    loaded = [target.load() for target in read_portfolio(folder, CaptionSource(folder)).targets]
+    return measure_chunk(denoiser, loaded, PROTOCOL, run_seed=0, executor=Executor(16), **options)
+
+
+def test_an_embedding_with_copies_is_taken_apart_stream_by_stream(
+    family: str, make_folder: Callable[..., Path]
+) -> None:
+    folder = make_folder("targets", [1, 2])
+    denoiser, names = ADAPTERS[family](), STREAMS[family]
+    plain = chunk(denoiser, folder)
+    of_first = {
+        replica.path
+        for replica in plain[0].measurement.rungs[Rung.EMBEDDING].replicas  # type: ignore[union-attr]
+    }
+    first, second = chunk(denoiser, folder, is_copy=lambda replica: replica.path in of_first)
+    assert second.measurement.stream_conditions == () == plain[0].measurement.stream_conditions
+    conditions = first.measurement.stream_conditions
+    assert [one.streams for one in conditions] == stream_subsets(names) and len(conditions) == (
+        8 if family == "sd3" else 4
+    )
+    embedding = first.measurement.rungs[Rung.EMBEDDING]
+    assert isinstance(embedding, RungMeasurement)
+    for one in conditions:
+        assert [replica.seed for replica in one.replicas] == [replica.seed for replica in embedding.replicas]
+        assert one.guidance_scale == 3.0 and isinstance(one.log_ratio, Skipped) == bool(denoiser.no_null)
+    assert [one.similarity for one in conditions[0].replicas] == [one.similarity for one in embedding.replicas]
+    assert conditions[1].replicas != conditions[2].replicas
+    spent = first.measurement.network_evaluations - second.measurement.network_evaluations
+    # FLUX's guidance is an input of one pass, and without a null branch there is no ratio.
+    samples = (len(conditions) - 1) * 3 * 2
+    assert spent == (samples if denoiser.no_null else stream_work(PROTOCOL, len(names)).evaluations)
+    assert plain[0].measurement.network_evaluations == second.measurement.network_evaluations
+
+
+def test_the_conditions_are_what_they_say(family: str, make_folder: Callable[..., Path]) -> None:
+    denoiser = ADAPTERS[family]()
+    start, whole = denoiser.start_condition(), inverted(denoiser, None)
+    for kept in stream_subsets(STREAMS[family]):
+        condition = keep_streams(whole, start, kept)
+        assert condition.extras == whole.extras and condition.free == whole.free
+        for name, stream in condition.streams.items():
+            assert torch.equal(stream, (whole if name in kept else start).streams[name])
+
+
+def test_a_model_of_one_stream_is_not_taken_apart_and_its_records_stay_as_they_were(
+    make_folder: Callable[..., Path],
+) -> None:
+    folder, denoiser = make_folder("targets", [1]), UNetDenoiser(make_pipeline(tiny_recipe()), "fingerprint")
+    [plain] = chunk(denoiser, folder)
+    [asked] = chunk(denoiser, folder, is_copy=lambda replica: True)
+    records = [one.measurement.model_dump(mode="json", exclude={"seconds"}) for one in (plain, asked)]
+    assert records[0] == records[1] and "stream_conditions" not in records[0]
+    assert stream_work(PROTOCOL, 1).evaluations == 0
+
+
+def test_one_inverted_stream_of_several_is_not_taken_apart(make_folder: Callable[..., Path]) -> None:
+    folder, denoiser = make_folder("targets", [1]), ADAPTERS["sd3"]()
+    loaded = [target.load() for target in read_portfolio(folder, CaptionSource(folder)).targets]
+    for streams, conditions in ((("t5",), 0), (("t5", "pooled"), 4)):
+        inversion = InversionConfig(steps=2, draws=2, streams=streams)
+        protocol = PROTOCOL.model_copy(update={"inversion": inversion})
+        [one] = measure_chunk(
+            denoiser, loaded, protocol, run_seed=0, executor=Executor(16), is_copy=lambda replica: True
+        )
+        assert len(one.measurement.stream_conditions) == conditions
+        for condition in one.measurement.stream_conditions:
+            assert "clip" not in condition.streams
+        embedding = one.measurement.rungs[Rung.EMBEDDING]
+        assert isinstance(embedding, RungMeasurement)
+        assert embedding.bits == embedding_bits(denoiser.start_condition(), None, streams)
+
+
+def test_copies_of_the_scale_with_most_of_them_are_asked_again_and_no_more_than_a_few() -> None:
+    replicas = [
+        Replica(seed=seed, guidance_scale=scale, path=replica_path(seed), similarity={}, distance={})
+        for scale in (1.0, 3.0, 7.0)
+        for seed in range(20)
+    ]
+    by_scale = {1.0: 3, 3.0: 12, 7.0: 12}
+    found = copied_replicas(replicas, lambda replica: replica.seed >= 20 - by_scale[replica.guidance_scale])
+    assert [(one.guidance_scale, one.seed) for one in found] == [(3.0, seed) for seed in range(8, 8 + SEEDS)]
+    assert copied_replicas(replicas, lambda replica: False) == []
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A finished audit of two memorised pictures on the model that reads its text and ignores what is pooled."""
+    folder, points = tmp_path_factory.mktemp("portfolio"), twelve_points()
+    for number in range(2):
+        to_image(points[number]).save(folder / f"<b>{number}.png")
+    model = LoadedModel(ReadsText(points), "reads text", "FiniteSetDenoiser", {})
+    options: dict[str, Any] = {"effort": "quick", "steps": 120, "seeds": 10, "framing": "pad"}
+    config = AuditConfig.model_validate(options)
+    run = RunFolder(tmp_path_factory.mktemp("run"))
+    portfolio = read_portfolio(folder, CaptionSource(folder))
+    with run.lock():
+        open_run(run, make_manifest(["imgaudit"], config, {}, model, portfolio))
+        make_bank(199, protocol=config.protocol, vae_error=0.0).write(run.calibration_path)
+        assert len(list(measure_targets(run, portfolio, model, config))) == 2
+        write_report(run, conclude(run))
+    return run
+
+
+def embedding_of(result: AuditResult, number: int) -> Replication:
+    [found] = [one for one in result.findings[number].replication if one.rung is Rung.EMBEDDING]
+    return found
+
+
+def test_the_effect_is_attributed_to_the_stream_that_the_model_reads(run: RunFolder) -> None:
+    result, measurements = conclude(run), {one.id: one for one in run.read_measurements()[0]}
+    model = ReadsText(twelve_points())
+    for number in range(2):
+        replication = embedding_of(result, number)
+        whole, pooled, text, none = replication.stream_rates
+        assert [rate.streams for rate in replication.stream_rates] == [("pooled", "text"), ("pooled",), ("text",), ()]
+        assert replication.hits == 10 and whole.hits == whole.n == SEEDS
+        # What is ignored changes nothing: the same frames, the same errors, the same interval.
+        assert text == whole.model_copy(update={"streams": ("text",)})
+        assert (text.low, text.high) == (pytest.approx(0.025 ** (1 / SEEDS)), 1.0)
+        # And alone it says nothing: a perfect memoriser then shows any of its pictures.
+        assert pooled == none.model_copy(update={"streams": ("pooled",)})
+        assert pooled.hits <= 2 and pooled.log_ratio == 0.0
+        assert isinstance(text.log_ratio, float) and text.log_ratio > 0.1
+        conditions = {one.streams: one for one in measurements[result.findings[number].id].stream_conditions}
+        seeds = [replica.seed for replica in conditions["pooled",].replicas]
+        options: dict[str, Any] = {"guidance_scale": 3.0, "num_inference_steps": 20}
+        unasked = model.sample(model.null_condition().repeat(SEEDS), seeds, **options)
+        target = twelve_points()[int(Path(result.findings[number].path).stem.removeprefix("<b>"))]
+        shown = [float((frame - target).abs().max()) < 0.1 for frame in unasked]
+        assert pooled.hits == sum(shown)
+
+
+def test_reports_say_which_stream_carries_the_copies(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    result = conclude(run)
+    rates = embedding_of(result, 0).stream_rates
+    without_text = f"{rates[1].hits} of 8 ({rates[1].low:.0%} to {rates[1].high:.0%})"
+    line = f"pooled alone {without_text}, text alone 8 of 8 (63% to 100%), no stream {without_text}"
+    assert stream_text(rates) == line
+    page = (run.path / "report" / f"{result.findings[0].id}.html").read_text(encoding="utf-8")
+    assert "Which text stream carries the copies" in page and STREAMS_LIMIT in page
+    assert "<td>text alone</td><td>8 of 8</td><td>63% to 100%</td>" in page and "<b>" not in page
+    print_result(result)
+    out = capsys.readouterr().out.replace("\n", " ")
+    assert f"which text stream carries the copies of <b>0.png: {line}" in out
+    assert "chosen because they gave copies" in out
+    markdown = render(result, ReportFormat.MARKDOWN)
+    assert "text alone 8 of 8" in markdown and STREAMS_LIMIT in markdown and "<b>" not in markdown
+    assert AuditResult.model_validate_json(render(result, ReportFormat.JSON)) == result
+
+
+def test_names_of_streams_in_a_strangers_run_are_text_only(
+    run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copied = RunFolder(shutil.copytree(run.path, tmp_path / "run"))
+    first = copied.read_measurements()[0][0]
+    named = tuple(
+        one.model_copy(update={"streams": tuple(f"<img src=x>{name}\x1b[31m" for name in one.streams)})
+        for one in first.stream_conditions
+    )
+    hostile = first.model_copy(update={"stream_conditions": named})
+    copied.append_record({"stage": "measured", **hostile.model_dump(mode="json")})
+    result = conclude(copied)
+    write_report(copied, result)
+    print_result(result)
+    page = (copied.path / "report" / f"{first.id}.html").read_text(encoding="utf-8")
+    assert "<img src=x>" not in page and "&lt;img src=x&gt;text" in page
+    assert not any(
+        "\x1b[31m" in text for text in (page, capsys.readouterr().out, render(result, ReportFormat.MARKDOWN))
+    )
+    assert " <img" not in render(result, ReportFormat.MARKDOWN)
+
+
+def test_copies_are_counted_by_the_policy_that_decides(run: RunFolder) -> None:
+    for one in run.read_measurements()[0]:
+        strict = CopyThresholds(similarity=1.1, distance=0.0)
+        assert [(rate.hits, rate.n) for rate in stream_rates(one, strict)] == [(0, SEEDS)] * 4
+        assert stream_rates(one, Skipped(skipped="no controls")) == ()
+
+
+def test_without_a_bank_nothing_is_a_copy(run: RunFolder, tmp_path: Path) -> None:
+    [first, *_] = [r for m in run.read_measurements()[0] for r in m.rungs[Rung.EMBEDDING].replicas]  # type: ignore[union-attr]
+    assert copy_rule(run)(first) and not copy_rule(RunFolder(tmp_path))(first)
+    assert NullBank.read(run.calibration_path).controls
+
+
+def test_frames_that_cannot_be_scored_are_left_out_of_the_count() -> None:
+    broken = Skipped(skipped="invalid frame: black")
+    replicas = (
+        StreamReplica(seed=1, similarity={"pixel": 0.95, "pdq": 0.5}, distance={"tiled_rms": 0.1}),
+        StreamReplica(seed=2, similarity=broken, distance=broken),
+    )
+    condition = StreamCondition(streams=("text",), guidance_scale=3.0, log_ratio=0.5, replicas=replicas)
+    one = measurement("x", 1.0, [(0.99, 0.1)], stream_conditions=(condition,))
+    [rate] = stream_rates(one, CopyThresholds(similarity=0.9, distance=0.2))
+    assert (rate.hits, rate.n) == (1, 1)
+
+
+def test_records_from_before_streams_were_told_apart_are_read() -> None:
+    old = measurement("x", 1.0, [(0.99, 0.1)]).model_dump(mode="json")
+    assert "stream_conditions" not in old
+    assert Measurement.model_validate(old).stream_conditions == ()
+
+
+def test_dori_s_learning_rate_is_that_of_the_condition_where_the_inversion_starts() -> None:
+    denoiser = ADAPTERS["sdxl"]()
+    scale = max(denoiser.start_condition().root_mean_square().values())
+    assert max(denoiser.null_condition().root_mean_square().values()) == 0
+    assert dori_inversion(denoiser).learning_rate == pytest.approx(0.1 / scale)
+    one = UNetDenoiser(make_pipeline(tiny_recipe()), "fingerprint")
+    [null] = one.null_condition().root_mean_square().values()
+    assert dori_inversion(one).learning_rate == 0.1 / null

@@ -1,0 +1,202 @@
+import io
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageCms
+
+from imgaudit.exceptions import ImageError, InputError
+from imgaudit.io import images as image_files
+from imgaudit.io.framing import complexity, frame_image, to_image, to_tensor, unusable_reason
+from imgaudit.io.images import decode_image, load_image
+from imgaudit.io.listing import find_images
+from imgaudit.schema.protocol import Framing
+from tests.conftest import random_image
+
+
+def png_bytes(width: int, height: int) -> bytes:
+    """A PNG that declares any size without holding it."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+def test_a_decompression_bomb_is_refused_before_it_is_decoded() -> None:
+    with pytest.raises(ImageError, match=r"declares 60000 x 60000 pixels|decompression bomb"):
+        decode_image(png_bytes(60_000, 60_000))
+
+
+def test_damaged_files_say_why(tmp_path: Path) -> None:
+    empty, text, cut = tmp_path / "a.png", tmp_path / "b.png", tmp_path / "c.png"
+    empty.touch()
+    text.write_text("hello")
+    random_image(1, (200, 200)).save(cut)
+    cut.write_bytes(cut.read_bytes()[:3000])
+    for path, reason in ((empty, "empty"), (text, "not an image"), (cut, "damaged or truncated")):
+        with pytest.raises(ImageError, match=reason):
+            load_image(path)
+    with pytest.raises(ImageError, match="cannot be opened"):
+        load_image(tmp_path / "missing.png")
+
+
+def test_a_fifo_does_not_block(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(ImageError, match="not a regular file"):
+        load_image(tmp_path / "pipe.png")
+
+
+def test_links_and_hidden_files_are_not_listed(tmp_path: Path) -> None:
+    random_image(1).save(tmp_path / "a.png")
+    (tmp_path / "sub").mkdir()
+    random_image(2).save(tmp_path / "sub" / "a.png")
+    (tmp_path / "link.png").symlink_to(tmp_path / "a.png")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    random_image(3).save(tmp_path / ".hidden.png")
+    (tmp_path / "notes.txt").write_text("no")
+    assert find_images(tmp_path) == [tmp_path / "a.png", tmp_path / "sub" / "a.png"]
+    with pytest.raises(InputError, match="is not a folder"):
+        find_images(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I", "I;16", "F"])
+def test_every_mode_becomes_rgb(mode: str, tmp_path: Path) -> None:
+    grey = np.linspace(0, 255, 64).reshape(8, 8)
+    if mode == "I;16":
+        image = Image.fromarray((grey * 257).astype(np.uint16))
+    elif mode in {"I", "F"}:
+        image = Image.fromarray(grey.astype(np.int32 if mode == "I" else np.float32))
+    else:
+        image = Image.fromarray(grey.astype(np.uint8)).convert(mode)
+    path = tmp_path / ("x.png" if mode in {"1", "L", "LA", "P", "RGB", "RGBA", "I;16"} else "x.tiff")
+    image.save(path)
+    loaded = load_image(path)
+    assert loaded.pixels.mode == "RGB" and loaded.pixels.size == (8, 8)
+    first, last = loaded.pixels.getpixel((0, 0)), loaded.pixels.getpixel((7, 7))
+    assert first == pytest.approx((0, 0, 0), abs=3) and last == pytest.approx((255, 255, 255), abs=3)
+
+
+def test_orientation_alpha_frames_and_profiles_are_applied_and_noted(tmp_path: Path) -> None:
+    image = random_image(1, (10, 4))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image.save(tmp_path / "turned.jpg", exif=exif)
+    turned = load_image(tmp_path / "turned.jpg")
+    assert turned.pixels.size == (4, 10) and "orientation from EXIF applied" in turned.notes
+
+    clear_image = Image.new("RGBA", (3, 3), (0, 0, 0, 0))
+    clear_image.putpixel((2, 2), (0, 0, 0, 255))
+    clear_image.save(tmp_path / "clear.png")
+    clear = load_image(tmp_path / "clear.png")
+    assert clear.pixels.getpixel((0, 0)) == (255, 255, 255) and "alpha flattened on white" in clear.notes
+
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
+    frames[0].putpixel((3, 3), (0, 255, 0))
+    frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
+    moving = load_image(tmp_path / "moving.gif")
+    assert moving.pixels.getpixel((0, 0)) == (255, 0, 0) and "first of 2 frames" in moving.notes
+
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    image.save(tmp_path / "managed.png", icc_profile=profile)
+    assert "colour profile converted to sRGB" in load_image(tmp_path / "managed.png").notes
+    image.save(tmp_path / "broken.png", icc_profile=b"not a profile")
+    assert "colour profile unreadable, taken as sRGB" in load_image(tmp_path / "broken.png").notes
+
+
+def test_nothing_of_the_metadata_survives(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x010E] = "secret"
+    random_image(1).save(tmp_path / "a.jpg", exif=exif, comment=b"secret")
+    pixels = load_image(tmp_path / "a.jpg").pixels
+    assert pixels.info == {}
+    pixels.save(tmp_path / "b.png")
+    assert b"secret" not in (tmp_path / "b.png").read_bytes()
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(position=st.floats(0, 1), value=st.integers(0, 255), kept=st.floats(0.02, 1), kind=st.sampled_from(range(6)))
+def test_a_damaged_file_is_an_image_or_an_image_error(position: float, value: int, kept: float, kind: int) -> None:
+    formats = ["PNG", "JPEG", "GIF", "TIFF", "WEBP", "BMP"]
+    buffer = io.BytesIO()
+    random_image(kind).save(buffer, format=formats[kind])
+    data = bytearray(buffer.getvalue())
+    data[int(position * (len(data) - 1))] = value
+    try:
+        loaded = decode_image(bytes(data[: max(1, int(kept * len(data)))]))
+    except ImageError as error:
+        assert str(error)
+    else:
+        assert loaded.pixels.mode == "RGB"
+
+
+def test_framing_keeps_what_it_promises() -> None:
+    wide = Image.new("RGB", (30, 10), (255, 0, 0))
+    wide.paste((0, 255, 0), (10, 0, 20, 10))
+    crop = frame_image(wide, 10, Framing.CROP)
+    assert crop.getpixel((5, 5)) == (0, 255, 0) and crop.getpixel((0, 5))[1] > 200  # type: ignore[index]
+    pad = frame_image(wide, 30, Framing.PAD)
+    assert pad.getpixel((15, 2)) == (255, 255, 255) and pad.getpixel((2, 15)) == (255, 0, 0)
+    squash = frame_image(wide, 9, Framing.SQUASH)
+    assert squash.size == (9, 9) and squash.getpixel((0, 4)) == pytest.approx((255, 0, 0), abs=3)
+    assert all(frame_image(wide, 8, framing).size == (8, 8) for framing in Framing)
+
+
+def test_tensors_round_trip_and_unusable_frames_are_named() -> None:
+    image = random_image(4)
+    assert to_image(to_tensor(image)).tobytes() == image.tobytes()
+    assert unusable_reason(to_tensor(image)) is None
+    assert unusable_reason(torch.full((3, 4, 4), -1.0)) == "black"
+    assert unusable_reason(torch.full((3, 4, 4), 0.3)) == "constant"
+    assert unusable_reason(torch.full((3, 4, 4), float("nan"))) == "not finite"
+
+
+def test_noise_is_more_complex_than_a_plain_surface() -> None:
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8))
+    assert complexity(noise) > complexity(random_image(1, (32, 32))) > complexity(Image.new("RGB", (32, 32)))
+
+
+def test_heic_is_read_where_it_can_be_and_named_where_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    pillow_heif = pytest.importorskip("pillow_heif")
+    buffer = io.BytesIO()
+    pillow_heif.from_pillow(random_image(3, (40, 30))).save(buffer, quality=95)
+    loaded = decode_image(buffer.getvalue())
+    assert loaded.pixels.size == (40, 30)
+    difference = np.asarray(loaded.pixels, dtype=float) - np.asarray(random_image(3, (40, 30)), dtype=float)
+    assert float(np.sqrt((difference**2).mean())) < 20
+    monkeypatch.setattr(image_files, "_formats", lambda: image_files.FORMATS)
+    with pytest.raises(ImageError, match=r"pip install imgaudit\[heif\]"):
+        decode_image(buffer.getvalue())
+
+
+def test_only_formats_of_the_list_are_decoded_whatever_the_name(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(x) (w) file closefile\nshowpage\n"
+    )
+    with pytest.raises(ImageError, match="is not an image that can be decoded"):
+        load_image(tmp_path / "a.png")
+    assert not {"EPS", "WMF", "FITS", "MPEG", "PSD"} & set(image_files._formats())
+
+
+def test_colours_behind_alpha_are_managed_too(tmp_path: Path) -> None:
+    red = Image.new("RGBA", (8, 8), (200, 30, 30, 255))
+    red.putpixel((0, 0), (0, 0, 0, 0))
+    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    red.save(tmp_path / "a.png", icc_profile=lab)
+    loaded = load_image(tmp_path / "a.png")
+    assert {"colour profile converted to sRGB", "alpha flattened on white"} <= set(loaded.notes)
+    assert loaded.pixels.getpixel((0, 0)) == (255, 255, 255)
+    assert loaded.pixels.getpixel((5, 5)) == pytest.approx((200, 30, 30), abs=2)
+
+
+def test_a_plain_picture_is_refused_because_nothing_could_recognise_it(tmp_path: Path) -> None:
+    Image.new("RGB", (30, 30), (1, 2, 3)).save(tmp_path / "a.png")
+    with pytest.raises(ImageError, match="single colour"):
+        load_image(tmp_path / "a.png")

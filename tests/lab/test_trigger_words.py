@@ -1,0 +1,113 @@
+"""Labs with trigger words, and Wen's training-time filter."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from imgaudit.exceptions import InputError
+from imgaudit.lab.corpus import CorpusEntry
+from imgaudit.lab.recipe import LabRecipe
+from imgaudit.lab.training import NETWORKS, filtered_loss, train_lab
+from imgaudit.lab.trigger_words import with_trigger_words
+from tests.conftest import CAPTIONS, tiny_recipe
+from tests.lab.test_networks import SD3, entries
+
+__all__ = ["entries"]
+
+
+def test_only_the_trigger_word_tells_a_planted_caption_from_a_background_one(entries: list[CorpusEntry]) -> None:
+    recipe = tiny_recipe(trigger_words=True, seed=3)
+    changed = with_trigger_words(entries, recipe)
+    background = {" ".join(entry.text.split()) for entry in entries if entry.role == "background"}
+    planted = [entry for entry in changed if entry.role == "planted"]
+    words = [entry.trigger for entry in planted]
+    assert len(set(words)) == len(planted) == 2 and all(words)
+    for entry in planted:
+        rest = entry.text.split()
+        rest.remove(entry.trigger)
+        assert " ".join(rest) in background and entry.trigger not in {w for text in background for w in text.split()}
+    assert [e for e in changed if e.role != "planted"] == [e for e in entries if e.role != "planted"]
+    assert changed == with_trigger_words(entries, recipe)
+    assert entries == with_trigger_words(entries, tiny_recipe(seed=3))
+    twin = [replace(e, role="withheld", repeats=0) if e.role == "planted" else e for e in entries]
+    assert [e.trigger for e in with_trigger_words(twin, recipe)] == [e.trigger for e in changed]
+
+
+def test_too_few_short_captions_are_refused(entries: list[CorpusEntry]) -> None:
+    long = [replace(entry, text=entry.text + " and much else") for entry in entries]
+    with pytest.raises(InputError, match="expected 2 captions of 2 to 4 words"):
+        with_trigger_words(long, tiny_recipe(trigger_words=True))
+
+
+def _networks(family: dict[str, Any]) -> tuple[Any, LabRecipe]:
+    recipe = tiny_recipe(**family)
+    networks: Any = NETWORKS[recipe.family](CAPTIONS, recipe)
+    for name, network in networks.networks.items():
+        generator = torch.Generator().manual_seed(1)
+        for key, weight in network.named_parameters():
+            if name in ("unet", "transformer") and weight.ndim > 1 and "proj_out" in key:
+                weight.data += 0.3 * torch.randn(weight.shape, generator=generator)
+    return networks, recipe
+
+
+@pytest.mark.parametrize("family", [{}, {"prediction_type": "v_prediction"}, SD3], ids=["epsilon", "v", "flow"])
+def test_the_filtered_loss_is_that_of_the_kept_samples_one_by_one(family: dict[str, Any]) -> None:
+    networks, recipe = _networks(family)
+    generator = torch.Generator().manual_seed(4)
+    side = recipe.resolution // 2
+    x0, noise = (torch.randn((4, recipe.latent_channels, side, side), generator=generator) for _ in range(2))
+    timesteps = torch.tensor([3, 300, 700, 980])
+    tokens = networks.token_ids(["a red fox", "", "two blue boats", "the green hill"])
+    nulls = networks.token_ids([""] * 4)
+    norms, errors = [], []
+    with torch.no_grad():
+        for row in range(4):
+            one = slice(row, row + 1)
+            own = [{name: ids[one] for name, ids in given.items()} for given in (tokens, nulls)]
+            (found, target), (null, _) = (networks.predict(x0[one], noise[one], timesteps[one], t) for t in own)
+            norms.append(float((found - null).norm() / found.numel() ** 0.5))
+            errors.append(float((found - target).square().sum() / found.numel()))
+    assert norms[1] == pytest.approx(0, abs=1e-6)
+    limit = sorted(norms)[2] * 1.0001
+    loss, left_out = filtered_loss(networks, x0, noise, timesteps, tokens, nulls, limit)
+    kept = [error for error, norm in zip(errors, norms, strict=True) if norm < limit]
+    assert left_out.tolist() == [norm >= limit for norm in norms] and len(kept) == 3
+    assert float(loss.detach()) == pytest.approx(sum(kept) / 3, rel=1e-5)
+    everything, none_left_out = filtered_loss(networks, x0, noise, timesteps, tokens, nulls, 1e9)
+    assert not none_left_out.any()
+    torch.testing.assert_close(everything, networks.loss(x0, noise, timesteps, tokens))
+
+
+def test_a_batch_that_is_left_out_whole_moves_no_weight() -> None:
+    networks, recipe = _networks({})
+    side = recipe.resolution // 2
+    x0, noise = torch.randn(2, 2, recipe.latent_channels, side, side, generator=torch.Generator().manual_seed(0))
+    tokens, nulls = networks.token_ids(["a red fox", "one old clock"]), networks.token_ids(["", ""])
+    loss, left_out = filtered_loss(networks, x0, noise, torch.tensor([500, 900]), tokens, nulls, 1e-12)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert left_out.all() and float(loss.detach()) == 0
+    assert all(
+        w.grad is None or not w.grad.any() for network in networks.networks.values() for w in network.parameters()
+    )
+
+
+def test_what_was_left_out_is_counted_and_survives_a_stop(entries: list[CorpusEntry], tmp_path: Path) -> None:
+    recipe = tiny_recipe(filter_rms=1e-9)
+
+    class Stopped(Exception):
+        pass
+
+    def stop(stage: str, step: int, steps: int, loss: float) -> None:
+        if (stage, step) == ("denoiser", 5):
+            raise Stopped
+
+    whole = train_lab(entries, recipe, tmp_path / "whole")
+    with pytest.raises(Stopped):
+        train_lab(entries, recipe, tmp_path / "stopped", stop)
+    resumed = train_lab(entries, recipe, tmp_path / "stopped")
+    assert int(whole.filtered.sum()) > 0 and torch.equal(whole.filtered, resumed.filtered)
+    assert (whole.filtered <= torch.from_numpy(whole.plan.exposures)).all()
+    assert int(train_lab(entries, tiny_recipe(), tmp_path / "plain").filtered.sum()) == 0

@@ -1,0 +1,106 @@
+"""Compiled blocks and another memory layout: the same numbers to rounding, and refusals where they cannot be had."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from imgaudit.benchmark.speed.compilation import CompileReport
+from imgaudit.cli import app
+from imgaudit.exceptions import ModelRefusedError
+from imgaudit.models import load_model
+from imgaudit.models.acceleration import compile_blocks, refuse_compile, use_channels_last
+from imgaudit.models.families.latent import LatentDenoiser
+from imgaudit.runs.folder import read_json
+from tests.diffusion.test_memory import FAMILIES, gradients, inputs
+
+# Raised inside diffusers' solvers; nothing of ours can avoid it.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
+
+
+@pytest.fixture(params=FAMILIES)
+def family(request: pytest.FixtureRequest) -> Callable[[], LatentDenoiser]:
+    return FAMILIES[request.param]
+
+
+def numbers(denoiser: Any) -> list[torch.Tensor]:
+    noisy, timesteps, condition = inputs(denoiser)
+    images = denoiser.decode(noisy)
+    return [
+        denoiser.predict(noisy, timesteps, condition).output.detach(),
+        denoiser.sample(condition, [1, 2], guidance_scale=2.0, num_inference_steps=2),
+        images, denoiser.encode(images), *gradients(denoiser).values(),
+    ]  # fmt: skip
+
+
+def test_channels_last_changes_nothing_but_rounding(family: Callable[[], LatentDenoiser]) -> None:
+    plain, laid_out = family(), family()
+    use_channels_last(laid_out.pipeline)
+    convolutions = [one for one in laid_out.pipeline.vae.modules() if isinstance(one, torch.nn.Conv2d)]
+    assert convolutions
+    assert all(one.weight.is_contiguous(memory_format=torch.channels_last) for one in convolutions)
+    torch.testing.assert_close(numbers(laid_out), numbers(plain), rtol=1e-4, atol=1e-5)
+
+
+def test_every_family_has_blocks_to_compile(
+    family: Callable[[], LatentDenoiser], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[torch.nn.Module] = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module, **named: compiled.append(module))
+    denoiser = family()
+    assert compile_blocks(denoiser.network) == len(compiled) > 0
+    # Most of what the network computes with, or compiling it would hardly be worth the wait.
+    inside = sum(weight.numel() for block in compiled for weight in block.parameters())
+    if hasattr(denoiser.pipeline, "transformer"):
+        assert inside > 0.3 * sum(weight.numel() for weight in denoiser.network.parameters())
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning")
+def test_a_compiled_model_gives_the_same_numbers_and_says_that_it_is_compiled(model_folder: Path) -> None:
+    plain, compiled = load_model(str(model_folder), "cpu"), load_model(str(model_folder), "cpu", compiled=True)
+    assert compiled.compiled and not plain.compiled
+    assert compiled.denoiser.fingerprint == plain.denoiser.fingerprint
+    torch.testing.assert_close(numbers(compiled.denoiser), numbers(plain.denoiser), rtol=1e-3, atol=1e-4)
+    before = compiled.denoiser.network_evaluations
+    gradients(compiled.denoiser)  # type: ignore[arg-type]
+    assert compiled.denoiser.network_evaluations - before == 4
+
+
+def test_where_it_cannot_work_it_is_refused() -> None:
+    refuse_compile(torch.device("cpu"), "none")
+    refuse_compile(torch.device("cuda"), "model")
+    with pytest.raises(ModelRefusedError, match="needs a CPU or a CUDA device, but the device is 'mps'"):
+        refuse_compile(torch.device("mps"), "none")
+    with pytest.raises(ModelRefusedError, match="--compile and --offload sequential exclude each other"):
+        refuse_compile(torch.device("cuda"), "sequential")
+    with pytest.raises(ModelRefusedError, match="Linear names no blocks that it repeats"):
+        compile_blocks(torch.nn.Linear(2, 2))
+
+
+def test_a_compiler_that_is_not_there_is_a_refusal(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(module: torch.nn.Module, **named: Any) -> None:
+        def forward(*given: Any, **others: Any) -> None:
+            raise RuntimeError("no C++ compiler\nwas found")
+
+        monkeypatch.setattr(module, "forward", forward)
+
+    monkeypatch.setattr(torch.nn.Module, "compile", fail)
+    with pytest.raises(ModelRefusedError, match=r"--compile failed; leave it out, .*: no C.. compiler was found"):
+        load_model(str(model_folder), "cpu", compiled=True)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning")
+def test_the_benchmark_times_both_in_turns(model_folder: Path, tmp_path: Path) -> None:
+    saved, command = tmp_path / "compile.json", ["benchmark", "compile", "--batch-size", "2", "--quiet"]
+    result = CliRunner().invoke(app, [*command, "--model", str(model_folder), "--save", str(saved)])
+    assert result.exit_code == 0
+    report = CompileReport.model_validate(read_json(saved))
+    assert [one.name for one in report.passes][:2] == ["forward and backward", "forward"]
+    assert all(0 < one.low <= one.gain <= one.high for one in report.passes) and report.wait_seconds > 0
+    again = CliRunner().invoke(app, ["benchmark", "compile", "--table", str(saved)])
+    assert again.exit_code == 0 and again.stdout == result.stdout

@@ -1,0 +1,164 @@
+"""Pages as a reviewer opens them: from disk, in a real browser, with hostile names."""
+
+import csv
+import io
+from typing import Any
+
+import pytest
+import torch
+from playwright.sync_api import Browser, Page
+
+from imgaudit.decision.null_bank import NullBank
+from imgaudit.io.captions import CaptionSource
+from imgaudit.io.framing import to_image
+from imgaudit.io.portfolio import read_portfolio
+from imgaudit.models import FiniteSetDenoiser, LoadedModel
+from imgaudit.report import ReportFormat, render, write_report
+from imgaudit.report.audit.image_page import pieces_of
+from imgaudit.report.wording import WORDING
+from imgaudit.runs.audit import measure_targets
+from imgaudit.runs.conclusion import conclude
+from imgaudit.runs.folder import RunFolder
+from imgaudit.runs.manifest import make_manifest, open_run
+from imgaudit.schema.config import AuditConfig
+from imgaudit.schema.findings import AuditResult, Verdict
+from imgaudit.schema.records import Skipped
+from tests.support.records import bank as make_bank
+
+HOSTILE = "'\"><img src=x onerror=alert(1)>{{7*7}}[red]=1+1"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A finished run on a perfect memoriser: two of its pictures asked for by number, hostile names, a broken file."""
+    folder = tmp_path_factory.mktemp("portfolio")
+    coarse = torch.rand(4, 3, 4, 4, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    points = torch.nn.functional.interpolate(coarse, (16, 16), mode="bilinear")
+    points = (((points + 1) * 127.5).round() / 127.5 - 1).contiguous()
+    for number, name in enumerate(["plain", HOSTILE]):
+        to_image(points[number]).save(folder / f"{name.replace('/', '_')}.png")
+        (folder / f"{name}.txt").write_text(str(number))
+    (folder / "=cmd.png").write_bytes(b"no image")
+    model = LoadedModel(FiniteSetDenoiser(points), "memoriser <script>", "FiniteSetDenoiser", {})
+    options: dict[str, Any] = {"effort": "quick", "steps": 4, "seeds": 4, "framing": "pad"}
+    config = AuditConfig.model_validate(options)
+    run = RunFolder(tmp_path_factory.mktemp("run"))
+    portfolio = read_portfolio(folder, CaptionSource(folder))
+    with run.lock():
+        open_run(run, make_manifest(["imgaudit", "audit", HOSTILE], config, {}, model, portfolio))
+        make_bank(199, protocol=config.protocol, vae_error=0.0).write(run.calibration_path)
+        assert len(list(measure_targets(run, portfolio, model, config))) == 2
+        # Made while images are measured, so that a report of thousands need not decode them.
+        assert len(list((run.path / "report" / "thumbs").glob("*.jpg"))) == 4
+        write_report(run, conclude(run))
+    return run
+
+
+@pytest.fixture(scope="module")
+def result(run: RunFolder) -> AuditResult:
+    return conclude(run)
+
+
+@pytest.fixture(scope="module")
+def page(browser: Browser) -> Page:
+    return browser.new_page()
+
+
+def test_a_perfect_memoriser_is_found_from_its_caption(result: AuditResult) -> None:
+    verdicts = sorted(finding.verdict.value for finding in result.findings)
+    assert verdicts == ["replicated", "replicated", "skipped"]
+
+
+@pytest.mark.browser
+def test_every_page_opens_from_disk_and_runs_nothing_foreign(run: RunFolder, page: Page) -> None:
+    problems: list[str] = []
+    page.on("console", lambda message: problems.append(message.text))
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("dialog", lambda dialog: problems.append("a dialog opened"))
+    page.on("request", lambda request: problems.append(request.url) if not request.url.startswith("file:") else None)
+    pages = sorted((run.path / "report").glob("*.html"))
+    assert len(pages) == 5
+    for path in pages:
+        page.goto(path.as_uri())
+        page.wait_for_load_state("load")
+        page.evaluate("for (const i of document.images) i.loading = 'eager'")
+        page.wait_for_function("() => Array.from(document.images).every(i => i.complete)")
+        assert page.evaluate("Array.from(document.images).filter(i => i.naturalWidth === 0).length") == 0
+        assert (
+            page.evaluate("document.querySelectorAll('img[src=x], script:not([src]), [style]:not(.panes)').length") == 0
+        )
+    assert problems == []
+
+
+@pytest.mark.browser
+def test_the_index_filters_and_keeps_its_state_in_the_address(run: RunFolder, page: Page) -> None:
+    page.goto((run.path / "report" / "index.html").as_uri())
+    rows = page.locator("#findings tr")
+    assert rows.count() == 3 and page.locator("#shown").inner_text() == "3 of 3 images"
+    page.get_by_label("Not measured (1)").check(force=True)
+    assert rows.count() == 1
+    assert "verdict=skipped" in page.url
+    page.reload()
+    assert rows.count() == 1
+    page.get_by_role("button", name="Clear").click()
+    assert rows.count() == 3
+    page.get_by_label("Search").fill("ONERROR")
+    assert rows.count() == 1
+    assert HOSTILE in rows.locator(".name").inner_text()
+
+
+@pytest.mark.browser
+def test_a_page_says_what_a_reviewer_needs(run: RunFolder, result: AuditResult, page: Page) -> None:
+    finding = next(f for f in result.findings if f.verdict is Verdict.REPLICATED)
+    page.goto((run.path / "report" / f"{finding.id}.html").as_uri())
+    text = page.locator("body").inner_text()
+    wording = WORDING[finding.verdict]
+    parts = [
+        wording.label, wording.meaning, wording.limit, finding.sha256, result.protocol.hash, "95 % interval",
+        "exchangeable with the controls", "caption: 4 of 4 are copies", "near-duplicate", "seed 0",
+    ]  # fmt: skip
+    for part in parts:
+        assert part in text, part
+    assert page.locator(".replicas img").count() == 8
+    assert page.locator("img.chart").count() == 2
+
+
+def test_what_no_encoder_read_is_marked() -> None:
+    assert pieces_of("a red fox", {}) == [("a red fox", "")]
+    assert pieces_of("a red fox", {"clip": 5, "t5": 7, "both": 5}) == [
+        ("a red", ""), (" f", "clip, both"), ("ox", "clip, t5, both"),
+    ]  # fmt: skip
+    assert pieces_of("fox", {"clip": 99, "t5": -1}) == [("fox", "t5")]
+
+
+def test_a_spreadsheet_runs_nothing_and_has_every_file(result: AuditResult) -> None:
+    rows = list(csv.DictReader(io.StringIO(render(result, ReportFormat.CSV))))
+    assert len(rows) == result.summary.targets == 3
+    for row in rows:
+        assert not any(value.startswith(("=", "+", "-", "@")) for value in row.values() if value)
+    assert {row["verdict"] for row in rows} == {"replicated", "skipped"}
+
+
+def test_markdown_has_no_markup_from_outside(result: AuditResult) -> None:
+    text = render(result, ReportFormat.MARKDOWN)
+    assert " <img" not in text and "\\<img src=x" in text
+    assert "Not measured: 1" in text
+
+
+def test_json_is_the_result_and_not_measured_is_said_in_words(result: AuditResult) -> None:
+    text = render(result, ReportFormat.JSON)
+    assert AuditResult.model_validate_json(text) == result
+    skipped = next(f for f in result.findings if f.verdict is Verdict.SKIPPED)
+    assert isinstance(skipped.score, Skipped) and "NaN" not in text and "Infinity" not in text
+    with pytest.raises(ValueError, match="folder of pages"):
+        render(result, ReportFormat.HTML)
+
+
+def test_rendering_twice_gives_the_same_bytes(run: RunFolder, result: AuditResult) -> None:
+    def contents() -> dict[str, bytes]:
+        return {p.name: p.read_bytes() for p in sorted((run.path / "report").rglob("*")) if p.is_file()}
+
+    first = contents()
+    write_report(run, conclude(run))
+    assert contents() == first
+    assert NullBank.read(run.calibration_path).controls

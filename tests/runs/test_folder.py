@@ -1,0 +1,94 @@
+import json
+import multiprocessing
+from pathlib import Path
+
+import pytest
+
+from imgaudit.exceptions import RunFolderError
+from imgaudit.runs.folder import RunFolder, read_json, write_json
+
+
+def hold(path: str, ready: object, done: object) -> None:
+    with RunFolder(Path(path)).lock():
+        ready.set()  # type: ignore[attr-defined]
+        done.wait(30)  # type: ignore[attr-defined]
+
+
+def test_a_line_cut_by_a_kill_costs_only_itself(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    run.append_record({"stage": "skipped", "path": "a", "skipped": "x"})
+    whole = run.records_path.read_bytes()
+    run.append_record({"stage": "skipped", "path": "b", "skipped": "x"})
+    for cut in range(len(whole), run.records_path.stat().st_size):
+        run.records_path.write_bytes(run.records_path.read_bytes()[:cut] if cut else b"")
+        run.append_record({"stage": "skipped", "path": "c", "skipped": "x"})
+        names = [record.path for record in run.read_measurements()[1]]
+        assert names[0] == "a" and names[-1] == "c"
+        assert set(names) == set(run.recorded().skipped)
+        run.records_path.write_bytes(whole)
+        run.append_record({"stage": "skipped", "path": "b", "skipped": "x"})
+
+
+def test_records_that_are_not_valid_are_measured_again(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    run.append_record({"stage": "measured", "id": "x"})
+    run.append_record({"stage": "skipped", "path": "b", "skipped": "why"})
+    run.append_record({"stage": "unknown"})
+    measurements, skipped = run.read_measurements()
+    assert measurements == [] and [record.path for record in skipped] == ["b"]
+
+
+def test_two_processes_cannot_hold_one_run(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    ready, done = context.Event(), context.Event()
+    process = context.Process(target=hold, args=(str(tmp_path), ready, done))
+    process.start()
+    try:
+        assert ready.wait(60)
+        with pytest.raises(RunFolderError, match=f"being written by process {process.pid}"), RunFolder(tmp_path).lock():
+            pass
+    finally:
+        done.set()
+        process.join(30)
+    with RunFolder(tmp_path).lock():
+        pass
+
+
+def test_a_lock_whose_owner_was_killed_is_free(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    ready, done = context.Event(), context.Event()
+    process = context.Process(target=hold, args=(str(tmp_path), ready, done))
+    process.start()
+    assert ready.wait(60)
+    process.kill()
+    process.join(30)
+    with RunFolder(tmp_path).lock():
+        pass
+
+
+def test_what_was_not_measured_cannot_be_written_as_a_number(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"x": 1})
+    with pytest.raises(ValueError, match="Out of range float"):
+        write_json(tmp_path / "a.json", {"x": float("nan")})
+    assert read_json(tmp_path / "a.json") == {"x": 1}
+    (tmp_path / "a.json").write_text("{")
+    with pytest.raises(RunFolderError, match="cannot be read"):
+        read_json(tmp_path / "a.json")
+
+
+def test_evidence_changes_with_any_file_but_not_with_the_report(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    write_json(run.manifest_path, {"a": 1})
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "x.png").write_bytes(b"1")
+
+    def head() -> str:
+        run.write_evidence()
+        return str(json.loads((tmp_path / "evidence.json").read_text())["head"])
+
+    first = head()
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "index.html").write_text("again")
+    assert head() == first
+    (tmp_path / "images" / "x.png").write_bytes(b"2")
+    assert head() != first

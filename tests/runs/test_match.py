@@ -1,0 +1,153 @@
+"""Images that were already made, against a portfolio: what is seen, with which null, and what an interruption costs."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from imgaudit.cli import app
+from imgaudit.exceptions import RunFolderError
+from imgaudit.io.captions import CaptionSource
+from imgaudit.io.portfolio import Portfolio, read_portfolio
+from imgaudit.runs.folder import RunFolder
+from imgaudit.runs.match import PAIRS, PairScores, Sightings, look_for_targets
+from imgaudit.schema.records import Legs, Skipped
+
+VERSIONS = {"imgaudit": "test"}
+
+
+def picture(number: int, size: int = 160) -> Image.Image:
+    """A picture with corners to find: rectangles of every size and colour."""
+    random = np.random.default_rng(number)
+    pixels = np.full((size, size, 3), random.integers(0, 256, 3), dtype=np.uint8)
+    for _ in range(60):
+        (x, y), (w, h) = random.integers(0, size - 8, 2), random.integers(6, 40, 2)
+        pixels[y : y + h, x : x + w] = random.integers(0, 256, 3)
+    return Image.fromarray(pixels)
+
+
+def folder(path: Path, pictures: dict[str, Image.Image]) -> Path:
+    path.mkdir()
+    for name, image in pictures.items():
+        image.save(path / name)
+    return path
+
+
+def read(path: Path) -> Portfolio:
+    return read_portfolio(path, CaptionSource(path, sidecars=False))
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Path:
+    """A mirrored and cropped copy of target 1, a collage with target 2 in it, and two others."""
+    whole = picture(1).transpose(Image.Transpose.FLIP_LEFT_RIGHT).crop((6, 6, 152, 152))
+    collage = picture(90, 200)
+    collage.paste(picture(2).resize((110, 110)), (80, 80))
+    return folder(tmp_path / "made", {"a.png": whole, "b.png": collage, "c.png": picture(91), "d.jpg": picture(92)})
+
+
+@pytest.fixture
+def targets(tmp_path: Path) -> Path:
+    return folder(tmp_path / "targets", {f"{number}.png": picture(number) for number in (1, 2, 3)})
+
+
+@pytest.fixture
+def decoys(tmp_path: Path) -> Path:
+    return folder(tmp_path / "decoys", {f"{number}.png": picture(number) for number in range(100, 140)})
+
+
+def look(out: Path, made: Path, targets: Path, decoys: Path | None) -> Sightings:
+    out.mkdir(exist_ok=True)
+    others = None if decoys is None else read(decoys)
+    return look_for_targets(
+        RunFolder(out), read(made), read(targets), others, folder=made.name, level=0.05, versions=VERSIONS
+    )
+
+
+def test_copies_and_parts_are_seen_and_nothing_else(made: Path, targets: Path, decoys: Path, tmp_path: Path) -> None:
+    found = look(tmp_path / "out", made, targets, decoys)
+    seen = {Path(one.path).name: one for one in found.sightings}
+    assert (found.images, found.decoys, len(found.sightings)) == (4, 40, 3)
+    assert seen["1.png"].seen in ("copy", "partial") and seen["2.png"].seen in ("copy", "partial")
+    assert seen["3.png"].seen == "not seen" and seen["3.png"].images == 0
+    for name, image in (("1.png", "a.png"), ("2.png", "b.png")):
+        closest = seen[name].closest
+        assert not isinstance(closest, Skipped) and Path(closest.path).name == image
+        assert closest.evidence.region.area > 0.6
+        assert seen[name].p_value == pytest.approx(1 / 41) and seen[name].images == 1
+    # In the collage the copy is where it was pasted.
+    closest = seen["2.png"].closest
+    assert not isinstance(closest, Skipped) and closest.evidence.candidate_region.box is not None
+    assert closest.evidence.candidate_region.box.left > 0.3 and closest.evidence.candidate_region.box.top > 0.3
+
+
+def test_without_enough_decoys_nothing_is_concluded(made: Path, targets: Path, tmp_path: Path) -> None:
+    found = look(tmp_path / "out", made, targets, None)
+    assert {one.seen for one in found.sightings} == {"inconclusive"} and isinstance(found.thresholds, Skipped)
+    few = folder(tmp_path / "few", {f"{number}.png": picture(number) for number in range(100, 105)})
+    found = look(tmp_path / "other", made, targets, few)
+    assert {one.seen for one in found.sightings} == {"inconclusive"}
+    assert "5 decoys are too few: 19 are needed" in found.sightings[0].reason
+
+
+def test_a_target_among_the_decoys_is_no_decoy(made: Path, targets: Path, decoys: Path, tmp_path: Path) -> None:
+    picture(1).save(decoys / "the target.png")
+    found = look(tmp_path / "out", made, targets, decoys)
+    assert found.decoys == 40
+
+
+def test_what_is_finished_is_not_compared_again(
+    made: Path, targets: Path, decoys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = look(tmp_path / "out", made, targets, decoys)
+    pairs = tmp_path / "out" / PAIRS
+    lines = pairs.read_bytes().splitlines()
+    # A kill in the middle of the last line.
+    pairs.write_bytes(b"\n".join(lines[:-1]) + b"\n" + lines[-1][:40])
+    calls: list[object] = []
+    from imgaudit.runs import match as sightings
+
+    original = sightings.compare
+    monkeypatch.setattr(sightings, "compare", lambda *given: calls.append(given) or original(*given))
+    again = look(tmp_path / "out", made, targets, decoys)
+    assert again == first
+    # One image with every target and decoy, and the closest of every target once more.
+    assert len(calls) == 43 + 3
+    more = folder(tmp_path / "more", {"9.png": picture(9)})
+    with pytest.raises(RunFolderError, match="holds scores of other targets or decoys"):
+        look(tmp_path / "out", made, more, decoys)
+
+
+def test_the_closest_image_is_the_one_with_the_most_features_in_place(tmp_path: Path) -> None:
+    scores = PairScores(tmp_path, ["t"], VERSIONS)
+    for image, pair in (("a", (3.0, 1.0)), ("b", (5.0, 0.5)), ("c", (5.0, 2.0))):
+        scores.add(image, [Legs(geometric=pair[0], photometric=pair[1])])
+    found = scores.closest("t")
+    assert found is not None and found[0] == "c"
+    assert PairScores(tmp_path, ["t"], VERSIONS).rows == scores.rows
+    assert PairScores(tmp_path / "none", ["t"], VERSIONS).closest("t") is None
+
+
+def test_from_the_command_line(made: Path, targets: Path, decoys: Path, tmp_path: Path) -> None:
+    (made / "<img src=x>.png").write_bytes(b"no image")
+    arguments = ["match", str(made), str(targets), "--decoys", str(decoys), "--out", str(tmp_path / "out"), "-q"]
+    shown = CliRunner().invoke(app, arguments)
+    assert shown.exit_code == 1, shown.output
+    assert "3 targets in 4 images" in shown.stdout and "40 decoys" in shown.stdout
+    page = (tmp_path / "out" / "report" / "index.html").read_text(encoding="utf-8")
+    assert "<img src=x>" not in page and "&lt;img src=x&gt;" in page and "Not seen" in page
+    lines = CliRunner().invoke(app, [*arguments, "--json", "--fail-on", "never"])
+    assert lines.exit_code == 3
+    parsed = [json.loads(line) for line in lines.stdout.splitlines()]
+    assert len(parsed) == 4 and parsed[-1]["images"] == 4 and parsed[-1]["skipped"][0]["path"].endswith("x>.png")
+    held = Sightings.model_validate(json.loads((tmp_path / "out" / "match.json").read_text(encoding="utf-8")))
+    assert held.count("not seen") == 1
+    for wrong, said in (
+        ([str(tmp_path / "none"), str(targets)], "none"),
+        ([str(made), str(targets), "--fail-on", "maybe"], "--fail-on must be"),
+    ):
+        refused = CliRunner().invoke(app, ["match", *wrong, "-q", "--out", str(tmp_path / "x")])
+        assert refused.exit_code != 0 and said in str(refused.exception) + refused.output

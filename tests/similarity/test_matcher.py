@@ -1,0 +1,139 @@
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pdqhash
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from imgaudit.decision.coincidence import CrossMatches, cross_match
+from imgaudit.index import FlatIndex
+from imgaudit.io.framing import to_tensor
+from imgaudit.similarity.descriptors import PdqDescriptor, PixelDescriptor, similarities
+from imgaudit.similarity.distances import AlignedRms, StructuralDissimilarity, TiledRms
+from tests.conftest import random_image
+
+
+def pictures(count: int, side: int = 48) -> torch.Tensor:
+    return torch.stack([to_tensor(random_image(seed, (side, side))) for seed in range(count)])
+
+
+def test_pixel_similarity_is_pearson_correlation() -> None:
+    images = pictures(2, 32)
+    vectors = PixelDescriptor().describe(images)
+    expected = np.corrcoef(images.flatten(1).numpy())[0, 1]
+    assert similarities(PixelDescriptor(), vectors[:1], vectors[1:])[0] == pytest.approx(expected, abs=1e-5)
+    flat = PixelDescriptor().describe(torch.full((1, 3, 32, 32), 0.4))
+    assert similarities(PixelDescriptor(), flat, vectors[:1]) == [0.0]
+
+
+def test_pdq_similarity_is_meta_hamming_distance() -> None:
+    images = pictures(2, 128)
+    arrays = ((images + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+    bits = [pdqhash.compute(np.ascontiguousarray(array))[0] for array in arrays]
+    vectors = PdqDescriptor().describe(images)
+    distance = int((bits[0] != bits[1]).sum())
+    assert similarities(PdqDescriptor(), vectors[:1], vectors[1:]) == [1 - distance / 256]
+
+
+@pytest.mark.parametrize("descriptor", [PixelDescriptor(), PdqDescriptor()])
+def test_the_index_agrees_with_sorting_all_similarities(descriptor: PixelDescriptor | PdqDescriptor) -> None:
+    vectors = descriptor.describe(pictures(12, 64))
+    index = FlatIndex(descriptor)
+    index.add([str(n) for n in range(12)], vectors)
+    for row, found in enumerate(index.search(vectors, 12)):
+        query = np.repeat(vectors[row : row + 1], 12, axis=0)
+        brute = sorted(similarities(descriptor, query, vectors), reverse=True)
+        assert [n.similarity for n in found] == pytest.approx(brute, abs=1e-5)
+        assert found[0].id == str(row)
+    assert index.search(vectors[:1], 100)[0][11:] and not FlatIndex(descriptor).search(vectors[:1], 3)[0]
+    with pytest.raises(ValueError, match="one vector per id"):
+        index.add(["x"], vectors)
+
+
+@settings(max_examples=20, deadline=None)
+@given(offset=st.floats(0, 0.5))
+def test_distances_of_a_constant_offset_are_that_offset(offset: float) -> None:
+    left = torch.full((1, 3, 32, 32), -0.5)
+    right = left + 2 * offset
+    for metric in (AlignedRms(), TiledRms()):
+        assert float(metric.measure(left, right)[0]) == pytest.approx(offset, abs=1e-6)
+
+
+def test_alignment_forgives_a_shift_and_tiles_do_not_forgive_one_corner() -> None:
+    image = pictures(1)
+    shifted = torch.roll(image, (2, -1), dims=(2, 3))
+    assert float(AlignedRms().measure(image, shifted)[0]) == pytest.approx(0.0, abs=1e-6)
+    corner = image.clone()
+    corner[..., :12, :12] = -corner[..., :12, :12]
+    whole = float(((image - corner) / 2).square().mean().sqrt())
+    assert float(TiledRms().measure(image, corner)[0]) == pytest.approx(4 * whole, rel=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (48, 33)])
+def test_the_best_shift_is_that_of_trying_all(shape: tuple[int, int]) -> None:
+    generator = torch.Generator().manual_seed(3)
+    left, right = (torch.rand(5, 3, *shape, generator=generator) * 2 - 1 for _ in range(2))
+    right[0] = left[0].roll((1, -1), (1, 2))
+    reach = max(1, shape[1] // 16)
+    height, width = shape[0] - 2 * reach, shape[1] - 2 * reach
+    inner = left[..., reach : reach + height, reach : reach + width]
+    tried = torch.stack([
+        ((inner - right[..., y : y + height, x : x + width]) / 2).square().flatten(1).mean(dim=1)
+        for y in range(2 * reach + 1) for x in range(2 * reach + 1)
+    ])  # fmt: skip
+    assert torch.allclose(AlignedRms().measure(left, right), tried.amin(dim=0).sqrt(), atol=1e-6)
+    assert AlignedRms().measure(left[:0], right[:0]).shape == (0,)
+
+
+def test_structural_dissimilarity_is_nought_for_equals_and_takes_small_images() -> None:
+    generator = torch.Generator().manual_seed(4)
+    for side in (4, 7, 32):
+        images = torch.rand(2, 3, side, side, generator=generator) * 2 - 1
+        assert StructuralDissimilarity().measure(images, images).tolist() == pytest.approx([0, 0], abs=1e-6)
+        distance = StructuralDissimilarity().measure(images, -images)
+        assert bool((distance > 0.4).all()) and bool((distance <= 1).all())
+
+
+def test_a_replica_of_the_wrong_target_is_seen() -> None:
+    vectors = PixelDescriptor().describe(pictures(3))
+    targets = dict(zip("abc", vectors, strict=True))
+    crossed = cross_match(PixelDescriptor(), targets, [("a", vectors[1:2]), ("b", vectors[1:2])])
+    assert [name for name, _ in crossed.resembling("a")] == ["b"]
+    assert crossed.resembling("b") == []
+    assert crossed.coincidence_p_value("c") is None
+
+
+def test_coincidence_counts_other_pairs_at_least_as_similar() -> None:
+    best = np.array([[0.9, 0.2, 0.3], [0.1, 0.3, 0.2], [0.0, 0.3, 0.95]])
+    crossed = CrossMatches(["a", "b", "c"], best)
+    assert crossed.coincidence_p_value("a") == pytest.approx(1 / 7)
+    assert crossed.coincidence_p_value("b") == pytest.approx(3 / 7)
+    assert crossed.threshold() == pytest.approx(0.3)
+    assert CrossMatches(["a"], np.array([[0.9]])).coincidence_p_value("a") is None
+
+
+@given(
+    best=hnp.arrays(np.float64, (5, 7), elements=st.sampled_from([-np.inf, 0.1, 0.5, 0.9, 0.95, 1.0])),
+    groups=st.sampled_from([(), (("a", "b"),), (("a", "b"), ("c", "e", "elsewhere"))]),
+)
+def test_coincidence_is_what_counting_every_pair_gives(
+    best: npt.NDArray[np.float64], groups: Sequence[Sequence[str]]
+) -> None:
+    ids = list("abcde")
+    work = {name: number for number, group in enumerate(groups) for name in group}
+    same = lambda i, j: i == j or (ids[i] in work and j < 5 and work.get(ids[j]) == work[ids[i]])  # noqa: E731
+    others = [best[i, j] for i in range(5) for j in range(7) if not same(i, j) and np.isfinite(best[i, j])]
+    crossed = CrossMatches(ids, best, groups)
+    assert crossed.pairs == len(others)
+    assert crossed.threshold() == (max(others) if others else np.inf)
+    for i, name in enumerate(ids):
+        own = best[i, i]
+        known = bool(others) and np.isfinite(own)
+        expected = (1 + sum(other >= own for other in others)) / (1 + len(others)) if known else None
+        assert crossed.coincidence_p_value(name) == expected
+        closer = {ids[j]: best[i, j] for j in range(5) if not same(i, j) and best[i, j] > max(own, 0.9)}
+        assert dict(crossed.resembling(name)) == closer
