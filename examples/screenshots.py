@@ -11,7 +11,8 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
-from imgaudit.runs.folder import RunFolder, read_json
+from imgaudit.io.writing import read_json
+from imgaudit.runs.folder import RunFolder
 from imgaudit.schema.findings import AuditResult, Finding, Verdict
 
 SIZES = {"desktop": (1280, 960), "phone": (390, 844)}

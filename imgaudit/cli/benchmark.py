@@ -275,7 +275,7 @@ def speed(
     from imgaudit.benchmark.harness.lab_model import hardware
     from imgaudit.benchmark.speed.speed import SpeedReport, measure_speed
     from imgaudit.cli.benchmark_tables import speed_lines
-    from imgaudit.runs.folder import read_json, write_json
+    from imgaudit.io.writing import read_json, write_json
     from imgaudit.schema.protocol import Effort, protocol_for
 
     if table is not None:

@@ -24,7 +24,7 @@ def compile_command(
     """The same passes with and without compiled blocks, in turns, and the wait before the first."""
     from imgaudit.benchmark.harness.lab_model import hardware
     from imgaudit.benchmark.speed.compilation import CompileReport, measure_compilation
-    from imgaudit.runs.folder import read_json, write_json
+    from imgaudit.io.writing import read_json, write_json
 
     if table is not None:
         report = CompileReport.model_validate(read_json(table))

@@ -26,7 +26,7 @@ def copies(
     """Recall of changed copies at 1 % false positives, beside imagehash and imagededup on the same files."""
     from imgaudit.benchmark.copies.recall import CopiesReport, measure_copies
     from imgaudit.benchmark.harness.lab_model import machine
-    from imgaudit.runs.folder import read_json, write_json
+    from imgaudit.io.writing import read_json, write_json
 
     if table is not None:
         report = CopiesReport.model_validate(read_json(table))

@@ -32,9 +32,10 @@ def _dial(
 ) -> None:
     """Cut the embeddings of images that came out down to fewer and fewer bits, and see from when on they come out."""
     from imgaudit.diffusion.executor import Executor
+    from imgaudit.io.writing import read_json
     from imgaudit.report import write_report
     from imgaudit.runs.dial import standing_embedding, turn_dial
-    from imgaudit.runs.folder import RunFolder, read_json
+    from imgaudit.runs.folder import RunFolder
     from imgaudit.schema.findings import AuditResult
 
     folder = RunFolder(run)

@@ -47,7 +47,7 @@ def index_command(
     """Building and searching collections by size: time, bytes, recall and memory, beside FAISS alone and numpy."""
     from imgaudit.benchmark.index.plan import Prices, plan_lines
     from imgaudit.benchmark.index.scale import IndexReport, measure_index
-    from imgaudit.runs.folder import read_json, write_json
+    from imgaudit.io.writing import read_json, write_json
 
     def keep(report: IndexReport) -> None:
         if save is not None:

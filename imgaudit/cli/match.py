@@ -54,8 +54,8 @@ def _match(
 
     from imgaudit.exceptions import InputError
     from imgaudit.io.captions import CaptionSource
+    from imgaudit.io.writing import write_json
     from imgaudit.report.match import write_sightings
-    from imgaudit.runs.folder import write_json
     from imgaudit.runs.match import look_for_targets
 
     if fail_on not in ("copy", "partial", "never"):

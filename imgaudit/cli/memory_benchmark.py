@@ -26,8 +26,8 @@ def memory(
 ) -> None:
     """Memory of the published models, stage by stage, counted on their real classes without a weight."""
     from imgaudit.benchmark.speed.memory import MemoryReport, count_models
+    from imgaudit.io.writing import read_json, write_json
     from imgaudit.models.published import choose_models
-    from imgaudit.runs.folder import read_json, write_json
 
     if table is not None:
         report = MemoryReport.model_validate(read_json(table))

@@ -29,9 +29,10 @@ def _report(
     fail_on: Annotated[FailOn, typer.Option(help="Which verdicts exit with 1.")] = FailOn.NEVER,
 ) -> None:
     """Decide a run again from its files and render it. Never touches the model."""
+    from imgaudit.io.writing import read_json
     from imgaudit.report import ReportFormat, render, write_report
     from imgaudit.runs.conclusion import conclude
-    from imgaudit.runs.folder import RunFolder, read_json
+    from imgaudit.runs.folder import RunFolder
 
     if kind not in set(ReportFormat):
         raise InputError(f"--format must be one of {', '.join(ReportFormat)}, but got {kind!r}")

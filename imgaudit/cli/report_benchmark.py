@@ -39,7 +39,7 @@ def report_command(
 ) -> None:
     """Reports by number of images: time, bytes, memory, and how soon a browser can filter and sort."""
     from imgaudit.benchmark.reports.scale import ReportScale, measure_reports
-    from imgaudit.runs.folder import read_json, write_json
+    from imgaudit.io.writing import read_json, write_json
 
     if table is not None:
         report = ReportScale.model_validate(read_json(table))

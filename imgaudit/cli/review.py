@@ -73,8 +73,8 @@ def export(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File; by default stdout.")] = None,
 ) -> None:
     """Write every decision ever made on a run, those that were replaced included."""
+    from imgaudit.io.writing import write_atomically
     from imgaudit.report.review import DecisionLedger, read_reviewed_run, write_decisions_file
-    from imgaudit.runs.folder import write_atomically
 
     reviewed = read_reviewed_run(run)
     ledger = DecisionLedger(reviewed.folder, reviewed.run_id).read()

@@ -7,9 +7,9 @@ from imgaudit.decision.controls import Control
 from imgaudit.decision.near_duplicates import near_hashes
 from imgaudit.decision.null_bank import NullBank
 from imgaudit.schema.findings import Alarm, AlarmCode, AlarmEffect, ForcingCheck
+from imgaudit.schema.measures import DECIDING_DESCRIPTOR, NEAR_COPY_CORRELATION
 from imgaudit.schema.policy import Policy
 from imgaudit.schema.records import TEXT_RUNGS, Measurement, Rung, RungMeasurement, Skipped
-from imgaudit.similarity.matcher import DECIDING_DESCRIPTOR, NEAR_COPY_CORRELATION
 from imgaudit.statistics import clopper_pearson, conformal_p_value, two_modes
 
 LOWEST_FLOOR = 0.8

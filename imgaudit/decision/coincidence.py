@@ -1,7 +1,6 @@
 """Coincidence: how often a generation resembles an image that it was not made for, over all pairs of a folder."""
 
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -9,9 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from imgaudit.index import FlatIndex
-from imgaudit.similarity.descriptors import Descriptor
-from imgaudit.similarity.matcher import NEAR_COPY_CORRELATION
+from imgaudit.schema.measures import NEAR_COPY_CORRELATION
 
 Similarities = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 
@@ -109,42 +106,3 @@ class CrossMatches:
         row = self._row(place)[: len(self.ids)]
         closer = [(self.ids[other], float(row[other])) for other in np.flatnonzero(row > bound)]
         return sorted(closer, key=lambda pair: -pair[1])
-
-
-def cross_match(
-    descriptor: Descriptor,
-    targets: Mapping[str, npt.NDArray[np.generic]],
-    generations: Iterable[tuple[str, npt.NDArray[np.generic]]],
-    *,
-    decoys: npt.NDArray[np.generic] | None = None,
-    groups: Sequence[Sequence[str]] = (),
-) -> CrossMatches:
-    """Compare every generation of a rung with every target that has the rung and with decoys, through one index.
-
-    targets:      id to one vector of the descriptor
-    generations:  id and the vectors of its frames that can be scored, one target at a time; ids are among the targets
-    decoys:       (decoys, dimension): images nobody asked for
-    groups:       near-duplicates among the targets
-    """
-    ids = list(targets)
-    index = FlatIndex(descriptor)
-    if ids:
-        rows = np.stack([targets[name] for name in ids])
-        everything = rows if decoys is None else np.concatenate([rows, decoys])
-        index.add([str(number) for number in range(len(everything))], everything)
-    best = _matrix(len(ids), len(index))
-    place = {name: number for number, name in enumerate(ids)}
-    for name, vectors in generations:
-        if len(vectors):
-            best[place[name]] = index.similarities(vectors).max(axis=0)
-    return CrossMatches(ids, best, groups)
-
-
-def _matrix(rows: int, columns: int) -> npt.NDArray[np.float32]:
-    """(rows, columns) of -inf in a file that goes with the matrix: the system keeps of it what memory has room for."""
-    if rows * columns == 0:
-        return np.full((rows, columns), -np.inf, dtype=np.float32)
-    with tempfile.TemporaryFile() as file:
-        best = np.memmap(file, dtype=np.float32, mode="w+", shape=(rows, columns))
-    best[:] = -np.inf
-    return best

@@ -3,9 +3,9 @@
 from pydantic import Field
 
 from imgaudit.decision.blind_baseline import describe_text
+from imgaudit.decision.pair_nulls import closest
+from imgaudit.schema.measures import DECIDING_DESCRIPTOR, DECIDING_DISTANCE
 from imgaudit.schema.records import ErrorCurvePoint, Legs, Measurement, Record, Rung, Skipped
-from imgaudit.similarity.matcher import DECIDING_DESCRIPTOR, DECIDING_DISTANCE
-from imgaudit.similarity.parts import closest
 
 
 class ControlSeed(Record):

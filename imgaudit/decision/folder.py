@@ -18,6 +18,7 @@ from typing import TypeVar
 from imgaudit.decision.alarms import bank_alarms, blind_alarms, image_alarms, near_controls
 from imgaudit.decision.near_duplicates import representatives
 from imgaudit.decision.null_bank import CopyThresholds, NullBank
+from imgaudit.decision.pair_nulls import closest, leg_p_value, thresholds_from
 from imgaudit.decision.part_replication import measure_part, part_null
 from imgaudit.decision.replication import NO_CONTROLS, Evidence, deciding_p_value, measure_replication
 from imgaudit.schema.findings import (
@@ -32,7 +33,6 @@ from imgaudit.schema.findings import (
 )
 from imgaudit.schema.policy import Policy
 from imgaudit.schema.records import INVERTED_RUNGS, TEXT_RUNGS, Measurement, Rung, RungMeasurement, Skipped
-from imgaudit.similarity.parts import closest, leg_p_value, thresholds_from
 from imgaudit.statistics import clopper_pearson, controls_needed, q_value_at
 
 Claim = TypeVar("Claim", Replication, PartReplication)

@@ -12,10 +12,10 @@ from pydantic import ValidationError
 
 from imgaudit.decision.controls import Control, ControlSource, control_from
 from imgaudit.exceptions import CalibrationError
-from imgaudit.runs.folder import read_json, write_json
+from imgaudit.io.writing import read_json, write_json
+from imgaudit.schema.pairs import PairThresholds
 from imgaudit.schema.protocol import Protocol
 from imgaudit.schema.records import DECIDING_RUNGS, Legs, Measurement, Record, Rung, Skipped
-from imgaudit.similarity.parts import PairThresholds
 from imgaudit.statistics import LinearFit, conformal_p_value, exceedance_threshold, fit_line
 
 KEEP_OUT_FROM = 80

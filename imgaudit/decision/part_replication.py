@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from imgaudit.decision.null_bank import CopyThresholds, NullBank
+from imgaudit.decision.pair_nulls import closest, leg_p_value, thresholds_from
 from imgaudit.decision.replication import NO_CONTROLS, Evidence, rate_of, replicates
 from imgaudit.schema.findings import NOT_IN_PARTS, PartReplication
+from imgaudit.schema.pairs import PairThresholds
 from imgaudit.schema.records import TEXT_RUNGS, Legs, Measurement, PartMatch, Replica, Rung, RungMeasurement, Skipped
-from imgaudit.similarity.parts import PairThresholds, closest, leg_p_value, thresholds_from
 from imgaudit.statistics import clopper_pearson
 
 NULL_WITHOUT_PARTS = "the null bank holds no comparisons in parts: calibrate again"

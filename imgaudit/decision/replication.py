@@ -9,6 +9,7 @@ from typing import NamedTuple
 from imgaudit.decision.coincidence import CrossMatches
 from imgaudit.decision.null_bank import CopyThresholds, NullBank
 from imgaudit.schema.findings import Replication, StreamRate
+from imgaudit.schema.measures import DECIDING_DESCRIPTOR, DECIDING_DISTANCE
 from imgaudit.schema.policy import Policy
 from imgaudit.schema.protocol import Protocol
 from imgaudit.schema.records import (
@@ -21,7 +22,6 @@ from imgaudit.schema.records import (
     Skipped,
     StreamReplica,
 )
-from imgaudit.similarity.matcher import DECIDING_DESCRIPTOR, DECIDING_DISTANCE
 from imgaudit.statistics import clopper_pearson, conformal_p_value, upper_bound
 
 NO_CONTROLS = "no controls: give --controls DIR or --calibration FILE"

@@ -14,9 +14,9 @@ from imgaudit.schema.findings import (
     Replication,
     Verdict,
 )
+from imgaudit.schema.measures import DECIDING_DESCRIPTOR
+from imgaudit.schema.pairs import WHOLE
 from imgaudit.schema.records import DECIDING_RUNGS, TEXT_RUNGS, Measurement, Rung, Skipped
-from imgaudit.similarity.matcher import DECIDING_DESCRIPTOR
-from imgaudit.similarity.parts import WHOLE
 
 
 def decide(measurements: Sequence[Measurement], evidence: Evidence) -> list[Finding]:

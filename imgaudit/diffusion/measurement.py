@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import torch
 
-from imgaudit.decision.blind_baseline import describe_image
 from imgaudit.diffusion.denoiser import Denoiser, PromptEmbeds, draw_seed
 from imgaudit.diffusion.denoising_error import PairedErrors, measure_paired_errors
 from imgaudit.diffusion.elicitation import Answer, Question, compare_frames, compare_parts, elicit
@@ -34,6 +33,7 @@ from imgaudit.schema.records import (
     RungMeasurement,
     Skipped,
 )
+from imgaudit.similarity.appearance import describe_image
 from imgaudit.similarity.descriptors import whole_image_pdq
 from imgaudit.similarity.matcher import Matcher
 

@@ -27,7 +27,8 @@ from imgaudit.index.manifest import (
 )
 from imgaudit.index.shards import ShardDraft
 from imgaudit.index.sources import Given, describe_descriptor, open_source, plan_sources
-from imgaudit.runs.folder import RunFolder, write_atomically
+from imgaudit.io.lock import hold_folder
+from imgaudit.io.writing import write_atomically
 from imgaudit.schema.records import SkippedImage
 
 SHARD_BYTES = 2**31
@@ -69,7 +70,7 @@ def build_collection(
     options = options or BuildOptions()
     if not given:
         raise ConfigError("a collection needs at least one source")
-    with RunFolder(folder).lock():
+    with hold_folder(folder):
         if (folder / "manifest.json").exists():
             manifest = read_manifest(folder)
             _refuse_other_options(manifest, options)
@@ -97,7 +98,7 @@ def add_to_collection(
     Raises what :func:`build_collection` raises.
     """
     read_manifest(folder)
-    with RunFolder(folder).lock():
+    with hold_folder(folder):
         manifest = read_manifest(folder)
         planned = plan_sources(given, manifest.sources)
         new = [source for source in planned if source not in manifest.sources]

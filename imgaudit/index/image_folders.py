@@ -18,7 +18,7 @@ from imgaudit.index.describing import Describer, Item
 from imgaudit.index.names import Name, Names, refused_name
 from imgaudit.io.listing import walk_images
 from imgaudit.io.reading import path_text
-from imgaudit.runs.folder import write_atomically
+from imgaudit.io.writing import write_atomically
 from imgaudit.schema.records import SkippedImage
 
 PART = 512

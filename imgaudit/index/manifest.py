@@ -15,7 +15,7 @@ from imgaudit.exceptions import IndexRefusedError, InputError
 from imgaudit.index.id_table import REBUILD
 from imgaudit.index.index_types import Kind
 from imgaudit.io.reading import read_bounded
-from imgaudit.runs.folder import write_json
+from imgaudit.io.writing import write_json
 from imgaudit.schema.protocol import Framing
 from imgaudit.schema.records import Record, Skipped
 

@@ -12,9 +12,9 @@ import torch
 
 from imgaudit.index import RangeIndex
 from imgaudit.io.screening import THUMBNAIL_SIDE
+from imgaudit.schema.measures import NEAR_COPY_CORRELATION
 from imgaudit.similarity.descriptors import PixelDescriptor
 from imgaudit.similarity.distances import AlignedRms
-from imgaudit.similarity.matcher import NEAR_COPY_CORRELATION
 
 NEAR_COPY_RMS = 0.1
 """Near-duplicates differ by less than this, intensities in [0, 1]."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from imgaudit.runs.folder import write_atomically
+from imgaudit.io.writing import write_atomically
 
 SIDE = 96
 """Pixels of the longer side at most."""

@@ -11,12 +11,12 @@ from pydantic import Field
 from imgaudit.diffusion.denoiser import Denoiser
 from imgaudit.diffusion.executor import Executor
 from imgaudit.index import FlatIndex
+from imgaudit.io.writing import read_json, write_json
 from imgaudit.lab.corpus import CorpusEntry, Role
 from imgaudit.lab.recipe import LabRecipe
 from imgaudit.lab.training import TrainedLab
 from imgaudit.lab.truth import NEEDED, measure_truth
 from imgaudit.models.saving import save_folder
-from imgaudit.runs.folder import read_json, write_json
 from imgaudit.schema.records import Record
 from imgaudit.similarity.descriptors import PixelDescriptor
 

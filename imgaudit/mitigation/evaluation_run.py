@@ -16,7 +16,9 @@ from imgaudit.diffusion.denoiser import Denoiser
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.generation import require_steps
 from imgaudit.exceptions import ConfigError, RunFolderError
+from imgaudit.io.lock import hold_folder
 from imgaudit.io.reading import path_text
+from imgaudit.io.writing import read_json, write_json
 from imgaudit.mitigation.captioned import Captioned
 from imgaudit.mitigation.evaluation import (
     NO_CLIP,
@@ -30,7 +32,6 @@ from imgaudit.mitigation.evaluation import (
 from imgaudit.mitigation.evaluation_summary import EvaluationTable
 from imgaudit.mitigation.registry import mitigate
 from imgaudit.models.loading import LoadedModel
-from imgaudit.runs.folder import RunFolder, read_json, write_json
 from imgaudit.schema.records import Skipped
 from imgaudit.similarity.clip import load_aesthetic_head, load_clip
 
@@ -87,7 +88,7 @@ class EvaluationRun:
             subjects.append((path_text(Path(name).name or name), lambda load=load: self._same_size(denoiser, load)))  # type: ignore[misc]
         each = len(self.triggers) + len(self.general)
         self.folder.mkdir(parents=True, exist_ok=True)
-        with RunFolder(self.folder).lock():
+        with hold_folder(self.folder):
             outcomes = [
                 self._kept(name, make(), lambda done, _, n=number: on_progress(n * each + done, len(subjects) * each))  # type: ignore[misc]
                 for number, (name, make) in enumerate(subjects)

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from imgaudit.mitigation.evaluation import EvaluationSettings, ModelOutcome, PromptOutcome, Reference
+from imgaudit.schema.measures import NEAR_COPY_CORRELATION
 from imgaudit.schema.records import Record, Skipped
-from imgaudit.similarity.matcher import NEAR_COPY_CORRELATION
 from imgaudit.statistics import bootstrap_mean, clopper_pearson
 
 TOP = 3

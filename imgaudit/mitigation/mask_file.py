@@ -10,9 +10,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from imgaudit.exceptions import InputError
+from imgaudit.io.writing import write_atomically
 from imgaudit.mitigation.activations import TrajectorySettings
 from imgaudit.mitigation.wanda import Mask
-from imgaudit.runs.folder import write_atomically
 from imgaudit.schema.records import Record
 
 LARGEST_MASK = 2**29

@@ -12,12 +12,12 @@ from torch.nn import Linear
 from imgaudit.diffusion.denoiser import Denoiser
 from imgaudit.diffusion.executor import Executor
 from imgaudit.exceptions import InputError
+from imgaudit.io.writing import write_atomically
 from imgaudit.mitigation.activations import ColumnNorms, TrajectorySettings, column_norms
 from imgaudit.mitigation.feed_forward import feed_forward_outputs
 from imgaudit.mitigation.mask_file import MaskFacts
 from imgaudit.mitigation.wanda import Mask, density, wanda_mask
 from imgaudit.models.saving import require_new, save_folder
-from imgaudit.runs.folder import write_atomically
 
 
 class PipelineDenoiser(Denoiser, Protocol):

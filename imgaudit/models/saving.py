@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from imgaudit.exceptions import InputError
-from imgaudit.runs.folder import read_json, write_json
+from imgaudit.io.writing import read_json, write_json
 
 
 def require_new(folder: Path) -> None:

@@ -11,11 +11,12 @@ from PIL import Image
 
 from imgaudit.exceptions import InputError
 from imgaudit.io.reading import read_bounded
+from imgaudit.io.writing import write_atomically, write_png
 from imgaudit.report.formats import markdown_text
 from imgaudit.report.pages import page_environment, write_assets
 from imgaudit.report.wording import CHANGE_WORDING, RUNG_WORDING, WORDING
 from imgaudit.runs.comparison.retention import retention_text
-from imgaudit.runs.folder import RunFolder, write_atomically, write_png
+from imgaudit.runs.folder import RunFolder
 from imgaudit.schema.comparison import CHANGED, Change, Comparison, DifferenceEffect, ImageComparison, ImageSide
 from imgaudit.schema.findings import Verdict
 from imgaudit.schema.records import Skipped

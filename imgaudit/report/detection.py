@@ -10,10 +10,10 @@ from pathlib import Path
 
 from imgaudit.diffusion.prompt_detection import PromptDetection, PromptSkipped
 from imgaudit.diffusion.prompt_words import WordWeight
+from imgaudit.io.writing import write_atomically
 from imgaudit.report.cells import csv_cell
 from imgaudit.report.pages import page_environment, write_assets
 from imgaudit.runs.detection import DetectionOutcome, JudgedPrompt
-from imgaudit.runs.folder import write_atomically
 from imgaudit.schema.records import Skipped
 
 MOST_ROWS = 2000

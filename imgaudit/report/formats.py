@@ -4,6 +4,7 @@ import csv
 import enum
 import io
 
+from imgaudit.io.writing import write_atomically
 from imgaudit.report.audit.html import write_html
 from imgaudit.report.cells import csv_cell, file_name
 from imgaudit.report.wording import (
@@ -16,7 +17,7 @@ from imgaudit.report.wording import (
     part_text,
     stream_text,
 )
-from imgaudit.runs.folder import RunFolder, write_atomically
+from imgaudit.runs.folder import RunFolder
 from imgaudit.schema.findings import AuditResult, Finding
 from imgaudit.schema.records import DECIDING_RUNGS, REPORTED_RUNGS, Skipped
 

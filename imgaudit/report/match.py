@@ -5,12 +5,12 @@ from typing import Any
 
 from imgaudit.exceptions import ImageError
 from imgaudit.io.images import load_image
+from imgaudit.io.writing import write_atomically, write_png
 from imgaudit.report.audit.regions import dimmed
 from imgaudit.report.pages import page_environment, write_assets
-from imgaudit.runs.folder import write_atomically, write_png
 from imgaudit.runs.match import Closest, Seen, Sighting, Sightings
+from imgaudit.schema.pairs import Region
 from imgaudit.schema.records import Skipped
-from imgaudit.similarity.parts import Region
 
 SHOWN_SIDE = 480
 """Pixels of the longer side of pictures on the page."""

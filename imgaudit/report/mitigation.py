@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+from imgaudit.io.writing import write_atomically
 from imgaudit.mitigation.evaluation import ModelOutcome
 from imgaudit.mitigation.evaluation_summary import EvaluationFigures, EvaluationTable
 from imgaudit.report.pages import page_environment, write_assets
 from imgaudit.report.svg import document, dots, frame, horizontal, legend, line, vertical
-from imgaudit.runs.folder import write_atomically
 
 
 def write_mitigation(folder: Path, table: EvaluationTable, figures: EvaluationFigures) -> Path:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import jinja2
 
-from imgaudit.runs.folder import write_atomically
+from imgaudit.io.writing import write_atomically
 from imgaudit.schema.findings import AuditResult
 from imgaudit.schema.records import Skipped
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from imgaudit.io.writing import write_atomically, write_json
 from imgaudit.report.pages import page_environment, write_assets
-from imgaudit.runs.folder import write_atomically, write_json
 from imgaudit.runs.trigger_images import image_name
 from imgaudit.runs.triggers import NO_PROOF, Trigger, TriggerOutcome
 

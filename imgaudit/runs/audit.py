@@ -24,12 +24,14 @@ from imgaudit.io.portfolio import LoadedTarget, Portfolio, Target
 from imgaudit.io.reading import path_text
 from imgaudit.io.screening import thumbnail_array
 from imgaudit.io.thumbnails import write_thumbnail
+from imgaudit.io.writing import write_atomically, write_json, write_png
 from imgaudit.models.loading import LoadedModel
-from imgaudit.runs.folder import Recorded, RunFolder, write_atomically, write_json, write_png
+from imgaudit.runs.folder import Recorded, RunFolder
 from imgaudit.runs.manifest import continued, make_manifest, open_run, read_manifest, utc_now
 from imgaudit.schema.config import AuditConfig
+from imgaudit.schema.measures import DECIDING_DESCRIPTOR
 from imgaudit.schema.records import Measurement, Replica, Rung, Skipped, SkippedImage
-from imgaudit.similarity.matcher import DECIDING_DESCRIPTOR, Matcher
+from imgaudit.similarity.matcher import Matcher
 
 MAX_DECOYS = 1000
 """Decoys beyond these add nothing that a coincidence p-value could show."""

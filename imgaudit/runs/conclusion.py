@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load
 
-from imgaudit.decision.coincidence import CrossMatches, cross_match
+from imgaudit.decision.coincidence import CrossMatches
 from imgaudit.decision.folder import Decision
 from imgaudit.decision.null_bank import NullBank
 from imgaudit.decision.replication import Evidence
@@ -19,7 +19,9 @@ from imgaudit.exceptions import RunFolderError
 from imgaudit.index.near_duplicates import near_duplicates
 from imgaudit.io.framing import frame_image, to_tensor
 from imgaudit.io.screening import THUMBNAIL_SIDE, thumbnail_array
-from imgaudit.runs.folder import RunFolder, read_json, write_json
+from imgaudit.io.writing import read_json, write_json
+from imgaudit.runs.cross_matches import cross_match
+from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import read_manifest
 from imgaudit.runs.planner import planner_line
 from imgaudit.runs.reference import read_reference

@@ -24,8 +24,8 @@ from imgaudit.diffusion.prompt_detection import (
 )
 from imgaudit.io.prompt_table import GivenPrompt
 from imgaudit.io.reading import path_text
+from imgaudit.io.writing import append_lines, read_line
 from imgaudit.models.loading import LoadedModel
-from imgaudit.runs.folder import append_lines, read_line
 from imgaudit.runs.kept_manifest import open_manifest
 from imgaudit.runs.manifest import package_versions, utc_now
 from imgaudit.schema.records import Skipped

@@ -17,10 +17,12 @@ from imgaudit.diffusion.inversion import embedding_bits
 from imgaudit.diffusion.quantisation import Dial, DialPoint, reproduces, settings_by_bits, turned_down
 from imgaudit.exceptions import RunFolderError
 from imgaudit.io.framing import to_tensor
-from imgaudit.runs.folder import RunFolder, read_json, write_json
+from imgaudit.io.writing import read_json, write_json
+from imgaudit.runs.folder import RunFolder
 from imgaudit.schema.findings import AuditResult, Finding, Replication
+from imgaudit.schema.measures import DECIDING_DESCRIPTOR, DECIDING_DISTANCE
 from imgaudit.schema.records import Measurement, Rung
-from imgaudit.similarity.matcher import DECIDING_DESCRIPTOR, DECIDING_DISTANCE, Matcher
+from imgaudit.similarity.matcher import Matcher
 
 
 def standing_embedding(finding: Finding) -> Replication | None:

@@ -11,8 +11,9 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from imgaudit.exceptions import RunFolderError
+from imgaudit.io.writing import read_json
 from imgaudit.runs.conclusion import decide_run
-from imgaudit.runs.folder import RunFolder, evidence_files, read_json
+from imgaudit.runs.folder import RunFolder, evidence_files
 from imgaudit.schema.findings import AuditResult, Finding
 from imgaudit.schema.records import Record
 

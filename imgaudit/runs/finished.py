@@ -12,12 +12,13 @@ from pydantic import ValidationError
 
 from imgaudit.decision.null_bank import NullBank
 from imgaudit.exceptions import RunFolderError
+from imgaudit.io.writing import read_json
 from imgaudit.runs.conclusion import skipped_finding
-from imgaudit.runs.folder import RunFolder, read_json
+from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import Manifest, read_manifest
 from imgaudit.schema.findings import AuditResult, Finding
+from imgaudit.schema.measures import DECIDING_DESCRIPTOR, DECIDING_DISTANCE
 from imgaudit.schema.records import REPLICA_PATH, SCHEMA_VERSION, Measurement, Skipped, SkippedImage
-from imgaudit.similarity.matcher import DECIDING_DESCRIPTOR, DECIDING_DISTANCE
 
 NOT_REACHED = "the audit was stopped before it reached this file"
 

@@ -1,59 +1,17 @@
 """The run folder on disk: written atomically, appended under a lock, readable after a kill at any moment."""
 
 import hashlib
-import io
-import json
-import os
-import platform
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import filelock
-from PIL import Image
 from pydantic import ValidationError
 
-from imgaudit.exceptions import RunFolderError
+from imgaudit.io.lock import hold_folder
+from imgaudit.io.writing import append_lines, read_line, write_json
 from imgaudit.schema.records import Measurement, Skipped, SkippedImage
-
-
-def write_atomically(path: Path, content: str | bytes, *, durable: bool = True) -> None:
-    """Write a file so that it is either the old one or the new one, whatever happens in between.
-
-    durable: wait until it is on disk; what can be made again at any time need not
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.partial")
-    data = content.encode("utf-8") if isinstance(content, str) else content
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        if durable:
-            os.fsync(file.fileno())
-    temporary.replace(path)
-
-
-def write_png(path: Path, image: Image.Image) -> None:
-    """Write an image atomically: pixels only, without any metadata."""
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG")
-    write_atomically(path, buffer.getvalue())
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write indented JSON atomically. NaN and infinity are refused: what was not measured is said in words."""
-    write_atomically(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def read_json(path: Path) -> Any:
-    """Read JSON. Raises RunFolderError that names the file."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise RunFolderError(f"{str(path)!r} cannot be read: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -103,29 +61,9 @@ class RunFolder:
         """Where an image's target and replicas lie."""
         return self.path / "images" / image_id
 
-    @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self) -> AbstractContextManager[None]:
         """Hold the run for this process. Raises RunFolderError when another process holds it, and says which."""
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError) as error:
-            raise RunFolderError(f"{str(self.path)!r} is a file; choose another --out for the run folder") from error
-        holder = self.path / ".lock-holder"
-        # The operating system lets go of the lock when its holder dies, so a stale one cannot be.
-        lock = filelock.FileLock(self.path / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except filelock.Timeout as error:
-            raise RunFolderError(
-                f"{str(self.path)!r} is being written by {_holder(holder)}; wait for it, or choose another --out"
-            ) from error
-        try:
-            now = datetime.now(UTC).isoformat(timespec="seconds")
-            holder.write_text(f"process {os.getpid()} on {platform.node()} since {now}\n", encoding="utf-8")
-            yield
-        finally:
-            holder.unlink(missing_ok=True)
-            lock.release()
+        return hold_folder(self.path)
 
     def append_record(self, record: dict[str, Any]) -> None:
         """Append one line and wait until it is on disk."""
@@ -210,48 +148,6 @@ def evidence_files(folder: Path) -> dict[str, Path]:
     return found
 
 
-def append_lines(path: Path, records: Sequence[dict[str, Any]]) -> None:
-    """Append records as lines of JSON, each with a checksum over it, and wait until all of them are on disk."""
-    if not records:
-        return
-    lines = "".join(_line(record, check=_checksum(record)) for record in records)
-    with path.open("ab+") as file:
-        # A kill can leave half a line; the next one must not be glued to it.
-        if file.tell() and not _ends_with_newline(path):
-            file.write(b"\n")
-        file.write(lines.encode("utf-8"))
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def read_line(line: bytes) -> dict[str, Any] | None:
-    """A record as `append_lines` wrote it; None for a line that is damaged or was cut by a kill.
-
-    >>> read_line(b'{"a": 1, "check": "0123456789abcdef"}') is None
-    True
-    """
-    try:
-        record = json.loads(line)
-        return record if record.pop("check") == _checksum(record) else None
-    except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
-        return None
-
-
-def _ends_with_newline(path: Path) -> bool:
-    with path.open("rb") as file:
-        file.seek(-1, os.SEEK_END)
-        return file.read(1) == b"\n"
-
-
-def _line(record: dict[str, Any], **more: str) -> str:
-    return json.dumps(record | more, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _checksum(record: dict[str, Any]) -> str:
-    # A damaged disk can leave a line that still reads as a record, with another number in it.
-    return hashlib.sha256(_line(record).encode("utf-8", errors="surrogatepass")).hexdigest()[:16]
-
-
 def parse_record(line: bytes) -> Measurement | SkippedImage | None:
     """What a line records; None for one that is damaged or was cut by a kill."""
     record = read_line(line)
@@ -262,10 +158,3 @@ def parse_record(line: bytes) -> Measurement | SkippedImage | None:
         return SkippedImage.model_validate(record) if stage == "skipped" else None
     except (KeyError, TypeError, ValidationError):
         return None
-
-
-def _holder(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8").strip() or "another process"
-    except (OSError, UnicodeDecodeError):
-        return "another process"

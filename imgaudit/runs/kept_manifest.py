@@ -7,7 +7,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from imgaudit.exceptions import RunFolderError
-from imgaudit.runs.folder import read_json, write_json
+from imgaudit.io.writing import read_json, write_json
 
 M = TypeVar("M", bound=BaseModel)
 

@@ -12,8 +12,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from imgaudit.exceptions import RunFolderError
 from imgaudit.io.portfolio import Portfolio
 from imgaudit.io.reading import path_text
+from imgaudit.io.writing import read_json, write_json
 from imgaudit.models.loading import LoadedModel
-from imgaudit.runs.folder import RunFolder, read_json, write_json
+from imgaudit.runs.folder import RunFolder
 from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.policy import Policy
 from imgaudit.schema.protocol import Protocol

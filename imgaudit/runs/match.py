@@ -13,22 +13,16 @@ from typing import Literal
 
 import torch
 
+from imgaudit.decision.pair_nulls import leg_p_value, thresholds_from
 from imgaudit.exceptions import ImageError, RunFolderError
 from imgaudit.io.framing import to_tensor
 from imgaudit.io.portfolio import Portfolio, Target
 from imgaudit.io.reading import path_text
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.planner import planner_line
+from imgaudit.schema.pairs import PairEvidence, PairThresholds, classify
 from imgaudit.schema.records import Legs, Record, Skipped, SkippedImage
-from imgaudit.similarity.parts import (
-    Described,
-    PairEvidence,
-    PairThresholds,
-    classify,
-    compare,
-    leg_p_value,
-    thresholds_from,
-)
+from imgaudit.similarity.parts import Described, compare
 from imgaudit.statistics import q_values
 
 PAIRS = "pairs.jsonl"

@@ -15,10 +15,11 @@ from imgaudit.exceptions import InputError, RunFolderError
 from imgaudit.index import Collection
 from imgaudit.index.queries import read_queries
 from imgaudit.io.reading import path_text
-from imgaudit.runs.folder import RunFolder, read_json, write_json
+from imgaudit.io.writing import read_json, write_json
+from imgaudit.runs.folder import RunFolder
 from imgaudit.schema.findings import ReferenceFinding, ReferenceMatch
+from imgaudit.schema.measures import NEAR_COPY_CORRELATION
 from imgaudit.schema.records import Record, Skipped
-from imgaudit.similarity.matcher import NEAR_COPY_CORRELATION
 from imgaudit.statistics import conformal_p_value
 
 SHOWN = 10

@@ -17,7 +17,7 @@ from imgaudit.io.framing import to_batch, to_image, to_tensor
 from imgaudit.io.images import load_image
 from imgaudit.io.portfolio import Target
 from imgaudit.io.reading import path_text
-from imgaudit.runs.folder import write_png
+from imgaudit.io.writing import write_png
 from imgaudit.schema.protocol import Framing
 from imgaudit.schema.records import Record
 from imgaudit.similarity.clusters import EPS

@@ -29,8 +29,8 @@ from imgaudit.diffusion.trigger_search import (
 from imgaudit.diffusion.word_proposals import WordProposal
 from imgaudit.io.framing import unusable_reason
 from imgaudit.io.reading import path_text
+from imgaudit.io.writing import append_lines, read_line
 from imgaudit.models.loading import LoadedModel
-from imgaudit.runs.folder import append_lines, read_line
 from imgaudit.runs.kept_manifest import open_manifest
 from imgaudit.runs.manifest import package_versions, utc_now
 from imgaudit.runs.trigger_images import ImageSettings, image_name, prompt_folder, prompt_images

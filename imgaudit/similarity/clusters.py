@@ -12,9 +12,9 @@ import numpy.typing as npt
 import torch
 from sklearn.cluster import DBSCAN
 
+from imgaudit.schema.measures import NEAR_COPY_CORRELATION
 from imgaudit.schema.records import Record
 from imgaudit.similarity.descriptors import Descriptor
-from imgaudit.similarity.matcher import NEAR_COPY_CORRELATION
 from imgaudit.statistics import clopper_pearson
 
 MIN_SAMPLES = 3

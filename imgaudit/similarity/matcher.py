@@ -7,19 +7,11 @@ import numpy as np
 import torch
 
 from imgaudit.exceptions import ModelRefusedError
+from imgaudit.schema.measures import DECIDING_DESCRIPTOR
 from imgaudit.schema.records import Skipped
 from imgaudit.similarity.descriptors import DEFAULT_DESCRIPTORS, Descriptor, similarities
 from imgaudit.similarity.distances import DEFAULT_DISTANCES, Distance
 from imgaudit.similarity.lpips import load_lpips
-
-DECIDING_DESCRIPTOR = "pixel"
-"""The descriptor whose maximum over seeds decides a hit."""
-
-DECIDING_DISTANCE = "tiled_rms"
-"""The second, pixel-level leg that must agree."""
-
-NEAR_COPY_CORRELATION = 0.9
-"""Above this correlation two pictures are taken for near copies, in rules that controls have no part in."""
 
 
 @dataclass(frozen=True)

@@ -26,9 +26,10 @@ from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import make_manifest, open_run
 from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.findings import NOT_IN_PARTS, AuditResult, Finding, PartReplication, Verdict
+from imgaudit.schema.pairs import Region
 from imgaudit.schema.policy import Policy
 from imgaudit.schema.records import Legs, Measurement, PartMatch, Rung, RungMeasurement, Skipped
-from imgaudit.similarity.parts import Region, rest_similarity
+from imgaudit.similarity.parts import rest_similarity
 from tests.support.records import PROTOCOL, bank, measurement
 
 MISS = (0.4, 0.4)

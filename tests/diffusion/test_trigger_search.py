@@ -30,11 +30,11 @@ from imgaudit.diffusion.word_proposals import (
     words_of,
 )
 from imgaudit.exceptions import InputError, ModelRefusedError, RunFolderError
+from imgaudit.io.writing import read_line
 from imgaudit.models import FiniteSetDenoiser, load_model
 from imgaudit.models.loading import LoadedModel
 from imgaudit.models.masked_lm import load_masked_lm
 from imgaudit.report.triggers import write_triggers
-from imgaudit.runs.folder import read_line
 from imgaudit.runs.trigger_images import ImageSettings
 from imgaudit.runs.triggers import TriggerOutcome, open_triggers, search_into, trigger_manifest
 from imgaudit.similarity.clusters import largest_cluster, merged

@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 from imgaudit.benchmark.speed.compilation import CompileReport
 from imgaudit.cli import app
 from imgaudit.exceptions import ModelRefusedError
+from imgaudit.io.writing import read_json
 from imgaudit.models import load_model
 from imgaudit.models.acceleration import compile_blocks, refuse_compile, use_channels_last
 from imgaudit.models.families.latent import LatentDenoiser
-from imgaudit.runs.folder import read_json
 from tests.diffusion.test_memory import FAMILIES, gradients, inputs
 
 # Raised inside diffusers' solvers; nothing of ours can avoid it.

@@ -22,9 +22,9 @@ from imgaudit.diffusion.quantisation import (
 )
 from imgaudit.io.images import load_image
 from imgaudit.io.listing import find_images
+from imgaudit.io.writing import read_json
 from imgaudit.lab.description import LabDescription
 from imgaudit.models.loading import bundled_lab
-from imgaudit.runs.folder import read_json
 
 
 def condition(seed: int, positions: int = 6, width: int = 8) -> PromptEmbeds:

@@ -10,8 +10,9 @@ from typer.testing import CliRunner
 from imgaudit.cli import app
 from imgaudit.cli.exit_codes import ExitCode
 from imgaudit.exceptions import RunFolderError, VerificationError
+from imgaudit.io.writing import read_json, write_json
 from imgaudit.runs.evidence import verify_run
-from imgaudit.runs.folder import RunFolder, read_json, write_json
+from imgaudit.runs.folder import RunFolder
 from tests.report.test_formats import result, run
 
 __all__ = ["result", "run"]

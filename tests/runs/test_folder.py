@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from imgaudit.exceptions import RunFolderError
-from imgaudit.runs.folder import RunFolder, read_json, write_json
+from imgaudit.io.writing import read_json, write_json
+from imgaudit.runs.folder import RunFolder
 
 
 def hold(path: str, ready: object, done: object) -> None:

@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 from imgaudit.cli import app
 from imgaudit.exceptions import InputError, RunFolderError
 from imgaudit.index import Collection
-from imgaudit.runs.folder import RunFolder, read_json
+from imgaudit.io.writing import read_json
+from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.reference import FILE, Reference, bound_of, keep_reference, search_reference
 from imgaudit.schema.findings import AuditResult
 from imgaudit.schema.records import Skipped

@@ -30,11 +30,11 @@ from imgaudit.diffusion.trigger_search import FoundPrompt, SearchSettings
 from imgaudit.diffusion.word_proposals import VocabularyProposal
 from imgaudit.exceptions import ConfigError, ImgauditError, InputError, RunFolderError
 from imgaudit.io.framing import to_image
+from imgaudit.io.writing import write_png
 from imgaudit.lab.description import LabDescription
 from imgaudit.models import FiniteSetDenoiser, load_model
 from imgaudit.models.loading import LoadedModel
 from imgaudit.report.triggers import write_triggers
-from imgaudit.runs.folder import write_png
 from imgaudit.runs.trigger_images import ImageSettings, image_name, prompt_folder
 from imgaudit.runs.triggers import CandidateImage, Trigger, TriggerOutcome, trigger_manifest
 from imgaudit.similarity.clusters import largest_cluster

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from imgaudit.decision.coincidence import CrossMatches, cross_match
+from imgaudit.decision.coincidence import CrossMatches
 from imgaudit.index import FlatIndex
 from imgaudit.io.framing import to_tensor
+from imgaudit.runs.cross_matches import cross_match
 from imgaudit.similarity.descriptors import PdqDescriptor, PixelDescriptor, similarities
 from imgaudit.similarity.distances import AlignedRms, StructuralDissimilarity, TiledRms
 from tests.conftest import random_image

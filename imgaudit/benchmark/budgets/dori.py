@@ -20,8 +20,9 @@ from imgaudit.diffusion.generation import generate, replica_seeds
 from imgaudit.diffusion.inversion import invert
 from imgaudit.io.framing import frame_image, to_tensor
 from imgaudit.io.portfolio import Target
+from imgaudit.schema.measures import DECIDING_DESCRIPTOR
 from imgaudit.schema.protocol import Framing, InversionConfig
-from imgaudit.similarity.matcher import DECIDING_DESCRIPTOR, Matcher
+from imgaudit.similarity.matcher import Matcher
 
 DORI = "DoRI"
 SEEDS, INFERENCE_STEPS, GUIDANCE_SCALE = 10, 50, 3.0

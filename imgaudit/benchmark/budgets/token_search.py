@@ -15,9 +15,10 @@ from imgaudit.diffusion.generation import generate, replica_seeds
 from imgaudit.diffusion.token_search import search_tokens
 from imgaudit.io.framing import frame_image, to_tensor
 from imgaudit.io.portfolio import Target
+from imgaudit.schema.measures import NEAR_COPY_CORRELATION
 from imgaudit.schema.protocol import GenerationConfig, TokenSearchConfig
 from imgaudit.schema.records import Record
-from imgaudit.similarity.matcher import NEAR_COPY_CORRELATION, Matcher
+from imgaudit.similarity.matcher import Matcher
 
 SETTINGS = ((3, 1000), (6, 1000), (10, 1000), (3, 2000), (6, 2000), (3, 4000), (6, 4000))
 """(words, network evaluations)."""

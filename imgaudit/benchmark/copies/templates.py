@@ -26,9 +26,10 @@ from imgaudit.benchmark.harness.figures import Rate, Target, rate
 from imgaudit.benchmark.harness.lab_model import machine
 from imgaudit.exceptions import InputError
 from imgaudit.io.framing import to_tensor
+from imgaudit.schema.pairs import PairEvidence, PairThresholds, Region, classify
 from imgaudit.schema.records import Record
 from imgaudit.similarity.descriptors import DEFAULT_DESCRIPTORS, similarities
-from imgaudit.similarity.parts import Described, PairEvidence, PairThresholds, Region, classify, compare
+from imgaudit.similarity.parts import Described, compare
 from imgaudit.similarity.parts.template import Template
 from imgaudit.statistics import exceedance_threshold
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from imgaudit.exceptions import InputError
 from imgaudit.io.portfolio import Portfolio, Target
-from imgaudit.runs.folder import read_json, write_json
+from imgaudit.io.writing import read_json, write_json
 
 
 def kept_chunks(

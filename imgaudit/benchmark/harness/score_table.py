@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from imgaudit.benchmark.harness.cases import Group
 from imgaudit.exceptions import InputError
-from imgaudit.runs.folder import read_json, write_atomically
+from imgaudit.io.writing import read_json, write_atomically
 from imgaudit.schema.findings import Verdict
 from imgaudit.schema.protocol import Protocol
 from imgaudit.schema.records import Record, Rung

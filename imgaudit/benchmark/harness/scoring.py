@@ -26,9 +26,9 @@ from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import make_manifest, open_run
 from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.findings import Finding, Verdict
+from imgaudit.schema.measures import DECIDING_DESCRIPTOR, DECIDING_DISTANCE
 from imgaudit.schema.protocol import Protocol
 from imgaudit.schema.records import Measurement, RungMeasurement, Skipped
-from imgaudit.similarity.matcher import DECIDING_DESCRIPTOR, DECIDING_DISTANCE
 
 COUNTS = CaseCounts()
 """Images of a detection benchmark."""

@@ -18,7 +18,7 @@ from scipy import stats
 from imgaudit.benchmark.index.stages import Truth, run_stage
 from imgaudit.exceptions import ConfigError
 from imgaudit.index.index_types import Kind
-from imgaudit.runs.folder import read_json, write_json
+from imgaudit.io.writing import read_json, write_json
 from imgaudit.schema.records import Record
 from imgaudit.statistics import clopper_pearson
 

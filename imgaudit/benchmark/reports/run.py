@@ -18,8 +18,9 @@ from imgaudit.decision.folder import Decision
 from imgaudit.decision.null_bank import NullBank
 from imgaudit.decision.replication import Evidence
 from imgaudit.decision.verdict import findings_of
+from imgaudit.io.writing import write_json
 from imgaudit.runs.conclusion import skipped_finding, summarise
-from imgaudit.runs.folder import RunFolder, write_json
+from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import package_versions
 from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.findings import AuditResult, Finding, Verdict

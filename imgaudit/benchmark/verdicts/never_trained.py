@@ -8,7 +8,7 @@ import numpy as np
 from imgaudit.benchmark.harness.cases import Group
 from imgaudit.benchmark.harness.score_table import ControlRow, ControlTable, ScoreRow, ScoreTable
 from imgaudit.benchmark.verdicts.portfolios import INNOCENT, Places
-from imgaudit.similarity.matcher import NEAR_COPY_CORRELATION
+from imgaudit.schema.measures import NEAR_COPY_CORRELATION
 
 
 @dataclass(frozen=True)

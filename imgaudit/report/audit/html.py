@@ -8,13 +8,14 @@ import jinja2
 
 from imgaudit.decision.null_bank import NullBank
 from imgaudit.io.thumbnails import thumbnails
+from imgaudit.io.writing import write_atomically
 from imgaudit.report.audit.charts import Charts
 from imgaudit.report.audit.image_page import image_context
 from imgaudit.report.audit.index_page import index_context, row_of, write_rows
 from imgaudit.report.decisions import ReviewContext, review_context
 from imgaudit.report.pages import page_environment, reproduction_command, write_assets
 from imgaudit.report.wording import WORDING
-from imgaudit.runs.folder import RunFolder, write_atomically
+from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.record_index import RecordIndex
 from imgaudit.runs.reference import read_reference
 from imgaudit.schema.findings import AuditResult, Finding, Verdict

@@ -9,6 +9,7 @@ from typing import Any
 from PIL import Image
 
 from imgaudit.diffusion.quantisation import Dial
+from imgaudit.io.writing import read_json, write_atomically, write_png
 from imgaudit.report.audit.charts import Charts
 from imgaudit.report.audit.outputs import is_copy
 from imgaudit.report.audit.regions import dimmed
@@ -25,10 +26,10 @@ from imgaudit.report.wording import (
     standing,
     stream_label,
 )
-from imgaudit.runs.folder import RunFolder, read_json, write_atomically, write_png
+from imgaudit.runs.folder import RunFolder
 from imgaudit.schema.findings import Finding, Replication
+from imgaudit.schema.measures import DECIDING_DESCRIPTOR
 from imgaudit.schema.records import REPORTED_RUNGS, Measurement, Replica, Rung, RungMeasurement, Skipped
-from imgaudit.similarity.matcher import DECIDING_DESCRIPTOR
 
 
 @dataclass(frozen=True)

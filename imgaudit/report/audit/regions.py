@@ -2,7 +2,7 @@
 
 from PIL import Image
 
-from imgaudit.similarity.parts import Region
+from imgaudit.schema.pairs import Region
 
 DIMMED = 0.75
 """How far what does not agree is blended into white."""

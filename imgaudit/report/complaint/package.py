@@ -18,6 +18,7 @@ from PIL import Image
 
 from imgaudit.exceptions import InputError, RunFolderError
 from imgaudit.io.reading import read_bounded
+from imgaudit.io.writing import read_json, write_atomically
 from imgaudit.report.audit.outputs import outputs_of, render_outputs_csv
 from imgaudit.report.audit.regions import dimmed
 from imgaudit.report.cells import file_name
@@ -27,7 +28,6 @@ from imgaudit.report.file_names import folders_of, without_folders
 from imgaudit.report.review import DecisionLedger, write_decisions_file
 from imgaudit.report.review.reviewed_run import result_digest, run_id
 from imgaudit.runs.finished import FinishedRun
-from imgaudit.runs.folder import read_json, write_atomically
 from imgaudit.schema.findings import Finding
 
 LARGEST_PICTURE = 64 * 2**20

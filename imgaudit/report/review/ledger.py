@@ -12,8 +12,9 @@ from pydantic import ValidationError
 
 from imgaudit.exceptions import InputError, RunFolderError
 from imgaudit.io.reading import read_bounded
+from imgaudit.io.writing import append_lines, read_line
 from imgaudit.report.review.decisions import ReviewDecision, reason_of
-from imgaudit.runs.folder import RunFolder, append_lines, read_line
+from imgaudit.runs.folder import RunFolder
 
 LARGEST_LEDGER = 64 * 2**20
 """Bytes of all decisions on a run; some hundred thousand."""

@@ -12,8 +12,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from imgaudit.exceptions import InputError, RunFolderError
+from imgaudit.io.writing import read_json
 from imgaudit.report.review.decisions import ReviewDecision
-from imgaudit.runs.folder import RunFolder, read_json
+from imgaudit.runs.folder import RunFolder
 from imgaudit.schema.findings import AuditResult, Finding
 
 CLOCKS_DIFFER = timedelta(days=1)

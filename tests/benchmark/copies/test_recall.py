@@ -15,7 +15,7 @@ from imgaudit.benchmark.copies.recall import LEGS, PAIR, STRANGERS, CopiesReport
 from imgaudit.benchmark.copies.transformations import STRENGTHS, TRANSFORMATIONS, transform
 from imgaudit.cli import app
 from imgaudit.exceptions import InputError
-from imgaudit.runs.folder import read_json
+from imgaudit.io.writing import read_json
 from imgaudit.similarity.descriptors import PixelDescriptor
 from tests.runs.test_match import picture
 

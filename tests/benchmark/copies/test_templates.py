@@ -12,9 +12,8 @@ from imgaudit.benchmark.copies.planted import RELATED, Planting
 from imgaudit.benchmark.copies.templates import Outcome, false_rates, found_rates, hopes, located_row, share_rates
 from imgaudit.cli import app
 from imgaudit.exceptions import InputError
-from imgaudit.schema.pairs import GRID
+from imgaudit.schema.pairs import GRID, PairEvidence, PairThresholds, Region
 from imgaudit.schema.records import Skipped
-from imgaudit.similarity.parts import PairEvidence, PairThresholds, Region
 from tests.similarity.parts.test_pair import drawing
 
 THRESHOLDS = PairThresholds(geometric=5, photometric=3, level=0.01, pairs=100)

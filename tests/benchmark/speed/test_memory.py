@@ -11,13 +11,13 @@ from imgaudit.benchmark.speed.memory import CHECKPOINTED, MemoryReport, ModelMem
 from imgaudit.cli import app
 from imgaudit.diffusion.passes import Passes
 from imgaudit.exceptions import InputError
+from imgaudit.io.writing import read_json
 from imgaudit.models import load_model
 from imgaudit.models.families.latent import LatentDenoiser
 from imgaudit.models.families.registry import FAMILIES as BY_CLASS
 from imgaudit.models.meta_model import build_outline
 from imgaudit.models.published import Part, PublishedModel, Statement, choose_models, published_models
 from imgaudit.runs.cost import measure_memory
-from imgaudit.runs.folder import read_json
 from tests.diffusion.test_memory import FAMILIES
 
 # Raised inside diffusers' solvers; nothing of ours can avoid it.

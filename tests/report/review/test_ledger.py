@@ -24,6 +24,7 @@ from typer.testing import CliRunner
 from imgaudit.cli import app
 from imgaudit.cli.exit_codes import ExitCode
 from imgaudit.exceptions import InputError, RunFolderError
+from imgaudit.io.writing import read_json, write_json
 from imgaudit.report.audit.outputs import SHOWN_CLOSEST, outputs_of
 from imgaudit.report.complaint.package import find_image, make_package, write_package, zip_bytes
 from imgaudit.report.complaint.statement import Facts, Paragraph, Section, Statement, Table, render_statement_markdown
@@ -47,7 +48,7 @@ from imgaudit.report.review.status import level_kappa
 from imgaudit.report.wording import WORDING
 from imgaudit.runs.evidence import verify_run
 from imgaudit.runs.finished import FinishedRun, read_finished_run
-from imgaudit.runs.folder import RunFolder, read_json, write_json
+from imgaudit.runs.folder import RunFolder
 from imgaudit.schema.findings import Finding, PartEvidence, Verdict
 from imgaudit.schema.pairs import GRID, Box, PairEvidence, Region, Transform
 from imgaudit.schema.records import Rung, Skipped

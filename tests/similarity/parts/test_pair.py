@@ -14,18 +14,8 @@ from torch.nn.functional import interpolate
 from imgaudit.benchmark.copies.planted import RELATED, Planting, detail, paste_logo, related_pair, trimmed, worn
 from imgaudit.exceptions import InputError
 from imgaudit.io.framing import to_tensor
-from imgaudit.schema.pairs import GRID
-from imgaudit.similarity.parts import (
-    Described,
-    PairEvidence,
-    PairThresholds,
-    Region,
-    Transform,
-    classify,
-    compare,
-    verify,
-    verify_many,
-)
+from imgaudit.schema.pairs import GRID, PairEvidence, PairThresholds, Region, Transform, classify
+from imgaudit.similarity.parts import Described, compare, verify, verify_many
 from imgaudit.similarity.parts.geometry import find_features
 from imgaudit.similarity.parts.picture import Picture, fraction_map, scaled_map
 from imgaudit.similarity.parts.template import SIDE, Template

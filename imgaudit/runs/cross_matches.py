@@ -1,0 +1,50 @@
+"""Generations compared with every target of a folder and with decoys, through one index."""
+
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from imgaudit.decision.coincidence import CrossMatches
+from imgaudit.index import FlatIndex
+from imgaudit.similarity.descriptors import Descriptor
+
+
+def cross_match(
+    descriptor: Descriptor,
+    targets: Mapping[str, npt.NDArray[np.generic]],
+    generations: Iterable[tuple[str, npt.NDArray[np.generic]]],
+    *,
+    decoys: npt.NDArray[np.generic] | None = None,
+    groups: Sequence[Sequence[str]] = (),
+) -> CrossMatches:
+    """Compare every generation of a rung with every target that has the rung and with decoys, through one index.
+
+    targets:      id to one vector of the descriptor
+    generations:  id and the vectors of its frames that can be scored, one target at a time; ids are among the targets
+    decoys:       (decoys, dimension): images nobody asked for
+    groups:       near-duplicates among the targets
+    """
+    ids = list(targets)
+    index = FlatIndex(descriptor)
+    if ids:
+        rows = np.stack([targets[name] for name in ids])
+        everything = rows if decoys is None else np.concatenate([rows, decoys])
+        index.add([str(number) for number in range(len(everything))], everything)
+    best = _matrix(len(ids), len(index))
+    place = {name: number for number, name in enumerate(ids)}
+    for name, vectors in generations:
+        if len(vectors):
+            best[place[name]] = index.similarities(vectors).max(axis=0)
+    return CrossMatches(ids, best, groups)
+
+
+def _matrix(rows: int, columns: int) -> npt.NDArray[np.float32]:
+    """(rows, columns) of -inf in a file that goes with the matrix: the system keeps of it what memory has room for."""
+    if rows * columns == 0:
+        return np.full((rows, columns), -np.inf, dtype=np.float32)
+    with tempfile.TemporaryFile() as file:
+        best = np.memmap(file, dtype=np.float32, mode="w+", shape=(rows, columns))
+    best[:] = -np.inf
+    return best
