@@ -1,4 +1,4 @@
-"""Coverage-guided fuzzing of the image reader: `python tests/fuzz_images.py [seconds] [seed]` needs atheris.
+"""Coverage-guided fuzzing of the image reader: `python tests/support/fuzz_images.py [seconds] [seed]` needs atheris.
 
 Every input is either decoded to RGB or refused with an ImageError; anything else ends the process with a crash report.
 """

@@ -40,8 +40,8 @@ def test_nothing_is_lost_and_nothing_is_run(model_folder: Path, tmp_path: Path) 
 def test_the_reader_stands_coverage_guided_fuzzing() -> None:
     pytest.importorskip("atheris")
     done = subprocess.run(
-        [sys.executable, str(ROOT / "tests" / "fuzz_images.py"), "8", "1"], cwd=ROOT, capture_output=True, text=True,
-        check=False, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        [sys.executable, str(ROOT / "tests" / "support" / "fuzz_images.py"), "8", "1"], cwd=ROOT,
+        capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
 
