@@ -52,7 +52,7 @@ def mitigations(
 def mitigation_lines(report: "MitigationReport") -> Iterator[str]:
     """What was run, both scenarios, what audits bring back, hopes."""
     from imgaudit.cli.benchmark_tables import target_lines
-    from imgaudit.cli.mitigation_evaluation import figure_lines
+    from imgaudit.mitigation.evaluation_summary import figure_lines
     from imgaudit.schema.records import Skipped
 
     measured, first = report.table, report.figures.rows[0]

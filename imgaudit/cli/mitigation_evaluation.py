@@ -1,10 +1,9 @@
 """`imgaudit mitigate evaluate`: what mitigations take from trigger prompts, and what they cost general ones."""
 
 import json
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -13,12 +12,8 @@ from imgaudit.cli.exit_codes import ExitCode
 from imgaudit.cli.folders import read_captioned
 from imgaudit.cli.model_choice import ModelChoice
 from imgaudit.cli.options import Device, FramingOption, Model, ModelConfig, Offline, Quiet, Variant
-from imgaudit.cli.terminal import plain, progress, say
+from imgaudit.cli.terminal import progress, say
 from imgaudit.exceptions import ConfigError, InputError
-
-if TYPE_CHECKING:
-    from imgaudit.mitigation.evaluation_summary import EvaluationFigures, Mean
-    from imgaudit.schema.records import Skipped
 
 
 def evaluate(
@@ -59,7 +54,7 @@ def evaluate(
     from imgaudit.io.offline import go_offline
     from imgaudit.mitigation.evaluation import EvaluationSettings
     from imgaudit.mitigation.evaluation_run import EvaluationRun, judges_from
-    from imgaudit.mitigation.evaluation_summary import summarise
+    from imgaudit.mitigation.evaluation_summary import figure_lines, summarise
     from imgaudit.report.mitigation import write_mitigation
     from imgaudit.schema.protocol import Framing
 
@@ -96,68 +91,3 @@ def evaluate(
             typer.echo(line)
     say(f"report: {page}", quiet=quiet)
     raise typer.Exit(ExitCode.DECIDED)
-
-
-def figure_lines(figures: "EvaluationFigures") -> Iterator[str]:
-    """What copies are left, what pictures are worth, what it takes, and what that rests on; at most 120 columns."""
-    yield f"{'trigger prompts':24}{'reproduced':27}{'pictures that copy':21}{'highest similarity':21}mean of top 3"
-    for row in figures.rows:
-        yield (f"{_name(row.name)}{row.reproduced!s:27}{_cell(row.copies):21}{_cell(row.highest):21}{_cell(row.top)}")
-    yield f"{'copying nothing':24}{'':48}{_cell(figures.reference_similarity)}"
-    yield ""
-    yield f"{'':24}{'alignment':44}retrieved"
-    yield f"{'':24}{'trigger prompts':22}{'general prompts':22}{'trigger prompts':22}general prompts"
-    for row in figures.rows:
-        yield (
-            f"{_name(row.name)}{_cell(row.trigger_alignment):22}{_cell(row.general_alignment):22}"
-            f"{_cell(row.trigger_retrieved):22}{_cell(row.general_retrieved)}"
-        )
-    yield f"{'copying nothing':24}{_cell(figures.reference_alignment)}"
-    yield f"{'general images':24}{'':66}{_cell(figures.judge_retrieved)}"
-    yield ""
-    heading = f"{'error, clean images':25}{'response to prompts':23}{'aesthetic':21}{'unusable':9}{'passes':>10}"
-    yield f"{'':24}{heading}{'s':>7}"
-    for row in figures.rows:
-        yield (
-            f"{_name(row.name)}{_percent(row.error_rise, '+.1%'):25}{_percent(row.response_left, '.0%'):23}"
-            f"{_cell(row.general_aesthetic):21}{row.unusable:<9}{row.network_evaluations:>10,}{row.seconds:>7.0f}"
-        )
-    yield ""
-    yield (
-        f"A copy is a picture of similarity above {figures.threshold:.3f}: above 0.9, and above all that the model as "
-        "it is made"
-    )
-    yield (
-        f"for {figures.controls} general prompts. Intervals are 95 %, over prompts. Retrieved: told from nine other "
-        "prompts."
-    )
-    yield "Error, and response (squared difference of conditional and null prediction): of general images, against the"
-    yield "model as it is."
-    for reason in dict.fromkeys(
-        value.skipped
-        for row in figures.rows
-        for value in (row.general_alignment, row.general_aesthetic)
-        if hasattr(value, "skipped")
-    ):
-        yield f"-: {reason}"
-
-
-def _name(name: str) -> str:
-    """In a column of 24; longer names get a line of their own."""
-    text = plain(name).plain
-    return f"{text:24}" if len(text) < 24 else f"{text}\n{'':24}"
-
-
-def _cell(value: "Mean | Skipped") -> str:
-    from imgaudit.schema.records import Skipped
-
-    return "-" if isinstance(value, Skipped) else f"{value.mean:.3f} ({value.low:.2f} to {value.high:.2f})"
-
-
-def _percent(value: "Mean | Skipped", pattern: str) -> str:
-    from imgaudit.schema.records import Skipped
-
-    if isinstance(value, Skipped):
-        return "-"
-    mean, low, high = (format(one, pattern) for one in (value.mean, value.low, value.high))
-    return f"{mean} ({low} to {high})"

@@ -9,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from imgaudit.io.reading import escape_controls
 from imgaudit.schema.findings import AuditResult, Finding, ForcingCheck, PartReplication, Replication, Verdict
 from imgaudit.schema.records import Skipped
 
@@ -30,7 +31,7 @@ def talk() -> Console:
 
 def plain(text: str) -> Text:
     """Outside text, control characters shown as escapes, never interpreted as markup."""
-    return Text("".join(c if c.isprintable() else ascii(c)[1:-1] for c in text))
+    return Text(escape_controls(text))
 
 
 def complain(message: str) -> None:

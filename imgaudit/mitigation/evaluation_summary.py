@@ -1,8 +1,9 @@
 """Figures of an evaluated mitigation, each with its denominator and interval; no model is needed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from statistics import fmean
 
+from imgaudit.io.reading import escape_controls
 from imgaudit.mitigation.evaluation import EvaluationSettings, ModelOutcome, PromptOutcome, Reference
 from imgaudit.schema.measures import NEAR_COPY_CORRELATION
 from imgaudit.schema.records import Record, Skipped
@@ -185,3 +186,64 @@ def _against(model: ModelOutcome, base: ModelOutcome, name: str, add: float) -> 
 def _mean(values: Sequence[float]) -> Mean:
     interval = bootstrap_mean(values)
     return Mean(mean=fmean(values), low=interval.low, high=interval.high, n=len(values))
+
+
+def figure_lines(figures: EvaluationFigures) -> Iterator[str]:
+    """What copies are left, what pictures are worth, what it takes, and what that rests on; at most 120 columns."""
+    yield f"{'trigger prompts':24}{'reproduced':27}{'pictures that copy':21}{'highest similarity':21}mean of top 3"
+    for row in figures.rows:
+        yield (f"{_name(row.name)}{row.reproduced!s:27}{_cell(row.copies):21}{_cell(row.highest):21}{_cell(row.top)}")
+    yield f"{'copying nothing':24}{'':48}{_cell(figures.reference_similarity)}"
+    yield ""
+    yield f"{'':24}{'alignment':44}retrieved"
+    yield f"{'':24}{'trigger prompts':22}{'general prompts':22}{'trigger prompts':22}general prompts"
+    for row in figures.rows:
+        yield (
+            f"{_name(row.name)}{_cell(row.trigger_alignment):22}{_cell(row.general_alignment):22}"
+            f"{_cell(row.trigger_retrieved):22}{_cell(row.general_retrieved)}"
+        )
+    yield f"{'copying nothing':24}{_cell(figures.reference_alignment)}"
+    yield f"{'general images':24}{'':66}{_cell(figures.judge_retrieved)}"
+    yield ""
+    heading = f"{'error, clean images':25}{'response to prompts':23}{'aesthetic':21}{'unusable':9}{'passes':>10}"
+    yield f"{'':24}{heading}{'s':>7}"
+    for row in figures.rows:
+        yield (
+            f"{_name(row.name)}{_percent(row.error_rise, '+.1%'):25}{_percent(row.response_left, '.0%'):23}"
+            f"{_cell(row.general_aesthetic):21}{row.unusable:<9}{row.network_evaluations:>10,}{row.seconds:>7.0f}"
+        )
+    yield ""
+    yield (
+        f"A copy is a picture of similarity above {figures.threshold:.3f}: above 0.9, and above all that the model as "
+        "it is made"
+    )
+    yield (
+        f"for {figures.controls} general prompts. Intervals are 95 %, over prompts. Retrieved: told from nine other "
+        "prompts."
+    )
+    yield "Error, and response (squared difference of conditional and null prediction): of general images, against the"
+    yield "model as it is."
+    for reason in dict.fromkeys(
+        value.skipped
+        for row in figures.rows
+        for value in (row.general_alignment, row.general_aesthetic)
+        if isinstance(value, Skipped)
+    ):
+        yield f"-: {reason}"
+
+
+def _name(name: str) -> str:
+    """In a column of 24; longer names get a line of their own."""
+    text = escape_controls(name)
+    return f"{text:24}" if len(text) < 24 else f"{text}\n{'':24}"
+
+
+def _cell(value: Mean | Skipped) -> str:
+    return "-" if isinstance(value, Skipped) else f"{value.mean:.3f} ({value.low:.2f} to {value.high:.2f})"
+
+
+def _percent(value: Mean | Skipped, pattern: str) -> str:
+    if isinstance(value, Skipped):
+        return "-"
+    mean, low, high = (format(one, pattern) for one in (value.mean, value.low, value.high))
+    return f"{mean} ({low} to {high})"
