@@ -1,15 +1,10 @@
 """What stands in the cells of tables that are handed on: no folder, and nothing that a spreadsheet would run."""
 
-from imgaudit.report.pages import printable
 from imgaudit.schema.records import Skipped
+from imgaudit.schema.text import printable
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """What makes a spreadsheet run a cell; the wide forms do so where Chinese, Japanese or Korean is typed."""
-
-
-def file_name(path: str) -> str:
-    """The last part of a path, whatever system it came from."""
-    return path.replace("\\", "/").rsplit("/", 1)[-1]
 
 
 def csv_cell(value: object) -> str:

@@ -4,11 +4,12 @@ import csv
 import io
 from dataclasses import dataclass
 
-from imgaudit.report.cells import csv_cell, file_name
+from imgaudit.report.cells import csv_cell
 from imgaudit.report.review import Choice, DecisionLedger, Ledger, ReviewDecision
 from imgaudit.report.review.reviewed_run import result_digest, run_id
 from imgaudit.runs.folder import RunFolder
 from imgaudit.schema.findings import AuditResult
+from imgaudit.schema.text import file_name
 
 CHOICE_WORDING: dict[Choice, str] = {
     Choice.ACCEPT: "accepts the verdict",

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
-from imgaudit.report.cells import file_name
+from imgaudit.schema.text import file_name
 
 
 def without_folders(value: Any, folders: Sequence[str]) -> Any:

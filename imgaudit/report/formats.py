@@ -6,7 +6,7 @@ import io
 
 from imgaudit.io.writing import write_atomically
 from imgaudit.report.audit.html import write_html
-from imgaudit.report.cells import csv_cell, file_name
+from imgaudit.report.cells import csv_cell
 from imgaudit.report.wording import (
     INVMM_LIMIT,
     INVMM_MEANING,
@@ -20,6 +20,7 @@ from imgaudit.report.wording import (
 from imgaudit.runs.folder import RunFolder
 from imgaudit.schema.findings import AuditResult, Finding
 from imgaudit.schema.records import DECIDING_RUNGS, REPORTED_RUNGS, Skipped
+from imgaudit.schema.text import file_name
 
 
 class ReportFormat(enum.StrEnum):

@@ -14,6 +14,7 @@ import jinja2
 from imgaudit.io.writing import write_atomically
 from imgaudit.schema.findings import AuditResult
 from imgaudit.schema.records import Skipped
+from imgaudit.schema.text import printable
 
 BASE = ("style.css", "theme.js")
 """What every page loads."""
@@ -48,13 +49,6 @@ def _number(value: float | Skipped, pattern: str = ".3g") -> str:
 
 def _percent(value: float | Skipped, digits: int = 1) -> str:
     return f"not measured ({value.skipped})" if isinstance(value, Skipped) else f"{value:.{digits}%}"
-
-
-def printable(text: str) -> str:
-    """Control and direction characters as escapes, so that a name reads as what it is."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def reproduction_command(result: AuditResult) -> str:

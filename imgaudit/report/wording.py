@@ -30,41 +30,41 @@ class Wording(NamedTuple):
 
 WORDING: dict[Verdict, Wording] = {
     Verdict.REPLICATED: Wording(
-        "Replicated from text",
+        Verdict.REPLICATED.label,
         "The model returns a copy of this image when asked in words. Nothing of the image was given to it.",
         "The rate holds for the text, the sampler and the settings named below, and for no others.",
     ),
     Verdict.REPLICATED_BY_INVERSION: Wording(
-        "Replicated by inversion",
+        Verdict.REPLICATED_BY_INVERSION.label,
         "The model returns a copy of this image under a prompt or an embedding that was searched with the image in "
         "hand, and does so far more readily than for the control images.",
         "Such a prompt or embedding carries information taken from the image. What separates this from forcing is the "
         "comparison with controls at the same budget; it does not show that an ordinary prompt would do it.",
     ),
     Verdict.PARTIAL: Wording(
-        "Partly replicated",
+        Verdict.PARTIAL.label,
         "The model returns images that contain a part of this one, or all of it moved, turned or recoloured, beyond "
         "what the control images give.",
         "Nothing is said of the rest of the image. Pictures of one series, or with the same frame or logo, share parts "
         "without being copies of each other: look at which part it is.",
     ),
     Verdict.ATYPICAL: Wording(
-        "Unlike the controls",
+        Verdict.ATYPICAL.label,
         "The model predicts this image better than images it has not been trained on, but no copy was generated.",
         "This is not evidence of a copy. It says that the image differs from the controls, which has other causes too.",
     ),
     Verdict.NOT_REPRODUCED: Wording(
-        "Not reproduced",
+        Verdict.NOT_REPRODUCED.label,
         "Within the stated budget no copy was found beyond what the controls give.",
         "This is not a statement that the image is absent from the training set, or that nothing else reproduces it.",
     ),
     Verdict.INCONCLUSIVE: Wording(
-        "Inconclusive",
+        Verdict.INCONCLUSIVE.label,
         "The evidence does not allow a conclusion.",
         "Nothing follows from this, in either direction.",
     ),
     Verdict.SKIPPED: Wording(
-        "Not measured",
+        Verdict.SKIPPED.label,
         "This file was not audited.",
         "It must not be read as a clean result.",
     ),

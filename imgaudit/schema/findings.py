@@ -22,6 +22,22 @@ class Verdict(enum.StrEnum):
     INCONCLUSIVE = "inconclusive"
     SKIPPED = "skipped"
 
+    @property
+    def label(self) -> str:
+        """The verdict in words."""
+        return _VERDICT_LABELS[self]
+
+
+_VERDICT_LABELS = {
+    Verdict.REPLICATED: "Replicated from text",
+    Verdict.REPLICATED_BY_INVERSION: "Replicated by inversion",
+    Verdict.PARTIAL: "Partly replicated",
+    Verdict.ATYPICAL: "Unlike the controls",
+    Verdict.NOT_REPRODUCED: "Not reproduced",
+    Verdict.INCONCLUSIVE: "Inconclusive",
+    Verdict.SKIPPED: "Not measured",
+}
+
 
 class AlarmCode(enum.StrEnum):
     """What can make a p-value mean less than it says."""
@@ -352,3 +368,10 @@ class AuditResult(Record):
     """Counts."""
     findings: list[Finding]
     """One per file given."""
+
+    def _repr_html_(self) -> str:
+        """Show the result as a table in a notebook."""
+        # The table is made of the classes of this file.
+        from imgaudit.schema.result_table import result_table_html
+
+        return result_table_html(self)

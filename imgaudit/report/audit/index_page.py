@@ -13,11 +13,11 @@ import jinja2
 from imgaudit.io.writing import write_atomically
 from imgaudit.report.audit.charts import Charts
 from imgaudit.report.page_data import LABELS, ROWS, data_script
-from imgaudit.report.pages import printable
 from imgaudit.report.wording import ALARM_WORDING, EFFECT_WORDING, KEYS, WORDING
 from imgaudit.schema.findings import AlarmCode, Finding, PartReplication, Verdict
 from imgaudit.schema.measures import DECIDING_DESCRIPTOR
 from imgaudit.schema.records import Rung, Skipped
+from imgaudit.schema.text import printable
 
 ROWS_PER_FILE = 1000
 """Rows of a data file."""

@@ -5,10 +5,11 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from imgaudit.report.cells import csv_cell, file_name
+from imgaudit.report.cells import csv_cell
 from imgaudit.schema.findings import Finding, Replication
 from imgaudit.schema.measures import DECIDING_DESCRIPTOR, DECIDING_DISTANCE
 from imgaudit.schema.records import Measurement, Replica, Rung, RungMeasurement, Skipped
+from imgaudit.schema.text import file_name
 
 SHOWN_CLOSEST = 6
 """Generated images of a rung that are shown as pictures, closest first; the least similar one comes on top."""

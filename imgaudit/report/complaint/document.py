@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from imgaudit.report.audit.outputs import Output
-from imgaudit.report.cells import file_name
 from imgaudit.report.complaint.statement import (
     Blank,
     Block,
@@ -26,6 +25,7 @@ from imgaudit.report.wording import P_VALUE_SENTENCE, RUNG_WORDING, WORDING, par
 from imgaudit.runs.finished import FinishedRun
 from imgaudit.schema.findings import Finding, PartReplication, Replication, Verdict
 from imgaudit.schema.records import INVERTED_RUNGS, Measurement, Rung, RungMeasurement, Skipped
+from imgaudit.schema.text import file_name
 
 GENERAL_LIMITS = (
     "This statement reports measurements of one model at one budget. It does not say whether a use is lawful, whether "

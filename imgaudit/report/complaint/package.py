@@ -21,7 +21,6 @@ from imgaudit.io.reading import read_bounded
 from imgaudit.io.writing import read_json, write_atomically
 from imgaudit.report.audit.outputs import outputs_of, render_outputs_csv
 from imgaudit.report.audit.regions import dimmed
-from imgaudit.report.cells import file_name
 from imgaudit.report.complaint.document import Case, make_statement
 from imgaudit.report.complaint.statement import Picture, render_statement_html, render_statement_markdown
 from imgaudit.report.file_names import folders_of, without_folders
@@ -29,6 +28,7 @@ from imgaudit.report.review import DecisionLedger, write_decisions_file
 from imgaudit.report.review.reviewed_run import result_digest, run_id
 from imgaudit.runs.finished import FinishedRun
 from imgaudit.schema.findings import Finding
+from imgaudit.schema.text import file_name
 
 LARGEST_PICTURE = 64 * 2**20
 """Bytes, and pixels, of a picture that a run may hold."""

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from imgaudit.report.pages import page_environment, printable
+from imgaudit.report.pages import page_environment
+from imgaudit.schema.text import printable
 
 
 @dataclass(frozen=True)

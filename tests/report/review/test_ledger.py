@@ -30,7 +30,7 @@ from imgaudit.report.complaint.package import find_image, make_package, write_pa
 from imgaudit.report.complaint.statement import Facts, Paragraph, Section, Statement, Table, render_statement_markdown
 from imgaudit.report.decisions import review_context
 from imgaudit.report.file_names import folders_of, without_folders
-from imgaudit.report.pages import page_environment, printable
+from imgaudit.report.pages import page_environment
 from imgaudit.report.review import (
     Choice,
     DecisionLedger,
@@ -52,6 +52,7 @@ from imgaudit.runs.folder import RunFolder
 from imgaudit.schema.findings import Finding, PartEvidence, Verdict
 from imgaudit.schema.pairs import GRID, Box, PairEvidence, Region, Transform
 from imgaudit.schema.records import Rung, Skipped
+from imgaudit.schema.text import printable
 from tests.report.test_formats import HOSTILE, result, run
 
 __all__ = ["result", "run"]
