@@ -179,9 +179,11 @@ def carry_out(
 ) -> "AuditResult":
     """The part of an audit that writes, under the run's lock: what is there already is not done again."""
     from imgaudit.report import write_report
-    from imgaudit.runs.audit import calibrate, group_targets, keep_bank, measure_targets, require_controls, save_decoys
+    from imgaudit.runs.audit import group_targets, keep_bank, require_controls, save_decoys
+    from imgaudit.runs.calibration import measure_bank
     from imgaudit.runs.conclusion import conclude
     from imgaudit.runs.manifest import SKIPPED_MEASURE, continued, make_manifest, open_run, read_manifest
+    from imgaudit.runs.measurement import measure_targets
     from imgaudit.similarity.matcher import standard_matcher
 
     matcher, lacking = standard_matcher()
@@ -210,7 +212,7 @@ def carry_out(
             require_controls(run, prepared.controls)
         elif prepared.controls is not None:
             with progress("calibrating on controls", quiet=quiet) as advance:
-                calibrate(
+                measure_bank(
                     run.path / "controls", prepared.controls, loaded, config, note=prepared.note,
                     on_bank=lambda bank: bank.write(run.calibration_path), on_progress=interruption.stopping(advance),
                 )  # fmt: skip

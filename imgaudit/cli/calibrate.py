@@ -137,7 +137,7 @@ def _calibrate(
     from imgaudit.diffusion.generation import require_steps
     from imgaudit.diffusion.inversion import require_streams
     from imgaudit.io.captions import CaptionSource
-    from imgaudit.runs.audit import calibrate
+    from imgaudit.runs.calibration import measure_bank
 
     config, sources = resolve_config(
         given(
@@ -167,7 +167,7 @@ def _calibrate(
     work = out.with_name(out.name + ".work")
     config, _ = settled(config, sources, loaded, RunFolder(work), quiet=quiet)
     with Interruption().listening() as interruption, progress("calibrating", quiet=quiet) as advance:
-        calibrate(
+        measure_bank(
             work,
             portfolio,
             loaded,

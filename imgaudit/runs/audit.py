@@ -4,198 +4,24 @@ Generating, deciding and rendering are separate: measurements go to records.json
 computed from the run folder, without the model.
 """
 
-import shutil
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from pathlib import Path
-
 import torch
 from safetensors.torch import save
 
 from imgaudit.decision.near_duplicates import ImageSize, group_near_duplicates
-from imgaudit.decision.null_bank import NullBank, build_bank
-from imgaudit.decision.replication import Evidence, replicates
-from imgaudit.diffusion.executor import Executor
-from imgaudit.diffusion.measurement import MeasuredImage, measure_chunk
-from imgaudit.exceptions import CalibrationError, ImageError, ImgauditError, RunFolderError
+from imgaudit.decision.null_bank import NullBank
+from imgaudit.exceptions import CalibrationError, ImageError, RunFolderError
 from imgaudit.index.near_duplicates import near_duplicates
-from imgaudit.io.framing import frame_image, is_single_colour, to_batch, to_image
-from imgaudit.io.portfolio import LoadedTarget, Portfolio, Target
-from imgaudit.io.reading import path_text
+from imgaudit.io.framing import to_batch
+from imgaudit.io.portfolio import Portfolio
 from imgaudit.io.screening import thumbnail_array
-from imgaudit.io.thumbnails import write_thumbnail
-from imgaudit.io.writing import write_atomically, write_json, write_png
+from imgaudit.io.writing import write_atomically
 from imgaudit.models.loading import LoadedModel
-from imgaudit.runs.folder import Recorded, RunFolder
-from imgaudit.runs.manifest import continued, make_manifest, open_run, read_manifest, utc_now
+from imgaudit.runs.folder import RunFolder
 from imgaudit.schema.config import AuditConfig
-from imgaudit.schema.measures import DECIDING_DESCRIPTOR
-from imgaudit.schema.records import Measurement, Replica, Rung, Skipped, SkippedImage
 from imgaudit.similarity.matcher import Matcher
 
 MAX_DECOYS = 1000
 """Decoys beyond these add nothing that a coincidence p-value could show."""
-
-
-def chunks(portfolio: Portfolio, size: int) -> list[list[Target]]:
-    """Fixed chunks of the SHA-sorted list: the unit of work that is repeated as a whole after a kill.
-
-    Files that are gone keep their place, so that the others keep their neighbours.
-    """
-    targets = {target.image.sha256: target for target in portfolio.targets}
-    order = sorted({*targets, *portfolio.gone})
-    return [
-        [targets[sha256] for sha256 in order[start : start + size] if sha256 in targets]
-        for start in range(0, len(order), size)
-    ]
-
-
-def measure_targets(
-    run: RunFolder,
-    portfolio: Portfolio,
-    model: LoadedModel,
-    config: AuditConfig,
-    *,
-    matcher: Matcher | None = None,
-    recorded: Recorded | None = None,
-    keep_images: bool = True,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Iterator[Measurement]:
-    """Measure what a run still lacks, chunk by chunk; every finished chunk is on disk before the next begins.
-
-    recorded:  what the run holds already, when it has been read before
-
-    Chunks are cut from the whole list, finished images included, so that a resumed chunk has the same neighbours.
-    """
-    recorded = recorded or run.recorded(with_images=keep_images)
-    finished, skipped = recorded.finished, recorded.skipped
-    unmeasured = [one for sha256, one in portfolio.gone.items() if sha256[:16] not in finished]
-    run.append_records([_skip_record(one) for one in (*portfolio.skipped, *unmeasured) if one.path not in skipped])
-    executor, matcher = Executor(config.largest_batch, model.denoiser.spare_memory), matcher or Matcher()
-    is_copy = copy_rule(run)
-    done = len(finished)
-    on_progress(done, len(portfolio.targets))
-    for chunk in chunks(portfolio, config.chunk_size):
-        waiting = [target for target in chunk if skipped.get(path_text(target.path), True)]
-        if all(target.image.id in finished for target in waiting):
-            continue
-        for image in _measure(model, waiting, config, executor, matcher, is_copy):
-            if isinstance(image, SkippedImage):
-                run.append_record(_skip_record(image))
-                continue
-            if image.measurement.id in finished:
-                continue
-            if not image.measurement.is_finite:
-                reason = "the model's errors on it are not finite"
-                run.append_record(_skip_record(SkippedImage(path=image.measurement.path, skipped=reason)))
-                continue
-            if keep_images:
-                save_image(run, image)
-            run.append_record({"stage": "measured", **image.measurement.model_dump(mode="json")})
-            done += 1
-            yield image.measurement
-        on_progress(done, len(portfolio.targets))
-
-
-def copy_rule(run: RunFolder) -> Callable[[Replica], bool]:
-    """What a run's bank and policy call a copy among an embedding's replicas; nothing without a bank.
-
-    It decides which embeddings are taken apart, stream by stream; copies are counted when the run is concluded, by a
-    bank that the targets' own near copies have been taken out of.
-    """
-    if not run.calibration_path.is_file():
-        return lambda replica: False
-    manifest = read_manifest(run)
-    evidence = Evidence(NullBank.read(run.calibration_path), manifest.protocol, manifest.policy)
-    return partial(replicates, thresholds=evidence.rung_thresholds(Rung.EMBEDDING))
-
-
-def _skip_record(skipped: SkippedImage) -> dict[str, str]:
-    return {"stage": "skipped", **skipped.model_dump(mode="json")}
-
-
-def _measure(
-    model: LoadedModel,
-    targets: Sequence[Target],
-    config: AuditConfig,
-    executor: Executor,
-    matcher: Matcher,
-    is_copy: Callable[[Replica], bool],
-) -> Iterator[MeasuredImage | SkippedImage]:
-    """Measure a chunk; what can no longer be read, or has nothing to be recognised by, is skipped with the reason."""
-    loaded: list[LoadedTarget] = []
-    for target in targets:
-        try:
-            one = target.load()
-        except ImageError as error:
-            yield SkippedImage(path=path_text(target.path), skipped=f"the file {error}", passing=True)
-            continue
-        framed = frame_image(one.pixels, model.denoiser.resolution, config.framing)
-        if is_single_colour(framed):
-            reason = f"is a single colour at the model's size, framed by {config.framing.value}"
-            yield SkippedImage(path=path_text(target.path), skipped=f"the file {reason}")
-            continue
-        loaded.append(one)
-    if loaded:
-        yield from _measure_loaded(model, loaded, config, executor, matcher, is_copy)
-
-
-def _measure_loaded(
-    model: LoadedModel,
-    loaded: Sequence[LoadedTarget],
-    config: AuditConfig,
-    executor: Executor,
-    matcher: Matcher,
-    is_copy: Callable[[Replica], bool],
-) -> Iterator[MeasuredImage | SkippedImage]:
-    try:
-        measured = measure_chunk(
-            model.denoiser, loaded, config.protocol, run_seed=config.seed, executor=executor, matcher=matcher,
-            is_copy=is_copy,
-        )  # fmt: skip
-    except ImgauditError:
-        # Memory that does not suffice, or a model that cannot do what is asked, is not one image's fault.
-        raise
-    except Exception as error:
-        if len(loaded) == 1:
-            reason = f"measuring it failed: {type(error).__name__}: {error}"[:500]
-            yield SkippedImage(path=path_text(loaded[0].target.path), skipped=reason)
-            return
-        # One image must not stop the others: each alone, and whichever fails again is skipped.
-        for one in loaded:
-            yield from _measure_loaded(model, [one], config, executor, matcher, is_copy)
-        return
-    yield from measured
-
-
-def save_image(run: RunFolder, image: MeasuredImage) -> None:
-    """Write target, its rendering, replicas, embedding, learned noise and curves of one image, before its record."""
-    folder = run.image_folder(image.measurement.id)
-    write_png(folder / "target.png", to_image(image.framed))
-    write_png(folder / "rendered.png", to_image(image.reference))
-    for path, frame in image.images.items():
-        write_png(run.path / path, to_image(torch.nan_to_num(frame, nan=-1.0)))
-    write_atomically(
-        folder / "embeds.safetensors", save({name: one.contiguous() for name, one in image.prompt_embeds.items()})
-    )
-    if image.learned_noise:
-        tensors = {name: one.contiguous() for name, one in image.learned_noise.items()}
-        write_atomically(folder / "noise.safetensors", save(tensors))
-    error = image.measurement.error
-    curves = {
-        "loss": image.measurement.loss_curve,
-        "by_timestep": [] if isinstance(error, Skipped) else [point.model_dump() for point in error.by_timestep],
-    }
-    write_json(folder / "curves.json", curves)
-    _save_thumbnails(run, image.measurement)
-
-
-def _save_thumbnails(run: RunFolder, measurement: Measurement) -> None:
-    """What the report's index shows of an image: made here, so that a report need not decode thousands."""
-    folder = run.path / "report" / "thumbs"
-    write_thumbnail(run.image_folder(measurement.id) / "target.png", folder / f"{measurement.id}-target.jpg")
-    if closest := measurement.closest(DECIDING_DESCRIPTOR):
-        write_thumbnail(run.path / closest[1].path, folder / f"{measurement.id}-best.jpg")
 
 
 def keep_bank(run: RunFolder, bank: NullBank) -> None:
@@ -260,40 +86,3 @@ def save_decoys(run: RunFolder, decoys: Portfolio, model: LoadedModel, config: A
             vectors.append(torch.from_numpy(descriptor.describe(denoiser.decode(denoiser.encode(framed)))))
     if vectors:
         write_atomically(run.decoys_path, save({descriptor.name: torch.cat(vectors)}))
-
-
-def calibrate(
-    work: Path,
-    portfolio: Portfolio,
-    model: LoadedModel,
-    config: AuditConfig,
-    *,
-    note: str,
-    on_bank: Callable[[NullBank], None] = lambda bank: None,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
-) -> NullBank:
-    """Put controls through the protocol and freeze their scores as a null bank.
-
-    note:     where the controls came from and why they cannot have been in the training set
-    work:     folder for what is finished, so that a killed calibration continues; removed when the bank is complete
-    on_bank:  writes the bank down, before the work behind it is removed
-    """
-    run = RunFolder(work)
-    with run.lock():
-        manifest = open_run(run, make_manifest(["calibrate"], config, {}, model, portfolio))
-        portfolio = continued(portfolio, manifest)
-        for _ in measure_targets(run, portfolio, model, config, keep_images=False, on_progress=on_progress):
-            pass
-        measurements, _ = run.read_measurements()
-        bank = build_bank(
-            measurements,
-            model=model.name,
-            model_fingerprint=model.denoiser.fingerprint,
-            protocol=config.protocol,
-            seed=config.seed,
-            note=note,
-            made=utc_now(),
-        )
-        on_bank(bank)
-    shutil.rmtree(work, ignore_errors=True)
-    return bank

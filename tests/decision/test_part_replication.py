@@ -20,10 +20,11 @@ from imgaudit.io.framing import to_tensor
 from imgaudit.io.portfolio import read_portfolio
 from imgaudit.models import FiniteSetDenoiser, LoadedModel
 from imgaudit.report import ReportFormat, render, write_report
-from imgaudit.runs.audit import calibrate, measure_targets
+from imgaudit.runs.calibration import measure_bank
 from imgaudit.runs.conclusion import conclude
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import make_manifest, open_run
+from imgaudit.runs.measurement import measure_targets
 from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.findings import NOT_IN_PARTS, AuditResult, Finding, PartReplication, Verdict
 from imgaudit.schema.pairs import Region
@@ -176,7 +177,7 @@ def audited(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, AuditR
         "num_inference_steps": 6,
     }
     config = AuditConfig.model_validate(options | {"score_after": 2})
-    null = calibrate(
+    null = measure_bank(
         tmp_path_factory.mktemp("work"), read_portfolio(controls, CaptionSource(controls)), model, config, note="unseen"
     )
     run = RunFolder(tmp_path_factory.mktemp("run"))

@@ -34,10 +34,10 @@ from imgaudit.models.families.sdxl import SDXLDenoiser
 from imgaudit.models.families.unet import UNetDenoiser
 from imgaudit.report import ReportFormat, render, write_report
 from imgaudit.report.wording import STREAMS_LIMIT, stream_text
-from imgaudit.runs.audit import copy_rule, measure_targets
 from imgaudit.runs.conclusion import conclude
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import make_manifest, open_run, read_manifest
+from imgaudit.runs.measurement import copy_rule, measure_targets
 from imgaudit.runs.planner import stream_work
 from imgaudit.schema.config import AuditConfig, resolve_config
 from imgaudit.schema.findings import AuditResult, Replication

@@ -10,16 +10,17 @@ import torch
 from PIL import Image
 from pydantic import ValidationError
 
-import imgaudit.runs.audit
+import imgaudit.runs.measurement
 from imgaudit.decision.null_bank import NullBank
 from imgaudit.exceptions import InputError, MemoryShortageError, RunFolderError
 from imgaudit.io.captions import CaptionSource
 from imgaudit.io.portfolio import read_portfolio
 from imgaudit.models import LoadedModel, load_model
-from imgaudit.runs.audit import calibrate, measure_targets
+from imgaudit.runs.calibration import measure_bank
 from imgaudit.runs.conclusion import conclude
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import continued, make_manifest, open_run
+from imgaudit.runs.measurement import measure_targets
 from imgaudit.runs.planner import expected_evaluations
 from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.findings import AuditResult, Verdict
@@ -74,7 +75,7 @@ def bank(make_folder: Callable[..., Path], model: LoadedModel, tmp_path: Path) -
     controls = make_folder("controls", range(50, 60))
     config = AuditConfig.model_validate(OPTIONS)
     portfolio = read_portfolio(controls, CaptionSource(controls))
-    return calibrate(tmp_path / "work", portfolio, model, config, note="other seeds")
+    return measure_bank(tmp_path / "work", portfolio, model, config, note="other seeds")
 
 
 @pytest.mark.parametrize("which", ["model_folder", "other_model_folder"])
@@ -135,12 +136,12 @@ def test_a_killed_calibration_continues(make_folder: Callable[..., Path], model:
             raise Killed
 
     with pytest.raises(Killed):
-        calibrate(tmp_path / "work", portfolio, model, config, note="s", on_progress=kill)
+        measure_bank(tmp_path / "work", portfolio, model, config, note="s", on_progress=kill)
     spent = model.denoiser.network_evaluations
-    resumed = calibrate(tmp_path / "work", portfolio, model, config, note="s")
+    resumed = measure_bank(tmp_path / "work", portfolio, model, config, note="s")
     half = model.denoiser.network_evaluations - spent
     assert half == 2 * expected_evaluations(config.protocol, 3)
-    fresh = calibrate(tmp_path / "again", portfolio, model, config, note="s")
+    fresh = measure_bank(tmp_path / "again", portfolio, model, config, note="s")
     assert resumed.controls == fresh.controls and not (tmp_path / "work").exists()
 
 
@@ -211,14 +212,14 @@ def test_one_image_that_breaks_the_measurement_stops_no_other(
 ) -> None:
     folder = make_folder("portfolio", range(4))
     broken = read_portfolio(folder, CaptionSource(folder)).targets[1].image
-    measure = imgaudit.runs.audit.measure_chunk
+    measure = imgaudit.runs.measurement.measure_chunk
 
     def fragile(denoiser: Any, loaded: Any, *more: Any, **options: Any) -> Any:
         if any(one.target.image.sha256 == broken.sha256 for one in loaded):
             raise ZeroDivisionError("this very image")
         return measure(denoiser, loaded, *more, **options)
 
-    monkeypatch.setattr(imgaudit.runs.audit, "measure_chunk", fragile)
+    monkeypatch.setattr(imgaudit.runs.measurement, "measure_chunk", fragile)
     result = audit(folder, model, tmp_path / "run", chunk_size=4)
     skipped = [finding for finding in result.findings if finding.verdict is Verdict.SKIPPED]
     assert len(result.findings) == 4 and len(skipped) == 1

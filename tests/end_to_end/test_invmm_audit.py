@@ -20,10 +20,11 @@ from imgaudit.io.portfolio import read_portfolio
 from imgaudit.models import LoadedModel, load_model
 from imgaudit.report.formats import render_csv, render_markdown, write_report
 from imgaudit.report.wording import INVMM_LIMIT
-from imgaudit.runs.audit import calibrate, measure_targets
+from imgaudit.runs.calibration import measure_bank
 from imgaudit.runs.conclusion import conclude
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import make_manifest, open_run
+from imgaudit.runs.measurement import measure_targets
 from imgaudit.runs.planner import expected_work, invmm_work
 from imgaudit.schema.config import AuditConfig, resolve_config
 from imgaudit.schema.findings import AuditResult, Verdict
@@ -64,7 +65,7 @@ def audit(
 def controls(make_folder: Callable[..., Path], model: LoadedModel, tmp_path: Path) -> NullBank:
     folder = make_folder("controls", range(50, 54))
     portfolio = read_portfolio(folder, CaptionSource(folder))
-    return calibrate(tmp_path / "work", portfolio, model, AuditConfig.model_validate(OPTIONS), note="other seeds")
+    return measure_bank(tmp_path / "work", portfolio, model, AuditConfig.model_validate(OPTIONS), note="other seeds")
 
 
 def without_clock(result: AuditResult) -> list[dict[str, Any]]:

@@ -20,12 +20,12 @@ from imgaudit.io.framing import to_image
 from imgaudit.io.portfolio import read_portfolio
 from imgaudit.models import FiniteSetDenoiser, LoadedModel
 from imgaudit.report import ComparisonFormat, render_comparison, write_comparison
-from imgaudit.runs.audit import measure_targets
 from imgaudit.runs.comparison.compare import compare
 from imgaudit.runs.conclusion import conclude
 from imgaudit.runs.finished import read_finished_run
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import make_manifest, open_run
+from imgaudit.runs.measurement import measure_targets
 from imgaudit.schema.comparison import CHANGED, Change, Comparison
 from imgaudit.schema.config import AuditConfig
 from tests.support.records import bank as make_bank

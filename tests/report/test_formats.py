@@ -16,10 +16,10 @@ from imgaudit.models import FiniteSetDenoiser, LoadedModel
 from imgaudit.report import ReportFormat, render, write_report
 from imgaudit.report.audit.image_page import pieces_of
 from imgaudit.report.wording import WORDING
-from imgaudit.runs.audit import measure_targets
 from imgaudit.runs.conclusion import conclude
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import make_manifest, open_run
+from imgaudit.runs.measurement import measure_targets
 from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.findings import AuditResult, Verdict
 from imgaudit.schema.records import Skipped

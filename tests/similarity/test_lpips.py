@@ -21,10 +21,10 @@ from imgaudit.io.portfolio import read_portfolio
 from imgaudit.models import load_model
 from imgaudit.report import write_report
 from imgaudit.runs import environment as doctor
-from imgaudit.runs.audit import measure_targets
 from imgaudit.runs.conclusion import conclude
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import make_manifest, open_run
+from imgaudit.runs.measurement import measure_targets
 from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.records import Rung, RungMeasurement, Skipped
 from imgaudit.similarity import matcher as matching

@@ -20,10 +20,11 @@ from imgaudit.exceptions import InputError
 from imgaudit.io.images import load_image
 from imgaudit.io.portfolio import Portfolio, Target
 from imgaudit.lab.description import LabDescription
-from imgaudit.runs.audit import calibrate, measure_targets
+from imgaudit.runs.calibration import measure_bank
 from imgaudit.runs.conclusion import conclude
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import make_manifest, open_run
+from imgaudit.runs.measurement import measure_targets
 from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.findings import Finding, Verdict
 from imgaudit.schema.measures import DECIDING_DESCRIPTOR, DECIDING_DISTANCE
@@ -152,7 +153,7 @@ def measure_scores(
     cases = choose_cases(lab.description, counts)
     if not bank_path.is_file():
         controls = load_cases(cases.controls, located)
-        calibrate(
+        measure_bank(
             folder / "calibrating", controls, lab.loaded, config.model_copy(update={"seed": seed + 1}),
             note=f"held-out images of lab {lab.description.recipe.name}, never trained on",
             on_bank=lambda made: made.write(bank_path),
@@ -211,7 +212,7 @@ def measure_controls(
         targets = [Target(one, load_image(one).facts, {}) for one in chosen]
         portfolio = Portfolio(sorted(targets, key=lambda target: target.image.sha256), [])
         config = config_of(like.protocol, like.seed + 1)
-        calibrate(
+        measure_bank(
             folder / "other-calibrating", portfolio, lab.loaded, config, note=note,
             on_bank=lambda made: made.write(path), on_progress=on_progress,
         )  # fmt: skip

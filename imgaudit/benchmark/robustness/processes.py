@@ -22,6 +22,7 @@ PRELOADED = (
     "diffusers.schedulers.scheduling_ddim",
     "transformers.models.clip.modeling_clip",
     "imgaudit.runs.audit",
+    "imgaudit.runs.measurement",
     "imgaudit.runs.conclusion",
     "imgaudit.models.families.unet",
     "imgaudit.report",
