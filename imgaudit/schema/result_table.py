@@ -19,8 +19,8 @@ STYLE = (
     ".imgaudit-result :is(th,td){text-align:left;vertical-align:top;padding:.3em .7em;"
     "border-bottom:1px solid rgba(128,128,128,.4);background:none;color:inherit;overflow-wrap:break-word}"
     ".imgaudit-result caption{caption-side:top;text-align:left;padding:.3em .7em;color:inherit;font-weight:600}"
-    ".imgaudit-result tbody th{min-width:9em;max-width:16em;overflow-wrap:anywhere}.imgaudit-result :is(span,.number){white-space:nowrap}"
-    ".imgaudit-result p{margin:.4em .7em}"
+    ".imgaudit-result tbody th{min-width:9em;max-width:16em;overflow-wrap:anywhere}"
+    ".imgaudit-result :is(span,.number){white-space:nowrap}.imgaudit-result p{margin:.4em .7em}"
 )  # fmt: skip
 
 
