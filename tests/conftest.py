@@ -15,7 +15,7 @@ from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from imgaudit.benchmark.robustness.broken_model import SpoiltModel
+from imgaudit.benchmark.robustness.broken_model import BrokenModel
 from imgaudit.lab.components import (
     build_autoencoder,
     build_pipeline,
@@ -130,12 +130,12 @@ def family_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture
-def copied_family(family_folders: dict[str, Path], tmp_path: Path) -> Callable[[str], SpoiltModel]:
-    """copied_family(name) is a copy of a family's tiny model that may be spoilt."""
+def copied_family(family_folders: dict[str, Path], tmp_path: Path) -> Callable[[str], BrokenModel]:
+    """copied_family(name) is a copy of a family's tiny model that may be broken."""
 
-    def copy(family: str) -> SpoiltModel:
+    def copy(family: str) -> BrokenModel:
         folder = family_folders[family]
-        return SpoiltModel(Path(shutil.copytree(folder, tmp_path / family)), tmp_path / "executed", folder)
+        return BrokenModel(Path(shutil.copytree(folder, tmp_path / family)), tmp_path / "executed", folder)
 
     return copy
 

@@ -6,7 +6,7 @@ from imgaudit.benchmark.budgets.budget import NEAREST, BudgetReport
 from imgaudit.benchmark.budgets.frontier import FrontierReport
 from imgaudit.benchmark.budgets.token_search import PromptReport
 from imgaudit.benchmark.harness.budget_table import BudgetPoint
-from imgaudit.benchmark.harness.figures import Rate, Separation, Target
+from imgaudit.benchmark.harness.figures import Goal, MeasuredRate, Separation
 from imgaudit.benchmark.speed.speed import SpeedReport
 from imgaudit.benchmark.verdicts.detection import DetectionReport
 from imgaudit.benchmark.verdicts.errors import ErrorReport
@@ -24,7 +24,7 @@ def detection_lines(report: DetectionReport, *, brief: bool = False) -> Iterator
         f"on {report.hardware}"
     )
     if brief:
-        yield from target_lines(report.targets)
+        yield from goal_lines(report.targets)
         return
     yield ""
     yield "separation of memorised images              against        AUC    95 % interval    n"
@@ -41,10 +41,10 @@ def detection_lines(report: DetectionReport, *, brief: bool = False) -> Iterator
         yield f"{'called though not trained on':42}{'images':27}correlation with nearest trained image"
         for call in report.false_calls:
             yield f"{call.sha256} {call.verdict:25}{call.group:27}{call.nearest_similarity:.3f}"
-    yield from target_lines(report.targets)
+    yield from goal_lines(report.targets)
 
 
-def rate_lines(title: str, rates: Sequence[Rate]) -> Iterator[str]:
+def rate_lines(title: str, rates: Sequence[MeasuredRate]) -> Iterator[str]:
     """One proportion per line."""
     yield f"{title:41}{'images':27}  k / n      rate   95 % interval"
     for one in rates:
@@ -53,11 +53,11 @@ def rate_lines(title: str, rates: Sequence[Rate]) -> Iterator[str]:
         )
 
 
-def target_lines(targets: Sequence[Target]) -> Iterator[str]:
-    """What was hoped for."""
+def goal_lines(targets: Sequence[Goal]) -> Iterator[str]:
+    """List goals with what was wanted and what was measured."""
     if targets:
         yield ""
-        yield "hoped for"
+        yield "goals"
     for target in targets:
         yield f"{'met   ' if target.met else 'MISSED'} {target.name}: wanted {target.wanted}, got {target.got}"
 
@@ -101,7 +101,7 @@ def budget_lines(report: BudgetReport) -> Iterator[str]:
 def frontier_lines(report: FrontierReport) -> Iterator[str]:
     """All points, cheapest first, and the comparison with the published protocols."""
     yield from point_lines(report.points)
-    yield from target_lines(report.targets)
+    yield from goal_lines(report.targets)
 
 
 def speed_lines(report: SpeedReport) -> Iterator[str]:
@@ -115,7 +115,7 @@ def speed_lines(report: SpeedReport) -> Iterator[str]:
     yield ""
     yield f"stages with network passes: {report.network_ratio:.2f} x raw network time"
     yield f"everything: {report.total_ratio:.2f} x raw network time"
-    yield from target_lines(report.targets)
+    yield from goal_lines(report.targets)
 
 
 def error_lines(report: ErrorReport) -> Iterator[str]:
@@ -126,11 +126,12 @@ def error_lines(report: ErrorReport) -> Iterator[str]:
     )
     yield ""
     yield (
-        f"{'innocent images':41}{'images':>7} {'portfolio':>10}  claim    asked  false share  95 % interval   any false"
+        f"{'images never trained on':41}{'images':>7} {'portfolio':>10}  claim    asked  false share  95 % interval"
+        "   any false"
     )
     for row in report.errors:
         yield (
-            f"{row.innocent[:40]:41}{row.images:7} {f'{row.memorised} + {row.per_portfolio}':>10}  {row.claim:8}"
+            f"{row.kind[:40]:41}{row.images:7} {f'{row.memorised} + {row.per_portfolio}':>10}  {row.claim:8}"
             f"{row.level:6.0%} {row.proportion:12.1%}  {f'{row.low:.1%} to {row.high:.1%}':15}{row.any_false:10.1%}"
         )
     for title, rows in (("power by repeat count", report.by_repeats), ("power by size of bank", report.by_bank)):
@@ -150,7 +151,7 @@ def error_lines(report: ErrorReport) -> Iterator[str]:
         yield f"{pair.fresh[:44]:45}{pair.statistic:8.3f}{pair.p_value:8.3f}   {count:20}{blind}{alarm}"
     yield ""
     yield from rate_lines("the whole rule, p in place of q", report.rule)
-    yield from target_lines(report.targets)
+    yield from goal_lines(report.targets)
 
 
 def ladder_lines(report: LadderReport) -> Iterator[str]:
@@ -164,7 +165,7 @@ def ladder_lines(report: LadderReport) -> Iterator[str]:
     for title, rows in (("per rung", report.rates), ("lowest rung that stands", report.lowest)):
         yield ""
         yield from rate_lines(title, rows)
-    yield from target_lines(report.targets)
+    yield from goal_lines(report.targets)
 
 
 def prompt_lines(report: PromptReport) -> Iterator[str]:

@@ -44,7 +44,7 @@ def copies(
 
 def copies_lines(report: "CopiesReport") -> Iterator[str]:
     """A line per way to decide, then per transformation, what was skipped, hopes."""
-    from imgaudit.cli.benchmark_tables import target_lines
+    from imgaudit.cli.benchmark_tables import goal_lines
 
     yield (
         f"{report.pictures} pictures of {', '.join(report.folders)} for thresholds and {report.pictures} others for "
@@ -71,7 +71,7 @@ def copies_lines(report: "CopiesReport") -> Iterator[str]:
         yield f"{kind.of:14}" + "".join(f"{share:19.1%}" for share in own) + f"{best:19.1%}{behind}"
     for name, skipped in report.skipped.items():
         yield f"skipped: {name}: {skipped.skipped}"
-    yield from target_lines(report.targets)
+    yield from goal_lines(report.targets)
 
 
 def _share(recall: "Recall") -> str:

@@ -37,7 +37,7 @@ def detection(
     seed: Seed = 1,
     table: Table = None,
     save: Save = None,
-    brief: Annotated[bool, typer.Option("--brief", help="Only what was hoped for, and what came of it.")] = False,
+    brief: Annotated[bool, typer.Option("--brief", help="Only the goals and whether they were met.")] = False,
     device: Device = "auto",
     json_output: Json = False,
     quiet: Quiet = False,

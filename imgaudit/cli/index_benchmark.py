@@ -12,7 +12,7 @@ from imgaudit.cli.terminal import progress
 from imgaudit.exceptions import ConfigError
 
 if TYPE_CHECKING:
-    from imgaudit.benchmark.index.scale import IndexReport, Setting
+    from imgaudit.benchmark.index.scale import IndexReport, VectorSetting
 
 Sizes = Annotated[str, typer.Option(help="Numbers of vectors, separated by commas.")]
 Planned = Annotated[int | None, typer.Option("--plan", min=1, help="Vectors to extrapolate to, instead of the tables.")]
@@ -78,8 +78,8 @@ def _sizes(text: str) -> list[int]:
     return sizes
 
 
-def _settings(text: str, kind: str) -> "list[Setting]":
-    from imgaudit.benchmark.index.scale import Setting
+def _settings(text: str, kind: str) -> "list[VectorSetting]":
+    from imgaudit.benchmark.index.scale import VectorSetting
     from imgaudit.cli.index import kind_of
 
     settings = []
@@ -90,7 +90,7 @@ def _settings(text: str, kind: str) -> "list[Setting]":
                 "--vectors must be like '64 floats' or '256 bits' (a multiple of 64), separated by commas, but got "
                 f"{part!r}"
             )
-        settings.append(Setting(binary=match[2] == "bits", dimension=int(match[1]), wanted=kind_of(kind)))
+        settings.append(VectorSetting(binary=match[2] == "bits", dimension=int(match[1]), wanted=kind_of(kind)))
     return settings
 
 

@@ -70,7 +70,7 @@ def invmm_command(
 def invmm_lines(report: "InvMMReport") -> Iterator[str]:
     """Separation, successes, medians, cost, hopes."""
     from imgaudit.benchmark.methods.invmm_scores import CHUNK
-    from imgaudit.cli.benchmark_tables import rate_lines, target_lines
+    from imgaudit.cli.benchmark_tables import goal_lines, rate_lines
 
     config = report.config
     scales = ", ".join(f"{scale:g}" for scale in config.guidance_scales)
@@ -97,4 +97,4 @@ def invmm_lines(report: "InvMMReport") -> Iterator[str]:
             f"{cost.name:41}{cost.group:11}{cost.n:3} {cost.steps:8.0f} {cost.evaluations:21,.0f} {cost.seconds:9.1f}"
         )
     yield f"(seconds are shares of chunks of {CHUNK} images, which may hold both kinds)"
-    yield from target_lines(report.targets)
+    yield from goal_lines(report.targets)

@@ -51,7 +51,7 @@ def lora(
 
 def lora_lines(report: "LoraReport") -> Iterator[str]:
     """What was run, rates per group, states of the comparison, hopes."""
-    from imgaudit.cli.benchmark_tables import rate_lines, target_lines
+    from imgaudit.cli.benchmark_tables import goal_lines, rate_lines
 
     yield (
         f"lab {report.lab}, LoRA of rank {report.rank} after {report.steps} steps, seed {report.seed}, "
@@ -64,4 +64,4 @@ def lora_lines(report: "LoraReport") -> Iterator[str]:
     yield ""
     for group, states in report.changes.items():
         yield f"{group:28}" + ", ".join(f"{count} {change.value}" for change, count in states.items())
-    yield from target_lines(report.targets)
+    yield from goal_lines(report.targets)

@@ -14,7 +14,7 @@ def methods(
 ) -> None:
     """Prompt detection, InvMM, trigger search and mitigations on labs that chose nothing: hopes, n and intervals."""
     from imgaudit.benchmark.methods.summary import method_outcomes
-    from imgaudit.cli.benchmark_tables import target_lines
+    from imgaudit.cli.benchmark_tables import goal_lines
 
     outcomes = method_outcomes(labs)
     if json_output:
@@ -24,6 +24,6 @@ def methods(
         if number:
             typer.echo("")
         typer.echo(f"{one.method} on the lab {one.lab}, seed {one.seed}")
-        for line in target_lines(one.targets):
-            if line not in ("", "hoped for"):
+        for line in goal_lines(one.targets):
+            if line not in ("", "goals"):
                 typer.echo(f"  {line}")

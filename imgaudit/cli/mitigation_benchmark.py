@@ -51,7 +51,7 @@ def mitigations(
 
 def mitigation_lines(report: "MitigationReport") -> Iterator[str]:
     """What was run, both scenarios, what audits bring back, hopes."""
-    from imgaudit.cli.benchmark_tables import target_lines
+    from imgaudit.cli.benchmark_tables import goal_lines
     from imgaudit.mitigation.evaluation_summary import figure_lines
     from imgaudit.schema.records import Skipped
 
@@ -79,4 +79,4 @@ def mitigation_lines(report: "MitigationReport") -> Iterator[str]:
             f"{name:30} {found.retained} of {found.reproduced} ({found.low:.1%} to {found.high:.1%}): "
             f"{found.from_text} from text, {found.by_inversion_only} only by inversion"
         )
-    yield from target_lines(report.targets)
+    yield from goal_lines(report.targets)

@@ -40,7 +40,7 @@ def prompt_detection(
 
 def prompt_score_lines(report: "PromptScoreReport") -> Iterator[str]:
     """Separations with their cost, rates, hopes."""
-    from imgaudit.cli.benchmark_tables import rate_lines, target_lines
+    from imgaudit.cli.benchmark_tables import goal_lines, rate_lines
 
     yield f"lab {report.lab}, seed {report.seed}, {report.hardware}; nothing fitted"
     if report.left_out:
@@ -58,4 +58,4 @@ def prompt_score_lines(report: "PromptScoreReport") -> Iterator[str]:
     yield ""
     yield from rate_lines("words", words)
     yield f"(the word whose removal lowers the score most has the highest weight; by chance {report.chance:.1%})"
-    yield from target_lines(report.targets)
+    yield from goal_lines(report.targets)

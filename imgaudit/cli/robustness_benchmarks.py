@@ -19,7 +19,9 @@ def robustness(
     model: Annotated[str, typer.Option("--model", "-m", help="Model to audit: demo, or a diffusers folder.")] = "demo",
     kills: Annotated[int, typer.Option(min=0, help="SIGKILLs at random moments of every stage.")] = 120,
     full_disks: Annotated[int, typer.Option(min=0, help="Audits that run out of disk (needs a superuser).")] = 20,
-    spoilt: Annotated[int, typer.Option(min=0, help="Runs per kind of damage to their records.")] = 5,
+    damaged_runs: Annotated[
+        int, typer.Option("--damaged-runs", "--spoilt", min=0, help="Runs per kind of damage to their records.")
+    ] = 5,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Work folder. [default: a temporary one]", show_default=False)
     ] = None,
@@ -41,7 +43,7 @@ def robustness(
         with stages(quiet=quiet) as on_progress, tempfile.TemporaryDirectory() as temporary:
             report = attack(
                 model, (out or Path(temporary)) / "robustness", seed=seed, kills=kills, full_disks=full_disks,
-                spoilt=spoilt, hardware=machine(), on_progress=on_progress,
+                damaged_runs=damaged_runs, hardware=machine(), on_progress=on_progress,
             )  # fmt: skip
     if save is not None:
         write_lines(save, report, ("tallies",))
@@ -50,7 +52,7 @@ def robustness(
 
 def robustness_lines(report: "RobustnessReport") -> Iterator[str]:
     """One kind of case per line, what could not be tried, what should not have happened, hopes."""
-    from imgaudit.cli.benchmark_tables import target_lines
+    from imgaudit.cli.benchmark_tables import goal_lines
 
     yield f"model {report.model}, seed {report.seed}, {report.hardware}"
     section = ""
@@ -69,7 +71,7 @@ def robustness_lines(report: "RobustnessReport") -> Iterator[str]:
         yield f"not tried: {one.kind}: {one.reason}"
     for problem in report.problems:
         yield ascii(f"problem: {problem}")[1:-1]
-    yield from target_lines(report.targets)
+    yield from goal_lines(report.targets)
 
 
 def screening(
@@ -105,7 +107,7 @@ def screening(
 
 def screening_lines(report: "ScreeningReport") -> Iterator[str]:
     """One look per line, hopes."""
-    from imgaudit.cli.benchmark_tables import target_lines
+    from imgaudit.cli.benchmark_tables import goal_lines
 
     yield f"JPEGs of {report.side} x {report.side} pixels; {report.hardware}"
     yield ""
@@ -115,4 +117,4 @@ def screening_lines(report: "ScreeningReport") -> Iterator[str]:
             f"{one.name:13}{one.images:8}{one.readable:10}{one.groups:8}{one.list_and_hash_seconds:9.1f}"
             f"{one.group_seconds:10.1f}{one.peak_mib:18.0f}"
         )
-    yield from target_lines(report.targets)
+    yield from goal_lines(report.targets)

@@ -50,7 +50,7 @@ def templates(
 
 def template_lines(report: "TemplateReport") -> Iterator[str]:
     """Thresholds, what is found, what is wrongly found, where regions lie, hopes."""
-    from imgaudit.cli.benchmark_tables import rate_lines, target_lines
+    from imgaudit.cli.benchmark_tables import goal_lines, rate_lines
 
     bounds = report.thresholds
     yield (
@@ -74,4 +74,4 @@ def template_lines(report: "TemplateReport") -> Iterator[str]:
     yield f"{'overlap (IoU) of the region':41}{'found':>7}{'median':>9}{'lower quartile':>17}   at least 0.7"
     for one in report.located:
         yield f"{one.group:41}{one.found:7}{one.median:9.2f}{one.lower_quartile:17.2f}   {one.well}"
-    yield from target_lines(report.targets)
+    yield from goal_lines(report.targets)

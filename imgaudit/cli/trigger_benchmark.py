@@ -55,7 +55,7 @@ def triggers(
 
 def trigger_lines(report: "TriggerReport") -> Iterator[str]:
     """What each way of choosing prompts found, rates, hopes."""
-    from imgaudit.cli.benchmark_tables import rate_lines, target_lines
+    from imgaudit.cli.benchmark_tables import goal_lines, rate_lines
 
     table = report.table
     search = table.search
@@ -75,4 +75,4 @@ def trigger_lines(report: "TriggerReport") -> Iterator[str]:
         )
     yield ""
     yield from rate_lines("found", report.rates)
-    yield from target_lines(report.targets)
+    yield from goal_lines(report.targets)

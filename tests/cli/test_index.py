@@ -14,7 +14,7 @@ from imgaudit.benchmark.index import scale as index_scale
 from imgaudit.benchmark.index import stages as index_stages
 from imgaudit.benchmark.index.plan import Prices, make_plans
 from imgaudit.benchmark.index.scale import IndexReport
-from imgaudit.benchmark.index.stages import Case, build, build_faiss, compare, make, numpy_search, search
+from imgaudit.benchmark.index.stages import StageInput, build, build_faiss, compare, make, numpy_search, search
 from imgaudit.cli import app, main
 from imgaudit.cli import index as indexing
 from imgaudit.exceptions import ConfigError, IndexRefusedError, InputError
@@ -142,10 +142,10 @@ def test_the_benchmark_compares_equals_with_equals(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dimension: int, binary: bool
 ) -> None:
     monkeypatch.setattr(index_stages, "TIMED", 0.1)
-    case = Case(str(tmp_path), 500, dimension, binary, 1)
+    case = StageInput(str(tmp_path), 500, dimension, binary, 1)
     make(case)
     built = build(case)
-    case = Case(str(tmp_path), 500, dimension, binary, 1, None, built["factory"])
+    case = StageInput(str(tmp_path), 500, dimension, binary, 1, None, built["factory"])
     build_faiss(case)
     exact, found = numpy_search(case), search(case)["found"]
     np.testing.assert_allclose(found[: len(exact["truth"]["best"])], exact["truth"]["best"], atol=1e-5)

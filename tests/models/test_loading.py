@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import imgaudit
-from imgaudit.benchmark.robustness.broken_model import SpoiltModel
+from imgaudit.benchmark.robustness.broken_model import BrokenModel
 from imgaudit.benchmark.robustness.hostile.model_files import (
     INDEX,
     MODEL_INDEX,
@@ -91,8 +91,8 @@ def hostile(model_folder: Path, planted: Path, tmp_path_factory: pytest.TempPath
 
 
 @pytest.fixture
-def copied(model_folder: Path, tmp_path: Path) -> SpoiltModel:
-    return SpoiltModel(Path(shutil.copytree(model_folder, tmp_path / "copy")), tmp_path / "executed", model_folder)
+def copied(model_folder: Path, tmp_path: Path) -> BrokenModel:
+    return BrokenModel(Path(shutil.copytree(model_folder, tmp_path / "copy")), tmp_path / "executed", model_folder)
 
 
 def test_every_hostile_model_has_a_reason_of_its_own(hostile: dict[str, HostileModel]) -> None:
@@ -121,27 +121,27 @@ def test_the_model_that_they_were_made_from_is_loaded(hostile: dict[str, Hostile
     assert opened_outside(folder, lambda: load_model(str(folder), "cpu")) == []
 
 
-def beside_pickles(model: SpoiltModel) -> None:
+def beside_pickles(model: BrokenModel) -> None:
     model.write("unet/diffusion_pytorch_model.bin", model.trap())
     model.write("v1-5-pruned.ckpt", model.trap())
 
 
-def with_a_pickled_safety_checker(model: SpoiltModel) -> None:
+def with_a_pickled_safety_checker(model: BrokenModel) -> None:
     model.write("safety_checker/pytorch_model.bin", model.trap())
     model.change(MODEL_INDEX, {"safety_checker": ["stable_diffusion", "StableDiffusionSafetyChecker"]})
 
 
-def with_stale_paths(model: SpoiltModel) -> None:
+def with_stale_paths(model: BrokenModel) -> None:
     model.change(TOKENIZER_CONFIG, {"vocab_file": "/home/trainer/vocab.json", "special_tokens_map_file": "./none.json"})
     model.change("unet/config.json", {"_name_or_path": "/etc"})
 
 
-def with_code_that_nothing_names(model: SpoiltModel) -> None:
+def with_code_that_nothing_names(model: BrokenModel) -> None:
     model.write("unet/my_code.py", f"open({str(model.planted)!r}, 'w')".encode())
     model.write("pipeline.py", f"open({str(model.planted)!r}, 'w')".encode())
 
 
-def in_the_cache_of_the_hub(model: SpoiltModel) -> None:
+def in_the_cache_of_the_hub(model: BrokenModel) -> None:
     repository = model.path.parent / "models--owner--name"
     (repository / "blobs").mkdir(parents=True)
     for number, file in enumerate(path for path in sorted(model.path.rglob("*")) if path.is_file()):
@@ -153,13 +153,13 @@ def in_the_cache_of_the_hub(model: SpoiltModel) -> None:
     model.path.symlink_to(repository / "snapshots" / "0123abcd")
 
 
-def with_a_link_within(model: SpoiltModel) -> None:
+def with_a_link_within(model: BrokenModel) -> None:
     (model.path / UNET).rename(model.path / "unet/weights.safetensors")
     (model.path / UNET).symlink_to("weights.safetensors")
     (model.path / "tokenizer/license.txt").symlink_to("nowhere.txt")
 
 
-def in_shards(model: SpoiltModel) -> None:
+def in_shards(model: BrokenModel) -> None:
     header, data = model.tensors(TEXT)
     model.shard()
     name, entry = header.popitem()
@@ -171,14 +171,14 @@ def in_shards(model: SpoiltModel) -> None:
     model.change(INDEX, {"weight_map": placed})
 
 
-def with_a_vocabulary_in_two_files(model: SpoiltModel) -> None:
+def with_a_vocabulary_in_two_files(model: BrokenModel) -> None:
     parts = json.loads((model.path / TOKENIZER).read_text())["model"]
     model.remove(TOKENIZER)
     model.write("tokenizer/vocab.json", json.dumps(parts["vocab"]).encode())
     model.write("tokenizer/merges.txt", "\n".join(["#version: 0.2", *map(" ".join, parts["merges"])]).encode())
 
 
-def with_tensors_that_it_does_not_need(model: SpoiltModel) -> None:
+def with_tensors_that_it_does_not_need(model: BrokenModel) -> None:
     header, data = model.tensors(TEXT)
     entry = {"dtype": "I64", "shape": [1, 1], "data_offsets": [len(data), len(data) + 8]}
     model.write_tensors(TEXT, header | {"embeddings.position_ids": entry}, data + bytes(8))
@@ -193,7 +193,7 @@ def with_tensors_that_it_does_not_need(model: SpoiltModel) -> None:
     ],
 )  # fmt: skip
 def test_what_only_looks_alarming_is_loaded_and_is_the_same_model(
-    copied: SpoiltModel, change: Callable[[SpoiltModel], None]
+    copied: BrokenModel, change: Callable[[BrokenModel], None]
 ) -> None:
     expected = load_model(str(copied.path), "cpu").denoiser.condition(["a red fox"]).streams["text"]
     change(copied)
@@ -204,7 +204,7 @@ def test_what_only_looks_alarming_is_loaded_and_is_the_same_model(
 
 
 def test_a_model_of_the_hub_is_known_by_its_commit(
-    copied: SpoiltModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    copied: BrokenModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert load_model(str(copied.path), "cpu").revision == ""
     commit, repository = "0123456789abcdef" * 2 + "01234567", tmp_path / "hub" / "models--owner--name"
@@ -218,7 +218,7 @@ def test_a_model_of_the_hub_is_known_by_its_commit(
         assert (loaded.name, loaded.revision) == (name, commit)
 
 
-def test_a_cache_of_the_hub_gives_no_leave_to_read_elsewhere(copied: SpoiltModel) -> None:
+def test_a_cache_of_the_hub_gives_no_leave_to_read_elsewhere(copied: BrokenModel) -> None:
     in_the_cache_of_the_hub(copied)
     repository = copied.path.parent / "models--owner--name"
     blob = next(path for path in (repository / "blobs").iterdir() if path.stat().st_size > 1000)
@@ -228,14 +228,14 @@ def test_a_cache_of_the_hub_gives_no_leave_to_read_elsewhere(copied: SpoiltModel
         load_model(str(copied.path), "cpu")
 
 
-def test_parts_of_two_models_are_refused(copied: SpoiltModel, other_model_folder: Path) -> None:
+def test_parts_of_two_models_are_refused(copied: BrokenModel, other_model_folder: Path) -> None:
     copied.remove("text_encoder")
     shutil.copytree(other_model_folder / "text_encoder", copied.path / "text_encoder")
     with pytest.raises(ModelRefusedError, match="do not fit together"):
         load_model(str(copied.path), "cpu")
 
 
-def test_the_fingerprint_follows_every_file_that_decides_what_the_model_does(copied: SpoiltModel) -> None:
+def test_the_fingerprint_follows_every_file_that_decides_what_the_model_does(copied: BrokenModel) -> None:
     files = hash_model_files(copied.path)
     assert {UNET, "vae/config.json", "model_index.json", TOKENIZER} <= set(files)
     seen = {model_fingerprint(files)}

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from imgaudit.benchmark.robustness.broken_model import SpoiltModel
+from imgaudit.benchmark.robustness.broken_model import BrokenModel
 from imgaudit.cli import main
 from imgaudit.cli.exit_codes import ExitCode
 from imgaudit.exceptions import ModelRefusedError
@@ -157,7 +157,7 @@ def test_an_audit_with_a_lora_records_it(
     capsys.readouterr()
     assert imgaudit(shared, monkeypatch) == ExitCode.COULD_NOT_RUN
     assert "holds another audit (model fingerprint differ)" in capsys.readouterr().err
-    spoilt = SpoiltModel(tmp_path, tmp_path / "executed", tmp_path)
+    spoilt = BrokenModel(tmp_path, tmp_path / "executed", tmp_path)
     spoilt.write("style.pt", spoilt.trap())
     assert imgaudit([*shared, "--lora", str(tmp_path / "style.pt")], monkeypatch) == ExitCode.MODEL_REFUSED
     assert "is pickled and can run code when opened" in " ".join(capsys.readouterr().err.split())

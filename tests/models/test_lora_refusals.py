@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from imgaudit.benchmark.robustness.broken_model import SpoiltModel
+from imgaudit.benchmark.robustness.broken_model import BrokenModel
 from imgaudit.exceptions import ModelRefusedError
 from imgaudit.models import load_model
 from imgaudit.models.lora import METADATA_KEY, USUAL_NAME, read_lora
@@ -159,7 +159,7 @@ def test_notes_that_cannot_be_parsed_are_refused(model_folder: Path, style: Path
 
 
 def test_a_pickled_lora_is_refused_and_never_opened(model_folder: Path, style: Path, tmp_path: Path) -> None:
-    spoilt = SpoiltModel(tmp_path / "loras", tmp_path / "executed", tmp_path)
+    spoilt = BrokenModel(tmp_path / "loras", tmp_path / "executed", tmp_path)
     for name in ("a/pytorch_lora_weights.bin", "b/style.pt", "c/style.ckpt"):
         spoilt.write(name, spoilt.trap())
         assert "is pickled and can run code when opened" in refused(model_folder, spoilt.path / name)

@@ -8,7 +8,7 @@ import numpy as np
 from imgaudit.benchmark.budgets.trajectories import ForcingConfig, Trajectories, record
 from imgaudit.benchmark.harness.budget_table import BudgetPoint, BudgetRow, budget_points, budget_row, trajectory_rows
 from imgaudit.benchmark.harness.cases import CaseCounts, Group, choose_cases, load_cases
-from imgaudit.benchmark.harness.figures import Rate, rate
+from imgaudit.benchmark.harness.figures import MeasuredRate, measure_rate
 from imgaudit.benchmark.harness.lab_model import LabModel
 from imgaudit.diffusion.executor import Executor
 from imgaudit.lab.description import LabImage
@@ -30,7 +30,7 @@ class BudgetReport(Record):
 
     points: list[BudgetPoint]
     """Separation at every budget."""
-    forced: list[Rate]
+    forced: list[MeasuredRate]
     """Per group and budget: images with a sample within the truth's distance of their rendering."""
     begins: int | None
     """Fewest steps after which a held-out image came out; None when none did."""
@@ -55,7 +55,7 @@ def budget_report(rows: Sequence[BudgetRow]) -> BudgetReport:
         for group in (Group.MEMORISED, Group.PLANTED_NOT_REPRODUCED, Group.HELD_OUT):
             flags = [-row.value <= RMS_LIMIT for row in nearest if row.steps == steps and row.group is group]
             if flags:
-                forced.append(rate(f"{steps} steps", group, flags))
+                forced.append(measure_rate(f"{steps} steps", group, flags))
             if group is Group.HELD_OUT and any(flags) and begins is None:
                 begins = steps
     return BudgetReport(points=budget_points(rows), forced=forced, begins=begins)

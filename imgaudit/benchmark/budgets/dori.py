@@ -13,7 +13,7 @@ import torch
 from imgaudit.benchmark.harness.budget_table import BudgetRow, budget_row
 from imgaudit.benchmark.harness.cases import CaseCounts, Group, choose_cases, load_cases
 from imgaudit.benchmark.harness.lab_model import LabModel
-from imgaudit.benchmark.harness.resume import kept_chunks
+from imgaudit.benchmark.harness.resume import resume_chunks
 from imgaudit.diffusion.denoiser import Denoiser
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.generation import generate, replica_seeds
@@ -93,7 +93,7 @@ def measure_dori(
 
     rows = []
     portfolio = load_cases(list(images.values()), located)
-    for target, found in kept_chunks(portfolio, folder / "dori", CHUNK, work, on_progress):
+    for target, found in resume_chunks(portfolio, folder / "dori", CHUNK, work, on_progress):
         image, is_control = images[target.image.sha256], target.image.sha256 in bank
         for score in ("best", "mean"):
             row = budget_row(

@@ -9,7 +9,7 @@ from imgaudit.benchmark.budgets.stopping import CHOSEN, stopping_rows
 from imgaudit.benchmark.budgets.trajectories import record
 from imgaudit.benchmark.harness.budget_table import BudgetPoint, BudgetRow, budget_points, trajectory_rows
 from imgaudit.benchmark.harness.cases import CaseCounts, choose_cases, load_cases
-from imgaudit.benchmark.harness.figures import Target
+from imgaudit.benchmark.harness.figures import Goal
 from imgaudit.benchmark.harness.lab_model import LabModel
 from imgaudit.diffusion.executor import Executor
 from imgaudit.schema.protocol import ErrorConfig, InversionConfig
@@ -27,8 +27,8 @@ class FrontierReport(Record):
 
     points: list[BudgetPoint]
     """Ordered by network evaluations per image."""
-    targets: list[Target]
-    """Hopes and outcomes."""
+    targets: list[Goal]
+    """Goals and outcomes."""
 
 
 def detection_rate(point: BudgetPoint, level: float = 0.05) -> float:
@@ -62,11 +62,11 @@ def frontier_report(rows: Sequence[BudgetRow]) -> FrontierReport:
     return FrontierReport(points=points, targets=targets)
 
 
-def _compare(ours: BudgetPoint, theirs: BudgetPoint, factor: int) -> Target:
+def _compare(ours: BudgetPoint, theirs: BudgetPoint, factor: int) -> Goal:
     # Where the other protocol has no controls, both are compared by their areas.
     measure, name = (quality, "TPR at p <= 0.05") if theirs.controls else (_area, "AUC")
     ratio = theirs.evaluations / ours.evaluations
-    return Target(
+    return Goal(
         name=f"{ours.design} ({ours.steps} steps, {ours.score}) against {theirs.design}",
         wanted=f">= {factor}x fewer network evaluations, no lower {name}",
         got=f"{ratio:.1f}x ({ours.evaluations} / {theirs.evaluations}), {measure(ours):.3f} / {measure(theirs):.3f}",

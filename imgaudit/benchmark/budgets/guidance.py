@@ -8,7 +8,7 @@ import torch
 from imgaudit.benchmark.harness.budget_table import BudgetRow, budget_row
 from imgaudit.benchmark.harness.cases import CaseCounts, Group, choose_cases, load_cases
 from imgaudit.benchmark.harness.lab_model import LabModel
-from imgaudit.benchmark.harness.resume import kept_chunks
+from imgaudit.benchmark.harness.resume import resume_chunks
 from imgaudit.diffusion.denoiser import Denoiser
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.generation import generate, replica_seeds
@@ -76,7 +76,7 @@ def measure_guidance(
         return best_similarities(denoiser, chunk, lab, run_seed=run_seed, executor=executor)
 
     rows = []
-    for target, own in kept_chunks(portfolio, folder / "guidance", CHUNK, work, on_progress):
+    for target, own in resume_chunks(portfolio, folder / "guidance", CHUNK, work, on_progress):
         for (rung, scale, sampling), value in zip(combinations(), own, strict=True):
             inverting = INVERSION.steps if rung is Rung.EMBEDDING else 0
             spent = 2 * INVERSION.draws * inverting + SEEDS * sampling * (2 if scale > 1 else 1)

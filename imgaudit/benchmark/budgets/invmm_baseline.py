@@ -13,7 +13,7 @@ import torch
 from imgaudit.benchmark.harness.budget_table import BudgetRow, budget_row
 from imgaudit.benchmark.harness.cases import CaseCounts, Group, choose_cases, load_cases
 from imgaudit.benchmark.harness.lab_model import LabModel
-from imgaudit.benchmark.harness.resume import kept_chunks
+from imgaudit.benchmark.harness.resume import resume_chunks
 from imgaudit.diffusion.denoiser import Denoiser
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.invmm.search import NoiseInversion, invert_noise
@@ -88,7 +88,7 @@ def measure_invmm(
             for score, result in zip(failures_last(results), results, strict=True)
         ]
 
-    found = list(kept_chunks(load_cases(chosen, located), folder / "invmm", CHUNK, work, on_progress))
+    found = list(resume_chunks(load_cases(chosen, located), folder / "invmm", CHUNK, work, on_progress))
     spent = round(sum(one["evaluations"] for _, one in found) / len(found))
     steps = round(sum(one["steps"] for _, one in found) / len(found))
     return [

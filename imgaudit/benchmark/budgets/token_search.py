@@ -7,9 +7,9 @@ import torch
 
 from imgaudit.benchmark.harness.budget_table import BudgetRow, budget_row
 from imgaudit.benchmark.harness.cases import CaseCounts, Group, choose_cases, load_cases
-from imgaudit.benchmark.harness.figures import Rate, rate
+from imgaudit.benchmark.harness.figures import MeasuredRate, measure_rate
 from imgaudit.benchmark.harness.lab_model import LabModel
-from imgaudit.benchmark.harness.resume import kept_chunks
+from imgaudit.benchmark.harness.resume import resume_chunks
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.generation import generate, replica_seeds
 from imgaudit.diffusion.token_search import search_tokens
@@ -33,7 +33,7 @@ class PromptReport(Record):
 
     seed_images: int
     """Images generated for each prompt."""
-    rates: list[Rate]
+    rates: list[MeasuredRate]
     """Per setting and group: images of whose generated images one is a near copy."""
 
 
@@ -41,7 +41,7 @@ def prompt_report(rows: Sequence[BudgetRow]) -> PromptReport:
     """Statistics of a table of searched prompts."""
     designs = list(dict.fromkeys(row.design for row in rows))
     rates = [
-        rate(design, group, flags)
+        measure_rate(design, group, flags)
         for design in designs
         for group in (Group.MEMORISED, Group.HELD_OUT)
         if (flags := [r.value > NEAR_COPY_CORRELATION for r in rows if r.design == design and r.group is group])
@@ -73,7 +73,7 @@ def measure_prompts(
 
     rows = []
     sampling = 2 * GENERATION.seeds * GENERATION.num_inference_steps
-    for target, own in kept_chunks(portfolio, folder / "prompts", CHUNK, work, on_progress):
+    for target, own in resume_chunks(portfolio, folder / "prompts", CHUNK, work, on_progress):
         for (words, evaluations), value in zip(settings, own, strict=True):
             config = TokenSearchConfig(words=words, evaluations=evaluations)
             spent = config.iterations * config.per_iteration + sampling

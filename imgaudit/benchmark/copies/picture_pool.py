@@ -20,8 +20,8 @@ MOST_BYTES = 4_000_000
 
 
 @dataclass
-class Half:
-    """Half of the pictures."""
+class PictureHalf:
+    """PictureHalf of the pictures."""
 
     pictures: list[Image.Image] = field(default_factory=list)
     """RGB, longer side at most SIDE."""
@@ -41,9 +41,9 @@ class Half:
 class Pool:
     """Both halves."""
 
-    fit: Half
+    fit: PictureHalf
     """Sets thresholds."""
-    report: Half
+    report: PictureHalf
     """Gives figures."""
     left_out: int
     """Pictures that were read and cannot be used: damaged, too small, or with too little detail."""
@@ -58,7 +58,7 @@ def read_pool(
     """
     paths = list_images(folder).images
     random.Random(seed).shuffle(paths)
-    pool, seen = Pool(Half(), Half(), 0), set()
+    pool, seen = Pool(PictureHalf(), PictureHalf(), 0), set()
     for path in paths:
         done = len(pool.fit.pictures) + len(pool.report.pictures)
         if done == 2 * each:

@@ -24,7 +24,7 @@ SMALLEST_SIDE = 64
 
 
 @dataclass(frozen=True)
-class Picture:
+class Original:
     """One original."""
 
     sha256: str
@@ -47,12 +47,12 @@ class Transformed:
 
 def read_halves(
     folders: Sequence[Path], count: int, *, seed: int, on_progress: Callable[[int, int], None]
-) -> tuple[list[Picture], list[Picture]]:
+) -> tuple[list[Original], list[Original]]:
     """Two halves of `count` pictures each, no two of which are near copies; evenly from all folders.
 
     Raises InputError when there are too few.
     """
-    chosen: list[Picture] = []
+    chosen: list[Original] = []
     for folder in folders:
         files = find_images(folder)
         Random(seed).shuffle(files)
@@ -76,7 +76,7 @@ def read_halves(
     return different[:count], different[count : 2 * count]
 
 
-def _read(path: Path) -> Picture | None:
+def _read(path: Path) -> Original | None:
     try:
         loaded = load_image(path)
     except ImageError:
@@ -85,10 +85,10 @@ def _read(path: Path) -> Picture | None:
     image.thumbnail((LARGEST_SIDE, LARGEST_SIDE), Image.Resampling.BICUBIC)
     if min(image.size) < SMALLEST_SIDE or is_single_colour(image):
         return None
-    return Picture(loaded.facts.sha256, image)
+    return Original(loaded.facts.sha256, image)
 
 
-def _different(pictures: Sequence[Picture]) -> list[Picture]:
+def _different(pictures: Sequence[Original]) -> list[Original]:
     """One of every cluster of near copies, the first."""
     if not pictures:
         return []
@@ -98,7 +98,7 @@ def _different(pictures: Sequence[Picture]) -> list[Picture]:
     return [pictures[number] for number in sorted(first.tolist())]
 
 
-def transformed(pictures: Sequence[Picture], number: int, *, seed: int) -> Iterator[Transformed]:
+def transformed(pictures: Sequence[Original], number: int, *, seed: int) -> Iterator[Transformed]:
     """Everything that is made of one picture; the next one in the list is what is mixed in."""
     own, other = pictures[number], pictures[(number + 1) % len(pictures)]
     for name in TRANSFORMATIONS:

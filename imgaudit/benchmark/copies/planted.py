@@ -55,7 +55,7 @@ class Pair:
     target: Image.Image
     """The image that may have been copied."""
     candidate: Image.Image
-    """The image that may hold a copy; worn."""
+    """The image that may hold a copy; degrade."""
     truth: Mask | None
     """What is shared, over the target, or over the candidate where `in_candidate`; None where nothing is."""
     in_candidate: bool = False
@@ -101,7 +101,7 @@ def covering(image: Image.Image, width: int, height: int) -> Image.Image:
     return image.resize(size, Image.Resampling.LANCZOS).crop((left, top, left + width, top + height))
 
 
-def worn(image: Image.Image, rng: random.Random) -> Image.Image:
+def degrade(image: Image.Image, rng: random.Random) -> Image.Image:
     """As it might come back: resized, its colours shifted, slightly blurred or noisy, compressed as JPEG."""
     factor = rng.uniform(0.6, 1.4)
     size = (max(32, round(image.width * factor)), max(32, round(image.height * factor)))
@@ -149,7 +149,7 @@ def _detailed_part(
 def template_pair(layout: Image.Image, fills: Sequence[Image.Image], rng: random.Random) -> Pair:
     """One layout twice, its changing region (20 to 60 % of the area) filled from another picture each time."""
     images, mask = template_family(layout, fills[:2], rng)
-    return Pair(Planting.TEMPLATE, images[0], worn(images[1], rng), mask)
+    return Pair(Planting.TEMPLATE, images[0], degrade(images[1], rng), mask)
 
 
 def template_family(
@@ -191,7 +191,7 @@ def logo_pair(host: Image.Image, logo: Image.Image, rng: random.Random) -> Pair:
     """A logo, and a picture that holds it; the truth is the place in the candidate."""
     own = trimmed(logo)
     image, mask = paste_logo(host, own, rng)
-    return Pair(Planting.LOGO, own, worn(image, rng), mask, in_candidate=True)
+    return Pair(Planting.LOGO, own, degrade(image, rng), mask, in_candidate=True)
 
 
 def shared_logo_pair(hosts: Sequence[Image.Image], logo: Image.Image, rng: random.Random) -> Pair:
@@ -199,7 +199,7 @@ def shared_logo_pair(hosts: Sequence[Image.Image], logo: Image.Image, rng: rando
     own = trimmed(logo)
     target, mask = paste_logo(hosts[0], own, rng)
     candidate, _ = paste_logo(hosts[1], own, rng)
-    return Pair(Planting.SHARED_LOGO, target, worn(candidate, rng), mask)
+    return Pair(Planting.SHARED_LOGO, target, degrade(candidate, rng), mask)
 
 
 def composite_pair(picture: Image.Image, other: Image.Image, rng: random.Random) -> Pair:
@@ -219,7 +219,7 @@ def composite_pair(picture: Image.Image, other: Image.Image, rng: random.Random)
     first, second = (places[0], places[1]) if rng.random() < 0.5 else (places[2], places[0])
     canvas.paste(part, first)
     canvas.paste(beside, second)
-    return Pair(Planting.COMPOSITE, picture, worn(canvas, rng), mask)
+    return Pair(Planting.COMPOSITE, picture, degrade(canvas, rng), mask)
 
 
 def background_pair(left: Image.Image, right: Image.Image, rng: random.Random) -> Pair:
@@ -234,7 +234,7 @@ def background_pair(left: Image.Image, right: Image.Image, rng: random.Random) -
         own = own.resize((max(1, round(own.width * factor)), max(1, round(own.height * factor))))
         canvas.paste(own, ((SIDE - own.width) // 2, (SIDE - own.height) // 2))
         images.append(canvas)
-    return Pair(Planting.BACKGROUND, images[0], worn(images[1], rng), None)
+    return Pair(Planting.BACKGROUND, images[0], degrade(images[1], rng), None)
 
 
 def related_pair(planting: Planting, pictures: Sequence[Image.Image], rng: random.Random) -> Pair:

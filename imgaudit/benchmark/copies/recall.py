@@ -8,9 +8,9 @@ import numpy.typing as npt
 from scipy import stats
 
 from imgaudit.benchmark.copies.measures import Measure, available_measures
-from imgaudit.benchmark.copies.pictures import Picture, read_halves, transformed
+from imgaudit.benchmark.copies.pictures import Original, read_halves, transformed
 from imgaudit.benchmark.copies.transformations import STRENGTHS, TRANSFORMATIONS
-from imgaudit.benchmark.harness.figures import Target
+from imgaudit.benchmark.harness.figures import Goal
 from imgaudit.io.framing import to_tensor
 from imgaudit.schema.records import Record, Skipped
 from imgaudit.similarity.parts import Described, compare
@@ -83,11 +83,11 @@ class CopiesReport(Record):
     """Ours first."""
     skipped: dict[str, Skipped]
     """What was left out, and why."""
-    targets: list[Target]
-    """Hopes and outcomes."""
+    targets: list[Goal]
+    """Goals and outcomes."""
 
 
-class Half:
+class HalfScores:
     """Scores of one half: copies with their originals, and with pictures that have no part in them."""
 
     def __init__(self) -> None:
@@ -103,10 +103,10 @@ class Half:
 
 
 def measure_half(
-    pictures: Sequence[Picture], measures: Sequence[Measure], *, seed: int, on_progress: Callable[[int], None]
-) -> Half:
+    pictures: Sequence[Original], measures: Sequence[Measure], *, seed: int, on_progress: Callable[[int], None]
+) -> HalfScores:
     """Make everything of every picture, and compare it with the picture and with one that has no part in it."""
-    half = Half()
+    half = HalfScores()
     for number in range(len(pictures)):
         made = [one.image for one in transformed(pictures, number, seed=seed)]
         # The next picture is mixed into some of what was made, so that it is no stranger.
@@ -159,8 +159,8 @@ def measure_copies(
 
 
 def copies_report(
-    fit: Half,
-    report: Half,
+    fit: HalfScores,
+    report: HalfScores,
     sources: Mapping[str, str],
     *,
     folders: list[str],
@@ -184,7 +184,7 @@ def copies_report(
         folders=folders, pictures=pictures, seed=seed, level=LEVEL, hardware=hardware, deciders=deciders,
         skipped=skipped,
         targets=[] if best is None else [
-            Target(
+            Goal(
                 name=f"{ours.name} at {LEVEL:.0%} of these strangers",
                 wanted=f"above {best.name} ({best.matched.found:.1%})",
                 got=f"{ours.matched.found:.1%}, {ours.matched.low:.1%} to {ours.matched.high:.1%}",
@@ -194,11 +194,13 @@ def copies_report(
     )  # fmt: skip
 
 
-def _decide(name: str, alternatives: Sequence[Sequence[str]], fit: Half, report: Half, source: str) -> Decider:
+def _decide(
+    name: str, alternatives: Sequence[Sequence[str]], fit: HalfScores, report: HalfScores, source: str
+) -> Decider:
     """Copies are what passes all legs of any alternative; alternatives share the level."""
     level = LEVEL / len(alternatives)
 
-    def decide(scores: Mapping[str, list[list[float]]], half: Half) -> npt.NDArray[np.bool_]:
+    def decide(scores: Mapping[str, list[list[float]]], half: HalfScores) -> npt.NDArray[np.bool_]:
         """By the strangers of a half."""
         passed = [
             np.all([np.array(scores[leg]) > _threshold(half, leg, level) for leg in legs], axis=0)
@@ -220,7 +222,7 @@ def _decide(name: str, alternatives: Sequence[Sequence[str]], fit: Half, report:
     )
 
 
-def _threshold(fit: Half, leg: str, level: float) -> float:
+def _threshold(fit: HalfScores, leg: str, level: float) -> float:
     return exceedance_threshold([score for row in fit.strangers[leg] for score in row], level)
 
 

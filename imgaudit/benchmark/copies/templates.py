@@ -11,18 +11,18 @@ import torch
 from PIL import Image
 from torch.nn.functional import interpolate
 
-from imgaudit.benchmark.copies.picture_pool import Half, read_pool
+from imgaudit.benchmark.copies.picture_pool import PictureHalf, read_pool
 from imgaudit.benchmark.copies.planted import (
     RELATED,
     TRIES,
     Pair,
     Planting,
     background_pair,
+    degrade,
     related_pair,
     template_family,
-    worn,
 )
-from imgaudit.benchmark.harness.figures import Rate, Target, rate
+from imgaudit.benchmark.harness.figures import Goal, MeasuredRate, measure_rate
 from imgaudit.benchmark.harness.lab_model import machine
 from imgaudit.exceptions import InputError
 from imgaudit.io.framing import to_tensor
@@ -62,7 +62,7 @@ class Located(Record):
     """Intersection over union with the planted region; 0 when none was found."""
     lower_quartile: float
     """A quarter of the found pairs lie below."""
-    well: Rate
+    well: MeasuredRate
     """Found pairs whose region counts as located."""
 
 
@@ -85,22 +85,22 @@ class TemplateReport(Record):
     """To describe two images and compare them, on this machine."""
     hardware: str
     """Machine."""
-    found: list[Rate]
+    found: list[MeasuredRate]
     """Related pairs that are found, by what decides."""
-    by_share: list[Rate]
+    by_share: list[MeasuredRate]
     """Related pairs that are found, by the share of the area that is shared."""
-    false: list[Rate]
+    false: list[MeasuredRate]
     """Unrelated pairs that are called related."""
     located: list[Located]
     """Where the regions lie."""
-    families: list[Rate]
+    families: list[MeasuredRate]
     """Masked likeness, on families of one layout in one place."""
-    targets: list[Target]
-    """Hopes and outcomes."""
+    targets: list[Goal]
+    """Goals and outcomes."""
 
 
 @dataclass(frozen=True)
-class Outcome:
+class PairResult:
     """One pair, measured."""
 
     planting: Planting
@@ -161,7 +161,7 @@ def measure_templates(
         seed=seed, pictures=pictures, left_out=pool.left_out, level=LEVEL, thresholds=thresholds,
         whole_thresholds=whole, seconds_per_pair=seconds, hardware=machine(), found=found,
         by_share=share_rates(positives, thresholds), false=false, located=located, families=families,
-        targets=hopes(found, false, located, families),
+        targets=judge_goals(found, false, located, families),
     )  # fmt: skip
 
 
@@ -169,18 +169,18 @@ def _staged(on_progress: Progress, stage: str, each: int) -> Callable[[int], Non
     return lambda done: on_progress(stage, done, 3 * each)
 
 
-def plant(half: Half, each: int, rng: random.Random) -> list[Pair]:
+def plant(half: PictureHalf, each: int, rng: random.Random) -> list[Pair]:
     """Related pairs, `each` of every kind."""
     return [related_pair(planting, half.pictures, rng) for planting in RELATED for _ in range(each)]
 
 
-def measure_pair(pair: Pair) -> Outcome:
+def measure_pair(pair: Pair) -> PairResult:
     """Both legs, the region against the truth, and whole-image similarity."""
     evidence = compare(Described.of(to_tensor(pair.target)), Described.of(to_tensor(pair.candidate)))
     overlap = 0.0
     if pair.truth is not None:
         overlap = Region.of(pair.truth).overlap(evidence.candidate_region if pair.in_candidate else evidence.region)
-    return Outcome(pair.planting, pair.share, evidence, overlap, whole_similarities(pair.target, pair.candidate))
+    return PairResult(pair.planting, pair.share, evidence, overlap, whole_similarities(pair.target, pair.candidate))
 
 
 def whole_similarities(left: Image.Image, right: Image.Image) -> dict[str, float]:
@@ -193,13 +193,13 @@ def whole_similarities(left: Image.Image, right: Image.Image) -> dict[str, float
 
 
 def measure_unrelated(
-    half: Half, plantings: Sequence[Pair], each: int, rng: random.Random, advance: Callable[[int], None]
-) -> Iterator[Outcome]:
+    half: PictureHalf, plantings: Sequence[Pair], each: int, rng: random.Random, advance: Callable[[int], None]
+) -> Iterator[PairResult]:
     """Pairs that share nothing: other pictures, other layouts and logos, other pictures on one flat background."""
     for number in range(each):
         advance(3 * number)
         left, right = half.strangers(rng)
-        yield measure_pair(Pair(Planting.UNRELATED, left, worn(right, rng), None))
+        yield measure_pair(Pair(Planting.UNRELATED, left, degrade(right, rng), None))
         while True:
             one, two = rng.sample(range(len(plantings)), 2)
             if not plantings[one].sources & plantings[two].sources:
@@ -208,66 +208,68 @@ def measure_unrelated(
         yield measure_pair(background_pair(*half.strangers(rng), rng))
 
 
-def _groups(positives: Sequence[Outcome]) -> Iterator[tuple[str, list[Outcome]]]:
+def _groups(positives: Sequence[PairResult]) -> Iterator[tuple[str, list[PairResult]]]:
     for planting in RELATED:
         yield planting.value, [one for one in positives if one.planting is planting]
     yield "all", list(positives)
 
 
-def is_found(outcome: Outcome, thresholds: PairThresholds) -> bool:
+def is_found(outcome: PairResult, thresholds: PairThresholds) -> bool:
     """Whether both legs say that something is shared."""
     return classify(outcome.evidence, thresholds) != "unrelated"
 
 
 def found_rates(
-    positives: Sequence[Outcome], thresholds: PairThresholds, whole: dict[str, float]
-) -> list[Rate]:  # fmt: skip
+    positives: Sequence[PairResult], thresholds: PairThresholds, whole: dict[str, float]
+) -> list[MeasuredRate]:  # fmt: skip
     """Found by the verified pair, and by whole-image similarity, per kind."""
     rates = []
     for group, rows in _groups(positives):
-        rates.append(rate(VERIFIED, group, [is_found(one, thresholds) for one in rows]))
-        rates += [rate(f"whole image, {name}", group, [one.whole[name] > bound for one in rows])
+        rates.append(measure_rate(VERIFIED, group, [is_found(one, thresholds) for one in rows]))
+        rates += [measure_rate(f"whole image, {name}", group, [one.whole[name] > bound for one in rows])
                   for name, bound in whole.items()]  # fmt: skip
     return rates
 
 
-def share_rates(positives: Sequence[Outcome], thresholds: PairThresholds) -> list[Rate]:
+def share_rates(positives: Sequence[PairResult], thresholds: PairThresholds) -> list[MeasuredRate]:
     """Found by the verified pair, by the share of the area that is shared."""
     return [
-        rate(VERIFIED, f"{low:.0%} to {high:.0%} shared",
+        measure_rate(VERIFIED, f"{low:.0%} to {high:.0%} shared",
              [is_found(one, thresholds) for one in positives if low < one.share <= high])
         for low, high in BANDS
     ]  # fmt: skip
 
 
-def false_rates(negatives: Sequence[Outcome], thresholds: PairThresholds, whole: dict[str, float]) -> list[Rate]:
+def false_rates(
+    negatives: Sequence[PairResult], thresholds: PairThresholds, whole: dict[str, float]
+) -> list[MeasuredRate]:
     """Unrelated pairs that are called related, per kind and together."""
     rates = []
     for group in (Planting.UNRELATED, Planting.CROSSED, Planting.BACKGROUND, None):
         rows = [one for one in negatives if group is None or one.planting is group]
         name = "all" if group is None else group.value
-        rates.append(rate(VERIFIED, name, [is_found(one, thresholds) for one in rows]))
+        rates.append(measure_rate(VERIFIED, name, [is_found(one, thresholds) for one in rows]))
         if group is None:
-            rates.append(rate("geometric leg alone", name,
+            rates.append(measure_rate("geometric leg alone", name,
                               [one.evidence.geometric > thresholds.geometric for one in rows]))  # fmt: skip
-            rates.append(rate("photometric leg alone", name,
+            rates.append(measure_rate("photometric leg alone", name,
                               [one.evidence.photometric > thresholds.photometric for one in rows]))  # fmt: skip
-            rates += [rate(f"whole image, {key}", name, [one.whole[key] > bound for one in rows])
+            rates += [measure_rate(f"whole image, {key}", name, [one.whole[key] > bound for one in rows])
                       for key, bound in whole.items()]  # fmt: skip
     return rates
 
 
-def located_row(group: str, rows: Sequence[Outcome], thresholds: PairThresholds) -> Located:
+def located_row(group: str, rows: Sequence[PairResult], thresholds: PairThresholds) -> Located:
     """Where the regions of found pairs lie."""
     overlaps = [one.overlap for one in rows if is_found(one, thresholds)]
     low, middle = (float(np.quantile(overlaps, at)) if overlaps else 0.0 for at in (0.25, 0.5))
     return Located(
         group=group, found=len(overlaps), median=middle, lower_quartile=low,
-        well=rate(f"region overlaps by {LOCATED:g}", group, [overlap >= LOCATED for overlap in overlaps]),
+        well=measure_rate(f"region overlaps by {LOCATED:g}", group, [overlap >= LOCATED for overlap in overlaps]),
     )  # fmt: skip
 
 
-def measure_families(fit: Half, report: Half, count: int, seed: int) -> list[Rate]:
+def measure_families(fit: PictureHalf, report: PictureHalf, count: int, seed: int) -> list[MeasuredRate]:
     """Masked likeness of a template built from two images of a family, to a third and to other families' images."""
     halves = []
     for name, half in (("fit", fit), ("report", report)):
@@ -276,13 +278,13 @@ def measure_families(fit: Half, report: Half, count: int, seed: int) -> list[Rat
     rates = []
     for key in (MASKED, DISTANCE, WHOLE):
         bound = exceedance_threshold([one[key] for one in unrelated], LEVEL)
-        rates.append(rate(key, "a third image of the layout", [one[key] > bound for one in own]))
-        rates.append(rate(key, "an image of another layout", [one[key] > bound for one in others]))
+        rates.append(measure_rate(key, "a third image of the layout", [one[key] > bound for one in own]))
+        rates.append(measure_rate(key, "an image of another layout", [one[key] > bound for one in others]))
     return rates
 
 
 def _family_likeness(
-    half: Half, count: int, rng: random.Random
+    half: PictureHalf, count: int, rng: random.Random
 ) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
     """Likeness to the own family's third image, and to twenty other families' third images each."""
     families: list[tuple[Template, torch.Tensor, frozenset[int]]] = []
@@ -296,7 +298,7 @@ def _family_likeness(
             template = Template.of([to_tensor(image) for image in images[:2]])
         except InputError:
             continue
-        families.append((template, to_tensor(worn(images[2], rng)), frozenset(numbers)))
+        families.append((template, to_tensor(degrade(images[2], rng)), frozenset(numbers)))
     own = [_likeness(template, image) for template, image, _ in families]
     others = []
     for template, _, sources in families:
@@ -312,23 +314,26 @@ def _likeness(template: Template, image: torch.Tensor) -> dict[str, float]:
     }  # fmt: skip
 
 
-def hopes(
-    found: Sequence[Rate], false: Sequence[Rate], located: Sequence[Located], families: Sequence[Rate]
-) -> list[Target]:
-    """What was hoped for: 90 % found at 1 % false positives, and located."""
+def judge_goals(
+    found: Sequence[MeasuredRate],
+    false: Sequence[MeasuredRate],
+    located: Sequence[Located],
+    families: Sequence[MeasuredRate],
+) -> list[Goal]:
+    """Judge the goals: 90 % found at 1 % false positives, and located."""
     of = {(one.name, one.group): one for one in [*found, *families]}
     wrong = next(one for one in false if one.name == VERIFIED and one.group == "all")
     targets = [
-        Target(name="unrelated pairs called related", wanted="at most 1 %", got=str(wrong), met=wrong.rate <= LEVEL)
+        Goal(name="unrelated pairs called related", wanted="at most 1 %", got=str(wrong), met=wrong.rate <= LEVEL)
     ]
     for row in located:
         one = of[VERIFIED, row.group]
-        targets.append(Target(name=f"found: {row.group}", wanted="at least 90 %", got=str(one), met=one.rate >= 0.9))
+        targets.append(Goal(name=f"found: {row.group}", wanted="at least 90 %", got=str(one), met=one.rate >= 0.9))
         targets.append(
-            Target(name=f"median overlap: {row.group}", wanted=f"at least {LOCATED:g}", got=f"{row.median:.2f}",
+            Goal(name=f"median overlap: {row.group}", wanted=f"at least {LOCATED:g}", got=f"{row.median:.2f}",
                    met=row.found > 0 and row.median >= LOCATED)
         )  # fmt: skip
     masked = of[MASKED, "a third image of the layout"]
-    targets.append(Target(name="masked correlation finds a third image of the layout", wanted="at least 90 %",
+    targets.append(Goal(name="masked correlation finds a third image of the layout", wanted="at least 90 %",
                           got=str(masked), met=masked.rate >= 0.9))  # fmt: skip
     return targets

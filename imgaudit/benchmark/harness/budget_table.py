@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 from imgaudit.benchmark.budgets.trajectories import Trajectories
 from imgaudit.benchmark.harness.cases import Group, group_of
-from imgaudit.benchmark.harness.figures import Rate, Separation, rate, separation
+from imgaudit.benchmark.harness.figures import MeasuredRate, Separation, measure_rate, measure_separation
 from imgaudit.exceptions import InputError
 from imgaudit.lab.description import LabImage
 from imgaudit.schema.records import Record
@@ -121,9 +121,9 @@ class BudgetPoint(Record):
     """Planted but not memorised, against held out: the hard part of the dose curve."""
     controls: int
     """Controls that give p-values; 0 = none."""
-    detected: list[Rate]
+    detected: list[MeasuredRate]
     """Memorised with p at most 1 % and 5 %; empty without controls."""
-    false: list[Rate]
+    false: list[MeasuredRate]
     """Held out with p at most 1 % and 5 %; empty without controls."""
 
 
@@ -141,9 +141,13 @@ def budget_points(rows: Sequence[BudgetRow]) -> list[BudgetPoint]:
         }
         memorised, held_out = values[Group.MEMORISED], values[Group.HELD_OUT]
 
-        def rates(name: str, scores: Sequence[float | None], bank: Sequence[float] = bank) -> list[Rate]:
+        def rates(name: str, scores: Sequence[float | None], bank: Sequence[float] = bank) -> list[MeasuredRate]:
             p_values = [conformal_p_value(value, bank) for value in scores if value is not None]
-            return [rate(f"p <= {level:g}", name, [p <= level for p in p_values]) for level in LEVELS] if bank else []
+            return (
+                [measure_rate(f"p <= {level:g}", name, [p <= level for p in p_values]) for level in LEVELS]
+                if bank
+                else []
+            )
 
         points.append(
             BudgetPoint(
@@ -151,9 +155,9 @@ def budget_points(rows: Sequence[BudgetRow]) -> list[BudgetPoint]:
                 score=score,
                 steps=steps,
                 evaluations=evaluations,
-                held_out=separation(score, Group.HELD_OUT, memorised, held_out),
-                seen_once=separation(score, Group.SEEN_ONCE, memorised, values[Group.SEEN_ONCE]),
-                faint=separation(score, Group.HELD_OUT, values[Group.PLANTED_NOT_REPRODUCED], held_out),
+                held_out=measure_separation(score, Group.HELD_OUT, memorised, held_out),
+                seen_once=measure_separation(score, Group.SEEN_ONCE, memorised, values[Group.SEEN_ONCE]),
+                faint=measure_separation(score, Group.HELD_OUT, values[Group.PLANTED_NOT_REPRODUCED], held_out),
                 controls=len(bank),
                 detected=rates(Group.MEMORISED, memorised),
                 false=rates(Group.HELD_OUT, held_out),

@@ -6,7 +6,7 @@ from imgaudit.schema.records import Record
 from imgaudit.statistics import auc, clopper_pearson
 
 
-class Rate(Record):
+class MeasuredRate(Record):
     """A proportion with its interval."""
 
     name: str
@@ -50,8 +50,8 @@ class Separation(Record):
         return f"{self.auc:.3f} ({self.low:.3f} to {self.high:.3f}, n {self.positives} / {self.negatives})"
 
 
-class Target(Record):
-    """What was hoped for, and whether it was met."""
+class Goal(Record):
+    """A figure that was aimed at, and whether it was reached."""
 
     name: str
     """The figure."""
@@ -63,18 +63,20 @@ class Target(Record):
     """Whether it was reached."""
 
 
-def rate(name: str, group: str, flags: Sequence[bool]) -> Rate:
+def measure_rate(name: str, group: str, flags: Sequence[bool]) -> MeasuredRate:
     """Count flags.
 
-    >>> str(rate("found", "all", [True, False, True, True]))
+    >>> str(measure_rate("found", "all", [True, False, True, True]))
     '3 of 4 (75.0%, 19.4% to 99.4%)'
     """
     interval = clopper_pearson(sum(flags), len(flags))
     share = sum(flags) / len(flags) if flags else 0.0
-    return Rate(name=name, group=group, hits=sum(flags), n=len(flags), rate=share, low=interval.low, high=interval.high)
+    return MeasuredRate(
+        name=name, group=group, hits=sum(flags), n=len(flags), rate=share, low=interval.low, high=interval.high
+    )
 
 
-def separation(
+def measure_separation(
     name: str, against: str, positives: Sequence[float | None], negatives: Sequence[float | None]
 ) -> Separation | None:
     """AUC over the images that have the score (None: it has none); None when one side is empty."""

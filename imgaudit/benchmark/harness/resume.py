@@ -9,7 +9,7 @@ from imgaudit.io.portfolio import Portfolio, Target
 from imgaudit.io.writing import read_json, write_json
 
 
-def kept_chunks(
+def resume_chunks(
     portfolio: Portfolio,
     folder: Path,
     size: int,

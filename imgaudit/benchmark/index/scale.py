@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from imgaudit.benchmark.index.stages import Truth, run_stage
+from imgaudit.benchmark.index.stages import ExactSearch, run_stage
 from imgaudit.exceptions import ConfigError
 from imgaudit.index.index_types import Kind
 from imgaudit.io.writing import read_json, write_json
@@ -25,7 +25,7 @@ from imgaudit.statistics import clopper_pearson
 PACKAGES = ("faiss-gpu", "faiss-cpu", "numpy")
 
 
-class Setting(Record):
+class VectorSetting(Record):
     """What is stored."""
 
     binary: bool
@@ -41,13 +41,13 @@ class Setting(Record):
         return f"{self.dimension} {'bits' if self.binary else 'floats'}"
 
 
-SETTINGS = (Setting(binary=False, dimension=64), Setting(binary=True, dimension=256))
+SETTINGS = (VectorSetting(binary=False, dimension=64), VectorSetting(binary=True, dimension=256))
 
 
 class SizeResult(Record):
     """One size of one setting."""
 
-    setting: Setting
+    setting: VectorSetting
     """What is stored."""
     count: int
     """Vectors."""
@@ -116,7 +116,7 @@ def measure_index(
     *,
     seed: int = 1,
     threads: int = 1,
-    settings: Sequence[Setting] = SETTINGS,
+    settings: Sequence[VectorSetting] = SETTINGS,
     before: IndexReport | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     on_result: Callable[[IndexReport], None] = lambda report: None,
@@ -138,8 +138,8 @@ def measure_index(
         _refuse_other(before, report)
     for size in sorted(sizes):
         for setting in settings:
-            results.append(_kept(size, setting, work, seed, threads))
-            report = report.model_copy(update={"results": _merged(before, results)})
+            results.append(_load_or_measure(size, setting, work, seed, threads))
+            report = report.model_copy(update={"results": _merge_results(before, results)})
             on_result(report)
             on_progress(len(results), len(sizes) * len(settings))
     return report
@@ -152,13 +152,13 @@ def _refuse_other(before: IndexReport, report: IndexReport) -> None:
             raise ConfigError(f"the table was measured with {name} {was}, but here it is {here}: save another table")
 
 
-def _merged(before: IndexReport | None, results: Sequence[SizeResult]) -> list[SizeResult]:
+def _merge_results(before: IndexReport | None, results: Sequence[SizeResult]) -> list[SizeResult]:
     """All rows, by size and in the order in which settings appear."""
     rows = {(one.count, one.setting): one for one in [*(before.results if before else ()), *results]}
     return sorted(rows.values(), key=lambda one: one.count)
 
 
-def _kept(count: int, setting: Setting, work: Path, seed: int, threads: int) -> SizeResult:
+def _load_or_measure(count: int, setting: VectorSetting, work: Path, seed: int, threads: int) -> SizeResult:
     """One size, from an earlier run with the same work folder if that came so far."""
     kind = f"-{setting.wanted}" if setting.wanted else ""
     name = f"{count}-{setting.dimension}-{'bits' if setting.binary else 'floats'}{kind}-seed{seed}-threads{threads}"
@@ -173,7 +173,7 @@ def _kept(count: int, setting: Setting, work: Path, seed: int, threads: int) -> 
     return result
 
 
-def _measure(count: int, setting: Setting, folder: Path, seed: int, threads: int) -> SizeResult:
+def _measure(count: int, setting: VectorSetting, folder: Path, seed: int, threads: int) -> SizeResult:
     """One size, stage by stage; each stage is a process."""
     common = (str(folder), count, setting.dimension, setting.binary, seed, setting.wanted)
     run_stage("make", common, threads)
@@ -185,7 +185,7 @@ def _measure(count: int, setting: Setting, folder: Path, seed: int, threads: int
     both = run_stage("compare", (*common, built["factory"]), threads)
     ratios = np.array(both["ours"]) / np.array(both["faiss"]) - 1
     low, high = _interval(ratios)
-    truth = Truth(**exact["truth"])
+    truth = ExactSearch(**exact["truth"])
     hits = truth.hits(ours["found"])
     recall = clopper_pearson(hits, truth.n)
     return SizeResult(

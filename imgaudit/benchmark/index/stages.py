@@ -43,7 +43,7 @@ TIE = 1e-5
 """Inner products that differ by less are the same."""
 
 
-class Truth(NamedTuple):
+class ExactSearch(NamedTuple):
     """What the exact search finds."""
 
     best: list[float]
@@ -60,7 +60,7 @@ class Truth(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Case:
+class StageInput:
     """What a stage works on."""
 
     folder: str
@@ -126,7 +126,7 @@ def peak_memory() -> int:
         return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def make(case: Case) -> dict[str, Any]:
+def make(case: StageInput) -> dict[str, Any]:
     """Vectors and queries."""
     make_vectors(case.vectors_path, case.count, case.dimension, binary=case.binary, seed=case.seed)
     stored = np.load(case.vectors_path, mmap_mode="r")
@@ -135,7 +135,7 @@ def make(case: Case) -> dict[str, Any]:
     return {}
 
 
-def build(case: Case) -> dict[str, Any]:
+def build(case: StageInput) -> dict[str, Any]:
     """Our collection."""
     started = time.perf_counter()
     options = BuildOptions("synthetic", Kind(case.wanted) if case.wanted else None)
@@ -146,14 +146,14 @@ def build(case: Case) -> dict[str, Any]:
     return {"seconds": seconds, "factory": shard.factory, "bytes": size}
 
 
-def build_faiss(case: Case) -> dict[str, Any]:
+def build_faiss(case: StageInput) -> dict[str, Any]:
     """FAISS' own index of the same vectors."""
     started = time.perf_counter()
     case.direct.build(np.load(case.vectors_path, mmap_mode="r"))
     return {"seconds": time.perf_counter() - started}
 
 
-def search(case: Case) -> dict[str, Any]:
+def search(case: StageInput) -> dict[str, Any]:
     """Our collection, opened and asked once."""
     started = time.perf_counter()
     collection = Collection.open(case.collection_path)
@@ -162,13 +162,13 @@ def search(case: Case) -> dict[str, Any]:
     return {"open_seconds": opened, "found": [line[0].similarity if line else -1.0 for line in lines]}
 
 
-def search_faiss(case: Case) -> dict[str, Any]:
+def search_faiss(case: StageInput) -> dict[str, Any]:
     """FAISS' own index, read and asked once."""
     case.direct.open().search(np.load(case.queries_path), 1)
     return {}
 
 
-def compare(case: Case) -> dict[str, Any]:
+def compare(case: StageInput) -> dict[str, Any]:
     """Seconds of both in turns, in one process, so that what else the machine does meets both."""
     collection = Collection.open(case.collection_path)
     # FAISS searches the collection's own file: where two files happen to lie in memory must make no difference.
@@ -197,7 +197,7 @@ def compare(case: Case) -> dict[str, Any]:
     return {"ours": ours, "faiss": theirs, "read": read, "queries": len(queries)}
 
 
-def numpy_search(case: Case) -> dict[str, Any]:
+def numpy_search(case: StageInput) -> dict[str, Any]:
     """Every vector compared with every query by numpy."""
     stored = np.load(case.vectors_path, mmap_mode="r")
     queries = np.load(case.queries_path)[: BINARY_EXACT_QUERIES if case.binary else EXACT_QUERIES]
@@ -216,7 +216,7 @@ def numpy_search(case: Case) -> dict[str, Any]:
     return {"queries_per_second": len(queries) / seconds, "truth": {"best": best.tolist()}}
 
 
-STAGES: dict[str, Callable[[Case], dict[str, Any]]] = {
+STAGES: dict[str, Callable[[StageInput], dict[str, Any]]] = {
     "make": make, "build": build, "build_faiss": build_faiss, "search": search, "search_faiss": search_faiss,
     "compare": compare, "numpy": numpy_search,
 }  # fmt: skip
@@ -226,7 +226,7 @@ def main() -> None:
     """Run the stage that the command line names."""
     stage, arguments = sys.argv[1:]
     imported = peak_memory()
-    result = STAGES[stage](Case(*json.loads(arguments)))
+    result = STAGES[stage](StageInput(*json.loads(arguments)))
     sys.stdout.write(json.dumps(result | {"peak": peak_memory() - imported}) + "\n")
 
 

@@ -12,9 +12,9 @@ from pydantic import Field
 from imgaudit.benchmark.budgets.dori import dori_similarities
 from imgaudit.benchmark.budgets.invmm_baseline import LAST, failures_last, run_invmm
 from imgaudit.benchmark.harness.cases import CaseCounts, Group, choose_cases, group_of, load_cases
-from imgaudit.benchmark.harness.figures import Rate, Separation, Target, rate, separation
+from imgaudit.benchmark.harness.figures import Goal, MeasuredRate, Separation, measure_rate, measure_separation
 from imgaudit.benchmark.harness.lab_model import LabModel, hardware
-from imgaudit.benchmark.harness.resume import kept_chunks
+from imgaudit.benchmark.harness.resume import resume_chunks
 from imgaudit.diffusion.executor import Executor
 from imgaudit.exceptions import InputError
 from imgaudit.io.portfolio import Target as Image
@@ -26,7 +26,7 @@ IMAGES = 16
 """Memorised and as many held-out images."""
 CHUNK = 8
 """Images searched together, as an audit's default has it."""
-HOPED = 0.9
+GOAL = 0.9
 """AUC of memorised against held-out images, failures ranked last."""
 INVMM, EMBEDDING = "InvMM, minus KL per dimension", "embedding, best similarity (DoRI)"
 
@@ -105,14 +105,14 @@ class InvMMReport(Record):
     """What the soft condition was made of."""
     separations: list[Separation]
     """Areas under ROC curves."""
-    successes: list[Rate]
+    successes: list[MeasuredRate]
     """Images for which a check succeeded."""
     medians: dict[Group, float | None]
     """Median divergence per dimension, failures last: None where most failed."""
     costs: list[InvMMCost]
     """Means per method and group."""
-    targets: list[Target]
-    """Hopes and outcomes."""
+    targets: list[Goal]
+    """Goals and outcomes."""
 
 
 def measure_invmm_scores(
@@ -165,7 +165,7 @@ def measure_invmm_scores(
         ]
 
     rows = []
-    for target, found in kept_chunks(load_cases(chosen, located), folder / "invmm-scores", CHUNK, work, on_progress):
+    for target, found in resume_chunks(load_cases(chosen, located), folder / "invmm-scores", CHUNK, work, on_progress):
         image = images[target.image.sha256]
         conditions.append(found.pop("condition"))
         rounded = {
@@ -191,7 +191,7 @@ def invmm_report(table: InvMMTable) -> InvMMReport:
     separations = [
         found
         for name, values in ((INVMM, scores), (EMBEDDING, similarities))
-        if (found := separation(name, Group.HELD_OUT, values[Group.MEMORISED], values[Group.HELD_OUT]))
+        if (found := measure_separation(name, Group.HELD_OUT, values[Group.MEMORISED], values[Group.HELD_OUT]))
     ]
     costs = [
         InvMMCost(
@@ -204,7 +204,7 @@ def invmm_report(table: InvMMTable) -> InvMMReport:
         )
     ]
     targets = [
-        Target(name=f"AUC, {one.name}", wanted=f">= {HOPED:g}", got=str(one), met=one.auc >= HOPED)
+        Goal(name=f"AUC, {one.name}", wanted=f">= {GOAL:g}", got=str(one), met=one.auc >= GOAL)
         for one in separations
         if one.name == INVMM
     ]
@@ -212,7 +212,7 @@ def invmm_report(table: InvMMTable) -> InvMMReport:
         lab=table.lab, seed=table.seed, hardware=table.hardware, config=table.config, condition=table.condition,
         separations=separations,
         successes=[
-            rate("a check succeeded", group, [row.kl_per_dimension is not None for row in rows])
+            measure_rate("a check succeeded", group, [row.kl_per_dimension is not None for row in rows])
             for group, rows in groups.items()
         ],
         medians={group: _median(values) for group, values in scores.items()},

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from imgaudit.benchmark.harness.cases import CaseCounts, Group, choose_cases, require_located
-from imgaudit.benchmark.harness.figures import Rate, Target, rate
+from imgaudit.benchmark.harness.figures import Goal, MeasuredRate, measure_rate
 from imgaudit.benchmark.harness.lab_model import machine
 from imgaudit.exceptions import InputError
 from imgaudit.lab.corpus import CorpusEntry, write_corpus
@@ -38,12 +38,12 @@ class LoraReport(Record):
     """Machine."""
     commands: list[str]
     """What was run, in order."""
-    rates: list[Rate]
+    rates: list[MeasuredRate]
     """How many images of a group each run reproduces, and how many `compare` calls what."""
     changes: dict[str, dict[Change, int]]
     """By group, how many images are in each state of the comparison."""
-    targets: list[Target]
-    """Hopes and outcomes."""
+    targets: list[Goal]
+    """Goals and outcomes."""
 
 
 def measure_lora(
@@ -147,9 +147,11 @@ def lora_report(
             ("reproduced by the base", [image.a for image in own]),
             ("reproduced by base and LoRA", [image.b for image in own]),
         ):
-            rates.append(rate(name, group, [isinstance(s, ImageSide) and s.verdict in REPRODUCED for s in sides]))
-        rates.append(rate("appeared", group, [image.change is Change.APPEARED for image in own]))
-        rates.append(rate("rates differ (q)", group, [image.rates_differ for image in own]))
+            rates.append(
+                measure_rate(name, group, [isinstance(s, ImageSide) and s.verdict in REPRODUCED for s in sides])
+            )
+        rates.append(measure_rate("appeared", group, [image.change is Change.APPEARED for image in own]))
+        rates.append(measure_rate("rates differ (q)", group, [image.rates_differ for image in own]))
         states = [image.change for image in own]
         changes[group] = {change: states.count(change) for change in Change if change in states}
     of = {(one.group, one.name): one for one in rates}
@@ -158,9 +160,9 @@ def lora_report(
         lab=lab, seed=seed, rank=rank, steps=steps, controls=comparison.b.controls, hardware=machine(),
         commands=commands, rates=rates, changes=changes,
         targets=[
-            Target(name="images in the LoRA that appear", wanted="all", got=str(caught),
+            Goal(name="images in the LoRA that appear", wanted="all", got=str(caught),
                    met=caught.hits == caught.n > 0),
-            Target(name="images in neither that appear", wanted="interval includes 5 %", got=str(false),
+            Goal(name="images in neither that appear", wanted="interval includes 5 %", got=str(false),
                    met=false.low <= 0.05),
         ],
     )  # fmt: skip

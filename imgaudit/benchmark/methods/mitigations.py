@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from imgaudit.benchmark.harness.cases import CaseCounts, Group, choose_cases
-from imgaudit.benchmark.harness.figures import Target
+from imgaudit.benchmark.harness.figures import Goal
 from imgaudit.benchmark.harness.lab_model import machine
 from imgaudit.benchmark.methods.lora import copy_images, run_command
 from imgaudit.exceptions import InputError
@@ -70,8 +70,8 @@ class MitigationReport(Record):
     """What it rests on."""
     figures: EvaluationFigures
     """The evaluation's figures."""
-    targets: list[Target]
-    """Hopes and outcomes."""
+    targets: list[Goal]
+    """Goals and outcomes."""
 
 
 def halves(images: Sequence[LabImage]) -> tuple[list[LabImage], list[LabImage]]:
@@ -199,43 +199,41 @@ def mitigation_report(table: MitigationTable) -> MitigationReport:
     return MitigationReport(table=table, figures=figures, targets=targets)
 
 
-def _share(name: str, row: MitigationFigures, *, least: float | None = None, most: float | None = None) -> Target:
+def _share(name: str, row: MitigationFigures, *, least: float | None = None, most: float | None = None) -> Goal:
     rate = row.reproduced.hits / row.reproduced.n
     wanted = f">= {least:g}" if least is not None else f"<= {most:g}"
     met = rate >= least if least is not None else rate <= (most or 0.0)
-    return Target(name=name, wanted=wanted, got=f"{rate:.2f}, {row.reproduced}", met=met)
+    return Goal(name=name, wanted=wanted, got=f"{rate:.2f}, {row.reproduced}", met=met)
 
 
-def _small_rise(row: MitigationFigures) -> Target:
+def _small_rise(row: MitigationFigures) -> Goal:
     name, wanted, rise = f"{row.name}, error on clean images", "<= +10 %", row.error_rise
     if isinstance(rise, Skipped):
-        return Target(name=name, wanted=wanted, got=f"not measured: {rise.skipped}", met=False)
+        return Goal(name=name, wanted=wanted, got=f"not measured: {rise.skipped}", met=False)
     got = f"{rise.mean:+.1%} ({rise.low:+.1%} to {rise.high:+.1%})"
-    return Target(name=name, wanted=wanted, got=got, met=rise.mean <= 0.1)
+    return Goal(name=name, wanted=wanted, got=got, met=rise.mean <= 0.1)
 
 
-def _kept_alignment(base: MitigationFigures, row: MitigationFigures) -> Target:
+def _kept_alignment(base: MitigationFigures, row: MitigationFigures) -> Goal:
     name, wanted = f"{row.name}, general prompts retrieved, of what the model as it is retrieves", ">= 70 %"
     before, after = base.general_retrieved, row.general_retrieved
     if isinstance(before, Skipped) or isinstance(after, Skipped):
-        return Target(name=name, wanted=wanted, got="not measured: no CLIP", met=False)
+        return Goal(name=name, wanted=wanted, got="not measured: no CLIP", met=False)
     kept = after.mean / before.mean if before.mean else 0.0
-    return Target(name=name, wanted=wanted, got=f"{kept:.0%}, {after} of {before}", met=kept >= 0.7)
+    return Goal(name=name, wanted=wanted, got=f"{kept:.0%}, {after} of {before}", met=kept >= 0.7)
 
 
-def _ordering(rows: Mapping[str, MitigationFigures], retention: Mapping[str, Retention | Skipped]) -> list[Target]:
+def _ordering(rows: Mapping[str, MitigationFigures], retention: Mapping[str, Retention | Skipped]) -> list[Goal]:
     """DoRI's finding (arXiv 2507.16880): pruning hides, inversion brings back, adversarial fine-tuning holds."""
     rates = {
         name: found.retained / found.reproduced for name, found in retention.items() if not isinstance(found, Skipped)
     }
     if PRUNED not in rates or TUNED not in rates:
-        return [
-            Target(name="ordering after inversion", wanted="pruned above fine-tuned", got="not measured", met=False)
-        ]
+        return [Goal(name="ordering after inversion", wanted="pruned above fine-tuned", got="not measured", met=False)]
     before = rows[PRUNED].reproduced.hits / rows[PRUNED].reproduced.n
     return [
-        Target(name="pruned, retained after inversion", wanted=f"above its captions' {before:.2f}",
+        Goal(name="pruned, retained after inversion", wanted=f"above its captions' {before:.2f}",
                got=f"{rates[PRUNED]:.2f}", met=rates[PRUNED] > before),
-        Target(name="ordering after inversion", wanted="pruned above fine-tuned",
+        Goal(name="ordering after inversion", wanted="pruned above fine-tuned",
                got=f"{rates[PRUNED]:.2f} and {rates[TUNED]:.2f}", met=rates[PRUNED] > rates[TUNED]),
     ]  # fmt: skip

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pydantic import Field
 
 from imgaudit.benchmark.harness.cases import CaseCounts, Group, choose_cases, group_of
-from imgaudit.benchmark.harness.figures import Rate, Separation, Target, rate, separation
+from imgaudit.benchmark.harness.figures import Goal, MeasuredRate, Separation, measure_rate, measure_separation
 from imgaudit.benchmark.harness.lab_model import LabModel, hardware
 from imgaudit.diffusion.denoiser import Denoiser
 from imgaudit.diffusion.executor import Executor
@@ -27,17 +27,17 @@ DESIGNS = {
     "sharpness, first step, 4 seeds": DetectionSettings(detector="sharpness", seeds=4, tokens=False),
 }
 """Settings by name; the trajectory has 50 steps and guidance 7.5, as published."""
-HOPES = {"magnitude, first step, 4 seeds": 0.95, "magnitude, all steps, 4 seeds": 0.98}
-"""AUC hoped for."""
+GOALS = {"magnitude, first step, 4 seeds": 0.95, "magnitude, all steps, 4 seeds": 0.98}
+"""The AUC aimed at."""
 TRIGGERS_NAMED = 0.8
-"""Share of planted trigger words hoped to be the heaviest word of their caption."""
+"""Share of planted trigger words that should be the heaviest word of their caption."""
 TRIGGERS = {
     "trigger word heaviest, first step": "trigger_heaviest",
     "trigger word heaviest, all steps": "trigger_heaviest_over_all_steps",
     "trigger word's removal matters most": "trigger_matters_most",
 }
 """What is counted of planted trigger words, and the field of a row that says so."""
-HOPED_OF_TRIGGERS = ("trigger_heaviest", "trigger_heaviest_over_all_steps")
+GOAL_FIELDS = ("trigger_heaviest", "trigger_heaviest_over_all_steps")
 
 
 class PromptRow(Record):
@@ -99,12 +99,12 @@ class PromptScoreReport(Record):
     """Captions that stand for images of more than one group."""
     separations: list[Separation]
     """Areas under ROC curves."""
-    rates: list[Rate]
+    rates: list[MeasuredRate]
     """Memorised captions above all but less than 1 % of the others; and how often the heaviest word matters most."""
     chance: float
     """How often a word drawn at random would be the one that matters most."""
-    targets: list[Target]
-    """Hopes and outcomes."""
+    targets: list[Goal]
+    """Goals and outcomes."""
 
 
 def distinct_captions(images: Sequence[LabImage]) -> tuple[list[LabImage], int]:
@@ -223,7 +223,7 @@ def prompt_score_report(table: PromptScoreTable) -> PromptScoreReport:
         found
         for name in DESIGNS
         for other in (Group.HELD_OUT, Group.SEEN_ONCE)
-        if (found := separation(name, other, of(Group.MEMORISED, name), of(other, name)))
+        if (found := measure_separation(name, other, of(Group.MEMORISED, name), of(other, name)))
     ]
     rates = []
     for name in DESIGNS:
@@ -232,24 +232,28 @@ def prompt_score_report(table: PromptScoreTable) -> PromptScoreReport:
             continue
         # As many held-out captions may lie above as are less than 1 % of them: Wen et al.'s convention.
         above = math.ceil(len(negatives) / 100) - 1
-        rates.append(rate(name, Group.MEMORISED, [score > negatives[above] for score in of(Group.MEMORISED, name)]))
+        rates.append(
+            measure_rate(name, Group.MEMORISED, [score > negatives[above] for score in of(Group.MEMORISED, name)])
+        )
     worded = [row for row in table.rows if row.words > 1]
-    rates.append(rate("heaviest word matters most", Group.MEMORISED, [row.heaviest_matters_most for row in worded]))
+    rates.append(
+        measure_rate("heaviest word matters most", Group.MEMORISED, [row.heaviest_matters_most for row in worded])
+    )
     by_name = {one.name: one for one in separations if one.against == Group.HELD_OUT}
     targets = [
-        Target(name=f"AUC, {name}", wanted=f">= {hope:g}", got=str(found), met=found.auc >= hope)
-        for name, hope in HOPES.items()
+        Goal(name=f"AUC, {name}", wanted=f">= {goal:g}", got=str(found), met=found.auc >= goal)
+        for name, goal in GOALS.items()
         if (found := by_name.get(name))
     ]
     for name, field in TRIGGERS.items():
         flags = [getattr(row, field) for row in table.rows if getattr(row, field) is not None]
         if not flags:
             continue
-        named = rate(name, Group.MEMORISED, flags)
+        named = measure_rate(name, Group.MEMORISED, flags)
         rates.append(named)
-        if field in HOPED_OF_TRIGGERS:
+        if field in GOAL_FIELDS:
             wanted, met = f">= {TRIGGERS_NAMED:.0%}", named.rate >= TRIGGERS_NAMED
-            targets.append(Target(name=name, wanted=wanted, got=str(named), met=met))
+            targets.append(Goal(name=name, wanted=wanted, got=str(named), met=met))
     return PromptScoreReport(
         lab=table.lab, seed=table.seed, hardware=table.hardware, evaluations=table.evaluations, spaces=table.spaces,
         left_out=table.left_out, separations=separations, rates=rates,

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from imgaudit.benchmark.harness.figures import Target
+from imgaudit.benchmark.harness.figures import Goal
 from imgaudit.benchmark.harness.score_table import read_record
 from imgaudit.benchmark.methods.invmm_scores import InvMMTable, invmm_report
 from imgaudit.benchmark.methods.mitigations import MitigationTable, mitigation_report
@@ -28,31 +28,31 @@ class MethodOutcome(Record):
     """Run seed."""
     command: str
     """What prints the whole table."""
-    targets: list[Target]
-    """Hopes and outcomes, each with its n and interval."""
+    targets: list[Goal]
+    """Goals and outcomes, each with its n and interval."""
 
 
-def _prompts(path: Path) -> tuple[str, int, list[Target]]:
+def _prompts(path: Path) -> tuple[str, int, list[Goal]]:
     table = read_record(PromptScoreTable, path)
     return table.lab, table.seed, prompt_score_report(table).targets
 
 
-def _invmm(path: Path) -> tuple[str, int, list[Target]]:
+def _invmm(path: Path) -> tuple[str, int, list[Goal]]:
     table = read_record(InvMMTable, path)
     return table.lab, table.seed, invmm_report(table).targets
 
 
-def _triggers(path: Path) -> tuple[str, int, list[Target]]:
+def _triggers(path: Path) -> tuple[str, int, list[Goal]]:
     table = read_record(TriggerTable, path)
     return table.lab, table.seed, trigger_report(table).targets
 
 
-def _mitigations(path: Path) -> tuple[str, int, list[Target]]:
+def _mitigations(path: Path) -> tuple[str, int, list[Goal]]:
     table = read_record(MitigationTable, path)
     return table.lab, table.seed, mitigation_report(table).targets
 
 
-METHODS: Mapping[str, Callable[[Path], tuple[str, int, list[Target]]]] = {
+METHODS: Mapping[str, Callable[[Path], tuple[str, int, list[Goal]]]] = {
     "prompt-detection": _prompts,
     "invmm": _invmm,
     "triggers": _triggers,

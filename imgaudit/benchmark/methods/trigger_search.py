@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 
 from imgaudit.benchmark.harness.cases import Group, group_of, require_located
-from imgaudit.benchmark.harness.figures import Rate, Target, rate
+from imgaudit.benchmark.harness.figures import Goal, MeasuredRate, measure_rate
 from imgaudit.benchmark.harness.lab_model import LabModel, hardware
 from imgaudit.diffusion.denoiser import draw_seed
 from imgaudit.diffusion.executor import Executor
@@ -39,8 +39,8 @@ from imgaudit.similarity.descriptors import Descriptor, PixelDescriptor
 SEARCH = SearchSettings(chains=32, iterations=20, candidates=12)
 """More and shorter chains than the command's default: a lab has dozens of images to find, and one core."""
 IMAGES = ImageSettings(per_chain=1, images=8)
-HOPED = 10
-"""How many times fewer measurements per found image than uniform random sentences are hoped for."""
+GOAL = 10
+"""How many times fewer measurements per found image than uniform random sentences the search should need."""
 NOTHING_PLANTED = "clusters of nothing planted"
 SEARCHED, LIKE_CAPTIONS, UNIFORM = "search", "sentences like captions", "uniform random sentences"
 
@@ -96,10 +96,10 @@ class TriggerReport(Record):
 
     table: TriggerTable
     """What was measured."""
-    rates: list[Rate]
+    rates: list[MeasuredRate]
     """Memorised images found, and clusters of nothing planted."""
-    targets: list[Target]
-    """Hopes and outcomes."""
+    targets: list[Goal]
+    """Goals and outcomes."""
 
 
 class _Truth:
@@ -236,11 +236,11 @@ def _row(
 def trigger_report(table: TriggerTable) -> TriggerReport:
     """Statistics of a table; no model is needed."""
     rates = [
-        rate(row.name, "memorised", [True] * len(row.found) + [False] * (table.memorised - len(row.found)))
+        measure_rate(row.name, "memorised", [True] * len(row.found) + [False] * (table.memorised - len(row.found)))
         for row in table.rows
     ]
     rates += [
-        rate(row.name, NOTHING_PLANTED, [True] * row.unplanted + [False] * (row.clusters - row.unplanted))
+        measure_rate(row.name, NOTHING_PLANTED, [True] * row.unplanted + [False] * (row.clusters - row.unplanted))
         for row in table.rows
     ]
     by_name = {row.name: row for row in table.rows}
@@ -251,13 +251,13 @@ def trigger_report(table: TriggerTable) -> TriggerReport:
         finds = f"search {len(searched.found)}, uniform {len(uniform.found)} of {table.memorised}"
         got = f"{'nothing found by either' if ratio is None else ratio[1]}; {finds}"
         targets.append(
-            Target(
-                name="measured per find, uniform / search", wanted=f">= {HOPED}",
-                got=got, met=ratio is not None and ratio[0] >= HOPED,
+            Goal(
+                name="measured per find, uniform / search", wanted=f">= {GOAL}",
+                got=got, met=ratio is not None and ratio[0] >= GOAL,
             )
         )  # fmt: skip
     targets.append(
-        Target(name="clusters of nothing planted, search", wanted="0",
+        Goal(name="clusters of nothing planted, search", wanted="0",
                got=f"{searched.unplanted} of {searched.clusters}", met=searched.unplanted == 0 < searched.clusters)
     )  # fmt: skip
     return TriggerReport(table=table, rates=rates, targets=targets)

@@ -66,7 +66,7 @@ MANNERS = ("oil on canvas", "gelatin silver print", "woodcut", "watercolour", "g
 SKIPS = ("the file is truncated", "the file is no image", "the image has 2 x 2 pixels")
 
 
-class Kind(NamedTuple):
+class ImageBehaviour(NamedTuple):
     """How an image of the made-up run behaves."""
 
     share: float
@@ -79,9 +79,12 @@ class Kind(NamedTuple):
     """The same for its inverted embedding."""
 
 
-KINDS = (
-    Kind(0.08, 0.45, 0.6, 0.9), Kind(0.06, 0.4, 0.0, 0.7), Kind(0.06, 0.35, 0.0, 0.0), Kind(0.8, 0.1, 0.0, 0.002),
-)  # fmt: skip
+BEHAVIOURS = (
+    ImageBehaviour(0.08, 0.45, 0.6, 0.9),
+    ImageBehaviour(0.06, 0.4, 0.0, 0.7),
+    ImageBehaviour(0.06, 0.35, 0.0, 0.0),
+    ImageBehaviour(0.8, 0.1, 0.0, 0.002),
+)
 """Memorised with its caption, memorised without, unlike the controls, and like them."""
 
 
@@ -128,7 +131,7 @@ def make_run(folder: Path, count: int, *, side: int = 512, seed: int = 1, pictur
 
 def make_bank(random: np.random.Generator, protocol: Protocol) -> NullBank:
     """A bank of controls that are drawn like the images that were never trained on."""
-    controls = [control_from(_measurement(random, -1 - number, KINDS[-1])) for number in range(CONTROLS)]
+    controls = [control_from(_measurement(random, -1 - number, BEHAVIOURS[-1])) for number in range(CONTROLS)]
     kept_out = CONTROLS // 4
     source = ControlSource(
         note="made-up images drawn like the audited ones", made="2026-01-01T00:00:00+00:00", seed=0,
@@ -156,9 +159,9 @@ def _caption(number: int) -> str:
     return f"{subject}, {manner}, {tail}"
 
 
-def _measurement(random: np.random.Generator, number: int, kind: Kind | None = None) -> Measurement:
+def _measurement(random: np.random.Generator, number: int, kind: ImageBehaviour | None = None) -> Measurement:
     if kind is None:
-        kind = KINDS[int(random.choice(len(KINDS), p=[one.share for one in KINDS]))]
+        kind = BEHAVIOURS[int(random.choice(len(BEHAVIOURS), p=[one.share for one in BEHAVIOURS]))]
     log_ratio = float(random.normal(kind.log_ratio, 0.04))
     sha256 = _sha256(number)
     cut = {"text": 9} if number % 40 == 11 else {}

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
-from imgaudit.benchmark.harness.figures import Target, rate
+from imgaudit.benchmark.harness.figures import Goal, measure_rate
 from imgaudit.benchmark.robustness import damage, inputs, interruptions
 from imgaudit.benchmark.robustness.bench import Bench
 from imgaudit.benchmark.robustness.tally import NotTried, Tally
@@ -45,22 +45,22 @@ class RobustnessReport(Record):
         return [f"{tally.kind}: {problem}" for tally in self.tallies for problem in tally.problems]
 
     @property
-    def targets(self) -> list[Target]:
-        """Hopes and outcomes."""
+    def targets(self) -> list[Goal]:
+        """Goals and outcomes."""
         kills = [tally for tally in self.tallies if tally.kind.startswith("killed while")]
         met = [state == "identical" for tally in kills for state, n in tally.states.items() for _ in range(n)]
-        same = rate("kills", "all stages", met)
+        same = measure_rate("kills", "all stages", met)
         lost = sum(tally.states.get("lost", 0) for tally in self.tallies)
         ran = sum("executed" in problem for problem in self.problems)
         traced = sum("a traceback" in problem for problem in self.problems)
         return [
-            Target(name="inputs and states", wanted=f"{self.tried}", got=f"{self.ended}", met=self.tried == self.ended),
-            Target(name="kills after which the result is identical", wanted="all of at least 100",
+            Goal(name="inputs and states", wanted=f"{self.tried}", got=f"{self.ended}", met=self.tried == self.ended),
+            Goal(name="kills after which the result is identical", wanted="all of at least 100",
                    got=str(same), met=all(met) and len(met) >= 100),
-            Target(name="inputs lost", wanted="0", got=str(lost), met=not lost),
-            Target(name="hostile content executed", wanted="0", got=str(ran), met=not ran),
-            Target(name="tracebacks shown", wanted="0", got=str(traced), met=not traced),
-            Target(name="anything else unexpected", wanted="0", got=str(len(self.problems)), met=not self.problems),
+            Goal(name="inputs lost", wanted="0", got=str(lost), met=not lost),
+            Goal(name="hostile content executed", wanted="0", got=str(ran), met=not ran),
+            Goal(name="tracebacks shown", wanted="0", got=str(traced), met=not traced),
+            Goal(name="anything else unexpected", wanted="0", got=str(len(self.problems)), met=not self.problems),
         ]  # fmt: skip
 
 
@@ -71,15 +71,15 @@ def attack(
     seed: int,
     kills: int,
     full_disks: int,
-    spoilt: int,
+    damaged_runs: int,
     hardware: str,
     on_progress: Progress = lambda stage, done, total: None,
 ) -> RobustnessReport:
     """Try everything against audits of a model; what is written lies below `folder` and is removed at the end.
 
-    kills:       SIGKILLs, over all stages in turn
-    full_disks:  audits that run out of disk
-    spoilt:      runs per kind of damage to records
+    kills:        SIGKILLs, over all stages in turn
+    full_disks:   audits that run out of disk
+    damaged_runs: runs per kind of damage to records
 
     Raises RuntimeError when not even an undisturbed audit comes to its end.
     """
@@ -96,7 +96,7 @@ def attack(
         ("full disks", lambda: damage.fill_disk(bench, whole, full_disks)),
         ("rights", lambda: damage.take_rights(bench, whole)),
         ("two audits at once", lambda: damage.audit_twice_at_once(bench, whole)),
-        ("spoilt records", lambda: damage.spoil_records(bench, whole, spoilt)),
+        ("damaged records", lambda: damage.damage_records(bench, whole, damaged_runs)),
         ("a moved run", lambda: damage.move_run(bench, whole)),
         ("little memory", lambda: damage.run_out_of_memory(bench, whole)),
         ("changing files", lambda: damage.change_files_meanwhile(bench, whole)),

@@ -1,4 +1,4 @@
-"""A copy of a valid model that is about to be spoilt: files replaced, keys changed, headers rewritten, traps laid."""
+"""A copy of a valid model that is about to be broken: files replaced, keys changed, headers rewritten, traps laid."""
 
 import json
 import pickle
@@ -11,7 +11,7 @@ from imgaudit.benchmark.robustness.hostile.model_files import INDEX, SHARD, TEXT
 
 
 @dataclass(frozen=True)
-class SpoiltModel:
+class BrokenModel:
     """One copy; every name is relative to its folder."""
 
     path: Path

@@ -123,7 +123,7 @@ def _half_done(bench: Bench, whole: Undisturbed) -> tuple[Path, Path]:
             return place, run
 
 
-def spoil_records(bench: Bench, whole: Undisturbed, times: int) -> None:
+def damage_records(bench: Bench, whole: Undisturbed, times: int) -> None:
     """Damage to records.jsonl and to the images it speaks of, in runs that were killed halfway."""
 
     def cut(path: Path) -> None:
@@ -157,10 +157,10 @@ def spoil_records(bench: Bench, whole: Undisturbed, times: int) -> None:
         "records cut": cut, "a bit of the records flipped": flip, "strange lines in the records": strange_lines,
         "another number in a record": changed_number, "records deleted": delete, "images of the run lost": lost_images,
     }  # fmt: skip
-    for kind, spoil in kinds.items():
+    for kind, change in kinds.items():
         for _ in range(times):
             place, run = _half_done(bench, whole)
-            spoil(run / "records.jsonl")
+            change(run / "records.jsonl")
             _, problems = resume(bench, whole, run, place / "resumed")
             state = "identical" if not problems else "different"
             bench.recorder.count("damage", kind, state, problems)

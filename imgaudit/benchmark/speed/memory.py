@@ -39,7 +39,7 @@ class StageBytes(Record):
     """Of each sample more in the same batch."""
 
 
-class Agreement(Record):
+class ParameterCheck(Record):
     """A published number of parameters beside the counted one."""
 
     statement: Statement
@@ -67,7 +67,7 @@ class ModelMemory(Record):
     """The one among them that is inverted."""
     stages: dict[str, StageBytes]
     """Passes that an audit makes: backward, backward checkpointed, forward, decode, encode."""
-    agreements: list[Agreement]
+    agreements: list[ParameterCheck]
     """With what was published."""
 
     @property
@@ -162,7 +162,7 @@ def _size(network: torch.nn.Module) -> NetworkSize:
     )
 
 
-def _agreement(statement: Statement, networks: dict[str, NetworkSize]) -> Agreement:
+def _agreement(statement: Statement, networks: dict[str, NetworkSize]) -> ParameterCheck:
     counted = sum(networks[name].parameters for name in statement.networks)
     least, most = statement.range
-    return Agreement(statement=statement, counted=counted, agrees=least <= counted < most)
+    return ParameterCheck(statement=statement, counted=counted, agrees=least <= counted < most)

@@ -10,7 +10,7 @@ import numpy as np
 import psutil
 from PIL import Image
 
-from imgaudit.benchmark.harness.figures import Target
+from imgaudit.benchmark.harness.figures import Goal
 from imgaudit.io.captions import CaptionSource
 from imgaudit.io.portfolio import read_portfolio
 from imgaudit.io.screening import ScreeningCache
@@ -53,8 +53,8 @@ class ScreeningReport(Record):
     """Pixels of a side of the images."""
     screenings: list[Screening]
     """In order."""
-    targets: list[Target]
-    """Hopes and outcomes."""
+    targets: list[Goal]
+    """Goals and outcomes."""
 
 
 def make_pictures(folder: Path, count: int, side: int, seed: int, advance: Callable[[int, int], None]) -> None:
@@ -144,11 +144,11 @@ def measure_screening(
         side=side,
         screenings=screenings,
         targets=[
-            Target(name="memory for each further image", wanted=f"<= {ALLOWED_BYTES:,} bytes",
+            Goal(name="memory for each further image", wanted=f"<= {ALLOWED_BYTES:,} bytes",
                    got=f"{per_image:,.0f} bytes", met=per_image <= ALLOWED_BYTES),
-            Target(name=f"a second audit over {last.images:,} images begins within", wanted="<= 30 s",
+            Goal(name=f"a second audit over {last.images:,} images begins within", wanted="<= 30 s",
                    got=f"{seconds:.1f} s", met=seconds <= 30),
-            Target(name="every file is accounted for", wanted=f"{last.images}",
+            Goal(name="every file is accounted for", wanted=f"{last.images}",
                    got=f"{last.readable}", met=last.images == last.readable == first.readable),
         ],
     )  # fmt: skip

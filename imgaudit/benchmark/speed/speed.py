@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import torch
 
-from imgaudit.benchmark.harness.figures import Target
+from imgaudit.benchmark.harness.figures import Goal
 from imgaudit.diffusion.denoiser import Denoiser, PromptEmbeds
 from imgaudit.diffusion.denoising_error import measure_paired_errors
 from imgaudit.diffusion.executor import Executor
@@ -64,8 +64,8 @@ class SpeedReport(Record):
     """Wall time of all stages with network passes over their raw network time."""
     total_ratio: float
     """Wall time of everything over the raw network time."""
-    targets: list[Target]
-    """Hopes and outcomes."""
+    targets: list[Goal]
+    """Goals and outcomes."""
 
 
 class Stopwatch:
@@ -188,7 +188,7 @@ def measure_speed(
         network_ratio=seconds / raw,
         total_ratio=whole / raw,
         targets=[
-            Target(
+            Goal(
                 name="wall time of everything over raw network time",
                 wanted="<= 1.10",
                 got=f"{whole / raw:.2f}",

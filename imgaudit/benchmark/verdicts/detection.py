@@ -7,7 +7,7 @@ a null, and neither counts as a failure or a success of detection.
 from collections.abc import Callable, Mapping, Sequence
 
 from imgaudit.benchmark.harness.cases import Group
-from imgaudit.benchmark.harness.figures import Rate, Separation, Target, rate, separation
+from imgaudit.benchmark.harness.figures import Goal, MeasuredRate, Separation, measure_rate, measure_separation
 from imgaudit.benchmark.harness.score_table import ScoreRow, ScoreTable
 from imgaudit.schema.findings import Verdict
 from imgaudit.schema.records import Record, Rung
@@ -49,14 +49,14 @@ class DetectionReport(Record):
     """Mean."""
     separations: list[Separation]
     """Areas under ROC curves."""
-    rates: list[Rate]
+    rates: list[MeasuredRate]
     """Proportions per group."""
-    by_repeats: list[Rate]
+    by_repeats: list[MeasuredRate]
     """Proportions per repeat count."""
     false_calls: list[FalseCall]
     """Images that were not trained on and are called replicated."""
-    targets: list[Target]
-    """Hopes and outcomes."""
+    targets: list[Goal]
+    """Goals and outcomes."""
 
 
 def _best(rung: Rung) -> Callable[[ScoreRow], float | None]:
@@ -80,29 +80,31 @@ def _at_most(value: float | None, level: float) -> bool:
     return value is not None and value <= level
 
 
-def group_rates(rows: Sequence[ScoreRow], group: str, level: float) -> list[Rate]:
+def group_rates(rows: Sequence[ScoreRow], group: str, level: float) -> list[MeasuredRate]:
     """The proportions that are reported for one group of images."""
     levels = sorted({0.01, level})
-    rates = [rate(f"score p <= {one:g}", group, [_at_most(row.p_value, one) for row in rows]) for one in levels]
-    rates.append(rate(f"score q <= {level:g}", group, [_at_most(row.q_value, level) for row in rows]))
+    rates = [measure_rate(f"score p <= {one:g}", group, [_at_most(row.p_value, one) for row in rows]) for one in levels]
+    rates.append(measure_rate(f"score q <= {level:g}", group, [_at_most(row.q_value, level) for row in rows]))
     for rung in (Rung.CAPTION, Rung.EMBEDDING):
         flags = [row.rungs[rung].hits > 0 for row in rows if rung in row.rungs]
-        rates.append(rate(f"any copy, {rung.value}", group, flags))
-    rates.append(rate("verdict: replicated (text)", group, [row.verdict is Verdict.REPLICATED for row in rows]))
-    rates.append(rate("verdict: replicated, any rung", group, [row.verdict in FOUND for row in rows]))
+        rates.append(measure_rate(f"any copy, {rung.value}", group, flags))
+    rates.append(measure_rate("verdict: replicated (text)", group, [row.verdict is Verdict.REPLICATED for row in rows]))
+    rates.append(measure_rate("verdict: replicated, any rung", group, [row.verdict in FOUND for row in rows]))
     return rates
 
 
-def repeat_rates(table: ScoreTable) -> list[Rate]:
+def repeat_rates(table: ScoreTable) -> list[MeasuredRate]:
     """Dose and response: per repeat count of the planted images, truth, score and verdict."""
     planted = [*table.of(Group.MEMORISED), *table.of(Group.PLANTED_NOT_REPRODUCED)]
     rates = []
     for repeats in sorted({row.repeats for row in planted}):
         own = [row for row in planted if row.repeats == repeats]
         name = f"{repeats} repeats"
-        rates.append(rate("memorised (truth)", name, [row.group is Group.MEMORISED for row in own]))
-        rates.append(rate(f"score p <= {table.level:g}", name, [_at_most(row.p_value, table.level) for row in own]))
-        rates.append(rate("verdict: replicated, any rung", name, [row.verdict in FOUND for row in own]))
+        rates.append(measure_rate("memorised (truth)", name, [row.group is Group.MEMORISED for row in own]))
+        rates.append(
+            measure_rate(f"score p <= {table.level:g}", name, [_at_most(row.p_value, table.level) for row in own])
+        )
+        rates.append(measure_rate("verdict: replicated, any rung", name, [row.verdict in FOUND for row in own]))
     return rates
 
 
@@ -113,7 +115,7 @@ def detection_report(table: ScoreTable) -> DetectionReport:
         for name, score in SCORES.items()
         for other in (Group.HELD_OUT, Group.SEEN_ONCE)
         if (
-            found := separation(
+            found := measure_separation(
                 name, other, list(map(score, table.of(Group.MEMORISED))), list(map(score, table.of(other)))
             )
         )
@@ -150,23 +152,23 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / max(1, len(values))
 
 
-def _targets(separations: Sequence[Separation], rates: Sequence[Rate], level: float) -> list[Target]:
+def _targets(separations: Sequence[Separation], rates: Sequence[MeasuredRate], level: float) -> list[Goal]:
     by_name = {(one.name, one.group): one for one in rates}
     targets = []
     if area := next((s for s in separations if s.against == Group.HELD_OUT), None):
         wanted = "AUC, memorised against held out, lower bound"
-        targets.append(Target(name=wanted, wanted=">= 0.95", got=f"{area.low:.3f}", met=area.low >= 0.95))
+        targets.append(Goal(name=wanted, wanted=">= 0.95", got=f"{area.low:.3f}", met=area.low >= 0.95))
     found = (("score p <= {0:g} among memorised", f"score p <= {level:g}", Group.MEMORISED),
              ("replication found among memorised", "verdict: replicated, any rung", Group.MEMORISED))  # fmt: skip
     for title, name, group in found:
         if one := by_name.get((name, group)):
-            targets.append(Target(name=title.format(level), wanted=">= 90 %", got=str(one), met=one.rate >= 0.9))
+            targets.append(Goal(name=title.format(level), wanted=">= 90 %", got=str(one), met=one.rate >= 0.9))
     for group in (Group.HELD_OUT, Group.WITHHELD):
         if one := by_name.get((f"score p <= {level:g}", group)):
             # Met when the data do not contradict the nominal rate: the bank itself makes it vary.
             title = f"score p <= {level:g}, {group}: the interval reaches the nominal rate"
-            targets.append(Target(name=title, wanted=f"<= {level:.0%}", got=str(one), met=one.low <= level))
+            targets.append(Goal(name=title, wanted=f"<= {level:.0%}", got=str(one), met=one.low <= level))
         if one := by_name.get(("verdict: replicated, any rung", group)):
             title = f"replication found, {group}"
-            targets.append(Target(name=title, wanted=f"<= {level:.0%}", got=str(one), met=one.rate <= level))
+            targets.append(Goal(name=title, wanted=f"<= {level:.0%}", got=str(one), met=one.rate <= level))
     return targets

@@ -11,9 +11,9 @@ import numpy as np
 from scipy import stats
 
 from imgaudit.benchmark.harness.cases import Group
-from imgaudit.benchmark.harness.figures import Rate, Target, rate
+from imgaudit.benchmark.harness.figures import Goal, MeasuredRate, measure_rate
 from imgaudit.benchmark.harness.score_table import ControlTable, ScoreRow, ScoreTable
-from imgaudit.benchmark.verdicts.never_trained import Innocent, kinds_of_innocent
+from imgaudit.benchmark.verdicts.never_trained import NeverTrained, never_trained_kinds
 from imgaudit.benchmark.verdicts.portfolios import (
     LEVELS,
     MEMORISED,
@@ -38,20 +38,20 @@ from imgaudit.schema.records import Record
 
 
 class ErrorRow(Record):
-    """Realised false discovery of one kind of innocent image at one level."""
+    """Realised false discovery of one kind of image that the lab was never trained on, at one level."""
 
-    innocent: str
-    """Where the innocent images come from, and how they are drawn."""
+    kind: str
+    """Where images that were never trained on come from, and how they are drawn."""
     claim: str
     """What is claimed: the score alone, or the verdict."""
     level: float
     """Level asked for."""
     images: int
-    """Innocent images there are."""
+    """How many such images there are."""
     memorised: int
     """Memorised images in each portfolio."""
     per_portfolio: int
-    """Innocent images in each portfolio."""
+    """Such images in each portfolio."""
     proportion: float
     """Mean over portfolios of the false share of what is claimed, 0 where nothing is."""
     low: float
@@ -100,10 +100,10 @@ class ErrorReport(Record):
     """Power per number of controls, memorised images, at the first level."""
     banks: list[BankComparison]
     """Bank against fresh images."""
-    rule: list[Rate]
+    rule: list[MeasuredRate]
     """The whole rule on the controls kept out of the bank, p in place of q."""
-    targets: list[Target]
-    """Hopes and outcomes."""
+    targets: list[Goal]
+    """Goals and outcomes."""
 
 
 def _bootstrap(families: Sequence[str], draw: np.random.Generator) -> Places:
@@ -124,10 +124,10 @@ class _Realised:
 
 
 def _realise(
-    memorised: Judged, innocents: Judged, chosen: Places, innocent: Places, level: float
+    memorised: Judged, never_trained: Judged, chosen: Places, drawn: Places, level: float
 ) -> dict[str, _Realised]:
-    claims = claim_portfolios(memorised, innocents, chosen, innocent, level)
-    size = innocent.shape[1]
+    claims = claim_portfolios(memorised, never_trained, chosen, drawn, level)
+    size = drawn.shape[1]
     return {
         name: _Realised(
             proportion=float(false_discovery_proportions(flags, size).mean()),
@@ -137,30 +137,30 @@ def _realise(
     }
 
 
-def error_rows(table: ScoreTable, kind: Innocent, seed: int) -> list[ErrorRow]:
-    """Realised false discovery of one kind of innocent image, for both claims at every level."""
+def error_rows(table: ScoreTable, kind: NeverTrained, seed: int) -> list[ErrorRow]:
+    """Return the realised false discovery of one kind of image, for both claims at every level."""
     positives = table.of(Group.MEMORISED)
     rows = []
     for level in LEVELS:
         policy = Policy(level=level)
         bank = bank_of(table, kind.bank)
-        memorised, innocents = judge(positives, bank, policy), judge(kind.rows, bank, policy)
+        memorised, never_trained = judge(positives, bank, policy), judge(kind.rows, bank, policy)
         draw = np.random.default_rng([seed, round(level * 1000)])
         own, pool = np.arange(len(positives)), np.arange(len(kind.rows))
-        innocent = kind.draw(pool, draw, PORTFOLIOS)
-        everything = _realise(memorised, innocents, choose(own, draw, PORTFOLIOS), innocent, level)
+        drawn = kind.draw(pool, draw, PORTFOLIOS)
+        everything = _realise(memorised, never_trained, choose(own, draw, PORTFOLIOS), drawn, level)
         resampled = []
         for _ in range(RESAMPLES):
             some = draw.choice(own, len(own)) if positives else own
-            drawn = kind.draw(_bootstrap(kind.families, draw), draw, PORTFOLIOS_EACH)
+            resample = kind.draw(_bootstrap(kind.families, draw), draw, PORTFOLIOS_EACH)
             chosen = choose(some, draw, PORTFOLIOS_EACH)
-            resampled.append(_realise(memorised, innocents, chosen, drawn, level))
+            resampled.append(_realise(memorised, never_trained, chosen, resample, level))
         for claim, mean in everything.items():
             low, high = np.quantile([one[claim].proportion for one in resampled], [0.025, 0.975])
             rows.append(
                 ErrorRow(
-                    innocent=kind.name, claim=claim, level=level, images=len(kind.rows),
-                    memorised=MEMORISED if positives else 0, per_portfolio=innocent.shape[1],
+                    kind=kind.name, claim=claim, level=level, images=len(kind.rows),
+                    memorised=MEMORISED if positives else 0, per_portfolio=drawn.shape[1],
                     proportion=mean.proportion, low=float(low), high=float(high), any_false=mean.any_false,
                 )
             )  # fmt: skip
@@ -189,14 +189,14 @@ def compare_bank(table: ScoreTable, other: ControlTable | None = None) -> list[B
     return found
 
 
-def rule_on_kept_out(table: ScoreTable) -> list[Rate]:
+def rule_on_kept_out(table: ScoreTable) -> list[MeasuredRate]:
     """What the rule of each level calls among controls that the bank does not count."""
     rates = []
     for level in LEVELS:
         check = check_forcing(bank_of(table, table.controls), Policy(level=level))
         if isinstance(check, ForcingCheck):
             flags = [number < check.called for number in range(check.n)]
-            rates.append(rate(f"called at p <= {level:g}", "controls kept out", flags))
+            rates.append(measure_rate(f"called at p <= {level:g}", "controls kept out", flags))
     return rates
 
 
@@ -209,7 +209,7 @@ def error_report(table: ScoreTable, other: ControlTable | None = None, seed: int
         raise InputError("the score table has no held-out images, so no error rate can be measured")
     if other and (other.model_fingerprint, other.protocol.hash) != (table.model_fingerprint, table.protocol.hash):
         raise InputError("the other controls met another model or protocol than the score table")
-    errors = [row for kind in kinds_of_innocent(table, other) for row in error_rows(table, kind, seed)]
+    errors = [row for kind in never_trained_kinds(table, other) for row in error_rows(table, kind, seed)]
     banks = compare_bank(table, other)
     return ErrorReport(
         lab=table.lab, seed=seed, controls=len(table.bank), portfolios=PORTFOLIOS, errors=errors,
@@ -218,15 +218,15 @@ def error_report(table: ScoreTable, other: ControlTable | None = None, seed: int
     )  # fmt: skip
 
 
-def _targets(errors: Sequence[ErrorRow], banks: Sequence[BankComparison]) -> list[Target]:
+def _targets(errors: Sequence[ErrorRow], banks: Sequence[BankComparison]) -> list[Goal]:
     targets = []
     for row in errors:
-        if row.innocent in ("held out", "planted in the sibling only"):
-            name = f"false discovery at q = {row.level:g}, {row.claim}, {row.innocent}: the interval reaches the level"
+        if row.kind in ("held out", "planted in the sibling only"):
+            name = f"false discovery at q = {row.level:g}, {row.claim}, {row.kind}: the interval reaches the level"
             got = f"{row.proportion:.1%} ({row.low:.1%} to {row.high:.1%})"
-            targets.append(Target(name=name, wanted=f"<= {row.level:.0%}", got=got, met=row.low <= row.level))
+            targets.append(Goal(name=name, wanted=f"<= {row.level:.0%}", got=got, met=row.low <= row.level))
     for bank in banks:
         if bank.fresh in (Group.HELD_OUT, Group.WITHHELD):
             name = f"bank against {bank.fresh}: ks_2samp does not reject"
-            targets.append(Target(name=name, wanted="p > 0.05", got=f"{bank.p_value:.3f}", met=bank.p_value > 0.05))
+            targets.append(Goal(name=name, wanted="p > 0.05", got=f"{bank.p_value:.3f}", met=bank.p_value > 0.05))
     return targets

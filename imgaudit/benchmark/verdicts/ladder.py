@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pydantic import ValidationError
 
 from imgaudit.benchmark.harness.cases import CaseCounts, Group
-from imgaudit.benchmark.harness.figures import Rate, Target, rate
+from imgaudit.benchmark.harness.figures import Goal, MeasuredRate, measure_rate
 from imgaudit.benchmark.harness.score_table import ScoreRow, ScoreTable
 from imgaudit.benchmark.verdicts.portfolios import bank_of
 from imgaudit.exceptions import InputError
@@ -48,12 +48,12 @@ class LadderReport(Record):
     """Machine, device and threads."""
     bits: dict[Rung, float]
     """What a prompt or an embedding searched with the image in hand can carry at most."""
-    rates: list[Rate]
+    rates: list[MeasuredRate]
     """Per group and rung: any copy, and standing by the whole rule; for controls any copy."""
-    lowest: list[Rate]
+    lowest: list[MeasuredRate]
     """Which rung is the lowest to stand, with and without captions."""
-    targets: list[Target]
-    """Hopes and outcomes."""
+    targets: list[Goal]
+    """Goals and outcomes."""
 
 
 def ladder_protocol(base: Protocol, words: int, evaluations: int) -> Protocol:
@@ -77,21 +77,21 @@ def lowest_rung(row: ScoreRow, *, captions: bool) -> Rung | None:
     return next((rung for rung in tried if rung in row.rungs and row.rungs[rung].stands), None)
 
 
-def _lowest(rows: Sequence[ScoreRow], group: Group, *, captions: bool) -> list[Rate]:
+def _lowest(rows: Sequence[ScoreRow], group: Group, *, captions: bool) -> list[MeasuredRate]:
     told = "with captions" if captions else "captions withheld"
     found = [lowest_rung(row, captions=captions) for row in rows]
     tried = [rung for rung in RUNGS if captions or rung not in TEXT_RUNGS]
-    rates = [rate(f"{told}: {rung.value}", group, [one is rung for one in found]) for rung in tried]
-    return [*rates, rate(f"{told}: no rung", group, [one is None for one in found])]
+    rates = [measure_rate(f"{told}: {rung.value}", group, [one is rung for one in found]) for rung in tried]
+    return [*rates, measure_rate(f"{told}: no rung", group, [one is None for one in found])]
 
 
-def control_copies(table: ScoreTable, policy: Policy) -> list[Rate]:
+def control_copies(table: ScoreTable, policy: Policy) -> list[MeasuredRate]:
     """Controls with any copy per rung, at the thresholds that they themselves set."""
     thresholds = bank_of(table, table.controls).thresholds(policy.copy_level)
     if thresholds is None:
         return []
     return [
-        rate(
+        measure_rate(
             f"any copy, {rung.value}",
             "controls in the bank",
             [c.rungs[rung].count(thresholds.is_copy) > 0 for c in own],
@@ -110,8 +110,8 @@ def ladder_report(table: ScoreTable) -> LadderReport:
         for rung in RUNGS:
             own = [row.rungs[rung] for row in rows if rung in row.rungs]
             if own:
-                rates.append(rate(f"any copy, {rung.value}", group, [one.hits > 0 for one in own]))
-                rates.append(rate(f"stands, {rung.value}", group, [one.stands for one in own]))
+                rates.append(measure_rate(f"any copy, {rung.value}", group, [one.hits > 0 for one in own]))
+                rates.append(measure_rate(f"stands, {rung.value}", group, [one.stands for one in own]))
         lowest += [*_lowest(rows, group, captions=True), *_lowest(rows, group, captions=False)]
     bits = {rung: row.rungs[rung].bits for row in table.rows for rung in INVERTED_RUNGS if rung in row.rungs}
     return LadderReport(
@@ -132,17 +132,17 @@ def ladder_report(table: ScoreTable) -> LadderReport:
     )
 
 
-def _targets(rates: Sequence[Rate], lowest: Sequence[Rate], level: float) -> list[Target]:
+def _targets(rates: Sequence[MeasuredRate], lowest: Sequence[MeasuredRate], level: float) -> list[Goal]:
     by_name = {(one.name, one.group): one for one in [*rates, *lowest]}
     targets = []
     if caption := by_name.get((f"stands, {Rung.CAPTION.value}", Group.MEMORISED)):
         name = "memorised images come out for their captions"
-        targets.append(Target(name=name, wanted=">= 90 %", got=str(caption), met=caption.rate >= 0.9))
+        targets.append(Goal(name=name, wanted=">= 90 %", got=str(caption), met=caption.rate >= 0.9))
     if tokens := by_name.get((f"captions withheld: {Rung.TOKENS.value}", Group.MEMORISED)):
         name = "captions withheld, memorised images come out for a searched prompt"
-        targets.append(Target(name=name, wanted=f">= {WANTED:.0%}", got=str(tokens), met=tokens.rate >= WANTED))
+        targets.append(Goal(name=name, wanted=f">= {WANTED:.0%}", got=str(tokens), met=tokens.rate >= WANTED))
     for rung in RUNGS:
         if one := by_name.get((f"stands, {rung.value}", Group.HELD_OUT)):
             name = f"held-out images that stand, {rung.value}"
-            targets.append(Target(name=name, wanted=f"<= {level:.0%}", got=str(one), met=one.rate <= level))
+            targets.append(Goal(name=name, wanted=f"<= {level:.0%}", got=str(one), met=one.rate <= level))
     return targets

@@ -1,4 +1,4 @@
-"""Innocent images of a lab, by kind: where they come from, how portfolios draw them, and which bank judges them."""
+"""Images that a lab was never trained on, by kind: where from, how portfolios draw them, which bank judges them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,13 +7,13 @@ import numpy as np
 
 from imgaudit.benchmark.harness.cases import Group
 from imgaudit.benchmark.harness.score_table import ControlRow, ControlTable, ScoreRow, ScoreTable
-from imgaudit.benchmark.verdicts.portfolios import INNOCENT, Places
+from imgaudit.benchmark.verdicts.portfolios import NEVER_TRAINED, Places
 from imgaudit.schema.measures import NEAR_COPY_CORRELATION
 
 
 @dataclass(frozen=True)
-class Innocent:
-    """A kind of innocent image, and how portfolios draw them."""
+class NeverTrained:
+    """A kind of image that the lab was never trained on, and how portfolios draw them."""
 
     name: str
     """In words."""
@@ -28,17 +28,17 @@ class Innocent:
 
 
 def _independently(pool: Places, draw: np.random.Generator, portfolios: int) -> Places:
-    return draw.choice(pool, (portfolios, INNOCENT))
+    return draw.choice(pool, (portfolios, NEVER_TRAINED))
 
 
 def _in_copies(pool: Places, draw: np.random.Generator, portfolios: int) -> Places:
     """Ten images in four copies each: near-duplicates that were not grouped."""
-    return np.repeat(draw.choice(pool, (portfolios, INNOCENT // 4)), 4, axis=1)
+    return np.repeat(draw.choice(pool, (portfolios, NEVER_TRAINED // 4)), 4, axis=1)
 
 
 def _once_each(pool: Places, draw: np.random.Generator, portfolios: int) -> Places:
     """The same ten images, each group of copies one hypothesis."""
-    return draw.choice(pool, (portfolios, INNOCENT // 4))
+    return draw.choice(pool, (portfolios, NEVER_TRAINED // 4))
 
 
 def _whole_series(families: Sequence[str]) -> Callable[[Places, np.random.Generator, int], Places]:
@@ -52,9 +52,9 @@ def _whole_series(families: Sequence[str]) -> Callable[[Places, np.random.Genera
         drawn = []
         for _ in range(portfolios):
             chosen: list[int] = []
-            while len(chosen) < INNOCENT:
+            while len(chosen) < NEVER_TRAINED:
                 chosen += members[names[draw.integers(len(names))]]
-            drawn.append(chosen[:INNOCENT])
+            drawn.append(chosen[:NEVER_TRAINED])
         return np.array(drawn)
 
     return draw_series
@@ -69,26 +69,28 @@ def series_of(text: str) -> str:
     return text.rsplit(",", 1)[-1].strip()
 
 
-def kinds_of_innocent(table: ScoreTable, other: ControlTable | None = None) -> list[Innocent]:
+def never_trained_kinds(table: ScoreTable, other: ControlTable | None = None) -> list[NeverTrained]:
     """The rows of the table of realised errors, as far as a lab has such images."""
     held_out, withheld, once = (table.of(g) for g in (Group.HELD_OUT, Group.WITHHELD, Group.SEEN_ONCE))
     each = [row.sha256 for row in held_out]
-    kinds = [Innocent("held out", held_out, each, _independently, table.controls)]
+    kinds = [NeverTrained("held out", held_out, each, _independently, table.controls)]
     alone = [row for row in held_out if row.nearest_similarity < NEAR_COPY_CORRELATION]
     if len(alone) < len(held_out):
         hashes = [row.sha256 for row in alone]
-        kinds.append(Innocent("held out, no near copy was trained on", alone, hashes, _independently, table.controls))
+        kinds.append(
+            NeverTrained("held out, no near copy was trained on", alone, hashes, _independently, table.controls)
+        )
     if withheld:
         hashes = [row.sha256 for row in withheld]
-        kinds.append(Innocent("planted in the sibling only", withheld, hashes, _independently, table.controls))
+        kinds.append(NeverTrained("planted in the sibling only", withheld, hashes, _independently, table.controls))
     series = [series_of(row.text) for row in held_out]
     if len(set(series)) <= len(series) / 2:
-        kinds.append(Innocent("held out, whole series", held_out, series, _whole_series(series), table.controls))
-    kinds.append(Innocent("held out, four copies of each", held_out, each, _in_copies, table.controls))
-    kinds.append(Innocent("held out, four copies grouped", held_out, each, _once_each, table.controls))
+        kinds.append(NeverTrained("held out, whole series", held_out, series, _whole_series(series), table.controls))
+    kinds.append(NeverTrained("held out, four copies of each", held_out, each, _in_copies, table.controls))
+    kinds.append(NeverTrained("held out, four copies grouped", held_out, each, _once_each, table.controls))
     if other is not None:
-        kinds.append(Innocent(f"held out; bank of {other.note}", held_out, each, _independently, other.controls))
+        kinds.append(NeverTrained(f"held out; bank of {other.note}", held_out, each, _independently, other.controls))
     if once:
         hashes = [row.sha256 for row in once]
-        kinds.append(Innocent("seen once (not a null)", once, hashes, _independently, table.controls))
+        kinds.append(NeverTrained("seen once (not a null)", once, hashes, _independently, table.controls))
     return kinds

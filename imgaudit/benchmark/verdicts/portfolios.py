@@ -27,7 +27,7 @@ NO_SEEDS = Seeds(similarities=[], distances=[])
 LEVELS = (0.05, 0.10)
 """False discovery rates that are asked for."""
 
-MEMORISED, INNOCENT = 10, 40
+MEMORISED, NEVER_TRAINED = 10, 40
 """Images of a portfolio."""
 
 PORTFOLIOS = 2000
@@ -139,26 +139,26 @@ def decide_portfolios(images: Judged, level: float) -> Claims:
 
     images:  arrays of shape (portfolios, images)
     """
-    score = discoveries(images.score_p, level)
-    return Claims(score, (score & images.inverted) | (discoveries(images.text_p, level) & images.texted))
+    score = select_discoveries(images.score_p, level)
+    return Claims(score, (score & images.inverted) | (select_discoveries(images.text_p, level) & images.texted))
 
 
-def discoveries(p_values: Floats, level: float) -> Flags:
+def select_discoveries(p_values: Floats, level: float) -> Flags:
     """Whether each p-value is a discovery within its row, by Benjamini-Hochberg.
 
-    >>> discoveries(np.array([[0.01, 0.02, 0.9], [0.04, 0.9, 0.9]]), 0.05).tolist()
+    >>> select_discoveries(np.array([[0.01, 0.02, 0.9], [0.04, 0.9, 0.9]]), 0.05).tolist()
     [[True, True, False], [False, False, False]]
     """
     corrected: Floats = stats.false_discovery_control(p_values, axis=-1, method="bh")
     return corrected <= level + 1e-12
 
 
-def false_discovery_proportions(claims: Flags, innocent: int) -> Floats:
-    """Per portfolio, innocent images among those claimed; 0 where nothing is claimed.
+def false_discovery_proportions(claims: Flags, never_trained: int) -> Floats:
+    """Return, per portfolio, the share of claimed images that were never trained on; 0 where nothing is claimed.
 
-    innocent:  how many images at the end of each row are innocent
+    never_trained:  how many images at the end of each row were never trained on
     """
-    false = claims[..., claims.shape[-1] - innocent :].sum(axis=-1)
+    false = claims[..., claims.shape[-1] - never_trained :].sum(axis=-1)
     return np.asarray(false / np.maximum(1, claims.sum(axis=-1)), dtype=float)
 
 
@@ -167,12 +167,12 @@ def choose(pool: Places, draw: np.random.Generator, portfolios: int) -> Places:
     return draw.choice(pool, (portfolios, MEMORISED)) if len(pool) else np.empty((portfolios, 0), dtype=np.int64)
 
 
-def claim_portfolios(memorised: Judged, innocents: Judged, chosen: Places, innocent: Places, level: float) -> Claims:
-    """Claims on portfolios whose first images are memorised and whose last are innocent.
+def claim_portfolios(memorised: Judged, never_trained: Judged, chosen: Places, drawn: Places, level: float) -> Claims:
+    """Return the claims on portfolios whose first images are memorised and whose last were never trained on.
 
-    chosen, innocent:  places in `memorised` and `innocents`, portfolios in rows
+    chosen, drawn:  places in `memorised` and `never_trained`, portfolios in rows
     """
-    parts = [innocents.at(innocent)]
+    parts = [never_trained.at(drawn)]
     if chosen.shape[1]:
         parts.insert(0, memorised.at(chosen))
     return decide_portfolios(Judged.concatenate(parts), level)

@@ -5,9 +5,9 @@ import numpy as np
 from imgaudit.benchmark.harness.cases import Group
 from imgaudit.benchmark.harness.score_table import ScoreTable
 from imgaudit.benchmark.verdicts.portfolios import (
-    INNOCENT,
     LEVELS,
     MEMORISED,
+    NEVER_TRAINED,
     PORTFOLIOS,
     PORTFOLIOS_EACH,
     RESAMPLES,
@@ -46,11 +46,11 @@ class PowerRow(Record):
 
 
 def _power(
-    positives: Judged, innocents: Judged, draw: np.random.Generator, pool: Places, portfolios: int
+    positives: Judged, never_trained: Judged, draw: np.random.Generator, pool: Places, portfolios: int
 ) -> tuple[float, float]:
     chosen = choose(pool, draw, portfolios)
-    innocent = draw.integers(len(innocents), size=(portfolios, INNOCENT))
-    claims = claim_portfolios(positives, innocents, chosen, innocent, LEVELS[0])
+    drawn = draw.integers(len(never_trained), size=(portfolios, NEVER_TRAINED))
+    claims = claim_portfolios(positives, never_trained, chosen, drawn, LEVELS[0])
     return float(claims.score[:, :MEMORISED].mean()), float(claims.replicated[:, :MEMORISED].mean())
 
 
@@ -58,14 +58,14 @@ def power_by_repeats(table: ScoreTable, seed: int) -> list[PowerRow]:
     """How much of what was planted is found in a portfolio with as many repeats of each planted image."""
     planted = [*table.of(Group.MEMORISED), *table.of(Group.PLANTED_NOT_REPRODUCED)]
     bank, policy = bank_of(table, table.controls), Policy(level=LEVELS[0])
-    innocents, draw = judge(table.of(Group.HELD_OUT), bank, policy), np.random.default_rng([seed, 1])
+    never_trained, draw = judge(table.of(Group.HELD_OUT), bank, policy), np.random.default_rng([seed, 1])
     rows = []
     for repeats in sorted({row.repeats for row in planted}):
         own = [row for row in planted if row.repeats == repeats]
         positives, everything = judge(own, bank, policy), np.arange(len(own))
-        score, replicated = _power(positives, innocents, draw, everything, PORTFOLIOS)
+        score, replicated = _power(positives, never_trained, draw, everything, PORTFOLIOS)
         resampled = [
-            _power(positives, innocents, draw, draw.choice(everything, len(own)), PORTFOLIOS_EACH)[1]
+            _power(positives, never_trained, draw, draw.choice(everything, len(own)), PORTFOLIOS_EACH)[1]
             for _ in range(RESAMPLES)
         ]
         low, high = np.quantile(resampled, [0.025, 0.975])
@@ -89,8 +89,8 @@ def power_by_bank(table: ScoreTable, seed: int) -> list[PowerRow]:
         for _ in range(BANKS if size < len(table.bank) else 1):
             chosen = sorted(draw.choice(len(table.bank), size, replace=False))
             bank = whole.model_copy(update={"controls": [whole.controls[place] for place in chosen]})
-            memorised, innocents = judge(positives, bank, policy), judge(table.of(Group.HELD_OUT), bank, policy)
-            found.append(_power(memorised, innocents, draw, np.arange(len(positives)), PORTFOLIOS // 10))
+            memorised, never_trained = judge(positives, bank, policy), judge(table.of(Group.HELD_OUT), bank, policy)
+            found.append(_power(memorised, never_trained, draw, np.arange(len(positives)), PORTFOLIOS // 10))
         scores, verdicts = np.array(found).T
         low, high = np.quantile(verdicts, [0.025, 0.975])
         rows.append(

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from imgaudit.benchmark.copies import measures, recall
 from imgaudit.benchmark.copies.measures import Measure, descriptor_measure
 from imgaudit.benchmark.copies.pictures import read_halves, transformed
-from imgaudit.benchmark.copies.recall import LEGS, PAIR, STRANGERS, CopiesReport, Half, copies_report
+from imgaudit.benchmark.copies.recall import LEGS, PAIR, STRANGERS, CopiesReport, HalfScores, copies_report
 from imgaudit.benchmark.copies.transformations import STRENGTHS, TRANSFORMATIONS, transform
 from imgaudit.cli import app
 from imgaudit.exceptions import InputError
@@ -33,9 +33,9 @@ def test_every_transformation_changes_a_picture_and_repeats_itself(name: str) ->
     assert transform(name, own.resize((64, 64)), 2, "seed", other).mode == "RGB"
 
 
-def half(copies: dict[str, float], strangers: dict[str, float], pictures: int = 4) -> Half:
+def half(copies: dict[str, float], strangers: dict[str, float], pictures: int = 4) -> HalfScores:
     """Every copy and every stranger with the same score, by measure, and a little noise."""
-    made, random = Half(), np.random.default_rng(0)
+    made, random = HalfScores(), np.random.default_rng(0)
     for _ in range(pictures):
         for name in copies:
             made.add(

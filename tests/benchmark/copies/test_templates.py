@@ -9,7 +9,14 @@ from typer.testing import CliRunner
 
 from imgaudit.benchmark.copies.picture_pool import read_pool
 from imgaudit.benchmark.copies.planted import RELATED, Planting
-from imgaudit.benchmark.copies.templates import Outcome, false_rates, found_rates, hopes, located_row, share_rates
+from imgaudit.benchmark.copies.templates import (
+    PairResult,
+    false_rates,
+    found_rates,
+    judge_goals,
+    located_row,
+    share_rates,
+)
 from imgaudit.cli import app
 from imgaudit.exceptions import InputError
 from imgaudit.schema.pairs import GRID, PairEvidence, PairThresholds, Region
@@ -20,13 +27,15 @@ THRESHOLDS = PairThresholds(geometric=5, photometric=3, level=0.01, pairs=100)
 WHOLE = {"pixel": 0.5, "pdq": 0.7}
 
 
-def outcome(planting: Planting, geometric: float, photometric: float, overlap: float, share: float = 0.15) -> Outcome:
+def outcome(
+    planting: Planting, geometric: float, photometric: float, overlap: float, share: float = 0.15
+) -> PairResult:
     nowhere = Region(runs=(GRID * GRID,), area=0, box=None)
     evidence = PairEvidence(
         geometric=geometric, photometric=photometric, inliers=0, matches=0, transform=Skipped(skipped="a test"),
         region=nowhere, candidate_region=nowhere,
     )  # fmt: skip
-    return Outcome(planting, share, evidence, overlap, {"pixel": 0.9, "pdq": 0.1})
+    return PairResult(planting, share, evidence, overlap, {"pixel": 0.9, "pdq": 0.1})
 
 
 def test_found_pairs_are_counted_by_kind_and_by_share() -> None:
@@ -64,7 +73,7 @@ def test_hopes_that_are_missed_are_called_so() -> None:
                 for one in found[:1]]  # fmt: skip
     located = [located_row("all", rows, THRESHOLDS)]
     false = false_rates([outcome(Planting.UNRELATED, 9, 9, 0)], THRESHOLDS, WHOLE)
-    assert not any(target.met for target in hopes(found, false, located, families))
+    assert not any(target.met for target in judge_goals(found, false, located, families))
 
 
 def test_pictures_are_halved_by_their_content(tmp_path: Path) -> None:

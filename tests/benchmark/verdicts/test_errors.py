@@ -11,14 +11,14 @@ from imgaudit.benchmark.harness.score_table import ControlTable, ScoreTable
 from imgaudit.benchmark.harness.scoring import control_rows, score_rows
 from imgaudit.benchmark.verdicts.errors import compare_bank, error_report, error_rows
 from imgaudit.benchmark.verdicts.ladder import ladder_protocol, ladder_report, lowest_rung
-from imgaudit.benchmark.verdicts.never_trained import kinds_of_innocent, series_of
+from imgaudit.benchmark.verdicts.never_trained import never_trained_kinds, series_of
 from imgaudit.benchmark.verdicts.portfolios import (
     Judged,
     bank_of,
     decide_portfolios,
-    discoveries,
     false_discovery_proportions,
     judge,
+    select_discoveries,
 )
 from imgaudit.benchmark.verdicts.power import power_by_bank, power_by_repeats
 from imgaudit.cli import app
@@ -78,7 +78,9 @@ def test_many_p_values_at_once_are_the_audits() -> None:
     controls, scores = generator.normal(size=30).round(1), generator.normal(size=50).round(1)
     assert conformal_p_values(scores, controls).tolist() == [conformal_p_value(s, controls.tolist()) for s in scores]
     p_values = generator.uniform(size=(4, 9)) ** 3
-    assert [[q <= 0.05 for q in q_values(row)] for row in p_values.tolist()] == discoveries(p_values, 0.05).tolist()
+    assert [[q <= 0.05 for q in q_values(row)] for row in p_values.tolist()] == select_discoveries(
+        p_values, 0.05
+    ).tolist()
 
 
 def test_a_table_decided_again_as_one_portfolio_gives_the_verdicts_it_holds(lab: LabDescription) -> None:
@@ -104,7 +106,7 @@ def test_a_table_of_another_version_is_refused_with_what_differs(tmp_path: Path)
         ScoreTable.read(tmp_path / "old.json")
 
 
-def test_false_discovery_has_its_closed_form_where_every_innocent_image_is_claimed() -> None:
+def test_false_discovery_has_its_closed_form_where_every_image_never_trained_on_is_claimed() -> None:
     everything = Judged(np.zeros((1, 50)), np.ones((1, 50)), np.ones((1, 50), bool), np.zeros((1, 50), bool))
     claims = decide_portfolios(everything, 0.05)
     assert claims.replicated.all()
@@ -112,12 +114,12 @@ def test_false_discovery_has_its_closed_form_where_every_innocent_image_is_claim
     assert false_discovery_proportions(claims.replicated & False, 40).tolist() == [0.0]
 
 
-def test_kinds_of_innocent_images_are_told_apart(lab: LabDescription) -> None:
+def test_kinds_of_images_never_trained_on_are_told_apart(lab: LabDescription) -> None:
     table = table_of(lab)
     other = ControlTable(
         note="elsewhere", model_fingerprint="f", protocol=PROTOCOL, seed=2, controls=table.controls[:99]
     )
-    kinds = {kind.name: kind for kind in kinds_of_innocent(table, other)}
+    kinds = {kind.name: kind for kind in never_trained_kinds(table, other)}
     assert list(kinds) == [
         "held out", "held out, no near copy was trained on", "held out, whole series", "held out, four copies of each",
         "held out, four copies grouped", "held out; bank of elsewhere", "seen once (not a null)",
@@ -139,7 +141,7 @@ def test_a_report_has_denominators_and_an_honest_bank_is_met(
     lab: LabDescription, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("errors", "power"):
-        monkeypatch.setattr(f"imgaudit.benchmark.{name}.RESAMPLES", 20)
+        monkeypatch.setattr(f"imgaudit.benchmark.verdicts.{name}.RESAMPLES", 20)
     monkeypatch.setattr("imgaudit.benchmark.verdicts.power.BANK_SIZES", (10, 199))
     table = table_of(lab)
     report = error_report(table)
@@ -165,7 +167,7 @@ def test_a_bank_of_easier_images_is_told_and_claims_too_much(lab: LabDescription
     other = ControlTable(note="easier", model_fingerprint="f", protocol=PROTOCOL, seed=2, controls=low)
     by_name = {one.fresh: one for one in compare_bank(table, other)}
     assert by_name["held out"].p_value > 0.05 > by_name["held out; bank of easier"].p_value
-    [kind] = [one for one in kinds_of_innocent(table, other) if "easier" in one.name]
+    [kind] = [one for one in never_trained_kinds(table, other) if "easier" in one.name]
     score = next(row for row in error_rows(table, kind, 1) if row.claim == "score")
     assert score.low > 0.3
     stranger = other.model_copy(update={"model_fingerprint": "another"})

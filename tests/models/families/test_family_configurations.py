@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from imgaudit.benchmark.robustness.broken_model import SpoiltModel
+from imgaudit.benchmark.robustness.broken_model import BrokenModel
 from imgaudit.benchmark.robustness.hostile.model_files import MODEL_INDEX
 from imgaudit.exceptions import ModelRefusedError
 from imgaudit.models import load_model
@@ -102,7 +102,7 @@ KEYS: Changes = (
 )  # fmt: skip
 
 
-def assert_refused(model: SpoiltModel, file: str, changes: dict[str, Any], reason: str) -> None:
+def assert_refused(model: BrokenModel, file: str, changes: dict[str, Any], reason: str) -> None:
     model.change(file, changes)
     with pytest.raises(ModelRefusedError) as refused:
         load_model(str(model.path), "cpu")
@@ -113,7 +113,7 @@ def assert_refused(model: SpoiltModel, file: str, changes: dict[str, Any], reaso
 @pytest.mark.usefixtures("stand_in")
 @pytest.mark.parametrize(("family", "file", "changes", "reason"), KEYS)
 def test_what_a_configuration_must_not_say(
-    family: str, file: str, changes: dict[str, Any], reason: str, copied_family: Callable[[str], SpoiltModel]
+    family: str, file: str, changes: dict[str, Any], reason: str, copied_family: Callable[[str], BrokenModel]
 ) -> None:
     assert_refused(copied_family(family), file, changes, reason)
 
@@ -142,6 +142,6 @@ UNFIT: Changes = (
 
 @pytest.mark.parametrize(("family", "file", "changes", "reason"), UNFIT)
 def test_what_the_parts_of_a_model_must_agree_on(
-    family: str, file: str, changes: dict[str, Any], reason: str, copied_family: Callable[[str], SpoiltModel]
+    family: str, file: str, changes: dict[str, Any], reason: str, copied_family: Callable[[str], BrokenModel]
 ) -> None:
     assert_refused(copied_family(family), file, changes, reason)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from imgaudit.benchmark.robustness.broken_model import SpoiltModel
+from imgaudit.benchmark.robustness.broken_model import BrokenModel
 from imgaudit.benchmark.robustness.hostile.model_files import MODEL_INDEX
 from imgaudit.exceptions import ModelRefusedError
 from imgaudit.models import load_model
@@ -91,7 +91,7 @@ def test_sd3_is_loaded_without_t5_where_its_index_says_so(tmp_path: Path) -> Non
 
 
 @pytest.mark.usefixtures("stand_in")
-def test_the_switch_of_sdxl_reaches_the_pipeline(copied_family: Callable[[str], SpoiltModel]) -> None:
+def test_the_switch_of_sdxl_reaches_the_pipeline(copied_family: Callable[[str], BrokenModel]) -> None:
     model = copied_family(XL)
     model.change(MODEL_INDEX, {"force_zeros_for_empty_prompt": False})
     pipeline: Any = load_model(str(model.path), "cpu").denoiser.pipeline  # type: ignore[attr-defined]
@@ -106,74 +106,74 @@ def weights_of(family: str, component: str) -> str:
 NETWORKS = [(family, name) for family in MAKERS for name in FAMILIES[family].present({"text_encoder_3": 1}, "network")]
 
 
-def drop(model: SpoiltModel, file: str, component: str) -> None:
+def drop(model: BrokenModel, file: str, component: str) -> None:
     header, data = model.tensors(file)
     _, last = header.popitem()
     model.write_tensors(file, header, data[: last["data_offsets"][0]])
 
 
-def lie(model: SpoiltModel, file: str, component: str) -> None:
+def lie(model: BrokenModel, file: str, component: str) -> None:
     header, data = model.tensors(file)
     next(iter(header.values())).update(shape=[1 << 40, 1 << 40])
     model.write_tensors(file, header, data)
 
 
-def truncate(model: SpoiltModel, file: str, component: str) -> None:
+def truncate(model: BrokenModel, file: str, component: str) -> None:
     model.write(file, (model.path / file).read_bytes()[:-64])
 
 
-def pickle(model: SpoiltModel, file: str, component: str) -> None:
+def pickle(model: BrokenModel, file: str, component: str) -> None:
     model.remove(file)
     model.write(file.replace(".safetensors", ".bin"), model.trap())
 
 
-def disguise(model: SpoiltModel, file: str, component: str) -> None:
+def disguise(model: BrokenModel, file: str, component: str) -> None:
     model.write(file, model.trap())
 
 
-def link_out(model: SpoiltModel, file: str, component: str) -> None:
+def link_out(model: BrokenModel, file: str, component: str) -> None:
     model.link(file, model.outside / file)
 
 
-def link_component_out(model: SpoiltModel, file: str, component: str) -> None:
+def link_component_out(model: BrokenModel, file: str, component: str) -> None:
     model.link(component, model.outside / component)
 
 
-def bring_code(model: SpoiltModel, file: str, component: str) -> None:
+def bring_code(model: BrokenModel, file: str, component: str) -> None:
     model.change(f"{component}/config.json", {"auto_map": {"AutoModel": "my_code.Net"}})
 
 
-def quantise(model: SpoiltModel, file: str, component: str) -> None:
+def quantise(model: BrokenModel, file: str, component: str) -> None:
     model.change(f"{component}/config.json", {"quantization_config": {"quant_method": "bitsandbytes"}})
 
 
-def be_of_another_class(model: SpoiltModel, file: str, component: str) -> None:
+def be_of_another_class(model: BrokenModel, file: str, component: str) -> None:
     model.change(MODEL_INDEX, {component: ["my_code", "Net"]})
 
 
-def leave_the_folder_by_a_shard(model: SpoiltModel, file: str, component: str) -> None:
+def leave_the_folder_by_a_shard(model: BrokenModel, file: str, component: str) -> None:
     model.remove(file)
     model.change(f"{file}.index.json", {"weight_map": {"a": f"../../{model.outside.name}/{file}"}})
 
 
-def lose_a_shard(model: SpoiltModel, file: str, component: str) -> None:
+def lose_a_shard(model: BrokenModel, file: str, component: str) -> None:
     model.remove(file)
     lost = Path(file).name.replace(".safetensors", "-00001-of-00002.safetensors")
     model.change(f"{file}.index.json", {"weight_map": {"a": lost}})
 
 
-def keep_a_lora(model: SpoiltModel, file: str, component: str) -> None:
+def keep_a_lora(model: BrokenModel, file: str, component: str) -> None:
     header, data = model.tensors(file)
     entry = {"dtype": "F32", "shape": [1], "data_offsets": [len(data), len(data) + 4]}
     model.write_tensors(file, header | {"layer.lora_A.weight": entry}, data + bytes(4))
 
 
-def be_infinite(model: SpoiltModel, file: str, component: str) -> None:
+def be_infinite(model: BrokenModel, file: str, component: str) -> None:
     header, data = model.tensors(file)
     model.write_tensors(file, header, data[:-8] + b"\xff" * 8)
 
 
-HARM: dict[Callable[[SpoiltModel, str, str], None], str] = {
+HARM: dict[Callable[[BrokenModel, str, str], None], str] = {
     drop: "'{component}' lacks ",
     lie: "'{file}' is damaged: tensor",
     be_infinite: "'{component}' has weights that are not finite",
@@ -195,10 +195,10 @@ HARM: dict[Callable[[SpoiltModel, str, str], None], str] = {
 @pytest.mark.parametrize(("family", "component"), NETWORKS)
 @pytest.mark.parametrize("harm", HARM, ids=lambda harm: harm.__name__)
 def test_every_network_of_a_family_is_refused_for_what_is_wrong_with_it(
-    harm: Callable[[SpoiltModel, str, str], None],
+    harm: Callable[[BrokenModel, str, str], None],
     family: str,
     component: str,
-    copied_family: Callable[[str], SpoiltModel],
+    copied_family: Callable[[str], BrokenModel],
 ) -> None:
     model, file = copied_family(family), weights_of(family, component)
     harm(model, file, component)
@@ -210,7 +210,7 @@ def test_every_network_of_a_family_is_refused_for_what_is_wrong_with_it(
     assert not model.planted.exists()
 
 
-def split(model: SpoiltModel, file: str) -> None:
+def split(model: BrokenModel, file: str) -> None:
     """Spread a network's weights over two shards."""
     header, data = model.tensors(file)
     model.remove(file)
@@ -229,7 +229,7 @@ def split(model: SpoiltModel, file: str) -> None:
     [(FLUX, "transformer"), (SANA, "text_encoder"), (QWEN, "text_encoder"), (QWEN, "transformer")],
 )
 def test_a_network_in_shards_is_the_same_model(
-    family: str, component: str, copied_family: Callable[[str], SpoiltModel]
+    family: str, component: str, copied_family: Callable[[str], BrokenModel]
 ) -> None:
     model = copied_family(family)
     split(model, weights_of(family, component))
@@ -239,7 +239,7 @@ def test_a_network_in_shards_is_the_same_model(
 
 @pytest.mark.usefixtures("stand_in")
 def test_the_language_model_of_qwen_image_is_read_as_it_is_published(
-    copied_family: Callable[[str], SpoiltModel],
+    copied_family: Callable[[str], BrokenModel],
 ) -> None:
     model, file = copied_family(QWEN), weights_of(QWEN, "text_encoder")
     header, data = model.tensors(file)
@@ -262,7 +262,7 @@ def test_the_language_model_of_qwen_image_is_read_as_it_is_published(
 @pytest.mark.usefixtures("stand_in")
 @pytest.mark.parametrize(("family", "suffix"), [(SD3, "_3"), (SANA, ""), (QWEN, "")])
 def test_the_fingerprint_follows_the_files_of_every_component(
-    family: str, suffix: str, copied_family: Callable[[str], SpoiltModel]
+    family: str, suffix: str, copied_family: Callable[[str], BrokenModel]
 ) -> None:
     model, encoder, tokenizer = copied_family(family), f"text_encoder{suffix}", f"tokenizer{suffix}"
     before = load_model(str(model.path), "cpu")

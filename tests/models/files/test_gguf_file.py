@@ -13,7 +13,7 @@ import torch
 from diffusers import GGUFQuantizationConfig, SD3Transformer2DModel
 from safetensors.torch import load_file
 
-from imgaudit.benchmark.robustness.broken_model import SpoiltModel
+from imgaudit.benchmark.robustness.broken_model import BrokenModel
 from imgaudit.exceptions import ModelRefusedError
 from imgaudit.models import load_model
 from imgaudit.models.files.gguf_file import load_gguf, read_gguf
@@ -190,7 +190,7 @@ def test_a_single_file_in_float8_is_labelled(dtype: torch.dtype, model_folder: P
 
 
 def test_a_folder_in_float8_is_refused(model_folder: Path, tmp_path: Path) -> None:
-    model = SpoiltModel(Path(shutil.copytree(model_folder, tmp_path / "f8")), tmp_path / "x", model_folder)
+    model = BrokenModel(Path(shutil.copytree(model_folder, tmp_path / "f8")), tmp_path / "x", model_folder)
     name = "unet/diffusion_pytorch_model.safetensors"
     save({key: one.to(torch.float8_e4m3fn) for key, one in load_file(model.path / name).items()}, model.path / "new")
     model.write(name, (model.path / "new").read_bytes())

@@ -11,7 +11,7 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 
-from imgaudit.benchmark.robustness.broken_model import SpoiltModel
+from imgaudit.benchmark.robustness.broken_model import BrokenModel
 from imgaudit.exceptions import ModelRefusedError
 from imgaudit.io.offline import go_offline, go_online
 from imgaudit.models import load_model
@@ -104,7 +104,7 @@ def test_networks_without_a_variant_in_common_are_refused(model_folder: Path, bo
 
 def test_an_index_that_diffusers_would_obey_is_refused(halves: dict[str, Path], tmp_path: Path) -> None:
     folder = tmp_path / "v1.5"
-    model = SpoiltModel(Path(shutil.copytree(halves["fp16"], folder)), tmp_path / "executed", halves["bf16"])
+    model = BrokenModel(Path(shutil.copytree(halves["fp16"], folder)), tmp_path / "executed", halves["bf16"])
     index = {"metadata": {}, "weight_map": {"conv_in.weight": "other.safetensors"}}
     parts = (folder / "unet/diffusion_pytorch_model.safetensors.index.json").as_posix().split(".")
     for cut in (2, 3):
@@ -118,7 +118,7 @@ def test_an_index_that_diffusers_would_obey_is_refused(halves: dict[str, Path], 
 
 
 def test_damage_of_a_variant_is_refused_as_that_of_plain_weights_is(halves: dict[str, Path], tmp_path: Path) -> None:
-    model = SpoiltModel(Path(shutil.copytree(halves["shards"], tmp_path / "copy")), tmp_path / "x", halves["bf16"])
+    model = BrokenModel(Path(shutil.copytree(halves["shards"], tmp_path / "copy")), tmp_path / "x", halves["bf16"])
     shards = sorted((model.path / "text_encoder").glob("*.safetensors"))
     shards[0].unlink()
     with pytest.raises(ModelRefusedError, match="which is not there"):

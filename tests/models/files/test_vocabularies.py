@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from imgaudit.benchmark.robustness.broken_model import SpoiltModel
+from imgaudit.benchmark.robustness.broken_model import BrokenModel
 from imgaudit.exceptions import ModelRefusedError
 from imgaudit.models import load_model
 from imgaudit.models.files.vocabularies import MAX_VOCABULARY_BYTES, is_sound_table
@@ -20,7 +20,7 @@ FLUX, SANA, QWEN = "FluxPipeline", "SanaPipeline", "QwenImagePipeline"
 
 
 @pytest.mark.usefixtures("stand_in")
-def test_t5_needs_a_vocabulary_of_its_own(copied_family: Callable[[str], SpoiltModel]) -> None:
+def test_t5_needs_a_vocabulary_of_its_own(copied_family: Callable[[str], BrokenModel]) -> None:
     model = copied_family(FLUX)
     model.remove("tokenizer_2/tokenizer.json")
     with pytest.raises(ModelRefusedError, match=r"'tokenizer_2' needs tokenizer.json, or spiece.model"):
@@ -48,7 +48,7 @@ def one_rule(value: int = 0, offset: int = 0, texts: bytes = b"b\0") -> str:
     return table(units, texts)
 
 
-def test_a_table_is_sound_only_if_no_text_leads_out_of_it(copied_family: Callable[[str], SpoiltModel]) -> None:
+def test_a_table_is_sound_only_if_no_text_leads_out_of_it(copied_family: Callable[[str], BrokenModel]) -> None:
     assert is_sound_table(one_rule())
     harmful = {
         "text beyond the end": one_rule(value=3),
@@ -66,7 +66,7 @@ def test_a_table_is_sound_only_if_no_text_leads_out_of_it(copied_family: Callabl
 
 
 @pytest.mark.usefixtures("stand_in")
-def test_the_normaliser_of_t5_is_used_and_a_damaged_one_is_refused(copied_family: Callable[[str], SpoiltModel]) -> None:
+def test_the_normaliser_of_t5_is_used_and_a_damaged_one_is_refused(copied_family: Callable[[str], BrokenModel]) -> None:
     model, file = copied_family(FLUX), "tokenizer_2/tokenizer.json"
     model.change(file, {"normalizer": {"type": "Precompiled", "precompiled_charsmap": one_rule()}})
     pipeline: Any = load_model(str(model.path), "cpu").denoiser.pipeline  # type: ignore[attr-defined]
@@ -83,12 +83,12 @@ def test_the_normaliser_of_t5_is_used_and_a_damaged_one_is_refused(copied_family
             load_model(str(model.path), "cpu")
 
 
-def tokenizer_of(model: SpoiltModel) -> Any:
+def tokenizer_of(model: BrokenModel) -> Any:
     pipeline: Any = load_model(str(model.path), "cpu").denoiser.pipeline  # type: ignore[attr-defined]
     return pipeline.tokenizer
 
 
-def split_vocabulary(model: SpoiltModel) -> None:
+def split_vocabulary(model: BrokenModel) -> None:
     """Store Qwen-Image's words and merges apart, as they are published: what is special is not among the words."""
     words = json.loads((model.path / "tokenizer/tokenizer.json").read_bytes())["model"]["vocab"]
     plain = {word: number for word, number in words.items() if len(word) == 1}
@@ -98,7 +98,7 @@ def split_vocabulary(model: SpoiltModel) -> None:
 
 
 @pytest.mark.usefixtures("stand_in")
-def test_the_vocabulary_of_qwen_image_may_be_in_two_files(copied_family: Callable[[str], SpoiltModel]) -> None:
+def test_the_vocabulary_of_qwen_image_may_be_in_two_files(copied_family: Callable[[str], BrokenModel]) -> None:
     model, text = copied_family(QWEN), "a red fox<|endoftext|>"
     before = tokenizer_of(model)(text).input_ids
     split_vocabulary(model)
@@ -114,7 +114,7 @@ def test_the_vocabulary_of_qwen_image_may_be_in_two_files(copied_family: Callabl
 
 
 @pytest.mark.usefixtures("stand_in")
-def test_gemma_needs_a_tokenizer_json(copied_family: Callable[[str], SpoiltModel]) -> None:
+def test_gemma_needs_a_tokenizer_json(copied_family: Callable[[str], BrokenModel]) -> None:
     model = copied_family(SANA)
     model.remove("tokenizer/tokenizer.json")
     model.write("tokenizer/tokenizer.model", model.trap())
@@ -126,7 +126,7 @@ def test_gemma_needs_a_tokenizer_json(copied_family: Callable[[str], SpoiltModel
 @pytest.mark.usefixtures("stand_in")
 @pytest.mark.parametrize("family", [SANA, QWEN])
 def test_a_word_that_the_language_model_lacks_is_refused(
-    family: str, copied_family: Callable[[str], SpoiltModel]
+    family: str, copied_family: Callable[[str], BrokenModel]
 ) -> None:
     model, file = copied_family(family), "tokenizer/tokenizer.json"
     part = json.loads((model.path / file).read_bytes())["model"]
@@ -143,7 +143,7 @@ def test_a_word_that_the_language_model_lacks_is_refused(
 @pytest.mark.usefixtures("stand_in")
 @pytest.mark.parametrize("file", ["merges.txt", "chat_template.jinja", "additional_chat_templates/more.jinja"])
 def test_files_that_are_read_whole_have_a_longest_length(
-    file: str, copied_family: Callable[[str], SpoiltModel]
+    file: str, copied_family: Callable[[str], BrokenModel]
 ) -> None:
     model = copied_family(QWEN)
     split_vocabulary(model)

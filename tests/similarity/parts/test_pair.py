@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 from torch.nn.functional import interpolate
 
-from imgaudit.benchmark.copies.planted import RELATED, Planting, detail, paste_logo, related_pair, trimmed, worn
+from imgaudit.benchmark.copies.planted import RELATED, Planting, degrade, detail, paste_logo, related_pair, trimmed
 from imgaudit.exceptions import InputError
 from imgaudit.io.framing import to_tensor
 from imgaudit.schema.pairs import GRID, PairEvidence, PairThresholds, Region, Transform, classify
@@ -312,7 +312,7 @@ def test_a_planted_pair_follows_from_its_seed_and_shares_what_it_says(planting: 
     assert pair.target.tobytes() == again.target.tobytes()
     assert pair.candidate.tobytes() == again.candidate.tobytes()
     assert pair.truth is not None
-    # A worn candidate has another size than the picture its truth was drawn on.
+    # A degrade candidate has another size than the picture its truth was drawn on.
     assert pair.in_candidate or pair.truth.shape == pair.target.size[::-1]
     low, high = {
         Planting.TEMPLATE: (0.38, 0.82), Planting.LOGO: (0.03, 0.21), Planting.SHARED_LOGO: (0.03, 0.21),
@@ -340,5 +340,5 @@ def test_detail_is_that_of_a_thumbnail() -> None:
 
 def test_wear_keeps_the_picture() -> None:
     image = drawing(420)
-    evidence = verify(to_tensor(image), to_tensor(worn(image, random.Random(2))))
+    evidence = verify(to_tensor(image), to_tensor(degrade(image, random.Random(2))))
     assert classify(evidence, LENIENT) == "copy"

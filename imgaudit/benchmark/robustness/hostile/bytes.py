@@ -118,6 +118,6 @@ def tiff_fields(size: tuple[int, int], channels: int, bits: int, byte_count: int
 
 
 def tiff_of(image: Image.Image) -> tuple[dict[int, tuple[int, bytes]], bytes]:
-    """Fields and pixels of an 8-bit RGB image, to be spoilt."""
+    """Fields and pixels of an 8-bit RGB image, to be damaged."""
     pixels = image.convert("RGB").tobytes()
     return tiff_fields(image.size, 3, 8, len(pixels)), pixels

@@ -1,4 +1,4 @@
-"""Files that are cut, spoilt, or something else than the image they are called."""
+"""Files that are cut, damaged, or something else than the image they are called."""
 
 import importlib.util
 import io
@@ -116,10 +116,10 @@ def put_active(target: HostileFolder) -> None:
 
 def put_corrupt(target: HostileFolder) -> None:
     """Headers that lie and tables that lead nowhere."""
-    for spoil in (_pngs, _jpegs, _gifs, _tiffs, _rasters, _boxed):
-        for name in spoil(target):
+    for build in (_pngs, _jpegs, _gifs, _tiffs, _rasters, _boxed):
+        for name in build(target):
             # Made anew for each name: what can be decoded after all must not be the same picture.
-            target.put("corrupt structure", name, spoil(target)[name], Outcome.EITHER)
+            target.put("corrupt structure", name, build(target)[name], Outcome.EITHER)
     rows = png_rows(target.picture().tobytes(), SIZE[1])
     for name, data in {
         "no width.png": png((0, 24), rows), "no height.png": png((24, 0), rows),
@@ -208,18 +208,18 @@ def _tiffs(target: HostileFolder) -> Mapping[str, bytes]:
 def _rasters(target: HostileFolder) -> Mapping[str, bytes]:
     bmp, pixels = encoded(target.picture(), "BMP"), target.picture().tobytes()
 
-    def spoilt(place: int, form: str, value: int) -> bytes:
+    def changed(place: int, form: str, value: int) -> bytes:
         size = struct.calcsize(form)
         return bmp[:place] + struct.pack(form, value) + bmp[place + size :]
 
     return {
-        "height below zero.bmp": spoilt(22, "<i", -(2**31)),
-        "width below zero.bmp": spoilt(18, "<i", -24),
-        "absurd palette.bmp": spoilt(46, "<I", 0x7FFFFFFF),
-        "seven bits.bmp": spoilt(28, "<H", 7),
-        "run lengths of nothing.bmp": spoilt(30, "<I", 1),
-        "pixels beyond.bmp": spoilt(10, "<I", 0x7FFFFFFF),
-        "absurd header.bmp": spoilt(14, "<I", 0x7FFFFFFF),
+        "height below zero.bmp": changed(22, "<i", -(2**31)),
+        "width below zero.bmp": changed(18, "<i", -24),
+        "absurd palette.bmp": changed(46, "<I", 0x7FFFFFFF),
+        "seven bits.bmp": changed(28, "<H", 7),
+        "run lengths of nothing.bmp": changed(30, "<I", 1),
+        "pixels beyond.bmp": changed(10, "<I", 0x7FFFFFFF),
+        "absurd header.bmp": changed(14, "<I", 0x7FFFFFFF),
         "top of zero.ppm": b"P6 24 24 0\n" + pixels,
         "top of 70000.ppm": b"P6 24 24 70000\n" + pixels * 2,
         "top below zero.ppm": b"P6 24 24 -255\n" + pixels,

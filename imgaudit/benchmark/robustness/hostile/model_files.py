@@ -1,4 +1,4 @@
-"""Files that spoil a model: keys, bytes and headers that no valid model has, each with the kind of harm it does."""
+"""Files that break a model: keys, bytes and headers that no valid model has, each with the kind of harm it does."""
 
 from typing import Any
 
