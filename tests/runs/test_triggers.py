@@ -10,7 +10,7 @@ import torch
 from playwright.sync_api import Browser
 from typer.testing import CliRunner
 
-from imgaudit.benchmark.harness.figures import Target
+from imgaudit.benchmark.harness.figures import Goal
 from imgaudit.benchmark.harness.lab_model import LabModel
 from imgaudit.benchmark.methods.trigger_search import (
     IMAGES,
@@ -191,11 +191,11 @@ def table(**rows: tuple[int, tuple[str, ...], int]) -> TriggerTable:
     )  # fmt: skip
 
 
-def test_the_benchmarks_hopes() -> None:
+def test_the_goals_of_the_benchmark() -> None:
     report = trigger_report(table(search=(100, ("a", "b"), 1), captions=(100, ("a",), 0), uniform=(100, (), 0)))
     assert [str(one) for one in report.rates[:2]] == ["2 of 4 (50.0%, 6.8% to 93.2%)", "1 of 4 (25.0%, 0.6% to 80.6%)"]
     assert report.targets[0].got.startswith("> 2.0 (uniform found nothing); search 2") and not report.targets[0].met
-    assert report.targets[1] == Target(name="clusters of nothing planted, search", wanted="0", got="1 of 3", met=False)
+    assert report.targets[1] == Goal(name="clusters of nothing planted, search", wanted="0", got="1 of 3", met=False)
     lines = list(trigger_lines(report))
     assert max(map(len, lines)) <= 120 and any("MISSED" in line for line in lines)
     many = tuple("abcd")
