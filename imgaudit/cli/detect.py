@@ -216,8 +216,7 @@ def _without(
 ) -> None:
     """Scores with and without a word."""
     from imgaudit.diffusion.executor import Executor
-    from imgaudit.diffusion.prompt_detection import PromptSkipped, detect_prompts
-    from imgaudit.diffusion.prompt_words import without_word
+    from imgaudit.diffusion.prompt_detection import PromptSkipped, detect_prompts, without_word
 
     pairs = {place: (one.text, without_word(one.text, word)) for place, one in given.items()}
     pairs = {place: pair for place, pair in pairs.items() if pair[0] != pair[1]}

@@ -4,7 +4,6 @@ A method never imports diffusers. It can therefore be tested on a closed-form de
 adapter, never a second copy of a method.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -169,22 +168,3 @@ class Denoiser(Protocol):
         seeds:    N integers, each the seed of a CPU generator of its own
         latents:  (N, C, h, w) initial standard normal noise; by default what the generators draw
         """
-
-
-def draw_seed(run_seed: int, sha256: str, purpose: str, index: int = 0) -> int:
-    """The seed of one random draw: 63 bits that depend on nothing but the arguments.
-
-    Order, batching and sharding therefore cannot change a number.
-
-    >>> draw_seed(0, "00", "replica", 0) == draw_seed(0, "00", "replica", 0)
-    True
-    >>> draw_seed(0, "00", "replica", 0) == draw_seed(0, "00", "replica", 1)
-    False
-    """
-    digest = hashlib.sha256(f"{run_seed}:{sha256}:{purpose}:{index}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
-
-
-def seeded_noise(seeds: Sequence[int], shape: tuple[int, int, int]) -> torch.Tensor:
-    """Standard normal latents, one CPU generator per seed: (len(seeds), C, h, w) float32."""
-    return torch.stack([torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed)) for seed in seeds])

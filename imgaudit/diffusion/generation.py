@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import torch
 
-from imgaudit.diffusion.denoiser import Denoiser, PromptEmbeds, draw_seed, seeded_noise
+from imgaudit.diffusion.denoiser import Denoiser, PromptEmbeds
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.learned_noise import LearnedNoise
+from imgaudit.diffusion.seeds import draw_seed, seeded_noise
 from imgaudit.exceptions import ConfigError
 from imgaudit.io.framing import unusable_reason
 

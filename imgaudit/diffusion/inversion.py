@@ -10,39 +10,13 @@ from dataclasses import dataclass
 
 import torch
 
-from imgaudit.diffusion.denoiser import Denoiser, PromptEmbeds, draw_seed
+from imgaudit.diffusion.denoiser import Denoiser, PromptEmbeds
+from imgaudit.diffusion.denoising_error import Draws, DrawSource, draw_errors, row_errors
 from imgaudit.diffusion.executor import Executor
-from imgaudit.diffusion.schedules import draw_timesteps, loss_weights
+from imgaudit.diffusion.schedules import loss_weights
+from imgaudit.diffusion.seeds import draw_seed
 from imgaudit.exceptions import ConfigError
 from imgaudit.schema.protocol import InversionConfig
-
-
-@dataclass(frozen=True)
-class Draws:
-    """The (timestep, noise) pairs of one step, for every image of a chunk."""
-
-    timesteps: torch.Tensor
-    """(images, draws) int64."""
-    noise: torch.Tensor
-    """(images, draws, C, h, w) float32."""
-
-
-class DrawSource:
-    """Deterministic draws per image: they depend on run seed, image and purpose, never on the chunk it is in."""
-
-    def __init__(self, run_seed: int, sha256s: Sequence[str], purpose: str, shape: tuple[int, int, int]) -> None:
-        self.generators = [
-            torch.Generator("cpu").manual_seed(draw_seed(run_seed, sha256, purpose)) for sha256 in sha256s
-        ]
-        self.shape = shape
-
-    def draw(self, distribution: str, count: int, num_train_timesteps: int) -> Draws:
-        """The next `count` pairs of every image."""
-        timesteps, noise = [], []
-        for generator in self.generators:
-            timesteps.append(draw_timesteps(distribution, count, num_train_timesteps, generator))  # type: ignore[arg-type]
-            noise.append(torch.randn((count, *self.shape), generator=generator))
-        return Draws(torch.stack(timesteps), torch.stack(noise))
 
 
 @dataclass(frozen=True)
@@ -59,44 +33,6 @@ class Inversion:
     """(images, pairs) float32: error in the output space under the embedding of that step."""
     paired_null: torch.Tensor
     """(images, pairs) float32: error of the null condition on the same draws."""
-
-
-def draw_errors(
-    denoiser: Denoiser, latents: torch.Tensor, draws: Draws, prompt_embeds: PromptEmbeds, executor: Executor
-) -> torch.Tensor:
-    """Squared error of the raw output per image and draw, averaged over elements; no gradient.
-
-    latents:        (images, C, h, w) float32, scaled
-    prompt_embeds:  one condition per image
-    Returns         (images, draws) float32 on the CPU, >= 0, in the network's output space; lower = better predicted
-    """
-    images, count = draws.timesteps.shape
-    owner = torch.arange(images).repeat_interleave(count)
-
-    def measure(rows: slice) -> torch.Tensor:
-        with torch.no_grad():
-            errors, _ = row_errors(denoiser, latents, draws, prompt_embeds, owner, rows)
-        return errors.cpu()
-
-    return torch.cat(list(executor.slices(images * count, measure))).reshape(images, count)
-
-
-def row_errors(
-    denoiser: Denoiser,
-    latents: torch.Tensor,
-    draws: Draws,
-    prompt_embeds: PromptEmbeds,
-    owner: torch.Tensor,
-    rows: slice,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Errors and timesteps of the flattened (image, draw) rows."""
-    x0 = latents[owner[rows].to(latents.device)]
-    noise = draws.noise.flatten(0, 1)[rows].to(x0)
-    timesteps = draws.timesteps.flatten()[rows]
-    noisy = denoiser.schedule.add_noise(x0, noise, timesteps)
-    prediction = denoiser.predict(noisy, timesteps, prompt_embeds.select(owner[rows]))
-    target = denoiser.schedule.target(prediction.kind, x0, noise, timesteps)
-    return (prediction.output - target).square().flatten(1).mean(dim=1), timesteps
 
 
 def initial_streams(

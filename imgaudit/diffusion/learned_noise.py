@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from imgaudit.diffusion.denoiser import seeded_noise
+from imgaudit.diffusion.seeds import seeded_noise
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from imgaudit.diffusion.denoiser import Denoiser, PromptEmbeds, draw_seed
+from imgaudit.diffusion.denoiser import Denoiser, PromptEmbeds
 from imgaudit.diffusion.denoising_error import PairedErrors, measure_paired_errors
 from imgaudit.diffusion.elicitation import Answer, Question, compare_frames, compare_parts, elicit
 from imgaudit.diffusion.executor import Executor
@@ -14,6 +14,7 @@ from imgaudit.diffusion.generation import replica_seeds
 from imgaudit.diffusion.inversion import Inversion, embedding_bits, invert
 from imgaudit.diffusion.invmm.search import NoiseInversion, invert_noise
 from imgaudit.diffusion.paraphrase import paraphrase
+from imgaudit.diffusion.seeds import draw_seed
 from imgaudit.diffusion.stream_effects import InvertedImage, measure_stream_effects
 from imgaudit.diffusion.token_search import TokenPrompt, search_tokens
 from imgaudit.io.framing import complexity, frame_image, to_tensor

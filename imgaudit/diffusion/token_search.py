@@ -12,9 +12,10 @@ from math import log2
 import torch
 from torch.nn.functional import one_hot
 
-from imgaudit.diffusion.denoiser import Denoiser, draw_seed
+from imgaudit.diffusion.denoiser import Denoiser
+from imgaudit.diffusion.denoising_error import Draws, DrawSource, draw_errors, row_errors
 from imgaudit.diffusion.executor import Executor
-from imgaudit.diffusion.inversion import Draws, DrawSource, draw_errors, row_errors
+from imgaudit.diffusion.seeds import draw_seed
 from imgaudit.schema.protocol import TokenSearchConfig
 
 

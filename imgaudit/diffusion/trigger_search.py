@@ -20,10 +20,11 @@ from dataclasses import dataclass, field
 import torch
 from pydantic import Field
 
-from imgaudit.diffusion.denoiser import Denoiser, PromptEmbeds, draw_seed, seeded_noise
+from imgaudit.diffusion.denoiser import Denoiser, PromptEmbeds
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.guided_trajectory import no_epsilon, trajectory_timesteps
 from imgaudit.diffusion.prompt_detection import unusable_prompt
+from imgaudit.diffusion.seeds import draw_seed, seeded_noise
 from imgaudit.diffusion.word_proposals import WordProposal
 from imgaudit.exceptions import InputError
 from imgaudit.schema.records import Record

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch.nn import Linear
 
-from imgaudit.diffusion.denoiser import Denoiser, draw_seed, seeded_noise
+from imgaudit.diffusion.denoiser import Denoiser
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.guided_trajectory import next_latents, trajectory_timesteps
+from imgaudit.diffusion.seeds import draw_seed, seeded_noise
 from imgaudit.exceptions import ConfigError
 from imgaudit.schema.records import Record
 

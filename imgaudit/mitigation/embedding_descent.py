@@ -14,9 +14,10 @@ from collections.abc import Sequence
 
 import torch
 
-from imgaudit.diffusion.denoiser import Denoiser, PromptEmbeds, draw_seed, seeded_noise
+from imgaudit.diffusion.denoiser import Denoiser, PromptEmbeds
 from imgaudit.diffusion.guided_trajectory import no_epsilon
 from imgaudit.diffusion.schedules import Prediction
+from imgaudit.diffusion.seeds import draw_seed, seeded_noise
 from imgaudit.exceptions import ConfigError
 from imgaudit.mitigation.mitigated import MitigatedDenoiser
 

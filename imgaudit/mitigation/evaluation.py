@@ -16,10 +16,11 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from imgaudit.diffusion.denoiser import Denoiser, draw_seed
+from imgaudit.diffusion.denoiser import Denoiser
+from imgaudit.diffusion.denoising_error import DrawSource
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.generation import Generated, generate, replica_seeds
-from imgaudit.diffusion.inversion import DrawSource
+from imgaudit.diffusion.seeds import draw_seed
 from imgaudit.mitigation.captioned import Captioned
 from imgaudit.schema.records import Record, Skipped
 from imgaudit.similarity.clip import AestheticHead, ClipScorer, retrieved

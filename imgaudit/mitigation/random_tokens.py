@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from imgaudit.diffusion.denoiser import Denoiser, PromptEmbeds, draw_seed
+from imgaudit.diffusion.denoiser import Denoiser, PromptEmbeds
 from imgaudit.diffusion.paraphrase import synonyms
+from imgaudit.diffusion.seeds import draw_seed
 from imgaudit.mitigation.mitigated import MitigatedDenoiser
 
 

@@ -13,8 +13,9 @@ from collections.abc import Sequence
 
 import torch
 
-from imgaudit.diffusion.denoiser import PromptEmbeds, seeded_noise
+from imgaudit.diffusion.denoiser import PromptEmbeds
 from imgaudit.diffusion.schedules import NoiseSchedule, Prediction
+from imgaudit.diffusion.seeds import seeded_noise
 
 
 class FiniteSetDenoiser:

@@ -8,8 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from imgaudit.diffusion.prompt_detection import PromptDetection, PromptSkipped
-from imgaudit.diffusion.prompt_words import WordWeight
+from imgaudit.diffusion.prompt_detection import PromptDetection, PromptSkipped, WordWeight
 from imgaudit.io.writing import write_atomically
 from imgaudit.report.cells import csv_cell
 from imgaudit.report.pages import page_environment, write_assets

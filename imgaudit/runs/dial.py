@@ -14,11 +14,12 @@ from imgaudit.diffusion.denoiser import Denoiser, PromptEmbeds
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.generation import generate, replica_seeds
 from imgaudit.diffusion.inversion import embedding_bits
-from imgaudit.diffusion.quantisation import Dial, DialPoint, reproduces, settings_by_bits, turned_down
+from imgaudit.diffusion.quantisation import settings_by_bits, truncate_embedding
 from imgaudit.exceptions import RunFolderError
 from imgaudit.io.framing import to_tensor
 from imgaudit.io.writing import read_json, write_json
 from imgaudit.runs.folder import RunFolder
+from imgaudit.schema.dial import Dial, DialPoint, reproduces
 from imgaudit.schema.findings import AuditResult, Finding, Replication
 from imgaudit.schema.measures import DECIDING_DESCRIPTOR, DECIDING_DISTANCE
 from imgaudit.schema.records import Measurement, Rung
@@ -111,7 +112,7 @@ def _dial(
     entire = sampling.point(whole, rank, 32, round(embedding_bits(whole, free_tokens, chosen)))
     points: list[DialPoint] = []
     for one, precision in settings_by_bits(start, free_tokens, chosen):
-        condition, bits = turned_down(whole, start, free_tokens, one, precision, chosen=chosen)
+        condition, bits = truncate_embedding(whole, start, free_tokens, one, precision, chosen=chosen)
         points.append(sampling.point(condition, one, precision, bits))
         if reproduces(points[-1]):
             break

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from imgaudit.diffusion.denoiser import Denoiser, draw_seed
+from imgaudit.diffusion.denoiser import Denoiser
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.generation import Generated, generate
+from imgaudit.diffusion.seeds import draw_seed
 from imgaudit.exceptions import ImageError
 from imgaudit.io.framing import to_batch, to_image, to_tensor
 from imgaudit.io.images import load_image

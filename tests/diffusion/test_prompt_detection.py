@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from imgaudit.diffusion.denoiser import seeded_noise
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.guided_trajectory import no_epsilon, trajectory_measures, trajectory_timesteps
 from imgaudit.diffusion.prompt_detection import (
@@ -15,9 +14,11 @@ from imgaudit.diffusion.prompt_detection import (
     PromptSkipped,
     detect_prompts,
     detection_seeds,
+    weigh_words,
+    without_word,
 )
-from imgaudit.diffusion.prompt_words import weigh_words, without_word
 from imgaudit.diffusion.schedules import FlowSchedule, NoiseSchedule, Prediction
+from imgaudit.diffusion.seeds import seeded_noise
 from imgaudit.models import FiniteSetDenoiser, load_model
 from imgaudit.models.families.unet import UNetDenoiser
 from imgaudit.schema.records import Skipped

@@ -20,7 +20,7 @@ from imgaudit.diffusion.denoiser import PromptEmbeds
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.inversion import embedding_bits, initial_streams, invert
 from imgaudit.diffusion.measurement import MeasuredImage, measure_chunk
-from imgaudit.diffusion.quantisation import settings_by_bits, turned_down
+from imgaudit.diffusion.quantisation import settings_by_bits, truncate_embedding
 from imgaudit.diffusion.schedules import Prediction
 from imgaudit.diffusion.stream_effects import SEEDS, copied_replicas, keep_streams, stream_subsets
 from imgaudit.exceptions import CalibrationError, ConfigError
@@ -175,8 +175,8 @@ def test_streams_that_are_not_chosen_start_where_they_stay_and_carry_no_bits(fam
     assert embedding_bits(start, None, ["pooled"]) == 32 * width < embedding_bits(start, None)
     moved = start.with_streams({**start.streams, "pooled": start.streams["pooled"] + torch.arange(width)})
     for rank, precision in settings_by_bits(start, None, ["pooled"])[:3]:
-        turned, bits = turned_down(moved, start, None, rank, precision, chosen=["pooled"])
-        assert bits < turned_down(moved, start, None, rank, precision)[1]
+        turned, bits = truncate_embedding(moved, start, None, rank, precision, chosen=["pooled"])
+        assert bits < truncate_embedding(moved, start, None, rank, precision)[1]
         assert [n for n in start.streams if not torch.equal(turned.streams[n], start.streams[n])] == ["pooled"]
 
 

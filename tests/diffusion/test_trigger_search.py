@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import BertConfig, BertForMaskedLM, BertTokenizer
 
-from imgaudit.diffusion.denoiser import seeded_noise
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.prompt_detection import DetectionSettings, PromptDetection, detect_prompts
+from imgaudit.diffusion.seeds import seeded_noise
 from imgaudit.diffusion.trigger_search import (
     SearchSettings,
     SquaredMagnitudes,

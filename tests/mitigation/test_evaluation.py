@@ -11,9 +11,9 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser
 
 from imgaudit.diffusion.denoiser import PromptEmbeds
+from imgaudit.diffusion.denoising_error import DrawSource
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.generation import replica_seeds
-from imgaudit.diffusion.inversion import DrawSource
 from imgaudit.mitigation.captioned import Captioned
 from imgaudit.mitigation.evaluation import (
     EvaluationSettings,

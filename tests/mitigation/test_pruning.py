@@ -13,10 +13,10 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from imgaudit.cli import app
-from imgaudit.diffusion.denoiser import draw_seed, seeded_noise
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.guided_trajectory import trajectory_timesteps
 from imgaudit.diffusion.schedules import Prediction
+from imgaudit.diffusion.seeds import draw_seed, seeded_noise
 from imgaudit.exceptions import InputError, ModelRefusedError
 from imgaudit.lab.components import build_autoencoder
 from imgaudit.lab.training import NETWORKS

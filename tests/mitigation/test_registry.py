@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from imgaudit.diffusion.denoiser import PromptEmbeds, seeded_noise
+from imgaudit.diffusion.denoiser import PromptEmbeds
+from imgaudit.diffusion.seeds import seeded_noise
 from imgaudit.exceptions import ConfigError
 from imgaudit.mitigation.embedding_descent import EmbeddingDescent
 from imgaudit.mitigation.random_tokens import RandomTokens

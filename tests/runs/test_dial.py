@@ -11,20 +11,13 @@ from typer.testing import CliRunner
 
 from imgaudit.cli import app
 from imgaudit.diffusion.denoiser import PromptEmbeds
-from imgaudit.diffusion.quantisation import (
-    SETTINGS,
-    Dial,
-    DialPoint,
-    quantise,
-    settings_by_bits,
-    stored_bits,
-    turned_down,
-)
+from imgaudit.diffusion.quantisation import SETTINGS, quantise, settings_by_bits, stored_bits, truncate_embedding
 from imgaudit.io.images import load_image
 from imgaudit.io.listing import find_images
 from imgaudit.io.writing import read_json
 from imgaudit.lab.description import LabDescription
 from imgaudit.models.loading import bundled_lab
+from imgaudit.schema.dial import Dial, DialPoint
 
 
 def condition(seed: int, positions: int = 6, width: int = 8) -> PromptEmbeds:
@@ -49,10 +42,10 @@ def test_quantised_numbers_are_within_half_a_step_and_keep_the_extremes(values: 
 def test_full_rank_and_high_precision_give_the_embedding_back_and_bos_is_never_touched() -> None:
     embedding, null = condition(1), condition(0)
     embedding.streams["text"][0, 0] = null.streams["text"][0, 0]
-    whole, bits = turned_down(embedding, null, None, 5, 24)
+    whole, bits = truncate_embedding(embedding, null, None, 5, 24)
     torch.testing.assert_close(whole.streams["text"], embedding.streams["text"], atol=1e-5, rtol=1e-5)
     assert bits == stored_bits(5, 8, 5, 24)
-    low, _ = turned_down(embedding, null, 2, 1, 2)
+    low, _ = truncate_embedding(embedding, null, 2, 1, 2)
     assert torch.equal(low.streams["text"][0, [0, 3, 4, 5]], null.streams["text"][0, [0, 3, 4, 5]])
     assert not torch.equal(low.streams["text"][0, 1], null.streams["text"][0, 1])
 
@@ -62,7 +55,7 @@ def test_a_difference_of_rank_one_needs_rank_one() -> None:
     left, right = torch.randn(5, 1), torch.randn(1, 8)
     stream = null.streams["text"].clone()
     stream[0, 1:] += left @ right
-    again, _ = turned_down(null.with_streams({"text": stream}), null, None, 1, 20)
+    again, _ = truncate_embedding(null.with_streams({"text": stream}), null, None, 1, 20)
     torch.testing.assert_close(again.streams["text"], stream, atol=1e-4, rtol=1e-4)
 
 

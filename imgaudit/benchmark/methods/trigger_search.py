@@ -14,9 +14,9 @@ from pydantic import Field
 from imgaudit.benchmark.harness.cases import Group, group_of, require_located
 from imgaudit.benchmark.harness.figures import Goal, MeasuredRate, measure_rate
 from imgaudit.benchmark.harness.lab_model import LabModel, hardware
-from imgaudit.diffusion.denoiser import draw_seed
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.generation import generate
+from imgaudit.diffusion.seeds import draw_seed
 from imgaudit.diffusion.trigger_search import (
     Chain,
     FoundPrompt,

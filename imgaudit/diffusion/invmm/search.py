@@ -21,12 +21,13 @@ from functools import partial
 
 import torch
 
-from imgaudit.diffusion.denoiser import Denoiser, PromptEmbeds, draw_seed
+from imgaudit.diffusion.denoiser import Denoiser, PromptEmbeds
+from imgaudit.diffusion.denoising_error import Draws, DrawSource
 from imgaudit.diffusion.executor import Executor
-from imgaudit.diffusion.inversion import Draws, DrawSource
 from imgaudit.diffusion.invmm.checks import Check, Checked, check_noise, timesteps_with_signal
 from imgaudit.diffusion.invmm.condition import ConditionKind, SoftCondition, soft_condition
 from imgaudit.diffusion.learned_noise import LearnedNoise, kl_per_dimension, shifted
+from imgaudit.diffusion.seeds import draw_seed
 from imgaudit.schema.protocol import InvMMConfig
 from imgaudit.similarity.matcher import Matcher
 

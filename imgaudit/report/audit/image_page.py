@@ -8,7 +8,6 @@ from typing import Any
 
 from PIL import Image
 
-from imgaudit.diffusion.quantisation import Dial
 from imgaudit.io.writing import read_json, write_atomically, write_png
 from imgaudit.report.audit.charts import Charts
 from imgaudit.report.audit.outputs import is_copy
@@ -27,6 +26,7 @@ from imgaudit.report.wording import (
     stream_label,
 )
 from imgaudit.runs.folder import RunFolder
+from imgaudit.schema.dial import Dial
 from imgaudit.schema.findings import Finding, Replication
 from imgaudit.schema.measures import DECIDING_DESCRIPTOR
 from imgaudit.schema.records import REPORTED_RUNGS, Measurement, Replica, Rung, RungMeasurement, Skipped

@@ -9,14 +9,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imgaudit.diffusion.denoiser import PromptEmbeds, draw_seed
+from imgaudit.diffusion.denoiser import PromptEmbeds
+from imgaudit.diffusion.denoising_error import DrawSource
 from imgaudit.diffusion.executor import Executor
-from imgaudit.diffusion.inversion import DrawSource
 from imgaudit.diffusion.invmm.checks import Check, check_noise, timesteps_with_signal
 from imgaudit.diffusion.invmm.condition import FreeEmbedding, WordMixture, soft_condition
 from imgaudit.diffusion.invmm.search import NoiseInversion, Penalty, _Search, invert_noise
 from imgaudit.diffusion.learned_noise import LearnedNoise, kl_per_dimension
 from imgaudit.diffusion.schedules import NoiseSchedule
+from imgaudit.diffusion.seeds import draw_seed
 from imgaudit.models import FiniteSetDenoiser
 from imgaudit.models.families.unet import UNetDenoiser
 from imgaudit.schema.protocol import InvMMConfig

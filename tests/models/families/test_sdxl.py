@@ -19,13 +19,14 @@ from diffusers import (
 from torch.nn.functional import one_hot
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from imgaudit.diffusion.denoiser import PromptEmbeds, seeded_noise
+from imgaudit.diffusion.denoiser import PromptEmbeds
 from imgaudit.diffusion.denoising_error import measure_paired_errors
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.generation import generate
 from imgaudit.diffusion.inversion import Inversion, embedding_bits, initial_streams, invert
 from imgaudit.diffusion.measurement import measure_chunk
-from imgaudit.diffusion.quantisation import settings_by_bits, stored_bits, turned_down
+from imgaudit.diffusion.quantisation import settings_by_bits, stored_bits, truncate_embedding
+from imgaudit.diffusion.seeds import seeded_noise
 from imgaudit.exceptions import ModelRefusedError
 from imgaudit.io.captions import CaptionSource
 from imgaudit.io.portfolio import read_portfolio
@@ -381,11 +382,11 @@ def test_bits_of_an_embedding_and_the_dial_count_both_streams(tiny: SDXLDenoiser
     assert embedding_bits(start, None) == 32 * (free * 56 + 20)
     assert embedding_bits(start, 2) == 32 * (2 * 56 + 20)
     whole = run(tiny).prompt_embeds.select(slice(0, 1))
-    again, _ = turned_down(whole, start, None, free, 24)
+    again, _ = truncate_embedding(whole, start, None, free, 24)
     torch.testing.assert_close(dict(again.streams), dict(whole.streams), atol=1e-5, rtol=1e-5)
     bits = []
     for rank, precision in settings_by_bits(start, None):
-        turned, needed = turned_down(whole, start, None, rank, precision)
+        turned, needed = truncate_embedding(whole, start, None, rank, precision)
         assert needed == stored_bits(free, 56, rank, precision) + stored_bits(1, 20, 1, precision)
         assert torch.equal(turned.streams["text"][0, 0], start.streams["text"][0, 0])
         assert turned.extras is whole.extras

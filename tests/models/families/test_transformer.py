@@ -8,10 +8,11 @@ import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 
-from imgaudit.diffusion.denoiser import seeded_noise
+from imgaudit.diffusion.denoising_error import DrawSource, draw_errors
 from imgaudit.diffusion.executor import Executor
-from imgaudit.diffusion.inversion import DrawSource, draw_errors, invert
+from imgaudit.diffusion.inversion import invert
 from imgaudit.diffusion.measurement import measure_chunk
+from imgaudit.diffusion.seeds import seeded_noise
 from imgaudit.exceptions import UndefinedConversionError
 from imgaudit.io.captions import CaptionSource
 from imgaudit.io.portfolio import read_portfolio

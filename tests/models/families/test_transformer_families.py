@@ -15,11 +15,12 @@ from diffusers import (
 )
 from diffusers.pipelines.auto_pipeline import AUTO_TEXT2IMAGE_PIPELINES_MAPPING
 
-from imgaudit.diffusion.denoiser import PromptEmbeds, seeded_noise
+from imgaudit.diffusion.denoiser import PromptEmbeds
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.generation import require_steps
 from imgaudit.diffusion.measurement import measure_chunk
 from imgaudit.diffusion.schedules import FlowSchedule, NoiseSchedule
+from imgaudit.diffusion.seeds import seeded_noise
 from imgaudit.exceptions import ConfigError, ModelRefusedError
 from imgaudit.io.captions import CaptionSource
 from imgaudit.io.portfolio import read_portfolio

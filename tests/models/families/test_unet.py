@@ -2,7 +2,8 @@ import pytest
 import torch
 from diffusers import LCMScheduler
 
-from imgaudit.diffusion.denoiser import PromptEmbeds, seeded_noise
+from imgaudit.diffusion.denoiser import PromptEmbeds
+from imgaudit.diffusion.seeds import seeded_noise
 from imgaudit.exceptions import ModelRefusedError
 from imgaudit.models.families.unet import UNetDenoiser
 from tests.conftest import make_other_pipeline, make_pipeline, tiny_recipe
