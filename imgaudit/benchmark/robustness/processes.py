@@ -25,7 +25,16 @@ PRELOADED = (
     "imgaudit.runs.measurement",
     "imgaudit.runs.conclusion",
     "imgaudit.models.families.unet",
+    "imgaudit.models.pipeline",
+    "imgaudit.mitigation.registry",
     "imgaudit.report",
+    "imgaudit.runs.cost",
+    "imgaudit.cli",
+    "diffusers.schedulers",
+    "pillow_heif",
+    "skimage.metrics._structural_similarity",
+    "platformdirs.unix",
+    "rich._emoji_codes",
 )
 """Modules that the server imports once. Nothing is computed there: threads do not survive a fork."""
 
