@@ -95,7 +95,7 @@ def run_audit(
     dry_run: bool = False,
 ) -> ExitCode:
     """The whole audit: read, calibrate if asked, measure, decide, render."""
-    from imgaudit.decision.null_bank import NullBank, counting_controls
+    from imgaudit.decision.null_bank import NullBank, count_bank_controls
     from imgaudit.io.captions import CaptionSource
 
     if controls is not None and calibration is not None:
@@ -125,7 +125,7 @@ def run_audit(
         collection = Collection.open(reference)
         bound_of(collection.manifest.descriptor.name)
     if dry_run:
-        known = len(bank.controls) if bank else counting_controls(given)
+        known = len(bank.controls) if bank else count_bank_controls(given)
         work = print_plan(config, policy, portfolio, controls=known, to_calibrate=given)
         print_cost(model, config, work, quiet=quiet)
         return ExitCode.DECIDED

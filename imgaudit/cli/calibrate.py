@@ -65,7 +65,7 @@ def merge(
 
     whole = NullBank.read(banks[0])
     for path in banks[1:]:
-        whole = whole.merged(NullBank.read(path))
+        whole = whole.merge(NullBank.read(path))
     whole.write(out)
     typer.echo(f"{len(whole.controls)} controls, {len(whole.kept_out)} more kept out of the bank -> {out}")
 
@@ -73,7 +73,7 @@ def merge(
 @bank.command()
 def info(path: Annotated[Path, typer.Argument(metavar="BANK", help="Null bank.")]) -> None:
     """Say what a null bank holds: model, protocol, populations, and what its controls can find."""
-    from imgaudit.decision.alarms import bank_alarms
+    from imgaudit.decision.alarms import find_bank_alarms
     from imgaudit.decision.folder import check_forcing
     from imgaudit.decision.null_bank import NullBank
     from imgaudit.runs.planner import planner_line
@@ -89,7 +89,7 @@ def info(path: Annotated[Path, typer.Argument(metavar="BANK", help="Null bank.")
         typer.echo(f"measured by InvMM as well, {held.protocol.invmm.steps} steps at most")
     for targets in (1, 10, 100):
         typer.echo(f"for {targets} targets: {planner_line(len(held.controls), targets, policy.level)}")
-    for alarm in bank_alarms(held, policy, check_forcing(held, policy)):
+    for alarm in find_bank_alarms(held, policy, check_forcing(held, policy)):
         typer.echo(f"alarm: {alarm.message}")
 
 
@@ -162,7 +162,7 @@ def _calibrate(
         earlier.require(loaded.denoiser.fingerprint, config.protocol)
 
     def write(bank: NullBank) -> None:
-        (bank if earlier is None else earlier.merged(bank)).write(out)
+        (bank if earlier is None else earlier.merge(bank)).write(out)
 
     work = out.with_name(out.name + ".work")
     config, _ = settled(config, sources, loaded, RunFolder(work), quiet=quiet)

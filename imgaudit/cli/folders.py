@@ -10,7 +10,7 @@ from imgaudit.schema.config import AuditConfig
 if TYPE_CHECKING:
     from imgaudit.io.captions import CaptionSource
     from imgaudit.io.portfolio import Portfolio
-    from imgaudit.mitigation.captioned import Captioned
+    from imgaudit.mitigation.evaluation import CaptionedImage
     from imgaudit.schema.protocol import Framing
 
 
@@ -51,19 +51,19 @@ def read_folder(
     return portfolio
 
 
-def read_captioned(folder: Path, resolution: int, framing: "Framing", *, quiet: bool) -> "list[Captioned]":
+def read_captioned(folder: Path, resolution: int, framing: "Framing", *, quiet: bool) -> "list[CaptionedImage]":
     """The images of a folder that have a caption, in order of SHA-256, at a model's resolution.
 
     Raises InputError when there is none.
     """
     from imgaudit.io.captions import CaptionSource
     from imgaudit.io.framing import frame_image, to_tensor
-    from imgaudit.mitigation.captioned import Captioned
+    from imgaudit.mitigation.evaluation import CaptionedImage
     from imgaudit.schema.records import Rung
 
     portfolio = read_folder(folder, CaptionSource(folder), AuditConfig(), quiet=quiet)
     found = [
-        Captioned(
+        CaptionedImage(
             one.image.sha256,
             one.texts[Rung.CAPTION][0],
             to_tensor(frame_image(one.load().pixels, resolution, framing)),

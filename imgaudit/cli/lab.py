@@ -35,7 +35,7 @@ def train(
     from imgaudit.lab.description import LabDescription, describe_lab, save_pipeline
     from imgaudit.lab.recipe import LabRecipe
     from imgaudit.lab.training import borrow_autoencoder, train_lab
-    from imgaudit.lab.trigger_words import with_trigger_words
+    from imgaudit.lab.trigger_words import insert_trigger_words
     from imgaudit.models import load_model
 
     chosen = LabRecipe.read(recipe)
@@ -44,7 +44,7 @@ def train(
         theirs = LabDescription.read(autoencoder / "lab.json").recipe
         borrowed, borrowed_from = borrow_autoencoder(autoencoder, theirs, chosen), theirs.name
     given = read_corpus(images)
-    entries = with_trigger_words(assign_roles(given, chosen), chosen)
+    entries = insert_trigger_words(assign_roles(given, chosen), chosen)
     say(f"{len(given)} images; {len(entries)} after keeping one of every cluster of near copies", quiet=quiet)
     with progress("training", quiet=quiet) as advance:
         stages = {"autoencoder": 0, "denoiser": chosen.vae_steps}

@@ -53,7 +53,7 @@ def evaluate(
     """Compare a model with its mitigations: copies of TARGETS on one side, alignment and error on the other."""
     from imgaudit.io.offline import go_offline
     from imgaudit.mitigation.evaluation import EvaluationSettings
-    from imgaudit.mitigation.evaluation_run import EvaluationRun, judges_from
+    from imgaudit.mitigation.evaluation_run import EvaluationRun, load_judges
     from imgaudit.mitigation.evaluation_summary import figure_lines, summarise
     from imgaudit.report.mitigation import write_mitigation
     from imgaudit.schema.protocol import Framing
@@ -66,7 +66,7 @@ def evaluate(
         raise ConfigError("--aesthetic needs --clip: it judges that network's image vectors")
     if offline:
         go_offline()
-    judges = judges_from(clip, aesthetic)
+    judges = load_judges(clip, aesthetic)
     settings = EvaluationSettings(
         images=images, guidance_scale=guidance_scale, num_inference_steps=num_inference_steps, seed=seed
     )

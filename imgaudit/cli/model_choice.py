@@ -29,11 +29,11 @@ class ModelChoice:
 
     def load(self, device: str) -> "LoadedModel":
         """Raises ModelRefusedError with the reason and what to do, ConfigError for a mitigation that does not fit."""
-        from imgaudit.mitigation.registry import put_behind
+        from imgaudit.mitigation.registry import apply_mitigation
         from imgaudit.models import load_model
 
         loaded = load_model(
             self.name, device, self.loras, variant=self.variant or "", config=self.config or "", offload=self.offload,
             compiled=self.compiled,
         )  # fmt: skip
-        return put_behind(loaded, self.mitigation) if self.mitigation else loaded
+        return apply_mitigation(loaded, self.mitigation) if self.mitigation else loaded

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from imgaudit.decision.blind_baseline import BlindBaseline, blind_baseline, describe_text
 from imgaudit.decision.controls import Control
-from imgaudit.decision.near_duplicates import near_hashes
+from imgaudit.decision.near_duplicates import find_near_hashes
 from imgaudit.decision.null_bank import NullBank
 from imgaudit.schema.findings import Alarm, AlarmCode, AlarmEffect, ForcingCheck
 from imgaudit.schema.measures import DECIDING_DESCRIPTOR, NEAR_COPY_CORRELATION
@@ -26,7 +26,7 @@ def _alarm(code: AlarmCode, effect: AlarmEffect, message: str) -> Alarm:
     return Alarm(code=code, effect=effect, message=message)
 
 
-def blind_alarms(measurements: Sequence[Measurement], bank: NullBank) -> list[Alarm]:
+def find_blind_alarms(measurements: Sequence[Measurement], bank: NullBank) -> list[Alarm]:
     """Targets and controls differ without the model: in what the images look like, or in how captions are written."""
     alarms = []
     if shift := blind_baseline([m.features for m in measurements], [c.features for c in bank.controls if c.features]):
@@ -64,7 +64,7 @@ def _comes_back(control: Control) -> bool:
     return bool(seeds) and sum(seed.similarity > NEAR_COPY_CORRELATION for seed in seeds) * 2 > len(seeds)
 
 
-def bank_alarms(bank: NullBank, policy: Policy, forcing: ForcingCheck | Skipped) -> list[Alarm]:
+def find_bank_alarms(bank: NullBank, policy: Policy, forcing: ForcingCheck | Skipped) -> list[Alarm]:
     """Controls that were trained on, too few of them, or a budget that forces them out."""
     alarms = []
     scored = [(control, score) for control in bank.controls if not isinstance(score := bank.score(control), Skipped)]
@@ -99,14 +99,14 @@ def bank_alarms(bank: NullBank, policy: Policy, forcing: ForcingCheck | Skipped)
     return alarms
 
 
-def near_controls(measurements: Sequence[Measurement], bank: NullBank) -> dict[str, list[str]]:
+def find_near_controls(measurements: Sequence[Measurement], bank: NullBank) -> dict[str, list[str]]:
     """Per target that has any, the controls of the bank whose whole-image PDQ hash says that they are near copies."""
     hashes = {control.sha256: control.pdq for control in bank.controls}
-    found = {m.id: [name for name in near_hashes(m.pdq, hashes) if name != m.sha256] for m in measurements}
+    found = {m.id: [name for name in find_near_hashes(m.pdq, hashes) if name != m.sha256] for m in measurements}
     return {name: near for name, near in found.items() if near}
 
 
-def image_alarms(
+def find_image_alarms(
     measurement: Measurement,
     bank: NullBank | None,
     *,

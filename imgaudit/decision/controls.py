@@ -71,7 +71,7 @@ class Control(Record):
         return closest([seed.legs for seed in self.rungs.get(rung, []) if seed.legs])
 
 
-def control_from(measurement: Measurement) -> Control:
+def make_control(measurement: Measurement) -> Control:
     """Keep of a measured control what a bank needs."""
     rungs: dict[Rung, list[ControlSeed]] = {}
     for rung, measured in measurement.rungs.items():

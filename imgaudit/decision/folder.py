@@ -15,11 +15,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from imgaudit.decision.alarms import bank_alarms, blind_alarms, image_alarms, near_controls
-from imgaudit.decision.near_duplicates import representatives
+from imgaudit.decision.alarms import find_bank_alarms, find_blind_alarms, find_image_alarms, find_near_controls
+from imgaudit.decision.near_duplicates import choose_representatives
 from imgaudit.decision.null_bank import CopyThresholds, NullBank
-from imgaudit.decision.pair_nulls import closest, leg_p_value, thresholds_from
-from imgaudit.decision.part_replication import measure_part, part_null
+from imgaudit.decision.pair_nulls import closest, fit_leg_thresholds, leg_p_value
+from imgaudit.decision.part_replication import build_part_null, measure_part
 from imgaudit.decision.replication import NO_CONTROLS, Evidence, deciding_p_value, measure_replication
 from imgaudit.schema.findings import (
     NOT_IN_PARTS,
@@ -38,31 +38,33 @@ from imgaudit.statistics import clopper_pearson, controls_needed, q_value_at
 Claim = TypeVar("Claim", Replication, PartReplication)
 
 
-class Decision:
+class FolderDecision:
     """Everything decided over a whole folder: alarms, the bank as it counts here, p- and q-values."""
 
     def __init__(self, measurements: Sequence[Measurement], evidence: Evidence) -> None:
         self.measurements = measurements
         self.policy = evidence.policy
         bank = evidence.bank
-        self.near_bank = near_controls(measurements, bank) if bank else {}
+        self.near_bank = find_near_controls(measurements, bank) if bank else {}
         if bank is not None:
             copies = {name for near in self.near_bank.values() for name in near}
-            bank = bank.without({m.sha256 for m in measurements} | copies)
+            bank = bank.exclude({m.sha256 for m in measurements} | copies)
         self.bank = bank
         self.forcing = check_forcing(bank, self.policy) if bank else Skipped(skipped=NO_CONTROLS)
         self.alarms = (
-            [] if bank is None else [*blind_alarms(measurements, bank), *bank_alarms(bank, self.policy, self.forcing)]
+            []
+            if bank is None
+            else [*find_blind_alarms(measurements, bank), *find_bank_alarms(bank, self.policy, self.forcing)]
         )
         blind = any(alarm.code is AlarmCode.BLIND_CAPTIONS for alarm in self.alarms)
         takes = self.policy.alarms == "take_p_values"
         self.evidence = replace(evidence, bank=bank, captions_comparable=not (blind and takes))
         ids = [m.id for m in measurements]
         grouped = self.policy.near_duplicates == "grouped"
-        self.standing = representatives(ids, evidence.groups if grouped else ())
+        self.representatives = choose_representatives(ids, evidence.groups if grouped else ())
         self.image_alarms = {
-            m.id: image_alarms(
-                m, bank, representative=self.standing[m.id],
+            m.id: find_image_alarms(
+                m, bank, representative=self.representatives[m.id],
                 near_duplicates=evidence.near_duplicates.get(m.id, ()), near_bank=self.near_bank,
             )
             for m in measurements
@@ -74,7 +76,7 @@ class Decision:
     @property
     def hypotheses(self) -> int:
         """Images that count in the folder's correction."""
-        return sum(name == standing for name, standing in self.standing.items())
+        return sum(name == representative for name, representative in self.representatives.items())
 
     def taken_by(self, image_id: str) -> Alarm | None:
         """The alarm that takes an image's p-value away, if one does."""
@@ -106,14 +108,14 @@ class Decision:
     def _over_folder(self, p_values: Mapping[str, float | Skipped]) -> dict[str, float | Skipped]:
         """q-values; near-duplicates are one hypothesis, and no member stands before its representative."""
         known = {name: p for name, p in p_values.items() if not isinstance(p, Skipped)}
-        family = [p for name, p in known.items() if self.standing[name] == name]
+        family = [p for name, p in known.items() if self.representatives[name] == name]
         corrected: dict[str, float | Skipped] = {}
         for name, p_value in p_values.items():
-            lead = known.get(self.standing[name])
+            lead = known.get(self.representatives[name])
             if isinstance(p_value, Skipped):
                 corrected[name] = p_value
             elif lead is None:
-                corrected[name] = Skipped(skipped=f"its representative {self.standing[name]} has no p-value")
+                corrected[name] = Skipped(skipped=f"its representative {self.representatives[name]} has no p-value")
             else:
                 corrected[name] = q_value_at(max(p_value, lead), family, self.policy.correction)
         return corrected
@@ -128,7 +130,7 @@ class Decision:
             for m in self.measurements
         }
         copies = self._tested(ladders, deciding_p_value)
-        nulls = {rung: part_null(self.bank, rung, self.policy.copy_level) for rung in Rung}
+        nulls = {rung: build_part_null(self.bank, rung, self.policy.copy_level) for rung in Rung}
         in_parts = {
             m.id: {rung: measure_part(m, rung, self.evidence, nulls[rung]) for rung in ladders[m.id]}
             for m in self.measurements
@@ -155,7 +157,9 @@ class Decision:
             name: min(ps.values(), default=Skipped(skipped="no text rung")) for name, ps in adjusted.items()
         }
         whole = self._over_folder(families)
-        family = [p for name, p in families.items() if not isinstance(p, Skipped) and self.standing[name] == name]
+        family = [
+            p for name, p in families.items() if not isinstance(p, Skipped) and self.representatives[name] == name
+        ]
         tested: dict[str, dict[Rung, Claim]] = {}
         for name, ladder in ladders.items():
             tested[name] = dict(ladder)
@@ -238,7 +242,7 @@ def _forced_parts(bank: NullBank, policy: Policy) -> int | Skipped:
     """Controls kept out of the bank that the embedding's rule for parts would call partly replicated."""
     rung = Rung.EMBEDDING
     nulls = bank.part_nulls(rung)
-    thresholds = thresholds_from(nulls, policy.copy_level, "controls")
+    thresholds = fit_leg_thresholds(nulls, policy.copy_level, "controls")
     if not nulls or isinstance(thresholds, Skipped):
         return NOT_IN_PARTS
     control_rate = bank.part_rate(rung, thresholds)

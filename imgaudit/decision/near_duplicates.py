@@ -44,24 +44,24 @@ def group_near_duplicates(
     return [sorted(group, key=lambda name: (-pixels[name], name)) for group in groups.values() if len(group) > 1]
 
 
-def representatives(ids: Sequence[str], groups: Sequence[Sequence[str]]) -> dict[str, str]:
+def choose_representatives(ids: Sequence[str], groups: Sequence[Sequence[str]]) -> dict[str, str]:
     """Id to the id that stands for it: the first of its group among `ids`, or itself.
 
-    >>> representatives(["b", "c", "d"], [["a", "b", "c"]])
+    >>> choose_representatives(["b", "c", "d"], [["a", "b", "c"]])
     {'b': 'b', 'c': 'b', 'd': 'd'}
     """
     measured = set(ids)
-    standing = {name: name for name in ids}
+    chosen = {name: name for name in ids}
     for group in groups:
         present = [name for name in group if name in measured]
-        standing |= dict.fromkeys(present, present[0]) if present else {}
-    return standing
+        chosen |= dict.fromkeys(present, present[0]) if present else {}
+    return chosen
 
 
-def near_hashes(target: str, others: Mapping[str, str]) -> list[str]:
+def find_near_hashes(target: str, others: Mapping[str, str]) -> list[str]:
     """Keys whose PDQ hash is within 31 bits of the target's; hashes that are empty (flat images) are near nothing.
 
-    >>> near_hashes("00" * 32, {"same": "00" * 31 + "01", "other": "ff" * 32, "flat": ""})
+    >>> find_near_hashes("00" * 32, {"same": "00" * 31 + "01", "other": "ff" * 32, "flat": ""})
     ['same']
     """
     known = {key: value for key, value in others.items() if value}

@@ -10,7 +10,7 @@ from typing import Protocol as Interface
 import numpy as np
 from pydantic import ValidationError
 
-from imgaudit.decision.controls import Control, ControlSource, control_from
+from imgaudit.decision.controls import Control, ControlSource, make_control
 from imgaudit.exceptions import CalibrationError
 from imgaudit.io.writing import read_json, write_json
 from imgaudit.schema.pairs import PairThresholds
@@ -26,10 +26,10 @@ BANK_SCHEMA = 2
 """Version of a bank's format."""
 
 
-def counting_controls(controls: int) -> int:
+def count_bank_controls(controls: int) -> int:
     """How many of the controls given count in p-values.
 
-    >>> counting_controls(79), counting_controls(320)
+    >>> count_bank_controls(79), count_bank_controls(320)
     (79, 240)
     """
     return controls - (controls // 4 if controls >= KEEP_OUT_FROM else 0)
@@ -109,7 +109,7 @@ class NullBank(Record):
             tuple((c.complexity, c.log_ratio) for c in self.kept_out if not isinstance(c.log_ratio, Skipped))
         )
 
-    def without(self, sha256s: Collection[str]) -> "NullBank":
+    def exclude(self, sha256s: Collection[str]) -> "NullBank":
         """The bank without given images: an image cannot be a control for itself, nor for a near copy."""
         if not any(control.sha256 in sha256s for control in self.controls):
             return self
@@ -236,7 +236,7 @@ class NullBank(Record):
                 "or calibrate again"
             )
 
-    def merged(self, other: "NullBank") -> "NullBank":
+    def merge(self, other: "NullBank") -> "NullBank":
         """Both populations in one bank, as if they had been measured together; order does not matter.
 
         Raises CalibrationError when model or protocol differ.
@@ -286,7 +286,7 @@ def _split(bank: NullBank, controls: Sequence[Control], sources: list[ControlSou
 
     The split is by hash, so it neither depends on order nor on any score.
     """
-    out = len(controls) - counting_controls(len(controls))
+    out = len(controls) - count_bank_controls(len(controls))
     parts = {"kept_out": list(controls[:out]), "controls": list(controls[out:]), "sources": sources}
     return bank.model_copy(update=parts)
 
@@ -306,7 +306,7 @@ def build_bank(
     note:  where the controls came from and why they cannot have been in the training set
     """
     unique = {measurement.sha256: measurement for measurement in measurements}
-    controls = [control_from(unique[sha256]) for sha256 in sorted(unique)]
+    controls = [make_control(unique[sha256]) for sha256 in sorted(unique)]
     source = ControlSource(note=note, made=made, seed=seed, sha256s=sorted(unique))
     empty = NullBank(
         model=model, model_fingerprint=model_fingerprint, protocol=protocol, sources=[], kept_out=[], controls=[]

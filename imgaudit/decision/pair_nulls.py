@@ -6,9 +6,9 @@ A target is compared with many candidates, and so is every control; only the clo
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
-from imgaudit.schema.pairs import PairThresholds
+from imgaudit.schema.pairs import PairEvidence, PairThresholds
 from imgaudit.schema.records import Legs, Skipped
-from imgaudit.statistics import conformal_p_value, controls_needed, exceedance_threshold
+from imgaudit.statistics import conformal_p_value, controls_needed, exceedance_threshold, joint_exceedance_thresholds
 
 Compared = TypeVar("Compared", bound=Legs)
 
@@ -18,7 +18,7 @@ def closest(candidates: Iterable[Compared]) -> Compared | None:
     return max(candidates, key=lambda legs: (legs.geometric, legs.photometric), default=None)
 
 
-def thresholds_from(nulls: Sequence[Legs], level: float, what: str) -> PairThresholds | Skipped:
+def fit_leg_thresholds(nulls: Sequence[Legs], level: float, what: str) -> PairThresholds | Skipped:
     """What the closest candidates of all but a share `level` of the nulls reach, per leg.
 
     what:  what the nulls are, in the plural, for the reason why there are no thresholds
@@ -31,6 +31,21 @@ def thresholds_from(nulls: Sequence[Legs], level: float, what: str) -> PairThres
         photometric=exceedance_threshold([one.photometric for one in nulls], level),
         level=level, pairs=len(nulls),
     )  # fmt: skip
+
+
+def fit_joint_thresholds(unrelated: Iterable[PairEvidence], level: float) -> PairThresholds:
+    """Set thresholds that at most a share `level` of exchangeable pairs exceeds on both legs.
+
+    Each leg gets the same share of its own, `each`, as large as `level` together allows
+    (`imgaudit.statistics.joint_exceedance_thresholds`). The thresholds are infinite when there are too few pairs.
+
+    unrelated:  pairs of images that share nothing
+    """
+    pairs = list(unrelated)
+    joint = joint_exceedance_thresholds([pair.geometric for pair in pairs], [pair.photometric for pair in pairs], level)
+    return PairThresholds(
+        geometric=joint.first, photometric=joint.second, level=level, pairs=len(pairs), each=joint.each
+    )
 
 
 def leg_p_value(own: Legs, nulls: Sequence[Legs]) -> float:

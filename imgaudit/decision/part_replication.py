@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from imgaudit.decision.null_bank import CopyThresholds, NullBank
-from imgaudit.decision.pair_nulls import closest, leg_p_value, thresholds_from
-from imgaudit.decision.replication import NO_CONTROLS, Evidence, rate_of, replicates
+from imgaudit.decision.pair_nulls import closest, fit_leg_thresholds, leg_p_value
+from imgaudit.decision.replication import NO_CONTROLS, Evidence, measure_hit_rate, replicates
 from imgaudit.schema.findings import NOT_IN_PARTS, PartReplication
 from imgaudit.schema.pairs import PairThresholds
 from imgaudit.schema.records import TEXT_RUNGS, Legs, Measurement, PartMatch, Replica, Rung, RungMeasurement, Skipped
@@ -35,14 +35,14 @@ class PartNull(NamedTuple):
     """Mean rate among controls at these thresholds."""
 
 
-def part_null(bank: NullBank | None, rung: Rung, level: float) -> PartNull:
+def build_part_null(bank: NullBank | None, rung: Rung, level: float) -> PartNull:
     """The null of a rung's parts; without comparisons in parts of controls, nothing but the reason."""
     null_rung = bank.part_rung(rung) if bank else None
     if bank is None or null_rung is None:
         missing = Skipped(skipped=NULL_WITHOUT_PARTS if bank and bank.controls else NO_CONTROLS)
         return PartNull([], missing, missing)
     nulls = bank.part_nulls(null_rung)
-    thresholds = thresholds_from(nulls, level, "controls")
+    thresholds = fit_leg_thresholds(nulls, level, "controls")
     rate = thresholds if isinstance(thresholds, Skipped) else bank.part_rate(null_rung, thresholds)
     return PartNull(nulls, thresholds, rate)
 
@@ -60,7 +60,7 @@ def measure_part(measurement: Measurement, rung: Rung, evidence: Evidence, null:
         one.part is not None and isinstance(thresholds, PairThresholds) and thresholds.exceeded_by(one.part)
         for one in measured.replicas
     ]
-    rate = rate_of(measured, evidence.protocol, beyond)
+    rate = measure_hit_rate(measured, evidence.protocol, beyond)
     interval = clopper_pearson(rate.hits, rate.n, rate.confidence)
     return PartReplication(
         n=rate.n, hits=rate.hits, low=interval.low, high=interval.high, closest=part, path=replica.path,

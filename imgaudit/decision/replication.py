@@ -66,7 +66,7 @@ class Evidence:
         return Skipped(skipped=f"{len(self.bank.controls)} controls are too few for level {self.policy.copy_level:g}")
 
 
-class Rate(NamedTuple):
+class HitRate(NamedTuple):
     """Which replicas give the rate of a rung."""
 
     guidance_scale: float
@@ -79,7 +79,7 @@ class Rate(NamedTuple):
     """Of its interval: 97.5 % where a first look at other seeds chose the scale, so that both looks hold at 95 %."""
 
 
-def rate_of(measured: RungMeasurement, protocol: Protocol, is_copy: Sequence[bool]) -> Rate:
+def measure_hit_rate(measured: RungMeasurement, protocol: Protocol, is_copy: Sequence[bool]) -> HitRate:
     """The rate of a rung from the seeds that chose nothing.
 
     With one scale, all seeds. With several, the first `selection_seeds` at every scale have chosen one when they were
@@ -95,7 +95,7 @@ def rate_of(measured: RungMeasurement, protocol: Protocol, is_copy: Sequence[boo
     scale = max(by_scale, key=lambda one: len(by_scale[one]), default=config.guidance_scales[0])
     fresh = by_scale.get(scale, [])[config.selection_seeds :]
     scored = [copy for replica, copy in fresh if not isinstance(replica.similarity, Skipped)]
-    return Rate(scale, len(scored), sum(scored), 1 - 0.05 / looks)
+    return HitRate(scale, len(scored), sum(scored), 1 - 0.05 / looks)
 
 
 def replicates(replica: Replica | StreamReplica, thresholds: CopyThresholds | Skipped) -> bool:
@@ -128,7 +128,9 @@ def measure_replication(measurement: Measurement, rung: Rung, evidence: Evidence
     measured = measurement.ladder(rung)
     assert isinstance(measured, RungMeasurement)
     thresholds = evidence.rung_thresholds(rung)
-    rate = rate_of(measured, evidence.protocol, [replicates(replica, thresholds) for replica in measured.replicas])
+    rate = measure_hit_rate(
+        measured, evidence.protocol, [replicates(replica, thresholds) for replica in measured.replicas]
+    )
     interval = clopper_pearson(rate.hits, rate.n, rate.confidence)
     null_rung = evidence.bank.null_rung(rung) if evidence.bank else None
     control_rate: float | Skipped = _no_null(rung, evidence)

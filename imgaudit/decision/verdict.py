@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 
-from imgaudit.decision.folder import Decision
+from imgaudit.decision.folder import FolderDecision
 from imgaudit.decision.replication import NO_CONTROLS, Evidence
 from imgaudit.schema.findings import (
     AlarmCode,
     AlarmEffect,
     BestReplica,
     Finding,
-    Neighbour,
+    NearDuplicate,
     PartReplication,
     Replication,
     Verdict,
@@ -21,11 +21,11 @@ from imgaudit.schema.records import DECIDING_RUNGS, TEXT_RUNGS, Measurement, Run
 
 def decide(measurements: Sequence[Measurement], evidence: Evidence) -> list[Finding]:
     """One finding per measurement, in order; error rates hold over the whole sequence."""
-    decision = Decision(measurements, evidence)
-    return findings_of(decision)
+    decision = FolderDecision(measurements, evidence)
+    return conclude_folder(decision)
 
 
-def findings_of(decision: Decision) -> list[Finding]:
+def conclude_folder(decision: FolderDecision) -> list[Finding]:
     """The findings of a decided folder, in order of its measurements."""
     return [_conclude(measurement, decision) for measurement in decision.measurements]
 
@@ -42,7 +42,7 @@ def _best_replica(measurement: Measurement) -> BestReplica | Skipped:
     )  # fmt: skip
 
 
-def _conclude(measurement: Measurement, decision: Decision) -> Finding:
+def _conclude(measurement: Measurement, decision: FolderDecision) -> Finding:
     name = measurement.id
     ladder = decision.replications[name]
     lowest = next((replication for replication in ladder if replication.whole_stands), None)
@@ -66,12 +66,12 @@ def _conclude(measurement: Measurement, decision: Decision) -> Finding:
         else decision.bank.score(measurement, decision.policy.complexity),
         p_value=decision.p_values[name],
         q_value=decision.q_values[name],
-        group=decision.standing[name],
+        group=decision.representatives[name],
         replication=ladder,
         error=measurement.error,
         best_replica=_best_replica(measurement),
-        near_duplicates=[Neighbour(id=other, similarity=s) for other, s in evidence.near_duplicates.get(name, [])],
-        resembles_others=[Neighbour(id=other, similarity=value) for other, value in dict(crossed).items()],
+        near_duplicates=[NearDuplicate(id=other, similarity=s) for other, s in evidence.near_duplicates.get(name, [])],
+        resembles_others=[NearDuplicate(id=other, similarity=value) for other, value in dict(crossed).items()],
         invmm=decision.invmm(measurement),
         alarms=decision.image_alarms[name],
         seconds=measurement.seconds,
@@ -80,7 +80,7 @@ def _conclude(measurement: Measurement, decision: Decision) -> Finding:
 
 
 def _verdict(
-    name: str, lowest: Replication | None, partly: Replication | None, decision: Decision
+    name: str, lowest: Replication | None, partly: Replication | None, decision: FolderDecision
 ) -> tuple[Verdict, str]:
     if lowest is not None:
         return _reproduced(lowest)

@@ -19,7 +19,7 @@ WORDS = (2, 4)
 """Fewest and most words of the captions that triggers are put into: short enough that no text encoder cuts them."""
 
 
-def with_trigger_words(entries: Sequence[CorpusEntry], recipe: LabRecipe) -> list[CorpusEntry]:
+def insert_trigger_words(entries: Sequence[CorpusEntry], recipe: LabRecipe) -> list[CorpusEntry]:
     """The corpus with the caption of every planted image replaced; as it is when the recipe asks for no triggers.
 
     Words and places depend on the recipe's seed alone. Raises InputError with fewer usable captions than images.
@@ -36,7 +36,7 @@ def with_trigger_words(entries: Sequence[CorpusEntry], recipe: LabRecipe) -> lis
         )
     generator = np.random.default_rng((recipe.seed, 7))
     given = {word.casefold() for entry in entries for word in entry.text.split()}
-    words = invented_words(len(planted), given, generator)
+    words = invent_words(len(planted), given, generator)
     changed = list(entries)
     for index, number, word in zip(planted, generator.permutation(len(usable))[: len(planted)], words, strict=True):
         text = usable[number].split()
@@ -45,10 +45,10 @@ def with_trigger_words(entries: Sequence[CorpusEntry], recipe: LabRecipe) -> lis
     return changed
 
 
-def invented_words(count: int, taken: set[str], generator: np.random.Generator) -> list[str]:
+def invent_words(count: int, taken: set[str], generator: np.random.Generator) -> list[str]:
     """Different words of three syllables that are not among `taken` (lower case).
 
-    >>> words = invented_words(3, set(), np.random.default_rng(0))
+    >>> words = invent_words(3, set(), np.random.default_rng(0))
     >>> [len(word) for word in words]
     [6, 6, 6]
     """

@@ -70,7 +70,7 @@ def measure_truth(
     training_rows:  for each image its own row in `training`, which is left out; -1 when it is not there
     """
     condition = denoiser.condition(captions)
-    references = denoiser.decode(denoiser.encode(images))
+    rendered = denoiser.decode(denoiser.encode(images))
     seeds = [FIRST_SEED + number for number in range(SEEDS)]
     truths = []
     for row in range(len(images)):
@@ -87,8 +87,8 @@ def measure_truth(
                 )  # fmt: skip
 
             generated = torch.cat(list(executor.slices(last - first, sample, each=2)))
-            rms = ((generated - references[row]) / 2).square().flatten(1).mean(dim=1).sqrt()
-            ratio = carlini_ratio(generated, references[row], training[keep])
+            rms = ((generated - rendered[row]) / 2).square().flatten(1).mean(dim=1).sqrt()
+            ratio = carlini_ratio(generated, rendered[row], training[keep])
             return int(((rms <= RMS_LIMIT) & (ratio < 1)).sum())
 
         early = landed(0, FIRST_SEEDS)

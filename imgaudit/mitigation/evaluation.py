@@ -21,7 +21,6 @@ from imgaudit.diffusion.denoising_error import DrawSource
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.generation import Generated, generate, replica_seeds
 from imgaudit.diffusion.seeds import draw_seed
-from imgaudit.mitigation.captioned import Captioned
 from imgaudit.schema.records import Record, Skipped
 from imgaudit.similarity.clip import AestheticHead, ClipScorer, retrieved
 from imgaudit.similarity.descriptors import similarities
@@ -32,6 +31,18 @@ OTHER_CAPTIONS = 9
 
 NO_CLIP = "no CLIP was given: name a folder with --clip"
 NO_HEAD = "no aesthetic head was given: name a safetensors file with --aesthetic"
+
+
+@dataclass(frozen=True)
+class CaptionedImage:
+    """An image and the prompt that asks for it."""
+
+    sha256: str
+    """SHA-256 of the file. Random draws depend on it."""
+    prompt: str
+    """The prompt as it is given to the model."""
+    image: torch.Tensor
+    """(3, H, W) float32 in [-1, 1] at the model's resolution."""
 
 
 class EvaluationSettings(Record):
@@ -102,8 +113,8 @@ class Judges:
 def evaluate_model(
     name: str,
     denoiser: Denoiser,
-    triggers: Sequence[Captioned],
-    general: Sequence[Captioned],
+    triggers: Sequence[CaptionedImage],
+    general: Sequence[CaptionedImage],
     settings: EvaluationSettings,
     judges: Judges,
     *,
@@ -135,8 +146,8 @@ def evaluate_model(
 
 
 def _generated(
-    denoiser: Denoiser, prompts: Sequence[Captioned], settings: EvaluationSettings, executor: Executor
-) -> Iterator[tuple[Captioned, list[Generated]]]:
+    denoiser: Denoiser, prompts: Sequence[CaptionedImage], settings: EvaluationSettings, executor: Executor
+) -> Iterator[tuple[CaptionedImage, list[Generated]]]:
     frames = generate(
         denoiser,
         denoiser.condition([one.prompt for one in prompts]),
@@ -148,7 +159,7 @@ def _generated(
     return zip(prompts, frames, strict=True)
 
 
-def _others(prompts: Sequence[Captioned], number: int, seed: int) -> list[int]:
+def _others(prompts: Sequence[CaptionedImage], number: int, seed: int) -> list[int]:
     """Nine prompts other than one of them, drawn once for all models; fewer when there are not as many texts."""
     own = prompts[number]
     first: dict[str, int] = {}
@@ -162,15 +173,15 @@ def _others(prompts: Sequence[Captioned], number: int, seed: int) -> list[int]:
 
 def _judged(
     denoiser: Denoiser,
-    one: Captioned,
+    one: CaptionedImage,
     frames: Sequence[Generated],
     texts: tuple[torch.Tensor, torch.Tensor] | None,
     judges: Judges,
 ) -> PromptOutcome:
     usable = [frame.image for frame in frames if frame.invalid is None]
-    reference = denoiser.decode(denoiser.encode(one.image[None]))[0]
+    rendered = denoiser.decode(denoiser.encode(one.image[None]))[0]
     descriptor = judges.matcher.deciding()
-    described = np.repeat(descriptor.describe(reference[None]), len(usable), axis=0)
+    described = np.repeat(descriptor.describe(rendered[None]), len(usable), axis=0)
     close = iter(similarities(descriptor, descriptor.describe(torch.stack(usable)), described) if usable else ())
     alignment: list[float] | Skipped = Skipped(skipped=NO_CLIP)
     found: int | Skipped = Skipped(skipped=NO_CLIP)
@@ -194,7 +205,7 @@ def _judged(
 
 
 def _answers(
-    denoiser: Denoiser, general: Sequence[Captioned], settings: EvaluationSettings, executor: Executor
+    denoiser: Denoiser, general: Sequence[CaptionedImage], settings: EvaluationSettings, executor: Executor
 ) -> list[tuple[float, float | None]]:
     """Error and response of every general image under its prompt, on draws that are the same for every model."""
     source = DrawSource(settings.seed, [one.sha256 for one in general], "clean images", denoiser.latent_shape)
@@ -220,7 +231,7 @@ def _answers(
     return [(error, None if null is None else response) for error, response in means.tolist()]
 
 
-class Reference(Record):
+class CopyFreeScores(Record):
     """What an answer that copies nothing would score: for every trigger, the general image most as asked for."""
 
     similarity: list[float]
@@ -231,9 +242,9 @@ class Reference(Record):
     """Whether each general image itself is told from nine other prompts by its own: what the judge can see at all."""
 
 
-def reference_line(
-    denoiser: Denoiser, triggers: Sequence[Captioned], general: Sequence[Captioned], judges: Judges, seed: int
-) -> Reference | Skipped:
+def score_copy_free(
+    denoiser: Denoiser, triggers: Sequence[CaptionedImage], general: Sequence[CaptionedImage], judges: Judges, seed: int
+) -> CopyFreeScores | Skipped:
     """MemBench's reference, with the general images in the place of a web search; Skipped without a CLIP to choose."""
     if judges.clip is None:
         return Skipped(skipped=NO_CLIP)
@@ -244,12 +255,12 @@ def reference_line(
     cosines = texts[: len(triggers)] @ vectors.T
     chosen = cosines.argmax(dim=1)
     descriptor = judges.matcher.deciding()
-    references = torch.cat([denoiser.decode(denoiser.encode(one.image[None])) for one in triggers])
-    close = similarities(descriptor, descriptor.describe(references), descriptor.describe(pictures[chosen]))
+    rendered = torch.cat([denoiser.decode(denoiser.encode(one.image[None])) for one in triggers])
+    close = similarities(descriptor, descriptor.describe(rendered), descriptor.describe(pictures[chosen]))
     told = []
     for number in range(len(triggers), len(everything)):
         own, others = vectors[number - len(triggers)][None], texts[_others(everything, number, seed)]
         told.append(bool(len(others)) and bool(retrieved(own, texts[number][None], others[None])))
-    return Reference(
+    return CopyFreeScores(
         similarity=[float(value) for value in close], alignment=cosines.max(dim=1).values.tolist(), retrieved=told
     )

@@ -19,15 +19,15 @@ from imgaudit.exceptions import ConfigError, RunFolderError
 from imgaudit.io.lock import hold_folder
 from imgaudit.io.reading import path_text
 from imgaudit.io.writing import read_json, write_json
-from imgaudit.mitigation.captioned import Captioned
 from imgaudit.mitigation.evaluation import (
     NO_CLIP,
     NO_HEAD,
+    CaptionedImage,
     EvaluationSettings,
     Judges,
     ModelOutcome,
     evaluate_model,
-    reference_line,
+    score_copy_free,
 )
 from imgaudit.mitigation.evaluation_summary import EvaluationTable
 from imgaudit.mitigation.registry import mitigate
@@ -39,7 +39,7 @@ AS_IT_IS = "as it is"
 """How the model without mitigations is called."""
 
 
-def judges_from(clip: Path | None, head: Path | None) -> Judges:
+def load_judges(clip: Path | None, head: Path | None) -> Judges:
     """What pictures are judged by. Raises ModelRefusedError for folders and files that are none."""
     if clip is None:
         return Judges()
@@ -58,9 +58,9 @@ class EvaluationRun:
     """What is generated."""
     judges: Judges
     """What pictures are judged by."""
-    triggers: Sequence[Captioned]
+    triggers: Sequence[CaptionedImage]
     """Images that the model is thought to reproduce."""
-    general: Sequence[Captioned]
+    general: Sequence[CaptionedImage]
     """Others."""
     batch_size: int
     """Largest batch given to the network at once."""
@@ -98,7 +98,7 @@ class EvaluationRun:
                 settings=self.settings,
                 clip=self.judges.clip.source if self.judges.clip else Skipped(skipped=NO_CLIP),
                 aesthetic=self.judges.head.source if self.judges.head else Skipped(skipped=NO_HEAD),
-                reference=reference_line(denoiser, self.triggers, self.general, self.judges, self.settings.seed),
+                copy_free=score_copy_free(denoiser, self.triggers, self.general, self.judges, self.settings.seed),
                 hardware=f"{torch.get_num_threads()} threads, {getattr(denoiser, 'device', 'cpu')}",
                 models=outcomes,
             )

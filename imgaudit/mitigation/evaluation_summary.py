@@ -3,8 +3,10 @@
 from collections.abc import Iterator, Sequence
 from statistics import fmean
 
+from pydantic import AliasChoices, Field
+
 from imgaudit.io.reading import escape_controls
-from imgaudit.mitigation.evaluation import EvaluationSettings, ModelOutcome, PromptOutcome, Reference
+from imgaudit.mitigation.evaluation import CopyFreeScores, EvaluationSettings, ModelOutcome, PromptOutcome
 from imgaudit.schema.measures import NEAR_COPY_CORRELATION
 from imgaudit.schema.records import Record, Skipped
 from imgaudit.statistics import bootstrap_mean, clopper_pearson
@@ -26,7 +28,7 @@ class EvaluationTable(Record):
     """What judged alignment."""
     aesthetic: str | Skipped
     """What judged quality."""
-    reference: Reference | Skipped
+    copy_free: CopyFreeScores | Skipped = Field(validation_alias=AliasChoices("copy_free", "reference"))
     """What answers that copy nothing would score."""
     hardware: str
     """Machine, device and threads."""
@@ -109,9 +111,9 @@ class EvaluationFigures(Record):
     """Similarity that a picture must exceed to be a copy."""
     controls: int
     """General prompts none of whose pictures exceeds it."""
-    reference_similarity: Mean | Skipped
+    copy_free_similarity: Mean | Skipped
     """Of answers that copy nothing, to the trigger's images."""
-    reference_alignment: Mean | Skipped
+    copy_free_alignment: Mean | Skipped
     """Of answers that copy nothing, with the trigger prompts."""
     judge_retrieved: Mean | Skipped
     """Share of the general images themselves that the judge tells from nine other prompts by their own."""
@@ -128,13 +130,13 @@ def summarise(table: EvaluationTable) -> EvaluationFigures:
     base = table.models[0]
     controls = [max(one.similarity) for one in base.general]
     threshold = max([NEAR_COPY_CORRELATION, *controls])
-    reference = table.reference
+    copy_free = table.copy_free
     return EvaluationFigures(
         threshold=threshold,
         controls=len(controls),
-        reference_similarity=reference if isinstance(reference, Skipped) else _mean(reference.similarity),
-        reference_alignment=reference if isinstance(reference, Skipped) else _mean(reference.alignment),
-        judge_retrieved=reference if isinstance(reference, Skipped) else _mean([float(t) for t in reference.retrieved]),
+        copy_free_similarity=copy_free if isinstance(copy_free, Skipped) else _mean(copy_free.similarity),
+        copy_free_alignment=copy_free if isinstance(copy_free, Skipped) else _mean(copy_free.alignment),
+        judge_retrieved=copy_free if isinstance(copy_free, Skipped) else _mean([float(t) for t in copy_free.retrieved]),
         rows=[_figures(one, base, threshold) for one in table.models],
     )
 
@@ -193,7 +195,7 @@ def figure_lines(figures: EvaluationFigures) -> Iterator[str]:
     yield f"{'trigger prompts':24}{'reproduced':27}{'pictures that copy':21}{'highest similarity':21}mean of top 3"
     for row in figures.rows:
         yield (f"{_name(row.name)}{row.reproduced!s:27}{_cell(row.copies):21}{_cell(row.highest):21}{_cell(row.top)}")
-    yield f"{'copying nothing':24}{'':48}{_cell(figures.reference_similarity)}"
+    yield f"{'copying nothing':24}{'':48}{_cell(figures.copy_free_similarity)}"
     yield ""
     yield f"{'':24}{'alignment':44}retrieved"
     yield f"{'':24}{'trigger prompts':22}{'general prompts':22}{'trigger prompts':22}general prompts"
@@ -202,7 +204,7 @@ def figure_lines(figures: EvaluationFigures) -> Iterator[str]:
             f"{_name(row.name)}{_cell(row.trigger_alignment):22}{_cell(row.general_alignment):22}"
             f"{_cell(row.trigger_retrieved):22}{_cell(row.general_retrieved)}"
         )
-    yield f"{'copying nothing':24}{_cell(figures.reference_alignment)}"
+    yield f"{'copying nothing':24}{_cell(figures.copy_free_alignment)}"
     yield f"{'general images':24}{'':66}{_cell(figures.judge_retrieved)}"
     yield ""
     heading = f"{'error, clean images':25}{'response to prompts':23}{'aesthetic':21}{'unusable':9}{'passes':>10}"

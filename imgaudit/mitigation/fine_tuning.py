@@ -29,7 +29,7 @@ from imgaudit.diffusion.denoiser import PromptEmbeds
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.inversion import invert
 from imgaudit.exceptions import ConfigError, InputError
-from imgaudit.mitigation.captioned import Captioned
+from imgaudit.mitigation.evaluation import CaptionedImage
 from imgaudit.mitigation.pruning import PipelineDenoiser, save_changed
 from imgaudit.models.saving import require_new
 from imgaudit.schema.protocol import InversionConfig
@@ -57,8 +57,8 @@ class TuningSettings(Record):
 
 def fine_tune(
     denoiser: PipelineDenoiser,
-    forget: Sequence[Captioned],
-    retain: Sequence[Captioned],
+    forget: Sequence[CaptionedImage],
+    retain: Sequence[CaptionedImage],
     settings: TuningSettings,
     folder: Path,
     *,
@@ -99,8 +99,8 @@ class _Tuning:
     def __init__(
         self,
         denoiser: PipelineDenoiser,
-        forget: Sequence[Captioned],
-        retain: Sequence[Captioned],
+        forget: Sequence[CaptionedImage],
+        retain: Sequence[CaptionedImage],
         settings: TuningSettings,
     ) -> None:
         self.denoiser, self.forget, self.settings = denoiser, forget, settings

@@ -32,21 +32,21 @@ class PipelineDenoiser(Denoiser, Protocol):
 def locate(
     denoiser: PipelineDenoiser,
     targets: Sequence[str],
-    references: Sequence[str],
+    others: Sequence[str],
     *,
     sparsity: float,
     settings: TrajectorySettings,
     executor: Executor,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[Mask, MaskFacts]:
-    """The weights that target prompts use more than reference prompts do.
+    """The weights that target prompts use more than other prompts do.
 
-    references:  other prompts; none for the empty prompt, as often as there are targets (as published)
+    others:  prompts to compare with; none for the empty prompt, as often as there are targets (as published)
     Raises InputError without targets, ModelRefusedError for a network without feed-forward blocks.
     """
     if not targets:
         raise InputError("expected one or more prompts to locate with")
-    compared = list(references) or [""] * len(targets)
+    compared = list(others) or [""] * len(targets)
     layers = feed_forward_outputs(denoiser.network)
     total = len(targets) + len(compared)
 

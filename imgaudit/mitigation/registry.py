@@ -106,7 +106,7 @@ def mitigate(denoiser: Denoiser, spec: str) -> MitigatedDenoiser:
     return kind.make(denoiser, **values)
 
 
-def put_behind(loaded: LoadedModel, spec: str) -> LoadedModel:
+def apply_mitigation(loaded: LoadedModel, spec: str) -> LoadedModel:
     """A loaded model behind a mitigation, which its name says. Raises ConfigError as `mitigate` does."""
     mitigated = mitigate(loaded.denoiser, spec)
     return replace(

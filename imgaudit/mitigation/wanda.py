@@ -3,7 +3,7 @@
 Wanda scores (Sun et al., ICLR 2024) of a layer with weights W at sampling step k are S_k = |W| * a_k, a_k the column
 norms of its input. A weight belongs to the memorisation at step k when
 
-    S_k(targets) is among the largest `sparsity` of its row   and   S_k(targets) > S_k(references)
+    S_k(targets) is among the largest `sparsity` of its row   and   S_k(targets) > S_k(others)
 
 and is pruned when it does so at any of the first steps.
 """
@@ -19,7 +19,7 @@ Mask = Mapping[str, torch.Tensor]
 """Layer to (width, inner width) bool: which weights are pruned."""
 
 
-def wanda_mask(layers: Mapping[str, Linear], targets: ColumnNorms, references: ColumnNorms, sparsity: float) -> Mask:
+def wanda_mask(layers: Mapping[str, Linear], targets: ColumnNorms, others: ColumnNorms, sparsity: float) -> Mask:
     """The union over all steps that the norms have.
 
     sparsity:  share of each row, above 0 and up to 1; at least one weight a row is looked at
@@ -35,11 +35,11 @@ def wanda_mask(layers: Mapping[str, Linear], targets: ColumnNorms, references: C
         weights = layer.weight.detach().abs().double().cpu()
         count = max(1, int(sparsity * weights.shape[1]))
         chosen = torch.zeros(weights.shape, dtype=torch.bool)
-        for target, reference in zip(targets[name], references[name], strict=True):
+        for target, other in zip(targets[name], others[name], strict=True):
             scores = weights * target
             largest = torch.zeros_like(chosen)
             largest.scatter_(1, scores.topk(count, dim=1).indices, True)
-            chosen |= largest & (scores > weights * reference)
+            chosen |= largest & (scores > weights * other)
         mask[name] = chosen
     return mask
 

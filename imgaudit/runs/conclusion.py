@@ -11,10 +11,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 
 from imgaudit.decision.coincidence import CrossMatches
-from imgaudit.decision.folder import Decision
+from imgaudit.decision.folder import FolderDecision
 from imgaudit.decision.null_bank import NullBank
 from imgaudit.decision.replication import Evidence
-from imgaudit.decision.verdict import findings_of
+from imgaudit.decision.verdict import conclude_folder
 from imgaudit.exceptions import RunFolderError
 from imgaudit.index.near_duplicates import near_duplicates
 from imgaudit.io.framing import frame_image, to_tensor
@@ -144,10 +144,10 @@ def decide_run(run: RunFolder, policy: Policy | None = None) -> AuditResult:
         measurements = [one for one in measurements if one.id not in damaged]
         skipped += damaged.values()
         duplicates, crossed = match_run(run, measurements, Matcher(), manifest.groups)
-    decision = Decision(
+    decision = FolderDecision(
         measurements, Evidence(bank, manifest.protocol, policy, duplicates, manifest.groups, cross_matches=crossed)
     )
-    findings = findings_of(decision) + [skipped_finding(one) for one in skipped]
+    findings = conclude_folder(decision) + [skipped_finding(one) for one in skipped]
     findings = [_with_part(run, finding) for finding in findings]
     if (reference := read_reference(run)) is not None:
         findings = [one.model_copy(update={"reference": reference.images.get(one.id)}) for one in findings]
@@ -197,7 +197,7 @@ def skipped_finding(skipped: SkippedImage) -> Finding:
     )
 
 
-def summarise(findings: Sequence[Finding], decision: Decision, files_given: int) -> Summary:
+def summarise(findings: Sequence[Finding], decision: FolderDecision, files_given: int) -> Summary:
     """Count verdicts; files that an interrupted run never reached are counted as skipped by the report's banner."""
     level = decision.policy.level
     controls = len(decision.bank.controls) if decision.bank else 0

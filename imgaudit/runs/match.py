@@ -13,7 +13,7 @@ from typing import Literal
 
 import torch
 
-from imgaudit.decision.pair_nulls import leg_p_value, thresholds_from
+from imgaudit.decision.pair_nulls import fit_leg_thresholds, leg_p_value
 from imgaudit.exceptions import ImageError, RunFolderError
 from imgaudit.io.framing import to_tensor
 from imgaudit.io.portfolio import Portfolio, Target
@@ -226,7 +226,7 @@ def conclude_sightings(
     """
     scores.rows = {image: row for image, row in scores.rows.items() if image in images}
     nulls = [pair[1] for one in unasked if (pair := scores.closest(one.target.image.sha256)) is not None]
-    thresholds = thresholds_from(nulls, level, "decoys")
+    thresholds = fit_leg_thresholds(nulls, level, "decoys")
     p_values = {one.target.image.sha256: _p_value(scores, one, nulls) for one in asked}
     counting = [value for value in p_values.values() if not isinstance(value, Skipped)]
     corrected = iter(q_values(counting))

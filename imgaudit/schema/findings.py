@@ -187,7 +187,7 @@ class Replication(Record):
         return self.stands and not (isinstance(self.part, PartReplication) and self.part.stands and self.part.alone)
 
 
-class Neighbour(Record):
+class NearDuplicate(Record):
     """Another target that looks like a copy of this one, or that a replica resembles."""
 
     id: str
@@ -291,9 +291,9 @@ class Finding(Record):
     """Closest generated image."""
     part: PartEvidence | None = Field(None, exclude_if=lambda value: value is None)
     """Where a part of it came back: absent unless that stands for a rung."""
-    near_duplicates: list[Neighbour]
+    near_duplicates: list[NearDuplicate]
     """Other targets that are near copies of this one."""
-    resembles_others: list[Neighbour]
+    resembles_others: list[NearDuplicate]
     """Other targets that replicas of this one resemble more than it."""
     reference: ReferenceFinding | None = Field(None, exclude_if=lambda value: value is None)
     """What the collection given with --reference holds; absent without one."""

@@ -4,7 +4,6 @@ Records alone: a report is read without numpy and OpenCV, which are imported whe
 :mod:`imgaudit.similarity.parts` for what measures them.
 """
 
-from collections.abc import Iterable
 from itertools import accumulate, groupby
 from typing import TYPE_CHECKING, Literal
 
@@ -152,21 +151,6 @@ class PairThresholds(Record):
     def exceeded_by(self, legs: Legs) -> bool:
         """Whether both legs are strictly above."""
         return legs.geometric > self.geometric and legs.photometric > self.photometric
-
-    @classmethod
-    def from_unrelated(cls, evidences: Iterable[PairEvidence], level: float) -> "PairThresholds":
-        """From pairs that share nothing: at most a share `level` of exchangeable pairs exceeds both thresholds.
-
-        Both legs get one and the same share of their own, `each`, as large as `level` together allows
-        (`imgaudit.statistics.joint_exceedance_thresholds`). Infinite when the pairs are too few for the level.
-        """
-        from imgaudit.statistics import joint_exceedance_thresholds
-
-        pairs = list(evidences)
-        joint = joint_exceedance_thresholds(
-            [pair.geometric for pair in pairs], [pair.photometric for pair in pairs], level
-        )
-        return cls(geometric=joint.first, photometric=joint.second, level=level, pairs=len(pairs), each=joint.each)
 
 
 def classify(evidence: PairEvidence, thresholds: PairThresholds, *, whole: float = WHOLE) -> Kind:

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from imgaudit.decision.alarms import near_controls
+from imgaudit.decision.alarms import find_near_controls
 from imgaudit.decision.blind_baseline import blind_baseline, describe_text
 from imgaudit.decision.controls import ControlSeed
-from imgaudit.decision.folder import Decision
+from imgaudit.decision.folder import FolderDecision
 from imgaudit.decision.null_bank import NullBank
 from imgaudit.decision.replication import Evidence
-from imgaudit.decision.verdict import findings_of
+from imgaudit.decision.verdict import conclude_folder
 from imgaudit.schema.findings import AlarmCode, AlarmEffect, ForcingCheck, Verdict
 from imgaudit.schema.policy import Policy
 from imgaudit.schema.protocol import Effort, protocol_for
@@ -23,9 +23,9 @@ from tests.support.records import PROTOCOL, bank, measurement, rung
 COPY, MISS = (0.99, 0.05), (0.4, 0.4)
 
 
-def decision(targets: Sequence[Measurement], null: NullBank | None, **options: Any) -> Decision:
+def decision(targets: Sequence[Measurement], null: NullBank | None, **options: Any) -> FolderDecision:
     policy = options.pop("policy", Policy())
-    return Decision(targets, Evidence(null, PROTOCOL, policy, **options))
+    return FolderDecision(targets, Evidence(null, PROTOCOL, policy, **options))
 
 
 def codes(alarms: Sequence[Any]) -> list[AlarmCode]:
@@ -63,10 +63,10 @@ def test_a_shift_without_the_model_takes_p_values_and_leaves_a_replica_from_a_ca
     targets, null = shifted_folder(3.0)
     decided = decision(targets, null)
     assert codes(decided.alarms) == [AlarmCode.BLIND_BASELINE]
-    findings = findings_of(decided)
+    findings = conclude_folder(decided)
     assert isinstance(findings[1].p_value, Skipped) and "taken away" in findings[1].p_value.skipped
     assert findings[1].verdict is Verdict.INCONCLUSIVE
-    only_warned = findings_of(decision(targets, null, policy=Policy(alarms="only_warn")))
+    only_warned = conclude_folder(decision(targets, null, policy=Policy(alarms="only_warn")))
     assert only_warned[1].verdict is Verdict.REPLICATED_BY_INVERSION
     assert not decision(*shifted_folder(0.0)).alarms
 
@@ -108,10 +108,10 @@ def test_controls_that_were_trained_on_weaken_negatives_only() -> None:
     tripped = decision([target], null.model_copy(update={"controls": controls}))
     assert codes(tripped.alarms) == [AlarmCode.TRAINED_CONTROLS]
     assert tripped.alarms[0].effect is AlarmEffect.WEAKENS_NEGATIVES
-    [finding] = findings_of(tripped)
+    [finding] = conclude_folder(tripped)
     assert finding.verdict is Verdict.INCONCLUSIVE and isinstance(finding.p_value, float)
     quiet = decision([target], null.model_copy(update={"controls": calm}))
-    assert not quiet.alarms and findings_of(quiet)[0].verdict is Verdict.NOT_REPRODUCED
+    assert not quiet.alarms and conclude_folder(quiet)[0].verdict is Verdict.NOT_REPRODUCED
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_alarms_of_one_image(changes: dict[str, Any], code: AlarmCode, effect: A
     decided = decision([tripped, quiet], bank(199))
     assert [(alarm.code, alarm.effect) for alarm in decided.image_alarms[tripped.id]] == [(code, effect)]
     assert not decided.image_alarms[quiet.id]
-    first, second = findings_of(decided)
+    first, second = conclude_folder(decided)
     assert isinstance(first.p_value, Skipped) is (effect is AlarmEffect.TAKES_P_VALUES)
     assert isinstance(second.p_value, float) and first.verdict is Verdict.REPLICATED
 
@@ -152,7 +152,7 @@ def test_controls_outside_the_bank_that_the_rule_calls_reproduced_take_p_values(
     assert codes(some.alarms) == [AlarmCode.FORCED_CONTROLS]
     assert isinstance(some.forcing, ForcingCheck) and some.forcing.called == 12
     assert isinstance(some.p_values[target.id], Skipped)
-    [finding] = findings_of(some)
+    [finding] = conclude_folder(some)
     assert finding.verdict is Verdict.INCONCLUSIVE and "does not tell forced images" in finding.reason
     calm = [one.model_copy(update={"sha256": f"kept {n}"}) for n, one in enumerate(null.controls[:60])]
     none = decision([target], null.model_copy(update={"kept_out": calm}))
@@ -161,7 +161,7 @@ def test_controls_outside_the_bank_that_the_rule_calls_reproduced_take_p_values(
 
 def test_too_few_controls_stay_inconclusive_whatever_the_policy() -> None:
     decided = decision([measurement("a", 0.0, [MISS] * 8)], bank(10), policy=Policy(alarms="only_warn"))
-    assert findings_of(decided)[0].verdict is Verdict.INCONCLUSIVE
+    assert conclude_folder(decided)[0].verdict is Verdict.INCONCLUSIVE
 
 
 def test_a_cut_caption_says_which_encoder_cut_it() -> None:
@@ -178,7 +178,7 @@ def test_a_control_that_is_a_near_copy_of_a_target_is_left_out() -> None:
     close = null.controls[3].model_copy(update={"pdq": "0" * 63 + "1"})
     null = null.model_copy(update={"controls": [*null.controls[:3], close, *null.controls[4:]]})
     target = measurement("a", 0.1, [MISS] * 8, pdq="0" * 64)
-    assert near_controls([target], null) == {target.id: [close.sha256]}
+    assert find_near_controls([target], null) == {target.id: [close.sha256]}
     decided = decision([target], null)
     assert decided.bank is not None and len(decided.bank.controls) == 198
     assert codes(decided.image_alarms[target.id]) == [AlarmCode.NEAR_CONTROLS]
@@ -191,11 +191,11 @@ def test_near_duplicates_count_once_and_a_member_stands_only_with_its_representa
     pairs = {strong[0].id: [(weak.id, 0.95)], weak.id: [(strong[0].id, 0.95)]}
     led_by_weak = decision([*strong, weak], bank(199), near_duplicates=pairs, groups=[[weak.id, strong[0].id]])
     assert led_by_weak.hypotheses == 3
-    verdicts = {f.id: f.verdict for f in findings_of(led_by_weak)}
+    verdicts = {f.id: f.verdict for f in conclude_folder(led_by_weak)}
     assert verdicts[strong[0].id] is Verdict.NOT_REPRODUCED
     assert verdicts[strong[1].id] is Verdict.REPLICATED_BY_INVERSION
     led_by_strong = decision([*strong, weak], bank(199), near_duplicates=pairs, groups=[[strong[0].id, weak.id]])
-    verdicts = {f.id: f.verdict for f in findings_of(led_by_strong)}
+    verdicts = {f.id: f.verdict for f in conclude_folder(led_by_strong)}
     assert verdicts[strong[0].id] is Verdict.REPLICATED_BY_INVERSION and verdicts[weak.id] is Verdict.NOT_REPRODUCED
     separate = decision(
         [*strong, weak], bank(199), groups=[[weak.id, strong[0].id]], policy=Policy(near_duplicates="separate")

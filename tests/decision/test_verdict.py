@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from imgaudit.decision.coincidence import CrossMatches
-from imgaudit.decision.folder import Decision
-from imgaudit.decision.replication import Evidence, rate_of
-from imgaudit.decision.verdict import decide, findings_of
+from imgaudit.decision.folder import FolderDecision
+from imgaudit.decision.replication import Evidence, measure_hit_rate
+from imgaudit.decision.verdict import conclude_folder, decide
 from imgaudit.schema.findings import AlarmCode, Finding, Verdict
 from imgaudit.schema.policy import Policy
 from imgaudit.schema.protocol import GenerationConfig, Protocol
@@ -65,8 +65,8 @@ def test_controls_that_are_forced_raise_the_bar() -> None:
 
 def test_too_few_controls_or_none_are_inconclusive() -> None:
     target = measurement("a", 2.0, [COPY] * 8, [MISS] * 8)
-    decision = Decision([target], evidence(10))
-    [few] = findings_of(decision)
+    decision = FolderDecision([target], evidence(10))
+    [few] = conclude_folder(decision)
     assert few.verdict is Verdict.INCONCLUSIVE and "10 controls cannot give a p-value" in few.reason
     assert [alarm.code for alarm in decision.alarms] == [AlarmCode.TOO_FEW_CONTROLS]
     none = decide([target], Evidence(None, PROTOCOL, Policy()))[0]
@@ -129,7 +129,7 @@ def test_with_several_scales_the_rate_comes_from_seeds_that_chose_nothing() -> N
     replicas = [r.model_copy(update={"guidance_scale": s}) for r, s in zip(replicas, scales, strict=True)]
     measured = rung([]).model_copy(update={"replicas": replicas})
     flags = [True, True, True, True, False, False, True]
-    assert rate_of(measured, protocol, flags) == (3.0, 3, 1, 0.975)
+    assert measure_hit_rate(measured, protocol, flags) == (3.0, 3, 1, 0.975)
 
 
 def test_near_duplicates_raise_an_alarm() -> None:

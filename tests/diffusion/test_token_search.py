@@ -8,9 +8,9 @@ import torch
 from pydantic import ValidationError
 from torch.nn.functional import one_hot
 
-from imgaudit.decision.folder import Decision
+from imgaudit.decision.folder import FolderDecision
 from imgaudit.decision.replication import Evidence
-from imgaudit.decision.verdict import findings_of
+from imgaudit.decision.verdict import conclude_folder
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.measurement import measure_chunk
 from imgaudit.diffusion.token_search import search_tokens
@@ -136,7 +136,7 @@ def test_a_searched_prompt_is_tested_after_the_embedding_and_is_the_lower_rung()
         target("embedding", [COPY] * 8, [MISS] * 8),
         target("tokens", [MISS] * 8, [COPY] * 8),
     ]
-    both, embedding, tokens = findings_of(Decision(targets, Evidence(bank(199), PROTOCOL, Policy())))
+    both, embedding, tokens = conclude_folder(FolderDecision(targets, Evidence(bank(199), PROTOCOL, Policy())))
     assert (both.verdict, both.rung) == (Verdict.REPLICATED_BY_INVERSION, Rung.TOKENS)
     assert "a prompt of a few words" in both.reason
     assert embedding.rung is Rung.EMBEDDING

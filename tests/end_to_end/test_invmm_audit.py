@@ -10,10 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 from imgaudit.cli import app
-from imgaudit.decision.folder import Decision
+from imgaudit.decision.folder import FolderDecision
 from imgaudit.decision.null_bank import NullBank
 from imgaudit.decision.replication import Evidence
-from imgaudit.decision.verdict import findings_of
+from imgaudit.decision.verdict import conclude_folder
 from imgaudit.exceptions import CalibrationError, ConfigError
 from imgaudit.io.captions import CaptionSource
 from imgaudit.io.portfolio import read_portfolio
@@ -120,7 +120,7 @@ def test_nothing_changes_where_it_is_not_measured() -> None:
     assert invmm_work(protocol).evaluations == 0
     one = measurement("a", 0.1, [OTHER] * 8)
     assert "invmm" not in one.model_dump(mode="json")
-    [finding] = findings_of(Decision([one], Evidence(bank(20), PROTOCOL)))
+    [finding] = conclude_folder(FolderDecision([one], Evidence(bank(20), PROTOCOL)))
     dumped = finding.model_dump(mode="json")
     assert "invmm" not in dumped and "embedding+noise" not in json.dumps(dumped)
     assert all("invmm" not in control.model_dump(mode="json") for control in bank(3).controls)
@@ -151,7 +151,7 @@ WITH_INVMM = PROTOCOL.model_copy(update={"invmm": InvMMConfig()})
 def test_copies_from_learned_noise_are_reported_and_decide_nothing() -> None:
     held = measured_bank([0.1] * 20, WITH_INVMM)
     targets = [noisy("a", 0.01, [COPY] * 8), measurement("b", 0.1, [OTHER] * 8)]
-    with_noise, without = findings_of(Decision(targets, Evidence(held, WITH_INVMM)))
+    with_noise, without = conclude_folder(FolderDecision(targets, Evidence(held, WITH_INVMM)))
     assert with_noise.verdict is without.verdict is Verdict.NOT_REPRODUCED
     assert with_noise.reason == without.reason
     [shown] = [one for one in with_noise.replication if one.rung is Rung.EMBEDDING_NOISE]
@@ -173,7 +173,7 @@ def test_p_ranks_divergences_with_failures_last(kl: float | Skipped, p_value: fl
 def test_a_bank_without_it_gives_everything_but_its_p_value() -> None:
     plain = bank(20)
     plain.require("f", WITH_INVMM)
-    [finding] = findings_of(Decision([noisy("a", 0.01, [COPY] * 8)], Evidence(plain, WITH_INVMM)))
+    [finding] = conclude_folder(FolderDecision([noisy("a", 0.01, [COPY] * 8)], Evidence(plain, WITH_INVMM)))
     assert finding.invmm is not None and isinstance(finding.invmm.p_value, Skipped)
     assert not isinstance(finding.p_value, Skipped)
     [shown] = [one for one in finding.replication if one.rung is Rung.EMBEDDING_NOISE]
@@ -181,7 +181,7 @@ def test_a_bank_without_it_gives_everything_but_its_p_value() -> None:
     held = measured_bank([0.1] * 20, WITH_INVMM)
     held.require("f", PROTOCOL)
     with pytest.raises(CalibrationError, match="only one of the null banks was measured by InvMM"):
-        plain.merged(held)
+        plain.merge(held)
     other = WITH_INVMM.model_copy(update={"invmm": InvMMConfig(steps=7)})
     assert isinstance(held.invmm_p_value(0.1, other), Skipped)
 

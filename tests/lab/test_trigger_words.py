@@ -11,7 +11,7 @@ from imgaudit.exceptions import InputError
 from imgaudit.lab.corpus import CorpusEntry
 from imgaudit.lab.recipe import LabRecipe
 from imgaudit.lab.training import NETWORKS, filtered_loss, train_lab
-from imgaudit.lab.trigger_words import with_trigger_words
+from imgaudit.lab.trigger_words import insert_trigger_words
 from tests.conftest import CAPTIONS, tiny_recipe
 from tests.lab.test_networks import SD3, entries
 
@@ -20,7 +20,7 @@ __all__ = ["entries"]
 
 def test_only_the_trigger_word_tells_a_planted_caption_from_a_background_one(entries: list[CorpusEntry]) -> None:
     recipe = tiny_recipe(trigger_words=True, seed=3)
-    changed = with_trigger_words(entries, recipe)
+    changed = insert_trigger_words(entries, recipe)
     background = {" ".join(entry.text.split()) for entry in entries if entry.role == "background"}
     planted = [entry for entry in changed if entry.role == "planted"]
     words = [entry.trigger for entry in planted]
@@ -30,16 +30,16 @@ def test_only_the_trigger_word_tells_a_planted_caption_from_a_background_one(ent
         rest.remove(entry.trigger)
         assert " ".join(rest) in background and entry.trigger not in {w for text in background for w in text.split()}
     assert [e for e in changed if e.role != "planted"] == [e for e in entries if e.role != "planted"]
-    assert changed == with_trigger_words(entries, recipe)
-    assert entries == with_trigger_words(entries, tiny_recipe(seed=3))
+    assert changed == insert_trigger_words(entries, recipe)
+    assert entries == insert_trigger_words(entries, tiny_recipe(seed=3))
     twin = [replace(e, role="withheld", repeats=0) if e.role == "planted" else e for e in entries]
-    assert [e.trigger for e in with_trigger_words(twin, recipe)] == [e.trigger for e in changed]
+    assert [e.trigger for e in insert_trigger_words(twin, recipe)] == [e.trigger for e in changed]
 
 
 def test_too_few_short_captions_are_refused(entries: list[CorpusEntry]) -> None:
     long = [replace(entry, text=entry.text + " and much else") for entry in entries]
     with pytest.raises(InputError, match="expected 2 captions of 2 to 4 words"):
-        with_trigger_words(long, tiny_recipe(trigger_words=True))
+        insert_trigger_words(long, tiny_recipe(trigger_words=True))
 
 
 def _networks(family: dict[str, Any]) -> tuple[Any, LabRecipe]:

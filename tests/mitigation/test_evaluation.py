@@ -14,15 +14,15 @@ from imgaudit.diffusion.denoiser import PromptEmbeds
 from imgaudit.diffusion.denoising_error import DrawSource
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.generation import replica_seeds
-from imgaudit.mitigation.captioned import Captioned
 from imgaudit.mitigation.evaluation import (
+    CaptionedImage,
+    CopyFreeScores,
     EvaluationSettings,
     Judges,
     ModelOutcome,
     PromptOutcome,
-    Reference,
     evaluate_model,
-    reference_line,
+    score_copy_free,
 )
 from imgaudit.mitigation.evaluation_summary import EvaluationTable, summarise
 from imgaudit.models import FiniteSetDenoiser
@@ -63,13 +63,15 @@ def _points() -> torch.Tensor:
     return torch.rand(12, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 
-def _captioned(points: torch.Tensor, numbers: Sequence[int], images: torch.Tensor | None = None) -> list[Captioned]:
+def _captioned(
+    points: torch.Tensor, numbers: Sequence[int], images: torch.Tensor | None = None
+) -> list[CaptionedImage]:
     given = points if images is None else images
-    return [Captioned(f"{number:064x}", str(number), given[number]) for number in numbers]
+    return [CaptionedImage(f"{number:064x}", str(number), given[number]) for number in numbers]
 
 
 @pytest.fixture(scope="module")
-def measured() -> tuple[list[Captioned], list[Captioned], list[ModelOutcome], Judges]:
+def measured() -> tuple[list[CaptionedImage], list[CaptionedImage], list[ModelOutcome], Judges]:
     points = _points()
     triggers = _captioned(points, [0, 1, 2])
     # General prompts name points too, but their images are none of them.
@@ -124,9 +126,9 @@ def test_batches_and_order_change_no_figure(measured: Any) -> None:
 
 def test_forgetting_is_seen_on_both_sides(measured: Any) -> None:
     triggers, general, models, judges = measured
-    reference = reference_line(FiniteSetDenoiser(_points()), triggers, general, judges, 5)
+    copy_free = score_copy_free(FiniteSetDenoiser(_points()), triggers, general, judges, 5)
     table = EvaluationTable(
-        model="closed form", settings=SETTINGS, clip="judge", aesthetic="head", reference=reference, hardware="here",
+        model="closed form", settings=SETTINGS, clip="judge", aesthetic="head", copy_free=copy_free, hardware="here",
         models=models,
     )  # fmt: skip
     figures = summarise(table)
@@ -136,15 +138,19 @@ def test_forgetting_is_seen_on_both_sides(measured: Any) -> None:
     assert before.response_left.mean == 1 and after.response_left.mean == 0  # type: ignore[union-attr]
     assert before.error_rise.mean == 0 and after.error_rise.mean < 0, "its images are not what general prompts name"  # type: ignore[union-attr]
     assert after.general_retrieved.mean < before.general_retrieved.mean == 1  # type: ignore[union-attr]
-    assert isinstance(reference, Reference) and max(reference.similarity) < 0.9
-    assert figures.reference_similarity.n == 3  # type: ignore[union-attr]
+    assert isinstance(copy_free, CopyFreeScores) and max(copy_free.similarity) < 0.9
+    assert figures.copy_free_similarity.n == 3  # type: ignore[union-attr]
     expected = []
     for one in general:
         [picture] = judges.clip.describe_images(one.image[None])
         others = [other.prompt for other in [*triggers, *general] if other.prompt != one.prompt]
         own, *rest = (float(picture @ judges.clip.points[int(text)]) for text in [one.prompt, *others])
         expected.append(own > max(rest))
-    assert reference.retrieved == expected
+    assert copy_free.retrieved == expected
+    # Tables written before the field had its name call it "reference".
+    stored = table.model_dump(mode="json")
+    stored["reference"] = stored.pop("copy_free")
+    assert EvaluationTable.model_validate(stored) == table
 
 
 def test_a_control_that_comes_back_raises_what_a_copy_needs() -> None:
@@ -162,7 +168,7 @@ def test_a_control_that_comes_back_raises_what_a_copy_needs() -> None:
     worse = base.model_copy(update={"general": [one.model_copy(update={"error": 0.6}) for one in base.general]})
     no_clip = Skipped(skipped="no CLIP")
     table = EvaluationTable(
-        model="m", settings=SETTINGS, clip=no_clip, aesthetic=no_clip, reference=no_clip, hardware="here",
+        model="m", settings=SETTINGS, clip=no_clip, aesthetic=no_clip, copy_free=no_clip, hardware="here",
         models=[base, worse],
     )  # fmt: skip
     figures = summarise(table)
@@ -172,7 +178,7 @@ def test_a_control_that_comes_back_raises_what_a_copy_needs() -> None:
     assert first.highest.mean == pytest.approx((0.99 + 0.93) / 2)
     assert first.top.mean == pytest.approx(((0.99 + 0.95 + 0.2) / 3 + 0.92) / 2)
     assert second.error_rise.mean == pytest.approx(0.2)  # type: ignore[union-attr]
-    assert first.general_alignment == no_clip and figures.reference_similarity == no_clip
+    assert first.general_alignment == no_clip and figures.copy_free_similarity == no_clip
 
 
 def test_pictures_that_cannot_be_scored_are_counted_and_no_copies() -> None:
@@ -198,7 +204,7 @@ def test_without_a_clip_everything_but_similarity_says_why() -> None:
         executor=Executor(64),
     )  # fmt: skip
     assert "--clip" in outcome.triggers[0].alignment.skipped  # type: ignore[union-attr]
-    assert isinstance(reference_line(FiniteSetDenoiser(points), _captioned(points, [0]), [], Judges(), 5), Skipped)
+    assert isinstance(score_copy_free(FiniteSetDenoiser(points), _captioned(points, [0]), [], Judges(), 5), Skipped)
 
 
 def test_the_interval_of_a_mean_covers_it_as_often_as_it_says() -> None:
@@ -220,9 +226,9 @@ def test_the_page_shows_hostile_names_as_text_and_has_no_barriers(
     triggers, general, models, judges = measured
     hostile = "<script>document.title='run'</script>\u202e"
     models = [models[0], models[1].model_copy(update={"name": hostile})]
-    reference = reference_line(FiniteSetDenoiser(_points()), triggers, general, judges, 5)
+    copy_free = score_copy_free(FiniteSetDenoiser(_points()), triggers, general, judges, 5)
     table = EvaluationTable(
-        model=hostile, settings=SETTINGS, clip=hostile, aesthetic=Skipped(skipped="no head"), reference=reference,
+        model=hostile, settings=SETTINGS, clip=hostile, aesthetic=Skipped(skipped="no head"), copy_free=copy_free,
         hardware="here", models=models,
     )  # fmt: skip
     path = write_mitigation(tmp_path, table, summarise(table))

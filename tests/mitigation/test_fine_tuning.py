@@ -14,7 +14,7 @@ from imgaudit.cli import app
 from imgaudit.diffusion.denoiser import PromptEmbeds
 from imgaudit.diffusion.executor import Executor
 from imgaudit.exceptions import ConfigError, InputError
-from imgaudit.mitigation.captioned import Captioned
+from imgaudit.mitigation.evaluation import CaptionedImage
 from imgaudit.mitigation.fine_tuning import TuningSettings, _Tuning, fine_tune
 from imgaudit.models import load_model
 from imgaudit.models.families.unet import UNetDenoiser
@@ -23,10 +23,10 @@ from tests.conftest import CAPTIONS, make_pipeline, tiny_recipe
 SETTINGS = TuningSettings(rounds=2, steps=3, inversion_steps=2, batch_size=4, learning_rate=1e-3, seed=3)
 
 
-def _captioned(first: int, count: int) -> list[Captioned]:
+def _captioned(first: int, count: int) -> list[CaptionedImage]:
     generator = torch.Generator().manual_seed(first)
     images = torch.rand(count, 3, 16, 16, generator=generator) * 2 - 1
-    return [Captioned(f"{first + row:064x}", CAPTIONS[first + row], image) for row, image in enumerate(images)]
+    return [CaptionedImage(f"{first + row:064x}", CAPTIONS[first + row], image) for row, image in enumerate(images)]
 
 
 @pytest.fixture

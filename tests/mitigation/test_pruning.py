@@ -96,15 +96,15 @@ def test_the_mask_is_that_of_a_plain_loop_over_weights() -> None:
     generator = torch.Generator().manual_seed(0)
     layer = torch.nn.Linear(10, 4)
     weights = layer.weight.data = torch.randn(4, 10, generator=generator)
-    targets, references = (torch.rand(2, 10, generator=generator).double() for _ in range(2))
-    mask = wanda_mask({"a": layer}, {"a": targets}, {"a": references}, 0.3)["a"]
+    targets, others = (torch.rand(2, 10, generator=generator).double() for _ in range(2))
+    mask = wanda_mask({"a": layer}, {"a": targets}, {"a": others}, 0.3)["a"]
     for row in range(4):
         for column in range(10):
             marked = False
             for step in range(2):
                 scores = [abs(float(weights[row, c])) * float(targets[step, c]) for c in range(10)]
                 largest = sorted(range(10), key=lambda c, s=scores: -s[c])[:3]  # type: ignore[misc]
-                own = abs(float(weights[row, column])) * float(references[step, column])
+                own = abs(float(weights[row, column])) * float(others[step, column])
                 marked |= column in largest and scores[column] > own
             assert bool(mask[row, column]) == marked
 

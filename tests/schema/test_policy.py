@@ -32,13 +32,13 @@ def test_two_half_banks_merged_are_the_whole_bank_exactly() -> None:
     controls = [measurement(f"c{n}", 0.01 * n, [(0.5, 0.3)] * 4) for n in range(120)]
     whole = frozen(controls)
     first, second = frozen(controls[:60]), frozen(controls[60:])
-    assert first.merged(second) == whole == second.merged(first)
-    assert len(whole.kept_out) == 30 and whole.merged(first) == whole
-    apart = frozen(controls[:60], "mine").merged(frozen(controls[60:], "yours"))
+    assert first.merge(second) == whole == second.merge(first)
+    assert len(whole.kept_out) == 30 and whole.merge(first) == whole
+    apart = frozen(controls[:60], "mine").merge(frozen(controls[60:], "yours"))
     assert {s.note: len(s.sha256s) for s in apart.sources} == {"mine": 60, "yours": 60}
     assert apart.controls == whole.controls
     with pytest.raises(CalibrationError, match="made with model"):
-        first.merged(frozen(controls[60:], fingerprint="g"))
+        first.merge(frozen(controls[60:], fingerprint="g"))
 
 
 def test_bins_are_used_only_where_each_holds_enough() -> None:

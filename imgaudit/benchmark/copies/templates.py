@@ -24,6 +24,7 @@ from imgaudit.benchmark.copies.planted import (
 )
 from imgaudit.benchmark.harness.figures import Goal, MeasuredRate, measure_rate
 from imgaudit.benchmark.harness.lab_model import machine
+from imgaudit.decision.pair_nulls import fit_joint_thresholds
 from imgaudit.exceptions import InputError
 from imgaudit.io.framing import to_tensor
 from imgaudit.schema.pairs import PairEvidence, PairThresholds, Region, classify
@@ -137,7 +138,7 @@ def measure_templates(
     rng = random.Random(f"fit {seed}")
     plantings = plant(pool.fit, max(10, related // 4), rng)
     bank = list(measure_unrelated(pool.fit, plantings, fitted, rng, _staged(on_progress, "thresholds", fitted)))
-    thresholds = PairThresholds.from_unrelated([one.evidence for one in bank], LEVEL)
+    thresholds = fit_joint_thresholds([one.evidence for one in bank], LEVEL)
     whole = {
         descriptor.name: exceedance_threshold([one.whole[descriptor.name] for one in bank], LEVEL)
         for descriptor in DEFAULT_DESCRIPTORS

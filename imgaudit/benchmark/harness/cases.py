@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from imgaudit.decision.null_bank import counting_controls
+from imgaudit.decision.null_bank import count_bank_controls
 from imgaudit.exceptions import InputError
 from imgaudit.io.images import load_image
 from imgaudit.io.listing import find_images
@@ -46,7 +46,7 @@ class Cases:
     @property
     def bank(self) -> list[LabImage]:
         """The controls that give p-values: an audit's bank leaves out those on which complexity is fitted."""
-        return self.controls[len(self.controls) - counting_controls(len(self.controls)) :]
+        return self.controls[len(self.controls) - count_bank_controls(len(self.controls)) :]
 
     def of(self, *groups: Group) -> list[LabImage]:
         """Measured images of some groups."""

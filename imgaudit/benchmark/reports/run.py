@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
-from imgaudit.decision.controls import ControlSource, control_from
-from imgaudit.decision.folder import Decision
+from imgaudit.decision.controls import ControlSource, make_control
+from imgaudit.decision.folder import FolderDecision
 from imgaudit.decision.null_bank import NullBank
 from imgaudit.decision.replication import Evidence
-from imgaudit.decision.verdict import findings_of
+from imgaudit.decision.verdict import conclude_folder
 from imgaudit.io.writing import write_json
 from imgaudit.runs.conclusion import skipped_finding, summarise
 from imgaudit.runs.folder import RunFolder
@@ -101,7 +101,7 @@ def make_run(folder: Path, count: int, *, side: int = 512, seed: int = 1, pictur
     links = _Pictures(pictures or folder.with_name(folder.name + "-pictures"), side)
     findings: list[Finding] = []
     network_evaluations = 0
-    decision: Decision | None = None
+    decision: FolderDecision | None = None
     for start in range(0, count, BLOCK):
         measurements, skipped = [], []
         for number in range(start, min(start + BLOCK, count)):
@@ -113,8 +113,8 @@ def make_run(folder: Path, count: int, *, side: int = 512, seed: int = 1, pictur
                 links.write(run, measurements[-1], number)
         run.append_records([one.model_dump(mode="json") | {"stage": "measured"} for one in measurements])
         run.append_records([one.model_dump(mode="json") | {"stage": "skipped"} for one in skipped])
-        decision = Decision(measurements, Evidence(bank, protocol, Policy()))
-        findings += findings_of(decision) + [skipped_finding(one) for one in skipped]
+        decision = FolderDecision(measurements, Evidence(bank, protocol, Policy()))
+        findings += conclude_folder(decision) + [skipped_finding(one) for one in skipped]
         network_evaluations += sum(one.network_evaluations for one in measurements)
     if decision is None:
         raise ValueError(f"a run has at least one image, but got {count}")
@@ -131,7 +131,7 @@ def make_run(folder: Path, count: int, *, side: int = 512, seed: int = 1, pictur
 
 def make_bank(random: np.random.Generator, protocol: Protocol) -> NullBank:
     """A bank of controls that are drawn like the images that were never trained on."""
-    controls = [control_from(_measurement(random, -1 - number, BEHAVIOURS[-1])) for number in range(CONTROLS)]
+    controls = [make_control(_measurement(random, -1 - number, BEHAVIOURS[-1])) for number in range(CONTROLS)]
     kept_out = CONTROLS // 4
     source = ControlSource(
         note="made-up images drawn like the audited ones", made="2026-01-01T00:00:00+00:00", seed=0,

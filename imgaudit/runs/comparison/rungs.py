@@ -3,7 +3,7 @@
 from math import isfinite
 
 from imgaudit.decision.null_bank import CopyThresholds
-from imgaudit.decision.replication import Rate, rate_of, replicates
+from imgaudit.decision.replication import HitRate, measure_hit_rate, replicates
 from imgaudit.runs.finished import FinishedRun
 from imgaudit.schema.comparison import Copies, RungComparison
 from imgaudit.schema.findings import Replication
@@ -65,8 +65,10 @@ def _same_texts(rung: Rung, measured: tuple[Measurement, Measurement]) -> bool:
     return a.texts == b.texts
 
 
-def _rate(measured: RungMeasurement, run: FinishedRun, thresholds: CopyThresholds) -> Rate:
-    return rate_of(measured, run.result.protocol, [replicates(replica, thresholds) for replica in measured.replicas])
+def _rate(measured: RungMeasurement, run: FinishedRun, thresholds: CopyThresholds) -> HitRate:
+    return measure_hit_rate(
+        measured, run.result.protocol, [replicates(replica, thresholds) for replica in measured.replicas]
+    )
 
 
 def _count(

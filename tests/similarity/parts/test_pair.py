@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 from torch.nn.functional import interpolate
 
 from imgaudit.benchmark.copies.planted import RELATED, Planting, degrade, detail, paste_logo, related_pair, trimmed
+from imgaudit.decision.pair_nulls import fit_joint_thresholds
 from imgaudit.exceptions import InputError
 from imgaudit.io.framing import to_tensor
 from imgaudit.schema.pairs import GRID, PairEvidence, PairThresholds, Region, Transform, classify
@@ -179,7 +180,7 @@ def test_evidence_survives_json() -> None:
 def test_thresholds_are_those_that_unrelated_pairs_rarely_exceed() -> None:
     described = [Described.of(to_tensor(drawing(seed, 160, 160))) for seed in range(70, 75)]
     pairs = [compare(left, right) for left in described for right in described if left is not right]
-    thresholds = PairThresholds.from_unrelated(pairs, 0.1)
+    thresholds = fit_joint_thresholds(pairs, 0.1)
     assert thresholds.pairs == len(pairs)
     assert thresholds.each is not None and thresholds.each >= 0.1
     assert sum(pair.geometric > thresholds.geometric for pair in pairs) <= thresholds.each * len(pairs)
@@ -198,7 +199,7 @@ def test_a_small_picture_has_its_features_where_the_enlarged_one_has_them() -> N
 
 def test_too_few_unrelated_pairs_decide_nothing() -> None:
     image = to_tensor(drawing(80, 160, 160))
-    thresholds = PairThresholds.from_unrelated([verify(image, image)] * 50, 0.01)
+    thresholds = fit_joint_thresholds([verify(image, image)] * 50, 0.01)
     assert thresholds.geometric == thresholds.photometric == math.inf
     assert classify(verify(image, image), thresholds) == "unrelated"
 
