@@ -55,7 +55,7 @@ def _match(
     from imgaudit.exceptions import InputError
     from imgaudit.io.captions import CaptionSource
     from imgaudit.io.writing import write_json
-    from imgaudit.report.match import write_sightings
+    from imgaudit.report.match import write_match
     from imgaudit.runs.match import look_for_targets
 
     if fail_on not in ("copy", "partial", "never"):
@@ -80,7 +80,7 @@ def _match(
         )  # fmt: skip
         write_json(out / "match.json", found.model_dump(mode="json"))
         files = {target.image.id: target.path for target in [*made.targets, *asked.targets]}
-        page = write_sightings(out, found, files)
+        page = write_match(out, found, files)
     if json_output:
         for sighting in found.sightings:
             typer.echo(sighting.model_dump_json())

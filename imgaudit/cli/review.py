@@ -82,7 +82,7 @@ def export(
     if kind is ExportFormat.JSON:
         text = write_decisions_file(reviewed.run_id, ledger.history)
     else:
-        from imgaudit.report.decisions import render_decisions_csv
+        from imgaudit.report.review.exchange import render_decisions_csv
 
         text = render_decisions_csv(reviewed.result, ledger, reviewed.result_sha256)
     if output is None:

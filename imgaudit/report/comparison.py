@@ -1,28 +1,22 @@
 """A comparison of two runs as a page that opens from disk, as JSON and as Markdown; all from the same Comparison."""
 
 import enum
-import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
-
 from imgaudit.exceptions import InputError
-from imgaudit.io.reading import read_bounded
 from imgaudit.io.writing import write_atomically, write_png
 from imgaudit.report.formats import markdown_text
 from imgaudit.report.pages import page_environment, write_assets
+from imgaudit.report.pictures import read_picture
 from imgaudit.report.wording import CHANGE_WORDING, RUNG_WORDING, WORDING
 from imgaudit.runs.comparison.retention import retention_text
 from imgaudit.runs.folder import RunFolder
 from imgaudit.schema.comparison import CHANGED, Change, Comparison, DifferenceEffect, ImageComparison, ImageSide
 from imgaudit.schema.findings import Verdict
 from imgaudit.schema.records import Skipped
-
-LARGEST_PICTURE = 64 * 2**20
-"""Bytes of a picture that a run may hold."""
 
 _OWN_PICTURE = re.compile(r"[0-9a-f]{16}-(target|a|b)\.png")
 
@@ -41,7 +35,7 @@ class ComparisonFormat(enum.StrEnum):
     MARKDOWN = "markdown"
 
 
-class Picture(NamedTuple):
+class ShownPicture(NamedTuple):
     """A picture beside the page, or why there is none."""
 
     name: str
@@ -55,11 +49,11 @@ class ImageView(NamedTuple):
 
     image: ImageComparison
     """What is said of it."""
-    target: Picture
+    target: ShownPicture
     """The image itself, at a model's size."""
-    a: Picture
+    a: ShownPicture
     """Closest generated image of run A."""
-    b: Picture
+    b: ShownPicture
     """Closest generated image of run B."""
 
 
@@ -118,7 +112,7 @@ def _require_own_folder(folder: Path, runs: tuple[RunFolder, RunFolder]) -> None
 
 def _view(image: ImageComparison, folder: Path, a: RunFolder, b: RunFolder) -> ImageView:
     name = image.sha256[:16]
-    nothing = Picture("", "the file could not be read")
+    nothing = ShownPicture("", "the file could not be read")
     if not name:
         return ImageView(image, nothing, nothing, nothing)
     target = nothing
@@ -126,38 +120,29 @@ def _view(image: ImageComparison, folder: Path, a: RunFolder, b: RunFolder) -> I
         if not target.name:
             target = _copy(run, f"images/{name}/target.png", folder / f"{name}-target.png")
     if image.change not in CHANGED:
-        left_out = Picture("", "not shown")
+        left_out = ShownPicture("", "not shown")
         return ImageView(image, target, left_out, left_out)
     return ImageView(
         image, target, _replica(image.a, a, folder / f"{name}-a.png"), _replica(image.b, b, folder / f"{name}-b.png")
     )
 
 
-def _replica(side: ImageSide | Skipped, run: RunFolder, to: Path) -> Picture:
+def _replica(side: ImageSide | Skipped, run: RunFolder, to: Path) -> ShownPicture:
     if isinstance(side, Skipped):
-        return Picture("", side.skipped)
+        return ShownPicture("", side.skipped)
     if isinstance(side.best_replica, Skipped):
-        return Picture("", side.best_replica.skipped)
+        return ShownPicture("", side.best_replica.skipped)
     return _copy(run, side.best_replica.path, to)
 
 
-def _copy(run: RunFolder, path: str, to: Path) -> Picture:
-    """A picture of a run, decoded and encoded again: what is copied is pixels and nothing else."""
-    source = run.path / path
-    if not source.resolve().is_relative_to(run.path.resolve()):
-        return Picture("", f"{path} leads out of the run folder")
+def _copy(run: RunFolder, path: str, to: Path) -> ShownPicture:
+    # What is copied is pixels and nothing else.
     try:
-        with Image.open(
-            io.BytesIO(read_bounded(source, LARGEST_PICTURE, follow_links=False)), formats=["PNG"]
-        ) as image:
-            if image.width * image.height > LARGEST_PICTURE:
-                return Picture("", f"{path} has {image.width} x {image.height} pixels")
-            write_png(to, image.convert("RGB"))
+        _, image = read_picture(run, path)
     except InputError as error:
-        return Picture("", f"{path} {error}")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        return Picture("", f"{path} is damaged: {error}")
-    return Picture(to.name, "")
+        return ShownPicture("", f"{path} {error}")
+    write_png(to, image)
+    return ShownPicture(to.name, "")
 
 
 def _markdown(comparison: Comparison) -> Iterator[str]:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from imgaudit.diffusion.prompt_detection import PromptDetection, PromptSkipped, WordWeight
 from imgaudit.io.writing import write_atomically
-from imgaudit.report.cells import csv_cell
 from imgaudit.report.pages import page_environment, write_assets
+from imgaudit.report.redaction import csv_cell
 from imgaudit.runs.detection import DetectionOutcome, JudgedPrompt
 from imgaudit.schema.records import Skipped
 

@@ -6,7 +6,7 @@ import io
 
 from imgaudit.io.writing import write_atomically
 from imgaudit.report.audit.html import write_html
-from imgaudit.report.cells import csv_cell
+from imgaudit.report.redaction import csv_cell
 from imgaudit.report.wording import (
     INVMM_LIMIT,
     INVMM_MEANING,

@@ -6,8 +6,8 @@ from typing import Any
 from imgaudit.exceptions import ImageError
 from imgaudit.io.images import load_image
 from imgaudit.io.writing import write_atomically, write_png
-from imgaudit.report.audit.regions import dimmed
 from imgaudit.report.pages import page_environment, write_assets
+from imgaudit.report.pictures import fade_outside
 from imgaudit.runs.match import Closest, Seen, Sighting, Sightings
 from imgaudit.schema.pairs import Region
 from imgaudit.schema.records import Skipped
@@ -26,7 +26,7 @@ LABELS = {
 }
 
 
-def write_sightings(folder: Path, sightings: Sightings, files: dict[str, Path]) -> Path:
+def write_match(folder: Path, sightings: Sightings, files: dict[str, Path]) -> Path:
     """Write FOLDER/report/index.html with its pictures and return its path.
 
     files:  of targets and closest images, by id; those that can no longer be read are left out of the page
@@ -37,7 +37,7 @@ def write_sightings(folder: Path, sightings: Sightings, files: dict[str, Path]) 
     views = [_view(report, one, files) for one in shown]
     page = (
         page_environment()
-        .get_template("sightings.html.jinja")
+        .get_template("match.html.jinja")
         .render(sightings=sightings, views=views, labels=LABELS, counts={seen: sightings.count(seen) for seen in ORDER})
     )
     write_atomically(report / "index.html", page)
@@ -65,7 +65,7 @@ def _picture(report: Path, name: str, files: dict[str, Path], region: Region | N
         return ""
     picture.thumbnail((SHOWN_SIDE, SHOWN_SIDE))
     if region is not None:
-        picture = dimmed(picture, region)
+        picture = fade_outside(picture, region)
     file_name = f"{of}-{name}.png" if of else f"{name}.png"
     write_png(report / "images" / file_name, picture)
     return file_name

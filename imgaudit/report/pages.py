@@ -36,11 +36,22 @@ def page_environment() -> jinja2.Environment:
     return environment
 
 
+def read_asset(name: str) -> bytes | None:
+    """Return a stylesheet or script of this version; None when there is none of that name.
+
+    name:  a file name without folders
+    """
+    source = resources.files("imgaudit.report") / "templates" / name
+    return source.read_bytes() if source.is_file() else None
+
+
 def write_assets(folder: Path, names: Sequence[str]) -> None:
     """Copy style and scripts beside the pages, with what every page has."""
     for name in (*BASE, *names):
-        source = resources.files("imgaudit.report") / "templates" / name
-        write_atomically(folder / "assets" / name, source.read_bytes())
+        content = read_asset(name)
+        if content is None:
+            raise FileNotFoundError(f"imgaudit was installed without {name}")
+        write_atomically(folder / "assets" / name, content)
 
 
 def _number(value: float | Skipped, pattern: str = ".3g") -> str:

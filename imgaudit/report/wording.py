@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from imgaudit.report.review import ReviewChoice
 from imgaudit.schema.comparison import Change
 from imgaudit.schema.findings import (
     AlarmCode,
@@ -123,6 +124,23 @@ RUNG_WORDING: dict[Rung, str] = {
     Rung.EMBEDDING: "an embedding optimised towards the image",
     Rung.EMBEDDING_NOISE: "an embedding and initial noise, both optimised towards the image: reported only",
 }
+
+
+CHOICE_WORDING: dict[ReviewChoice, str] = {
+    ReviewChoice.ACCEPT: "accepts the verdict",
+    ReviewChoice.DISPUTE: "disputes the verdict",
+    ReviewChoice.UNSURE: "is unsure",
+}
+
+LEVEL_WORDING: tuple[str, ...] = (
+    "nothing of it",
+    "a faint likeness",
+    "some of its content",
+    "much of its content, with clear differences",
+    "nearly all, with slight differences",
+    "all of it",
+)
+"""The levels 0 to 5 in words; D-Rep fixes the ends of its scale, 0 for no replication and 5 for total."""
 
 
 class AlarmWording(NamedTuple):

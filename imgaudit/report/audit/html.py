@@ -12,8 +12,8 @@ from imgaudit.io.writing import write_atomically
 from imgaudit.report.audit.charts import Charts
 from imgaudit.report.audit.image_page import image_context
 from imgaudit.report.audit.index_page import index_context, row_of, write_rows
-from imgaudit.report.decisions import ReviewContext, review_context
 from imgaudit.report.pages import page_environment, reproduction_command, write_assets
+from imgaudit.report.review.context import ReviewContext, review_context
 from imgaudit.report.wording import WORDING
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.record_index import RecordIndex

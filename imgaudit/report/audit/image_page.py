@@ -6,12 +6,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
+from imgaudit.exceptions import InputError
 from imgaudit.io.writing import read_json, write_atomically, write_png
 from imgaudit.report.audit.charts import Charts
 from imgaudit.report.audit.outputs import is_copy
-from imgaudit.report.audit.regions import dimmed
+from imgaudit.report.pictures import fade_outside, read_picture
 from imgaudit.report.wording import (
     ALARM_WORDING,
     CONDITION_WORDING,
@@ -100,15 +99,14 @@ def _part_pictures(run: RunFolder, finding: Finding) -> bool:
         return False
     pair = finding.part.pair
     shown = (
-        (run.image_folder(finding.id) / "target.png", pair.region, "target"),
-        (run.path / finding.part.path, pair.candidate_region, "replica"),
+        (f"images/{finding.id}/target.png", pair.region, "target"),
+        (finding.part.path, pair.candidate_region, "replica"),
     )
     try:
         for path, region, name in shown:
-            with Image.open(path, formats=["PNG"]) as picture:
-                drawn = dimmed(picture.convert("RGB"), region)
-            write_png(run.path / "report" / "images" / f"{finding.id}-part-{name}.png", drawn)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            _, picture = read_picture(run, path)
+            write_png(run.path / "report" / "images" / f"{finding.id}-part-{name}.png", fade_outside(picture, region))
+    except InputError:
         return False
     return True
 

@@ -5,7 +5,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from imgaudit.report.cells import csv_cell
+from imgaudit.report.redaction import csv_cell
 from imgaudit.schema.findings import Finding, Replication
 from imgaudit.schema.measures import DECIDING_DESCRIPTOR, DECIDING_DISTANCE
 from imgaudit.schema.records import Measurement, Replica, Rung, RungMeasurement, Skipped

@@ -10,28 +10,22 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from imgaudit.exceptions import InputError, RunFolderError
-from imgaudit.io.reading import read_bounded
 from imgaudit.io.writing import read_json, write_atomically
 from imgaudit.report.audit.outputs import outputs_of, render_outputs_csv
-from imgaudit.report.audit.regions import dimmed
-from imgaudit.report.complaint.document import Case, make_statement
-from imgaudit.report.complaint.statement import Picture, render_statement_html, render_statement_markdown
-from imgaudit.report.file_names import folders_of, without_folders
+from imgaudit.report.complaint.blocks import Picture, render_statement_html, render_statement_markdown
+from imgaudit.report.complaint.statement import ComplaintMaterial, make_statement
+from imgaudit.report.pages import read_asset
+from imgaudit.report.pictures import fade_outside, read_picture
+from imgaudit.report.redaction import folders_of, without_folders
 from imgaudit.report.review import DecisionLedger, write_decisions_file
 from imgaudit.report.review.reviewed_run import result_digest, run_id
 from imgaudit.runs.finished import FinishedRun
 from imgaudit.schema.findings import Finding
 from imgaudit.schema.text import file_name
-
-LARGEST_PICTURE = 64 * 2**20
-"""Bytes, and pixels, of a picture that a run may hold."""
 
 REDUCED = "of the whole file, of which this copy leaves out folders and all other images"
 """What the digest beside a reduced manifest is of."""
@@ -68,16 +62,15 @@ def make_package(run: FinishedRun, finding: Finding, *, whole_manifest: bool = F
     wanted |= {one.replica.path: f"outputs/{one.name}" for one in outputs if one.role}
     files = {to: picture for path, to in wanted.items() if (picture := _picture(run, path)) is not None}
     regions = _draw_regions(run, finding, files)
-    case = Case(
+    material = ComplaintMaterial(
         run, finding, measurement, outputs, {path: to for path, to in wanted.items() if to in files}, regions,
         decisions, _digests(run), folders,
     )  # fmt: skip
-    statement = make_statement(case)
+    statement = make_statement(material)
     reduced = _reduced_manifest(manifest, finding, folders, run.folder.manifest_path)
     texts = {
         "complaint.md": render_statement_markdown(statement),
         "complaint.html": render_statement_html(statement),
-        "complaint.css": (resources.files("imgaudit.report") / "templates" / "complaint.css").read_text("utf-8"),
         "finding.json": _json(without_folders(_named(finding.model_dump(mode="json")), folders)),
         "manifest.json": run.folder.manifest_path.read_text("utf-8") if whole_manifest else _json(reduced),
         "decisions.json": write_decisions_file(name, decisions),
@@ -86,6 +79,7 @@ def make_package(run: FinishedRun, finding: Finding, *, whole_manifest: bool = F
     if measurement:
         texts["measurement.json"] = _json(without_folders(_named(measurement.model_dump(mode="json")), folders))
     files |= {path: text.encode("utf-8") for path, text in texts.items()}
+    files["complaint.css"] = read_asset("complaint.css") or b""
     sums = "".join(f"{hashlib.sha256(files[path]).hexdigest()}  {path}\n" for path in sorted(files))
     return files | {"SHA256SUMS": sums.encode()}
 
@@ -130,19 +124,11 @@ def zip_bytes(files: Mapping[str, bytes]) -> bytes:
 
 
 def _picture(run: FinishedRun, path: str) -> bytes | None:
-    """A picture's bytes as the run's evidence has them; None when it was deleted, damaged, or lies outside the run."""
-    file = run.folder.path / path
-    if file.resolve() != run.folder.path.resolve() / path:
-        return None
+    """Return a picture's bytes as the run's evidence has them; None when they cannot be read."""
     try:
-        content = read_bounded(file, LARGEST_PICTURE, follow_links=False)
-        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
-            if image.width * image.height > LARGEST_PICTURE:
-                return None
-            image.load()
-    except (InputError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return read_picture(run.folder, path)[0]
+    except InputError:
         return None
-    return content
 
 
 def _draw_regions(run: FinishedRun, finding: Finding, files: dict[str, bytes]) -> list[Picture]:
@@ -155,12 +141,12 @@ def _draw_regions(run: FinishedRun, finding: Finding, files: dict[str, bytes]) -
         (f"images/{finding.id}/target.png", pair.region, "work", "The work; what does not agree is faded"),
         (finding.part.path, pair.candidate_region, "output", "The generated image, faded in the same way"),
     ):
-        content = _picture(run, path)
-        if content is None:
+        try:
+            _, image = read_picture(run.folder, path)
+        except InputError:
             continue
-        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
-            buffer = io.BytesIO()
-            dimmed(image.convert("RGB"), region).save(buffer, format="PNG")
+        buffer = io.BytesIO()
+        fade_outside(image, region).save(buffer, format="PNG")
         files[f"part/{name}.png"] = buffer.getvalue()
         drawn.append(Picture(f"part/{name}.png", caption))
     return drawn

@@ -1,143 +1,351 @@
-"""A statement: sections of paragraphs, facts, tables and pictures, the same in Markdown and on a page to print."""
+"""The statement of a complaint: one work, one model, what it was asked with, what came back, and how sure that is."""
 
-import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import ClassVar
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from imgaudit.report.pages import page_environment
-from imgaudit.schema.text import printable
+from imgaudit.report.audit.outputs import Output
+from imgaudit.report.complaint.blocks import (
+    Blank,
+    Block,
+    Code,
+    Facts,
+    Paragraph,
+    Picture,
+    Pictures,
+    Section,
+    Statement,
+    Table,
+)
+from imgaudit.report.pages import reproduction_command
+from imgaudit.report.redaction import without_folders
+from imgaudit.report.review import ReviewDecision
+from imgaudit.report.wording import (
+    CHOICE_WORDING,
+    LEVEL_WORDING,
+    P_VALUE_SENTENCE,
+    RUNG_WORDING,
+    WORDING,
+    part_of,
+    standing,
+)
+from imgaudit.runs.finished import FinishedRun
+from imgaudit.schema.findings import Finding, PartReplication, Replication, Verdict
+from imgaudit.schema.records import INVERTED_RUNGS, Measurement, Rung, RungMeasurement, Skipped
+from imgaudit.schema.text import file_name
 
-
-@dataclass(frozen=True)
-class Paragraph:
-    """Running text."""
-
-    text: str
-    emphasis: str = ""
-    """A word before it in bold, such as Limit."""
-    kind: ClassVar[str] = "paragraph"
-
-
-@dataclass(frozen=True)
-class Facts:
-    """Terms with what they are."""
-
-    rows: Sequence[tuple[str, str]]
-    kind: ClassVar[str] = "facts"
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows under headings."""
-
-    headings: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    kind: ClassVar[str] = "table"
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture beside the statement."""
-
-    file: str
-    """Relative to the statement, of letters that need no escape."""
-    caption: str
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """Pictures side by side."""
-
-    pictures: Sequence[Picture]
-    kind: ClassVar[str] = "pictures"
+GENERAL_LIMITS = (
+    "This statement reports measurements of one model at one budget. It does not say whether a use is lawful, whether "
+    "the work was in the training set, or what anybody intended.",
+    "Controls are images that are believed not to be in the training set. That they are comparable with the work is an "
+    "assumption about images, which no measurement can prove.",
+    "A result of nothing found means: not within this budget. It never means that an image cannot be reproduced.",
+)
+"""What no verdict says; printed in every statement."""
 
 
 @dataclass(frozen=True)
-class Code:
-    """Something to type or to compare letter by letter."""
+class ComplaintMaterial:
+    """Everything that a statement on one image rests on."""
 
-    text: str
-    kind: ClassVar[str] = "code"
+    run: FinishedRun
+    """The run."""
+    finding: Finding
+    """What was concluded."""
+    measurement: Measurement | None
+    """What was measured; None when that is lost."""
+    outputs: Sequence[Output]
+    """Every generated image."""
+    pictures: Mapping[str, str]
+    """Files of the package by their path in the run, for pictures that could be read."""
+    regions: Sequence[Picture]
+    """Where a part came back, drawn."""
+    decisions: Sequence[ReviewDecision]
+    """What holds on the image, by reviewer."""
+    digests: Mapping[str, str]
+    """SHA-256 of the run's manifest.json and report.json, and the head of its evidence where there is one."""
+    folders: Sequence[str]
+    """Folders that are not named."""
 
+    @property
+    def work(self) -> str:
+        """The work's file name."""
+        return file_name(self.finding.path)
 
-@dataclass(frozen=True)
-class Blank:
-    """Something that people write in."""
-
-    label: str
-    kind: ClassVar[str] = "blank"
-
-
-_LINE_START = re.compile(r"^(\s*\d*)([#+\-=.)])")
-
-Block = Paragraph | Facts | Table | Pictures | Code | Blank
-
-
-@dataclass(frozen=True)
-class Section:
-    """Blocks under a heading."""
-
-    title: str
-    blocks: Sequence[Block]
-
-
-@dataclass(frozen=True)
-class Statement:
-    """A document. Every text in it may come from outside: both renderings show it as text."""
-
-    title: str
-    sections: Sequence[Section] = field(default_factory=tuple)
+    def named(self, text: str) -> str:
+        """A text of the run without folders."""
+        return str(without_folders(text, self.folders))
 
 
-def render_statement_html(statement: Statement) -> str:
-    """A page with complaint.css beside it."""
-    return page_environment().get_template("complaint.html.jinja").render(statement=statement)
+def make_statement(material: ComplaintMaterial) -> Statement:
+    """The statement, in the order in which a recipient asks."""
+    titled = {
+        "What was found": _found(material),
+        "The work": _work(material),
+        "The model": _model(material),
+        "What the model was asked with": _asked(material),
+        "How often it came back": _rates(material),
+        "What came back": _outputs(material),
+        "Where a part of it came back": _part(material),
+        "How sure that is": _certainty(material),
+        "What people who looked at it decided": _decisions(material),
+        "What this does not say": _limits(material),
+        "How to check it": _provenance(material),
+        "The request": _request(),
+    }
+    sections = [Section(title, blocks) for title, made in titled.items() if (blocks := list(made))]
+    return Statement(f"Statement on the work {material.work} and the model {_model_name(material)}", sections)
 
 
-def render_statement_markdown(statement: Statement) -> str:
-    """CommonMark with tables, in which nothing from outside is markup.
-
-    >>> print(render_statement_markdown(Statement("On *one* work", [Section("Facts", [Facts([("a", "<b>")])])])))
-    # On \\*one\\* work
-    <BLANKLINE>
-    ## Facts
-    <BLANKLINE>
-    - **a**: \\<b\\>
-    <BLANKLINE>
-    """
-    lines = [f"# {_plain(statement.title)}", ""]
-    for section in statement.sections:
-        lines += [f"## {_plain(section.title)}", ""]
-        for block in section.blocks:
-            lines += [*_markdown(block), ""]
-    return "\n".join(lines)
+def _model_name(material: ComplaintMaterial) -> str:
+    return material.named(material.run.manifest.model.name)
 
 
-def _markdown(block: Block) -> Iterator[str]:
-    if isinstance(block, Paragraph):
-        yield (f"**{_plain(block.emphasis)}.** " if block.emphasis else "") + _plain(block.text)
-    elif isinstance(block, Facts):
-        yield from (f"- **{_plain(term)}**: {_plain(text)}" for term, text in block.rows)
-    elif isinstance(block, Table):
-        yield f"| {' | '.join(map(_plain, block.headings))} |"
-        yield f"| {' | '.join('---' for _ in block.headings)} |"
-        yield from (f"| {' | '.join(map(_plain, row))} |" for row in block.rows)
-    elif isinstance(block, Pictures):
-        for picture in block.pictures:
-            yield f"- ![{_plain(picture.caption)}]({picture.file})  "
-            yield f"  {_plain(picture.caption)}"
-    elif isinstance(block, Code):
-        yield f"    {printable(block.text)}"
+def _found(material: ComplaintMaterial) -> Iterator[Block]:
+    wording = WORDING[material.finding.verdict]
+    yield Paragraph(wording.meaning, wording.label)
+    yield Paragraph(material.named(material.finding.reason))
+    yield Paragraph(wording.limit, "Limit")
+    for alarm in material.finding.alarms:
+        yield Paragraph(material.named(alarm.message), "Alarm")
+    if material.run.result.redecided:
+        yield Paragraph(
+            "The verdicts were decided again under another policy than the one fixed before the run: "
+            + "; ".join(material.run.result.redecided),
+            "Note",
+        )
+
+
+def _work(material: ComplaintMaterial) -> Iterator[Block]:
+    rows = [("File", material.work), ("SHA-256", material.finding.sha256)]
+    if material.measurement:
+        rows.append(("Size", f"{material.measurement.width} x {material.measurement.height} pixels"))
+        rows += [("Note", material.named(note)) for note in material.measurement.notes]
+    yield Facts(rows)
+    target = material.pictures.get(f"images/{material.finding.id}/target.png")
+    if target:
+        size = material.run.manifest.model.resolution
+        framing = material.run.result.protocol.framing.value
+        yield Pictures([Picture(target, f"The work at the model's size, {size} x {size} pixels (framing: {framing})")])
+
+
+def _model(material: ComplaintMaterial) -> Iterator[Block]:
+    model = material.run.manifest.model
+    rows = [
+        ("Name", _model_name(material)),
+        ("Fingerprint", f"{model.fingerprint} (over the weights of {len(model.files)} files, named in manifest.json)"),
+        ("Kind", f"{model.pipeline_class}, prediction type {model.prediction_type}, {model.resolution} pixels"),
+        ("Revision", model.revision),
+        ("Variant", model.variant),
+        ("Weights rounded", model.quantised),
+        *(("LoRA", f"{material.named(one.file)}, weight {one.weight:g}, SHA-256 {one.sha256}") for one in model.loras),
+    ]
+    yield Facts([(term, text) for term, text in rows if text])
+
+
+def _asked(material: ComplaintMaterial) -> Iterator[Block]:
+    if material.measurement is None:
+        yield Paragraph("The run no longer holds what was asked.")
+        return
+    rows = []
+    for rung, measured in material.measurement.rungs.items():
+        if isinstance(measured, Skipped):
+            rows.append((rung.value, RUNG_WORDING[rung], f"not measured: {measured.skipped}"))
+        else:
+            rows.append((rung.value, RUNG_WORDING[rung], _sent(rung, measured)))
+    yield Table(("Way", "In words", "As it was sent to the model"), rows)
+    if any(rung in INVERTED_RUNGS and not isinstance(one, Skipped) for rung, one in material.measurement.rungs.items()):
+        yield Paragraph(WORDING[Verdict.REPLICATED_BY_INVERSION].limit, "Limit")
+
+
+def _sent(rung: Rung, measured: RungMeasurement) -> str:
+    texts = " / ".join(f"“{text}”" for text in measured.texts)
+    sent = texts or "an inverted embedding: numbers that were optimised with the work in hand, which nobody can type"
+    if rung is Rung.EMBEDDING_NOISE:
+        sent = "an embedding and initial noise: numbers that were optimised with the work in hand, reported only"
+    if rung is Rung.TOKENS:
+        sent = f"inverted tokens: {texts}"
+    if not isinstance(measured.bits, Skipped):
+        sent += f"; carries at most {measured.bits:,.0f} bits"
+    cut = [f"the last {count} token(s) never reached {encoder}" for encoder, count in measured.cut_tokens.items()]
+    return "; ".join([sent, *cut])
+
+
+def _rates(material: ComplaintMaterial) -> Iterator[Block]:
+    if not material.finding.replication:
+        yield Paragraph("No generated image could be compared with controls.")
+        return
+    headings = ("Way", "Copies", "Rate and interval", "Controls' rate", "p", "q", "Stands")
+    yield Table(headings, [_rate(one) for one in material.finding.replication])
+    parts = [(one, one.part) for one in material.finding.replication if isinstance(one.part, PartReplication)]
+    if parts:
+        yield Paragraph("Of the same images, how many contain at least a part of the work:")
+        yield Table(headings, [_part_rate(one, part) for one, part in parts])
+    generation = material.run.result.protocol.generation
+    yield Paragraph(
+        "A generated image counts as a copy when, on two measures, it is closer to the work than the best attempt at a "
+        f"control came to that control for all but {material.run.result.policy.copy_level:.0%} of the controls, each "
+        f"with the same number of attempts. {generation.seeds} seeds per way, "
+        f"{generation.num_inference_steps} sampling steps each; every seed that could be scored at the named "
+        "guidance counts"
+        + (", except the first, which chose guidance and text." if len(generation.guidance_scales) > 1 else ".")
+    )
+
+
+def _rate(one: Replication) -> tuple[str, ...]:
+    interval = f"{one.rate:.1%} ({one.low:.1%} to {one.high:.1%}, {100 * one.confidence:g} %)"
+    invalid = f", {one.invalid} invalid" if one.invalid else ""
+    return (
+        f"{one.rung.value}, guidance {one.guidance_scale:g}", f"{one.hits} of {one.n}{invalid}", interval,
+        _percent(one.control_rate), _number(one.p_value), _number(one.q_value), standing(one),
+    )  # fmt: skip
+
+
+def _part_rate(one: Replication, part: PartReplication) -> tuple[str, ...]:
+    rate = part.hits / part.n if part.n else 0.0
+    interval = f"{rate:.1%} ({part.low:.1%} to {part.high:.1%}, {100 * one.confidence:g} %)"
+    return (
+        one.rung.value, f"{part.hits} of {part.n}", interval, _percent(part.control_rate), _number(part.p_value),
+        _number(part.q_value), "yes" if part.stands else "no",
+    )  # fmt: skip
+
+
+def _outputs(material: ComplaintMaterial) -> Iterator[Block]:
+    shown = [output for output in material.outputs if output.role]
+    for rung in dict.fromkeys(output.rung for output in shown):
+        of_rung = [output for output in shown if output.rung is rung]
+        pictures = [
+            Picture(material.pictures[one.replica.path], _caption(one))
+            for one in of_rung
+            if one.replica.path in material.pictures
+        ]
+        total = sum(output.rung is rung for output in material.outputs)
+        missing = len(of_rung) - len(pictures)
+        gone = f" {missing} can no longer be read." if missing else ""
+        yield Paragraph(
+            f"Asked with {RUNG_WORDING[rung]}: {len(pictures)} of {total} generated images, the closest and the least "
+            f"similar. All are listed in outputs.csv.{gone}"
+        )
+        yield Pictures(pictures)
+
+
+def _caption(output: Output) -> str:
+    replica = output.replica
+    measures = [
+        f"{name} {value:.3f}"
+        for measured in (replica.similarity, replica.distance)
+        if not isinstance(measured, Skipped)
+        for name, value in measured.items()
+    ]
+    told = "a copy" if output.copied else "no copy"
+    asked = f"{output.rung.value}, seed {replica.seed}, guidance {replica.guidance_scale:g}"
+    return f"{output.role.capitalize()}: {told}; {asked}; {', '.join(measures)}"
+
+
+def _part(material: ComplaintMaterial) -> Iterator[Block]:
+    part = material.finding.part
+    if part is None:
+        return
+    pair = part.pair
+    lies = ""
+    if not isinstance(pair.transform, Skipped):
+        mirrored = "mirrored, " if pair.transform.mirrored else ""
+        lies = (
+            f" The generated image lies over the work {mirrored}scaled by {pair.transform.scale:.2f} and turned by "
+            f"{pair.transform.rotation:.0f} degrees."
+        )
+    yield Paragraph(
+        f"{pair.region.area:.0%} of the work agrees with an image generated from {part.rung.value} (seed {part.seed}), "
+        f"of which that is {pair.candidate_region.area:.0%}. {pair.inliers} local features lie in their places.{lies}"
+    )
+    yield Pictures(material.regions)
+    yield Paragraph(WORDING[Verdict.PARTIAL].limit, "Limit")
+
+
+def _certainty(material: ComplaintMaterial) -> Iterator[Block]:
+    finding, summary = material.finding, material.run.result.summary
+    if isinstance(finding.p_value, Skipped):
+        yield Paragraph(f"There is no p-value of the score: {finding.p_value.skipped}.")
     else:
-        yield f"{_plain(block.label)}: \\_\\_\\_\\_\\_\\_\\_\\_\\_\\_\\_\\_"
+        yield Paragraph(P_VALUE_SENTENCE.format(p=f"{finding.p_value:.3g}"))
+    rows = [
+        ("Score", _number(finding.score)),
+        ("p", _number(finding.p_value)),
+        ("q", f"{_number(finding.q_value)}, over {summary.hypotheses} images of this audit"),
+        ("Controls", f"{summary.controls} images put through the same procedure"),
+        ("Level", f"{summary.level:g}, false discovery rate"),
+    ]
+    if not isinstance(summary.forcing, Skipped):
+        rows.append(
+            ("Error rate", f"the whole rule calls {summary.forcing.called} of {summary.forcing.n} controls reproduced")
+        )
+    returned = next((one for one in finding.replication if one.whole_stands), None) or part_of(finding)
+    if returned is not None and not isinstance(returned.coincidence_p_value, Skipped):
+        rows.append(("Coincidence", f"p = {returned.coincidence_p_value:.3g} against other works' images"))
+    yield Facts(rows)
 
 
-def _plain(text: str) -> str:
-    """Outside text as running Markdown: markup, links that readers make of addresses, and what makes a line a list.
+def _decisions(material: ComplaintMaterial) -> Iterator[Block]:
+    verdict = WORDING[material.finding.verdict].label
+    if not material.decisions:
+        yield Paragraph(f"The machine's verdict is: {verdict}. No decision of a reviewer is recorded.")
+        return
+    now = material.digests["report.json"]
+    rows = []
+    for one in material.decisions:
+        level = one.replication_level
+        scale = "none given" if level is None else f"{level} of 5: {LEVEL_WORDING[level]}"
+        seen = WORDING[one.machine_verdict].label
+        seen += "" if one.result_sha256 == now else f" (on another result, {one.result_sha256[:16]})"
+        made = f"{one.made:%Y-%m-%d %H:%M}"
+        rows.append((one.reviewer, CHOICE_WORDING[one.decision], scale, one.comment, made, seen))
+    yield Paragraph(f"The machine's verdict is: {verdict}. It stands as it is; reviewers' decisions stand beside it.")
+    yield Table(("Reviewer", "Decision", "How much came back", "Comment", "When (UTC)", "Verdict they saw"), rows)
 
-    Fewer characters than `markdown_text` escapes, so that the statement can be read as it is.
-    """
-    escaped = "".join("\\" + c if c in "\\`*_[]<>|~&!@" else c for c in printable(text).strip())
-    escaped = escaped.replace("://", ":\\/\\/").replace("www.", "www\\.")
-    return _LINE_START.sub(r"\1\\\2", escaped)
+
+def _limits(material: ComplaintMaterial) -> Iterator[Block]:
+    yield Paragraph(WORDING[material.finding.verdict].limit, WORDING[material.finding.verdict].label)
+    for limit in GENERAL_LIMITS:
+        yield Paragraph(limit)
+
+
+def _provenance(material: ComplaintMaterial) -> Iterator[Block]:
+    manifest, result = material.run.manifest, material.run.result
+    yield Paragraph("The command that made the run, without the folders of the machine it ran on:")
+    command: dict[str, Any] = {"command": without_folders(manifest.command, material.folders)}
+    yield Code(reproduction_command(result.model_copy(update={"run": command})))
+    yield Facts(
+        [
+            ("Protocol", result.protocol.hash),
+            ("Policy", result.policy.hash),
+            ("Seed", str(manifest.seed)),
+            ("Started", manifest.started),
+            ("Machine", f"{manifest.device}, {manifest.threads} threads, {manifest.platform}"),
+            ("Versions", ", ".join(f"{name} {version}" for name, version in manifest.versions.items())),
+            *((f"SHA-256 of {name}" if "." in name else name, digest) for name, digest in material.digests.items()),
+        ]
+    )
+    yield Paragraph(
+        "The files of this package are listed with their digests in SHA256SUMS (sha256sum -c SHA256SUMS). Whoever "
+        "holds the whole run can compare it with these digests, and decide it again from its measurements, with "
+        "imgaudit verify."
+    )
+
+
+def _request() -> Iterator[Block]:
+    yield Paragraph("To be filled in by the owner of the rights or their representative.")
+    for label in (
+        "Name and address",
+        "Right in the work, and since when",
+        "What is requested, and by when",
+        "Signature",
+    ):
+        yield Blank(label)
+
+
+def _number(value: float | Skipped) -> str:
+    return f"not measured ({value.skipped})" if isinstance(value, Skipped) else f"{value:.3g}"
+
+
+def _percent(value: float | Skipped) -> str:
+    return f"not measured ({value.skipped})" if isinstance(value, Skipped) else f"{value:.1%}"

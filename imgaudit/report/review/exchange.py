@@ -1,5 +1,10 @@
-"""decisions.json: how decisions travel between a page, a colleague and a run. What comes in is a stranger's."""
+"""decisions.json, in which decisions travel between a page, a colleague and a run, and their table as CSV.
 
+A file that comes in is a stranger's.
+"""
+
+import csv
+import io
 import json
 from collections.abc import Sequence
 from importlib import metadata
@@ -10,8 +15,12 @@ from pydantic import ValidationError
 
 from imgaudit.exceptions import InputError
 from imgaudit.io.reading import read_bounded
-from imgaudit.report.review.decisions import ReviewDecision, Source, reason_of
+from imgaudit.report.redaction import csv_cell
+from imgaudit.report.review.decision import ReviewDecision, Source, reason_of
+from imgaudit.report.review.ledger import Ledger
 from imgaudit.report.review.reviewed_run import ReviewedRun
+from imgaudit.schema.findings import AuditResult
+from imgaudit.schema.text import file_name
 
 FORMAT = "imgaudit-decisions"
 """What says that a file is one."""
@@ -73,6 +82,41 @@ def write_decisions_file(run_id: str, decisions: Sequence[ReviewDecision]) -> st
         "decisions": [decision.model_dump(mode="json") for decision in decisions],
     }
     return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def render_decisions_csv(result: AuditResult, ledger: Ledger, result_sha256: str) -> str:
+    """One row per decision ever made, oldest first, that a spreadsheet shows and does not run.
+
+    result_sha256:  of the result as it is now
+    """
+    findings = {finding.id: finding for finding in result.findings}
+    held = set(ledger.latest().values())
+    rows = []
+    for decision in ledger.history:
+        finding = findings.get(decision.image_id)
+        row: dict[str, object] = {
+            "image_id": decision.image_id,
+            "file": file_name(finding.path) if finding else "",
+            "machine_verdict": finding.verdict.value if finding else "",
+            "reviewer": decision.reviewer,
+            "decision": decision.decision.value,
+            "replication_level": "" if decision.replication_level is None else decision.replication_level,
+            "comment": decision.comment,
+            "made": decision.made.isoformat(),
+            "holds": "yes" if decision in held else "replaced",
+            "verdict_seen": decision.machine_verdict.value,
+            "result": "this" if decision.result_sha256 == result_sha256 else f"another: {decision.result_sha256}",
+            "source": decision.source.value,
+            "version": decision.version,
+            "run_id": decision.run_id,
+            "sha256": decision.sha256,
+        }
+        rows.append({key: csv_cell(value) for key, value in row.items()})
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, fieldnames=list(rows[0]) if rows else ["image_id"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
 
 
 def _listed(path: Path, content: Any) -> list[Any]:

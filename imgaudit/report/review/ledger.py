@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from imgaudit.exceptions import InputError, RunFolderError
 from imgaudit.io.reading import read_bounded
 from imgaudit.io.writing import append_lines, read_line
-from imgaudit.report.review.decisions import ReviewDecision, reason_of
+from imgaudit.report.review.decision import ReviewDecision, reason_of
 from imgaudit.runs.folder import RunFolder
 
 LARGEST_LEDGER = 64 * 2**20

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from imgaudit.exceptions import InputError, RunFolderError
 from imgaudit.io.writing import read_json
-from imgaudit.report.review.decisions import ReviewDecision
+from imgaudit.report.review.decision import ReviewDecision
 from imgaudit.runs.folder import RunFolder
 from imgaudit.schema.findings import AuditResult, Finding
 

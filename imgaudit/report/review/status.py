@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 
-from imgaudit.report.review.decisions import HIGHEST_LEVEL, Choice, ReviewDecision
+from imgaudit.report.review.decision import HIGHEST_LEVEL, ReviewChoice, ReviewDecision
 from imgaudit.report.review.ledger import Ledger
 from imgaudit.report.review.reviewed_run import ReviewedRun
 from imgaudit.schema.findings import Verdict
@@ -55,7 +55,7 @@ class ReviewStatus(Record):
     """Every reviewer who decided is unsure."""
     contested: int
     """Reviewers differ. These four add up to `decided`."""
-    decisions: dict[Choice, int]
+    decisions: dict[ReviewChoice, int]
     """That hold, over images and reviewers."""
     reviewers: dict[str, int]
     """Images that each has decided."""
@@ -85,14 +85,16 @@ def review_status(run: ReviewedRun, ledger: Ledger) -> ReviewStatus:
         result_sha256=run.result_sha256,
         images=len(run.images),
         decided=len(images),
-        accepted=said.count({Choice.ACCEPT}),
-        disputed=said.count({Choice.DISPUTE}),
-        unsure=said.count({Choice.UNSURE}),
+        accepted=said.count({ReviewChoice.ACCEPT}),
+        disputed=said.count({ReviewChoice.DISPUTE}),
+        unsure=said.count({ReviewChoice.UNSURE}),
         contested=sum(len(choices) > 1 for choices in said),
-        decisions={choice: sum(one.decision is choice for one in held) for choice in Choice},
+        decisions={choice: sum(one.decision is choice for one in held) for choice in ReviewChoice},
         reviewers={name: sum(one.reviewer == name for one in held) for name in names},
         between_reviewers=[image for image, choices in zip(images, said, strict=True) if len(choices) > 1],
-        against_the_machine=[image for image, choices in zip(images, said, strict=True) if Choice.DISPUTE in choices],
+        against_the_machine=[
+            image for image, choices in zip(images, said, strict=True) if ReviewChoice.DISPUTE in choices
+        ],
         levels=list(_level_agreements(names, held)),
         history=len(ledger.history),
         on_another_result=sum(one.result_sha256 != run.result_sha256 for one in held),

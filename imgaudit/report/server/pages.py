@@ -3,12 +3,12 @@
 import re
 from dataclasses import dataclass
 from http import HTTPStatus
-from importlib import resources
 from pathlib import Path
 
 from imgaudit.exceptions import InputError, RunFolderError
 from imgaudit.io.reading import read_bounded
 from imgaudit.report.page_data import is_data_script
+from imgaudit.report.pages import read_asset
 from imgaudit.runs.folder import RunFolder
 
 LARGEST_FILE = 64 * 2**20
@@ -109,9 +109,4 @@ def _is_own(script: Path) -> bool:
 
 def _is_ours(name: str, content: bytes) -> bool:
     """Whether a script is one of this version, or hands nothing but values over."""
-    return content == _own_script(name) or is_data_script(content)
-
-
-def _own_script(name: str) -> bytes | None:
-    source = resources.files("imgaudit") / "report" / "templates" / name
-    return source.read_bytes() if source.is_file() else None
+    return content == read_asset(name) or is_data_script(content)

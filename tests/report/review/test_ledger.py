@@ -26,15 +26,14 @@ from imgaudit.cli.exit_codes import ExitCode
 from imgaudit.exceptions import InputError, RunFolderError
 from imgaudit.io.writing import read_json, write_json
 from imgaudit.report.audit.outputs import SHOWN_CLOSEST, outputs_of
+from imgaudit.report.complaint.blocks import Facts, Paragraph, Section, Statement, Table, render_statement_markdown
 from imgaudit.report.complaint.package import find_image, make_package, write_package, zip_bytes
-from imgaudit.report.complaint.statement import Facts, Paragraph, Section, Statement, Table, render_statement_markdown
-from imgaudit.report.decisions import review_context
-from imgaudit.report.file_names import folders_of, without_folders
 from imgaudit.report.pages import page_environment
+from imgaudit.report.redaction import folders_of, without_folders
 from imgaudit.report.review import (
-    Choice,
     DecisionLedger,
     Ledger,
+    ReviewChoice,
     ReviewDecision,
     ReviewedRun,
     exchange,
@@ -44,6 +43,7 @@ from imgaudit.report.review import (
     write_decisions_file,
 )
 from imgaudit.report.review import ledger as ledger_module
+from imgaudit.report.review.context import review_context
 from imgaudit.report.review.status import level_kappa
 from imgaudit.report.wording import WORDING
 from imgaudit.runs.evidence import verify_run
@@ -369,7 +369,7 @@ def test_status_says_who_differs_from_whom(reviewed: ReviewedRun) -> None:
     )
     status = review_status(reviewed, ledger.read())
     assert (status.decided, status.accepted, status.disputed, status.unsure, status.contested) == (2, 1, 0, 0, 1)
-    assert status.decisions == {Choice.ACCEPT: 4, Choice.DISPUTE: 1, Choice.UNSURE: 0}
+    assert status.decisions == {ReviewChoice.ACCEPT: 4, ReviewChoice.DISPUTE: 1, ReviewChoice.UNSURE: 0}
     assert status.reviewers == {"Ann": 2, "Bob": 2, "Cy": 1}
     [contested], [against] = status.between_reviewers, status.against_the_machine
     assert contested == against and [one.reviewer for one in contested.decisions] == ["Ann", "Bob"]

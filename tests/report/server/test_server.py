@@ -19,9 +19,9 @@ from typer.testing import CliRunner
 
 from imgaudit.cli import app
 from imgaudit.exceptions import InputError, RunFolderError
-from imgaudit.report.decisions import review_context
 from imgaudit.report.pages import page_environment, write_assets
 from imgaudit.report.review import DecisionLedger, ReviewDecision, read_decisions_file, read_reviewed_run
+from imgaudit.report.review.context import review_context
 from imgaudit.report.server import ReviewServer
 from imgaudit.report.server.server import LARGEST_BODY
 from imgaudit.report.wording import WORDING

@@ -1,10 +1,22 @@
-"""Paths without the folders they lie in: what is handed on says which file, and not where its owner keeps it."""
+"""What is handed on to others: it names no folder of this machine, and no cell of a table runs as a formula."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
-from imgaudit.schema.text import file_name
+from imgaudit.schema.records import Skipped
+from imgaudit.schema.text import file_name, printable
+
+FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What makes a spreadsheet run a cell; the wide forms do so where Chinese, Japanese or Korean is typed."""
+
+
+def csv_cell(value: object) -> str:
+    """A CSV cell that a spreadsheet will not run: text that looks like a formula gets a quote before it."""
+    if isinstance(value, Skipped):
+        return f"skipped: {value.skipped}"
+    text = format(value, ".6g") if isinstance(value, float) else printable(str(value))
+    return "'" + text if isinstance(value, str) and text.lstrip().startswith(FORMULA_STARTS) else text
 
 
 def without_folders(value: Any, folders: Sequence[str]) -> Any:

@@ -21,7 +21,7 @@ HIGHEST_LEVEL = 5
 (Wang et al., Image Copy Detection for Diffusion Models, NeurIPS 2024), whose 40,000 pairs people have labelled."""
 
 
-class Choice(enum.StrEnum):
+class ReviewChoice(enum.StrEnum):
     """What a reviewer says of the machine's verdict."""
 
     ACCEPT = "accept"
@@ -67,7 +67,7 @@ class ReviewDecision(Record):
     """Of the image's file."""
     result_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     """Of the report.json that the reviewer saw."""
-    decision: Choice
+    decision: ReviewChoice
     """What the reviewer says of the machine's verdict."""
     replication_level: int | None = Field(strict=True, ge=0, le=HIGHEST_LEVEL)
     """How much of the image came back, 0 to 5; None where the reviewer gave no level."""

@@ -1,0 +1,46 @@
+"""Pictures of a run: read as untrusted files, and with the regions that do not agree faded."""
+
+import io
+
+from PIL import Image
+
+from imgaudit.exceptions import InputError
+from imgaudit.io.reading import read_bounded
+from imgaudit.runs.folder import RunFolder
+from imgaudit.schema.pairs import Region
+
+LARGEST_PICTURE = 64 * 2**20
+"""Bytes, and pixels, of a picture that a run may hold."""
+
+FADE = 0.75
+"""How far everything outside a region is blended into white."""
+
+
+def read_picture(run: RunFolder, path: str) -> tuple[bytes, Image.Image]:
+    """Return a PNG of the run as its bytes and as an RGB image.
+
+    path:  relative to the run folder
+    Raises InputError when the file is missing, damaged, too large, outside the run folder, or reached through a link.
+    """
+    root = run.path.resolve()
+    if (run.path / path).resolve() != root / path:
+        raise InputError("leads out of the run folder, or through a link")
+    content = read_bounded(root / path, LARGEST_PICTURE, follow_links=False)
+    try:
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+            if image.width * image.height > LARGEST_PICTURE:
+                raise InputError(f"has {image.width} x {image.height} pixels; at most {LARGEST_PICTURE:,} are read")
+            return content, image.convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(f"is damaged: {error}") from error
+
+
+def fade_outside(picture: Image.Image, region: Region) -> Image.Image:
+    """Return an RGB picture of the same size with everything outside the region faded.
+
+    Nothing is drawn over the evidence; an empty region leaves the picture unchanged.
+    """
+    if not region.area:
+        return picture
+    mask = Image.fromarray(region.mask()).convert("L").resize(picture.size, Image.Resampling.NEAREST)
+    return Image.composite(picture, Image.blend(picture, Image.new("RGB", picture.size, "white"), FADE), mask)

@@ -1,0 +1,35 @@
+"""A run's decisions as the templates of its pages see them, always beside the machine's verdict."""
+
+from dataclasses import dataclass
+
+from imgaudit.report.review import DecisionLedger, Ledger, ReviewDecision
+from imgaudit.report.review.reviewed_run import result_digest, run_id
+from imgaudit.report.wording import CHOICE_WORDING, LEVEL_WORDING
+from imgaudit.runs.folder import RunFolder
+
+
+@dataclass(frozen=True)
+class ReviewContext:
+    """What the decision form and the script of a page need of a run."""
+
+    run_id: str
+    """Which run; goes into `<meta name="imgaudit-run-id">`."""
+    result_sha256: str
+    """Which result; goes into `<meta name="imgaudit-result-sha256">`."""
+    ledger: Ledger
+    """What is saved in the run."""
+
+    @property
+    def levels(self) -> list[tuple[int, str]]:
+        """Every level with its words."""
+        return list(enumerate(LEVEL_WORDING))
+
+    def saved(self, image_id: str) -> list[tuple[ReviewDecision, str]]:
+        """What holds on one image, by reviewer, each with its choice in words."""
+        return [(decision, CHOICE_WORDING[decision.decision]) for decision in self.ledger.of_image(image_id)]
+
+
+def review_context(run: RunFolder) -> ReviewContext:
+    """What templates get as `review`. Raises RunFolderError for a run without manifest or result."""
+    name = run_id(run)
+    return ReviewContext(name, result_digest(run), DecisionLedger(run, name).read())
