@@ -26,6 +26,7 @@ from imgaudit.lab.components import (
 from imgaudit.lab.recipe import LabRecipe
 from imgaudit.models import FiniteSetDenoiser
 from imgaudit.models.families import registry as families
+from tests.support.commands import Commands
 
 CHROMIUM = Path("/usr/bin/chromium")
 
@@ -44,9 +45,9 @@ def scrubbed_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
 
 def pytest_configure() -> None:
     """Tests run on all processors at once; threads of one that wait for processors taken by another slow both down."""
+    os.environ["OMP_NUM_THREADS"] = "1"
     if "PYTEST_XDIST_WORKER" in os.environ:
         torch.set_num_threads(1)
-        os.environ["OMP_NUM_THREADS"] = "1"
 
 
 def tiny_recipe(**changes: object) -> LabRecipe:
@@ -154,6 +155,12 @@ def style(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.support.lora import save_lora
 
     return save_lora(tmp_path_factory.mktemp("lora"), make_pipeline(tiny_recipe()), "unet", "text_encoder")
+
+
+@pytest.fixture
+def run_imgaudit(tmp_path_factory: pytest.TempPathFactory) -> Commands:
+    """run_imgaudit("audit", folder, ...) runs a command in a process: its exit code and what it printed."""
+    return Commands(tmp_path_factory.mktemp("commands"))
 
 
 def random_image(seed: int, size: tuple[int, int] = (24, 24)) -> Image.Image:

@@ -15,6 +15,7 @@ from imgaudit.schema.config import FailOn, resolve_config
 from imgaudit.schema.findings import AuditResult, Summary, Verdict
 from imgaudit.schema.policy import Policy
 from imgaudit.schema.records import Skipped
+from tests.support.commands import Commands
 from tests.support.records import PROTOCOL
 
 FAST = [
@@ -33,11 +34,6 @@ FAST = [
 ]
 
 
-def imgaudit(*arguments: object, timeout: float = 240) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "imgaudit", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout)
-
-
 def test_help_loads_neither_torch_nor_diffusers() -> None:
     code = (
         "import sys; from imgaudit.cli import main; sys.argv = ['imgaudit', 'audit', '--help']\n"
@@ -50,6 +46,12 @@ def test_help_loads_neither_torch_nor_diffusers() -> None:
     assert "--controls" in done.stdout
 
 
+def test_the_module_is_the_command() -> None:
+    command = [sys.executable, "-m", "imgaudit", "nonsense"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "No such command" in done.stderr and "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -60,73 +62,81 @@ def test_help_loads_neither_torch_nor_diffusers() -> None:
         (["report", ".", "--format", "pdf"], 2, "--format must be one of"),
     ],
 )
-def test_what_cannot_run_says_why_and_exits_with_two(arguments: list[str], code: int, message: str) -> None:
-    done = imgaudit(*arguments)
-    assert done.returncode == code
+def test_what_cannot_run_says_why_and_exits_with_two(
+    arguments: list[str], code: int, message: str, run_imgaudit: Commands
+) -> None:
+    done = run_imgaudit(*arguments)
+    assert done.code == code
     assert message in done.stderr and "Traceback" not in done.stderr
 
 
-def test_a_refused_model_exits_with_four(make_folder: Callable[..., Path], tmp_path: Path) -> None:
-    done = imgaudit("audit", make_folder("p", [1]), "--model", tmp_path / "none", "--out", tmp_path / "run")
-    assert done.returncode == 4 and "model refused" in done.stderr
+def test_a_refused_model_exits_with_four(
+    make_folder: Callable[..., Path], run_imgaudit: Commands, tmp_path: Path
+) -> None:
+    done = run_imgaudit("audit", make_folder("p", [1]), "--model", tmp_path / "none", "--out", tmp_path / "run")
+    assert done.code == 4 and "model refused" in done.stderr
 
 
-def test_an_audit_from_the_terminal(make_folder: Callable[..., Path], model_folder: Path, tmp_path: Path) -> None:
+def test_an_audit_from_the_terminal(
+    make_folder: Callable[..., Path], model_folder: Path, run_imgaudit: Commands, tmp_path: Path
+) -> None:
     portfolio, controls = make_folder("portfolio", range(3)), make_folder("controls", range(10, 14))
     (portfolio / "[bold]x[red].png").write_bytes(b"not an image")
-    plan = imgaudit("audit", portfolio, "--model", model_folder, "--controls", controls, *FAST, "--dry-run")
-    assert plan.returncode == 0 and "4 files: 3 images to audit, 1 would be skipped" in plan.stdout
+    plan = run_imgaudit("audit", portfolio, "--model", model_folder, "--controls", controls, *FAST, "--dry-run")
+    assert plan.code == 0 and "4 files: 3 images to audit, 1 would be skipped" in plan.stdout
     assert "nothing can be found among 3" in plan.stdout
 
     run = tmp_path / "run"
-    done = imgaudit("audit", portfolio, "--model", model_folder, "--controls", controls, "--out", run, *FAST, "--json")
-    assert done.returncode == 3, done.stderr
+    done = run_imgaudit(
+        "audit", portfolio, "--model", model_folder, "--controls", controls, "--out", run, *FAST, "--json"
+    )
+    assert done.code == 3, done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(lines) == 5 and lines[-1]["targets"] == 4 and lines[-1]["controls"] == 4
     assert (run / "report" / "index.html").is_file() and (run / "evidence.json").is_file()
     manifest = json.loads((run / "manifest.json").read_text())
     assert manifest["config"]["steps"] == {"value": 2, "source": "command line"}
 
-    again = imgaudit("report", run, "--format", "csv")
-    assert again.returncode == 3 and again.stdout.count("\n") == 5
-    table = imgaudit("audit", portfolio, "--model", model_folder, "--out", run, *FAST)
-    assert "[bold]x[red].png" in table.stdout and table.returncode == 3
+    again = run_imgaudit("report", run, "--format", "csv")
+    assert again.code == 3 and again.stdout.count("\n") == 5
+    table = run_imgaudit("audit", portfolio, "--model", model_folder, "--out", run, *FAST)
+    assert "[bold]x[red].png" in table.stdout and table.code == 3
 
     bank = tmp_path / "bank.json"
-    made = imgaudit("calibrate", controls, "--model", model_folder, "--out", bank, *FAST)
-    assert made.returncode == 0, made.stderr
-    wrong = imgaudit(
+    made = run_imgaudit("calibrate", controls, "--model", model_folder, "--out", bank, *FAST)
+    assert made.code == 0, made.stderr
+    wrong = run_imgaudit(
         "audit", portfolio, "--model", model_folder, "--calibration", bank, "--out", tmp_path / "r2", "--device", "cpu"
     )
-    assert wrong.returncode == 2 and "another protocol" in wrong.stderr
+    assert wrong.code == 2 and "another protocol" in wrong.stderr
     before = (run / "calibration.json").read_bytes()
     for option, given, said in (
         ("--controls", portfolio, "begun with other controls"),
         ("--calibration", bank, "begun with another null bank"),
     ):
-        other = imgaudit("audit", portfolio, "--model", model_folder, option, given, "--out", run, *FAST)
-        assert other.returncode == 2 and said in " ".join(other.stderr.split()), other.stderr
+        other = run_imgaudit("audit", portfolio, "--model", model_folder, option, given, "--out", run, *FAST)
+        assert other.code == 2 and said in " ".join(other.stderr.split()), other.stderr
     assert (run / "calibration.json").read_bytes() == before
 
 
 def test_a_plan_without_text_rungs_still_counts_what_it_costs(
-    model_folder: Path, make_folder: Callable[..., Path]
+    model_folder: Path, make_folder: Callable[..., Path], run_imgaudit: Commands
 ) -> None:
     command = ["audit", make_folder("portfolio", range(2)), "--model", model_folder, *FAST, "--dry-run"]
-    plan = imgaudit(*command, "--rung", "embedding", "--rung", "tokens", "--token-evaluations", "300")
+    plan = run_imgaudit(*command, "--rung", "embedding", "--rung", "tokens", "--token-evaluations", "300")
     assert "rungs: embedding for all, tokens for all" in plan.stdout
-    one = imgaudit(*command, "--rung", "embedding")
+    one = run_imgaudit(*command, "--rung", "embedding")
     costs = [int(re.search(r"at most ([0-9,]+)", p.stdout)[1].replace(",", "")) for p in (plan, one)]  # type: ignore[index]
     assert costs[0] - costs[1] >= 2 * 272 and costs[1] > 0
 
 
-def test_one_reason_for_all_is_said_once(model_folder: Path, tmp_path: Path) -> None:
+def test_one_reason_for_all_is_said_once(model_folder: Path, run_imgaudit: Commands, tmp_path: Path) -> None:
     folder = tmp_path / "broken"
     folder.mkdir()
     for number in range(3):
         (folder / f"{number}.png").write_bytes(b"no image")
-    done = imgaudit("audit", folder, "--model", model_folder, "--out", tmp_path / "run", *FAST)
-    assert done.returncode == 3
+    done = run_imgaudit("audit", folder, "--model", model_folder, "--out", tmp_path / "run", *FAST)
+    assert done.code == 3
     assert "all 3 images were skipped for the same reason: " in " ".join(done.stdout.split())
     assert "0.png" not in done.stdout and "3 images: 3 skipped" in done.stdout
 
@@ -149,12 +159,12 @@ def test_exit_codes_follow_the_verdicts() -> None:
     assert exit_code(result(not_reproduced=3), FailOn.REPLICATED) is ExitCode.INCOMPLETE
 
 
-def test_doctor_says_what_would_be_skipped() -> None:
-    done = imgaudit("doctor", "--json")
+def test_doctor_says_what_would_be_skipped(run_imgaudit: Commands) -> None:
+    done = run_imgaudit("doctor", "--json")
     checks = {check["name"]: check for check in json.loads(done.stdout)}
     assert checks["faiss"]["state"] == "ok" and checks["descriptors"]["state"] == "ok"
     assert checks["lpips"]["state"] in {"ok", "skipped"} and checks["lpips"]["detail"]
-    assert done.returncode == (2 if any(c["state"] == "failed" for c in checks.values()) else 0)
+    assert done.code == (2 if any(c["state"] == "failed" for c in checks.values()) else 0)
 
 
 @pytest.mark.parametrize(

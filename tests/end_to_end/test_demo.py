@@ -1,9 +1,6 @@
 """The bundled lab: what ships is what its description says, and the demo finds it."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +13,7 @@ from imgaudit.lab.description import LabDescription
 from imgaudit.models.loading import bundled_lab, hash_model_files, model_fingerprint
 from imgaudit.schema.findings import AuditResult, Verdict
 from imgaudit.schema.protocol import Effort, Framing, protocol_for
+from tests.support.commands import Commands
 
 LAB = bundled_lab("demo")
 FOUND = (Verdict.REPLICATED, Verdict.REPLICATED_BY_INVERSION)
@@ -56,13 +54,12 @@ def test_every_portfolio_image_is_known_and_captioned(lab: LabDescription) -> No
 
 
 @pytest.mark.slow
-def test_the_demo_finds_what_was_memorised_and_spares_what_was_held_out(lab: LabDescription, tmp_path: Path) -> None:
+def test_the_demo_finds_what_was_memorised_and_spares_what_was_held_out(
+    lab: LabDescription, run_imgaudit: Commands, tmp_path: Path
+) -> None:
     run = tmp_path / "run"
-    done = subprocess.run(
-        [sys.executable, "-m", "imgaudit", "demo", "--out", str(run)], capture_output=True, text=True, check=False,
-        env=os.environ | {"HF_HUB_OFFLINE": "1"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    done = run_imgaudit("demo", "--out", run)
+    assert done.code == 0, done.stderr
     result = AuditResult.model_validate(json.loads((run / "report.json").read_text()))
     known = {image.sha256: image for image in lab.images}
     verdicts = [(known[finding.sha256], finding.verdict) for finding in result.findings]

@@ -1,5 +1,6 @@
 """The command that attacks the tool, on a small scale; docs/robustness.md has it at full size."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -11,20 +12,20 @@ import pytest
 from imgaudit.benchmark.robustness.attack import RobustnessReport
 from imgaudit.benchmark.robustness.bench import differences
 from imgaudit.benchmark.robustness.inputs import report_problems
+from imgaudit.benchmark.robustness.processes import PRELOADED
 from imgaudit.benchmark.robustness.tally import Recorder
+from tests.support.commands import Commands
 
 ROOT = Path(__file__).parent.parent.parent.parent
 
 
 @pytest.mark.slow
-def test_nothing_is_lost_and_nothing_is_run(model_folder: Path, tmp_path: Path) -> None:
-    command = [
-        sys.executable, "-m", "imgaudit", "benchmark", "robustness", "--model", str(model_folder), "--kills", "12",
-        "--full-disks", "2", "--spoilt", "1", "--out", str(tmp_path), "--save", str(tmp_path / "table.json"), "--quiet",
-    ]  # fmt: skip
-    environ = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=environ)
-    assert done.returncode == 0, done.stderr
+def test_nothing_is_lost_and_nothing_is_run(model_folder: Path, run_imgaudit: Commands, tmp_path: Path) -> None:
+    done = run_imgaudit(
+        "benchmark", "robustness", "--model", model_folder, "--kills", "12", "--full-disks", "2", "--spoilt", "1",
+        "--out", tmp_path, "--save", tmp_path / "table.json", "--quiet", timeout=3000,
+    )  # fmt: skip
+    assert done.code == 0, done.stderr
     report = RobustnessReport.model_validate_json((tmp_path / "table.json").read_text())
     assert report.problems == [], done.stdout
     assert report.tried == report.ended > 600
@@ -34,6 +35,12 @@ def test_nothing_is_lost_and_nothing_is_run(model_folder: Path, tmp_path: Path) 
     assert {"images", "texts", "models", "interruption", "damage", "network"} == {t.section for t in report.tallies}
     if "disk full at a random write" not in {one.kind for one in report.not_tried}:
         assert kinds["disk full at a random write"].states == {"identical": 2}
+
+
+@pytest.mark.parametrize("name", PRELOADED)
+def test_what_the_server_imports_is_there(name: str) -> None:
+    """A server passes over what it cannot import, and every command would import it again."""
+    assert importlib.util.find_spec(name) is not None
 
 
 @pytest.mark.slow

@@ -4,8 +4,6 @@ import http.client
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +15,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 from typer.testing import CliRunner
 
+from imgaudit.benchmark.robustness.processes import wait_until
 from imgaudit.cli import app
 from imgaudit.exceptions import InputError, RunFolderError
 from imgaudit.report.pages import page_environment, write_assets
@@ -28,6 +27,7 @@ from imgaudit.report.wording import WORDING
 from imgaudit.runs.folder import RunFolder
 from tests.report.review.test_ledger import fields, folder, reviewed
 from tests.report.test_formats import result, run
+from tests.support.commands import Commands
 
 __all__ = ["folder", "result", "reviewed", "run"]
 
@@ -299,29 +299,21 @@ def test_a_disk_that_fails_is_said(server: ReviewServer, monkeypatch: pytest.Mon
     assert answer.status == 500 and "No space left on device" in answer.json["error"]
 
 
-def _hear_interruptions() -> None:
-    # Tests that run in the background of a shell are deaf to Ctrl-C, and so are their children.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-def test_from_the_terminal_until_it_is_stopped(pages: RunFolder) -> None:
+def test_from_the_terminal_until_it_is_stopped(pages: RunFolder, run_imgaudit: Commands) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "imgaudit", "view", pages.path, "--no-browser"],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_hear_interruptions,
-        )  # fmt: skip
-        assert process.stdout is not None
-        url = process.stdout.readline().strip()
-        address, _, fragment = url.partition("#")
+        process, place = run_imgaudit.start("view", pages.path, "--no-browser")
+        printed = place / "stdout"
+        assert wait_until(lambda printed=printed: printed.is_file() and "\n" in printed.read_text(), process)  # type: ignore[misc]
+        address, _, fragment = printed.read_text().strip().partition("#")
         assert address.startswith("http://127.0.0.1:") and fragment.startswith("token=")
         connection = http.client.HTTPConnection("127.0.0.1", int(address.split(":")[2].split("/")[0]), timeout=30)
         connection.request("GET", "/report/index.html")
         assert connection.getresponse().status == 200
         connection.close()
-        process.send_signal(number)
-        _, errors = process.communicate(timeout=60)
-        assert process.returncode == 0 and "stopped; 0 decisions were saved" in errors, errors
-        assert "Traceback" not in errors
+        process.send(number)
+        ended = process.wait(timeout=60)
+        assert ended.code == 0 and "stopped; 0 decisions were saved" in ended.stderr, ended.stderr
+        assert not ended.traceback
 
 
 def test_a_port_that_is_taken_is_said(server: ReviewServer) -> None:
