@@ -9,9 +9,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from imgaudit.io.reading import escape_controls
 from imgaudit.schema.findings import AuditResult, Finding, ForcingCheck, PartReplication, Replication, Verdict
 from imgaudit.schema.records import Skipped
+from imgaudit.schema.text import printable
 
 STYLES = {
     Verdict.REPLICATED: "bold red",
@@ -31,7 +31,7 @@ def talk() -> Console:
 
 def plain(text: str) -> Text:
     """Outside text, control characters shown as escapes, never interpreted as markup."""
-    return Text(escape_controls(text))
+    return Text(printable(text))
 
 
 def complain(message: str) -> None:

@@ -14,6 +14,7 @@ from imgaudit.decision.controls import Control, ControlSource, make_control
 from imgaudit.exceptions import CalibrationError
 from imgaudit.io.writing import read_json, write_json
 from imgaudit.schema.pairs import PairThresholds
+from imgaudit.schema.problems import describe_problem
 from imgaudit.schema.protocol import Protocol
 from imgaudit.schema.records import DECIDING_RUNGS, Legs, Measurement, Record, Rung, Skipped
 from imgaudit.statistics import LinearFit, conformal_p_value, exceedance_threshold, fit_line
@@ -275,10 +276,7 @@ class NullBank(Record):
                 )
             return cls.model_validate(content)
         except ValidationError as error:
-            first = error.errors()[0]
-            raise CalibrationError(
-                f"{str(path)!r} is not a null bank: {'.'.join(map(str, first['loc']))}: {first['msg']}"
-            ) from error
+            raise CalibrationError(f"{str(path)!r} is not a null bank: {describe_problem(error)}") from error
 
 
 def _split(bank: NullBank, controls: Sequence[Control], sources: list[ControlSource]) -> NullBank:

@@ -16,6 +16,7 @@ from imgaudit.index.id_table import REBUILD
 from imgaudit.index.index_types import Kind
 from imgaudit.io.reading import read_bounded
 from imgaudit.io.writing import write_json
+from imgaudit.schema.problems import describe_problem
 from imgaudit.schema.protocol import Framing
 from imgaudit.schema.records import Record, Skipped
 
@@ -239,9 +240,7 @@ def read_manifest(folder: Path) -> CollectionManifest:
     try:
         manifest = CollectionManifest.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise IndexRefusedError(f"the manifest {str(path)!r} is wrong at {where}: {first['msg']}; {REBUILD}") from error
+        raise IndexRefusedError(f"the manifest {str(path)!r} is wrong: {describe_problem(error)}; {REBUILD}") from error
     if check != _check(values):
         raise IndexRefusedError(f"the manifest {str(path)!r} was changed after it was written; {REBUILD}")
     return manifest

@@ -58,12 +58,3 @@ def path_text(path: Path | str) -> str:
     except UnicodeEncodeError:
         return f"not UTF-8: {os.fsencode(text)!r}"
     return text
-
-
-def escape_controls(text: str) -> str:
-    """Return outside text for one line of a terminal: characters that are not printable become escapes.
-
-    >>> escape_controls("a\\x1b[31m")
-    'a\\\\x1b[31m'
-    """
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

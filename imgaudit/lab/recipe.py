@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from imgaudit.exceptions import ConfigError
+from imgaudit.schema.problems import describe_problems
 from imgaudit.schema.protocol import Framing
 
 
@@ -123,5 +124,4 @@ class LabRecipe(BaseModel):
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ConfigError(f"recipe {str(path)!r} cannot be read: {error}") from error
         except ValidationError as error:
-            problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
-            raise ConfigError(f"recipe {str(path)!r} is not valid: {problems}") from error
+            raise ConfigError(f"recipe {str(path)!r} is not valid: {describe_problems(error)}") from error

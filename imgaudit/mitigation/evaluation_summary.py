@@ -5,10 +5,10 @@ from statistics import fmean
 
 from pydantic import AliasChoices, Field
 
-from imgaudit.io.reading import escape_controls
 from imgaudit.mitigation.evaluation import CopyFreeScores, EvaluationSettings, ModelOutcome, PromptOutcome
 from imgaudit.schema.measures import NEAR_COPY_CORRELATION
 from imgaudit.schema.records import Record, Skipped
+from imgaudit.schema.text import printable
 from imgaudit.statistics import bootstrap_mean, clopper_pearson
 
 TOP = 3
@@ -236,7 +236,7 @@ def figure_lines(figures: EvaluationFigures) -> Iterator[str]:
 
 def _name(name: str) -> str:
     """In a column of 24; longer names get a line of their own."""
-    text = escape_controls(name)
+    text = printable(name)
     return f"{text:24}" if len(text) < 24 else f"{text}\n{'':24}"
 
 

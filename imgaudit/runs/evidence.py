@@ -15,6 +15,7 @@ from imgaudit.io.writing import read_json
 from imgaudit.runs.conclusion import decide_run
 from imgaudit.runs.folder import RunFolder, evidence_files
 from imgaudit.schema.findings import AuditResult, Finding
+from imgaudit.schema.problems import describe_problem
 from imgaudit.schema.records import Record
 
 SHOWN = 5
@@ -84,7 +85,7 @@ def read_evidence(run: RunFolder) -> EvidenceList:
     try:
         return EvidenceList.model_validate(read_json(path))
     except ValidationError as error:
-        raise RunFolderError(f"{str(path)!r} is damaged: {error.errors()[0]['msg']}") from error
+        raise RunFolderError(f"{str(path)!r} is damaged: {describe_problem(error)}") from error
 
 
 def _wrong_chain(listed: EvidenceList) -> Iterator[str]:
@@ -119,9 +120,7 @@ def _read_result(run: RunFolder) -> AuditResult:
     try:
         return AuditResult.model_validate(read_json(run.report_path))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise RunFolderError(f"{str(run.report_path)!r} is damaged: {where}: {first['msg']}") from error
+        raise RunFolderError(f"{str(run.report_path)!r} is damaged: {describe_problem(error)}") from error
 
 
 def _other_findings(result: AuditResult, again: AuditResult) -> Iterator[str]:

@@ -18,6 +18,7 @@ from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import Manifest, read_manifest
 from imgaudit.schema.findings import AuditResult, Finding
 from imgaudit.schema.measures import DECIDING_DESCRIPTOR, DECIDING_DISTANCE
+from imgaudit.schema.problems import describe_problem
 from imgaudit.schema.records import REPLICA_PATH, SCHEMA_VERSION, Measurement, Skipped, SkippedImage
 
 NOT_REACHED = "the audit was stopped before it reached this file"
@@ -77,8 +78,7 @@ def read_finished_run(path: Path) -> FinishedRun:
     try:
         result = AuditResult.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise _damaged(folder, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        raise _damaged(folder, describe_problem(error)) from error
     bank = NullBank.read(folder.calibration_path) if folder.calibration_path.is_file() else None
     measurements = {one.id: one for one in folder.read_measurements()[0] if _is_scored(one)}
     run = FinishedRun(folder, manifest, result, measurements, bank)

@@ -17,6 +17,7 @@ from imgaudit.models.loading import LoadedModel
 from imgaudit.runs.folder import RunFolder
 from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.policy import Policy
+from imgaudit.schema.problems import describe_problem
 from imgaudit.schema.protocol import Protocol
 from imgaudit.schema.records import SCHEMA_VERSION, SkippedImage
 
@@ -138,10 +139,8 @@ def read_manifest(run: RunFolder) -> Manifest:
     try:
         return Manifest.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
         raise RunFolderError(
-            f"{str(run.manifest_path)!r} is not a manifest of this version of imgaudit: {where}: {first['msg']}"
+            f"{str(run.manifest_path)!r} is not a manifest of this version of imgaudit: {describe_problem(error)}"
         ) from error
 
 

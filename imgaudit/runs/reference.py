@@ -19,6 +19,7 @@ from imgaudit.io.writing import read_json, write_json
 from imgaudit.runs.folder import RunFolder
 from imgaudit.schema.findings import ReferenceFinding, ReferenceMatch
 from imgaudit.schema.measures import NEAR_COPY_CORRELATION
+from imgaudit.schema.problems import describe_problem
 from imgaudit.schema.records import Record, Skipped
 from imgaudit.statistics import conformal_p_value
 
@@ -175,8 +176,7 @@ def read_reference(run: RunFolder) -> Reference | None:
     try:
         return Reference.model_validate(read_json(path))
     except ValidationError as error:
-        first = error.errors()[0]
         raise RunFolderError(
-            f"{str(path)!r} is damaged ({'.'.join(map(str, first['loc']))}: {first['msg']}): delete it and give the "
-            "command with --reference again"
+            f"{str(path)!r} is damaged ({describe_problem(error)}): delete it and give the command with --reference "
+            "again"
         ) from error

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from imgaudit.exceptions import ConfigError
 from imgaudit.schema.policy import Policy
+from imgaudit.schema.problems import describe_problem
 from imgaudit.schema.protocol import (
     Effort,
     Framing,
@@ -127,7 +128,7 @@ class AuditConfig(BaseModel):
         try:
             _ = self.protocol
         except ValidationError as error:
-            raise ValueError(error.errors()[0]["msg"].removeprefix("Value error, ")) from error
+            raise ValueError(describe_problem(error)) from error
         return self
 
     @property
@@ -236,7 +237,7 @@ def resolve_config(
         problems = "; ".join(
             f"{item['loc'][0]} (from {sources.get(str(item['loc'][0]), '?')}): {item['msg']}, but got {item['input']!r}"
             if item["loc"]
-            else item["msg"]
+            else item["msg"].removeprefix("Value error, ")
             for item in error.errors()
         )
         raise ConfigError(f"configuration is not valid: {problems}") from error

@@ -12,6 +12,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from imgaudit.exceptions import ConfigError
+from imgaudit.schema.problems import describe_problem
 
 
 class Policy(BaseModel):
@@ -70,9 +71,7 @@ def read_policy(path: Path, base: Policy | None = None) -> Policy:
     try:
         return Policy.model_validate((base or Policy()).model_dump() | values)
     except ValidationError as error:
-        first = error.errors()[0]
         known = ", ".join(Policy.model_fields)
         raise ConfigError(
-            f"the policy {str(path)!r} is not valid: {'.'.join(map(str, first['loc']))}: {first['msg']}, but got "
-            f"{first['input']!r} (keys: {known})"
+            f"the policy {str(path)!r} is not valid: {describe_problem(error)} (keys: {known})"
         ) from error

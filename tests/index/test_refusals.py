@@ -84,14 +84,14 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "count edited": (lambda f: edit(f, lambda v: v["shards"][0].update(count=19), signed=True), "has 20 rows"),
     "shard twice": (lambda f: edit(f, lambda v: v["shards"].append(v["shards"][0]), signed=True), "a shard twice"),
     "shard elsewhere": (
-        lambda f: edit(f, lambda v: v["shards"][0].update(name="../../x"), signed=True), "wrong at shards.0.name",
+        lambda f: edit(f, lambda v: v["shards"][0].update(name="../../x"), signed=True), "wrong: shards.0.name",
     ),
     "skips elsewhere": (
         lambda f: edit(
             f, lambda v: v.update(skipped=[{"name": "../../etc/passwd", "count": 1, "file": v["shards"][0]["ids"]}]),
             signed=True,
         ),
-        "wrong at skipped.0.name",
+        "wrong: skipped.0.name",
     ),
     "dimension edited": (
         lambda f: edit(f, lambda v: v["descriptor"].update(dimension=8), signed=True), "20 vectors of 16, but",

@@ -11,6 +11,7 @@ from imgaudit.benchmark.harness.cases import Group
 from imgaudit.exceptions import InputError
 from imgaudit.io.writing import read_json, write_atomically
 from imgaudit.schema.findings import Verdict
+from imgaudit.schema.problems import describe_problem
 from imgaudit.schema.protocol import Protocol
 from imgaudit.schema.records import Record, Rung
 
@@ -188,10 +189,8 @@ def read_record(kind: type[Table], path: Path) -> Table:
     try:
         return kind.model_validate(read_json(path))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
         raise InputError(
-            f"{str(path)!r} is not a {kind.__name__} of this version: {where}: {first['msg']}; measure it again"
+            f"{str(path)!r} is not a {kind.__name__} of this version: {describe_problem(error)}; measure it again"
         ) from error
 
 

@@ -14,6 +14,7 @@ from imgaudit.benchmark.harness.score_table import ScoreRow, ScoreTable
 from imgaudit.benchmark.verdicts.portfolios import bank_of
 from imgaudit.exceptions import InputError
 from imgaudit.schema.policy import Policy
+from imgaudit.schema.problems import describe_problem
 from imgaudit.schema.protocol import LadderConfig, Protocol, TokenSearchConfig
 from imgaudit.schema.records import INVERTED_RUNGS, TEXT_RUNGS, Record, Rung
 
@@ -66,7 +67,7 @@ def ladder_protocol(base: Protocol, words: int, evaluations: int) -> Protocol:
     try:
         tokens = TokenSearchConfig(**(base.tokens.model_dump() | {"words": words, "evaluations": evaluations}))
     except ValidationError as error:
-        raise InputError(error.errors()[0]["msg"]) from error
+        raise InputError(describe_problem(error)) from error
     rungs = tuple(rung.value for rung in RUNGS)
     return base.model_copy(update={"ladder": LadderConfig(rungs=rungs), "tokens": tokens})
 

@@ -128,13 +128,3 @@ class ReviewDecision(Record):
             self.image_id, self.reviewer, self.made, self.decision, self.replication_level, self.comment,
             self.result_sha256,
         )  # fmt: skip
-
-
-def reason_of(error: Exception) -> str:
-    """What is wrong with a decision in one line; `error` is pydantic's."""
-    errors = getattr(error, "errors", None)
-    if errors is None:
-        return f"{error}"
-    first = errors()[0]
-    where = ".".join(str(part) for part in first["loc"]) or "the record"
-    return f"{where:.80}: {first['msg']}, but got {first['input']!r:.80}"

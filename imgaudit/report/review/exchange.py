@@ -16,10 +16,11 @@ from pydantic import ValidationError
 from imgaudit.exceptions import InputError
 from imgaudit.io.reading import read_bounded
 from imgaudit.report.redaction import csv_cell
-from imgaudit.report.review.decision import ReviewDecision, Source, reason_of
+from imgaudit.report.review.decision import ReviewDecision, Source
 from imgaudit.report.review.ledger import Ledger
 from imgaudit.report.review.reviewed_run import ReviewedRun
 from imgaudit.schema.findings import AuditResult
+from imgaudit.schema.problems import describe_problem
 from imgaudit.schema.text import file_name
 
 FORMAT = "imgaudit-decisions"
@@ -70,7 +71,7 @@ def parse_decision(value: Any, source: Source) -> ReviewDecision:
     try:
         return ReviewDecision.model_validate(value | own)
     except ValidationError as error:
-        raise InputError(reason_of(error)) from error
+        raise InputError(describe_problem(error)) from error
 
 
 def write_decisions_file(run_id: str, decisions: Sequence[ReviewDecision]) -> str:

@@ -13,8 +13,9 @@ from pydantic import ValidationError
 from imgaudit.exceptions import InputError, RunFolderError
 from imgaudit.io.reading import read_bounded
 from imgaudit.io.writing import append_lines, read_line
-from imgaudit.report.review.decision import ReviewDecision, reason_of
+from imgaudit.report.review.decision import ReviewDecision
 from imgaudit.runs.folder import RunFolder
+from imgaudit.schema.problems import describe_problem
 
 LARGEST_LEDGER = 64 * 2**20
 """Bytes of all decisions on a run; some hundred thousand."""
@@ -119,7 +120,7 @@ class DecisionLedger:
         try:
             decision = ReviewDecision.model_validate(record)
         except ValidationError as error:
-            return reason_of(error)
+            return describe_problem(error)
         return decision if decision.run_id == self.run_id else f"of run {decision.run_id}"
 
     @contextmanager

@@ -16,6 +16,7 @@ from imgaudit.io.writing import read_json
 from imgaudit.report.review.decision import ReviewDecision
 from imgaudit.runs.folder import RunFolder
 from imgaudit.schema.findings import AuditResult, Finding
+from imgaudit.schema.problems import describe_problem
 
 CLOCKS_DIFFER = timedelta(days=1)
 """How far ahead of this machine's clock a decision may be: newest wins, so a date far off would win for ever."""
@@ -96,10 +97,9 @@ def read_reviewed_run(path: Path) -> ReviewedRun:
     try:
         result = AuditResult.model_validate(read_json(folder.report_path))
     except ValidationError as error:
-        first = error.errors()[0]
         raise RunFolderError(
-            f"{str(folder.report_path)!r} is damaged or of another version: {'.'.join(map(str, first['loc']))}: "
-            f"{first['msg']}; imgaudit report writes it again"
+            f"{str(folder.report_path)!r} is damaged or of another version: {describe_problem(error)}; "
+            "imgaudit report writes it again"
         ) from error
     if result_digest(folder) != before:
         raise RunFolderError(f"{str(path)!r} is being decided again at this moment; try again when that is done")
