@@ -65,10 +65,10 @@ def build(
     quiet: Quiet = False,
 ) -> None:
     """Describe images, or take vectors, and build a collection. A build that was killed goes on where it was."""
-    from imgaudit.index import BuildOptions, build_collection, give_sources
+    from imgaudit.index import BuildOptions, build_collection, pair_id_lists
 
     options = BuildOptions(descriptor, kind_of(kind), shard_vectors)
-    given = give_sources(sources, ids or [], vector_column, id_column)
+    given = pair_id_lists(sources, ids or [], vector_column, id_column)
     with progress("building", quiet=quiet) as on_progress:
         manifest = build_collection(out, given, options, workers=_workers(workers), on_progress=on_progress)
     _say_built(manifest, 0, quiet=quiet)
@@ -85,11 +85,11 @@ def add(
     quiet: Quiet = False,
 ) -> None:
     """Add sources to a collection as new shards; what is in it already is left as it is."""
-    from imgaudit.index import add_to_collection, give_sources
+    from imgaudit.index import add_to_collection, pair_id_lists
     from imgaudit.index.manifest import read_manifest
 
     before = read_manifest(out).skipped_count
-    given = give_sources(sources, ids or [], vector_column, id_column)
+    given = pair_id_lists(sources, ids or [], vector_column, id_column)
     with progress("adding", quiet=quiet) as on_progress:
         manifest = add_to_collection(out, given, workers=_workers(workers), on_progress=on_progress)
     _say_built(manifest, before, quiet=quiet)
@@ -163,11 +163,11 @@ def _workers(workers: int | None) -> int:
 
 
 def _say_built(manifest: "CollectionManifest", skipped_before: int, *, quiet: bool) -> None:
-    from imgaudit.index.manifest import Recall
+    from imgaudit.index.manifest import IndexRecall
 
     for shard in manifest.shards:
         recall = ""
-        if isinstance(shard.recall, Recall):
+        if isinstance(shard.recall, IndexRecall):
             one = shard.recall
             recall = f"; recall@1 {one.hits}/{one.n} ({one.low:.1%} to {one.high:.1%}, 95 %)"
         say(f"shard {shard.name}: {shard.count:,} vectors, {shard.kind}: {shard.reason}{recall}", quiet=quiet)
@@ -233,7 +233,7 @@ def _values(collection: "Collection") -> dict[str, Any]:
 
 
 def _print_info(collection: "Collection") -> None:
-    from imgaudit.index.manifest import Recall
+    from imgaudit.index.manifest import IndexRecall
 
     console = Console(highlight=False)
     manifest, descriptor = collection.manifest, collection.manifest.descriptor
@@ -246,7 +246,7 @@ def _print_info(collection: "Collection") -> None:
     unit = "bits" if descriptor.binary else "floats"
     line(f"descriptor {descriptor.name}, {descriptor.dimension:,} {unit}, {descriptor.source}")
     recall = collection.recall
-    if isinstance(recall, Recall):
+    if isinstance(recall, IndexRecall):
         line(f"recall@1 {recall.hits}/{recall.n} ({recall.low:.1%} to {recall.high:.1%}, 95 %), seed {recall.seed}")
     else:
         line(recall.skipped)

@@ -135,7 +135,7 @@ def _record(kind: "type[Any]", **values: object) -> "Any":
 
 def _descriptor(name: str) -> "Descriptor":
     from imgaudit.schema.records import Skipped
-    from imgaudit.similarity.descriptors.choice import load_descriptor
+    from imgaudit.similarity.descriptors.loading import load_descriptor
 
     found = load_descriptor(name)
     if isinstance(found, Skipped):

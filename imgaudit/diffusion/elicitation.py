@@ -12,9 +12,9 @@ from imgaudit.diffusion.generation import Generated, generate
 from imgaudit.diffusion.learned_noise import LearnedNoise
 from imgaudit.schema.protocol import GenerationConfig
 from imgaudit.schema.records import PartMatch, Skipped
-from imgaudit.similarity.descriptors import similarities
+from imgaudit.similarity.descriptors import compare_vectors
 from imgaudit.similarity.matcher import Matcher
-from imgaudit.similarity.parts import LEAST_SIDE, Described, compare, rest_similarity
+from imgaudit.similarity.parts import LEAST_SIDE, ImageFeatures, compare_features, measure_rest_similarity
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def _choose(question: Question, answers: Sequence[Answer], matcher: Matcher) -> 
             means[key] = -1.0
             continue
         vectors = descriptor.describe(torch.stack(frames))
-        means[key] = sum(similarities(descriptor, vectors, target.repeat(len(frames), axis=0))) / len(frames)
+        means[key] = sum(compare_vectors(descriptor, vectors, target.repeat(len(frames), axis=0))) / len(frames)
     return max(means, key=lambda key: (means[key], -key[0], -key[1]))
 
 
@@ -153,14 +153,14 @@ def compare_parts(frames: Sequence[Generated], reference: torch.Tensor) -> list[
     """
     if min(reference.shape[-2:]) < LEAST_SIDE:
         return [None] * len(frames)
-    target = Described.of(reference)
+    target = ImageFeatures.of(reference)
 
     def matched(frame: Generated) -> PartMatch | None:
         if frame.invalid is not None:
             return None
-        pair = compare(target, Described.of(frame.image))
+        pair = compare_features(target, ImageFeatures.of(frame.image))
         return PartMatch(geometric=pair.geometric, photometric=pair.photometric, area=pair.region.area,
-                         rest=rest_similarity(reference, frame.image, pair.region))  # fmt: skip
+                         rest=measure_rest_similarity(reference, frame.image, pair.region))  # fmt: skip
 
     with ThreadPoolExecutor(max_workers=torch.get_num_threads()) as pool:
         return list(pool.map(matched, frames))

@@ -10,7 +10,7 @@ from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.learned_noise import LearnedNoise
 from imgaudit.diffusion.seeds import draw_seed, seeded_noise
 from imgaudit.exceptions import ConfigError
-from imgaudit.io.framing import unusable_reason
+from imgaudit.io.framing import find_unusable_reason
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def generate(
             # Eight bits from here on: what is scored is exactly what is saved and shown.
             frame = ((frame.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
             seed = seeds[image][len(pending)]
-            pending.append(Generated(seed, guidance_scale, frame, unusable_reason(frame)))
+            pending.append(Generated(seed, guidance_scale, frame, find_unusable_reason(frame)))
             if len(pending) == len(seeds[image]):
                 yield pending
                 pending, image = [], image + 1

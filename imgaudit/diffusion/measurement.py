@@ -17,9 +17,9 @@ from imgaudit.diffusion.paraphrase import paraphrase
 from imgaudit.diffusion.seeds import draw_seed
 from imgaudit.diffusion.stream_effects import InvertedImage, measure_stream_effects
 from imgaudit.diffusion.token_search import TokenPrompt, search_tokens
-from imgaudit.io.framing import complexity, frame_image, to_tensor
+from imgaudit.io.framing import frame_image, measure_complexity, to_tensor
 from imgaudit.io.portfolio import LoadedTarget, Target
-from imgaudit.io.reading import path_text
+from imgaudit.io.reading import format_path
 from imgaudit.schema.protocol import Protocol
 from imgaudit.schema.records import (
     DECIDING_RUNGS,
@@ -35,7 +35,7 @@ from imgaudit.schema.records import (
     Skipped,
 )
 from imgaudit.similarity.appearance import describe_image
-from imgaudit.similarity.descriptors import whole_image_pdq
+from imgaudit.similarity.descriptors import hash_whole_image
 from imgaudit.similarity.matcher import Matcher
 
 
@@ -149,16 +149,18 @@ def measure_chunk(
         [(floor, _)] = matcher.compare(framed[row], references[row][None])
         measurement = Measurement(
             id=target.image.id,
-            path=path_text(target.path),
+            path=format_path(target.path),
             sha256=target.image.sha256,
             width=pixels.width,
             height=pixels.height,
             notes=list(target.image.notes),
-            complexity=complexity(size),
+            complexity=measure_complexity(size),
             vae_floor=floor,
             vae_error=float((references[row] - framed[row]).square().mean().sqrt() / framed[row].std().clamp(min=1e-6)),
-            features=describe_image(framed[row], complexity=complexity(size), width=pixels.width, height=pixels.height),
-            pdq=whole_image_pdq(pixels),
+            features=describe_image(
+                framed[row], complexity=measure_complexity(size), width=pixels.width, height=pixels.height
+            ),
+            pdq=hash_whole_image(pixels),
             made_by=target.image.made_by,
             loss_curve=inversion.losses[row].tolist(),
             error=error_records[row],

@@ -2,26 +2,26 @@
 
 from imgaudit.index.building import BuildOptions, add_to_collection, build_collection
 from imgaudit.index.collection import Collection
-from imgaudit.index.flat import FlatIndex, Neighbour, RangeIndex, gpu_count
-from imgaudit.index.index_types import Choice, Kind, choose_kind
-from imgaudit.index.results import Found, Match, Matches
-from imgaudit.index.sources import Given, give_sources
+from imgaudit.index.flat import FlatIndex, FlatMatch, RangeIndex, count_gpus
+from imgaudit.index.index_types import IndexTypeChoice, Kind, choose_kind
+from imgaudit.index.results import Match, Matches, SearchResults
+from imgaudit.index.sources import SourceInput, pair_id_lists
 
 __all__ = [
     "BuildOptions",
-    "Choice",
     "Collection",
     "FlatIndex",
-    "Found",
-    "Given",
+    "FlatMatch",
+    "IndexTypeChoice",
     "Kind",
     "Match",
     "Matches",
-    "Neighbour",
     "RangeIndex",
+    "SearchResults",
+    "SourceInput",
     "add_to_collection",
     "build_collection",
     "choose_kind",
-    "give_sources",
-    "gpu_count",
+    "count_gpus",
+    "pair_id_lists",
 ]

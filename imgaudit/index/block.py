@@ -41,7 +41,7 @@ class Source(Protocol):
         """Everything from item `start` on. The same source is always cut at the same places."""
 
 
-def checked_block(names: Names, vectors: npt.NDArray[np.generic], *, binary: bool, refuse_names: bool = True) -> Block:
+def check_block(names: Names, vectors: npt.NDArray[np.generic], *, binary: bool, refuse_names: bool = True) -> Block:
     """A block of strangers' vectors: those with NaN or infinity and those with dangerous names are left out."""
     reasons = names.refused() if refuse_names else {}
     kept_vectors: Vectors = vectors

@@ -13,20 +13,20 @@ from imgaudit.exceptions import ConfigError, InputError
 from imgaudit.index.block import Block
 from imgaudit.index.describing import Describer, find_descriptor
 from imgaudit.index.image_folders import ImageFolder
-from imgaudit.index.index_types import Kind, choose_kind, row_bytes
+from imgaudit.index.index_types import Kind, choose_kind, count_row_bytes
 from imgaudit.index.manifest import (
     FORMAT,
     CollectionManifest,
     ShardRecord,
     SkipsRecord,
-    file_digest,
-    now,
+    digest_file,
+    package_versions,
     read_manifest,
-    versions,
+    utc_now,
     write_manifest,
 )
 from imgaudit.index.shards import ShardDraft
-from imgaudit.index.sources import Given, describe_descriptor, open_source, plan_sources
+from imgaudit.index.sources import SourceInput, open_source, plan_descriptor, plan_sources
 from imgaudit.io.lock import hold_folder
 from imgaudit.io.writing import write_atomically
 from imgaudit.schema.records import SkippedImage
@@ -54,7 +54,7 @@ class BuildOptions:
 
 def build_collection(
     folder: Path,
-    given: Sequence[Given],
+    given: Sequence[SourceInput],
     options: BuildOptions | None = None,
     *,
     workers: int = 1,
@@ -88,7 +88,7 @@ def build_collection(
 
 def add_to_collection(
     folder: Path,
-    given: Sequence[Given],
+    given: Sequence[SourceInput],
     *,
     workers: int = 1,
     on_progress: Progress = lambda done, total: None,
@@ -116,23 +116,23 @@ def _refuse_other_options(manifest: CollectionManifest, options: BuildOptions) -
             raise ConfigError(f"the collection was begun with {name} {was}, but got {asked}: choose another folder")
 
 
-def _begin(folder: Path, given: Sequence[Given], options: BuildOptions) -> CollectionManifest:
+def _begin(folder: Path, given: Sequence[SourceInput], options: BuildOptions) -> CollectionManifest:
     others = [path.name for path in folder.iterdir() if path.name not in BEGUN]
     if others:
         raise InputError(f"{str(folder)!r} is not empty and no collection: choose a new folder")
     planned = plan_sources(given, ())
-    descriptor = describe_descriptor(options.descriptor, planned, given)
-    most = max(1, SHARD_BYTES // row_bytes(descriptor.dimension, binary=descriptor.binary))
+    descriptor = plan_descriptor(options.descriptor, planned, given)
+    most = max(1, SHARD_BYTES // count_row_bytes(descriptor.dimension, binary=descriptor.binary))
     # A kind that does not exist is refused before anything is read.
     choose_kind(most, descriptor.dimension, binary=descriptor.binary, wanted=options.kind)
     return CollectionManifest(
         format=FORMAT, descriptor=descriptor, wanted=options.kind, shard_vectors=options.shard_vectors or most,
-        sources=tuple(planned), made=now(), changed=now(), versions=versions(),
+        sources=tuple(planned), made=utc_now(), changed=utc_now(), versions=package_versions(),
     )  # fmt: skip
 
 
 def _go_on(
-    folder: Path, manifest: CollectionManifest, given: Sequence[Given], workers: int, on_progress: Progress
+    folder: Path, manifest: CollectionManifest, given: Sequence[SourceInput], workers: int, on_progress: Progress
 ) -> CollectionManifest:
     by_path = {source.path: one for source, one in zip(plan_sources(given, manifest.sources), given, strict=True)}
     missing = [source.path for source in manifest.unfinished if source.path not in by_path]
@@ -155,7 +155,12 @@ class Build:
     """A build that is under way, under the folder's lock."""
 
     def __init__(
-        self, folder: Path, manifest: CollectionManifest, given: dict[str, Given], workers: int, on_progress: Progress
+        self,
+        folder: Path,
+        manifest: CollectionManifest,
+        given: dict[str, SourceInput],
+        workers: int,
+        on_progress: Progress,
     ) -> None:
         self.folder, self.manifest, self.given, self.on_progress = folder, manifest, given, on_progress
         self._sources = list(manifest.sources)
@@ -220,8 +225,8 @@ class Build:
             skips.append(_write_skips(self.folder / "skipped", len(skips), self._skipped))
         self.manifest = self.manifest.model_copy(
             update={
-                "sources": tuple(self._sources), "shards": tuple(shards), "skipped": tuple(skips), "changed": now(),
-                "versions": versions(),
+                "sources": tuple(self._sources), "shards": tuple(shards), "skipped": tuple(skips), "changed": utc_now(),
+                "versions": package_versions(),
             }
         )  # fmt: skip
         write_manifest(self.folder, self.manifest)
@@ -241,4 +246,4 @@ def _write_skips(folder: Path, number: int, skipped: Sequence[SkippedImage]) -> 
     folder.mkdir(exist_ok=True)
     path = folder / f"{number:06d}.jsonl"
     write_atomically(path, "".join(f"{one.model_dump_json()}\n" for one in skipped))
-    return SkipsRecord(name=path.name, count=len(skipped), file=file_digest(path))
+    return SkipsRecord(name=path.name, count=len(skipped), file=digest_file(path))

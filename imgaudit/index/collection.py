@@ -8,10 +8,10 @@ import numpy.typing as npt
 
 from imgaudit.exceptions import IndexRefusedError, InputError
 from imgaudit.index.faiss_file import Vectors
-from imgaudit.index.index_types import row_bytes
-from imgaudit.index.manifest import CollectionManifest, Recall, read_manifest
+from imgaudit.index.index_types import count_row_bytes
+from imgaudit.index.manifest import CollectionManifest, IndexRecall, read_manifest
 from imgaudit.index.names import Names
-from imgaudit.index.results import Found, Matches
+from imgaudit.index.results import Matches, SearchResults
 from imgaudit.index.shards import Shard, check_file
 from imgaudit.schema.records import Skipped, SkippedImage
 from imgaudit.statistics import clopper_pearson
@@ -75,14 +75,14 @@ class Collection:
         )
 
     @property
-    def recall(self) -> Recall | Skipped:
+    def recall(self) -> IndexRecall | Skipped:
         """Recall of all shards that are not searched exactly, pooled."""
-        measured = [shard.record.recall for shard in self.shards if isinstance(shard.record.recall, Recall)]
+        measured = [shard.record.recall for shard in self.shards if isinstance(shard.record.recall, IndexRecall)]
         if not measured:
             return Skipped(skipped="the search is exact")
         hits, n = sum(one.hits for one in measured), sum(one.n for one in measured)
         low, high = clopper_pearson(hits, n)
-        return Recall(hits=hits, n=n, low=low, high=high, seed=measured[0].seed)
+        return IndexRecall(hits=hits, n=n, low=low, high=high, seed=measured[0].seed)
 
     def skipped(self) -> Iterator[SkippedImage]:
         """What was left out when the collection was built, with the reasons."""
@@ -91,7 +91,7 @@ class Collection:
                 for line in file:
                     yield SkippedImage.model_validate_json(line)
 
-    def search(self, vectors: Vectors, k: int) -> Found:
+    def search(self, vectors: Vectors, k: int) -> SearchResults:
         """The k nearest of every query, nearest first; fewer where the collection holds or finds fewer.
 
         vectors:  (N, dimension) float32 of unit length, or (N, dimension / 8) uint8, of the collection's descriptor
@@ -102,7 +102,7 @@ class Collection:
             self.nearest(vectors[start : start + QUERY_BLOCK], k) for start in range(0, len(vectors), QUERY_BLOCK)
         ]
         if not blocks:
-            return Found(Names([], []), [], [])
+            return SearchResults(Names([], []), [], [])
         values, shards, rows = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
         return self._named(values, shards, rows)
 
@@ -140,7 +140,7 @@ class Collection:
 
     def _checked(self, vectors: Vectors) -> Vectors:
         descriptor = self.manifest.descriptor
-        columns = row_bytes(descriptor.dimension, binary=descriptor.binary) // (1 if descriptor.binary else 4)
+        columns = count_row_bytes(descriptor.dimension, binary=descriptor.binary) // (1 if descriptor.binary else 4)
         dtype = np.dtype(np.uint8 if descriptor.binary else np.float32)
         if vectors.ndim != 2 or vectors.shape[1] != columns or vectors.dtype != dtype:
             raise InputError(
@@ -151,10 +151,10 @@ class Collection:
 
     def _named(
         self, values: npt.NDArray[np.float32], shards: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
-    ) -> Found:
+    ) -> SearchResults:
         kept = rows >= 0
         names = self._names(shards[kept], rows[kept])
-        return Found(names, values[kept].tolist(), np.cumsum(kept.sum(axis=1)).tolist())
+        return SearchResults(names, values[kept].tolist(), np.cumsum(kept.sum(axis=1)).tolist())
 
     def _names(self, shards: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]) -> Names:
         if len(self.shards) == 1:

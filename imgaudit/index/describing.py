@@ -35,7 +35,7 @@ KILLED = "the file ends the process that reads it"
 """Why an image is left out whose reader died."""
 
 
-class Item(NamedTuple):
+class ImageEntry(NamedTuple):
     """One entry of a folder."""
 
     path: Path
@@ -43,10 +43,10 @@ class Item(NamedTuple):
     """Why it is not read, if that is known already."""
 
 
-class Described(NamedTuple):
+class DescribedEntries(NamedTuple):
     """Items, dealt with."""
 
-    items: Sequence[Item]
+    items: Sequence[ImageEntry]
     """Each with the reason why there is no vector, where there is none."""
     vectors: Vectors
     """Those of the others, in order."""
@@ -60,7 +60,7 @@ def find_descriptor(name: str) -> Descriptor | None:
     return None if isinstance(loaded, Skipped) else loaded
 
 
-def known_descriptor(name: str) -> Descriptor:
+def require_descriptor(name: str) -> Descriptor:
     """The descriptor of this name. Raises ConfigError that lists what there is."""
     if name not in DESCRIPTOR_NAMES:
         raise ConfigError(f"images can be described by {', '.join(DESCRIPTOR_NAMES)}, but not by {name!r:.80}")
@@ -76,16 +76,16 @@ def _load(name: str) -> Descriptor | Skipped:
     return load_descriptor(name)
 
 
-def side_of(descriptor: Descriptor) -> int:
+def find_image_side(descriptor: Descriptor) -> int:
     """Pixels of the square in which a descriptor gets images."""
     return int(getattr(descriptor, "side", SIDE))
 
 
-def describe_items(descriptor: Descriptor, items: Sequence[Item]) -> Described:
+def describe_entries(descriptor: Descriptor, items: Sequence[ImageEntry]) -> DescribedEntries:
     """Read, frame and describe images; each that cannot be read gets its reason."""
-    read: list[Item] = []
+    read: list[ImageEntry] = []
     tensors: list[torch.Tensor] = []
-    side = side_of(descriptor)
+    side = find_image_side(descriptor)
     for item in items:
         reason = item.reason
         if reason is None:
@@ -93,12 +93,12 @@ def describe_items(descriptor: Descriptor, items: Sequence[Item]) -> Described:
                 tensors.append(to_tensor(frame_image(load_image(item.path).pixels, side, FRAMING)))
             except ImageError as error:
                 reason = f"the file {error}"
-        read.append(Item(item.path, reason))
+        read.append(ImageEntry(item.path, reason))
     columns = descriptor.dimension // 8 if descriptor.binary else descriptor.dimension
     dtype = np.uint8 if descriptor.binary else np.float32
     if not tensors:
-        return Described(read, np.zeros((0, columns), dtype))
-    return Described(read, np.ascontiguousarray(descriptor.describe(torch.stack(tensors)), dtype))
+        return DescribedEntries(read, np.zeros((0, columns), dtype))
+    return DescribedEntries(read, np.ascontiguousarray(descriptor.describe(torch.stack(tensors)), dtype))
 
 
 _descriptor: list[Descriptor] = []
@@ -108,7 +108,7 @@ def _begin(name: str) -> None:
     """Set up a worker: quiet on Ctrl-C, which the parent handles, one thread, and never outliving its parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
-    _descriptor.append(known_descriptor(name))
+    _descriptor.append(require_descriptor(name))
     parent = multiprocessing.parent_process()
     if parent is not None:
 
@@ -119,15 +119,15 @@ def _begin(name: str) -> None:
         threading.Thread(target=watch, daemon=True).start()
 
 
-def _work(items: Sequence[Item]) -> Described:
-    return describe_items(_descriptor[0], items)
+def _work(items: Sequence[ImageEntry]) -> DescribedEntries:
+    return describe_entries(_descriptor[0], items)
 
 
 class Describer:
     """Worker processes that describe images; with `workers` 0 this process does it."""
 
     def __init__(self, name: str, workers: int) -> None:
-        self.descriptor = known_descriptor(name)
+        self.descriptor = require_descriptor(name)
         self.workers = workers
         self._pool: ProcessPoolExecutor | None = None
 
@@ -144,20 +144,20 @@ class Describer:
             self._pool.shutdown(wait=True, cancel_futures=True)
             self._pool = None
 
-    def _submit(self, items: Sequence[Item]) -> "Future[Described]":
+    def _submit(self, items: Sequence[ImageEntry]) -> "Future[DescribedEntries]":
         if self._pool is None:
             # Forking a process that runs threads (torch, BLAS) can leave the child waiting for a lock for ever.
             context = multiprocessing.get_context("spawn")
             self._pool = ProcessPoolExecutor(self.workers, context, _begin, (self.descriptor.name,))
         return self._pool.submit(_work, items)
 
-    def describe(self, tasks: Iterator[Sequence[Item]]) -> Iterator[Described]:
+    def describe(self, tasks: Iterator[Sequence[ImageEntry]]) -> Iterator[DescribedEntries]:
         """Deal with every task, in order; a few are in hand at any moment."""
         if self.workers == 0:
             for items in tasks:
-                yield describe_items(self.descriptor, items)
+                yield describe_entries(self.descriptor, items)
             return
-        waiting: deque[tuple[Sequence[Item], Future[Described] | None]] = deque()
+        waiting: deque[tuple[Sequence[ImageEntry], Future[DescribedEntries] | None]] = deque()
         for items in tasks:
             waiting.append((items, self._try(items)))
             if len(waiting) > 4 * self.workers:
@@ -165,13 +165,13 @@ class Describer:
         while waiting:
             yield self._next(waiting)
 
-    def _try(self, items: Sequence[Item]) -> "Future[Described] | None":
+    def _try(self, items: Sequence[ImageEntry]) -> "Future[DescribedEntries] | None":
         try:
             return self._submit(items)
         except BrokenProcessPool:
             return None
 
-    def _next(self, waiting: "deque[tuple[Sequence[Item], Future[Described] | None]]") -> Described:
+    def _next(self, waiting: "deque[tuple[Sequence[ImageEntry], Future[DescribedEntries] | None]]") -> DescribedEntries:
         items, future = waiting.popleft()
         try:
             if future is not None:
@@ -184,14 +184,14 @@ class Describer:
         waiting.extend([(one, self._try(one)) for one, _ in [waiting.popleft() for _ in range(len(waiting))]])
         return result
 
-    def _one_by_one(self, items: Sequence[Item]) -> Described:
+    def _one_by_one(self, items: Sequence[ImageEntry]) -> DescribedEntries:
         parts = []
         for item in items:
             try:
                 parts.append(self._submit([item]).result())
             except BrokenProcessPool:
                 self._stop()
-                parts.append(describe_items(self.descriptor, [Item(item.path, item.reason or KILLED)]))
-        return Described(
+                parts.append(describe_entries(self.descriptor, [ImageEntry(item.path, item.reason or KILLED)]))
+        return DescribedEntries(
             [item for part in parts for item in part.items], np.concatenate([part.vectors for part in parts])
         )

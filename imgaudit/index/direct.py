@@ -6,22 +6,22 @@ from typing import Any
 import faiss
 import numpy as np
 
-from imgaudit.index.faiss_file import ADDED, Vectors, empty_index, set_effort, training_sample, write_index
-from imgaudit.index.index_types import Choice
+from imgaudit.index.faiss_file import ADDED, Vectors, draw_training_sample, make_empty_index, set_effort, write_index
+from imgaudit.index.index_types import IndexTypeChoice
 
 
 class DirectIndex:
     """One FAISS index in one file: built, mapped and searched with nothing around it."""
 
-    def __init__(self, path: Path, choice: Choice, dimension: int, *, binary: bool) -> None:
+    def __init__(self, path: Path, choice: IndexTypeChoice, dimension: int, *, binary: bool) -> None:
         self.path, self.choice, self.dimension, self.binary = path, choice, dimension, binary
         self._index: Any = None
 
     def build(self, vectors: Vectors) -> None:
         """Train, add and write; the same training sample as a collection's."""
-        index = empty_index(self.choice, self.dimension, binary=self.binary)
+        index = make_empty_index(self.choice, self.dimension, binary=self.binary)
         if self.choice.lists:
-            index.train(training_sample(self.choice, vectors, 0))
+            index.train(draw_training_sample(self.choice, vectors, 0))
         for start in range(0, len(vectors), ADDED):
             index.add(np.ascontiguousarray(vectors[start : start + ADDED]))
         write_index(index, self.path, binary=self.binary)

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from imgaudit.exceptions import IndexRefusedError
-from imgaudit.index.flat import gpu_count
+from imgaudit.index.flat import count_gpus
 from imgaudit.index.id_table import REBUILD
-from imgaudit.index.index_types import CANDIDATES, EF_SEARCH, PROBES, TRAINED_PER_LIST, Choice, Kind
+from imgaudit.index.index_types import CANDIDATES, EF_SEARCH, PROBES, TRAINED_PER_LIST, IndexTypeChoice, Kind
 
 Vectors = npt.NDArray[np.generic]
 """(N, dimension) float32 of unit length, or (N, dimension / 8) uint8."""
@@ -32,7 +32,7 @@ CLASSES = {
 
 
 def build_index(
-    choice: Choice,
+    choice: IndexTypeChoice,
     vectors: Vectors,
     dimension: int,
     *,
@@ -41,16 +41,16 @@ def build_index(
     on_added: Callable[[int], None] = lambda done: None,
 ) -> Any:
     """A FAISS index of all vectors, which may be mapped from a file; it holds what its kind keeps in memory."""
-    index = empty_index(choice, dimension, binary=binary)
+    index = make_empty_index(choice, dimension, binary=binary)
     if choice.lists:
-        index.train(training_sample(choice, vectors, seed))
+        index.train(draw_training_sample(choice, vectors, seed))
     for start in range(0, len(vectors), ADDED):
         index.add(np.ascontiguousarray(vectors[start : start + ADDED]))
         on_added(min(start + ADDED, len(vectors)))
     return index
 
 
-def empty_index(choice: Choice, dimension: int, *, binary: bool) -> Any:
+def make_empty_index(choice: IndexTypeChoice, dimension: int, *, binary: bool) -> Any:
     """An index as FAISS makes it of the choice's factory string."""
     if binary:
         return faiss.index_binary_factory(dimension, choice.factory)
@@ -62,7 +62,7 @@ def empty_index(choice: Choice, dimension: int, *, binary: bool) -> Any:
     return index
 
 
-def training_sample(choice: Choice, vectors: Vectors, seed: int) -> Vectors:
+def draw_training_sample(choice: IndexTypeChoice, vectors: Vectors, seed: int) -> Vectors:
     """Vectors drawn for the k-means of an index with inverted lists."""
     wanted = max(TRAINED_PER_LIST * choice.lists, 256 * TRAINED_PER_LIST)
     if wanted >= len(vectors):
@@ -104,7 +104,7 @@ def read_index(path: Path, kind: Kind, dimension: int, count: int, *, binary: bo
 
 def _on_gpu(index: Any) -> Any:
     """A copy on all GPUs where there are any with enough memory; exact search gains most from them."""
-    if not gpu_count():
+    if not count_gpus():
         return index
     try:
         return faiss.index_cpu_to_all_gpus(index)
@@ -131,7 +131,7 @@ def set_effort(index: Any, kind: Kind, k: int) -> None:
         base.nprobe = PROBES
 
 
-def exact_search(vectors: Vectors, queries: Vectors, k: int, dimension: int, *, binary: bool) -> Any:
+def search_exactly(vectors: Vectors, queries: Vectors, k: int, dimension: int, *, binary: bool) -> Any:
     """Exact values (n, k), best first, of vectors that may be mapped from a file, read block by block."""
     best: npt.NDArray[np.generic] | None = None
     for start in range(0, len(vectors), ADDED):

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from imgaudit.similarity.descriptors import Descriptor
 
 
-class Neighbour(NamedTuple):
+class FlatMatch(NamedTuple):
     """One search result."""
 
     id: str
@@ -47,7 +47,7 @@ class FlatIndex:
             self._index.add(np.ascontiguousarray(vectors))
             self.ids.extend(ids)
 
-    def search(self, queries: npt.NDArray[np.generic], k: int) -> list[list[Neighbour]]:
+    def search(self, queries: npt.NDArray[np.generic], k: int) -> list[list[FlatMatch]]:
         """The k nearest of every query, nearest first; fewer when the index holds fewer."""
         k = min(k, len(self.ids))
         if k == 0 or len(queries) == 0:
@@ -55,7 +55,7 @@ class FlatIndex:
         values, rows = self._index.search(np.ascontiguousarray(queries), k)
         similarity = 1 - values / self.descriptor.dimension if self.descriptor.binary else values
         return [
-            [Neighbour(self.ids[row], float(value)) for value, row in zip(line, found, strict=True)]
+            [FlatMatch(self.ids[row], float(value)) for value, row in zip(line, found, strict=True)]
             for line, found in zip(similarity, rows, strict=True)
         ]
 
@@ -98,6 +98,6 @@ class RangeIndex:
         return found
 
 
-def gpu_count() -> int:
+def count_gpus() -> int:
     """GPUs that faiss can use; the only reliable sign (its GPU classes exist on machines without any)."""
     return int(faiss.get_num_gpus()) if hasattr(faiss, "get_num_gpus") else 0

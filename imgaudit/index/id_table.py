@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgaudit.exceptions import IndexRefusedError
-from imgaudit.index.names import Name, Names, refused_name
+from imgaudit.index.names import Name, Names, find_refusal_reason
 from imgaudit.index.string_table import Pieces
 
 MAGIC = b"imgaudit ids 1\n\0"
@@ -152,7 +152,7 @@ class IdTable:
 
     def _check_name(self, name: Name) -> None:
         for text in name:
-            if reason := refused_name(text):
+            if reason := find_refusal_reason(text):
                 raise self._refused(f"names {text[:200]!r}, which {reason}")
 
     def _refused(self, what: str) -> IndexRefusedError:

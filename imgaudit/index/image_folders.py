@@ -14,10 +14,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from imgaudit.index.block import Block
-from imgaudit.index.describing import Describer, Item
-from imgaudit.index.names import Name, Names, refused_name
+from imgaudit.index.describing import Describer, ImageEntry
+from imgaudit.index.names import Name, Names, find_refusal_reason
 from imgaudit.io.listing import walk_images
-from imgaudit.io.reading import path_text
+from imgaudit.io.reading import format_path
 from imgaudit.io.writing import write_atomically
 from imgaudit.schema.records import SkippedImage
 
@@ -45,14 +45,14 @@ class FolderFacts(NamedTuple):
     """Files that are passed over because they are no images by their names, by suffix."""
 
 
-def folder_items(folder: Path) -> Iterator[Item]:
+def list_entries(folder: Path) -> Iterator[ImageEntry]:
     """Every image below a folder, and every entry that may hide one with why it is not read, in a fixed order."""
     for listing in walk_images(folder):
-        yield from (Item(path) for path in listing.images)
-        yield from (Item(path, reason) for path, reason in listing.refused)
+        yield from (ImageEntry(path) for path in listing.images)
+        yield from (ImageEntry(path, reason) for path, reason in listing.refused)
 
 
-def collected_items(folder: Path, others: Counter[str]) -> Iterator[Item]:
+def list_collected_entries(folder: Path, others: Counter[str]) -> Iterator[ImageEntry]:
     """What a collection takes of a folder: its items without drawings.
 
     others:  counts, by suffix, what is passed over: drawings, and other files that are no images by their names
@@ -63,14 +63,14 @@ def collected_items(folder: Path, others: Counter[str]) -> Iterator[Item]:
             if path.suffix.lower() in DRAWINGS:
                 others[path.suffix.lower()] += 1
             else:
-                yield Item(path)
-        yield from (Item(path, reason) for path, reason in listing.refused)
+                yield ImageEntry(path)
+        yield from (ImageEntry(path, reason) for path, reason in listing.refused)
 
 
-def look_at_folder(folder: Path) -> FolderFacts:
+def inspect_folder(folder: Path) -> FolderFacts:
     """Count and tell apart what a collection would take of a folder."""
     digest, count, others = hashlib.sha256(), 0, Counter[str]()
-    for item in collected_items(folder, others):
+    for item in list_collected_entries(folder, others):
         digest.update(os.fsencode(item.path.relative_to(folder)) + b"\0")
         count += 1
     return FolderFacts(count, digest.hexdigest(), _kinds(others))
@@ -80,7 +80,7 @@ def _kinds(others: Counter[str]) -> dict[str, int]:
     """The most common ones as short text; strangers choose the suffixes."""
     kinds = Counter[str]()
     for number, (suffix, count) in enumerate(others.most_common()):
-        kinds[path_text(suffix)[:20] if number < KINDS else "more"] += count
+        kinds[format_path(suffix)[:20] if number < KINDS else "more"] += count
     return dict(kinds)
 
 
@@ -96,7 +96,7 @@ class ImageFolder:
         while (block := self._kept(start)) is not None:
             yield block
             start += block.consumed
-        waiting = islice(collected_items(self.folder, Counter()), start, None)
+        waiting = islice(list_collected_entries(self.folder, Counter()), start, None)
         tasks = iter(lambda: tuple(islice(waiting, TASK)), ())
         described = self.describer.describe(tasks)
         while group := list(islice(described, PART // TASK)):
@@ -113,13 +113,13 @@ class ImageFolder:
             if int(path.stem) < stop:
                 path.unlink(missing_ok=True)
 
-    def _block(self, items: list[Item], vectors: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> Block:
+    def _block(self, items: list[ImageEntry], vectors: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> Block:
         names, skipped, kept, row = [], [], [], 0
         for item in items:
-            path, reason = path_text(item.path), item.reason
-            name = f"{self.label}/{path_text(item.path.relative_to(self.folder).as_posix())}"
+            path, reason = format_path(item.path), item.reason
+            name = f"{self.label}/{format_path(item.path.relative_to(self.folder).as_posix())}"
             if reason is None:
-                reason = next((f"its name {why}" for text in (name, path) if (why := refused_name(text))), None)
+                reason = next((f"its name {why}" for text in (name, path) if (why := find_refusal_reason(text))), None)
                 kept += [row] if reason is None else []
                 row += 1
             if reason is None:

@@ -37,7 +37,7 @@ class Kind(enum.StrEnum):
     IVF = "ivf"
 
 
-class Choice(Record):
+class IndexTypeChoice(Record):
     """A kind of index, as FAISS builds it, and why."""
 
     kind: Kind
@@ -54,14 +54,14 @@ class Choice(Record):
         return int(head.split("IVF")[1]) if "IVF" in head else 0
 
 
-def row_bytes(dimension: int, *, binary: bool) -> int:
+def count_row_bytes(dimension: int, *, binary: bool) -> int:
     """Bytes of one vector: a bit per dimension, or a float32."""
     return dimension // 8 if binary else 4 * dimension
 
 
 def choose_kind(
     count: int, dimension: int, *, binary: bool, total: int | None = None, wanted: Kind | None = None
-) -> Choice:
+) -> IndexTypeChoice:
     """The kind of index for `count` vectors.
 
     total:   vectors of the whole collection, which decide; those of this index when left out
@@ -83,11 +83,11 @@ def choose_kind(
     if kind is not Kind.FLAT and count < FEWEST_TRAINED:
         reason = f"{count:,} vectors are searched exactly in less time than a {kind} index takes to begin"
         kind = Kind.FLAT
-    return Choice(kind=kind, factory=_factory(kind, count, dimension, binary), reason=reason)
+    return IndexTypeChoice(kind=kind, factory=_factory(kind, count, dimension, binary), reason=reason)
 
 
 def _choose(total: int, dimension: int, binary: bool) -> tuple[Kind, str]:
-    size = total * row_bytes(dimension, binary=binary)
+    size = total * count_row_bytes(dimension, binary=binary)
     unit = "bits" if binary else "floats"
     held = f"the collection's {total:,} vectors of {dimension} {unit} take {size / 2**20:,.1f} MiB"
     if size <= EXACT_BYTES:

@@ -43,7 +43,7 @@ class FileDigest(Record):
     """Of its bytes."""
 
 
-class Recall(Record):
+class IndexRecall(Record):
     """How often a shard's search finds what an exact search finds."""
 
     hits: int = Field(ge=0)
@@ -75,7 +75,7 @@ class ShardRecord(Record):
     """index.faiss."""
     ids: FileDigest
     """ids.bin."""
-    recall: Recall | Skipped
+    recall: IndexRecall | Skipped
     """Against exact search, measured when it was built."""
     made: str
     """When, in UTC."""
@@ -184,12 +184,12 @@ class CollectionManifest(Record):
         return tuple(source for source in self.sources if source.done < source.count)
 
 
-def now() -> str:
+def utc_now() -> str:
     """The time in UTC."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
     """Of Python and the packages that decide what a collection holds."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
@@ -200,7 +200,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def file_digest(path: Path) -> FileDigest:
+def digest_file(path: Path) -> FileDigest:
     """Size and SHA-256 of a file, read once."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()

@@ -72,7 +72,9 @@ class Names:
             return {}
         found = {}
         for row, name in enumerate(self):
-            reason = next((f"its name {text[:200]!r} {why}" for text in name if (why := refused_name(text))), None)
+            reason = next(
+                (f"its name {text[:200]!r} {why}" for text in name if (why := find_refusal_reason(text))), None
+            )
             if reason is not None:
                 found[row] = reason
         return found
@@ -84,11 +86,11 @@ def _suspicious(texts: Sequence[str]) -> bool:
     return ".." in joined or "\0" in joined or UTF8_BYTES * max(map(len, texts), default=0) > LONGEST
 
 
-def refused_name(text: str) -> str | None:
+def find_refusal_reason(text: str) -> str | None:
     """Why a string from outside may not be an id or a path, or None: nobody who opens it may be led out of a folder.
 
-    >>> refused_name("photos/a.png")
-    >>> refused_name("photos/../../etc/passwd")
+    >>> find_refusal_reason("photos/a.png")
+    >>> find_refusal_reason("photos/../../etc/passwd")
     "contains '..' as a folder"
     """
     if "\0" in text:

@@ -64,7 +64,7 @@ def _candidates(thumbnails: npt.NDArray[np.uint8]) -> list[list[tuple[int, float
     return found
 
 
-def near_duplicates(ids: Sequence[str], thumbnails: npt.NDArray[np.uint8]) -> dict[str, list[tuple[str, float]]]:
+def find_near_duplicates(ids: Sequence[str], thumbnails: npt.NDArray[np.uint8]) -> dict[str, list[tuple[str, float]]]:
     """For every image the others that are near copies of it with their correlation, nearest first, at most 50.
 
     ids:         one per thumbnail

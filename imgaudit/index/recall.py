@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from imgaudit.index.faiss_file import Vectors, exact_search, search_index
+from imgaudit.index.faiss_file import Vectors, search_exactly, search_index
 from imgaudit.index.index_types import Kind
-from imgaudit.index.manifest import Recall
+from imgaudit.index.manifest import IndexRecall
 from imgaudit.schema.records import Skipped
 from imgaudit.statistics import clopper_pearson
 
@@ -22,7 +22,7 @@ EXACT = Skipped(skipped="the search is exact")
 
 def measure_recall(
     index: Any, kind: Kind, vectors: Vectors, dimension: int, *, binary: bool, seed: int = 0, queries: int = QUERIES
-) -> Recall | Skipped:
+) -> IndexRecall | Skipped:
     """Recall@1 among the other vectors: how often the best match besides the query is as similar as the exact one.
 
     That is harder than finding a copy: what is nearest to a vector may be nearest among many that are about as near.
@@ -34,11 +34,11 @@ def measure_recall(
     rows = np.random.default_rng(seed).choice(len(vectors), min(queries, len(vectors)), replace=False)
     asked = np.ascontiguousarray(vectors[np.sort(rows)])
     # The query itself is the first of both; copies of it count as others.
-    exact = exact_search(vectors, asked, 2, dimension, binary=binary)[:, 1].astype(np.float64)
+    exact = search_exactly(vectors, asked, 2, dimension, binary=binary)[:, 1].astype(np.float64)
     values, found = search_index(index, kind, asked, 2)
     itself = found == np.sort(rows)[:, None]
     others = np.where(itself | (found < 0), np.inf if binary else -np.inf, values.astype(np.float64))
     hit = others.min(axis=1) <= exact if binary else others.max(axis=1) >= exact - TIE
     hits, n = int(hit.sum()), len(asked)
     low, high = clopper_pearson(hits, n)
-    return Recall(hits=hits, n=n, low=low, high=high, seed=seed)
+    return IndexRecall(hits=hits, n=n, low=low, high=high, seed=seed)

@@ -29,13 +29,13 @@ class Matches:
     """Whether there were more than could be listed."""
 
 
-class Found(Sequence[list[Match]]):
+class SearchResults(Sequence[list[Match]]):
     """The matches of every query, nearest first.
 
     Everything is looked up and checked already; only the objects are made when a query's matches are read, because for
     a quick search they would take longer than the names.
 
-    >>> found = Found(Names(["a", "b", "c"], ["", "", ""]), [0.9, 0.8, 0.7], [2, 3])
+    >>> found = SearchResults(Names(["a", "b", "c"], ["", "", ""]), [0.9, 0.8, 0.7], [2, 3])
     >>> found[1]
     [Match(id='c', path='', similarity=0.7)]
     """

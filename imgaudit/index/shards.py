@@ -11,8 +11,8 @@ import numpy.typing as npt
 from imgaudit.exceptions import IndexRefusedError
 from imgaudit.index.faiss_file import Vectors, build_index, read_index, search_index, write_index
 from imgaudit.index.id_table import REBUILD, IdTable, IdTableWriter
-from imgaudit.index.index_types import choose_kind, row_bytes
-from imgaudit.index.manifest import CollectionManifest, DescriptorRecord, FileDigest, ShardRecord, file_digest, now
+from imgaudit.index.index_types import choose_kind, count_row_bytes
+from imgaudit.index.manifest import CollectionManifest, DescriptorRecord, FileDigest, ShardRecord, digest_file, utc_now
 from imgaudit.index.names import Names
 from imgaudit.index.recall import measure_recall
 
@@ -61,7 +61,7 @@ class ShardDraft:
         kept.unlink()
         record = ShardRecord(
             name=name, count=self.count, kind=choice.kind, factory=choice.factory, reason=choice.reason,
-            index=file_digest(self.folder / INDEX), ids=file_digest(self.folder / IDS), recall=recall, made=now(),
+            index=digest_file(self.folder / INDEX), ids=digest_file(self.folder / IDS), recall=recall, made=utc_now(),
         )  # fmt: skip
         shards.mkdir(exist_ok=True)
         # A process that was killed between the two steps left a folder that no manifest names.
@@ -98,7 +98,7 @@ class Shard:
         index, ids = folder / INDEX, folder / IDS
         for path, digest in ((index, record.index), (ids, record.ids)):
             check_file(path, digest, verify=verify)
-        least = record.count * row_bytes(descriptor.dimension, binary=descriptor.binary)
+        least = record.count * count_row_bytes(descriptor.dimension, binary=descriptor.binary)
         if record.index.bytes < least:
             raise IndexRefusedError(f"{str(index)!r} is too small for {record.count:,} vectors; {REBUILD}")
         self.names = IdTable(ids)
@@ -129,7 +129,7 @@ def check_file(path: Path, digest: FileDigest, *, verify: bool) -> None:
         raise IndexRefusedError(
             f"the file {str(path)!r} has {size:,} bytes, but {digest.bytes:,} were written; copy it whole, or {REBUILD}"
         )
-    if verify and file_digest(path).sha256 != digest.sha256:
+    if verify and digest_file(path).sha256 != digest.sha256:
         raise IndexRefusedError(
             f"the file {str(path)!r} is not what was written (its SHA-256 differs): it is damaged or exchanged; "
             f"copy it again, or {REBUILD}"

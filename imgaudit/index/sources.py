@@ -8,14 +8,14 @@ from pathlib import Path
 
 from imgaudit.exceptions import ConfigError, InputError
 from imgaudit.index.block import Source
-from imgaudit.index.describing import FRAMING, Describer, find_descriptor, known_descriptor, side_of
+from imgaudit.index.describing import FRAMING, Describer, find_descriptor, find_image_side, require_descriptor
 from imgaudit.index.id_lists import count_ids
-from imgaudit.index.image_folders import ImageFolder, look_at_folder
+from imgaudit.index.image_folders import ImageFolder, inspect_folder
 from imgaudit.index.manifest import DescriptorRecord, SourceRecord
-from imgaudit.index.names import refused_name
+from imgaudit.index.names import find_refusal_reason
 from imgaudit.index.parquet import ParquetVectors
 from imgaudit.index.vector_files import FaissVectors, NpyVectors, VectorFile, VectorSource
-from imgaudit.io.reading import path_text
+from imgaudit.io.reading import format_path
 
 VECTOR_FILES = {".npy": "npy", ".parquet": "parquet", ".faiss": "faiss", ".index": "faiss"}
 """Files of vectors, by the ends of their names."""
@@ -25,7 +25,7 @@ BEGINNING = 1 << 20
 
 
 @dataclass(frozen=True)
-class Given:
+class SourceInput:
     """A source as the user named it."""
 
     path: Path
@@ -38,9 +38,9 @@ class Given:
     """Of a Parquet file."""
 
 
-def give_sources(
+def pair_id_lists(
     paths: Sequence[Path], id_lists: Sequence[Path] = (), vector_column: str = "", id_column: str = ""
-) -> list[Given]:
+) -> list[SourceInput]:
     """Sources with their id lists, which belong to the .npy files and FAISS indexes in the order of both.
 
     Raises ConfigError when their numbers differ.
@@ -51,10 +51,10 @@ def give_sources(
             f"expected one --ids for each of {len(listed)} .npy files and FAISS indexes, but got {len(id_lists)}"
         )
     ids = dict(zip(listed, id_lists, strict=False))
-    return [Given(path, ids.get(path), vector_column, id_column) for path in paths]
+    return [SourceInput(path, ids.get(path), vector_column, id_column) for path in paths]
 
 
-def plan_sources(given: Sequence[Given], known: Sequence[SourceRecord]) -> list[SourceRecord]:
+def plan_sources(given: Sequence[SourceInput], known: Sequence[SourceRecord]) -> list[SourceRecord]:
     """Look at every source: how much is in it, and by which label its ids begin.
 
     known:  sources that the collection has already; one that is given again keeps its label and how far it is done
@@ -66,14 +66,14 @@ def plan_sources(given: Sequence[Given], known: Sequence[SourceRecord]) -> list[
     planned: list[SourceRecord] = []
     for one in given:
         path = Path(os.path.abspath(one.path))  # noqa: PTH100 - resolve() would follow links
-        text = path_text(path)
+        text = format_path(path)
         if text in {source.path for source in planned}:
             raise InputError(f"the source {text!r} is given twice")
         source = _look(one, path)
         if text in by_path:
             planned.append(_again(source, by_path[text]))
         else:
-            label = _label(path_text(path.name or "root"), labels)
+            label = _label(format_path(path.name or "root"), labels)
             labels.add(label)
             planned.append(source.model_copy(update={"label": label}))
     return planned
@@ -90,25 +90,25 @@ def _again(source: SourceRecord, known: SourceRecord) -> SourceRecord:
     return known
 
 
-def _look(given: Given, path: Path) -> SourceRecord:
+def _look(given: SourceInput, path: Path) -> SourceRecord:
     if path.is_dir():
-        facts = look_at_folder(path)
+        facts = inspect_folder(path)
         if not facts.items:
-            raise InputError(f"{path_text(path)!r} holds no image files (.png, .jpg, .webp, .tif, ...)")
+            raise InputError(f"{format_path(path)!r} holds no image files (.png, .jpg, .webp, .tif, ...)")
         return SourceRecord(
-            label="", kind="images", path=path_text(path), digest=facts.digest, count=facts.items, others=facts.others
+            label="", kind="images", path=format_path(path), digest=facts.digest, count=facts.items, others=facts.others
         )
     if not path.is_file():
-        raise InputError(f"the source {path_text(path)!r} is not a folder of images, nor a regular file")
+        raise InputError(f"the source {format_path(path)!r} is not a folder of images, nor a regular file")
     kind = VECTOR_FILES.get(path.suffix.lower())
     if kind is None:
         raise InputError(
-            f"the source {path_text(path)!r} is no folder, nor a file of vectors by its name: expected "
+            f"the source {format_path(path)!r} is no folder, nor a file of vectors by its name: expected "
             f"{', '.join(VECTOR_FILES)}"
         )
     id_list = None if given.id_list is None else Path(os.path.abspath(given.id_list))  # noqa: PTH100
     record = SourceRecord(
-        label="", kind=kind, path=path_text(path), id_list="" if id_list is None else path_text(id_list),
+        label="", kind=kind, path=format_path(path), id_list="" if id_list is None else format_path(id_list),
         vector_column=given.vector_column if kind == "parquet" else "",
         id_column=given.id_column if kind == "parquet" else "",
         digest=_file_digest(path, id_list), count=0,
@@ -116,7 +116,8 @@ def _look(given: Given, path: Path) -> SourceRecord:
     count = open_vectors(record, path).count
     if id_list is not None and (named := count_ids(id_list)) != count:
         raise InputError(
-            f"the id list {path_text(id_list)!r} has {named:,} names, but {path_text(path)!r} holds {count:,} vectors"
+            f"the id list {format_path(id_list)!r} has {named:,} names, but {format_path(path)!r} holds {count:,} "
+            "vectors: give one name for each vector"
         )
     return record.model_copy(update={"count": count})
 
@@ -133,7 +134,7 @@ def _file_digest(path: Path, id_list: Path | None) -> str:
 
 def _label(name: str, taken: set[str]) -> str:
     """The source's own name, or with a number where another source has it: the same names stay apart."""
-    if refused_name(name) is not None:
+    if find_refusal_reason(name) is not None:
         name = "source"
     number, label = 1, name
     while label in taken:
@@ -153,7 +154,7 @@ def open_vectors(record: SourceRecord, path: Path) -> VectorFile:
 
 def open_source(
     record: SourceRecord,
-    given: Given,
+    given: SourceInput,
     descriptor: DescriptorRecord,
     *,
     parts: Path,
@@ -188,15 +189,15 @@ def _shape(dimension: int, binary: bool) -> str:
     return f"{dimension:,} {'bits' if binary else 'floats'}"
 
 
-def describe_descriptor(name: str, planned: Sequence[SourceRecord], given: Sequence[Given]) -> DescriptorRecord:
+def plan_descriptor(name: str, planned: Sequence[SourceRecord], given: Sequence[SourceInput]) -> DescriptorRecord:
     """What the vectors will be: a descriptor of imgaudit's own, or by any other name what the first file holds."""
     own = find_descriptor(name)
     if own is None and any(source.kind == "images" for source in planned):
-        own = known_descriptor(name)
+        own = require_descriptor(name)
     if own is not None:
         return DescriptorRecord(
             name=own.name, source=own.source, dimension=own.dimension, binary=own.binary, framing=FRAMING,
-            side=side_of(own),
+            side=find_image_side(own),
         )  # fmt: skip
     vectors = open_vectors(planned[0], Path(os.path.abspath(given[0].path)))  # noqa: PTH100
     return DescriptorRecord(

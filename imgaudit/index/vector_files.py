@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgaudit.exceptions import InputError
-from imgaudit.index.block import Block, checked_block
+from imgaudit.index.block import Block, check_block
 from imgaudit.index.id_lists import read_id_list
 from imgaudit.index.names import Names
 from imgaudit.index.parquet import ParquetVectors
@@ -111,4 +111,4 @@ class VectorSource:
             if len(names) != len(vectors):
                 raise InputError(f"the id list {str(self.id_list)!r} ends before the vectors do")
             row += len(vectors)
-            yield checked_block(names.within(self.label), vectors, binary=self.file.binary)
+            yield check_block(names.within(self.label), vectors, binary=self.file.binary)

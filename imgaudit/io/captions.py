@@ -7,7 +7,7 @@ from pathlib import Path
 from imgaudit.exceptions import InputError
 from imgaudit.io.images import ImageFacts
 from imgaudit.io.reading import read_bounded
-from imgaudit.io.tables import assign, read_table
+from imgaudit.io.tables import assign_texts, read_table
 
 MAX_CHARACTERS = 4000
 """Longer captions are cut here; every text encoder sees far less."""
@@ -105,6 +105,6 @@ class CaptionSource:
     def fit(self, images: Sequence[Path]) -> FolderTexts:
         """Fit the tables to the images found. Raises InputError when not one name of an explicit table is an image."""
         given = bool(self.table_name)
-        explicit, remarks = assign(self.explicit, self.table_name, self.folder, images, strict=given)
-        metadata, more = assign(self.metadata, self.metadata_name, self.folder, images)
+        explicit, remarks = assign_texts(self.explicit, self.table_name, self.folder, images, strict=given)
+        metadata, more = assign_texts(self.metadata, self.metadata_name, self.folder, images)
         return FolderTexts(explicit, metadata, self.sidecars, remarks + more)

@@ -70,7 +70,7 @@ class CaptionReading:
     """What could not be read on the way, in words ("XMP unreadable, ignored")."""
 
 
-def embedded_caption(image: Image.Image) -> CaptionReading:
+def read_embedded_caption(image: Image.Image) -> CaptionReading:
     """The first caption found in IPTC (Caption/Abstract), XMP (dc:description), EXIF and PNG text (Description).
 
     image: as Image.open returns it. A PNG is loaded here, because its metadata may follow the pixels.
@@ -82,7 +82,7 @@ def embedded_caption(image: Image.Image) -> CaptionReading:
     >>> file, exif = io.BytesIO(), Image.Exif()
     >>> exif[0x010E] = "a red fox"
     >>> Image.new("RGB", (2, 2)).save(file, "JPEG", exif=exif)
-    >>> embedded_caption(Image.open(file)).caption
+    >>> read_embedded_caption(Image.open(file)).caption
     EmbeddedCaption(text='a red fox', source='EXIF')
     """
     fields = (

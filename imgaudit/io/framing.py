@@ -69,7 +69,7 @@ def to_batch(images: Iterable[Image.Image], resolution: int, framing: Framing) -
     return torch.stack([to_tensor(frame_image(image, resolution, framing)) for image in images])
 
 
-def complexity(image: Image.Image) -> float:
+def measure_complexity(image: Image.Image) -> float:
     """log of the bytes a lossless PNG of the image takes, divided by its pixels; higher = more detail.
 
     Flat images have low denoising error under any condition, so scores are judged at equal complexity
@@ -80,7 +80,7 @@ def complexity(image: Image.Image) -> float:
     return math.log(buffer.tell() / (image.width * image.height))
 
 
-def unusable_reason(image: torch.Tensor) -> str | None:
+def find_unusable_reason(image: torch.Tensor) -> str | None:
     """Why a generated image cannot be scored, or None when it can.
 
     image: (3, H, W) in [-1, 1]. A NaN, black or constant frame comes from a failed VAE or a safety checker;

@@ -18,7 +18,7 @@ from PIL import Image, UnidentifiedImageError
 
 from imgaudit.exceptions import ImageError, InputError
 from imgaudit.io.color import refuse_high_dynamic_range, to_rgb
-from imgaudit.io.embedded_caption import embedded_caption
+from imgaudit.io.embedded_caption import read_embedded_caption
 from imgaudit.io.framing import is_single_colour
 from imgaudit.io.reading import read_bounded
 from imgaudit.schema.records import Record
@@ -183,7 +183,7 @@ def _decode_opened(opened: Image.Image, data: bytes, sha256: str) -> LoadedImage
         del opened.info["exif"]
         notes.append("EXIF too large, ignored")
     made_by = _generator_mark(opened, data)
-    embedded = embedded_caption(opened)
+    embedded = read_embedded_caption(opened)
     notes += embedded.notes
     if opened.format == "PNG" and data[24:25] == b"\x10" and opened.mode in {"RGB", "RGBA"}:
         notes.append("reduced to 8 bit")

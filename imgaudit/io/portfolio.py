@@ -12,7 +12,7 @@ from imgaudit.exceptions import InputError
 from imgaudit.io.captions import CaptionSource, FolderTexts
 from imgaudit.io.images import ImageFacts, load_image
 from imgaudit.io.listing import Listing, list_images
-from imgaudit.io.reading import path_text
+from imgaudit.io.reading import format_path
 from imgaudit.io.screening import Screened, ScreeningCache, screen
 from imgaudit.schema.protocol import Framing
 from imgaudit.schema.records import Rung, SkippedImage
@@ -88,18 +88,18 @@ def read_portfolio(
     """
     listing = list_images(folder)
     if not listing.images and not listing.refused:
-        raise InputError(f"{path_text(folder)!r} holds no image files (.png, .jpg, .webp, .tif, ...)")
+        raise InputError(f"{format_path(folder)!r} holds no image files (.png, .jpg, .webp, .tif, ...)")
     fitted = captions.fit(listing.images)
     asked = prompts.fit(listing.images) if prompts is not None else None
     targets: dict[str, Target] = {}
-    skipped = [SkippedImage(path=path_text(path), skipped=reason) for path, reason in listing.refused]
+    skipped = [SkippedImage(path=format_path(path), skipped=reason) for path, reason in listing.refused]
     cache = cache or ScreeningCache(None)
     for screened in screen(listing.images, cache, framing=framing, on_progress=on_progress):
-        path = path_text(screened.path)
+        path = format_path(screened.path)
         if screened.facts is None:
             skipped.append(SkippedImage(path=path, skipped=f"the file {screened.refused}"))
         elif screened.facts.sha256 in targets:
-            first = path_text(targets[screened.facts.sha256].path)
+            first = format_path(targets[screened.facts.sha256].path)
             skipped.append(SkippedImage(path=path, skipped=f"identical to {first}, which is audited"))
         else:
             targets[screened.facts.sha256] = _target(screened, screened.facts, fitted, asked)

@@ -44,12 +44,12 @@ def read_bounded(path: Path, limit: int, *, follow_links: bool = True) -> bytes:
     return data
 
 
-def path_text(path: Path | str) -> str:
+def format_path(path: Path | str) -> str:
     """A path as text that can be written as UTF-8, whatever bytes the file system holds; different paths differ.
 
-    >>> path_text("a/b.png")
+    >>> format_path("a/b.png")
     'a/b.png'
-    >>> path_text("a/\\udcff.png")
+    >>> format_path("a/\\udcff.png")
     "not UTF-8: b'a/\\\\xff.png'"
     """
     text = str(path)

@@ -47,12 +47,12 @@ class Screened:
     """Why it cannot be read, completing "the file ..."."""
 
 
-def thumbnail_of(image: LoadedImage, framing: Framing) -> bytes:
+def make_thumbnail(image: LoadedImage, framing: Framing) -> bytes:
     """The framed image at 32 x 32 as RGB bytes, row by row."""
     return frame_image(image.pixels, THUMBNAIL_SIDE, framing).tobytes()
 
 
-def thumbnail_array(thumbnails: Sequence[bytes]) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+def stack_thumbnails(thumbnails: Sequence[bytes]) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     """Thumbnails as one array (N, 32, 32, 3) uint8."""
     shape = (len(thumbnails), THUMBNAIL_SIDE, THUMBNAIL_SIDE, 3)
     return np.frombuffer(bytearray().join(thumbnails), np.uint8).reshape(shape)
@@ -166,7 +166,7 @@ def _look(path: Path, framing: Framing | None) -> Screened:
         image = load_image(path)
     except ImageError as error:
         return Screened(path, None, refused=str(error))
-    return Screened(path, image.facts, thumbnail_of(image, framing) if framing is not None else b"")
+    return Screened(path, image.facts, make_thumbnail(image, framing) if framing is not None else b"")
 
 
 def screen(

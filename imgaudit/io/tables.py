@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from imgaudit.exceptions import InputError
-from imgaudit.io.reading import path_text, read_bounded
+from imgaudit.io.reading import format_path, read_bounded
 
 MAX_TABLE_BYTES = 256 * 1024 * 1024
 """Larger caption tables are refused."""
@@ -60,12 +60,12 @@ def table_text(path: Path) -> str:
     try:
         data = read_bounded(path, MAX_TABLE_BYTES)
     except InputError as error:
-        raise InputError(f"the table {path_text(path)!r} {error}") from error
+        raise InputError(f"the table {format_path(path)!r} {error}") from error
     encoding = "utf-16" if data[:2] in {b"\xff\xfe", b"\xfe\xff"} else "utf-8-sig"
     try:
         return data.decode(encoding)
     except UnicodeDecodeError as error:
-        raise InputError(f"{path_text(path)!r} cannot be read as UTF-8 text: {error}") from error
+        raise InputError(f"{format_path(path)!r} cannot be read as UTF-8 text: {error}") from error
 
 
 def _first(row: Mapping[str, Any], keys: Sequence[str]) -> Any:
@@ -118,7 +118,7 @@ def _normal(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def assign(
+def assign_texts(
     table: Mapping[str, list[str]], name: str, folder: Path, images: Sequence[Path], *, strict: bool = False
 ) -> tuple[dict[Path, list[str]], list[str]]:
     """Which image each line of a table belongs to, and remarks on lines that belong to none.
@@ -147,7 +147,7 @@ def assign(
         raise InputError(f"{name}: holds no names and texts")
     if strict and not found:
         raise InputError(
-            f"{name}: none of its {len(table)} names is an image in {path_text(folder)!r} "
+            f"{name}: none of its {len(table)} names is an image in {format_path(folder)!r} "
             f"(first: {next(iter(table))[:200]!r})"
         )
     remarks = []

@@ -51,7 +51,7 @@ def write_thumbnail(source: Path | None, destination: Path) -> bool:
 
 
 @contextmanager
-def thumbnails(pairs: Sequence[tuple[Path | None, Path]], processes: int = 1) -> Iterator[Iterator[bool]]:
+def write_thumbnails(pairs: Sequence[tuple[Path | None, Path]], processes: int = 1) -> Iterator[Iterator[bool]]:
     """Write thumbnails, beside what the caller does meanwhile where there are many; for each whether there is one.
 
     pairs:      source, None where there is no picture, and destination

@@ -22,8 +22,8 @@ from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.generation import Generated, generate, replica_seeds
 from imgaudit.diffusion.seeds import draw_seed
 from imgaudit.schema.records import Record, Skipped
-from imgaudit.similarity.clip import AestheticHead, ClipScorer, retrieved
-from imgaudit.similarity.descriptors import similarities
+from imgaudit.similarity.clip import AestheticHead, ClipScorer, retrieves_own_caption
+from imgaudit.similarity.descriptors import compare_vectors
 from imgaudit.similarity.matcher import Matcher
 
 OTHER_CAPTIONS = 9
@@ -182,7 +182,7 @@ def _judged(
     rendered = denoiser.decode(denoiser.encode(one.image[None]))[0]
     descriptor = judges.matcher.deciding()
     described = np.repeat(descriptor.describe(rendered[None]), len(usable), axis=0)
-    close = iter(similarities(descriptor, descriptor.describe(torch.stack(usable)), described) if usable else ())
+    close = iter(compare_vectors(descriptor, descriptor.describe(torch.stack(usable)), described) if usable else ())
     alignment: list[float] | Skipped = Skipped(skipped=NO_CLIP)
     found: int | Skipped = Skipped(skipped=NO_CLIP)
     aesthetic: list[float] | Skipped = Skipped(skipped=NO_HEAD if judges.clip else NO_CLIP)
@@ -191,7 +191,11 @@ def _judged(
         pictures = judges.clip.describe_images(torch.stack([frame.image.nan_to_num() for frame in frames]))
         own, others = (text.expand(len(frames), *text.shape) for text in texts)
         alignment = (pictures @ texts[0]).tolist()
-        found = int(retrieved(pictures, own, others).sum()) if len(texts[1]) else Skipped(skipped="one prompt only")
+        found = (
+            int(retrieves_own_caption(pictures, own, others).sum())
+            if len(texts[1])
+            else Skipped(skipped="one prompt only")
+        )
         if judges.head:
             aesthetic = judges.head.score(pictures).tolist()
     return PromptOutcome(
@@ -256,11 +260,11 @@ def score_copy_free(
     chosen = cosines.argmax(dim=1)
     descriptor = judges.matcher.deciding()
     rendered = torch.cat([denoiser.decode(denoiser.encode(one.image[None])) for one in triggers])
-    close = similarities(descriptor, descriptor.describe(rendered), descriptor.describe(pictures[chosen]))
+    close = compare_vectors(descriptor, descriptor.describe(rendered), descriptor.describe(pictures[chosen]))
     told = []
     for number in range(len(triggers), len(everything)):
         own, others = vectors[number - len(triggers)][None], texts[_others(everything, number, seed)]
-        told.append(bool(len(others)) and bool(retrieved(own, texts[number][None], others[None])))
+        told.append(bool(len(others)) and bool(retrieves_own_caption(own, texts[number][None], others[None])))
     return CopyFreeScores(
         similarity=[float(value) for value in close], alignment=cosines.max(dim=1).values.tolist(), retrieved=told
     )

@@ -17,7 +17,7 @@ from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.generation import require_steps
 from imgaudit.exceptions import ConfigError, RunFolderError
 from imgaudit.io.lock import hold_folder
-from imgaudit.io.reading import path_text
+from imgaudit.io.reading import format_path
 from imgaudit.io.writing import read_json, write_json
 from imgaudit.mitigation.evaluation import (
     NO_CLIP,
@@ -85,7 +85,7 @@ class EvaluationRun:
             mitigated = mitigate(denoiser, spec)
             subjects.append((spec, lambda mitigated=mitigated: mitigated))  # type: ignore[misc]
         for name, load in others:
-            subjects.append((path_text(Path(name).name or name), lambda load=load: self._same_size(denoiser, load)))  # type: ignore[misc]
+            subjects.append((format_path(Path(name).name or name), lambda load=load: self._same_size(denoiser, load)))  # type: ignore[misc]
         each = len(self.triggers) + len(self.general)
         self.folder.mkdir(parents=True, exist_ok=True)
         with hold_folder(self.folder):
@@ -94,7 +94,7 @@ class EvaluationRun:
                 for number, (name, make) in enumerate(subjects)
             ]
             table = EvaluationTable(
-                model=path_text(loaded.name),
+                model=format_path(loaded.name),
                 settings=self.settings,
                 clip=self.judges.clip.source if self.judges.clip else Skipped(skipped=NO_CLIP),
                 aesthetic=self.judges.head.source if self.judges.head else Skipped(skipped=NO_HEAD),

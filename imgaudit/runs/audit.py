@@ -10,10 +10,10 @@ from safetensors.torch import save
 from imgaudit.decision.near_duplicates import ImageSize, group_near_duplicates
 from imgaudit.decision.null_bank import NullBank
 from imgaudit.exceptions import CalibrationError, ImageError, RunFolderError
-from imgaudit.index.near_duplicates import near_duplicates
+from imgaudit.index.near_duplicates import find_near_duplicates
 from imgaudit.io.framing import to_batch
 from imgaudit.io.portfolio import Portfolio
-from imgaudit.io.screening import thumbnail_array
+from imgaudit.io.screening import stack_thumbnails
 from imgaudit.io.writing import write_atomically
 from imgaudit.models.loading import LoadedModel
 from imgaudit.runs.folder import RunFolder
@@ -59,9 +59,9 @@ def group_targets(portfolio: Portfolio) -> list[list[str]]:
     """
     if not portfolio.targets:
         return []
-    thumbnails = thumbnail_array([target.thumbnail for target in portfolio.targets])
+    thumbnails = stack_thumbnails([target.thumbnail for target in portfolio.targets])
     sizes = [ImageSize(target.image.id, target.image.width, target.image.height) for target in portfolio.targets]
-    return group_near_duplicates(sizes, near_duplicates([size.id for size in sizes], thumbnails))
+    return group_near_duplicates(sizes, find_near_duplicates([size.id for size in sizes], thumbnails))
 
 
 def save_decoys(run: RunFolder, decoys: Portfolio, model: LoadedModel, config: AuditConfig) -> None:

@@ -16,9 +16,9 @@ from imgaudit.decision.null_bank import NullBank
 from imgaudit.decision.replication import Evidence
 from imgaudit.decision.verdict import conclude_folder
 from imgaudit.exceptions import RunFolderError
-from imgaudit.index.near_duplicates import near_duplicates
+from imgaudit.index.near_duplicates import find_near_duplicates
 from imgaudit.io.framing import frame_image, to_tensor
-from imgaudit.io.screening import THUMBNAIL_SIDE, thumbnail_array
+from imgaudit.io.screening import THUMBNAIL_SIDE, stack_thumbnails
 from imgaudit.io.writing import read_json, write_json
 from imgaudit.runs.cross_matches import cross_match
 from imgaudit.runs.folder import RunFolder
@@ -31,7 +31,7 @@ from imgaudit.schema.protocol import Framing
 from imgaudit.schema.records import DECIDING_RUNGS, Measurement, Rung, RungMeasurement, Skipped, SkippedImage
 from imgaudit.similarity.descriptors import Descriptor
 from imgaudit.similarity.matcher import Matcher
-from imgaudit.similarity.parts import verify
+from imgaudit.similarity.parts import compare_images
 from imgaudit.statistics import false_positive_interval
 
 
@@ -85,7 +85,7 @@ def match_run(
         frame_image(_read_png(run.image_folder(name) / "target.png"), THUMBNAIL_SIDE, Framing.SQUASH).tobytes()
         for name in ids
     ]
-    duplicates = near_duplicates(ids, thumbnail_array(thumbnails))
+    duplicates = find_near_duplicates(ids, stack_thumbnails(thumbnails))
     crossed: dict[Rung, CrossMatches] = {}
     decoys = _decoys(run, descriptor)
     for rung in DECIDING_RUNGS:
@@ -166,7 +166,7 @@ def _with_part(run: RunFolder, finding: Finding) -> Finding:
     for replication in finding.replication:
         if isinstance(part := replication.part, PartReplication) and part.stands:
             target = to_tensor(_read_png(run.image_folder(finding.id) / "rendered.png"))
-            pair = verify(target, to_tensor(_read_png(run.path / part.path)))
+            pair = compare_images(target, to_tensor(_read_png(run.path / part.path)))
             evidence = PartEvidence(rung=replication.rung, path=part.path, seed=part.seed, pair=pair)
             return finding.model_copy(update={"part": evidence})
     return finding

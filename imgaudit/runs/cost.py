@@ -24,7 +24,7 @@ from imgaudit.runs.planner import Work
 from imgaudit.schema.config import UNMEASURED_BATCH
 from imgaudit.schema.protocol import Protocol
 from imgaudit.similarity.matcher import Matcher
-from imgaudit.similarity.parts import LEAST_SIDE, verify
+from imgaudit.similarity.parts import LEAST_SIDE, compare_images
 
 REPEATS = 3
 """Timed batches, of which the median counts."""
@@ -187,7 +187,7 @@ def _finishing(passes: Passes, matcher: Matcher) -> float:
         for frame in frames:
             to_image(frame).save(io.BytesIO(), format="PNG")
             if in_parts:
-                verify(frames[0], frame)
+                compare_images(frames[0], frame)
 
     return _median(passes, finish) / len(frames)
 

@@ -23,7 +23,7 @@ from imgaudit.diffusion.prompt_detection import (
     unusable_prompt,
 )
 from imgaudit.io.prompt_table import GivenPrompt
-from imgaudit.io.reading import path_text
+from imgaudit.io.reading import format_path
 from imgaudit.io.writing import append_lines, read_line
 from imgaudit.models.loading import LoadedModel
 from imgaudit.runs.kept_manifest import open_manifest
@@ -113,7 +113,7 @@ def detection_manifest(
 ) -> DetectionManifest:
     """What is about to be run."""
     return DetectionManifest(
-        command=[path_text(part) for part in command],
+        command=[format_path(part) for part in command],
         model={
             "name": model.name,
             "pipeline_class": model.pipeline_class,
@@ -122,7 +122,7 @@ def detection_manifest(
             "variant": model.variant,
             "resolution": model.denoiser.resolution,
             "prediction_type": model.denoiser.prediction_type,
-            "loras": [{"file": path_text(lora.path.name), "weight": lora.weight} for lora in model.loras],
+            "loras": [{"file": format_path(lora.path.name), "weight": lora.weight} for lora in model.loras],
         },
         settings=settings,
         prompts_sha256=_digest(prompts),

@@ -11,7 +11,7 @@ import torch
 from PIL import features
 
 from imgaudit.exceptions import ModelRefusedError
-from imgaudit.index import FlatIndex, gpu_count
+from imgaudit.index import FlatIndex, count_gpus
 from imgaudit.models.loading import BUNDLED, bundled_lab
 from imgaudit.runs.manifest import package_versions
 from imgaudit.schema.records import Record, Skipped
@@ -45,7 +45,7 @@ def _index() -> Check:
     index.add([str(number) for number in range(16)], vectors)
     right = all(found[0].id == str(row) for row, found in enumerate(index.search(vectors, 1)))
     detail = (
-        f"{gpu_count()} GPUs visible to it" if right else "a vector is not its own nearest neighbour: reinstall faiss"
+        f"{count_gpus()} GPUs visible to it" if right else "a vector is not its own nearest neighbour: reinstall faiss"
     )
     return Check(name="faiss", state="ok" if right else "failed", detail=detail)
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from imgaudit.exceptions import RunFolderError
 from imgaudit.io.portfolio import Portfolio
-from imgaudit.io.reading import path_text
+from imgaudit.io.reading import format_path
 from imgaudit.io.writing import read_json, write_json
 from imgaudit.models.loading import LoadedModel
 from imgaudit.runs.folder import RunFolder
@@ -197,12 +197,12 @@ def make_manifest(
             "files": dict(model.files),
             "revision": model.revision,
             "variant": model.variant,
-            "config": path_text(model.config),
+            "config": format_path(model.config),
             "quantised": model.quantised,
             "compiled": model.compiled,
             "mitigation": model.mitigation,
             "loras": [
-                {"file": path_text(lora.path.name), "sha256": lora.sha256, "weight": lora.weight}
+                {"file": format_path(lora.path.name), "sha256": lora.sha256, "weight": lora.weight}
                 for lora in model.loras
             ],
             "resolution": model.denoiser.resolution,
@@ -210,7 +210,7 @@ def make_manifest(
         },
         "measures": dict(measures or {}),
         "targets": [
-            {"sha256": target.image.sha256, "path": path_text(target.path), "texts_sha256": target.texts_sha256}
+            {"sha256": target.image.sha256, "path": format_path(target.path), "texts_sha256": target.texts_sha256}
             for target in portfolio.targets
         ],
         "skipped": [one.model_dump(mode="json") for one in portfolio.skipped],
@@ -276,7 +276,7 @@ def continued(portfolio: Portfolio, manifest: Manifest) -> Portfolio:
     }
     remarks = list(portfolio.remarks)
     paths = {target.path for target in manifest.targets} | {one.path for one in manifest.skipped}
-    given = [path_text(target.path) for target in portfolio.targets] + [one.path for one in portfolio.skipped]
+    given = [format_path(target.path) for target in portfolio.targets] + [one.path for one in portfolio.skipped]
     if new := len(portfolio.targets) - len(present):
         remarks.append(f"{new} files are new or changed since this run began and are not part of it")
     elif any(path not in paths for path in given):

@@ -17,12 +17,12 @@ from imgaudit.decision.pair_nulls import fit_leg_thresholds, leg_p_value
 from imgaudit.exceptions import ImageError, RunFolderError
 from imgaudit.io.framing import to_tensor
 from imgaudit.io.portfolio import Portfolio, Target
-from imgaudit.io.reading import path_text
+from imgaudit.io.reading import format_path
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.planner import planner_line
 from imgaudit.schema.pairs import PairEvidence, PairThresholds, classify
 from imgaudit.schema.records import Legs, Record, Skipped, SkippedImage
-from imgaudit.similarity.parts import Described, compare
+from imgaudit.similarity.parts import ImageFeatures, compare_features
 from imgaudit.statistics import q_values
 
 PAIRS = "pairs.jsonl"
@@ -96,7 +96,7 @@ class Subject:
 
     target: Target
     """The file."""
-    described: Described
+    described: ImageFeatures
     """Its features."""
 
 
@@ -104,9 +104,9 @@ def describe(portfolio: Portfolio, skipped: list[SkippedImage]) -> Iterator[Subj
     """Those that can still be read; the others are added to `skipped`."""
     for target in portfolio.targets:
         try:
-            yield Subject(target, Described.of(_pixels(target)))
+            yield Subject(target, ImageFeatures.of(_pixels(target)))
         except ImageError as error:
-            skipped.append(SkippedImage(path=path_text(target.path), skipped=f"the file {error}"))
+            skipped.append(SkippedImage(path=format_path(target.path), skipped=f"the file {error}"))
 
 
 def _pixels(target: Target) -> torch.Tensor:
@@ -196,11 +196,11 @@ def look_for_targets(
         if image.image.sha256 in scores.rows:
             continue
         try:
-            described = Described.of(_pixels(image))
+            described = ImageFeatures.of(_pixels(image))
         except ImageError as error:
-            skipped.append(SkippedImage(path=path_text(image.path), skipped=f"the file {error}"))
+            skipped.append(SkippedImage(path=format_path(image.path), skipped=f"the file {error}"))
             continue
-        pairs = (compare(subject.described, described) for subject in subjects)
+        pairs = (compare_features(subject.described, described) for subject in subjects)
         scores.add(image.image.sha256, [Legs(geometric=p.geometric, photometric=p.photometric) for p in pairs])
     on_progress(len(images.targets), len(images.targets))
     given = {image.image.sha256: image for image in images.targets}
@@ -265,7 +265,7 @@ def _sighting(
     closest = _closest(subject, scores, images)
     seen, reason = _seen(closest, thresholds, q_value, level, plan)
     return Sighting(
-        id=subject.target.image.id, path=path_text(subject.target.path), sha256=sha256, seen=seen, reason=reason,
+        id=subject.target.image.id, path=format_path(subject.target.path), sha256=sha256, seen=seen, reason=reason,
         images=0 if isinstance(thresholds, Skipped) else scores.passing(sha256, thresholds),
         p_value=p_value, q_value=q_value, closest=closest,
     )  # fmt: skip
@@ -277,10 +277,10 @@ def _closest(subject: Subject, scores: PairScores, images: Mapping[str, Target])
         return Skipped(skipped="no image could be compared")
     image = images[found[0]]
     try:
-        evidence = compare(subject.described, Described.of(_pixels(image)))
+        evidence = compare_features(subject.described, ImageFeatures.of(_pixels(image)))
     except ImageError as error:
         return Skipped(skipped=f"the closest image {error}")
-    return Closest(path=path_text(image.path), id=image.image.id, evidence=evidence)
+    return Closest(path=format_path(image.path), id=image.image.id, evidence=evidence)
 
 
 def _seen(

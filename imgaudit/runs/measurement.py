@@ -17,7 +17,7 @@ from imgaudit.diffusion.measurement import MeasuredImage, measure_chunk
 from imgaudit.exceptions import ImageError, ImgauditError
 from imgaudit.io.framing import frame_image, is_single_colour, to_image
 from imgaudit.io.portfolio import LoadedTarget, Portfolio, Target
-from imgaudit.io.reading import path_text
+from imgaudit.io.reading import format_path
 from imgaudit.io.thumbnails import write_thumbnail
 from imgaudit.io.writing import write_atomically, write_json, write_png
 from imgaudit.models.loading import LoadedModel
@@ -68,7 +68,7 @@ def measure_targets(
     done = len(finished)
     on_progress(done, len(portfolio.targets))
     for chunk in chunks(portfolio, config.chunk_size):
-        waiting = [target for target in chunk if skipped.get(path_text(target.path), True)]
+        waiting = [target for target in chunk if skipped.get(format_path(target.path), True)]
         if all(target.image.id in finished for target in waiting):
             continue
         for image in _measure(model, waiting, config, executor, matcher, is_copy):
@@ -120,12 +120,12 @@ def _measure(
         try:
             one = target.load()
         except ImageError as error:
-            yield SkippedImage(path=path_text(target.path), skipped=f"the file {error}", passing=True)
+            yield SkippedImage(path=format_path(target.path), skipped=f"the file {error}", passing=True)
             continue
         framed = frame_image(one.pixels, model.denoiser.resolution, config.framing)
         if is_single_colour(framed):
             reason = f"is a single colour at the model's size, framed by {config.framing.value}"
-            yield SkippedImage(path=path_text(target.path), skipped=f"the file {reason}")
+            yield SkippedImage(path=format_path(target.path), skipped=f"the file {reason}")
             continue
         loaded.append(one)
     if loaded:
@@ -151,7 +151,7 @@ def _measure_loaded(
     except Exception as error:
         if len(loaded) == 1:
             reason = f"measuring it failed: {type(error).__name__}: {error}"[:500]
-            yield SkippedImage(path=path_text(loaded[0].target.path), skipped=reason)
+            yield SkippedImage(path=format_path(loaded[0].target.path), skipped=reason)
             return
         # One image must not stop the others: each alone, and whichever fails again is skipped.
         for one in loaded:

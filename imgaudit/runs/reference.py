@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from imgaudit.exceptions import InputError, RunFolderError
 from imgaudit.index import Collection
 from imgaudit.index.queries import read_queries
-from imgaudit.io.reading import path_text
+from imgaudit.io.reading import format_path
 from imgaudit.io.writing import read_json, write_json
 from imgaudit.runs.folder import RunFolder
 from imgaudit.schema.findings import ReferenceFinding, ReferenceMatch
@@ -101,9 +101,9 @@ def search_reference(collection: Collection, images: Mapping[str, Path], control
     found = _look_up(collection, list(images.values()), bound)
     findings = {}
     for name, path in images.items():
-        if path_text(path) not in found:
+        if format_path(path) not in found:
             continue
-        best, matches = found[path_text(path)]
+        best, matches = found[format_path(path)]
         findings[name] = ReferenceFinding(
             near_copies=len(matches[:MOST]),
             counted_all=len(matches) <= MOST,

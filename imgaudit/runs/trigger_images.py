@@ -17,12 +17,12 @@ from imgaudit.exceptions import ImageError
 from imgaudit.io.framing import to_batch, to_image, to_tensor
 from imgaudit.io.images import load_image
 from imgaudit.io.portfolio import Target
-from imgaudit.io.reading import path_text
+from imgaudit.io.reading import format_path
 from imgaudit.io.writing import write_png
 from imgaudit.schema.protocol import Framing
 from imgaudit.schema.records import Record
 from imgaudit.similarity.clusters import EPS
-from imgaudit.similarity.descriptors import Descriptor, similarities
+from imgaudit.similarity.descriptors import Descriptor, compare_vectors
 
 TARGETS_AT_ONCE = 64
 """Of the owner's images, encoded together."""
@@ -135,10 +135,10 @@ def closest_targets(
             found.append(None)
             continue
         own = np.repeat(descriptor.describe(image[None]), len(owned), axis=0)
-        values = similarities(descriptor, own, owned)
+        values = compare_vectors(descriptor, own, owned)
         best = int(np.argmax(values))
         near = 1 - values[best] <= eps
         found.append(
-            {"path": path_text(targets[best % len(targets)].path), "similarity": values[best], "near_copy": near}
+            {"path": format_path(targets[best % len(targets)].path), "similarity": values[best], "near_copy": near}
         )
     return found

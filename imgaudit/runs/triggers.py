@@ -27,15 +27,15 @@ from imgaudit.diffusion.trigger_search import (
     search_triggers,
 )
 from imgaudit.diffusion.word_proposals import WordProposal
-from imgaudit.io.framing import unusable_reason
-from imgaudit.io.reading import path_text
+from imgaudit.io.framing import find_unusable_reason
+from imgaudit.io.reading import format_path
 from imgaudit.io.writing import append_lines, read_line
 from imgaudit.models.loading import LoadedModel
 from imgaudit.runs.kept_manifest import open_manifest
 from imgaudit.runs.manifest import package_versions, utc_now
 from imgaudit.runs.trigger_images import ImageSettings, image_name, prompt_folder, prompt_images
 from imgaudit.schema.records import Record
-from imgaudit.similarity.clusters import Cluster, is_nearly_blank, largest_cluster, merged
+from imgaudit.similarity.clusters import Cluster, find_largest_cluster, group_alike, is_nearly_blank
 from imgaudit.similarity.descriptors import Descriptor
 
 NO_PROOF = (
@@ -125,7 +125,7 @@ def trigger_manifest(
     """What is about to be run. Raises ConfigError when the model cannot be sampled in so few steps."""
     require_steps(model.denoiser, images.num_inference_steps)
     return TriggerManifest(
-        command=[path_text(part) for part in command],
+        command=[format_path(part) for part in command],
         model={
             "name": model.name,
             "pipeline_class": model.pipeline_class,
@@ -134,7 +134,7 @@ def trigger_manifest(
             "variant": model.variant,
             "resolution": model.denoiser.resolution,
             "prediction_type": model.denoiser.prediction_type,
-            "loras": [{"file": path_text(lora.path.name), "weight": lora.weight} for lora in model.loras],
+            "loras": [{"file": format_path(lora.path.name), "weight": lora.weight} for lora in model.loras],
         },
         search=search, images=images, proposal=proposal.name, proposal_sha256=proposal.digest, batch_size=batch_size,
         versions=package_versions(), device=str(getattr(model.denoiser, "device", "cpu")), started=utc_now(),
@@ -223,8 +223,8 @@ def _trigger(
     found: FoundPrompt, images: Sequence[torch.Tensor], descriptor: Descriptor, eps: float
 ) -> tuple[Trigger, torch.Tensor | None]:
     """What the images of a prompt show, and the representative of their cluster."""
-    usable = [number for number, image in enumerate(images) if unusable_reason(image) is None]
-    cluster = largest_cluster(descriptor, [images[number] for number in usable], eps)
+    usable = [number for number, image in enumerate(images) if find_unusable_reason(image) is None]
+    cluster = find_largest_cluster(descriptor, [images[number] for number in usable], eps)
     named = cluster.model_copy(
         update={
             "members": tuple(usable[member] for member in cluster.members),
@@ -244,7 +244,7 @@ def _candidates(
 ) -> list[CandidateImage]:
     """Clusters of different prompts that show the same, merged."""
     rows = [row for row, one in enumerate(triggers) if shown[row] is not None and not one.blank]
-    groups = merged(descriptor, [image for row in rows if (image := shown[row]) is not None], eps)
+    groups = group_alike(descriptor, [image for row in rows if (image := shown[row]) is not None], eps)
     found = []
     for group in groups:
         own = sorted((rows[place] for place in group), key=lambda row: (-triggers[row].cluster.size, row))

@@ -162,7 +162,7 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def retrieved(images: torch.Tensor, own: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+def retrieves_own_caption(images: torch.Tensor, own: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
     """Whether each picture is closer to its own caption than to every other one: (N,) bool.
 
     By chance this is 1 / (1 + M). All vectors have length one.
@@ -172,7 +172,7 @@ def retrieved(images: torch.Tensor, own: torch.Tensor, others: torch.Tensor) -> 
     others:  (N, M, width), of the captions they are to be told from
 
     >>> a, b = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
-    >>> retrieved(a, a, b[None]).tolist(), retrieved(b, a, b[None]).tolist()
+    >>> retrieves_own_caption(a, a, b[None]).tolist(), retrieves_own_caption(b, a, b[None]).tolist()
     ([True], [False])
     """
     right = (images * own).sum(dim=1)

@@ -44,7 +44,7 @@ class Cluster(Record):
     """The member that is closest to the others on average; None without a cluster."""
 
 
-def distances(descriptor: Descriptor, vectors: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
+def measure_distances(descriptor: Descriptor, vectors: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
     """1 - similarity of every pair of N vectors of a descriptor: (N, N), 0 on the diagonal."""
     if descriptor.binary:
         bits = np.bitwise_count(vectors.astype(np.uint8)[:, None] ^ vectors.astype(np.uint8)[None]).sum(axis=2)
@@ -54,21 +54,21 @@ def distances(descriptor: Descriptor, vectors: npt.NDArray[np.generic]) -> npt.N
     return np.asarray(matrix, dtype=np.float64)
 
 
-def largest_cluster(descriptor: Descriptor, images: Sequence[torch.Tensor], eps: float) -> Cluster:
+def find_largest_cluster(descriptor: Descriptor, images: Sequence[torch.Tensor], eps: float) -> Cluster:
     """DBSCAN over the images of one prompt.
 
     images:  (3, H, W) float32 in [-1, 1] each, those that can be scored
 
     >>> from imgaudit.similarity.descriptors import PixelDescriptor
     >>> noise = torch.randn(6, 3, 32, 32, generator=torch.Generator().manual_seed(0)).clamp(-1, 1)
-    >>> found = largest_cluster(PixelDescriptor(), [*noise[:2], *noise[5:].repeat(4, 1, 1, 1)], eps=0.1)
+    >>> found = find_largest_cluster(PixelDescriptor(), [*noise[:2], *noise[5:].repeat(4, 1, 1, 1)], eps=0.1)
     >>> found.size, found.n, found.members
     (4, 6, (2, 3, 4, 5))
     """
     n = len(images)
     if n < MIN_SAMPLES:
         return _cluster((), n, None)
-    matrix = distances(descriptor, descriptor.describe(torch.stack(list(images))))
+    matrix = measure_distances(descriptor, descriptor.describe(torch.stack(list(images))))
     labels = DBSCAN(eps=eps, min_samples=MIN_SAMPLES, metric="precomputed").fit(matrix).labels_
     groups = [np.flatnonzero(labels == label) for label in range(labels.max() + 1)]
     if not groups:
@@ -83,19 +83,19 @@ def _cluster(members: tuple[int, ...], n: int, representative: int | None) -> Cl
     return Cluster(size=len(members), n=n, low=low, high=high, members=members, representative=representative)
 
 
-def merged(descriptor: Descriptor, images: Sequence[torch.Tensor], eps: float) -> list[list[int]]:
+def group_alike(descriptor: Descriptor, images: Sequence[torch.Tensor], eps: float) -> list[list[int]]:
     """Which representatives show the same: groups of their numbers, linked through pairs within eps.
 
     images:  (3, H, W) float32 in [-1, 1] each
 
     >>> from imgaudit.similarity.descriptors import PixelDescriptor
     >>> noise = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)).clamp(-1, 1)
-    >>> merged(PixelDescriptor(), [noise[0], noise[1], noise[0]], eps=0.1)
+    >>> group_alike(PixelDescriptor(), [noise[0], noise[1], noise[0]], eps=0.1)
     [[0, 2], [1]]
     """
     if not images:
         return []
-    matrix = distances(descriptor, descriptor.describe(torch.stack(list(images))))
+    matrix = measure_distances(descriptor, descriptor.describe(torch.stack(list(images))))
     labels = DBSCAN(eps=eps, min_samples=1, metric="precomputed").fit(matrix).labels_
     groups = [np.flatnonzero(labels == label).tolist() for label in range(labels.max() + 1)]
     return sorted(groups)

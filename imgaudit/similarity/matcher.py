@@ -9,7 +9,7 @@ import torch
 from imgaudit.exceptions import ModelRefusedError
 from imgaudit.schema.measures import DECIDING_DESCRIPTOR
 from imgaudit.schema.records import Skipped
-from imgaudit.similarity.descriptors import DEFAULT_DESCRIPTORS, Descriptor, similarities
+from imgaudit.similarity.descriptors import DEFAULT_DESCRIPTORS, Descriptor, compare_vectors
 from imgaudit.similarity.distances import DEFAULT_DISTANCES, Distance
 from imgaudit.similarity.lpips import load_lpips
 
@@ -31,7 +31,7 @@ class Matcher:
             return []
         references = target.expand_as(images)
         per_descriptor = {
-            descriptor.name: similarities(
+            descriptor.name: compare_vectors(
                 descriptor,
                 descriptor.describe(images),
                 np.repeat(descriptor.describe(target[None]), len(images), axis=0),
@@ -55,7 +55,7 @@ class Matcher:
         """Of the deciding descriptor, for every image (N, 3, H, W) in [-1, 1] to one target (3, H, W)."""
         descriptor = self.deciding()
         vectors = descriptor.describe(images)
-        return similarities(descriptor, vectors, np.repeat(descriptor.describe(target[None]), len(images), axis=0))
+        return compare_vectors(descriptor, vectors, np.repeat(descriptor.describe(target[None]), len(images), axis=0))
 
     def deciding(self) -> Descriptor:
         """The descriptor that decides."""

@@ -18,7 +18,7 @@ from imgaudit.benchmark.index.stages import StageInput, build, build_faiss, comp
 from imgaudit.cli import app, main
 from imgaudit.cli import index as indexing
 from imgaudit.exceptions import ConfigError, IndexRefusedError, InputError
-from imgaudit.index import BuildOptions, build_collection, give_sources
+from imgaudit.index import BuildOptions, build_collection, pair_id_lists
 from tests.conftest import random_image
 from tests.support.vectors import unit_vectors
 
@@ -27,7 +27,7 @@ TABLE = Path(__file__).parent.parent.parent / "examples" / "index.json"
 
 @pytest.fixture
 def collection(make_folder: Callable[..., Path], tmp_path: Path) -> Path:
-    build_collection(tmp_path / "c", give_sources([make_folder("photos", range(6))]), workers=0)
+    build_collection(tmp_path / "c", pair_id_lists([make_folder("photos", range(6))]), workers=0)
     return tmp_path / "c"
 
 
@@ -75,7 +75,7 @@ def test_hostile_names_reach_the_terminal_as_plain_text(tmp_path: Path) -> None:
     name = "\x1b[31m[bold]red\u202e\n.png"
     random_image(1).save(folder / name)
     (folder / "bad\x1b]0;title\x07.png").write_bytes(b"x")
-    build_collection(tmp_path / "c", give_sources([folder]), workers=0)
+    build_collection(tmp_path / "c", pair_id_lists([folder]), workers=0)
     shown = run("index", "search", tmp_path / "c", folder)[1] + run("index", "info", tmp_path / "c")[1]
     assert not {"\x1b", "\u202e", "\x07"} & set(shown)
     assert "\\x1b[31m[bold]red\\u202e\\n.png" in shown
@@ -87,7 +87,7 @@ def test_hostile_names_reach_the_terminal_as_plain_text(tmp_path: Path) -> None:
 def test_vectors_are_queries_of_collections_that_images_cannot_ask(tmp_path: Path) -> None:
     np.save(tmp_path / "v.npy", unit_vectors(20))
     np.save(tmp_path / "q.npy", unit_vectors(20)[4:6])
-    build_collection(tmp_path / "c", give_sources([tmp_path / "v.npy"]), BuildOptions("clip"))
+    build_collection(tmp_path / "c", pair_id_lists([tmp_path / "v.npy"]), BuildOptions("clip"))
     code, output = run("index", "search", tmp_path / "c", tmp_path / "q.npy", "--json")
     values = [json.loads(line) for line in output.splitlines()]
     assert code == 0 and [value["matches"][0]["id"] for value in values] == ["v.npy/4", "v.npy/5"]

@@ -30,7 +30,7 @@ from imgaudit.schema.findings import NOT_IN_PARTS, AuditResult, Finding, PartRep
 from imgaudit.schema.pairs import Region
 from imgaudit.schema.policy import Policy
 from imgaudit.schema.records import Legs, Measurement, PartMatch, Rung, RungMeasurement, Skipped
-from imgaudit.similarity.parts import rest_similarity
+from imgaudit.similarity.parts import measure_rest_similarity
 from tests.support.records import PROTOCOL, bank, measurement
 
 MISS = (0.4, 0.4)
@@ -239,13 +239,13 @@ def test_the_rest_is_alike_or_not_and_flat_rest_says_nothing() -> None:
     left[:, :32] = True
     region = Region.of(left)
     own, other = to_tensor(shapes(1)), to_tensor(shapes(2))
-    same = rest_similarity(own, own, region)
+    same = measure_rest_similarity(own, own, region)
     assert not isinstance(same, Skipped) and same == pytest.approx(1, abs=1e-4)
-    unlike = rest_similarity(own, torch.cat([own[..., :64], other[..., 64:]], dim=-1), region)
+    unlike = measure_rest_similarity(own, torch.cat([own[..., :64], other[..., 64:]], dim=-1), region)
     assert not isinstance(unlike, Skipped) and unlike < 0.5
     blank = torch.cat([own[..., :64], torch.ones(3, 128, 64)], dim=-1)
-    assert isinstance(rest_similarity(blank, own, region), Skipped)
-    assert isinstance(rest_similarity(own, own, Region.of(np.ones((64, 64), dtype=bool))), Skipped)
+    assert isinstance(measure_rest_similarity(blank, own, region), Skipped)
+    assert isinstance(measure_rest_similarity(own, own, Region.of(np.ones((64, 64), dtype=bool))), Skipped)
 
 
 def test_parts_are_the_same_on_any_number_of_threads() -> None:

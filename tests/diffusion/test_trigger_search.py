@@ -37,7 +37,7 @@ from imgaudit.models.masked_lm import load_masked_lm
 from imgaudit.report.triggers import write_triggers
 from imgaudit.runs.trigger_images import ImageSettings
 from imgaudit.runs.triggers import TriggerOutcome, open_triggers, search_into, trigger_manifest
-from imgaudit.similarity.clusters import largest_cluster, merged
+from imgaudit.similarity.clusters import find_largest_cluster, group_alike
 from imgaudit.similarity.descriptors import PixelDescriptor
 
 
@@ -197,13 +197,13 @@ def test_clusters_are_images_that_agree() -> None:
     descriptor = PixelDescriptor()
     noise = torch.randn(5, 3, 16, 16, generator=generator()).clamp(-1, 1)
     near = noise[0] + 0.05 * torch.randn(4, 3, 16, 16, generator=generator(1))
-    found = largest_cluster(descriptor, [noise[1], *near, noise[2]], 0.1)
+    found = find_largest_cluster(descriptor, [noise[1], *near, noise[2]], 0.1)
     assert found.members == (1, 2, 3, 4) and found.representative in found.members
     assert (found.size, found.n) == (4, 6) and found.low < 4 / 6 < found.high
-    assert largest_cluster(descriptor, list(noise), 0.1).size == 0
-    assert largest_cluster(descriptor, [], 0.1).representative is None
-    assert merged(descriptor, [noise[0], noise[1], near[0]], 0.1) == [[0, 2], [1]]
-    assert merged(descriptor, [], 0.1) == []
+    assert find_largest_cluster(descriptor, list(noise), 0.1).size == 0
+    assert find_largest_cluster(descriptor, [], 0.1).representative is None
+    assert group_alike(descriptor, [noise[0], noise[1], near[0]], 0.1) == [[0, 2], [1]]
+    assert group_alike(descriptor, [], 0.1) == []
 
 
 @settings(max_examples=50, deadline=None)

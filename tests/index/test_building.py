@@ -17,15 +17,15 @@ from imgaudit.exceptions import ConfigError, InputError
 from imgaudit.index import (
     BuildOptions,
     Collection,
-    Given,
     Kind,
+    SourceInput,
     add_to_collection,
     build_collection,
     describing,
-    give_sources,
+    pair_id_lists,
 )
-from imgaudit.index.describing import Describer, Item
-from imgaudit.index.image_folders import look_at_folder
+from imgaudit.index.describing import Describer, ImageEntry
+from imgaudit.index.image_folders import inspect_folder
 from imgaudit.similarity.descriptors import PixelDescriptor
 from tests.conftest import random_image
 from tests.support.deadly_file import deadly_begin
@@ -44,7 +44,7 @@ def test_kills_at_every_durable_step_lose_nothing_and_repeat_nothing(
     sources = [make_folder("photos", range(13)), make_folder("more", range(20, 29))]
     (sources[0] / "bad.png").write_bytes(b"no image")
     (sources[1] / "bad.png").write_bytes(b"none either")
-    whole = build_collection(tmp_path / "whole", give_sources(sources), BuildOptions("pixel", None, 7), workers=0)
+    whole = build_collection(tmp_path / "whole", pair_id_lists(sources), BuildOptions("pixel", None, 7), workers=0)
     root = Path(__file__).parent.parent.parent
     done = subprocess.run(
         [sys.executable, "-m", "tests.support.index_kills", str(tmp_path / "killed"), *map(str, sources)],
@@ -55,7 +55,7 @@ def test_kills_at_every_durable_step_lose_nothing_and_repeat_nothing(
     assert killed.remark == "" and killed.manifest.count == whole.count == 22
     assert sorted(ids_of(killed)) == sorted(ids_of(expected)) and len(set(ids_of(killed))) == 22
     assert sorted(one.path for one in killed.skipped()) == sorted(str(source / "bad.png") for source in sources)
-    queries = np.concatenate([describing.describe_items(PixelDescriptor(), [Item(path)]).vectors
+    queries = np.concatenate([describing.describe_entries(PixelDescriptor(), [ImageEntry(path)]).vectors
                               for path in sorted(sources[0].glob("picture*"))[:3]])  # fmt: skip
     assert list(killed.search(queries, 5)) == list(expected.search(queries, 5))
     assert {path.name for path in (tmp_path / "killed").iterdir() if not path.name.startswith(".lock")} == {
@@ -70,13 +70,13 @@ def test_the_same_names_in_different_folders_stay_apart(make_folder: Callable[..
     third.rename(first / "sub")
     for number, seed in ((1, 3), (2, 4)):
         (second / f"picture-00{seed}.png").rename(second / f"picture-00{number}.png")
-    build_collection(tmp_path / "c", give_sources([first, second]), workers=0)
+    build_collection(tmp_path / "c", pair_id_lists([first, second]), workers=0)
     collection = Collection.open(tmp_path / "c")
     assert sorted(ids_of(collection)) == [
         "photos-2/picture-001.png", "photos-2/picture-002.png", "photos/picture-001.png", "photos/picture-002.png",
         "photos/sub/picture-005.png",
     ]  # fmt: skip
-    vectors = describing.describe_items(PixelDescriptor(), [Item(second / "picture-001.png")]).vectors
+    vectors = describing.describe_entries(PixelDescriptor(), [ImageEntry(second / "picture-001.png")]).vectors
     assert collection.search(vectors, 1)[0][0][:2] == ("photos-2/picture-001.png", str(second / "picture-001.png"))
 
 
@@ -86,7 +86,7 @@ def test_bad_files_are_left_out_with_their_reason(make_folder: Callable[..., Pat
     (folder / "empty.jpg").touch()
     (folder / "link.png").symlink_to(folder / "picture-000.png")
     os.mkfifo(folder / "pipe.png")
-    manifest = build_collection(tmp_path / "c", give_sources([folder]), workers=0)
+    manifest = build_collection(tmp_path / "c", pair_id_lists([folder]), workers=0)
     assert (manifest.count, manifest.skipped_count) == (5, 4)
     reasons = {Path(one.path).name: one.skipped for one in Collection.open(tmp_path / "c").skipped()}
     assert "not an image" in reasons["text.png"] and "empty" in reasons["empty.jpg"]
@@ -100,14 +100,14 @@ def test_files_that_are_no_images_are_passed_over_and_counted(make_folder: Calla
     (folder / "sub").mkdir()
     for name in ("logo.svg", "sub/LOGO.SVG", "poster.eps", "paper.pdf", "notes.txt", ".hidden", "README"):
         (folder / name).write_text("no image")
-    manifest = build_collection(tmp_path / "c", give_sources([folder]), workers=0)
+    manifest = build_collection(tmp_path / "c", pair_id_lists([folder]), workers=0)
     assert (manifest.count, manifest.skipped_count, manifest.sources[0].count) == (3, 0, 3)
     assert manifest.others == {".svg": 2, ".eps": 1, ".pdf": 1, "hidden": 1, "no suffix": 1}
     (folder / "later.svg").touch()
-    assert build_collection(tmp_path / "c", give_sources([folder]), workers=0) == manifest
+    assert build_collection(tmp_path / "c", pair_id_lists([folder]), workers=0) == manifest
     for number in range(15):
         (folder / f"a.{number}\udcff").touch()
-    others = look_at_folder(folder).others
+    others = inspect_folder(folder).others
     assert sum(others.values()) == 22 and len(others) == 11 and max(map(len, others)) <= 20
 
 
@@ -116,7 +116,7 @@ def test_a_folder_without_a_usable_image_says_so(tmp_path: Path) -> None:
     (tmp_path / "photos/a.png").write_bytes(b"x")
     for _ in range(2):
         with pytest.raises(InputError, match="none of 1 files or vectors can be used; the first: the file is not"):
-            build_collection(tmp_path / "c", give_sources([tmp_path / "photos"]), workers=0)
+            build_collection(tmp_path / "c", pair_id_lists([tmp_path / "photos"]), workers=0)
 
 
 @pytest.mark.slow
@@ -125,12 +125,12 @@ def test_a_file_that_kills_its_reader_is_left_out_and_the_rest_goes_on(
 ) -> None:
     folder = make_folder("photos", range(3))
     random_image(7).save(folder / "deadly.png")
-    items = [Item(path) for path in sorted(folder.glob("*.png"))]
+    items = [ImageEntry(path) for path in sorted(folder.glob("*.png"))]
     monkeypatch.setattr(describing, "_begin", deadly_begin)
     with Describer("pixel", 1) as describer:
         parts = list(describer.describe(iter([items[:2], items[2:]])))
     assert [item.reason for part in parts for item in part.items] == [describing.KILLED, None, None, None]
-    alone = describing.describe_items(PixelDescriptor(), items[1:])
+    alone = describing.describe_entries(PixelDescriptor(), items[1:])
     np.testing.assert_allclose(np.concatenate([part.vectors for part in parts]), alone.vectors, atol=1e-6)
 
 
@@ -138,21 +138,21 @@ def test_adding_makes_new_shards_and_adding_again_changes_nothing(
     make_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
     first, second = make_folder("a", range(4)), make_folder("b", range(10, 13))
-    before = build_collection(tmp_path / "c", give_sources([first]), workers=0)
-    after = add_to_collection(tmp_path / "c", give_sources([second]), workers=0)
+    before = build_collection(tmp_path / "c", pair_id_lists([first]), workers=0)
+    after = add_to_collection(tmp_path / "c", pair_id_lists([second]), workers=0)
     assert [shard.count for shard in after.shards] == [4, 3] and after.shards[0] == before.shards[0]
-    assert add_to_collection(tmp_path / "c", give_sources([second]), workers=0) == after
-    assert build_collection(tmp_path / "c", give_sources([first]), workers=0) == after
+    assert add_to_collection(tmp_path / "c", pair_id_lists([second]), workers=0) == after
+    assert build_collection(tmp_path / "c", pair_id_lists([first]), workers=0) == after
     random_image(99).save(second / "later.png")
     with pytest.raises(InputError, match="has changed since the collection got it"):
-        add_to_collection(tmp_path / "c", give_sources([second]), workers=0)
+        add_to_collection(tmp_path / "c", pair_id_lists([second]), workers=0)
     with pytest.raises(InputError, match="holds a collection without"):
-        build_collection(tmp_path / "c", give_sources([make_folder("d", [1])]), workers=0)
+        build_collection(tmp_path / "c", pair_id_lists([make_folder("d", [1])]), workers=0)
 
 
 def test_other_options_or_a_folder_with_something_else_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "v.npy", unit_vectors(5))
-    sources = give_sources([tmp_path / "v.npy"])
+    sources = pair_id_lists([tmp_path / "v.npy"])
     build_collection(tmp_path / "c", sources, GIVEN)
     with pytest.raises(ConfigError, match="begun with --kind auto, but got hnsw"):
         build_collection(tmp_path / "c", sources, BuildOptions("given", Kind.HNSW))
@@ -170,7 +170,7 @@ def test_vectors_of_any_float_become_unit_floats(tmp_path: Path, dtype: type) ->
     vectors = (unit_vectors(6) * np.arange(6)[:, None]).astype(dtype)
     vectors[3, 0] = np.nan
     np.save(tmp_path / "v.npy", vectors)
-    manifest = build_collection(tmp_path / "c", give_sources([tmp_path / "v.npy"]), GIVEN)
+    manifest = build_collection(tmp_path / "c", pair_id_lists([tmp_path / "v.npy"]), GIVEN)
     collection = Collection.open(tmp_path / "c")
     assert (manifest.count, manifest.sources[0].scaled) == (5, 3)
     (left_out,) = collection.skipped()
@@ -185,7 +185,7 @@ def test_a_pickled_npy_is_refused_unread(tmp_path: Path) -> None:
 
     np.save(tmp_path / "v.npy", np.array([[Bomb()]], dtype=object), allow_pickle=True)
     with pytest.raises(InputError, match="Python objects"):
-        build_collection(tmp_path / "c", give_sources([tmp_path / "v.npy"]), GIVEN)
+        build_collection(tmp_path / "c", pair_id_lists([tmp_path / "v.npy"]), GIVEN)
     assert not (tmp_path / "exploded").exists()
 
 
@@ -201,14 +201,14 @@ def test_other_npy_files_are_refused(tmp_path: Path, content: bytes | np.ndarray
     else:
         np.save(path, content)
     with pytest.raises(InputError, match=reason):
-        build_collection(tmp_path / "c", give_sources([path]), GIVEN)
+        build_collection(tmp_path / "c", pair_id_lists([path]), GIVEN)
 
 
 def test_a_truncated_npy_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "v.npy", unit_vectors(100))
     os.truncate(tmp_path / "v.npy", 1_000)
     with pytest.raises(InputError, match=r"not an \.npy file of numbers"):
-        build_collection(tmp_path / "c", give_sources([tmp_path / "v.npy"]), GIVEN)
+        build_collection(tmp_path / "c", pair_id_lists([tmp_path / "v.npy"]), GIVEN)
 
 
 @pytest.mark.parametrize("suffix", [".txt", ".csv", ".jsonl", ".parquet"])
@@ -223,7 +223,7 @@ def test_names_come_from_a_list_of_any_kind(tmp_path: Path, suffix: str) -> None
             ".csv": "id,path\n" + "".join(f'"{name}",{place}\n' for name, place in zip(names, "xyz", strict=True)),
             ".jsonl": "".join(json.dumps({"id": n, "path": p}) + "\n" for n, p in zip(names, "xyz", strict=True)),
         }[suffix], encoding="utf-8")  # fmt: skip
-    build_collection(tmp_path / "c", give_sources([tmp_path / "v.npy"], [path]), GIVEN)
+    build_collection(tmp_path / "c", pair_id_lists([tmp_path / "v.npy"], [path]), GIVEN)
     collection = Collection.open(tmp_path / "c")
     assert ids_of(collection) == [f"v.npy/{name}" for name in names]
     found = collection.search(unit_vectors(3)[1:2], 1)[0][0]
@@ -234,16 +234,16 @@ def test_a_list_of_another_length_is_refused_before_anything_is_built(tmp_path: 
     np.save(tmp_path / "v.npy", unit_vectors(3))
     (tmp_path / "ids.txt").write_text("a\nb\n")
     with pytest.raises(InputError, match=r"has 2 names, but .* holds 3 vectors"):
-        build_collection(tmp_path / "c", give_sources([tmp_path / "v.npy"], [tmp_path / "ids.txt"]), GIVEN)
+        build_collection(tmp_path / "c", pair_id_lists([tmp_path / "v.npy"], [tmp_path / "ids.txt"]), GIVEN)
     assert not (tmp_path / "c/manifest.json").exists()
     with pytest.raises(ConfigError, match="expected one --ids"):
-        give_sources([tmp_path / "v.npy"], [tmp_path / "ids.txt"] * 2)
+        pair_id_lists([tmp_path / "v.npy"], [tmp_path / "ids.txt"] * 2)
 
 
 def test_names_that_would_lead_out_of_a_folder_are_left_out(tmp_path: Path) -> None:
     np.save(tmp_path / "v.npy", unit_vectors(3))
     (tmp_path / "ids.txt").write_text("a\n../../etc/passwd\nb..c\n")
-    build_collection(tmp_path / "c", give_sources([tmp_path / "v.npy"], [tmp_path / "ids.txt"]), GIVEN)
+    build_collection(tmp_path / "c", pair_id_lists([tmp_path / "v.npy"], [tmp_path / "ids.txt"]), GIVEN)
     collection = Collection.open(tmp_path / "c")
     assert ids_of(collection) == ["v.npy/a", "v.npy/b..c"]
     assert [one.skipped for one in collection.skipped()] == [
@@ -261,11 +261,11 @@ def test_parquet_columns_are_vectors_and_ids(tmp_path: Path, fixed: bool, rows: 
     )
     table = pa.table({"id": [f"row-{row}" for row in range(rows)], "embedding": column, "other": list(range(rows))})
     pq.write_table(table, tmp_path / "v.parquet", row_group_size=70)
-    build_collection(tmp_path / "c", give_sources([tmp_path / "v.parquet"]), BuildOptions("given", None, 64))
+    build_collection(tmp_path / "c", pair_id_lists([tmp_path / "v.parquet"]), BuildOptions("given", None, 64))
     collection = Collection.open(tmp_path / "c")
     assert ids_of(collection) == [f"v.parquet/row-{row}" for row in range(rows)]
     assert [line[0].id for line in collection.search(vectors, 1)] == ids_of(collection)
-    wrong = Given(tmp_path / "v.parquet", vector_column="other")
+    wrong = SourceInput(tmp_path / "v.parquet", vector_column="other")
     with pytest.raises(InputError, match="is no list of numbers, but int64"):
         build_collection(tmp_path / "d", [wrong], GIVEN)
 
@@ -273,10 +273,10 @@ def test_parquet_columns_are_vectors_and_ids(tmp_path: Path, fixed: bool, rows: 
 def test_parquet_without_whole_vectors_is_refused(tmp_path: Path) -> None:
     pq.write_table(pa.table({"v": pa.array([[1.0, 2.0], [1.0]])}), tmp_path / "v.parquet")
     with pytest.raises(InputError, match=r"rows without a whole vector|several lengths"):
-        build_collection(tmp_path / "c", give_sources([tmp_path / "v.parquet"]), GIVEN)
+        build_collection(tmp_path / "c", pair_id_lists([tmp_path / "v.parquet"]), GIVEN)
     (tmp_path / "w.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(InputError, match="cannot be read"):
-        build_collection(tmp_path / "c", give_sources([tmp_path / "w.parquet"]), GIVEN)
+        build_collection(tmp_path / "c", pair_id_lists([tmp_path / "w.parquet"]), GIVEN)
 
 
 @pytest.mark.parametrize("factory", ["Flat", "IVF16,Flat", "HNSW8,Flat"])
@@ -287,7 +287,7 @@ def test_an_existing_faiss_index_gives_its_vectors(tmp_path: Path, factory: str)
     index.add(vectors)
     faiss.write_index(index, str(tmp_path / "old.faiss"))
     (tmp_path / "ids.csv").write_text("id\n" + "".join(f"{row}\n" for row in range(1_000)))
-    build_collection(tmp_path / "c", give_sources([tmp_path / "old.faiss"], [tmp_path / "ids.csv"]), GIVEN)
+    build_collection(tmp_path / "c", pair_id_lists([tmp_path / "old.faiss"], [tmp_path / "ids.csv"]), GIVEN)
     found = Collection.open(tmp_path / "c").search(vectors[::100], 1)
     assert [line[0].id for line in found] == [f"old.faiss/{row}" for row in range(0, 1_000, 100)]
 
@@ -297,17 +297,17 @@ def test_an_existing_binary_index_gives_its_vectors_and_others_their_reason(tmp_
     index = faiss.IndexBinaryFlat(64)
     index.add(bits)  # type: ignore[call-arg]
     faiss.write_index_binary(index, str(tmp_path / "old.index"))
-    build_collection(tmp_path / "c", give_sources([tmp_path / "old.index"]), GIVEN)
+    build_collection(tmp_path / "c", pair_id_lists([tmp_path / "old.index"]), GIVEN)
     assert Collection.open(tmp_path / "c").search(bits[5:6], 1)[0][0].id == "old.index/5"
     (tmp_path / "x.faiss").write_bytes(b"IxFI no index")
     with pytest.raises(InputError, match="FAISS cannot give back"):
-        build_collection(tmp_path / "d", give_sources([tmp_path / "x.faiss"]), GIVEN)
+        build_collection(tmp_path / "d", pair_id_lists([tmp_path / "x.faiss"]), GIVEN)
 
 
 def test_vectors_of_another_descriptor_are_refused_before_anything_is_built(tmp_path: Path) -> None:
     np.save(tmp_path / "v.npy", unit_vectors(3))
     with pytest.raises(InputError, match="16 floats, but those of descriptor 'pixel' have 3,072 floats"):
-        build_collection(tmp_path / "c", give_sources([tmp_path / "v.npy"]))
+        build_collection(tmp_path / "c", pair_id_lists([tmp_path / "v.npy"]))
     assert not (tmp_path / "c/manifest.json").exists()
 
 
@@ -318,7 +318,7 @@ def test_a_changed_source_stops_a_build_that_goes_on(tmp_path: Path) -> None:
         if done >= 20:
             raise KeyboardInterrupt
 
-    sources, options = give_sources([tmp_path / "v.npy"]), BuildOptions("given", None, 5)
+    sources, options = pair_id_lists([tmp_path / "v.npy"]), BuildOptions("given", None, 5)
     with pytest.raises(KeyboardInterrupt):
         build_collection(tmp_path / "c", sources, options, on_progress=stop)
     collection = Collection.open(tmp_path / "c")

@@ -12,7 +12,7 @@ from imgaudit.exceptions import ConfigError, InputError
 from imgaudit.index import Collection, Kind, Match, choose_kind, faiss_file
 from imgaudit.index.id_table import IdTable, IdTableWriter
 from imgaudit.index.index_types import EXACT_BYTES
-from imgaudit.index.manifest import Recall
+from imgaudit.index.manifest import IndexRecall
 from imgaudit.index.names import Name, Names
 from imgaudit.schema.records import Skipped
 from tests.support.vectors import collection_of, packed_bits, unit_vectors
@@ -75,7 +75,7 @@ def test_recall_is_measured_and_what_it_says_holds(tmp_path: Path, kind: Kind, l
     collection = collection_of(tmp_path, stored, kind)
     (shard,) = collection.manifest.shards
     assert shard.kind is kind and shard.reason == "it was asked for"
-    assert isinstance(shard.recall, Recall)
+    assert isinstance(shard.recall, IndexRecall)
     recall = shard.recall
     assert recall.low <= recall.hits / recall.n <= recall.high
     assert recall.hits / recall.n >= least
@@ -93,7 +93,7 @@ def test_recall_is_measured_and_what_it_says_holds(tmp_path: Path, kind: Kind, l
 def test_binary_kinds_find_copies(tmp_path: Path, kind: Kind) -> None:
     stored = packed_bits(10_000)
     collection = collection_of(tmp_path, stored, kind)
-    assert isinstance(collection.manifest.shards[0].recall, Recall)
+    assert isinstance(collection.manifest.shards[0].recall, IndexRecall)
     found = [line[0].id for line in collection.search(stored[:100], 1)]
     assert sum(name == f"vectors.npy/{row}" for row, name in enumerate(found)) >= 95
 
@@ -211,7 +211,7 @@ def test_a_gpu_without_enough_memory_leaves_the_search_to_the_processor(
     stored = unit_vectors(20)
     collection_of(tmp_path, stored)
     assert not asked
-    monkeypatch.setattr(faiss_file, "gpu_count", lambda: 1)
+    monkeypatch.setattr(faiss_file, "count_gpus", lambda: 1)
     monkeypatch.setattr(faiss_file.faiss, "index_cpu_to_all_gpus", refuse)
     collection = Collection.open(tmp_path / "collection")
     assert len(asked) == 1 and rows_of(collection, stored, 1) == [[row] for row in range(20)]

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from imgaudit.index.near_duplicates import MOST, NEAR_COPY_RMS, _bounds, _vectors, near_duplicates
-from imgaudit.io.screening import thumbnail_array
+from imgaudit.index.near_duplicates import MOST, NEAR_COPY_RMS, _bounds, _vectors, find_near_duplicates
+from imgaudit.io.screening import stack_thumbnails
 from imgaudit.similarity.descriptors import PixelDescriptor
 from imgaudit.similarity.distances import AlignedRms
 from tests.conftest import random_image
 
 
 def thumbnails(count: int, seed: int = 0) -> np.ndarray:  # type: ignore[type-arg]
-    return thumbnail_array([random_image(seed + number, (32, 32)).tobytes() for number in range(count)])
+    return stack_thumbnails([random_image(seed + number, (32, 32)).tobytes() for number in range(count)])
 
 
 def noisy(pictures: np.ndarray, amount: float, seed: int) -> np.ndarray:  # type: ignore[type-arg]
@@ -23,10 +23,10 @@ def noisy(pictures: np.ndarray, amount: float, seed: int) -> np.ndarray:  # type
 def test_near_duplicates_are_found_and_look_alikes_are_not() -> None:
     pictures = thumbnails(3)
     everything = np.concatenate([pictures, noisy(pictures[:1], 6, 0)])
-    found = near_duplicates("abcd", everything)
+    found = find_near_duplicates("abcd", everything)
     assert [name for name, _ in found["a"]] == ["d"] and [name for name, _ in found["d"]] == ["a"]
     assert found["b"] == found["c"] == []
-    assert near_duplicates(["a"], everything[:1]) == {"a": []} and near_duplicates([], everything[:0]) == {}
+    assert find_near_duplicates(["a"], everything[:1]) == {"a": []} and find_near_duplicates([], everything[:0]) == {}
 
 
 def test_the_short_vectors_never_understate_a_similarity() -> None:
@@ -40,7 +40,7 @@ def test_every_pair_is_what_brute_force_finds() -> None:
     pictures = thumbnails(60)
     everything = np.concatenate([pictures, noisy(pictures[:20], 8, 2), noisy(pictures[:20], 45, 3)])
     names = [str(number) for number in range(len(everything))]
-    found = {(a, b) for a, near in near_duplicates(names, everything).items() for b, _ in near}
+    found = {(a, b) for a, near in find_near_duplicates(names, everything).items() for b, _ in near}
     images = torch.from_numpy(everything).permute(0, 3, 1, 2).float() / 127.5 - 1
     vectors = PixelDescriptor().describe(images)
     expected = set()
@@ -56,6 +56,6 @@ def test_every_pair_is_what_brute_force_finds() -> None:
 def test_a_folder_of_one_picture_in_many_versions_stays_bounded() -> None:
     [picture] = thumbnails(1)
     versions = noisy(np.repeat(picture[None], 300, axis=0), 2, 4)
-    found = near_duplicates([str(number) for number in range(300)], versions)
+    found = find_near_duplicates([str(number) for number in range(300)], versions)
     assert {len(near) for near in found.values()} == {MOST}
     assert all(near[0][1] == pytest.approx(max(value for _, value in near)) for near in found.values())

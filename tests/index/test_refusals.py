@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from imgaudit.exceptions import IndexRefusedError
-from imgaudit.index import Collection, add_to_collection, give_sources
+from imgaudit.index import Collection, add_to_collection, pair_id_lists
 from imgaudit.index.id_table import HEADER_BYTES, IdTable, IdTableWriter
-from imgaudit.index.manifest import _check, file_digest
+from imgaudit.index.manifest import _check, digest_file
 from imgaudit.index.names import Name, Names
 from tests.support.vectors import collection_of, unit_vectors
 
@@ -125,7 +125,7 @@ def exchange_index(folder: Path, index: Any) -> None:
     path = folder / INDEX
     path.unlink()
     faiss.write_index(index, str(path))
-    digest = file_digest(path).model_dump()
+    digest = digest_file(path).model_dump()
     edit(folder, lambda values: values["shards"][0].update(index=digest), signed=True)
 
 
@@ -154,7 +154,7 @@ def test_a_collection_of_the_first_format_is_read_and_added_to(folder: Path, tmp
     edit(folder, back, signed=True)
     before = Collection.open(folder)
     np.save(tmp_path / "more.npy", unit_vectors(5, seed=7))
-    added = add_to_collection(folder, give_sources([tmp_path / "more.npy"]))
+    added = add_to_collection(folder, pair_id_lists([tmp_path / "more.npy"]))
     assert (len(before), added.count) == (40, 45)
     assert json.loads((folder / "manifest.json").read_text())["format"] == 2
 
@@ -165,7 +165,7 @@ def exchange_names(folder: Path, names: list[Name]) -> None:
     writer = IdTableWriter(path)
     writer.append(Names.of(names))
     writer.close()
-    digest = file_digest(path).model_dump()
+    digest = digest_file(path).model_dump()
     edit(folder, lambda values: values["shards"][1].update(ids=digest), signed=True)
 
 

@@ -5,7 +5,7 @@ import pytest
 from imgaudit.exceptions import InputError
 from imgaudit.io.captions import MAX_CHARACTERS, CaptionSource, clean_text
 from imgaudit.io.images import ImageFacts
-from imgaudit.io.tables import assign, read_table
+from imgaudit.io.tables import assign_texts, read_table
 
 
 def facts(caption: str = "") -> ImageFacts:
@@ -31,7 +31,7 @@ def test_captions_come_from_table_then_sidecar_then_metadata_then_the_file(tmp_p
 def test_a_name_belongs_to_one_image_or_to_none(tmp_path: Path) -> None:
     images = [tmp_path / name for name in ("a.png", "x/a.png", "x/b.png", "y/b.png", "caf\u00e9.png")]
     table = {"a.png": ["root"], "b.png": ["which?"], "y/b.png": ["y"], "cafe\u0301.png": ["typed"], "none.png": ["-"]}
-    found, remarks = assign(table, "t.csv", tmp_path, images)
+    found, remarks = assign_texts(table, "t.csv", tmp_path, images)
     assert {path.relative_to(tmp_path).as_posix(): texts for path, texts in found.items()} == {
         "a.png": ["root"], "y/b.png": ["y"], "caf\u00e9.png": ["typed"],
     }  # fmt: skip
@@ -39,7 +39,7 @@ def test_a_name_belongs_to_one_image_or_to_none(tmp_path: Path) -> None:
         True
     ] * 2
     with pytest.raises(InputError, match="none of its 1 names is an image"):
-        assign({"z.png": ["-"]}, "t.csv", tmp_path, images, strict=True)
+        assign_texts({"z.png": ["-"]}, "t.csv", tmp_path, images, strict=True)
 
 
 @pytest.mark.parametrize(

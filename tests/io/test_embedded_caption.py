@@ -17,7 +17,7 @@ from imgaudit.io.embedded_caption import (
     MAX_FIELD_BYTES,
     CaptionReading,
     EmbeddedCaption,
-    embedded_caption,
+    read_embedded_caption,
 )
 from tests.conftest import random_image
 
@@ -126,9 +126,9 @@ def saved(kind: str = "JPEG", iptc_block: bytes | None = None, **options: object
 def read(data: bytes) -> CaptionReading:
     """What a file's bytes say, before and after the pixels are loaded: they must agree."""
     with Image.open(io.BytesIO(data)) as image:
-        fresh = embedded_caption(image)
+        fresh = read_embedded_caption(image)
         image.load()
-        assert embedded_caption(image) == fresh
+        assert read_embedded_caption(image) == fresh
     return fresh
 
 
@@ -184,7 +184,7 @@ def test_metadata_behind_the_pixels_is_read() -> None:
     # Even where the pixels themselves are damaged.
     broken = data[:end] + chunk(b"tEXt", b"Description\0fox")
     with Image.open(io.BytesIO(broken.replace(b"IDAT", b"IDAT\xff", 1))) as image:
-        assert embedded_caption(image).caption is None
+        assert read_embedded_caption(image).caption is None
 
 
 @pytest.mark.parametrize(
@@ -391,7 +391,7 @@ def test_fifty_megabytes_are_not_read() -> None:
     image.info["xmp"] = xmp(("x-default", "late"), before=f"<!--{bloat}-->")
     tracemalloc.start()
     try:
-        assert embedded_caption(image) == CaptionReading(None, ("XMP unreadable, ignored",))
+        assert read_embedded_caption(image) == CaptionReading(None, ("XMP unreadable, ignored",))
         assert tracemalloc.get_traced_memory()[1] < 10_000_000
     finally:
         tracemalloc.stop()
@@ -435,16 +435,16 @@ def test_a_tiff_of_numbers_is_not_unpacked() -> None:
     entry, of_rationals = struct.pack("<HHL", 0x010E, 2, 8001), struct.pack("<HHL", 0x010E, 5, 1000)
     assert entry in data
     with Image.open(io.BytesIO(data.replace(entry, of_rationals))) as image:
-        assert embedded_caption(image) == CaptionReading(None, ("EXIF unreadable, ignored",))
+        assert read_embedded_caption(image) == CaptionReading(None, ("EXIF unreadable, ignored",))
         assert 0x010E not in image.tag_v2._tags_v2
 
 
 def test_fields_of_the_wrong_type_are_noted() -> None:
     image = Image.new("RGB", (2, 2))
     image.info |= {"xmp": 5, "exif": [1], "photoshop": {0x0404: None}}
-    assert embedded_caption(image).notes == ("XMP unreadable, ignored", "EXIF unreadable, ignored")
+    assert read_embedded_caption(image).notes == ("XMP unreadable, ignored", "EXIF unreadable, ignored")
     image.info |= {"photoshop": {0x0404: 7}, "xmp": "\ud800", "exif": "\ud800"}
-    assert embedded_caption(image).caption is None
+    assert read_embedded_caption(image).caption is None
 
 
 @settings(max_examples=100, deadline=None)
@@ -455,7 +455,7 @@ def test_random_metadata_never_raises(block: bytes, fields: bytes, packet: bytes
         packet = xmp(("x-default", packet.decode("latin-1")))
     image = Image.new("RGB", (2, 2))
     image.info |= {"photoshop": {0x0404: block}, "xmp": packet, "exif": fields}
-    reading = embedded_caption(image)
+    reading = read_embedded_caption(image)
     if reading.caption is not None:
         assert reading.caption.text.strip() and "\0" not in reading.caption.text
         reading.caption.text.encode("utf-8")
@@ -475,7 +475,7 @@ def test_flipped_bytes_never_raise(data: st.DataObject) -> None:
         for place in data.draw(st.lists(st.integers(0, len(damaged) - 1), max_size=4)):
             damaged[place] = data.draw(st.integers(0, 255))
         holder[key] = bytes(damaged)
-    reading = embedded_caption(image)
+    reading = read_embedded_caption(image)
     assert all(re.fullmatch("(IPTC|XMP|EXIF) unreadable, ignored", note) for note in reading.notes)
 
 

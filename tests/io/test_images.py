@@ -13,7 +13,7 @@ from PIL import Image, ImageCms
 
 from imgaudit.exceptions import ImageError, InputError
 from imgaudit.io import images as image_files
-from imgaudit.io.framing import complexity, frame_image, to_image, to_tensor, unusable_reason
+from imgaudit.io.framing import find_unusable_reason, frame_image, measure_complexity, to_image, to_tensor
 from imgaudit.io.images import decode_image, load_image
 from imgaudit.io.listing import find_images
 from imgaudit.schema.protocol import Framing
@@ -152,15 +152,19 @@ def test_framing_keeps_what_it_promises() -> None:
 def test_tensors_round_trip_and_unusable_frames_are_named() -> None:
     image = random_image(4)
     assert to_image(to_tensor(image)).tobytes() == image.tobytes()
-    assert unusable_reason(to_tensor(image)) is None
-    assert unusable_reason(torch.full((3, 4, 4), -1.0)) == "black"
-    assert unusable_reason(torch.full((3, 4, 4), 0.3)) == "constant"
-    assert unusable_reason(torch.full((3, 4, 4), float("nan"))) == "not finite"
+    assert find_unusable_reason(to_tensor(image)) is None
+    assert find_unusable_reason(torch.full((3, 4, 4), -1.0)) == "black"
+    assert find_unusable_reason(torch.full((3, 4, 4), 0.3)) == "constant"
+    assert find_unusable_reason(torch.full((3, 4, 4), float("nan"))) == "not finite"
 
 
 def test_noise_is_more_complex_than_a_plain_surface() -> None:
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8))
-    assert complexity(noise) > complexity(random_image(1, (32, 32))) > complexity(Image.new("RGB", (32, 32)))
+    assert (
+        measure_complexity(noise)
+        > measure_complexity(random_image(1, (32, 32)))
+        > measure_complexity(Image.new("RGB", (32, 32)))
+    )
 
 
 def test_heic_is_read_where_it_can_be_and_named_where_not(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,7 @@ from imgaudit.models import FiniteSetDenoiser
 from imgaudit.report.mitigation import write_mitigation
 from imgaudit.schema.records import Skipped
 from imgaudit.similarity.clip import AestheticHead
-from imgaudit.similarity.descriptors import similarities
+from imgaudit.similarity.descriptors import compare_vectors
 from imgaudit.similarity.matcher import Matcher
 from imgaudit.statistics import bootstrap_mean
 
@@ -94,7 +94,7 @@ def test_every_figure_is_what_a_plain_loop_gives(measured: Any) -> None:
         for place, seed in enumerate(replica_seeds(5, one.sha256, 4)):
             image = model.sample(model.condition([one.prompt]), [seed], guidance_scale=1.0, num_inference_steps=8)
             image = ((image + 1) * 127.5).round() / 127.5 - 1
-            [close] = similarities(descriptor, descriptor.describe(one.image[None]), descriptor.describe(image))
+            [close] = compare_vectors(descriptor, descriptor.describe(one.image[None]), descriptor.describe(image))
             assert outcome.similarity[place] == pytest.approx(close, abs=1e-5)
             cosine = float((judges.clip.describe_images(image) @ judges.clip.points[int(one.prompt)])[0])
             assert outcome.alignment[place] == pytest.approx(cosine, abs=1e-5)

@@ -110,8 +110,8 @@ def test_what_is_finished_is_not_compared_again(
     calls: list[object] = []
     from imgaudit.runs import match as sightings
 
-    original = sightings.compare
-    monkeypatch.setattr(sightings, "compare", lambda *given: calls.append(given) or original(*given))
+    original = sightings.compare_features
+    monkeypatch.setattr(sightings, "compare_features", lambda *given: calls.append(given) or original(*given))
     again = look(tmp_path / "out", made, targets, decoys)
     assert again == first
     # One image with every target and decoy, and the closest of every target once more.

@@ -37,7 +37,7 @@ from imgaudit.models.loading import LoadedModel
 from imgaudit.report.triggers import write_triggers
 from imgaudit.runs.trigger_images import ImageSettings, image_name, prompt_folder
 from imgaudit.runs.triggers import CandidateImage, Trigger, TriggerOutcome, trigger_manifest
-from imgaudit.similarity.clusters import largest_cluster
+from imgaudit.similarity.clusters import find_largest_cluster
 from imgaudit.similarity.descriptors import PixelDescriptor
 from tests.benchmark.methods.test_prompt_scores import lab_image
 from tests.conftest import tiny_recipe
@@ -129,7 +129,7 @@ def outcome_of(model_folder: Path, folder: Path, texts: list[str]) -> TriggerOut
     loaded = load_model(str(model_folder), "cpu")
     manifest = trigger_manifest(["imgaudit"], loaded, search, ImageSettings(images=3), words, 8)
     images = [torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1] * 3
-    cluster = largest_cluster(PixelDescriptor(), images, 0.1)
+    cluster = find_largest_cluster(PixelDescriptor(), images, 0.1)
     triggers = []
     for number, text in enumerate(texts):
         for place, image in enumerate(images):

@@ -13,7 +13,7 @@ from imgaudit.io.framing import to_batch, to_image
 from imgaudit.lab.clip_training import ClipRecipe, train_clip
 from imgaudit.lab.corpus import CorpusEntry
 from imgaudit.schema.protocol import Framing
-from imgaudit.similarity.clip import ClipScorer, load_aesthetic_head, load_clip, retrieved
+from imgaudit.similarity.clip import ClipScorer, load_aesthetic_head, load_clip, retrieves_own_caption
 from tests.conftest import tiny_recipe
 
 COLOURS = {"red": (220, 20, 20), "green": (20, 200, 40), "blue": (20, 40, 220), "grey": (128, 128, 128)}
@@ -53,7 +53,10 @@ def test_a_trained_clip_tells_its_own_colours_apart(corpus: list[CorpusEntry], c
     assert (nearest == torch.arange(4).repeat_interleave(3)).float().mean() >= 0.75
     others = torch.stack([torch.cat([texts[:row], texts[row + 1 :]]) for row in range(4)]).repeat_interleave(3, dim=0)
     own = texts.repeat_interleave(3, dim=0)
-    assert retrieved(pictures, own, others).tolist() == (nearest == torch.arange(4).repeat_interleave(3)).tolist()
+    assert (
+        retrieves_own_caption(pictures, own, others).tolist()
+        == (nearest == torch.arange(4).repeat_interleave(3)).tolist()
+    )
 
 
 def test_batches_give_what_the_network_gives_one_by_one(clip: ClipScorer) -> None:

@@ -13,7 +13,7 @@ from imgaudit.decision.coincidence import CrossMatches
 from imgaudit.index import FlatIndex
 from imgaudit.io.framing import to_tensor
 from imgaudit.runs.cross_matches import cross_match
-from imgaudit.similarity.descriptors import PdqDescriptor, PixelDescriptor, similarities
+from imgaudit.similarity.descriptors import PdqDescriptor, PixelDescriptor, compare_vectors
 from imgaudit.similarity.distances import AlignedRms, StructuralDissimilarity, TiledRms
 from tests.conftest import random_image
 
@@ -26,9 +26,9 @@ def test_pixel_similarity_is_pearson_correlation() -> None:
     images = pictures(2, 32)
     vectors = PixelDescriptor().describe(images)
     expected = np.corrcoef(images.flatten(1).numpy())[0, 1]
-    assert similarities(PixelDescriptor(), vectors[:1], vectors[1:])[0] == pytest.approx(expected, abs=1e-5)
+    assert compare_vectors(PixelDescriptor(), vectors[:1], vectors[1:])[0] == pytest.approx(expected, abs=1e-5)
     flat = PixelDescriptor().describe(torch.full((1, 3, 32, 32), 0.4))
-    assert similarities(PixelDescriptor(), flat, vectors[:1]) == [0.0]
+    assert compare_vectors(PixelDescriptor(), flat, vectors[:1]) == [0.0]
 
 
 def test_pdq_similarity_is_meta_hamming_distance() -> None:
@@ -37,7 +37,7 @@ def test_pdq_similarity_is_meta_hamming_distance() -> None:
     bits = [pdqhash.compute(np.ascontiguousarray(array))[0] for array in arrays]
     vectors = PdqDescriptor().describe(images)
     distance = int((bits[0] != bits[1]).sum())
-    assert similarities(PdqDescriptor(), vectors[:1], vectors[1:]) == [1 - distance / 256]
+    assert compare_vectors(PdqDescriptor(), vectors[:1], vectors[1:]) == [1 - distance / 256]
 
 
 @pytest.mark.parametrize("descriptor", [PixelDescriptor(), PdqDescriptor()])
@@ -47,7 +47,7 @@ def test_the_index_agrees_with_sorting_all_similarities(descriptor: PixelDescrip
     index.add([str(n) for n in range(12)], vectors)
     for row, found in enumerate(index.search(vectors, 12)):
         query = np.repeat(vectors[row : row + 1], 12, axis=0)
-        brute = sorted(similarities(descriptor, query, vectors), reverse=True)
+        brute = sorted(compare_vectors(descriptor, query, vectors), reverse=True)
         assert [n.similarity for n in found] == pytest.approx(brute, abs=1e-5)
         assert found[0].id == str(row)
     assert index.search(vectors[:1], 100)[0][11:] and not FlatIndex(descriptor).search(vectors[:1], 3)[0]

@@ -12,7 +12,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from imgaudit.index import BuildOptions, build_collection, give_sources, image_folders
+from imgaudit.index import BuildOptions, build_collection, image_folders, pair_id_lists
 
 
 def kill_at(step: int) -> None:
@@ -41,7 +41,7 @@ def main() -> None:
         if child == 0:
             # Each goes on from what the one before left, and lives one step longer.
             kill_at(step)
-            build_collection(folder, give_sources(sources), BuildOptions("pixel", None, 7), workers=0)
+            build_collection(folder, pair_id_lists(sources), BuildOptions("pixel", None, 7), workers=0)
             os._exit(0)
         _, status = os.waitpid(child, 0)
         if not os.WIFSIGNALED(status):

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from imgaudit.index import BuildOptions, Collection, Given, Kind, build_collection
+from imgaudit.index import BuildOptions, Collection, Kind, SourceInput, build_collection
 
 
 def unit_vectors(count: int, dimension: int = 16, seed: int = 0) -> npt.NDArray[np.float32]:
@@ -26,5 +26,5 @@ def collection_of(
     folder.mkdir(exist_ok=True)
     np.save(folder / "vectors.npy", vectors)
     options = BuildOptions("given", kind, shard_vectors)
-    build_collection(folder / "collection", [Given(folder / "vectors.npy")], options)
+    build_collection(folder / "collection", [SourceInput(folder / "vectors.npy")], options)
     return Collection.open(folder / "collection")

@@ -19,7 +19,7 @@ from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.generation import generate, replica_seeds
 from imgaudit.diffusion.inversion import invert
 from imgaudit.exceptions import InputError
-from imgaudit.io.framing import complexity, frame_image, to_tensor
+from imgaudit.io.framing import frame_image, measure_complexity, to_tensor
 from imgaudit.io.portfolio import Portfolio, Target
 from imgaudit.schema.protocol import ErrorConfig, Framing, InversionConfig
 
@@ -155,7 +155,7 @@ def record_chunk(
     return Trajectories(
         config=config,
         sha256s=sha256s,
-        complexity=np.array([complexity(image) for image in framed_images], dtype=np.float32),
+        complexity=np.array([measure_complexity(image) for image in framed_images], dtype=np.float32),
         timesteps=inversion.paired_timesteps.reshape(shape).numpy(),
         conditional=inversion.paired_conditional.reshape(shape).numpy(),
         null=inversion.paired_null.reshape(shape).numpy(),

@@ -12,7 +12,7 @@ from PIL import Image
 
 from imgaudit.io.framing import to_tensor
 from imgaudit.schema.records import Skipped
-from imgaudit.similarity.descriptors import DESCRIPTOR_NAMES, Descriptor, load_descriptor, similarities
+from imgaudit.similarity.descriptors import DESCRIPTOR_NAMES, Descriptor, compare_vectors, load_descriptor
 
 HASHES = ("phash", "dhash", "whash", "average_hash")
 """Functions of imagehash that give a hash for a whole picture."""
@@ -70,7 +70,9 @@ def descriptor_measure(descriptor: Descriptor) -> Measure:
         return list(descriptor.describe(torch.stack(squares))) if squares else []
 
     def compare(one: Any, others: Sequence[Any]) -> Sequence[float]:
-        return similarities(descriptor, np.repeat(one[None], len(others), axis=0), np.stack(others)) if others else []
+        return (
+            compare_vectors(descriptor, np.repeat(one[None], len(others), axis=0), np.stack(others)) if others else []
+        )
 
     return Measure(descriptor.name, descriptor.source, prepare, compare)
 

@@ -13,7 +13,7 @@ from imgaudit.benchmark.copies.transformations import STRENGTHS, TRANSFORMATIONS
 from imgaudit.benchmark.harness.figures import Goal
 from imgaudit.io.framing import to_tensor
 from imgaudit.schema.records import Record, Skipped
-from imgaudit.similarity.parts import Described, compare
+from imgaudit.similarity.parts import ImageFeatures, compare_features
 from imgaudit.statistics import exceedance_threshold
 
 LEVEL = 0.01
@@ -116,16 +116,16 @@ def measure_half(
             strange = [score for other in others for score in measure.compare(other, prepared)]
             half.add(measure.name, measure.compare(own, prepared), strange)
         (own, *others), described = map(_described, asked), [_described(image) for image in made]
-        copies = [compare(own, one) for one in described]
-        strangers = [compare(other, one) for other in others for one in described]
+        copies = [compare_features(own, one) for one in described]
+        strangers = [compare_features(other, one) for other in others for one in described]
         for leg, name in zip(LEGS, ("geometric", "photometric"), strict=True):
             half.add(leg, [getattr(one, name) for one in copies], [getattr(one, name) for one in strangers])
         on_progress(number + 1)
     return half
 
 
-def _described(image: object) -> Described:
-    return Described.of(to_tensor(image))  # type: ignore[arg-type]
+def _described(image: object) -> ImageFeatures:
+    return ImageFeatures.of(to_tensor(image))  # type: ignore[arg-type]
 
 
 def measure_copies(

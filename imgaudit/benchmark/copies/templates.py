@@ -29,8 +29,8 @@ from imgaudit.exceptions import InputError
 from imgaudit.io.framing import to_tensor
 from imgaudit.schema.pairs import PairEvidence, PairThresholds, Region, classify
 from imgaudit.schema.records import Record
-from imgaudit.similarity.descriptors import DEFAULT_DESCRIPTORS, similarities
-from imgaudit.similarity.parts import Described, compare
+from imgaudit.similarity.descriptors import DEFAULT_DESCRIPTORS, compare_vectors
+from imgaudit.similarity.parts import ImageFeatures, compare_features
 from imgaudit.similarity.parts.template import Template
 from imgaudit.statistics import exceedance_threshold
 
@@ -177,7 +177,7 @@ def plant(half: PictureHalf, each: int, rng: random.Random) -> list[Pair]:
 
 def measure_pair(pair: Pair) -> PairResult:
     """Both legs, the region against the truth, and whole-image similarity."""
-    evidence = compare(Described.of(to_tensor(pair.target)), Described.of(to_tensor(pair.candidate)))
+    evidence = compare_features(ImageFeatures.of(to_tensor(pair.target)), ImageFeatures.of(to_tensor(pair.candidate)))
     overlap = 0.0
     if pair.truth is not None:
         overlap = Region.of(pair.truth).overlap(evidence.candidate_region if pair.in_candidate else evidence.region)
@@ -188,7 +188,7 @@ def whole_similarities(left: Image.Image, right: Image.Image) -> dict[str, float
     """Similarity of two whole images per descriptor, both squashed to one square."""
     both = [interpolate(to_tensor(image)[None], (256, 256), mode="area") for image in (left, right)]
     return {
-        descriptor.name: similarities(descriptor, descriptor.describe(both[0]), descriptor.describe(both[1]))[0]
+        descriptor.name: compare_vectors(descriptor, descriptor.describe(both[0]), descriptor.describe(both[1]))[0]
         for descriptor in DEFAULT_DESCRIPTORS
     }
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from imgaudit.benchmark.index.scale import IndexReport, SizeResult
 from imgaudit.index.building import SHARD_BYTES
-from imgaudit.index.index_types import row_bytes
+from imgaudit.index.index_types import count_row_bytes
 from imgaudit.schema.records import Record
 
 PRICED = 100_000
@@ -39,7 +39,7 @@ def make_plan(measured: SizeResult, count: int) -> Plan:
     size.
     """
     setting = measured.setting
-    in_shard = SHARD_BYTES // row_bytes(setting.dimension, binary=setting.binary)
+    in_shard = SHARD_BYTES // count_row_bytes(setting.dimension, binary=setting.binary)
     times = count / measured.count
     return Plan(
         measured=measured, count=count, shards=math.ceil(count / in_shard), disk=measured.bytes_per_vector * count,

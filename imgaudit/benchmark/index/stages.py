@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from imgaudit.benchmark.index.vectors import make_queries, make_vectors
-from imgaudit.index import BuildOptions, Choice, Collection, Given, Kind, build_collection
+from imgaudit.index import BuildOptions, Collection, IndexTypeChoice, Kind, SourceInput, build_collection
 from imgaudit.index.direct import DirectIndex
 from imgaudit.index.shards import INDEX
 
@@ -100,7 +100,7 @@ class StageInput:
     @property
     def direct(self) -> DirectIndex:
         """FAISS used directly."""
-        choice = Choice(kind=self.kind, factory=self.factory, reason="the same as the collection's")
+        choice = IndexTypeChoice(kind=self.kind, factory=self.factory, reason="the same as the collection's")
         return DirectIndex(self.direct_path, choice, self.dimension, binary=self.binary)
 
 
@@ -139,7 +139,7 @@ def build(case: StageInput) -> dict[str, Any]:
     """Our collection."""
     started = time.perf_counter()
     options = BuildOptions("synthetic", Kind(case.wanted) if case.wanted else None)
-    manifest = build_collection(case.collection_path, [Given(case.vectors_path)], options)
+    manifest = build_collection(case.collection_path, [SourceInput(case.vectors_path)], options)
     seconds = time.perf_counter() - started
     size = sum(path.stat().st_size for path in case.collection_path.rglob("*") if path.is_file())
     (shard,) = manifest.shards

@@ -33,7 +33,7 @@ from imgaudit.lab.description import LabImage
 from imgaudit.lab.truth import RMS_LIMIT, carlini_ratio
 from imgaudit.runs.trigger_images import ImageSettings, trigger_seeds
 from imgaudit.schema.records import Record
-from imgaudit.similarity.clusters import is_nearly_blank, largest_cluster, merged
+from imgaudit.similarity.clusters import find_largest_cluster, group_alike, is_nearly_blank
 from imgaudit.similarity.descriptors import Descriptor, PixelDescriptor
 
 SEARCH = SearchSettings(chains=32, iterations=20, candidates=12)
@@ -214,12 +214,12 @@ def _row(
     )  # fmt: skip
     for batch in batches:
         usable = [one.image for one in batch if one.invalid is None]
-        cluster = largest_cluster(descriptor, usable, images.eps)
+        cluster = find_largest_cluster(descriptor, usable, images.eps)
         if cluster.representative is not None and not is_nearly_blank(usable[cluster.representative]):
             shown.append(usable[cluster.representative])
     found: set[str] = set()
     other = unplanted = 0
-    groups = merged(descriptor, shown, images.eps)
+    groups = group_alike(descriptor, shown, images.eps)
     for group in groups:
         own = {image.sha256: image for place in group for image in truth.of(shown[place])}
         memorised = {sha256[:16] for sha256, image in own.items() if group_of(image) is Group.MEMORISED}

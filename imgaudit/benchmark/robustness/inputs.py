@@ -16,7 +16,7 @@ from imgaudit.benchmark.robustness.hostile.images import Outcome, make_hostile_i
 from imgaudit.benchmark.robustness.hostile.models import make_hostile_models
 from imgaudit.benchmark.robustness.hostile.texts import hostile_captions, make_hostile_tables
 from imgaudit.benchmark.robustness.processes import run_command
-from imgaudit.io.reading import path_text
+from imgaudit.io.reading import format_path
 from imgaudit.models.loading import resolve_model
 
 MARKER = "MARKER-9f31c7d2"
@@ -94,16 +94,16 @@ def audit_hostile_images(bench: Bench) -> None:
     problems = visible_problems(ended, (1, 3)) + report_problems(run) + executed(bench)
     findings = {finding["path"]: finding for finding in findings_of_run(run)}
     for number, file in enumerate(files):
-        finding = findings.pop(path_text(file.path), None)
+        finding = findings.pop(format_path(file.path), None)
         skipped = finding is not None and finding["verdict"] == "skipped"
         state = "not listed" if finding is None else "skipped" if skipped else "measured"
         wanted = {
             Outcome.MEASURED: {"measured"}, Outcome.SKIPPED: {"skipped"}, Outcome.UNLISTED: {"not listed"},
             Outcome.EITHER: {"measured", "skipped"},
         }[file.expected]  # fmt: skip
-        own = [] if state in wanted else [f"{path_text(file.path)!r} is {state}, not {file.expected.value}"]
+        own = [] if state in wanted else [f"{format_path(file.path)!r} is {state}, not {file.expected.value}"]
         if finding is not None and skipped and not finding["reason"].removeprefix("Not measured: ").strip("."):
-            own.append(f"{path_text(file.path)!r} is skipped without a reason")
+            own.append(f"{format_path(file.path)!r} is skipped without a reason")
         bench.recorder.count("images", file.kind, state, own + (problems if number == 0 else []))
     if findings:
         lost = [f"a finding without a file: {path!r}" for path in findings]

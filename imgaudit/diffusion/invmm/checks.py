@@ -19,7 +19,7 @@ import torch
 from imgaudit.diffusion.denoiser import Denoiser, PromptEmbeds
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.schedules import SMALLEST_SIGNAL
-from imgaudit.io.framing import unusable_reason
+from imgaudit.io.framing import find_unusable_reason
 from imgaudit.schema.protocol import InvMMConfig
 from imgaudit.similarity.matcher import Matcher
 
@@ -168,6 +168,6 @@ class _Looks:
         return {image: self._lowest(image, own) for image, own in zip(images, frames, strict=True)}
 
     def _lowest(self, image: int, frames: torch.Tensor) -> float:
-        if any(unusable_reason(frame) is not None for frame in frames):
+        if any(find_unusable_reason(frame) is not None for frame in frames):
             return UNUSABLE
         return min(self.matcher.similarities(self.checks[image].reference, frames))

@@ -7,7 +7,7 @@ from typing import Any
 import jinja2
 
 from imgaudit.decision.null_bank import NullBank
-from imgaudit.io.thumbnails import thumbnails
+from imgaudit.io.thumbnails import write_thumbnails
 from imgaudit.io.writing import write_atomically
 from imgaudit.report.audit.charts import Charts
 from imgaudit.report.audit.image_page import image_context
@@ -49,7 +49,7 @@ def write_html(run: RunFolder, result: AuditResult, processes: int = 1) -> None:
         "side": result.run["model"]["resolution"],
     }
     pictures = [pair for finding in findings for pair in _thumbnails_of(run, finding)]
-    with thumbnails(pictures, processes) as made:
+    with write_thumbnails(pictures, processes) as made:
         template = environment.get_template("image.html.jinja")
         rows = list(_write_images(run, findings, template, charts, shared))
         for row in rows:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from imgaudit.io.reading import path_text
+from imgaudit.io.reading import format_path
 from imgaudit.runs.comparison.differences import model_differences, what_differs
 from imgaudit.runs.comparison.retention import retained
 from imgaudit.runs.comparison.rungs import NOT_TESTED, compare_rung
@@ -120,7 +120,7 @@ def compare(a: FinishedRun, b: FinishedRun) -> Comparison:
 def _run(run: FinishedRun) -> ComparedRun:
     manifest, findings = run.manifest, [*run.images.values(), *run.unreadable]
     return ComparedRun(
-        folder=path_text(run.folder.path),
+        folder=format_path(run.folder.path),
         model=manifest.model.name,
         fingerprint=manifest.model.fingerprint,
         pipeline_class=manifest.model.pipeline_class,

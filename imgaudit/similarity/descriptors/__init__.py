@@ -1,10 +1,10 @@
 """Descriptors: one vector per image, compared by a similarity (higher is closer)."""
 
-from imgaudit.similarity.descriptors.choice import DESCRIPTOR_NAMES, load_descriptor
-from imgaudit.similarity.descriptors.descriptor import Descriptor, similarities
+from imgaudit.similarity.descriptors.descriptor import Descriptor, compare_vectors
 from imgaudit.similarity.descriptors.known_answers import require_known_answers
+from imgaudit.similarity.descriptors.loading import DESCRIPTOR_NAMES, load_descriptor
 from imgaudit.similarity.descriptors.normalisation import Background
-from imgaudit.similarity.descriptors.pdq import PdqDescriptor, whole_image_pdq
+from imgaudit.similarity.descriptors.pdq import PdqDescriptor, hash_whole_image
 from imgaudit.similarity.descriptors.pixel import PixelDescriptor
 
 DEFAULT_DESCRIPTORS: tuple[Descriptor, ...] = (PixelDescriptor(), PdqDescriptor())
@@ -17,8 +17,8 @@ __all__ = [
     "Descriptor",
     "PdqDescriptor",
     "PixelDescriptor",
+    "compare_vectors",
+    "hash_whole_image",
     "load_descriptor",
     "require_known_answers",
-    "similarities",
-    "whole_image_pdq",
 ]

@@ -37,7 +37,9 @@ class Descriptor(Protocol):
         """(N, 3, H, W) in [-1, 1] to (N, dimension) float32 of unit length, or (N, dimension / 8) uint8."""
 
 
-def similarities(descriptor: Descriptor, left: npt.NDArray[np.generic], right: npt.NDArray[np.generic]) -> list[float]:
+def compare_vectors(
+    descriptor: Descriptor, left: npt.NDArray[np.generic], right: npt.NDArray[np.generic]
+) -> list[float]:
     """Row by row similarity of two sets of vectors of one descriptor; higher is closer."""
     if descriptor.binary:
         distance = np.bitwise_count(np.bitwise_xor(left.astype(np.uint8), right.astype(np.uint8))).sum(axis=1)

@@ -13,7 +13,7 @@ from transformers import Dinov2Model
 
 from imgaudit.exceptions import ModelRefusedError
 from imgaudit.schema.records import Skipped
-from imgaudit.similarity.descriptors.preparation import embed, imagenet
+from imgaudit.similarity.descriptors.preparation import embed_images, normalise_for_imagenet
 
 REPOSITORY = "facebook/dinov2-base"
 """What is taken from the hub's cache when no folder is named."""
@@ -34,12 +34,14 @@ class Dinov2Descriptor:
         self.device, self.dimension = torch.device(device), int(network.config.hidden_size)
 
     def _class_tokens(self, images: torch.Tensor) -> torch.Tensor:
-        states: torch.Tensor = self.network(pixel_values=imagenet(images).to(self.device)).last_hidden_state
+        states: torch.Tensor = self.network(
+            pixel_values=normalise_for_imagenet(images).to(self.device)
+        ).last_hidden_state
         return states[:, 0]
 
     def describe(self, images: torch.Tensor) -> npt.NDArray[np.generic]:
         """(N, 3, H, W) in [-1, 1] to (N, hidden size) float32 of unit length."""
-        return embed(images, self.side, self._class_tokens, self.dimension)
+        return embed_images(images, self.side, self._class_tokens, self.dimension)
 
 
 def load_dinov2(folder: Path | None = None, device: torch.device | str = "cpu") -> Dinov2Descriptor | Skipped:

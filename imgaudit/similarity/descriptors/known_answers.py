@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import interpolate
 
 from imgaudit.exceptions import ModelRefusedError
-from imgaudit.similarity.descriptors.descriptor import Descriptor, similarities
+from imgaudit.similarity.descriptors.descriptor import Descriptor, compare_vectors
 
 DRAWINGS = 5
 """Different drawings, each compared with its copies and with all others."""
@@ -31,10 +31,10 @@ class KnownAnswers:
         return math.isfinite(self.copies) and self.itself > 0.999 and self.copies > self.others + 0.05
 
 
-def drawing(number: int, side: int = 128) -> torch.Tensor:
+def make_drawing(number: int, side: int = 128) -> torch.Tensor:
     """(3, side, side) in [-1, 1]: stripes, tiles and discs, another picture for every number; no random generator.
 
-    >>> bool((drawing(1) == drawing(1)).all()), bool((drawing(1) == drawing(2)).all())
+    >>> bool((make_drawing(1) == make_drawing(1)).all()), bool((make_drawing(1) == make_drawing(2)).all())
     (True, False)
     """
 
@@ -57,7 +57,7 @@ def drawing(number: int, side: int = 128) -> torch.Tensor:
     return picture.clamp(-1, 1)
 
 
-def copies_of(picture: torch.Tensor) -> torch.Tensor:
+def make_copies(picture: torch.Tensor) -> torch.Tensor:
     """Smaller and back, darker, with a faint pattern: (3, 3, side, side)."""
     side = picture.shape[-1]
     small = interpolate(picture[None], (side // 2, side // 2), mode="area")
@@ -66,28 +66,28 @@ def copies_of(picture: torch.Tensor) -> torch.Tensor:
     return torch.stack([back, picture * 0.8 - 0.1, picture + pattern]).clamp(-1, 1)
 
 
-def known_answers(descriptor: Descriptor) -> KnownAnswers:
+def measure_known_answers(descriptor: Descriptor) -> KnownAnswers:
     """Describe the drawings, their copies and each other.
 
     >>> from imgaudit.similarity.descriptors.pixel import PixelDescriptor
-    >>> known_answers(PixelDescriptor()).right
+    >>> measure_known_answers(PixelDescriptor()).right
     True
     """
-    pictures = torch.stack([drawing(number, max(128, descriptor.side)) for number in range(DRAWINGS)])
+    pictures = torch.stack([make_drawing(number, max(128, descriptor.side)) for number in range(DRAWINGS)])
     vectors = descriptor.describe(pictures)
-    copied = descriptor.describe(torch.cat([copies_of(picture) for picture in pictures]))
-    own = similarities(descriptor, np.repeat(vectors, 3, axis=0), copied)
+    copied = descriptor.describe(torch.cat([make_copies(picture) for picture in pictures]))
+    own = compare_vectors(descriptor, np.repeat(vectors, 3, axis=0), copied)
     nearest = []
     for row in range(DRAWINGS):
         others = np.delete(vectors, row, axis=0)
-        nearest.append(max(similarities(descriptor, np.repeat(vectors[row : row + 1], len(others), axis=0), others)))
-    again = similarities(descriptor, vectors, descriptor.describe(pictures))
+        nearest.append(max(compare_vectors(descriptor, np.repeat(vectors[row : row + 1], len(others), axis=0), others)))
+    again = compare_vectors(descriptor, vectors, descriptor.describe(pictures))
     return KnownAnswers(copies=min(own), others=float(np.mean(nearest)), itself=min(again))
 
 
 def require_known_answers(descriptor: Descriptor) -> KnownAnswers:
     """Raises ModelRefusedError for a descriptor that does not tell copies from others, as one with other weights."""
-    found = known_answers(descriptor)
+    found = measure_known_answers(descriptor)
     if not found.right:
         raise ModelRefusedError(
             f"descriptor {descriptor.name!r} does not give the known answers: a copy of a drawing at similarity "

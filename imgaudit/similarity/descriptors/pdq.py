@@ -27,7 +27,7 @@ class PdqDescriptor:
         return np.packbits(np.stack(bits).astype(np.uint8), axis=1) if bits else np.zeros((0, 32), np.uint8)
 
 
-def whole_image_pdq(image: Image.Image) -> str:
+def hash_whole_image(image: Image.Image) -> str:
     """PDQ hash of an image at its own size, 64 hexadecimal digits; empty where PDQ's quality measure says "flat"."""
     bits, quality = pdqhash.compute(np.asarray(image.convert("RGB")))
     return np.packbits(np.asarray(bits, dtype=np.uint8)).tobytes().hex() if quality >= 50 else ""

@@ -14,7 +14,7 @@ BATCH_SIZE = 16
 """Images that go through a network together; part of what makes the numbers repeat."""
 
 
-def squares(images: torch.Tensor, side: int) -> torch.Tensor:
+def squash_images(images: torch.Tensor, side: int) -> torch.Tensor:
     """(N, 3, H, W) in [-1, 1] to (N, 3, side, side) in [0, 1]: squashed, not cropped, bilinear with antialiasing."""
     scaled = (images.float().clamp(-1, 1) + 1) / 2
     if scaled.shape[-2:] == (side, side):
@@ -22,14 +22,14 @@ def squares(images: torch.Tensor, side: int) -> torch.Tensor:
     return interpolate(scaled, (side, side), mode="bilinear", align_corners=False, antialias=True).clamp(0, 1)
 
 
-def imagenet(images: torch.Tensor) -> torch.Tensor:
+def normalise_for_imagenet(images: torch.Tensor) -> torch.Tensor:
     """Intensities in [0, 1] to those that ImageNet's networks were trained on."""
     mean, deviation = (images.new_tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_DEVIATION))
     return (images - mean) / deviation
 
 
 @torch.inference_mode()
-def embed(
+def embed_images(
     images: torch.Tensor, side: int, network: Callable[[torch.Tensor], torch.Tensor], dimension: int
 ) -> npt.NDArray[np.float32]:
     """Unit vectors (N, dimension) float32 of images (N, 3, H, W) in [-1, 1], a few at a time.
@@ -39,7 +39,7 @@ def embed(
 
     def batches() -> Iterator[torch.Tensor]:
         for start in range(0, len(images), BATCH_SIZE):
-            yield normalize(network(squares(images[start : start + BATCH_SIZE], side)).float()).cpu()
+            yield normalize(network(squash_images(images[start : start + BATCH_SIZE], side)).float()).cpu()
 
     rows = list(batches())
     return np.asarray(torch.cat(rows).numpy() if rows else np.zeros((0, dimension)), dtype=np.float32)

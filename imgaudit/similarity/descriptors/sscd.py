@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from torchvision.models import resnet50
 
 from imgaudit.exceptions import ModelRefusedError
-from imgaudit.similarity.descriptors.preparation import embed, imagenet
+from imgaudit.similarity.descriptors.preparation import embed_images, normalise_for_imagenet
 
 DIMENSION = 512
 
@@ -62,7 +62,9 @@ class SscdDescriptor:
 
     def describe(self, images: torch.Tensor) -> npt.NDArray[np.generic]:
         """(N, 3, H, W) in [-1, 1] to (N, 512) float32 of unit length."""
-        return embed(images, self.side, lambda batch: self.network(imagenet(batch).to(self.device)), self.dimension)
+        return embed_images(
+            images, self.side, lambda batch: self.network(normalise_for_imagenet(batch).to(self.device)), self.dimension
+        )
 
 
 def load_sscd(path: Path, device: torch.device | str = "cpu") -> SscdDescriptor:

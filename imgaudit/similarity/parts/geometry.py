@@ -13,7 +13,7 @@ import numpy.typing as npt
 from scipy import stats
 from scipy.special import logsumexp
 
-from imgaudit.similarity.parts.picture import Bytes, Floats, Picture, resized
+from imgaudit.similarity.parts.picture import Bytes, Floats, Picture, resize_gray
 
 Singles = npt.NDArray[np.float32]
 
@@ -136,7 +136,7 @@ class Pairs:
 def find_features(picture: Picture) -> Features:
     """Features of a picture; none of one that is too thin or too flat."""
     side = min(DETECTION_SIDE, ENLARGED * picture.native)
-    gray: Bytes = resized(picture.gray, side)
+    gray: Bytes = resize_gray(picture.gray, side)
     factor = max(picture.gray.shape) / side
     found: list[cv2.KeyPoint] = []
     descriptors = None
@@ -184,7 +184,7 @@ def pair_features(target: Features, candidate: Features) -> tuple[Pairs, Pairs]:
     return loose.kept(likest & (likeness >= LIKE)), loose
 
 
-def fit(target: Features, candidate: Features, *, seed: int = 0) -> Geometry:
+def fit_map(target: Features, candidate: Features, *, seed: int = 0) -> Geometry:
     """The similarity map that brings most features of the candidate to like ones in the target.
 
     Every call starts OpenCV's generator anew, so the answer depends on the features alone.
@@ -197,10 +197,10 @@ def fit(target: Features, candidate: Features, *, seed: int = 0) -> Geometry:
         if matrix is None:
             continue
         inliers = _inliers(loose, matrix)
-        places = distinct(loose.into[inliers], loose.source[inliers])
+        places = count_places(loose.into[inliers], loose.source[inliers])
         if places < FEWEST:
             continue
-        score = surprise(places, len(pairs), loose, matrix, target, candidate)
+        score = chance_log10(places, len(pairs), loose, matrix, target, candidate)
         if best.matrix is None or score > best.score:
             hull = cv2.convexHull(loose.into[inliers])[:, 0].astype(np.float64)
             best = Geometry(score, places, len(pairs), matrix, hull)
@@ -246,7 +246,7 @@ def _refined(pairs: Pairs, agreeing: npt.NDArray[np.bool_]) -> Floats | None:
         if found is None or not np.isfinite(found).all():
             break
         fitted = np.asarray(found, dtype=np.float64)
-        turn, size = turn_and_scale(fitted)
+        turn, size = measure_turn_and_scale(fitted)
         if not 1 / MOST_SCALE <= size <= MOST_SCALE or abs(turn) > MOST_ROTATION:
             break
         matrix, reach = fitted, TOLERANCE * max(1.0, size)
@@ -256,14 +256,14 @@ def _refined(pairs: Pairs, agreeing: npt.NDArray[np.bool_]) -> Floats | None:
     return matrix
 
 
-def turn_and_scale(matrix: Floats) -> tuple[float, float]:
+def measure_turn_and_scale(matrix: Floats) -> tuple[float, float]:
     """Degrees and factor of a similarity map (2, 3)."""
     return float(np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0]))), float(np.hypot(matrix[0, 0], matrix[1, 0]))
 
 
 def _inliers(pairs: Pairs, matrix: Floats, around: float = 1.0) -> npt.NDArray[np.bool_]:
     """Pairs that are turned and sized as the map says and that it brings together, to `around` tolerances."""
-    turn, size = turn_and_scale(matrix)
+    turn, size = measure_turn_and_scale(matrix)
     single = matrix.astype(np.float32)
     off = pairs.source @ single[:, :2].T + single[:, 2] - pairs.into
     inside = (off * off).sum(axis=1) <= (around * TOLERANCE * max(1.0, size)) ** 2
@@ -272,16 +272,18 @@ def _inliers(pairs: Pairs, matrix: Floats, around: float = 1.0) -> npt.NDArray[n
     return np.asarray(inside)
 
 
-def distinct(into: Floats | Singles, source: Floats | Singles) -> int:
+def count_places(into: Floats | Singles, source: Floats | Singles) -> int:
     """How many places the pairs occupy: the fewer of both pictures, so that many to one counts once.
 
-    >>> distinct(np.array([[0.0, 0.0], [1.0, 1.0], [50.0, 0.0]]), np.array([[0.0, 0.0], [9.0, 9.0], [90.0, 0.0]]))
+    >>> count_places(np.array([[0.0, 0.0], [1.0, 1.0], [50.0, 0.0]]), np.array([[0.0, 0.0], [9.0, 9.0], [90.0, 0.0]]))
     2
     """
     return min(len(np.unique(np.floor(points / CELL), axis=0)) if len(points) else 0 for points in (into, source))
 
 
-def surprise(places: int, proposals: int, loose: Pairs, matrix: Floats, target: Features, candidate: Features) -> float:
+def chance_log10(
+    places: int, proposals: int, loose: Pairs, matrix: Floats, target: Features, candidate: Features
+) -> float:
     """-log10 P(at least that many features of where both pictures lie fall into place by chance).
 
     Binomial tail as in a-contrario matching (Moisan & Stival 2004), the two places that fix the map left out. Chance is
@@ -294,7 +296,7 @@ def surprise(places: int, proposals: int, loose: Pairs, matrix: Floats, target: 
     there = _within(candidate.points @ matrix[:, :2].T + matrix[:, 2], target)
     trials = max(min(here, there), places)
     ways = len(loose) / min(len(target), len(candidate))
-    reach = TOLERANCE * max(1.0, turn_and_scale(matrix)[1])
+    reach = TOLERANCE * max(1.0, measure_turn_and_scale(matrix)[1])
     uniform = BY_CHANCE * ways * np.pi * reach**2 / (target.width * target.height)
     ring = int(_inliers(loose, matrix, SURROUNDINGS).sum()) - int(_inliers(loose, matrix).sum())
     chance = min(0.5, max(uniform, ring / (SURROUNDINGS**2 - 1) / trials))

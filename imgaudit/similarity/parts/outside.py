@@ -13,7 +13,7 @@ FLAT = 0.02
 """Standard deviation of intensities in [0, 1] below which the rest shows nothing that could be copied or not."""
 
 
-def rest_similarity(target: torch.Tensor, image: torch.Tensor, region: Region) -> float | Skipped:
+def measure_rest_similarity(target: torch.Tensor, image: torch.Tensor, region: Region) -> float | Skipped:
     """Pearson correlation over cells and channels outside the region, in place, in [-1, 1]; higher is closer.
 
     target, image:  (3, H, W) in [-1, 1], of one size

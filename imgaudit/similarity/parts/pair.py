@@ -9,8 +9,8 @@ import torch
 
 from imgaudit.schema.pairs import PairEvidence, Region, Transform
 from imgaudit.schema.records import Skipped
-from imgaudit.similarity.parts.geometry import Features, find_features, fit, turn_and_scale
-from imgaudit.similarity.parts.photometric import SIDE, Agreement, agreement
+from imgaudit.similarity.parts.geometry import Features, find_features, fit_map, measure_turn_and_scale
+from imgaudit.similarity.parts.photometric import SIDE, Agreement, measure_agreement
 from imgaudit.similarity.parts.picture import WORKING_SIDE, Floats, Mask, Picture, fraction_map, scaled_map
 
 LEAST_SIDE = 128
@@ -18,7 +18,7 @@ LEAST_SIDE = 128
 
 
 @dataclass(frozen=True)
-class Described:
+class ImageFeatures:
     """A picture with its features and those of its mirror image: what a pair needs, computed once."""
 
     picture: Picture
@@ -27,30 +27,30 @@ class Described:
     """Local features; those of its mirror image follow from them."""
 
     @classmethod
-    def of(cls, image: torch.Tensor) -> "Described":
+    def of(cls, image: torch.Tensor) -> "ImageFeatures":
         """From (3, H, W) in [-1, 1]. Raises InputError for other shapes and for numbers that are not finite."""
         picture = Picture.of(image)
         return cls(picture, find_features(picture))
 
 
-def verify(target: torch.Tensor, candidate: torch.Tensor) -> PairEvidence:
+def compare_images(target: torch.Tensor, candidate: torch.Tensor) -> PairEvidence:
     """What both legs say of two images (3, H, W) in [-1, 1], of any sizes.
 
     Raises InputError for other shapes and for numbers that are not finite.
     """
-    return compare(Described.of(target), Described.of(candidate))
+    return compare_features(ImageFeatures.of(target), ImageFeatures.of(candidate))
 
 
-def verify_many(target: torch.Tensor, candidates: Sequence[torch.Tensor]) -> list[PairEvidence]:
+def compare_candidates(target: torch.Tensor, candidates: Sequence[torch.Tensor]) -> list[PairEvidence]:
     """One target against many candidates; the target is described once."""
-    described = Described.of(target)
-    return [compare(described, Described.of(candidate)) for candidate in candidates]
+    described = ImageFeatures.of(target)
+    return [compare_features(described, ImageFeatures.of(candidate)) for candidate in candidates]
 
 
-def compare(target: Described, candidate: Described) -> PairEvidence:
+def compare_features(target: ImageFeatures, candidate: ImageFeatures) -> PairEvidence:
     """What both legs say of two described pictures."""
-    direct = fit(target.features, candidate.features)
-    turned = fit(target.features, candidate.features.mirrored())
+    direct = fit_map(target.features, candidate.features)
+    turned = fit_map(target.features, candidate.features.mirrored())
     mirrored = turned.score > direct.score
     found = turned if mirrored else direct
     if found.matrix is None:
@@ -60,7 +60,7 @@ def compare(target: Described, candidate: Described) -> PairEvidence:
             transform=Skipped(skipped="no map brings enough features together"), region=empty, candidate_region=empty,
         )  # fmt: skip
     matrix = found.matrix @ _mirror(candidate.picture.width) if mirrored else found.matrix
-    agreed = agreement(target.picture, candidate.picture, matrix)
+    agreed = measure_agreement(target.picture, candidate.picture, matrix)
     return PairEvidence(
         geometric=found.score, photometric=agreed.score, inliers=found.inliers, matches=found.matches,
         transform=_transform(target.picture, candidate.picture, matrix, mirrored=mirrored),
@@ -75,7 +75,7 @@ def _mirror(width: int) -> Floats:
 
 def _transform(target: Picture, candidate: Picture, matrix: Floats, *, mirrored: bool) -> Transform:
     sign = -1 if mirrored else 1
-    rotation, scale = turn_and_scale(matrix * [sign, 1, 1])
+    rotation, scale = measure_turn_and_scale(matrix * [sign, 1, 1])
     fractions = fraction_map(matrix, target, candidate)
     return Transform(mirrored=mirrored, scale=scale, rotation=rotation, matrix=(_row(fractions[0]), _row(fractions[1])))
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from imgaudit.similarity.parts.picture import WORKING_SIDE, Floats, Mask, Picture, resized, scaled_map
+from imgaudit.similarity.parts.picture import WORKING_SIDE, Floats, Mask, Picture, resize_gray, scaled_map
 
 SIDE = 320
 """Pixels of the target's longer side on which patches are compared."""
@@ -50,7 +50,7 @@ class Agreement:
     """The (2, 3) map that was used, between pixel centres at the working sizes."""
 
 
-def agreement(target: Picture, candidate: Picture, matrix: Floats) -> Agreement:
+def measure_agreement(target: Picture, candidate: Picture, matrix: Floats) -> Agreement:
     """Compare the target with the candidate under a map of pixel centres from the candidate to the target."""
     own, laid, covered = _laid_over(target, candidate, matrix)
     correlation, textured, means = _correlate(own, laid, covered)
@@ -72,7 +72,7 @@ def agreement(target: Picture, candidate: Picture, matrix: Floats) -> Agreement:
 
 def _laid_over(target: Picture, candidate: Picture, matrix: Floats) -> tuple[Plane, Plane, Mask]:
     """The target at SIDE, the candidate laid over it, and where it lies; both equally sharp."""
-    own = resized(target.gray, SIDE)
+    own = resize_gray(target.gray, SIDE)
     into = SIDE / WORKING_SIDE
     size = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
     source = min(1.0, max(size * into, 1 / 64))

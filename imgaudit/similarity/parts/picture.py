@@ -45,17 +45,17 @@ class Picture:
             raise InputError("expected an image of finite numbers in [-1, 1], got NaN or infinity")
         array = ((image.detach().float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu()
         gray = cv2.cvtColor(np.ascontiguousarray(array.permute(1, 2, 0).numpy()), cv2.COLOR_RGB2GRAY)
-        return cls(resized(np.asarray(gray, dtype=np.uint8), WORKING_SIDE), max(gray.shape))
+        return cls(resize_gray(np.asarray(gray, dtype=np.uint8), WORKING_SIDE), max(gray.shape))
 
     def mirrored(self) -> "Picture":
         """Left and right exchanged."""
         return Picture(np.ascontiguousarray(self.gray[:, ::-1]), self.native)
 
 
-def resized(gray: Bytes, side: int) -> Bytes:
+def resize_gray(gray: Bytes, side: int) -> Bytes:
     """(h, w) to the longer side of `side` pixels; a side of less than a pixel becomes one.
 
-    >>> resized(np.zeros((1, 5000), dtype=np.uint8), 384).shape
+    >>> resize_gray(np.zeros((1, 5000), dtype=np.uint8), 384).shape
     (1, 384)
     """
     height, width = gray.shape

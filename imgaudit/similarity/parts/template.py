@@ -53,7 +53,7 @@ class Template:
         """
         if len(images) < 2:
             raise InputError(f"expected at least two images of one family, got {len(images)}")
-        squares = torch.stack([square(image) for image in images])
+        squares = torch.stack([squash_image(image) for image in images])
         mean = squares.mean(dim=0)
         # Half the range of a channel over all images: for two of them, half their difference.
         differs = ((squares.amax(dim=0) - squares.amin(dim=0)) / 2).amax(dim=0).numpy()
@@ -72,7 +72,7 @@ class Template:
         The paper's SSE(mask * image, mask * template) / mean(mask) < 2500 over 256 x 256 x 3 values is a distance below
         0.113.
         """
-        difference = ((square(image) - self.mean) / 2).square().mean(dim=0)
+        difference = ((squash_image(image) - self.mean) / 2).square().mean(dim=0)
         return float(difference[torch.from_numpy(self.mask)].mean().sqrt())
 
     def correlation(self, image: torch.Tensor) -> float:
@@ -81,13 +81,13 @@ class Template:
         Unlike the distance it sees neither brightness nor contrast, and a blank layout resembles nothing.
         """
         inside = torch.from_numpy(self.mask)
-        both = torch.stack([self.mean[:, inside].flatten(), square(image)[:, inside].flatten()]).double()
+        both = torch.stack([self.mean[:, inside].flatten(), squash_image(image)[:, inside].flatten()]).double()
         both = both - both.mean(dim=1, keepdim=True)
         norms = both.norm(dim=1)
         return float(both[0] @ both[1] / norms.prod()) if float(norms.min()) > 1e-3 else 0.0
 
 
-def square(image: torch.Tensor) -> torch.Tensor:
+def squash_image(image: torch.Tensor) -> torch.Tensor:
     """(3, H, W) squashed to (3, SIDE, SIDE). Raises InputError for other shapes and for NaN and infinity."""
     if image.ndim != 3 or image.shape[0] != 3 or 0 in image.shape:
         raise InputError(f"expected an image of shape (3, H, W), got {tuple(image.shape)}")

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from imgaudit.benchmark.reports.run import make_run
 from imgaudit.benchmark.reports.scale import ReportScale, disk_use
 from imgaudit.cli import app
-from imgaudit.io.thumbnails import thumbnails, write_thumbnail
+from imgaudit.io.thumbnails import write_thumbnail, write_thumbnails
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import read_manifest
 from imgaudit.runs.record_index import RecordIndex
@@ -52,7 +52,7 @@ def test_a_thumbnail_is_made_once_and_goes_with_its_picture(tmp_path: Path) -> N
     for gone in (damaged, tmp_path / "none.png", None):
         assert not write_thumbnail(gone, thumbnail)
         assert not thumbnail.exists()
-    with thumbnails([(source, thumbnail), (None, tmp_path / "none.jpg")]) as made:
+    with write_thumbnails([(source, thumbnail), (None, tmp_path / "none.jpg")]) as made:
         assert list(made) == [True, False]
 
 
@@ -62,7 +62,7 @@ def test_processes_write_what_one_writes(tmp_path: Path) -> None:
     written = {}
     for processes in (1, 2):
         pairs = [(source, tmp_path / str(processes) / f"{place}.jpg") for place, source in enumerate(sources)]
-        with thumbnails(pairs, processes) as made:
+        with write_thumbnails(pairs, processes) as made:
             assert all(made)
         written[processes] = [path.read_bytes() for _, path in pairs]
     assert written[1] == written[2]

@@ -19,16 +19,16 @@ from imgaudit.similarity.descriptors import (
     Descriptor,
     PdqDescriptor,
     PixelDescriptor,
+    compare_vectors,
     load_descriptor,
-    similarities,
 )
 from imgaudit.similarity.descriptors.dinov2 import load_dinov2
-from imgaudit.similarity.descriptors.known_answers import copies_of, drawing, known_answers
-from imgaudit.similarity.descriptors.preparation import squares
+from imgaudit.similarity.descriptors.known_answers import make_copies, make_drawing, measure_known_answers
+from imgaudit.similarity.descriptors.preparation import squash_images
 from imgaudit.similarity.descriptors.sscd import GeMPool, SscdDescriptor, load_sscd, sscd_network
-from imgaudit.similarity.descriptors.sscd_int8 import PackagedSscdDescriptor, load_packaged_sscd
+from imgaudit.similarity.descriptors.sscd_int8 import SscdInt8Descriptor, load_sscd_int8
 
-PICTURES = torch.stack([drawing(number, 160) for number in range(4)])
+PICTURES = torch.stack([make_drawing(number, 160) for number in range(4)])
 
 
 def test_gem_is_the_mean_at_power_one_and_the_largest_at_a_high_power() -> None:
@@ -167,21 +167,23 @@ def unrounded_session() -> Any:
 
 def test_the_rebuilt_network_gives_what_metas_weights_give() -> None:
     network = SscdDescriptor(converted_sscd(), "converted")
-    packaged, unrounded = load_packaged_sscd(), PackagedSscdDescriptor(unrounded_session(), "")
+    packaged, unrounded = load_sscd_int8(), SscdInt8Descriptor(unrounded_session(), "")
     assert not isinstance(packaged, Skipped)
     # In whole bytes and at the network's size, so that both see the same numbers.
-    pictures = (torch.cat([torch.stack([drawing(n, 320) for n in range(4)]), copies_of(drawing(0, 320))]) + 1) * 127.5
+    pictures = (
+        torch.cat([torch.stack([make_drawing(n, 320) for n in range(4)]), make_copies(make_drawing(0, 320))]) + 1
+    ) * 127.5
     pictures = pictures.round() / 127.5 - 1
     ours, theirs = network.describe(pictures), packaged.describe(pictures)
-    assert min(similarities(network, ours, unrounded.describe(pictures))) > 0.99999
+    assert min(compare_vectors(network, ours, unrounded.describe(pictures))) > 0.99999
     # As it is shipped, it also rounds what flows between layers.
-    assert min(similarities(network, ours, theirs)) > 0.9
+    assert min(compare_vectors(network, ours, theirs)) > 0.9
     np.testing.assert_allclose(ours @ ours.T, theirs @ theirs.T, atol=0.12)
 
 
 @pytest.mark.slow
 def test_real_weights_give_the_known_answers() -> None:
-    assert known_answers(SscdDescriptor(converted_sscd(), "converted")).right
+    assert measure_known_answers(SscdDescriptor(converted_sscd(), "converted")).right
     loaded = load_descriptor("sscd-int8")
     assert not isinstance(loaded, Skipped) and loaded.dimension == 512
 
@@ -210,7 +212,7 @@ def test_dinov2_is_its_class_token(dinov2_folder: Path) -> None:
     vectors = descriptor.describe(PICTURES)
     network = Dinov2Model.from_pretrained(dinov2_folder).eval()
     mean, deviation = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
-    pixels = (squares(PICTURES, 224) - mean[:, None, None]) / deviation[:, None, None]
+    pixels = (squash_images(PICTURES, 224) - mean[:, None, None]) / deviation[:, None, None]
     with torch.no_grad():
         expected = normalize(network(pixel_values=pixels).last_hidden_state[:, 0])
     np.testing.assert_allclose(vectors, expected.numpy(), atol=1e-5)
@@ -249,7 +251,7 @@ def test_what_is_not_on_this_machine_is_skipped_with_what_to_do(
 
 @pytest.mark.parametrize("descriptor", [PixelDescriptor(), PdqDescriptor()])
 def test_descriptors_without_weights_give_the_known_answers(descriptor: Descriptor) -> None:
-    found = known_answers(descriptor)
+    found = measure_known_answers(descriptor)
     assert found.right and found.copies > 0.9 and found.others < 0.7
     assert descriptor.name in DESCRIPTOR_NAMES
     assert len(descriptor.describe(PICTURES[:0])) == 0
@@ -257,7 +259,7 @@ def test_descriptors_without_weights_give_the_known_answers(descriptor: Descript
 
 def test_normalised_similarities_are_less_what_strangers_have() -> None:
     descriptor = PixelDescriptor()
-    strangers = descriptor.describe(torch.stack([drawing(number, 64) for number in range(10, 30)]))
+    strangers = descriptor.describe(torch.stack([make_drawing(number, 64) for number in range(10, 30)]))
     queries = descriptor.describe(PICTURES)
     background = Background(descriptor, strangers, neighbours=3)
     expected = np.sort(queries @ strangers.T, axis=1)[:, -3:].mean(axis=1)
@@ -269,8 +271,8 @@ def test_normalised_similarities_are_less_what_strangers_have() -> None:
 
 def test_normalised_similarities_of_bits() -> None:
     descriptor = PdqDescriptor()
-    strangers = descriptor.describe(torch.stack([drawing(number, 64) for number in (5, 6, 7)]))
-    queries = descriptor.describe(torch.stack([drawing(number, 64) for number in (1, 2)]))
+    strangers = descriptor.describe(torch.stack([make_drawing(number, 64) for number in (5, 6, 7)]))
+    queries = descriptor.describe(torch.stack([make_drawing(number, 64) for number in (1, 2)]))
     offsets = Background(descriptor, strangers, neighbours=3).offsets(queries)
-    expected = [np.mean(similarities(descriptor, np.repeat(q[None], 3, axis=0), strangers)) for q in queries]
+    expected = [np.mean(compare_vectors(descriptor, np.repeat(q[None], 3, axis=0), strangers)) for q in queries]
     np.testing.assert_allclose(offsets, expected)

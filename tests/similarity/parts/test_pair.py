@@ -16,7 +16,7 @@ from imgaudit.decision.pair_nulls import fit_joint_thresholds
 from imgaudit.exceptions import InputError
 from imgaudit.io.framing import to_tensor
 from imgaudit.schema.pairs import GRID, PairEvidence, PairThresholds, Region, Transform, classify
-from imgaudit.similarity.parts import Described, compare, verify, verify_many
+from imgaudit.similarity.parts import ImageFeatures, compare_candidates, compare_features, compare_images
 from imgaudit.similarity.parts.geometry import find_features
 from imgaudit.similarity.parts.picture import Picture, fraction_map, scaled_map
 from imgaudit.similarity.parts.template import SIDE, Template
@@ -60,7 +60,7 @@ def truth(width: int, height: int, box: tuple[int, int, int, int]) -> Region:
 
 def test_an_image_is_a_copy_of_itself() -> None:
     image = to_tensor(drawing(1))
-    evidence = verify(image, image)
+    evidence = compare_images(image, image)
     assert classify(evidence, LENIENT) == "copy"
     assert evidence.region.area > 0.9
     assert transform_of(evidence).scale == pytest.approx(1, abs=0.01)
@@ -69,7 +69,7 @@ def test_an_image_is_a_copy_of_itself() -> None:
 
 def test_a_mirror_image_is_recognised_as_one() -> None:
     image = drawing(2)
-    evidence = verify(to_tensor(image), to_tensor(image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)))
+    evidence = compare_images(to_tensor(image), to_tensor(image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)))
     assert classify(evidence, LENIENT) == "copy"
     assert transform_of(evidence).mirrored
     assert transform_of(evidence).rotation == pytest.approx(0, abs=0.5)
@@ -78,7 +78,7 @@ def test_a_mirror_image_is_recognised_as_one() -> None:
 
 def test_a_crop_is_placed_where_it_came_from() -> None:
     image = drawing(3, 400, 300)
-    evidence = verify(to_tensor(image), to_tensor(image.crop((100, 60, 320, 260))))
+    evidence = compare_images(to_tensor(image), to_tensor(image.crop((100, 60, 320, 260))))
     assert moved(transform_of(evidence), 0, 0) == pytest.approx((0.25, 0.2), abs=0.015)
     assert moved(transform_of(evidence), 1, 1) == pytest.approx((0.8, 260 / 300), abs=0.015)
     assert evidence.region.overlap(truth(400, 300, (100, 60, 320, 260))) > 0.85
@@ -89,7 +89,9 @@ def test_a_crop_is_placed_where_it_came_from() -> None:
 @pytest.mark.parametrize("factor", [0.4, 1.7])
 def test_a_resized_copy_is_the_whole_image(factor: float) -> None:
     image = drawing(4)
-    evidence = verify(to_tensor(image), to_tensor(image.resize((round(320 * factor),) * 2, Image.Resampling.LANCZOS)))
+    evidence = compare_images(
+        to_tensor(image), to_tensor(image.resize((round(320 * factor),) * 2, Image.Resampling.LANCZOS))
+    )
     # Both are brought to one size first, so the transform between them is none.
     assert transform_of(evidence).scale == pytest.approx(1, abs=0.01)
     assert classify(evidence, LENIENT) == "copy"
@@ -98,7 +100,7 @@ def test_a_resized_copy_is_the_whole_image(factor: float) -> None:
 @pytest.mark.parametrize("degrees", [-8, 5])
 def test_a_small_rotation_is_measured(degrees: float) -> None:
     image = drawing(5)
-    evidence = verify(to_tensor(image), to_tensor(image.rotate(degrees, Image.Resampling.BICUBIC)))
+    evidence = compare_images(to_tensor(image), to_tensor(image.rotate(degrees, Image.Resampling.BICUBIC)))
     # Pillow turns counter-clockwise; bringing the candidate back turns it clockwise on the screen.
     assert transform_of(evidence).rotation == pytest.approx(degrees, abs=0.7)
     assert evidence.region.area > 0.75
@@ -109,7 +111,7 @@ def test_a_logo_is_located_in_the_picture_that_holds_it(mirrored: bool) -> None:
     logo, host = drawing(6, 200, 160), drawing(7, 480, 400)
     small = logo.resize((170, 136), Image.Resampling.LANCZOS)
     host.paste(small.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else small, (300, 40))
-    evidence = verify(to_tensor(logo), to_tensor(host))
+    evidence = compare_images(to_tensor(logo), to_tensor(host))
     assert classify(evidence, LENIENT) == "copy"
     assert transform_of(evidence).mirrored == mirrored
     assert evidence.candidate_region.overlap(truth(480, 400, (300, 40, 470, 176))) > 0.8
@@ -120,7 +122,7 @@ def test_a_template_is_located_outside_its_changing_region() -> None:
     box = (60, 90, 260, 250)
     first.paste(drawing(9, 200, 160), box[:2])
     second.paste(drawing(10, 200, 160), box[:2])
-    evidence = verify(to_tensor(first), to_tensor(second))
+    evidence = compare_images(to_tensor(first), to_tensor(second))
     mask = ~truth(320, 320, box).mask()
     assert classify(evidence, LENIENT) == "partial"
     assert evidence.region.overlap(Region.of(mask)) > 0.8
@@ -128,7 +130,7 @@ def test_a_template_is_located_outside_its_changing_region() -> None:
 
 def test_unrelated_drawings_give_no_evidence() -> None:
     target, *others = (to_tensor(drawing(seed)) for seed in range(20, 28))
-    assert all(classify(evidence, LENIENT) == "unrelated" for evidence in verify_many(target, others))
+    assert all(classify(evidence, LENIENT) == "unrelated" for evidence in compare_candidates(target, others))
 
 
 def test_one_background_is_no_evidence() -> None:
@@ -137,14 +139,14 @@ def test_one_background_is_no_evidence() -> None:
         canvas = Image.new("RGB", (320, 320), (30, 90, 160))
         canvas.paste(drawing(seed, 120, 120), (100, 100))
         images.append(to_tensor(canvas))
-    assert classify(verify(*images), LENIENT) == "unrelated"
+    assert classify(compare_images(*images), LENIENT) == "unrelated"
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1), (15, 300), (3, 3)])
 def test_hostile_sizes_end_as_no_evidence(size: tuple[int, int]) -> None:
     thin, image = torch.rand(3, *size) * 2 - 1, to_tensor(drawing(50))
     for left, right in ((thin, image), (image, thin)):
-        evidence = verify(left, right)
+        evidence = compare_images(left, right)
         assert math.isfinite(evidence.geometric)
         assert math.isfinite(evidence.photometric)
         assert classify(evidence, LENIENT) == "unrelated"
@@ -152,7 +154,7 @@ def test_hostile_sizes_end_as_no_evidence(size: tuple[int, int]) -> None:
 
 def test_a_single_colour_is_no_evidence_even_against_itself() -> None:
     plain = torch.full((3, 200, 300), 0.5)
-    evidence = verify(plain, plain)
+    evidence = compare_images(plain, plain)
     assert evidence.geometric == evidence.photometric == evidence.region.area == 0
     assert evidence.region.box is None
 
@@ -161,25 +163,25 @@ def test_a_single_colour_is_no_evidence_even_against_itself() -> None:
                                    torch.full((3, 9, 9), torch.nan), torch.full((3, 9, 9), torch.inf)])  # fmt: skip
 def test_what_is_no_image_is_refused(image: torch.Tensor) -> None:
     with pytest.raises(InputError, match="expected an image"):
-        verify(image, torch.zeros(3, 8, 8))
+        compare_images(image, torch.zeros(3, 8, 8))
 
 
 def test_the_same_pair_gives_the_same_evidence() -> None:
     left, right = to_tensor(drawing(60)), to_tensor(drawing(60).crop((20, 20, 300, 280)))
-    first = verify(left, right)
-    verify(to_tensor(drawing(61)), right)
-    assert verify(left, right) == first == verify_many(left, [right])[0]
+    first = compare_images(left, right)
+    compare_images(to_tensor(drawing(61)), right)
+    assert compare_images(left, right) == first == compare_candidates(left, [right])[0]
 
 
 def test_evidence_survives_json() -> None:
     image = to_tensor(drawing(62))
-    for evidence in (verify(image, image), verify(image, torch.zeros(3, 40, 40))):
+    for evidence in (compare_images(image, image), compare_images(image, torch.zeros(3, 40, 40))):
         assert PairEvidence.model_validate_json(evidence.model_dump_json()) == evidence
 
 
 def test_thresholds_are_those_that_unrelated_pairs_rarely_exceed() -> None:
-    described = [Described.of(to_tensor(drawing(seed, 160, 160))) for seed in range(70, 75)]
-    pairs = [compare(left, right) for left in described for right in described if left is not right]
+    described = [ImageFeatures.of(to_tensor(drawing(seed, 160, 160))) for seed in range(70, 75)]
+    pairs = [compare_features(left, right) for left in described for right in described if left is not right]
     thresholds = fit_joint_thresholds(pairs, 0.1)
     assert thresholds.pairs == len(pairs)
     assert thresholds.each is not None and thresholds.each >= 0.1
@@ -193,21 +195,23 @@ def test_a_small_picture_has_its_features_where_the_enlarged_one_has_them() -> N
     found = find_features(picture)
     assert picture.native == 64 and max(picture.gray.shape) == 512
     assert len(found) and found.points[:, 0].max() > 256 and (found.points <= (511, 383)).all()
-    again = compare(Described.of(small), Described.of(interpolate(small[None], scale_factor=6, mode="bicubic")[0]))
+    again = compare_features(
+        ImageFeatures.of(small), ImageFeatures.of(interpolate(small[None], scale_factor=6, mode="bicubic")[0])
+    )
     assert isinstance(again.transform, Transform) and again.transform.scale == pytest.approx(1, abs=0.03)
 
 
 def test_too_few_unrelated_pairs_decide_nothing() -> None:
     image = to_tensor(drawing(80, 160, 160))
-    thresholds = fit_joint_thresholds([verify(image, image)] * 50, 0.01)
+    thresholds = fit_joint_thresholds([compare_images(image, image)] * 50, 0.01)
     assert thresholds.geometric == thresholds.photometric == math.inf
-    assert classify(verify(image, image), thresholds) == "unrelated"
+    assert classify(compare_images(image, image), thresholds) == "unrelated"
 
 
 @pytest.mark.parametrize(("geometric", "photometric"), [(5.0, 100.0), (100.0, 3.0)])
 def test_one_leg_alone_decides_nothing(geometric: float, photometric: float) -> None:
     image = to_tensor(drawing(81, 160, 160))
-    evidence = verify(image, image).model_copy(update={"geometric": geometric, "photometric": photometric})
+    evidence = compare_images(image, image).model_copy(update={"geometric": geometric, "photometric": photometric})
     assert classify(evidence, LENIENT) == "unrelated"
 
 
@@ -266,7 +270,7 @@ def test_noise_of_any_size_never_fails(height: int, width: int, seed: int) -> No
     generator = torch.Generator().manual_seed(seed)
     left = torch.rand(3, height, width, generator=generator) * 2 - 1
     right = torch.rand(3, width, height, generator=generator) * 2 - 1
-    evidence = verify(left, right)
+    evidence = compare_images(left, right)
     assert 0 <= evidence.region.area <= 1
     assert 0 <= evidence.candidate_region.area <= 1
 
@@ -341,5 +345,5 @@ def test_detail_is_that_of_a_thumbnail() -> None:
 
 def test_wear_keeps_the_picture() -> None:
     image = drawing(420)
-    evidence = verify(to_tensor(image), to_tensor(degrade(image, random.Random(2))))
+    evidence = compare_images(to_tensor(image), to_tensor(degrade(image, random.Random(2))))
     assert classify(evidence, LENIENT) == "copy"

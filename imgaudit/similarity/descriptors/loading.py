@@ -56,9 +56,9 @@ def _load(name: str, weights: Path | None, device: torch.device | str) -> Descri
             )
         return load_sscd(path, device)
     if name == "sscd-int8":
-        from imgaudit.similarity.descriptors.sscd_int8 import load_packaged_sscd
+        from imgaudit.similarity.descriptors.sscd_int8 import load_sscd_int8
 
-        return load_packaged_sscd()
+        return load_sscd_int8()
     from imgaudit.similarity.descriptors.dinov2 import load_dinov2
 
     return load_dinov2(weights, device)
