@@ -34,7 +34,7 @@ def print_plan(
     to_calibrate:  how many have to be measured first
     Returns        what every image takes at most, those to calibrate on included
     """
-    from imgaudit.diffusion.measurement import rung_texts
+    from imgaudit.diffusion.rungs import rung_texts
     from imgaudit.runs.planner import expected_work, invmm_work, planner_line
     from imgaudit.schema.records import INVERTED_RUNGS, TEXT_RUNGS, Skipped
 

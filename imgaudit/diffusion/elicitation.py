@@ -27,8 +27,8 @@ class Question:
     """One condition per text, or the embedding."""
     seeds: list[int]
     """Seeds of the image, the same for every rung."""
-    reference: torch.Tensor
-    """(3, H, W) in [-1, 1]: what frames are compared with when they choose."""
+    rendered: torch.Tensor
+    """(3, H, W) in [-1, 1]: decode(encode(target)), which the first generated images are compared with to choose."""
     noise: LearnedNoise | None = None
     """The distribution that initial noise is from, where it is not the usual one."""
 
@@ -91,7 +91,7 @@ def elicit(
 def _choose(question: Question, answers: Sequence[Answer], matcher: Matcher) -> tuple[float, int]:
     """Scale and text whose frames are on average most similar to the image; the lower scale and text on a tie."""
     descriptor = matcher.deciding()
-    target = descriptor.describe(question.reference[None])
+    target = descriptor.describe(question.rendered[None])
     means: dict[tuple[float, int], float] = {}
     for key in sorted({(answer.frame.guidance_scale, answer.text) for answer in answers}):
         frames = [a.frame.image for a in answers if (a.frame.guidance_scale, a.text) == key and a.frame.invalid is None]
@@ -130,11 +130,11 @@ def _answer(
 
 
 def compare_frames(
-    frames: Sequence[Generated], reference: torch.Tensor, matcher: Matcher
+    frames: Sequence[Generated], rendered: torch.Tensor, matcher: Matcher
 ) -> list[tuple[dict[str, float] | Skipped, dict[str, float] | Skipped]]:
     """Similarity and distance of every frame to one image; Skipped with the reason for one that cannot be scored."""
     scored = [frame.image for frame in frames if frame.invalid is None]
-    compared = iter(matcher.compare(reference, torch.stack(scored)) if scored else [])
+    compared = iter(matcher.compare(rendered, torch.stack(scored)) if scored else [])
     pairs: list[tuple[dict[str, float] | Skipped, dict[str, float] | Skipped]] = []
     for frame in frames:
         if frame.invalid is None:
@@ -145,22 +145,22 @@ def compare_frames(
     return pairs
 
 
-def compare_parts(frames: Sequence[Generated], reference: torch.Tensor) -> list[PartMatch | None]:
+def compare_parts(frames: Sequence[Generated], rendered: torch.Tensor) -> list[PartMatch | None]:
     """Both legs of every frame with one image (3, H, W) in [-1, 1]; None for frames that cannot be scored.
 
     None for all where the image is too small to be compared in parts. Frames are compared on all cores: the time goes
     into local features, which a network's batch does not help.
     """
-    if min(reference.shape[-2:]) < LEAST_SIDE:
+    if min(rendered.shape[-2:]) < LEAST_SIDE:
         return [None] * len(frames)
-    target = ImageFeatures.of(reference)
+    target = ImageFeatures.of(rendered)
 
     def matched(frame: Generated) -> PartMatch | None:
         if frame.invalid is not None:
             return None
         pair = compare_features(target, ImageFeatures.of(frame.image))
         return PartMatch(geometric=pair.geometric, photometric=pair.photometric, area=pair.region.area,
-                         rest=measure_rest_similarity(reference, frame.image, pair.region))  # fmt: skip
+                         rest=measure_rest_similarity(rendered, frame.image, pair.region))  # fmt: skip
 
     with ThreadPoolExecutor(max_workers=torch.get_num_threads()) as pool:
         return list(pool.map(matched, frames))

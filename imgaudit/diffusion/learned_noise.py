@@ -28,15 +28,18 @@ class LearnedNoise:
         Under standard normal noise they are what the seeds give everywhere else.
         """
         channels, height, width = self.mu.shape
-        return shifted(self.mu, self.logvar, seeded_noise(seeds, (channels, height, width)).to(self.mu))
+        return shift_noise(self.mu, self.logvar, seeded_noise(seeds, (channels, height, width)).to(self.mu))
 
     def divergence(self) -> torch.Tensor:
         """KL divergence per element, see :func:`kl_per_dimension`."""
         return kl_per_dimension(self.mu, self.logvar)
 
 
-def shifted(mu: torch.Tensor, logvar: torch.Tensor, standard: torch.Tensor) -> torch.Tensor:
-    """mu + exp(logvar / 2) * standard: normal noise from standard normal noise, differentiable in mu and logvar."""
+def shift_noise(mu: torch.Tensor, logvar: torch.Tensor, standard: torch.Tensor) -> torch.Tensor:
+    """Return mu + exp(logvar / 2) * standard: standard normal noise turned into N(mu, exp(logvar)).
+
+    Differentiable in mu and logvar.
+    """
     return mu + (logvar / 2).exp() * standard
 
 

@@ -1,30 +1,25 @@
 """Measure a chunk of images: inversion, denoising error, replicas per rung; the same for targets and controls."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
+from imgaudit.diffusion.context import Chunk, MeasurementContext, encode_chunk
 from imgaudit.diffusion.denoiser import Denoiser, PromptEmbeds
 from imgaudit.diffusion.denoising_error import PairedErrors, measure_paired_errors
-from imgaudit.diffusion.elicitation import Answer, Question, compare_frames, compare_parts, elicit
-from imgaudit.diffusion.executor import Executor
-from imgaudit.diffusion.generation import replica_seeds
-from imgaudit.diffusion.inversion import Inversion, embedding_bits, invert
+from imgaudit.diffusion.elicitation import Answer, compare_frames, compare_parts
+from imgaudit.diffusion.inversion import Inversion, invert
 from imgaudit.diffusion.invmm.search import NoiseInversion, invert_noise
-from imgaudit.diffusion.paraphrase import paraphrase
-from imgaudit.diffusion.seeds import draw_seed
+from imgaudit.diffusion.rungs import RungAnswers, ask_learned_noise, ask_rungs
 from imgaudit.diffusion.stream_effects import InvertedImage, measure_stream_effects
-from imgaudit.diffusion.token_search import TokenPrompt, search_tokens
-from imgaudit.io.framing import frame_image, measure_complexity, to_tensor
-from imgaudit.io.portfolio import LoadedTarget, Target
+from imgaudit.io.framing import measure_complexity
+from imgaudit.io.portfolio import LoadedTarget
 from imgaudit.io.reading import format_path
 from imgaudit.schema.protocol import Protocol
 from imgaudit.schema.records import (
     DECIDING_RUNGS,
-    NOTHING_GIVEN,
-    TEXT_RUNGS,
     ErrorCurvePoint,
     ErrorMeasurement,
     InvMMMeasurement,
@@ -46,266 +41,194 @@ class MeasuredImage:
     measurement: Measurement
     """The numbers; paths of replicas are relative to the run folder."""
     framed: torch.Tensor
-    """(3, R, R) in [-1, 1]: the target as the model's size shows it."""
-    reference: torch.Tensor
-    """(3, R, R) in [-1, 1]: decode(encode(target)), what replicas are compared with."""
+    """(3, R, R) in [-1, 1]: the target at the model's size."""
+    rendered: torch.Tensor
+    """(3, R, R) in [-1, 1]: decode(encode(target)), which replicas are compared with."""
     prompt_embeds: dict[str, torch.Tensor]
     """The inverted embedding, per stream (tokens, width) float32."""
     learned_noise: dict[str, torch.Tensor]
-    """Of InvMM: mu and logvar (C, h, w), and the condition's streams; empty where the protocol does not have it."""
+    """InvMM's mu and logvar (C, h, w), and the streams of its condition; empty where the protocol has no InvMM."""
     images: dict[str, torch.Tensor]
-    """Every generated frame by its path in the run folder."""
+    """Every generated image, (3, H, W) in [-1, 1], by its path in the run folder."""
+
+
+@dataclass(frozen=True)
+class _ChunkResult:
+    """What measuring the images of a chunk together gave; lists have one entry per image."""
+
+    inversion: Inversion
+    errors: PairedErrors | Skipped
+    answers: Mapping[Rung, Sequence[RungAnswers | Skipped]]
+    noise: Sequence[NoiseInversion]
+    """InvMM's results; none where the protocol has no InvMM."""
+    error_records: Sequence[ErrorMeasurement | Skipped]
+    seconds: float
+    """Of one image."""
+    network_evaluations: int
+    """Of one image, without those of InvMM, which every image has for itself."""
 
 
 def replica_path(image_id: str, rung: Rung, guidance_scale: float, number: int) -> str:
-    """Where a replica lies in a run folder."""
+    """Return the path of a replica in a run folder."""
     return f"images/{image_id}/replicas/{rung.value}-g{guidance_scale:g}-{number:04d}.png"
 
 
-def measure_chunk(
-    denoiser: Denoiser,
-    loaded: Sequence[LoadedTarget],
-    protocol: Protocol,
-    *,
-    run_seed: int,
-    executor: Executor,
-    matcher: Matcher | None = None,
-    is_copy: Callable[[Replica], bool] = lambda replica: False,
-) -> list[MeasuredImage]:
-    """Put every image of a chunk through the whole protocol.
+def measure_chunk(context: MeasurementContext, loaded: Sequence[LoadedTarget]) -> list[MeasuredImage]:
+    """Put every image of a chunk through the whole protocol; one result per image, in order.
 
-    Images share batches and nothing else; time and network evaluations are divided equally among them, except
-    evaluations of InvMM and those that are spent on an image with copies alone.
+    Images share batches and nothing else: random draws depend on run seed, image, purpose and index alone. Time and
+    network evaluations are divided equally among the images, except evaluations of InvMM and those that are spent on an
+    image with copies alone.
 
-    is_copy:  tells copies among the embedding's replicas, which are then asked for with some of the streams only
+    Raises ConfigError for a stream that the model does not have, and MemoryShortageError when one image is too much.
     """
-    matcher = matcher or Matcher()
-    started, evaluations = time.perf_counter(), denoiser.network_evaluations
-    targets = [one.target for one in loaded]
-    framed_images = [frame_image(one.pixels, denoiser.resolution, protocol.framing) for one in loaded]
-    framed = torch.stack([to_tensor(image) for image in framed_images])
-    sha256s = [target.image.sha256 for target in targets]
-    latents = torch.cat(list(executor.slices(len(framed), lambda rows: denoiser.encode(framed[rows]))))
-    references = torch.cat(list(executor.slices(len(framed), lambda rows: denoiser.decode(latents[rows]))))
-
-    errors: list[PairedErrors] = []
-
-    def on_step(step: int, prompt_embeds: PromptEmbeds) -> None:
-        if step == protocol.error.after_steps and not denoiser.no_null:
-            errors.append(
-                measure_paired_errors(
-                    denoiser, latents, sha256s, prompt_embeds, protocol.error, run_seed=run_seed, executor=executor
-                )
-            )
-
-    inversion = invert(
-        denoiser, latents, sha256s, protocol.inversion, run_seed=run_seed, executor=executor, on_step=on_step
-    )
-    error_records = _error_records(errors, denoiser, len(targets))
-    found = _search(denoiser, latents, sha256s, protocol, run_seed, executor)
-    generated: dict[Rung, list[RungAnswers | Skipped]] = {
-        rung: _climb(denoiser, targets, rung, inversion, found, references, protocol, run_seed, executor, matcher)
-        if rung.value in protocol.ladder.rungs
-        else [Skipped(skipped=f"the protocol has no {rung.value} rung")] * len(targets)
-        for rung in DECIDING_RUNGS
-    }
-    moved = _move_noise(denoiser, latents, references, sha256s, inversion, protocol, run_seed, executor, matcher)
-    if moved:
-        generated[Rung.EMBEDDING_NOISE] = _ask_moved(
-            denoiser, moved, sha256s, references, protocol, run_seed, executor, matcher
-        )
-    share, searched = 1 / len(targets), [one.network_evaluations for one in moved] or [0] * len(targets)
+    started, before = time.perf_counter(), context.denoiser.network_evaluations
+    chunk = encode_chunk(context, loaded)
+    inversion, errors = _invert(context, chunk)
+    error_records = _error_records(errors, context.denoiser, len(chunk))
+    answers = ask_rungs(context, chunk, inversion)
+    noise = _invert_noise(context, chunk, inversion)
+    if noise:
+        answers[Rung.EMBEDDING_NOISE] = ask_learned_noise(context, chunk, noise)
+    share = 1 / len(chunk)
     seconds = (time.perf_counter() - started) * share
     # InvMM ends where it succeeds, so that what it spends is each image's own.
-    spent = round((denoiser.network_evaluations - evaluations - sum(searched)) * share)
+    spent = context.denoiser.network_evaluations - before - sum(one.network_evaluations for one in noise)
+    result = _ChunkResult(inversion, errors, answers, noise, error_records, seconds, round(spent * share))
+    return [_measure_image(context, chunk, row, result) for row in range(len(chunk))]
 
-    measured = []
-    for row, target in enumerate(targets):
-        rungs: dict[Rung, RungMeasurement | Skipped] = {}
-        images: dict[str, torch.Tensor] = {}
-        for rung in generated:
-            answered = generated[rung][row]
-            if isinstance(answered, Skipped):
-                rungs[rung] = answered
-                continue
-            replicas, pictures = _compare(target.image.id, rung, answered.answers, references[row], matcher)
-            cut = [denoiser.cut_tokens(text) for text in answered.texts]
-            most = {name: max(one.get(name, 0) for one in cut) for name in sorted({key for one in cut for key in one})}
-            read = [denoiser.characters_read(text) for text in answered.texts] if most else []
-            rungs[rung] = RungMeasurement(
-                texts=answered.texts, bits=answered.bits, cut_tokens=most, characters_read=read, replicas=replicas
-            )
-            images |= pictures
-        own_start, own_evaluations = time.perf_counter(), denoiser.network_evaluations
-        inverted = InvertedImage(
-            sha256s[row], latents[row : row + 1], references[row], inversion.prompt_embeds.select(slice(row, row + 1)),
-            errors[0].null[row : row + 1] if errors else Skipped(skipped=denoiser.no_null),
+
+def _invert(context: MeasurementContext, chunk: Chunk) -> tuple[Inversion, PairedErrors | Skipped]:
+    """Invert the images, and measure their denoising errors after the step that the protocol names."""
+    denoiser, protocol, encoded = context.denoiser, context.protocol, chunk.encoded
+    errors: PairedErrors | Skipped = Skipped(skipped=denoiser.no_null)
+
+    def on_step(step: int, prompt_embeds: PromptEmbeds) -> None:
+        nonlocal errors
+        if step == protocol.error.after_steps and not denoiser.no_null:
+            errors = measure_paired_errors(
+                denoiser, encoded.latents, encoded.sha256s, prompt_embeds, protocol.error, run_seed=context.run_seed,
+                executor=context.executor,
+            )  # fmt: skip
+
+    inversion = invert(
+        denoiser, encoded.latents, encoded.sha256s, protocol.inversion, run_seed=context.run_seed,
+        executor=context.executor, on_step=on_step,
+    )  # fmt: skip
+    return inversion, errors
+
+
+def _invert_noise(context: MeasurementContext, chunk: Chunk, inversion: Inversion) -> list[NoiseInversion]:
+    """Run InvMM on every image; its embeddings begin where inversion ended. None where the protocol has no InvMM."""
+    if context.protocol.invmm is None:
+        return []
+    return invert_noise(
+        context.denoiser, chunk.encoded, context.protocol.invmm, run_seed=context.run_seed, executor=context.executor,
+        matcher=context.matcher, start=inversion.prompt_embeds, streams=context.protocol.inversion.streams,
+    )  # fmt: skip
+
+
+def _measure_image(context: MeasurementContext, chunk: Chunk, row: int, result: _ChunkResult) -> MeasuredImage:
+    """Compare what one image's rungs answered, ask again for its copies stream by stream, and write its record."""
+    target, pixels = chunk.loaded[row].target, chunk.loaded[row].pixels
+    framed, rendered = chunk.framed[row], chunk.encoded.rendered[row]
+    rungs: dict[Rung, RungMeasurement | Skipped] = {}
+    images: dict[str, torch.Tensor] = {}
+    for rung, answers in result.answers.items():
+        rungs[rung], pictures = _measure_rung(context, target.image.id, rung, answers[row], rendered)
+        images |= pictures
+    started, before = time.perf_counter(), context.denoiser.network_evaluations
+    inverted = InvertedImage(
+        chunk.encoded.sha256s[row],
+        chunk.encoded.latents[row : row + 1],
+        rendered,
+        result.inversion.prompt_embeds.select(slice(row, row + 1)),
+        result.errors if isinstance(result.errors, Skipped) else result.errors.null[row : row + 1],
+    )
+    stream_conditions = measure_stream_effects(context, inverted, rungs[Rung.EMBEDDING])
+    noise = result.noise[row] if result.noise else None
+    own = context.denoiser.network_evaluations - before + (noise.network_evaluations if noise else 0)
+    size = measure_complexity(chunk.framed_images[row])
+    [(floor, _)] = context.matcher.compare(framed, rendered[None])
+    measurement = Measurement(
+        id=target.image.id,
+        path=format_path(target.path),
+        sha256=target.image.sha256,
+        width=pixels.width,
+        height=pixels.height,
+        notes=list(target.image.notes),
+        complexity=size,
+        vae_floor=floor,
+        vae_error=float((rendered - framed).square().mean().sqrt() / framed.std().clamp(min=1e-6)),
+        features=describe_image(framed, complexity=size, width=pixels.width, height=pixels.height),
+        pdq=hash_whole_image(pixels),
+        made_by=target.image.made_by,
+        loss_curve=result.inversion.losses[row].tolist(),
+        error=result.error_records[row],
+        rungs=rungs,
+        stream_conditions=stream_conditions,
+        invmm=_invmm_record(noise, context.protocol) if noise else None,
+        seconds=result.seconds + time.perf_counter() - started,
+        network_evaluations=result.network_evaluations + own,
+    )
+    embeds = {name: stream[row] for name, stream in result.inversion.prompt_embeds.streams.items()}
+    return MeasuredImage(measurement, framed, rendered, embeds, _noise_tensors(noise) if noise else {}, images)
+
+
+def _measure_rung(
+    context: MeasurementContext, image_id: str, rung: Rung, answered: RungAnswers | Skipped, rendered: torch.Tensor
+) -> tuple[RungMeasurement | Skipped, dict[str, torch.Tensor]]:
+    """Compare one rung's answers with the image; returns the record, and the generated images by path."""
+    if isinstance(answered, Skipped):
+        return answered, {}
+    denoiser = context.denoiser
+    replicas, pictures = _compare_answers(image_id, rung, answered.answers, rendered, context.matcher)
+    cut = [denoiser.cut_tokens(text) for text in answered.texts]
+    most = {name: max(one.get(name, 0) for one in cut) for name in sorted({key for one in cut for key in one})}
+    read = [denoiser.characters_read(text) for text in answered.texts] if most else []
+    record = RungMeasurement(
+        texts=answered.texts, bits=answered.bits, cut_tokens=most, characters_read=read, replicas=replicas
+    )
+    return record, pictures
+
+
+def _compare_answers(
+    image_id: str, rung: Rung, answers: Sequence[Answer], rendered: torch.Tensor, matcher: Matcher
+) -> tuple[list[Replica], dict[str, torch.Tensor]]:
+    frames = [answer.frame for answer in answers]
+    compared = compare_frames(frames, rendered, matcher)
+    # Nothing is decided from learned noise, so its images are not compared in parts, which takes long.
+    parts = compare_parts(frames, rendered) if rung in DECIDING_RUNGS else [None] * len(frames)
+    replicas, pictures = [], {}
+    numbers: dict[float, int] = {}
+    for answer, (similarity, distance), part in zip(answers, compared, parts, strict=True):
+        frame = answer.frame
+        number = numbers[frame.guidance_scale] = numbers.get(frame.guidance_scale, -1) + 1
+        path = replica_path(image_id, rung, frame.guidance_scale, number)
+        pictures[path] = frame.image
+        replicas.append(
+            Replica(seed=frame.seed, guidance_scale=frame.guidance_scale, text=answer.text, path=path,
+                    similarity=similarity, distance=distance, part=part)
         )  # fmt: skip
-        stream_conditions = measure_stream_effects(
-            denoiser, inverted, rungs[Rung.EMBEDDING], protocol, is_copy=is_copy, run_seed=run_seed, executor=executor,
-            matcher=matcher,
-        )  # fmt: skip
-        pixels, size = loaded[row].pixels, framed_images[row]
-        [(floor, _)] = matcher.compare(framed[row], references[row][None])
-        measurement = Measurement(
-            id=target.image.id,
-            path=format_path(target.path),
-            sha256=target.image.sha256,
-            width=pixels.width,
-            height=pixels.height,
-            notes=list(target.image.notes),
-            complexity=measure_complexity(size),
-            vae_floor=floor,
-            vae_error=float((references[row] - framed[row]).square().mean().sqrt() / framed[row].std().clamp(min=1e-6)),
-            features=describe_image(
-                framed[row], complexity=measure_complexity(size), width=pixels.width, height=pixels.height
-            ),
-            pdq=hash_whole_image(pixels),
-            made_by=target.image.made_by,
-            loss_curve=inversion.losses[row].tolist(),
-            error=error_records[row],
-            rungs=rungs,
-            stream_conditions=stream_conditions,
-            invmm=_invmm_record(moved[row], protocol) if moved else None,
-            seconds=seconds + time.perf_counter() - own_start,
-            network_evaluations=spent + searched[row] + denoiser.network_evaluations - own_evaluations,
-        )
-        embeds = {name: stream[row] for name, stream in inversion.prompt_embeds.streams.items()}
-        noise = _noise_tensors(moved[row]) if moved else {}
-        measured.append(MeasuredImage(measurement, framed[row], references[row], embeds, noise, images))
-    return measured
+    return replicas, pictures
 
 
-def _error_records(errors: Sequence[PairedErrors], denoiser: Denoiser, count: int) -> list[ErrorMeasurement | Skipped]:
-    if not errors:
-        return [Skipped(skipped=denoiser.no_null)] * count
-    [paired] = errors
-    curves = paired.by_timestep(denoiser.schedule.num_train_timesteps)
-    log_ratios, wins = paired.log_ratio(), paired.win_rate()
+def _error_records(errors: PairedErrors | Skipped, denoiser: Denoiser, count: int) -> list[ErrorMeasurement | Skipped]:
+    if isinstance(errors, Skipped):
+        return [errors] * count
+    curves = errors.by_timestep(denoiser.schedule.num_train_timesteps)
+    log_ratios, wins = errors.log_ratio(), errors.win_rate()
     return [
         ErrorMeasurement(
-            conditional=float(paired.conditional[row].double().mean()),
-            null=float(paired.null[row].double().mean()),
+            conditional=float(errors.conditional[row].double().mean()),
+            null=float(errors.null[row].double().mean()),
             log_ratio=float(log_ratios[row]),
             win_rate=float(wins[row]),
-            draws=paired.conditional.shape[1],
+            draws=errors.conditional.shape[1],
             by_timestep=[ErrorCurvePoint.model_validate(point) for point in curves[row]],
         )
         for row in range(count)
     ]
-
-
-@dataclass(frozen=True)
-class RungAnswers:
-    """What one rung of one image was asked with, and every frame that came back."""
-
-    texts: list[str]
-    bits: float | Skipped
-    answers: list[Answer]
-
-
-def _search(
-    denoiser: Denoiser,
-    latents: torch.Tensor,
-    sha256s: Sequence[str],
-    protocol: Protocol,
-    run_seed: int,
-    executor: Executor,
-) -> list[TokenPrompt]:
-    """The prompts of the tokens rung, none when the protocol or the model has no such rung."""
-    if Rung.TOKENS.value not in protocol.ladder.rungs or not denoiser.words:
-        return []
-    return search_tokens(denoiser, latents, sha256s, protocol.tokens, run_seed=run_seed, executor=executor)
-
-
-def rung_texts(target: Target, rung: Rung, protocol: Protocol, run_seed: int) -> list[str] | Skipped:
-    """The texts of a text rung of one target, or why there are none."""
-    if rung is not Rung.PARAPHRASE:
-        return list(target.texts.get(rung, ())) or Skipped(skipped=f"no {rung.value} was given")
-    given = [*target.texts.get(Rung.CAPTION, ()), *target.texts.get(Rung.PROMPT, ())]
-    if not given:
-        return Skipped(skipped="no text was given to reword")
-    seed = draw_seed(run_seed, target.image.sha256, "paraphrase")
-    texts = [text for text in paraphrase(given[0], protocol.ladder.paraphrases, seed) if text not in given]
-    return texts or Skipped(skipped="the text is too short to be reworded")
-
-
-def _climb(
-    denoiser: Denoiser,
-    targets: Sequence[Target],
-    rung: Rung,
-    inversion: Inversion,
-    searched: Sequence[TokenPrompt],
-    references: torch.Tensor,
-    protocol: Protocol,
-    run_seed: int,
-    executor: Executor,
-    matcher: Matcher,
-) -> list[RungAnswers | Skipped]:
-    """Per target, the answers of one rung over texts, scales and seeds; Skipped where the target lacks the rung."""
-    found: list[RungAnswers | Skipped] = []
-    questions: list[Question] = []
-    for row, target in enumerate(targets):
-        texts: list[str] | Skipped = []
-        bits: float | Skipped = NOTHING_GIVEN
-        if rung in TEXT_RUNGS:
-            texts = rung_texts(target, rung, protocol, run_seed)
-        elif rung is Rung.TOKENS:
-            texts = [searched[row].text] if searched else Skipped(skipped="this model has no words to search over")
-            bits = searched[row].bits if searched else bits
-        else:
-            bits = embedding_bits(inversion.prompt_embeds, protocol.inversion.free_tokens, protocol.inversion.streams)
-        if isinstance(texts, Skipped):
-            found.append(texts)
-            continue
-        condition = denoiser.condition(texts) if texts else inversion.prompt_embeds.select(slice(row, row + 1))
-        seeds = replica_seeds(run_seed, target.image.sha256, protocol.generation.seeds)
-        questions.append(Question(texts, condition, seeds, references[row]))
-        found.append(RungAnswers(texts, bits, []))
-    answered = iter(elicit(denoiser, questions, protocol.generation, executor=executor, matcher=matcher))
-    return [one if isinstance(one, Skipped) else RungAnswers(one.texts, one.bits, next(answered)) for one in found]
-
-
-def _move_noise(
-    denoiser: Denoiser,
-    latents: torch.Tensor,
-    references: torch.Tensor,
-    sha256s: Sequence[str],
-    inversion: Inversion,
-    protocol: Protocol,
-    run_seed: int,
-    executor: Executor,
-    matcher: Matcher,
-) -> list[NoiseInversion]:
-    """InvMM for every image, none where the protocol does not have it; embeddings begin where inversion ended."""
-    if protocol.invmm is None:
-        return []
-    return invert_noise(
-        denoiser, latents, references, sha256s, protocol.invmm, run_seed=run_seed, executor=executor, matcher=matcher,
-        start=inversion.prompt_embeds, streams=protocol.inversion.streams,
-    )  # fmt: skip
-
-
-def _ask_moved(
-    denoiser: Denoiser,
-    moved: Sequence[NoiseInversion],
-    sha256s: Sequence[str],
-    references: torch.Tensor,
-    protocol: Protocol,
-    run_seed: int,
-    executor: Executor,
-    matcher: Matcher,
-) -> "list[RungAnswers | Skipped]":
-    """Fresh seeds through the learned noise, under the learned condition; also where no check had succeeded, so that
-    the rate counts every image."""
-    questions, bits = [], []
-    for one, sha256, reference in zip(moved, sha256s, references, strict=True):
-        seeds = replica_seeds(run_seed, sha256, protocol.generation.seeds)
-        questions.append(Question([], one.prompt_embeds, seeds, reference, one.noise))
-        of_noise = 32.0 * (one.noise.mu.numel() + one.noise.logvar.numel())
-        bits.append(of_noise + embedding_bits(one.prompt_embeds, None))
-    answers = elicit(denoiser, questions, protocol.generation, executor=executor, matcher=matcher)
-    return [RungAnswers([], carried, answer) for carried, answer in zip(bits, answers, strict=True)]
 
 
 def _noise_tensors(found: NoiseInversion) -> dict[str, torch.Tensor]:
@@ -322,24 +245,3 @@ def _invmm_record(found: NoiseInversion, protocol: Protocol) -> InvMMMeasurement
         condition=found.condition,
         network_evaluations=found.network_evaluations,
     )
-
-
-def _compare(
-    image_id: str, rung: Rung, answers: Sequence[Answer], reference: torch.Tensor, matcher: Matcher
-) -> tuple[list[Replica], dict[str, torch.Tensor]]:
-    compared = compare_frames([answer.frame for answer in answers], reference, matcher)
-    frames = [answer.frame for answer in answers]
-    # Nothing is decided from learned noise, so the dear comparison in parts is not made of it.
-    parts = compare_parts(frames, reference) if rung in DECIDING_RUNGS else [None] * len(frames)
-    replicas, pictures = [], {}
-    numbers: dict[float, int] = {}
-    for answer, (similarity, distance), part in zip(answers, compared, parts, strict=True):
-        frame = answer.frame
-        number = numbers[frame.guidance_scale] = numbers.get(frame.guidance_scale, -1) + 1
-        path = replica_path(image_id, rung, frame.guidance_scale, number)
-        pictures[path] = frame.image
-        replicas.append(
-            Replica(seed=frame.seed, guidance_scale=frame.guidance_scale, text=answer.text, path=path,
-                    similarity=similarity, distance=distance, part=part)
-        )  # fmt: skip
-    return replicas, pictures

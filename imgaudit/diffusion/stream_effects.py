@@ -12,15 +12,13 @@ from math import isfinite
 
 import torch
 
-from imgaudit.diffusion.denoiser import Denoiser, PromptEmbeds
+from imgaudit.diffusion.context import MeasurementContext
+from imgaudit.diffusion.denoiser import PromptEmbeds
 from imgaudit.diffusion.denoising_error import measure_paired_errors
 from imgaudit.diffusion.elicitation import compare_frames
-from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.generation import generate
 from imgaudit.diffusion.inversion import optimised_streams
-from imgaudit.schema.protocol import Protocol
 from imgaudit.schema.records import Replica, RungMeasurement, Skipped, StreamCondition, StreamReplica
-from imgaudit.similarity.matcher import Matcher
 
 SEEDS = 8
 """Seeds per condition at most: the first ones that gave a copy."""
@@ -34,8 +32,8 @@ class InvertedImage:
     """Of its file; decides the draws."""
     latents: torch.Tensor
     """(1, C, h, w) float32, scaled."""
-    reference: torch.Tensor
-    """(3, R, R) in [-1, 1]: what generated images are compared with."""
+    rendered: torch.Tensor
+    """(3, R, R) in [-1, 1]: decode(latents), which generated images are compared with."""
     prompt_embeds: PromptEmbeds
     """The inverted embedding."""
     null_errors: torch.Tensor | Skipped
@@ -75,35 +73,28 @@ def copied_replicas(replicas: Sequence[Replica], is_copy: Callable[[Replica], bo
 
 
 def measure_stream_effects(
-    denoiser: Denoiser,
-    image: InvertedImage,
-    embedding: RungMeasurement | Skipped,
-    protocol: Protocol,
-    *,
-    is_copy: Callable[[Replica], bool],
-    run_seed: int,
-    executor: Executor,
-    matcher: Matcher,
+    context: MeasurementContext, image: InvertedImage, embedding: RungMeasurement | Skipped
 ) -> tuple[StreamCondition, ...]:
     """Ask again with parts of an embedding, on seeds that gave copies; nothing without copies or with one stream.
 
     embedding:  the rung that the whole embedding gave; its copies are the first condition's, which has all streams
     """
+    denoiser, protocol = context.denoiser, context.protocol
     subsets = stream_subsets(optimised_streams(image.prompt_embeds, protocol.inversion.streams))
-    copies = [] if isinstance(embedding, Skipped) else copied_replicas(embedding.replicas, is_copy)
+    copies = [] if isinstance(embedding, Skipped) else copied_replicas(embedding.replicas, context.is_copy)
     if not subsets or not copies:
         return ()
     start = denoiser.start_condition()
     conditions = PromptEmbeds.concatenate([keep_streams(image.prompt_embeds, start, kept) for kept in subsets])
-    ratios = _log_ratios(denoiser, image, conditions, protocol, run_seed, executor)
+    ratios = _measure_log_ratios(context, image, conditions)
     scale, seeds = copies[0].guidance_scale, [replica.seed for replica in copies]
     batches = generate(
         denoiser, conditions.select(slice(1, None)), [seeds] * (len(subsets) - 1), guidance_scale=scale,
-        num_inference_steps=protocol.generation.num_inference_steps, executor=executor,
+        num_inference_steps=protocol.generation.num_inference_steps, executor=context.executor,
     )  # fmt: skip
     compared = [
         [(replica.similarity, replica.distance) for replica in copies],
-        *(compare_frames(frames, image.reference, matcher) for frames in batches),
+        *(compare_frames(frames, image.rendered, context.matcher) for frames in batches),
     ]
     return tuple(
         StreamCondition(
@@ -119,21 +110,17 @@ def measure_stream_effects(
     )
 
 
-def _log_ratios(
-    denoiser: Denoiser,
-    image: InvertedImage,
-    conditions: PromptEmbeds,
-    protocol: Protocol,
-    run_seed: int,
-    executor: Executor,
+def _measure_log_ratios(
+    context: MeasurementContext, image: InvertedImage, conditions: PromptEmbeds
 ) -> list[float | Skipped]:
-    """Per condition, on the draws that the score was measured on."""
+    """Return one log ratio per condition, on the draws that the score was measured on."""
     count = len(conditions)
     if isinstance(image.null_errors, Skipped):
         return [image.null_errors] * count
     errors = measure_paired_errors(
-        denoiser, image.latents.expand(count, -1, -1, -1), [image.sha256] * count, conditions, protocol.error,
-        run_seed=run_seed, executor=executor, null=image.null_errors.expand(count, -1),
+        context.denoiser, image.latents.expand(count, -1, -1, -1), [image.sha256] * count, conditions,
+        context.protocol.error, run_seed=context.run_seed, executor=context.executor,
+        null=image.null_errors.expand(count, -1),
     )  # fmt: skip
     return [
         ratio if isfinite(ratio) else Skipped(skipped="the model's errors under it are not finite")

@@ -62,7 +62,7 @@ class _Sampling:
     """How cut-down embeddings of one image are sampled and judged: as the run did."""
 
     denoiser: Denoiser
-    reference: torch.Tensor
+    rendered: torch.Tensor
     thresholds: CopyThresholds
     seeds: list[int]
     guidance_scale: float
@@ -76,7 +76,7 @@ class _Sampling:
             num_inference_steps=self.num_inference_steps, executor=self.executor,
         )  # fmt: skip
         scored = [frame.image for frame in frames if frame.invalid is None]
-        compared = Matcher().compare(self.reference, torch.stack(scored)) if scored else []
+        compared = Matcher().compare(self.rendered, torch.stack(scored)) if scored else []
         pairs = [(similarity[DECIDING_DESCRIPTOR], distance[DECIDING_DISTANCE]) for similarity, distance in compared]
         hits = sum(self.thresholds.is_copy(*pair) for pair in pairs)
         best = max((similarity for similarity, _ in pairs), default=-1.0)
@@ -98,12 +98,12 @@ def _dial(
     try:
         streams = {name: stream[None] for name, stream in load_file(folder / "embeds.safetensors").items()}
         with Image.open(folder / "rendered.png") as image:
-            reference = to_tensor(image)
+            rendered = to_tensor(image)
     except (OSError, SafetensorError) as error:
         raise RunFolderError(f"{str(folder)!r} lacks its embedding or its rendering: {error}") from error
     thresholds = CopyThresholds.model_validate(replication.thresholds)
     sampling = _Sampling(
-        denoiser, reference, thresholds,
+        denoiser, rendered, thresholds,
         replica_seeds(result.run["seed"], measurement.sha256, seeds), replication.guidance_scale,
         result.protocol.generation.num_inference_steps, executor,
     )  # fmt: skip

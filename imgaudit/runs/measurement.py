@@ -12,6 +12,7 @@ from safetensors.torch import save
 
 from imgaudit.decision.null_bank import NullBank
 from imgaudit.decision.replication import Evidence, replicates
+from imgaudit.diffusion.context import MeasurementContext
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.measurement import MeasuredImage, measure_chunk
 from imgaudit.exceptions import ImageError, ImgauditError
@@ -63,15 +64,17 @@ def measure_targets(
     finished, skipped = recorded.finished, recorded.skipped
     unmeasured = [one for sha256, one in portfolio.gone.items() if sha256[:16] not in finished]
     run.append_records([_skip_record(one) for one in (*portfolio.skipped, *unmeasured) if one.path not in skipped])
-    executor, matcher = Executor(config.largest_batch, model.denoiser.spare_memory), matcher or Matcher()
-    is_copy = copy_rule(run)
+    context = MeasurementContext(
+        model.denoiser, config.protocol, config.seed, Executor(config.largest_batch, model.denoiser.spare_memory),
+        matcher or Matcher(), copy_rule(run),
+    )  # fmt: skip
     done = len(finished)
     on_progress(done, len(portfolio.targets))
     for chunk in chunks(portfolio, config.chunk_size):
         waiting = [target for target in chunk if skipped.get(format_path(target.path), True)]
         if all(target.image.id in finished for target in waiting):
             continue
-        for image in _measure(model, waiting, config, executor, matcher, is_copy):
+        for image in _measure(context, waiting):
             if isinstance(image, SkippedImage):
                 run.append_record(_skip_record(image))
                 continue
@@ -106,14 +109,7 @@ def _skip_record(skipped: SkippedImage) -> dict[str, str]:
     return {"stage": "skipped", **skipped.model_dump(mode="json")}
 
 
-def _measure(
-    model: LoadedModel,
-    targets: Sequence[Target],
-    config: AuditConfig,
-    executor: Executor,
-    matcher: Matcher,
-    is_copy: Callable[[Replica], bool],
-) -> Iterator[MeasuredImage | SkippedImage]:
+def _measure(context: MeasurementContext, targets: Sequence[Target]) -> Iterator[MeasuredImage | SkippedImage]:
     """Measure a chunk; what can no longer be read, or has nothing to be recognised by, is skipped with the reason."""
     loaded: list[LoadedTarget] = []
     for target in targets:
@@ -122,29 +118,22 @@ def _measure(
         except ImageError as error:
             yield SkippedImage(path=format_path(target.path), skipped=f"the file {error}", passing=True)
             continue
-        framed = frame_image(one.pixels, model.denoiser.resolution, config.framing)
+        framing = context.protocol.framing
+        framed = frame_image(one.pixels, context.denoiser.resolution, framing)
         if is_single_colour(framed):
-            reason = f"is a single colour at the model's size, framed by {config.framing.value}"
+            reason = f"is a single colour at the model's size, framed by {framing.value}"
             yield SkippedImage(path=format_path(target.path), skipped=f"the file {reason}")
             continue
         loaded.append(one)
     if loaded:
-        yield from _measure_loaded(model, loaded, config, executor, matcher, is_copy)
+        yield from _measure_loaded(context, loaded)
 
 
 def _measure_loaded(
-    model: LoadedModel,
-    loaded: Sequence[LoadedTarget],
-    config: AuditConfig,
-    executor: Executor,
-    matcher: Matcher,
-    is_copy: Callable[[Replica], bool],
+    context: MeasurementContext, loaded: Sequence[LoadedTarget]
 ) -> Iterator[MeasuredImage | SkippedImage]:
     try:
-        measured = measure_chunk(
-            model.denoiser, loaded, config.protocol, run_seed=config.seed, executor=executor, matcher=matcher,
-            is_copy=is_copy,
-        )  # fmt: skip
+        measured = measure_chunk(context, loaded)
     except ImgauditError:
         # Memory that does not suffice, or a model that cannot do what is asked, is not one image's fault.
         raise
@@ -155,7 +144,7 @@ def _measure_loaded(
             return
         # One image must not stop the others: each alone, and whichever fails again is skipped.
         for one in loaded:
-            yield from _measure_loaded(model, [one], config, executor, matcher, is_copy)
+            yield from _measure_loaded(context, [one])
         return
     yield from measured
 
@@ -164,7 +153,7 @@ def save_image(run: RunFolder, image: MeasuredImage) -> None:
     """Write target, its rendering, replicas, embedding, learned noise and curves of one image, before its record."""
     folder = run.image_folder(image.measurement.id)
     write_png(folder / "target.png", to_image(image.framed))
-    write_png(folder / "rendered.png", to_image(image.reference))
+    write_png(folder / "rendered.png", to_image(image.rendered))
     for path, frame in image.images.items():
         write_png(run.path / path, to_image(torch.nan_to_num(frame, nan=-1.0)))
     write_atomically(

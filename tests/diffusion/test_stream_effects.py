@@ -16,6 +16,7 @@ from imgaudit.cli import main
 from imgaudit.cli.terminal import print_result
 from imgaudit.decision.null_bank import CopyThresholds, NullBank
 from imgaudit.decision.replication import stream_rates
+from imgaudit.diffusion.context import MeasurementContext
 from imgaudit.diffusion.denoiser import PromptEmbeds
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.inversion import embedding_bits, initial_streams, invert
@@ -229,7 +230,7 @@ def test_an_audit_of_chosen_streams_from_the_command_line(
 
 def chunk(denoiser: Any, folder: Path, **options: Any) -> list[MeasuredImage]:
     loaded = [target.load() for target in read_portfolio(folder, CaptionSource(folder)).targets]
-    return measure_chunk(denoiser, loaded, PROTOCOL, run_seed=0, executor=Executor(16), **options)
+    return measure_chunk(MeasurementContext(denoiser, PROTOCOL, 0, Executor(16), **options), loaded)
 
 
 def test_an_embedding_with_copies_is_taken_apart_stream_by_stream(
@@ -290,7 +291,7 @@ def test_one_inverted_stream_of_several_is_not_taken_apart(make_folder: Callable
         inversion = InversionConfig(steps=2, draws=2, streams=streams)
         protocol = PROTOCOL.model_copy(update={"inversion": inversion})
         [one] = measure_chunk(
-            denoiser, loaded, protocol, run_seed=0, executor=Executor(16), is_copy=lambda replica: True
+            MeasurementContext(denoiser, protocol, 0, Executor(16), is_copy=lambda replica: True), loaded
         )
         assert len(one.measurement.stream_conditions) == conditions
         for condition in one.measurement.stream_conditions:

@@ -11,6 +11,7 @@ from torch.nn.functional import one_hot
 from imgaudit.decision.folder import FolderDecision
 from imgaudit.decision.replication import Evidence
 from imgaudit.decision.verdict import conclude_folder
+from imgaudit.diffusion.context import MeasurementContext
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.measurement import measure_chunk
 from imgaudit.diffusion.token_search import search_tokens
@@ -113,7 +114,7 @@ def test_the_rung_is_measured_as_text_with_its_bits(make_folder: Callable[..., P
         tokens=TokenSearchConfig(words=3, evaluations=60, draws=2, candidates=4),
     )
     before = denoiser.network_evaluations
-    [measured] = measure_chunk(denoiser, [target.load()], protocol, run_seed=0, executor=Executor(16))
+    [measured] = measure_chunk(MeasurementContext(denoiser, protocol, 0, Executor(16)), [target.load()])
     assert denoiser.network_evaluations - before == expected_evaluations(protocol, 2)
     tokens, embedding = (measured.measurement.rungs[one] for one in (Rung.TOKENS, Rung.EMBEDDING))
     assert isinstance(tokens, RungMeasurement) and isinstance(embedding, RungMeasurement)

@@ -214,10 +214,10 @@ def test_one_image_that_breaks_the_measurement_stops_no_other(
     broken = read_portfolio(folder, CaptionSource(folder)).targets[1].image
     measure = imgaudit.runs.measurement.measure_chunk
 
-    def fragile(denoiser: Any, loaded: Any, *more: Any, **options: Any) -> Any:
+    def fragile(context: Any, loaded: Any) -> Any:
         if any(one.target.image.sha256 == broken.sha256 for one in loaded):
             raise ZeroDivisionError("this very image")
-        return measure(denoiser, loaded, *more, **options)
+        return measure(context, loaded)
 
     monkeypatch.setattr(imgaudit.runs.measurement, "measure_chunk", fragile)
     result = audit(folder, model, tmp_path / "run", chunk_size=4)

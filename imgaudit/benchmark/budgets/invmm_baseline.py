@@ -14,6 +14,7 @@ from imgaudit.benchmark.harness.budget_table import BudgetRow, budget_row
 from imgaudit.benchmark.harness.cases import CaseCounts, Group, choose_cases, load_cases
 from imgaudit.benchmark.harness.lab_model import LabModel
 from imgaudit.benchmark.harness.resume import resume_chunks
+from imgaudit.diffusion.context import EncodedImages
 from imgaudit.diffusion.denoiser import Denoiser
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.invmm.search import NoiseInversion, invert_noise
@@ -49,10 +50,8 @@ def run_invmm(
     """InvMM on some images of a lab, together."""
     framed = torch.stack([to_tensor(frame_image(one.load().pixels, denoiser.resolution, framing)) for one in targets])
     latents = denoiser.encode(framed)
-    sha256s = [target.image.sha256 for target in targets]
-    return invert_noise(
-        denoiser, latents, denoiser.decode(latents), sha256s, config, run_seed=run_seed, executor=executor
-    )
+    images = EncodedImages([target.image.sha256 for target in targets], latents, denoiser.decode(latents))
+    return invert_noise(denoiser, images, config, run_seed=run_seed, executor=executor)
 
 
 def failures_last(results: Sequence[NoiseInversion]) -> list[float]:

@@ -28,11 +28,11 @@ UNUSABLE = -1.0
 
 
 @dataclass(frozen=True)
-class Check:
-    """What one image is asked for with."""
+class CheckRequest:
+    """What the model is asked with to return one image."""
 
-    reference: torch.Tensor
-    """(3, H, W) in [-1, 1]: what samples are compared with."""
+    rendered: torch.Tensor
+    """(3, H, W) in [-1, 1]: decode(encode(target)), which samples are compared with."""
     prompt_embeds: PromptEmbeds
     """One condition."""
     latents: torch.Tensor
@@ -40,8 +40,8 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Checked:
-    """What a check of one image found."""
+class CheckOutcome:
+    """The result of a check of one image."""
 
     succeeded: bool
     """Whether all samples reached the pass mark at some scale."""
@@ -75,59 +75,64 @@ def timesteps_with_signal(denoiser: Denoiser) -> int:
 
 
 def check_noise(
-    denoiser: Denoiser, checks: Sequence[Check], config: InvMMConfig, *, executor: Executor, matcher: Matcher
-) -> list[Checked]:
+    denoiser: Denoiser, requests: Sequence[CheckRequest], config: InvMMConfig, *, executor: Executor, matcher: Matcher
+) -> list[CheckOutcome]:
     """Check several images together; one outcome per image, in order.
 
     >>> from imgaudit.models import FiniteSetDenoiser
     >>> points = torch.stack([torch.linspace(-1, 1, 48), torch.linspace(1, -1, 48) ** 3]).reshape(2, 3, 4, 4)
     >>> model = FiniteSetDenoiser(points)
     >>> noise = torch.randn(3, 3, 4, 4, generator=torch.Generator().manual_seed(0))
-    >>> checks = [Check(points[0], model.condition([name]), noise) for name in ("0", "1")]
+    >>> requests = [CheckRequest(points[0], model.condition([name]), noise) for name in ("0", "1")]
     >>> config = InvMMConfig(noises=3)
-    >>> [one.succeeded for one in check_noise(model, checks, config, executor=Executor(8), matcher=Matcher())]
+    >>> [one.succeeded for one in check_noise(model, requests, config, executor=Executor(8), matcher=Matcher())]
     [True, False]
     """
-    looks = _Looks(denoiser, checks, config, executor, matcher)
-    everyone, every_noise = list(range(len(checks))), list(range(config.noises))
+    sampler = _NoiseSampler(denoiser, requests, executor, matcher)
+    everyone, every_noise = list(range(len(requests))), list(range(config.noises))
     gates: dict[int, float | None] = dict.fromkeys(everyone)
     waiting = everyone
     if config.gate_margin is not None:
-        gates |= looks.predicted(everyone)
+        gates |= sampler.compare_predictions(everyone)
         bar = config.similarity - config.gate_margin
         waiting = [image for image in everyone if (gates[image] or 0.0) >= bar]
     samples: dict[int, float] = {}
     succeeded: set[int] = set()
+    steps = config.num_inference_steps
     for scale in config.guidance_scales:
         waiting = [image for image in waiting if image not in succeeded]
-        first = looks.lowest(waiting, every_noise[:1], guidance_scale=scale, steps=config.num_inference_steps)
+        first = sampler.compare_samples(
+            waiting, every_noise[:1], guidance_scale=scale, steps=config.num_inference_steps
+        )
         left = [image for image in waiting if first[image] >= config.similarity]
-        others = looks.lowest(left, every_noise[1:], guidance_scale=scale, steps=config.num_inference_steps)
+        others = sampler.compare_samples(left, every_noise[1:], guidance_scale=scale, steps=steps)
         for image in waiting:
             lowest = min(first[image], others.get(image, first[image]))
             samples[image] = max(samples.get(image, 2 * UNUSABLE), lowest)
         succeeded |= {image for image in left if samples[image] >= config.similarity}
-    return [Checked(image in succeeded, gates[image], samples.get(image), looks.spent[image]) for image in everyone]
+    return [
+        CheckOutcome(image in succeeded, gates[image], samples.get(image), sampler.spent[image]) for image in everyone
+    ]
 
 
-class _Looks:
-    """Samples of some noises of some images, compared, with what they cost."""
+class _NoiseSampler:
+    """Samples some noises of some images, compares them with the images, and counts what each image cost."""
 
     def __init__(
-        self, denoiser: Denoiser, checks: Sequence[Check], config: InvMMConfig, executor: Executor, matcher: Matcher
+        self, denoiser: Denoiser, requests: Sequence[CheckRequest], executor: Executor, matcher: Matcher
     ) -> None:
-        self.denoiser, self.checks, self.executor, self.matcher = denoiser, checks, executor, matcher
-        self.spent = [0] * len(checks)
+        self.denoiser, self.requests, self.executor, self.matcher = denoiser, requests, executor, matcher
+        self.spent = [0] * len(requests)
 
-    def predicted(self, images: Sequence[int]) -> dict[int, float]:
+    def compare_predictions(self, images: Sequence[int]) -> dict[int, float]:
         """Per image, the lowest similarity of what is predicted from pure noise, the noisiest there is a prediction of.
 
         Noise stands for x_t there, as it does where sampling begins: nothing of the image goes in.
         """
         denoiser, before = self.denoiser, self.denoiser.network_evaluations
         noisiest = timesteps_with_signal(denoiser) - 1
-        condition = PromptEmbeds.concatenate([self.checks[image].prompt_embeds for image in images])
-        latents = torch.stack([self.checks[image].latents for image in images])
+        condition = PromptEmbeds.concatenate([self.requests[image].prompt_embeds for image in images])
+        latents = torch.stack([self.requests[image].latents for image in images])
         owner = torch.arange(len(images)).repeat_interleave(latents.shape[1])
 
         def predict(rows: slice) -> torch.Tensor:
@@ -140,9 +145,9 @@ class _Looks:
         frames = frames.reshape(len(images), -1, *frames.shape[1:])
         for image in images:
             self.spent[image] += (denoiser.network_evaluations - before) // len(images)
-        return {image: self._lowest(image, own) for image, own in zip(images, frames, strict=True)}
+        return {image: self._lowest_similarity(image, own) for image, own in zip(images, frames, strict=True)}
 
-    def lowest(
+    def compare_samples(
         self, images: Sequence[int], noises: Sequence[int], *, guidance_scale: float, steps: int
     ) -> dict[int, float]:
         """Per image, the lowest similarity over some of its noises; 1 over none."""
@@ -153,11 +158,11 @@ class _Looks:
 
         def sample(rows: slice) -> torch.Tensor:
             return self.denoiser.sample(
-                PromptEmbeds.concatenate([self.checks[image].prompt_embeds for image, _ in asked[rows]]),
+                PromptEmbeds.concatenate([self.requests[image].prompt_embeds for image, _ in asked[rows]]),
                 [noise for _, noise in asked[rows]],
                 guidance_scale=guidance_scale,
                 num_inference_steps=max(steps, self.denoiser.fewest_steps),
-                latents=torch.stack([self.checks[image].latents[noise] for image, noise in asked[rows]]),
+                latents=torch.stack([self.requests[image].latents[noise] for image, noise in asked[rows]]),
             )
 
         each = 2 if guidance_scale > 1 else 1
@@ -165,9 +170,9 @@ class _Looks:
         frames = frames.reshape(len(images), len(noises), *frames.shape[1:])
         for image in images:
             self.spent[image] += (self.denoiser.network_evaluations - before) // len(images)
-        return {image: self._lowest(image, own) for image, own in zip(images, frames, strict=True)}
+        return {image: self._lowest_similarity(image, own) for image, own in zip(images, frames, strict=True)}
 
-    def _lowest(self, image: int, frames: torch.Tensor) -> float:
+    def _lowest_similarity(self, image: int, frames: torch.Tensor) -> float:
         if any(find_unusable_reason(frame) is not None for frame in frames):
             return UNUSABLE
-        return min(self.matcher.similarities(self.checks[image].reference, frames))
+        return min(self.matcher.similarities(self.requests[image].rendered, frames))

@@ -21,12 +21,13 @@ from functools import partial
 
 import torch
 
+from imgaudit.diffusion.context import EncodedImages
 from imgaudit.diffusion.denoiser import Denoiser, PromptEmbeds
 from imgaudit.diffusion.denoising_error import Draws, DrawSource
 from imgaudit.diffusion.executor import Executor
-from imgaudit.diffusion.invmm.checks import Check, Checked, check_noise, timesteps_with_signal
+from imgaudit.diffusion.invmm.checks import CheckOutcome, CheckRequest, check_noise, timesteps_with_signal
 from imgaudit.diffusion.invmm.condition import ConditionKind, SoftCondition, soft_condition
-from imgaudit.diffusion.learned_noise import LearnedNoise, kl_per_dimension, shifted
+from imgaudit.diffusion.learned_noise import LearnedNoise, kl_per_dimension, shift_noise
 from imgaudit.diffusion.seeds import draw_seed
 from imgaudit.schema.protocol import InvMMConfig
 from imgaudit.similarity.matcher import Matcher
@@ -46,7 +47,7 @@ class NoiseInversion:
     """What the condition was made of."""
     steps: int
     """Optimisation steps done."""
-    checked: Checked
+    best_check: CheckOutcome
     """Of all checks, what came closest to a success."""
     network_evaluations: int
     """Spent on this image; a backward pass counts as one more."""
@@ -59,15 +60,15 @@ class NoiseInversion:
     def failure(self, config: InvMMConfig) -> str:
         """Why there is no score: the budget, and how close it came."""
         done = f"no check succeeded in {self.steps} steps"
-        if self.checked.similarity is not None:
+        if self.best_check.similarity is not None:
             return (
                 f"{done}: of {config.noises} samples from the learned noise the least similar came to "
-                f"{self.checked.similarity:.2f} at most, and {config.similarity:g} is needed"
+                f"{self.best_check.similarity:.2f} at most, and {config.similarity:g} is needed"
             )
-        assert self.checked.gate is not None and config.gate_margin is not None
+        assert self.best_check.gate is not None and config.gate_margin is not None
         return (
-            f"{done}: what is predicted at once from the learned noise came to a similarity of "
-            f"{self.checked.gate:.2f} at most, and samples are made from {config.similarity - config.gate_margin:g} on"
+            f"{done}: the images predicted in one step from the learned noise reached a similarity of at most "
+            f"{self.best_check.gate:.2f}, and samples are made from {config.similarity - config.gate_margin:g} on"
         )
 
 
@@ -111,9 +112,7 @@ class Penalty:
 
 def invert_noise(
     denoiser: Denoiser,
-    latents: torch.Tensor,
-    references: torch.Tensor,
-    sha256s: Sequence[str],
+    images: EncodedImages,
     config: InvMMConfig,
     *,
     run_seed: int,
@@ -126,41 +125,39 @@ def invert_noise(
 
     Images share batches and nothing else: every image has its own parameters, draws and lambda.
 
-    latents:     (images, C, h, w) float32, scaled
-    references:  (images, 3, H, W) in [-1, 1]: what samples are compared with, decode(latents)
-    start:       one embedding per image, where a model without words begins; by default the model's start condition
-    streams:     which streams of such an embedding are optimised; all by default
-    Returns      one result per image, on the CPU in float32
+    start:    one embedding per image, where a model without words begins; by default the model's start condition
+    streams:  which streams of such an embedding are optimised; all by default
+    Returns   one result per image, on the CPU in float32
 
     >>> from imgaudit.models import FiniteSetDenoiser
     >>> points = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0)).clamp(-1, 1)
-    >>> [found] = invert_noise(FiniteSetDenoiser(points), points[:1], points[:1], ["00"],
+    >>> [found] = invert_noise(FiniteSetDenoiser(points), EncodedImages(["00"], points[:1], points[:1]),
     ...                        InvMMConfig(steps=40, draws=4, check_every=10), run_seed=0, executor=Executor(32))
     >>> found.succeeded, found.condition, found.kl_per_dimension < 0.1
     (True, 'mixture', True)
     """
-    start = denoiser.start_condition().repeat(len(sha256s)) if start is None else start
+    start = denoiser.start_condition().repeat(len(images.sha256s)) if start is None else start
     condition = soft_condition(denoiser, start, temperature=config.temperature, streams=streams)
-    search = _Search(denoiser, latents, condition, sha256s, config, run_seed, executor)
-    active, found = list(range(len(sha256s))), dict[int, NoiseInversion]()
-    best: dict[int, Checked] = {}
+    search = _Search(denoiser, images, condition, config, run_seed, executor)
+    active, found = list(range(len(images.sha256s))), dict[int, NoiseInversion]()
+    best: dict[int, CheckOutcome] = {}
     for step in range(1, config.steps + 1):
         search.step(active)
         if step % config.check_every and step < config.steps:
             continue
-        checks = [search.check(image, references[image]) for image in active]
-        outcomes = check_noise(denoiser, checks, config, executor=executor, matcher=matcher or Matcher())
-        for image, check, outcome in zip(active, checks, outcomes, strict=True):
+        requests = [search.request_check(image) for image in active]
+        outcomes = check_noise(denoiser, requests, config, executor=executor, matcher=matcher or Matcher())
+        for image, request, outcome in zip(active, requests, outcomes, strict=True):
             search.spent[image] += outcome.network_evaluations
-            best[image] = outcome if image not in best else max(best[image], outcome, key=Checked.closeness)
+            best[image] = outcome if image not in best else max(best[image], outcome, key=CheckOutcome.closeness)
             if outcome.succeeded or step == config.steps:
-                found[image] = search.result(image, check, step, best[image])
+                found[image] = search.result(image, request, step, best[image])
             else:
                 search.penalties[image].adapt()
         active = [image for image in active if image not in found]
         if not active:
             break
-    return [found[image] for image in range(len(sha256s))]
+    return [found[image] for image in range(len(images.sha256s))]
 
 
 class _Search:
@@ -169,14 +166,14 @@ class _Search:
     def __init__(
         self,
         denoiser: Denoiser,
-        latents: torch.Tensor,
+        images: EncodedImages,
         condition: SoftCondition,
-        sha256s: Sequence[str],
         config: InvMMConfig,
         run_seed: int,
         executor: Executor,
     ) -> None:
-        self.denoiser, self.latents, self.condition = denoiser, latents, condition
+        self.denoiser, self.images, self.condition = denoiser, images, condition
+        latents, sha256s = images.latents, images.sha256s
         self.config, self.executor = config, executor
         self.mu, self.logvar = ([torch.zeros_like(one, requires_grad=True) for one in latents] for _ in range(2))
         rates = condition.learning_rates(config.learning_rate)
@@ -220,9 +217,9 @@ class _Search:
     def _accumulate(self, owner: Sequence[int], draws: Draws, mixed: torch.Tensor, rows: slice) -> torch.Tensor:
         """Add a slice's gradients of the prediction loss; its errors of clean latents, (rows,) on the CPU."""
         images = owner[rows]
-        x0 = torch.stack([self.latents[image] for image in images])
+        x0 = torch.stack([self.images.latents[image] for image in images])
         mu, logvar = (torch.stack([one[image] for image in images]) for one in (self.mu, self.logvar))
-        noise = shifted(mu, logvar, draws.noise.flatten(0, 1)[rows].to(mu))
+        noise = shift_noise(mu, logvar, draws.noise.flatten(0, 1)[rows].to(mu))
         timesteps = draws.timesteps.flatten()[rows]
         noisy = self.denoiser.schedule.add_noise(x0, noise, timesteps)
         prediction = self.denoiser.predict(noisy, timesteps, self.condition.at(images, mixed[rows]))
@@ -238,20 +235,20 @@ class _Search:
             if gradient is not None:
                 leaf.grad = gradient if leaf.grad is None else leaf.grad + gradient
 
-    def check(self, image: int, reference: torch.Tensor) -> Check:
-        """What to ask a model with to see whether an image comes out: one condition for all samples."""
+    def request_check(self, image: int) -> CheckRequest:
+        """Draw noises and one condition, shared by all samples, with which the model is asked for an image."""
         noise = torch.randn((self.config.noises, *self.denoiser.latent_shape), generator=self.checking[image])
         with torch.no_grad():
             mixed = self.condition.draw(1, self.checking[image])
             prompt_embeds = _on_cpu(self.condition.at([image], mixed))
-            latents = shifted(self.mu[image], self.logvar[image], noise.to(self.mu[image]))
-        return Check(reference, prompt_embeds, latents)
+            latents = shift_noise(self.mu[image], self.logvar[image], noise.to(self.mu[image]))
+        return CheckRequest(self.images.rendered[image], prompt_embeds, latents)
 
-    def result(self, image: int, check: Check, step: int, best: Checked) -> NoiseInversion:
+    def result(self, image: int, request: CheckRequest, step: int, best: CheckOutcome) -> NoiseInversion:
         """The outcome as it stands."""
         mu, logvar = (one[image].detach().cpu().clone() for one in (self.mu, self.logvar))
         return NoiseInversion(
-            best.succeeded, LearnedNoise(mu, logvar), check.prompt_embeds, self.condition.kind, step, best,
+            best.succeeded, LearnedNoise(mu, logvar), request.prompt_embeds, self.condition.kind, step, best,
             self.spent[image],
         )  # fmt: skip
 

@@ -9,10 +9,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from imgaudit.diffusion.context import EncodedImages
 from imgaudit.diffusion.denoiser import PromptEmbeds
 from imgaudit.diffusion.denoising_error import DrawSource
 from imgaudit.diffusion.executor import Executor
-from imgaudit.diffusion.invmm.checks import Check, check_noise, timesteps_with_signal
+from imgaudit.diffusion.invmm.checks import CheckRequest, check_noise, timesteps_with_signal
 from imgaudit.diffusion.invmm.condition import FreeEmbedding, WordMixture, soft_condition
 from imgaudit.diffusion.invmm.search import NoiseInversion, Penalty, _Search, invert_noise
 from imgaudit.diffusion.learned_noise import LearnedNoise, kl_per_dimension
@@ -33,7 +34,7 @@ def found(denoiser: Any, targets: torch.Tensor, config: InvMMConfig, **options: 
     latents = denoiser.encode(targets).to(options.pop("dtype", torch.float32))
     options = {"run_seed": 3, "executor": Executor(options.pop("batch_size", 64))} | options
     sha256s = options.pop("sha256s", [f"{number:02x}" for number in range(len(targets))])
-    return invert_noise(denoiser, latents, denoiser.decode(latents), sha256s, config, **options)
+    return invert_noise(denoiser, EncodedImages(sha256s, latents, denoiser.decode(latents)), config, **options)
 
 
 def doubled(denoiser: Any) -> Any:
@@ -211,9 +212,9 @@ def test_a_memorised_image_succeeds_and_another_is_skipped_with_the_reason(finit
     assert "the least similar came to" in other.failure(ungated) and "0.9 is needed" in other.failure(ungated)
 
 
-def checks_of(denoiser: FiniteSetDenoiser, names: Sequence[str], noises: int) -> list[Check]:
+def checks_of(denoiser: FiniteSetDenoiser, names: Sequence[str], noises: int) -> list[CheckRequest]:
     latents = torch.randn((noises, *denoiser.latent_shape), generator=torch.Generator().manual_seed(2))
-    return [Check(denoiser.points[0], denoiser.condition([name]), latents) for name in names]
+    return [CheckRequest(denoiser.points[0], denoiser.condition([name]), latents) for name in names]
 
 
 def test_one_noise_that_does_not_return_the_image_is_a_failure(finite_set: FiniteSetDenoiser) -> None:
@@ -223,11 +224,11 @@ def test_one_noise_that_does_not_return_the_image_is_a_failure(finite_set: Finit
     frames = finite_set.sample(
         unasked.prompt_embeds.repeat(24), [0] * 24, guidance_scale=1.0, num_inference_steps=10, latents=unasked.latents
     )
-    similarities = Matcher().similarities(unasked.reference, frames)
+    similarities = Matcher().similarities(unasked.rendered, frames)
     assert min(similarities) < 0.9 < max(similarities)
     # With the lucky noise first, all the others have to be sampled before the check fails.
     order = torch.tensor(similarities).argsort(descending=True)
-    unlucky = Check(unasked.reference, unasked.prompt_embeds, unasked.latents[order])
+    unlucky = CheckRequest(unasked.rendered, unasked.prompt_embeds, unasked.latents[order])
     outcomes = check_noise(finite_set, [unlucky, asked], config, executor=Executor(64), matcher=Matcher())
     assert [one.succeeded for one in outcomes] == [False, True]
     assert outcomes[0].similarity == pytest.approx(min(similarities), abs=1e-5)
@@ -241,7 +242,7 @@ def test_looks_save_evaluations_and_change_no_outcome(finite_set: FiniteSetDenoi
     full = [
         min(
             Matcher().similarities(
-                one.reference,
+                one.rendered,
                 finite_set.sample(one.prompt_embeds.repeat(8), [0] * 8, guidance_scale=3.0, num_inference_steps=5,
                                   latents=one.latents),
             )
@@ -267,7 +268,7 @@ def test_timesteps_without_signal_are_not_drawn(finite_set: FiniteSetDenoiser) -
     [one] = found(finite_set, finite_set.points[:1], InvMMConfig(steps=4, draws=8, check_every=2, similarity=1.1,
                                                                   gate_margin=0.0, num_inference_steps=1,
                                                                   guidance_scales=(1.0,)))  # fmt: skip
-    assert bool(torch.isfinite(one.noise.mu).all()) and one.checked.gate is not None
+    assert bool(torch.isfinite(one.noise.mu).all()) and one.best_check.gate is not None
 
 
 def test_a_flow_model_without_words_optimises_its_embeddings() -> None:

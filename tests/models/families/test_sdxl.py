@@ -19,6 +19,7 @@ from diffusers import (
 from torch.nn.functional import one_hot
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
+from imgaudit.diffusion.context import MeasurementContext
 from imgaudit.diffusion.denoiser import PromptEmbeds
 from imgaudit.diffusion.denoising_error import measure_paired_errors
 from imgaudit.diffusion.executor import Executor
@@ -418,7 +419,7 @@ def test_a_chunk_is_measured_from_end_to_end(denoiser: SDXLDenoiser, loaded: Seq
         tokens=TokenSearchConfig(words=3, evaluations=60, draws=2, candidates=4),
     )
     before = denoiser.network_evaluations
-    measured = measure_chunk(denoiser, loaded, protocol, run_seed=0, executor=Executor(16))
+    measured = measure_chunk(MeasurementContext(denoiser, protocol, 0, Executor(16)), loaded)
     assert len(measured) == 2 and denoiser.network_evaluations > before
     for one in measured:
         assert isinstance(one.measurement.error, ErrorMeasurement) and len(one.measurement.loss_curve) == 3

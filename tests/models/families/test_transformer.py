@@ -8,6 +8,7 @@ import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 
+from imgaudit.diffusion.context import MeasurementContext
 from imgaudit.diffusion.denoising_error import DrawSource, draw_errors
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.inversion import invert
@@ -204,7 +205,7 @@ def test_a_chunk_goes_through_the_whole_protocol(
         generation=GenerationConfig(seeds=2, num_inference_steps=2),
         ladder=LadderConfig(rungs=("caption", "tokens", "embedding")),
     )
-    measured = measure_chunk(denoiser, [one.load() for one in targets], protocol, run_seed=0, executor=Executor(8))
+    measured = measure_chunk(MeasurementContext(denoiser, protocol, 0, Executor(8)), [one.load() for one in targets])
     assert len(measured) == 2
     for one in measured:
         error, rungs = one.measurement.error, one.measurement.rungs

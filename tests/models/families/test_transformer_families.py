@@ -15,6 +15,7 @@ from diffusers import (
 )
 from diffusers.pipelines.auto_pipeline import AUTO_TEXT2IMAGE_PIPELINES_MAPPING
 
+from imgaudit.diffusion.context import MeasurementContext
 from imgaudit.diffusion.denoiser import PromptEmbeds
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.generation import require_steps
@@ -212,7 +213,7 @@ def test_a_saved_model_is_sampled_and_measured_as_its_pipeline(
         error=ErrorConfig(draws=4, after_steps=2),
         generation=GenerationConfig(seeds=2, num_inference_steps=2),
     )
-    [measured] = measure_chunk(denoiser, [target.load()], protocol, run_seed=0, executor=Executor(8))
+    [measured] = measure_chunk(MeasurementContext(denoiser, protocol, 0, Executor(8)), [target.load()])
     assert isinstance(measured.measurement.error, ErrorMeasurement)
     assert isinstance(measured.measurement.rungs[Rung.EMBEDDING], RungMeasurement)
 

@@ -1,0 +1,73 @@
+"""What measurements share: the model with everything that decides their numbers, and images as the model sees them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from PIL import Image
+
+from imgaudit.diffusion.denoiser import Denoiser
+from imgaudit.diffusion.executor import Executor
+from imgaudit.io.framing import frame_image, to_tensor
+from imgaudit.io.portfolio import LoadedTarget
+from imgaudit.schema.protocol import Protocol
+from imgaudit.schema.records import Replica
+from imgaudit.similarity.matcher import Matcher
+
+
+@dataclass(frozen=True)
+class MeasurementContext:
+    """Everything that a measurement depends on besides the image."""
+
+    denoiser: Denoiser
+    """The model."""
+    protocol: Protocol
+    """What is measured, and with how much work."""
+    run_seed: int
+    """Decides all random draws, together with each image's SHA-256."""
+    executor: Executor
+    """Runs batches that fit into memory."""
+    matcher: Matcher = field(default_factory=Matcher)
+    """Compares generated images with the target."""
+    is_copy: Callable[[Replica], bool] = lambda replica: False
+    """Tells copies among the embedding's replicas; the model is asked for these again with some of the streams only."""
+
+
+@dataclass(frozen=True)
+class EncodedImages:
+    """Images that went through a model's autoencoder."""
+
+    sha256s: Sequence[str]
+    """Of the files; they decide the random draws of each image."""
+    latents: torch.Tensor
+    """(images, C, h, w) float32, scaled by the autoencoder's factor."""
+    rendered: torch.Tensor
+    """(images, 3, H, W) in [-1, 1]: decode(latents), which generated images are compared with."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Images that are measured together."""
+
+    loaded: Sequence[LoadedTarget]
+    """The files and their pixels."""
+    framed_images: Sequence[Image.Image]
+    """The images at the model's size."""
+    framed: torch.Tensor
+    """(images, 3, R, R) in [-1, 1]: the same as tensors."""
+    encoded: EncodedImages
+    """The same as the model sees them."""
+
+    def __len__(self) -> int:
+        return len(self.loaded)
+
+
+def encode_chunk(context: MeasurementContext, loaded: Sequence[LoadedTarget]) -> Chunk:
+    """Frame images to the model's size, and pass them through its autoencoder and back."""
+    denoiser, executor = context.denoiser, context.executor
+    images = [frame_image(one.pixels, denoiser.resolution, context.protocol.framing) for one in loaded]
+    framed = torch.stack([to_tensor(image) for image in images])
+    latents = torch.cat(list(executor.slices(len(framed), lambda rows: denoiser.encode(framed[rows]))))
+    rendered = torch.cat(list(executor.slices(len(framed), lambda rows: denoiser.decode(latents[rows]))))
+    sha256s = [one.target.image.sha256 for one in loaded]
+    return Chunk(loaded, images, framed, EncodedImages(sha256s, latents, rendered))
