@@ -5,13 +5,42 @@ Nothing here imports torch or diffusers until a command needs them, so that help
 
 import os
 import sys
+from typing import Protocol
 
 import typer
 
+from imgaudit.cli import (
+    audit,
+    bank,
+    benchmark,
+    calibrate,
+    compare,
+    demo,
+    detect,
+    dial,
+    doctor,
+    index,
+    lab,
+    match,
+    mitigate,
+    report,
+    review,
+    triggers,
+    verify,
+    view,
+)
 from imgaudit.cli.exit_codes import ExitCode
 from imgaudit.cli.interruption import command_line, say_interrupted
 from imgaudit.exceptions import ImgauditError, ModelRefusedError, VerificationError
 from imgaudit.schema.config import TRACEBACK_VARIABLE
+
+
+class Command(Protocol):
+    """A module of a command or of a group of commands."""
+
+    def register(self, app: typer.Typer, heading: str) -> None:
+        """Add it to the app, under a heading of the list of commands."""
+
 
 app = typer.Typer(
     name="imgaudit",
@@ -37,34 +66,17 @@ def _global(
     """Audit whether a text-to-image diffusion model can reproduce your images."""
 
 
-def _register() -> None:
-    from imgaudit.cli import (
-        audit,
-        benchmark,
-        calibrate,
-        compare,
-        detect,
-        dial,
-        doctor,
-        index,
-        lab,
-        match,
-        mitigate,
-        report,
-        review,
-        triggers,
-        verify,
-        view,
-    )
+COMMANDS: dict[str, tuple[Command, ...]] = {
+    "Audit": (audit, demo, calibrate, bank, index, match),
+    "Results and review": (report, compare, view, review, verify),
+    "Models and labs": (detect, triggers, dial, mitigate, lab),
+    "Measure the tool": (doctor, benchmark),
+}
+"""The commands under the headings of `imgaudit --help`, each in the module of its name."""
 
-    for command in (
-        audit, calibrate, report, compare, detect, triggers, dial, lab, match, mitigate, benchmark, doctor, index,
-        verify, review, view,
-    ):  # fmt: skip
-        command.register(app)
-
-
-_register()
+for _heading, _commands in COMMANDS.items():
+    for _command in _commands:
+        _command.register(app, _heading)
 
 
 def main() -> None:

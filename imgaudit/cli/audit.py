@@ -1,4 +1,4 @@
-"""`imgaudit audit` and `imgaudit demo`: the commands that audit."""
+"""`imgaudit audit`: images against a model."""
 
 import json
 import shutil
@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -17,56 +17,27 @@ from imgaudit.cli.folders import read_folder
 from imgaudit.cli.interruption import Interruption
 from imgaudit.cli.model_choice import ModelChoice
 from imgaudit.cli.options import (
-    BatchSize,
-    Behind,
     Calibration,
     Captions,
-    ChunkSize,
-    Compiled,
+    ConfigOptions,
     Controls,
     Decoys,
-    Device,
-    Draws,
     DryRun,
-    EffortOption,
-    FramingOption,
-    Guidance,
-    InvMMSteps,
     Json,
-    LearningRate,
-    Level,
-    Loras,
-    Measures,
-    Model,
-    ModelConfig,
-    Offline,
-    Offload,
     Out,
     PolicyOption,
     Prompts,
     Quiet,
     ReferenceOption,
-    Rescan,
-    Rungs,
-    SamplingSteps,
-    ScoreAfter,
-    Seed,
-    Seeds,
-    Steps,
-    Streams,
     Targets,
-    TokenEvaluations,
-    TokenWords,
-    Variant,
-    given,
 )
+from imgaudit.cli.signatures import takes_records
 from imgaudit.cli.terminal import print_result, progress, say
 from imgaudit.exceptions import InputError
 from imgaudit.io.offline import go_offline
 from imgaudit.runs.folder import RunFolder
-from imgaudit.schema.config import AuditConfig, FailOn, resolve_config
+from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.policy import Policy, read_policy
-from imgaudit.schema.protocol import Effort, Framing
 
 if TYPE_CHECKING:
     from imgaudit.decision.null_bank import NullBank
@@ -244,108 +215,34 @@ def carry_out(
     return result
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.command(name="audit")(_audit)
-    app.command(name="demo")(_demo)
+def register(app: typer.Typer, heading: str) -> None:
+    """Add the command."""
+    app.command(name="audit", rich_help_panel=heading)(takes_records(_audit))
 
 
 def _audit(
+    *,
     targets: Targets,
-    model: Model,
-    lora: Loras = None,
-    variant: Variant = None,
-    model_config: ModelConfig = None,
-    offload: Offload = "none",
-    compiled: Compiled = False,
-    mitigation: Behind = None,
-    out: Out = Path("imgaudit-run"),
+    model: ModelChoice,
+    captions: Captions = None,
+    prompts: Prompts = None,
+    reference: ReferenceOption = None,
     controls: Controls = None,
     calibration: Calibration = None,
     decoys: Decoys = None,
-    reference: ReferenceOption = None,
-    captions: Captions = None,
-    prompts: Prompts = None,
     policy: PolicyOption = None,
-    effort: EffortOption = None,
-    framing: FramingOption = None,
-    steps: Steps = None,
-    draws: Draws = None,
-    learning_rate: LearningRate = None,
-    score_after: ScoreAfter = None,
-    seeds: Seeds = None,
-    num_inference_steps: SamplingSteps = None,
-    guidance_scale: Guidance = None,
-    rung: Rungs = None,
-    streams: Streams = None,
-    token_words: TokenWords = None,
-    token_evaluations: TokenEvaluations = None,
-    measure: Measures = None,
-    invmm_steps: InvMMSteps = None,
-    level: Level = None,
-    seed: Seed = None,
-    chunk_size: ChunkSize = None,
-    batch_size: BatchSize = None,
-    device: Device = None,
-    fail_on: Annotated[
-        FailOn | None, typer.Option(help="Which verdicts exit with 1. [default: replicated]", show_default=False)
-    ] = None,
-    operator: Annotated[
-        str | None, typer.Option(help="Who runs the audit, for the manifest.", show_default=False)
-    ] = None,
-    offline: Offline = None,
-    rescan: Rescan = None,
-    quiet: Quiet = False,
+    out: Out = Path("imgaudit-run"),
+    options: ConfigOptions,
     json_lines: Json = False,
     dry_run: DryRun = False,
+    quiet: Quiet = False,
 ) -> None:
     """Audit a folder of images against a model and write a run folder with a report per image."""
-    config, sources = resolve_config(
-        given(
-            guidance_scale, rung, measure, effort=effort, framing=framing, steps=steps, draws=draws, seeds=seeds,
-            invmm_steps=invmm_steps,
-            learning_rate=learning_rate, score_after=score_after,
-            num_inference_steps=num_inference_steps, streams=streams, token_words=token_words,
-            token_evaluations=token_evaluations, level=level, seed=seed, chunk_size=chunk_size, batch_size=batch_size,
-            device=device, fail_on=fail_on, operator=operator, offline=offline, rescan=rescan,
-        )
-    )  # fmt: skip
+    config, sources = options.resolve()
     raise typer.Exit(
         run_audit(
-            targets=targets, out=out, config=config, sources=sources,
-            model=ModelChoice(model, lora or (), variant, model_config, offload, compiled, mitigation),
+            targets=targets, out=out, config=config, sources=sources, model=model,
             captions=captions, prompts=prompts, controls=controls, calibration=calibration, decoys=decoys,
             reference=reference, policy_file=policy, quiet=quiet, json_lines=json_lines, dry_run=dry_run,
-        )
-    )  # fmt: skip
-
-
-def _demo(
-    out: Out = Path("imgaudit-demo"),
-    seed: Seed = None,
-    batch_size: BatchSize = None,
-    device: Device = None,
-    offline: Offline = None,
-    quiet: Quiet = False,
-    json_lines: Json = False,
-    dry_run: DryRun = False,
-) -> None:
-    """Audit the bundled portfolio against the bundled model, which memorised some of it. Needs no download."""
-    from imgaudit.models.loading import bundled_lab
-
-    lab = bundled_lab("demo")
-    given = {"seed": seed, "batch_size": batch_size, "device": device, "offline": offline}
-    # The bank that comes with the demo holds for this protocol only, so configuration files have no say here.
-    config = AuditConfig(
-        effort=Effort.QUICK,
-        framing=Framing.PAD,
-        fail_on=FailOn.NEVER,
-        **{key: value for key, value in given.items() if value is not None},
-    )
-    sources = {key: "demo" if key in config.model_fields_set else "default" for key in AuditConfig.model_fields}
-    raise typer.Exit(
-        run_audit(
-            targets=lab / "portfolio", model=ModelChoice("demo"), out=out, config=config, sources=sources,
-            calibration=lab / "calibration.json", quiet=quiet, json_lines=json_lines, dry_run=dry_run,
         )
     )  # fmt: skip

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 benchmark = typer.Typer(help="The tool's own error rates and speed.", no_args_is_help=True)
 
 
-def register(app: typer.Typer) -> None:
+def register(app: typer.Typer, heading: str) -> None:
     """Add the group."""
     for command in (
         detection,
@@ -67,7 +67,7 @@ def register(app: typer.Typer) -> None:
     benchmark.command(name="index")(index_command)
     benchmark.command(name="invmm")(invmm_command)
     benchmark.command(name="report")(report_command)
-    app.add_typer(benchmark, name="benchmark")
+    app.add_typer(benchmark, name="benchmark", rich_help_panel=heading)
 
 
 @benchmark.callback()

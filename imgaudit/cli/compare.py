@@ -33,9 +33,9 @@ EFFECTS = {
 }
 
 
-def register(app: typer.Typer) -> None:
+def register(app: typer.Typer, heading: str) -> None:
     """Add the command."""
-    app.command(name="compare")(_compare)
+    app.command(name="compare", rich_help_panel=heading)(_compare)
 
 
 def _compare(

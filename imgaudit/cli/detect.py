@@ -1,4 +1,4 @@
-"""`imgaudit detect`: which prompts the model has memorised, by how far they move its prediction."""
+"""`imgaudit detect`: the prompts that a model has memorised, by how far they move its prediction."""
 
 import json
 import sys
@@ -9,11 +9,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from imgaudit.cli.benchmark_options import Batch
 from imgaudit.cli.exit_codes import ExitCode
 from imgaudit.cli.interruption import Interruption
-from imgaudit.cli.model_choice import ModelChoice
-from imgaudit.cli.options import Compiled, Device, Loras, Model, ModelConfig, Offline, Offload, Quiet, Variant
+from imgaudit.cli.model_choice import PlainModel
+from imgaudit.cli.options import Batch, Device, Json, Offline, Out, Quiet, Seed
+from imgaudit.cli.signatures import Heading, argument, option, takes_records
 from imgaudit.cli.terminal import number, plain, progress, say
 from imgaudit.exceptions import ConfigError, InputError
 
@@ -27,57 +27,103 @@ MOST_LINES = 50
 """Prompts in the table on the terminal, those with the highest scores."""
 
 
-def register(app: typer.Typer) -> None:
+def register(app: typer.Typer, heading: str) -> None:
     """Add the command."""
-    app.command(name="detect")(_detect)
+    app.command(name="detect", rich_help_panel=heading)(takes_records(_detect))
 
 
 def _detect(
     prompts: Annotated[
         Path,
-        typer.Argument(metavar="PROMPTS", help=".txt, one prompt per line; .csv or .jsonl, column prompt."),
+        argument("PROMPTS", help="Prompts to score: .txt with one per line, or .csv or .jsonl with a column prompt."),
     ],
-    model: Model,
+    model: PlainModel,
     controls: Annotated[
-        Path | None, typer.Option(help="Such a file of prompts known not to be memorised.", show_default=False)
+        Path | None,
+        option(
+            metavar="FILE",
+            heading=Heading.CONTROLS,
+            default="none",
+            help="Such a file of prompts known not to be memorised. They give p-values.",
+        ),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder; an interrupted run goes on in it.")] = Path(
-        "imgaudit-detection"
-    ),
-    detector: Annotated[str, typer.Option(help="magnitude or sharpness.")] = "magnitude",
-    steps: Annotated[str, typer.Option(help="first, all, or how many steps are averaged.")] = "first",
-    num_inference_steps: Annotated[int, typer.Option(min=1, max=1000, help="Steps of the whole trajectory.")] = 50,
-    seeds: Annotated[int, typer.Option(min=1, max=10_000, help="Initial noises, the same for every prompt.")] = 4,
-    seed: Annotated[int, typer.Option(help="Run seed.")] = 0,
-    guidance_scale: Annotated[float, typer.Option(min=1, help="Of the trajectory.")] = 7.5,
-    tokens: Annotated[bool, typer.Option("--tokens/--no-tokens", help="Weigh the words of every prompt.")] = True,
+    out: Out = Path("imgaudit-detection"),
+    detector: Annotated[
+        str,
+        option(
+            metavar="NAME",
+            heading=Heading.METHOD,
+            help="Score: magnitude (how far the prompt moves the prediction) or sharpness.",
+        ),
+    ] = "magnitude",
+    steps: Annotated[
+        str,
+        option(
+            metavar="STEPS",
+            heading=Heading.METHOD,
+            help="Sampling steps to average the score over: first, all, or a number of steps.",
+        ),
+    ] = "first",
+    tokens: Annotated[
+        bool,
+        option(
+            "--tokens/--no-tokens",
+            heading=Heading.METHOD,
+            default="on",
+            metavar="",
+            help="Measure how much each word contributes to the score.",
+        ),
+    ] = True,
     drop: Annotated[
         str | None,
-        typer.Option(help="Measure prompts with this word, with and without it; writes nothing.", show_default=False),
+        option(
+            metavar="WORD",
+            heading=Heading.METHOD,
+            default="none",
+            help="Score prompts that have this word with and without it, print both and write nothing.",
+        ),
     ] = None,
     only: Annotated[
         int | None,
-        typer.Option("--number", min=1, help="With --drop: this prompt only.", show_default=False),
+        option(
+            "--number",
+            metavar="N",
+            min=1,
+            heading=Heading.METHOD,
+            default="all",
+            help="With --drop: score only prompt number N.",
+        ),
     ] = None,
-    lora: Loras = None,
-    variant: Variant = None,
-    model_config: ModelConfig = None,
-    offload: Offload = "none",
-    compiled: Compiled = False,
+    num_inference_steps: Annotated[
+        int,
+        option(metavar="N", min=1, max=1000, heading=Heading.BUDGET, help="Sampling steps of a whole image."),
+    ] = 50,
+    seeds: Annotated[
+        int,
+        option(
+            metavar="N",
+            min=1,
+            max=10_000,
+            heading=Heading.BUDGET,
+            help="Random starts to measure from, the same for every prompt.",
+        ),
+    ] = 4,
+    guidance_scale: Annotated[
+        float, option(metavar="X", min=1, heading=Heading.BUDGET, help="Guidance scale of the sampling.")
+    ] = 7.5,
+    seed: Seed = 0,
     batch_size: Batch = 64,
     device: Device = None,
-    offline: Offline = None,
-    json_output: Annotated[bool, typer.Option("--json", help="One JSON line per prompt.")] = False,
+    offline: Offline = False,
+    json_output: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Score prompts by how much they are memorised, weigh their words, and compare them with controls."""
+    """Score prompts by how strongly the model memorised them, and show which words trigger it."""
     from imgaudit.io.offline import go_offline
     from imgaudit.io.prompt_table import read_prompts
 
-    if batch_size < 1:
-        raise ConfigError(f"--batch-size must be at least 1, but got {batch_size}")
     if only is not None and drop is None:
-        raise ConfigError("--number goes with --drop: without it every prompt is measured")
+        raise ConfigError("--number needs --drop: without --drop every prompt is scored")
     settings = _settings(detector, steps, num_inference_steps, seeds, guidance_scale, tokens and drop is None, seed)
     given = read_prompts(prompts)
     null = read_prompts(controls) if controls else []
@@ -85,7 +131,7 @@ def _detect(
         raise ConfigError(f"--number is {only}, but {prompts.name!r} has {len(given)} prompts")
     if offline:
         go_offline()
-    loaded = ModelChoice(model, lora or (), variant, model_config, offload, compiled).load(device or "auto")
+    loaded = model.load(device)
     if drop is not None:
         numbers = range(1, len(given) + 1) if only is None else [only]
         _without({place: given[place - 1] for place in numbers}, drop, loaded, settings, batch_size, json_output)

@@ -1,36 +1,33 @@
-"""`imgaudit dial`: how few numbers of an embedding still bring an image back."""
+"""`imgaudit dial`: the fewest bits of an embedding that still reproduce an image."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from imgaudit.cli.benchmark_options import Batch
-from imgaudit.cli.model_choice import ModelChoice
-from imgaudit.cli.options import Compiled, Device, Loras, Model, ModelConfig, Offload, Quiet, Variant
+from imgaudit.cli.model_choice import PlainModel
+from imgaudit.cli.options import Batch, Device, Quiet, Run
+from imgaudit.cli.signatures import Heading, option, takes_records
 from imgaudit.cli.terminal import progress
 from imgaudit.exceptions import InputError
 
 
-def register(app: typer.Typer) -> None:
+def register(app: typer.Typer, heading: str) -> None:
     """Add the command."""
-    app.command(name="dial")(_dial)
+    app.command(name="dial", rich_help_panel=heading)(takes_records(_dial))
 
 
 def _dial(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of a finished audit.")],
-    model: Model,
-    lora: Loras = None,
-    variant: Variant = None,
-    model_config: ModelConfig = None,
-    offload: Offload = "none",
-    compiled: Compiled = False,
-    seeds: Annotated[int, typer.Option(min=1, help="Images generated for each setting.")] = 8,
+    run: Run,
+    model: PlainModel,
+    seeds: Annotated[
+        int, option(metavar="N", min=1, heading=Heading.BUDGET, help="Images generated for each setting.")
+    ] = 8,
     batch_size: Batch = 64,
     device: Device = None,
     quiet: Quiet = False,
 ) -> None:
-    """Cut the embeddings of images that came out down to fewer and fewer bits, and see from when on they come out."""
+    """Store the embeddings that reproduce images in fewer and fewer bits, and find the fewest that still do."""
     from imgaudit.diffusion.executor import Executor
     from imgaudit.io.writing import read_json
     from imgaudit.report import write_report
@@ -43,7 +40,7 @@ def _dial(
         raise InputError(f"{str(run)!r} is not a finished run: it has no report.json")
     result = AuditResult.model_validate(read_json(folder.report_path))
     total = sum(standing_embedding(finding) is not None for finding in result.findings)
-    loaded = ModelChoice(model, lora or (), variant, model_config, offload, compiled).load(device or "auto")
+    loaded = model.load(device)
     typer.echo(f"{'image':32} {'whole':>7} {'bits':>8} {'fewest':>8} {'rank x bits':>12} {'copies':>7}   as PNG")
     with folder.lock(), progress("dialling", quiet=quiet) as on_progress:
         dials = turn_dial(folder, result, loaded.denoiser, seeds=seeds, executor=Executor(batch_size))
@@ -59,4 +56,4 @@ def _dial(
         folder.write_evidence()
         write_report(folder, result)
     if not total:
-        typer.echo("no image of this run came out under its embedding")
+        typer.echo("no image of this run was reproduced by its embedding")

@@ -8,9 +8,9 @@ import typer
 from imgaudit.cli.exit_codes import ExitCode
 
 
-def register(app: typer.Typer) -> None:
+def register(app: typer.Typer, heading: str) -> None:
     """Add the command."""
-    app.command(name="doctor")(_doctor)
+    app.command(name="doctor", rich_help_panel=heading)(_doctor)
 
 
 def _doctor(

@@ -37,9 +37,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 
 
-def register(app: typer.Typer) -> None:
+def register(app: typer.Typer, heading: str) -> None:
     """Add the group."""
-    app.add_typer(index, name="index")
+    app.add_typer(index, name="index", rich_help_panel=heading)
 
 
 @index.callback()

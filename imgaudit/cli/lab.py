@@ -11,9 +11,9 @@ from imgaudit.cli.terminal import progress, say
 lab = typer.Typer(help="Models with planted memorisation: the ground truth.", no_args_is_help=True)
 
 
-def register(app: typer.Typer) -> None:
+def register(app: typer.Typer, heading: str) -> None:
     """Add the group."""
-    app.add_typer(lab, name="lab")
+    app.add_typer(lab, name="lab", rich_help_panel=heading)
 
 
 @lab.command()

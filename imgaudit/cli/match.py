@@ -1,4 +1,4 @@
-"""`imgaudit match`: images that a hosted model made, against a portfolio."""
+"""`imgaudit match`: images of a portfolio, looked for among images that a hosted model made."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,8 @@ from rich.text import Text
 from imgaudit.cli.exit_codes import ExitCode
 from imgaudit.cli.folders import read_folder
 from imgaudit.cli.interruption import Interruption
-from imgaudit.cli.options import Offline, Quiet
+from imgaudit.cli.options import Json, Offline, Out, Quiet
+from imgaudit.cli.signatures import Heading, argument, option, takes_records
 from imgaudit.cli.terminal import number, plain, progress, say
 from imgaudit.io.offline import go_offline
 from imgaudit.runs.folder import RunFolder
@@ -28,28 +29,49 @@ PACKAGES = ("imgaudit", "opencv-python-headless", "numpy")
 """What scores depend on."""
 
 
-def register(app: typer.Typer) -> None:
+def register(app: typer.Typer, heading: str) -> None:
     """Add the command."""
-    app.command(name="match")(_match)
+    app.command(name="match", rich_help_panel=heading)(takes_records(_match))
 
 
 def _match(
-    images: Annotated[Path, typer.Argument(metavar="IMAGES", help="Folder of images that a model made.")],
-    targets: Annotated[Path, typer.Argument(metavar="TARGETS", help="Folder of the portfolio.")],
+    images: Annotated[Path, argument("IMAGES", help="Folder of images that a model made.")],
+    targets: Annotated[Path, argument("TARGETS", help="Folder of your images, to look for among them.")],
     decoys: Annotated[
         Path | None,
-        typer.Option(help="Folder of pictures like the portfolio's that nobody asked for.", show_default=False),
+        option(
+            metavar="FOLDER",
+            heading=Heading.CONTROLS,
+            default="none",
+            help="Other images like yours, which the model was not asked for: they show how close images get by "
+            "chance. "
+            "Without them nothing can be concluded.",
+        ),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder; an interrupted search goes on in it.")] = Path(
-        "imgaudit-match"
-    ),
-    level: Annotated[float, typer.Option(min=0.0001, max=0.5, help="False discovery rate.")] = 0.05,
-    fail_on: Annotated[str, typer.Option(help="copy, partial or never: what makes the exit code 1.")] = "partial",
-    offline: Offline = None,
-    json_output: Annotated[bool, typer.Option("--json", help="One JSON line per target, then the rest.")] = False,
+    level: Annotated[
+        float,
+        option(
+            metavar="RATE",
+            min=0.0001,
+            max=0.5,
+            heading=Heading.CONTROLS,
+            help="False discovery rate: share of false alarms to accept among the images found.",
+        ),
+    ] = 0.05,
+    out: Out = Path("imgaudit-match"),
+    fail_on: Annotated[
+        str,
+        option(
+            metavar="WHAT",
+            heading=Heading.OUTPUT,
+            help="Results for which the exit code is 1: copy, partial (copy as well), or never.",
+        ),
+    ] = "partial",
+    offline: Offline = False,
+    json_output: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Look for every image of a portfolio, or part of it, among images that were already made."""
+    """Look for your images, or parts of them, among images that a model has already made."""
     from importlib import metadata
 
     from imgaudit.exceptions import InputError

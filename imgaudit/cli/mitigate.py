@@ -1,33 +1,43 @@
 """`imgaudit mitigate`: what keeps a model from repeating what it memorised, and what it costs."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from imgaudit.cli.benchmark_options import Batch
+from imgaudit.cli.exit_codes import ExitCode
 from imgaudit.cli.folders import read_captioned
-from imgaudit.cli.mitigation_evaluation import evaluate
-from imgaudit.cli.model_choice import ModelChoice
-from imgaudit.cli.options import Device, FramingOption, Model, ModelConfig, Quiet, Variant
+from imgaudit.cli.model_choice import ModelChoice, ModelFiles
+from imgaudit.cli.options import Batch, Device, FramingOption, JsonReport, Offline, Out, Quiet, Seed
+from imgaudit.cli.signatures import Heading, argument, flag, option, takes_records
 from imgaudit.cli.terminal import progress, say
-from imgaudit.exceptions import ConfigError
+from imgaudit.exceptions import ConfigError, InputError
+from imgaudit.schema.protocol import Framing
 
 if TYPE_CHECKING:
     from imgaudit.mitigation.pruning import PipelineDenoiser
 
-group = typer.Typer(help="Mitigations: what they take from copies, and what they cost.", no_args_is_help=True)
-group.command()(evaluate)
+group = typer.Typer(
+    help="Keep a model from returning what it memorised, and measure what that costs.", no_args_is_help=True
+)
 
-Folder = Annotated[Path, typer.Option("--out", "-o", help="New model folder; nothing is overwritten.")]
-Seed = Annotated[int, typer.Option(help="Run seed.")]
-Json = Annotated[bool, typer.Option("--json", help="What was done, as JSON.")]
+Folder = Annotated[
+    Path,
+    option("--out", "-o", metavar="FOLDER", heading=Heading.OUTPUT, help="New model folder; nothing is overwritten."),
+]
+GuidanceScale = Annotated[
+    float, option(metavar="X", min=1, heading=Heading.BUDGET, help="Guidance scale of the sampling.")
+]
+SamplingSteps = Annotated[
+    int, option(metavar="N", min=1, max=1000, heading=Heading.BUDGET, help="Sampling steps of a whole image.")
+]
 
 
-def register(app: typer.Typer) -> None:
+def register(app: typer.Typer, heading: str) -> None:
     """Add the group."""
-    app.add_typer(group, name="mitigate")
+    app.add_typer(group, name="mitigate", rich_help_panel=heading)
 
 
 @group.command(name="list")
@@ -43,28 +53,139 @@ def list_mitigations() -> None:
 
 
 @group.command()
-def locate(
-    prompts: Annotated[
-        Path, typer.Argument(metavar="PROMPTS", help="Memorised prompts: .txt, or .csv or .jsonl with column prompt.")
+@takes_records
+def evaluate(
+    targets: Annotated[Path, argument("TARGETS", help="Images that the model is thought to reproduce, with captions.")],
+    model: ModelFiles,
+    general: Annotated[
+        Path,
+        option(
+            metavar="FOLDER",
+            heading=Heading.CONTROLS,
+            help="Other images with captions, to measure what the mitigation costs.",
+        ),
     ],
-    model: Model,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Mask file to be written.")] = Path("mask.safetensors"),
-    reference: Annotated[
-        Path | None, typer.Option(help="Such a file of other prompts. [default: the empty prompt]", show_default=False)
+    mitigation: Annotated[
+        list[str] | None,
+        option(
+            metavar="NAME",
+            heading=Heading.METHOD,
+            default="none",
+            help="Inference-time mitigation; `imgaudit mitigate list` names them. May be repeated.",
+        ),
     ] = None,
-    sparsity: Annotated[float, typer.Option(help="Share of each row of weights that is looked at.")] = 0.05,
-    steps: Annotated[int, typer.Option(min=1, max=1000, help="First sampling steps that are looked at.")] = 10,
-    num_inference_steps: Annotated[int, typer.Option(min=1, max=1000, help="Steps of the whole trajectory.")] = 50,
-    guidance_scale: Annotated[float, typer.Option(min=1, help="Of the trajectory.")] = 7.5,
+    mitigated_model: Annotated[
+        list[str] | None,
+        option(
+            metavar="MODEL",
+            heading=Heading.METHOD,
+            default="none",
+            help="Changed model to compare as well, pruned or fine-tuned. May be repeated.",
+        ),
+    ] = None,
+    clip: Annotated[
+        Path | None,
+        option(metavar="FOLDER", heading=Heading.METHOD, default="none", help="CLIPModel that judges text alignment."),
+    ] = None,
+    aesthetic: Annotated[
+        Path | None,
+        option(
+            metavar="FILE",
+            heading=Heading.METHOD,
+            default="none",
+            help="Aesthetic head for that CLIP, a safetensors file.",
+        ),
+    ] = None,
+    images: Annotated[
+        int, option(metavar="N", min=1, max=1000, heading=Heading.BUDGET, help="Images generated per prompt.")
+    ] = 10,
+    guidance_scale: GuidanceScale = 7.5,
+    num_inference_steps: SamplingSteps = 50,
+    framing: FramingOption = Framing.PAD,
     seed: Seed = 0,
-    variant: Variant = None,
-    model_config: ModelConfig = None,
+    out: Out = Path("imgaudit-mitigation"),
     batch_size: Batch = 64,
     device: Device = None,
-    json_output: Json = False,
+    offline: Offline = False,
+    json_output: JsonReport = False,
     quiet: Quiet = False,
 ) -> None:
-    """Find the weights of feed-forward blocks that memorised prompts use more than others (Chavhan et al. 2024)."""
+    """Compare a model with its mitigations: how many copies of TARGETS are left, and what quality it costs."""
+    from imgaudit.io.offline import go_offline
+    from imgaudit.mitigation.evaluation import EvaluationSettings
+    from imgaudit.mitigation.evaluation_run import EvaluationRun, load_judges
+    from imgaudit.mitigation.evaluation_summary import figure_lines, summarise
+    from imgaudit.report.mitigation import write_mitigation
+
+    if not mitigation and not mitigated_model:
+        raise ConfigError("nothing to evaluate: give --mitigation or --mitigated-model, or both")
+    if aesthetic is not None and clip is None:
+        raise ConfigError("--aesthetic needs --clip: it judges the image vectors of that network")
+    if offline:
+        go_offline()
+    judges = load_judges(clip, aesthetic)
+    settings = EvaluationSettings(
+        images=images, guidance_scale=guidance_scale, num_inference_steps=num_inference_steps, seed=seed
+    )
+    loaded = model.load(device)
+    triggers, clean = (
+        read_captioned(folder, loaded.denoiser.resolution, framing, quiet=quiet) for folder in (targets, general)
+    )
+    if shared := {one.sha256 for one in triggers} & {one.sha256 for one in clean}:
+        raise InputError(f"{len(shared)} images are both in TARGETS and in --general: remove them from one of the two")
+    run = EvaluationRun(out, settings, judges, triggers, clean, batch_size)
+    with progress("evaluating", quiet=quiet) as advance:
+        others = [(name, partial(ModelChoice(name).load, device)) for name in mitigated_model or []]
+        table = run.evaluate(loaded, mitigation or [], others, advance)
+    figures = summarise(table)
+    page = write_mitigation(out, table, figures)
+    if json_output:
+        typer.echo(json.dumps(figures.model_dump(mode="json"), allow_nan=False))
+    else:
+        for line in figure_lines(figures):
+            typer.echo(line)
+    say(f"report: {page}", quiet=quiet)
+    raise typer.Exit(ExitCode.DECIDED)
+
+
+@group.command()
+@takes_records
+def locate(
+    prompts: Annotated[
+        Path,
+        argument("PROMPTS", help="Memorised prompts: .txt with one per line, or .csv or .jsonl with a column prompt."),
+    ],
+    model: ModelFiles,
+    out: Annotated[
+        Path, option("--out", "-o", metavar="FILE", heading=Heading.OUTPUT, help="Mask file to write.")
+    ] = Path("mask.safetensors"),
+    reference: Annotated[
+        Path | None,
+        option(
+            "--other-prompts",
+            "--reference",
+            metavar="FILE",
+            heading=Heading.CONTROLS,
+            default="the empty prompt",
+            help="Such a file of other prompts, to compare with.",
+        ),
+    ] = None,
+    sparsity: Annotated[
+        float, option(metavar="SHARE", heading=Heading.METHOD, help="Share of each row of weights to look at.")
+    ] = 0.05,
+    steps: Annotated[
+        int,
+        option(metavar="N", min=1, max=1000, heading=Heading.METHOD, help="First sampling steps to look at."),
+    ] = 10,
+    num_inference_steps: SamplingSteps = 50,
+    guidance_scale: GuidanceScale = 7.5,
+    seed: Seed = 0,
+    batch_size: Batch = 64,
+    device: Device = None,
+    json_output: JsonReport = False,
+    quiet: Quiet = False,
+) -> None:
+    """Find the weights that memorised prompts use more than others, in feed-forward blocks (Chavhan et al. 2024)."""
     from imgaudit.diffusion.executor import Executor
     from imgaudit.io.prompt_table import read_prompts
     from imgaudit.mitigation import pruning
@@ -73,14 +194,12 @@ def locate(
 
     if not 0 < sparsity <= 1:
         raise ConfigError(f"--sparsity must be above 0 and at most 1, but got {sparsity:g}")
-    if batch_size < 1:
-        raise ConfigError(f"--batch-size must be at least 1, but got {batch_size}")
     settings = TrajectorySettings(
         steps=steps, sampling_steps=num_inference_steps, guidance_scale=guidance_scale, seed=seed
     )
     targets = [one.text for one in read_prompts(prompts)]
     compared = [one.text for one in read_prompts(reference)] if reference else []
-    denoiser = _load(ModelChoice(model, (), variant, model_config), device)
+    denoiser = _load(model, device)
     with progress("locating", quiet=quiet) as advance:
         mask, facts = pruning.locate(
             denoiser, targets, compared, sparsity=sparsity, settings=settings, executor=Executor(batch_size),
@@ -95,21 +214,25 @@ def locate(
 
 
 @group.command()
+@takes_records
 def prune(
-    mask: Annotated[Path, typer.Argument(metavar="MASK", help="What `imgaudit mitigate locate` wrote.")],
-    model: Model,
+    mask: Annotated[Path, argument("MASK", help="Mask file that `imgaudit mitigate locate` wrote.")],
+    model: ModelFiles,
     out: Folder,
     random: Annotated[
-        bool, typer.Option("--random", help="Prune as many weights of every row at random: the control.")
+        bool,
+        flag(
+            "--random",
+            heading=Heading.METHOD,
+            help="Prune the same number of weights of each row, but random ones, as a control.",
+        ),
     ] = False,
     seed: Seed = 0,
-    variant: Variant = None,
-    model_config: ModelConfig = None,
     device: Device = None,
-    json_output: Json = False,
+    json_output: JsonReport = False,
     quiet: Quiet = False,
 ) -> None:
-    """Set the weights of a mask to zero and save the result as a new model. Audit it: pruning hides what it leaves."""
+    """Set the weights of a mask to zero and save a new model. Audit it as well: pruning can hide images it keeps."""
     from imgaudit.mitigation.mask_file import read_mask
     from imgaudit.mitigation.pruning import prune_model
     from imgaudit.mitigation.wanda import random_mask
@@ -118,42 +241,52 @@ def prune(
     made_by = f"sparsity {facts.sparsity:g}, first {facts.trajectory.steps} steps, {facts.targets} prompts"
     if random:
         chosen, made_by = random_mask(chosen, seed), f"at random, seed {seed}, as many in every row as by {made_by}"
-    denoiser = _load(ModelChoice(model, (), variant, model_config), device)
+    denoiser = _load(model, device)
     changed = prune_model(denoiser, chosen, facts, out, made_by=made_by)
     _tell({"model": str(out), "changed": changed}, f"{out}: {changed:,} weights set to zero", json_output=json_output)
     say("audit it as well: imgaudit audit TARGETS --model " + str(out), quiet=quiet)
 
 
 @group.command(name="fine-tune")
+@takes_records
 def fine_tune(
-    targets: Annotated[Path, typer.Argument(metavar="TARGETS", help="Images to forget, with captions.")],
-    model: Model,
-    retain: Annotated[Path, typer.Option(help="Other images with captions, on which the model stays as it is.")],
+    targets: Annotated[Path, argument("TARGETS", help="Images to forget, with captions.")],
+    model: ModelFiles,
+    retain: Annotated[
+        Path,
+        option(
+            metavar="FOLDER",
+            heading=Heading.CONTROLS,
+            help="Other images with captions, for which the model is to stay as it is.",
+        ),
+    ],
     out: Folder,
-    rounds: Annotated[int, typer.Option(min=1, help="Times that embeddings are searched again.")] = 4,
-    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps after each search.")] = 75,
-    learning_rate: Annotated[float, typer.Option(help="Of AdamW.")] = 1e-4,
+    rounds: Annotated[
+        int,
+        option(metavar="N", min=1, heading=Heading.BUDGET, help="Searches for embeddings that still return an image."),
+    ] = 4,
+    steps: Annotated[
+        int, option(metavar="N", min=1, heading=Heading.BUDGET, help="Optimiser steps after each search.")
+    ] = 75,
+    learning_rate: Annotated[
+        float, option(metavar="X", heading=Heading.EXPERT, help="Learning rate of the optimiser, AdamW.")
+    ] = 1e-4,
     seed: Seed = 0,
-    framing: FramingOption = None,
-    variant: Variant = None,
-    model_config: ModelConfig = None,
+    framing: FramingOption = Framing.PAD,
     batch_size: Batch = 64,
     device: Device = None,
-    json_output: Json = False,
+    json_output: JsonReport = False,
     quiet: Quiet = False,
 ) -> None:
-    """Fine-tune the denoising network so that neither captions nor inverted embeddings return the images."""
+    """Fine-tune the model so that neither captions nor embeddings found by inversion return the images."""
     from imgaudit.diffusion.executor import Executor
     from imgaudit.mitigation import fine_tuning
-    from imgaudit.schema.protocol import Framing
 
     if not learning_rate > 0:
         raise ConfigError(f"--learning-rate must be above 0, but got {learning_rate:g}")
     settings = fine_tuning.TuningSettings(rounds=rounds, steps=steps, learning_rate=learning_rate, seed=seed)
-    denoiser = _load(ModelChoice(model, (), variant, model_config), device)
-    forget, kept = (
-        read_captioned(folder, denoiser.resolution, framing or Framing.PAD, quiet=quiet) for folder in (targets, retain)
-    )
+    denoiser = _load(model, device)
+    forget, kept = (read_captioned(folder, denoiser.resolution, framing, quiet=quiet) for folder in (targets, retain))
     with progress("fine-tuning", quiet=quiet) as advance:
         fine_tuning.fine_tune(
             denoiser, forget, kept, settings, out, executor=Executor(batch_size),
@@ -165,7 +298,7 @@ def fine_tune(
 
 
 def _load(choice: ModelChoice, device: str | None) -> "PipelineDenoiser":
-    return cast("PipelineDenoiser", choice.load(device or "auto").denoiser)
+    return cast("PipelineDenoiser", choice.load(device).denoiser)
 
 
 def _tell(row: dict[str, Any], words: str, *, json_output: bool) -> None:

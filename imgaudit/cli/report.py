@@ -12,9 +12,9 @@ from imgaudit.schema.config import FailOn
 from imgaudit.schema.policy import Policy, read_policy
 
 
-def register(app: typer.Typer) -> None:
+def register(app: typer.Typer, heading: str) -> None:
     """Add the command."""
-    app.command(name="report")(_report)
+    app.command(name="report", rich_help_panel=heading)(_report)
 
 
 def _report(

@@ -29,9 +29,9 @@ class ExportFormat(enum.StrEnum):
     CSV = "csv"
 
 
-def register(app: typer.Typer) -> None:
+def register(app: typer.Typer, heading: str) -> None:
     """Add the group."""
-    app.add_typer(review, name="review")
+    app.add_typer(review, name="review", rich_help_panel=heading)
 
 
 @review.callback()

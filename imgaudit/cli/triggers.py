@@ -1,4 +1,4 @@
-"""`imgaudit triggers`: prompts that make a model repeat itself, found without its training data."""
+"""`imgaudit triggers`: prompts that make a model repeat images, found without its training data."""
 
 import json
 import sys
@@ -9,11 +9,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from imgaudit.cli.benchmark_options import Batch
 from imgaudit.cli.exit_codes import ExitCode
 from imgaudit.cli.interruption import Interruption
-from imgaudit.cli.model_choice import ModelChoice
-from imgaudit.cli.options import Compiled, Device, Loras, Model, ModelConfig, Offline, Offload, Quiet, Variant
+from imgaudit.cli.model_choice import PlainModel
+from imgaudit.cli.options import Batch, Device, DryRun, Json, Offline, Out, Quiet, Seed
+from imgaudit.cli.signatures import Heading, option, takes_records
 from imgaudit.cli.terminal import plain, progress, say
 from imgaudit.exceptions import ConfigError, InputError
 
@@ -25,64 +25,134 @@ if TYPE_CHECKING:
     from imgaudit.runs.triggers import TriggerOutcome
     from imgaudit.similarity.descriptors import Descriptor
 
+TEMPERATURES = "0.3; with --from: 0.1"
+"""Defaults of --temperature. Written out, so that help loads no torch; a test compares them with the search's."""
+
 MOST_LINES = 50
 """Candidates in the table on the terminal, those with the largest clusters."""
 
 
-def register(app: typer.Typer) -> None:
+def register(app: typer.Typer, heading: str) -> None:
     """Add the command."""
-    app.command(name="triggers")(_triggers)
+    app.command(name="triggers", rich_help_panel=heading)(takes_records(_triggers))
 
 
 def _triggers(
-    model: Model,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder; an interrupted search goes on in it.")] = Path(
-        "imgaudit-triggers"
-    ),
-    chains: Annotated[int, typer.Option(min=1, help="Chains, each from a random sentence.")] = 8,
-    iterations: Annotated[int, typer.Option(min=1, help="Steps of each chain.")] = 150,
-    words: Annotated[int, typer.Option(min=1, max=64, help="Words of a prompt; with captions, at most.")] = 8,
-    candidates: Annotated[int, typer.Option(min=2, help="Words that are measured for a place.")] = 50,
-    noises: Annotated[int, typer.Option(min=1, help="Initial noises, the same for every prompt.")] = 4,
-    temperature: Annotated[
-        float | None,
-        typer.Option(help="K over the median D of random sentences, or over the D of --from.", show_default=False),
-    ] = None,
-    annealing: Annotated[float, typer.Option(help="K at the first step, over K from half of the steps on.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="Run seed.")] = 0,
+    model: PlainModel,
+    out: Out = Path("imgaudit-triggers"),
     start: Annotated[
-        str, typer.Option("--from", help="A known trigger, to search around it: one chain for each of its words.")
+        str,
+        option(
+            "--from",
+            metavar="PROMPT",
+            heading=Heading.METHOD,
+            default="random sentences",
+            help="A prompt known to trigger copies, to search for others like it: one chain per word.",
+        ),
     ] = "",
-    floor: Annotated[float, typer.Option(help="With --from: prompts of this share of its D are kept.")] = 0.5,
+    floor: Annotated[
+        float,
+        option(
+            metavar="SHARE",
+            heading=Heading.METHOD,
+            help="With --from: keep prompts whose D is at least this share of the D of that prompt.",
+        ),
+    ] = 0.5,
+    words: Annotated[
+        int,
+        option(
+            metavar="N",
+            min=1,
+            max=64,
+            heading=Heading.METHOD,
+            help="Words of a prompt; the most words with --words-file.",
+        ),
+    ] = 8,
     words_file: Annotated[
         Path | None,
-        typer.Option(help="Text with a caption per line: words, and what they follow.", show_default=False),
+        option(
+            metavar="FILE",
+            heading=Heading.METHOD,
+            default="none",
+            help="Text file with a caption per line, to take words and their order from.",
+        ),
     ] = None,
     masked_lm: Annotated[
         Path | None,
-        typer.Option("--masked-lm", help="Folder of a masked language model that proposes words.", show_default=False),
+        option(
+            "--masked-lm",
+            metavar="FOLDER",
+            heading=Heading.METHOD,
+            default="none",
+            help="Masked language model that proposes words.",
+        ),
     ] = None,
-    per_chain: Annotated[int, typer.Option(min=1, help="Prompts with images, over the number of chains.")] = 2,
-    images: Annotated[int, typer.Option(min=3, help="Images of each of these prompts.")] = 16,
-    guidance_scale: Annotated[float, typer.Option(min=1, help="Of the images.")] = 3.0,
-    num_inference_steps: Annotated[int, typer.Option(min=1, max=1000, help="Of the images.")] = 20,
-    descriptor: Annotated[str, typer.Option(help="What images are compared by: pixel, sscd, sscd-int8, ...")] = "pixel",
+    descriptor: Annotated[
+        str,
+        option(metavar="NAME", heading=Heading.METHOD, help="Descriptor to compare images by: pixel, sscd, sscd-int8."),
+    ] = "pixel",
     eps: Annotated[
-        float | None, typer.Option(help="Largest 1 - similarity within a cluster.", show_default=False)
+        float | None,
+        option(
+            metavar="X",
+            heading=Heading.METHOD,
+            default="the descriptor's",
+            help="Largest distance (1 - similarity) of two images that count as the same.",
+        ),
     ] = None,
     targets: Annotated[
-        Path | None, typer.Option(help="Folder of your images, to compare candidates with.", show_default=False)
+        Path | None,
+        option(
+            metavar="FOLDER",
+            heading=Heading.SUBJECT,
+            default="none",
+            help="Your images, to compare what the prompts return with.",
+        ),
     ] = None,
-    lora: Loras = None,
-    variant: Variant = None,
-    model_config: ModelConfig = None,
-    offload: Offload = "none",
-    compiled: Compiled = False,
+    chains: Annotated[
+        int,
+        option(metavar="N", min=1, heading=Heading.BUDGET, help="Searches, each from its own random sentence."),
+    ] = 8,
+    iterations: Annotated[int, option(metavar="N", min=1, heading=Heading.BUDGET, help="Steps of each chain.")] = 150,
+    candidates: Annotated[
+        int, option(metavar="N", min=2, heading=Heading.BUDGET, help="Words to try at each step.")
+    ] = 50,
+    noises: Annotated[
+        int,
+        option(
+            metavar="N", min=1, heading=Heading.BUDGET, help="Random starts to measure from, the same for every prompt."
+        ),
+    ] = 4,
+    per_chain: Annotated[
+        int, option(metavar="N", min=1, heading=Heading.BUDGET, help="Prompts per chain to generate images for.")
+    ] = 2,
+    images: Annotated[int, option(metavar="N", min=3, heading=Heading.BUDGET, help="Images per such prompt.")] = 16,
+    guidance_scale: Annotated[
+        float, option(metavar="X", min=1, heading=Heading.BUDGET, help="Guidance scale of these images.")
+    ] = 3.0,
+    num_inference_steps: Annotated[
+        int, option(metavar="N", min=1, max=1000, heading=Heading.BUDGET, help="Sampling steps of these images.")
+    ] = 20,
+    temperature: Annotated[
+        float | None,
+        option(
+            metavar="X",
+            heading=Heading.EXPERT,
+            default=TEMPERATURES,
+            help="Temperature K of the search, in units of the median D of random sentences, or with --from of the "
+            "D of that prompt.",
+        ),
+    ] = None,
+    annealing: Annotated[
+        float,
+        option(metavar="X", heading=Heading.EXPERT, help="K at the first step, in units of K in the second half."),
+    ] = 1.0,
+    seed: Seed = 0,
     batch_size: Batch = 256,
     device: Device = None,
-    offline: Offline = None,
-    json_output: Annotated[bool, typer.Option("--json", help="One JSON line per prompt, then the candidates.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what it costs at most.")] = False,
+    offline: Offline = False,
+    json_output: Json = False,
+    dry_run: DryRun = False,
     quiet: Quiet = False,
 ) -> None:
     """Find prompts that give nearly the same image from different seeds, without the training data."""
@@ -91,8 +161,6 @@ def _triggers(
     from imgaudit.runs.trigger_images import ImageSettings
     from imgaudit.similarity.clusters import EPS
 
-    if batch_size < 1:
-        raise ConfigError(f"--batch-size must be at least 1, but got {batch_size}")
     if words_file and masked_lm:
         raise ConfigError("--words-file and --masked-lm both say where words come from: give one of them")
     if temperature is None:
@@ -112,7 +180,7 @@ def _triggers(
     if offline:
         go_offline()
     compared = _descriptor(descriptor)
-    loaded = ModelChoice(model, lora or (), variant, model_config, offload, compiled).load(device or "auto")
+    loaded = model.load(device)
     proposal = _proposal(loaded, words_file, masked_lm, quiet=quiet)
     outcome, closest, page = _run(out, loaded, search, made, proposal, compared, targets, batch_size, quiet=quiet)
     _show(outcome, closest, json_output=json_output)
@@ -139,7 +207,7 @@ def _descriptor(name: str) -> "Descriptor":
 
     found = load_descriptor(name)
     if isinstance(found, Skipped):
-        raise InputError(f"the descriptor {name} is not to be had: {found.skipped}")
+        raise InputError(f"the descriptor {name} is not available: {found.skipped}")
     return found
 
 

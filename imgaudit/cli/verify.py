@@ -9,9 +9,9 @@ from imgaudit.cli.exit_codes import ExitCode
 from imgaudit.exceptions import InputError, VerificationError
 
 
-def register(app: typer.Typer) -> None:
+def register(app: typer.Typer, heading: str) -> None:
     """Add the command."""
-    app.command(name="verify")(_verify)
+    app.command(name="verify", rich_help_panel=heading)(_verify)
 
 
 def _verify(

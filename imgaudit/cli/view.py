@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from imgaudit.report.review import ReviewDecision
 
 
-def register(app: typer.Typer) -> None:
+def register(app: typer.Typer, heading: str) -> None:
     """Add the command."""
-    app.command(name="view")(_view)
+    app.command(name="view", rich_help_panel=heading)(_view)
 
 
 def _view(

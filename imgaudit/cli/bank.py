@@ -1,0 +1,51 @@
+"""`imgaudit bank`: null banks merged and described."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+bank = typer.Typer(help="Null banks: scores of controls under one model and protocol.", no_args_is_help=True)
+
+
+def register(app: typer.Typer, heading: str) -> None:
+    """Add the group."""
+    app.add_typer(bank, name="bank", rich_help_panel=heading)
+
+
+@bank.command()
+def merge(
+    banks: Annotated[list[Path], typer.Argument(metavar="BANK...", help="Two or more null banks.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="File to write the merged bank to.")],
+) -> None:
+    """Put null banks of one model and protocol together, as if all controls had been measured at once."""
+    from imgaudit.decision.null_bank import NullBank
+
+    whole = NullBank.read(banks[0])
+    for path in banks[1:]:
+        whole = whole.merge(NullBank.read(path))
+    whole.write(out)
+    typer.echo(f"{len(whole.controls)} controls, {len(whole.kept_out)} more kept out of the bank -> {out}")
+
+
+@bank.command()
+def info(path: Annotated[Path, typer.Argument(metavar="BANK", help="Null bank.")]) -> None:
+    """Say what a null bank holds: model, protocol, populations, and what its controls can find."""
+    from imgaudit.decision.alarms import find_bank_alarms
+    from imgaudit.decision.folder import check_forcing
+    from imgaudit.decision.null_bank import NullBank
+    from imgaudit.runs.planner import planner_line
+    from imgaudit.schema.policy import Policy
+
+    held, policy = NullBank.read(path), Policy()
+    typer.echo(ascii(f"model {held.model} {held.model_fingerprint[:16]}, protocol {held.protocol.hash[:16]}")[1:-1])
+    for source in held.sources:
+        line = f"{len(source.sha256s)} images: {source.note} (made {source.made}, seed {source.seed})"
+        typer.echo(ascii(line)[1:-1])
+    typer.echo(f"{len(held.controls)} give p-values, {len(held.kept_out)} are kept out of the bank")
+    if held.protocol.invmm is not None:
+        typer.echo(f"measured by InvMM as well, {held.protocol.invmm.steps} steps at most")
+    for targets in (1, 10, 100):
+        typer.echo(f"for {targets} targets: {planner_line(len(held.controls), targets, policy.level)}")
+    for alarm in find_bank_alarms(held, policy, check_forcing(held, policy)):
+        typer.echo(f"alarm: {alarm.message}")

@@ -1,0 +1,39 @@
+"""`imgaudit demo`: an audit of bundled images on a bundled model."""
+
+from pathlib import Path
+
+import typer
+
+from imgaudit.cli.audit import run_audit
+from imgaudit.cli.model_choice import ModelChoice
+from imgaudit.cli.options import DemoOptions, DryRun, Json, Out, Quiet
+from imgaudit.cli.signatures import takes_records
+from imgaudit.schema.config import AuditConfig, FailOn
+from imgaudit.schema.protocol import Effort, Framing
+
+
+def register(app: typer.Typer, heading: str) -> None:
+    """Add the command."""
+    app.command(name="demo", rich_help_panel=heading)(takes_records(_demo))
+
+
+def _demo(
+    options: DemoOptions,
+    out: Out = Path("imgaudit-demo"),
+    quiet: Quiet = False,
+    json_lines: Json = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Audit the bundled images against the bundled model, which memorised some of them. Needs no download."""
+    from imgaudit.models.loading import bundled_lab
+
+    lab = bundled_lab("demo")
+    # The bank that comes with the demo holds for this protocol only, so configuration files have no say here.
+    config = AuditConfig(effort=Effort.QUICK, framing=Framing.PAD, fail_on=FailOn.NEVER, **options.config_values())
+    sources = {key: "demo" if key in config.model_fields_set else "default" for key in AuditConfig.model_fields}
+    raise typer.Exit(
+        run_audit(
+            targets=lab / "portfolio", model=ModelChoice("demo"), out=out, config=config, sources=sources,
+            calibration=lab / "calibration.json", quiet=quiet, json_lines=json_lines, dry_run=dry_run,
+        )
+    )  # fmt: skip

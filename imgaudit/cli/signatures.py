@@ -1,0 +1,135 @@
+"""How a command's options are written: one line each under a heading, or in a record that several commands share."""
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from copy import copy
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from enum import StrEnum
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+import typer
+from rich.markup import escape
+from typer.models import OptionInfo
+
+
+class Heading(StrEnum):
+    """The headings under which help lists options, in this order."""
+
+    SUBJECT = "What is audited"
+    MODEL = "Model"
+    METHOD = "Method"
+    CONTROLS = "Controls"
+    BUDGET = "Budget"
+    OUTPUT = "Output"
+    MACHINE = "Machine"
+    EXPERT = "Expert"
+
+
+@dataclass(frozen=True)
+class Take:
+    """Which fields of a record a command takes, and under which heading; written beside the record's type."""
+
+    only: tuple[str, ...] = ()
+    """Names of the fields; all when empty."""
+    without: tuple[str, ...] = ()
+    """Names of fields that the command does not take; they keep their defaults."""
+    heading: Heading | None = None
+    """A heading for all of them, in place of their own."""
+
+
+def option(*names: str, help: str, heading: Heading, default: object = None, **settings: Any) -> OptionInfo:
+    """Describe one option, for `Annotated`.
+
+    help:      a sentence, in plain text: brackets are shown as they are
+    default:   what help says of the default, where typer cannot see it; "none" where there is none
+    settings:  as `typer.Option` takes them
+    """
+    if default is not None:
+        settings["show_default"] = False
+    described: OptionInfo = typer.Option(
+        *names, help=describe(help, default), rich_help_panel=heading.value, **settings
+    )
+    return described
+
+
+def flag(*names: str, help: str, heading: Heading) -> OptionInfo:
+    """Describe an option that takes no value and is off by default, for `Annotated`."""
+    return option(*names, help=help, heading=heading, default="off", metavar="")
+
+
+def argument(metavar: str, *, help: str) -> Any:
+    """Describe a required argument, for `Annotated`."""
+    return typer.Argument(metavar=metavar, help=escape(help), show_default=False)
+
+
+def describe(help: str, default: object = None) -> str:
+    """Return a help text in rich's markup, with the default where one is named.
+
+    >>> describe("hub id[@revision]", 8)
+    'hub id\\\\[@revision] [dim]\\\\[default: 8][/dim]'
+    """
+    if default is None:
+        return escape(help)
+    return f"{escape(help)} [dim]{escape(f'[default: {default}]')}[/dim]"
+
+
+def takes_records(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command take records (dataclasses) of options: each field becomes an option of its own.
+
+    Typer reads the signature of what it registers, so the function returned has one with every field in the place of
+    its record, the options sorted by heading. A field is declared as a parameter would be: with `Annotated`, and its
+    default. Fields that `Take` leaves out keep their defaults, and so must have one.
+    """
+    parameters: list[inspect.Parameter] = []
+    records: dict[str, tuple[type, list[str]]] = {}
+    for parameter in inspect.signature(command, eval_str=True).parameters.values():
+        record, take = _record(parameter.annotation)
+        if record is None:
+            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+            continue
+        own = list(_fields(record, take))
+        records[parameter.name] = record, [one.name for one in own]
+        parameters += own
+    parameters.sort(key=_place)
+
+    @functools.wraps(command)
+    def flat(**values: Any) -> None:
+        built = {
+            name: record(**{field: values.pop(field) for field in names}) for name, (record, names) in records.items()
+        }
+        command(**values, **built)
+
+    flat.__annotations__ = {one.name: one.annotation for one in parameters}
+    flat.__dict__["__signature__"] = inspect.Signature(parameters)
+    return flat
+
+
+def _record(annotation: object) -> tuple[type | None, Take]:
+    kind, *notes = get_args(annotation) if get_origin(annotation) is Annotated else (annotation,)
+    if not (isinstance(kind, type) and is_dataclass(kind)):
+        return None, Take()
+    return kind, next((note for note in notes if isinstance(note, Take)), Take())
+
+
+def _fields(record: type, take: Take) -> Iterator[inspect.Parameter]:
+    hints = get_type_hints(record, include_extras=True)
+    for field in fields(record):
+        if (take.only and field.name not in take.only) or field.name in take.without:
+            continue
+        annotation = hints[field.name]
+        if take.heading is not None:
+            kind, info = get_args(annotation)
+            info = copy(info)
+            info.rich_help_panel = take.heading.value
+            annotation = Annotated[kind, info]
+        default = inspect.Parameter.empty if field.default is MISSING else field.default
+        yield inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _place(parameter: inspect.Parameter) -> int:
+    """The place of a parameter's heading; arguments and options without one come first."""
+    for note in getattr(parameter.annotation, "__metadata__", ()):
+        if isinstance(note, OptionInfo) and note.rich_help_panel:
+            return list(Heading).index(Heading(note.rich_help_panel))
+    return -1
