@@ -107,7 +107,6 @@ def test_around_a_known_trigger(model_folder: Path, tmp_path: Path) -> None:
         (["--temperature", "0"], ConfigError, "--temperature: "),
         (["--temperature", "nan"], ConfigError, "--temperature: "),
         (["--eps", "1"], ConfigError, "--eps: "),
-        (["--batch-size", "0"], ConfigError, "--batch-size must be at least 1"),
         (["--words-file", "a.txt", "--masked-lm", "b"], ConfigError, "give one of them"),
         (["--descriptor", "aura"], ConfigError, "there is no descriptor"),
         (["--from", "\x00 "], ImgauditError, "does not move"),
