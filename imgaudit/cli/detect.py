@@ -19,7 +19,7 @@ from imgaudit.exceptions import ConfigError, InputError
 
 if TYPE_CHECKING:
     from imgaudit.diffusion.prompt_detection import DetectionSettings
-    from imgaudit.io.prompt_table import GivenPrompt
+    from imgaudit.io.tables import TablePrompt
     from imgaudit.models import LoadedModel
     from imgaudit.runs.detection import DetectionOutcome
 
@@ -120,7 +120,7 @@ def _detect(
 ) -> None:
     """Score prompts by how strongly the model memorised them, and show which words trigger it."""
     from imgaudit.io.offline import go_offline
-    from imgaudit.io.prompt_table import read_prompts
+    from imgaudit.io.tables import read_prompts
 
     if only is not None and drop is None:
         raise ConfigError("--number needs --drop: without --drop every prompt is scored")
@@ -177,8 +177,8 @@ def _run(
     out: Path,
     loaded: "LoadedModel",
     settings: "DetectionSettings",
-    given: "list[GivenPrompt]",
-    null: "list[GivenPrompt]",
+    given: "list[TablePrompt]",
+    null: "list[TablePrompt]",
     batch_size: int,
     *,
     quiet: bool,
@@ -253,7 +253,7 @@ def _print(outcome: "DetectionOutcome") -> None:
 
 
 def _without(
-    given: "dict[int, GivenPrompt]",
+    given: "dict[int, TablePrompt]",
     word: str,
     loaded: "LoadedModel",
     settings: "DetectionSettings",

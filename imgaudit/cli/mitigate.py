@@ -187,7 +187,7 @@ def locate(
 ) -> None:
     """Find the weights that memorised prompts use more than others, in feed-forward blocks (Chavhan et al. 2024)."""
     from imgaudit.diffusion.executor import Executor
-    from imgaudit.io.prompt_table import read_prompts
+    from imgaudit.io.tables import read_prompts
     from imgaudit.mitigation import pruning
     from imgaudit.mitigation.activations import TrajectorySettings
     from imgaudit.mitigation.mask_file import write_mask

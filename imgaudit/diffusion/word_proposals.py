@@ -14,7 +14,8 @@ from scipy.sparse import csr_array
 
 from imgaudit.diffusion.paraphrase import synonyms
 from imgaudit.exceptions import InputError
-from imgaudit.io.tables import table_text
+from imgaudit.io.reading import read_text
+from imgaudit.io.tables import MAX_TABLE_BYTES
 
 MOST_WORDS = 200_000
 """Distinct words that are kept of a list, the most frequent ones."""
@@ -262,7 +263,9 @@ def read_words(path: Path) -> CaptionProposal:
     path:  UTF-8 or UTF-16 text of at most 256 MB
     Raises InputError for a file that cannot be read as text, or that has fewer than two words.
     """
-    return CaptionProposal(table_text(path).split("\n"), f"captions of {path.name[:80]!r}")
+    return CaptionProposal(
+        read_text(path, MAX_TABLE_BYTES, "file of captions").split("\n"), f"captions of {path.name[:80]!r}"
+    )
 
 
 def known_words(words: Sequence[str]) -> VocabularyProposal:

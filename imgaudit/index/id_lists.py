@@ -1,13 +1,13 @@
 """Lists of names that belong to vectors: text, CSV, JSON lines or Parquet, read row by row."""
 
-import csv
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
 from imgaudit.exceptions import InputError
 from imgaudit.index.names import LONGEST, Name
+from imgaudit.io.reading import find_encoding
+from imgaudit.io.tables import Row, parse_csv, parse_json_lines
 
 SUFFIXES = (".txt", ".csv", ".jsonl", ".parquet")
 """How a list of names can be written."""
@@ -17,7 +17,7 @@ LINE = 4 * LONGEST
 
 
 def read_id_list(path: Path) -> Iterator[Name]:
-    """Every name of a list, in order.
+    """Yield every name of a list, in order.
 
     .txt      one id per line
     .csv      columns `id` and, if there is one, `path`
@@ -32,54 +32,47 @@ def read_id_list(path: Path) -> Iterator[Name]:
     if suffix not in SUFFIXES:
         raise InputError(f"the id list {str(path)!r} must end with {', '.join(SUFFIXES)}")
     if suffix == ".parquet":
-        yield from _parquet(path)
+        yield from _read_parquet(path)
         return
-    # A line that ends with a carriage return alone would move every name after it.
-    with path.open(encoding="utf-8", newline="" if suffix == ".csv" else "\n") as file:
+    with path.open("rb") as file:
+        encoding = find_encoding(file.read(2))
+    # Only a newline ends a line of text: a carriage return alone would move every name after it.
+    with path.open(encoding=encoding, newline="" if suffix == ".csv" else "\n") as file:
+        lines = _read_lines(path, file)
         try:
-            yield from {".txt": _text, ".csv": _csv, ".jsonl": _json_lines}[suffix](path, file)
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise InputError(f"the id list {str(path)!r} cannot be read: {error}") from error
+            if suffix == ".txt":
+                yield from (Name(line.rstrip("\r\n"), "") for line in lines)
+                return
+            parse = parse_csv if suffix == ".csv" else parse_json_lines
+            for number, row in parse(f"the id list {str(path)!r}", lines):
+                yield _to_name(path, number, row)
+        except UnicodeDecodeError as error:
+            raise InputError(f"the id list {str(path)!r} cannot be read: {error}; save it as UTF-8") from error
 
 
 def count_ids(path: Path) -> int:
-    """Names in a list; raises InputError as reading it does."""
+    """Count the names in a list. Raises InputError as reading it does."""
     return sum(1 for _ in read_id_list(path))
 
 
-def _lines(path: Path, file: TextIO) -> Iterator[tuple[int, str]]:
+def _read_lines(path: Path, file: TextIO) -> Iterator[str]:
     number = 0
     while line := file.readline(LINE + 1):
         number += 1
         if len(line) > LINE:
             raise InputError(f"the id list {str(path)!r} has more than {LINE:,} characters in line {number}")
-        yield number, line
+        yield line
 
 
-def _text(path: Path, file: TextIO) -> Iterator[Name]:
-    for _, line in _lines(path, file):
-        yield Name(line.rstrip("\r\n"), "")
+def _to_name(path: Path, number: int, row: Row) -> Name:
+    if "id" not in row:
+        raise InputError(
+            f"the id list {str(path)!r} has no 'id' in line {number}, but the columns {sorted(map(str, row))[:10]}"
+        )
+    return Name(_as_text(row["id"]), _as_text(row.get("path")))
 
 
-def _csv(path: Path, file: TextIO) -> Iterator[Name]:
-    reader = csv.DictReader(line for _, line in _lines(path, file))
-    if "id" not in (reader.fieldnames or []):
-        raise InputError(f"the id list {str(path)!r} has no column 'id', but {list(reader.fieldnames or [])[:10]}")
-    for row in reader:
-        yield Name(row["id"] or "", row.get("path") or "")
-
-
-def _json_lines(path: Path, file: TextIO) -> Iterator[Name]:
-    for number, line in _lines(path, file):
-        try:
-            value = json.loads(line)
-            name = Name(value["id"], value.get("path") or "")
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise InputError(f"the id list {str(path)!r} has no object with an id in line {number}") from error
-        yield Name(*(_as_text(text) for text in name))
-
-
-def _parquet(path: Path) -> Iterator[Name]:
+def _read_parquet(path: Path) -> Iterator[Name]:
     from imgaudit.index.parquet import open_parquet
 
     file = open_parquet(path)
@@ -92,5 +85,5 @@ def _parquet(path: Path) -> Iterator[Name]:
 
 
 def _as_text(value: object) -> str:
-    """Ids may be numbers; nothing is an empty text, and text that cannot be UTF-8 is shown as escapes."""
+    """Return a value as text: ids may be numbers, None is empty, and text that cannot be UTF-8 is shown as escapes."""
     return "" if value is None else str(value).encode("utf-8", errors="backslashreplace").decode("utf-8")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from imgaudit.exceptions import InputError
 from imgaudit.io.images import ImageFacts
-from imgaudit.io.reading import read_bounded
-from imgaudit.io.tables import assign_texts, read_table
+from imgaudit.io.reading import decode_text, read_bounded
+from imgaudit.io.tables import assign_texts, read_captions
 
 MAX_CHARACTERS = 4000
 """Longer captions are cut here; every text encoder sees far less."""
@@ -59,7 +59,7 @@ class FolderTexts:
         """The texts of one image: the given table, a sidecar .txt, the metadata table, the file's own metadata."""
         if (texts := self.explicit.get(path)) is not None:
             return Texts(_clean(texts), "the table given")
-        if self.sidecars and (text := _sidecar(path)) is not None:
+        if self.sidecars and (text := _read_sidecar(path)) is not None:
             return Texts(_clean([text]), "the sidecar file")
         if (texts := self.metadata.get(path)) is not None:
             return Texts(_clean(texts), "the folder's metadata table")
@@ -68,19 +68,14 @@ class FolderTexts:
         return Texts([], "")
 
 
-def _sidecar(path: Path) -> str | None:
-    """Text beside an image, or None when there is none that can be read."""
+def _read_sidecar(path: Path) -> str | None:
+    """Return the text beside an image, or None when there is none that can be read."""
     try:
         data = read_bounded(path.with_suffix(".txt"), MAX_SIDECAR_BYTES, follow_links=False)
     except InputError:
         return None
-    if data[:2] in {b"\xff\xfe", b"\xfe\xff"}:
-        return data.decode("utf-16", errors="replace")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        # Windows' editors wrote this for decades; what it does not define becomes a visible mark.
-        return data.decode("cp1252", errors="replace")
+    # Editors on Windows wrote cp1252 for decades.
+    return decode_text(data, fallback="cp1252")
 
 
 class CaptionSource:
@@ -94,12 +89,12 @@ class CaptionSource:
         """
         self.folder, self.sidecars = folder, sidecars
         self.table_name = table.name if table is not None else ""
-        self.explicit = read_table(table, several=not sidecars) if table is not None else {}
+        self.explicit = read_captions(table, several=not sidecars) if table is not None else {}
         self.metadata: dict[str, list[str]] = {}
         self.metadata_name = ""
         for name in ("metadata.jsonl", "metadata.csv"):
             if sidecars and (folder / name).is_file():
-                self.metadata, self.metadata_name = read_table(folder / name), name
+                self.metadata, self.metadata_name = read_captions(folder / name), name
                 break
 
     def fit(self, images: Sequence[Path]) -> FolderTexts:

@@ -1,5 +1,9 @@
-"""Strangers' files: opened without following, blocking or running anything, and read up to a limit."""
+"""Strangers' files: opened without following links, blocking or running anything, and read up to a limit.
 
+Every text file from outside is decoded here: UTF-8 with or without its byte-order mark, or UTF-16 with its mark.
+"""
+
+import codecs
 import os
 import stat
 from pathlib import Path
@@ -8,7 +12,7 @@ from imgaudit.exceptions import InputError
 
 
 def read_bounded(path: Path, limit: int, *, follow_links: bool = True) -> bytes:
-    """The bytes of a regular file of at most `limit` bytes.
+    """Return the bytes of a regular file of at most `limit` bytes.
 
     follow_links:  whether the last part of the path may be a symbolic link; True for files that the user named
     Raises InputError, whose message completes the sentence "the file ...".
@@ -44,8 +48,47 @@ def read_bounded(path: Path, limit: int, *, follow_links: bool = True) -> bytes:
     return data
 
 
+def find_encoding(beginning: bytes) -> str:
+    """Return the encoding that the first bytes of a text name by their byte-order mark; UTF-8 where they name none.
+
+    >>> find_encoding("a".encode("utf-16")), find_encoding(b"abc")
+    ('utf-16', 'utf-8-sig')
+    """
+    return "utf-16" if beginning.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+
+
+def decode_text(data: bytes, *, fallback: str = "") -> str:
+    """Decode UTF-8 or UTF-16 and leave out the byte-order mark.
+
+    fallback:  encoding of a single-byte character set for text that is neither; its undefined bytes become U+FFFD
+    Raises InputError, whose message completes the sentence "the file ...", when there is no fallback.
+
+    >>> decode_text(b"\\xef\\xbb\\xbfcaf\\xc3\\xa9"), decode_text(b"caf\\xe9", fallback="cp1252")
+    ('caf\u00e9', 'caf\u00e9')
+    """
+    encoding = find_encoding(data)
+    try:
+        return data.decode(encoding, errors="replace" if fallback and encoding == "utf-16" else "strict")
+    except UnicodeDecodeError as error:
+        if fallback:
+            return data.decode(fallback, errors="replace")
+        raise InputError(f"cannot be read as UTF-8 text: {error}; save it as UTF-8") from error
+
+
+def read_text(path: Path, limit: int, what: str) -> str:
+    """Read a text file that the user named: UTF-8, or UTF-16 with a byte-order mark, of at most `limit` bytes.
+
+    what:  name of the kind of file in error messages ("table")
+    Raises InputError that names the file.
+    """
+    try:
+        return decode_text(read_bounded(path, limit))
+    except InputError as error:
+        raise InputError(f"the {what} {format_path(path)!r} {error}") from error
+
+
 def format_path(path: Path | str) -> str:
-    """A path as text that can be written as UTF-8, whatever bytes the file system holds; different paths differ.
+    """Return a path as text that can be written as UTF-8, whatever bytes it holds; different paths stay different.
 
     >>> format_path("a/b.png")
     'a/b.png'

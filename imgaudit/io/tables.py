@@ -1,41 +1,149 @@
-"""Tables of captions or prompts, CSV or JSONL, from strangers: read, bounded, and fitted to the images of a folder."""
+"""Tables from strangers, CSV or JSON Lines: rows read within bounds, prompts, and captions fitted to images."""
 
 import csv
 import io
 import json
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from imgaudit.exceptions import InputError
-from imgaudit.io.reading import format_path, read_bounded
+from imgaudit.io.reading import format_path, read_text
 
 MAX_TABLE_BYTES = 256 * 1024 * 1024
-"""Larger caption tables are refused."""
+"""Larger tables are refused."""
 
 MAX_TEXTS = 64
 """More prompts for one image are refused: the seeds are spread over them."""
 
+MAX_PROMPTS = 1_000_000
+"""More prompts in one table are refused."""
+
+PROMPT_COLUMN = "prompt"
+"""The column that prompts stand in."""
+
 _NAME_KEYS = ("file_name", "file", "path", "image")
 _TEXT_KEYS = ("text", "caption", "prompt")
 
+Row = Mapping[str, Any]
+"""The named cells of one row."""
 
-def read_table(path: Path, *, several: bool = False) -> dict[str, list[str]]:
-    """A CSV or JSONL table of file names and texts: relative name to its texts, as they stand there.
+
+@dataclass(frozen=True)
+class TablePrompt:
+    """A prompt of a table."""
+
+    text: str
+    """As it stands there."""
+    columns: Row
+    """The table's other columns."""
+
+
+def parse_json_lines(name: str, lines: Iterable[str]) -> Iterator[tuple[int, Row]]:
+    """Yield the number of every line that is not blank, and its JSON object.
+
+    name:  of the table, for messages
+    Raises InputError that names the first line that holds anything else, or one key twice.
+    """
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line, object_pairs_hook=_refuse_repeated_keys)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{name}, line {number}: is not JSON ({error})") from error
+        if not isinstance(row, dict):
+            raise InputError(f"{name}, line {number}: expected a JSON object, but got {type(row).__name__}")
+        yield number, row
+
+
+def parse_csv(name: str, lines: Iterable[str]) -> Iterator[tuple[int, Row]]:
+    """Yield the number of the line on which each row ends, and the row's named cells.
+
+    name:  of the table, for messages
+    Raises InputError that names the first line that is not CSV, and for two columns of one name.
+    """
+    # The limit holds for the whole process; callers bound tables or lines already.
+    csv.field_size_limit(MAX_TABLE_BYTES)
+    reader = csv.DictReader(lines, strict=True)
+    try:
+        columns = [column for column in reader.fieldnames or () if column]
+        if len(set(columns)) < len(columns):
+            raise InputError(f"{name}: a column occurs twice: {columns[:20]}")
+        for row in reader:
+            yield reader.line_num, {key: value for key, value in row.items() if key}
+    except csv.Error as error:
+        raise InputError(f"{name}, line {reader.line_num}: is not CSV ({error})") from error
+
+
+def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key occurs twice in one object")
+    return found
+
+
+def _read_rows(path: Path) -> Iterator[tuple[str, Row]]:
+    """Yield where each row of a table stands, in words, and the row: JSON Lines by the file's name, or else CSV."""
+    content = read_text(path, MAX_TABLE_BYTES, "table")
+    parse, newline = (parse_json_lines, "\n") if path.suffix.lower() in {".jsonl", ".ndjson"} else (parse_csv, "")
+    for number, row in parse(path.name, io.StringIO(content, newline=newline)):
+        yield f"{path.name}, line {number}", row
+
+
+def read_prompts(path: Path) -> list[TablePrompt]:
+    """Read a .txt file with one prompt per line, or a .csv, .jsonl or .ndjson table with a column `prompt`.
+
+    Blank lines are left out. Raises InputError for another format, a row without a prompt, or a file without any.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in {".txt", ".csv", ".jsonl", ".ndjson"}:
+        raise InputError(
+            f"{path.name!r} is no table of prompts: expected a .txt with one prompt per line, or a .csv or .jsonl with "
+            f"a column {PROMPT_COLUMN!r}"
+        )
+    if suffix == ".txt":
+        # Not str.splitlines: form feeds and such are part of a hostile prompt, not the end of it.
+        lines = (line.rstrip("\r") for line in read_text(path, MAX_TABLE_BYTES, "table").split("\n"))
+        found = [TablePrompt(line, {}) for line in lines if line.strip()]
+    else:
+        found = [_to_prompt(where, row) for where, row in _read_rows(path)]
+    if not found:
+        raise InputError(f"{path.name!r} has no prompt")
+    if len(found) > MAX_PROMPTS:
+        raise InputError(f"{path.name!r} has {len(found):,} prompts; at most {MAX_PROMPTS:,} are read")
+    return found
+
+
+def _to_prompt(where: str, row: Row) -> TablePrompt:
+    text = row.get(PROMPT_COLUMN)
+    if not isinstance(text, str):
+        raise InputError(
+            f"{where}: expected a text in the column {PROMPT_COLUMN!r}, but found "
+            + (f"{type(text).__name__}" if PROMPT_COLUMN in row else f"the columns {sorted(map(str, row))[:20]}")
+        )
+    columns = {key: value for key, value in row.items() if key != PROMPT_COLUMN}
+    try:
+        json.dumps(columns, allow_nan=False)
+    except ValueError as error:
+        raise InputError(f"{where}: a column holds NaN or infinity, which JSON does not have; leave it out") from error
+    return TablePrompt(text, columns)
+
+
+def read_captions(path: Path, *, several: bool = False) -> dict[str, list[str]]:
+    """Read a CSV or JSON Lines table of file names and texts: relative name to its texts, as they stand there.
 
     The name stands in `file_name` (or file, path, image), the text in `text` (or caption, prompt).
     several:  whether a name may have more than one line
     Raises InputError for another format, missing columns, a broken line, a name that occurs too often or that points
     outside the folder.
     """
-    content = table_text(path)
-    rows = json_lines(path.name, content) if path.suffix in {".jsonl", ".ndjson"} else csv_rows(path.name, content)
     texts: dict[str, list[str]] = {}
-    for number, row in rows:
-        where = f"{path.name}, line {number}"
-        name, text = _first(row, _NAME_KEYS), _first(row, _TEXT_KEYS)
+    for where, row in _read_rows(path):
+        name, text = _find_first(row, _NAME_KEYS), _find_first(row, _TEXT_KEYS)
         if name in (None, "") or text is None:
             raise InputError(
                 f"{where}: expected a name in one of {_NAME_KEYS} and a text in one of "
@@ -55,20 +163,7 @@ def read_table(path: Path, *, several: bool = False) -> dict[str, list[str]]:
     return texts
 
 
-def table_text(path: Path) -> str:
-    """The text of a table, UTF-8 or UTF-16 by its mark. Raises InputError for another, or a file that is too large."""
-    try:
-        data = read_bounded(path, MAX_TABLE_BYTES)
-    except InputError as error:
-        raise InputError(f"the table {format_path(path)!r} {error}") from error
-    encoding = "utf-16" if data[:2] in {b"\xff\xfe", b"\xfe\xff"} else "utf-8-sig"
-    try:
-        return data.decode(encoding)
-    except UnicodeDecodeError as error:
-        raise InputError(f"{format_path(path)!r} cannot be read as UTF-8 text: {error}") from error
-
-
-def _first(row: Mapping[str, Any], keys: Sequence[str]) -> Any:
+def _find_first(row: Row, keys: Sequence[str]) -> Any:
     return next((row[key] for key in keys if row.get(key) is not None), None)
 
 
@@ -77,43 +172,7 @@ def _leaves_folder(name: str) -> bool:
     return bool(windows.drive or windows.root) or ".." in windows.parts or PurePosixPath(name).is_absolute()
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a key occurs twice in one object")
-    return found
-
-
-def json_lines(name: str, content: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Numbers of the lines and their objects. Raises InputError that names a line that is none."""
-    for number, line in enumerate(content.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line, object_pairs_hook=_once)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{name}, line {number}: is not JSON ({error})") from error
-        if not isinstance(row, dict):
-            raise InputError(f"{name}, line {number}: expected a JSON object, but got {type(row).__name__}")
-        yield number, row
-
-
-def csv_rows(name: str, content: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Numbers of the lines on which rows end and their named cells. Raises InputError for what is not CSV."""
-    # The limit is the process's; a table is bounded as a whole already.
-    csv.field_size_limit(MAX_TABLE_BYTES)
-    reader = csv.DictReader(io.StringIO(content, newline=""), strict=True)
-    try:
-        columns = [column for column in reader.fieldnames or () if column]
-        if len(set(columns)) < len(columns):
-            raise InputError(f"{name}: a column occurs twice: {columns[:20]}")
-        for row in reader:
-            yield reader.line_num, {key: value for key, value in row.items() if key}
-    except csv.Error as error:
-        raise InputError(f"{name}, line {reader.line_num}: is not CSV ({error})") from error
-
-
-def _normal(name: str) -> str:
+def _normalise(name: str) -> str:
     # Some systems store é as two characters and some as one; people type what they see.
     return unicodedata.normalize("NFC", name)
 
@@ -121,7 +180,7 @@ def _normal(name: str) -> str:
 def assign_texts(
     table: Mapping[str, list[str]], name: str, folder: Path, images: Sequence[Path], *, strict: bool = False
 ) -> tuple[dict[Path, list[str]], list[str]]:
-    """Which image each line of a table belongs to, and remarks on lines that belong to none.
+    """Find the image that each line of a table belongs to; return its texts, and remarks on lines that fit none.
 
     A name is a path within the folder, or the bare name of a single image anywhere in it.
     name:    of the table, for messages
@@ -131,12 +190,12 @@ def assign_texts(
     exact = {path.relative_to(folder).as_posix(): path for path in images}
     loose: defaultdict[str, set[Path]] = defaultdict(set)
     for relative, path in exact.items():
-        loose[_normal(relative)].add(path)
-        loose[_normal(path.name)].add(path)
+        loose[_normalise(relative)].add(path)
+        loose[_normalise(path.name)].add(path)
     found: dict[Path, list[str]] = {}
     unknown, ambiguous = [], []
     for given in sorted(table, key=lambda key: key in exact):
-        fitting = {exact[given]} if given in exact else loose.get(_normal(given.replace("\\", "/")), set())
+        fitting = {exact[given]} if given in exact else loose.get(_normalise(given.replace("\\", "/")), set())
         if len(fitting) == 1:
             found[next(iter(fitting))] = table[given]
         elif fitting:

@@ -120,7 +120,7 @@ class LabRecipe(BaseModel):
     def read(cls, path: Path) -> "LabRecipe":
         """Read a recipe file. Raises ConfigError that names the key when one is unknown or out of range."""
         try:
-            return cls.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+            return cls.model_validate(tomllib.loads(path.read_text(encoding="utf-8-sig")))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ConfigError(f"recipe {str(path)!r} cannot be read: {error}") from error
         except ValidationError as error:

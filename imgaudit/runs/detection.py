@@ -22,8 +22,8 @@ from imgaudit.diffusion.prompt_detection import (
     detect_prompts,
     unusable_prompt,
 )
-from imgaudit.io.prompt_table import GivenPrompt
 from imgaudit.io.reading import format_path
+from imgaudit.io.tables import TablePrompt
 from imgaudit.io.writing import append_lines, read_line
 from imgaudit.models.loading import LoadedModel
 from imgaudit.runs.kept_manifest import open_manifest
@@ -64,7 +64,7 @@ class JudgedPrompt:
 
     number: int
     """Its place in the table, from 1."""
-    given: GivenPrompt
+    given: TablePrompt
     """As it was given."""
     found: Found
     """What was measured."""
@@ -107,8 +107,8 @@ def detection_manifest(
     command: Sequence[str],
     model: LoadedModel,
     settings: DetectionSettings,
-    prompts: Sequence[GivenPrompt],
-    controls: Sequence[GivenPrompt],
+    prompts: Sequence[TablePrompt],
+    controls: Sequence[TablePrompt],
     batch_size: int,
 ) -> DetectionManifest:
     """What is about to be run."""
@@ -134,7 +134,7 @@ def detection_manifest(
     )
 
 
-def _digest(prompts: Sequence[GivenPrompt]) -> str:
+def _digest(prompts: Sequence[TablePrompt]) -> str:
     digest = hashlib.sha256()
     for prompt in prompts:
         digest.update(json.dumps([prompt.text, dict(prompt.columns)]).encode() + b"\n")
@@ -166,8 +166,8 @@ def detect_into(
     folder: Path,
     denoiser: Denoiser,
     manifest: DetectionManifest,
-    prompts: Sequence[GivenPrompt],
-    controls: Sequence[GivenPrompt],
+    prompts: Sequence[TablePrompt],
+    controls: Sequence[TablePrompt],
     *,
     executor: Executor,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
@@ -211,8 +211,8 @@ def _kept(path: Path) -> dict[str, Found]:
 
 def judged(
     manifest: DetectionManifest,
-    prompts: Sequence[GivenPrompt],
-    controls: Sequence[GivenPrompt],
+    prompts: Sequence[TablePrompt],
+    controls: Sequence[TablePrompt],
     found: Mapping[str, Found],
 ) -> DetectionOutcome:
     """Conformal p-values from the controls, and q-values over the distinct prompts.

@@ -194,7 +194,7 @@ def _from_file(start: Path) -> tuple[dict[str, Any], str]:
             if not path.is_file():
                 continue
             try:
-                table = tomllib.loads(path.read_text(encoding="utf-8"))
+                table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
             except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
                 raise ConfigError(f"{str(path)!r} cannot be read: {error}") from error
             if name == "pyproject.toml":

@@ -62,7 +62,7 @@ def read_policy(path: Path, base: Policy | None = None) -> Policy:
     Raises ConfigError when the file cannot be read, has an unknown key or a value outside its range.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         values = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
     except (OSError, ValueError) as error:
         raise ConfigError(f"the policy {str(path)!r} cannot be read: {error}") from error

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from imgaudit.decision.null_bank import NullBank
-from imgaudit.io.captions import read_table
 from imgaudit.io.images import load_image
 from imgaudit.io.listing import find_images
+from imgaudit.io.tables import read_captions
 from imgaudit.lab.description import LabDescription
 from imgaudit.models.loading import bundled_lab, hash_model_files, model_fingerprint
 from imgaudit.schema.findings import AuditResult, Verdict
@@ -46,7 +46,7 @@ def test_the_bank_belongs_to_the_model_and_shares_no_image_with_what_it_judges(l
 
 def test_every_portfolio_image_is_known_and_captioned(lab: LabDescription) -> None:
     known = {image.sha256: image for image in lab.images}
-    captions = read_table(LAB / "portfolio" / "metadata.jsonl")
+    captions = read_captions(LAB / "portfolio" / "metadata.jsonl")
     paths = find_images(LAB / "portfolio")
     assert len(paths) <= 24
     for path in paths:

@@ -15,7 +15,7 @@ from imgaudit.cli import app
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.prompt_detection import DetectionSettings, PromptDetection
 from imgaudit.exceptions import ConfigError, InputError, RunFolderError
-from imgaudit.io.prompt_table import GivenPrompt, read_prompts
+from imgaudit.io.tables import TablePrompt, read_prompts
 from imgaudit.models import load_model
 from imgaudit.models.loading import LoadedModel
 from imgaudit.report.detection import segments, write_detection
@@ -49,11 +49,11 @@ def loaded(model_folder: Path) -> LoadedModel:
     return load_model(str(model_folder), "cpu")
 
 
-def prompts_of(*texts: str, **columns: object) -> list[GivenPrompt]:
-    return [GivenPrompt(text, columns) for text in texts]
+def prompts_of(*texts: str, **columns: object) -> list[TablePrompt]:
+    return [TablePrompt(text, columns) for text in texts]
 
 
-def finished(loaded: LoadedModel, folder: Path, prompts: list[GivenPrompt], controls: list[GivenPrompt]):  # type: ignore[no-untyped-def]
+def finished(loaded: LoadedModel, folder: Path, prompts: list[TablePrompt], controls: list[TablePrompt]):  # type: ignore[no-untyped-def]
     manifest = detection_manifest(["imgaudit", "detect", "p.txt"], loaded, SETTINGS, prompts, controls, 8)
     folder.mkdir(exist_ok=True)
     stored = open_detection(folder, manifest)
@@ -202,7 +202,7 @@ class Checked(HTMLParser):
 
 
 def test_hostile_prompts_are_text_everywhere(loaded: LoadedModel, tmp_path: Path) -> None:
-    prompts = [GivenPrompt(text, {"=cmd": "@SUM(1)", "note": "<b>"}) for text in [*HOSTILE, "\ud800"]]
+    prompts = [TablePrompt(text, {"=cmd": "@SUM(1)", "note": "<b>"}) for text in [*HOSTILE, "\ud800"]]
     outcome = finished(loaded, tmp_path / "a", prompts, [])
     page = write_detection(tmp_path / "a", outcome).read_text(encoding="utf-8")
     checked = Checked()
