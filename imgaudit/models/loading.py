@@ -9,18 +9,24 @@ from pathlib import Path
 import torch
 
 from imgaudit.diffusion.denoiser import Denoiser
-from imgaudit.exceptions import ModelRefusedError
-from imgaudit.models.acceleration import compile_blocks, refuse_compile, use_channels_last
+from imgaudit.models.devices import (
+    Offload,
+    choose_device,
+    compile_blocks,
+    offload_networks,
+    refuse_compile,
+    refuse_offload,
+    use_channels_last,
+)
 from imgaudit.models.families.registry import find_family
 from imgaudit.models.files.inspection import hash_model_files, model_fingerprint, read_model_index, refuse_unsafe
 from imgaudit.models.files.source import BUNDLED, bundled_lab, find_source, resolve_model
 from imgaudit.models.files.vocabularies import refuse_tokenizers
 from imgaudit.models.files.weights import refuse_unmerged_weights
 from imgaudit.models.lora import Lora, fuse_lora, lora_fingerprint, read_lora
-from imgaudit.models.offload import Offload, offload_networks, refuse_offload
 
 __all__ = [
-    "BUNDLED", "LoadedModel", "bundled_lab", "choose_device", "hash_model_files", "load_model", "model_fingerprint",
+    "BUNDLED", "LoadedModel", "bundled_lab", "hash_model_files", "load_model", "model_fingerprint",
     "read_model_index", "resolve_model",
 ]  # fmt: skip
 
@@ -57,21 +63,6 @@ class LoadedModel:
     """What it is put behind while it is used; its weights are as they were."""
 
 
-def choose_device(device: str) -> torch.device:
-    """auto is CUDA when there is one, else MPS, else the CPU. Raises ModelRefusedError for one that is not there."""
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    kind, colon, number = device.partition(":")
-    there = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}.get(kind, 0)
-    if not there:
-        raise ModelRefusedError(
-            f"device {device!r} was asked for, but torch sees no {kind.upper()} device; use --device cpu"
-        )
-    if colon and not (number.isdecimal() and int(number) < there):
-        raise ModelRefusedError(f"device {device!r} was asked for, but torch sees {there} of this kind, counted from 0")
-    return torch.device(device)
-
-
 def load_model(
     model: str,
     device: str = "auto",
@@ -106,27 +97,27 @@ def load_model(
     added = [read_lora(text) for text in loras]
     files = source.hash_files(weights)
 
-    from imgaudit.models.pipeline import load_pipeline, refusing, try_out
+    from imgaudit.models.pipeline import load_pipeline, refuse_errors, try_out
 
     adapter = family.load_adapter()
-    with refusing(f"{model!r} cannot be loaded"):
+    with refuse_errors(f"{model!r} cannot be loaded"):
         dtype = torch.float32 if chosen.type == "cpu" else getattr(torch, family.half)
         pipeline = load_pipeline(folder, index, family, weights, dtype)
     for lora in added:
-        with refusing(f"LoRA {str(lora.path)!r} cannot be applied"):
+        with refuse_errors(f"LoRA {str(lora.path)!r} cannot be applied"):
             fuse_lora(pipeline, lora)
-    with refusing(f"{model!r} cannot be loaded"):
+    with refuse_errors(f"{model!r} cannot be loaded"):
         if chosen.type == "cuda":
             use_channels_last(pipeline)
         place = chosen if offload == "none" else torch.device("cpu")
         denoiser = adapter(pipeline, lora_fingerprint(model_fingerprint(files), added), place)
         if offload != "none":
             offload_networks(denoiser, offload, chosen)
-    with refusing(f"{model!r} cannot be used, its parts do not fit together"):
+    with refuse_errors(f"{model!r} cannot be used, its parts do not fit together"):
         try_out(denoiser, family)
     if compiled:
         compile_blocks(denoiser.network)
-        with refusing("--compile failed; leave it out, or see that torch finds its compiler"):
+        with refuse_errors("--compile failed; leave it out, or see that torch finds its compiler"):
             try_out(denoiser, family)
     quantised = source.checkpoint.quantised if source.checkpoint is not None else ""
     label = f" (quantised, {quantised}: another model than the one it was made from)" if quantised else ""

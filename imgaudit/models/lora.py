@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file
 
 from imgaudit.exceptions import ModelRefusedError
-from imgaudit.models.files.inspection import AGAIN, kind_of, refuse_leaving, shown
+from imgaudit.models.files.inspection import AGAIN, find_file_kind, quote, refuse_leaving
 from imgaudit.models.files.weights import PICKLED_SUFFIXES, Shapes, read_metadata, read_shapes
 
 USUAL_NAME = "pytorch_lora_weights.safetensors"
@@ -90,7 +90,7 @@ def lora_fingerprint(fingerprint: str, loras: Sequence[Lora]) -> str:
 def _split(text: str) -> tuple[Path, float]:
     # A file whose own name ends with a colon and a number is meant as it stands.
     before, colon, after = text.rpartition(":")
-    if not colon or kind_of(Path(text)) != "missing":
+    if not colon or find_file_kind(Path(text)) != "missing":
         return Path(text), 1.0
     try:
         weight = float(after)
@@ -105,7 +105,7 @@ def _split(text: str) -> tuple[Path, float]:
 
 
 def _find_file(path: Path) -> Path:
-    kind = kind_of(path)
+    kind = find_file_kind(path)
     if kind == "folder":
         return _find_in(path)
     if kind != "file":
@@ -114,7 +114,7 @@ def _find_file(path: Path) -> Path:
     if path.suffix in PICKLED_SUFFIXES:
         raise _pickled(path)
     if path.suffix != ".safetensors":
-        raise ModelRefusedError(f"LoRA {shown(path)} is no safetensors file: convert it first")
+        raise ModelRefusedError(f"LoRA {quote(path)} is no safetensors file: convert it first")
     return path
 
 
@@ -123,7 +123,7 @@ def _find_in(folder: Path) -> Path:
         files = sorted(folder.iterdir())
     except OSError as error:
         raise ModelRefusedError(f"LoRA folder {str(folder)!r:.200} cannot be listed: {error.strerror}") from error
-    found = [path for path in files if path.suffix == ".safetensors" and kind_of(path) == "file"]
+    found = [path for path in files if path.suffix == ".safetensors" and find_file_kind(path) == "file"]
     chosen = [path for path in found if path.name == USUAL_NAME] or found
     if not chosen:
         if pickled := [path for path in files if path.suffix in PICKLED_SUFFIXES]:
@@ -139,17 +139,17 @@ def _find_in(folder: Path) -> Path:
 
 def _pickled(path: Path) -> ModelRefusedError:
     return ModelRefusedError(
-        f"LoRA {shown(path)} is pickled and can run code when opened, so it was not: convert it to safetensors first"
+        f"LoRA {quote(path)} is pickled and can run code when opened, so it was not: convert it to safetensors first"
     )
 
 
 def _refuse_tensors(path: Path, shapes: Shapes) -> None:
     if not shapes:
-        raise ModelRefusedError(f"LoRA {shown(path)} holds no tensor; {AGAIN}")
+        raise ModelRefusedError(f"LoRA {quote(path)} holds no tensor; {AGAIN}")
     for name in shapes:
         if "dora_scale" in name or "lora_controlnet" in name or not ("lora" in name or name.endswith(".alpha")):
             raise ModelRefusedError(
-                f"LoRA {shown(path)} holds {name!r:.99}, which is no part of a plain LoRA and would be left out: merge "
+                f"LoRA {quote(path)} holds {name!r:.99}, which is no part of a plain LoRA and would be left out: merge "
                 "it into the model first"
             )
 
@@ -161,13 +161,13 @@ def _refuse_metadata(path: Path, shapes: Shapes) -> None:
     try:
         config = json.loads(text)
     except (TypeError, ValueError, RecursionError) as error:
-        raise ModelRefusedError(f"LoRA {shown(path)} has {METADATA_KEY} that cannot be parsed; {AGAIN}") from error
+        raise ModelRefusedError(f"LoRA {quote(path)} has {METADATA_KEY} that cannot be parsed; {AGAIN}") from error
     largest = max((min(shape) for shape in shapes.values() if len(shape) > 1), default=0)
     for key, value in config.items() if isinstance(config, dict) else [("", config)]:
         # The first word says which network a key is for.
         if not _may_be(key.rpartition(".")[2], value, largest):
             raise ModelRefusedError(
-                f"LoRA {shown(path)} sets {key!r:.99} to {value!r:.99}, which is no part of a plain LoRA: "
+                f"LoRA {quote(path)} sets {key!r:.99} to {value!r:.99}, which is no part of a plain LoRA: "
                 "merge it into the model first"
             )
 
@@ -206,18 +206,18 @@ def fuse_lora(pipeline: Any, lora: Lora) -> None:
     if importlib.util.find_spec("peft") is None:
         raise ModelRefusedError(NO_PEFT)
     if not hasattr(pipeline, "load_lora_weights"):
-        raise ModelRefusedError(f"LoRA {shown(lora.path)}: diffusers applies none to a {type(pipeline).__name__}")
+        raise ModelRefusedError(f"LoRA {quote(lora.path)}: diffusers applies none to a {type(pipeline).__name__}")
     networks = {name: part for name, part in pipeline.components.items() if isinstance(part, torch.nn.Module)}
-    before = {name: _outline(network) for name, network in networks.items()}
+    before = {name: _weight_shapes(network) for name, network in networks.items()}
     _load(pipeline, networks, lora)
     touched = {name: layers for name, network in networks.items() if (layers := _layers(network))}
     old = {name: _digests(networks[name], layers, ".base_layer.weight") for name, layers in touched.items()}
     pipeline.fuse_lora(components=list(touched), lora_scale=lora.weight, safe_fusing=True, adapter_names=[ADAPTER])
     pipeline.unload_lora_weights()
-    if {name: _outline(network) for name, network in networks.items()} != before:
-        raise ModelRefusedError(f"LoRA {shown(lora.path)} adds layers to the model: merge it into the model first")
+    if {name: _weight_shapes(network) for name, network in networks.items()} != before:
+        raise ModelRefusedError(f"LoRA {quote(lora.path)} adds layers to the model: merge it into the model first")
     if old == {name: _digests(networks[name], layers, ".weight") for name, layers in touched.items()}:
-        raise ModelRefusedError(f"LoRA {shown(lora.path)} changes no weight, so that the model alone would be audited")
+        raise ModelRefusedError(f"LoRA {quote(lora.path)} changes no weight, so that the model alone would be audited")
 
 
 def _load(pipeline: Any, networks: Mapping[str, torch.nn.Module], lora: Lora) -> None:
@@ -239,11 +239,11 @@ def _load(pipeline: Any, networks: Mapping[str, torch.nn.Module], lora: Lora) ->
         if f".{ADAPTER}." in name
     )
     if not found:
-        raise ModelRefusedError(f"LoRA {shown(lora.path)} fits no layer of this model: it was made for another one")
+        raise ModelRefusedError(f"LoRA {quote(lora.path)} fits no layer of this model: it was made for another one")
     if len(tensors) < len(held) or found != expected:
         lost = max(len(held) - found.total(), (expected - found).total())
         raise ModelRefusedError(
-            f"LoRA {shown(lora.path)} fits this model only in part ({lost} of its {len(held)} tensors have no layer): "
+            f"LoRA {quote(lora.path)} fits this model only in part ({lost} of its {len(held)} tensors have no layer): "
             "it was made for another one"
         )
     _set_scales(networks.values(), lora, pipeline.dtype)
@@ -261,7 +261,7 @@ def _set_scales(networks: Iterable[torch.nn.Module], lora: Lora, dtype: torch.dt
         pair, scale = (_digest(down, dtype), _digest(up, dtype)), float(held[name]) / len(down)
         # Their names differ from the model's, so that layers are known by their matrices.
         if scales.setdefault(pair, scale) != scale:
-            raise ModelRefusedError(f"LoRA {shown(lora.path)} has equal layers with different alphas ({name!r:.99})")
+            raise ModelRefusedError(f"LoRA {quote(lora.path)} has equal layers with different alphas ({name!r:.99})")
     beside: list[Any] = [module for network in networks for module in network.modules()]
     for module in beside:
         if ADAPTER in getattr(module, "lora_A", ()):
@@ -292,7 +292,7 @@ def _peft_for_text_encoders(networks: Mapping[str, torch.nn.Module]) -> Iterator
             del encoder.load_adapter
 
 
-def _outline(network: torch.nn.Module) -> dict[str, torch.Size]:
+def _weight_shapes(network: torch.nn.Module) -> dict[str, torch.Size]:
     return {name: weight.shape for name, weight in network.state_dict().items()}
 
 

@@ -13,9 +13,9 @@ from imgaudit.diffusion.word_proposals import LONGEST_WORD, Candidate
 from imgaudit.exceptions import ModelRefusedError
 from imgaudit.models.files.inspection import (
     AGAIN,
-    files_of,
+    find_file_kind,
     hash_model_files,
-    kind_of,
+    list_files,
     model_fingerprint,
     read_json,
     refuse_keys,
@@ -23,7 +23,7 @@ from imgaudit.models.files.inspection import (
 )
 from imgaudit.models.files.vocabularies import MAX_VOCABULARY_BYTES
 from imgaudit.models.files.weights import Weights, find_weights
-from imgaudit.models.pipeline import refusing
+from imgaudit.models.pipeline import refuse_errors
 
 KINDS = ("bert", "distilbert", "electra")
 """Model types whose tokenizers write the pieces that continue a word with ##."""
@@ -134,9 +134,9 @@ def load_masked_lm(folder: Path) -> MaskedWordProposal:
             f"the masked language model is of type {config.get('model_type')!r:.80}; expected one of {', '.join(KINDS)}"
         )
     sizes = 0
-    for file in files_of(folder):
+    for file in list_files(folder):
         refuse_leaving(file, folder)
-        sizes += file.stat().st_size if kind_of(file) == "file" else 0
+        sizes += file.stat().st_size if find_file_kind(file) == "file" else 0
         if file.suffix == ".json":
             content = read_json(file, MAX_VOCABULARY_BYTES)
             # Vocabularies map words to numbers, and any word may be among them.
@@ -150,7 +150,7 @@ def load_masked_lm(folder: Path) -> MaskedWordProposal:
         )
     weights = find_weights(folder, "model")
     _refuse_sizes(config, weights)
-    with refusing("the masked language model cannot be loaded"):
+    with refuse_errors("the masked language model cannot be loaded"):
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         model, report = AutoModelForMaskedLM.from_pretrained(
             folder, config=AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False),

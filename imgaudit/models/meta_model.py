@@ -15,10 +15,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from imgaudit.diffusion.denoiser import PromptEmbeds
 from imgaudit.models.families.latent import LatentDenoiser
 from imgaudit.models.families.registry import FAMILIES
-from imgaudit.models.published import Part, PublishedModel
+from imgaudit.models.published import PublishedComponent, PublishedModel
 
 
-def build_outline(model: PublishedModel, dtype: torch.dtype) -> LatentDenoiser:
+def build_meta_model(model: PublishedModel, dtype: torch.dtype) -> LatentDenoiser:
     """The adapter of a model's family around networks without data, on the CPU.
 
     dtype:  of the weights; those that transformers keeps in float32 whatever it is asked for, such as some of T5's in
@@ -39,7 +39,7 @@ def build_outline(model: PublishedModel, dtype: torch.dtype) -> LatentDenoiser:
     return cast(LatentDenoiser, _without_data(family.load_adapter())(pipeline, _condition(model, mode)))
 
 
-def _build_network(part: Part, dtype: torch.dtype) -> torch.nn.Module:
+def _build_network(part: PublishedComponent, dtype: torch.dtype) -> torch.nn.Module:
     network_class = getattr(diffusers, part.class_name, None) or getattr(transformers, part.class_name)
     if issubclass(network_class, transformers.PreTrainedModel):
         network = network_class(network_class.config_class(**part.config))
@@ -101,7 +101,7 @@ def _without_data(adapter: type[LatentDenoiser]) -> Any:
     """An adapter that leaves out what looks at numbers: whether weights are finite, what a tokenizer makes of a prompt,
     what a text encoder makes of that."""
 
-    class Outline(adapter):  # type: ignore[misc, valid-type]
+    class MetaAdapter(adapter):  # type: ignore[misc, valid-type]
         def __init__(self, pipeline: Any, condition: PromptEmbeds) -> None:
             self._start = condition
             super().__init__(pipeline, "")
@@ -116,4 +116,4 @@ def _without_data(adapter: type[LatentDenoiser]) -> Any:
             """The condition that was given."""
             return self._start
 
-    return Outline
+    return MetaAdapter

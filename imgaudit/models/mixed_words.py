@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 
-def words_read_as_themselves(tokenizer: Any) -> dict[str, int]:
+def find_single_token_words(tokenizer: Any) -> dict[str, int]:
     """Whole printable words that the tokenizer reads as the same single token: text to token id, in order of ids."""
     ids = [number for number in range(len(tokenizer)) if number not in tokenizer.all_special_ids]
     texts = [text.strip() for text in tokenizer.batch_decode([[number] for number in ids])]

@@ -44,7 +44,7 @@ TRIAL_SIDE = 8
 
 
 @contextmanager
-def refusing(what: str) -> Iterator[None]:
+def refuse_errors(what: str) -> Iterator[None]:
     """Turn whatever the libraries raise on a stranger's files into ModelRefusedError with a message of one line."""
     try:
         yield
@@ -86,13 +86,13 @@ def load_pipeline(
 def _load_network(component: Component, folder: Path, weights: Weights, dtype: torch.dtype) -> Any:
     is_text_encoder = component.library == "transformers"
     network = getattr(transformers if is_text_encoder else diffusers, component.classes[0])
-    outline = _outline(network, folder, weights.shapes)
-    for key, weight in outline.items():
+    expected = _build_on_meta(network, folder, weights.shapes)
+    for key, weight in expected.items():
         if key in weights.shapes and weights.shapes[key] != weight.shape:
             raise _other_shape(folder.name, key, weights.shapes[key], weight.shape)
     if weights.load is not None and not is_text_encoder:
-        _refuse_missing(folder.name, outline.keys() - weights.shapes.keys())
-        _refuse_unexpected(folder.name, weights.shapes.keys() - outline.keys())
+        _refuse_missing(folder.name, expected.keys() - weights.shapes.keys())
+        _refuse_unexpected(folder.name, weights.shapes.keys() - expected.keys())
         loaded = network.from_single_file(
             weights.load(), config=str(folder.parent), subfolder=folder.name, local_files_only=True, dtype=dtype
         )
@@ -148,7 +148,7 @@ def _other_shape(name: str, key: str, there: Sequence[int], expected: Sequence[i
     )
 
 
-def _outline(network: Any, folder: Path, shapes: Shapes) -> Mapping[str, torch.Tensor]:
+def _build_on_meta(network: Any, folder: Path, shapes: Shapes) -> Mapping[str, torch.Tensor]:
     """A network's weights without their memory; building it stops as soon as it is far larger than its file."""
     held = sum(math.prod(shape) for shape in shapes.values())
     count = numbers = 0
@@ -164,7 +164,7 @@ def _outline(network: Any, folder: Path, shapes: Shapes) -> Mapping[str, torch.T
 
     hooks = register_module_parameter_registration_hook(measure), register_module_buffer_registration_hook(measure)
     try:
-        with refusing(f"'{folder.name}/config.json' describes no network that can be built"), torch.device("meta"):
+        with refuse_errors(f"'{folder.name}/config.json' describes no network that can be built"), torch.device("meta"):
             if issubclass(network, transformers.PreTrainedModel):
                 built = network(network.config_class.from_pretrained(folder, local_files_only=True))
             else:
@@ -183,7 +183,7 @@ def _load_tokenizer(component: Component, folder: Path, text_encoder: Any) -> An
             f"{name!r} has no tokenizer.json, and its spiece.model cannot be read without two libraries: pip install "
             "sentencepiece protobuf"
         )
-    with refusing(f"{name!r} cannot be loaded"):
+    with refuse_errors(f"{name!r} cannot be loaded"):
         tokenizer = getattr(transformers, component.classes[0]).from_pretrained(folder, local_files_only=True)
     named = {"beginning": tokenizer.bos_token_id, "end": tokenizer.eos_token_id, "padding": tokenizer.pad_token_id}
     if vocabulary.has_pieces:
@@ -227,7 +227,7 @@ def _load_scheduler(component: Component, folder: Path, class_name: str) -> Any:
         raise ModelRefusedError(
             f"component {folder.name!r} is {class_name!r:.80}; this version audits those with {', '.join(known)}"
         )
-    with refusing(f"{folder.name!r} cannot be loaded"):
+    with refuse_errors(f"{folder.name!r} cannot be loaded"):
         scheduler = getattr(diffusers, class_name).from_pretrained(folder, local_files_only=True)
     alphas = getattr(scheduler, "alphas_cumprod", None)
     if isinstance(alphas, torch.Tensor):

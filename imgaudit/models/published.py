@@ -11,7 +11,7 @@ from imgaudit.exceptions import InputError
 from imgaudit.schema.records import Record
 
 
-class Part(Record):
+class PublishedComponent(Record):
     """A network or a scheduler."""
 
     class_name: str
@@ -20,7 +20,7 @@ class Part(Record):
     """What it is built with; what is not named is the class's own default."""
 
 
-class Statement(Record):
+class StatedSize(Record):
     """What somebody says of a size."""
 
     networks: list[str]
@@ -34,7 +34,7 @@ class Statement(Record):
     def range(self) -> tuple[int, int]:
         """Numbers that are printed like that, rounded or cut, from and up to.
 
-        >>> Statement(networks=["unet"], parameters="2.6B", source="").range
+        >>> StatedSize(networks=["unet"], parameters="2.6B", source="").range
         (2550000000, 2700000000)
         """
         digits, decimals, unit = re.fullmatch(r"(\d+)(?:\.(\d+))?([MB])", self.parameters).groups()  # type: ignore[union-attr]
@@ -52,7 +52,7 @@ class PublishedModel(Record):
     """On the hub; its config.json files say what is in `components`."""
     pipeline_class: str
     """Its family."""
-    components: dict[str, Part]
+    components: dict[str, PublishedComponent]
     """Every network that the model has, and the scheduler, by the pipeline's name for it."""
     streams: dict[str, tuple[int, int]]
     """Tokens and width of every stream of a condition that an inversion starts from."""
@@ -60,11 +60,11 @@ class PublishedModel(Record):
     """Shape of what rides along, of one sample."""
     masks: dict[str, int] = Field(default_factory=dict)
     """Of masks over the stream "text" that ride along, how many tokens they leave to be seen, the first ones."""
-    stated: list[Statement]
+    stated: list[StatedSize]
     """Published numbers of parameters, which those of the networks have to agree with."""
 
 
-def published_models() -> Iterator[PublishedModel]:
+def read_published_models() -> Iterator[PublishedModel]:
     """All of them, in the order of their files' names."""
     folder = resources.files("imgaudit.models") / "published_models"
     for file in sorted(folder.iterdir(), key=lambda file: file.name):
@@ -74,7 +74,7 @@ def published_models() -> Iterator[PublishedModel]:
 
 def choose_models(names: list[str]) -> list[PublishedModel]:
     """Those that are named, or all. Raises InputError for a name that none has."""
-    models = {model.name: model for model in published_models()}
+    models = {model.name: model for model in read_published_models()}
     if unknown := [name for name in names if name not in models]:
         raise InputError(f"no published model is called {unknown[0]!r:.80}; expected one of {', '.join(models)}")
     return [models[name] for name in names] if names else list(models.values())

@@ -25,7 +25,7 @@ from imgaudit.benchmark.robustness.hostile.model_files import (
 from imgaudit.benchmark.robustness.hostile.models import HostileModel, make_hostile_models
 from imgaudit.exceptions import ModelRefusedError
 from imgaudit.models import load_model, resolve_model
-from imgaudit.models.loading import choose_device, hash_model_files, model_fingerprint
+from imgaudit.models.loading import hash_model_files, model_fingerprint
 from tests.support.refusals import REASONS
 
 MEMORY = 4 * 2**30
@@ -259,23 +259,6 @@ def test_what_is_wrong_with_a_name_is_said() -> None:
         resolve_model("x" * 5000)
     with pytest.raises(ModelRefusedError, match="not cached and cannot be fetched"):
         load_model("nobody/nothing", "cpu")
-
-
-@pytest.mark.parametrize(
-    ("device", "message"),
-    [
-        ("cuda", "no CUDA device"),
-        ("cuda:7", "no CUDA device"),
-        ("abacus", "no ABACUS device"),
-        ("cpu:1", "counted from 0"),
-        ("cpu:", "counted from 0"),
-    ],
-)
-def test_a_missing_device_is_refused(device: str, message: str) -> None:
-    if device.startswith("cuda") and torch.cuda.is_available():
-        pytest.skip("there is a CUDA device here")
-    with pytest.raises(ModelRefusedError, match=message):
-        choose_device(device)
 
 
 def test_a_folder_named_like_a_bundled_lab_does_not_shadow_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

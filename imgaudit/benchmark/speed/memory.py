@@ -9,8 +9,8 @@ import torch
 from imgaudit.diffusion.denoiser import Denoiser
 from imgaudit.diffusion.passes import Passes
 from imgaudit.models.families.registry import FAMILIES
-from imgaudit.models.meta_model import build_outline
-from imgaudit.models.published import PublishedModel, Statement
+from imgaudit.models.meta_model import build_meta_model
+from imgaudit.models.published import PublishedModel, StatedSize
 from imgaudit.runs.cost import Memory, measure_memory
 from imgaudit.schema.records import Record
 
@@ -42,7 +42,7 @@ class StageBytes(Record):
 class ParameterCheck(Record):
     """A published number of parameters beside the counted one."""
 
-    statement: Statement
+    statement: StatedSize
     """What was published."""
     counted: int
     """Numbers in the files of weights of these networks."""
@@ -130,7 +130,7 @@ def count_models(
 
 def count_model(model: PublishedModel, dtype: torch.dtype) -> ModelMemory:
     """Count one model."""
-    denoiser = build_outline(model, dtype)
+    denoiser = build_meta_model(model, dtype)
     passes, pipeline = Passes(cast(Denoiser, denoiser)), denoiser.pipeline
     names = {name: part for name, part in pipeline.components.items() if isinstance(part, torch.nn.Module)}
     networks = {name: _size(network) for name, network in names.items()}
@@ -162,7 +162,7 @@ def _size(network: torch.nn.Module) -> NetworkSize:
     )
 
 
-def _agreement(statement: Statement, networks: dict[str, NetworkSize]) -> ParameterCheck:
+def _agreement(statement: StatedSize, networks: dict[str, NetworkSize]) -> ParameterCheck:
     counted = sum(networks[name].parameters for name in statement.networks)
     least, most = statement.range
     return ParameterCheck(statement=statement, counted=counted, agrees=least <= counted < most)

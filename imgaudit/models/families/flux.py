@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from imgaudit.diffusion.denoiser import PromptEmbeds
-from imgaudit.models.families.transformer import PackedDenoiser, all_free, set_apart
+from imgaudit.models.families.transformer import PackedDenoiser, mark_all_free, spread_rows
 
 GUIDANCE = 1.0
 """Guidance embedded when errors are measured: the scale at which a guidance-distilled network imitates its teacher's
@@ -50,13 +50,13 @@ class FluxDenoiser(PackedDenoiser):
             max_sequence_length=self.max_sequence_length,
         )  # fmt: skip
         text, pooled = embeds.float(), pooled.float()[:, None]
-        free, pooled_free = all_free(text, pooled)
+        free, pooled_free = mark_all_free(text, pooled)
         return PromptEmbeds({"text": text, "pooled": pooled}, {"text": free, "pooled": pooled_free})
 
     def start_condition(self) -> PromptEmbeds:
         """The empty prompt, with the rows of T5's padding apart."""
         null = self.null_condition()
-        return null.with_streams({**null.streams, "text": set_apart(null.streams["text"])})
+        return null.with_streams({**null.streams, "text": spread_rows(null.streams["text"])})
 
     def _text_lengths(self) -> Mapping[str, tuple[Any, int]]:
         return {

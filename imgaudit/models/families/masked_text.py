@@ -7,7 +7,7 @@ from typing import Any, cast
 import torch
 
 from imgaudit.diffusion.denoiser import PromptEmbeds
-from imgaudit.models.families.transformer import TransformerDenoiser, set_apart
+from imgaudit.models.families.transformer import TransformerDenoiser, spread_rows
 
 
 class MaskedTextDenoiser(TransformerDenoiser):
@@ -29,7 +29,7 @@ class MaskedTextDenoiser(TransformerDenoiser):
         text, mask = empty.streams["text"], empty.extras["mask"]
         [*_, last] = mask[0].nonzero()[:, 0].tolist() or [0]
         filled = torch.where(mask.bool()[:, :, None], text, text[:, last : last + 1])
-        return PromptEmbeds({"text": set_apart(filled)}, empty.free, {"mask": torch.ones_like(mask)})
+        return PromptEmbeds({"text": spread_rows(filled)}, empty.free, {"mask": torch.ones_like(mask)})
 
     @abstractmethod
     def _timesteps(self, timesteps: torch.Tensor) -> torch.Tensor:
@@ -68,7 +68,7 @@ class MaskedTextDenoiser(TransformerDenoiser):
         return arguments
 
 
-def masked(text: torch.Tensor, mask: torch.Tensor, first_is_free: bool) -> PromptEmbeds:
+def build_masked_condition(text: torch.Tensor, mask: torch.Tensor, first_is_free: bool) -> PromptEmbeds:
     """Conditions of text encoder states (N, tokens, width) and what the encoder saw, (N, tokens) of 0 and 1."""
     free = torch.ones(text.shape[1], dtype=torch.bool)
     free[0] = first_is_free

@@ -8,7 +8,7 @@ import torch
 from imgaudit.diffusion.denoiser import PromptEmbeds
 from imgaudit.diffusion.schedules import NoiseSchedule, Schedule
 from imgaudit.exceptions import ModelRefusedError
-from imgaudit.models.families.masked_text import MaskedTextDenoiser, masked
+from imgaudit.models.families.masked_text import MaskedTextDenoiser, build_masked_condition
 
 
 class PixArtDenoiser(MaskedTextDenoiser):
@@ -36,7 +36,7 @@ class PixArtDenoiser(MaskedTextDenoiser):
             prompt=list(prompts), do_classifier_free_guidance=False, num_images_per_prompt=1, device=self.device,
             clean_caption=False, max_sequence_length=self.max_sequence_length,
         )  # fmt: skip
-        return masked(text, mask, first_is_free=True)
+        return build_masked_condition(text, mask, first_is_free=True)
 
     def _text_lengths(self) -> Mapping[str, tuple[Any, int]]:
         return {"text_encoder": (self.pipeline.tokenizer, self.max_sequence_length)}

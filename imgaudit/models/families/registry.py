@@ -82,7 +82,7 @@ class Family:
         module, _, name = self.adapter.partition(":")
         adapter = getattr(import_module(module), name, None) if self.is_supported else None
         if adapter is None:
-            raise unsupported(self.pipeline_class)
+            raise make_unsupported_error(self.pipeline_class)
         return adapter
 
 
@@ -90,7 +90,7 @@ ABSENT = [None, None]
 """What model_index.json says of a component that a model does without."""
 
 
-def unsupported(pipeline_class: str) -> ModelRefusedError:
+def make_unsupported_error(pipeline_class: str) -> ModelRefusedError:
     """The refusal of a pipeline class without an adapter, with those that have one."""
     known = " or ".join(f"{name} ({family.title})" for name, family in FAMILIES.items() if family.is_supported)
     return ModelRefusedError(f"{pipeline_class!r:.80} is not supported by this version, which audits {known}")
@@ -100,7 +100,7 @@ def find_family(pipeline_class: str) -> Family:
     """The family of a pipeline class. Raises ModelRefusedError for one that this version does not support."""
     family = FAMILIES.get(pipeline_class)
     if family is None or not family.is_supported:
-        raise unsupported(pipeline_class)
+        raise make_unsupported_error(pipeline_class)
     return family
 
 

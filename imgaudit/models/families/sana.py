@@ -11,7 +11,7 @@ from diffusers import DPMSolverMultistepScheduler
 from imgaudit.diffusion.denoiser import PromptEmbeds
 from imgaudit.diffusion.schedules import FlowSchedule, Schedule
 from imgaudit.exceptions import ModelRefusedError
-from imgaudit.models.families.masked_text import MaskedTextDenoiser, masked
+from imgaudit.models.families.masked_text import MaskedTextDenoiser, build_masked_condition
 
 OTHER_SIGMAS = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use_lu_lambdas")
 """Switches of DPM-Solver that choose noise levels of the other kind of schedule, and win over those of flows."""
@@ -76,7 +76,7 @@ class SanaDenoiser(MaskedTextDenoiser):
             prompt=list(prompts), do_classifier_free_guidance=False, num_images_per_prompt=1, device=self.device,
             clean_caption=False, max_sequence_length=self.max_sequence_length, complex_human_instruction=instruction,
         )  # fmt: skip
-        return masked(text, mask, first_is_free=False)
+        return build_masked_condition(text, mask, first_is_free=False)
 
     def condition(self, prompts: Sequence[str]) -> PromptEmbeds:
         """The pipeline's own text encoding; all but the first position (BOS) free."""

@@ -6,7 +6,7 @@ from typing import Any, cast
 import torch
 
 from imgaudit.diffusion.denoiser import PromptEmbeds
-from imgaudit.models.families.transformer import TransformerDenoiser, all_free, set_apart
+from imgaudit.models.families.transformer import TransformerDenoiser, mark_all_free, spread_rows
 
 SEQUENCE_LENGTH = 256
 """Tokens of T5, as diffusers has them by default."""
@@ -37,7 +37,7 @@ class SD3Denoiser(TransformerDenoiser):
         streams = {"clip": clip[..., : self._clip_width], "t5": t5, "pooled": pooled.float()[:, None]}
         if self.pipeline.text_encoder_3 is None:
             del streams["t5"]
-        free = dict(zip(streams, all_free(*streams.values()), strict=True))
+        free = dict(zip(streams, mark_all_free(*streams.values()), strict=True))
         free["clip"][0] = False
         return PromptEmbeds(streams, free)
 
@@ -46,7 +46,7 @@ class SD3Denoiser(TransformerDenoiser):
         null = self.null_condition()
         if "t5" not in null.streams:
             return null
-        return null.with_streams({**null.streams, "t5": set_apart(null.streams["t5"])})
+        return null.with_streams({**null.streams, "t5": spread_rows(null.streams["t5"])})
 
     @property
     def _clip_tokens(self) -> int:

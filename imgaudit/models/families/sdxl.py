@@ -10,8 +10,8 @@ from diffusers import StableDiffusionXLPipeline
 
 from imgaudit.diffusion.denoiser import PromptEmbeds
 from imgaudit.exceptions import ModelRefusedError
-from imgaudit.models.families.unet import AnyUNetDenoiser, all_but_first
-from imgaudit.models.mixed_words import encode_mixed, mix_tokens, words_read_as_themselves
+from imgaudit.models.families.unet import AnyUNetDenoiser, mark_free_but_first
+from imgaudit.models.mixed_words import encode_mixed, find_single_token_words, mix_tokens
 
 
 class SDXLDenoiser(AnyUNetDenoiser):
@@ -55,7 +55,7 @@ class SDXLDenoiser(AnyUNetDenoiser):
         size = [self.resolution, self.resolution]
         return PromptEmbeds(
             {"text": text.float(), "pooled": pooled.float()[:, None]},
-            {"text": all_but_first(text), "pooled": torch.ones(1, dtype=torch.bool)},
+            {"text": mark_free_but_first(text), "pooled": torch.ones(1, dtype=torch.bool)},
             {"time_ids": torch.tensor([[*size, 0, 0, *size]], dtype=torch.float32).repeat(len(text), 1)},
         )
 
@@ -78,7 +78,7 @@ class SDXLDenoiser(AnyUNetDenoiser):
     @cached_property
     def _words(self) -> Mapping[str, tuple[int, int]]:
         """Words to their token ids, those that both tokenizers read as themselves."""
-        first, second = map(words_read_as_themselves, (self.pipeline.tokenizer, self.pipeline.tokenizer_2))
+        first, second = map(find_single_token_words, (self.pipeline.tokenizer, self.pipeline.tokenizer_2))
         return {word: (number, second[word]) for word, number in first.items() if word in second}
 
     @cached_property

@@ -142,12 +142,12 @@ class PackedDenoiser(TransformerDenoiser):
         return (timesteps + 1).to(dtype) / 1000
 
 
-def all_free(*streams: torch.Tensor) -> list[torch.Tensor]:
+def mark_all_free(*streams: torch.Tensor) -> list[torch.Tensor]:
     """For each (N, tokens, width) stream, (tokens,) bool: nothing but true."""
     return [torch.ones(stream.shape[1], dtype=torch.bool) for stream in streams]
 
 
-def set_apart(rows: torch.Tensor) -> torch.Tensor:
+def spread_rows(rows: torch.Tensor) -> torch.Tensor:
     """Rows (N, tokens, width) that are all but equal, moved apart by the same noise at every call; the first stays.
 
     Padding is encoded to rows like that. Where text is read without positions, equal rows have equal gradients: an

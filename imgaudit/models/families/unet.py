@@ -11,7 +11,7 @@ from imgaudit.diffusion.denoiser import PromptEmbeds
 from imgaudit.diffusion.schedules import NoiseSchedule, PredictionType
 from imgaudit.exceptions import ModelRefusedError
 from imgaudit.models.families.latent import LatentDenoiser
-from imgaudit.models.mixed_words import encode_mixed, mix_tokens, words_read_as_themselves
+from imgaudit.models.mixed_words import encode_mixed, find_single_token_words, mix_tokens
 
 DISTILLED_SCHEDULERS = ("LCMScheduler", "TCDScheduler")
 """Schedulers that only distilled models are sampled with."""
@@ -83,11 +83,11 @@ class UNetDenoiser(AnyUNetDenoiser):
         embeds, _ = self.pipeline.encode_prompt(
             prompt=list(prompts), device=self.device, num_images_per_prompt=1, do_classifier_free_guidance=False
         )
-        return PromptEmbeds({"text": embeds.float()}, {"text": all_but_first(embeds)})
+        return PromptEmbeds({"text": embeds.float()}, {"text": mark_free_but_first(embeds)})
 
     @cached_property
     def _words(self) -> Mapping[str, int]:
-        return words_read_as_themselves(self.pipeline.tokenizer)
+        return find_single_token_words(self.pipeline.tokenizer)
 
     @cached_property
     def words(self) -> Sequence[str]:
@@ -104,7 +104,7 @@ class UNetDenoiser(AnyUNetDenoiser):
         ids = torch.tensor(list(self._words.values()), device=self.device)
         mixed = mix_tokens(self.pipeline.text_encoder, weights, ids)
         states = encode_mixed(self.pipeline.text_encoder, self.pipeline.tokenizer, mixed)[0]
-        return PromptEmbeds({"text": states.float()}, {"text": all_but_first(states)})
+        return PromptEmbeds({"text": states.float()}, {"text": mark_free_but_first(states)})
 
     def _text_lengths(self) -> Mapping[str, tuple[Any, int]]:
         tokenizer = self.pipeline.tokenizer
@@ -126,7 +126,7 @@ class UNetDenoiser(AnyUNetDenoiser):
         }
 
 
-def all_but_first(states: torch.Tensor) -> torch.Tensor:
+def mark_free_but_first(states: torch.Tensor) -> torch.Tensor:
     """For (N, tokens, width) states of a text encoder, (tokens,) bool: true but for BOS."""
     return torch.arange(states.shape[1]) > 0
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from imgaudit.exceptions import ModelRefusedError
-from imgaudit.models.files.inspection import AGAIN, shown
+from imgaudit.models.files.inspection import AGAIN, quote
 
 MAX_HEADER_BYTES = 16 * 2**20
 """No more is read of a header; that of FLUX.1 has 0.1 MB."""
@@ -102,13 +102,13 @@ def read_gguf(path: Path) -> dict[str, Tensor]:
         with path.open("rb") as file:
             data, size = file.read(MAX_HEADER_BYTES), path.stat().st_size
     except OSError as error:
-        raise ModelRefusedError(f"{shown(path)} cannot be read: {error.strerror}; {AGAIN}") from error
+        raise ModelRefusedError(f"{quote(path)} cannot be read: {error.strerror}; {AGAIN}") from error
     if data[:4] != b"GGUF":
-        raise ModelRefusedError(f"{shown(path)} is no GGUF file: it begins with {data[:4]!r}; {AGAIN}")
+        raise ModelRefusedError(f"{quote(path)} is no GGUF file: it begins with {data[:4]!r}; {AGAIN}")
     try:
         return _read_header(_Header(data), size)
     except _LieError as error:
-        raise ModelRefusedError(f"{shown(path)} is damaged: {error}; {AGAIN}") from error
+        raise ModelRefusedError(f"{quote(path)} is damaged: {error}; {AGAIN}") from error
 
 
 def _read_header(header: _Header, size: int) -> dict[str, Tensor]:
@@ -169,16 +169,16 @@ def _load(path: Path, tensor: Tensor) -> torch.Tensor:
     if plain is not None:
         return data.view(plain).reshape(tensor.shape)
     if tensor.type not in dequantize_functions:
-        raise ModelRefusedError(f"{shown(path)} has tensors of type {tensor.type.name}, which diffusers cannot read")
+        raise ModelRefusedError(f"{quote(path)} has tensors of type {tensor.type.name}, which diffusers cannot read")
     block, size = GGML_QUANT_SIZES[tensor.type]
     numbers = dequantize_functions[tensor.type](data.reshape(-1, size), block, size, dtype=torch.float32)
     return numbers.float().reshape(tensor.shape)
 
 
-def quantisation(tensors: Iterable[Tensor]) -> str:
+def describe_quantisation(tensors: Iterable[Tensor]) -> str:
     """What a file's quantised tensors are, for people; "" where none is.
 
-    >>> quantisation([])
+    >>> describe_quantisation([])
     ''
     """
     kinds = sorted({tensor.type.name for tensor in tensors} - {"F32", "F16", "F64", "BF16"})

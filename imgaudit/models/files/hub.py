@@ -10,8 +10,8 @@ from typing import Any
 from imgaudit.exceptions import ModelRefusedError
 from imgaudit.io.offline import is_offline
 from imgaudit.models.families.registry import find_family
-from imgaudit.models.files.inspection import ADAPTERS, files_of, read_model_index
-from imgaudit.models.files.variants import weights_wanted
+from imgaudit.models.files.inspection import ADAPTERS, list_files, read_model_index
+from imgaudit.models.files.variants import select_weights
 
 CONFIGURATION = ("*.json", "*.txt", "*.model", *(f"*{name}*.safetensors" for name in ADAPTERS))
 """What is fetched to begin with. A LoRA is, so that it is refused as it is in any folder."""
@@ -43,7 +43,7 @@ def fetch_model(model: str, variant: str = "", without: Collection[str] = ()) ->
         for name, one in find_family(index["_class_name"]).present(index, "network").items()
         if name not in without
     }
-    wanted = weights_wanted(_file_names(repository, folder, offline), networks, variant)
+    wanted = select_weights(_file_names(repository, folder, offline), networks, variant)
     with _refusing(repository):
         return Path(snapshot_download(repository, allow_patterns=[*CONFIGURATION, *map(escape, wanted)], **options))
 
@@ -58,7 +58,7 @@ def _file_names(repository: str, folder: Path, offline: bool) -> list[str]:
             # Not to be reached: the errors are those of another library from version to version. What was fetched
             # earlier may do, and what it lacks is refused as missing.
             pass
-    return [path.relative_to(folder).as_posix() for path in files_of(folder)]
+    return [path.relative_to(folder).as_posix() for path in list_files(folder)]
 
 
 @contextmanager

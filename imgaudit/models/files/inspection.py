@@ -58,14 +58,14 @@ FORBIDDEN_KEYS: Mapping[str, str] = {
 """Keys of configuration files that the libraries would obey, and why a model that sets them is refused."""
 
 
-def shown(path: Path) -> str:
+def quote(path: Path) -> str:
     """A file of a model as messages name it: its folder and name, with everything unprintable escaped."""
     return repr("/".join(path.parts[-2:]))
 
 
 def read_json(path: Path, limit: int = MAX_CONFIG_BYTES) -> dict[str, Any]:
     """A stranger's JSON object. Raises ModelRefusedError for a file that cannot be read, is too large or holds none."""
-    name = shown(path)
+    name = quote(path)
     try:
         value = json.loads(read_bounded(path, limit).decode("utf-8"))
     except InputError as error:
@@ -82,7 +82,7 @@ def read_json(path: Path, limit: int = MAX_CONFIG_BYTES) -> dict[str, Any]:
 def read_model_index(folder: Path) -> dict[str, Any]:
     """model_index.json of a diffusers folder. Raises ModelRefusedError when it is missing or broken."""
     path = folder / "model_index.json"
-    if kind_of(path) == "missing":
+    if find_file_kind(path) == "missing":
         raise ModelRefusedError(f"{str(folder)!r} has no model_index.json: expected a diffusers pipeline folder")
     refuse_leaving(path, folder)
     index = read_json(path)
@@ -101,9 +101,9 @@ def hash_model_files(folder: Path, weights: Container[Path] | None = None) -> di
     Raises ModelRefusedError when one cannot be read.
     """
     digests: dict[str, str] = {}
-    for path in files_of(folder):
+    for path in list_files(folder):
         idle = weights is not None and ".safetensors" in path.name and path not in weights
-        if path.suffix in HASHED_SUFFIXES and not idle and kind_of(path) == "file":
+        if path.suffix in HASHED_SUFFIXES and not idle and find_file_kind(path) == "file":
             digests[path.relative_to(folder).as_posix()] = hash_file(path)
     return digests
 
@@ -114,7 +114,7 @@ def hash_file(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise ModelRefusedError(f"{shown(path)} cannot be read: {error.strerror}; {AGAIN}") from error
+        raise ModelRefusedError(f"{quote(path)} cannot be read: {error.strerror}; {AGAIN}") from error
 
 
 def model_fingerprint(files: Mapping[str, str]) -> str:
@@ -136,7 +136,7 @@ def refuse_unsafe(folder: Path, index: Mapping[str, Any], family: Family) -> Non
         config = read_json(path)
         refuse_keys(path, config)
         _refuse_sizes(path, config)
-        if kind_of(answers) == "file":
+        if find_file_kind(answers) == "file":
             # How a language model answers plays no part, but transformers reads the file, whatever its size.
             read_json(answers)
     for name in family.present(index, "scheduler"):
@@ -189,7 +189,7 @@ def _refuse_class(name: str, entry: list[str | None], expected: Component) -> No
         )
 
 
-def files_of(folder: Path) -> list[Path]:
+def list_files(folder: Path) -> list[Path]:
     """Everything in a folder that is no folder, in order. Links to folders are not followed, but listed."""
     found: list[Path] = []
     waiting = [folder]
@@ -208,18 +208,18 @@ def files_of(folder: Path) -> list[Path]:
 
 
 def _refuse_files(folder: Path) -> None:
-    for path in files_of(folder):
+    for path in list_files(folder):
         refuse_leaving(path, folder)
-        kind = kind_of(path)
+        kind = find_file_kind(path)
         if kind == "folder":
             raise ModelRefusedError(
-                f"{shown(path)} is a link to a folder, so its files would have no hash: copy the folder"
+                f"{quote(path)} is a link to a folder, so its files would have no hash: copy the folder"
             )
         if kind == "special":
-            raise ModelRefusedError(f"{shown(path)} is not a regular file, but a pipe or a device: remove it")
+            raise ModelRefusedError(f"{quote(path)} is not a regular file, but a pipe or a device: remove it")
         if path.name.startswith(ADAPTERS) or (path.suffix == ".pt" and path.parent == folder):
             pickled = "" if path.suffix in HASHED_SUFFIXES else "; besides, it is pickled, so it was not opened"
-            raise ModelRefusedError(f"{shown(path)} looks like a LoRA or an embedding: {NO_LORA}{pickled}")
+            raise ModelRefusedError(f"{quote(path)} looks like a LoRA or an embedding: {NO_LORA}{pickled}")
 
 
 def refuse_leaving(path: Path, folder: Path) -> None:
@@ -229,11 +229,11 @@ def refuse_leaving(path: Path, folder: Path) -> None:
     in_cache = root.parent.name == "snapshots" and target.is_relative_to(root.parent.parent / "blobs")
     if not in_cache and not target.is_relative_to(root):
         raise ModelRefusedError(
-            f"{shown(path)} is a link that leaves the model's folder: copy the file if you trust it"
+            f"{quote(path)} is a link that leaves the model's folder: copy the file if you trust it"
         )
 
 
-def kind_of(path: Path) -> str:
+def find_file_kind(path: Path) -> str:
     """ "file", "folder", "special" (a pipe, a device) or "missing", after following links."""
     try:
         mode = path.stat().st_mode
@@ -249,9 +249,9 @@ def refuse_keys(path: Path, config: Mapping[str, Any]) -> None:
     """
     for key, value in _settings(config):
         if value and key in FORBIDDEN_KEYS:
-            raise ModelRefusedError(f"{shown(path)} sets {key!r}: {FORBIDDEN_KEYS[key]}")
+            raise ModelRefusedError(f"{quote(path)} sets {key!r}: {FORBIDDEN_KEYS[key]}")
         if key in ("attn_implementation", "_attn_implementation") and value not in (None, "eager", "sdpa"):
-            raise ModelRefusedError(f"{shown(path)} sets {key!r}, which may fetch code from the hub: delete the key")
+            raise ModelRefusedError(f"{quote(path)} sets {key!r}, which may fetch code from the hub: delete the key")
 
 
 def _settings(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -269,7 +269,7 @@ def _refuse_sizes(path: Path, config: Mapping[str, Any]) -> None:
         # Tables of these are made apart from the weights, so that no file bounds them, and of fractions as well.
         kind, most = (int | float, MAX_AXES) if key == "axes_dims_rope" else (int, MAX_SIZE)
         if isinstance(value, kind) and not abs(value) <= most:
-            raise ModelRefusedError(f"{shown(path)} sets {key!r:.80} to {value!s:.20}; expected at most {most:,}")
+            raise ModelRefusedError(f"{quote(path)} sets {key!r:.80} to {value!s:.20}; expected at most {most:,}")
 
 
 def _refuse_schedule(path: Path) -> None:
@@ -277,6 +277,6 @@ def _refuse_schedule(path: Path) -> None:
     steps = config.get("num_train_timesteps", 1000)
     if not isinstance(steps, int) or not 1 <= steps <= MAX_TIMESTEPS:
         raise ModelRefusedError(
-            f"{shown(path)} sets num_train_timesteps to {steps!r:.80}; expected a number from 1 to {MAX_TIMESTEPS:,}"
+            f"{quote(path)} sets num_train_timesteps to {steps!r:.80}; expected a number from 1 to {MAX_TIMESTEPS:,}"
         )
     _refuse_sizes(path, config)

@@ -17,8 +17,8 @@ from safetensors import safe_open
 
 from imgaudit.exceptions import ModelRefusedError
 from imgaudit.models.families.registry import Component
-from imgaudit.models.files.gguf_file import load_gguf, quantisation, read_gguf
-from imgaudit.models.files.inspection import kind_of, read_json, shown
+from imgaudit.models.files.gguf_file import describe_quantisation, load_gguf, read_gguf
+from imgaudit.models.files.inspection import find_file_kind, quote, read_json
 from imgaudit.models.files.weights import (
     FLOAT8,
     PICKLED_SUFFIXES,
@@ -28,7 +28,7 @@ from imgaudit.models.files.weights import (
     read_types,
     refuse_unmerged,
 )
-from imgaudit.models.pipeline import refusing
+from imgaudit.models.pipeline import refuse_errors
 
 Tensors = dict[str, torch.Tensor]
 
@@ -54,7 +54,7 @@ KINDS: Mapping[str, str] = {
 
 
 @dataclass(frozen=True)
-class Part:
+class NetworkLocation:
     """Where a layout keeps one network."""
 
     component: str
@@ -81,7 +81,7 @@ class Checkpoint:
     """How its weights were rounded; "" where they were not."""
 
     @property
-    def parts(self) -> dict[str, Part]:
+    def parts(self) -> dict[str, NetworkLocation]:
         """What it holds of a pipeline, by component."""
         return {part.component: part for part in reversed(LAYOUTS[self.pipeline_class]) if _names(part, self.shapes)}
 
@@ -126,36 +126,36 @@ def _open_clip(tensors: Tensors, config: Mapping[str, Any], prefix: str) -> Tens
     return convert.convert_open_clip_checkpoint(like, tensors, prefix=prefix)
 
 
-_VAES = (Part("vae", "first_stage_model.", _vae), Part("vae", "vae.", _vae))
+_VAES = (NetworkLocation("vae", "first_stage_model.", _vae), NetworkLocation("vae", "vae.", _vae))
 _T5 = "text_encoders.t5xxl.transformer."
 
 # Of two rows for one component, the first that a file has tensors for counts.
-LAYOUTS: Mapping[str, tuple[Part, ...]] = {
+LAYOUTS: Mapping[str, tuple[NetworkLocation, ...]] = {
     "StableDiffusionPipeline": (
-        Part("unet", UNET, _unet),
-        Part("text_encoder", "cond_stage_model.transformer.", _clip),
-        Part("text_encoder", "cond_stage_model.model.", _open_clip),
+        NetworkLocation("unet", UNET, _unet),
+        NetworkLocation("text_encoder", "cond_stage_model.transformer.", _clip),
+        NetworkLocation("text_encoder", "cond_stage_model.model.", _open_clip),
         *_VAES,
     ),
     "StableDiffusionXLPipeline": (
-        Part("unet", UNET, _unet),
-        Part("text_encoder", "conditioner.embedders.0.transformer.", _clip),
-        Part("text_encoder_2", "conditioner.embedders.1.model.", _open_clip),
+        NetworkLocation("unet", UNET, _unet),
+        NetworkLocation("text_encoder", "conditioner.embedders.0.transformer.", _clip),
+        NetworkLocation("text_encoder_2", "conditioner.embedders.1.model.", _open_clip),
         *_VAES,
     ),
     "StableDiffusion3Pipeline": (
-        Part("transformer", UNET, _sd3),
-        Part("transformer", "", _sd3),
-        Part("text_encoder", "text_encoders.clip_l.transformer.", _clip_of_sd3),
-        Part("text_encoder_2", "text_encoders.clip_g.transformer.", _as_it_is),
-        Part("text_encoder_3", _T5, _as_it_is),
+        NetworkLocation("transformer", UNET, _sd3),
+        NetworkLocation("transformer", "", _sd3),
+        NetworkLocation("text_encoder", "text_encoders.clip_l.transformer.", _clip_of_sd3),
+        NetworkLocation("text_encoder_2", "text_encoders.clip_g.transformer.", _as_it_is),
+        NetworkLocation("text_encoder_3", _T5, _as_it_is),
         *_VAES,
     ),
     "FluxPipeline": (
-        Part("transformer", UNET, _flux),
-        Part("transformer", "", _flux),
-        Part("text_encoder", "text_encoders.clip_l.transformer.", _clip),
-        Part("text_encoder_2", _T5, _as_it_is),
+        NetworkLocation("transformer", UNET, _flux),
+        NetworkLocation("transformer", "", _flux),
+        NetworkLocation("text_encoder", "text_encoders.clip_l.transformer.", _clip),
+        NetworkLocation("text_encoder_2", _T5, _as_it_is),
         *_VAES,
     ),
 }
@@ -167,29 +167,29 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
     Raises ModelRefusedError for one that is pickled, damaged, a LoRA, or in none of the layouts that are known.
     """
-    if kind_of(path) != "file":
-        raise ModelRefusedError(f"{shown(path)} is not a regular file, but a pipe or a device")
+    if find_file_kind(path) != "file":
+        raise ModelRefusedError(f"{quote(path)} is not a regular file, but a pipe or a device")
     if path.suffix in PICKLED_SUFFIXES:
         raise ModelRefusedError(
-            f"{shown(path)} is pickled and can run code when opened, so it was not: convert it to safetensors, or look "
+            f"{quote(path)} is pickled and can run code when opened, so it was not: convert it to safetensors, or look "
             "for the safetensors file that most authors publish beside it"
         )
     load: Callable[[Iterable[str]], Tensors]
     if path.suffix == ".gguf":
         tensors = read_gguf(path)
         shapes = {name: tensor.shape for name, tensor in tensors.items()}
-        load, quantised = partial(load_gguf, path, tensors), quantisation(tensors.values())
+        load, quantised = partial(load_gguf, path, tensors), describe_quantisation(tensors.values())
     elif path.suffix == ".safetensors":
         shapes, load = read_shapes(path), partial(_load_safetensors, path)
         quantised = "float8" if read_types(path) & FLOAT8 else ""
     else:
         raise ModelRefusedError(
-            f"{shown(path)} is a single file, but neither safetensors nor GGUF: expected one of these, or a diffusers "
+            f"{quote(path)} is a single file, but neither safetensors nor GGUF: expected one of these, or a diffusers "
             "folder"
         )
     refuse_unmerged(path, shapes)
     if len(shapes) > MAX_TENSORS:
-        raise ModelRefusedError(f"{shown(path)} has {len(shapes):,} tensors; expected at most {MAX_TENSORS:,}")
+        raise ModelRefusedError(f"{quote(path)} has {len(shapes):,} tensors; expected at most {MAX_TENSORS:,}")
     return Checkpoint(path, _recognise(path, shapes), shapes, load, quantised)
 
 
@@ -211,24 +211,26 @@ def _recognise(path: Path, shapes: Shapes) -> str:
         if mark in shapes or UNET + mark in shapes:
             return pipeline_class
     raise ModelRefusedError(
-        f"{shown(path)} is in no layout that this version knows: expected a checkpoint of Stable Diffusion 1, 2, XL, 3 "
+        f"{quote(path)} is in no layout that this version knows: expected a checkpoint of Stable Diffusion 1, 2, XL, 3 "
         "or FLUX.1 as their authors publish it. A file of one network in diffusers' layout belongs into a folder"
     )
 
 
-def usual_configuration(checkpoint: Checkpoint) -> str:
+def find_usual_configuration(checkpoint: Checkpoint) -> str:
     """The hub id of the model whose configuration diffusers takes for such a file. Raises ModelRefusedError."""
-    with refusing(f"{shown(checkpoint.path)} cannot be recognised"):
+    with refuse_errors(f"{quote(checkpoint.path)} cannot be recognised"):
         kind = convert.infer_diffusers_model_type(_on_meta(checkpoint.shapes, checkpoint.shapes))
     if KINDS.get(kind) != checkpoint.pipeline_class:
         raise ModelRefusedError(
-            f"{shown(checkpoint.path)} looks like {kind!r:.80} to diffusers, whose usual configuration does not fit: "
+            f"{quote(checkpoint.path)} looks like {kind!r:.80} to diffusers, whose usual configuration does not fit: "
             "name a diffusers folder of the same family with --model-config FOLDER"
         )
     return str(convert.DIFFUSERS_DEFAULT_PIPELINE_PATHS[kind]["pretrained_model_name_or_path"])
 
 
-def checkpoint_weights(checkpoint: Checkpoint, folder: Path, networks: Mapping[str, Component]) -> dict[str, Weights]:
+def find_checkpoint_weights(
+    checkpoint: Checkpoint, folder: Path, networks: Mapping[str, Component]
+) -> dict[str, Weights]:
     """The weights of the networks that a single file holds, by component.
 
     folder:    the configuration that goes with it
@@ -238,32 +240,32 @@ def checkpoint_weights(checkpoint: Checkpoint, folder: Path, networks: Mapping[s
     """
     if other := sorted(checkpoint.parts.keys() - networks.keys()):
         raise ModelRefusedError(
-            f"{shown(checkpoint.path)} holds {other[0]!r}, which model_index.json does without: name a configuration "
+            f"{quote(checkpoint.path)} holds {other[0]!r}, which model_index.json does without: name a configuration "
             "of the same model with --model-config"
         )
     for name in sorted(networks.keys() - checkpoint.parts.keys()):
         if not any((folder / name).glob("*.safetensors")):
             raise ModelRefusedError(
-                f"{shown(checkpoint.path)} holds no {name!r}, and {str(folder)!r:.200} has no weights of it: name a "
+                f"{quote(checkpoint.path)} holds no {name!r}, and {str(folder)!r:.200} has no weights of it: name a "
                 "folder that has them with --model-config"
             )
     found = {}
     for name, part in checkpoint.parts.items():
         names, config = _names(part, checkpoint.shapes), read_json(folder / name / "config.json")
-        with refusing(f"{name!r} in {shown(checkpoint.path)} cannot be converted; is it of another model?"):
+        with refuse_errors(f"{name!r} in {quote(checkpoint.path)} cannot be converted; is it of another model?"):
             converted = part.convert(_on_meta(names, checkpoint.shapes), config, part.prefix)
             shapes = {key: tuple(tensor.shape) for key, tensor in converted.items()}
         # diffusers passes over blocks that it does not count; the other networks' files hold what only training needs.
         if part.prefix in (UNET, "") and _numbers(shapes.values()) != _numbers(checkpoint.shapes[key] for key in names):
             raise ModelRefusedError(
-                f"{shown(checkpoint.path)} holds more than the weights of a {checkpoint.pipeline_class}'s {name!r}, "
+                f"{quote(checkpoint.path)} holds more than the weights of a {checkpoint.pipeline_class}'s {name!r}, "
                 "which would be left out: this version cannot audit it"
             )
         found[name] = Weights(shapes, (checkpoint.path,), load=partial(_load, checkpoint, part, config))
     return found
 
 
-def _load(checkpoint: Checkpoint, part: Part, config: Mapping[str, Any]) -> Tensors:
+def _load(checkpoint: Checkpoint, part: NetworkLocation, config: Mapping[str, Any]) -> Tensors:
     return part.convert(checkpoint.load(_names(part, checkpoint.shapes)), config, part.prefix)
 
 
@@ -275,7 +277,7 @@ def _on_meta(names: Iterable[str], shapes: Shapes) -> Tensors:
     return {name: torch.empty(shapes[name], device="meta") for name in names}
 
 
-def _names(part: Part, shapes: Shapes) -> list[str]:
+def _names(part: NetworkLocation, shapes: Shapes) -> list[str]:
     if part.prefix:
         return [name for name in shapes if name.startswith(part.prefix)]
     # A file of the transformer alone puts nothing before its names.

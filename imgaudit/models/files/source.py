@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from imgaudit.exceptions import ModelRefusedError
 from imgaudit.models.families.registry import Component
 from imgaudit.models.files.hub import fetch_model
-from imgaudit.models.files.inspection import hash_file, hash_model_files, read_model_index, shown
-from imgaudit.models.files.variants import variant_in
+from imgaudit.models.files.inspection import hash_file, hash_model_files, quote, read_model_index
+from imgaudit.models.files.variants import choose_folder_variant
 from imgaudit.models.files.weights import Weights, find_weights
 
 if TYPE_CHECKING:
@@ -42,13 +42,13 @@ class Source:
         """
         held: dict[str, Weights] = {}
         if self.checkpoint is not None:
-            from imgaudit.models.files.single_file import checkpoint_weights
+            from imgaudit.models.files.single_file import find_checkpoint_weights
 
-            held = checkpoint_weights(self.checkpoint, self.folder, networks)
+            held = find_checkpoint_weights(self.checkpoint, self.folder, networks)
         others = {name: one for name, one in networks.items() if name not in held}
         if variant and not others:
             raise ModelRefusedError(f"the model is a single file, which has no variant {variant!r:.80}")
-        chosen = variant_in(self.folder, others, variant)
+        chosen = choose_folder_variant(self.folder, others, variant)
         return held | {name: find_weights(self.folder / name, one.stem, chosen) for name, one in others.items()}
 
     def hash_files(self, weights: Mapping[str, Weights]) -> dict[str, str]:
@@ -85,7 +85,7 @@ def find_source(model: str, variant: str = "", config: str = "") -> Source:
     there, expected = read_model_index(folder)["_class_name"], checkpoint.pipeline_class
     if there != expected:
         raise ModelRefusedError(
-            f"{shown(path)} holds the weights of a {expected}, but {config!r:.200} is the configuration of a "
+            f"{quote(path)} holds the weights of a {expected}, but {config!r:.200} is the configuration of a "
             f"{there!r:.80}: name one of the same family with --model-config"
         )
     return Source(folder, checkpoint, config)
@@ -122,17 +122,17 @@ def _is_hub_id(name: str) -> bool:
 
 
 def _find_configuration(checkpoint: "Checkpoint", variant: str, config: str) -> tuple[Path, str]:
-    from imgaudit.models.files.single_file import usual_configuration
+    from imgaudit.models.files.single_file import find_usual_configuration
 
     if config and Path(config).is_dir():
         return Path(config), config
-    named = config or usual_configuration(checkpoint)
+    named = config or find_usual_configuration(checkpoint)
     if not _is_hub_id(named):
         raise ModelRefusedError(f"configuration {named!r:.200} was not found: expected a diffusers folder or a hub id")
     try:
         return fetch_model(named, variant, checkpoint.parts), named
     except ModelRefusedError as error:
         raise ModelRefusedError(
-            f"{shown(checkpoint.path)} says nothing of its schedule and tokenizers: name a diffusers folder that holds "
+            f"{quote(checkpoint.path)} says nothing of its schedule and tokenizers: name a diffusers folder that holds "
             f"those of its family with --model-config FOLDER, because {error}"
         ) from error

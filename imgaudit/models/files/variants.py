@@ -6,7 +6,7 @@ from pathlib import Path
 
 from imgaudit.exceptions import ModelRefusedError
 from imgaudit.models.families.registry import Component
-from imgaudit.models.files.inspection import shown
+from imgaudit.models.files.inspection import quote
 
 NAME = re.compile(r"[A-Za-z0-9_]+")
 """What a variant may be called: a part of a file's name, and never of a path."""
@@ -18,32 +18,32 @@ _NAMED = r"(?:\.(?P<{0}>\w+))?"
 _FILE = _NAMED.format("whole") + r"(?:-\d+-of-\d+" + _NAMED.format("shard") + r")?\.safetensors"
 
 
-def file_names(stem: str, variant: str = "") -> tuple[str, str]:
+def name_weight_files(stem: str, variant: str = "") -> tuple[str, str]:
     """The names that both libraries give to a variant's weights, and to the index of their shards.
 
     stem:     how the network's files are called
     variant:  "" stands for the plain weights
 
-    >>> file_names("model", "fp16")
+    >>> name_weight_files("model", "fp16")
     ('model.fp16.safetensors', 'model.safetensors.index.fp16.json')
     """
     added = f".{variant}" if variant else ""
     return f"{stem}{added}.safetensors", f"{stem}.safetensors.index{added}.json"
 
 
-def variant_of(name: str, stem: str) -> str | None:
+def parse_variant(name: str, stem: str) -> str | None:
     """The variant that a file of weights, whole or a shard, belongs to by its name; None for any other file.
 
-    >>> variant_of("model.fp16.safetensors", "model"), variant_of("model-00001-of-00002.safetensors", "model")
+    >>> parse_variant("model.fp16.safetensors", "model"), parse_variant("model-00001-of-00002.safetensors", "model")
     ('fp16', '')
     """
     found = re.fullmatch(re.escape(stem) + _FILE, name)
     return (found["whole"] or found["shard"] or "") if found else None
 
 
-def held_variants(names: Iterable[str], stem: str) -> set[str]:
+def list_variants(names: Iterable[str], stem: str) -> set[str]:
     """The variants among the names of a network's files; "" stands for the plain weights."""
-    return {variant for name in names if (variant := variant_of(name, stem)) is not None} - {NEVER}
+    return {variant for name in names if (variant := parse_variant(name, stem)) is not None} - {NEVER}
 
 
 def choose_variant(held: Mapping[str, set[str]], asked: str = "") -> str:
@@ -76,16 +76,16 @@ def choose_variant(held: Mapping[str, set[str]], asked: str = "") -> str:
     return shared.pop()
 
 
-def variant_in(folder: Path, networks: Mapping[str, Component], asked: str = "") -> str:
+def choose_folder_variant(folder: Path, networks: Mapping[str, Component], asked: str = "") -> str:
     """The variant of a model's folder that is loaded. Raises ModelRefusedError as `choose_variant` does."""
     held = {
-        name: held_variants((path.name for path in (folder / name).glob("*")), one.stem)
+        name: list_variants((path.name for path in (folder / name).glob("*")), one.stem)
         for name, one in networks.items()
     }
     return choose_variant(held, asked)
 
 
-def weights_wanted(names: Sequence[str], networks: Mapping[str, Component], asked: str = "") -> list[str]:
+def select_weights(names: Sequence[str], networks: Mapping[str, Component], asked: str = "") -> list[str]:
     """The files of weights that would be loaded, among those of a repository.
 
     names:  paths of all its files
@@ -93,7 +93,7 @@ def weights_wanted(names: Sequence[str], networks: Mapping[str, Component], aske
     """
     files = {network: [name for name in names if name.rpartition("/")[0] == network] for network in networks}
     held = {
-        network: held_variants((Path(name).name for name in files[network]), one.stem)
+        network: list_variants((Path(name).name for name in files[network]), one.stem)
         for network, one in networks.items()
     }
     chosen = choose_variant(held, asked)
@@ -101,7 +101,7 @@ def weights_wanted(names: Sequence[str], networks: Mapping[str, Component], aske
         name
         for network, one in networks.items()
         for name in files[network]
-        if variant_of(Path(name).name, one.stem) == chosen
+        if parse_variant(Path(name).name, one.stem) == chosen
     ]
 
 
@@ -110,11 +110,11 @@ def refuse_other_indexes(folder: Path, stem: str, variant: str) -> None:
 
     It is made of the whole path, which is cut at its dots, so that it may even be outside of the folder.
     """
-    parts = (folder / file_names(stem)[1]).as_posix().split(".")
+    parts = (folder / name_weight_files(stem)[1]).as_posix().split(".")
     for cut in (2, 3):
         other = Path(".".join([*parts[:cut], variant, *parts[cut:]]))
-        if other.exists() and other.name != file_names(stem, variant)[1]:
+        if other.exists() and other.name != name_weight_files(stem, variant)[1]:
             raise ModelRefusedError(
-                f"{shown(other)} would be loaded in place of {file_names(stem, variant)[0]!r}: remove it, or save the "
-                "model again"
+                f"{quote(other)} would be loaded in place of {name_weight_files(stem, variant)[0]!r}: remove it, or "
+                "save the model again"
             )

@@ -15,7 +15,7 @@ import numpy as np
 
 from imgaudit.exceptions import ModelRefusedError
 from imgaudit.models.families.registry import Family
-from imgaudit.models.files.inspection import AGAIN, files_of, kind_of, read_json, refuse_keys, shown
+from imgaudit.models.files.inspection import AGAIN, find_file_kind, list_files, quote, read_json, refuse_keys
 
 MAX_VOCABULARY_BYTES = 64 * 2**20
 """Files of a tokenizer that are larger are refused unread."""
@@ -68,7 +68,7 @@ def refuse_tokenizers(folder: Path, index: Mapping[str, Any], family: Family) ->
 
 def _refuse_tokenizer(folder: Path, vocabulary: Vocabulary) -> None:
     """Without its files transformers makes a tokenizer that knows no word, and it follows some paths in their place."""
-    files = {path.name: path for path in files_of(folder) if path.parent == folder and kind_of(path) == "file"}
+    files = {path.name: path for path in list_files(folder) if path.parent == folder and find_file_kind(path) == "file"}
     whole = files.get("tokenizer.json")
     if whole is None:
         _refuse_parts(folder.name, files, vocabulary)
@@ -76,10 +76,10 @@ def _refuse_tokenizer(folder: Path, vocabulary: Vocabulary) -> None:
         refuse_pieces(whole, read_json(whole, MAX_VOCABULARY_BYTES))
     else:
         _refuse_merges(whole, read_json(whole, MAX_VOCABULARY_BYTES), vocabulary.title)
-    for path in files_of(folder):
+    for path in list_files(folder):
         # Templates for conversations are read, wherever they are, and then used by no pipeline.
         if path.suffix in (".txt", ".model", ".jinja") and _size(path) > MAX_VOCABULARY_BYTES:
-            raise ModelRefusedError(f"{shown(path)} has more than {MAX_VOCABULARY_BYTES:,} bytes; {AGAIN}")
+            raise ModelRefusedError(f"{quote(path)} has more than {MAX_VOCABULARY_BYTES:,} bytes; {AGAIN}")
     for name, path in files.items():
         config = read_json(path, MAX_VOCABULARY_BYTES) if path.suffix == ".json" else {}
         # The other files map words to numbers, and any word may be among them.
@@ -90,7 +90,7 @@ def _refuse_tokenizer(folder: Path, vocabulary: Vocabulary) -> None:
 
 
 def _size(path: Path) -> int:
-    return path.stat().st_size if kind_of(path) == "file" else 0
+    return path.stat().st_size if find_file_kind(path) == "file" else 0
 
 
 def _refuse_parts(name: str, files: Mapping[str, Path], vocabulary: Vocabulary) -> None:
@@ -106,10 +106,10 @@ def _refuse_merges(path: Path, tokenizer: Mapping[str, Any], title: str) -> None
     model = tokenizer.get("model")
     vocabulary, merges = (model.get("vocab"), model.get("merges")) if isinstance(model, dict) else (None, None)
     if not isinstance(vocabulary, dict) or not vocabulary or not isinstance(merges, list):
-        raise ModelRefusedError(f"{shown(path)} has no vocabulary with merges; {AGAIN}")
+        raise ModelRefusedError(f"{quote(path)} has no vocabulary with merges; {AGAIN}")
     # A false one makes the Rust code panic, which prints a trace however it is caught.
     if "precompiled_charsmap" in json.dumps(tokenizer.get("normalizer")):
-        raise ModelRefusedError(f"{shown(path)} has a normaliser that {title} does not have; {AGAIN}")
+        raise ModelRefusedError(f"{quote(path)} has a normaliser that {title} does not have; {AGAIN}")
 
 
 def refuse_pieces(path: Path, tokenizer: Mapping[str, Any]) -> None:
@@ -121,16 +121,16 @@ def refuse_pieces(path: Path, tokenizer: Mapping[str, Any]) -> None:
     model = tokenizer.get("model")
     vocabulary = model.get("vocab") if isinstance(model, dict) else None
     if not isinstance(vocabulary, list) or not vocabulary or not all(map(_is_piece, vocabulary)):
-        raise ModelRefusedError(f"{shown(path)} has no vocabulary of pieces with their scores; {AGAIN}")
+        raise ModelRefusedError(f"{quote(path)} has no vocabulary of pieces with their scores; {AGAIN}")
     normalizer = tokenizer.get("normalizer")
     steps = normalizer.get("normalizers") if isinstance(normalizer, dict) and "normalizers" in normalizer else None
     for step in steps if isinstance(steps, list) else [normalizer]:
         table = step.get("precompiled_charsmap") if isinstance(step, dict) else None
         if table is not None and not is_sound_table(table):
-            raise ModelRefusedError(f"{shown(path)} has a damaged precompiled_charsmap; {AGAIN}")
+            raise ModelRefusedError(f"{quote(path)} has a damaged precompiled_charsmap; {AGAIN}")
     elsewhere = {key: value for key, value in tokenizer.items() if key not in ("normalizer", "model", "added_tokens")}
     if "precompiled_charsmap" in json.dumps([elsewhere, [_without_table(step) for step in steps or [normalizer]]]):
-        raise ModelRefusedError(f"{shown(path)} has a precompiled_charsmap where T5 has none; {AGAIN}")
+        raise ModelRefusedError(f"{quote(path)} has a precompiled_charsmap where T5 has none; {AGAIN}")
 
 
 def _is_piece(entry: Any) -> bool:
@@ -180,9 +180,9 @@ def _refuse_paths(path: Path, config: Mapping[str, Any]) -> None:
             continue
         for text in value if isinstance(value, list) else [value]:
             target = Path(os.path.normpath(folder / str(text)))
-            if not target.is_relative_to(os.path.normpath(folder)) and kind_of(target) != "missing":
+            if not target.is_relative_to(os.path.normpath(folder)) and find_file_kind(target) != "missing":
                 raise ModelRefusedError(
-                    f"{shown(path)} sets {key!r} to {text!r:.200}, which is outside the model's folder: delete the key"
+                    f"{quote(path)} sets {key!r} to {text!r:.200}, which is outside the model's folder: delete the key"
                 )
 
 
@@ -190,5 +190,5 @@ def _refuse_extra_tokens(path: Path, config: Mapping[str, Any]) -> None:
     extra = config.get("extra_ids", 0)
     if not isinstance(extra, int) or not 0 <= extra <= MAX_EXTRA_TOKENS:
         raise ModelRefusedError(
-            f"{shown(path)} sets extra_ids to {extra!r:.80}; expected a number from 0 to {MAX_EXTRA_TOKENS:,}"
+            f"{quote(path)} sets extra_ids to {extra!r:.80}; expected a number from 0 to {MAX_EXTRA_TOKENS:,}"
         )

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from imgaudit.exceptions import ModelRefusedError
-from imgaudit.models.files.inspection import AGAIN, NO_LORA, read_json, shown
-from imgaudit.models.files.variants import file_names, refuse_other_indexes
+from imgaudit.models.files.inspection import AGAIN, NO_LORA, quote, read_json
+from imgaudit.models.files.variants import name_weight_files, refuse_other_indexes
 
 Shapes = dict[str, tuple[int, ...]]
 """The tensors of a network by name."""
@@ -59,15 +59,15 @@ def read_shapes(path: Path) -> Shapes:
             length = int.from_bytes(start, "little")
             text = file.read(length) if length <= min(size - 8, MAX_HEADER_BYTES) else b""
     except OSError as error:
-        raise ModelRefusedError(f"{shown(path)} cannot be read: {error.strerror}; {AGAIN}") from error
+        raise ModelRefusedError(f"{quote(path)} cannot be read: {error.strerror}; {AGAIN}") from error
     try:
         header = json.loads(text)
         return _check_header(header, size - 8 - length)
     except _LieError as error:
-        raise ModelRefusedError(f"{shown(path)} is damaged: {error}; {AGAIN}") from error
+        raise ModelRefusedError(f"{quote(path)} is damaged: {error}; {AGAIN}") from error
     except (ValueError, RecursionError) as error:
         raise ModelRefusedError(
-            f"{shown(path)} is no safetensors file: {_what_it_is(start, length, size)}; {AGAIN}"
+            f"{quote(path)} is no safetensors file: {_what_it_is(start, length, size)}; {AGAIN}"
         ) from error
 
 
@@ -146,7 +146,7 @@ def find_weights(folder: Path, stem: str, variant: str = "") -> Weights:
     variant:  of the files, which is a part of their names; "" stands for the plain ones
     Raises ModelRefusedError when there are no such files, they are damaged, or hold a LoRA that is not merged.
     """
-    whole, index = (folder / name for name in file_names(stem, variant))
+    whole, index = (folder / name for name in name_weight_files(stem, variant))
     names = sorted(path.name for path in folder.glob("*"))
     # transformers takes files of this name for the weights, whatever else there is.
     stray = [name for name in names if re.match(r"shard-\d+-model-", name)]
@@ -187,7 +187,7 @@ def refuse_unmerged_weights(folder: Path) -> None:
 def refuse_unmerged(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Refuse a file of weights with tensors that are an addition to a model: ModelRefusedError."""
     if found := next(filter(UNMERGED.search, shapes), None):
-        raise ModelRefusedError(f"{shown(path)} holds a LoRA or an embedding ({found!r:.99}): {NO_LORA}")
+        raise ModelRefusedError(f"{quote(path)} holds a LoRA or an embedding ({found!r:.99}): {NO_LORA}")
 
 
 def _no_weights(component: str, expected: str, names: list[str]) -> ModelRefusedError:
@@ -204,21 +204,21 @@ def _no_weights(component: str, expected: str, names: list[str]) -> ModelRefused
 def _shard_shapes(index: Path) -> tuple[Shapes, list[Path]]:
     placed = read_json(index).get("weight_map")
     if not isinstance(placed, dict) or not placed or not all(isinstance(shard, str) for shard in placed.values()):
-        raise ModelRefusedError(f"{shown(index)} has no weight_map from tensors to files; {AGAIN}")
+        raise ModelRefusedError(f"{quote(index)} has no weight_map from tensors to files; {AGAIN}")
     held: dict[str, Shapes] = {}
     there = {path.name for path in index.parent.glob("*") if path.is_file()}
     for shard in sorted(set(placed.values())):
         path = index.parent / shard
         if Path(shard).name != shard or "\\" in shard or path.suffix != ".safetensors":
             raise ModelRefusedError(
-                f"{shown(index)} names {shard!r:.200} as a shard: expected a safetensors file beside it"
+                f"{quote(index)} names {shard!r:.200} as a shard: expected a safetensors file beside it"
             )
         if shard not in there:
-            raise ModelRefusedError(f"{shown(index)} names {shard!r:.200}, which is not there; {AGAIN}")
+            raise ModelRefusedError(f"{quote(index)} names {shard!r:.200}, which is not there; {AGAIN}")
         held[shard] = read_shapes(path)
     for name, shard in placed.items():
         if name not in held[shard]:
             raise ModelRefusedError(
-                f"{shown(index)} says that {name!r:.99} is in {shard!r}, which does not hold it; {AGAIN}"
+                f"{quote(index)} says that {name!r:.99} is in {shard!r}, which does not hold it; {AGAIN}"
             )
     return {name: held[shard][name] for name, shard in placed.items()}, [index.parent / shard for shard in held]

@@ -15,8 +15,14 @@ from imgaudit.io.writing import read_json
 from imgaudit.models import load_model
 from imgaudit.models.families.latent import LatentDenoiser
 from imgaudit.models.families.registry import FAMILIES as BY_CLASS
-from imgaudit.models.meta_model import build_outline
-from imgaudit.models.published import Part, PublishedModel, Statement, choose_models, published_models
+from imgaudit.models.meta_model import build_meta_model
+from imgaudit.models.published import (
+    PublishedComponent,
+    PublishedModel,
+    StatedSize,
+    choose_models,
+    read_published_models,
+)
 from imgaudit.runs.cost import measure_memory
 from tests.diffusion.test_memory import FAMILIES
 
@@ -34,7 +40,7 @@ def described(denoiser: LatentDenoiser) -> PublishedModel:
         part = getattr(pipeline, name)
         if component.role != "tokenizer" and part is not None:
             config = part.config.to_dict() if hasattr(part.config, "to_dict") else dict(part.config)
-            components[name] = Part(class_name=type(part).__name__, config=config)
+            components[name] = PublishedComponent(class_name=type(part).__name__, config=config)
     start = denoiser.start_condition()
     return PublishedModel(
         name="own",
@@ -50,7 +56,7 @@ def described(denoiser: LatentDenoiser) -> PublishedModel:
 
 
 def assert_same_counts(denoiser: LatentDenoiser) -> None:
-    outline, own = build_outline(described(denoiser), torch.float32), Passes(denoiser)
+    outline, own = build_meta_model(described(denoiser), torch.float32), Passes(denoiser)
     if hasattr(denoiser.pipeline, "default_sample_size"):
         outline.pipeline.default_sample_size = denoiser.pipeline.default_sample_size
     without = Passes(outline)
@@ -109,7 +115,7 @@ def test_needs_add_up() -> None:
 def test_a_printed_number_stands_for_what_is_rounded_or_cut_to_it(
     printed: str, inside: tuple[int, ...], outside: tuple[int, ...]
 ) -> None:
-    least, most = Statement(networks=["unet"], parameters=printed, source="").range
+    least, most = StatedSize(networks=["unet"], parameters=printed, source="").range
     assert all(least <= number < most for number in inside) and not any(least <= number < most for number in outside)
 
 
@@ -117,7 +123,7 @@ def test_a_configuration_of_another_size_disagrees_with_what_was_published() -> 
     [model] = choose_models(["PixArt-Sigma XL 2 1024"])
     # One large text encoder less to build.
     changed = model.components | {
-        "transformer": Part(
+        "transformer": PublishedComponent(
             class_name=model.components["transformer"].class_name,
             config=model.components["transformer"].config | {"num_layers": 14},
         ),
@@ -133,10 +139,10 @@ def committed() -> MemoryReport:
 
 
 def test_the_committed_table_has_every_published_model_and_agrees(committed: MemoryReport) -> None:
-    names = [model.name for model in published_models()]
+    names = [model.name for model in read_published_models()]
     assert [model.name for model in committed.models[::2]] == names == [model.name for model in committed.models[1::2]]
     assert committed.disagreements == [] and all(model.agreements for model in committed.models)
-    assert {model.pipeline_class for model in published_models()} == set(BY_CLASS)
+    assert {model.pipeline_class for model in read_published_models()} == set(BY_CLASS)
 
 
 def find(report: MemoryReport, name: str) -> list[ModelMemory]:

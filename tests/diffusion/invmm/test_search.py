@@ -170,7 +170,7 @@ def test_gradients_match_central_differences(kind: str) -> None:
     config = InvMMConfig(draws=2, increment=0.0)
 
     def search() -> _Search:
-        made = _Search(denoiser, latents, soft, ["ab"], config, 3, Executor(8))
+        made = _Search(denoiser, EncodedImages(["ab"], latents, latents), soft, config, 3, Executor(8))
         made.optimiser.step = lambda: None  # type: ignore[assignment, misc]
         return made
 

@@ -31,7 +31,7 @@ from imgaudit.models.families.qwen_image import QwenImageDenoiser
 from imgaudit.models.families.registry import FAMILIES
 from imgaudit.models.families.sana import SanaDenoiser
 from imgaudit.models.families.sd3 import SD3Denoiser
-from imgaudit.models.families.transformer import set_apart
+from imgaudit.models.families.transformer import spread_rows
 from imgaudit.schema.protocol import ErrorConfig, GenerationConfig, InversionConfig, Protocol
 from imgaudit.schema.records import ErrorMeasurement, Rung, RungMeasurement
 from tests.support.tiny_families import SIDE, make_qwen_image, make_sana
@@ -160,7 +160,7 @@ def test_rows_of_padding_are_inverted_apart(make: Callable[[], Any]) -> None:
 
 def test_setting_apart_keeps_the_first_row_and_the_mean() -> None:
     rows = torch.ones(1, 8, 3)
-    apart = set_apart(rows)
+    apart = spread_rows(rows)
     assert torch.equal(apart[0, [0, 7]], rows[0, [0, 7]]) and len({tuple(row) for row in apart[0].tolist()}) == 7
     torch.testing.assert_close(apart.mean(dim=1), rows.mean(dim=1))
 

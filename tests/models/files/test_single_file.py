@@ -16,7 +16,7 @@ from imgaudit.diffusion.denoiser import Denoiser
 from imgaudit.exceptions import ModelRefusedError
 from imgaudit.io.portfolio import Portfolio
 from imgaudit.models import load_model
-from imgaudit.models.files.single_file import LAYOUTS, UNET, Checkpoint, usual_configuration
+from imgaudit.models.files.single_file import LAYOUTS, UNET, Checkpoint, find_usual_configuration
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import make_manifest, open_run
 from imgaudit.schema.config import AuditConfig
@@ -357,7 +357,7 @@ def test_the_layouts_fit_the_networks_of_the_published_sizes(name: str) -> None:
     shapes = {key: tuple(one.shape) for key, one in original.items()}
     if kind == "xl_base":
         shapes["conditioner.embedders.1.model.transformer.resblocks.9.mlp.c_proj.bias"] = (1280,)
-    assert REPOSITORIES[kind] in usual_configuration(
+    assert REPOSITORIES[kind] in find_usual_configuration(
         Checkpoint(Path("model.safetensors"), pipeline_class, shapes, dict)
     )
 
