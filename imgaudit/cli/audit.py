@@ -153,8 +153,9 @@ def carry_out(
     from imgaudit.runs.audit import group_targets, keep_bank, require_controls, save_decoys
     from imgaudit.runs.calibration import measure_bank
     from imgaudit.runs.conclusion import conclude
-    from imgaudit.runs.manifest import SKIPPED_MEASURE, continued, make_manifest, open_run, read_manifest
+    from imgaudit.runs.manifest import make_manifest, open_manifest, read_manifest, resume_portfolio
     from imgaudit.runs.measurement import measure_targets
+    from imgaudit.schema.manifest import SKIPPED_MEASURE
     from imgaudit.similarity.matcher import standard_matcher
 
     matcher, lacking = standard_matcher()
@@ -168,7 +169,7 @@ def carry_out(
             sys.argv, config, prepared.sources, loaded, prepared.portfolio,
             policy=prepared.policy, groups=groups, measures=measures,
         )  # fmt: skip
-        portfolio = continued(prepared.portfolio, open_run(run, manifest))
+        portfolio = resume_portfolio(prepared.portfolio, open_manifest(run.path, manifest))
         recorded = run.recorded()
         if begun:
             for remark in portfolio.remarks[len(prepared.portfolio.remarks) :]:

@@ -18,10 +18,10 @@ from imgaudit.cli.terminal import number, plain, progress, say
 from imgaudit.exceptions import ConfigError, InputError
 
 if TYPE_CHECKING:
-    from imgaudit.diffusion.prompt_detection import DetectionSettings
     from imgaudit.io.tables import TablePrompt
     from imgaudit.models import LoadedModel
     from imgaudit.runs.detection import DetectionOutcome
+    from imgaudit.schema.detection import DetectionSettings
 
 MOST_LINES = 50
 """Prompts in the table on the terminal, those with the highest scores."""
@@ -153,7 +153,7 @@ def _settings(
     """Raises ConfigError for values that are none."""
     from pydantic import ValidationError
 
-    from imgaudit.diffusion.prompt_detection import DetectionSettings
+    from imgaudit.schema.detection import DetectionSettings
 
     averaged = {"first": 1, "all": sampling_steps}.get(steps) or (int(steps) if steps.isdecimal() else 0)
     if not 1 <= averaged <= sampling_steps:
@@ -185,8 +185,9 @@ def _run(
 ) -> "DetectionOutcome":
     from imgaudit.diffusion.executor import Executor
     from imgaudit.report.detection import write_detection
-    from imgaudit.runs.detection import detect_into, detection_manifest, open_detection
+    from imgaudit.runs.detection import detect_into, detection_manifest
     from imgaudit.runs.folder import RunFolder
+    from imgaudit.runs.manifest import open_manifest
 
     manifest = detection_manifest(["imgaudit", *sys.argv[1:]], loaded, settings, given, null, batch_size)
     executor = Executor(batch_size, loaded.denoiser.spare_memory)
@@ -195,7 +196,7 @@ def _run(
         RunFolder(out).lock(),
         progress("detecting", quiet=quiet) as advance,
     ):
-        stored = open_detection(out, manifest)
+        stored = open_manifest(out, manifest)
         outcome = detect_into(
             out, loaded.denoiser, stored, given, null, executor=executor,
             on_progress=interruption.stopping(advance),
@@ -206,7 +207,7 @@ def _run(
 
 def _print(outcome: "DetectionOutcome") -> None:
     """The prompts with the highest scores, then what p-values rest on."""
-    from imgaudit.diffusion.prompt_detection import PromptSkipped
+    from imgaudit.schema.detection import PromptSkipped
     from imgaudit.schema.records import Skipped
 
     console = Console(highlight=False)
@@ -262,7 +263,8 @@ def _without(
 ) -> None:
     """Scores with and without a word."""
     from imgaudit.diffusion.executor import Executor
-    from imgaudit.diffusion.prompt_detection import PromptSkipped, detect_prompts, without_word
+    from imgaudit.diffusion.prompt_detection import detect_prompts, without_word
+    from imgaudit.schema.detection import PromptSkipped
 
     pairs = {place: (one.text, without_word(one.text, word)) for place, one in given.items()}
     pairs = {place: pair for place, pair in pairs.items() if pair[0] != pair[1]}

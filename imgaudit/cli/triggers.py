@@ -18,11 +18,10 @@ from imgaudit.cli.terminal import plain, progress, say
 from imgaudit.exceptions import ConfigError, InputError
 
 if TYPE_CHECKING:
-    from imgaudit.diffusion.trigger_search import SearchSettings
     from imgaudit.diffusion.word_proposals import WordProposal
     from imgaudit.models import LoadedModel
-    from imgaudit.runs.trigger_images import ImageSettings
     from imgaudit.runs.triggers import TriggerOutcome
+    from imgaudit.schema.triggers import ImageSettings, SearchSettings
     from imgaudit.similarity.descriptors import Descriptor
 
 TEMPERATURES = "0.3; with --from: 0.1"
@@ -156,9 +155,8 @@ def _triggers(
     quiet: Quiet = False,
 ) -> None:
     """Find prompts that give nearly the same image from different seeds, without the training data."""
-    from imgaudit.diffusion.trigger_search import FROM_TEMPERATURE, TEMPERATURE, SearchSettings
     from imgaudit.io.offline import go_offline
-    from imgaudit.runs.trigger_images import ImageSettings
+    from imgaudit.schema.triggers import FROM_TEMPERATURE, TEMPERATURE, ImageSettings, SearchSettings
     from imgaudit.similarity.clusters import EPS
 
     if words_file and masked_lm:
@@ -250,7 +248,8 @@ def _run(
     from imgaudit.diffusion.executor import Executor
     from imgaudit.report.triggers import write_triggers
     from imgaudit.runs.folder import RunFolder
-    from imgaudit.runs.triggers import open_triggers, search_into, trigger_manifest
+    from imgaudit.runs.manifest import open_manifest
+    from imgaudit.runs.triggers import search_into, trigger_manifest
 
     manifest = trigger_manifest(["imgaudit", *sys.argv[1:]], loaded, search, made, proposal, batch_size)
     executor = Executor(batch_size, loaded.denoiser.spare_memory)
@@ -268,7 +267,7 @@ def _run(
                 say({"steps": "chains", "prompts": "images"}[stage], quiet=quiet)
             stop(done, total)
 
-        stored = open_triggers(out, manifest)
+        stored = open_manifest(out, manifest)
         outcome = search_into(
             out, loaded.denoiser, stored, proposal, compared, executor=executor, on_progress=on_progress
         )

@@ -12,19 +12,15 @@ the same kind, on the same model under the same settings, can be compared.
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal
 
 import torch
-from pydantic import Field
 
 from imgaudit.diffusion.denoiser import Denoiser
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.guided_trajectory import RowMeasures, no_epsilon, trajectory_measures, trajectory_timesteps
 from imgaudit.diffusion.seeds import draw_seed, seeded_noise
-from imgaudit.schema.records import Record, Skipped
-
-Detector = Literal["magnitude", "sharpness"]
-"""magnitude: Wen et al.'s norm; sharpness: |H_d d|^2 of Jeon et al. (ICML 2025, arXiv 2412.04140)."""
+from imgaudit.schema.detection import DetectionSettings, Magnitude, PromptDetection, PromptSkipped, WordWeight
+from imgaudit.schema.records import Skipped
 
 LONGEST_PROMPT = 100_000
 """Characters; longer prompts are not given to tokenizers."""
@@ -35,80 +31,6 @@ WORD = re.compile(r"\w+(?:['\u2019-]\w+)*|[^\w\s]+")
 
 TokenSpan = tuple[int, int, int]
 """First character of a token, the one after its last, and its row in the stream."""
-
-
-class DetectionSettings(Record):
-    """What scores depend on besides model and prompt."""
-
-    detector: Detector = "magnitude"
-    """What the score is."""
-    steps: int = Field(1, ge=1, le=1000)
-    """Steps of the trajectory that are averaged, from the noisiest on."""
-    sampling_steps: int = Field(50, ge=1, le=1000)
-    """Steps of the whole trajectory: how far apart its timesteps are."""
-    seeds: int = Field(4, ge=1, le=10_000)
-    """Initial noises, the same for every prompt."""
-    guidance_scale: float = Field(7.5, ge=1, allow_inf_nan=False)
-    """Of the trajectory; differences are taken before it. The first step does not depend on it."""
-    tokens: bool = True
-    """Whether words are weighed, which costs a backward pass per step."""
-    seed: int = 0
-    """Run seed."""
-
-
-class Magnitude(Record):
-    """A norm of differences."""
-
-    raw: float
-    """|d|_2, which grows with the square root of the number of latents."""
-    rms: float
-    """The same over sqrt(elements): comparable between resolutions."""
-
-
-class WordWeight(Record):
-    """A word of a prompt and how much the detection signal hangs on it."""
-
-    text: str
-    """As it stands in the prompt."""
-    weight: float
-    """|d loss / d e_i|_2 of its heaviest token; with several streams the sum over them, each times its scale over the
-    first one's."""
-    start: int = Field(ge=0)
-    """Its first character."""
-    end: int = Field(ge=0)
-    """The one after its last."""
-
-
-class PromptDetection(Record):
-    """What was measured of one prompt."""
-
-    prompt: str
-    """As it was given."""
-    space: str
-    """Space of score, magnitude and weights: "epsilon", or the network's own where that says nothing."""
-    score: float
-    """By the detector asked for; higher = more memorised."""
-    rms: float
-    """Magnitude over sqrt(elements), in `space`."""
-    native: Magnitude
-    """In the network's own output space."""
-    epsilon: Magnitude | Skipped
-    """Between predicted noises."""
-    by_seed: tuple[float, ...]
-    """The score of each seed, whose mean is the score."""
-    tokens: tuple[WordWeight, ...] | Skipped
-    """Words by how much the magnitude hangs on them."""
-    cut: dict[str, int]
-    """Text encoder to the number of tokens of the prompt that it never sees."""
-
-
-class PromptSkipped(Record):
-    """A prompt that has no score."""
-
-    prompt: str
-    """As it was given."""
-    skipped: str
-    """Why."""
 
 
 def unusable_prompt(prompt: str) -> str:

@@ -18,7 +18,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from pydantic import Field
 
 from imgaudit.diffusion.denoiser import Denoiser, PromptEmbeds
 from imgaudit.diffusion.executor import Executor
@@ -27,62 +26,16 @@ from imgaudit.diffusion.prompt_detection import unusable_prompt
 from imgaudit.diffusion.seeds import draw_seed, seeded_noise
 from imgaudit.diffusion.word_proposals import WordProposal
 from imgaudit.exceptions import InputError
-from imgaudit.schema.records import Record
+from imgaudit.schema.triggers import FoundPrompt, SearchSettings
 
 SCALE_SENTENCES = 32
 """Random sentences whose median D is what temperatures are measured in."""
-
-TEMPERATURE = 0.3
-"""K over the median D of random sentences, chosen on the lab `fit` alone."""
-
-FROM_TEMPERATURE = 0.1
-"""K over the D of a known trigger, about what is published: K 1.5, and triggers with D from 5 to 27."""
 
 PATIENCE = 3
 """Steps in a row below the stopping floor after which a chain from a known trigger stops, as published."""
 
 STOPPING_SHARE = 0.6
 """The stopping floor over the floor: 3 over 5, as published."""
-
-
-class SearchSettings(Record):
-    """What the chains depend on besides model and words."""
-
-    words: int = Field(8, ge=1, le=64)
-    """Words of a prompt."""
-    chains: int = Field(8, ge=1, le=10_000)
-    """Chains, each from its own random sentence."""
-    iterations: int = Field(150, ge=1, le=100_000)
-    """Steps of each chain."""
-    candidates: int = Field(50, ge=2, le=10_000)
-    """Words that are measured for a place, the present one among them."""
-    noises: int = Field(4, ge=1, le=1000)
-    """Initial noises, the same for every prompt; D of one noise is itself noisy."""
-    temperature: float = Field(TEMPERATURE, gt=0, le=1e6, allow_inf_nan=False)
-    """K over the median D of random sentences; of a search from a known trigger, over the trigger's D."""
-    annealing: float = Field(1.0, ge=1, le=1e6, allow_inf_nan=False)
-    """K at the first step over K at half of the steps and later; it falls geometrically in between."""
-    seed: int = 0
-    """Run seed."""
-    start: str = ""
-    """A known trigger, around which is searched; empty for a search from random sentences."""
-    floor: float = Field(0.5, gt=0, le=1, allow_inf_nan=False)
-    """Of a search from a known trigger: prompts of at least this share of the trigger's D are kept."""
-
-
-class FoundPrompt(Record):
-    """A prompt that a chain has measured."""
-
-    prompt: str
-    """Words separated by spaces."""
-    squared_magnitude: float
-    """D, which grows with the number of latents."""
-    rms: float
-    """sqrt(D / elements): comparable between resolutions."""
-    chain: int
-    """The first chain that came upon it."""
-    changed: int
-    """Words that differ from the known trigger, place by place; 0 without one."""
 
 
 class SquaredMagnitudes:

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from imgaudit.diffusion.prompt_detection import PromptDetection, PromptSkipped, WordWeight
 from imgaudit.io.writing import write_atomically
 from imgaudit.report.pages import page_environment, write_assets
 from imgaudit.report.redaction import csv_cell
 from imgaudit.runs.detection import DetectionOutcome, JudgedPrompt
+from imgaudit.schema.detection import PromptDetection, PromptSkipped, WordWeight
 from imgaudit.schema.records import Skipped
 
 MOST_ROWS = 2000

@@ -8,7 +8,8 @@ from typing import Any
 from imgaudit.io.writing import write_atomically, write_json
 from imgaudit.report.pages import page_environment, write_assets
 from imgaudit.runs.trigger_images import image_name
-from imgaudit.runs.triggers import NO_PROOF, Trigger, TriggerOutcome
+from imgaudit.runs.triggers import NO_PROOF, TriggerOutcome
+from imgaudit.schema.triggers import Trigger
 
 MOST_CANDIDATES = 200
 """On the page, those with the largest clusters; the files have all."""

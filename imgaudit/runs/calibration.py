@@ -8,7 +8,7 @@ from imgaudit.decision.null_bank import NullBank, build_bank
 from imgaudit.io.portfolio import Portfolio
 from imgaudit.models.loading import LoadedModel
 from imgaudit.runs.folder import RunFolder
-from imgaudit.runs.manifest import continued, make_manifest, open_run, utc_now
+from imgaudit.runs.manifest import make_manifest, open_manifest, resume_portfolio, utc_now
 from imgaudit.runs.measurement import measure_targets
 from imgaudit.schema.config import AuditConfig
 
@@ -31,8 +31,8 @@ def measure_bank(
     """
     run = RunFolder(work)
     with run.lock():
-        manifest = open_run(run, make_manifest(["calibrate"], config, {}, model, portfolio))
-        portfolio = continued(portfolio, manifest)
+        manifest = open_manifest(run.path, make_manifest(["calibrate"], config, {}, model, portfolio))
+        portfolio = resume_portfolio(portfolio, manifest)
         for _ in measure_targets(run, portfolio, model, config, keep_images=False, on_progress=on_progress):
             pass
         measurements, _ = run.read_measurements()

@@ -9,53 +9,25 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from imgaudit.diffusion.denoiser import Denoiser
 from imgaudit.diffusion.executor import Executor
-from imgaudit.diffusion.prompt_detection import (
-    DetectionSettings,
-    PromptDetection,
-    PromptSkipped,
-    detect_prompts,
-    unusable_prompt,
-)
+from imgaudit.diffusion.prompt_detection import detect_prompts, unusable_prompt
 from imgaudit.io.reading import format_path
 from imgaudit.io.tables import TablePrompt
 from imgaudit.io.writing import append_lines, read_line
 from imgaudit.models.loading import LoadedModel
-from imgaudit.runs.kept_manifest import open_manifest
-from imgaudit.runs.manifest import package_versions, utc_now
+from imgaudit.runs.manifest import describe_model, device_of, package_versions, utc_now
+from imgaudit.schema.detection import DetectionRecord, DetectionSettings, PromptDetection, PromptSkipped
+from imgaudit.schema.manifest import DetectionManifest
 from imgaudit.schema.records import Skipped
 from imgaudit.statistics import conformal_p_values, q_values
 
 NO_CONTROLS = "no controls were given: a score has no scale of its own"
 NO_SCORE = "the prompt has no score"
-
-Found = PromptDetection | PromptSkipped
-
-
-class DetectionManifest(BaseModel):
-    """What was run."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    kind: Literal["prompt detection"] = "prompt detection"
-    schema_version: Literal[1] = 1
-    command: list[str]
-    model: dict[str, Any]
-    """Name, class, fingerprint, and what they rest on."""
-    settings: DetectionSettings
-    prompts_sha256: str
-    """Over the table's prompts and other columns, in their order."""
-    controls_sha256: str
-    """The same of the controls; empty without any."""
-    batch_size: int
-    versions: dict[str, str]
-    device: str
-    started: str
 
 
 @dataclass(frozen=True)
@@ -66,7 +38,7 @@ class JudgedPrompt:
     """Its place in the table, from 1."""
     given: TablePrompt
     """As it was given."""
-    found: Found
+    found: DetectionRecord
     """What was measured."""
     p_value: float | Skipped
     """Share of controls with a score at least as high, the prompt counted among them."""
@@ -114,22 +86,13 @@ def detection_manifest(
     """What is about to be run."""
     return DetectionManifest(
         command=[format_path(part) for part in command],
-        model={
-            "name": model.name,
-            "pipeline_class": model.pipeline_class,
-            "fingerprint": model.denoiser.fingerprint,
-            "revision": model.revision,
-            "variant": model.variant,
-            "resolution": model.denoiser.resolution,
-            "prediction_type": model.denoiser.prediction_type,
-            "loras": [{"file": format_path(lora.path.name), "weight": lora.weight} for lora in model.loras],
-        },
+        model=describe_model(model),
         settings=settings,
         prompts_sha256=_digest(prompts),
         controls_sha256=_digest(controls) if controls else "",
         batch_size=batch_size,
         versions=package_versions(),
-        device=str(getattr(model.denoiser, "device", "cpu")),
+        device=device_of(model),
         started=utc_now(),
     )
 
@@ -139,27 +102,6 @@ def _digest(prompts: Sequence[TablePrompt]) -> str:
     for prompt in prompts:
         digest.update(json.dumps([prompt.text, dict(prompt.columns)]).encode() + b"\n")
     return digest.hexdigest()
-
-
-def open_detection(folder: Path, manifest: DetectionManifest) -> DetectionManifest:
-    """Write the manifest of a new folder, or check that an existing one is of the same run; the one that holds.
-
-    Raises RunFolderError that says what differs, or that the folder holds something else.
-    """
-    return open_manifest(folder, manifest, _differences, what="detected prompts", things="detected prompts")
-
-
-def _differences(stored: DetectionManifest, fresh: DetectionManifest) -> list[str]:
-    found = []
-    if stored.model.get("fingerprint") != fresh.model["fingerprint"]:
-        found.append("another model, by its fingerprint")
-    old, new = stored.settings.model_dump(), fresh.settings.model_dump()
-    found += [f"{key.replace('_', ' ')} {old[key]}, now {new[key]}" for key in old if old[key] != new[key]]
-    if stored.prompts_sha256 != fresh.prompts_sha256:
-        found.append("other prompts")
-    if stored.controls_sha256 != fresh.controls_sha256:
-        found.append("other controls")
-    return found
 
 
 def detect_into(
@@ -179,7 +121,7 @@ def detect_into(
     path = folder / "results.jsonl"
     wanted = list(dict.fromkeys(one.text for one in [*prompts, *controls]))
     found = {text: PromptSkipped(prompt=text, skipped=why) for text in wanted if (why := unusable_prompt(text))}
-    kept: dict[str, Found] = {**found, **_kept(path)}
+    kept: dict[str, DetectionRecord] = {**found, **_kept(path)}
     missing = [text for text in wanted if text not in kept]
     before = len(wanted) - len(missing)
     on_progress(before, len(wanted))
@@ -191,9 +133,9 @@ def detect_into(
     return judged(manifest, prompts, controls, kept)
 
 
-def _kept(path: Path) -> dict[str, Found]:
+def _kept(path: Path) -> dict[str, DetectionRecord]:
     """What is finished; lines that were cut by a kill are measured again."""
-    kept: dict[str, Found] = {}
+    kept: dict[str, DetectionRecord] = {}
     if not path.is_file():
         return kept
     with path.open("rb") as file:
@@ -213,7 +155,7 @@ def judged(
     manifest: DetectionManifest,
     prompts: Sequence[TablePrompt],
     controls: Sequence[TablePrompt],
-    found: Mapping[str, Found],
+    found: Mapping[str, DetectionRecord],
 ) -> DetectionOutcome:
     """Conformal p-values from the controls, and q-values over the distinct prompts.
 

@@ -15,8 +15,9 @@ from imgaudit.exceptions import RunFolderError
 from imgaudit.io.writing import read_json
 from imgaudit.runs.conclusion import skipped_finding
 from imgaudit.runs.folder import RunFolder
-from imgaudit.runs.manifest import Manifest, read_manifest
+from imgaudit.runs.manifest import read_manifest
 from imgaudit.schema.findings import AuditResult, Finding
+from imgaudit.schema.manifest import AuditManifest
 from imgaudit.schema.measures import DECIDING_DESCRIPTOR, DECIDING_DISTANCE
 from imgaudit.schema.problems import describe_problem
 from imgaudit.schema.records import REPLICA_PATH, SCHEMA_VERSION, Measurement, Skipped, SkippedImage
@@ -30,7 +31,7 @@ class FinishedRun:
 
     folder: RunFolder
     """Where it is."""
-    manifest: Manifest
+    manifest: AuditManifest
     """What was run."""
     result: AuditResult
     """What was concluded."""

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field
 
 from imgaudit.diffusion.denoiser import Denoiser
 from imgaudit.diffusion.executor import Executor
@@ -20,29 +19,11 @@ from imgaudit.io.portfolio import Target
 from imgaudit.io.reading import format_path
 from imgaudit.io.writing import write_png
 from imgaudit.schema.protocol import Framing
-from imgaudit.schema.records import Record
-from imgaudit.similarity.clusters import EPS
+from imgaudit.schema.triggers import ImageSettings
 from imgaudit.similarity.descriptors import Descriptor, compare_vectors
 
 TARGETS_AT_ONCE = 64
 """Of the owner's images, encoded together."""
-
-
-class ImageSettings(Record):
-    """How candidates are made of prompts."""
-
-    per_chain: int = Field(2, ge=1, le=1000)
-    """Prompts that images are made for, over the number of chains."""
-    images: int = Field(16, ge=3, le=1000)
-    """Images of each prompt."""
-    guidance_scale: float = Field(3.0, ge=1, le=1000, allow_inf_nan=False)
-    """Of the sampling."""
-    num_inference_steps: int = Field(20, ge=1, le=1000)
-    """Of the sampling."""
-    descriptor: str = "pixel"
-    """What images are compared by."""
-    eps: float = Field(EPS["pixel"], gt=0, lt=1, allow_inf_nan=False)
-    """Largest 1 - similarity within a cluster."""
 
 
 def prompt_folder(prompt: str) -> str:

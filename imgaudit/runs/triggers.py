@@ -8,34 +8,27 @@ candidates.json   images that came back from different seeds, with the prompts t
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict
 
 from imgaudit.diffusion.denoiser import Denoiser
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.generation import require_steps
-from imgaudit.diffusion.trigger_search import (
-    FoundPrompt,
-    SearchSettings,
-    SquaredMagnitudes,
-    best_prompts,
-    search_triggers,
-)
+from imgaudit.diffusion.trigger_search import SquaredMagnitudes, best_prompts, search_triggers
 from imgaudit.diffusion.word_proposals import WordProposal
 from imgaudit.io.framing import find_unusable_reason
 from imgaudit.io.reading import format_path
 from imgaudit.io.writing import append_lines, read_line
 from imgaudit.models.loading import LoadedModel
-from imgaudit.runs.kept_manifest import open_manifest
-from imgaudit.runs.manifest import package_versions, utc_now
-from imgaudit.runs.trigger_images import ImageSettings, image_name, prompt_folder, prompt_images
+from imgaudit.runs.manifest import describe_model, device_of, package_versions, utc_now
+from imgaudit.runs.trigger_images import image_name, prompt_folder, prompt_images
+from imgaudit.schema.manifest import TriggerManifest
 from imgaudit.schema.records import Record
-from imgaudit.similarity.clusters import Cluster, find_largest_cluster, group_alike, is_nearly_blank
+from imgaudit.schema.triggers import CandidateImage, FoundPrompt, ImageSettings, SearchSettings, Trigger
+from imgaudit.similarity.clusters import find_largest_cluster, group_alike, is_nearly_blank
 from imgaudit.similarity.descriptors import Descriptor
 
 NO_PROOF = (
@@ -43,56 +36,6 @@ NO_PROOF = (
     "proof that the image was in the training set: no reference was looked at."
 )
 """What candidates claim, in words that stand wherever they are shown."""
-
-
-class TriggerManifest(BaseModel):
-    """What was run."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    kind: Literal["trigger search"] = "trigger search"
-    schema_version: Literal[1] = 1
-    command: list[str]
-    model: dict[str, Any]
-    """Name, class, fingerprint, and what they rest on."""
-    search: SearchSettings
-    images: ImageSettings
-    proposal: str
-    """Where words come from."""
-    proposal_sha256: str
-    """Over all that they depend on."""
-    batch_size: int
-    versions: dict[str, str]
-    device: str
-    started: str
-
-
-class Trigger(Record):
-    """A prompt, and what its images show."""
-
-    found: FoundPrompt
-    """The prompt with its D."""
-    folder: str
-    """Of its images, inside the run's."""
-    invalid: int
-    """Images that cannot be compared: black, constant, not finite."""
-    cluster: Cluster
-    """The largest group of near-identical images; numbers of images, from 0."""
-    blank: bool
-    """Whether that group shows next to nothing, which is no image to be found."""
-
-
-class CandidateImage(Record):
-    """An image that came back from different seeds."""
-
-    representative: str
-    """File inside the run's folder."""
-    prompts: tuple[int, ...]
-    """Places in the list of triggers, from 0; the one with the largest cluster first."""
-    chains: tuple[int, ...]
-    """Chains that found them."""
-    largest: Cluster
-    """The largest cluster among those of the prompts."""
 
 
 class TriggerOutcome(Record):
@@ -126,39 +69,10 @@ def trigger_manifest(
     require_steps(model.denoiser, images.num_inference_steps)
     return TriggerManifest(
         command=[format_path(part) for part in command],
-        model={
-            "name": model.name,
-            "pipeline_class": model.pipeline_class,
-            "fingerprint": model.denoiser.fingerprint,
-            "revision": model.revision,
-            "variant": model.variant,
-            "resolution": model.denoiser.resolution,
-            "prediction_type": model.denoiser.prediction_type,
-            "loras": [{"file": format_path(lora.path.name), "weight": lora.weight} for lora in model.loras],
-        },
+        model=describe_model(model),
         search=search, images=images, proposal=proposal.name, proposal_sha256=proposal.digest, batch_size=batch_size,
-        versions=package_versions(), device=str(getattr(model.denoiser, "device", "cpu")), started=utc_now(),
+        versions=package_versions(), device=device_of(model), started=utc_now(),
     )  # fmt: skip
-
-
-def open_triggers(folder: Path, manifest: TriggerManifest) -> TriggerManifest:
-    """Write the manifest of a new folder, or check that an existing one is of the same search; the one that holds.
-
-    Raises RunFolderError that says what differs, or that the folder holds something else.
-    """
-    return open_manifest(folder, manifest, _differences, what="trigger search", things="a trigger search")
-
-
-def _differences(stored: TriggerManifest, fresh: TriggerManifest) -> Iterator[str]:
-    if stored.model.get("fingerprint") != fresh.model["fingerprint"]:
-        yield "another model, by its fingerprint"
-    if stored.proposal_sha256 != fresh.proposal_sha256:
-        yield f"other words: {stored.proposal}, now {fresh.proposal}"
-    for part in ("search", "images"):
-        old, new = getattr(stored, part).model_dump(), getattr(fresh, part).model_dump()
-        for key in old:
-            if old[key] != new[key]:
-                yield f"{key.replace('_', ' ')} {old[key]!r:.80}, now {new[key]!r:.80}"
 
 
 def search_into(

@@ -5,11 +5,11 @@ What was not measured is a :class:`Skipped` with its reason, never null, 0 or in
 
 import enum
 from math import isfinite
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION: Final = 3
 """Raised whenever a field changes its meaning."""
 
 

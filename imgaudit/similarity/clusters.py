@@ -13,7 +13,7 @@ import torch
 from sklearn.cluster import DBSCAN
 
 from imgaudit.schema.measures import NEAR_COPY_CORRELATION
-from imgaudit.schema.records import Record
+from imgaudit.schema.triggers import Cluster
 from imgaudit.similarity.descriptors import Descriptor
 from imgaudit.statistics import clopper_pearson
 
@@ -25,23 +25,6 @@ BLANK_SPREAD = 0.15
 
 EPS = {"pixel": 1 - NEAR_COPY_CORRELATION, "sscd": 0.5, "sscd-int8": 0.5}
 """Largest 1 - similarity within a cluster by descriptor; SSCD's as published, others get the pixel descriptor's."""
-
-
-class Cluster(Record):
-    """The largest cluster among the images of one prompt."""
-
-    size: int
-    """Images in it; 0 without any cluster."""
-    n: int
-    """Images that could be compared."""
-    low: float
-    """Of size / n: Clopper-Pearson 95 %, low end."""
-    high: float
-    """High end."""
-    members: tuple[int, ...]
-    """Numbers of its images."""
-    representative: int | None
-    """The member that is closest to the others on average; None without a cluster."""
 
 
 def measure_distances(descriptor: Descriptor, vectors: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:

@@ -23,7 +23,7 @@ from imgaudit.report import ReportFormat, render, write_report
 from imgaudit.runs.calibration import measure_bank
 from imgaudit.runs.conclusion import conclude
 from imgaudit.runs.folder import RunFolder
-from imgaudit.runs.manifest import make_manifest, open_run
+from imgaudit.runs.manifest import make_manifest, open_manifest
 from imgaudit.runs.measurement import measure_targets
 from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.findings import NOT_IN_PARTS, AuditResult, Finding, PartReplication, Verdict
@@ -183,7 +183,7 @@ def audited(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, AuditR
     run = RunFolder(tmp_path_factory.mktemp("run"))
     portfolio = read_portfolio(targets, CaptionSource(targets))
     with run.lock():
-        open_run(run, make_manifest(["imgaudit"], config, {}, model, portfolio))
+        open_manifest(run.path, make_manifest(["imgaudit"], config, {}, model, portfolio))
         null.write(run.calibration_path)
         assert len(list(measure_targets(run, portfolio, model, config))) == 1
         result = conclude(run)

@@ -37,7 +37,7 @@ from imgaudit.report import ReportFormat, render, write_report
 from imgaudit.report.wording import STREAMS_LIMIT, stream_text
 from imgaudit.runs.conclusion import conclude
 from imgaudit.runs.folder import RunFolder
-from imgaudit.runs.manifest import make_manifest, open_run, read_manifest
+from imgaudit.runs.manifest import make_manifest, open_manifest, read_manifest
 from imgaudit.runs.measurement import copy_rule, measure_targets
 from imgaudit.runs.planner import stream_work
 from imgaudit.schema.config import AuditConfig, resolve_config
@@ -325,7 +325,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     run = RunFolder(tmp_path_factory.mktemp("run"))
     portfolio = read_portfolio(folder, CaptionSource(folder))
     with run.lock():
-        open_run(run, make_manifest(["imgaudit"], config, {}, model, portfolio))
+        open_manifest(run.path, make_manifest(["imgaudit"], config, {}, model, portfolio))
         make_bank(199, protocol=config.protocol, vae_error=0.0).write(run.calibration_path)
         assert len(list(measure_targets(run, portfolio, model, config))) == 2
         write_report(run, conclude(run))

@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 from transformers import BertConfig, BertForMaskedLM, BertTokenizer
 
 from imgaudit.diffusion.executor import Executor
-from imgaudit.diffusion.prompt_detection import DetectionSettings, PromptDetection, detect_prompts
+from imgaudit.diffusion.prompt_detection import detect_prompts
 from imgaudit.diffusion.seeds import seeded_noise
 from imgaudit.diffusion.trigger_search import (
-    SearchSettings,
     SquaredMagnitudes,
     best_prompts,
     search_triggers,
@@ -35,8 +34,10 @@ from imgaudit.models import FiniteSetDenoiser, load_model
 from imgaudit.models.loading import LoadedModel
 from imgaudit.models.masked_lm import load_masked_lm
 from imgaudit.report.triggers import write_triggers
-from imgaudit.runs.trigger_images import ImageSettings
-from imgaudit.runs.triggers import TriggerOutcome, open_triggers, search_into, trigger_manifest
+from imgaudit.runs.manifest import open_manifest
+from imgaudit.runs.triggers import TriggerOutcome, search_into, trigger_manifest
+from imgaudit.schema.detection import DetectionSettings, PromptDetection
+from imgaudit.schema.triggers import ImageSettings, SearchSettings
 from imgaudit.similarity.clusters import find_largest_cluster, group_alike
 from imgaudit.similarity.descriptors import PixelDescriptor
 
@@ -315,7 +316,7 @@ def searched(loaded: LoadedModel, folder: Path, search: SearchSettings = SEARCH)
     )
     manifest = trigger_manifest(["imgaudit", "triggers"], loaded, search, IMAGES, words, 8)
     folder.mkdir(exist_ok=True)
-    stored = open_triggers(folder, manifest)
+    stored = open_manifest(folder, manifest)
     return search_into(folder, loaded.denoiser, stored, words, PixelDescriptor(), executor=Executor(8))
 
 
@@ -338,6 +339,6 @@ def test_a_killed_search_ends_as_if_it_had_not_been(loaded: LoadedModel, tmp_pat
     assert loaded.denoiser.network_evaluations == before
     with pytest.raises(RunFolderError, match=r"other options: iterations 4, now 5"):
         searched(loaded, tmp_path / "a", SEARCH.model_copy(update={"iterations": 5}))
-    with pytest.raises(RunFolderError, match="holds no trigger search"):
+    with pytest.raises(RunFolderError, match="not a trigger search"):
         searched(loaded, tmp_path)
     assert whole.network_evaluations == 4 * (whole.measured + 1)

@@ -19,7 +19,7 @@ from imgaudit.models import LoadedModel, load_model
 from imgaudit.runs.calibration import measure_bank
 from imgaudit.runs.conclusion import conclude
 from imgaudit.runs.folder import RunFolder
-from imgaudit.runs.manifest import continued, make_manifest, open_run
+from imgaudit.runs.manifest import make_manifest, open_manifest, resume_portfolio
 from imgaudit.runs.measurement import measure_targets
 from imgaudit.runs.planner import expected_evaluations
 from imgaudit.schema.config import AuditConfig
@@ -48,7 +48,8 @@ def audit(
     portfolio = read_portfolio(folder, CaptionSource(folder))
     run = RunFolder(out)
     with run.lock():
-        portfolio = continued(portfolio, open_run(run, make_manifest(["imgaudit"], config, {}, model, portfolio)))
+        manifest = make_manifest(["imgaudit"], config, {}, model, portfolio)
+        portfolio = resume_portfolio(portfolio, open_manifest(run.path, manifest))
         if bank is not None:
             bank.write(run.calibration_path)
         for count, _ in enumerate(measure_targets(run, portfolio, model, config), 1):
@@ -187,12 +188,12 @@ def test_a_run_folder_of_another_audit_is_refused(
 ) -> None:
     folder = make_folder("portfolio", range(2))
     audit(folder, model, tmp_path / "run")
-    with pytest.raises(RunFolderError, match="protocol_hash differ"):
+    with pytest.raises(RunFolderError, match=r"inversion\.steps 2, now 4"):
         audit(folder, model, tmp_path / "run", steps=4)
     (folder / "metadata.jsonl").unlink()
-    with pytest.raises(RunFolderError, match="texts differ"):
+    with pytest.raises(RunFolderError, match="other prompts or captions"):
         audit(folder, model, tmp_path / "run")
-    with pytest.raises(RunFolderError, match="not empty and not a run"):
+    with pytest.raises(RunFolderError, match="not empty and not an audit"):
         audit(folder, model, folder)
 
 
@@ -332,9 +333,9 @@ def test_a_run_without_lpips_says_why_and_one_with_it_is_another(
     run = RunFolder(tmp_path / "run")
 
     def begin(measures: dict[str, str]) -> None:
-        open_run(run, make_manifest(["a"], config, {}, model, portfolio, measures=measures))
+        open_manifest(run.path, make_manifest(["a"], config, {}, model, portfolio, measures=measures))
 
     begin(without)
     begin(without | {"lpips": "skipped: for another reason"})
-    with pytest.raises(RunFolderError, match="measured differ"):
+    with pytest.raises(RunFolderError, match="measures lpips available only in one"):
         begin(without | {"lpips": "lpips 0.1.4"})

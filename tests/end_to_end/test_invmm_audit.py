@@ -23,7 +23,7 @@ from imgaudit.report.wording import INVMM_LIMIT
 from imgaudit.runs.calibration import measure_bank
 from imgaudit.runs.conclusion import conclude
 from imgaudit.runs.folder import RunFolder
-from imgaudit.runs.manifest import make_manifest, open_run
+from imgaudit.runs.manifest import make_manifest, open_manifest
 from imgaudit.runs.measurement import measure_targets
 from imgaudit.runs.planner import expected_work, invmm_work
 from imgaudit.schema.config import AuditConfig, resolve_config
@@ -51,7 +51,7 @@ def audit(
     portfolio = read_portfolio(folder, CaptionSource(folder))
     run = RunFolder(out)
     with run.lock():
-        open_run(run, make_manifest(["imgaudit"], config, {}, model, portfolio))
+        open_manifest(run.path, make_manifest(["imgaudit"], config, {}, model, portfolio))
         bank.write(run.calibration_path)
         for count, _ in enumerate(measure_targets(run, portfolio, model, config), 1):
             if count == stop_after:

@@ -156,7 +156,7 @@ def test_an_audit_with_a_lora_records_it(
     assert model["fingerprint"] == lora_fingerprint(base, [lora])
     capsys.readouterr()
     assert imgaudit(shared, monkeypatch) == ExitCode.COULD_NOT_RUN
-    assert "holds another audit (model fingerprint differ)" in capsys.readouterr().err
+    assert "with other options: another model, by its fingerprint" in capsys.readouterr().err
     spoilt = BrokenModel(tmp_path, tmp_path / "executed", tmp_path)
     spoilt.write("style.pt", spoilt.trap())
     assert imgaudit([*shared, "--lora", str(tmp_path / "style.pt")], monkeypatch) == ExitCode.MODEL_REFUSED

@@ -24,7 +24,7 @@ from imgaudit.runs.comparison.compare import compare
 from imgaudit.runs.conclusion import conclude
 from imgaudit.runs.finished import read_finished_run
 from imgaudit.runs.folder import RunFolder
-from imgaudit.runs.manifest import make_manifest, open_run
+from imgaudit.runs.manifest import make_manifest, open_manifest
 from imgaudit.runs.measurement import measure_targets
 from imgaudit.schema.comparison import CHANGED, Change, Comparison
 from imgaudit.schema.config import AuditConfig
@@ -58,7 +58,7 @@ def two_runs(tmp_path_factory: pytest.TempPathFactory, points: torch.Tensor) -> 
         config = AuditConfig.model_validate(options)
         run = RunFolder(tmp_path_factory.mktemp(letter))
         with run.lock():
-            open_run(run, make_manifest(["imgaudit"], config, {}, model, portfolio))
+            open_manifest(run.path, make_manifest(["imgaudit"], config, {}, model, portfolio))
             make_bank(199, protocol=config.protocol, vae_error=0.0).write(run.calibration_path)
             assert len(list(measure_targets(run, portfolio, model, config))) == 3
             conclude(run)

@@ -18,7 +18,7 @@ from imgaudit.report.audit.image_page import pieces_of
 from imgaudit.report.wording import WORDING
 from imgaudit.runs.conclusion import conclude
 from imgaudit.runs.folder import RunFolder
-from imgaudit.runs.manifest import make_manifest, open_run
+from imgaudit.runs.manifest import make_manifest, open_manifest
 from imgaudit.runs.measurement import measure_targets
 from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.findings import AuditResult, Verdict
@@ -45,7 +45,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     run = RunFolder(tmp_path_factory.mktemp("run"))
     portfolio = read_portfolio(folder, CaptionSource(folder))
     with run.lock():
-        open_run(run, make_manifest(["imgaudit", "audit", HOSTILE], config, {}, model, portfolio))
+        open_manifest(run.path, make_manifest(["imgaudit", "audit", HOSTILE], config, {}, model, portfolio))
         make_bank(199, protocol=config.protocol, vae_error=0.0).write(run.calibration_path)
         assert len(list(measure_targets(run, portfolio, model, config))) == 2
         # Made while images are measured, so that a report of thousands need not decode them.

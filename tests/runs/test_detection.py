@@ -13,13 +13,14 @@ from typer.testing import CliRunner
 
 from imgaudit.cli import app
 from imgaudit.diffusion.executor import Executor
-from imgaudit.diffusion.prompt_detection import DetectionSettings, PromptDetection
 from imgaudit.exceptions import ConfigError, InputError, RunFolderError
 from imgaudit.io.tables import TablePrompt, read_prompts
 from imgaudit.models import load_model
 from imgaudit.models.loading import LoadedModel
 from imgaudit.report.detection import segments, write_detection
-from imgaudit.runs.detection import detect_into, detection_manifest, judged, open_detection
+from imgaudit.runs.detection import detect_into, detection_manifest, judged
+from imgaudit.runs.manifest import open_manifest
+from imgaudit.schema.detection import DetectionSettings, PromptDetection
 from imgaudit.schema.records import Skipped
 from imgaudit.statistics import conformal_p_value
 
@@ -56,7 +57,7 @@ def prompts_of(*texts: str, **columns: object) -> list[TablePrompt]:
 def finished(loaded: LoadedModel, folder: Path, prompts: list[TablePrompt], controls: list[TablePrompt]):  # type: ignore[no-untyped-def]
     manifest = detection_manifest(["imgaudit", "detect", "p.txt"], loaded, SETTINGS, prompts, controls, 8)
     folder.mkdir(exist_ok=True)
-    stored = open_detection(folder, manifest)
+    stored = open_manifest(folder, manifest)
     return detect_into(folder, loaded.denoiser, stored, prompts, controls, executor=Executor(8))
 
 
@@ -113,7 +114,7 @@ def test_the_command_writes_lines_that_keep_the_tables_columns(model_folder: Pat
         run(table, "--model", model_folder, "--controls", controls, "--out", out, "--seeds", "2")
     with pytest.raises(RunFolderError, match="other controls"):
         run(table, "--model", model_folder, "--out", out)
-    with pytest.raises(RunFolderError, match="holds no detected prompts"):
+    with pytest.raises(RunFolderError, match="not a prompt detection"):
         run(table, "--model", model_folder, "--out", tmp_path)
 
 

@@ -26,7 +26,6 @@ from imgaudit.benchmark.methods.trigger_search import (
 from imgaudit.cli import app
 from imgaudit.cli.trigger_benchmark import trigger_lines
 from imgaudit.diffusion.executor import Executor
-from imgaudit.diffusion.trigger_search import FoundPrompt, SearchSettings
 from imgaudit.diffusion.word_proposals import VocabularyProposal
 from imgaudit.exceptions import ConfigError, ImgauditError, InputError, RunFolderError
 from imgaudit.io.framing import to_image
@@ -35,8 +34,9 @@ from imgaudit.lab.description import LabDescription
 from imgaudit.models import FiniteSetDenoiser, load_model
 from imgaudit.models.loading import LoadedModel
 from imgaudit.report.triggers import write_triggers
-from imgaudit.runs.trigger_images import ImageSettings, image_name, prompt_folder
-from imgaudit.runs.triggers import CandidateImage, Trigger, TriggerOutcome, trigger_manifest
+from imgaudit.runs.trigger_images import image_name, prompt_folder
+from imgaudit.runs.triggers import TriggerOutcome, trigger_manifest
+from imgaudit.schema.triggers import CandidateImage, FoundPrompt, ImageSettings, SearchSettings, Trigger
 from imgaudit.similarity.clusters import find_largest_cluster
 from imgaudit.similarity.descriptors import PixelDescriptor
 from tests.benchmark.methods.test_prompt_scores import lab_image

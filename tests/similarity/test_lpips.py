@@ -23,7 +23,7 @@ from imgaudit.report import write_report
 from imgaudit.runs import environment as doctor
 from imgaudit.runs.conclusion import conclude
 from imgaudit.runs.folder import RunFolder
-from imgaudit.runs.manifest import make_manifest, open_run
+from imgaudit.runs.manifest import make_manifest, open_manifest
 from imgaudit.runs.measurement import measure_targets
 from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.records import Rung, RungMeasurement, Skipped
@@ -277,7 +277,7 @@ def test_an_audit_records_it_for_every_replica_and_the_report_says_where_it_is_f
     matcher = Matcher(distances=(*DEFAULT_DISTANCES, distance))
     with run.lock():
         measures = {"lpips": distance.source}
-        open_run(run, make_manifest(["imgaudit"], config, {}, model, portfolio, measures=measures))
+        open_manifest(run.path, make_manifest(["imgaudit"], config, {}, model, portfolio, measures=measures))
         measured = list(measure_targets(run, portfolio, model, config, matcher=matcher))
         write_report(run, conclude(run))
     for measurement in measured:

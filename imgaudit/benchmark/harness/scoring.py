@@ -23,7 +23,7 @@ from imgaudit.lab.description import LabDescription
 from imgaudit.runs.calibration import measure_bank
 from imgaudit.runs.conclusion import conclude
 from imgaudit.runs.folder import RunFolder
-from imgaudit.runs.manifest import make_manifest, open_run
+from imgaudit.runs.manifest import make_manifest, open_manifest
 from imgaudit.runs.measurement import measure_targets
 from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.findings import Finding, Verdict
@@ -167,7 +167,7 @@ def measure_scores(
         raise InputError(f"{len(shared)} benchmark images are in the null bank; they must be kept apart")
     run = RunFolder(folder / "run")
     with run.lock():
-        open_run(run, make_manifest(command, config, {}, lab.loaded, portfolio))
+        open_manifest(run.path, make_manifest(command, config, {}, lab.loaded, portfolio))
         frozen.write(run.calibration_path)
         for _ in measure_targets(
             run, portfolio, lab.loaded, config, on_progress=lambda done, total: on_progress("measuring", done, total)

@@ -13,9 +13,10 @@ from imgaudit.benchmark.harness.figures import Goal, MeasuredRate, Separation, m
 from imgaudit.benchmark.harness.lab_model import LabModel, hardware
 from imgaudit.diffusion.denoiser import Denoiser
 from imgaudit.diffusion.executor import Executor
-from imgaudit.diffusion.prompt_detection import DetectionSettings, PromptDetection, detect_prompts, without_word
+from imgaudit.diffusion.prompt_detection import detect_prompts, without_word
 from imgaudit.exceptions import InputError
 from imgaudit.lab.description import LabImage
+from imgaudit.schema.detection import DetectionSettings, PromptDetection
 from imgaudit.schema.records import Record, Skipped
 
 SAMPLING_STEPS = 50

@@ -19,9 +19,7 @@ from imgaudit.diffusion.generation import generate
 from imgaudit.diffusion.seeds import draw_seed
 from imgaudit.diffusion.trigger_search import (
     Chain,
-    FoundPrompt,
     SearchResult,
-    SearchSettings,
     SquaredMagnitudes,
     best_prompts,
     search_triggers,
@@ -31,8 +29,9 @@ from imgaudit.io.framing import to_batch
 from imgaudit.io.images import load_image
 from imgaudit.lab.description import LabImage
 from imgaudit.lab.truth import RMS_LIMIT, carlini_ratio
-from imgaudit.runs.trigger_images import ImageSettings, trigger_seeds
+from imgaudit.runs.trigger_images import trigger_seeds
 from imgaudit.schema.records import Record
+from imgaudit.schema.triggers import FoundPrompt, ImageSettings, SearchSettings
 from imgaudit.similarity.clusters import find_largest_cluster, group_alike, is_nearly_blank
 from imgaudit.similarity.descriptors import Descriptor, PixelDescriptor
 

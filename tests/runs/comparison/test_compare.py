@@ -19,9 +19,9 @@ from imgaudit.runs.comparison.retention import retention_text
 from imgaudit.runs.conclusion import skipped_finding
 from imgaudit.runs.finished import FinishedRun
 from imgaudit.runs.folder import RunFolder
-from imgaudit.runs.manifest import KnownLora, KnownModel, KnownTarget, Manifest
 from imgaudit.schema.comparison import CHANGED, Change, Comparison, DifferenceEffect, ImageComparison, Retention
 from imgaudit.schema.findings import Alarm, AlarmCode, AlarmEffect, AuditResult, Finding, Replication, Summary, Verdict
+from imgaudit.schema.manifest import AuditManifest, KnownLora, KnownModel, KnownTarget
 from imgaudit.schema.policy import Policy
 from imgaudit.schema.protocol import Framing, InvMMConfig, Protocol
 from imgaudit.schema.records import Measurement, Rung, Skipped, SkippedImage
@@ -103,7 +103,7 @@ def finished(
     )  # fmt: skip
     return FinishedRun(
         RunFolder(Path("/nowhere")),
-        Manifest(**(values | changes)),
+        AuditManifest(**(values | changes)),
         AuditResult(run={}, protocol=protocol, policy=policy, redecided=[], summary=summary, findings=findings),
         {one.id: one for _, one in images},
         make_bank(40),

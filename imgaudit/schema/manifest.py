@@ -1,0 +1,255 @@
+"""Manifests: what a folder of work was begun with, kept to run it again and to refuse to mix it with other work."""
+
+from collections.abc import Iterator
+from typing import ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, JsonValue
+
+from imgaudit.schema.config import AuditConfig
+from imgaudit.schema.detection import DetectionSettings
+from imgaudit.schema.policy import Policy
+from imgaudit.schema.protocol import Protocol
+from imgaudit.schema.records import SCHEMA_VERSION, Record, SkippedImage
+from imgaudit.schema.triggers import ImageSettings, SearchSettings
+
+SKIPPED_MEASURE = "skipped: "
+"""Prefix of the reason of a measure that is not available."""
+
+
+class Known(BaseModel):
+    """Base of what manifests describe: immutable; keys of other versions are ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class KnownTarget(Known):
+    """An image as it was when the audit began."""
+
+    sha256: str
+    """Of the file's bytes."""
+    path: str
+    """Its path as text."""
+    texts_sha256: str
+    """Over its prompts and captions."""
+
+
+class KnownLora(Known):
+    """A LoRA that was fused into a model's weights."""
+
+    file: str
+    """File name as text."""
+    sha256: str = ""
+    """Of its bytes; empty in detections and trigger searches of older versions, whose fingerprint covers it."""
+    weight: float
+    """Its factor."""
+
+
+class KnownModel(Known):
+    """A model's identity."""
+
+    name: str
+    """The name that the user gave, with the LoRAs."""
+    pipeline_class: str
+    """diffusers class name."""
+    fingerprint: str
+    """SHA-256 over the files and LoRAs."""
+    files: dict[str, str] = {}
+    """SHA-256 of the base model's files, by path in its folder."""
+    revision: str = ""
+    """The commit of a model from the hub; for a single file, its configuration's."""
+    variant: str = ""
+    """Variant of the weight files, such as fp16."""
+    config: str = ""
+    """Where the configuration of a single file comes from."""
+    quantised: str = ""
+    """How its weights were rounded."""
+    compiled: bool = False
+    """Whether its blocks were compiled."""
+    mitigation: str = ""
+    """The mitigation that was applied while it was used."""
+    loras: list[KnownLora] = []
+    """In the order in which they were fused. The fingerprint covers them."""
+    resolution: int
+    """Side of its images in pixels."""
+    prediction_type: str
+    """The network's output: epsilon, v_prediction, ..."""
+
+
+class KnownOption(Known):
+    """The value of one configuration key."""
+
+    value: JsonValue
+    """As JSON."""
+    source: str
+    """Where it was set: default, a file, environment, command line, ..."""
+
+
+class Manifest(BaseModel):
+    """The part that all manifests share."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    work: ClassVar[str]
+    """Name of the work in messages, with its article."""
+
+    command: list[str]
+    """The command line."""
+    model: KnownModel
+    """The model that was asked."""
+    versions: dict[str, str]
+    """Versions of the packages that numbers depend on."""
+    device: str
+    """Where the model ran."""
+    started: str
+    """UTC, ISO 8601."""
+
+    def differences(self, fresh: Self) -> Iterator[str]:
+        """Yield what keeps a new command from continuing this work, in words."""
+        raise NotImplementedError
+
+
+class AuditManifest(Manifest):
+    """The manifest of an audit or a calibration."""
+
+    work: ClassVar[str] = "an audit"
+
+    kind: Literal["audit"] = "audit"
+    """Tells this manifest from the others; older audits lack it."""
+    schema_version: Literal[3] = SCHEMA_VERSION
+    """Version of the format."""
+    config: dict[str, KnownOption] = {}
+    """Every configuration key."""
+    protocol: Protocol
+    """How every image is measured."""
+    protocol_hash: str
+    """SHA-256 over the protocol."""
+    policy: Policy
+    """How measurements become verdicts."""
+    policy_hash: str
+    """SHA-256 over the policy."""
+    groups: list[list[str]]
+    """Ids of near-duplicates among the targets, representatives first."""
+    measures: dict[str, str]
+    """Every similarity and distance with its source, or "skipped: " and the reason."""
+    targets: list[KnownTarget]
+    """Images that could be read."""
+    skipped: list[SkippedImage]
+    """Files that could not, with the reason."""
+    remarks: list[str]
+    """Remarks on the folder, in sentences."""
+    threads: int
+    """Threads of the processor."""
+    platform: str
+    """Operating system."""
+    seed: int
+    """Run seed."""
+    operator: str
+    """Name of the person who ran it; empty when not given."""
+
+    @property
+    def measured(self) -> set[str]:
+        """Names of the measures that are not skipped."""
+        return {name for name, source in self.measures.items() if not source.startswith(SKIPPED_MEASURE)}
+
+    @property
+    def batch_size(self) -> int | Literal["auto"]:
+        """The largest network batch that the audit began with."""
+        stored = self.config.get("batch_size")
+        return AuditConfig(batch_size="auto" if stored is None else stored.value).batch_size
+
+    @property
+    def files_given(self) -> int:
+        """The number of files in the folder that is audited."""
+        return len(self.targets) + len(self.skipped)
+
+    def differences(self, fresh: Self) -> Iterator[str]:
+        """Yield what keeps a new command from continuing this audit. Files that came, went or changed do not."""
+        changes = self.protocol.differences(fresh.protocol) + self.policy.differences(fresh.policy)
+        yield from (_change(change) for change in changes)
+        if not changes and (self.protocol_hash, self.policy_hash) != (fresh.protocol_hash, fresh.policy_hash):
+            yield "another protocol or policy, by its hash"
+        if self.seed != fresh.seed:
+            yield f"seed {self.seed}, now {fresh.seed}"
+        if only := self.measured ^ fresh.measured:
+            yield f"measures {', '.join(sorted(only))} available only in one of the two"
+        if self.model.fingerprint != fresh.model.fingerprint:
+            yield OTHER_MODEL
+        now = {target.sha256: target.texts_sha256 for target in fresh.targets}
+        if any(now.get(target.sha256, target.texts_sha256) != target.texts_sha256 for target in self.targets):
+            yield "other prompts or captions of the same images"
+        if self.targets and not any(target.sha256 in now for target in self.targets):
+            yield "other target images"
+
+
+class DetectionManifest(Manifest):
+    """The manifest of a folder of detected prompts."""
+
+    work: ClassVar[str] = "a prompt detection"
+
+    kind: Literal["prompt detection"] = "prompt detection"
+    """Tells this manifest from the others."""
+    schema_version: Literal[1] = 1
+    """Version of the format."""
+    settings: DetectionSettings
+    """What scores depend on."""
+    prompts_sha256: str
+    """Over the prompts and other columns of the table, in their order."""
+    controls_sha256: str
+    """The same of the controls; empty without any."""
+    batch_size: int
+    """Largest network batch."""
+
+    def differences(self, fresh: Self) -> Iterator[str]:
+        """Yield what keeps a new command from continuing this detection."""
+        if self.model.fingerprint != fresh.model.fingerprint:
+            yield OTHER_MODEL
+        yield from _changes(self.settings, fresh.settings)
+        if self.prompts_sha256 != fresh.prompts_sha256:
+            yield "other prompts"
+        if self.controls_sha256 != fresh.controls_sha256:
+            yield "other controls"
+
+
+class TriggerManifest(Manifest):
+    """The manifest of a trigger search."""
+
+    work: ClassVar[str] = "a trigger search"
+
+    kind: Literal["trigger search"] = "trigger search"
+    """Tells this manifest from the others."""
+    schema_version: Literal[1] = 1
+    """Version of the format."""
+    search: SearchSettings
+    """What the chains depend on."""
+    images: ImageSettings
+    """How images are made of prompts and compared."""
+    proposal: str
+    """Where words come from."""
+    proposal_sha256: str
+    """Over everything that the words depend on."""
+    batch_size: int
+    """Largest network batch."""
+
+    def differences(self, fresh: Self) -> Iterator[str]:
+        """Yield what keeps a new command from continuing this search."""
+        if self.model.fingerprint != fresh.model.fingerprint:
+            yield OTHER_MODEL
+        if self.proposal_sha256 != fresh.proposal_sha256:
+            yield f"other words: {self.proposal}, now {fresh.proposal}"
+        yield from _changes(self.search, fresh.search)
+        yield from _changes(self.images, fresh.images)
+
+
+OTHER_MODEL = "another model, by its fingerprint"
+
+
+def _changes(stored: Record, fresh: Record) -> Iterator[str]:
+    old, new = stored.model_dump(), fresh.model_dump()
+    for key in old:
+        if old[key] != new[key]:
+            yield f"{key.replace('_', ' ')} {old[key]!r:.80}, now {new[key]!r:.80}"
+
+
+def _change(difference: str) -> str:
+    """Return a difference "level: 0.1 here, 0.05 there" as "level 0.1, now 0.05"."""
+    return difference.removesuffix(" there").replace(": ", " ", 1).replace(" here, ", ", now ")
