@@ -158,11 +158,11 @@ class Collection:
 
     def _names(self, shards: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]) -> Names:
         if len(self.shards) == 1:
-            return self.shards[0].names.names(rows)
+            return self.shards[0].names.look_up(rows)
         ids, paths = [""] * len(rows), [""] * len(rows)
         for number in np.unique(shards).tolist():
             places = np.nonzero(shards == number)[0]
-            part = self.shards[number].names.names(rows[places])
+            part = self.shards[number].names.look_up(rows[places])
             for place, name, path in zip(places.tolist(), part.ids, part.paths, strict=True):
                 ids[place], paths[place] = name, path
         return Names(ids, paths)

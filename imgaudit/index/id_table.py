@@ -1,4 +1,4 @@
-"""The names of a shard's vectors: ids and paths in one file that is mapped into memory, not read.
+"""The names of a shard's vectors: ids and paths in one file that is mapped into memory.
 
     16 bytes   magic
      8 bytes   number of rows, little-endian
@@ -6,7 +6,8 @@
      text      id, path, id, path, ... in UTF-8, then zeros up to a multiple of 8
      offsets   2 x rows + 1 numbers of 8 bytes: where each string begins, and the end
 
-Looking up a row touches a page or two, however many rows there are. Nothing in it is ever run.
+Looking up a row reads a page or two, however many rows there are. Texts and offsets lie as Arrow's large_string has
+them, so Arrow looks rows up in the mapped file; it checks no offset, so those of the rows are checked here first.
 """
 
 import mmap
@@ -18,32 +19,30 @@ from typing import Self
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from imgaudit.exceptions import IndexRefusedError
-from imgaudit.index.names import Name, Names, find_refusal_reason
-from imgaudit.index.string_table import Pieces
+from imgaudit.index.names import Names, find_refusal_reason
 
 MAGIC = b"imgaudit ids 1\n\0"
 HEADER_BYTES = 32
 
 OFFSET_BYTES = 8
-"""Of one offset."""
+"""Bytes of one offset."""
 
 COPIED = 1 << 20
-"""Bytes of offsets that are copied at a time."""
-
-GATHERED = 8_192
-"""Rows whose names are looked up together."""
+"""Bytes of offsets copied at a time."""
 
 REBUILD = "build the collection again"
-"""What to do where a file cannot be trusted."""
+"""Advice for a file that cannot be trusted."""
 
 
 class IdTableWriter:
-    """Writes an id table, many rows at a time; complete once it is closed. Memory does not grow with the rows."""
+    """Writes an id table, many rows at a time; it is complete once closed. Memory does not grow with the rows."""
 
     def __init__(self, path: Path) -> None:
-        """Offsets wait in a file beside it, which is gone once it is closed."""
+        """Begin the table. Offsets are kept in a file beside it, which is deleted when it is closed."""
         self._file, self._offsets_path = path.open("wb"), path.with_name(f"{path.name}.offsets")
         self._offsets = self._offsets_path.open("w+b")
         self._file.write(bytes(HEADER_BYTES))
@@ -75,7 +74,7 @@ class IdTableWriter:
         self.abandon()
 
     def abandon(self) -> None:
-        """Close the file as it is."""
+        """Close the files as they are, and delete that of the offsets."""
         self._file.close()
         self._offsets.close()
         self._offsets_path.unlink(missing_ok=True)
@@ -103,65 +102,47 @@ class IdTable:
         if size != expected:
             raise self._refused(f"has {size:,} bytes, but its header speaks of {expected:,}")
         self._offsets = np.frombuffer(self._map, "<u8", 2 * self.count + 1, start)
+        data = pa.py_buffer(self._map)
+        self._strings = pa.LargeStringArray.from_buffers(
+            2 * self.count, data.slice(start), data.slice(HEADER_BYTES, self._text)
+        )
 
     def __len__(self) -> int:
         return self.count
 
     def check(self) -> None:
-        """Look at every offset. Raises IndexRefusedError where they do not lie in order within the text."""
+        """Check every offset. Raises IndexRefusedError where they do not lie in order within the text."""
         for start in range(0, len(self._offsets) - 1, 1 << 20):
             part = self._offsets[start : start + (1 << 20) + 1]
             if (part[1:] < part[:-1]).any() or int(part[-1]) > self._text:
                 raise self._refused("has offsets out of order")
 
-    def names(self, rows: npt.NDArray[np.int64]) -> Names:
-        """Ids and paths of rows. Raises IndexRefusedError where a row is damaged or leads out of its folder."""
-        if len(rows) <= GATHERED:
-            return self._gathered(rows) if len(rows) else Names([], [])
-        return Names.joined(self._gathered(rows[start : start + GATHERED]) for start in range(0, len(rows), GATHERED))
-
-    def _gathered(self, rows: npt.NDArray[np.int64]) -> Names:
+    def look_up(self, rows: npt.NDArray[np.int64]) -> Names:
+        """Return the ids and paths of rows. Raises IndexRefusedError where a row is damaged or leaves its folder."""
         first = 2 * rows.astype(np.int64)
         starts, middles, ends = (self._offsets[first + number] for number in range(3))
         if ((starts > middles) | (middles > ends) | (ends > self._text)).any():
             raise self._refused("has offsets out of order")
-        data, bounds = self._map, (starts + HEADER_BYTES, ends + HEADER_BYTES)
-        pieces = [data[start:end] for start, end in zip(*(bound.tolist() for bound in bounds), strict=True)]
-        joined = b"".join(pieces)
-        cuts = (middles - starts).astype(np.int64)
-        if b".." in joined or not joined.isascii():
-            return self._one_by_one(pieces, cuts.tolist())
-        # One check and one decoded text serve all rows; names are cut out of it when they are read.
-        text = joined.decode("ascii")
-        stops = np.cumsum((ends - starts).astype(np.int64))
-        begins = np.zeros_like(stops)
-        begins[1:] = stops[:-1]
-        return Names(Pieces(text, begins, begins + cuts), Pieces(text, begins + cuts, stops))
+        return Names(self._take(first), self._take(first + 1))
 
-    def _one_by_one(self, pieces: list[bytes], cuts: list[int]) -> Names:
-        found = []
+    def _take(self, places: npt.NDArray[np.int64]) -> list[str]:
+        found = self._strings.take(pa.array(places))
         try:
-            for piece, cut in zip(pieces, cuts, strict=True):
-                name = Name(piece[:cut].decode(), piece[cut:].decode())
-                if b".." in piece:
-                    self._check_name(name)
-                found.append(name)
+            texts: list[str] = found.to_pylist()
         except UnicodeDecodeError as error:
             raise self._refused("holds text that is not UTF-8") from error
-        return Names.of(found)
-
-    def _check_name(self, name: Name) -> None:
-        for text in name:
-            if reason := find_refusal_reason(text):
-                raise self._refused(f"names {text[:200]!r}, which {reason}")
+        for place in pc.indices_nonzero(pc.match_substring(found, "..")).to_pylist():
+            if reason := find_refusal_reason(texts[place]):
+                raise self._refused(f"names {texts[place][:200]!r}, which {reason}")
+        return texts
 
     def _refused(self, what: str) -> IndexRefusedError:
         return IndexRefusedError(f"the id table {str(self.path)!r} {what}; {REBUILD}")
 
     def close(self) -> None:
-        """Let go of the file."""
-        # The array holds the map open for as long as it lives.
-        del self._offsets
+        """Close the file."""
+        # The arrays hold the map open for as long as they live.
+        del self._offsets, self._strings
         self._map.close()
 
     def __enter__(self) -> Self:

@@ -35,7 +35,7 @@ GIVEN = BuildOptions("given")
 
 
 def ids_of(collection: Collection) -> list[str]:
-    return [name.id for shard in collection.shards for name in shard.names.names(np.arange(len(shard.names)))]
+    return [name.id for shard in collection.shards for name in shard.names.look_up(np.arange(len(shard.names)))]
 
 
 def test_kills_at_every_durable_step_lose_nothing_and_repeat_nothing(

@@ -154,7 +154,7 @@ def test_any_names_come_back_from_an_id_table(
     with IdTable(path) as table:
         table.check()
         assert len(table) == len(names)
-        assert [tuple(name) for name in table.names(np.array(rows, np.int64))] == [names[row] for row in rows]
+        assert [tuple(name) for name in table.look_up(np.array(rows, np.int64))] == [names[row] for row in rows]
 
 
 def test_an_id_table_is_written_in_blocks_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
@@ -168,9 +168,9 @@ def test_an_id_table_is_written_in_blocks_and_leaves_nothing_beside_it(tmp_path:
     with IdTable(tmp_path / "ids.bin") as table:
         table.check()
         # More rows than are gathered at once, of which some blocks hold nothing but ASCII.
-        assert list(table.names(np.arange(20_000))) == names
-        assert list(table.names(np.array([8, 1, 8]))) == [names[8], names[1], names[8]]
-        assert len(table.names(np.array([], np.int64))) == 0
+        assert list(table.look_up(np.arange(20_000))) == names
+        assert list(table.look_up(np.array([8, 1, 8]))) == [names[8], names[1], names[8]]
+        assert len(table.look_up(np.array([], np.int64))) == 0
 
 
 def test_what_was_found_reads_like_a_list_of_lists(tmp_path: Path) -> None:

@@ -188,11 +188,11 @@ def test_an_id_table_with_offsets_out_of_order_is_refused(tmp_path: Path) -> Non
     with IdTable(spoilt) as table, pytest.raises(IndexRefusedError, match="offsets out of order"):
         table.check()
     with IdTable(spoilt) as table, pytest.raises(IndexRefusedError, match="offsets out of order"):
-        table.names(np.array([1]))
+        table.look_up(np.array([1]))
     spoilt = tmp_path / "not text.bin"
     spoilt.write_bytes(data.replace(b"abc", b"\xff\xfe\xfd"))
     with IdTable(spoilt) as table, pytest.raises(IndexRefusedError, match="not UTF-8"):
-        table.names(np.array([0]))
+        table.look_up(np.array([0]))
     spoilt.write_bytes(data.replace(b"imgaudit ids 1", b"imgaudit ids 9"))
     with pytest.raises(IndexRefusedError, match="something else"):
         IdTable(spoilt)
