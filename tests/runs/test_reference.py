@@ -18,7 +18,8 @@ from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.reference import FILE, Reference, bound_of, keep_reference, search_reference
 from imgaudit.schema.findings import AuditResult
 from imgaudit.schema.records import Skipped
-from tests.cli.test_main import FAST, imgaudit
+from tests.cli.test_main import FAST
+from tests.support.commands import Commands
 
 
 def picture(number: int, size: int = 96) -> Image.Image:
@@ -101,7 +102,7 @@ def test_what_a_run_holds_is_looked_up_once_per_state_of_a_collection(
 
 @pytest.mark.slow
 def test_an_audit_with_a_reference(
-    crawl: Path, model_folder: Path, make_folder: Callable[..., Path], tmp_path: Path
+    crawl: Path, model_folder: Path, make_folder: Callable[..., Path], run_imgaudit: Commands, tmp_path: Path
 ) -> None:
     portfolio, run, index = make_folder("portfolio", range(2)), tmp_path / "run", tmp_path / "index"
     copied = next(iter(sorted(portfolio.glob("*.png"))))
@@ -109,8 +110,8 @@ def test_an_audit_with_a_reference(
         shutil.copy(copied, crawl / f"<i>copy{number}.png")
     build(crawl, index)
     arguments = ["audit", portfolio, "--model", model_folder, "--reference", index, "--out", run, *FAST]
-    done = imgaudit(*arguments)
-    assert done.returncode == 3, done.stderr
+    done = run_imgaudit(*arguments)
+    assert done.code == 3, done.stderr
     result = AuditResult.model_validate(read_json(run / "report.json"))
     by_name = {Path(finding.path).name: finding for finding in result.findings}
     found = by_name[copied.name].reference
@@ -119,8 +120,8 @@ def test_an_audit_with_a_reference(
     page = (run / "report" / f"{by_name[copied.name].id}.html").read_text(encoding="utf-8")
     assert "12 near copies" in page and "<i>copy" not in page and "&lt;i&gt;copy" in page
     assert FILE in json.dumps(read_json(run / "evidence.json"))
-    reported = imgaudit("report", run)
-    assert reported.returncode == 3 and "12 near copies" in page
+    reported = run_imgaudit("report", run)
+    assert reported.code == 3 and "12 near copies" in page
     assert Reference.model_validate(read_json(run / FILE)).vectors == 35
-    missing = imgaudit(*arguments[:4], "--reference", tmp_path / "none", "--out", tmp_path / "other", *FAST)
-    assert missing.returncode == 2 and "Traceback" not in missing.stderr
+    missing = run_imgaudit(*arguments[:4], "--reference", tmp_path / "none", "--out", tmp_path / "other", *FAST)
+    assert missing.code == 2 and "Traceback" not in missing.stderr
