@@ -161,7 +161,7 @@ def _markdown(comparison: Comparison) -> Iterator[str]:
     for one in comparison.differences:
         yield f"- **{EFFECT_WORDING[one.effect]}**, {one.subject}: {markdown_text(one.message)}"
     if not comparison.differences:
-        yield "Nothing that the runs record."
+        yield "No difference that the runs record."
     yield from ("", "## Outcome", "", f"**{markdown_text(retention_text(comparison.retention))}**", "")
     yield from (f"- {CHANGE_WORDING[change].label}: {count}" for change, count in comparison.counts.items() if count)
     yield f"- Images in A or B: {comparison.total}, of which {comparison.matched} are in both"

@@ -94,7 +94,7 @@ def render_markdown(result: AuditResult) -> str:
         *(f"- Decided again, not as fixed before the run: {change}" for change in result.redecided),
         *(f"- Alarm: {markdown_text(alarm.message)}" for alarm in summary.alarms),
         "",
-        "| verdict | file | p | q | copies of seeds (95 % interval) |",
+        "| verdict | file | p | q | copies among generated images (95 % interval) |",
         "| --- | --- | --- | --- | --- |",
     ]
     for finding in result.findings:
@@ -107,11 +107,11 @@ def render_markdown(result: AuditResult) -> str:
         lines.append(f"| {finding.verdict.value} | {markdown_text(file_name(finding.path))} | {p} | {q} | {copies} |")
     carried = [(f.path, one.stream_rates) for f in result.findings for one in f.replication if one.stream_rates]
     if carried:
-        lines += ["", "Which text stream carries the copies, of seeds that gave them (95 % interval):", ""]
+        lines += ["", "Which text stream carries the copies, for seeds that gave copies (95 % interval):", ""]
         lines += [f"- {markdown_text(file_name(path))}: {markdown_text(stream_text(rates))}" for path, rates in carried]
         lines += ["", STREAMS_LIMIT]
     if moved := [(f.path, f.invmm) for f in result.findings if f.invmm]:
-        lines += ["", "InvMM: how far initial noise was moved before the model returned the image:", ""]
+        lines += ["", "InvMM: how far the initial noise had to be moved before the model returned the image:", ""]
         lines += [f"- {markdown_text(file_name(path))}: {markdown_text(invmm_text(found))}" for path, found in moved]
         lines += ["", f"{INVMM_MEANING} {INVMM_LIMIT}"]
     lines += ["", "What each verdict does not say:", ""]

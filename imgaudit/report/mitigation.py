@@ -35,14 +35,14 @@ def before_and_after(base: ModelOutcome, model: ModelOutcome, threshold: float) 
     x, y = horizontal(low, 1.0), vertical(low, 1.0)
     above = [sum(pair[side] > threshold for pair in pairs) for side in (0, 1)]
     return document(
-        f"Trigger prompts before and under {model.name}",
-        f"Of {len(pairs)} trigger prompts {above[0]} have a picture above {threshold:.3f} before, and {above[1]} under "
-        "the mitigation. Dots on the dotted line are as close as before; dots below it are further away.",
+        f"Trigger prompts before and after {model.name}",
+        f"Of {len(pairs)} trigger prompts {above[0]} have a picture above {threshold:.3f} before the mitigation, and "
+        f"{above[1]} after. Dots on the dotted line are as close as before; dots below it are less close.",
         [
-            frame(x, y, "highest similarity as it is", "under the mitigation"),
+            frame(x, y, "highest similarity before", "after the mitigation"),
             line([(x(low), y(low)), (x(1.0), y(1.0))], "zero"),
             line([(x(low), y(threshold)), (x(1.0), y(threshold))], "level"),
             dots([(x(before), y(after)) for before, after in pairs], "target"),
-            legend([("target", f"{len(pairs)} trigger prompts"), ("line-level", f"a copy lies above {threshold:.3f}")]),
+            legend([("target", f"{len(pairs)} trigger prompts"), ("line-level", f"copies lie above {threshold:.3f}")]),
         ],
     )

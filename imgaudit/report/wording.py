@@ -37,32 +37,35 @@ WORDING: dict[Verdict, Wording] = {
     ),
     Verdict.REPLICATED_BY_INVERSION: Wording(
         Verdict.REPLICATED_BY_INVERSION.label,
-        "The model returns a copy of this image under a prompt or an embedding that was searched with the image in "
-        "hand, and does so far more readily than for the control images.",
-        "Such a prompt or embedding carries information taken from the image. What separates this from forcing is the "
-        "comparison with controls at the same budget; it does not show that an ordinary prompt would do it.",
+        "The model returns a copy of this image from a prompt, or from an embedding (numbers in place of a prompt), "
+        "that was found by a search which used the image itself. It does so far more readily than for the control "
+        "images.",
+        "Such a prompt or embedding carries information taken from the image. The controls went through the same "
+        "search with the same budget; only the comparison with them tells this result from an image that was forced "
+        "out of the model. None of this shows that an ordinary prompt would return the image.",
     ),
     Verdict.PARTIAL: Wording(
         Verdict.PARTIAL.label,
-        "The model returns images that contain a part of this one, or all of it moved, turned or recoloured, beyond "
-        "what the control images give.",
-        "Nothing is said of the rest of the image. Pictures of one series, or with the same frame or logo, share parts "
-        "without being copies of each other: look at which part it is.",
+        "The model returns images that contain a part of this image, or all of it shifted, turned or recoloured, "
+        "more closely than happens for the control images.",
+        "This says nothing about the rest of the image. Pictures of one series, or with the same frame or logo, "
+        "share parts without being copies of each other: check which part it is.",
     ),
     Verdict.ATYPICAL: Wording(
         Verdict.ATYPICAL.label,
         "The model predicts this image better than images it has not been trained on, but no copy was generated.",
-        "This is not evidence of a copy. It says that the image differs from the controls, which has other causes too.",
+        "This is not evidence of a copy. It says that the image differs from the controls, which can have other "
+        "causes.",
     ),
     Verdict.NOT_REPRODUCED: Wording(
         Verdict.NOT_REPRODUCED.label,
-        "Within the stated budget no copy was found beyond what the controls give.",
+        "Within the stated budget, no copy was found beyond what is also found for the control images.",
         "This is not a statement that the image is absent from the training set, or that nothing else reproduces it.",
     ),
     Verdict.INCONCLUSIVE: Wording(
         Verdict.INCONCLUSIVE.label,
         "The evidence does not allow a conclusion.",
-        "Nothing follows from this, in either direction.",
+        "This is evidence neither for nor against a copy.",
     ),
     Verdict.SKIPPED: Wording(
         Verdict.SKIPPED.label,
@@ -80,18 +83,19 @@ CHANGE_WORDING: dict[Change, Wording] = {
     Change.DISAPPEARED: Wording(
         "No longer reproduced in B",
         "Run A reproduces this image; run B did not within its budget.",
-        "This holds for B's budget only. It does not show that the image has been removed from the model, or that "
-        "nothing else brings it back.",
+        "This holds for B's budget only. It does not show that the image has been removed from the model, or that no "
+        "other prompt returns it.",
     ),
     Change.LOWER_RUNG: Wording(
         "Easier in B",
-        "Both runs reproduce this image; B needs less help for it.",
-        "Only the rungs that were tried are compared.",
+        "Both runs reproduce this image; B needs less information about it, for example a caption and no search.",
+        "Only the ways of asking that were tried are compared.",
     ),
     Change.HIGHER_RUNG: Wording(
         "Harder in B",
-        "Both runs reproduce this image; B needs more help for it.",
-        "It is still reproduced. That the easier way failed holds for B's budget only.",
+        "Both runs reproduce this image; B needs more information about it, for example a search and not only a "
+        "caption.",
+        "B still reproduces the image. The easier way failed within B's budget only.",
     ),
     Change.OTHER_VERDICT: Wording(
         "Another verdict",
@@ -100,19 +104,19 @@ CHANGE_WORDING: dict[Change, Wording] = {
     ),
     Change.RATE_CHANGED: Wording(
         "Rate changed",
-        "Same verdict and same rung, but copies come more often or less often than chance explains.",
+        "Same verdict and same rung, but the share of copies differs by more than chance explains.",
         "The rates hold for the texts, the sampler and the settings of these runs, and for no others.",
     ),
     Change.UNCHANGED: Wording(
         "No change shown",
-        "Same verdict, same rung, and no difference of rates that chance does not explain.",
-        "A difference within the interval is not excluded, and an image that is not reproduced in both is so within "
-        "the budget only.",
+        "Same verdict, same rung, and no difference in the share of copies beyond chance.",
+        "A difference within the interval remains possible. Where neither run reproduces the image, that holds for "
+        "their budgets only.",
     ),
     Change.NOT_COMPARABLE: Wording(
         "Cannot be compared",
-        "At least one run says nothing about this image, or not the same thing as the other.",
-        "Nothing about a change follows from this. It must be read neither as unchanged nor as no longer reproduced.",
+        "At least one run has no usable result for this image, or the two results do not answer the same question.",
+        "This says nothing about a change. Read it neither as unchanged nor as no longer reproduced.",
     ),
 }
 
@@ -120,9 +124,10 @@ RUNG_WORDING: dict[Rung, str] = {
     Rung.PROMPT: "a prompt given by the owner",
     Rung.CAPTION: "the image's own caption",
     Rung.PARAPHRASE: "other wordings of its text",
-    Rung.TOKENS: "a prompt of a few words, searched with the image in hand",
-    Rung.EMBEDDING: "an embedding optimised towards the image",
-    Rung.EMBEDDING_NOISE: "an embedding and initial noise, both optimised towards the image: reported only",
+    Rung.TOKENS: "a prompt of a few words, found by a search that used the image",
+    Rung.EMBEDDING: "numbers in place of a prompt, optimised towards the image",
+    Rung.EMBEDDING_NOISE: "numbers in place of a prompt and the initial noise, both optimised towards the image: "
+    "reported only",
 }
 
 
@@ -133,8 +138,8 @@ CHOICE_WORDING: dict[ReviewChoice, str] = {
 }
 
 LEVEL_WORDING: tuple[str, ...] = (
-    "nothing of it",
-    "a faint likeness",
+    "none of it",
+    "a faint resemblance",
     "some of its content",
     "much of its content, with clear differences",
     "nearly all, with slight differences",
@@ -154,64 +159,66 @@ class AlarmWording(NamedTuple):
 
 ALARM_WORDING: dict[AlarmCode, AlarmWording] = {
     AlarmCode.BLIND_BASELINE: AlarmWording(
-        "Targets and controls differ without the model",
+        "Targets and controls look different to begin with",
         "A classifier that never saw the model tells them apart by colour, contrast, detail and shape. Their scores "
         "may differ for that reason alone: choose controls more like the targets.",
     ),
     AlarmCode.BLIND_CAPTIONS: AlarmWording(
         "Captions are written differently",
-        "Targets' and controls' captions can be told apart by how they are written, so what they bring out is not "
-        "comparable: caption both in the same way.",
+        "The captions of targets and controls can be told apart by how they are written, so the images generated "
+        "from them are not comparable: caption both in the same way.",
     ),
     AlarmCode.TRAINED_CONTROLS: AlarmWording(
-        "Some controls look trained on",
-        "Their scores have a second, higher mode, and those in it come back. Leaving them out would make other "
-        "p-values too small: ask where they come from.",
+        "Some controls may be in the training set",
+        "Some controls form a second group with higher scores, and the model reproduces them. Leaving them out would "
+        "make the other p-values too small: find out where they come from.",
     ),
     AlarmCode.TOO_FEW_CONTROLS: AlarmWording(
         "Too few controls",
-        "The smallest p-value that so many controls allow is above the level: nothing could be found.",
+        "With so few controls even the smallest possible p-value is above the level: no image could be found "
+        "significant.",
     ),
     AlarmCode.NEAR_DUPLICATES: AlarmWording(
         "Near-duplicates among the targets",
-        "They are one work and count once; one of them stands for all.",
+        "They are one work and count once; one of them represents the others.",
     ),
     AlarmCode.NEAR_CONTROLS: AlarmWording(
         "A control is a near copy",
-        "A control that shows the same picture cannot be one: it was left out.",
+        "A control that shows the same picture as a target cannot be a control: it was left out.",
     ),
     AlarmCode.MADE_BY_A_MODEL: AlarmWording(
         "The image seems to have been generated",
-        "An image that a model made is easy for models, whether or not they were trained on it.",
+        "Models predict generated images well, whether or not they were trained on them.",
     ),
     AlarmCode.NO_NULL_BRANCH: AlarmWording(
-        "No null condition",
-        "The model cannot be asked without a text, so that there is nothing to compare its error with.",
+        "No comparison without a text",
+        "The model cannot be asked without a text, so there is nothing to compare its error with.",
     ),
     AlarmCode.AUTOENCODER: AlarmWording(
         "The model's autoencoder distorts the image",
-        "What the model cannot render it cannot return closely either, and its error means less.",
+        "The model cannot return an image more closely than its autoencoder renders it, and its error says less "
+        "about memorisation.",
     ),
     AlarmCode.CUT_CAPTION: AlarmWording(
         "Part of the caption never reached the model",
-        "The text encoder reads only so many tokens; what stands behind them changed nothing.",
+        "The text encoder reads a limited number of tokens; the words after them had no effect.",
     ),
     AlarmCode.INVALID_FRAMES: AlarmWording(
         "Some generated images could not be scored",
-        "They are black, constant or not finite, and are left out of every rate.",
+        "They are black, of a single colour, or contain invalid numbers, and are left out of every rate.",
     ),
     AlarmCode.FORCED_CONTROLS: AlarmWording(
-        "Controls come out as well",
-        "The rule calls more of the controls outside the bank reproduced than the level allows: at this budget images "
-        "can be forced out of the model.",
+        "Controls are reproduced as well",
+        "Among the controls kept out of the bank, the same rule calls more reproduced than the level allows: with "
+        "this budget, images can be forced out of the model whether or not it was trained on them.",
     ),
 }
 """What an alarm is, in a few words, and what it means for the reader."""
 
 EFFECT_WORDING: dict[AlarmEffect, str] = {
-    AlarmEffect.TAKES_P_VALUES: "Error-based p-values are not to be had; a copy from a prompt stands.",
-    AlarmEffect.WEAKENS_NEGATIVES: "What is significant stands; what is not is inconclusive.",
-    AlarmEffect.WARNS: "No number is taken away by it.",
+    AlarmEffect.TAKES_P_VALUES: "No p-value is based on errors; a copy generated from a prompt still counts.",
+    AlarmEffect.WEAKENS_NEGATIVES: "Significant results still count; all others are inconclusive.",
+    AlarmEffect.WARNS: "All numbers are still given.",
 }
 
 KEYS: tuple[tuple[str, str], ...] = (
@@ -221,7 +228,7 @@ KEYS: tuple[tuple[str, str], ...] = (
     ("s l b f", "side by side, slider, blink, difference"),
     ("z", "next zoom"),
     ("a d u", "accept, dispute, unsure"),
-    ("0 1 2 3 4 5", "level of replication"),
+    ("0 1 2 3 4 5", "how much of the image was returned (0 to 5)"),
     ("c", "comment"),
     ("/", "search"),
     ("?", "this list"),
@@ -229,19 +236,21 @@ KEYS: tuple[tuple[str, str], ...] = (
 """Keys of the pages, with what they do."""
 
 P_VALUE_SENTENCE = (
-    "If this image were exchangeable with the controls, a score this high would occur with probability at most {p}."
+    "If this image were like any of the controls (in statistical terms, exchangeable with the controls), a score "
+    "this high would occur with probability at most {p}."
 )
 
 INVMM_MEANING = (
-    "How far the initial noise has to be moved towards the image before the model returns it in every one of a few "
-    "samples: the lower, the more memorised, and 0 where plain noise suffices."
+    "How far the initial noise has to be moved towards the image before the model returns the image in every one of "
+    "a few samples. The lower, the more memorised; 0 means that ordinary noise is enough."
 )
 
 INVMM_LIMIT = (
-    "Noise and condition were both learned with the image in hand and can carry it, so this is no evidence that an "
-    "ordinary prompt would return it, and no verdict rests on it. Only the comparison with controls that were given "
-    "the same budget says anything: p is the share of controls, this image counted, that needed no more. It is of this "
-    "image alone and not corrected over the folder. Where the search did not succeed, that holds for its budget only."
+    "Noise and condition were both learned from the image and can carry it. So this is no evidence that an ordinary "
+    "prompt would return the image, and no verdict rests on it. Only the comparison with controls that were given "
+    "the same budget is informative: p is the share of controls, counting this image, that needed no more. It is for "
+    "this image alone and is not corrected over the portfolio. A search that failed has failed within its budget "
+    "only."
 )
 """Printed wherever InvMM's divergence stands."""
 
@@ -249,7 +258,8 @@ CONDITION_WORDING = {"mixture": "a mixture of the model's words", "embedding": "
 
 STREAMS_LIMIT = (
     "These seeds were chosen because they gave copies with all streams, so the intervals describe this embedding on "
-    "them and are not rates of the model. Streams act together: one that gives no copy alone may still be needed."
+    "these seeds and are not rates of the model. Streams act together: a stream that gives no copy alone may still "
+    "be needed."
 )
 """What a comparison of streams does not say; printed wherever it stands."""
 

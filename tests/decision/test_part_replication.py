@@ -206,7 +206,7 @@ def test_a_memoriser_of_a_layout_returns_a_part_of_its_variants(audited: tuple[R
     )
     assert (row["part_rung"], row["part_hits"], row["verdict"]) == ("caption", "2", "partial")
     page = (run.path / "report" / f"{found['variant'].id}.html").read_text()
-    assert "Where a part of it came back" in page and "Partly replicated" in page
+    assert "Which part of the image was returned" in page and "Partly replicated" in page
     # The picture behind it was deleted: the page says so, and a conclusion made anew takes the image as damaged.
     (run.path / part.path).unlink()
     write_report(run, result)

@@ -55,7 +55,7 @@ def write_html(run: RunFolder, result: AuditResult, processes: int = 1) -> None:
         for row in rows:
             row |= {"target": next(made), "best": next(made)}
     named = write_rows(folder, rows, environment, shared)
-    context = index_context(folder, findings, charts)
+    context = index_context(folder, findings, result.summary, charts)
     page = environment.get_template("index.html.jinja").render(**shared, **context, **named)
     write_atomically(folder / "index.html", page)
 

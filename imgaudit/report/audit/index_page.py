@@ -14,10 +14,11 @@ from imgaudit.io.writing import write_atomically
 from imgaudit.report.audit.charts import Charts
 from imgaudit.report.page_data import LABELS, ROWS, data_script
 from imgaudit.report.wording import ALARM_WORDING, EFFECT_WORDING, KEYS, WORDING
-from imgaudit.schema.findings import AlarmCode, Finding, PartReplication, Verdict
+from imgaudit.schema.findings import AlarmCode, Finding, PartReplication, Summary, Verdict
 from imgaudit.schema.measures import DECIDING_DESCRIPTOR
 from imgaudit.schema.records import Rung, Skipped
 from imgaudit.schema.text import printable
+from imgaudit.statistics import clopper_pearson
 
 ROWS_PER_FILE = 1000
 """Rows of a data file."""
@@ -29,7 +30,7 @@ LONGEST = 300
 """Characters of a text that is searched on the index; the page of the image has all of it."""
 
 COLUMNS = (
-    ("", "Image, closest"), ("name", "File"), ("verdict", "Verdict"), ("rate", "Copies of seeds, 95 % interval"),
+    ("", "Image, closest"), ("name", "File"), ("verdict", "Verdict"), ("rate", "Copies, 95 % interval"),
     ("similarity", "Best similarity"), ("score", "Score"), ("p", "p"), ("q", "q"),
 )  # fmt: skip
 """Key to sort by and heading."""
@@ -107,13 +108,15 @@ def list_name(number: int) -> str:
     return f"list-{number:04d}.html"
 
 
-def index_context(folder: Path, findings: Sequence[Finding], charts: Charts) -> dict[str, Any]:
-    """What the template of the index needs beyond what all pages share; its chart is drawn on the way."""
+def index_context(folder: Path, findings: Sequence[Finding], summary: Summary, charts: Charts) -> dict[str, Any]:
+    """Draw the chart of the index, and return what its template needs beyond what all pages share."""
+    check = summary.forcing
     codes = {alarm.code for finding in findings for alarm in finding.alarms}
     rungs = {finding.rung for finding in findings if not isinstance(finding.rung, Skipped)}
     return {
         "overview": _write_overview(folder, findings, charts),
         "bank": charts.bank,
+        "forcing_rate": None if isinstance(check, Skipped) else clopper_pearson(check.called, check.n),
         "in_parts": any(_in_parts(finding) for finding in findings),
         "thresholds": _thresholds(findings, charts),
         "columns": COLUMNS,

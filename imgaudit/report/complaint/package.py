@@ -138,7 +138,7 @@ def _draw_regions(run: FinishedRun, finding: Finding, files: dict[str, bytes]) -
     pair = finding.part.pair
     drawn = []
     for path, region, name, caption in (
-        (f"images/{finding.id}/target.png", pair.region, "work", "The work; what does not agree is faded"),
+        (f"images/{finding.id}/target.png", pair.region, "work", "The work; everything that does not agree is faded"),
         (finding.part.path, pair.candidate_region, "output", "The generated image, faded in the same way"),
     ):
         try:

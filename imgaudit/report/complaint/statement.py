@@ -1,4 +1,4 @@
-"""The statement of a complaint: one work, one model, what it was asked with, what came back, and how sure that is."""
+"""The statement of a complaint: one work, one model, how it was asked, what it generated, and how certain that is."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,39 +33,41 @@ from imgaudit.runs.finished import FinishedRun
 from imgaudit.schema.findings import Finding, PartReplication, Replication, Verdict
 from imgaudit.schema.records import INVERTED_RUNGS, Measurement, Rung, RungMeasurement, Skipped
 from imgaudit.schema.text import file_name
+from imgaudit.statistics import clopper_pearson
 
 GENERAL_LIMITS = (
     "This statement reports measurements of one model at one budget. It does not say whether a use is lawful, whether "
     "the work was in the training set, or what anybody intended.",
-    "Controls are images that are believed not to be in the training set. That they are comparable with the work is an "
-    "assumption about images, which no measurement can prove.",
-    "A result of nothing found means: not within this budget. It never means that an image cannot be reproduced.",
+    "Controls are images that are believed not to be in the training set. That they are comparable with the work is "
+    "an assumption, which no measurement can prove.",
+    "Where nothing was found, it was not found within this budget. That never means that an image cannot be "
+    "reproduced.",
 )
 """What no verdict says; printed in every statement."""
 
 
 @dataclass(frozen=True)
 class ComplaintMaterial:
-    """Everything that a statement on one image rests on."""
+    """Everything that a statement on one image is made from."""
 
     run: FinishedRun
     """The run."""
     finding: Finding
     """What was concluded."""
     measurement: Measurement | None
-    """What was measured; None when that is lost."""
+    """What was measured; None when the record is lost."""
     outputs: Sequence[Output]
     """Every generated image."""
     pictures: Mapping[str, str]
     """Files of the package by their path in the run, for pictures that could be read."""
     regions: Sequence[Picture]
-    """Where a part came back, drawn."""
+    """Pictures that show which part was returned."""
     decisions: Sequence[ReviewDecision]
-    """What holds on the image, by reviewer."""
+    """The newest decision of each reviewer on the image."""
     digests: Mapping[str, str]
     """SHA-256 of the run's manifest.json and report.json, and the head of its evidence where there is one."""
     folders: Sequence[str]
-    """Folders that are not named."""
+    """Folders whose names are removed."""
 
     @property
     def work(self) -> str:
@@ -73,23 +75,23 @@ class ComplaintMaterial:
         return file_name(self.finding.path)
 
     def named(self, text: str) -> str:
-        """A text of the run without folders."""
+        """Return a text of the run without folders."""
         return str(without_folders(text, self.folders))
 
 
 def make_statement(material: ComplaintMaterial) -> Statement:
-    """The statement, in the order in which a recipient asks."""
+    """Write the statement, in the order of a recipient's questions."""
     titled = {
         "What was found": _found(material),
         "The work": _work(material),
         "The model": _model(material),
-        "What the model was asked with": _asked(material),
-        "How often it came back": _rates(material),
-        "What came back": _outputs(material),
-        "Where a part of it came back": _part(material),
-        "How sure that is": _certainty(material),
-        "What people who looked at it decided": _decisions(material),
-        "What this does not say": _limits(material),
+        "How the model was asked": _asked(material),
+        "How often it returned the work": _rates(material),
+        "What it generated": _outputs(material),
+        "Which part of the work was returned": _part(material),
+        "How certain the result is": _certainty(material),
+        "What reviewers decided": _decisions(material),
+        "What this statement does not say": _limits(material),
         "How to check it": _provenance(material),
         "The request": _request(),
     }
@@ -145,7 +147,7 @@ def _model(material: ComplaintMaterial) -> Iterator[Block]:
 
 def _asked(material: ComplaintMaterial) -> Iterator[Block]:
     if material.measurement is None:
-        yield Paragraph("The run no longer holds what was asked.")
+        yield Paragraph("The run no longer holds the texts that the model was asked with.")
         return
     rows = []
     for rung, measured in material.measurement.rungs.items():
@@ -153,18 +155,18 @@ def _asked(material: ComplaintMaterial) -> Iterator[Block]:
             rows.append((rung.value, RUNG_WORDING[rung], f"not measured: {measured.skipped}"))
         else:
             rows.append((rung.value, RUNG_WORDING[rung], _sent(rung, measured)))
-    yield Table(("Way", "In words", "As it was sent to the model"), rows)
+    yield Table(("Way of asking", "In words", "Sent to the model"), rows)
     if any(rung in INVERTED_RUNGS and not isinstance(one, Skipped) for rung, one in material.measurement.rungs.items()):
         yield Paragraph(WORDING[Verdict.REPLICATED_BY_INVERSION].limit, "Limit")
 
 
 def _sent(rung: Rung, measured: RungMeasurement) -> str:
     texts = " / ".join(f"“{text}”" for text in measured.texts)
-    sent = texts or "an inverted embedding: numbers that were optimised with the work in hand, which nobody can type"
+    sent = texts or "an embedding: numbers in place of a prompt, optimised to return the work, which nobody can type"
     if rung is Rung.EMBEDDING_NOISE:
-        sent = "an embedding and initial noise: numbers that were optimised with the work in hand, reported only"
+        sent = "an embedding and initial noise: numbers optimised to return the work; reported only"
     if rung is Rung.TOKENS:
-        sent = f"inverted tokens: {texts}"
+        sent = f"a prompt found by a search that used the work: {texts}"
     if not isinstance(measured.bits, Skipped):
         sent += f"; carries at most {measured.bits:,.0f} bits"
     cut = [f"the last {count} token(s) never reached {encoder}" for encoder, count in measured.cut_tokens.items()]
@@ -175,11 +177,11 @@ def _rates(material: ComplaintMaterial) -> Iterator[Block]:
     if not material.finding.replication:
         yield Paragraph("No generated image could be compared with controls.")
         return
-    headings = ("Way", "Copies", "Rate and interval", "Controls' rate", "p", "q", "Stands")
+    headings = ("Way of asking", "Copies", "Rate and interval", "Rate for controls", "p", "q", "Counts as reproduced")
     yield Table(headings, [_rate(one) for one in material.finding.replication])
     parts = [(one, one.part) for one in material.finding.replication if isinstance(one.part, PartReplication)]
     if parts:
-        yield Paragraph("Of the same images, how many contain at least a part of the work:")
+        yield Paragraph("How many of the same images contain at least a part of the work:")
         yield Table(headings, [_part_rate(one, part) for one, part in parts])
     generation = material.run.result.protocol.generation
     yield Paragraph(
@@ -224,7 +226,7 @@ def _outputs(material: ComplaintMaterial) -> Iterator[Block]:
         gone = f" {missing} can no longer be read." if missing else ""
         yield Paragraph(
             f"Asked with {RUNG_WORDING[rung]}: {len(pictures)} of {total} generated images, the closest and the least "
-            f"similar. All are listed in outputs.csv.{gone}"
+            f"similar. outputs.csv lists all of them.{gone}"
         )
         yield Pictures(pictures)
 
@@ -237,7 +239,7 @@ def _caption(output: Output) -> str:
         if not isinstance(measured, Skipped)
         for name, value in measured.items()
     ]
-    told = "a copy" if output.copied else "no copy"
+    told = "a copy" if output.copied else "not a copy"
     asked = f"{output.rung.value}, seed {replica.seed}, guidance {replica.guidance_scale:g}"
     return f"{output.role.capitalize()}: {told}; {asked}; {', '.join(measures)}"
 
@@ -251,12 +253,13 @@ def _part(material: ComplaintMaterial) -> Iterator[Block]:
     if not isinstance(pair.transform, Skipped):
         mirrored = "mirrored, " if pair.transform.mirrored else ""
         lies = (
-            f" The generated image lies over the work {mirrored}scaled by {pair.transform.scale:.2f} and turned by "
-            f"{pair.transform.rotation:.0f} degrees."
+            f" The generated image fits over the work when {mirrored}scaled by {pair.transform.scale:.2f} and turned "
+            f"by {pair.transform.rotation:.0f} degrees."
         )
     yield Paragraph(
-        f"{pair.region.area:.0%} of the work agrees with an image generated from {part.rung.value} (seed {part.seed}), "
-        f"of which that is {pair.candidate_region.area:.0%}. {pair.inliers} local features lie in their places.{lies}"
+        f"{pair.region.area:.0%} of the work agrees with an image generated from {part.rung.value} (seed {part.seed}); "
+        f"this area covers {pair.candidate_region.area:.0%} of the generated image. {pair.inliers} local features "
+        f"match in position.{lies}"
     )
     yield Pictures(material.regions)
     yield Paragraph(WORDING[Verdict.PARTIAL].limit, "Limit")
@@ -272,16 +275,26 @@ def _certainty(material: ComplaintMaterial) -> Iterator[Block]:
         ("Score", _number(finding.score)),
         ("p", _number(finding.p_value)),
         ("q", f"{_number(finding.q_value)}, over {summary.hypotheses} images of this audit"),
-        ("Controls", f"{summary.controls} images put through the same procedure"),
-        ("Level", f"{summary.level:g}, false discovery rate"),
+        ("Controls", f"{summary.controls} images, believed not to be in the training set, measured in the same way"),
+        ("Level", f"{summary.level:g}: the expected share of false findings among all findings of the audit"),
     ]
     if not isinstance(summary.forcing, Skipped):
+        rate = clopper_pearson(summary.forcing.called, summary.forcing.n)
         rows.append(
-            ("Error rate", f"the whole rule calls {summary.forcing.called} of {summary.forcing.n} controls reproduced")
+            (
+                "Error check",
+                f"{summary.forcing.called} false copies among {summary.forcing.n} controls kept out of the comparison "
+                f"and judged by the same rule ({rate.low:.1%} to {rate.high:.1%}, 95 % interval)",
+            )
         )
     returned = next((one for one in finding.replication if one.whole_stands), None) or part_of(finding)
     if returned is not None and not isinstance(returned.coincidence_p_value, Skipped):
-        rows.append(("Coincidence", f"p = {returned.coincidence_p_value:.3g} against other works' images"))
+        rows.append(
+            (
+                "Coincidence",
+                f"p = {returned.coincidence_p_value:.3g}, by comparison with images generated for other works",
+            )
+        )
     yield Facts(rows)
 
 
@@ -294,13 +307,15 @@ def _decisions(material: ComplaintMaterial) -> Iterator[Block]:
     rows = []
     for one in material.decisions:
         level = one.replication_level
-        scale = "none given" if level is None else f"{level} of 5: {LEVEL_WORDING[level]}"
+        scale = "no answer" if level is None else f"{level} of 5: {LEVEL_WORDING[level]}"
         seen = WORDING[one.machine_verdict].label
         seen += "" if one.result_sha256 == now else f" (on another result, {one.result_sha256[:16]})"
         made = f"{one.made:%Y-%m-%d %H:%M}"
         rows.append((one.reviewer, CHOICE_WORDING[one.decision], scale, one.comment, made, seen))
-    yield Paragraph(f"The machine's verdict is: {verdict}. It stands as it is; reviewers' decisions stand beside it.")
-    yield Table(("Reviewer", "Decision", "How much came back", "Comment", "When (UTC)", "Verdict they saw"), rows)
+    yield Paragraph(
+        f"The machine's verdict is: {verdict}. Reviewers' decisions are recorded beside it and do not change it."
+    )
+    yield Table(("Reviewer", "Decision", "How much was returned", "Comment", "When (UTC)", "Verdict they saw"), rows)
 
 
 def _limits(material: ComplaintMaterial) -> Iterator[Block]:
@@ -311,7 +326,7 @@ def _limits(material: ComplaintMaterial) -> Iterator[Block]:
 
 def _provenance(material: ComplaintMaterial) -> Iterator[Block]:
     manifest, result = material.run.manifest, material.run.result
-    yield Paragraph("The command that made the run, without the folders of the machine it ran on:")
+    yield Paragraph("The command that made this audit, with the names of folders removed:")
     command: dict[str, Any] = {"command": without_folders(manifest.command, material.folders)}
     yield Code(reproduction_command(result.model_copy(update={"run": command})))
     yield Facts(
@@ -326,9 +341,9 @@ def _provenance(material: ComplaintMaterial) -> Iterator[Block]:
         ]
     )
     yield Paragraph(
-        "The files of this package are listed with their digests in SHA256SUMS (sha256sum -c SHA256SUMS). Whoever "
-        "holds the whole run can compare it with these digests, and decide it again from its measurements, with "
-        "imgaudit verify."
+        "SHA256SUMS lists the files of this package with their digests; check them with: sha256sum -c SHA256SUMS. "
+        "Anyone who has the whole run can compare it with these digests, and derive the verdicts from the "
+        "measurements again, with imgaudit verify."
     )
 
 

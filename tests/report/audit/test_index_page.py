@@ -104,8 +104,8 @@ def test_counts_stand_with_the_controls_what_was_not_tested_and_the_chart(page: 
         assert str(count) in page.locator(".counts").inner_text()
     assert not isinstance(result.summary.forcing, Skipped)
     parts = [
-        f"of {result.summary.forcing.n} controls", "Not tested", "prompts found by search", "Thresholds",
-        "similarity exceeds", "1 of 50 files were not measured", result.summary.planner, "2026-01-01 00:00 UTC",
+        f"among {result.summary.forcing.n} control images that were kept out", "0.0% to 2.3%, 95 % interval",
+            "Not tested", "prompts found by a search", "Thresholds", "similarity to the image exceeds", "1 of 50 files were not measured", result.summary.planner, "2026-01-01 00:00 UTC",
     ]  # fmt: skip
     for part in parts:
         assert part in text, part
@@ -400,7 +400,7 @@ def _without_controls(result: AuditResult) -> AuditResult:
     [
         (_interrupted, "43 of 50 files have not been measured", 7),
         (_only_skipped, "1 of 1 files were not measured", 1),
-        (_without_controls, "none, so no p-value can be had", 50),
+        (_without_controls, "None, so there are no p-values", 50),
     ],
 )
 def test_what_is_missing_is_said(
