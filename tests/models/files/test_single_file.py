@@ -16,7 +16,7 @@ from imgaudit.diffusion.denoiser import Denoiser
 from imgaudit.exceptions import ModelRefusedError
 from imgaudit.io.portfolio import Portfolio
 from imgaudit.models import load_model
-from imgaudit.models.files.single_file import LAYOUTS, UNET, Checkpoint
+from imgaudit.models.files.single_file import LAYOUTS, UNET, Checkpoint, find_usual_configuration
 from imgaudit.runs.manifest import make_manifest, open_manifest
 from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.manifest import AuditManifest
