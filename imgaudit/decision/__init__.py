@@ -1,1 +1,1 @@
-"""Decisions: measurements to verdicts. Pure functions of records; nothing here needs a model."""
+"""Decisions: from measurements to verdicts. Everything here works on records alone, without a model."""

@@ -1,4 +1,4 @@
-"""Validity alarms: what makes a p-value mean less than it says. An alarm never takes a replica from a prompt away."""
+"""Validity alarms: warnings that a p-value means less than it says. No alarm cancels a copy returned for a prompt."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,16 +10,16 @@ from imgaudit.schema.findings import Alarm, AlarmCode, AlarmEffect, ForcingCheck
 from imgaudit.schema.measures import DECIDING_DESCRIPTOR, NEAR_COPY_CORRELATION
 from imgaudit.schema.policy import Policy
 from imgaudit.schema.records import TEXT_RUNGS, Measurement, Rung, RungMeasurement, Skipped
-from imgaudit.statistics import clopper_pearson, conformal_p_value, two_modes
+from imgaudit.statistics import clopper_pearson, conformal_p_value, controls_needed, two_modes
 
 LOWEST_FLOOR = 0.8
-"""Below this similarity of decode(encode(target)) to the target, what the model can show is not the image."""
+"""Below this similarity of decode(encode(target)) to the target, the model cannot show the image at all."""
 
 LOW_FLOOR = 0.9
-"""Below this one the reader is told; replicas are compared with the rendering in any case."""
+"""Below this similarity the reader is warned. Replicas are always compared with the rendered target."""
 
 OWN_WORK_LEVEL = 0.01
-"""Share of controls that reconstruct as well as an image must for it to look like the model's own work."""
+"""An image looks like the model's own work when at most this share of controls is rendered as well."""
 
 
 def _alarm(code: AlarmCode, effect: AlarmEffect, message: str) -> Alarm:
@@ -27,7 +27,7 @@ def _alarm(code: AlarmCode, effect: AlarmEffect, message: str) -> Alarm:
 
 
 def find_blind_alarms(measurements: Sequence[Measurement], bank: NullBank) -> list[Alarm]:
-    """Targets and controls differ without the model: in what the images look like, or in how captions are written."""
+    """Warn when targets and controls differ without the model, in their images or in how captions are written."""
     alarms = []
     if shift := blind_baseline([m.features for m in measurements], [c.features for c in bank.controls if c.features]):
         alarms += _blind_alarm(AlarmCode.BLIND_BASELINE, AlarmEffect.TAKES_P_VALUES, shift, "images")
@@ -45,62 +45,68 @@ def _blind_alarm(code: AlarmCode, effect: AlarmEffect, shift: BlindBaseline, wha
     if not shift.alarms():
         return []
     consequence = (
-        "they are not exchangeable, so error-based p-values say nothing"
+        "the controls are not a fair comparison, so p-values of the score mean nothing"
         if effect is AlarmEffect.TAKES_P_VALUES
-        else "copies asked for by caption are compared with each other and not with controls"
+        else "copies returned for captions are compared with the other targets and not with controls"
     )
     return [
         _alarm(
             code, effect,
             f"{what} of targets and controls differ without the model (AUC {shift.auc:.2f}, p = {shift.p_value:.3g}, "
-            f"{shift.targets} against {shift.controls}): {consequence}",
+            f"{shift.targets} targets, {shift.controls} controls): {consequence}",
         )
     ]  # fmt: skip
 
 
-def _comes_back(control: Control) -> bool:
-    """Whether most seeds of the embedding rung are near copies, as of an image that the model knows."""
+def _is_returned(control: Control) -> bool:
+    """Say whether most seeds of the embedding rung are near copies, as with an image that the model knows."""
     seeds = control.rungs.get(Rung.EMBEDDING, [])
     return bool(seeds) and sum(seed.similarity > NEAR_COPY_CORRELATION for seed in seeds) * 2 > len(seeds)
 
 
 def find_bank_alarms(bank: NullBank, policy: Policy, forcing: ForcingCheck | Skipped) -> list[Alarm]:
-    """Controls that were trained on, too few of them, or a budget that forces them out."""
+    """Warn of controls that were trained on, of too few controls, and of a budget that forces controls out."""
     alarms = []
     scored = [(control, score) for control in bank.controls if not isinstance(score := bank.score(control), Skipped)]
     modes = two_modes([score for _, score in scored])
     if modes is not None and modes.clear:
         upper = [control for control, score in scored if score >= modes.above]
-        if known := [control for control in upper if _comes_back(control)]:
+        if known := [control for control in upper if _is_returned(control)]:
             names = ", ".join(control.sha256[:16] for control in known[:5])
             alarms.append(
                 _alarm(
                     AlarmCode.TRAINED_CONTROLS, AlarmEffect.WEAKENS_NEGATIVES,
-                    f"{len(upper)} of {len(scored)} controls score apart from the others and {len(known)} of them come "
-                    f"back in most seeds ({names}): they look trained on. p-values are too large for it; what is "
-                    "significant stands. Ask where these controls come from; leaving them out by score would be wrong",
+                    f"{len(upper)} of {len(scored)} controls score much higher than the others, and the model gives"
+                    f" {len(known)} of them back with most seeds ({names}): it was probably trained on them. This "
+                    "makes p-values too large: significant results stand, the others are inconclusive. Find out where "
+                    "these controls come from; do not leave controls out because of their score",
                 )
             )  # fmt: skip
     if len(bank.controls) + 1 < 1 / policy.level:
         alarms.append(
             _alarm(
                 AlarmCode.TOO_FEW_CONTROLS, AlarmEffect.WEAKENS_NEGATIVES,
-                f"{len(bank.controls)} controls cannot give a p-value at or below {policy.level:g}",
+                f"{len(bank.controls)} controls cannot give a p-value at or below {policy.level:g}; at least "
+                f"{controls_needed(1, 1, policy.level)} are needed",
             )
         )  # fmt: skip
     if isinstance(forcing, ForcingCheck) and (low := clopper_pearson(forcing.called, forcing.n).low) > policy.level:
         alarms.append(
             _alarm(
                 AlarmCode.FORCED_CONTROLS, AlarmEffect.TAKES_P_VALUES,
-                f"the rule calls {forcing.called} of {forcing.n} controls outside the bank reproduced (at least "
-                f"{low:.1%} at 95 %): at this budget it does not tell forced images from known ones",
+                f"{forcing.called} of {forcing.n} unseen control images are falsely called reproduced (at least "
+                f"{low:.1%} at 95 % confidence): at this budget, images that the model knows cannot be told from those "
+                "that were forced out of it",
             )
         )  # fmt: skip
     return alarms
 
 
 def find_near_controls(measurements: Sequence[Measurement], bank: NullBank) -> dict[str, list[str]]:
-    """Per target that has any, the controls of the bank whose whole-image PDQ hash says that they are near copies."""
+    """Find near copies of targets among the controls, by the PDQ hash of the whole image.
+
+    Returns  target id to SHA-256 of the controls; targets without any are left out
+    """
     hashes = {control.sha256: control.pdq for control in bank.controls}
     found = {m.id: [name for name in find_near_hashes(m.pdq, hashes) if name != m.sha256] for m in measurements}
     return {name: near for name, near in found.items() if near}
@@ -114,21 +120,21 @@ def find_image_alarms(
     near_duplicates: Sequence[tuple[str, float]] = (),
     near_bank: Mapping[str, Sequence[str]] | None = None,
 ) -> list[Alarm]:
-    """What weakens the conclusion on one image.
+    """List what weakens the conclusion on one image.
 
-    representative:   id of the near-duplicate that stands for it, or its own
-    near_duplicates:  its near copies among the targets, id and similarity
-    near_bank:        per target, controls that are its near copies
+    representative:   id of the near-duplicate that represents the image, or its own id
+    near_duplicates:  near copies of the image among the targets, as id and similarity
+    near_bank:        for each target, the controls that are near copies of it
     """
     alarms = [*_origin_alarms(measurement, bank), *_floor_alarms(measurement), *_frame_alarms(measurement)]
     if isinstance(measurement.error, Skipped):
         alarms.append(_alarm(AlarmCode.NO_NULL_BRANCH, AlarmEffect.TAKES_P_VALUES, measurement.error.skipped))
     if near_duplicates:
-        standing = "it stands for them" if representative == measurement.id else f"{representative} stands for it"
+        lead = "this image represents them" if representative == measurement.id else f"{representative} represents it"
         alarms.append(
             _alarm(
                 AlarmCode.NEAR_DUPLICATES, AlarmEffect.WARNS,
-                f"{len(near_duplicates)} near-duplicate(s) in this folder, counted as one work: {standing}",
+                f"{len(near_duplicates)} near-duplicate(s) in this folder, counted as one work: {lead}",
             )
         )  # fmt: skip
     if near := (near_bank or {}).get(measurement.id):
@@ -136,7 +142,7 @@ def find_image_alarms(
         alarms.append(
             _alarm(
                 AlarmCode.NEAR_CONTROLS, AlarmEffect.WARNS,
-                f"{len(near)} control(s) are near copies of it and were left out for the whole folder ({names})",
+                f"{len(near)} control(s) are near copies of this image and left out for the whole folder ({names})",
             )
         )  # fmt: skip
     return alarms
@@ -147,8 +153,8 @@ def _origin_alarms(measurement: Measurement, bank: NullBank | None) -> list[Alar
         return [
             _alarm(
                 AlarmCode.MADE_BY_A_MODEL, AlarmEffect.TAKES_P_VALUES,
-                f"the file says that a generator made it ({measurement.made_by}): a model predicts its own work well "
-                "without having been trained on it",
+                f"the file says that an image generator made it ({measurement.made_by}): a model predicts such images "
+                "well without having been trained on them",
             )
         ]  # fmt: skip
     if bank is None or len(bank.controls) + 1 < 1 / OWN_WORK_LEVEL:
@@ -159,8 +165,8 @@ def _origin_alarms(measurement: Measurement, bank: NullBank | None) -> list[Alar
     return [
         _alarm(
             AlarmCode.MADE_BY_A_MODEL, AlarmEffect.TAKES_P_VALUES,
-            f"the autoencoder renders it better than {1 - share:.1%} of controls (relative error "
-            f"{measurement.vae_error:.3f}), as it does images that this model made itself",
+            f"the model's autoencoder renders this image better than {1 - share:.1%} of controls (relative error "
+            f"{measurement.vae_error:.3f}), as it renders images that the model made itself",
         )
     ]  # fmt: skip
 
@@ -171,7 +177,7 @@ def _floor_alarms(measurement: Measurement) -> list[Alarm]:
         return []
     lost = floor < LOWEST_FLOOR
     message = f"the model's autoencoder cannot render this image well (similarity {floor:.2f} at best): " + (
-        "what the model can show is not this image" if lost else "generated images are compared with what it can render"
+        "the model cannot generate this image closely" if lost else "generated images are compared with the rendering"
     )
     return [_alarm(AlarmCode.AUTOENCODER, AlarmEffect.TAKES_P_VALUES if lost else AlarmEffect.WARNS, message)]
 
@@ -182,14 +188,14 @@ def _frame_alarms(measurement: Measurement) -> list[Alarm]:
     for rung in TEXT_RUNGS:
         measured = measurement.ladder(rung)
         if isinstance(measured, RungMeasurement) and measured.cut_tokens:
-            cut = ", ".join(f"{count} by {encoder}" for encoder, count in measured.cut_tokens.items())
+            cut = ", ".join(f"{count} cut by {encoder}" for encoder, count in measured.cut_tokens.items())
             alarms.append(
                 _alarm(
                     AlarmCode.CUT_CAPTION, AlarmEffect.WARNS,
-                    f"the {rung.value} was cut: its last tokens never reached the model ({cut})",
+                    f"the {rung.value} is too long for the model, which did not read its last tokens ({cut})",
                 )
             )  # fmt: skip
     if invalid := sum(len(measured.replicas) - len(measured.valid) for measured in ladder):
-        message = f"{invalid} generated frame(s) were invalid and not scored"
+        message = f"{invalid} generated image(s) were unusable, for example black, and were not scored"
         alarms.append(_alarm(AlarmCode.INVALID_FRAMES, AlarmEffect.WARNS, message))
     return alarms

@@ -1,8 +1,8 @@
-"""The blind baseline: can targets be told from controls without the model? Then a score that does so proves nothing.
+"""The blind baseline: if targets can be told from controls without the model, a score that does so proves nothing.
 
 A classifier is cross-validated on features that never touch the model. If it succeeds, targets and controls are not
-exchangeable, and error-based p-values say "other images" rather than "trained on" (arXiv 2406.16201 shows how often
-published membership tests were of that kind).
+exchangeable: a small p-value then says "other images" and not "trained on" (arXiv 2406.16201 shows how often published
+membership tests have this fault).
 """
 
 import hashlib
@@ -17,14 +17,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 LEAST = 20
-"""Images of either kind below which no shift worth the name could be seen."""
+"""Targets and controls needed at least; with fewer, no difference could be shown."""
 
 PERMUTATIONS = 199
-"""Shuffles of the labels; the smallest p-value is 1/200."""
+"""Shuffles of the labels. The smallest p-value is 1/200."""
 
 
 def describe_text(text: str) -> dict[str, float]:
-    """What a caption looks like, without its meaning: web captions and generated ones differ in these.
+    """Measure how a caption is written, without its meaning; captions from the web and generated ones differ in this.
 
     >>> describe_text("A cat, 2019")["digits"]
     0.36363636363636365
@@ -42,28 +42,29 @@ def describe_text(text: str) -> dict[str, float]:
 
 
 class BlindBaseline(NamedTuple):
-    """How well targets are told from controls without the model."""
+    """Result of telling targets from controls without the model."""
 
     auc: float
-    """Cross-validated area under the ROC curve; 0.5 = not at all."""
+    """Cross-validated area under the ROC curve, 0 to 1; 0.5 means that they cannot be told apart."""
     p_value: float
-    """Of the AUC when labels mean nothing (permutations): 5 % of exchangeable folders fall at or below 0.05."""
+    """Permutation p-value of the AUC: 5 % of exchangeable folders have a value of at most 0.05."""
     targets: int
-    """How many."""
+    """Number of targets."""
     controls: int
-    """How many."""
+    """Number of controls."""
 
     def alarms(self, level: float = 0.05) -> bool:
-        """Whether the two populations differ."""
+        """Say whether targets and controls differ at this level."""
         return self.p_value <= level and self.auc > 0.5
 
 
 def blind_baseline(
     targets: Sequence[Mapping[str, float]], controls: Sequence[Mapping[str, float]]
 ) -> BlindBaseline | None:
-    """Cross-validate a linear classifier in five folds; None with fewer than 20 of either kind.
+    """Cross-validate a linear classifier of targets against controls in five folds.
 
     targets, controls:  features by name, the same names in each
+    Returns             None with fewer than 20 targets or controls
     """
     if min(len(targets), len(controls)) < LEAST:
         return None

@@ -1,4 +1,4 @@
-"""Coincidence: how often a generation resembles an image that it was not made for, over all pairs of a folder."""
+"""Coincidence: how often a generated image resembles an image it was not generated for, over all pairs of a folder."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,30 +14,30 @@ Similarities = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 
 
 class Others(NamedTuple):
-    """What all unrelated pairs together say."""
+    """All pairs of a generated image and an unrelated target or decoy, in numbers."""
 
     pairs: int
-    """How many there are."""
+    """Number of unrelated pairs."""
     highest: float
-    """The most similar of them; -inf without any."""
+    """Highest similarity of an unrelated pair; -inf without any."""
     at_least: npt.NDArray[np.int64]
-    """(targets,): unrelated pairs at least as similar as this target's own generations are to it."""
+    """(targets,): number of unrelated pairs at least as similar as the target is to its own generated images."""
 
 
 @dataclass(frozen=True)
 class CrossMatches:
-    """The generations of one rung, each image's compared with every target and every decoy.
+    """The generated images of one rung, compared with every target and every decoy.
 
-    The matrix is read row by row, so that it may lie on disk: a folder of 10,000 images has 100 million pairs.
+    The matrix is read row by row and may lie on disk: a folder of 10,000 images has 100 million pairs.
     """
 
     ids: list[str]
-    """Targets, in the order of rows and of the first columns."""
+    """Ids of the targets, in the order of the rows and of the first columns."""
     best: Similarities
-    """(targets, targets + decoys): highest similarity of any generation for row i with image j; -inf when none was
+    """(targets, targets + decoys): highest similarity of any image generated for row i to image j; -inf when none was
     scored."""
     groups: Sequence[Sequence[str]] = ()
-    """Near-duplicates that are one work: resembling one's own near copy is no coincidence."""
+    """Near-duplicates that count as one work: resembling a near copy of the target is no coincidence."""
 
     @cached_property
     def _place(self) -> dict[str, int]:
@@ -45,12 +45,12 @@ class CrossMatches:
 
     @cached_property
     def _related(self) -> dict[int, list[int]]:
-        """Places of the same work, by the place of every target that has near-duplicates."""
+        """Rows of the same work, for every target that has near-duplicates."""
         works = [[self._place[name] for name in group if name in self._place] for group in self.groups]
         return {place: work for work in works for place in work}
 
     def _row(self, place: int) -> Similarities:
-        """One row, -inf where the image is the target itself or of the same work."""
+        """Return one row, with -inf for the target itself and for images of the same work."""
         row = np.array(self.best[place])
         row[self._related.get(place, [place])] = -np.inf
         row[place] = -np.inf
@@ -78,16 +78,16 @@ class CrossMatches:
 
     @property
     def pairs(self) -> int:
-        """How many unrelated pairs there are."""
+        """Number of unrelated pairs."""
         return self._others.pairs
 
     def __contains__(self, image_id: str) -> bool:
         return image_id in self._place
 
     def coincidence_p_value(self, image_id: str) -> float | None:
-        """How often a generation resembles an unrelated image as much as this image's resemble their own.
+        """Return how often unrelated pairs are as similar as this image and its own generated images.
 
-        (1 + unrelated pairs with best[i, j] >= best[id, id]) / (1 + unrelated pairs); None when there is none.
+        p = (1 + unrelated pairs with best[i, j] >= best[id, id]) / (1 + unrelated pairs); None without any pair.
         It needs no controls and no further network evaluation. Pairs share images, so it is approximate.
         """
         place = self._place[image_id]
@@ -96,11 +96,11 @@ class CrossMatches:
         return (1 + int(self._others.at_least[place])) / (1 + self.pairs)
 
     def threshold(self) -> float:
-        """The highest similarity of any generation with an image it was not made for."""
+        """Return the highest similarity of a generated image to an image it was not made for; inf without pairs."""
         return self._others.highest if self.pairs else float("inf")
 
     def resembling(self, image_id: str) -> list[tuple[str, float]]:
-        """Other targets that this image's generations resemble more than their own, closest first."""
+        """List other targets that this one's generated images resemble more than they resemble it, closest first."""
         place = self._place[image_id]
         bound = max(float(self.best[place, place]), NEAR_COPY_CORRELATION)
         row = self._row(place)[: len(self.ids)]

@@ -1,78 +1,78 @@
-"""Controls: images known not to be in the training set, and what the procedure gave on each."""
+"""Controls: images known not to be in the training set, each with its measurements."""
 
 from pydantic import Field
 
 from imgaudit.decision.blind_baseline import describe_text
-from imgaudit.decision.pair_nulls import closest
+from imgaudit.decision.pair_nulls import find_closest
 from imgaudit.schema.measures import DECIDING_DESCRIPTOR, DECIDING_DISTANCE
 from imgaudit.schema.records import ErrorCurvePoint, Legs, Measurement, Record, Rung, Skipped
 
 
 class ControlSeed(Record):
-    """One generated image of a control: what decides a hit, and nothing else."""
+    """One generated image of a control, reduced to what decides whether it is a copy."""
 
     similarity: float
-    """Of the deciding descriptor."""
+    """Similarity by the deciding descriptor; higher is closer."""
     distance: float
-    """Of the deciding metric."""
+    """Distance by the deciding metric; lower is closer."""
     guidance_scale: float
-    """Scale it was sampled with."""
+    """Guidance scale it was sampled with."""
     legs: Legs | None = Field(None, exclude_if=lambda value: value is None)
-    """Of its comparison in parts; absent where it was not compared so."""
+    """Result of its comparison in parts; absent where it was not compared in parts."""
 
 
 class ControlSource(Record):
-    """One population of controls: where they came from, and which they are."""
+    """One set of controls with its origin."""
 
     note: str
-    """Where they came from and why they cannot have been in the training set."""
+    """Where the controls came from, and why they cannot have been in the training set."""
     made: str
     """UTC time of the calibration."""
     seed: int
     """Run seed of the calibration."""
     sha256s: list[str]
-    """Hashes of their files, sorted."""
+    """SHA-256 of the files, sorted."""
 
 
 class Control(Record):
-    """What the procedure gave on one control."""
+    """The measurements of one control."""
 
     sha256: str
-    """Of the control's file; a target with the same hash is no control for itself."""
+    """SHA-256 of the file; a target with the same hash is never compared with it."""
     complexity: float
-    """log(PNG bytes per pixel)."""
+    """Detail of the image: log(PNG bytes per pixel)."""
     log_ratio: float | Skipped
-    """Score before residualisation."""
+    """Score before the effect of complexity is removed; higher = more memorised."""
     by_timestep: list[ErrorCurvePoint]
-    """Error curve, for the band drawn in reports."""
+    """Denoising error by timestep, for the band drawn in reports."""
     features: dict[str, float]
-    """What the blind baseline sees of the image."""
+    """Features of the image for the blind baseline."""
     text_features: dict[str, float]
-    """What the blind baseline sees of the caption; empty without one."""
+    """Features of the caption for the blind baseline; empty without a caption."""
     vae_error: float
     """Relative error of the autoencoder on the image."""
     pdq: str
     """PDQ hash of the whole image."""
     rungs: dict[Rung, list[ControlSeed]]
-    """Scored replicas per rung."""
+    """Scored generated images of each rung."""
     invmm: float | Skipped | None = Field(None, exclude_if=lambda value: value is None)
-    """InvMM's divergence per dimension; Skipped where it did not succeed, absent where it was not measured."""
+    """InvMM's divergence per dimension; Skipped where the search failed, absent where it was not measured."""
 
     def best(self, rung: Rung) -> float | None:
-        """Highest similarity over all seeds and scales of a rung."""
+        """Return the highest similarity over all seeds and scales of a rung; None without any."""
         return max((seed.similarity for seed in self.rungs.get(rung, [])), default=None)
 
     def nearest(self, rung: Rung) -> float | None:
-        """Lowest distance over all seeds and scales of a rung."""
+        """Return the lowest distance over all seeds and scales of a rung; None without any."""
         return min((seed.distance for seed in self.rungs.get(rung, [])), default=None)
 
     def closest_part(self, rung: Rung) -> Legs | None:
-        """Of the seed that follows the control most closely in parts, over all seeds and scales of a rung."""
-        return closest([seed.legs for seed in self.rungs.get(rung, []) if seed.legs])
+        """Return the closest comparison in parts over all seeds and scales of a rung; None without any."""
+        return find_closest([seed.legs for seed in self.rungs.get(rung, []) if seed.legs])
 
 
 def make_control(measurement: Measurement) -> Control:
-    """Keep of a measured control what a bank needs."""
+    """Reduce the measurement of a control to what a null bank keeps."""
     rungs: dict[Rung, list[ControlSeed]] = {}
     for rung, measured in measurement.rungs.items():
         if isinstance(measured, Skipped):

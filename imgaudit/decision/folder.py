@@ -1,14 +1,14 @@
-"""Everything decided over a whole folder: pure functions of records, so any run can be decided again.
+"""What is decided over a whole folder. It needs records alone, so any run can be decided again.
 
 Three claims can be made about an image, each at the policy's level over the folder:
 
-text        "a text rung reproduces it": one p-value per image, the smallest over its text rungs times their number
-inversion   a fixed sequence: the score, then the embedding, each tested only if the one before stands
-part        "a generated image contains a part of it": the same two tests with both legs of a comparison in parts in
-            place of similarity, and the score's gate before the inverted rungs
+text        "a text rung reproduces it": one p-value per image, its smallest over the text rungs times their number
+inversion   a fixed sequence: the score, then the inverted rungs, each tested only if the one before stands
+part        "a generated image contains a part of it": the same two tests, with both legs of a comparison in parts
+            in place of similarity
 
-Near copies among the targets count as one hypothesis, for which a representative stands that was chosen before any
-score; another member stands only if its group does and it would itself.
+Near copies among the targets count as one hypothesis. A representative, chosen before any score, is tested for the
+group; a claim on another member stands only if it holds for the representative and for the member itself.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +18,7 @@ from typing import TypeVar
 from imgaudit.decision.alarms import find_bank_alarms, find_blind_alarms, find_image_alarms, find_near_controls
 from imgaudit.decision.near_duplicates import choose_representatives
 from imgaudit.decision.null_bank import CopyThresholds, NullBank
-from imgaudit.decision.pair_nulls import closest, fit_leg_thresholds, leg_p_value
+from imgaudit.decision.pair_nulls import find_closest, fit_leg_thresholds, leg_p_value
 from imgaudit.decision.part_replication import build_part_null, measure_part
 from imgaudit.decision.replication import NO_CONTROLS, Evidence, deciding_p_value, measure_replication
 from imgaudit.schema.findings import (
@@ -39,7 +39,7 @@ Claim = TypeVar("Claim", Replication, PartReplication)
 
 
 class FolderDecision:
-    """Everything decided over a whole folder: alarms, the bank as it counts here, p- and q-values."""
+    """A decided folder: its alarms, the controls that count for it, p-values, q-values and replication."""
 
     def __init__(self, measurements: Sequence[Measurement], evidence: Evidence) -> None:
         self.measurements = measurements
@@ -75,11 +75,11 @@ class FolderDecision:
 
     @property
     def hypotheses(self) -> int:
-        """Images that count in the folder's correction."""
+        """Number of images that count in the folder's correction."""
         return sum(name == representative for name, representative in self.representatives.items())
 
     def taken_by(self, image_id: str) -> Alarm | None:
-        """The alarm that takes an image's p-value away, if one does."""
+        """Return the alarm because of which the image's p-value is not used, or None."""
         if self.policy.alarms != "take_p_values":
             return None
         alarms = [*self.alarms, *self.image_alarms[image_id]]
@@ -89,24 +89,24 @@ class FolderDecision:
         if self.bank is None or not self.bank.controls:
             return Skipped(skipped=NO_CONTROLS)
         if alarm := self.taken_by(measurement.id):
-            return Skipped(skipped=f"taken away by an alarm: {alarm.message}")
+            return Skipped(skipped=f"not used because of an alarm: {alarm.message}")
         needed = controls_needed(max(1, len(self.measurements)), 1, self.policy.level)
         return self.bank.p_value(measurement, self.policy.complexity, self.bank.bins(self.policy.bins, needed))
 
     def invmm(self, measurement: Measurement) -> InvMMFinding | None:
-        """InvMM's measurement with its rank among the controls, which alarms take away as they do the score's."""
+        """Add to InvMM's measurement its p-value against the controls; alarms apply to it as to the score's."""
         if measurement.invmm is None:
             return None
         alarm = self.taken_by(measurement.id)
         p_value: float | Skipped = Skipped(skipped=NO_CONTROLS)
         if alarm is not None:
-            p_value = Skipped(skipped=f"taken away by an alarm: {alarm.message}")
+            p_value = Skipped(skipped=f"not used because of an alarm: {alarm.message}")
         elif self.bank is not None and self.bank.controls:
             p_value = self.bank.invmm_p_value(measurement.invmm.kl_per_dimension, self.evidence.protocol)
         return InvMMFinding(**dict(measurement.invmm), p_value=p_value)
 
     def _over_folder(self, p_values: Mapping[str, float | Skipped]) -> dict[str, float | Skipped]:
-        """q-values; near-duplicates are one hypothesis, and no member stands before its representative."""
+        """Compute q-values; near-duplicates are one hypothesis, and none gets a smaller q than its representative."""
         known = {name: p for name, p in p_values.items() if not isinstance(p, Skipped)}
         family = [p for name, p in known.items() if self.representatives[name] == name]
         corrected: dict[str, float | Skipped] = {}
@@ -151,7 +151,7 @@ class FolderDecision:
     def _tested(
         self, ladders: Mapping[str, Mapping[Rung, Claim]], p_value_of: Callable[[Claim], float | Skipped]
     ) -> dict[str, dict[Rung, Claim]]:
-        """One family of claims with q-values and whether they stand: text rungs first, then the inverted ones."""
+        """Decide one family of claims: q-values and what stands, for text rungs first and then for inverted ones."""
         adjusted = {name: _ladder_p_values(ladder, p_value_of) for name, ladder in ladders.items()}
         families: dict[str, float | Skipped] = {
             name: min(ps.values(), default=Skipped(skipped="no text rung")) for name, ps in adjusted.items()
@@ -178,7 +178,7 @@ class FolderDecision:
         return tested
 
     def _test_inverted(self, name: str, ladder: dict[Rung, Claim]) -> None:
-        """Score, then the inverted rungs in their order: the first that does not stand ends the sequence."""
+        """Test the score, then the inverted rungs in order; the first that does not stand ends the sequence."""
         q_value = self.q_values[name]
         going = not isinstance(q_value, Skipped) and q_value <= self.policy.level
         for rung in INVERTED_RUNGS:
@@ -189,9 +189,9 @@ class FolderDecision:
 
 
 def _ladder_p_values(ladder: Mapping[Rung, Claim], p_value_of: Callable[[Claim], float | Skipped]) -> dict[Rung, float]:
-    """p-values of the text rungs, each times their number (Bonferroni): the claim may come from any of them.
+    """Return the p-values of the text rungs, each times their number (Bonferroni), as any rung may give the claim.
 
-    Which rungs an image has is settled before anything is generated.
+    An image's rungs are fixed before anything is generated.
     """
     texts = {
         rung: p
@@ -203,7 +203,7 @@ def _ladder_p_values(ladder: Mapping[Rung, Claim], p_value_of: Callable[[Claim],
 
 
 def exceeds_controls(claim: Replication | PartReplication, level: float) -> bool:
-    """Whether an inverted rung gives copies: more often than the controls, and closer than all but a share of them."""
+    """Say whether an inverted rung returns copies more often than the controls do, and closer than most of them."""
     if claim.hits == 0 or isinstance(claim.thresholds, Skipped):
         return False
     if isinstance(claim.control_rate, Skipped) or isinstance(claim.p_value, Skipped):
@@ -212,13 +212,13 @@ def exceeds_controls(claim: Replication | PartReplication, level: float) -> bool
 
 
 def check_forcing(bank: NullBank, policy: Policy) -> ForcingCheck | Skipped:
-    """Apply the embedding's rule to the controls kept out of the bank, with p in place of q.
+    """Apply the rule of the embedding rung to the controls kept out of the bank, with p in place of q.
 
-    The copy thresholds and p-values owe nothing to them; the line of complexity was fitted on them, with two
-    parameters, which makes their scores' p-values very slightly too well centred.
+    Neither copy thresholds nor p-values depend on these controls. The line of score on complexity was fitted on them,
+    with two parameters, which centres their p-values very slightly too well.
     """
     if not bank.kept_out:
-        return Skipped(skipped="fewer than 80 controls: all of them are in the bank")
+        return Skipped(skipped="fewer than 80 controls: none was kept out of the bank to check the rule")
     thresholds = bank.thresholds(policy.copy_level)
     if thresholds is None:
         return Skipped(skipped=NO_CONTROLS)
@@ -239,7 +239,7 @@ def check_forcing(bank: NullBank, policy: Policy) -> ForcingCheck | Skipped:
 
 
 def _forced_parts(bank: NullBank, policy: Policy) -> int | Skipped:
-    """Controls kept out of the bank that the embedding's rule for parts would call partly replicated."""
+    """Count the controls kept out of the bank that the rule for parts would call partly replicated."""
     rung = Rung.EMBEDDING
     nulls = bank.part_nulls(rung)
     thresholds = fit_leg_thresholds(nulls, policy.copy_level, "controls")
@@ -249,7 +249,7 @@ def _forced_parts(bank: NullBank, policy: Policy) -> int | Skipped:
     called = 0
     for control in bank.kept_out:
         compared = [seed.legs for seed in control.rungs.get(rung, []) if seed.legs]
-        best, p_value = closest(compared), bank.p_value(control, policy.complexity)
+        best, p_value = find_closest(compared), bank.p_value(control, policy.complexity)
         if best is None or isinstance(p_value, Skipped) or p_value > policy.level:
             continue
         hits = sum(thresholds.exceeded_by(legs) for legs in compared)

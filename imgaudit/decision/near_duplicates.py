@@ -1,4 +1,4 @@
-"""Near-duplicates: targets that are one work, and controls that are a target's copy. Nothing here sees a score."""
+"""Near-duplicates: targets that are the same work, and controls that copy a target. No score is used here."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -8,26 +8,28 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 NEAR_PDQ_BITS = 31
-"""Two whole images are near copies at this Hamming distance or below (Meta's recommendation for PDQ)."""
+"""Two whole images are near copies at this Hamming distance or below, in bits (Meta's recommendation for PDQ)."""
 
 
 class ImageSize(NamedTuple):
-    """An image, as far as choosing a representative goes."""
+    """The size of an image, by which a representative is chosen."""
 
     id: str
-    """Its id."""
+    """Id of the image."""
     width: int
-    """Pixels."""
+    """Width in pixels."""
     height: int
-    """Pixels."""
+    """Height in pixels."""
 
 
 def group_near_duplicates(
     images: Sequence[ImageSize], duplicates: Mapping[str, Sequence[tuple[str, float]]]
 ) -> list[list[str]]:
-    """Groups of near copies, each with its representative first: the one with the most pixels, then the lowest id.
+    """Group near copies, each group with its representative first: the image with the most pixels, then the lowest id.
 
     A near copy of a near copy is in the same group. Images without a near copy are in no group.
+
+    duplicates:  for each id, its near copies as id and similarity
     """
     ids = sorted(image.id for image in images)
     pixels = {image.id: image.width * image.height for image in images}
@@ -45,7 +47,7 @@ def group_near_duplicates(
 
 
 def choose_representatives(ids: Sequence[str], groups: Sequence[Sequence[str]]) -> dict[str, str]:
-    """Id to the id that stands for it: the first of its group among `ids`, or itself.
+    """Map every id to its representative: the first of its group among `ids`, or the id itself.
 
     >>> choose_representatives(["b", "c", "d"], [["a", "b", "c"]])
     {'b': 'b', 'c': 'b', 'd': 'd'}
@@ -59,7 +61,7 @@ def choose_representatives(ids: Sequence[str], groups: Sequence[Sequence[str]]) 
 
 
 def find_near_hashes(target: str, others: Mapping[str, str]) -> list[str]:
-    """Keys whose PDQ hash is within 31 bits of the target's; hashes that are empty (flat images) are near nothing.
+    """List the keys whose PDQ hash is within 31 bits of the target's; empty hashes (flat images) match nothing.
 
     >>> find_near_hashes("00" * 32, {"same": "00" * 31 + "01", "other": "ff" * 32, "flat": ""})
     ['same']

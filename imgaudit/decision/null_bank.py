@@ -1,4 +1,4 @@
-"""Null banks: what the same procedure with the same budget gives on images known not to be in the training set."""
+"""Null banks: the measurements of controls, images known not to be in the training set, under the same protocol."""
 
 from collections.abc import Collection, Sequence
 from functools import lru_cache
@@ -20,15 +20,15 @@ from imgaudit.schema.records import DECIDING_RUNGS, Legs, Measurement, Record, R
 from imgaudit.statistics import LinearFit, conformal_p_value, exceedance_threshold, fit_line
 
 KEEP_OUT_FROM = 80
-"""From this many controls on, a quarter of them is kept out of the bank: it fits the score on complexity, and what the
-whole rule says of it is the rule's error rate on this model."""
+"""From this many controls on, a quarter is kept out of the bank. This quarter fits the score on complexity, and the
+share of it that the whole rule calls reproduced is the rule's error rate on this model."""
 
 BANK_SCHEMA = 2
 """Version of a bank's format."""
 
 
 def count_bank_controls(controls: int) -> int:
-    """How many of the controls given count in p-values.
+    """Return how many of the controls given count in p-values.
 
     >>> count_bank_controls(79), count_bank_controls(320)
     (79, 240)
@@ -40,98 +40,100 @@ Complexity = Literal["residual", "none"]
 
 
 class Scored(Interface):
-    """A control or a target, as far as its score goes."""
+    """A control or a target: whatever has a score."""
 
     @property
     def complexity(self) -> float:
-        """log(PNG bytes per pixel)."""
+        """Detail of the image: log(PNG bytes per pixel)."""
 
     @property
     def log_ratio(self) -> float | Skipped:
-        """Score before residualisation."""
+        """Score before the effect of complexity is removed; higher = more memorised."""
 
 
-def _judging(rung: Rung) -> Sequence[Rung]:
-    """The controls' rungs that a target's rung may be judged by, in order: its own, and those above it that decide."""
+def _comparable_rungs(rung: Rung) -> Sequence[Rung]:
+    """List the rungs of controls that a target's rung may be compared with: its own, then deciding rungs above it."""
     return DECIDING_RUNGS[DECIDING_RUNGS.index(rung) :] if rung in DECIDING_RUNGS else (rung,)
 
 
 def _closeness(divergence: float | Skipped) -> float:
-    """What InvMM ranks by, higher = more memorised; failures below everything."""
+    """Turn InvMM's divergence into a rank value: higher = more memorised, failures below everything."""
     return -inf if isinstance(divergence, Skipped) else -divergence
 
 
 class CopyThresholds(Record):
-    """What one generated image must exceed to count as a copy."""
+    """The thresholds that make one generated image a copy."""
 
     similarity: float
-    """Strictly more than this."""
+    """A copy has a similarity strictly above this."""
     distance: float
-    """Strictly less than this."""
+    """A copy has a distance strictly below this."""
 
     def is_copy(self, similarity: float, distance: float) -> bool:
-        """Both legs must agree."""
+        """Say whether both similarity and distance pass."""
         return similarity > self.similarity and distance < self.distance
 
 
 @lru_cache(maxsize=16)
 def _fitted(points: tuple[tuple[float, float], ...]) -> LinearFit:
-    """The fit is asked for once per image, and takes time with the square of the controls."""
+    """Fit the line once: it is needed for every image, and its time grows with the square of the controls."""
     return fit_line([one[0] for one in points], [one[1] for one in points])
 
 
 class NullBank(Record):
-    """Scores of controls under one model and one protocol, frozen before any target is scored."""
+    """Measured controls of one model under one protocol, frozen before any target is scored."""
 
     schema_version: int = BANK_SCHEMA
     """Version of this format."""
     model: str
-    """Name of the model, for people."""
+    """Name of the model, for the reader."""
     model_fingerprint: str
-    """Identity of the model; another model refuses the bank."""
+    """Identity of the model. The bank is refused for any other model."""
     protocol: Protocol
-    """What every control met; another protocol refuses the bank."""
+    """The protocol of every control. The bank is refused under any other protocol."""
     sources: list[ControlSource]
-    """The populations, kept apart."""
+    """The sets of controls, with their origins."""
     kept_out: list[Control]
-    """Controls that p-values do not count: they fit the score on complexity and check the rule."""
+    """Controls that do not count in p-values: they fit the score on complexity and check the rule."""
     controls: list[Control]
-    """Controls that p-values count."""
+    """Controls that count in p-values."""
 
     @property
     def source(self) -> str:
-        """The populations in words."""
+        """The origins of the controls in words."""
         return "; ".join(f"{len(source.sha256s)} from {source.note}" for source in self.sources)
 
     @property
     def line(self) -> LinearFit:
-        """Score on complexity, from the controls kept out; flat when there are none."""
+        """The line of score on complexity, fitted on the controls kept out; flat without any."""
         return _fitted(
             tuple((c.complexity, c.log_ratio) for c in self.kept_out if not isinstance(c.log_ratio, Skipped))
         )
 
     def exclude(self, sha256s: Collection[str]) -> "NullBank":
-        """The bank without given images: an image cannot be a control for itself, nor for a near copy."""
+        """Return the bank without these images: an image cannot be a control for itself or for a near copy."""
         if not any(control.sha256 in sha256s for control in self.controls):
             return self
         return self.model_copy(update={"controls": [c for c in self.controls if c.sha256 not in sha256s]})
 
     def score(self, image: Scored, complexity: Complexity = "residual") -> float | Skipped:
-        """Log ratio of a control or a target, adjusted for complexity unless told otherwise."""
+        """Return the score of a control or a target: its log ratio, by default less what complexity explains."""
         ratio = image.log_ratio
         if isinstance(ratio, Skipped) or complexity == "none":
             return ratio
         return self.line.residual(ratio, image.complexity)
 
     def scores(self, complexity: Complexity = "residual") -> list[float]:
-        """Scores of all controls of the bank that have one."""
+        """Return the scores of all counting controls that have one."""
         line = self.line if complexity == "residual" else LinearFit(0.0, 0.0, 0)
         return [line.residual(c.log_ratio, c.complexity) for c in self.controls if not isinstance(c.log_ratio, Skipped)]
 
     def bins(self, count: int, needed: int) -> list[float]:
-        """Edges of complexity between `count` bins of the bank, or none where a bin would hold fewer than `needed`.
+        """Return the edges between `count` bins of complexity; none where a bin would hold too few controls.
 
-        The edges are quantiles of the controls kept out, so no score of the bank and no target has a part in them.
+        needed:  controls that every bin must hold
+
+        The edges are quantiles of the controls kept out, so they depend on no counting control and on no target.
         """
         if count < 2 or not self.kept_out:
             return []
@@ -142,7 +144,10 @@ class NullBank(Record):
     def p_value(
         self, image: Scored, complexity: Complexity = "residual", edges: Sequence[float] = ()
     ) -> float | Skipped:
-        """Conformal p-value of an image's score against the controls, those of its own bin where there are bins."""
+        """Return the conformal p-value of an image's score against the controls, within its bin where there are bins.
+
+        p = (1 + controls with a score at least as high) / (1 + controls); see `imgaudit.statistics.conformal_p_value`.
+        """
         score = self.score(image, complexity)
         if isinstance(score, Skipped):
             return score
@@ -157,22 +162,22 @@ class NullBank(Record):
         return conformal_p_value(score, bank.scores(complexity))
 
     def maxima(self, rung: Rung) -> list[float]:
-        """Every control's best similarity on a rung, over the same seeds and scales as a target's."""
+        """List every control's best similarity on a rung, over the same seeds and scales as a target's."""
         return [best for control in self.controls if (best := control.best(rung)) is not None]
 
     def null_rung(self, rung: Rung) -> Rung | None:
-        """The rung of the controls that a target's rung is judged by; None when there are no controls.
+        """Return the rung of the controls that a target's rung is compared with; None without controls.
 
-        Its own, or else the next one up the ladder that controls have. That one helps the controls more than the
-        target was helped, so the comparison errs on the side of the model.
+        This is the same rung, or else the next one up the ladder that the controls have. A higher rung helps the
+        controls more than the target was helped, so the comparison errs in favour of the model.
         """
-        return next((other for other in _judging(rung) if self.maxima(other)), None)
+        return next((other for other in _comparable_rungs(rung) if self.maxima(other)), None)
 
     def thresholds(self, level: float) -> CopyThresholds | None:
-        """What at most a share `level` of controls reaches, per leg and image; None when there are no controls.
+        """Set copy thresholds that at most a share `level` of controls passes on each leg; None without controls.
 
-        The strictest over the controls' deciding rungs: whether two pictures are copies does not depend on how one was
-        made. Noise learned for a control can carry it, which says nothing of what comes by chance.
+        The strictest values over the controls' deciding rungs hold: whether two pictures are copies does not depend on
+        how one was made. The rung with learned noise is left out, because such noise can carry the image itself.
         """
         similarity, distance = [], []
         for rung in DECIDING_RUNGS:
@@ -183,15 +188,15 @@ class NullBank(Record):
         return CopyThresholds(similarity=max(similarity), distance=min(distance)) if similarity else None
 
     def part_nulls(self, rung: Rung) -> list[Legs]:
-        """Of every control that was compared in parts, the closest seed of a rung."""
+        """List the closest comparison of every control that was compared in parts on a rung."""
         return [legs for control in self.controls if (legs := control.closest_part(rung)) is not None]
 
     def part_rung(self, rung: Rung) -> Rung | None:
-        """The rung of the controls that parts of a target's rung are judged by, as `null_rung`."""
-        return next((other for other in _judging(rung) if self.part_nulls(other)), None)
+        """Return the rung of the controls that parts of a target's rung are compared with, as `null_rung` does."""
+        return next((other for other in _comparable_rungs(rung) if self.part_nulls(other)), None)
 
     def control_rate(self, rung: Rung, thresholds: CopyThresholds) -> float:
-        """Mean over controls of the share of their seeds that count as copies."""
+        """Return the mean over controls of the share of their seeds that count as copies, 0 to 1."""
         rates = [
             sum(thresholds.is_copy(seed.similarity, seed.distance) for seed in seeds) / len(seeds)
             for control in self.controls
@@ -200,7 +205,7 @@ class NullBank(Record):
         return sum(rates) / len(rates) if rates else 0.0
 
     def part_rate(self, rung: Rung, thresholds: PairThresholds) -> float:
-        """Mean over controls of the share of their seeds that exceed both legs' thresholds."""
+        """Return the mean over controls of the share of their seeds that exceed both legs' thresholds, 0 to 1."""
         rates = [
             sum(thresholds.exceeded_by(legs) for legs in compared) / len(compared)
             for control in self.controls
@@ -209,11 +214,10 @@ class NullBank(Record):
         return sum(rates) / len(rates) if rates else 0.0
 
     def invmm_p_value(self, measured: float | Skipped, protocol: Protocol) -> float | Skipped:
-        """Share of controls, and the image, whose InvMM divergence is no higher; lower divergence = more memorised.
+        """Return the conformal p-value of InvMM's divergence against the controls; lower divergence = more memorised.
 
-        Where no check succeeded an image ranks behind all that did, tied with the others of its kind.
-
-        Skipped when the controls were not measured so.
+        An image whose search failed ranks behind all that succeeded, tied with the other failures.
+        Skipped when the controls were not measured by InvMM with the same settings.
         """
         values = [control.invmm for control in self.controls if control.invmm is not None]
         if self.protocol.invmm != protocol.invmm or not values:
@@ -223,8 +227,7 @@ class NullBank(Record):
     def require(self, model_fingerprint: str, protocol: Protocol) -> None:
         """Raise CalibrationError, naming every difference, unless the bank is for this model and protocol.
 
-        InvMM is measured apart and decides nothing: a bank without it, or with other settings of it, gives everything
-        but the p-value of its divergence.
+        InvMM decides nothing: a bank without it, or with other settings of it, gives everything but InvMM's p-value.
         """
         if self.model_fingerprint != model_fingerprint:
             raise CalibrationError(
@@ -238,7 +241,7 @@ class NullBank(Record):
             )
 
     def merge(self, other: "NullBank") -> "NullBank":
-        """Both populations in one bank, as if they had been measured together; order does not matter.
+        """Return both sets of controls in one bank, as if they had been measured together; order does not matter.
 
         Raises CalibrationError when model or protocol differ.
         """
@@ -256,7 +259,7 @@ class NullBank(Record):
             made = min(source.made, same.made) if same else source.made
             sources[key] = ControlSource(note=source.note, made=made, seed=source.seed, sha256s=hashes)
         everything = [*self.kept_out, *self.controls, *other.kept_out, *other.controls]
-        # An image measured twice, under two seeds, counts once; which of the two is settled by content, not by order.
+        # An image measured twice, under two seeds, counts once; which of the two depends on content, not on order.
         unique = {control.sha256: control for control in sorted(everything, key=lambda one: one.model_dump_json())}
         return _split(self, [unique[sha256] for sha256 in sorted(unique)], list(sources.values()))
 
@@ -280,9 +283,9 @@ class NullBank(Record):
 
 
 def _split(bank: NullBank, controls: Sequence[Control], sources: list[ControlSource]) -> NullBank:
-    """The bank with these controls, a quarter kept out when there are enough: those with the smallest SHA-256.
+    """Return the bank with these controls; when there are enough, the quarter with the smallest SHA-256 is kept out.
 
-    The split is by hash, so it neither depends on order nor on any score.
+    The split is by hash, so it depends neither on order nor on any score.
     """
     out = len(controls) - count_bank_controls(len(controls))
     parts = {"kept_out": list(controls[:out]), "controls": list(controls[out:]), "sources": sources}
@@ -301,7 +304,10 @@ def build_bank(
 ) -> NullBank:
     """Freeze a bank from measured controls. Identical files count once.
 
-    note:  where the controls came from and why they cannot have been in the training set
+    model:  name of the model, for the reader
+    seed:   run seed of the calibration
+    note:   where the controls came from, and why they cannot have been in the training set
+    made:   UTC time of the calibration
     """
     unique = {measurement.sha256: measurement for measurement in measurements}
     controls = [make_control(unique[sha256]) for sha256 in sorted(unique)]

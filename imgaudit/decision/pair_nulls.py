@@ -1,6 +1,6 @@
-"""What pairs that share nothing reach on both legs: thresholds and p-values for the closest of several candidates.
+"""Thresholds and p-values for comparisons in parts, from pairs of images that share nothing.
 
-A target is compared with many candidates, and so is every control; only the closest counts, on either side.
+A target is compared with many candidates, and so is every control. On both sides only the closest candidate counts.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,15 +13,17 @@ from imgaudit.statistics import conformal_p_value, controls_needed, exceedance_t
 Compared = TypeVar("Compared", bound=Legs)
 
 
-def closest(candidates: Iterable[Compared]) -> Compared | None:
-    """The candidate with the highest geometric leg, ties to the higher photometric one; None without any."""
+def find_closest(candidates: Iterable[Compared]) -> Compared | None:
+    """Return the candidate with the highest geometric leg, ties to the higher photometric one; None without any."""
     return max(candidates, key=lambda legs: (legs.geometric, legs.photometric), default=None)
 
 
 def fit_leg_thresholds(nulls: Sequence[Legs], level: float, what: str) -> PairThresholds | Skipped:
-    """What the closest candidates of all but a share `level` of the nulls reach, per leg.
+    """Set the threshold of each leg so that at most a share `level` of the nulls exceeds it.
 
-    what:  what the nulls are, in the plural, for the reason why there are no thresholds
+    nulls:    the closest candidate of every control or decoy
+    what:     word for the nulls in the plural ("controls"), for the reason in Skipped
+    Returns   Skipped when there are too few nulls for the level
     """
     needed = controls_needed(1, 1, level)
     if len(nulls) < needed:
@@ -49,7 +51,7 @@ def fit_joint_thresholds(unrelated: Iterable[PairEvidence], level: float) -> Pai
 
 
 def leg_p_value(own: Legs, nulls: Sequence[Legs]) -> float:
-    """The larger of both legs' conformal p-values: valid, since either alone is.
+    """Return the larger of both legs' conformal p-values, which is valid because each of them is.
 
     >>> null = Legs(geometric=1.0, photometric=0.0)
     >>> leg_p_value(Legs(geometric=9.0, photometric=0.0), [null, null, null])

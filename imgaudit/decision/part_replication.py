@@ -1,42 +1,42 @@
-"""How often a rung returned at least a part of an image, against the controls' parts.
+"""How often a rung returned at least a part of an image, compared with parts of controls.
 
-Whole copies and parts are two families of claims: the share of false discoveries is held in either.
+Whole copies and parts are two families of claims. The false discovery rate is controlled in each of them.
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from imgaudit.decision.null_bank import CopyThresholds, NullBank
-from imgaudit.decision.pair_nulls import closest, fit_leg_thresholds, leg_p_value
+from imgaudit.decision.pair_nulls import find_closest, fit_leg_thresholds, leg_p_value
 from imgaudit.decision.replication import NO_CONTROLS, Evidence, measure_hit_rate, replicates
 from imgaudit.schema.findings import NOT_IN_PARTS, PartReplication
 from imgaudit.schema.pairs import PairThresholds
 from imgaudit.schema.records import TEXT_RUNGS, Legs, Measurement, PartMatch, Replica, Rung, RungMeasurement, Skipped
 from imgaudit.statistics import clopper_pearson
 
-NULL_WITHOUT_PARTS = "the null bank holds no comparisons in parts: calibrate again"
+NULL_WITHOUT_PARTS = "the null bank was made without comparisons in parts: calibrate again"
 
 
-def closest_part(measured: RungMeasurement) -> tuple[Replica, PartMatch] | None:
-    """The generated image that follows the target most closely in parts, and how; None when none was compared so."""
+def find_closest_part(measured: RungMeasurement) -> tuple[Replica, PartMatch] | None:
+    """Return the generated image that is closest in parts, with the comparison; None when none was compared."""
     compared = [(replica, replica.part) for replica in measured.replicas if replica.part is not None]
-    best = closest([part for _, part in compared])
+    best = find_closest([part for _, part in compared])
     return next(((replica, part) for replica, part in compared if part is best), None)
 
 
 class PartNull(NamedTuple):
-    """What the parts of one rung are judged by: the same for every image."""
+    """What parts returned by one rung are compared with; the same for every image."""
 
     nulls: list[Legs]
-    """Of every control, the closest seed."""
+    """The closest generated image of every control."""
     thresholds: PairThresholds | Skipped
-    """What both legs must exceed."""
+    """Thresholds that both legs must exceed."""
     control_rate: float | Skipped
-    """Mean rate among controls at these thresholds."""
+    """Mean rate of controls at these thresholds."""
 
 
 def build_part_null(bank: NullBank | None, rung: Rung, level: float) -> PartNull:
-    """The null of a rung's parts; without comparisons in parts of controls, nothing but the reason."""
+    """Collect what a rung's parts are compared with; Skipped with the reason without controls compared in parts."""
     null_rung = bank.part_rung(rung) if bank else None
     if bank is None or null_rung is None:
         missing = Skipped(skipped=NULL_WITHOUT_PARTS if bank and bank.controls else NO_CONTROLS)
@@ -48,10 +48,13 @@ def build_part_null(bank: NullBank | None, rung: Rung, level: float) -> PartNull
 
 
 def measure_part(measurement: Measurement, rung: Rung, evidence: Evidence, null: PartNull) -> PartReplication | Skipped:
-    """One rung of one image, before it is corrected for the ladder and the folder; `stands` is not decided yet."""
+    """Count the parts that one rung returned of one image.
+
+    The p-value is not yet corrected for the ladder and the folder, and `stands` is not yet decided.
+    """
     measured = measurement.ladder(rung)
     assert isinstance(measured, RungMeasurement)
-    found = closest_part(measured)
+    found = find_closest_part(measured)
     if found is None:
         return NOT_IN_PARTS
     replica, part = found
@@ -65,14 +68,14 @@ def measure_part(measurement: Measurement, rung: Rung, evidence: Evidence, null:
     return PartReplication(
         n=rate.n, hits=rate.hits, low=interval.low, high=interval.high, closest=part, path=replica.path,
         seed=replica.seed, p_value=_p_value(part, null, rung, evidence),
-        q_value=Skipped(skipped="rungs inverted from the image are gated by the score"), stands=False,
+        q_value=Skipped(skipped="inverted rungs are tested only after the score"), stands=False,
         alone=_part_alone(measured, beyond, evidence.rung_thresholds(rung)),
         thresholds=thresholds, control_rate=null.control_rate,
     )  # fmt: skip
 
 
 def _part_alone(measured: RungMeasurement, beyond: Sequence[bool], copy_thresholds: CopyThresholds | Skipped) -> bool:
-    """Whether what makes every copy of a rung one is explained by a part of it."""
+    """Say whether every copy of a rung is explained by a part of the image."""
     copies = [
         (replica, part) for replica, part in zip(measured.replicas, beyond, strict=True)
         if replicates(replica, copy_thresholds)

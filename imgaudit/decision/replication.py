@@ -1,4 +1,4 @@
-"""How often a rung reproduced an image, against its two nulls: the controls, and coincidence."""
+"""How often a rung reproduced an image, compared with the controls and with coincidence."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,29 +29,32 @@ NO_CONTROLS = "no controls: give --controls DIR or --calibration FILE"
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a folder's verdicts are decided from, apart from the measurements."""
+    """Everything that decides a folder's verdicts, apart from the measurements."""
 
     bank: NullBank | None
     """The null bank, if there is one."""
     protocol: Protocol
-    """What every image met."""
+    """The protocol by which every image was measured."""
     policy: Policy = field(default_factory=Policy)
-    """How measurements become verdicts."""
+    """The policy that turns measurements into verdicts."""
     near_duplicates: Mapping[str, Sequence[tuple[str, float]]] = field(default_factory=dict)
-    """Per target, its near copies in the folder."""
+    """For each target, its near copies in the folder as id and similarity."""
     groups: Sequence[Sequence[str]] = ()
-    """Near-duplicates that are one work, the representative first; chosen before any score."""
+    """Near-duplicates that count as one work, the representative first; chosen before any score."""
     cross_matches: Mapping[Rung, CrossMatches] = field(default_factory=dict)
-    """Per rung, generations against all targets and decoys."""
+    """For each rung, its generated images compared with all targets and decoys."""
     captions_comparable: bool = True
-    """Whether text rungs may be compared with the controls' (the blind baseline of captions did not alarm)."""
+    """Whether text rungs may be compared with the controls': the blind baseline of captions raised no alarm."""
 
     @cached_property
     def _control_thresholds(self) -> CopyThresholds | None:
         return self.bank.thresholds(self.policy.copy_level) if self.bank else None
 
     def rung_thresholds(self, rung: Rung) -> CopyThresholds | Skipped:
-        """What a seed of a rung must exceed; from the controls, or for text rungs from other targets without them."""
+        """Return what a generated image must exceed to be a copy.
+
+        The thresholds come from the controls; for text rungs without enough controls, from the other targets.
+        """
         thresholds = self._control_thresholds
         if thresholds is not None and isfinite(thresholds.similarity) and isfinite(thresholds.distance):
             if self.policy.legs == "similarity":
@@ -67,23 +70,23 @@ class Evidence:
 
 
 class HitRate(NamedTuple):
-    """Which replicas give the rate of a rung."""
+    """The replication rate of a rung, as counts."""
 
     guidance_scale: float
-    """The scale that it holds for."""
+    """Guidance scale that the rate holds for."""
     n: int
-    """Seeds that could be scored."""
+    """Number of generated images that could be scored."""
     hits: int
-    """Of these, copies."""
+    """Number of these that are copies."""
     confidence: float
-    """Of its interval: 97.5 % where a first look at other seeds chose the scale, so that both looks hold at 95 %."""
+    """Confidence of the interval: 0.95, or 0.975 where other seeds chose the scale, so that both looks hold at 95 %."""
 
 
 def measure_hit_rate(measured: RungMeasurement, protocol: Protocol, is_copy: Sequence[bool]) -> HitRate:
-    """The rate of a rung from the seeds that chose nothing.
+    """Count the copies of a rung, without the seeds that chose the guidance scale.
 
     With one scale, all seeds. With several, the first `selection_seeds` at every scale have chosen one when they were
-    generated, by similarity alone; only the seeds after them count.
+    generated, by similarity alone; only the seeds after these count.
 
     is_copy:  per replica; those that could not be scored are left out of n
     """
@@ -99,7 +102,7 @@ def measure_hit_rate(measured: RungMeasurement, protocol: Protocol, is_copy: Seq
 
 
 def replicates(replica: Replica | StreamReplica, thresholds: CopyThresholds | Skipped) -> bool:
-    """Whether a generated image passes the copy thresholds."""
+    """Say whether a generated image passes the copy thresholds."""
     if isinstance(thresholds, Skipped) or isinstance(replica.similarity, Skipped):
         return False
     assert not isinstance(replica.distance, Skipped)
@@ -107,7 +110,7 @@ def replicates(replica: Replica | StreamReplica, thresholds: CopyThresholds | Sk
 
 
 def stream_rates(measurement: Measurement, thresholds: CopyThresholds | Skipped) -> tuple[StreamRate, ...]:
-    """Copies per condition of an image whose embedding was taken apart; none without thresholds."""
+    """Count the copies under each choice of text streams; empty without thresholds."""
     if isinstance(thresholds, Skipped):
         return ()
     rates = []
@@ -124,7 +127,10 @@ def stream_rates(measurement: Measurement, thresholds: CopyThresholds | Skipped)
 
 
 def measure_replication(measurement: Measurement, rung: Rung, evidence: Evidence) -> Replication:
-    """One rung of one image, before it is corrected for the ladder and the folder; `stands` is not decided yet."""
+    """Count the copies that one rung returned of one image.
+
+    The p-value is not yet corrected for the ladder and the folder, and `stands` is not yet decided.
+    """
     measured = measurement.ladder(rung)
     assert isinstance(measured, RungMeasurement)
     thresholds = evidence.rung_thresholds(rung)
@@ -152,9 +158,9 @@ def measure_replication(measurement: Measurement, rung: Rung, evidence: Evidence
         p_value=_control_p_value(best, rung, null_rung, evidence),
         coincidence_p_value=_coincidence(measurement.id, rung, null_rung, evidence),
         q_value=Skipped(
-            skipped="reported beside the verdict, and not tested"
+            skipped="reported beside the verdict and not tested"
             if rung in REPORTED_RUNGS
-            else "rungs inverted from the image are gated by the score"
+            else "inverted rungs are tested only after the score"
         ),
         stands=False,
         thresholds={"similarity": thresholds.similarity, "distance": thresholds.distance}
@@ -167,9 +173,9 @@ def measure_replication(measurement: Measurement, rung: Rung, evidence: Evidence
 
 
 def _no_null(rung: Rung, evidence: Evidence) -> Skipped:
-    """Why a rung has no controls to be compared with."""
+    """Give the reason why a rung has no controls to be compared with."""
     if rung in REPORTED_RUNGS and evidence.bank is not None and evidence.bank.controls:
-        return Skipped(skipped="the controls were not asked with learned noise: calibrate with --measure invmm")
+        return Skipped(skipped="the controls were not measured with learned noise: calibrate with --measure invmm")
     return Skipped(skipped=NO_CONTROLS)
 
 
@@ -184,9 +190,9 @@ def _control_p_value(best: float | None, rung: Rung, null_rung: Rung | None, evi
 
 
 def _coincidence(image_id: str, rung: Rung, null_rung: Rung | None, evidence: Evidence) -> float | Skipped:
-    """The coincidence p-value, unless it could not be small or the controls give a finer one.
+    """Return the coincidence p-value, unless it could not be small or there are more controls than pairs.
 
-    Which of the two nulls decides depends on their sizes alone, so it is settled before anything is measured.
+    The comparison that decides depends on the two sizes alone, so it is fixed before anything is measured.
     """
     if rung not in TEXT_RUNGS:
         return Skipped(skipped="not a text rung")
@@ -198,11 +204,11 @@ def _coincidence(image_id: str, rung: Rung, null_rung: Rung | None, evidence: Ev
         return Skipped(skipped=f"{crossed.pairs} pairs of other images are too few")
     controls = len(evidence.bank.maxima(null_rung)) if evidence.bank and null_rung else 0
     if crossed.pairs < controls and evidence.captions_comparable:
-        return Skipped(skipped=f"{crossed.pairs} pairs of other images say less than {controls} controls")
+        return Skipped(skipped=f"{crossed.pairs} pairs of other images are fewer than the {controls} controls")
     return value
 
 
 def deciding_p_value(replication: Replication) -> float | Skipped:
-    """Coincidence where it is to be had, else the comparison with controls."""
+    """Return the coincidence p-value where there is one, else the p-value against the controls."""
     coincidence = replication.coincidence_p_value
     return replication.p_value if isinstance(coincidence, Skipped) else coincidence

@@ -1,4 +1,4 @@
-"""From a decided folder to one finding per image: its verdict, and the reason in a sentence with its numbers."""
+"""From a decided folder to one finding per image: its verdict, and the reason in one sentence with its numbers."""
 
 from collections.abc import Sequence
 
@@ -20,13 +20,13 @@ from imgaudit.schema.records import DECIDING_RUNGS, TEXT_RUNGS, Measurement, Run
 
 
 def decide(measurements: Sequence[Measurement], evidence: Evidence) -> list[Finding]:
-    """One finding per measurement, in order; error rates hold over the whole sequence."""
+    """Decide a folder and return one finding per measurement, in order; error rates hold over the whole folder."""
     decision = FolderDecision(measurements, evidence)
     return conclude_folder(decision)
 
 
 def conclude_folder(decision: FolderDecision) -> list[Finding]:
-    """The findings of a decided folder, in order of its measurements."""
+    """Return the findings of a decided folder, in the order of its measurements."""
     return [_conclude(measurement, decision) for measurement in decision.measurements]
 
 
@@ -98,8 +98,8 @@ def _verdict(
     if q_value <= level:
         return (
             Verdict.ATYPICAL,
-            f"The model predicts this image unlike the controls (q = {q_value:.3g}), but no copy stands among "
-            f"{tried} generated images.",
+            f"The model predicts this image better than the controls (q = {q_value:.3g}), but none of {tried} "
+            "generated images is a copy beyond what controls give.",
         )
     takes = decision.policy.alarms == "take_p_values"
     weak = next(
@@ -111,13 +111,16 @@ def _verdict(
         None,
     )
     if weak is not None:
-        return Verdict.INCONCLUSIVE, f"{tried} images were generated without a copy that stands, but {weak.message}."
+        return (
+            Verdict.INCONCLUSIVE,
+            f"{tried} images were generated without a copy beyond what controls give, but {weak.message}.",
+        )
     if copies:
         return (
             Verdict.NOT_REPRODUCED,
-            f"{copies} of {tried} generated images pass the copy thresholds, which as many as "
-            f"{decision.policy.copy_level:.0%} of controls do; score p = {p_value:.3g}. No copy beyond what controls "
-            "give, within this budget.",
+            f"{copies} of {tried} generated images pass the copy thresholds, as up to "
+            f"{decision.policy.copy_level:.0%} of controls do by chance; score p = {p_value:.3g}. No copy beyond what "
+            "controls give, within this budget.",
         )
     bound = max((r.upper_bound for r in ladder), default=1.0)
     return (
@@ -137,20 +140,20 @@ def _reproduced(lowest: Replication) -> tuple[Verdict, str]:
     if lowest.rung is Rung.TOKENS:
         return (
             Verdict.REPLICATED_BY_INVERSION,
-            "The model returns this image for a prompt of a few words that was searched with the image in hand, "
-            f"unlike the controls: {rate}.",
+            "The model returns this image, unlike the controls, for a short prompt that was searched for with the "
+            f"image in hand: {rate}.",
         )
     return (
         Verdict.REPLICATED_BY_INVERSION,
-        f"The model returns this image under an embedding inverted from it, unlike the controls: {rate}.",
+        f"The model returns this image, unlike the controls, for an embedding computed from the image: {rate}.",
     )
 
 
 def _partly(replication: Replication, part: PartReplication) -> str:
     asked = f"{'its' if replication.rung in TEXT_RUNGS else 'the inverted'} {replication.rung.value}"
     share = part.closest.area
-    what = f"{share:.0%} of it" if share < WHOLE else f"{share:.0%} of it, not in its place or colours"
-    passing = " Some pass the copy thresholds, but outside that part they are no closer than copies must be."
+    what = f"{share:.0%} of it" if share < WHOLE else f"{share:.0%} of it, moved or in other colours"
+    passing = " Some pass the copy thresholds, but outside that part they are not close enough to be copies."
     return (
         f"For {asked}, {part.hits} of {part.n} generated images contain a part of this image beyond what controls give "
         f"({100 * replication.confidence:g} % interval {part.low:.1%} to {part.high:.1%}); the closest shows {what}."

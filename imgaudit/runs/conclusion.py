@@ -25,7 +25,15 @@ from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import read_manifest
 from imgaudit.runs.planner import planner_line
 from imgaudit.runs.reference import read_reference
-from imgaudit.schema.findings import AuditResult, Finding, PartEvidence, PartReplication, Summary, Verdict
+from imgaudit.schema.findings import (
+    WORDING_VERSION,
+    AuditResult,
+    Finding,
+    PartEvidence,
+    PartReplication,
+    Summary,
+    Verdict,
+)
 from imgaudit.schema.policy import Policy
 from imgaudit.schema.protocol import Framing
 from imgaudit.schema.records import DECIDING_RUNGS, Measurement, Rung, RungMeasurement, Skipped, SkippedImage
@@ -152,6 +160,7 @@ def decide_run(run: RunFolder, policy: Policy | None = None) -> AuditResult:
     if (reference := read_reference(run)) is not None:
         findings = [one.model_copy(update={"reference": reference.images.get(one.id)}) for one in findings]
     return AuditResult(
+        wording=WORDING_VERSION,
         run=read_json(run.manifest_path),
         protocol=manifest.protocol,
         policy=policy,

@@ -5,8 +5,9 @@ head belongs somewhere else as well, in a letter or a notary's file. Verdicts ar
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -123,23 +124,44 @@ def _read_result(run: RunFolder) -> AuditResult:
         raise RunFolderError(f"{str(run.report_path)!r} is damaged: {describe_problem(error)}") from error
 
 
+SENTENCES = ("reason", "message", "skipped", "planner")
+"""Fields that are prose: not compared where the run was worded by another version of imgaudit."""
+
+
 def _other_findings(result: AuditResult, again: AuditResult) -> Iterator[str]:
-    """Where report.json says something else than the measurements, bank and policy of the run give."""
-    before, after = ({finding.id: finding for finding in one.findings} for one in (result, again))
+    """Say where report.json differs from what the measurements, bank and policy of the run give."""
+    worded_alike = result.wording == again.wording
+    before, after = (
+        {one.id: _comparable(one.model_dump(mode="json"), worded_alike) for one in decided.findings}
+        for decided in (result, again)
+    )
     for name in sorted(before.keys() | after.keys()):
         if name not in after:
             yield f"report.json has a finding {name!r:.40} that follows from nothing in the run"
         elif name not in before:
-            yield f"report.json lacks the finding of {after[name].path!r:.200}"
+            yield f"report.json lacks the finding of {after[name]['path']!r:.200}"
         elif before[name] != after[name]:
             what = _differences(before[name], after[name])
-            yield f"report.json says something else of {after[name].path!r:.200}: {what}"
-    if result.summary != again.summary:
+            yield f"report.json says something else of {after[name]['path']!r:.200}: {what}"
+    said, follows = (_comparable(one.summary.model_dump(mode="json"), worded_alike) for one in (result, again))
+    if said != follows:
         yield "the counts in report.json do not follow from its findings"
 
 
-def _differences(said: Finding, follows: Finding) -> str:
-    fields = [name for name in Finding.model_fields if getattr(said, name) != getattr(follows, name)]
+def _comparable(value: Any, worded_alike: bool) -> Any:
+    """Return what must be the same in both: everything, or all but the sentences."""
+    if worded_alike:
+        return value
+    if isinstance(value, dict):
+        return {
+            key: "" if key in SENTENCES and isinstance(one, str) else _comparable(one, worded_alike)
+            for key, one in value.items()
+        }
+    return [_comparable(one, worded_alike) for one in value] if isinstance(value, list) else value
+
+
+def _differences(said: Mapping[str, Any], follows: Mapping[str, Any]) -> str:
+    fields = [name for name in Finding.model_fields if said.get(name) != follows.get(name)]
     if "verdict" in fields:
-        return f"verdict {said.verdict.value}, where {follows.verdict.value} follows"
+        return f"verdict {said['verdict']}, where {follows['verdict']} follows"
     return ", ".join(fields[:SHOWN])

@@ -10,6 +10,9 @@ from imgaudit.schema.policy import Policy
 from imgaudit.schema.protocol import Protocol
 from imgaudit.schema.records import SCHEMA_VERSION, ErrorMeasurement, InvMMMeasurement, PartMatch, Record, Rung, Skipped
 
+WORDING_VERSION = 2
+"""Raised when the sentences in findings are reworded while verdicts, numbers and codes stay the same."""
+
 
 class Verdict(enum.StrEnum):
     """What can be said about one image."""
@@ -356,8 +359,10 @@ class AuditResult(Record):
 
     schema_version: int = SCHEMA_VERSION
     """Version of this format."""
+    wording: int = 1
+    """Version of the sentences in it; reports written before this was recorded have 1."""
     run: dict[str, Any]
-    """The manifest."""
+    """The manifest of the run."""
     protocol: Protocol
     """The protocol every target and control met."""
     policy: Policy

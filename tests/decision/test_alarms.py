@@ -64,7 +64,7 @@ def test_a_shift_without_the_model_takes_p_values_and_leaves_a_replica_from_a_ca
     decided = decision(targets, null)
     assert codes(decided.alarms) == [AlarmCode.BLIND_BASELINE]
     findings = conclude_folder(decided)
-    assert isinstance(findings[1].p_value, Skipped) and "taken away" in findings[1].p_value.skipped
+    assert isinstance(findings[1].p_value, Skipped) and "not used because of an alarm" in findings[1].p_value.skipped
     assert findings[1].verdict is Verdict.INCONCLUSIVE
     only_warned = conclude_folder(decision(targets, null, policy=Policy(alarms="only_warn")))
     assert only_warned[1].verdict is Verdict.REPLICATED_BY_INVERSION
@@ -153,7 +153,7 @@ def test_controls_outside_the_bank_that_the_rule_calls_reproduced_take_p_values(
     assert isinstance(some.forcing, ForcingCheck) and some.forcing.called == 12
     assert isinstance(some.p_values[target.id], Skipped)
     [finding] = conclude_folder(some)
-    assert finding.verdict is Verdict.INCONCLUSIVE and "does not tell forced images" in finding.reason
+    assert finding.verdict is Verdict.INCONCLUSIVE and "cannot be told from those that were forced" in finding.reason
     calm = [one.model_copy(update={"sha256": f"kept {n}"}) for n, one in enumerate(null.controls[:60])]
     none = decision([target], null.model_copy(update={"kept_out": calm}))
     assert not none.alarms and not isinstance(none.p_values[target.id], Skipped)
@@ -169,7 +169,7 @@ def test_a_cut_caption_says_which_encoder_cut_it() -> None:
     cut = rung([MISS] * 8, "long").model_copy(update={"cut_tokens": {"text_encoder": 7}})
     target = target.model_copy(update={"rungs": target.rungs | {Rung.CAPTION: cut}})
     [alarm] = decision([target], bank(199)).image_alarms[target.id]
-    assert alarm.code is AlarmCode.CUT_CAPTION and "7 by text_encoder" in alarm.message
+    assert alarm.code is AlarmCode.CUT_CAPTION and "7 cut by text_encoder" in alarm.message
     assert isinstance(target.rungs[Rung.CAPTION], RungMeasurement)
 
 

@@ -116,7 +116,7 @@ def test_a_bank_without_captions_judges_captions_by_the_controls_embeddings() ->
 def test_invalid_frames_are_counted_and_never_scored() -> None:
     finding = decide([measurement("a", 0.1, [MISS] * 5, invalid=3)], evidence())[0]
     assert (finding.replication[-1].n, finding.replication[-1].invalid) == (5, 3)
-    assert any("3 generated frame(s) were invalid" in alarm.message for alarm in finding.alarms)
+    assert any("3 generated image(s) were unusable" in alarm.message for alarm in finding.alarms)
     nothing = decide([measurement("a", 0.1, [], invalid=8)], evidence())[0]
     assert isinstance(nothing.best_replica, Skipped) and nothing.replication[-1].n == 0
 

@@ -62,6 +62,24 @@ def test_a_verdict_that_was_edited_is_found_even_with_new_evidence(copy: RunFold
     assert any("lacks the finding of" in one for one in verify_run(copy).problems)
 
 
+def test_a_run_worded_by_an_earlier_version_matches_by_verdicts_and_numbers(copy: RunFolder) -> None:
+    content = read_json(copy.report_path)
+    finding = content["findings"][0]
+    finding["reason"] = "other words"
+    write_json(copy.report_path, content)
+    copy.write_evidence()
+    assert any("says something else of" in one and "reason" in one for one in verify_run(copy).problems)
+    del content["wording"]
+    content["summary"]["planner"] = "other words"
+    write_json(copy.report_path, content)
+    copy.write_evidence()
+    assert verify_run(copy).matches
+    finding["group"] = "0" * 16
+    write_json(copy.report_path, content)
+    copy.write_evidence()
+    assert any("says something else of" in one and "group" in one for one in verify_run(copy).problems)
+
+
 def test_a_list_that_was_edited_breaks_its_chain(copy: RunFolder) -> None:
     path = copy.path / "evidence.json"
     content = read_json(path)

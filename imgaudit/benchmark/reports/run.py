@@ -23,7 +23,7 @@ from imgaudit.runs.conclusion import skipped_finding, summarise
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import package_versions
 from imgaudit.schema.config import AuditConfig
-from imgaudit.schema.findings import AuditResult, Finding, Verdict
+from imgaudit.schema.findings import WORDING_VERSION, AuditResult, Finding, Verdict
 from imgaudit.schema.policy import Policy
 from imgaudit.schema.protocol import Effort, Protocol, protocol_for
 from imgaudit.schema.records import (
@@ -122,7 +122,7 @@ def make_run(folder: Path, count: int, *, side: int = 512, seed: int = 1, pictur
     manifest = _manifest(protocol, findings, side, seed)
     write_json(run.manifest_path, manifest)
     result = AuditResult(
-        run=manifest, protocol=protocol, policy=Policy(), redecided=[],
+        wording=WORDING_VERSION, run=manifest, protocol=protocol, policy=Policy(), redecided=[],
         summary=summarise(findings, decision, count), findings=findings,
     )  # fmt: skip
     run.report_path.write_text(result.model_dump_json(), encoding="utf-8")
