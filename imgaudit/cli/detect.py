@@ -263,10 +263,10 @@ def _without(
 ) -> None:
     """Scores with and without a word."""
     from imgaudit.diffusion.executor import Executor
-    from imgaudit.diffusion.prompt_detection import detect_prompts, without_word
+    from imgaudit.diffusion.prompt_detection import detect_prompts, remove_word
     from imgaudit.schema.detection import PromptSkipped
 
-    pairs = {place: (one.text, without_word(one.text, word)) for place, one in given.items()}
+    pairs = {place: (one.text, remove_word(one.text, word)) for place, one in given.items()}
     pairs = {place: pair for place, pair in pairs.items() if pair[0] != pair[1]}
     if not pairs:
         raise InputError(f"no prompt has the word {word!r:.80} by itself")

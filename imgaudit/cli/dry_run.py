@@ -34,13 +34,15 @@ def print_plan(
     to_calibrate:  how many have to be measured first
     Returns        what every image takes at most, those to calibrate on included
     """
-    from imgaudit.diffusion.rungs import rung_texts
+    from imgaudit.diffusion.rungs import find_rung_texts
     from imgaudit.runs.planner import expected_work, invmm_work, planner_line
     from imgaudit.schema.records import INVERTED_RUNGS, TEXT_RUNGS, Skipped
 
     tried = [rung for rung in TEXT_RUNGS if rung.value in config.protocol.ladder.rungs]
     rungs = {
-        rung: [not isinstance(rung_texts(t, rung, config.protocol, config.seed), Skipped) for t in portfolio.targets]
+        rung: [
+            not isinstance(find_rung_texts(t, rung, config.protocol, config.seed), Skipped) for t in portfolio.targets
+        ]
         for rung in tried
     }
     inverted = [rung.value for rung in INVERTED_RUNGS if rung.value in config.protocol.ladder.rungs]
@@ -79,7 +81,7 @@ def print_cost(model: ModelChoice, config: AuditConfig, works: "Sequence[Work]",
     works:  what every image takes at most
     """
     from imgaudit.diffusion.generation import require_steps
-    from imgaudit.diffusion.inversion import optimised_streams
+    from imgaudit.diffusion.inversion import select_streams
     from imgaudit.runs.cost import estimate_cost
     from imgaudit.runs.planner import stream_work
     from imgaudit.similarity.matcher import standard_matcher
@@ -92,7 +94,7 @@ def print_cost(model: ModelChoice, config: AuditConfig, works: "Sequence[Work]",
     say(f"loading model {model.name} to time a few passes", quiet=quiet)
     denoiser = model.load(config.device).denoiser
     require_steps(denoiser, config.protocol.generation.num_inference_steps)
-    streams = optimised_streams(denoiser.null_condition(), config.streams)
+    streams = select_streams(denoiser.null_condition(), config.streams)
     matcher, _ = standard_matcher()
     cost = estimate_cost(
         denoiser, config.protocol, works, matcher, chunk_size=config.chunk_size, batch_size=config.batch_size

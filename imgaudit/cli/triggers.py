@@ -210,7 +210,7 @@ def _descriptor(name: str) -> "Descriptor":
 
 
 def _proposal(loaded: "LoadedModel", words_file: Path | None, masked_lm: Path | None, *, quiet: bool) -> "WordProposal":
-    from imgaudit.diffusion.word_proposals import known_words, read_words
+    from imgaudit.diffusion.word_proposals import make_vocabulary_proposal, read_words
 
     if masked_lm is not None:
         from imgaudit.models.masked_lm import load_masked_lm
@@ -218,7 +218,7 @@ def _proposal(loaded: "LoadedModel", words_file: Path | None, masked_lm: Path | 
         return load_masked_lm(masked_lm)
     if words_file is not None:
         return read_words(words_file)
-    proposal = known_words(loaded.denoiser.words)
+    proposal = make_vocabulary_proposal(loaded.denoiser.words)
     say(
         f"words come from {proposal.name}, without regard to their neighbours; prompts that read like captions, from "
         "--words-file or --masked-lm, find more",

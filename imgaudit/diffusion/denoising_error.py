@@ -86,7 +86,7 @@ class PairedErrors:
         return curves
 
 
-def draw_errors(
+def measure_errors(
     denoiser: Denoiser, latents: torch.Tensor, draws: Draws, prompt_embeds: PromptEmbeds, executor: Executor
 ) -> torch.Tensor:
     """Squared error of the raw output per image and draw, averaged over elements; no gradient.
@@ -100,13 +100,13 @@ def draw_errors(
 
     def measure(rows: slice) -> torch.Tensor:
         with torch.no_grad():
-            errors, _ = row_errors(denoiser, latents, draws, prompt_embeds, owner, rows)
+            errors, _ = measure_row_errors(denoiser, latents, draws, prompt_embeds, owner, rows)
         return errors.cpu()
 
     return torch.cat(list(executor.slices(images * count, measure))).reshape(images, count)
 
 
-def row_errors(
+def measure_row_errors(
     denoiser: Denoiser,
     latents: torch.Tensor,
     draws: Draws,
@@ -147,5 +147,5 @@ def measure_paired_errors(
     draws = source.draw("stratified", config.draws, denoiser.schedule.num_train_timesteps)
     if null is None:
         condition = denoiser.null_condition().repeat(len(sha256s))
-        null = draw_errors(denoiser, latents, draws, condition, executor)
-    return PairedErrors(draws.timesteps, draw_errors(denoiser, latents, draws, prompt_embeds, executor), null)
+        null = measure_errors(denoiser, latents, draws, condition, executor)
+    return PairedErrors(draws.timesteps, measure_errors(denoiser, latents, draws, prompt_embeds, executor), null)

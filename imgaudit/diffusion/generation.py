@@ -8,7 +8,7 @@ import torch
 from imgaudit.diffusion.denoiser import Denoiser, PromptEmbeds
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.learned_noise import LearnedNoise
-from imgaudit.diffusion.seeds import draw_seed, seeded_noise
+from imgaudit.diffusion.seeds import draw_noise, draw_seed
 from imgaudit.exceptions import ConfigError
 from imgaudit.io.framing import find_unusable_reason
 
@@ -36,7 +36,7 @@ def require_steps(denoiser: Denoiser, num_inference_steps: int) -> None:
         )
 
 
-def replica_seeds(run_seed: int, sha256: str, count: int, first: int = 0) -> list[int]:
+def draw_replica_seeds(run_seed: int, sha256: str, count: int, first: int = 0) -> list[int]:
     """Seeds number first .. first + count - 1 of an image.
 
     Rungs share them, so that rungs differ in the condition only.
@@ -87,4 +87,4 @@ def generate(
 
 
 def _latents(noise: LearnedNoise | None, seeds: Sequence[int], denoiser: Denoiser) -> torch.Tensor:
-    return seeded_noise(seeds, denoiser.latent_shape) if noise is None else noise.latents(seeds)
+    return draw_noise(seeds, denoiser.latent_shape) if noise is None else noise.latents(seeds)

@@ -30,24 +30,24 @@ class RowMeasures:
     native: torch.Tensor
     """(N,), |d|_2 in the network's output space."""
     epsilon: torch.Tensor | None
-    """(N,), |d|_2 between predicted noises; None where they say nothing (see `no_epsilon`)."""
+    """(N,), |d|_2 between predicted noises; None where they say nothing (see `explain_no_epsilon`)."""
     sharpness: torch.Tensor | None
-    """(N,), |H_d d|_2^2 (see `trajectory_measures`); None where it was not asked for."""
+    """(N,), |H_d d|_2^2 (see `measure_trajectory`); None where it was not asked for."""
     gradients: dict[str, torch.Tensor]
     """Stream to (N, tokens), |d loss / d e_i|_2."""
 
 
-def trajectory_timesteps(schedule: Schedule, sampling_steps: int) -> torch.Tensor:
+def choose_timesteps(schedule: Schedule, sampling_steps: int) -> torch.Tensor:
     """(sampling_steps,) int64, evenly spaced from the noisiest timestep to 0; the first is always the noisiest.
 
     >>> from imgaudit.diffusion.schedules import FlowSchedule
-    >>> trajectory_timesteps(FlowSchedule(100), 4).tolist()
+    >>> choose_timesteps(FlowSchedule(100), 4).tolist()
     [99, 66, 33, 0]
     """
     return torch.linspace(schedule.num_train_timesteps - 1, 0, sampling_steps).round().long()
 
 
-def no_epsilon(schedule: Schedule, kind: str, timesteps: torch.Tensor) -> str:
+def explain_no_epsilon(schedule: Schedule, kind: str, timesteps: torch.Tensor) -> str:
     """Why differences of predicted noise say nothing at these timesteps; empty where they do.
 
     Predicted noises of a network of velocities or clean latents differ by d times the share of image in x_t, and are
@@ -63,7 +63,7 @@ def no_epsilon(schedule: Schedule, kind: str, timesteps: torch.Tensor) -> str:
     )
 
 
-def trajectory_measures(
+def measure_trajectory(
     denoiser: Denoiser,
     condition: PromptEmbeds,
     null: PromptEmbeds,
@@ -89,11 +89,11 @@ def trajectory_measures(
     condition:  one condition for each of the N rows
     null:       one condition
     noise:      (N, C, h, w) float32, standard normal
-    timesteps:  of the whole trajectory, as `trajectory_timesteps` gives them
+    timesteps:  of the whole trajectory, as `choose_timesteps` gives them
     streams:    whose rows gradients are taken to
     """
     kind, schedule, rows = denoiser.prediction_type, denoiser.schedule, len(noise)
-    in_epsilon = not no_epsilon(schedule, kind, timesteps[:steps])
+    in_epsilon = not explain_no_epsilon(schedule, kind, timesteps[:steps])
     nulls, x = null.repeat(rows), noise
     measures: dict[str, torch.Tensor] = {}
 
@@ -111,29 +111,29 @@ def trajectory_measures(
         times = timesteps[step].repeat(rows)
         with torch.no_grad():
             base = denoiser.predict(x, times, nulls)
-        given = _followed(condition, streams)
+        given = _follow_streams(condition, streams)
         with torch.set_grad_enabled(bool(streams)):
             found = denoiser.predict(x, times, given)
-            loss = _norms(parts(found) - parts(base))
+            loss = _measure_norms(parts(found) - parts(base))
         if streams:
             slopes = torch.autograd.grad(loss.sum(), [given.streams[name] for name in streams])
             for name, slope in zip(streams, slopes, strict=True):
                 add(f"gradient {name}", torch.linalg.vector_norm(slope, dim=2))
         with torch.no_grad():
             native = found.output - base.output
-            add("native", _norms(native))
+            add("native", _measure_norms(native))
             if in_epsilon:
                 add("epsilon", loss)
             if sharpness:
                 d = (parts(found) - parts(base)).detach()
-                length = _norms(d).clamp_min(torch.finfo(d.dtype).tiny).reshape(-1, 1, 1, 1)
+                length = _measure_norms(d).clamp_min(torch.finfo(d.dtype).tiny).reshape(-1, 1, 1, 1)
                 h = PROBE * d[0].numel() ** 0.5
                 ahead, behind = (difference(x + side * h * d / length, times) for side in (1, -1))
-                curved = _norms((ahead - behind) / (2 * h) * length).double().cpu() ** 2
+                curved = _measure_norms((ahead - behind) / (2 * h) * length).double().cpu() ** 2
                 spread = schedule.shares(times)[1] if in_epsilon else torch.ones(rows, dtype=torch.float64)
                 add("sharpness", curved / spread**4)
             if step + 1 < steps:
-                x = next_latents(base, found, guidance_scale, timesteps[step + 1])
+                x = step_latents(base, found, guidance_scale, timesteps[step + 1])
     return RowMeasures(
         measures["native"],
         measures.get("epsilon"),
@@ -142,7 +142,7 @@ def trajectory_measures(
     )
 
 
-def next_latents(
+def step_latents(
     base: Prediction, found: Prediction, guidance_scale: float, next_timestep: torch.Tensor
 ) -> torch.Tensor:
     """One guided step: (N, C, h, w) latents at another timestep, without gradients.
@@ -157,13 +157,13 @@ def next_latents(
     return base.schedule.add_noise(prediction.x0(), prediction.noise(), next_timestep.repeat(len(base.noisy))).detach()
 
 
-def _norms(difference: torch.Tensor) -> torch.Tensor:
+def _measure_norms(difference: torch.Tensor) -> torch.Tensor:
     """|.|_2 of each row, (N,); at 0 its gradient is 0."""
     norms: torch.Tensor = torch.linalg.vector_norm(difference.flatten(1), dim=1)
     return norms
 
 
-def _followed(condition: PromptEmbeds, streams: Sequence[str]) -> PromptEmbeds:
+def _follow_streams(condition: PromptEmbeds, streams: Sequence[str]) -> PromptEmbeds:
     """The same conditions, some of whose streams are leaves that gradients are taken to."""
     leaves = {name: condition.streams[name].detach().clone().requires_grad_(True) for name in streams}
     return condition.with_streams({**condition.streams, **leaves})

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import torch
 
 from imgaudit.diffusion.denoiser import Denoiser, PromptEmbeds
-from imgaudit.diffusion.denoising_error import Draws, DrawSource, draw_errors, row_errors
+from imgaudit.diffusion.denoising_error import Draws, DrawSource, measure_errors, measure_row_errors
 from imgaudit.diffusion.executor import Executor
-from imgaudit.diffusion.schedules import loss_weights
+from imgaudit.diffusion.schedules import weigh_losses
 from imgaudit.diffusion.seeds import draw_seed
 from imgaudit.exceptions import ConfigError
 from imgaudit.schema.protocol import InversionConfig
@@ -35,7 +35,7 @@ class Inversion:
     """(images, pairs) float32: error of the null condition on the same draws."""
 
 
-def initial_streams(
+def make_initial_streams(
     denoiser: Denoiser, sha256s: Sequence[str], config: InversionConfig, run_seed: int
 ) -> dict[str, torch.Tensor]:
     """Where the embeddings start, on the CPU: name to (images, tokens, width) float32.
@@ -51,7 +51,7 @@ def initial_streams(
         rows = stream.detach().cpu().repeat(len(sha256s), 1, 1)
         # Closed-form denoisers start from zeros; noise of scale 1 is then the natural start.
         spread = scale[name] or 1.0
-        if config.initialisation == "random" and name in optimised_streams(start, config.streams):
+        if config.initialisation == "random" and name in select_streams(start, config.streams):
             for row, sha256 in enumerate(sha256s):
                 generator = torch.Generator("cpu").manual_seed(draw_seed(run_seed, sha256, f"initialisation:{name}"))
                 noise = torch.randn(rows.shape[1:], generator=generator) * spread
@@ -60,22 +60,22 @@ def initial_streams(
     return streams
 
 
-def optimised_positions(free: torch.Tensor, free_tokens: int | None) -> torch.Tensor:
+def select_positions(free: torch.Tensor, free_tokens: int | None) -> torch.Tensor:
     """The positions of one stream that inversion changes: the first `free_tokens` free ones, or all of them.
 
-    >>> optimised_positions(torch.tensor([False, True, True, True]), 2).tolist()
+    >>> select_positions(torch.tensor([False, True, True, True]), 2).tolist()
     [False, True, True, False]
     """
     return free if free_tokens is None else free & (free.cumsum(0) <= free_tokens)
 
 
-def optimised_streams(prompt_embeds: PromptEmbeds, streams: Sequence[str] | None) -> list[str]:
+def select_streams(prompt_embeds: PromptEmbeds, streams: Sequence[str] | None) -> list[str]:
     """Names of the streams that inversion changes, in the model's order: the chosen ones, or all.
 
     Raises ConfigError for a stream that the model does not have.
 
     >>> condition = PromptEmbeds({"clip": torch.zeros(1, 3, 4), "pooled": torch.zeros(1, 1, 4)}, {})
-    >>> optimised_streams(condition, ["pooled"])
+    >>> select_streams(condition, ["pooled"])
     ['pooled']
     """
     names = list(prompt_embeds.streams)
@@ -89,21 +89,24 @@ def optimised_streams(prompt_embeds: PromptEmbeds, streams: Sequence[str] | None
 def require_streams(denoiser: Denoiser, streams: Sequence[str] | None) -> None:
     """Raises ConfigError when a stream was chosen that the model does not have."""
     if streams is not None:
-        optimised_streams(denoiser.null_condition(), streams)
+        select_streams(denoiser.null_condition(), streams)
 
 
-def embedding_bits(prompt_embeds: PromptEmbeds, free_tokens: int | None, streams: Sequence[str] | None = None) -> float:
-    """Bits of the numbers of one embedding that an inversion may choose, 32 each.
+def count_embedding_bits(
+    prompt_embeds: PromptEmbeds, free_tokens: int | None, streams: Sequence[str] | None = None
+) -> float:
+    """Count the bits of the numbers of one embedding that an inversion may choose, 32 each.
 
-    >>> embedding_bits(PromptEmbeds({"text": torch.zeros(1, 3, 4)}, {"text": torch.tensor([False, True, True])}), None)
+    >>> free = {"text": torch.tensor([False, True, True])}
+    >>> count_embedding_bits(PromptEmbeds({"text": torch.zeros(1, 3, 4)}, free), None)
     256.0
     """
     return float(
         sum(
             32
-            * int(optimised_positions(prompt_embeds.free[name], free_tokens).sum())
+            * int(select_positions(prompt_embeds.free[name], free_tokens).sum())
             * prompt_embeds.streams[name].shape[2]
-            for name in optimised_streams(prompt_embeds, streams)
+            for name in select_streams(prompt_embeds, streams)
         )
     )
 
@@ -137,14 +140,15 @@ def invert(
     start, null = denoiser.start_condition(), denoiser.null_condition().repeat(len(sha256s))
     scale = start.root_mean_square()
     everything = {
-        name: stream.to(latents.device) for name, stream in initial_streams(denoiser, sha256s, config, run_seed).items()
+        name: stream.to(latents.device)
+        for name, stream in make_initial_streams(denoiser, sha256s, config, run_seed).items()
     }
-    streams = {name: everything[name].requires_grad_(True) for name in optimised_streams(start, config.streams)}
+    streams = {name: everything[name].requires_grad_(True) for name in select_streams(start, config.streams)}
     optimiser = torch.optim.Adam(
         [{"params": [stream], "lr": config.learning_rate * (scale[name] or 1.0)} for name, stream in streams.items()]
     )
     masks = {
-        name: optimised_positions(start.free[name], config.free_tokens).to(latents.device)[:, None] for name in streams
+        name: select_positions(start.free[name], config.free_tokens).to(latents.device)[:, None] for name in streams
     }
     condition = start.repeat(len(sha256s))
     source = DrawSource(run_seed, sha256s, "inversion", denoiser.latent_shape)
@@ -157,8 +161,8 @@ def invert(
         current = condition.with_streams(everything)
 
         def accumulate(rows: slice, draws: Draws = draws, current: PromptEmbeds = current) -> torch.Tensor:
-            errors, timesteps = row_errors(denoiser, latents, draws, current, owner, rows)
-            weights = loss_weights(config.weighting, denoiser.prediction_type, denoiser.schedule.snr(timesteps))  # type: ignore[arg-type]
+            errors, timesteps = measure_row_errors(denoiser, latents, draws, current, owner, rows)
+            weights = weigh_losses(config.weighting, denoiser.prediction_type, denoiser.schedule.snr(timesteps))  # type: ignore[arg-type]
             loss = (errors * weights.to(errors)).sum().div(config.draws)
             # All gradients of a slice or none: one that runs out of memory halfway is repeated as a whole.
             gradients = torch.autograd.grad(loss, list(streams.values()))
@@ -173,7 +177,7 @@ def invert(
         losses.append(weighted.mean(dim=1))
         if step >= config.steps - paired_steps:
             # The draws are fresh, so the step's own errors are out of sample; only the null's are missing.
-            paired.append((draws.timesteps, raw, draw_errors(denoiser, latents, draws, null, executor)))
+            paired.append((draws.timesteps, raw, measure_errors(denoiser, latents, draws, null, executor)))
         for name, stream in streams.items():
             assert stream.grad is not None
             stream.grad.mul_(masks[name])

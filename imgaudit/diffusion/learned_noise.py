@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from imgaudit.diffusion.seeds import seeded_noise
+from imgaudit.diffusion.seeds import draw_noise
 
 
 @dataclass(frozen=True)
@@ -13,7 +13,7 @@ class LearnedNoise:
     """N(mu, exp(logvar)) over the elements of one latent, which are independent.
 
     >>> usual = LearnedNoise(torch.zeros(1, 2, 2), torch.zeros(1, 2, 2))
-    >>> bool((usual.latents([5]) == seeded_noise([5], (1, 2, 2))).all()), float(usual.divergence())
+    >>> bool((usual.latents([5]) == draw_noise([5], (1, 2, 2))).all()), float(usual.divergence())
     (True, 0.0)
     """
 
@@ -28,7 +28,7 @@ class LearnedNoise:
         Under standard normal noise they are what the seeds give everywhere else.
         """
         channels, height, width = self.mu.shape
-        return shift_noise(self.mu, self.logvar, seeded_noise(seeds, (channels, height, width)).to(self.mu))
+        return shift_noise(self.mu, self.logvar, draw_noise(seeds, (channels, height, width)).to(self.mu))
 
     def divergence(self) -> torch.Tensor:
         """KL divergence per element, see :func:`kl_per_dimension`."""

@@ -68,7 +68,7 @@ class _ChunkResult:
     """Of one image, without those of InvMM, which every image has for itself."""
 
 
-def replica_path(image_id: str, rung: Rung, guidance_scale: float, number: int) -> str:
+def name_replica(image_id: str, rung: Rung, guidance_scale: float, number: int) -> str:
     """Return the path of a replica in a run folder."""
     return f"images/{image_id}/replicas/{rung.value}-g{guidance_scale:g}-{number:04d}.png"
 
@@ -204,7 +204,7 @@ def _compare_answers(
     for answer, (similarity, distance), part in zip(answers, compared, parts, strict=True):
         frame = answer.frame
         number = numbers[frame.guidance_scale] = numbers.get(frame.guidance_scale, -1) + 1
-        path = replica_path(image_id, rung, frame.guidance_scale, number)
+        path = name_replica(image_id, rung, frame.guidance_scale, number)
         pictures[path] = frame.image
         replicas.append(
             Replica(seed=frame.seed, guidance_scale=frame.guidance_scale, text=answer.text, path=path,

@@ -64,7 +64,7 @@ def _storages(tree: Any) -> list[torch.UntypedStorage]:
     return [leaf.untyped_storage() for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
 
 
-def peak_bytes(work: Callable[[], object], device: torch.device) -> int:
+def measure_peak_bytes(work: Callable[[], object], device: torch.device) -> int:
     """Bytes of tensors that some work takes at most, above what was there before."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -78,14 +78,14 @@ def peak_bytes(work: Callable[[], object], device: torch.device) -> int:
     return counted.most
 
 
-def held_bytes(device: torch.device) -> int:
+def measure_held_bytes(device: torch.device) -> int:
     """Bytes that are taken now: by tensors on a CUDA device, by this process elsewhere."""
     if device.type == "cuda":
         return int(torch.cuda.memory_allocated(device))
     return int(psutil.Process().memory_info().rss)
 
 
-def free_bytes(device: torch.device) -> int:
+def measure_free_bytes(device: torch.device) -> int:
     """Bytes that more tensors could take now."""
     if device.type == "cuda":
         # What the allocator keeps for later is free to us, though not to the device.

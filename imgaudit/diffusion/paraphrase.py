@@ -10,10 +10,10 @@ MAX_WORDS = 64
 
 
 @cache
-def synonyms() -> Mapping[str, tuple[str, ...]]:
+def read_synonyms() -> Mapping[str, tuple[str, ...]]:
     """Word to words of the same meaning, from the list that comes with the package (one group per line).
 
-    >>> "photo" in synonyms()["picture"]
+    >>> "photo" in read_synonyms()["picture"]
     True
     """
     found: dict[str, tuple[str, ...]] = {}
@@ -45,7 +45,7 @@ def _reorder(words: Sequence[str], draw: random.Random) -> list[str]:
 
 def _replace(words: Sequence[str], draw: random.Random) -> list[str]:
     """Words replaced by others of the same meaning, where the list knows any."""
-    known = synonyms()
+    known = read_synonyms()
     return [
         draw.choice(known[plain]) if (plain := word.lower().strip(",.;:")) in known and draw.random() < 0.7 else word
         for word in words

@@ -17,8 +17,8 @@ import torch
 
 from imgaudit.diffusion.denoiser import Denoiser
 from imgaudit.diffusion.executor import Executor
-from imgaudit.diffusion.guided_trajectory import RowMeasures, no_epsilon, trajectory_measures, trajectory_timesteps
-from imgaudit.diffusion.seeds import draw_seed, seeded_noise
+from imgaudit.diffusion.guided_trajectory import RowMeasures, choose_timesteps, explain_no_epsilon, measure_trajectory
+from imgaudit.diffusion.seeds import draw_noise, draw_seed
 from imgaudit.schema.detection import DetectionSettings, Magnitude, PromptDetection, PromptSkipped, WordWeight
 from imgaudit.schema.records import Skipped
 
@@ -33,7 +33,7 @@ TokenSpan = tuple[int, int, int]
 """First character of a token, the one after its last, and its row in the stream."""
 
 
-def unusable_prompt(prompt: str) -> str:
+def find_prompt_fault(prompt: str) -> str:
     """Why a prompt cannot be given to a text encoder; empty when it can."""
     if len(prompt) > LONGEST_PROMPT:
         return f"it has {len(prompt):,} characters; at most {LONGEST_PROMPT:,} are given to a text encoder"
@@ -44,7 +44,7 @@ def unusable_prompt(prompt: str) -> str:
     return ""
 
 
-def detection_seeds(settings: DetectionSettings) -> list[int]:
+def draw_detection_seeds(settings: DetectionSettings) -> list[int]:
     """Seeds of the initial noises: the same for every prompt, so that prompts differ in their text only."""
     return [draw_seed(settings.seed, "", "prompt detection", index) for index in range(settings.seeds)]
 
@@ -65,42 +65,42 @@ def detect_prompts(
     size = max(1, executor.batch_size // settings.seeds)
     for start in range(0, len(prompts), size):
         chunk = prompts[start : start + size]
-        reasons = [denoiser.no_null or unusable_prompt(prompt) for prompt in chunk]
+        reasons = [denoiser.no_null or find_prompt_fault(prompt) for prompt in chunk]
         usable = [prompt for prompt, reason in zip(chunk, reasons, strict=True) if not reason]
-        found = iter(_measured(denoiser, usable, settings, executor) if usable else ())
+        found = iter(_measure_prompts(denoiser, usable, settings, executor) if usable else ())
         for prompt, reason in zip(chunk, reasons, strict=True):
             yield PromptSkipped(prompt=prompt, skipped=reason) if reason else next(found)
 
 
-def _measured(
+def _measure_prompts(
     denoiser: Denoiser, prompts: Sequence[str], settings: DetectionSettings, executor: Executor
 ) -> list[PromptDetection | PromptSkipped]:
     spans = [denoiser.token_spans(prompt) if settings.tokens else {} for prompt in prompts]
     streams = sorted({name for own in spans for name, tokens in own.items() if tokens})
     condition, null = denoiser.condition(prompts), denoiser.null_condition()
-    noise = seeded_noise(detection_seeds(settings), denoiser.latent_shape)
-    timesteps = trajectory_timesteps(denoiser.schedule, max(settings.sampling_steps, settings.steps))
+    noise = draw_noise(draw_detection_seeds(settings), denoiser.latent_shape)
+    timesteps = choose_timesteps(denoiser.schedule, max(settings.sampling_steps, settings.steps))
     owner = torch.arange(len(prompts)).repeat_interleave(settings.seeds)
     seed = torch.arange(settings.seeds).repeat(len(prompts))
 
     def measure(rows: slice) -> RowMeasures:
-        return trajectory_measures(
+        return measure_trajectory(
             denoiser, condition.select(owner[rows]), null, noise[seed[rows]], timesteps, steps=settings.steps,
             guidance_scale=settings.guidance_scale, sharpness=settings.detector == "sharpness", streams=streams,
         )  # fmt: skip
 
-    rows = _joined(list(executor.slices(len(owner), measure)), len(prompts))
-    reason = no_epsilon(denoiser.schedule, denoiser.prediction_type, timesteps[: settings.steps])
+    rows = _join_slices(list(executor.slices(len(owner), measure)), len(prompts))
+    reason = explain_no_epsilon(denoiser.schedule, denoiser.prediction_type, timesteps[: settings.steps])
     scales = denoiser.start_condition().root_mean_square() if streams else {}
     elements = math.prod(denoiser.latent_shape)
     return [
-        _result(denoiser, prompt, own, {name: one[number] for name, one in rows.items()}, settings, reason, scales,
+        _make_record(denoiser, prompt, own, {name: one[number] for name, one in rows.items()}, settings, reason, scales,
                 elements)
         for number, (prompt, own) in enumerate(zip(prompts, spans, strict=True))
     ]  # fmt: skip
 
 
-def _joined(slices: Sequence[RowMeasures], prompts: int) -> dict[str, torch.Tensor]:
+def _join_slices(slices: Sequence[RowMeasures], prompts: int) -> dict[str, torch.Tensor]:
     """Measures by name, (prompts, seeds, ...), whatever the slices were."""
     first = slices[0]
     joined = {"native": torch.cat([one.native for one in slices])}
@@ -112,7 +112,7 @@ def _joined(slices: Sequence[RowMeasures], prompts: int) -> dict[str, torch.Tens
     return {name: one.reshape(prompts, -1, *one.shape[1:]) for name, one in joined.items()}
 
 
-def _result(
+def _make_record(
     denoiser: Denoiser,
     prompt: str,
     spans: Mapping[str, Sequence[TokenSpan]],
@@ -140,12 +140,12 @@ def _result(
         native=magnitudes["native"],
         epsilon=magnitudes.get("epsilon", Skipped(skipped=no_noise)),
         by_seed=tuple(by_seed.tolist()),
-        tokens=_words(prompt, spans, rows, settings, scales),
+        tokens=_weigh_words(prompt, spans, rows, settings, scales),
         cut=denoiser.cut_tokens(prompt),
     )
 
 
-def _words(
+def _weigh_words(
     prompt: str,
     spans: Mapping[str, Sequence[TokenSpan]],
     rows: Mapping[str, torch.Tensor],
@@ -196,12 +196,12 @@ def weigh_words(
     return tuple(found)
 
 
-def without_word(prompt: str, word: str) -> str:
+def remove_word(prompt: str, word: str) -> str:
     """The prompt without any occurrence of a word, by itself and not within another; the same prompt if it has none.
 
-    >>> without_word("a red fox, red hill", "red")
+    >>> remove_word("a red fox, red hill", "red")
     'a fox, hill'
-    >>> without_word("a redder fox", "red")
+    >>> remove_word("a redder fox", "red")
     'a redder fox'
     """
     kept, place = [], 0

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 
 from imgaudit.diffusion.denoiser import PromptEmbeds
-from imgaudit.diffusion.inversion import optimised_positions, optimised_streams
+from imgaudit.diffusion.inversion import select_positions, select_streams
 
 SETTINGS = tuple((rank, precision) for rank in (1, 2, 4, 8) for precision in (1, 2, 4, 8))
 """(rank, bits per number), each tried in order of the bits that it needs."""
@@ -30,10 +30,10 @@ def quantise(values: torch.Tensor, precision: int) -> torch.Tensor:
     return torch.where(step > 0, low + ((values - low) / step.clamp(min=1e-30)).round() * step, values)
 
 
-def stored_bits(positions: int, width: int, rank: int, precision: int) -> int:
+def count_stored_bits(positions: int, width: int, rank: int, precision: int) -> int:
     """Bits of two quantised factors: rank * (positions + width) numbers and two float scales for each of 2 * rank rows.
 
-    >>> stored_bits(positions=15, width=64, rank=1, precision=4)
+    >>> count_stored_bits(positions=15, width=64, rank=1, precision=4)
     444
     """
     return rank * (positions + width) * precision + 2 * rank * 2 * 32
@@ -58,10 +58,10 @@ def truncate_embedding(
     Returns the condition and the bits that it takes to tell it from the start.
     """
     streams, bits = dict(prompt_embeds.streams), 0
-    for name in optimised_streams(start, chosen):
+    for name in select_streams(start, chosen):
         stream = streams[name]
         base = start.streams[name].to(stream)
-        positions = optimised_positions(start.free[name], free_tokens)
+        positions = select_positions(start.free[name], free_tokens)
         left, sizes, right = torch.linalg.svd((stream - base)[0, positions].double(), full_matrices=False)
         kept = min(rank, len(sizes))
         scale = sizes[:kept].sqrt()
@@ -70,21 +70,21 @@ def truncate_embedding(
         approximate = base.clone()
         approximate[0, positions] += (first.T @ second).to(base)
         streams[name] = approximate
-        bits += stored_bits(int(positions.sum()), stream.shape[2], kept, precision)
+        bits += count_stored_bits(int(positions.sum()), stream.shape[2], kept, precision)
     return prompt_embeds.with_streams(streams), bits
 
 
-def settings_by_bits(
+def sort_settings(
     start: PromptEmbeds, free_tokens: int | None, chosen: Sequence[str] | None = None
 ) -> Sequence[tuple[int, int]]:
     """The settings in order of the bits that they need for a model's embeddings."""
     shapes = [
-        (int(optimised_positions(start.free[name], free_tokens).sum()), start.streams[name].shape[2])
-        for name in optimised_streams(start, chosen)
+        (int(select_positions(start.free[name], free_tokens).sum()), start.streams[name].shape[2])
+        for name in select_streams(start, chosen)
     ]
 
     def bits(setting: tuple[int, int]) -> int:
         rank, precision = setting
-        return sum(stored_bits(positions, width, min(rank, positions), precision) for positions, width in shapes)
+        return sum(count_stored_bits(positions, width, min(rank, positions), precision) for positions, width in shapes)
 
     return sorted(SETTINGS, key=bits)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from imgaudit.diffusion.context import Chunk, MeasurementContext
 from imgaudit.diffusion.elicitation import Answer, Question, elicit
-from imgaudit.diffusion.generation import replica_seeds
-from imgaudit.diffusion.inversion import Inversion, embedding_bits
+from imgaudit.diffusion.generation import draw_replica_seeds
+from imgaudit.diffusion.inversion import Inversion, count_embedding_bits
 from imgaudit.diffusion.invmm.search import NoiseInversion
 from imgaudit.diffusion.paraphrase import paraphrase
 from imgaudit.diffusion.seeds import draw_seed
@@ -28,7 +28,7 @@ class RungAnswers:
     """Every generated image."""
 
 
-def rung_texts(target: Target, rung: Rung, protocol: Protocol, run_seed: int) -> list[str] | Skipped:
+def find_rung_texts(target: Target, rung: Rung, protocol: Protocol, run_seed: int) -> list[str] | Skipped:
     """Return the texts of a text rung of one target, or the reason why there are none."""
     if rung is not Rung.PARAPHRASE:
         return list(target.texts.get(rung, ())) or Skipped(skipped=f"no {rung.value} was given")
@@ -76,17 +76,17 @@ def _ask_rung(
         texts: list[str] | Skipped = []
         bits: float | Skipped = NOTHING_GIVEN
         if rung in TEXT_RUNGS:
-            texts = rung_texts(target, rung, protocol, context.run_seed)
+            texts = find_rung_texts(target, rung, protocol, context.run_seed)
         elif rung is Rung.TOKENS:
             texts = [prompts[row].text] if prompts else Skipped(skipped="this model has no words to search over")
             bits = prompts[row].bits if prompts else bits
         else:
-            bits = embedding_bits(embeds, protocol.inversion.free_tokens, protocol.inversion.streams)
+            bits = count_embedding_bits(embeds, protocol.inversion.free_tokens, protocol.inversion.streams)
         if isinstance(texts, Skipped):
             found.append(texts)
             continue
         condition = context.denoiser.condition(texts) if texts else embeds.select(slice(row, row + 1))
-        seeds = replica_seeds(context.run_seed, target.image.sha256, protocol.generation.seeds)
+        seeds = draw_replica_seeds(context.run_seed, target.image.sha256, protocol.generation.seeds)
         questions.append(Question(texts, condition, seeds, chunk.encoded.rendered[row]))
         found.append(RungAnswers(texts, bits, []))
     answers = iter(_elicit(context, questions))
@@ -104,10 +104,10 @@ def ask_learned_noise(
     """
     questions, bits = [], []
     for row, (one, sha256) in enumerate(zip(searches, chunk.encoded.sha256s, strict=True)):
-        seeds = replica_seeds(context.run_seed, sha256, context.protocol.generation.seeds)
+        seeds = draw_replica_seeds(context.run_seed, sha256, context.protocol.generation.seeds)
         questions.append(Question([], one.prompt_embeds, seeds, chunk.encoded.rendered[row], one.noise))
         noise_bits = 32.0 * (one.noise.mu.numel() + one.noise.logvar.numel())
-        bits.append(noise_bits + embedding_bits(one.prompt_embeds, None))
+        bits.append(noise_bits + count_embedding_bits(one.prompt_embeds, None))
     return [
         RungAnswers([], carried, answers)
         for carried, answers in zip(bits, _elicit(context, questions), strict=True)

@@ -217,7 +217,7 @@ def draw_timesteps(
     return (uniform * steps).long().clamp(0, steps - 1)
 
 
-def loss_weights(
+def weigh_losses(
     weighting: Literal["native", "min_snr", "x0"], kind: PredictionType, snr: torch.Tensor
 ) -> torch.Tensor:
     """Weight of a squared error in the network's output space: (N,) float64.

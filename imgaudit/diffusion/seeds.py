@@ -20,6 +20,6 @@ def draw_seed(run_seed: int, sha256: str, purpose: str, index: int = 0) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def seeded_noise(seeds: Sequence[int], shape: tuple[int, int, int]) -> torch.Tensor:
+def draw_noise(seeds: Sequence[int], shape: tuple[int, int, int]) -> torch.Tensor:
     """Standard normal latents, one CPU generator per seed: (len(seeds), C, h, w) float32."""
     return torch.stack([torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed)) for seed in seeds])

@@ -17,7 +17,7 @@ from imgaudit.diffusion.denoiser import PromptEmbeds
 from imgaudit.diffusion.denoising_error import measure_paired_errors
 from imgaudit.diffusion.elicitation import compare_frames
 from imgaudit.diffusion.generation import generate
-from imgaudit.diffusion.inversion import optimised_streams
+from imgaudit.diffusion.inversion import select_streams
 from imgaudit.schema.records import Replica, RungMeasurement, Skipped, StreamCondition, StreamReplica
 
 SEEDS = 8
@@ -40,12 +40,12 @@ class InvertedImage:
     """(1, draws) float32: null errors on the score's draws; Skipped where the model has no null branch."""
 
 
-def stream_subsets(names: Sequence[str]) -> list[tuple[str, ...]]:
+def list_stream_subsets(names: Sequence[str]) -> list[tuple[str, ...]]:
     """Streams that stay as inverted, per condition: all, each alone, all but each, none; no condition for one stream.
 
-    >>> stream_subsets(["clip", "t5", "pooled"])[:4]
+    >>> list_stream_subsets(["clip", "t5", "pooled"])[:4]
     [('clip', 't5', 'pooled'), ('clip',), ('t5',), ('pooled',)]
-    >>> stream_subsets(["text", "pooled"])
+    >>> list_stream_subsets(["text", "pooled"])
     [('text', 'pooled'), ('text',), ('pooled',), ()]
     """
     if len(names) < 2:
@@ -62,7 +62,7 @@ def keep_streams(inverted: PromptEmbeds, start: PromptEmbeds, kept: Sequence[str
     return inverted.with_streams(streams)
 
 
-def copied_replicas(replicas: Sequence[Replica], is_copy: Callable[[Replica], bool]) -> list[Replica]:
+def select_copies(replicas: Sequence[Replica], is_copy: Callable[[Replica], bool]) -> list[Replica]:
     """The first copies at the guidance scale that has most of them, the lower one on a tie."""
     by_scale: dict[float, list[Replica]] = {}
     for replica in replicas:
@@ -80,8 +80,8 @@ def measure_stream_effects(
     embedding:  the rung that the whole embedding gave; its copies are the first condition's, which has all streams
     """
     denoiser, protocol = context.denoiser, context.protocol
-    subsets = stream_subsets(optimised_streams(image.prompt_embeds, protocol.inversion.streams))
-    copies = [] if isinstance(embedding, Skipped) else copied_replicas(embedding.replicas, context.is_copy)
+    subsets = list_stream_subsets(select_streams(image.prompt_embeds, protocol.inversion.streams))
+    copies = [] if isinstance(embedding, Skipped) else select_copies(embedding.replicas, context.is_copy)
     if not subsets or not copies:
         return ()
     start = denoiser.start_condition()

@@ -13,7 +13,7 @@ import torch
 from torch.nn.functional import one_hot
 
 from imgaudit.diffusion.denoiser import Denoiser
-from imgaudit.diffusion.denoising_error import Draws, DrawSource, draw_errors, row_errors
+from imgaudit.diffusion.denoising_error import Draws, DrawSource, measure_errors, measure_row_errors
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.seeds import draw_seed
 from imgaudit.schema.protocol import TokenSearchConfig
@@ -64,21 +64,21 @@ def search_tokens(
         return source.draw(config.timesteps, config.draws, denoiser.schedule.num_train_timesteps)
 
     for _ in range(config.iterations):
-        slopes = _slopes(denoiser, latents, fresh(), chosen, executor)
+        slopes = _measure_slopes(denoiser, latents, fresh(), chosen, executor)
         candidates = torch.stack(
-            [_swaps(*one, config) for one in zip(chosen, slopes, generators, strict=True)]
+            [_swap_words(*one, config) for one in zip(chosen, slopes, generators, strict=True)]
         )  # (images, candidates, words)
-        losses = _losses(denoiser, latents, fresh(), candidates, executor)
+        losses = _measure_losses(denoiser, latents, fresh(), candidates, executor)
         chosen = candidates[torch.arange(images), losses.argmin(dim=1)]
     bits = config.words * log2(vocabulary)
-    return [TokenPrompt(_text(denoiser, words), bits) for words in chosen]
+    return [TokenPrompt(_join_words(denoiser, words), bits) for words in chosen]
 
 
-def _text(denoiser: Denoiser, words: torch.Tensor) -> str:
+def _join_words(denoiser: Denoiser, words: torch.Tensor) -> str:
     return " ".join(denoiser.words[place] for place in words.tolist())
 
 
-def _slopes(
+def _measure_slopes(
     denoiser: Denoiser, latents: torch.Tensor, draws: Draws, chosen: torch.Tensor, executor: Executor
 ) -> torch.Tensor:
     """Gradient of the loss in one-hot words: (images, words, vocabulary) on the CPU."""
@@ -89,7 +89,7 @@ def _slopes(
     def accumulate(rows: slice) -> None:
         # The text encoder is passed again for every slice, so that no graph outlives its slice.
         condition = denoiser.condition_words(weights)
-        errors, _ = row_errors(denoiser, latents, draws, condition, owner, rows)
+        errors, _ = measure_row_errors(denoiser, latents, draws, condition, owner, rows)
         (errors.log().sum() / count).backward()  # type: ignore[no-untyped-call]
 
     for _ in executor.slices(len(owner), accumulate):
@@ -98,7 +98,7 @@ def _slopes(
     return weights.grad.cpu()
 
 
-def _swaps(
+def _swap_words(
     words: torch.Tensor, slopes: torch.Tensor, generator: torch.Generator, config: TokenSearchConfig
 ) -> torch.Tensor:
     """The prompt itself and variations with one word swapped, all different: (candidates, words)."""
@@ -112,12 +112,12 @@ def _swaps(
     return candidates
 
 
-def _losses(
+def _measure_losses(
     denoiser: Denoiser, latents: torch.Tensor, draws: Draws, candidates: torch.Tensor, executor: Executor
 ) -> torch.Tensor:
     """Loss of every candidate as text, on the same draws for all candidates of an image: (images, candidates)."""
     images, count, _ = candidates.shape
-    condition = denoiser.condition([_text(denoiser, words) for words in candidates.flatten(0, 1)])
+    condition = denoiser.condition([_join_words(denoiser, words) for words in candidates.flatten(0, 1)])
     shared = Draws(draws.timesteps.repeat_interleave(count, dim=0), draws.noise.repeat_interleave(count, dim=0))
-    errors = draw_errors(denoiser, latents.repeat_interleave(count, dim=0), shared, condition, executor)
+    errors = measure_errors(denoiser, latents.repeat_interleave(count, dim=0), shared, condition, executor)
     return errors.log().mean(dim=1).reshape(images, count)

@@ -21,9 +21,9 @@ import torch
 
 from imgaudit.diffusion.denoiser import Denoiser, PromptEmbeds
 from imgaudit.diffusion.executor import Executor
-from imgaudit.diffusion.guided_trajectory import no_epsilon, trajectory_timesteps
-from imgaudit.diffusion.prompt_detection import unusable_prompt
-from imgaudit.diffusion.seeds import draw_seed, seeded_noise
+from imgaudit.diffusion.guided_trajectory import choose_timesteps, explain_no_epsilon
+from imgaudit.diffusion.prompt_detection import find_prompt_fault
+from imgaudit.diffusion.seeds import draw_noise, draw_seed
 from imgaudit.diffusion.word_proposals import WordProposal
 from imgaudit.exceptions import InputError
 from imgaudit.schema.triggers import FoundPrompt, SearchSettings
@@ -64,9 +64,9 @@ class SquaredMagnitudes:
         self.known = dict(known or {})
         """Prompt to D; -inf where the network's prediction is not finite."""
         seeds = [draw_seed(seed, "", "trigger search noise", index) for index in range(noises)]
-        self._noise = seeded_noise(seeds, denoiser.latent_shape)
-        self._time = trajectory_timesteps(denoiser.schedule, 1)
-        self.blind = no_epsilon(denoiser.schedule, denoiser.prediction_type, self._time)
+        self._noise = draw_noise(seeds, denoiser.latent_shape)
+        self._time = choose_timesteps(denoiser.schedule, 1)
+        self.blind = explain_no_epsilon(denoiser.schedule, denoiser.prediction_type, self._time)
         """Why D is not between predicted noises; empty when it is."""
         self._null: torch.Tensor | None = None
 
@@ -163,7 +163,7 @@ def search_triggers(
 
     Raises InputError when a known trigger cannot be given to a text encoder, or pulls nowhere.
     """
-    chains, scale = _starts(measured, proposal, settings)
+    chains, scale = _start_chains(measured, proposal, settings)
     final = settings.temperature * scale
     for iteration in range(settings.iterations):
         walking = [number for number, chain in enumerate(chains) if not chain.stopped]
@@ -176,9 +176,11 @@ def search_triggers(
     return SearchResult(chains, scale, final)
 
 
-def _starts(measured: SquaredMagnitudes, proposal: WordProposal, settings: SearchSettings) -> tuple[list[Chain], float]:
+def _start_chains(
+    measured: SquaredMagnitudes, proposal: WordProposal, settings: SearchSettings
+) -> tuple[list[Chain], float]:
     if settings.start:
-        if reason := unusable_prompt(settings.start) or ("" if settings.start.split() else "it has no word"):
+        if reason := find_prompt_fault(settings.start) or ("" if settings.start.split() else "it has no word"):
             raise InputError(f"the prompt to start from cannot be used: {reason}")
         words = settings.start.split()
         [pull] = measured.of([" ".join(words)])
@@ -186,7 +188,9 @@ def _starts(measured: SquaredMagnitudes, proposal: WordProposal, settings: Searc
             raise InputError("the prompt to start from does not move the model's prediction: give a known trigger")
         return [Chain(list(words), {" ".join(words): pull}) for _ in words], pull
     count = max(SCALE_SENTENCES, settings.chains)
-    sentences = proposal.sentences(settings.words, [_generator(settings, "start", chain) for chain in range(count)])
+    sentences = proposal.sentences(
+        settings.words, [_make_generator(settings, "start", chain) for chain in range(count)]
+    )
     pulls = measured.of([" ".join(words) for words in sentences])
     scale = sorted(pulls)[count // 2]
     if scale <= 0:
@@ -202,7 +206,7 @@ def _starts(measured: SquaredMagnitudes, proposal: WordProposal, settings: Searc
     ], scale
 
 
-def _generator(settings: SearchSettings, purpose: str, chain: int, index: int = 0) -> torch.Generator:
+def _make_generator(settings: SearchSettings, purpose: str, chain: int, index: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(draw_seed(settings.seed, "", f"trigger search {purpose} {chain}", index))
 
 
@@ -211,7 +215,7 @@ def _step(
     walking: Sequence[int], iteration: int, final: float,
 ) -> None:  # fmt: skip
     """One word of every walking chain is drawn again."""
-    generators = [_generator(settings, "chain", number, iteration) for number in walking]
+    generators = [_make_generator(settings, "chain", number, iteration) for number in walking]
     own = [chains[number] for number in walking]
     positions = [
         int(torch.randint(len(chain.words), (1,), generator=generator))
@@ -224,7 +228,7 @@ def _step(
         for chain, position, words in zip(own, positions, options, strict=True)
     ]
     values = iter(measured.of([text for several in texts for text in several]))
-    temperature = final * step_factor(settings, iteration)
+    temperature = final * scale_temperature(settings, iteration)
     for chain, position, words, several, generator in zip(own, positions, options, texts, generators, strict=True):
         pulls = [next(values) for _ in several]
         chain.seen |= zip(several, pulls, strict=True)
@@ -235,10 +239,11 @@ def _step(
             chain.words[position] = words[drawn].word
 
 
-def step_factor(settings: SearchSettings, iteration: int) -> float:
-    """K of a step over the final K: from `annealing` down to 1 at half of the steps.
+def scale_temperature(settings: SearchSettings, iteration: int) -> float:
+    """Return K of a step over the final K: from `annealing` down to 1 at half of the steps.
 
-    >>> step_factor(SearchSettings(annealing=4, iterations=10), 0), step_factor(SearchSettings(annealing=4), 149)
+    >>> settings = SearchSettings(annealing=4, iterations=10)
+    >>> scale_temperature(settings, 0), scale_temperature(settings, 9)
     (4.0, 1.0)
     """
     left = max(0.0, 1 - 2 * iteration / settings.iterations)
@@ -272,13 +277,13 @@ def best_prompts(result: SearchResult, settings: SearchSettings, elements: int, 
         changed = sum(a != b for a, b in zip(words, origin, strict=True)) if origin else 0
         if pull <= 0 or (origin and pull < settings.floor * result.scale) or (not origin and len(kept) == most):
             break
-        if counts[changed] < most if origin else all(_apart(words, one.prompt.split()) for one in kept):
+        if counts[changed] < most if origin else all(_are_apart(words, one.prompt.split()) for one in kept):
             rms = math.sqrt(pull / elements)
             counts[changed] += 1
             kept.append(FoundPrompt(prompt=prompt, squared_magnitude=pull, rms=rms, chain=number, changed=changed))
     return kept
 
 
-def _apart(words: Sequence[str], others: Sequence[str]) -> bool:
+def _are_apart(words: Sequence[str], others: Sequence[str]) -> bool:
     """Whether less than half of the words are the same, in any place."""
     return len(set(words) & set(others)) < max(1, len(set(words)) / 2)

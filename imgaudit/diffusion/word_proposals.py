@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from scipy.sparse import csr_array
 
-from imgaudit.diffusion.paraphrase import synonyms
+from imgaudit.diffusion.paraphrase import read_synonyms
 from imgaudit.exceptions import InputError
 from imgaudit.io.reading import read_text
 from imgaudit.io.tables import MAX_TABLE_BYTES
@@ -147,8 +147,8 @@ class CaptionProposal:
 
         Raises InputError for captions of fewer than two distinct words.
         """
-        counts = Counter(word for caption in captions for word in caption_words(caption))
-        counts.update(word for word in dict.fromkeys(also) if word not in counts and caption_words(word) == [word])
+        counts = Counter(word for caption in captions for word in split_caption(caption))
+        counts.update(word for word in dict.fromkeys(also) if word not in counts and split_caption(word) == [word])
         kept = [word for word, _ in counts.most_common(MOST_WORDS)]
         if len(kept) < FEWEST_WORDS:
             raise InputError(f"{name}: expected at least {FEWEST_WORDS} words to search over, but found {len(kept)}")
@@ -158,7 +158,7 @@ class CaptionProposal:
         end = len(kept)
         pairs: Counter[tuple[int, int]] = Counter()
         for caption in captions:
-            places = [self._place[word] for word in caption_words(caption) if word in self._place]
+            places = [self._place[word] for word in split_caption(caption) if word in self._place]
             if places:
                 pairs.update(zip([end, *places], [*places, end], strict=True))
         rows, columns = np.array(list(pairs)).T
@@ -197,7 +197,7 @@ class CaptionProposal:
                 weights = self._after(places[-1] if places else len(self.words))
                 if not places:
                     weights[-1] = 0
-                [place] = _draws(weights, 1, generator)
+                [place] = _draw_places(weights, 1, generator)
                 if place == len(self.words):
                     break
                 places.append(place)
@@ -218,34 +218,34 @@ class CaptionProposal:
             if right is not None:
                 weights *= self._before(right)
             weights[end] = 0
-            drawn = [self.words[place] for place in _draws(weights, count - 1, generator)]
+            drawn = [self.words[place] for place in _draw_places(weights, count - 1, generator)]
             found.append([Candidate(word, 0.0) for word in (sentence[position], *drawn)])
         return found
 
 
-def _draws(weights: npt.NDArray[np.float64], count: int, generator: torch.Generator) -> list[int]:
+def _draw_places(weights: npt.NDArray[np.float64], count: int, generator: torch.Generator) -> list[int]:
     drawn: list[int] = torch.multinomial(
         torch.from_numpy(weights), count, replacement=True, generator=generator
     ).tolist()
     return drawn
 
 
-def caption_words(text: str) -> list[str]:
+def split_caption(text: str) -> list[str]:
     """The words of a caption with the marks at them; without words that are too long, or cannot be printed.
 
-    >>> caption_words(f"A red fox, by Anna {chr(0)}")
+    >>> split_caption(f"A red fox, by Anna {chr(0)}")
     ['A', 'red', 'fox,', 'by', 'Anna']
     """
     return [word for word in text.split() if len(word) <= LONGEST_WORD and word.isprintable()]
 
 
-def words_of(texts: Sequence[str]) -> dict[str, float]:
+def count_words(texts: Sequence[str]) -> dict[str, float]:
     """Distinct words of texts with how often they occur, most frequent first.
 
     Marks around a word are left off; words that are longer than 64 characters or hold unprintable characters or no
     letter and no digit are left out.
 
-    >>> words_of(["A red fox, by Anna", "red <b> boat!"])
+    >>> count_words(["A red fox, by Anna", "red <b> boat!"])
     {'red': 2.0, 'A': 1.0, 'fox': 1.0, 'by': 1.0, 'Anna': 1.0, 'b': 1.0, 'boat': 1.0}
     """
     counts: Counter[str] = Counter()
@@ -268,12 +268,12 @@ def read_words(path: Path) -> CaptionProposal:
     )
 
 
-def known_words(words: Sequence[str]) -> VocabularyProposal:
+def make_vocabulary_proposal(words: Sequence[str]) -> VocabularyProposal:
     """A model's own words, all as frequent as each other; without any, the list that comes with imgaudit.
 
     words:  `Denoiser.words`
     """
-    usable = words_of(words)
+    usable = count_words(words)
     if len(usable) >= FEWEST_WORDS:
         return VocabularyProposal(dict.fromkeys(usable, 1.0), "the model's own words")
-    return VocabularyProposal(dict.fromkeys(words_of(list(synonyms())), 1.0), "imgaudit's list of words")
+    return VocabularyProposal(dict.fromkeys(count_words(list(read_synonyms())), 1.0), "imgaudit's list of words")

@@ -10,8 +10,8 @@ from torch.nn import Linear
 
 from imgaudit.diffusion.denoiser import Denoiser
 from imgaudit.diffusion.executor import Executor
-from imgaudit.diffusion.guided_trajectory import next_latents, trajectory_timesteps
-from imgaudit.diffusion.seeds import draw_seed, seeded_noise
+from imgaudit.diffusion.guided_trajectory import choose_timesteps, step_latents
+from imgaudit.diffusion.seeds import draw_noise, draw_seed
 from imgaudit.exceptions import ConfigError
 from imgaudit.schema.records import Record
 
@@ -59,10 +59,10 @@ def column_norms(
     """
     if denoiser.no_null:
         raise ConfigError(f"weights are located along guided sampling: {denoiser.no_null}")
-    timesteps = trajectory_timesteps(denoiser.schedule, max(settings.sampling_steps, settings.steps))
+    timesteps = choose_timesteps(denoiser.schedule, max(settings.sampling_steps, settings.steps))
     condition, null = denoiser.condition(prompts), denoiser.null_condition()
     seeds = [draw_seed(settings.seed, "", "feed-forward activations", place) for place in range(len(prompts))]
-    noise = seeded_noise(seeds, denoiser.latent_shape)
+    noise = draw_noise(seeds, denoiser.latent_shape)
     sums = {name: torch.zeros(settings.steps, layer.in_features, dtype=torch.float64) for name, layer in layers.items()}
     rows = dict.fromkeys(layers, 0)
     done = 0
@@ -77,7 +77,7 @@ def column_norms(
                 with _recording(layers, sums, rows, step):
                     found = denoiser.predict(x, times, own)
                 if step + 1 < settings.steps:
-                    x = next_latents(base, found, settings.guidance_scale, timesteps[step + 1])
+                    x = step_latents(base, found, settings.guidance_scale, timesteps[step + 1])
         return len(x)
 
     # Whole slices or nothing: a slice that ran out of memory half-way must not have been counted.

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 import torch
 
 from imgaudit.diffusion.denoiser import Denoiser, PromptEmbeds
-from imgaudit.diffusion.guided_trajectory import no_epsilon
+from imgaudit.diffusion.guided_trajectory import explain_no_epsilon
 from imgaudit.diffusion.schedules import Prediction
-from imgaudit.diffusion.seeds import draw_seed, seeded_noise
+from imgaudit.diffusion.seeds import draw_noise, draw_seed
 from imgaudit.exceptions import ConfigError
 from imgaudit.mitigation.mitigated import MitigatedDenoiser
 
@@ -63,7 +63,7 @@ class EmbeddingDescent(MitigatedDenoiser):
     ) -> torch.Tensor:
         """Descend, then let the model sample."""
         drawn = [draw_seed(seed, "", "descent") for seed in seeds] if self.other_noise else seeds
-        noise = latents if latents is not None and not self.other_noise else seeded_noise(drawn, self.latent_shape)
+        noise = latents if latents is not None and not self.other_noise else draw_noise(drawn, self.latent_shape)
         return self.denoiser.sample(
             self.descend(prompt_embeds, noise), seeds, guidance_scale=guidance_scale,
             num_inference_steps=num_inference_steps, latents=latents,
@@ -73,7 +73,7 @@ class EmbeddingDescent(MitigatedDenoiser):
         """The conditions after the descent, one per row of `noise` (N, C, h, w)."""
         model = self.denoiser
         timesteps = torch.full((len(noise),), model.schedule.num_train_timesteps - 1)
-        in_epsilon = not no_epsilon(model.schedule, model.prediction_type, timesteps[:1])
+        in_epsilon = not explain_no_epsilon(model.schedule, model.prediction_type, timesteps[:1])
 
         def parts(prediction: Prediction) -> torch.Tensor:
             return prediction.noise() if in_epsilon else prediction.output

@@ -19,7 +19,7 @@ from pydantic import Field
 from imgaudit.diffusion.denoiser import Denoiser
 from imgaudit.diffusion.denoising_error import DrawSource
 from imgaudit.diffusion.executor import Executor
-from imgaudit.diffusion.generation import Generated, generate, replica_seeds
+from imgaudit.diffusion.generation import Generated, draw_replica_seeds, generate
 from imgaudit.diffusion.seeds import draw_seed
 from imgaudit.schema.records import Record, Skipped
 from imgaudit.similarity.clip import AestheticHead, ClipScorer, retrieves_own_caption
@@ -151,7 +151,7 @@ def _generated(
     frames = generate(
         denoiser,
         denoiser.condition([one.prompt for one in prompts]),
-        [replica_seeds(settings.seed, one.sha256, settings.images) for one in prompts],
+        [draw_replica_seeds(settings.seed, one.sha256, settings.images) for one in prompts],
         guidance_scale=settings.guidance_scale,
         num_inference_steps=settings.num_inference_steps,
         executor=executor,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from imgaudit.diffusion.denoiser import Denoiser, PromptEmbeds
-from imgaudit.diffusion.paraphrase import synonyms
+from imgaudit.diffusion.paraphrase import read_synonyms
 from imgaudit.diffusion.seeds import draw_seed
 from imgaudit.mitigation.mitigated import MitigatedDenoiser
 
@@ -22,7 +22,7 @@ class RandomTokens(MitigatedDenoiser):
         """count: words that are put in."""
         super().__init__(denoiser, f"random-tokens count={count} seed={seed}")
         self.count, self.seed = count, seed
-        self._words = list(denoiser.words) or sorted(synonyms())
+        self._words = list(denoiser.words) or sorted(read_synonyms())
 
     def condition(self, prompts: Sequence[str]) -> PromptEmbeds:
         """Of the changed prompts."""

@@ -15,7 +15,7 @@ import torch
 
 from imgaudit.diffusion.denoiser import PromptEmbeds
 from imgaudit.diffusion.schedules import NoiseSchedule, Prediction
-from imgaudit.diffusion.seeds import seeded_noise
+from imgaudit.diffusion.seeds import draw_noise
 
 
 class FiniteSetDenoiser:
@@ -131,7 +131,7 @@ class FiniteSetDenoiser:
         latents: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Deterministic DDIM (eta 0) with classifier-free guidance."""
-        x = seeded_noise(seeds, self.latent_shape).to(self.points) if latents is None else latents
+        x = draw_noise(seeds, self.latent_shape).to(self.points) if latents is None else latents
         null = self.null_condition().repeat(len(x))
         times = torch.linspace(self.schedule.num_train_timesteps - 1, 0, num_inference_steps).round().long()
         for step, time in enumerate(times):

@@ -17,7 +17,7 @@ import torch
 
 from imgaudit.diffusion.denoiser import Denoiser
 from imgaudit.diffusion.executor import is_out_of_memory
-from imgaudit.diffusion.memory import free_bytes, held_bytes, peak_bytes
+from imgaudit.diffusion.memory import measure_free_bytes, measure_held_bytes, measure_peak_bytes
 from imgaudit.diffusion.passes import Passes
 from imgaudit.io.framing import to_image
 from imgaudit.runs.planner import Work
@@ -71,7 +71,7 @@ def measure_memory(passes: Passes) -> Memory:
     """Count the bytes of every stage, for one sample and for two."""
 
     def counted(stage: str, samples: int) -> int:
-        return peak_bytes(partial(getattr(passes, stage), samples), passes.device)
+        return measure_peak_bytes(partial(getattr(passes, stage), samples), passes.device)
 
     one = {stage: counted(stage, 1) for stage in STAGES}
     return Memory(one, {stage: max(0, counted(stage, 2) - one[stage]) for stage in STAGES})
@@ -100,13 +100,13 @@ def measured_batch(denoiser: Denoiser, protocol: Protocol, *, chunk_size: int) -
         if not is_out_of_memory(error):
             raise
         return 1
-    return automatic_batch(memory, protocol, chunk_size=chunk_size, free=free_bytes(passes.device))
+    return automatic_batch(memory, protocol, chunk_size=chunk_size, free=measure_free_bytes(passes.device))
 
 
 def measure_sparing(passes: Passes) -> Memory:
     """As `measure_memory`, once more with memory spared when not even one image would fit otherwise."""
     memory = measure_memory(passes)
-    if memory.of("backward", 1) > free_bytes(passes.device) and passes.denoiser.spare_memory():
+    if memory.of("backward", 1) > measure_free_bytes(passes.device) and passes.denoiser.spare_memory():
         memory = measure_memory(passes)
     return memory
 
@@ -248,7 +248,7 @@ def estimate_cost(
     works:  what every image takes at most, one or more
     """
     passes = Passes(denoiser)
-    held, free = held_bytes(passes.device), free_bytes(passes.device)
+    held, free = measure_held_bytes(passes.device), measure_free_bytes(passes.device)
     if batch_size == "auto":
         memory = measure_sparing(passes)
         batch = automatic_batch(memory, protocol, chunk_size=chunk_size, free=free)

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from imgaudit.diffusion.denoiser import Denoiser
 from imgaudit.diffusion.executor import Executor
-from imgaudit.diffusion.prompt_detection import detect_prompts, unusable_prompt
+from imgaudit.diffusion.prompt_detection import detect_prompts, find_prompt_fault
 from imgaudit.io.reading import format_path
 from imgaudit.io.tables import TablePrompt
 from imgaudit.io.writing import append_lines, read_line
@@ -120,7 +120,7 @@ def detect_into(
     """
     path = folder / "results.jsonl"
     wanted = list(dict.fromkeys(one.text for one in [*prompts, *controls]))
-    found = {text: PromptSkipped(prompt=text, skipped=why) for text in wanted if (why := unusable_prompt(text))}
+    found = {text: PromptSkipped(prompt=text, skipped=why) for text in wanted if (why := find_prompt_fault(text))}
     kept: dict[str, DetectionRecord] = {**found, **_kept(path)}
     missing = [text for text in wanted if text not in kept]
     before = len(wanted) - len(missing)

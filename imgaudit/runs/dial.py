@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 from imgaudit.decision.null_bank import CopyThresholds
 from imgaudit.diffusion.denoiser import Denoiser, PromptEmbeds
 from imgaudit.diffusion.executor import Executor
-from imgaudit.diffusion.generation import generate, replica_seeds
-from imgaudit.diffusion.inversion import embedding_bits
-from imgaudit.diffusion.quantisation import settings_by_bits, truncate_embedding
+from imgaudit.diffusion.generation import draw_replica_seeds, generate
+from imgaudit.diffusion.inversion import count_embedding_bits
+from imgaudit.diffusion.quantisation import sort_settings, truncate_embedding
 from imgaudit.exceptions import RunFolderError
 from imgaudit.io.framing import to_tensor
 from imgaudit.io.writing import read_json, write_json
@@ -104,14 +104,14 @@ def _dial(
     thresholds = CopyThresholds.model_validate(replication.thresholds)
     sampling = _Sampling(
         denoiser, rendered, thresholds,
-        replica_seeds(result.run["seed"], measurement.sha256, seeds), replication.guidance_scale,
+        draw_replica_seeds(result.run["seed"], measurement.sha256, seeds), replication.guidance_scale,
         result.protocol.generation.num_inference_steps, executor,
     )  # fmt: skip
     whole = start.with_streams(streams)
     rank = max(min(stream.shape[1:]) for stream in streams.values())
-    entire = sampling.point(whole, rank, 32, round(embedding_bits(whole, free_tokens, chosen)))
+    entire = sampling.point(whole, rank, 32, round(count_embedding_bits(whole, free_tokens, chosen)))
     points: list[DialPoint] = []
-    for one, precision in settings_by_bits(start, free_tokens, chosen):
+    for one, precision in sort_settings(start, free_tokens, chosen):
         condition, bits = truncate_embedding(whole, start, free_tokens, one, precision, chosen=chosen)
         points.append(sampling.point(condition, one, precision, bits))
         if reproduces(points[-1]):

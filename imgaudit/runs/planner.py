@@ -2,7 +2,7 @@
 
 from dataclasses import astuple, dataclass
 
-from imgaudit.diffusion.stream_effects import SEEDS, stream_subsets
+from imgaudit.diffusion.stream_effects import SEEDS, list_stream_subsets
 from imgaudit.schema.protocol import Protocol
 from imgaudit.statistics import controls_needed, fewest_findable
 
@@ -108,7 +108,7 @@ def expected_evaluations(protocol: Protocol, rungs: int) -> int:
 
 def stream_work(protocol: Protocol, streams: int) -> Work:
     """What an image with copies under its embedding takes at most beyond the others, with `streams` inverted."""
-    conditions = len(stream_subsets([str(number) for number in range(streams)]))
+    conditions = len(list_stream_subsets([str(number) for number in range(streams)]))
     if not conditions:
         return Work()
     generation = protocol.generation

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from imgaudit.cli import app
 from imgaudit.cli.batch_size import settled
 from imgaudit.cli.dry_run import duration
-from imgaudit.diffusion.memory import peak_bytes
+from imgaudit.diffusion.memory import measure_peak_bytes
 from imgaudit.diffusion.passes import Passes
 from imgaudit.exceptions import ConfigError
 from imgaudit.models.families.unet import UNetDenoiser
@@ -52,7 +52,7 @@ def test_memory_grows_with_the_batch_as_it_was_extrapolated(denoiser: UNetDenois
     passes = Passes(denoiser)
     measured = measure_memory(passes)
     for stage in cost.STAGES:
-        counted = peak_bytes(lambda stage=stage: getattr(passes, stage)(16), passes.device)  # type: ignore[misc]
+        counted = measure_peak_bytes(lambda stage=stage: getattr(passes, stage)(16), passes.device)  # type: ignore[misc]
         assert measured.of(stage, 16) == pytest.approx(counted, rel=0.02)
     assert measured == measure_memory(passes), "counted bytes are the same every time"
     assert measured.of("backward", 1) > measured.of("forward", 1)

@@ -10,7 +10,7 @@ from imgaudit.diffusion.denoiser import PromptEmbeds
 from imgaudit.diffusion.denoising_error import measure_paired_errors
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.inversion import invert
-from imgaudit.diffusion.memory import PeakBytes, peak_bytes
+from imgaudit.diffusion.memory import PeakBytes, measure_peak_bytes
 from imgaudit.diffusion.passes import Passes
 from imgaudit.exceptions import MemoryShortageError
 from imgaudit.models.families.latent import LatentDenoiser
@@ -74,7 +74,7 @@ def test_what_backward_keeps_is_counted() -> None:
                 state = torch.tanh(state @ weight)
             torch.autograd.grad(state.sum(), start)
 
-        return peak_bytes(work, CPU)
+        return measure_peak_bytes(work, CPU)
 
     # Of each layer the output of tanh, which its derivative needs.
     assert through(20) - through(10) == 10 * 100 * 100 * 4
@@ -133,7 +133,7 @@ def test_checkpointing_gives_the_same_gradients_in_less_memory(family: Callable[
 
     def measure() -> tuple[dict[str, torch.Tensor], int, int]:
         found, before = gradients(denoiser), denoiser.network_evaluations
-        return found, peak_bytes(lambda: passes.backward(4), CPU), denoiser.network_evaluations - before
+        return found, measure_peak_bytes(lambda: passes.backward(4), CPU), denoiser.network_evaluations - before
 
     plain, plain_bytes, evaluations = measure()
     assert denoiser.spare_memory() and not denoiser.spare_memory()

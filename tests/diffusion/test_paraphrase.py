@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgaudit.diffusion.paraphrase import MAX_WORDS, paraphrase, synonyms
+from imgaudit.diffusion.paraphrase import MAX_WORDS, paraphrase, read_synonyms
 
 
 @given(st.text(max_size=300), st.integers(1, 12), st.integers(0, 2**62))
@@ -15,4 +15,4 @@ def test_long_texts_are_cut_and_synonyms_used() -> None:
     assert all(len(one.split()) <= 2 * MAX_WORDS for one in paraphrase("word " * 5000, 4, 0))
     others = {one for seed in range(30) for one in paraphrase("photo of a red dog", 8, seed)}
     assert any("hound" in one or "canine" in one for one in others)
-    assert all(word == word.lower() for word in synonyms())
+    assert all(word == word.lower() for word in read_synonyms())

@@ -6,19 +6,19 @@ import pytest
 import torch
 
 from imgaudit.diffusion.executor import Executor
-from imgaudit.diffusion.guided_trajectory import no_epsilon, trajectory_measures, trajectory_timesteps
+from imgaudit.diffusion.guided_trajectory import choose_timesteps, explain_no_epsilon, measure_trajectory
 from imgaudit.diffusion.prompt_detection import (
     LONGEST_PROMPT,
     DetectionSettings,
     PromptDetection,
     PromptSkipped,
     detect_prompts,
-    detection_seeds,
+    draw_detection_seeds,
+    remove_word,
     weigh_words,
-    without_word,
 )
 from imgaudit.diffusion.schedules import FlowSchedule, NoiseSchedule, Prediction
-from imgaudit.diffusion.seeds import seeded_noise
+from imgaudit.diffusion.seeds import draw_noise
 from imgaudit.models import FiniteSetDenoiser, load_model
 from imgaudit.models.families.unet import UNetDenoiser
 from imgaudit.schema.records import Skipped
@@ -40,8 +40,8 @@ def plain_magnitudes(denoiser, prompt: str, settings: DetectionSettings):  # typ
     times = [round(x) for x in torch.linspace(len(abar) - 1, 0, settings.sampling_steps).tolist()]
     condition, null = denoiser.condition([prompt]), denoiser.null_condition()
     native, epsilon = [], []
-    for seed in detection_seeds(settings):
-        x = seeded_noise([seed], denoiser.latent_shape)
+    for seed in draw_detection_seeds(settings):
+        x = draw_noise([seed], denoiser.latent_shape)
         for step in range(settings.steps):
             t = torch.tensor([times[step]])
             a = float(abar[times[step]])
@@ -85,8 +85,8 @@ def test_the_closed_form_is_the_difference_of_posterior_means(finite_set: Finite
     a = float(finite_set.schedule.alphas_cumprod[-1])
     points = finite_set.points.double()
     norms = []
-    for seed in detection_seeds(settings):
-        x = seeded_noise([seed], finite_set.latent_shape)[0].double()
+    for seed in draw_detection_seeds(settings):
+        x = draw_noise([seed], finite_set.latent_shape)[0].double()
         distances = torch.stack([-((x - a**0.5 * p) ** 2).sum() / (2 * (1 - a)) for p in points])
         logits = torch.zeros(5, dtype=torch.float64)
         logits[2] = 12.0
@@ -101,7 +101,7 @@ def test_word_weights_are_gradients_by_central_differences() -> None:
     settings = DetectionSettings(seeds=1)
     [found] = detect(denoiser, ["a red fox"], settings)
     condition, null = denoiser.condition(["a red fox"]), denoiser.null_condition()
-    noise = seeded_noise(detection_seeds(settings), denoiser.latent_shape)
+    noise = draw_noise(draw_detection_seeds(settings), denoiser.latent_shape)
     times = torch.tensor([denoiser.schedule.num_train_timesteps - 1])
     base = denoiser.predict(noise, times, null).output.detach().double()
 
@@ -124,10 +124,10 @@ def test_word_weights_are_gradients_by_central_differences() -> None:
 
 def test_sharpness_is_the_jacobian_of_the_score_difference_times_itself(finite_set: FiniteSetDenoiser) -> None:
     finite_set.points = finite_set.points.double()
-    noise = seeded_noise([1], finite_set.latent_shape).double()
+    noise = draw_noise([1], finite_set.latent_shape).double()
     condition, null = finite_set.condition(["1"]), finite_set.null_condition()
-    times = trajectory_timesteps(finite_set.schedule, 8)[4:]
-    found = trajectory_measures(
+    times = choose_timesteps(finite_set.schedule, 8)[4:]
+    found = measure_trajectory(
         finite_set, condition, null, noise, times, steps=1, guidance_scale=1.0, sharpness=True
     ).sharpness
     spread = float(finite_set.schedule.shares(times[:1])[1])
@@ -142,12 +142,12 @@ def test_sharpness_is_the_jacobian_of_the_score_difference_times_itself(finite_s
 
 
 def test_where_there_is_no_image_the_networks_own_space_takes_over() -> None:
-    times = trajectory_timesteps(FlowSchedule(1000), 50)
-    assert "own output space (flow)" in no_epsilon(FlowSchedule(1000), "flow", times[:1])
-    assert no_epsilon(FlowSchedule(1000), "flow", times[1:]) == ""
+    times = choose_timesteps(FlowSchedule(1000), 50)
+    assert "own output space (flow)" in explain_no_epsilon(FlowSchedule(1000), "flow", times[:1])
+    assert explain_no_epsilon(FlowSchedule(1000), "flow", times[1:]) == ""
     zero = NoiseSchedule(torch.linspace(1, 0, 10, dtype=torch.float64))
-    assert "(v_prediction)" in no_epsilon(zero, "v_prediction", torch.tensor([9]))
-    assert no_epsilon(zero, "epsilon", torch.tensor([9])) == ""
+    assert "(v_prediction)" in explain_no_epsilon(zero, "v_prediction", torch.tensor([9]))
+    assert explain_no_epsilon(zero, "epsilon", torch.tensor([9])) == ""
 
 
 class Flow(FiniteSetDenoiser):
@@ -224,4 +224,4 @@ def test_words_weigh_as_their_heaviest_token_and_streams_by_their_scale() -> Non
     ],
 )
 def test_a_word_is_dropped_where_it_stands_alone(prompt: str, word: str, left: str) -> None:
-    assert without_word(prompt, word) == left
+    assert remove_word(prompt, word) == left

@@ -10,7 +10,7 @@ from imgaudit.diffusion.schedules import (
     Prediction,
     PredictionType,
     draw_timesteps,
-    loss_weights,
+    weigh_losses,
 )
 from imgaudit.exceptions import UndefinedConversionError
 
@@ -101,11 +101,11 @@ def test_weights_turn_output_errors_into_x0_errors(batch: tuple[torch.Tensor, ..
     for kind in KINDS:
         output = schedule.target(kind, x0, noise, timesteps) + 0.1
         error = (Prediction(output, noisy, timesteps, kind, schedule).x0() - x0).square().flatten(1).mean(1)
-        weights = loss_weights("x0", kind, schedule.snr(timesteps))
+        weights = weigh_losses("x0", kind, schedule.snr(timesteps))
         torch.testing.assert_close(weights * 0.01, error)
-        clipped = loss_weights("min_snr", kind, schedule.snr(timesteps))
+        clipped = weigh_losses("min_snr", kind, schedule.snr(timesteps))
         torch.testing.assert_close(clipped, weights * schedule.snr(timesteps).clamp(max=5))
-        assert bool((loss_weights("native", kind, schedule.snr(timesteps)) == 1).all())
+        assert bool((weigh_losses("native", kind, schedule.snr(timesteps)) == 1).all())
 
 
 @pytest.mark.parametrize("kind", ["flow", "epsilon", "sample"])
@@ -145,5 +145,5 @@ def test_the_straight_path_is_that_of_diffusers() -> None:
 
 def test_the_error_of_x0_follows_from_that_of_the_flow() -> None:
     schedule, timesteps = FlowSchedule(), torch.tensor([99, 499, 899])
-    weights = loss_weights("x0", "flow", schedule.snr(timesteps))
+    weights = weigh_losses("x0", "flow", schedule.snr(timesteps))
     torch.testing.assert_close(weights, schedule.sigmas(timesteps) ** 2)

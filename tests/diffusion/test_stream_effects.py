@@ -19,11 +19,11 @@ from imgaudit.decision.replication import stream_rates
 from imgaudit.diffusion.context import MeasurementContext
 from imgaudit.diffusion.denoiser import PromptEmbeds
 from imgaudit.diffusion.executor import Executor
-from imgaudit.diffusion.inversion import embedding_bits, initial_streams, invert
+from imgaudit.diffusion.inversion import count_embedding_bits, invert, make_initial_streams
 from imgaudit.diffusion.measurement import MeasuredImage, measure_chunk
-from imgaudit.diffusion.quantisation import settings_by_bits, truncate_embedding
+from imgaudit.diffusion.quantisation import sort_settings, truncate_embedding
 from imgaudit.diffusion.schedules import Prediction
-from imgaudit.diffusion.stream_effects import SEEDS, copied_replicas, keep_streams, stream_subsets
+from imgaudit.diffusion.stream_effects import SEEDS, keep_streams, list_stream_subsets, select_copies
 from imgaudit.exceptions import CalibrationError, ConfigError
 from imgaudit.io.captions import CaptionSource
 from imgaudit.io.framing import to_image
@@ -170,12 +170,12 @@ def test_streams_that_are_not_chosen_start_where_they_stay_and_carry_no_bits(fam
     denoiser = ADAPTERS[family]()
     start = denoiser.start_condition()
     config = InversionConfig(streams=("pooled",), initialisation="random")
-    streams = initial_streams(denoiser, ["aa"], config, run_seed=1)
+    streams = make_initial_streams(denoiser, ["aa"], config, run_seed=1)
     assert [name for name in start.streams if not torch.equal(streams[name], start.streams[name])] == ["pooled"]
     width = start.streams["pooled"].shape[2]
-    assert embedding_bits(start, None, ["pooled"]) == 32 * width < embedding_bits(start, None)
+    assert count_embedding_bits(start, None, ["pooled"]) == 32 * width < count_embedding_bits(start, None)
     moved = start.with_streams({**start.streams, "pooled": start.streams["pooled"] + torch.arange(width)})
-    for rank, precision in settings_by_bits(start, None, ["pooled"])[:3]:
+    for rank, precision in sort_settings(start, None, ["pooled"])[:3]:
         turned, bits = truncate_embedding(moved, start, None, rank, precision, chosen=["pooled"])
         assert bits < truncate_embedding(moved, start, None, rank, precision)[1]
         assert [n for n in start.streams if not torch.equal(turned.streams[n], start.streams[n])] == ["pooled"]
@@ -246,7 +246,7 @@ def test_an_embedding_with_copies_is_taken_apart_stream_by_stream(
     first, second = chunk(denoiser, folder, is_copy=lambda replica: replica.path in of_first)
     assert second.measurement.stream_conditions == () == plain[0].measurement.stream_conditions
     conditions = first.measurement.stream_conditions
-    assert [one.streams for one in conditions] == stream_subsets(names) and len(conditions) == (
+    assert [one.streams for one in conditions] == list_stream_subsets(names) and len(conditions) == (
         8 if family == "sd3" else 4
     )
     embedding = first.measurement.rungs[Rung.EMBEDDING]
@@ -266,7 +266,7 @@ def test_an_embedding_with_copies_is_taken_apart_stream_by_stream(
 def test_the_conditions_are_what_they_say(family: str, make_folder: Callable[..., Path]) -> None:
     denoiser = ADAPTERS[family]()
     start, whole = denoiser.start_condition(), inverted(denoiser, None)
-    for kept in stream_subsets(STREAMS[family]):
+    for kept in list_stream_subsets(STREAMS[family]):
         condition = keep_streams(whole, start, kept)
         assert condition.extras == whole.extras and condition.free == whole.free
         for name, stream in condition.streams.items():
@@ -298,7 +298,7 @@ def test_one_inverted_stream_of_several_is_not_taken_apart(make_folder: Callable
             assert "clip" not in condition.streams
         embedding = one.measurement.rungs[Rung.EMBEDDING]
         assert isinstance(embedding, RungMeasurement)
-        assert embedding.bits == embedding_bits(denoiser.start_condition(), None, streams)
+        assert embedding.bits == count_embedding_bits(denoiser.start_condition(), None, streams)
 
 
 def test_copies_of_the_scale_with_most_of_them_are_asked_again_and_no_more_than_a_few() -> None:
@@ -308,9 +308,9 @@ def test_copies_of_the_scale_with_most_of_them_are_asked_again_and_no_more_than_
         for seed in range(20)
     ]
     by_scale = {1.0: 3, 3.0: 12, 7.0: 12}
-    found = copied_replicas(replicas, lambda replica: replica.seed >= 20 - by_scale[replica.guidance_scale])
+    found = select_copies(replicas, lambda replica: replica.seed >= 20 - by_scale[replica.guidance_scale])
     assert [(one.guidance_scale, one.seed) for one in found] == [(3.0, seed) for seed in range(8, 8 + SEEDS)]
-    assert copied_replicas(replicas, lambda replica: False) == []
+    assert select_copies(replicas, lambda replica: False) == []
 
 
 @pytest.fixture(scope="module")

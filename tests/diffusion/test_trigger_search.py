@@ -14,7 +14,7 @@ from transformers import BertConfig, BertForMaskedLM, BertTokenizer
 
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.prompt_detection import detect_prompts
-from imgaudit.diffusion.seeds import seeded_noise
+from imgaudit.diffusion.seeds import draw_noise
 from imgaudit.diffusion.trigger_search import (
     SquaredMagnitudes,
     best_prompts,
@@ -23,10 +23,10 @@ from imgaudit.diffusion.trigger_search import (
 from imgaudit.diffusion.word_proposals import (
     CaptionProposal,
     VocabularyProposal,
-    caption_words,
-    known_words,
+    count_words,
+    make_vocabulary_proposal,
     read_words,
-    words_of,
+    split_caption,
 )
 from imgaudit.exceptions import InputError, ModelRefusedError, RunFolderError
 from imgaudit.io.writing import read_line
@@ -131,7 +131,7 @@ def test_d_is_the_mean_square_of_the_detectors_magnitude(finite_set: FiniteSetDe
         - finite_set.predict(noise, times, finite_set.condition([""] * 4)).output
     )
     assert value == pytest.approx(float(d.flatten(1).norm(dim=1).square().mean()), rel=1e-5)
-    assert measured.elements == 3 * 16 * 16 and len(seeded_noise([1], finite_set.latent_shape)) == 1
+    assert measured.elements == 3 * 16 * 16 and len(draw_noise([1], finite_set.latent_shape)) == 1
 
 
 def test_where_noise_says_nothing_the_networks_own_space_is_taken(other_model_folder: Path) -> None:
@@ -210,7 +210,7 @@ def test_clusters_are_images_that_agree() -> None:
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.text(max_size=40), max_size=8))
 def test_words_of_anything_are_single_and_printable(texts: list[str]) -> None:
-    for word in [*words_of(texts), *(word for text in texts for word in caption_words(text))]:
+    for word in [*count_words(texts), *(word for text in texts for word in split_caption(text))]:
         assert len(word.split()) == 1 and word.isprintable() and len(word) <= 64
 
 
@@ -226,8 +226,11 @@ def test_hostile_words_files(tmp_path: Path) -> None:
         read_words(tmp_path)
     with pytest.raises(InputError, match="expected single words"):
         VocabularyProposal({"a b": 1, "c": 1}, "x")
-    assert "imgaudit's list" in known_words([]).name and "own words" in known_words(["fox", "boat", "!"]).name
-    assert known_words([]).digest != known_words(["fox", "boat"]).digest
+    assert (
+        "imgaudit's list" in make_vocabulary_proposal([]).name
+        and "own words" in make_vocabulary_proposal(["fox", "boat", "!"]).name
+    )
+    assert make_vocabulary_proposal([]).digest != make_vocabulary_proposal(["fox", "boat"]).digest
 
 
 @pytest.fixture(scope="module")

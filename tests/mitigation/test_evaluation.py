@@ -13,7 +13,7 @@ from playwright.sync_api import Browser
 from imgaudit.diffusion.denoiser import PromptEmbeds
 from imgaudit.diffusion.denoising_error import DrawSource
 from imgaudit.diffusion.executor import Executor
-from imgaudit.diffusion.generation import replica_seeds
+from imgaudit.diffusion.generation import draw_replica_seeds
 from imgaudit.mitigation.evaluation import (
     CaptionedImage,
     CopyFreeScores,
@@ -91,7 +91,7 @@ def test_every_figure_is_what_a_plain_loop_gives(measured: Any) -> None:
     descriptor = Matcher().deciding()
     for number, one in enumerate([*triggers, *general]):
         outcome = [*base.triggers, *base.general][number]
-        for place, seed in enumerate(replica_seeds(5, one.sha256, 4)):
+        for place, seed in enumerate(draw_replica_seeds(5, one.sha256, 4)):
             image = model.sample(model.condition([one.prompt]), [seed], guidance_scale=1.0, num_inference_steps=8)
             image = ((image + 1) * 127.5).round() / 127.5 - 1
             [close] = compare_vectors(descriptor, descriptor.describe(one.image[None]), descriptor.describe(image))

@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 
 from imgaudit.cli import app
 from imgaudit.diffusion.executor import Executor
-from imgaudit.diffusion.guided_trajectory import trajectory_timesteps
+from imgaudit.diffusion.guided_trajectory import choose_timesteps
 from imgaudit.diffusion.schedules import Prediction
-from imgaudit.diffusion.seeds import draw_seed, seeded_noise
+from imgaudit.diffusion.seeds import draw_noise, draw_seed
 from imgaudit.exceptions import InputError, ModelRefusedError
 from imgaudit.lab.components import build_autoencoder
 from imgaudit.lab.training import NETWORKS
@@ -65,12 +65,12 @@ def test_column_norms_are_those_of_a_plain_loop_over_the_conditional_half(tiny: 
     layers = feed_forward_outputs(tiny.network)
     prompts = ["a red fox", "two blue boats", "the green hill"]
     found = column_norms(tiny, layers, prompts, SETTINGS, executor=Executor(2))
-    timesteps = trajectory_timesteps(tiny.schedule, 5)
+    timesteps = choose_timesteps(tiny.schedule, 5)
     name, layer = next(iter(layers.items()))
     squares = torch.zeros(3, layer.in_features, dtype=torch.float64)
     count = 0
     for place, prompt in enumerate(prompts):
-        x = seeded_noise([draw_seed(4, "", "feed-forward activations", place)], tiny.latent_shape)
+        x = draw_noise([draw_seed(4, "", "feed-forward activations", place)], tiny.latent_shape)
         for step in range(3):
             taken: list[torch.Tensor] = []
             with torch.no_grad():

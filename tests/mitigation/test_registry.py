@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from imgaudit.diffusion.denoiser import PromptEmbeds
-from imgaudit.diffusion.seeds import seeded_noise
+from imgaudit.diffusion.seeds import draw_noise
 from imgaudit.exceptions import ConfigError
 from imgaudit.mitigation.embedding_descent import EmbeddingDescent
 from imgaudit.mitigation.random_tokens import RandomTokens
@@ -31,7 +31,7 @@ def tiny() -> UNetDenoiser:
 def test_the_descent_is_adamw_on_one_sample_at_a_time(tiny: UNetDenoiser) -> None:
     descent = EmbeddingDescent(tiny, rms=1e-6, iterations=3, learning_rate=0.02)
     condition = tiny.condition(["a red fox", "one old clock"])
-    noise = seeded_noise([3, 4], tiny.latent_shape)
+    noise = draw_noise([3, 4], tiny.latent_shape)
     found = descent.descend(condition, noise).streams["text"]
     scale = tiny.start_condition().root_mean_square()["text"]
     timestep = torch.tensor([999])
@@ -66,7 +66,7 @@ def test_samples_that_are_harmless_already_are_sampled_as_they_are(tiny: UNetDen
     torch.testing.assert_close(images, tiny.sample(condition, [1, 2], **settings))
     assert spent == 2 + 2 * 2 + 2 * 2 * 3, "null and one look with gradients, then guided sampling"
     assert descent.network_evaluations == tiny.network_evaluations
-    found = EmbeddingDescent(tiny, rms=1e-12, iterations=2).descend(condition, seeded_noise([1, 2], tiny.latent_shape))
+    found = EmbeddingDescent(tiny, rms=1e-12, iterations=2).descend(condition, draw_noise([1, 2], tiny.latent_shape))
     torch.testing.assert_close(found.streams["text"][1], condition.streams["text"][1]), "the empty prompt moves nothing"
     assert not torch.allclose(found.streams["text"][0], condition.streams["text"][0])
 
@@ -107,7 +107,7 @@ def test_a_mitigated_model_is_another_model_with_the_same_weights(spec: str) -> 
     mitigated = mitigate(model, spec)
     assert mitigated.fingerprint not in (model.fingerprint, mitigate(model, "descent:iterations=7").fingerprint)
     assert mitigated.fingerprint == mitigate(model, spec).fingerprint
-    noise = seeded_noise([0], model.latent_shape)
+    noise = draw_noise([0], model.latent_shape)
     condition, timesteps = model.condition(["2"]), torch.tensor([50])
     torch.testing.assert_close(
         mitigated.predict(noise, timesteps, condition).output, model.predict(noise, timesteps, condition).output
@@ -142,7 +142,7 @@ def test_a_model_without_a_null_branch_cannot_descend() -> None:
 
 def test_a_flow_model_descends_in_its_own_space_where_noises_say_nothing(family_folders: dict[str, Path]) -> None:
     model = load_model(str(family_folders["StableDiffusion3Pipeline"]), "cpu").denoiser
-    condition, noise = model.condition(["a red fox", "two blue boats"]), seeded_noise([1, 2], model.latent_shape)
+    condition, noise = model.condition(["a red fox", "two blue boats"]), draw_noise([1, 2], model.latent_shape)
     timesteps = torch.full((2,), model.schedule.num_train_timesteps - 1)
 
     def distances(given: PromptEmbeds) -> torch.Tensor:

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from imgaudit.cli import app
 from imgaudit.diffusion.denoiser import PromptEmbeds
-from imgaudit.diffusion.quantisation import SETTINGS, quantise, settings_by_bits, stored_bits, truncate_embedding
+from imgaudit.diffusion.quantisation import SETTINGS, count_stored_bits, quantise, sort_settings, truncate_embedding
 from imgaudit.io.images import load_image
 from imgaudit.io.listing import find_images
 from imgaudit.io.writing import read_json
@@ -44,7 +44,7 @@ def test_full_rank_and_high_precision_give_the_embedding_back_and_bos_is_never_t
     embedding.streams["text"][0, 0] = null.streams["text"][0, 0]
     whole, bits = truncate_embedding(embedding, null, None, 5, 24)
     torch.testing.assert_close(whole.streams["text"], embedding.streams["text"], atol=1e-5, rtol=1e-5)
-    assert bits == stored_bits(5, 8, 5, 24)
+    assert bits == count_stored_bits(5, 8, 5, 24)
     low, _ = truncate_embedding(embedding, null, 2, 1, 2)
     assert torch.equal(low.streams["text"][0, [0, 3, 4, 5]], null.streams["text"][0, [0, 3, 4, 5]])
     assert not torch.equal(low.streams["text"][0, 1], null.streams["text"][0, 1])
@@ -60,9 +60,9 @@ def test_a_difference_of_rank_one_needs_rank_one() -> None:
 
 
 def test_settings_are_tried_from_the_fewest_bits_on() -> None:
-    ordered = settings_by_bits(condition(0, positions=16, width=64), None)
+    ordered = sort_settings(condition(0, positions=16, width=64), None)
     assert sorted(ordered) == sorted(SETTINGS) and ordered[0] == (1, 1)
-    bits = [stored_bits(15, 64, rank, precision) for rank, precision in ordered]
+    bits = [count_stored_bits(15, 64, rank, precision) for rank, precision in ordered]
     assert bits == sorted(bits)
 
 

@@ -16,7 +16,7 @@ from imgaudit.benchmark.harness.lab_model import LabModel
 from imgaudit.benchmark.harness.resume import resume_chunks
 from imgaudit.diffusion.denoiser import Denoiser
 from imgaudit.diffusion.executor import Executor
-from imgaudit.diffusion.generation import generate, replica_seeds
+from imgaudit.diffusion.generation import draw_replica_seeds, generate
 from imgaudit.diffusion.inversion import invert
 from imgaudit.io.framing import frame_image, to_tensor
 from imgaudit.io.portfolio import Target
@@ -54,7 +54,7 @@ def dori_similarities(
     batches = generate(
         denoiser,
         inversion.prompt_embeds,
-        [replica_seeds(run_seed, sha256, SEEDS) for sha256 in sha256s],
+        [draw_replica_seeds(run_seed, sha256, SEEDS) for sha256 in sha256s],
         guidance_scale=GUIDANCE_SCALE,
         num_inference_steps=INFERENCE_STEPS,
         executor=executor,

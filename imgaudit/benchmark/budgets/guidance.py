@@ -11,7 +11,7 @@ from imgaudit.benchmark.harness.lab_model import LabModel
 from imgaudit.benchmark.harness.resume import resume_chunks
 from imgaudit.diffusion.denoiser import Denoiser
 from imgaudit.diffusion.executor import Executor
-from imgaudit.diffusion.generation import generate, replica_seeds
+from imgaudit.diffusion.generation import draw_replica_seeds, generate
 from imgaudit.diffusion.inversion import invert
 from imgaudit.io.framing import frame_image, to_tensor
 from imgaudit.io.portfolio import Target
@@ -38,7 +38,7 @@ def best_similarities(
     references = denoiser.decode(latents)
     inverted = invert(denoiser, latents, sha256s, INVERSION, run_seed=run_seed, executor=executor).prompt_embeds
     captions = denoiser.condition([target.texts[Rung.CAPTION][0] for target in targets])
-    seeds = [replica_seeds(run_seed, sha256, SEEDS) for sha256 in sha256s]
+    seeds = [draw_replica_seeds(run_seed, sha256, SEEDS) for sha256 in sha256s]
     found: list[list[float]] = [[] for _ in targets]
     for rung, scale, steps in combinations():
         condition = inverted if rung is Rung.EMBEDDING else captions

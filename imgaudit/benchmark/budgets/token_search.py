@@ -11,7 +11,7 @@ from imgaudit.benchmark.harness.figures import MeasuredRate, measure_rate
 from imgaudit.benchmark.harness.lab_model import LabModel
 from imgaudit.benchmark.harness.resume import resume_chunks
 from imgaudit.diffusion.executor import Executor
-from imgaudit.diffusion.generation import generate, replica_seeds
+from imgaudit.diffusion.generation import draw_replica_seeds, generate
 from imgaudit.diffusion.token_search import search_tokens
 from imgaudit.io.framing import frame_image, to_tensor
 from imgaudit.io.portfolio import Target
@@ -92,7 +92,7 @@ def _best_similarities(
     sha256s = [target.image.sha256 for target in targets]
     latents = denoiser.encode(framed)
     references = denoiser.decode(latents)
-    seeds = [replica_seeds(run_seed, sha256, GENERATION.seeds) for sha256 in sha256s]
+    seeds = [draw_replica_seeds(run_seed, sha256, GENERATION.seeds) for sha256 in sha256s]
     found: list[list[float]] = [[] for _ in targets]
     for words, evaluations in settings:
         config = TokenSearchConfig(words=words, evaluations=evaluations)

@@ -16,7 +16,7 @@ import torch
 from imgaudit.diffusion.denoiser import Denoiser, PromptEmbeds
 from imgaudit.diffusion.denoising_error import measure_paired_errors
 from imgaudit.diffusion.executor import Executor
-from imgaudit.diffusion.generation import generate, replica_seeds
+from imgaudit.diffusion.generation import draw_replica_seeds, generate
 from imgaudit.diffusion.inversion import invert
 from imgaudit.exceptions import InputError
 from imgaudit.io.framing import frame_image, measure_complexity, to_tensor
@@ -179,7 +179,7 @@ def _forced_rms(
     run_seed: int,
     executor: Executor,
 ) -> Floats:
-    seeds = [replica_seeds(run_seed, sha256, forcing.seeds) for sha256 in sha256s]
+    seeds = [draw_replica_seeds(run_seed, sha256, forcing.seeds) for sha256 in sha256s]
     batches = generate(
         denoiser, prompt_embeds, seeds, guidance_scale=forcing.guidance_scale,
         num_inference_steps=forcing.num_inference_steps, executor=executor,

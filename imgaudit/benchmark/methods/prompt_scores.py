@@ -13,7 +13,7 @@ from imgaudit.benchmark.harness.figures import Goal, MeasuredRate, Separation, m
 from imgaudit.benchmark.harness.lab_model import LabModel, hardware
 from imgaudit.diffusion.denoiser import Denoiser
 from imgaudit.diffusion.executor import Executor
-from imgaudit.diffusion.prompt_detection import detect_prompts, without_word
+from imgaudit.diffusion.prompt_detection import detect_prompts, remove_word
 from imgaudit.exceptions import InputError
 from imgaudit.lab.description import LabImage
 from imgaudit.schema.detection import DetectionSettings, PromptDetection
@@ -188,7 +188,7 @@ def _judged_words(
     if len(weights) < 2:
         return {}
     plain = settings.model_copy(update={"tokens": False})
-    left = _detected(denoiser, [without_word(image.text, word) for word in weights], plain, executor)
+    left = _detected(denoiser, [remove_word(image.text, word) for word in weights], plain, executor)
     without = {word: one.score for word, one in zip(weights, left, strict=True)}
     heaviest, clearest = max(weights, key=weights.__getitem__), min(without, key=without.__getitem__)
     judged: dict[str, int | bool] = {"words": len(weights), "heaviest_matters_most": clearest == heaviest}

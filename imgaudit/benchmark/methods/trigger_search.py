@@ -24,7 +24,7 @@ from imgaudit.diffusion.trigger_search import (
     best_prompts,
     search_triggers,
 )
-from imgaudit.diffusion.word_proposals import CaptionProposal, VocabularyProposal, caption_words
+from imgaudit.diffusion.word_proposals import CaptionProposal, VocabularyProposal, split_caption
 from imgaudit.io.framing import to_batch
 from imgaudit.io.images import load_image
 from imgaudit.lab.description import LabImage
@@ -144,7 +144,7 @@ def measure_triggers(
     denoiser, settings = lab.loaded.denoiser, search.model_copy(update={"seed": run_seed})
     truth = _Truth(lab, located)
     captions = [image.text for image in lab.description.images if group_of(image) is Group.HELD_OUT]
-    known = [word for image in lab.description.images for word in caption_words(image.text)]
+    known = [word for image in lab.description.images for word in split_caption(image.text)]
     proposal = CaptionProposal(captions, "captions of held-out images, and the lab's words", known)
 
     def fresh() -> SquaredMagnitudes:

@@ -15,7 +15,7 @@ from imgaudit.benchmark.harness.figures import Goal
 from imgaudit.diffusion.denoiser import Denoiser, PromptEmbeds
 from imgaudit.diffusion.denoising_error import measure_paired_errors
 from imgaudit.diffusion.executor import Executor
-from imgaudit.diffusion.generation import Generated, generate, replica_seeds
+from imgaudit.diffusion.generation import Generated, draw_replica_seeds, generate
 from imgaudit.diffusion.inversion import invert
 from imgaudit.io.framing import frame_image, to_tensor
 from imgaudit.io.portfolio import Target as AuditedImage
@@ -153,7 +153,7 @@ def measure_speed(
     )
     captions = denoiser.condition([target.texts.get(Rung.CAPTION, [""])[0] for target in targets])
     sampling = protocol.generation
-    seeds = [replica_seeds(run_seed, sha256, sampling.seeds) for sha256 in sha256s]
+    seeds = [draw_replica_seeds(run_seed, sha256, sampling.seeds) for sha256 in sha256s]
 
     def sample(condition: PromptEmbeds) -> list[list[Generated]]:
         return [

@@ -59,12 +59,12 @@ class CheckOutcome:
         return self.succeeded, similarity, 2 * UNUSABLE if self.gate is None else self.gate
 
 
-def timesteps_with_signal(denoiser: Denoiser) -> int:
+def count_timesteps_with_signal(denoiser: Denoiser) -> int:
     """How many timesteps, from the cleanest on, have predictions of clean latents: all but where noise is all there is
     and the network predicts just that.
 
     >>> from imgaudit.models import FiniteSetDenoiser
-    >>> timesteps_with_signal(FiniteSetDenoiser(torch.zeros(1, 3, 4, 4)))
+    >>> count_timesteps_with_signal(FiniteSetDenoiser(torch.zeros(1, 3, 4, 4)))
     100
     """
     schedule = denoiser.schedule
@@ -130,7 +130,7 @@ class _NoiseSampler:
         Noise stands for x_t there, as it does where sampling begins: nothing of the image goes in.
         """
         denoiser, before = self.denoiser, self.denoiser.network_evaluations
-        noisiest = timesteps_with_signal(denoiser) - 1
+        noisiest = count_timesteps_with_signal(denoiser) - 1
         condition = PromptEmbeds.concatenate([self.requests[image].prompt_embeds for image in images])
         latents = torch.stack([self.requests[image].latents for image in images])
         owner = torch.arange(len(images)).repeat_interleave(latents.shape[1])

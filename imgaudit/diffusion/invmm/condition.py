@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 
 from imgaudit.diffusion.denoiser import Denoiser, PromptEmbeds
-from imgaudit.diffusion.inversion import optimised_streams
+from imgaudit.diffusion.inversion import select_streams
 
 ConditionKind = Literal["mixture", "embedding"]
 """A Gumbel-softmax mixture of words at every position, or free prompt embeddings."""
@@ -84,7 +84,7 @@ class FreeEmbedding(SoftCondition):
         """start: one condition per image; streams: those that are optimised, all when None."""
         self._start = start
         self._scales = denoiser.start_condition().root_mean_square()
-        names = optimised_streams(start, streams)
+        names = select_streams(start, streams)
         self._own = [
             {name: start.streams[name][image].detach().clone().float().requires_grad_(True) for name in names}
             for image in range(len(start))
@@ -113,7 +113,7 @@ class FreeEmbedding(SoftCondition):
         return rows.with_streams(streams)
 
 
-def soft_condition(
+def make_soft_condition(
     denoiser: Denoiser, start: PromptEmbeds, *, temperature: float, streams: Sequence[str] | None = None
 ) -> SoftCondition:
     """A mixture of words where the model has any, and the embeddings from `start` on where it has none.

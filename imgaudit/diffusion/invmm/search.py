@@ -25,8 +25,8 @@ from imgaudit.diffusion.context import EncodedImages
 from imgaudit.diffusion.denoiser import Denoiser, PromptEmbeds
 from imgaudit.diffusion.denoising_error import Draws, DrawSource
 from imgaudit.diffusion.executor import Executor
-from imgaudit.diffusion.invmm.checks import CheckOutcome, CheckRequest, check_noise, timesteps_with_signal
-from imgaudit.diffusion.invmm.condition import ConditionKind, SoftCondition, soft_condition
+from imgaudit.diffusion.invmm.checks import CheckOutcome, CheckRequest, check_noise, count_timesteps_with_signal
+from imgaudit.diffusion.invmm.condition import ConditionKind, SoftCondition, make_soft_condition
 from imgaudit.diffusion.learned_noise import LearnedNoise, kl_per_dimension, shift_noise
 from imgaudit.diffusion.seeds import draw_seed
 from imgaudit.schema.protocol import InvMMConfig
@@ -137,7 +137,7 @@ def invert_noise(
     (True, 'mixture', True)
     """
     start = denoiser.start_condition().repeat(len(images.sha256s)) if start is None else start
-    condition = soft_condition(denoiser, start, temperature=config.temperature, streams=streams)
+    condition = make_soft_condition(denoiser, start, temperature=config.temperature, streams=streams)
     search = _Search(denoiser, images, condition, config, run_seed, executor)
     active, found = list(range(len(images.sha256s))), dict[int, NoiseInversion]()
     best: dict[int, CheckOutcome] = {}
@@ -194,7 +194,7 @@ class _Search:
             Penalty(config.increment, config.least_progress, config.progress_window) for _ in sha256s
         ]  # fmt: skip
         self.spent = [0] * len(sha256s)
-        self.timesteps = timesteps_with_signal(denoiser)
+        self.timesteps = count_timesteps_with_signal(denoiser)
 
     def step(self, active: Sequence[int]) -> None:
         """One step of Adam for the active images, on fresh draws."""

@@ -13,8 +13,8 @@ from imgaudit.diffusion.context import EncodedImages
 from imgaudit.diffusion.denoiser import PromptEmbeds
 from imgaudit.diffusion.denoising_error import DrawSource
 from imgaudit.diffusion.executor import Executor
-from imgaudit.diffusion.invmm.checks import CheckRequest, check_noise, timesteps_with_signal
-from imgaudit.diffusion.invmm.condition import FreeEmbedding, WordMixture, soft_condition
+from imgaudit.diffusion.invmm.checks import CheckRequest, check_noise, count_timesteps_with_signal
+from imgaudit.diffusion.invmm.condition import FreeEmbedding, WordMixture, make_soft_condition
 from imgaudit.diffusion.invmm.search import NoiseInversion, Penalty, _Search, invert_noise
 from imgaudit.diffusion.learned_noise import LearnedNoise, kl_per_dimension
 from imgaudit.diffusion.schedules import NoiseSchedule
@@ -264,7 +264,7 @@ def test_looks_save_evaluations_and_change_no_outcome(finite_set: FiniteSetDenoi
 def test_timesteps_without_signal_are_not_drawn(finite_set: FiniteSetDenoiser) -> None:
     """A zero-terminal-SNR schedule under noise prediction: clean latents cannot be had at the last timestep."""
     finite_set.schedule = NoiseSchedule(torch.tensor([0.9, 0.5, 0.1, 0.0], dtype=torch.float64))
-    assert timesteps_with_signal(finite_set) == 3
+    assert count_timesteps_with_signal(finite_set) == 3
     [one] = found(finite_set, finite_set.points[:1], InvMMConfig(steps=4, draws=8, check_every=2, similarity=1.1,
                                                                   gate_margin=0.0, num_inference_steps=1,
                                                                   guidance_scales=(1.0,)))  # fmt: skip
@@ -273,7 +273,7 @@ def test_timesteps_without_signal_are_not_drawn(finite_set: FiniteSetDenoiser) -
 
 def test_a_flow_model_without_words_optimises_its_embeddings() -> None:
     denoiser = adapt(make_sd3())
-    assert timesteps_with_signal(denoiser) == denoiser.schedule.num_train_timesteps
+    assert count_timesteps_with_signal(denoiser) == denoiser.schedule.num_train_timesteps
     picture = torch.rand(1, 3, denoiser.resolution, denoiser.resolution, generator=torch.Generator().manual_seed(1))
     config = InvMMConfig(steps=2, draws=2, check_every=1, noises=2, num_inference_steps=2, similarity=1.1)
     [one] = found(denoiser, picture * 2 - 1, config)
@@ -285,7 +285,7 @@ def test_a_flow_model_without_words_optimises_its_embeddings() -> None:
 
 
 def test_a_mixture_is_differentiable_noise_of_its_own_generator(finite_set: FiniteSetDenoiser) -> None:
-    condition = soft_condition(finite_set, finite_set.start_condition().repeat(2), temperature=2.0)
+    condition = make_soft_condition(finite_set, finite_set.start_condition().repeat(2), temperature=2.0)
     assert isinstance(condition, WordMixture)
     noise = condition.draw(3, torch.Generator().manual_seed(1))
     assert noise.shape == (3, 1, 5) and bool(torch.isfinite(noise).all())

@@ -24,10 +24,10 @@ from imgaudit.diffusion.denoiser import PromptEmbeds
 from imgaudit.diffusion.denoising_error import measure_paired_errors
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.generation import generate
-from imgaudit.diffusion.inversion import Inversion, embedding_bits, initial_streams, invert
+from imgaudit.diffusion.inversion import Inversion, count_embedding_bits, invert, make_initial_streams
 from imgaudit.diffusion.measurement import measure_chunk
-from imgaudit.diffusion.quantisation import settings_by_bits, stored_bits, truncate_embedding
-from imgaudit.diffusion.seeds import seeded_noise
+from imgaudit.diffusion.quantisation import count_stored_bits, sort_settings, truncate_embedding
+from imgaudit.diffusion.seeds import draw_noise
 from imgaudit.exceptions import ModelRefusedError
 from imgaudit.io.captions import CaptionSource
 from imgaudit.io.portfolio import read_portfolio
@@ -131,7 +131,7 @@ def test_samples_are_the_pipelines_own_images(
     )  # fmt: skip
     theirs = denoiser.pipeline(
         PROMPTS, guidance_scale=guidance_scale, num_inference_steps=4, output_type="pt",
-        latents=seeded_noise(seeds, denoiser.latent_shape),
+        latents=draw_noise(seeds, denoiser.latent_shape),
     ).images  # fmt: skip
     torch.testing.assert_close(ours, theirs * 2 - 1, atol=1e-4, rtol=0)
     assert float(ours.std()) > 0.05
@@ -372,7 +372,7 @@ def test_an_image_does_not_depend_on_its_batch_and_the_null_error_is_the_pipelin
 
 def test_random_starts_have_each_streams_scale(tiny: SDXLDenoiser) -> None:
     names = [f"{number:02d}" for number in range(40)]
-    streams = initial_streams(tiny, names, InversionConfig(initialisation="random"), run_seed=1)
+    streams = make_initial_streams(tiny, names, InversionConfig(initialisation="random"), run_seed=1)
     scales = tiny.start_condition().with_streams(streams).root_mean_square()
     assert scales == pytest.approx(tiny.start_condition().root_mean_square(), rel=0.1)
     assert not torch.equal(streams["pooled"][0], streams["pooled"][1])
@@ -380,15 +380,15 @@ def test_random_starts_have_each_streams_scale(tiny: SDXLDenoiser) -> None:
 
 def test_bits_of_an_embedding_and_the_dial_count_both_streams(tiny: SDXLDenoiser) -> None:
     start, free = tiny.start_condition(), POSITIONS - 1
-    assert embedding_bits(start, None) == 32 * (free * 56 + 20)
-    assert embedding_bits(start, 2) == 32 * (2 * 56 + 20)
+    assert count_embedding_bits(start, None) == 32 * (free * 56 + 20)
+    assert count_embedding_bits(start, 2) == 32 * (2 * 56 + 20)
     whole = run(tiny).prompt_embeds.select(slice(0, 1))
     again, _ = truncate_embedding(whole, start, None, free, 24)
     torch.testing.assert_close(dict(again.streams), dict(whole.streams), atol=1e-5, rtol=1e-5)
     bits = []
-    for rank, precision in settings_by_bits(start, None):
+    for rank, precision in sort_settings(start, None):
         turned, needed = truncate_embedding(whole, start, None, rank, precision)
-        assert needed == stored_bits(free, 56, rank, precision) + stored_bits(1, 20, 1, precision)
+        assert needed == count_stored_bits(free, 56, rank, precision) + count_stored_bits(1, 20, 1, precision)
         assert torch.equal(turned.streams["text"][0, 0], start.streams["text"][0, 0])
         assert turned.extras is whole.extras
         bits.append(needed)

@@ -9,11 +9,11 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 
 from imgaudit.diffusion.context import MeasurementContext
-from imgaudit.diffusion.denoising_error import DrawSource, draw_errors
+from imgaudit.diffusion.denoising_error import DrawSource, measure_errors
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.inversion import invert
 from imgaudit.diffusion.measurement import measure_chunk
-from imgaudit.diffusion.seeds import seeded_noise
+from imgaudit.diffusion.seeds import draw_noise
 from imgaudit.exceptions import UndefinedConversionError
 from imgaudit.io.captions import CaptionSource
 from imgaudit.io.portfolio import read_portfolio
@@ -56,7 +56,7 @@ def guided(denoiser: TransformerDenoiser, scale: float) -> dict[str, Any]:
 def test_samples_are_the_pipelines_own_images(denoiser: TransformerDenoiser, guidance_scale: float) -> None:
     seeds = [3, 11]
     ours = denoiser.sample(denoiser.condition(PROMPTS), seeds, guidance_scale=guidance_scale, num_inference_steps=4)
-    latents = seeded_noise(seeds, denoiser.latent_shape)
+    latents = draw_noise(seeds, denoiser.latent_shape)
     theirs = denoiser.pipeline(
         PROMPTS, num_inference_steps=4, output_type="pt", latents=denoiser._packed(latents),
         **guided(denoiser, guidance_scale), **options(denoiser),
@@ -75,7 +75,7 @@ def test_a_prediction_is_what_the_scheduler_steps_along(family: str) -> None:
     denoiser = adapt(FLOWS[family]())
     # Without a shift the pipeline's timesteps are whole ones, which the adapter has too.
     denoiser.pipeline.scheduler = FlowMatchEulerDiscreteScheduler(shift=1.0)
-    latents = seeded_noise([5], (denoiser.latent_shape[0], SIDE, 2 * SIDE))
+    latents = draw_noise([5], (denoiser.latent_shape[0], SIDE, 2 * SIDE))
     timesteps: list[float] = []
     states = [denoiser._packed(latents)]
 
@@ -128,7 +128,7 @@ def test_weights_are_frozen_and_evaluations_counted(denoiser: TransformerDenoise
         if isinstance(part, torch.nn.Module):
             assert not part.training and not any(weight.requires_grad for weight in part.parameters())
     null = denoiser.null_condition()
-    noisy = seeded_noise([1, 2, 3], denoiser.latent_shape)
+    noisy = draw_noise([1, 2, 3], denoiser.latent_shape)
     timesteps = torch.tensor([1, 2, 3])
     with torch.no_grad():
         denoiser.predict(noisy, timesteps, null.repeat(3))
@@ -190,7 +190,7 @@ def test_inversion_changes_every_stream_and_lowers_the_error(denoiser: Transform
         assert torch.equal((stream != start.streams[name]).any(dim=2)[0], start.free[name])
     steps = denoiser.schedule.num_train_timesteps
     draws = DrawSource(1, ["0" * 64], "test", denoiser.latent_shape).draw("stratified", 32, steps)
-    before, after = (float(draw_errors(denoiser, latents, draws, one, executor).mean()) for one in (start, inverted))
+    before, after = (float(measure_errors(denoiser, latents, draws, one, executor).mean()) for one in (start, inverted))
     assert after < 0.97 * before
 
 

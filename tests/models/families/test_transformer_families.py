@@ -21,7 +21,7 @@ from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.generation import require_steps
 from imgaudit.diffusion.measurement import measure_chunk
 from imgaudit.diffusion.schedules import FlowSchedule, NoiseSchedule
-from imgaudit.diffusion.seeds import seeded_noise
+from imgaudit.diffusion.seeds import draw_noise
 from imgaudit.exceptions import ConfigError, ModelRefusedError
 from imgaudit.io.captions import CaptionSource
 from imgaudit.io.portfolio import read_portfolio
@@ -57,7 +57,7 @@ def test_a_prediction_of_noise_is_what_the_pipeline_guides_without_guidance() ->
     denoiser.pipeline.scheduler = DDIMScheduler.from_config(
         denoiser.pipeline.scheduler.config, clip_sample=False, set_alpha_to_one=True
     )
-    latents = seeded_noise([5], denoiser.latent_shape)
+    latents = draw_noise([5], denoiser.latent_shape)
     after = denoiser.pipeline(
         PROMPTS[0], guidance_scale=1.0, num_inference_steps=1, output_type="latent", latents=latents,
         height=denoiser.resolution, width=denoiser.resolution, use_resolution_binning=False, clean_caption=False,
@@ -107,7 +107,7 @@ def test_a_t5_of_sd3_that_reads_less_is_given_less() -> None:
     condition = denoiser.condition(PROMPTS)
     assert condition.streams["t5"].shape == (2, 16, 80) and denoiser.cut_tokens("fox " * 20)["text_encoder_3"] == 5
     options = {"guidance_scale": 5.0, "num_inference_steps": 3}
-    latents = seeded_noise([3, 11], denoiser.latent_shape)
+    latents = draw_noise([3, 11], denoiser.latent_shape)
     theirs = pipeline(PROMPTS, latents=latents, max_sequence_length=16, output_type="pt", **options).images
     torch.testing.assert_close(denoiser.sample(condition, [3, 11], **options), theirs * 2 - 1, atol=1e-4, rtol=0)
 
@@ -126,7 +126,7 @@ def test_the_start_of_masked_text_shows_every_row_and_says_nearly_nothing(make: 
     null, start = denoiser.null_condition(), denoiser.start_condition()
     assert int(null.extras["mask"].sum()) == 1 and bool(start.extras["mask"].all())
     assert torch.equal(start.streams["text"][:, 0], null.streams["text"][:, 0])
-    noisy, timesteps = seeded_noise([2], denoiser.latent_shape), torch.tensor([300])
+    noisy, timesteps = draw_noise([2], denoiser.latent_shape), torch.tensor([300])
 
     def answer(condition: PromptEmbeds) -> torch.Tensor:
         with torch.no_grad():
@@ -147,7 +147,7 @@ def test_rows_of_padding_are_inverted_apart(make: Callable[[], Any]) -> None:
     name = "t5" if make is make_sd3 else "text"
     text = start.streams[name].clone().requires_grad_(True)
     prediction = denoiser.predict(
-        seeded_noise([2], denoiser.latent_shape),
+        draw_noise([2], denoiser.latent_shape),
         torch.tensor([300]),
         start.with_streams({**start.streams, name: text}),
     )
@@ -199,7 +199,7 @@ def test_a_saved_model_is_sampled_and_measured_as_its_pipeline(
     denoiser: Any = load_model(str(tmp_path / "model"), "cpu").denoiser
     # Pipelines around latents of one size do not save it.
     denoiser.pipeline.default_sample_size = SIDE
-    latents, side = seeded_noise([3, 11], denoiser.latent_shape), denoiser.resolution
+    latents, side = draw_noise([3, 11], denoiser.latent_shape), denoiser.resolution
     theirs = pipeline(
         PROMPTS, num_inference_steps=4, height=side, width=side, latents=denoiser._packed(latents), output_type="pt",
         **guided,
@@ -237,7 +237,7 @@ def test_padding_of_qwen_image_is_never_seen() -> None:
     assert torch.equal(null.free["text"], null.extras["mask"][0].bool()) and torch.equal(
         both.free["text"], null.free["text"]
     )
-    noisy, timesteps = seeded_noise([2], denoiser.latent_shape), torch.tensor([300])
+    noisy, timesteps = draw_noise([2], denoiser.latent_shape), torch.tensor([300])
     with torch.no_grad():
         alone = denoiser.predict(noisy, timesteps, denoiser.condition(PROMPTS[:1])).output
         padded = denoiser.predict(noisy.repeat(2, 1, 1, 1), timesteps.repeat(2), both).output

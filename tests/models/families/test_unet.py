@@ -3,7 +3,7 @@ import torch
 from diffusers import LCMScheduler
 
 from imgaudit.diffusion.denoiser import PromptEmbeds
-from imgaudit.diffusion.seeds import seeded_noise
+from imgaudit.diffusion.seeds import draw_noise
 from imgaudit.exceptions import ModelRefusedError
 from imgaudit.models.families.unet import UNetDenoiser
 from tests.conftest import make_other_pipeline, make_pipeline, tiny_recipe
@@ -24,7 +24,7 @@ def test_samples_are_the_pipelines_own_images(denoiser: UNetDenoiser, guidance_s
     )
     theirs = denoiser.pipeline(
         ["a red fox", "one old clock"], guidance_scale=guidance_scale, num_inference_steps=4, output_type="pt",
-        latents=seeded_noise(seeds, denoiser.latent_shape),
+        latents=draw_noise(seeds, denoiser.latent_shape),
     ).images  # fmt: skip
     torch.testing.assert_close(ours, theirs * 2 - 1, atol=1e-5, rtol=1e-5)
 
@@ -33,7 +33,7 @@ def test_given_latents_replace_the_seeds(denoiser: UNetDenoiser) -> None:
     condition = denoiser.condition(["a red fox"])
     options = {"guidance_scale": 2.0, "num_inference_steps": 3}
     by_seed = denoiser.sample(condition, [7], **options)  # type: ignore[arg-type]
-    given = denoiser.sample(condition, [0], latents=seeded_noise([7], denoiser.latent_shape), **options)  # type: ignore[arg-type]
+    given = denoiser.sample(condition, [0], latents=draw_noise([7], denoiser.latent_shape), **options)  # type: ignore[arg-type]
     torch.testing.assert_close(by_seed, given)
 
 
@@ -68,7 +68,7 @@ def test_weights_are_frozen_and_evaluations_counted(denoiser: UNetDenoiser) -> N
         assert not any(weight.requires_grad for weight in getattr(denoiser.pipeline, name).parameters())
         assert not getattr(denoiser.pipeline, name).training
     null = denoiser.null_condition()
-    noisy = seeded_noise([1, 2, 3], denoiser.latent_shape)
+    noisy = draw_noise([1, 2, 3], denoiser.latent_shape)
     with torch.no_grad():
         denoiser.predict(noisy, torch.tensor([1, 2, 3]), null.repeat(3))
     assert denoiser.network_evaluations == 3
