@@ -5,7 +5,11 @@ from typing import Annotated
 
 import typer
 
-bank = typer.Typer(help="Null banks: scores of controls under one model and protocol.", no_args_is_help=True)
+from imgaudit.cli.signatures import Heading, argument, option
+
+bank = typer.Typer(
+    help="Merge and describe null banks: scores of images known not to be in training.", no_args_is_help=True
+)
 
 
 def register(app: typer.Typer, heading: str) -> None:
@@ -15,10 +19,10 @@ def register(app: typer.Typer, heading: str) -> None:
 
 @bank.command()
 def merge(
-    banks: Annotated[list[Path], typer.Argument(metavar="BANK...", help="Two or more null banks.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="File to write the merged bank to.")],
+    banks: Annotated[list[Path], argument("BANK...", help="Two or more null banks.")],
+    out: Annotated[Path, option("--out", "-o", metavar="FILE", heading=Heading.OUTPUT, help="File to write.")],
 ) -> None:
-    """Put null banks of one model and protocol together, as if all controls had been measured at once."""
+    """Merge null banks of the same model and protocol, as if all controls had been measured at once."""
     from imgaudit.decision.null_bank import NullBank
 
     whole = NullBank.read(banks[0])
@@ -29,8 +33,8 @@ def merge(
 
 
 @bank.command()
-def info(path: Annotated[Path, typer.Argument(metavar="BANK", help="Null bank.")]) -> None:
-    """Say what a null bank holds: model, protocol, populations, and what its controls can find."""
+def info(path: Annotated[Path, argument("BANK", help="Null bank.")]) -> None:
+    """Show what a null bank holds: model, protocol, images, and what its controls can find."""
     from imgaudit.decision.alarms import find_bank_alarms
     from imgaudit.decision.folder import check_forcing
     from imgaudit.decision.null_bank import NullBank

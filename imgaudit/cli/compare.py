@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from imgaudit.cli.exit_codes import FailOnChange, comparison_exit_code
+from imgaudit.cli.signatures import Heading, argument, option
 from imgaudit.cli.terminal import number, plain
 from imgaudit.exceptions import InputError
 from imgaudit.schema.comparison import Change, Comparison, DifferenceEffect, ImageComparison
@@ -39,20 +40,39 @@ def register(app: typer.Typer, heading: str) -> None:
 
 
 def _compare(
-    run_a: Annotated[Path, typer.Argument(metavar="RUN_A", help="Run folder of the first model, or of before.")],
-    run_b: Annotated[Path, typer.Argument(metavar="RUN_B", help="Run folder of the second model, or of after.")],
+    run_a: Annotated[Path, argument("RUN_A", help="Run folder of the first model, or from before.")],
+    run_b: Annotated[Path, argument("RUN_B", help="Run folder of the second model, or from after.")],
     kind: Annotated[
-        str, typer.Option("--format", "-f", help="table, json or markdown (to stdout), or html (into --out).")
+        str,
+        option(
+            "--format",
+            "-f",
+            metavar="NAME",
+            heading=Heading.OUTPUT,
+            help="table, json or markdown, printed, or html, written into --out.",
+        ),
     ] = "table",
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out", "-o", help="Folder for --format html; by default imgaudit-comparison.", show_default=False
+        option(
+            "--out",
+            "-o",
+            metavar="FOLDER",
+            heading=Heading.OUTPUT,
+            default=DEFAULT_FOLDER,
+            help="Folder for --format html.",
         ),
     ] = None,
-    fail_on: Annotated[FailOnChange, typer.Option(help="Which changes exit with 1.")] = FailOnChange.APPEARED,
+    fail_on: Annotated[
+        FailOnChange,
+        option(
+            metavar="WHAT",
+            heading=Heading.OUTPUT,
+            help="Changes for which the exit code is 1: appeared, changed (any change) or never.",
+        ),
+    ] = FailOnChange.APPEARED,
 ) -> None:
-    """Compare two finished runs image by image. Never touches a model, and writes nothing into the runs."""
+    """Compare two finished runs image by image. Needs no model, and does not change the runs."""
     from imgaudit.report import ComparisonFormat, render_comparison, write_comparison
     from imgaudit.runs.comparison.compare import compare
     from imgaudit.runs.finished import read_finished_run

@@ -1,11 +1,11 @@
 """`imgaudit doctor`: what this machine can run."""
 
 import json
-from typing import Annotated
 
 import typer
 
 from imgaudit.cli.exit_codes import ExitCode
+from imgaudit.cli.options import JsonReport
 
 
 def register(app: typer.Typer, heading: str) -> None:
@@ -13,10 +13,8 @@ def register(app: typer.Typer, heading: str) -> None:
     app.command(name="doctor", rich_help_panel=heading)(_doctor)
 
 
-def _doctor(
-    json_output: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Device, libraries, weights found, known-answer checks, and what would be skipped and why."""
+def _doctor(json_output: JsonReport = False) -> None:
+    """Check this machine: device, libraries, weights, known answers, and what would be skipped and why."""
     from imgaudit.runs.environment import examine
 
     checks = examine()

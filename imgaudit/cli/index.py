@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from imgaudit.cli.exit_codes import ExitCode
+from imgaudit.cli.options import Json, JsonReport, Quiet
+from imgaudit.cli.signatures import Heading, argument, option
 from imgaudit.cli.terminal import plain, progress, say
 from imgaudit.exceptions import ConfigError
 from imgaudit.schema.records import Skipped
@@ -18,23 +20,39 @@ if TYPE_CHECKING:
     from imgaudit.index import Collection, Kind, Matches
     from imgaudit.index.manifest import CollectionManifest
 
-index = typer.Typer(help="Collections of images or vectors, searched for near-duplicates.", no_args_is_help=True)
+index = typer.Typer(
+    help="Build and search a collection of images or vectors, to find near copies.", no_args_is_help=True
+)
 
-Out = Annotated[Path, typer.Argument(metavar="INDEX", help="Folder of the collection.")]
+Folder = Annotated[Path, argument("INDEX", help="Folder of the collection.")]
 Sources = Annotated[
-    list[Path],
-    typer.Argument(metavar="SOURCES", help="Folders of images; .npy, .parquet or .faiss files of vectors."),
+    list[Path], argument("SOURCES...", help="Folders of images, or .npy, .parquet or .faiss files of vectors.")
 ]
 Ids = Annotated[
     list[Path] | None,
-    typer.Option(help="Names of the vectors of an .npy or .faiss file: .txt, .csv, .jsonl, .parquet; in their order."),
+    option(metavar="FILE", heading=Heading.INPUT, default="numbers",
+           help="Names of the vectors of an .npy or .faiss file, in their order: .txt, .csv, .jsonl or .parquet. "
+           "Repeat it for each such file."),
+]  # fmt: skip
+VectorColumn = Annotated[
+    str,
+    option(metavar="NAME", heading=Heading.INPUT, default="the only column of vectors",
+           help="Column of the vectors in Parquet files."),
+]  # fmt: skip
+IdColumn = Annotated[
+    str,
+    option(metavar="NAME", heading=Heading.INPUT, default="id, if there is one",
+           help="Column of the names in Parquet files."),
+]  # fmt: skip
+Workers = Annotated[
+    int | None,
+    option(metavar="N", min=1, heading=Heading.MACHINE, default="all processors", help="Processes that read images."),
 ]
-VectorColumn = Annotated[str, typer.Option(help="Of Parquet files; by default the only one that holds vectors.")]
-IdColumn = Annotated[str, typer.Option(help="Of Parquet files; by default `id`, if there is one.")]
-Workers = Annotated[int | None, typer.Option(min=1, help="Processes that read images; by default all processors.")]
-Verify = Annotated[bool, typer.Option(help="Compare every byte with its digest first.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+Verify = Annotated[
+    bool,
+    option("--verify/--no-verify", metavar="", heading=Heading.EXPERT, default="on",
+           help="First compare every file of the collection with its digest."),
+]  # fmt: skip
 
 
 def register(app: typer.Typer, heading: str) -> None:
@@ -44,27 +62,40 @@ def register(app: typer.Typer, heading: str) -> None:
 
 @index.callback()
 def _group() -> None:
-    """Collections of images or vectors, searched for near-duplicates."""
+    """Build and search a collection of images or vectors, to find near copies."""
 
 
 @index.command()
 def build(
-    out: Out,
+    out: Folder,
     sources: Sources,
     descriptor: Annotated[
-        str, typer.Option(help="pixel or pdq; by any other name, what the given vectors are.")
+        str,
+        option(
+            metavar="NAME",
+            heading=Heading.INPUT,
+            help="How images are described: pixel or pdq. For vectors of your own, any name for what made them.",
+        ),
     ] = "pixel",
-    kind: Annotated[str, typer.Option(help="auto, flat, hnsw, ivfpq (floats) or ivf (bits).")] = "auto",
+    kind: Annotated[
+        str,
+        option(
+            metavar="NAME",
+            heading=Heading.EXPERT,
+            help="Type of index: auto, flat, hnsw or ivfpq for floats; auto, flat or ivf for bits.",
+        ),
+    ] = "auto",
     ids: Ids = None,
     vector_column: VectorColumn = "",
     id_column: IdColumn = "",
     shard_vectors: Annotated[
-        int | None, typer.Option(min=1, help="Most vectors of a shard; by default 2 GiB of them.", show_default=False)
+        int | None,
+        option(metavar="N", min=1, heading=Heading.EXPERT, default="2 GiB of vectors", help="Most vectors in a shard."),
     ] = None,
     workers: Workers = None,
     quiet: Quiet = False,
 ) -> None:
-    """Describe images, or take vectors, and build a collection. A build that was killed goes on where it was."""
+    """Build a collection of images or vectors. To continue a build that was stopped, run the same command again."""
     from imgaudit.index import BuildOptions, build_collection, pair_id_lists
 
     options = BuildOptions(descriptor, kind_of(kind), shard_vectors)
@@ -76,7 +107,7 @@ def build(
 
 @index.command()
 def add(
-    out: Out,
+    out: Folder,
     sources: Sources,
     ids: Ids = None,
     vector_column: VectorColumn = "",
@@ -84,7 +115,7 @@ def add(
     workers: Workers = None,
     quiet: Quiet = False,
 ) -> None:
-    """Add sources to a collection as new shards; what is in it already is left as it is."""
+    """Add images or vectors to a collection, as new shards; what it holds already does not change."""
     from imgaudit.index import add_to_collection, pair_id_lists
     from imgaudit.index.manifest import read_manifest
 
@@ -97,21 +128,28 @@ def add(
 
 @index.command()
 def search(
-    folder: Out,
-    images: Annotated[
-        list[Path], typer.Argument(metavar="IMAGES", help="Images, folders of images, or .npy files of vectors.")
-    ],
-    k: Annotated[int, typer.Option("--k", "-k", min=1, help="Matches per image.")] = 10,
+    folder: Folder,
+    images: Annotated[list[Path], argument("IMAGES...", help="Images, folders of images, or .npy files of vectors.")],
+    k: Annotated[
+        int, option("--k", "-k", metavar="N", min=1, heading=Heading.BUDGET, help="Matches to list per image.")
+    ] = 10,
     above: Annotated[
         float | None,
-        typer.Option(help="All matches at or above this similarity instead, at most --most.", show_default=False),
+        option(
+            metavar="X",
+            heading=Heading.BUDGET,
+            default="none",
+            help="List all matches of at least this similarity instead.",
+        ),
     ] = None,
-    most: Annotated[int, typer.Option(min=1, help="Most matches of an image with --above.")] = 1000,
+    most: Annotated[
+        int, option(metavar="N", min=1, heading=Heading.BUDGET, help="Most matches to list per image with --above.")
+    ] = 1000,
     verify: Verify = True,
-    json_output: Annotated[bool, typer.Option("--json", help="One JSON line per image.")] = False,
+    json_output: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """The nearest in a collection of every image, nearest first."""
+    """List the closest matches of each image in a collection, the closest first."""
     from imgaudit.index import Collection, Matches
     from imgaudit.index.queries import read_queries
 
@@ -134,8 +172,8 @@ def search(
 
 
 @index.command()
-def info(folder: Out, verify: Verify = True, json_output: Json = False) -> None:
-    """What a collection holds, how it is searched and why, and what was left out. Checks every file."""
+def info(folder: Folder, verify: Verify = True, json_output: JsonReport = False) -> None:
+    """Show what a collection holds, how it is searched and why, and which files were skipped."""
     from imgaudit.index import Collection
 
     collection = Collection.open(folder, verify=verify)
@@ -173,7 +211,7 @@ def _say_built(manifest: "CollectionManifest", skipped_before: int, *, quiet: bo
         say(f"shard {shard.name}: {shard.count:,} vectors, {shard.kind}: {shard.reason}{recall}", quiet=quiet)
     scaled = sum(source.scaled for source in manifest.sources)
     if scaled:
-        say(f"note: {scaled:,} vectors were not of length one and were scaled", quiet=quiet)
+        say(f"note: {scaled:,} vectors did not have length one and were scaled to it", quiet=quiet)
     if manifest.others:
         say(f"note: {_others(manifest)}", quiet=quiet)
     skipped = manifest.skipped_count - skipped_before
@@ -185,7 +223,7 @@ def _say_built(manifest: "CollectionManifest", skipped_before: int, *, quiet: bo
 def _others(manifest: "CollectionManifest") -> str:
     others = manifest.others
     kinds = ", ".join(f"{kind} {count:,}" for kind, count in others.most_common(5))
-    return f"{others.total():,} other files are no images by their names and were passed over ({kinds})"
+    return f"{others.total():,} other files were ignored: their names are not those of images ({kinds})"
 
 
 def _print_json(name: str, found: "Matches | Skipped") -> None:
@@ -211,7 +249,7 @@ def _print_table(name: str, found: "Matches | Skipped") -> None:
         where = f"  {match.path}" if match.path else ""
         console.print(plain(f"  {match.similarity:7.4f}  {match.id}{where}"), soft_wrap=True)
     if found.cut:
-        console.print(f"  more than {len(found.matches):,} matches; --most lists more of them")
+        console.print(f"  more than {len(found.matches):,} matches; raise --most to list more")
 
 
 def _values(collection: "Collection") -> dict[str, Any]:

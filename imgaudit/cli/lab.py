@@ -1,4 +1,4 @@
-"""`imgaudit lab`: train models with planted memorisation, and say what they memorised."""
+"""`imgaudit lab`: models trained to memorise known images, and what they memorised."""
 
 import json
 from pathlib import Path
@@ -6,9 +6,16 @@ from typing import Annotated, Any
 
 import typer
 
+from imgaudit.cli.options import JsonReport, Quiet, Seed
+from imgaudit.cli.signatures import Heading, argument, option
 from imgaudit.cli.terminal import progress, say
 
-lab = typer.Typer(help="Models with planted memorisation: the ground truth.", no_args_is_help=True)
+lab = typer.Typer(help="Train small models that memorised known images, to test audits on.", no_args_is_help=True)
+
+Images = Annotated[
+    Path,
+    option(metavar="FOLDER", heading=Heading.INPUT, help="Folder of images with captions in metadata.jsonl."),
+]
 
 
 def register(app: typer.Typer, heading: str) -> None:
@@ -18,18 +25,30 @@ def register(app: typer.Typer, heading: str) -> None:
 
 @lab.command()
 def train(
-    recipe: Annotated[Path, typer.Argument(help="Recipe (TOML).")],
-    images: Annotated[Path, typer.Option(help="Captioned image folder with metadata.jsonl.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for model/, lab.json and checkpoints.")],
+    recipe: Annotated[Path, argument("RECIPE", help="TOML file: how to split the images and train.")],
+    images: Images,
+    out: Annotated[
+        Path,
+        option(
+            "--out",
+            "-o",
+            metavar="FOLDER",
+            heading=Heading.OUTPUT,
+            help="Folder for model/, lab.json and checkpoints. Name it again to continue a training.",
+        ),
+    ],
     autoencoder: Annotated[
-        Path | None, typer.Option(help="Lab folder with the same split, whose autoencoder is used instead of training.")
+        Path | None,
+        option(
+            metavar="FOLDER",
+            heading=Heading.INPUT,
+            default="none: one is trained",
+            help="Lab with the same split of images, to use its autoencoder.",
+        ),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    quiet: Quiet = False,
 ) -> None:
-    """Split a corpus as the recipe says, train a model on it, measure what it memorised.
-
-    A stopped training continues from its last checkpoint.
-    """
+    """Split a folder of images as a recipe says, train a model on it, and measure which images it memorised."""
     from imgaudit.diffusion.executor import Executor
     from imgaudit.lab.corpus import assign_roles, read_corpus
     from imgaudit.lab.description import LabDescription, describe_lab, save_pipeline
@@ -45,7 +64,7 @@ def train(
         borrowed, borrowed_from = borrow_autoencoder(autoencoder, theirs, chosen), theirs.name
     given = read_corpus(images)
     entries = insert_trigger_words(assign_roles(given, chosen), chosen)
-    say(f"{len(given)} images; {len(entries)} after keeping one of every cluster of near copies", quiet=quiet)
+    say(f"{len(given)} images; {len(entries)} after keeping one image of each group of near copies", quiet=quiet)
     with progress("training", quiet=quiet) as advance:
         stages = {"autoencoder": 0, "denoiser": chosen.vae_steps}
         total = chosen.vae_steps + chosen.steps
@@ -67,15 +86,23 @@ def train(
 
 @lab.command()
 def lora(
-    model: Annotated[str, typer.Argument(help="Bundled lab, or a diffusers folder; it stays as it is.")],
-    images: Annotated[Path, typer.Option(help="Captioned image folder with metadata.jsonl: what is to be memorised.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the safetensors file.")],
-    rank: Annotated[int, typer.Option(min=1, max=1024, help="Rank of the matrices.")] = 32,
-    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 400,
-    seed: Annotated[int, typer.Option(help="Seeds matrices, samples and noise.")] = 0,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    model: Annotated[str, argument("MODEL", help="Bundled lab, or a diffusers folder. It is not changed.")],
+    images: Annotated[
+        Path,
+        option(metavar="FOLDER", heading=Heading.INPUT, help="Images to memorise, with captions in metadata.jsonl."),
+    ],
+    out: Annotated[
+        Path,
+        option("--out", "-o", metavar="FOLDER", heading=Heading.OUTPUT, help="Folder for the safetensors file."),
+    ],
+    rank: Annotated[
+        int, option(metavar="N", min=1, max=1024, heading=Heading.BUDGET, help="Rank of the LoRA's matrices.")
+    ] = 32,
+    steps: Annotated[int, option(metavar="N", min=1, heading=Heading.BUDGET, help="Optimiser steps.")] = 400,
+    seed: Seed = 0,
+    quiet: Quiet = False,
 ) -> None:
-    """Train a LoRA that memorises a few images: `imgaudit audit --lora` should find them, and `compare` show them."""
+    """Train a LoRA that memorises a few images, for `imgaudit audit --lora` to find and `compare` to show."""
     from imgaudit.io.framing import to_batch
     from imgaudit.lab.corpus import read_corpus, read_pixels
     from imgaudit.lab.lora_training import LoraRecipe, train_lora
@@ -95,14 +122,16 @@ def lora(
 
 @lab.command()
 def clip(
-    recipe: Annotated[Path, typer.Argument(help="Recipe (TOML) of the lab whose pictures it is to judge.")],
-    images: Annotated[Path, typer.Option(help="Captioned image folder with metadata.jsonl.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the CLIPModel.")],
-    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 1500,
-    seed: Annotated[int, typer.Option(help="Seeds weights and samples.")] = 0,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    recipe: Annotated[Path, argument("RECIPE", help="Recipe (TOML) of the lab whose images it is to judge.")],
+    images: Images,
+    out: Annotated[
+        Path, option("--out", "-o", metavar="FOLDER", heading=Heading.OUTPUT, help="Folder for the CLIPModel.")
+    ],
+    steps: Annotated[int, option(metavar="N", min=1, heading=Heading.BUDGET, help="Optimiser steps.")] = 1500,
+    seed: Seed = 0,
+    quiet: Quiet = False,
 ) -> None:
-    """Train a small CLIP on the background images of a split, to judge text alignment without a published one."""
+    """Train a small CLIP on a lab's background images, to judge how well images fit texts without a published one."""
     from imgaudit.lab.clip_training import ClipRecipe, train_clip
     from imgaudit.lab.corpus import assign_roles, read_corpus
     from imgaudit.lab.recipe import LabRecipe
@@ -116,10 +145,10 @@ def clip(
 
 @lab.command()
 def describe(
-    folder: Annotated[Path, typer.Argument(help="Lab folder, or the name of a bundled lab.")],
-    json_output: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
+    folder: Annotated[Path, argument("LAB", help="Lab folder, or the name of a bundled lab.")],
+    json_output: JsonReport = False,
 ) -> None:
-    """Print what a lab was trained on and what it memorised, by repeat count."""
+    """Show what a lab was trained on and which images it memorised, by how often they were repeated."""
     from imgaudit.lab.corpus import ROLES
     from imgaudit.lab.description import LabDescription
     from imgaudit.models.loading import BUNDLED, bundled_lab

@@ -1,4 +1,4 @@
-"""`imgaudit report`: render a finished run again, without the model."""
+"""`imgaudit report`: the report of a finished run, made again without the model."""
 
 import os
 from pathlib import Path
@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 
 from imgaudit.cli.exit_codes import exit_code
+from imgaudit.cli.options import Run
+from imgaudit.cli.signatures import Heading, option
 from imgaudit.exceptions import InputError
 from imgaudit.schema.config import FailOn
 from imgaudit.schema.policy import Policy, read_policy
@@ -18,17 +20,36 @@ def register(app: typer.Typer, heading: str) -> None:
 
 
 def _report(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
+    run: Run,
     kind: Annotated[
-        str, typer.Option("--format", "-f", help="html (into RUN/report), json, csv or markdown (to stdout).")
+        str,
+        option(
+            "--format",
+            "-f",
+            metavar="NAME",
+            heading=Heading.OUTPUT,
+            help="html, written into RUN/report, or json, csv or markdown, printed.",
+        ),
     ] = "html",
     policy: Annotated[
         Path | None,
-        typer.Option(help="TOML or JSON: decide under this policy instead of the run's own.", show_default=False),
+        option(
+            metavar="FILE",
+            heading=Heading.CONTROLS,
+            default="the run's own policy",
+            help="TOML or JSON file: how measurements become verdicts. Policy to decide again by.",
+        ),
     ] = None,
-    fail_on: Annotated[FailOn, typer.Option(help="Which verdicts exit with 1.")] = FailOn.NEVER,
+    fail_on: Annotated[
+        FailOn,
+        option(
+            metavar="WHAT",
+            heading=Heading.OUTPUT,
+            help="Verdicts for which the exit code is 1: replicated, atypical (replicated as well), or never.",
+        ),
+    ] = FailOn.NEVER,
 ) -> None:
-    """Decide a run again from its files and render it. Never touches the model."""
+    """Make the report of a run again from its measurements, also in another format. Needs no model."""
     from imgaudit.io.writing import read_json
     from imgaudit.report import ReportFormat, render, write_report
     from imgaudit.runs.conclusion import conclude

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imgaudit.cli.exit_codes import ExitCode
+from imgaudit.cli.options import JsonReport, Run
+from imgaudit.cli.signatures import Heading, argument, flag, option
 from imgaudit.cli.terminal import plain, say, talk
 from imgaudit.schema.records import Skipped
 
@@ -14,9 +16,7 @@ if TYPE_CHECKING:
     from imgaudit.report.review import ReviewStatus
     from imgaudit.report.review.status import DecidedImage
 
-review = typer.Typer(help="Decisions of people on a finished run.", no_args_is_help=True)
-
-Run = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of a finished audit.")]
+review = typer.Typer(help="Read, write and count reviewers' decisions, and pack the evidence.", no_args_is_help=True)
 
 SHOWN = 20
 """Images of a kind that are listed on the terminal; all are in the JSON."""
@@ -36,20 +36,25 @@ def register(app: typer.Typer, heading: str) -> None:
 
 @review.callback()
 def _group() -> None:
-    """Decisions of people on a finished run."""
+    """Read, write and count reviewers' decisions, and pack the evidence."""
 
 
 @review.command(name="import")
 def import_(
     run: Run,
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help="decisions.json, as a page or export saves it.")
+        list[Path], argument("FILE...", help="decisions.json, as saved by the report or by `imgaudit review export`.")
     ],
     other_result: Annotated[
-        bool, typer.Option("--other-result", help="Take decisions on another result of this run too, marked as such.")
+        bool,
+        flag(
+            "--other-result",
+            heading=Heading.INPUT,
+            help="Also take decisions that were made on an earlier result of this run, and mark them.",
+        ),
     ] = False,
 ) -> None:
-    """Check files of decisions and append them to RUN/review. What is there already is not added again."""
+    """Check files of decisions and add them to RUN/review, each decision once."""
     from imgaudit.report.review import DecisionLedger, read_decisions_file, read_reviewed_run
 
     reviewed = read_reviewed_run(run)
@@ -68,11 +73,15 @@ def import_(
 def export(
     run: Run,
     kind: Annotated[
-        ExportFormat, typer.Option("--format", "-f", help="json can be imported again.")
+        ExportFormat,
+        option("--format", "-f", metavar="NAME", heading=Heading.OUTPUT, help="json, which can be imported, or csv."),
     ] = ExportFormat.JSON,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="File; by default stdout.")] = None,
+    output: Annotated[
+        Path | None,
+        option("--output", "-o", metavar="FILE", heading=Heading.OUTPUT, default="printed", help="File to write."),
+    ] = None,
 ) -> None:
-    """Write every decision ever made on a run, those that were replaced included."""
+    """Write every decision ever made on a run, including decisions that were replaced later."""
     from imgaudit.io.writing import write_atomically
     from imgaudit.report.review import DecisionLedger, read_reviewed_run, write_decisions_file
 
@@ -94,8 +103,8 @@ def export(
 
 
 @review.command()
-def status(run: Run, json_output: Annotated[bool, typer.Option("--json", help="The status as JSON.")] = False) -> None:
-    """Say how far a review is, and where people differ from each other or the machine; exits with 3 until done."""
+def status(run: Run, json_output: JsonReport = False) -> None:
+    """Show how far a review is and where reviewers disagree. The exit code is 3 until every image is decided."""
     from imgaudit.report.review import DecisionLedger, read_reviewed_run, review_status
 
     reviewed = read_reviewed_run(run)
@@ -111,15 +120,28 @@ def status(run: Run, json_output: Annotated[bool, typer.Option("--json", help="T
 @review.command()
 def package(
     run: Run,
-    image: Annotated[str, typer.Argument(metavar="IMAGE", help="Its id, SHA-256 or file name.")],
+    image: Annotated[str, argument("IMAGE", help="Id, SHA-256 or file name of the image.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="New folder, or a .zip file; by default complaint-ID.")
+        Path | None,
+        option(
+            "--output",
+            "-o",
+            metavar="FOLDER",
+            heading=Heading.OUTPUT,
+            default="complaint-ID",
+            help="New folder, or a .zip file.",
+        ),
     ] = None,
     whole_manifest: Annotated[
-        bool, typer.Option("--whole-manifest", help="Copy manifest.json as it is, with every folder and file audited.")
+        bool,
+        flag(
+            "--whole-manifest",
+            heading=Heading.OUTPUT,
+            help="Copy all of manifest.json, which names every folder and file that was audited.",
+        ),
     ] = False,
 ) -> None:
-    """Put together what a complaint on one image needs: a statement with its pictures, records and digests."""
+    """Collect what a complaint about one image needs: a statement with its images, records and digests."""
     from imgaudit.report.complaint.package import find_image, make_package, write_package
     from imgaudit.runs.finished import read_finished_run
     from imgaudit.schema.comparison import REPRODUCED
@@ -129,23 +151,23 @@ def package(
     files = make_package(finished, finding, whole_manifest=whole_manifest)
     written = write_package(files, output or Path(f"complaint-{finding.id}"), finished)
     if finding.verdict not in REPRODUCED:
-        say(f"note: the verdict is {finding.verdict.value}: this package does not show that the model gives the work")
+        say(f"note: the verdict is {finding.verdict.value}: this does not show that the model reproduces the image")
     typer.echo(plain(str(written)).plain)
     raise typer.Exit(ExitCode.DECIDED)
 
 
 def _say_damaged(damaged: list[str]) -> None:
     for line in damaged:
-        talk().print(plain(f"left out, and left where it is: {line}"), soft_wrap=True)
+        talk().print(plain(f"damaged, not counted: {line}"), soft_wrap=True)
 
 
 def _print(found: "ReviewStatus") -> None:
     lines = [
         f"{found.decided} of {found.images} images decided: {found.accepted} accepted, {found.disputed} disputed, "
-        f"{found.unsure} unsure, {found.contested} where reviewers differ",
+        f"{found.unsure} unsure, {found.contested} on which reviewers disagree",
         *(f"{name}: {count} images" for name, count in found.reviewers.items()),
-        *_listed("reviewers differ on", found.between_reviewers),
-        *_listed("the machine's verdict is disputed on", found.against_the_machine),
+        *_listed("reviewers disagree on", found.between_reviewers),
+        *_listed("reviewers dispute the verdict on", found.against_the_machine),
     ]
     for one in found.levels:
         kappa = one.kappa.skipped if isinstance(one.kappa, Skipped) else f"{one.kappa:.2f}"
@@ -154,8 +176,8 @@ def _print(found: "ReviewStatus") -> None:
             f"Cohen's kappa with quadratic weights: {kappa}"
         )
     if found.on_another_result:
-        lines.append(f"{found.on_another_result} decisions were made on another result of this run than the one of now")
-    lines.append(f"{found.history} decisions were made in all, those that were replaced included")
+        lines.append(f"{found.on_another_result} decisions were made on an earlier result of this run")
+    lines.append(f"{found.history} decisions in all, including those that were replaced")
     for line in lines:
         typer.echo(plain(line).plain)
     _say_damaged(found.damaged)

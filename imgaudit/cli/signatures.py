@@ -17,6 +17,7 @@ class Heading(StrEnum):
     """The headings under which help lists options, in this order."""
 
     SUBJECT = "What is audited"
+    INPUT = "Input"
     MODEL = "Model"
     METHOD = "Method"
     CONTROLS = "Controls"

@@ -1,11 +1,12 @@
-"""`imgaudit verify`: is a run folder what it was when it was finished?"""
+"""`imgaudit verify`: a check that a run folder is as it was when the audit finished."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from imgaudit.cli.exit_codes import ExitCode
+from imgaudit.cli.options import JsonReport, Run
+from imgaudit.cli.signatures import Heading, option
 from imgaudit.exceptions import InputError, VerificationError
 
 
@@ -15,13 +16,19 @@ def register(app: typer.Typer, heading: str) -> None:
 
 
 def _verify(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of a finished audit.")],
+    run: Run,
     head: Annotated[
-        str, typer.Option(help="Head of the evidence as it was noted elsewhere, or its first 12 digits or more.")
+        str,
+        option(
+            metavar="DIGITS",
+            heading=Heading.INPUT,
+            default="none",
+            help="Evidence head that you noted elsewhere, or its first 12 digits or more, to compare with.",
+        ),
     ] = "",
-    json_output: Annotated[bool, typer.Option("--json", help="The outcome as JSON.")] = False,
+    json_output: JsonReport = False,
 ) -> None:
-    """Compare every file of a run with its digest, and decide it again from its measurements. Needs no model."""
+    """Check that a run has not changed: compare every file with its digest and decide again. Needs no model."""
     from imgaudit.runs.evidence import verify_run
     from imgaudit.runs.folder import RunFolder
 
@@ -35,7 +42,7 @@ def _verify(
         for problem in outcome.problems:
             typer.echo(ascii(problem)[1:-1])
     if not outcome.matches:
-        raise VerificationError(f"{len(outcome.problems)} things in {str(run)!r} are not as they were")
+        raise VerificationError(f"{str(run)!r} has changed in {len(outcome.problems)} places since the audit finished")
     if not json_output:
-        typer.echo("every file is as it was, and every verdict follows from what was measured")
+        typer.echo("no file has changed, and every verdict follows from the measurements")
     raise typer.Exit(ExitCode.DECIDED)

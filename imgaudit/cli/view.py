@@ -3,12 +3,13 @@
 import signal
 import threading
 import webbrowser
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from imgaudit.cli.exit_codes import ExitCode
+from imgaudit.cli.options import Run
+from imgaudit.cli.signatures import Heading, flag, option
 from imgaudit.cli.terminal import say
 from imgaudit.exceptions import InputError
 
@@ -22,11 +23,16 @@ def register(app: typer.Typer, heading: str) -> None:
 
 
 def _view(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of a finished audit.")],
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any that is free.")] = 0,
-    no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the address and open nothing.")] = False,
+    run: Run,
+    port: Annotated[
+        int,
+        option(metavar="N", min=0, max=65535, heading=Heading.MACHINE, help="Port to serve on; 0 takes any free one."),
+    ] = 0,
+    no_browser: Annotated[
+        bool, flag("--no-browser", heading=Heading.MACHINE, help="Print the address without opening a browser.")
+    ] = False,
 ) -> None:
-    """Serve the pages of a run to this machine alone, and save what reviewers decide on them in RUN/review."""
+    """Open the report of a run in the browser, on this machine only, and save review decisions in RUN/review."""
     from imgaudit.report.server import ReviewServer
     from imgaudit.runs.folder import RunFolder
 
@@ -47,8 +53,8 @@ def _view(
     try:
         with server:
             typer.echo(server.url)
-            say(f"pages of {run}, for this machine alone; decisions go into {server.ledger.path}")
-            say("keep the address to yourself: who has it can decide. Ctrl-C stops")
+            say(f"report of {run}, on this machine only; decisions are saved in {server.ledger.path}")
+            say("do not share the address: anyone who has it can record decisions. Press Ctrl-C to stop")
             if not no_browser:
                 # Some browsers return when they are closed; the pages must be there before.
                 threading.Thread(target=webbrowser.open, args=(server.url,), daemon=True).start()
