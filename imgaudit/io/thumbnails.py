@@ -14,7 +14,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from imgaudit.io.writing import write_atomically
+from imgaudit.exceptions import ImageError
+from imgaudit.io.writing import decode_png, write_atomically
 
 SIDE = 96
 """Pixels of the longer side at most."""
@@ -37,9 +38,8 @@ def write_thumbnail(source: Path | None, destination: Path) -> bool:
         made = source.stat().st_mtime_ns
         if destination.is_file() and destination.stat().st_mtime_ns == made:
             return True
-        with Image.open(source, formats=["PNG"]) as picture:
-            small = picture.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        small = decode_png(source.read_bytes())
+    except (OSError, ImageError):
         destination.unlink(missing_ok=True)
         return False
     small.thumbnail((SIDE, SIDE), Image.Resampling.BOX, reducing_gap=1.0)

@@ -1,16 +1,20 @@
 """Files of our own: written atomically, appended durably, and read back with a check."""
 
+import csv
 import hashlib
 import io
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from imgaudit.exceptions import RunFolderError
+from imgaudit.exceptions import ImageError, RunFolderError
+
+MAX_PNG_PIXELS = 64 * 2**20
+"""Pixels of a PNG that is read back; a run from elsewhere can hold any file."""
 
 
 def write_atomically(path: Path, content: str | bytes, *, durable: bool = True) -> None:
@@ -36,9 +40,49 @@ def write_png(path: Path, image: Image.Image) -> None:
     write_atomically(path, buffer.getvalue())
 
 
+def decode_png(data: bytes) -> Image.Image:
+    """Decode a PNG that a run holds, as RGB.
+
+    Raises ImageError, whose message completes the sentence "the file ...".
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+            if image.width * image.height > MAX_PNG_PIXELS:
+                raise ImageError(f"has {image.width} x {image.height} pixels; at most {MAX_PNG_PIXELS:,} are read")
+            return image.convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ImageError(f"is damaged: {error}") from error
+
+
+def read_png(path: Path) -> Image.Image:
+    """Read a PNG that a run holds, as RGB. Raises RunFolderError that names the file."""
+    try:
+        return decode_png(path.read_bytes())
+    except (OSError, ImageError) as error:
+        raise RunFolderError(f"{str(path)!r} is missing or damaged: {error}") from error
+
+
+def format_json(value: Any) -> str:
+    """Return indented JSON. NaN and infinity are refused: what was not measured is said in words."""
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
 def write_json(path: Path, value: Any) -> None:
-    """Write indented JSON atomically. NaN and infinity are refused: what was not measured is said in words."""
-    write_atomically(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    """Write indented JSON atomically, as `format_json` makes it."""
+    write_atomically(path, format_json(value))
+
+
+def format_csv(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> str:
+    """Return rows as CSV under a heading; a row may lack columns, whose cells stay empty.
+
+    >>> format_csv([{"a": 1, "b": "x,y"}, {"a": 2}], ["a", "b"])
+    'a,b\\n1,"x,y"\\n2,\\n'
+    """
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, fieldnames=columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
 
 
 def read_json(path: Path) -> Any:

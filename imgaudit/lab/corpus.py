@@ -20,6 +20,7 @@ from scipy.sparse.csgraph import connected_components
 from imgaudit.exceptions import ImageError, InputError
 from imgaudit.io.framing import frame_image
 from imgaudit.io.images import load_image
+from imgaudit.io.writing import write_atomically
 from imgaudit.lab.recipe import LabRecipe
 
 Role = Literal["planted", "withheld", "seen_once", "held_out", "background"]
@@ -82,7 +83,7 @@ def write_corpus(entries: Sequence[CorpusEntry], folder: Path) -> None:
         if entry.role != "background":
             row |= {"role": entry.role, "repeats": entry.repeats}
         lines.append(json.dumps(row))
-    (folder / "metadata.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_atomically(folder / "metadata.jsonl", "\n".join(lines) + "\n")
 
 
 def read_pixels(entries: Sequence[CorpusEntry]) -> list[Image.Image]:

@@ -1,10 +1,8 @@
 """One result, four formats. HTML, JSON, CSV and Markdown are all made from the same AuditResult."""
 
-import csv
 import enum
-import io
 
-from imgaudit.io.writing import write_atomically
+from imgaudit.io.writing import format_csv, write_atomically
 from imgaudit.report.audit.html import write_html
 from imgaudit.report.redaction import csv_cell
 from imgaudit.report.wording import (
@@ -66,11 +64,7 @@ def render_csv(result: AuditResult) -> str:
     """One row per file given."""
     with_invmm = any(finding.invmm for finding in result.findings)
     rows = [_csv_row(finding, with_invmm=with_invmm) for finding in result.findings]
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, fieldnames=list(rows[0]) if rows else ["id"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return buffer.getvalue()
+    return format_csv(rows, list(rows[0]) if rows else ["id"])
 
 
 def markdown_text(text: str) -> str:

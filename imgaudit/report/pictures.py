@@ -1,16 +1,15 @@
 """Pictures of a run: read as untrusted files, and with the regions that do not agree faded."""
 
-import io
-
 from PIL import Image
 
 from imgaudit.exceptions import InputError
 from imgaudit.io.reading import read_bounded
+from imgaudit.io.writing import decode_png
 from imgaudit.runs.folder import RunFolder
 from imgaudit.schema.pairs import Region
 
 LARGEST_PICTURE = 64 * 2**20
-"""Bytes, and pixels, of a picture that a run may hold."""
+"""Bytes of a picture that a run may hold."""
 
 FADE = 0.75
 """How far everything outside a region is blended into white."""
@@ -26,13 +25,7 @@ def read_picture(run: RunFolder, path: str) -> tuple[bytes, Image.Image]:
     if (run.path / path).resolve() != root / path:
         raise InputError("leads out of the run folder, or through a link")
     content = read_bounded(root / path, LARGEST_PICTURE, follow_links=False)
-    try:
-        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
-            if image.width * image.height > LARGEST_PICTURE:
-                raise InputError(f"has {image.width} x {image.height} pixels; at most {LARGEST_PICTURE:,} are read")
-            return content, image.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"is damaged: {error}") from error
+    return content, decode_png(content)
 
 
 def fade_outside(picture: Image.Image, region: Region) -> Image.Image:

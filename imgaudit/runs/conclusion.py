@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load
 
@@ -19,7 +18,7 @@ from imgaudit.exceptions import RunFolderError
 from imgaudit.index.near_duplicates import find_near_duplicates
 from imgaudit.io.framing import frame_image, to_tensor
 from imgaudit.io.screening import THUMBNAIL_SIDE, stack_thumbnails
-from imgaudit.io.writing import read_json, write_json
+from imgaudit.io.writing import read_json, read_png, write_json
 from imgaudit.runs.cross_matches import cross_match
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import read_manifest
@@ -43,16 +42,8 @@ from imgaudit.similarity.parts import compare_images
 from imgaudit.statistics import false_positive_interval
 
 
-def _read_png(path: Path) -> Image.Image:
-    try:
-        with Image.open(path, formats=["PNG"]) as image:
-            return image.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise RunFolderError(f"{str(path)!r} is missing or damaged: {error}") from error
-
-
 def _describe(path: Path, descriptor: Descriptor) -> npt.NDArray[np.generic]:
-    [vector] = descriptor.describe(to_tensor(_read_png(path))[None])
+    [vector] = descriptor.describe(to_tensor(read_png(path))[None])
     return np.asarray(vector)
 
 
@@ -70,7 +61,7 @@ def _damaged(run: RunFolder, measurements: Sequence[Measurement]) -> dict[str, S
     for measurement in measurements:
         try:
             for path in _paths(run, measurement):
-                _read_png(path)
+                read_png(path)
         except RunFolderError as error:
             again = f"delete images/{measurement.id} in the run folder and give the same command again"
             found[measurement.id] = SkippedImage(
@@ -90,7 +81,7 @@ def match_run(
     descriptor = matcher.deciding()
     ids = [measurement.id for measurement in measurements]
     thumbnails = [
-        frame_image(_read_png(run.image_folder(name) / "target.png"), THUMBNAIL_SIDE, Framing.SQUASH).tobytes()
+        frame_image(read_png(run.image_folder(name) / "target.png"), THUMBNAIL_SIDE, Framing.SQUASH).tobytes()
         for name in ids
     ]
     duplicates = find_near_duplicates(ids, stack_thumbnails(thumbnails))
@@ -174,8 +165,8 @@ def _with_part(run: RunFolder, finding: Finding) -> Finding:
     """Where target and generated image agree, for the lowest rung that returns a part: looked at again, from files."""
     for replication in finding.replication:
         if isinstance(part := replication.part, PartReplication) and part.stands:
-            target = to_tensor(_read_png(run.image_folder(finding.id) / "rendered.png"))
-            pair = compare_images(target, to_tensor(_read_png(run.path / part.path)))
+            target = to_tensor(read_png(run.image_folder(finding.id) / "rendered.png"))
+            pair = compare_images(target, to_tensor(read_png(run.path / part.path)))
             evidence = PartEvidence(rung=replication.rung, path=part.path, seed=part.seed, pair=pair)
             return finding.model_copy(update={"part": evidence})
     return finding

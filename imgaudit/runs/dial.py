@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from math import exp
 
 import torch
-from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
@@ -17,7 +16,7 @@ from imgaudit.diffusion.inversion import count_embedding_bits
 from imgaudit.diffusion.quantisation import sort_settings, truncate_embedding
 from imgaudit.exceptions import RunFolderError
 from imgaudit.io.framing import to_tensor
-from imgaudit.io.writing import read_json, write_json
+from imgaudit.io.writing import read_json, read_png, write_json
 from imgaudit.runs.folder import RunFolder
 from imgaudit.schema.dial import Dial, DialPoint, reproduces
 from imgaudit.schema.findings import AuditResult, Finding, Replication
@@ -97,8 +96,7 @@ def _dial(
     start = denoiser.start_condition()
     try:
         streams = {name: stream[None] for name, stream in load_file(folder / "embeds.safetensors").items()}
-        with Image.open(folder / "rendered.png") as image:
-            rendered = to_tensor(image)
+        rendered = to_tensor(read_png(folder / "rendered.png"))
     except (OSError, SafetensorError) as error:
         raise RunFolderError(f"{str(folder)!r} lacks its embedding or its rendering: {error}") from error
     thresholds = CopyThresholds.model_validate(replication.thresholds)

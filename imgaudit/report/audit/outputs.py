@@ -1,10 +1,9 @@
 """What a model gave for one image: every generated image by rung, closest first, and which of them are shown."""
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from imgaudit.io.writing import format_csv
 from imgaudit.report.redaction import csv_cell
 from imgaudit.schema.findings import Finding, Replication
 from imgaudit.schema.measures import DECIDING_DESCRIPTOR, DECIDING_DISTANCE
@@ -77,11 +76,7 @@ def render_outputs_csv(outputs: Sequence[Output]) -> str:
     """One row per generated image that a spreadsheet shows and does not run."""
     rows = [_row(output) for output in outputs]
     names = list(dict.fromkeys(key for row in rows for key in row)) or ["rung"]
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, fieldnames=names, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({key: csv_cell(value) for key, value in row.items()} for row in rows)
-    return buffer.getvalue()
+    return format_csv([{key: csv_cell(value) for key, value in row.items()} for row in rows], names)
 
 
 def _row(output: Output) -> dict[str, object]:

@@ -5,7 +5,6 @@ It names one work. Other images of the run, and the folders of the machine it ra
 
 import hashlib
 import io
-import json
 import shutil
 import tempfile
 import zipfile
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from imgaudit.exceptions import InputError, RunFolderError
-from imgaudit.io.writing import read_json, write_atomically
+from imgaudit.io.writing import format_json, read_json, write_atomically
 from imgaudit.report.audit.outputs import outputs_of, render_outputs_csv
 from imgaudit.report.complaint.blocks import Picture, render_statement_html, render_statement_markdown
 from imgaudit.report.complaint.statement import ComplaintMaterial, make_statement
@@ -71,13 +70,13 @@ def make_package(run: FinishedRun, finding: Finding, *, whole_manifest: bool = F
     texts = {
         "complaint.md": render_statement_markdown(statement),
         "complaint.html": render_statement_html(statement),
-        "finding.json": _json(without_folders(_named(finding.model_dump(mode="json")), folders)),
-        "manifest.json": run.folder.manifest_path.read_text("utf-8") if whole_manifest else _json(reduced),
+        "finding.json": format_json(without_folders(_named(finding.model_dump(mode="json")), folders)),
+        "manifest.json": run.folder.manifest_path.read_text("utf-8") if whole_manifest else format_json(reduced),
         "decisions.json": write_decisions_file(name, decisions),
         "outputs.csv": render_outputs_csv(outputs),
     }
     if measurement:
-        texts["measurement.json"] = _json(without_folders(_named(measurement.model_dump(mode="json")), folders))
+        texts["measurement.json"] = format_json(without_folders(_named(measurement.model_dump(mode="json")), folders))
     files |= {path: text.encode("utf-8") for path, text in texts.items()}
     files["complaint.css"] = read_asset("complaint.css") or b""
     sums = "".join(f"{hashlib.sha256(files[path]).hexdigest()}  {path}\n" for path in sorted(files))
@@ -186,7 +185,3 @@ def _digests(run: FinishedRun) -> dict[str, str]:
     except (RunFolderError, KeyError, TypeError):
         return digests
     return digests | {"Head of the evidence": str(head)}
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

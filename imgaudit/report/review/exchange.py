@@ -3,8 +3,6 @@
 A file that comes in is a stranger's.
 """
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from importlib import metadata
@@ -15,6 +13,7 @@ from pydantic import ValidationError
 
 from imgaudit.exceptions import InputError
 from imgaudit.io.reading import read_bounded
+from imgaudit.io.writing import format_csv, format_json
 from imgaudit.report.redaction import csv_cell
 from imgaudit.report.review.decision import ReviewDecision, Source
 from imgaudit.report.review.ledger import Ledger
@@ -82,7 +81,7 @@ def write_decisions_file(run_id: str, decisions: Sequence[ReviewDecision]) -> st
         "run_id": run_id,
         "decisions": [decision.model_dump(mode="json") for decision in decisions],
     }
-    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return format_json(content)
 
 
 def render_decisions_csv(result: AuditResult, ledger: Ledger, result_sha256: str) -> str:
@@ -113,11 +112,7 @@ def render_decisions_csv(result: AuditResult, ledger: Ledger, result_sha256: str
             "sha256": decision.sha256,
         }
         rows.append({key: csv_cell(value) for key, value in row.items()})
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, fieldnames=list(rows[0]) if rows else ["image_id"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return buffer.getvalue()
+    return format_csv(rows, list(rows[0]) if rows else ["image_id"])
 
 
 def _listed(path: Path, content: Any) -> list[Any]:
