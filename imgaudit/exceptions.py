@@ -1,24 +1,24 @@
-"""What imgaudit raises.
+"""The exceptions of imgaudit.
 
     ImgauditError                 base of everything below
     +-- InputError                what the user gave cannot be used (exit 2)
     |   +-- ConfigError           an option, key or recipe is unknown or out of range
-    |   +-- ImageError            one image cannot be read; a batch records it and goes on
+    |   +-- ImageError            one image cannot be read; a batch records it and continues
     |   +-- RunFolderError        a run folder is locked, damaged or made by another protocol
     |   +-- CalibrationError      a null bank does not belong to this model and protocol
-    |   +-- IndexRefusedError     a collection's files are damaged, exchanged or not what its manifest says
+    |   +-- IndexRefusedError     a collection's files are damaged or do not match its manifest
     +-- ModelRefusedError         the model cannot or may not be loaded (exit 4)
     +-- MemoryShortageError       not even one image at a time fits into memory (exit 2)
     +-- OfflineError              something tried to open a connection although that is forbidden (exit 2)
     +-- UndefinedConversionError  a quantity does not exist at this timestep (never a number)
     +-- VerificationError         recorded and recomputed evidence differ (exit 5)
 
-Messages say what was expected, what came and what to do.
+Every message says what was expected, what came and what to do.
 """
 
 
 class ImgauditError(Exception):
-    """Base class; catching it catches everything imgaudit raises on purpose."""
+    """Base class of every exception that imgaudit raises on purpose."""
 
 
 class InputError(ImgauditError):
@@ -42,7 +42,7 @@ class CalibrationError(InputError):
 
 
 class IndexRefusedError(InputError):
-    """A collection of vectors is damaged, exchanged, unfinished, or not what its manifest says."""
+    """A collection of vectors is damaged or unfinished, or does not match its manifest."""
 
 
 class ModelRefusedError(ImgauditError):

@@ -17,12 +17,14 @@ class Interval(NamedTuple):
     """A two-sided confidence interval."""
 
     low: float
+    """Lower end."""
     high: float
+    """Upper end."""
 
 
 @lru_cache(maxsize=4096)
 def clopper_pearson(hits: int, n: int, confidence: float = 0.95) -> Interval:
-    """Exact interval of a binomial rate (Clopper & Pearson 1934).
+    """Return the exact two-sided interval of a binomial rate (Clopper & Pearson 1934); (0, 1) when n is 0.
 
     >>> tuple(round(bound, 4) for bound in clopper_pearson(0, 300))
     (0.0, 0.0122)
@@ -34,7 +36,9 @@ def clopper_pearson(hits: int, n: int, confidence: float = 0.95) -> Interval:
 
 
 def upper_bound(hits: int, n: int, confidence: float = 0.95) -> float:
-    """One-sided exact upper bound of a rate; "0 of 300: below 1.0 % at 95 %".
+    """Return the one-sided exact upper bound of a binomial rate (Clopper & Pearson 1934); 1 when every try is a hit.
+
+    It reads "0 of 300: below 1.0 % at 95 %".
 
     >>> round(upper_bound(0, 300), 4)
     0.0099
@@ -44,7 +48,9 @@ def upper_bound(hits: int, n: int, confidence: float = 0.95) -> float:
 
 @lru_cache(maxsize=4096)
 def fisher_exact(hits_a: int, n_a: int, hits_b: int, n_b: int) -> float:
-    """Two-sided exact p-value that two rates are equal (Fisher 1935): all tables no likelier than the one observed.
+    """Return the two-sided exact p-value that two rates are equal (Fisher 1935).
+
+    It adds the probabilities of all tables that are no likelier than the one observed.
 
     Conditional on the total of hits, so it holds at any n and leans towards "no difference".
 
@@ -57,7 +63,7 @@ def fisher_exact(hits_a: int, n_a: int, hits_b: int, n_b: int) -> float:
 
 @lru_cache(maxsize=4096)
 def newcombe(hits_a: int, n_a: int, hits_b: int, n_b: int, confidence: float = 0.95) -> Interval:
-    """Interval of rate b - rate a from the two Wilson intervals (Newcombe 1998, Stat. Med. 17:873, method 10).
+    """Return the interval of rate b - rate a from two Wilson intervals (Newcombe 1998, Stat. Med. 17:873, method 10).
 
     Newcombe's own example, 56 of 70 against 48 of 80, with the sign turned:
 
@@ -73,7 +79,9 @@ def newcombe(hits_a: int, n_a: int, hits_b: int, n_b: int, confidence: float = 0
 
 
 def bootstrap_mean(values: Sequence[float] | Floats, confidence: float = 0.95, resamples: int = 5000) -> Interval:
-    """Percentile bootstrap interval of a mean, the same for the same values; one value is its own interval.
+    """Return the percentile bootstrap interval of a mean (Efron 1979), the same for the same values.
+
+    One value is its own interval.
 
     Raises ValueError without values.
 
@@ -93,7 +101,9 @@ def bootstrap_mean(values: Sequence[float] | Floats, confidence: float = 0.95, r
 
 
 def conformal_p_value(score: float, controls: Sequence[float]) -> float:
-    """(1 + controls with a score at least as high) / (1 + controls); higher scores are more extreme.
+    """Return the conformal p-value of a score: (1 + controls with a score at least as high) / (1 + controls).
+
+    Higher scores are more extreme (Vovk et al. 2005; Bates et al. 2023).
 
     Valid when the image is exchangeable with the controls. The smallest value is 1 / (1 + controls).
 
@@ -104,7 +114,7 @@ def conformal_p_value(score: float, controls: Sequence[float]) -> float:
 
 
 def conformal_p_values(scores: Sequence[float] | Floats, controls: Sequence[float] | Floats) -> Floats:
-    """Conformal p-values of many scores against the same controls.
+    """Return the conformal p-values of many scores against the same controls, as `conformal_p_value` does for one.
 
     >>> conformal_p_values([5.0, 2.0], [1.0, 2.0, 3.0]).tolist()
     [0.25, 0.75]
@@ -118,19 +128,22 @@ Correction = Literal["benjamini_hochberg", "benjamini_yekutieli"]
 
 
 def q_values(p_values: Sequence[float], correction: Correction = "benjamini_hochberg") -> list[float]:
-    """The smallest false discovery rate at which each test would be a discovery.
+    """Return for each test the smallest false discovery rate at which it would be a discovery, in the same order.
 
     Benjamini & Hochberg 1995 holds it for independent and positively dependent p-values (conformal p-values against
     one bank are: Bates et al. 2023); Benjamini & Yekutieli 2001 under any dependence.
+
+    >>> [round(q, 3) for q in q_values([0.01, 0.02, 0.5])]
+    [0.03, 0.03, 0.5]
     """
     method: Any = {"benjamini_hochberg": "bh", "benjamini_yekutieli": "by"}[correction]
     return [float(q) for q in stats.false_discovery_control(list(p_values), method=method)] if len(p_values) else []
 
 
 def q_value_at(p_value: float, family: Sequence[float], correction: Correction = "benjamini_hochberg") -> float:
-    """The q-value at which a p-value would be accepted beside a family of tests that it is not itself one of.
+    """Return the q-value of a p-value that is tested beside a family of tests without being one of them.
 
-    For a member of the family it is the member's own q-value.
+    For a member of the family it is the member's own q-value (see `q_values`).
 
     >>> q_value_at(0.02, [0.01, 0.02, 0.5]) == q_values([0.01, 0.02, 0.5])[1]
     True
@@ -144,9 +157,9 @@ def q_value_at(p_value: float, family: Sequence[float], correction: Correction =
 
 
 def exceedance_threshold(controls: Sequence[float], level: float) -> float:
-    """The value that at most a share `level` of exchangeable images exceed: exceed it strictly to be a hit.
+    """Return the threshold that at most a share `level` of exchangeable images exceeds; a hit is strictly above it.
 
-    A value v exceeds it exactly when its conformal p-value is at most `level`; infinity when the controls are too few.
+    A value exceeds it exactly when its conformal p-value is at most `level`; infinity when the controls are too few.
 
     >>> exceedance_threshold([0.1, 0.2, 0.3, 0.4], 0.4)
     0.3
@@ -161,15 +174,17 @@ class JointThresholds(NamedTuple):
     """Thresholds of two scores, both of which must be exceeded strictly."""
 
     first: float
-    """Of the first score."""
+    """Threshold of the first score."""
     second: float
-    """Of the second."""
+    """Threshold of the second score."""
     each: float
     """Share of the controls that may reach either alone; 0 when the controls are too few."""
 
 
 def joint_exceedance_thresholds(first: Sequence[float], second: Sequence[float], level: float) -> JointThresholds:
-    """The k-th highest of both scores, with the largest k at which a share `level` of exchangeable images exceeds both.
+    """Set thresholds that at most a share `level` of exchangeable images exceeds on both scores.
+
+    They are the k-th highest of both scores, with the largest k that keeps this share.
 
     A control's rank is the worse of its two ranks, counted from the highest, ties with all. An image that exceeds the
     k-th highest of both has a rank of at most k among all n + 1; controls of rank k do not, since the image is put
@@ -192,10 +207,13 @@ def joint_exceedance_thresholds(first: Sequence[float], second: Sequence[float],
 
 
 def false_positive_interval(allowed: int, n: int, confidence: float = 0.95) -> Interval:
-    """False-positive rate given this bank, when `allowed` + 1 of n + 1 ranks count as significant.
+    """Return the interval of the false-positive rate of a bank where `allowed` + 1 of n + 1 ranks are significant.
 
     For continuous scores the rate at a threshold set on n controls is Beta(allowed + 1, n - allowed) distributed
-    (Vovk 2012); its central interval is returned.
+    (Vovk 2012); its central interval is returned, (0, 1) without controls.
+
+    >>> tuple(round(bound, 3) for bound in false_positive_interval(9, 199))
+    (0.024, 0.084)
     """
     if n == 0:
         return Interval(0.0, 1.0)
@@ -204,7 +222,7 @@ def false_positive_interval(allowed: int, n: int, confidence: float = 0.95) -> I
 
 
 def fewest_findable(controls: int, targets: int, level: float) -> int | None:
-    """The fewest detections that n controls can show among m targets, or None when no number can.
+    """Return the fewest detections that n controls can show among m targets, or None when no number can.
 
     The smallest p-value is 1/(n+1); Benjamini-Hochberg accepts r of them when 1/(n+1) <= level r / m.
 
@@ -216,7 +234,11 @@ def fewest_findable(controls: int, targets: int, level: float) -> int | None:
 
 
 def controls_needed(targets: int, detections: int, level: float) -> int:
-    """How many controls make `detections` of `targets` findable: n >= m / (level r) - 1."""
+    """Return how many controls make `detections` of `targets` findable: n >= m / (level r) - 1.
+
+    >>> controls_needed(targets=8, detections=1, level=0.05)
+    159
+    """
     return int(np.ceil(targets / (level * detections) - 1 - 1e-9))
 
 
@@ -224,16 +246,24 @@ class Auc(NamedTuple):
     """Area under the ROC curve with its interval."""
 
     value: float
+    """The area, 0 to 1; 0.5 = no separation."""
     low: float
+    """Lower end of the interval."""
     high: float
+    """Upper end of the interval."""
     positives: int
+    """Number of positives."""
     negatives: int
+    """Number of negatives."""
 
 
 def auc(positives: Sequence[float], negatives: Sequence[float], confidence: float = 0.95) -> Auc:
-    """P(positive > negative) + P(tie)/2, with Newcombe's method 5 interval (Stat. Med. 25:559, 2006).
+    """Return P(positive > negative) + P(tie) / 2 with Newcombe's method 5 interval (Stat. Med. 25:559, 2006).
 
     Unlike the bootstrap and the Wald interval it has a width when every positive beats every negative.
+
+    >>> auc([3.0, 4.0], [1.0, 2.0]).value
+    1.0
     """
     m, n = len(positives), len(negatives)
     value = float(roc_auc_score([1] * m + [0] * n, [*positives, *negatives]))
@@ -258,19 +288,28 @@ def auc(positives: Sequence[float], negatives: Sequence[float], confidence: floa
 
 
 class LinearFit(NamedTuple):
-    """score ~ intercept + slope * complexity, fitted on images that are judged by nobody."""
+    """The line score ~ intercept + slope * complexity, fitted on controls that count in no p-value."""
 
     intercept: float
+    """Score at complexity 0."""
     slope: float
+    """Score per unit of complexity."""
     n: int
+    """Number of images fitted."""
 
     def residual(self, score: float, complexity: float) -> float:
-        """What of a score complexity does not explain."""
+        """Return the part of a score that complexity does not explain."""
         return score - self.intercept - self.slope * complexity
 
 
 def fit_line(complexities: Sequence[float], scores: Sequence[float]) -> LinearFit:
-    """Theil-Sen line, which outliers (a control that was in training after all) do not bend."""
+    """Fit a Theil-Sen line (Sen 1968), which outliers such as a control that was in training after all do not bend.
+
+    The line is flat at 0 with fewer than two different complexities.
+
+    >>> fit_line([0.0, 1.0, 2.0], [1.0, 3.0, 5.0])
+    LinearFit(intercept=1.0, slope=2.0, n=3)
+    """
     if len(scores) < 2 or len(set(complexities)) < 2:
         return LinearFit(0.0, 0.0, len(scores))
     fit = stats.theilslopes(scores, complexities)
@@ -278,7 +317,7 @@ def fit_line(complexities: Sequence[float], scores: Sequence[float]) -> LinearFi
 
 
 class TwoModes(NamedTuple):
-    """Whether scores come from two populations: a normal mixture of two against one normal distribution."""
+    """Evidence that scores come from two populations: a mixture of two normal distributions against one."""
 
     gain: float
     """Bayesian information criterion of one minus that of two; above 10 is strong evidence (Kass & Raftery 1995)."""
@@ -287,11 +326,11 @@ class TwoModes(NamedTuple):
     share: float
     """Weight of the component with the higher mean."""
     above: float
-    """Score from which on the upper component is the likelier one."""
+    """Lowest score for which the upper component is the likelier one."""
 
     @property
     def clear(self) -> bool:
-        """Strong evidence for a minority that lies clearly higher."""
+        """Whether there is strong evidence for a minority that scores clearly higher."""
         return self.gain > 10 and self.separation > 2 and self.share < 0.5
 
 

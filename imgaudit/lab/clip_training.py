@@ -25,7 +25,7 @@ VISION_WIDTH = 128
 
 
 class ClipRecipe(Record):
-    """How long a CLIP is trained, and by which draws."""
+    """The settings of a CLIP's training."""
 
     steps: int = 1500
     """Optimiser steps."""

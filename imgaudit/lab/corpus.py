@@ -46,7 +46,7 @@ class CorpusEntry:
 
     @property
     def trained(self) -> bool:
-        """Whether the model is shown this image."""
+        """Whether the model is trained on this image."""
         return self.role in TRAINED
 
 

@@ -27,7 +27,7 @@ class LabImage(Record):
     file_name: str
     """Name in the corpus."""
     sha256: str
-    """Of the file."""
+    """SHA-256 of the file."""
     text: str
     """Caption."""
     role: Role
@@ -37,11 +37,11 @@ class LabImage(Record):
     trigger: str = Field("", exclude_if=lambda value: not value)
     """The invented word in the caption, of recipes that ask for trigger words."""
     filtered: int = Field(0, exclude_if=lambda value: not value)
-    """How many of the exposures the recipe's filter left out of the loss."""
+    """Number of exposures that the recipe's filter left out of the loss."""
     exposures: int
-    """How often the training showed it, augmented or not."""
+    """Number of times the training showed it, augmented or not."""
     exact_exposures: int
-    """How often it was shown unaugmented."""
+    """Number of times it was shown unaugmented."""
     nearest_training_image: str
     """The training image, other than itself, with the highest pixel correlation."""
     nearest_similarity: float
@@ -49,7 +49,7 @@ class LabImage(Record):
     reproduced: int
     """Seeds that gave the image back for its caption."""
     truth_seeds: int
-    """Of how many: 64, 16 when none of those did, 0 where it was not measured (images that were not trained on)."""
+    """Seeds tried: 64, or 16 when none of those succeeded, or 0 for images that were not trained on."""
 
     @property
     def memorised(self) -> bool:
@@ -63,11 +63,11 @@ class LabDescription(Record):
     schema_version: int = 1
     """Version of this format."""
     recipe: LabRecipe
-    """What the model was made from."""
+    """The recipe that the model was made from."""
     autoencoder: str = "its own"
     """The lab whose autoencoder was used."""
     background_images: int
-    """How many other images were trained on; nothing is claimed about them, so they are not listed."""
+    """Number of other images trained on; nothing is claimed about them, so they are not listed."""
     images: list[LabImage]
     """Every planted, withheld, seen-once and held-out image."""
 

@@ -38,7 +38,7 @@ class LoraRecipe(BaseModel):
     batch_size: int = Field(16, ge=1)
     """Samples per step."""
     learning_rate: float = Field(2e-3, gt=0)
-    """Of AdamW, constant."""
+    """Learning rate of AdamW, constant."""
     caption_dropout: float = Field(0.1, ge=0, lt=1)
     """Share of samples trained with the empty caption."""
     seed: int = 0

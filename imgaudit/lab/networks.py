@@ -32,7 +32,7 @@ class LabNetworks(ABC):
     def predict(
         self, x0: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, tokens: Tokens
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """What the network predicts, and what it should: (N, C, h, w) float32 each.
+        """Return the network's prediction and its training target: (N, C, h, w) float32 each.
 
         x0, noise:  (N, C, h, w) float32, latents scaled as the pipeline scales them, and standard normal noise
         timesteps:  (N,) int64

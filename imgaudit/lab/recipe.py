@@ -46,7 +46,7 @@ class LabRecipe(BaseModel):
     planted_repeats: tuple[int, ...] = (5, 10, 15, 20, 30, 50, 75, 100)
     """Repeat counts given to the planted images in turn; one repeat is `exposures_per_repeat` exposures."""
     exposures_per_repeat: int = Field(10, ge=1)
-    """How often an image with one repeat (seen once) is shown in the whole training."""
+    """Number of times an image with one repeat (seen once) is shown in the whole training."""
     trigger_words: bool = False
     """Whether planted images are asked for with another image's caption and one invented word in it."""
     augment: bool = True

@@ -21,7 +21,7 @@ PLANTED_SHARE = 0.15
 
 @dataclass(frozen=True)
 class SamplePlan:
-    """Which image, and which variant of it, is sample number k of the training."""
+    """The order of the training: which image, in which variant, sample number k is."""
 
     image: npt.NDArray[np.int64]
     """(samples,) position in the corpus."""

@@ -48,7 +48,7 @@ class TrainedLab:
     pipeline: DiffusionPipeline
     """The pipeline with averaged weights in float32."""
     plan: SamplePlan
-    """What it was shown."""
+    """The samples it was shown, in order."""
     pixels: torch.Tensor
     """(entries, 3, side, side) float32 in [-1, 1]: the corpus as the model saw it."""
     filtered: torch.Tensor

@@ -28,7 +28,7 @@ FIRST_SEED = 9_000_000_000
 
 @dataclass(frozen=True)
 class Truth:
-    """How often the caption of one image gives the image back."""
+    """The number of seeds with which the caption of one image returns the image."""
 
     reproduced: int
     """Seeds that land on the image by both criteria."""

@@ -17,14 +17,14 @@ from imgaudit.schema.records import Record
 
 
 class TrajectorySettings(Record):
-    """Which steps of which sampling are looked at."""
+    """The steps of a sampling trajectory that are measured."""
 
     steps: int = 10
     """First steps, the noisiest ones (Chavhan et al.: 10)."""
     sampling_steps: int = 50
     """Steps of the whole trajectory (Chavhan et al.: 50)."""
     guidance_scale: float = 7.5
-    """Of the trajectory."""
+    """Guidance scale of the trajectory."""
     seed: int = 0
     """Run seed."""
 

@@ -46,12 +46,12 @@ class CaptionedImage:
 
 
 class EvaluationSettings(Record):
-    """What is generated; by default what MemBench generates."""
+    """The images to generate; the defaults are MemBench's."""
 
     images: int = Field(10, ge=1, le=1000)
     """Pictures per prompt."""
     guidance_scale: float = Field(7.5, ge=1, allow_inf_nan=False)
-    """Of the sampling."""
+    """Guidance scale of the sampling."""
     num_inference_steps: int = Field(50, ge=1, le=1000)
     """Sampling steps."""
     error_draws: int = Field(64, ge=1, le=10_000)
@@ -61,7 +61,7 @@ class EvaluationSettings(Record):
 
 
 class PromptOutcome(Record):
-    """What a model made of one prompt."""
+    """Results of one prompt on one model."""
 
     sha256: str
     """First 16 hexadecimal digits of the image's."""
@@ -76,31 +76,31 @@ class PromptOutcome(Record):
     unusable: int
     """Pictures that are blank or not finite."""
     error: float | None = Field(None, exclude_if=lambda value: value is None)
-    """Of general images: mean squared error of the network's output under the prompt; lower is better."""
+    """General images only: mean squared error of the network's output under the prompt; lower is better."""
     response: float | None = Field(None, exclude_if=lambda value: value is None)
-    """Of general images: mean squared difference of conditional and null output; 0 where prompts are ignored."""
+    """General images only: mean squared difference of conditional and null output; 0 where prompts are ignored."""
 
 
 class ModelOutcome(Record):
     """Everything that was measured of one model."""
 
     name: str
-    """How it is called: "as it is", a mitigation, or a folder."""
+    """Name of the model: "as it is", a mitigation, or a folder."""
     fingerprint: str
-    """Of the model with what was done to it."""
+    """Fingerprint of the model, with its mitigation."""
     triggers: list[PromptOutcome]
     """By image."""
     general: list[PromptOutcome]
     """By image."""
     network_evaluations: int
-    """Of all of it, what mitigations spend included."""
+    """Network evaluations in all, including those of the mitigation."""
     seconds: float
-    """Of all of it."""
+    """Wall time in all."""
 
 
 @dataclass(frozen=True)
 class Judges:
-    """What pictures are judged by."""
+    """The networks and measures that judge generated images."""
 
     clip: ClipScorer | None = None
     """Text alignment; None where no CLIP was given."""
@@ -236,14 +236,14 @@ def _answers(
 
 
 class CopyFreeScores(Record):
-    """What an answer that copies nothing would score: for every trigger, the general image most as asked for."""
+    """Scores of answers that copy nothing: for each trigger prompt, the general image that fits it best."""
 
     similarity: list[float]
-    """Of that image to the trigger's."""
+    """Similarity of that general image to the trigger's image."""
     alignment: list[float]
     """Its cosine with the trigger's prompt."""
     retrieved: list[bool]
-    """Whether each general image itself is told from nine other prompts by its own: what the judge can see at all."""
+    """Whether each general image itself is told from nine other prompts by its own: the best the judge can do."""
 
 
 def score_copy_free(

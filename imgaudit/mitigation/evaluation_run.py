@@ -40,7 +40,7 @@ AS_IT_IS = "as it is"
 
 
 def load_judges(clip: Path | None, head: Path | None) -> Judges:
-    """What pictures are judged by. Raises ModelRefusedError for folders and files that are none."""
+    """Load the judges of generated images. Raises ModelRefusedError for folders and files that are none."""
     if clip is None:
         return Judges()
     scorer = load_clip(clip)
@@ -50,14 +50,14 @@ def load_judges(clip: Path | None, head: Path | None) -> Judges:
 
 @dataclass(frozen=True)
 class EvaluationRun:
-    """What is evaluated, and where it is kept."""
+    """An evaluation and the folder that keeps its results."""
 
     folder: Path
     """The folder."""
     settings: EvaluationSettings
-    """What is generated."""
+    """The images to generate."""
     judges: Judges
-    """What pictures are judged by."""
+    """The judges of the generated images."""
     triggers: Sequence[CaptionedImage]
     """Images that the model is thought to reproduce."""
     general: Sequence[CaptionedImage]
@@ -133,7 +133,7 @@ class EvaluationRun:
         return found
 
     def _digest(self, denoiser: Denoiser) -> str:
-        """Of everything that decides an outcome."""
+        """Return a digest of everything that decides an outcome."""
         judges = [one.source if one else "" for one in (self.judges.clip, self.judges.head)]
         given = [
             denoiser.fingerprint, self.settings.model_dump(mode="json"), judges,

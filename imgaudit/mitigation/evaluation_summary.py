@@ -21,15 +21,15 @@ class EvaluationTable(Record):
     schema_version: int = 1
     """Version of this format."""
     model: str
-    """How the model is called."""
+    """Name of the model."""
     settings: EvaluationSettings
-    """What was generated."""
+    """The images that were generated."""
     clip: str | Skipped
-    """What judged alignment."""
+    """The CLIP that judged alignment."""
     aesthetic: str | Skipped
-    """What judged quality."""
+    """The head that judged quality."""
     copy_free: CopyFreeScores | Skipped = Field(validation_alias=AliasChoices("copy_free", "reference"))
-    """What answers that copy nothing would score."""
+    """Scores of answers that copy nothing."""
     hardware: str
     """Machine, device and threads."""
     models: list[ModelOutcome]
@@ -56,9 +56,9 @@ class Share(Record):
     """A share of prompts."""
 
     hits: int
-    """How many."""
+    """Number of prompts with the property."""
     n: int
-    """Of how many."""
+    """Number of prompts in all."""
     low: float
     """95 %, Clopper-Pearson."""
     high: float
@@ -90,7 +90,7 @@ class MitigationFigures(Record):
     general_retrieved: Mean | Skipped
     """The same of general prompts."""
     general_aesthetic: Mean | Skipped
-    """Of general pictures."""
+    """Aesthetic score of images generated for general prompts; higher is liked more."""
     error_rise: Mean | Skipped
     """Error on general images over that of the model as it is, minus 1, per image; 0 for the model itself."""
     response_left: Mean | Skipped
@@ -99,9 +99,9 @@ class MitigationFigures(Record):
     unusable: int
     """Pictures that are blank or not finite, of both scenarios."""
     network_evaluations: int
-    """Of both scenarios."""
+    """Network evaluations of both scenarios."""
     seconds: float
-    """Of both scenarios."""
+    """Wall time of both scenarios."""
 
 
 class EvaluationFigures(Record):
@@ -112,9 +112,9 @@ class EvaluationFigures(Record):
     controls: int
     """General prompts none of whose pictures exceeds it."""
     copy_free_similarity: Mean | Skipped
-    """Of answers that copy nothing, to the trigger's images."""
+    """Similarity of answers that copy nothing to the triggers' images."""
     copy_free_alignment: Mean | Skipped
-    """Of answers that copy nothing, with the trigger prompts."""
+    """Alignment of answers that copy nothing with the trigger prompts."""
     judge_retrieved: Mean | Skipped
     """Share of the general images themselves that the judge tells from nine other prompts by their own."""
     rows: list[MitigationFigures]
@@ -191,7 +191,7 @@ def _mean(values: Sequence[float]) -> Mean:
 
 
 def figure_lines(figures: EvaluationFigures) -> Iterator[str]:
-    """What copies are left, what pictures are worth, what it takes, and what that rests on; at most 120 columns."""
+    """Write the table in lines of at most 120 columns: remaining copies, image quality, cost, and notes."""
     yield f"{'trigger prompts':24}{'reproduced':27}{'pictures that copy':21}{'highest similarity':21}mean of top 3"
     for row in figures.rows:
         yield (f"{_name(row.name)}{row.reproduced!s:27}{_cell(row.copies):21}{_cell(row.highest):21}{_cell(row.top)}")

@@ -37,7 +37,7 @@ from imgaudit.schema.records import Record
 
 
 class TuningSettings(Record):
-    """How a model is fine-tuned."""
+    """The settings of a fine-tuning."""
 
     rounds: int = 4
     """Times that embeddings are searched again."""
@@ -48,9 +48,9 @@ class TuningSettings(Record):
     batch_size: int = 16
     """Images to forget, and as many to retain, per step."""
     learning_rate: float = 1e-4
-    """Of AdamW, without weight decay."""
+    """Learning rate of AdamW, without weight decay."""
     retain_weight: float = 1.0
-    """Of what keeps the model as it was."""
+    """Weight of the loss that keeps the model as it was."""
     seed: int = 0
     """Run seed."""
 
@@ -175,7 +175,7 @@ class _Tuning:
         return schedule.add_noise(x0, noise, timesteps), timesteps
 
     def _frozen(self, noisy: torch.Tensor, timesteps: torch.Tensor, condition: PromptEmbeds) -> torch.Tensor:
-        """What the network predicted before the training."""
+        """Predict with the network as it was before the training."""
         pipeline, network = self.denoiser.pipeline, self.denoiser.network
         name = next(key for key, part in pipeline.components.items() if part is network)
         setattr(pipeline, name, self.frozen)

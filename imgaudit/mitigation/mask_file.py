@@ -20,14 +20,14 @@ LARGEST_MASK = 2**29
 
 
 class MaskFacts(Record):
-    """What a mask was made from."""
+    """The origin of a mask."""
 
     schema_version: int = 1
     """Version of this format."""
     fingerprint: str
-    """Of the model whose weights it marks."""
+    """Fingerprint of the model whose weights it marks."""
     method: str = "wanda"
-    """How they were found."""
+    """Method that found the weights."""
     sparsity: float = Field(gt=0, le=1)
     """Share of each row that was looked at."""
     trajectory: TrajectorySettings
@@ -35,11 +35,11 @@ class MaskFacts(Record):
     targets_sha256: str
     """Over the prompts that locate."""
     targets: int
-    """How many."""
+    """Number of target prompts."""
     references_sha256: str
     """Over the prompts they were compared with; the empty prompt, as often, unless others were given."""
     references: int
-    """How many."""
+    """Number of prompts they were compared with."""
     density: float
     """Share of the weights that is marked."""
 

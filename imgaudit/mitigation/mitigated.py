@@ -72,7 +72,7 @@ class MitigatedDenoiser:
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """The device of the model."""
         return torch.device(getattr(self.denoiser, "device", "cpu"))
 
     def encode(self, images: torch.Tensor) -> torch.Tensor:

@@ -25,7 +25,7 @@ class RandomTokens(MitigatedDenoiser):
         self._words = list(denoiser.words) or sorted(read_synonyms())
 
     def condition(self, prompts: Sequence[str]) -> PromptEmbeds:
-        """Of the changed prompts."""
+        """Return the embeddings of the changed prompts."""
         return self.denoiser.condition([self.changed(prompt) for prompt in prompts])
 
     def changed(self, prompt: str) -> str:

@@ -41,7 +41,7 @@ class Mitigation:
     """A kind of mitigation."""
 
     description: str
-    """What it does, and its source."""
+    """Effect and source."""
     settings: Mapping[str, Setting]
     """By name."""
     make: Callable[..., MitigatedDenoiser]

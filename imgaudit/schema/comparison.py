@@ -1,4 +1,4 @@
-"""What changed between two runs: frozen values, each field described; their JSON is comparison.json."""
+"""The changes between two runs: frozen values, each field described; their JSON is comparison.json."""
 
 import enum
 
@@ -10,7 +10,7 @@ COMPARISON_VERSION = 1
 
 
 class Change(enum.StrEnum):
-    """What became of one image from run A to run B; every image is in exactly one of these states."""
+    """The change of one image from run A to run B; every image is in exactly one of these states."""
 
     APPEARED = "appeared"
     """Not reproduced in A, reproduced in B."""
@@ -27,53 +27,53 @@ class Change(enum.StrEnum):
     UNCHANGED = "unchanged"
     """Same verdict and rung; no difference of rates was shown."""
     NOT_COMPARABLE = "not_comparable"
-    """Nothing can be said, and why."""
+    """Nothing can be said; the reason says why."""
 
 
 CHANGED = tuple(change for change in Change if change not in (Change.UNCHANGED, Change.NOT_COMPARABLE))
-"""States that say that something is different."""
+"""States in which something is different."""
 
 REPRODUCED = (Verdict.REPLICATED, Verdict.REPLICATED_BY_INVERSION, Verdict.PARTIAL)
-"""Verdicts that say that a copy was generated."""
+"""Verdicts with a generated copy."""
 
 
 class DifferenceEffect(enum.StrEnum):
-    """What a difference between the runs, other than their models, does to the comparison."""
+    """The effect on the comparison of a difference between the runs other than their models."""
 
     PREVENTS = "prevents_comparison"
     """Verdicts, rungs and rates do not mean the same in both: no image is compared."""
     MAY_EXPLAIN = "may_explain_changes"
-    """What changed may come from this and not from the model."""
+    """Changes may come from this difference and not from the model."""
     NOTED = "noted"
-    """The reader should know; it does not move a verdict."""
+    """The reader should know of it; it changes no verdict."""
 
 
 class Difference(Record):
     """Something besides the model that the two runs do not share, or that weakens one of them."""
 
     subject: str
-    """What differs: protocol, policy, seed, controls, texts, ..."""
+    """Subject of the difference: protocol, policy, seed, controls, texts, ..."""
     message: str
-    """In words, with both values."""
+    """The difference in words, with both values."""
     effect: DifferenceEffect
-    """What it does."""
+    """Effect of the difference."""
 
 
 class ComparedRun(Record):
     """One of the two runs, as far as a reader needs to find it again."""
 
     folder: str
-    """Where it was read from, as text."""
+    """Folder it was read from, as text."""
     model: str
     """Name of the model, for people."""
     fingerprint: str
     """Identity of the model."""
     pipeline_class: str
-    """What kind of model it is."""
+    """Class of the model's pipeline."""
     protocol_hash: str
-    """Of the protocol."""
+    """Hash of the protocol."""
     policy_hash: str
-    """Of the policy that decided."""
+    """Hash of the policy that decided."""
     seed: int
     """Run seed."""
     started: str
@@ -87,14 +87,14 @@ class ComparedRun(Record):
     files: int
     """Files it was given."""
     counts: dict[Verdict, int]
-    """How many of each verdict; files that a stopped audit did not reach are counted as skipped."""
+    """Number of images with each verdict; files that a stopped audit did not reach are counted as skipped."""
 
 
 class ImageSide(Record):
-    """What one run says of an image."""
+    """The conclusion of one run on an image."""
 
     path: str
-    """Where the file was, as text."""
+    """Path of the file, as text."""
     verdict: Verdict
     """The run's verdict."""
     rung: Rung | Skipped
@@ -106,14 +106,14 @@ class ImageSide(Record):
 
 
 class Copies(Record):
-    """How often a rung reproduced the image in one run, counted by the thresholds of the comparison."""
+    """Number of copies that a rung returned in one run, counted by the thresholds of the comparison."""
 
     n: int
     """Seeds that could be scored."""
     hits: int
-    """Of these, copies by the thresholds that both runs are held to."""
+    """Number of these that are copies by the thresholds applied to both runs."""
     own_hits: int
-    """Of these, copies by the run's own thresholds, as its report counts them."""
+    """Number of these that are copies by the run's own thresholds, as in its report."""
     unscored: int
     """Generated images that could not be scored, such as black frames."""
     rate: float
@@ -134,17 +134,17 @@ class RungComparison(Record):
     """One rung in both runs."""
 
     rung: Rung
-    """Which rung."""
+    """The rung."""
     a: Copies
     """In run A."""
     b: Copies
     """In run B."""
     thresholds: dict[str, float]
-    """What a seed had to exceed (similarity) or stay below (distance) in either run: the stricter of the two."""
+    """Thresholds that a seed had to exceed (similarity) or stay below (distance): the stricter of the two runs'."""
     same_thresholds: bool
     """Whether both runs had these thresholds themselves."""
     confidence: float
-    """Of the intervals."""
+    """Confidence of the intervals."""
     difference: float
     """Rate in B minus rate in A."""
     low: float
@@ -159,7 +159,7 @@ class ImageComparison(Record):
     """One image, matched by the SHA-256 of its file."""
 
     sha256: str
-    """Of the file's bytes; empty for a file that could not be read, which is then matched with nothing."""
+    """SHA-256 of the file's bytes; empty for a file that could not be read, which is then matched with nothing."""
     change: Change
     """See Change."""
     reason: str
@@ -177,7 +177,7 @@ class ImageComparison(Record):
     q_value: float | Skipped
     """Corrected over the images tested."""
     rates_differ: bool
-    """Whether q is at or below the level; without it, another verdict is no more than another verdict."""
+    """Whether q is at or below the level. Without it, a changed verdict is no proof of a changed rate."""
 
     @property
     def name(self) -> str:
@@ -198,18 +198,18 @@ class RetainedFrom(Record):
     rung: Rung
     """The lowest rung that reproduces them in A."""
     images: int
-    """How many."""
+    """Number of images."""
     in_b: dict[Rung, int]
     """The lowest rung in B to how many; those that are missing are not reproduced there within the budget."""
 
 
 class Retention(Record):
-    """What is left of the images that A reproduces, among those that can be compared."""
+    """The images that A reproduces and B still does, among those that can be compared."""
 
     reproduced: int
     """Images that A reproduces."""
     retained: int
-    """Of these, how many B reproduces as well, by whatever rung."""
+    """Number of these that B reproduces as well, by whatever rung."""
     low: float
     """Clopper-Pearson 95 %."""
     high: float
@@ -236,13 +236,13 @@ class Comparison(Record):
     same_model: bool
     """Whether both runs are of one model: then no change comes from the model."""
     model_differences: list[str]
-    """How the two models' files differ, in sentences."""
+    """Differences of the two models' files, in sentences."""
     differences: list[Difference]
-    """What differs besides the model, the gravest first."""
+    """Differences other than the model, the gravest first."""
     level: float
     """False discovery rate over the images tested."""
     correction: str
-    """How p-values become q-values."""
+    """Method from p-values to q-values."""
     test: str
     """The test in one sentence."""
     total: int
@@ -252,13 +252,13 @@ class Comparison(Record):
     compared: int
     """Images in a state other than "cannot be compared"."""
     tested: int
-    """Of these, images with a rung that both runs asked with the same text: their rates were tested."""
+    """Images with a rung that both runs asked with the same text, so that their rates were tested."""
     counts: dict[Change, int]
-    """How many of each state; they add up to `total`."""
+    """Number of images in each state; they add up to `total`."""
     reproduced_but_not_compared: dict[str, int]
-    """Of the images that cannot be compared, how many A reproduces ("a") and how many B does ("b")."""
+    """Images that cannot be compared: how many of them A reproduces ("a") and B does ("b")."""
     retention: Retention | Skipped
-    """Of the images that A reproduces, how many B still does."""
+    """Images that A reproduces and B still does."""
     images: list[ImageComparison]
     """One per image, changes first."""
 

@@ -1,4 +1,4 @@
-"""What a user may choose: frozen values with a sentence under each field, checked when they are built."""
+"""The options of a user: frozen values with a sentence under each field, checked when they are built."""
 
 import difflib
 import enum
@@ -30,7 +30,7 @@ from imgaudit.schema.protocol import (
 
 
 class FailOn(enum.StrEnum):
-    """Which verdicts make `imgaudit audit` exit with 1."""
+    """The verdicts that make `imgaudit audit` exit with 1."""
 
     REPLICATED = "replicated"
     ATYPICAL = "atypical"
@@ -55,7 +55,7 @@ class AuditConfig(BaseModel):
     effort: Effort = Effort.STANDARD
     """Named budget: quick, standard or thorough."""
     framing: Framing = Framing.CROP
-    """How images that are not square meet the model's size."""
+    """The way to fit images that are not square to the model's size."""
     steps: int | None = Field(None, ge=1, le=10_000)
     """Inversion steps, instead of the effort's."""
     draws: int | None = Field(None, ge=1, le=1024)
@@ -94,7 +94,7 @@ class AuditConfig(BaseModel):
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     """auto, cpu, mps, cuda or cuda:N."""
     fail_on: FailOn = FailOn.REPLICATED
-    """Which verdicts make the exit code 1."""
+    """The verdicts that make the exit code 1."""
     offline: bool = False
     """Refuse every connection of this process."""
     rescan: bool = False
@@ -133,7 +133,7 @@ class AuditConfig(BaseModel):
 
     @property
     def protocol(self) -> Protocol:
-        """Effort and single options resolved."""
+        """The protocol that follows from the effort and the single options."""
         base = protocol_for(self.effort, self.framing)
         inversion = _given(
             {
@@ -156,7 +156,7 @@ class AuditConfig(BaseModel):
             framing=base.framing,
             inversion=InversionConfig(**(base.inversion.model_dump() | inversion)),
             error=base.error.model_copy(
-                # What was asked for is refused when it is impossible; what was not asked for gives way.
+                # An impossible option that was given is refused; a default gives way.
                 update={"after_steps": self.score_after or min(base.error.after_steps, self.steps or math.inf)}
             ),
             generation=GenerationConfig(**(base.generation.model_dump() | generation)),
@@ -181,13 +181,13 @@ def _given(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def nearest_name(name: str, names: Mapping[str, Any] | list[str]) -> str:
-    """ "; the nearest known key is 'seed'", or nothing when none is near."""
+    """Suggest a known key, as "; the nearest known key is 'seed'"; empty when none is near."""
     close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
     return f"; the nearest known key is {close[0]!r}" if close else ""
 
 
 def _from_file(start: Path) -> tuple[dict[str, Any], str]:
-    """The nearest imgaudit.toml or [tool.imgaudit] at or above `start`; the nearest wins, nothing is merged."""
+    """Read the nearest imgaudit.toml or [tool.imgaudit] at or above `start`; nothing is merged."""
     for folder in [start, *start.parents]:
         for name in ("imgaudit.toml", "pyproject.toml"):
             path = folder / name

@@ -1,4 +1,4 @@
-"""What a run concludes: frozen values, each field described; their JSON is report.json."""
+"""The conclusions of a run: frozen values, each field described; their JSON is report.json."""
 
 import enum
 from typing import Any
@@ -15,7 +15,7 @@ WORDING_VERSION = 2
 
 
 class Verdict(enum.StrEnum):
-    """What can be said about one image."""
+    """The possible conclusions on one image."""
 
     REPLICATED = "replicated"
     REPLICATED_BY_INVERSION = "replicated_by_inversion"
@@ -43,7 +43,7 @@ _VERDICT_LABELS = {
 
 
 class AlarmCode(enum.StrEnum):
-    """What can make a p-value mean less than it says."""
+    """The reasons why a p-value can mean less than it says."""
 
     BLIND_BASELINE = "blind_baseline"
     BLIND_CAPTIONS = "blind_captions"
@@ -60,36 +60,36 @@ class AlarmCode(enum.StrEnum):
 
 
 class AlarmEffect(enum.StrEnum):
-    """What an alarm does to error-based p-values; a replica from a prompt stands whatever the alarm."""
+    """The effect of an alarm on p-values of the score. A copy returned for a prompt stands whatever the alarm."""
 
     TAKES_P_VALUES = "takes_p_values"
-    """They are not to be had: the comparison with controls is not one."""
+    """They are not used: the comparison with controls is not valid."""
     WEAKENS_NEGATIVES = "weakens_negatives"
-    """They are too large rather than too small: what is significant stands, what is not is inconclusive."""
+    """They may be too large: significant results stand, the others are inconclusive."""
     WARNS = "warns"
-    """They stand; the reader should know."""
+    """They stay valid; the reader is told."""
 
 
 class Alarm(Record):
     """Something that weakens a conclusion."""
 
     code: AlarmCode
-    """Which alarm."""
+    """Kind of alarm."""
     effect: AlarmEffect
-    """What it does."""
+    """Effect of the alarm."""
     message: str
-    """In words, with its numbers."""
+    """Message for the reader, with its numbers."""
 
 
 class StreamRate(Record):
-    """How many of the seeds that gave copies still do when the embedding keeps some of its streams only."""
+    """Copies that remain when the embedding keeps some of its text streams only, on seeds that gave copies before."""
 
     streams: tuple[str, ...]
-    """Streams that stayed as they were inverted; none where all were put back."""
+    """Streams kept as they were inverted; none where all were put back."""
     n: int
     """Seeds that could be scored, of those that were chosen because they gave copies."""
     hits: int
-    """Of these, copies."""
+    """Number of these that are copies."""
     low: float
     """Clopper-Pearson at 95 %; it describes these seeds' embedding and estimates no rate of others."""
     high: float
@@ -104,13 +104,13 @@ class PartReplication(Record):
     n: int
     """Seeds that were compared in parts."""
     hits: int
-    """Of these, with both legs above their thresholds."""
+    """Number of these with both legs above their thresholds."""
     low: float
     """Clopper-Pearson, at the rung's confidence."""
     high: float
     """Upper end."""
     closest: PartMatch
-    """Of the generated image that follows the target most closely, over all seeds and scales."""
+    """Comparison of the generated image that is closest in parts, over all seeds and scales."""
     path: str
     """Its file inside the run folder."""
     seed: int
@@ -125,7 +125,7 @@ class PartReplication(Record):
     """Whether a part is all that came back: there is no copy of the whole, or every one has both legs above their
     thresholds, and is no closer than copies must be outside of where it agrees."""
     thresholds: PairThresholds | Skipped
-    """What both legs had to exceed, from the controls."""
+    """Thresholds that both legs had to exceed, from the controls."""
     control_rate: float | Skipped
     """Mean rate among controls at the same thresholds."""
 
@@ -138,11 +138,11 @@ class Replication(Record):
     """How often a rung reproduced the image."""
 
     rung: Rung
-    """Which rung."""
+    """The rung."""
     n: int
     """Seeds that could be scored."""
     hits: int
-    """Of these, copies."""
+    """Number of these that are copies."""
     invalid: int
     """Seeds whose frame could not be scored."""
     rate: float
@@ -152,7 +152,7 @@ class Replication(Record):
     high: float
     """Clopper-Pearson, at `confidence`."""
     confidence: float
-    """95 %, or 97.5 % when there were two looks at seeds: the first chose, the second gave the rate."""
+    """0.95, or 0.975 when some seeds chose the guidance scale and others gave the rate."""
     upper_bound: float
     """One-sided upper bound, at `confidence`."""
     guidance_scale: float
@@ -160,22 +160,22 @@ class Replication(Record):
     best_similarity: float
     """Maximum over seeds and scales of the deciding descriptor."""
     p_value: float | Skipped
-    """Conformal, of the best similarity against the controls' same maximum."""
+    """Conformal p-value of the best similarity against the controls' best."""
     coincidence_p_value: float | Skipped
     """Against the same generations compared with every other target and decoy; needs no controls. Text rungs only."""
     q_value: float | Skipped
-    """Of the p-value that decides, corrected for the image's text rungs (Bonferroni) and over the folder. Text rungs
+    """The p-value that decides, corrected for the image's text rungs (Bonferroni) and over the folder. Text rungs
     only: rungs inverted from the image are gated by the score's q-value."""
     stands: bool
     """Whether the rung reproduces the image beyond coincidence, framing and forcing."""
     thresholds: dict[str, float] | Skipped
-    """What a seed had to exceed (similarity) or stay below (distance), from the controls."""
+    """Thresholds that a seed had to exceed (similarity) or stay below (distance), from the controls."""
     control_rate: float | Skipped
     """Mean rate among controls at the same thresholds."""
     null_rung: Rung | Skipped
     """The rung of the controls that this one is compared with: its own, or the next one up that they have."""
     stream_rates: tuple[StreamRate, ...] = Field((), exclude_if=lambda value: not value)
-    """Which streams carry the copies: all of them first, then parts; empty where no part was asked."""
+    """Copies by text stream: with all streams first, then with parts; empty where no part was asked."""
     part: PartReplication | Skipped = NOT_IN_PARTS
     """How often at least a part of the image came back."""
 
@@ -191,27 +191,27 @@ class Replication(Record):
 
 
 class NearDuplicate(Record):
-    """Another target that looks like a copy of this one, or that a replica resembles."""
+    """Another target that is a near copy of this one, or that a replica resembles."""
 
     id: str
-    """Its id."""
+    """Id of the other target."""
     similarity: float
-    """Of the deciding descriptor."""
+    """Similarity by the deciding descriptor; higher is closer."""
 
 
 class ReferenceMatch(Record):
     """An image of a reference collection."""
 
     id: str
-    """Its name there."""
+    """Name in the collection."""
     path: str
     """The file it was made from, or empty."""
     similarity: float
-    """Of the collection's descriptor."""
+    """Similarity by the collection's descriptor; higher is closer."""
 
 
 class ReferenceFinding(Record):
-    """What a reference collection holds of one image."""
+    """The search for one image in a reference collection."""
 
     near_copies: int
     """Images there at or above the similarity that counts as a near copy."""
@@ -243,7 +243,7 @@ class BestReplica(Record):
 
 
 class PartEvidence(Record):
-    """Where a generated image and the target agree: the closest one of the lowest rung that returns a part."""
+    """The area where target and generated image agree, for the closest image of the lowest rung that returns a part."""
 
     rung: Rung
     """Rung it came from."""
@@ -269,11 +269,11 @@ class Finding(Record):
     id: str
     """First 16 hex digits of the SHA-256; for unreadable files, of the path's."""
     path: str
-    """Where the file was, as text."""
+    """Path of the file, as text."""
     sha256: str
     """Empty for a file that could not be read."""
     verdict: Verdict
-    """See Verdict."""
+    """The verdict; see Verdict."""
     reason: str
     """The verdict in one sentence, with its numbers."""
     rung: Rung | Skipped
@@ -283,7 +283,7 @@ class Finding(Record):
     p_value: float | Skipped
     """Conformal p-value of the score."""
     q_value: float | Skipped
-    """Over the folder, by the policy's correction."""
+    """q-value of the score over the folder, by the policy's correction."""
     group: str
     """Id of the near-duplicate that stands for this image in the folder's correction; its own when it has none."""
     replication: list[Replication]
@@ -293,17 +293,17 @@ class Finding(Record):
     best_replica: BestReplica | Skipped
     """Closest generated image."""
     part: PartEvidence | None = Field(None, exclude_if=lambda value: value is None)
-    """Where a part of it came back: absent unless that stands for a rung."""
+    """Place where a part of it came back; absent unless that stands for a rung."""
     near_duplicates: list[NearDuplicate]
     """Other targets that are near copies of this one."""
     resembles_others: list[NearDuplicate]
     """Other targets that replicas of this one resemble more than it."""
     reference: ReferenceFinding | None = Field(None, exclude_if=lambda value: value is None)
-    """What the collection given with --reference holds; absent without one."""
+    """Result of the search in the collection given with --reference; absent without one."""
     invmm: InvMMFinding | None = Field(None, exclude_if=lambda value: value is None)
     """InvMM; absent where it was not measured."""
     alarms: list[Alarm]
-    """What weakens the conclusion."""
+    """Alarms that weaken the conclusion."""
     seconds: float
     """Wall time."""
     network_evaluations: int
@@ -311,18 +311,18 @@ class Finding(Record):
 
 
 class ForcingCheck(Record):
-    """What the whole rule says of controls that are not in the bank: its error rate at this budget on this model."""
+    """The whole rule applied to controls that are not in the bank: its error rate at this budget on this model."""
 
     n: int
     """Controls kept out of the bank."""
     copies: int
-    """Of these, with at least one embedding replica that passes the copy thresholds."""
+    """Number of these with at least one embedding replica that passes the copy thresholds."""
     significant: int
-    """Of these, with a score p-value at or below the level."""
+    """Number of these with a score p-value at or below the level."""
     called: int
-    """Of these, that the rule for the embedding rung would call reproduced (p in place of q)."""
+    """Number of these that the rule for the embedding rung calls reproduced (p in place of q)."""
     parts: int | Skipped = NOT_IN_PARTS
-    """Of these, that the rule for parts would call partly replicated."""
+    """Number of these that the rule for parts calls partly replicated."""
 
 
 class Summary(Record):
@@ -331,13 +331,13 @@ class Summary(Record):
     targets: int
     """Files given."""
     counts: dict[Verdict, int]
-    """How many of each verdict; they add up to `targets`."""
+    """Number of images with each verdict; they add up to `targets`."""
     controls: int
     """Controls in the null bank."""
     level: float
     """False discovery rate and copy level."""
     planner: str
-    """What this many controls can find."""
+    """What this many controls can find, in a sentence."""
     false_positive_low: float
     """False-positive rate per image at p <= level given this bank, lower end of its 95 % interval."""
     false_positive_high: float
@@ -347,7 +347,7 @@ class Summary(Record):
     hypotheses: int
     """Images that count in the folder's correction: measured ones, near-duplicates counted once."""
     alarms: list[Alarm]
-    """What weakens the whole run."""
+    """Alarms that weaken the whole run."""
     seconds: float
     """Wall time of the measurements."""
     network_evaluations: int
@@ -366,9 +366,9 @@ class AuditResult(Record):
     protocol: Protocol
     """The protocol every target and control met."""
     policy: Policy
-    """How measurements became verdicts."""
+    """The policy that turned measurements into verdicts."""
     redecided: list[str]
-    """How this policy differs from the one that was fixed before the run; empty when it is that one."""
+    """Differences of this policy from the one fixed before the run; empty when it is the same."""
     summary: Summary
     """Counts."""
     findings: list[Finding]

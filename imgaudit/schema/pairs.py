@@ -1,7 +1,7 @@
-"""What is known of a pair of images: how one lies over the other, where they agree, and what unrelated pairs reach.
+"""The comparison of two images in parts: how one lies over the other, where they agree, and the thresholds.
 
-Records alone: a report is read without numpy and OpenCV, which are imported where a mask is asked for; see
-:mod:`imgaudit.similarity.parts` for what measures them.
+These are records alone: a report is read without numpy, which is imported only where a mask is made. The measuring is
+in :mod:`imgaudit.similarity.parts`.
 """
 
 from itertools import accumulate, groupby
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 Kind = Literal["copy", "partial", "unrelated"]
 
 WHOLE = 0.8
-"""Share of the target's area from which on a copy is called one of the whole target."""
+"""A copy with at least this share of the target's area is called a copy of the whole target."""
 
 
 GRID = 64
-"""Cells of a side of the grid."""
+"""Cells on each side of the grid."""
 
 
 class Box(Record):
@@ -51,7 +51,7 @@ class Region(Record):
 
     @classmethod
     def of(cls, mask: "Mask") -> "Region":
-        """From a mask of any size that covers the image: a cell is inside when half of it is.
+        """Make a region from a mask of any size that covers the image: a cell is inside when half of it is.
 
         >>> import numpy as np
         >>> Region.of(np.eye(2, dtype=bool)).area
@@ -67,7 +67,7 @@ class Region(Record):
         return cls(runs=tuple([0, *runs] if flat[0] else runs), area=float(small.mean()), box=_box(small))
 
     def mask(self) -> "Mask":
-        """(GRID, GRID) booleans. Raises InputError when the runs do not cover the grid exactly."""
+        """Return the region as (GRID, GRID) booleans. Raises InputError when the runs do not cover the grid exactly."""
         if any(run < 0 for run in self.runs) or sum(self.runs) != GRID * GRID:
             raise InputError(f"expected runs that cover {GRID} x {GRID} cells, got {sum(self.runs)} cells")
         import numpy as np
@@ -79,7 +79,7 @@ class Region(Record):
         return flat.reshape(GRID, GRID)
 
     def overlap(self, other: "Region") -> float:
-        """Intersection over union with another region; 0 when both are empty."""
+        """Return the intersection over union with another region, 0 to 1; 0 when both are empty."""
         left, right = self.mask(), other.mask()
         union = int((left | right).sum())
         return int((left & right).sum()) / union if union else 0.0
@@ -98,7 +98,7 @@ def _box(mask: "Mask") -> Box | None:
 
 
 class Transform(Record):
-    """How the candidate lies over the target."""
+    """The position of the candidate over the target."""
 
     mirrored: bool
     """Whether left and right are exchanged."""
@@ -111,7 +111,7 @@ class Transform(Record):
 
 
 class PairEvidence(Record):
-    """What both legs say of one pair."""
+    """Both legs of the comparison of one pair."""
 
     geometric: float
     """-log10 of how likely chance puts as many features in their places; 0 without a map."""
@@ -122,9 +122,9 @@ class PairEvidence(Record):
     matches: int
     """Pairs of like features that were tried, in the orientation that was chosen."""
     transform: Transform | Skipped
-    """How the candidate lies over the target."""
+    """Position of the candidate over the target."""
     region: Region
-    """Where the two agree, in the target."""
+    """Area of the target where the two agree."""
     candidate_region: Region
     """The same place in the candidate."""
 
@@ -135,12 +135,12 @@ class PairEvidence(Record):
 
 
 class PairThresholds(Record):
-    """What unrelated pairs reach: a pair must exceed both."""
+    """The thresholds that unrelated pairs set: a pair must exceed both."""
 
     geometric: float
-    """Of the geometric leg."""
+    """Threshold of the geometric leg."""
     photometric: float
-    """Of the photometric leg."""
+    """Threshold of the photometric leg."""
     level: float
     """Share of unrelated pairs that may exceed both."""
     pairs: int
@@ -149,12 +149,15 @@ class PairThresholds(Record):
     """Share of unrelated pairs that may exceed either leg's alone; None where `level` holds for each leg."""
 
     def exceeded_by(self, legs: Legs) -> bool:
-        """Whether both legs are strictly above."""
+        """Say whether both legs are strictly above their thresholds."""
         return legs.geometric > self.geometric and legs.photometric > self.photometric
 
 
 def classify(evidence: PairEvidence, thresholds: PairThresholds, *, whole: float = WHOLE) -> Kind:
-    """`copy` or `partial` when both legs exceed their thresholds, by the share of the target that agrees."""
+    """Call a pair "copy", "partial" or "unrelated".
+
+    It is a copy or partial when both legs exceed their thresholds, by the share of the target's area that agrees.
+    """
     if not thresholds.exceeded_by(evidence.legs):
         return "unrelated"
     return "copy" if evidence.region.area >= whole else "partial"

@@ -16,7 +16,7 @@ from imgaudit.schema.problems import describe_problem
 
 
 class Policy(BaseModel):
-    """Everything that turns scores and replicas into verdicts, and nothing that costs a network evaluation."""
+    """The rules that turn scores and replicas into verdicts. None of them needs a network evaluation."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -25,7 +25,7 @@ class Policy(BaseModel):
     copy_level: float = Field(0.05, gt=0, lt=0.5)
     """Share of controls that may pass a copy threshold."""
     correction: Literal["benjamini_hochberg", "benjamini_yekutieli"] = "benjamini_hochberg"
-    """How p-values become q-values over the folder; Yekutieli's holds under any dependence and costs a factor log m."""
+    """Method from p-values to q-values over the folder; Yekutieli's allows any dependence, at a factor of log m."""
     near_duplicates: Literal["grouped", "separate"] = "grouped"
     """Whether near copies among the targets count as one hypothesis, with a representative, or as one each."""
     legs: Literal["both", "similarity"] = "both"
@@ -35,7 +35,7 @@ class Policy(BaseModel):
     bins: int = Field(1, ge=1, le=20)
     """Bins of complexity within which p-values are taken (Mondrian), where each holds enough controls; 1 pools them."""
     alarms: Literal["take_p_values", "only_warn"] = "take_p_values"
-    """Whether validity alarms take error-based p-values away, or are only printed."""
+    """Whether validity alarms make p-values of the score unusable, or are only shown."""
 
     @property
     def hash(self) -> str:
@@ -47,7 +47,7 @@ class Policy(BaseModel):
         return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     def differences(self, other: "Policy") -> list[str]:
-        """Which keys differ, as "level: 0.1 here, 0.05 there".
+        """List the keys that differ, as "level: 0.1 here, 0.05 there".
 
         >>> Policy(level=0.1).differences(Policy())
         ['level: 0.1 here, 0.05 there']

@@ -14,11 +14,11 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 EVERYTHING = "all"
-"""What stands for the streams in a difference where none were chosen."""
+"""Word for the streams in a difference where none were chosen."""
 
 
 class Framing(enum.StrEnum):
-    """How an image that is not square meets the model's size."""
+    """The ways to fit an image that is not square to the model's size."""
 
     CROP = "crop"
     PAD = "pad"
@@ -47,15 +47,15 @@ class InversionConfig(_Frozen):
     learning_rate: float = Field(0.1, gt=0)
     """Adam's learning rate, in units of the root mean square of each stream of the model's start condition."""
     initialisation: Literal["null", "random"] = "null"
-    """Where the embedding starts: the start condition (null, or the empty prompt), or noise of its scale."""
+    """Start of the embedding: the start condition (null, or the empty prompt), or noise of its scale."""
     timesteps: Literal["uniform", "stratified", "high", "middle"] = "stratified"
-    """How timesteps are drawn: over all, one per equal stratum, the noisier half, or the middle half."""
+    """Drawing of timesteps: over all, one per equal stratum, the noisier half, or the middle half."""
     weighting: Literal["native", "min_snr", "x0"] = "native"
     """Loss weight: none in the network's own output space, min-SNR-5, or that of the error in x0."""
     free_tokens: int | None = Field(None, ge=1)
-    """How many of the free positions are optimised, from the first on; all when not given."""
+    """Number of free positions that are optimised, from the first on; all when not given."""
     streams: tuple[str, ...] | None = Field(None, exclude_if=lambda value: value is None)
-    """Which of the model's streams are optimised, the others staying at the start condition; all when not given. Left
+    """The model's streams that are optimised, the others staying at the start condition; all when not given. Left
     out of the hash when not given, so that it says what it said before streams could be chosen."""
 
     @field_validator("streams")
@@ -118,7 +118,7 @@ class TokenSearchConfig(_Frozen):
     words: int = Field(6, ge=1, le=32)
     """Words of the prompt."""
     evaluations: int = Field(2000, ge=1, le=1_000_000)
-    """Network evaluations that the search may take per image; a backward pass counts as one more."""
+    """Network evaluations allowed per image; a backward pass counts as one more."""
     draws: int = Field(4, ge=1, le=256)
     """(timestep, noise) draws per gradient and per candidate."""
     candidates: int = Field(32, ge=2, le=1024)
@@ -126,7 +126,7 @@ class TokenSearchConfig(_Frozen):
     shortlist: int = Field(64, ge=1, le=4096)
     """Words per position, by the gradient, that swaps are drawn from."""
     timesteps: Literal["uniform", "stratified", "high", "middle"] = "high"
-    """How timesteps are drawn: what a text decides is decided where the image is mostly noise."""
+    """Drawing of timesteps; a text decides most where the image is mostly noise."""
 
     @model_validator(mode="after")
     def _one_iteration(self) -> "TokenSearchConfig":
@@ -161,7 +161,7 @@ class InvMMConfig(_Frozen):
     learning_rate: float = Field(0.1, gt=0)
     """Adam's, of noise and mixture logits as it is; of embeddings in units of the root mean square of each stream."""
     temperature: float = Field(2.0, gt=0)
-    """Of the Gumbel-softmax."""
+    """Temperature of the Gumbel-softmax."""
     check_every: int = Field(25, ge=1)
     """Steps between checks of success, at which the divergence's weight is adapted as well."""
     progress_window: int = Field(100, ge=1)
@@ -177,7 +177,7 @@ class InvMMConfig(_Frozen):
     num_inference_steps: int = Field(20, ge=1, le=1000)
     """Sampling steps of a check."""
     similarity: float = 0.9
-    """What every sample must reach, by the deciding descriptor. Fixed, so that controls can be measured by it too."""
+    """Similarity that every sample must reach, by the deciding descriptor. Fixed, so that controls can meet it too."""
     gate_margin: float | None = Field(0.5, ge=0)
     """Nothing is sampled when what is predicted at once from the noise misses that by more; null for no such gate."""
 
@@ -188,7 +188,7 @@ class InvMMConfig(_Frozen):
 
 
 class LadderConfig(_Frozen):
-    """Which rungs are tried."""
+    """The rungs that are tried."""
 
     rungs: tuple[RungName, ...] = ("prompt", "caption", "embedding")
     """Rungs of the elicitation ladder; texts that an image does not have are skipped for it."""
@@ -236,7 +236,7 @@ class Protocol(_Frozen):
 
     @property
     def deciding(self) -> "Protocol":
-        """The same without measures that decide nothing; what null banks must agree with.
+        """The protocol without measures that decide nothing: null banks must agree with this part.
 
         >>> Protocol(invmm=InvMMConfig()).deciding == Protocol()
         True
@@ -244,11 +244,11 @@ class Protocol(_Frozen):
         return self.model_copy(update={"invmm": None})
 
     def canonical(self) -> str:
-        """JSON with sorted keys and no spaces."""
+        """Return the protocol as JSON with sorted keys and no spaces."""
         return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
 
     def differences(self, other: "Protocol") -> list[str]:
-        """Which keys differ, as "inversion.steps: 25 here, 50 there"."""
+        """List the keys that differ, as "inversion.steps: 25 here, 50 there"."""
         here, there = _flatten(self.model_dump(mode="json")), _flatten(other.model_dump(mode="json"))
         return [
             f"{key}: {here.get(key, EVERYTHING)} here, {there.get(key, EVERYTHING)} there"
@@ -270,7 +270,7 @@ EFFORTS: dict[Effort, Protocol] = {
 
 
 def protocol_for(effort: Effort, framing: Framing = Framing.CROP) -> Protocol:
-    """The protocol of a named effort."""
+    """Return the protocol of a named effort."""
     return EFFORTS[effort].model_copy(update={"framing": framing})
 
 

@@ -1,6 +1,6 @@
-"""What a run records: frozen values, each field described; their JSON is the run folder's format.
+"""The measurements of a run: frozen values, each field described; their JSON is the run folder's format.
 
-What was not measured is a :class:`Skipped` with its reason, never null, 0 or infinity.
+Anything not measured is a :class:`Skipped` with its reason, never null, 0 or infinity.
 """
 
 import enum
@@ -14,7 +14,7 @@ SCHEMA_VERSION: Final = 3
 
 
 class Rung(enum.StrEnum):
-    """The elicitation ladder: what it takes to get an image out, easiest for an ordinary user first."""
+    """The elicitation ladder: the ways to make a model return an image, easiest for an ordinary user first."""
 
     PROMPT = "prompt"
     CAPTION = "caption"
@@ -50,15 +50,15 @@ class Skipped(Record):
     """Something that was not measured."""
 
     skipped: str
-    """Why."""
+    """The reason why it was not measured."""
 
 
 NOTHING_GIVEN = Skipped(skipped="nothing of the image was given to the model")
-"""Why a text rung carries no bits of the image."""
+"""The reason why a text rung carries no bits of the image."""
 
 
 class Legs(Record):
-    """What both legs say of a pair of images that are compared in parts; see imgaudit.similarity.parts."""
+    """The two results of comparing a pair of images in parts; see imgaudit.similarity.parts."""
 
     geometric: float
     """-log10 of how likely chance puts as many features in their places; 0 without a map."""
@@ -83,7 +83,7 @@ class Replica(Record):
     guidance_scale: float
     """Guidance it was sampled with."""
     text: int = 0
-    """Which of the rung's texts it was asked with."""
+    """Number of the rung's text that it was asked with."""
     path: str = Field(pattern=REPLICA_PATH)
     """File inside the run folder, and nowhere else."""
     similarity: dict[str, float] | Skipped
@@ -101,7 +101,7 @@ class RungMeasurement(Record):
     texts: list[str]
     """The prompts as sent, in order; none for the embedding rung."""
     bits: float | Skipped = NOTHING_GIVEN
-    """What the prompt or the embedding can carry at most, for rungs inverted from the image."""
+    """Bits that the prompt or the embedding can carry at most, for rungs inverted from the image."""
     cut_tokens: dict[str, int]
     """Per text encoder, how many tokens of the longest text the model never saw; without zeros."""
     characters_read: list[dict[str, int]] = Field([], exclude_if=lambda value: not value)
@@ -115,12 +115,12 @@ class RungMeasurement(Record):
         return [replica for replica in self.replicas if not isinstance(replica.similarity, Skipped)]
 
     def best(self, descriptor: str) -> float | None:
-        """Highest similarity over all seeds and scales, or None when nothing could be scored."""
+        """Return the highest similarity over all seeds and scales, or None when nothing could be scored."""
         values = [r.similarity[descriptor] for r in self.valid if not isinstance(r.similarity, Skipped)]
         return max(values, default=None)
 
     def nearest(self, metric: str) -> float | None:
-        """Lowest distance over all seeds and scales, or None when nothing could be scored."""
+        """Return the lowest distance over all seeds and scales, or None when nothing could be scored."""
         values = [r.distance[metric] for r in self.valid if not isinstance(r.distance, Skipped)]
         return min(values, default=None)
 
@@ -180,7 +180,7 @@ class ErrorMeasurement(Record):
 
 
 class InvMMMeasurement(Record):
-    """How far noise had to be moved before the model returned the image (arXiv 2405.05846)."""
+    """The distance by which noise had to be moved before the model returned the image (arXiv 2405.05846)."""
 
     kl_per_dimension: float | Skipped
     """Divergence of the learned noise from standard normal per element of the latent, in nats, at the first success;
@@ -190,7 +190,7 @@ class InvMMMeasurement(Record):
     steps: int
     """Optimisation steps done."""
     condition: Literal["mixture", "embedding"]
-    """What the soft condition was: mixtures of the model's words, or prompt embeddings where it has no words. The two
+    """Kind of the soft condition: mixtures of the model's words, or prompt embeddings where it has no words. The two
     do not compare."""
     network_evaluations: int
     """Passes of one sample through the network for this image."""
@@ -202,15 +202,15 @@ class Measurement(Record):
     id: str = Field(pattern=r"^[0-9a-f]{16}$")
     """First 16 hex digits of the SHA-256."""
     path: str
-    """Where the file was, as text."""
+    """Path of the file, as text."""
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    """Of the file's bytes."""
+    """SHA-256 of the file's bytes."""
     width: int
     """Pixels, after orientation."""
     height: int
     """Pixels, after orientation."""
     notes: list[str]
-    """What reading the file changed, and where its caption is from."""
+    """Changes made when reading the file, and the origin of its caption."""
     complexity: float
     """log(PNG bytes per pixel) of the framed image."""
     vae_floor: dict[str, float]
@@ -219,11 +219,11 @@ class Measurement(Record):
     """RMS of decode(encode(target)) - target over the target's standard deviation; images that the model made have a
     low one."""
     features: dict[str, float]
-    """What the blind baseline sees of the framed image; the model has no part in them."""
+    """Features of the framed image for the blind baseline; the model has no part in them."""
     pdq: str
     """PDQ hash of the whole image, 64 hexadecimal digits: tells near copies among targets and controls."""
     made_by: str
-    """What in the file says that a generator made it; empty when nothing does."""
+    """Sign in the file that a generator made it; empty without any."""
     loss_curve: list[float]
     """Inversion loss per step."""
     error: ErrorMeasurement | Skipped
@@ -242,7 +242,7 @@ class Measurement(Record):
 
     @property
     def is_finite(self) -> bool:
-        """Whether every number is one; a model that overflows on an image has not measured it."""
+        """Whether every number is finite; a model that overflows on an image has not measured it."""
         error = self.error
         errors = () if isinstance(error, Skipped) else (error.conditional, error.null, error.log_ratio)
         divergence = self.invmm.kl_per_dimension if self.invmm else 0.0
@@ -255,8 +255,10 @@ class Measurement(Record):
         return self.error if isinstance(self.error, Skipped) else self.error.log_ratio
 
     def closest(self, descriptor: str) -> tuple[Rung, Replica] | None:
-        """The generated image with the highest similarity over the deciding rungs, the first of equals; None without
-        any."""
+        """Return the generated image with the highest similarity over the deciding rungs, the first of equals.
+
+        Returns  the rung and the image; None when none could be scored
+        """
         scored = [
             (one.similarity[descriptor], rung, one)
             for rung, measured in self.rungs.items()
@@ -270,7 +272,7 @@ class Measurement(Record):
         return rung, replica
 
     def ladder(self, rung: Rung) -> RungMeasurement | Skipped:
-        """One rung, Skipped also when the protocol did not have it."""
+        """Return the measurement of one rung; Skipped also when the protocol did not have it."""
         return self.rungs.get(rung, Skipped(skipped=f"the protocol has no {rung.value} rung"))
 
 
@@ -278,8 +280,8 @@ class SkippedImage(Record):
     """A file that could not be measured."""
 
     path: str
-    """Where it was, as text."""
+    """Path of the file, as text."""
     skipped: str
-    """Why."""
+    """The reason why it could not be measured."""
     passing: bool = False
     """Whether the file may be there again: a continued audit tries once more."""
