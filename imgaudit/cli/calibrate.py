@@ -5,15 +5,13 @@ from typing import Annotated
 
 import typer
 
-from imgaudit.cli.batch_size import settled
 from imgaudit.cli.folders import read_folder
 from imgaudit.cli.interruption import Interruption
 from imgaudit.cli.model_choice import ModelChoice
 from imgaudit.cli.options import MeasuringOptions, Quiet
 from imgaudit.cli.signatures import Heading, argument, flag, option, takes_records
-from imgaudit.cli.terminal import progress, say
+from imgaudit.cli.terminal import say, stage_progress
 from imgaudit.io.offline import go_offline
-from imgaudit.runs.folder import RunFolder
 
 
 def register(app: typer.Typer, heading: str) -> None:
@@ -43,39 +41,18 @@ def _calibrate(
     quiet: Quiet = False,
 ) -> None:
     """Measure images known not to be in the training set, and keep their scores as a null bank for audits."""
-    from imgaudit.decision.null_bank import NullBank
-    from imgaudit.diffusion.generation import require_steps
-    from imgaudit.diffusion.inversion import require_streams
-    from imgaudit.io.captions import CaptionSource
-    from imgaudit.runs.calibration import measure_bank
+    from imgaudit.api import calibrate
 
-    config, sources = options.resolve()
+    config, _ = options.resolve()
     if config.offline:
         go_offline()
-    portfolio = read_folder(controls, CaptionSource(controls), config, quiet=quiet)
+    portfolio = read_folder(controls, config, quiet=quiet)
     for skipped in portfolio.skipped:
         say(f"left out: {skipped.path}: {skipped.skipped}", quiet=quiet)
     loaded = model.load(config.device)
-    require_streams(loaded.denoiser, config.streams)
-    require_steps(loaded.denoiser, config.protocol.generation.num_inference_steps)
-    earlier = NullBank.read(out) if append and out.is_file() else None
-    if earlier is not None:
-        earlier.require(loaded.denoiser.fingerprint, config.protocol)
-
-    def write(bank: NullBank) -> None:
-        (bank if earlier is None else earlier.merge(bank)).write(out)
-
-    work = out.with_name(out.name + ".work")
-    config, _ = settled(config, sources, loaded, RunFolder(work), quiet=quiet)
-    with Interruption().listening() as interruption, progress("calibrating", quiet=quiet) as advance:
-        measure_bank(
-            work,
-            portfolio,
-            loaded,
-            config,
-            note=note or f"folder {controls}",
-            on_bank=write,
-            on_progress=interruption.stopping(advance),
-        )
-    made = NullBank.read(out)
+    with Interruption().listening() as interruption, stage_progress(quiet=quiet) as advance:
+        made = calibrate(
+            loaded, portfolio, out=out, config=config, note=note or f"folder {controls}", append=append,
+            on_progress=interruption.stopping_stages(advance), on_note=lambda sentence: say(sentence, quiet=quiet),
+        )  # fmt: skip
     typer.echo(f"{len(made.controls)} controls, {len(made.kept_out)} more kept out of the bank -> {out}")

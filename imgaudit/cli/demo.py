@@ -4,7 +4,7 @@ from pathlib import Path
 
 import typer
 
-from imgaudit.cli.audit import run_audit
+from imgaudit.cli.audit import Folders, Output, run_audit
 from imgaudit.cli.model_choice import ModelChoice
 from imgaudit.cli.options import DemoOptions, DryRun, Json, Out, Quiet
 from imgaudit.cli.signatures import takes_records
@@ -33,7 +33,7 @@ def _demo(
     sources = {key: "demo" if key in config.model_fields_set else "default" for key in AuditConfig.model_fields}
     raise typer.Exit(
         run_audit(
-            targets=lab / "portfolio", model=ModelChoice("demo"), out=out, config=config, sources=sources,
-            calibration=lab / "calibration.json", quiet=quiet, json_lines=json_lines, dry_run=dry_run,
+            Folders(lab / "portfolio", calibration=lab / "calibration.json"), ModelChoice("demo"), out, config, sources,
+            Output(quiet, json_lines, dry_run),
         )
     )  # fmt: skip

@@ -8,44 +8,33 @@ from imgaudit.exceptions import InputError
 from imgaudit.schema.config import AuditConfig
 
 if TYPE_CHECKING:
-    from imgaudit.io.captions import CaptionSource
     from imgaudit.io.portfolio import Portfolio
     from imgaudit.mitigation.evaluation import CaptionedImage
     from imgaudit.schema.protocol import Framing
 
 
-def cache_path() -> Path:
-    """The database in which screenings are remembered, in the user's cache folder."""
-    import platformdirs
-
-    return platformdirs.user_cache_path("imgaudit") / "screening.sqlite"
-
-
 def read_folder(
     folder: Path,
-    captions: "CaptionSource",
     config: AuditConfig,
     *,
-    prompts: "CaptionSource | None" = None,
+    captions: Path | None = None,
+    prompts: Path | None = None,
+    sidecars: bool = True,
     thumbnails: bool = False,
     quiet: bool = False,
 ) -> "Portfolio":
-    """Screen a folder, and say what the user should know of it.
+    """Read a folder with a progress bar, and print what the user should know of it.
 
+    captions, prompts, sidecars:  as of `imgaudit.read_portfolio`
     thumbnails:  whether near-duplicates will be asked for
     """
-    from imgaudit.io.portfolio import read_portfolio
-    from imgaudit.io.screening import ScreeningCache
+    from imgaudit.api import read_portfolio
 
-    cache = ScreeningCache(None if config.rescan else cache_path())
-    try:
-        with progress(f"reading {folder.name}", quiet=quiet) as advance:
-            portfolio = read_portfolio(
-                folder, captions, prompts, framing=config.framing if thumbnails else None, cache=cache,
-                on_progress=advance,
-            )  # fmt: skip
-    finally:
-        cache.close()
+    with progress(f"reading {folder.name}", quiet=quiet) as advance:
+        portfolio = read_portfolio(
+            folder, captions=captions, prompts=prompts, sidecars=sidecars, rescan=config.rescan,
+            framing=config.framing if thumbnails else None, on_progress=advance,
+        )  # fmt: skip
     for remark in portfolio.remarks:
         say(f"note: {remark}", quiet=quiet)
     return portfolio
@@ -56,12 +45,11 @@ def read_captioned(folder: Path, resolution: int, framing: "Framing", *, quiet: 
 
     Raises InputError when there is none.
     """
-    from imgaudit.io.captions import CaptionSource
     from imgaudit.io.framing import frame_image, to_tensor
     from imgaudit.mitigation.evaluation import CaptionedImage
     from imgaudit.schema.records import Rung
 
-    portfolio = read_folder(folder, CaptionSource(folder), AuditConfig(), quiet=quiet)
+    portfolio = read_folder(folder, AuditConfig(), quiet=quiet)
     found = [
         CaptionedImage(
             one.image.sha256,

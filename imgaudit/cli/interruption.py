@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import typer
 
@@ -66,6 +67,10 @@ class Interruption:
                 raise Stopped(f"stopped with {done} of {total} {self._what} finished")
 
         return on_progress
+
+    def stopping_stages(self, advance: Callable[[str, int, int], None]) -> Callable[[str, int, int], None]:
+        """The same for work in stages."""
+        return lambda stage, done, total: self.stopping(partial(advance, stage))(done, total)
 
 
 def command_line() -> str:

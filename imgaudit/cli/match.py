@@ -75,7 +75,6 @@ def _match(
     from importlib import metadata
 
     from imgaudit.exceptions import InputError
-    from imgaudit.io.captions import CaptionSource
     from imgaudit.io.writing import write_json
     from imgaudit.report.match import write_match
     from imgaudit.runs.match import look_for_targets
@@ -86,7 +85,7 @@ def _match(
         go_offline()
     config = AuditConfig()
     portfolios = [
-        read_folder(folder, CaptionSource(folder, sidecars=False), config, quiet=quiet)
+        read_folder(folder, config, sidecars=False, quiet=quiet)
         for folder in (images, targets, *([decoys] if decoys else []))
     ]
     made, asked = portfolios[:2]

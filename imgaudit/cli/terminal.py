@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -72,6 +72,21 @@ def progress(label: str, *, quiet: bool = False) -> Iterator[Callable[[int, int]
     with Progress(*columns, console=console) as bars:
         task = bars.add_task(plain(label).plain, total=None)
         yield lambda done, total: bars.update(task, completed=done, total=total)
+
+
+@contextmanager
+def stage_progress(*, quiet: bool = False) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar, or lines, for each stage of work in turn."""
+    with ExitStack() as bars:
+        shown: dict[str, Callable[[int, int], None]] = {}
+
+        def advance(stage: str, done: int, total: int) -> None:
+            if stage not in shown:
+                bars.close()
+                shown[stage] = bars.enter_context(progress(stage, quiet=quiet))
+            shown[stage](done, total)
+
+        yield advance
 
 
 def number(value: float | Skipped, pattern: str = ".3g") -> str:

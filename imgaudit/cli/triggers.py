@@ -281,11 +281,10 @@ def _closest(
 ) -> "list[dict[str, Any] | None]":
     """The closest of the owner's images to every candidate."""
     from imgaudit.cli.folders import read_folder
-    from imgaudit.io.captions import CaptionSource
     from imgaudit.runs.trigger_images import closest_targets
     from imgaudit.schema.config import AuditConfig
 
-    portfolio = read_folder(targets, CaptionSource(targets, sidecars=False), AuditConfig(), quiet=quiet)
+    portfolio = read_folder(targets, AuditConfig(), sidecars=False, quiet=quiet)
     if not portfolio.targets:
         raise InputError(f"--targets has no image that can be read; {len(portfolio.skipped)} files were skipped")
     shown = [one.representative for one in outcome.candidates]

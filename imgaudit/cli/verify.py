@@ -7,7 +7,7 @@ import typer
 from imgaudit.cli.exit_codes import ExitCode
 from imgaudit.cli.options import JsonReport, Run
 from imgaudit.cli.signatures import Heading, option
-from imgaudit.exceptions import InputError, VerificationError
+from imgaudit.exceptions import VerificationError
 
 
 def register(app: typer.Typer, heading: str) -> None:
@@ -29,12 +29,9 @@ def _verify(
     json_output: JsonReport = False,
 ) -> None:
     """Check that a run has not changed: compare every file with its digest and decide again. Needs no model."""
-    from imgaudit.runs.evidence import verify_run
-    from imgaudit.runs.folder import RunFolder
+    from imgaudit.api import verify
 
-    if head and (len(head) < 12 or any(letter not in "0123456789abcdef" for letter in head.lower())):
-        raise InputError(f"--head must be at least 12 hexadecimal digits, but got {head!r:.80}")
-    outcome = verify_run(RunFolder(run), head)
+    outcome = verify(run, head)
     if json_output:
         typer.echo(outcome.model_dump_json(indent=2))
     else:

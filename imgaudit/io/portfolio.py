@@ -63,6 +63,8 @@ class Portfolio:
     """What the user should know of the folder, in sentences."""
     gone: Mapping[str, SkippedImage] = field(default_factory=dict)
     """SHA-256 of files that a continued run began with and that are no longer there, with what is said of them."""
+    framing: Framing | None = None
+    """How the thumbnails were framed; None without thumbnails."""
 
     @property
     def count(self) -> int:
@@ -104,7 +106,7 @@ def read_portfolio(
         else:
             targets[screened.facts.sha256] = _target(screened, screened.facts, fitted, asked)
     remarks = [*fitted.remarks, *(asked.remarks if asked else ()), *_remarks(listing, cache)]
-    return Portfolio([targets[sha256] for sha256 in sorted(targets)], skipped, remarks)
+    return Portfolio([targets[sha256] for sha256 in sorted(targets)], skipped, remarks, framing=framing)
 
 
 def _target(screened: Screened, facts: ImageFacts, captions: FolderTexts, prompts: FolderTexts | None) -> Target:

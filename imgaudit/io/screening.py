@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import PIL
+import platformdirs
 from pydantic import ValidationError
 
 from imgaudit.exceptions import ImageError
@@ -61,6 +62,11 @@ def stack_thumbnails(thumbnails: Sequence[bytes]) -> np.ndarray[tuple[int, ...],
 def _reader() -> str:
     heif = metadata.version("pillow-heif") if util.find_spec("pillow_heif") else ""
     return f"{READER_VERSION} {PIL.__version__} {heif}"
+
+
+def cache_path() -> Path:
+    """The database in which screenings are remembered, in the user's cache folder."""
+    return platformdirs.user_cache_path("imgaudit") / "screening.sqlite"
 
 
 class ScreeningCache:

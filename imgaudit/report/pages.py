@@ -63,6 +63,8 @@ def _percent(value: float | Skipped, digits: int = 1) -> str:
 
 
 def reproduction_command(result: AuditResult) -> str:
-    """The command line that made the run, without the path of the program."""
+    """The command line that made the run, without the path of the program; or the call from Python."""
     command = [str(part) for part in result.run.get("command", [])]
+    if command[:1] == ["imgaudit.audit"]:
+        return f"imgaudit.audit({', '.join(command[1:])})"
     return shlex.join(["imgaudit", *command[1:]])

@@ -1,8 +1,12 @@
-"""Audit a folder: order, chunks, resume, and the bookkeeping that every file given ends in exactly one finding.
+"""Audit a portfolio into a run folder: calibrate, measure, decide. What is there already is not done again.
 
 Generating, deciding and rendering are separate: measurements go to records.jsonl as they finish, and everything else is
 computed from the run folder, without the model.
 """
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from safetensors.torch import save
@@ -10,18 +14,160 @@ from safetensors.torch import save
 from imgaudit.decision.near_duplicates import ImageSize, group_near_duplicates
 from imgaudit.decision.null_bank import NullBank
 from imgaudit.exceptions import CalibrationError, ImageError, RunFolderError
+from imgaudit.index import Collection
 from imgaudit.index.near_duplicates import find_near_duplicates
 from imgaudit.io.framing import to_batch
 from imgaudit.io.portfolio import Portfolio
 from imgaudit.io.screening import stack_thumbnails
 from imgaudit.io.writing import write_atomically
 from imgaudit.models.loading import LoadedModel
+from imgaudit.runs.calibration import measure_bank
+from imgaudit.runs.conclusion import conclude
 from imgaudit.runs.folder import RunFolder
+from imgaudit.runs.manifest import make_manifest, open_manifest, read_manifest, resume_portfolio
+from imgaudit.runs.measurement import measure_targets
+from imgaudit.runs.progress import OnNote, OnProgress
+from imgaudit.runs.reference import bound_of, keep_reference
 from imgaudit.schema.config import AuditConfig
-from imgaudit.similarity.matcher import Matcher
+from imgaudit.schema.findings import AuditResult
+from imgaudit.schema.manifest import SKIPPED_MEASURE
+from imgaudit.schema.policy import Policy
+from imgaudit.similarity.matcher import Matcher, standard_matcher
 
 MAX_DECOYS = 1000
 """Decoys beyond these add nothing that a coincidence p-value could show."""
+
+
+@dataclass(frozen=True)
+class AuditInputs:
+    """What an audit is made of, besides the model and the configuration."""
+
+    portfolio: Portfolio
+    """The owner's images."""
+    controls: Portfolio | NullBank | None
+    """Images that cannot be in the training set, or what such images gave."""
+    decoys: Portfolio | None
+    """Other images that replicas are compared with; None stands for the controls."""
+    reference: Collection | None
+    """Where near copies of every image are counted."""
+    policy: Policy
+    """How measurements become verdicts."""
+
+    @property
+    def control_images(self) -> Portfolio | None:
+        """The controls that have to be measured."""
+        return self.controls if isinstance(self.controls, Portfolio) else None
+
+
+@dataclass(frozen=True)
+class Origin:
+    """How an audit was asked for, as its manifest says."""
+
+    command: Sequence[str]
+    """The command line, the program first; or a call from Python."""
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """Where each option's value comes from, by key of the configuration."""
+    controls: str = "images given from Python"
+    """Where the controls come from, in words."""
+
+    @classmethod
+    def of_python(cls, config: AuditConfig, model: LoadedModel) -> "Origin":
+        """A call of `imgaudit.audit`."""
+        chosen = config.model_fields_set
+        options = ", ".join(f"{key}={value!r}" for key, value in config.model_dump(mode="json", include=chosen).items())
+        call = f"load_model({model.name!r}), portfolio, config=AuditConfig({options})"
+        return cls(["imgaudit.audit", call], dict.fromkeys(chosen, "Python"))
+
+    def with_sources(self, sources: Mapping[str, str]) -> "Origin":
+        """The same with other sources."""
+        return replace(self, sources=sources)
+
+
+def run_audit(
+    run: RunFolder,
+    model: LoadedModel,
+    inputs: AuditInputs,
+    config: AuditConfig,
+    origin: Origin,
+    *,
+    on_progress: OnProgress,
+    on_note: OnNote,
+) -> AuditResult:
+    """Audit into a run folder that the caller holds, and decide. Pages are the caller's to render."""
+    _note_controls(model, inputs, config, on_note)
+    if inputs.reference is not None:
+        bound_of(inputs.reference.manifest.descriptor.name)
+    matcher, lacking = standard_matcher()
+    measures = {one.name: one.source for one in matcher.descriptors}
+    measures |= {one.name: one.source for one in matcher.distances}
+    measures |= {name: SKIPPED_MEASURE + one.skipped for name, one in lacking.items()}
+    begun = run.manifest_path.is_file()
+    manifest = make_manifest(
+        origin.command, config, origin.sources, model, inputs.portfolio, policy=inputs.policy,
+        groups=read_manifest(run).groups if begun else group_targets(inputs.portfolio), measures=measures,
+    )  # fmt: skip
+    portfolio = resume_portfolio(inputs.portfolio, open_manifest(run.path, manifest))
+    recorded = run.recorded()
+    if begun:
+        for remark in portfolio.remarks[len(inputs.portfolio.remarks) :]:
+            on_note(f"note: {remark}")
+        if lost := recorded.lost:
+            on_note(f"note: {lost} records are damaged, or their images are gone; measured again")
+    if (decoys := inputs.decoys or inputs.control_images) is not None:
+        save_decoys(run, decoys, model, config)
+    _fix_bank(run, model, inputs, config, origin, on_progress)
+    for _ in measure_targets(
+        run, portfolio, model, config, matcher=matcher, recorded=recorded,
+        on_progress=lambda done, total: on_progress("auditing", done, total),
+    ):  # fmt: skip
+        pass
+    if inputs.reference is not None:
+        on_note(f"looking {len(portfolio.targets)} images up in {inputs.reference.folder.name}")
+        keep_reference(
+            run, inputs.reference, {target.image.id: target.path for target in portfolio.targets},
+            [target.path for target in (inputs.control_images.targets if inputs.control_images else [])],
+        )  # fmt: skip
+    return conclude(run)
+
+
+def _note_controls(model: LoadedModel, inputs: AuditInputs, config: AuditConfig, on_note: OnNote) -> None:
+    """Say which files are no controls and what a bank lacks; raise CalibrationError when it does not fit."""
+    controls = inputs.controls
+    if isinstance(controls, NullBank):
+        controls.require(model.denoiser.fingerprint, config.protocol)
+        if config.protocol.invmm is not None and controls.protocol.invmm != config.protocol.invmm:
+            on_note(
+                "note: the null bank was not measured by InvMM with these settings, so its divergences get no p-value; "
+                "imgaudit calibrate takes --measure invmm"
+            )
+    elif controls is not None and controls.skipped:
+        first = controls.skipped[0]
+        on_note(f"note: {len(controls.skipped)} files are no controls (first: {first.path}: {first.skipped})")
+
+
+def _fix_bank(
+    run: RunFolder,
+    model: LoadedModel,
+    inputs: AuditInputs,
+    config: AuditConfig,
+    origin: Origin,
+    on_progress: OnProgress,
+) -> None:
+    """Have the null bank in the run before any target is scored: given, kept from before, or measured now."""
+    work = run.path / "controls"
+    if isinstance(inputs.controls, NullBank):
+        keep_bank(run, inputs.controls)
+    elif inputs.controls is not None and run.calibration_path.is_file():
+        require_controls(run, inputs.controls)
+    elif inputs.controls is not None:
+        measure_bank(
+            work, inputs.controls, model, config, note=origin.controls,
+            on_bank=lambda bank: bank.write(run.calibration_path),
+            on_progress=lambda done, total: on_progress("calibrating on controls", done, total),
+        )  # fmt: skip
+    if run.calibration_path.is_file():
+        # A kill between writing the bank and removing the work behind it leaves that work.
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def keep_bank(run: RunFolder, bank: NullBank) -> None:

@@ -8,7 +8,7 @@ allocators take for themselves is not in it.
 import io
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -20,8 +20,11 @@ from imgaudit.diffusion.executor import is_out_of_memory
 from imgaudit.diffusion.memory import measure_free_bytes, measure_held_bytes, measure_peak_bytes
 from imgaudit.diffusion.passes import Passes
 from imgaudit.io.framing import to_image
+from imgaudit.models.loading import LoadedModel
+from imgaudit.runs.folder import RunFolder
+from imgaudit.runs.manifest import read_manifest
 from imgaudit.runs.planner import Work
-from imgaudit.schema.config import UNMEASURED_BATCH
+from imgaudit.schema.config import UNMEASURED_BATCH, AuditConfig
 from imgaudit.schema.protocol import Protocol
 from imgaudit.similarity.matcher import Matcher
 from imgaudit.similarity.parts import LEAST_SIDE, compare_images
@@ -101,6 +104,25 @@ def measured_batch(denoiser: Denoiser, protocol: Protocol, *, chunk_size: int) -
             raise
         return 1
     return automatic_batch(memory, protocol, chunk_size=chunk_size, free=measure_free_bytes(passes.device))
+
+
+def resolve_batch_size(
+    config: AuditConfig, sources: Mapping[str, str], model: LoadedModel, run: RunFolder
+) -> tuple[AuditConfig, Mapping[str, str], str]:
+    """The configuration with a number for its batch size: the run's own, or as many samples as free memory holds.
+
+    sources:  where each option's value comes from
+    Returns the configuration, the sources, and a sentence for the user, empty when there is nothing to say.
+    """
+    if config.batch_size != "auto":
+        return config, sources, ""
+    if run.manifest_path.is_file():
+        # Another batch would change the last digits of what is still to be measured.
+        batch, source, note = read_manifest(run).batch_size, "the run", ""
+    else:
+        batch = measured_batch(model.denoiser, config.protocol, chunk_size=config.chunk_size)
+        source, note = "free memory", f"network batch: {batch}, chosen by free memory"
+    return config.model_copy(update={"batch_size": batch}), {**sources, "batch_size": source}, note
 
 
 def measure_sparing(passes: Passes) -> Memory:

@@ -9,7 +9,6 @@ import torch
 from typer.testing import CliRunner
 
 from imgaudit.cli import app
-from imgaudit.cli.batch_size import settled
 from imgaudit.cli.dry_run import duration
 from imgaudit.diffusion.memory import measure_peak_bytes
 from imgaudit.diffusion.passes import Passes
@@ -17,7 +16,14 @@ from imgaudit.exceptions import ConfigError
 from imgaudit.models.families.unet import UNetDenoiser
 from imgaudit.models.loading import load_model
 from imgaudit.runs import cost
-from imgaudit.runs.cost import Memory, automatic_batch, estimate_cost, measure_memory, measured_batch
+from imgaudit.runs.cost import (
+    Memory,
+    automatic_batch,
+    estimate_cost,
+    measure_memory,
+    measured_batch,
+    resolve_batch_size,
+)
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.planner import Work, expected_work
 from imgaudit.schema.config import AuditConfig, resolve_config
@@ -120,9 +126,9 @@ def test_the_batch_is_recorded_as_a_number_and_kept_when_a_run_is_continued(
     manifest["config"]["batch_size"]["value"] = 4
     (run / "manifest.json").write_text(json.dumps(manifest))
     loaded = load_model(str(model_folder), "cpu")
-    config, sources = settled(AuditConfig(), {"batch_size": "default"}, loaded, RunFolder(run), quiet=True)
+    config, sources, _ = resolve_batch_size(AuditConfig(), {"batch_size": "default"}, loaded, RunFolder(run))
     assert config.batch_size == 4 and sources["batch_size"] == "the run"
-    asked, _ = settled(AuditConfig(batch_size=7), {}, loaded, RunFolder(run), quiet=True)
+    asked, *_ = resolve_batch_size(AuditConfig(batch_size=7), {}, loaded, RunFolder(run))
     assert asked.batch_size == asked.largest_batch == 7
 
 

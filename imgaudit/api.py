@@ -1,0 +1,198 @@
+"""The library: what a notebook or a program calls. Every command is one of these calls and an exit code.
+
+>>> from imgaudit import AuditConfig, audit, load_model, read_portfolio              # doctest: +SKIP
+>>> config = AuditConfig(effort="quick", framing="pad")                              # doctest: +SKIP
+>>> portfolio = read_portfolio("my-images", framing=config.framing)                  # doctest: +SKIP
+>>> controls = read_portfolio("my-unpublished-images", framing=config.framing)       # doctest: +SKIP
+>>> audit(load_model("my-model"), portfolio, controls=controls, config=config, out="run")  # doctest: +SKIP
+"""
+
+from collections.abc import Callable
+from os import PathLike
+from pathlib import Path
+
+from imgaudit.decision.null_bank import NullBank
+from imgaudit.diffusion.generation import require_steps
+from imgaudit.diffusion.inversion import require_streams
+from imgaudit.exceptions import InputError
+from imgaudit.index import Collection
+from imgaudit.io import portfolio as portfolios
+from imgaudit.io.captions import CaptionSource
+from imgaudit.io.portfolio import Portfolio
+from imgaudit.io.screening import ScreeningCache, cache_path
+from imgaudit.models.loading import LoadedModel
+from imgaudit.report import write_report
+from imgaudit.runs.audit import AuditInputs, Origin, run_audit
+from imgaudit.runs.calibration import measure_bank
+from imgaudit.runs.comparison import compare as comparisons
+from imgaudit.runs.cost import resolve_batch_size
+from imgaudit.runs.evidence import Verification, verify_run
+from imgaudit.runs.finished import read_finished_run
+from imgaudit.runs.folder import RunFolder
+from imgaudit.runs.progress import OnNote, OnProgress, ignore_note, ignore_progress
+from imgaudit.schema.comparison import Comparison
+from imgaudit.schema.config import AuditConfig
+from imgaudit.schema.findings import AuditResult
+from imgaudit.schema.policy import Policy
+from imgaudit.schema.protocol import Framing
+
+AnyPath = str | PathLike[str]
+
+
+def read_portfolio(
+    folder: AnyPath,
+    *,
+    captions: AnyPath | None = None,
+    prompts: AnyPath | None = None,
+    framing: Framing | str | None = Framing.CROP,
+    sidecars: bool = True,
+    rescan: bool = False,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Portfolio:
+    """Read a folder of images and the texts that belong to them.
+
+    Every file is looked at once. One that cannot be read ends up in `skipped` with the reason and stops nothing.
+
+    captions:  CSV or JSONL with the columns file_name and text; by default NAME.txt beside an image, metadata.jsonl or
+               metadata.csv in the folder, or the caption inside the image
+    prompts:   CSV or JSONL with the columns file_name and text: what an ordinary user would type for the image
+    framing:   how images that are not square meet the model's size: crop, pad or squash, as in the audit. None for
+               controls, of which no thumbnails are needed
+    sidecars:  whether texts beside and inside the images are used
+    rescan:    read every file again, also those that have not changed since an earlier audit
+    on_progress:  called with the number of files read and the number in the folder
+
+    Raises InputError when the folder holds no image or a table cannot be used.
+    """
+    folder = Path(folder)
+    asked = CaptionSource(folder, Path(prompts), sidecars=False) if prompts is not None else None
+    source = CaptionSource(folder, Path(captions) if captions is not None else None, sidecars=sidecars)
+    cache = ScreeningCache(None if rescan else cache_path())
+    try:
+        return portfolios.read_portfolio(
+            folder, source, asked, framing=Framing(framing) if framing else None, cache=cache, on_progress=on_progress
+        )
+    finally:
+        cache.close()
+
+
+def audit(
+    model: LoadedModel,
+    portfolio: Portfolio,
+    *,
+    out: AnyPath,
+    controls: Portfolio | NullBank | None = None,
+    config: AuditConfig | None = None,
+    policy: Policy | None = None,
+    decoys: Portfolio | None = None,
+    reference: Collection | None = None,
+    origin: Origin | None = None,
+    on_progress: OnProgress = ignore_progress,
+    on_note: OnNote = ignore_note,
+) -> AuditResult:
+    """Audit a portfolio against a model, write a run folder with a report per image, and return the result.
+
+    What `imgaudit audit` does: calibrate on the controls, measure every image, decide, and render the report. Finished
+    work is on disk at every moment; the same call continues a run that was stopped.
+
+    out:        run folder, new or of the same audit
+    controls:   images that cannot be in the training set, or a null bank made from such images; without either there
+                are no p-values, and only copies from prompts that nobody took from the image can be found
+    config:     budget, seed and machine; the standard effort by default. Its framing must be the portfolio's
+    policy:     how measurements become verdicts; by default the one that follows from the configured level
+    decoys:     other images that replicas are compared with; the controls by default
+    reference:  collection in which near copies of every image are counted
+    origin:     what the run's manifest says of the call: the command line, and where each option's value comes from
+    on_progress:  called with the stage, the number of images finished and the number of all; what it raises stops the
+                audit, with all that was finished kept
+    on_note:    called with sentences that the user should read
+
+    Raises InputError and ConfigError for what cannot be audited as asked, RunFolderError when `out` holds something
+    else, CalibrationError when a null bank belongs to another model or protocol, and MemoryShortageError.
+    """
+    config = config or AuditConfig()
+    if portfolio.framing is not config.framing:
+        read_with = portfolio.framing.value if portfolio.framing else "none"
+        raise InputError(
+            f"the portfolio was read with framing {read_with}, and the audit frames by {config.framing.value}: "
+            f"read it with framing={config.framing.value!r}"
+        )
+    _require_fit(model, config)
+    run = RunFolder(Path(out))
+    origin = origin or Origin.of_python(config, model)
+    config, sources, note = resolve_batch_size(config, origin.sources, model, run)
+    if note:
+        on_note(note)
+    inputs = AuditInputs(portfolio, controls, decoys, reference, policy or config.policy)
+    with run.lock():
+        result = run_audit(
+            run, model, inputs, config, origin.with_sources(sources), on_progress=on_progress, on_note=on_note
+        )
+        write_report(run, result)
+    return result
+
+
+def calibrate(
+    model: LoadedModel,
+    controls: Portfolio,
+    *,
+    out: AnyPath,
+    config: AuditConfig | None = None,
+    note: str = "",
+    append: bool = False,
+    on_progress: OnProgress = ignore_progress,
+    on_note: OnNote = ignore_note,
+) -> NullBank:
+    """Put controls through the audit's procedure and write their scores to a file: a null bank.
+
+    A bank holds for this model and protocol, and serves any number of audits: `audit(..., controls=bank)`.
+
+    out:       file of the null bank; OUT.work beside it keeps what is finished until the bank is complete
+    note:      why these images cannot be in the training set; kept in the bank
+    append:    add to the bank that `out` holds, if there is one
+    on_progress, on_note:  as of `audit`
+
+    Returns the bank as it is in the file. Raises CalibrationError when `out` holds a bank of another model or protocol.
+    """
+    config, out = config or AuditConfig(), Path(out)
+    _require_fit(model, config)
+    earlier = NullBank.read(out) if append and out.is_file() else None
+    if earlier is not None:
+        earlier.require(model.denoiser.fingerprint, config.protocol)
+    work = out.with_name(out.name + ".work")
+    config, _, remark = resolve_batch_size(config, {}, model, RunFolder(work))
+    if remark:
+        on_note(remark)
+    measure_bank(
+        work, controls, model, config, note=note,
+        on_bank=lambda bank: (bank if earlier is None else earlier.merge(bank)).write(out),
+        on_progress=lambda done, total: on_progress("calibrating", done, total),
+    )  # fmt: skip
+    return NullBank.read(out)
+
+
+def compare(run_a: AnyPath, run_b: AnyPath) -> Comparison:
+    """Compare two finished runs image by image: what changed, how sure that is, and what could not be compared.
+
+    run_a, run_b:  run folders of the same portfolio on two models or versions
+    Needs no model and writes nothing. Raises RunFolderError for a folder that is not a finished run.
+    """
+    return comparisons.compare(read_finished_run(Path(run_a)), read_finished_run(Path(run_b)))
+
+
+def verify(run: AnyPath, head: str = "") -> Verification:
+    """Compare every file of a run with its digest, and decide it again from its measurements. Needs no model.
+
+    head:  head of the evidence as it was noted elsewhere, or its first 12 hexadecimal digits or more
+    Returns what was checked, with every problem in words; `matches` tells whether there is none.
+    Raises RunFolderError for a folder without evidence, InputError for a head that is too short.
+    """
+    if head and (len(head) < 12 or any(letter not in "0123456789abcdef" for letter in head.lower())):
+        raise InputError(f"--head must be at least 12 hexadecimal digits, but got {head!r:.80}")
+    return verify_run(RunFolder(Path(run)), head)
+
+
+def _require_fit(model: LoadedModel, config: AuditConfig) -> None:
+    """Raise ConfigError when the model lacks a stream, or cannot sample with as many steps."""
+    require_streams(model.denoiser, config.streams)
+    require_steps(model.denoiser, config.protocol.generation.num_inference_steps)

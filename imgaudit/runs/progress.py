@@ -1,0 +1,17 @@
+"""Progress: how work that takes long tells its caller how far it is."""
+
+from collections.abc import Callable
+
+OnProgress = Callable[[str, int, int], None]
+"""Called with the stage, the number of images finished and the number of all."""
+
+OnNote = Callable[[str], None]
+"""Called with a sentence that the user should read."""
+
+
+def ignore_progress(stage: str, done: int, total: int) -> None:
+    """Show nothing."""
+
+
+def ignore_note(sentence: str) -> None:
+    """Say nothing."""
