@@ -101,7 +101,7 @@ def test_what_a_caller_raises_stops_the_audit_and_the_same_call_continues_it(
     begun = (tmp_path / "run" / "records.jsonl").read_bytes()
     result = audit(model, portfolio, config=config, out=tmp_path / "run")
     assert len(result.findings) == 3 and (tmp_path / "run" / "records.jsonl").read_bytes().startswith(begun)
-    with pytest.raises(RunFolderError, match="another audit"):
+    with pytest.raises(RunFolderError, match="seed 0, now 5"):
         audit(model, portfolio, config=config.model_copy(update={"seed": 5}), out=tmp_path / "run")
 
 
