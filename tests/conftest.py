@@ -1,12 +1,14 @@
 """Shared parts: tiny models of the real classes, a closed-form denoiser, and folders of small images."""
 
 import dataclasses
+import gc
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -48,6 +50,18 @@ def pytest_configure() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     if "PYTEST_XDIST_WORKER" in os.environ:
         torch.set_num_threads(1)
+        cv2.setNumThreads(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with long tests come first, so that none of them is what everybody waits for at the end."""
+    long = {item.path for item in items if item.get_closest_marker("slow") is not None}
+    items.sort(key=lambda item: item.path not in long)
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays until the end: the search for cycles need not look through it again and again."""
+    gc.freeze()
 
 
 def tiny_recipe(**changes: object) -> LabRecipe:

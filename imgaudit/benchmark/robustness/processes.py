@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import gc
 import io
 import multiprocessing
 import os
@@ -101,6 +102,8 @@ class Child:
 
 
 def _run(arguments: list[str], out: Path, err: Path, cache: Path, setup: Setup | None) -> None:
+    # What the server imported is never freed: looking through it for cycles would only copy its pages.
+    gc.freeze()
     for number, path in ((1, out), (2, err)):
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         os.dup2(descriptor, number)
