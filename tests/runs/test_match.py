@@ -1,6 +1,7 @@
 """Images that were already made, against a portfolio: what is seen, with which null, and what an interruption costs."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -40,23 +41,27 @@ def read(path: Path) -> Portfolio:
     return read_portfolio(path, CaptionSource(path, sidecars=False))
 
 
-@pytest.fixture
-def made(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A mirrored and cropped copy of target 1, a collage with target 2 in it, and two others."""
     whole = picture(1).transpose(Image.Transpose.FLIP_LEFT_RIGHT).crop((6, 6, 152, 152))
     collage = picture(90, 200)
     collage.paste(picture(2).resize((110, 110)), (80, 80))
-    return folder(tmp_path / "made", {"a.png": whole, "b.png": collage, "c.png": picture(91), "d.jpg": picture(92)})
+    pictures = {"a.png": whole, "b.png": collage, "c.png": picture(91), "d.jpg": picture(92)}
+    return folder(tmp_path_factory.mktemp("match") / "made", pictures)
 
 
-@pytest.fixture
-def targets(tmp_path: Path) -> Path:
-    return folder(tmp_path / "targets", {f"{number}.png": picture(number) for number in (1, 2, 3)})
+@pytest.fixture(scope="module")
+def targets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return folder(
+        tmp_path_factory.mktemp("match") / "targets", {f"{number}.png": picture(number) for number in (1, 2, 3)}
+    )
 
 
-@pytest.fixture
-def decoys(tmp_path: Path) -> Path:
-    return folder(tmp_path / "decoys", {f"{number}.png": picture(number) for number in range(100, 140)})
+@pytest.fixture(scope="module")
+def decoys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pictures = {f"{number}.png": picture(number) for number in range(100, 140)}
+    return folder(tmp_path_factory.mktemp("match") / "decoys", pictures)
 
 
 def look(out: Path, made: Path, targets: Path, decoys: Path | None) -> Sightings:
@@ -67,8 +72,17 @@ def look(out: Path, made: Path, targets: Path, decoys: Path | None) -> Sightings
     )
 
 
-def test_copies_and_parts_are_seen_and_nothing_else(made: Path, targets: Path, decoys: Path, tmp_path: Path) -> None:
-    found = look(tmp_path / "out", made, targets, decoys)
+@pytest.fixture(scope="module")
+def compared(
+    made: Path, targets: Path, decoys: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Sightings]:
+    """The output folder and the result of the comparison that most tests ask about."""
+    out = tmp_path_factory.mktemp("match") / "out"
+    return out, look(out, made, targets, decoys)
+
+
+def test_copies_and_parts_are_seen_and_nothing_else(compared: tuple[Path, Sightings]) -> None:
+    _, found = compared
     seen = {Path(one.path).name: one for one in found.sightings}
     assert (found.images, found.decoys, len(found.sightings)) == (4, 40, 3)
     assert seen["1.png"].seen in ("copy", "partial") and seen["2.png"].seen in ("copy", "partial")
@@ -93,16 +107,23 @@ def test_without_enough_decoys_nothing_is_concluded(made: Path, targets: Path, t
     assert "5 decoys are too few: 19 are needed" in found.sightings[0].reason
 
 
-def test_a_target_among_the_decoys_is_no_decoy(made: Path, targets: Path, decoys: Path, tmp_path: Path) -> None:
-    picture(1).save(decoys / "the target.png")
-    found = look(tmp_path / "out", made, targets, decoys)
+def test_a_target_among_the_decoys_is_no_decoy(targets: Path, decoys: Path, tmp_path: Path) -> None:
+    others = Path(shutil.copytree(decoys, tmp_path / "decoys"))
+    picture(1).save(others / "the target.png")
+    found = look(tmp_path / "out", folder(tmp_path / "made", {"c.png": picture(91)}), targets, others)
     assert found.decoys == 40
 
 
 def test_what_is_finished_is_not_compared_again(
-    made: Path, targets: Path, decoys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    made: Path,
+    targets: Path,
+    decoys: Path,
+    compared: tuple[Path, Sightings],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    first = look(tmp_path / "out", made, targets, decoys)
+    out, first = compared
+    shutil.copytree(out, tmp_path / "out")
     pairs = tmp_path / "out" / PAIRS
     lines = pairs.read_bytes().splitlines()
     # A kill in the middle of the last line.
@@ -132,6 +153,7 @@ def test_the_closest_image_is_the_one_with_the_most_features_in_place(tmp_path: 
 
 
 def test_from_the_command_line(made: Path, targets: Path, decoys: Path, tmp_path: Path) -> None:
+    made = Path(shutil.copytree(made, tmp_path / "made"))
     (made / "<img src=x>.png").write_bytes(b"no image")
     arguments = ["match", str(made), str(targets), "--decoys", str(decoys), "--out", str(tmp_path / "out"), "-q"]
     shown = CliRunner().invoke(app, arguments)
