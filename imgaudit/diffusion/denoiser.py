@@ -1,4 +1,4 @@
-"""The protocol through which every method sees a model, and the conditions it takes.
+"""The protocol through which every method sees a model, and the conditions that it takes.
 
 A method never imports diffusers. It can therefore be tested on a closed-form denoiser, and a new model family is one
 adapter, never a second copy of a method.
@@ -15,7 +15,7 @@ from imgaudit.diffusion.schedules import Prediction, Schedule
 
 @dataclass(frozen=True)
 class PromptEmbeds:
-    """A batch of conditions: what may be inverted, apart from what only rides along."""
+    """A batch of N conditions: the streams, which may be inverted, and extras that are only passed on."""
 
     streams: Mapping[str, torch.Tensor]
     """Name to (N, tokens, width) float tensor: text encoder outputs (and pooled vectors, as one token)."""
@@ -28,7 +28,7 @@ class PromptEmbeds:
         return len(next(iter(self.streams.values())))
 
     def select(self, rows: torch.Tensor | slice) -> "PromptEmbeds":
-        """The conditions at `rows`, which may repeat."""
+        """Return the conditions at `rows`, which may repeat."""
         return PromptEmbeds(
             {name: stream[rows] for name, stream in self.streams.items()},
             self.free,
@@ -36,12 +36,12 @@ class PromptEmbeds:
         )
 
     def repeat(self, count: int) -> "PromptEmbeds":
-        """Each condition `count` times in a row."""
+        """Return each condition `count` times in a row."""
         return self.select(torch.arange(len(self)).repeat_interleave(count))
 
     @classmethod
     def concatenate(cls, conditions: Sequence["PromptEmbeds"]) -> "PromptEmbeds":
-        """Conditions of one model in one batch, on the device of the first."""
+        """Join conditions of one model into one batch, on the device of the first."""
         first = conditions[0]
         return cls(
             {
@@ -56,11 +56,14 @@ class PromptEmbeds:
         )
 
     def with_streams(self, streams: Mapping[str, torch.Tensor]) -> "PromptEmbeds":
-        """The same masks and extras around other streams of the same shape."""
+        """Return the same masks and extras with other streams of the same shape."""
         return PromptEmbeds(streams, self.free, self.extras)
 
     def root_mean_square(self) -> dict[str, float]:
-        """Per stream, over the free positions; of the start condition, what learning rates are measured in."""
+        """Return the root mean square of each stream over its free positions.
+
+        That of the start condition is the unit of learning rates.
+        """
         return {
             name: float(stream[:, self.free[name]].double().square().mean().sqrt())
             for name, stream in self.streams.items()
@@ -68,7 +71,13 @@ class PromptEmbeds:
 
 
 class Denoiser(Protocol):
-    """A text-to-image diffusion model, as the methods see it."""
+    """A text-to-image diffusion model, as the methods see it; `imgaudit.models.families` has one adapter per family.
+
+    Images are (N, 3, H, W) float32 in [-1, 1], and latents (N, C, h, w) float32 scaled by the autoencoder's factor, so
+    that they have about the variance of the noise. Timesteps are (N,) int64, 0 the cleanest. Conditions are
+    `PromptEmbeds` of N rows. `encode` and `predict` return tensors on the model's device, `decode` and `sample` on the
+    CPU; arguments may be on any device. `models.finite_set.FiniteSetDenoiser` is a complete example.
+    """
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
@@ -76,83 +85,58 @@ class Denoiser(Protocol):
 
     @property
     def resolution(self) -> int:
-        """Side of the square images the model makes, in pixels."""
+        """The side of the square images that the model makes, in pixels."""
 
     @property
     def schedule(self) -> Schedule:
-        """The training schedule."""
+        """The training schedule: how much image and how much noise there is at each timestep."""
 
     @property
     def prediction_type(self) -> str:
-        """What `predict` returns raw: "epsilon", "v_prediction", "sample" or "flow"."""
+        """The kind of the network's raw output: "epsilon", "v_prediction", "sample" or "flow"."""
 
     @property
     def network_evaluations(self) -> int:
-        """Passes of one sample through the network so far; a backward pass (to inputs only) counts as one more."""
+        """The passes of one sample through the network so far; a backward pass (to inputs only) counts as one more."""
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 that changes whenever a weight or a setting of the model changes."""
-
-    def encode(self, images: torch.Tensor) -> torch.Tensor:
-        """(N, 3, H, W) in [-1, 1] to scaled latents (N, C, h, w): the posterior's mode, never a sample."""
-
-    def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """Scaled latents to images (N, 3, H, W), clipped to [-1, 1]."""
-
-    def condition(self, prompts: Sequence[str]) -> PromptEmbeds:
-        """Text to conditions."""
+        """A SHA-256 that changes whenever a weight or a setting of the model changes."""
 
     @property
     def no_null(self) -> str:
-        """Why the model has no null branch to compare with (guidance-distilled, few-step); empty when it has one."""
+        """The reason why the model has no null branch to compare with (guidance-distilled, few-step); else empty."""
 
     @property
     def fewest_steps(self) -> int:
-        """Sampling steps that its scheduler needs at least."""
+        """The smallest number of sampling steps that its scheduler can make, 1 or more."""
 
-    def characters_read(self, prompt: str) -> dict[str, int]:
-        """Per text encoder that cuts a prompt, how many of its characters it reads; without encoders that read all of
-        it, and those whose tokenizer cannot tell."""
+    def encode(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the latents of images: the mode of the autoencoder's posterior, never a sample of it."""
 
-    def cut_tokens(self, prompt: str) -> dict[str, int]:
-        """Per text encoder, how many tokens of a prompt it never sees, because it is too short; without zeros."""
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """Return the images of latents, clipped to [-1, 1]."""
 
-    def token_spans(self, prompt: str) -> dict[str, list[tuple[int, int, int]]]:
-        """Per stream, the tokens of a prompt that its encoder reads: first character, the one after the last, and row
-        in the stream. Without BOS, EOS and padding; empty when the adapter cannot tell."""
-
-    @property
-    def words(self) -> Sequence[str]:
-        """Texts of the tokens that prompts can be searched over, each of which is encoded as itself; empty when the
-        adapter has no such search."""
-
-    @property
-    def word_positions(self) -> int:
-        """How many words at most a prompt has room for; 0 when the adapter has no search over words."""
-
-    def condition_words(self, weights: torch.Tensor) -> PromptEmbeds:
-        """Conditions from mixtures of words, differentiable in the weights; for one-hot weights, what `condition` gives
-        for the words separated by spaces.
-
-        weights:  (N, positions, len(words)) float32
-        """
+    def condition(self, prompts: Sequence[str]) -> PromptEmbeds:
+        """Return one condition per prompt, encoded as the model's own pipeline does."""
 
     def null_condition(self) -> PromptEmbeds:
-        """One condition: what the model was trained to take as "no text"."""
+        """Return one condition: what the model was trained to take as "no text"."""
 
     def start_condition(self) -> PromptEmbeds:
-        """One condition that says nothing: where inversions start, and whose root mean square is each stream's scale.
+        """Return one condition that says nothing: where inversions start; its root mean square is each stream's scale.
 
         The null condition, unless an inversion cannot start there: SDXL's zeros have no scale, and rows that are all
         the same have the same gradient and move as one.
         """
 
     def predict(self, noisy: torch.Tensor, timesteps: torch.Tensor, prompt_embeds: PromptEmbeds) -> Prediction:
-        """Raw network output; differentiable in the streams of `prompt_embeds`."""
+        """Pass noisy latents through the network once; differentiable in the streams of `prompt_embeds`.
 
-    def spare_memory(self) -> bool:
-        """From now on need less memory for gradients, at the cost of time; False when nothing more can be spared."""
+        noisy:      (N, C, h, w), latents with noise added by `schedule`
+        timesteps:  (N,) int64
+        Returns     the raw output (N, C, h, w) float32, which converts itself to clean latents, noise and velocity
+        """
 
     def sample(
         self,
@@ -165,6 +149,42 @@ class Denoiser(Protocol):
     ) -> torch.Tensor:
         """Generate one image per condition: (N, 3, H, W) in [-1, 1], NaN where generation failed.
 
-        seeds:    N integers, each the seed of a CPU generator of its own
-        latents:  (N, C, h, w) initial standard normal noise; by default what the generators draw
+        seeds:           N integers, each the seed of a CPU generator of its own
+        guidance_scale:  of classifier-free guidance; 1 means none
+        latents:         (N, C, h, w) initial standard normal noise; by default what the generators draw
+        """
+
+    def spare_memory(self) -> bool:
+        """Need less memory for gradients from now on, at the cost of time; False when nothing more can be spared."""
+
+    def characters_read(self, prompt: str) -> dict[str, int]:
+        """Return, per text encoder that cuts the prompt, how many of its characters it reads.
+
+        Text encoders that read all of it are left out, and those whose tokenizer cannot tell.
+        """
+
+    def cut_tokens(self, prompt: str) -> dict[str, int]:
+        """Return, per text encoder, how many tokens of a prompt it cuts off and never sees; without zeros."""
+
+    def token_spans(self, prompt: str) -> dict[str, list[tuple[int, int, int]]]:
+        """Return, per stream, the tokens of a prompt that its encoder reads.
+
+        Each is the first character, the one after the last, and the row in the stream. BOS, EOS and padding are left
+        out; empty when the adapter cannot tell.
+        """
+
+    @property
+    def words(self) -> Sequence[str]:
+        """The words that prompts can be searched over, each of which is encoded as itself; empty without a search."""
+
+    @property
+    def word_positions(self) -> int:
+        """The largest number of words that a prompt has room for; 0 when the adapter has no search over words."""
+
+    def condition_words(self, weights: torch.Tensor) -> PromptEmbeds:
+        """Return conditions of mixtures of words, differentiable in the weights.
+
+        For one-hot weights they are what `condition` returns for the words separated by spaces.
+
+        weights:  (N, positions, len(words)) float32
         """

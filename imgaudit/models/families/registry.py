@@ -1,4 +1,15 @@
-"""The families of models that can be audited: of each, the components, the classes they may have, and its adapter."""
+"""The families of models that can be audited: of each, the components, the classes they may have, and its adapter.
+
+To add a family:
+
+1. Write its adapter, families/NAME.py: a subclass of `LatentDenoiser` (latent.py), or of `TransformerDenoiser`
+   (transformer.py) for a diffusion transformer. It says which streams prompts become, how the network is called and how
+   the pipeline samples. sd3.py and pixart.py are short examples.
+2. Add its entry to `_ALL` below: pipeline class, name, components with their classes, adapter.
+3. Add a tiny model of the real classes to tests/support/tiny_families.py; the tests of all families then run on it.
+4. Add the configuration of a published model, models/published_models/NAME.json, so that memory can be planned for it.
+5. Add its row to the table in docs/guides/models.md.
+"""
 
 import importlib.util
 from collections.abc import Mapping
