@@ -35,7 +35,7 @@ class DrawSource:
         self.shape = shape
 
     def draw(self, distribution: str, count: int, num_train_timesteps: int) -> Draws:
-        """The next `count` pairs of every image."""
+        """Draw the next `count` pairs of every image."""
         timesteps, noise = [], []
         for generator in self.generators:
             timesteps.append(draw_timesteps(distribution, count, num_train_timesteps, generator))  # type: ignore[arg-type]
@@ -55,18 +55,20 @@ class PairedErrors:
     """(images, draws) float32; the null condition's errors on the same timesteps and noises."""
 
     def log_ratio(self) -> torch.Tensor:
-        """Mean over draws of log(null error / conditional error): (images,) float64; higher = more memorised.
+        """Return the mean over draws of log(null error / conditional error): (images,) float64.
+
+        Higher means more memorised.
 
         Pairing takes out what is easy or hard about a timestep, a noise, or the image itself.
         """
         return (self.null.double().log() - self.conditional.double().log()).mean(dim=1)
 
     def win_rate(self) -> torch.Tensor:
-        """Share of draws that the condition predicts better than the null condition: (images,) float64."""
+        """Return the share of draws that the condition predicts better than the null condition: (images,) float64."""
         return (self.conditional < self.null).double().mean(dim=1)
 
     def by_timestep(self, num_train_timesteps: int) -> list[list[dict[str, float]]]:
-        """Per image, one row per stratum: centre timestep, mean conditional and null error, number of draws."""
+        """Return, per image, one row per stratum: centre timestep, mean conditional and null error, number of draws."""
         stratum = self.timesteps * STRATA // num_train_timesteps
         curves = []
         for image in range(len(self.timesteps)):
@@ -89,7 +91,7 @@ class PairedErrors:
 def measure_errors(
     denoiser: Denoiser, latents: torch.Tensor, draws: Draws, prompt_embeds: PromptEmbeds, executor: Executor
 ) -> torch.Tensor:
-    """Squared error of the raw output per image and draw, averaged over elements; no gradient.
+    """Return the squared error of the raw output per image and draw, averaged over elements; no gradient.
 
     latents:        (images, C, h, w) float32, scaled
     prompt_embeds:  one condition per image
@@ -114,7 +116,7 @@ def measure_row_errors(
     owner: torch.Tensor,
     rows: slice,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Errors and timesteps of the flattened (image, draw) rows."""
+    """Return errors and timesteps of some of the flattened (image, draw) rows; differentiable in the streams."""
     x0 = latents[owner[rows].to(latents.device)]
     noise = draws.noise.flatten(0, 1)[rows].to(x0)
     timesteps = draws.timesteps.flatten()[rows]
@@ -135,7 +137,7 @@ def measure_paired_errors(
     executor: Executor,
     null: torch.Tensor | None = None,
 ) -> PairedErrors:
-    """Conditional and null errors on the same stratified timesteps and noises, never used by the inversion.
+    """Measure conditional and null errors on the same stratified timesteps and noises, which no inversion uses.
 
         e(i, t, noise, c) = |f(x_t, t, c) - target|^2 / elements
 

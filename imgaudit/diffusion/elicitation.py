@@ -110,7 +110,7 @@ def _answer(
     config: GenerationConfig,
     executor: Executor,
 ) -> list[list[Answer]]:
-    """All requests, batched over everything that shares a guidance scale."""
+    """Generate for all requests, batched over everything that shares a guidance scale."""
     answers: list[list[Answer]] = [[] for _ in questions]
     for scale in config.guidance_scales:
         asked = [request for request in requests if request.guidance_scale == scale and request.seeds]
@@ -132,7 +132,7 @@ def _answer(
 def compare_frames(
     frames: Sequence[Generated], rendered: torch.Tensor, matcher: Matcher
 ) -> list[tuple[dict[str, float] | Skipped, dict[str, float] | Skipped]]:
-    """Similarity and distance of every frame to one image; Skipped with the reason for one that cannot be scored."""
+    """Return similarity and distance of every frame to one image; Skipped for one that cannot be scored."""
     scored = [frame.image for frame in frames if frame.invalid is None]
     compared = iter(matcher.compare(rendered, torch.stack(scored)) if scored else [])
     pairs: list[tuple[dict[str, float] | Skipped, dict[str, float] | Skipped]] = []
@@ -146,7 +146,7 @@ def compare_frames(
 
 
 def compare_parts(frames: Sequence[Generated], rendered: torch.Tensor) -> list[PartMatch | None]:
-    """Both legs of every frame with one image (3, H, W) in [-1, 1]; None for frames that cannot be scored.
+    """Compare every frame in parts with one image (3, H, W) in [-1, 1]; None for frames that cannot be scored.
 
     None for all where the image is too small to be compared in parts. Frames are compared on all cores: the time goes
     into local features, which a network's batch does not help.

@@ -56,7 +56,7 @@ class Executor:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory ran out, on any device: the CPU's allocator raises plain RuntimeErrors.
+    """Return whether an exception says that memory ran out; on the CPU these are plain RuntimeErrors.
 
     >>> is_out_of_memory(MemoryError()), is_out_of_memory(RuntimeError("shapes differ"))
     (True, False)

@@ -37,7 +37,7 @@ def require_steps(denoiser: Denoiser, num_inference_steps: int) -> None:
 
 
 def draw_replica_seeds(run_seed: int, sha256: str, count: int, first: int = 0) -> list[int]:
-    """Seeds number first .. first + count - 1 of an image.
+    """Return the seeds number first .. first + count - 1 of an image.
 
     Rungs share them, so that rungs differ in the condition only.
     """

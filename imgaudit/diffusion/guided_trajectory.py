@@ -38,7 +38,7 @@ class RowMeasures:
 
 
 def choose_timesteps(schedule: Schedule, sampling_steps: int) -> torch.Tensor:
-    """(sampling_steps,) int64, evenly spaced from the noisiest timestep to 0; the first is always the noisiest.
+    """Return (sampling_steps,) int64, evenly spaced from the noisiest timestep, which is always the first, to 0.
 
     >>> from imgaudit.diffusion.schedules import FlowSchedule
     >>> choose_timesteps(FlowSchedule(100), 4).tolist()
@@ -48,7 +48,7 @@ def choose_timesteps(schedule: Schedule, sampling_steps: int) -> torch.Tensor:
 
 
 def explain_no_epsilon(schedule: Schedule, kind: str, timesteps: torch.Tensor) -> str:
-    """Why differences of predicted noise say nothing at these timesteps; empty where they do.
+    """Return why differences of predicted noise mean nothing at these timesteps; empty where they mean something.
 
     Predicted noises of a network of velocities or clean latents differ by d times the share of image in x_t, and are
     therefore the same for every prompt where that share is 0: at sigma = 1, and under zero-terminal-SNR schedules.
@@ -145,7 +145,7 @@ def measure_trajectory(
 def step_latents(
     base: Prediction, found: Prediction, guidance_scale: float, next_timestep: torch.Tensor
 ) -> torch.Tensor:
-    """One guided step: (N, C, h, w) latents at another timestep, without gradients.
+    """Take one guided step: return (N, C, h, w) latents at another timestep, without gradients.
 
     base, found:    null and conditional predictions of the same latents
     next_timestep:  () int64
@@ -158,12 +158,12 @@ def step_latents(
 
 
 def _measure_norms(difference: torch.Tensor) -> torch.Tensor:
-    """|.|_2 of each row, (N,); at 0 its gradient is 0."""
+    """Return |.|_2 of each row, (N,); at 0 its gradient is 0."""
     norms: torch.Tensor = torch.linalg.vector_norm(difference.flatten(1), dim=1)
     return norms
 
 
 def _follow_streams(condition: PromptEmbeds, streams: Sequence[str]) -> PromptEmbeds:
-    """The same conditions, some of whose streams are leaves that gradients are taken to."""
+    """Return the same conditions, some of whose streams are leaves that gradients are taken to."""
     leaves = {name: condition.streams[name].detach().clone().requires_grad_(True) for name in streams}
     return condition.with_streams({**condition.streams, **leaves})

@@ -38,7 +38,7 @@ class Inversion:
 def make_initial_streams(
     denoiser: Denoiser, sha256s: Sequence[str], config: InversionConfig, run_seed: int
 ) -> dict[str, torch.Tensor]:
-    """Where the embeddings start, on the CPU: name to (images, tokens, width) float32.
+    """Return where the embeddings start, on the CPU: name to (images, tokens, width) float32.
 
     null    the model's start condition, which is the null condition of most
     random  standard normal at the free positions, with the start condition's root mean square; streams that are not
@@ -61,7 +61,7 @@ def make_initial_streams(
 
 
 def select_positions(free: torch.Tensor, free_tokens: int | None) -> torch.Tensor:
-    """The positions of one stream that inversion changes: the first `free_tokens` free ones, or all of them.
+    """Return the positions of one stream that inversion changes: the first `free_tokens` free ones, or all of them.
 
     >>> select_positions(torch.tensor([False, True, True, True]), 2).tolist()
     [False, True, True, False]
@@ -70,7 +70,7 @@ def select_positions(free: torch.Tensor, free_tokens: int | None) -> torch.Tenso
 
 
 def select_streams(prompt_embeds: PromptEmbeds, streams: Sequence[str] | None) -> list[str]:
-    """Names of the streams that inversion changes, in the model's order: the chosen ones, or all.
+    """Return the names of the streams that inversion changes, in the model's order: the chosen ones, or all.
 
     Raises ConfigError for a stream that the model does not have.
 
@@ -87,7 +87,7 @@ def select_streams(prompt_embeds: PromptEmbeds, streams: Sequence[str] | None) -
 
 
 def require_streams(denoiser: Denoiser, streams: Sequence[str] | None) -> None:
-    """Raises ConfigError when a stream was chosen that the model does not have."""
+    """Raise ConfigError when a stream was chosen that the model does not have."""
     if streams is not None:
         select_streams(denoiser.null_condition(), streams)
 

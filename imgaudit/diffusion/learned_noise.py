@@ -23,7 +23,7 @@ class LearnedNoise:
     """(C, h, w) float32: logarithm of the variance."""
 
     def latents(self, seeds: Sequence[int]) -> torch.Tensor:
-        """(len(seeds), C, h, w) float32: each seed's standard normal noise, scaled and moved.
+        """Return each seed's standard normal noise, scaled and moved: (len(seeds), C, h, w) float32.
 
         Under standard normal noise they are what the seeds give everywhere else.
         """
@@ -31,7 +31,7 @@ class LearnedNoise:
         return shift_noise(self.mu, self.logvar, draw_noise(seeds, (channels, height, width)).to(self.mu))
 
     def divergence(self) -> torch.Tensor:
-        """KL divergence per element, see :func:`kl_per_dimension`."""
+        """Return the KL divergence per element, see :func:`kl_per_dimension`."""
         return kl_per_dimension(self.mu, self.logvar)
 
 
@@ -44,7 +44,7 @@ def shift_noise(mu: torch.Tensor, logvar: torch.Tensor, standard: torch.Tensor) 
 
 
 def kl_per_dimension(mu: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
-    """KL(N(mu, exp(logvar)) || N(0, 1)), averaged over the elements of one latent (the last three axes), in nats.
+    """Return KL(N(mu, exp(logvar)) || N(0, 1)) in nats, averaged over the last three axes: the elements of a latent.
 
         mean( mu^2 + exp(logvar) - logvar - 1 ) / 2
 

@@ -65,7 +65,7 @@ def _storages(tree: Any) -> list[torch.UntypedStorage]:
 
 
 def measure_peak_bytes(work: Callable[[], object], device: torch.device) -> int:
-    """Bytes of tensors that some work takes at most, above what was there before."""
+    """Return the largest number of bytes of tensors that some work takes, above what was there before."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
@@ -79,14 +79,14 @@ def measure_peak_bytes(work: Callable[[], object], device: torch.device) -> int:
 
 
 def measure_held_bytes(device: torch.device) -> int:
-    """Bytes that are taken now: by tensors on a CUDA device, by this process elsewhere."""
+    """Return the bytes that are taken now: by tensors on a CUDA device, by this process elsewhere."""
     if device.type == "cuda":
         return int(torch.cuda.memory_allocated(device))
     return int(psutil.Process().memory_info().rss)
 
 
 def measure_free_bytes(device: torch.device) -> int:
-    """Bytes that more tensors could take now."""
+    """Return the bytes that more tensors could take now."""
     if device.type == "cuda":
         # What the allocator keeps for later is free to us, though not to the device.
         kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

@@ -11,7 +11,7 @@ MAX_WORDS = 64
 
 @cache
 def read_synonyms() -> Mapping[str, tuple[str, ...]]:
-    """Word to words of the same meaning, from the list that comes with the package (one group per line).
+    """Read the list that comes with the package (one group per line): word to words of the same meaning.
 
     >>> "photo" in read_synonyms()["picture"]
     True
@@ -28,23 +28,23 @@ def read_synonyms() -> Mapping[str, tuple[str, ...]]:
 
 
 def _truncate(words: Sequence[str], draw: random.Random) -> list[str]:
-    """The first part, at least one word and at least one less."""
+    """Keep the first part, at least one word, and leave out at least one."""
     return list(words[: draw.randint(max(1, len(words) // 3), max(1, len(words) - 1))])
 
 
 def _drop(words: Sequence[str], draw: random.Random) -> list[str]:
-    """A quarter of the words left out, at least one."""
+    """Leave out a quarter of the words, at least one."""
     gone = set(draw.sample(range(len(words)), max(1, len(words) // 4)))
     return [word for place, word in enumerate(words) if place not in gone]
 
 
 def _reorder(words: Sequence[str], draw: random.Random) -> list[str]:
-    """Another order."""
+    """Put the words in another order."""
     return draw.sample(list(words), len(words))
 
 
 def _replace(words: Sequence[str], draw: random.Random) -> list[str]:
-    """Words replaced by others of the same meaning, where the list knows any."""
+    """Replace words by others of the same meaning, where the list knows any."""
     known = read_synonyms()
     return [
         draw.choice(known[plain]) if (plain := word.lower().strip(",.;:")) in known and draw.random() < 0.7 else word
@@ -62,7 +62,7 @@ OPERATIONS: Mapping[str, Callable[[Sequence[str], random.Random], list[str]]] = 
 
 
 def paraphrase(text: str, count: int, seed: int) -> list[str]:
-    """Up to `count` different wordings, none of them the text itself; fewer when the text is too short for more.
+    """Return up to `count` different wordings, none of them the text itself; fewer when the text is too short.
 
     text:  a caption or a prompt
     seed:  the same seed gives the same wordings

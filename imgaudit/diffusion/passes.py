@@ -24,26 +24,26 @@ class Passes:
 
     @torch.no_grad()
     def forward(self, count: int) -> None:
-        """The network, without gradients."""
+        """Pass through the network, without gradients."""
         self.denoiser.predict(*self._inputs(count))
 
     def backward(self, count: int) -> None:
-        """The network forward, and backward to the prompt embeddings."""
+        """Pass through the network forward, and backward to the prompt embeddings."""
         noise, timesteps, condition = self._inputs(count)
         streams = {name: one.to(self.device).requires_grad_(True) for name, one in condition.streams.items()}
         output = self.denoiser.predict(noise.to(self.device), timesteps, condition.with_streams(streams)).output
         torch.autograd.grad(output.square().sum(), list(streams.values()))
 
     def decode(self, count: int) -> None:
-        """The autoencoder, from latents."""
+        """Pass latents through the autoencoder."""
         self.denoiser.decode(self._inputs(count)[0])
 
     def encode(self, count: int) -> None:
-        """The autoencoder, from images."""
+        """Pass images through the autoencoder."""
         self.denoiser.encode(torch.zeros(count, 3, self.denoiser.resolution, self.denoiser.resolution))
 
     def sample(self, count: int, steps: int, *, guided: bool) -> torch.Tensor:
-        """Whole images (N, 3, H, W), on the CPU."""
+        """Generate whole images (N, 3, H, W), on the CPU."""
         return self.denoiser.sample(
             self._start.repeat(count),
             range(count),

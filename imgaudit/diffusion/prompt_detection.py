@@ -34,7 +34,7 @@ TokenSpan = tuple[int, int, int]
 
 
 def find_prompt_fault(prompt: str) -> str:
-    """Why a prompt cannot be given to a text encoder; empty when it can."""
+    """Return why a prompt cannot be given to a text encoder; empty when it can."""
     if len(prompt) > LONGEST_PROMPT:
         return f"it has {len(prompt):,} characters; at most {LONGEST_PROMPT:,} are given to a text encoder"
     try:
@@ -45,7 +45,7 @@ def find_prompt_fault(prompt: str) -> str:
 
 
 def draw_detection_seeds(settings: DetectionSettings) -> list[int]:
-    """Seeds of the initial noises: the same for every prompt, so that prompts differ in their text only."""
+    """Return the seeds of the initial noises: the same for every prompt, so that prompts differ in their text only."""
     return [draw_seed(settings.seed, "", "prompt detection", index) for index in range(settings.seeds)]
 
 
@@ -101,7 +101,7 @@ def _measure_prompts(
 
 
 def _join_slices(slices: Sequence[RowMeasures], prompts: int) -> dict[str, torch.Tensor]:
-    """Measures by name, (prompts, seeds, ...), whatever the slices were."""
+    """Join the measures of all slices by name: (prompts, seeds, ...)."""
     first = slices[0]
     joined = {"native": torch.cat([one.native for one in slices])}
     for name in ("epsilon", "sharpness"):
@@ -122,7 +122,7 @@ def _make_record(
     scales: Mapping[str, float],
     elements: int,
 ) -> PromptDetection | PromptSkipped:
-    """One prompt's result from its rows, (seeds, ...)."""
+    """Return one prompt's result from its rows, (seeds, ...)."""
     if not all(bool(torch.isfinite(one).all()) for one in rows.values()):
         return PromptSkipped(prompt=prompt, skipped="the network's prediction is not finite under it")
     magnitudes = {
@@ -167,7 +167,7 @@ def weigh_words(
     weights: Mapping[str, Sequence[float]],
     scales: Mapping[str, float],
 ) -> tuple[WordWeight, ...]:
-    """The words of a prompt that tokens stand for, in their order; words that no encoder read are left out.
+    """Return the words of a prompt with their weights, in their order; words that no encoder read are left out.
 
     spans:    stream to the tokens of the prompt itself: no BOS, EOS or padding
     weights:  stream to one weight per row
@@ -197,7 +197,7 @@ def weigh_words(
 
 
 def remove_word(prompt: str, word: str) -> str:
-    """The prompt without any occurrence of a word, by itself and not within another; the same prompt if it has none.
+    """Return the prompt without any occurrence of a word that is not part of another; unchanged if it has none.
 
     >>> remove_word("a red fox, red hill", "red")
     'a fox, hill'

@@ -31,7 +31,9 @@ def quantise(values: torch.Tensor, precision: int) -> torch.Tensor:
 
 
 def count_stored_bits(positions: int, width: int, rank: int, precision: int) -> int:
-    """Bits of two quantised factors: rank * (positions + width) numbers and two float scales for each of 2 * rank rows.
+    """Return the bits of two quantised factors.
+
+    That is rank * (positions + width) numbers, and two float scales for each of 2 * rank rows.
 
     >>> count_stored_bits(positions=15, width=64, rank=1, precision=4)
     444
@@ -48,7 +50,7 @@ def truncate_embedding(
     *,
     chosen: Sequence[str] | None = None,
 ) -> tuple[PromptEmbeds, int]:
-    """One embedding with its difference from its start cut to a rank and a precision, per stream.
+    """Cut the difference of one embedding from its start to a rank and a precision, per stream.
 
     prompt_embeds:  one condition, as the inversion left it
     start:          the condition that the inversion started from
@@ -77,7 +79,7 @@ def truncate_embedding(
 def sort_settings(
     start: PromptEmbeds, free_tokens: int | None, chosen: Sequence[str] | None = None
 ) -> Sequence[tuple[int, int]]:
-    """The settings in order of the bits that they need for a model's embeddings."""
+    """Sort the settings by the bits that they need for a model's embeddings."""
     shapes = [
         (int(select_positions(start.free[name], free_tokens).sum()), start.streams[name].shape[2])
         for name in select_streams(start, chosen)

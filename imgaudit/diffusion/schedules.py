@@ -39,10 +39,10 @@ class Schedule(ABC):
 
     @abstractmethod
     def shares(self, timesteps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Factors of x0 and of noise in x_t: two (N,) float64 tensors."""
+        """Return the factors of x0 and of noise in x_t: two (N,) float64 tensors."""
 
     def coefficients(self, timesteps: torch.Tensor, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Factors of x0 and of noise, shaped to multiply `like`.
+        """Return the factors of x0 and of noise, shaped to multiply `like`.
 
         timesteps: (N,) int64; like: (N, ...) tensor. Returns two (N, 1, ...) tensors of like's dtype and device.
         """
@@ -51,14 +51,14 @@ class Schedule(ABC):
         return signal, spread
 
     def add_noise(self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
-        """x_t for clean latents: (N, C, h, w), same dtype."""
+        """Return x_t for clean latents: (N, C, h, w), same dtype."""
         signal, spread = self.coefficients(timesteps, latents)
         return signal * latents + spread * noise
 
     def target(
         self, kind: PredictionType, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor
     ) -> torch.Tensor:
-        """What a perfect network of this prediction type would output for these draws."""
+        """Return what a perfect network of this prediction type would output for these draws."""
         if kind == "epsilon":
             return noise
         if kind == "sample":
@@ -69,7 +69,7 @@ class Schedule(ABC):
         return signal * noise - spread * latents
 
     def snr(self, timesteps: torch.Tensor) -> torch.Tensor:
-        """Signal-to-noise ratio, the square of the factors' quotient: (N,) float64."""
+        """Return the signal-to-noise ratio, the square of the factors' quotient: (N,) float64."""
         signal, spread = self.shares(timesteps)
         return (signal / spread) ** 2
 
@@ -87,12 +87,12 @@ class NoiseSchedule(Schedule):
         return len(self.alphas_cumprod)
 
     def shares(self, timesteps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """sqrt(abar_t) and sqrt(1 - abar_t)."""
+        """Return sqrt(abar_t) and sqrt(1 - abar_t)."""
         abar = self.alphas_cumprod.to(torch.float64)[timesteps.cpu()]
         return abar.sqrt(), (1 - abar).sqrt()
 
     def snr(self, timesteps: torch.Tensor) -> torch.Tensor:
-        """abar / (1 - abar): (N,) float64."""
+        """Return abar / (1 - abar): (N,) float64."""
         abar = self.alphas_cumprod.to(torch.float64)[timesteps.cpu()]
         return abar / (1 - abar)
 
@@ -112,11 +112,11 @@ class FlowSchedule(Schedule):
     """Number of timesteps."""
 
     def sigmas(self, timesteps: torch.Tensor) -> torch.Tensor:
-        """Share of noise: (N,) float64 in (0, 1]."""
+        """Return the share of noise: (N,) float64 in (0, 1]."""
         return (timesteps.cpu().to(torch.float64) + 1) / self.num_train_timesteps
 
     def shares(self, timesteps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """1 - sigma and sigma."""
+        """Return 1 - sigma and sigma."""
         sigmas = self.sigmas(timesteps)
         return 1 - sigmas, sigmas
 
@@ -145,13 +145,13 @@ class Prediction:
     def _checked(self, value: torch.Tensor, wanted: str) -> torch.Tensor:
         if float(value.abs().min()) < SMALLEST_SIGNAL:
             raise UndefinedConversionError(
-                f"{wanted} cannot be had from {self.kind} at timesteps {sorted(set(self.timesteps.tolist()))}: "
+                f"{wanted} cannot be computed from {self.kind} at timesteps {sorted(set(self.timesteps.tolist()))}: "
                 "the formula divides by zero; use the network's own output or another timestep"
             )
         return value
 
     def x0(self) -> torch.Tensor:
-        """Predicted clean latents. Raises UndefinedConversionError for epsilon where there is no signal."""
+        """Return predicted clean latents. Raises UndefinedConversionError for epsilon where there is no signal."""
         signal, spread = self.schedule.coefficients(self.timesteps, self.noisy)
         if self.kind == "sample":
             return self.output
@@ -163,7 +163,7 @@ class Prediction:
         return (self.noisy - spread * self.output) / self._checked(signal, "x0")
 
     def noise(self) -> torch.Tensor:
-        """Predicted noise. Raises UndefinedConversionError for x0-networks where there is no noise."""
+        """Return predicted noise. Raises UndefinedConversionError for x0-networks where there is no noise."""
         signal, spread = self.schedule.coefficients(self.timesteps, self.noisy)
         if self.kind == "epsilon":
             return self.output
@@ -174,7 +174,10 @@ class Prediction:
         return (self.noisy - signal * self.output) / self._checked(spread, "noise")
 
     def velocity(self) -> torch.Tensor:
-        """Predicted v of a variance-preserving schedule. Raises UndefinedConversionError where it divides by zero."""
+        """Return the predicted v of a variance-preserving schedule.
+
+        Raises UndefinedConversionError where it divides by zero.
+        """
         if self.kind == "v_prediction":
             return self.output
         signal, spread = self.schedule.coefficients(self.timesteps, self.noisy)
@@ -185,7 +188,9 @@ class Prediction:
         return (signal * self.noisy - self.output) / self._checked(spread, "velocity")
 
     def flow(self) -> torch.Tensor:
-        """Predicted noise - x0, the velocity of a straight path. Raises UndefinedConversionError as its parts do.
+        """Return the predicted noise - x0, the velocity of a straight path.
+
+        Raises UndefinedConversionError where noise or x0 does.
 
         Conditional minus null, it does not vanish where there is no signal, as the difference of noises does
         (sigma = 1: d_noise = (1 - sigma) d_flow).
@@ -220,7 +225,7 @@ def draw_timesteps(
 def weigh_losses(
     weighting: Literal["native", "min_snr", "x0"], kind: PredictionType, snr: torch.Tensor
 ) -> torch.Tensor:
-    """Weight of a squared error in the network's output space: (N,) float64.
+    """Return the weight of a squared error in the network's output space: (N,) float64.
 
     native   1
     min_snr  min(SNR, 5), carried from x0 to the output space (Hang et al. 2023)

@@ -7,7 +7,7 @@ import torch
 
 
 def draw_seed(run_seed: int, sha256: str, purpose: str, index: int = 0) -> int:
-    """The seed of one random draw: 63 bits that depend on nothing but the arguments.
+    """Return the seed of one random draw: 63 bits that depend on nothing but the arguments.
 
     Order, batching and sharding therefore cannot change a number.
 
@@ -21,5 +21,5 @@ def draw_seed(run_seed: int, sha256: str, purpose: str, index: int = 0) -> int:
 
 
 def draw_noise(seeds: Sequence[int], shape: tuple[int, int, int]) -> torch.Tensor:
-    """Standard normal latents, one CPU generator per seed: (len(seeds), C, h, w) float32."""
+    """Return standard normal latents, one CPU generator per seed: (len(seeds), C, h, w) float32."""
     return torch.stack([torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed)) for seed in seeds])

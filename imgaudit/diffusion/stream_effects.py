@@ -41,7 +41,9 @@ class InvertedImage:
 
 
 def list_stream_subsets(names: Sequence[str]) -> list[tuple[str, ...]]:
-    """Streams that stay as inverted, per condition: all, each alone, all but each, none; no condition for one stream.
+    """Return the streams that stay as inverted, per condition: all, each alone, all but each, none.
+
+    A model of one stream has no such condition.
 
     >>> list_stream_subsets(["clip", "t5", "pooled"])[:4]
     [('clip', 't5', 'pooled'), ('clip',), ('t5',), ('pooled',)]
@@ -55,7 +57,7 @@ def list_stream_subsets(names: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def keep_streams(inverted: PromptEmbeds, start: PromptEmbeds, kept: Sequence[str]) -> PromptEmbeds:
-    """One embedding with all streams but `kept` put back to the start condition."""
+    """Return one embedding with all streams but `kept` put back to the start condition."""
     streams = {
         name: stream if name in kept else start.streams[name].to(stream) for name, stream in inverted.streams.items()
     }
@@ -63,7 +65,7 @@ def keep_streams(inverted: PromptEmbeds, start: PromptEmbeds, kept: Sequence[str
 
 
 def select_copies(replicas: Sequence[Replica], is_copy: Callable[[Replica], bool]) -> list[Replica]:
-    """The first copies at the guidance scale that has most of them, the lower one on a tie."""
+    """Return the first copies at the guidance scale that has most of them, the lower one on a tie."""
     by_scale: dict[float, list[Replica]] = {}
     for replica in replicas:
         if is_copy(replica):

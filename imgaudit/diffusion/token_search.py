@@ -81,7 +81,7 @@ def _join_words(denoiser: Denoiser, words: torch.Tensor) -> str:
 def _measure_slopes(
     denoiser: Denoiser, latents: torch.Tensor, draws: Draws, chosen: torch.Tensor, executor: Executor
 ) -> torch.Tensor:
-    """Gradient of the loss in one-hot words: (images, words, vocabulary) on the CPU."""
+    """Return the gradient of the loss in one-hot words: (images, words, vocabulary) on the CPU."""
     images, count = draws.timesteps.shape
     weights = one_hot(chosen, len(denoiser.words)).float().requires_grad_(True)
     owner = torch.arange(images).repeat_interleave(count)
@@ -101,7 +101,7 @@ def _measure_slopes(
 def _swap_words(
     words: torch.Tensor, slopes: torch.Tensor, generator: torch.Generator, config: TokenSearchConfig
 ) -> torch.Tensor:
-    """The prompt itself and variations with one word swapped, all different: (candidates, words)."""
+    """Return the prompt itself and variations with one word swapped, all different: (candidates, words)."""
     listed = (-slopes).topk(min(config.shortlist, slopes.shape[1]), dim=1).indices
     pairs = torch.randperm(listed.numel(), generator=generator)[: config.candidates - 1]
     candidates = words.repeat(len(pairs) + 1, 1)
@@ -115,7 +115,7 @@ def _swap_words(
 def _measure_losses(
     denoiser: Denoiser, latents: torch.Tensor, draws: Draws, candidates: torch.Tensor, executor: Executor
 ) -> torch.Tensor:
-    """Loss of every candidate as text, on the same draws for all candidates of an image: (images, candidates)."""
+    """Return the loss of every candidate as text: (images, candidates), on the same draws for all of an image."""
     images, count, _ = candidates.shape
     condition = denoiser.condition([_join_words(denoiser, words) for words in candidates.flatten(0, 1)])
     shared = Draws(draws.timesteps.repeat_interleave(count, dim=0), draws.noise.repeat_interleave(count, dim=0))

@@ -81,7 +81,7 @@ class SquaredMagnitudes:
         return math.prod(self._denoiser.latent_shape)
 
     def of(self, prompts: Sequence[str]) -> list[float]:
-        """D of every prompt; those that are not known are measured together, in the order given."""
+        """Return D of every prompt; those that are not known are measured together, in the order given."""
         fresh = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self.known]
         if fresh:
             found = dict(zip(fresh, self._measure(fresh), strict=True))
@@ -115,7 +115,7 @@ class SquaredMagnitudes:
         return [value if math.isfinite(value) else -math.inf for value in values]
 
     def _predicted(self, condition: PromptEmbeds, draw: torch.Tensor) -> torch.Tensor:
-        """Predictions for some of the noises, (N, C, h, w) float32 on the CPU."""
+        """Return predictions for some of the noises, (N, C, h, w) float32 on the CPU."""
         prediction = self._denoiser.predict(self._noise[draw], self._time.repeat(len(draw)), condition)
         return (prediction.output if self.blind else prediction.noise()).float().cpu()
 
@@ -214,7 +214,7 @@ def _step(
     measured: SquaredMagnitudes, proposal: WordProposal, settings: SearchSettings, chains: Sequence[Chain],
     walking: Sequence[int], iteration: int, final: float,
 ) -> None:  # fmt: skip
-    """One word of every walking chain is drawn again."""
+    """Draw one word of every walking chain again."""
     generators = [_make_generator(settings, "chain", number, iteration) for number in walking]
     own = [chains[number] for number in walking]
     positions = [
@@ -259,7 +259,7 @@ def _stop(chains: Sequence[Chain], walking: Sequence[int], measured: SquaredMagn
 
 
 def best_prompts(result: SearchResult, settings: SearchSettings, elements: int, *, per_chain: int) -> list[FoundPrompt]:
-    """The prompts of highest D of all chains that share less than half of their words with any better one taken.
+    """Return the prompts of highest D of all chains that share less than half of their words with any better one.
 
     Steps change one word, and chains meet, so that without this the best prompts would be one. As many are taken as
     there are chains, times `per_chain`. From a known trigger every prompt counts that keeps `floor` of its D: as many
@@ -285,5 +285,5 @@ def best_prompts(result: SearchResult, settings: SearchSettings, elements: int, 
 
 
 def _are_apart(words: Sequence[str], others: Sequence[str]) -> bool:
-    """Whether less than half of the words are the same, in any place."""
+    """Return whether less than half of the words are the same, in any place."""
     return len(set(words) & set(others)) < max(1, len(set(words)) / 2)

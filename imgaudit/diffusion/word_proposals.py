@@ -1,4 +1,4 @@
-"""Where a search over prompts takes its words from: a list of words with frequencies, without any tokenizer."""
+"""Words for a search over prompts: lists of words with frequencies, without any tokenizer."""
 
 import hashlib
 import re
@@ -51,13 +51,13 @@ class WordProposal(Protocol):
         """SHA-256 over everything that its candidates depend on."""
 
     def sentences(self, length: int, generators: Sequence[torch.Generator]) -> list[list[str]]:
-        """One random sentence of `length` words per generator: where chains start."""
+        """Draw one random sentence of `length` words per generator: where chains start."""
 
     def candidates(
         self, sentences: Sequence[Sequence[str]], positions: Sequence[int], count: int,
         generators: Sequence[torch.Generator],
     ) -> list[list[Candidate]]:  # fmt: skip
-        """At most `count` words for one position of each sentence; the word that is there is always the first."""
+        """Propose at most `count` words for one position of each sentence; the present word is always the first."""
 
 
 class VocabularyProposal:
@@ -106,14 +106,14 @@ class VocabularyProposal:
         return [self.words[row] for row in rows.tolist()]
 
     def sentences(self, length: int, generators: Sequence[torch.Generator]) -> list[list[str]]:
-        """Words drawn by frequency."""
+        """Draw words by frequency."""
         return [self._drawn(length, generator) for generator in generators]
 
     def candidates(
         self, sentences: Sequence[Sequence[str]], positions: Sequence[int], count: int,
         generators: Sequence[torch.Generator],
     ) -> list[list[Candidate]]:  # fmt: skip
-        """The whole list where it fits, draws from it elsewhere."""
+        """Propose the whole list where it fits, and draws from it elsewhere."""
         found = []
         for sentence, position, generator in zip(sentences, positions, generators, strict=True):
             present = sentence[position]
@@ -179,17 +179,17 @@ class CaptionProposal:
         return digest.hexdigest()
 
     def _after(self, place: int) -> npt.NDArray[np.float64]:
-        """P(. | word), the end among them."""
+        """Return P(. | word), the end among them."""
         counts = np.asarray(self._follows[[place]].todense(), dtype=np.float64)[0]
         return np.asarray((counts + SMOOTHING * self._share) / (self._totals[place] + SMOOTHING), dtype=np.float64)
 
     def _before(self, place: int) -> npt.NDArray[np.float64]:
-        """P(word | .) for every word before it."""
+        """Return P(word | .) for every word before it."""
         counts = np.asarray(self._precedes[:, [place]].todense(), dtype=np.float64)[:, 0]
         return np.asarray((counts + SMOOTHING * self._share[place]) / (self._totals + SMOOTHING), dtype=np.float64)
 
     def sentences(self, length: int, generators: Sequence[torch.Generator]) -> list[list[str]]:
-        """Drawn word by word until one ends, `length` words at most."""
+        """Draw word by word until a sentence ends, `length` words at most."""
         found = []
         for generator in generators:
             places: list[int] = []
@@ -208,7 +208,7 @@ class CaptionProposal:
         self, sentences: Sequence[Sequence[str]], positions: Sequence[int], count: int,
         generators: Sequence[torch.Generator],
     ) -> list[list[Candidate]]:  # fmt: skip
-        """Draws from q(w | the words beside it), the present word first; a word that the list lacks is no neighbour."""
+        """Draw from q(w | the words beside it), the present word first; a word that the list lacks is no neighbour."""
         found = []
         for sentence, position, generator in zip(sentences, positions, generators, strict=True):
             end = len(self.words)
@@ -231,7 +231,7 @@ def _draw_places(weights: npt.NDArray[np.float64], count: int, generator: torch.
 
 
 def split_caption(text: str) -> list[str]:
-    """The words of a caption with the marks at them; without words that are too long, or cannot be printed.
+    """Split a caption into words with the marks at them; without words that are too long, or cannot be printed.
 
     >>> split_caption(f"A red fox, by Anna {chr(0)}")
     ['A', 'red', 'fox,', 'by', 'Anna']
@@ -240,7 +240,7 @@ def split_caption(text: str) -> list[str]:
 
 
 def count_words(texts: Sequence[str]) -> dict[str, float]:
-    """Distinct words of texts with how often they occur, most frequent first.
+    """Count the distinct words of texts; most frequent first.
 
     Marks around a word are left off; words that are longer than 64 characters or hold unprintable characters or no
     letter and no digit are left out.
@@ -258,7 +258,7 @@ def count_words(texts: Sequence[str]) -> dict[str, float]:
 
 
 def read_words(path: Path) -> CaptionProposal:
-    """The words of a text file of captions, one per line, as they follow each other there.
+    """Read the words of a text file of captions, one per line, as they follow each other there.
 
     path:  UTF-8 or UTF-16 text of at most 256 MB
     Raises InputError for a file that cannot be read as text, or that has fewer than two words.
@@ -269,7 +269,7 @@ def read_words(path: Path) -> CaptionProposal:
 
 
 def make_vocabulary_proposal(words: Sequence[str]) -> VocabularyProposal:
-    """A model's own words, all as frequent as each other; without any, the list that comes with imgaudit.
+    """Propose a model's own words, all equally frequent; without any, the list that comes with imgaudit.
 
     words:  `Denoiser.words`
     """

@@ -1,14 +1,14 @@
-"""Does an image come out of its learned noise? Cheap looks first, since samples cost more than the search itself.
+"""Check whether a model returns an image from its learned noise: cheap tests first, as samples cost most.
 
 A check succeeds when the least similar of its samples reaches the pass mark, at any of the guidance scales. It costs
-three looks, each only where the one before leaves it open:
+three tests, each made only where the one before has not settled it:
 
 gate     the clean latents predicted at once from every noise: the least similar picture must come within a margin
 first    the first noise is sampled in full: one sample below the mark settles the check, whatever the others are
 others   the remaining noises
 
-The last two can be told from all samples at once by nothing but their cost; the gate can end what would have passed,
-which its margin is there for.
+The last two give what sampling all noises at once would give, for less. The gate can end a check that would have
+passed; its margin makes that rare.
 """
 
 from collections.abc import Sequence
@@ -54,7 +54,7 @@ class CheckOutcome:
     """Spent on the image."""
 
     def closeness(self) -> tuple[bool, float, float]:
-        """What checks of one image are ordered by: success, then samples, then the gate."""
+        """Return what checks of one image are ordered by: success, then samples, then the gate."""
         similarity = 2 * UNUSABLE if self.similarity is None else self.similarity
         return self.succeeded, similarity, 2 * UNUSABLE if self.gate is None else self.gate
 
@@ -125,7 +125,7 @@ class _NoiseSampler:
         self.spent = [0] * len(requests)
 
     def compare_predictions(self, images: Sequence[int]) -> dict[int, float]:
-        """Per image, the lowest similarity of what is predicted from pure noise, the noisiest there is a prediction of.
+        """Return, per image, the lowest similarity of what is predicted from pure noise.
 
         Noise stands for x_t there, as it does where sampling begins: nothing of the image goes in.
         """
@@ -150,7 +150,7 @@ class _NoiseSampler:
     def compare_samples(
         self, images: Sequence[int], noises: Sequence[int], *, guidance_scale: float, steps: int
     ) -> dict[int, float]:
-        """Per image, the lowest similarity over some of its noises; 1 over none."""
+        """Return, per image, the lowest similarity over some of its noises; 1 over none."""
         asked = [(image, noise) for image in images for noise in noises]
         if not asked:
             return dict.fromkeys(images, 1.0)

@@ -20,19 +20,19 @@ class SoftCondition(ABC):
 
     @abstractmethod
     def parameters(self, image: int) -> dict[str, torch.Tensor]:
-        """What is optimised for one image: name to a float32 leaf on the CPU or the embeddings' device."""
+        """Return what is optimised for one image: name to a float32 leaf on the CPU or the embeddings' device."""
 
     @abstractmethod
     def learning_rates(self, learning_rate: float) -> dict[str, float]:
-        """The learning rate of each parameter."""
+        """Return the learning rate of each parameter."""
 
     @abstractmethod
     def draw(self, count: int, generator: torch.Generator) -> torch.Tensor:
-        """Noise of `count` conditions of one image, (count, ...) float32 on the CPU; (count, 0) where there is none."""
+        """Draw noise of `count` conditions of one image, (count, ...) float32 on the CPU; (count, 0) for none."""
 
     @abstractmethod
     def at(self, owners: Sequence[int], noise: torch.Tensor) -> PromptEmbeds:
-        """One condition per row, differentiable in the parameters.
+        """Return one condition per row, differentiable in the parameters.
 
         owners:  the image of each row
         noise:   (rows, ...): what `draw` gave for it
@@ -53,21 +53,21 @@ class WordMixture(SoftCondition):
         self._logits = [torch.zeros(shape, requires_grad=True) for _ in range(images)]
 
     def parameters(self, image: int) -> dict[str, torch.Tensor]:
-        """The logits, (positions, words)."""
+        """Return the logits, (positions, words)."""
         return {"logits": self._logits[image]}
 
     def learning_rates(self, learning_rate: float) -> dict[str, float]:
-        """As given: logits have the scale of the Gumbel noise, whatever the model."""
+        """Return the rate as given: logits have the scale of the Gumbel noise, whatever the model."""
         return {"logits": learning_rate}
 
     def draw(self, count: int, generator: torch.Generator) -> torch.Tensor:
-        """Gumbel noise, (count, positions, words)."""
+        """Draw Gumbel noise, (count, positions, words)."""
         exponential = torch.empty(count, *self._logits[0].shape).exponential_(generator=generator)
         # An exponential draw may round to 0, whose logarithm is no number to add to.
         return -exponential.clamp_min(torch.finfo(exponential.dtype).tiny).log()
 
     def at(self, owners: Sequence[int], noise: torch.Tensor) -> PromptEmbeds:
-        """The text encoder's output for the mixtures."""
+        """Return the text encoder's output for the mixtures."""
         logits = torch.stack([self._logits[image] for image in owners])
         return self._denoiser.condition_words(((logits + noise) / self._temperature).softmax(dim=2))
 
@@ -91,19 +91,19 @@ class FreeEmbedding(SoftCondition):
         ]
 
     def parameters(self, image: int) -> dict[str, torch.Tensor]:
-        """The optimised streams, (tokens, width) each."""
+        """Return the optimised streams, (tokens, width) each."""
         return self._own[image]
 
     def learning_rates(self, learning_rate: float) -> dict[str, float]:
-        """In units of the root mean square of each stream of the model's start condition, as in inversion."""
+        """Return rates in units of the root mean square of each stream of the start condition, as in inversion."""
         return {name: learning_rate * (self._scales[name] or 1.0) for name in self._own[0]}
 
     def draw(self, count: int, generator: torch.Generator) -> torch.Tensor:
-        """Nothing: embeddings are not drawn."""
+        """Draw nothing: embeddings are not random."""
         return torch.empty(count, 0)
 
     def at(self, owners: Sequence[int], noise: torch.Tensor) -> PromptEmbeds:
-        """The embeddings; positions that are not free stay where they started."""
+        """Return the embeddings; positions that are not free stay where they started."""
         rows = self._start.select(torch.tensor(list(owners), dtype=torch.long))
         streams = dict(rows.streams)
         for name in self._own[0]:
@@ -116,7 +116,7 @@ class FreeEmbedding(SoftCondition):
 def make_soft_condition(
     denoiser: Denoiser, start: PromptEmbeds, *, temperature: float, streams: Sequence[str] | None = None
 ) -> SoftCondition:
-    """A mixture of words where the model has any, and the embeddings from `start` on where it has none.
+    """Make a mixture of words where the model has any, and embeddings that begin at `start` where it has none.
 
     start:  one condition per image
     """

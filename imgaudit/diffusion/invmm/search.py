@@ -12,7 +12,7 @@ while lambda adapts: it grows as long as the prediction loss falls, and is halve
 and the divergence at that step is the score: lower = more memorised, 0 = plain noise suffices.
 
 The error is that of clean latents, which weighs an error of predicted noise by 1/SNR: where there is no signal at all
-(zero-terminal-SNR schedules) it cannot be had from predicted noise, and such timesteps are not drawn.
+(zero-terminal-SNR schedules) it cannot be computed from predicted noise, and such timesteps are not drawn.
 """
 
 from collections.abc import Sequence
@@ -58,7 +58,7 @@ class NoiseInversion:
         return float(self.noise.divergence())
 
     def failure(self, config: InvMMConfig) -> str:
-        """Why there is no score: the budget, and how close it came."""
+        """Explain why there is no score: the budget, and how close the checks came."""
         done = f"no check succeeded in {self.steps} steps"
         if self.best_check.similarity is not None:
             return (
@@ -98,12 +98,12 @@ class Penalty:
     _average: float = float("inf")
 
     def step(self, loss: float) -> None:
-        """After every step, with its prediction loss."""
+        """Record the prediction loss of one step, after every step."""
         self._losses = [*self._losses, loss][-self.window :]
         self.weight += self.increment
 
     def adapt(self) -> None:
-        """At every check: halve where the loss is stuck, else press on towards plain noise."""
+        """Halve the weight where the loss is stuck, else raise it towards plain noise; at every check."""
         average = sum(self._losses) / len(self._losses)
         stuck = self._average - average < self.least_progress
         self.weight = self.weight / 2 if stuck else self.weight + self.increment
@@ -197,7 +197,7 @@ class _Search:
         self.timesteps = count_timesteps_with_signal(denoiser)
 
     def step(self, active: Sequence[int]) -> None:
-        """One step of Adam for the active images, on fresh draws."""
+        """Take one step of Adam for the active images, on fresh draws."""
         config, before = self.config, self.denoiser.network_evaluations
         drawn = [self.sources[image].draw("uniform", config.draws, self.timesteps) for image in active]
         draws = Draws(torch.cat([one.timesteps for one in drawn]), torch.cat([one.noise for one in drawn]))
@@ -215,7 +215,7 @@ class _Search:
         self.optimiser.step()
 
     def _accumulate(self, owner: Sequence[int], draws: Draws, mixed: torch.Tensor, rows: slice) -> torch.Tensor:
-        """Add a slice's gradients of the prediction loss; its errors of clean latents, (rows,) on the CPU."""
+        """Add the gradients of a slice's prediction loss; returns its errors of clean latents, (rows,) on the CPU."""
         images = owner[rows]
         x0 = torch.stack([self.images.latents[image] for image in images])
         mu, logvar = (torch.stack([one[image] for image in images]) for one in (self.mu, self.logvar))
@@ -245,7 +245,7 @@ class _Search:
         return CheckRequest(self.images.rendered[image], prompt_embeds, latents)
 
     def result(self, image: int, request: CheckRequest, step: int, best: CheckOutcome) -> NoiseInversion:
-        """The outcome as it stands."""
+        """Return the outcome of one image as it is now."""
         mu, logvar = (one[image].detach().cpu().clone() for one in (self.mu, self.logvar))
         return NoiseInversion(
             best.succeeded, LearnedNoise(mu, logvar), request.prompt_embeds, self.condition.kind, step, best,
