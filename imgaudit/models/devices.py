@@ -16,7 +16,10 @@ Offload = Literal["none", "model", "sequential"]
 
 
 def choose_device(device: str) -> torch.device:
-    """auto is CUDA when there is one, else MPS, else the CPU. Raises ModelRefusedError for one that is not there."""
+    """Return a torch device: auto is CUDA when there is one, else MPS, else the CPU.
+
+    Raises ModelRefusedError for a device that is not there.
+    """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     kind, colon, number = device.partition(":")

@@ -52,15 +52,15 @@ class FiniteSetDenoiser:
         return self.points.shape[-1]
 
     def encode(self, images: torch.Tensor) -> torch.Tensor:
-        """The identity: this model has no autoencoder."""
+        """Return the images: this model has no autoencoder."""
         return images
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """The identity, clipped."""
+        """Return the latents, clipped."""
         return latents.clamp(-1, 1)
 
     def condition(self, prompts: Sequence[str]) -> PromptEmbeds:
-        """Every word that is a point's number puts weight on that point; other words do nothing."""
+        """Put weight on every point whose number is a word of the prompt; other words do nothing."""
         logits = torch.zeros(len(prompts), 1, len(self.points), dtype=self.points.dtype)
         for row, prompt in enumerate(prompts):
             for word in prompt.split():
@@ -79,35 +79,35 @@ class FiniteSetDenoiser:
     word_positions = 1
 
     def condition_words(self, weights: torch.Tensor) -> PromptEmbeds:
-        """Logits are linear in the words."""
+        """Mix logits, which are linear in the words."""
         logits = self.sharpness * weights.to(self.points.dtype).sum(dim=1, keepdim=True)
         return PromptEmbeds({"text": logits}, {"text": torch.ones(1, dtype=torch.bool)})
 
     no_null = ""
 
     def characters_read(self, prompt: str) -> dict[str, int]:
-        """None is cut."""
+        """Return nothing: no prompt is cut."""
         return {}
 
     def cut_tokens(self, prompt: str) -> dict[str, int]:
-        """Never any."""
+        """Return nothing: no prompt is cut."""
         return {}
 
     def token_spans(self, prompt: str) -> dict[str, list[tuple[int, int, int]]]:
-        """Words that name a point; all share the one row of logits."""
+        """Return the words that name a point; all share the one row of logits."""
         words = [word for word in re.finditer(r"\S+", prompt) if self._names(word.group())]
         return {"text": [(*word.span(), 0) for word in words]}
 
     def null_condition(self) -> PromptEmbeds:
-        """Equal weights."""
+        """Return equal weights."""
         return self.condition([""])
 
     def start_condition(self) -> PromptEmbeds:
-        """Equal weights."""
+        """Return equal weights."""
         return self.null_condition()
 
     def predict(self, noisy: torch.Tensor, timesteps: torch.Tensor, prompt_embeds: PromptEmbeds) -> Prediction:
-        """The exact posterior mean, returned as noise."""
+        """Return the exact posterior mean, as noise."""
         logits = prompt_embeds.streams["text"][:, 0]
         self.network_evaluations += len(noisy) * (2 if logits.requires_grad and torch.is_grad_enabled() else 1)
         signal, spread = self.schedule.coefficients(timesteps, noisy)
@@ -117,7 +117,7 @@ class FiniteSetDenoiser:
         return Prediction((noisy - signal * x0) / spread, noisy, timesteps, "epsilon", self.schedule)
 
     def spare_memory(self) -> bool:
-        """There is nothing to spare."""
+        """Return False: there is nothing to spare."""
         return False
 
     @torch.no_grad()
@@ -130,7 +130,7 @@ class FiniteSetDenoiser:
         num_inference_steps: int,
         latents: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Deterministic DDIM (eta 0) with classifier-free guidance."""
+        """Sample by deterministic DDIM (eta 0) with classifier-free guidance."""
         x = draw_noise(seeds, self.latent_shape).to(self.points) if latents is None else latents
         null = self.null_condition().repeat(len(x))
         times = torch.linspace(self.schedule.num_train_timesteps - 1, 0, num_inference_steps).round().long()

@@ -129,6 +129,6 @@ def load_model(
 
 
 def _commit(folder: Path) -> str:
-    """The hub's cache keeps a model under the full hash of its commit."""
+    """Return the commit of a folder of the hub's cache, which is named after it; "" for any other."""
     named = folder.parent.name == "snapshots" and re.fullmatch("[0-9a-f]{40}", folder.name)
     return folder.name if named else ""

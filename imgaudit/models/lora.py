@@ -61,7 +61,7 @@ class Lora:
 
 
 def read_lora(text: str) -> Lora:
-    """The LoRA that FILE_OR_FOLDER[:WEIGHT] names, inspected; its weight is 1 unless given.
+    """Inspect the LoRA that FILE_OR_FOLDER[:WEIGHT] names; its weight is 1 unless given.
 
     Raises ModelRefusedError for what is not there, pickled, damaged, or changes more than a LoRA does, and for a
     weight that is not a finite number other than 0.
@@ -76,7 +76,9 @@ def read_lora(text: str) -> Lora:
 
 
 def lora_fingerprint(fingerprint: str, loras: Sequence[Lora]) -> str:
-    """The fingerprint of a model with LoRAs: changes with the model, every byte of every LoRA, and every weight.
+    """Return the fingerprint of a model with LoRAs.
+
+    It changes with the model, every byte of every LoRA, and every weight.
 
     >>> lora_fingerprint("f", [])
     'f'
@@ -297,7 +299,7 @@ def _weight_shapes(network: torch.nn.Module) -> dict[str, torch.Size]:
 
 
 def _layers(network: torch.nn.Module) -> list[str]:
-    """Names of the layers that a LoRA stands beside."""
+    """Return the names of the layers that a LoRA is beside."""
     return [
         name.removesuffix(".base_layer.weight") for name in network.state_dict() if name.endswith(".base_layer.weight")
     ]

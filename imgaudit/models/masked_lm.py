@@ -72,7 +72,7 @@ class MaskedWordProposal:
 
     @torch.no_grad()
     def _scores(self, texts: Sequence[Sequence[str]], positions: Sequence[int]) -> torch.Tensor:
-        """Logits of whole words for one masked place of each text: (N, vocabulary) float32, -inf elsewhere."""
+        """Return logits of whole words for one masked place of each text: (N, vocabulary) float32, -inf elsewhere."""
         mask = self._tokenizer.mask_token
         given = [
             " ".join([PREFIX, *words[:position], mask, *words[position + 1 :]])
@@ -93,7 +93,7 @@ class MaskedWordProposal:
         return torch.stack(rows).cpu() + self._allowed[: logits.shape[-1]]
 
     def sentences(self, length: int, generators: Sequence[torch.Generator]) -> list[list[str]]:
-        """From masks alone, place by place, each drawn from what the language model holds for likely."""
+        """Draw sentences from masks alone, place by place, by the language model's probabilities."""
         found = [[self._tokenizer.mask_token] * length for _ in generators]
         for position in range(length):
             scores = self._scores(found, [position] * len(found))
@@ -106,7 +106,7 @@ class MaskedWordProposal:
         self, sentences: Sequence[Sequence[str]], positions: Sequence[int], count: int,
         generators: Sequence[torch.Generator],
     ) -> list[list[Candidate]]:  # fmt: skip
-        """The present word and the likeliest others; draws nothing."""
+        """Propose the present word and the likeliest others; draws nothing."""
         scores = self._scores(sentences, positions)
         found = []
         for sentence, position, row in zip(sentences, positions, scores, strict=True):
@@ -117,7 +117,7 @@ class MaskedWordProposal:
 
 
 def load_masked_lm(folder: Path) -> MaskedWordProposal:
-    """A masked language model of a local folder: safetensors only, no code of its own, nothing fetched.
+    """Load a masked language model of a local folder: safetensors only, no code of its own, nothing fetched.
 
     folder:  as transformers' `save_pretrained` writes it, model and tokenizer, of one of KINDS
     Raises ModelRefusedError with the reason and what to do.

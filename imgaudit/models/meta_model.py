@@ -19,7 +19,7 @@ from imgaudit.models.published import PublishedComponent, PublishedModel
 
 
 def build_meta_model(model: PublishedModel, dtype: torch.dtype) -> LatentDenoiser:
-    """The adapter of a model's family around networks without data, on the CPU.
+    """Build the adapter of a model's family around networks without data, on the CPU.
 
     dtype:  of the weights; those that transformers keeps in float32 whatever it is asked for, such as some of T5's in
             float16, stay in it here too
@@ -55,7 +55,7 @@ def _build_network(part: PublishedComponent, dtype: torch.dtype) -> torch.nn.Mod
 
 
 def _moves(network: torch.nn.Module) -> Callable[..., torch.nn.Module]:
-    """What stands for a network's `to`, which cannot exchange the data of tensors that have none."""
+    """Return a replacement of a network's `to`, which cannot exchange the data of tensors that have none."""
 
     def to(*arguments: Any, **keywords: Any) -> torch.nn.Module:
         for dtype in (*arguments, *keywords.values()):
@@ -85,7 +85,7 @@ def _convert(module: torch.nn.Module, dtype: torch.dtype, seen: dict[int, torch.
 
 
 def _condition(model: PublishedModel, mode: FakeTensorMode) -> PromptEmbeds:
-    """One condition of the shapes that an inversion starts from. Masks have data, as adapters look into them."""
+    """Return one condition of the shapes that an inversion starts from. Masks have data, as adapters look into them."""
     with mode:
         streams = {name: torch.zeros(1, *shape) for name, shape in model.streams.items()}
     tokens, _ = model.streams.get("text", (0, 0))
@@ -98,8 +98,7 @@ def _condition(model: PublishedModel, mode: FakeTensorMode) -> PromptEmbeds:
 
 
 def _without_data(adapter: type[LatentDenoiser]) -> Any:
-    """An adapter that leaves out what looks at numbers: whether weights are finite, what a tokenizer makes of a prompt,
-    what a text encoder makes of that."""
+    """Return an adapter without what looks at numbers: the checks of weights and tokenizer, and the text encoding."""
 
     class MetaAdapter(adapter):  # type: ignore[misc, valid-type]
         def __init__(self, pipeline: Any, condition: PromptEmbeds) -> None:
@@ -113,7 +112,7 @@ def _without_data(adapter: type[LatentDenoiser]) -> Any:
             pass
 
         def start_condition(self) -> PromptEmbeds:
-            """The condition that was given."""
+            """Return the condition that was given."""
             return self._start
 
     return MetaAdapter

@@ -9,7 +9,9 @@ import torch
 
 
 def find_single_token_words(tokenizer: Any) -> dict[str, int]:
-    """Whole printable words that the tokenizer reads as the same single token: text to token id, in order of ids."""
+    """Return whole printable words that the tokenizer reads as the same single token: text to id, in order
+    of ids.
+    """
     ids = [number for number in range(len(tokenizer)) if number not in tokenizer.all_special_ids]
     texts = [text.strip() for text in tokenizer.batch_decode([[number] for number in ids])]
     again = tokenizer(texts, add_special_tokens=False).input_ids
@@ -21,7 +23,7 @@ def find_single_token_words(tokenizer: Any) -> dict[str, int]:
 
 
 def mix_tokens(text_encoder: Any, weights: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-    """Weighted means of token embeddings: (N, positions, width), differentiable in the weights.
+    """Return weighted means of token embeddings: (N, positions, width), differentiable in the weights.
 
     weights:  (N, positions, tokens) float, one column for each of `ids`
     """
@@ -30,7 +32,7 @@ def mix_tokens(text_encoder: Any, weights: torch.Tensor, ids: torch.Tensor) -> t
 
 
 def encode_mixed(text_encoder: Any, tokenizer: Any, mixed: torch.Tensor) -> Any:
-    """The text encoder's output, hidden states included, for BOS, the mixtures, EOS and padding.
+    """Return the text encoder's output, hidden states included, for BOS, the mixtures, EOS and padding.
 
     mixed:  (N, up to positions - 2, width) token embeddings
     """

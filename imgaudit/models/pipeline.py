@@ -61,7 +61,7 @@ def refuse_errors(what: str) -> Iterator[None]:
 def load_pipeline(
     folder: Path, index: Mapping[str, Any], family: Family, weights: Mapping[str, Weights], dtype: torch.dtype
 ) -> Any:
-    """The pipeline of a folder that was inspected; nothing outside it is read.
+    """Load the pipeline of a folder that was inspected; nothing outside it is read.
 
     index:   its model_index.json
     family:  the family of the pipeline that this names
@@ -149,7 +149,7 @@ def _other_shape(name: str, key: str, there: Sequence[int], expected: Sequence[i
 
 
 def _build_on_meta(network: Any, folder: Path, shapes: Shapes) -> Mapping[str, torch.Tensor]:
-    """A network's weights without their memory; building it stops as soon as it is far larger than its file."""
+    """Build a network's weights without their memory; stops as soon as it is far larger than its file."""
     held = sum(math.prod(shape) for shape in shapes.values())
     count = numbers = 0
 
@@ -250,7 +250,7 @@ def _refuse_outside(values: torch.Tensor, name: str, folder: Path) -> None:
 def try_out(denoiser: Any, family: Family) -> None:
     """Use every part of a model once, on the smallest input, so that it fails here and not amid an audit.
 
-    Raises ModelRefusedError when what comes out is not finite, and whatever the libraries raise.
+    Raises ModelRefusedError when a result is not finite, and whatever the libraries raise.
     """
     channels, side, _ = denoiser.latent_shape
     latents = torch.zeros(1, channels, *[min(side, TRIAL_SIDE)] * 2)

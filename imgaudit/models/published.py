@@ -65,7 +65,7 @@ class PublishedModel(Record):
 
 
 def read_published_models() -> Iterator[PublishedModel]:
-    """All of them, in the order of their files' names."""
+    """Read all published models, in the order of their files' names."""
     folder = resources.files("imgaudit.models") / "published_models"
     for file in sorted(folder.iterdir(), key=lambda file: file.name):
         if file.name.endswith(".json"):
@@ -73,7 +73,7 @@ def read_published_models() -> Iterator[PublishedModel]:
 
 
 def choose_models(names: list[str]) -> list[PublishedModel]:
-    """Those that are named, or all. Raises InputError for a name that none has."""
+    """Return the models that are named, or all. Raises InputError for a name that none has."""
     models = {model.name: model for model in read_published_models()}
     if unknown := [name for name in names if name not in models]:
         raise InputError(f"no published model is called {unknown[0]!r:.80}; expected one of {', '.join(models)}")

@@ -78,9 +78,9 @@ def test_conversions_agree_with_ddim_step(kind: PredictionType, batch: tuple[tor
 def test_a_conversion_that_divides_by_zero_is_refused() -> None:
     schedule = NoiseSchedule(torch.tensor([1.0, 0.5, 0.0], dtype=torch.float64))
     noisy = torch.zeros(1, 1, 2, 2)
-    with pytest.raises(UndefinedConversionError, match="x0 cannot be had from epsilon"):
+    with pytest.raises(UndefinedConversionError, match="x0 cannot be computed from epsilon"):
         Prediction(noisy, noisy, torch.tensor([2]), "epsilon", schedule).x0()
-    with pytest.raises(UndefinedConversionError, match="noise cannot be had from sample"):
+    with pytest.raises(UndefinedConversionError, match="noise cannot be computed from sample"):
         Prediction(noisy, noisy, torch.tensor([0]), "sample", schedule).noise()
     Prediction(noisy, noisy, torch.tensor([2]), "v_prediction", schedule).x0()
 

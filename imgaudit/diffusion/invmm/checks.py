@@ -60,8 +60,9 @@ class CheckOutcome:
 
 
 def count_timesteps_with_signal(denoiser: Denoiser) -> int:
-    """How many timesteps, from the cleanest on, have predictions of clean latents: all but where noise is all there is
-    and the network predicts just that.
+    """Count the timesteps, from the cleanest on, whose predictions give clean latents.
+
+    These are all but those where x_t is nothing but noise and the network predicts noise.
 
     >>> from imgaudit.models import FiniteSetDenoiser
     >>> count_timesteps_with_signal(FiniteSetDenoiser(torch.zeros(1, 3, 4, 4)))
@@ -125,9 +126,9 @@ class _NoiseSampler:
         self.spent = [0] * len(requests)
 
     def compare_predictions(self, images: Sequence[int]) -> dict[int, float]:
-        """Return, per image, the lowest similarity of what is predicted from pure noise.
+        """Return, per image, the lowest similarity of what is predicted from pure noise, at the noisiest usable timestep.
 
-        Noise stands for x_t there, as it does where sampling begins: nothing of the image goes in.
+        x_t is the noise itself, as at the start of sampling: nothing of the image is in it.
         """
         denoiser, before = self.denoiser, self.denoiser.network_evaluations
         noisiest = count_timesteps_with_signal(denoiser) - 1

@@ -44,7 +44,7 @@ class FluxDenoiser(PackedDenoiser):
 
     @torch.no_grad()
     def condition(self, prompts: Sequence[str]) -> PromptEmbeds:
-        """The pipeline's own text encoding, all of it free: T5 has no BOS."""
+        """Encode as the pipeline does; all positions are free, as T5 has no BOS."""
         embeds, pooled, _ = self.pipeline.encode_prompt(
             prompt=list(prompts), device=self.device, num_images_per_prompt=1,
             max_sequence_length=self.max_sequence_length,
@@ -54,7 +54,7 @@ class FluxDenoiser(PackedDenoiser):
         return PromptEmbeds({"text": text, "pooled": pooled}, {"text": free, "pooled": pooled_free})
 
     def start_condition(self) -> PromptEmbeds:
-        """The empty prompt, with the rows of T5's padding apart."""
+        """Return the empty prompt, with the rows of T5's padding moved apart."""
         null = self.null_condition()
         return null.with_streams({**null.streams, "text": spread_rows(null.streams["text"])})
 

@@ -91,18 +91,18 @@ class LatentDenoiser(ABC):
         return self.latent_shape[1] * int(self.pipeline.vae_scale_factor)
 
     def _factors(self) -> tuple[Any, Any]:
-        """Scale and shift of latents, numbers or (1, C, 1, 1): latents = (mode - shift) * scale."""
+        """Return scale and shift of latents, numbers or (1, C, 1, 1): latents = (mode - shift) * scale."""
         config = self.pipeline.vae.config
         return config.scaling_factor, float(config.get("shift_factor") or 0.0)
 
     @contextmanager
     def _autoencoder(self) -> Iterator[Any]:
-        """The autoencoder in the precision in which it is to be used."""
+        """Yield the autoencoder in the precision in which it is to be used."""
         yield self.pipeline.vae
 
     @torch.no_grad()
     def encode(self, images: torch.Tensor) -> torch.Tensor:
-        """Posterior mode, shifted and scaled as the network expects: (N, C, h, w) float32."""
+        """Return the posterior mode, shifted and scaled as the network expects: (N, C, h, w) float32."""
         scale, shift = self._factors()
         with self._autoencoder() as vae:
             mode = vae.encode(images.to(self.device, vae.dtype)).latent_dist.mode()
@@ -110,7 +110,7 @@ class LatentDenoiser(ABC):
 
     @torch.no_grad()
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """Images (N, 3, H, W) float32 on the CPU, clipped to [-1, 1]."""
+        """Return images (N, 3, H, W) float32 on the CPU, clipped to [-1, 1]."""
         scale, shift = self._factors()
         with self._autoencoder() as vae:
             raw = latents.to(self.device, vae.dtype) / scale + shift
@@ -118,22 +118,22 @@ class LatentDenoiser(ABC):
 
     @abstractmethod
     def condition(self, prompts: Sequence[str]) -> PromptEmbeds:
-        """The pipeline's own text encoding."""
+        """Encode prompts as the pipeline does."""
 
     def null_condition(self) -> PromptEmbeds:
-        """The empty prompt, which the model was trained on by caption dropout."""
+        """Return the empty prompt, which the model was trained on by caption dropout."""
         return self.condition([""])
 
     def start_condition(self) -> PromptEmbeds:
-        """The null condition."""
+        """Return the null condition."""
         return self.null_condition()
 
     @abstractmethod
     def _text_lengths(self) -> Mapping[str, tuple[Any, int]]:
-        """Text encoder to its tokenizer and the number of tokens that the pipeline lets it see."""
+        """Return, per text encoder, its tokenizer and the number of tokens that the pipeline lets it see."""
 
     def characters_read(self, prompt: str) -> dict[str, int]:
-        """Where each text encoder that cuts the prompt stops reading, by the offsets of the tokens it keeps."""
+        """Return where each text encoder that cuts the prompt stops reading, by the offsets of the tokens it keeps."""
         read = {}
         for name in self.cut_tokens(prompt):
             tokenizer, length = self._text_lengths()[name]
@@ -143,11 +143,11 @@ class LatentDenoiser(ABC):
         return read
 
     def _token_rows(self) -> Mapping[str, str]:
-        """Stream to the text encoder whose tokens are its rows, one for one from the first on; none by default."""
+        """Return, per stream, the text encoder whose tokens are its rows, from the first on; none by default."""
         return {}
 
     def token_spans(self, prompt: str) -> dict[str, list[tuple[int, int, int]]]:
-        """Tokens with their offsets, special ones left out; without streams whose tokenizer has no offsets."""
+        """Return tokens with their offsets, special ones left out; without streams whose tokenizer has no offsets."""
         spans = {}
         for stream, encoder in self._token_rows().items():
             tokenizer, length = self._text_lengths()[encoder]
@@ -161,7 +161,7 @@ class LatentDenoiser(ABC):
         return spans
 
     def cut_tokens(self, prompt: str) -> dict[str, int]:
-        """Tokens beyond each text encoder's length, which the pipeline drops."""
+        """Count the tokens beyond each text encoder's length, which the pipeline drops."""
         cut = {
             name: len(tokenizer(prompt, truncation=False, verbose=False).input_ids) - length
             for name, (tokenizer, length) in self._text_lengths().items()
@@ -169,7 +169,7 @@ class LatentDenoiser(ABC):
         return {name: count for name, count in cut.items() if count > 0}
 
     def _moved(self, prompt_embeds: PromptEmbeds) -> PromptEmbeds:
-        """Conditions on the network's device, their streams in its dtype."""
+        """Return conditions on the network's device, their streams in its dtype."""
         return PromptEmbeds(
             {name: stream.to(self.device, self.network.dtype) for name, stream in prompt_embeds.streams.items()},
             prompt_embeds.free,
@@ -182,7 +182,7 @@ class LatentDenoiser(ABC):
         dtype."""
 
     def predict(self, noisy: torch.Tensor, timesteps: torch.Tensor, prompt_embeds: PromptEmbeds) -> Prediction:
-        """One pass of the network; float32 out, differentiable in the streams."""
+        """Pass through the network once; float32 out, differentiable in the streams."""
         noisy, timesteps = noisy.to(self.device), timesteps.to(self.device)
         output = self._call(noisy.to(self.network.dtype), timesteps, self._moved(prompt_embeds))
         # Differences of nearly equal predictions lose their digits in half precision, so they are formed in float32.
@@ -199,7 +199,7 @@ class LatentDenoiser(ABC):
 
     @abstractmethod
     def _sampling_arguments(self, prompt_embeds: PromptEmbeds, guidance_scale: float) -> Mapping[str, Any]:
-        """What the pipeline's call takes besides steps, seeds and latents; conditions as `_moved` leaves them."""
+        """Return what the pipeline's call takes besides steps, seeds and latents, for conditions that `_moved` made."""
 
     @torch.no_grad()
     def sample(
@@ -211,7 +211,7 @@ class LatentDenoiser(ABC):
         num_inference_steps: int,
         latents: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """The pipeline's own call; images on the CPU."""
+        """Call the pipeline; images on the CPU."""
         images = self.pipeline(
             **self._sampling_arguments(self._moved(prompt_embeds), guidance_scale),
             num_inference_steps=num_inference_steps,
@@ -223,7 +223,7 @@ class LatentDenoiser(ABC):
 
 
 def _tensors(values: Iterable[Any]) -> Iterator[torch.Tensor]:
-    """The tensors among arguments, and within those that are mappings."""
+    """Yield the tensors among arguments, and within those that are mappings."""
     for value in values:
         if isinstance(value, Mapping):
             yield from _tensors(value.values())

@@ -19,7 +19,7 @@ class MaskedTextDenoiser(TransformerDenoiser):
         return cast(int, pipeline.transformer.config.sample_size)
 
     def start_condition(self) -> PromptEmbeds:
-        """The empty prompt as one that can be inverted in every row.
+        """Return the empty prompt as a condition that can be inverted in every row.
 
         Padding hides all but one row of it, so that row is copied over the hidden ones, and the mask hides nothing.
         Text is attended to without positions, and attention over copies of a row is attention over that row: the
@@ -33,7 +33,7 @@ class MaskedTextDenoiser(TransformerDenoiser):
 
     @abstractmethod
     def _timesteps(self, timesteps: torch.Tensor) -> torch.Tensor:
-        """Timesteps as the network counts them."""
+        """Return timesteps as the network counts them."""
 
     def _call(self, noisy: torch.Tensor, timesteps: torch.Tensor, prompt_embeds: PromptEmbeds) -> torch.Tensor:
         output = self.pipeline.transformer(
@@ -47,7 +47,7 @@ class MaskedTextDenoiser(TransformerDenoiser):
         return cast(torch.Tensor, output[:, : noisy.shape[1]])
 
     def _inputs(self) -> Mapping[str, Any]:
-        """What else the network takes."""
+        """Return what else the network takes."""
         return {}
 
     def _sampling_arguments(self, prompt_embeds: PromptEmbeds, guidance_scale: float) -> Mapping[str, Any]:
@@ -69,7 +69,7 @@ class MaskedTextDenoiser(TransformerDenoiser):
 
 
 def build_masked_condition(text: torch.Tensor, mask: torch.Tensor, first_is_free: bool) -> PromptEmbeds:
-    """Conditions of text encoder states (N, tokens, width) and what the encoder saw, (N, tokens) of 0 and 1."""
+    """Return conditions of text encoder states (N, tokens, width) and their mask, (N, tokens) of 0 and 1."""
     free = torch.ones(text.shape[1], dtype=torch.bool)
     free[0] = first_is_free
     return PromptEmbeds({"text": text.float()}, {"text": free}, {"mask": mask})

@@ -31,7 +31,7 @@ class PixArtDenoiser(MaskedTextDenoiser):
 
     @torch.no_grad()
     def condition(self, prompts: Sequence[str]) -> PromptEmbeds:
-        """The pipeline's own text encoding, all of it free: T5 has no BOS."""
+        """Encode as the pipeline does; all positions are free, as T5 has no BOS."""
         text, mask, _, _ = self.pipeline.encode_prompt(
             prompt=list(prompts), do_classifier_free_guidance=False, num_images_per_prompt=1, device=self.device,
             clean_caption=False, max_sequence_length=self.max_sequence_length,

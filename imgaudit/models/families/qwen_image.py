@@ -67,21 +67,21 @@ class QwenImageDenoiser(PackedDenoiser):
 
     @torch.no_grad()
     def encode(self, images: torch.Tensor) -> torch.Tensor:
-        """Posterior mode of a film of one frame, shifted and scaled channel by channel: (N, C, h, w) float32."""
+        """Return the posterior mode of a film of one frame, shifted and scaled per channel: (N, C, h, w) float32."""
         vae, (scale, shift) = self.pipeline.vae, self._factors()
         mode = vae.encode(images.to(self.device, vae.dtype)[:, :, None]).latent_dist.mode()[:, :, 0]
         return cast(torch.Tensor, (mode - shift) * scale).float()
 
     @torch.no_grad()
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """Images (N, 3, H, W) float32 on the CPU, clipped to [-1, 1]."""
+        """Return images (N, 3, H, W) float32 on the CPU, clipped to [-1, 1]."""
         vae, (scale, shift) = self.pipeline.vae, self._factors()
         raw = latents.to(self.device, vae.dtype) / scale + shift
         return cast(torch.Tensor, vae.decode(raw[:, :, None]).sample[:, :, 0]).float().clamp(-1, 1).cpu()
 
     @torch.no_grad()
     def _encode(self, prompts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
-        """(N, 512, width) states and (N, 512) mask of 0 and 1."""
+        """Return (N, 512, width) states and (N, 512) mask of 0 and 1."""
         text, mask = self.pipeline.encode_prompt(
             prompt=list(prompts), device=self.device, num_images_per_prompt=1,
             max_sequence_length=self.max_sequence_length,
@@ -101,20 +101,20 @@ class QwenImageDenoiser(PackedDenoiser):
         return int(self._encode([EMPTY_PROMPT])[1].sum())
 
     def condition(self, prompts: Sequence[str]) -> PromptEmbeds:
-        """The pipeline's own text encoding; as many rows free as the empty prompt has."""
+        """Encode as the pipeline does; as many rows are free as the empty prompt has."""
         text, mask = self._encode(prompts)
         free = torch.arange(text.shape[1]) < self._empty_rows
         return PromptEmbeds({"text": text}, {"text": free}, {"mask": mask})
 
     def null_condition(self) -> PromptEmbeds:
-        """The empty prompt, which the pipeline guides away from."""
+        """Return the empty prompt, which the pipeline guides away from."""
         return self.condition([EMPTY_PROMPT])
 
     def _text_lengths(self) -> Mapping[str, tuple[Any, int]]:
         return {"text_encoder": (self.pipeline.tokenizer, self.max_sequence_length - self._around)}
 
     def _seen(self, prompt_embeds: PromptEmbeds) -> tuple[torch.Tensor, torch.Tensor]:
-        """States and mask up to the end of the longest prompt, as the pipeline has them."""
+        """Return states and mask up to the end of the longest prompt, as the pipeline has them."""
         text, mask = prompt_embeds.streams["text"], prompt_embeds.extras["mask"]
         longest = int(mask.sum(dim=1).max())
         return text[:, :longest], mask[:, :longest]

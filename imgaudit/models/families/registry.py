@@ -65,7 +65,7 @@ class Family:
     """Components that are left out, because no image that is generated from text passes through them."""
 
     def present(self, index: Mapping[str, Any], role: str = "") -> dict[str, Component]:
-        """The components of one model, by name: without text encoders that it does without, and their tokenizers.
+        """Return the components of one model by name, without absent text encoders and their tokenizers.
 
         index:  its model_index.json, which was inspected
         role:   "network", "tokenizer" or "scheduler"; by default any
@@ -89,7 +89,7 @@ class Family:
         return importlib.util.find_spec(self.adapter.partition(":")[0]) is not None
 
     def load_adapter(self) -> Any:
-        """The adapter's class. Raises ModelRefusedError when this version has none."""
+        """Import the adapter's class. Raises ModelRefusedError when this version has none."""
         module, _, name = self.adapter.partition(":")
         adapter = getattr(import_module(module), name, None) if self.is_supported else None
         if adapter is None:
@@ -102,13 +102,13 @@ ABSENT = [None, None]
 
 
 def make_unsupported_error(pipeline_class: str) -> ModelRefusedError:
-    """The refusal of a pipeline class without an adapter, with those that have one."""
+    """Return the refusal of a pipeline class without an adapter, with those that have one."""
     known = " or ".join(f"{name} ({family.title})" for name, family in FAMILIES.items() if family.is_supported)
     return ModelRefusedError(f"{pipeline_class!r:.80} is not supported by this version, which audits {known}")
 
 
 def find_family(pipeline_class: str) -> Family:
-    """The family of a pipeline class. Raises ModelRefusedError for one that this version does not support."""
+    """Return the family of a pipeline class. Raises ModelRefusedError for one that this version does not support."""
     family = FAMILIES.get(pipeline_class)
     if family is None or not family.is_supported:
         raise make_unsupported_error(pipeline_class)

@@ -59,7 +59,7 @@ class SanaDenoiser(MaskedTextDenoiser):
 
     @torch.no_grad()
     def encode(self, images: torch.Tensor) -> torch.Tensor:
-        """The only latents that an image has, scaled: (N, C, h, w) float32."""
+        """Return the latents of images, scaled: (N, C, h, w) float32. This autoencoder has no distribution."""
         vae, (scale, shift) = self.pipeline.vae, self._factors()
         latents = vae.encode(images.to(self.device, vae.dtype)).latent
         return cast(torch.Tensor, (latents - shift) * scale).float()
@@ -79,11 +79,11 @@ class SanaDenoiser(MaskedTextDenoiser):
         return build_masked_condition(text, mask, first_is_free=False)
 
     def condition(self, prompts: Sequence[str]) -> PromptEmbeds:
-        """The pipeline's own text encoding; all but the first position (BOS) free."""
+        """Encode as the pipeline does; all but the first position (BOS) free."""
         return self._encode(prompts, self._instruction)
 
     def null_condition(self) -> PromptEmbeds:
-        """The empty prompt, without the instruction and under its mask, which the pipeline guides away from."""
+        """Return the empty prompt, without the instruction and under its mask, which the pipeline guides away from."""
         return self._encode([""], None)
 
     def _text_lengths(self) -> Mapping[str, tuple[Any, int]]:

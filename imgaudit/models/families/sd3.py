@@ -28,7 +28,7 @@ class SD3Denoiser(TransformerDenoiser):
 
     @torch.no_grad()
     def condition(self, prompts: Sequence[str]) -> PromptEmbeds:
-        """The pipeline's own text encoding; all but CLIP's first position (BOS) free."""
+        """Encode as the pipeline does; all but CLIP's first position (BOS) free."""
         embeds, _, pooled, _ = self.pipeline.encode_prompt(
             prompt=list(prompts), prompt_2=None, prompt_3=None, device=self.device, num_images_per_prompt=1,
             do_classifier_free_guidance=False, max_sequence_length=self.max_sequence_length,
@@ -42,7 +42,7 @@ class SD3Denoiser(TransformerDenoiser):
         return PromptEmbeds(streams, free)
 
     def start_condition(self) -> PromptEmbeds:
-        """The empty prompt, with the rows of T5's padding apart."""
+        """Return the empty prompt, with the rows of T5's padding moved apart."""
         null = self.null_condition()
         if "t5" not in null.streams:
             return null
@@ -71,7 +71,7 @@ class SD3Denoiser(TransformerDenoiser):
         return {stream: encoder for stream, encoder in rows.items() if encoder in self._text_lengths()}
 
     def _text(self, prompt_embeds: PromptEmbeds) -> torch.Tensor:
-        """The sequence as the pipeline joins it, (N, clip tokens + t5 tokens, joint_attention_dim)."""
+        """Return the sequence as the pipeline joins it, (N, clip tokens + t5 tokens, joint_attention_dim)."""
         clip, width = prompt_embeds.streams["clip"], int(self.pipeline.transformer.config.joint_attention_dim)
         t5 = prompt_embeds.streams.get("t5")
         if t5 is None:

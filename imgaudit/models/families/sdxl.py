@@ -42,7 +42,7 @@ class SDXLDenoiser(AnyUNetDenoiser):
         pipeline.upcast_vae = lambda: pipeline.vae.to(dtype=torch.float32)
 
     def _encode(self, prompts: Sequence[str]) -> tuple[torch.Tensor, ...]:
-        """States and those of the pipeline's own negative, then pooled vectors and theirs."""
+        """Return states and those of the pipeline's own negative, then pooled vectors and theirs."""
         return cast(
             tuple[torch.Tensor, ...],
             self.pipeline.encode_prompt(
@@ -51,7 +51,7 @@ class SDXLDenoiser(AnyUNetDenoiser):
         )
 
     def _embeds(self, text: torch.Tensor, pooled: torch.Tensor) -> PromptEmbeds:
-        """Conditions of states (N, tokens, width) and pooled vectors (N, width), at the model's own resolution."""
+        """Return conditions of states (N, tokens, width) and pooled vectors (N, width), at the model's resolution."""
         size = [self.resolution, self.resolution]
         return PromptEmbeds(
             {"text": text.float(), "pooled": pooled.float()[:, None]},
@@ -61,18 +61,18 @@ class SDXLDenoiser(AnyUNetDenoiser):
 
     @torch.no_grad()
     def condition(self, prompts: Sequence[str]) -> PromptEmbeds:
-        """The pipeline's own text encoding, the same prompts for both encoders; all free but the first state (BOS)."""
+        """Encode as the pipeline does, the same prompts for both encoders; all free but the first state (BOS)."""
         text, _, pooled, _ = self._encode(prompts)
         return self._embeds(text, pooled)
 
     @torch.no_grad()
     def null_condition(self) -> PromptEmbeds:
-        """What the pipeline guides away from: zeros where it forces them for empty prompts, else the empty prompt."""
+        """Return what the pipeline guides away from: zeros where it forces them for empty prompts, else that prompt."""
         _, text, _, pooled = self._encode([""])
         return self._embeds(text, pooled)
 
     def start_condition(self) -> PromptEmbeds:
-        """The empty prompt. Zeros have no scale, and rows that are all the same would for ever move as one."""
+        """Return the empty prompt. Zeros have no scale, and rows that are all the same would always move as one."""
         return self.condition([""])
 
     @cached_property
@@ -92,7 +92,7 @@ class SDXLDenoiser(AnyUNetDenoiser):
         return int(self.pipeline.tokenizer.model_max_length) - 2
 
     def condition_words(self, weights: torch.Tensor) -> PromptEmbeds:
-        """BOS, the same mixtures, EOS and padding, through both text encoders."""
+        """Encode BOS, the same mixtures, EOS and padding, through both text encoders."""
         ids, pipeline = torch.tensor(list(self._words.values()), device=self.device), self.pipeline
         first, second = (
             encode_mixed(text_encoder, tokenizer, mix_tokens(text_encoder, weights, ids[:, number]))
@@ -111,7 +111,7 @@ class SDXLDenoiser(AnyUNetDenoiser):
         return {"text": "text_encoder"}
 
     def _factors(self) -> tuple[Any, Any]:
-        """The pipeline shifts by the means of each channel where there are any, and never by a shift_factor."""
+        """Return scale and means per channel where there are any; the pipeline never shifts by a shift_factor."""
         config = self.pipeline.vae.config
         scale, means, spreads = config.scaling_factor, config.get("latents_mean"), config.get("latents_std")
         if means is None or spreads is None:
@@ -121,7 +121,7 @@ class SDXLDenoiser(AnyUNetDenoiser):
 
     @contextmanager
     def _autoencoder(self) -> Iterator[Any]:
-        """In float32 where its activations would overflow in half precision, as the pipeline does."""
+        """Yield the autoencoder, in float32 where half precision would overflow, as the pipeline does."""
         vae = self.pipeline.vae
         upcast = vae.dtype == torch.float16 and vae.config.force_upcast
         try:

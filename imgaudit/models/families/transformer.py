@@ -93,13 +93,13 @@ class TransformerDenoiser(LatentDenoiser):
         return ""
 
     def condition_words(self, weights: torch.Tensor) -> PromptEmbeds:
-        """Raises UndefinedConversionError: there are no words to mix."""
+        """Raise UndefinedConversionError: there are no words to mix."""
         raise UndefinedConversionError(
             f"{type(self.pipeline).__name__} has no words to search over, so mixtures of them have no condition"
         )
 
     def _packed(self, latents: torch.Tensor) -> torch.Tensor:
-        """Latents as the pipeline takes them and its callbacks show them."""
+        """Return latents as the pipeline takes them and its callbacks receive them."""
         return latents
 
     def sample(
@@ -111,7 +111,7 @@ class TransformerDenoiser(LatentDenoiser):
         num_inference_steps: int,
         latents: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """The pipeline's own call, with the shifts of its own scheduler; images on the CPU."""
+        """Call the pipeline, with the shifts of its own scheduler; images on the CPU."""
         return super().sample(
             prompt_embeds,
             seeds,
@@ -127,11 +127,11 @@ class PackedDenoiser(TransformerDenoiser):
     packing = 2
 
     def _packed(self, latents: torch.Tensor) -> torch.Tensor:
-        """(N, C, h, w) to (N, h/2 * w/2, 4 C), by the pipeline's own method."""
+        """Pack (N, C, h, w) into (N, h/2 * w/2, 4 C), by the pipeline's own method."""
         return cast(torch.Tensor, self.pipeline._pack_latents(latents, *latents.shape))
 
     def _unpacked(self, tokens: torch.Tensor, height: int, width: int) -> torch.Tensor:
-        """(N, h/2 * w/2, 4 C) to (N, C, h, w), by the pipeline's own method, which counts in pixels."""
+        """Unpack (N, h/2 * w/2, 4 C) into (N, C, h, w), by the pipeline's own method, which counts in pixels."""
         scale = self.pipeline.vae_scale_factor
         latents = self.pipeline._unpack_latents(tokens, height * scale, width * scale, scale)
         # Pipelines that are kin to video have an axis for frames.
@@ -143,12 +143,12 @@ class PackedDenoiser(TransformerDenoiser):
 
 
 def mark_all_free(*streams: torch.Tensor) -> list[torch.Tensor]:
-    """For each (N, tokens, width) stream, (tokens,) bool: nothing but true."""
+    """Return, for each (N, tokens, width) stream, (tokens,) bool: nothing but true."""
     return [torch.ones(stream.shape[1], dtype=torch.bool) for stream in streams]
 
 
 def spread_rows(rows: torch.Tensor) -> torch.Tensor:
-    """Rows (N, tokens, width) that are all but equal, moved apart by the same noise at every call; the first stays.
+    """Move rows (N, tokens, width) that are nearly equal apart, by the same noise at every call; the first stays.
 
     Padding is encoded to rows like that. Where text is read without positions, equal rows have equal gradients: an
     inversion from there would move them as one for ever, and be of a single token. The rows differ from what they were

@@ -79,7 +79,7 @@ class UNetDenoiser(AnyUNetDenoiser):
 
     @torch.no_grad()
     def condition(self, prompts: Sequence[str]) -> PromptEmbeds:
-        """The pipeline's own text encoding, every position but the first (BOS) free."""
+        """Encode as the pipeline does, every position but the first (BOS) free."""
         embeds, _ = self.pipeline.encode_prompt(
             prompt=list(prompts), device=self.device, num_images_per_prompt=1, do_classifier_free_guidance=False
         )
@@ -100,7 +100,7 @@ class UNetDenoiser(AnyUNetDenoiser):
         return int(self.pipeline.tokenizer.model_max_length) - 2
 
     def condition_words(self, weights: torch.Tensor) -> PromptEmbeds:
-        """BOS, the mixtures, EOS and padding, through the text encoder."""
+        """Encode BOS, the mixtures, EOS and padding."""
         ids = torch.tensor(list(self._words.values()), device=self.device)
         mixed = mix_tokens(self.pipeline.text_encoder, weights, ids)
         states = encode_mixed(self.pipeline.text_encoder, self.pipeline.tokenizer, mixed)[0]
@@ -127,7 +127,7 @@ class UNetDenoiser(AnyUNetDenoiser):
 
 
 def mark_free_but_first(states: torch.Tensor) -> torch.Tensor:
-    """For (N, tokens, width) states of a text encoder, (tokens,) bool: true but for BOS."""
+    """Return, for (N, tokens, width) states of a text encoder, (tokens,) bool: true but for BOS."""
     return torch.arange(states.shape[1]) > 0
 
 

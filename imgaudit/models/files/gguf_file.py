@@ -92,7 +92,7 @@ class _Header:
 
 
 def read_gguf(path: Path) -> dict[str, Tensor]:
-    """The tensors of a GGUF file, none of which leaves it or lies over another.
+    """Read where the tensors of a GGUF file are; none of them leaves the file or overlaps another.
 
     Raises ModelRefusedError when its header cannot be true, and when gguf is not installed.
     """
@@ -157,7 +157,10 @@ def _read_tensor(header: _Header) -> tuple[tuple[int, ...], Any, int, int]:
 
 
 def load_gguf(path: Path, tensors: dict[str, Tensor], names: Iterable[str]) -> dict[str, torch.Tensor]:
-    """Tensors of a file, in single precision where they are quantised. Raises ModelRefusedError for unknown types."""
+    """Load tensors of a file, in single precision where they are quantised.
+
+    Raises ModelRefusedError for types that diffusers cannot read.
+    """
     return {name: _load(path, tensors[name]) for name in names}
 
 
@@ -176,7 +179,7 @@ def _load(path: Path, tensor: Tensor) -> torch.Tensor:
 
 
 def describe_quantisation(tensors: Iterable[Tensor]) -> str:
-    """What a file's quantised tensors are, for people; "" where none is.
+    """Describe for people how a file's tensors are quantised; "" where none is.
 
     >>> describe_quantisation([])
     ''

@@ -18,7 +18,7 @@ CONFIGURATION = ("*.json", "*.txt", "*.model", *(f"*{name}*.safetensors" for nam
 
 
 def fetch_model(model: str, variant: str = "", without: Collection[str] = ()) -> Path:
-    """The folder, in the hub's cache, of `owner/name[@revision]`; nothing is fetched when offline.
+    """Fetch `owner/name[@revision]` into the hub's cache and return its folder; nothing is fetched when offline.
 
     variant:  the variant of the weights that was asked for
     without:  networks whose weights are not needed

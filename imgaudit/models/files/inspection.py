@@ -59,12 +59,15 @@ FORBIDDEN_KEYS: Mapping[str, str] = {
 
 
 def quote(path: Path) -> str:
-    """A file of a model as messages name it: its folder and name, with everything unprintable escaped."""
+    """Return a file of a model as messages name it: its folder and name, with everything unprintable escaped."""
     return repr("/".join(path.parts[-2:]))
 
 
 def read_json(path: Path, limit: int = MAX_CONFIG_BYTES) -> dict[str, Any]:
-    """A stranger's JSON object. Raises ModelRefusedError for a file that cannot be read, is too large or holds none."""
+    """Read a stranger's JSON object.
+
+    Raises ModelRefusedError for a file that cannot be read, is too large or holds none.
+    """
     name = quote(path)
     try:
         value = json.loads(read_bounded(path, limit).decode("utf-8"))
@@ -80,7 +83,7 @@ def read_json(path: Path, limit: int = MAX_CONFIG_BYTES) -> dict[str, Any]:
 
 
 def read_model_index(folder: Path) -> dict[str, Any]:
-    """model_index.json of a diffusers folder. Raises ModelRefusedError when it is missing or broken."""
+    """Read model_index.json of a diffusers folder. Raises ModelRefusedError when it is missing or broken."""
     path = folder / "model_index.json"
     if find_file_kind(path) == "missing":
         raise ModelRefusedError(f"{str(folder)!r} has no model_index.json: expected a diffusers pipeline folder")
@@ -95,7 +98,7 @@ def read_model_index(folder: Path) -> dict[str, Any]:
 
 
 def hash_model_files(folder: Path, weights: Container[Path] | None = None) -> dict[str, str]:
-    """SHA-256 of every weight, configuration and tokenizer file of a diffusers folder, by relative path.
+    """Return the SHA-256 of every weight, configuration and tokenizer file of a diffusers folder, by relative path.
 
     weights:  the files of weights that are loaded, and the indexes of their shards; others are left out
     Raises ModelRefusedError when one cannot be read.
@@ -109,7 +112,7 @@ def hash_model_files(folder: Path, weights: Container[Path] | None = None) -> di
 
 
 def hash_file(path: Path) -> str:
-    """SHA-256 of a model's file. Raises ModelRefusedError when it cannot be read."""
+    """Return the SHA-256 of a model's file. Raises ModelRefusedError when it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -118,7 +121,7 @@ def hash_file(path: Path) -> str:
 
 
 def model_fingerprint(files: Mapping[str, str]) -> str:
-    """One SHA-256 over all file digests: changes when any weight or configuration file does."""
+    """Return one SHA-256 over all file digests: it changes when any weight or configuration file does."""
     return hashlib.sha256(json.dumps(dict(files), sort_keys=True).encode()).hexdigest()
 
 
@@ -190,7 +193,7 @@ def _refuse_class(name: str, entry: list[str | None], expected: Component) -> No
 
 
 def list_files(folder: Path) -> list[Path]:
-    """Everything in a folder that is no folder, in order. Links to folders are not followed, but listed."""
+    """List everything in a folder that is no folder, in order. Links to folders are not followed, but listed."""
     found: list[Path] = []
     waiting = [folder]
     try:
@@ -234,7 +237,7 @@ def refuse_leaving(path: Path, folder: Path) -> None:
 
 
 def find_file_kind(path: Path) -> str:
-    """ "file", "folder", "special" (a pipe, a device) or "missing", after following links."""
+    """Return "file", "folder", "special" (a pipe, a device) or "missing", after following links."""
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError):
@@ -255,7 +258,7 @@ def refuse_keys(path: Path, config: Mapping[str, Any]) -> None:
 
 
 def _settings(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Every key of a configuration with its value, and those of the objects and lists in it."""
+    """Yield every key of a configuration with its value, and those of the objects and lists in it."""
     waiting = list(config.items())
     while waiting:
         key, value = waiting.pop()

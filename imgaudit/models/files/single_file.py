@@ -163,7 +163,7 @@ LAYOUTS: Mapping[str, tuple[NetworkLocation, ...]] = {
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """The single file of a model, inspected but not loaded.
+    """Inspect the single file of a model; nothing is loaded.
 
     Raises ModelRefusedError for one that is pickled, damaged, a LoRA, or in none of the layouts that are known.
     """
@@ -217,7 +217,10 @@ def _recognise(path: Path, shapes: Shapes) -> str:
 
 
 def find_usual_configuration(checkpoint: Checkpoint) -> str:
-    """The hub id of the model whose configuration diffusers takes for such a file. Raises ModelRefusedError."""
+    """Return the hub id of the model whose configuration diffusers takes for such a file.
+
+    Raises ModelRefusedError when diffusers knows none that fits.
+    """
     with refuse_errors(f"{quote(checkpoint.path)} cannot be recognised"):
         kind = convert.infer_diffusers_model_type(_on_meta(checkpoint.shapes, checkpoint.shapes))
     if KINDS.get(kind) != checkpoint.pipeline_class:
@@ -231,7 +234,7 @@ def find_usual_configuration(checkpoint: Checkpoint) -> str:
 def find_checkpoint_weights(
     checkpoint: Checkpoint, folder: Path, networks: Mapping[str, Component]
 ) -> dict[str, Weights]:
-    """The weights of the networks that a single file holds, by component.
+    """Find the weights of the networks that a single file holds, by component.
 
     folder:    the configuration that goes with it
     networks:  those of its pipeline

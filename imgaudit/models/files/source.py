@@ -35,7 +35,7 @@ class Source:
     """What was named, or taken, as the configuration of a single file."""
 
     def find_weights(self, networks: Mapping[str, Component], variant: str) -> dict[str, Weights]:
-        """The weights of every network, found but not loaded.
+        """Find the weights of every network; nothing is loaded.
 
         variant:  the one that was asked for
         Raises ModelRefusedError for files that are missing, damaged, or of no use.
@@ -52,7 +52,7 @@ class Source:
         return held | {name: find_weights(self.folder / name, one.stem, chosen) for name, one in others.items()}
 
     def hash_files(self, weights: Mapping[str, Weights]) -> dict[str, str]:
-        """SHA-256 of the configuration, and of those files of weights that are loaded, by relative path."""
+        """Return the SHA-256 of the configuration, and of those files of weights that are loaded, by relative path."""
         files = hash_model_files(self.folder, {path for one in weights.values() for path in one.files})
         if self.checkpoint is None:
             return files
@@ -61,12 +61,12 @@ class Source:
 
 
 def bundled_lab(name: str = "demo") -> Path:
-    """The folder of a bundled lab: model/, portfolio/, controls, lab.json."""
+    """Return the folder of a bundled lab: model/, portfolio/, controls, lab.json."""
     return Path(str(resources.files("imgaudit"))) / "lab" / "bundled" / name
 
 
 def find_source(model: str, variant: str = "", config: str = "") -> Source:
-    """The files of a model, fetched from the hub where they are there.
+    """Find the files of a model; those on the hub are fetched.
 
     variant:  the variant of the weights that was asked for
     config:   folder or hub id of the configuration of a single file; by default the one that diffusers takes
@@ -92,7 +92,7 @@ def find_source(model: str, variant: str = "", config: str = "") -> Source:
 
 
 def resolve_model(model: str, variant: str = "") -> Path:
-    """The local folder, or single file, of a model.
+    """Return the local folder, or single file, of a model.
 
     A bundled lab's name is that lab (a folder of that name is ./name), what exists is itself, and anything shaped like
     `owner/name[@revision]` is fetched from the hub (configuration, and the safetensors that will be loaded), unless

@@ -19,7 +19,7 @@ _FILE = _NAMED.format("whole") + r"(?:-\d+-of-\d+" + _NAMED.format("shard") + r"
 
 
 def name_weight_files(stem: str, variant: str = "") -> tuple[str, str]:
-    """The names that both libraries give to a variant's weights, and to the index of their shards.
+    """Return the names that both libraries give to a variant's weights, and to the index of their shards.
 
     stem:     how the network's files are called
     variant:  "" stands for the plain weights
@@ -32,7 +32,7 @@ def name_weight_files(stem: str, variant: str = "") -> tuple[str, str]:
 
 
 def parse_variant(name: str, stem: str) -> str | None:
-    """The variant that a file of weights, whole or a shard, belongs to by its name; None for any other file.
+    """Return the variant that a file of weights, whole or a shard, belongs to by its name; None for any other file.
 
     >>> parse_variant("model.fp16.safetensors", "model"), parse_variant("model-00001-of-00002.safetensors", "model")
     ('fp16', '')
@@ -42,12 +42,12 @@ def parse_variant(name: str, stem: str) -> str | None:
 
 
 def list_variants(names: Iterable[str], stem: str) -> set[str]:
-    """The variants among the names of a network's files; "" stands for the plain weights."""
+    """Return the variants among the names of a network's files; "" means the plain weights."""
     return {variant for name in names if (variant := parse_variant(name, stem)) is not None} - {NEVER}
 
 
 def choose_variant(held: Mapping[str, set[str]], asked: str = "") -> str:
-    """The variant that is loaded: the one asked for, else the plain weights, else the only one of all networks.
+    """Choose the variant that is loaded: the one asked for, else the plain weights, else the only one of all networks.
 
     held:   variants that are there, by network
     asked:  "" leaves the choice to this rule
@@ -77,7 +77,7 @@ def choose_variant(held: Mapping[str, set[str]], asked: str = "") -> str:
 
 
 def choose_folder_variant(folder: Path, networks: Mapping[str, Component], asked: str = "") -> str:
-    """The variant of a model's folder that is loaded. Raises ModelRefusedError as `choose_variant` does."""
+    """Choose the variant of a model's folder that is loaded. Raises ModelRefusedError as `choose_variant` does."""
     held = {
         name: list_variants((path.name for path in (folder / name).glob("*")), one.stem)
         for name, one in networks.items()
@@ -86,7 +86,7 @@ def choose_folder_variant(folder: Path, networks: Mapping[str, Component], asked
 
 
 def select_weights(names: Sequence[str], networks: Mapping[str, Component], asked: str = "") -> list[str]:
-    """The files of weights that would be loaded, among those of a repository.
+    """Select the files of weights that would be loaded, among those of a repository.
 
     names:  paths of all its files
     Raises ModelRefusedError as `choose_variant` does.

@@ -67,7 +67,10 @@ def refuse_tokenizers(folder: Path, index: Mapping[str, Any], family: Family) ->
 
 
 def _refuse_tokenizer(folder: Path, vocabulary: Vocabulary) -> None:
-    """Without its files transformers makes a tokenizer that knows no word, and it follows some paths in their place."""
+    """Refuse one tokenizer.
+
+    Without its files transformers makes a tokenizer that knows no word, and it follows some paths in their place.
+    """
     files = {path.name: path for path in list_files(folder) if path.parent == folder and find_file_kind(path) == "file"}
     whole = files.get("tokenizer.json")
     if whole is None:
@@ -147,7 +150,7 @@ def _without_table(step: Any) -> Any:
 
 
 def is_sound_table(table: Any) -> bool:
-    """Whether no text can lead the reader of a SentencePiece normaliser outside of it: it would panic.
+    """Return whether no text can lead the reader of a SentencePiece normaliser out of it, where it panics.
 
     The table is the size of a trie in bytes, the trie's units of 32 bits, and UTF-8 texts that end with a zero.
     """
@@ -173,7 +176,10 @@ def is_sound_table(table: Any) -> bool:
 
 
 def _refuse_paths(path: Path, config: Mapping[str, Any]) -> None:
-    """Stale paths of the machine where a model was trained are common and harmless; those that exist here are not."""
+    """Refuse paths out of the folder.
+
+    Stale paths of the machine where a model was trained are common and harmless; those that exist here are not.
+    """
     folder = path.parent.absolute()
     for key, value in config.items():
         if not key.endswith(("_file", "_files")):

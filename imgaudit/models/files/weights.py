@@ -49,7 +49,7 @@ class Weights:
 
 
 def read_shapes(path: Path) -> Shapes:
-    """The tensors of one safetensors file, whose header must account for every byte.
+    """Read the tensors' shapes of one safetensors file, whose header must account for every byte.
 
     Raises ModelRefusedError when it does not, or when something else goes by that name.
     """
@@ -72,7 +72,7 @@ def read_shapes(path: Path) -> Shapes:
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """What the writer of a safetensors file noted in its header, which `read_shapes` has checked."""
+    """Read what the writer of a safetensors file noted in its header, which `read_shapes` has checked."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         noted = json.loads(file.read(min(length, MAX_HEADER_BYTES))).get("__metadata__")
@@ -80,7 +80,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
 
 
 def read_types(path: Path) -> set[str]:
-    """The types of the tensors of a safetensors file, which `read_shapes` has checked."""
+    """Read the types of the tensors of a safetensors file, which `read_shapes` has checked."""
     with path.open("rb") as file:
         header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
     return {entry["dtype"] for name, entry in header.items() if name != "__metadata__"}
@@ -141,7 +141,7 @@ def _are_counts(value: Any) -> bool:
 
 
 def find_weights(folder: Path, stem: str, variant: str = "") -> Weights:
-    """The tensors of one network: those of `stem`.safetensors, or of the shards that its index names.
+    """Find the tensors of one network: those of `stem`.safetensors, or of the shards that its index names.
 
     variant:  of the files, which is a part of their names; "" stands for the plain ones
     Raises ModelRefusedError when there are no such files, they are damaged, or hold a LoRA that is not merged.

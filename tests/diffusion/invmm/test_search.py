@@ -262,7 +262,7 @@ def test_looks_save_evaluations_and_change_no_outcome(finite_set: FiniteSetDenoi
 
 
 def test_timesteps_without_signal_are_not_drawn(finite_set: FiniteSetDenoiser) -> None:
-    """A zero-terminal-SNR schedule under noise prediction: clean latents cannot be had at the last timestep."""
+    """A zero-terminal-SNR schedule under noise prediction: clean latents cannot be computed at the last timestep."""
     finite_set.schedule = NoiseSchedule(torch.tensor([0.9, 0.5, 0.1, 0.0], dtype=torch.float64))
     assert count_timesteps_with_signal(finite_set) == 3
     [one] = found(finite_set, finite_set.points[:1], InvMMConfig(steps=4, draws=8, check_every=2, similarity=1.1,
