@@ -126,7 +126,7 @@ class _NoiseSampler:
         self.spent = [0] * len(requests)
 
     def compare_predictions(self, images: Sequence[int]) -> dict[int, float]:
-        """Return, per image, the lowest similarity of what is predicted from pure noise, at the noisiest usable timestep.
+        """Return, per image, the lowest similarity of predictions from pure noise, at the noisiest usable timestep.
 
         x_t is the noise itself, as at the start of sampling: nothing of the image is in it.
         """
