@@ -2,61 +2,19 @@
 
 import csv
 import io
-from typing import Any
 
 import pytest
-import torch
 from playwright.sync_api import Browser, Page
 
 from imgaudit.decision.null_bank import NullBank
-from imgaudit.io.captions import CaptionSource
-from imgaudit.io.framing import to_image
-from imgaudit.io.portfolio import read_portfolio
-from imgaudit.models import FiniteSetDenoiser, LoadedModel
 from imgaudit.report import ReportFormat, render, write_report
 from imgaudit.report.audit.image_page import pieces_of
 from imgaudit.report.wording import WORDING
 from imgaudit.runs.conclusion import conclude
 from imgaudit.runs.folder import RunFolder
-from imgaudit.runs.manifest import make_manifest, open_manifest
-from imgaudit.runs.measurement import measure_targets
-from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.findings import AuditResult, Verdict
 from imgaudit.schema.records import Skipped
-from tests.support.records import bank as make_bank
-
-HOSTILE = "'\"><img src=x onerror=alert(1)>{{7*7}}[red]=1+1"
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    """A finished run on a perfect memoriser: two of its pictures asked for by number, hostile names, a broken file."""
-    folder = tmp_path_factory.mktemp("portfolio")
-    coarse = torch.rand(4, 3, 4, 4, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    points = torch.nn.functional.interpolate(coarse, (16, 16), mode="bilinear")
-    points = (((points + 1) * 127.5).round() / 127.5 - 1).contiguous()
-    for number, name in enumerate(["plain", HOSTILE]):
-        to_image(points[number]).save(folder / f"{name.replace('/', '_')}.png")
-        (folder / f"{name}.txt").write_text(str(number))
-    (folder / "=cmd.png").write_bytes(b"no image")
-    model = LoadedModel(FiniteSetDenoiser(points), "memoriser <script>", "FiniteSetDenoiser", {})
-    options: dict[str, Any] = {"effort": "quick", "steps": 4, "seeds": 4, "framing": "pad"}
-    config = AuditConfig.model_validate(options)
-    run = RunFolder(tmp_path_factory.mktemp("run"))
-    portfolio = read_portfolio(folder, CaptionSource(folder))
-    with run.lock():
-        open_manifest(run.path, make_manifest(["imgaudit", "audit", HOSTILE], config, {}, model, portfolio))
-        make_bank(199, protocol=config.protocol, vae_error=0.0).write(run.calibration_path)
-        assert len(list(measure_targets(run, portfolio, model, config))) == 2
-        # Made while images are measured, so that a report of thousands need not decode them.
-        assert len(list((run.path / "report" / "thumbs").glob("*.jpg"))) == 4
-        write_report(run, conclude(run))
-    return run
-
-
-@pytest.fixture(scope="module")
-def result(run: RunFolder) -> AuditResult:
-    return conclude(run)
+from tests.support.finished_run import HOSTILE
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from imgaudit.exceptions import RunFolderError, VerificationError
 from imgaudit.io.writing import read_json, write_json
 from imgaudit.runs.evidence import verify_run
 from imgaudit.runs.folder import RunFolder
-from tests.report.test_formats import result, run
+from tests.support.finished_run import result, run
 
 __all__ = ["result", "run"]
 

@@ -162,7 +162,9 @@ def _asked(material: ComplaintMaterial) -> Iterator[Block]:
 
 def _sent(rung: Rung, measured: RungMeasurement) -> str:
     texts = " / ".join(f"“{text}”" for text in measured.texts)
-    sent = texts or "an embedding: numbers in place of a prompt, optimised to return the work, which nobody can type"
+    sent = (
+        texts or "an inverted embedding: numbers in place of a prompt, optimised to return the work; nobody can type it"
+    )
     if rung is Rung.EMBEDDING_NOISE:
         sent = "an embedding and initial noise: numbers optimised to return the work; reported only"
     if rung is Rung.TOKENS:

@@ -1,5 +1,6 @@
 """The page of one image as a reviewer uses it: views, zoom, replicas, keys, print, and what is missing."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,11 +13,19 @@ from imgaudit.report.wording import ALARM_WORDING, EFFECT_WORDING
 from imgaudit.runs.conclusion import conclude
 from imgaudit.runs.folder import RunFolder
 from imgaudit.schema.findings import AlarmCode, AlarmEffect, AuditResult, Verdict
-from tests.report.test_formats import page, run
+from tests.report.test_formats import page
 
-__all__ = ["page", "run"]
+__all__ = ["page"]
 
 pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def run(run: RunFolder, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A copy of its own: a test deletes one of its pictures for a while."""
+    copy = tmp_path_factory.mktemp("pages") / "run"
+    shutil.copytree(run.path, copy)
+    return RunFolder(copy)
 
 
 @pytest.fixture(scope="module")
