@@ -1,6 +1,8 @@
 """What the documentation says is so: commands exist, options are documented, links lead somewhere."""
 
 import re
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,8 @@ from imgaudit.schema.findings import Verdict
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+PAGES_WITH_PYTHON = [page for page in PAGES if "```python" in page.read_text(encoding="utf-8")]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -29,6 +33,26 @@ def test_every_command_in_the_docs_exists_with_its_options(page: Path) -> None:
                 known = {option for parameter in command.params for option in parameter.opts}
                 used = {word for word in words if word.startswith("-")}
                 assert used <= known, f"{page.name}: {used - known} in {line!r}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if "```python" in page.read_text("utf-8")], ids=lambda page: page.name
+)
+def test_python_in_the_docs_runs(
+    page: Path, model_folder: Path, make_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a reader would run it: every block in turn, in a folder with a model and images."""
+    make_folder("my-images", [1, 2])
+    make_folder("my-unpublished-images", range(10, 14))
+    shutil.copytree(model_folder, tmp_path / "my-model")
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    names: dict[str, object] = {}
+    for block in blocks:
+        exec(compile(block, page.name, "exec"), names)
+    result = names.get("result")
+    assert result is None or "<table" in result._repr_html_()  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
