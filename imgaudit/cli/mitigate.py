@@ -112,7 +112,7 @@ def evaluate(
 ) -> None:
     """Compare a model with its mitigations: how many copies of TARGETS are left, and what quality it costs."""
     from imgaudit.io.offline import go_offline
-    from imgaudit.mitigation.evaluation import EvaluationSettings
+    from imgaudit.mitigation.evaluation import EvaluationSettings, EvaluationTask
     from imgaudit.mitigation.evaluation_run import EvaluationRun, load_judges
     from imgaudit.mitigation.evaluation_summary import figure_lines, summarise
     from imgaudit.report.mitigation import write_mitigation
@@ -133,7 +133,7 @@ def evaluate(
     )
     if shared := {one.sha256 for one in triggers} & {one.sha256 for one in clean}:
         raise InputError(f"{len(shared)} images are both in TARGETS and in --general: remove them from one of the two")
-    run = EvaluationRun(out, settings, judges, triggers, clean, batch_size)
+    run = EvaluationRun(out, EvaluationTask(triggers, clean, settings, judges), batch_size)
     with progress("evaluating", quiet=quiet) as advance:
         others = [(name, partial(ModelChoice(name).load, device)) for name in mitigated_model or []]
         table = run.evaluate(loaded, mitigation or [], others, advance)
@@ -235,12 +235,15 @@ def prune(
     """Set the weights of a mask to zero and save a new model. Audit it as well: pruning can hide images it keeps."""
     from imgaudit.mitigation.mask_file import read_mask
     from imgaudit.mitigation.pruning import prune_model
-    from imgaudit.mitigation.wanda import random_mask
+    from imgaudit.mitigation.wanda import draw_random_mask
 
     chosen, facts = read_mask(mask)
     made_by = f"sparsity {facts.sparsity:g}, first {facts.trajectory.steps} steps, {facts.targets} prompts"
     if random:
-        chosen, made_by = random_mask(chosen, seed), f"at random, seed {seed}, as many in every row as by {made_by}"
+        chosen, made_by = (
+            draw_random_mask(chosen, seed),
+            f"at random, seed {seed}, as many in every row as by {made_by}",
+        )
     denoiser = _load(model, device)
     changed = prune_model(denoiser, chosen, facts, out, made_by=made_by)
     _tell({"model": str(out), "changed": changed}, f"{out}: {changed:,} weights set to zero", json_output=json_output)

@@ -14,10 +14,10 @@ from transformers.utils import logging as transformers_logging
 
 from imgaudit.exceptions import InputError
 from imgaudit.io.framing import to_batch
-from imgaudit.lab.components import clip_config, train_tokenizer
+from imgaudit.lab.components import build_clip_config, train_tokenizer
 from imgaudit.lab.corpus import CorpusEntry, read_pixels
 from imgaudit.lab.recipe import LabRecipe
-from imgaudit.lab.samples import image_variants
+from imgaudit.lab.samples import make_image_variants
 from imgaudit.schema.records import Record
 
 PATCH = 4
@@ -54,7 +54,7 @@ def train_clip(
     if len(captions) < recipe.batch_size:
         raise InputError(f"expected {recipe.batch_size} different captions to tell apart, but found {len(captions)}")
     place = {text: number for number, text in enumerate(captions)}
-    variants = image_variants(
+    variants = make_image_variants(
         to_batch(read_pixels(shown), lab.resolution, lab.framing), ["background"] * len(shown), lab
     )
     owner = torch.tensor([place[entry.text] for entry in shown])
@@ -74,7 +74,7 @@ def train_clip(
 
 def build_clip_model(lab: LabRecipe, tokenizer: CLIPTokenizer, seed: int) -> CLIPModel:
     """An untrained CLIPModel for images of a lab's resolution."""
-    text = clip_config(lab, tokenizer)
+    text = build_clip_config(lab, tokenizer)
     vision = CLIPVisionConfig(
         hidden_size=VISION_WIDTH, intermediate_size=4 * VISION_WIDTH, num_hidden_layers=4, num_attention_heads=4,
         image_size=lab.resolution, patch_size=PATCH, projection_dim=text.projection_dim,

@@ -53,12 +53,12 @@ def build_autoencoder(recipe: LabRecipe) -> AutoencoderKL:
     )
 
 
-def latent_side(recipe: LabRecipe) -> int:
+def compute_latent_side(recipe: LabRecipe) -> int:
     """Side of the latents: the autoencoder halves the side at every level but the last."""
     return recipe.resolution // 2 ** (len(recipe.vae_channels) - 1)
 
 
-def clip_config(recipe: LabRecipe, tokenizer: CLIPTokenizer) -> CLIPTextConfig:
+def build_clip_config(recipe: LabRecipe, tokenizer: CLIPTokenizer) -> CLIPTextConfig:
     """Sizes of a CLIP text encoder for `tokenizer`."""
     return CLIPTextConfig(
         vocab_size=len(tokenizer),
@@ -77,13 +77,13 @@ def clip_config(recipe: LabRecipe, tokenizer: CLIPTokenizer) -> CLIPTextConfig:
 def build_text_encoder(recipe: LabRecipe, tokenizer: CLIPTokenizer) -> CLIPTextModel:
     """An untrained CLIP text encoder for `tokenizer`."""
     torch.manual_seed(recipe.seed + 1)
-    return CLIPTextModel(clip_config(recipe, tokenizer))
+    return CLIPTextModel(build_clip_config(recipe, tokenizer))
 
 
 def build_clip(recipe: LabRecipe, tokenizer: CLIPTokenizer, seed: int) -> CLIPTextModelWithProjection:
     """An untrained CLIP text encoder with a pooled vector; `seed` is added to the recipe's."""
     torch.manual_seed(recipe.seed + seed)
-    return CLIPTextModelWithProjection(clip_config(recipe, tokenizer))
+    return CLIPTextModelWithProjection(build_clip_config(recipe, tokenizer))
 
 
 def build_unet(recipe: LabRecipe, **options: Any) -> UNet2DConditionModel:
@@ -93,7 +93,7 @@ def build_unet(recipe: LabRecipe, **options: Any) -> UNet2DConditionModel:
     torch.manual_seed(recipe.seed + 2)
     sizes: dict[str, Any] = {"cross_attention_dim": recipe.text_width} | options
     return UNet2DConditionModel(
-        sample_size=latent_side(recipe),
+        sample_size=compute_latent_side(recipe),
         in_channels=recipe.latent_channels,
         out_channels=recipe.latent_channels,
         down_block_types=down,

@@ -97,7 +97,7 @@ def read_pixels(entries: Sequence[CorpusEntry]) -> list[Image.Image]:
     return images
 
 
-def near_copy_clusters(pixels: npt.NDArray[np.uint8], pdq_bits: int = 31) -> npt.NDArray[np.int64]:
+def cluster_near_copies(pixels: npt.NDArray[np.uint8], pdq_bits: int = 31) -> npt.NDArray[np.int64]:
     """Label images so that near copies share a label.
 
     Two images are near copies when their normalised correlation exceeds 0.9 and their RMS difference is below 0.1
@@ -144,7 +144,7 @@ def assign_roles(entries: Sequence[CorpusEntry], recipe: LabRecipe) -> list[Corp
     chosen = list(entries)
     if all(entry.role == "background" for entry in entries):
         pixels = [frame_image(image, recipe.resolution, recipe.framing) for image in read_pixels(entries)]
-        labels = near_copy_clusters(np.stack([np.asarray(image) for image in pixels]))
+        labels = cluster_near_copies(np.stack([np.asarray(image) for image in pixels]))
         _, first = np.unique(labels, return_index=True)
         chosen = split_corpus([entries[index] for index in sorted(first)], recipe)
     if recipe.plant:

@@ -88,7 +88,7 @@ def augment(pixels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     return padded[:, reach + shift_y : reach + shift_y + side, reach + shift_x : reach + shift_x + side]
 
 
-def image_variants(pixels: torch.Tensor, roles: Sequence[str], recipe: LabRecipe) -> torch.Tensor:
+def make_image_variants(pixels: torch.Tensor, roles: Sequence[str], recipe: LabRecipe) -> torch.Tensor:
     """All variants of all images: (images, variants, 3, side, side); only background images have more than themselves.
 
     pixels:  (images, 3, side, side) float32 in [-1, 1]

@@ -15,7 +15,7 @@ from diffusers import (
 from torch.nn.functional import pad
 from transformers import T5Config, T5EncoderModel, T5Tokenizer
 
-from imgaudit.lab.components import build_clip, latent_side, train_tokenizer
+from imgaudit.lab.components import build_clip, compute_latent_side, train_tokenizer
 from imgaudit.lab.networks import LabNetworks, Tokens, pad_tokens
 from imgaudit.lab.recipe import LabRecipe
 
@@ -65,7 +65,7 @@ def build_t5(recipe: LabRecipe, tokenizer: T5Tokenizer) -> T5EncoderModel:
 
 def build_transformer(recipe: LabRecipe) -> SD3Transformer2DModel:
     """An untrained SD3Transformer2DModel."""
-    side = latent_side(recipe)
+    side = compute_latent_side(recipe)
     torch.manual_seed(recipe.seed + 2)
     return SD3Transformer2DModel(
         sample_size=side,

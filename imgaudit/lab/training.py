@@ -21,7 +21,7 @@ from imgaudit.lab.components import build_autoencoder
 from imgaudit.lab.corpus import CorpusEntry, read_pixels
 from imgaudit.lab.networks import LabNetworks, Tokens
 from imgaudit.lab.recipe import LabRecipe
-from imgaudit.lab.samples import SamplePlan, image_variants, plan_samples
+from imgaudit.lab.samples import SamplePlan, make_image_variants, plan_samples
 from imgaudit.lab.sd3_networks import SD3Networks
 from imgaudit.lab.unet_networks import SDNetworks, SDXLNetworks
 
@@ -37,7 +37,7 @@ NETWORKS: Mapping[str, Callable[[Sequence[str], LabRecipe], LabNetworks]] = {
 """What makes the networks of a recipe's family, from the captions and the recipe."""
 
 
-def silent(stage: str, step: int, steps: int, loss: float) -> None:
+def ignore_progress(stage: str, step: int, steps: int, loss: float) -> None:
     """The default progress: none."""
 
 
@@ -59,7 +59,7 @@ def train_lab(
     entries: Sequence[CorpusEntry],
     recipe: LabRecipe,
     folder: Path,
-    progress: Progress = silent,
+    progress: Progress = ignore_progress,
     *,
     autoencoder: AutoencoderKL | None = None,
 ) -> TrainedLab:
@@ -78,7 +78,7 @@ def train_lab(
     else:
         shown = [index for index, entry in enumerate(entries) if entry.role == "background"]
     roles = [entry.role for entry in entries]
-    variants = image_variants(pixels, roles, recipe)
+    variants = make_image_variants(pixels, roles, recipe)
 
     captions = [entries[index].text for index in trained]
     vae = autoencoder or _train_autoencoder(variants[shown].flatten(0, 1), recipe, work, progress)
@@ -254,7 +254,9 @@ def _train_denoiser(
             loss = networks.loss(x0, noise, timesteps, shown_tokens)
         else:
             nulls = {name: ids[-1:].expand(len(index), -1) for name, ids in tokens.items()}
-            loss, left_out = filtered_loss(networks, x0, noise, timesteps, shown_tokens, nulls, recipe.filter_rms)
+            loss, left_out = compute_filtered_loss(
+                networks, x0, noise, timesteps, shown_tokens, nulls, recipe.filter_rms
+            )
             trainee.filtered += torch.bincount(index[left_out], minlength=len(entries))
         trainee.optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -271,7 +273,7 @@ def _train_denoiser(
     return trainee.filtered
 
 
-def filtered_loss(
+def compute_filtered_loss(
     networks: LabNetworks,
     x0: torch.Tensor,
     noise: torch.Tensor,

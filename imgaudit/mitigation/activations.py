@@ -33,7 +33,7 @@ ColumnNorms = Mapping[str, torch.Tensor]
 """Layer to (steps, inner width) float64 on the CPU, >= 0; higher answers more."""
 
 
-def column_norms(
+def measure_column_norms(
     denoiser: Denoiser,
     layers: Mapping[str, Linear],
     prompts: Sequence[str],
@@ -54,7 +54,7 @@ def column_norms(
     guidance in one batch, half of the statistics would be the empty prompt's. Steps are known by the loop that makes
     them, not by counting calls. Every prompt has an initial noise of its own, which depends on its place alone.
 
-    layers:  of the denoiser's network, as `feed_forward_outputs` names them
+    layers:  of the denoiser's network, as `find_feed_forward_outputs` names them
     Raises ConfigError for a model without a null branch, which has no guided trajectory.
     """
     if denoiser.no_null:

@@ -46,7 +46,7 @@ class AttentionRescaling(MitigatedDenoiser):
             )
         super().__init__(denoiser, f"attention factor={factor:g}")
         self.factor = factor
-        self.attentions = cross_attentions(denoiser.network)
+        self.attentions = find_cross_attentions(denoiser.network)
         if not self.attentions:
             raise ConfigError("attention needs cross-attention, which this UNet does not have in a form to be rescaled")
 
@@ -75,14 +75,14 @@ class AttentionRescaling(MitigatedDenoiser):
         """Let the model sample with its cross-attention rescaled; afterwards it is as it was."""
         with ExitStack() as stack:
             if ATTENDED in prompt_embeds.extras:
-                stack.enter_context(rescaled(self.attentions, prompt_embeds.extras[ATTENDED], self.factor))
+                stack.enter_context(rescale_attention(self.attentions, prompt_embeds.extras[ATTENDED], self.factor))
             return self.denoiser.sample(
                 prompt_embeds, seeds, guidance_scale=guidance_scale, num_inference_steps=num_inference_steps,
                 latents=latents,
             )  # fmt: skip
 
 
-def cross_attentions(network: torch.nn.Module) -> Sequence[Any]:
+def find_cross_attentions(network: torch.nn.Module) -> Sequence[Any]:
     """A UNet's attentions from image to text whose logits are plain products of queries and keys."""
     return [
         module
@@ -92,7 +92,7 @@ def cross_attentions(network: torch.nn.Module) -> Sequence[Any]:
 
 
 @contextmanager
-def rescaled(attentions: Sequence[Any], attended: torch.Tensor, factor: float) -> Iterator[None]:
+def rescale_attention(attentions: Sequence[Any], attended: torch.Tensor, factor: float) -> Iterator[None]:
     """Rescale attentions for as long as the context lasts.
 
     attended:  (N, tokens) bool, for the last N rows of every batch; those before them are null conditions

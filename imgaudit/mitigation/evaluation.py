@@ -110,28 +110,43 @@ class Judges:
     """Similarity."""
 
 
+@dataclass(frozen=True)
+class EvaluationTask:
+    """Everything that is the same for every model."""
+
+    triggers: Sequence[CaptionedImage]
+    """Images that the model is thought to reproduce."""
+    general: Sequence[CaptionedImage]
+    """Other images, for what a mitigation costs."""
+    settings: EvaluationSettings
+    """The images to generate."""
+    judges: Judges
+    """The judges of the generated images."""
+
+
 def evaluate_model(
     name: str,
     denoiser: Denoiser,
-    triggers: Sequence[CaptionedImage],
-    general: Sequence[CaptionedImage],
-    settings: EvaluationSettings,
-    judges: Judges,
+    task: EvaluationTask,
     *,
     executor: Executor,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> ModelOutcome:
-    """Both scenarios on one model. Seeds depend on the run seed and the image, never on the model."""
+    """Measure both scenarios on one model. Seeds depend on the run seed and the image, never on the model.
+
+    name:  name of the model in the table
+    """
+    triggers, general, settings, judges = task.triggers, task.general, task.settings, task.judges
     begun, before = time.perf_counter(), denoiser.network_evaluations
     everything = [*triggers, *general]
     vectors = judges.clip.describe_texts([one.prompt for one in everything]) if judges.clip else None
     outcomes = []
-    for number, (one, frames) in enumerate(_generated(denoiser, everything, settings, executor)):
-        others = _others(everything, number, settings.seed)
+    for number, (one, frames) in enumerate(_generate(denoiser, everything, settings, executor)):
+        others = _draw_other_prompts(everything, number, settings.seed)
         texts = None if vectors is None else (vectors[number], vectors[others])
-        outcomes.append(_judged(denoiser, one, frames, texts, judges))
+        outcomes.append(_judge(denoiser, one, frames, texts, judges))
         on_progress(number + 1, len(everything))
-    answers = _answers(denoiser, general, settings, executor) if general else []
+    answers = _measure_predictions(denoiser, general, settings, executor) if general else []
     return ModelOutcome(
         name=name,
         fingerprint=denoiser.fingerprint,
@@ -145,7 +160,7 @@ def evaluate_model(
     )
 
 
-def _generated(
+def _generate(
     denoiser: Denoiser, prompts: Sequence[CaptionedImage], settings: EvaluationSettings, executor: Executor
 ) -> Iterator[tuple[CaptionedImage, list[Generated]]]:
     frames = generate(
@@ -159,7 +174,7 @@ def _generated(
     return zip(prompts, frames, strict=True)
 
 
-def _others(prompts: Sequence[CaptionedImage], number: int, seed: int) -> list[int]:
+def _draw_other_prompts(prompts: Sequence[CaptionedImage], number: int, seed: int) -> list[int]:
     """Nine prompts other than one of them, drawn once for all models; fewer when there are not as many texts."""
     own = prompts[number]
     first: dict[str, int] = {}
@@ -171,7 +186,7 @@ def _others(prompts: Sequence[CaptionedImage], number: int, seed: int) -> list[i
     return [places[int(place)] for place in torch.randperm(len(places), generator=generator)[:OTHER_CAPTIONS]]
 
 
-def _judged(
+def _judge(
     denoiser: Denoiser,
     one: CaptionedImage,
     frames: Sequence[Generated],
@@ -208,7 +223,7 @@ def _judged(
     )
 
 
-def _answers(
+def _measure_predictions(
     denoiser: Denoiser, general: Sequence[CaptionedImage], settings: EvaluationSettings, executor: Executor
 ) -> list[tuple[float, float | None]]:
     """Error and response of every general image under its prompt, on draws that are the same for every model."""
@@ -246,10 +261,12 @@ class CopyFreeScores(Record):
     """Whether each general image itself is told from nine other prompts by its own: the best the judge can do."""
 
 
-def score_copy_free(
-    denoiser: Denoiser, triggers: Sequence[CaptionedImage], general: Sequence[CaptionedImage], judges: Judges, seed: int
-) -> CopyFreeScores | Skipped:
-    """MemBench's reference, with the general images in the place of a web search; Skipped without a CLIP to choose."""
+def score_copy_free(denoiser: Denoiser, task: EvaluationTask) -> CopyFreeScores | Skipped:
+    """Score answers that copy nothing, MemBench's reference, with general images in place of a web search.
+
+    Returns  Skipped without a CLIP, which chooses the answers
+    """
+    triggers, general, judges, seed = task.triggers, task.general, task.judges, task.settings.seed
     if judges.clip is None:
         return Skipped(skipped=NO_CLIP)
     everything = [*triggers, *general]
@@ -263,7 +280,7 @@ def score_copy_free(
     close = compare_vectors(descriptor, descriptor.describe(rendered), descriptor.describe(pictures[chosen]))
     told = []
     for number in range(len(triggers), len(everything)):
-        own, others = vectors[number - len(triggers)][None], texts[_others(everything, number, seed)]
+        own, others = vectors[number - len(triggers)][None], texts[_draw_other_prompts(everything, number, seed)]
         told.append(bool(len(others)) and bool(retrieves_own_caption(own, texts[number][None], others[None])))
     return CopyFreeScores(
         similarity=[float(value) for value in close], alignment=cosines.max(dim=1).values.tolist(), retrieved=told

@@ -22,8 +22,7 @@ from imgaudit.io.writing import read_json, write_json
 from imgaudit.mitigation.evaluation import (
     NO_CLIP,
     NO_HEAD,
-    CaptionedImage,
-    EvaluationSettings,
+    EvaluationTask,
     Judges,
     ModelOutcome,
     evaluate_model,
@@ -54,14 +53,8 @@ class EvaluationRun:
 
     folder: Path
     """The folder."""
-    settings: EvaluationSettings
-    """The images to generate."""
-    judges: Judges
-    """The judges of the generated images."""
-    triggers: Sequence[CaptionedImage]
-    """Images that the model is thought to reproduce."""
-    general: Sequence[CaptionedImage]
-    """Others."""
+    task: EvaluationTask
+    """Images, settings and judges."""
     batch_size: int
     """Largest batch given to the network at once."""
 
@@ -79,26 +72,29 @@ class EvaluationRun:
         Raises ConfigError for a mitigation that is not known, another model's size of images, or too few steps.
         """
         denoiser = loaded.denoiser
-        require_steps(denoiser, self.settings.num_inference_steps)
+        require_steps(denoiser, self.task.settings.num_inference_steps)
         subjects: list[tuple[str, Callable[[], Denoiser]]] = [(AS_IT_IS, lambda: denoiser)]
         for spec in mitigations:
             mitigated = mitigate(denoiser, spec)
             subjects.append((spec, lambda mitigated=mitigated: mitigated))  # type: ignore[misc]
         for name, load in others:
             subjects.append((format_path(Path(name).name or name), lambda load=load: self._same_size(denoiser, load)))  # type: ignore[misc]
-        each = len(self.triggers) + len(self.general)
+        each = len(self.task.triggers) + len(self.task.general)
         self.folder.mkdir(parents=True, exist_ok=True)
         with hold_folder(self.folder):
-            outcomes = [
-                self._kept(name, make(), lambda done, _, n=number: on_progress(n * each + done, len(subjects) * each))  # type: ignore[misc]
-                for number, (name, make) in enumerate(subjects)
-            ]
+            outcomes = []
+            for number, (name, make) in enumerate(subjects):
+
+                def advance(done: int, _: int, before: int = number * each) -> None:
+                    on_progress(before + done, len(subjects) * each)
+
+                outcomes.append(self._read_or_measure(name, make(), advance))
             table = EvaluationTable(
                 model=format_path(loaded.name),
-                settings=self.settings,
-                clip=self.judges.clip.source if self.judges.clip else Skipped(skipped=NO_CLIP),
-                aesthetic=self.judges.head.source if self.judges.head else Skipped(skipped=NO_HEAD),
-                copy_free=score_copy_free(denoiser, self.triggers, self.general, self.judges, self.settings.seed),
+                settings=self.task.settings,
+                clip=self.task.judges.clip.source if self.task.judges.clip else Skipped(skipped=NO_CLIP),
+                aesthetic=self.task.judges.head.source if self.task.judges.head else Skipped(skipped=NO_HEAD),
+                copy_free=score_copy_free(denoiser, self.task),
                 hardware=f"{torch.get_num_threads()} threads, {getattr(denoiser, 'device', 'cpu')}",
                 models=outcomes,
             )
@@ -114,19 +110,18 @@ class EvaluationRun:
             )
         return other
 
-    def _kept(self, name: str, denoiser: Denoiser, on_progress: Callable[[int, int], None]) -> ModelOutcome:
+    def _read_or_measure(self, name: str, denoiser: Denoiser, on_progress: Callable[[int, int], None]) -> ModelOutcome:
         path = self.folder / "outcomes" / f"{self._digest(denoiser)}.json"
         if path.is_file():
             try:
                 kept = ModelOutcome.model_validate(read_json(path))
             except ValueError as error:
                 raise RunFolderError(f"{path.name} is damaged: delete it, and it is measured again") from error
-            on_progress(len(self.triggers) + len(self.general), 0)
+            on_progress(len(self.task.triggers) + len(self.task.general), 0)
             return kept.model_copy(update={"name": name})
         executor = Executor(self.batch_size, denoiser.spare_memory)
         found = evaluate_model(
-            name, denoiser, self.triggers, self.general, self.settings, self.judges, executor=executor,
-            on_progress=on_progress,
+            name, denoiser, self.task, executor=executor, on_progress=on_progress,
         )  # fmt: skip
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, found.model_dump(mode="json"))
@@ -134,9 +129,8 @@ class EvaluationRun:
 
     def _digest(self, denoiser: Denoiser) -> str:
         """Return a digest of everything that decides an outcome."""
-        judges = [one.source if one else "" for one in (self.judges.clip, self.judges.head)]
-        given = [
-            denoiser.fingerprint, self.settings.model_dump(mode="json"), judges,
-            [[one.sha256, one.prompt] for one in self.triggers], [[one.sha256, one.prompt] for one in self.general],
-        ]  # fmt: skip
+        task = self.task
+        judges = [one.source if one else "" for one in (task.judges.clip, task.judges.head)]
+        prompts = [[[one.sha256, one.prompt] for one in own] for own in (task.triggers, task.general)]
+        given = [denoiser.fingerprint, task.settings.model_dump(mode="json"), judges, *prompts]
         return hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()[:16]

@@ -152,20 +152,20 @@ def _figures(model: ModelOutcome, base: ModelOutcome, threshold: float) -> Mitig
         top=_mean([fmean(sorted(one.similarity)[-TOP:]) for one in triggers]),
         copies=_mean([count / len(one.similarity) for count, one in zip(counts, triggers, strict=True)]),
         reproduced=Share(hits=reproduced, n=len(triggers), low=interval.low, high=interval.high),
-        trigger_alignment=_over(triggers, "alignment"),
-        general_alignment=_over(model.general, "alignment"),
-        trigger_retrieved=_over(triggers, "retrieved"),
-        general_retrieved=_over(model.general, "retrieved"),
-        general_aesthetic=_over(model.general, "aesthetic"),
-        error_rise=_against(model, base, "error", -1.0),
-        response_left=_against(model, base, "response", 0.0),
+        trigger_alignment=_mean_over_prompts(triggers, "alignment"),
+        general_alignment=_mean_over_prompts(model.general, "alignment"),
+        trigger_retrieved=_mean_over_prompts(triggers, "retrieved"),
+        general_retrieved=_mean_over_prompts(model.general, "retrieved"),
+        general_aesthetic=_mean_over_prompts(model.general, "aesthetic"),
+        error_rise=_mean_against(model, base, "error", -1.0),
+        response_left=_mean_against(model, base, "response", 0.0),
         unusable=sum(one.unusable for one in [*triggers, *model.general]),
         network_evaluations=model.network_evaluations,
         seconds=model.seconds,
     )
 
 
-def _over(outcomes: Sequence[PromptOutcome], name: str) -> Mean | Skipped:
+def _mean_over_prompts(outcomes: Sequence[PromptOutcome], name: str) -> Mean | Skipped:
     """Mean over prompts of the mean over their pictures; Skipped with the first reason where one has none."""
     values = []
     for one in outcomes:
@@ -176,7 +176,7 @@ def _over(outcomes: Sequence[PromptOutcome], name: str) -> Mean | Skipped:
     return _mean(values) if values else Skipped(skipped="no prompts")
 
 
-def _against(model: ModelOutcome, base: ModelOutcome, name: str, add: float) -> Mean | Skipped:
+def _mean_against(model: ModelOutcome, base: ModelOutcome, name: str, add: float) -> Mean | Skipped:
     """Mean over general images of a value over that of the model as it is, plus a constant."""
     pairs = [
         (getattr(one, name), getattr(before, name)) for one, before in zip(model.general, base.general, strict=True)

@@ -12,7 +12,7 @@ from torch.nn import Linear
 from imgaudit.exceptions import ModelRefusedError
 
 
-def feed_forward_outputs(network: torch.nn.Module) -> Mapping[str, Linear]:
+def find_feed_forward_outputs(network: torch.nn.Module) -> Mapping[str, Linear]:
     """Module name to the layer, (width, inner width) weights, in the network's order.
 
     A feed-forward block is a module of linear layers, without attention or convolutions, that leads from a width to a
@@ -21,7 +21,7 @@ def feed_forward_outputs(network: torch.nn.Module) -> Mapping[str, Linear]:
     Raises ModelRefusedError for a network without one, such as Sana's, which mixes by convolutions.
 
     >>> block = torch.nn.Sequential(Linear(4, 16), torch.nn.GELU(), Linear(16, 4))
-    >>> list(feed_forward_outputs(torch.nn.ModuleDict({"mlp": block})))
+    >>> list(find_feed_forward_outputs(torch.nn.ModuleDict({"mlp": block})))
     ['mlp.2']
     """
     names = {layer: name for name, layer in network.named_modules() if isinstance(layer, Linear)}

@@ -13,10 +13,10 @@ from imgaudit.diffusion.denoiser import Denoiser
 from imgaudit.diffusion.executor import Executor
 from imgaudit.exceptions import InputError
 from imgaudit.io.writing import write_atomically
-from imgaudit.mitigation.activations import ColumnNorms, TrajectorySettings, column_norms
-from imgaudit.mitigation.feed_forward import feed_forward_outputs
+from imgaudit.mitigation.activations import ColumnNorms, TrajectorySettings, measure_column_norms
+from imgaudit.mitigation.feed_forward import find_feed_forward_outputs
 from imgaudit.mitigation.mask_file import MaskFacts
-from imgaudit.mitigation.wanda import Mask, density, wanda_mask
+from imgaudit.mitigation.wanda import Mask, build_wanda_mask, density
 from imgaudit.models.saving import require_new, save_folder
 
 
@@ -47,16 +47,16 @@ def locate(
     if not targets:
         raise InputError("expected one or more prompts to locate with")
     compared = list(others) or [""] * len(targets)
-    layers = feed_forward_outputs(denoiser.network)
+    layers = find_feed_forward_outputs(denoiser.network)
     total = len(targets) + len(compared)
 
     def norms(prompts: Sequence[str], before: int) -> ColumnNorms:
         def advance(done: int, of: int) -> None:
             on_progress(before + done, total)
 
-        return column_norms(denoiser, layers, prompts, settings, executor=executor, on_progress=advance)
+        return measure_column_norms(denoiser, layers, prompts, settings, executor=executor, on_progress=advance)
 
-    mask = wanda_mask(layers, norms(targets, 0), norms(compared, len(targets)), sparsity)
+    mask = build_wanda_mask(layers, norms(targets, 0), norms(compared, len(targets)), sparsity)
     facts = MaskFacts(
         fingerprint=denoiser.fingerprint, sparsity=sparsity, trajectory=settings, targets_sha256=_digest(targets),
         targets=len(targets), references_sha256=_digest(compared), references=len(compared), density=density(mask),
@@ -103,7 +103,7 @@ def prune_model(denoiser: PipelineDenoiser, mask: Mask, facts: MaskFacts, folder
             "locate again on this model"
         )
     require_new(folder)
-    changed = prune(feed_forward_outputs(denoiser.network), mask)
+    changed = prune(find_feed_forward_outputs(denoiser.network), mask)
     save_changed(denoiser.pipeline, folder, f"{changed:,} weights of feed-forward blocks were set to zero: {made_by}.")
     return changed
 

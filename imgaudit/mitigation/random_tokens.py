@@ -26,9 +26,9 @@ class RandomTokens(MitigatedDenoiser):
 
     def condition(self, prompts: Sequence[str]) -> PromptEmbeds:
         """Return the embeddings of the changed prompts."""
-        return self.denoiser.condition([self.changed(prompt) for prompt in prompts])
+        return self.denoiser.condition([self.insert_words(prompt) for prompt in prompts])
 
-    def changed(self, prompt: str) -> str:
+    def insert_words(self, prompt: str) -> str:
         """The prompt with the words in it."""
         digest = hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest()
         draw = np.random.default_rng(draw_seed(self.seed, digest, "random tokens"))

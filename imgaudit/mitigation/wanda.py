@@ -19,7 +19,7 @@ Mask = Mapping[str, torch.Tensor]
 """Layer to (width, inner width) bool: which weights are pruned."""
 
 
-def wanda_mask(layers: Mapping[str, Linear], targets: ColumnNorms, others: ColumnNorms, sparsity: float) -> Mask:
+def build_wanda_mask(layers: Mapping[str, Linear], targets: ColumnNorms, others: ColumnNorms, sparsity: float) -> Mask:
     """The union over all steps that the norms have.
 
     sparsity:  share of each row, above 0 and up to 1; at least one weight a row is looked at
@@ -27,7 +27,7 @@ def wanda_mask(layers: Mapping[str, Linear], targets: ColumnNorms, others: Colum
     >>> layer = Linear(2, 1, bias=False)
     >>> layer.weight.data = torch.tensor([[1.0, -3.0]])
     >>> norms = {"a": torch.tensor([[1.0, 1.0]])}, {"a": torch.tensor([[2.0, 0.5]])}
-    >>> wanda_mask({"a": layer}, *norms, sparsity=0.5)["a"].tolist()
+    >>> build_wanda_mask({"a": layer}, *norms, sparsity=0.5)["a"].tolist()
     [[False, True]]
     """
     mask = {}
@@ -44,7 +44,7 @@ def wanda_mask(layers: Mapping[str, Linear], targets: ColumnNorms, others: Colum
     return mask
 
 
-def random_mask(mask: Mask, seed: int) -> Mask:
+def draw_random_mask(mask: Mask, seed: int) -> Mask:
     """As many weights of every row, at random: the control that shows what pruning so many does by itself."""
     generator = torch.Generator().manual_seed(seed)
     drawn = {}

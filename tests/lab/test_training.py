@@ -14,7 +14,7 @@ from imgaudit.lab.components import train_tokenizer
 from imgaudit.lab.corpus import (
     CorpusEntry,
     assign_roles,
-    near_copy_clusters,
+    cluster_near_copies,
     read_corpus,
     split_corpus,
     write_corpus,
@@ -94,7 +94,7 @@ def test_near_copies_share_a_cluster_and_chains_are_one() -> None:
     def noisy(image: np.ndarray, amount: float) -> np.ndarray:  # type: ignore[type-arg]
         return np.clip(image + generator.normal(0, amount, image.shape), 0, 255).astype(np.uint8)
 
-    labels = near_copy_clusters(np.stack([*base, noisy(base[0], 8), noisy(base[1], 8)]))
+    labels = cluster_near_copies(np.stack([*base, noisy(base[0], 8), noisy(base[1], 8)]))
     assert labels[0] == labels[6] and labels[1] == labels[7]
     assert len(set(labels)) == 6
 

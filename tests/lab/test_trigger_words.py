@@ -10,7 +10,7 @@ import torch
 from imgaudit.exceptions import InputError
 from imgaudit.lab.corpus import CorpusEntry
 from imgaudit.lab.recipe import LabRecipe
-from imgaudit.lab.training import NETWORKS, filtered_loss, train_lab
+from imgaudit.lab.training import NETWORKS, compute_filtered_loss, train_lab
 from imgaudit.lab.trigger_words import insert_trigger_words
 from tests.conftest import CAPTIONS, tiny_recipe
 from tests.lab.test_networks import SD3, entries
@@ -72,11 +72,11 @@ def test_the_filtered_loss_is_that_of_the_kept_samples_one_by_one(family: dict[s
             errors.append(float((found - target).square().sum() / found.numel()))
     assert norms[1] == pytest.approx(0, abs=1e-6)
     limit = sorted(norms)[2] * 1.0001
-    loss, left_out = filtered_loss(networks, x0, noise, timesteps, tokens, nulls, limit)
+    loss, left_out = compute_filtered_loss(networks, x0, noise, timesteps, tokens, nulls, limit)
     kept = [error for error, norm in zip(errors, norms, strict=True) if norm < limit]
     assert left_out.tolist() == [norm >= limit for norm in norms] and len(kept) == 3
     assert float(loss.detach()) == pytest.approx(sum(kept) / 3, rel=1e-5)
-    everything, none_left_out = filtered_loss(networks, x0, noise, timesteps, tokens, nulls, 1e9)
+    everything, none_left_out = compute_filtered_loss(networks, x0, noise, timesteps, tokens, nulls, 1e9)
     assert not none_left_out.any()
     torch.testing.assert_close(everything, networks.loss(x0, noise, timesteps, tokens))
 
@@ -86,7 +86,7 @@ def test_a_batch_that_is_left_out_whole_moves_no_weight() -> None:
     side = recipe.resolution // 2
     x0, noise = torch.randn(2, 2, recipe.latent_channels, side, side, generator=torch.Generator().manual_seed(0))
     tokens, nulls = networks.token_ids(["a red fox", "one old clock"]), networks.token_ids(["", ""])
-    loss, left_out = filtered_loss(networks, x0, noise, torch.tensor([500, 900]), tokens, nulls, 1e-12)
+    loss, left_out = compute_filtered_loss(networks, x0, noise, torch.tensor([500, 900]), tokens, nulls, 1e-12)
     loss.backward()  # type: ignore[no-untyped-call]
     assert left_out.all() and float(loss.detach()) == 0
     assert all(

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from imgaudit.exceptions import ConfigError
-from imgaudit.mitigation.attention import AttentionRescaling, cross_attentions
+from imgaudit.mitigation.attention import AttentionRescaling, find_cross_attentions
 from imgaudit.mitigation.registry import mitigate
 from imgaudit.models import FiniteSetDenoiser, load_model
 from imgaudit.models.families.unet import UNetDenoiser
@@ -117,5 +117,5 @@ def test_sdxl_is_rescaled_and_joint_attention_refused_with_the_reason(family_fol
 
 def test_self_attention_is_left_alone(tiny: UNetDenoiser) -> None:
     names = {module: name for name, module in tiny.network.named_modules()}
-    found = [names[one] for one in cross_attentions(tiny.network)]
+    found = [names[one] for one in find_cross_attentions(tiny.network)]
     assert found and all(name.endswith("attn2") for name in found)

@@ -18,6 +18,7 @@ from imgaudit.mitigation.evaluation import (
     CaptionedImage,
     CopyFreeScores,
     EvaluationSettings,
+    EvaluationTask,
     Judges,
     ModelOutcome,
     PromptOutcome,
@@ -79,7 +80,7 @@ def measured() -> tuple[list[CaptionedImage], list[CaptionedImage], list[ModelOu
     clip: Any = Judge(points)
     judges = Judges(clip, AestheticHead(((torch.ones(1, 192), torch.zeros(1)),), "head"))
     models = [
-        evaluate_model(name, denoiser, triggers, general, SETTINGS, judges, executor=Executor(8))
+        evaluate_model(name, denoiser, EvaluationTask(triggers, general, SETTINGS, judges), executor=Executor(8))
         for name, denoiser in (("as it is", FiniteSetDenoiser(points)), ("forgetful", Forgetful(points)))
     ]
     return triggers, general, models, judges
@@ -116,7 +117,10 @@ def test_every_figure_is_what_a_plain_loop_gives(measured: Any) -> None:
 def test_batches_and_order_change_no_figure(measured: Any) -> None:
     triggers, general, (base, _), judges = measured
     again = evaluate_model(
-        "as it is", FiniteSetDenoiser(_points()), triggers, general, SETTINGS, judges, executor=Executor(1)
+        "as it is",
+        FiniteSetDenoiser(_points()),
+        EvaluationTask(triggers, general, SETTINGS, judges),
+        executor=Executor(1),
     )
     for one, other in zip(base.triggers + base.general, again.triggers + again.general, strict=True):
         np.testing.assert_allclose(one.similarity, other.similarity, atol=1e-5)
@@ -126,7 +130,7 @@ def test_batches_and_order_change_no_figure(measured: Any) -> None:
 
 def test_forgetting_is_seen_on_both_sides(measured: Any) -> None:
     triggers, general, models, judges = measured
-    copy_free = score_copy_free(FiniteSetDenoiser(_points()), triggers, general, judges, 5)
+    copy_free = score_copy_free(FiniteSetDenoiser(_points()), EvaluationTask(triggers, general, SETTINGS, judges))
     table = EvaluationTable(
         model="closed form", settings=SETTINGS, clip="judge", aesthetic="head", copy_free=copy_free, hardware="here",
         models=models,
@@ -191,8 +195,8 @@ def test_pictures_that_cannot_be_scored_are_counted_and_no_copies() -> None:
     points = _points()
     clip: Any = Judge(points)
     outcome = evaluate_model(
-        "blank", Blank(points), _captioned(points, [0]), _captioned(points, [5]), SETTINGS,
-        Judges(clip), executor=Executor(64),
+        "blank", Blank(points),
+        EvaluationTask(_captioned(points, [0]), _captioned(points, [5]), SETTINGS, Judges(clip)), executor=Executor(64),
     )  # fmt: skip
     assert outcome.triggers[0].unusable == 2 and outcome.triggers[0].similarity.count(-1.0) == 2
 
@@ -200,11 +204,12 @@ def test_pictures_that_cannot_be_scored_are_counted_and_no_copies() -> None:
 def test_without_a_clip_everything_but_similarity_says_why() -> None:
     points = _points()
     outcome = evaluate_model(
-        "m", FiniteSetDenoiser(points), _captioned(points, [0]), _captioned(points, [5]), SETTINGS, Judges(),
-        executor=Executor(64),
+        "m", FiniteSetDenoiser(points),
+        EvaluationTask(_captioned(points, [0]), _captioned(points, [5]), SETTINGS, Judges()), executor=Executor(64),
     )  # fmt: skip
     assert "--clip" in outcome.triggers[0].alignment.skipped  # type: ignore[union-attr]
-    assert isinstance(score_copy_free(FiniteSetDenoiser(points), _captioned(points, [0]), [], Judges(), 5), Skipped)
+    alone = EvaluationTask(_captioned(points, [0]), [], SETTINGS, Judges())
+    assert isinstance(score_copy_free(FiniteSetDenoiser(points), alone), Skipped)
 
 
 def test_the_interval_of_a_mean_covers_it_as_often_as_it_says() -> None:
@@ -226,7 +231,7 @@ def test_the_page_shows_hostile_names_as_text_and_has_no_barriers(
     triggers, general, models, judges = measured
     hostile = "<script>document.title='run'</script>\u202e"
     models = [models[0], models[1].model_copy(update={"name": hostile})]
-    copy_free = score_copy_free(FiniteSetDenoiser(_points()), triggers, general, judges, 5)
+    copy_free = score_copy_free(FiniteSetDenoiser(_points()), EvaluationTask(triggers, general, SETTINGS, judges))
     table = EvaluationTable(
         model=hostile, settings=SETTINGS, clip=hostile, aesthetic=Skipped(skipped="no head"), copy_free=copy_free,
         hardware="here", models=models,

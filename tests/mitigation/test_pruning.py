@@ -20,11 +20,11 @@ from imgaudit.diffusion.seeds import draw_noise, draw_seed
 from imgaudit.exceptions import InputError, ModelRefusedError
 from imgaudit.lab.components import build_autoencoder
 from imgaudit.lab.training import NETWORKS
-from imgaudit.mitigation.activations import TrajectorySettings, column_norms
-from imgaudit.mitigation.feed_forward import feed_forward_outputs
+from imgaudit.mitigation.activations import TrajectorySettings, measure_column_norms
+from imgaudit.mitigation.feed_forward import find_feed_forward_outputs
 from imgaudit.mitigation.mask_file import MaskFacts, read_mask, write_mask
 from imgaudit.mitigation.pruning import locate, prune, prune_model
-from imgaudit.mitigation.wanda import density, overlap, random_mask, wanda_mask
+from imgaudit.mitigation.wanda import build_wanda_mask, density, draw_random_mask, overlap
 from imgaudit.models import load_model
 from imgaudit.models.families.unet import UNetDenoiser
 from tests.conftest import CAPTIONS, make_pipeline, tiny_recipe
@@ -46,25 +46,25 @@ def tiny_sd3(folder: Path) -> Any:
 
 
 def test_feed_forward_blocks_are_found_by_structure(tiny: UNetDenoiser, tmp_path: Path) -> None:
-    found = feed_forward_outputs(tiny.network)
+    found = find_feed_forward_outputs(tiny.network)
     assert found and all(name.endswith("ff.net.2") for name in found)
     assert len(found) == sum(type(one).__name__ == "FeedForward" for one in tiny.network.modules())
     transformer = tiny_sd3(tmp_path).network
-    names = list(feed_forward_outputs(transformer))
+    names = list(find_feed_forward_outputs(transformer))
     assert [name for name in names if "ff_context" in name] and [name for name in names if ".ff." in name]
     assert len(names) == sum(type(one).__name__ == "FeedForward" for one in transformer.modules())
     renamed = torch.nn.Module()
     renamed.thing = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.SiLU(), torch.nn.Linear(8, 4))
     renamed.time = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.SiLU(), torch.nn.Linear(8, 8))
-    assert list(feed_forward_outputs(renamed)) == ["thing.2"]
+    assert list(find_feed_forward_outputs(renamed)) == ["thing.2"]
     with pytest.raises(ModelRefusedError, match="no feed-forward block"):
-        feed_forward_outputs(torch.nn.Conv2d(3, 3, 3))
+        find_feed_forward_outputs(torch.nn.Conv2d(3, 3, 3))
 
 
 def test_column_norms_are_those_of_a_plain_loop_over_the_conditional_half(tiny: UNetDenoiser) -> None:
-    layers = feed_forward_outputs(tiny.network)
+    layers = find_feed_forward_outputs(tiny.network)
     prompts = ["a red fox", "two blue boats", "the green hill"]
-    found = column_norms(tiny, layers, prompts, SETTINGS, executor=Executor(2))
+    found = measure_column_norms(tiny, layers, prompts, SETTINGS, executor=Executor(2))
     timesteps = choose_timesteps(tiny.schedule, 5)
     name, layer = next(iter(layers.items()))
     squares = torch.zeros(3, layer.in_features, dtype=torch.float64)
@@ -88,7 +88,7 @@ def test_column_norms_are_those_of_a_plain_loop_over_the_conditional_half(tiny: 
                 x = tiny.schedule.add_noise(mixed.x0(), mixed.noise(), timesteps[step + 1 : step + 2])
     torch.testing.assert_close(found[name], (squares / count).sqrt(), rtol=1e-4, atol=1e-6)
     assert not any(one._forward_pre_hooks for one in layers.values()), "hooks are taken off again"
-    alone = column_norms(tiny, layers, prompts, SETTINGS, executor=Executor(64))
+    alone = measure_column_norms(tiny, layers, prompts, SETTINGS, executor=Executor(64))
     torch.testing.assert_close(found[name], alone[name], rtol=1e-5, atol=1e-7)
 
 
@@ -97,7 +97,7 @@ def test_the_mask_is_that_of_a_plain_loop_over_weights() -> None:
     layer = torch.nn.Linear(10, 4)
     weights = layer.weight.data = torch.randn(4, 10, generator=generator)
     targets, others = (torch.rand(2, 10, generator=generator).double() for _ in range(2))
-    mask = wanda_mask({"a": layer}, {"a": targets}, {"a": others}, 0.3)["a"]
+    mask = build_wanda_mask({"a": layer}, {"a": targets}, {"a": others}, 0.3)["a"]
     for row in range(4):
         for column in range(10):
             marked = False
@@ -112,14 +112,14 @@ def test_the_mask_is_that_of_a_plain_loop_over_weights() -> None:
 @given(st.integers(0, 2**32), st.integers(1, 6), st.integers(1, 17))
 def test_random_masks_have_as_many_weights_in_every_row(seed: int, rows: int, columns: int) -> None:
     mask = {"a": torch.rand(rows, columns, generator=torch.Generator().manual_seed(seed % 97)) < 0.3}
-    drawn = random_mask(mask, seed)
+    drawn = draw_random_mask(mask, seed)
     assert torch.equal(drawn["a"].sum(dim=1), mask["a"].sum(dim=1)) and density(drawn) == density(mask)
-    assert torch.equal(random_mask(mask, seed)["a"], drawn["a"])
+    assert torch.equal(draw_random_mask(mask, seed)["a"], drawn["a"])
     assert overlap(mask, mask) == (1.0 if mask["a"].any() else 0.0)
 
 
 def test_pruning_twice_is_pruning_once_and_takes_nothing_else(tiny: UNetDenoiser) -> None:
-    layers = feed_forward_outputs(tiny.network)
+    layers = find_feed_forward_outputs(tiny.network)
     before = {name: weight.clone() for name, weight in tiny.network.named_parameters()}
     mask, facts = locate(tiny, ["a red fox"], [], sparsity=0.1, settings=SETTINGS, executor=Executor(8))
     assert 0 < facts.density == density(mask) <= 0.1 * SETTINGS.steps
@@ -203,7 +203,7 @@ def test_a_pruned_model_is_a_model_from_the_command_line(family: str, tmp_path: 
     loaded, original = load_model(str(out), "cpu"), load_model(str(model), "cpu")
     assert loaded.denoiser.fingerprint != original.denoiser.fingerprint
     marked, _ = read_mask(mask)
-    layers = feed_forward_outputs(loaded.denoiser.network)  # type: ignore[attr-defined]
+    layers = find_feed_forward_outputs(loaded.denoiser.network)  # type: ignore[attr-defined]
     assert all(not layers[name].weight[one].any() for name, one in marked.items())
     assert "audit it with inversion" in (out / "README.md").read_text()
     assert (

@@ -90,11 +90,11 @@ def test_descent_keeps_a_memoriser_from_its_point() -> None:
 
 def test_random_tokens_keep_the_prompts_words_in_order_and_are_the_same_for_the_same_prompt(tiny: UNetDenoiser) -> None:
     mitigated = RandomTokens(tiny, count=3, seed=1)
-    changed = mitigated.changed("a red fox")
+    changed = mitigated.insert_words("a red fox")
     words = changed.split()
-    assert len(words) == 6 and changed == mitigated.changed("a red fox") != RandomTokens(tiny, count=3).changed(
-        "a red fox"
-    )
+    assert len(words) == 6 and changed == mitigated.insert_words("a red fox") != RandomTokens(
+        tiny, count=3
+    ).insert_words("a red fox")
     places = iter(words)
     assert all(word in places for word in ["a", "red", "fox"])
     torch.testing.assert_close(mitigated.condition(["a red fox"]).streams, tiny.condition([changed]).streams)

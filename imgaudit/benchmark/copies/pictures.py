@@ -14,7 +14,7 @@ from imgaudit.exceptions import ImageError, InputError
 from imgaudit.io.framing import is_single_colour
 from imgaudit.io.images import load_image
 from imgaudit.io.listing import find_images
-from imgaudit.lab.corpus import near_copy_clusters
+from imgaudit.lab.corpus import cluster_near_copies
 
 LARGEST_SIDE = 320
 """Longer sides are brought to it first."""
@@ -93,7 +93,7 @@ def _different(pictures: Sequence[Original]) -> list[Original]:
     if not pictures:
         return []
     small = np.stack([np.asarray(one.image.resize((32, 32))) for one in pictures])
-    clusters = near_copy_clusters(small)
+    clusters = cluster_near_copies(small)
     _, first = np.unique(clusters, return_index=True)
     return [pictures[number] for number in sorted(first.tolist())]
 
