@@ -1,5 +1,6 @@
 """The rules of the house that a machine can check: style, types, imports, packages, file sizes, public names."""
 
+import ast
 import importlib
 import os
 import subprocess
@@ -13,6 +14,55 @@ import imgaudit
 
 ROOT = Path(__file__).parent.parent
 HOUSE = ROOT / "imgaudit"
+TESTS = ROOT / "tests"
+
+WITHOUT_MODULE = {
+    "test_architecture", "test_docs", "test_error_rates", "cli/test_main", "cli/test_help", "io/test_hostile_files",
+    "index/test_refusals", "models/test_lora_refusals", "models/families/test_family_configurations",
+    "models/families/test_transformer_families", "benchmark/robustness/test_robustness",
+    "benchmark/budgets/test_budgets", "similarity/descriptors/test_descriptors",
+}  # fmt: skip
+"""Tests of something wider than a module, besides those in end_to_end."""
+
+FRONT_DOORS = {
+    "benchmark/budgets": "benchmark/budgets/test_budgets",
+    "benchmark/index": "cli/test_index",
+    "benchmark/reports": "benchmark/reports/test_scale",
+    "benchmark/robustness": "benchmark/robustness/test_robustness",
+    "benchmark/speed": "benchmark/speed/test_memory",
+    "cli": "cli/test_main",
+    "index": "index/test_collection",
+    "models/files": "models/files/test_single_file",
+    "report": "report/test_formats",
+    "runs/comparison": "runs/comparison/test_compare",
+}
+"""Packages whose modules are reached through one of them or through a command, and the test that does so."""
+
+TESTED_BY = {
+    "benchmark/methods/lora": "lab/test_lora_training",
+    "benchmark/methods/trigger_search": "runs/test_triggers",
+    "diffusion/generation": "mitigation/test_evaluation",
+    "diffusion/rungs": "diffusion/test_token_search",
+    "exceptions": "cli/test_main",
+    "io/thumbnails": "benchmark/reports/test_scale",
+    "lab/clip_training": "similarity/test_clip",
+    "mitigation/evaluation_run": "mitigation/test_evaluation",
+    "mitigation/mitigated": "mitigation/test_registry",
+    "models/masked_lm": "diffusion/test_trigger_search",
+    "models/meta_model": "benchmark/speed/test_memory",
+    "models/pipeline": "models/test_loading",
+    "runs/audit": "test_api",
+    "runs/cost": "cli/test_dry_run",
+    "runs/environment": "similarity/test_lpips",
+    "runs/measurement": "end_to_end/test_audit",
+    "runs/planner": "cli/test_dry_run",
+    "schema/comparison": "runs/comparison/test_compare",
+    "schema/detection": "runs/test_detection",
+    "schema/manifest": "runs/test_manifest",
+    "schema/triggers": "runs/test_triggers",
+    "similarity/parts/photometric": "similarity/parts/test_pair",
+}
+"""Modules that another package's test covers, or that a test reaches through the module that uses them."""
 
 
 @pytest.mark.slow
@@ -61,6 +111,49 @@ def test_decisions_and_schemas_load_neither_torch_nor_opencv() -> None:
     program += "assert not {'torch', 'cv2'} & set(sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def imported_by(test: Path) -> set[str]:
+    """Names of the modules and members that a test file imports."""
+    names = set()
+    for node in ast.walk(ast.parse(test.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+def test_tests_mirror_the_packages() -> None:
+    tests = [path.relative_to(TESTS).with_suffix("") for path in TESTS.rglob("test_*.py")]
+    without = {
+        test.as_posix()
+        for test in tests
+        if test.parts[0] != "end_to_end"
+        and not (module := HOUSE / test.with_name(test.name.removeprefix("test_"))).is_dir()
+        and not module.with_suffix(".py").is_file()
+    }
+    assert without == WITHOUT_MODULE
+
+
+def test_every_module_has_its_tests() -> None:
+    imported = {path.relative_to(TESTS).with_suffix("").as_posix(): imported_by(path) for path in TESTS.rglob("*.py")}
+    for place, test in (FRONT_DOORS | TESTED_BY).items():
+        assert (HOUSE / place).is_dir() or (HOUSE / f"{place}.py").is_file(), f"there is no {place}"
+        package = ".".join(("imgaudit", *place.split("/")[:1]))
+        assert any(name.startswith((package, "imgaudit.cli")) for name in imported[test]), f"{test} reaches no {place}"
+    untested = set()
+    for path in HOUSE.rglob("*.py"):
+        module, text = path.relative_to(HOUSE).with_suffix(""), path.read_text(encoding="utf-8")
+        if "bundled" in module.parts or path.name.startswith("__") or text.count("\n") <= 60 or ">>> " in text:
+            continue
+        name = ".".join(("imgaudit", *module.parts))
+        own = module.with_name(f"test_{module.name}").as_posix() in imported
+        beside = any(name in names for test, names in imported.items() if test.split("/")[0] == module.parts[0])
+        front = any(module.is_relative_to(place) for place in FRONT_DOORS)
+        if not (own or beside or front):
+            untested.add(module.as_posix())
+    assert not untested - set(TESTED_BY), "give it a test of its own, or say which test covers it"
 
 
 def test_public_names_are_sorted_complete_and_importable() -> None:
