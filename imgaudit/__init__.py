@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from imgaudit.io.portfolio import Portfolio
     from imgaudit.mitigation.registry import apply_mitigation
     from imgaudit.models.loading import LoadedModel, load_model
-    from imgaudit.runs.evidence import Verification
     from imgaudit.runs.folder import RunFolder
+    from imgaudit.runs.verify import Verification
     from imgaudit.schema.comparison import Comparison
     from imgaudit.schema.config import AuditConfig
     from imgaudit.schema.findings import AuditResult, Finding, Verdict
@@ -41,7 +41,7 @@ _HOME = {
     "Protocol": "schema.protocol",
     "RunFolder": "runs.folder",
     "Verdict": "schema.findings",
-    "Verification": "runs.evidence",
+    "Verification": "runs.verify",
     "apply_mitigation": "mitigation.registry",
     "audit": "api",
     "calibrate": "api",

@@ -26,10 +26,10 @@ from imgaudit.runs.audit import AuditInputs, Origin, run_audit
 from imgaudit.runs.calibration import measure_bank
 from imgaudit.runs.comparison import compare as comparisons
 from imgaudit.runs.cost import resolve_batch_size
-from imgaudit.runs.evidence import Verification, verify_run
 from imgaudit.runs.finished import read_finished_run
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.progress import OnNote, OnProgress, ignore_note, ignore_progress
+from imgaudit.runs.verify import Verification, verify_run
 from imgaudit.schema.comparison import Comparison
 from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.findings import AuditResult

@@ -38,7 +38,7 @@ def info(path: Annotated[Path, argument("BANK", help="Null bank.")]) -> None:
     from imgaudit.decision.alarms import find_bank_alarms
     from imgaudit.decision.folder import check_forcing
     from imgaudit.decision.null_bank import NullBank
-    from imgaudit.runs.planner import planner_line
+    from imgaudit.decision.power import planner_line
     from imgaudit.schema.policy import Policy
 
     held, policy = NullBank.read(path), Policy()

@@ -32,6 +32,7 @@ def _dial(
     from imgaudit.io.writing import read_json
     from imgaudit.report import write_report
     from imgaudit.runs.dial import standing_embedding, turn_dial
+    from imgaudit.runs.evidence import write_evidence
     from imgaudit.runs.folder import RunFolder
     from imgaudit.schema.findings import AuditResult
 
@@ -53,7 +54,7 @@ def _dial(
             else:
                 setting = f"{few.rank} x {few.precision}"
                 typer.echo(f"{start} {few.bits:8,} {setting:>12} {f'{few.hits}/{few.n}':>7}   {dial.image_bits:,} bits")
-        folder.write_evidence()
+        write_evidence(folder)
         write_report(folder, result)
     if not total:
         typer.echo("no image of this run was reproduced by its embedding")

@@ -14,7 +14,7 @@ from imgaudit.schema.policy import Policy
 if TYPE_CHECKING:
     from imgaudit.io.portfolio import Portfolio
     from imgaudit.runs.cost import Cost
-    from imgaudit.runs.planner import Work
+    from imgaudit.runs.work import Work
 
 STAGES = {
     "backward": "forward and backward",
@@ -34,8 +34,9 @@ def print_plan(
     to_calibrate:  how many have to be measured first
     Returns        what every image takes at most, those to calibrate on included
     """
+    from imgaudit.decision.power import planner_line
     from imgaudit.diffusion.rungs import find_rung_texts
-    from imgaudit.runs.planner import expected_work, invmm_work, planner_line
+    from imgaudit.runs.work import expected_work, invmm_work
     from imgaudit.schema.records import INVERTED_RUNGS, TEXT_RUNGS, Skipped
 
     tried = [rung for rung in TEXT_RUNGS if rung.value in config.protocol.ladder.rungs]
@@ -83,7 +84,7 @@ def print_cost(model: ModelChoice, config: AuditConfig, works: "Sequence[Work]",
     from imgaudit.diffusion.generation import require_steps
     from imgaudit.diffusion.inversion import select_streams
     from imgaudit.runs.cost import estimate_cost
-    from imgaudit.runs.planner import stream_work
+    from imgaudit.runs.work import stream_work
     from imgaudit.similarity.matcher import standard_matcher
 
     if not works:

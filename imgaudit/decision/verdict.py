@@ -1,5 +1,6 @@
 """From a decided folder to one finding per image: its verdict, and the reason in one sentence with its numbers."""
 
+import hashlib
 from collections.abc import Sequence
 
 from imgaudit.decision.folder import FolderDecision
@@ -16,7 +17,7 @@ from imgaudit.schema.findings import (
 )
 from imgaudit.schema.measures import DECIDING_DESCRIPTOR
 from imgaudit.schema.pairs import WHOLE
-from imgaudit.schema.records import DECIDING_RUNGS, TEXT_RUNGS, Measurement, Rung, Skipped
+from imgaudit.schema.records import DECIDING_RUNGS, TEXT_RUNGS, Measurement, Rung, Skipped, SkippedImage
 
 
 def decide(measurements: Sequence[Measurement], evidence: Evidence) -> list[Finding]:
@@ -158,4 +159,29 @@ def _partly(replication: Replication, part: PartReplication) -> str:
         f"For {asked}, {part.hits} of {part.n} generated images contain a part of this image beyond what controls give "
         f"({100 * replication.confidence:g} % interval {part.low:.1%} to {part.high:.1%}); the closest shows {what}."
         + (passing if replication.stands else "")
+    )
+
+
+def conclude_skipped(skipped: SkippedImage) -> Finding:
+    """Return the finding of a file that could not be measured; its verdict is skipped, never that of a clean file."""
+    reason, name = Skipped(skipped=skipped.skipped), hashlib.sha256(skipped.path.encode()).hexdigest()[:16]
+    return Finding(
+        id=name,
+        path=skipped.path,
+        sha256="",
+        verdict=Verdict.SKIPPED,
+        reason=f"Not measured: {skipped.skipped}.",
+        rung=reason,
+        score=reason,
+        p_value=reason,
+        q_value=reason,
+        group=name,
+        replication=[],
+        error=reason,
+        best_replica=reason,
+        near_duplicates=[],
+        resembles_others=[],
+        alarms=[],
+        seconds=0.0,
+        network_evaluations=0,
     )

@@ -1,6 +1,5 @@
 """Conclude a run from its files: match, decide, sum up. Needs no model, and can be done again at any time."""
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,17 +11,18 @@ from safetensors.torch import load
 from imgaudit.decision.coincidence import CrossMatches
 from imgaudit.decision.folder import FolderDecision
 from imgaudit.decision.null_bank import NullBank
+from imgaudit.decision.power import planner_line
 from imgaudit.decision.replication import Evidence
-from imgaudit.decision.verdict import conclude_folder
+from imgaudit.decision.verdict import conclude_folder, conclude_skipped
 from imgaudit.exceptions import RunFolderError
 from imgaudit.index.near_duplicates import find_near_duplicates
 from imgaudit.io.framing import frame_image, to_tensor
 from imgaudit.io.screening import THUMBNAIL_SIDE, stack_thumbnails
 from imgaudit.io.writing import read_json, read_png, write_json
 from imgaudit.runs.cross_matches import cross_match
+from imgaudit.runs.evidence import write_evidence
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import read_manifest
-from imgaudit.runs.planner import planner_line
 from imgaudit.runs.reference import read_reference
 from imgaudit.schema.findings import (
     WORDING_VERSION,
@@ -35,7 +35,7 @@ from imgaudit.schema.findings import (
 )
 from imgaudit.schema.policy import Policy
 from imgaudit.schema.protocol import Framing
-from imgaudit.schema.records import DECIDING_RUNGS, Measurement, Rung, RungMeasurement, Skipped, SkippedImage
+from imgaudit.schema.records import DECIDING_RUNGS, Measurement, Rung, RungMeasurement, SkippedImage
 from imgaudit.similarity.descriptors import Descriptor
 from imgaudit.similarity.matcher import Matcher
 from imgaudit.similarity.parts import compare_images
@@ -117,14 +117,14 @@ def conclude(run: RunFolder, policy: Policy | None = None) -> AuditResult:
     """
     result = decide_run(run, policy)
     write_json(run.report_path, result.model_dump(mode="json"))
-    run.write_evidence()
+    write_evidence(run)
     return result
 
 
 def decide_run(run: RunFolder, policy: Policy | None = None) -> AuditResult:
     """Decide a run from its files, and write nothing.
 
-    Targets whose files are damaged come out as skipped.
+    Targets whose files are damaged become skipped findings.
     policy: another one than was fixed before the run; the result is then marked as decided again
     Raises RunFolderError for a manifest, bank or decoys that cannot be read.
     """
@@ -146,7 +146,7 @@ def decide_run(run: RunFolder, policy: Policy | None = None) -> AuditResult:
     decision = FolderDecision(
         measurements, Evidence(bank, manifest.protocol, policy, duplicates, manifest.groups, cross_matches=crossed)
     )
-    findings = conclude_folder(decision) + [skipped_finding(one) for one in skipped]
+    findings = conclude_folder(decision) + [conclude_skipped(one) for one in skipped]
     findings = [_with_part(run, finding) for finding in findings]
     if (reference := read_reference(run)) is not None:
         findings = [one.model_copy(update={"reference": reference.images.get(one.id)}) for one in findings]
@@ -170,31 +170,6 @@ def _with_part(run: RunFolder, finding: Finding) -> Finding:
             evidence = PartEvidence(rung=replication.rung, path=part.path, seed=part.seed, pair=pair)
             return finding.model_copy(update={"part": evidence})
     return finding
-
-
-def skipped_finding(skipped: SkippedImage) -> Finding:
-    """A file that could not be measured, as a finding: it must never look like a clean one."""
-    reason = Skipped(skipped=skipped.skipped)
-    return Finding(
-        id=hashlib.sha256(skipped.path.encode()).hexdigest()[:16],
-        path=skipped.path,
-        sha256="",
-        verdict=Verdict.SKIPPED,
-        reason=f"Not measured: {skipped.skipped}.",
-        rung=reason,
-        score=reason,
-        p_value=reason,
-        q_value=reason,
-        group=hashlib.sha256(skipped.path.encode()).hexdigest()[:16],
-        replication=[],
-        error=reason,
-        best_replica=reason,
-        near_duplicates=[],
-        resembles_others=[],
-        alarms=[],
-        seconds=0.0,
-        network_evaluations=0,
-    )
 
 
 def summarise(findings: Sequence[Finding], decision: FolderDecision, files_given: int) -> Summary:

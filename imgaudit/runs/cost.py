@@ -23,7 +23,7 @@ from imgaudit.io.framing import to_image
 from imgaudit.models.loading import LoadedModel
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import read_manifest
-from imgaudit.runs.planner import Work
+from imgaudit.runs.work import Work
 from imgaudit.schema.config import UNMEASURED_BATCH, AuditConfig
 from imgaudit.schema.protocol import Protocol
 from imgaudit.similarity.matcher import Matcher
@@ -159,7 +159,7 @@ class Seconds:
             + work.forward * self.forward
             + work.plain_steps * self.plain_step
             + work.guided_steps * self.guided_step
-            + (work.frames + work.glances) * self.frame
+            + (work.frames + work.checked) * self.frame
             + work.images * self.image
         )
 

@@ -1,30 +1,23 @@
-"""A run folder checked by somebody who did not make it: files against digests, verdicts against what they rest on.
+"""evidence.json: the SHA-256 of every file of a run that is evidence, chained; written, read and checked here.
 
-Digests tell that a file was changed after evidence.json was written. Whoever changes both leaves another head; so the
-head belongs somewhere else as well, in a letter or a notary's file. Verdicts are decided again from the measurements.
+Digests show that a file was changed after evidence.json was written. Whoever changes both leaves another head; so the
+head should be kept somewhere else as well, in a letter or a notary's file.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from imgaudit.exceptions import RunFolderError
-from imgaudit.io.writing import read_json
-from imgaudit.runs.conclusion import decide_run
-from imgaudit.runs.folder import RunFolder, evidence_files
-from imgaudit.schema.findings import AuditResult, Finding
+from imgaudit.io.writing import read_json, write_json
+from imgaudit.runs.folder import RunFolder
 from imgaudit.schema.problems import describe_problem
-from imgaudit.schema.records import Record
-
-SHOWN = 5
-"""Fields of a finding that are named when it differs."""
 
 
 class EvidenceFile(BaseModel):
-    """One line of evidence.json."""
+    """One file of evidence.json."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -35,51 +28,42 @@ class EvidenceFile(BaseModel):
 
 
 class EvidenceList(BaseModel):
-    """evidence.json."""
+    """The content of evidence.json."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     files: list[EvidenceFile]
     head: str
-    """The last link."""
+    """The chain of the last file."""
 
 
-class Verification(Record):
-    """What was checked, and what is wrong."""
+def write_evidence(run: RunFolder) -> None:
+    """Write evidence.json: SHA-256 of every file that is evidence, chained in order of path.
 
-    head: str
-    """Of the chain in evidence.json."""
-    files: int
-    """Files in it."""
-    findings: int
-    """Findings that were decided again."""
-    problems: list[str]
-    """In words; empty when everything matches."""
-
-    @property
-    def matches(self) -> bool:
-        """Whether nothing is wrong."""
-        return not self.problems
-
-
-def verify_run(run: RunFolder, head: str = "") -> Verification:
-    """Compare a finished run with its evidence, and decide it again.
-
-    head:  the chain's head as it was noted elsewhere, or its beginning
-    Raises RunFolderError for a folder without evidence, or one that is too damaged to be decided.
+    report/ can be made again, and review/ grows after the run: both are left out.
     """
-    listed = read_evidence(run)
-    problems = [*_wrong_chain(listed), *_wrong_files(run, listed)]
-    if head and not listed.head.startswith(head.lower()):
-        problems.append(f"the chain ends in {listed.head}, not in {head}: this is another run, or it was written again")
-    result = _read_result(run)
-    again = decide_run(run, result.policy if result.redecided else None)
-    problems += _other_findings(result, again)
-    return Verification(head=listed.head, files=len(listed.files), findings=len(again.findings), problems=problems)
+    chain = ""
+    files = []
+    for name, path in evidence_files(run.path).items():
+        digest = _digest(path)
+        chain = _link(chain, name, digest)
+        files.append(EvidenceFile(path=name, sha256=digest, chain=chain))
+    write_json(run.path / "evidence.json", EvidenceList(files=files, head=chain).model_dump(mode="json"))
+
+
+def evidence_files(folder: Path) -> dict[str, Path]:
+    """Return the evidence files of a run, in order of path, by their path inside it; report/ and review/ are none."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        relative = path.relative_to(folder)
+        made_again = relative.parts[0] in {"report", "review", "evidence.json"}
+        if path.is_file() and not made_again and not relative.name.startswith("."):
+            found[relative.as_posix()] = path
+    return found
 
 
 def read_evidence(run: RunFolder) -> EvidenceList:
-    """evidence.json. Raises RunFolderError when it is missing or damaged."""
+    """Read evidence.json. Raises RunFolderError when it is missing or damaged."""
     path = run.path / "evidence.json"
     if not path.is_file():
         raise RunFolderError(f"{str(run.path)!r} has no evidence.json: it is not a finished run")
@@ -89,10 +73,16 @@ def read_evidence(run: RunFolder) -> EvidenceList:
         raise RunFolderError(f"{str(path)!r} is damaged: {describe_problem(error)}") from error
 
 
+def find_changes(run: RunFolder, listed: EvidenceList) -> Iterator[str]:
+    """Yield what does not match, in words: the chain in itself, then files that are missing, changed or added."""
+    yield from _wrong_chain(listed)
+    yield from _wrong_files(run, listed)
+
+
 def _wrong_chain(listed: EvidenceList) -> Iterator[str]:
     chain = ""
     for file in listed.files:
-        chain = hashlib.sha256(f"{chain}{file.path}{file.sha256}".encode()).hexdigest()
+        chain = _link(chain, file.path, file.sha256)
         if chain != file.chain:
             yield f"evidence.json was edited: its chain breaks at {file.path!r:.200}"
             return
@@ -112,56 +102,10 @@ def _wrong_files(run: RunFolder, listed: EvidenceList) -> Iterator[str]:
         yield f"{name!r:.200} was added: evidence.json does not name it"
 
 
+def _link(chain: str, path: str, sha256: str) -> str:
+    return hashlib.sha256(f"{chain}{path}{sha256}".encode()).hexdigest()
+
+
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _read_result(run: RunFolder) -> AuditResult:
-    try:
-        return AuditResult.model_validate(read_json(run.report_path))
-    except ValidationError as error:
-        raise RunFolderError(f"{str(run.report_path)!r} is damaged: {describe_problem(error)}") from error
-
-
-SENTENCES = ("reason", "message", "skipped", "planner")
-"""Fields that are prose: not compared where the run was worded by another version of imgaudit."""
-
-
-def _other_findings(result: AuditResult, again: AuditResult) -> Iterator[str]:
-    """Say where report.json differs from what the measurements, bank and policy of the run give."""
-    worded_alike = result.wording == again.wording
-    before, after = (
-        {one.id: _comparable(one.model_dump(mode="json"), worded_alike) for one in decided.findings}
-        for decided in (result, again)
-    )
-    for name in sorted(before.keys() | after.keys()):
-        if name not in after:
-            yield f"report.json has a finding {name!r:.40} that follows from nothing in the run"
-        elif name not in before:
-            yield f"report.json lacks the finding of {after[name]['path']!r:.200}"
-        elif before[name] != after[name]:
-            what = _differences(before[name], after[name])
-            yield f"report.json says something else of {after[name]['path']!r:.200}: {what}"
-    said, follows = (_comparable(one.summary.model_dump(mode="json"), worded_alike) for one in (result, again))
-    if said != follows:
-        yield "the counts in report.json do not follow from its findings"
-
-
-def _comparable(value: Any, worded_alike: bool) -> Any:
-    """Return what must be the same in both: everything, or all but the sentences."""
-    if worded_alike:
-        return value
-    if isinstance(value, dict):
-        return {
-            key: "" if key in SENTENCES and isinstance(one, str) else _comparable(one, worded_alike)
-            for key, one in value.items()
-        }
-    return [_comparable(one, worded_alike) for one in value] if isinstance(value, list) else value
-
-
-def _differences(said: Mapping[str, Any], follows: Mapping[str, Any]) -> str:
-    fields = [name for name in Finding.model_fields if said.get(name) != follows.get(name)]
-    if "verdict" in fields:
-        return f"verdict {said['verdict']}, where {follows['verdict']} follows"
-    return ", ".join(fields[:SHOWN])

@@ -1,19 +1,22 @@
-"""A finished run, read again by somebody who did not make it: every value is checked, and nothing is trusted."""
+"""Read a finished run that somebody else may have made: every value is checked, and nothing is trusted.
 
+Needs neither torch nor a model, so that pages and reviews start at once.
+"""
+
+import hashlib
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
 from imgaudit.decision.null_bank import NullBank
+from imgaudit.decision.verdict import conclude_skipped
 from imgaudit.exceptions import RunFolderError
 from imgaudit.io.writing import read_json
-from imgaudit.runs.conclusion import skipped_finding
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import read_manifest
 from imgaudit.schema.findings import AuditResult, Finding
@@ -27,7 +30,7 @@ NOT_REACHED = "the audit was stopped before it reached this file"
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run's conclusions beside what they rest on."""
+    """A run's conclusions with the manifest, measurements and bank that they were decided from."""
 
     folder: RunFolder
     """Where it is."""
@@ -50,7 +53,7 @@ class FinishedRun:
         known.pop("", None)
         for target in self.manifest.targets:
             if target.sha256 not in known:
-                known[target.sha256] = skipped_finding(SkippedImage(path=target.path, skipped=NOT_REACHED))
+                known[target.sha256] = conclude_skipped(SkippedImage(path=target.path, skipped=NOT_REACHED))
         return known
 
     @cached_property
@@ -65,21 +68,39 @@ class FinishedRun:
         return {target.sha256: target.texts_sha256 for target in self.manifest.targets}
 
 
+def read_result(run: RunFolder) -> AuditResult:
+    """Read report.json. Raises RunFolderError when the folder is not a run, not finished, or the report is damaged."""
+    if not run.manifest_path.is_file():
+        raise RunFolderError(f"{str(run.path)!r} is not a run folder: it has no manifest.json")
+    if not run.report_path.is_file():
+        raise RunFolderError(
+            f"{str(run.path)!r} is not a finished run: it has no report.json; imgaudit report writes it"
+        )
+    try:
+        return AuditResult.model_validate(read_json(run.report_path))
+    except ValidationError as error:
+        raise _damaged(run, describe_problem(error)) from error
+
+
+def run_id(run: RunFolder) -> str:
+    """Return the first 16 hex digits of the SHA-256 of manifest.json, which is written once.
+
+    Raises RunFolderError when there is none.
+    """
+    return _digest(run.manifest_path)[:16]
+
+
+def result_digest(run: RunFolder) -> str:
+    """Return the SHA-256 of report.json. Raises RunFolderError when there is none."""
+    return _digest(run.report_path)
+
+
 def read_finished_run(path: Path) -> FinishedRun:
     """Read a run folder. Raises RunFolderError when it is not a run, not finished, damaged, or not of one piece."""
     folder = RunFolder(path)
-    if not folder.manifest_path.is_file():
-        raise RunFolderError(f"{str(path)!r} is not a run folder: it has no manifest.json")
-    if not folder.report_path.is_file():
-        raise RunFolderError(f"{str(path)!r} is not a finished run: it has no report.json; imgaudit report writes it")
-    manifest = read_manifest(folder)
-    content = read_json(folder.report_path)
-    _require_utf8(folder.manifest_path, read_json(folder.manifest_path))
-    _require_utf8(folder.report_path, content)
-    try:
-        result = AuditResult.model_validate(content)
-    except ValidationError as error:
-        raise _damaged(folder, describe_problem(error)) from error
+    result, manifest = read_result(folder), read_manifest(folder)
+    for file in (folder.manifest_path, folder.report_path):
+        _require_utf8(file)
     bank = NullBank.read(folder.calibration_path) if folder.calibration_path.is_file() else None
     measurements = {one.id: one for one in folder.read_measurements()[0] if _is_scored(one)}
     run = FinishedRun(folder, manifest, result, measurements, bank)
@@ -88,7 +109,7 @@ def read_finished_run(path: Path) -> FinishedRun:
 
 
 def _is_scored(measurement: Measurement) -> bool:
-    """Whether every generated image has what decides; a record without it is as good as lost."""
+    """Return whether every generated image has the deciding measures; a record without them is treated as lost."""
     ladder = [one for one in measurement.rungs.values() if not isinstance(one, Skipped)]
     return all(
         isinstance(replica.distance, dict)
@@ -100,12 +121,20 @@ def _is_scored(measurement: Measurement) -> bool:
     )
 
 
-def _require_utf8(path: Path, content: Any) -> None:
-    """JSON can spell characters that no encoding has, and that could then be neither printed nor written."""
+def _require_utf8(path: Path) -> None:
+    """Refuse JSON with characters that no encoding has: they could be neither printed nor written."""
     try:
-        json.dumps(content, ensure_ascii=False).encode("utf-8")
+        json.dumps(read_json(path), ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError as error:
         raise RunFolderError(f"{str(path)!r} is damaged: its text is not UTF-8 ({error.reason})") from error
+
+
+def _digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise RunFolderError(f"{str(path)!r} cannot be read: {error.strerror}; is this a finished run?") from error
 
 
 def _damaged(folder: RunFolder, what: str) -> RunFolderError:
@@ -115,7 +144,7 @@ def _damaged(folder: RunFolder, what: str) -> RunFolderError:
 
 
 def _require_consistency(run: FinishedRun) -> None:
-    """A report that contradicts its manifest, or itself, must not be compared with anything."""
+    """Refuse a report that contradicts its manifest or itself: it cannot be compared with anything."""
     result, folder = run.result, run.folder
     if result.schema_version != SCHEMA_VERSION:
         raise _damaged(folder, f"format {result.schema_version}, expected {SCHEMA_VERSION}")
@@ -130,7 +159,7 @@ def _require_consistency(run: FinishedRun) -> None:
 
 
 def _require_known_images(run: FinishedRun) -> None:
-    """Every image once, under its own hash, with its pictures inside the run."""
+    """Refuse a run that lists an image twice, under another hash, or with pictures outside the run."""
     folder, targets = run.folder, run.manifest.targets
     if any(not re.fullmatch("[0-9a-f]{64}", target.sha256) for target in targets):
         raise RunFolderError(f"{str(folder.manifest_path)!r} is damaged: an image's sha256 is not one")

@@ -1,7 +1,7 @@
 """The run folder on disk: written atomically, appended under a lock, readable after a kill at any moment."""
 
-import hashlib
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from imgaudit.io.lock import hold_folder
-from imgaudit.io.writing import append_lines, read_line, write_json
+from imgaudit.io.writing import append_lines, read_line
 from imgaudit.schema.records import Measurement, Skipped, SkippedImage
 
 
@@ -80,7 +80,7 @@ class RunFolder:
         with self.records_path.open("rb") as file:
             for line in file:
                 if line.strip():
-                    yield parse_record(line)
+                    yield _parse_record(line)
 
     def recorded(self, *, with_images: bool = True) -> Recorded:
         """What is finished, by the same rule as `read_measurements`, in memory that holds one record at a time.
@@ -122,33 +122,52 @@ class RunFolder:
                 skipped[record.path] = record
         return [measurements[name] for name in sorted(measurements)], list(skipped.values())
 
-    def write_evidence(self) -> None:
-        """evidence.json: SHA-256 of every file that is evidence, chained in order of path.
 
-        report/ can be made again, and review/ grows after the run: both are left out.
-        """
-        chain = ""
-        files = []
-        for name, path in evidence_files(self.path).items():
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            chain = hashlib.sha256(f"{chain}{name}{digest}".encode()).hexdigest()
-            files.append({"path": name, "sha256": digest, "chain": chain})
-        write_json(self.path / "evidence.json", {"files": files, "head": chain})
+class RecordIndex(Mapping[str, Measurement]):
+    """Every measured image of a run by its id; memory grows by a few numbers per image.
+
+    A line that is damaged, or was cut by a kill, is as if it had never been written; of several valid lines of one
+    image the last counts, as in `RunFolder.read_measurements`.
+    """
+
+    def __init__(self, run: RunFolder) -> None:
+        self._path = run.records_path
+        self._places: dict[str, list[int]] = {}
+        if not self._path.is_file():
+            return
+        with self._path.open("rb") as file:
+            place = 0
+            for line in file:
+                if name := _measured_id(line):
+                    self._places.setdefault(name, []).append(place)
+                place += len(line)
+
+    def __getitem__(self, image_id: str) -> Measurement:
+        with self._path.open("rb") as file:
+            for place in reversed(self._places[image_id]):
+                file.seek(place)
+                record = _parse_record(file.readline())
+                if isinstance(record, Measurement) and record.id == image_id:
+                    return record
+        raise KeyError(image_id)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
 
 
-def evidence_files(folder: Path) -> dict[str, Path]:
-    """Files of a run that are evidence, in order of path, by their path inside it; report/ and review/ are not."""
-    found = {}
-    for path in sorted(folder.rglob("*")):
-        relative = path.relative_to(folder)
-        made_again = relative.parts[0] in {"report", "review", "evidence.json"}
-        if path.is_file() and not made_again and not relative.name.startswith("."):
-            found[relative.as_posix()] = path
-    return found
+def _measured_id(line: bytes) -> str:
+    """The id in a line that says it is a measurement; whether it is a sound one is seen when it is read."""
+    try:
+        record = json.loads(line)
+        return str(record["id"]) if record["stage"] == "measured" else ""
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return ""
 
 
-def parse_record(line: bytes) -> Measurement | SkippedImage | None:
+def _parse_record(line: bytes) -> Measurement | SkippedImage | None:
     """What a line records; None for one that is damaged or was cut by a kill."""
     record = read_line(line)
     try:

@@ -14,12 +14,12 @@ from typing import Literal
 import torch
 
 from imgaudit.decision.pair_nulls import fit_leg_thresholds, leg_p_value
+from imgaudit.decision.power import planner_line
 from imgaudit.exceptions import ImageError, RunFolderError
 from imgaudit.io.framing import to_tensor
 from imgaudit.io.portfolio import Portfolio, Target
 from imgaudit.io.reading import format_path
 from imgaudit.runs.folder import RunFolder
-from imgaudit.runs.planner import planner_line
 from imgaudit.schema.pairs import PairEvidence, PairThresholds, classify
 from imgaudit.schema.records import Legs, Record, Skipped, SkippedImage
 from imgaudit.similarity.parts import ImageFeatures, compare_features

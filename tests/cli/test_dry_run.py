@@ -25,7 +25,7 @@ from imgaudit.runs.cost import (
     resolve_batch_size,
 )
 from imgaudit.runs.folder import RunFolder
-from imgaudit.runs.planner import Work, expected_work
+from imgaudit.runs.work import Work, expected_work
 from imgaudit.schema.config import AuditConfig, resolve_config
 from imgaudit.schema.protocol import Effort, GenerationConfig, Protocol, protocol_for
 from imgaudit.similarity.matcher import Matcher

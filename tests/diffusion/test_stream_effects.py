@@ -39,7 +39,7 @@ from imgaudit.runs.conclusion import conclude
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import make_manifest, open_manifest, read_manifest
 from imgaudit.runs.measurement import copy_rule, measure_targets
-from imgaudit.runs.planner import stream_work
+from imgaudit.runs.work import stream_work
 from imgaudit.schema.config import AuditConfig, resolve_config
 from imgaudit.schema.findings import AuditResult, Replication
 from imgaudit.schema.protocol import (

@@ -19,7 +19,7 @@ from imgaudit.io.captions import CaptionSource
 from imgaudit.io.portfolio import read_portfolio
 from imgaudit.models import FiniteSetDenoiser, load_model
 from imgaudit.models.families.unet import UNetDenoiser
-from imgaudit.runs.planner import expected_evaluations
+from imgaudit.runs.work import expected_evaluations
 from imgaudit.schema.findings import Verdict
 from imgaudit.schema.policy import Policy
 from imgaudit.schema.protocol import GenerationConfig, InversionConfig, LadderConfig, Protocol, TokenSearchConfig

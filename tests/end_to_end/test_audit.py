@@ -21,7 +21,7 @@ from imgaudit.runs.conclusion import conclude
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import make_manifest, open_manifest, resume_portfolio
 from imgaudit.runs.measurement import measure_targets
-from imgaudit.runs.planner import expected_evaluations
+from imgaudit.runs.work import expected_evaluations
 from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.findings import AuditResult, Verdict
 from imgaudit.schema.protocol import Framing

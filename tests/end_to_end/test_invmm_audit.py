@@ -25,7 +25,7 @@ from imgaudit.runs.conclusion import conclude
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import make_manifest, open_manifest
 from imgaudit.runs.measurement import measure_targets
-from imgaudit.runs.planner import expected_work, invmm_work
+from imgaudit.runs.work import expected_work, invmm_work
 from imgaudit.schema.config import AuditConfig, resolve_config
 from imgaudit.schema.findings import AuditResult, Verdict
 from imgaudit.schema.protocol import Framing, InvMMConfig, Protocol

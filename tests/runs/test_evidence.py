@@ -11,7 +11,7 @@ from imgaudit.cli import app
 from imgaudit.cli.exit_codes import ExitCode
 from imgaudit.exceptions import RunFolderError, VerificationError
 from imgaudit.io.writing import read_json, write_json
-from imgaudit.runs.evidence import verify_run
+from imgaudit.runs.evidence import write_evidence
 from imgaudit.runs.folder import RunFolder
 from tests.support.finished_run import result, run
 
@@ -53,7 +53,7 @@ def test_a_verdict_that_was_edited_is_found_even_with_new_evidence(copy: RunFold
     [found] = [one for one in content["findings"] if one["verdict"] == "replicated"][:1]
     found["verdict"] = "not_reproduced"
     write_json(copy.report_path, content)
-    copy.write_evidence()
+    write_evidence(copy)
     outcome = verify_run(copy)
     assert any("verdict not_reproduced, where replicated follows" in one for one in outcome.problems)
     assert outcome.head != head and any("the chain ends in" in one for one in verify_run(copy, head).problems)
@@ -67,16 +67,16 @@ def test_a_run_worded_by_an_earlier_version_matches_by_verdicts_and_numbers(copy
     finding = content["findings"][0]
     finding["reason"] = "other words"
     write_json(copy.report_path, content)
-    copy.write_evidence()
+    write_evidence(copy)
     assert any("says something else of" in one and "reason" in one for one in verify_run(copy).problems)
     del content["wording"]
     content["summary"]["planner"] = "other words"
     write_json(copy.report_path, content)
-    copy.write_evidence()
+    write_evidence(copy)
     assert verify_run(copy).matches
     finding["group"] = "0" * 16
     write_json(copy.report_path, content)
-    copy.write_evidence()
+    write_evidence(copy)
     assert any("says something else of" in one and "group" in one for one in verify_run(copy).problems)
 
 

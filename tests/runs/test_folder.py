@@ -6,6 +6,7 @@ import pytest
 
 from imgaudit.exceptions import RunFolderError
 from imgaudit.io.writing import read_json, write_json
+from imgaudit.runs.evidence import write_evidence
 from imgaudit.runs.folder import RunFolder
 
 
@@ -84,7 +85,7 @@ def test_evidence_changes_with_any_file_but_not_with_the_report(tmp_path: Path) 
     (tmp_path / "images" / "x.png").write_bytes(b"1")
 
     def head() -> str:
-        run.write_evidence()
+        write_evidence(run)
         return str(json.loads((tmp_path / "evidence.json").read_text())["head"])
 
     first = head()

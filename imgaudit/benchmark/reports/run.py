@@ -17,9 +17,9 @@ from imgaudit.decision.controls import ControlSource, make_control
 from imgaudit.decision.folder import FolderDecision
 from imgaudit.decision.null_bank import NullBank
 from imgaudit.decision.replication import Evidence
-from imgaudit.decision.verdict import conclude_folder
+from imgaudit.decision.verdict import conclude_folder, conclude_skipped
 from imgaudit.io.writing import write_json
-from imgaudit.runs.conclusion import skipped_finding, summarise
+from imgaudit.runs.conclusion import summarise
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import package_versions
 from imgaudit.schema.config import AuditConfig
@@ -114,7 +114,7 @@ def make_run(folder: Path, count: int, *, side: int = 512, seed: int = 1, pictur
         run.append_records([one.model_dump(mode="json") | {"stage": "measured"} for one in measurements])
         run.append_records([one.model_dump(mode="json") | {"stage": "skipped"} for one in skipped])
         decision = FolderDecision(measurements, Evidence(bank, protocol, Policy()))
-        findings += conclude_folder(decision) + [skipped_finding(one) for one in skipped]
+        findings += conclude_folder(decision) + [conclude_skipped(one) for one in skipped]
         network_evaluations += sum(one.network_evaluations for one in measurements)
     if decision is None:
         raise ValueError(f"a run has at least one image, but got {count}")

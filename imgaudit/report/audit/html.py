@@ -15,8 +15,7 @@ from imgaudit.report.audit.index_page import index_context, row_of, write_rows
 from imgaudit.report.pages import page_environment, reproduction_command, write_assets
 from imgaudit.report.review.context import ReviewContext, review_context
 from imgaudit.report.wording import WORDING
-from imgaudit.runs.folder import RunFolder
-from imgaudit.runs.record_index import RecordIndex
+from imgaudit.runs.folder import RecordIndex, RunFolder
 from imgaudit.runs.reference import read_reference
 from imgaudit.schema.findings import AuditResult, Finding, Verdict
 from imgaudit.schema.records import Measurement, RungMeasurement, Skipped

@@ -21,8 +21,7 @@ from imgaudit.report.pages import read_asset
 from imgaudit.report.pictures import fade_outside, read_picture
 from imgaudit.report.redaction import folders_of, without_folders
 from imgaudit.report.review import DecisionLedger, write_decisions_file
-from imgaudit.report.review.reviewed_run import result_digest, run_id
-from imgaudit.runs.finished import FinishedRun
+from imgaudit.runs.finished import FinishedRun, result_digest, run_id
 from imgaudit.schema.findings import Finding
 from imgaudit.schema.text import file_name
 

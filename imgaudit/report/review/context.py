@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from imgaudit.report.review import DecisionLedger, Ledger, ReviewDecision
-from imgaudit.report.review.reviewed_run import result_digest, run_id
 from imgaudit.report.wording import CHOICE_WORDING, LEVEL_WORDING
+from imgaudit.runs.finished import result_digest, run_id
 from imgaudit.runs.folder import RunFolder
 
 

@@ -3,20 +3,16 @@
 Reads the manifest and the report alone, and neither torch nor a model, so that a page server starts at once.
 """
 
-import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from imgaudit.exceptions import InputError, RunFolderError
-from imgaudit.io.writing import read_json
 from imgaudit.report.review.decision import ReviewDecision
+from imgaudit.runs.finished import read_result, result_digest, run_id
 from imgaudit.runs.folder import RunFolder
 from imgaudit.schema.findings import AuditResult, Finding
-from imgaudit.schema.problems import describe_problem
 
 CLOCKS_DIFFER = timedelta(days=1)
 """How far ahead of this machine's clock a decision may be: newest wins, so a date far off would win for ever."""
@@ -76,39 +72,11 @@ class ReviewedRun:
             )
 
 
-def run_id(run: RunFolder) -> str:
-    """First 16 hex digits of the SHA-256 of manifest.json, which is written once. Raises RunFolderError without one."""
-    return _digest(run.manifest_path)[:16]
-
-
-def result_digest(run: RunFolder) -> str:
-    """SHA-256 of report.json. Raises RunFolderError when there is none."""
-    return _digest(run.report_path)
-
-
 def read_reviewed_run(path: Path) -> ReviewedRun:
     """Read a run folder. Raises RunFolderError when it is not a run, not finished, or damaged."""
     folder = RunFolder(path)
-    if not folder.manifest_path.is_file():
-        raise RunFolderError(f"{str(path)!r} is not a run folder: it has no manifest.json")
-    if not folder.report_path.is_file():
-        raise RunFolderError(f"{str(path)!r} is not a finished run: it has no report.json; imgaudit report writes it")
-    before = result_digest(folder)
-    try:
-        result = AuditResult.model_validate(read_json(folder.report_path))
-    except ValidationError as error:
-        raise RunFolderError(
-            f"{str(folder.report_path)!r} is damaged or of another version: {describe_problem(error)}; "
-            "imgaudit report writes it again"
-        ) from error
+    before = result_digest(folder) if folder.report_path.is_file() else ""
+    result = read_result(folder)
     if result_digest(folder) != before:
         raise RunFolderError(f"{str(path)!r} is being decided again at this moment; try again when that is done")
     return ReviewedRun(folder, run_id(folder), before, result)
-
-
-def _digest(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise RunFolderError(f"{str(path)!r} cannot be read: {error.strerror}; is this a finished run?") from error

@@ -11,9 +11,8 @@ from imgaudit.benchmark.reports.run import make_run
 from imgaudit.benchmark.reports.scale import ReportScale, disk_use
 from imgaudit.cli import app
 from imgaudit.io.thumbnails import write_thumbnail, write_thumbnails
-from imgaudit.runs.folder import RunFolder
+from imgaudit.runs.folder import RecordIndex, RunFolder
 from imgaudit.runs.manifest import read_manifest
-from imgaudit.runs.record_index import RecordIndex
 
 
 def test_a_made_up_run_has_a_manifest_records_and_every_picture(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from imgaudit.report.review import (
     read_reviewed_run,
 )
 from imgaudit.report.review import ledger as ledger_module
-from imgaudit.runs.evidence import verify_run
+from imgaudit.runs.evidence import write_evidence
+from imgaudit.runs.verify import verify_run
 from tests.support.reviews import decision, ledger_of
 
 
@@ -103,5 +104,5 @@ def test_a_ledger_has_an_end(reviewed: ReviewedRun, monkeypatch: pytest.MonkeyPa
 def test_a_review_is_no_evidence_and_does_not_make_a_run_look_changed(reviewed: ReviewedRun) -> None:
     before = verify_run(reviewed.folder).head
     ledger_of(reviewed).append([decision(reviewed)])
-    reviewed.folder.write_evidence()
+    write_evidence(reviewed.folder)
     assert verify_run(reviewed.folder).head == before

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from imgaudit.cli.exit_codes import ExitCode, FailOnChange, comparison_exit_code
+from imgaudit.decision.verdict import conclude_skipped
 from imgaudit.report import ComparisonFormat, render_comparison
 from imgaudit.report.wording import CHANGE_WORDING
 from imgaudit.runs.comparison.compare import compare
 from imgaudit.runs.comparison.retention import retention_text
-from imgaudit.runs.conclusion import skipped_finding
 from imgaudit.runs.finished import FinishedRun
 from imgaudit.runs.folder import RunFolder
 from imgaudit.schema.comparison import CHANGED, Change, Comparison, DifferenceEffect, ImageComparison, Retention
@@ -85,7 +85,7 @@ def finished(
     **changes: Any,
 ) -> FinishedRun:
     policy = policy or Policy()
-    findings = [finding for finding, _ in images] + [skipped_finding(one) for one in skipped]
+    findings = [finding for finding, _ in images] + [conclude_skipped(one) for one in skipped]
     targets = [KnownTarget(sha256=f.sha256, path=f.path, texts_sha256="t") for f, _ in images]
     targets += [KnownTarget(sha256=digest(name), path=f"/x/{name}.png", texts_sha256="t") for name in unreached]
     values: dict[str, Any] = {

@@ -1,0 +1,90 @@
+"""Check a run that somebody else made: files against their digests, verdicts against what they were decided from."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from imgaudit.runs.conclusion import decide_run
+from imgaudit.runs.evidence import find_changes, read_evidence
+from imgaudit.runs.finished import read_result
+from imgaudit.runs.folder import RunFolder
+from imgaudit.schema.findings import AuditResult, Finding
+from imgaudit.schema.records import Record
+
+SHOWN = 5
+"""Fields of a finding that are named when it differs."""
+
+SENTENCES = ("reason", "message", "skipped", "planner")
+"""Fields that are prose: not compared where the run was worded by another version of imgaudit."""
+
+
+class Verification(Record):
+    """The result of checking a run."""
+
+    head: str
+    """Head of the chain in evidence.json."""
+    files: int
+    """Number of files in it."""
+    findings: int
+    """Number of findings that were decided again."""
+    problems: list[str]
+    """What does not match, in words; empty when everything matches."""
+
+    @property
+    def matches(self) -> bool:
+        """Whether there are no problems."""
+        return not self.problems
+
+
+def verify_run(run: RunFolder, head: str = "") -> Verification:
+    """Compare a finished run with its evidence, and decide it again.
+
+    head:  the chain's head as it was noted elsewhere, or its first digits
+    Raises RunFolderError for a folder without evidence, or one that is too damaged to be decided.
+    """
+    listed = read_evidence(run)
+    problems = list(find_changes(run, listed))
+    if head and not listed.head.startswith(head.lower()):
+        problems.append(f"the chain ends in {listed.head}, not in {head}: this is another run, or it was written again")
+    result = read_result(run)
+    again = decide_run(run, result.policy if result.redecided else None)
+    problems += _other_findings(result, again)
+    return Verification(head=listed.head, files=len(listed.files), findings=len(again.findings), problems=problems)
+
+
+def _other_findings(result: AuditResult, again: AuditResult) -> Iterator[str]:
+    """Say where report.json differs from what the measurements, bank and policy of the run give."""
+    worded_alike = result.wording == again.wording
+    before, after = (
+        {one.id: _comparable(one.model_dump(mode="json"), worded_alike) for one in decided.findings}
+        for decided in (result, again)
+    )
+    for name in sorted(before.keys() | after.keys()):
+        if name not in after:
+            yield f"report.json has a finding {name!r:.40} that follows from nothing in the run"
+        elif name not in before:
+            yield f"report.json lacks the finding of {after[name]['path']!r:.200}"
+        elif before[name] != after[name]:
+            what = _differences(before[name], after[name])
+            yield f"report.json says something else of {after[name]['path']!r:.200}: {what}"
+    said, follows = (_comparable(one.summary.model_dump(mode="json"), worded_alike) for one in (result, again))
+    if said != follows:
+        yield "the counts in report.json do not follow from its findings"
+
+
+def _comparable(value: Any, worded_alike: bool) -> Any:
+    """Return what must be the same in both: everything, or all but the sentences."""
+    if worded_alike:
+        return value
+    if isinstance(value, dict):
+        return {
+            key: "" if key in SENTENCES and isinstance(one, str) else _comparable(one, worded_alike)
+            for key, one in value.items()
+        }
+    return [_comparable(one, worded_alike) for one in value] if isinstance(value, list) else value
+
+
+def _differences(said: Mapping[str, Any], follows: Mapping[str, Any]) -> str:
+    fields = [name for name in Finding.model_fields if said.get(name) != follows.get(name)]
+    if "verdict" in fields:
+        return f"verdict {said['verdict']}, where {follows['verdict']} follows"
+    return ", ".join(fields[:SHOWN])
