@@ -1,4 +1,3 @@
-import json
 import multiprocessing
 from pathlib import Path
 
@@ -6,7 +5,6 @@ import pytest
 
 from imgaudit.exceptions import RunFolderError
 from imgaudit.io.writing import read_json, write_json
-from imgaudit.runs.evidence import write_evidence
 from imgaudit.runs.folder import RunFolder
 
 
@@ -76,21 +74,3 @@ def test_what_was_not_measured_cannot_be_written_as_a_number(tmp_path: Path) -> 
     (tmp_path / "a.json").write_text("{")
     with pytest.raises(RunFolderError, match="cannot be read"):
         read_json(tmp_path / "a.json")
-
-
-def test_evidence_changes_with_any_file_but_not_with_the_report(tmp_path: Path) -> None:
-    run = RunFolder(tmp_path)
-    write_json(run.manifest_path, {"a": 1})
-    (tmp_path / "images").mkdir()
-    (tmp_path / "images" / "x.png").write_bytes(b"1")
-
-    def head() -> str:
-        write_evidence(run)
-        return str(json.loads((tmp_path / "evidence.json").read_text())["head"])
-
-    first = head()
-    (tmp_path / "report").mkdir()
-    (tmp_path / "report" / "index.html").write_text("again")
-    assert head() == first
-    (tmp_path / "images" / "x.png").write_bytes(b"2")
-    assert head() != first

@@ -1,0 +1,111 @@
+"""A finished run checked by somebody else: every change of a file, of the list and of a verdict is found."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from imgaudit.cli import app
+from imgaudit.cli.exit_codes import ExitCode
+from imgaudit.exceptions import RunFolderError, VerificationError
+from imgaudit.io.writing import read_json, write_json
+from imgaudit.runs.evidence import write_evidence
+from imgaudit.runs.folder import RunFolder
+from imgaudit.runs.verify import verify_run
+from tests.support.finished_run import result, run
+
+__all__ = ["result", "run"]
+
+
+@pytest.fixture
+def copy(run: RunFolder, result: object, tmp_path: Path) -> RunFolder:
+    shutil.copytree(run.path, tmp_path / "copy")
+    return RunFolder(tmp_path / "copy")
+
+
+def test_an_untouched_run_matches(copy: RunFolder) -> None:
+    before = {path: path.read_bytes() for path in copy.path.rglob("*") if path.is_file()}
+    outcome = verify_run(copy)
+    assert outcome.matches and outcome.findings == len(read_json(copy.report_path)["findings"])
+    assert outcome.files == len(read_json(copy.path / "evidence.json")["files"])
+    assert {path: path.read_bytes() for path in copy.path.rglob("*") if path.is_file()} == before
+    # The report can be rendered again, and is no evidence.
+    (copy.path / "report" / "index.html").write_text("other")
+    assert verify_run(copy).matches and verify_run(copy, outcome.head[:16]).matches
+
+
+def test_every_kind_of_change_is_found(copy: RunFolder) -> None:
+    target = next(copy.path.glob("images/*/curves.json"))
+    target.write_text(target.read_text() + " ")
+    (copy.path / "images" / "planted.png").write_bytes(b"new")
+    lost = next(copy.path.glob("images/*/embeds.safetensors"))
+    lost.unlink()
+    problems = "\n".join(verify_run(copy).problems)
+    assert f"{target.relative_to(copy.path).as_posix()}' was changed" in problems
+    assert "'images/planted.png' was added" in problems
+    assert f"{lost.relative_to(copy.path).as_posix()}' is missing" in problems
+
+
+def test_a_verdict_that_was_edited_is_found_even_with_new_evidence(copy: RunFolder) -> None:
+    head = verify_run(copy).head
+    content = read_json(copy.report_path)
+    [found] = [one for one in content["findings"] if one["verdict"] == "replicated"][:1]
+    found["verdict"] = "not_reproduced"
+    write_json(copy.report_path, content)
+    write_evidence(copy)
+    outcome = verify_run(copy)
+    assert any("verdict not_reproduced, where replicated follows" in one for one in outcome.problems)
+    assert outcome.head != head and any("the chain ends in" in one for one in verify_run(copy, head).problems)
+    del content["findings"][0]
+    write_json(copy.report_path, content)
+    assert any("lacks the finding of" in one for one in verify_run(copy).problems)
+
+
+def test_a_run_worded_by_an_earlier_version_matches_by_verdicts_and_numbers(copy: RunFolder) -> None:
+    content = read_json(copy.report_path)
+    finding = content["findings"][0]
+    finding["reason"] = "other words"
+    write_json(copy.report_path, content)
+    write_evidence(copy)
+    assert any("says something else of" in one and "reason" in one for one in verify_run(copy).problems)
+    del content["wording"]
+    content["summary"]["planner"] = "other words"
+    write_json(copy.report_path, content)
+    write_evidence(copy)
+    assert verify_run(copy).matches
+    finding["group"] = "0" * 16
+    write_json(copy.report_path, content)
+    write_evidence(copy)
+    assert any("says something else of" in one and "group" in one for one in verify_run(copy).problems)
+
+
+def test_a_list_that_was_edited_breaks_its_chain(copy: RunFolder) -> None:
+    path = copy.path / "evidence.json"
+    content = read_json(path)
+    original = json.dumps(content)
+    content["files"][1]["sha256"] = "0" * 64
+    write_json(path, content)
+    assert any("its chain breaks at" in one for one in verify_run(copy).problems)
+    content = json.loads(original)
+    content["head"] = "f" * 64
+    write_json(path, content)
+    assert any("its head is not the last link" in one for one in verify_run(copy).problems)
+    write_json(path, {"files": 7})
+    with pytest.raises(RunFolderError, match=r"evidence.json' is damaged"):
+        verify_run(copy)
+    path.unlink()
+    with pytest.raises(RunFolderError, match=r"has no evidence.json"):
+        verify_run(copy)
+
+
+def test_from_the_command_line(copy: RunFolder) -> None:
+    good = CliRunner().invoke(app, ["verify", str(copy.path)])
+    assert good.exit_code == ExitCode.DECIDED and "every verdict follows" in good.stdout
+    assert json.loads(CliRunner().invoke(app, ["verify", str(copy.path), "--json"]).stdout)["problems"] == []
+    short = CliRunner().invoke(app, ["verify", str(copy.path), "--head", "abc"])
+    assert short.exit_code != 0 and "at least 12 hexadecimal digits" in str(short.exception)
+    (copy.path / "manifest.json").write_text((copy.path / "manifest.json").read_text() + "\n")
+    bad = CliRunner().invoke(app, ["verify", str(copy.path)])
+    assert isinstance(bad.exception, VerificationError) and "manifest.json' was changed" in bad.stdout
