@@ -13,11 +13,10 @@ from imgaudit.cli.exit_codes import ExitCode
 from imgaudit.cli.options import Json, JsonReport, Quiet
 from imgaudit.cli.signatures import Heading, argument, option
 from imgaudit.cli.terminal import plain, progress, say
-from imgaudit.exceptions import ConfigError
 from imgaudit.schema.records import Skipped
 
 if TYPE_CHECKING:
-    from imgaudit.index import Collection, Kind, Matches
+    from imgaudit.index import Collection, Matches
     from imgaudit.index.manifest import CollectionManifest
 
 index = typer.Typer(
@@ -97,8 +96,9 @@ def build(
 ) -> None:
     """Build a collection of images or vectors. To continue a build that was stopped, run the same command again."""
     from imgaudit.index import BuildOptions, build_collection, pair_id_lists
+    from imgaudit.index.index_types import find_kind
 
-    options = BuildOptions(descriptor, kind_of(kind), shard_vectors)
+    options = BuildOptions(descriptor, find_kind(kind), shard_vectors)
     given = pair_id_lists(sources, ids or [], vector_column, id_column)
     with progress("building", quiet=quiet) as on_progress:
         manifest = build_collection(out, given, options, workers=_workers(workers), on_progress=on_progress)
@@ -181,17 +181,6 @@ def info(folder: Folder, verify: Verify = True, json_output: JsonReport = False)
         typer.echo(json.dumps(_values(collection), indent=2))
     else:
         _print_info(collection)
-
-
-def kind_of(name: str) -> "Kind | None":
-    """The kind that --kind names; None for auto. Raises ConfigError that lists what there is."""
-    from imgaudit.index import Kind
-
-    if name == "auto":
-        return None
-    if name not in set(Kind):
-        raise ConfigError(f"--kind must be one of auto, {', '.join(Kind)}, but got {name!r}")
-    return Kind(name)
 
 
 def _workers(workers: int | None) -> int:

@@ -54,6 +54,15 @@ class IndexTypeChoice(Record):
         return int(head.split("IVF")[1]) if "IVF" in head else 0
 
 
+def find_kind(name: str) -> Kind | None:
+    """Return the kind of index of this name, or None for `auto`. Raises ConfigError that lists what there is."""
+    if name == "auto":
+        return None
+    if name not in set(Kind):
+        raise ConfigError(f"--kind must be one of auto, {', '.join(Kind)}, but got {name!r}")
+    return Kind(name)
+
+
 def count_row_bytes(dimension: int, *, binary: bool) -> int:
     """Bytes of one vector: a bit per dimension, or a float32."""
     return dimension // 8 if binary else 4 * dimension

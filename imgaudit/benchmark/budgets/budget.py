@@ -1,16 +1,23 @@
 """The budget curve: what more inversion steps buy, and when images that were never trained on begin to come out."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from imgaudit.benchmark.budgets.trajectories import ForcingConfig, Trajectories, record
-from imgaudit.benchmark.harness.budget_table import BudgetPoint, BudgetRow, budget_points, budget_row, trajectory_rows
-from imgaudit.benchmark.harness.cases import CaseCounts, Group, choose_cases, load_cases
-from imgaudit.benchmark.harness.figures import MeasuredRate, measure_rate
-from imgaudit.benchmark.harness.lab_model import LabModel
-from imgaudit.diffusion.executor import Executor
+from imgaudit.benchmark.budgets.trajectories import ForcingConfig, Trajectories, record_cases
+from imgaudit.benchmark.harness.budget_table import (
+    NEAREST,
+    BudgetPoint,
+    BudgetRow,
+    budget_points,
+    budget_procedure,
+    budget_row,
+    format_points,
+    trajectory_rows,
+)
+from imgaudit.benchmark.harness.cases import CaseCounts, Group, choose_cases
+from imgaudit.benchmark.harness.figures import MeasuredRate, format_rates, measure_rate
+from imgaudit.benchmark.harness.lab_work import LabWork
 from imgaudit.lab.description import LabImage
 from imgaudit.lab.truth import RMS_LIMIT
 from imgaudit.schema.protocol import InversionConfig
@@ -19,7 +26,6 @@ from imgaudit.schema.records import Record
 STEPS = 250
 SNAPSHOTS = (2, 8, 25, 50, 100, 250)
 FORCING = ForcingConfig(SNAPSHOTS)
-NEAREST = "nearest sample"
 MEMORISED = 30
 COUNTS = CaseCounts(held_out=40, seen_once=0)
 """How many images of each group are inverted to the longest budget."""
@@ -46,8 +52,8 @@ def forced_rows(design: str, recorded: Trajectories, images: Mapping[str, LabIma
             yield budget_row(design, NEAREST, steps, evaluations, images[sha256], False, -value)
 
 
-def budget_report(rows: Sequence[BudgetRow]) -> BudgetReport:
-    """Statistics of a budget table."""
+def report_budget(rows: Sequence[BudgetRow]) -> BudgetReport:
+    """Compute the statistics of a budget table."""
     nearest = [row for row in rows if row.score == NEAREST]
     forced = []
     begins = None
@@ -61,31 +67,30 @@ def budget_report(rows: Sequence[BudgetRow]) -> BudgetReport:
     return BudgetReport(points=budget_points(rows), forced=forced, begins=begins)
 
 
-def measure_budget(
-    lab: LabModel,
-    located: Mapping[str, Path],
-    folder: Path,
-    *,
-    run_seed: int,
-    executor: Executor,
-    counts: CaseCounts = COUNTS,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
-) -> list[BudgetRow]:
+def measure_budget(work: LabWork, counts: CaseCounts = COUNTS) -> list[BudgetRow]:
     """Invert memorised and held-out images to the longest budget and sample on the way; finished chunks are kept."""
-    cases = choose_cases(lab.description, counts)
+    cases = choose_cases(work.lab.description, counts)
     chosen = [*cases.of(Group.MEMORISED)[:MEMORISED], *cases.of(Group.HELD_OUT)]
-    recorded = record(
-        lab.loaded.denoiser,
-        load_cases(chosen, located),
-        InversionConfig(steps=STEPS),
-        folder / "budget",
-        framing=lab.description.recipe.framing,
-        snapshots=SNAPSHOTS,
-        forcing=FORCING,
-        run_seed=run_seed,
-        executor=executor,
-        on_progress=on_progress,
-    )
+    recorded = record_cases(work, chosen, InversionConfig(steps=STEPS), "budget", SNAPSHOTS, forcing=FORCING)
     images = {image.sha256: image for image in chosen}
     name = "imgaudit"
     return [*trajectory_rows(name, recorded, images, frozenset()), *forced_rows(name, recorded, images)]
+
+
+def format_budget(report: BudgetReport) -> Iterator[str]:
+    """Format the separation per budget, and which images are reproduced."""
+    yield from format_points(report.points)
+    yield ""
+    yield from format_rates("a sample lands on the image after", report.forced)
+    yield ""
+    if report.begins is None:
+        yield "no held-out image came out at any budget"
+    else:
+        yield f"held-out images begin to come out after {report.begins} steps"
+
+
+PROCEDURE = budget_procedure(
+    lambda settings, on_stage: measure_budget(LabWork.open(settings, on_stage)),
+    report_budget,
+    format_budget,
+)

@@ -3,19 +3,26 @@
 It is run on the lab `fit` alone; what it recommends is then measured on labs that chose nothing.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
 from imgaudit.benchmark.budgets.score_definitions import definition_rows
 from imgaudit.benchmark.budgets.stopping import CONSIDERED, stopping_rows
-from imgaudit.benchmark.budgets.trajectories import Trajectories, record
-from imgaudit.benchmark.harness.budget_table import WINDOW, BudgetRow, budget_row, trajectory_rows
-from imgaudit.benchmark.harness.cases import CaseCounts, choose_cases, load_cases
-from imgaudit.benchmark.harness.lab_model import LabModel
-from imgaudit.diffusion.executor import Executor
+from imgaudit.benchmark.budgets.trajectories import Trajectories, record_cases
+from imgaudit.benchmark.harness.budget_table import (
+    WINDOW,
+    BudgetRow,
+    budget_points,
+    budget_procedure,
+    budget_row,
+    format_points,
+    trajectory_rows,
+)
+from imgaudit.benchmark.harness.cases import CaseCounts, choose_cases
+from imgaudit.benchmark.harness.lab_work import LabWork
 from imgaudit.lab.description import LabImage
 from imgaudit.schema.protocol import InversionConfig
 
@@ -84,34 +91,17 @@ def designs(start_root_mean_square: float) -> list[Design]:
     ]
 
 
-def measure_designs(
-    lab: LabModel,
-    located: Mapping[str, Path],
-    folder: Path,
-    *,
-    run_seed: int,
-    executor: Executor,
-    counts: CaseCounts = COUNTS,
-    on_progress: Callable[[str, int, int], None] = lambda design, done, total: None,
-) -> list[BudgetRow]:
-    """Record every design on the planted and on held-out images of a lab; what `folder` holds is not repeated."""
-    cases = choose_cases(lab.description, counts)
-    portfolio = load_cases(cases.measured, located)
-    images = {image.sha256: image for image in lab.description.images}
-    scale = max(lab.loaded.denoiser.start_condition().root_mean_square().values())
+def measure_designs(work: LabWork, counts: CaseCounts = COUNTS) -> list[BudgetRow]:
+    """Record every design on the planted and on held-out images of a lab; finished chunks are kept."""
+    cases = choose_cases(work.lab.description, counts)
+    images = {image.sha256: image for image in work.lab.description.images}
+    scale = max(work.denoiser.start_condition().root_mean_square().values())
     rows: list[BudgetRow] = []
     standard, starts = [], []
     for number, design in enumerate(designs(scale)):
-        recorded = record(
-            lab.loaded.denoiser,
-            portfolio,
-            design.config,
-            folder / f"{number:02d}",
-            framing=lab.description.recipe.framing,
-            snapshots=design.snapshots,
-            run_seed=run_seed + design.start,
-            executor=executor,
-            on_progress=lambda done, total, name=design.name: on_progress(name, done, total),  # type: ignore[misc]
+        named = _name_stage(work, design.name)
+        recorded = record_cases(
+            named, cases.measured, design.config, f"{number:02d}", design.snapshots, start=design.start
         )
         rows += trajectory_rows(design.name, recorded, images, frozenset())
         if design.config.initialisation == "random":
@@ -119,22 +109,17 @@ def measure_designs(
         elif design.factor == "standard":
             standard.append(recorded)
     rows += best_start_rows(starts, images)
-    fitted = record(
-        lab.loaded.denoiser,
-        load_cases(cases.controls[:FITTED], located),
-        standard_design(),
-        folder / "fitted",
-        framing=lab.description.recipe.framing,
-        snapshots=SNAPSHOTS,
-        run_seed=run_seed,
-        executor=executor,
-        on_progress=lambda done, total: on_progress("controls for the complexity line", done, total),
-    )
+    named = _name_stage(work, "controls for the complexity line")
+    fitted = record_cases(named, cases.controls[:FITTED], standard_design(), "fitted", SNAPSHOTS)
     for rule in CONSIDERED:
         rows += stopping_rows(standard[0], rule, images)
-    timesteps = lab.loaded.denoiser.schedule.num_train_timesteps
+    timesteps = work.denoiser.schedule.num_train_timesteps
     rows += definition_rows(standard[0], fitted, SNAPSHOTS[-1], timesteps, images)
     return rows
+
+
+def _name_stage(work: LabWork, name: str) -> LabWork:
+    return replace(work, on_stage=lambda _, done, total: work.on_stage(name, done, total))
 
 
 def best_start_rows(starts: Sequence[Trajectories], images: Mapping[str, LabImage]) -> Iterator[BudgetRow]:
@@ -155,3 +140,8 @@ def best_start_rows(starts: Sequence[Trajectories], images: Mapping[str, LabImag
             for row, sha256 in enumerate(first.sha256s):
                 value = float(values[best[row]][row])
                 yield budget_row(name, score, steps, evaluations, images[sha256], False, value)
+
+
+PROCEDURE = budget_procedure(
+    lambda settings, on_stage: measure_designs(LabWork.open(settings, on_stage)), budget_points, format_points
+)

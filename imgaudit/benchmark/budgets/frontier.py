@@ -1,17 +1,25 @@
 """Detection against cost: our scores at every budget, and the published protocols as points on the same axes."""
 
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
-from imgaudit.benchmark.budgets.dori import DORI
-from imgaudit.benchmark.budgets.invmm_baseline import INVMM
+from imgaudit.benchmark.budgets.dori import DORI, measure_dori
+from imgaudit.benchmark.budgets.invmm_baseline import INVMM, measure_invmm
 from imgaudit.benchmark.budgets.stopping import CHOSEN, stopping_rows
-from imgaudit.benchmark.budgets.trajectories import record
-from imgaudit.benchmark.harness.budget_table import BudgetPoint, BudgetRow, budget_points, trajectory_rows
-from imgaudit.benchmark.harness.cases import CaseCounts, choose_cases, load_cases
-from imgaudit.benchmark.harness.figures import Goal
-from imgaudit.benchmark.harness.lab_model import LabModel
-from imgaudit.diffusion.executor import Executor
+from imgaudit.benchmark.budgets.trajectories import record_cases
+from imgaudit.benchmark.harness.budget_table import (
+    BudgetPoint,
+    BudgetRow,
+    budget_points,
+    format_points,
+    read_rows,
+    trajectory_rows,
+    write_rows,
+)
+from imgaudit.benchmark.harness.cases import CaseCounts, choose_cases
+from imgaudit.benchmark.harness.figures import Goal, format_goals
+from imgaudit.benchmark.harness.lab_work import LabWork
+from imgaudit.benchmark.harness.procedure import OnStage, Procedure
+from imgaudit.benchmark.settings import FrontierSettings
 from imgaudit.schema.protocol import ErrorConfig, InversionConfig
 from imgaudit.schema.records import Record
 
@@ -47,7 +55,7 @@ def is_chosen(point: BudgetPoint) -> bool:
     return is_score or point.design == CHOSEN.name
 
 
-def frontier_report(rows: Sequence[BudgetRow]) -> FrontierReport:
+def report_frontier(rows: Sequence[BudgetRow]) -> FrontierReport:
     """Statistics of a budget table that holds our recordings and baselines of one lab.
 
     Only points that were chosen on another lab are held against the published protocols; picking the cheapest good one
@@ -78,29 +86,36 @@ def _area(point: BudgetPoint) -> float:
     return point.held_out.auc if point.held_out else 0.0
 
 
-def measure_frontier(
-    lab: LabModel,
-    located: Mapping[str, Path],
-    folder: Path,
-    *,
-    run_seed: int,
-    executor: Executor,
-    counts: CaseCounts = COUNTS,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
-) -> list[BudgetRow]:
+def measure_frontier(work: LabWork, counts: CaseCounts = COUNTS) -> list[BudgetRow]:
     """Record the standard design to 25 steps on controls and measured images; finished chunks are kept."""
-    cases = choose_cases(lab.description, counts)
-    recorded = record(
-        lab.loaded.denoiser,
-        load_cases([*cases.bank, *cases.measured], located),
-        InversionConfig(steps=STEPS),
-        folder / "frontier",
-        framing=lab.description.recipe.framing,
-        snapshots=SNAPSHOTS,
-        run_seed=run_seed,
-        executor=executor,
-        on_progress=on_progress,
-    )
-    images = {image.sha256: image for image in [*cases.bank, *cases.measured]}
+    cases = choose_cases(work.lab.description, counts)
+    chosen = [*cases.bank, *cases.measured]
+    recorded = record_cases(work, chosen, InversionConfig(steps=STEPS), "frontier", SNAPSHOTS)
+    images = {image.sha256: image for image in chosen}
     bank = frozenset(image.sha256 for image in cases.bank)
     return [*trajectory_rows(AUDIT, recorded, images, bank), *stopping_rows(recorded, CHOSEN, images, bank)]
+
+
+def _measure(settings: FrontierSettings, on_stage: OnStage) -> list[BudgetRow]:
+    work = LabWork.open(settings, on_stage)
+    rows = measure_frontier(work)
+    if settings.baselines in ("dori", "both"):
+        rows += measure_dori(work, COUNTS)
+    if settings.baselines in ("invmm", "both"):
+        rows += measure_invmm(work, COUNTS, images_each=settings.invmm_images)
+    return rows
+
+
+def format_frontier(report: FrontierReport) -> Iterator[str]:
+    """Format all points, cheapest first, and the comparison with the published protocols."""
+    yield from format_points(report.points)
+    yield from format_goals(report.targets)
+
+
+PROCEDURE = Procedure(
+    _measure,
+    read_rows,
+    write_rows,
+    lambda rows, _: report_frontier(rows),
+    lambda report, _: format_frontier(report),
+)

@@ -5,22 +5,15 @@ well, and words are mixed that the tokenizer reads as themselves, where the publ
 vocabulary.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-
-import torch
+from collections.abc import Sequence
 
 from imgaudit.benchmark.harness.budget_table import BudgetRow, budget_row
-from imgaudit.benchmark.harness.cases import CaseCounts, Group, choose_cases, load_cases
-from imgaudit.benchmark.harness.lab_model import LabModel
+from imgaudit.benchmark.harness.cases import CaseCounts, Group, choose_cases
+from imgaudit.benchmark.harness.lab_work import LabWork
 from imgaudit.benchmark.harness.resume import resume_chunks
-from imgaudit.diffusion.context import EncodedImages
-from imgaudit.diffusion.denoiser import Denoiser
-from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.invmm.search import NoiseInversion, invert_noise
-from imgaudit.io.framing import frame_image, to_tensor
 from imgaudit.io.portfolio import Target
-from imgaudit.schema.protocol import Framing, InvMMConfig
+from imgaudit.schema.protocol import InvMMConfig
 
 INVMM = "InvMM"
 IMAGES = 8
@@ -38,59 +31,37 @@ LAST = -1e9
 """Score of a failure: below every success, tied with the other failures."""
 
 
-def run_invmm(
-    denoiser: Denoiser,
-    targets: Sequence[Target],
-    config: InvMMConfig,
-    *,
-    framing: Framing,
-    run_seed: int,
-    executor: Executor,
-) -> list[NoiseInversion]:
-    """InvMM on some images of a lab, together."""
-    framed = torch.stack([to_tensor(frame_image(one.load().pixels, denoiser.resolution, framing)) for one in targets])
-    latents = denoiser.encode(framed)
-    images = EncodedImages([target.image.sha256 for target in targets], latents, denoiser.decode(latents))
-    return invert_noise(denoiser, images, config, run_seed=run_seed, executor=executor)
+def run_invmm(work: LabWork, targets: list[Target], config: InvMMConfig) -> list[NoiseInversion]:
+    """Run InvMM on some images of a lab, together."""
+    encoded = work.encode(targets)
+    return invert_noise(work.denoiser, encoded, config, run_seed=work.seed, executor=work.executor)
 
 
-def failures_last(results: Sequence[NoiseInversion]) -> list[float]:
-    """Scores for ranking, higher = more memorised: minus the divergence; all failures tie below every success."""
+def rank_failures_last(results: Sequence[NoiseInversion]) -> list[float]:
+    """Score for ranking, higher = more memorised: minus the divergence; all failures tie below every success."""
     return [-result.kl_per_dimension if result.succeeded else LAST for result in results]
 
 
 def measure_invmm(
-    lab: LabModel,
-    located: Mapping[str, Path],
-    folder: Path,
-    *,
-    run_seed: int,
-    executor: Executor,
-    counts: CaseCounts,
-    config: InvMMConfig = PUBLISHED,
-    images_each: int = IMAGES,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    work: LabWork, counts: CaseCounts, config: InvMMConfig = PUBLISHED, images_each: int = IMAGES
 ) -> list[BudgetRow]:
-    """Rows of a few memorised and held-out images, every chunk kept when finished. Costs are means over them.
+    """Measure a few memorised and held-out images; finished chunks are kept. Costs are means over them.
 
     images_each:  how many of either, in order of SHA-256
     """
-    denoiser, framing = lab.loaded.denoiser, lab.description.recipe.framing
-    cases = choose_cases(lab.description, counts)
+    cases = choose_cases(work.lab.description, counts)
     chosen = [image for group in (Group.MEMORISED, Group.HELD_OUT) for image in cases.of(group)[:images_each]]
-    images = {image.sha256: image for image in chosen}
 
-    def work(chunk: list[Target]) -> list[dict[str, float]]:
-        results = run_invmm(denoiser, chunk, config, framing=framing, run_seed=run_seed, executor=executor)
+    def measure(chunk: list[Target]) -> list[dict[str, float]]:
+        results = run_invmm(work, chunk, config)
         return [
             {"score": score, "steps": result.steps, "evaluations": result.network_evaluations}
-            for score, result in zip(failures_last(results), results, strict=True)
+            for score, result in zip(rank_failures_last(results), results, strict=True)
         ]
 
-    found = list(resume_chunks(load_cases(chosen, located), folder / "invmm", CHUNK, work, on_progress))
+    found = list(resume_chunks(work, chosen, "invmm", CHUNK, measure))
     spent = round(sum(one["evaluations"] for _, one in found) / len(found))
     steps = round(sum(one["steps"] for _, one in found) / len(found))
     return [
-        budget_row(INVMM, "minus KL per dimension", steps, spent, images[target.image.sha256], False, one["score"])
-        for target, one in found
+        budget_row(INVMM, "minus KL per dimension", steps, spent, image, False, one["score"]) for image, one in found
     ]

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from imgaudit.benchmark.harness.lab_work import LabWork
 from imgaudit.diffusion.denoiser import Denoiser, PromptEmbeds
 from imgaudit.diffusion.denoising_error import measure_paired_errors
 from imgaudit.diffusion.executor import Executor
@@ -21,6 +22,7 @@ from imgaudit.diffusion.inversion import invert
 from imgaudit.exceptions import InputError
 from imgaudit.io.framing import frame_image, measure_complexity, to_tensor
 from imgaudit.io.portfolio import Portfolio, Target
+from imgaudit.lab.description import LabImage
 from imgaudit.schema.protocol import ErrorConfig, Framing, InversionConfig
 
 Floats = npt.NDArray[np.float32]
@@ -124,7 +126,7 @@ def record_chunk(
     framed = torch.stack([to_tensor(image) for image in framed_images])
     sha256s = [target.image.sha256 for target in targets]
     latents = denoiser.encode(framed)
-    references = denoiser.decode(latents)
+    rendered = denoiser.decode(latents)
     forcing = forcing or ForcingConfig(())
     fresh: dict[int, Floats] = {}
     forced: dict[int, Floats] = {}
@@ -139,7 +141,7 @@ def record_chunk(
             null[:] = [paired.null, paired.timesteps]
             fresh[step] = paired.conditional.numpy()
         if step in forcing.steps:
-            forced[step] = _forced_rms(denoiser, prompt_embeds, references, sha256s, forcing, run_seed, executor)
+            forced[step] = _forced_rms(denoiser, prompt_embeds, rendered, sha256s, forcing, run_seed, executor)
 
     inversion = invert(
         denoiser,
@@ -173,7 +175,7 @@ def record_chunk(
 def _forced_rms(
     denoiser: Denoiser,
     prompt_embeds: PromptEmbeds,
-    references: torch.Tensor,
+    rendered: torch.Tensor,
     sha256s: Sequence[str],
     forcing: ForcingConfig,
     run_seed: int,
@@ -185,7 +187,7 @@ def _forced_rms(
         num_inference_steps=forcing.num_inference_steps, executor=executor,
     )  # fmt: skip
     rows = []
-    for reference, batch in zip(references, batches, strict=True):
+    for reference, batch in zip(rendered, batches, strict=True):
         images = torch.stack([frame.image for frame in batch])
         rms = ((images - reference) / 2).square().flatten(1).mean(dim=1).sqrt()
         rms[torch.tensor([frame.invalid is not None for frame in batch])] = float("nan")
@@ -227,3 +229,24 @@ def record(
             raise InputError(f"{str(path)!r} holds other images or another design; choose another --out")
         on_progress(start + len(chunk), len(portfolio.targets))
     return Trajectories.joined(parts)
+
+
+def record_cases(
+    work: LabWork,
+    images: Sequence[LabImage],
+    config: InversionConfig,
+    name: str,
+    snapshots: Sequence[int],
+    *,
+    forcing: ForcingConfig | None = None,
+    start: int = 0,
+) -> Trajectories:
+    """Record images of a lab; finished chunks are kept.
+
+    name:   folder below the work folder
+    start:  which of several random starts; offsets the run seed
+    """
+    return record(
+        work.denoiser, work.load(images), config, work.folder / name, framing=work.framing, snapshots=snapshots,
+        forcing=forcing, run_seed=work.seed + start, executor=work.executor, on_progress=work.tell("inverting"),
+    )  # fmt: skip

@@ -1,7 +1,7 @@
 """Recall of copies at a rate of false positives that was fixed on other pictures."""
 
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +10,11 @@ from scipy import stats
 from imgaudit.benchmark.copies.measures import Measure, available_measures
 from imgaudit.benchmark.copies.pictures import Original, read_halves, transformed
 from imgaudit.benchmark.copies.transformations import STRENGTHS, TRANSFORMATIONS
-from imgaudit.benchmark.harness.figures import Goal
+from imgaudit.benchmark.harness.figures import Goal, format_goals
+from imgaudit.benchmark.harness.lab_model import describe_machine
+from imgaudit.benchmark.harness.procedure import OnStage, report_procedure
+from imgaudit.benchmark.settings import CopiesSettings
+from imgaudit.exceptions import InputError
 from imgaudit.io.framing import to_tensor
 from imgaudit.schema.records import Record, Skipped
 from imgaudit.similarity.parts import ImageFeatures, compare_features
@@ -45,6 +49,9 @@ class Recall(Record):
     high: float
     """95 %."""
 
+    def __str__(self) -> str:
+        return f"{self.found:.1%} ({self.low:.1%} to {self.high:.1%})"
+
 
 class Decider(Record):
     """One way to decide, and what it found."""
@@ -64,6 +71,11 @@ class Decider(Record):
     """Weak, medium, strong; as `matched`."""
     by_transformation: list[Recall]
     """Each of them, all strengths together; as `matched`."""
+
+    @property
+    def by_kind(self) -> list[Recall]:
+        """By strength, then by transformation."""
+        return [*self.by_strength, *self.by_transformation]
 
 
 class CopiesReport(Record):
@@ -128,37 +140,28 @@ def _described(image: object) -> ImageFeatures:
     return ImageFeatures.of(to_tensor(image))  # type: ignore[arg-type]
 
 
-def measure_copies(
-    folders: Sequence[Path],
-    *,
-    pictures: int,
-    seed: int,
-    hardware: str,
-    slow: bool = False,
-    on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
-) -> CopiesReport:
+def measure_copies(settings: CopiesSettings, on_stage: OnStage) -> CopiesReport:
     """Fix thresholds on one half of the pictures, and count on the other.
 
-    pictures:  originals in either half
-    slow:      with measures that take far longer than all others
-    Raises InputError when the folders have too few.
+    Raises InputError when the folders have too few, or none is given.
     """
-    measures, skipped = available_measures(slow=slow)
-    fit, report = read_halves(
-        folders, pictures, seed=seed, on_progress=lambda done, total: on_progress("reading", done, total)
-    )
+    if not settings.images:
+        raise InputError("name at least one folder of pictures with --images")
+    pictures, seed = settings.pictures, settings.seed
+    measures, skipped = available_measures(slow=settings.slow)
+    fit, report = read_halves(settings.images, pictures, seed=seed, on_progress=partial(on_stage, "reading"))
     halves = [
-        measure_half(own, measures, seed=seed, on_progress=lambda done, name=name: on_progress(name, done, pictures))  # type: ignore[misc]
+        measure_half(own, measures, seed=seed, on_progress=lambda done, name=name: on_stage(name, done, pictures))  # type: ignore[misc]
         for name, own in (("thresholds", fit), ("copies", report))
     ]
     sources = {measure.name: measure.source for measure in measures}
-    return copies_report(
-        halves[0], halves[1], sources, folders=[folder.name for folder in folders], pictures=pictures, seed=seed,
-        hardware=hardware, skipped=skipped,
+    return report_copies(
+        halves[0], halves[1], sources, folders=[folder.name for folder in settings.images], pictures=pictures,
+        seed=seed, skipped=skipped,
     )  # fmt: skip
 
 
-def copies_report(
+def report_copies(
     fit: HalfScores,
     report: HalfScores,
     sources: Mapping[str, str],
@@ -166,10 +169,9 @@ def copies_report(
     folders: list[str],
     pictures: int,
     seed: int,
-    hardware: str,
     skipped: dict[str, Skipped],
 ) -> CopiesReport:
-    """Decide every way there is, and count."""
+    """Decide in every way there is, and count."""
     rules: dict[str, list[tuple[str, ...]]] = {PAIR: [LEGS]}
     if "sscd-int8" in sources:
         rules[f"sscd-int8 or {PAIR}"] = [("sscd-int8",), LEGS]
@@ -181,7 +183,7 @@ def copies_report(
     ours = deciders[1] if len(deciders) > 1 and PAIR in deciders[1].name else deciders[0]
     best = max(others, key=lambda one: one.matched.found, default=None)
     return CopiesReport(
-        folders=folders, pictures=pictures, seed=seed, level=LEVEL, hardware=hardware, deciders=deciders,
+        folders=folders, pictures=pictures, seed=seed, level=LEVEL, hardware=describe_machine(), deciders=deciders,
         skipped=skipped,
         targets=[] if best is None else [
             Goal(
@@ -234,3 +236,36 @@ def _recall(of: str, found: npt.NDArray[np.bool_]) -> Recall:
         resampled = stats.bootstrap((shares,), np.mean, method="percentile", rng=np.random.default_rng(0))
         low, high = map(float, resampled.confidence_interval)
     return Recall(of=of, n=found.size, found=float(shares.mean()), low=low, high=high)
+
+
+def format_copies(report: CopiesReport) -> Iterator[str]:
+    """Format a line per way to decide, then per transformation, what was skipped, and goals."""
+    yield (
+        f"{report.pictures} pictures of {', '.join(report.folders)} for thresholds and {report.pictures} others for "
+        f"the figures, seed {report.seed}, {report.hardware}"
+    )
+    yield (
+        f"thresholds at {report.level:.0%} false positives; 95 % intervals, bootstrap over pictures, whose copies and "
+        "strangers stand and fall together"
+    )
+    yield ""
+    yield f"{'':28}{'false positives':>24}{'copies found':>24}{f'at {report.level:.0%} of these strangers':>27}"
+    for one in report.deciders:
+        yield f"{one.name:28}{one.false_positives!s:>24}{one.overall!s:>24}{one.matched!s:>27}"
+    others = [one for one in report.deciders if one.name.startswith("image")]
+    chosen = [one for one in report.deciders if "leg" not in one.name and one not in others]
+    yield ""
+    each = report.deciders[0].by_transformation[0].n if report.deciders else 0
+    yield f"copies found at {report.level:.0%} of these strangers, by strength and by what was done ({each} of each)"
+    yield f"{'':14}" + "".join(f"{one.name.replace('verified ', ''):>19}" for one in chosen) + f"{'best of others':>19}"
+    for number, kind in enumerate(report.deciders[0].by_kind if report.deciders else []):
+        best = max((one.by_kind[number].found for one in others), default=0.0)
+        own = [one.by_kind[number].found for one in chosen]
+        behind = "  behind" if best > max(own) else ""
+        yield f"{kind.of:14}" + "".join(f"{share:19.1%}" for share in own) + f"{best:19.1%}{behind}"
+    for name, skipped in report.skipped.items():
+        yield f"skipped: {name}: {skipped.skipped}"
+    yield from format_goals(report.targets)
+
+
+PROCEDURE = report_procedure(CopiesReport, measure_copies, format_copies)

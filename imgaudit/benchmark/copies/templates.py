@@ -4,7 +4,6 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,8 +21,10 @@ from imgaudit.benchmark.copies.planted import (
     related_pair,
     template_family,
 )
-from imgaudit.benchmark.harness.figures import Goal, MeasuredRate, measure_rate
-from imgaudit.benchmark.harness.lab_model import machine
+from imgaudit.benchmark.harness.figures import Goal, MeasuredRate, format_goals, format_rates, measure_rate
+from imgaudit.benchmark.harness.lab_model import describe_machine
+from imgaudit.benchmark.harness.procedure import OnStage, report_procedure
+from imgaudit.benchmark.settings import TemplateSettings
 from imgaudit.decision.pair_nulls import fit_joint_thresholds
 from imgaudit.exceptions import InputError
 from imgaudit.io.framing import to_tensor
@@ -48,8 +49,6 @@ VERIFIED = "verified pair"
 
 MASKED, DISTANCE, WHOLE = "masked correlation", "masked distance", "whole-image correlation"
 """What a template decides by, and what it is compared with."""
-
-Progress = Callable[[str, int, int], None]
 
 
 class Located(Record):
@@ -116,28 +115,18 @@ class PairResult:
     """Similarity of the whole images per descriptor."""
 
 
-def measure_templates(
-    folder: Path,
-    *,
-    pictures: int,
-    related: int,
-    unrelated: int,
-    fitted: int,
-    seed: int,
-    on_progress: Progress = lambda stage, done, total: None,
-) -> TemplateReport:
+def measure_templates(settings: TemplateSettings, on_stage: OnStage) -> TemplateReport:
     """Set thresholds on unrelated pairs of one half of the pictures, and count on pairs of the other half.
 
-    pictures:   in either half
-    related:    pairs of each kind that share something
-    unrelated:  pairs of each kind that share nothing, that give figures
-    fitted:     pairs of each kind that share nothing, that set thresholds
-    Raises InputError when the folder has too few pictures with detail.
+    Raises InputError when the folder has too few pictures with detail, or none is given.
     """
-    pool = read_pool(folder, pictures, seed, on_progress)
+    if settings.images is None:
+        raise InputError("expected --images FOLDER with real pictures, or --table FILE")
+    seed, related, unrelated, fitted = settings.seed, settings.related, settings.unrelated, settings.fitted
+    pool = read_pool(settings.images, settings.pictures, seed, on_stage)
     rng = random.Random(f"fit {seed}")
     plantings = plant(pool.fit, max(10, related // 4), rng)
-    bank = list(measure_unrelated(pool.fit, plantings, fitted, rng, _staged(on_progress, "thresholds", fitted)))
+    bank = list(measure_unrelated(pool.fit, plantings, fitted, rng, _tell_thirds(on_stage, "thresholds", fitted)))
     thresholds = fit_joint_thresholds([one.evidence for one in bank], LEVEL)
     whole = {
         descriptor.name: exceedance_threshold([one.whole[descriptor.name] for one in bank], LEVEL)
@@ -147,27 +136,27 @@ def measure_templates(
     plantings = plant(pool.report, related, rng)
     began, positives = time.perf_counter(), []
     for done, pair in enumerate(plantings):
-        on_progress("related pairs", done, len(plantings))
+        on_stage("related pairs", done, len(plantings))
         positives.append(measure_pair(pair))
     seconds = (time.perf_counter() - began) / len(plantings)
     negatives = list(
-        measure_unrelated(pool.report, plantings, unrelated, rng, _staged(on_progress, "unrelated pairs", unrelated))
+        measure_unrelated(pool.report, plantings, unrelated, rng, _tell_thirds(on_stage, "unrelated pairs", unrelated))
     )
-    on_progress("families", 0, 1)
+    on_stage("families", 0, 1)
     families = measure_families(pool.fit, pool.report, related, seed)
     located = [located_row(group, rows, thresholds) for group, rows in _groups(positives)]
     found = found_rates(positives, thresholds, whole)
     false = false_rates(negatives, thresholds, whole)
     return TemplateReport(
-        seed=seed, pictures=pictures, left_out=pool.left_out, level=LEVEL, thresholds=thresholds,
-        whole_thresholds=whole, seconds_per_pair=seconds, hardware=machine(), found=found,
+        seed=seed, pictures=settings.pictures, left_out=pool.left_out, level=LEVEL, thresholds=thresholds,
+        whole_thresholds=whole, seconds_per_pair=seconds, hardware=describe_machine(), found=found,
         by_share=share_rates(positives, thresholds), false=false, located=located, families=families,
         targets=judge_goals(found, false, located, families),
     )  # fmt: skip
 
 
-def _staged(on_progress: Progress, stage: str, each: int) -> Callable[[int], None]:
-    return lambda done: on_progress(stage, done, 3 * each)
+def _tell_thirds(on_stage: OnStage, stage: str, each: int) -> Callable[[int], None]:
+    return lambda done: on_stage(stage, done, 3 * each)
 
 
 def plant(half: PictureHalf, each: int, rng: random.Random) -> list[Pair]:
@@ -338,3 +327,36 @@ def judge_goals(
     targets.append(Goal(name="masked correlation finds a third image of the layout", wanted="at least 90 %",
                           got=str(masked), met=masked.rate >= 0.9))  # fmt: skip
     return targets
+
+
+def format_templates(report: TemplateReport) -> Iterator[str]:
+    """Format thresholds, what is found, what is wrongly found, where regions lie, and goals."""
+    bounds = report.thresholds
+    yield (
+        f"{report.pictures} pictures in either half, {report.left_out} not used; seed {report.seed}; {report.hardware}"
+    )
+    yield (
+        f"thresholds at {report.level:.0%} from {bounds.pairs} unrelated pairs of the other half: "
+        f"geometric {bounds.geometric:.2f}, photometric {bounds.photometric:.2f}"
+        + (f"; {bounds.each:.1%} for each leg alone" if bounds.each is not None else "")
+    )
+    yield f"{report.seconds_per_pair:.2f} s to describe and compare a pair"
+    for title, rows in (
+        ("related pairs that are found", report.found),
+        ("by the share of the area", report.by_share),
+        ("unrelated pairs called related", report.false),
+        ("one layout in one place", report.families),
+    ):
+        yield ""
+        yield from format_rates(title, rows)
+    yield ""
+    yield f"{'overlap (IoU) of the region':41}{'found':>7}{'median':>9}{'lower quartile':>17}   at least 0.7"
+    for one in report.located:
+        yield f"{one.group:41}{one.found:7}{one.median:9.2f}{one.lower_quartile:17.2f}   {one.well}"
+    yield from format_goals(report.targets)
+
+
+PROCEDURE = report_procedure(
+    TemplateReport, measure_templates, format_templates,
+    ("found", "by_share", "false", "located", "families", "targets"),
+)  # fmt: skip

@@ -4,23 +4,32 @@ Every statistic over budgets (designs, budget curve, frontier) is computed from 
 """
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
-from imgaudit.benchmark.budgets.trajectories import Trajectories
 from imgaudit.benchmark.harness.cases import Group, group_of
 from imgaudit.benchmark.harness.figures import MeasuredRate, Separation, measure_rate, measure_separation
+from imgaudit.benchmark.harness.procedure import OnStage, Procedure
+from imgaudit.benchmark.settings import OnLabWithFolder
 from imgaudit.exceptions import InputError
 from imgaudit.lab.description import LabImage
 from imgaudit.schema.records import Record
 from imgaudit.statistics import conformal_p_value
 
+if TYPE_CHECKING:
+    from imgaudit.benchmark.budgets.trajectories import Trajectories
+
 WINDOW = 8
 """Own log ratios average over the draws of this many last steps."""
 
+NEAREST = "nearest sample"
+"""The score of rows that say how near a sample comes to its image."""
+
 Use = Literal["bank", "measured"]
+
+R = TypeVar("R")
 
 
 class BudgetRow(NamedTuple):
@@ -74,7 +83,7 @@ def read_rows(path: Path) -> list[BudgetRow]:
 
 
 def trajectory_rows(
-    design: str, recorded: Trajectories, images: Mapping[str, LabImage], bank: frozenset[str]
+    design: str, recorded: "Trajectories", images: Mapping[str, LabImage], bank: frozenset[str]
 ) -> Iterator[BudgetRow]:
     """Rows of one recording: at every snapshot the log ratio on the last steps' own draws, and on fresh ones.
 
@@ -176,3 +185,38 @@ def _together(rows: Sequence[BudgetRow]) -> list[BudgetRow]:
     for number, row in enumerate(rows):
         first.setdefault(_point_of(row), number)
     return sorted(rows, key=lambda row: first[_point_of(row)])
+
+
+def format_points(points: Sequence[BudgetPoint]) -> Iterator[str]:
+    """Format one design at one budget per line, with rates of p-values where there are controls."""
+    calibrated = any(point.controls for point in points)
+    last = "TPR, FPR at p <= 0.05" if calibrated else "faint against held out: AUC, n"
+    yield f"{'design':44}{'score':17}{'steps':>5} {'evaluations':>11}  {'memorised against held out: AUC, n':36}{last}"
+    for point in points:
+        if point.score == NEAREST:
+            continue
+        tail = _format_area(point.faint)
+        if calibrated:
+            rates = zip(point.detected[-1:], point.false[-1:], strict=True)
+            tail = next((f"{d.hits}/{d.n} {d.rate:.0%}, {f.hits}/{f.n} {f.rate:.1%}" for d, f in rates), "-")
+        yield (
+            f"{point.design[:43]:44}{point.score[:16]:17}{point.steps:5} {point.evaluations:11}  "
+            f"{_format_area(point.held_out):36}{tail}"
+        )
+
+
+def _format_area(found: Separation | None) -> str:
+    if found is None:
+        return "-"
+    return f"{found.auc:.3f} ({found.low:.3f}-{found.high:.3f}) {found.positives}/{found.negatives}"
+
+
+def budget_procedure(
+    measure: Callable[[OnLabWithFolder, OnStage], list[BudgetRow]],
+    report: Callable[[Sequence[BudgetRow]], R],
+    lines: Callable[[R], Iterator[str]],
+) -> Procedure[OnLabWithFolder, list[BudgetRow], R]:
+    """Make the procedure of a benchmark whose table has a row per image and budget."""
+    return Procedure(
+        measure, read_rows, write_rows, lambda rows, settings: report(rows), lambda report, settings: lines(report)
+    )

@@ -1,6 +1,6 @@
 """Figures with their denominators and intervals: what every benchmark prints."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from imgaudit.schema.records import Record
 from imgaudit.statistics import auc, clopper_pearson
@@ -62,6 +62,9 @@ class Goal(Record):
     met: bool
     """Whether it was reached."""
 
+    def __str__(self) -> str:
+        return f"{'met   ' if self.met else 'MISSED'} {self.name}: wanted {self.wanted}, got {self.got}"
+
 
 def measure_rate(name: str, group: str, flags: Sequence[bool]) -> MeasuredRate:
     """Count flags.
@@ -87,3 +90,21 @@ def measure_separation(
     area = auc(above, below)
     return Separation(name=name, against=against, auc=area.value, low=area.low, high=area.high,
                       positives=area.positives, negatives=area.negatives)  # fmt: skip
+
+
+def format_rates(title: str, rates: Sequence[MeasuredRate]) -> Iterator[str]:
+    """Format one proportion per line."""
+    yield f"{title:41}{'images':27}  k / n      rate   95 % interval"
+    for one in rates:
+        yield (
+            f"{one.name:41}{one.group:27} {one.hits:3} / {one.n:<4} {one.rate:7.1%}   {one.low:.1%} to {one.high:.1%}"
+        )
+
+
+def format_goals(goals: Sequence[Goal]) -> Iterator[str]:
+    """Format one goal per line, with what was wanted and what was measured."""
+    if goals:
+        yield ""
+        yield "goals"
+    for goal in goals:
+        yield str(goal)

@@ -37,19 +37,24 @@ def open_lab(model: str, device: str) -> LabModel:
 
     Raises InputError when the folder is no lab, ModelRefusedError when its model cannot be loaded.
     """
-    folder = bundled_lab(model) if model in BUNDLED else Path(model)
+    folder = lab_folder(model)
     if not (folder / "lab.json").is_file():
         raise InputError(f"{model!r} is no lab: expected one of {', '.join(BUNDLED)}, or a folder with lab.json")
     description = LabDescription.read(folder / "lab.json")
     return LabModel(folder, description, load_model(model if model in BUNDLED else str(folder / "model"), device))
 
 
-def machine() -> str:
-    """Machine and processors."""
+def lab_folder(model: str) -> Path:
+    """Return the folder of a bundled lab, or the folder that was named."""
+    return bundled_lab(model) if model in BUNDLED else Path(model)
+
+
+def describe_machine() -> str:
+    """Name the machine and count its processors."""
     return f"{platform.machine()}, {os.cpu_count()} processors"
 
 
-def hardware(denoiser: Denoiser) -> str:
-    """Machine, processors, threads and device: what seconds depend on."""
+def describe_hardware(denoiser: Denoiser) -> str:
+    """Name machine, processors, threads and device: what seconds depend on."""
     device = getattr(denoiser, "device", "cpu")
-    return f"{machine()}, {torch.get_num_threads()} threads, {device}"
+    return f"{describe_machine()}, {torch.get_num_threads()} threads, {device}"

@@ -1,14 +1,14 @@
 """Make score tables: calibrate on a lab's controls, audit its measured images, keep a row of each."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from imgaudit.benchmark.harness.cases import CaseCounts, choose_cases, group_of, load_cases
-from imgaudit.benchmark.harness.lab_model import LabModel, hardware
+from imgaudit.benchmark.harness.cases import CaseCounts, choose_cases, group_of
+from imgaudit.benchmark.harness.lab_model import describe_hardware
+from imgaudit.benchmark.harness.lab_work import LabWork
 from imgaudit.benchmark.harness.score_table import (
     DIGITS,
     ControlRow,
-    ControlTable,
     RungScore,
     ScoreRow,
     ScoreTable,
@@ -17,8 +17,6 @@ from imgaudit.benchmark.harness.score_table import (
 from imgaudit.decision.null_bank import NullBank
 from imgaudit.decision.replication import deciding_p_value
 from imgaudit.exceptions import InputError
-from imgaudit.io.images import load_image
-from imgaudit.io.portfolio import Portfolio, Target
 from imgaudit.lab.description import LabDescription
 from imgaudit.runs.calibration import measure_bank
 from imgaudit.runs.conclusion import conclude
@@ -126,42 +124,33 @@ def score_rows(
 
 
 def measure_scores(
-    lab: LabModel,
-    located: Mapping[str, Path],
-    folder: Path,
-    *,
-    command: Sequence[str],
-    protocol: Protocol,
-    bank: Path | None = None,
-    seed: int,
-    counts: CaseCounts = COUNTS,
-    on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+    work: LabWork, protocol: Protocol, *, command: Sequence[str], bank: Path | None = None, counts: CaseCounts = COUNTS
 ) -> ScoreTable:
     """Calibrate on a lab's controls unless a bank is given, then audit its measured images.
 
-    command:   what was typed, for the run's manifest
     protocol:  what every control and image meets; a bank that is given has its own
+    command:   what was typed, for the run's manifest
 
-    `folder` holds bank and run; what is finished there is not repeated.
+    The work folder holds bank and run; what is finished there is not repeated.
     Raises InputError when an image is both in the bank and measured, or is missing from the folder given, and
-    CalibrationError when `folder` holds a bank of another protocol.
+    CalibrationError when the folder holds a bank of another protocol.
     """
+    lab, folder = work.lab, work.folder
     bank_path = bank or folder / "calibration.json"
     if bank is not None:
         protocol = NullBank.read(bank).protocol
-    config = config_of(protocol, seed)
+    config = config_of(protocol, work.seed)
     cases = choose_cases(lab.description, counts)
     if not bank_path.is_file():
-        controls = load_cases(cases.controls, located)
         measure_bank(
-            folder / "calibrating", controls, lab.loaded, config.model_copy(update={"seed": seed + 1}),
+            folder / "calibrating", work.load(cases.controls), lab.loaded,
+            config.model_copy(update={"seed": work.seed + 1}),
             note=f"held-out images of lab {lab.description.recipe.name}, never trained on",
-            on_bank=lambda made: made.write(bank_path),
-            on_progress=lambda done, total: on_progress("calibrating", done, total),
+            on_bank=lambda made: made.write(bank_path), on_progress=work.tell("calibrating"),
         )  # fmt: skip
     frozen = NullBank.read(bank_path)
-    frozen.require(lab.loaded.denoiser.fingerprint, config.protocol)
-    portfolio = load_cases([image for image in cases.measured if image.sha256 in located], located)
+    frozen.require(work.denoiser.fingerprint, config.protocol)
+    portfolio = work.load([image for image in cases.measured if image.sha256 in work.located])
     used = {control.sha256 for control in [*frozen.controls, *frozen.kept_out]}
     if shared := used & {target.image.sha256 for target in portfolio.targets}:
         raise InputError(f"{len(shared)} benchmark images are in the null bank; they must be kept apart")
@@ -169,61 +158,18 @@ def measure_scores(
     with run.lock():
         open_manifest(run.path, make_manifest(command, config, {}, lab.loaded, portfolio))
         frozen.write(run.calibration_path)
-        for _ in measure_targets(
-            run, portfolio, lab.loaded, config, on_progress=lambda done, total: on_progress("measuring", done, total)
-        ):
+        for _ in measure_targets(run, portfolio, lab.loaded, config, on_progress=work.tell("measuring")):
             pass
         result = conclude(run)
     return ScoreTable(
         lab=lab.description.recipe.name,
-        model_fingerprint=lab.loaded.denoiser.fingerprint,
+        model_fingerprint=work.denoiser.fingerprint,
         protocol=config.protocol,
-        seed=seed,
+        seed=work.seed,
         level=config.level,
-        hardware=hardware(lab.loaded.denoiser),
+        hardware=describe_hardware(work.denoiser),
         controls=control_rows(frozen, {image.sha256: image.text for image in lab.description.images}),
         rows=score_rows(result.findings, run.read_measurements()[0], frozen, lab.description),
-    )
-
-
-def measure_controls(
-    lab: LabModel,
-    located: Mapping[str, Path],
-    folder: Path,
-    *,
-    like: ScoreTable,
-    note: str,
-    count: int,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
-) -> ControlTable:
-    """Calibrate a lab on images of another source under the protocol of a score table; captions are not used.
-
-    like:   the table whose protocol and seed the controls meet; its own images and the lab's are left out
-    count:  how many of the images located, in order of SHA-256
-
-    Raises InputError when there are none.
-    """
-    known = {image.sha256 for image in lab.description.images}
-    chosen = [located[sha256] for sha256 in sorted(located) if sha256 not in known][:count]
-    if not chosen:
-        raise InputError("the folder has no images but the lab's own; another population of controls is needed")
-    path = folder / "other-calibration.json"
-    if not path.is_file():
-        targets = [Target(one, load_image(one).facts, {}) for one in chosen]
-        portfolio = Portfolio(sorted(targets, key=lambda target: target.image.sha256), [])
-        config = config_of(like.protocol, like.seed + 1)
-        measure_bank(
-            folder / "other-calibrating", portfolio, lab.loaded, config, note=note,
-            on_bank=lambda made: made.write(path), on_progress=on_progress,
-        )  # fmt: skip
-    bank = NullBank.read(path)
-    bank.require(like.model_fingerprint, like.protocol)
-    return ControlTable(
-        note=note,
-        model_fingerprint=bank.model_fingerprint,
-        protocol=bank.protocol,
-        seed=like.seed + 1,
-        controls=control_rows(bank, {}),
     )
 
 

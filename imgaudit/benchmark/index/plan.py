@@ -4,7 +4,9 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from imgaudit.benchmark.index.scale import IndexReport, SizeResult
+from imgaudit.benchmark.harness.procedure import record_procedure
+from imgaudit.benchmark.index.scale import IndexReport, SizeResult, format_index, measure_index
+from imgaudit.benchmark.settings import IndexSettings
 from imgaudit.index.building import SHARD_BYTES
 from imgaudit.index.index_types import count_row_bytes
 from imgaudit.schema.records import Record
@@ -77,8 +79,8 @@ class Prices:
         return costs
 
 
-def plan_lines(report: IndexReport, count: int, prices: Prices | None = None) -> Iterator[str]:
-    """One setting per line, then their costs where prices are given."""
+def format_plan(report: IndexReport, count: int, prices: Prices | None = None) -> Iterator[str]:
+    """Format one setting per line, then their costs where prices are given."""
     prices = prices or Prices()
     plans = make_plans(report, count)
     yield f"{count:,} vectors, in proportion to the largest size measured"
@@ -99,3 +101,12 @@ def plan_lines(report: IndexReport, count: int, prices: Prices | None = None) ->
     yield f"{'':14}" + "".join(f"{head:>18}" for head in costs[0])
     for plan, cost in zip(plans, costs, strict=True):
         yield f"{plan.measured.setting.name:14}" + "".join(f"{value:18,.2f}" for value in cost.values())
+
+
+def _format(report: IndexReport, settings: IndexSettings) -> Iterator[str]:
+    if settings.plan is None:
+        return format_index(report)
+    return format_plan(report, settings.plan, Prices(settings.price_core_hour, settings.price_gib_month))
+
+
+PROCEDURE = record_procedure(IndexReport, measure_index, lambda report, _: report, _format)

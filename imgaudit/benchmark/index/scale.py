@@ -5,8 +5,9 @@ a little, as a copy is. Every size and every stage runs in a process of its own,
 """
 
 import platform
+import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from statistics import median
@@ -15,9 +16,14 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from imgaudit.benchmark.harness.lab_model import describe_machine
+from imgaudit.benchmark.harness.procedure import OnStage
+from imgaudit.benchmark.harness.score_table import read_record
+from imgaudit.benchmark.harness.sizes import parse_sizes
 from imgaudit.benchmark.index.stages import ExactSearch, run_stage
+from imgaudit.benchmark.settings import IndexSettings
 from imgaudit.exceptions import ConfigError
-from imgaudit.index.index_types import Kind
+from imgaudit.index.index_types import Kind, find_kind
 from imgaudit.io.writing import read_json, write_json
 from imgaudit.schema.records import Record
 from imgaudit.statistics import clopper_pearson
@@ -39,9 +45,6 @@ class VectorSetting(Record):
     def name(self) -> str:
         """For tables."""
         return f"{self.dimension} {'bits' if self.binary else 'floats'}"
-
-
-SETTINGS = (VectorSetting(binary=False, dimension=64), VectorSetting(binary=True, dimension=256))
 
 
 class SizeResult(Record):
@@ -110,38 +113,30 @@ class IndexReport(Record):
     """Each setting and size."""
 
 
-def measure_index(
-    sizes: Sequence[int],
-    work: Path,
-    *,
-    seed: int = 1,
-    threads: int = 1,
-    settings: Sequence[VectorSetting] = SETTINGS,
-    before: IndexReport | None = None,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
-    on_result: Callable[[IndexReport], None] = lambda report: None,
-) -> IndexReport:
-    """Measure every setting at every size; vectors and indexes are made in `work` and deleted after each size.
+def measure_index(settings: IndexSettings, on_stage: OnStage) -> IndexReport:
+    """Measure every setting at every size; vectors and indexes are made in the work folder and deleted after each size.
 
-    before:     rows that stay in the report, except where they are measured again
-    on_result:  is given what there is after every size
-
-    Raises ConfigError when `before` was measured elsewhere or otherwise.
+    With a file to save to, the table is written after every size, so that an interrupted benchmark keeps what it has.
+    Raises ConfigError for sizes or vectors that are none, or a table to append to that was measured otherwise.
     """
+    sizes, stored = parse_sizes(settings.sizes, least=100), parse_vectors(settings.vectors, settings.kind)
+    seed, threads, save = settings.seed, settings.threads, settings.save
+    before = read_record(IndexReport, save) if settings.append and save is not None else None
     results: list[SizeResult] = []
     installed = {dist.metadata["Name"] for dist in metadata.distributions()}
     report = IndexReport(
-        seed=seed, machine=_machine(), threads=threads, k=1, results=results,
+        seed=seed, machine=f"{describe_machine()}, {platform.system()}", threads=threads, k=1, results=results,
         versions={name: metadata.version(name) for name in PACKAGES if name in installed},
     )  # fmt: skip
     if before is not None:
         _refuse_other(before, report)
     for size in sorted(sizes):
-        for setting in settings:
-            results.append(_load_or_measure(size, setting, work, seed, threads))
+        for setting in stored:
+            results.append(_load_or_measure(size, setting, settings.out, seed, threads))
             report = report.model_copy(update={"results": _merge_results(before, results)})
-            on_result(report)
-            on_progress(len(results), len(sizes) * len(settings))
+            if save is not None:
+                write_json(save, report.model_dump(mode="json"))
+            on_stage("measuring", len(results), len(sizes) * len(stored))
     return report
 
 
@@ -205,7 +200,50 @@ def _interval(values: npt.NDArray[np.float64]) -> tuple[float, float]:
     return float(resampled.confidence_interval.low), float(resampled.confidence_interval.high)
 
 
-def _machine() -> str:
-    from imgaudit.benchmark.harness.lab_model import machine
+def parse_vectors(text: str, kind: str) -> list[VectorSetting]:
+    """Read what is stored, and the kind of index. Raises ConfigError that says what was expected."""
+    wanted, settings = find_kind(kind), []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*([1-9]\d{0,5}) (floats|bits)\s*", part)
+        if match is None or (match[2] == "bits" and int(match[1]) % 64):
+            raise ConfigError(
+                "--vectors must be like '64 floats' or '256 bits' (a multiple of 64), separated by commas, but got "
+                f"{part!r}"
+            )
+        settings.append(VectorSetting(binary=match[2] == "bits", dimension=int(match[1]), wanted=wanted))
+    return settings
 
-    return f"{machine()}, {platform.system()}"
+
+def format_index(report: IndexReport) -> Iterator[str]:
+    """Format building, then searching, then recall, one setting and size per line."""
+    versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
+    yield f"{report.machine}, {report.threads} thread{'s' * (report.threads > 1)}, {versions}, seed {report.seed}"
+    yield ""
+    yield "building"
+    heads = ["seconds", "FAISS", "bytes each", "peak MiB", "open, s"]
+    yield f"{'':24}{'index':>20}" + "".join(f"{head:>12}" for head in heads)
+    for one in report.results:
+        yield (
+            f"{one.count:>11,} x {one.setting.name:10}{one.factory:>20}{one.build_seconds:12.1f}"
+            f"{one.faiss_build_seconds:12.1f}{one.bytes_per_vector:12.1f}{one.build_peak / 2**20:12,.0f}"
+            f"{one.open_seconds:12.2f}"
+        )
+    yield ""
+    yield f"searching for the nearest {report.k}, queries per second"
+    heads = ["ours", "FAISS", "numpy", "peak MiB", "FAISS alone", "reading, us"]
+    yield f"{'':24}" + "".join(f"{head:>12}" for head in heads) + "  overhead, 95 % interval"
+    for one in report.results:
+        reading = "-" if one.read_seconds is None else f"{1e6 * one.read_seconds:.2f}"
+        yield (
+            f"{one.count:>11,} x {one.setting.name:10}{one.queries_per_second:12,.0f}"
+            f"{one.faiss_queries_per_second:12,.0f}{one.numpy_queries_per_second:12,.1f}"
+            f"{one.search_peak / 2**20:12,.0f}{one.faiss_search_peak / 2**20:12,.0f}{reading:>12}"
+            f"  {one.overhead:+.1%} ({one.overhead_low:+.1%} to {one.overhead_high:+.1%}, {one.pairs} pairs)"
+        )
+    yield ""
+    yield "recall@1 of near copies against the exact search"
+    for one in report.results:
+        yield (
+            f"{one.count:>11,} x {one.setting.name:10}{one.hits:>8,} of {one.n:,}  "
+            f"{one.hits / one.n:.1%} ({one.low:.1%} to {one.high:.1%}, 95 %)"
+        )

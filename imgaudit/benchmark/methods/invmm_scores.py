@@ -4,20 +4,29 @@ Beside it stands what it is built on: the plain embedding, inverted and sampled 
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
 from pydantic import Field
 
 from imgaudit.benchmark.budgets.dori import dori_similarities
-from imgaudit.benchmark.budgets.invmm_baseline import LAST, failures_last, run_invmm
-from imgaudit.benchmark.harness.cases import CaseCounts, Group, choose_cases, group_of, load_cases
-from imgaudit.benchmark.harness.figures import Goal, MeasuredRate, Separation, measure_rate, measure_separation
-from imgaudit.benchmark.harness.lab_model import LabModel, hardware
+from imgaudit.benchmark.budgets.invmm_baseline import LAST, rank_failures_last, run_invmm
+from imgaudit.benchmark.harness.cases import CaseCounts, Group, choose_cases, group_of
+from imgaudit.benchmark.harness.figures import (
+    Goal,
+    MeasuredRate,
+    Separation,
+    format_goals,
+    format_rates,
+    measure_rate,
+    measure_separation,
+)
+from imgaudit.benchmark.harness.lab_model import describe_hardware
+from imgaudit.benchmark.harness.lab_work import LabWork
+from imgaudit.benchmark.harness.procedure import OnStage, record_procedure
 from imgaudit.benchmark.harness.resume import resume_chunks
-from imgaudit.diffusion.executor import Executor
+from imgaudit.benchmark.settings import InvMMSettings
 from imgaudit.exceptions import InputError
-from imgaudit.io.portfolio import Target as Image
+from imgaudit.io.portfolio import Target
 from imgaudit.lab.description import LabImage
 from imgaudit.schema.protocol import InvMMConfig
 from imgaudit.schema.records import Record
@@ -116,75 +125,63 @@ class InvMMReport(Record):
 
 
 def measure_invmm_scores(
-    lab: LabModel,
-    located: Mapping[str, Path],
-    folder: Path,
-    *,
-    run_seed: int,
-    executor: Executor,
-    config: InvMMConfig | None = None,
-    images_each: int = IMAGES,
-    counts: CaseCounts | None = None,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    work: LabWork, config: InvMMConfig | None = None, images_each: int = IMAGES, counts: CaseCounts | None = None
 ) -> InvMMTable:
-    """Both methods on the first memorised and held-out images in order of SHA-256; finished chunks are kept.
+    """Run both methods on the first memorised and held-out images in order of SHA-256; finished chunks are kept.
 
     Raises InputError when the lab has memorised nothing, or the folder lacks its images.
     """
-    denoiser, framing, config = lab.loaded.denoiser, lab.description.recipe.framing, config or InvMMConfig()
+    lab, config = work.lab, config or InvMMConfig()
     cases = choose_cases(lab.description, counts or CaseCounts())
     chosen = [
-        image
-        for group in (Group.MEMORISED, Group.HELD_OUT)
-        for image in _located(cases.of(group), located, lab)[:images_each]
+        image for group in (Group.MEMORISED, Group.HELD_OUT) for image in _located(cases.of(group), work)[:images_each]
     ]
     if not any(group_of(image) is Group.MEMORISED for image in chosen):
         raise InputError(f"lab {lab.description.recipe.name!r} has memorised no image that is here")
-    images = {image.sha256: image for image in chosen}
     conditions: list[str] = []
-
-    def work(chunk: list[Image]) -> list[dict[str, float | str | None]]:
-        started = time.perf_counter()
-        found = run_invmm(denoiser, chunk, config, framing=framing, run_seed=run_seed, executor=executor)
-        between, before = time.perf_counter(), denoiser.network_evaluations
-        plain = dori_similarities(denoiser, chunk, framing=framing, run_seed=run_seed, executor=executor)
-        share, spent = 1 / len(chunk), denoiser.network_evaluations - before
-        ended = time.perf_counter()
-        return [
-            {
-                "kl_per_dimension": score if (score := -ranked) != -LAST else None,
-                "steps": one.steps,
-                "evaluations": one.network_evaluations,
-                "condition": one.condition,
-                "seconds": (between - started) * share,
-                "similarity": best,
-                "embedding_evaluations": round(spent * share),
-                "embedding_seconds": (ended - between) * share,
-            }
-            for ranked, one, (best, _) in zip(failures_last(found), found, plain, strict=True)
-        ]
-
     rows = []
-    for target, found in resume_chunks(load_cases(chosen, located), folder / "invmm-scores", CHUNK, work, on_progress):
-        image = images[target.image.sha256]
+    measured = resume_chunks(work, chosen, "invmm-scores", CHUNK, lambda chunk: _measure_chunk(work, chunk, config))
+    for image, found in measured:
         conditions.append(found.pop("condition"))
         rounded = {
             name: float(f"{value:.4g}") if isinstance(value, float) else value for name, value in found.items()
         }  # fmt: skip
         rows.append(InvMMRow(sha256=image.sha256[:16], group=group_of(image), repeats=image.repeats, **rounded))
     return InvMMTable(
-        lab=lab.description.recipe.name, seed=run_seed, hardware=hardware(denoiser), config=config,
+        lab=lab.description.recipe.name, seed=work.seed, hardware=describe_hardware(work.denoiser), config=config,
         condition=" and ".join(sorted(set(conditions))), rows=rows,
     )  # fmt: skip
 
 
-def _located(images: Sequence[LabImage], located: Mapping[str, Path], lab: LabModel) -> list[LabImage]:
-    """Bundled labs bring some of their images only; of others all must be there, which loading them checks."""
-    return [image for image in images if image.sha256 in located] if lab.bank else list(images)
+def _measure_chunk(work: LabWork, chunk: list[Target], config: InvMMConfig) -> list[dict[str, float | str | None]]:
+    started = time.perf_counter()
+    found = run_invmm(work, chunk, config)
+    between, before = time.perf_counter(), work.denoiser.network_evaluations
+    plain = dori_similarities(work, chunk)
+    share, spent = 1 / len(chunk), work.denoiser.network_evaluations - before
+    ended = time.perf_counter()
+    return [
+        {
+            "kl_per_dimension": score if (score := -ranked) != -LAST else None,
+            "steps": one.steps,
+            "evaluations": one.network_evaluations,
+            "condition": one.condition,
+            "seconds": (between - started) * share,
+            "similarity": best,
+            "embedding_evaluations": round(spent * share),
+            "embedding_seconds": (ended - between) * share,
+        }
+        for ranked, one, (best, _) in zip(rank_failures_last(found), found, plain, strict=True)
+    ]
 
 
-def invmm_report(table: InvMMTable) -> InvMMReport:
-    """Statistics of a table; no model is needed."""
+def _located(images: Sequence[LabImage], work: LabWork) -> list[LabImage]:
+    """Select the images that are here: bundled labs bring some, of others all must be there, which loading checks."""
+    return [image for image in images if image.sha256 in work.located] if work.lab.bank else list(images)
+
+
+def report_invmm(table: InvMMTable) -> InvMMReport:
+    """Compute the statistics of a table; no model is needed."""
     groups = {group: [row for row in table.rows if row.group is group] for group in (Group.MEMORISED, Group.HELD_OUT)}
     scores = {group: [_score(row) for row in rows] for group, rows in groups.items()}
     similarities = {group: [row.similarity for row in rows] for group, rows in groups.items()}
@@ -234,3 +231,43 @@ def _median(scores: Sequence[float]) -> float | None:
         return None
     middle = sorted(scores, reverse=True)[(len(scores) - 1) // 2]
     return None if middle == LAST else -middle
+
+
+def format_invmm(report: InvMMReport) -> Iterator[str]:
+    """Format separation, successes, medians, cost and goals."""
+    config = report.config
+    scales = ", ".join(f"{scale:g}" for scale in config.guidance_scales)
+    yield f"lab {report.lab}, seed {report.seed}, {report.hardware}; condition: {report.condition}"
+    yield (
+        f"at most {config.steps} steps of {config.draws} draws, a check every {config.check_every} of {config.noises} "
+        f"samples of {config.num_inference_steps} steps at guidance {scales}"
+    )
+    yield ""
+    yield "memorised images                         against    AUC    95 % interval    n"
+    for one in report.separations:
+        yield (
+            f"{one.name:41}{one.against:9}{one.auc:.3f}   {one.low:.3f} to {one.high:.3f}   "
+            f"{one.positives} / {one.negatives}"
+        )
+    yield ""
+    yield from format_rates("", report.successes)
+    for group, median in report.medians.items():
+        yield f"median KL per dimension, {group}: " + ("none, most failed" if median is None else f"{median:.4f} nats")
+    yield ""
+    yield "mean per image                           images       n    steps   network evaluations   seconds"
+    for cost in report.costs:
+        yield (
+            f"{cost.name:41}{cost.group:11}{cost.n:3} {cost.steps:8.0f} {cost.evaluations:21,.0f} {cost.seconds:9.1f}"
+        )
+    yield f"(seconds are shares of chunks of {CHUNK} images, which may hold both kinds)"
+    yield from format_goals(report.targets)
+
+
+def _measure(settings: InvMMSettings, on_stage: OnStage) -> InvMMTable:
+    config = InvMMConfig() if settings.steps is None else InvMMConfig(steps=settings.steps)
+    return measure_invmm_scores(LabWork.open(settings, on_stage), config, settings.images_each)
+
+
+PROCEDURE = record_procedure(
+    InvMMTable, _measure, lambda table, _: report_invmm(table), lambda report, _: format_invmm(report), ("rows",)
+)

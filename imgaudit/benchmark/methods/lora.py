@@ -4,16 +4,18 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from imgaudit.benchmark.harness.cases import CaseCounts, Group, choose_cases, require_located
-from imgaudit.benchmark.harness.figures import Goal, MeasuredRate, measure_rate
-from imgaudit.benchmark.harness.lab_model import machine
+from imgaudit.benchmark.harness.cases import CaseCounts, Group, choose_cases, locate, require_located
+from imgaudit.benchmark.harness.figures import Goal, MeasuredRate, format_goals, format_rates, measure_rate
+from imgaudit.benchmark.harness.lab_model import describe_machine, lab_folder
+from imgaudit.benchmark.harness.procedure import OnStage, ignore_stage, report_procedure
+from imgaudit.benchmark.settings import CommandSettings, LoraSettings
 from imgaudit.exceptions import InputError
 from imgaudit.lab.corpus import CorpusEntry, write_corpus
 from imgaudit.lab.description import LabDescription, LabImage
-from imgaudit.models.loading import BUNDLED, bundled_lab
+from imgaudit.models.loading import BUNDLED
 from imgaudit.schema.comparison import REPRODUCED, Change, Comparison, ImageSide
 from imgaudit.schema.records import Record
 
@@ -46,30 +48,14 @@ class LoraReport(Record):
     """Goals and outcomes."""
 
 
-def measure_lora(
-    model: str,
-    located: Mapping[str, Path],
-    work: Path,
-    *,
-    planted: int,
-    others: int,
-    controls: int,
-    rank: int,
-    steps: int,
-    seed: int,
-    on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
-) -> LoraReport:
+def measure_lora(settings: LoraSettings, on_stage: OnStage = ignore_stage) -> LoraReport:
     """Train a LoRA on held-out images of a lab, audit both models by the command line, and compare.
 
-    planted:   held-out images that the LoRA is trained on
-    others:    held-out images that nothing was trained on, and at most as many that the base memorised
-    controls:  further held-out images, for the banks of both models
     Raises InputError when the lab holds out too few images, or when a command fails, with what it said.
     """
-    folder = bundled_lab(model) if model in BUNDLED else Path(model)
-    lab = LabDescription.read(folder / "lab.json")
-    base = model if model in BUNDLED else str(folder / "model")
-    cases = choose_cases(lab, CaseCounts(controls=controls, held_out=planted + others, seen_once=0))
+    seed, planted, others, work = settings.seed, settings.planted, settings.others, settings.out / "lora"
+    lab, base, located = find_lab(settings)
+    cases = choose_cases(lab, CaseCounts(controls=settings.controls, held_out=planted + others, seen_once=0))
     held_out = cases.of(Group.HELD_OUT)
     groups = {
         IN_LORA: held_out[:planted],
@@ -82,7 +68,8 @@ def measure_lora(
     shared = ["--effort", "quick", "--framing", "pad", "--seed", str(seed), "--quiet"]
     adding = ["--lora", "lora"]
     commands = [
-        ["lab", "lora", base, "--images", "in-lora", "--out", "lora", "--rank", str(rank), "--steps", str(steps),
+        ["lab", "lora", base, "--images", "in-lora", "--out", "lora", "--rank", str(settings.rank), "--steps",
+         str(settings.steps),
          "--seed", str(seed), "--quiet"],
         ["audit", "portfolio", "--model", base, "--controls", "controls", "--out", "base", *shared],
         ["audit", "portfolio", "--model", base, *adding, "--controls", "controls", "--out", "base-and-lora", *shared],
@@ -90,13 +77,21 @@ def measure_lora(
     ]  # fmt: skip
     said = ""
     for done, command in enumerate(commands):
-        on_progress(" ".join(command[:2]), done, len(commands))
+        on_stage(" ".join(command[:2]), done, len(commands))
         said = run_command(command, work)
     comparison = Comparison.model_validate(json.loads(said))
-    return lora_report(
-        comparison, groups, lab=lab.recipe.name, seed=seed, rank=rank, steps=steps,
+    return report_lora(
+        comparison, groups, lab=lab.recipe.name, settings=settings,
         commands=[" ".join(["imgaudit", *command]) for command in commands],
     )  # fmt: skip
+
+
+def find_lab(settings: CommandSettings) -> tuple[LabDescription, str, dict[str, Path]]:
+    """Return a lab, its model as commands take it, and where its images lie, by content."""
+    folder = lab_folder(settings.model)
+    base = settings.model if settings.model in BUNDLED else str((folder / "model").resolve())
+    # A bundled lab has its images in several folders.
+    return LabDescription.read(folder / "lab.json"), base, locate(settings.images or folder)
 
 
 def copy_images(images: Sequence[LabImage], located: Mapping[str, Path], folder: Path) -> None:
@@ -124,14 +119,12 @@ def run_command(command: Sequence[str], work: Path) -> str:
     return ended.stdout
 
 
-def lora_report(
+def report_lora(
     comparison: Comparison,
     groups: Mapping[str, Sequence[LabImage]],
     *,
     lab: str,
-    seed: int,
-    rank: int,
-    steps: int,
+    settings: LoraSettings,
     commands: list[str],
 ) -> LoraReport:
     """Count a comparison by groups of images. Raises InputError when it lacks one, which would count as not found."""
@@ -157,7 +150,8 @@ def lora_report(
     of = {(one.group, one.name): one for one in rates}
     caught, false = of[IN_LORA, "appeared"], of[ELSEWHERE, "appeared"]
     return LoraReport(
-        lab=lab, seed=seed, rank=rank, steps=steps, controls=comparison.b.controls, hardware=machine(),
+        lab=lab, seed=settings.seed, rank=settings.rank, steps=settings.steps,
+        controls=comparison.b.controls, hardware=describe_machine(),
         commands=commands, rates=rates, changes=changes,
         targets=[
             Goal(name="images in the LoRA that appear", wanted="all", got=str(caught),
@@ -166,3 +160,22 @@ def lora_report(
                    met=false.low <= 0.05),
         ],
     )  # fmt: skip
+
+
+def format_lora(report: LoraReport) -> Iterator[str]:
+    """Format what was run, rates per group, states of the comparison, and goals."""
+    yield (
+        f"lab {report.lab}, LoRA of rank {report.rank} after {report.steps} steps, seed {report.seed}, "
+        f"{report.controls} controls in either bank, {report.hardware}"
+    )
+    yield ""
+    yield from report.commands
+    yield ""
+    yield from format_rates("what of", report.rates)
+    yield ""
+    for group, states in report.changes.items():
+        yield f"{group:28}" + ", ".join(f"{count} {change.value}" for change, count in states.items())
+    yield from format_goals(report.targets)
+
+
+PROCEDURE = report_procedure(LoraReport, measure_lora, format_lora, ("commands", "rates", "targets"))

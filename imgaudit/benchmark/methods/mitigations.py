@@ -12,18 +12,25 @@ the ladder up to inversion, through the mitigation.
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from imgaudit.benchmark.harness.cases import CaseCounts, Group, choose_cases
-from imgaudit.benchmark.harness.figures import Goal
-from imgaudit.benchmark.harness.lab_model import machine
-from imgaudit.benchmark.methods.lora import copy_images, run_command
+from imgaudit.benchmark.harness.figures import Goal, format_goals
+from imgaudit.benchmark.harness.lab_model import describe_machine
+from imgaudit.benchmark.harness.procedure import OnStage, record_procedure
+from imgaudit.benchmark.methods.lora import copy_images, find_lab, run_command
+from imgaudit.benchmark.settings import MitigationSettings
 from imgaudit.exceptions import InputError
-from imgaudit.lab.description import LabDescription, LabImage
-from imgaudit.mitigation.evaluation_summary import EvaluationFigures, EvaluationTable, MitigationFigures, summarise
-from imgaudit.models.loading import BUNDLED, bundled_lab
+from imgaudit.lab.description import LabImage
+from imgaudit.mitigation.evaluation_summary import (
+    EvaluationFigures,
+    EvaluationTable,
+    MitigationFigures,
+    figure_lines,
+    summarise,
+)
+from imgaudit.models.loading import BUNDLED
 from imgaudit.schema.comparison import Comparison, Retention
 from imgaudit.schema.records import Record, Skipped
 
@@ -74,37 +81,21 @@ class MitigationReport(Record):
     """Goals and outcomes."""
 
 
-def halves(images: Sequence[LabImage]) -> tuple[list[LabImage], list[LabImage]]:
+def split_halves(images: Sequence[LabImage]) -> tuple[list[LabImage], list[LabImage]]:
     """Memorised images in order of SHA-256, every other one: those that locate, and those that judge."""
     ordered = sorted(images, key=lambda image: image.sha256)
     return ordered[::2], ordered[1::2]
 
 
-def measure_mitigations(
-    model: str,
-    located: Mapping[str, Path],
-    work: Path,
-    *,
-    clip: Path | None,
-    general: int,
-    controls: int,
-    images: int,
-    seed: int,
-    on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
-) -> MitigationTable:
+def measure_mitigations(settings: MitigationSettings, on_stage: OnStage) -> MitigationTable:
     """Locate, prune, fine-tune, evaluate, audit and compare by the command line; finished steps are not done again.
 
-    clip:      folder of the CLIP that judges alignment
-    general:   general prompts, and as many images to retain
-    controls:  controls of every audit
-    images:    pictures per prompt
     Raises InputError when the lab holds out too few images, or when a command fails, with what it said.
     """
-    folder = bundled_lab(model) if model in BUNDLED else Path(model)
-    lab = LabDescription.read(folder / "lab.json")
-    base = model if model in BUNDLED else str((folder / "model").resolve())
-    cases = choose_cases(lab, CaseCounts(controls=controls, held_out=2 * general, seen_once=0))
-    held_out, (locating, judged) = cases.of(Group.HELD_OUT), halves(cases.of(Group.MEMORISED))
+    seed, general, clip, work = settings.seed, settings.general, settings.clip, settings.out / "mitigations"
+    lab, base, located = find_lab(settings)
+    cases = choose_cases(lab, CaseCounts(controls=settings.controls, held_out=2 * general, seen_once=0))
+    held_out, (locating, judged) = cases.of(Group.HELD_OUT), split_halves(cases.of(Group.MEMORISED))
     work.mkdir(parents=True, exist_ok=True)
     for name, members in (
         ("judged", judged), ("general", held_out[:general]), ("retained", held_out[general:]),
@@ -114,25 +105,25 @@ def measure_mitigations(
             copy_images(members, located, work / name)
     lines = "".join(json.dumps({"prompt": image.text}) + "\n" for image in locating)
     (work / "located.jsonl").write_text(lines, encoding="utf-8")
-    steps = list(_steps(base, images, seed, clip))
+    steps = list(_steps(base, settings.pictures, seed, clip))
     said: dict[str, str] = {}
     for done, (name, command) in enumerate(steps):
-        on_progress(name, done, len(steps))
+        on_stage(name, done, len(steps))
         said[name] = _once(name, command, work)
     retention = {name: Comparison.model_validate(json.loads(said[f"compare {name}"])).retention for name in AUDITED}
     kept = (work / "evaluation" / "evaluation.json").read_text(encoding="utf-8")
     # The folder that the model lies in is this machine's; the fingerprint says which model it is.
     evaluation = EvaluationTable.model_validate(json.loads(kept))
     return MitigationTable(
-        lab=lab.recipe.name, seed=seed, located=len(locating), controls=controls, hardware=machine(),
+        lab=lab.recipe.name, seed=seed, located=len(locating), controls=settings.controls, hardware=describe_machine(),
         commands=[" ".join(["imgaudit", *_without_paths(command, base, clip)]) for _, command in steps],
         evaluation=evaluation.model_copy(update={"model": lab.recipe.name}),
         retention=retention,
     )  # fmt: skip
 
 
-def _steps(base: str, images: int, seed: int, clip: Path | None) -> Any:
-    """Name and command of every step."""
+def _steps(base: str, images: int, seed: int, clip: Path | None) -> Iterator[tuple[str, list[str]]]:
+    """Yield name and command of every step."""
     own = ["--model", base]
     seeded = ["--seed", str(seed), "--quiet"]
     sampling = ["--images", str(images), "--guidance-scale", "3", "--num-inference-steps", "20"]
@@ -176,8 +167,8 @@ def _without_paths(command: Sequence[str], base: str, clip: Path | None) -> list
     return [places.get(part, part) for part in command]
 
 
-def mitigation_report(table: MitigationTable) -> MitigationReport:
-    """Figures and hopes. Raises InputError for a table that lacks a mitigation."""
+def report_mitigations(table: MitigationTable) -> MitigationReport:
+    """Compute figures and goals. Raises InputError for a table that lacks a mitigation."""
     figures = summarise(table.evaluation)
     rows = {row.name: row for row in figures.rows}
     if missing := [name for name in (*CHANGED, *INFERENCE) if name not in rows]:
@@ -237,3 +228,38 @@ def _ordering(rows: Mapping[str, MitigationFigures], retention: Mapping[str, Ret
         Goal(name="ordering after inversion", wanted="pruned above fine-tuned",
                got=f"{rates[PRUNED]:.2f} and {rates[TUNED]:.2f}", met=rates[PRUNED] > rates[TUNED]),
     ]  # fmt: skip
+
+
+def format_mitigations(report: MitigationReport) -> Iterator[str]:
+    """Format what was run, both scenarios, what audits still reproduce, and goals."""
+    measured, first = report.table, report.figures.rows[0]
+    settings = measured.evaluation.settings
+    yield (
+        f"lab {measured.lab}, {measured.located} memorised images locate, {first.reproduced.n} others judge, "
+        f"{measured.controls} controls, seed {measured.seed}"
+    )
+    yield (
+        f"{settings.images} pictures a prompt, guidance {settings.guidance_scale:g}, {settings.num_inference_steps} "
+        f"steps; {measured.hardware}"
+    )
+    yield ""
+    yield from measured.commands
+    yield ""
+    yield from figure_lines(report.figures)
+    yield ""
+    yield "audited up to inversion        retained of what the audit of the model as it is reproduces"
+    for name, found in measured.retention.items():
+        if isinstance(found, Skipped):
+            yield f"{name:30} {found.skipped}"
+            continue
+        yield (
+            f"{name:30} {found.retained} of {found.reproduced} ({found.low:.1%} to {found.high:.1%}): "
+            f"{found.from_text} from text, {found.by_inversion_only} only by inversion"
+        )
+    yield from format_goals(report.targets)
+
+
+PROCEDURE = record_procedure(
+    MitigationTable, measure_mitigations, lambda table, _: report_mitigations(table),
+    lambda report, _: format_mitigations(report), ("commands",),
+)  # fmt: skip

@@ -4,13 +4,24 @@ Needs captions only. Nothing of the method is fitted on any lab: settings are th
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 
 from pydantic import Field
 
 from imgaudit.benchmark.harness.cases import CaseCounts, Group, choose_cases, group_of
-from imgaudit.benchmark.harness.figures import Goal, MeasuredRate, Separation, measure_rate, measure_separation
-from imgaudit.benchmark.harness.lab_model import LabModel, hardware
+from imgaudit.benchmark.harness.figures import (
+    Goal,
+    MeasuredRate,
+    Separation,
+    format_goals,
+    format_rates,
+    measure_rate,
+    measure_separation,
+)
+from imgaudit.benchmark.harness.lab_model import describe_hardware
+from imgaudit.benchmark.harness.lab_work import LabWork
+from imgaudit.benchmark.harness.procedure import OnStage, record_procedure
+from imgaudit.benchmark.settings import OnModel
 from imgaudit.diffusion.denoiser import Denoiser
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.prompt_detection import detect_prompts, remove_word
@@ -116,41 +127,34 @@ def distinct_captions(images: Sequence[LabImage]) -> tuple[list[LabImage], int]:
     return alone, len(by_text) - len(alone)
 
 
-def measure_prompt_scores(
-    lab: LabModel,
-    *,
-    run_seed: int,
-    executor: Executor,
-    counts: CaseCounts | None = None,
-    on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
-) -> PromptScoreTable:
-    """Every design on the captions of memorised, seen-once and held-out images.
+def measure_prompt_scores(work: LabWork, counts: CaseCounts | None = None) -> PromptScoreTable:
+    """Measure every design on the captions of memorised, seen-once and held-out images.
 
     Raises InputError when the model has no null branch.
     """
-    denoiser = lab.loaded.denoiser
+    denoiser, executor = work.denoiser, work.executor
     if denoiser.no_null:
         raise InputError(denoiser.no_null)
-    chosen = choose_cases(lab.description, counts or CaseCounts())
+    chosen = choose_cases(work.lab.description, counts or CaseCounts())
     images, left_out = distinct_captions(chosen.of(Group.MEMORISED, Group.SEEN_ONCE, Group.HELD_OUT))
     scores: dict[str, list[float]] = {}
     evaluations, spaces = {}, {}
     for name, design in DESIGNS.items():
-        settings = design.model_copy(update={"seed": run_seed})
+        settings = design.model_copy(update={"seed": work.seed})
         before = denoiser.network_evaluations
         found = []
         for done, one in enumerate(_detected(denoiser, [image.text for image in images], settings, executor), start=1):
             found.append(one)
-            on_progress(name, done, len(images))
+            work.on_stage(name, done, len(images))
         scores[name] = [one.score for one in found]
         evaluations[name] = round((denoiser.network_evaluations - before) / len(images))
         spaces[name] = found[0].space
     memorised = [image for image in images if group_of(image) is Group.MEMORISED]
-    settings = DetectionSettings(seed=run_seed)
+    settings = DetectionSettings(seed=work.seed)
     words = {}
     for done, image in enumerate(memorised, start=1):
         words[image.sha256] = _judged_words(denoiser, image, settings, executor)
-        on_progress("words", done, len(memorised))
+        work.on_stage("words", done, len(memorised))
     rows = [
         PromptRow(
             sha256=image.sha256[:16], group=group_of(image), repeats=image.repeats,
@@ -160,8 +164,8 @@ def measure_prompt_scores(
         for number, image in enumerate(images)
     ]  # fmt: skip
     return PromptScoreTable(
-        lab=lab.description.recipe.name, seed=run_seed, hardware=hardware(denoiser), evaluations=evaluations,
-        left_out=left_out, spaces=spaces, rows=rows,
+        lab=work.lab.description.recipe.name, seed=work.seed, hardware=describe_hardware(denoiser),
+        evaluations=evaluations, left_out=left_out, spaces=spaces, rows=rows,
     )  # fmt: skip
 
 
@@ -213,8 +217,8 @@ def _weights(found: PromptDetection) -> dict[str, float]:
     return weights
 
 
-def prompt_score_report(table: PromptScoreTable) -> PromptScoreReport:
-    """Statistics of a table; no model is needed."""
+def report_prompt_scores(table: PromptScoreTable) -> PromptScoreReport:
+    """Compute the statistics of a table; no model is needed."""
 
     def of(group: Group, design: str) -> list[float]:
         return [row.scores[design] for row in table.rows if row.group is group]
@@ -259,3 +263,37 @@ def prompt_score_report(table: PromptScoreTable) -> PromptScoreReport:
         left_out=table.left_out, separations=separations, rates=rates,
         chance=sum(1 / row.words for row in worded) / max(1, len(worded)), targets=targets,
     )  # fmt: skip
+
+
+def format_prompt_scores(report: PromptScoreReport) -> Iterator[str]:
+    """Format separations with their cost, rates and goals."""
+    yield f"lab {report.lab}, seed {report.seed}, {report.hardware}; nothing fitted"
+    if report.left_out:
+        yield f"{report.left_out} captions left out: they stand for images of several groups"
+    yield ""
+    yield "captions of memorised images     against        AUC    95 % interval    n           passes   space"
+    for one in report.separations:
+        yield (
+            f"{one.name:32} {one.against:13} {one.auc:.3f}   {one.low:.3f} to {one.high:.3f}   "
+            f"{f'{one.positives} / {one.negatives}':11} {report.evaluations[one.name]:6}   {report.spaces[one.name]}"
+        )
+    yield ""
+    words = [one for one in report.rates if "word" in one.name]
+    yield from format_rates("above all but < 1 % of the held-out", [one for one in report.rates if one not in words])
+    yield ""
+    yield from format_rates("words", words)
+    yield f"(the word whose removal lowers the score most has the highest weight; by chance {report.chance:.1%})"
+    yield from format_goals(report.targets)
+
+
+def _measure(settings: OnModel, on_stage: OnStage) -> PromptScoreTable:
+    return measure_prompt_scores(LabWork.open(settings, on_stage))
+
+
+PROCEDURE = record_procedure(
+    PromptScoreTable,
+    _measure,
+    lambda table, settings: report_prompt_scores(table),
+    lambda report, settings: format_prompt_scores(report),
+    ("rows",),
+)

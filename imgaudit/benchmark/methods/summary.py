@@ -1,16 +1,19 @@
 """Every method of the field on every lab that chose nothing, from the tables that are committed with them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from imgaudit.benchmark.harness.figures import Goal
+from imgaudit.benchmark.harness.lab_model import lab_folder
+from imgaudit.benchmark.harness.procedure import OnStage, record_procedure
 from imgaudit.benchmark.harness.score_table import read_record
-from imgaudit.benchmark.methods.invmm_scores import InvMMTable, invmm_report
-from imgaudit.benchmark.methods.mitigations import MitigationTable, mitigation_report
-from imgaudit.benchmark.methods.prompt_scores import PromptScoreTable, prompt_score_report
-from imgaudit.benchmark.methods.trigger_search import TriggerTable, trigger_report
+from imgaudit.benchmark.methods.invmm_scores import InvMMTable, report_invmm
+from imgaudit.benchmark.methods.mitigations import MitigationTable, report_mitigations
+from imgaudit.benchmark.methods.prompt_scores import PromptScoreTable, report_prompt_scores
+from imgaudit.benchmark.methods.trigger_search import TriggerTable, report_triggers
+from imgaudit.benchmark.settings import MethodSettings
 from imgaudit.exceptions import InputError
-from imgaudit.models.loading import BUNDLED, bundled_lab
 from imgaudit.schema.records import Record
 
 CHOSE_DEFAULTS = ("fit", "flow-fit")
@@ -18,7 +21,7 @@ CHOSE_DEFAULTS = ("fit", "flow-fit")
 
 
 class MethodOutcome(Record):
-    """What was hoped of one method on one lab, and what came of it."""
+    """The goals of one method on one lab, and whether they were met."""
 
     lab: str
     """Lab model."""
@@ -32,44 +35,45 @@ class MethodOutcome(Record):
     """Goals and outcomes, each with its n and interval."""
 
 
-def _prompts(path: Path) -> tuple[str, int, list[Goal]]:
-    table = read_record(PromptScoreTable, path)
-    return table.lab, table.seed, prompt_score_report(table).targets
+class MethodOutcomes(Record):
+    """All outcomes."""
+
+    outcomes: list[MethodOutcome]
+    """Lab by lab."""
 
 
-def _invmm(path: Path) -> tuple[str, int, list[Goal]]:
-    table = read_record(InvMMTable, path)
-    return table.lab, table.seed, invmm_report(table).targets
+Table = TypeVar("Table", PromptScoreTable, InvMMTable, TriggerTable, MitigationTable)
+Found = tuple[str, int, list[Goal]]
 
 
-def _triggers(path: Path) -> tuple[str, int, list[Goal]]:
-    table = read_record(TriggerTable, path)
-    return table.lab, table.seed, trigger_report(table).targets
+def _goals_of(kind: type[Table], goals: Callable[[Table], list[Goal]]) -> Callable[[Path], Found]:
+    """Return what reads lab, seed and goals from a table of one kind."""
+
+    def read(path: Path) -> Found:
+        table = read_record(kind, path)
+        return table.lab, table.seed, goals(table)
+
+    return read
 
 
-def _mitigations(path: Path) -> tuple[str, int, list[Goal]]:
-    table = read_record(MitigationTable, path)
-    return table.lab, table.seed, mitigation_report(table).targets
-
-
-METHODS: Mapping[str, Callable[[Path], tuple[str, int, list[Goal]]]] = {
-    "prompt-detection": _prompts,
-    "invmm": _invmm,
-    "triggers": _triggers,
-    "mitigations": _mitigations,
+METHODS: Mapping[str, Callable[[Path], Found]] = {
+    "prompt-detection": _goals_of(PromptScoreTable, lambda table: report_prompt_scores(table).targets),
+    "invmm": _goals_of(InvMMTable, lambda table: report_invmm(table).targets),
+    "triggers": _goals_of(TriggerTable, lambda table: report_triggers(table).targets),
+    "mitigations": _goals_of(MitigationTable, lambda table: report_mitigations(table).targets),
 }
 """Benchmark command to what reads its table, which lies beside the lab under the command's name."""
 
 
-def method_outcomes(labs: Sequence[str]) -> list[MethodOutcome]:
-    """Outcomes of every method that was measured on these labs; no model is needed.
+def collect_outcomes(labs: Sequence[str]) -> list[MethodOutcome]:
+    """Collect the outcomes of every method that was measured on these labs; no model is needed.
 
     labs:  bundled labs by name, or lab folders
     Raises InputError for a lab without such a table, or one that chose settings.
     """
     outcomes = []
     for lab in labs:
-        folder = bundled_lab(lab) if lab in BUNDLED else Path(lab)
+        folder = lab_folder(lab)
         there = {name: path for name in METHODS if (path := folder / f"{name}.json").is_file()}
         if not there:
             raise InputError(f"{lab!r} has no table of a method: expected one of {', '.join(METHODS)} (.json)")
@@ -80,3 +84,21 @@ def method_outcomes(labs: Sequence[str]) -> list[MethodOutcome]:
             command = f"imgaudit benchmark {name} --table {lab}/{name}.json"
             outcomes.append(MethodOutcome(lab=own, method=name, seed=seed, command=command, targets=targets))
     return outcomes
+
+
+def format_outcomes(outcomes: Sequence[MethodOutcome]) -> Iterator[str]:
+    """Format the goals of one method on one lab after the other."""
+    for number, one in enumerate(outcomes):
+        if number:
+            yield ""
+        yield f"{one.method} on the lab {one.lab}, seed {one.seed}"
+        yield from (f"  {goal}" for goal in one.targets)
+
+
+def _measure(settings: MethodSettings, on_stage: OnStage) -> MethodOutcomes:
+    return MethodOutcomes(outcomes=collect_outcomes(settings.labs))
+
+
+PROCEDURE = record_procedure(
+    MethodOutcomes, _measure, lambda table, _: table.outcomes, lambda outcomes, _: format_outcomes(outcomes)
+)

@@ -5,16 +5,17 @@ there are, from all captions that lab.json lists, as a dictionary would know the
 each other's words. Random sentences know the same words. Defaults were chosen on the lab `fit` alone.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
 import torch
 from pydantic import Field
 
 from imgaudit.benchmark.harness.cases import Group, group_of, require_located
-from imgaudit.benchmark.harness.figures import Goal, MeasuredRate, measure_rate
-from imgaudit.benchmark.harness.lab_model import LabModel, hardware
-from imgaudit.diffusion.executor import Executor
+from imgaudit.benchmark.harness.figures import Goal, MeasuredRate, format_goals, format_rates, measure_rate
+from imgaudit.benchmark.harness.lab_model import describe_hardware
+from imgaudit.benchmark.harness.lab_work import LabWork
+from imgaudit.benchmark.harness.procedure import OnStage, record_procedure
+from imgaudit.benchmark.settings import TriggerSettings
 from imgaudit.diffusion.generation import generate
 from imgaudit.diffusion.seeds import draw_seed
 from imgaudit.diffusion.trigger_search import (
@@ -33,7 +34,7 @@ from imgaudit.runs.trigger_images import trigger_seeds
 from imgaudit.schema.records import Record
 from imgaudit.schema.triggers import FoundPrompt, ImageSettings, SearchSettings
 from imgaudit.similarity.clusters import find_largest_cluster, group_alike, is_nearly_blank
-from imgaudit.similarity.descriptors import Descriptor, PixelDescriptor
+from imgaudit.similarity.descriptors import PixelDescriptor
 
 SEARCH = SearchSettings(chains=32, iterations=20, candidates=12)
 """More and shorter chains than the command's default: a lab has dozens of images to find, and one core."""
@@ -101,59 +102,47 @@ class TriggerReport(Record):
     """Goals and outcomes."""
 
 
-class _Truth:
+class _LabTruth:
     """Whether a picture is one of a lab's images, by the lab's own criterion.
 
     Carlini's ratio takes the other planted and seen-once images for the training set, as lab.json lists no others: its
     neighbours are farther than those of the whole training set, so that the ratio is a little smaller.
     """
 
-    def __init__(self, lab: LabModel, located: Mapping[str, Path]) -> None:
-        denoiser, framing = lab.loaded.denoiser, lab.description.recipe.framing
-        self.listed = [image for image in lab.description.images if image.role in ("planted", "seen_once")]
-        require_located(self.listed, located)
-        pictures = [load_image(located[image.sha256]).pixels for image in self.listed]
-        self._pixels = to_batch(pictures, denoiser.resolution, framing)
-        self._references = denoiser.decode(denoiser.encode(self._pixels))
+    def __init__(self, work: LabWork) -> None:
+        self.listed = [image for image in work.lab.description.images if image.role in ("planted", "seen_once")]
+        require_located(self.listed, work.located)
+        pictures = [load_image(work.located[image.sha256]).pixels for image in self.listed]
+        self._pixels = to_batch(pictures, work.denoiser.resolution, work.framing)
+        self._rendered = work.denoiser.decode(work.denoiser.encode(self._pixels))
 
     def of(self, picture: torch.Tensor) -> list[LabImage]:
         """The lab's images that a picture (3, H, W) lands on."""
-        rms = ((self._references - picture) / 2).square().flatten(1).mean(dim=1).sqrt()
+        rms = ((self._rendered - picture) / 2).square().flatten(1).mean(dim=1).sqrt()
         found = []
         for row in (rms <= RMS_LIMIT).nonzero().flatten().tolist():
             others = torch.cat([self._pixels[:row], self._pixels[row + 1 :]])
-            if float(carlini_ratio(picture[None], self._references[row], others)) < 1:
+            if float(carlini_ratio(picture[None], self._rendered[row], others)) < 1:
                 found.append(self.listed[row])
         return found
 
 
-def measure_triggers(
-    lab: LabModel,
-    located: Mapping[str, Path],
-    *,
-    run_seed: int,
-    executor: Executor,
-    search: SearchSettings = SEARCH,
-    images: ImageSettings = IMAGES,
-    on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
-) -> TriggerTable:
+def measure_triggers(work: LabWork, search: SearchSettings = SEARCH, images: ImageSettings = IMAGES) -> TriggerTable:
     """Search, then as many random sentences; images for as many prompts of each.
 
     Raises InputError when the model has no null branch, or the folder lacks images of the lab.
     """
-    denoiser, settings = lab.loaded.denoiser, search.model_copy(update={"seed": run_seed})
-    truth = _Truth(lab, located)
+    lab, denoiser, settings = work.lab, work.denoiser, search.model_copy(update={"seed": work.seed})
+    truth = _LabTruth(work)
     captions = [image.text for image in lab.description.images if group_of(image) is Group.HELD_OUT]
     known = [word for image in lab.description.images for word in split_caption(image.text)]
     proposal = CaptionProposal(captions, "captions of held-out images, and the lab's words", known)
 
     def fresh() -> SquaredMagnitudes:
-        return SquaredMagnitudes(denoiser, noises=settings.noises, seed=run_seed, executor=executor)
+        return SquaredMagnitudes(denoiser, noises=settings.noises, seed=work.seed, executor=work.executor)
 
     measured = fresh()
-    result = search_triggers(
-        measured, proposal, settings, on_iteration=lambda done, total: on_progress(SEARCHED, done, total)
-    )
+    result = search_triggers(measured, proposal, settings, on_iteration=work.tell(SEARCHED))
     found = best_prompts(result, settings, measured.elements, per_chain=images.per_chain)
     count = len(measured.known)
     chosen = {SEARCHED: found}
@@ -162,17 +151,17 @@ def measure_triggers(
     lengths = [len(sentence.split()) for sentence in sentences]
     draws = {LIKE_CAPTIONS: sentences, UNIFORM: _uniform(uniform, lengths, settings)}
     for name, texts in draws.items():
-        on_progress(name, 0, 1)
+        work.on_stage(name, 0, 1)
         values = fresh().of(texts)
         fake = SearchResult([Chain([], dict(zip(texts, values, strict=True)))], result.scale, result.temperature)
         chosen[name] = best_prompts(fake, settings, measured.elements, per_chain=len(found))
     rows = []
     for name, prompts in chosen.items():
-        on_progress(f"images of {name}", 0, 1)
-        rows.append(_row(name, count, prompts, lab, truth, images, run_seed, executor, PixelDescriptor()))
+        work.on_stage(f"images of {name}", 0, 1)
+        rows.append(_measure_row(work, name, count, prompts, truth, images))
     return TriggerTable(
-        lab=lab.description.recipe.name, seed=run_seed, hardware=hardware(denoiser), search=settings, images=images,
-        proposal=proposal.name, space=measured.space, scale=result.scale,
+        lab=lab.description.recipe.name, seed=work.seed, hardware=describe_hardware(denoiser), search=settings,
+        images=images, proposal=proposal.name, space=measured.space, scale=result.scale,
         memorised=sum(group_of(image) is Group.MEMORISED for image in lab.description.images), rows=rows,
     )  # fmt: skip
 
@@ -199,17 +188,16 @@ def _uniform(proposal: VocabularyProposal, lengths: Sequence[int], settings: Sea
     ]
 
 
-def _row(
-    name: str, measured: int, prompts: Sequence[FoundPrompt], lab: LabModel, truth: _Truth, images: ImageSettings,
-    run_seed: int, executor: Executor, descriptor: Descriptor,
-) -> TriggerRow:  # fmt: skip
-    """Images of the prompts, their clusters, and what these show."""
-    denoiser = lab.loaded.denoiser
+def _measure_row(
+    work: LabWork, name: str, measured: int, prompts: Sequence[FoundPrompt], truth: _LabTruth, images: ImageSettings
+) -> TriggerRow:
+    """Generate images of the prompts, cluster them, and find what the clusters show."""
+    denoiser, descriptor = work.denoiser, PixelDescriptor()
     texts = [one.prompt for one in prompts]
     shown: list[torch.Tensor] = []
     batches = generate(
-        denoiser, denoiser.condition(texts), [trigger_seeds(run_seed, text, images.images) for text in texts],
-        guidance_scale=images.guidance_scale, num_inference_steps=images.num_inference_steps, executor=executor,
+        denoiser, denoiser.condition(texts), [trigger_seeds(work.seed, text, images.images) for text in texts],
+        guidance_scale=images.guidance_scale, num_inference_steps=images.num_inference_steps, executor=work.executor,
     )  # fmt: skip
     for batch in batches:
         usable = [one.image for one in batch if one.invalid is None]
@@ -232,8 +220,8 @@ def _row(
     )  # fmt: skip
 
 
-def trigger_report(table: TriggerTable) -> TriggerReport:
-    """Statistics of a table; no model is needed."""
+def report_triggers(table: TriggerTable) -> TriggerReport:
+    """Compute the statistics of a table; no model is needed."""
     rates = [
         measure_rate(row.name, "memorised", [True] * len(row.found) + [False] * (table.memorised - len(row.found)))
         for row in table.rows
@@ -246,7 +234,7 @@ def trigger_report(table: TriggerTable) -> TriggerReport:
     searched, uniform = by_name[SEARCHED], by_name[UNIFORM]
     targets = []
     if table.memorised:
-        ratio = _ratio(searched, uniform)
+        ratio = _compare_costs(searched, uniform)
         finds = f"search {len(searched.found)}, uniform {len(uniform.found)} of {table.memorised}"
         got = f"{'nothing found by either' if ratio is None else ratio[1]}; {finds}"
         targets.append(
@@ -262,7 +250,7 @@ def trigger_report(table: TriggerTable) -> TriggerReport:
     return TriggerReport(table=table, rates=rates, targets=targets)
 
 
-def _ratio(searched: TriggerRow, uniform: TriggerRow) -> tuple[float, str] | None:
+def _compare_costs(searched: TriggerRow, uniform: TriggerRow) -> tuple[float, str] | None:
     """How many times more measurements per found image uniform sentences need, and that in words."""
     if not searched.found:
         return (0.0, "nothing found by the search") if uniform.found else None
@@ -272,3 +260,38 @@ def _ratio(searched: TriggerRow, uniform: TriggerRow) -> tuple[float, str] | Non
         return least, f"> {least:.1f} (uniform found nothing)"
     ratio = uniform.measured / len(uniform.found) / own
     return ratio, f"{ratio:.1f}"
+
+
+def format_triggers(report: TriggerReport) -> Iterator[str]:
+    """Format what each way of choosing prompts found, rates and goals."""
+    table, search = report.table, report.table.search
+    yield f"lab {table.lab}, seed {table.seed}, {table.hardware}; defaults chosen on the lab fit"
+    yield (
+        f"{search.chains} chains, {search.iterations} steps, {search.candidates} candidates, {search.noises} noises, "
+        f"K {search.temperature:g} x {table.scale:.4g}, D in {table.space}"
+    )
+    yield f"words: {table.proposal}; {table.images.images} images per prompt"
+    yield ""
+    heading = f"{'prompts by':27}{'measured':>9}{'prompts':>9}{'median D':>10}{'clusters':>10}"
+    yield f"{heading}  memorised, other planted, neither"
+    for row in table.rows:
+        yield (
+            f"{row.name:27}{row.measured:9,}{row.prompts:9}{row.median:10.3g}{row.clusters:10}  "
+            f"{len(row.found)}, {row.other_planted}, {row.unplanted}"
+        )
+    yield ""
+    yield from format_rates("found", report.rates)
+    yield from format_goals(report.targets)
+
+
+def _measure(settings: TriggerSettings, on_stage: OnStage) -> TriggerTable:
+    return measure_triggers(LabWork.open(settings, on_stage))
+
+
+PROCEDURE = record_procedure(
+    TriggerTable,
+    _measure,
+    lambda table, settings: report_triggers(table),
+    lambda report, settings: format_triggers(report),
+    ("rows",),
+)

@@ -3,15 +3,19 @@
 Runs are made up (see report_run). Each is rendered in a process of its own, so that its peak memory is the report's.
 """
 
+import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
-from imgaudit.benchmark.harness.lab_model import machine
+from imgaudit.benchmark.harness.lab_model import describe_machine
+from imgaudit.benchmark.harness.procedure import OnStage, report_procedure
+from imgaudit.benchmark.harness.sizes import parse_sizes
 from imgaudit.benchmark.reports.browser import BrowserTimes, measure_browser
 from imgaudit.benchmark.reports.run import make_run
 from imgaudit.benchmark.reports.stage import Rendering, render_in_process
+from imgaudit.benchmark.settings import ReportSettings
 from imgaudit.schema.records import Record, Skipped
 
 PACKAGES = ("imgaudit", "jinja2", "pillow")
@@ -69,38 +73,31 @@ class ReportScale(Record):
     """Per number of images."""
 
 
-def measure_reports(
-    sizes: Sequence[int],
-    work: Path,
-    *,
-    side: int = 512,
-    seed: int = 1,
-    processes: int = 2,
-    repeats: int = 11,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
-) -> ReportScale:
+def measure_reports(settings: ReportSettings, on_stage: OnStage) -> ReportScale:
     """Make, render, weigh and open a run of every size; each is deleted before the next.
 
-    repeats:  of what is timed in the browser; the median counts
+    Raises ConfigError for sizes that are no numbers of images.
     """
+    sizes, work, side = parse_sizes(settings.sizes, least=1), settings.out, settings.side
+    processes = settings.processes or os.cpu_count() or 1
     results = []
     for done, images in enumerate(sizes):
         folder = work / f"report-{images}"
         shutil.rmtree(folder, ignore_errors=True)
-        make_run(folder, images, side=side, seed=seed, pictures=work / f"pictures-{side}")
+        make_run(folder, images, side=side, seed=settings.seed, pictures=work / f"pictures-{side}")
         first = render_in_process(folder, processes)
         again = render_in_process(folder, processes)
         index = folder / "report" / "index.html"
         results.append(
             ReportSize(
                 images=images, first=first, again=again, disk=disk_use(index.parent),
-                browser=measure_browser(index, repeats),
+                browser=measure_browser(index, settings.repeats),
             )
         )  # fmt: skip
         shutil.rmtree(folder)
-        on_progress(done + 1, len(sizes))
+        on_stage("rendering", done + 1, len(sizes))
     return ReportScale(
-        machine=machine(), seed=seed, side=side, processes=processes, results=results,
+        machine=describe_machine(), seed=settings.seed, side=side, processes=processes, results=results,
         versions={name: metadata.version(name) for name in PACKAGES},
     )  # fmt: skip
 
@@ -117,3 +114,49 @@ def disk_use(report: Path) -> DiskUse:
         index=index, lists=lists, pages=together("*.html") - index - lists, data=together("data/*.js"),
         charts=together("charts/*.svg"), thumbnails=together("thumbs/*.jpg"), total=sum(sizes.values()),
     )  # fmt: skip
+
+
+def format_reports(report: ReportScale) -> Iterator[str]:
+    """Format rendering, then bytes, then the browser, one number of images per line."""
+    versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
+    yield f"{report.machine}, {report.processes} processes for thumbnails, {versions}, seed {report.seed}"
+    yield f"pictures of {report.side} x {report.side} pixels, 24 generated for each image"
+    yield ""
+    yield "rendering: first, and again with the thumbnails of the first time; memory beyond imports, in MiB"
+    yield _format_row("images", "seconds", "images/s", "CPU ms each", "again, s", "images/s", "CPU ms each", "memory")
+    for one in report.results:
+        times = [text for took in (one.first, one.again) for text in _format_rendering(one.images, took)]
+        yield _format_row(f"{one.images:,}", *times, f"{max(one.first.peak, one.again.peak) / 2**20:,.0f}")
+    yield ""
+    yield "on disk, KiB"
+    yield _format_row("images", "index.html", "data", "lists", "pages", "charts", "thumbnails", "in all")
+    for one in report.results:
+        disk = one.disk
+        kinds = (disk.index, disk.data, disk.lists, disk.pages, disk.charts, disk.thumbnails, disk.total)
+        yield _format_row(f"{one.images:,}", *(f"{size / 1024:,.0f}" for size in kinds))
+    yield ""
+    measured = [one.browser for one in report.results if isinstance(one.browser, BrowserTimes)]
+    browser = f" of {measured[0].repeats}, {measured[0].browser}" if measured else ""
+    yield f"the index in a browser, opened from disk: medians in milliseconds{browser}"
+    yield _format_row("images", "interactive", "filter", "sort", "requests beyond file:", "console messages")
+    for one in report.results:
+        yield f"{one.images:>12,}" + _format_browser(one.browser)
+
+
+def _format_rendering(images: int, took: Rendering) -> tuple[str, str, str]:
+    each = 1000 * took.cpu_seconds / images
+    return f"{took.seconds:.1f}", f"{images / took.seconds:.0f}", f"{each:.1f}"
+
+
+def _format_browser(times: BrowserTimes | Skipped) -> str:
+    if isinstance(times, Skipped):
+        return f"  skipped: {times.skipped}"
+    measured = "".join(f"{value:>14.0f}" for value in (times.interactive, times.filter, times.sort))
+    return f"{measured}{times.foreign_requests:>22}{times.messages:>18}"
+
+
+def _format_row(first: str, *cells: str) -> str:
+    return f"{first:>12}" + "".join(f"{cell:>{max(14, len(cell) + 2)}}" for cell in cells)
+
+
+PROCEDURE = report_procedure(ReportScale, measure_reports, format_reports)

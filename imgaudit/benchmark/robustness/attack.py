@@ -2,17 +2,20 @@
 
 import platform
 import shutil
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from random import Random
 
-from imgaudit.benchmark.harness.figures import Goal, measure_rate
+from imgaudit.benchmark.harness.figures import Goal, format_goals, measure_rate
+from imgaudit.benchmark.harness.lab_model import describe_machine
+from imgaudit.benchmark.harness.procedure import OnStage, ignore_stage, report_procedure
 from imgaudit.benchmark.robustness import damage, inputs, interruptions
 from imgaudit.benchmark.robustness.bench import Bench
 from imgaudit.benchmark.robustness.tally import NotTried, Tally
+from imgaudit.benchmark.settings import RobustnessSettings
 from imgaudit.schema.records import Record
-
-Progress = Callable[[str, int, int], None]
 
 
 class RobustnessReport(Record):
@@ -64,26 +67,17 @@ class RobustnessReport(Record):
         ]  # fmt: skip
 
 
-def attack(
-    model: str,
-    folder: Path,
-    *,
-    seed: int,
-    kills: int,
-    full_disks: int,
-    damaged_runs: int,
-    hardware: str,
-    on_progress: Progress = lambda stage, done, total: None,
-) -> RobustnessReport:
-    """Try everything against audits of a model; what is written lies below `folder` and is removed at the end.
-
-    kills:        SIGKILLs, over all stages in turn
-    full_disks:   audits that run out of disk
-    damaged_runs: runs per kind of damage to records
+def attack(settings: RobustnessSettings, on_stage: OnStage = ignore_stage) -> RobustnessReport:
+    """Try everything against audits of a model; what is written lies in a folder that is removed at the end.
 
     Raises RuntimeError when not even an undisturbed audit comes to its end.
     """
-    bench = Bench(model, folder, Random(seed))
+    with tempfile.TemporaryDirectory() as temporary:
+        return _attack_in((settings.out or Path(temporary)) / "robustness", settings, on_stage)
+
+
+def _attack_in(folder: Path, settings: RobustnessSettings, on_stage: OnStage) -> RobustnessReport:
+    bench = Bench(settings.model, folder, Random(settings.seed))
     folder.mkdir(parents=True, exist_ok=True)
     whole = interruptions.audit_undisturbed(bench)
     stages: list[tuple[str, Callable[[], None]]] = [
@@ -93,26 +87,51 @@ def attack(
         ("hostile models", lambda: inputs.refuse_hostile_models(bench)),
         ("connections", lambda: inputs.stay_offline(bench)),
         ("signals", lambda: interruptions.interrupt(bench, whole)),
-        ("full disks", lambda: damage.fill_disk(bench, whole, full_disks)),
+        ("full disks", lambda: damage.fill_disk(bench, whole, settings.full_disks)),
         ("rights", lambda: damage.take_rights(bench, whole)),
         ("two audits at once", lambda: damage.audit_twice_at_once(bench, whole)),
-        ("damaged records", lambda: damage.damage_records(bench, whole, damaged_runs)),
+        ("damaged records", lambda: damage.damage_records(bench, whole, settings.damaged_runs)),
         ("a moved run", lambda: damage.move_run(bench, whole)),
         ("little memory", lambda: damage.run_out_of_memory(bench, whole)),
         ("changing files", lambda: damage.change_files_meanwhile(bench, whole)),
         ("a sleeping machine", lambda: damage.stop_and_continue(bench, whole)),
         ("kills", lambda: interruptions.kill_at_random(
-            bench, whole, kills, lambda done, total: on_progress("kills", done, total))),
+            bench, whole, settings.kills, partial(on_stage, "kills"))),
         # Last: it changes the times of the portfolio's files.
         ("a jumping clock", lambda: damage.jump_clock(bench, whole)),
     ]  # fmt: skip
     for number, (name, stage) in enumerate(stages):
-        on_progress(name, number, len(stages))
+        on_stage(name, number, len(stages))
         stage()
     report = RobustnessReport(
-        model=model, hardware=f"{hardware}, {platform.system()}", seed=seed,
+        model=settings.model, hardware=f"{describe_machine()}, {platform.system()}", seed=settings.seed,
         tallies=bench.recorder.tallies, not_tried=bench.recorder.not_tried,
     )  # fmt: skip
     if not report.problems:
         shutil.rmtree(folder)
     return report
+
+
+def format_robustness(report: RobustnessReport) -> Iterator[str]:
+    """Format one kind of case per line, what could not be tried, what should not have happened, and goals."""
+    yield f"model {report.model}, seed {report.seed}, {report.hardware}"
+    section = ""
+    for tally in report.tallies:
+        if tally.section != section:
+            section = tally.section
+            yield ""
+            yield f"{section:44}{'tried':>6}   ended as"
+        states = ", ".join(f"{count} {state}" for state, count in tally.states.items())
+        wrong = f"   {len(tally.problems)} PROBLEMS" if tally.problems else ""
+        yield f"{tally.kind[:43]:44}{tally.tried:6}   {states}{wrong}"
+    yield f"{'all':44}{report.tried:6}   {report.ended} ended in one state"
+    if report.not_tried:
+        yield ""
+    for one in report.not_tried:
+        yield f"not tried: {one.kind}: {one.reason}"
+    for problem in report.problems:
+        yield ascii(f"problem: {problem}")[1:-1]
+    yield from format_goals(report.targets)
+
+
+PROCEDURE = report_procedure(RobustnessReport, attack, format_robustness, ("tallies",))

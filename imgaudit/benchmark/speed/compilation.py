@@ -3,7 +3,7 @@
 import importlib.metadata
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from statistics import median
 
@@ -11,7 +11,9 @@ import numpy as np
 from scipy import stats
 from torch._inductor import config as inductor_config
 
-from imgaudit.diffusion.denoiser import Denoiser
+from imgaudit.benchmark.harness.lab_model import describe_hardware
+from imgaudit.benchmark.harness.procedure import OnStage, report_procedure
+from imgaudit.benchmark.settings import CompileSettings
 from imgaudit.diffusion.passes import Passes
 from imgaudit.models import load_model
 from imgaudit.schema.records import Record
@@ -59,25 +61,16 @@ class CompileReport(Record):
     """Each kind."""
 
 
-def measure_compilation(
-    model: str,
-    *,
-    device: str,
-    batch_size: int,
-    hardware: Callable[[Denoiser], str],
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
-) -> CompileReport:
-    """Time a model with and without compiled blocks.
-
-    hardware:  describes a denoiser's machine and device
-    """
+def measure_compilation(settings: CompileSettings, on_stage: OnStage) -> CompileReport:
+    """Time a model with and without compiled blocks."""
+    model, batch_size = settings.model, settings.batch_size
     waits, both = [], []
     for compiled in (False, True):
         started = time.perf_counter()
         # What an earlier process compiled would hide the wait.
         with inductor_config.patch(force_disable_caches=True), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="dynamo_pgo force disabled")
-            passes = Passes(load_model(model, device, compiled=compiled).denoiser)
+            passes = Passes(load_model(model, settings.device, compiled=compiled).denoiser)
             for work in _kinds(passes, batch_size).values():
                 work()
         passes.synchronize()
@@ -88,9 +81,9 @@ def measure_compilation(
     for name in plain:
         pairs = [(_timed(both[0], plain[name]), _timed(both[1], fast[name])) for _ in range(PAIRS)]
         kinds.append(_compare(name, pairs))
-        on_progress(len(kinds), len(plain))
+        on_stage("timing", len(kinds), len(plain))
     return CompileReport(
-        model=model, hardware=hardware(both[0].denoiser), torch=importlib.metadata.version("torch"),
+        model=model, hardware=describe_hardware(both[0].denoiser), torch=importlib.metadata.version("torch"),
         batch_size=batch_size, pairs=PAIRS, wait_seconds=waits[1] - waits[0], passes=kinds,
     )  # fmt: skip
 
@@ -124,3 +117,19 @@ def _compare(name: str, pairs: Sequence[tuple[float, float]]) -> CompiledPass:
         low=float(interval.low),
         high=float(interval.high),
     )
+
+
+def format_compilation(report: CompileReport) -> Iterator[str]:
+    """Format one kind of pass per line."""
+    yield f"{report.model}, batch {report.batch_size}, {report.hardware}, torch {report.torch}"
+    yield f"medians of {report.pairs} pairs, 95 % interval of the gain; {report.wait_seconds:.0f} s to compile"
+    yield ""
+    yield f"{'':28}{'plain ms':>10}{'compiled ms':>13}{'gain':>7}"
+    for one in report.passes:
+        yield (
+            f"{one.name:28}{1000 * one.plain_seconds:10.1f}{1000 * one.compiled_seconds:13.1f}{one.gain:7.2f}"
+            f"  ({one.low:.2f} to {one.high:.2f})"
+        )
+
+
+PROCEDURE = report_procedure(CompileReport, measure_compilation, format_compilation)

@@ -1,16 +1,19 @@
 """What published models need: their networks and the tensors of every stage of an audit, counted without a weight."""
 
 import importlib.metadata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import cast
 
 import torch
 
+from imgaudit.benchmark.harness.procedure import OnStage, report_procedure
+from imgaudit.benchmark.settings import MemorySettings
 from imgaudit.diffusion.denoiser import Denoiser
 from imgaudit.diffusion.passes import Passes
 from imgaudit.models.families.registry import FAMILIES
 from imgaudit.models.meta_model import build_meta_model
-from imgaudit.models.published import PublishedModel, StatedSize
+from imgaudit.models.published import PublishedModel, StatedSize, choose_models
 from imgaudit.runs.cost import Memory, measure_memory
 from imgaudit.schema.records import Record
 
@@ -166,3 +169,58 @@ def _agreement(statement: StatedSize, networks: dict[str, NetworkSize]) -> Param
     counted = sum(networks[name].parameters for name in statement.networks)
     least, most = statement.range
     return ParameterCheck(statement=statement, counted=counted, agrees=least <= counted < most)
+
+
+COLUMNS = ("weights", "denoiser", "backward", "spared", "decode", "at least", "spared", "offloaded")
+"""Heads of the columns, all sizes in GiB: what the weights take, then tensors of one sample, then their sums."""
+
+
+def format_memory(report: MemoryReport) -> Iterator[str]:
+    """Format the sizes of every model, then its parameters beside what was published."""
+    yield (
+        "GiB of tensors at batch 1, counted without weights, with "
+        + ", ".join(f"{name} {version}" for name, version in report.versions.items())
+    )
+    yield ""
+    yield f"{'':28}{'type':8}" + "".join(f"{title:>10}" for title in COLUMNS)
+    for model in report.models:
+        yield _format_sizes(model)
+    yield ""
+    yield "each sample more in a batch"
+    stages = list(report.models[0].stages) if report.models else []
+    yield f"{'':36}" + "".join(f"{stage:>24}" if "," in stage else f"{stage:>10}" for stage in stages)
+    for model in report.models:
+        sizes = (f"{size.more / 2**30:{24 if ',' in stage else 10}.2f}" for stage, size in model.stages.items())
+        yield f"{model.name:28}{model.dtype:8}" + "".join(sizes)
+    yield ""
+    yield "numbers in the files of weights, beside what was published"
+    for model in report.models[::2]:
+        for one in model.agreements:
+            yield (
+                f"{model.name:28}{' + '.join(one.statement.networks):30} {one.counted:>14,}   "
+                f"{one.statement.parameters:>5}  {'agrees' if one.agrees else 'DIFFERS'}  {one.statement.source}"
+            )
+
+
+def _format_sizes(model: ModelMemory) -> str:
+    spared = model.stages.get(CHECKPOINTED)
+    sizes = (
+        model.weights,
+        model.networks[model.denoises].bytes,
+        model.stages["backward"].one,
+        spared.one if spared is not None else None,
+        model.stages["decode"].one,
+        model.needed(checkpointed=False),
+        model.needed(checkpointed=True) if spared is not None else None,
+        model.offloaded,
+    )
+    return f"{model.name:28}{model.dtype:8}" + "".join(
+        f"{'-':>10}" if size is None else f"{size / 2**30:10.2f}" for size in sizes
+    )
+
+
+def _measure(settings: MemorySettings, on_stage: OnStage) -> MemoryReport:
+    return count_models(choose_models(settings.only), on_progress=partial(on_stage, "counting"))
+
+
+PROCEDURE = report_procedure(MemoryReport, _measure, format_memory)

@@ -3,14 +3,18 @@
 import multiprocessing
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import psutil
 from PIL import Image
 
-from imgaudit.benchmark.harness.figures import Goal
+from imgaudit.benchmark.harness.figures import Goal, format_goals
+from imgaudit.benchmark.harness.lab_model import describe_machine
+from imgaudit.benchmark.harness.procedure import OnStage, report_procedure
+from imgaudit.benchmark.settings import ScreeningSettings
 from imgaudit.io.captions import CaptionSource
 from imgaudit.io.portfolio import read_portfolio
 from imgaudit.io.screening import ScreeningCache
@@ -117,19 +121,14 @@ def _look(name: str, folder: Path, cache_path: Path) -> Screening:
     )
 
 
-def measure_screening(
-    work: Path, counts: Sequence[int], *, side: int, seed: int, hardware: str, advance: Callable[[int, int], None]
-) -> ScreeningReport:
-    """Screen folders of growing size, each twice, each time in a process of its own.
-
-    counts:  images of each folder
-    side:    pixels of a side
-    """
+def measure_screening(settings: ScreeningSettings, on_stage: OnStage) -> ScreeningReport:
+    """Screen folders of growing size, each twice, each time in a process of its own."""
+    work, side = settings.out / "screening", settings.side
     screenings = []
     context = multiprocessing.get_context("spawn")
-    for count in counts:
+    for count in sorted(settings.images):
         folder, cache = work / f"pictures-{count}-{side}", work / f"cache-{count}-{side}.sqlite"
-        make_pictures(folder, count, side, seed, advance)
+        make_pictures(folder, count, side, settings.seed, partial(on_stage, "making pictures"))
         for path in work.glob(f"{cache.name}*"):
             path.unlink()
         for name in ("first look", "second look"):
@@ -140,7 +139,7 @@ def measure_screening(
     per_image = (first.peak_mib - (small.peak_mib if more else 0)) * 2**20 / (more or first.images)
     seconds = last.list_and_hash_seconds + last.group_seconds
     return ScreeningReport(
-        hardware=hardware,
+        hardware=describe_machine(),
         side=side,
         screenings=screenings,
         targets=[
@@ -152,3 +151,19 @@ def measure_screening(
                    got=f"{last.readable}", met=last.images == last.readable == first.readable),
         ],
     )  # fmt: skip
+
+
+def format_screening(report: ScreeningReport) -> Iterator[str]:
+    """Format one look per line, and goals."""
+    yield f"JPEGs of {report.side} x {report.side} pixels; {report.hardware}"
+    yield ""
+    yield f"{'':13}{'images':>8}{'readable':>10}{'groups':>8}{'read, s':>9}{'group, s':>10}{'peak memory, MiB':>18}"
+    for one in report.screenings:
+        yield (
+            f"{one.name:13}{one.images:8}{one.readable:10}{one.groups:8}{one.list_and_hash_seconds:9.1f}"
+            f"{one.group_seconds:10.1f}{one.peak_mib:18.0f}"
+        )
+    yield from format_goals(report.targets)
+
+
+PROCEDURE = report_procedure(ScreeningReport, measure_screening, format_screening, ("screenings", "targets"))

@@ -5,21 +5,26 @@ inputs, measured between the stages it is compared with; what a stage takes beyo
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from statistics import median
 from typing import TypeVar
 
 import torch
 
-from imgaudit.benchmark.harness.figures import Goal
+from imgaudit.benchmark.harness.cases import CaseCounts, choose_cases
+from imgaudit.benchmark.harness.figures import Goal, format_goals
+from imgaudit.benchmark.harness.lab_model import describe_hardware
+from imgaudit.benchmark.harness.lab_work import LabWork
+from imgaudit.benchmark.harness.procedure import OnStage, report_procedure
+from imgaudit.benchmark.settings import SpeedSettings
 from imgaudit.diffusion.denoiser import Denoiser, PromptEmbeds
 from imgaudit.diffusion.denoising_error import measure_paired_errors
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.generation import Generated, draw_replica_seeds, generate
 from imgaudit.diffusion.inversion import invert
-from imgaudit.io.framing import frame_image, to_tensor
+from imgaudit.io.framing import to_batch
 from imgaudit.io.portfolio import Target as AuditedImage
-from imgaudit.schema.protocol import Protocol
+from imgaudit.schema.protocol import Protocol, protocol_for
 from imgaudit.schema.records import Record, Rung
 from imgaudit.similarity.matcher import Matcher
 
@@ -125,7 +130,6 @@ def measure_speed(
     targets: Sequence[AuditedImage],
     protocol: Protocol,
     *,
-    hardware: str,
     run_seed: int,
     batch_size: int,
 ) -> SpeedReport:
@@ -133,11 +137,9 @@ def measure_speed(
     executor, matcher = Executor(batch_size), Matcher()
     watch = Stopwatch(denoiser, batch_size)
     sha256s = [target.image.sha256 for target in targets]
-    framed = torch.stack(
-        [to_tensor(frame_image(t.load().pixels, denoiser.resolution, protocol.framing)) for t in targets]
-    )
+    framed = to_batch((target.load().pixels for target in targets), denoiser.resolution, protocol.framing)
     latents = watch.time("encoding", lambda: denoiser.encode(framed))
-    references = watch.time("decoding", lambda: denoiser.decode(latents))
+    rendered = watch.time("decoding", lambda: denoiser.decode(latents))
 
     inversion = watch.time(
         "inversion",
@@ -172,7 +174,7 @@ def measure_speed(
         for number, batch in enumerate(frames):
             valid = [frame.image for frame in batch if frame.invalid is None]
             if valid:
-                matcher.compare(references[number % len(targets)], torch.stack(valid))
+                matcher.compare(rendered[number % len(targets)], torch.stack(valid))
 
     watch.time("matching", match)
     networked = [stage for stage in watch.stages if stage.network_evaluations]
@@ -180,7 +182,7 @@ def measure_speed(
     seconds = sum(stage.seconds for stage in networked)
     whole = sum(stage.seconds for stage in watch.stages)
     return SpeedReport(
-        hardware=hardware,
+        hardware=describe_hardware(denoiser),
         images=len(targets),
         batch_size=batch_size,
         protocol_hash=protocol.hash,
@@ -196,3 +198,30 @@ def measure_speed(
             )
         ],
     )
+
+
+def format_speed(report: SpeedReport) -> Iterator[str]:
+    """Format one stage per line, both ratios, and the goal."""
+    yield f"{report.images} images, batch {report.batch_size}, protocol {report.protocol_hash[:16]}, {report.hardware}"
+    yield ""
+    yield f"{'stage':24}{'seconds':>9}{'network evaluations':>21}{'raw seconds':>13}{'ratio':>8}"
+    for stage in report.stages:
+        ratio = f"{stage.ratio:.2f}" if stage.ratio is not None else "-"
+        yield f"{stage.name:24}{stage.seconds:9.2f}{stage.network_evaluations:21}{stage.raw_seconds:13.2f}{ratio:>8}"
+    yield ""
+    yield f"stages with network passes: {report.network_ratio:.2f} x raw network time"
+    yield f"everything: {report.total_ratio:.2f} x raw network time"
+    yield from format_goals(report.targets)
+
+
+def _measure(settings: SpeedSettings, on_stage: OnStage) -> SpeedReport:
+    work = LabWork.open(settings, on_stage)
+    cases = choose_cases(work.lab.description, CaseCounts())
+    images = [image for image in cases.measured if image.sha256 in work.located][: settings.count]
+    return measure_speed(
+        work.denoiser, work.load(images).targets, protocol_for(settings.effort, work.framing), run_seed=work.seed,
+        batch_size=settings.batch_size,
+    )  # fmt: skip
+
+
+PROCEDURE = report_procedure(SpeedReport, _measure, format_speed)

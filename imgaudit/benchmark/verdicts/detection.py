@@ -4,11 +4,25 @@ Every figure has its n and a 95 % interval. "Planted, not reproduced" and "seen 
 a null, and neither counts as a failure or a success of detection.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from imgaudit.benchmark.harness.cases import Group
-from imgaudit.benchmark.harness.figures import Goal, MeasuredRate, Separation, measure_rate, measure_separation
+from imgaudit.benchmark.harness.figures import (
+    Goal,
+    MeasuredRate,
+    Separation,
+    format_goals,
+    format_rates,
+    measure_rate,
+    measure_separation,
+)
+from imgaudit.benchmark.harness.lab_work import LabWork
+from imgaudit.benchmark.harness.procedure import OnStage, record_procedure
 from imgaudit.benchmark.harness.score_table import ScoreRow, ScoreTable
+from imgaudit.benchmark.harness.scoring import measure_scores
+from imgaudit.benchmark.settings import DetectionSettings
+from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.findings import Verdict
 from imgaudit.schema.records import Record, Rung
 
@@ -108,8 +122,8 @@ def repeat_rates(table: ScoreTable) -> list[MeasuredRate]:
     return rates
 
 
-def detection_report(table: ScoreTable) -> DetectionReport:
-    """All statistics of a score table; no model is needed."""
+def report_detection(table: ScoreTable) -> DetectionReport:
+    """Compute all statistics of a score table; no model is needed."""
     separations = [
         found
         for name, score in SCORES.items()
@@ -172,3 +186,49 @@ def _targets(separations: Sequence[Separation], rates: Sequence[MeasuredRate], l
             title = f"replication found, {group}"
             targets.append(Goal(name=title, wanted=f"<= {level:.0%}", got=str(one), met=one.rate <= level))
     return targets
+
+
+def format_detection(report: DetectionReport, *, brief: bool = False) -> Iterator[str]:
+    """Format separations, rates per group and per repeat count, false calls and goals; or the goals alone."""
+    yield (
+        f"lab {report.lab}, seed {report.seed}, {report.controls} controls in the bank, level {report.level:g}, "
+        f"protocol {report.protocol_hash[:16]}"
+    )
+    yield (
+        f"{report.network_evaluations_per_image} network evaluations and {report.seconds_per_image:.1f} s per image "
+        f"on {report.hardware}"
+    )
+    if brief:
+        yield from format_goals(report.targets)
+        return
+    yield ""
+    yield "separation of memorised images              against        AUC    95 % interval    n"
+    for row in report.separations:
+        yield (
+            f"{row.name:44}{row.against:13} {row.auc:.3f}   {row.low:.3f} to {row.high:.3f}   "
+            f"{row.positives} / {row.negatives}"
+        )
+    for title, rows in (("per group", report.rates), ("by repeat count", report.by_repeats)):
+        yield ""
+        yield from format_rates(title, rows)
+    if report.false_calls:
+        yield ""
+        yield f"{'called though not trained on':42}{'images':27}correlation with nearest trained image"
+        for call in report.false_calls:
+            yield f"{call.sha256} {call.verdict:25}{call.group:27}{call.nearest_similarity:.3f}"
+    yield from format_goals(report.targets)
+
+
+def _measure(settings: DetectionSettings, on_stage: OnStage) -> ScoreTable:
+    work = LabWork.open(settings, on_stage)
+    protocol = AuditConfig(
+        effort=settings.effort, framing=work.framing, learning_rate=settings.learning_rate,
+        score_after=settings.score_after,
+    ).protocol  # fmt: skip
+    return measure_scores(work, protocol, command=sys.argv, bank=work.lab.bank)
+
+
+PROCEDURE = record_procedure(
+    ScoreTable, _measure, lambda table, _: report_detection(table),
+    lambda report, settings: format_detection(report, brief=settings.brief), ("controls", "rows"),
+)  # fmt: skip

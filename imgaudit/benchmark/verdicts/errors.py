@@ -4,15 +4,17 @@ The bank stays the one that was committed, as a user's stays; portfolios are dra
 Drawing bank and portfolios from one pool instead would make the rule hold by construction and prove nothing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 
 from imgaudit.benchmark.harness.cases import Group
-from imgaudit.benchmark.harness.figures import Goal, MeasuredRate, measure_rate
+from imgaudit.benchmark.harness.figures import Goal, MeasuredRate, format_goals, format_rates, measure_rate
+from imgaudit.benchmark.harness.procedure import OnStage, record_procedure
 from imgaudit.benchmark.harness.score_table import ControlTable, ScoreRow, ScoreTable
+from imgaudit.benchmark.settings import ErrorSettings
 from imgaudit.benchmark.verdicts.never_trained import NeverTrained, never_trained_kinds
 from imgaudit.benchmark.verdicts.portfolios import (
     LEVELS,
@@ -200,8 +202,8 @@ def rule_on_kept_out(table: ScoreTable) -> list[MeasuredRate]:
     return rates
 
 
-def error_report(table: ScoreTable, other: ControlTable | None = None, seed: int = 1) -> ErrorReport:
-    """All statistics; no model is needed.
+def report_errors(table: ScoreTable, other: ControlTable | None = None, seed: int = 1) -> ErrorReport:
+    """Compute all statistics; no model is needed.
 
     Raises InputError when the other controls met another model or protocol, or the lab measured no held-out image.
     """
@@ -230,3 +232,50 @@ def _targets(errors: Sequence[ErrorRow], banks: Sequence[BankComparison]) -> lis
             name = f"bank against {bank.fresh}: ks_2samp does not reject"
             targets.append(Goal(name=name, wanted="p > 0.05", got=f"{bank.p_value:.3f}", met=bank.p_value > 0.05))
     return targets
+
+
+def format_errors(report: ErrorReport) -> Iterator[str]:
+    """Format realised false discovery, power, the bank against fresh images, and goals."""
+    yield (
+        f"lab {report.lab}, seed {report.seed}, {report.controls} controls in the bank; means over "
+        f"{report.portfolios} portfolios"
+    )
+    yield ""
+    yield (
+        f"{'images never trained on':41}{'images':>7} {'portfolio':>10}  claim    asked  false share  95 % interval"
+        "   any false"
+    )
+    for row in report.errors:
+        yield (
+            f"{row.kind[:40]:41}{row.images:7} {f'{row.memorised} + {row.per_portfolio}':>10}  {row.claim:8}"
+            f"{row.level:6.0%} {row.proportion:12.1%}  {f'{row.low:.1%} to {row.high:.1%}':15}{row.any_false:10.1%}"
+        )
+    for title, rows in (("power by repeat count", report.by_repeats), ("power by size of bank", report.by_bank)):
+        if rows:
+            yield ""
+            yield f"{title:25}{'images':>7}{'score':>9}{'verdict':>10}   95 % interval"
+        for one in rows:
+            yield (
+                f"{one.name:25}{one.images:7}{one.score:9.1%}{one.replicated:10.1%}   {one.low:.1%} to {one.high:.1%}"
+            )
+    yield ""
+    yield f"{'are fresh scores higher than the bank?':45}{'excess':>8}{'p':>8}   controls / images   blind baseline"
+    for pair in report.banks:
+        blind = "too few images" if pair.blind_auc is None else f"AUC {pair.blind_auc:.2f}"
+        alarm = ", takes p-values away" if pair.blind_alarm else ""
+        count = f"{pair.controls} / {pair.images}"
+        yield f"{pair.fresh[:44]:45}{pair.statistic:8.3f}{pair.p_value:8.3f}   {count:20}{blind}{alarm}"
+    yield ""
+    yield from format_rates("the whole rule, p in place of q", report.rule)
+    yield from format_goals(report.targets)
+
+
+def _read(settings: ErrorSettings, on_stage: OnStage) -> ScoreTable:
+    return ScoreTable.read(settings.table)
+
+
+def _report(table: ScoreTable, settings: ErrorSettings) -> ErrorReport:
+    return report_errors(table, ControlTable.read(settings.other) if settings.other else None, settings.seed)
+
+
+PROCEDURE = record_procedure(ScoreTable, _read, _report, lambda report, _: format_errors(report), ("controls", "rows"))

@@ -4,18 +4,23 @@ Rungs searched with the image in hand are tested without regard to the text rung
 no second run: the lowest of them that stands is what an audit without captions finds.
 """
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 
 from pydantic import ValidationError
 
 from imgaudit.benchmark.harness.cases import CaseCounts, Group
-from imgaudit.benchmark.harness.figures import Goal, MeasuredRate, measure_rate
+from imgaudit.benchmark.harness.figures import Goal, MeasuredRate, format_goals, format_rates, measure_rate
+from imgaudit.benchmark.harness.lab_work import LabWork
+from imgaudit.benchmark.harness.procedure import OnStage, record_procedure
 from imgaudit.benchmark.harness.score_table import ScoreRow, ScoreTable
+from imgaudit.benchmark.harness.scoring import measure_scores
+from imgaudit.benchmark.settings import LadderSettings
 from imgaudit.benchmark.verdicts.portfolios import bank_of
 from imgaudit.exceptions import InputError
 from imgaudit.schema.policy import Policy
 from imgaudit.schema.problems import describe_problem
-from imgaudit.schema.protocol import LadderConfig, Protocol, TokenSearchConfig
+from imgaudit.schema.protocol import LadderConfig, Protocol, TokenSearchConfig, protocol_for
 from imgaudit.schema.records import INVERTED_RUNGS, TEXT_RUNGS, Record, Rung
 
 COUNTS = CaseCounts(controls=160, held_out=60, seen_once=0)
@@ -102,8 +107,8 @@ def control_copies(table: ScoreTable, policy: Policy) -> list[MeasuredRate]:
     ]
 
 
-def ladder_report(table: ScoreTable) -> LadderReport:
-    """All statistics of a score table with a ladder; no model is needed."""
+def report_ladder(table: ScoreTable) -> LadderReport:
+    """Compute all statistics of a score table with a ladder; no model is needed."""
     groups = [group for group in Group if table.of(group)]
     rates, lowest = [], []
     for group in groups:
@@ -147,3 +152,29 @@ def _targets(rates: Sequence[MeasuredRate], lowest: Sequence[MeasuredRate], leve
             name = f"held-out images that stand, {rung.value}"
             targets.append(Goal(name=name, wanted=f"<= {level:.0%}", got=str(one), met=one.rate <= level))
     return targets
+
+
+def format_ladder(report: LadderReport) -> Iterator[str]:
+    """Format rates per rung, the lowest rung that reproduces an image, and goals."""
+    yield (
+        f"lab {report.lab}, seed {report.seed}, {report.controls} controls in the bank, prompts of {report.words} "
+        f"words searched with {report.evaluations} network evaluations"
+    )
+    carried = ", ".join(f"{rung.value} {bits:,.0f}" for rung, bits in report.bits.items())
+    yield f"bits that can be carried: {carried}; {report.network_evaluations_per_image} network evaluations per image"
+    for title, rows in (("per rung", report.rates), ("lowest rung that stands", report.lowest)):
+        yield ""
+        yield from format_rates(title, rows)
+    yield from format_goals(report.targets)
+
+
+def _measure(settings: LadderSettings, on_stage: OnStage) -> ScoreTable:
+    work = LabWork.open(settings, on_stage)
+    protocol = ladder_protocol(protocol_for(settings.effort, work.framing), settings.words, settings.evaluations)
+    return measure_scores(work, protocol, command=sys.argv, counts=COUNTS)
+
+
+PROCEDURE = record_procedure(
+    ScoreTable, _measure, lambda table, _: report_ladder(table), lambda report, _: format_ladder(report),
+    ("controls", "rows"),
+)  # fmt: skip
