@@ -87,19 +87,19 @@ BENCHMARKS = (
     ),
     Benchmark(
         "designs", "Vary the choices of the inversion one at a time: how defaults are chosen, on the lab `fit` alone.",
-        options.OnFit, "budgets.designs",
+        options.FitSettings, "budgets.designs",
     ),
     Benchmark(
         "guidance", "Vary guidance scale and sampling steps, on the lab `fit` alone.",
-        options.OnFit, "budgets.guidance",
+        options.FitSettings, "budgets.guidance",
     ),
     Benchmark(
         "prompts", "Search prompts with the image in hand, by number of words and budget, on the lab `fit` alone.",
-        options.OnFit, "budgets.token_search",
+        options.FitSettings, "budgets.token_search",
     ),
     Benchmark(
         "budget", "Measure what more inversion steps gain, and when untrained images are reproduced as well.",
-        options.OnLabWithFolder, "budgets.budget",
+        options.LabSettings, "budgets.budget",
     ),
     Benchmark(
         "frontier", "Measure detection against network evaluations per image, beside the protocols of DoRI and InvMM.",
@@ -112,7 +112,7 @@ BENCHMARKS = (
     Benchmark(
         "prompt-detection",
         "Measure how well detectors tell captions of memorised images from others. Needs no images.",
-        options.OnModel, "methods.prompt_scores",
+        options.PromptScoreSettings, "methods.prompt_scores",
     ),
     Benchmark(
         "triggers", "Count the memorised images that a trigger search finds, beside as many random sentences.",

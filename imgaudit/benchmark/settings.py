@@ -12,6 +12,7 @@ from imgaudit.schema.records import Record
 _TOKENS = TokenSearchConfig()
 _WORK = Path("imgaudit-benchmark")
 _LAB = "Bundled lab, or a folder that `lab train` wrote."
+_DEVICE = "auto, cpu, mps, cuda or cuda:N."
 _CORPUS = "Corpus of the lab; bundled labs bring their images."
 
 
@@ -40,18 +41,23 @@ class Seeded(Tabled):
     seed: int = Field(1, description="Run seed.")
 
 
-class WithFolder(Seeded):
+class WithFolder(Settings):
     """Options of a benchmark that keeps finished work in a folder."""
 
     out: Path = Field(_WORK, description="Work folder; an interrupted benchmark continues from it.")
 
 
-class OnModel(Seeded):
+class Batched(Settings):
+    """Options of a benchmark that calls the network in batches."""
+
+    batch_size: int = Field(64, ge=1, description="Largest batch given to the network at once.")
+
+
+class OnModel(Settings):
     """Options of a benchmark that loads a lab's model and needs no images."""
 
     model: str = Field("demo", description=_LAB)
-    device: str = Field("auto", description="auto, cpu, mps, cuda or cuda:N.")
-    batch_size: int = Field(64, ge=1, description="Largest batch given to the network at once.")
+    device: str = Field("auto", description=_DEVICE)
 
 
 class OnLab(OnModel):
@@ -60,35 +66,35 @@ class OnLab(OnModel):
     images: Path | None = Field(None, description=_CORPUS)
 
 
-class OnLabWithFolder(OnLab, WithFolder):
-    """Options of a benchmark that measures a lab's model and keeps finished work in a folder."""
+class LabSettings(Batched, WithFolder, Seeded, OnLab):
+    """Options of a benchmark that measures a lab's images in batches and keeps finished work."""
 
 
-class OnFit(OnLabWithFolder):
+class FitSettings(LabSettings):
     """Options of a benchmark by which defaults are chosen, on the lab `fit` alone."""
 
     model: str = Field("examples/labs/fit", description=_LAB)
 
 
-class CommandSettings(WithFolder):
+class CommandSettings(WithFolder, Seeded):
     """Options of a benchmark that runs imgaudit's own commands on a lab."""
 
     model: str = Field("demo", description=_LAB)
     images: Path | None = Field(None, description=_CORPUS)
 
 
-class DetectionSettings(OnLabWithFolder):
+class DetectionSettings(WithFolder, Seeded, OnLab):
     """Options of `detection`."""
 
     effort: Effort = Field(Effort.QUICK, description="Effort of the audit; a bundled bank has its own.")
     learning_rate: float | None = Field(
-        None, description="Learning rate of the inversion, in units of the start's root mean square. [default: 0.1]"
+        None, description="Learning rate of the inversion, in units of the start's root mean square; by default 0.1."
     )
-    score_after: int | None = Field(None, description="Inversion steps before the score. [default: 8]")
+    score_after: int | None = Field(None, description="Inversion steps before the score; by default 8.")
     brief: bool = Field(False, description="Print only the goals and whether they were met.")
 
 
-class ControlSettings(OnLabWithFolder):
+class ControlSettings(WithFolder, Tabled, OnLab):
     """Options of `controls`."""
 
     images: Path = Field(description="Folder of images that the lab was not trained on.")
@@ -105,7 +111,7 @@ class ErrorSettings(Seeded):
     other: Path | None = Field(None, description="Control table of another population, from `benchmark controls`.")
 
 
-class LadderSettings(OnLabWithFolder):
+class LadderSettings(WithFolder, Seeded, OnLab):
     """Options of `ladder`."""
 
     model: str = Field("examples/labs/report-a", description=_LAB)
@@ -114,7 +120,7 @@ class LadderSettings(OnLabWithFolder):
     evaluations: int = Field(_TOKENS.evaluations, ge=1, description="Network evaluations of its search per image.")
 
 
-class FrontierSettings(OnLabWithFolder):
+class FrontierSettings(LabSettings):
     """Options of `frontier`."""
 
     baselines: Literal["dori", "invmm", "both", "none"] = Field("dori", description="Published protocols to run too.")
@@ -123,7 +129,7 @@ class FrontierSettings(OnLabWithFolder):
     )
 
 
-class SpeedSettings(OnLab):
+class SpeedSettings(Batched, Seeded, OnLab):
     """Options of `speed`."""
 
     count: int = Field(8, ge=1, description="Images measured together.")
@@ -134,22 +140,20 @@ class CompileSettings(Tabled):
     """Options of `compile`."""
 
     model: str = Field("demo", description="Any model that can be audited.")
-    device: str = Field("auto", description="auto, cpu, mps, cuda or cuda:N.")
+    device: str = Field("auto", description=_DEVICE)
     batch_size: int = Field(32, ge=1, description="Samples in every pass.")
 
 
 class MemorySettings(Tabled):
     """Options of `memory`."""
 
-    only: list[str] = Field([], description="Name of a published model; may be repeated. [default: all]")
+    only: list[str] = Field([], description="Name of a published model; may be repeated. All of them by default.")
 
 
-class ScreeningSettings(WithFolder):
+class ScreeningSettings(WithFolder, Seeded):
     """Options of `screening`."""
 
-    images: list[Annotated[int, Field(ge=100)]] = Field(
-        [2000, 20000], description="Number of images in a folder; may be repeated."
-    )
+    images: list[int] = Field([2000, 20000], description="Images of a folder, at least 100; may be repeated.")
     side: int = Field(512, ge=8, description="Width and height of the images, in pixels.")
 
 
@@ -160,7 +164,7 @@ class RobustnessSettings(Seeded):
     kills: int = Field(120, ge=0, description="SIGKILLs at random moments of every stage.")
     full_disks: int = Field(20, ge=0, description="Audits that run out of disk; needs a superuser.")
     damaged_runs: int = Field(5, ge=0, description="Runs for each kind of damage to their records.")
-    out: Path | None = Field(None, description="Work folder. [default: a temporary one]")
+    out: Path | None = Field(None, description="Work folder; by default a temporary one.")
 
 
 class LoraSettings(CommandSettings):
@@ -182,17 +186,21 @@ class MitigationSettings(CommandSettings):
     pictures: int = Field(8, ge=1, description="Pictures generated for each prompt.")
 
 
-class InvMMSettings(OnLabWithFolder):
+class InvMMSettings(LabSettings):
     """Options of `invmm`."""
 
     images_each: int = Field(16, ge=1, description="Memorised and as many held-out images.")
-    steps: int | None = Field(None, ge=1, description="Steps of the longest search. [default: the audit's]")
+    steps: int | None = Field(None, ge=1, description="Steps of the longest search; by default the audit's.")
 
 
-class TriggerSettings(OnLab):
+class TriggerSettings(Batched, Seeded, OnLab):
     """Options of `triggers`."""
 
     batch_size: int = Field(256, ge=1, description="Largest batch given to the network at once.")
+
+
+class PromptScoreSettings(Batched, Seeded, OnModel):
+    """Options of `prompt-detection`."""
 
 
 class MethodSettings(Settings):
@@ -219,7 +227,7 @@ class CopiesSettings(Seeded):
     slow: bool = Field(False, description="Add imagehash's crop-resistant hash, which is slow.")
 
 
-class IndexSettings(WithFolder):
+class IndexSettings(WithFolder, Seeded):
     """Options of `index`."""
 
     sizes: str = Field("10000,100000", description="Numbers of vectors, separated by commas.")
@@ -234,12 +242,12 @@ class IndexSettings(WithFolder):
     append: bool = Field(False, description="Keep the other rows of the table at --save.")
 
 
-class ReportSettings(WithFolder):
+class ReportSettings(WithFolder, Seeded):
     """Options of `report`."""
 
     sizes: str = Field("1,50,10000", description="Numbers of images, separated by commas.")
     side: int = Field(512, ge=16, le=2048, description="Width and height of the pictures, in pixels.")
     processes: int | None = Field(
-        None, ge=1, description="Processes that write thumbnails. [default: as many as processors]"
+        None, ge=1, description="Processes that write thumbnails; by default as many as processors."
     )
     repeats: int = Field(11, ge=1, description="Repeats of what is timed in the browser.")

@@ -186,7 +186,9 @@ def test_rows_are_added_to_a_table_that_was_measured_alike(tmp_path: Path, monke
     measured = IndexReport.model_validate_json(TABLE.read_text())
     row = measured.results[0]
     monkeypatch.setattr(
-        index_scale, "_load_or_measure", lambda count, setting, *_: row.model_copy(update={"count": count, "setting": setting})
+        index_scale,
+        "_load_or_measure",
+        lambda count, setting, *_: row.model_copy(update={"count": count, "setting": setting}),
     )
     table = tmp_path / "table.json"
     words = ("benchmark", "index", "--out", tmp_path / "work", "--save", table, "-q")

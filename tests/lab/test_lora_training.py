@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from imgaudit.benchmark.methods.lora import ELSEWHERE, IN_BASE, IN_LORA, copy_images, lora_report, run_command
+from imgaudit.benchmark.methods.lora import ELSEWHERE, IN_BASE, IN_LORA, copy_images, report_lora, run_command
+from imgaudit.benchmark.settings import LoraSettings
 from imgaudit.cli import app
 from imgaudit.diffusion.executor import Executor
 from imgaudit.exceptions import InputError, ModelRefusedError
@@ -102,7 +103,7 @@ def test_the_report_counts_by_groups() -> None:
     comparison = compare(first, second)
     by_path = {Path(image.name).stem: image.sha256 for image in comparison.images}
     groups = {group: [lab_image(by_path[name]) for name in members] for group, members in names.items()}
-    report = lora_report(comparison, groups, lab="x", seed=1, rank=2, steps=3, commands=[])
+    report = report_lora(comparison, groups, lab="x", settings=LoraSettings(rank=2, steps=3), commands=[])
     counts = {(one.group, one.name): (one.hits, one.n) for one in report.rates}
     assert counts[IN_LORA, "reproduced by the base"] == (0, 2)
     assert counts[IN_LORA, "reproduced by base and LoRA"] == counts[IN_LORA, "appeared"] == (2, 2)
@@ -111,7 +112,9 @@ def test_the_report_counts_by_groups() -> None:
     assert report.changes[ELSEWHERE] == {Change.APPEARED: 1, Change.UNCHANGED: 2}
     assert [target.met for target in report.targets] == [True, True]
     with pytest.raises(InputError, match="1 images are in neither run"):
-        lora_report(comparison, {IN_LORA: [lab_image("0" * 64)]}, lab="x", seed=1, rank=2, steps=3, commands=[])
+        report_lora(
+            comparison, {IN_LORA: [lab_image("0" * 64)]}, lab="x", settings=LoraSettings(rank=2, steps=3), commands=[]
+        )
 
 
 def lab_image(sha256: str) -> LabImage:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 
 from imgaudit.benchmark.harness.figures import Goal
 from imgaudit.benchmark.harness.lab_model import LabModel
+from imgaudit.benchmark.harness.lab_work import LabWork
 from imgaudit.benchmark.methods.trigger_search import (
     IMAGES,
     LIKE_CAPTIONS,
@@ -20,11 +22,11 @@ from imgaudit.benchmark.methods.trigger_search import (
     UNIFORM,
     TriggerRow,
     TriggerTable,
+    format_triggers,
     measure_triggers,
-    trigger_report,
+    report_triggers,
 )
 from imgaudit.cli import app
-from imgaudit.cli.trigger_benchmark import trigger_lines
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.word_proposals import VocabularyProposal
 from imgaudit.exceptions import ConfigError, ImgauditError, InputError, RunFolderError
@@ -191,16 +193,16 @@ def table(**rows: tuple[int, tuple[str, ...], int]) -> TriggerTable:
 
 
 def test_the_goals_of_the_benchmark() -> None:
-    report = trigger_report(table(search=(100, ("a", "b"), 1), captions=(100, ("a",), 0), uniform=(100, (), 0)))
+    report = report_triggers(table(search=(100, ("a", "b"), 1), captions=(100, ("a",), 0), uniform=(100, (), 0)))
     assert [str(one) for one in report.rates[:2]] == ["2 of 4 (50.0%, 6.8% to 93.2%)", "1 of 4 (25.0%, 0.6% to 80.6%)"]
     assert report.targets[0].got.startswith("> 2.0 (uniform found nothing); search 2") and not report.targets[0].met
     assert report.targets[1] == Goal(name="clusters of nothing planted, search", wanted="0", got="1 of 3", met=False)
-    lines = list(trigger_lines(report))
+    lines = list(format_triggers(report))
     assert max(map(len, lines)) <= 120 and any("MISSED" in line for line in lines)
     many = tuple("abcd")
-    report = trigger_report(table(search=(100, many, 0), captions=(100, (), 0), uniform=(1000, ("a",), 0)))
+    report = report_triggers(table(search=(100, many, 0), captions=(100, (), 0), uniform=(1000, ("a",), 0)))
     assert report.targets[0].got.startswith("40.0; ") and all(one.met for one in report.targets)
-    report = trigger_report(table(search=(100, (), 0), captions=(100, (), 0), uniform=(100, (), 0)))
+    report = report_triggers(table(search=(100, (), 0), captions=(100, (), 0), uniform=(100, (), 0)))
     assert report.targets[0].got.startswith("nothing found by either; ") and not report.targets[0].met
 
 
@@ -218,18 +220,16 @@ def test_a_closed_form_memoriser_gives_its_images_back(tmp_path: Path) -> None:
     description = LabDescription(recipe=tiny_recipe(), background_images=0, images=images)
     lab = LabModel(tmp_path, description, LoadedModel(denoiser, "closed form", "FiniteSet", {}))
     search = SearchSettings(words=2, chains=4, iterations=6, candidates=6, temperature=0.5)
-    measured = measure_triggers(
-        lab, located, run_seed=1, executor=Executor(64), search=search,
-        images=ImageSettings(per_chain=1, images=6, num_inference_steps=5),
-    )  # fmt: skip
+    work = LabWork(lab, located, tmp_path, 1, Executor(64))
+    measured = measure_triggers(work, search, ImageSettings(per_chain=1, images=6, num_inference_steps=5))
     searched = measured.rows[0]
     assert [row.name for row in measured.rows] == [SEARCHED, LIKE_CAPTIONS, UNIFORM]
     assert measured.memorised == 4 and searched.found and searched.unplanted == searched.other_planted == 0
     assert set(searched.found) <= {sha256[:16] for sha256 in located}
     assert len({row.measured for row in measured.rows}) == 1
-    assert trigger_report(measured).targets[1].met
+    assert report_triggers(measured).targets[1].met
     with pytest.raises(InputError, match="are not in the folder given"):
-        measure_triggers(lab, {}, run_seed=1, executor=Executor(64), search=search)
+        measure_triggers(replace(work, located={}), search)
 
 
 def test_help_needs_no_model_libraries() -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 from imgaudit.benchmark.harness.cases import Group, group_of
 from imgaudit.benchmark.harness.figures import MeasuredRate, Separation, measure_rate, measure_separation
 from imgaudit.benchmark.harness.procedure import OnStage, Procedure
-from imgaudit.benchmark.settings import OnLabWithFolder
+from imgaudit.benchmark.settings import LabSettings
 from imgaudit.exceptions import InputError
 from imgaudit.lab.description import LabImage
 from imgaudit.schema.records import Record
@@ -212,10 +212,10 @@ def _format_area(found: Separation | None) -> str:
 
 
 def budget_procedure(
-    measure: Callable[[OnLabWithFolder, OnStage], list[BudgetRow]],
+    measure: Callable[[LabSettings, OnStage], list[BudgetRow]],
     report: Callable[[Sequence[BudgetRow]], R],
     lines: Callable[[R], Iterator[str]],
-) -> Procedure[OnLabWithFolder, list[BudgetRow], R]:
+) -> Procedure[LabSettings, list[BudgetRow], R]:
     """Make the procedure of a benchmark whose table has a row per image and budget."""
     return Procedure(
         measure, read_rows, write_rows, lambda rows, settings: report(rows), lambda report, settings: lines(report)

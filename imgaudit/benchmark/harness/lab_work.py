@@ -4,13 +4,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import torch
 
 from imgaudit.benchmark.harness.cases import load_cases, locate
 from imgaudit.benchmark.harness.lab_model import LabModel, open_lab
 from imgaudit.benchmark.harness.procedure import OnStage, ignore_stage
-from imgaudit.benchmark.settings import OnLab, OnLabWithFolder, OnModel
+from imgaudit.benchmark.settings import Batched, OnLab, OnModel, Seeded, Settings, WithFolder
 from imgaudit.diffusion.context import EncodedImages
 from imgaudit.diffusion.denoiser import Denoiser
 from imgaudit.diffusion.executor import Executor
@@ -20,6 +21,9 @@ from imgaudit.io.portfolio import Portfolio, Target
 from imgaudit.lab.description import LabImage
 from imgaudit.schema.protocol import Framing
 from imgaudit.similarity.matcher import Matcher
+
+BATCH_SIZE = 64
+"""Largest network batch of benchmarks that have no option for it."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +48,12 @@ class LabWork:
         """Open the lab that the settings name. Raises InputError when it is no lab."""
         lab = open_lab(settings.model, settings.device)
         located = locate(settings.images or lab.folder / "benchmark") if isinstance(settings, OnLab) else {}
-        folder = settings.out if isinstance(settings, OnLabWithFolder) else Path()
-        return cls(lab, located, folder, settings.seed, Executor(settings.batch_size), on_stage)
+        # For mypy no class can be both of OnModel and of what other options belong to.
+        given = cast(Settings, settings)
+        folder = given.out if isinstance(given, WithFolder) else Path()
+        seed = given.seed if isinstance(given, Seeded) else 0
+        batch_size = given.batch_size if isinstance(given, Batched) else BATCH_SIZE
+        return cls(lab, located, folder, seed, Executor(batch_size), on_stage)
 
     @property
     def denoiser(self) -> Denoiser:

@@ -21,7 +21,7 @@ from imgaudit.benchmark.harness.figures import (
 from imgaudit.benchmark.harness.lab_model import describe_hardware
 from imgaudit.benchmark.harness.lab_work import LabWork
 from imgaudit.benchmark.harness.procedure import OnStage, record_procedure
-from imgaudit.benchmark.settings import OnModel
+from imgaudit.benchmark.settings import PromptScoreSettings
 from imgaudit.diffusion.denoiser import Denoiser
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.prompt_detection import detect_prompts, remove_word
@@ -286,7 +286,7 @@ def format_prompt_scores(report: PromptScoreReport) -> Iterator[str]:
     yield from format_goals(report.targets)
 
 
-def _measure(settings: OnModel, on_stage: OnStage) -> PromptScoreTable:
+def _measure(settings: PromptScoreSettings, on_stage: OnStage) -> PromptScoreTable:
     return measure_prompt_scores(LabWork.open(settings, on_stage))
 
 

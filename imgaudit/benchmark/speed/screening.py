@@ -15,6 +15,7 @@ from imgaudit.benchmark.harness.figures import Goal, format_goals
 from imgaudit.benchmark.harness.lab_model import describe_machine
 from imgaudit.benchmark.harness.procedure import OnStage, report_procedure
 from imgaudit.benchmark.settings import ScreeningSettings
+from imgaudit.exceptions import ConfigError
 from imgaudit.io.captions import CaptionSource
 from imgaudit.io.portfolio import read_portfolio
 from imgaudit.io.screening import ScreeningCache
@@ -122,7 +123,12 @@ def _look(name: str, folder: Path, cache_path: Path) -> Screening:
 
 
 def measure_screening(settings: ScreeningSettings, on_stage: OnStage) -> ScreeningReport:
-    """Screen folders of growing size, each twice, each time in a process of its own."""
+    """Screen folders of growing size, each twice, each time in a process of its own.
+
+    Raises ConfigError for a folder of fewer than 100 images.
+    """
+    if min(settings.images) < 100:
+        raise ConfigError(f"--images must be at least 100, but got {min(settings.images)}")
     work, side = settings.out / "screening", settings.side
     screenings = []
     context = multiprocessing.get_context("spawn")

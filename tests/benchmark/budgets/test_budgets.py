@@ -8,19 +8,20 @@ import torch
 from typer.testing import CliRunner
 
 from imgaudit.benchmark.budgets import budget, designs, frontier, guidance
-from imgaudit.benchmark.budgets.budget import budget_report, measure_budget
+from imgaudit.benchmark.budgets.budget import measure_budget, report_budget
 from imgaudit.benchmark.budgets.designs import measure_designs
 from imgaudit.benchmark.budgets.dori import measure_dori
-from imgaudit.benchmark.budgets.frontier import frontier_report, measure_frontier
+from imgaudit.benchmark.budgets.frontier import measure_frontier, report_frontier
 from imgaudit.benchmark.budgets.guidance import measure_guidance
-from imgaudit.benchmark.budgets.invmm_baseline import failures_last, measure_invmm, run_invmm
+from imgaudit.benchmark.budgets.invmm_baseline import measure_invmm, rank_failures_last, run_invmm
 from imgaudit.benchmark.budgets.stopping import StoppingRule, replay
 from imgaudit.benchmark.budgets.trajectories import ForcingConfig, Trajectories, record
 from imgaudit.benchmark.harness.budget_table import BudgetRow, budget_points, read_rows, write_rows
 from imgaudit.benchmark.harness.cases import CaseCounts, Group, locate
 from imgaudit.benchmark.harness.lab_model import LabModel
+from imgaudit.benchmark.harness.lab_work import LabWork
 from imgaudit.benchmark.harness.scoring import measure_scores
-from imgaudit.benchmark.methods.invmm_scores import invmm_report, measure_invmm_scores
+from imgaudit.benchmark.methods.invmm_scores import measure_invmm_scores, report_invmm
 from imgaudit.benchmark.speed.speed import measure_speed
 from imgaudit.cli import app
 from imgaudit.diffusion.denoiser import PromptEmbeds
@@ -40,7 +41,7 @@ COUNTS = CaseCounts(controls=3, held_out=3, seen_once=1)
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> tuple[LabModel, Mapping[str, Path]]:
+def lab(tmp_path_factory: pytest.TempPathFactory) -> LabWork:
     """A tiny trained lab, two of whose planted images are declared memorised."""
     folder = tmp_path_factory.mktemp("lab")
     (folder / "corpus").mkdir()
@@ -63,17 +64,17 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> tuple[LabModel, Mapping[str
     ]
     description = description.model_copy(update={"images": images})
     description.write(folder / "lab.json")
-    return LabModel(folder, description, loaded), locate(folder / "corpus")
+    return LabWork(LabModel(folder, description, loaded), locate(folder / "corpus"), folder, 1, Executor(64))
 
 
 @pytest.fixture(scope="module")
-def portfolio(lab: tuple[LabModel, Mapping[str, Path]]) -> Portfolio:
-    whole = read_portfolio(lab[0].folder / "corpus", CaptionSource(lab[0].folder / "corpus"))
+def portfolio(lab: LabWork) -> Portfolio:
+    whole = read_portfolio(lab.folder / "corpus", CaptionSource(lab.folder / "corpus"))
     return Portfolio(whole.targets[:3], [])
 
 
 def test_a_shorter_budget_is_a_prefix_of_a_longer_one(lab, portfolio: Portfolio, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    denoiser = lab[0].loaded.denoiser
+    denoiser = lab.denoiser
     short, long = (
         record(
             denoiser, portfolio, InversionConfig(steps=steps, draws=2), tmp_path / str(steps), framing=Framing.PAD,
@@ -87,7 +88,7 @@ def test_a_shorter_budget_is_a_prefix_of_a_longer_one(lab, portfolio: Portfolio,
 
 
 def test_a_recording_is_resumed_and_refuses_another_design(lab, portfolio: Portfolio, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    denoiser = lab[0].loaded.denoiser
+    denoiser = lab.denoiser
 
     def again(config: InversionConfig) -> Trajectories:
         return record(
@@ -105,7 +106,7 @@ def test_a_recording_is_resumed_and_refuses_another_design(lab, portfolio: Portf
 
 
 def test_snapshots_show_the_embeddings_that_inversion_ends_with(lab) -> None:  # type: ignore[no-untyped-def]
-    denoiser = lab[0].loaded.denoiser
+    denoiser = lab.denoiser
     latents = torch.randn((1, *denoiser.latent_shape), generator=torch.Generator().manual_seed(0))
     seen: dict[int, PromptEmbeds] = {}
     inversion = invert(
@@ -118,7 +119,7 @@ def test_snapshots_show_the_embeddings_that_inversion_ends_with(lab) -> None:  #
 
 
 def test_only_the_first_tokens_move_when_the_others_are_held(lab) -> None:  # type: ignore[no-untyped-def]
-    denoiser = lab[0].loaded.denoiser
+    denoiser = lab.denoiser
     latents = torch.randn((1, *denoiser.latent_shape), generator=torch.Generator().manual_seed(0))
     config = InversionConfig(steps=2, draws=2, free_tokens=2)
     [inverted] = invert(denoiser, latents, ["00"], config, run_seed=0, executor=Executor(64)).prompt_embeds.streams[
@@ -159,13 +160,13 @@ def test_points_have_rates_with_denominators_and_survive_the_disk(tmp_path: Path
 
 
 def test_the_frontier_compares_at_equal_detection() -> None:
-    report = frontier_report([*perfect("imgaudit", 100), *perfect("DoRI", 450)])
+    report = report_frontier([*perfect("imgaudit", 100), *perfect("DoRI", 450)])
     [target] = report.targets
     assert not target.met and target.got.startswith("4.5x")
-    assert frontier_report([*perfect("imgaudit", 90), *perfect("DoRI", 450)]).targets[0].met
+    assert report_frontier([*perfect("imgaudit", 90), *perfect("DoRI", 450)]).targets[0].met
     # A cheaper budget of the lab that is reported on does not count: it was not chosen beforehand.
     picked = [row._replace(steps=3, evaluations=20) for row in perfect("imgaudit", 90)]
-    assert frontier_report([*picked, *perfect("DoRI", 450)]).targets == []
+    assert report_frontier([*picked, *perfect("DoRI", 450)]).targets == []
 
 
 def test_the_budget_curve_says_when_held_out_images_come_out() -> None:
@@ -173,7 +174,7 @@ def test_the_budget_curve_says_when_held_out_images_come_out() -> None:
         return BudgetRow("imgaudit", budget.NEAREST, steps, 1, f"{group}{rms}", group, 0, 0, "measured", -rms)
 
     rows = [row(steps, Group.HELD_OUT, rms) for steps in (10, 20) for rms in (0.3, 0.05 if steps == 20 else 0.2)]
-    report = budget_report([*rows, row(10, Group.MEMORISED, 0.02)])
+    report = report_budget([*rows, row(10, Group.MEMORISED, 0.02)])
     assert report.begins == 20
     assert [(one.name, one.hits, one.n) for one in report.forced if one.group == Group.HELD_OUT] == [
         ("10 steps", 0, 2),
@@ -185,8 +186,7 @@ def test_the_budget_curve_says_when_held_out_images_come_out() -> None:
 def test_every_benchmark_runs_on_a_lab_and_its_table_gives_the_same_report(  # type: ignore[no-untyped-def]
     lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model, located = lab
-    executor = Executor(64)
+    work = replace(lab, folder=tmp_path)
     monkeypatch.setattr(designs, "STEPS", 4)
     monkeypatch.setattr(designs, "SNAPSHOTS", (1, 2))
     monkeypatch.setattr(budget, "STEPS", 3)
@@ -202,25 +202,25 @@ def test_every_benchmark_runs_on_a_lab_and_its_table_gives_the_same_report(  # t
     chosen = [replace_snapshots(design) for design in designs.designs(1.0)]
     monkeypatch.setattr(designs, "designs", lambda scale: chosen)
     monkeypatch.setattr(designs, "standard_design", lambda: chosen[0].config)
-    rows = measure_designs(model, located, tmp_path, run_seed=1, executor=executor, counts=COUNTS)
+    rows = measure_designs(work, COUNTS)
     names = {row.design for row in rows}
     assert "initialisation: best of 3 random starts" in names
     assert {"score: log ratio, all timesteps", "score: log ratio, adjusted for complexity"} <= names
 
     monkeypatch.setattr(guidance, "SETTINGS", ((1.0, 2), (3.0, 2)))
-    rows = measure_guidance(model, located, tmp_path, run_seed=1, executor=executor, counts=COUNTS)
+    rows = measure_guidance(work, COUNTS)
     assert len(budget_points(rows)) == 4 and len(rows) == 4 * 5
 
-    rows = measure_budget(model, located, tmp_path, run_seed=1, executor=executor, counts=COUNTS)
+    rows = measure_budget(work, COUNTS)
     assert {row.group for row in rows} == {Group.MEMORISED, Group.HELD_OUT}
-    assert {one.n for one in budget_report(rows).forced} == {2, 3}
+    assert {one.n for one in report_budget(rows).forced} == {2, 3}
 
-    rows = measure_frontier(model, located, tmp_path, run_seed=1, executor=executor, counts=COUNTS)
-    rows += measure_dori(model, located, tmp_path, run_seed=1, executor=executor, counts=COUNTS)
+    rows = measure_frontier(work, COUNTS)
+    rows += measure_dori(work, COUNTS)
     quick = InvMMConfig(steps=2, check_every=2, num_inference_steps=2, guidance_scales=(1.0,))
-    rows += measure_invmm(model, located, tmp_path, run_seed=1, executor=executor, counts=COUNTS, config=quick)
+    rows += measure_invmm(work, COUNTS, quick)
     write_rows(rows, tmp_path / "frontier.csv")
-    report = frontier_report(rows)
+    report = report_frontier(rows)
     assert {point.design for point in report.points} == {"imgaudit", rule.name, "DoRI", "InvMM"}
     dori = next(point for point in report.points if point.design == "DoRI")
     assert dori.evaluations == 2 * 50 * 8 + 2 * 10 * 2
@@ -232,15 +232,13 @@ def test_every_benchmark_runs_on_a_lab_and_its_table_gives_the_same_report(  # t
 def test_an_invmm_table_is_made_from_a_lab_and_read_again(  # type: ignore[no-untyped-def]
     lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model, located = lab
     monkeypatch.setattr("imgaudit.benchmark.budgets.dori.INFERENCE_STEPS", 2)
     quick = InvMMConfig(steps=2, draws=2, check_every=1, num_inference_steps=2, similarity=-1.0, gate_margin=None)
-    options = {"run_seed": 1, "executor": Executor(64), "counts": COUNTS}
-    easy = measure_invmm_scores(model, located, tmp_path / "easy", config=quick, images_each=2, **options)
+    easy = measure_invmm_scores(replace(lab, folder=tmp_path / "easy"), quick, 2, COUNTS)
     assert [row.steps for row in easy.rows] == [1] * 4 and easy.condition == "mixture"
     assert {row.embedding_evaluations for row in easy.rows} == {2 * 50 * 8 + 2 * 10 * 2}
     hard = quick.model_copy(update={"similarity": 1.1})
-    failed = measure_invmm_scores(model, located, tmp_path / "hard", config=hard, images_each=2, **options)
+    failed = measure_invmm_scores(replace(lab, folder=tmp_path / "hard"), hard, 2, COUNTS)
     assert {row.kl_per_dimension for row in failed.rows} == {None}
     mixed = easy.model_copy(
         update={
@@ -250,9 +248,9 @@ def test_an_invmm_table_is_made_from_a_lab_and_read_again(  # type: ignore[no-un
             ]
         }
     )
-    report = invmm_report(mixed)
+    report = report_invmm(mixed)
     assert report.separations[0].auc == 1.0 and report.targets[0].met and report.medians[Group.HELD_OUT] is None
-    assert invmm_report(failed).separations[0].auc == 0.5 and not invmm_report(failed).targets[0].met
+    assert report_invmm(failed).separations[0].auc == 0.5 and not report_invmm(failed).targets[0].met
     (tmp_path / "invmm.json").write_text(mixed.model_dump_json(), encoding="utf-8")
     result = CliRunner().invoke(app, ["benchmark", "invmm", "--table", str(tmp_path / "invmm.json")])
     assert result.exit_code == 0 and "met    AUC, InvMM" in result.stdout and "none, most failed" in result.stdout
@@ -266,16 +264,13 @@ def replace_snapshots(design: designs.Design) -> designs.Design:
 def test_a_detection_table_is_made_from_a_lab_without_a_bank(  # type: ignore[no-untyped-def]
     lab, tmp_path: Path
 ) -> None:
-    model, located = lab
     small = Protocol(
         framing=Framing.PAD,
         inversion=InversionConfig(steps=2, draws=2),
         error=ErrorConfig(after_steps=1),
         generation=GenerationConfig(seeds=2, num_inference_steps=2),
     )
-    table = measure_scores(
-        model, located, tmp_path / "work", command=["imgaudit"], protocol=small, seed=1, counts=COUNTS
-    )
+    table = measure_scores(replace(lab, folder=tmp_path / "work"), small, command=["imgaudit"], counts=COUNTS)
     assert len(table.bank) == 3 and len(table.rows) == 3 + 1 + 3
     table.write(tmp_path / "scores.json")
     result = CliRunner().invoke(app, ["benchmark", "detection", "--table", str(tmp_path / "scores.json")])
@@ -283,14 +278,14 @@ def test_a_detection_table_is_made_from_a_lab_without_a_bank(  # type: ignore[no
 
 
 def test_speed_counts_every_pass_and_compares_with_the_bare_network(lab, portfolio: Portfolio) -> None:  # type: ignore[no-untyped-def]
-    denoiser = lab[0].loaded.denoiser
+    denoiser = lab.denoiser
     protocol = Protocol(
         framing=Framing.PAD,
         inversion=InversionConfig(steps=3, draws=2),
         error=ErrorConfig(after_steps=2),
         generation=GenerationConfig(seeds=2, num_inference_steps=2),
     )
-    report = measure_speed(denoiser, portfolio.targets, protocol, hardware="here", run_seed=1, batch_size=8)
+    report = measure_speed(denoiser, portfolio.targets, protocol, run_seed=1, batch_size=8)
     spent = {stage.name: stage.network_evaluations for stage in report.stages}
     assert spent["inversion"] == 3 * (2 * 3 * 2)
     assert spent["denoising error"] == 3 * 2 * 64 and spent["replicas, caption"] == 3 * 2 * 2 * 2
@@ -299,24 +294,22 @@ def test_speed_counts_every_pass_and_compares_with_the_bare_network(lab, portfol
 
 
 def test_invmm_stops_at_the_first_success_and_ranks_failures_last(lab, portfolio: Portfolio) -> None:  # type: ignore[no-untyped-def]
-    denoiser = lab[0].loaded.denoiser
     config = InvMMConfig(
         steps=4, draws=2, check_every=2, noises=2, guidance_scales=(1.0, 2.0), num_inference_steps=2, similarity=-1.0,
         gate_margin=None,
     )  # fmt: skip
-    arguments = {"framing": Framing.PAD, "run_seed": 1, "executor": Executor(64)}
-    [easy] = run_invmm(denoiser, portfolio.targets[:1], config, **arguments)
+    [easy] = run_invmm(lab, portfolio.targets[:1], config)
     assert easy.succeeded and easy.steps == 2 and easy.kl_per_dimension > 0
     assert easy.network_evaluations == 2 * 2 * 2 + 2 * 2
-    [hard] = run_invmm(denoiser, portfolio.targets[:1], config.model_copy(update={"similarity": 1.1}), **arguments)
+    [hard] = run_invmm(lab, portfolio.targets[:1], config.model_copy(update={"similarity": 1.1}))
     # The first sample of every check and scale is below the mark, so that the second is never made.
     assert not hard.succeeded and hard.network_evaluations == 2 * 4 * 2 + 2 * (2 + 2 * 2)
-    assert failures_last([easy, hard])[0] > failures_last([easy, hard])[1]
+    assert rank_failures_last([easy, hard])[0] > rank_failures_last([easy, hard])[1]
 
 
 def test_a_stopping_rule_ends_early_exactly_where_it_says(lab, portfolio: Portfolio, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     recorded = record(
-        lab[0].loaded.denoiser, portfolio, InversionConfig(steps=6, draws=2), tmp_path, framing=Framing.PAD,
+        lab.denoiser, portfolio, InversionConfig(steps=6, draws=2), tmp_path, framing=Framing.PAD,
         snapshots=(6,), run_seed=1, executor=Executor(64),
     )  # fmt: skip
     ratio = np.array([0.01, 0.2, 0.9])

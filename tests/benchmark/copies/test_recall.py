@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from imgaudit.benchmark.copies import measures, recall
 from imgaudit.benchmark.copies.measures import Measure, descriptor_measure
 from imgaudit.benchmark.copies.pictures import read_halves, transformed
-from imgaudit.benchmark.copies.recall import LEGS, PAIR, STRANGERS, CopiesReport, HalfScores, copies_report
+from imgaudit.benchmark.copies.recall import LEGS, PAIR, STRANGERS, CopiesReport, HalfScores, report_copies
 from imgaudit.benchmark.copies.transformations import STRENGTHS, TRANSFORMATIONS, transform
 from imgaudit.cli import app
 from imgaudit.exceptions import InputError
@@ -51,7 +51,7 @@ def test_thresholds_come_from_one_half_and_figures_from_the_other() -> None:
     fit = half(dict.fromkeys(low, 9.0), low)
     # One leg of the pair is not convinced, so that the pair is not.
     report = half({"pixel": 0.9, LEGS[0]: 9.0, LEGS[1]: 1.0}, {"pixel": 0.5, LEGS[0]: 1.0, LEGS[1]: 1.0})
-    found = copies_report(fit, report, {"pixel": "own"}, folders=["f"], pictures=4, seed=1, hardware="none", skipped={})
+    found = report_copies(fit, report, {"pixel": "own"}, folders=["f"], pictures=4, seed=1, skipped={})
     by_name = {one.name: one for one in found.deciders}
     assert by_name["pixel"].overall.found == 1 and by_name["pixel"].false_positives.found == 1
     assert by_name["pixel"].matched.found == 1

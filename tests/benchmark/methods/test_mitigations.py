@@ -1,4 +1,4 @@
-"""The benchmark of mitigations: its hopes from a made-up table, its halves, and its lines."""
+"""The benchmark of mitigations: its goals from a made-up table, its halves, and its lines."""
 
 from typing import Any
 
@@ -13,10 +13,10 @@ from imgaudit.benchmark.methods.mitigations import (
     RANDOM,
     TUNED,
     MitigationTable,
-    halves,
-    mitigation_report,
+    format_mitigations,
+    report_mitigations,
+    split_halves,
 )
-from imgaudit.cli.mitigation_benchmark import mitigation_lines
 from imgaudit.exceptions import InputError
 from imgaudit.mitigation.evaluation import EvaluationSettings, ModelOutcome, PromptOutcome
 from imgaudit.mitigation.evaluation_summary import EvaluationTable
@@ -65,7 +65,7 @@ def _table(**copied: int) -> MitigationTable:
 
 
 def test_every_hope_is_judged_by_its_own_row() -> None:
-    report = mitigation_report(_table())
+    report = report_mitigations(_table())
     assert all(target.met for target in report.targets), [t for t in report.targets if not t.met]
     for name, count, hope in (
         (PRUNED, 3, "pruned, reproduced"),
@@ -73,7 +73,7 @@ def test_every_hope_is_judged_by_its_own_row() -> None:
         ("descent", 2, "descent as"),
         (LONGER, 2, "descent of"),
     ):
-        missed = [target.name for target in mitigation_report(_table(**{name: count})).targets if not target.met]
+        missed = [target.name for target in report_mitigations(_table(**{name: count})).targets if not target.met]
         assert len(missed) == 1 and missed[0].startswith(hope)
     found = {target.name: target for target in report.targets}
     assert found["pruned, error on clean images"].got.startswith("+5.0%")
@@ -82,10 +82,10 @@ def test_every_hope_is_judged_by_its_own_row() -> None:
 def test_a_pruned_model_that_nothing_brings_back_misses_the_published_order() -> None:
     table = _table()
     table = table.model_copy(update={"retention": table.retention | {PRUNED: _retention(1)}})
-    missed = [target.name for target in mitigation_report(table).targets if not target.met]
+    missed = [target.name for target in report_mitigations(table).targets if not target.met]
     assert missed == ["pruned, retained after inversion", "ordering after inversion"]
     table = table.model_copy(update={"retention": {PRUNED: Skipped(skipped="nothing")}})
-    assert "not measured" in mitigation_report(table).targets[-1].got
+    assert "not measured" in report_mitigations(table).targets[-1].got
 
 
 def test_a_table_without_a_mitigation_is_refused() -> None:
@@ -93,17 +93,17 @@ def test_a_table_without_a_mitigation_is_refused() -> None:
     models = [one for one in table.evaluation.models if one.name != INFERENCE[0]]
     table = table.model_copy(update={"evaluation": table.evaluation.model_copy(update={"models": models})})
     with pytest.raises(InputError, match="no row 'descent'"):
-        mitigation_report(table)
+        report_mitigations(table)
 
 
 def test_no_image_that_locates_judges() -> None:
     images = [lab_image(number, f"{number}", "planted", 64) for number in range(7)]
-    first, second = halves(images)
+    first, second = split_halves(images)
     assert len(first) == 4 and len(second) == 3 and not {i.sha256 for i in first} & {i.sha256 for i in second}
-    assert halves(images[::-1]) == (first, second)
+    assert split_halves(images[::-1]) == (first, second)
 
 
 def test_the_table_fits_the_documentation() -> None:
-    lines = "\n".join(mitigation_lines(mitigation_report(_table()))).splitlines()
+    lines = "\n".join(format_mitigations(report_mitigations(_table()))).splitlines()
     assert max(map(len, lines[: lines.index("goals")])) <= 120
     assert any("fine-tuned" in line and "1 of 10" in line for line in lines)

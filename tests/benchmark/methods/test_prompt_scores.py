@@ -7,15 +7,16 @@ import torch
 
 from imgaudit.benchmark.harness.cases import CaseCounts, Group
 from imgaudit.benchmark.harness.lab_model import LabModel
+from imgaudit.benchmark.harness.lab_work import LabWork
 from imgaudit.benchmark.methods.prompt_scores import (
     DESIGNS,
     PromptRow,
     PromptScoreTable,
     distinct_captions,
+    format_prompt_scores,
     measure_prompt_scores,
-    prompt_score_report,
+    report_prompt_scores,
 )
-from imgaudit.cli.prompt_benchmark import prompt_score_lines
 from imgaudit.diffusion.executor import Executor
 from imgaudit.exceptions import InputError
 from imgaudit.lab.description import LabDescription, LabImage
@@ -38,13 +39,14 @@ IMAGES = [
 ]
 
 
-def closed_form_lab(**changes: object) -> LabModel:
+def closed_form_lab(executor: Executor, **changes: object) -> LabWork:
     points = torch.randn(5, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     denoiser = FiniteSetDenoiser(points)
     for name, value in changes.items():
         setattr(denoiser, name, value)
     description = LabDescription(recipe=tiny_recipe(), background_images=0, images=IMAGES)
-    return LabModel(Path(), description, LoadedModel(denoiser, "closed form", "FiniteSet", {}))
+    lab = LabModel(Path(), description, LoadedModel(denoiser, "closed form", "FiniteSet", {}))
+    return LabWork(lab, {}, Path(), 1, executor)
 
 
 def test_captions_shared_by_groups_are_left_out() -> None:
@@ -54,17 +56,15 @@ def test_captions_shared_by_groups_are_left_out() -> None:
 
 
 def test_a_closed_form_memoriser_is_told_apart_by_every_detector() -> None:
-    table = measure_prompt_scores(
-        closed_form_lab(), run_seed=1, executor=Executor(64), counts=CaseCounts(controls=1, held_out=12)
-    )
-    report = prompt_score_report(table)
+    table = measure_prompt_scores(closed_form_lab(Executor(64)), CaseCounts(controls=1, held_out=12))
+    report = report_prompt_scores(table)
     assert {one.auc for one in report.separations} == {1.0}
     assert all(one.rate == 1 for one in report.rates[:-1])
     assert all(target.met for target in report.targets)
     assert table.evaluations["magnitude, first step, 4 seeds"] == 8
     assert table.evaluations["magnitude, all steps, 4 seeds"] == 400
     assert table.evaluations["sharpness, first step, 4 seeds"] == 24
-    lines = list(prompt_score_lines(report))
+    lines = list(format_prompt_scores(report))
     assert max(map(len, lines)) <= 120 and any("nothing fitted" in line for line in lines)
 
 
@@ -80,9 +80,9 @@ def test_rates_allow_less_than_one_per_cent_of_the_others() -> None:
             lab="x", seed=0, hardware="", evaluations=dict.fromkeys(DESIGNS, 0), left_out=0,
             spaces=dict.fromkeys(DESIGNS, "epsilon"), rows=[*others, *found],
         )  # fmt: skip
-        assert prompt_score_report(table).rates[0].hits == allowed + 1
+        assert report_prompt_scores(table).rates[0].hits == allowed + 1
 
 
 def test_a_lab_without_a_null_branch_is_refused() -> None:
     with pytest.raises(InputError, match="distilled"):
-        measure_prompt_scores(closed_form_lab(no_null="distilled"), run_seed=0, executor=Executor(8))
+        measure_prompt_scores(closed_form_lab(Executor(8), no_null="distilled"))

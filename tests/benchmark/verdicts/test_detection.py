@@ -4,7 +4,7 @@ import pytest
 from imgaudit.benchmark.harness.cases import CaseCounts, Group, choose_cases, group_of, load_cases, locate
 from imgaudit.benchmark.harness.score_table import ScoreTable
 from imgaudit.benchmark.harness.scoring import control_rows, score_rows
-from imgaudit.benchmark.verdicts.detection import DetectionReport, detection_report
+from imgaudit.benchmark.verdicts.detection import DetectionReport, report_detection
 from imgaudit.decision.replication import Evidence
 from imgaudit.decision.verdict import decide
 from imgaudit.exceptions import InputError
@@ -53,7 +53,7 @@ def table_of(measured: list[Measurement], lab: LabDescription) -> ScoreTable:
 
 
 def report_of(scores: dict[str, float], lab: LabDescription) -> DetectionReport:
-    return detection_report(table_of(measure(scores, lab), lab))
+    return report_detection(table_of(measure(scores, lab), lab))
 
 
 def test_groups_are_the_labs_own_truth(lab: LabDescription) -> None:
@@ -84,7 +84,7 @@ def test_a_score_table_survives_the_disk_and_gives_the_same_report(lab: LabDescr
     table = table_of(measure({"m": 3.0, "p": 0.4, "s": 0.2, "h": 0.2}, lab), lab)
     table.write(tmp_path / "scores.json")
     again = ScoreTable.read(tmp_path / "scores.json")
-    assert again == table and detection_report(again) == detection_report(table)
+    assert again == table and report_detection(again) == report_detection(table)
 
 
 def test_a_perfect_detector_meets_every_target_and_keeps_the_denominators(lab: LabDescription) -> None:
@@ -115,7 +115,7 @@ def test_an_image_without_a_score_leaves_that_scores_denominator(lab: LabDescrip
     measured = measure({"m": 3.0, "p": 0.2, "s": 0.2, "h": 0.2}, lab)
     blank = measurement("h0", 0.2, [], [MISS] * 8, invalid=8)
     measured = [blank if m.id == blank.id else m for m in measured]
-    report = detection_report(table_of(measured, lab))
+    report = report_detection(table_of(measured, lab))
     negatives = {(s.name, s.against): s.negatives for s in report.separations}
     assert negatives["best similarity, embedding", Group.HELD_OUT] == 19
     assert negatives["best similarity, caption", Group.HELD_OUT] == 20
@@ -125,5 +125,5 @@ def test_a_held_out_image_that_is_called_is_named_with_its_nearest_training_imag
     table = table_of(measure({"m": 3.0, "p": 0.2, "s": 0.2, "h": 0.2}, lab), lab)
     called = table.of(Group.HELD_OUT)[0].model_copy(update={"verdict": Verdict.REPLICATED, "nearest_similarity": 0.97})
     rows = [called if row.sha256 == called.sha256 else row for row in table.rows]
-    [call] = detection_report(table.model_copy(update={"rows": rows})).false_calls
+    [call] = report_detection(table.model_copy(update={"rows": rows})).false_calls
     assert called.sha256.startswith(call.sha256) and call.nearest_similarity == 0.97

@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 from imgaudit.benchmark.harness.cases import Group
 from imgaudit.benchmark.harness.score_table import ControlTable, ScoreTable
 from imgaudit.benchmark.harness.scoring import control_rows, score_rows
-from imgaudit.benchmark.verdicts.errors import compare_bank, error_report, error_rows
-from imgaudit.benchmark.verdicts.ladder import ladder_protocol, ladder_report, lowest_rung
+from imgaudit.benchmark.verdicts.errors import compare_bank, error_rows, report_errors
+from imgaudit.benchmark.verdicts.ladder import ladder_protocol, lowest_rung, report_ladder
 from imgaudit.benchmark.verdicts.never_trained import never_trained_kinds, series_of
 from imgaudit.benchmark.verdicts.portfolios import (
     Judged,
@@ -144,7 +144,7 @@ def test_a_report_has_denominators_and_an_honest_bank_is_met(
         monkeypatch.setattr(f"imgaudit.benchmark.verdicts.{name}.RESAMPLES", 20)
     monkeypatch.setattr("imgaudit.benchmark.verdicts.power.BANK_SIZES", (10, 199))
     table = table_of(lab)
-    report = error_report(table)
+    report = report_errors(table)
     for row in report.errors:
         assert 0 <= row.low <= row.high <= 1 and 0 <= row.proportion <= row.any_false <= 1
         assert row.memorised == 10 and row.per_portfolio in (10, 40)
@@ -158,7 +158,7 @@ def test_a_report_has_denominators_and_an_honest_bank_is_met(
     result = CliRunner().invoke(app, ["benchmark", "errors", "--table", str(tmp_path / "t.json")])
     assert result.exit_code == 0 and "held out, four copies of each" in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 130
-    assert error_report(table) == report
+    assert report_errors(table) == report
 
 
 def test_a_bank_of_easier_images_is_told_and_claims_too_much(lab: LabDescription) -> None:
@@ -172,7 +172,7 @@ def test_a_bank_of_easier_images_is_told_and_claims_too_much(lab: LabDescription
     assert score.low > 0.3
     stranger = other.model_copy(update={"model_fingerprint": "another"})
     with pytest.raises(InputError, match="another model or protocol"):
-        error_report(table, stranger)
+        report_errors(table, stranger)
 
 
 def test_power_of_images_that_nothing_finds_is_nought(lab: LabDescription) -> None:
@@ -196,7 +196,7 @@ def test_the_ladder_names_the_lowest_rung_with_and_without_captions(lab: LabDesc
         "m2": (Rung.CAPTION, Rung.EMBEDDING),
         "h1": (None, None),
     }
-    report = ladder_report(table)
+    report = report_ladder(table)
     found = {(one.name, one.group): one.hits for one in report.lowest}
     assert found["with captions: caption", Group.MEMORISED] == 9
     assert found["captions withheld: tokens", Group.MEMORISED] == 2
