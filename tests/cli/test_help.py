@@ -43,8 +43,7 @@ def panels(text: str) -> dict[str, str]:
 def test_one_file_per_command() -> None:
     group = typer.main.get_group(app)
     files = {path.stem for path in Path(imgaudit.cli.__file__).parent.glob("*.py")}
-    others = {name for name in files if name.startswith("benchmark_") or name.endswith(("_benchmark", "_benchmarks"))}
-    assert files - SHARED - others - {"batch_size"} == set(group.commands)
+    assert files - SHARED - {"batch_size"} == set(group.commands)
     modules = {module.__name__.rpartition(".")[2] for modules in COMMANDS.values() for module in modules}
     assert modules == set(group.commands)
 
@@ -98,7 +97,10 @@ def test_written_defaults_are_those_of_the_search() -> None:
     assert f"{TEMPERATURE:g}; with --from: {FROM_TEMPERATURE:g}" == TEMPERATURES
 
 
-@pytest.mark.parametrize("command", ["", "audit", "detect", "triggers", "match", "mitigate evaluate", "lab train"])
+@pytest.mark.parametrize(
+    "command",
+    ["", "audit", "detect", "triggers", "match", "mitigate evaluate", "lab train", "benchmark", "benchmark detection"],
+)
 def test_help_needs_no_heavy_library(command: str) -> None:
     code = (
         f"import sys; from imgaudit.cli import main; sys.argv = {['imgaudit', *command.split(), '--help']!r}\n"
