@@ -38,18 +38,18 @@ class Source(Protocol):
     """Something that a collection is built from."""
 
     def blocks(self, start: int) -> Iterator[Block]:
-        """Everything from item `start` on. The same source is always cut at the same places."""
+        """Yield everything from item `start` on. The same source is always cut at the same places."""
 
 
 def check_block(names: Names, vectors: npt.NDArray[np.generic], *, binary: bool, refuse_names: bool = True) -> Block:
-    """A block of strangers' vectors: those with NaN or infinity and those with dangerous names are left out."""
+    """Return a block of strangers' vectors without those that hold NaN or infinity or have dangerous names."""
     reasons = names.refused() if refuse_names else {}
     kept_vectors: Vectors = vectors
     uneven = np.zeros(len(vectors), dtype=bool)
     if not binary:
         floats = np.array(vectors, dtype=np.float32)
         kept_vectors = floats
-        length = _lengths(floats)
+        length = _measure_lengths(floats)
         for row in np.nonzero(~np.isfinite(length))[0].tolist():
             reasons.setdefault(row, "the vector holds NaN or infinity")
         uneven = np.isfinite(length) & (length > 0) & (np.abs(length - 1) > UNIT)
@@ -69,8 +69,8 @@ def check_block(names: Names, vectors: npt.NDArray[np.generic], *, binary: bool,
     )
 
 
-def _lengths(floats: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """Of every vector, in double precision where it is not one: a float32 square can overflow or vanish."""
+def _measure_lengths(floats: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """Return each vector's length, in double precision where it is not one: a float32 square can overflow or vanish."""
     with np.errstate(over="ignore", invalid="ignore"):
         length = np.sqrt(np.einsum("nd,nd->n", floats, floats)).astype(np.float64)
     other = ~(np.abs(length - 1) <= UNIT)

@@ -82,8 +82,8 @@ def build_collection(
                     "another folder"
                 )
         else:
-            manifest = _begin(folder, given, options)
-        return _go_on(folder, manifest, given, workers, on_progress)
+            manifest = _begin_collection(folder, given, options)
+        return _continue_build(folder, manifest, given, workers, on_progress)
 
 
 def add_to_collection(
@@ -103,7 +103,7 @@ def add_to_collection(
         planned = plan_sources(given, manifest.sources)
         new = [source for source in planned if source not in manifest.sources]
         manifest = manifest.model_copy(update={"sources": (*manifest.sources, *new)})
-        return _go_on(folder, manifest, given, workers, on_progress)
+        return _continue_build(folder, manifest, given, workers, on_progress)
 
 
 def _refuse_other_options(manifest: CollectionManifest, options: BuildOptions) -> None:
@@ -116,7 +116,7 @@ def _refuse_other_options(manifest: CollectionManifest, options: BuildOptions) -
             raise ConfigError(f"the collection was begun with {name} {was}, but got {asked}: choose another folder")
 
 
-def _begin(folder: Path, given: Sequence[SourceInput], options: BuildOptions) -> CollectionManifest:
+def _begin_collection(folder: Path, given: Sequence[SourceInput], options: BuildOptions) -> CollectionManifest:
     others = [path.name for path in folder.iterdir() if path.name not in BEGUN]
     if others:
         raise InputError(f"{str(folder)!r} is not empty and no collection: choose a new folder")
@@ -131,7 +131,7 @@ def _begin(folder: Path, given: Sequence[SourceInput], options: BuildOptions) ->
     )  # fmt: skip
 
 
-def _go_on(
+def _continue_build(
     folder: Path, manifest: CollectionManifest, given: Sequence[SourceInput], workers: int, on_progress: Progress
 ) -> CollectionManifest:
     by_path = {source.path: one for source, one in zip(plan_sources(given, manifest.sources), given, strict=True)}

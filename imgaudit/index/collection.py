@@ -85,14 +85,14 @@ class Collection:
         return IndexRecall(hits=hits, n=n, low=low, high=high, seed=measured[0].seed)
 
     def skipped(self) -> Iterator[SkippedImage]:
-        """What was left out when the collection was built, with the reasons."""
+        """Yield what was left out when the collection was built, with the reasons."""
         for skips in self.manifest.skipped:
             with (self.folder / "skipped" / skips.name).open(encoding="utf-8") as file:
                 for line in file:
                     yield SkippedImage.model_validate_json(line)
 
     def search(self, vectors: Vectors, k: int) -> SearchResults:
-        """The k nearest of every query, nearest first; fewer where the collection holds or finds fewer.
+        """Find the k nearest of every query, nearest first; fewer where the collection holds or finds fewer.
 
         vectors:  (N, dimension) float32 of unit length, or (N, dimension / 8) uint8, of the collection's descriptor
 
@@ -107,7 +107,7 @@ class Collection:
         return self._named(values, shards, rows)
 
     def above(self, vectors: Vectors, bound: float, most: int = MOST) -> list[Matches]:
-        """All matches of every query at or above a similarity, nearest first, at most `most` of them.
+        """Find all matches of every query at or above a similarity, nearest first, at most `most` of them.
 
         Where an index is not exact, matches can be missed as often as its recall says.
         """
@@ -124,7 +124,7 @@ class Collection:
     def nearest(
         self, vectors: Vectors, k: int
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Similarities, shards and rows (N, k), nearest first; rows are -1 where fewer were found."""
+        """Return similarities, shards and rows (N, k), nearest first; rows are -1 where fewer were found."""
         queries = self._checked(vectors)
         if k < 1:
             raise InputError(f"the number of matches must be at least 1, but got {k}")

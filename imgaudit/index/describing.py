@@ -53,7 +53,7 @@ class DescribedEntries(NamedTuple):
 
 
 def find_descriptor(name: str) -> Descriptor | None:
-    """The descriptor of this name when it can be had here, or None."""
+    """Return the descriptor of this name, or None where it is unknown or lacks its weights or packages."""
     if name not in DESCRIPTOR_NAMES:
         return None
     loaded = _load(name)
@@ -61,7 +61,7 @@ def find_descriptor(name: str) -> Descriptor | None:
 
 
 def require_descriptor(name: str) -> Descriptor:
-    """The descriptor of this name. Raises ConfigError that lists what there is."""
+    """Return the descriptor of this name. Raises ConfigError that lists the known ones."""
     if name not in DESCRIPTOR_NAMES:
         raise ConfigError(f"images can be described by {', '.join(DESCRIPTOR_NAMES)}, but not by {name!r:.80}")
     loaded = _load(name)
@@ -72,12 +72,12 @@ def require_descriptor(name: str) -> Descriptor:
 
 @cache
 def _load(name: str) -> Descriptor | Skipped:
-    """Once per process: weights are large, and their known answers take a second."""
+    """Load once per process: weights are large, and checking their known answers takes a second."""
     return load_descriptor(name)
 
 
 def find_image_side(descriptor: Descriptor) -> int:
-    """Pixels of the square in which a descriptor gets images."""
+    """Return the side, in pixels, of the square in which a descriptor gets images."""
     return int(getattr(descriptor, "side", SIDE))
 
 

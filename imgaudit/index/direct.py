@@ -18,7 +18,7 @@ class DirectIndex:
         self._index: Any = None
 
     def build(self, vectors: Vectors) -> None:
-        """Train, add and write; the same training sample as a collection's."""
+        """Train, add and write, with the same training sample as a collection's."""
         index = make_empty_index(self.choice, self.dimension, binary=self.binary)
         if self.choice.lists:
             index.train(draw_training_sample(self.choice, vectors, 0))
@@ -33,7 +33,7 @@ class DirectIndex:
         return self
 
     def search(self, queries: Vectors, k: int) -> None:
-        """FAISS' own values and rows, in the blocks of queries that a collection uses; nothing is made of them."""
+        """Run FAISS' own search in the blocks of queries that a collection uses; its values and rows are dropped."""
         set_effort(self._index, self.choice.kind, k)
         for start in range(0, len(queries), 1024):
             self._index.search(queries[start : start + 1024], k)

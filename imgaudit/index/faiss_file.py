@@ -40,7 +40,7 @@ def build_index(
     seed: int = 0,
     on_added: Callable[[int], None] = lambda done: None,
 ) -> Any:
-    """A FAISS index of all vectors, which may be mapped from a file; it holds what its kind keeps in memory."""
+    """Build a FAISS index of all vectors, which may be mapped from a file; it holds what its kind keeps in memory."""
     index = make_empty_index(choice, dimension, binary=binary)
     if choice.lists:
         index.train(draw_training_sample(choice, vectors, seed))
@@ -51,7 +51,7 @@ def build_index(
 
 
 def make_empty_index(choice: IndexTypeChoice, dimension: int, *, binary: bool) -> Any:
-    """An index as FAISS makes it of the choice's factory string."""
+    """Make an index from the factory string of the chosen type."""
     if binary:
         return faiss.index_binary_factory(dimension, choice.factory)
     index: Any = faiss.index_factory(dimension, choice.factory, faiss.METRIC_INNER_PRODUCT)
@@ -63,7 +63,7 @@ def make_empty_index(choice: IndexTypeChoice, dimension: int, *, binary: bool) -
 
 
 def draw_training_sample(choice: IndexTypeChoice, vectors: Vectors, seed: int) -> Vectors:
-    """Vectors drawn for the k-means of an index with inverted lists."""
+    """Draw vectors for the k-means of an index with inverted lists."""
     wanted = max(TRAINED_PER_LIST * choice.lists, 256 * TRAINED_PER_LIST)
     if wanted >= len(vectors):
         return np.ascontiguousarray(vectors)
@@ -99,11 +99,11 @@ def read_index(path: Path, kind: Kind, dimension: int, count: int, *, binary: bo
         )
     if not binary and index.metric_type != faiss.METRIC_INNER_PRODUCT:
         raise IndexRefusedError(f"{str(path)!r} does not compare by inner product; {REBUILD}")
-    return _on_gpu(index) if kind is Kind.FLAT and not binary else index
+    return _move_to_gpus(index) if kind is Kind.FLAT and not binary else index
 
 
-def _on_gpu(index: Any) -> Any:
-    """A copy on all GPUs where there are any with enough memory; exact search gains most from them."""
+def _move_to_gpus(index: Any) -> Any:
+    """Copy the index to all GPUs where there are any with enough memory; exact search gains most from them."""
     if not count_gpus():
         return index
     try:
@@ -113,14 +113,14 @@ def _on_gpu(index: Any) -> Any:
 
 
 def search_index(index: Any, kind: Kind, queries: Vectors, k: int) -> tuple[npt.NDArray[np.generic], Any]:
-    """FAISS' own values and rows (n, k); rows are -1 where fewer were found. Values are inner products or distances."""
+    """Return FAISS' own values (inner products or distances) and rows (n, k); rows are -1 where fewer were found."""
     set_effort(index, kind, k)
     values, rows = index.search(queries, k)
     return values, rows
 
 
 def set_effort(index: Any, kind: Kind, k: int) -> None:
-    """How many candidates a search for k looks at: the one setting for building, measuring and using."""
+    """Set how many candidates a search for k compares: the one setting for building, measuring and using."""
     if kind is Kind.HNSW:
         index.hnsw.efSearch = max(EF_SEARCH, k)
     elif kind is Kind.IVF:
@@ -132,7 +132,7 @@ def set_effort(index: Any, kind: Kind, k: int) -> None:
 
 
 def search_exactly(vectors: Vectors, queries: Vectors, k: int, dimension: int, *, binary: bool) -> Any:
-    """Exact values (n, k), best first, of vectors that may be mapped from a file, read block by block."""
+    """Return exact values (n, k), best first, of vectors that may be mapped from a file, read block by block."""
     best: npt.NDArray[np.generic] | None = None
     for start in range(0, len(vectors), ADDED):
         block = np.ascontiguousarray(vectors[start : start + ADDED])

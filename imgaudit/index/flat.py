@@ -48,7 +48,7 @@ class FlatIndex:
             self.ids.extend(ids)
 
     def search(self, queries: npt.NDArray[np.generic], k: int) -> list[list[FlatMatch]]:
-        """The k nearest of every query, nearest first; fewer when the index holds fewer."""
+        """Find the k nearest of every query, nearest first; fewer when the index holds fewer."""
         k = min(k, len(self.ids))
         if k == 0 or len(queries) == 0:
             return [[] for _ in queries]
@@ -60,7 +60,7 @@ class FlatIndex:
         ]
 
     def similarities(self, queries: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
-        """(queries, vectors): of every query with every vector, in the order in which they were added."""
+        """Return the similarities (queries, vectors) of every query with every vector, in the order they were added."""
         found = np.empty((len(queries), len(self.ids)), dtype=np.float32)
         if not found.size:
             return found
@@ -86,7 +86,7 @@ class RangeIndex:
         self._index.add(np.ascontiguousarray(vectors))
 
     def search(self, queries: npt.NDArray[np.float32], bound: float) -> list[list[tuple[int, float]]]:
-        """Per query the rows whose inner product is above a bound, highest first.
+        """Find, per query, the rows whose inner product is above a bound, highest first.
 
         Their number is not limited: queries in blocks keep memory in proportion to queries x rows.
         """
@@ -99,5 +99,5 @@ class RangeIndex:
 
 
 def count_gpus() -> int:
-    """GPUs that faiss can use; the only reliable sign (its GPU classes exist on machines without any)."""
+    """Count the GPUs that faiss can use. Its GPU classes exist on machines without any, so only this tells."""
     return int(faiss.get_num_gpus()) if hasattr(faiss, "get_num_gpus") else 0

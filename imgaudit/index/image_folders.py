@@ -46,14 +46,14 @@ class FolderFacts(NamedTuple):
 
 
 def list_entries(folder: Path) -> Iterator[ImageEntry]:
-    """Every image below a folder, and every entry that may hide one with why it is not read, in a fixed order."""
+    """Yield every image below a folder, and every entry that may hide one with why it is not read, in a fixed order."""
     for listing in walk_images(folder):
         yield from (ImageEntry(path) for path in listing.images)
         yield from (ImageEntry(path, reason) for path, reason in listing.refused)
 
 
 def list_collected_entries(folder: Path, others: Counter[str]) -> Iterator[ImageEntry]:
-    """What a collection takes of a folder: its items without drawings.
+    """Yield the entries of a folder that a collection takes: all but drawings.
 
     others:  counts, by suffix, what is passed over: drawings, and other files that are no images by their names
     """
@@ -73,11 +73,11 @@ def inspect_folder(folder: Path) -> FolderFacts:
     for item in list_collected_entries(folder, others):
         digest.update(os.fsencode(item.path.relative_to(folder)) + b"\0")
         count += 1
-    return FolderFacts(count, digest.hexdigest(), _kinds(others))
+    return FolderFacts(count, digest.hexdigest(), _count_kinds(others))
 
 
-def _kinds(others: Counter[str]) -> dict[str, int]:
-    """The most common ones as short text; strangers choose the suffixes."""
+def _count_kinds(others: Counter[str]) -> dict[str, int]:
+    """Return the most common kinds as short text; strangers choose the suffixes."""
     kinds = Counter[str]()
     for number, (suffix, count) in enumerate(others.most_common()):
         kinds[format_path(suffix)[:20] if number < KINDS else "more"] += count
@@ -92,7 +92,7 @@ class ImageFolder:
         self.folder, self.label, self.parts, self.describer = folder, label, parts, describer
 
     def blocks(self, start: int) -> Iterator[Block]:
-        """Everything from item `start` on: kept parts first, then the rest."""
+        """Yield everything from item `start` on: kept parts first, then the rest."""
         while (block := self._kept(start)) is not None:
             yield block
             start += block.consumed
@@ -138,7 +138,7 @@ class ImageFolder:
         )
 
     def _kept(self, start: int) -> Block | None:
-        """A part that an earlier process finished; one that cannot be read is made again."""
+        """Return a part that an earlier process finished, or None; one that cannot be read is made again."""
         try:
             with safe_open(self._path(start), framework="numpy") as file:
                 vectors = file.get_tensor("vectors")

@@ -64,14 +64,14 @@ def find_kind(name: str) -> Kind | None:
 
 
 def count_row_bytes(dimension: int, *, binary: bool) -> int:
-    """Bytes of one vector: a bit per dimension, or a float32."""
+    """Count the bytes of one vector: a bit per dimension, or a float32."""
     return dimension // 8 if binary else 4 * dimension
 
 
 def choose_kind(
     count: int, dimension: int, *, binary: bool, total: int | None = None, wanted: Kind | None = None
 ) -> IndexTypeChoice:
-    """The kind of index for `count` vectors.
+    """Choose the type of index for `count` vectors.
 
     total:   vectors of the whole collection, which decide; those of this index when left out
     wanted:  the kind that was asked for, which is taken where there are enough vectors to train it
@@ -92,7 +92,7 @@ def choose_kind(
     if kind is not Kind.FLAT and count < FEWEST_TRAINED:
         reason = f"{count:,} vectors are searched exactly in less time than a {kind} index takes to begin"
         kind = Kind.FLAT
-    return IndexTypeChoice(kind=kind, factory=_factory(kind, count, dimension, binary), reason=reason)
+    return IndexTypeChoice(kind=kind, factory=_write_factory(kind, count, dimension, binary), reason=reason)
 
 
 def _choose(total: int, dimension: int, binary: bool) -> tuple[Kind, str]:
@@ -114,19 +114,19 @@ def _choose(total: int, dimension: int, binary: bool) -> tuple[Kind, str]:
     )
 
 
-def _factory(kind: Kind, count: int, dimension: int, binary: bool) -> str:
+def _write_factory(kind: Kind, count: int, dimension: int, binary: bool) -> str:
     lists = 2 ** round(math.log2(max(2.0, 2 * math.sqrt(max(1, count)))))
     if kind is Kind.IVF:
         return f"BIVF{lists}"
     if kind is Kind.IVFPQ:
-        return f"IVF{lists},PQ{_codes(dimension)},RFlat"
+        return f"IVF{lists},PQ{_count_codes(dimension)},RFlat"
     if binary:
         return "BHNSW32" if kind is Kind.HNSW else "BFlat"
     return "HNSW32,Flat" if kind is Kind.HNSW else "Flat"
 
 
-def _codes(dimension: int) -> int:
-    """Bytes of a compressed vector: at most 64, each for at least four dimensions where they divide so."""
+def _count_codes(dimension: int) -> int:
+    """Return the bytes of a compressed vector: at most 64, each for at least four dimensions where they divide so."""
     return next(
         codes for codes in range(64, 0, -1) if dimension % codes == 0 and (dimension >= 4 * codes or codes == 1)
     )

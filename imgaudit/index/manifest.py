@@ -185,12 +185,12 @@ class CollectionManifest(Record):
 
 
 def utc_now() -> str:
-    """The time in UTC."""
+    """Return the time in UTC, to the second, in ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def package_versions() -> dict[str, str]:
-    """Of Python and the packages that decide what a collection holds."""
+    """Return the versions of Python and of the packages that decide what a collection holds."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -201,13 +201,13 @@ def package_versions() -> dict[str, str]:
 
 
 def digest_file(path: Path) -> FileDigest:
-    """Size and SHA-256 of a file, read once."""
+    """Return size and SHA-256 of a file, which is read once."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         return FileDigest(bytes=file.tell(), sha256=digest)
 
 
-def _check(values: dict[str, Any]) -> str:
+def _checksum(values: dict[str, Any]) -> str:
     # A changed digit leaves a manifest that still reads as one.
     return hashlib.sha256(json.dumps(values, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
 
@@ -215,7 +215,7 @@ def _check(values: dict[str, Any]) -> str:
 def write_manifest(folder: Path, manifest: CollectionManifest) -> None:
     """Write it atomically: the moment at which a shard becomes part of the collection."""
     values = manifest.model_dump(mode="json") | {"format": FORMAT}
-    write_json(folder / "manifest.json", values | {"check": _check(values)})
+    write_json(folder / "manifest.json", values | {"check": _checksum(values)})
 
 
 def read_manifest(folder: Path) -> CollectionManifest:
@@ -241,6 +241,6 @@ def read_manifest(folder: Path) -> CollectionManifest:
         manifest = CollectionManifest.model_validate(values)
     except ValidationError as error:
         raise IndexRefusedError(f"the manifest {str(path)!r} is wrong: {describe_problem(error)}; {REBUILD}") from error
-    if check != _check(values):
+    if check != _checksum(values):
         raise IndexRefusedError(f"the manifest {str(path)!r} was changed after it was written; {REBUILD}")
     return manifest

@@ -34,13 +34,13 @@ class Names:
 
     @classmethod
     def of(cls, names: Iterable[Name]) -> "Names":
-        """The columns of single names."""
+        """Put single names into columns."""
         held = list(names)
         return cls([name.id for name in held], [name.path for name in held])
 
     @classmethod
     def numbered(cls, start: int, stop: int) -> "Names":
-        """Row numbers as ids, without paths."""
+        """Return row numbers as ids, without paths."""
         return cls(list(map(str, range(start, stop))), [""] * (stop - start))
 
     @classmethod
@@ -58,17 +58,17 @@ class Names:
         return map(Name, self.ids, self.paths)
 
     def within(self, label: str) -> "Names":
-        """The same with ids that begin with a source's label."""
+        """Return the same names with ids that begin with a source's label."""
         return Names([f"{label}/{one}" for one in self.ids], self.paths)
 
     def kept(self, mask: Iterable[object]) -> "Names":
-        """Those where the mask is true."""
+        """Return the names where the mask is true."""
         chosen = list(mask)
         return Names(list(compress(self.ids, chosen)), list(compress(self.paths, chosen)))
 
     def refused(self) -> dict[int, str]:
-        """By row, what may not be an id or a path and why."""
-        if not any(_suspicious(column) for column in (self.ids, self.paths)):
+        """Return, by row, what may not be an id or a path and why."""
+        if not any(_may_be_refused(column) for column in (self.ids, self.paths)):
             return {}
         found = {}
         for row, name in enumerate(self):
@@ -80,14 +80,14 @@ class Names:
         return found
 
 
-def _suspicious(texts: Sequence[str]) -> bool:
-    """Whether one of them may be refused: three looks at all of them together, instead of three at each."""
+def _may_be_refused(texts: Sequence[str]) -> bool:
+    """Return whether one of them may be refused: three searches of all together instead of three of each."""
     joined = "\n".join(texts)
     return ".." in joined or "\0" in joined or UTF8_BYTES * max(map(len, texts), default=0) > LONGEST
 
 
 def find_refusal_reason(text: str) -> str | None:
-    """Why a string from outside may not be an id or a path, or None: nobody who opens it may be led out of a folder.
+    """Return why a string from outside may not be an id or a path, or None: it must not lead out of a folder.
 
     >>> find_refusal_reason("photos/a.png")
     >>> find_refusal_reason("photos/../../etc/passwd")

@@ -28,14 +28,14 @@ BLOCK_PAIRS = 4_000_000
 Vectors = npt.NDArray[np.float32]
 
 
-def _vectors(thumbnails: npt.NDArray[np.uint8]) -> Vectors:
-    """Unit vectors (N, 3072) of thumbnails (N, 32, 32, 3) uint8; their inner product is the correlation."""
+def _describe_thumbnails(thumbnails: npt.NDArray[np.uint8]) -> Vectors:
+    """Return unit vectors (N, 3072) of thumbnails (N, 32, 32, 3) uint8; their inner product is the correlation."""
     images = torch.from_numpy(thumbnails).permute(0, 3, 1, 2).float() / 127.5 - 1
     return np.asarray(PixelDescriptor().describe(images), dtype=np.float32)
 
 
-def _bounds(vectors: Vectors) -> Vectors:
-    """Vectors (N, 193) whose inner product is never below that of the whole ones.
+def _bound_vectors(vectors: Vectors) -> Vectors:
+    """Return vectors (N, 193) whose inner product is never below that of the whole ones.
 
     192 coordinates are the vector's share in an orthonormal set (means of 4 x 4 blocks), the last is the length of what
     is left; by Cauchy and Schwarz two rests multiply to no more than the product of their lengths.
@@ -45,27 +45,27 @@ def _bounds(vectors: Vectors) -> Vectors:
     return np.ascontiguousarray(np.concatenate([low, rest[:, None]], axis=1), dtype=np.float32)
 
 
-def _candidates(thumbnails: npt.NDArray[np.uint8]) -> list[list[tuple[int, float]]]:
-    """Per image the others that correlate above the bound, closest first, at most `MOST` of them; exact."""
+def _find_candidates(thumbnails: npt.NDArray[np.uint8]) -> list[list[tuple[int, float]]]:
+    """Return, per image, the others that correlate above the bound, closest first, at most `MOST`; exact."""
     count = len(thumbnails)
     step = max(1, min(1024, BLOCK_PAIRS // count))
     index = RangeIndex(193)
     for start in range(0, count, 512):
-        index.add(_bounds(_vectors(thumbnails[start : start + 512])))
+        index.add(_bound_vectors(_describe_thumbnails(thumbnails[start : start + 512])))
     found = []
     for start in range(0, count, step):
-        rows = _vectors(thumbnails[start : start + step])
+        rows = _describe_thumbnails(thumbnails[start : start + step])
         # The bound is rounded, so it is asked for a little less than is needed.
-        for row, likely in enumerate(index.search(_bounds(rows), NEAR_COPY_CORRELATION - 1e-4)):
+        for row, likely in enumerate(index.search(_bound_vectors(rows), NEAR_COPY_CORRELATION - 1e-4)):
             others = [other for other, _ in likely[: 4 * MOST] if other != start + row]
-            exact = (_vectors(thumbnails[others]) @ rows[row]).tolist() if others else []
+            exact = (_describe_thumbnails(thumbnails[others]) @ rows[row]).tolist() if others else []
             near = [pair for pair in zip(others, exact, strict=True) if pair[1] > NEAR_COPY_CORRELATION]
             found.append(sorted(near, key=lambda pair: (-pair[1], pair[0]))[:MOST])
     return found
 
 
 def find_near_duplicates(ids: Sequence[str], thumbnails: npt.NDArray[np.uint8]) -> dict[str, list[tuple[str, float]]]:
-    """For every image the others that are near copies of it with their correlation, nearest first, at most 50.
+    """Find near copies of every image among the others, with their correlation, nearest first, at most 50.
 
     ids:         one per thumbnail
     thumbnails:  (N, 32, 32, 3) uint8 RGB
@@ -75,17 +75,17 @@ def find_near_duplicates(ids: Sequence[str], thumbnails: npt.NDArray[np.uint8]) 
     found: dict[str, list[tuple[str, float]]] = {name: [] for name in ids}
     if len(ids) < 2:
         return found
-    for row, candidates in enumerate(_candidates(thumbnails)):
+    for row, candidates in enumerate(_find_candidates(thumbnails)):
         if candidates:
-            alike = _alike(thumbnails, row, [other for other, _ in candidates])
+            alike = _find_alike(thumbnails, row, [other for other, _ in candidates])
             found[ids[row]] = [
                 (ids[other], similarity) for (other, similarity), near in zip(candidates, alike, strict=True) if near
             ]
     return found
 
 
-def _alike(thumbnails: npt.NDArray[np.uint8], row: int, others: list[int]) -> list[bool]:
-    """Whether images differ from one by less than the bound at the best shift, which is tried only where it must be."""
+def _find_alike(thumbnails: npt.NDArray[np.uint8], row: int, others: list[int]) -> list[bool]:
+    """Return whether images differ from one by less than the bound at the best shift, tried only where needed."""
     margin = THUMBNAIL_SIDE // 16
     inner = slice(margin, THUMBNAIL_SIDE - margin)
     left = thumbnails[row, inner, inner].astype(np.float32) / 255

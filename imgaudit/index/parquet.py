@@ -52,7 +52,7 @@ class ParquetVectors:
         return str(names[0])
 
     def read(self, start: int, size: int) -> Iterator[tuple[npt.NDArray[np.generic], list[str] | None]]:
-        """Vectors and ids from row `start` on, `size` at a time."""
+        """Yield vectors and ids from row `start` on, `size` at a time."""
         groups, passed = list[int](), 0
         for number in range(self._file.num_row_groups):
             rows = self._file.metadata.row_group(number).num_rows

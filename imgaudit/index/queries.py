@@ -40,7 +40,7 @@ def read_queries(paths: Sequence[Path], descriptor: DescriptorRecord) -> Iterato
     images: list[Path] = []
     for path in paths:
         if path.suffix.lower() == ".npy" and not path.is_dir():
-            yield from _vectors(path, descriptor)
+            yield from _read_vectors(path, descriptor)
         else:
             images.append(path)
     items = (item for path in images for item in (list_entries(path) if path.is_dir() else [ImageEntry(path)]))
@@ -62,7 +62,7 @@ def read_queries(paths: Sequence[Path], descriptor: DescriptorRecord) -> Iterato
         )
 
 
-def _vectors(path: Path, descriptor: DescriptorRecord) -> Iterator[Queries]:
+def _read_vectors(path: Path, descriptor: DescriptorRecord) -> Iterator[Queries]:
     file = NpyVectors(path)
     row = 0
     for vectors, _ in file.read(0, 1024):

@@ -23,7 +23,7 @@ EXACT = Skipped(skipped="the search is exact")
 def measure_recall(
     index: Any, kind: Kind, vectors: Vectors, dimension: int, *, binary: bool, seed: int = 0, queries: int = QUERIES
 ) -> IndexRecall | Skipped:
-    """Recall@1 among the other vectors: how often the best match besides the query is as similar as the exact one.
+    """Measure recall@1 among the other vectors: how often the best other match is as similar as the exact one.
 
     That is harder than finding a copy: what is nearest to a vector may be nearest among many that are about as near.
     """

@@ -38,7 +38,7 @@ class ShardDraft:
         self.count += len(names)
 
     def abandon(self) -> None:
-        """Leave nothing behind."""
+        """Delete the draft."""
         self._vectors.close()
         self._ids.abandon()
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -73,7 +73,7 @@ class ShardDraft:
 
 
 def map_vectors(path: Path, count: int, dimension: int, *, binary: bool) -> Vectors:
-    """Vectors of a plain file, mapped into memory."""
+    """Map the vectors of a plain file into memory."""
     dtype, columns = (np.uint8, dimension // 8) if binary else (np.float32, dimension)
     return np.memmap(path, dtype, "r", shape=(count, columns))
 
@@ -112,7 +112,7 @@ class Shard:
         self._index: Any = read_index(index, record.kind, descriptor.dimension, record.count, binary=descriptor.binary)
 
     def nearest(self, queries: Vectors, k: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-        """Similarities and rows (n, k) of contiguous queries, best first; rows are -1 where fewer were found."""
+        """Return similarities and rows (n, k) of contiguous queries, best first; rows are -1 where fewer were found."""
         values: Any
         values, rows = search_index(self._index, self.record.kind, queries, k)
         if self.descriptor.binary:

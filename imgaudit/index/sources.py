@@ -41,7 +41,7 @@ class SourceInput:
 def pair_id_lists(
     paths: Sequence[Path], id_lists: Sequence[Path] = (), vector_column: str = "", id_column: str = ""
 ) -> list[SourceInput]:
-    """Sources with their id lists, which belong to the .npy files and FAISS indexes in the order of both.
+    """Pair sources with their id lists, which belong to the .npy files and FAISS indexes in the order of both.
 
     Raises ConfigError when their numbers differ.
     """
@@ -69,17 +69,17 @@ def plan_sources(given: Sequence[SourceInput], known: Sequence[SourceRecord]) ->
         text = format_path(path)
         if text in {source.path for source in planned}:
             raise InputError(f"the source {text!r} is given twice")
-        source = _look(one, path)
+        source = _inspect_source(one, path)
         if text in by_path:
-            planned.append(_again(source, by_path[text]))
+            planned.append(_match_known(source, by_path[text]))
         else:
-            label = _label(format_path(path.name or "root"), labels)
+            label = _make_label(format_path(path.name or "root"), labels)
             labels.add(label)
             planned.append(source.model_copy(update={"label": label}))
     return planned
 
 
-def _again(source: SourceRecord, known: SourceRecord) -> SourceRecord:
+def _match_known(source: SourceRecord, known: SourceRecord) -> SourceRecord:
     compared = ("kind", "digest", "count", "id_list", "vector_column", "id_column")
     differs = [name for name in compared if getattr(source, name) != getattr(known, name)]
     if differs:
@@ -90,7 +90,7 @@ def _again(source: SourceRecord, known: SourceRecord) -> SourceRecord:
     return known
 
 
-def _look(given: SourceInput, path: Path) -> SourceRecord:
+def _inspect_source(given: SourceInput, path: Path) -> SourceRecord:
     if path.is_dir():
         facts = inspect_folder(path)
         if not facts.items:
@@ -132,8 +132,8 @@ def _file_digest(path: Path, id_list: Path | None) -> str:
     return digest.hexdigest()
 
 
-def _label(name: str, taken: set[str]) -> str:
-    """The source's own name, or with a number where another source has it: the same names stay apart."""
+def _make_label(name: str, taken: set[str]) -> str:
+    """Return the source's own name, or one with a number where another source has it: the same names stay apart."""
     if find_refusal_reason(name) is not None:
         name = "source"
     number, label = 1, name
@@ -144,7 +144,7 @@ def _label(name: str, taken: set[str]) -> str:
 
 
 def open_vectors(record: SourceRecord, path: Path) -> VectorFile:
-    """The vectors of a file."""
+    """Open a file of vectors."""
     if record.kind == "npy":
         return NpyVectors(path)
     return (
@@ -161,7 +161,7 @@ def open_source(
     describer: Describer | None,
     block: int,
 ) -> Source:
-    """A source that can be read.
+    """Open a source for reading.
 
     parts:      where described images are kept until a shard has them
     describer:  for images
@@ -178,19 +178,19 @@ def open_source(
     dimension = vectors.columns * (8 if vectors.binary else 1)
     if (vectors.binary, dimension) != (descriptor.binary, descriptor.dimension):
         raise InputError(
-            f"{record.path!r} holds vectors of {_shape(dimension, vectors.binary)}, but those of descriptor "
-            f"{descriptor.name!r} have {_shape(descriptor.dimension, descriptor.binary)}: say with "
+            f"{record.path!r} holds vectors of {_format_shape(dimension, vectors.binary)}, but those of descriptor "
+            f"{descriptor.name!r} have {_format_shape(descriptor.dimension, descriptor.binary)}: say with "
             "--descriptor what they are"
         )
     return VectorSource(vectors, record.label, given.id_list, block)
 
 
-def _shape(dimension: int, binary: bool) -> str:
+def _format_shape(dimension: int, binary: bool) -> str:
     return f"{dimension:,} {'bits' if binary else 'floats'}"
 
 
 def plan_descriptor(name: str, planned: Sequence[SourceRecord], given: Sequence[SourceInput]) -> DescriptorRecord:
-    """What the vectors will be: a descriptor of imgaudit's own, or by any other name what the first file holds."""
+    """Decide what the vectors will be: a descriptor of imgaudit's own, or by another name what the first file holds."""
     own = find_descriptor(name)
     if own is None and any(source.kind == "images" for source in planned):
         own = require_descriptor(name)

@@ -45,7 +45,7 @@ class NpyVectors:
         self.count, self.columns = self._vectors.shape
 
     def read(self, start: int, size: int) -> Iterator[tuple[npt.NDArray[np.generic], list[str] | None]]:
-        """Vectors from row `start` on."""
+        """Yield vectors from row `start` on, without ids."""
         for begin in range(start, self.count, size):
             yield np.asarray(self._vectors[begin : begin + size]), None
 
@@ -78,7 +78,7 @@ class FaissVectors:
         self.columns = dimension // 8 if self.binary else dimension
 
     def read(self, start: int, size: int) -> Iterator[tuple[npt.NDArray[np.generic], list[str] | None]]:
-        """Vectors from row `start` on."""
+        """Yield vectors from row `start` on, without ids."""
         for begin in range(start, self.count, size):
             stop = min(begin + size, self.count)
             if self.binary:
@@ -98,7 +98,7 @@ class VectorSource:
         self.file, self.label, self.id_list, self.block = file, label, id_list, min(block, BLOCK)
 
     def blocks(self, start: int) -> Iterator[Block]:
-        """Everything from row `start` on. Raises InputError when the names do not last."""
+        """Yield everything from row `start` on. Raises InputError when there are fewer names than vectors."""
         listed = islice(read_id_list(self.id_list), start, None) if self.id_list is not None else None
         row = start
         for vectors, ids in self.file.read(start, self.block):

@@ -17,7 +17,7 @@ MAX_SIDECAR_BYTES = 16 * 1024 * 1024
 
 
 def clean_text(text: str) -> str:
-    """One line without control characters, white space folded, cut at MAX_CHARACTERS.
+    """Return one line without control characters, white space folded, cut at MAX_CHARACTERS.
 
     >>> clean_text("a\\x1b[31m  b\\n")
     'a[31m b'
@@ -28,7 +28,7 @@ def clean_text(text: str) -> str:
     return " ".join(kept.split())[:MAX_CHARACTERS]
 
 
-def _clean(texts: Sequence[str]) -> list[str]:
+def _clean_texts(texts: Sequence[str]) -> list[str]:
     return [text for text in dict.fromkeys(map(clean_text, texts)) if text]
 
 
@@ -56,14 +56,14 @@ class FolderTexts:
     """Names in tables that fit no image or several."""
 
     def find(self, path: Path, facts: ImageFacts | None = None) -> Texts:
-        """The texts of one image: the given table, a sidecar .txt, the metadata table, the file's own metadata."""
+        """Find one image's texts: in the given table, a sidecar .txt, the metadata table, or the file itself."""
         if (texts := self.explicit.get(path)) is not None:
-            return Texts(_clean(texts), "the table given")
+            return Texts(_clean_texts(texts), "the table given")
         if self.sidecars and (text := _read_sidecar(path)) is not None:
-            return Texts(_clean([text]), "the sidecar file")
+            return Texts(_clean_texts([text]), "the sidecar file")
         if (texts := self.metadata.get(path)) is not None:
-            return Texts(_clean(texts), "the folder's metadata table")
-        if self.sidecars and facts is not None and (own := _clean([facts.caption])):
+            return Texts(_clean_texts(texts), "the folder's metadata table")
+        if self.sidecars and facts is not None and (own := _clean_texts([facts.caption])):
             return Texts(own, f"the image's own {facts.caption_source}")
         return Texts([], "")
 

@@ -33,7 +33,7 @@ def refuse_high_dynamic_range(image: Image.Image, data: bytes) -> None:
         raise ImageError(f"is high dynamic range ({HIGH_DYNAMIC_RANGE[transfer]}): export it as sRGB")
 
 
-def _sixteen_to_eight_bit(image: Image.Image, notes: list[str]) -> Image.Image:
+def _reduce_to_eight_bit(image: Image.Image, notes: list[str]) -> Image.Image:
     notes.append("reduced to 8 bit")
     values = np.asarray(image)
     if image.mode == "F":
@@ -49,8 +49,8 @@ def _sixteen_to_eight_bit(image: Image.Image, notes: list[str]) -> Image.Image:
     return Image.fromarray(reduced)
 
 
-def _opaque_and_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """Colours without alpha in a mode that a profile can apply to, and the alpha channel where there is one."""
+def _split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """Return colours without alpha in a mode that a profile can apply to, and the alpha channel if there is one."""
     if image.mode.startswith("I") or image.mode == "F":
         raise ValueError(f"mode {image.mode} has to be reduced first")
     transparent = "transparency" in image.info and image.mode in {"P", "L", "RGB", "1"}
@@ -63,7 +63,7 @@ def _opaque_and_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | No
 
 
 def _convert_profile(image: Image.Image, profile: bytes, notes: list[str]) -> Image.Image | None:
-    """The image in sRGB through its profile; None when the profile cannot be used."""
+    """Return the image in sRGB through its profile; None when the profile cannot be used."""
     srgb = ImageCms.createProfile("sRGB")
     candidates = [image] if image.mode != "L" else [image, image.convert("RGB")]
     for candidate in candidates:
@@ -80,7 +80,7 @@ def _convert_profile(image: Image.Image, profile: bytes, notes: list[str]) -> Im
 
 
 def to_rgb(image: Image.Image, notes: list[str]) -> Image.Image:
-    """Any decoded image as RGB, 8 bit, in sRGB, alpha flattened on white; appends what was done to `notes`.
+    """Return a decoded image as RGB, 8 bit, in sRGB, alpha flattened on white; what was done is added to `notes`.
 
     >>> notes = []
     >>> to_rgb(Image.new("LA", (1, 1), (0, 0)), notes).getpixel((0, 0)), notes
@@ -88,8 +88,8 @@ def to_rgb(image: Image.Image, notes: list[str]) -> Image.Image:
     """
     profile = image.info.get("icc_profile")
     if image.mode.startswith("I") or image.mode == "F":
-        image = _sixteen_to_eight_bit(image, notes)
-    opaque, alpha = _opaque_and_alpha(image)
+        image = _reduce_to_eight_bit(image, notes)
+    opaque, alpha = _split_alpha(image)
     converted = None
     if isinstance(profile, bytes) and profile:
         if len(profile) > MAX_PROFILE_BYTES:

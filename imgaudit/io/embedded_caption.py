@@ -71,7 +71,7 @@ class CaptionReading:
 
 
 def read_embedded_caption(image: Image.Image) -> CaptionReading:
-    """The first caption found in IPTC (Caption/Abstract), XMP (dc:description), EXIF and PNG text (Description).
+    """Return the first caption in IPTC (Caption/Abstract), XMP (dc:description), EXIF and PNG text (Description).
 
     image: as Image.open returns it. A PNG is loaded here, because its metadata may follow the pixels.
     In EXIF, ImageDescription goes before UserComment, and that before Windows' title, subject and comment.
@@ -98,7 +98,7 @@ def read_embedded_caption(image: Image.Image) -> CaptionReading:
                 image.load()
         for source, read in fields:
             try:
-                text = next(filter(_is_caption, map(_trimmed, read(image))), None)
+                text = next(filter(_is_caption, map(_trim, read(image))), None)
             except Exception:
                 # Pillow, expat and the codecs raise almost anything on hostile bytes; it always means "not readable".
                 notes.append(f"{source} unreadable, ignored")
@@ -108,7 +108,7 @@ def read_embedded_caption(image: Image.Image) -> CaptionReading:
     return CaptionReading(None, tuple(dict.fromkeys(notes)))
 
 
-def _trimmed(text: str) -> str:
+def _trim(text: str) -> str:
     # A NUL ends a text, as in C: behind it lies what was in the writer's buffer.
     return text.partition("\0")[0].lstrip("\ufeff").strip()[:MAX_CHARACTERS]
 
@@ -120,8 +120,8 @@ def _is_caption(text: str) -> bool:
     return not _BOILERPLATE.fullmatch(" ".join(text.lower().split()))
 
 
-def _bytes(value: object) -> bytes:
-    """The start of a field that Pillow gives as bytes or as Latin-1 text; raises TypeError for numbers."""
+def _take_bytes(value: object) -> bytes:
+    """Return the start of a field that Pillow gives as bytes or as Latin-1 text; raises TypeError for numbers."""
     if isinstance(value, str):
         return value[:MAX_FIELD_BYTES].encode("latin-1", errors="replace")
     if isinstance(value, bytes):
@@ -131,8 +131,8 @@ def _bytes(value: object) -> bytes:
     raise TypeError(f"expected text, but got {type(value).__name__}")
 
 
-def _decoded(data: bytes, encoding: str = "utf-8") -> str:
-    """Text in `encoding` if it fits, else UTF-8, else Windows' Latin-1."""
+def _decode(data: bytes, encoding: str = "utf-8") -> str:
+    """Decode text in `encoding` if it fits, else as UTF-8, else as Windows' Latin-1."""
     for attempt in (encoding, "utf-8"):
         with contextlib.suppress(UnicodeDecodeError):
             return data.decode(attempt)
@@ -151,7 +151,7 @@ def _iptc_captions(image: Image.Image) -> Iterator[str]:
             escapes = re.findall(rb"\x1b[,\-./](.)", value, re.DOTALL)
             encoding = next((_UPPER_HALVES[final] for final in escapes if final in _UPPER_HALVES), encoding)
         elif (record, dataset) == (2, 120):
-            yield _decoded(value, encoding)
+            yield _decode(value, encoding)
 
 
 def _iptc_block(image: Image.Image) -> bytes:
@@ -164,20 +164,20 @@ def _iptc_block(image: Image.Image) -> bytes:
         return block
     resources = image.info.get("photoshop")
     if isinstance(resources, dict):
-        return _bytes(resources.get(0x0404))
+        return _take_bytes(resources.get(0x0404))
     block = _raw_profile(image, "iptc")
     _, found, resource = block.partition(b"8BIM\x04\x04\0\0")
     return resource[4 : 4 + int.from_bytes(resource[:4], "big")] if found else block
 
 
 def _raw_profile(image: Image.Image, name: str) -> bytes:
-    """What ImageMagick keeps in a PNG's text: three lines of header, then hexadecimal digits."""
+    """Return what ImageMagick keeps in a PNG's text: three lines of header, then hexadecimal digits."""
     text = image.info.get(f"Raw profile type {name}")
     return bytes.fromhex("".join(text[: 2 * MAX_FIELD_BYTES].split("\n")[3:])) if isinstance(text, str) else b""
 
 
 def _iptc_datasets(block: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """Record, dataset and value, one by one; raises ValueError or struct.error at the first damage."""
+    """Yield record, dataset and value; raises ValueError or struct.error at the first damage."""
     position, end = 0, len(block.rstrip(b"\0"))
     while position < end:
         marker, record, dataset, size = struct.unpack_from(">BBBH", block, position)
@@ -229,7 +229,7 @@ class _Descriptions:
 
 
 def _xmp_descriptions(image: Image.Image) -> Iterator[str]:
-    packet = _bytes(image.info.get("xmp")).strip(b"\0 \t\r\n")
+    packet = _take_bytes(image.info.get("xmp")).strip(b"\0 \t\r\n")
     descriptions = _Descriptions()
     parser = XMLParser(target=descriptions, forbid_dtd=True)
     try:
@@ -248,40 +248,40 @@ def _exif(image: Image.Image) -> Image.Exif:
         return image.getexif()
     exif = Image.Exif()
     # Cut here, which image.getexif() would not do: Pillow makes objects of all that a directory lists.
-    exif.load(_bytes(image.info.get("exif")) or _raw_profile(image, "exif"))
+    exif.load(_take_bytes(image.info.get("exif")) or _raw_profile(image, "exif"))
     return exif
 
 
 def _exif_field(image: Image.Image, tag: int) -> bytes:
     if isinstance(image, TiffImageFile) and image.tag_v2.tagtype.get(tag, 7) not in _BYTES_OR_ASCII:
         raise TypeError("expected text, but got numbers")  # Before Pillow makes objects of millions of them.
-    return _bytes(_exif(image).get(tag))
+    return _take_bytes(_exif(image).get(tag))
 
 
 def _image_description(image: Image.Image) -> Iterator[str]:
-    yield _decoded(_exif_field(image, _IMAGE_DESCRIPTION))
+    yield _decode(_exif_field(image, _IMAGE_DESCRIPTION))
 
 
 def _windows_texts(image: Image.Image) -> Iterator[str]:
     for tag in _WINDOWS_TEXTS:
-        yield _utf16(_exif_field(image, tag), "utf-16-le")
+        yield _decode_utf16(_exif_field(image, tag), "utf-16-le")
 
 
 def _user_comment(image: Image.Image) -> Iterator[str]:
     exif = _exif(image)
-    data = _bytes(exif.get_ifd(_EXIF_IFD).get(_USER_COMMENT))
+    data = _take_bytes(exif.get_ifd(_EXIF_IFD).get(_USER_COMMENT))
     code, text = data[:8].strip(b"\0 ").upper(), data[8:]
     if code == b"UNICODE":
         # Many writers use their machine's byte order instead of the file's; the file's breaks ties only.
-        yield _utf16(text, *(("utf-16-le", "utf-16-be") if exif.endian == "<" else ("utf-16-be", "utf-16-le")))
+        yield _decode_utf16(text, *(("utf-16-le", "utf-16-be") if exif.endian == "<" else ("utf-16-be", "utf-16-le")))
     elif code == b"JIS":
-        yield _jis(text)
+        yield _decode_jis(text)
     else:
-        yield _decoded(text if code in {b"ASCII", b""} else data)
+        yield _decode(text if code in {b"ASCII", b""} else data)
 
 
 def _check_exif(image: Image.Image) -> Iterator[str]:
-    """No texts, but UserWarning where Pillow leaves out fields of an EXIF block instead of raising."""
+    """Yield no text; raise UserWarning where Pillow leaves out fields of an EXIF block."""
     if not isinstance(image, TiffImageFile):  # A TIFF's are read with the file, and only once.
         with warnings.catch_warnings():
             warnings.filterwarnings("error", message=_LOST_FIELD)
@@ -289,33 +289,33 @@ def _check_exif(image: Image.Image) -> Iterator[str]:
     yield from ()
 
 
-def _utf16(data: bytes, *byte_orders: str) -> str:
+def _decode_utf16(data: bytes, *byte_orders: str) -> str:
     data = data[: len(data) // 2 * 2]
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return data.decode("utf-16", errors="replace")
-    return min((_trimmed(data.decode(order, errors="replace")) for order in byte_orders), key=_strangeness)
+    return min((_trim(data.decode(order, errors="replace")) for order in byte_orders), key=_count_strange)
 
 
-def _strangeness(text: str) -> int:
-    """How many scripts, blocks of 256 characters and unassigned characters a text has; misread text has more."""
+def _count_strange(text: str) -> int:
+    """Count scripts, blocks of 256 characters and unassigned characters in a text; misread text has more."""
     start = text[:1000]
     odd = sum(character == "\ufffd" or unicodedata.category(character) in {"Cc", "Cn", "Co"} for character in start)
     scripts = {unicodedata.name(character, "").split(" ")[0] for character in start if character.isalpha()}
     return odd + len(scripts) + len({ord(character) >> 8 for character in start})
 
 
-def _jis(data: bytes) -> str:
-    """JIS X 0208 with or without its escapes, or what writers take for it: EUC-JP and Shift JIS."""
+def _decode_jis(data: bytes) -> str:
+    """Decode JIS X 0208 with or without its escapes, or what writers take for it: EUC-JP and Shift JIS."""
     data = data.rstrip(b"\0 ")
     escaped = data if b"\x1b" in data else b"\x1b$B" + data
     # Shift JIS comes last, because it would take most EUC-JP for half-width kana.
     for candidate, encoding in ((escaped, "iso2022_jp"), (data, "euc_jp"), (data, "cp932")):
         with contextlib.suppress(UnicodeDecodeError):
             return candidate.decode(encoding)
-    return _decoded(data)
+    return _decode(data)
 
 
 def _png_description(image: Image.Image) -> Iterator[str]:
     text = image.info.get("Description") if image.format == "PNG" else None
     # Only an iTXt chunk is Unicode; others should hold Latin-1, but many hold UTF-8.
-    yield str(text[:MAX_FIELD_BYTES]) if isinstance(text, iTXt) else _decoded(_bytes(text))
+    yield str(text[:MAX_FIELD_BYTES]) if isinstance(text, iTXt) else _decode(_take_bytes(text))

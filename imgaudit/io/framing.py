@@ -1,4 +1,4 @@
-"""Images as the model meets them: framed, as tensors and back. Reading files is image_files' work.
+"""Images as the model meets them: framed, as tensors and back. Files are read in `io.images`.
 
 Tensors are float32 in [-1, 1], channels first, as diffusers' VAEs take them.
 """
@@ -40,7 +40,7 @@ def frame_image(image: Image.Image, resolution: int, framing: Framing) -> Image.
 
 
 def is_single_colour(image: Image.Image) -> bool:
-    """Whether every pixel of an RGB image is the same: nothing could tell a copy of it from any other plain picture.
+    """Return whether every pixel of an RGB image is the same: no copy of it can be told from other plain pictures.
 
     >>> is_single_colour(Image.new("RGB", (2, 2), (1, 2, 3)))
     True
@@ -49,13 +49,13 @@ def is_single_colour(image: Image.Image) -> bool:
 
 
 def to_tensor(image: Image.Image) -> torch.Tensor:
-    """RGB image to a (3, H, W) float32 tensor in [-1, 1]."""
+    """Return an RGB image as a (3, H, W) float32 tensor in [-1, 1]."""
     array = np.array(image.convert("RGB"), dtype=np.float32)
     return torch.from_numpy(array).permute(2, 0, 1) / 127.5 - 1.0
 
 
 def to_image(tensor: torch.Tensor) -> Image.Image:
-    """(3, H, W) float tensor in [-1, 1] to an 8-bit RGB image; values outside are clipped.
+    """Return a (3, H, W) float tensor in [-1, 1] as an 8-bit RGB image; values outside are clipped.
 
     >>> to_image(to_tensor(Image.new("RGB", (2, 2), (1, 2, 3)))).getpixel((0, 0))
     (1, 2, 3)
@@ -70,7 +70,7 @@ def to_batch(images: Iterable[Image.Image], resolution: int, framing: Framing) -
 
 
 def measure_complexity(image: Image.Image) -> float:
-    """log of the bytes a lossless PNG of the image takes, divided by its pixels; higher = more detail.
+    """Return the log of a lossless PNG's bytes divided by the image's pixels; higher = more detail.
 
     Flat images have low denoising error under any condition, so scores are judged at equal complexity
     (as in arXiv 2603.13421, which divides by compressed bytes).
@@ -81,7 +81,7 @@ def measure_complexity(image: Image.Image) -> float:
 
 
 def find_unusable_reason(image: torch.Tensor) -> str | None:
-    """Why a generated image cannot be scored, or None when it can.
+    """Return why a generated image cannot be scored, or None when it can.
 
     image: (3, H, W) in [-1, 1]. A NaN, black or constant frame comes from a failed VAE or a safety checker;
     scoring it would make a failure look like a clean result.

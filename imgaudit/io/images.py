@@ -1,4 +1,4 @@
-"""Reading strangers' image files: the only place where bytes from outside become pixels.
+"""Strangers' image files, read: the only place where bytes from outside become pixels.
 
 An allow-list of formats (Pillow would start Ghostscript for PostScript), bounded in bytes, pixels and scans, oriented,
 colour-managed to sRGB, alpha on white. What was changed is said in notes.
@@ -117,8 +117,8 @@ def _formats() -> tuple[str, ...]:
     return (*known, "HEIF")
 
 
-def _generator_mark(image: Image.Image, data: bytes) -> str:
-    """Traces that image generators leave: text chunks, EXIF software, IPTC's digital source type, C2PA manifests."""
+def _find_generator_mark(image: Image.Image, data: bytes) -> str:
+    """Return a trace of an image generator: text chunks, EXIF software, IPTC's digital source type, or ""."""
     keys = [key for key in ("parameters", "workflow", "prompt", "sd-metadata", "Dream") if key in image.info]
     if keys:
         return f"metadata {keys[0]!r}"
@@ -138,8 +138,8 @@ def _check_bounds(image: Image.Image, data: bytes) -> None:
         raise ImageError(f"has {scans} JPEG scans; at most {MAX_SCANS} are decoded")
 
 
-def _notes_on_frames(data: bytes) -> list[str]:
-    """Whether there are more frames than the one that is read; looked at apart, so that their damage harms nothing."""
+def _note_frames(data: bytes) -> list[str]:
+    """Note whether there are more frames than the one that is read; opened apart, so their damage harms nothing."""
     try:
         with Image.open(io.BytesIO(data), formats=_formats()) as image:
             if image.format != "TIFF":
@@ -156,7 +156,7 @@ def _notes_on_frames(data: bytes) -> list[str]:
         return ["first frame; those after it are damaged"]
 
 
-def _oriented(image: Image.Image, notes: list[str]) -> Image.Image:
+def _orient(image: Image.Image, notes: list[str]) -> Image.Image:
     orientation = image.getexif().get(0x0112, 1)
     # Not ImageOps.exif_transpose: it writes the whole EXIF block anew, and fails where any other field is odd.
     if not isinstance(orientation, int) or orientation not in TRANSPOSITIONS:
@@ -177,17 +177,17 @@ def _decode(data: bytes, sha256: str) -> LoadedImage:
 
 
 def _decode_opened(opened: Image.Image, data: bytes, sha256: str) -> LoadedImage:
-    notes = _notes_on_frames(data)
+    notes = _note_frames(data)
     opened.load()
     if len(opened.info.get("exif") or b"") > MAX_EXIF_BYTES:
         del opened.info["exif"]
         notes.append("EXIF too large, ignored")
-    made_by = _generator_mark(opened, data)
+    made_by = _find_generator_mark(opened, data)
     embedded = read_embedded_caption(opened)
     notes += embedded.notes
     if opened.format == "PNG" and data[24:25] == b"\x10" and opened.mode in {"RGB", "RGBA"}:
         notes.append("reduced to 8 bit")
-    rgb = to_rgb(_oriented(opened, notes), notes)
+    rgb = to_rgb(_orient(opened, notes), notes)
     if is_single_colour(rgb):
         raise ImageError("is a single colour: no comparison could recognise it")
     clean = Image.frombytes("RGB", rgb.size, rgb.tobytes())

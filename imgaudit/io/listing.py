@@ -1,4 +1,4 @@
-"""Which files of a folder are images to audit, which cannot be, and which are something else; nothing goes unsaid."""
+"""A folder's files, sorted: images to audit, entries that cannot be read, and other files; each is accounted for."""
 
 import os
 from collections import Counter
@@ -22,12 +22,12 @@ TEXT_SUFFIXES = frozenset(
 """Files with these endings belong beside images and need no mention."""
 
 LINK = "the entry is a symbolic link, which is not followed: give the file or folder itself"
-"""Why a link is not read."""
+"""The reason why a link is not read."""
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What is below a folder."""
+    """The files below a folder."""
 
     images: list[Path]
     """Files with an image suffix, sorted by path; whether each can be read is found out one by one."""
@@ -53,7 +53,7 @@ def list_images(folder: Path) -> Listing:
 
 
 def walk_images(folder: Path) -> Iterator[Listing]:
-    """What is directly in `folder` and in every folder below it, one listing each, always in the same order.
+    """Yield what is directly in `folder` and in every folder below it, one listing each, always in the same order.
 
     Memory is in proportion to the largest folder. Raises InputError when `folder` cannot be listed.
     """
@@ -86,9 +86,7 @@ def _sort_in(entry: "os.DirEntry[str]", listing: Listing, waiting: list[Path]) -
     elif entry.is_symlink():
         # A link to a folder has no suffix to go by, and a dangling one shows nothing at all.
         if suffix in IMAGE_SUFFIXES or path.is_dir():
-            listing.refused.append(
-                (path, "the entry is a symbolic link, which is not followed: give the file or folder itself")
-            )
+            listing.refused.append((path, LINK))
         else:
             listing.others[suffix or "no suffix"] += 1
     elif entry.is_dir(follow_symlinks=False):
@@ -100,7 +98,7 @@ def _sort_in(entry: "os.DirEntry[str]", listing: Listing, waiting: list[Path]) -
 
 
 def find_images(folder: Path) -> list[Path]:
-    """All files with an image suffix below `folder`, sorted by path; hidden entries and links are left out.
+    """Return all files with an image suffix below `folder`, sorted by path, without hidden entries and links.
 
     Raises InputError when `folder` is not a folder.
     """

@@ -29,7 +29,7 @@ def hold_folder(folder: Path) -> Iterator[None]:
         lock.acquire(timeout=0)
     except filelock.Timeout as error:
         raise RunFolderError(
-            f"{str(folder)!r} is being written by {_holder(holder)}; wait for it, or choose another --out"
+            f"{str(folder)!r} is being written by {_read_holder(holder)}; wait for it, or choose another --out"
         ) from error
     try:
         now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -40,7 +40,7 @@ def hold_folder(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def _holder(path: Path) -> str:
+def _read_holder(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8").strip() or "another process"
     except (OSError, UnicodeDecodeError):

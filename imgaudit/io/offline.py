@@ -46,7 +46,7 @@ def go_offline() -> None:
 
 
 def is_offline() -> bool:
-    """Whether connections are refused."""
+    """Return whether connections are refused."""
     return _state["offline"]
 
 

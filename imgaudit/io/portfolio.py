@@ -104,12 +104,12 @@ def read_portfolio(
             first = format_path(targets[screened.facts.sha256].path)
             skipped.append(SkippedImage(path=path, skipped=f"identical to {first}, which is audited"))
         else:
-            targets[screened.facts.sha256] = _target(screened, screened.facts, fitted, asked)
-    remarks = [*fitted.remarks, *(asked.remarks if asked else ()), *_remarks(listing, cache)]
+            targets[screened.facts.sha256] = _make_target(screened, screened.facts, fitted, asked)
+    remarks = [*fitted.remarks, *(asked.remarks if asked else ()), *_make_remarks(listing, cache)]
     return Portfolio([targets[sha256] for sha256 in sorted(targets)], skipped, remarks, framing=framing)
 
 
-def _target(screened: Screened, facts: ImageFacts, captions: FolderTexts, prompts: FolderTexts | None) -> Target:
+def _make_target(screened: Screened, facts: ImageFacts, captions: FolderTexts, prompts: FolderTexts | None) -> Target:
     texts: dict[Rung, list[str]] = {}
     if prompts is not None and (given := prompts.find(screened.path).texts):
         texts[Rung.PROMPT] = given
@@ -120,7 +120,7 @@ def _target(screened: Screened, facts: ImageFacts, captions: FolderTexts, prompt
     return Target(screened.path, facts, texts, screened.thumbnail)
 
 
-def _remarks(listing: Listing, cache: ScreeningCache) -> list[str]:
+def _make_remarks(listing: Listing, cache: ScreeningCache) -> list[str]:
     remarks = []
     if others := listing.others:
         kinds = ", ".join(f"{kind[:20]} {count}" for kind, count in others.most_common(5))

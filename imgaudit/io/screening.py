@@ -49,17 +49,17 @@ class Screened:
 
 
 def make_thumbnail(image: LoadedImage, framing: Framing) -> bytes:
-    """The framed image at 32 x 32 as RGB bytes, row by row."""
+    """Return the framed image at 32 x 32 as RGB bytes, row by row."""
     return frame_image(image.pixels, THUMBNAIL_SIDE, framing).tobytes()
 
 
 def stack_thumbnails(thumbnails: Sequence[bytes]) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """Thumbnails as one array (N, 32, 32, 3) uint8."""
+    """Stack thumbnails into one array (N, 32, 32, 3) uint8."""
     shape = (len(thumbnails), THUMBNAIL_SIDE, THUMBNAIL_SIDE, 3)
     return np.frombuffer(bytearray().join(thumbnails), np.uint8).reshape(shape)
 
 
-def _reader() -> str:
+def _name_reader() -> str:
     heif = metadata.version("pillow-heif") if util.find_spec("pillow_heif") else ""
     return f"{READER_VERSION} {PIL.__version__} {heif}"
 
@@ -76,7 +76,7 @@ class ScreeningCache:
         """path: the database, or None to remember nothing."""
         self.problem = ""
         """Why nothing is remembered; empty while all is well."""
-        self._reader = _reader()
+        self._reader = _name_reader()
         self._pending = 0
         self._database: sqlite3.Connection | None = None
         if path is None:
@@ -118,7 +118,7 @@ class ScreeningCache:
         return json.dumps([status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, self._reader])
 
     def find(self, path: Path, framing: str, status: os.stat_result) -> Screened | None:
-        """What is remembered of a file that has not changed since."""
+        """Return what is remembered of a file that has not changed since, or None."""
         if self._database is None:
             return None
         try:
@@ -167,7 +167,7 @@ class ScreeningCache:
             self._database = None
 
 
-def _look(path: Path, framing: Framing | None) -> Screened:
+def _read_one(path: Path, framing: Framing | None) -> Screened:
     try:
         image = load_image(path)
     except ImageError as error:
@@ -210,7 +210,7 @@ def screen(
                 except OSError:
                     status = None
                 known = cache.find(path, key, status) if status is not None else None
-                waiting.append((status, known or pool.submit(_look, path, framing)))
+                waiting.append((status, known or pool.submit(_read_one, path, framing)))
                 if len(waiting) >= WINDOW:
                     yield hand_on()
             while waiting:

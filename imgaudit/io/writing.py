@@ -97,7 +97,7 @@ def append_lines(path: Path, records: Sequence[dict[str, Any]]) -> None:
     """Append records as lines of JSON, each with a checksum over it, and wait until all of them are on disk."""
     if not records:
         return
-    lines = "".join(_line(record, check=_checksum(record)) for record in records)
+    lines = "".join(_format_line(record, check=_checksum(record)) for record in records)
     with path.open("ab+") as file:
         # A kill can leave half a line; the next one must not be glued to it.
         if file.tell() and not _ends_with_newline(path):
@@ -108,7 +108,7 @@ def append_lines(path: Path, records: Sequence[dict[str, Any]]) -> None:
 
 
 def read_line(line: bytes) -> dict[str, Any] | None:
-    """A record as `append_lines` wrote it; None for a line that is damaged or was cut by a kill.
+    """Return a record as `append_lines` wrote it; None for a line that is damaged or was cut by a kill.
 
     >>> read_line(b'{"a": 1, "check": "0123456789abcdef"}') is None
     True
@@ -126,10 +126,10 @@ def _ends_with_newline(path: Path) -> bool:
         return file.read(1) == b"\n"
 
 
-def _line(record: dict[str, Any], **more: str) -> str:
+def _format_line(record: dict[str, Any], **more: str) -> str:
     return json.dumps(record | more, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _checksum(record: dict[str, Any]) -> str:
     # A damaged disk can leave a line that still reads as a record, with another number in it.
-    return hashlib.sha256(_line(record).encode("utf-8", errors="surrogatepass")).hexdigest()[:16]
+    return hashlib.sha256(_format_line(record).encode("utf-8", errors="surrogatepass")).hexdigest()[:16]

@@ -6,7 +6,7 @@ import torch
 
 
 def describe_image(image: torch.Tensor, *, complexity: float, width: int, height: int) -> dict[str, float]:
-    """What a framed image looks like in fourteen numbers.
+    """Describe how a framed image looks in fourteen numbers.
 
     image:  (3, H, W) float32 in [-1, 1]
     width, height:  of the file, for its aspect ratio: framing depends on it

@@ -41,16 +41,16 @@ class ClipScorer:
 
     @torch.no_grad()
     def describe_images(self, images: torch.Tensor) -> torch.Tensor:
-        """(N, 3, H, W) in [-1, 1] to (N, projection) float32 of length one."""
+        """Describe (N, 3, H, W) in [-1, 1] as (N, projection) float32 of length one."""
         found = []
         for batch in torch.split(images, BATCH_SIZE):
             pixels = self.processor([to_image(image) for image in batch], return_tensors="pt")["pixel_values"]
-            found.append(_projected(self.network.get_image_features(pixel_values=pixels)))
+            found.append(_project(self.network.get_image_features(pixel_values=pixels)))
         return torch.cat(found)
 
     @torch.no_grad()
     def describe_texts(self, texts: Sequence[str]) -> torch.Tensor:
-        """N texts, cut to the length that the network reads, to (N, projection) float32 of length one."""
+        """Describe N texts, cut to the length that the network reads, as (N, projection) float32 of length one."""
         found = []
         for start in range(0, len(texts), BATCH_SIZE):
             tokens = self.tokenizer(
@@ -58,7 +58,7 @@ class ClipScorer:
                 max_length=self.network.config.text_config.max_position_embeddings, return_tensors="pt",
             )  # fmt: skip
             found.append(
-                _projected(
+                _project(
                     self.network.get_text_features(
                         input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]
                     )
@@ -67,13 +67,13 @@ class ClipScorer:
         return torch.cat(found)
 
 
-def _projected(found: Any) -> torch.Tensor:
+def _project(found: Any) -> torch.Tensor:
     # Some versions of transformers return the tensor, others an output that holds it.
     return normalize((found if isinstance(found, torch.Tensor) else found.pooler_output).float(), dim=1)
 
 
 def load_clip(folder: Path) -> ClipScorer:
-    """A CLIPModel folder with its tokenizer and preprocessor_config.json; nothing is downloaded, no pickle is read.
+    """Load a CLIPModel folder with its tokenizer and preprocessor_config.json; no download, and no pickle is read.
 
     Raises ModelRefusedError for a folder that holds no such network, or a pickled, incomplete or absurd one.
     """
@@ -110,7 +110,7 @@ def load_clip(folder: Path) -> ClipScorer:
     return ClipScorer(
         network.eval().requires_grad_(False), tokenizer, processor,
         f"CLIP, {config.vision_config.num_hidden_layers} layers at {config.vision_config.image_size} pixels, weights "
-        f"with SHA-256 {_digest(weights)}",
+        f"with SHA-256 {_digest_file(weights)}",
     )  # fmt: skip
 
 
@@ -124,14 +124,14 @@ class AestheticHead:
     """What it is, with the SHA-256 of the file."""
 
     def score(self, vectors: torch.Tensor) -> torch.Tensor:
-        """(N, projection) vectors of length one to (N,) scores."""
+        """Return the scores (N,) of vectors (N, projection) of length one."""
         for weight, bias in self.layers:
             vectors = vectors @ weight.T + bias
         return vectors[:, 0]
 
 
 def load_aesthetic_head(path: Path, width: int) -> AestheticHead:
-    """A safetensors file of linear layers, `<name>.<number>.weight` and `.bias`, in order of their numbers.
+    """Load a safetensors file of linear layers, `<name>.<number>.weight` and `.bias`, in order of their numbers.
 
     width:  numbers of the CLIP vectors it is to judge
     Raises ModelRefusedError for another kind of file, or layers that do not lead from `width` numbers to one.
@@ -154,16 +154,16 @@ def load_aesthetic_head(path: Path, width: int) -> AestheticHead:
             f"{str(path)!r} has layers of shapes {shapes}; expected them to lead from the "
             f"{width} numbers of this CLIP to 1"
         )
-    return AestheticHead(layers, f"aesthetic head with SHA-256 {_digest(path)}")
+    return AestheticHead(layers, f"aesthetic head with SHA-256 {_digest_file(path)}")
 
 
-def _digest(path: Path) -> str:
+def _digest_file(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def retrieves_own_caption(images: torch.Tensor, own: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
-    """Whether each picture is closer to its own caption than to every other one: (N,) bool.
+    """Return whether each picture is closer to its own caption than to every other one: (N,) bool.
 
     By chance this is 1 / (1 + M). All vectors have length one.
 

@@ -28,7 +28,7 @@ EPS = {"pixel": 1 - NEAR_COPY_CORRELATION, "sscd": 0.5, "sscd-int8": 0.5}
 
 
 def measure_distances(descriptor: Descriptor, vectors: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
-    """1 - similarity of every pair of N vectors of a descriptor: (N, N), 0 on the diagonal."""
+    """Return 1 - similarity of every pair of N vectors of a descriptor: (N, N), 0 on the diagonal."""
     if descriptor.binary:
         bits = np.bitwise_count(vectors.astype(np.uint8)[:, None] ^ vectors.astype(np.uint8)[None]).sum(axis=2)
         return np.asarray(bits / descriptor.dimension, dtype=np.float64)
@@ -38,7 +38,7 @@ def measure_distances(descriptor: Descriptor, vectors: npt.NDArray[np.generic]) 
 
 
 def find_largest_cluster(descriptor: Descriptor, images: Sequence[torch.Tensor], eps: float) -> Cluster:
-    """DBSCAN over the images of one prompt.
+    """Find the largest cluster of the images of one prompt by DBSCAN.
 
     images:  (3, H, W) float32 in [-1, 1] each, those that can be scored
 
@@ -67,7 +67,7 @@ def _cluster(members: tuple[int, ...], n: int, representative: int | None) -> Cl
 
 
 def group_alike(descriptor: Descriptor, images: Sequence[torch.Tensor], eps: float) -> list[list[int]]:
-    """Which representatives show the same: groups of their numbers, linked through pairs within eps.
+    """Group representatives that show the same image, by number, linked through pairs within eps.
 
     images:  (3, H, W) float32 in [-1, 1] each
 
@@ -85,7 +85,7 @@ def group_alike(descriptor: Descriptor, images: Sequence[torch.Tensor], eps: flo
 
 
 def is_nearly_blank(image: torch.Tensor) -> bool:
-    """Whether a picture shows next to nothing: any two such pictures look alike, and none is worth finding.
+    """Return whether a picture shows next to nothing: any two such pictures look alike, and none is worth finding.
 
     image:  (3, H, W) in [-1, 1]
 

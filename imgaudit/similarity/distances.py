@@ -17,7 +17,7 @@ class Distance(Protocol):
         """Where the weights or the algorithm come from, with checksum or version."""
 
     def measure(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-        """Two (N, 3, H, W) batches in [-1, 1] to (N,) float32, >= 0; lower is closer."""
+        """Measure two (N, 3, H, W) batches in [-1, 1]: (N,) float32, >= 0; lower is closer."""
 
 
 class AlignedRms:
@@ -30,7 +30,7 @@ class AlignedRms:
     source = "imgaudit: RMS at the best shift of up to a sixteenth of the side"
 
     def measure(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-        """(N, 3, H, W) twice to (N,)."""
+        """Measure two (N, 3, H, W) batches in [-1, 1]: (N,) float32, >= 0; lower is closer."""
         reach = max(1, left.shape[-1] // 16)
         # One pair at a time: spectra take several times the memory of the images.
         return torch.tensor([self._distance(own, other, reach) for own, other in zip(left, right, strict=True)])
@@ -39,13 +39,13 @@ class AlignedRms:
     def _distance(left: torch.Tensor, right: torch.Tensor, reach: int) -> float:
         height, width = left.shape[-2] - 2 * reach, left.shape[-1] - 2 * reach
         inner = left[:, reach : reach + height, reach : reach + width]
-        y, x = divmod(int(_squared_differences(inner, right).argmin()), 2 * reach + 1)
+        y, x = divmod(int(_measure_shifts(inner, right).argmin()), 2 * reach + 1)
         # Once more at the best shift: a difference of large sums has no digits left where images are equal.
         return float(((inner - right[:, y : y + height, x : x + width]) / 2).square().mean().sqrt())
 
 
-def _squared_differences(inner: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """(C, h, w) and (C, H, W) to (H - h + 1, W - w + 1): at every shift, without the part of `inner` alone.
+def _measure_shifts(inner: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """Compare (C, h, w) with (C, H, W) at every shift: (H - h + 1, W - w + 1), without the part of `inner` alone.
 
     |a - b|^2 = |a|^2 - 2 a b + |b|^2, the middle term by the Fourier transform: shifts cost next to nothing.
     """
@@ -71,7 +71,7 @@ class TiledRms:
     grid = 4
 
     def measure(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-        """(N, 3, H, W) twice to (N,); sides need not divide by the grid."""
+        """Measure two (N, 3, H, W) batches in [-1, 1]: (N,) float32, >= 0; lower is closer."""
         squares = ((left - right) / 2).square().mean(dim=1)
         tiles = [
             tile.flatten(1).mean(dim=1)
@@ -93,7 +93,7 @@ class StructuralDissimilarity:
     window = 7
 
     def measure(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-        """(N, 3, H, W) twice to (N,)."""
+        """Measure two (N, 3, H, W) batches in [-1, 1]: (N,) float32, >= 0; lower is closer."""
         # Imported here, because it takes a second that not every command has use for.
         from skimage.metrics import structural_similarity
 

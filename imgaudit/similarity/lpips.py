@@ -46,7 +46,7 @@ class LpipsDistance:
     name = "lpips"
 
     def measure(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-        """Two (N, 3, H, W) batches in [-1, 1] to (N,) float32 on the CPU, >= 0.
+        """Measure two (N, 3, H, W) batches in [-1, 1]: (N,) float32 on the CPU, >= 0.
 
         Raises ValueError when the shapes differ.
         """
@@ -68,7 +68,7 @@ def _enlarge(images: torch.Tensor) -> torch.Tensor:
 
 
 def load_lpips(folder: Path | None = None, *, sha256: str = BACKBONE_SHA256) -> LpipsDistance | Skipped:
-    """LPIPS when its package and its backbone are on this machine, else Skipped with what to do; never downloads.
+    """Load LPIPS when its package and backbone are on this machine, else Skipped with advice; never download.
 
     folder:  where the backbone lies; by default `checkpoints` in torch's hub folder, where torchvision keeps it
     sha256:  what the backbone's SHA-256 must begin with
@@ -93,7 +93,7 @@ def load_lpips(folder: Path | None = None, *, sha256: str = BACKBONE_SHA256) -> 
     distance = LpipsDistance(
         network, f"lpips {importlib.metadata.version('lpips')}, AlexNet {BACKBONE} SHA-256 {digest}"
     )
-    wrong = _wrong_parts(network.state_dict(), heads, backbone) or _wrong_answers(distance)
+    wrong = _find_wrong_parts(network.state_dict(), heads, backbone) or _find_wrong_answers(distance)
     if wrong:
         raise ModelRefusedError(f"LPIPS would give meaningless distances: {wrong}; reinstall lpips and torchvision")
     return distance
@@ -108,7 +108,7 @@ def _load_tensors(file: BinaryIO | Path) -> dict[str, torch.Tensor]:
 
 
 def _read_backbone(path: Path, sha256: str) -> tuple[str, dict[str, torch.Tensor]]:
-    """SHA-256 of the checkpoint, and its convolutions: `features.<layer>.<weight or bias>` to tensor."""
+    """Return the checkpoint's SHA-256 and its convolutions: `features.<layer>.<weight or bias>` to tensor."""
     try:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -126,13 +126,13 @@ def _read_backbone(path: Path, sha256: str) -> tuple[str, dict[str, torch.Tensor
     return digest, {name: value for name, value in tensors.items() if name.startswith("features.")}
 
 
-def _layer(name: str) -> str:
-    """The backbone's own name for a tensor of LPIPS' network: slice2.3.weight to features.3.weight."""
+def _name_layer(name: str) -> str:
+    """Return the backbone's own name for a tensor of LPIPS' network: slice2.3.weight to features.3.weight."""
     return f"features.{name.partition('.')[2]}"
 
 
 def _build(backbone: Mapping[str, torch.Tensor]) -> tuple[torch.nn.Module, dict[str, torch.Tensor]]:
-    """`lpips.LPIPS` around this backbone, and the tensors of the heads file that its package ships.
+    """Build `lpips.LPIPS` around this backbone; return it and the tensors of the heads file in its package.
 
     Every option that changes distances keeps its default. (use_dropout=False renames the heads' tensors; their file is
     loaded with strict=False, so random heads would stay.)
@@ -148,33 +148,33 @@ def _build(backbone: Mapping[str, torch.Tensor]) -> tuple[torch.nn.Module, dict[
             # without weights_only.
             network: torch.nn.Module = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)
         convolutions: Any = network.net
-        convolutions.load_state_dict({name: backbone[_layer(name)] for name in convolutions.state_dict()})
+        convolutions.load_state_dict({name: backbone[_name_layer(name)] for name in convolutions.state_dict()})
         heads = _load_tensors(Path(lpips.__file__).parent / "weights" / "v0.1" / "alex.pth")
     except Exception as error:  # mismatched builds of torch and torchvision fail in many ways, on import too
         raise ModelRefusedError(f"LPIPS cannot be built: {type(error).__name__}: {error}") from error
     return network.eval().requires_grad_(False), heads
 
 
-def _equal(left: torch.Tensor | None, right: torch.Tensor | None) -> bool:
+def _are_equal(left: torch.Tensor | None, right: torch.Tensor | None) -> bool:
     return left is not None and right is not None and left.dtype == right.dtype and torch.equal(left, right)
 
 
-def _wrong_parts(
+def _find_wrong_parts(
     state: Mapping[str, torch.Tensor], heads: Mapping[str, torch.Tensor], backbone: Mapping[str, torch.Tensor]
 ) -> str | None:
-    """What in a network differs from the files it should come from, or None."""
+    """Return what in a network differs from the files it should come from, or None."""
     # lins.* are the same tensors as lin0.* to lin4.* under a second name.
     own_heads = {name: value for name, value in state.items() if name.startswith("lin") and name[:5] != "lins."}
-    if own_heads.keys() != heads.keys() or not all(_equal(own_heads[name], heads[name]) for name in heads):
+    if own_heads.keys() != heads.keys() or not all(_are_equal(own_heads[name], heads[name]) for name in heads):
         return "its heads are not those that the lpips package ships"
     own_layers = {name.removeprefix("net."): value for name, value in state.items() if name.startswith("net.")}
-    if not all(_equal(value, backbone.get(_layer(name))) for name, value in own_layers.items()):
+    if not all(_are_equal(value, backbone.get(_name_layer(name))) for name, value in own_layers.items()):
         return "its backbone is not the one in the checkpoint"
     return None
 
 
-def _wrong_answers(distance: LpipsDistance) -> str | None:
-    """Known answer: 0 to itself, more to its noisy copy, most to an unrelated image. What is wrong, or None."""
+def _find_wrong_answers(distance: LpipsDistance) -> str | None:
+    """Check known answers: 0 to itself, more to its noisy copy, most to an unrelated image; return what is wrong."""
     generator = torch.Generator().manual_seed(2)
     image, other = torch.rand(2, 3, SMALLEST_SIDE, SMALLEST_SIDE, generator=generator) * 2 - 1
     noisy = (image + 0.05 * torch.randn(image.shape, generator=generator)).clamp(-1, 1)

@@ -22,14 +22,14 @@ class Matcher:
     distances: Sequence[Distance] = DEFAULT_DISTANCES
 
     def compare(self, target: torch.Tensor, images: torch.Tensor) -> list[tuple[dict[str, float], dict[str, float]]]:
-        """Similarity per descriptor and distance per metric of every image to one target.
+        """Return similarity per descriptor and distance per metric of every image to one target.
 
         target:  (3, H, W) in [-1, 1], as the model's autoencoder renders it
         images:  (N, 3, H, W) in [-1, 1]
         """
         if not len(images):
             return []
-        references = target.expand_as(images)
+        targets = target.expand_as(images)
         per_descriptor = {
             descriptor.name: compare_vectors(
                 descriptor,
@@ -38,7 +38,7 @@ class Matcher:
             )
             for descriptor in self.descriptors
         }
-        per_metric = {metric.name: metric.measure(references, images).tolist() for metric in self.distances}
+        per_metric = {metric.name: metric.measure(targets, images).tolist() for metric in self.distances}
         return [
             (
                 {name: values[row] for name, values in per_descriptor.items()},
@@ -48,22 +48,22 @@ class Matcher:
         ]
 
     def best_similarity(self, target: torch.Tensor, images: Sequence[torch.Tensor]) -> float:
-        """Highest similarity of the deciding descriptor over images (3, H, W) in [-1, 1]; -1 without one."""
+        """Return the highest similarity of the deciding descriptor over images (3, H, W) in [-1, 1]; -1 without one."""
         return max(self.similarities(target, torch.stack(list(images)))) if images else -1.0
 
     def similarities(self, target: torch.Tensor, images: torch.Tensor) -> list[float]:
-        """Of the deciding descriptor, for every image (N, 3, H, W) in [-1, 1] to one target (3, H, W)."""
+        """Return every image's (N, 3, H, W) similarity to one target (3, H, W), by the deciding descriptor."""
         descriptor = self.deciding()
         vectors = descriptor.describe(images)
         return compare_vectors(descriptor, vectors, np.repeat(descriptor.describe(target[None]), len(images), axis=0))
 
     def deciding(self) -> Descriptor:
-        """The descriptor that decides."""
+        """Return the descriptor that decides."""
         return next(descriptor for descriptor in self.descriptors if descriptor.name == DECIDING_DESCRIPTOR)
 
 
 def standard_matcher() -> tuple[Matcher, dict[str, Skipped]]:
-    """Every measure that this machine has, and those it lacks with the reason: LPIPS needs a backbone on disk."""
+    """Return every measure that this machine has, and those it lacks with why: LPIPS needs a backbone on disk."""
     try:
         lpips = load_lpips()
     except ModelRefusedError as error:

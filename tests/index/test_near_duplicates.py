@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from imgaudit.index.near_duplicates import MOST, NEAR_COPY_RMS, _bounds, _vectors, find_near_duplicates
+from imgaudit.index.near_duplicates import (
+    MOST,
+    NEAR_COPY_RMS,
+    _bound_vectors,
+    _describe_thumbnails,
+    find_near_duplicates,
+)
 from imgaudit.io.screening import stack_thumbnails
 from imgaudit.similarity.descriptors import PixelDescriptor
 from imgaudit.similarity.distances import AlignedRms
@@ -32,7 +38,7 @@ def test_near_duplicates_are_found_and_look_alikes_are_not() -> None:
 def test_the_short_vectors_never_understate_a_similarity() -> None:
     pictures = thumbnails(30)
     everything = np.concatenate([pictures, noisy(pictures, 20, 1), np.full((1, 32, 32, 3), 200, np.uint8)])
-    whole, short = _vectors(everything), _bounds(_vectors(everything))
+    whole, short = _describe_thumbnails(everything), _bound_vectors(_describe_thumbnails(everything))
     assert (short @ short.T - whole @ whole.T).min() > -1e-5
 
 

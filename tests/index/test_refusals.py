@@ -13,7 +13,7 @@ import pytest
 from imgaudit.exceptions import IndexRefusedError
 from imgaudit.index import Collection, add_to_collection, pair_id_lists
 from imgaudit.index.id_table import HEADER_BYTES, IdTable, IdTableWriter
-from imgaudit.index.manifest import _check, digest_file
+from imgaudit.index.manifest import _checksum, digest_file
 from imgaudit.index.names import Name, Names
 from tests.support.vectors import collection_of, unit_vectors
 
@@ -43,7 +43,7 @@ def edit(folder: Path, change: Callable[[dict[str, Any]], object], *, signed: bo
     values = json.loads(path.read_text())
     check = values.pop("check")
     change(values)
-    path.write_text(json.dumps(values | {"check": _check(values) if signed else check}))
+    path.write_text(json.dumps(values | {"check": _checksum(values) if signed else check}))
 
 
 def swap_shards(folder: Path) -> None:

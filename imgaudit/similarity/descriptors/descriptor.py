@@ -34,13 +34,13 @@ class Descriptor(Protocol):
         """Where the weights or the algorithm come from, with checksum or version."""
 
     def describe(self, images: torch.Tensor) -> npt.NDArray[np.generic]:
-        """(N, 3, H, W) in [-1, 1] to (N, dimension) float32 of unit length, or (N, dimension / 8) uint8."""
+        """Describe (N, 3, H, W) in [-1, 1] as (N, dimension) float32 of unit length, or (N, dimension / 8) uint8."""
 
 
 def compare_vectors(
     descriptor: Descriptor, left: npt.NDArray[np.generic], right: npt.NDArray[np.generic]
 ) -> list[float]:
-    """Row by row similarity of two sets of vectors of one descriptor; higher is closer."""
+    """Return the similarity of two sets of vectors of one descriptor, row by row; higher is closer."""
     if descriptor.binary:
         distance = np.bitwise_count(np.bitwise_xor(left.astype(np.uint8), right.astype(np.uint8))).sum(axis=1)
         return [float(value) for value in 1 - distance / descriptor.dimension]

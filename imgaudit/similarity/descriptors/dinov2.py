@@ -40,12 +40,12 @@ class Dinov2Descriptor:
         return states[:, 0]
 
     def describe(self, images: torch.Tensor) -> npt.NDArray[np.generic]:
-        """(N, 3, H, W) in [-1, 1] to (N, hidden size) float32 of unit length."""
+        """Describe (N, 3, H, W) in [-1, 1] as (N, hidden size) float32 of unit length."""
         return embed_images(images, self.side, self._class_tokens, self.dimension)
 
 
 def load_dinov2(folder: Path | None = None, device: torch.device | str = "cpu") -> Dinov2Descriptor | Skipped:
-    """DINOv2 from a folder, or from what the hub's cache holds; never downloads. Skipped, with what to do, without it.
+    """Load DINOv2 from a folder, or from the hub's cache; never download. Skipped, with advice, without it.
 
     folder:  with config.json and model.safetensors
     Raises ModelRefusedError for a folder that holds no such network, or a pickled, incomplete or absurd one.

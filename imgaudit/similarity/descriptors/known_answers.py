@@ -32,14 +32,14 @@ class KnownAnswers:
 
 
 def make_drawing(number: int, side: int = 128) -> torch.Tensor:
-    """(3, side, side) in [-1, 1]: stripes, tiles and discs, another picture for every number; no random generator.
+    """Draw stripes, tiles and discs: (3, side, side) in [-1, 1], another picture for every number, nothing random.
 
     >>> bool((make_drawing(1) == make_drawing(1)).all()), bool((make_drawing(1) == make_drawing(2)).all())
     (True, False)
     """
 
     def scattered(count: int, start: int) -> torch.Tensor:
-        """Numbers in [0, 1) without a pattern, the same on every machine."""
+        """Return numbers in [0, 1) without a pattern, the same on every machine."""
         angles = (torch.arange(count) + start + 97 * number).double() * 12.9898
         return (torch.sin(angles) * 43758.5453).frac().abs().float()
 
@@ -58,7 +58,7 @@ def make_drawing(number: int, side: int = 128) -> torch.Tensor:
 
 
 def make_copies(picture: torch.Tensor) -> torch.Tensor:
-    """Smaller and back, darker, with a faint pattern: (3, 3, side, side)."""
+    """Make three copies (3, 3, side, side): smaller and back, darker, with a faint pattern."""
     side = picture.shape[-1]
     small = interpolate(picture[None], (side // 2, side // 2), mode="area")
     back = interpolate(small, (side, side), mode="bilinear", align_corners=False)[0]

@@ -23,7 +23,7 @@ DESCRIPTOR_NAMES = (*WITHOUT_WEIGHTS, "sscd", "sscd-int8", "dinov2")
 
 
 def load_descriptor(name: str, weights: Path | None = None, device: torch.device | str = "cpu") -> Descriptor | Skipped:
-    """A descriptor that gave its known answers, or Skipped with what to do; never downloads.
+    """Load a descriptor and check its known answers; Skipped, with advice, without its weights. Never download.
 
     name:     one of DESCRIPTOR_NAMES
     weights:  file of SSCD, or folder of DINOv2; by default where torch and the hub keep what was fetched

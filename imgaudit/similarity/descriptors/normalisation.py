@@ -32,7 +32,7 @@ class Background:
         self.descriptor, self.vectors, self.neighbours = descriptor, vectors, neighbours
 
     def offsets(self, queries: Vectors) -> npt.NDArray[np.float64]:
-        """Per query (Q, dimension) the mean similarity with its closest background images: (Q,)."""
+        """Return, per query (Q, dimension), the mean similarity with its closest background images: (Q,)."""
         rows = []
         for start in range(0, len(queries), 256):
             block = self._similarities(queries[start : start + 256])
@@ -46,5 +46,5 @@ class Background:
         return np.asarray(1 - apart / self.descriptor.dimension, dtype=np.float64)
 
     def normalised(self, queries: Vectors, similarities: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        """Similarities (Q,) of queries with something, each less its query's offset."""
+        """Return similarities (Q,) of queries with something, each less its query's offset."""
         return np.asarray(similarities, dtype=np.float64) - self.offsets(queries)

@@ -21,13 +21,13 @@ class PdqDescriptor:
     source = "pdqhash (ThreatExchange PDQ)"
 
     def describe(self, images: torch.Tensor) -> npt.NDArray[np.generic]:
-        """(N, 3, H, W) in [-1, 1] to (N, 32) uint8."""
+        """Describe (N, 3, H, W) in [-1, 1] as (N, 32) uint8."""
         array = ((images.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
         bits = [pdqhash.compute(np.ascontiguousarray(image))[0] for image in array]
         return np.packbits(np.stack(bits).astype(np.uint8), axis=1) if bits else np.zeros((0, 32), np.uint8)
 
 
 def hash_whole_image(image: Image.Image) -> str:
-    """PDQ hash of an image at its own size, 64 hexadecimal digits; empty where PDQ's quality measure says "flat"."""
+    """Return the PDQ hash of an image at its own size, 64 hexadecimal digits; empty where PDQ calls it flat."""
     bits, quality = pdqhash.compute(np.asarray(image.convert("RGB")))
     return np.packbits(np.asarray(bits, dtype=np.uint8)).tobytes().hex() if quality >= 50 else ""

@@ -20,7 +20,7 @@ class PixelDescriptor:
     source = "imgaudit: 32 x 32 area-averaged RGB, mean removed"
 
     def describe(self, images: torch.Tensor) -> npt.NDArray[np.generic]:
-        """(N, 3, H, W) in [-1, 1] to (N, 3072) float32."""
+        """Describe (N, 3, H, W) in [-1, 1] as (N, 3072) float32."""
         small = images.float()
         if small.shape[-1] != self.side or small.shape[-2] != self.side:
             small = interpolate(small, (self.side, self.side), mode="area")

@@ -15,7 +15,7 @@ BATCH_SIZE = 16
 
 
 def squash_images(images: torch.Tensor, side: int) -> torch.Tensor:
-    """(N, 3, H, W) in [-1, 1] to (N, 3, side, side) in [0, 1]: squashed, not cropped, bilinear with antialiasing."""
+    """Squash (N, 3, H, W) in [-1, 1] to (N, 3, side, side) in [0, 1]: not cropped, bilinear with antialiasing."""
     scaled = (images.float().clamp(-1, 1) + 1) / 2
     if scaled.shape[-2:] == (side, side):
         return scaled
@@ -23,7 +23,7 @@ def squash_images(images: torch.Tensor, side: int) -> torch.Tensor:
 
 
 def normalise_for_imagenet(images: torch.Tensor) -> torch.Tensor:
-    """Intensities in [0, 1] to those that ImageNet's networks were trained on."""
+    """Turn intensities in [0, 1] into those that ImageNet's networks were trained on."""
     mean, deviation = (images.new_tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_DEVIATION))
     return (images - mean) / deviation
 
@@ -32,7 +32,7 @@ def normalise_for_imagenet(images: torch.Tensor) -> torch.Tensor:
 def embed_images(
     images: torch.Tensor, side: int, network: Callable[[torch.Tensor], torch.Tensor], dimension: int
 ) -> npt.NDArray[np.float32]:
-    """Unit vectors (N, dimension) float32 of images (N, 3, H, W) in [-1, 1], a few at a time.
+    """Return unit vectors (N, dimension) float32 of images (N, 3, H, W) in [-1, 1], a few at a time.
 
     network:  (n, 3, side, side) in [0, 1] to (n, dimension)
     """

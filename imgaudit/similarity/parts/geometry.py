@@ -129,12 +129,12 @@ class Pairs:
         return len(self.turn)
 
     def kept(self, which: npt.NDArray[np.bool_]) -> "Pairs":
-        """Some of them."""
+        """Return some of them."""
         return Pairs(self.into[which], self.source[which], self.turn[which], self.growth[which])
 
 
 def find_features(picture: Picture) -> Features:
-    """Features of a picture; none of one that is too thin or too flat."""
+    """Find features of a picture; none in one that is too thin or too flat."""
     side = min(DETECTION_SIDE, ENLARGED * picture.native)
     gray: Bytes = resize_gray(picture.gray, side)
     factor = max(picture.gray.shape) / side
@@ -158,7 +158,7 @@ def find_features(picture: Picture) -> Features:
 
 
 def pair_features(target: Features, candidate: Features) -> tuple[Pairs, Pairs]:
-    """Pairs that a small rotation can bring together: each feature of the target with its likest, and all alike ones.
+    """Pair features that a small rotation brings together: each of the target with its likest, and all alike ones.
 
     The first propose maps. The second are recounted under a map: where it says where to look, a feature need not be
     the likest of all.
@@ -185,18 +185,18 @@ def pair_features(target: Features, candidate: Features) -> tuple[Pairs, Pairs]:
 
 
 def fit_map(target: Features, candidate: Features, *, seed: int = 0) -> Geometry:
-    """The similarity map that brings most features of the candidate to like ones in the target.
+    """Fit the similarity map that brings most features of the candidate to like ones in the target.
 
     Every call starts OpenCV's generator anew, so the answer depends on the features alone.
     """
     pairs, loose = pair_features(target, candidate)
     cv2.setRNGSeed(seed)
     best = Geometry(0.0, 0, len(pairs), None, np.zeros((0, 2)))
-    for agreeing in _proposals(pairs):
-        matrix = _refined(pairs, agreeing)
+    for agreeing in _propose_maps(pairs):
+        matrix = _refine_map(pairs, agreeing)
         if matrix is None:
             continue
-        inliers = _inliers(loose, matrix)
+        inliers = _find_inliers(loose, matrix)
         places = count_places(loose.into[inliers], loose.source[inliers])
         if places < FEWEST:
             continue
@@ -207,8 +207,8 @@ def fit_map(target: Features, candidate: Features, *, seed: int = 0) -> Geometry
     return best
 
 
-def _proposals(pairs: Pairs) -> list[npt.NDArray[np.bool_]]:
-    """Pairs that agree with each of the best proposals, roughly: one feature's size and angle are not exact."""
+def _propose_maps(pairs: Pairs) -> list[npt.NDArray[np.bool_]]:
+    """Return the pairs that roughly agree with each of the best proposals: a feature's size and angle are not exact."""
     proposing = np.flatnonzero(np.abs(pairs.turn) <= MOST_ROTATION)[:PROPOSALS]
     turn, growth = pairs.turn[proposing, None], pairs.growth[proposing, None]
     size = np.exp(growth)
@@ -232,8 +232,8 @@ def _proposals(pairs: Pairs) -> list[npt.NDArray[np.bool_]]:
     return chosen
 
 
-def _refined(pairs: Pairs, agreeing: npt.NDArray[np.bool_]) -> Floats | None:
-    """A map fitted to the pairs, then to all pairs that agree with it; None outside the bounds."""
+def _refine_map(pairs: Pairs, agreeing: npt.NDArray[np.bool_]) -> Floats | None:
+    """Fit a map to the pairs, then to all pairs that agree with it; None outside the bounds."""
     matrix: Floats | None = None
     reach = TOLERANCE * max(1.0, float(np.exp(np.median(pairs.growth[agreeing]))))
     for _ in range(3):
@@ -250,19 +250,19 @@ def _refined(pairs: Pairs, agreeing: npt.NDArray[np.bool_]) -> Floats | None:
         if not 1 / MOST_SCALE <= size <= MOST_SCALE or abs(turn) > MOST_ROTATION:
             break
         matrix, reach = fitted, TOLERANCE * max(1.0, size)
-        before, agreeing = agreeing, _inliers(pairs, matrix)
+        before, agreeing = agreeing, _find_inliers(pairs, matrix)
         if (before == agreeing).all():
             break
     return matrix
 
 
 def measure_turn_and_scale(matrix: Floats) -> tuple[float, float]:
-    """Degrees and factor of a similarity map (2, 3)."""
+    """Return degrees and factor of a similarity map (2, 3)."""
     return float(np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0]))), float(np.hypot(matrix[0, 0], matrix[1, 0]))
 
 
-def _inliers(pairs: Pairs, matrix: Floats, around: float = 1.0) -> npt.NDArray[np.bool_]:
-    """Pairs that are turned and sized as the map says and that it brings together, to `around` tolerances."""
+def _find_inliers(pairs: Pairs, matrix: Floats, around: float = 1.0) -> npt.NDArray[np.bool_]:
+    """Find pairs that are turned and sized as the map says and that it brings together, to `around` tolerances."""
     turn, size = measure_turn_and_scale(matrix)
     single = matrix.astype(np.float32)
     off = pairs.source @ single[:, :2].T + single[:, 2] - pairs.into
@@ -273,7 +273,7 @@ def _inliers(pairs: Pairs, matrix: Floats, around: float = 1.0) -> npt.NDArray[n
 
 
 def count_places(into: Floats | Singles, source: Floats | Singles) -> int:
-    """How many places the pairs occupy: the fewer of both pictures, so that many to one counts once.
+    """Count the places that the pairs occupy: the fewer of both pictures, so that many to one counts once.
 
     >>> count_places(np.array([[0.0, 0.0], [1.0, 1.0], [50.0, 0.0]]), np.array([[0.0, 0.0], [9.0, 9.0], [90.0, 0.0]]))
     2
@@ -284,7 +284,7 @@ def count_places(into: Floats | Singles, source: Floats | Singles) -> int:
 def chance_log10(
     places: int, proposals: int, loose: Pairs, matrix: Floats, target: Features, candidate: Features
 ) -> float:
-    """-log10 P(at least that many features of where both pictures lie fall into place by chance).
+    """Return -log10 P(chance puts at least that many features into place where both pictures lie).
 
     Binomial tail as in a-contrario matching (Moisan & Stival 2004), the two places that fix the map left out. Chance is
     that of uniform places, or what the map's surroundings say when that is more: a map that squeezes one picture into
@@ -292,13 +292,13 @@ def chance_log10(
     pairs and is no p-value: its threshold comes from unrelated pairs.
     """
     back = cv2.invertAffineTransform(matrix)
-    here = _within(target.points @ back[:, :2].T + back[:, 2], candidate)
-    there = _within(candidate.points @ matrix[:, :2].T + matrix[:, 2], target)
+    here = _count_within(target.points @ back[:, :2].T + back[:, 2], candidate)
+    there = _count_within(candidate.points @ matrix[:, :2].T + matrix[:, 2], target)
     trials = max(min(here, there), places)
     ways = len(loose) / min(len(target), len(candidate))
     reach = TOLERANCE * max(1.0, measure_turn_and_scale(matrix)[1])
     uniform = BY_CHANCE * ways * np.pi * reach**2 / (target.width * target.height)
-    ring = int(_inliers(loose, matrix, SURROUNDINGS).sum()) - int(_inliers(loose, matrix).sum())
+    ring = int(_find_inliers(loose, matrix, SURROUNDINGS).sum()) - int(_find_inliers(loose, matrix).sum())
     chance = min(0.5, max(uniform, ring / (SURROUNDINGS**2 - 1) / trials))
     tail = float(stats.binom.logsf(places - 3, trials, chance))
     if not np.isfinite(tail):
@@ -307,5 +307,5 @@ def chance_log10(
     return max(0.0, -tail / float(np.log(10)) - float(np.log10(max(proposals, 1))))
 
 
-def _within(points: Floats, picture: Features) -> int:
+def _count_within(points: Floats, picture: Features) -> int:
     return int(((points >= 0) & (points <= (picture.width - 1, picture.height - 1))).all(axis=1).sum())

@@ -14,7 +14,7 @@ FLAT = 0.02
 
 
 def measure_rest_similarity(target: torch.Tensor, image: torch.Tensor, region: Region) -> float | Skipped:
-    """Pearson correlation over cells and channels outside the region, in place, in [-1, 1]; higher is closer.
+    """Return the Pearson correlation of cells and channels outside the region, in [-1, 1]; higher is closer.
 
     target, image:  (3, H, W) in [-1, 1], of one size
     region:         where they agree, in the target

@@ -11,7 +11,7 @@ from imgaudit.schema.pairs import PairEvidence, Region, Transform
 from imgaudit.schema.records import Skipped
 from imgaudit.similarity.parts.geometry import Features, find_features, fit_map, measure_turn_and_scale
 from imgaudit.similarity.parts.photometric import SIDE, Agreement, measure_agreement
-from imgaudit.similarity.parts.picture import WORKING_SIDE, Floats, Mask, Picture, fraction_map, scaled_map
+from imgaudit.similarity.parts.picture import WORKING_SIDE, Floats, Mask, Picture, scale_map, to_fraction_map
 
 LEAST_SIDE = 128
 """Pixels of the shorter side from which on local features say enough; see docs/guides/partial-copies.md."""
@@ -28,13 +28,13 @@ class ImageFeatures:
 
     @classmethod
     def of(cls, image: torch.Tensor) -> "ImageFeatures":
-        """From (3, H, W) in [-1, 1]. Raises InputError for other shapes and for numbers that are not finite."""
+        """Describe (3, H, W) in [-1, 1]. Raises InputError for other shapes and for numbers that are not finite."""
         picture = Picture.of(image)
         return cls(picture, find_features(picture))
 
 
 def compare_images(target: torch.Tensor, candidate: torch.Tensor) -> PairEvidence:
-    """What both legs say of two images (3, H, W) in [-1, 1], of any sizes.
+    """Compare two images (3, H, W) in [-1, 1], of any sizes, by both legs.
 
     Raises InputError for other shapes and for numbers that are not finite.
     """
@@ -42,13 +42,13 @@ def compare_images(target: torch.Tensor, candidate: torch.Tensor) -> PairEvidenc
 
 
 def compare_candidates(target: torch.Tensor, candidates: Sequence[torch.Tensor]) -> list[PairEvidence]:
-    """One target against many candidates; the target is described once."""
+    """Compare one target with many candidates; the target is described once."""
     described = ImageFeatures.of(target)
     return [compare_features(described, ImageFeatures.of(candidate)) for candidate in candidates]
 
 
 def compare_features(target: ImageFeatures, candidate: ImageFeatures) -> PairEvidence:
-    """What both legs say of two described pictures."""
+    """Compare two described pictures by both legs."""
     direct = fit_map(target.features, candidate.features)
     turned = fit_map(target.features, candidate.features.mirrored())
     mirrored = turned.score > direct.score
@@ -59,34 +59,36 @@ def compare_features(target: ImageFeatures, candidate: ImageFeatures) -> PairEvi
             geometric=0.0, photometric=0.0, inliers=0, matches=found.matches,
             transform=Skipped(skipped="no map brings enough features together"), region=empty, candidate_region=empty,
         )  # fmt: skip
-    matrix = found.matrix @ _mirror(candidate.picture.width) if mirrored else found.matrix
+    matrix = found.matrix @ _mirror_map(candidate.picture.width) if mirrored else found.matrix
     agreed = measure_agreement(target.picture, candidate.picture, matrix)
     return PairEvidence(
         geometric=found.score, photometric=agreed.score, inliers=found.inliers, matches=found.matches,
-        transform=_transform(target.picture, candidate.picture, matrix, mirrored=mirrored),
-        region=Region.of(agreed.region), candidate_region=Region.of(_carried(agreed, candidate.picture)),
+        transform=_to_transform(target.picture, candidate.picture, matrix, mirrored=mirrored),
+        region=Region.of(agreed.region), candidate_region=Region.of(_carry_region(agreed, candidate.picture)),
     )  # fmt: skip
 
 
-def _mirror(width: int) -> Floats:
-    """(3, 3) map of a picture's pixel centres to those of its mirror image."""
+def _mirror_map(width: int) -> Floats:
+    """Return the (3, 3) map of a picture's pixel centres to those of its mirror image."""
     return np.array([[-1.0, 0.0, width - 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
 
 
-def _transform(target: Picture, candidate: Picture, matrix: Floats, *, mirrored: bool) -> Transform:
+def _to_transform(target: Picture, candidate: Picture, matrix: Floats, *, mirrored: bool) -> Transform:
     sign = -1 if mirrored else 1
     rotation, scale = measure_turn_and_scale(matrix * [sign, 1, 1])
-    fractions = fraction_map(matrix, target, candidate)
-    return Transform(mirrored=mirrored, scale=scale, rotation=rotation, matrix=(_row(fractions[0]), _row(fractions[1])))
+    fractions = to_fraction_map(matrix, target, candidate)
+    return Transform(
+        mirrored=mirrored, scale=scale, rotation=rotation, matrix=(_to_row(fractions[0]), _to_row(fractions[1]))
+    )
 
 
-def _row(values: Floats) -> tuple[float, float, float]:
+def _to_row(values: Floats) -> tuple[float, float, float]:
     return float(values[0]), float(values[1]), float(values[2])
 
 
-def _carried(agreed: Agreement, candidate: Picture) -> Mask:
-    """The region, in the candidate."""
-    matrix = scaled_map(agreed.matrix, SIDE / WORKING_SIDE, 1.0)
+def _carry_region(agreed: Agreement, candidate: Picture) -> Mask:
+    """Return the region in the candidate."""
+    matrix = scale_map(agreed.matrix, SIDE / WORKING_SIDE, 1.0)
     back = cv2.warpAffine(
         agreed.region.astype(np.uint8), matrix, (candidate.width, candidate.height),
         flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP,

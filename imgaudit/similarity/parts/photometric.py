@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from imgaudit.similarity.parts.picture import WORKING_SIDE, Floats, Mask, Picture, resize_gray, scaled_map
+from imgaudit.similarity.parts.picture import WORKING_SIDE, Floats, Mask, Picture, resize_gray, scale_map
 
 SIDE = 320
 """Pixels of the target's longer side on which patches are compared."""
@@ -52,15 +52,15 @@ class Agreement:
 
 def measure_agreement(target: Picture, candidate: Picture, matrix: Floats) -> Agreement:
     """Compare the target with the candidate under a map of pixel centres from the candidate to the target."""
-    own, laid, covered = _laid_over(target, candidate, matrix)
+    own, laid, covered = _lay_over(target, candidate, matrix)
     correlation, textured, means = _correlate(own, laid, covered)
     agrees = textured & (correlation >= AGREES)
-    cornered = _cornered(own) & _cornered(laid)
+    cornered = _find_corners(own) & _find_corners(laid)
     around = 2 * WINDOW + 1
     share = _box(agrees.astype(np.float32), around) / np.maximum(_box(textured.astype(np.float32), around), 1e-6)
     dense = (agrees & (share >= SOLID)).astype(np.uint8)
     solid = cv2.morphologyEx(dense, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)).astype(bool)
-    region = _region(solid, textured, correlation, means, covered)
+    region = _grow_region(solid, textured, correlation, means, covered)
     inside = textured & region
     return Agreement(
         float((solid & cornered).sum()) / WINDOW**2,
@@ -70,8 +70,8 @@ def measure_agreement(target: Picture, candidate: Picture, matrix: Floats) -> Ag
     )
 
 
-def _laid_over(target: Picture, candidate: Picture, matrix: Floats) -> tuple[Plane, Plane, Mask]:
-    """The target at SIDE, the candidate laid over it, and where it lies; both equally sharp."""
+def _lay_over(target: Picture, candidate: Picture, matrix: Floats) -> tuple[Plane, Plane, Mask]:
+    """Return the target at SIDE, the candidate laid over it, and where it lies; both equally sharp."""
     own = resize_gray(target.gray, SIDE)
     into = SIDE / WORKING_SIDE
     size = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
@@ -80,7 +80,7 @@ def _laid_over(target: Picture, candidate: Picture, matrix: Floats) -> tuple[Pla
     if source < 1:
         shape = (max(1, round(candidate.width * source)), max(1, round(candidate.height * source)))
         other = np.asarray(cv2.resize(other, shape, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-    scaled = scaled_map(matrix, into, source)
+    scaled = scale_map(matrix, into, source)
     height, width = own.shape
     laid = cv2.warpAffine(other, scaled, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     covered = cv2.warpAffine(np.ones_like(other), scaled, (width, height), flags=cv2.INTER_NEAREST) > 0
@@ -94,7 +94,7 @@ def _box(plane: Plane, side: int) -> Plane:
 
 
 def _correlate(own: Plane, laid: Plane, covered: Mask) -> tuple[Plane, Mask, Plane]:
-    """Best correlation of every window over shifts of a pixel, where both have texture, and the difference of means."""
+    """Return windows' best correlation over shifts of a pixel, where both have texture, and the difference of means."""
     mean = _box(own, WINDOW)
     spread = np.sqrt(np.maximum(_box(own * own, WINDOW) - mean * mean, 0))
     best = np.full(own.shape, -1.0, dtype=np.float32)
@@ -111,13 +111,13 @@ def _correlate(own: Plane, laid: Plane, covered: Mask) -> tuple[Plane, Mask, Pla
     return best, textured, mean_laid - mean
 
 
-def _cornered(plane: Plane) -> Mask:
-    """Windows whose gradients have two directions (Shi & Tomasi 1994): a straight edge looks like any other."""
+def _find_corners(plane: Plane) -> Mask:
+    """Mark windows whose gradients have two directions (Shi & Tomasi 1994): a straight edge looks like any other."""
     return np.asarray(cv2.cornerMinEigenVal(plane / 255, WINDOW, ksize=3) >= CORNER)
 
 
-def _region(solid: Mask, textured: Mask, correlation: Plane, means: Plane, covered: Mask) -> Mask:
-    """What agrees, and the flat places between: of the same colour, inside the box around all that agrees."""
+def _grow_region(solid: Mask, textured: Mask, correlation: Plane, means: Plane, covered: Mask) -> Mask:
+    """Return what agrees, and the flat places between: of the same colour, inside the box around all that agrees."""
     if not solid.any():
         return solid
     rows, columns = np.flatnonzero(solid.any(axis=1)), np.flatnonzero(solid.any(axis=0))

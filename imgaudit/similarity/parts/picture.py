@@ -1,4 +1,4 @@
-"""A picture at the size at which pairs are verified, and maps between two of them."""
+"""A picture at the size at which pairs are compared, and maps between two of them."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ import torch
 from imgaudit.exceptions import InputError
 
 WORKING_SIDE = 512
-"""Pixels of the longer side of a picture while it is verified: smaller ones are enlarged, larger ones reduced."""
+"""Pixels of the longer side of a picture while it is compared: smaller ones are enlarged, larger ones reduced."""
 
 Mask = npt.NDArray[np.bool_]
 Bytes = npt.NDArray[np.uint8]
@@ -38,7 +38,7 @@ class Picture:
 
     @classmethod
     def of(cls, image: torch.Tensor) -> "Picture":
-        """From (3, H, W) in [-1, 1], of any size. Raises InputError for other shapes, for NaN and for infinity."""
+        """Prepare (3, H, W) in [-1, 1], of any size. Raises InputError for other shapes, for NaN and for infinity."""
         if image.ndim != 3 or image.shape[0] != 3 or 0 in image.shape:
             raise InputError(f"expected an image of shape (3, H, W), got {tuple(image.shape)}")
         if not torch.isfinite(image).all():
@@ -48,12 +48,12 @@ class Picture:
         return cls(resize_gray(np.asarray(gray, dtype=np.uint8), WORKING_SIDE), max(gray.shape))
 
     def mirrored(self) -> "Picture":
-        """Left and right exchanged."""
+        """Return the picture with left and right exchanged."""
         return Picture(np.ascontiguousarray(self.gray[:, ::-1]), self.native)
 
 
 def resize_gray(gray: Bytes, side: int) -> Bytes:
-    """(h, w) to the longer side of `side` pixels; a side of less than a pixel becomes one.
+    """Resize (h, w) to a longer side of `side` pixels; a side of less than a pixel becomes one.
 
     >>> resize_gray(np.zeros((1, 5000), dtype=np.uint8), 384).shape
     (1, 384)
@@ -67,8 +67,8 @@ def resize_gray(gray: Bytes, side: int) -> Bytes:
     return np.asarray(cv2.resize(gray, size, interpolation=method), dtype=np.uint8)
 
 
-def scaled_map(matrix: Floats, into: float, source: float) -> Floats:
-    """The (2, 3) map of pixel centres between two pictures when they are resized by the factors `into` and `source`.
+def scale_map(matrix: Floats, into: float, source: float) -> Floats:
+    """Scale a (2, 3) map of pixel centres between two pictures that are resized by the factors `into` and `source`.
 
     Pixel centres lie at whole numbers, so a resize by f takes x to f (x + 1/2) - 1/2.
     """
@@ -78,8 +78,8 @@ def scaled_map(matrix: Floats, into: float, source: float) -> Floats:
     return np.column_stack([linear, shift])
 
 
-def fraction_map(matrix: Floats, into: Picture, source: Picture) -> Floats:
-    """A (2, 3) map of pixel centres as one of fractions of the sides, both from 0 to 1."""
+def to_fraction_map(matrix: Floats, into: Picture, source: Picture) -> Floats:
+    """Return a (2, 3) map of pixel centres as one of fractions of the sides, both from 0 to 1."""
     to = np.diag([1 / into.width, 1 / into.height])
     size = np.array([source.width, source.height])
     half = np.array([0.5, 0.5])

@@ -1,7 +1,7 @@
 """Templates: images of one layout with a changing region, compared only where the layout stays the same.
 
 After Webster 2023 (arXiv 2305.08694): what stays the same between near-duplicates is the mask; images are compared by
-their squared differences under it. Unlike verification of a pair it needs the layout in its place.
+their squared differences under it. Unlike the comparison of a pair it needs the layout in its place.
 """
 
 from collections.abc import Sequence
@@ -45,7 +45,7 @@ class Template:
 
     @classmethod
     def of(cls, images: Sequence[torch.Tensor], *, same: float = SAME) -> "Template":
-        """From two or more images (3, H, W) in [-1, 1] of one family, of any sizes.
+        """Find what two or more images (3, H, W) in [-1, 1] of one family, of any sizes, have in common.
 
         same:  difference of intensities in [0, 1] below which a pixel stays the same; more for images that were
                compressed differently
@@ -67,7 +67,7 @@ class Template:
         return cls(mean, mask)
 
     def distance(self, image: torch.Tensor) -> float:
-        """Root mean square difference of intensities in [0, 1] under the mask; lower is closer.
+        """Return the root mean square difference of intensities in [0, 1] under the mask; lower is closer.
 
         The paper's SSE(mask * image, mask * template) / mean(mask) < 2500 over 256 x 256 x 3 values is a distance below
         0.113.
@@ -76,7 +76,7 @@ class Template:
         return float(difference[torch.from_numpy(self.mask)].mean().sqrt())
 
     def correlation(self, image: torch.Tensor) -> float:
-        """Pearson correlation over pixels and channels under the mask, in [-1, 1]; 0 where either is constant.
+        """Return the Pearson correlation of values under the mask, in [-1, 1]; 0 where either image is constant.
 
         Unlike the distance it sees neither brightness nor contrast, and a blank layout resembles nothing.
         """
@@ -88,7 +88,7 @@ class Template:
 
 
 def squash_image(image: torch.Tensor) -> torch.Tensor:
-    """(3, H, W) squashed to (3, SIDE, SIDE). Raises InputError for other shapes and for NaN and infinity."""
+    """Squash (3, H, W) to (3, SIDE, SIDE). Raises InputError for other shapes and for NaN and infinity."""
     if image.ndim != 3 or image.shape[0] != 3 or 0 in image.shape:
         raise InputError(f"expected an image of shape (3, H, W), got {tuple(image.shape)}")
     if not torch.isfinite(image).all():

@@ -25,7 +25,7 @@ from imgaudit.similarity.descriptors import (
 from imgaudit.similarity.descriptors.dinov2 import load_dinov2
 from imgaudit.similarity.descriptors.known_answers import make_copies, make_drawing, measure_known_answers
 from imgaudit.similarity.descriptors.preparation import squash_images
-from imgaudit.similarity.descriptors.sscd import GeMPool, SscdDescriptor, load_sscd, sscd_network
+from imgaudit.similarity.descriptors.sscd import GeMPool, SscdDescriptor, build_sscd_network, load_sscd
 from imgaudit.similarity.descriptors.sscd_int8 import SscdInt8Descriptor, load_sscd_int8
 
 PICTURES = torch.stack([make_drawing(number, 160) for number in range(4)])
@@ -41,7 +41,7 @@ def test_gem_is_the_mean_at_power_one_and_the_largest_at_a_high_power() -> None:
 @pytest.fixture(scope="module")
 def weights() -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
-    return {f"backbone.{key}": weight for key, weight in sscd_network().state_dict().items()}
+    return {f"backbone.{key}": weight for key, weight in build_sscd_network().state_dict().items()}
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
@@ -54,7 +54,7 @@ def test_sscd_is_read_from_either_kind_of_file(
     vectors = descriptor.describe(PICTURES[:2])
     assert vectors.shape == (2, 512) and vectors.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
-    network = sscd_network()
+    network = build_sscd_network()
     network.load_state_dict({key.removeprefix("backbone."): weight for key, weight in weights.items()})
     np.testing.assert_array_equal(vectors, SscdDescriptor(network, "").describe(PICTURES[:2]))
     assert "SHA-256" in descriptor.source
@@ -111,7 +111,7 @@ def converted_sscd() -> torch.nn.Module:
         shape = (-1, *[1] * (whole.ndim - 1)) if scale.ndim else ()
         return torch.from_numpy((whole - zero.reshape(shape)) * scale.reshape(shape))
 
-    network = sscd_network()
+    network = build_sscd_network()
     convolutions = iter([node for node in graph.node if node.op_type == "Conv"])
 
     def fill(convolution: Any, norm: Any, node: Any) -> None:

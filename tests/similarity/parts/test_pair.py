@@ -18,7 +18,7 @@ from imgaudit.io.framing import to_tensor
 from imgaudit.schema.pairs import GRID, PairEvidence, PairThresholds, Region, Transform, classify
 from imgaudit.similarity.parts import ImageFeatures, compare_candidates, compare_features, compare_images
 from imgaudit.similarity.parts.geometry import find_features
-from imgaudit.similarity.parts.picture import Picture, fraction_map, scaled_map
+from imgaudit.similarity.parts.picture import Picture, scale_map, to_fraction_map
 from imgaudit.similarity.parts.template import SIDE, Template
 
 LENIENT = PairThresholds(geometric=5.0, photometric=3.0, level=0.01, pairs=1000)
@@ -253,13 +253,13 @@ def test_maps_are_the_same_at_every_size(
 ) -> None:
     a, b = size * math.cos(turn), size * math.sin(turn)
     matrix = np.array([[a, -b, shift[0]], [b, a, shift[1]]])
-    resized = scaled_map(matrix, into, source)
+    resized = scale_map(matrix, into, source)
     point = np.array([31.0, 57.0])
     there = matrix[:, :2] @ point + matrix[:, 2]
     scaled = resized[:, :2] @ (source * (point + 0.5) - 0.5) + resized[:, 2]
     assert scaled == pytest.approx(into * (there + 0.5) - 0.5, abs=1e-6)
     pictures = Picture(np.zeros((200, 512), np.uint8)), Picture(np.zeros((512, 300), np.uint8))
-    fractions = fraction_map(matrix, *pictures)
+    fractions = to_fraction_map(matrix, *pictures)
     found = fractions[:, :2] @ ((point + 0.5) / [300, 512]) + fractions[:, 2]
     assert found == pytest.approx((there + 0.5) / [512, 200], abs=1e-6)
 
