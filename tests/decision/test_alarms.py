@@ -5,10 +5,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.stats import norm
 
 from imgaudit.decision.alarms import find_near_controls
-from imgaudit.decision.blind_baseline import blind_baseline, describe_text
+from imgaudit.decision.blind_baseline import describe_text
 from imgaudit.decision.controls import ControlSeed
 from imgaudit.decision.folder import FolderDecision
 from imgaudit.decision.null_bank import NullBank
@@ -16,7 +15,6 @@ from imgaudit.decision.replication import Evidence
 from imgaudit.decision.verdict import conclude_folder
 from imgaudit.schema.findings import AlarmCode, AlarmEffect, ForcingCheck, Verdict
 from imgaudit.schema.policy import Policy
-from imgaudit.schema.protocol import Effort, protocol_for
 from imgaudit.schema.records import Measurement, Rung, RungMeasurement, Skipped
 from tests.support.records import PROTOCOL, bank, measurement, rung
 
@@ -36,16 +34,6 @@ def rows(generator: np.random.Generator, count: int, shift: float = 0.0) -> list
     values = generator.normal(size=(count, 8))
     values[:, 0] += shift
     return [dict(zip("abcdefgh", map(float, row), strict=True)) for row in values]
-
-
-def test_the_blind_baseline_rarely_alarms_without_a_shift_and_nearly_always_with_one() -> None:
-    generator = np.random.default_rng(1)
-    shift = float(np.sqrt(2) * norm.ppf(0.9))
-    calm = [blind_baseline(rows(generator, 100), rows(generator, 100)) for _ in range(100)]
-    shifted = [blind_baseline(rows(generator, 100, shift), rows(generator, 100)) for _ in range(20)]
-    assert sum(one is not None and one.alarms() for one in calm) <= 11
-    assert sum(one is not None and one.alarms() for one in shifted) >= 19
-    assert blind_baseline(rows(generator, 19), rows(generator, 100)) is None
 
 
 def shifted_folder(shift: float) -> tuple[list[Measurement], NullBank]:
@@ -183,34 +171,3 @@ def test_a_control_that_is_a_near_copy_of_a_target_is_left_out() -> None:
     assert decided.bank is not None and len(decided.bank.controls) == 198
     assert codes(decided.image_alarms[target.id]) == [AlarmCode.NEAR_CONTROLS]
     assert not decision([measurement("b", 0.1, [MISS] * 8, pdq="f" * 64)], null).near_bank
-
-
-def test_near_duplicates_count_once_and_a_member_stands_only_with_its_representative() -> None:
-    strong = [measurement(f"s{n}", 2.0, [COPY] * 8) for n in range(3)]
-    weak = measurement("w", 0.2, [COPY] * 8)
-    pairs = {strong[0].id: [(weak.id, 0.95)], weak.id: [(strong[0].id, 0.95)]}
-    led_by_weak = decision([*strong, weak], bank(199), near_duplicates=pairs, groups=[[weak.id, strong[0].id]])
-    assert led_by_weak.hypotheses == 3
-    verdicts = {f.id: f.verdict for f in conclude_folder(led_by_weak)}
-    assert verdicts[strong[0].id] is Verdict.NOT_REPRODUCED
-    assert verdicts[strong[1].id] is Verdict.REPLICATED_BY_INVERSION
-    led_by_strong = decision([*strong, weak], bank(199), near_duplicates=pairs, groups=[[strong[0].id, weak.id]])
-    verdicts = {f.id: f.verdict for f in conclude_folder(led_by_strong)}
-    assert verdicts[strong[0].id] is Verdict.REPLICATED_BY_INVERSION and verdicts[weak.id] is Verdict.NOT_REPRODUCED
-    separate = decision(
-        [*strong, weak], bank(199), groups=[[weak.id, strong[0].id]], policy=Policy(near_duplicates="separate")
-    )
-    assert separate.hypotheses == 4
-
-
-def test_a_text_may_come_from_any_rung_and_pays_for_their_number() -> None:
-    target = measurement("a", 0.1, [MISS] * 8, [COPY] * 8)
-    both = target.model_copy(update={"rungs": target.rungs | {Rung.PROMPT: rung([MISS] * 8, "p")}})
-    one, two = (decision([t], bank(199)).replications[t.id] for t in (target, both))
-    assert two[1].q_value == pytest.approx(2 * one[0].q_value)  # type: ignore[operator]
-    assert one[0].stands and two[1].stands and not two[0].stands
-
-
-def test_thorough_pays_at_two_looks() -> None:
-    assert protocol_for(Effort.THOROUGH).generation.selection_seeds == 32
-    assert Rung.PARAPHRASE.value in protocol_for(Effort.STANDARD).ladder.rungs

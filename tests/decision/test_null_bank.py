@@ -5,7 +5,7 @@ import pytest
 from imgaudit.decision.null_bank import KEEP_OUT_FROM, NullBank, build_bank
 from imgaudit.exceptions import CalibrationError
 from imgaudit.schema.config import AuditConfig
-from imgaudit.schema.records import Rung
+from imgaudit.schema.records import Measurement, Rung
 from tests.support.records import PROTOCOL, bank, measurement
 
 
@@ -47,3 +47,34 @@ def test_thresholds_are_exceeded_by_at_most_the_level() -> None:
     assert bank(20, captions=False).null_rung(Rung.PROMPT) is Rung.EMBEDDING
     assert bank(0).thresholds(0.05) is None and bank(0).null_rung(Rung.PROMPT) is None
     assert controls.control_rate(Rung.EMBEDDING, thresholds) <= 0.05
+
+
+def frozen(controls: list[Measurement], note: str = "n", fingerprint: str = "f") -> NullBank:
+    return build_bank(
+        controls, model="m", model_fingerprint=fingerprint, protocol=PROTOCOL, seed=0, note=note, made="now"
+    )
+
+
+def test_two_half_banks_merged_are_the_whole_bank_exactly() -> None:
+    controls = [measurement(f"c{n}", 0.01 * n, [(0.5, 0.3)] * 4) for n in range(120)]
+    whole = frozen(controls)
+    first, second = frozen(controls[:60]), frozen(controls[60:])
+    assert first.merge(second) == whole == second.merge(first)
+    assert len(whole.kept_out) == 30 and whole.merge(first) == whole
+    apart = frozen(controls[:60], "mine").merge(frozen(controls[60:], "yours"))
+    assert {s.note: len(s.sha256s) for s in apart.sources} == {"mine": 60, "yours": 60}
+    assert apart.controls == whole.controls
+    with pytest.raises(CalibrationError, match="made with model"):
+        first.merge(frozen(controls[60:], fingerprint="g"))
+
+
+def test_bins_are_used_only_where_each_holds_enough() -> None:
+    controls = [measurement(f"c{n}", 0.01 * n, [(0.5, 0.3)] * 4, complexity=float(n)) for n in range(160)]
+    null = frozen(controls)
+    assert null.bins(1, 10) == [] and null.bins(4, 1000) == [] and bank(50).bins(2, 5) == []
+    edges = null.bins(2, 20)
+    assert len(edges) == 1
+    simple = measurement("x", 0.5, [], complexity=0.0)
+    detailed = measurement("y", 0.5, [], complexity=159.0)
+    low, high = (null.p_value(one, "none", edges) for one in (simple, detailed))
+    assert isinstance(low, float) and isinstance(high, float) and low < high

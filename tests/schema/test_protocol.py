@@ -1,0 +1,45 @@
+"""The protocol that follows from options, and its hash."""
+
+import pytest
+
+from imgaudit.schema.config import AuditConfig
+from imgaudit.schema.protocol import Effort, GenerationConfig, InversionConfig, Protocol, protocol_for
+
+
+def test_the_protocol_hash_follows_what_decides_scores_and_nothing_else() -> None:
+    base = AuditConfig()
+    same = AuditConfig(seed=5, batch_size=3, chunk_size=2, level=0.1, operator="x", device="cpu")
+    assert base.protocol.hash == same.protocol.hash
+    others = [
+        {"steps": 3}, {"draws": 2}, {"seeds": 5}, {"num_inference_steps": 4}, {"framing": "pad"}, {"effort": "quick"},
+    ]  # fmt: skip
+    hashes = {AuditConfig.model_validate(other).protocol.hash for other in others}
+    assert len(hashes) == len(others) and base.protocol.hash not in hashes
+    assert AuditConfig().protocol.differences(AuditConfig(steps=3).protocol) == [
+        "inversion.steps: 50 here, 3 there",
+        "error.after_steps: 8 here, 3 there",
+    ]
+
+
+def test_several_scales_keep_the_seeds_that_choose_apart_from_those_that_rate() -> None:
+    thorough = protocol_for(Effort.THOROUGH).generation
+    assert thorough.seeds - thorough.selection_seeds == 128
+    assert AuditConfig(guidance_scales=(1.0, 3.0), seeds=10).protocol.generation.selection_seeds == 2
+    with pytest.raises(ValueError, match="selection_seeds"):
+        GenerationConfig(guidance_scales=(1.0, 3.0))
+    with pytest.raises(ValueError, match="guidance scales"):
+        GenerationConfig(guidance_scales=())
+
+
+def test_the_error_is_measured_within_the_inversion() -> None:
+    with pytest.raises(ValueError, match="after 8 inversion steps, but there are only 4"):
+        Protocol(inversion=InversionConfig(steps=4))
+    assert AuditConfig(steps=4).protocol.error.after_steps == 4
+
+
+def test_learning_rate_and_steps_before_the_score_are_part_of_the_protocol() -> None:
+    config = AuditConfig(learning_rate=1.0, score_after=16)
+    assert (config.protocol.inversion.learning_rate, config.protocol.error.after_steps) == (1.0, 16)
+    assert config.protocol.hash != AuditConfig().protocol.hash
+    with pytest.raises(ValueError, match="after 16 inversion steps, but there are only 8"):
+        AuditConfig(steps=8, score_after=16)
