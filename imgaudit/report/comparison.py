@@ -58,7 +58,7 @@ class ImageView(NamedTuple):
 
 
 def render_comparison(comparison: Comparison, kind: ComparisonFormat) -> str:
-    """A text format as a string. Raises ValueError for HTML, which is a folder."""
+    """Return a text format as a string. Raises ValueError for HTML, which is a folder."""
     if kind is ComparisonFormat.JSON:
         return comparison.model_dump_json(indent=2) + "\n"
     if kind is ComparisonFormat.MARKDOWN:
@@ -180,7 +180,7 @@ def _markdown(comparison: Comparison) -> Iterator[str]:
 
 
 def verdict_text(side: ImageSide | Skipped) -> str:
-    """A verdict in one word, with the rung where there is one."""
+    """Return a verdict in one word, with the rung where there is one."""
     if isinstance(side, Skipped):
         return "not in this run"
     if isinstance(side.rung, Skipped) or side.verdict in (Verdict.SKIPPED, Verdict.INCONCLUSIVE):

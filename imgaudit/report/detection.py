@@ -68,7 +68,7 @@ def write_detection(folder: Path, outcome: DetectionOutcome) -> Path:
 
 
 def segments(one: JudgedPrompt) -> Iterator[Segment]:
-    """The prompt in order, words apart."""
+    """Split a prompt into words, with their weights, and the text between them."""
     text, place = one.given.text[:MOST_CHARACTERS], 0
     words = _words(one)
     heaviest = max((word.weight for word in words), default=0.0)
@@ -90,7 +90,7 @@ def _words(one: JudgedPrompt) -> Sequence[WordWeight]:
 
 
 def removal_command(command: Sequence[str], one: JudgedPrompt) -> str:
-    """The line that measures a prompt again without its heaviest word; empty where there is none to be typed."""
+    """Return the command that measures a prompt without its heaviest word; empty where no word can be typed."""
     words = sorted(_words(one), key=lambda word: -word.weight)
     word = next((word.text for word in words if word.text.isprintable() and word.text[0].isalnum()), None)
     if word is None:
@@ -99,7 +99,7 @@ def removal_command(command: Sequence[str], one: JudgedPrompt) -> str:
 
 
 def _csv(prompts: Sequence[JudgedPrompt]) -> str:
-    """Scalars of every prompt, the words as text, and the table's other columns."""
+    """Write the numbers of every prompt, its words as text, and the other columns of the given table."""
     others = list(dict.fromkeys(key for one in prompts for key in one.given.columns))
     file = io.StringIO(newline="")
     writer = csv.writer(file, lineterminator="\r\n")

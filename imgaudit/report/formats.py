@@ -61,20 +61,20 @@ def _csv_row(finding: Finding, *, with_invmm: bool) -> dict[str, str]:
 
 
 def render_csv(result: AuditResult) -> str:
-    """One row per file given."""
+    """Write one CSV row per file given."""
     with_invmm = any(finding.invmm for finding in result.findings)
     rows = [_csv_row(finding, with_invmm=with_invmm) for finding in result.findings]
     return format_csv(rows, list(rows[0]) if rows else ["id"])
 
 
 def markdown_text(text: str) -> str:
-    """Outside text inside a Markdown table: nothing in it is markup."""
+    """Escape outside text for a Markdown table, so that nothing in it is markup."""
     flat = "".join(c if c.isprintable() else " " for c in text)
     return "".join("\\" + c if c in "\\`*_{}[]()#+-.!|<>~&" else c for c in flat)
 
 
 def render_markdown(result: AuditResult) -> str:
-    """Counts, planner, and a table of findings."""
+    """Write counts, what the controls can find, and a table of findings as Markdown."""
     summary = result.summary
     model = result.run.get("model", {})
     lines = [
@@ -114,7 +114,7 @@ def render_markdown(result: AuditResult) -> str:
 
 
 def render(result: AuditResult, kind: ReportFormat) -> str:
-    """A text format as a string. Raises ValueError for HTML, which is a folder."""
+    """Return a text format as a string. Raises ValueError for HTML, which is a folder."""
     if kind is ReportFormat.JSON:
         return result.model_dump_json(indent=2) + "\n"
     if kind is ReportFormat.CSV:

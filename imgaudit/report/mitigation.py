@@ -26,7 +26,7 @@ def write_mitigation(folder: Path, table: EvaluationTable, figures: EvaluationFi
 
 
 def before_and_after(base: ModelOutcome, model: ModelOutcome, threshold: float) -> str:
-    """Highest similarity of every trigger prompt before (right) and under the mitigation (up), and the threshold."""
+    """Draw the highest similarity of every trigger prompt before (x) and after (y) the mitigation."""
     pairs = [
         (max(before.similarity), max(after.similarity))
         for before, after in zip(base.triggers, model.triggers, strict=True)

@@ -11,7 +11,7 @@ ROWS = ("(window.imgauditRows ??= []).push(...", ");\n")
 
 
 def data_script(frame: tuple[str, str], value: Any) -> str:
-    """A script that does nothing but hand a value over.
+    """Return a script that does nothing but hand a value over.
 
     >>> data_script(LABELS, {"a": "<b>"})
     'window.imgauditLabels = {"a": "\\\\u003cb\\\\u003e"};\\n'
@@ -24,7 +24,7 @@ def data_script(frame: tuple[str, str], value: Any) -> str:
 
 
 def is_data_script(content: bytes) -> bool:
-    """Whether a script does nothing but hand a value over: what lies in its frame must be one JSON value, in ASCII.
+    """Return whether a script only hands a value over: its frame must hold one JSON value, in ASCII.
 
     >>> is_data_script(data_script(ROWS, [1]).encode()), is_data_script(b"window.imgauditLabels = alert(1);\\n")
     (True, False)

@@ -21,7 +21,7 @@ BASE = ("style.css", "theme.js")
 
 
 def page_environment() -> jinja2.Environment:
-    """Templates whose every value is escaped, and where a missing one is an error."""
+    """Load the templates: every value is escaped, and a missing value is an error."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("imgaudit.report", "templates"),
         autoescape=True,

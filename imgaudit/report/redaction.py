@@ -12,7 +12,7 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 def csv_cell(value: object) -> str:
-    """A CSV cell that a spreadsheet will not run: text that looks like a formula gets a quote before it."""
+    """Format a CSV cell so that a spreadsheet does not run it: text that looks like a formula gets a leading quote."""
     if isinstance(value, Skipped):
         return f"skipped: {value.skipped}"
     text = format(value, ".6g") if isinstance(value, float) else printable(str(value))
@@ -20,7 +20,7 @@ def csv_cell(value: object) -> str:
 
 
 def without_folders(value: Any, folders: Sequence[str]) -> Any:
-    """JSON whose strings name no folder: known ones are cut out, and absolute paths end up as their last part.
+    """Remove folders from the strings of a JSON value: known ones are cut out, absolute paths keep their last part.
 
     folders:  from `folders_of`
 
@@ -35,7 +35,7 @@ def without_folders(value: Any, folders: Sequence[str]) -> Any:
 
 
 def folders_of(paths: Iterable[str]) -> list[str]:
-    """Every absolute folder that holds one of the files, longest first, so that a folder goes before its parent.
+    """List every absolute folder that holds one of the files, longest first, so that a folder comes before its parent.
 
     >>> folders_of(["/home/ann/art/a.png", "b.png"])
     ['/home/ann/art/']

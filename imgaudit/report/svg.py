@@ -40,11 +40,11 @@ class Scale:
     """Where `high` lies."""
 
     def __call__(self, value: float) -> float:
-        """Where a value lies."""
+        """Return the place of a value."""
         return self.start + (value - self.low) / (self.high - self.low) * (self.stop - self.start)
 
     def ticks(self) -> list[tuple[float, str]]:
-        """Places and labels of the round values inside.
+        """Return places and labels of the round values inside.
 
         >>> Scale(0.0, 2.0, 0.0, 100.0).ticks()
         [(0.0, '0'), (25.0, '0.5'), (50.0, '1'), (75.0, '1.5'), (100.0, '2')]
@@ -55,12 +55,12 @@ class Scale:
 
 
 def horizontal(low: float, high: float) -> Scale:
-    """A scale along the lower side."""
+    """Make a scale along the lower side."""
     return Scale(*_widened(low, high), LEFT, RIGHT)
 
 
 def vertical(low: float, high: float) -> Scale:
-    """A scale along the left side."""
+    """Make a scale along the left side."""
     return Scale(*_widened(low, high), BOTTOM, TOP)
 
 
@@ -69,13 +69,13 @@ def _widened(low: float, high: float) -> tuple[float, float]:
 
 
 def _round_step(least: float) -> float:
-    """The smallest of 1, 2, 5 times a power of ten that is not below `least`."""
+    """Return the smallest of 1, 2, 5 times a power of ten that is not below `least`."""
     power = 10.0 ** floor(log10(least))
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least * (1 - 1e-9))
 
 
 def frame(x: Scale, y: Scale, x_label: str, y_label: str) -> str:
-    """Grid, axis, ticks and what is measured along both sides."""
+    """Draw grid, axis and ticks, and name what is measured along both sides."""
     parts = [
         f'<path class="grid" d="M{LEFT} {at:.1f}H{RIGHT}"/>'
         f'<text x="{LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{text}</text>'
@@ -96,7 +96,7 @@ def frame(x: Scale, y: Scale, x_label: str, y_label: str) -> str:
 
 
 def bars(x: Scale, y: Scale, edges: Sequence[float], heights: Sequence[float], kind: str, *, part: int = 0) -> str:
-    """A histogram; with a part of 1 or 2 the left or the right half of every bin, for two side by side."""
+    """Draw a histogram; with a part of 1 or 2 only the left or right half of every bin, for two side by side."""
     drawn = []
     for height, low, high in zip(heights, edges[:-1], edges[1:], strict=True):
         if height:
@@ -109,23 +109,23 @@ def bars(x: Scale, y: Scale, edges: Sequence[float], heights: Sequence[float], k
 
 
 def line(points: Sequence[Point], kind: str) -> str:
-    """A curve through places of the plane; `kind` is control, target, zero or level."""
+    """Draw a curve through places of the plane; `kind` is control, target, zero or level."""
     return f'<polyline class="line line-{kind}" points="{_places(points)}"/>' if points else ""
 
 
 def dots(points: Sequence[Point], kind: str) -> str:
-    """One dot per place; `kind` is control or target."""
+    """Draw one dot per place; `kind` is control or target."""
     drawn = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in points)
     return f'<g class="{kind}" fill-opacity=".6">{drawn}</g>' if drawn else ""
 
 
 def band(upper: Sequence[Point], lower: Sequence[Point]) -> str:
-    """The area between two curves."""
+    """Draw the area between two curves."""
     return f'<polygon class="band" points="{_places([*upper, *reversed(lower)])}"/>'
 
 
 def mark(at: float, kind: str) -> str:
-    """A vertical line."""
+    """Draw a vertical line."""
     return f'<path class="line line-{kind}" d="M{at:.1f} {TOP}V{BOTTOM}"/>'
 
 
@@ -134,7 +134,7 @@ def _places(points: Sequence[Point]) -> str:
 
 
 def legend(entries: Sequence[tuple[str, str]]) -> str:
-    """What each kind is: a box for control, target and band, a stroke for those that begin with `line-`."""
+    """Draw the legend: a box for control, target and band, a stroke for kinds that begin with `line-`."""
     return "\n".join(_entries(entries))
 
 
@@ -151,7 +151,7 @@ def _entries(entries: Sequence[tuple[str, str]]) -> Iterator[str]:
 
 
 def document(title: str, description: str, parts: Sequence[str]) -> str:
-    """A whole file."""
+    """Return a whole SVG file."""
     body = "\n".join(part for part in parts if part)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '

@@ -1,4 +1,4 @@
-"""A trigger search as a page that opens from disk: what came back from different seeds, and under which prompts."""
+"""A trigger search as a page that opens from disk: images repeated from different seeds, and with which prompts."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ MOST_PICTURES = 8
 
 
 def trigger_row(trigger: Trigger) -> dict[str, Any]:
-    """A prompt as one line of output."""
+    """Return a prompt as one line of output."""
     found, cluster = trigger.found, trigger.cluster
     return {
         "prompt": found.prompt, "squared_magnitude": found.squared_magnitude, "rms": found.rms, "chain": found.chain,
@@ -68,7 +68,7 @@ def write_triggers(
 
 
 def candidate_rows(outcome: TriggerOutcome, targets: Sequence[Mapping[str, Any] | None] | None) -> list[dict[str, Any]]:
-    """Candidates as they are handed on, with the texts of their prompts and, where asked for, the closest target."""
+    """Return candidates with the texts of their prompts and, where asked for, the closest target."""
     rows = []
     for number, one in enumerate(outcome.candidates):
         row = one.model_dump(mode="json")

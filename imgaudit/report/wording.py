@@ -265,7 +265,7 @@ STREAMS_LIMIT = (
 
 
 def stream_label(rate: StreamRate, streams: Sequence[str]) -> str:
-    """A condition by what it keeps or leaves out of all `streams`.
+    """Name a condition by the streams that it keeps or leaves out.
 
     >>> rate = StreamRate(streams=("t5", "pooled"), n=8, hits=0, low=0.0, high=0.369, log_ratio=0.1)
     >>> stream_label(rate, ["clip", "t5", "pooled"])
@@ -279,7 +279,7 @@ def stream_label(rate: StreamRate, streams: Sequence[str]) -> str:
 
 
 def stream_text(rates: Sequence[StreamRate]) -> str:
-    """Copies of seeds per condition in one line, with their 95 % intervals."""
+    """Return copies per condition in one line, with their 95 % intervals."""
     return ", ".join(
         f"{stream_label(rate, rates[0].streams)} {rate.hits} of {rate.n} ({rate.low:.0%} to {rate.high:.0%})"
         for rate in rates[1:]
@@ -287,14 +287,14 @@ def stream_text(rates: Sequence[StreamRate]) -> str:
 
 
 def standing(replication: Replication) -> str:
-    """Whether a rung reproduces the image, in a word or two."""
+    """Say in a word or two whether a rung reproduces the image."""
     if replication.rung in REPORTED_RUNGS:
         return "reported only"
     return "yes" if replication.whole_stands else "in part" if replication.stands else "no"
 
 
 def invmm_text(found: InvMMFinding) -> str:
-    """InvMM's measurement in one line, for tables and terminals."""
+    """Return InvMM's measurement in one line, for tables and terminals."""
     if isinstance(found.kl_per_dimension, Skipped):
         measured = "no score: " + found.kl_per_dimension.skipped
     else:
@@ -304,12 +304,12 @@ def invmm_text(found: InvMMFinding) -> str:
 
 
 def part_of(finding: Finding) -> Replication | None:
-    """The lowest rung that returns a part of the image beyond what controls give, if one does."""
+    """Return the lowest rung that returns a part of the image beyond what controls give, if one does."""
     return next((replication for replication in finding.replication if replication.part_stands), None)
 
 
 def part_text(finding: Finding) -> str:
-    """How often a part came back, in one line; empty where none did beyond what controls give."""
+    """Return in one line how often a part was returned; empty where no rung did so beyond the controls."""
     replication = part_of(finding)
     if replication is None or not isinstance(part := replication.part, PartReplication):
         return ""

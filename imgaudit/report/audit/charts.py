@@ -38,7 +38,7 @@ class Charts:
         return len(self._scores)
 
     def null_distribution(self, score: float) -> str:
-        """Histogram of the controls' scores with the image's marked, and the score at the level."""
+        """Draw a histogram of the controls' scores that marks this image's score and the score at the level."""
         x, drawn = self._histogram(min(score, *self._scores), max(score, *self._scores))
         above = sum(one >= score for one in self._scores)
         entries = [("control", f"{self.count} controls"), ("line-target", f"this image: {score:.3f}")]
@@ -50,7 +50,7 @@ class Charts:
         )  # fmt: skip
 
     def error_curve(self, error: ErrorMeasurement) -> str:
-        """How much better the embedding predicts an image than the null condition, with the controls' band."""
+        """Draw how much better the embedding predicts the image than the null condition, with the controls' band."""
         points = [point for point in error.by_timestep if point.conditional > 0 and point.null > 0]
         times = [point.timestep for point in points]
         ratios = [_log_ratio(point) for point in points]
@@ -76,7 +76,7 @@ class Charts:
         )  # fmt: skip
 
     def overview(self, scores: Sequence[float]) -> str:
-        """All images' scores beside the controls', each as shares of their own number."""
+        """Draw the scores of all images beside the controls', each as shares of their own number."""
         everything = [*self._scores, *scores]
         edges = np.linspace(min(everything), max(everything), BINS + 1)
         shares = [np.histogram(values, bins=edges)[0] / max(1, len(values)) for values in (self._scores, scores)]
@@ -94,7 +94,7 @@ class Charts:
         )
 
     def _histogram(self, low: float, high: float) -> tuple[Scale, str]:
-        """The controls with both axes over a range of scores: the same for all images within the controls' range."""
+        """Draw the controls and both axes once for all images whose scores lie within the controls' range."""
         if (low, high) not in self._histograms:
             counts, edges = np.histogram(self._scores, bins=BINS)
             x, y = horizontal(low, high), vertical(0.0, 1.05 * float(counts.max(initial=1)))
@@ -106,7 +106,7 @@ class Charts:
         return self._histograms[low, high]
 
     def _band(self, points: int) -> Band | None:
-        """The controls that have a curve of as many points; None without any."""
+        """Return the band of the controls that have a curve of as many points; None without any."""
         if points not in self._bands:
             curves = [
                 [_log_ratio(point) for point in control.by_timestep]

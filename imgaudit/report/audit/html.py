@@ -79,7 +79,7 @@ def _write_images(
 
 
 def _thumbnails_of(run: RunFolder, finding: Finding) -> list[tuple[Path | None, Path]]:
-    """Source and destination of two thumbnails: of the image, and of the closest generated one."""
+    """Return source and destination of two thumbnails: the image's, and the closest generated image's."""
     folder = run.path / "report" / "thumbs"
     replica = finding.best_replica
     return [
@@ -89,7 +89,7 @@ def _thumbnails_of(run: RunFolder, finding: Finding) -> list[tuple[Path | None, 
 
 
 def _newest(review: ReviewContext, image_id: str) -> str:
-    """The newest decision that the run holds on an image."""
+    """Return the newest decision on an image; empty without any."""
     decisions = sorted(review.ledger.of_image(image_id), key=lambda decision: decision.made)
     return decisions[-1].decision.value if decisions else ""
 

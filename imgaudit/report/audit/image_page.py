@@ -55,7 +55,7 @@ class RungView:
 
 
 def pieces_of(text: str, read: Mapping[str, int]) -> list[tuple[str, str]]:
-    """A text cut where encoders stop reading: every piece with the encoders that never saw it.
+    """Cut a text where encoders stop reading; return every piece with the encoders that never saw it.
 
     read:  characters read, per encoder that cut the text
 
@@ -70,7 +70,7 @@ def pieces_of(text: str, read: Mapping[str, int]) -> list[tuple[str, str]]:
 
 
 def image_context(run: RunFolder, finding: Finding, measurement: Measurement | None, charts: Charts) -> dict[str, Any]:
-    """What the template of an image page needs beyond what all pages share; its charts are drawn on the way."""
+    """Draw the charts of an image, and return what its template needs beyond what all pages share."""
     return {
         "finding": finding,
         "measurement": measurement,
@@ -124,13 +124,13 @@ def _rung_views(measurement: Measurement, finding: Finding) -> Iterator[RungView
 
 
 def _similarity(view: ReplicaView) -> float:
-    """What replicas are sorted by; those that cannot be scored come last."""
+    """Return what replicas are sorted by; those that could not be scored come last."""
     similarity = view.replica.similarity
     return -2.0 if isinstance(similarity, Skipped) else similarity[DECIDING_DESCRIPTOR]
 
 
 def _read_dial(run: RunFolder, finding: Finding) -> Dial | None:
-    """What `imgaudit dial` found, if it was run and copies are still told by the thresholds that it used."""
+    """Read what `imgaudit dial` found; None where it was not run, or used other copy thresholds than the result."""
     path = run.image_folder(finding.id) / "dial.json"
     if not path.is_file():
         return None

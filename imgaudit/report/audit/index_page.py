@@ -37,7 +37,7 @@ COLUMNS = (
 
 
 def row_of(finding: Finding, name: str, texts: Sequence[str], review: str) -> dict[str, Any]:
-    """What the index shows and filters of one image; `target` and `best`, whether each has a thumbnail, come later.
+    """Return what the index shows of one image; `target` and `best`, which say whether it has thumbnails, come later.
 
     texts:   what it was asked with
     review:  the newest decision that the run holds, or nothing
@@ -104,7 +104,7 @@ def _write_lists(
 
 
 def list_name(number: int) -> str:
-    """File of a plain list, the first being 1."""
+    """Return the file name of a plain list; the first is number 1."""
     return f"list-{number:04d}.html"
 
 
@@ -129,7 +129,7 @@ def index_context(folder: Path, findings: Sequence[Finding], summary: Summary, c
 
 
 def _thresholds(findings: Sequence[Finding], charts: Charts) -> dict[str, float] | Skipped:
-    """What copies had to pass, as it was decided: the same for all images where it comes from controls."""
+    """Return the copy thresholds as they were used: the same for all images where they come from controls."""
     told = [one.thresholds for finding in findings for one in finding.replication]
     if charts.bank is None:
         return Skipped(skipped="no controls")

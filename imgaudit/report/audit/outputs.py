@@ -34,7 +34,7 @@ class Output:
 
 
 def is_copy(replica: Replica, thresholds: dict[str, float] | Skipped) -> bool:
-    """Whether a generated image passes both copy thresholds of its rung."""
+    """Return whether a generated image passes both copy thresholds of its rung."""
     if isinstance(thresholds, Skipped):
         return False
     if isinstance(replica.similarity, Skipped) or isinstance(replica.distance, Skipped):
@@ -46,7 +46,7 @@ def is_copy(replica: Replica, thresholds: dict[str, float] | Skipped) -> bool:
 
 
 def outputs_of(finding: Finding, measurement: Measurement) -> list[Output]:
-    """Every generated image, by rung in the finding's order; the shown ones are the closest and the worst of each."""
+    """Return every generated image by rung; the closest and the least similar of each rung have a role."""
     found: list[Output] = []
     for replication in finding.replication:
         measured = measurement.ladder(replication.rung)
@@ -73,7 +73,7 @@ def _similarity(replica: Replica) -> float:
 
 
 def render_outputs_csv(outputs: Sequence[Output]) -> str:
-    """One row per generated image that a spreadsheet shows and does not run."""
+    """Write one CSV row per generated image; no cell runs as a formula."""
     rows = [_row(output) for output in outputs]
     names = list(dict.fromkeys(key for row in rows for key in row)) or ["rung"]
     return format_csv([{key: csv_cell(value) for key, value in row.items()} for row in rows], names)

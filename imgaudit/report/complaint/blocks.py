@@ -91,12 +91,12 @@ class Statement:
 
 
 def render_statement_html(statement: Statement) -> str:
-    """A page with complaint.css beside it."""
+    """Return the statement as a page; complaint.css belongs beside it."""
     return page_environment().get_template("complaint.html.jinja").render(statement=statement)
 
 
 def render_statement_markdown(statement: Statement) -> str:
-    """CommonMark with tables, in which nothing from outside is markup.
+    """Return the statement as CommonMark with tables, in which nothing from outside is markup.
 
     >>> print(render_statement_markdown(Statement("On *one* work", [Section("Facts", [Facts([("a", "<b>")])])])))
     # On \\*one\\* work
@@ -134,7 +134,7 @@ def _markdown(block: Block) -> Iterator[str]:
 
 
 def _plain(text: str) -> str:
-    """Outside text as running Markdown: markup, links that readers make of addresses, and what makes a line a list.
+    """Escape outside text for running Markdown: markup, addresses that readers turn into links, and list markers.
 
     Fewer characters than `markdown_text` escapes, so that the statement can be read as it is.
     """

@@ -30,7 +30,7 @@ REDUCED = "of the whole file, of which this copy leaves out folders and all othe
 
 
 def find_image(run: FinishedRun, name: str) -> Finding:
-    """The finding that a user means by an id, a SHA-256 or a file name. Raises InputError when none or several fit."""
+    """Find an image by its id, SHA-256 or file name. Raises InputError when none or several fit."""
     readable = [finding for finding in run.result.findings if finding.sha256]
     found = [one for one in readable if name.lower() in (one.id, one.sha256)]
     found = found or [one for one in readable if name in (one.path, file_name(one.path))]
@@ -46,7 +46,7 @@ def find_image(run: FinishedRun, name: str) -> Finding:
 
 
 def make_package(run: FinishedRun, finding: Finding, *, whole_manifest: bool = False) -> dict[str, bytes]:
-    """Every file of the package by its name, the same bytes for the same run and decisions.
+    """Make every file of the package, by name; the same run and decisions give the same bytes.
 
     whole_manifest:  whether manifest.json is the run's own, with every folder and file that was audited
     """
@@ -109,8 +109,10 @@ def write_package(files: Mapping[str, bytes], output: Path, run: FinishedRun) ->
 
 
 def zip_bytes(files: Mapping[str, bytes]) -> bytes:
-    """A zip file whose bytes depend on names and contents alone: no times, no owners, and stored as they are, because
-    compressors differ."""
+    """Return a zip file whose bytes depend on names and contents alone.
+
+    It has no times and no owners, and stores files uncompressed, because compressors differ.
+    """
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for path in sorted(files):
@@ -130,7 +132,7 @@ def _picture(run: FinishedRun, path: str) -> bytes | None:
 
 
 def _draw_regions(run: FinishedRun, finding: Finding, files: dict[str, bytes]) -> list[Picture]:
-    """Add the two pictures that show where a part came back."""
+    """Add the two pictures that show which part was returned."""
     if finding.part is None:
         return []
     pair = finding.part.pair
@@ -170,7 +172,7 @@ def _reduced_manifest(manifest: dict[str, Any], finding: Finding, folders: list[
 
 
 def _named(record: dict[str, Any]) -> dict[str, Any]:
-    """A record of an image whose path is its file name."""
+    """Return a record of an image with the file name in place of its path."""
     return record | {"path": file_name(record["path"])}
 
 

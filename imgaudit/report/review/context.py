@@ -25,11 +25,11 @@ class ReviewContext:
         return list(enumerate(LEVEL_WORDING))
 
     def saved(self, image_id: str) -> list[tuple[ReviewDecision, str]]:
-        """What holds on one image, by reviewer, each with its choice in words."""
+        """Return each reviewer's newest decision on one image, with its choice in words."""
         return [(decision, CHOICE_WORDING[decision.decision]) for decision in self.ledger.of_image(image_id)]
 
 
 def review_context(run: RunFolder) -> ReviewContext:
-    """What templates get as `review`. Raises RunFolderError for a run without manifest or result."""
+    """Read what templates get as `review`. Raises RunFolderError for a run without manifest or result."""
     name = run_id(run)
     return ReviewContext(name, result_digest(run), DecisionLedger(run, name).read())

@@ -17,7 +17,7 @@ LONGEST_NAME = 120
 """Characters of a reviewer's name."""
 
 HIGHEST_LEVEL = 5
-"""Of the scale on which people say how much of an image came back: 0 nothing of it, 5 all of it. It is that of D-Rep
+"""The end of the scale for how much of an image was returned: 0 none of it, 5 all of it. It is the scale of D-Rep
 (Wang et al., Image Copy Detection for Diffusion Models, NeurIPS 2024), whose 40,000 pairs people have labelled."""
 
 
@@ -70,7 +70,7 @@ class ReviewDecision(Record):
     decision: ReviewChoice
     """What the reviewer says of the machine's verdict."""
     replication_level: int | None = Field(strict=True, ge=0, le=HIGHEST_LEVEL)
-    """How much of the image came back, 0 to 5; None where the reviewer gave no level."""
+    """How much of the image was returned, 0 to 5; None where the reviewer gave no level."""
     comment: str = Field(max_length=LONGEST_COMMENT)
     """In the reviewer's words; may be empty."""
     reviewer: str = Field(min_length=1, max_length=LONGEST_NAME)

@@ -36,7 +36,7 @@ MOST_DECISIONS = 20_000
 
 
 def read_decisions_file(path: Path, run: ReviewedRun, *, other_result: bool = False) -> list[ReviewDecision]:
-    """Every decision of a file, checked against the run; all of them or none.
+    """Read every decision of a file and check it against the run; all are taken or none.
 
     other_result:  whether decisions on another result of the run are taken too
     Raises InputError that says what was expected, what came and what to do.
@@ -60,7 +60,7 @@ def read_decisions_file(path: Path, run: ReviewedRun, *, other_result: bool = Fa
 
 
 def parse_decision(value: Any, source: Source) -> ReviewDecision:
-    """A stranger's decision as a record of this run. Raises InputError.
+    """Check a stranger's decision and return it as a record of this run. Raises InputError.
 
     source:  how it came; what the decision itself says of that does not count
     """
@@ -74,7 +74,7 @@ def parse_decision(value: Any, source: Source) -> ReviewDecision:
 
 
 def write_decisions_file(run_id: str, decisions: Sequence[ReviewDecision]) -> str:
-    """The text of a decisions.json that another copy of the run can import."""
+    """Return the text of a decisions.json that another copy of the run can import."""
     content = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -85,7 +85,7 @@ def write_decisions_file(run_id: str, decisions: Sequence[ReviewDecision]) -> st
 
 
 def render_decisions_csv(result: AuditResult, ledger: Ledger, result_sha256: str) -> str:
-    """One row per decision ever made, oldest first, that a spreadsheet shows and does not run.
+    """Write one CSV row per decision ever made, oldest first; no cell runs as a formula.
 
     result_sha256:  of the result as it is now
     """

@@ -44,7 +44,7 @@ class Ledger:
     """Lines that cannot be read, or are of another run."""
 
     def latest(self) -> dict[tuple[str, str], ReviewDecision]:
-        """The decision that holds, per image and reviewer: the newest by its time, the later line where times tie."""
+        """Return the decision that holds, per image and reviewer: the newest by time, then the later line."""
         newest: dict[tuple[str, str], ReviewDecision] = {}
         for decision in self.history:
             key = (decision.image_id, decision.reviewer)
@@ -53,7 +53,7 @@ class Ledger:
         return newest
 
     def of_image(self, image_id: str) -> list[ReviewDecision]:
-        """What holds on one image, by reviewer."""
+        """Return each reviewer's newest decision on one image."""
         return sorted(self._by_image.get(image_id, ()), key=lambda decision: decision.reviewer)
 
     @cached_property
@@ -73,7 +73,7 @@ class DecisionLedger:
         self.path = self.folder / "decisions.jsonl"
 
     def read(self) -> Ledger:
-        """What was decided so far. Raises RunFolderError when the file is a link, or larger than any review."""
+        """Read what was decided so far. Raises RunFolderError when the file is a link, or larger than any review."""
         self._require_own()
         if not self.path.exists():
             return Ledger((), ())
@@ -136,7 +136,7 @@ class DecisionLedger:
             ) from error
 
     def _require_own(self) -> None:
-        """A stranger's run must not make decisions land in a file outside of it."""
+        """Raise RunFolderError where a link would make decisions land outside the run, which may be a stranger's."""
         for path, kind, name in (
             (self.folder, stat.S_ISDIR, "folder"),
             (self.path, stat.S_ISREG, "regular file"),

@@ -24,7 +24,7 @@ class DecidedImage(Record):
 
 
 class LevelAgreement(Record):
-    """How well two reviewers agree on how much came back."""
+    """How well two reviewers agree on how much was returned."""
 
     reviewers: tuple[str, str]
     """In order of the alphabet."""
@@ -125,7 +125,7 @@ def _level_agreements(names: Sequence[str], held: Sequence[ReviewDecision]) -> I
 
 
 def level_kappa(a: Sequence[int], b: Sequence[int]) -> float | Skipped:
-    """Cohen's weighted kappa of two reviewers' levels on the same images, weights (i - j)^2 (Cohen 1968).
+    """Return Cohen's weighted kappa of two reviewers' levels on the same images, weights (i - j)^2 (Cohen 1968).
 
     Quadratic weights, because levels are steps of one scale: 4 against 5 is nearly agreement, 0 against 5 is none.
 

@@ -76,7 +76,7 @@ class Pages:
                 )
 
     def read(self, path: str) -> Page:
-        """The file at the path of an address. Raises NotServedError."""
+        """Read the file at the path of an address. Raises NotServedError."""
         matched = _PATH.fullmatch(path)
         suffix = Path(path).suffix.lower()
         allowed = PICTURES if matched and matched[1] == "images" else CONTENT_TYPES.keys()
@@ -108,5 +108,5 @@ def _is_own(script: Path) -> bool:
 
 
 def _is_ours(name: str, content: bytes) -> bool:
-    """Whether a script is one of this version, or hands nothing but values over."""
+    """Return whether a script belongs to this version, or only hands values over."""
     return content == read_asset(name) or is_data_script(content)

@@ -86,7 +86,7 @@ class ReviewServer(ThreadingHTTPServer):
         return f"{ADDRESS}:{self.server_port}", f"localhost:{self.server_port}"
 
     def reviewed(self) -> ReviewedRun:
-        """The run as it is now: it can be decided again while its pages are open."""
+        """Read the run as it is now: it can be decided again while its pages are open."""
         state = self._report_state()
         if state != self._seen:
             self._reviewed, self._seen = read_reviewed_run(self.run.path), state
@@ -107,7 +107,7 @@ class ReviewServer(ThreadingHTTPServer):
         self.server_name, self.server_port = ADDRESS, self.server_address[1]
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Browsers close connections when they like; anything else is shown."""
+        """Show errors, except those of connections that a browser closed."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 
@@ -171,7 +171,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send_json(status, {"saved": decision.model_dump(mode="json")})
 
     def _require_page(self) -> None:
-        """The request must come from a page of this server that was given the token."""
+        """Refuse a request unless it comes from a page of this server and carries the token."""
         origin = self.headers.get("Origin")
         if origin is not None and origin not in [f"http://{host}" for host in self.server.hosts]:
             raise Refusal(HTTPStatus.FORBIDDEN, "expected a page of this server, but the request is from another site")
@@ -223,9 +223,9 @@ class _Handler(BaseHTTPRequestHandler):
         self._send_json(status, {"error": reason})
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Other methods and malformed requests: as every refusal, and not as a page that repeats what came."""
+        """Answer other methods and malformed requests like every refusal, and repeat nothing of the request."""
         self.close_connection = True
         self._send_error(HTTPStatus(code), HTTPStatus(code).phrase)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: what is worth saying is said where a decision is saved."""
+        """Log no requests: saved decisions are reported by `on_saved`."""
