@@ -10,10 +10,8 @@ from hypothesis import strategies as st
 
 from imgaudit.exceptions import ConfigError, InputError
 from imgaudit.index import Collection, Kind, Match, choose_kind, faiss_file
-from imgaudit.index.id_table import IdTable, IdTableWriter
 from imgaudit.index.index_types import EXACT_BYTES
 from imgaudit.index.manifest import IndexRecall
-from imgaudit.index.names import Name, Names
 from imgaudit.schema.records import Skipped
 from tests.support.vectors import collection_of, packed_bits, unit_vectors
 
@@ -134,43 +132,6 @@ def test_the_manifest_says_what_was_built_from_what(tmp_path: Path) -> None:
     assert values["versions"]["numpy"] == np.__version__
     (shard,) = values["shards"]
     assert set(shard["index"]) == {"bytes", "sha256"}
-
-
-text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters=["\0"]), max_size=20).filter(
-    lambda value: ".." not in value
-)
-
-
-@settings(max_examples=50, deadline=None)
-@given(names=st.lists(st.tuples(text, text), min_size=1, max_size=20), data=st.data())
-def test_any_names_come_back_from_an_id_table(
-    tmp_path_factory: pytest.TempPathFactory, names: list[tuple[str, str]], data: st.DataObject
-) -> None:
-    path = tmp_path_factory.mktemp("names") / "ids.bin"
-    writer = IdTableWriter(path)
-    writer.append(Names.of(Name(*name) for name in names))
-    writer.close()
-    rows = data.draw(st.lists(st.integers(0, len(names) - 1), max_size=30))
-    with IdTable(path) as table:
-        table.check()
-        assert len(table) == len(names)
-        assert [tuple(name) for name in table.look_up(np.array(rows, np.int64))] == [names[row] for row in rows]
-
-
-def test_an_id_table_is_written_in_blocks_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
-    names = [Name(f"a/{row}" if row % 7 else f"ä/{row}", "" if row % 2 else "p") for row in range(20_000)]
-    writer = IdTableWriter(tmp_path / "ids.bin")
-    for start in range(0, len(names), 3_000):
-        writer.append(Names.of(names[start : start + 3_000]))
-    writer.append(Names([], []))
-    writer.close()
-    assert [path.name for path in tmp_path.iterdir()] == ["ids.bin"]
-    with IdTable(tmp_path / "ids.bin") as table:
-        table.check()
-        # More rows than are gathered at once, of which some blocks hold nothing but ASCII.
-        assert list(table.look_up(np.arange(20_000))) == names
-        assert list(table.look_up(np.array([8, 1, 8]))) == [names[8], names[1], names[8]]
-        assert len(table.look_up(np.array([], np.int64))) == 0
 
 
 def test_what_was_found_reads_like_a_list_of_lists(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from imgaudit.exceptions import IndexRefusedError
 from imgaudit.index import Collection, add_to_collection, pair_id_lists
-from imgaudit.index.id_table import HEADER_BYTES, IdTable, IdTableWriter
+from imgaudit.index.id_table import HEADER_BYTES, IdTableWriter
 from imgaudit.index.manifest import _checksum, digest_file
 from imgaudit.index.names import Name, Names
 from tests.support.vectors import collection_of, unit_vectors
@@ -175,24 +175,3 @@ def test_names_that_lead_out_of_their_folder_are_refused(folder: Path, name: Nam
     collection = Collection.open(folder)
     with pytest.raises(IndexRefusedError, match=r"contains '\.\.' as a folder"):
         collection.search(unit_vectors(40)[30:31], 1)
-
-
-def test_an_id_table_with_offsets_out_of_order_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "ids.bin"
-    writer = IdTableWriter(path)
-    writer.append(Names.of([Name("abc", "def"), Name("ghi", "jkl")]))
-    writer.close()
-    data = path.read_bytes()
-    spoilt = tmp_path / "spoilt.bin"
-    spoilt.write_bytes(data[:-24] + np.array([2**63, 3, 12], "<u8").tobytes())
-    with IdTable(spoilt) as table, pytest.raises(IndexRefusedError, match="offsets out of order"):
-        table.check()
-    with IdTable(spoilt) as table, pytest.raises(IndexRefusedError, match="offsets out of order"):
-        table.look_up(np.array([1]))
-    spoilt = tmp_path / "not text.bin"
-    spoilt.write_bytes(data.replace(b"abc", b"\xff\xfe\xfd"))
-    with IdTable(spoilt) as table, pytest.raises(IndexRefusedError, match="not UTF-8"):
-        table.look_up(np.array([0]))
-    spoilt.write_bytes(data.replace(b"imgaudit ids 1", b"imgaudit ids 9"))
-    with pytest.raises(IndexRefusedError, match="something else"):
-        IdTable(spoilt)

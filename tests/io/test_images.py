@@ -6,17 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from imgaudit.exceptions import ImageError, InputError
+from imgaudit.exceptions import ImageError
 from imgaudit.io import images as image_files
-from imgaudit.io.framing import find_unusable_reason, frame_image, measure_complexity, to_image, to_tensor
 from imgaudit.io.images import decode_image, load_image
-from imgaudit.io.listing import find_images
-from imgaudit.schema.protocol import Framing
 from tests.conftest import random_image
 
 
@@ -52,19 +48,6 @@ def test_a_fifo_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     with pytest.raises(ImageError, match="not a regular file"):
         load_image(tmp_path / "pipe.png")
-
-
-def test_links_and_hidden_files_are_not_listed(tmp_path: Path) -> None:
-    random_image(1).save(tmp_path / "a.png")
-    (tmp_path / "sub").mkdir()
-    random_image(2).save(tmp_path / "sub" / "a.png")
-    (tmp_path / "link.png").symlink_to(tmp_path / "a.png")
-    (tmp_path / "loop").symlink_to(tmp_path)
-    random_image(3).save(tmp_path / ".hidden.png")
-    (tmp_path / "notes.txt").write_text("no")
-    assert find_images(tmp_path) == [tmp_path / "a.png", tmp_path / "sub" / "a.png"]
-    with pytest.raises(InputError, match="is not a folder"):
-        find_images(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I", "I;16", "F"])
@@ -135,36 +118,6 @@ def test_a_damaged_file_is_an_image_or_an_image_error(position: float, value: in
         assert str(error)
     else:
         assert loaded.pixels.mode == "RGB"
-
-
-def test_framing_keeps_what_it_promises() -> None:
-    wide = Image.new("RGB", (30, 10), (255, 0, 0))
-    wide.paste((0, 255, 0), (10, 0, 20, 10))
-    crop = frame_image(wide, 10, Framing.CROP)
-    assert crop.getpixel((5, 5)) == (0, 255, 0) and crop.getpixel((0, 5))[1] > 200  # type: ignore[index]
-    pad = frame_image(wide, 30, Framing.PAD)
-    assert pad.getpixel((15, 2)) == (255, 255, 255) and pad.getpixel((2, 15)) == (255, 0, 0)
-    squash = frame_image(wide, 9, Framing.SQUASH)
-    assert squash.size == (9, 9) and squash.getpixel((0, 4)) == pytest.approx((255, 0, 0), abs=3)
-    assert all(frame_image(wide, 8, framing).size == (8, 8) for framing in Framing)
-
-
-def test_tensors_round_trip_and_unusable_frames_are_named() -> None:
-    image = random_image(4)
-    assert to_image(to_tensor(image)).tobytes() == image.tobytes()
-    assert find_unusable_reason(to_tensor(image)) is None
-    assert find_unusable_reason(torch.full((3, 4, 4), -1.0)) == "black"
-    assert find_unusable_reason(torch.full((3, 4, 4), 0.3)) == "constant"
-    assert find_unusable_reason(torch.full((3, 4, 4), float("nan"))) == "not finite"
-
-
-def test_noise_is_more_complex_than_a_plain_surface() -> None:
-    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8))
-    assert (
-        measure_complexity(noise)
-        > measure_complexity(random_image(1, (32, 32)))
-        > measure_complexity(Image.new("RGB", (32, 32)))
-    )
 
 
 def test_heic_is_read_where_it_can_be_and_named_where_not(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,5 @@
 import os
 import sqlite3
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -101,35 +100,3 @@ def test_a_false_memory_is_found_out_before_anything_is_measured(
     assert target.image.sha256 == "0" * 64
     with pytest.raises(InputError, match="changed after it was listed"):
         target.load()
-
-
-def test_nothing_in_a_folder_goes_unsaid(tmp_path: Path) -> None:
-    random_image(1).save(tmp_path / "a.png")
-    (tmp_path / "sub").mkdir()
-    for name in ("a.psd", "sub/b.JPG", "notes.txt", "film.mov", ".hidden.png"):
-        (tmp_path / name).write_bytes(b"x")
-    (tmp_path / "link.png").symlink_to("a.png")
-    (tmp_path / "away").symlink_to(tmp_path / "sub", target_is_directory=True)
-    (tmp_path / "dangling.jpg").symlink_to("nowhere")
-    portfolio = read_portfolio(tmp_path, CaptionSource(tmp_path))
-    reasons = {Path(one.path).name: one.skipped for one in portfolio.skipped}
-    assert set(reasons) == {"a.psd", "b.JPG", "link.png", "away", "dangling.jpg"}
-    assert all("symbolic link" in reasons[name] for name in ("link.png", "away", "dangling.jpg"))
-    assert portfolio.count == 6 and len(portfolio.targets) == 1
-    [remark] = portfolio.remarks
-    assert remark.startswith("2 other files") and ".mov 1" in remark and "hidden 1" in remark
-
-
-@pytest.mark.slow
-def test_a_hundred_thousand_files_are_listed_and_accounted_for(tmp_path: Path) -> None:
-    for number in range(100):
-        folder = tmp_path / f"{number:03d}"
-        folder.mkdir()
-        random_image(number).save(folder / "0000.png")
-        (folder / "0001.png").touch()
-        for inner in range(2, 1000):
-            os.link(folder / f"000{inner % 10 != 0:d}.png", folder / f"{inner:04d}.png")
-    portfolio = read_portfolio(tmp_path, CaptionSource(tmp_path))
-    assert portfolio.count == 100_000 and len(portfolio.targets) == 100
-    reasons = Counter(one.skipped.partition(" /")[0] for one in portfolio.skipped)
-    assert reasons == {"identical to": 9_900, "the file is empty (0 bytes)": 90_000}
