@@ -81,7 +81,7 @@ for _heading, _commands in COMMANDS.items():
 
 def main() -> None:
     """Run a command and turn what is raised into a message and an exit code. A user never sees a traceback."""
-    from imgaudit.cli.terminal import complain
+    from imgaudit.cli.terminal import print_error
 
     try:
         code = app(standalone_mode=False)
@@ -90,19 +90,19 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         code = ExitCode.INTERRUPTED
     except ModelRefusedError as error:
-        complain(f"model refused: {error}")
+        print_error(f"model refused: {error}")
         code = ExitCode.MODEL_REFUSED
     except VerificationError as error:
-        complain(f"verification failed: {error}")
+        print_error(f"verification failed: {error}")
         code = ExitCode.VERIFICATION_FAILED
     except ImgauditError as error:
-        complain(str(error))
+        print_error(str(error))
         code = ExitCode.COULD_NOT_RUN
     except BrokenPipeError:
         code = ExitCode.COULD_NOT_RUN
     except OSError as error:
         where = f"{os.fspath(error.filename)!r}: " if error.filename is not None else ""
-        complain(f"{where}{error.strerror or error}; what was finished is kept; continue with: {command_line()}")
+        print_error(f"{where}{error.strerror or error}; what was finished is kept; continue with: {command_line()}")
         code = ExitCode.COULD_NOT_RUN
     except Exception as error:
         code = _unexpected(error)
@@ -114,7 +114,7 @@ def main() -> None:
 
 def _unexpected(error: Exception) -> int:
     """Usage errors of the command line, and errors of our own that nobody foresaw."""
-    from imgaudit.cli.terminal import complain
+    from imgaudit.cli.terminal import print_error
 
     # typer vendors click, whose usage errors are known only by what they can do.
     if hasattr(error, "exit_code") and hasattr(error, "show"):
@@ -122,7 +122,7 @@ def _unexpected(error: Exception) -> int:
         return int(error.exit_code)
     if os.environ.get(TRACEBACK_VARIABLE):
         raise error
-    complain(
+    print_error(
         f"an error in imgaudit itself: {type(error).__name__}: {error}; what was finished is kept. "
         f"{TRACEBACK_VARIABLE}=1 shows where it happened"
     )

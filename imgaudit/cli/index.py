@@ -25,7 +25,7 @@ index = typer.Typer(
 
 Folder = Annotated[Path, argument("INDEX", help="Folder of the collection.")]
 Sources = Annotated[
-    list[Path], argument("SOURCES...", help="Folders of images, or .npy, .parquet or .faiss files of vectors.")
+    list[Path], argument("SOURCES", help="Folders of images, or .npy, .parquet or .faiss files of vectors.")
 ]
 Ids = Annotated[
     list[Path] | None,
@@ -129,7 +129,7 @@ def add(
 @index.command()
 def search(
     folder: Folder,
-    images: Annotated[list[Path], argument("IMAGES...", help="Images, folders of images, or .npy files of vectors.")],
+    images: Annotated[list[Path], argument("IMAGES", help="Images, folders of images, or .npy files of vectors.")],
     k: Annotated[
         int, option("--k", "-k", metavar="N", min=1, heading=Heading.BUDGET, help="Matches to list per image.")
     ] = 10,

@@ -1,4 +1,4 @@
-"""Ctrl-C and termination: the work in hand is finished, nothing is lost, and the line that continues is printed."""
+"""Ctrl-C and termination: finish the work that has begun, lose nothing, and print the line that continues."""
 
 import shlex
 import signal
@@ -10,7 +10,7 @@ from functools import partial
 import typer
 
 from imgaudit.cli.exit_codes import ExitCode
-from imgaudit.cli.terminal import complain
+from imgaudit.cli.terminal import print_error
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 """Ctrl-C, and what schedulers and service managers send before they kill."""
@@ -28,9 +28,9 @@ _said: list[str] = []
 
 
 def say_interrupted() -> None:
-    """How far the command came, and the line that continues it."""
+    """Print how far the command came, and the line that continues it."""
     message = _said.pop() if _said else "interrupted; what was finished is kept"
-    complain(f"{message}; continue with: {command_line()}")
+    print_error(f"{message}; continue with: {command_line()}")
 
 
 class Interruption:
@@ -49,7 +49,7 @@ class Interruption:
             if self.wanted:
                 raise KeyboardInterrupt
             self.wanted = True
-            complain(f"stopping after the {self._what} in hand; press Ctrl-C again to stop at once")
+            print_error(f"stopping when the {self._what} being measured are done; press Ctrl-C again to stop at once")
 
         previous = {number: signal.signal(number, on_signal) for number in SIGNALS}
         try:
@@ -59,12 +59,12 @@ class Interruption:
                 signal.signal(number, handler)
 
     def stopping(self, advance: Callable[[int, int], None]) -> Callable[[int, int], None]:
-        """A progress callback that ends the command where a signal asked for it, and says how to continue."""
+        """Return a progress callback that ends the command after a signal and says how to continue."""
 
         def on_progress(done: int, total: int) -> None:
             advance(done, total)
             if self.wanted and done < total:
-                raise Stopped(f"stopped with {done} of {total} {self._what} finished")
+                raise Stopped(f"stopped: {done} of {total} {self._what} are done")
 
         return on_progress
 
@@ -74,5 +74,5 @@ class Interruption:
 
 
 def command_line() -> str:
-    """What was typed, as a line that a shell reads the same way."""
+    """Return what was typed, as a line that a shell reads the same way."""
     return shlex.join(["imgaudit", *sys.argv[1:]])

@@ -9,7 +9,7 @@ import typer
 from imgaudit.cli.exit_codes import ExitCode
 from imgaudit.cli.options import JsonReport, Run
 from imgaudit.cli.signatures import Heading, argument, flag, option
-from imgaudit.cli.terminal import plain, say, talk
+from imgaudit.cli.terminal import notes, plain, say
 from imgaudit.schema.records import Skipped
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def _group() -> None:
 def import_(
     run: Run,
     files: Annotated[
-        list[Path], argument("FILE...", help="decisions.json, as saved by the report or by `imgaudit review export`.")
+        list[Path], argument("FILE", help="decisions.json, as saved by the report or by `imgaudit review export`.")
     ],
     other_result: Annotated[
         bool,
@@ -158,7 +158,7 @@ def package(
 
 def _say_damaged(damaged: list[str]) -> None:
     for line in damaged:
-        talk().print(plain(f"damaged, not counted: {line}"), soft_wrap=True)
+        notes().print(plain(f"damaged, not counted: {line}"), soft_wrap=True)
 
 
 def _print(found: "ReviewStatus") -> None:

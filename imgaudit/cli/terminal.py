@@ -1,4 +1,4 @@
-"""What the terminal shows: results on stdout, talk and progress on stderr, outside text always as plain text."""
+"""Print to the terminal: results on stdout, notes and progress on stderr, outside text always as plain text."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -24,31 +24,31 @@ STYLES = {
 }
 
 
-def talk() -> Console:
-    """The console for everything that is not a result."""
+def notes() -> Console:
+    """Return the console for everything that is not a result."""
     return Console(stderr=True, highlight=False)
 
 
 def plain(text: str) -> Text:
-    """Outside text, control characters shown as escapes, never interpreted as markup."""
+    """Return outside text with control characters as escapes, never interpreted as markup."""
     return Text(printable(text))
 
 
-def complain(message: str) -> None:
+def print_error(message: str) -> None:
     """Print an error."""
-    talk().print(Text("imgaudit: ", style="bold red") + plain(message), soft_wrap=True)
+    notes().print(Text("imgaudit: ", style="bold red") + plain(message), soft_wrap=True)
 
 
 def say(message: str, *, quiet: bool = False) -> None:
-    """Print a line of talk."""
+    """Print a note."""
     if not quiet:
-        talk().print(plain(message), soft_wrap=True)
+        notes().print(plain(message), soft_wrap=True)
 
 
 @contextmanager
 def progress(label: str, *, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
-    """A bar on a terminal; elsewhere one plain line every 30 seconds, so that logs show life."""
-    console = talk()
+    """Show a bar on a terminal; elsewhere print a line every 30 seconds, so that logs show life."""
+    console = notes()
     if quiet:
         yield lambda done, total: None
         return
@@ -90,7 +90,7 @@ def stage_progress(*, quiet: bool = False) -> Iterator[Callable[[str, int, int],
 
 
 def number(value: float | Skipped, pattern: str = ".3g") -> str:
-    """A measured number, or a dash for what was not measured."""
+    """Return a measured number as text, or a dash for what was not measured."""
     return "-" if isinstance(value, Skipped) else format(value, pattern)
 
 
@@ -104,7 +104,7 @@ def _replication_text(finding: Finding) -> str:
 
 
 def _print_streams(console: Console, result: AuditResult) -> None:
-    """Which text streams carry the copies of embeddings that were taken apart."""
+    """Print which text streams carry the copies, where that was measured."""
     carried = [(f.path, one.stream_rates) for f in result.findings for one in f.replication if one.stream_rates]
     if not carried:
         return
@@ -119,7 +119,7 @@ def _print_streams(console: Console, result: AuditResult) -> None:
 
 
 def _print_invmm(console: Console, result: AuditResult) -> None:
-    """How far initial noise was moved, where that was measured."""
+    """Print how far InvMM moved the initial noise, where that was measured."""
     if not (moved := [(finding.path, finding.invmm) for finding in result.findings if finding.invmm]):
         return
     # Imported here, so that --help stays free of what reports need.
@@ -133,7 +133,7 @@ def _print_invmm(console: Console, result: AuditResult) -> None:
 
 
 def _common_skip(result: AuditResult) -> Text | None:
-    """The one reason for which every image was skipped, if there is one; a table would say it once per image."""
+    """Return the one reason for which every image was skipped, if there is one, in place of a table."""
     reasons = {finding.reason for finding in result.findings}
     if len(result.findings) < 2 or len(reasons) > 1:
         return None
@@ -160,7 +160,7 @@ def _findings(result: AuditResult) -> Table:
 
 
 def print_result(result: AuditResult) -> None:
-    """The table of findings on stdout, and the counts with what they rest on."""
+    """Print the table of findings on stdout, and the counts with what they rest on."""
     console = Console(highlight=False)
     console.print(_common_skip(result) or _findings(result))
     _print_streams(console, result)
@@ -170,12 +170,12 @@ def print_result(result: AuditResult) -> None:
     console.print()
     console.print(plain(f"{summary.targets} images: {counts}"))
     if result.redecided:
-        console.print(plain(f"decided again, not as fixed before the run: {'; '.join(result.redecided)}"))
+        console.print(plain(f"decided again by another policy than before the run: {'; '.join(result.redecided)}"))
     console.print(plain(summary.planner))
     if summary.controls:
         console.print(
             plain(
-                f"false-positive rate per image at p <= {summary.level:g}, given these {summary.controls} controls: "
+                f"rate of false alarms per image at p <= {summary.level:g}, with these {summary.controls} controls: "
                 f"{summary.false_positive_low:.1%} to {summary.false_positive_high:.1%} (95 %)"
             )
         )
@@ -184,11 +184,12 @@ def print_result(result: AuditResult) -> None:
         from imgaudit.statistics import clopper_pearson
 
         low, high = clopper_pearson(check.called, check.n)
+        rate = f"at most {high:.1%}" if check.called == 0 else f"{low:.1%} to {high:.1%}"
         console.print(
             plain(
-                f"of {check.n} controls outside the bank, {check.copies} gave a copy under their embedding and "
-                f"the whole rule calls {check.called} reproduced ({low:.1%} to {high:.1%}, 95 %)"
+                f"error check: {check.called} false copies among {check.n} unseen images, {rate}, with 95 % confidence"
                 + ("" if isinstance(check.parts, Skipped) else f", {check.parts} in part")
+                + f"; inversion copied {check.copies} before the other rules were applied"
             )
         )
     for alarm in summary.alarms:

@@ -4,21 +4,25 @@ from imgaudit.statistics import controls_needed, fewest_findable
 
 
 def planner_line(controls: int, targets: int, level: float) -> str:
-    """Say in one sentence what this many controls can find among this many targets.
+    """Say in one sentence whether so many controls can single out one of so many targets, and how many are lacking.
 
     level:  false discovery rate over the targets
 
     >>> planner_line(80, 40, 0.05)
-    'with 80 controls, 10 of 40 is the fewest that can be found at q = 0.05; 719 more would find a single one'
+    '80 controls are too few to single out one of 40 images at q = 0.05 (at least 10 must stand out): add 719'
+    >>> planner_line(159, 8, 0.05)
+    '159 controls are enough to single out one of 8 images at q = 0.05'
     """
-    if controls == 0:
-        return f"no controls: no p-value can be had; {controls_needed(targets, 1, level)} would find a single detection"
-    fewest = fewest_findable(controls, targets, level)
     enough = controls_needed(targets, 1, level)
+    if controls == 0:
+        return f"no controls, so no p-values: {enough} controls are enough to single out one of {targets} images"
+    have = "1 control is" if controls == 1 else f"{controls} controls are"
+    fewest = fewest_findable(controls, targets, level)
     if fewest is None:
-        return (
-            f"with {controls} controls, nothing can be found among {targets} at q = {level:g}; "
-            f"{enough} controls would find one"
-        )
-    more = "" if fewest == 1 else f"; {enough - controls} more would find a single one"
-    return f"with {controls} controls, {fewest} of {targets} is the fewest that can be found at q = {level:g}{more}"
+        return f"{have} too few to find any of {targets} images at q = {level:g}: add {enough - controls}"
+    if fewest == 1:
+        return f"{have} enough to single out one of {targets} images at q = {level:g}"
+    return (
+        f"{have} too few to single out one of {targets} images at q = {level:g} (at least {fewest} must stand out): "
+        f"add {enough - controls}"
+    )

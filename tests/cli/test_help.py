@@ -43,7 +43,7 @@ def panels(text: str) -> dict[str, str]:
 def test_one_file_per_command() -> None:
     group = typer.main.get_group(app)
     files = {path.stem for path in Path(imgaudit.cli.__file__).parent.glob("*.py")}
-    assert files - SHARED - {"batch_size"} == set(group.commands)
+    assert files - SHARED == set(group.commands)
     modules = {module.__name__.rpartition(".")[2] for modules in COMMANDS.values() for module in modules}
     assert modules == set(group.commands)
 

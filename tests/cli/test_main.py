@@ -84,7 +84,7 @@ def test_an_audit_from_the_terminal(
     (portfolio / "[bold]x[red].png").write_bytes(b"not an image")
     plan = run_imgaudit("audit", portfolio, "--model", model_folder, "--controls", controls, *FAST, "--dry-run")
     assert plan.code == 0 and "4 files: 3 images to audit, 1 would be skipped" in plan.stdout
-    assert "nothing can be found among 3" in plan.stdout
+    assert "too few to find any of 3 images" in plan.stdout
 
     run = tmp_path / "run"
     done = run_imgaudit(

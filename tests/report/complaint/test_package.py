@@ -163,4 +163,4 @@ def test_packages_from_the_command_line(finished: FinishedRun, tmp_path: Path, m
             one["verdict"] = "not_reproduced"
     write_json(finished.folder.report_path, content)
     negative = invoke("package", finished.folder.path, finding.id, "--output", "y.zip")
-    assert "does not show that the model gives the work" in negative.stderr
+    assert "does not show that the model reproduces the image" in negative.stderr
