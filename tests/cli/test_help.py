@@ -23,6 +23,10 @@ SHARED = {
 """Files of cli/ that are no command."""
 
 HEADED = (
+    "bank merge", "compare", "doctor", "index add", "index build", "index info", "index search", "lab clip",
+    "lab describe", "lab lora", "lab train", "report", "review export", "review import", "review package",
+    "review status",
+    "verify", "view",
     "audit", "calibrate", "demo", "detect", "dial", "match", "mitigate evaluate", "mitigate fine-tune",
     "mitigate locate", "mitigate prune", "triggers",
 )  # fmt: skip
