@@ -96,7 +96,7 @@ def test_defaults_are_those_of_the_configuration() -> None:
 
 
 def test_written_defaults_are_those_of_the_search() -> None:
-    from imgaudit.diffusion.trigger_search import FROM_TEMPERATURE, TEMPERATURE
+    from imgaudit.schema.triggers import FROM_TEMPERATURE, TEMPERATURE
 
     assert f"{TEMPERATURE:g}; with --from: {FROM_TEMPERATURE:g}" == TEMPERATURES
 
