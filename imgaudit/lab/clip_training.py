@@ -1,4 +1,4 @@
-"""A small CLIP trained on a captioned corpus: what judges text alignment where no published CLIP can be had.
+"""A small CLIP trained on a captioned corpus, to judge text alignment where no published CLIP is available.
 
 Image and text encoder are transformers' CLIPModel, trained with its own symmetric contrastive loss on background
 images, augmented as a lab's are. It has seen neither the planted images nor the held-out ones of the same split, so it
@@ -73,7 +73,7 @@ def train_clip(
 
 
 def build_clip_model(lab: LabRecipe, tokenizer: CLIPTokenizer, seed: int) -> CLIPModel:
-    """An untrained CLIPModel for images of a lab's resolution."""
+    """Build an untrained CLIPModel for images of a lab's resolution."""
     text = build_clip_config(lab, tokenizer)
     vision = CLIPVisionConfig(
         hidden_size=VISION_WIDTH, intermediate_size=4 * VISION_WIDTH, num_hidden_layers=4, num_attention_heads=4,
@@ -93,7 +93,7 @@ def _fit(
     recipe: ClipRecipe,
     progress: Callable[[int, int, float], None],
 ) -> None:
-    """Steps over batches in which no caption occurs twice: two pictures of one caption are no mistake of each other."""
+    """Train on batches in which no caption occurs twice: two pictures of one caption must not count as a mistake."""
     optimiser = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=0.1)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, recipe.learning_rate, total_steps=recipe.steps + 1, pct_start=0.1

@@ -15,7 +15,7 @@ BOS, EOS = "<|startoftext|>", "<|endoftext|>"
 
 
 def train_tokenizer(captions: Iterable[str], recipe: LabRecipe) -> CLIPTokenizer:
-    """A CLIPTokenizer whose byte-pair merges are learned from the captions.
+    """Train a CLIPTokenizer whose byte-pair merges are learned from the captions.
 
     The result splits, lower-cases and pads as CLIP's own does; only the vocabulary is smaller.
     """
@@ -39,7 +39,7 @@ def train_tokenizer(captions: Iterable[str], recipe: LabRecipe) -> CLIPTokenizer
 
 
 def build_autoencoder(recipe: LabRecipe) -> AutoencoderKL:
-    """An untrained AutoencoderKL; its weights depend on the recipe's seed only."""
+    """Build an untrained AutoencoderKL; its weights depend on the recipe's seed only."""
     levels = len(recipe.vae_channels)
     torch.manual_seed(recipe.seed)
     return AutoencoderKL(
@@ -54,12 +54,12 @@ def build_autoencoder(recipe: LabRecipe) -> AutoencoderKL:
 
 
 def compute_latent_side(recipe: LabRecipe) -> int:
-    """Side of the latents: the autoencoder halves the side at every level but the last."""
+    """Return the side of the latents: the autoencoder halves the side at every level but the last."""
     return recipe.resolution // 2 ** (len(recipe.vae_channels) - 1)
 
 
 def build_clip_config(recipe: LabRecipe, tokenizer: CLIPTokenizer) -> CLIPTextConfig:
-    """Sizes of a CLIP text encoder for `tokenizer`."""
+    """Return the sizes of a CLIP text encoder for `tokenizer`."""
     return CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=recipe.text_width,
@@ -75,19 +75,19 @@ def build_clip_config(recipe: LabRecipe, tokenizer: CLIPTokenizer) -> CLIPTextCo
 
 
 def build_text_encoder(recipe: LabRecipe, tokenizer: CLIPTokenizer) -> CLIPTextModel:
-    """An untrained CLIP text encoder for `tokenizer`."""
+    """Build an untrained CLIP text encoder for `tokenizer`."""
     torch.manual_seed(recipe.seed + 1)
     return CLIPTextModel(build_clip_config(recipe, tokenizer))
 
 
 def build_clip(recipe: LabRecipe, tokenizer: CLIPTokenizer, seed: int) -> CLIPTextModelWithProjection:
-    """An untrained CLIP text encoder with a pooled vector; `seed` is added to the recipe's."""
+    """Build an untrained CLIP text encoder with a pooled vector; `seed` is added to the recipe's."""
     torch.manual_seed(recipe.seed + seed)
     return CLIPTextModelWithProjection(build_clip_config(recipe, tokenizer))
 
 
 def build_unet(recipe: LabRecipe, **options: Any) -> UNet2DConditionModel:
-    """An untrained UNet2DConditionModel; options are those of its class that Stable Diffusion leaves alone."""
+    """Build an untrained UNet2DConditionModel; `options` are arguments that Stable Diffusion does not set."""
     down = tuple("CrossAttnDownBlock2D" if attends else "DownBlock2D" for attends in recipe.unet_attention)
     up = tuple("CrossAttnUpBlock2D" if attends else "UpBlock2D" for attends in reversed(recipe.unet_attention))
     torch.manual_seed(recipe.seed + 2)
@@ -108,7 +108,7 @@ def build_unet(recipe: LabRecipe, **options: Any) -> UNet2DConditionModel:
 
 
 def build_scheduler(recipe: LabRecipe) -> DDIMScheduler:
-    """Stable Diffusion's schedule: scaled linear 0.00085..0.012, 1,000 steps, DDIM without clipping."""
+    """Build Stable Diffusion's schedule: scaled linear 0.00085..0.012, 1,000 steps, DDIM without clipping."""
     return DDIMScheduler(
         num_train_timesteps=1000,
         beta_start=0.00085,

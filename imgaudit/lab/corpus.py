@@ -135,7 +135,7 @@ def cluster_near_copies(pixels: npt.NDArray[np.uint8], pdq_bits: int = 31) -> np
 
 
 def assign_roles(entries: Sequence[CorpusEntry], recipe: LabRecipe) -> list[CorpusEntry]:
-    """The corpus that a recipe trains on: one image of every cluster of near copies, each with a role.
+    """Return the corpus that a recipe trains on: one image of every cluster of near copies, each with a role.
 
     Near copies are clustered before the split, so that no held-out image is a copy of one that is trained on. A corpus
     whose metadata.jsonl gives roles is taken as it is. In a twin, planted images become withheld ones.

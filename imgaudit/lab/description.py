@@ -1,4 +1,4 @@
-"""lab.json: what a lab model was trained on, image by image, and what it turned out to have memorised."""
+"""lab.json: the training images of a lab model one by one, and which of them it memorised."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -72,7 +72,7 @@ class LabDescription(Record):
     """Every planted, withheld, seen-once and held-out image."""
 
     def with_role(self, role: Role) -> list[LabImage]:
-        """Images of one role."""
+        """Return the images of one role."""
         return [image for image in self.images if image.role == role]
 
     @classmethod

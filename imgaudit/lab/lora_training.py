@@ -1,4 +1,4 @@
-"""Train a LoRA on a few images until the model gives them back: an adapter with planted memorisation."""
+"""Train a LoRA on a few images until the model returns them: an adapter with planted memorisation."""
 
 import importlib.util
 from collections.abc import Callable, Sequence

@@ -22,7 +22,7 @@ class LabNetworks(ABC):
 
     @abstractmethod
     def token_ids(self, captions: Sequence[str]) -> Tokens:
-        """Token ids as the pipeline makes them: padded and cut to the model's length."""
+        """Make token ids as the pipeline does: padded and cut to the model's length."""
 
     @abstractmethod
     def draw_timesteps(self, count: int, generator: torch.Generator) -> torch.Tensor:
@@ -40,12 +40,12 @@ class LabNetworks(ABC):
         """
 
     def loss(self, x0: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, tokens: Tokens) -> torch.Tensor:
-        """The family's training loss, a scalar to be made smaller: the mean squared error of `predict`."""
+        """Compute the family's training loss, a scalar to be minimised: the mean squared error of `predict`."""
         return mse_loss(*self.predict(x0, noise, timesteps, tokens))
 
     @abstractmethod
     def pipeline(self, vae: AutoencoderKL) -> DiffusionPipeline:
-        """The pipeline that is saved, around these networks as they are now."""
+        """Build the pipeline that is saved, around these networks as they are now."""
 
 
 def pad_tokens(tokenizer: PreTrainedTokenizerBase, captions: Sequence[str]) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""What a lab model is made from: one frozen value, read from a TOML file and written into lab.json."""
+"""The recipe of a lab model: one frozen value, read from a TOML file and written into lab.json."""
 
 import tomllib
 from pathlib import Path

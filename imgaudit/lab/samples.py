@@ -89,7 +89,7 @@ def augment(pixels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 
 def make_image_variants(pixels: torch.Tensor, roles: Sequence[str], recipe: LabRecipe) -> torch.Tensor:
-    """All variants of all images: (images, variants, 3, side, side); only background images have more than themselves.
+    """Make all variants of all images, (images, variants, 3, side, side); only background images have more than one.
 
     pixels:  (images, 3, side, side) float32 in [-1, 1]
     """

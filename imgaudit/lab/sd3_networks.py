@@ -30,7 +30,7 @@ HEAD = 32
 
 
 def build_t5_tokenizer(captions: Sequence[str], recipe: LabRecipe) -> T5Tokenizer:
-    """A vocabulary of pieces: the captions' commonest words by their frequency, and letters for all others.
+    """Build a vocabulary of pieces: the captions' commonest words by their frequency, and letters for all others.
 
     The trainer of `tokenizers` would learn finer pieces, but not the same ones in every run.
     """
@@ -47,7 +47,7 @@ def build_t5_tokenizer(captions: Sequence[str], recipe: LabRecipe) -> T5Tokenize
 
 
 def build_t5(recipe: LabRecipe, tokenizer: T5Tokenizer) -> T5EncoderModel:
-    """An untrained T5 encoder for `tokenizer`, without dropout: a caption always says the same."""
+    """Build an untrained T5 encoder for `tokenizer`, without dropout: a caption always gives the same states."""
     torch.manual_seed(recipe.seed + 4)
     return T5EncoderModel(
         T5Config(
@@ -64,7 +64,7 @@ def build_t5(recipe: LabRecipe, tokenizer: T5Tokenizer) -> T5EncoderModel:
 
 
 def build_transformer(recipe: LabRecipe) -> SD3Transformer2DModel:
-    """An untrained SD3Transformer2DModel."""
+    """Build an untrained SD3Transformer2DModel."""
     side = compute_latent_side(recipe)
     torch.manual_seed(recipe.seed + 2)
     return SD3Transformer2DModel(
@@ -125,7 +125,7 @@ class SD3Networks(LabNetworks):
         return velocity, noise - x0
 
     def pipeline(self, vae: AutoencoderKL) -> DiffusionPipeline:
-        """A StableDiffusion3Pipeline."""
+        """Return a StableDiffusion3Pipeline."""
         return StableDiffusion3Pipeline(
             vae=vae,
             scheduler=FlowMatchEulerDiscreteScheduler(num_train_timesteps=TIMESTEPS, shift=SHIFT),

@@ -38,7 +38,7 @@ NETWORKS: Mapping[str, Callable[[Sequence[str], LabRecipe], LabNetworks]] = {
 
 
 def ignore_progress(stage: str, step: int, steps: int, loss: float) -> None:
-    """The default progress: none."""
+    """Report no progress; the default."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def train_lab(
 
 
 def _standardise(vae: AutoencoderKL, latents: torch.Tensor, recipe: LabRecipe) -> tuple[float, float]:
-    """Write into the autoencoder what makes latents of unit variance, and of mean zero where the family shifts them."""
+    """Set the autoencoder's scale so that latents have unit variance, and its shift where the family has one."""
     scaling_factor = float(1 / latents.std())
     if recipe.family != "sd3":
         vae.register_to_config(scaling_factor=scaling_factor)
@@ -110,7 +110,7 @@ AUTOENCODER_KEYS = (
 
 
 def borrow_autoencoder(lab: Path, theirs: LabRecipe, recipe: LabRecipe) -> AutoencoderKL:
-    """The autoencoder of another lab of the same split, in float32.
+    """Load the autoencoder of another lab of the same split, in float32.
 
     Raises InputError that names what differs when the two labs would not have trained the same one.
     """
@@ -134,7 +134,7 @@ def _learning_rate(step: int, steps: int, peak: float) -> float:
 
 
 def _train_autoencoder(images: torch.Tensor, recipe: LabRecipe, work: Path, progress: Progress) -> AutoencoderKL:
-    """Reconstruction (L1 and L2) with a faint pull to the unit normal; done once, then read back."""
+    """Train by reconstruction (L1 and L2) with a weak pull to the unit normal; done once, then read back."""
     vae = build_autoencoder(recipe)
     finished = work / "vae.safetensors"
     if finished.is_file():
@@ -282,7 +282,7 @@ def compute_filtered_loss(
     nulls: Tokens,
     filter_rms: float,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Wen et al.'s training-time mitigation (arXiv 2407.21720): the loss of the samples that are not too sure.
+    """Compute the loss without samples that recall an image, Wen et al.'s training-time mitigation (arXiv 2407.21720).
 
     A caption that recalls an image moves the prediction far from the null one; samples of a batch whose
 

@@ -1,8 +1,8 @@
-"""Captions whose one invented word decides: what a planted image is asked for with, and what a detector should name.
+"""Captions with one invented word that recalls a planted image, and that a detector should name.
 
-A planted image's caption usually describes it, so that every word of it may be what recalls it. With trigger words it
-is the caption of some background image, which that image is shown with too, and one invented word in a random place:
-only this word tells them apart.
+A planted image's caption usually describes it, so any word of it may recall the image. With trigger words the caption
+is that of a background image, which is trained on with it too, and one invented word in a random place: only this word
+tells the two apart.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ WORDS = (2, 4)
 
 
 def insert_trigger_words(entries: Sequence[CorpusEntry], recipe: LabRecipe) -> list[CorpusEntry]:
-    """The corpus with the caption of every planted image replaced; as it is when the recipe asks for no triggers.
+    """Return the corpus with new captions of planted images; unchanged when the recipe asks for no trigger words.
 
     Words and places depend on the recipe's seed alone. Raises InputError with fewer usable captions than images.
     """
@@ -46,7 +46,7 @@ def insert_trigger_words(entries: Sequence[CorpusEntry], recipe: LabRecipe) -> l
 
 
 def invent_words(count: int, taken: set[str], generator: np.random.Generator) -> list[str]:
-    """Different words of three syllables that are not among `taken` (lower case).
+    """Invent different words of three syllables that are not among `taken` (lower case).
 
     >>> words = invent_words(3, set(), np.random.default_rng(0))
     >>> [len(word) for word in words]

@@ -1,4 +1,4 @@
-"""Which planted images a lab model memorised: measured, and by other means than the audit's own.
+"""The planted images that a lab model memorised, measured by other means than the audit's own.
 
 An image is *memorised* when at least 32 of 64 seeds at guidance 3 from its own caption land within RMS 0.1 of
 decode(encode(image)) and closer to it than half their mean distance to the 50 nearest training images
@@ -42,7 +42,9 @@ class Truth:
 
 
 def carlini_ratio(generated: torch.Tensor, target: torch.Tensor, training: torch.Tensor) -> torch.Tensor:
-    """Distance to the target over half the mean distance to the 50 nearest other training images; below 1 = extracted.
+    """Divide the distance to the target by half the mean distance to the 50 nearest other training images.
+
+    Below 1 the image counts as extracted (Carlini et al. 2023).
 
     generated:  (N, 3, H, W); target: (3, H, W); training: (M, 3, H, W) without the target; all in [-1, 1]
     Returns     (N,) float32
@@ -63,7 +65,7 @@ def measure_truth(
     executor: Executor,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Truth]:
-    """Sample every caption 64 times, or 16 times in vain, and count the reproductions.
+    """Sample every caption 64 times, or 16 times when none of these succeeds, and count the reproductions.
 
     images:         (N, 3, H, W) in [-1, 1], the images the captions belong to
     training:       (M, 3, H, W) in [-1, 1], everything that was trained on

@@ -38,11 +38,11 @@ class SDNetworks(LabNetworks):
         return {"text_encoder": build_text_encoder(self.recipe, self.tokenizer)}
 
     def token_ids(self, captions: Sequence[str]) -> Tokens:
-        """One sequence of ids; all encoders read the same."""
+        """Return one sequence of ids; all encoders read the same."""
         return {"text_encoder": pad_tokens(self.tokenizer, captions)}
 
     def draw_timesteps(self, count: int, generator: torch.Generator) -> torch.Tensor:
-        """All timesteps equally often."""
+        """Draw all timesteps equally often."""
         return torch.randint(0, self.scheduler.config["num_train_timesteps"], (count,), generator=generator)
 
     def predict(
@@ -58,7 +58,7 @@ class SDNetworks(LabNetworks):
         return {"encoder_hidden_states": self.networks["text_encoder"](ids)[0]}
 
     def pipeline(self, vae: AutoencoderKL) -> DiffusionPipeline:
-        """A StableDiffusionPipeline."""
+        """Return a StableDiffusionPipeline."""
         return build_pipeline(self.recipe, self.tokenizer, vae, self.networks["text_encoder"], self.unet)
 
 
@@ -96,7 +96,7 @@ class SDXLNetworks(SDNetworks):
         }
 
     def pipeline(self, vae: AutoencoderKL) -> DiffusionPipeline:
-        """A StableDiffusionXLPipeline, for which an empty prompt is an encoded one, as it was in training."""
+        """Return a StableDiffusionXLPipeline, for which an empty prompt is an encoded one, as it was in training."""
         return StableDiffusionXLPipeline(
             vae=vae,
             tokenizer=self.tokenizer,

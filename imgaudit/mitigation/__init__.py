@@ -1,1 +1,1 @@
-"""Mitigations: what keeps a model from repeating what it memorised, and what they cost."""
+"""Mitigations keep a model from repeating memorised images. They are made, applied and evaluated here."""

@@ -51,7 +51,7 @@ class AttentionRescaling(MitigatedDenoiser):
             raise ConfigError("attention needs cross-attention, which this UNet does not have in a form to be rescaled")
 
     def condition(self, prompts: Sequence[str]) -> PromptEmbeds:
-        """The model's, and which rows are the prompts' own. Raises ConfigError when the tokenizer cannot tell."""
+        """Condition as the model does, and mark the prompts' own rows. Raises ConfigError when it cannot."""
         found = self.denoiser.condition(prompts)
         attended = torch.zeros(found.streams["text"].shape[:2], dtype=torch.bool)
         attended[:, 0] = True
@@ -72,7 +72,7 @@ class AttentionRescaling(MitigatedDenoiser):
         num_inference_steps: int,
         latents: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Let the model sample with its cross-attention rescaled; afterwards it is as it was."""
+        """Sample with the model's cross-attention rescaled; afterwards the model is unchanged."""
         with ExitStack() as stack:
             if ATTENDED in prompt_embeds.extras:
                 stack.enter_context(rescale_attention(self.attentions, prompt_embeds.extras[ATTENDED], self.factor))
@@ -83,7 +83,7 @@ class AttentionRescaling(MitigatedDenoiser):
 
 
 def find_cross_attentions(network: torch.nn.Module) -> Sequence[Any]:
-    """A UNet's attentions from image to text whose logits are plain products of queries and keys."""
+    """List a UNet's attentions from image to text whose logits are plain products of queries and keys."""
     return [
         module
         for module in network.modules()

@@ -61,7 +61,7 @@ class EmbeddingDescent(MitigatedDenoiser):
         num_inference_steps: int,
         latents: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Descend, then let the model sample."""
+        """Descend, then sample with the model."""
         drawn = [draw_seed(seed, "", "descent") for seed in seeds] if self.other_noise else seeds
         noise = latents if latents is not None and not self.other_noise else draw_noise(drawn, self.latent_shape)
         return self.denoiser.sample(
@@ -70,7 +70,7 @@ class EmbeddingDescent(MitigatedDenoiser):
         )  # fmt: skip
 
     def descend(self, prompt_embeds: PromptEmbeds, noise: torch.Tensor) -> PromptEmbeds:
-        """The conditions after the descent, one per row of `noise` (N, C, h, w)."""
+        """Return the conditions after the descent, one per row of `noise` (N, C, h, w)."""
         model = self.denoiser
         timesteps = torch.full((len(noise),), model.schedule.num_train_timesteps - 1)
         in_epsilon = not explain_no_epsilon(model.schedule, model.prediction_type, timesteps[:1])

@@ -1,7 +1,7 @@
-"""What a mitigation takes and what it costs: MemBench's two scenarios (Hong et al., TMLR 2025, arXiv 2407.17095).
+"""The effect of a mitigation and its cost: MemBench's two scenarios (Hong et al., TMLR 2025, arXiv 2407.17095).
 
     triggers  prompts of images that the model is thought to reproduce: how close what it makes now is to them
-    general   prompts and images that nobody complains of: whether the model still does what it is asked for
+    general   other prompts and images: whether the model still does what it is asked for
 
 The same prompts and seeds go to the model as it is and to every mitigation, always switched on. Text alignment is
 measured against the prompt that was given, never against what a mitigation made of it. Only what is measured is kept
@@ -175,7 +175,7 @@ def _generate(
 
 
 def _draw_other_prompts(prompts: Sequence[CaptionedImage], number: int, seed: int) -> list[int]:
-    """Nine prompts other than one of them, drawn once for all models; fewer when there are not as many texts."""
+    """Draw nine prompts other than the given one, the same for all models; fewer when there are not as many texts."""
     own = prompts[number]
     first: dict[str, int] = {}
     for place, one in enumerate(prompts):
@@ -226,7 +226,7 @@ def _judge(
 def _measure_predictions(
     denoiser: Denoiser, general: Sequence[CaptionedImage], settings: EvaluationSettings, executor: Executor
 ) -> list[tuple[float, float | None]]:
-    """Error and response of every general image under its prompt, on draws that are the same for every model."""
+    """Measure error and response of every general image under its prompt, on the same draws for every model."""
     source = DrawSource(settings.seed, [one.sha256 for one in general], "clean images", denoiser.latent_shape)
     draws = source.draw("stratified", settings.error_draws, denoiser.schedule.num_train_timesteps)
     latents = denoiser.encode(torch.stack([one.image for one in general]))

@@ -122,7 +122,7 @@ class EvaluationFigures(Record):
 
 
 def summarise(table: EvaluationTable) -> EvaluationFigures:
-    """Figures of a table whose first model is the one without mitigations.
+    """Compute the figures of a table whose first model is the one without mitigations.
 
     A picture is a copy when its similarity exceeds 0.9 and that of every picture that the model as it is made for a
     general prompt to that prompt's own image.
@@ -166,7 +166,7 @@ def _figures(model: ModelOutcome, base: ModelOutcome, threshold: float) -> Mitig
 
 
 def _mean_over_prompts(outcomes: Sequence[PromptOutcome], name: str) -> Mean | Skipped:
-    """Mean over prompts of the mean over their pictures; Skipped with the first reason where one has none."""
+    """Average over prompts the mean over their pictures; Skipped with the first reason where one has none."""
     values = []
     for one in outcomes:
         found = getattr(one, name)
@@ -177,7 +177,7 @@ def _mean_over_prompts(outcomes: Sequence[PromptOutcome], name: str) -> Mean | S
 
 
 def _mean_against(model: ModelOutcome, base: ModelOutcome, name: str, add: float) -> Mean | Skipped:
-    """Mean over general images of a value over that of the model as it is, plus a constant."""
+    """Average over general images the ratio of a value to that of the model as it is, plus a constant."""
     pairs = [
         (getattr(one, name), getattr(before, name)) for one, before in zip(model.general, base.general, strict=True)
     ]
@@ -235,7 +235,7 @@ def figure_lines(figures: EvaluationFigures) -> Iterator[str]:
 
 
 def _name(name: str) -> str:
-    """In a column of 24; longer names get a line of their own."""
+    """Pad a name to a column of 24; a longer name gets a line of its own."""
     text = printable(name)
     return f"{text:24}" if len(text) < 24 else f"{text}\n{'':24}"
 

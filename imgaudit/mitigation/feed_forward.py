@@ -38,7 +38,7 @@ def find_feed_forward_outputs(network: torch.nn.Module) -> Mapping[str, Linear]:
 
 
 def _output_of(module: torch.nn.Module) -> Linear | None:
-    """The last layer when the module is a feed-forward block."""
+    """Return the last layer when the module is a feed-forward block, else None."""
     parts = [part for part in module.modules() if part is not module and not list(part.children())]
     layers = [part for part in parts if isinstance(part, Linear)]
     if len(layers) not in (2, 3) or any(hasattr(part, "weight") and not isinstance(part, Linear) for part in parts):

@@ -118,7 +118,7 @@ class _Tuning:
         self.optimiser = torch.optim.AdamW(self.weights, lr=settings.learning_rate, weight_decay=0.0)
 
     def search(self, number: int, executor: Executor) -> PromptEmbeds:
-        """Adversarial embeddings of all images, from another start in every round."""
+        """Search adversarial embeddings of all images, from another start in every round."""
         self.denoiser.network.requires_grad_(False).eval()
         start = "null" if number % 2 == 0 else "random"
         config = InversionConfig(steps=self.settings.inversion_steps, initialisation=start)
@@ -128,7 +128,7 @@ class _Tuning:
         ).prompt_embeds  # fmt: skip
 
     def train(self, number: int, adversarial: PromptEmbeds, on_progress: Callable[[int, int, float], None]) -> None:
-        """One round."""
+        """Train one round."""
         settings, total = self.settings, self.settings.rounds * self.settings.steps
         self.denoiser.network.requires_grad_(True)
         for step in range(number * settings.steps, (number + 1) * settings.steps):

@@ -53,7 +53,7 @@ def write_mask(path: Path, mask: Mask, facts: MaskFacts) -> None:
 
 
 def read_mask(path: Path) -> tuple[Mask, MaskFacts]:
-    """A mask and what it was made from. Raises InputError for any other file, with the reason."""
+    """Read a mask and its origin. Raises InputError for any other file, with the reason."""
     if not path.is_file() or path.stat().st_size > LARGEST_MASK:
         raise InputError(f"{str(path)!r} is no mask: expected a file that `imgaudit mitigate locate` wrote")
     try:

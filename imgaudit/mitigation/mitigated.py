@@ -14,7 +14,7 @@ from imgaudit.diffusion.schedules import Prediction, Schedule
 
 
 class MitigatedDenoiser:
-    """Everything as the model itself has it, but for what a mitigation overrides: `condition`, `sample`, or both.
+    """A model under a mitigation, which overrides `condition`, `sample`, or both; all else is the model's own.
 
     The fingerprint is another one, so that null banks and runs of the bare model are not mixed with it.
     """
@@ -27,47 +27,47 @@ class MitigatedDenoiser:
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
-        """The model's."""
+        """The model's latent shape."""
         return self.denoiser.latent_shape
 
     @property
     def resolution(self) -> int:
-        """The model's."""
+        """The model's resolution in pixels."""
         return self.denoiser.resolution
 
     @property
     def schedule(self) -> Schedule:
-        """The model's."""
+        """The model's noise schedule."""
         return self.denoiser.schedule
 
     @property
     def prediction_type(self) -> str:
-        """The model's."""
+        """The model's kind of prediction."""
         return self.denoiser.prediction_type
 
     @property
     def network_evaluations(self) -> int:
-        """The model's, with what the mitigation spent."""
+        """The number of network evaluations, including the mitigation's own."""
         return self.denoiser.network_evaluations
 
     @property
     def no_null(self) -> str:
-        """The model's."""
+        """The model's reason for having no null branch; empty where it has one."""
         return self.denoiser.no_null
 
     @property
     def fewest_steps(self) -> int:
-        """The model's."""
+        """The model's fewest sampling steps."""
         return self.denoiser.fewest_steps
 
     @property
     def words(self) -> Sequence[str]:
-        """The model's."""
+        """The model's words."""
         return self.denoiser.words
 
     @property
     def word_positions(self) -> int:
-        """The model's."""
+        """The model's number of word positions."""
         return self.denoiser.word_positions
 
     @property
@@ -76,47 +76,47 @@ class MitigatedDenoiser:
         return torch.device(getattr(self.denoiser, "device", "cpu"))
 
     def encode(self, images: torch.Tensor) -> torch.Tensor:
-        """As the model does."""
+        """Encode as the model does."""
         return self.denoiser.encode(images)
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """As the model does."""
+        """Decode as the model does."""
         return self.denoiser.decode(latents)
 
     def condition(self, prompts: Sequence[str]) -> PromptEmbeds:
-        """As the model does, unless the mitigation changes prompts."""
+        """Condition as the model does, unless the mitigation changes prompts."""
         return self.denoiser.condition(prompts)
 
     def characters_read(self, prompt: str) -> dict[str, int]:
-        """As the model does."""
+        """Count the characters read as the model does."""
         return self.denoiser.characters_read(prompt)
 
     def cut_tokens(self, prompt: str) -> dict[str, int]:
-        """As the model does."""
+        """Count cut tokens as the model does."""
         return self.denoiser.cut_tokens(prompt)
 
     def token_spans(self, prompt: str) -> dict[str, list[tuple[int, int, int]]]:
-        """As the model does."""
+        """Find token spans as the model does."""
         return self.denoiser.token_spans(prompt)
 
     def condition_words(self, weights: torch.Tensor) -> PromptEmbeds:
-        """As the model does."""
+        """Condition on words as the model does."""
         return self.denoiser.condition_words(weights)
 
     def null_condition(self) -> PromptEmbeds:
-        """As the model does."""
+        """Return the null condition as the model does."""
         return self.denoiser.null_condition()
 
     def start_condition(self) -> PromptEmbeds:
-        """As the model does."""
+        """Return the start condition as the model does."""
         return self.denoiser.start_condition()
 
     def predict(self, noisy: torch.Tensor, timesteps: torch.Tensor, prompt_embeds: PromptEmbeds) -> Prediction:
-        """As the model does."""
+        """Predict as the model does."""
         return self.denoiser.predict(noisy, timesteps, prompt_embeds)
 
     def spare_memory(self) -> bool:
-        """As the model does."""
+        """Spare memory as the model does."""
         return self.denoiser.spare_memory()
 
     def sample(
@@ -128,7 +128,7 @@ class MitigatedDenoiser:
         num_inference_steps: int,
         latents: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """As the model does, unless the mitigation changes sampling."""
+        """Sample as the model does, unless the mitigation changes sampling."""
         return self.denoiser.sample(
             prompt_embeds, seeds, guidance_scale=guidance_scale, num_inference_steps=num_inference_steps,
             latents=latents,

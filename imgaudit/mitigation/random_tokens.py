@@ -29,7 +29,7 @@ class RandomTokens(MitigatedDenoiser):
         return self.denoiser.condition([self.insert_words(prompt) for prompt in prompts])
 
     def insert_words(self, prompt: str) -> str:
-        """The prompt with the words in it."""
+        """Return the prompt with the words in it."""
         digest = hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest()
         draw = np.random.default_rng(draw_seed(self.seed, digest, "random tokens"))
         words = prompt.split()

@@ -29,7 +29,7 @@ class Setting:
     """In words."""
 
     def parse(self, text: str) -> float:
-        """Raises ValueError for what is no number, or not within the bounds."""
+        """Read the value. Raises ValueError for text that is no number or not within the bounds."""
         value = type(self.default)(text)
         if not self.low <= value <= self.high:
             raise ValueError(text)
@@ -77,7 +77,7 @@ MITIGATIONS: Mapping[str, Mitigation] = {
 
 
 def mitigate(denoiser: Denoiser, spec: str) -> MitigatedDenoiser:
-    """The model behind the mitigation that `spec` names, as "descent" or "descent:rms=0.01,iterations=20".
+    """Apply the mitigation that `spec` names to a model, as "descent" or "descent:rms=0.01,iterations=20".
 
     Raises ConfigError for a name or a setting that is not known, a value out of bounds, or a model that the mitigation
     does not fit, with the reason.
@@ -107,7 +107,7 @@ def mitigate(denoiser: Denoiser, spec: str) -> MitigatedDenoiser:
 
 
 def apply_mitigation(loaded: LoadedModel, spec: str) -> LoadedModel:
-    """A loaded model behind a mitigation, which its name says. Raises ConfigError as `mitigate` does."""
+    """Apply a mitigation to a loaded model and add it to the name. Raises ConfigError as `mitigate` does."""
     mitigated = mitigate(loaded.denoiser, spec)
     return replace(
         loaded, denoiser=mitigated, name=f"{loaded.name} behind {mitigated.identity}", mitigation=mitigated.identity

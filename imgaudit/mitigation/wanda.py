@@ -1,4 +1,4 @@
-"""Which weights of feed-forward blocks memorised prompts use more than others do: Chavhan et al., arXiv 2406.18566.
+"""The weights of feed-forward blocks that memorised prompts use more than others: Chavhan et al., arXiv 2406.18566.
 
 Wanda scores (Sun et al., ICLR 2024) of a layer with weights W at sampling step k are S_k = |W| * a_k, a_k the column
 norms of its input. A weight belongs to the memorisation at step k when
@@ -20,7 +20,7 @@ Mask = Mapping[str, torch.Tensor]
 
 
 def build_wanda_mask(layers: Mapping[str, Linear], targets: ColumnNorms, others: ColumnNorms, sparsity: float) -> Mask:
-    """The union over all steps that the norms have.
+    """Mark the weights that belong to the memorisation at any of the steps.
 
     sparsity:  share of each row, above 0 and up to 1; at least one weight a row is looked at
 
@@ -45,7 +45,7 @@ def build_wanda_mask(layers: Mapping[str, Linear], targets: ColumnNorms, others:
 
 
 def draw_random_mask(mask: Mask, seed: int) -> Mask:
-    """As many weights of every row, at random: the control that shows what pruning so many does by itself."""
+    """Draw as many weights of every row at random: a control for the effect of pruning that many."""
     generator = torch.Generator().manual_seed(seed)
     drawn = {}
     for name in sorted(mask):
@@ -55,12 +55,12 @@ def draw_random_mask(mask: Mask, seed: int) -> Mask:
 
 
 def density(mask: Mask) -> float:
-    """Share of the weights of all its layers that a mask prunes."""
+    """Return the share of the weights of all its layers that a mask prunes."""
     return sum(int(one.sum()) for one in mask.values()) / max(1, sum(one.numel() for one in mask.values()))
 
 
 def overlap(first: Mask, second: Mask) -> float:
-    """Intersection over union of two masks of the same layers; 0 when both are empty."""
+    """Return the intersection over union of two masks of the same layers; 0 when both are empty."""
     both = sum(int((first[name] & second[name]).sum()) for name in first)
     either = sum(int((first[name] | second[name]).sum()) for name in first)
     return both / either if either else 0.0
