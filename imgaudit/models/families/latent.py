@@ -19,6 +19,9 @@ from imgaudit.diffusion.schedules import Prediction, PredictionType, Schedule
 from imgaudit.exceptions import ModelRefusedError
 from imgaudit.models.files.inspection import AGAIN
 
+MAX_RESOLUTION = 4096
+"""Pixels per side; the families have 512 to 4096, and a config.json that asks for more fills the memory."""
+
 
 class LatentDenoiser(ABC):
     """A pipeline around a network and an autoencoder as a Denoiser: frozen, in evaluation mode, sampled by itself."""
@@ -201,6 +204,10 @@ class LatentDenoiser(ABC):
     def _sampling_arguments(self, prompt_embeds: PromptEmbeds, guidance_scale: float) -> Mapping[str, Any]:
         """Return what the pipeline's call takes besides steps, seeds and latents, for conditions that `_moved` made."""
 
+    def _packed(self, latents: torch.Tensor) -> torch.Tensor:
+        """Return latents as the pipeline takes them."""
+        return latents
+
     @torch.no_grad()
     def sample(
         self,
@@ -216,7 +223,7 @@ class LatentDenoiser(ABC):
             **self._sampling_arguments(self._moved(prompt_embeds), guidance_scale),
             num_inference_steps=num_inference_steps,
             generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
-            latents=None if latents is None else latents.to(self.device, self.network.dtype),
+            latents=None if latents is None else self._packed(latents).to(self.device, self.network.dtype),
             output_type="pt",
         ).images
         return cast(torch.Tensor, images).float().cpu() * 2 - 1

@@ -9,10 +9,7 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 from imgaudit.diffusion.denoiser import PromptEmbeds
 from imgaudit.diffusion.schedules import FlowSchedule, PredictionType, Schedule
 from imgaudit.exceptions import ModelRefusedError, UndefinedConversionError
-from imgaudit.models.families.latent import LatentDenoiser
-
-MAX_RESOLUTION = 4096
-"""Pixels per side; the families have 512 to 4096, and a config.json that asks for more fills the memory."""
+from imgaudit.models.families.latent import MAX_RESOLUTION, LatentDenoiser
 
 OTHER_PATHS = ("invert_sigmas", "stochastic_sampling")
 """Switches of the flow scheduler that turn the path around, or draw noise that no seed decides."""
@@ -96,28 +93,6 @@ class TransformerDenoiser(LatentDenoiser):
         """Raise UndefinedConversionError: there are no words to mix."""
         raise UndefinedConversionError(
             f"{type(self.pipeline).__name__} has no words to search over, so mixtures of them have no condition"
-        )
-
-    def _packed(self, latents: torch.Tensor) -> torch.Tensor:
-        """Return latents as the pipeline takes them and its callbacks receive them."""
-        return latents
-
-    def sample(
-        self,
-        prompt_embeds: PromptEmbeds,
-        seeds: Sequence[int],
-        *,
-        guidance_scale: float,
-        num_inference_steps: int,
-        latents: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """Call the pipeline, with the shifts of its own scheduler; images on the CPU."""
-        return super().sample(
-            prompt_embeds,
-            seeds,
-            guidance_scale=guidance_scale,
-            num_inference_steps=num_inference_steps,
-            latents=None if latents is None else self._packed(latents),
         )
 
 

@@ -10,16 +10,13 @@ from diffusers import StableDiffusionPipeline
 from imgaudit.diffusion.denoiser import PromptEmbeds
 from imgaudit.diffusion.schedules import NoiseSchedule, PredictionType
 from imgaudit.exceptions import ModelRefusedError
-from imgaudit.models.families.latent import LatentDenoiser
+from imgaudit.models.families.latent import MAX_RESOLUTION, LatentDenoiser
 from imgaudit.models.mixed_words import encode_mixed, find_single_token_words, mix_tokens
 
 DISTILLED_SCHEDULERS = ("LCMScheduler", "TCDScheduler")
 """Schedulers that only distilled models are sampled with."""
 
 SUPPORTED_PREDICTIONS = ("epsilon", "v_prediction", "sample")
-
-MAX_RESOLUTION = 4096
-"""Pixels per side; Stable Diffusion has 512 to 1024, and a config.json that asks for more fills the memory."""
 
 
 class AnyUNetDenoiser(LatentDenoiser):

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from imgaudit.exceptions import ModelRefusedError
-from imgaudit.models.files.inspection import AGAIN, quote
+from imgaudit.models.files.inspection import AGAIN, FalseHeaderError, quote
 
 MAX_HEADER_BYTES = 16 * 2**20
 """No more is read of a header; that of FLUX.1 has 0.1 MB."""
@@ -51,10 +51,6 @@ class Tensor:
     """Its bytes."""
 
 
-class _LieError(Exception):
-    """What a header says cannot be true."""
-
-
 class _Header:
     """The beginning of a file, read from front to back."""
 
@@ -63,7 +59,7 @@ class _Header:
 
     def take(self, count: int) -> bytes:
         if count > len(self.data) - self.at:
-            raise _LieError("its header is longer than the file, or than any model's")
+            raise FalseHeaderError("its header is longer than the file, or than any model's")
         self.at += count
         return self.data[self.at - count : self.at]
 
@@ -87,7 +83,7 @@ class _Header:
 
     def _letter(self, kind: int) -> str:
         if not 0 <= kind < len(FORMATS) or not FORMATS[kind]:
-            raise _LieError(f"it has a value of the unknown type {kind}")
+            raise FalseHeaderError(f"it has a value of the unknown type {kind}")
         return FORMATS[kind]
 
 
@@ -107,7 +103,7 @@ def read_gguf(path: Path) -> dict[str, Tensor]:
         raise ModelRefusedError(f"{quote(path)} is no GGUF file: it begins with {data[:4]!r}; {AGAIN}")
     try:
         return _read_header(_Header(data), size)
-    except _LieError as error:
+    except FalseHeaderError as error:
         raise ModelRefusedError(f"{quote(path)} is damaged: {error}; {AGAIN}") from error
 
 
@@ -115,25 +111,25 @@ def _read_header(header: _Header, size: int) -> dict[str, Tensor]:
     header.take(4)
     version, count, keys = header.number("I"), header.number("Q"), header.number("Q")
     if version not in VERSIONS:
-        raise _LieError(f"it is of version {version} of the format; expected {' or '.join(map(str, VERSIONS))}")
+        raise FalseHeaderError(f"it is of version {version} of the format; expected {' or '.join(map(str, VERSIONS))}")
     if count > MAX_TENSORS or keys > MAX_KEYS:
-        raise _LieError(f"it announces {count:,} tensors and {keys:,} keys")
+        raise FalseHeaderError(f"it announces {count:,} tensors and {keys:,} keys")
     values = {}
     for _ in range(keys):
         key = header.text()
         values[key] = header.value(header.number("I"))
     alignment = values.get(ALIGNMENT, 32)
     if not isinstance(alignment, int) or not 1 <= alignment <= 2**16:
-        raise _LieError(f"its tensors begin at multiples of {alignment!s:.40} bytes")
+        raise FalseHeaderError(f"its tensors begin at multiples of {alignment!s:.40} bytes")
     found = [(header.text(), *_read_tensor(header)) for _ in range(count)]
     start = -(-header.at // alignment) * alignment
     tensors = {name: Tensor(shape, kind, start + offset, held) for name, shape, kind, offset, held in found}
     if len(tensors) < count:
-        raise _LieError("two tensors have one name")
+        raise FalseHeaderError("two tensors have one name")
     end = start
     for name, tensor in sorted(tensors.items(), key=lambda item: item[1].start):
         if tensor.start < end or tensor.start + tensor.size > size:
-            raise _LieError(f"tensor {name!r:.99} lies over another, or ends beyond the file's {size:,} bytes")
+            raise FalseHeaderError(f"tensor {name!r:.99} lies over another, or ends beyond the file's {size:,} bytes")
         end = tensor.start + tensor.size
     return tensors
 
@@ -143,16 +139,16 @@ def _read_tensor(header: _Header) -> tuple[tuple[int, ...], Any, int, int]:
 
     count = header.number("I")
     if count > MAX_DIMENSIONS:
-        raise _LieError(f"it has a tensor of {count} dimensions")
+        raise FalseHeaderError(f"it has a tensor of {count} dimensions")
     sides = [header.number("Q") for _ in range(count)]
     number, offset = header.number("I"), header.number("Q")
     try:
         kind = gguf.GGMLQuantizationType(number)
     except ValueError as error:
-        raise _LieError(f"it has a tensor of the unknown type {number}") from error
+        raise FalseHeaderError(f"it has a tensor of the unknown type {number}") from error
     block, size = gguf.GGML_QUANT_SIZES[kind]
     if (sides[0] if sides else 1) % block:
-        raise _LieError(f"it has rows of {sides[0]:,} numbers in blocks of {block}")
+        raise FalseHeaderError(f"it has rows of {sides[0]:,} numbers in blocks of {block}")
     return tuple(reversed(sides)), kind, offset, math.prod(sides) // block * size
 
 

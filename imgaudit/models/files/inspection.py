@@ -58,6 +58,10 @@ FORBIDDEN_KEYS: Mapping[str, str] = {
 """Keys of configuration files that the libraries would obey, and why a model that sets them is refused."""
 
 
+class FalseHeaderError(Exception):
+    """What the header of a file of weights says cannot be true; the message says why."""
+
+
 def quote(path: Path) -> str:
     """Return a file of a model as messages name it: its folder and name, with everything unprintable escaped."""
     return repr("/".join(path.parts[-2:]))

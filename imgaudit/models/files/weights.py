@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from imgaudit.exceptions import ModelRefusedError
-from imgaudit.models.files.inspection import AGAIN, NO_LORA, quote, read_json
+from imgaudit.models.files.inspection import AGAIN, NO_LORA, FalseHeaderError, quote, read_json
 from imgaudit.models.files.variants import name_weight_files, refuse_other_indexes
 
 Shapes = dict[str, tuple[int, ...]]
@@ -63,7 +63,7 @@ def read_shapes(path: Path) -> Shapes:
     try:
         header = json.loads(text)
         return _check_header(header, size - 8 - length)
-    except _LieError as error:
+    except FalseHeaderError as error:
         raise ModelRefusedError(f"{quote(path)} is damaged: {error}; {AGAIN}") from error
     except (ValueError, RecursionError) as error:
         raise ModelRefusedError(
@@ -86,10 +86,6 @@ def read_types(path: Path) -> set[str]:
     return {entry["dtype"] for name, entry in header.items() if name != "__metadata__"}
 
 
-class _LieError(Exception):
-    """What a header says of a tensor cannot be true."""
-
-
 def _what_it_is(start: bytes, length: int, size: int) -> str:
     if start.startswith((b"PK", b"\x80")):
         kind = "a zip archive with a pickle" if start.startswith(b"PK") else "a pickle"
@@ -105,7 +101,7 @@ def _what_it_is(start: bytes, length: int, size: int) -> str:
 
 def _check_header(header: Any, data_bytes: int) -> Shapes:
     if not isinstance(header, dict):
-        raise _LieError("its header is no JSON object")
+        raise FalseHeaderError("its header is no JSON object")
     shapes, spans = {}, []
     for name, entry in header.items():
         if name != "__metadata__":
@@ -114,10 +110,12 @@ def _check_header(header: Any, data_bytes: int) -> Shapes:
     end = 0
     for start, stop, name in sorted(spans):
         if start != end:
-            raise _LieError(f"tensor {name!r:.99} starts at byte {start:,}, but the one before it ends at {end:,}")
+            raise FalseHeaderError(
+                f"tensor {name!r:.99} starts at byte {start:,}, but the one before it ends at {end:,}"
+            )
         end = stop
     if end != data_bytes:
-        raise _LieError(f"its tensors take {end:,} bytes, but {data_bytes:,} follow the header")
+        raise FalseHeaderError(f"its tensors take {end:,} bytes, but {data_bytes:,} follow the header")
     return shapes
 
 
@@ -125,12 +123,12 @@ def _check_entry(name: str, entry: Any) -> tuple[tuple[int, ...], tuple[int, int
     entry = entry if isinstance(entry, dict) else {}
     shape, offsets, dtype = entry.get("shape"), entry.get("data_offsets"), entry.get("dtype")
     if not _are_counts(shape) or not _are_counts(offsets) or len(offsets) != 2:
-        raise _LieError(f"tensor {name!r:.99} has shape {shape!r:.40} and offsets {offsets!r:.40}")
+        raise FalseHeaderError(f"tensor {name!r:.99} has shape {shape!r:.40} and offsets {offsets!r:.40}")
     if not isinstance(dtype, str) or dtype not in BYTES_OF:
-        raise _LieError(f"tensor {name!r:.99} is of type {dtype!r:.40}, not one of {', '.join(BYTES_OF)}")
+        raise FalseHeaderError(f"tensor {name!r:.99} is of type {dtype!r:.40}, not one of {', '.join(BYTES_OF)}")
     start, stop = offsets
     if stop - start != math.prod(shape) * BYTES_OF[dtype]:
-        raise _LieError(
+        raise FalseHeaderError(
             f"tensor {name!r:.99} of shape {shape!r:.40} and type {dtype} cannot have {stop - start:,} bytes"
         )
     return tuple(shape), (start, stop)
