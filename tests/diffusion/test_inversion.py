@@ -2,12 +2,11 @@ import pytest
 import torch
 
 from imgaudit.diffusion.denoiser import Denoiser
-from imgaudit.diffusion.denoising_error import measure_paired_errors
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.inversion import Inversion, invert
 from imgaudit.models import FiniteSetDenoiser
 from imgaudit.models.families.unet import UNetDenoiser
-from imgaudit.schema.protocol import ErrorConfig, InversionConfig
+from imgaudit.schema.protocol import InversionConfig
 from tests.conftest import make_pipeline, tiny_recipe
 
 NAMES = ["aa", "bb", "cc"]
@@ -78,41 +77,3 @@ def test_no_gradient_state_is_left_behind(tiny: UNetDenoiser) -> None:
     inversion = run(tiny, latents_for(tiny), NAMES)
     assert not inversion.prompt_embeds.streams["text"].requires_grad
     assert all(weight.grad is None for weight in tiny.pipeline.unet.parameters())
-
-
-def test_paired_errors_use_the_same_draws_under_both_conditions(finite_set: FiniteSetDenoiser) -> None:
-    null = finite_set.null_condition().repeat(2)
-    errors = measure_paired_errors(
-        finite_set, finite_set.points[:2], ["x", "y"], null, ErrorConfig(draws=32), run_seed=0, executor=Executor(7)
-    )
-    assert torch.equal(errors.conditional, errors.null)
-    assert errors.log_ratio().tolist() == [0.0, 0.0]
-    assert errors.win_rate().tolist() == [0.0, 0.0]
-
-
-def test_a_memoriser_predicts_better_under_the_right_condition(finite_set: FiniteSetDenoiser) -> None:
-    right = finite_set.condition(["0", "1"])
-    errors = measure_paired_errors(
-        finite_set, finite_set.points[:2], ["x", "y"], right, ErrorConfig(draws=64), run_seed=0, executor=Executor(64)
-    )
-    assert float(errors.log_ratio().min()) > 0
-    [curve, _] = errors.by_timestep(finite_set.schedule.num_train_timesteps)
-    assert sum(point["draws"] for point in curve) == 64
-    assert [point["timestep"] for point in curve] == sorted(point["timestep"] for point in curve)
-
-
-def test_running_out_of_memory_halves_the_batch_and_loses_nothing(tiny: UNetDenoiser) -> None:
-    class Small(UNetDenoiser):
-        def predict(self, noisy, timesteps, prompt_embeds):  # type: ignore[no-untyped-def]
-            if len(noisy) > 3:
-                raise torch.OutOfMemoryError("simulated")
-            return super().predict(noisy, timesteps, prompt_embeds)
-
-    small = Small(make_pipeline(tiny_recipe()), "fingerprint")
-    executor = Executor(12)
-    config = InversionConfig(steps=3, draws=4)
-    latents = latents_for(small)
-    limited = invert(small, latents, NAMES, config, run_seed=1, executor=executor)
-    assert executor.batch_size == 3
-    roomy = invert(tiny, latents, NAMES, config, run_seed=1, executor=Executor(3))
-    torch.testing.assert_close(limited.prompt_embeds.streams, roomy.prompt_embeds.streams)

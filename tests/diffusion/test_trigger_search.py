@@ -1,16 +1,12 @@
 """Trigger search: its chains against enumeration, its cache, its words, its clusters, its folder."""
 
 import itertools
-import json
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from transformers import BertConfig, BertForMaskedLM, BertTokenizer
 
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.prompt_detection import detect_prompts
@@ -21,18 +17,12 @@ from imgaudit.diffusion.trigger_search import (
     search_triggers,
 )
 from imgaudit.diffusion.word_proposals import (
-    CaptionProposal,
     VocabularyProposal,
-    count_words,
-    make_vocabulary_proposal,
-    read_words,
-    split_caption,
 )
-from imgaudit.exceptions import InputError, ModelRefusedError, RunFolderError
+from imgaudit.exceptions import InputError, RunFolderError
 from imgaudit.io.writing import read_line
 from imgaudit.models import FiniteSetDenoiser, load_model
 from imgaudit.models.loading import LoadedModel
-from imgaudit.models.masked_lm import load_masked_lm
 from imgaudit.report.triggers import write_triggers
 from imgaudit.runs.manifest import open_manifest
 from imgaudit.runs.triggers import TriggerOutcome, search_into, trigger_manifest
@@ -92,30 +82,6 @@ def test_chains_stay_where_the_target_says(candidates: int, even: bool) -> None:
     # Fewer candidates than words: draws; as many: Gibbs over the whole list.
     prior = dict.fromkeys("abcd", 1.0) if even else {"a": 8.0, "b": 4.0, "c": 2.0, "d": 1.0}
     assert stationary(VocabularyProposal(prior, "letters"), prior, candidates, 300) < 0.05
-
-
-def test_conditionals_of_captions_are_those_of_their_chain() -> None:
-    proposal = CaptionProposal(["a b c", "a c", "b b c", "c a"], "captions")
-
-    def joint(words: list[str]) -> float:
-        places = [proposal._place[word] for word in words]
-        end = len(proposal.words)
-        pairs = zip([end, *places], [*places, end], strict=True)
-        return float(np.prod([proposal._after(left)[right] for left, right in pairs]))
-
-    assert all(proposal._after(place).sum() == pytest.approx(1) for place in range(4))
-    for position in range(3):
-        exact = np.array([joint([*"acb"[:position], word, *"acb"[position + 1 :]]) for word in proposal.words])
-        drawn = [one.word for one in proposal.candidates([list("acb")], [position], 20_001, [generator()])[0][1:]]
-        counts = np.array([drawn.count(word) for word in proposal.words]) / len(drawn)
-        assert np.abs(counts - exact / exact.sum()).max() < 0.02
-
-
-def test_further_words_are_known_without_neighbours() -> None:
-    proposal = CaptionProposal(["a red fox"] * 5, "captions", ["fox", "owl", "two words", "\x00"])
-    assert set(proposal.words) == {"a", "red", "fox", "owl"}
-    drawn = [one.word for one in proposal.candidates([["a", "red", "fox"]], [2], 20_000, [generator()])[0]]
-    assert 0 < drawn.count("owl") < drawn.count("fox")
 
 
 def test_d_is_the_mean_square_of_the_detectors_magnitude(finite_set: FiniteSetDenoiser) -> None:
@@ -205,103 +171,6 @@ def test_clusters_are_images_that_agree() -> None:
     assert find_largest_cluster(descriptor, [], 0.1).representative is None
     assert group_alike(descriptor, [noise[0], noise[1], near[0]], 0.1) == [[0, 2], [1]]
     assert group_alike(descriptor, [], 0.1) == []
-
-
-@settings(max_examples=50, deadline=None)
-@given(st.lists(st.text(max_size=40), max_size=8))
-def test_words_of_anything_are_single_and_printable(texts: list[str]) -> None:
-    for word in [*count_words(texts), *(word for text in texts for word in split_caption(text))]:
-        assert len(word.split()) == 1 and word.isprintable() and len(word) <= 64
-
-
-def test_hostile_words_files(tmp_path: Path) -> None:
-    path = tmp_path / "words.txt"
-    path.write_bytes(b"a red\x1b[31m fox \xe2\x80\xaehidden " + b"x" * 100_000 + b"\n<script> boat\x00\n")
-    assert set(read_words(path).words) == {"a", "fox", "<script>"}
-    for content, message in ((b"\xff\xfe\xfa", "cannot be read"), (b"one one", "at least 2 words"), (b"", "at least")):
-        path.write_bytes(content)
-        with pytest.raises(InputError, match=message):
-            read_words(path)
-    with pytest.raises(InputError, match="is a folder"):
-        read_words(tmp_path)
-    with pytest.raises(InputError, match="expected single words"):
-        VocabularyProposal({"a b": 1, "c": 1}, "x")
-    assert (
-        "imgaudit's list" in make_vocabulary_proposal([]).name
-        and "own words" in make_vocabulary_proposal(["fox", "boat", "!"]).name
-    )
-    assert make_vocabulary_proposal([]).digest != make_vocabulary_proposal(["fox", "boat"]).digest
-
-
-@pytest.fixture(scope="module")
-def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny BERT with a vocabulary of whole words and one piece."""
-    folder = tmp_path_factory.mktemp("bert") / "tiny"
-    folder.mkdir()
-    tokens = [
-        "[PAD]",
-        "[UNK]",
-        "[CLS]",
-        "[SEP]",
-        "[MASK]",
-        "image",
-        "of",
-        "a",
-        "red",
-        "fox",
-        "boat",
-        "clock",
-        "##s",
-        ",",
-    ]
-    (folder / "vocab.txt").write_text("\n".join(tokens), encoding="utf-8")
-    BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
-    torch.manual_seed(0)
-    config = BertConfig(vocab_size=len(tokens), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
-                        intermediate_size=16, max_position_embeddings=32)  # fmt: skip
-    BertForMaskedLM(config).save_pretrained(folder, safe_serialization=True)
-    return folder
-
-
-def test_a_masked_language_model_proposes_whole_words(bert: Path) -> None:
-    proposal = load_masked_lm(bert)
-    whole = {"image", "of", "a", "red", "fox", "boat", "clock"}
-    first, second = proposal.sentences(4, [generator(0), generator(1)])
-    assert len(first) == len(second) == 4 and set(first) | set(second) <= whole
-    found = proposal.candidates([first, second], [0, 3], 4, [generator(), generator()])
-    for own, word in zip(found, (first[0], second[3]), strict=True):
-        assert own[0].word == word and len({one.word for one in own}) == len(own) == 4
-        assert {one.word for one in own} <= whole
-    # The word that stands in the place does not count, those beside it do; batches change nothing.
-    other = proposal.candidates([["fox", *first[1:]]], [0], 7, [generator()])[0]
-    same = proposal.candidates([["boat", *first[1:]]], [0], 7, [generator()])[0]
-    assert {one.word for one in other} == {one.word for one in same} == whole
-    scores = proposal._scores([first, second], [0, 3])
-    assert torch.allclose(scores[1], proposal._scores([second], [3])[0], atol=1e-5)
-    with pytest.raises(ModelRefusedError, match="fewer --words"):
-        proposal.candidates([["fox"] * 600], [599], 4, [generator()])
-
-
-def test_strangers_language_models_are_refused(bert: Path, tmp_path: Path) -> None:
-    import shutil
-
-    with pytest.raises(ModelRefusedError, match="is no folder"):
-        load_masked_lm(tmp_path / "none")
-    for name, change, message in (
-        ("code", {"auto_map": {"AutoModelForMaskedLM": "x.Y"}}, "auto_map"),
-        ("kind", {"model_type": "gpt2"}, "of type 'gpt2'"),
-        ("wide", {"intermediate_size": 10**9}, "which the tensors are not of"),
-        ("deep", {"num_hidden_layers": 10**6}, "sets num_hidden_layers to 1000000"),
-    ):
-        folder = Path(shutil.copytree(bert, tmp_path / name))
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        (folder / "config.json").write_text(json.dumps(config | change), encoding="utf-8")
-        with pytest.raises(ModelRefusedError, match=message):
-            load_masked_lm(folder)
-    folder = Path(shutil.copytree(bert, tmp_path / "pickled"))
-    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    with pytest.raises(ModelRefusedError, match="only pickled weights"):
-        load_masked_lm(folder)
 
 
 SEARCH = SearchSettings(words=3, chains=2, iterations=4, candidates=5)
