@@ -22,12 +22,12 @@ from imgaudit.index.manifest import (
     digest_file,
     package_versions,
     read_manifest,
-    utc_now,
     write_manifest,
 )
 from imgaudit.index.shards import ShardDraft
 from imgaudit.index.sources import SourceInput, open_source, plan_descriptor, plan_sources
 from imgaudit.io.lock import hold_folder
+from imgaudit.io.provenance import utc_now
 from imgaudit.io.writing import write_atomically
 from imgaudit.schema.records import SkippedImage
 

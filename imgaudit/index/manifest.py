@@ -2,10 +2,7 @@
 
 import hashlib
 import json
-import platform
 from collections import Counter
-from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +11,7 @@ from pydantic import Field, ValidationError
 from imgaudit.exceptions import IndexRefusedError, InputError
 from imgaudit.index.id_table import REBUILD
 from imgaudit.index.index_types import Kind
+from imgaudit.io.provenance import find_versions
 from imgaudit.io.reading import read_bounded
 from imgaudit.io.writing import write_json
 from imgaudit.schema.problems import describe_problem
@@ -184,20 +182,9 @@ class CollectionManifest(Record):
         return tuple(source for source in self.sources if source.done < source.count)
 
 
-def utc_now() -> str:
-    """Return the time in UTC, to the second, in ISO 8601."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
 def package_versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that decide what a collection holds."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    return find_versions(PACKAGES)
 
 
 def digest_file(path: Path) -> FileDigest:

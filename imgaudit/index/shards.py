@@ -12,9 +12,10 @@ from imgaudit.exceptions import IndexRefusedError
 from imgaudit.index.faiss_file import Vectors, build_index, read_index, search_index, write_index
 from imgaudit.index.id_table import REBUILD, IdTable, IdTableWriter
 from imgaudit.index.index_types import choose_kind, count_row_bytes
-from imgaudit.index.manifest import CollectionManifest, DescriptorRecord, FileDigest, ShardRecord, digest_file, utc_now
+from imgaudit.index.manifest import CollectionManifest, DescriptorRecord, FileDigest, ShardRecord, digest_file
 from imgaudit.index.names import Names
 from imgaudit.index.recall import measure_recall
+from imgaudit.io.provenance import utc_now
 
 INDEX, IDS = "index.faiss", "ids.bin"
 """Files of a shard."""

@@ -4,12 +4,12 @@ import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 
 import filelock
 
 from imgaudit.exceptions import RunFolderError
+from imgaudit.io.provenance import utc_now
 
 
 @contextmanager
@@ -32,8 +32,7 @@ def hold_folder(folder: Path) -> Iterator[None]:
             f"{str(folder)!r} is being written by {_read_holder(holder)}; wait for it, or choose another --out"
         ) from error
     try:
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        holder.write_text(f"process {os.getpid()} on {platform.node()} since {now}\n", encoding="utf-8")
+        holder.write_text(f"process {os.getpid()} on {platform.node()} since {utc_now()}\n", encoding="utf-8")
         yield
     finally:
         holder.unlink(missing_ok=True)

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from imgaudit.decision.null_bank import NullBank, build_bank
 from imgaudit.io.portfolio import Portfolio
+from imgaudit.io.provenance import utc_now
 from imgaudit.models.loading import LoadedModel
 from imgaudit.runs.folder import RunFolder
-from imgaudit.runs.manifest import make_manifest, open_manifest, resume_portfolio, utc_now
+from imgaudit.runs.manifest import make_manifest, open_manifest, resume_portfolio
 from imgaudit.runs.measurement import measure_targets
 from imgaudit.schema.config import AuditConfig
 

@@ -16,11 +16,12 @@ from pydantic import ValidationError
 from imgaudit.diffusion.denoiser import Denoiser
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.prompt_detection import detect_prompts, find_prompt_fault
+from imgaudit.io.provenance import utc_now
 from imgaudit.io.reading import format_path
 from imgaudit.io.tables import TablePrompt
 from imgaudit.io.writing import append_lines, read_line
 from imgaudit.models.loading import LoadedModel
-from imgaudit.runs.manifest import describe_model, device_of, package_versions, utc_now
+from imgaudit.runs.manifest import describe_model, device_of, package_versions
 from imgaudit.schema.detection import DetectionRecord, DetectionSettings, PromptDetection, PromptSkipped
 from imgaudit.schema.manifest import DetectionManifest
 from imgaudit.schema.records import Skipped

@@ -3,14 +3,13 @@
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import ValidationError
 
 from imgaudit.exceptions import RunFolderError
+from imgaudit.io.provenance import find_versions, utc_now
 from imgaudit.io.reading import format_path
 from imgaudit.io.writing import read_json, write_json
 from imgaudit.runs.folder import RunFolder
@@ -38,18 +37,7 @@ M = TypeVar("M", bound=Manifest)
 
 def package_versions() -> dict[str, str]:
     """Return the versions of what numbers depend on; packages that are not installed are left out."""
-    versions = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions
-
-
-def utc_now() -> str:
-    """Return UTC time to the second, ISO 8601."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    return find_versions(PACKAGES)
 
 
 def describe_model(model: "LoadedModel") -> KnownModel:

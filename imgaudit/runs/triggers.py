@@ -20,10 +20,11 @@ from imgaudit.diffusion.generation import require_steps
 from imgaudit.diffusion.trigger_search import SquaredMagnitudes, best_prompts, search_triggers
 from imgaudit.diffusion.word_proposals import WordProposal
 from imgaudit.io.framing import find_unusable_reason
+from imgaudit.io.provenance import utc_now
 from imgaudit.io.reading import format_path
 from imgaudit.io.writing import append_lines, read_line
 from imgaudit.models.loading import LoadedModel
-from imgaudit.runs.manifest import describe_model, device_of, package_versions, utc_now
+from imgaudit.runs.manifest import describe_model, device_of, package_versions
 from imgaudit.runs.trigger_images import image_name, prompt_folder, prompt_images
 from imgaudit.schema.manifest import TriggerManifest
 from imgaudit.schema.records import Record
