@@ -43,33 +43,33 @@ if TYPE_CHECKING:
 class Output:
     """What a command prints."""
 
-    quiet: bool = False
-    """Results only."""
-    json_lines: bool = False
+    json_lines: Json = False
     """Results as lines of JSON."""
-    dry_run: bool = False
+    dry_run: DryRun = False
     """The plan and its cost only."""
+    quiet: Quiet = False
+    """Results only."""
 
 
 @dataclass(frozen=True)
 class Folders:
     """The folders and files that an audit is given."""
 
-    targets: Path
+    targets: Targets
     """The owner's images."""
-    captions: Path | None = None
+    captions: Captions = None
     """Table of captions."""
-    prompts: Path | None = None
+    prompts: Prompts = None
     """Table of prompts."""
-    controls: Path | None = None
+    controls: Controls = None
     """Images that cannot be in the training set."""
-    calibration: Path | None = None
+    calibration: Calibration = None
     """Null bank."""
-    decoys: Path | None = None
+    decoys: Decoys = None
     """Other images."""
-    reference: Path | None = None
+    reference: ReferenceOption = None
     """Collection."""
-    policy: Path | None = None
+    policy: PolicyOption = None
     """How measurements become verdicts."""
 
 
@@ -134,26 +134,12 @@ def register(app: typer.Typer, heading: str) -> None:
 
 def _audit(
     *,
-    targets: Targets,
     model: ModelChoice,
-    captions: Captions = None,
-    prompts: Prompts = None,
-    reference: ReferenceOption = None,
-    controls: Controls = None,
-    calibration: Calibration = None,
-    decoys: Decoys = None,
-    policy: PolicyOption = None,
+    folders: Folders,
     out: Out = Path("imgaudit-run"),
     options: ConfigOptions,
-    json_lines: Json = False,
-    dry_run: DryRun = False,
-    quiet: Quiet = False,
+    output: Output,
 ) -> None:
     """Audit a folder of images against a model and write a run folder with a report per image."""
     config, sources = options.resolve()
-    raise typer.Exit(
-        run_audit(
-            Folders(targets, captions, prompts, controls, calibration, decoys, reference, policy),
-            model, out, config, sources, Output(quiet, json_lines, dry_run),
-        )
-    )  # fmt: skip
+    raise typer.Exit(run_audit(folders, model, out, config, sources, output))

@@ -6,7 +6,7 @@ import typer
 
 from imgaudit.cli.audit import Folders, Output, run_audit
 from imgaudit.cli.model_choice import ModelChoice
-from imgaudit.cli.options import DemoOptions, DryRun, Json, Out, Quiet
+from imgaudit.cli.options import DemoOptions, Out
 from imgaudit.cli.signatures import takes_records
 from imgaudit.schema.config import AuditConfig, FailOn
 from imgaudit.schema.protocol import Effort, Framing
@@ -17,13 +17,7 @@ def register(app: typer.Typer, heading: str) -> None:
     app.command(name="demo", rich_help_panel=heading)(takes_records(_demo))
 
 
-def _demo(
-    options: DemoOptions,
-    out: Out = Path("imgaudit-demo"),
-    quiet: Quiet = False,
-    json_lines: Json = False,
-    dry_run: DryRun = False,
-) -> None:
+def _demo(*, out: Out = Path("imgaudit-demo"), options: DemoOptions, output: Output) -> None:
     """Audit the bundled images against the bundled model, which memorised some of them. Needs no download."""
     from imgaudit.models.loading import bundled_lab
 
@@ -34,6 +28,6 @@ def _demo(
     raise typer.Exit(
         run_audit(
             Folders(lab / "portfolio", calibration=lab / "calibration.json"), ModelChoice("demo"), out, config, sources,
-            Output(quiet, json_lines, dry_run),
+            output,
         )
     )  # fmt: skip

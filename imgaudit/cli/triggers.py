@@ -16,6 +16,7 @@ from imgaudit.cli.options import Batch, Device, DryRun, Json, Offline, Out, Quie
 from imgaudit.cli.signatures import Heading, option, takes_records
 from imgaudit.cli.terminal import plain, progress, say
 from imgaudit.exceptions import ConfigError, InputError
+from imgaudit.schema.triggers import FROM_TEMPERATURE, TEMPERATURE
 
 if TYPE_CHECKING:
     from imgaudit.diffusion.word_proposals import WordProposal
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from imgaudit.runs.triggers import TriggerOutcome
     from imgaudit.schema.triggers import ImageSettings, SearchSettings
     from imgaudit.similarity.descriptors import Descriptor
-
-TEMPERATURES = "0.3; with --from: 0.1"
-"""Defaults of --temperature. Written out, so that help loads no torch; a test compares them with the search's."""
 
 MOST_LINES = 50
 """Candidates in the table on the terminal, those with the largest clusters."""
@@ -137,7 +135,7 @@ def _triggers(
         option(
             metavar="X",
             heading=Heading.EXPERT,
-            default=TEMPERATURES,
+            default=f"{TEMPERATURE:g}; with --from: {FROM_TEMPERATURE:g}",
             help="Temperature K of the search, in units of the median D of random sentences, or with --from of the "
             "D of that prompt.",
         ),
@@ -156,7 +154,7 @@ def _triggers(
 ) -> None:
     """Find prompts that give nearly the same image from different seeds, without the training data."""
     from imgaudit.io.offline import go_offline
-    from imgaudit.schema.triggers import FROM_TEMPERATURE, TEMPERATURE, ImageSettings, SearchSettings
+    from imgaudit.schema.triggers import ImageSettings, SearchSettings
     from imgaudit.similarity.clusters import EPS
 
     if words_file and masked_lm:

@@ -13,7 +13,6 @@ from typer.testing import CliRunner
 import imgaudit.cli
 from imgaudit.cli import COMMANDS, app
 from imgaudit.cli.signatures import Heading
-from imgaudit.cli.triggers import TEMPERATURES
 from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.protocol import Effort
 
@@ -93,12 +92,6 @@ def test_defaults_are_those_of_the_configuration() -> None:
     assert "--seeds N" in budget and "[default: {}; quick: {}; thorough: {}]".format(*seeds) in budget
     assert f"[default: {', '.join(standard.ladder.rungs)}; quick: {', '.join(quick.ladder.rungs)}; " in budget
     assert f"[default: {standard.inversion.steps}; quick: {quick.inversion.steps}]" in budget
-
-
-def test_written_defaults_are_those_of_the_search() -> None:
-    from imgaudit.schema.triggers import FROM_TEMPERATURE, TEMPERATURE
-
-    assert f"{TEMPERATURE:g}; with --from: {FROM_TEMPERATURE:g}" == TEMPERATURES
 
 
 @pytest.mark.parametrize(
