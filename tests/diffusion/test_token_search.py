@@ -139,7 +139,7 @@ def test_a_searched_prompt_is_tested_after_the_embedding_and_is_the_lower_rung()
     ]
     both, embedding, tokens = conclude_folder(FolderDecision(targets, Evidence(bank(199), PROTOCOL, Policy())))
     assert (both.verdict, both.rung) == (Verdict.REPLICATED_BY_INVERSION, Rung.TOKENS)
-    assert "a prompt of a few words" in both.reason
+    assert "for a short prompt that was searched for" in both.reason
     assert embedding.rung is Rung.EMBEDDING
     # A prompt alone cannot stand: the sequence ends with the embedding that the controls are compared by.
     assert tokens.verdict is Verdict.ATYPICAL
