@@ -57,7 +57,7 @@ class Design(NamedTuple):
 
 
 def standard_design() -> InversionConfig:
-    """What every variant differs from in one choice."""
+    """Return the design from which every variant differs in one choice."""
     return InversionConfig(steps=STEPS)
 
 

@@ -50,7 +50,7 @@ def quality(point: BudgetPoint) -> float:
 
 
 def is_chosen(point: BudgetPoint) -> bool:
-    """Whether a point is one that was chosen on `fit`: the audit's own score, or the stopping rule."""
+    """Tell whether a point was chosen on `fit`: the audit's own score, or the stopping rule."""
     is_score = point.design == AUDIT and point.score == "fresh" and point.steps == ErrorConfig().after_steps
     return is_score or point.design == CHOSEN.name
 

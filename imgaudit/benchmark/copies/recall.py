@@ -229,7 +229,7 @@ def _threshold(fit: HalfScores, leg: str, level: float) -> float:
 
 
 def _recall(of: str, found: npt.NDArray[np.bool_]) -> Recall:
-    """Of (pictures, ...) decisions."""
+    """Return the recall over (pictures, ...) decisions."""
     shares = found.reshape(len(found), -1).mean(axis=1)
     low = high = float(shares.mean())
     if shares.std() > 0:

@@ -205,7 +205,7 @@ def _groups(positives: Sequence[PairResult]) -> Iterator[tuple[str, list[PairRes
 
 
 def is_found(outcome: PairResult, thresholds: PairThresholds) -> bool:
-    """Whether both legs say that something is shared."""
+    """Tell whether both legs say that something is shared."""
     return classify(outcome.evidence, thresholds) != "unrelated"
 
 
@@ -250,7 +250,7 @@ def false_rates(
 
 
 def located_row(group: str, rows: Sequence[PairResult], thresholds: PairThresholds) -> Located:
-    """Where the regions of found pairs lie."""
+    """Measure where the regions of found pairs lie."""
     overlaps = [one.overlap for one in rows if is_found(one, thresholds)]
     low, middle = (float(np.quantile(overlaps, at)) if overlaps else 0.0 for at in (0.25, 0.5))
     return Located(

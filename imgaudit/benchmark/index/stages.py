@@ -55,7 +55,7 @@ class ExactSearch(NamedTuple):
         return len(self.best)
 
     def hits(self, found: Sequence[float]) -> int:
-        """How many of our first matches are as similar."""
+        """Count our first matches that are as similar."""
         return sum(one >= best - TIE for one, best in zip(found[: self.n], self.best, strict=True))
 
 
@@ -93,7 +93,7 @@ class StageInput:
 
     @property
     def kind(self) -> Kind:
-        """Of the index."""
+        """The kind of the index."""
         names = {"HNSW": Kind.HNSW, "PQ": Kind.IVFPQ, "IVF": Kind.IVF}
         return next((kind for part, kind in names.items() if part in self.factory), Kind.FLAT)
 

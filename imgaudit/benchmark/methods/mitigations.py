@@ -152,7 +152,7 @@ def _steps(base: str, images: int, seed: int, clip: Path | None) -> Iterator[tup
 
 
 def _once(name: str, command: Sequence[str], work: Path) -> str:
-    """What a command printed, now or when the benchmark was interrupted after it."""
+    """Return what a command printed, now or when the benchmark was interrupted after it."""
     kept = work / "said" / f"{re.sub('[^a-z]+', '-', name)}.txt"
     if not kept.is_file():
         said = run_command(command, work)

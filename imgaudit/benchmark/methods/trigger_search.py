@@ -251,7 +251,7 @@ def report_triggers(table: TriggerTable) -> TriggerReport:
 
 
 def _compare_costs(searched: TriggerRow, uniform: TriggerRow) -> tuple[float, str] | None:
-    """How many times more measurements per found image uniform sentences need, and that in words."""
+    """Return how many times more measurements per found image uniform sentences need, and that in words."""
     if not searched.found:
         return (0.0, "nothing found by the search") if uniform.found else None
     own = searched.measured / len(searched.found)

@@ -74,7 +74,7 @@ def verdicts_of_run(run: Path) -> dict[str, str]:
 
 
 def visible_problems(ended: Ended, codes: Sequence[int]) -> list[str]:
-    """What a user of this command should not have seen."""
+    """List what a user of this command should not have seen."""
     problems = []
     if ended.code not in codes:
         problems.append(f"exit code {ended.code} instead of {' or '.join(map(str, codes))}: {ended.stderr[-300:]!r}")

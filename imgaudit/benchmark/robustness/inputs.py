@@ -56,7 +56,7 @@ class _Foreign(HTMLParser):
 
 
 def report_problems(run: Path, marker: str = MARKER) -> list[str]:
-    """What hostile input has brought into a run folder: markup, formulas, metadata, links out of it."""
+    """List what hostile input has brought into a run folder: markup, formulas, metadata, links out of it."""
     problems = []
     for page in sorted((run / "report").glob("*.html")):
         parser = _Foreign()

@@ -48,7 +48,7 @@ def records(run: Path) -> int:
 
 
 def reached(run: Path, stage: str, since: float) -> bool:
-    """Whether an audit that began at `since` (seconds of the system's clock) has come to a stage."""
+    """Tell whether an audit that began at `since` (seconds of the system's clock) has reached a stage."""
     if stage == "reading and loading":
         return True
     if stage == "calibrating":

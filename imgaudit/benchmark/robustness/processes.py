@@ -56,7 +56,7 @@ class Ended:
 
     @property
     def traceback(self) -> bool:
-        """Whether a user would have seen one."""
+        """True when a user would have seen a traceback."""
         return "Traceback (most recent call last)" in self.stderr or "Traceback (most" in self.stdout
 
 

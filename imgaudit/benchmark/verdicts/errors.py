@@ -192,7 +192,7 @@ def compare_bank(table: ScoreTable, other: ControlTable | None = None) -> list[B
 
 
 def rule_on_kept_out(table: ScoreTable) -> list[MeasuredRate]:
-    """What the rule of each level calls among controls that the bank does not count."""
+    """Count what the rule of each level calls among controls that the bank does not count."""
     rates = []
     for level in LEVELS:
         check = check_forcing(bank_of(table, table.controls), Policy(level=level))

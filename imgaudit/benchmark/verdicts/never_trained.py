@@ -61,7 +61,7 @@ def _whole_series(families: Sequence[str]) -> Callable[[Places, np.random.Genera
 
 
 def series_of(text: str) -> str:
-    """What an image's caption says that it belongs to: the last of its tags, by which corpora name theme or category.
+    """Return what an image's caption says it belongs to: its last tag, by which corpora name theme or category.
 
     >>> series_of("hotel, icons, flat-theme")
     'flat-theme'

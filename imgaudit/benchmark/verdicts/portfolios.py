@@ -144,7 +144,7 @@ def decide_portfolios(images: Judged, level: float) -> Claims:
 
 
 def select_discoveries(p_values: Floats, level: float) -> Flags:
-    """Whether each p-value is a discovery within its row, by Benjamini-Hochberg.
+    """Tell which p-values are discoveries within their row, by Benjamini-Hochberg.
 
     >>> select_discoveries(np.array([[0.01, 0.02, 0.9], [0.04, 0.9, 0.9]]), 0.05).tolist()
     [[True, True, False], [False, False, False]]

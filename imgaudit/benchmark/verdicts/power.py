@@ -55,7 +55,7 @@ def _power(
 
 
 def power_by_repeats(table: ScoreTable, seed: int) -> list[PowerRow]:
-    """How much of what was planted is found in a portfolio with as many repeats of each planted image."""
+    """Measure how much of what was planted is found, by the number of repeats of each planted image."""
     planted = [*table.of(Group.MEMORISED), *table.of(Group.PLANTED_NOT_REPRODUCED)]
     bank, policy = bank_of(table, table.controls), Policy(level=LEVELS[0])
     never_trained, draw = judge(table.of(Group.HELD_OUT), bank, policy), np.random.default_rng([seed, 1])
@@ -77,7 +77,7 @@ def power_by_repeats(table: ScoreTable, seed: int) -> list[PowerRow]:
 
 
 def power_by_bank(table: ScoreTable, seed: int) -> list[PowerRow]:
-    """How much is found with fewer controls: banks drawn at random from the committed one."""
+    """Measure how much is found with fewer controls: banks drawn at random from the committed one."""
     positives = table.of(Group.MEMORISED)
     if not positives:
         return []

@@ -73,7 +73,7 @@ def put_not_images(target: HostileFolder) -> None:
 
 
 def put_active(target: HostileFolder) -> None:
-    """What a program, not a decoder, would have to open; and images that are a program as well."""
+    """Write what a program, not a decoder, would have to open; and images that are a program as well."""
     program = f"(touch {PLANTED})".encode()
     postscript = (
         b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 24 24\n%%EndComments\n"

@@ -56,7 +56,7 @@ class HostileFolder:
         return Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).convert(mode)
 
     def path(self, kind: str, name: str) -> Path:
-        """Where an entry of a kind goes; the folders above it are made."""
+        """Return the place of an entry of a kind; the folders above it are made."""
         path = self.folder / kind / name
         path.parent.mkdir(parents=True, exist_ok=True)
         return path

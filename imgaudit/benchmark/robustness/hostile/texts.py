@@ -167,7 +167,7 @@ def _accepted_csv(names: Sequence[str]) -> Mapping[str, bytes]:
 
 
 def _special_files(folder: Path, names: Sequence[str]) -> list[HostileTable]:
-    """What is no ordinary file, or claims to be an enormous one; left out where the system has no such thing."""
+    """Make files that are not ordinary or claim to be enormous; leave out what the system does not have."""
     tables = []
 
     def add(kind: str) -> Path:
