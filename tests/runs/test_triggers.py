@@ -43,7 +43,7 @@ from imgaudit.similarity.clusters import find_largest_cluster
 from imgaudit.similarity.descriptors import PixelDescriptor
 from tests.benchmark.methods.test_prompt_scores import lab_image
 from tests.conftest import tiny_recipe
-from tests.diffusion.test_trigger_search import bert as bert
+from tests.models.test_masked_lm import bert as bert
 from tests.runs.test_detection import HOSTILE, Checked
 
 SMALL = ["--chains", "2", "--iterations", "2", "--candidates", "4", "--images", "3", "--num-inference-steps", "2",
