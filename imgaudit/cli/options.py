@@ -5,8 +5,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from imgaudit.cli.signatures import Heading, Take, argument, flag, option
 from imgaudit.schema.config import AuditConfig, FailOn, resolve_config
 from imgaudit.schema.protocol import Effort, Framing, InvMMConfig
@@ -246,8 +244,3 @@ FramingOption = Annotated[
     option(metavar="HOW", heading=Heading.EXPERT,
            help="How images that are not square are made square: crop, pad or squash."),
 ]  # fmt: skip
-LearningRate = Annotated[
-    float | None,
-    typer.Option(help="Learning rate of the inversion, in units of the start embedding's root mean square."),
-]
-ScoreAfter = Annotated[int | None, typer.Option(help="Inversion steps after which the score is measured.")]

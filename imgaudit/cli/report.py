@@ -37,7 +37,7 @@ def _report(
             metavar="FILE",
             heading=Heading.CONTROLS,
             default="the run's own policy",
-            help="TOML or JSON file: how measurements become verdicts. Policy to decide again by.",
+            help="Policy to decide again by, a TOML or JSON file: how measurements become verdicts.",
         ),
     ] = None,
     fail_on: Annotated[
