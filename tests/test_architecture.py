@@ -142,6 +142,19 @@ def test_every_module_has_its_tests() -> None:
     assert not untested - set(TESTED_BY), "give it a test of its own, or say which test covers it"
 
 
+def test_docstrings_of_functions_begin_with_a_verb() -> None:
+    questions = {"What", "Whether", "Of", "How", "Where", "Why", "Which"}
+    found = []
+    for path in HOUSE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                decorators = {ast.unparse(one) for one in node.decorator_list}
+                first = (ast.get_docstring(node) or " ").split(" ")[0]
+                if first in questions and not decorators & {"property", "cached_property", "functools.cached_property"}:
+                    found.append(f"{path.relative_to(ROOT)}: {node.name}")
+    assert not found
+
+
 def test_public_names_are_sorted_complete_and_importable() -> None:
     assert imgaudit.__all__ == sorted(imgaudit.__all__)
     for name in imgaudit.__all__:

@@ -94,7 +94,7 @@ def _compare(
 
 
 def print_comparison(comparison: Comparison) -> None:
-    """What differs besides the model, then the table of images, then the counts with what they rest on."""
+    """Print what differs besides the model, then the table of images, then the counts with what they rest on."""
     console = Console(highlight=False)
     for name, run in (("A", comparison.a), ("B", comparison.b)):
         words = f"{run.model} {run.fingerprint[:16]}, seed {run.seed}, {run.controls} controls, {run.folder}"

@@ -111,7 +111,7 @@ def print_cost(model: ModelChoice, config: AuditConfig, works: "Sequence[Work]",
 
 
 def _is_here(choice: ModelChoice) -> bool:
-    """Whether a model is on this machine; a dry run fetches nothing."""
+    """Tell whether a model is on this machine; a dry run fetches nothing."""
     from huggingface_hub import try_to_load_from_cache
 
     from imgaudit.models import BUNDLED

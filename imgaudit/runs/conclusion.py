@@ -162,7 +162,7 @@ def decide_run(run: RunFolder, policy: Policy | None = None) -> AuditResult:
 
 
 def _with_part(run: RunFolder, finding: Finding) -> Finding:
-    """Where target and generated image agree, for the lowest rung that returns a part: looked at again, from files."""
+    """Locate where target and generated image agree, for the lowest rung that returns a part, from their files."""
     for replication in finding.replication:
         if isinstance(part := replication.part, PartReplication) and part.stands:
             target = to_tensor(read_png(run.image_folder(finding.id) / "rendered.png"))

@@ -84,7 +84,7 @@ def detection_manifest(
     controls: Sequence[TablePrompt],
     batch_size: int,
 ) -> DetectionManifest:
-    """What is about to be run."""
+    """Return the manifest of what is about to be run."""
     return DetectionManifest(
         command=[format_path(part) for part in command],
         model=describe_model(model),
@@ -135,7 +135,7 @@ def detect_into(
 
 
 def _kept(path: Path) -> dict[str, DetectionRecord]:
-    """What is finished; lines that were cut by a kill are measured again."""
+    """Read what is finished; lines that were cut by a kill are measured again."""
     kept: dict[str, DetectionRecord] = {}
     if not path.is_file():
         return kept

@@ -110,7 +110,7 @@ def _lpips() -> Check:
 
 
 def _images() -> Check:
-    """Which formats can be decoded, apart from those that every build of Pillow can."""
+    """Check which formats can be decoded, apart from those that every build of Pillow can."""
     decoders = {"WebP": features.check("webp"), "AVIF": features.check("avif"), "JPEG 2000": features.check("jpg_2000")}
     if importlib.util.find_spec("pillow_heif") is not None:
         decoders["HEIC"] = True

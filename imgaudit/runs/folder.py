@@ -58,7 +58,7 @@ class RunFolder:
         return self.path / "decoys.safetensors"
 
     def image_folder(self, image_id: str) -> Path:
-        """Where an image's target and replicas lie."""
+        """Return the folder of an image's target and replicas."""
         return self.path / "images" / image_id
 
     def lock(self) -> AbstractContextManager[None]:
@@ -83,7 +83,7 @@ class RunFolder:
                     yield _parse_record(line)
 
     def recorded(self, *, with_images: bool = True) -> Recorded:
-        """What is finished, by the same rule as `read_measurements`, in memory that holds one record at a time.
+        """Return what is finished, by the same rule as `read_measurements`, with one record in memory at a time.
 
         with_images:  whether an image's files must be there too
         """
@@ -98,7 +98,7 @@ class RunFolder:
         return Recorded(finished, skipped, lost)
 
     def has_images(self, measurement: Measurement) -> bool:
-        """Whether every image that a record speaks of is on disk; a folder can lose files that its records outlive."""
+        """Tell whether every image that a record names is on disk; a folder can lose files that its records outlive."""
         folder = self.image_folder(measurement.id)
         paths = [folder / "target.png", folder / "rendered.png", folder / "embeds.safetensors"]
         if measurement.invmm is not None:
@@ -112,7 +112,7 @@ class RunFolder:
             return False
 
     def read_measurements(self) -> tuple[list[Measurement], list[SkippedImage]]:
-        """What the run has recorded. A line that is not a valid record is as if it had never been written."""
+        """Read what the run has recorded. A line that is not a valid record is as if it had never been written."""
         measurements: dict[str, Measurement] = {}
         skipped: dict[str, SkippedImage] = {}
         for record in self._records():
@@ -168,7 +168,7 @@ def _measured_id(line: bytes) -> str:
 
 
 def _parse_record(line: bytes) -> Measurement | SkippedImage | None:
-    """What a line records; None for one that is damaged or was cut by a kill."""
+    """Return what a line records; None for one that is damaged or was cut by a kill."""
     record = read_line(line)
     try:
         stage = record.pop("stage") if record is not None else ""

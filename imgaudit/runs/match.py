@@ -86,7 +86,7 @@ class Sightings(Record):
     """Of what the numbers depend on."""
 
     def count(self, seen: Seen) -> int:
-        """How many targets."""
+        """Count the targets."""
         return sum(one.seen == seen for one in self.sightings)
 
 

@@ -93,7 +93,7 @@ def measure_targets(
 
 
 def copy_rule(run: RunFolder) -> Callable[[Replica], bool]:
-    """What a run's bank and policy call a copy among an embedding's replicas; nothing without a bank.
+    """Return what a run's bank and policy call a copy among an embedding's replicas; nothing without a bank.
 
     It decides which embeddings are taken apart, stream by stream; copies are counted when the run is concluded, by a
     bank that the targets' own near copies have been taken out of.
@@ -172,7 +172,7 @@ def save_image(run: RunFolder, image: MeasuredImage) -> None:
 
 
 def _save_thumbnails(run: RunFolder, measurement: Measurement) -> None:
-    """What the report's index shows of an image: made here, so that a report need not decode thousands."""
+    """Save what the report's index shows of an image, so that a report need not decode thousands of them."""
     folder = run.path / "report" / "thumbs"
     write_thumbnail(run.image_folder(measurement.id) / "target.png", folder / f"{measurement.id}-target.jpg")
     if closest := measurement.closest(DECIDING_DESCRIPTOR):

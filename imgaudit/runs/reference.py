@@ -169,7 +169,7 @@ def keep_reference(
 
 
 def read_reference(run: RunFolder) -> Reference | None:
-    """What a run holds; None when no collection was asked. Raises RunFolderError when it is damaged."""
+    """Read what a run holds; None when no collection was asked. Raises RunFolderError when it is damaged."""
     path = run.path / FILE
     if not path.is_file():
         return None

@@ -27,7 +27,7 @@ TARGETS_AT_ONCE = 64
 
 
 def prompt_folder(prompt: str) -> str:
-    """Where a prompt's images lie inside a run: prompts are text, never paths.
+    """Return the place of a prompt's images inside a run: prompts are text, never paths.
 
     >>> prompt_folder("../..")
     'images/0cfd1c96cbc0c0e0'

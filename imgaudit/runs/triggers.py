@@ -66,7 +66,7 @@ def trigger_manifest(
     command: Sequence[str], model: LoadedModel, search: SearchSettings, images: ImageSettings, proposal: WordProposal,
     batch_size: int,
 ) -> TriggerManifest:  # fmt: skip
-    """What is about to be run. Raises ConfigError when the model cannot be sampled in so few steps."""
+    """Return the manifest of a search. Raises ConfigError when the model cannot be sampled in so few steps."""
     require_steps(model.denoiser, images.num_inference_steps)
     return TriggerManifest(
         command=[format_path(part) for part in command],
@@ -122,7 +122,7 @@ def search_into(
 
 
 def _kept(path: Path) -> dict[str, float]:
-    """What is measured; steps that were cut by a kill are measured again as a whole, in the same batches."""
+    """Read what is measured; steps cut by a kill are measured again as a whole, in the same batches."""
     kept: dict[str, float] = {}
     if not path.is_file():
         return kept
@@ -137,7 +137,7 @@ def _kept(path: Path) -> dict[str, float]:
 def _trigger(
     found: FoundPrompt, images: Sequence[torch.Tensor], descriptor: Descriptor, eps: float
 ) -> tuple[Trigger, torch.Tensor | None]:
-    """What the images of a prompt show, and the representative of their cluster."""
+    """Return what the images of a prompt show, and the representative of their cluster."""
     usable = [number for number, image in enumerate(images) if find_unusable_reason(image) is None]
     cluster = find_largest_cluster(descriptor, [images[number] for number in usable], eps)
     named = cluster.model_copy(

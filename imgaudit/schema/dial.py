@@ -43,5 +43,5 @@ class Dial(Record):
 
 
 def reproduces(point: DialPoint) -> bool:
-    """Whether at least half of the seeds are copies."""
+    """Tell whether at least half of the seeds are copies."""
     return point.n > 0 and 2 * point.hits >= point.n

@@ -20,7 +20,7 @@ def what_differs(a: FinishedRun, b: FinishedRun) -> list[Difference]:
 
 
 def model_differences(a: FinishedRun, b: FinishedRun) -> list[str]:
-    """How the models' files differ: which are other files, and which only one of them has."""
+    """List how the models' files differ: which are other files, and which only one of them has."""
     here, there = a.manifest.model, b.manifest.model
     if here.fingerprint == there.fingerprint:
         return []
