@@ -25,62 +25,33 @@ if TYPE_CHECKING:
 
 __version__ = metadata.version("imgaudit")
 
-_HOME = {
-    "AuditConfig": "schema.config",
-    "AuditResult": "schema.findings",
-    "Comparison": "schema.comparison",
-    "Denoiser": "diffusion.denoiser",
-    "Effort": "schema.protocol",
-    "Finding": "schema.findings",
-    "Framing": "schema.protocol",
-    "LoadedModel": "models.loading",
-    "NullBank": "decision.null_bank",
-    "Policy": "schema.policy",
-    "Portfolio": "io.portfolio",
-    "PromptEmbeds": "diffusion.denoiser",
-    "Protocol": "schema.protocol",
-    "RunFolder": "runs.folder",
-    "Verdict": "schema.findings",
-    "Verification": "runs.verify",
-    "apply_mitigation": "mitigation.registry",
-    "audit": "api",
-    "calibrate": "api",
-    "compare": "api",
-    "invert": "diffusion.inversion",
-    "load_model": "models.loading",
-    "measure_paired_errors": "diffusion.denoising_error",
-    "read_portfolio": "api",
-    "verify": "api",
+_NAMES = {
+    "api": "audit calibrate compare read_portfolio verify",
+    "decision.null_bank": "NullBank",
+    "diffusion.denoiser": "Denoiser PromptEmbeds",
+    "diffusion.denoising_error": "measure_paired_errors",
+    "diffusion.inversion": "invert",
+    "io.portfolio": "Portfolio",
+    "mitigation.registry": "apply_mitigation",
+    "models.loading": "LoadedModel load_model",
+    "runs.folder": "RunFolder",
+    "runs.verify": "Verification",
+    "schema.comparison": "Comparison",
+    "schema.config": "AuditConfig",
+    "schema.findings": "AuditResult Finding Verdict",
+    "schema.policy": "Policy",
+    "schema.protocol": "Effort Framing Protocol",
 }
+"""The public names of each module."""
+
+_HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
 
 __all__ = [
-    "AuditConfig",
-    "AuditResult",
-    "Comparison",
-    "Denoiser",
-    "Effort",
-    "Finding",
-    "Framing",
-    "LoadedModel",
-    "NullBank",
-    "Policy",
-    "Portfolio",
-    "PromptEmbeds",
-    "Protocol",
-    "RunFolder",
-    "Verdict",
-    "Verification",
-    "__version__",
-    "apply_mitigation",
-    "audit",
-    "calibrate",
-    "compare",
-    "invert",
-    "load_model",
-    "measure_paired_errors",
-    "read_portfolio",
-    "verify",
-]
+    "AuditConfig", "AuditResult", "Comparison", "Denoiser", "Effort", "Finding", "Framing", "LoadedModel", "NullBank",
+    "Policy", "Portfolio", "PromptEmbeds", "Protocol", "RunFolder", "Verdict", "Verification", "__version__",
+    "apply_mitigation", "audit", "calibrate", "compare", "invert", "load_model", "measure_paired_errors",
+    "read_portfolio", "verify",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> object:
