@@ -21,7 +21,7 @@ from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.records import Skipped
 
 if TYPE_CHECKING:
-    from imgaudit.runs.match import Sightings
+    from imgaudit.schema.match import MatchResult
 
 STYLES = {"copy": "bold red", "partial": "red", "inconclusive": "yellow", "not seen": ""}
 
@@ -77,7 +77,7 @@ def _match(
     from imgaudit.exceptions import InputError
     from imgaudit.io.writing import write_json
     from imgaudit.report.match import write_match
-    from imgaudit.runs.match import look_for_targets
+    from imgaudit.runs.match import MatchInputs, match_images
 
     if fail_on not in ("copy", "partial", "never"):
         raise InputError(f"--fail-on must be copy, partial or never, but got {fail_on!r:.80}")
@@ -95,40 +95,41 @@ def _match(
     out.mkdir(parents=True, exist_ok=True)
     run = RunFolder(out)
     with Interruption().listening() as interruption, run.lock(), progress("comparing", quiet=quiet) as advance:
-        found = look_for_targets(
-            run, made, asked, portfolios[2] if decoys else None, folder=images.resolve().name, level=level,
-            versions={name: metadata.version(name) for name in PACKAGES}, on_progress=interruption.stopping(advance),
+        inputs = MatchInputs(
+            made, asked, portfolios[2] if decoys else None, images.resolve().name, level,
+            {name: metadata.version(name) for name in PACKAGES},
         )  # fmt: skip
+        found = match_images(run, inputs, on_progress=interruption.stopping(advance))
         write_json(out / "match.json", found.model_dump(mode="json"))
         files = {target.image.id: target.path for target in [*made.targets, *asked.targets]}
         page = write_match(out, found, files)
     if json_output:
-        for sighting in found.sightings:
-            typer.echo(sighting.model_dump_json())
-        typer.echo(json.dumps(found.model_dump(mode="json", exclude={"sightings"})))
+        for one in found.targets:
+            typer.echo(one.model_dump_json())
+        typer.echo(json.dumps(found.model_dump(mode="json", exclude={"targets"})))
     else:
         _print(found)
     say(f"report: {page}", quiet=quiet)
     raise typer.Exit(_exit_code(found, fail_on))
 
 
-def _exit_code(found: "Sightings", fail_on: str) -> ExitCode:
+def _exit_code(found: "MatchResult", fail_on: str) -> ExitCode:
     failing = {"copy": ("copy",), "partial": ("copy", "partial"), "never": ()}[fail_on]
-    if any(one.seen in failing for one in found.sightings):
+    if any(one.seen in failing for one in found.targets):
         return ExitCode.REPRODUCED
     undecided = found.skipped or any(
-        one.seen == "inconclusive" or isinstance(one.closest, Skipped) for one in found.sightings
+        one.seen == "inconclusive" or isinstance(one.closest, Skipped) for one in found.targets
     )
     return ExitCode.INCOMPLETE if undecided else ExitCode.DECIDED
 
 
-def _print(found: "Sightings") -> None:
+def _print(found: "MatchResult") -> None:
     """A line per target, those that were seen first."""
     order = list(STYLES)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("seen", "target", "p", "q", "of it", "images", "closest image"):
         table.add_column(heading, overflow="fold")
-    for one in sorted(found.sightings, key=lambda sighting: (order.index(sighting.seen), sighting.path)):
+    for one in sorted(found.targets, key=lambda one: (order.index(one.seen), one.path)):
         closest = one.closest
         area = "-" if isinstance(closest, Skipped) else f"{closest.evidence.region.area:.0%}"
         table.add_row(
@@ -142,7 +143,7 @@ def _print(found: "Sightings") -> None:
     console.print()
     console.print(
         plain(
-            f"{len(found.sightings)} targets in {found.images} images: "
+            f"{len(found.targets)} targets in {found.images} images: "
             + ", ".join(f"{found.count(seen)} {seen}" for seen in STYLES if found.count(seen))  # type: ignore[arg-type]
             + f"; {found.decoys} decoys, level {found.level:g}"
         )

@@ -8,7 +8,7 @@ from imgaudit.io.images import load_image
 from imgaudit.io.writing import write_atomically, write_png
 from imgaudit.report.pages import page_environment, write_assets
 from imgaudit.report.pictures import fade_outside
-from imgaudit.runs.match import Closest, Seen, Sighting, Sightings
+from imgaudit.schema.match import ClosestImage, MatchResult, Seen, TargetMatch
 from imgaudit.schema.pairs import Region
 from imgaudit.schema.records import Skipped
 
@@ -26,34 +26,34 @@ LABELS = {
 }
 
 
-def write_match(folder: Path, sightings: Sightings, files: dict[str, Path]) -> Path:
+def write_match(folder: Path, matches: MatchResult, files: dict[str, Path]) -> Path:
     """Write FOLDER/report/index.html with its pictures and return its path.
 
     files:  of targets and closest images, by id; those that can no longer be read are left out of the page
     """
     report = folder / "report"
     write_assets(report, ())
-    shown = sorted(sightings.sightings, key=lambda one: (ORDER.index(one.seen), one.path))
+    shown = sorted(matches.targets, key=lambda one: (ORDER.index(one.seen), one.path))
     views = [_view(report, one, files) for one in shown]
     page = (
         page_environment()
         .get_template("match.html.jinja")
-        .render(sightings=sightings, views=views, labels=LABELS, counts={seen: sightings.count(seen) for seen in ORDER})
+        .render(matches=matches, views=views, labels=LABELS, counts={seen: matches.count(seen) for seen in ORDER})
     )
     write_atomically(report / "index.html", page)
     return report / "index.html"
 
 
-def _view(report: Path, sighting: Sighting, files: dict[str, Path]) -> dict[str, Any]:
-    closest = sighting.closest
+def _view(report: Path, match: TargetMatch, files: dict[str, Path]) -> dict[str, Any]:
+    closest = match.closest
     # Where both thresholds are passed, whatever the portfolio as a whole lets conclude.
-    evidence = closest.evidence if sighting.images and isinstance(closest, Closest) else None
+    evidence = closest.evidence if match.images and isinstance(closest, ClosestImage) else None
     target_region = evidence.region if evidence else None
     image_region = evidence.candidate_region if evidence else None
     return {
-        "sighting": sighting,
-        "target": _picture(report, sighting.id, files, target_region),
-        "image": "" if isinstance(closest, Skipped) else _picture(report, closest.id, files, image_region, sighting.id),
+        "match": match,
+        "target": _picture(report, match.id, files, target_region),
+        "image": "" if isinstance(closest, Skipped) else _picture(report, closest.id, files, image_region, match.id),
     }
 
 

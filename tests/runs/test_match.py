@@ -14,7 +14,8 @@ from imgaudit.exceptions import RunFolderError
 from imgaudit.io.captions import CaptionSource
 from imgaudit.io.portfolio import Portfolio, read_portfolio
 from imgaudit.runs.folder import RunFolder
-from imgaudit.runs.match import PAIRS, PairScores, Sightings, look_for_targets
+from imgaudit.runs.match import PAIRS, MatchInputs, PairScores, match_images
+from imgaudit.schema.match import MatchResult
 from imgaudit.schema.records import Legs, Skipped
 
 VERSIONS = {"imgaudit": "test"}
@@ -64,27 +65,25 @@ def decoys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder(tmp_path_factory.mktemp("match") / "decoys", pictures)
 
 
-def look(out: Path, made: Path, targets: Path, decoys: Path | None) -> Sightings:
+def look(out: Path, made: Path, targets: Path, decoys: Path | None) -> MatchResult:
     out.mkdir(exist_ok=True)
     others = None if decoys is None else read(decoys)
-    return look_for_targets(
-        RunFolder(out), read(made), read(targets), others, folder=made.name, level=0.05, versions=VERSIONS
-    )
+    return match_images(RunFolder(out), MatchInputs(read(made), read(targets), others, made.name, 0.05, VERSIONS))
 
 
 @pytest.fixture(scope="module")
 def compared(
     made: Path, targets: Path, decoys: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, Sightings]:
+) -> tuple[Path, MatchResult]:
     """The output folder and the result of the comparison that most tests ask about."""
     out = tmp_path_factory.mktemp("match") / "out"
     return out, look(out, made, targets, decoys)
 
 
-def test_copies_and_parts_are_seen_and_nothing_else(compared: tuple[Path, Sightings]) -> None:
+def test_copies_and_parts_are_seen_and_nothing_else(compared: tuple[Path, MatchResult]) -> None:
     _, found = compared
-    seen = {Path(one.path).name: one for one in found.sightings}
-    assert (found.images, found.decoys, len(found.sightings)) == (4, 40, 3)
+    seen = {Path(one.path).name: one for one in found.targets}
+    assert (found.images, found.decoys, len(found.targets)) == (4, 40, 3)
     assert seen["1.png"].seen in ("copy", "partial") and seen["2.png"].seen in ("copy", "partial")
     assert seen["3.png"].seen == "not seen" and seen["3.png"].images == 0
     for name, image in (("1.png", "a.png"), ("2.png", "b.png")):
@@ -98,13 +97,20 @@ def test_copies_and_parts_are_seen_and_nothing_else(compared: tuple[Path, Sighti
     assert closest.evidence.candidate_region.box.left > 0.3 and closest.evidence.candidate_region.box.top > 0.3
 
 
+def test_a_result_of_before_is_read(compared: tuple[Path, MatchResult]) -> None:
+    _, found = compared
+    before = found.model_dump(mode="json")
+    before["sightings"] = before.pop("targets")
+    assert MatchResult.model_validate(before) == found
+
+
 def test_without_enough_decoys_nothing_is_concluded(made: Path, targets: Path, tmp_path: Path) -> None:
     found = look(tmp_path / "out", made, targets, None)
-    assert {one.seen for one in found.sightings} == {"inconclusive"} and isinstance(found.thresholds, Skipped)
+    assert {one.seen for one in found.targets} == {"inconclusive"} and isinstance(found.thresholds, Skipped)
     few = folder(tmp_path / "few", {f"{number}.png": picture(number) for number in range(100, 105)})
     found = look(tmp_path / "other", made, targets, few)
-    assert {one.seen for one in found.sightings} == {"inconclusive"}
-    assert "5 decoys are too few: 19 are needed" in found.sightings[0].reason
+    assert {one.seen for one in found.targets} == {"inconclusive"}
+    assert "5 decoys are too few: 19 are needed" in found.targets[0].reason
 
 
 def test_a_target_among_the_decoys_is_no_decoy(targets: Path, decoys: Path, tmp_path: Path) -> None:
@@ -118,7 +124,7 @@ def test_what_is_finished_is_not_compared_again(
     made: Path,
     targets: Path,
     decoys: Path,
-    compared: tuple[Path, Sightings],
+    compared: tuple[Path, MatchResult],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -129,10 +135,10 @@ def test_what_is_finished_is_not_compared_again(
     # A kill in the middle of the last line.
     pairs.write_bytes(b"\n".join(lines[:-1]) + b"\n" + lines[-1][:40])
     calls: list[object] = []
-    from imgaudit.runs import match as sightings
+    from imgaudit.runs import match
 
-    original = sightings.compare_features
-    monkeypatch.setattr(sightings, "compare_features", lambda *given: calls.append(given) or original(*given))
+    original = match.compare_features
+    monkeypatch.setattr(match, "compare_features", lambda *given: calls.append(given) or original(*given))
     again = look(tmp_path / "out", made, targets, decoys)
     assert again == first
     # One image with every target and decoy, and the closest of every target once more.
@@ -165,7 +171,7 @@ def test_from_the_command_line(made: Path, targets: Path, decoys: Path, tmp_path
     assert lines.exit_code == 3
     parsed = [json.loads(line) for line in lines.stdout.splitlines()]
     assert len(parsed) == 4 and parsed[-1]["images"] == 4 and parsed[-1]["skipped"][0]["path"].endswith("x>.png")
-    held = Sightings.model_validate(json.loads((tmp_path / "out" / "match.json").read_text(encoding="utf-8")))
+    held = MatchResult.model_validate(json.loads((tmp_path / "out" / "match.json").read_text(encoding="utf-8")))
     assert held.count("not seen") == 1
     for wrong, said in (
         ([str(tmp_path / "none"), str(targets)], "none"),
