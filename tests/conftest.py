@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import cv2
+import hypothesis
 import numpy as np
 import pytest
 import torch
@@ -51,6 +52,9 @@ def pytest_configure() -> None:
     if "PYTEST_XDIST_WORKER" in os.environ:
         torch.set_num_threads(1)
         cv2.setNumThreads(1)
+    # How long an example takes says how busy the machine is.
+    hypothesis.settings.register_profile("imgaudit", deadline=None)
+    hypothesis.settings.load_profile("imgaudit")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -47,7 +47,7 @@ def test_further_words_are_known_without_neighbours() -> None:
     assert 0 < drawn.count("owl") < drawn.count("fox")
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.text(max_size=40), max_size=8))
 def test_words_of_anything_are_single_and_printable(texts: list[str]) -> None:
     for word in [*count_words(texts), *(word for text in texts for word in split_caption(text))]:

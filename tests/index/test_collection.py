@@ -148,7 +148,7 @@ def test_what_was_found_reads_like_a_list_of_lists(tmp_path: Path) -> None:
     assert cut.matches == collection.search(unit_vectors(30)[:1], 4)[0] and cut.cut
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(count=st.integers(1, 60), shard=st.integers(1, 60), k=st.integers(1, 70), seed=st.integers(0, 99))
 def test_shards_never_change_what_is_found(
     tmp_path_factory: pytest.TempPathFactory, count: int, shard: int, k: int, seed: int

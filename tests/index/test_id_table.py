@@ -16,7 +16,7 @@ text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters=["\0"
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(names=st.lists(st.tuples(text, text), min_size=1, max_size=20), data=st.data())
 def test_any_names_come_back_from_an_id_table(
     tmp_path_factory: pytest.TempPathFactory, names: list[tuple[str, str]], data: st.DataObject

@@ -447,7 +447,7 @@ def test_fields_of_the_wrong_type_are_noted() -> None:
     assert read_embedded_caption(image).caption is None
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.binary(max_size=300), st.binary(max_size=300), st.binary(max_size=300), st.booleans())
 def test_random_metadata_never_raises(block: bytes, fields: bytes, packet: bytes, valid_heads: bool) -> None:
     if valid_heads:
@@ -461,7 +461,7 @@ def test_random_metadata_never_raises(block: bytes, fields: bytes, packet: bytes
         reading.caption.text.encode("utf-8")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.data())
 def test_flipped_bytes_never_raise(data: st.DataObject) -> None:
     image = Image.new("RGB", (2, 2))

@@ -104,7 +104,7 @@ def test_nothing_of_the_metadata_survives(tmp_path: Path) -> None:
     assert b"secret" not in (tmp_path / "b.png").read_bytes()
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(position=st.floats(0, 1), value=st.integers(0, 255), kept=st.floats(0.02, 1), kind=st.sampled_from(range(6)))
 def test_a_damaged_file_is_an_image_or_an_image_error(position: float, value: int, kept: float, kind: int) -> None:
     formats = ["PNG", "JPEG", "GIF", "TIFF", "WEBP", "BMP"]

@@ -49,7 +49,7 @@ def test_the_index_agrees_with_sorting_all_similarities(descriptor: PixelDescrip
         index.add(["x"], vectors)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(offset=st.floats(0, 0.5))
 def test_distances_of_a_constant_offset_are_that_offset(offset: float) -> None:
     left = torch.full((1, 3, 32, 32), -0.5)

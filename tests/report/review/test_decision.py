@@ -53,7 +53,7 @@ def test_a_name_is_one_name_however_it_is_typed(reviewed: ReviewedRun) -> None:
     made=st.datetimes(timezones=st.just(UTC)),
     level=st.none() | st.integers(0, 5),
 )
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_is_accepted_survives_the_file_and_the_ledger(
     reviewed: ReviewedRun, comment: str, reviewer: str, made: datetime, level: int | None
 ) -> None:

@@ -90,7 +90,7 @@ def test_files_are_bounded(reviewed: ReviewedRun, tmp_path: Path, monkeypatch: p
 
 
 @given(JSON, st.data())
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_value_in_any_field_is_taken_or_refused(reviewed: ReviewedRun, value: Any, data: st.DataObject) -> None:
     values = fields(reviewed)
     values[data.draw(st.sampled_from([*values, "source", "version", "other"]))] = value

@@ -227,7 +227,7 @@ def test_mirrored_features_are_those_of_the_mirror_image() -> None:
     assert np.median(like) > 0.98
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(seed=st.integers(0, 2**31), density=st.sampled_from([0.0, 0.001, 0.5, 0.999, 1.0]))
 def test_a_region_gives_back_the_mask_it_was_made_of(seed: int, density: float) -> None:
     mask = np.random.default_rng(seed).random((GRID, GRID)) < density
@@ -243,7 +243,7 @@ def test_runs_that_do_not_cover_the_grid_are_refused(runs: tuple[int, ...]) -> N
         Region(runs=runs, area=0, box=None).mask()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     turn=st.floats(-0.5, 0.5), size=st.floats(0.2, 5), shift=st.tuples(st.floats(-200, 200), st.floats(-200, 200)),
     into=st.floats(0.1, 3), source=st.floats(0.1, 3),
@@ -264,7 +264,7 @@ def test_maps_are_the_same_at_every_size(
     assert found == pytest.approx((there + 0.5) / [512, 200], abs=1e-6)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(height=st.integers(1, 90), width=st.integers(1, 90), seed=st.integers(0, 2**31))
 def test_noise_of_any_size_never_fails(height: int, width: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
