@@ -20,7 +20,7 @@ def register(app: typer.Typer, heading: str) -> None:
 @bank.command()
 def merge(
     banks: Annotated[list[Path], argument("BANK", help="Two or more null banks.")],
-    out: Annotated[Path, option("--out", "-o", metavar="FILE", heading=Heading.OUTPUT, help="File to write.")],
+    out: Annotated[Path, option(Heading.OUTPUT, "File to write.", "--out", "-o", metavar="FILE")],
 ) -> None:
     """Merge null banks of the same model and protocol, as if all controls had been measured at once."""
     from imgaudit.decision.null_bank import NullBank

@@ -24,19 +24,19 @@ def _calibrate(
     model: ModelChoice,
     options: MeasuringOptions,
     out: Annotated[
-        Path, option("--out", "-o", metavar="FILE", heading=Heading.OUTPUT, help="File to write the null bank to.")
+        Path, option(Heading.OUTPUT, "File to write the null bank to.", "--out", "-o", metavar="FILE")
     ] = Path("calibration.json"),
     note: Annotated[
         str,
         option(
+            Heading.CONTROLS,
+            "Why these images cannot be in the training set; recorded in the bank.",
             metavar="TEXT",
-            heading=Heading.CONTROLS,
             default="the name of the folder",
-            help="Why these images cannot be in the training set; recorded in the bank.",
         ),
     ] = "",
     append: Annotated[
-        bool, flag("--append", heading=Heading.OUTPUT, help="Add to the bank that --out names, if there is one.")
+        bool, flag(Heading.OUTPUT, "Add to the bank that --out names, if there is one.", "--append")
     ] = False,
     quiet: Quiet = False,
 ) -> None:

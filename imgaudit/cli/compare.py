@@ -45,30 +45,23 @@ def _compare(
     kind: Annotated[
         str,
         option(
+            Heading.OUTPUT,
+            "table, json or markdown, printed, or html, written into --out.",
             "--format",
             "-f",
             metavar="NAME",
-            heading=Heading.OUTPUT,
-            help="table, json or markdown, printed, or html, written into --out.",
         ),
     ] = "table",
     out: Annotated[
         Path | None,
-        option(
-            "--out",
-            "-o",
-            metavar="FOLDER",
-            heading=Heading.OUTPUT,
-            default=DEFAULT_FOLDER,
-            help="Folder for --format html.",
-        ),
+        option(Heading.OUTPUT, "Folder for --format html.", "--out", "-o", metavar="FOLDER", default=DEFAULT_FOLDER),
     ] = None,
     fail_on: Annotated[
         FailOnChange,
         option(
+            Heading.OUTPUT,
+            "Changes for which the exit code is 1: appeared, changed (any change) or never.",
             metavar="WHAT",
-            heading=Heading.OUTPUT,
-            help="Changes for which the exit code is 1: appeared, changed (any change) or never.",
         ),
     ] = FailOnChange.APPEARED,
 ) -> None:

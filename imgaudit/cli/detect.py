@@ -41,76 +41,52 @@ def _detect(
     controls: Annotated[
         Path | None,
         option(
-            metavar="FILE",
-            heading=Heading.CONTROLS,
-            default="none",
-            help="Such a file of prompts known not to be memorised. They give p-values.",
+            Heading.CONTROLS, "Such a file of prompts known not to be memorised. They give p-values.", metavar="FILE"
         ),
     ] = None,
     out: Out = Path("imgaudit-detection"),
     detector: Annotated[
         str,
         option(
-            metavar="NAME",
-            heading=Heading.METHOD,
-            help="Score: magnitude (how far the prompt moves the prediction) or sharpness.",
+            Heading.METHOD, "Score: magnitude (how far the prompt moves the prediction) or sharpness.", metavar="NAME"
         ),
     ] = "magnitude",
     steps: Annotated[
         str,
         option(
+            Heading.METHOD,
+            "Sampling steps to average the score over: first, all, or a number of steps.",
             metavar="STEPS",
-            heading=Heading.METHOD,
-            help="Sampling steps to average the score over: first, all, or a number of steps.",
         ),
     ] = "first",
     tokens: Annotated[
         bool,
         option(
+            Heading.METHOD,
+            "Measure how much each word contributes to the score.",
             "--tokens/--no-tokens",
-            heading=Heading.METHOD,
             default="on",
             metavar="",
-            help="Measure how much each word contributes to the score.",
         ),
     ] = True,
     drop: Annotated[
         str | None,
         option(
+            Heading.METHOD,
+            "Score prompts that have this word with and without it, print both and write nothing.",
             metavar="WORD",
-            heading=Heading.METHOD,
-            default="none",
-            help="Score prompts that have this word with and without it, print both and write nothing.",
         ),
     ] = None,
     only: Annotated[
-        int | None,
-        option(
-            "--number",
-            metavar="N",
-            min=1,
-            heading=Heading.METHOD,
-            default="all",
-            help="With --drop: score only prompt number N.",
-        ),
+        int | None, option(Heading.METHOD, "With --drop: score only prompt number N.", "--number", min=1, default="all")
     ] = None,
     num_inference_steps: Annotated[
-        int,
-        option(metavar="N", min=1, max=1000, heading=Heading.BUDGET, help="Sampling steps of a whole image."),
+        int, option(Heading.BUDGET, "Sampling steps of a whole image.", min=1, max=1000)
     ] = 50,
     seeds: Annotated[
-        int,
-        option(
-            metavar="N",
-            min=1,
-            max=10_000,
-            heading=Heading.BUDGET,
-            help="Random starts to measure from, the same for every prompt.",
-        ),
+        int, option(Heading.BUDGET, "Random starts to measure from, the same for every prompt.", min=1, max=10_000)
     ] = 4,
-    guidance_scale: Annotated[
-        float, option(metavar="X", min=1, heading=Heading.BUDGET, help="Guidance scale of the sampling.")
-    ] = 7.5,
+    guidance_scale: Annotated[float, option(Heading.BUDGET, "Guidance scale of the sampling.", min=1)] = 7.5,
     seed: Seed = 0,
     batch_size: Batch = 64,
     device: Device = None,

@@ -20,9 +20,7 @@ def register(app: typer.Typer, heading: str) -> None:
 def _dial(
     run: Run,
     model: PlainModel,
-    seeds: Annotated[
-        int, option(metavar="N", min=1, heading=Heading.BUDGET, help="Images generated for each setting.")
-    ] = 8,
+    seeds: Annotated[int, option(Heading.BUDGET, "Images generated for each setting.", min=1)] = 8,
     batch_size: Batch = 64,
     device: Device = None,
     quiet: Quiet = False,

@@ -29,28 +29,26 @@ Sources = Annotated[
 ]
 Ids = Annotated[
     list[Path] | None,
-    option(metavar="FILE", heading=Heading.INPUT, default="numbers",
-           help="Names of the vectors of an .npy or .faiss file, in their order: .txt, .csv, .jsonl or .parquet. "
-           "Repeat it for each such file."),
+    option(Heading.INPUT,
+           "Names of the vectors of an .npy or .faiss file, in their order: .txt, .csv, .jsonl or .parquet. "
+           "Repeat it for each such file.", metavar="FILE", default="numbers"),
 ]  # fmt: skip
 VectorColumn = Annotated[
     str,
-    option(metavar="NAME", heading=Heading.INPUT, default="the only column of vectors",
-           help="Column of the vectors in Parquet files."),
+    option(Heading.INPUT, "Column of the vectors in Parquet files.", metavar="NAME",
+           default="the only column of vectors"),
 ]  # fmt: skip
 IdColumn = Annotated[
     str,
-    option(metavar="NAME", heading=Heading.INPUT, default="id, if there is one",
-           help="Column of the names in Parquet files."),
+    option(Heading.INPUT, "Column of the names in Parquet files.", metavar="NAME", default="id, if there is one"),
 ]  # fmt: skip
 Workers = Annotated[
-    int | None,
-    option(metavar="N", min=1, heading=Heading.MACHINE, default="all processors", help="Processes that read images."),
+    int | None, option(Heading.MACHINE, "Processes that read images.", metavar="N", min=1, default="all processors")
 ]
 Verify = Annotated[
     bool,
-    option("--verify/--no-verify", metavar="", heading=Heading.EXPERT, default="on",
-           help="First compare every file of the collection with its digest."),
+    option(Heading.EXPERT, "First compare every file of the collection with its digest.", "--verify/--no-verify",
+           metavar="", default="on"),
 ]  # fmt: skip
 
 
@@ -71,25 +69,24 @@ def build(
     descriptor: Annotated[
         str,
         option(
+            Heading.INPUT,
+            "How images are described: pixel or pdq. For vectors of your own, any name for what made them.",
             metavar="NAME",
-            heading=Heading.INPUT,
-            help="How images are described: pixel or pdq. For vectors of your own, any name for what made them.",
         ),
     ] = "pixel",
     kind: Annotated[
         str,
         option(
+            Heading.EXPERT,
+            "Type of index: auto, flat, hnsw or ivfpq for floats; auto, flat or ivf for bits.",
             metavar="NAME",
-            heading=Heading.EXPERT,
-            help="Type of index: auto, flat, hnsw or ivfpq for floats; auto, flat or ivf for bits.",
         ),
     ] = "auto",
     ids: Ids = None,
     vector_column: VectorColumn = "",
     id_column: IdColumn = "",
     shard_vectors: Annotated[
-        int | None,
-        option(metavar="N", min=1, heading=Heading.EXPERT, default="2 GiB of vectors", help="Most vectors in a shard."),
+        int | None, option(Heading.EXPERT, "Most vectors in a shard.", metavar="N", min=1, default="2 GiB of vectors")
     ] = None,
     workers: Workers = None,
     quiet: Quiet = False,
@@ -130,20 +127,13 @@ def add(
 def search(
     folder: Folder,
     images: Annotated[list[Path], argument("IMAGES", help="Images, folders of images, or .npy files of vectors.")],
-    k: Annotated[
-        int, option("--k", "-k", metavar="N", min=1, heading=Heading.BUDGET, help="Matches to list per image.")
-    ] = 10,
+    k: Annotated[int, option(Heading.BUDGET, "Matches to list per image.", "--k", "-k", metavar="N", min=1)] = 10,
     above: Annotated[
         float | None,
-        option(
-            metavar="X",
-            heading=Heading.BUDGET,
-            default="none",
-            help="List all matches of at least this similarity instead.",
-        ),
+        option(Heading.BUDGET, "List all matches of at least this similarity instead.", metavar="X", default="none"),
     ] = None,
     most: Annotated[
-        int, option(metavar="N", min=1, heading=Heading.BUDGET, help="Most matches to list per image with --above.")
+        int, option(Heading.BUDGET, "Most matches to list per image with --above.", metavar="N", min=1)
     ] = 1000,
     verify: Verify = True,
     json_output: Json = False,

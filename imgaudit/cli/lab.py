@@ -12,10 +12,7 @@ from imgaudit.cli.terminal import progress, say
 
 lab = typer.Typer(help="Train small models that memorised known images, to test audits on.", no_args_is_help=True)
 
-Images = Annotated[
-    Path,
-    option(metavar="FOLDER", heading=Heading.INPUT, help="Folder of images with captions in metadata.jsonl."),
-]
+Images = Annotated[Path, option(Heading.INPUT, "Folder of images with captions in metadata.jsonl.", metavar="FOLDER")]
 
 
 def register(app: typer.Typer, heading: str) -> None:
@@ -30,20 +27,20 @@ def train(
     out: Annotated[
         Path,
         option(
+            Heading.OUTPUT,
+            "Folder for model/, lab.json and checkpoints. Name it again to continue a training.",
             "--out",
             "-o",
             metavar="FOLDER",
-            heading=Heading.OUTPUT,
-            help="Folder for model/, lab.json and checkpoints. Name it again to continue a training.",
         ),
     ],
     autoencoder: Annotated[
         Path | None,
         option(
+            Heading.INPUT,
+            "Lab with the same split of images, to use its autoencoder.",
             metavar="FOLDER",
-            heading=Heading.INPUT,
             default="none: one is trained",
-            help="Lab with the same split of images, to use its autoencoder.",
         ),
     ] = None,
     quiet: Quiet = False,
@@ -88,17 +85,11 @@ def train(
 def lora(
     model: Annotated[str, argument("MODEL", help="Bundled lab, or a diffusers folder. It is not changed.")],
     images: Annotated[
-        Path,
-        option(metavar="FOLDER", heading=Heading.INPUT, help="Images to memorise, with captions in metadata.jsonl."),
+        Path, option(Heading.INPUT, "Images to memorise, with captions in metadata.jsonl.", metavar="FOLDER")
     ],
-    out: Annotated[
-        Path,
-        option("--out", "-o", metavar="FOLDER", heading=Heading.OUTPUT, help="Folder for the safetensors file."),
-    ],
-    rank: Annotated[
-        int, option(metavar="N", min=1, max=1024, heading=Heading.BUDGET, help="Rank of the LoRA's matrices.")
-    ] = 32,
-    steps: Annotated[int, option(metavar="N", min=1, heading=Heading.BUDGET, help="Optimiser steps.")] = 400,
+    out: Annotated[Path, option(Heading.OUTPUT, "Folder for the safetensors file.", "--out", "-o", metavar="FOLDER")],
+    rank: Annotated[int, option(Heading.BUDGET, "Rank of the LoRA's matrices.", metavar="N", min=1, max=1024)] = 32,
+    steps: Annotated[int, option(Heading.BUDGET, "Optimiser steps.", metavar="N", min=1)] = 400,
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
@@ -124,10 +115,8 @@ def lora(
 def clip(
     recipe: Annotated[Path, argument("RECIPE", help="Recipe (TOML) of the lab whose images it is to judge.")],
     images: Images,
-    out: Annotated[
-        Path, option("--out", "-o", metavar="FOLDER", heading=Heading.OUTPUT, help="Folder for the CLIPModel.")
-    ],
-    steps: Annotated[int, option(metavar="N", min=1, heading=Heading.BUDGET, help="Optimiser steps.")] = 1500,
+    out: Annotated[Path, option(Heading.OUTPUT, "Folder for the CLIPModel.", "--out", "-o", metavar="FOLDER")],
+    steps: Annotated[int, option(Heading.BUDGET, "Optimiser steps.", metavar="N", min=1)] = 1500,
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:

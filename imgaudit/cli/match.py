@@ -40,31 +40,30 @@ def _match(
     decoys: Annotated[
         Path | None,
         option(
-            metavar="FOLDER",
-            heading=Heading.CONTROLS,
-            default="none",
-            help="Other images like yours, which the model was not asked for: they show how close images get by "
+            Heading.CONTROLS,
+            "Other images like yours, which the model was not asked for: they show how close images get by "
             "chance. "
             "Without them nothing can be concluded.",
+            metavar="FOLDER",
         ),
     ] = None,
     level: Annotated[
         float,
         option(
+            Heading.CONTROLS,
+            "False discovery rate: share of false alarms to accept among the images found.",
             metavar="RATE",
             min=0.0001,
             max=0.5,
-            heading=Heading.CONTROLS,
-            help="False discovery rate: share of false alarms to accept among the images found.",
         ),
     ] = 0.05,
     out: Out = Path("imgaudit-match"),
     fail_on: Annotated[
         str,
         option(
+            Heading.OUTPUT,
+            "Results for which the exit code is 1: copy, partial (copy as well), or never.",
             metavar="WHAT",
-            heading=Heading.OUTPUT,
-            help="Results for which the exit code is 1: copy, partial (copy as well), or never.",
         ),
     ] = "partial",
     offline: Offline = False,

@@ -24,15 +24,10 @@ group = typer.Typer(
 )
 
 Folder = Annotated[
-    Path,
-    option("--out", "-o", metavar="FOLDER", heading=Heading.OUTPUT, help="New model folder; nothing is overwritten."),
+    Path, option(Heading.OUTPUT, "New model folder; nothing is overwritten.", "--out", "-o", metavar="FOLDER")
 ]
-GuidanceScale = Annotated[
-    float, option(metavar="X", min=1, heading=Heading.BUDGET, help="Guidance scale of the sampling.")
-]
-SamplingSteps = Annotated[
-    int, option(metavar="N", min=1, max=1000, heading=Heading.BUDGET, help="Sampling steps of a whole image.")
-]
+GuidanceScale = Annotated[float, option(Heading.BUDGET, "Guidance scale of the sampling.", metavar="X", min=1)]
+SamplingSteps = Annotated[int, option(Heading.BUDGET, "Sampling steps of a whole image.", metavar="N", min=1, max=1000)]
 
 
 def register(app: typer.Typer, heading: str) -> None:
@@ -59,46 +54,29 @@ def evaluate(
     model: ModelFiles,
     general: Annotated[
         Path,
-        option(
-            metavar="FOLDER",
-            heading=Heading.CONTROLS,
-            help="Other images with captions, to measure what the mitigation costs.",
-        ),
+        option(Heading.CONTROLS, "Other images with captions, to measure what the mitigation costs.", metavar="FOLDER"),
     ],
     mitigation: Annotated[
         list[str] | None,
         option(
+            Heading.METHOD,
+            "Inference-time mitigation; `imgaudit mitigate list` names them. May be repeated.",
             metavar="NAME",
-            heading=Heading.METHOD,
-            default="none",
-            help="Inference-time mitigation; `imgaudit mitigate list` names them. May be repeated.",
         ),
     ] = None,
     mitigated_model: Annotated[
         list[str] | None,
         option(
-            metavar="MODEL",
-            heading=Heading.METHOD,
-            default="none",
-            help="Changed model to compare as well, pruned or fine-tuned. May be repeated.",
+            Heading.METHOD, "Changed model to compare as well, pruned or fine-tuned. May be repeated.", metavar="MODEL"
         ),
     ] = None,
     clip: Annotated[
-        Path | None,
-        option(metavar="FOLDER", heading=Heading.METHOD, default="none", help="CLIPModel that judges text alignment."),
+        Path | None, option(Heading.METHOD, "CLIPModel that judges text alignment.", metavar="FOLDER")
     ] = None,
     aesthetic: Annotated[
-        Path | None,
-        option(
-            metavar="FILE",
-            heading=Heading.METHOD,
-            default="none",
-            help="Aesthetic head for that CLIP, a safetensors file.",
-        ),
+        Path | None, option(Heading.METHOD, "Aesthetic head for that CLIP, a safetensors file.", metavar="FILE")
     ] = None,
-    images: Annotated[
-        int, option(metavar="N", min=1, max=1000, heading=Heading.BUDGET, help="Images generated per prompt.")
-    ] = 10,
+    images: Annotated[int, option(Heading.BUDGET, "Images generated per prompt.", min=1, max=1000)] = 10,
     guidance_scale: GuidanceScale = 7.5,
     num_inference_steps: SamplingSteps = 50,
     framing: FramingOption = Framing.PAD,
@@ -156,27 +134,24 @@ def locate(
         argument("PROMPTS", help="Memorised prompts: .txt with one per line, or .csv or .jsonl with a column prompt."),
     ],
     model: ModelFiles,
-    out: Annotated[
-        Path, option("--out", "-o", metavar="FILE", heading=Heading.OUTPUT, help="Mask file to write.")
-    ] = Path("mask.safetensors"),
+    out: Annotated[Path, option(Heading.OUTPUT, "Mask file to write.", "--out", "-o", metavar="FILE")] = Path(
+        "mask.safetensors"
+    ),
     reference: Annotated[
         Path | None,
         option(
+            Heading.CONTROLS,
+            "Such a file of other prompts, to compare with.",
             "--other-prompts",
             "--reference",
             metavar="FILE",
-            heading=Heading.CONTROLS,
             default="the empty prompt",
-            help="Such a file of other prompts, to compare with.",
         ),
     ] = None,
     sparsity: Annotated[
-        float, option(metavar="SHARE", heading=Heading.METHOD, help="Share of each row of weights to look at.")
+        float, option(Heading.METHOD, "Share of each row of weights to look at.", metavar="SHARE")
     ] = 0.05,
-    steps: Annotated[
-        int,
-        option(metavar="N", min=1, max=1000, heading=Heading.METHOD, help="First sampling steps to look at."),
-    ] = 10,
+    steps: Annotated[int, option(Heading.METHOD, "First sampling steps to look at.", min=1, max=1000)] = 10,
     num_inference_steps: SamplingSteps = 50,
     guidance_scale: GuidanceScale = 7.5,
     seed: Seed = 0,
@@ -222,9 +197,7 @@ def prune(
     random: Annotated[
         bool,
         flag(
-            "--random",
-            heading=Heading.METHOD,
-            help="Prune the same number of weights of each row, but random ones, as a control.",
+            Heading.METHOD, "Prune the same number of weights of each row, but random ones, as a control.", "--random"
         ),
     ] = False,
     seed: Seed = 0,
@@ -258,22 +231,13 @@ def fine_tune(
     retain: Annotated[
         Path,
         option(
-            metavar="FOLDER",
-            heading=Heading.CONTROLS,
-            help="Other images with captions, for which the model is to stay as it is.",
+            Heading.CONTROLS, "Other images with captions, for which the model is to stay as it is.", metavar="FOLDER"
         ),
     ],
     out: Folder,
-    rounds: Annotated[
-        int,
-        option(metavar="N", min=1, heading=Heading.BUDGET, help="Searches for embeddings that still return an image."),
-    ] = 4,
-    steps: Annotated[
-        int, option(metavar="N", min=1, heading=Heading.BUDGET, help="Optimiser steps after each search.")
-    ] = 75,
-    learning_rate: Annotated[
-        float, option(metavar="X", heading=Heading.EXPERT, help="Learning rate of the optimiser, AdamW.")
-    ] = 1e-4,
+    rounds: Annotated[int, option(Heading.BUDGET, "Searches for embeddings that still return an image.", min=1)] = 4,
+    steps: Annotated[int, option(Heading.BUDGET, "Optimiser steps after each search.", min=1)] = 75,
+    learning_rate: Annotated[float, option(Heading.EXPERT, "Learning rate of the optimiser, AdamW.")] = 1e-4,
     seed: Seed = 0,
     framing: FramingOption = Framing.PAD,
     batch_size: Batch = 64,

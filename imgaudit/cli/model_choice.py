@@ -15,45 +15,45 @@ class ModelChoice:
 
     name: Annotated[
         str,
-        option("--model", "-m", metavar="MODEL", heading=Heading.SUBJECT,
-               help="Diffusers folder, single safetensors file, hub id[@revision], or a bundled lab: demo."),
+        option(Heading.SUBJECT, "Diffusers folder, single safetensors file, hub id[@revision], or a bundled lab: demo.",
+               "--model", "-m", metavar="MODEL"),
     ]  # fmt: skip
     """Folder, single file, hub id or bundled lab."""
     loras: Annotated[
         list[str] | None,
-        option("--lora", metavar="FILE[:WEIGHT]", heading=Heading.SUBJECT, default="none",
-               help="LoRA to fuse into the model: a safetensors file or a folder with one, times WEIGHT. "
-               "May be repeated."),
+        option(Heading.SUBJECT, "LoRA to fuse into the model: a safetensors file or a folder with one, times WEIGHT. "
+               "May be repeated.", "--lora", metavar="FILE[:WEIGHT]", default="none"),
     ] = None  # fmt: skip
     """LoRAs to fuse into it, with weights."""
     variant: Annotated[
         str | None,
-        option("--variant", metavar="NAME", heading=Heading.SUBJECT, default="the plain files",
-               help="Variant of the model's weights, such as fp16."),
+        option(Heading.SUBJECT, "Variant of the model's weights, such as fp16.", "--variant", metavar="NAME",
+               default="the plain files"),
     ] = None  # fmt: skip
     """Variant of its files of weights."""
     config: Annotated[
         str | None,
-        option("--model-config", metavar="FOLDER", heading=Heading.SUBJECT, default="chosen by diffusers",
-               help="Diffusers folder or hub id with what a single file lacks: schedule, tokenizers, networks."),
+        option(Heading.SUBJECT,
+               "Diffusers folder or hub id with what a single file lacks: schedule, tokenizers, networks.",
+               "--model-config", metavar="FOLDER", default="chosen by diffusers"),
     ] = None  # fmt: skip
     """Configuration of a single file."""
     mitigation: Annotated[
         str | None,
-        option("--mitigation", metavar="NAME", heading=Heading.SUBJECT, default="none",
-               help="Mitigation to run the model with at inference time; `imgaudit mitigate list` names them."),
+        option(Heading.SUBJECT,
+               "Mitigation to run the model with at inference time; `imgaudit mitigate list` names them.",
+               "--mitigation", metavar="NAME", default="none"),
     ] = None  # fmt: skip
     """Inference-time mitigation, as `imgaudit mitigate list` names it."""
     offload: Annotated[
         Literal["none", "model", "sequential"],
-        option("--offload", metavar="WHAT", heading=Heading.MACHINE,
-               help="Keep parts of the model in main memory while the GPU does not need them, to save GPU memory: "
-               "none, model (whole networks) or sequential (single layers, slow)."),
+        option(Heading.MACHINE,
+               "Keep parts of the model in main memory while the GPU does not need them, to save GPU memory: "
+               "none, model (whole networks) or sequential (single layers, slow).", "--offload", metavar="WHAT"),
     ] = "none"  # fmt: skip
     """Parts that wait in main memory."""
     compiled: Annotated[
-        bool,
-        flag("--compile", heading=Heading.MACHINE, help="Let torch compile the model: a slow start, then faster."),
+        bool, flag(Heading.MACHINE, "Let torch compile the model: a slow start, then faster.", "--compile")
     ] = False
     """Whether torch compiles the blocks of its network."""
 

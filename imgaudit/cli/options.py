@@ -30,126 +30,120 @@ class ConfigOptions:
 
     effort: Annotated[
         Effort | None,
-        option(metavar="NAME", heading=Heading.BUDGET, default=AuditConfig().effort.value,
-               help="Named budget: quick, standard or thorough."),
+        option(Heading.BUDGET, "Named budget: quick, standard or thorough.", metavar="NAME",
+               default=AuditConfig().effort.value),
     ] = None  # fmt: skip
     framing: Annotated[
         Framing | None,
-        option(metavar="HOW", heading=Heading.SUBJECT, default=_usual(lambda one: one.framing.value),
-               help="How images that are not square are made square: crop, pad or squash."),
+        option(Heading.SUBJECT, "How images that are not square are made square: crop, pad or squash.", metavar="HOW",
+               default=_usual(lambda one: one.framing.value)),
     ] = None  # fmt: skip
     steps: Annotated[
         int | None,
-        option(metavar="N", heading=Heading.BUDGET, default=_usual(lambda one: one.protocol.inversion.steps),
-               help="Steps of the search for an embedding that reproduces the image (inversion)."),
+        option(Heading.BUDGET, "Steps of the search for an embedding that reproduces the image (inversion).",
+               metavar="N", default=_usual(lambda one: one.protocol.inversion.steps)),
     ] = None  # fmt: skip
     draws: Annotated[
         int | None,
-        option(metavar="N", heading=Heading.EXPERT, default=_usual(lambda one: one.protocol.inversion.draws),
-               help="Random (timestep, noise) draws per inversion step."),
+        option(Heading.EXPERT, "Random (timestep, noise) draws per inversion step.", metavar="N",
+               default=_usual(lambda one: one.protocol.inversion.draws)),
     ] = None  # fmt: skip
     learning_rate: Annotated[
         float | None,
-        option(metavar="X", heading=Heading.EXPERT, default=_usual(lambda one: one.protocol.inversion.learning_rate),
-               help="Learning rate of the inversion, in units of the start embedding's root mean square."),
+        option(Heading.EXPERT, "Learning rate of the inversion, in units of the start embedding's root mean square.",
+               metavar="X", default=_usual(lambda one: one.protocol.inversion.learning_rate)),
     ] = None  # fmt: skip
     score_after: Annotated[
         int | None,
-        option(metavar="N", heading=Heading.EXPERT, default=_usual(lambda one: one.protocol.error.after_steps),
-               help="Inversion steps after which the score is measured."),
+        option(Heading.EXPERT, "Inversion steps after which the score is measured.", metavar="N",
+               default=_usual(lambda one: one.protocol.error.after_steps)),
     ] = None  # fmt: skip
     seeds: Annotated[
         int | None,
-        option(metavar="N", heading=Heading.BUDGET, default=_usual(lambda one: one.protocol.generation.seeds),
-               help="Images generated per rung and guidance scale, each from its own seed."),
+        option(Heading.BUDGET, "Images generated per rung and guidance scale, each from its own seed.", metavar="N",
+               default=_usual(lambda one: one.protocol.generation.seeds)),
     ] = None  # fmt: skip
     num_inference_steps: Annotated[
         int | None,
-        option(metavar="N", heading=Heading.BUDGET,
-               default=_usual(lambda one: one.protocol.generation.num_inference_steps),
-               help="Sampling steps of each generated image."),
+        option(Heading.BUDGET, "Sampling steps of each generated image.", metavar="N",
+               default=_usual(lambda one: one.protocol.generation.num_inference_steps)),
     ] = None  # fmt: skip
     guidance_scales: Annotated[
         list[float] | None,
-        option("--guidance-scale", metavar="X", heading=Heading.BUDGET,
-               default=_usual(lambda one: one.protocol.generation.guidance_scales),
-               help="Guidance scale of generated images. May be repeated."),
+        option(Heading.BUDGET, "Guidance scale of generated images. May be repeated.", "--guidance-scale", metavar="X",
+               default=_usual(lambda one: one.protocol.generation.guidance_scales)),
     ] = None  # fmt: skip
     rungs: Annotated[
         list[str] | None,
-        option("--rung", metavar="NAME", heading=Heading.BUDGET,
-               default=_usual(lambda one: one.protocol.ladder.rungs),
-               help="Way to ask the model for an image: prompt, caption, paraphrase, tokens, or embedding, which is "
-               "always needed. May be repeated."),
+        option(Heading.BUDGET,
+               "Way to ask the model for an image: prompt, caption, paraphrase, tokens, or embedding, which is "
+               "always needed. May be repeated.", "--rung", metavar="NAME",
+               default=_usual(lambda one: one.protocol.ladder.rungs)),
     ] = None  # fmt: skip
     measures: Annotated[
         list[str] | None,
-        option("--measure", metavar="NAME", heading=Heading.BUDGET, default="none",
-               help="Additional measure, which decides nothing: invmm, which takes minutes per image. "
-               "May be repeated."),
+        option(Heading.BUDGET, "Additional measure, which decides nothing: invmm, which takes minutes per image. "
+               "May be repeated.", "--measure", metavar="NAME", default="none"),
     ] = None  # fmt: skip
     streams: Annotated[
         str | None,
-        option(metavar="NAME,...", heading=Heading.EXPERT, default="all of the model's",
-               help="Text streams to invert; the others stay empty."),
+        option(Heading.EXPERT, "Text streams to invert; the others stay empty.", metavar="NAME,...",
+               default="all of the model's"),
     ] = None  # fmt: skip
     token_words: Annotated[
         int | None,
-        option(metavar="N", heading=Heading.EXPERT, default=_usual(lambda one: one.protocol.tokens.words),
-               help="Words of the prompt that the tokens rung searches for."),
+        option(Heading.EXPERT, "Words of the prompt that the tokens rung searches for.", metavar="N",
+               default=_usual(lambda one: one.protocol.tokens.words)),
     ] = None  # fmt: skip
     token_evaluations: Annotated[
         int | None,
-        option(metavar="N", heading=Heading.EXPERT, default=_usual(lambda one: one.protocol.tokens.evaluations),
-               help="Network evaluations per image of that search."),
+        option(Heading.EXPERT, "Network evaluations per image of that search.", metavar="N",
+               default=_usual(lambda one: one.protocol.tokens.evaluations)),
     ] = None  # fmt: skip
     invmm_steps: Annotated[
         int | None,
-        option(metavar="N", heading=Heading.EXPERT, default=InvMMConfig().steps,
-               help="Most steps of an InvMM search; needs --measure invmm."),
+        option(Heading.EXPERT, "Most steps of an InvMM search; needs --measure invmm.", metavar="N",
+               default=InvMMConfig().steps),
     ] = None  # fmt: skip
     level: Annotated[
         float | None,
-        option(metavar="RATE", heading=Heading.CONTROLS, default=_usual(lambda one: one.level),
-               help="False discovery rate: share of false alarms to accept among the images found."),
+        option(Heading.CONTROLS, "False discovery rate: share of false alarms to accept among the images found.",
+               metavar="RATE", default=_usual(lambda one: one.level)),
     ] = None  # fmt: skip
     seed: Annotated[
         int | None,
-        option(metavar="N", heading=Heading.EXPERT, default=_usual(lambda one: one.seed),
-               help="Run seed: the same seed repeats every random draw."),
+        option(Heading.EXPERT, "Run seed: the same seed repeats every random draw.", metavar="N",
+               default=_usual(lambda one: one.seed)),
     ] = None  # fmt: skip
     chunk_size: Annotated[
         int | None,
-        option(metavar="N", heading=Heading.EXPERT, default=_usual(lambda one: one.chunk_size),
-               help="Images inverted together."),
+        option(Heading.EXPERT, "Images inverted together.", metavar="N", default=_usual(lambda one: one.chunk_size)),
     ] = None  # fmt: skip
     batch_size: Annotated[
         str | None,
-        option(metavar="N", heading=Heading.MACHINE, default=_usual(lambda one: one.batch_size),
-               help="Largest network batch; auto: what free memory holds, at most 64."),
+        option(Heading.MACHINE, "Largest network batch; auto: what free memory holds, at most 64.", metavar="N",
+               default=_usual(lambda one: one.batch_size)),
     ] = None  # fmt: skip
     device: Annotated[
         str | None,
-        option(metavar="NAME", heading=Heading.MACHINE, default=_usual(lambda one: one.device),
-               help="auto, cpu, mps, cuda or cuda:N."),
+        option(Heading.MACHINE, "auto, cpu, mps, cuda or cuda:N.", metavar="NAME",
+               default=_usual(lambda one: one.device)),
     ] = None  # fmt: skip
     fail_on: Annotated[
         FailOn | None,
-        option(metavar="WHAT", heading=Heading.OUTPUT, default=_usual(lambda one: one.fail_on.value),
-               help="Verdicts for which the exit code is 1: replicated, atypical (replicated as well), or never."),
+        option(Heading.OUTPUT,
+               "Verdicts for which the exit code is 1: replicated, atypical (replicated as well), or never.",
+               metavar="WHAT", default=_usual(lambda one: one.fail_on.value)),
     ] = None  # fmt: skip
-    offline: Annotated[
-        bool | None, flag("--offline", heading=Heading.MACHINE, help="Refuse every network connection.")
-    ] = None
+    offline: Annotated[bool | None, flag(Heading.MACHINE, "Refuse every network connection.", "--offline")] = None
     rescan: Annotated[
         bool | None,
-        flag("--rescan", heading=Heading.MACHINE,
-             help="Read every file again, also files that have not changed since an earlier audit."),
+        flag(Heading.MACHINE, "Read every file again, also files that have not changed since an earlier audit.",
+             "--rescan"),
     ] = None  # fmt: skip
     operator: Annotated[
         str | None,
-        option(metavar="NAME", heading=Heading.OUTPUT, default="none",
-               help="Person who runs the audit, to be recorded in the run."),
+        option(Heading.OUTPUT, "Person who runs the audit, to be recorded in the run.", metavar="NAME", default="none"),
     ] = None  # fmt: skip
 
     def config_values(self) -> dict[str, Any]:
@@ -177,70 +171,63 @@ Targets = Annotated[Path, argument("TARGETS", help="Folder of images to audit.")
 Run = Annotated[Path, argument("RUN", help="Run folder of a finished audit.")]
 Captions = Annotated[
     Path | None,
-    option(metavar="FILE", heading=Heading.SUBJECT, default="NAME.txt files and metadata.jsonl in the folder",
-           help="CSV or JSONL file with columns file_name and text: what each image shows."),
+    option(Heading.SUBJECT, "CSV or JSONL file with columns file_name and text: what each image shows.", metavar="FILE",
+           default="NAME.txt files and metadata.jsonl in the folder"),
 ]  # fmt: skip
 Prompts = Annotated[
     Path | None,
-    option(metavar="FILE", heading=Heading.SUBJECT, default="none",
-           help="CSV or JSONL file with columns file_name and text: the prompt a user would type for each image."),
+    option(Heading.SUBJECT,
+           "CSV or JSONL file with columns file_name and text: the prompt a user would type for each image.",
+           metavar="FILE", default="none"),
 ]  # fmt: skip
 ReferenceOption = Annotated[
     Path | None,
-    option("--reference", metavar="INDEX", heading=Heading.SUBJECT, default="none",
-           help="Collection made by `imgaudit index build`, to count near copies of each image in it."),
+    option(Heading.SUBJECT, "Collection made by `imgaudit index build`, to count near copies of each image in it.",
+           "--reference", metavar="INDEX", default="none"),
 ]  # fmt: skip
 Controls = Annotated[
     Path | None,
-    option(metavar="FOLDER", heading=Heading.CONTROLS, default="none",
-           help="Images known not to be in the training set. They are measured first and give p-values."),
+    option(Heading.CONTROLS, "Images known not to be in the training set. They are measured first and give p-values.",
+           metavar="FOLDER", default="none"),
 ]  # fmt: skip
 Calibration = Annotated[
     Path | None,
-    option(metavar="FILE", heading=Heading.CONTROLS, default="none",
-           help="Null bank made by `imgaudit calibrate`: controls that are measured already."),
+    option(Heading.CONTROLS, "Null bank made by `imgaudit calibrate`: controls that are measured already.",
+           metavar="FILE", default="none"),
 ]  # fmt: skip
 Decoys = Annotated[
     Path | None,
-    option(metavar="FOLDER", heading=Heading.CONTROLS, default="the controls",
-           help="Other images, to check that generated images are not just as close to them."),
+    option(Heading.CONTROLS, "Other images, to check that generated images are not just as close to them.",
+           metavar="FOLDER", default="the controls"),
 ]  # fmt: skip
 PolicyOption = Annotated[
     Path | None,
-    option("--policy", metavar="FILE", heading=Heading.CONTROLS, default="the built-in policy",
-           help="TOML or JSON file: how measurements become verdicts."),
+    option(Heading.CONTROLS, "TOML or JSON file: how measurements become verdicts.", "--policy", metavar="FILE",
+           default="the built-in policy"),
 ]  # fmt: skip
 Out = Annotated[
     Path,
-    option("--out", "-o", metavar="FOLDER", heading=Heading.OUTPUT,
-           help="Folder for results. Name it again to continue an interrupted command."),
+    option(Heading.OUTPUT, "Folder for results. Name it again to continue an interrupted command.", "--out", "-o",
+           metavar="FOLDER"),
 ]  # fmt: skip
-Quiet = Annotated[bool, flag("--quiet", "-q", heading=Heading.OUTPUT, help="Show no progress and no notes.")]
-Json = Annotated[
-    bool,
-    flag("--json", heading=Heading.OUTPUT, help="Print JSON, one line per result, instead of a table."),
-]
-JsonReport = Annotated[bool, flag("--json", heading=Heading.OUTPUT, help="Print JSON.")]
+Quiet = Annotated[bool, flag(Heading.OUTPUT, "Show no progress and no notes.", "--quiet", "-q")]
+Json = Annotated[bool, flag(Heading.OUTPUT, "Print JSON, one line per result, instead of a table.", "--json")]
+JsonReport = Annotated[bool, flag(Heading.OUTPUT, "Print JSON.", "--json")]
 DryRun = Annotated[
     bool,
-    flag("--dry-run", heading=Heading.OUTPUT,
-         help="Print what would be done and the time and memory it takes, and stop. Times a few network passes."),
+    flag(Heading.OUTPUT,
+         "Print what would be done and the time and memory it takes, and stop. Times a few network passes.",
+         "--dry-run"),
 ]  # fmt: skip
 Device = Annotated[
-    str | None,
-    option(metavar="NAME", heading=Heading.MACHINE, default="auto", help="auto, cpu, mps, cuda or cuda:N."),
+    str | None, option(Heading.MACHINE, "auto, cpu, mps, cuda or cuda:N.", metavar="NAME", default="auto")
 ]
-Offline = Annotated[bool, flag("--offline", heading=Heading.MACHINE, help="Refuse every network connection.")]
-Batch = Annotated[
-    int,
-    option("--batch-size", metavar="N", heading=Heading.MACHINE, min=1, help="Largest network batch."),
-]
+Offline = Annotated[bool, flag(Heading.MACHINE, "Refuse every network connection.", "--offline")]
+Batch = Annotated[int, option(Heading.MACHINE, "Largest network batch.", "--batch-size", metavar="N", min=1)]
 Seed = Annotated[
-    int,
-    option("--seed", metavar="N", heading=Heading.EXPERT, help="Run seed: the same seed repeats every random draw."),
+    int, option(Heading.EXPERT, "Run seed: the same seed repeats every random draw.", "--seed", metavar="N")
 ]
 FramingOption = Annotated[
     Framing,
-    option(metavar="HOW", heading=Heading.EXPERT,
-           help="How images that are not square are made square: crop, pad or squash."),
+    option(Heading.EXPERT, "How images that are not square are made square: crop, pad or squash.", metavar="HOW"),
 ]  # fmt: skip

@@ -24,28 +24,28 @@ def _report(
     kind: Annotated[
         str,
         option(
+            Heading.OUTPUT,
+            "html, written into RUN/report, or json, csv or markdown, printed.",
             "--format",
             "-f",
             metavar="NAME",
-            heading=Heading.OUTPUT,
-            help="html, written into RUN/report, or json, csv or markdown, printed.",
         ),
     ] = "html",
     policy: Annotated[
         Path | None,
         option(
+            Heading.CONTROLS,
+            "Policy to decide again by, a TOML or JSON file: how measurements become verdicts.",
             metavar="FILE",
-            heading=Heading.CONTROLS,
             default="the run's own policy",
-            help="Policy to decide again by, a TOML or JSON file: how measurements become verdicts.",
         ),
     ] = None,
     fail_on: Annotated[
         FailOn,
         option(
+            Heading.OUTPUT,
+            "Verdicts for which the exit code is 1: replicated, atypical (replicated as well), or never.",
             metavar="WHAT",
-            heading=Heading.OUTPUT,
-            help="Verdicts for which the exit code is 1: replicated, atypical (replicated as well), or never.",
         ),
     ] = FailOn.NEVER,
 ) -> None:

@@ -48,9 +48,9 @@ def import_(
     other_result: Annotated[
         bool,
         flag(
+            Heading.INPUT,
+            "Also take decisions that were made on an earlier result of this run, and mark them.",
             "--other-result",
-            heading=Heading.INPUT,
-            help="Also take decisions that were made on an earlier result of this run, and mark them.",
         ),
     ] = False,
 ) -> None:
@@ -73,12 +73,10 @@ def import_(
 def export(
     run: Run,
     kind: Annotated[
-        ExportFormat,
-        option("--format", "-f", metavar="NAME", heading=Heading.OUTPUT, help="json, which can be imported, or csv."),
+        ExportFormat, option(Heading.OUTPUT, "json, which can be imported, or csv.", "--format", "-f", metavar="NAME")
     ] = ExportFormat.JSON,
     output: Annotated[
-        Path | None,
-        option("--output", "-o", metavar="FILE", heading=Heading.OUTPUT, default="printed", help="File to write."),
+        Path | None, option(Heading.OUTPUT, "File to write.", "--output", "-o", metavar="FILE", default="printed")
     ] = None,
 ) -> None:
     """Write every decision ever made on a run, including decisions that were replaced later."""
@@ -124,20 +122,15 @@ def package(
     output: Annotated[
         Path | None,
         option(
-            "--output",
-            "-o",
-            metavar="FOLDER",
-            heading=Heading.OUTPUT,
-            default="complaint-ID",
-            help="New folder, or a .zip file.",
+            Heading.OUTPUT, "New folder, or a .zip file.", "--output", "-o", metavar="FOLDER", default="complaint-ID"
         ),
     ] = None,
     whole_manifest: Annotated[
         bool,
         flag(
+            Heading.OUTPUT,
+            "Copy all of manifest.json, which names every folder and file that was audited.",
             "--whole-manifest",
-            heading=Heading.OUTPUT,
-            help="Copy all of manifest.json, which names every folder and file that was audited.",
         ),
     ] = False,
 ) -> None:

@@ -39,12 +39,16 @@ class Take:
     """A heading for all of them, in place of their own."""
 
 
-def option(*names: str, help: str, heading: Heading, default: object = None, **settings: Any) -> OptionInfo:
+def option(heading: Heading, help: str, *names: str, default: object = None, **settings: Any) -> OptionInfo:
     """Describe one option, for `Annotated`.
 
     help:      a sentence, in plain text: brackets are shown as they are
+    names:     such as "--out", "-o"; the parameter's own where none is given
     default:   what help says of the default, where typer cannot see it; "none" where there is none
     settings:  as `typer.Option` takes them
+
+    `takes_records` fills in what follows from the type and the default of a command's own parameters: metavar "N" for
+    whole numbers and "X" for others, and the default "none" for None and for an empty text.
     """
     if default is not None:
         settings["show_default"] = False
@@ -54,9 +58,9 @@ def option(*names: str, help: str, heading: Heading, default: object = None, **s
     return described
 
 
-def flag(*names: str, help: str, heading: Heading) -> OptionInfo:
+def flag(heading: Heading, help: str, *names: str) -> OptionInfo:
     """Describe an option that takes no value and is off by default, for `Annotated`."""
-    return option(*names, help=help, heading=heading, default="off", metavar="")
+    return option(heading, help, *names, default="off", metavar="")
 
 
 def argument(metavar: str, *, help: str) -> Any:
@@ -70,9 +74,15 @@ def describe(help: str, default: object = None) -> str:
     >>> describe("hub id[@revision]", 8)
     'hub id\\\\[@revision] [dim]\\\\[default: 8][/dim]'
     """
-    if default is None:
-        return escape(help)
-    return f"{escape(help)} [dim]{escape(f'[default: {default}]')}[/dim]"
+    return escape(help) if default is None else escape(help) + _format_default(default)
+
+
+def _format_default(default: object) -> str:
+    return f" [dim]{escape(f'[default: {default}]')}[/dim]"
+
+
+_METAVARS = {int: "N", float: "X"}
+"""The metavar of a number where an option names none."""
 
 
 def takes_records(command: Callable[..., None]) -> Callable[..., None]:
@@ -87,7 +97,8 @@ def takes_records(command: Callable[..., None]) -> Callable[..., None]:
     for parameter in inspect.signature(command, eval_str=True).parameters.values():
         record, take = _record(parameter.annotation)
         if record is None:
-            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+            annotation = _complete(parameter.annotation, parameter.default)
+            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=annotation))
             continue
         own = list(_fields(record, take))
         records[parameter.name] = record, [one.name for one in own]
@@ -126,6 +137,19 @@ def _fields(record: type, take: Take) -> Iterator[inspect.Parameter]:
             annotation = Annotated[kind, info]
         default = inspect.Parameter.empty if field.default is MISSING else field.default
         yield inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _complete(annotation: Any, default: object) -> Any:
+    """Return the annotation of an option with the metavar and the default in words that it was given without."""
+    kind, *notes = get_args(annotation) if get_origin(annotation) is Annotated else (annotation,)
+    if not (notes and isinstance(notes[0], OptionInfo)):
+        return annotation
+    info = copy(notes[0])
+    number = next((one for one in (kind, *get_args(kind)) if one in _METAVARS), None)
+    info.metavar = info.metavar or (_METAVARS[number] if info.metavar is None and number else info.metavar)
+    if info.show_default and default in (None, ""):
+        info.help, info.show_default = f"{info.help}{_format_default('none')}", False
+    return Annotated[kind, info]
 
 
 def _place(parameter: inspect.Parameter) -> int:

@@ -40,110 +40,70 @@ def _triggers(
     start: Annotated[
         str,
         option(
+            Heading.METHOD,
+            "A prompt known to trigger copies, to search for others like it: one chain per word.",
             "--from",
             metavar="PROMPT",
-            heading=Heading.METHOD,
             default="random sentences",
-            help="A prompt known to trigger copies, to search for others like it: one chain per word.",
         ),
     ] = "",
     floor: Annotated[
         float,
         option(
+            Heading.METHOD,
+            "With --from: keep prompts whose D is at least this share of the D of that prompt.",
             metavar="SHARE",
-            heading=Heading.METHOD,
-            help="With --from: keep prompts whose D is at least this share of the D of that prompt.",
         ),
     ] = 0.5,
     words: Annotated[
-        int,
-        option(
-            metavar="N",
-            min=1,
-            max=64,
-            heading=Heading.METHOD,
-            help="Words of a prompt; the most words with --words-file.",
-        ),
+        int, option(Heading.METHOD, "Words of a prompt; the most words with --words-file.", min=1, max=64)
     ] = 8,
     words_file: Annotated[
         Path | None,
         option(
-            metavar="FILE",
-            heading=Heading.METHOD,
-            default="none",
-            help="Text file with a caption per line, to take words and their order from.",
+            Heading.METHOD, "Text file with a caption per line, to take words and their order from.", metavar="FILE"
         ),
     ] = None,
     masked_lm: Annotated[
         Path | None,
-        option(
-            "--masked-lm",
-            metavar="FOLDER",
-            heading=Heading.METHOD,
-            default="none",
-            help="Masked language model that proposes words.",
-        ),
+        option(Heading.METHOD, "Masked language model that proposes words.", "--masked-lm", metavar="FOLDER"),
     ] = None,
     descriptor: Annotated[
-        str,
-        option(metavar="NAME", heading=Heading.METHOD, help="Descriptor to compare images by: pixel, sscd, sscd-int8."),
+        str, option(Heading.METHOD, "Descriptor to compare images by: pixel, sscd, sscd-int8.", metavar="NAME")
     ] = "pixel",
     eps: Annotated[
         float | None,
         option(
-            metavar="X",
-            heading=Heading.METHOD,
+            Heading.METHOD,
+            "Largest distance (1 - similarity) of two images that count as the same.",
             default="the descriptor's",
-            help="Largest distance (1 - similarity) of two images that count as the same.",
         ),
     ] = None,
     targets: Annotated[
-        Path | None,
-        option(
-            metavar="FOLDER",
-            heading=Heading.SUBJECT,
-            default="none",
-            help="Your images, to compare what the prompts return with.",
-        ),
+        Path | None, option(Heading.SUBJECT, "Your images, to compare what the prompts return with.", metavar="FOLDER")
     ] = None,
-    chains: Annotated[
-        int,
-        option(metavar="N", min=1, heading=Heading.BUDGET, help="Searches, each from its own random sentence."),
-    ] = 8,
-    iterations: Annotated[int, option(metavar="N", min=1, heading=Heading.BUDGET, help="Steps of each chain.")] = 150,
-    candidates: Annotated[
-        int, option(metavar="N", min=2, heading=Heading.BUDGET, help="Words to try at each step.")
-    ] = 50,
+    chains: Annotated[int, option(Heading.BUDGET, "Searches, each from its own random sentence.", min=1)] = 8,
+    iterations: Annotated[int, option(Heading.BUDGET, "Steps of each chain.", min=1)] = 150,
+    candidates: Annotated[int, option(Heading.BUDGET, "Words to try at each step.", min=2)] = 50,
     noises: Annotated[
-        int,
-        option(
-            metavar="N", min=1, heading=Heading.BUDGET, help="Random starts to measure from, the same for every prompt."
-        ),
+        int, option(Heading.BUDGET, "Random starts to measure from, the same for every prompt.", min=1)
     ] = 4,
-    per_chain: Annotated[
-        int, option(metavar="N", min=1, heading=Heading.BUDGET, help="Prompts per chain to generate images for.")
-    ] = 2,
-    images: Annotated[int, option(metavar="N", min=3, heading=Heading.BUDGET, help="Images per such prompt.")] = 16,
-    guidance_scale: Annotated[
-        float, option(metavar="X", min=1, heading=Heading.BUDGET, help="Guidance scale of these images.")
-    ] = 3.0,
+    per_chain: Annotated[int, option(Heading.BUDGET, "Prompts per chain to generate images for.", min=1)] = 2,
+    images: Annotated[int, option(Heading.BUDGET, "Images per such prompt.", min=3)] = 16,
+    guidance_scale: Annotated[float, option(Heading.BUDGET, "Guidance scale of these images.", min=1)] = 3.0,
     num_inference_steps: Annotated[
-        int, option(metavar="N", min=1, max=1000, heading=Heading.BUDGET, help="Sampling steps of these images.")
+        int, option(Heading.BUDGET, "Sampling steps of these images.", min=1, max=1000)
     ] = 20,
     temperature: Annotated[
         float | None,
         option(
-            metavar="X",
-            heading=Heading.EXPERT,
-            default=f"{TEMPERATURE:g}; with --from: {FROM_TEMPERATURE:g}",
-            help="Temperature K of the search, in units of the median D of random sentences, or with --from of the "
+            Heading.EXPERT,
+            "Temperature K of the search, in units of the median D of random sentences, or with --from of the "
             "D of that prompt.",
+            default=f"{TEMPERATURE:g}; with --from: {FROM_TEMPERATURE:g}",
         ),
     ] = None,
-    annealing: Annotated[
-        float,
-        option(metavar="X", heading=Heading.EXPERT, help="K at the first step, in units of K in the second half."),
-    ] = 1.0,
+    annealing: Annotated[float, option(Heading.EXPERT, "K at the first step, in units of K in the second half.")] = 1.0,
     seed: Seed = 0,
     batch_size: Batch = 256,
     device: Device = None,

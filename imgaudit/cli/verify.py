@@ -20,10 +20,10 @@ def _verify(
     head: Annotated[
         str,
         option(
+            Heading.INPUT,
+            "Evidence head that you noted elsewhere, or its first 12 digits or more, to compare with.",
             metavar="DIGITS",
-            heading=Heading.INPUT,
             default="none",
-            help="Evidence head that you noted elsewhere, or its first 12 digits or more, to compare with.",
         ),
     ] = "",
     json_output: JsonReport = False,

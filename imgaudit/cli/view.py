@@ -25,11 +25,10 @@ def register(app: typer.Typer, heading: str) -> None:
 def _view(
     run: Run,
     port: Annotated[
-        int,
-        option(metavar="N", min=0, max=65535, heading=Heading.MACHINE, help="Port to serve on; 0 takes any free one."),
+        int, option(Heading.MACHINE, "Port to serve on; 0 takes any free one.", metavar="N", min=0, max=65535)
     ] = 0,
     no_browser: Annotated[
-        bool, flag("--no-browser", heading=Heading.MACHINE, help="Print the address without opening a browser.")
+        bool, flag(Heading.MACHINE, "Print the address without opening a browser.", "--no-browser")
     ] = False,
 ) -> None:
     """Open the report of a run in the browser, on this machine only, and save review decisions in RUN/review."""

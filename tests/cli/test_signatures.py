@@ -10,12 +10,12 @@ from imgaudit.cli.signatures import Heading, Take, describe, flag, option, takes
 
 @dataclass(frozen=True)
 class Weather:
-    place: Annotated[str, option("--place", heading=Heading.SUBJECT, help="Where.")]
-    days: Annotated[int, option(heading=Heading.EXPERT, help="How many [1 to 9].")] = 3
-    windy: Annotated[bool, flag("--windy", heading=Heading.SUBJECT, help="With wind.")] = False
+    place: Annotated[str, option(Heading.SUBJECT, "Where.", "--place")]
+    days: Annotated[int, option(Heading.EXPERT, "How many [1 to 9].")] = 3
+    windy: Annotated[bool, flag(Heading.SUBJECT, "With wind.", "--windy")] = False
 
 
-Loud = Annotated[bool, flag("--loud", heading=Heading.OUTPUT, help="In capitals.")]
+Loud = Annotated[bool, flag(Heading.OUTPUT, "In capitals.", "--loud")]
 
 
 def app_of(command: object) -> typer.Typer:
