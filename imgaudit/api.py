@@ -1,4 +1,4 @@
-"""The library: what a notebook or a program calls. Every command is one of these calls and an exit code.
+"""The library: the calls behind `imgaudit audit`, `calibrate`, `compare` and `verify`, for notebooks and programs.
 
 >>> from imgaudit import AuditConfig, audit, load_model, read_portfolio              # doctest: +SKIP
 >>> config = AuditConfig(effort="quick", framing="pad")                              # doctest: +SKIP
@@ -18,17 +18,18 @@ from imgaudit.exceptions import InputError
 from imgaudit.index import Collection
 from imgaudit.io import portfolio as portfolios
 from imgaudit.io.captions import CaptionSource
+from imgaudit.io.offline import go_offline
 from imgaudit.io.portfolio import Portfolio
 from imgaudit.io.screening import ScreeningCache, cache_path
 from imgaudit.models.loading import LoadedModel
 from imgaudit.report import write_report
 from imgaudit.runs.audit import AuditInputs, Origin, run_audit
 from imgaudit.runs.calibration import measure_bank
+from imgaudit.runs.callbacks import OnNote, OnProgress, ignore_note, ignore_progress
 from imgaudit.runs.comparison import compare as comparisons
 from imgaudit.runs.cost import resolve_batch_size
 from imgaudit.runs.finished import read_finished_run
 from imgaudit.runs.folder import RunFolder
-from imgaudit.runs.progress import OnNote, OnProgress, ignore_note, ignore_progress
 from imgaudit.runs.verify import Verification, verify_run
 from imgaudit.schema.comparison import Comparison
 from imgaudit.schema.config import AuditConfig
@@ -85,7 +86,7 @@ def audit(
     config: AuditConfig | None = None,
     policy: Policy | None = None,
     decoys: Portfolio | None = None,
-    reference: Collection | None = None,
+    reference: Collection | AnyPath | None = None,
     origin: Origin | None = None,
     on_progress: OnProgress = ignore_progress,
     on_note: OnNote = ignore_note,
@@ -98,10 +99,12 @@ def audit(
     out:        run folder, new or of the same audit
     controls:   images that cannot be in the training set, or a null bank made from such images; without either there
                 are no p-values, and only copies from prompts that nobody took from the image can be found
-    config:     budget, seed and machine; the standard effort by default. Its framing must be the portfolio's
+    config:     budget and seed; the standard effort by default. Its framing must be the portfolio's. `offline` refuses
+                every connection of this process from now on; `device`, `rescan` and `fail_on` are for the command, as
+                the model is loaded and the images are read already
     policy:     how measurements become verdicts; by default the one that follows from the configured level
     decoys:     other images that replicas are compared with; the controls by default
-    reference:  collection in which near copies of every image are counted
+    reference:  collection in which near copies of every image are counted, or its folder
     origin:     what the run's manifest says of the call: the command line, and where each option's value comes from
     on_progress:  called with the stage, the number of images finished and the number of all; what it raises stops the
                 audit, with all that was finished kept
@@ -117,7 +120,9 @@ def audit(
             f"the portfolio was read with framing {read_with}, and the audit frames by {config.framing.value}: "
             f"read it with framing={config.framing.value!r}"
         )
-    _require_fit(model, config)
+    _prepare(model, config)
+    if reference is not None and not isinstance(reference, Collection):
+        reference = Collection.open(Path(reference))
     run = RunFolder(Path(out))
     origin = origin or Origin.of_python(config, model)
     config, sources, note = resolve_batch_size(config, origin.sources, model, run)
@@ -155,7 +160,7 @@ def calibrate(
     Returns the bank as it is in the file. Raises CalibrationError when `out` holds a bank of another model or protocol.
     """
     config, out = config or AuditConfig(), Path(out)
-    _require_fit(model, config)
+    _prepare(model, config)
     earlier = NullBank.read(out) if append and out.is_file() else None
     if earlier is not None:
         earlier.require(model.denoiser.fingerprint, config.protocol)
@@ -192,7 +197,9 @@ def verify(run: AnyPath, head: str = "") -> Verification:
     return verify_run(RunFolder(Path(run)), head)
 
 
-def _require_fit(model: LoadedModel, config: AuditConfig) -> None:
-    """Raise ConfigError when the model lacks a stream, or cannot sample with as many steps."""
+def _prepare(model: LoadedModel, config: AuditConfig) -> None:
+    """Go offline if asked. Raise ConfigError when the model lacks a stream, or cannot sample with as many steps."""
+    if config.offline:
+        go_offline()
     require_streams(model.denoiser, config.streams)
     require_steps(model.denoiser, config.protocol.generation.num_inference_steps)

@@ -23,6 +23,8 @@ from imgaudit import (
 )
 from imgaudit.cli import app
 from imgaudit.exceptions import CalibrationError, InputError, RunFolderError
+from imgaudit.io.offline import go_online, is_offline
+from imgaudit.schema.protocol import Framing
 
 CONFIG = AuditConfig(effort="quick", framing="pad", steps=2, draws=1, score_after=1, seeds=2, num_inference_steps=2,
                      guidance_scales=(3.0,), device="cpu", batch_size=8)  # fmt: skip
@@ -113,6 +115,23 @@ def test_a_portfolio_of_another_framing_is_refused(
         with pytest.raises(InputError, match=f"read with framing {said}, .*framing='pad'"):
             audit(model, read_portfolio(folder, framing=framing), config=CONFIG, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_offline_holds_from_python_too(
+    model: LoadedModel, make_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = CONFIG.model_copy(update={"offline": True, "framing": Framing.CROP})
+    monkeypatch.setattr("imgaudit.api.run_audit", lambda *given, **more: pytest.fail("reached"))
+    portfolio = read_portfolio(make_folder("images", [1]), framing="pad")
+    try:
+        with pytest.raises(InputError):
+            audit(model, portfolio, config=asked, out=tmp_path / "run")
+        assert not is_offline()
+        with pytest.raises(pytest.fail.Exception, match="reached"):
+            audit(model, portfolio, config=asked.model_copy(update={"framing": Framing.PAD}), out=tmp_path / "run")
+        assert is_offline()
+    finally:
+        go_online()
 
 
 def test_a_head_that_is_too_short_proves_nothing(tmp_path: Path) -> None:

@@ -36,9 +36,9 @@ def merge(
 def info(path: Annotated[Path, argument("BANK", help="Null bank.")]) -> None:
     """Show what a null bank holds: model, protocol, images, and what its controls can find."""
     from imgaudit.decision.alarms import find_bank_alarms
+    from imgaudit.decision.controls_needed import describe_controls_needed
     from imgaudit.decision.folder import check_forcing
     from imgaudit.decision.null_bank import NullBank
-    from imgaudit.decision.power import planner_line
     from imgaudit.schema.policy import Policy
 
     held, policy = NullBank.read(path), Policy()
@@ -50,6 +50,6 @@ def info(path: Annotated[Path, argument("BANK", help="Null bank.")]) -> None:
     if held.protocol.invmm is not None:
         typer.echo(f"measured by InvMM as well, {held.protocol.invmm.steps} steps at most")
     for targets in (1, 10, 100):
-        typer.echo(f"for {targets} targets: {planner_line(len(held.controls), targets, policy.level)}")
+        typer.echo(f"for {targets} targets: {describe_controls_needed(len(held.controls), targets, policy.level)}")
     for alarm in find_bank_alarms(held, policy, check_forcing(held, policy)):
         typer.echo(f"alarm: {alarm.message}")

@@ -34,7 +34,7 @@ def print_plan(
     to_calibrate:  how many have to be measured first
     Returns        what every image takes at most, those to calibrate on included
     """
-    from imgaudit.decision.power import planner_line
+    from imgaudit.decision.controls_needed import describe_controls_needed
     from imgaudit.diffusion.rungs import find_rung_texts
     from imgaudit.runs.work import expected_work, invmm_work
     from imgaudit.schema.records import INVERTED_RUNGS, TEXT_RUNGS, Skipped
@@ -72,7 +72,7 @@ def print_plan(
     if config.protocol.invmm is not None:
         moved = invmm_work(config.protocol).evaluations
         typer.echo(f"  of them InvMM: at most {moved:,} for each image; it ends earlier where it succeeds")
-    typer.echo(planner_line(controls, max(1, len(portfolio.targets)), policy.level))
+    typer.echo(describe_controls_needed(controls, max(1, len(portfolio.targets)), policy.level))
     return works
 
 

@@ -1,4 +1,4 @@
-"""Adapters: one file per model family, and the loader that chooses between them."""
+"""Models: their files inspected, their families adapted, and the loader that chooses."""
 
 from imgaudit.models.finite_set import FiniteSetDenoiser
 from imgaudit.models.loading import BUNDLED, LoadedModel, load_model, resolve_model

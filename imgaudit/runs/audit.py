@@ -22,11 +22,11 @@ from imgaudit.io.screening import stack_thumbnails
 from imgaudit.io.writing import write_atomically
 from imgaudit.models.loading import LoadedModel
 from imgaudit.runs.calibration import measure_bank
+from imgaudit.runs.callbacks import OnNote, OnProgress
 from imgaudit.runs.conclusion import conclude
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import make_manifest, open_manifest, read_manifest, resume_portfolio
 from imgaudit.runs.measurement import measure_targets
-from imgaudit.runs.progress import OnNote, OnProgress
 from imgaudit.runs.reference import bound_of, keep_reference
 from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.findings import AuditResult

@@ -9,9 +9,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 
 from imgaudit.decision.coincidence import CrossMatches
+from imgaudit.decision.controls_needed import describe_controls_needed
 from imgaudit.decision.folder import FolderDecision
 from imgaudit.decision.null_bank import NullBank
-from imgaudit.decision.power import planner_line
 from imgaudit.decision.replication import Evidence
 from imgaudit.decision.verdict import conclude_folder, conclude_skipped
 from imgaudit.exceptions import RunFolderError
@@ -183,7 +183,7 @@ def summarise(findings: Sequence[Finding], decision: FolderDecision, files_given
         counts={verdict: sum(finding.verdict is verdict for finding in findings) for verdict in Verdict},
         controls=controls,
         level=level,
-        planner=planner_line(controls, max(1, decision.hypotheses), level),
+        planner=describe_controls_needed(controls, max(1, decision.hypotheses), level),
         false_positive_low=interval[0],
         false_positive_high=interval[1],
         forcing=decision.forcing,

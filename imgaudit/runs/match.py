@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 
+from imgaudit.decision.controls_needed import describe_controls_needed
 from imgaudit.decision.pair_nulls import fit_leg_thresholds, leg_p_value
-from imgaudit.decision.power import planner_line
 from imgaudit.exceptions import ImageError, RunFolderError
 from imgaudit.io.framing import to_tensor
 from imgaudit.io.portfolio import Portfolio, Target
@@ -175,7 +175,7 @@ def _conclude(
     p_values = {one.target.image.sha256: _p_value(scores, one, nulls) for one in asked}
     counting = [value for value in p_values.values() if not isinstance(value, Skipped)]
     corrected = iter(q_values(counting))
-    plan = planner_line(len(nulls), len(counting), inputs.level)
+    plan = describe_controls_needed(len(nulls), len(counting), inputs.level)
     matches = []
     for subject in asked:
         sha256 = subject.target.image.sha256

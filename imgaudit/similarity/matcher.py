@@ -1,4 +1,4 @@
-"""Matching: is a generated image a copy of its target, or of another one?"""
+"""Matching: similarity and distance of generated images to a target. Thresholds and verdicts are decided elsewhere."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

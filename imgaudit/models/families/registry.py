@@ -8,7 +8,10 @@ To add a family:
 2. Add its entry to `_ALL` below: pipeline class, name, components with their classes, adapter.
 3. Add a tiny model of the real classes to tests/support/tiny_families.py; the tests of all families then run on it.
 4. Add the configuration of a published model, models/published_models/NAME.json, so that memory can be planned for it.
-5. Add its row to the table in docs/guides/models.md.
+5. Add its row to the table in docs/guides/models.md, and its name to the README.
+
+A tokenizer of a class that no family has yet needs its check in models/files/vocabularies.py, and a family that comes as
+a single file needs its layout in models/files/single_file.py.
 """
 
 import importlib.util

@@ -1,4 +1,4 @@
-"""Progress: how work that takes long tells its caller how far it is."""
+"""Callbacks by which work that takes long tells its caller how far it is, and what the user should read."""
 
 from collections.abc import Callable
 

@@ -3,14 +3,14 @@
 from imgaudit.statistics import controls_needed, fewest_findable
 
 
-def planner_line(controls: int, targets: int, level: float) -> str:
+def describe_controls_needed(controls: int, targets: int, level: float) -> str:
     """Say in one sentence whether so many controls can single out one of so many targets, and how many are lacking.
 
     level:  false discovery rate over the targets
 
-    >>> planner_line(80, 40, 0.05)
+    >>> describe_controls_needed(80, 40, 0.05)
     '80 controls are too few to single out one of 40 images at q = 0.05 (at least 10 must stand out): add 719'
-    >>> planner_line(159, 8, 0.05)
+    >>> describe_controls_needed(159, 8, 0.05)
     '159 controls are enough to single out one of 8 images at q = 0.05'
     """
     enough = controls_needed(targets, 1, level)
