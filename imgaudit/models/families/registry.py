@@ -10,7 +10,7 @@ To add a family:
 4. Add the configuration of a published model, models/published_models/NAME.json, so that memory can be planned for it.
 5. Add its row to the table in docs/guides/models.md, and its name to the README.
 
-A tokenizer of a class that no family has yet needs its check in models/files/vocabularies.py, and a family that comes as
+A tokenizer of a new class needs its check in models/files/vocabularies.py, and a family that comes as
 a single file needs its layout in models/files/single_file.py.
 """
 
