@@ -12,7 +12,7 @@ from imgaudit.exceptions import IndexRefusedError, InputError
 from imgaudit.index.id_table import REBUILD
 from imgaudit.index.index_types import Kind
 from imgaudit.io.provenance import find_versions
-from imgaudit.io.reading import read_bounded
+from imgaudit.io.reading import hash_file, read_bounded
 from imgaudit.io.writing import write_json
 from imgaudit.schema.problems import describe_problem
 from imgaudit.schema.protocol import Framing
@@ -188,10 +188,8 @@ def package_versions() -> dict[str, str]:
 
 
 def digest_file(path: Path) -> FileDigest:
-    """Return size and SHA-256 of a file, which is read once."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return FileDigest(bytes=file.tell(), sha256=digest)
+    """Return size and SHA-256 of a file."""
+    return FileDigest(bytes=path.stat().st_size, sha256=hash_file(path))
 
 
 def _checksum(values: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ Every text file from outside is decoded here: UTF-8 with or without its byte-ord
 """
 
 import codecs
+import hashlib
 import os
 import stat
 from pathlib import Path
@@ -46,6 +47,12 @@ def read_bounded(path: Path, limit: int, *, follow_links: bool = True) -> bytes:
     if len(data) > limit:
         raise InputError(f"grew beyond {limit:,} bytes while it was read")
     return data
+
+
+def hash_file(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, as 64 hexadecimal digits. Raises OSError when it cannot be read."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def find_encoding(beginning: bytes) -> str:

@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import load_file
 
 from imgaudit.exceptions import ModelRefusedError
+from imgaudit.io.reading import hash_file
 from imgaudit.models.files.inspection import AGAIN, find_file_kind, quote, refuse_leaving
 from imgaudit.models.files.weights import PICKLED_SUFFIXES, Shapes, read_metadata, read_shapes
 
@@ -71,8 +72,7 @@ def read_lora(text: str) -> Lora:
     shapes = read_shapes(path)
     _refuse_tensors(path, shapes)
     _refuse_metadata(path, shapes)
-    with path.open("rb") as file:
-        return Lora(path, weight, hashlib.file_digest(file, "sha256").hexdigest())
+    return Lora(path, weight, hash_file(path))
 
 
 def lora_fingerprint(fingerprint: str, loras: Sequence[Lora]) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from imgaudit.exceptions import RunFolderError
+from imgaudit.io.reading import hash_file
 from imgaudit.io.writing import read_json, write_json
 from imgaudit.runs.folder import RunFolder
 from imgaudit.schema.problems import describe_problem
@@ -45,7 +46,7 @@ def write_evidence(run: RunFolder) -> None:
     chain = ""
     files = []
     for name, path in evidence_files(run.path).items():
-        digest = _digest(path)
+        digest = hash_file(path)
         chain = _link(chain, name, digest)
         files.append(EvidenceFile(path=name, sha256=digest, chain=chain))
     write_json(run.path / "evidence.json", EvidenceList(files=files, head=chain).model_dump(mode="json"))
@@ -96,7 +97,7 @@ def _wrong_files(run: RunFolder, listed: EvidenceList) -> Iterator[str]:
         path = there.pop(file.path, None)
         if path is None:
             yield f"{file.path!r:.200} is missing"
-        elif _digest(path) != file.sha256:
+        elif hash_file(path) != file.sha256:
             yield f"{file.path!r:.200} was changed: it is not the file that evidence.json names"
     for name in sorted(there):
         yield f"{name!r:.200} was added: evidence.json does not name it"
@@ -104,8 +105,3 @@ def _wrong_files(run: RunFolder, listed: EvidenceList) -> Iterator[str]:
 
 def _link(chain: str, path: str, sha256: str) -> str:
     return hashlib.sha256(f"{chain}{path}{sha256}".encode()).hexdigest()
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

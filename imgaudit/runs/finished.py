@@ -3,7 +3,6 @@
 Needs neither torch nor a model, so that pages and reviews start at once.
 """
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from pydantic import ValidationError
 from imgaudit.decision.null_bank import NullBank
 from imgaudit.decision.verdict import conclude_skipped
 from imgaudit.exceptions import RunFolderError
+from imgaudit.io.reading import hash_file
 from imgaudit.io.writing import read_json
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import read_manifest
@@ -131,8 +131,7 @@ def _require_utf8(path: Path) -> None:
 
 def _digest(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return hash_file(path)
     except OSError as error:
         raise RunFolderError(f"{str(path)!r} cannot be read: {error.strerror}; is this a finished run?") from error
 

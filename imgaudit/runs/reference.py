@@ -4,7 +4,6 @@ How often a picture is in a training set is the strongest known predictor of its
 of such a set, or a crawl: what is not found in it may still have been trained on.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +13,7 @@ from pydantic import ValidationError
 from imgaudit.exceptions import InputError, RunFolderError
 from imgaudit.index import Collection
 from imgaudit.index.queries import read_queries
-from imgaudit.io.reading import format_path
+from imgaudit.io.reading import format_path, hash_file
 from imgaudit.io.writing import read_json, write_json
 from imgaudit.runs.folder import RunFolder
 from imgaudit.schema.findings import ReferenceFinding, ReferenceMatch
@@ -113,7 +112,7 @@ def search_reference(collection: Collection, images: Mapping[str, Path], control
         )
     return Reference(
         collection=collection.folder.resolve().name,
-        manifest_sha256=_digest(collection.folder),
+        manifest_sha256=hash_file(collection.folder / "manifest.json"),
         vectors=len(collection),
         descriptor=manifest.descriptor.name,
         source=manifest.descriptor.source,
@@ -140,10 +139,6 @@ def _look_up(
     return found
 
 
-def _digest(folder: Path) -> str:
-    return hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
-
-
 def _recall(collection: Collection) -> str:
     recall = collection.recall
     if isinstance(recall, Skipped):
@@ -159,7 +154,7 @@ def keep_reference(
     What was looked up without controls is looked up again as soon as there are some: p-values come from them.
     """
     held = read_reference(run)
-    same = held is not None and held.manifest_sha256 == _digest(collection.folder)
+    same = held is not None and held.manifest_sha256 == hash_file(collection.folder / "manifest.json")
     nulls = held is not None and (bool(held.controls) or not controls)
     if same and nulls and held is not None and images.keys() <= held.images.keys():
         return held

@@ -5,7 +5,6 @@ prompt it was made for is the field's usual measure of text alignment. Any CLIPM
 as well as the small ones that `imgaudit lab clip` trains; cosines of different networks cannot be compared.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from transformers.utils import logging as transformers_logging
 
 from imgaudit.exceptions import ModelRefusedError
 from imgaudit.io.framing import to_image
+from imgaudit.io.reading import hash_file
 
 MOST_LAYERS, MOST_WIDTH = 64, 4096
 """Largest networks that are built; the published ones have up to 48 layers and 1,664 numbers."""
@@ -110,7 +110,7 @@ def load_clip(folder: Path) -> ClipScorer:
     return ClipScorer(
         network.eval().requires_grad_(False), tokenizer, processor,
         f"CLIP, {config.vision_config.num_hidden_layers} layers at {config.vision_config.image_size} pixels, weights "
-        f"with SHA-256 {_digest_file(weights)}",
+        f"with SHA-256 {hash_file(weights)}",
     )  # fmt: skip
 
 
@@ -154,12 +154,7 @@ def load_aesthetic_head(path: Path, width: int) -> AestheticHead:
             f"{str(path)!r} has layers of shapes {shapes}; expected them to lead from the "
             f"{width} numbers of this CLIP to 1"
         )
-    return AestheticHead(layers, f"aesthetic head with SHA-256 {_digest_file(path)}")
-
-
-def _digest_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return AestheticHead(layers, f"aesthetic head with SHA-256 {hash_file(path)}")
 
 
 def retrieves_own_caption(images: torch.Tensor, own: torch.Tensor, others: torch.Tensor) -> torch.Tensor:

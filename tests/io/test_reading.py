@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from imgaudit.exceptions import InputError
-from imgaudit.io.reading import decode_text, format_path, read_bounded, read_text
+from imgaudit.io.reading import decode_text, format_path, hash_file, read_bounded, read_text
 
 TEXT = "na\u00efve \u6587\n"
 
@@ -68,3 +68,10 @@ def test_only_regular_files_are_read(tmp_path: Path) -> None:
 def test_paths_of_any_bytes_become_different_texts() -> None:
     assert format_path("a/\u00e9.png") == "a/\u00e9.png"
     assert format_path("\udcff") != format_path("\udcfe") and format_path("\udcff").encode()
+
+
+def test_a_file_is_named_by_the_sha256_of_its_bytes(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    assert hash_file(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    with pytest.raises(OSError, match="No such file"):
+        hash_file(tmp_path / "b")

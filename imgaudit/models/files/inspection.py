@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from imgaudit.exceptions import InputError, ModelRefusedError
-from imgaudit.io.reading import read_bounded
+from imgaudit.io.reading import hash_file, read_bounded
 from imgaudit.models.families.registry import ABSENT, Component, Family
 
 LIBRARIES = ("diffusers", "transformers", "stable_diffusion")
@@ -111,15 +111,14 @@ def hash_model_files(folder: Path, weights: Container[Path] | None = None) -> di
     for path in list_files(folder):
         idle = weights is not None and ".safetensors" in path.name and path not in weights
         if path.suffix in HASHED_SUFFIXES and not idle and find_file_kind(path) == "file":
-            digests[path.relative_to(folder).as_posix()] = hash_file(path)
+            digests[path.relative_to(folder).as_posix()] = hash_model_file(path)
     return digests
 
 
-def hash_file(path: Path) -> str:
+def hash_model_file(path: Path) -> str:
     """Return the SHA-256 of a model's file. Raises ModelRefusedError when it cannot be read."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return hash_file(path)
     except OSError as error:
         raise ModelRefusedError(f"{quote(path)} cannot be read: {error.strerror}; {AGAIN}") from error
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from imgaudit.exceptions import ModelRefusedError
 from imgaudit.models.families.registry import Component
 from imgaudit.models.files.hub import fetch_model
-from imgaudit.models.files.inspection import hash_file, hash_model_files, quote, read_model_index
+from imgaudit.models.files.inspection import hash_model_file, hash_model_files, quote, read_model_index
 from imgaudit.models.files.variants import choose_folder_variant
 from imgaudit.models.files.weights import Weights, find_weights
 
@@ -57,7 +57,7 @@ class Source:
         if self.checkpoint is None:
             return files
         path = self.checkpoint.path
-        return {SINGLE_FILE + path.suffix: hash_file(path)} | files
+        return {SINGLE_FILE + path.suffix: hash_model_file(path)} | files
 
 
 def bundled_lab(name: str = "demo") -> Path:

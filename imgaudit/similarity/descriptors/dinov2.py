@@ -1,6 +1,5 @@
 """DINOv2 (Oquab et al. 2023), a network for what images show; a second opinion, and no copy detector by training."""
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from transformers import Dinov2Model
 
 from imgaudit.exceptions import ModelRefusedError
+from imgaudit.io.reading import hash_file
 from imgaudit.schema.records import Skipped
 from imgaudit.similarity.descriptors.preparation import embed_images, normalise_for_imagenet
 
@@ -74,7 +74,6 @@ def load_dinov2(folder: Path | None = None, device: torch.device | str = "cpu") 
         raise ModelRefusedError(f"{str(folder)!r} cannot be loaded as DINOv2: {kind}: {reason}") from error
     if missing := [*found["missing_keys"], *found["mismatched_keys"]]:
         raise ModelRefusedError(f"{str(folder)!r} lacks {len(missing)} weights that its config.json describes")
-    with (folder / "model.safetensors").open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = hash_file(folder / "model.safetensors")
     source = f"DINOv2, {config.num_hidden_layers} layers, weights with SHA-256 {digest}"
     return Dinov2Descriptor(network, source, device)

@@ -5,7 +5,6 @@ and whose last layer has 512 outputs. For `sscd_disc_mixup` its authors name a c
 ten pairs are copies, on the pairs of their own challenge; of a model's generations it says nothing.
 """
 
-import hashlib
 import pickle
 import zipfile
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ from safetensors.torch import load_file
 from torchvision.models import resnet50
 
 from imgaudit.exceptions import ModelRefusedError
+from imgaudit.io.reading import hash_file
 from imgaudit.similarity.descriptors.preparation import embed_images, normalise_for_imagenet
 
 DIMENSION = 512
@@ -87,7 +87,7 @@ def load_sscd(path: Path, device: torch.device | str = "cpu") -> SscdDescriptor:
     if not all(bool(torch.isfinite(weight).all()) for weight in weights.values()):
         raise ModelRefusedError(f"{str(path)!r} has weights that are not finite; fetch it again")
     network.load_state_dict({key.removeprefix(PREFIX): weight for key, weight in weights.items()})
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = hash_file(path)
     return SscdDescriptor(network, f"SSCD ResNet-50, weights with SHA-256 {digest}", device)
 
 

