@@ -1,10 +1,10 @@
-"""Build a corpus unlike clip art from two Debian packages: emoji (OFL) and photographs and drawings for children (GPL).
+"""Build a corpus that is unlike clip art from two Debian packages: emoji (OFL), and pictures for children (GPL).
 
     apt-get install fonts-noto-color-emoji tuxpaint-stamps-default
     python examples/build_emoji_and_stamps.py --out stamps
     imgaudit lab train examples/recipes/report-b.toml --images stamps --out report-b
 
-Many of the stamps are under the GPL: neither the images nor a model that memorises them goes into this repository.
+Many of the stamps are under the GPL, so neither the images nor a model that memorises them is in this repository.
 """
 
 import argparse
@@ -25,19 +25,19 @@ from imgaudit.schema.protocol import Framing
 
 SIDE = 128
 SILENT = {0x200D, 0xFE0F, 0x20E3}
-"""Joiners and selectors inside emoji sequences: nothing to read aloud."""
+"""Joiners and selectors inside emoji sequences: they have no name for a caption."""
 SKIN_TONES = set(range(0x1F3FB, 0x1F400))
 
 
 def spoken(codepoints: list[int]) -> str:
-    """Unicode names as a caption: "woman rocket", "flag b r"."""
+    """Join Unicode names to a caption: "woman rocket", "flag b r"."""
     names = [unicodedata.name(chr(code), "").lower() for code in codepoints if code not in SILENT]
     letters = [name.removeprefix("regional indicator symbol letter ") for name in names]
     return ("flag " if letters != names else "") + " ".join(letters)
 
 
 def emoji_glyphs(font: TTFont) -> dict[str, list[int]]:
-    """Glyph name to code points, for single characters and sequences without a skin tone."""
+    """Map glyph names to code points, for single characters and sequences without a skin tone."""
     glyphs = {name: [code] for code, name in font.getBestCmap().items()}
     codes = dict(glyphs)
     for lookup in font["GSUB"].table.LookupList.Lookup:
@@ -52,7 +52,7 @@ def emoji_glyphs(font: TTFont) -> dict[str, list[int]]:
 
 
 def emoji(path: Path) -> Iterator[tuple[str, Image.Image]]:
-    """Captions and bitmaps of a colour bitmap font (CBDT)."""
+    """Yield the captions and bitmaps of a colour bitmap font (CBDT)."""
     font = TTFont(path)
     bitmaps = font["CBDT"].strikeData[0]
     for name, sequence in sorted(emoji_glyphs(font).items(), key=lambda item: item[1]):
@@ -64,7 +64,7 @@ def emoji(path: Path) -> Iterator[tuple[str, Image.Image]]:
 
 
 def stamps(folder: Path) -> Iterator[tuple[str, Image.Image]]:
-    """Captions (the first line beside each picture) and pictures; letters and digits of alphabets are left out."""
+    """Yield captions (the first line beside each picture) and pictures, without letters and digits of alphabets."""
     for path in find_images(folder):
         text = path.with_suffix(".txt")
         if "alphabets" in path.parts or not text.is_file():

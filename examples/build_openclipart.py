@@ -4,8 +4,8 @@
     python examples/build_openclipart.py --out corpus
     imgaudit lab train examples/recipes/demo.toml --images corpus --out demo-lab
 
-Drawings that declare too many pixels (some have 168 million) are left out before they are decoded. Near copies are
-clustered, and the split made, by `imgaudit lab train` as its recipe says.
+Drawings that declare too many pixels (some have 168 million) are left out before they are decoded. Later,
+`imgaudit lab train` clusters near copies and makes the split as its recipe says.
 """
 
 import argparse
@@ -24,11 +24,11 @@ from imgaudit.lab.corpus import CorpusEntry, write_corpus
 from imgaudit.schema.protocol import Framing
 
 SIDE = 128
-"""Corpus images are kept at this side; a lab trains at a smaller one."""
+"""Pixels per side of the corpus images; a lab trains at fewer."""
 
 
 def caption(path: Path, source: Path) -> str:
-    """Title and categories, as the package's paths give them: "dolphin, fish, animals"."""
+    """Join title and categories, as the package's paths give them: "dolphin, fish, animals"."""
     words = re.sub(r"[_\-+.]+", " ", path.stem)
     words = re.sub(r"(?<=[a-z])\d+$|\b\d+\b", " ", words)
     title = " ".join(words.split()).lower() or path.stem.lower()
@@ -37,7 +37,7 @@ def caption(path: Path, source: Path) -> str:
 
 
 def prepare(path: Path) -> Image.Image | str:
-    """The drawing on a white square, or the reason it is left out."""
+    """Return the drawing on a white square, or the reason why it is left out."""
     try:
         image = load_image(path).pixels
     except ImageError as error:

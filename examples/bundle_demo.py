@@ -4,7 +4,7 @@
     imgaudit calibrate imgaudit/lab/bundled/demo/controls --model demo --effort quick --framing pad \
         --note "held-out openclipart drawings, never trained on" --out imgaudit/lab/bundled/demo/calibration.json
 
-Which held-out and seen-once images go where depends on SHA-256 alone, never on how an audit judges them.
+The SHA-256 alone decides where held-out and seen-once images go, never the verdict of an audit.
 """
 
 import argparse
@@ -18,11 +18,12 @@ from imgaudit.lab.description import LabDescription, LabImage
 
 BUNDLED = Path(__file__).parent.parent / "imgaudit" / "lab" / "bundled" / "demo"
 CONTROLS, HELD_OUT, SEEN_ONCE = 320, 120, 80
-"""Controls (a quarter of them only fits complexity), and benchmark images; all other held-out images stay unused."""
+"""Numbers of controls (a quarter of them is used only to fit complexity) and of benchmark images; other held-out images
+are not used."""
 
 
 def readable_name(image: LabImage) -> str:
-    """The caption as a file name, with the corpus number to keep it unique."""
+    """Turn the caption into a file name, with the corpus number to keep it unique."""
     words = re.sub(r"[^a-z0-9]+", "-", image.text.split(",")[0].lower()).strip("-")[:40]
     return f"{words or 'drawing'}-{Path(image.file_name).stem}.png"
 

@@ -1,4 +1,4 @@
-"""Print committed tables into the documentation again, so that no figure in it is typed by hand.
+"""Print the committed tables into the documentation again, so that no figure is typed by hand.
 
     python examples/refresh_tables.py
 
@@ -23,7 +23,7 @@ BLOCK = re.compile(r"(<!-- printed by: imgaudit (?P<command>[^\n]*?) -->\n+```te
 
 
 def printed(command: str) -> str:
-    """Standard output of an imgaudit command, run at the root of the repository. Raises RuntimeError if it fails."""
+    """Run an imgaudit command at the root of the repository and return its output. Raises RuntimeError if it fails."""
     words = [str(ROOT / word) if (ROOT / word).exists() else word for word in shlex.split(command)]
     result = CliRunner().invoke(app, words)
     if result.exit_code != 0:
@@ -32,7 +32,7 @@ def printed(command: str) -> str:
 
 
 def refreshed(page: str) -> str:
-    """A page with every printed block as its command prints it now."""
+    """Return a page with every printed block as its command prints it now."""
     return BLOCK.sub(lambda block: f"{block[1]}{printed(block['command'])}```", page)
 
 

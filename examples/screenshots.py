@@ -1,4 +1,4 @@
-"""Pictures of a report for the documentation: index and page of an image, light and dark, desktop and phone.
+"""Take pictures of a report for the documentation: index and page of an image, light and dark, desktop and phone.
 
 imgaudit demo --out imgaudit-demo
 python examples/screenshots.py imgaudit-demo docs/images
@@ -19,17 +19,17 @@ SIZES = {"desktop": (1280, 960), "phone": (390, 844)}
 """Width and height in CSS pixels."""
 
 COLOURS = 256
-"""Of a picture: text and flat areas need no more, and files stay small."""
+"""Number of colours of a picture: text and flat areas need no more, and the files stay small."""
 
 
 def shown_image(run: RunFolder) -> Finding:
-    """The first image that the model returns, or the first of all."""
+    """Return the first image that the model reproduces, or the first image if there is none."""
     findings = AuditResult.model_validate(read_json(run.report_path)).findings
     return next((one for one in findings if one.verdict is Verdict.REPLICATED), findings[0])
 
 
 def picture(browser: Browser, page: Path, size: tuple[int, int], scheme: str) -> Image.Image:
-    """What a reviewer sees first."""
+    """Take one picture of what a reviewer sees first."""
     tab = browser.new_page(viewport={"width": size[0], "height": size[1]}, color_scheme=scheme)  # type: ignore[arg-type]
     tab.goto(page.as_uri())
     tab.evaluate("for (const i of document.images) i.loading = 'eager'")
