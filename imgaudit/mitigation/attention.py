@@ -63,23 +63,15 @@ class AttentionRescaling(MitigatedDenoiser):
         extras = {**found.extras, ATTENDED: attended.to(found.streams["text"].device)}
         return PromptEmbeds(found.streams, found.free, extras)
 
-    def sample(
-        self,
-        prompt_embeds: PromptEmbeds,
-        seeds: Sequence[int],
-        *,
-        guidance_scale: float,
-        num_inference_steps: int,
-        latents: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """Sample with the model's cross-attention rescaled; afterwards the model is unchanged."""
+    @contextmanager
+    def sampling(
+        self, prompt_embeds: PromptEmbeds, seeds: Sequence[int], latents: torch.Tensor | None
+    ) -> Iterator[PromptEmbeds]:
+        """Rescale the model's cross-attention; afterwards the model is unchanged."""
         with ExitStack() as stack:
             if ATTENDED in prompt_embeds.extras:
                 stack.enter_context(rescale_attention(self.attentions, prompt_embeds.extras[ATTENDED], self.factor))
-            return self.denoiser.sample(
-                prompt_embeds, seeds, guidance_scale=guidance_scale, num_inference_steps=num_inference_steps,
-                latents=latents,
-            )  # fmt: skip
+            yield prompt_embeds
 
 
 def find_cross_attentions(network: torch.nn.Module) -> Sequence[Any]:

@@ -10,7 +10,8 @@ what came of it, from the same x_T. Norms are per sample: the authors' code take
 target of 3 for 4 images is 1.5 for each, an RMS of 0.0117 for Stable Diffusion at 512 pixels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 
@@ -52,22 +53,14 @@ class EmbeddingDescent(MitigatedDenoiser):
         self.rms, self.iterations, self.learning_rate = rms, iterations, learning_rate
         self.other_noise = other_noise
 
-    def sample(
-        self,
-        prompt_embeds: PromptEmbeds,
-        seeds: Sequence[int],
-        *,
-        guidance_scale: float,
-        num_inference_steps: int,
-        latents: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """Descend, then sample with the model."""
+    @contextmanager
+    def sampling(
+        self, prompt_embeds: PromptEmbeds, seeds: Sequence[int], latents: torch.Tensor | None
+    ) -> Iterator[PromptEmbeds]:
+        """Yield the conditions after the descent."""
         drawn = [draw_seed(seed, "", "descent") for seed in seeds] if self.other_noise else seeds
         noise = latents if latents is not None and not self.other_noise else draw_noise(drawn, self.latent_shape)
-        return self.denoiser.sample(
-            self.descend(prompt_embeds, noise), seeds, guidance_scale=guidance_scale,
-            num_inference_steps=num_inference_steps, latents=latents,
-        )  # fmt: skip
+        yield self.descend(prompt_embeds, noise)
 
     def descend(self, prompt_embeds: PromptEmbeds, noise: torch.Tensor) -> PromptEmbeds:
         """Return the conditions after the descent, one per row of `noise` (N, C, h, w)."""

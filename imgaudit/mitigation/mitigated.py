@@ -5,16 +5,17 @@ is in the weights, and the mitigation acts when pictures are made.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 
 from imgaudit.diffusion.denoiser import Denoiser, PromptEmbeds
-from imgaudit.diffusion.schedules import Prediction, Schedule
 
 
 class MitigatedDenoiser:
-    """A model under a mitigation, which overrides `condition`, `sample`, or both; all else is the model's own.
+    """A model under a mitigation, which overrides `condition`, `sampling`, or both; all else is the model's own.
 
     The fingerprint is another one, so that null banks and runs of the bare model are not mixed with it.
     """
@@ -25,99 +26,22 @@ class MitigatedDenoiser:
         self.identity = identity
         self.fingerprint = hashlib.sha256(f"{denoiser.fingerprint} {identity}".encode()).hexdigest()
 
-    @property
-    def latent_shape(self) -> tuple[int, int, int]:
-        """The model's latent shape."""
-        return self.denoiser.latent_shape
+    def __getattr__(self, name: str) -> Any:
+        # Python asks here only for what the mitigation does not define. Private names are no part of a Denoiser, and
+        # copying asks for some of them before there is a model.
+        if name.startswith("_"):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(self.denoiser, name)
 
-    @property
-    def resolution(self) -> int:
-        """The model's resolution in pixels."""
-        return self.denoiser.resolution
+    @contextmanager
+    def sampling(
+        self, prompt_embeds: PromptEmbeds, seeds: Sequence[int], latents: torch.Tensor | None
+    ) -> Iterator[PromptEmbeds]:
+        """Mitigate for as long as the context lasts, and yield the conditions to sample: here those that were given.
 
-    @property
-    def schedule(self) -> Schedule:
-        """The model's noise schedule."""
-        return self.denoiser.schedule
-
-    @property
-    def prediction_type(self) -> str:
-        """The model's kind of prediction."""
-        return self.denoiser.prediction_type
-
-    @property
-    def network_evaluations(self) -> int:
-        """The number of network evaluations, including the mitigation's own."""
-        return self.denoiser.network_evaluations
-
-    @property
-    def no_null(self) -> str:
-        """The model's reason for having no null branch; empty where it has one."""
-        return self.denoiser.no_null
-
-    @property
-    def fewest_steps(self) -> int:
-        """The model's fewest sampling steps."""
-        return self.denoiser.fewest_steps
-
-    @property
-    def words(self) -> Sequence[str]:
-        """The model's words."""
-        return self.denoiser.words
-
-    @property
-    def word_positions(self) -> int:
-        """The model's number of word positions."""
-        return self.denoiser.word_positions
-
-    @property
-    def device(self) -> torch.device:
-        """The device of the model."""
-        return torch.device(getattr(self.denoiser, "device", "cpu"))
-
-    def encode(self, images: torch.Tensor) -> torch.Tensor:
-        """Encode as the model does."""
-        return self.denoiser.encode(images)
-
-    def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """Decode as the model does."""
-        return self.denoiser.decode(latents)
-
-    def condition(self, prompts: Sequence[str]) -> PromptEmbeds:
-        """Condition as the model does, unless the mitigation changes prompts."""
-        return self.denoiser.condition(prompts)
-
-    def characters_read(self, prompt: str) -> dict[str, int]:
-        """Count the characters read as the model does."""
-        return self.denoiser.characters_read(prompt)
-
-    def cut_tokens(self, prompt: str) -> dict[str, int]:
-        """Count cut tokens as the model does."""
-        return self.denoiser.cut_tokens(prompt)
-
-    def token_spans(self, prompt: str) -> dict[str, list[tuple[int, int, int]]]:
-        """Find token spans as the model does."""
-        return self.denoiser.token_spans(prompt)
-
-    def condition_words(self, weights: torch.Tensor) -> PromptEmbeds:
-        """Condition on words as the model does."""
-        return self.denoiser.condition_words(weights)
-
-    def null_condition(self) -> PromptEmbeds:
-        """Return the null condition as the model does."""
-        return self.denoiser.null_condition()
-
-    def start_condition(self) -> PromptEmbeds:
-        """Return the start condition as the model does."""
-        return self.denoiser.start_condition()
-
-    def predict(self, noisy: torch.Tensor, timesteps: torch.Tensor, prompt_embeds: PromptEmbeds) -> Prediction:
-        """Predict as the model does."""
-        return self.denoiser.predict(noisy, timesteps, prompt_embeds)
-
-    def spare_memory(self) -> bool:
-        """Spare memory as the model does."""
-        return self.denoiser.spare_memory()
+        Arguments are those of `sample`.
+        """
+        yield prompt_embeds
 
     def sample(
         self,
@@ -128,8 +52,9 @@ class MitigatedDenoiser:
         num_inference_steps: int,
         latents: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Sample as the model does, unless the mitigation changes sampling."""
-        return self.denoiser.sample(
-            prompt_embeds, seeds, guidance_scale=guidance_scale, num_inference_steps=num_inference_steps,
-            latents=latents,
-        )  # fmt: skip
+        """Sample as the model does, in the context of `sampling`."""
+        with self.sampling(prompt_embeds, seeds, latents) as mitigated:
+            return self.denoiser.sample(
+                mitigated, seeds, guidance_scale=guidance_scale, num_inference_steps=num_inference_steps,
+                latents=latents,
+            )  # fmt: skip
