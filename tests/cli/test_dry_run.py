@@ -88,7 +88,7 @@ def test_a_batch_follows_free_memory_and_gradients_are_checkpointed_where_one_sa
     needed = measure_memory(Passes(own)).of("backward", 1)
     # How much checkpointing spares on a network this small differs between versions of torch.
     for free, batches, sparing in ((needed * 11, {8}, False), (needed - 1, {1, 2}, True)):
-        monkeypatch.setattr(cost, "free_bytes", lambda device, free=free: free)
+        monkeypatch.setattr(cost, "measure_free_bytes", lambda device, free=free: free)
         assert measured_batch(own, PROTOCOL, chunk_size=8) in batches
         assert own.network.is_gradient_checkpointing is sparing
 

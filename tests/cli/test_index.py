@@ -195,7 +195,7 @@ def test_rows_are_added_to_a_table_that_was_measured_alike(tmp_path: Path, monke
     assert run(*words, "--sizes", "100,200", "--vectors", "8 floats,64 bits")[0] == 0
     assert run(*words, "--sizes", 100, "--vectors", "16 floats", "--kind", "flat", "--append")[0] == 0
     assert run(*words, "--sizes", 200, "--vectors", "64 bits", "--append")[0] == 0
-    report = IndexReport.model_validate_json(TABLE.read_text())
+    report = IndexReport.model_validate_json(table.read_text())
     assert [(one.count, one.setting.name) for one in report.results] == [
         (100, "8 floats"), (100, "64 bits"), (100, "16 floats"), (200, "8 floats"), (200, "64 bits")
     ]  # fmt: skip
@@ -216,7 +216,7 @@ def test_a_build_is_incomplete_by_damaged_images_alone(
     (folder / "logo.svg").write_text("<svg/>")
     (folder / "notes.txt").write_text("notes")
     done = CliRunner().invoke(app, ["index", "build", str(tmp_path / "c"), str(folder)])
-    assert done.exit_code == 0 and "1 other files are no images by their names and were passed over" in done.output
+    assert done.exit_code == 0 and "1 other files were ignored: their names are not those of images" in done.output
     assert ".svg 1" in run("index", "info", tmp_path / "c")[1]
     (folder / "bad.png").write_bytes(b"no image")
     assert run("index", "build", tmp_path / "d", folder)[0] == 3

@@ -206,7 +206,7 @@ def test_a_bug_shows_where_it_is_when_asked(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_bar_shows_outside_names_as_they_are(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(terminal, "talk", lambda: Console(stderr=True, force_terminal=True, width=100))
+    monkeypatch.setattr(terminal, "notes", lambda: Console(stderr=True, force_terminal=True, width=100))
     with terminal.progress("reading [/red]\x1b]0;x\x07[bold]") as advance:
         advance(1, 2)
     assert "reading [/red]\\x1b]0;x\\x07[bold]" in capsys.readouterr().err

@@ -188,7 +188,7 @@ def test_a_run_folder_of_another_audit_is_refused(
 ) -> None:
     folder = make_folder("portfolio", range(2))
     audit(folder, model, tmp_path / "run")
-    with pytest.raises(RunFolderError, match=r"inversion\.steps 2, now 4"):
+    with pytest.raises(RunFolderError, match=r"inversion\.steps 3, now 4"):
         audit(folder, model, tmp_path / "run", steps=4)
     (folder / "metadata.jsonl").unlink()
     with pytest.raises(RunFolderError, match="other prompts or captions"):

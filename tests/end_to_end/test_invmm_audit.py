@@ -108,7 +108,7 @@ def test_an_audit_measures_it_for_targets_and_controls_and_resumes(
     assert without_clock(resumed) == without_clock(whole)
 
     page = (tmp_path / "whole" / "report" / f"{whole.findings[0].id}.html").read_text(encoding="utf-8")
-    assert "How far the noise has to be moved" in page and INVMM_LIMIT in page and "reported only" in page
+    assert "InvMM: how far the noise has to be moved" in page and INVMM_LIMIT in page and "reported only" in page
     assert f"replicas/embedding+noise-g3-{0:04d}.png" in page
     assert "embedding+noise_hits" in render_csv(whole) and "invmm_kl_per_dimension" in render_csv(whole)
     assert INVMM_LIMIT in render_markdown(whole)
