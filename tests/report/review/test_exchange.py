@@ -132,7 +132,8 @@ def test_from_the_command_line(reviewed: ReviewedRun, tmp_path: Path) -> None:
     assert "ann.json: 0 added, 2 there already" in invoke("import", path, first).stdout
 
     status = invoke("status", path)
-    assert status.exit_code == 0 and "2 of 2 images decided: 1 accepted, 0 disputed, 0 unsure, 1 on which reviewers disagree" in status.stdout
+    said = "2 of 2 images decided: 1 accepted, 0 disputed, 0 unsure, 1 on which reviewers disagree"
+    assert status.exit_code == 0 and said in status.stdout
     assert "n = 1 images" in status.stdout
     assert json.loads(invoke("status", path, "--json").stdout)["decided"] == 2
 
