@@ -32,7 +32,7 @@ class Benchmark:
 BENCHMARKS = (
     Benchmark(
         "detection",
-        "Measure how well an audit tells memorised images from others on a lab. No image is in the bank as well.",
+        "Measure how well an audit tells memorised images from others. No image measured is also a control.",
         options.DetectionSettings, "verdicts.detection",
     ),
     Benchmark(

@@ -11,9 +11,9 @@ from imgaudit.schema.records import Record
 
 _TOKENS = TokenSearchConfig()
 _WORK = Path("imgaudit-benchmark")
-_LAB = "Bundled lab, or a folder that `lab train` wrote."
+_LAB = "Lab: a model trained on known images. A folder that `lab train` wrote, or demo, the bundled lab."
 _DEVICE = "auto, cpu, mps, cuda or cuda:N."
-_CORPUS = "Corpus of the lab; bundled labs bring their images."
+_CORPUS = "Folder of the images that the lab was trained on; by default those that come with a bundled lab."
 
 
 @dataclass(frozen=True)
@@ -31,26 +31,26 @@ class Settings(Record):
 class Tabled(Settings):
     """Options of a benchmark whose table is saved and read again."""
 
-    table: Path | None = Field(None, description="Compute the statistics of this saved table again; needs no model.")
-    save: Path | None = Field(None, description="Write the table to this file, to be committed with the lab.")
+    table: Path | None = Field(None, description="Saved table to print again, without measuring or a model.")
+    save: Path | None = Field(None, description="File to write the table of measurements to, for --table.")
 
 
 class Seeded(Tabled):
     """Options of a benchmark that draws random numbers."""
 
-    seed: int = Field(1, description="Run seed.")
+    seed: int = Field(1, description="Run seed: the same seed repeats every random draw.")
 
 
 class WithFolder(Settings):
     """Options of a benchmark that keeps finished work in a folder."""
 
-    out: Path = Field(_WORK, description="Work folder; an interrupted benchmark continues from it.")
+    out: Path = Field(_WORK, description="Folder for work. Name it again to continue an interrupted benchmark.")
 
 
 class Batched(Settings):
     """Options of a benchmark that calls the network in batches."""
 
-    batch_size: int = Field(64, ge=1, description="Largest batch given to the network at once.")
+    batch_size: int = Field(64, ge=1, description="Largest network batch.")
 
 
 class OnModel(Settings):
@@ -86,11 +86,11 @@ class CommandSettings(WithFolder, Seeded):
 class DetectionSettings(WithFolder, Seeded, OnLab):
     """Options of `detection`."""
 
-    effort: Effort = Field(Effort.QUICK, description="Effort of the audit; a bundled bank has its own.")
+    effort: Effort = Field(Effort.QUICK, description="Budget: quick, standard or thorough. The demo has its own.")
     learning_rate: float | None = Field(
-        None, description="Learning rate of the inversion, in units of the start's root mean square; by default 0.1."
+        None, description="Learning rate, in units of the start embedding's root mean square; by default 0.1."
     )
-    score_after: int | None = Field(None, description="Inversion steps before the score; by default 8.")
+    score_after: int | None = Field(None, description="Inversion steps before the score is measured; by default 8.")
     brief: bool = Field(False, description="Print only the goals and whether they were met.")
 
 
@@ -100,40 +100,40 @@ class ControlSettings(WithFolder, Tabled, OnLab):
     images: Path = Field(description="Folder of images that the lab was not trained on.")
     note: str = Field(description="Where the images come from.")
     save: Path = Field(description="File to write the control table to.")
-    like: Path = Field(description="Score table; the controls are measured by its protocol, on its lab.")
-    count: int = Field(320, ge=1, description="How many images to take, in order of SHA-256.")
+    like: Path = Field(description="Table from `benchmark detection --save`: same lab, same method.")
+    count: int = Field(320, ge=1, description="Images to take, in order of their SHA-256 digests.")
 
 
 class ErrorSettings(Seeded):
     """Options of `errors`."""
 
-    table: Path = Field(description="Score table that `benchmark detection --save` wrote.")
-    other: Path | None = Field(None, description="Control table of another population, from `benchmark controls`.")
+    table: Path = Field(description="Table from `benchmark detection --save`.")
+    other: Path | None = Field(None, description="Table from `benchmark controls`: controls from another source.")
 
 
 class LadderSettings(WithFolder, Seeded, OnLab):
     """Options of `ladder`."""
 
     model: str = Field("examples/labs/report-a", description=_LAB)
-    effort: Effort = Field(Effort.QUICK, description="Effort of everything but the rungs.")
+    effort: Effort = Field(Effort.QUICK, description="Budget of all but the rungs: quick, standard or thorough.")
     words: int = Field(_TOKENS.words, ge=1, le=32, description="Words of a searched prompt.")
-    evaluations: int = Field(_TOKENS.evaluations, ge=1, description="Network evaluations of its search per image.")
+    evaluations: int = Field(_TOKENS.evaluations, ge=1, description="Network evaluations of a prompt search.")
 
 
 class FrontierSettings(LabSettings):
     """Options of `frontier`."""
 
-    baselines: Literal["dori", "invmm", "both", "none"] = Field("dori", description="Published protocols to run too.")
-    invmm_images: int = Field(
-        8, ge=1, description="Memorised and as many held-out images for InvMM, which takes minutes for each."
+    baselines: Literal["dori", "invmm", "both", "none"] = Field(
+        "dori", description="Published methods to run: dori, invmm, both or none."
     )
+    invmm_images: int = Field(8, ge=1, description="Memorised images for InvMM, and as many others; minutes for each.")
 
 
 class SpeedSettings(Batched, Seeded, OnLab):
     """Options of `speed`."""
 
     count: int = Field(8, ge=1, description="Images measured together.")
-    effort: Effort = Field(Effort.QUICK, description="Effort of the audit that is timed.")
+    effort: Effort = Field(Effort.QUICK, description="Budget of the audit that is timed: quick, standard or thorough.")
 
 
 class CompileSettings(Tabled):
@@ -141,19 +141,19 @@ class CompileSettings(Tabled):
 
     model: str = Field("demo", description="Any model that can be audited.")
     device: str = Field("auto", description=_DEVICE)
-    batch_size: int = Field(32, ge=1, description="Samples in every pass.")
+    batch_size: int = Field(32, ge=1, description="Samples in every network pass.")
 
 
 class MemorySettings(Tabled):
     """Options of `memory`."""
 
-    only: list[str] = Field([], description="Name of a published model; may be repeated. All of them by default.")
+    only: list[str] = Field([], description="Published model to count. May be repeated; by default all.")
 
 
 class ScreeningSettings(WithFolder, Seeded):
     """Options of `screening`."""
 
-    images: list[int] = Field([2000, 20000], description="Images of a folder, at least 100; may be repeated.")
+    images: list[int] = Field([2000, 20000], description="Number of images in a folder, at least 100. May be repeated.")
     side: int = Field(512, ge=8, description="Width and height of the images, in pixels.")
 
 
@@ -161,10 +161,10 @@ class RobustnessSettings(Seeded):
     """Options of `robustness`."""
 
     model: str = Field("demo", description="Model to audit: demo, or a diffusers folder.")
-    kills: int = Field(120, ge=0, description="SIGKILLs at random moments of every stage.")
-    full_disks: int = Field(20, ge=0, description="Audits that run out of disk; needs a superuser.")
-    damaged_runs: int = Field(5, ge=0, description="Runs for each kind of damage to their records.")
-    out: Path | None = Field(None, description="Work folder; by default a temporary one.")
+    kills: int = Field(120, ge=0, description="Times that each stage is killed at a random moment.")
+    full_disks: int = Field(20, ge=0, description="Audits that run out of disk space. Needs root.")
+    damaged_runs: int = Field(5, ge=0, description="Runs that are damaged, for each kind of damage.")
+    out: Path | None = Field(None, description="Folder for finished work; by default a temporary one.")
 
 
 class LoraSettings(CommandSettings):
@@ -172,31 +172,33 @@ class LoraSettings(CommandSettings):
 
     planted: int = Field(16, ge=1, description="Held-out images that the LoRA is trained on.")
     others: int = Field(32, ge=1, description="Held-out images that nothing is trained on.")
-    controls: int = Field(160, ge=8, description="Further held-out images, for both banks.")
-    rank: int = Field(32, ge=1, description="Rank of the LoRA.")
-    steps: int = Field(400, ge=1, description="Optimiser steps of the LoRA.")
+    controls: int = Field(160, ge=8, description="Further held-out images, to be controls.")
+    rank: int = Field(32, ge=1, description="Rank of the LoRA's matrices.")
+    steps: int = Field(400, ge=1, description="Optimiser steps.")
 
 
 class MitigationSettings(CommandSettings):
     """Options of `mitigations`."""
 
-    clip: Path | None = Field(None, description="Folder of a CLIPModel, to judge text alignment.")
-    general: int = Field(40, ge=1, description="General prompts, and as many images to retain.")
+    clip: Path | None = Field(
+        None, description="CLIP network to judge how well images fit prompts; by default not judged."
+    )
+    general: int = Field(40, ge=1, description="Other prompts, to measure what is lost, and as many images to keep.")
     controls: int = Field(60, ge=8, description="Controls of every audit.")
-    pictures: int = Field(8, ge=1, description="Pictures generated for each prompt.")
+    pictures: int = Field(8, ge=1, description="Images generated per prompt.")
 
 
 class InvMMSettings(LabSettings):
     """Options of `invmm`."""
 
-    images_each: int = Field(16, ge=1, description="Memorised and as many held-out images.")
-    steps: int | None = Field(None, ge=1, description="Steps of the longest search; by default the audit's.")
+    images_each: int = Field(16, ge=1, description="Memorised images to measure, and as many held-out images.")
+    steps: int | None = Field(None, ge=1, description="Most steps of an InvMM search; by default as in an audit.")
 
 
 class TriggerSettings(Batched, Seeded, OnLab):
     """Options of `triggers`."""
 
-    batch_size: int = Field(256, ge=1, description="Largest batch given to the network at once.")
+    batch_size: int = Field(256, ge=1, description="Largest network batch.")
 
 
 class PromptScoreSettings(Batched, Seeded, OnModel):
@@ -212,18 +214,18 @@ class MethodSettings(Settings):
 class TemplateSettings(Seeded):
     """Options of `templates`."""
 
-    images: Path | None = Field(None, description="Folder of real pictures, such as Debian's openclipart.")
-    pictures: int = Field(300, ge=20, description="Pictures in either half.")
-    related: int = Field(100, ge=4, description="Pairs of each kind that share something.")
-    unrelated: int = Field(670, ge=1, description="Pairs of each kind that share nothing.")
-    fitted: int = Field(400, ge=40, description="Pairs of each kind that set the thresholds.")
+    images: Path | None = Field(None, description="Folder of real pictures to measure with.")
+    pictures: int = Field(300, ge=20, description="Pictures to set thresholds by, and as many to measure.")
+    related: int = Field(100, ge=4, description="Pairs per kind of copy, which share something.")
+    unrelated: int = Field(670, ge=1, description="Pairs per kind of copy, which share nothing.")
+    fitted: int = Field(400, ge=40, description="Pairs per kind of copy, to set the thresholds by.")
 
 
 class CopiesSettings(Seeded):
     """Options of `copies`."""
 
-    images: list[Path] = Field([], description="Folder of different pictures; may be repeated.")
-    pictures: int = Field(60, ge=4, description="Originals in either half.")
+    images: list[Path] = Field([], description="Folder of different pictures. May be repeated.")
+    pictures: int = Field(60, ge=4, description="Originals to set thresholds by, and as many to measure.")
     slow: bool = Field(False, description="Add imagehash's crop-resistant hash, which is slow.")
 
 
@@ -236,10 +238,10 @@ class IndexSettings(WithFolder, Seeded):
     )
     kind: str = Field("auto", description="Kind of index, as for `imgaudit index build`.")
     threads: int = Field(1, ge=1, description="Threads of FAISS and numpy.")
-    plan: int | None = Field(None, ge=1, description="Print a plan for so many vectors instead of the tables.")
-    price_core_hour: float | None = Field(None, ge=0, description="Price of a core for an hour; with --plan.")
-    price_gib_month: float | None = Field(None, ge=0, description="Price of a GiB of disk for a month; with --plan.")
-    append: bool = Field(False, description="Keep the other rows of the table at --save.")
+    plan: int | None = Field(None, ge=1, description="Print instead what a collection of N vectors would take.")
+    price_core_hour: float | None = Field(None, ge=0, description="With --plan: price of a core for an hour.")
+    price_gib_month: float | None = Field(None, ge=0, description="With --plan: price of a GiB of disk for a month.")
+    append: bool = Field(False, description="Keep rows of other sizes that the table at --save already has.")
 
 
 class ReportSettings(WithFolder, Seeded):
@@ -247,7 +249,5 @@ class ReportSettings(WithFolder, Seeded):
 
     sizes: str = Field("1,50,10000", description="Numbers of images, separated by commas.")
     side: int = Field(512, ge=16, le=2048, description="Width and height of the pictures, in pixels.")
-    processes: int | None = Field(
-        None, ge=1, description="Processes that write thumbnails; by default as many as processors."
-    )
+    processes: int | None = Field(None, ge=1, description="Processes for thumbnails; by default one per processor.")
     repeats: int = Field(11, ge=1, description="Repeats of what is timed in the browser.")

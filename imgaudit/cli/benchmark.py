@@ -3,7 +3,8 @@
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, get_args
 
 import typer
 from pydantic import BaseModel
@@ -12,19 +13,31 @@ from pydantic_core import to_json
 
 from imgaudit.benchmark.registry import BENCHMARKS, Benchmark
 from imgaudit.benchmark.settings import Positional, Tabled, WithFolder
+from imgaudit.cli.options import JsonReport, Quiet
+from imgaudit.cli.signatures import Heading, argument, option, takes_records
 from imgaudit.cli.terminal import progress, say
 
 OTHER_NAMES = {"model": ["-m"], "out": ["-o"], "damaged_runs": ["--spoilt"]}
 """Further names of options: short ones, and what an option was called before."""
 
-Json = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+HEADINGS = {
+    Heading.SUBJECT: ("model", "images"),
+    Heading.INPUT: ("table", "other", "like", "clip"),
+    Heading.EXPERT: ("seed", "learning_rate", "score_after"),
+    Heading.OUTPUT: ("out", "save", "brief", "append", "note"),
+    Heading.MACHINE: ("device", "batch_size", "threads", "processes"),
+}
+"""The heading of each option; those that are not named here say how much is measured, and how."""
+
+METAVARS = {"model": "MODEL", "images": "FOLDER", "out": "FOLDER", "clip": "FOLDER", "note": "TEXT", "sizes": "N,..."}
+"""What help shows for the value of an option, where it is neither a number, a file nor a name."""
 
 
 def register(app: typer.Typer, heading: str) -> None:
     """Add the group, with a command for every benchmark."""
     group = typer.Typer(
-        help="Measure the tool's own error rates and speed, with n, interval and seed.", no_args_is_help=True
+        help="Measure how often imgaudit itself is wrong, and how fast it is. For developers and experts.",
+        no_args_is_help=True,
     )
     for one in BENCHMARKS:
         group.command(name=one.name, help=one.summary)(_make_command(one))
@@ -38,32 +51,42 @@ def _make_command(benchmark: Benchmark) -> Callable[..., None]:
     # typer reads names, types, defaults and help of the options from here.
     shared = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=annotation)
-        for name, annotation in (("json_output", Json), ("quiet", Quiet))
+        for name, annotation in (("json_output", JsonReport), ("quiet", Quiet))
     ]
     own = [_make_parameter(name, field) for name, field in benchmark.settings.model_fields.items()]
     run.__signature__ = inspect.Signature([*own, *shared])  # type: ignore[attr-defined]
-    run.__annotations__ = {one.name: one.annotation for one in (*own, *shared)}
-    return run
+    return takes_records(run)
 
 
 def _make_parameter(name: str, field: FieldInfo) -> inspect.Parameter:
-    """Make a command's parameter of a field: its description is the help, its bounds are the option's."""
-    bounds = {
-        option: getattr(limit, attribute)
+    """Make a command's parameter of a field: its description is the help, its bounds are the option's.
+
+    A description that ends with "; by default X." names the value that None has measured.
+    """
+    settings: dict[str, Any] = {
+        bound: getattr(limit, attribute)
         for limit in field.metadata
-        for option, attribute in (("min", "ge"), ("max", "le"))
+        for bound, attribute in (("min", "ge"), ("max", "le"))
         if hasattr(limit, attribute)
     }
-    described: dict[str, Any] = {"help": field.description, **bounds}
-    default = inspect.Parameter.empty if field.is_required() else field.default
-    option: object
+    text, _, named = (field.description or "").removesuffix(".").partition("; by default ")
+    kinds = (field.annotation, *get_args(field.annotation))
+    if not {int, float} & set(kinds):
+        flag = field.annotation is bool
+        settings["metavar"] = "" if flag else METAVARS.get(name, "FILE" if Path in kinds else "NAME")
+        named = named or ("off" if flag else "")
+    described: object
     if positional := next((one for one in field.metadata if isinstance(one, Positional)), None):
-        option = typer.Argument(metavar=positional.metavar, **described)
+        described = argument(positional.metavar, help=f"{text}.")
     else:
+        heading = next((one for one, options in HEADINGS.items() if name in options), Heading.BUDGET)
         names = [f"--{name.replace('_', '-')}", *OTHER_NAMES.get(name, [])]
-        option = typer.Option(*names, show_default=default not in (None, []), **described)
+        described = option(
+            heading, f"{text}.", *names, default=named or ("none" if field.default == [] else None), **settings
+        )
+    default = inspect.Parameter.empty if field.is_required() else field.default
     return inspect.Parameter(
-        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[field.annotation, option]
+        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[field.annotation, described]
     )
 
 

@@ -11,6 +11,7 @@ import typer
 from typer.testing import CliRunner
 
 import imgaudit.cli
+from imgaudit.benchmark.registry import BENCHMARKS
 from imgaudit.cli import COMMANDS, app
 from imgaudit.cli.signatures import Heading
 from imgaudit.schema.config import AuditConfig
@@ -27,7 +28,7 @@ HEADED = (
     "review status",
     "verify", "view",
     "audit", "calibrate", "demo", "detect", "dial", "match", "mitigate evaluate", "mitigate fine-tune",
-    "mitigate locate", "mitigate prune", "triggers",
+    "mitigate locate", "mitigate prune", "triggers", *(f"benchmark {one.name}" for one in BENCHMARKS),
 )  # fmt: skip
 
 
