@@ -10,7 +10,7 @@ from rich.text import Text
 
 from imgaudit.cli.exit_codes import FailOnChange, comparison_exit_code
 from imgaudit.cli.signatures import Heading, argument, option
-from imgaudit.cli.terminal import number, plain
+from imgaudit.cli.terminal import make_table, number, plain
 from imgaudit.exceptions import InputError
 from imgaudit.schema.comparison import Change, Comparison, DifferenceEffect, ImageComparison
 
@@ -108,9 +108,9 @@ def print_comparison(comparison: Comparison) -> None:
 
 
 def _table(comparison: Comparison) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("change", "image", "verdict A", "verdict B", "copies A, B", "B - A, interval", "q"):
-        table.add_column(heading, overflow="fold", no_wrap=heading in ("change", "q"))
+    table = make_table(
+        "change", "image", "verdict A", "verdict B", "copies A, B", "B - A, interval", "q", whole=("change", "q")
+    )
     for image in comparison.images:
         change = Text(image.change.value, style=STYLES[image.change])
         table.add_row(change, plain(image.name), *_verdicts(image), *_rates(image))

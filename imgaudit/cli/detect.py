@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from imgaudit.cli.exit_codes import ExitCode
 from imgaudit.cli.interruption import Interruption
 from imgaudit.cli.model_choice import PlainModel
 from imgaudit.cli.options import Batch, Device, Json, Offline, Out, Quiet, Seed
 from imgaudit.cli.signatures import Heading, argument, option, takes_records
-from imgaudit.cli.terminal import number, plain, progress, say
+from imgaudit.cli.terminal import make_table, number, plain, progress, say
 from imgaudit.exceptions import ConfigError, InputError
 
 if TYPE_CHECKING:
@@ -187,9 +186,7 @@ def _print(outcome: "DetectionOutcome") -> None:
     from imgaudit.schema.records import Skipped
 
     console = Console(highlight=False)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("number", "score", "RMS", "p", "q", "heaviest words", "prompt"):
-        table.add_column(heading, overflow="fold")
+    table = make_table("number", "score", "RMS", "p", "q", "heaviest words", "prompt")
     skipped: dict[str, list[int]] = {}
     scored: list[tuple[float, Any]] = []
     for one in outcome.prompts:

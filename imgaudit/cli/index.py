@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from imgaudit.cli.exit_codes import ExitCode
 from imgaudit.cli.options import Json, JsonReport, Quiet
 from imgaudit.cli.signatures import Heading, argument, option
-from imgaudit.cli.terminal import plain, progress, say
+from imgaudit.cli.terminal import make_table, plain, progress, say
 from imgaudit.schema.records import Skipped
 
 if TYPE_CHECKING:
@@ -271,9 +270,7 @@ def _print_info(collection: "Collection") -> None:
         line(f"note: {collection.remark}")
     if manifest.others:
         line(f"note: {_others(manifest)}")
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("source", "kind", "items", "done", "scaled"):
-        table.add_column(heading, overflow="fold")
+    table = make_table("source", "kind", "items", "done", "scaled")
     for source in manifest.sources:
         counts = (f"{source.count:,}", f"{source.done:,}", f"{source.scaled:,}")
         table.add_row(plain(source.path), source.kind, *counts)

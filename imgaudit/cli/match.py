@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from imgaudit.cli.exit_codes import ExitCode
@@ -14,11 +13,12 @@ from imgaudit.cli.folders import read_folder
 from imgaudit.cli.interruption import Interruption
 from imgaudit.cli.options import Json, Offline, Out, Quiet
 from imgaudit.cli.signatures import Heading, argument, option, takes_records
-from imgaudit.cli.terminal import number, plain, progress, say
+from imgaudit.cli.terminal import make_table, number, plain, progress, say
 from imgaudit.io.offline import go_offline
 from imgaudit.runs.folder import RunFolder
 from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.records import Skipped
+from imgaudit.schema.text import file_name
 
 if TYPE_CHECKING:
     from imgaudit.schema.match import MatchResult
@@ -125,17 +125,15 @@ def _exit_code(found: "MatchResult", fail_on: str) -> ExitCode:
 def _print(found: "MatchResult") -> None:
     """A line per target, those that were seen first."""
     order = list(STYLES)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("seen", "target", "p", "q", "of it", "images", "closest image"):
-        table.add_column(heading, overflow="fold")
+    table = make_table("seen", "target", "p", "q", "of it", "images", "closest image")
     for one in sorted(found.targets, key=lambda one: (order.index(one.seen), one.path)):
         closest = one.closest
         area = "-" if isinstance(closest, Skipped) else f"{closest.evidence.region.area:.0%}"
         table.add_row(
             Text(one.seen, style=STYLES[one.seen]),
-            plain(one.path.replace("\\", "/").rsplit("/", 1)[-1]),
+            plain(file_name(one.path)),
             number(one.p_value), number(one.q_value), area, str(one.images),
-            plain("-" if isinstance(closest, Skipped) else closest.path.replace("\\", "/").rsplit("/", 1)[-1]),
+            plain("-" if isinstance(closest, Skipped) else file_name(closest.path)),
         )  # fmt: skip
     console = Console(highlight=False)
     console.print(table)

@@ -11,6 +11,7 @@ from imgaudit.cli.options import JsonReport, Run
 from imgaudit.cli.signatures import Heading, argument, flag, option
 from imgaudit.cli.terminal import notes, plain, say
 from imgaudit.schema.records import Skipped
+from imgaudit.schema.text import file_name
 
 if TYPE_CHECKING:
     from imgaudit.report.review import ReviewStatus
@@ -179,7 +180,7 @@ def _print(found: "ReviewStatus") -> None:
 def _listed(what: str, images: list["DecidedImage"]) -> list[str]:
     lines = []
     for image in images[:SHOWN]:
-        name = image.path.replace("\\", "/").rsplit("/", 1)[-1]
+        name = file_name(image.path)
         said = ", ".join(f"{one.reviewer} {one.decision.value}" for one in image.decisions)
         lines.append(f"{what} {name} ({image.id}, {image.machine_verdict.value}): {said}")
     if len(images) > SHOWN:

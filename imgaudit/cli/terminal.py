@@ -1,7 +1,7 @@
 """Print to the terminal: results on stdout, notes and progress on stderr, outside text always as plain text."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 
 from rich.console import Console
@@ -11,7 +11,7 @@ from rich.text import Text
 
 from imgaudit.schema.findings import AuditResult, Finding, ForcingCheck, PartReplication, Replication, Verdict
 from imgaudit.schema.records import Skipped
-from imgaudit.schema.text import printable
+from imgaudit.schema.text import file_name, printable
 
 STYLES = {
     Verdict.REPLICATED: "bold red",
@@ -94,6 +94,17 @@ def number(value: float | Skipped, pattern: str = ".3g") -> str:
     return "-" if isinstance(value, Skipped) else format(value, pattern)
 
 
+def make_table(*headings: str, whole: Collection[str] = ()) -> Table:
+    """Return a table without lines, with these columns.
+
+    whole:  headings of columns that are never wrapped
+    """
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in headings:
+        table.add_column(heading, overflow="fold", no_wrap=heading in whole)
+    return table
+
+
 def _replication_text(finding: Finding) -> str:
     rates: list[tuple[str, Replication | PartReplication]] = [(r.rung.value, r) for r in finding.replication]
     for replication in finding.replication:
@@ -113,8 +124,7 @@ def _print_streams(console: Console, result: AuditResult) -> None:
 
     console.print()
     for path, rates in carried:
-        name = path.replace("\\", "/").rsplit("/", 1)[-1]
-        console.print(plain(f"which text stream carries the copies of {name}: {stream_text(rates)}"))
+        console.print(plain(f"which text stream carries the copies of {file_name(path)}: {stream_text(rates)}"))
     console.print(plain(STREAMS_LIMIT))
 
 
@@ -127,8 +137,7 @@ def _print_invmm(console: Console, result: AuditResult) -> None:
 
     console.print()
     for path, found in moved:
-        name = path.replace("\\", "/").rsplit("/", 1)[-1]
-        console.print(plain(f"InvMM of {name}: {invmm_text(found)}"))
+        console.print(plain(f"InvMM of {file_name(path)}: {invmm_text(found)}"))
     console.print(plain(f"{INVMM_MEANING} {INVMM_LIMIT}"))
 
 
@@ -143,15 +152,12 @@ def _common_skip(result: AuditResult) -> Text | None:
 
 
 def _findings(result: AuditResult) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("verdict", "image", "p", "q", "copies of seeds, 95 % interval"):
-        table.add_column(heading, overflow="fold")
+    table = make_table("verdict", "image", "p", "q", "copies of seeds, 95 % interval")
     order = list(Verdict)
     for finding in sorted(result.findings, key=lambda f: (order.index(f.verdict), f.path)):
-        name = finding.path.replace("\\", "/").rsplit("/", 1)[-1]
         table.add_row(
             Text(finding.verdict.value, style=STYLES[finding.verdict]),
-            plain(name),
+            plain(file_name(finding.path)),
             number(finding.p_value),
             number(finding.q_value),
             _replication_text(finding) if finding.verdict is not Verdict.SKIPPED else plain(finding.reason),

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from imgaudit.cli.exit_codes import ExitCode
 from imgaudit.cli.interruption import Interruption
 from imgaudit.cli.model_choice import PlainModel
 from imgaudit.cli.options import Batch, Device, DryRun, Json, Offline, Out, Quiet, Seed
 from imgaudit.cli.signatures import Heading, option, takes_records
-from imgaudit.cli.terminal import plain, progress, say
+from imgaudit.cli.terminal import make_table, plain, progress, say
 from imgaudit.exceptions import ConfigError, InputError
 from imgaudit.schema.triggers import FROM_TEMPERATURE, TEMPERATURE
 
@@ -263,9 +262,7 @@ def _show(outcome: "TriggerOutcome", closest: "list[dict[str, Any] | None] | Non
         return
     console = Console(highlight=False)
     if rows:
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for heading in ("cluster", "95 %", "chains", "D", "prompt", *(["closest of yours"] if closest else [])):
-            table.add_column(heading, overflow="fold")
+        table = make_table("cluster", "95 %", "chains", "D", "prompt", *(["closest of yours"] if closest else []))
         for candidate, row in list(zip(outcome.candidates, rows, strict=True))[:MOST_LINES]:
             largest, best = candidate.largest, outcome.triggers[candidate.prompts[0]].found
             target = row.get("closest_target")

@@ -5,7 +5,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +118,13 @@ def read_line(line: bytes) -> dict[str, Any] | None:
         return record if record.pop("check") == _checksum(record) else None
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
         return None
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the records of a file that `append_lines` wrote, but for damaged lines; none where there is no file."""
+    if path.is_file():
+        with path.open("rb") as file:
+            yield from (record for line in file if (record := read_line(line)) is not None)
 
 
 def _ends_with_newline(path: Path) -> bool:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from imgaudit.exceptions import InputError
 from imgaudit.io.writing import write_atomically, write_png
 from imgaudit.report.formats import markdown_text
-from imgaudit.report.pages import page_environment, write_assets
+from imgaudit.report.pages import write_page
 from imgaudit.report.pictures import read_picture
 from imgaudit.report.wording import CHANGE_WORDING, RUNG_WORDING, WORDING
 from imgaudit.runs.comparison.retention import retention_text
@@ -76,25 +76,15 @@ def write_comparison(folder: Path, comparison: Comparison, a: RunFolder, b: RunF
         if _OWN_PICTURE.fullmatch(old.name):
             old.unlink()
     write_atomically(folder / "comparison.json", render_comparison(comparison, ComparisonFormat.JSON))
-    write_assets(folder, ())
     views = [_view(image, folder / "images", a, b) for image in comparison.images]
-    page = (
-        page_environment()
-        .get_template("comparison.html.jinja")
-        .render(
-            comparison=comparison,
-            changed=[view for view in views if view.image.change in CHANGED],
-            unchanged=[view for view in views if view.image.change is Change.UNCHANGED],
-            left_out=[view for view in views if view.image.change is Change.NOT_COMPARABLE],
-            retention=retention_text(comparison.retention),
-            wording=CHANGE_WORDING,
-            verdicts=WORDING,
-            rungs=RUNG_WORDING,
-            effects=EFFECT_WORDING,
-        )
-    )
-    write_atomically(folder / "index.html", page)
-    return folder / "index.html"
+    return write_page(
+        folder, "comparison.html.jinja", (), comparison=comparison,
+        changed=[view for view in views if view.image.change in CHANGED],
+        unchanged=[view for view in views if view.image.change is Change.UNCHANGED],
+        left_out=[view for view in views if view.image.change is Change.NOT_COMPARABLE],
+        retention=retention_text(comparison.retention), wording=CHANGE_WORDING, verdicts=WORDING,
+        rungs=RUNG_WORDING, effects=EFFECT_WORDING,
+    )  # fmt: skip
 
 
 def _require_own_folder(folder: Path, runs: tuple[RunFolder, RunFolder]) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imgaudit.io.writing import write_atomically
-from imgaudit.report.pages import page_environment, write_assets
+from imgaudit.report.pages import write_page
 from imgaudit.report.redaction import csv_cell
 from imgaudit.runs.detection import DetectionOutcome, JudgedPrompt
 from imgaudit.schema.detection import PromptDetection, PromptSkipped, WordWeight
@@ -53,7 +53,8 @@ def write_detection(folder: Path, outcome: DetectionOutcome) -> Path:
         {"one": one, "segments": list(segments(one)), "command": removal_command(outcome.manifest.command, one)}
         for one in scored[:MOST_ROWS]
     ]
-    page = page_environment().get_template("detection.html.jinja").render(
+    return write_page(
+        folder / "report", "detection.html.jinja", ("detection.css", "detection.js"),
         outcome=outcome, manifest=outcome.manifest, views=views, scored=len(scored), most=MOST_ROWS,
         skipped=[one for one in outcome.prompts if isinstance(one.found, PromptSkipped)],
         spaces=sorted({one.found.space for one in scored if isinstance(one.found, PromptDetection)}),
@@ -61,10 +62,6 @@ def write_detection(folder: Path, outcome: DetectionOutcome) -> Path:
                        and isinstance(one.found.epsilon, Skipped)), None),
         detector=DETECTORS[outcome.manifest.settings.detector],
     )  # fmt: skip
-    report = folder / "report"
-    write_assets(report, ("detection.css", "detection.js"))
-    write_atomically(report / "index.html", page)
-    return report / "index.html"
 
 
 def segments(one: JudgedPrompt) -> Iterator[Segment]:

@@ -5,8 +5,8 @@ from typing import Any
 
 from imgaudit.exceptions import ImageError
 from imgaudit.io.images import load_image
-from imgaudit.io.writing import write_atomically, write_png
-from imgaudit.report.pages import page_environment, write_assets
+from imgaudit.io.writing import write_png
+from imgaudit.report.pages import write_page
 from imgaudit.report.pictures import fade_outside
 from imgaudit.schema.match import ClosestImage, MatchResult, Seen, TargetMatch
 from imgaudit.schema.pairs import Region
@@ -32,16 +32,10 @@ def write_match(folder: Path, matches: MatchResult, files: dict[str, Path]) -> P
     files:  of targets and closest images, by id; those that can no longer be read are left out of the page
     """
     report = folder / "report"
-    write_assets(report, ())
     shown = sorted(matches.targets, key=lambda one: (ORDER.index(one.seen), one.path))
     views = [_view(report, one, files) for one in shown]
-    page = (
-        page_environment()
-        .get_template("match.html.jinja")
-        .render(matches=matches, views=views, labels=LABELS, counts={seen: matches.count(seen) for seen in ORDER})
-    )
-    write_atomically(report / "index.html", page)
-    return report / "index.html"
+    counts = {seen: matches.count(seen) for seen in ORDER}
+    return write_page(report, "match.html.jinja", (), matches=matches, views=views, labels=LABELS, counts=counts)
 
 
 def _view(report: Path, match: TargetMatch, files: dict[str, Path]) -> dict[str, Any]:

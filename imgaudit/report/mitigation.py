@@ -5,7 +5,7 @@ from pathlib import Path
 from imgaudit.io.writing import write_atomically
 from imgaudit.mitigation.evaluation import ModelOutcome
 from imgaudit.mitigation.evaluation_summary import EvaluationFigures, EvaluationTable
-from imgaudit.report.pages import page_environment, write_assets
+from imgaudit.report.pages import write_page
 from imgaudit.report.svg import document, dots, frame, horizontal, legend, line, vertical
 
 
@@ -17,12 +17,8 @@ def write_mitigation(folder: Path, table: EvaluationTable, figures: EvaluationFi
         name = f"plot-{number}.svg"
         write_atomically(report / name, before_and_after(table.models[0], model, figures.threshold))
         plots.append((model.name, name))
-    page = page_environment().get_template("mitigation.html.jinja").render(
-        table=table, figures=figures, plots=plots
-    )  # fmt: skip
-    write_assets(report, ("mitigation.css",))
-    write_atomically(report / "index.html", page)
-    return report / "index.html"
+    assets = ("mitigation.css",)
+    return write_page(report, "mitigation.html.jinja", assets, table=table, figures=figures, plots=plots)
 
 
 def before_and_after(base: ModelOutcome, model: ModelOutcome, threshold: float) -> str:

@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import jinja2
 
@@ -52,6 +53,17 @@ def write_assets(folder: Path, names: Sequence[str]) -> None:
         if content is None:
             raise FileNotFoundError(f"imgaudit was installed without {name}")
         write_atomically(folder / "assets" / name, content)
+
+
+def write_page(folder: Path, template: str, assets: Sequence[str], **values: Any) -> Path:
+    """Write FOLDER/index.html from a template, with its assets beside it; return the page's path.
+
+    values:  as the template names them
+    """
+    page = page_environment().get_template(template).render(**values)
+    write_assets(folder, assets)
+    write_atomically(folder / "index.html", page)
+    return folder / "index.html"
 
 
 def _number(value: float | Skipped, pattern: str = ".3g") -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from imgaudit.io.writing import write_atomically, write_json
-from imgaudit.report.pages import page_environment, write_assets
+from imgaudit.report.pages import write_page
 from imgaudit.runs.trigger_images import image_name
 from imgaudit.runs.triggers import NO_PROOF, TriggerOutcome
 from imgaudit.schema.triggers import Trigger
@@ -57,14 +57,10 @@ def write_triggers(
                 "target": targets[number] if targets else None,
             }
         )
-    page = page_environment().get_template("triggers.html.jinja").render(
-        outcome=outcome, manifest=outcome.manifest, views=views, most=MOST_CANDIDATES, most_prompts=MOST_PROMPTS,
-        no_proof=NO_PROOF,
+    return write_page(
+        folder / "report", "triggers.html.jinja", ("triggers.css",), outcome=outcome, manifest=outcome.manifest,
+        views=views, most=MOST_CANDIDATES, most_prompts=MOST_PROMPTS, no_proof=NO_PROOF,
     )  # fmt: skip
-    report = folder / "report"
-    write_assets(report, ("triggers.css",))
-    write_atomically(report / "index.html", page)
-    return report / "index.html"
 
 
 def candidate_rows(outcome: TriggerOutcome, targets: Sequence[Mapping[str, Any] | None] | None) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ results.jsonl    one line per distinct prompt, appended as each is finished
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from imgaudit.diffusion.prompt_detection import detect_prompts, find_prompt_faul
 from imgaudit.io.provenance import utc_now
 from imgaudit.io.reading import format_path
 from imgaudit.io.tables import TablePrompt
-from imgaudit.io.writing import append_lines, read_line
+from imgaudit.io.writing import append_lines, read_lines
 from imgaudit.models.loading import LoadedModel
 from imgaudit.runs.manifest import describe_model, device_of, package_versions
 from imgaudit.schema.detection import DetectionRecord, DetectionSettings, PromptDetection, PromptSkipped
@@ -137,18 +138,10 @@ def detect_into(
 def _kept(path: Path) -> dict[str, DetectionRecord]:
     """Read what is finished; lines that were cut by a kill are measured again."""
     kept: dict[str, DetectionRecord] = {}
-    if not path.is_file():
-        return kept
-    with path.open("rb") as file:
-        for line in file:
-            record = read_line(line)
-            if record is None:
-                continue
-            try:
-                kind = PromptSkipped if "skipped" in record else PromptDetection
-                kept[record["prompt"]] = kind.model_validate(record)
-            except (ValidationError, KeyError):
-                continue
+    for record in read_lines(path):
+        with suppress(ValidationError, KeyError):
+            kind = PromptSkipped if "skipped" in record else PromptDetection
+            kept[record["prompt"]] = kind.model_validate(record)
     return kept
 
 

@@ -22,7 +22,7 @@ from imgaudit.diffusion.word_proposals import WordProposal
 from imgaudit.io.framing import find_unusable_reason
 from imgaudit.io.provenance import utc_now
 from imgaudit.io.reading import format_path
-from imgaudit.io.writing import append_lines, read_line
+from imgaudit.io.writing import append_lines, read_lines
 from imgaudit.models.loading import LoadedModel
 from imgaudit.runs.manifest import describe_model, device_of, package_versions
 from imgaudit.runs.trigger_images import image_name, prompt_folder, prompt_images
@@ -124,13 +124,10 @@ def search_into(
 def _kept(path: Path) -> dict[str, float]:
     """Read what is measured; steps cut by a kill are measured again as a whole, in the same batches."""
     kept: dict[str, float] = {}
-    if not path.is_file():
-        return kept
-    with path.open("rb") as file:
-        for line in file:
-            for prompt, value in ((read_line(line) or {}).get("measured") or {}).items():
-                if value is None or isinstance(value, float | int):
-                    kept[prompt] = -math.inf if value is None else float(value)
+    for record in read_lines(path):
+        for prompt, value in (record.get("measured") or {}).items():
+            if value is None or isinstance(value, float | int):
+                kept[prompt] = -math.inf if value is None else float(value)
     return kept
 
 

@@ -4,6 +4,7 @@ import enum
 
 from imgaudit.schema.findings import BestReplica, Verdict
 from imgaudit.schema.records import Record, Rung, Skipped
+from imgaudit.schema.text import file_name
 
 COMPARISON_VERSION = 1
 """Raised whenever a field changes its meaning."""
@@ -183,7 +184,7 @@ class ImageComparison(Record):
     def name(self) -> str:
         """The file's name, for people: images are never matched by it."""
         side = self.b if isinstance(self.a, Skipped) else self.a
-        return "" if isinstance(side, Skipped) else side.path.replace("\\", "/").rsplit("/", 1)[-1]
+        return "" if isinstance(side, Skipped) else file_name(side.path)
 
     @property
     def shown(self) -> RungComparison | None:
