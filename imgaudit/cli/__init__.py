@@ -30,7 +30,7 @@ from imgaudit.cli import (
     view,
 )
 from imgaudit.cli.exit_codes import ExitCode
-from imgaudit.cli.interruption import command_line, say_interrupted
+from imgaudit.cli.interruption import format_command_line, say_interrupted
 from imgaudit.exceptions import ImgauditError, ModelRefusedError, VerificationError
 from imgaudit.schema.config import TRACEBACK_VARIABLE
 
@@ -102,7 +102,9 @@ def main() -> None:
         code = ExitCode.COULD_NOT_RUN
     except OSError as error:
         where = f"{os.fspath(error.filename)!r}: " if error.filename is not None else ""
-        print_error(f"{where}{error.strerror or error}; what was finished is kept; continue with: {command_line()}")
+        print_error(
+            f"{where}{error.strerror or error}; what was finished is kept; continue with: {format_command_line()}"
+        )
         code = ExitCode.COULD_NOT_RUN
     except Exception as error:
         code = _unexpected(error)
@@ -123,7 +125,7 @@ def _unexpected(error: Exception) -> int:
     if os.environ.get(TRACEBACK_VARIABLE):
         raise error
     print_error(
-        f"an error in imgaudit itself: {type(error).__name__}: {error}; what was finished is kept. "
+        f"an unexpected error in imgaudit: {type(error).__name__}: {error}; what was finished is kept. "
         f"{TRACEBACK_VARIABLE}=1 shows where it happened"
     )
     return ExitCode.COULD_NOT_RUN

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from imgaudit.cli.dry_run import print_cost, print_plan
-from imgaudit.cli.exit_codes import ExitCode, exit_code
+from imgaudit.cli.exit_codes import ExitCode, find_exit_code
 from imgaudit.cli.folders import read_folder
 from imgaudit.cli.interruption import Interruption
 from imgaudit.cli.model_choice import ModelChoice
@@ -115,7 +115,7 @@ def run_audit(
     else:
         print_result(result)
     say(f"report: {out / 'report' / 'index.html'}", quiet=quiet)
-    return exit_code(result, config.fail_on)
+    return find_exit_code(result, config.fail_on)
 
 
 def _open_reference(folder: Path) -> "Collection":

@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from imgaudit.cli.exit_codes import FailOnChange, comparison_exit_code
+from imgaudit.cli.exit_codes import FailOnChange, find_comparison_exit_code
 from imgaudit.cli.signatures import Heading, argument, option
-from imgaudit.cli.terminal import make_table, number, plain
+from imgaudit.cli.terminal import format_number, make_table, plain
 from imgaudit.exceptions import InputError
 from imgaudit.schema.comparison import Change, Comparison, DifferenceEffect, ImageComparison
 
@@ -83,7 +83,7 @@ def _compare(
         typer.echo(write_comparison(out or DEFAULT_FOLDER, comparison, a.folder, b.folder))
     else:
         typer.echo(render_comparison(comparison, ComparisonFormat(kind)), nl=False)
-    raise typer.Exit(comparison_exit_code(comparison, fail_on))
+    raise typer.Exit(find_comparison_exit_code(comparison, fail_on))
 
 
 def print_comparison(comparison: Comparison) -> None:
@@ -132,7 +132,7 @@ def _rates(image: ImageComparison) -> tuple[Text, ...]:
     return (
         plain(rung.rung.value) + Text("\n") + plain(f"{rung.a.hits}/{rung.a.n}, {rung.b.hits}/{rung.b.n}"),
         plain(f"{rung.difference:+.0%}") + Text("\n") + plain(f"[{rung.low:+.0%}, {rung.high:+.0%}]"),
-        plain(number(image.q_value) + (" *" if image.rates_differ else "")),
+        plain(format_number(image.q_value) + (" *" if image.rates_differ else "")),
     )
 
 

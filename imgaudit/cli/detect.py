@@ -13,7 +13,7 @@ from imgaudit.cli.interruption import Interruption
 from imgaudit.cli.model_choice import PlainModel
 from imgaudit.cli.options import Batch, Device, Json, Offline, Out, Quiet, Seed
 from imgaudit.cli.signatures import Heading, argument, option, takes_records
-from imgaudit.cli.terminal import make_table, number, plain, progress, say
+from imgaudit.cli.terminal import format_number, make_table, plain, progress, say
 from imgaudit.exceptions import ConfigError, InputError
 
 if TYPE_CHECKING:
@@ -199,7 +199,8 @@ def _print(outcome: "DetectionOutcome") -> None:
         words = [] if isinstance(tokens, Skipped) else [word for word in tokens if word.text[0].isalnum()]
         words = sorted(words, key=lambda word: -word.weight)[:3]
         table.add_row(
-            str(one.number), f"{score:.4g}", f"{one.found.rms:.4g}", number(one.p_value), number(one.q_value),
+            str(one.number), f"{score:.4g}", f"{one.found.rms:.4g}",
+            format_number(one.p_value), format_number(one.q_value),
             plain(", ".join(word.text for word in words)) if words else "-", plain(one.given.text[:120]),
         )  # fmt: skip
     if scored:

@@ -105,8 +105,8 @@ def print_cost(model: ModelChoice, config: AuditConfig, works: "Sequence[Work]",
     if more := stream_work(config.protocol, len(streams)).evaluations:
         seconds = cost.seconds.of(stream_work(config.protocol, len(streams)))
         typer.echo(
-            f"network evaluations: at most {more:,} more, about {duration(seconds)}, for each image whose embedding "
-            f"gives copies, to tell which of {', '.join(streams)} carries them"
+            f"network evaluations: at most {more:,} more, about {format_duration(seconds)}, for each image whose "
+            f"embedding gives copies, to tell which of {', '.join(streams)} carries them"
         )
 
 
@@ -132,7 +132,7 @@ def _time_lines(cost: "Cost", images: int) -> Iterator[str]:
 
     seconds, where = cost.seconds, cost.device + (f", {cost.threads} threads" if cost.device == "cpu" else "")
     yield (
-        f"time: about {duration(cost.total_seconds)} for {images} images, "
+        f"time: about {format_duration(cost.total_seconds)} for {images} images, "
         f"{images * 3600 / cost.total_seconds:,.0f} an hour, on {where}"
     )
     basis = f"median of {REPEATS} batches of {seconds.batch}"
@@ -166,10 +166,10 @@ def _size(count: float) -> str:
     return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """A time in the two units that matter, cut and not rounded.
 
-    >>> duration(9.4), duration(100), duration(7300), duration(200_000)
+    >>> format_duration(9.4), format_duration(100), format_duration(7300), format_duration(200_000)
     ('9 s', '1 min 40 s', '2 h 1 min', '2 d 7 h')
     """
     units = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))

@@ -34,8 +34,8 @@ class FailOnChange(enum.StrEnum):
     NEVER = "never"
 
 
-def exit_code(result: AuditResult, fail_on: FailOn) -> ExitCode:
-    """The exit code of a finished run."""
+def find_exit_code(result: AuditResult, fail_on: FailOn) -> ExitCode:
+    """Return the exit code of a finished run."""
     counts = result.summary.counts
     failing = {FailOn.NEVER: (), FailOn.REPLICATED: REPRODUCED, FailOn.ATYPICAL: (*REPRODUCED, Verdict.ATYPICAL)}[
         fail_on
@@ -47,8 +47,8 @@ def exit_code(result: AuditResult, fail_on: FailOn) -> ExitCode:
     return ExitCode.DECIDED
 
 
-def comparison_exit_code(comparison: Comparison, fail_on: FailOnChange) -> ExitCode:
-    """The exit code of a comparison: 1 before 3, so that an image that appeared is never hidden by one left out."""
+def find_comparison_exit_code(comparison: Comparison, fail_on: FailOnChange) -> ExitCode:
+    """Return the exit code of a comparison: 1 before 3, so that an image left out never hides one that appeared."""
     failing: tuple[Change, ...] = {
         FailOnChange.NEVER: (),
         FailOnChange.APPEARED: (Change.APPEARED,),

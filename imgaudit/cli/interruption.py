@@ -30,7 +30,7 @@ _said: list[str] = []
 def say_interrupted() -> None:
     """Print how far the command came, and the line that continues it."""
     message = _said.pop() if _said else "interrupted; what was finished is kept"
-    print_error(f"{message}; continue with: {command_line()}")
+    print_error(f"{message}; continue with: {format_command_line()}")
 
 
 class Interruption:
@@ -73,6 +73,6 @@ class Interruption:
         return lambda stage, done, total: self.stopping(partial(advance, stage))(done, total)
 
 
-def command_line() -> str:
+def format_command_line() -> str:
     """Return what was typed, as a line that a shell reads the same way."""
     return shlex.join(["imgaudit", *sys.argv[1:]])

@@ -13,7 +13,7 @@ from imgaudit.cli.folders import read_folder
 from imgaudit.cli.interruption import Interruption
 from imgaudit.cli.options import Json, Offline, Out, Quiet
 from imgaudit.cli.signatures import Heading, argument, option, takes_records
-from imgaudit.cli.terminal import make_table, number, plain, progress, say
+from imgaudit.cli.terminal import format_number, make_table, plain, progress, say
 from imgaudit.io.offline import go_offline
 from imgaudit.runs.folder import RunFolder
 from imgaudit.schema.config import AuditConfig
@@ -132,7 +132,7 @@ def _print(found: "MatchResult") -> None:
         table.add_row(
             Text(one.seen, style=STYLES[one.seen]),
             plain(file_name(one.path)),
-            number(one.p_value), number(one.q_value), area, str(one.images),
+            format_number(one.p_value), format_number(one.q_value), area, str(one.images),
             plain("-" if isinstance(closest, Skipped) else file_name(closest.path)),
         )  # fmt: skip
     console = Console(highlight=False)

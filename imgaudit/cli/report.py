@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from imgaudit.cli.exit_codes import exit_code
+from imgaudit.cli.exit_codes import find_exit_code
 from imgaudit.cli.options import Run
 from imgaudit.cli.signatures import Heading, option
 from imgaudit.exceptions import InputError
@@ -68,4 +68,4 @@ def _report(
             typer.echo(folder.path / "report" / "index.html")
         else:
             typer.echo(render(result, ReportFormat(kind)), nl=False)
-    raise typer.Exit(exit_code(result, fail_on))
+    raise typer.Exit(find_exit_code(result, fail_on))

@@ -89,7 +89,7 @@ def stage_progress(*, quiet: bool = False) -> Iterator[Callable[[str, int, int],
         yield advance
 
 
-def number(value: float | Skipped, pattern: str = ".3g") -> str:
+def format_number(value: float | Skipped, pattern: str = ".3g") -> str:
     """Return a measured number as text, or a dash for what was not measured."""
     return "-" if isinstance(value, Skipped) else format(value, pattern)
 
@@ -158,8 +158,8 @@ def _findings(result: AuditResult) -> Table:
         table.add_row(
             Text(finding.verdict.value, style=STYLES[finding.verdict]),
             plain(file_name(finding.path)),
-            number(finding.p_value),
-            number(finding.q_value),
+            format_number(finding.p_value),
+            format_number(finding.q_value),
             _replication_text(finding) if finding.verdict is not Verdict.SKIPPED else plain(finding.reason),
         )
     return table

@@ -46,7 +46,7 @@ class Collection:
         if not manifest.shards:
             raise IndexRefusedError(
                 f"the collection {str(folder)!r} holds no vectors yet: run the command that builds it again, and it "
-                "goes on where it stopped"
+                "continues where it stopped"
             )
         names = [shard.name for shard in manifest.shards]
         if len(set(names)) != len(names):
@@ -71,7 +71,7 @@ class Collection:
         left = sum(source.count - source.done for source in waiting)
         return (
             f"{left:,} files or vectors of {len(waiting)} sources are not in the collection yet: run the command that "
-            "builds it again, it goes on where it stopped"
+            "builds it again, it continues where it stopped"
         )
 
     @property

@@ -1,4 +1,4 @@
-"""Images become vectors, in worker processes: a file that kills its reader is left out and the rest goes on."""
+"""Make vectors of images in worker processes: a file that kills its reader is left out, and the others are read."""
 
 import multiprocessing
 import os

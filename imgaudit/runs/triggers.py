@@ -33,10 +33,10 @@ from imgaudit.similarity.clusters import find_largest_cluster, group_alike, is_n
 from imgaudit.similarity.descriptors import Descriptor
 
 NO_PROOF = (
-    "A cluster says that this model, under this prompt, gives nearly the same image from different seeds. It is no "
-    "proof that the image was in the training set: no reference was looked at."
+    "A cluster means that this model gives nearly the same image for this prompt from different seeds. This does not "
+    "prove that the image was in the training set: no training image was looked at."
 )
-"""What candidates claim, in words that stand wherever they are shown."""
+"""What a candidate means and does not mean; shown wherever candidates are."""
 
 
 class TriggerOutcome(Record):
@@ -88,7 +88,8 @@ def search_into(
 ) -> TriggerOutcome:
     """Search, make images, cluster them; what the folder has is not done again.
 
-    A search that was killed takes the same way again, with every D that was kept, and goes on where none is left.
+    A search that was killed repeats the same steps with every D that was kept, and measures from the first
+    step that has none.
     Raises InputError as `search_triggers` does.
     """
     path = folder / "measured.jsonl"

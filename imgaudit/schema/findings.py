@@ -165,7 +165,7 @@ class Replication(Record):
     """Against the same generations compared with every other target and decoy; needs no controls. Text rungs only."""
     q_value: float | Skipped
     """The p-value that decides, corrected for the image's text rungs (Bonferroni) and over the folder. Text rungs
-    only: rungs inverted from the image are gated by the score's q-value."""
+    only: rungs inverted from the image depend on the q-value of the score."""
     stands: bool
     """Whether the rung reproduces the image beyond coincidence, framing and forcing."""
     thresholds: dict[str, float] | Skipped
@@ -285,7 +285,7 @@ class Finding(Record):
     q_value: float | Skipped
     """q-value of the score over the folder, by the policy's correction."""
     group: str
-    """Id of the near-duplicate that stands for this image in the folder's correction; its own when it has none."""
+    """Id of the near-duplicate that represents this image in the folder's correction; its own when it has none."""
     replication: list[Replication]
     """Per rung measured."""
     error: ErrorMeasurement | Skipped
@@ -293,7 +293,7 @@ class Finding(Record):
     best_replica: BestReplica | Skipped
     """Closest generated image."""
     part: PartEvidence | None = Field(None, exclude_if=lambda value: value is None)
-    """Place where a part of it came back; absent unless that stands for a rung."""
+    """Place where a part of it came back; absent unless a rung returned one beyond chance."""
     near_duplicates: list[NearDuplicate]
     """Other targets that are near copies of this one."""
     resembles_others: list[NearDuplicate]

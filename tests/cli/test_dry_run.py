@@ -9,7 +9,7 @@ import torch
 from typer.testing import CliRunner
 
 from imgaudit.cli import app
-from imgaudit.cli.dry_run import duration
+from imgaudit.cli.dry_run import format_duration
 from imgaudit.diffusion.memory import measure_peak_bytes
 from imgaudit.diffusion.passes import Passes
 from imgaudit.exceptions import ConfigError
@@ -162,4 +162,4 @@ def test_a_dry_run_prints_time_and_memory_with_what_they_rest_on(
 
 
 def test_durations_have_two_units() -> None:
-    assert [duration(seconds) for seconds in (0.2, 59, 61, 3600)] == ["1 s", "59 s", "1 min 1 s", "1 h 0 min"]
+    assert [format_duration(seconds) for seconds in (0.2, 59, 61, 3600)] == ["1 s", "59 s", "1 min 1 s", "1 h 0 min"]

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from imgaudit.cli import main, terminal
-from imgaudit.cli.exit_codes import ExitCode, exit_code
+from imgaudit.cli.exit_codes import ExitCode, find_exit_code
 from imgaudit.exceptions import OfflineError
 from imgaudit.schema.config import FailOn, resolve_config
 from imgaudit.schema.findings import AuditResult, Summary, Verdict
@@ -150,13 +150,13 @@ def test_exit_codes_follow_the_verdicts() -> None:
         )  # fmt: skip
         return AuditResult(run={}, protocol=PROTOCOL, policy=Policy(), redecided=[], summary=summary, findings=[])
 
-    assert exit_code(result(not_reproduced=4), FailOn.REPLICATED) is ExitCode.DECIDED
-    assert exit_code(result(not_reproduced=3, replicated=1), FailOn.REPLICATED) is ExitCode.REPRODUCED
-    assert exit_code(result(not_reproduced=3, replicated=1), FailOn.NEVER) is ExitCode.DECIDED
-    assert exit_code(result(not_reproduced=3, atypical=1), FailOn.REPLICATED) is ExitCode.DECIDED
-    assert exit_code(result(not_reproduced=3, atypical=1), FailOn.ATYPICAL) is ExitCode.REPRODUCED
-    assert exit_code(result(not_reproduced=3, skipped=1), FailOn.REPLICATED) is ExitCode.INCOMPLETE
-    assert exit_code(result(not_reproduced=3), FailOn.REPLICATED) is ExitCode.INCOMPLETE
+    assert find_exit_code(result(not_reproduced=4), FailOn.REPLICATED) is ExitCode.DECIDED
+    assert find_exit_code(result(not_reproduced=3, replicated=1), FailOn.REPLICATED) is ExitCode.REPRODUCED
+    assert find_exit_code(result(not_reproduced=3, replicated=1), FailOn.NEVER) is ExitCode.DECIDED
+    assert find_exit_code(result(not_reproduced=3, atypical=1), FailOn.REPLICATED) is ExitCode.DECIDED
+    assert find_exit_code(result(not_reproduced=3, atypical=1), FailOn.ATYPICAL) is ExitCode.REPRODUCED
+    assert find_exit_code(result(not_reproduced=3, skipped=1), FailOn.REPLICATED) is ExitCode.INCOMPLETE
+    assert find_exit_code(result(not_reproduced=3), FailOn.REPLICATED) is ExitCode.INCOMPLETE
 
 
 def test_doctor_says_what_would_be_skipped(run_imgaudit: Commands) -> None:
@@ -171,7 +171,7 @@ def test_doctor_says_what_would_be_skipped(run_imgaudit: Commands) -> None:
     ("raised", "code", "message"),
     [
         (OSError(28, "No space left on device", "x"), 2, "'x': No space left on device; what was finished is kept"),
-        (ZeroDivisionError("oh"), 2, "an error in imgaudit itself: ZeroDivisionError: oh"),
+        (ZeroDivisionError("oh"), 2, "an unexpected error in imgaudit: ZeroDivisionError: oh"),
         (KeyboardInterrupt(), 130, "interrupted; what was finished is kept; continue with: imgaudit doctor"),
         (OfflineError("no"), 2, "imgaudit: no"),
     ],

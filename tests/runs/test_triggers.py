@@ -72,7 +72,7 @@ def test_the_command_finds_resumes_and_compares(model_folder: Path, tmp_path: Pa
         assert one["share_low"] <= one["cluster"] / one["images"] <= one["share_high"]
         assert len(list((out / one["folder"]).glob("*.png"))) == 8
     text = run(*given)
-    assert "no proof that the image was in the training set" in text
+    assert "does not prove that the image was in the training set" in text
     assert json.loads((out / "candidates.json").read_text("utf-8"))["what_this_says"].startswith("A cluster says")
     candidates = [one["candidate"] for one in lines if "candidate" in one]
     assert candidates
@@ -171,7 +171,7 @@ def test_hostile_prompts_are_text_on_the_page(browser: Browser, model_folder: Pa
     assert page.locator(".pictures img").count() == 3
     assert page.locator("table.triggers tbody tr").count() == len(HOSTILE)
     assert "<script>alert(1)</script> fox" in page.inner_text("table.triggers")
-    assert "no proof" in page.inner_text(".banner") and "a near copy" in page.inner_text("article.candidate")
+    assert "does not prove" in page.inner_text(".banner") and "a near copy" in page.inner_text("article.candidate")
     for width in (1280, 390):
         page.set_viewport_size({"width": width, "height": 800})
         assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")

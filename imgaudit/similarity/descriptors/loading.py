@@ -1,4 +1,4 @@
-"""Descriptors by name, each with its weights, or why it is not to be had."""
+"""Descriptors by name, each with its weights, or the reason why it is not available."""
 
 import importlib.util
 from collections.abc import Callable, Mapping

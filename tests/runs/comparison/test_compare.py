@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from imgaudit.cli.exit_codes import ExitCode, FailOnChange, comparison_exit_code
+from imgaudit.cli.exit_codes import ExitCode, FailOnChange, find_comparison_exit_code
 from imgaudit.decision.verdict import conclude_skipped
 from imgaudit.report import ComparisonFormat, render_comparison
 from imgaudit.report.wording import CHANGE_WORDING
@@ -297,7 +297,10 @@ def test_swapping_mirrors_and_counts_add_up(a: FinishedRun, b: FinishedRun) -> N
         assert reverse.q_value == image.q_value or isinstance(image.q_value, Skipped)
         assert [-one.difference for one in reverse.rungs] == [one.difference for one in image.rungs]
     assert sum(forth.counts.values()) == forth.total == len(a.images.keys() | b.images.keys()) == len(forth.images)
-    for code in (comparison_exit_code(forth, FailOnChange.CHANGED), comparison_exit_code(forth, FailOnChange.NEVER)):
+    for code in (
+        find_comparison_exit_code(forth, FailOnChange.CHANGED),
+        find_comparison_exit_code(forth, FailOnChange.NEVER),
+    ):
         assert (code is ExitCode.DECIDED) <= (forth.counts[Change.NOT_COMPARABLE] == 0)
     assert Comparison.model_validate_json(render_comparison(forth, ComparisonFormat.JSON)) == forth
 
