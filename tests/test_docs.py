@@ -1,5 +1,6 @@
 """What the documentation says is so: commands exist, options are documented, links lead somewhere."""
 
+import importlib.util
 import re
 import shutil
 from collections.abc import Callable
@@ -9,6 +10,7 @@ import pytest
 import refresh_tables
 from typer.main import get_command
 
+import imgaudit
 from imgaudit.cli import app
 from imgaudit.report.wording import WORDING
 from imgaudit.schema.config import AuditConfig
@@ -60,6 +62,20 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
         if not target.startswith("http"):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_that_pages_name_exist(page: Path) -> None:
+    named = re.findall(r"`((?:imgaudit|tests|examples|docs)/[\w./-]+)`", page.read_text(encoding="utf-8"))
+    assert not [path for path in named if not (ROOT / path).exists()]
+
+
+def test_the_reference_covers_the_public_names() -> None:
+    listed = re.findall(r"^::: (\S+)$", (ROOT / "docs" / "reference" / "python.md").read_text("utf-8"), re.MULTILINE)
+    for module in listed:
+        assert importlib.util.find_spec(module), f"there is no module {module}"
+    homes = {getattr(imgaudit, name).__module__ for name in imgaudit.__all__ if name != "__version__"}
+    assert homes <= set(listed)
 
 
 def test_every_audit_option_is_a_configuration_key() -> None:
