@@ -69,7 +69,7 @@ def _global(
 COMMANDS: dict[str, tuple[Command, ...]] = {
     "Audit": (audit, demo, calibrate, bank, index, match),
     "Results and review": (report, compare, view, review, verify),
-    "Models and labs": (detect, triggers, dial, mitigate, lab),
+    "Models and prompts": (detect, triggers, dial, mitigate, lab),
     "Measure the tool": (doctor, benchmark),
 }
 """The commands under the headings of `imgaudit --help`, each in the module of its name."""

@@ -8,7 +8,7 @@ import typer
 from imgaudit.cli.signatures import Heading, argument, option
 
 bank = typer.Typer(
-    help="Merge and describe null banks: scores of images known not to be in training.", no_args_is_help=True
+    help="Merge and describe null banks: files of scores of images known not to be in training.", no_args_is_help=True
 )
 
 

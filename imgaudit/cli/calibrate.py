@@ -23,24 +23,15 @@ def _calibrate(
     controls: Annotated[Path, argument("CONTROLS", help="Folder of images known not to be in the training set.")],
     model: ModelChoice,
     options: MeasuringOptions,
-    out: Annotated[
-        Path, option(Heading.OUTPUT, "File to write the null bank to.", "--out", "-o", metavar="FILE")
-    ] = Path("calibration.json"),
-    note: Annotated[
-        str,
-        option(
-            Heading.CONTROLS,
-            "Why these images cannot be in the training set; recorded in the bank.",
-            metavar="TEXT",
-            default="the name of the folder",
-        ),
-    ] = "",
-    append: Annotated[
-        bool, flag(Heading.OUTPUT, "Add to the bank that --out names, if there is one.", "--append")
-    ] = False,
+    out: Annotated[Path, option(Heading.OUTPUT, "File to write the null bank to.", "--out", "-o",
+        metavar="FILE")] = Path("calibration.json"),
+    note: Annotated[str, option(Heading.CONTROLS, "Why these images cannot be in the training set; recorded in the "
+        "bank.", metavar="TEXT", default="the name of the folder")] = "",
+    append: Annotated[bool, flag(Heading.OUTPUT, "Add to the bank that --out names, if there is one.",
+        "--append")] = False,
     quiet: Quiet = False,
-) -> None:
-    """Measure images known not to be in the training set, and keep their scores as a null bank for audits."""
+) -> None:  # fmt: skip
+    """Measure images known not to be in the training set, and save their scores as a file (null bank) for audits."""
     from imgaudit.api import calibrate
 
     config, _ = options.resolve()

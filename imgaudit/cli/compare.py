@@ -42,29 +42,13 @@ def register(app: typer.Typer, heading: str) -> None:
 def _compare(
     run_a: Annotated[Path, argument("RUN_A", help="Run folder of the first model, or from before.")],
     run_b: Annotated[Path, argument("RUN_B", help="Run folder of the second model, or from after.")],
-    kind: Annotated[
-        str,
-        option(
-            Heading.OUTPUT,
-            "table, json or markdown, printed, or html, written into --out.",
-            "--format",
-            "-f",
-            metavar="NAME",
-        ),
-    ] = "table",
-    out: Annotated[
-        Path | None,
-        option(Heading.OUTPUT, "Folder for --format html.", "--out", "-o", metavar="FOLDER", default=DEFAULT_FOLDER),
-    ] = None,
-    fail_on: Annotated[
-        FailOnChange,
-        option(
-            Heading.OUTPUT,
-            "Changes for which the exit code is 1: appeared, changed (any change) or never.",
-            metavar="WHAT",
-        ),
-    ] = FailOnChange.APPEARED,
-) -> None:
+    kind: Annotated[str, option(Heading.OUTPUT, "table, json or markdown, printed, or html, written into --out.",
+        "--format", "-f", metavar="NAME")] = "table",
+    out: Annotated[Path | None, option(Heading.OUTPUT, "Folder for --format html.", "--out", "-o", metavar="FOLDER",
+        default=DEFAULT_FOLDER)] = None,
+    fail_on: Annotated[FailOnChange, option(Heading.OUTPUT, "For scripts: exit with code 1 "
+        "for appeared, for changed (any change), or never.", metavar="WHAT")] = FailOnChange.APPEARED,
+) -> None:  # fmt: skip
     """Compare two finished runs image by image. Needs no model, and does not change the runs."""
     from imgaudit.report import ComparisonFormat, render_comparison, write_comparison
     from imgaudit.runs.comparison.compare import compare

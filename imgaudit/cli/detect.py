@@ -32,59 +32,26 @@ def register(app: typer.Typer, heading: str) -> None:
 
 
 def _detect(
-    prompts: Annotated[
-        Path,
-        argument("PROMPTS", help="Prompts to score: .txt with one per line, or .csv or .jsonl with a column prompt."),
-    ],
+    prompts: Annotated[Path, argument("PROMPTS", help="Prompts to score: .txt with one per line, or .csv or .jsonl "
+        "with a column prompt.")],
     model: PlainModel,
-    controls: Annotated[
-        Path | None,
-        option(
-            Heading.CONTROLS, "Such a file of prompts known not to be memorised. They give p-values.", metavar="FILE"
-        ),
-    ] = None,
+    controls: Annotated[Path | None, option(Heading.CONTROLS, "File of prompts known not to be "
+        "memorised, to compare scores with. Without it nothing can be concluded.", metavar="FILE")] = None,
     out: Out = Path("imgaudit-detection"),
-    detector: Annotated[
-        str,
-        option(
-            Heading.METHOD, "Score: magnitude (how far the prompt moves the prediction) or sharpness.", metavar="NAME"
-        ),
-    ] = "magnitude",
-    steps: Annotated[
-        str,
-        option(
-            Heading.METHOD,
-            "Sampling steps to average the score over: first, all, or a number of steps.",
-            metavar="STEPS",
-        ),
-    ] = "first",
-    tokens: Annotated[
-        bool,
-        option(
-            Heading.METHOD,
-            "Measure how much each word contributes to the score.",
-            "--tokens/--no-tokens",
-            default="on",
-            metavar="",
-        ),
-    ] = True,
-    drop: Annotated[
-        str | None,
-        option(
-            Heading.METHOD,
-            "Score prompts that have this word with and without it, print both and write nothing.",
-            metavar="WORD",
-        ),
-    ] = None,
-    only: Annotated[
-        int | None, option(Heading.METHOD, "With --drop: score only prompt number N.", "--number", min=1, default="all")
-    ] = None,
-    num_inference_steps: Annotated[
-        int, option(Heading.BUDGET, "Sampling steps of a whole image.", min=1, max=1000)
-    ] = 50,
-    seeds: Annotated[
-        int, option(Heading.BUDGET, "Random starts to measure from, the same for every prompt.", min=1, max=10_000)
-    ] = 4,
+    detector: Annotated[str, option(Heading.METHOD, "How to score: magnitude (how strongly "
+        "a prompt steers the model) or sharpness (how narrowly).", metavar="NAME")] = "magnitude",
+    steps: Annotated[str, option(Heading.METHOD, "Sampling steps to average the score over: first, all, or a number.",
+        metavar="STEPS")] = "first",
+    tokens: Annotated[bool, option(Heading.METHOD, "Show how much each word adds to the score, which takes longer.",
+        "--tokens/--no-tokens", default="on", metavar="")] = True,
+    drop: Annotated[str | None, option(Heading.METHOD, "Score prompts that have this word "
+        "with and without it, print both and write nothing.", metavar="WORD")] = None,
+    only: Annotated[int | None, option(Heading.METHOD, "With --drop: score only the Nth prompt of the file.",
+        "--number", min=1, default="all")] = None,
+    num_inference_steps: Annotated[int, option(Heading.BUDGET, "Sampling steps of a whole image.", min=1,
+        max=1000)] = 50,
+    seeds: Annotated[int, option(Heading.BUDGET, "Random starts to measure from, the same for every prompt.", min=1,
+        max=10_000)] = 4,
     guidance_scale: Annotated[float, option(Heading.BUDGET, "Guidance scale of the sampling.", min=1)] = 7.5,
     seed: Seed = 0,
     batch_size: Batch = 64,
@@ -92,8 +59,11 @@ def _detect(
     offline: Offline = False,
     json_output: Json = False,
     quiet: Quiet = False,
-) -> None:
-    """Score prompts by how strongly the model memorised them, and show which words trigger it."""
+) -> None:  # fmt: skip
+    """Find prompts to which a model may answer with copies. Needs prompts, no images.
+
+    A high score is a sign of memorisation. How high is high shows in --controls. A score is no proof.
+    """
     from imgaudit.io.offline import go_offline
     from imgaudit.io.tables import read_prompts
 

@@ -25,7 +25,7 @@ def _dial(
     device: Device = None,
     quiet: Quiet = False,
 ) -> None:
-    """Store the embeddings that reproduce images in fewer and fewer bits, and find the fewest that still do."""
+    """Show how little input makes a model reproduce an image: the less it takes, the more is in the model."""
     from imgaudit.diffusion.executor import Executor
     from imgaudit.io.writing import read_json
     from imgaudit.report import write_report

@@ -8,7 +8,7 @@ from imgaudit.schema.findings import AuditResult, Verdict
 
 
 class ExitCode(enum.IntEnum):
-    """The first that applies: 130, 2, 4, 5, 1, 3, 0."""
+    """Exit codes. Where several apply, the first of 130, 2, 4, 5, 1, 3, 0 is used."""
 
     DECIDED = 0
     """Every image decided, nothing reproduced."""

@@ -1,4 +1,4 @@
-"""Folders that users name: screened with a progress bar, remembered between commands, remarks said aloud."""
+"""Folders that users name: screened with a progress bar, remembered between commands, remarks printed."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

@@ -19,12 +19,16 @@ if TYPE_CHECKING:
     from imgaudit.index.manifest import CollectionManifest
 
 index = typer.Typer(
-    help="Build and search a collection of images or vectors, to find near copies.", no_args_is_help=True
+    help="Build and search a collection of images, to find near copies in large numbers of them.", no_args_is_help=True
 )
 
 Folder = Annotated[Path, argument("INDEX", help="Folder of the collection.")]
 Sources = Annotated[
-    list[Path], argument("SOURCES", help="Folders of images, or .npy, .parquet or .faiss files of vectors.")
+    list[Path],
+    argument(
+        "SOURCES",
+        help="Folders of images, or .npy, .parquet or .faiss files of vectors (lists of numbers that describe images).",
+    ),
 ]
 Ids = Annotated[
     list[Path] | None,
@@ -58,39 +62,29 @@ def register(app: typer.Typer, heading: str) -> None:
 
 @index.callback()
 def _group() -> None:
-    """Build and search a collection of images or vectors, to find near copies."""
+    """Build and search a collection of images, to find near copies in large numbers of them."""
 
 
 @index.command()
 def build(
     out: Folder,
     sources: Sources,
-    descriptor: Annotated[
-        str,
-        option(
-            Heading.INPUT,
-            "How images are described: pixel or pdq. For vectors of your own, any name for what made them.",
-            metavar="NAME",
-        ),
-    ] = "pixel",
-    kind: Annotated[
-        str,
-        option(
-            Heading.EXPERT,
-            "Type of index: auto, flat, hnsw or ivfpq for floats; auto, flat or ivf for bits.",
-            metavar="NAME",
-        ),
-    ] = "auto",
+    descriptor: Annotated[str, option(Heading.INPUT, "How images are compared: pixel, pdq, sscd, sscd-int8 or dinov2. "
+        "For vectors of your own, any name for what made them.", metavar="NAME")] = "pixel",
+    kind: Annotated[str, option(Heading.EXPERT, "Type of search index: auto, flat, hnsw or ivfpq; for pdq and other "
+        "vectors of bits auto, flat or ivf.", metavar="NAME")] = "auto",
     ids: Ids = None,
     vector_column: VectorColumn = "",
     id_column: IdColumn = "",
-    shard_vectors: Annotated[
-        int | None, option(Heading.EXPERT, "Most vectors in a shard.", metavar="N", min=1, default="2 GiB of vectors")
-    ] = None,
+    shard_vectors: Annotated[int | None, option(Heading.EXPERT, "Images or vectors per part (shard) "
+        "of the collection, at most.", metavar="N", min=1, default="2 GiB of vectors")] = None,
     workers: Workers = None,
     quiet: Quiet = False,
-) -> None:
-    """Build a collection of images or vectors. To continue a build that was stopped, run the same command again."""
+) -> None:  # fmt: skip
+    """Build a collection of images, or of vectors: lists of numbers that describe images.
+
+    To continue a build that was stopped, run the same command again.
+    """
     from imgaudit.index import BuildOptions, build_collection, pair_id_lists
     from imgaudit.index.index_types import find_kind
 
@@ -127,17 +121,14 @@ def search(
     folder: Folder,
     images: Annotated[list[Path], argument("IMAGES", help="Images, folders of images, or .npy files of vectors.")],
     k: Annotated[int, option(Heading.BUDGET, "Matches to list per image.", "--k", "-k", metavar="N", min=1)] = 10,
-    above: Annotated[
-        float | None,
-        option(Heading.BUDGET, "List all matches of at least this similarity instead.", metavar="X", default="none"),
-    ] = None,
-    most: Annotated[
-        int, option(Heading.BUDGET, "Most matches to list per image with --above.", metavar="N", min=1)
-    ] = 1000,
+    above: Annotated[float | None, option(Heading.BUDGET, "List all matches of at least this similarity instead.",
+        metavar="X", default="none")] = None,
+    most: Annotated[int, option(Heading.BUDGET, "Most matches to list per image with --above.", metavar="N",
+        min=1)] = 1000,
     verify: Verify = True,
     json_output: Json = False,
     quiet: Quiet = False,
-) -> None:
+) -> None:  # fmt: skip
     """List the closest matches of each image in a collection, the closest first."""
     from imgaudit.index import Collection, Matches
     from imgaudit.index.queries import read_queries

@@ -10,7 +10,7 @@ from imgaudit.cli.options import JsonReport, Quiet, Seed
 from imgaudit.cli.signatures import Heading, argument, option
 from imgaudit.cli.terminal import progress, say
 
-lab = typer.Typer(help="Train small models that memorised known images, to test audits on.", no_args_is_help=True)
+lab = typer.Typer(help="Train small models (labs) that memorise known images, to test audits on.", no_args_is_help=True)
 
 Images = Annotated[Path, option(Heading.INPUT, "Folder of images with captions in metadata.jsonl.", metavar="FOLDER")]
 
@@ -24,27 +24,12 @@ def register(app: typer.Typer, heading: str) -> None:
 def train(
     recipe: Annotated[Path, argument("RECIPE", help="TOML file: how to split the images and train.")],
     images: Images,
-    out: Annotated[
-        Path,
-        option(
-            Heading.OUTPUT,
-            "Folder for model/, lab.json and checkpoints. Name it again to continue a training.",
-            "--out",
-            "-o",
-            metavar="FOLDER",
-        ),
-    ],
-    autoencoder: Annotated[
-        Path | None,
-        option(
-            Heading.INPUT,
-            "Lab with the same split of images, to use its autoencoder.",
-            metavar="FOLDER",
-            default="none: one is trained",
-        ),
-    ] = None,
+    out: Annotated[Path, option(Heading.OUTPUT, "Folder for model/, lab.json and "
+        "checkpoints. Name it again to continue a training.", "--out", "-o", metavar="FOLDER")],
+    autoencoder: Annotated[Path | None, option(Heading.INPUT, "Lab with the same split of images, "
+        "to use its autoencoder.", metavar="FOLDER", default="none: one is trained")] = None,
     quiet: Quiet = False,
-) -> None:
+) -> None:  # fmt: skip
     """Split a folder of images as a recipe says, train a model on it, and measure which images it memorised."""
     from imgaudit.diffusion.executor import Executor
     from imgaudit.lab.corpus import assign_roles, read_corpus
@@ -83,16 +68,15 @@ def train(
 
 @lab.command()
 def lora(
-    model: Annotated[str, argument("MODEL", help="Bundled lab, or a diffusers folder. It is not changed.")],
-    images: Annotated[
-        Path, option(Heading.INPUT, "Images to memorise, with captions in metadata.jsonl.", metavar="FOLDER")
-    ],
+    model: Annotated[str, argument("MODEL", help="Model folder (diffusers), or demo, the bundled model. Not changed.")],
+    images: Annotated[Path, option(Heading.INPUT, "Images to memorise, with captions in metadata.jsonl.",
+        metavar="FOLDER")],
     out: Annotated[Path, option(Heading.OUTPUT, "Folder for the safetensors file.", "--out", "-o", metavar="FOLDER")],
     rank: Annotated[int, option(Heading.BUDGET, "Rank of the LoRA's matrices.", metavar="N", min=1, max=1024)] = 32,
     steps: Annotated[int, option(Heading.BUDGET, "Optimiser steps.", metavar="N", min=1)] = 400,
     seed: Seed = 0,
     quiet: Quiet = False,
-) -> None:
+) -> None:  # fmt: skip
     """Train a LoRA that memorises a few images, for `imgaudit audit --lora` to find and `compare` to show."""
     from imgaudit.io.framing import to_batch
     from imgaudit.lab.corpus import read_corpus, read_pixels

@@ -37,39 +37,18 @@ def register(app: typer.Typer, heading: str) -> None:
 def _match(
     images: Annotated[Path, argument("IMAGES", help="Folder of images that a model made.")],
     targets: Annotated[Path, argument("TARGETS", help="Folder of your images, to look for among them.")],
-    decoys: Annotated[
-        Path | None,
-        option(
-            Heading.CONTROLS,
-            "Other images like yours, which the model was not asked for: they show how close images get by "
-            "chance. "
-            "Without them nothing can be concluded.",
-            metavar="FOLDER",
-        ),
-    ] = None,
-    level: Annotated[
-        float,
-        option(
-            Heading.CONTROLS,
-            "False discovery rate: share of false alarms to accept among the images found.",
-            metavar="RATE",
-            min=0.0001,
-            max=0.5,
-        ),
-    ] = 0.05,
+    decoys: Annotated[Path | None, option(Heading.CONTROLS, "Other images like yours, which "
+        "the model was not asked for: they show how close images get by chance. Without them nothing can be concluded.",
+        metavar="FOLDER")] = None,
+    level: Annotated[float, option(Heading.CONTROLS, "False discovery rate: share of false alarms to accept among the "
+        "images found.", metavar="RATE", min=0.0001, max=0.5)] = 0.05,
     out: Out = Path("imgaudit-match"),
-    fail_on: Annotated[
-        str,
-        option(
-            Heading.OUTPUT,
-            "Results for which the exit code is 1: copy, partial (copy as well), or never.",
-            metavar="WHAT",
-        ),
-    ] = "partial",
+    fail_on: Annotated[str, option(Heading.OUTPUT, "For scripts: exit with code 1 for copy, for partial (a copy counts "
+        "too), or never.", metavar="WHAT")] = "partial",
     offline: Offline = False,
     json_output: Json = False,
     quiet: Quiet = False,
-) -> None:
+) -> None:  # fmt: skip
     """Look for your images, or parts of them, among images that a model has already made."""
     from importlib import metadata
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from imgaudit.mitigation.pruning import PipelineDenoiser
 
 group = typer.Typer(
-    help="Keep a model from returning what it memorised, and measure what that costs.", no_args_is_help=True
+    help="Measures against copying: keep a model from repeating images, and see what else that changes.",
+    no_args_is_help=True,
 )
 
 Folder = Annotated[
@@ -37,7 +38,7 @@ def register(app: typer.Typer, heading: str) -> None:
 
 @group.command(name="list")
 def list_mitigations() -> None:
-    """The inference-time mitigations that --mitigation takes, with their settings."""
+    """List the measures against copying that --mitigation takes, with their settings."""
     from imgaudit.mitigation.registry import MITIGATIONS
 
     for name, kind in MITIGATIONS.items():
@@ -52,30 +53,16 @@ def list_mitigations() -> None:
 def evaluate(
     targets: Annotated[Path, argument("TARGETS", help="Images that the model is thought to reproduce, with captions.")],
     model: ModelFiles,
-    general: Annotated[
-        Path,
-        option(Heading.CONTROLS, "Other images with captions, to measure what the mitigation costs.", metavar="FOLDER"),
-    ],
-    mitigation: Annotated[
-        list[str] | None,
-        option(
-            Heading.METHOD,
-            "Inference-time mitigation; `imgaudit mitigate list` names them. May be repeated.",
-            metavar="NAME",
-        ),
-    ] = None,
-    mitigated_model: Annotated[
-        list[str] | None,
-        option(
-            Heading.METHOD, "Changed model to compare as well, pruned or fine-tuned. May be repeated.", metavar="MODEL"
-        ),
-    ] = None,
-    clip: Annotated[
-        Path | None, option(Heading.METHOD, "CLIPModel that judges text alignment.", metavar="FOLDER")
-    ] = None,
-    aesthetic: Annotated[
-        Path | None, option(Heading.METHOD, "Aesthetic head for that CLIP, a safetensors file.", metavar="FILE")
-    ] = None,
+    general: Annotated[Path, option(Heading.SUBJECT, "Other images with captions, to "
+        "see what the measures change besides.", metavar="FOLDER")],
+    mitigation: Annotated[list[str] | None, option(Heading.METHOD, "A measure against copying while "
+        "images are generated; see `imgaudit mitigate list`. May be repeated.", metavar="NAME")] = None,
+    mitigated_model: Annotated[list[str] | None, option(Heading.METHOD, "Changed model to compare with: "
+        "pruned or fine-tuned against copying. May be repeated.", metavar="MODEL")] = None,
+    clip: Annotated[Path | None, option(Heading.METHOD, "CLIP network, to judge how well "
+        "images fit their prompts. Without it this is not judged.", metavar="FOLDER")] = None,
+    aesthetic: Annotated[Path | None, option(Heading.METHOD, "Network on top of --clip, a safetensors "
+        "file, to judge image quality. Without it this is not judged.", metavar="FILE")] = None,
     images: Annotated[int, option(Heading.BUDGET, "Images generated per prompt.", min=1, max=1000)] = 10,
     guidance_scale: GuidanceScale = 7.5,
     num_inference_steps: SamplingSteps = 50,
@@ -87,8 +74,8 @@ def evaluate(
     offline: Offline = False,
     json_output: JsonReport = False,
     quiet: Quiet = False,
-) -> None:
-    """Compare a model with its mitigations: how many copies of TARGETS are left, and what quality it costs."""
+) -> None:  # fmt: skip
+    """Compare a model with and without measures against copying: how many copies are left, and what else changes."""
     from imgaudit.io.offline import go_offline
     from imgaudit.mitigation.evaluation import EvaluationSettings, EvaluationTask
     from imgaudit.mitigation.evaluation_run import EvaluationRun, load_judges
@@ -129,28 +116,15 @@ def evaluate(
 @group.command()
 @takes_records
 def locate(
-    prompts: Annotated[
-        Path,
-        argument("PROMPTS", help="Memorised prompts: .txt with one per line, or .csv or .jsonl with a column prompt."),
-    ],
+    prompts: Annotated[Path, argument("PROMPTS", help="Memorised prompts: .txt with one per line, or .csv or .jsonl "
+        "with a column prompt.")],
     model: ModelFiles,
-    out: Annotated[Path, option(Heading.OUTPUT, "Mask file to write.", "--out", "-o", metavar="FILE")] = Path(
-        "mask.safetensors"
-    ),
-    reference: Annotated[
-        Path | None,
-        option(
-            Heading.CONTROLS,
-            "Such a file of other prompts, to compare with.",
-            "--other-prompts",
-            "--reference",
-            metavar="FILE",
-            default="the empty prompt",
-        ),
-    ] = None,
-    sparsity: Annotated[
-        float, option(Heading.METHOD, "Share of each row of weights to look at.", metavar="SHARE")
-    ] = 0.05,
+    out: Annotated[Path, option(Heading.OUTPUT, "Mask file to write.", "--out", "-o",
+        metavar="FILE")] = Path("mask.safetensors"),
+    reference: Annotated[Path | None, option(Heading.CONTROLS, "Such a file of other prompts, to compare with.",
+        "--other-prompts", "--reference", metavar="FILE", default="the empty prompt")] = None,
+    sparsity: Annotated[float, option(Heading.METHOD, "Share of each row of weights to look at.",
+        metavar="SHARE")] = 0.05,
     steps: Annotated[int, option(Heading.METHOD, "First sampling steps to look at.", min=1, max=1000)] = 10,
     num_inference_steps: SamplingSteps = 50,
     guidance_scale: GuidanceScale = 7.5,
@@ -159,7 +133,7 @@ def locate(
     device: Device = None,
     json_output: JsonReport = False,
     quiet: Quiet = False,
-) -> None:
+) -> None:  # fmt: skip
     """Find the weights that memorised prompts use more than others, in feed-forward blocks (Chavhan et al. 2024)."""
     from imgaudit.diffusion.executor import Executor
     from imgaudit.io.tables import read_prompts
@@ -228,12 +202,8 @@ def prune(
 def fine_tune(
     targets: Annotated[Path, argument("TARGETS", help="Images to forget, with captions.")],
     model: ModelFiles,
-    retain: Annotated[
-        Path,
-        option(
-            Heading.CONTROLS, "Other images with captions, for which the model is to stay as it is.", metavar="FOLDER"
-        ),
-    ],
+    retain: Annotated[Path, option(Heading.CONTROLS, "Other images with captions, for which the model is to stay as it "
+        "is.", metavar="FOLDER")],
     out: Folder,
     rounds: Annotated[int, option(Heading.BUDGET, "Searches for embeddings that still return an image.", min=1)] = 4,
     steps: Annotated[int, option(Heading.BUDGET, "Optimiser steps after each search.", min=1)] = 75,
@@ -244,7 +214,7 @@ def fine_tune(
     device: Device = None,
     json_output: JsonReport = False,
     quiet: Quiet = False,
-) -> None:
+) -> None:  # fmt: skip
     """Fine-tune the model so that neither captions nor embeddings found by inversion return the images."""
     from imgaudit.diffusion.executor import Executor
     from imgaudit.mitigation import fine_tuning

@@ -15,33 +15,34 @@ class ModelChoice:
 
     name: Annotated[
         str,
-        option(Heading.SUBJECT, "Diffusers folder, single safetensors file, hub id[@revision], or a bundled lab: demo.",
-               "--model", "-m", metavar="MODEL"),
+        option(Heading.SUBJECT, "Model to test: a folder (diffusers) or safetensors file on this computer, a name on "
+               "the Hugging Face hub (owner/name[@revision]), or demo, the bundled model.", "--model", "-m",
+               metavar="MODEL"),
     ]  # fmt: skip
     """Folder, single file, hub id or bundled lab."""
     loras: Annotated[
         list[str] | None,
-        option(Heading.SUBJECT, "LoRA to fuse into the model: a safetensors file or a folder with one, times WEIGHT. "
+        option(Heading.SUBJECT, "LoRA (add-on to a model): a safetensors file or a folder with one, times WEIGHT. "
                "May be repeated.", "--lora", metavar="FILE[:WEIGHT]", default="none"),
     ] = None  # fmt: skip
     """LoRAs to fuse into it, with weights."""
     variant: Annotated[
         str | None,
-        option(Heading.SUBJECT, "Variant of the model's weights, such as fp16.", "--variant", metavar="NAME",
-               default="the plain files"),
+        option(Heading.SUBJECT, "Which files to load where a model comes in several versions, such as fp16.",
+               "--variant", metavar="NAME", default="files without such a name"),
     ] = None  # fmt: skip
     """Variant of its files of weights."""
     config: Annotated[
         str | None,
         option(Heading.SUBJECT,
-               "Diffusers folder or hub id with what a single file lacks: schedule, tokenizers, networks.",
+               "For a model in a single file: folder or hub name of a complete model of the same kind.",
                "--model-config", metavar="FOLDER", default="chosen by diffusers"),
     ] = None  # fmt: skip
     """Configuration of a single file."""
     mitigation: Annotated[
         str | None,
         option(Heading.SUBJECT,
-               "Mitigation to run the model with at inference time; `imgaudit mitigate list` names them.",
+               "A measure against copying, to use while images are generated; see `imgaudit mitigate list`.",
                "--mitigation", metavar="NAME", default="none"),
     ] = None  # fmt: skip
     """Inference-time mitigation, as `imgaudit mitigate list` names it."""
@@ -53,7 +54,7 @@ class ModelChoice:
     ] = "none"  # fmt: skip
     """Parts that wait in main memory."""
     compiled: Annotated[
-        bool, flag(Heading.MACHINE, "Let torch compile the model: a slow start, then faster.", "--compile")
+        bool, flag(Heading.MACHINE, "Compile the model: it starts more slowly, then runs faster.", "--compile")
     ] = False
     """Whether torch compiles the blocks of its network."""
 

@@ -132,7 +132,8 @@ class ConfigOptions:
     fail_on: Annotated[
         FailOn | None,
         option(Heading.OUTPUT,
-               "Verdicts for which the exit code is 1: replicated, atypical (replicated as well), or never.",
+               "For scripts: exit with code 1 if any verdict is replicated or partial (replicated), or one of these or "
+               "atypical (atypical); or never.",
                metavar="WHAT", default=_usual(lambda one: one.fail_on.value)),
     ] = None  # fmt: skip
     offline: Annotated[bool | None, flag(Heading.MACHINE, "Refuse every network connection.", "--offline")] = None
@@ -187,8 +188,8 @@ ReferenceOption = Annotated[
 ]  # fmt: skip
 Controls = Annotated[
     Path | None,
-    option(Heading.CONTROLS, "Images known not to be in the training set. They are measured first and give p-values.",
-           metavar="FOLDER", default="none"),
+    option(Heading.CONTROLS, "Images known not to be in the training set. They are measured first and show what is "
+           "normal (p-values).", metavar="FOLDER", default="none"),
 ]  # fmt: skip
 Calibration = Annotated[
     Path | None,

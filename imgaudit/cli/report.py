@@ -21,34 +21,13 @@ def register(app: typer.Typer, heading: str) -> None:
 
 def _report(
     run: Run,
-    kind: Annotated[
-        str,
-        option(
-            Heading.OUTPUT,
-            "html, written into RUN/report, or json, csv or markdown, printed.",
-            "--format",
-            "-f",
-            metavar="NAME",
-        ),
-    ] = "html",
-    policy: Annotated[
-        Path | None,
-        option(
-            Heading.CONTROLS,
-            "Policy to decide again by, a TOML or JSON file: how measurements become verdicts.",
-            metavar="FILE",
-            default="the run's own policy",
-        ),
-    ] = None,
-    fail_on: Annotated[
-        FailOn,
-        option(
-            Heading.OUTPUT,
-            "Verdicts for which the exit code is 1: replicated, atypical (replicated as well), or never.",
-            metavar="WHAT",
-        ),
-    ] = FailOn.NEVER,
-) -> None:
+    kind: Annotated[str, option(Heading.OUTPUT, "html, written into RUN/report, or json, csv or markdown, printed.",
+        "--format", "-f", metavar="NAME")] = "html",
+    policy: Annotated[Path | None, option(Heading.CONTROLS, "Policy to decide again by, a TOML "
+        "or JSON file: how measurements become verdicts.", metavar="FILE", default="the run's own policy")] = None,
+    fail_on: Annotated[FailOn, option(Heading.OUTPUT, "For scripts: exit with code 1 if any verdict is replicated or "
+        "partial (replicated), or one of these or atypical (atypical); or never.", metavar="WHAT")] = FailOn.NEVER,
+) -> None:  # fmt: skip
     """Make the report of a run again from its measurements, also in another format. Needs no model."""
     from imgaudit.io.writing import read_json
     from imgaudit.report import ReportFormat, render, write_report

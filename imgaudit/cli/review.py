@@ -73,13 +73,11 @@ def import_(
 @review.command()
 def export(
     run: Run,
-    kind: Annotated[
-        ExportFormat, option(Heading.OUTPUT, "json, which can be imported, or csv.", "--format", "-f", metavar="NAME")
-    ] = ExportFormat.JSON,
-    output: Annotated[
-        Path | None, option(Heading.OUTPUT, "File to write.", "--output", "-o", metavar="FILE", default="printed")
-    ] = None,
-) -> None:
+    kind: Annotated[ExportFormat, option(Heading.OUTPUT, "json, which can be imported, or csv.", "--format", "-f",
+        metavar="NAME")] = ExportFormat.JSON,
+    output: Annotated[Path | None, option(Heading.OUTPUT, "File to write.", "--output", "-o", metavar="FILE",
+        default="printed")] = None,
+) -> None:  # fmt: skip
     """Write every decision ever made on a run, including decisions that were replaced later."""
     from imgaudit.io.writing import write_atomically
     from imgaudit.report.review import DecisionLedger, read_reviewed_run, write_decisions_file
@@ -103,7 +101,10 @@ def export(
 
 @review.command()
 def status(run: Run, json_output: JsonReport = False) -> None:
-    """Show how far a review is and where reviewers disagree. The exit code is 3 until every image is decided."""
+    """Show how many images are decided and where reviewers disagree.
+
+    For scripts: the exit code is 3 until every image is decided.
+    """
     from imgaudit.report.review import DecisionLedger, read_reviewed_run, review_status
 
     reviewed = read_reviewed_run(run)
@@ -120,21 +121,11 @@ def status(run: Run, json_output: JsonReport = False) -> None:
 def package(
     run: Run,
     image: Annotated[str, argument("IMAGE", help="Id, SHA-256 or file name of the image.")],
-    output: Annotated[
-        Path | None,
-        option(
-            Heading.OUTPUT, "New folder, or a .zip file.", "--output", "-o", metavar="FOLDER", default="complaint-ID"
-        ),
-    ] = None,
-    whole_manifest: Annotated[
-        bool,
-        flag(
-            Heading.OUTPUT,
-            "Copy all of manifest.json, which names every folder and file that was audited.",
-            "--whole-manifest",
-        ),
-    ] = False,
-) -> None:
+    output: Annotated[Path | None, option(Heading.OUTPUT, "New folder, or a .zip file.", "--output", "-o",
+        metavar="FOLDER", default="complaint-ID")] = None,
+    whole_manifest: Annotated[bool, flag(Heading.OUTPUT, "Copy all of manifest.json, which "
+        "names every folder and file that was audited.", "--whole-manifest")] = False,
+) -> None:  # fmt: skip
     """Collect what a complaint about one image needs: a statement with its images, records and digests."""
     from imgaudit.report.complaint.package import find_image, make_package, write_package
     from imgaudit.runs.finished import read_finished_run

@@ -36,73 +36,39 @@ def register(app: typer.Typer, heading: str) -> None:
 def _triggers(
     model: PlainModel,
     out: Out = Path("imgaudit-triggers"),
-    start: Annotated[
-        str,
-        option(
-            Heading.METHOD,
-            "A prompt known to trigger copies, to search for others like it: one chain per word.",
-            "--from",
-            metavar="PROMPT",
-            default="random sentences",
-        ),
-    ] = "",
-    floor: Annotated[
-        float,
-        option(
-            Heading.METHOD,
-            "With --from: keep prompts whose D is at least this share of the D of that prompt.",
-            metavar="SHARE",
-        ),
-    ] = 0.5,
-    words: Annotated[
-        int, option(Heading.METHOD, "Words of a prompt; the most words with --words-file.", min=1, max=64)
-    ] = 8,
-    words_file: Annotated[
-        Path | None,
-        option(
-            Heading.METHOD, "Text file with a caption per line, to take words and their order from.", metavar="FILE"
-        ),
-    ] = None,
-    masked_lm: Annotated[
-        Path | None,
-        option(Heading.METHOD, "Masked language model that proposes words.", "--masked-lm", metavar="FOLDER"),
-    ] = None,
-    descriptor: Annotated[
-        str, option(Heading.METHOD, "Descriptor to compare images by: pixel, sscd, sscd-int8.", metavar="NAME")
-    ] = "pixel",
-    eps: Annotated[
-        float | None,
-        option(
-            Heading.METHOD,
-            "Largest distance (1 - similarity) of two images that count as the same.",
-            default="the descriptor's",
-        ),
-    ] = None,
-    targets: Annotated[
-        Path | None, option(Heading.SUBJECT, "Your images, to compare what the prompts return with.", metavar="FOLDER")
-    ] = None,
-    chains: Annotated[int, option(Heading.BUDGET, "Searches, each from its own random sentence.", min=1)] = 8,
-    iterations: Annotated[int, option(Heading.BUDGET, "Steps of each chain.", min=1)] = 150,
+    start: Annotated[str, option(Heading.METHOD, "A prompt known to give copies, to search for others like it. Each "
+        "of its words is changed in turn.", "--from", metavar="PROMPT", default="random sentences")] = "",
+    floor: Annotated[float, option(Heading.METHOD, "With --from: keep prompts whose score (D) is at least this share "
+        "of that prompt's.", metavar="SHARE")] = 0.5,
+    words: Annotated[int, option(Heading.METHOD, "Words in each prompt; at most so many where a file of captions is "
+        "given.", min=1, max=64)] = 8,
+    words_file: Annotated[Path | None, option(Heading.METHOD, "Text file with one caption per "
+        "line. Prompts are made of its words, in their usual order.", metavar="FILE")] = None,
+    masked_lm: Annotated[Path | None, option(Heading.METHOD, "Folder of a language model (masked, for "
+        "transformers), which suggests words that fit together.", "--masked-lm", metavar="FOLDER")] = None,
+    descriptor: Annotated[str, option(Heading.METHOD, "How to compare images: pixel, "
+        "or sscd or sscd-int8 (finds changed copies too).", metavar="NAME")] = "pixel",
+    eps: Annotated[float | None, option(Heading.METHOD, "Largest distance (1 - similarity) "
+        "at which two images count as the same.", default="the descriptor's")] = None,
+    targets: Annotated[Path | None, option(Heading.SUBJECT, "Your images. Each image that the "
+        "prompts give is compared with them.", metavar="FOLDER")] = None,
+    chains: Annotated[int, option(Heading.BUDGET, "Searches, each from its own random "
+        "sentence; with --from one per word.", min=1)] = 8,
+    iterations: Annotated[int, option(Heading.BUDGET, "Steps of each search.", min=1)] = 150,
     candidates: Annotated[int, option(Heading.BUDGET, "Words to try at each step.", min=2)] = 50,
-    noises: Annotated[
-        int, option(Heading.BUDGET, "Random starts to measure from, the same for every prompt.", min=1)
-    ] = 4,
-    per_chain: Annotated[int, option(Heading.BUDGET, "Prompts per chain to generate images for.", min=1)] = 2,
-    images: Annotated[int, option(Heading.BUDGET, "Images per such prompt.", min=3)] = 16,
+    noises: Annotated[int, option(Heading.BUDGET, "Random starts to measure from, the same for every prompt.",
+        min=1)] = 4,
+    per_chain: Annotated[int, option(Heading.BUDGET, "Prompts of each search to generate images for.", min=1)] = 2,
+    images: Annotated[int, option(Heading.BUDGET, "Images generated per prompt.", min=3)] = 16,
     guidance_scale: Annotated[float, option(Heading.BUDGET, "Guidance scale of these images.", min=1)] = 3.0,
-    num_inference_steps: Annotated[
-        int, option(Heading.BUDGET, "Sampling steps of these images.", min=1, max=1000)
-    ] = 20,
-    temperature: Annotated[
-        float | None,
-        option(
-            Heading.EXPERT,
-            "Temperature K of the search, in units of the median D of random sentences, or with --from of the "
-            "D of that prompt.",
-            default=f"{TEMPERATURE:g}; with --from: {FROM_TEMPERATURE:g}",
-        ),
-    ] = None,
-    annealing: Annotated[float, option(Heading.EXPERT, "K at the first step, in units of K in the second half.")] = 1.0,
+    num_inference_steps: Annotated[int, option(Heading.BUDGET, "Sampling steps of these images.", min=1,
+        max=1000)] = 20,
+    temperature: Annotated[float | None, option(Heading.EXPERT, "Temperature of the search: how "
+        "readily it takes a prompt with a lower score. In units of the median score "
+        "of random sentences, or with --from of that prompt's score.",
+        default=f"{TEMPERATURE:g}; with --from: {FROM_TEMPERATURE:g}")] = None,
+    annealing: Annotated[float, option(Heading.EXPERT, "Factor on the temperature at the "
+        "first step. It falls to 1 by half of the steps.")] = 1.0,
     seed: Seed = 0,
     batch_size: Batch = 256,
     device: Device = None,
@@ -110,8 +76,11 @@ def _triggers(
     json_output: Json = False,
     dry_run: DryRun = False,
     quiet: Quiet = False,
-) -> None:
-    """Find prompts that give nearly the same image from different seeds, without the training data."""
+) -> None:  # fmt: skip
+    """Search for prompts to which a model always gives nearly the same image. Needs neither prompts nor images.
+
+    Such an image may be memorised. This alone is no proof: compare it with your images, with --targets.
+    """
     from imgaudit.io.offline import go_offline
     from imgaudit.schema.triggers import ImageSettings, SearchSettings
     from imgaudit.similarity.clusters import EPS

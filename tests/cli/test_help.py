@@ -83,7 +83,7 @@ def test_audit_has_the_headings_that_a_newcomer_looks_for() -> None:
         "Arguments", "Options", "What is audited", "Controls", "Budget", "Output", "Machine", "Expert",
     ]  # fmt: skip
     assert sum(body.count("[default:") for body in shown.values()) == 41
-    assert "hub id[@revision]" in shown["What is audited"]
+    assert "owner/name[@revision]" in shown["What is audited"]
 
 
 def test_defaults_are_those_of_the_configuration() -> None:
