@@ -125,10 +125,9 @@ def _save(denoiser: LatentDenoiser, folder: Path) -> Path:
     from peft import get_peft_model_state_dict
 
     pipeline: Any = denoiser.pipeline
-    name = next(name for name, part in pipeline.components.items() if part is denoiser.network)
     trained = {
         key: weight.detach().float().cpu() for key, weight in get_peft_model_state_dict(denoiser.network).items()
     }
     folder.mkdir(parents=True, exist_ok=True)
-    pipeline.save_lora_weights(folder, **{f"{name}_lora_layers": trained}, safe_serialization=True)
+    pipeline.save_lora_weights(folder, **{f"{denoiser.network_name}_lora_layers": trained}, safe_serialization=True)
     return folder / USUAL_NAME

@@ -6,7 +6,6 @@ import json
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -93,15 +92,10 @@ def _load_network(component: Component, folder: Path, weights: Weights, dtype: t
     if weights.load is not None and not is_text_encoder:
         _refuse_missing(folder.name, expected.keys() - weights.shapes.keys())
         _refuse_unexpected(folder.name, weights.shapes.keys() - expected.keys())
-        loaded = network.from_single_file(
+        return network.from_single_file(
             weights.load(), config=str(folder.parent), subfolder=folder.name, local_files_only=True, dtype=dtype
         )
-    else:
-        loaded = _from_pretrained(network, folder, weights, dtype, is_text_encoder)
-    for key, weight in chain(loaded.named_parameters(), loaded.named_buffers()):
-        if not bool(torch.isfinite(weight).all()):
-            raise ModelRefusedError(f"{folder.name!r} has weights that are not finite (first: {key!r}); {AGAIN}")
-    return loaded
+    return _from_pretrained(network, folder, weights, dtype, is_text_encoder)
 
 
 def _from_pretrained(network: Any, folder: Path, weights: Weights, dtype: torch.dtype, is_text_encoder: bool) -> Any:
@@ -259,10 +253,9 @@ def try_out(denoiser: Any, family: Family) -> None:
     encoded = denoiser.encode(images)
     if images.shape[-1] != latents.shape[-1] * denoiser.pipeline.vae_scale_factor or encoded.shape != latents.shape:
         raise ModelRefusedError(f"'vae' makes other sizes of latents and images than its config.json says; {AGAIN}")
-    network = "unet" if "unet" in family.components else "transformer"
     outputs = {
         " or ".join(family.text_encoders): torch.cat([stream.flatten().cpu() for stream in condition.streams.values()]),
-        network: denoiser.predict(latents, torch.tensor([0]), condition).output,
+        denoiser.network_name: denoiser.predict(latents, torch.tensor([0]), condition).output,
         "vae": torch.cat([images.flatten(), encoded.flatten().cpu()]),
     }
     for name, output in outputs.items():

@@ -23,6 +23,8 @@ class FluxDenoiser(PackedDenoiser):
     costs no second pass; schnell's network takes none, and it then changes nothing.
     """
 
+    is_guided_by_null = False
+
     @property
     def max_sequence_length(self) -> int:  # type: ignore[override]
         """512 tokens, and 256 for schnell."""
@@ -83,11 +85,6 @@ class FluxDenoiser(PackedDenoiser):
         ).sample
         return self._unpacked(output, height, width)
 
-    def _sampling_arguments(self, prompt_embeds: PromptEmbeds, guidance_scale: float) -> Mapping[str, Any]:
-        return {
-            "prompt_embeds": prompt_embeds.streams["text"],
-            "pooled_prompt_embeds": prompt_embeds.streams["pooled"][:, 0],
-            "guidance_scale": guidance_scale,
-            "height": self.resolution,
-            "width": self.resolution,
-        }
+    def _prompt_arguments(self, prompt_embeds: PromptEmbeds) -> dict[str, torch.Tensor]:
+        streams = prompt_embeds.streams
+        return {"prompt_embeds": streams["text"], "pooled_prompt_embeds": streams["pooled"][:, 0]}

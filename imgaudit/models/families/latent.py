@@ -10,7 +10,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
-from typing import Any, cast
+from types import MappingProxyType
+from typing import Any, ClassVar, cast
 
 import torch
 
@@ -26,6 +27,14 @@ MAX_RESOLUTION = 4096
 class LatentDenoiser(ABC):
     """A pipeline around a network and an autoencoder as a Denoiser: frozen, in evaluation mode, sampled by itself."""
 
+    network_name: ClassVar[str]
+    """The pipeline's name for the network that denoises, whose passes are the network evaluations."""
+    guidance_name: ClassVar[str] = "guidance_scale"
+    """The pipeline's name for the guidance scale."""
+    is_guided_by_null: ClassVar[bool] = True
+    """False for families whose guidance scale is an input of the network."""
+    sampling_options: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    """Further arguments of the pipeline's call."""
     prediction_type: PredictionType
     """What the network returns."""
     schedule: Schedule
@@ -33,32 +42,22 @@ class LatentDenoiser(ABC):
     fewest_steps: int = 1
     """Sampling steps that the pipeline's scheduler needs at least."""
 
-    def __init__(
-        self,
-        pipeline: Any,
-        fingerprint: str,
-        device: torch.device | str = "cpu",
-        *,
-        networks: Sequence[str],
-        counted: str,
-    ) -> None:
+    def __init__(self, pipeline: Any, fingerprint: str, device: torch.device | str = "cpu") -> None:
         """Freeze a pipeline and move it to a device.
 
-        networks:  names of all its networks, in the order in which they are checked
-        counted:   the one that denoises, whose passes are the network evaluations
         Raises ModelRefusedError for weights that are not finite, or factors of latents that are none.
         """
         self.pipeline = pipeline.to(device)
         self.fingerprint = fingerprint
         self.device = torch.device(device)
         self.network_evaluations = 0
-        self.network = getattr(pipeline, counted)
+        self.network = getattr(pipeline, self.network_name)
         pipeline.set_progress_bar_config(disable=True)
         self._refuse_factors()
-        for name in networks:
-            network = getattr(pipeline, name)
-            network.requires_grad_(False).eval()
-            self._refuse_weights(name, network)
+        for name, part in pipeline.components.items():
+            if isinstance(part, torch.nn.Module):
+                part.requires_grad_(False).eval()
+                self._refuse_weights(name, part)
         # Latents are the first argument of any such network, under one name or another.
         self._first = next(iter(inspect.signature(self.network.forward).parameters))
         self.network.register_forward_pre_hook(self._count, with_kwargs=True)
@@ -201,8 +200,20 @@ class LatentDenoiser(ABC):
         return True
 
     @abstractmethod
-    def _sampling_arguments(self, prompt_embeds: PromptEmbeds, guidance_scale: float) -> Mapping[str, Any]:
+    def _prompt_arguments(self, prompt_embeds: PromptEmbeds) -> dict[str, torch.Tensor]:
+        """Return conditions that `_moved` made as the pipeline's call takes them, by the names of its arguments.
+
+        Those of the null condition have the same names after "negative_".
+        """
+
+    def _sampling_arguments(self, prompt_embeds: PromptEmbeds, guidance_scale: float) -> dict[str, Any]:
         """Return what the pipeline's call takes besides steps, seeds and latents, for conditions that `_moved` made."""
+        arguments: dict[str, Any] = self._prompt_arguments(prompt_embeds)
+        if guidance_scale > 1 and self.is_guided_by_null:
+            null = self._moved(self.null_condition().repeat(len(prompt_embeds)))
+            arguments |= {f"negative_{name}": one for name, one in self._prompt_arguments(null).items()}
+        size = {"height": self.resolution, "width": self.resolution}
+        return {**arguments, self.guidance_name: guidance_scale, **size, **self.sampling_options}
 
     def _packed(self, latents: torch.Tensor) -> torch.Tensor:
         """Return latents as the pipeline takes them."""

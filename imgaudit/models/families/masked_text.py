@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, cast
 
 import torch
@@ -14,6 +15,8 @@ class MaskedTextDenoiser(TransformerDenoiser):
     """A pipeline whose prompts are the stream "text", and a "mask" that rides along and says which rows are seen."""
 
     max_sequence_length = 300
+    # Squares of the native size are what the nearest size would be, where the pipeline knows any.
+    sampling_options = MappingProxyType({"use_resolution_binning": False, "negative_prompt": None})
 
     def _side(self, pipeline: Any) -> int:
         return cast(int, pipeline.transformer.config.sample_size)
@@ -50,22 +53,11 @@ class MaskedTextDenoiser(TransformerDenoiser):
         """Return what else the network takes."""
         return {}
 
-    def _sampling_arguments(self, prompt_embeds: PromptEmbeds, guidance_scale: float) -> Mapping[str, Any]:
-        arguments: dict[str, Any] = {
+    def _prompt_arguments(self, prompt_embeds: PromptEmbeds) -> dict[str, torch.Tensor]:
+        return {
             "prompt_embeds": prompt_embeds.streams["text"],
             "prompt_attention_mask": prompt_embeds.extras["mask"],
-            "guidance_scale": guidance_scale,
-            "height": self.resolution,
-            "width": self.resolution,
-            # Squares of the native size are what the nearest size would be, where the pipeline knows any.
-            "use_resolution_binning": False,
         }
-        if guidance_scale > 1:
-            null = self._moved(self.null_condition().repeat(len(prompt_embeds)))
-            arguments["negative_prompt"] = None
-            arguments["negative_prompt_embeds"] = null.streams["text"]
-            arguments["negative_prompt_attention_mask"] = null.extras["mask"]
-        return arguments
 
 
 def build_masked_condition(text: torch.Tensor, mask: torch.Tensor, first_is_free: bool) -> PromptEmbeds:

@@ -23,6 +23,7 @@ class QwenImageDenoiser(PackedDenoiser):
     `guidance_scale` is the pipeline's true_cfg_scale.
     """
 
+    guidance_name = "true_cfg_scale"
     max_sequence_length = 512
     fewest_steps = 2
     """At one step the scheduler divides by zero, where it stretches its shifts to their end."""
@@ -130,16 +131,6 @@ class QwenImageDenoiser(PackedDenoiser):
         ).sample
         return self._unpacked(output, height, width)
 
-    def _sampling_arguments(self, prompt_embeds: PromptEmbeds, guidance_scale: float) -> Mapping[str, Any]:
+    def _prompt_arguments(self, prompt_embeds: PromptEmbeds) -> dict[str, torch.Tensor]:
         text, mask = self._seen(prompt_embeds)
-        arguments: dict[str, Any] = {
-            "prompt_embeds": text,
-            "prompt_embeds_mask": mask,
-            "true_cfg_scale": guidance_scale,
-            "height": self.resolution,
-            "width": self.resolution,
-        }
-        if guidance_scale > 1:
-            null = self._moved(self.null_condition().repeat(len(prompt_embeds)))
-            arguments["negative_prompt_embeds"], arguments["negative_prompt_embeds_mask"] = self._seen(null)
-        return arguments
+        return {"prompt_embeds": text, "prompt_embeds_mask": mask}

@@ -88,16 +88,6 @@ class SD3Denoiser(TransformerDenoiser):
         ).sample
         return cast(torch.Tensor, output)
 
-    def _sampling_arguments(self, prompt_embeds: PromptEmbeds, guidance_scale: float) -> Mapping[str, Any]:
-        arguments: dict[str, Any] = {
-            "prompt_embeds": self._text(prompt_embeds),
-            "pooled_prompt_embeds": prompt_embeds.streams["pooled"][:, 0],
-            "guidance_scale": guidance_scale,
-            "height": self.resolution,
-            "width": self.resolution,
-        }
-        if guidance_scale > 1:
-            null = self._moved(self.null_condition().repeat(len(prompt_embeds)))
-            arguments["negative_prompt_embeds"] = self._text(null)
-            arguments["negative_pooled_prompt_embeds"] = null.streams["pooled"][:, 0]
-        return arguments
+    def _prompt_arguments(self, prompt_embeds: PromptEmbeds) -> dict[str, torch.Tensor]:
+        pooled = prompt_embeds.streams["pooled"][:, 0]
+        return {"prompt_embeds": self._text(prompt_embeds), "pooled_prompt_embeds": pooled}

@@ -1,8 +1,8 @@
 """Stable Diffusion XL: two text encoders side by side, the pooled vector of the second, and the sizes of the image."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from types import MappingProxyType
 from typing import Any, cast
 
 import torch
@@ -11,7 +11,6 @@ from diffusers import StableDiffusionXLPipeline
 from imgaudit.diffusion.denoiser import PromptEmbeds
 from imgaudit.exceptions import ModelRefusedError
 from imgaudit.models.families.unet import AnyUNetDenoiser, mark_free_but_first
-from imgaudit.models.mixed_words import encode_mixed, find_single_token_words, mix_tokens
 
 
 class SDXLDenoiser(AnyUNetDenoiser):
@@ -21,6 +20,8 @@ class SDXLDenoiser(AnyUNetDenoiser):
     projected vector, as one token. The extra "time_ids" (N, 6) rides along: original size, corner of the crop and
     target size, all at the model's own resolution, as its pipeline fills them in.
     """
+
+    tokenizers = MappingProxyType({"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"})
 
     def __init__(
         self, pipeline: StableDiffusionXLPipeline, fingerprint: str, device: torch.device | str = "cpu"
@@ -35,7 +36,7 @@ class SDXLDenoiser(AnyUNetDenoiser):
             raise ModelRefusedError(
                 f"the UNet's addition_embed_type is {kind!r:.80}; that of Stable Diffusion XL is 'text_time'"
             )
-        super().__init__(pipeline, fingerprint, device, text_encoders=("text_encoder", "text_encoder_2"))
+        super().__init__(pipeline, fingerprint, device)
         # The watermark would be part of every image that is compared.
         pipeline.watermark = None
         # Called for every batch in half precision; the pipeline's own method does the same and warns each time.
@@ -75,40 +76,10 @@ class SDXLDenoiser(AnyUNetDenoiser):
         """Return the empty prompt. Zeros have no scale, and rows that are all the same would always move as one."""
         return self.condition([""])
 
-    @cached_property
-    def _words(self) -> Mapping[str, tuple[int, int]]:
-        """Words to their token ids, those that both tokenizers read as themselves."""
-        first, second = map(find_single_token_words, (self.pipeline.tokenizer, self.pipeline.tokenizer_2))
-        return {word: (number, second[word]) for word, number in first.items() if word in second}
-
-    @cached_property
-    def words(self) -> Sequence[str]:
-        """Whole words that both tokenizers read as the same single token."""
-        return list(self._words)
-
-    @property
-    def word_positions(self) -> int:
-        """Positions between BOS and EOS."""
-        return int(self.pipeline.tokenizer.model_max_length) - 2
-
     def condition_words(self, weights: torch.Tensor) -> PromptEmbeds:
         """Encode BOS, the same mixtures, EOS and padding, through both text encoders."""
-        ids, pipeline = torch.tensor(list(self._words.values()), device=self.device), self.pipeline
-        first, second = (
-            encode_mixed(text_encoder, tokenizer, mix_tokens(text_encoder, weights, ids[:, number]))
-            for number, (text_encoder, tokenizer) in enumerate(
-                [(pipeline.text_encoder, pipeline.tokenizer), (pipeline.text_encoder_2, pipeline.tokenizer_2)]
-            )
-        )
+        first, second = self._encode_words(weights)
         return self._embeds(torch.cat([first.hidden_states[-2], second.hidden_states[-2]], dim=2), second[0])
-
-    def _text_lengths(self) -> Mapping[str, tuple[Any, int]]:
-        tokenizers = {"text_encoder": self.pipeline.tokenizer, "text_encoder_2": self.pipeline.tokenizer_2}
-        return {name: (tokenizer, int(tokenizer.model_max_length)) for name, tokenizer in tokenizers.items()}
-
-    def _token_rows(self) -> Mapping[str, str]:
-        # Both tokenizers split alike and differ in their padding only.
-        return {"text": "text_encoder"}
 
     def _factors(self) -> tuple[Any, Any]:
         """Return scale and means per channel where there are any; the pipeline never shifts by a shift_factor."""
@@ -139,12 +110,6 @@ class SDXLDenoiser(AnyUNetDenoiser):
         output = self.pipeline.unet(noisy, timesteps, encoder_hidden_states=text, added_cond_kwargs=added).sample
         return cast(torch.Tensor, output)
 
-    def _sampling_arguments(self, prompt_embeds: PromptEmbeds, guidance_scale: float) -> Mapping[str, Any]:
-        null = self._moved(self.null_condition().repeat(len(prompt_embeds)))
-        return {
-            "prompt_embeds": prompt_embeds.streams["text"],
-            "pooled_prompt_embeds": prompt_embeds.streams["pooled"][:, 0],
-            "negative_prompt_embeds": null.streams["text"],
-            "negative_pooled_prompt_embeds": null.streams["pooled"][:, 0],
-            "guidance_scale": guidance_scale,
-        }
+    def _prompt_arguments(self, prompt_embeds: PromptEmbeds) -> dict[str, torch.Tensor]:
+        streams = prompt_embeds.streams
+        return {"prompt_embeds": streams["text"], "pooled_prompt_embeds": streams["pooled"][:, 0]}

@@ -22,6 +22,7 @@ mean square."""
 class TransformerDenoiser(LatentDenoiser):
     """A pipeline around a diffusion transformer as a Denoiser; by default one that predicts flows."""
 
+    network_name = "transformer"
     prediction_type: PredictionType = "flow"
     """What the transformer returns."""
     packing: ClassVar[int] = 1
@@ -39,10 +40,9 @@ class TransformerDenoiser(LatentDenoiser):
         Raises ModelRefusedError for weights that are not finite, a scheduler of another kind, sizes that no image has,
         or a transformer that takes more than text (inpainting, control images).
         """
-        networks = [name for name, part in pipeline.components.items() if isinstance(part, torch.nn.Module)]
         self.schedule = self._read_schedule(pipeline.scheduler)
         self._refuse_sizes(pipeline)
-        super().__init__(pipeline, fingerprint, device, networks=networks, counted="transformer")
+        super().__init__(pipeline, fingerprint, device)
 
     def _read_schedule(self, scheduler: Any) -> Schedule:
         if not isinstance(scheduler, FlowMatchEulerDiscreteScheduler):

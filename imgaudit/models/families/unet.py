@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, cast
+from types import MappingProxyType
+from typing import Any, ClassVar, cast
 
 import torch
-from diffusers import StableDiffusionPipeline
 
 from imgaudit.diffusion.denoiser import PromptEmbeds
 from imgaudit.diffusion.schedules import NoiseSchedule, PredictionType
@@ -22,9 +22,11 @@ SUPPORTED_PREDICTIONS = ("epsilon", "v_prediction", "sample")
 class AnyUNetDenoiser(LatentDenoiser):
     """A pipeline around a UNet as a Denoiser, whatever its prompts become."""
 
-    def __init__(
-        self, pipeline: Any, fingerprint: str, device: torch.device | str = "cpu", *, text_encoders: Sequence[str]
-    ) -> None:
+    network_name = "unet"
+    tokenizers: ClassVar[Mapping[str, str]]
+    """The pipeline's name for each text encoder's tokenizer; all of them split prompts alike."""
+
+    def __init__(self, pipeline: Any, fingerprint: str, device: torch.device | str = "cpu") -> None:
         """Freeze a pipeline and move it to a device.
 
         Raises ModelRefusedError for weights that are not finite, an unknown prediction type, sizes that no image has,
@@ -42,7 +44,7 @@ class AnyUNetDenoiser(LatentDenoiser):
                 f"{pipeline.vae.config.latent_channels}; only plain text-to-image models can be audited"
             )
         _refuse_sides(pipeline)
-        super().__init__(pipeline, fingerprint, device, networks=("unet", "vae", *text_encoders), counted="unet")
+        super().__init__(pipeline, fingerprint, device)
         self.schedule = NoiseSchedule(pipeline.scheduler.alphas_cumprod.double().cpu())
 
     @property
@@ -62,17 +64,48 @@ class AnyUNetDenoiser(LatentDenoiser):
             return f"the model samples in a few steps ({scheduler}): it is distilled and has no null branch"
         return ""
 
+    @cached_property
+    def _words(self) -> Mapping[str, tuple[int, ...]]:
+        """Words to their token ids, one for each tokenizer: those that all of them read as themselves."""
+        first, *others = (find_single_token_words(getattr(self.pipeline, name)) for name in self.tokenizers.values())
+        return {
+            word: (number, *(other[word] for other in others))
+            for word, number in first.items()
+            if all(word in other for other in others)
+        }
+
+    @cached_property
+    def words(self) -> Sequence[str]:
+        """Whole words of the vocabulary that every tokenizer reads again as the same single token."""
+        return list(self._words)
+
+    @property
+    def word_positions(self) -> int:
+        """Positions between BOS and EOS."""
+        return int(self.pipeline.tokenizer.model_max_length) - 2
+
+    def _encode_words(self, weights: torch.Tensor) -> list[Any]:
+        """Return each text encoder's output for BOS, the mixtures, EOS and padding."""
+        ids = torch.tensor(list(self._words.values()), device=self.device)
+        outputs = []
+        for number, (name, tokenizer) in enumerate(self.tokenizers.items()):
+            text_encoder = getattr(self.pipeline, name)
+            mixed = mix_tokens(text_encoder, weights, ids[:, number])
+            outputs.append(encode_mixed(text_encoder, getattr(self.pipeline, tokenizer), mixed))
+        return outputs
+
+    def _text_lengths(self) -> Mapping[str, tuple[Any, int]]:
+        tokenizers = {name: getattr(self.pipeline, tokenizer) for name, tokenizer in self.tokenizers.items()}
+        return {name: (tokenizer, int(tokenizer.model_max_length)) for name, tokenizer in tokenizers.items()}
+
+    def _token_rows(self) -> Mapping[str, str]:
+        return {"text": "text_encoder"}
+
 
 class UNetDenoiser(AnyUNetDenoiser):
     """A StableDiffusionPipeline as a Denoiser: frozen weights, evaluation mode, its own scheduler for sampling."""
 
-    def __init__(self, pipeline: StableDiffusionPipeline, fingerprint: str, device: torch.device | str = "cpu") -> None:
-        """Freeze a pipeline and move it to a device.
-
-        Raises ModelRefusedError for weights that are not finite, an unknown prediction type, sizes that no image has,
-        or a UNet that takes more than text (inpainting).
-        """
-        super().__init__(pipeline, fingerprint, device, text_encoders=("text_encoder",))
+    tokenizers = MappingProxyType({"text_encoder": "tokenizer"})
 
     @torch.no_grad()
     def condition(self, prompts: Sequence[str]) -> PromptEmbeds:
@@ -82,45 +115,17 @@ class UNetDenoiser(AnyUNetDenoiser):
         )
         return PromptEmbeds({"text": embeds.float()}, {"text": mark_free_but_first(embeds)})
 
-    @cached_property
-    def _words(self) -> Mapping[str, int]:
-        return find_single_token_words(self.pipeline.tokenizer)
-
-    @cached_property
-    def words(self) -> Sequence[str]:
-        """Whole words of the tokenizer's vocabulary that are read again as the same single token."""
-        return list(self._words)
-
-    @property
-    def word_positions(self) -> int:
-        """Positions between BOS and EOS."""
-        return int(self.pipeline.tokenizer.model_max_length) - 2
-
     def condition_words(self, weights: torch.Tensor) -> PromptEmbeds:
         """Encode BOS, the mixtures, EOS and padding."""
-        ids = torch.tensor(list(self._words.values()), device=self.device)
-        mixed = mix_tokens(self.pipeline.text_encoder, weights, ids)
-        states = encode_mixed(self.pipeline.text_encoder, self.pipeline.tokenizer, mixed)[0]
+        states = self._encode_words(weights)[0][0]
         return PromptEmbeds({"text": states.float()}, {"text": mark_free_but_first(states)})
-
-    def _text_lengths(self) -> Mapping[str, tuple[Any, int]]:
-        tokenizer = self.pipeline.tokenizer
-        return {"text_encoder": (tokenizer, int(tokenizer.model_max_length))}
-
-    def _token_rows(self) -> Mapping[str, str]:
-        return {"text": "text_encoder"}
 
     def _call(self, noisy: torch.Tensor, timesteps: torch.Tensor, prompt_embeds: PromptEmbeds) -> torch.Tensor:
         text = prompt_embeds.streams["text"]
         return cast(torch.Tensor, self.pipeline.unet(noisy, timesteps, encoder_hidden_states=text).sample)
 
-    def _sampling_arguments(self, prompt_embeds: PromptEmbeds, guidance_scale: float) -> Mapping[str, Any]:
-        null = self._moved(self.null_condition().repeat(len(prompt_embeds)))
-        return {
-            "prompt_embeds": prompt_embeds.streams["text"],
-            "negative_prompt_embeds": null.streams["text"],
-            "guidance_scale": guidance_scale,
-        }
+    def _prompt_arguments(self, prompt_embeds: PromptEmbeds) -> dict[str, torch.Tensor]:
+        return {"prompt_embeds": prompt_embeds.streams["text"]}
 
 
 def mark_free_but_first(states: torch.Tensor) -> torch.Tensor:
