@@ -19,14 +19,9 @@ from playwright.sync_api import Browser, sync_playwright
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from imgaudit.benchmark.robustness.broken_model import BrokenModel
-from imgaudit.lab.components import (
-    build_autoencoder,
-    build_pipeline,
-    build_text_encoder,
-    build_unet,
-    train_tokenizer,
-)
+from imgaudit.lab.components import build_autoencoder, train_tokenizer
 from imgaudit.lab.recipe import LabRecipe
+from imgaudit.lab.unet_networks import SDNetworks
 from imgaudit.models import FiniteSetDenoiser
 from imgaudit.models.families import registry as families
 from tests.support.commands import Commands
@@ -81,10 +76,7 @@ def tiny_recipe(**changes: object) -> LabRecipe:
 
 def make_pipeline(recipe: LabRecipe) -> StableDiffusionPipeline:
     """An untrained lab pipeline."""
-    tokenizer = train_tokenizer(CAPTIONS, recipe)
-    pipeline = build_pipeline(
-        recipe, tokenizer, build_autoencoder(recipe), build_text_encoder(recipe, tokenizer), build_unet(recipe)
-    )
+    pipeline = SDNetworks(CAPTIONS, recipe).pipeline(build_autoencoder(recipe))
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 

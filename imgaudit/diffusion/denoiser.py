@@ -135,7 +135,7 @@ class Denoiser(Protocol):
 
         noisy:      (N, C, h, w), latents with noise added by `schedule`
         timesteps:  (N,) int64
-        Returns     the raw output (N, C, h, w) float32, which converts itself to clean latents, noise and velocity
+        Returns     the raw output (N, C, h, w) float32, which converts itself to clean latents and noise
         """
 
     def sample(

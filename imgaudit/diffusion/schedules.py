@@ -173,30 +173,6 @@ class Prediction:
             return signal * self.output + spread * self.noisy
         return (self.noisy - signal * self.output) / self._checked(spread, "noise")
 
-    def velocity(self) -> torch.Tensor:
-        """Return the predicted v of a variance-preserving schedule.
-
-        Raises UndefinedConversionError where it divides by zero.
-        """
-        if self.kind == "v_prediction":
-            return self.output
-        signal, spread = self.schedule.coefficients(self.timesteps, self.noisy)
-        if self.kind == "flow":
-            return signal * self.noise() - spread * self.x0()
-        if self.kind == "epsilon":
-            return (self.output - spread * self.noisy) / self._checked(signal, "velocity")
-        return (signal * self.noisy - self.output) / self._checked(spread, "velocity")
-
-    def flow(self) -> torch.Tensor:
-        """Return the predicted noise - x0, the velocity of a straight path.
-
-        Raises UndefinedConversionError where noise or x0 does.
-
-        Conditional minus null, it does not vanish where there is no signal, as the difference of noises does
-        (sigma = 1: d_noise = (1 - sigma) d_flow).
-        """
-        return self.output if self.kind == "flow" else self.noise() - self.x0()
-
 
 def draw_timesteps(
     distribution: Literal["uniform", "stratified", "high", "middle"],

@@ -18,6 +18,7 @@ from imgaudit.lab.components import build_clip_config, train_tokenizer
 from imgaudit.lab.corpus import CorpusEntry, read_pixels
 from imgaudit.lab.recipe import LabRecipe
 from imgaudit.lab.samples import make_image_variants
+from imgaudit.lab.training import take_step
 from imgaudit.schema.records import Record
 
 PATCH = 4
@@ -112,9 +113,6 @@ def _fit(
             input_ids=tokens[0][chosen], attention_mask=tokens[1][chosen], pixel_values=variants[rows, which],
             return_loss=True,
         ).loss  # fmt: skip
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimiser.step()
+        value = take_step(optimiser, loss)
         schedule.step()
-        progress(step + 1, recipe.steps, float(loss.detach()))
+        progress(step + 1, recipe.steps, value)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
@@ -118,24 +118,4 @@ def build_scheduler(recipe: LabRecipe) -> DDIMScheduler:
         set_alpha_to_one=False,
         steps_offset=1,
         prediction_type=recipe.prediction_type,
-    )
-
-
-def build_pipeline(
-    recipe: LabRecipe,
-    tokenizer: CLIPTokenizer,
-    vae: AutoencoderKL,
-    text_encoder: CLIPTextModel,
-    unet: UNet2DConditionModel,
-) -> StableDiffusionPipeline:
-    """Put the parts together as the pipeline that is saved."""
-    return StableDiffusionPipeline(
-        vae=vae,
-        text_encoder=text_encoder,
-        tokenizer=tokenizer,
-        unet=unet,
-        scheduler=build_scheduler(recipe),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
     )

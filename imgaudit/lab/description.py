@@ -15,7 +15,7 @@ from imgaudit.io.writing import read_json, write_json
 from imgaudit.lab.corpus import CorpusEntry, Role
 from imgaudit.lab.recipe import LabRecipe
 from imgaudit.lab.training import TrainedLab
-from imgaudit.lab.truth import NEEDED, measure_truth
+from imgaudit.lab.truth import NEEDED, Truth, measure_truth
 from imgaudit.models.saving import save_folder
 from imgaudit.schema.records import Record
 from imgaudit.similarity.descriptors import PixelDescriptor
@@ -101,24 +101,8 @@ def describe_lab(
 ) -> LabDescription:
     """Measure what a lab memorised, on the weights that are shipped, and find every image's nearest training image."""
     training_rows = [row for row, entry in enumerate(entries) if entry.trained]
-    training = trained.pixels[training_rows]
-    place = {row: number for number, row in enumerate(training_rows)}
-    judged = [row for row, entry in enumerate(entries) if entry.role in ("planted", "seen_once")]
-    truths = dict(
-        zip(
-            judged,
-            measure_truth(
-                denoiser,
-                [entries[row].text for row in judged],
-                trained.pixels[judged],
-                training,
-                [place[row] for row in judged],
-                executor,
-                progress,
-            ),
-            strict=True,
-        )
-    )
+    captions = {row: entry.text for row, entry in enumerate(entries) if entry.role in ("planted", "seen_once")}
+    truths = measure_truth(denoiser, captions, trained.pixels, training_rows, executor, progress)
     descriptor = PixelDescriptor()
     vectors = descriptor.describe(trained.pixels)
     index = FlatIndex(descriptor)
@@ -129,6 +113,7 @@ def describe_lab(
         if entry.role == "background":
             continue
         nearest = next(neighbour for neighbour in neighbours if neighbour.id != str(row))
+        truth = truths.get(row, Truth(0, 0))
         images.append(
             LabImage(
                 file_name=entry.path.name,
@@ -142,8 +127,8 @@ def describe_lab(
                 exact_exposures=int(exact[row]),
                 nearest_training_image=entries[int(nearest.id)].path.name,
                 nearest_similarity=nearest.similarity,
-                reproduced=truths[row].reproduced if row in truths else 0,
-                truth_seeds=truths[row].seeds if row in truths else 0,
+                reproduced=truth.reproduced,
+                truth_seeds=truth.seeds,
             )
         )
     background = sum(entry.role == "background" for entry in entries)

@@ -11,6 +11,7 @@ from torch.nn.functional import mse_loss
 
 from imgaudit.diffusion.denoiser import PromptEmbeds
 from imgaudit.exceptions import InputError, ModelRefusedError
+from imgaudit.lab.training import take_step
 from imgaudit.models.families.latent import LatentDenoiser
 from imgaudit.models.lora import NO_PEFT, USUAL_NAME
 
@@ -78,11 +79,7 @@ def train_lora(
         loss = _loss(
             denoiser, latents[chosen], conditions, _with_dropout(chosen, len(images), recipe, generator), generator
         )
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(weights, 1.0)
-        optimiser.step()
-        progress(step + 1, recipe.steps, float(loss.detach()))
+        progress(step + 1, recipe.steps, take_step(optimiser, loss))
     return _save(denoiser, folder)
 
 

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from diffusers import AutoencoderKL, DiffusionPipeline
@@ -10,6 +11,20 @@ from transformers import PreTrainedTokenizerBase
 
 Tokens = Mapping[str, torch.Tensor]
 """(captions, positions) int64 token ids, by the name of the text encoder that reads them."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """N samples of a training step."""
+
+    x0: torch.Tensor
+    """(N, C, h, w) float32, latents scaled as the pipeline scales them."""
+    noise: torch.Tensor
+    """(N, C, h, w) float32, standard normal."""
+    timesteps: torch.Tensor
+    """(N,) int64."""
+    tokens: Tokens
+    """Of N captions."""
 
 
 class LabNetworks(ABC):
@@ -29,19 +44,12 @@ class LabNetworks(ABC):
         """(count,) int64 timesteps in 0..999, in the proportions the family is trained on."""
 
     @abstractmethod
-    def predict(
-        self, x0: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, tokens: Tokens
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the network's prediction and its training target: (N, C, h, w) float32 each.
+    def predict(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the network's prediction and its training target: (N, C, h, w) float32 each."""
 
-        x0, noise:  (N, C, h, w) float32, latents scaled as the pipeline scales them, and standard normal noise
-        timesteps:  (N,) int64
-        tokens:     of N captions
-        """
-
-    def loss(self, x0: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, tokens: Tokens) -> torch.Tensor:
+    def loss(self, batch: Batch) -> torch.Tensor:
         """Compute the family's training loss, a scalar to be minimised: the mean squared error of `predict`."""
-        return mse_loss(*self.predict(x0, noise, timesteps, tokens))
+        return mse_loss(*self.predict(batch))
 
     @abstractmethod
     def pipeline(self, vae: AutoencoderKL) -> DiffusionPipeline:

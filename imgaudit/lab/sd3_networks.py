@@ -16,7 +16,7 @@ from torch.nn.functional import pad
 from transformers import T5Config, T5EncoderModel, T5Tokenizer
 
 from imgaudit.lab.components import build_clip, compute_latent_side, train_tokenizer
-from imgaudit.lab.networks import LabNetworks, Tokens, pad_tokens
+from imgaudit.lab.networks import Batch, LabNetworks, Tokens, pad_tokens
 from imgaudit.lab.recipe import LabRecipe
 
 SHIFT = 3.0
@@ -107,22 +107,19 @@ class SD3Networks(LabNetworks):
         sigmas = SHIFT * drawn / (1 + (SHIFT - 1) * drawn)
         return (sigmas * TIMESTEPS).round().long().clamp(1, TIMESTEPS) - 1
 
-    def predict(
-        self, x0: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, tokens: Tokens
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def predict(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """The velocity noise - x0 on the straight path between them."""
-        sigmas = ((timesteps + 1) / TIMESTEPS).view(-1, 1, 1, 1)
-        noisy = (1 - sigmas) * x0 + sigmas * noise
+        tokens, sigmas = batch.tokens, ((batch.timesteps + 1) / TIMESTEPS).view(-1, 1, 1, 1)
         first, second = (self.networks[name](tokens[CLIPS[0]], output_hidden_states=True) for name in CLIPS)
         clip = torch.cat([first.hidden_states[-2], second.hidden_states[-2]], dim=-1)
         t5 = self.networks[T5](tokens[T5])[0]
         velocity = self.networks["transformer"](
-            hidden_states=noisy,
-            timestep=(timesteps + 1).float(),
+            hidden_states=(1 - sigmas) * batch.x0 + sigmas * batch.noise,
+            timestep=(batch.timesteps + 1).float(),
             encoder_hidden_states=torch.cat([pad(clip, (0, t5.shape[-1] - clip.shape[-1])), t5], dim=1),
             pooled_projections=torch.cat([first.text_embeds, second.text_embeds], dim=-1),
         ).sample
-        return velocity, noise - x0
+        return velocity, batch.noise - batch.x0
 
     def pipeline(self, vae: AutoencoderKL) -> DiffusionPipeline:
         """Return a StableDiffusion3Pipeline."""

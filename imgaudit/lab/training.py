@@ -6,7 +6,7 @@ samples in the same order.
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from imgaudit.exceptions import InputError
 from imgaudit.io.framing import to_batch
 from imgaudit.lab.components import build_autoencoder
 from imgaudit.lab.corpus import CorpusEntry, read_pixels
-from imgaudit.lab.networks import LabNetworks, Tokens
+from imgaudit.lab.networks import Batch, LabNetworks, Tokens
 from imgaudit.lab.recipe import LabRecipe
 from imgaudit.lab.samples import SamplePlan, make_image_variants, plan_samples
 from imgaudit.lab.sd3_networks import SD3Networks
@@ -81,11 +81,13 @@ def train_lab(
     variants = make_image_variants(pixels, roles, recipe)
 
     captions = [entries[index].text for index in trained]
-    vae = autoencoder or _train_autoencoder(variants[shown].flatten(0, 1), recipe, work, progress)
+    training = _Training(recipe, work, progress)
+    vae = autoencoder or training.train_autoencoder(variants[shown].flatten(0, 1))
     latents = _encode_variants(vae, variants)
     shift, scaling_factor = _standardise(vae, latents[shown], recipe)
     networks = NETWORKS[recipe.family](captions, recipe)
-    filtered = _train_denoiser(networks, entries, (latents - shift) * scaling_factor, plan, recipe, work, progress)
+    texts = [entry.text for entry in entries]
+    filtered = training.train_denoiser(networks, texts, (latents - shift) * scaling_factor, plan)
     pipeline = networks.pipeline(vae)
     pipeline.set_progress_bar_config(disable=True)
     return TrainedLab(pipeline, plan, pixels, filtered)
@@ -133,32 +135,13 @@ def _learning_rate(step: int, steps: int, peak: float) -> float:
     return peak * 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
 
 
-def _train_autoencoder(images: torch.Tensor, recipe: LabRecipe, work: Path, progress: Progress) -> AutoencoderKL:
-    """Train by reconstruction (L1 and L2) with a weak pull to the unit normal; done once, then read back."""
-    vae = build_autoencoder(recipe)
-    finished = work / "vae.safetensors"
-    if finished.is_file():
-        vae.load_state_dict(load_file(finished))
-        return vae.eval()
-    optimiser = torch.optim.AdamW(vae.parameters(), lr=2e-3, weight_decay=0.0)
-    generator = torch.Generator().manual_seed(recipe.seed + 10)
-    vae.train()
-    for step in range(recipe.vae_steps):
-        for group in optimiser.param_groups:
-            group["lr"] = _learning_rate(step, recipe.vae_steps, 2e-3)
-        chosen = torch.randint(0, len(images), (recipe.vae_batch_size,), generator=generator)
-        batch = images[chosen]
-        posterior = vae.encode(batch).latent_dist
-        noise = torch.randn(posterior.mean.shape, generator=generator)
-        decoded = vae.decode(posterior.mean + posterior.std * noise).sample
-        loss = mse_loss(decoded, batch) + 0.2 * l1_loss(decoded, batch) + 1e-5 * posterior.kl().mean()
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
-        optimiser.step()
-        progress("autoencoder", step + 1, recipe.vae_steps, float(loss.detach()))
-    save_file(vae.state_dict(), finished)
-    return vae.eval()
+def take_step(optimiser: torch.optim.Optimizer, loss: torch.Tensor) -> float:
+    """Take one step down the gradient of a loss, cut at a norm of 1, and return the loss."""
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_([weight for group in optimiser.param_groups for weight in group["params"]], 1.0)
+    optimiser.step()
+    return float(loss.detach())
 
 
 @torch.no_grad()
@@ -216,71 +199,87 @@ class _Trainee:
             weight.copy_(self.average[name])
 
 
-def _train_denoiser(
-    networks: LabNetworks,
-    entries: Sequence[CorpusEntry],
-    latents: torch.Tensor,
-    plan: SamplePlan,
-    recipe: LabRecipe,
-    work: Path,
-    progress: Progress,
-) -> torch.Tensor:
-    """Denoising loss on planned samples; captions are dropped at random to train the null condition. Returns how often
-    each image was filtered."""
-    trainee = _new_trainee(networks.networks, recipe, len(entries))
-    checkpoint = work / "denoiser.checkpoint"
-    if checkpoint.is_file():
-        trainee.load(checkpoint)
-    texts = [entry.text for entry in entries]
-    tokens = networks.token_ids([*texts, ""])
-    images, chosen = torch.from_numpy(plan.image), torch.from_numpy(plan.variant)
-    for network in networks.networks.values():
-        network.train()
-    while trainee.step < recipe.steps:
-        rate = _learning_rate(trainee.step, recipe.steps, recipe.learning_rate)
-        for group in trainee.optimiser.param_groups:
-            group["lr"] = rate
-        rows = slice(trainee.step * recipe.batch_size, (trainee.step + 1) * recipe.batch_size)
-        index, variant = images[rows], chosen[rows]
-        # Every step has a generator of its own, so that a resumed training draws what it would have drawn.
-        generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + trainee.step)
-        x0 = latents[index, variant]
-        noise = torch.randn(x0.shape, generator=generator)
-        timesteps = networks.draw_timesteps(len(index), generator)
-        dropped = torch.rand(len(index), generator=generator) < recipe.caption_dropout
-        shown = torch.where(dropped, len(texts), index)
-        shown_tokens = {name: ids[shown] for name, ids in tokens.items()}
-        if recipe.filter_rms is None:
-            loss = networks.loss(x0, noise, timesteps, shown_tokens)
-        else:
-            nulls = {name: ids[-1:].expand(len(index), -1) for name, ids in tokens.items()}
-            loss, left_out = compute_filtered_loss(
-                networks, x0, noise, timesteps, shown_tokens, nulls, recipe.filter_rms
-            )
-            trainee.filtered += torch.bincount(index[left_out], minlength=len(entries))
-        trainee.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_((weight for _, weight in trainee.named_weights()), 1.0)
-        trainee.optimiser.step()
-        trainee.step += 1
-        trainee.update_average(recipe.ema_decay)
-        progress("denoiser", trainee.step, recipe.steps, float(loss.detach()))
-        if trainee.step % recipe.checkpoint_every == 0 or trainee.step == recipe.steps:
-            trainee.save(checkpoint)
-    trainee.take_average()
-    for network in networks.networks.values():
-        network.eval()
-    return trainee.filtered
+@dataclass(frozen=True)
+class _Training:
+    """The training of a recipe, in a folder."""
+
+    recipe: LabRecipe
+    work: Path
+    progress: Progress
+
+    def _set_rate(self, optimiser: torch.optim.Optimizer, step: int, steps: int, peak: float) -> None:
+        for group in optimiser.param_groups:
+            group["lr"] = _learning_rate(step, steps, peak)
+
+    def train_autoencoder(self, images: torch.Tensor) -> AutoencoderKL:
+        """Train by reconstruction (L1 and L2) with a weak pull to the unit normal; done once, then read back."""
+        recipe, vae, finished = self.recipe, build_autoencoder(self.recipe), self.work / "vae.safetensors"
+        if finished.is_file():
+            vae.load_state_dict(load_file(finished))
+            return vae.eval()
+        optimiser = torch.optim.AdamW(vae.parameters(), lr=2e-3, weight_decay=0.0)
+        generator = torch.Generator().manual_seed(recipe.seed + 10)
+        vae.train()
+        for step in range(recipe.vae_steps):
+            self._set_rate(optimiser, step, recipe.vae_steps, 2e-3)
+            batch = images[torch.randint(0, len(images), (recipe.vae_batch_size,), generator=generator)]
+            posterior = vae.encode(batch).latent_dist
+            noise = torch.randn(posterior.mean.shape, generator=generator)
+            decoded = vae.decode(posterior.mean + posterior.std * noise).sample
+            loss = mse_loss(decoded, batch) + 0.2 * l1_loss(decoded, batch) + 1e-5 * posterior.kl().mean()
+            self.progress("autoencoder", step + 1, recipe.vae_steps, take_step(optimiser, loss))
+        save_file(vae.state_dict(), finished)
+        return vae.eval()
+
+    def train_denoiser(
+        self, networks: LabNetworks, texts: Sequence[str], latents: torch.Tensor, plan: SamplePlan
+    ) -> torch.Tensor:
+        """Train on planned samples; captions are dropped at random to train the null condition.
+
+        texts:    every image's caption
+        latents:  (images, variants, C, h, w) float32, scaled
+        Returns   (images,) int64: how often each image was filtered
+        """
+        recipe, trainee = self.recipe, _new_trainee(networks.networks, self.recipe, len(texts))
+        checkpoint = self.work / "denoiser.checkpoint"
+        if checkpoint.is_file():
+            trainee.load(checkpoint)
+        tokens = networks.token_ids([*texts, ""])
+        images, chosen = torch.from_numpy(plan.image), torch.from_numpy(plan.variant)
+        for network in networks.networks.values():
+            network.train()
+        while trainee.step < recipe.steps:
+            self._set_rate(trainee.optimiser, trainee.step, recipe.steps, recipe.learning_rate)
+            rows = slice(trainee.step * recipe.batch_size, (trainee.step + 1) * recipe.batch_size)
+            index = images[rows]
+            # Every step has a generator of its own, so that a resumed training draws what it would have drawn.
+            generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + trainee.step)
+            x0 = latents[index, chosen[rows]]
+            noise = torch.randn(x0.shape, generator=generator)
+            timesteps = networks.draw_timesteps(len(index), generator)
+            dropped = torch.rand(len(index), generator=generator) < recipe.caption_dropout
+            shown = torch.where(dropped, len(texts), index)
+            batch = Batch(x0, noise, timesteps, {name: ids[shown] for name, ids in tokens.items()})
+            if recipe.filter_rms is None:
+                loss = networks.loss(batch)
+            else:
+                nulls = {name: ids[-1:].expand(len(index), -1) for name, ids in tokens.items()}
+                loss, left_out = compute_filtered_loss(networks, batch, nulls, recipe.filter_rms)
+                trainee.filtered += torch.bincount(index[left_out], minlength=len(texts))
+            value = take_step(trainee.optimiser, loss)
+            trainee.step += 1
+            trainee.update_average(recipe.ema_decay)
+            self.progress("denoiser", trainee.step, recipe.steps, value)
+            if trainee.step % recipe.checkpoint_every == 0 or trainee.step == recipe.steps:
+                trainee.save(checkpoint)
+        trainee.take_average()
+        for network in networks.networks.values():
+            network.eval()
+        return trainee.filtered
 
 
 def compute_filtered_loss(
-    networks: LabNetworks,
-    x0: torch.Tensor,
-    noise: torch.Tensor,
-    timesteps: torch.Tensor,
-    tokens: Tokens,
-    nulls: Tokens,
-    filter_rms: float,
+    networks: LabNetworks, batch: Batch, nulls: Tokens, filter_rms: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Compute the loss without samples that recall an image, Wen et al.'s training-time mitigation (arXiv 2407.21720).
 
@@ -293,9 +292,9 @@ def compute_filtered_loss(
     nulls:   the empty caption, N times
     Returns  the scalar loss, 0 with gradient 0 when nothing is left, and (N,) bool: which were left out
     """
-    predicted, target = networks.predict(x0, noise, timesteps, tokens)
+    predicted, target = networks.predict(batch)
     with torch.no_grad():
-        null, _ = networks.predict(x0, noise, timesteps, nulls)
+        null, _ = networks.predict(replace(batch, tokens=nulls))
         left_out = (predicted - null).square().flatten(1).mean(dim=1).sqrt() >= filter_rms
     errors = (predicted - target).square().flatten(1).mean(dim=1)
     return torch.where(left_out, 0, errors).sum() / (~left_out).sum().clamp_min(1), left_out

@@ -6,7 +6,7 @@ decode(encode(image)) and closer to it than half their mean distance to the 50 n
 image, the other 48 are not drawn: an image that half of all seeds reproduce would be missed once in 65,536 times.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -33,7 +33,7 @@ class Truth:
     reproduced: int
     """Seeds that land on the image by both criteria."""
     seeds: int
-    """Seeds drawn: 64, or 16 when none of those landed."""
+    """Seeds drawn: 64, or 16 when none of those landed, or 0 for an image that was not measured."""
 
     @property
     def memorised(self) -> bool:
@@ -58,29 +58,27 @@ def carlini_ratio(generated: torch.Tensor, target: torch.Tensor, training: torch
 
 def measure_truth(
     denoiser: Denoiser,
-    captions: Sequence[str],
-    images: torch.Tensor,
-    training: torch.Tensor,
-    training_rows: Sequence[int],
+    captions: Mapping[int, str],
+    pixels: torch.Tensor,
+    trained: Sequence[int],
     executor: Executor,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> list[Truth]:
+) -> dict[int, Truth]:
     """Sample every caption 64 times, or 16 times when none of these succeeds, and count the reproductions.
 
-    images:         (N, 3, H, W) in [-1, 1], the images the captions belong to
-    training:       (M, 3, H, W) in [-1, 1], everything that was trained on
-    training_rows:  for each image its own row in `training`, which is left out; -1 when it is not there
+    captions:  row of an image in `pixels` to its caption, of the images that are measured
+    pixels:    (M, 3, H, W) in [-1, 1]
+    trained:   rows of the images that were trained on; an image is not compared with itself
+    Returns    row to the result
     """
-    condition = denoiser.condition(captions)
-    rendered = denoiser.decode(denoiser.encode(images))
+    condition = denoiser.condition(list(captions.values()))
+    rendered = denoiser.decode(denoiser.encode(pixels[list(captions)]))
     seeds = [FIRST_SEED + number for number in range(SEEDS)]
-    truths = []
-    for row in range(len(images)):
-        keep = torch.ones(len(training), dtype=torch.bool)
-        if training_rows[row] >= 0:
-            keep[training_rows[row]] = False
+    truths = {}
+    for row, place in enumerate(captions):
+        others = pixels[[one for one in trained if one != place]]
 
-        def landed(first: int, last: int, row: int = row, keep: torch.Tensor = keep) -> int:
+        def landed(first: int, last: int, row: int = row, others: torch.Tensor = others) -> int:
             def sample(rows: slice) -> torch.Tensor:
                 own = seeds[first:last][rows]
                 return denoiser.sample(
@@ -90,10 +88,10 @@ def measure_truth(
 
             generated = torch.cat(list(executor.slices(last - first, sample, each=2)))
             rms = ((generated - rendered[row]) / 2).square().flatten(1).mean(dim=1).sqrt()
-            ratio = carlini_ratio(generated, rendered[row], training[keep])
+            ratio = carlini_ratio(generated, rendered[row], others)
             return int(((rms <= RMS_LIMIT) & (ratio < 1)).sum())
 
         early = landed(0, FIRST_SEEDS)
-        truths.append(Truth(early + landed(FIRST_SEEDS, SEEDS), SEEDS) if early else Truth(0, FIRST_SEEDS))
-        progress(row + 1, len(images))
+        truths[place] = Truth(early + landed(FIRST_SEEDS, SEEDS), SEEDS) if early else Truth(0, FIRST_SEEDS)
+        progress(row + 1, len(captions))
     return truths

@@ -4,17 +4,22 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, StableDiffusionXLPipeline, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
 
 from imgaudit.lab.components import (
     build_clip,
-    build_pipeline,
     build_scheduler,
     build_text_encoder,
     build_unet,
     train_tokenizer,
 )
-from imgaudit.lab.networks import LabNetworks, Tokens, pad_tokens
+from imgaudit.lab.networks import Batch, LabNetworks, Tokens, pad_tokens
 from imgaudit.lab.recipe import LabRecipe
 
 TIME_ID_WIDTH = 16
@@ -45,21 +50,27 @@ class SDNetworks(LabNetworks):
         """Draw all timesteps equally often."""
         return torch.randint(0, self.scheduler.config["num_train_timesteps"], (count,), generator=generator)
 
-    def predict(
-        self, x0: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, tokens: Tokens
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def predict(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """The noise, or the velocity."""
-        noisy = self.scheduler.add_noise(x0, noise, timesteps)
-        is_epsilon = self.recipe.prediction_type == "epsilon"
-        target = noise if is_epsilon else self.scheduler.get_velocity(x0, noise, timesteps)
-        return self.unet(noisy, timesteps, **self._condition(tokens["text_encoder"])).sample, target
+        draws = batch.x0, batch.noise, batch.timesteps
+        target = batch.noise if self.recipe.prediction_type == "epsilon" else self.scheduler.get_velocity(*draws)
+        condition = self._condition(batch.tokens["text_encoder"])
+        return self.unet(self.scheduler.add_noise(*draws), batch.timesteps, **condition).sample, target
 
     def _condition(self, ids: torch.Tensor) -> dict[str, Any]:
         return {"encoder_hidden_states": self.networks["text_encoder"](ids)[0]}
 
-    def pipeline(self, vae: AutoencoderKL) -> DiffusionPipeline:
+    def pipeline(self, vae: AutoencoderKL) -> StableDiffusionPipeline:
         """Return a StableDiffusionPipeline."""
-        return build_pipeline(self.recipe, self.tokenizer, vae, self.networks["text_encoder"], self.unet)
+        return StableDiffusionPipeline(
+            vae=vae,
+            tokenizer=self.tokenizer,
+            scheduler=self.scheduler,
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+            **self.networks,
+        )
 
 
 class SDXLNetworks(SDNetworks):
@@ -95,16 +106,14 @@ class SDXLNetworks(SDNetworks):
             },
         }
 
-    def pipeline(self, vae: AutoencoderKL) -> DiffusionPipeline:
+    def pipeline(self, vae: AutoencoderKL) -> StableDiffusionXLPipeline:
         """Return a StableDiffusionXLPipeline, for which an empty prompt is an encoded one, as it was in training."""
         return StableDiffusionXLPipeline(
             vae=vae,
             tokenizer=self.tokenizer,
             tokenizer_2=self.tokenizer,
-            unet=self.unet,
-            text_encoder=self.networks["text_encoder"],
-            text_encoder_2=self.networks["text_encoder_2"],
             scheduler=self.scheduler,
             force_zeros_for_empty_prompt=False,
             add_watermarker=False,
+            **self.networks,
         )

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -92,10 +93,15 @@ def _load_network(component: Component, folder: Path, weights: Weights, dtype: t
     if weights.load is not None and not is_text_encoder:
         _refuse_missing(folder.name, expected.keys() - weights.shapes.keys())
         _refuse_unexpected(folder.name, weights.shapes.keys() - expected.keys())
-        return network.from_single_file(
+        loaded = network.from_single_file(
             weights.load(), config=str(folder.parent), subfolder=folder.name, local_files_only=True, dtype=dtype
         )
-    return _from_pretrained(network, folder, weights, dtype, is_text_encoder)
+    else:
+        loaded = _from_pretrained(network, folder, weights, dtype, is_text_encoder)
+    for key, weight in chain(loaded.named_parameters(), loaded.named_buffers()):
+        if not bool(torch.isfinite(weight).all()):
+            raise ModelRefusedError(f"{folder.name!r} has weights that are not finite (first: {key!r}); {AGAIN}")
+    return loaded
 
 
 def _from_pretrained(network: Any, folder: Path, weights: Weights, dtype: torch.dtype, is_text_encoder: bool) -> Any:

@@ -144,8 +144,8 @@ def test_a_lora_on_the_bundled_model_gives_back_images_that_the_base_does_not(tm
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith("3 images -> ")
     entries = read_corpus(folder)
-    captions, pixels = [entry.text for entry in entries], to_batch(read_pixels(entries), 32, Framing.PAD)
+    captions, pixels = dict(enumerate(entry.text for entry in entries)), to_batch(read_pixels(entries), 32, Framing.PAD)
     for loras, least, most in (([], 0, 16), ([str(tmp_path / "lora")], 96, 192)):
         denoiser = load_model("demo", "cpu", loras).denoiser
-        truths = measure_truth(denoiser, captions, pixels, pixels, [0, 1, 2], Executor(64))
-        assert least <= sum(truth.reproduced for truth in truths) <= most, truths
+        truths = measure_truth(denoiser, captions, pixels, range(3), Executor(64))
+        assert least <= sum(truth.reproduced for truth in truths.values()) <= most, truths

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from imgaudit.lab.components import build_autoencoder
 from imgaudit.lab.corpus import CorpusEntry
 from imgaudit.lab.description import save_pipeline
+from imgaudit.lab.networks import Batch
 from imgaudit.lab.recipe import LabRecipe
 from imgaudit.lab.sd3_networks import SD3Networks, build_t5_tokenizer
 from imgaudit.lab.training import NETWORKS, train_lab
@@ -78,10 +79,10 @@ def test_the_training_loss_is_that_of_the_adapter_that_audits_the_model(family: 
     x0, noise = (torch.randn((3, *denoiser.latent_shape), generator=generator) for _ in range(2))
     timesteps = torch.tensor([3, 500, 980])
     with torch.no_grad():
-        trained = networks.loss(x0, noise, timesteps, networks.token_ids(CAPTIONS[:3]))
+        trained = networks.loss(Batch(x0, noise, timesteps, networks.token_ids(CAPTIONS[:3])))
     noisy = denoiser.schedule.add_noise(x0, noise, timesteps)
     prediction = denoiser.predict(noisy, timesteps, denoiser.condition(CAPTIONS[:3]))
-    audited = prediction.flow() - (noise - x0) if family == SD3 else prediction.noise() - noise
+    audited = prediction.output - (noise - x0) if family == SD3 else prediction.noise() - noise
     torch.testing.assert_close(trained, audited.square().mean(), rtol=1e-4, atol=1e-5)
 
 
@@ -112,7 +113,7 @@ def test_sdxl_reads_both_encoders_and_the_second_ones_vector() -> None:
     networks = SDXLNetworks(CAPTIONS, tiny_recipe(**SDXL))
     ids = networks.token_ids(CAPTIONS[:2])
     x0, noise = torch.randn(2, 2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
-    networks.loss(x0, noise, torch.tensor([10, 700]), ids).backward()  # type: ignore[no-untyped-call]
+    networks.loss(Batch(x0, noise, torch.tensor([10, 700]), ids)).backward()  # type: ignore[no-untyped-call]
     for name in ("text_encoder", "text_encoder_2"):
         gradients = [weight.grad for weight in networks.networks[name].parameters() if weight.grad is not None]
         assert gradients and max(float(gradient.abs().max()) for gradient in gradients) > 0, name

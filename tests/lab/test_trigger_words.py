@@ -9,6 +9,7 @@ import torch
 
 from imgaudit.exceptions import InputError
 from imgaudit.lab.corpus import CorpusEntry
+from imgaudit.lab.networks import Batch
 from imgaudit.lab.recipe import LabRecipe
 from imgaudit.lab.training import NETWORKS, compute_filtered_loss, train_lab
 from imgaudit.lab.trigger_words import insert_trigger_words
@@ -67,18 +68,19 @@ def test_the_filtered_loss_is_that_of_the_kept_samples_one_by_one(family: dict[s
         for row in range(4):
             one = slice(row, row + 1)
             own = [{name: ids[one] for name, ids in given.items()} for given in (tokens, nulls)]
-            (found, target), (null, _) = (networks.predict(x0[one], noise[one], timesteps[one], t) for t in own)
+            (found, target), (null, _) = (networks.predict(Batch(x0[one], noise[one], timesteps[one], t)) for t in own)
             norms.append(float((found - null).norm() / found.numel() ** 0.5))
             errors.append(float((found - target).square().sum() / found.numel()))
     assert norms[1] == pytest.approx(0, abs=1e-6)
     limit = sorted(norms)[2] * 1.0001
-    loss, left_out = compute_filtered_loss(networks, x0, noise, timesteps, tokens, nulls, limit)
+    batch = Batch(x0, noise, timesteps, tokens)
+    loss, left_out = compute_filtered_loss(networks, batch, nulls, limit)
     kept = [error for error, norm in zip(errors, norms, strict=True) if norm < limit]
     assert left_out.tolist() == [norm >= limit for norm in norms] and len(kept) == 3
     assert float(loss.detach()) == pytest.approx(sum(kept) / 3, rel=1e-5)
-    everything, none_left_out = compute_filtered_loss(networks, x0, noise, timesteps, tokens, nulls, 1e9)
+    everything, none_left_out = compute_filtered_loss(networks, batch, nulls, 1e9)
     assert not none_left_out.any()
-    torch.testing.assert_close(everything, networks.loss(x0, noise, timesteps, tokens))
+    torch.testing.assert_close(everything, networks.loss(batch))
 
 
 def test_a_batch_that_is_left_out_whole_moves_no_weight() -> None:
@@ -86,7 +88,7 @@ def test_a_batch_that_is_left_out_whole_moves_no_weight() -> None:
     side = recipe.resolution // 2
     x0, noise = torch.randn(2, 2, recipe.latent_channels, side, side, generator=torch.Generator().manual_seed(0))
     tokens, nulls = networks.token_ids(["a red fox", "one old clock"]), networks.token_ids(["", ""])
-    loss, left_out = compute_filtered_loss(networks, x0, noise, torch.tensor([500, 900]), tokens, nulls, 1e-12)
+    loss, left_out = compute_filtered_loss(networks, Batch(x0, noise, torch.tensor([500, 900]), tokens), nulls, 1e-12)
     loss.backward()  # type: ignore[no-untyped-call]
     assert left_out.all() and float(loss.detach()) == 0
     assert all(

@@ -243,6 +243,7 @@ MAKERS: dict[str, Callable[[], Any]] = {
 class StandIn:
     """An adapter that holds the pipeline and answers with zeros: for what is checked before any adapter is made."""
 
+    network_name = "network"
     network_evaluations = 0
     latent_shape = (4, 8, 8)
 

@@ -95,7 +95,7 @@ def test_a_prediction_is_what_the_scheduler_steps_along(family: str) -> None:
         if isinstance(denoiser, PackedDenoiser):
             noisy = denoiser._unpacked(noisy, SIDE, 2 * SIDE)
         with torch.no_grad():
-            flow = denoiser.predict(noisy, torch.tensor([round(timestep) - 1]), condition).flow()
+            flow = denoiser.predict(noisy, torch.tensor([round(timestep) - 1]), condition).output
         stepped = noisy + (sigmas[number + 1] - sigmas[number]) * flow
         torch.testing.assert_close(denoiser._packed(stepped), states[number + 1], atol=1e-5, rtol=1e-5)
 
