@@ -4,7 +4,7 @@ A method never imports diffusers. It can therefore be tested on a closed-form de
 adapter, never a second copy of a method.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -29,11 +29,12 @@ class PromptEmbeds:
 
     def select(self, rows: torch.Tensor | slice) -> "PromptEmbeds":
         """Return the conditions at `rows`, which may repeat."""
-        return PromptEmbeds(
-            {name: stream[rows] for name, stream in self.streams.items()},
-            self.free,
-            {name: extra[rows] for name, extra in self.extras.items()},
-        )
+        return self.map(lambda tensor: tensor[rows])
+
+    def map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "PromptEmbeds":
+        """Return the conditions with every stream and every extra changed by one function."""
+        streams, extras = ({key: change(one) for key, one in own.items()} for own in (self.streams, self.extras))
+        return PromptEmbeds(streams, self.free, extras)
 
     def repeat(self, count: int) -> "PromptEmbeds":
         """Return each condition `count` times in a row."""

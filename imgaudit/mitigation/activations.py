@@ -63,44 +63,34 @@ def measure_column_norms(
     condition, null = denoiser.condition(prompts), denoiser.null_condition()
     seeds = [draw_seed(settings.seed, "", "feed-forward activations", place) for place in range(len(prompts))]
     noise = draw_noise(seeds, denoiser.latent_shape)
-    sums = {name: torch.zeros(settings.steps, layer.in_features, dtype=torch.float64) for name, layer in layers.items()}
-    rows = dict.fromkeys(layers, 0)
-    done = 0
+    sums, rows, done = _no_sums(layers, settings.steps), dict.fromkeys(layers, 0), 0
 
-    def measure(part: slice) -> int:
+    def measure(part: slice) -> tuple[int, dict[str, torch.Tensor], dict[str, int]]:
+        # Counted apart: a slice that ran out of memory half-way must not have been counted.
+        own_sums, own_rows = _no_sums(layers, settings.steps), dict.fromkeys(layers, 0)
         x, own = noise[part], condition.select(part)
         nulls = null.repeat(len(x))
         for step in range(settings.steps):
             times = timesteps[step].repeat(len(x))
             with torch.no_grad():
                 base = denoiser.predict(x, times, nulls)
-                with _recording(layers, sums, rows, step):
+                with _recording(layers, own_sums, own_rows, step):
                     found = denoiser.predict(x, times, own)
                 if step + 1 < settings.steps:
                     x = step_latents(base, found, settings.guidance_scale, timesteps[step + 1])
-        return len(x)
+        return len(x), own_sums, own_rows
 
-    # Whole slices or nothing: a slice that ran out of memory half-way must not have been counted.
-    for size in _counted_once(executor, len(prompts), measure, sums, rows):
+    for size, more_sums, more_rows in executor.slices(len(prompts), measure):
+        for name in layers:
+            sums[name] += more_sums[name]
+            rows[name] += more_rows[name]
         done += size
         on_progress(done, len(prompts))
     return {name: (sums[name] / (rows[name] / settings.steps)).sqrt() for name in layers}
 
 
-def _counted_once(
-    executor: Executor, count: int, measure: Callable[[slice], int], sums: dict[str, torch.Tensor], rows: dict[str, int]
-) -> Iterator[int]:
-    def attempt(part: slice) -> int:
-        before = {name: one.clone() for name, one in sums.items()}, dict(rows)
-        try:
-            return measure(part)
-        except BaseException:
-            for name, one in before[0].items():
-                sums[name].copy_(one)
-            rows.update(before[1])
-            raise
-
-    yield from executor.slices(count, attempt)
+def _no_sums(layers: Mapping[str, Linear], steps: int) -> dict[str, torch.Tensor]:
+    return {name: torch.zeros(steps, layer.in_features, dtype=torch.float64) for name, layer in layers.items()}
 
 
 @contextmanager

@@ -91,18 +91,9 @@ class EmbeddingDescent(MitigatedDenoiser):
             loss.sum().backward()
             before = {name: leaf.detach().clone() for name, leaf in leaves.items()}
             optimiser.step()
-            self._hold(leaves, before, done, prompt_embeds)
+            # The step is undone for samples that are done and for positions that are not free.
+            with torch.no_grad():
+                for name, leaf in leaves.items():
+                    free = prompt_embeds.free[name][None, :, None].to(leaf.device)
+                    leaf.copy_(torch.where(done[:, None, None].to(leaf.device) | ~free, before[name], leaf))
         return prompt_embeds.with_streams({name: leaf.detach() for name, leaf in leaves.items()})
-
-    def _hold(
-        self,
-        leaves: dict[str, torch.Tensor],
-        before: dict[str, torch.Tensor],
-        done: torch.Tensor,
-        prompt_embeds: PromptEmbeds,
-    ) -> None:
-        """Undo the step for samples that are done and for positions that are not free."""
-        with torch.no_grad():
-            for name, leaf in leaves.items():
-                held = done[:, None, None].to(leaf.device) | ~prompt_embeds.free[name][None, :, None].to(leaf.device)
-                leaf.copy_(torch.where(held, before[name], leaf))

@@ -177,9 +177,8 @@ class _Tuning:
     def _frozen(self, noisy: torch.Tensor, timesteps: torch.Tensor, condition: PromptEmbeds) -> torch.Tensor:
         """Predict with the network as it was before the training."""
         pipeline, network = self.denoiser.pipeline, self.denoiser.network
-        name = next(key for key, part in pipeline.components.items() if part is network)
-        setattr(pipeline, name, self.frozen)
+        setattr(pipeline, self.denoiser.network_name, self.frozen)
         try:
             return self.denoiser.predict(noisy, timesteps, condition).output
         finally:
-            setattr(pipeline, name, network)
+            setattr(pipeline, self.denoiser.network_name, network)

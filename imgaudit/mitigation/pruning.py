@@ -27,6 +27,8 @@ class PipelineDenoiser(Denoiser, Protocol):
     """The diffusers pipeline."""
     network: Any
     """The part of it that denoises."""
+    network_name: str
+    """The pipeline's name for it."""
 
 
 def locate(

@@ -240,7 +240,7 @@ class _Search:
         noise = torch.randn((self.config.noises, *self.denoiser.latent_shape), generator=self.checking[image])
         with torch.no_grad():
             mixed = self.condition.draw(1, self.checking[image])
-            prompt_embeds = _on_cpu(self.condition.at([image], mixed))
+            prompt_embeds = self.condition.at([image], mixed).map(torch.Tensor.cpu)
             latents = shift_noise(self.mu[image], self.logvar[image], noise.to(self.mu[image]))
         return CheckRequest(self.images.rendered[image], prompt_embeds, latents)
 
@@ -251,11 +251,3 @@ class _Search:
             best.succeeded, LearnedNoise(mu, logvar), request.prompt_embeds, self.condition.kind, step, best,
             self.spent[image],
         )  # fmt: skip
-
-
-def _on_cpu(prompt_embeds: PromptEmbeds) -> PromptEmbeds:
-    return PromptEmbeds(
-        {name: stream.detach().cpu() for name, stream in prompt_embeds.streams.items()},
-        prompt_embeds.free,
-        {name: extra.cpu() for name, extra in prompt_embeds.extras.items()},
-    )

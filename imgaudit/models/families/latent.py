@@ -27,7 +27,7 @@ MAX_RESOLUTION = 4096
 class LatentDenoiser(ABC):
     """A pipeline around a network and an autoencoder as a Denoiser: frozen, in evaluation mode, sampled by itself."""
 
-    network_name: ClassVar[str]
+    network_name: str
     """The pipeline's name for the network that denoises, whose passes are the network evaluations."""
     guidance_name: ClassVar[str] = "guidance_scale"
     """The pipeline's name for the guidance scale."""
@@ -107,7 +107,7 @@ class LatentDenoiser(ABC):
         """Return the posterior mode, shifted and scaled as the network expects: (N, C, h, w) float32."""
         scale, shift = self._factors()
         with self._autoencoder() as vae:
-            mode = vae.encode(images.to(self.device, vae.dtype)).latent_dist.mode()
+            mode = self._encode_raw(vae, images.to(self.device, vae.dtype))
             return cast(torch.Tensor, (mode - shift) * scale).float()
 
     @torch.no_grad()
@@ -116,7 +116,13 @@ class LatentDenoiser(ABC):
         scale, shift = self._factors()
         with self._autoencoder() as vae:
             raw = latents.to(self.device, vae.dtype) / scale + shift
-            return cast(torch.Tensor, vae.decode(raw.to(vae.dtype)).sample).float().clamp(-1, 1).cpu()
+            return self._decode_raw(vae, raw.to(vae.dtype)).float().clamp(-1, 1).cpu()
+
+    def _encode_raw(self, vae: Any, images: torch.Tensor) -> torch.Tensor:
+        return cast(torch.Tensor, vae.encode(images).latent_dist.mode())
+
+    def _decode_raw(self, vae: Any, latents: torch.Tensor) -> torch.Tensor:
+        return cast(torch.Tensor, vae.decode(latents).sample)
 
     @abstractmethod
     def condition(self, prompts: Sequence[str]) -> PromptEmbeds:

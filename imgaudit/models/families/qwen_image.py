@@ -66,19 +66,12 @@ class QwenImageDenoiser(PackedDenoiser):
                     "deviation of 0"
                 )
 
-    @torch.no_grad()
-    def encode(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the posterior mode of a film of one frame, shifted and scaled per channel: (N, C, h, w) float32."""
-        vae, (scale, shift) = self.pipeline.vae, self._factors()
-        mode = vae.encode(images.to(self.device, vae.dtype)[:, :, None]).latent_dist.mode()[:, :, 0]
-        return cast(torch.Tensor, (mode - shift) * scale).float()
+    # Images are films of one frame to this autoencoder.
+    def _encode_raw(self, vae: Any, images: torch.Tensor) -> torch.Tensor:
+        return super()._encode_raw(vae, images[:, :, None])[:, :, 0]
 
-    @torch.no_grad()
-    def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """Return images (N, 3, H, W) float32 on the CPU, clipped to [-1, 1]."""
-        vae, (scale, shift) = self.pipeline.vae, self._factors()
-        raw = latents.to(self.device, vae.dtype) / scale + shift
-        return cast(torch.Tensor, vae.decode(raw[:, :, None]).sample[:, :, 0]).float().clamp(-1, 1).cpu()
+    def _decode_raw(self, vae: Any, latents: torch.Tensor) -> torch.Tensor:
+        return super()._decode_raw(vae, latents[:, :, None])[:, :, 0]
 
     @torch.no_grad()
     def _encode(self, prompts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -118,49 +118,61 @@ def find_family(pipeline_class: str) -> Family:
     return family
 
 
-def _text_encoder(class_name: str, optional: bool = False) -> Component:
-    return Component("network", "transformers", (class_name,), "model", optional=optional)
+def _components(
+    network: tuple[str, str],
+    autoencoder: str,
+    scheduler: Component,
+    *text_encoders: tuple[str, str],
+    optional: str = "",
+) -> dict[str, Component]:
+    """Return the components of a pipeline, by the names that diffusers gives them.
 
-
-def _network(class_name: str) -> Component:
-    return Component("network", "diffusers", (class_name,), "diffusion_pytorch_model")
-
-
-def _tokenizer(class_name: str, text_encoder: str) -> Component:
-    # transformers has one class under both names; which of them a model says depends on when it was saved.
-    return Component("tokenizer", "transformers", (class_name, f"{class_name}Fast"), text_encoder=text_encoder)
+    network:        name and class of the network that denoises
+    text_encoders:  class of each and of its tokenizer, in the pipeline's order
+    optional:       class of a text encoder that the pipeline does without where model_index.json says null
+    """
+    ends = ["", *(f"_{number}" for number in range(2, len(text_encoders) + 1))]
+    encoders, tokenizers = {}, {}
+    for end, (encoder, tokenizer) in zip(ends, text_encoders, strict=True):
+        encoders[f"text_encoder{end}"] = Component(
+            "network", "transformers", (encoder,), "model", optional=encoder == optional
+        )
+        # transformers has one class under both names; which of them a model says depends on when it was saved.
+        classes = (tokenizer, f"{tokenizer}Fast")
+        tokenizers[f"tokenizer{end}"] = Component(
+            "tokenizer", "transformers", classes, text_encoder=f"text_encoder{end}"
+        )
+    networks = {
+        name: Component("network", "diffusers", (class_name,), "diffusion_pytorch_model")
+        for name, class_name in (network, ("vae", autoencoder))
+    }
+    return {**encoders, **networks, **tokenizers, "scheduler": scheduler}
 
 
 _NOISE = Component("scheduler", "diffusers")
 _FLOW = Component("scheduler", "diffusers", ("FlowMatchEulerDiscreteScheduler",))
 _FLOW_SOLVER = Component("scheduler", "diffusers", ("DPMSolverMultistepScheduler", "FlowMatchEulerDiscreteScheduler"))
 
+_CLIP = ("CLIPTextModel", "CLIPTokenizer")
+_PROJECTED_CLIP = ("CLIPTextModelWithProjection", "CLIPTokenizer")
+_T5 = ("T5EncoderModel", "T5Tokenizer")
+_GEMMA = ("Gemma2Model", "GemmaTokenizer")
+_QWEN = ("Qwen2_5_VLForConditionalGeneration", "Qwen2Tokenizer")
+_SD3 = (_PROJECTED_CLIP, _PROJECTED_CLIP, _T5)
+_UNET = ("unet", "UNet2DConditionModel")
+
 _ALL = (
     Family(
         "StableDiffusionPipeline",
         "Stable Diffusion 1.x and 2.x",
-        {
-            "text_encoder": _text_encoder("CLIPTextModel"),
-            "unet": _network("UNet2DConditionModel"),
-            "vae": _network("AutoencoderKL"),
-            "tokenizer": _tokenizer("CLIPTokenizer", "text_encoder"),
-            "scheduler": _NOISE,
-        },
+        _components(_UNET, "AutoencoderKL", _NOISE, _CLIP),
         "imgaudit.models.families.unet:UNetDenoiser",
         {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False},
     ),
     Family(
         "StableDiffusionXLPipeline",
         "Stable Diffusion XL",
-        {
-            "text_encoder": _text_encoder("CLIPTextModel"),
-            "text_encoder_2": _text_encoder("CLIPTextModelWithProjection"),
-            "unet": _network("UNet2DConditionModel"),
-            "vae": _network("AutoencoderKL"),
-            "tokenizer": _tokenizer("CLIPTokenizer", "text_encoder"),
-            "tokenizer_2": _tokenizer("CLIPTokenizer", "text_encoder_2"),
-            "scheduler": _NOISE,
-        },
+        _components(_UNET, "AutoencoderKL", _NOISE, _CLIP, _PROJECTED_CLIP),
         "imgaudit.models.families.sdxl:SDXLDenoiser",
         # The watermark would be part of every image that is compared.
         {"add_watermarker": False},
@@ -169,69 +181,33 @@ _ALL = (
     Family(
         "StableDiffusion3Pipeline",
         "Stable Diffusion 3 and 3.5",
-        {
-            "text_encoder": _text_encoder("CLIPTextModelWithProjection"),
-            "text_encoder_2": _text_encoder("CLIPTextModelWithProjection"),
-            "text_encoder_3": _text_encoder("T5EncoderModel", optional=True),
-            "transformer": _network("SD3Transformer2DModel"),
-            "vae": _network("AutoencoderKL"),
-            "tokenizer": _tokenizer("CLIPTokenizer", "text_encoder"),
-            "tokenizer_2": _tokenizer("CLIPTokenizer", "text_encoder_2"),
-            "tokenizer_3": _tokenizer("T5Tokenizer", "text_encoder_3"),
-            "scheduler": _FLOW,
-        },
+        _components(("transformer", "SD3Transformer2DModel"), "AutoencoderKL", _FLOW, *_SD3, optional="T5EncoderModel"),
         "imgaudit.models.families.sd3:SD3Denoiser",
     ),
     Family(
         "FluxPipeline",
         "FLUX.1",
-        {
-            "text_encoder": _text_encoder("CLIPTextModel"),
-            "text_encoder_2": _text_encoder("T5EncoderModel"),
-            "transformer": _network("FluxTransformer2DModel"),
-            "vae": _network("AutoencoderKL"),
-            "tokenizer": _tokenizer("CLIPTokenizer", "text_encoder"),
-            "tokenizer_2": _tokenizer("T5Tokenizer", "text_encoder_2"),
-            "scheduler": _FLOW,
-        },
+        _components(("transformer", "FluxTransformer2DModel"), "AutoencoderKL", _FLOW, _CLIP, _T5),
         "imgaudit.models.families.flux:FluxDenoiser",
         half="bfloat16",
     ),
     Family(
         "PixArtSigmaPipeline",
         "PixArt-Sigma",
-        {
-            "text_encoder": _text_encoder("T5EncoderModel"),
-            "transformer": _network("PixArtTransformer2DModel"),
-            "vae": _network("AutoencoderKL"),
-            "tokenizer": _tokenizer("T5Tokenizer", "text_encoder"),
-            "scheduler": _NOISE,
-        },
+        _components(("transformer", "PixArtTransformer2DModel"), "AutoencoderKL", _NOISE, _T5),
         "imgaudit.models.families.pixart:PixArtDenoiser",
     ),
     Family(
         "SanaPipeline",
         "Sana",
-        {
-            "text_encoder": _text_encoder("Gemma2Model"),
-            "transformer": _network("SanaTransformer2DModel"),
-            "vae": _network("AutoencoderDC"),
-            "tokenizer": _tokenizer("GemmaTokenizer", "text_encoder"),
-            "scheduler": _FLOW_SOLVER,
-        },
+        _components(("transformer", "SanaTransformer2DModel"), "AutoencoderDC", _FLOW_SOLVER, _GEMMA),
         "imgaudit.models.families.sana:SanaDenoiser",
         half="bfloat16",
     ),
     Family(
         "QwenImagePipeline",
         "Qwen-Image",
-        {
-            "text_encoder": _text_encoder("Qwen2_5_VLForConditionalGeneration"),
-            "transformer": _network("QwenImageTransformer2DModel"),
-            "vae": _network("AutoencoderKLQwenImage"),
-            "tokenizer": _tokenizer("Qwen2Tokenizer", "text_encoder"),
-            "scheduler": _FLOW,
-        },
+        _components(("transformer", "QwenImageTransformer2DModel"), "AutoencoderKLQwenImage", _FLOW, _QWEN),
         "imgaudit.models.families.qwen_image:QwenImageDenoiser",
         half="bfloat16",
     ),

@@ -57,12 +57,9 @@ class SanaDenoiser(MaskedTextDenoiser):
             return FlowSchedule(int(config.num_train_timesteps))
         return super()._read_schedule(scheduler)
 
-    @torch.no_grad()
-    def encode(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the latents of images, scaled: (N, C, h, w) float32. This autoencoder has no distribution."""
-        vae, (scale, shift) = self.pipeline.vae, self._factors()
-        latents = vae.encode(images.to(self.device, vae.dtype)).latent
-        return cast(torch.Tensor, (latents - shift) * scale).float()
+    def _encode_raw(self, vae: Any, images: torch.Tensor) -> torch.Tensor:
+        # This autoencoder has no distribution.
+        return cast(torch.Tensor, vae.encode(images).latent)
 
     @property
     def _instruction(self) -> list[str]:
