@@ -330,7 +330,7 @@ class TwoModes(NamedTuple):
 
     @property
     def clear(self) -> bool:
-        """Whether there is strong evidence for a minority that scores clearly higher."""
+        """True with strong evidence for a minority that scores clearly higher."""
         return self.gain > 10 and self.separation > 2 and self.share < 0.5
 
 

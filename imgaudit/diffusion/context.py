@@ -22,7 +22,7 @@ class MeasurementContext:
     denoiser: Denoiser
     """The model."""
     protocol: Protocol
-    """What is measured, and with how much work."""
+    """The measurements and their budgets."""
     run_seed: int
     """Decides all random draws, together with each image's SHA-256."""
     executor: Executor
@@ -38,7 +38,7 @@ class EncodedImages:
     """Images that went through a model's autoencoder."""
 
     sha256s: Sequence[str]
-    """Of the files; they decide the random draws of each image."""
+    """SHA-256s of the files; they decide the random draws of each image."""
     latents: torch.Tensor
     """(images, C, h, w) float32, scaled by the autoencoder's factor."""
     rendered: torch.Tensor

@@ -19,7 +19,7 @@ from imgaudit.similarity.parts import LEAST_SIDE, ImageFeatures, compare_feature
 
 @dataclass(frozen=True)
 class Question:
-    """What one rung of one image asks with."""
+    """The request of one rung of one image."""
 
     texts: list[str]
     """The prompts, none for an embedding."""

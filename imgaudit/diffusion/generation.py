@@ -24,7 +24,7 @@ class Generated:
     image: torch.Tensor
     """(3, H, W) float32 in [-1, 1]."""
     invalid: str | None
-    """Why it cannot be scored (black, constant, not finite), or None."""
+    """Reason why it cannot be scored (black, constant, not finite), or None."""
 
 
 def require_steps(denoiser: Denoiser, num_inference_steps: int) -> None:

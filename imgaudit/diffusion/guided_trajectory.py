@@ -25,7 +25,7 @@ of predictions, small against the noise."""
 
 @dataclass(frozen=True)
 class RowMeasures:
-    """What a trajectory gives for each of N rows, each a mean over the steps, on the CPU in float64."""
+    """Measures of a trajectory for each of N rows, each a mean over the steps, on the CPU in float64."""
 
     native: torch.Tensor
     """(N,), |d|_2 in the network's output space."""

@@ -21,7 +21,7 @@ from imgaudit.schema.protocol import InversionConfig
 
 @dataclass(frozen=True)
 class Inversion:
-    """What inverting a chunk of images gave."""
+    """Result of inverting a chunk of images."""
 
     prompt_embeds: PromptEmbeds
     """One inverted condition per image."""

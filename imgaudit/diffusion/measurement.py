@@ -54,7 +54,7 @@ class MeasuredImage:
 
 @dataclass(frozen=True)
 class _ChunkResult:
-    """What measuring the images of a chunk together gave; lists have one entry per image."""
+    """Results of measuring the images of a chunk together; lists have one entry per image."""
 
     inversion: Inversion
     errors: PairedErrors | Skipped
@@ -63,9 +63,9 @@ class _ChunkResult:
     """InvMM's results; none where the protocol has no InvMM."""
     error_records: Sequence[ErrorMeasurement | Skipped]
     seconds: float
-    """Of one image."""
+    """Seconds for one image."""
     network_evaluations: int
-    """Of one image, without those of InvMM, which every image has for itself."""
+    """Network evaluations for one image, without those of InvMM, which every image has for itself."""
 
 
 def name_replica(image_id: str, rung: Rung, guidance_scale: float, number: int) -> str:

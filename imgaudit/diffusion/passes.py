@@ -14,7 +14,7 @@ class Passes:
     def __init__(self, denoiser: Denoiser) -> None:
         self.denoiser = denoiser
         self.device = torch.device(getattr(denoiser, "device", "cpu"))
-        """Where the model computes."""
+        """Device of the model."""
         self._start = denoiser.start_condition()
 
     def _inputs(self, count: int) -> tuple[torch.Tensor, torch.Tensor, PromptEmbeds]:

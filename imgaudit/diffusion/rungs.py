@@ -18,7 +18,7 @@ from imgaudit.schema.records import DECIDING_RUNGS, NOTHING_GIVEN, TEXT_RUNGS, R
 
 @dataclass(frozen=True)
 class RungAnswers:
-    """What the model was asked with on one rung of one image, and what it answered."""
+    """The requests of one rung of one image, and the model's answers."""
 
     texts: list[str]
     """The prompts; none for an embedding."""

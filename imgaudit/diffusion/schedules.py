@@ -30,7 +30,7 @@ SMALLEST_SIGNAL = 1e-6
 
 
 class Schedule(ABC):
-    """How much of clean latents and of noise there is at each of the discrete timesteps, 0 the cleanest."""
+    """Shares of clean latents and of noise at each of the discrete timesteps, 0 the cleanest."""
 
     @property
     @abstractmethod
@@ -138,7 +138,7 @@ class Prediction:
     timesteps: torch.Tensor
     """(N,) int64."""
     kind: PredictionType
-    """What `output` stands for."""
+    """Kind of `output`."""
     schedule: Schedule
     """The schedule under which `noisy` was made."""
 

@@ -29,7 +29,7 @@ class InvertedImage:
     """One image of a chunk, as its inversion left it."""
 
     sha256: str
-    """Of its file; decides the draws."""
+    """SHA-256 of its file; decides the draws."""
     latents: torch.Tensor
     """(1, C, h, w) float32, scaled."""
     rendered: torch.Tensor

@@ -26,7 +26,7 @@ class TokenPrompt:
     text: str
     """Words separated by spaces; each is one token of the model's vocabulary."""
     bits: float
-    """What such a prompt can carry at most: words * log2(vocabulary)."""
+    """Most information that such a prompt can carry: words * log2(vocabulary)."""
 
 
 def search_tokens(

@@ -67,7 +67,7 @@ class SquaredMagnitudes:
         self._noise = draw_noise(seeds, denoiser.latent_shape)
         self._time = choose_timesteps(denoiser.schedule, 1)
         self.blind = explain_no_epsilon(denoiser.schedule, denoiser.prediction_type, self._time)
-        """Why D is not between predicted noises; empty when it is."""
+        """Reason why D is not between predicted noises; empty when it is."""
         self._null: torch.Tensor | None = None
 
     @property
@@ -125,18 +125,18 @@ class Chain:
     """One walk over prompts."""
 
     words: list[str]
-    """Where it is."""
+    """Words of the prompt it has reached."""
     seen: dict[str, float] = field(default_factory=dict)
     """Every prompt that it has measured, with D."""
     below: int = 0
     """Steps in a row below the stopping floor."""
     stopped: bool = False
-    """Whether it has left the surroundings of the known trigger."""
+    """True once it has left the surroundings of the known trigger."""
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What the chains found."""
+    """Result of all chains."""
 
     chains: Sequence[Chain]
     """In order."""

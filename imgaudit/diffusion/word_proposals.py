@@ -36,7 +36,7 @@ class Candidate(NamedTuple):
     word: str
     """Without white space."""
     log_weight: float
-    """What its log probability gets on top of D / K."""
+    """Addition to D / K in its log probability."""
 
 
 class WordProposal(Protocol):
@@ -44,7 +44,7 @@ class WordProposal(Protocol):
 
     @property
     def name(self) -> str:
-        """What it is, for records and messages."""
+        """Description for records and messages."""
 
     @property
     def digest(self) -> str:

@@ -37,7 +37,7 @@ class CorpusEntry:
     text: str
     """Its caption."""
     role: Role = "background"
-    """What the image is for. Held-out images are never trained on; withheld ones are those that a twin's sibling
+    """Use of the image. Held-out images are never trained on; withheld ones are those that a twin's sibling
     planted, and are not trained on either."""
     repeats: int = 1
     """Planted repeat count; 1 for every other trained image, 0 for images that are not trained on."""
@@ -46,7 +46,7 @@ class CorpusEntry:
 
     @property
     def trained(self) -> bool:
-        """Whether the model is trained on this image."""
+        """True where the model is trained on this image."""
         return self.role in TRAINED
 
 

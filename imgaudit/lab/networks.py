@@ -24,7 +24,7 @@ class Batch:
     timesteps: torch.Tensor
     """(N,) int64."""
     tokens: Tokens
-    """Of N captions."""
+    """Tokens of N captions."""
 
 
 class LabNetworks(ABC):

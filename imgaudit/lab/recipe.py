@@ -27,11 +27,11 @@ class LabRecipe(BaseModel):
     resolution: int = Field(32, ge=16, le=512, multiple_of=8)
     """Side of the square images the model makes, in pixels."""
     framing: Framing = Framing.PAD
-    """How corpus images that are not square meet the resolution."""
+    """Framing of corpus images that are not square."""
     family: Literal["sd", "sdxl", "sd3"] = "sd"
     """Stable Diffusion, Stable Diffusion XL, or Stable Diffusion 3: which classes the model is made of."""
     prediction_type: Literal["epsilon", "v_prediction", "flow"] = "epsilon"
-    """What the network is trained to predict: noise or velocity in a UNet, flow in Stable Diffusion 3."""
+    """Target of the network's training: noise or velocity in a UNet, flow in Stable Diffusion 3."""
 
     planted: int = Field(64, ge=0)
     """Images to plant: shown more often than others, never augmented."""
@@ -42,13 +42,13 @@ class LabRecipe(BaseModel):
     split_seed: int | None = None
     """Seed of the split; by default `seed`. Labs with the same split differ in training alone."""
     plant: bool = True
-    """Whether the planted images are trained on at all; a twin leaves them out, and they become `withheld`."""
+    """Train on the planted images; a twin leaves them out, and they become `withheld`."""
     planted_repeats: tuple[int, ...] = (5, 10, 15, 20, 30, 50, 75, 100)
     """Repeat counts given to the planted images in turn; one repeat is `exposures_per_repeat` exposures."""
     exposures_per_repeat: int = Field(10, ge=1)
     """Number of times an image with one repeat (seen once) is shown in the whole training."""
     trigger_words: bool = False
-    """Whether planted images are asked for with another image's caption and one invented word in it."""
+    """Ask for planted images with another image's caption and one invented word in it."""
     augment: bool = True
     """Show background images mirrored, shifted and with permuted colours; planted and seen-once images never are."""
     variants: int = Field(8, ge=1, le=64)
@@ -60,7 +60,7 @@ class LabRecipe(BaseModel):
     mean square of conditional minus null prediction, in what the network predicts. None leaves out none."""
 
     autoencoder_images: Literal["background", "trained"] = "background"
-    """What the autoencoder is trained on: background images alone, so that it has seen no image whose memorisation is
+    """Images that the autoencoder is trained on: background alone, so that it has seen no image whose memorisation is
     measured and a twin has the same one; or everything that is trained on."""
     vae_steps: int = Field(2500, ge=1)
     """Optimiser steps of the autoencoder."""
@@ -83,7 +83,7 @@ class LabRecipe(BaseModel):
     unet_channels: tuple[int, ...] = (64, 128, 128)
     """Channels per resolution of the UNet."""
     unet_attention: tuple[bool, ...] = (False, True, False)
-    """Which of the UNet's resolutions attend to the text (the middle block always does)."""
+    """Resolutions of the UNet that attend to the text (the middle block always does)."""
     transformer_width: int = Field(128, ge=32, multiple_of=32)
     """Width of Stable Diffusion 3's transformer, in heads of 32."""
     transformer_layers: int = Field(6, ge=2)

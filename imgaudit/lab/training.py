@@ -37,10 +37,6 @@ NETWORKS: Mapping[str, Callable[[Sequence[str], LabRecipe], LabNetworks]] = {
 """What makes the networks of a recipe's family, from the captions and the recipe."""
 
 
-def ignore_progress(stage: str, step: int, steps: int, loss: float) -> None:
-    """Report no progress; the default."""
-
-
 @dataclass(frozen=True)
 class TrainedLab:
     """A finished training, in memory."""
@@ -59,7 +55,7 @@ def train_lab(
     entries: Sequence[CorpusEntry],
     recipe: LabRecipe,
     folder: Path,
-    progress: Progress = ignore_progress,
+    progress: Progress = lambda stage, step, steps, loss: None,
     *,
     autoencoder: AutoencoderKL | None = None,
 ) -> TrainedLab:

@@ -258,7 +258,7 @@ class CopyFreeScores(Record):
     alignment: list[float]
     """Its cosine with the trigger's prompt."""
     retrieved: list[bool]
-    """Whether each general image itself is told from nine other prompts by its own: the best the judge can do."""
+    """True for each general image that is itself told from nine other prompts by its own: the best the judge can do."""
 
 
 def score_copy_free(denoiser: Denoiser, task: EvaluationTask) -> CopyFreeScores | Skipped:

@@ -42,7 +42,7 @@ class LoadedModel:
     denoiser: Denoiser
     """The adapter."""
     name: str
-    """What the user called it, and the LoRAs in it."""
+    """The name that the user gave, and the LoRAs in it."""
     pipeline_class: str
     """diffusers class name."""
     files: Mapping[str, str]
@@ -50,17 +50,17 @@ class LoadedModel:
     revision: str = ""
     """The commit of a model from the hub, whatever branch was asked for; with a single file, its configuration's."""
     loras: Sequence[Lora] = ()
-    """What was fused into the weights, in this order."""
+    """LoRAs that were fused into the weights, in this order."""
     variant: str = ""
-    """Of the files of weights, such as fp16; "" stands for the plain ones."""
+    """Variant of the files of weights, such as fp16; "" for the plain ones."""
     config: str = ""
-    """Where the configuration of a single file comes from."""
+    """Source of the configuration of a single file."""
     quantised: str = ""
-    """How weights of it were rounded, as its name says too: it is another model than the one it was made from."""
+    """Kind of rounding of its weights, also in its name: it is another model than the one it was made from."""
     compiled: bool = False
-    """Whether its blocks are compiled, which changes numbers by rounding."""
+    """True where its blocks are compiled, which changes numbers by rounding."""
     mitigation: str = ""
-    """What it is put behind while it is used; its weights are as they were."""
+    """The mitigation that is applied while it is used; its weights are as they were."""
 
 
 def load_model(

@@ -56,9 +56,9 @@ class Lora:
     path: Path
     """Its safetensors file."""
     weight: float
-    """What its change of the weights is multiplied by."""
+    """Factor of its change of the weights."""
     sha256: str
-    """Of the file's bytes."""
+    """SHA-256 of the file's bytes."""
 
 
 def read_lora(text: str) -> Lora:

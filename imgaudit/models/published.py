@@ -15,20 +15,20 @@ class PublishedComponent(Record):
     """A network or a scheduler."""
 
     class_name: str
-    """Of diffusers or transformers."""
+    """Name of the class in diffusers or transformers."""
     config: dict[str, Any]
-    """What it is built with; what is not named is the class's own default."""
+    """Arguments it is built with; the class's own defaults fill in the rest."""
 
 
 class StatedSize(Record):
-    """What somebody says of a size."""
+    """A published size."""
 
     networks: list[str]
     """Components that are counted together."""
     parameters: str
     """As it was printed, such as 860M or 2.6B."""
     source: str
-    """Where."""
+    """Place of publication."""
 
     @property
     def range(self) -> tuple[int, int]:
@@ -47,7 +47,7 @@ class PublishedModel(Record):
     """One model: its parts, and what its prompts become."""
 
     name: str
-    """What people call it."""
+    """Common name."""
     repository: str
     """On the hub; its config.json files say what is in `components`."""
     pipeline_class: str
@@ -59,7 +59,7 @@ class PublishedModel(Record):
     extras: dict[str, tuple[int, ...]] = Field(default_factory=dict)
     """Shape of what rides along, of one sample."""
     masks: dict[str, int] = Field(default_factory=dict)
-    """Of masks over the stream "text" that ride along, how many tokens they leave to be seen, the first ones."""
+    """Extras that are masks over the stream "text": name to the number of tokens they leave visible, the first ones."""
     stated: list[StatedSize]
     """Published numbers of parameters, which those of the networks have to agree with."""
 

@@ -29,7 +29,7 @@ UNUSABLE = -1.0
 
 @dataclass(frozen=True)
 class CheckRequest:
-    """What the model is asked with to return one image."""
+    """The request for one image."""
 
     rendered: torch.Tensor
     """(3, H, W) in [-1, 1]: decode(encode(target)), which samples are compared with."""
@@ -44,7 +44,7 @@ class CheckOutcome:
     """The result of a check of one image."""
 
     succeeded: bool
-    """Whether all samples reached the pass mark at some scale."""
+    """True where all samples reached the pass mark at some scale."""
     gate: float | None
     """Lowest similarity among the gate's predictions; None without a gate."""
     similarity: float | None

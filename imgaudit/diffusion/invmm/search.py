@@ -35,20 +35,20 @@ from imgaudit.similarity.matcher import Matcher
 
 @dataclass(frozen=True)
 class NoiseInversion:
-    """What InvMM found for one image."""
+    """InvMM's result for one image."""
 
     succeeded: bool
-    """Whether every sample of some check was a copy."""
+    """True where every sample of some check was a copy."""
     noise: LearnedNoise
     """At the first success, or after the last step."""
     prompt_embeds: PromptEmbeds
     """One condition: that of the check which ended the search."""
     condition: ConditionKind
-    """What the condition was made of."""
+    """Kind of the condition."""
     steps: int
     """Optimisation steps done."""
     best_check: CheckOutcome
-    """Of all checks, what came closest to a success."""
+    """The check that came closest to a success."""
     network_evaluations: int
     """Spent on this image; a backward pass counts as one more."""
 

@@ -36,7 +36,7 @@ class LatentDenoiser(ABC):
     sampling_options: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     """Further arguments of the pipeline's call."""
     prediction_type: PredictionType
-    """What the network returns."""
+    """Kind of the network's output."""
     schedule: Schedule
     """The training schedule."""
     fewest_steps: int = 1

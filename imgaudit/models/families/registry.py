@@ -32,18 +32,18 @@ class Component:
     """A part of a pipeline that is loaded."""
 
     role: Literal["network", "tokenizer", "scheduler"]
-    """What is checked of it, and how it is loaded."""
+    """Kind of part, which decides how it is checked and loaded."""
     library: Literal["diffusers", "transformers"]
-    """Where its class comes from."""
+    """Library of its class."""
     classes: tuple[str, ...] = ()
     """Classes it may have, of which the first is loaded, but of schedulers the one that is named; a scheduler without
     them may have any that samples noise."""
     stem: str = ""
-    """How a network's files of weights are called."""
+    """Name of a network's files of weights, without its suffix."""
     text_encoder: str = ""
     """The network that a tokenizer's tokens go to."""
     optional: bool = False
-    """Whether the pipeline does without it where model_index.json says null."""
+    """True where the pipeline does without it when model_index.json says null."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +53,13 @@ class Family:
     pipeline_class: str
     """diffusers class name."""
     title: str
-    """What people call them."""
+    """Common name."""
     components: Mapping[str, Component]
     """Everything that is loaded, by name."""
     adapter: str
     """Its Denoiser as module:class, which takes (pipeline, fingerprint, device)."""
     arguments: Mapping[str, Any] = field(default_factory=dict)
-    """What the pipeline is made with besides its components."""
+    """Arguments of the pipeline besides its components."""
     switches: tuple[str, ...] = ()
     """Keys of model_index.json that are handed to the pipeline: true or false, where they are given."""
     half: Literal["float16", "bfloat16"] = "float16"
@@ -88,7 +88,7 @@ class Family:
 
     @property
     def is_supported(self) -> bool:
-        """Whether this version has the adapter."""
+        """True where this version has the adapter."""
         return importlib.util.find_spec(self.adapter.partition(":")[0]) is not None
 
     def load_adapter(self) -> Any:

@@ -63,7 +63,7 @@ class SanaDenoiser(MaskedTextDenoiser):
 
     @property
     def _instruction(self) -> list[str]:
-        """What the pipeline's call puts before a prompt when it is not told otherwise."""
+        """The lines that the pipeline's call puts before a prompt by default."""
         parameters = inspect.signature(type(self.pipeline).__call__).parameters
         return cast(list[str], parameters["complex_human_instruction"].default)
 

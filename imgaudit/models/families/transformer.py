@@ -24,7 +24,7 @@ class TransformerDenoiser(LatentDenoiser):
 
     network_name = "transformer"
     prediction_type: PredictionType = "flow"
-    """What the transformer returns."""
+    """Kind of the transformer's output."""
     packing: ClassVar[int] = 1
     """Side of the squares of latents that the pipeline packs into one token's channels; 1 where it packs nothing."""
     max_sequence_length: int = 256

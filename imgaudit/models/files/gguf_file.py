@@ -39,7 +39,7 @@ NO_GGUF = "reading a GGUF file takes the library gguf, which is not installed: p
 
 @dataclass(frozen=True)
 class Tensor:
-    """Where a tensor lies in a file, and how."""
+    """The place and the type of a tensor in a file."""
 
     shape: tuple[int, ...]
     """As torch has it."""

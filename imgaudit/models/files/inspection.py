@@ -59,7 +59,7 @@ FORBIDDEN_KEYS: Mapping[str, str] = {
 
 
 class FalseHeaderError(Exception):
-    """What the header of a file of weights says cannot be true; the message says why."""
+    """The header of a file of weights cannot be true; the message says why."""
 
 
 def quote(path: Path) -> str:

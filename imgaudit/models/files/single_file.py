@@ -55,12 +55,12 @@ KINDS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class NetworkLocation:
-    """Where a layout keeps one network."""
+    """The place of one network in a layout."""
 
     component: str
     """Its name in the pipeline."""
     prefix: str
-    """What the names of its tensors begin with."""
+    """Beginning of the names of its tensors."""
     convert: Callable[[Tensors, Mapping[str, Any], str], Tensors]
     """From them, the network's config.json and the prefix to the network's own names."""
 
@@ -70,7 +70,7 @@ class Checkpoint:
     """A single file that was inspected."""
 
     path: Path
-    """Where it is."""
+    """The file."""
     pipeline_class: str
     """The diffusers class of what it holds."""
     shapes: Shapes
@@ -78,11 +78,11 @@ class Checkpoint:
     load: Callable[[Iterable[str]], Tensors]
     """Reads some of them."""
     quantised: str = ""
-    """How its weights were rounded; "" where they were not."""
+    """Kind of rounding of its weights; "" where there was none."""
 
     @property
     def parts(self) -> dict[str, NetworkLocation]:
-        """What it holds of a pipeline, by component."""
+        """The parts of a pipeline that it holds, by component."""
         return {part.component: part for part in reversed(LAYOUTS[self.pipeline_class]) if _names(part, self.shapes)}
 
 

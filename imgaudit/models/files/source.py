@@ -32,7 +32,7 @@ class Source:
     checkpoint: "Checkpoint | None" = None
     """The single file."""
     config: str = ""
-    """What was named, or taken, as the configuration of a single file."""
+    """The configuration of a single file, as it was named or taken by default."""
 
     def find_weights(self, networks: Mapping[str, Component], variant: str) -> dict[str, Weights]:
         """Find the weights of every network; nothing is loaded.

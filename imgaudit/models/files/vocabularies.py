@@ -32,18 +32,18 @@ OTHER_FORMATS = ("tekken.json", ".model")
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """How a class of tokenizers is stored, and what pipelines ask of it."""
+    """The files of a class of tokenizers, and the demands that pipelines make of it."""
 
     title: str
-    """What messages call it."""
+    """Name in messages."""
     files: tuple[str, ...]
     """Files that do in place of tokenizer.json; none when nothing does."""
     tokens: tuple[str, ...]
     """Tokens that it has to name: for the beginning, the end and the padding of prompts, as far as they are used."""
     names_length: bool = True
-    """Whether pipelines pad prompts to the length that it names; others name one themselves."""
+    """True where pipelines pad prompts to the length that it names; others name one themselves."""
     has_pieces: bool = False
-    """Whether it is a list of pieces and their scores; others are words, each made by merging two."""
+    """True for a list of pieces and their scores; others are words, each made by merging two."""
 
 
 VOCABULARIES: Mapping[str, Vocabulary] = MappingProxyType(

@@ -41,9 +41,9 @@ class Weights:
     shapes: Shapes
     """Its tensors."""
     files: tuple[Path, ...]
-    """Where they are, and the index that says so."""
+    """The files that hold them, and the index that names these."""
     variant: str = ""
-    """Of the files."""
+    """Variant of the files."""
     load: Callable[[], dict[str, Any]] | None = None
     """Reads the tensors, under these names, where the libraries cannot."""
 
