@@ -12,7 +12,7 @@ from imgaudit.cli.exit_codes import ExitCode
 from imgaudit.cli.interruption import Interruption
 from imgaudit.cli.model_choice import PlainModel
 from imgaudit.cli.options import Batch, Device, Json, Offline, Out, Quiet, Seed
-from imgaudit.cli.signatures import Heading, argument, option, takes_records
+from imgaudit.cli.signatures import Heading, argument, make_record, option, takes_records
 from imgaudit.cli.terminal import format_number, make_table, plain, progress, say
 from imgaudit.exceptions import ConfigError, InputError
 
@@ -96,8 +96,6 @@ def _settings(
     detector: str, steps: str, sampling_steps: int, seeds: int, guidance_scale: float, tokens: bool, seed: int
 ) -> "DetectionSettings":
     """Raises ConfigError for values that are none."""
-    from pydantic import ValidationError
-
     from imgaudit.schema.detection import DetectionSettings
 
     averaged = {"first": 1, "all": sampling_steps}.get(steps) or (int(steps) if steps.isdecimal() else 0)
@@ -108,14 +106,10 @@ def _settings(
         )
     if detector not in ("magnitude", "sharpness"):
         raise ConfigError(f"--detector must be magnitude or sharpness, but got {detector!r:.80}")
-    try:
-        return DetectionSettings(
-            detector=detector, steps=averaged, sampling_steps=sampling_steps, seeds=seeds,
-            guidance_scale=guidance_scale, tokens=tokens, seed=seed,
-        )  # fmt: skip
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ConfigError(f"--{str(first['loc'][0]).replace('_', '-')}: {first['msg']}") from error
+    return make_record(
+        DetectionSettings, detector=detector, steps=averaged, sampling_steps=sampling_steps, seeds=seeds,
+        guidance_scale=guidance_scale, tokens=tokens, seed=seed,
+    )  # fmt: skip
 
 
 def _run(

@@ -6,11 +6,15 @@ from collections.abc import Callable, Iterator
 from copy import copy
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from enum import StrEnum
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import typer
 from rich.markup import escape
 from typer.models import OptionInfo
+
+from imgaudit.exceptions import ConfigError
+
+R = TypeVar("R")
 
 
 class Heading(StrEnum):
@@ -115,6 +119,18 @@ def takes_records(command: Callable[..., None]) -> Callable[..., None]:
     flat.__annotations__ = {one.name: one.annotation for one in parameters}
     flat.__dict__["__signature__"] = inspect.Signature(parameters)
     return flat
+
+
+def make_record(kind: type[R], **values: object) -> R:
+    """Make a record of settings from options of the same names. Raises ConfigError that names the first wrong one."""
+    from pydantic import ValidationError
+
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = {"start": "from"}.get(str(first["loc"][0]), str(first["loc"][0]).replace("_", "-"))
+        raise ConfigError(f"--{name}: {first['msg']}") from error
 
 
 def _record(annotation: object) -> tuple[type | None, Take]:

@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -12,7 +12,7 @@ from imgaudit.cli.exit_codes import ExitCode
 from imgaudit.cli.interruption import Interruption
 from imgaudit.cli.model_choice import PlainModel
 from imgaudit.cli.options import Batch, Device, DryRun, Json, Offline, Out, Quiet, Seed
-from imgaudit.cli.signatures import Heading, option, takes_records
+from imgaudit.cli.signatures import Heading, make_record, option, takes_records
 from imgaudit.cli.terminal import make_table, plain, progress, say
 from imgaudit.exceptions import ConfigError, InputError
 from imgaudit.schema.triggers import FROM_TEMPERATURE, TEMPERATURE
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from imgaudit.diffusion.word_proposals import WordProposal
     from imgaudit.models import LoadedModel
     from imgaudit.runs.triggers import TriggerOutcome
-    from imgaudit.schema.triggers import ImageSettings, SearchSettings
+    from imgaudit.schema.triggers import ClosestTarget, ImageSettings, SearchSettings
     from imgaudit.similarity.descriptors import Descriptor
 
 MOST_LINES = 50
@@ -89,11 +89,11 @@ def _triggers(
         raise ConfigError("--words-file and --masked-lm both say where words come from: give one of them")
     if temperature is None:
         temperature = FROM_TEMPERATURE if start else TEMPERATURE
-    search = _record(
+    search = make_record(
         SearchSettings, words=words, chains=chains, iterations=iterations, candidates=candidates, noises=noises,
         temperature=temperature, annealing=annealing, seed=seed, start=start, floor=floor,
     )  # fmt: skip
-    made = _record(
+    made = make_record(
         ImageSettings, per_chain=per_chain, images=images, guidance_scale=guidance_scale,
         num_inference_steps=num_inference_steps, descriptor=descriptor,
         eps=EPS.get(descriptor, EPS["pixel"]) if eps is None else eps,
@@ -109,20 +109,8 @@ def _triggers(
     outcome, closest, page = _run(out, loaded, search, made, proposal, compared, targets, batch_size, quiet=quiet)
     _show(outcome, closest, json_output=json_output)
     say(f"report: {page}", quiet=quiet)
-    near = any(one and one["near_copy"] for one in closest or ())
+    near = any(one and one.near_copy for one in closest or ())
     raise typer.Exit(ExitCode.REPRODUCED if near else ExitCode.DECIDED)
-
-
-def _record(kind: "type[Any]", **values: object) -> "Any":
-    """A record of options. Raises ConfigError for values that are none."""
-    from pydantic import ValidationError
-
-    try:
-        return kind(**values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = {"start": "from"}.get(str(first["loc"][0]), str(first["loc"][0]).replace("_", "-"))
-        raise ConfigError(f"--{name}: {first['msg']}") from error
 
 
 def _descriptor(name: str) -> "Descriptor":
@@ -170,7 +158,7 @@ def _plan(search: "SearchSettings", made: "ImageSettings") -> None:
 def _run(
     out: Path, loaded: "LoadedModel", search: "SearchSettings", made: "ImageSettings", proposal: "WordProposal",
     compared: "Descriptor", targets: Path | None, batch_size: int, *, quiet: bool,
-) -> "tuple[TriggerOutcome, list[dict[str, Any] | None] | None, Path]":  # fmt: skip
+) -> "tuple[TriggerOutcome, list[ClosestTarget | None] | None, Path]":  # fmt: skip
     from imgaudit.diffusion.executor import Executor
     from imgaudit.report.triggers import write_triggers
     from imgaudit.runs.folder import RunFolder
@@ -204,7 +192,7 @@ def _run(
 
 def _closest(
     out: Path, outcome: "TriggerOutcome", targets: Path, loaded: "LoadedModel", compared: "Descriptor", *, quiet: bool
-) -> "list[dict[str, Any] | None]":
+) -> "list[ClosestTarget | None]":
     """The closest of the owner's images to every candidate."""
     from imgaudit.cli.folders import read_folder
     from imgaudit.runs.trigger_images import closest_targets
@@ -218,7 +206,7 @@ def _closest(
     return closest_targets(out, shown, eps, portfolio.targets, loaded.denoiser, compared, AuditConfig().framing)
 
 
-def _show(outcome: "TriggerOutcome", closest: "list[dict[str, Any] | None] | None", *, json_output: bool) -> None:
+def _show(outcome: "TriggerOutcome", closest: "list[ClosestTarget | None] | None", *, json_output: bool) -> None:
     from imgaudit.report.triggers import candidate_rows, trigger_row
     from imgaudit.runs.triggers import NO_PROOF
 

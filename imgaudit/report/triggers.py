@@ -1,7 +1,7 @@
 """A trigger search as a page that opens from disk: images repeated from different seeds, and with which prompts."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ from imgaudit.io.writing import write_atomically, write_json
 from imgaudit.report.pages import write_page
 from imgaudit.runs.trigger_images import image_name
 from imgaudit.runs.triggers import NO_PROOF, TriggerOutcome
-from imgaudit.schema.triggers import Trigger
+from imgaudit.schema.triggers import ClosestTarget, Trigger
 
 MOST_CANDIDATES = 200
 """On the page, those with the largest clusters; the files have all."""
@@ -35,7 +35,7 @@ def trigger_row(trigger: Trigger) -> dict[str, Any]:
 
 
 def write_triggers(
-    folder: Path, outcome: TriggerOutcome, targets: Sequence[Mapping[str, Any] | None] | None = None
+    folder: Path, outcome: TriggerOutcome, targets: Sequence[ClosestTarget | None] | None = None
 ) -> Path:
     """Write triggers.jsonl, candidates.json and report/index.html into FOLDER; returns the page's path.
 
@@ -63,18 +63,19 @@ def write_triggers(
     )  # fmt: skip
 
 
-def candidate_rows(outcome: TriggerOutcome, targets: Sequence[Mapping[str, Any] | None] | None) -> list[dict[str, Any]]:
+def candidate_rows(outcome: TriggerOutcome, targets: Sequence[ClosestTarget | None] | None) -> list[dict[str, Any]]:
     """Return candidates with the texts of their prompts and, where asked for, the closest target."""
     rows = []
     for number, one in enumerate(outcome.candidates):
         row = one.model_dump(mode="json")
         row["prompts"] = [outcome.triggers[place].found.prompt for place in one.prompts]
         if targets is not None:
-            row["closest_target"] = targets[number]
+            target = targets[number]
+            row["closest_target"] = target and target.model_dump()
         rows.append(row)
     return rows
 
 
-def _summary(outcome: TriggerOutcome, targets: Sequence[Mapping[str, Any] | None] | None) -> dict[str, Any]:
+def _summary(outcome: TriggerOutcome, targets: Sequence[ClosestTarget | None] | None) -> dict[str, Any]:
     values = outcome.model_dump(mode="json", exclude={"manifest", "triggers", "candidates"})
     return {"what_this_says": NO_PROOF, **values, "candidates": candidate_rows(outcome, targets)}

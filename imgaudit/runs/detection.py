@@ -17,12 +17,10 @@ from pydantic import ValidationError
 from imgaudit.diffusion.denoiser import Denoiser
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.prompt_detection import detect_prompts, find_prompt_fault
-from imgaudit.io.provenance import utc_now
-from imgaudit.io.reading import format_path
 from imgaudit.io.tables import TablePrompt
 from imgaudit.io.writing import append_lines, read_lines
 from imgaudit.models.loading import LoadedModel
-from imgaudit.runs.manifest import describe_model, device_of, package_versions
+from imgaudit.runs.manifest import describe_work
 from imgaudit.schema.detection import DetectionRecord, DetectionSettings, PromptDetection, PromptSkipped
 from imgaudit.schema.manifest import DetectionManifest
 from imgaudit.schema.records import Skipped
@@ -87,15 +85,11 @@ def detection_manifest(
 ) -> DetectionManifest:
     """Return the manifest of what is about to be run."""
     return DetectionManifest(
-        command=[format_path(part) for part in command],
-        model=describe_model(model),
+        **describe_work(command, model),
         settings=settings,
         prompts_sha256=_digest(prompts),
         controls_sha256=_digest(controls) if controls else "",
         batch_size=batch_size,
-        versions=package_versions(),
-        device=device_of(model),
-        started=utc_now(),
     )
 
 

@@ -4,7 +4,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -66,6 +66,17 @@ def device_of(model: "LoadedModel") -> str:
     return str(getattr(model.denoiser, "device", "cpu"))
 
 
+def describe_work(command: Sequence[str], model: "LoadedModel") -> dict[str, Any]:
+    """Return what every manifest of work that begins now holds: the fields of `schema.manifest.Manifest`."""
+    return {
+        "command": [format_path(part) for part in command],
+        "model": describe_model(model),
+        "versions": package_versions(),
+        "device": device_of(model),
+        "started": utc_now(),
+    }
+
+
 def make_manifest(
     command: Sequence[str],
     config: AuditConfig,
@@ -88,7 +99,7 @@ def make_manifest(
 
     policy = policy or config.policy
     return AuditManifest(
-        command=[format_path(part) for part in command],
+        **describe_work(command, model),
         config={
             key: KnownOption(value=value, source=sources.get(key, "default"))
             for key, value in config.model_dump(mode="json").items()
@@ -98,7 +109,6 @@ def make_manifest(
         policy=policy,
         policy_hash=policy.hash,
         groups=[list(group) for group in groups],
-        model=describe_model(model),
         measures=dict(measures or {}),
         targets=[
             KnownTarget(sha256=target.image.sha256, path=format_path(target.path), texts_sha256=target.texts_sha256)
@@ -106,13 +116,10 @@ def make_manifest(
         ],
         skipped=list(portfolio.skipped),
         remarks=list(portfolio.remarks),
-        versions=package_versions(),
-        device=device_of(model),
         threads=torch.get_num_threads(),
         platform=platform.platform(),
         seed=config.seed,
         operator=config.operator,
-        started=utc_now(),
     )
 
 

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from imgaudit.io.portfolio import Target
 from imgaudit.io.reading import format_path
 from imgaudit.io.writing import write_png
 from imgaudit.schema.protocol import Framing
-from imgaudit.schema.triggers import ImageSettings
+from imgaudit.schema.triggers import ClosestTarget, ImageSettings
 from imgaudit.similarity.descriptors import Descriptor, compare_vectors
 
 TARGETS_AT_ONCE = 64
@@ -95,11 +94,11 @@ def _read(folder: Path, count: int) -> list[torch.Tensor] | None:
 def closest_targets(
     folder: Path, representatives: Sequence[str], eps: float, targets: Sequence[Target], denoiser: Denoiser,
     descriptor: Descriptor, framing: Framing,
-) -> list[dict[str, Any] | None]:  # fmt: skip
+) -> list[ClosestTarget | None]:  # fmt: skip
     """Per candidate the owner's image that is most similar to its representative, as given or as the model renders it.
 
     representatives:  files of pictures inside the run's folder
-    Returns           path, similarity, and whether 1 - similarity is within eps; None where the picture is gone
+    Returns           None where the picture is gone
     """
     given, rendered = [], []
     for start in range(0, len(targets), TARGETS_AT_ONCE):
@@ -108,7 +107,7 @@ def closest_targets(
         given.append(descriptor.describe(images))
         rendered.append(descriptor.describe(denoiser.decode(denoiser.encode(images)).float().cpu()))
     owned = np.concatenate([*given, *rendered])
-    found: list[dict[str, Any] | None] = []
+    found: list[ClosestTarget | None] = []
     for name in representatives:
         try:
             image = to_tensor(load_image(folder / name).pixels)
@@ -118,8 +117,6 @@ def closest_targets(
         own = np.repeat(descriptor.describe(image[None]), len(owned), axis=0)
         values = compare_vectors(descriptor, own, owned)
         best = int(np.argmax(values))
-        near = 1 - values[best] <= eps
-        found.append(
-            {"path": format_path(targets[best % len(targets)].path), "similarity": values[best], "near_copy": near}
-        )
+        path = format_path(targets[best % len(targets)].path)
+        found.append(ClosestTarget(path=path, similarity=values[best], near_copy=1 - values[best] <= eps))
     return found

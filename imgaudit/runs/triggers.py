@@ -20,11 +20,9 @@ from imgaudit.diffusion.generation import require_steps
 from imgaudit.diffusion.trigger_search import SquaredMagnitudes, best_prompts, search_triggers
 from imgaudit.diffusion.word_proposals import WordProposal
 from imgaudit.io.framing import find_unusable_reason
-from imgaudit.io.provenance import utc_now
-from imgaudit.io.reading import format_path
 from imgaudit.io.writing import append_lines, read_lines
 from imgaudit.models.loading import LoadedModel
-from imgaudit.runs.manifest import describe_model, device_of, package_versions
+from imgaudit.runs.manifest import describe_work
 from imgaudit.runs.trigger_images import image_name, prompt_folder, prompt_images
 from imgaudit.schema.manifest import TriggerManifest
 from imgaudit.schema.records import Record
@@ -69,10 +67,8 @@ def trigger_manifest(
     """Return the manifest of a search. Raises ConfigError when the model cannot be sampled in so few steps."""
     require_steps(model.denoiser, images.num_inference_steps)
     return TriggerManifest(
-        command=[format_path(part) for part in command],
-        model=describe_model(model),
-        search=search, images=images, proposal=proposal.name, proposal_sha256=proposal.digest, batch_size=batch_size,
-        versions=package_versions(), device=device_of(model), started=utc_now(),
+        **describe_work(command, model), search=search, images=images, proposal=proposal.name,
+        proposal_sha256=proposal.digest, batch_size=batch_size,
     )  # fmt: skip
 
 

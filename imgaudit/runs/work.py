@@ -85,11 +85,6 @@ def invmm_work(protocol: Protocol) -> Work:
     ) + _rung_work(protocol)
 
 
-def expected_evaluations(protocol: Protocol, rungs: int) -> int:
-    """Return the most network evaluations of one image under a protocol, with `rungs` rungs of the ladder."""
-    return expected_work(protocol, rungs).evaluations
-
-
 def stream_work(protocol: Protocol, streams: int) -> Work:
     """Return the most that an image with copies under its embedding takes beyond others, with `streams` inverted."""
     conditions = len(list_stream_subsets([str(number) for number in range(streams)]))

@@ -105,7 +105,8 @@ class Manifest(BaseModel):
 
     def differences(self, fresh: Self) -> Iterator[str]:
         """Yield what keeps a new command from continuing this work, in words."""
-        raise NotImplementedError
+        if self.model.fingerprint != fresh.model.fingerprint:
+            yield "another model, by its fingerprint"
 
 
 class AuditManifest(Manifest):
@@ -172,8 +173,7 @@ class AuditManifest(Manifest):
             yield f"seed {self.seed}, now {fresh.seed}"
         if only := self.measured ^ fresh.measured:
             yield f"measures {', '.join(sorted(only))} available only in one of the two"
-        if self.model.fingerprint != fresh.model.fingerprint:
-            yield OTHER_MODEL
+        yield from super().differences(fresh)
         now = {target.sha256: target.texts_sha256 for target in fresh.targets}
         if any(now.get(target.sha256, target.texts_sha256) != target.texts_sha256 for target in self.targets):
             yield "other prompts or captions of the same images"
@@ -201,8 +201,7 @@ class DetectionManifest(Manifest):
 
     def differences(self, fresh: Self) -> Iterator[str]:
         """Yield what keeps a new command from continuing this detection."""
-        if self.model.fingerprint != fresh.model.fingerprint:
-            yield OTHER_MODEL
+        yield from super().differences(fresh)
         yield from _changes(self.settings, fresh.settings)
         if self.prompts_sha256 != fresh.prompts_sha256:
             yield "other prompts"
@@ -232,15 +231,11 @@ class TriggerManifest(Manifest):
 
     def differences(self, fresh: Self) -> Iterator[str]:
         """Yield what keeps a new command from continuing this search."""
-        if self.model.fingerprint != fresh.model.fingerprint:
-            yield OTHER_MODEL
+        yield from super().differences(fresh)
         if self.proposal_sha256 != fresh.proposal_sha256:
             yield f"other words: {self.proposal}, now {fresh.proposal}"
         yield from _changes(self.search, fresh.search)
         yield from _changes(self.images, fresh.images)
-
-
-OTHER_MODEL = "another model, by its fingerprint"
 
 
 def _changes(stored: Record, fresh: Record) -> Iterator[str]:

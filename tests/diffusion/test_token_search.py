@@ -19,7 +19,7 @@ from imgaudit.io.captions import CaptionSource
 from imgaudit.io.portfolio import read_portfolio
 from imgaudit.models import FiniteSetDenoiser, load_model
 from imgaudit.models.families.unet import UNetDenoiser
-from imgaudit.runs.work import expected_evaluations
+from imgaudit.runs.work import expected_work
 from imgaudit.schema.findings import Verdict
 from imgaudit.schema.policy import Policy
 from imgaudit.schema.protocol import GenerationConfig, InversionConfig, LadderConfig, Protocol, TokenSearchConfig
@@ -115,7 +115,7 @@ def test_the_rung_is_measured_as_text_with_its_bits(make_folder: Callable[..., P
     )
     before = denoiser.network_evaluations
     [measured] = measure_chunk(MeasurementContext(denoiser, protocol, 0, Executor(16)), [target.load()])
-    assert denoiser.network_evaluations - before == expected_evaluations(protocol, 2)
+    assert denoiser.network_evaluations - before == expected_work(protocol, 2).evaluations
     tokens, embedding = (measured.measurement.rungs[one] for one in (Rung.TOKENS, Rung.EMBEDDING))
     assert isinstance(tokens, RungMeasurement) and isinstance(embedding, RungMeasurement)
     [text] = tokens.texts

@@ -21,7 +21,7 @@ from imgaudit.runs.conclusion import conclude
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import make_manifest, open_manifest, resume_portfolio
 from imgaudit.runs.measurement import measure_targets
-from imgaudit.runs.work import expected_evaluations
+from imgaudit.runs.work import expected_work
 from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.findings import AuditResult, Verdict
 from imgaudit.schema.protocol import Framing
@@ -87,7 +87,7 @@ def test_any_folder_of_these_classes_is_audited(
     result = audit(make_folder("portfolio", range(3)), model, tmp_path / "run")
     assert [finding.verdict for finding in result.findings] == [Verdict.INCONCLUSIVE] * 3
     protocol = AuditConfig.model_validate(OPTIONS).protocol
-    assert {f.network_evaluations for f in result.findings} == {expected_evaluations(protocol, 3)}
+    assert {f.network_evaluations for f in result.findings} == {expected_work(protocol, 3).evaluations}
     measurements, _ = RunFolder(tmp_path / "run").read_measurements()
     for measurement in measurements:
         for rung in (Rung.CAPTION, Rung.EMBEDDING):
@@ -141,7 +141,7 @@ def test_a_killed_calibration_continues(make_folder: Callable[..., Path], model:
     spent = model.denoiser.network_evaluations
     resumed = measure_bank(tmp_path / "work", portfolio, model, config, note="s")
     half = model.denoiser.network_evaluations - spent
-    assert half == 2 * expected_evaluations(config.protocol, 3)
+    assert half == 2 * expected_work(config.protocol, 3).evaluations
     fresh = measure_bank(tmp_path / "again", portfolio, model, config, note="s")
     assert resumed.controls == fresh.controls and not (tmp_path / "work").exists()
 

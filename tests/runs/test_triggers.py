@@ -73,7 +73,7 @@ def test_the_command_finds_resumes_and_compares(model_folder: Path, tmp_path: Pa
         assert len(list((out / one["folder"]).glob("*.png"))) == 8
     text = run(*given)
     assert "does not prove that the image was in the training set" in text
-    assert json.loads((out / "candidates.json").read_text("utf-8"))["what_this_says"].startswith("A cluster says")
+    assert json.loads((out / "candidates.json").read_text("utf-8"))["what_this_says"].startswith("A cluster means")
     candidates = [one["candidate"] for one in lines if "candidate" in one]
     assert candidates
     mine = tmp_path / "mine"
