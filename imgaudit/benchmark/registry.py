@@ -33,7 +33,7 @@ BENCHMARKS = (
     Benchmark(
         "detection",
         "Measure how well an audit tells memorised images from others. No image measured is also a control.",
-        options.DetectionSettings, "verdicts.detection",
+        options.VerdictBenchmarkSettings, "verdicts.detection",
     ),
     Benchmark(
         "controls", "Measure another population of controls for a lab, for `errors --other`.",
@@ -99,7 +99,7 @@ BENCHMARKS = (
     ),
     Benchmark(
         "budget", "Measure what more inversion steps gain, and when untrained images are reproduced as well.",
-        options.LabSettings, "budgets.budget",
+        options.LabSettings, "budgets.inversion_steps",
     ),
     Benchmark(
         "frontier", "Measure detection against network evaluations per image, beside the protocols of DoRI and InvMM.",
@@ -107,7 +107,7 @@ BENCHMARKS = (
     ),
     Benchmark(
         "speed", "Time every stage of an audit, beside the raw time of the same network passes.",
-        options.SpeedSettings, "speed.speed",
+        options.SpeedSettings, "speed.audit_stages",
     ),
     Benchmark(
         "prompt-detection",

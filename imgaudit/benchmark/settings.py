@@ -83,7 +83,7 @@ class CommandSettings(WithFolder, Seeded):
     images: Path | None = Field(None, description=_CORPUS)
 
 
-class DetectionSettings(WithFolder, Seeded, OnLab):
+class VerdictBenchmarkSettings(WithFolder, Seeded, OnLab):
     """Options of `detection`."""
 
     effort: Effort = Field(Effort.QUICK, description="Budget: quick, standard or thorough. The demo has its own.")

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Output:
+class PrintOptions:
     """What a command prints."""
 
     json_lines: Json = False
@@ -73,8 +73,8 @@ class Folders:
     """How measurements become verdicts."""
 
 
-def run_audit(
-    folders: Folders, model: ModelChoice, out: Path, config: AuditConfig, sources: dict[str, str], output: Output
+def audit_and_print(
+    folders: Folders, model: ModelChoice, out: Path, config: AuditConfig, sources: dict[str, str], output: PrintOptions
 ) -> ExitCode:
     """Read what was given, audit it, and print the result."""
     from imgaudit.api import audit
@@ -120,10 +120,10 @@ def run_audit(
 
 def _open_reference(folder: Path) -> "Collection":
     from imgaudit.index import Collection
-    from imgaudit.runs.reference import bound_of
+    from imgaudit.runs.reference import find_near_copy_rule
 
     collection = Collection.open(folder)
-    bound_of(collection.manifest.descriptor.name)
+    find_near_copy_rule(collection.manifest.descriptor.name)
     return collection
 
 
@@ -138,8 +138,8 @@ def _audit(
     folders: Folders,
     out: Out = Path("imgaudit-run"),
     options: ConfigOptions,
-    output: Output,
+    output: PrintOptions,
 ) -> None:
     """Audit a folder of images against a model and write a run folder with a report per image."""
     config, sources = options.resolve()
-    raise typer.Exit(run_audit(folders, model, out, config, sources, output))
+    raise typer.Exit(audit_and_print(folders, model, out, config, sources, output))

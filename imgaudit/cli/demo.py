@@ -4,7 +4,7 @@ from pathlib import Path
 
 import typer
 
-from imgaudit.cli.audit import Folders, Output, run_audit
+from imgaudit.cli.audit import Folders, PrintOptions, audit_and_print
 from imgaudit.cli.model_choice import ModelChoice
 from imgaudit.cli.options import DemoOptions, Out
 from imgaudit.cli.signatures import takes_records
@@ -17,7 +17,7 @@ def register(app: typer.Typer, heading: str) -> None:
     app.command(name="demo", rich_help_panel=heading)(takes_records(_demo))
 
 
-def _demo(*, out: Out = Path("imgaudit-demo"), options: DemoOptions, output: Output) -> None:
+def _demo(*, out: Out = Path("imgaudit-demo"), options: DemoOptions, output: PrintOptions) -> None:
     """Audit the bundled images against the bundled model, which memorised some of them. Needs no download."""
     from imgaudit.models.loading import bundled_lab
 
@@ -26,7 +26,7 @@ def _demo(*, out: Out = Path("imgaudit-demo"), options: DemoOptions, output: Out
     config = AuditConfig(effort=Effort.QUICK, framing=Framing.PAD, fail_on=FailOn.NEVER, **options.config_values())
     sources = {key: "demo" if key in config.model_fields_set else "default" for key in AuditConfig.model_fields}
     raise typer.Exit(
-        run_audit(
+        audit_and_print(
             Folders(lab / "portfolio", calibration=lab / "calibration.json"), ModelChoice("demo"), out, config, sources,
             output,
         )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from imgaudit.io.tables import TablePrompt
     from imgaudit.models import LoadedModel
     from imgaudit.runs.detection import DetectionOutcome
-    from imgaudit.schema.detection import DetectionSettings
+    from imgaudit.schema.detection import PromptDetectionSettings
 
 MOST_LINES = 50
 """Prompts in the table on the terminal, those with the highest scores."""
@@ -94,9 +94,9 @@ def _detect(
 
 def _settings(
     detector: str, steps: str, sampling_steps: int, seeds: int, guidance_scale: float, tokens: bool, seed: int
-) -> "DetectionSettings":
-    """Raises ConfigError for values that are none."""
-    from imgaudit.schema.detection import DetectionSettings
+) -> "PromptDetectionSettings":
+    """Return the settings of a detection. Raises ConfigError for values that it cannot have."""
+    from imgaudit.schema.detection import PromptDetectionSettings
 
     averaged = {"first": 1, "all": sampling_steps}.get(steps) or (int(steps) if steps.isdecimal() else 0)
     if not 1 <= averaged <= sampling_steps:
@@ -107,7 +107,7 @@ def _settings(
     if detector not in ("magnitude", "sharpness"):
         raise ConfigError(f"--detector must be magnitude or sharpness, but got {detector!r:.80}")
     return make_record(
-        DetectionSettings, detector=detector, steps=averaged, sampling_steps=sampling_steps, seeds=seeds,
+        PromptDetectionSettings, detector=detector, steps=averaged, sampling_steps=sampling_steps, seeds=seeds,
         guidance_scale=guidance_scale, tokens=tokens, seed=seed,
     )  # fmt: skip
 
@@ -115,7 +115,7 @@ def _settings(
 def _run(
     out: Path,
     loaded: "LoadedModel",
-    settings: "DetectionSettings",
+    settings: "PromptDetectionSettings",
     given: "list[TablePrompt]",
     null: "list[TablePrompt]",
     batch_size: int,
@@ -195,7 +195,7 @@ def _without(
     given: "dict[int, TablePrompt]",
     word: str,
     loaded: "LoadedModel",
-    settings: "DetectionSettings",
+    settings: "PromptDetectionSettings",
     batch_size: int,
     json_output: bool,
 ) -> None:

@@ -28,7 +28,7 @@ class Generated:
 
 
 def require_steps(denoiser: Denoiser, num_inference_steps: int) -> None:
-    """Raises ConfigError when a model cannot be sampled in so few steps."""
+    """Check that a model can be sampled in so few steps. Raises ConfigError otherwise."""
     if num_inference_steps < denoiser.fewest_steps:
         raise ConfigError(
             f"this model's scheduler needs {denoiser.fewest_steps} sampling steps or more, but "

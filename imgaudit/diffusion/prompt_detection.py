@@ -19,7 +19,7 @@ from imgaudit.diffusion.denoiser import Denoiser
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.guided_trajectory import RowMeasures, choose_timesteps, explain_no_epsilon, measure_trajectory
 from imgaudit.diffusion.seeds import draw_noise, draw_seed
-from imgaudit.schema.detection import DetectionSettings, Magnitude, PromptDetection, PromptSkipped, WordWeight
+from imgaudit.schema.detection import Magnitude, PromptDetection, PromptDetectionSettings, PromptSkipped, WordWeight
 from imgaudit.schema.records import Skipped
 
 LONGEST_PROMPT = 100_000
@@ -44,13 +44,13 @@ def find_prompt_fault(prompt: str) -> str:
     return ""
 
 
-def draw_detection_seeds(settings: DetectionSettings) -> list[int]:
+def draw_detection_seeds(settings: PromptDetectionSettings) -> list[int]:
     """Return the seeds of the initial noises: the same for every prompt, so that prompts differ in their text only."""
     return [draw_seed(settings.seed, "", "prompt detection", index) for index in range(settings.seeds)]
 
 
 def detect_prompts(
-    denoiser: Denoiser, prompts: Sequence[str], settings: DetectionSettings, *, executor: Executor
+    denoiser: Denoiser, prompts: Sequence[str], settings: PromptDetectionSettings, *, executor: Executor
 ) -> Iterator[PromptDetection | PromptSkipped]:
     """Measure prompts in batches over prompts and seeds; yields one result per prompt, in order.
 
@@ -58,7 +58,8 @@ def detect_prompts(
 
     >>> from imgaudit.models import FiniteSetDenoiser
     >>> points = torch.stack([torch.ones(3, 4, 4), -torch.ones(3, 4, 4)])
-    >>> named, empty = detect_prompts(FiniteSetDenoiser(points), ["1", ""], DetectionSettings(), executor=Executor(8))
+    >>> denoiser, settings = FiniteSetDenoiser(points), PromptDetectionSettings()
+    >>> named, empty = detect_prompts(denoiser, ["1", ""], settings, executor=Executor(8))
     >>> named.score > empty.score == 0
     True
     """
@@ -73,7 +74,7 @@ def detect_prompts(
 
 
 def _measure_prompts(
-    denoiser: Denoiser, prompts: Sequence[str], settings: DetectionSettings, executor: Executor
+    denoiser: Denoiser, prompts: Sequence[str], settings: PromptDetectionSettings, executor: Executor
 ) -> list[PromptDetection | PromptSkipped]:
     spans = [denoiser.token_spans(prompt) if settings.tokens else {} for prompt in prompts]
     streams = sorted({name for own in spans for name, tokens in own.items() if tokens})
@@ -117,7 +118,7 @@ def _make_record(
     prompt: str,
     spans: Mapping[str, Sequence[TokenSpan]],
     rows: Mapping[str, torch.Tensor],
-    settings: DetectionSettings,
+    settings: PromptDetectionSettings,
     no_noise: str,
     scales: Mapping[str, float],
     elements: int,
@@ -149,7 +150,7 @@ def _weigh_words(
     prompt: str,
     spans: Mapping[str, Sequence[TokenSpan]],
     rows: Mapping[str, torch.Tensor],
-    settings: DetectionSettings,
+    settings: PromptDetectionSettings,
     scales: Mapping[str, float],
 ) -> tuple[WordWeight, ...] | Skipped:
     if not settings.tokens:

@@ -17,7 +17,7 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 from imgaudit.exceptions import ImageError, InputError
-from imgaudit.io.color import refuse_high_dynamic_range, to_rgb
+from imgaudit.io.colour import refuse_high_dynamic_range, to_rgb
 from imgaudit.io.embedded_caption import read_embedded_caption
 from imgaudit.io.framing import is_single_colour
 from imgaudit.io.reading import read_bounded

@@ -8,7 +8,7 @@ from imgaudit.io.writing import read_json, write_json
 
 
 def require_new(folder: Path) -> None:
-    """Raises InputError when something is there already: another model is never overwritten."""
+    """Check that nothing is there, so that no model is overwritten. Raises InputError otherwise."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{str(folder)!r} is there already and not empty; choose another --out")
 

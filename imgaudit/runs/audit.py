@@ -27,7 +27,7 @@ from imgaudit.runs.conclusion import conclude
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import make_manifest, open_manifest, read_manifest, resume_portfolio
 from imgaudit.runs.measurement import measure_targets
-from imgaudit.runs.reference import bound_of, keep_reference
+from imgaudit.runs.reference import find_near_copy_rule, keep_reference
 from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.findings import AuditResult
 from imgaudit.schema.manifest import SKIPPED_MEASURE
@@ -96,7 +96,7 @@ def run_audit(
     """Audit into a run folder that the caller holds, and decide. Pages are the caller's to render."""
     _note_controls(model, inputs, config, on_note)
     if inputs.reference is not None:
-        bound_of(inputs.reference.manifest.descriptor.name)
+        find_near_copy_rule(inputs.reference.manifest.descriptor.name)
     matcher, lacking = standard_matcher()
     measures = {one.name: one.source for one in matcher.descriptors}
     measures |= {one.name: one.source for one in matcher.distances}
@@ -211,7 +211,7 @@ def group_targets(portfolio: Portfolio) -> list[list[str]]:
 
 
 def save_decoys(run: RunFolder, decoys: Portfolio, model: LoadedModel, config: AuditConfig) -> None:
-    """Describe images nobody asked for, as the model's autoencoder renders them; only vectors are kept.
+    """Describe unrelated images (decoys), as the model's autoencoder renders them; only vectors are kept.
 
     Decoys that can no longer be read are left out.
     """

@@ -23,7 +23,7 @@ def cross_match(
 
     targets:      id to one vector of the descriptor
     generations:  id and the vectors of its frames that can be scored, one target at a time; ids are among the targets
-    decoys:       (decoys, dimension): images nobody asked for
+    decoys:       (decoys, dimension): unrelated images
     groups:       near-duplicates among the targets
     """
     ids = list(targets)

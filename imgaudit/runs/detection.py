@@ -21,7 +21,7 @@ from imgaudit.io.tables import TablePrompt
 from imgaudit.io.writing import append_lines, read_lines
 from imgaudit.models.loading import LoadedModel
 from imgaudit.runs.manifest import describe_work
-from imgaudit.schema.detection import DetectionRecord, DetectionSettings, PromptDetection, PromptSkipped
+from imgaudit.schema.detection import DetectionRecord, PromptDetection, PromptDetectionSettings, PromptSkipped
 from imgaudit.schema.manifest import DetectionManifest
 from imgaudit.schema.records import Skipped
 from imgaudit.statistics import conformal_p_values, q_values
@@ -78,7 +78,7 @@ class DetectionOutcome:
 def detection_manifest(
     command: Sequence[str],
     model: LoadedModel,
-    settings: DetectionSettings,
+    settings: PromptDetectionSettings,
     prompts: Sequence[TablePrompt],
     controls: Sequence[TablePrompt],
     batch_size: int,

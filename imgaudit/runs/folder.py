@@ -54,7 +54,7 @@ class RunFolder:
 
     @property
     def decoys_path(self) -> Path:
-        """Vectors of images nobody asked for."""
+        """Vectors of unrelated images (decoys)."""
         return self.path / "decoys.safetensors"
 
     def image_folder(self, image_id: str) -> Path:

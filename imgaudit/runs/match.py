@@ -1,7 +1,7 @@
 """Compare a portfolio with images that a hosted model made: is a target, or part of one, in any of them?
 
 A hosted model gives no weights to audit, so that no seed can be repeated and no rate estimated. For every target, the
-closest of the given images is compared with the closest images of decoys, pictures that nobody asked the model for:
+closest of the given images is compared with the closest images of decoys, unrelated images that were not asked for:
 with D decoys the smallest p-value is 1 / (D + 1).
 """
 
@@ -30,7 +30,7 @@ PAIRS = "pairs.jsonl"
 
 
 @dataclass(frozen=True)
-class Subject:
+class DescribedImage:
     """A target or decoy, described once for all images."""
 
     target: Target
@@ -39,11 +39,11 @@ class Subject:
     """Its features."""
 
 
-def describe(portfolio: Portfolio, skipped: list[SkippedImage]) -> Iterator[Subject]:
+def describe(portfolio: Portfolio, skipped: list[SkippedImage]) -> Iterator[DescribedImage]:
     """Yield the images that can still be read with their features; the others are added to `skipped`."""
     for target in portfolio.targets:
         try:
-            yield Subject(target, ImageFeatures.of(_pixels(target)))
+            yield DescribedImage(target, ImageFeatures.of(_pixels(target)))
         except ImageError as error:
             skipped.append(SkippedImage(path=format_path(target.path), skipped=f"the file {error}"))
 
@@ -118,7 +118,7 @@ class MatchInputs:
     targets: Portfolio
     """The owner's images."""
     decoys: Portfolio | None
-    """Pictures that nobody asked the model for. A file that is a target too is no decoy."""
+    """Unrelated images, which the model was not asked for. A file that is a target too is no decoy."""
     images_folder: str
     """Name of the folder with the images."""
     level: float
@@ -159,8 +159,8 @@ def match_images(
 def _conclude(
     inputs: MatchInputs,
     scores: PairScores,
-    asked: Sequence[Subject],
-    unasked: Sequence[Subject],
+    asked: Sequence[DescribedImage],
+    unasked: Sequence[DescribedImage],
     skipped: list[SkippedImage],
 ) -> MatchResult:
     """Decide every target from the scores.
@@ -196,7 +196,7 @@ def _conclude(
     )  # fmt: skip
 
 
-def _p_value(scores: PairScores, subject: Subject, nulls: Sequence[Legs]) -> float | Skipped:
+def _p_value(scores: PairScores, subject: DescribedImage, nulls: Sequence[Legs]) -> float | Skipped:
     found = scores.closest(subject.target.image.sha256)
     if found is None:
         return Skipped(skipped="no image could be compared")
@@ -205,7 +205,7 @@ def _p_value(scores: PairScores, subject: Subject, nulls: Sequence[Legs]) -> flo
     return leg_p_value(found[1], nulls)
 
 
-def _closest(subject: Subject, scores: PairScores, images: Mapping[str, Target]) -> ClosestImage | Skipped:
+def _closest(subject: DescribedImage, scores: PairScores, images: Mapping[str, Target]) -> ClosestImage | Skipped:
     found = scores.closest(subject.target.image.sha256)
     if found is None:
         return Skipped(skipped="no image could be compared")

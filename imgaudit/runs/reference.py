@@ -77,8 +77,8 @@ class Reference(Record):
     """By id."""
 
 
-def bound_of(descriptor: str) -> Bound:
-    """Raises InputError for a descriptor for which nobody has said what a near copy is."""
+def find_near_copy_rule(descriptor: str) -> Bound:
+    """Return the bound beyond which a descriptor calls images near copies. Raises InputError where none is set."""
     if descriptor not in BOUNDS:
         raise InputError(
             f"the collection holds vectors of {descriptor!r:.80}, for which there is no rule of what a near copy is; "
@@ -95,7 +95,7 @@ def search_reference(collection: Collection, images: Mapping[str, Path], control
     Raises InputError when the collection's descriptor cannot be had here, or has no rule.
     """
     manifest = collection.manifest
-    bound = bound_of(manifest.descriptor.name)
+    bound = find_near_copy_rule(manifest.descriptor.name)
     nulls = [best for best, _ in _look_up(collection, controls, bound).values()]
     found = _look_up(collection, list(images.values()), bound)
     findings = {}

@@ -10,7 +10,7 @@ Detector = Literal["magnitude", "sharpness"]
 """magnitude: Wen et al.'s norm; sharpness: |H_d d|^2 of Jeon et al. (ICML 2025, arXiv 2412.04140)."""
 
 
-class DetectionSettings(Record):
+class PromptDetectionSettings(Record):
     """Everything but the model and the prompt that a score depends on."""
 
     detector: Detector = "magnitude"

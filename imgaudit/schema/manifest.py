@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from imgaudit.schema.config import AuditConfig
-from imgaudit.schema.detection import DetectionSettings
+from imgaudit.schema.detection import PromptDetectionSettings
 from imgaudit.schema.policy import Policy
 from imgaudit.schema.protocol import Protocol
 from imgaudit.schema.records import SCHEMA_VERSION, Record, SkippedImage
@@ -190,7 +190,7 @@ class DetectionManifest(Manifest):
     """Tells this manifest from the others."""
     schema_version: Literal[1] = 1
     """Version of the format."""
-    settings: DetectionSettings
+    settings: PromptDetectionSettings
     """What scores depend on."""
     prompts_sha256: str
     """Over the prompts and other columns of the table, in their order."""

@@ -52,7 +52,7 @@ class MatchResult(Record):
     images: int
     """Number of images that could be read."""
     decoys: int
-    """Number of pictures that nobody asked for, each compared with every image."""
+    """Number of unrelated images (decoys), each compared with every image."""
     level: float
     """False discovery rate, and level of the thresholds."""
     thresholds: PairThresholds | Skipped

@@ -9,8 +9,8 @@ from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.guided_trajectory import choose_timesteps, explain_no_epsilon, measure_trajectory
 from imgaudit.diffusion.prompt_detection import (
     LONGEST_PROMPT,
-    DetectionSettings,
     PromptDetection,
+    PromptDetectionSettings,
     PromptSkipped,
     detect_prompts,
     draw_detection_seeds,
@@ -27,14 +27,14 @@ from tests.conftest import make_other_pipeline, make_pipeline, tiny_recipe
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
 
 PROMPTS = ["a red fox", "", "two blue boats, a green hill", "clock"]
-SETTINGS = DetectionSettings(steps=3, sampling_steps=5, seeds=2)
+SETTINGS = PromptDetectionSettings(steps=3, sampling_steps=5, seeds=2)
 
 
 def detect(denoiser, prompts=PROMPTS, settings=SETTINGS, batch=64):  # type: ignore[no-untyped-def]
     return list(detect_prompts(denoiser, prompts, settings, executor=Executor(batch)))
 
 
-def plain_magnitudes(denoiser, prompt: str, settings: DetectionSettings):  # type: ignore[no-untyped-def]
+def plain_magnitudes(denoiser, prompt: str, settings: PromptDetectionSettings):  # type: ignore[no-untyped-def]
     """DDIM step by step in the textbook's form, one prompt, one seed and one pass at a time."""
     abar = denoiser.schedule.alphas_cumprod
     times = [round(x) for x in torch.linspace(len(abar) - 1, 0, settings.sampling_steps).tolist()]
@@ -80,7 +80,7 @@ def test_magnitudes_are_those_of_plain_loops_and_batches_change_nothing(make) ->
 
 
 def test_the_closed_form_is_the_difference_of_posterior_means(finite_set: FiniteSetDenoiser) -> None:
-    settings = DetectionSettings(seeds=3)
+    settings = PromptDetectionSettings(seeds=3)
     [found] = detect(finite_set, ["2"], settings)
     a = float(finite_set.schedule.alphas_cumprod[-1])
     points = finite_set.points.double()
@@ -98,7 +98,7 @@ def test_the_closed_form_is_the_difference_of_posterior_means(finite_set: Finite
 
 def test_word_weights_are_gradients_by_central_differences() -> None:
     denoiser = UNetDenoiser(make_pipeline(tiny_recipe()), "f")
-    settings = DetectionSettings(seeds=1)
+    settings = PromptDetectionSettings(seeds=1)
     [found] = detect(denoiser, ["a red fox"], settings)
     condition, null = denoiser.condition(["a red fox"]), denoiser.null_condition()
     noise = draw_noise(draw_detection_seeds(settings), denoiser.latent_shape)
@@ -167,7 +167,7 @@ class Flow(FiniteSetDenoiser):
 
 def test_a_flow_model_scores_in_velocities_at_its_first_step(finite_set: FiniteSetDenoiser) -> None:
     flow = Flow(finite_set.points)
-    named, empty = detect(flow, ["1 3", ""], DetectionSettings(seeds=2, detector="sharpness"))
+    named, empty = detect(flow, ["1 3", ""], PromptDetectionSettings(seeds=2, detector="sharpness"))
     assert named.space == "flow" and isinstance(named.epsilon, Skipped) and "flow" in named.epsilon.skipped
     assert empty.native.raw == 0
     assert named.rms == named.native.rms
@@ -189,7 +189,7 @@ def test_models_without_a_null_branch_and_prompts_no_encoder_takes_are_skipped(
 
 
 def test_every_family_says_where_its_words_are_or_that_it_cannot(family_folders: dict[str, Path]) -> None:
-    settings = DetectionSettings(steps=2, sampling_steps=4, seeds=1)
+    settings = PromptDetectionSettings(steps=2, sampling_steps=4, seeds=1)
     for name, folder in family_folders.items():
         denoiser = load_model(str(folder), "cpu").denoiser
         [found] = detect(denoiser, ["a red fox"], settings)

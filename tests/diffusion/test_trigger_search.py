@@ -26,7 +26,7 @@ from imgaudit.models.loading import LoadedModel
 from imgaudit.report.triggers import write_triggers
 from imgaudit.runs.manifest import open_manifest
 from imgaudit.runs.triggers import TriggerOutcome, search_into, trigger_manifest
-from imgaudit.schema.detection import DetectionSettings, PromptDetection
+from imgaudit.schema.detection import PromptDetection, PromptDetectionSettings
 from imgaudit.schema.triggers import ImageSettings, SearchSettings
 from imgaudit.similarity.clusters import find_largest_cluster, group_alike
 from imgaudit.similarity.descriptors import PixelDescriptor
@@ -88,7 +88,7 @@ def test_d_is_the_mean_square_of_the_detectors_magnitude(finite_set: FiniteSetDe
     measured = magnitudes(finite_set)
     [value] = measured.of(["3"])
     [found] = detect_prompts(
-        finite_set, ["3"], DetectionSettings(seeds=1, tokens=False), executor=Executor(8)
+        finite_set, ["3"], PromptDetectionSettings(seeds=1, tokens=False), executor=Executor(8)
     )  # another noise, the same space
     assert isinstance(found, PromptDetection) and measured.space == found.space == "epsilon"
     noise, times = measured._noise, measured._time.repeat(4)

@@ -20,7 +20,7 @@ from imgaudit.models.loading import LoadedModel
 from imgaudit.report.detection import segments, write_detection
 from imgaudit.runs.detection import detect_into, detection_manifest, judged
 from imgaudit.runs.manifest import open_manifest
-from imgaudit.schema.detection import DetectionSettings, PromptDetection
+from imgaudit.schema.detection import PromptDetection, PromptDetectionSettings
 from imgaudit.schema.records import Skipped
 from imgaudit.statistics import conformal_p_value
 
@@ -34,7 +34,7 @@ HOSTILE = [
     "{{ 7 * 7 }} 猫",
     "a\x00b",
 ]
-SETTINGS = DetectionSettings(seeds=2)
+SETTINGS = PromptDetectionSettings(seeds=2)
 
 
 def run(*arguments: str | Path, code: int = 0) -> str:

@@ -13,7 +13,7 @@ from imgaudit.models.loading import bundled_lab, load_model
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import describe_model, make_manifest, open_manifest, read_manifest
 from imgaudit.schema.config import AuditConfig
-from imgaudit.schema.detection import DetectionSettings
+from imgaudit.schema.detection import PromptDetectionSettings
 from imgaudit.schema.manifest import AuditManifest, DetectionManifest, Manifest, TriggerManifest
 from imgaudit.schema.triggers import ImageSettings, SearchSettings
 
@@ -94,7 +94,7 @@ def test_what_differs_is_said_in_words() -> None:
         "seed 0, now 1",
     ]
     detection = DetectionManifest.model_validate(stored("detection"))
-    other = detection.model_copy(update={"settings": DetectionSettings(seeds=2), "prompts_sha256": ""})
+    other = detection.model_copy(update={"settings": PromptDetectionSettings(seeds=2), "prompts_sha256": ""})
     assert list(detection.differences(other)) == ["seeds 4, now 2", "other prompts"]
     search = TriggerManifest.model_validate(stored("triggers"))
     other_search = search.model_copy(

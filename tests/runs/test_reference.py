@@ -15,7 +15,7 @@ from imgaudit.exceptions import InputError, RunFolderError
 from imgaudit.index import Collection
 from imgaudit.io.writing import read_json
 from imgaudit.runs.folder import RunFolder
-from imgaudit.runs.reference import FILE, Reference, bound_of, keep_reference, search_reference
+from imgaudit.runs.reference import FILE, Reference, find_near_copy_rule, keep_reference, search_reference
 from imgaudit.schema.findings import AuditResult
 from imgaudit.schema.records import Skipped
 from tests.cli.test_main import FAST
@@ -65,7 +65,7 @@ def test_near_copies_are_counted_and_named(crawl: Path, tmp_path: Path) -> None:
 
 def test_a_collection_of_vectors_nobody_has_a_rule_for_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no rule of what a near copy is"):
-        bound_of("clip")
+        find_near_copy_rule("clip")
     vectors = np.eye(4, dtype=np.float32)
     np.save(tmp_path / "v.npy", vectors)
     collection = Collection.open(build(tmp_path / "v.npy", tmp_path / "index", "--descriptor", "clip"))

@@ -27,15 +27,15 @@ from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.prompt_detection import detect_prompts, remove_word
 from imgaudit.exceptions import InputError
 from imgaudit.lab.description import LabImage
-from imgaudit.schema.detection import DetectionSettings, PromptDetection
+from imgaudit.schema.detection import PromptDetection, PromptDetectionSettings
 from imgaudit.schema.records import Record, Skipped
 
 SAMPLING_STEPS = 50
 DESIGNS = {
-    "magnitude, first step, 1 seed": DetectionSettings(seeds=1, tokens=False),
-    "magnitude, first step, 4 seeds": DetectionSettings(seeds=4, tokens=False),
-    "magnitude, all steps, 4 seeds": DetectionSettings(steps=SAMPLING_STEPS, seeds=4, tokens=False),
-    "sharpness, first step, 4 seeds": DetectionSettings(detector="sharpness", seeds=4, tokens=False),
+    "magnitude, first step, 1 seed": PromptDetectionSettings(seeds=1, tokens=False),
+    "magnitude, first step, 4 seeds": PromptDetectionSettings(seeds=4, tokens=False),
+    "magnitude, all steps, 4 seeds": PromptDetectionSettings(steps=SAMPLING_STEPS, seeds=4, tokens=False),
+    "sharpness, first step, 4 seeds": PromptDetectionSettings(detector="sharpness", seeds=4, tokens=False),
 }
 """Settings by name; the trajectory has 50 steps and guidance 7.5, as published."""
 GOALS = {"magnitude, first step, 4 seeds": 0.95, "magnitude, all steps, 4 seeds": 0.98}
@@ -150,7 +150,7 @@ def measure_prompt_scores(work: LabWork, counts: CaseCounts | None = None) -> Pr
         evaluations[name] = round((denoiser.network_evaluations - before) / len(images))
         spaces[name] = found[0].space
     memorised = [image for image in images if group_of(image) is Group.MEMORISED]
-    settings = DetectionSettings(seed=work.seed)
+    settings = PromptDetectionSettings(seed=work.seed)
     words = {}
     for done, image in enumerate(memorised, start=1):
         words[image.sha256] = _judged_words(denoiser, image, settings, executor)
@@ -170,7 +170,7 @@ def measure_prompt_scores(work: LabWork, counts: CaseCounts | None = None) -> Pr
 
 
 def _detected(
-    denoiser: Denoiser, texts: Sequence[str], settings: DetectionSettings, executor: Executor
+    denoiser: Denoiser, texts: Sequence[str], settings: PromptDetectionSettings, executor: Executor
 ) -> list[PromptDetection]:
     found = []
     for one in detect_prompts(denoiser, texts, settings, executor=executor):
@@ -181,7 +181,7 @@ def _detected(
 
 
 def _judged_words(
-    denoiser: Denoiser, image: LabImage, settings: DetectionSettings, executor: Executor
+    denoiser: Denoiser, image: LabImage, settings: PromptDetectionSettings, executor: Executor
 ) -> dict[str, int | bool]:
     """Fields of a PromptRow: number of different words, whether the heaviest is the one whose removal lowers the score
     most, and whether it is the planted trigger. Empty for captions of fewer than two words."""

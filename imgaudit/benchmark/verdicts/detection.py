@@ -21,7 +21,7 @@ from imgaudit.benchmark.harness.lab_work import LabWork
 from imgaudit.benchmark.harness.procedure import OnStage, record_procedure
 from imgaudit.benchmark.harness.score_table import ScoreRow, ScoreTable
 from imgaudit.benchmark.harness.scoring import measure_scores
-from imgaudit.benchmark.settings import DetectionSettings
+from imgaudit.benchmark.settings import VerdictBenchmarkSettings
 from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.findings import Verdict
 from imgaudit.schema.records import Record, Rung
@@ -219,7 +219,7 @@ def format_detection(report: DetectionReport, *, brief: bool = False) -> Iterato
     yield from format_goals(report.targets)
 
 
-def _measure(settings: DetectionSettings, on_stage: OnStage) -> ScoreTable:
+def _measure(settings: VerdictBenchmarkSettings, on_stage: OnStage) -> ScoreTable:
     work = LabWork.open(settings, on_stage)
     protocol = AuditConfig(
         effort=settings.effort, framing=work.framing, learning_rate=settings.learning_rate,

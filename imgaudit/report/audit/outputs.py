@@ -15,7 +15,7 @@ SHOWN_CLOSEST = 6
 
 
 @dataclass(frozen=True)
-class Output:
+class ShownReplica:
     """One generated image."""
 
     rung: Rung
@@ -45,9 +45,9 @@ def is_copy(replica: Replica, thresholds: dict[str, float] | Skipped) -> bool:
     )
 
 
-def outputs_of(finding: Finding, measurement: Measurement) -> list[Output]:
+def outputs_of(finding: Finding, measurement: Measurement) -> list[ShownReplica]:
     """Return every generated image by rung; the closest and the least similar of each rung have a role."""
-    found: list[Output] = []
+    found: list[ShownReplica] = []
     for replication in finding.replication:
         measured = measurement.ladder(replication.rung)
         if isinstance(measured, RungMeasurement):
@@ -55,7 +55,7 @@ def outputs_of(finding: Finding, measurement: Measurement) -> list[Output]:
     return found
 
 
-def _of_rung(replication: Replication, measured: RungMeasurement) -> list[Output]:
+def _of_rung(replication: Replication, measured: RungMeasurement) -> list[ShownReplica]:
     ordered = sorted(measured.replicas, key=_similarity, reverse=True)
     last = len(measured.valid) - 1
     outputs = []
@@ -64,7 +64,7 @@ def _of_rung(replication: Replication, measured: RungMeasurement) -> list[Output
         if place <= last:
             role = f"closest, number {place + 1}" if place < SHOWN_CLOSEST else ""
             role = "least similar" if place == last and place else role
-        outputs.append(Output(replication.rung, replica, is_copy(replica, replication.thresholds), role))
+        outputs.append(ShownReplica(replication.rung, replica, is_copy(replica, replication.thresholds), role))
     return outputs
 
 
@@ -72,14 +72,14 @@ def _similarity(replica: Replica) -> float:
     return -2.0 if isinstance(replica.similarity, Skipped) else replica.similarity[DECIDING_DESCRIPTOR]
 
 
-def render_outputs_csv(outputs: Sequence[Output]) -> str:
+def render_outputs_csv(outputs: Sequence[ShownReplica]) -> str:
     """Write one CSV row per generated image; no cell runs as a formula."""
     rows = [_row(output) for output in outputs]
     names = list(dict.fromkeys(key for row in rows for key in row)) or ["rung"]
     return format_csv([{key: csv_cell(value) for key, value in row.items()} for row in rows], names)
 
 
-def _row(output: Output) -> dict[str, object]:
+def _row(output: ShownReplica) -> dict[str, object]:
     replica = output.replica
     row: dict[str, object] = {
         "rung": output.rung.value,

@@ -37,7 +37,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Picture:
+class PictureBlock:
     """A picture beside the statement."""
 
     file: str
@@ -49,7 +49,7 @@ class Picture:
 class Pictures:
     """Pictures side by side."""
 
-    pictures: Sequence[Picture]
+    pictures: Sequence[PictureBlock]
     kind: ClassVar[str] = "pictures"
 
 

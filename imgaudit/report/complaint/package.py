@@ -15,7 +15,7 @@ from typing import Any
 from imgaudit.exceptions import InputError, RunFolderError
 from imgaudit.io.writing import format_json, read_json, write_atomically
 from imgaudit.report.audit.outputs import outputs_of, render_outputs_csv
-from imgaudit.report.complaint.blocks import Picture, render_statement_html, render_statement_markdown
+from imgaudit.report.complaint.blocks import PictureBlock, render_statement_html, render_statement_markdown
 from imgaudit.report.complaint.statement import ComplaintMaterial, make_statement
 from imgaudit.report.pages import read_asset
 from imgaudit.report.pictures import fade_outside, read_picture
@@ -131,7 +131,7 @@ def _picture(run: FinishedRun, path: str) -> bytes | None:
         return None
 
 
-def _draw_regions(run: FinishedRun, finding: Finding, files: dict[str, bytes]) -> list[Picture]:
+def _draw_regions(run: FinishedRun, finding: Finding, files: dict[str, bytes]) -> list[PictureBlock]:
     """Add the two pictures that show which part was returned."""
     if finding.part is None:
         return []
@@ -148,7 +148,7 @@ def _draw_regions(run: FinishedRun, finding: Finding, files: dict[str, bytes]) -
         buffer = io.BytesIO()
         fade_outside(image, region).save(buffer, format="PNG")
         files[f"part/{name}.png"] = buffer.getvalue()
-        drawn.append(Picture(f"part/{name}.png", caption))
+        drawn.append(PictureBlock(f"part/{name}.png", caption))
     return drawn
 
 

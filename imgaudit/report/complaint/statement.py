@@ -4,14 +4,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from imgaudit.report.audit.outputs import Output
+from imgaudit.report.audit.outputs import ShownReplica
 from imgaudit.report.complaint.blocks import (
     Blank,
     Block,
     Code,
     Facts,
     Paragraph,
-    Picture,
+    PictureBlock,
     Pictures,
     Section,
     Statement,
@@ -56,11 +56,11 @@ class ComplaintMaterial:
     """What was concluded."""
     measurement: Measurement | None
     """What was measured; None when the record is lost."""
-    outputs: Sequence[Output]
+    outputs: Sequence[ShownReplica]
     """Every generated image."""
     pictures: Mapping[str, str]
     """Files of the package by their path in the run, for pictures that could be read."""
-    regions: Sequence[Picture]
+    regions: Sequence[PictureBlock]
     """Pictures that show which part was returned."""
     decisions: Sequence[ReviewDecision]
     """The newest decision of each reviewer on the image."""
@@ -128,7 +128,9 @@ def _work(material: ComplaintMaterial) -> Iterator[Block]:
     if target:
         size = material.run.manifest.model.resolution
         framing = material.run.result.protocol.framing.value
-        yield Pictures([Picture(target, f"The work at the model's size, {size} x {size} pixels (framing: {framing})")])
+        yield Pictures(
+            [PictureBlock(target, f"The work at the model's size, {size} x {size} pixels (framing: {framing})")]
+        )
 
 
 def _model(material: ComplaintMaterial) -> Iterator[Block]:
@@ -219,7 +221,7 @@ def _outputs(material: ComplaintMaterial) -> Iterator[Block]:
     for rung in dict.fromkeys(output.rung for output in shown):
         of_rung = [output for output in shown if output.rung is rung]
         pictures = [
-            Picture(material.pictures[one.replica.path], _caption(one))
+            PictureBlock(material.pictures[one.replica.path], _caption(one))
             for one in of_rung
             if one.replica.path in material.pictures
         ]
@@ -233,7 +235,7 @@ def _outputs(material: ComplaintMaterial) -> Iterator[Block]:
         yield Pictures(pictures)
 
 
-def _caption(output: Output) -> str:
+def _caption(output: ShownReplica) -> str:
     replica = output.replica
     measures = [
         f"{name} {value:.3f}"

@@ -3,7 +3,7 @@
 from imgaudit.similarity.descriptors.descriptor import Descriptor, compare_vectors
 from imgaudit.similarity.descriptors.known_answers import require_known_answers
 from imgaudit.similarity.descriptors.loading import DESCRIPTOR_NAMES, load_descriptor
-from imgaudit.similarity.descriptors.normalisation import Background
+from imgaudit.similarity.descriptors.normalisation import UnrelatedImages
 from imgaudit.similarity.descriptors.pdq import PdqDescriptor, hash_whole_image
 from imgaudit.similarity.descriptors.pixel import PixelDescriptor
 
@@ -13,10 +13,10 @@ DEFAULT_DESCRIPTORS: tuple[Descriptor, ...] = (PixelDescriptor(), PdqDescriptor(
 __all__ = [
     "DEFAULT_DESCRIPTORS",
     "DESCRIPTOR_NAMES",
-    "Background",
     "Descriptor",
     "PdqDescriptor",
     "PixelDescriptor",
+    "UnrelatedImages",
     "compare_vectors",
     "hash_whole_image",
     "load_descriptor",

@@ -8,7 +8,7 @@ from imgaudit.similarity.descriptors.descriptor import Descriptor
 Vectors = npt.NDArray[np.generic]
 
 
-class Background:
+class UnrelatedImages:
     """Images that are copies of nothing, beside which similarities are read.
 
     The normalised similarity of two images is their similarity less the mean similarity of the first with the
@@ -20,7 +20,7 @@ class Background:
     >>> import torch
     >>> descriptor = PixelDescriptor()
     >>> vectors = descriptor.describe(torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
-    >>> background = Background(descriptor, vectors[2:], neighbours=2)
+    >>> background = UnrelatedImages(descriptor, vectors[2:], neighbours=2)
     >>> float(background.normalised(vectors[:1], [1.0])[0]) < 1
     True
     """

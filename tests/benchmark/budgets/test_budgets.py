@@ -7,12 +7,12 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from imgaudit.benchmark.budgets import budget, designs, frontier, guidance
-from imgaudit.benchmark.budgets.budget import measure_budget, report_budget
+from imgaudit.benchmark.budgets import designs, frontier, guidance, inversion_steps
 from imgaudit.benchmark.budgets.designs import measure_designs
 from imgaudit.benchmark.budgets.dori import measure_dori
 from imgaudit.benchmark.budgets.frontier import measure_frontier, report_frontier
 from imgaudit.benchmark.budgets.guidance import measure_guidance
+from imgaudit.benchmark.budgets.inversion_steps import measure_budget, report_budget
 from imgaudit.benchmark.budgets.invmm_baseline import measure_invmm, rank_failures_last, run_invmm
 from imgaudit.benchmark.budgets.stopping import StoppingRule, replay
 from imgaudit.benchmark.budgets.trajectories import ForcingConfig, Trajectories, record
@@ -22,7 +22,7 @@ from imgaudit.benchmark.harness.lab_model import LabModel
 from imgaudit.benchmark.harness.lab_work import LabWork
 from imgaudit.benchmark.harness.scoring import measure_scores
 from imgaudit.benchmark.methods.invmm_scores import measure_invmm_scores, report_invmm
-from imgaudit.benchmark.speed.speed import measure_speed
+from imgaudit.benchmark.speed.audit_stages import measure_speed
 from imgaudit.cli import app
 from imgaudit.diffusion.denoiser import PromptEmbeds
 from imgaudit.diffusion.executor import Executor
@@ -171,7 +171,7 @@ def test_the_frontier_compares_at_equal_detection() -> None:
 
 def test_the_budget_curve_says_when_held_out_images_come_out() -> None:
     def row(steps: int, group: Group, rms: float) -> BudgetRow:
-        return BudgetRow("imgaudit", budget.NEAREST, steps, 1, f"{group}{rms}", group, 0, 0, "measured", -rms)
+        return BudgetRow("imgaudit", inversion_steps.NEAREST, steps, 1, f"{group}{rms}", group, 0, 0, "measured", -rms)
 
     rows = [row(steps, Group.HELD_OUT, rms) for steps in (10, 20) for rms in (0.3, 0.05 if steps == 20 else 0.2)]
     report = report_budget([*rows, row(10, Group.MEMORISED, 0.02)])
@@ -189,9 +189,9 @@ def test_every_benchmark_runs_on_a_lab_and_its_table_gives_the_same_report(  # t
     work = replace(lab, folder=tmp_path)
     monkeypatch.setattr(designs, "STEPS", 4)
     monkeypatch.setattr(designs, "SNAPSHOTS", (1, 2))
-    monkeypatch.setattr(budget, "STEPS", 3)
-    monkeypatch.setattr(budget, "SNAPSHOTS", (1, 3))
-    monkeypatch.setattr(budget, "FORCING", ForcingConfig((1, 3), seeds=2, num_inference_steps=2))
+    monkeypatch.setattr(inversion_steps, "STEPS", 3)
+    monkeypatch.setattr(inversion_steps, "SNAPSHOTS", (1, 3))
+    monkeypatch.setattr(inversion_steps, "FORCING", ForcingConfig((1, 3), seeds=2, num_inference_steps=2))
     monkeypatch.setattr(frontier, "STEPS", 3)
     rule = StoppingRule(0.05, every=1, longest=2)
     monkeypatch.setattr(frontier, "CHOSEN", rule)

@@ -15,10 +15,10 @@ from imgaudit.exceptions import ConfigError, ModelRefusedError
 from imgaudit.schema.records import Skipped
 from imgaudit.similarity.descriptors import (
     DESCRIPTOR_NAMES,
-    Background,
     Descriptor,
     PdqDescriptor,
     PixelDescriptor,
+    UnrelatedImages,
     compare_vectors,
     load_descriptor,
 )
@@ -261,18 +261,18 @@ def test_normalised_similarities_are_less_what_strangers_have() -> None:
     descriptor = PixelDescriptor()
     strangers = descriptor.describe(torch.stack([make_drawing(number, 64) for number in range(10, 30)]))
     queries = descriptor.describe(PICTURES)
-    background = Background(descriptor, strangers, neighbours=3)
+    background = UnrelatedImages(descriptor, strangers, neighbours=3)
     expected = np.sort(queries @ strangers.T, axis=1)[:, -3:].mean(axis=1)
     np.testing.assert_allclose(background.offsets(queries), expected, atol=1e-6)
     np.testing.assert_allclose(background.normalised(queries, np.ones(4)), 1 - expected, atol=1e-6)
     with pytest.raises(ValueError, match="at least 30 images as a background, but got 20"):
-        Background(descriptor, strangers, neighbours=30)
+        UnrelatedImages(descriptor, strangers, neighbours=30)
 
 
 def test_normalised_similarities_of_bits() -> None:
     descriptor = PdqDescriptor()
     strangers = descriptor.describe(torch.stack([make_drawing(number, 64) for number in (5, 6, 7)]))
     queries = descriptor.describe(torch.stack([make_drawing(number, 64) for number in (1, 2)]))
-    offsets = Background(descriptor, strangers, neighbours=3).offsets(queries)
+    offsets = UnrelatedImages(descriptor, strangers, neighbours=3).offsets(queries)
     expected = [np.mean(compare_vectors(descriptor, np.repeat(q[None], 3, axis=0), strangers)) for q in queries]
     np.testing.assert_allclose(offsets, expected)
