@@ -1,13 +1,10 @@
 """The library: the calls behind `imgaudit audit`, `calibrate`, `compare` and `verify`, for notebooks and programs.
 
->>> from imgaudit import AuditConfig, audit, load_model, read_portfolio              # doctest: +SKIP
->>> config = AuditConfig(effort="quick", framing="pad")                              # doctest: +SKIP
->>> portfolio = read_portfolio("my-images", framing=config.framing)                  # doctest: +SKIP
->>> controls = read_portfolio("my-unpublished-images", framing=config.framing)       # doctest: +SKIP
->>> audit(load_model("my-model"), portfolio, controls=controls, config=config, out="run")  # doctest: +SKIP
+The guide "From Python" shows them in use.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
@@ -131,7 +128,7 @@ def audit(
     inputs = AuditInputs(portfolio, controls, decoys, reference, policy or config.policy)
     with run.lock():
         result = run_audit(
-            run, model, inputs, config, origin.with_sources(sources), on_progress=on_progress, on_note=on_note
+            run, model, inputs, config, replace(origin, sources=sources), on_progress=on_progress, on_note=on_note
         )
         write_report(run, result)
     return result

@@ -6,7 +6,7 @@ computed from the run folder, without the model.
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from safetensors.torch import save
@@ -77,10 +77,6 @@ class Origin:
         options = ", ".join(f"{key}={value!r}" for key, value in config.model_dump(mode="json", include=chosen).items())
         call = f"load_model({model.name!r}), portfolio, config=AuditConfig({options})"
         return cls(["imgaudit.audit", call], dict.fromkeys(chosen, "Python"))
-
-    def with_sources(self, sources: Mapping[str, str]) -> "Origin":
-        """The same with other sources."""
-        return replace(self, sources=sources)
 
 
 def run_audit(
