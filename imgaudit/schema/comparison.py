@@ -3,7 +3,7 @@
 import enum
 
 from imgaudit.schema.findings import BestReplica, Verdict
-from imgaudit.schema.records import Record, Rung, Skipped
+from imgaudit.schema.records import CopyCount, Record, Rung, Skipped
 from imgaudit.schema.text import file_name
 
 COMPARISON_VERSION = 1
@@ -106,23 +106,15 @@ class ImageSide(Record):
     """The closest generated image; its path is inside the run's folder."""
 
 
-class Copies(Record):
-    """Number of copies that a rung returned in one run, counted by the thresholds of the comparison."""
+class Copies(CopyCount):
+    """Number of copies that a rung returned in one run, counted by the thresholds applied to both runs."""
 
-    n: int
-    """Seeds that could be scored."""
-    hits: int
-    """Number of these that are copies by the thresholds applied to both runs."""
     own_hits: int
     """Number of these that are copies by the run's own thresholds, as in its report."""
     unscored: int
     """Generated images that could not be scored, such as black frames."""
     rate: float
     """hits / n."""
-    low: float
-    """Clopper-Pearson, at the rung's `confidence`."""
-    high: float
-    """Clopper-Pearson, at the rung's `confidence`."""
     upper_bound: float
     """One-sided exact bound of the rate, at the rung's `confidence`."""
     guidance_scale: float

@@ -8,7 +8,16 @@ from pydantic import Field
 from imgaudit.schema.pairs import PairEvidence, PairThresholds
 from imgaudit.schema.policy import Policy
 from imgaudit.schema.protocol import Protocol
-from imgaudit.schema.records import SCHEMA_VERSION, ErrorMeasurement, InvMMMeasurement, PartMatch, Record, Rung, Skipped
+from imgaudit.schema.records import (
+    SCHEMA_VERSION,
+    CopyCount,
+    ErrorMeasurement,
+    InvMMMeasurement,
+    PartMatch,
+    Record,
+    Rung,
+    Skipped,
+)
 
 WORDING_VERSION = 2
 """Raised when the sentences in findings are reworded while verdicts, numbers and codes stay the same."""
@@ -81,34 +90,22 @@ class Alarm(Record):
     """Message for the reader, with its numbers."""
 
 
-class StreamRate(Record):
-    """Copies that remain when the embedding keeps some of its text streams only, on seeds that gave copies before."""
+class StreamRate(CopyCount):
+    """Copies that remain when the embedding keeps some of its text streams only, on seeds that gave copies before.
+
+    n counts those seeds. The interval describes their embedding and estimates no rate of others.
+    """
 
     streams: tuple[str, ...]
     """Streams kept as they were inverted; none where all were put back."""
-    n: int
-    """Seeds that could be scored, of those that were chosen because they gave copies."""
-    hits: int
-    """Number of these that are copies."""
-    low: float
-    """Clopper-Pearson at 95 %; it describes these seeds' embedding and estimates no rate of others."""
-    high: float
-    """Upper end."""
     log_ratio: float | Skipped
     """Mean log(null error / error) under this condition, on the score's draws."""
 
 
-class PartReplication(Record):
-    """How often the images generated for a rung contain at least a part of the image."""
+class PartReplication(CopyCount):
+    """How often the images generated for a rung contain at least a part of the image: hits have both legs above their
+    thresholds."""
 
-    n: int
-    """Seeds that were compared in parts."""
-    hits: int
-    """Number of these with both legs above their thresholds."""
-    low: float
-    """Clopper-Pearson, at the rung's confidence."""
-    high: float
-    """Upper end."""
     closest: PartMatch
     """Comparison of the generated image that is closest in parts, over all seeds and scales."""
     path: str
@@ -134,23 +131,15 @@ NOT_IN_PARTS = Skipped(skipped="its generated images were not compared in parts"
 """Why a rung has no finding on parts: images of too few pixels, or a run made before they were compared so."""
 
 
-class Replication(Record):
+class Replication(CopyCount):
     """How often a rung reproduced the image."""
 
     rung: Rung
     """The rung."""
-    n: int
-    """Seeds that could be scored."""
-    hits: int
-    """Number of these that are copies."""
     invalid: int
     """Seeds whose frame could not be scored."""
     rate: float
     """hits / n."""
-    low: float
-    """Clopper-Pearson, at `confidence`."""
-    high: float
-    """Clopper-Pearson, at `confidence`."""
     confidence: float
     """0.95, or 0.975 when some seeds chose the guidance scale and others gave the rate."""
     upper_bound: float

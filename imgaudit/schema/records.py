@@ -57,6 +57,19 @@ NOTHING_GIVEN = Skipped(skipped="nothing of the image was given to the model")
 """The reason why a text rung carries no bits of the image."""
 
 
+class CopyCount(Record):
+    """Copies among generated images, with a Clopper-Pearson interval of the rate."""
+
+    n: int
+    """Seeds that could be scored."""
+    hits: int
+    """Number of these that are copies."""
+    low: float
+    """Lower end of the interval, at 95 % or at the rung's confidence where there is one."""
+    high: float
+    """Upper end."""
+
+
 class Legs(Record):
     """The two results of comparing a pair of images in parts; see imgaudit.similarity.parts."""
 
