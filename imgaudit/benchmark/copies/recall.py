@@ -13,6 +13,7 @@ from imgaudit.benchmark.copies.transformations import STRENGTHS, TRANSFORMATIONS
 from imgaudit.benchmark.harness.figures import Goal, format_goals
 from imgaudit.benchmark.harness.lab_model import describe_machine
 from imgaudit.benchmark.harness.procedure import OnStage, report_procedure
+from imgaudit.benchmark.harness.table import Table
 from imgaudit.benchmark.settings import CopiesSettings
 from imgaudit.exceptions import InputError
 from imgaudit.io.framing import to_tensor
@@ -78,7 +79,7 @@ class Decider(Record):
         return [*self.by_strength, *self.by_transformation]
 
 
-class CopiesReport(Record):
+class CopiesReport(Table):
     """All deciders."""
 
     folders: list[str]

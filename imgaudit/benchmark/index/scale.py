@@ -18,8 +18,8 @@ from scipy import stats
 
 from imgaudit.benchmark.harness.lab_model import describe_machine
 from imgaudit.benchmark.harness.procedure import OnStage
-from imgaudit.benchmark.harness.score_table import read_record
 from imgaudit.benchmark.harness.sizes import parse_sizes
+from imgaudit.benchmark.harness.table import Table
 from imgaudit.benchmark.index.stages import ExactSearch, run_stage
 from imgaudit.benchmark.settings import IndexSettings
 from imgaudit.exceptions import ConfigError
@@ -96,7 +96,7 @@ class SizeResult(Record):
     """Of recall@1, Clopper-Pearson 95 %."""
 
 
-class IndexReport(Record):
+class IndexReport(Table):
     """All sizes."""
 
     seed: int
@@ -121,7 +121,7 @@ def measure_index(settings: IndexSettings, on_stage: OnStage) -> IndexReport:
     """
     sizes, stored = parse_sizes(settings.sizes, least=100), parse_vectors(settings.vectors, settings.kind)
     seed, threads, save = settings.seed, settings.threads, settings.save
-    before = read_record(IndexReport, save) if settings.append and save is not None else None
+    before = IndexReport.read(save) if settings.append and save is not None else None
     results: list[SizeResult] = []
     installed = {dist.metadata["Name"] for dist in metadata.distributions()}
     report = IndexReport(

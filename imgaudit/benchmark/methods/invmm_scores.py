@@ -24,6 +24,7 @@ from imgaudit.benchmark.harness.lab_model import describe_hardware
 from imgaudit.benchmark.harness.lab_work import LabWork
 from imgaudit.benchmark.harness.procedure import OnStage, record_procedure
 from imgaudit.benchmark.harness.resume import resume_chunks
+from imgaudit.benchmark.harness.table import Table
 from imgaudit.benchmark.settings import InvMMSettings
 from imgaudit.exceptions import InputError
 from imgaudit.io.portfolio import Target
@@ -65,8 +66,10 @@ class InvMMRow(Record):
     """Of these, the image's share of its chunk."""
 
 
-class InvMMTable(Record):
+class InvMMTable(Table):
     """What was measured, committed with a lab."""
+
+    long_lists = ("rows",)
 
     lab: str
     """Lab model."""
@@ -268,6 +271,4 @@ def _measure(settings: InvMMSettings, on_stage: OnStage) -> InvMMTable:
     return measure_invmm_scores(LabWork.open(settings, on_stage), config, settings.images_each)
 
 
-PROCEDURE = record_procedure(
-    InvMMTable, _measure, lambda table, _: report_invmm(table), lambda report, _: format_invmm(report), ("rows",)
-)
+PROCEDURE = record_procedure(InvMMTable, _measure, report_invmm, format_invmm)

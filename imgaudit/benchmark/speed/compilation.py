@@ -13,6 +13,7 @@ from torch._inductor import config as inductor_config
 
 from imgaudit.benchmark.harness.lab_model import describe_hardware
 from imgaudit.benchmark.harness.procedure import OnStage, report_procedure
+from imgaudit.benchmark.harness.table import Table
 from imgaudit.benchmark.settings import CompileSettings
 from imgaudit.diffusion.passes import Passes
 from imgaudit.models import load_model
@@ -42,7 +43,7 @@ class CompiledPass(Record):
     """Bootstrap 95 %."""
 
 
-class CompileReport(Record):
+class CompileReport(Table):
     """All passes."""
 
     model: str

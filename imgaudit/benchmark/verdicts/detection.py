@@ -18,7 +18,7 @@ from imgaudit.benchmark.harness.figures import (
     measure_separation,
 )
 from imgaudit.benchmark.harness.lab_work import LabWork
-from imgaudit.benchmark.harness.procedure import OnStage, record_procedure
+from imgaudit.benchmark.harness.procedure import OnStage, Procedure
 from imgaudit.benchmark.harness.score_table import ScoreRow, ScoreTable
 from imgaudit.benchmark.harness.scoring import measure_scores
 from imgaudit.benchmark.settings import DetectionSettings
@@ -228,7 +228,7 @@ def _measure(settings: DetectionSettings, on_stage: OnStage) -> ScoreTable:
     return measure_scores(work, protocol, command=sys.argv, bank=work.lab.bank)
 
 
-PROCEDURE = record_procedure(
-    ScoreTable, _measure, lambda table, _: report_detection(table),
-    lambda report, settings: format_detection(report, brief=settings.brief), ("controls", "rows"),
+PROCEDURE = Procedure(
+    _measure, ScoreTable.read, ScoreTable.write, lambda table, _: report_detection(table),
+    lambda report, settings: format_detection(report, brief=settings.brief),
 )  # fmt: skip

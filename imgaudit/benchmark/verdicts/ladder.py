@@ -174,7 +174,4 @@ def _measure(settings: LadderSettings, on_stage: OnStage) -> ScoreTable:
     return measure_scores(work, protocol, command=sys.argv, counts=COUNTS)
 
 
-PROCEDURE = record_procedure(
-    ScoreTable, _measure, lambda table, _: report_ladder(table), lambda report, _: format_ladder(report),
-    ("controls", "rows"),
-)  # fmt: skip
+PROCEDURE = record_procedure(ScoreTable, _measure, report_ladder, format_ladder)
