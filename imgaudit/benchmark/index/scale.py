@@ -13,8 +13,6 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-import numpy.typing as npt
-from scipy import stats
 
 from imgaudit.benchmark.harness.lab_model import describe_machine
 from imgaudit.benchmark.harness.procedure import OnStage
@@ -26,7 +24,7 @@ from imgaudit.exceptions import ConfigError
 from imgaudit.index.index_types import Kind, find_kind
 from imgaudit.io.writing import read_json, write_json
 from imgaudit.schema.records import Record
-from imgaudit.statistics import clopper_pearson
+from imgaudit.statistics import bootstrap_mean, clopper_pearson
 
 PACKAGES = ("faiss-gpu", "faiss-cpu", "numpy")
 
@@ -179,7 +177,7 @@ def _measure(count: int, setting: VectorSetting, folder: Path, seed: int, thread
     exact = run_stage("numpy", common, threads)
     both = run_stage("compare", (*common, built["factory"]), threads)
     ratios = np.array(both["ours"]) / np.array(both["faiss"]) - 1
-    low, high = _interval(ratios)
+    overhead = bootstrap_mean(ratios, resamples=9999, statistic=np.median)
     truth = ExactSearch(**exact["truth"])
     hits = truth.hits(ours["found"])
     recall = clopper_pearson(hits, truth.n)
@@ -190,14 +188,9 @@ def _measure(count: int, setting: VectorSetting, folder: Path, seed: int, thread
         faiss_search_peak=alone["peak"], queries_per_second=both["queries"] / median(both["ours"]),
         faiss_queries_per_second=both["queries"] / median(both["faiss"]),
         numpy_queries_per_second=exact["queries_per_second"], overhead=float(np.median(ratios)),
-        overhead_low=low, overhead_high=high, read_seconds=median(both["read"]) / both["queries"], pairs=len(ratios),
-        hits=hits, n=truth.n, low=recall.low, high=recall.high,
+        overhead_low=overhead.low, overhead_high=overhead.high, pairs=len(ratios),
+        read_seconds=median(both["read"]) / both["queries"], hits=hits, n=truth.n, low=recall.low, high=recall.high,
     )  # fmt: skip
-
-
-def _interval(values: npt.NDArray[np.float64]) -> tuple[float, float]:
-    resampled = stats.bootstrap((values,), np.median, method="percentile", rng=np.random.default_rng(0))
-    return float(resampled.confidence_interval.low), float(resampled.confidence_interval.high)
 
 
 def parse_vectors(text: str, kind: str) -> list[VectorSetting]:

@@ -17,6 +17,8 @@ from imgaudit.benchmark.harness.figures import (
     Separation,
     format_goals,
     format_rates,
+    format_separations,
+    mean,
     measure_rate,
     measure_separation,
 )
@@ -194,9 +196,7 @@ def report_invmm(table: InvMMTable) -> InvMMReport:
         if (found := measure_separation(name, Group.HELD_OUT, values[Group.MEMORISED], values[Group.HELD_OUT]))
     ]
     costs = [
-        InvMMCost(
-            name=name, group=group, n=len(rows), evaluations=_mean(spent), seconds=_mean(took), steps=_mean(steps)
-        )
+        InvMMCost(name=name, group=group, n=len(rows), evaluations=mean(spent), seconds=mean(took), steps=mean(steps))
         for group, rows in groups.items()
         for name, spent, took, steps in (
             (INVMM, [r.evaluations for r in rows], [r.seconds for r in rows], [r.steps for r in rows]),
@@ -224,10 +224,6 @@ def _score(row: InvMMRow) -> float:
     return LAST if row.kl_per_dimension is None else -row.kl_per_dimension
 
 
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / max(1, len(values))
-
-
 def _median(scores: Sequence[float]) -> float | None:
     """The lower middle divergence, so that an even split between success and failure counts as success."""
     if not scores:
@@ -246,12 +242,8 @@ def format_invmm(report: InvMMReport) -> Iterator[str]:
         f"samples of {config.num_inference_steps} steps at guidance {scales}"
     )
     yield ""
-    yield "memorised images                         against    AUC    95 % interval    n"
-    for one in report.separations:
-        yield (
-            f"{one.name:41}{one.against:9}{one.auc:.3f}   {one.low:.3f} to {one.high:.3f}   "
-            f"{one.positives} / {one.negatives}"
-        )
+    title = "memorised images                         against    AUC    95 % interval    n"
+    yield from format_separations(title, report.separations, 41, 9)
     yield ""
     yield from format_rates("", report.successes)
     for group, median in report.medians.items():

@@ -14,6 +14,8 @@ from imgaudit.benchmark.harness.figures import (
     Separation,
     format_goals,
     format_rates,
+    format_separations,
+    mean,
     measure_rate,
     measure_separation,
 )
@@ -143,8 +145,8 @@ def report_detection(table: ScoreTable) -> DetectionReport:
         controls=len(table.bank),
         level=table.level,
         hardware=table.hardware,
-        network_evaluations_per_image=round(_mean([row.network_evaluations for row in table.rows])),
-        seconds_per_image=_mean([row.seconds for row in table.rows]),
+        network_evaluations_per_image=round(mean([row.network_evaluations for row in table.rows])),
+        seconds_per_image=mean([row.seconds for row in table.rows]),
         separations=separations,
         rates=rates,
         by_repeats=repeat_rates(table),
@@ -160,10 +162,6 @@ def report_detection(table: ScoreTable) -> DetectionReport:
         ],
         targets=_targets(separations, rates, table.level),
     )
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / max(1, len(values))
 
 
 def _targets(separations: Sequence[Separation], rates: Sequence[MeasuredRate], level: float) -> list[Goal]:
@@ -202,12 +200,8 @@ def format_detection(report: DetectionReport, *, brief: bool = False) -> Iterato
         yield from format_goals(report.targets)
         return
     yield ""
-    yield "separation of memorised images              against        AUC    95 % interval    n"
-    for row in report.separations:
-        yield (
-            f"{row.name:44}{row.against:13} {row.auc:.3f}   {row.low:.3f} to {row.high:.3f}   "
-            f"{row.positives} / {row.negatives}"
-        )
+    title = "separation of memorised images              against        AUC    95 % interval    n"
+    yield from format_separations(title, report.separations, 44, 14)
     for title, rows in (("per group", report.rates), ("by repeat count", report.by_repeats)):
         yield ""
         yield from format_rates(title, rows)
