@@ -120,7 +120,7 @@ def measure_half(
     """Make everything of every picture, and compare it with the picture and with one that has no part in it."""
     half = HalfScores()
     for number in range(len(pictures)):
-        made = [one.image for one in transformed(pictures, number, seed=seed)]
+        made = list(transformed(pictures, number, seed=seed))
         # The next picture is mixed into some of what was made, so that it is no stranger.
         asked = [pictures[(number + step) % len(pictures)].image for step in (0, *range(2, 2 + STRANGERS))]
         for measure in measures:

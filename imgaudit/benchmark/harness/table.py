@@ -12,6 +12,17 @@ from imgaudit.schema.problems import describe_problem
 from imgaudit.schema.records import Record
 
 
+class LabRecord(Record):
+    """What every table and report of a lab begins with."""
+
+    lab: str
+    """Lab model."""
+    seed: int
+    """Run seed."""
+    hardware: str
+    """Machine, device and threads."""
+
+
 class Table(Record):
     """Base of the records that benchmarks save."""
 

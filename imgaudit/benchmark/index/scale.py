@@ -18,7 +18,7 @@ from imgaudit.benchmark.harness.lab_model import describe_machine
 from imgaudit.benchmark.harness.procedure import OnStage
 from imgaudit.benchmark.harness.sizes import parse_sizes
 from imgaudit.benchmark.harness.table import Table
-from imgaudit.benchmark.index.stages import ExactSearch, run_stage
+from imgaudit.benchmark.index.stages import TIE, run_stage
 from imgaudit.benchmark.settings import IndexSettings
 from imgaudit.exceptions import ConfigError
 from imgaudit.index.index_types import Kind, find_kind
@@ -178,9 +178,9 @@ def _measure(count: int, setting: VectorSetting, folder: Path, seed: int, thread
     both = run_stage("compare", (*common, built["factory"]), threads)
     ratios = np.array(both["ours"]) / np.array(both["faiss"]) - 1
     overhead = bootstrap_mean(ratios, resamples=9999, statistic=np.median)
-    truth = ExactSearch(**exact["truth"])
-    hits = truth.hits(ours["found"])
-    recall = clopper_pearson(hits, truth.n)
+    best = exact["truth"]["best"]
+    hits = sum(one >= most - TIE for one, most in zip(ours["found"][: len(best)], best, strict=True))
+    recall = clopper_pearson(hits, len(best))
     return SizeResult(
         setting=setting, count=count, factory=built["factory"], build_seconds=built["seconds"],
         faiss_build_seconds=direct["seconds"], bytes_per_vector=built["bytes"] / count,
@@ -189,7 +189,7 @@ def _measure(count: int, setting: VectorSetting, folder: Path, seed: int, thread
         faiss_queries_per_second=both["queries"] / median(both["faiss"]),
         numpy_queries_per_second=exact["queries_per_second"], overhead=float(np.median(ratios)),
         overhead_low=overhead.low, overhead_high=overhead.high, pairs=len(ratios),
-        read_seconds=median(both["read"]) / both["queries"], hits=hits, n=truth.n, low=recall.low, high=recall.high,
+        read_seconds=median(both["read"]) / both["queries"], hits=hits, n=len(best), low=recall.low, high=recall.high,
     )  # fmt: skip
 
 

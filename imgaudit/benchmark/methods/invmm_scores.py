@@ -26,7 +26,7 @@ from imgaudit.benchmark.harness.lab_model import describe_hardware
 from imgaudit.benchmark.harness.lab_work import LabWork
 from imgaudit.benchmark.harness.procedure import OnStage, record_procedure
 from imgaudit.benchmark.harness.resume import resume_chunks
-from imgaudit.benchmark.harness.table import Table
+from imgaudit.benchmark.harness.table import LabRecord, Table
 from imgaudit.benchmark.settings import InvMMSettings
 from imgaudit.exceptions import InputError
 from imgaudit.io.portfolio import Target
@@ -68,21 +68,20 @@ class InvMMRow(Record):
     """Of these, the image's share of its chunk."""
 
 
-class InvMMTable(Table):
-    """What was measured, committed with a lab."""
+class InvMMBasis(LabRecord):
+    """What was run, and on which lab."""
 
-    long_lists = ("rows",)
-
-    lab: str
-    """Lab model."""
-    seed: int
-    """Run seed."""
-    hardware: str
-    """Machine, device and threads."""
     config: InvMMConfig
     """Settings of InvMM."""
     condition: str
     """What the soft condition was made of."""
+
+
+class InvMMTable(InvMMBasis, Table):
+    """What was measured, committed with a lab."""
+
+    long_lists = ("rows",)
+
     rows: list[InvMMRow]
     """One per image."""
 
@@ -104,19 +103,9 @@ class InvMMCost(Record):
     """Optimisation steps."""
 
 
-class InvMMReport(Record):
+class InvMMReport(InvMMBasis):
     """All tables of `imgaudit benchmark invmm`."""
 
-    lab: str
-    """Lab model."""
-    seed: int
-    """Run seed."""
-    hardware: str
-    """Machine, device and threads."""
-    config: InvMMConfig
-    """Settings of InvMM."""
-    condition: str
-    """What the soft condition was made of."""
     separations: list[Separation]
     """Areas under ROC curves."""
     successes: list[MeasuredRate]

@@ -21,7 +21,7 @@ from imgaudit.benchmark.harness.figures import (
 from imgaudit.benchmark.harness.lab_model import describe_hardware
 from imgaudit.benchmark.harness.lab_work import LabWork, on_lab
 from imgaudit.benchmark.harness.procedure import record_procedure
-from imgaudit.benchmark.harness.table import Table
+from imgaudit.benchmark.harness.table import LabRecord, Table
 from imgaudit.diffusion.denoiser import Denoiser
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.prompt_detection import detect_prompts, remove_word
@@ -74,17 +74,11 @@ class PromptRow(Record):
     """Whether it is the word whose removal lowers the score most."""
 
 
-class PromptScoreTable(Table):
+class PromptScoreTable(LabRecord, Table):
     """What was measured, committed with a lab."""
 
     long_lists = ("rows",)
 
-    lab: str
-    """Lab model."""
-    seed: int
-    """Run seed."""
-    hardware: str
-    """Machine, device and threads."""
     evaluations: dict[str, int]
     """Design to network evaluations per prompt."""
     left_out: int
@@ -95,15 +89,9 @@ class PromptScoreTable(Table):
     """One per distinct caption."""
 
 
-class PromptScoreReport(Record):
+class PromptScoreReport(LabRecord):
     """All tables of `imgaudit benchmark prompt-detection`."""
 
-    lab: str
-    """Lab model."""
-    seed: int
-    """Run seed."""
-    hardware: str
-    """Machine, device and threads."""
     evaluations: dict[str, int]
     """Design to network evaluations per prompt."""
     spaces: dict[str, str]

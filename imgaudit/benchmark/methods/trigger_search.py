@@ -15,7 +15,7 @@ from imgaudit.benchmark.harness.figures import Goal, MeasuredRate, format_goals,
 from imgaudit.benchmark.harness.lab_model import describe_hardware
 from imgaudit.benchmark.harness.lab_work import LabWork, on_lab
 from imgaudit.benchmark.harness.procedure import record_procedure
-from imgaudit.benchmark.harness.table import Table
+from imgaudit.benchmark.harness.table import LabRecord, Table
 from imgaudit.diffusion.generation import generate
 from imgaudit.diffusion.seeds import draw_seed
 from imgaudit.diffusion.trigger_search import (
@@ -66,17 +66,11 @@ class TriggerRow(Record):
     """Median D of the prompts that images were made for."""
 
 
-class TriggerTable(Table):
+class TriggerTable(LabRecord, Table):
     """What was measured, committed with a lab."""
 
     long_lists = ("rows",)
 
-    lab: str
-    """Lab model."""
-    seed: int
-    """Run seed."""
-    hardware: str
-    """Machine, device and threads."""
     search: SearchSettings
     """Of the chains."""
     images: ImageSettings
