@@ -1,12 +1,9 @@
 """Figures with their denominators and intervals: what every benchmark prints."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Iterator, Sequence
 
 from imgaudit.schema.records import Record
 from imgaudit.statistics import auc, clopper_pearson
-
-T = TypeVar("T")
 
 
 class MeasuredRate(Record):
@@ -80,11 +77,6 @@ def measure_rate(name: str, group: str, flags: Sequence[bool]) -> MeasuredRate:
     return MeasuredRate(
         name=name, group=group, hits=sum(flags), n=len(flags), rate=share, low=interval.low, high=interval.high
     )
-
-
-def measure_rates(group: str, rows: Sequence[T], flags: Mapping[str, Callable[[T], bool]]) -> list[MeasuredRate]:
-    """Count among the rows of one group what each name stands for."""
-    return [measure_rate(name, group, [is_so(row) for row in rows]) for name, is_so in flags.items()]
 
 
 def mean(values: Sequence[float]) -> float:
