@@ -1,6 +1,6 @@
 """The statistics the tool reports, each a thin layer over scipy or scikit-learn, or a formula with its source."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
@@ -78,8 +78,15 @@ def newcombe(hits_a: int, n_a: int, hits_b: int, n_b: int, confidence: float = 0
     return Interval(max(-1.0, float(low)), min(1.0, float(high)))
 
 
-def bootstrap_mean(values: Sequence[float] | Floats, confidence: float = 0.95, resamples: int = 5000) -> Interval:
+def bootstrap_mean(
+    values: Sequence[float] | Floats,
+    confidence: float = 0.95,
+    resamples: int = 5000,
+    statistic: Callable[..., Any] = np.mean,
+) -> Interval:
     """Return the percentile bootstrap interval of a mean (Efron 1979), the same for the same values.
+
+    statistic:  of an array along an `axis`, in place of the mean, such as `np.median`
 
     One value is its own interval.
 
@@ -94,7 +101,7 @@ def bootstrap_mean(values: Sequence[float] | Floats, confidence: float = 0.95, r
     if (given == given[0]).all():
         return Interval(float(given[0]), float(given[0]))
     found = stats.bootstrap(
-        (given,), np.mean, confidence_level=confidence, n_resamples=resamples, method="percentile",
+        (given,), statistic, confidence_level=confidence, n_resamples=resamples, method="percentile",
         rng=np.random.default_rng(0),
     ).confidence_interval  # fmt: skip
     return Interval(float(found.low), float(found.high))

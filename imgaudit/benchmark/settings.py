@@ -25,7 +25,7 @@ class Positional:
 
 
 class Settings(Record):
-    """Options of a benchmark."""
+    """Options of a benchmark. What the docstring of a benchmark's own class says is the help of its command."""
 
 
 class Tabled(Settings):
@@ -76,6 +76,22 @@ class FitSettings(LabSettings):
     model: str = Field("examples/labs/fit", description=_LAB)
 
 
+class DesignSettings(FitSettings):
+    """Vary the choices of the inversion one at a time: how defaults are chosen, on the lab `fit` alone."""
+
+
+class GuidanceSettings(FitSettings):
+    """Vary guidance scale and sampling steps, on the lab `fit` alone."""
+
+
+class PromptSearchSettings(FitSettings):
+    """Search prompts with the image in hand, by number of words and budget, on the lab `fit` alone."""
+
+
+class BudgetSettings(LabSettings):
+    """Measure what more inversion steps gain, and when untrained images are reproduced as well."""
+
+
 class CommandSettings(WithFolder, Seeded):
     """Options of a benchmark that runs imgaudit's own commands on a lab."""
 
@@ -84,7 +100,7 @@ class CommandSettings(WithFolder, Seeded):
 
 
 class VerdictBenchmarkSettings(WithFolder, Seeded, OnLab):
-    """Options of `detection`."""
+    """Measure how well an audit tells memorised images from others. No image measured is also a control."""
 
     effort: Effort = Field(Effort.QUICK, description="Budget: quick, standard or thorough. The demo has its own.")
     learning_rate: float | None = Field(
@@ -95,7 +111,7 @@ class VerdictBenchmarkSettings(WithFolder, Seeded, OnLab):
 
 
 class ControlSettings(WithFolder, Tabled, OnLab):
-    """Options of `controls`."""
+    """Measure another population of controls for a lab, for `errors --other`."""
 
     images: Path = Field(description="Folder of images that the lab was not trained on.")
     note: str = Field(description="Where the images come from.")
@@ -105,14 +121,14 @@ class ControlSettings(WithFolder, Tabled, OnLab):
 
 
 class ErrorSettings(Seeded):
-    """Options of `errors`."""
+    """Compute false discovery and power of portfolios drawn from a score table, and test the bank on fresh images."""
 
     table: Path = Field(description="Table from `benchmark detection --save`.")
     other: Path | None = Field(None, description="Table from `benchmark controls`: controls from another source.")
 
 
 class LadderSettings(WithFolder, Seeded, OnLab):
-    """Options of `ladder`."""
+    """Find the lowest rung that reproduces images, with captions and without, against 60 held-out images."""
 
     model: str = Field("examples/labs/report-a", description=_LAB)
     effort: Effort = Field(Effort.QUICK, description="Budget of all but the rungs: quick, standard or thorough.")
@@ -121,7 +137,7 @@ class LadderSettings(WithFolder, Seeded, OnLab):
 
 
 class FrontierSettings(LabSettings):
-    """Options of `frontier`."""
+    """Measure detection against network evaluations per image, beside the protocols of DoRI and InvMM."""
 
     baselines: Literal["dori", "invmm", "both", "none"] = Field(
         "dori", description="Published methods to run: dori, invmm, both or none."
@@ -130,14 +146,14 @@ class FrontierSettings(LabSettings):
 
 
 class SpeedSettings(Batched, Seeded, OnLab):
-    """Options of `speed`."""
+    """Time every stage of an audit, beside the raw time of the same network passes."""
 
     count: int = Field(8, ge=1, description="Images measured together.")
     effort: Effort = Field(Effort.QUICK, description="Budget of the audit that is timed: quick, standard or thorough.")
 
 
 class CompileSettings(Tabled):
-    """Options of `compile`."""
+    """Time the same network passes with and without compiled blocks, and the wait before the first."""
 
     model: str = Field("demo", description="Any model that can be audited.")
     device: str = Field("auto", description=_DEVICE)
@@ -145,20 +161,20 @@ class CompileSettings(Tabled):
 
 
 class MemorySettings(Tabled):
-    """Options of `memory`."""
+    """Count the memory that published models need, stage by stage, without their weights."""
 
     only: list[str] = Field([], description="Published model to count. May be repeated; by default all.")
 
 
 class ScreeningSettings(WithFolder, Seeded):
-    """Options of `screening`."""
+    """Time the first and second look at large folders of images, with their memory."""
 
     images: list[int] = Field([2000, 20000], description="Number of images in a folder, at least 100. May be repeated.")
     side: int = Field(512, ge=8, description="Width and height of the images, in pixels.")
 
 
 class RobustnessSettings(Seeded):
-    """Options of `robustness`."""
+    """Attack an audit with hostile files, kills, full disks and damaged runs, and print how each case ended."""
 
     model: str = Field("demo", description="Model to audit: demo, or a diffusers folder.")
     kills: int = Field(120, ge=0, description="Times that each stage is killed at a random moment.")
@@ -168,7 +184,7 @@ class RobustnessSettings(Seeded):
 
 
 class LoraSettings(CommandSettings):
-    """Options of `lora`."""
+    """Train a LoRA on a few images, and see whether audits and `compare` find them."""
 
     planted: int = Field(16, ge=1, description="Held-out images that the LoRA is trained on.")
     others: int = Field(32, ge=1, description="Held-out images that nothing is trained on.")
@@ -178,7 +194,7 @@ class LoraSettings(CommandSettings):
 
 
 class MitigationSettings(CommandSettings):
-    """Options of `mitigations`."""
+    """Measure what captions and inversion still return after pruning, fine-tuning and inference-time mitigations."""
 
     clip: Path | None = Field(
         None, description="CLIP network to judge how well images fit prompts; by default not judged."
@@ -189,30 +205,30 @@ class MitigationSettings(CommandSettings):
 
 
 class InvMMSettings(LabSettings):
-    """Options of `invmm`."""
+    """Measure how well InvMM tells memorised images from others, and its cost beside the plain embedding."""
 
     images_each: int = Field(16, ge=1, description="Memorised images to measure, and as many held-out images.")
     steps: int | None = Field(None, ge=1, description="Most steps of an InvMM search; by default as in an audit.")
 
 
 class TriggerSettings(Batched, Seeded, OnLab):
-    """Options of `triggers`."""
+    """Count the memorised images that a trigger search finds, beside as many random sentences."""
 
     batch_size: int = Field(256, ge=1, description="Largest network batch.")
 
 
 class PromptScoreSettings(Batched, Seeded, OnModel):
-    """Options of `prompt-detection`."""
+    """Measure how well detectors tell captions of memorised images from others. Needs no images."""
 
 
 class MethodSettings(Settings):
-    """Options of `methods`."""
+    """Print the goals of prompt detection, InvMM, trigger search and mitigations on labs that chose no settings."""
 
     labs: Annotated[list[str], Positional("LAB...")] = Field(description="Bundled labs, or lab folders with tables.")
 
 
 class TemplateSettings(Seeded):
-    """Options of `templates`."""
+    """Plant templates, logos and composites, and measure how many are found at 1 % false positives."""
 
     images: Path | None = Field(None, description="Folder of real pictures to measure with.")
     pictures: int = Field(300, ge=20, description="Pictures to set thresholds by, and as many to measure.")
@@ -222,7 +238,7 @@ class TemplateSettings(Seeded):
 
 
 class CopiesSettings(Seeded):
-    """Options of `copies`."""
+    """Measure how many changed copies are found at 1 % false positives, beside imagehash and imagededup."""
 
     images: list[Path] = Field([], description="Folder of different pictures. May be repeated.")
     pictures: int = Field(60, ge=4, description="Originals to set thresholds by, and as many to measure.")
@@ -230,7 +246,7 @@ class CopiesSettings(Seeded):
 
 
 class IndexSettings(WithFolder, Seeded):
-    """Options of `index`."""
+    """Build and search collections by size: time, bytes, recall and memory, beside FAISS alone and numpy."""
 
     sizes: str = Field("10000,100000", description="Numbers of vectors, separated by commas.")
     vectors: str = Field(
@@ -245,7 +261,7 @@ class IndexSettings(WithFolder, Seeded):
 
 
 class ReportSettings(WithFolder, Seeded):
-    """Options of `report`."""
+    """Render reports by number of images: time, bytes, memory, and how soon a browser filters and sorts."""
 
     sizes: str = Field("1,50,10000", description="Numbers of images, separated by commas.")
     side: int = Field(512, ge=16, le=2048, description="Width and height of the pictures, in pixels.")

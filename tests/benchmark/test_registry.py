@@ -9,20 +9,26 @@ from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from imgaudit.benchmark.harness.procedure import OnStage, Procedure, record_procedure, report_procedure
+from imgaudit.benchmark.harness.table import Table
 from imgaudit.benchmark.registry import BENCHMARKS, Benchmark
 from imgaudit.benchmark.settings import IndexSettings, LadderSettings, RobustnessSettings, Settings, Tabled
 from imgaudit.cli import app
 from imgaudit.exceptions import InputError
-from imgaudit.schema.records import Record
 
 TABLE = Path(__file__).parent.parent.parent / "examples" / "robustness.json"
 
 
-class Numbers(Record):
+class Numbers(Table):
     """A table."""
 
     title: str
     values: list[int]
+
+
+class LinedNumbers(Numbers):
+    """A table whose values have lines of their own."""
+
+    long_lists = ("values",)
 
 
 def measure(settings: Tabled, on_stage: OnStage) -> Numbers:
@@ -68,18 +74,19 @@ def test_settings_have_bounds_and_refuse_what_they_do_not_know() -> None:
     assert not Settings.model_fields
 
 
-@pytest.mark.parametrize("long_lists", [(), ("values",)])
-def test_a_table_that_is_written_is_read_again(tmp_path: Path, long_lists: tuple[str, ...]) -> None:
-    procedure = report_procedure(Numbers, measure, lines, long_lists)
+@pytest.mark.parametrize(("kind", "written"), [(Numbers, '{\n  "title"'), (LinedNumbers, '"values": [\n1,\n2\n]')])
+def test_a_table_that_is_written_is_read_again(tmp_path: Path, kind: type[Numbers], written: str) -> None:
+    procedure = report_procedure(kind, lambda settings, on_stage: kind(**dict(measure(settings, on_stage))), lines)
     told: list[tuple[str, int, int]] = []
     table = procedure.measure(Tabled(), lambda *stage: told.append(stage))
     procedure.write(table, tmp_path / "table.json")
+    assert written in (tmp_path / "table.json").read_text()
     assert procedure.read(tmp_path / "table.json") == table and told == [("counting", 1, 1)]
     assert list(procedure.lines(procedure.report(table, Tabled()), Tabled())) == ["some: [1, 2]"]
 
 
 def test_another_file_is_refused_with_what_differs(tmp_path: Path) -> None:
-    procedure = record_procedure(Numbers, measure, lambda table, _: table, lambda report, _: lines(report))
+    procedure = record_procedure(Numbers, measure, lambda table: table, lines)
     (tmp_path / "other.json").write_text('{"title": "x", "values": ["many"]}')
     with pytest.raises(InputError, match="not a Numbers"):
         procedure.read(tmp_path / "other.json")

@@ -22,7 +22,7 @@ from imgaudit.benchmark.harness.budget_table import (
     trajectory_rows,
 )
 from imgaudit.benchmark.harness.cases import CaseCounts, choose_cases
-from imgaudit.benchmark.harness.lab_work import LabWork
+from imgaudit.benchmark.harness.lab_work import LabWork, on_lab
 from imgaudit.lab.description import LabImage
 from imgaudit.schema.protocol import InversionConfig
 
@@ -142,6 +142,4 @@ def best_start_rows(starts: Sequence[Trajectories], images: Mapping[str, LabImag
                 yield budget_row(name, score, steps, evaluations, images[sha256], False, value)
 
 
-PROCEDURE = budget_procedure(
-    lambda settings, on_stage: measure_designs(LabWork.open(settings, on_stage)), budget_points, format_points
-)
+PROCEDURE = budget_procedure(on_lab(measure_designs), budget_points, format_points)

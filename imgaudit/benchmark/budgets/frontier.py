@@ -10,15 +10,14 @@ from imgaudit.benchmark.harness.budget_table import (
     BudgetPoint,
     BudgetRow,
     budget_points,
+    budget_procedure,
     format_points,
-    read_rows,
     trajectory_rows,
-    write_rows,
 )
 from imgaudit.benchmark.harness.cases import CaseCounts, choose_cases
 from imgaudit.benchmark.harness.figures import Goal, format_goals
 from imgaudit.benchmark.harness.lab_work import LabWork
-from imgaudit.benchmark.harness.procedure import OnStage, Procedure
+from imgaudit.benchmark.harness.procedure import OnStage
 from imgaudit.benchmark.settings import FrontierSettings
 from imgaudit.schema.protocol import ErrorConfig, InversionConfig
 from imgaudit.schema.records import Record
@@ -112,10 +111,4 @@ def format_frontier(report: FrontierReport) -> Iterator[str]:
     yield from format_goals(report.targets)
 
 
-PROCEDURE = Procedure(
-    _measure,
-    read_rows,
-    write_rows,
-    lambda rows, _: report_frontier(rows),
-    lambda report, _: format_frontier(report),
-)
+PROCEDURE = budget_procedure(_measure, report_frontier, format_frontier)

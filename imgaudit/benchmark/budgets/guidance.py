@@ -8,7 +8,7 @@ from imgaudit.benchmark.harness.budget_table import (
     format_points,
 )
 from imgaudit.benchmark.harness.cases import CaseCounts, Group, choose_cases
-from imgaudit.benchmark.harness.lab_work import LabWork, best_similarities
+from imgaudit.benchmark.harness.lab_work import LabWork, best_similarities, on_lab
 from imgaudit.benchmark.harness.resume import resume_chunks
 from imgaudit.diffusion.generation import draw_replica_seeds, generate
 from imgaudit.diffusion.inversion import invert
@@ -60,6 +60,4 @@ def measure_guidance(work: LabWork, counts: CaseCounts = COUNTS) -> list[BudgetR
     return rows
 
 
-PROCEDURE = budget_procedure(
-    lambda settings, on_stage: measure_guidance(LabWork.open(settings, on_stage)), budget_points, format_points
-)
+PROCEDURE = budget_procedure(on_lab(measure_guidance), budget_points, format_points)

@@ -17,7 +17,7 @@ from imgaudit.benchmark.harness.budget_table import (
 )
 from imgaudit.benchmark.harness.cases import CaseCounts, Group, choose_cases
 from imgaudit.benchmark.harness.figures import MeasuredRate, format_rates, measure_rate
-from imgaudit.benchmark.harness.lab_work import LabWork
+from imgaudit.benchmark.harness.lab_work import LabWork, on_lab
 from imgaudit.lab.description import LabImage
 from imgaudit.lab.truth import RMS_LIMIT
 from imgaudit.schema.protocol import InversionConfig
@@ -89,8 +89,4 @@ def format_budget(report: BudgetReport) -> Iterator[str]:
         yield f"held-out images begin to come out after {report.begins} steps"
 
 
-PROCEDURE = budget_procedure(
-    lambda settings, on_stage: measure_budget(LabWork.open(settings, on_stage)),
-    report_budget,
-    format_budget,
-)
+PROCEDURE = budget_procedure(on_lab(measure_budget), report_budget, format_budget)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from imgaudit.benchmark.harness.budget_table import BudgetRow, budget_procedure, budget_row
 from imgaudit.benchmark.harness.cases import CaseCounts, Group, choose_cases
 from imgaudit.benchmark.harness.figures import MeasuredRate, format_rates, measure_rate
-from imgaudit.benchmark.harness.lab_work import LabWork, best_similarities
+from imgaudit.benchmark.harness.lab_work import LabWork, best_similarities, on_lab
 from imgaudit.benchmark.harness.resume import resume_chunks
 from imgaudit.diffusion.generation import draw_replica_seeds, generate
 from imgaudit.diffusion.token_search import search_tokens
@@ -86,6 +86,4 @@ def format_prompts(report: PromptReport) -> Iterator[str]:
     yield from format_rates(f"a near copy among {report.seed_images} images", report.rates)
 
 
-PROCEDURE = budget_procedure(
-    lambda settings, on_stage: measure_prompts(LabWork.open(settings, on_stage)), report_prompts, format_prompts
-)
+PROCEDURE = budget_procedure(on_lab(measure_prompts), report_prompts, format_prompts)

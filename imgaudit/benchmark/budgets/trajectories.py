@@ -4,8 +4,8 @@ A recording costs what the longest budget costs. Every shorter budget is a prefi
 the updates of a step depend on how many steps follow.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +14,15 @@ import numpy.typing as npt
 import torch
 
 from imgaudit.benchmark.harness.lab_work import LabWork
-from imgaudit.diffusion.denoiser import Denoiser, PromptEmbeds
+from imgaudit.diffusion.denoiser import PromptEmbeds
 from imgaudit.diffusion.denoising_error import measure_paired_errors
-from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.generation import draw_replica_seeds, generate
 from imgaudit.diffusion.inversion import invert
 from imgaudit.exceptions import InputError
 from imgaudit.io.framing import frame_image, measure_complexity, to_tensor
 from imgaudit.io.portfolio import Portfolio, Target
 from imgaudit.lab.description import LabImage
-from imgaudit.schema.protocol import ErrorConfig, Framing, InversionConfig
+from imgaudit.schema.protocol import ErrorConfig, InversionConfig
 
 Floats = npt.NDArray[np.float32]
 
@@ -40,6 +39,9 @@ class ForcingConfig:
     """Classifier-free guidance."""
     num_inference_steps: int = 20
     """Sampling steps."""
+
+
+NO_FORCING = ForcingConfig(())
 
 
 @dataclass(frozen=True)
@@ -110,24 +112,15 @@ class Trajectories:
 
 
 def record_chunk(
-    denoiser: Denoiser,
-    targets: Sequence[Target],
-    config: InversionConfig,
-    *,
-    framing: Framing,
-    snapshots: Sequence[int],
-    forcing: ForcingConfig | None,
-    run_seed: int,
-    executor: Executor,
-    error: ErrorConfig | None = None,
+    work: LabWork, targets: Sequence[Target], config: InversionConfig, snapshots: Sequence[int], forcing: ForcingConfig
 ) -> Trajectories:
     """Invert a chunk of images and keep everything."""
-    framed_images = [frame_image(t.load().pixels, denoiser.resolution, framing) for t in targets]
+    denoiser = work.denoiser
+    framed_images = [frame_image(t.load().pixels, denoiser.resolution, work.framing) for t in targets]
     framed = torch.stack([to_tensor(image) for image in framed_images])
     sha256s = [target.image.sha256 for target in targets]
     latents = denoiser.encode(framed)
     rendered = denoiser.decode(latents)
-    forcing = forcing or ForcingConfig(())
     fresh: dict[int, Floats] = {}
     forced: dict[int, Floats] = {}
     null: list[torch.Tensor] = []
@@ -135,24 +128,18 @@ def record_chunk(
     def on_step(step: int, prompt_embeds: PromptEmbeds) -> None:
         if step in snapshots:
             paired = measure_paired_errors(
-                denoiser, latents, sha256s, prompt_embeds, error or ErrorConfig(), run_seed=run_seed, executor=executor,
+                denoiser, latents, sha256s, prompt_embeds, ErrorConfig(), run_seed=work.seed, executor=work.executor,
                 null=null[0] if null else None,
             )  # fmt: skip
             null[:] = [paired.null, paired.timesteps]
             fresh[step] = paired.conditional.numpy()
         if step in forcing.steps:
-            forced[step] = _forced_rms(denoiser, prompt_embeds, rendered, sha256s, forcing, run_seed, executor)
+            forced[step] = _forced_rms(work, prompt_embeds, rendered, sha256s, forcing)
 
     inversion = invert(
-        denoiser,
-        latents,
-        sha256s,
-        config,
-        run_seed=run_seed,
-        executor=executor,
-        paired_steps=config.steps,
+        denoiser, latents, sha256s, config, run_seed=work.seed, executor=work.executor, paired_steps=config.steps,
         on_step=on_step,
-    )
+    )  # fmt: skip
     shape = (len(targets), config.steps, config.draws)
     return Trajectories(
         config=config,
@@ -173,18 +160,12 @@ def record_chunk(
 
 
 def _forced_rms(
-    denoiser: Denoiser,
-    prompt_embeds: PromptEmbeds,
-    rendered: torch.Tensor,
-    sha256s: Sequence[str],
-    forcing: ForcingConfig,
-    run_seed: int,
-    executor: Executor,
+    work: LabWork, prompt_embeds: PromptEmbeds, rendered: torch.Tensor, sha256s: Sequence[str], forcing: ForcingConfig
 ) -> Floats:
-    seeds = [draw_replica_seeds(run_seed, sha256, forcing.seeds) for sha256 in sha256s]
+    seeds = [draw_replica_seeds(work.seed, sha256, forcing.seeds) for sha256 in sha256s]
     batches = generate(
-        denoiser, prompt_embeds, seeds, guidance_scale=forcing.guidance_scale,
-        num_inference_steps=forcing.num_inference_steps, executor=executor,
+        work.denoiser, prompt_embeds, seeds, guidance_scale=forcing.guidance_scale,
+        num_inference_steps=forcing.num_inference_steps, executor=work.executor,
     )  # fmt: skip
     rows = []
     for reference, batch in zip(rendered, batches, strict=True):
@@ -196,38 +177,30 @@ def _forced_rms(
 
 
 def record(
-    denoiser: Denoiser,
+    work: LabWork,
     portfolio: Portfolio,
     config: InversionConfig,
-    folder: Path,
-    *,
-    framing: Framing,
     snapshots: Sequence[int],
-    forcing: ForcingConfig | None = None,
-    run_seed: int,
-    executor: Executor,
+    *,
+    forcing: ForcingConfig = NO_FORCING,
     chunk_size: int = 8,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Trajectories:
-    """Record every image of a portfolio, chunk by chunk; finished chunks in `folder` are read back, not repeated."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Record every image of a portfolio, chunk by chunk; finished chunks in the work folder are read, not repeated."""
+    work.folder.mkdir(parents=True, exist_ok=True)
     parts = []
     for start in range(0, len(portfolio.targets), chunk_size):
         chunk = portfolio.targets[start : start + chunk_size]
-        path = folder / f"{start:05d}.npz"
+        path = work.folder / f"{start:05d}.npz"
         if path.is_file():
             parts.append(Trajectories.read(path))
         else:
-            part = record_chunk(
-                denoiser, chunk, config, framing=framing, snapshots=snapshots, forcing=forcing, run_seed=run_seed,
-                executor=executor,
-            )  # fmt: skip
+            part = record_chunk(work, chunk, config, snapshots, forcing)
             part.write(path.with_suffix(".partial.npz"))
             path.with_suffix(".partial.npz").replace(path)
             parts.append(part)
         if parts[-1].sha256s != [target.image.sha256 for target in chunk] or parts[-1].config != config:
             raise InputError(f"{str(path)!r} holds other images or another design; choose another --out")
-        on_progress(start + len(chunk), len(portfolio.targets))
+        work.on_stage("inverting", start + len(chunk), len(portfolio.targets))
     return Trajectories.joined(parts)
 
 
@@ -238,7 +211,7 @@ def record_cases(
     name: str,
     snapshots: Sequence[int],
     *,
-    forcing: ForcingConfig | None = None,
+    forcing: ForcingConfig = NO_FORCING,
     start: int = 0,
 ) -> Trajectories:
     """Record images of a lab; finished chunks are kept.
@@ -246,7 +219,5 @@ def record_cases(
     name:   folder below the work folder
     start:  which of several random starts; offsets the run seed
     """
-    return record(
-        work.denoiser, work.load(images), config, work.folder / name, framing=work.framing, snapshots=snapshots,
-        forcing=forcing, run_seed=work.seed + start, executor=work.executor, on_progress=work.tell("inverting"),
-    )  # fmt: skip
+    own = replace(work, folder=work.folder / name, seed=work.seed + start)
+    return record(own, work.load(images), config, snapshots, forcing=forcing)

@@ -4,6 +4,7 @@ import importlib.metadata
 import importlib.util
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,9 @@ from imgaudit.similarity.descriptors import DESCRIPTOR_NAMES, Descriptor, compar
 
 HASHES = ("phash", "dhash", "whash", "average_hash")
 """Functions of imagehash that give a hash for a whole picture."""
+
+SEGMENTS = "crop_resistant_hash"
+"""The function that gives a hash for every segment."""
 
 METHODS = ("PHash", "DHash", "WHash", "AHash")
 """Classes of imagededup that need no weights."""
@@ -48,14 +52,13 @@ def available_measures(*, slow: bool = False) -> tuple[list[Measure], dict[str, 
             skipped[name] = loaded
         else:
             measures.append(descriptor_measure(loaded))
-    for package, made in (("imagehash", _imagehash), ("imagededup", _imagededup)):
+    hashes = (*HASHES, SEGMENTS) if slow else HASHES
+    for package, made in (("imagehash", partial(_imagehash, hashes)), ("imagededup", _imagededup)):
         if importlib.util.find_spec(package) is None:
             skipped[package] = Skipped(skipped=f"not installed: pip install {package}")
         else:
             measures += made()
-    if slow and importlib.util.find_spec("imagehash") is not None:
-        measures.append(_segments())
-    else:
+    if SEGMENTS not in hashes or "imagehash" in skipped:
         skipped["imagehash crop-resistant"] = Skipped(skipped="a quarter of a second for a picture; --slow adds it")
     skipped["imagededup CNN"] = Skipped(skipped="its weights would have to be fetched, which benchmarks do not do")
     return measures, skipped
@@ -77,29 +80,18 @@ def descriptor_measure(descriptor: Descriptor) -> Measure:
     return Measure(descriptor.name, descriptor.source, prepare, compare)
 
 
-def _imagehash() -> Iterator[Measure]:
+def _imagehash(hashes: Sequence[str]) -> Iterator[Measure]:
     import imagehash
 
     version = importlib.metadata.version("imagehash")
-    for name in HASHES:
+    for name in hashes:
         function = getattr(imagehash, name)
         yield Measure(
-            f"imagehash {name.removesuffix('_hash')}",
-            f"imagehash {version}, 64 bits",
+            f"imagehash {name.removesuffix('_hash').replace('_', '-')}",
+            f"imagehash {version}, {'a hash per segment' if name == SEGMENTS else '64 bits'}",
             lambda pictures, function=function: [function(one) for one in pictures],  # type: ignore[misc]
             lambda one, others: [-float(one - other) for other in others],
         )
-
-
-def _segments() -> Measure:
-    import imagehash
-
-    return Measure(
-        "imagehash crop-resistant",
-        f"imagehash {importlib.metadata.version('imagehash')}, a hash per segment",
-        lambda pictures: [imagehash.crop_resistant_hash(one) for one in pictures],
-        lambda one, others: [-float(one - other) for other in others],
-    )
 
 
 def _imagededup() -> Iterator[Measure]:

@@ -33,18 +33,6 @@ class Original:
     """RGB, transparent parts white, at most 320 pixels a side."""
 
 
-@dataclass(frozen=True)
-class Transformed:
-    """What became of an original."""
-
-    name: str
-    """Transformation."""
-    strength: int
-    """0, 1 or 2."""
-    image: Image.Image
-    """RGB."""
-
-
 def read_halves(
     folders: Sequence[Path], count: int, *, seed: int, on_progress: Callable[[int, int], None]
 ) -> tuple[list[Original], list[Original]]:
@@ -98,10 +86,9 @@ def _different(pictures: Sequence[Original]) -> list[Original]:
     return [pictures[number] for number in sorted(first.tolist())]
 
 
-def transformed(pictures: Sequence[Original], number: int, *, seed: int) -> Iterator[Transformed]:
+def transformed(pictures: Sequence[Original], number: int, *, seed: int) -> Iterator[Image.Image]:
     """Everything that is made of one picture; the next one in the list is what is mixed in."""
     own, other = pictures[number], pictures[(number + 1) % len(pictures)]
     for name in TRANSFORMATIONS:
         for strength in range(len(STRENGTHS)):
-            image = transform(name, own.image, strength, f"{seed}:{own.sha256}", other.image)
-            yield Transformed(name, strength, image)
+            yield transform(name, own.image, strength, f"{seed}:{own.sha256}", other.image)

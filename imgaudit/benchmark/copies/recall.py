@@ -5,7 +5,6 @@ from functools import partial
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from imgaudit.benchmark.copies.measures import Measure, available_measures
 from imgaudit.benchmark.copies.pictures import Original, read_halves, transformed
@@ -13,12 +12,13 @@ from imgaudit.benchmark.copies.transformations import STRENGTHS, TRANSFORMATIONS
 from imgaudit.benchmark.harness.figures import Goal, format_goals
 from imgaudit.benchmark.harness.lab_model import describe_machine
 from imgaudit.benchmark.harness.procedure import OnStage, report_procedure
+from imgaudit.benchmark.harness.table import Table
 from imgaudit.benchmark.settings import CopiesSettings
 from imgaudit.exceptions import InputError
 from imgaudit.io.framing import to_tensor
 from imgaudit.schema.records import Record, Skipped
 from imgaudit.similarity.parts import ImageFeatures, compare_features
-from imgaudit.statistics import exceedance_threshold
+from imgaudit.statistics import bootstrap_mean, exceedance_threshold
 
 LEVEL = 0.01
 """False positives that are allowed."""
@@ -78,7 +78,7 @@ class Decider(Record):
         return [*self.by_strength, *self.by_transformation]
 
 
-class CopiesReport(Record):
+class CopiesReport(Table):
     """All deciders."""
 
     folders: list[str]
@@ -120,7 +120,7 @@ def measure_half(
     """Make everything of every picture, and compare it with the picture and with one that has no part in it."""
     half = HalfScores()
     for number in range(len(pictures)):
-        made = [one.image for one in transformed(pictures, number, seed=seed)]
+        made = list(transformed(pictures, number, seed=seed))
         # The next picture is mixed into some of what was made, so that it is no stranger.
         asked = [pictures[(number + step) % len(pictures)].image for step in (0, *range(2, 2 + STRANGERS))]
         for measure in measures:
@@ -231,11 +231,8 @@ def _threshold(fit: HalfScores, leg: str, level: float) -> float:
 def _recall(of: str, found: npt.NDArray[np.bool_]) -> Recall:
     """Return the recall over (pictures, ...) decisions."""
     shares = found.reshape(len(found), -1).mean(axis=1)
-    low = high = float(shares.mean())
-    if shares.std() > 0:
-        resampled = stats.bootstrap((shares,), np.mean, method="percentile", rng=np.random.default_rng(0))
-        low, high = map(float, resampled.confidence_interval)
-    return Recall(of=of, n=found.size, found=float(shares.mean()), low=low, high=high)
+    interval = bootstrap_mean(shares, resamples=9999)
+    return Recall(of=of, n=found.size, found=float(shares.mean()), low=interval.low, high=interval.high)
 
 
 def format_copies(report: CopiesReport) -> Iterator[str]:

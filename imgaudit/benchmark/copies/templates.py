@@ -24,6 +24,7 @@ from imgaudit.benchmark.copies.planted import (
 from imgaudit.benchmark.harness.figures import Goal, MeasuredRate, format_goals, format_rates, measure_rate
 from imgaudit.benchmark.harness.lab_model import describe_machine
 from imgaudit.benchmark.harness.procedure import OnStage, report_procedure
+from imgaudit.benchmark.harness.table import Table
 from imgaudit.benchmark.settings import TemplateSettings
 from imgaudit.decision.pair_nulls import fit_joint_thresholds
 from imgaudit.exceptions import InputError
@@ -66,8 +67,10 @@ class Located(Record):
     """Found pairs whose region counts as located."""
 
 
-class TemplateReport(Record):
+class TemplateReport(Table):
     """What was planted, and what became of it."""
+
+    long_lists = ("found", "by_share", "false", "located", "families", "targets")
 
     seed: int
     """Of the pictures, the planting and the wear."""
@@ -356,7 +359,4 @@ def format_templates(report: TemplateReport) -> Iterator[str]:
     yield from format_goals(report.targets)
 
 
-PROCEDURE = report_procedure(
-    TemplateReport, measure_templates, format_templates,
-    ("found", "by_share", "false", "located", "families", "targets"),
-)  # fmt: skip
+PROCEDURE = report_procedure(TemplateReport, measure_templates, format_templates)

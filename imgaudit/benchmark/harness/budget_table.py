@@ -9,10 +9,12 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
+from pydantic import TypeAdapter
+
 from imgaudit.benchmark.harness.cases import Group, group_of
 from imgaudit.benchmark.harness.figures import MeasuredRate, Separation, measure_rate, measure_separation
 from imgaudit.benchmark.harness.procedure import OnStage, Procedure
-from imgaudit.benchmark.settings import LabSettings
+from imgaudit.benchmark.settings import Settings
 from imgaudit.exceptions import InputError
 from imgaudit.lab.description import LabImage
 from imgaudit.schema.records import Record
@@ -29,6 +31,7 @@ NEAREST = "nearest sample"
 
 Use = Literal["bank", "measured"]
 
+S = TypeVar("S", bound=Settings)
 R = TypeVar("R")
 
 
@@ -57,6 +60,9 @@ class BudgetRow(NamedTuple):
     """The score; higher = more memorised."""
 
 
+_ROWS = TypeAdapter(list[BudgetRow])
+
+
 def write_rows(rows: Sequence[BudgetRow], path: Path) -> None:
     """Write as CSV; scores keep six significant digits."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,12 +80,7 @@ def read_rows(path: Path) -> list[BudgetRow]:
             raise InputError(
                 f"{str(path)!r} is not a budget table: expected the columns {', '.join(BudgetRow._fields)}"
             )
-        return [
-            BudgetRow(row["design"], row["score"], int(row["steps"]), int(row["evaluations"]), row["sha256"],
-                      Group(row["group"]), int(row["repeats"]), int(row["reproduced"]),
-                      "bank" if row["use"] == "bank" else "measured", float(row["value"]))
-            for row in reader
-        ]  # fmt: skip
+        return _ROWS.validate_python(list(reader))
 
 
 def trajectory_rows(
@@ -212,11 +213,9 @@ def _format_area(found: Separation | None) -> str:
 
 
 def budget_procedure(
-    measure: Callable[[LabSettings, OnStage], list[BudgetRow]],
+    measure: Callable[[S, OnStage], list[BudgetRow]],
     report: Callable[[Sequence[BudgetRow]], R],
     lines: Callable[[R], Iterator[str]],
-) -> Procedure[LabSettings, list[BudgetRow], R]:
+) -> Procedure[S, list[BudgetRow], R]:
     """Make the procedure of a benchmark whose table has a row per image and budget."""
-    return Procedure(
-        measure, read_rows, write_rows, lambda rows, settings: report(rows), lambda report, settings: lines(report)
-    )
+    return Procedure(measure, read_rows, write_rows, lambda rows, _: report(rows), lambda found, _: lines(found))

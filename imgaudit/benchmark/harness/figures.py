@@ -79,6 +79,11 @@ def measure_rate(name: str, group: str, flags: Sequence[bool]) -> MeasuredRate:
     )
 
 
+def mean(values: Sequence[float]) -> float:
+    """Return the mean, 0 for no values."""
+    return sum(values) / max(1, len(values))
+
+
 def measure_separation(
     name: str, against: str, positives: Sequence[float | None], negatives: Sequence[float | None]
 ) -> Separation | None:
@@ -99,6 +104,14 @@ def format_rates(title: str, rates: Sequence[MeasuredRate]) -> Iterator[str]:
         yield (
             f"{one.name:41}{one.group:27} {one.hits:3} / {one.n:<4} {one.rate:7.1%}   {one.low:.1%} to {one.high:.1%}"
         )
+
+
+def format_separations(title: str, separations: Sequence[Separation], width: int, against: int) -> Iterator[str]:
+    """Format one area under a curve per line, with columns of these widths for its name and what it is against."""
+    yield title
+    for one in separations:
+        area = f"{one.auc:.3f}   {one.low:.3f} to {one.high:.3f}   {one.positives} / {one.negatives}"
+        yield f"{one.name:{width}}{one.against:{against}}{area}"
 
 
 def format_goals(goals: Sequence[Goal]) -> Iterator[str]:

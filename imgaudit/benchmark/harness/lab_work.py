@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 import torch
 
@@ -21,6 +21,8 @@ from imgaudit.io.portfolio import Portfolio, Target
 from imgaudit.lab.description import LabImage
 from imgaudit.schema.protocol import Framing
 from imgaudit.similarity.matcher import Matcher
+
+T = TypeVar("T")
 
 BATCH_SIZE = 64
 """Largest network batch of benchmarks that have no option for it."""
@@ -76,6 +78,11 @@ class LabWork:
     def encode(self, targets: Sequence[Target]) -> EncodedImages:
         """Frame, encode and render images under the lab's model."""
         return encode_targets(self.denoiser, targets, self.framing)
+
+
+def on_lab(measure: Callable[[LabWork], T]) -> Callable[[OnModel, OnStage], T]:
+    """Return what opens the lab that settings name and measures with it."""
+    return lambda settings, on_stage: measure(LabWork.open(settings, on_stage))
 
 
 def encode_targets(denoiser: Denoiser, targets: Sequence[Target], framing: Framing) -> EncodedImages:

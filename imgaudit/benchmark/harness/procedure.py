@@ -5,15 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from imgaudit.benchmark.harness.score_table import read_record, write_lines
+from imgaudit.benchmark.harness.table import Table
 from imgaudit.benchmark.settings import Settings
-from imgaudit.io.writing import write_json
-from imgaudit.schema.records import Record
 
 S = TypeVar("S", bound=Settings)
 T = TypeVar("T")
 R = TypeVar("R")
-Own = TypeVar("Own", bound=Record)
+Own = TypeVar("Own", bound=Table)
 
 OnStage = Callable[[str, int, int], None]
 """Told what is being done, how much of it is finished, and how much there is."""
@@ -42,29 +40,18 @@ class Procedure(Generic[S, T, R]):
 def record_procedure(
     kind: type[Own],
     measure: Callable[[S, OnStage], Own],
-    report: Callable[[Own, S], R],
-    lines: Callable[[R, S], Iterator[str]],
-    long_lists: tuple[str, ...] = (),
+    report: Callable[[Own], R],
+    lines: Callable[[R], Iterator[str]],
 ) -> Procedure[S, Own, R]:
-    """Make the procedure of a benchmark whose table is one record.
-
-    long_lists:  fields whose elements are written one to a line; without any, the file is indented throughout
-    """
-
-    def write(table: Own, path: Path) -> None:
-        if long_lists:
-            write_lines(path, table, long_lists)
-        else:
-            write_json(path, table.model_dump(mode="json"))
-
-    return Procedure(measure, lambda path: read_record(kind, path), write, report, lines)
+    """Make the procedure of a benchmark whose table is one record, and whose report needs no settings."""
+    return Procedure(
+        measure, kind.read, lambda table, path: table.write(path), lambda table, _: report(table),
+        lambda found, _: lines(found),
+    )  # fmt: skip
 
 
 def report_procedure(
-    kind: type[Own],
-    measure: Callable[[S, OnStage], Own],
-    lines: Callable[[Own], Iterator[str]],
-    long_lists: tuple[str, ...] = (),
+    kind: type[Own], measure: Callable[[S, OnStage], Own], lines: Callable[[Own], Iterator[str]]
 ) -> Procedure[S, Own, Own]:
     """Make the procedure of a benchmark whose table is its report."""
-    return record_procedure(kind, measure, lambda table, _: table, lambda report, _: lines(report), long_lists)
+    return record_procedure(kind, measure, lambda table: table, lines)

@@ -1,21 +1,12 @@
 """The score table of a lab: a row per image, small enough to commit, enough to redo every statistic without a model."""
 
-import json
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
-from typing import TypeVar
-
-from pydantic import ValidationError
+from collections.abc import Callable, Iterable
 
 from imgaudit.benchmark.harness.cases import Group
-from imgaudit.exceptions import InputError
-from imgaudit.io.writing import read_json, write_atomically
+from imgaudit.benchmark.harness.table import Table
 from imgaudit.schema.findings import Verdict
-from imgaudit.schema.problems import describe_problem
 from imgaudit.schema.protocol import Protocol
 from imgaudit.schema.records import Record, Rung
-
-Table = TypeVar("Table", bound=Record)
 
 DIGITS = 5
 """Digits of the similarities and distances that are kept: committed tables should stay small."""
@@ -117,8 +108,10 @@ class ScoreRow(Record):
     """Spent on the image."""
 
 
-class ScoreTable(Record):
+class ScoreTable(Table):
     """All rows of one benchmark run, and what they rest on."""
+
+    long_lists = ("controls", "rows")
 
     schema_version: int = 2
     """Version of this format."""
@@ -148,18 +141,11 @@ class ScoreTable(Record):
         """Rows of one group."""
         return [row for row in self.rows if row.group is group]
 
-    def write(self, path: Path) -> None:
-        """Write as JSON, a line per image."""
-        write_lines(path, self, ("controls", "rows"))
 
-    @classmethod
-    def read(cls, path: Path) -> "ScoreTable":
-        """Read a table that `write` wrote. Raises InputError for another file."""
-        return read_record(cls, path)
-
-
-class ControlTable(Record):
+class ControlTable(Table):
     """Controls of another population than a score table's, under the same model and protocol."""
+
+    long_lists = ("controls",)
 
     schema_version: int = 1
     """Version of this format."""
@@ -173,34 +159,3 @@ class ControlTable(Record):
     """Run seed of the calibration."""
     controls: list[ControlRow]
     """The bank and the controls kept out of it."""
-
-    def write(self, path: Path) -> None:
-        """Write as JSON, a line per control."""
-        write_lines(path, self, ("controls",))
-
-    @classmethod
-    def read(cls, path: Path) -> "ControlTable":
-        """Read a table that `write` wrote. Raises InputError for another file."""
-        return read_record(cls, path)
-
-
-def read_record(kind: type[Table], path: Path) -> Table:
-    """Read a record that `write_lines` wrote. Raises InputError for another file."""
-    try:
-        return kind.model_validate(read_json(path))
-    except ValidationError as error:
-        raise InputError(
-            f"{str(path)!r} is not a {kind.__name__} of this version: {describe_problem(error)}; measure it again"
-        ) from error
-
-
-def write_lines(path: Path, table: Record, lists: Sequence[str]) -> None:
-    """Write a record as JSON with every element of its long lists on a line of its own, so that changes can be read."""
-    values = table.model_dump(mode="json")
-    fields = []
-    for name, value in values.items():
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-        if name in lists and value:
-            text = "[\n" + ",\n".join(json.dumps(one, ensure_ascii=False, allow_nan=False) for one in value) + "\n]"
-        fields.append(f"{json.dumps(name)}: {text}")
-    write_atomically(path, "{\n" + ",\n".join(fields) + "\n}\n")

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from imgaudit.benchmark.harness.procedure import record_procedure
+from imgaudit.benchmark.harness.procedure import Procedure
 from imgaudit.benchmark.index.scale import IndexReport, SizeResult, format_index, measure_index
 from imgaudit.benchmark.settings import IndexSettings
 from imgaudit.index.building import SHARD_BYTES
@@ -109,4 +109,4 @@ def _format(report: IndexReport, settings: IndexSettings) -> Iterator[str]:
     return format_plan(report, settings.plan, Prices(settings.price_core_hour, settings.price_gib_month))
 
 
-PROCEDURE = record_procedure(IndexReport, measure_index, lambda report, _: report, _format)
+PROCEDURE = Procedure(measure_index, IndexReport.read, IndexReport.write, lambda report, _: report, _format)

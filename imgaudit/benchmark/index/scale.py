@@ -13,20 +13,18 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-import numpy.typing as npt
-from scipy import stats
 
 from imgaudit.benchmark.harness.lab_model import describe_machine
 from imgaudit.benchmark.harness.procedure import OnStage
-from imgaudit.benchmark.harness.score_table import read_record
 from imgaudit.benchmark.harness.sizes import parse_sizes
-from imgaudit.benchmark.index.stages import ExactSearch, run_stage
+from imgaudit.benchmark.harness.table import Table
+from imgaudit.benchmark.index.stages import TIE, run_stage
 from imgaudit.benchmark.settings import IndexSettings
 from imgaudit.exceptions import ConfigError
 from imgaudit.index.index_types import Kind, find_kind
 from imgaudit.io.writing import read_json, write_json
 from imgaudit.schema.records import Record
-from imgaudit.statistics import clopper_pearson
+from imgaudit.statistics import bootstrap_mean, clopper_pearson
 
 PACKAGES = ("faiss-gpu", "faiss-cpu", "numpy")
 
@@ -96,7 +94,7 @@ class SizeResult(Record):
     """Of recall@1, Clopper-Pearson 95 %."""
 
 
-class IndexReport(Record):
+class IndexReport(Table):
     """All sizes."""
 
     seed: int
@@ -121,7 +119,7 @@ def measure_index(settings: IndexSettings, on_stage: OnStage) -> IndexReport:
     """
     sizes, stored = parse_sizes(settings.sizes, least=100), parse_vectors(settings.vectors, settings.kind)
     seed, threads, save = settings.seed, settings.threads, settings.save
-    before = read_record(IndexReport, save) if settings.append and save is not None else None
+    before = IndexReport.read(save) if settings.append and save is not None else None
     results: list[SizeResult] = []
     installed = {dist.metadata["Name"] for dist in metadata.distributions()}
     report = IndexReport(
@@ -179,10 +177,10 @@ def _measure(count: int, setting: VectorSetting, folder: Path, seed: int, thread
     exact = run_stage("numpy", common, threads)
     both = run_stage("compare", (*common, built["factory"]), threads)
     ratios = np.array(both["ours"]) / np.array(both["faiss"]) - 1
-    low, high = _interval(ratios)
-    truth = ExactSearch(**exact["truth"])
-    hits = truth.hits(ours["found"])
-    recall = clopper_pearson(hits, truth.n)
+    overhead = bootstrap_mean(ratios, resamples=9999, statistic=np.median)
+    best = exact["truth"]["best"]
+    hits = sum(one >= most - TIE for one, most in zip(ours["found"][: len(best)], best, strict=True))
+    recall = clopper_pearson(hits, len(best))
     return SizeResult(
         setting=setting, count=count, factory=built["factory"], build_seconds=built["seconds"],
         faiss_build_seconds=direct["seconds"], bytes_per_vector=built["bytes"] / count,
@@ -190,14 +188,9 @@ def _measure(count: int, setting: VectorSetting, folder: Path, seed: int, thread
         faiss_search_peak=alone["peak"], queries_per_second=both["queries"] / median(both["ours"]),
         faiss_queries_per_second=both["queries"] / median(both["faiss"]),
         numpy_queries_per_second=exact["queries_per_second"], overhead=float(np.median(ratios)),
-        overhead_low=low, overhead_high=high, read_seconds=median(both["read"]) / both["queries"], pairs=len(ratios),
-        hits=hits, n=truth.n, low=recall.low, high=recall.high,
+        overhead_low=overhead.low, overhead_high=overhead.high, pairs=len(ratios),
+        read_seconds=median(both["read"]) / both["queries"], hits=hits, n=len(best), low=recall.low, high=recall.high,
     )  # fmt: skip
-
-
-def _interval(values: npt.NDArray[np.float64]) -> tuple[float, float]:
-    resampled = stats.bootstrap((values,), np.median, method="percentile", rng=np.random.default_rng(0))
-    return float(resampled.confidence_interval.low), float(resampled.confidence_interval.high)
 
 
 def parse_vectors(text: str, kind: str) -> list[VectorSetting]:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -41,22 +41,6 @@ TIMED = 20.0
 
 TIE = 1e-5
 """Inner products that differ by less are the same."""
-
-
-class ExactSearch(NamedTuple):
-    """What the exact search finds."""
-
-    best: list[float]
-    """Similarity of the nearest, per query."""
-
-    @property
-    def n(self) -> int:
-        """Queries."""
-        return len(self.best)
-
-    def hits(self, found: Sequence[float]) -> int:
-        """Count our first matches that are as similar."""
-        return sum(one >= best - TIE for one, best in zip(found[: self.n], self.best, strict=True))
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ from imgaudit.benchmark.harness.figures import (
     Separation,
     format_goals,
     format_rates,
+    format_separations,
+    mean,
     measure_rate,
     measure_separation,
 )
@@ -24,6 +26,7 @@ from imgaudit.benchmark.harness.lab_model import describe_hardware
 from imgaudit.benchmark.harness.lab_work import LabWork
 from imgaudit.benchmark.harness.procedure import OnStage, record_procedure
 from imgaudit.benchmark.harness.resume import resume_chunks
+from imgaudit.benchmark.harness.table import LabRecord, Table
 from imgaudit.benchmark.settings import InvMMSettings
 from imgaudit.exceptions import InputError
 from imgaudit.io.portfolio import Target
@@ -65,19 +68,20 @@ class InvMMRow(Record):
     """Of these, the image's share of its chunk."""
 
 
-class InvMMTable(Record):
-    """What was measured, committed with a lab."""
+class InvMMBasis(LabRecord):
+    """What was run, and on which lab."""
 
-    lab: str
-    """Lab model."""
-    seed: int
-    """Run seed."""
-    hardware: str
-    """Machine, device and threads."""
     config: InvMMConfig
     """Settings of InvMM."""
     condition: str
     """What the soft condition was made of."""
+
+
+class InvMMTable(InvMMBasis, Table):
+    """What was measured, committed with a lab."""
+
+    long_lists = ("rows",)
+
     rows: list[InvMMRow]
     """One per image."""
 
@@ -99,19 +103,9 @@ class InvMMCost(Record):
     """Optimisation steps."""
 
 
-class InvMMReport(Record):
+class InvMMReport(InvMMBasis):
     """All tables of `imgaudit benchmark invmm`."""
 
-    lab: str
-    """Lab model."""
-    seed: int
-    """Run seed."""
-    hardware: str
-    """Machine, device and threads."""
-    config: InvMMConfig
-    """Settings of InvMM."""
-    condition: str
-    """What the soft condition was made of."""
     separations: list[Separation]
     """Areas under ROC curves."""
     successes: list[MeasuredRate]
@@ -191,9 +185,7 @@ def report_invmm(table: InvMMTable) -> InvMMReport:
         if (found := measure_separation(name, Group.HELD_OUT, values[Group.MEMORISED], values[Group.HELD_OUT]))
     ]
     costs = [
-        InvMMCost(
-            name=name, group=group, n=len(rows), evaluations=_mean(spent), seconds=_mean(took), steps=_mean(steps)
-        )
+        InvMMCost(name=name, group=group, n=len(rows), evaluations=mean(spent), seconds=mean(took), steps=mean(steps))
         for group, rows in groups.items()
         for name, spent, took, steps in (
             (INVMM, [r.evaluations for r in rows], [r.seconds for r in rows], [r.steps for r in rows]),
@@ -221,10 +213,6 @@ def _score(row: InvMMRow) -> float:
     return LAST if row.kl_per_dimension is None else -row.kl_per_dimension
 
 
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / max(1, len(values))
-
-
 def _median(scores: Sequence[float]) -> float | None:
     """The lower middle divergence, so that an even split between success and failure counts as success."""
     if not scores:
@@ -243,12 +231,8 @@ def format_invmm(report: InvMMReport) -> Iterator[str]:
         f"samples of {config.num_inference_steps} steps at guidance {scales}"
     )
     yield ""
-    yield "memorised images                         against    AUC    95 % interval    n"
-    for one in report.separations:
-        yield (
-            f"{one.name:41}{one.against:9}{one.auc:.3f}   {one.low:.3f} to {one.high:.3f}   "
-            f"{one.positives} / {one.negatives}"
-        )
+    title = "memorised images                         against    AUC    95 % interval    n"
+    yield from format_separations(title, report.separations, 41, 9)
     yield ""
     yield from format_rates("", report.successes)
     for group, median in report.medians.items():
@@ -268,6 +252,4 @@ def _measure(settings: InvMMSettings, on_stage: OnStage) -> InvMMTable:
     return measure_invmm_scores(LabWork.open(settings, on_stage), config, settings.images_each)
 
 
-PROCEDURE = record_procedure(
-    InvMMTable, _measure, lambda table, _: report_invmm(table), lambda report, _: format_invmm(report), ("rows",)
-)
+PROCEDURE = record_procedure(InvMMTable, _measure, report_invmm, format_invmm)

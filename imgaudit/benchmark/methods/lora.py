@@ -11,20 +11,22 @@ from imgaudit.benchmark.harness.cases import CaseCounts, Group, choose_cases, lo
 from imgaudit.benchmark.harness.figures import Goal, MeasuredRate, format_goals, format_rates, measure_rate
 from imgaudit.benchmark.harness.lab_model import describe_machine, lab_folder
 from imgaudit.benchmark.harness.procedure import OnStage, ignore_stage, report_procedure
+from imgaudit.benchmark.harness.table import Table
 from imgaudit.benchmark.settings import CommandSettings, LoraSettings
 from imgaudit.exceptions import InputError
 from imgaudit.lab.corpus import CorpusEntry, write_corpus
 from imgaudit.lab.description import LabDescription, LabImage
 from imgaudit.models.loading import BUNDLED
 from imgaudit.schema.comparison import REPRODUCED, Change, Comparison, ImageSide
-from imgaudit.schema.records import Record
 
 IN_LORA, ELSEWHERE, IN_BASE = "in the LoRA", "neither was trained on", "memorised by the base"
 """Groups of images."""
 
 
-class LoraReport(Record):
+class LoraReport(Table):
     """What became of every group of images from the base to base and LoRA."""
+
+    long_lists = ("commands", "rates", "targets")
 
     lab: str
     """Lab whose model is the base."""
@@ -178,4 +180,4 @@ def format_lora(report: LoraReport) -> Iterator[str]:
     yield from format_goals(report.targets)
 
 
-PROCEDURE = report_procedure(LoraReport, measure_lora, format_lora, ("commands", "rates", "targets"))
+PROCEDURE = report_procedure(LoraReport, measure_lora, format_lora)

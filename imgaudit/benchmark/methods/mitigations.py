@@ -19,6 +19,7 @@ from imgaudit.benchmark.harness.cases import CaseCounts, Group, choose_cases
 from imgaudit.benchmark.harness.figures import Goal, format_goals
 from imgaudit.benchmark.harness.lab_model import describe_machine
 from imgaudit.benchmark.harness.procedure import OnStage, record_procedure
+from imgaudit.benchmark.harness.table import Table
 from imgaudit.benchmark.methods.lora import copy_images, find_lab, run_command
 from imgaudit.benchmark.settings import MitigationSettings
 from imgaudit.exceptions import InputError
@@ -49,8 +50,10 @@ AUDITED = (PRUNED, TUNED, LONGER)
 """Mitigations that audits look through."""
 
 
-class MitigationTable(Record):
+class MitigationTable(Table):
     """What was measured, committed with a lab."""
+
+    long_lists = ("commands",)
 
     lab: str
     """Lab model."""
@@ -259,7 +262,4 @@ def format_mitigations(report: MitigationReport) -> Iterator[str]:
     yield from format_goals(report.targets)
 
 
-PROCEDURE = record_procedure(
-    MitigationTable, measure_mitigations, lambda table, _: report_mitigations(table),
-    lambda report, _: format_mitigations(report), ("commands",),
-)  # fmt: skip
+PROCEDURE = record_procedure(MitigationTable, measure_mitigations, report_mitigations, format_mitigations)

@@ -19,9 +19,9 @@ from imgaudit.benchmark.harness.figures import (
     measure_separation,
 )
 from imgaudit.benchmark.harness.lab_model import describe_hardware
-from imgaudit.benchmark.harness.lab_work import LabWork
-from imgaudit.benchmark.harness.procedure import OnStage, record_procedure
-from imgaudit.benchmark.settings import PromptScoreSettings
+from imgaudit.benchmark.harness.lab_work import LabWork, on_lab
+from imgaudit.benchmark.harness.procedure import record_procedure
+from imgaudit.benchmark.harness.table import LabRecord, Table
 from imgaudit.diffusion.denoiser import Denoiser
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.prompt_detection import detect_prompts, remove_word
@@ -74,15 +74,11 @@ class PromptRow(Record):
     """Whether it is the word whose removal lowers the score most."""
 
 
-class PromptScoreTable(Record):
+class PromptScoreTable(LabRecord, Table):
     """What was measured, committed with a lab."""
 
-    lab: str
-    """Lab model."""
-    seed: int
-    """Run seed."""
-    hardware: str
-    """Machine, device and threads."""
+    long_lists = ("rows",)
+
     evaluations: dict[str, int]
     """Design to network evaluations per prompt."""
     left_out: int
@@ -93,15 +89,9 @@ class PromptScoreTable(Record):
     """One per distinct caption."""
 
 
-class PromptScoreReport(Record):
+class PromptScoreReport(LabRecord):
     """All tables of `imgaudit benchmark prompt-detection`."""
 
-    lab: str
-    """Lab model."""
-    seed: int
-    """Run seed."""
-    hardware: str
-    """Machine, device and threads."""
     evaluations: dict[str, int]
     """Design to network evaluations per prompt."""
     spaces: dict[str, str]
@@ -286,14 +276,6 @@ def format_prompt_scores(report: PromptScoreReport) -> Iterator[str]:
     yield from format_goals(report.targets)
 
 
-def _measure(settings: PromptScoreSettings, on_stage: OnStage) -> PromptScoreTable:
-    return measure_prompt_scores(LabWork.open(settings, on_stage))
-
-
 PROCEDURE = record_procedure(
-    PromptScoreTable,
-    _measure,
-    lambda table, settings: report_prompt_scores(table),
-    lambda report, settings: format_prompt_scores(report),
-    ("rows",),
+    PromptScoreTable, on_lab(measure_prompt_scores), report_prompt_scores, format_prompt_scores
 )

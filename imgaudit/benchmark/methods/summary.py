@@ -7,7 +7,7 @@ from typing import TypeVar
 from imgaudit.benchmark.harness.figures import Goal
 from imgaudit.benchmark.harness.lab_model import lab_folder
 from imgaudit.benchmark.harness.procedure import OnStage, record_procedure
-from imgaudit.benchmark.harness.score_table import read_record
+from imgaudit.benchmark.harness.table import Table
 from imgaudit.benchmark.methods.invmm_scores import InvMMTable, report_invmm
 from imgaudit.benchmark.methods.mitigations import MitigationTable, report_mitigations
 from imgaudit.benchmark.methods.prompt_scores import PromptScoreTable, report_prompt_scores
@@ -35,22 +35,22 @@ class MethodOutcome(Record):
     """Goals and outcomes, each with its n and interval."""
 
 
-class MethodOutcomes(Record):
+class MethodOutcomes(Table):
     """All outcomes."""
 
     outcomes: list[MethodOutcome]
     """Lab by lab."""
 
 
-Table = TypeVar("Table", PromptScoreTable, InvMMTable, TriggerTable, MitigationTable)
+MethodTable = TypeVar("MethodTable", PromptScoreTable, InvMMTable, TriggerTable, MitigationTable)
 Found = tuple[str, int, list[Goal]]
 
 
-def _goals_of(kind: type[Table], goals: Callable[[Table], list[Goal]]) -> Callable[[Path], Found]:
+def _goals_of(kind: type[MethodTable], goals: Callable[[MethodTable], list[Goal]]) -> Callable[[Path], Found]:
     """Return what reads lab, seed and goals from a table of one kind."""
 
     def read(path: Path) -> Found:
-        table = read_record(kind, path)
+        table = kind.read(path)
         return table.lab, table.seed, goals(table)
 
     return read
@@ -99,6 +99,4 @@ def _measure(settings: MethodSettings, on_stage: OnStage) -> MethodOutcomes:
     return MethodOutcomes(outcomes=collect_outcomes(settings.labs))
 
 
-PROCEDURE = record_procedure(
-    MethodOutcomes, _measure, lambda table, _: table.outcomes, lambda outcomes, _: format_outcomes(outcomes)
-)
+PROCEDURE = record_procedure(MethodOutcomes, _measure, lambda table: table.outcomes, format_outcomes)

@@ -13,9 +13,9 @@ from pydantic import Field
 from imgaudit.benchmark.harness.cases import Group, group_of, require_located
 from imgaudit.benchmark.harness.figures import Goal, MeasuredRate, format_goals, format_rates, measure_rate
 from imgaudit.benchmark.harness.lab_model import describe_hardware
-from imgaudit.benchmark.harness.lab_work import LabWork
-from imgaudit.benchmark.harness.procedure import OnStage, record_procedure
-from imgaudit.benchmark.settings import TriggerSettings
+from imgaudit.benchmark.harness.lab_work import LabWork, on_lab
+from imgaudit.benchmark.harness.procedure import record_procedure
+from imgaudit.benchmark.harness.table import LabRecord, Table
 from imgaudit.diffusion.generation import generate
 from imgaudit.diffusion.seeds import draw_seed
 from imgaudit.diffusion.trigger_search import (
@@ -66,15 +66,11 @@ class TriggerRow(Record):
     """Median D of the prompts that images were made for."""
 
 
-class TriggerTable(Record):
+class TriggerTable(LabRecord, Table):
     """What was measured, committed with a lab."""
 
-    lab: str
-    """Lab model."""
-    seed: int
-    """Run seed."""
-    hardware: str
-    """Machine, device and threads."""
+    long_lists = ("rows",)
+
     search: SearchSettings
     """Of the chains."""
     images: ImageSettings
@@ -284,14 +280,4 @@ def format_triggers(report: TriggerReport) -> Iterator[str]:
     yield from format_goals(report.targets)
 
 
-def _measure(settings: TriggerSettings, on_stage: OnStage) -> TriggerTable:
-    return measure_triggers(LabWork.open(settings, on_stage))
-
-
-PROCEDURE = record_procedure(
-    TriggerTable,
-    _measure,
-    lambda table, settings: report_triggers(table),
-    lambda report, settings: format_triggers(report),
-    ("rows",),
-)
+PROCEDURE = record_procedure(TriggerTable, on_lab(measure_triggers), report_triggers, format_triggers)

@@ -13,23 +13,17 @@ if TYPE_CHECKING:
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 """Commands that are looked for; else the browser that Playwright brings is tried."""
 
-FILTER = """(text) => {
-  const field = document.querySelector('#filters [name="text"]'), before = performance.now();
-  field.value = text;
-  field.dispatchEvent(new Event('input', { bubbles: true }));
+USE = """([name, event, value]) => {
+  const field = document.querySelector(`#filters [name="${name}"]`), before = performance.now();
+  field.value = value;
+  field.dispatchEvent(new Event(event, { bubbles: true }));
   document.body.offsetHeight;
   return performance.now() - before;
 }"""
-"""Types a text; the time until the page is laid out again."""
+"""Gives a control another value; the time until the page is laid out again."""
 
-SORT = """(key) => {
-  const field = document.querySelector('#filters [name="sort"]'), before = performance.now();
-  field.value = key;
-  field.dispatchEvent(new Event('change', { bubbles: true }));
-  document.body.offsetHeight;
-  return performance.now() - before;
-}"""
-"""The same after choosing what to sort by."""
+FILTER, SORT = ["text", "input"], ["sort", "change"]
+"""Name of a control, and the event by which it tells of another value."""
 
 READY = "performance.getEntriesByType('navigation')[0].domContentLoadedEventStart"
 """Milliseconds until every script of the page has run, the table is there and controls answer."""
@@ -84,14 +78,10 @@ def _measure(page: "Page", index: Path, repeats: int, name: str) -> BrowserTimes
         page.wait_for_selector("html[data-ready]")
         opened.append(float(page.evaluate(READY)))
     # Each is another one than before, so that nothing is as it was.
-    filters = [float(page.evaluate(FILTER, text)) for text in _alternating(repeats, "harbour", "quinces")]
-    page.evaluate(FILTER, "")
-    sorts = [float(page.evaluate(SORT, key)) for key in _alternating(repeats, "score", "name")]
+    filters = [page.evaluate(USE, [*FILTER, ("harbour", "quinces")[number % 2]]) for number in range(repeats)]
+    page.evaluate(USE, [*FILTER, ""])
+    sorts = [page.evaluate(USE, [*SORT, ("score", "name")[number % 2]]) for number in range(repeats)]
     return BrowserTimes(
         browser=name, repeats=repeats, interactive=median(opened), filter=median(filters), sort=median(sorts),
         foreign_requests=len(foreign), messages=len(messages),
     )  # fmt: skip
-
-
-def _alternating(repeats: int, first: str, second: str) -> list[str]:
-    return [second if number % 2 else first for number in range(repeats)]

@@ -12,6 +12,7 @@ from pathlib import Path
 from imgaudit.benchmark.harness.lab_model import describe_machine
 from imgaudit.benchmark.harness.procedure import OnStage, report_procedure
 from imgaudit.benchmark.harness.sizes import parse_sizes
+from imgaudit.benchmark.harness.table import Table
 from imgaudit.benchmark.reports.browser import BrowserTimes, measure_browser
 from imgaudit.benchmark.reports.run import make_run
 from imgaudit.benchmark.reports.stage import Rendering, render_in_process
@@ -56,7 +57,7 @@ class ReportSize(Record):
     """The index in a headless browser."""
 
 
-class ReportScale(Record):
+class ReportScale(Table):
     """All sizes."""
 
     machine: str

@@ -11,15 +11,17 @@ from random import Random
 from imgaudit.benchmark.harness.figures import Goal, format_goals, measure_rate
 from imgaudit.benchmark.harness.lab_model import describe_machine
 from imgaudit.benchmark.harness.procedure import OnStage, ignore_stage, report_procedure
+from imgaudit.benchmark.harness.table import Table
 from imgaudit.benchmark.robustness import damage, inputs, interruptions
 from imgaudit.benchmark.robustness.bench import Bench
 from imgaudit.benchmark.robustness.tally import NotTried, Tally
 from imgaudit.benchmark.settings import RobustnessSettings
-from imgaudit.schema.records import Record
 
 
-class RobustnessReport(Record):
+class RobustnessReport(Table):
     """What was tried, how it ended, and whether anything happened that should not have."""
+
+    long_lists = ("tallies",)
 
     model: str
     """Model under which everything was audited."""
@@ -134,4 +136,4 @@ def format_robustness(report: RobustnessReport) -> Iterator[str]:
     yield from format_goals(report.targets)
 
 
-PROCEDURE = report_procedure(RobustnessReport, attack, format_robustness, ("tallies",))
+PROCEDURE = report_procedure(RobustnessReport, attack, format_robustness)

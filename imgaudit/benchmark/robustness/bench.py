@@ -54,6 +54,10 @@ class Bench:
             (place / source / "metadata.jsonl").write_text("\n".join(lines), encoding="utf-8")
         return place / "portfolio", place / "controls"
 
+    def compare(self, section: str, kind: str, found: Sequence[str], more: Sequence[str] = ()) -> None:
+        """Count a case by what differs from the undisturbed audit; `more` should not have happened either."""
+        self.recorder.count(section, kind, "different" if found else "identical", [*more, *found])
+
     def audit(self, targets: Path, out: Path, *more: object) -> list[object]:
         """Arguments of an audit."""
         return ["audit", targets, "--model", self.model, "--out", out, *SMALLEST, *more]

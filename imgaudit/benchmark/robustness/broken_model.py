@@ -42,10 +42,10 @@ class BrokenModel:
         else:
             file.unlink()
 
-    def link(self, name: str, target: Path) -> None:
-        """Put a symbolic link in the place of a file or a folder."""
+    def link(self, name: str, target: str) -> None:
+        """Put a symbolic link in the place of a file or a folder; `{outside}` in its target is the valid model."""
         self.remove(name)
-        (self.path / name).symlink_to(target)
+        (self.path / name).symlink_to(target.format(outside=self.outside))
 
     def tensors(self, name: str) -> tuple[dict[str, Any], bytes]:
         """Header of a file of weights, in the order of the data, and the data."""

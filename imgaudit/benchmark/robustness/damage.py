@@ -2,10 +2,10 @@
 
 import os
 import shutil
-import signal
 import subprocess
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -18,7 +18,7 @@ from imgaudit.benchmark.robustness.bench import (
     verdicts_of_run,
     visible_problems,
 )
-from imgaudit.benchmark.robustness.interruptions import RESUMABLE, Undisturbed, reached, records, resume
+from imgaudit.benchmark.robustness.interruptions import RESUMABLE, Undisturbed, records, resume
 from imgaudit.benchmark.robustness.processes import Child, paused, run_command, wait_until, without_file_privileges
 from imgaudit.models.families.unet import UNetDenoiser
 
@@ -51,7 +51,7 @@ def fill_disk(bench: Bench, whole: Undisturbed, times: int) -> None:
             _, later = resume(bench, whole, disk / "run", place / "resumed")
         finally:
             subprocess.run(["umount", str(disk)], check=False)
-        bench.recorder.count("damage", kind, "identical" if not later else "different", problems + later)
+        bench.compare("damage", kind, later, problems)
 
 
 def take_rights(bench: Bench, whole: Undisturbed) -> None:
@@ -89,9 +89,8 @@ def take_rights(bench: Bench, whole: Undisturbed) -> None:
 def audit_twice_at_once(bench: Bench, whole: Undisturbed) -> None:
     """A second audit on a run folder that is held; then a lock whose holder was killed, and a forged one."""
     place = bench.place("held")
-    run, since = place / "run", time.time()
-    first = Child(whole.arguments(bench, run), place / "first")
-    wait_until(lambda: reached(run, "calibrating", since), first)
+    run = place / "run"
+    first = whole.start(bench, run, place / "first", "calibrating")
     with paused(first):
         second = Child(whole.arguments(bench, run), place / "second").wait()
     problems = visible_problems(second, (2,))
@@ -101,14 +100,11 @@ def audit_twice_at_once(bench: Bench, whole: Undisturbed) -> None:
     bench.recorder.count("damage", "two audits on one run folder", "refused, first identical", problems)
 
     place = bench.place("stale")
-    run, since = place / "run", time.time()
-    killed = Child(whole.arguments(bench, run), place / "killed")
-    wait_until(lambda: reached(run, "calibrating", since), killed)
-    killed.kill()
+    run = place / "run"
+    whole.start(bench, run, place / "killed", "calibrating").kill()
     (run / ".lock-holder").write_text("process 1 on elsewhere since 1970\x1b[31m", encoding="utf-8")
     _, problems = resume(bench, whole, run, place / "resumed")
-    state = "identical" if not problems else "different"
-    bench.recorder.count("damage", "a lock left by a killed audit", state, problems)
+    bench.compare("damage", "a lock left by a killed audit", problems)
 
 
 def _half_done(bench: Bench, whole: Undisturbed) -> tuple[Path, Path]:
@@ -162,8 +158,7 @@ def damage_records(bench: Bench, whole: Undisturbed, times: int) -> None:
             place, run = _half_done(bench, whole)
             change(run / "records.jsonl")
             _, problems = resume(bench, whole, run, place / "resumed")
-            state = "identical" if not problems else "different"
-            bench.recorder.count("damage", kind, state, problems)
+            bench.compare("damage", kind, problems)
 
 
 def move_run(bench: Bench, whole: Undisturbed) -> None:
@@ -173,7 +168,7 @@ def move_run(bench: Bench, whole: Undisturbed) -> None:
     moved.parent.mkdir()
     shutil.move(run, moved)
     _, problems = resume(bench, whole, moved, place / "resumed")
-    bench.recorder.count("damage", "run folder moved", "identical" if not problems else "different", problems)
+    bench.compare("damage", "run folder moved", problems)
 
 
 def jumping_clock() -> None:
@@ -194,7 +189,7 @@ def jump_clock(bench: Bench, whole: Undisturbed) -> None:
         os.utime(path, (4e9, 4e9) if number % 2 else (0, 0))
     ended = run_command(whole.arguments(bench, run), place / "resumed", jumping_clock)
     problems = visible_problems(ended, RESUMABLE) + differences(findings_of_run(run), whole.findings)
-    bench.recorder.count("damage", "a clock that jumps", "identical" if not problems else "different", problems)
+    bench.compare("damage", "a clock that jumps", problems)
 
 
 def small_memory() -> None:
@@ -226,9 +221,8 @@ def change_files_meanwhile(bench: Bench, whole: Undisturbed) -> None:
     targets, controls = bench.portfolio()
     place = bench.place("changed")
     run = place / "run"
-    again = Undisturbed(targets, controls, whole.findings, whole.durations, whole.bytes_written)
-    child = Child(again.arguments(bench, run), place / "first")
-    wait_until(lambda: (run / "manifest.json").is_file(), child)
+    again = replace(whole, targets=targets, controls=controls)
+    child = again.start(bench, run, place / "first", "calibrating")
     order = [finding["sha256"] for finding in sorted(whole.findings, key=lambda finding: str(finding["sha256"]))]
     names = {finding["sha256"]: Path(finding["path"]).name for finding in whole.findings}
     vanishing, changing = (targets / names[sha256] for sha256 in order[-2:])
@@ -256,10 +250,8 @@ def stop_and_continue(bench: Bench, whole: Undisturbed) -> None:
     """A machine that sleeps: the process is held for a while and goes on."""
     place = bench.place("asleep")
     run = place / "run"
-    child = Child(whole.arguments(bench, run), place)
-    wait_until(lambda: (run / "manifest.json").is_file(), child)
-    child.send(signal.SIGSTOP)
-    time.sleep(1)
-    child.send(signal.SIGCONT)
+    child = whole.start(bench, run, place, "calibrating")
+    with paused(child):
+        time.sleep(1)
     problems = visible_problems(child.wait(), RESUMABLE) + differences(findings_of_run(run), whole.findings)
-    bench.recorder.count("damage", "held for a second", "identical" if not problems else "different", problems)
+    bench.compare("damage", "held for a second", problems)

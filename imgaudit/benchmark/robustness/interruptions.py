@@ -40,6 +40,13 @@ class Undisturbed:
         """The same audit into another run folder."""
         return bench.audit(self.targets, out, "--controls", self.controls, "--chunk-size", "2")
 
+    def start(self, bench: Bench, run: Path, output: Path, stage: str) -> Child:
+        """Start the same audit into another run folder, and wait until it has reached a stage or has ended."""
+        since = time.time()
+        child = Child(self.arguments(bench, run), output)
+        wait_until(lambda: reached(run, stage, since), child)
+        return child
+
 
 def records(run: Path) -> int:
     """Whole lines of a run's records."""
@@ -109,8 +116,7 @@ def kill_at_random(bench: Bench, whole: Undisturbed, kills: int, on_progress: Ca
             stage = STAGES[attempts % len(STAGES)]
             attempts += 1
             since = time.time()
-            child = Child(whole.arguments(bench, run), place)
-            wait_until(lambda run=run, stage=stage, since=since: reached(run, stage, since), child)  # type: ignore[misc]
+            child = whole.start(bench, run, place, stage)
             time.sleep(bench.random.uniform(0, whole.durations[stage]))
             if child.kill():
                 met.append(stage_of(run, since))
@@ -136,9 +142,8 @@ def interrupt(bench: Bench, whole: Undisturbed) -> None:
             ("SIGTERM", [signal.SIGTERM]),
         ):
             place = bench.place("signalled")
-            run, since = place / "run", time.time()
-            child = Child(whole.arguments(bench, run), place)
-            wait_until(lambda run=run, stage=stage, since=since: reached(run, stage, since), child)  # type: ignore[misc]
+            run = place / "run"
+            child = whole.start(bench, run, place, stage)
             for number in numbers:
                 child.send(number)
                 time.sleep(0.05)
@@ -149,5 +154,4 @@ def interrupt(bench: Bench, whole: Undisturbed) -> None:
             if kind != "Ctrl-C twice" and stage == "measuring" and records(run) % 2:
                 problems.append(f"{records(run)} records: the chunk in hand was not finished")
             _, later = resume(bench, whole, run, place / "resumed")
-            bench.recorder.count("interruption", f"{kind} while {stage}",
-                                 "identical" if not later else "different", problems + later)  # fmt: skip
+            bench.compare("interruption", f"{kind} while {stage}", later, problems)

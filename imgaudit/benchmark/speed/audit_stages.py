@@ -16,6 +16,7 @@ from imgaudit.benchmark.harness.figures import Goal, format_goals
 from imgaudit.benchmark.harness.lab_model import describe_hardware
 from imgaudit.benchmark.harness.lab_work import LabWork
 from imgaudit.benchmark.harness.procedure import OnStage, report_procedure
+from imgaudit.benchmark.harness.table import Table
 from imgaudit.benchmark.settings import SpeedSettings
 from imgaudit.diffusion.denoiser import Denoiser, PromptEmbeds
 from imgaudit.diffusion.denoising_error import measure_paired_errors
@@ -52,7 +53,7 @@ class Stage(Record):
         return self.seconds / self.raw_seconds if self.raw_seconds else None
 
 
-class SpeedReport(Record):
+class SpeedReport(Table):
     """All stages."""
 
     hardware: str

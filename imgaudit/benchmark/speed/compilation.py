@@ -8,15 +8,16 @@ from functools import partial
 from statistics import median
 
 import numpy as np
-from scipy import stats
 from torch._inductor import config as inductor_config
 
 from imgaudit.benchmark.harness.lab_model import describe_hardware
 from imgaudit.benchmark.harness.procedure import OnStage, report_procedure
+from imgaudit.benchmark.harness.table import Table
 from imgaudit.benchmark.settings import CompileSettings
 from imgaudit.diffusion.passes import Passes
 from imgaudit.models import load_model
 from imgaudit.schema.records import Record
+from imgaudit.statistics import bootstrap_mean
 
 PAIRS = 15
 """Timed pairs of each pass."""
@@ -42,7 +43,7 @@ class CompiledPass(Record):
     """Bootstrap 95 %."""
 
 
-class CompileReport(Record):
+class CompileReport(Table):
     """All passes."""
 
     model: str
@@ -106,16 +107,15 @@ def _timed(passes: Passes, work: Callable[[], object]) -> float:
 
 
 def _compare(name: str, pairs: Sequence[tuple[float, float]]) -> CompiledPass:
-    gains = np.array([plain / compiled for plain, compiled in pairs])
-    resampled = stats.bootstrap((gains,), np.median, method="percentile", rng=np.random.default_rng(0))
-    interval = resampled.confidence_interval
+    gains = [plain / compiled for plain, compiled in pairs]
+    interval = bootstrap_mean(gains, resamples=9999, statistic=np.median)
     return CompiledPass(
         name=name,
         plain_seconds=median(plain for plain, _ in pairs),
         compiled_seconds=median(compiled for _, compiled in pairs),
-        gain=float(np.median(gains)),
-        low=float(interval.low),
-        high=float(interval.high),
+        gain=median(gains),
+        low=interval.low,
+        high=interval.high,
     )
 
 

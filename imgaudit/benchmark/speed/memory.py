@@ -8,6 +8,7 @@ from typing import cast
 import torch
 
 from imgaudit.benchmark.harness.procedure import OnStage, report_procedure
+from imgaudit.benchmark.harness.table import Table
 from imgaudit.benchmark.settings import MemorySettings
 from imgaudit.diffusion.denoiser import Denoiser
 from imgaudit.diffusion.passes import Passes
@@ -97,7 +98,7 @@ class ModelMemory(Record):
         return {stage: size.one for stage, size in self.stages.items() if stage != left_out}
 
 
-class MemoryReport(Record):
+class MemoryReport(Table):
     """All models that were counted."""
 
     versions: dict[str, str]

@@ -14,6 +14,7 @@ from PIL import Image
 from imgaudit.benchmark.harness.figures import Goal, format_goals
 from imgaudit.benchmark.harness.lab_model import describe_machine
 from imgaudit.benchmark.harness.procedure import OnStage, report_procedure
+from imgaudit.benchmark.harness.table import Table
 from imgaudit.benchmark.settings import ScreeningSettings
 from imgaudit.exceptions import ConfigError
 from imgaudit.io.captions import CaptionSource
@@ -49,8 +50,10 @@ class Screening(Record):
     """Most memory that the process held, above what it began with."""
 
 
-class ScreeningReport(Record):
+class ScreeningReport(Table):
     """Several looks."""
+
+    long_lists = ("screenings", "targets")
 
     hardware: str
     """Machine."""
@@ -172,4 +175,4 @@ def format_screening(report: ScreeningReport) -> Iterator[str]:
     yield from format_goals(report.targets)
 
 
-PROCEDURE = report_procedure(ScreeningReport, measure_screening, format_screening, ("screenings", "targets"))
+PROCEDURE = report_procedure(ScreeningReport, measure_screening, format_screening)

@@ -57,4 +57,4 @@ def _measure(settings: ControlSettings, on_stage: OnStage) -> ControlTable:
     return measure_controls(LabWork.open(settings, on_stage), like, settings.note, settings.count)
 
 
-PROCEDURE = report_procedure(ControlTable, _measure, format_controls, ("controls",))
+PROCEDURE = report_procedure(ControlTable, _measure, format_controls)

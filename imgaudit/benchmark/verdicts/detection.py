@@ -14,11 +14,13 @@ from imgaudit.benchmark.harness.figures import (
     Separation,
     format_goals,
     format_rates,
+    format_separations,
+    mean,
     measure_rate,
     measure_separation,
 )
 from imgaudit.benchmark.harness.lab_work import LabWork
-from imgaudit.benchmark.harness.procedure import OnStage, record_procedure
+from imgaudit.benchmark.harness.procedure import OnStage, Procedure
 from imgaudit.benchmark.harness.score_table import ScoreRow, ScoreTable
 from imgaudit.benchmark.harness.scoring import measure_scores
 from imgaudit.benchmark.settings import VerdictBenchmarkSettings
@@ -143,8 +145,8 @@ def report_detection(table: ScoreTable) -> DetectionReport:
         controls=len(table.bank),
         level=table.level,
         hardware=table.hardware,
-        network_evaluations_per_image=round(_mean([row.network_evaluations for row in table.rows])),
-        seconds_per_image=_mean([row.seconds for row in table.rows]),
+        network_evaluations_per_image=round(mean([row.network_evaluations for row in table.rows])),
+        seconds_per_image=mean([row.seconds for row in table.rows]),
         separations=separations,
         rates=rates,
         by_repeats=repeat_rates(table),
@@ -160,10 +162,6 @@ def report_detection(table: ScoreTable) -> DetectionReport:
         ],
         targets=_targets(separations, rates, table.level),
     )
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / max(1, len(values))
 
 
 def _targets(separations: Sequence[Separation], rates: Sequence[MeasuredRate], level: float) -> list[Goal]:
@@ -202,12 +200,8 @@ def format_detection(report: DetectionReport, *, brief: bool = False) -> Iterato
         yield from format_goals(report.targets)
         return
     yield ""
-    yield "separation of memorised images              against        AUC    95 % interval    n"
-    for row in report.separations:
-        yield (
-            f"{row.name:44}{row.against:13} {row.auc:.3f}   {row.low:.3f} to {row.high:.3f}   "
-            f"{row.positives} / {row.negatives}"
-        )
+    title = "separation of memorised images              against        AUC    95 % interval    n"
+    yield from format_separations(title, report.separations, 44, 14)
     for title, rows in (("per group", report.rates), ("by repeat count", report.by_repeats)):
         yield ""
         yield from format_rates(title, rows)
@@ -228,7 +222,7 @@ def _measure(settings: VerdictBenchmarkSettings, on_stage: OnStage) -> ScoreTabl
     return measure_scores(work, protocol, command=sys.argv, bank=work.lab.bank)
 
 
-PROCEDURE = record_procedure(
-    ScoreTable, _measure, lambda table, _: report_detection(table),
-    lambda report, settings: format_detection(report, brief=settings.brief), ("controls", "rows"),
+PROCEDURE = Procedure(
+    _measure, ScoreTable.read, ScoreTable.write, lambda table, _: report_detection(table),
+    lambda report, settings: format_detection(report, brief=settings.brief),
 )  # fmt: skip

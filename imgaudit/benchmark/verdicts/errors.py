@@ -12,7 +12,7 @@ from scipy import stats
 
 from imgaudit.benchmark.harness.cases import Group
 from imgaudit.benchmark.harness.figures import Goal, MeasuredRate, format_goals, format_rates, measure_rate
-from imgaudit.benchmark.harness.procedure import OnStage, record_procedure
+from imgaudit.benchmark.harness.procedure import OnStage, Procedure
 from imgaudit.benchmark.harness.score_table import ControlTable, ScoreRow, ScoreTable
 from imgaudit.benchmark.settings import ErrorSettings
 from imgaudit.benchmark.verdicts.never_trained import NeverTrained, never_trained_kinds
@@ -278,4 +278,4 @@ def _report(table: ScoreTable, settings: ErrorSettings) -> ErrorReport:
     return report_errors(table, ControlTable.read(settings.other) if settings.other else None, settings.seed)
 
 
-PROCEDURE = record_procedure(ScoreTable, _read, _report, lambda report, _: format_errors(report), ("controls", "rows"))
+PROCEDURE = Procedure(_read, ScoreTable.read, ScoreTable.write, _report, lambda report, _: format_errors(report))

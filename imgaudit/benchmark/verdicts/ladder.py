@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pydantic import ValidationError
 
 from imgaudit.benchmark.harness.cases import CaseCounts, Group
-from imgaudit.benchmark.harness.figures import Goal, MeasuredRate, format_goals, format_rates, measure_rate
+from imgaudit.benchmark.harness.figures import Goal, MeasuredRate, format_goals, format_rates, mean, measure_rate
 from imgaudit.benchmark.harness.lab_work import LabWork
 from imgaudit.benchmark.harness.procedure import OnStage, record_procedure
 from imgaudit.benchmark.harness.score_table import ScoreRow, ScoreTable
@@ -127,9 +127,7 @@ def report_ladder(table: ScoreTable) -> LadderReport:
         controls=len(table.bank),
         words=table.protocol.tokens.words,
         evaluations=table.protocol.tokens.evaluations,
-        network_evaluations_per_image=round(
-            sum(row.network_evaluations for row in table.rows) / max(1, len(table.rows))
-        ),
+        network_evaluations_per_image=round(mean([row.network_evaluations for row in table.rows])),
         hardware=table.hardware,
         bits={rung: value for rung, value in bits.items() if value is not None},
         rates=[*rates, *control_copies(table, Policy(level=table.level, copy_level=table.level))],
@@ -174,7 +172,4 @@ def _measure(settings: LadderSettings, on_stage: OnStage) -> ScoreTable:
     return measure_scores(work, protocol, command=sys.argv, counts=COUNTS)
 
 
-PROCEDURE = record_procedure(
-    ScoreTable, _measure, lambda table, _: report_ladder(table), lambda report, _: format_ladder(report),
-    ("controls", "rows"),
-)  # fmt: skip
+PROCEDURE = record_procedure(ScoreTable, _measure, report_ladder, format_ladder)

@@ -74,11 +74,10 @@ def portfolio(lab: LabWork) -> Portfolio:
 
 
 def test_a_shorter_budget_is_a_prefix_of_a_longer_one(lab, portfolio: Portfolio, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    denoiser = lab.denoiser
     short, long = (
         record(
-            denoiser, portfolio, InversionConfig(steps=steps, draws=2), tmp_path / str(steps), framing=Framing.PAD,
-            snapshots=(2,), run_seed=1, executor=Executor(64), chunk_size=2,
+            replace(lab, folder=tmp_path / str(steps)), portfolio, InversionConfig(steps=steps, draws=2), (2,),
+            chunk_size=2,
         )
         for steps in (2, 4)
     )  # fmt: skip
@@ -91,10 +90,8 @@ def test_a_recording_is_resumed_and_refuses_another_design(lab, portfolio: Portf
     denoiser = lab.denoiser
 
     def again(config: InversionConfig) -> Trajectories:
-        return record(
-            denoiser, portfolio, config, tmp_path, framing=Framing.PAD, snapshots=(2,), run_seed=1,
-            forcing=ForcingConfig((2,), seeds=2, num_inference_steps=2), executor=Executor(64), chunk_size=2,
-        )  # fmt: skip
+        forcing = ForcingConfig((2,), seeds=2, num_inference_steps=2)
+        return record(replace(lab, folder=tmp_path), portfolio, config, (2,), forcing=forcing, chunk_size=2)
 
     first = again(InversionConfig(steps=2, draws=2))
     before = denoiser.network_evaluations
@@ -308,10 +305,7 @@ def test_invmm_stops_at_the_first_success_and_ranks_failures_last(lab, portfolio
 
 
 def test_a_stopping_rule_ends_early_exactly_where_it_says(lab, portfolio: Portfolio, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    recorded = record(
-        lab.denoiser, portfolio, InversionConfig(steps=6, draws=2), tmp_path, framing=Framing.PAD,
-        snapshots=(6,), run_seed=1, executor=Executor(64),
-    )  # fmt: skip
+    recorded = record(replace(lab, folder=tmp_path), portfolio, InversionConfig(steps=6, draws=2), (6,))
     ratio = np.array([0.01, 0.2, 0.9])
     chosen = replace(recorded, conditional=np.ones_like(recorded.conditional),
                      null=np.broadcast_to(np.exp(ratio)[:, None, None], recorded.null.shape))  # fmt: skip

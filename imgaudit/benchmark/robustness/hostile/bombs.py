@@ -35,10 +35,9 @@ FRAMES = 50_000
 
 def put_bombs(target: HostileFolder) -> None:
     """Sizes that are only declared, data that unfolds, and structures that go on and on."""
-    for name, data in (_declared() | _unfolding()).items():
-        target.put(KIND, name, data, Outcome.SKIPPED)
+    target.put_all(KIND, _declared() | _unfolding(), Outcome.SKIPPED)
     hundred = deflated_zeros(100_000_000)
-    sound = encoded(target.picture(), "PNG")
+    sound = target.encoded("PNG")
     longer = {
         "profile unfolds.png": with_png_chunks(sound, png_chunk(b"iCCP", b"own\0\0" + hundred)),
         "text unfolds.png": with_png_chunks(sound, png_chunk(b"zTXt", b"Comment\0\0" + hundred)),
@@ -48,8 +47,7 @@ def put_bombs(target: HostileFolder) -> None:
         f"{PAGES} pages.tif": _pages(target.picture(mode="L")),
         f"{FRAMES} frames.gif": _frames(target.picture()),
     }
-    for name, data in longer.items():
-        target.put(KIND, name, data, Outcome.EITHER)
+    target.put_all(KIND, longer, Outcome.EITHER)
 
 
 def _declared() -> dict[str, bytes]:

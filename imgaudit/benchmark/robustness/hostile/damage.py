@@ -45,10 +45,10 @@ def put_truncated(target: HostileFolder) -> None:
     """Every format, cut early, in the middle, and just before its end; and files that hold nothing."""
     for suffix, form in FORMATS.items():
         for percent, expected in ((10, Outcome.SKIPPED), (50, Outcome.SKIPPED), (99, Outcome.EITHER)):
-            data = encoded(target.picture((64, 64)), form)
+            data = target.encoded(form, (64, 64))
             target.put("truncated", f"{percent} percent.{suffix}", data[: len(data) * percent // 100], expected)
-    for name, data in (("empty.png", b""), ("empty.jpg", b""), ("one byte.gif", b"G"), ("all zero.tif", bytes(4096))):
-        target.put("zero bytes", name, data, Outcome.SKIPPED)
+    nothing = {"empty.png": b"", "empty.jpg": b"", "one byte.gif": b"G", "all zero.tif": bytes(4096)}
+    target.put_all("zero bytes", nothing, Outcome.SKIPPED)
 
 
 def put_not_images(target: HostileFolder) -> None:
@@ -59,17 +59,15 @@ def put_not_images(target: HostileFolder) -> None:
         "program.bmp": b"\x7fELF\x02\x01\x01" + bytes(57), "archive.webp": b"PK\x03\x04" + bytes(26),
         "table.avif": b"file_name,text\n", "shell.ppm": b"#!/bin/sh\ntouch PLANTED\n",
     }  # fmt: skip
-    for name, data in texts.items():
-        target.put("mislabelled", name, data, Outcome.SKIPPED)
+    target.put_all("mislabelled", texts, Outcome.SKIPPED)
     for form, expected in OTHER_FORMATS.items():
         image = target.picture((32, 32), "1" if form == "MSP" else "RGB")
         target.put("other formats", f"{form} called.png", encoded(image, form), expected)
-    for name, data in (("layers.psd", b"8BPS\0\1".ljust(40, b"\0")), ("new.jxl", b"\xff\x0a".ljust(40, b"\0"))):
-        target.put("other formats", name, data, Outcome.SKIPPED)
+    undecoded = {"layers.psd": b"8BPS\0\1".ljust(40, b"\0"), "new.jxl": b"\xff\x0a".ljust(40, b"\0")}
+    target.put_all("other formats", undecoded, Outcome.SKIPPED)
     heif = Outcome.EITHER if importlib.util.find_spec("pillow_heif") else Outcome.SKIPPED
     box = struct.pack(">I4s4sI4s4s", 24, b"ftyp", b"heic", 0, b"mif1", b"heic") + struct.pack(">I4s", 8, b"mdat")
-    for name in ("photo.heic", "photo called.png", "photo called.avif"):
-        target.put("HEIC", name, box, heif)
+    target.put_all("HEIC", dict.fromkeys(("photo.heic", "photo called.png", "photo called.avif"), box), heif)
 
 
 def put_active(target: HostileFolder) -> None:
@@ -86,32 +84,29 @@ def put_active(target: HostileFolder) -> None:
         "postscript.png": postscript, "postscript.jpg": postscript, "postscript.tif": postscript + b"\n",
         "binary postscript.png": wrapped, "windows metafile.png": placeable.ljust(64, b"\0"),
         "enhanced metafile.png": struct.pack("<II", 1, 88).ljust(40, b"\0") + b" EMF" + bytes(44),
-        "script.png": _SVG, "script.gif": _SVG, "windows link.png": link,
+        "script.png": _SVG, "script.gif": _SVG, "windows link.png": link, "script.svg": _SVG,
+        "postscript.eps": postscript,
     }  # fmt: skip
-    for name, data in files.items():
-        target.put("active formats", name, data, Outcome.SKIPPED)
-    for name, data in (("script.svg", _SVG), ("postscript.eps", postscript)):
-        target.put("active formats", name, data, Outcome.SKIPPED)
+    target.put_all("active formats", files, Outcome.SKIPPED)
     target.put("active formats", "windows link.lnk", link, Outcome.UNLISTED)
 
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as opened:
         opened.writestr(zipfile.ZipInfo("../../PLANTED"), b"planted")
     wide = struct.pack("<H", 0x2A2F)
-    gif = bytearray(encoded(target.picture((24, 8)), "GIF"))
+    gif = bytearray(target.encoded("GIF", (24, 8)))
     gif[:8] = b"GIF89a" + wide
     polyglots = {
-        "also a zip.png": encoded(target.picture(), "PNG") + archive.getvalue(),
+        "also a zip.png": target.encoded("PNG") + archive.getvalue(),
         "also javascript.gif": bytes(gif) + b"*/=1;alert(1)",
-        "also html.jpg": encoded(target.picture(), "JPEG", comment=b"<html>" + _SCRIPT),
-        "also a shell script.ppm": b"P6\n#;touch PLANTED\n" + encoded(target.picture(), "PPM")[3:],
-        "also a page.png": with_png_chunks(encoded(target.picture(), "PNG"), png_chunk(b"tEXt", b"Title\0" + _SCRIPT)),
+        "also html.jpg": target.encoded("JPEG", comment=b"<html>" + _SCRIPT),
+        "also a shell script.ppm": b"P6\n#;touch PLANTED\n" + target.encoded("PPM")[3:],
+        "also a page.png": with_png_chunks(target.encoded("PNG"), png_chunk(b"tEXt", b"Title\0" + _SCRIPT)),
         "also php.jpg": with_jpeg_segments(
-            encoded(target.picture(), "JPEG"), jpeg_segment(0xFE, b"<?php system('touch PLANTED'); ?>")
+            target.encoded("JPEG"), jpeg_segment(0xFE, b"<?php system('touch PLANTED'); ?>")
         ),
     }
-    for name, data in polyglots.items():
-        target.put("polyglot", name, data, Outcome.MEASURED)
+    target.put_all("polyglot", polyglots, Outcome.MEASURED)
 
 
 def put_corrupt(target: HostileFolder) -> None:
@@ -121,19 +116,19 @@ def put_corrupt(target: HostileFolder) -> None:
             # Made anew for each name: what can be decoded after all must not be the same picture.
             target.put("corrupt structure", name, build(target)[name], Outcome.EITHER)
     rows = png_rows(target.picture().tobytes(), SIZE[1])
-    for name, data in {
+    refused = {
         "no width.png": png((0, 24), rows), "no height.png": png((24, 0), rows),
         "three bits.png": png(SIZE, rows, depth=3), "colour type 5.png": png(SIZE, rows, colour=5),
         "short header.png": PNG_SIGNATURE + png_chunk(b"IHDR", b"abc") + png_chunk(b"IEND"),
         "only a signature.png": PNG_SIGNATURE, "only a start.jpg": b"\xff\xd8\xff\xe0", "only a name.gif": b"GIF89a",
         "unknown compression.tif": tiff({**tiff_of(target.picture())[0], 259: shorts(60_000)}),
         "loops at once.tif": b"II*\0\x08\0\0\0\0\0\x08\0\0\0",
-    }.items():  # fmt: skip
-        target.put("corrupt structure", name, data, Outcome.SKIPPED)
+    }  # fmt: skip
+    target.put_all("corrupt structure", refused, Outcome.SKIPPED)
 
 
 def _pngs(target: HostileFolder) -> Mapping[str, bytes]:
-    sound = encoded(target.picture(), "PNG")
+    sound = target.encoded("PNG")
     start = sound.index(b"IDAT")
     length = int.from_bytes(sound[start - 4 : start], "big")
     end = start + 4 + length
@@ -155,7 +150,7 @@ def _pngs(target: HostileFolder) -> Mapping[str, bytes]:
 
 
 def _jpegs(target: HostileFolder) -> Mapping[str, bytes]:
-    sound = encoded(target.picture(), "JPEG")
+    sound = target.encoded("JPEG")
     frame = sound.index(b"\xff\xc0")
     scan = sound.index(b"\xff\xda")
     return {
@@ -173,7 +168,7 @@ def _jpegs(target: HostileFolder) -> Mapping[str, bytes]:
 
 
 def _gifs(target: HostileFolder) -> Mapping[str, bytes]:
-    sound = encoded(target.picture(), "GIF")
+    sound = target.encoded("GIF")
     flags = sound[10]
     frame = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
     frame = sound.index(b"\x2c\0\0\0\0", frame)
@@ -206,7 +201,7 @@ def _tiffs(target: HostileFolder) -> Mapping[str, bytes]:
 
 
 def _rasters(target: HostileFolder) -> Mapping[str, bytes]:
-    bmp, pixels = encoded(target.picture(), "BMP"), target.picture().tobytes()
+    bmp, pixels = target.encoded("BMP"), target.picture().tobytes()
 
     def changed(place: int, form: str, value: int) -> bytes:
         size = struct.calcsize(form)
@@ -231,7 +226,7 @@ def _rasters(target: HostileFolder) -> Mapping[str, bytes]:
 
 
 def _boxed(target: HostileFolder) -> Mapping[str, bytes]:
-    webp, avif = encoded(target.picture(), "WEBP"), encoded(target.picture(), "AVIF")
+    webp, avif = target.encoded("WEBP"), target.encoded("AVIF")
     place, item = webp.index(b"VP8 ") + 4, avif.index(b"iloc")
     return {
         "endless chunk.webp": webp[:place] + b"\xff\xff\xff\x7f" + webp[place + 4 :],

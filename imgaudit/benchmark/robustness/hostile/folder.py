@@ -2,6 +2,7 @@
 
 import enum
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,10 @@ class HostileFolder:
         coarse = np.random.default_rng((_SEED, self._pictures)).integers(0, 256, (4, 4, 3), dtype=np.uint8)
         return Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).convert(mode)
 
+    def encoded(self, form: str, size: tuple[int, int] = SIZE, mode: str = "RGB", **options: Any) -> bytes:
+        """Encode another picture in a format that Pillow writes."""
+        return encoded(self.picture(size, mode), form, **options)
+
     def path(self, kind: str, name: str) -> Path:
         """Return the place of an entry of a kind; the folders above it are made."""
         path = self.folder / kind / name
@@ -72,6 +77,11 @@ class HostileFolder:
             file.write(data)
         self.add(kind, path, expected)
         return path
+
+    def put_all(self, kind: str, files: Mapping[str, bytes], expected: Outcome) -> None:
+        """Write several files of one kind that must end alike."""
+        for name, data in files.items():
+            self.put(kind, name, data, expected)
 
 
 def encoded(image: Image.Image, form: str, **options: Any) -> bytes:

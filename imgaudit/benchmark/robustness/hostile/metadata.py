@@ -113,22 +113,19 @@ def put_metadata(target: HostileFolder, marker: str) -> None:
         "photo.jpg": _jpeg(target.picture(), marker),
         "drawing.png": _png(target.picture(), marker),
         "comment.gif": _gif(target.picture(), marker),
-        "web.webp": encoded(target.picture(), "WEBP", exif=exif, xmp=packet, icc_profile=profile),
-        "next.avif": encoded(target.picture(), "AVIF", exif=exif, xmp=packet, icc_profile=profile),
+        "web.webp": target.encoded("WEBP", exif=exif, xmp=packet, icc_profile=profile),
+        "next.avif": target.encoded("AVIF", exif=exif, xmp=packet, icc_profile=profile),
         "scan.tif": encoded(
             target.picture(), "TIFF", icc_profile=profile,
             tiffinfo={315: marker, 33432: marker, 700: packet, 33723: iptc_record(marker)},
         ),
-        "remark.ppm": encoded(target.picture(), "PPM").replace(b"\n", b"\n# " + behind + b"\n", 1),
+        "remark.ppm": target.encoded("PPM").replace(b"\n", b"\n# " + behind + b"\n", 1),
     }  # fmt: skip
-    for name, data in files.items():
-        target.put(KIND, name, data, Outcome.MEASURED)
+    target.put_all(KIND, files, Outcome.MEASURED)
     for suffix, form in FORMATS.items():
-        data = encoded(target.picture(), form) + behind
+        data = target.encoded(form) + behind
         target.put(KIND, f"bytes behind the end.{suffix}", data, Outcome.MEASURED)
     broken = jpeg_segment(0xE1, b"Exif\0\0II*\0\xff\xff\xff\x7f" + behind)
-    target.put(KIND, "broken exif.jpg", with_jpeg_segments(encoded(target.picture(), "JPEG"), broken), Outcome.EITHER)
+    target.put(KIND, "broken exif.jpg", with_jpeg_segments(target.encoded("JPEG"), broken), Outcome.EITHER)
     nested = jpeg_segment(0xE1, b"Exif\0\0" + tiff({0x8769: longs(8)}))
-    target.put(
-        KIND, "exif in itself.jpg", with_jpeg_segments(encoded(target.picture(), "JPEG"), nested), Outcome.EITHER
-    )
+    target.put(KIND, "exif in itself.jpg", with_jpeg_segments(target.encoded("JPEG"), nested), Outcome.EITHER)

@@ -5,6 +5,7 @@ from typing import Any
 UNET = "unet/diffusion_pytorch_model.safetensors"
 TEXT = "text_encoder/model.safetensors"
 SHARD, INDEX = "text_encoder/model-00001-of-00001.safetensors", "text_encoder/model.safetensors.index.json"
+PICKLED_SHARD = "pytorch_model-00001-of-00001.bin"
 VAE = "vae/diffusion_pytorch_model.safetensors"
 TOKENIZER = "tokenizer/tokenizer.json"
 TOKENIZER_CONFIG, SPECIAL_TOKENS = "tokenizer/tokenizer_config.json", "tokenizer/special_tokens_map.json"

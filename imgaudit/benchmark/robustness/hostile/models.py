@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from imgaudit.benchmark.robustness.hostile.model_files import (
     LINKS,
     MODEL_INDEX,
     OTHER_BYTES,
+    PICKLED_SHARD,
     REMOVED,
     SHARD,
     TEXT,
@@ -48,273 +49,170 @@ class HostileModel:
     """What to pass as --model."""
 
 
-_Build = Callable[[BrokenModel], object]
-_CASES: list[tuple[str, str, _Build]] = []
+_Step = Callable[[BrokenModel], object]
+_Tensors = tuple[dict[str, Any], bytes]
 
 
-def _case(kind: str) -> Callable[[Any], Any]:
-    def register(build: Any) -> Any:
-        _CASES.append((kind, build.__name__[1:].replace("_", "-"), build))
-        return build
-
-    return register
+def _rewritten(file: str, change: Callable[[dict[str, Any], bytes], _Tensors]) -> _Step:
+    """Return a step that changes header and data of a file of weights."""
+    return lambda model: model.write_tensors(file, *change(*model.tensors(file)))
 
 
-@_case("pickled weights")
-def _pickled_weights(model: BrokenModel) -> None:
-    model.remove(UNET)
-    model.write("unet/diffusion_pytorch_model.bin", model.trap())
+def _cut(file: str) -> _Step:
+    return lambda model: model.write(file, (model.path / file).read_bytes()[:-64])
 
 
-@_case("pickled weights")
-def _pickled_shards(model: BrokenModel) -> None:
-    model.remove(TEXT)
-    model.write("text_encoder/pytorch_model-00001-of-00001.bin", model.trap())
-    model.change("text_encoder/pytorch_model.bin.index.json", {"weight_map": {"a": "pytorch_model-00001-of-00001.bin"}})
-
-
-@_case("pickled weights")
-def _pickle_called_safetensors(model: BrokenModel) -> None:
-    model.write(UNET, model.trap())
-
-
-@_case("pickled weights")
-def _zip_called_safetensors(model: BrokenModel) -> None:
+def _zipped(data: bytes) -> bytes:
     with zipfile.ZipFile(packed := io.BytesIO(), "w") as archive:
-        archive.writestr("archive/data.pkl", model.trap())
-    model.write(VAE, packed.getvalue())
+        archive.writestr("archive/data.pkl", data)
+    return packed.getvalue()
 
 
-@_case("pickled weights")
-def _pickle_named_by_the_index(model: BrokenModel) -> None:
-    model.shard()
-    model.write("text_encoder/model.bin", model.trap())
-    model.change(INDEX, {"weight_map": {"a": "model.bin"}})
+def _entry(start: int) -> dict[str, Any]:
+    return {"dtype": "F32", "shape": [1], "data_offsets": [start, start + 4]}
 
 
-@_case("adapter that would be left out")
-def _lora(model: BrokenModel) -> None:
-    entry = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
-    model.write_tensors("pytorch_lora_weights.safetensors", {"unet.down.lora_A.weight": entry}, bytes(4))
+def _without_last(header: dict[str, Any], data: bytes) -> _Tensors:
+    _, last = header.popitem()
+    return header, data[: last["data_offsets"][0]]
 
 
-@_case("adapter that would be left out")
-def _lora_under_another_name(model: BrokenModel) -> None:
-    entry = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
-    model.write_tensors("my-style.safetensors", {"lora_unet_mid.lora_down.weight": entry}, bytes(4))
+def _lie_of_first(header: dict[str, Any], data: bytes, lie: dict[str, Any]) -> _Tensors:
+    next(iter(header.values())).update(lie)
+    return header, data
 
 
-@_case("adapter that would be left out")
-def _lora_left_in_the_unet(model: BrokenModel) -> None:
-    header, data = model.tensors(UNET)
-    entry = {"dtype": "F32", "shape": [1], "data_offsets": [len(data), len(data) + 4]}
-    model.write_tensors(UNET, header | {"mid_block.processor.to_q_lora.down.weight": entry}, data + bytes(4))
-
-
-@_case("adapter that would be left out")
-def _adapter_of_the_text_encoder(model: BrokenModel) -> None:
-    model.remove(TEXT_CONFIG)
-    model.change("text_encoder/adapter_config.json", {"base_model_name_or_path": str(model.outside / "text_encoder")})
-
-
-@_case("custom code")
-def _code_in_the_folder(model: BrokenModel) -> None:
-    model.write("unet/my_code.py", f"open({str(model.planted)!r}, 'w').close()\nclass Net: pass\n".encode())
-    model.change(MODEL_INDEX, {"unet": ["my_code", "Net"]})
-
-
-@_case("shards")
-def _missing_shard(model: BrokenModel) -> None:
-    model.shard()
-    model.remove(SHARD)
-
-
-@_case("shards")
-def _truncated_shard(model: BrokenModel) -> None:
-    model.shard()
-    model.write(SHARD, (model.path / SHARD).read_bytes()[:-64])
-
-
-@_case("shards")
-def _shard_above_the_folder(model: BrokenModel) -> None:
-    model.shard(weight_map={"a": f"../../{model.outside.name}/{TEXT}"})
-
-
-@_case("shards")
-def _shard_of_absolute_path(model: BrokenModel) -> None:
-    model.shard(weight_map={"a": str(model.outside / TEXT)})
-
-
-@_case("shards")
-def _shard_without_its_tensor(model: BrokenModel) -> None:
-    model.shard()
-    held = dict.fromkeys(model.tensors(SHARD)[0], Path(SHARD).name)
-    model.change(INDEX, {"weight_map": {**held, "another.weight": Path(SHARD).name}})
-
-
-@_case("shards")
-def _index_without_map(model: BrokenModel) -> None:
-    model.shard(weight_map=[1, 2])
-
-
-@_case("shards")
-def _index_nested_deeply(model: BrokenModel) -> None:
-    model.shard()
-    model.write(INDEX, DEEP)
-
-
-@_case("shards")
-def _index_beside_whole_weights(model: BrokenModel) -> None:
-    whole = (model.path / TEXT).read_bytes()
-    model.shard()
-    model.write(TEXT, whole)
-
-
-@_case("lying header")
-def _tensors_that_overlap(model: BrokenModel) -> None:
-    header, data = model.tensors(UNET)
-    first, second = list(header)[:2]
-    model.write_tensors(UNET, header | {second: header[first]}, data)
-
-
-@_case("lying header")
-def _bytes_of_no_tensor(model: BrokenModel) -> None:
-    header, data = model.tensors(UNET)
-    model.write_tensors(UNET, header, data + model.trap())
-
-
-@_case("truncated weights")
-def _truncated_weights(model: BrokenModel) -> None:
-    model.write(UNET, (model.path / UNET).read_bytes()[:-64])
-
-
-@_case("truncated weights")
-def _folder_called_weights(model: BrokenModel) -> None:
-    model.remove(UNET)
-    (model.path / UNET).mkdir()
-
-
-@_case("missing files")
-def _empty_folder(model: BrokenModel) -> None:
-    shutil.rmtree(model.path)
-    model.path.mkdir()
-
-
-@_case("missing files")
-def _file_instead_of_folder(model: BrokenModel) -> None:
-    shutil.rmtree(model.path)
-    model.path.write_bytes(model.trap())
-
-
-@_case("not finite")
-def _nan_in_the_unet(model: BrokenModel) -> None:
-    # Bits that are all ones are NaN in every floating type.
-    header, data = model.tensors(UNET)
-    model.write_tensors(UNET, header, data[:-8] + b"\xff" * 8)
-
-
-@_case("not finite")
-def _infinity_in_the_text_encoder(model: BrokenModel) -> None:
-    # The upper half of a 32-bit infinity is one 16-bit float or bfloat that is huge, infinite or NaN.
-    header, data = model.tensors(TEXT)
-    model.write_tensors(TEXT, header, data[:-8] + b"\x00\x00\x80\x7f\x00\x7c\x00\x7c")
-
-
-@_case("paths that leave the folder")
-def _vocabulary_that_is_a_path(model: BrokenModel) -> None:
-    model.remove(TOKENIZER)
-    tokenizer = model.outside / "tokenizer"
-    model.change(TOKENIZER_CONFIG, {"vocab": str(tokenizer / "vocab.json"), "merges": str(tokenizer / "merges.txt")})
-
-
-@_case("paths that leave the folder")
-def _versioned_tokenizer_outside(model: BrokenModel) -> None:
-    outside = f"../../{model.outside.name}/tokenizer/tokenizer.4.0.0.json"
-    model.change(TOKENIZER_CONFIG, {"fast_tokenizer_files": [outside]})
-
-
-@_case("missing files")
-def _vocabulary_in_a_folder_below(model: BrokenModel) -> None:
-    model.remove(TOKENIZER)
-    for name in ("vocab.json", "merges.txt"):
-        model.write(f"tokenizer/below/{name}", b"{}")
-
-
-@_case("wrong config")
-def _token_that_the_text_encoder_lacks(model: BrokenModel) -> None:
+def _add_unknown_token(model: BrokenModel) -> None:
     vocabulary = json.loads((model.path / TOKENIZER).read_bytes())
     vocabulary["model"]["vocab"]["unheard of"] = 10**6
     model.write(TOKENIZER, json.dumps(vocabulary).encode())
 
 
-@_case("wrong config")
-def _tokenizer_that_panics(model: BrokenModel) -> None:
-    model.change(TOKENIZER, {"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}})
+def _plant_code(model: BrokenModel) -> None:
+    model.write("unet/my_code.py", f"open({str(model.planted)!r}, 'w').close()\nclass Net: pass\n".encode())
+    model.change(MODEL_INDEX, {"unet": ["my_code", "Net"]})
 
 
-@_case("shards")
-def _weights_of_a_distributed_run(model: BrokenModel) -> None:
-    model.write("text_encoder/shard-00001-model-00001-of-00001.safetensors", (model.outside / TEXT).read_bytes())
+def _point_to_vocabulary(model: BrokenModel) -> None:
+    model.remove(TOKENIZER)
+    tokenizer = model.outside / "tokenizer"
+    model.change(TOKENIZER_CONFIG, {"vocab": str(tokenizer / "vocab.json"), "merges": str(tokenizer / "merges.txt")})
 
 
-@_case("special files")
-def _pipe_called_weights(model: BrokenModel) -> None:
-    model.remove(UNET)
-    os.mkfifo(model.path / UNET)
+_STEPS: Mapping[str, Mapping[str, Sequence[_Step]]] = {
+    "pickled weights": {
+        "pickled-weights": [
+            lambda m: m.remove(UNET), lambda m: m.write("unet/diffusion_pytorch_model.bin", m.trap()),
+        ],
+        "pickled-shards": [
+            lambda m: m.remove(TEXT), lambda m: m.write(f"text_encoder/{PICKLED_SHARD}", m.trap()),
+            lambda m: m.change("text_encoder/pytorch_model.bin.index.json", {"weight_map": {"a": PICKLED_SHARD}}),
+        ],
+        "pickle-called-safetensors": [lambda m: m.write(UNET, m.trap())],
+        "zip-called-safetensors": [lambda m: m.write(VAE, _zipped(m.trap()))],
+        "pickle-named-by-the-index": [
+            lambda m: m.shard(), lambda m: m.write("text_encoder/model.bin", m.trap()),
+            lambda m: m.change(INDEX, {"weight_map": {"a": "model.bin"}}),
+        ],
+    },
+    "adapter that would be left out": {
+        "lora": [lambda m: m.write_tensors(
+            "pytorch_lora_weights.safetensors", {"unet.down.lora_A.weight": _entry(0)}, bytes(4))],
+        "lora-under-another-name": [lambda m: m.write_tensors(
+            "my-style.safetensors", {"lora_unet_mid.lora_down.weight": _entry(0)}, bytes(4))],
+        "lora-left-in-the-unet": [_rewritten(UNET, lambda header, data: (
+            header | {"mid_block.processor.to_q_lora.down.weight": _entry(len(data))}, data + bytes(4)))],
+        "adapter-of-the-text-encoder": [lambda m: m.remove(TEXT_CONFIG), lambda m: m.change(
+            "text_encoder/adapter_config.json", {"base_model_name_or_path": str(m.outside / "text_encoder")})],
+    },
+    "custom code": {"code-in-the-folder": [_plant_code]},
+    "shards": {
+        "missing-shard": [lambda m: m.shard(), lambda m: m.remove(SHARD)],
+        "truncated-shard": [lambda m: m.shard(), _cut(SHARD)],
+        "shard-above-the-folder": [lambda m: m.shard(weight_map={"a": f"../../{m.outside.name}/{TEXT}"})],
+        "shard-of-absolute-path": [lambda m: m.shard(weight_map={"a": str(m.outside / TEXT)})],
+        "shard-without-its-tensor": [lambda m: m.shard(), lambda m: m.change(
+            INDEX, {"weight_map": dict.fromkeys([*m.tensors(SHARD)[0], "another.weight"], Path(SHARD).name)})],
+        "index-without-map": [lambda m: m.shard(weight_map=[1, 2])],
+        "index-nested-deeply": [lambda m: m.shard(), lambda m: m.write(INDEX, DEEP)],
+        "index-beside-whole-weights": [
+            lambda m: m.shard(), lambda m: m.write(TEXT, (m.outside / TEXT).read_bytes()),
+        ],
+        "weights-of-a-distributed-run": [lambda m: m.write(
+            "text_encoder/shard-00001-model-00001-of-00001.safetensors", (m.outside / TEXT).read_bytes())],
+    },
+    "lying header": {
+        "tensors-that-overlap": [_rewritten(UNET, lambda header, data: (
+            header | {list(header)[1]: next(iter(header.values()))}, data))],
+        "bytes-of-no-tensor": [lambda m: m.write_tensors(UNET, m.tensors(UNET)[0], m.tensors(UNET)[1] + m.trap())],
+    },
+    "truncated weights": {
+        "truncated-weights": [_cut(UNET)],
+        "folder-called-weights": [lambda m: m.remove(UNET), lambda m: (m.path / UNET).mkdir()],
+    },
+    "missing files": {
+        "empty-folder": [lambda m: shutil.rmtree(m.path), lambda m: m.path.mkdir()],
+        "file-instead-of-folder": [lambda m: shutil.rmtree(m.path), lambda m: m.path.write_bytes(m.trap())],
+        "vocabulary-in-a-folder-below": [
+            lambda m: m.remove(TOKENIZER), lambda m: m.write("tokenizer/below/vocab.json", b"{}"),
+            lambda m: m.write("tokenizer/below/merges.txt", b"{}"),
+        ],
+    },
+    "not finite": {
+        # Bits that are all ones are NaN in every floating type.
+        "nan-in-the-unet": [_rewritten(UNET, lambda header, data: (header, data[:-8] + b"\xff" * 8))],
+        # The upper half of a 32-bit infinity is one 16-bit float or bfloat that is huge, infinite or NaN.
+        "infinity-in-the-text-encoder": [_rewritten(TEXT, lambda header, data: (
+            header, data[:-8] + b"\x00\x00\x80\x7f\x00\x7c\x00\x7c"))],
+    },
+    "paths that leave the folder": {
+        "vocabulary-that-is-a-path": [_point_to_vocabulary],
+        "versioned-tokenizer-outside": [lambda m: m.change(
+            TOKENIZER_CONFIG, {"fast_tokenizer_files": [f"../../{m.outside.name}/tokenizer/tokenizer.4.0.0.json"]})],
+    },
+    "wrong config": {
+        "token-that-the-text-encoder-lacks": [_add_unknown_token],
+        "tokenizer-that-panics": [lambda m: m.change(
+            TOKENIZER, {"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}})],
+    },
+    "special files": {
+        "pipe-called-weights": [lambda m: m.remove(UNET), lambda m: os.mkfifo(m.path / UNET)],
+        "pipe-called-config": [lambda m: m.remove(TEXT_CONFIG), lambda m: os.mkfifo(m.path / TEXT_CONFIG)],
+    },
+}  # fmt: skip
+"""Kind, name, and what is done to the model, one step after the other."""
 
 
-@_case("special files")
-def _pipe_called_config(model: BrokenModel) -> None:
-    model.remove(TEXT_CONFIG)
-    os.mkfifo(model.path / TEXT_CONFIG)
-
-
-def _unreadable_weights(model: BrokenModel) -> None:
-    model.write(UNET, (model.path / UNET).read_bytes())
-    (model.path / UNET).chmod(0)
-
-
-# The superuser reads everything.
-if os.geteuid() != 0:
-    _case("special files")(_unreadable_weights)
-
-
-def _all_cases() -> Iterator[tuple[str, str, _Build]]:
+def _all_cases() -> Iterator[tuple[str, str, Sequence[_Step]]]:
     for kind, name, file, changes in CHANGED_KEYS:
-        yield kind, name, partial(BrokenModel.change, name=file, changes=changes)
+        yield kind, name, [partial(BrokenModel.change, name=file, changes=changes)]
     for kind, name, file, data in OTHER_BYTES:
-        yield kind, name, partial(BrokenModel.write, name=file, data=data)
+        yield kind, name, [partial(BrokenModel.write, name=file, data=data)]
     for name, lie in LIES:
-        yield "lying header", name, partial(_lie, lie=lie)
+        yield "lying header", name, [_rewritten(UNET, partial(_lie_of_first, lie=lie))]
     for name, file, target in LINKS:
-        yield "paths that leave the folder", name, partial(_link, name=file, target=target)
+        yield "paths that leave the folder", name, [partial(BrokenModel.link, name=file, target=target)]
     for name, file in REMOVED:
-        yield "missing files", name, partial(BrokenModel.remove, name=file)
+        yield "missing files", name, [partial(BrokenModel.remove, name=file)]
     for name, file in DROPPED:
-        yield "missing tensor", name, partial(_drop_last_tensor, file=file)
+        yield "missing tensor", name, [_rewritten(file, _without_last)]
     for name, file in LEFT_OUT:
-        yield "adapter that would be left out", name, partial(_add_pickle, file=file)
-    yield from _CASES
-
-
-def _lie(model: BrokenModel, lie: dict[str, Any]) -> None:
-    header, data = model.tensors(UNET)
-    next(iter(header.values())).update(lie)
-    model.write_tensors(UNET, header, data)
-
-
-def _drop_last_tensor(model: BrokenModel, file: str) -> None:
-    header, data = model.tensors(file)
-    _, last = header.popitem()
-    model.write_tensors(file, header, data[: last["data_offsets"][0]])
-
-
-def _link(model: BrokenModel, name: str, target: str) -> None:
-    model.link(name, Path(target.format(outside=model.outside)))
+        yield "adapter that would be left out", name, [partial(_add_pickle, file=file)]
+    for kind, cases in _STEPS.items():
+        for name, steps in cases.items():
+            yield kind, name, steps
+    # The superuser reads everything.
+    if os.geteuid() != 0:
+        yield "special files", "unreadable-weights", [_take_rights]
 
 
 def _add_pickle(model: BrokenModel, file: str) -> None:
     model.write(file, model.trap())
+
+
+def _take_rights(model: BrokenModel) -> None:
+    model.write(UNET, (model.path / UNET).read_bytes())
+    (model.path / UNET).chmod(0)
 
 
 def _write_vocabulary(folder: Path) -> None:
@@ -337,9 +235,10 @@ def make_hostile_models(base: Path, folder: Path, planted: Path) -> list[Hostile
     valid = folder / "valid"
     shutil.copytree(base, valid)
     made = []
-    for kind, name, build in _all_cases():
+    for kind, name, steps in _all_cases():
         shutil.copytree(valid, folder / name, copy_function=os.link)
-        build(BrokenModel(folder / name, planted, valid))
+        for step in steps:
+            step(BrokenModel(folder / name, planted, valid))
         made.append(HostileModel(kind, name, folder / name))
     _write_vocabulary(valid / "tokenizer")
     return made

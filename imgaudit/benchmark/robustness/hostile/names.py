@@ -5,7 +5,7 @@ import os
 import stat
 from pathlib import Path
 
-from imgaudit.benchmark.robustness.hostile.folder import HostileFolder, Outcome, encoded
+from imgaudit.benchmark.robustness.hostile.folder import HostileFolder, Outcome
 
 MARKUP = (
     'double " quote.png', "single ' quote.png", "<img src=x onerror=alert(1)>.png", "<b/>.png",
@@ -50,14 +50,14 @@ def put_names(target: HostileFolder) -> None:
     expected += [(name, Outcome.UNLISTED) for name in UNLISTED]
     for name, outcome in expected:
         with contextlib.suppress(OSError, UnicodeEncodeError):
-            target.put("names", name, encoded(target.picture(), "PNG"), outcome)
+            target.put("names", name, target.encoded("PNG"), outcome)
     for parent in ("a", "b", "a b", "deep/" * 40):
-        target.put("same name", f"{parent}/picture.png", encoded(target.picture(), "PNG"), Outcome.MEASURED)
+        target.put("same name", f"{parent}/picture.png", target.encoded("PNG"), Outcome.MEASURED)
 
 
 def put_twins(target: HostileFolder) -> None:
     """One file three times: the first is measured."""
-    data = encoded(target.picture(), "PNG")
+    data = target.encoded("PNG")
     first = target.put("identical", "1.png", data, Outcome.MEASURED)
     target.put("identical", "2.png", data, Outcome.SKIPPED)
     third = target.path("identical", "3 hard link.png")
@@ -69,7 +69,7 @@ def put_twins(target: HostileFolder) -> None:
 def put_links(target: HostileFolder) -> None:
     """Symbolic links to files, folders, devices, to nothing and to themselves."""
     kind = "symbolic link"
-    sound = target.put(kind, "original.png", encoded(target.picture(), "PNG"), Outcome.MEASURED)
+    sound = target.put(kind, "original.png", target.encoded("PNG"), Outcome.MEASURED)
     links = {
         "to a file.png": sound.name, "to a file called otherwise.jpg": sound.name,
         "absolute.png": str(sound.absolute()), "dangling.png": "nowhere.png", "loop.png": "loop.png",
@@ -97,18 +97,18 @@ def put_special_files(target: HostileFolder) -> None:
         with contextlib.suppress(OSError):
             os.mknod(path, form | 0o600, os.makedev(*device) if isinstance(device, tuple) else 0)
             target.add(kind, path, Outcome.SKIPPED)
-    target.put(kind, "folder.png/inside.png", encoded(target.picture(), "PNG"), Outcome.MEASURED)
+    target.put(kind, "folder.png/inside.png", target.encoded("PNG"), Outcome.MEASURED)
     target.add(kind, target.path(kind, "folder.png"), Outcome.UNLISTED)
     target.path(kind, "empty.png/nothing")
     target.add(kind, target.path(kind, "empty.png"), Outcome.UNLISTED)
-    target.put(kind, "no right to read.png", encoded(target.picture(), "PNG"), Outcome.EITHER).chmod(0)
+    target.put(kind, "no right to read.png", target.encoded("PNG"), Outcome.EITHER).chmod(0)
     _put_closed_folder(target, kind)
 
 
 def _put_closed_folder(target: HostileFolder, kind: str) -> None:
     """Root looks into any folder; for others its contents are unknown and the folder stands for them."""
     inside = target.path(kind, "no right to enter/inside.png")
-    inside.write_bytes(encoded(target.picture(), "PNG"))
+    inside.write_bytes(target.encoded("PNG"))
     inside.parent.chmod(0)
     if os.access(inside.parent, os.R_OK | os.X_OK):
         target.add(kind, inside, Outcome.MEASURED)

@@ -35,23 +35,22 @@ PQ, HLG, SRGB_TRANSFER = 16, 18, 13
 def put_sound(target: HostileFolder) -> None:
     """Ordinary files of every format, and files that are called after another format than theirs."""
     for suffix, form in FORMATS.items():
-        target.put("sound", f"plain.{suffix}", encoded(target.picture(), form), Outcome.MEASURED)
+        target.put("sound", f"plain.{suffix}", target.encoded(form), Outcome.MEASURED)
     more = {
-        "other suffix.jpeg": encoded(target.picture(), "JPEG"),
-        "other suffix.tiff": encoded(target.picture(), "TIFF", compression="tiff_deflate"),
-        "UPPER.PNG": encoded(target.picture(), "PNG"),
-        "Mixed.JpG": encoded(target.picture(), "JPEG", progressive=True),
-        "grey.jpg": encoded(target.picture(mode="L"), "JPEG"),
-        "grey.ppm": encoded(target.picture(mode="L"), "PPM"),
-        "lossless.webp": encoded(target.picture(), "WEBP", lossless=True),
-        "lzw.tif": encoded(target.picture(), "TIFF", compression="tiff_lzw"),
+        "other suffix.jpeg": target.encoded("JPEG"),
+        "other suffix.tiff": target.encoded("TIFF", compression="tiff_deflate"),
+        "UPPER.PNG": target.encoded("PNG"),
+        "Mixed.JpG": target.encoded("JPEG", progressive=True),
+        "grey.jpg": target.encoded("JPEG", mode="L"),
+        "grey.ppm": target.encoded("PPM", mode="L"),
+        "lossless.webp": target.encoded("WEBP", lossless=True),
+        "lzw.tif": target.encoded("TIFF", compression="tiff_lzw"),
         "top down.bmp": _top_down(target.picture()),
     }
-    for name, data in more.items():
-        target.put("sound", name, data, Outcome.MEASURED)
+    target.put_all("sound", more, Outcome.MEASURED)
     suffixes = list(FORMATS)
     for suffix, other in zip(suffixes, suffixes[1:] + suffixes[:1], strict=True):
-        data = encoded(target.picture(), FORMATS[suffix])
+        data = target.encoded(FORMATS[suffix])
         target.put("mislabelled", f"{suffix} called.{other}", data, Outcome.MEASURED)
 
 
@@ -65,7 +64,7 @@ def put_depths(target: HostileFolder) -> None:
     """Images of 1 to 32 bits a channel."""
     measured = {f"{mode} from a {form}": (mode, form) for mode, form in (("1", "PNG"), ("1", "TIFF"), ("P", "BMP"))}
     for name, (mode, form) in measured.items():
-        target.put("16 bit", f"{name}.{form.lower()}", encoded(target.picture(mode=mode), form), Outcome.MEASURED)
+        target.put("16 bit", f"{name}.{form.lower()}", target.encoded(form, mode=mode), Outcome.MEASURED)
     for name, channels, colour in (("grey", 1, 0), ("grey alpha", 2, 4), ("RGB", 3, 2), ("RGBA", 4, 6)):
         data = png(SIZE, png_rows(_wide(target, channels).astype(">u2").tobytes(), SIZE[1]), depth=16, colour=colour)
         target.put("16 bit", f"{name}.png", data, Outcome.MEASURED)
@@ -92,7 +91,7 @@ def put_inks(target: HostileFolder) -> None:
     """CMYK with and without profile, as Adobe inverts it and as others do not."""
 
     def jpeg(profile: bytes | None = None) -> bytes:
-        return encoded(target.picture(mode="CMYK"), "JPEG", icc_profile=profile)
+        return target.encoded("JPEG", mode="CMYK", icc_profile=profile)
 
     plain, inks = jpeg(), cmyk_profile()
     place = (converted := jpeg()).index(b"Adobe")
@@ -103,11 +102,10 @@ def put_inks(target: HostileFolder) -> None:
         "as YCCK.jpg": converted[: place + 11] + b"\2" + converted[place + 12 :],
         "with profile.jpg": jpeg(inks),
         "with the profile of a screen.jpg": jpeg(rgb_profile()),
-        "plain.tif": encoded(target.picture(mode="CMYK"), "TIFF"),
-        "with profile.tif": encoded(target.picture(mode="CMYK"), "TIFF", icc_profile=inks),
+        "plain.tif": target.encoded("TIFF", mode="CMYK"),
+        "with profile.tif": target.encoded("TIFF", mode="CMYK", icc_profile=inks),
     }
-    for name, data in files.items():
-        target.put("CMYK", name, data, Outcome.MEASURED)
+    target.put_all("CMYK", files, Outcome.MEASURED)
 
 
 def put_palettes_and_alpha(target: HostileFolder) -> None:
@@ -126,8 +124,7 @@ def put_palettes_and_alpha(target: HostileFolder) -> None:
         "plain.bmp": encoded(palette(), "BMP"),
         "plain.tif": encoded(palette(), "TIFF"),
     }
-    for name, data in palettes.items():
-        target.put("palette", name, data, Outcome.MEASURED)
+    target.put_all("palette", palettes, Outcome.MEASURED)
     only_alpha = Image.new("RGB", SIZE, (20, 40, 60))
     only_alpha.putalpha(target.picture(mode="L"))
     alphas = {
@@ -136,11 +133,10 @@ def put_palettes_and_alpha(target: HostileFolder) -> None:
         "gradient.webp": encoded(_veiled(target), "WEBP"),
         "gradient.tif": encoded(_veiled(target), "TIFF"),
         "gradient.avif": encoded(_veiled(target), "AVIF"),
-        "one colour is clear.png": encoded(target.picture(), "PNG", transparency=(1, 2, 3)),
+        "one colour is clear.png": target.encoded("PNG", transparency=(1, 2, 3)),
         "only alpha differs.png": encoded(only_alpha, "PNG"),
     }
-    for name, data in alphas.items():
-        target.put("alpha", name, data, Outcome.MEASURED)
+    target.put_all("alpha", alphas, Outcome.MEASURED)
     clear = target.picture()
     clear.putalpha(0)
     target.put("alpha", "nothing is visible.png", encoded(clear, "PNG"), Outcome.SKIPPED)
@@ -174,8 +170,8 @@ def put_high_range(target: HostileFolder) -> None:
     transfers = (("PQ", PQ, Outcome.SKIPPED), ("HLG", HLG, Outcome.SKIPPED), ("sRGB", SRGB_TRANSFER, Outcome.MEASURED))
     for name, transfer, expected in transfers:
         code = png_chunk(b"cICP", bytes([9 if transfer != SRGB_TRANSFER else 1, transfer, 0, 1]))
-        put(f"declares {name}.png", with_png_chunks(encoded(target.picture(), "PNG"), code), expected)
-    avif = encoded(target.picture(), "AVIF")
+        put(f"declares {name}.png", with_png_chunks(target.encoded("PNG"), code), expected)
+    avif = target.encoded("AVIF")
     if (place := avif.find(b"nclx")) > 0:
         put("declares PQ.avif", avif[: place + 6] + struct.pack(">H", PQ) + avif[place + 8 :], Outcome.EITHER)
     radiance = b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 24 +X 24\n" + target.picture(mode="CMYK").tobytes()
@@ -198,17 +194,17 @@ def put_profiles(target: HostileFolder) -> None:
     }  # fmt: skip
     for name, profile in profiles.items():
         for suffix in ("png", "jpg"):
-            data = encoded(target.picture(), FORMATS[suffix], icc_profile=profile)
+            data = target.encoded(FORMATS[suffix], icc_profile=profile)
             target.put("ICC profile", f"{name}.{suffix}", data, Outcome.MEASURED)
     large = rgb_profile(more={b"junk": bytes(5_000_000)})
-    target.put("ICC profile", "5 MB.jpg", encoded(target.picture(), "JPEG", icc_profile=large), Outcome.MEASURED)
+    target.put("ICC profile", "5 MB.jpg", target.encoded("JPEG", icc_profile=large), Outcome.MEASURED)
     packed = png_chunk(b"iCCP", b"own\0\0" + zlib.compress(large))
-    target.put("ICC profile", "5 MB.png", with_png_chunks(encoded(target.picture(), "PNG"), packed), Outcome.EITHER)
+    target.put("ICC profile", "5 MB.png", with_png_chunks(target.encoded("PNG"), packed), Outcome.EITHER)
     others = (("grey of a screen", "L", whole), ("grey of a grey screen", "L", grey_profile()),
               ("alpha swapped primaries", "RGBA", rgb_profile(swapped)),
               ("palette swapped primaries", "P", rgb_profile(swapped)))  # fmt: skip
     for name, mode, profile in others:
-        data = encoded(target.picture(mode=mode), "PNG", icc_profile=profile)
+        data = target.encoded("PNG", mode=mode, icc_profile=profile)
         target.put("ICC profile", f"{name}.png", data, Outcome.MEASURED)
 
 
@@ -220,14 +216,14 @@ def put_orientations(target: HostileFolder) -> None:
     }
     for name, field in fields.items():
         segment = jpeg_segment(0xE1, b"Exif\0\0" + tiff({0x0112: field}))
-        data = with_jpeg_segments(encoded(target.picture((24, 16)), "JPEG"), segment)
+        data = with_jpeg_segments(target.encoded("JPEG", (24, 16)), segment)
         target.put("orientation", f"{name}.jpg", data, Outcome.MEASURED)
     # Turning the picture means writing its EXIF anew, which fails where a number is a text.
     odd = jpeg_segment(0xE1, b"Exif\0\0" + tiff({0x0112: shorts(6), 0x0101: text_field("wide")}))
-    data = with_jpeg_segments(encoded(target.picture((24, 16)), "JPEG"), odd)
+    data = with_jpeg_segments(target.encoded("JPEG", (24, 16)), odd)
     target.put("orientation", "6 beside a height in words.jpg", data, Outcome.EITHER)
     turned = png_chunk(b"eXIf", tiff({0x0112: shorts(6)}))
-    data = with_png_chunks(encoded(target.picture((24, 16)), "PNG"), turned)
+    data = with_png_chunks(target.encoded("PNG", (24, 16)), turned)
     target.put("orientation", "6.png", data, Outcome.MEASURED)
 
 
@@ -243,8 +239,7 @@ def put_frames(target: HostileFolder) -> None:
         "three.avif": several("AVIF"), "200 frames.gif": several("GIF", 200),
         "still apart.png": several("PNG", default_image=True),
     }  # fmt: skip
-    for name, data in animated.items():
-        target.put("animated", name, data, Outcome.MEASURED)
+    target.put_all("animated", animated, Outcome.MEASURED)
     cut = several("GIF", 2)
     # Eight bytes of timing, then a frame's place that is not all there; the first frame is whole.
     target.put("animated", "second frame is cut.gif", cut[: cut.rindex(b"\x21\xf9\x04") + 11], Outcome.EITHER)
@@ -258,7 +253,7 @@ def put_frames(target: HostileFolder) -> None:
 def put_shapes(target: HostileFolder) -> None:
     """The smallest and the longest pictures, and those that show nothing."""
     for width, height in ((2, 2), (3, 1), (1, 10_000), (10_000, 1), (10_000, 10), (10, 10_000)):
-        data = encoded(target.picture((width, height)), "PNG")
+        data = target.encoded("PNG", (width, height))
         target.put("tiny and extreme", f"{width} x {height}.png", data, Outcome.MEASURED)
     colours = itertools.cycle([(0, 0, 0), (255, 255, 255), (200, 10, 10)])
     for side, form in itertools.product((1, 64), ("png", "jpg", "gif")):
