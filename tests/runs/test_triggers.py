@@ -38,7 +38,7 @@ from imgaudit.models.loading import LoadedModel
 from imgaudit.report.triggers import write_triggers
 from imgaudit.runs.trigger_images import image_name, prompt_folder
 from imgaudit.runs.triggers import TriggerOutcome, trigger_manifest
-from imgaudit.schema.triggers import CandidateImage, FoundPrompt, ImageSettings, SearchSettings, Trigger
+from imgaudit.schema.triggers import CandidateImage, ClosestTarget, FoundPrompt, ImageSettings, SearchSettings, Trigger
 from imgaudit.similarity.clusters import find_largest_cluster
 from imgaudit.similarity.descriptors import PixelDescriptor
 from tests.benchmark.methods.test_prompt_scores import lab_image
@@ -150,7 +150,7 @@ def outcome_of(model_folder: Path, folder: Path, texts: list[str]) -> TriggerOut
 @pytest.mark.browser
 def test_hostile_prompts_are_text_on_the_page(browser: Browser, model_folder: Path, tmp_path: Path) -> None:
     outcome = outcome_of(model_folder, tmp_path, HOSTILE)
-    target = {"path": "<img src=x onerror=alert(1)>.png", "similarity": 0.99, "near_copy": True}
+    target = ClosestTarget(path="<img src=x onerror=alert(1)>.png", similarity=0.99, near_copy=True)
     page_path = write_triggers(tmp_path, outcome, [target])
     text = page_path.read_text(encoding="utf-8")
     checked = Checked()
