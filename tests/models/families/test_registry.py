@@ -132,11 +132,11 @@ def disguise(model: BrokenModel, file: str, component: str) -> None:
 
 
 def link_out(model: BrokenModel, file: str, component: str) -> None:
-    model.link(file, model.outside / file)
+    model.link(file, f"{{outside}}/{file}")
 
 
 def link_component_out(model: BrokenModel, file: str, component: str) -> None:
-    model.link(component, model.outside / component)
+    model.link(component, f"{{outside}}/{component}")
 
 
 def bring_code(model: BrokenModel, file: str, component: str) -> None:
