@@ -3,11 +3,12 @@
 #
 # Expected: places without a result have id -1 and the worst possible distance, so that any threshold drops them:
 # 2147483647 in binary indexes, 3.4e38 for L2, -3.4e38 for inner products. The flat, IVF and float HNSW indexes do so.
-# Seen: IndexBinaryHNSW fills with -2147483648, the *smallest* int, so that `distance <= 31` accepts every missing result
-# as closer than an exact copy, and `1 - distance / 256` is a similarity of eight million. An index for fast scan
+# Seen: IndexBinaryHNSW fills with -2147483648, the *smallest* int, so that `distance <= 31` accepts every missing
+# result as closer than an exact copy, and `1 - distance / 256` is a similarity of eight million. An index for fast scan
 # (PQ..x4fs) fills with an ordinary finite number of the same size as its real scores, here between 0 and -2.
-# Why: the binary graph search keeps distances as floats and converts the float sentinel, which no int can hold (the
-# result shown is that of x86-64). Fast scan keeps 16-bit integers, and scales the sentinel back like any other score.
+# Why (as far as the source tells): the binary graph search keeps distances as floats and converts the float sentinel,
+# which no int can hold (the result shown is that of x86-64). Fast scan keeps 16-bit integers, and scales the sentinel
+# back like any other score.
 # Why it matters: PDQ hashes are searched with exactly that threshold. Test the ids for -1, never the distances.
 #
 # Package: faiss-cpu 1.15.1. Where: faiss/IndexBinaryHNSW.cpp, IndexBinaryHNSW::search (the last loop), and

@@ -3,12 +3,12 @@
 #
 # Expected: equal scores are listed in the order they were added, as IndexFlatL2 does, and asking for more results does
 # not change the first ones.
-# Seen: IndexFlatIP picks the k copies that were added first, but lists them last added first. So the top hit is row 0 for
-# k=1, row 4 for k=5 and row 98 for k=99. L2 distances over the same vectors give row 0 each time.
-# Why (as far as the source tells): the heap that keeps the k best compares ids too where scores are equal, and in a heap
-# of similarities that order is the reverse of what it is in a heap of distances.
-# Why it matters: a report names the training image that a generated one matches. Where it is in the set several times, the
-# name (and with it its caption, source and licence) depends on how many results somebody asked for, and two runs of
+# Seen: IndexFlatIP picks the k copies that were added first, but lists them last added first. So the top hit is row 0
+# for k=1, row 4 for k=5 and row 98 for k=99. L2 distances over the same vectors give row 0 each time.
+# Why (as far as the source tells): the heap that keeps the k best compares ids too where scores are equal, and in a
+# heap of similarities that order is the reverse of what it is in a heap of distances.
+# Why it matters: a report names the training image that a generated one matches. Where it is in the set several times,
+# the name (and with it its caption, source and licence) depends on how many results somebody asked for, and two runs of
 # one audit with different k cite different images. Sort by (-score, id) before naming one.
 #
 # Package: faiss-cpu 1.15.1. Where: faiss/utils/Heap.h (heap_reorder, cmp2 of CMin and CMax in

@@ -3,14 +3,14 @@
 #
 # Expected: `a == b` compares the hashes whole, like the == of imagehash's other hashes; `a - b` equals `b - a`, and 0
 # means the same picture.
-# Seen: a picture of noise blocks and a plain white image are ==, with `noise - white` = 8 of 9 and `white - noise` = 0.0,
-# the distance of an exact copy. A second, unrelated picture is == to the first as well.
-# Why: == asks whether at least one segment of the left hash is within a quarter of the bits of any segment on the right,
-# and - counts over the left hash's segments only. A flat area hashes to zeros in every picture, a plain image has no
-# other segment, and so it is "contained" in everything that has a flat piece.
-# Why it matters: `hash in seen` and `==` are how duplicates are dropped, and `best_match` takes the smallest distance: one
-# blank image (a safety filter's black square, a failed generation) becomes the best match of everything. It is
-# also no equivalence: equal hashes have different hash(), so that a set keeps both. Use matches(region_cutoff=...), in both
+# Seen: a picture of noise blocks and a plain white image are ==, with `noise - white` = 8 of 9 and `white - noise` =
+# 0.0, the distance of an exact copy. A second, unrelated picture is == to the first as well.
+# Why: == asks whether at least one segment of the left hash is within a quarter of the bits of any segment on the
+# right, and - counts over the left hash's segments only. A flat area hashes to zeros in every picture, a plain image
+# has no other segment, and so it is "contained" in everything that has a flat piece.
+# Why it matters: `hash in seen` and `==` are how duplicates are dropped, and `best_match` takes the smallest distance:
+# one blank image (a safety filter's black square, a failed generation) becomes the best match of everything. It is also
+# no equivalence: equal hashes have different hash(), so that a set keeps both. Use matches(region_cutoff=...), in both
 # directions, and drop flat images before.
 #
 # Package: ImageHash 4.3.2. Where: imagehash/__init__.py, ImageMultiHash.__eq__, __sub__ and hash_diff.

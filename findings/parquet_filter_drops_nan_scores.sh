@@ -9,8 +9,8 @@
 # Why: the minimum and maximum of a row group are written without its NaNs, and the reader takes them as a promise about
 # every row of the group that is not null.
 # Why it matters: a similarity is NaN where a measure failed (a flat image, a broken vector). "Show everything that is
-# not clearly below the threshold" and "show what could not be measured" are the questions by which an auditor finds such
-# images, and a table of scores in Parquet answers both with "there are none".
+# not clearly below the threshold" and "show what could not be measured" are the questions by which an auditor finds
+# such images, and a table of scores in Parquet answers both with "there are none".
 #
 # Package: pyarrow 26.0.1. Where: cpp/src/arrow/dataset/file_parquet.cc,
 # ParquetFileFragment::EvaluateStatisticsAsExpression, and the simplification of expressions with guarantees in

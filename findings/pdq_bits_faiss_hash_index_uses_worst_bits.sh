@@ -3,11 +3,12 @@
 #
 # Expected: any b of the 256 bits are as good as others for IndexBinaryHash, which compares only hashes that share
 # their first b bits; and if PDQ's bits have an order, the coarse structure of the picture comes first.
-# Seen: pdqhash returns the bits with the finest structure first: PDQ's bits are the signs of a 16 x 16 cosine transform,
-# and the vector is that in reverse. The first 32 bits flip well over one and a half times as often under noise and JPEG
-# as the last 32. With b=20, half of the changed copies are found; with the same hashes, bits reversed, 72 %.
+# Seen: pdqhash returns the bits with the finest structure first: PDQ's bits are the signs of a 16 x 16 cosine
+# transform, and the vector is that in reverse. The first 32 bits flip well over one and a half times as often under
+# noise and JPEG as the last 32. With b=20, half of the changed copies (of synthetic pictures) are found; with the same
+# hashes, bits reversed, 72 %.
 # Nothing else tells the two orders apart: Hamming distances, thresholds and exact search are the same in both.
-# Why it matters: the hash index is the usual way to search millions of PDQ hashes, and one reversal of the bits before
+# Why it matters: a hash index is a usual way to search millions of PDQ hashes, and one reversal of the bits before
 # they are packed decides whether it finds half of the altered copies or nearly three quarters.
 #
 # Packages: pdqhash 0.2.8 with faiss-cpu 1.15.1. Where: pdqhash/bindings.pyx, hash_to_vector ([::-1]), and

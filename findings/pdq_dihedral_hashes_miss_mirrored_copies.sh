@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
-# PDQ's own hashes "of the turned and mirrored image" are further from that image's hash than the usual threshold allows.
+# PDQ's own hashes "of the turned and mirrored image" are further from that image's hash than the usual threshold
+# allows.
 #
-# Expected: compute_dihedral gives, from one picture, the hashes its mirrored and turned versions have, up to a few bits;
-# so comparing these eight finds a mirrored copy as surely as hashing the mirrored picture does.
+# Expected: compute_dihedral gives, from one picture, the hashes its mirrored and turned versions have, up to a few
+# bits; so comparing these eight finds a mirrored copy as surely as hashing the mirrored picture does.
 # Seen: at 256 x 256 pixels the hash for the half turn is some 40 of 256 bits away from the hash of the picture really
-# turned by half, without any other change, and over the usual threshold of 31 for most pictures. A mirrored picture uses
-# up about 26 of the 31 bits before anything else is changed. Only the original and the transposed picture are exact.
-# Why: the eight are made by changing signs in one cosine transform. The 64 x 64 sampling before it is not symmetric (it
-# takes pixels off centre by half a step), so that the samples of a mirrored picture are other pixels. The smaller the
-# picture, the more that matters: at 512 x 512 it is half as much.
+# turned by half, without any other change, and over the usual threshold of 31 for most pictures. A mirrored picture
+# uses up about 26 of the 31 bits before anything else is changed. Only the original and the transposed picture are
+# exact.
+# Why (as far as the source tells): the eight are made by changing signs in one cosine transform. The 64 x 64 sampling
+# before it is not symmetric (it takes pixels off centre by half a pixel), so that the samples of a mirrored picture are
+# other pixels. The smaller the picture, the more that matters: at 512 x 512 it is half as much.
 # Why it matters: mirroring is the commonest way to hide a copy, and flips are how training images are augmented. With
 # generated images of 256 pixels, "no match under any of the eight" is no evidence; hash the turned pixels instead.
 #

@@ -2,7 +2,8 @@
 # safetensors.numpy writes a transposed array with its numbers in the wrong places, without an error.
 #
 # Expected: save() of a view such as weight.T either copies it first or refuses it. (safetensors.torch refuses tensors
-# that are not contiguous, and safetensors 0.7.0 writes this array correctly. The docstring asks for contiguous tensors; nothing checks it.)
+# that are not contiguous, and safetensors 0.7.0 writes this array correctly. The docstring asks for contiguous tensors;
+# nothing checks it.)
 # Seen: the file has the shape of the view and the bytes of the array under it, in memory order. What is loaded has the
 # right shape, dtype, mean and sum, and wrong rows.
 # Why: the address of the array's memory is handed to the writer, with the shape but without the strides.

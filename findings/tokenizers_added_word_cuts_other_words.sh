@@ -1,17 +1,18 @@
 #!/usr/bin/env bash
-# Adding a word to a tokenizer that already knows it changes how other prompts are read, and upper case no longer counts.
+# Adding a word to a tokenizer that already knows it changes how other prompts are read, and upper case no longer
+# counts.
 #
-# Expected: add_tokens(["cat"]) is a no-op where "cat" is in the vocabulary, and returns 0 as nothing is new; and an added
-# trigger word such as "<My-Cat>" is matched as written.
+# Expected: add_tokens(["cat"]) is a no-op where "cat" is in the vocabulary, and returns 0 as nothing is new; and an
+# added trigger word such as "<My-Cat>" is matched as written.
 # Seen: it returns 1, the vocabulary keeps its size, and "cathedral" is from then on read as "cat" + the rest instead of
 # the longer piece the model was trained with. An added "<My-Cat>" is found in "<MY-CAT>" too under a lower-casing
 # normalizer, and is listed in Encoding.tokens as "<my-cat>", a name that token_to_id does not know.
 # Why: added words are cut out of the text before the model sees it, inside longer words too, whether or not the
 # vocabulary has them; and unless added as special they are compared with the text after normalization.
-# Why it matters: text-to-image tokenizers are lower-casing, and fine-tunes (textual inversion, LoRA with a trigger word)
-# add words. An audit that adds the trigger word to compare a fine-tuned model with its base then prompts both with other
-# token ids for every caption that contains the letters of the trigger ("sks" in "masks", "cat" in "cathedral"). Use
-# AddedToken(word, single_word=True, normalized=False).
+# Why it matters: text-to-image tokenizers are lower-casing, and fine-tunes (textual inversion, LoRA with a trigger
+# word) add words. An audit that adds the trigger word to compare a fine-tuned model with its base then prompts both
+# with other token ids for every caption that contains the letters of the trigger ("sks" in "masks", "cat" in
+# "cathedral"). Use AddedToken(word, single_word=True, normalized=False).
 #
 # Package: tokenizers 0.23.3. Where: tokenizers/src/tokenizer/added_vocabulary.rs (add_tokens, refresh_added_tokens,
 # extract_and_normalize).
