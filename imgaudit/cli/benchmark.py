@@ -30,7 +30,7 @@ HEADINGS = {
 """The heading of each option; those that are not named here say how much is measured, and how."""
 
 METAVARS = {"model": "MODEL", "images": "FOLDER", "out": "FOLDER", "clip": "FOLDER", "note": "TEXT", "sizes": "N,..."}
-"""What help shows for the value of an option, where it is neither a number, a file nor a name."""
+"""Placeholders that help shows for the value of an option, where it is neither a number, a file nor a name."""
 
 
 def register(app: typer.Typer, heading: str) -> None:

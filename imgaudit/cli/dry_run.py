@@ -22,7 +22,7 @@ STAGES = {
     "decode": "decoding",
     "encode": "encoding",
 }
-"""What passes are called where people read them."""
+"""Names of the passes, as people read them."""
 
 
 def print_plan(

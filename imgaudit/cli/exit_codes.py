@@ -27,7 +27,7 @@ class ExitCode(enum.IntEnum):
 
 
 class FailOnChange(enum.StrEnum):
-    """Which changes make `imgaudit compare` exit with 1."""
+    """Changes that make `imgaudit compare` exit with 1."""
 
     APPEARED = "appeared"
     CHANGED = "changed"

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 STYLES = {"copy": "bold red", "partial": "red", "inconclusive": "yellow", "not seen": ""}
 
 PACKAGES = ("imgaudit", "opencv-python-headless", "numpy")
-"""What scores depend on."""
+"""Packages that scores depend on."""
 
 
 def register(app: typer.Typer, heading: str) -> None:

@@ -56,7 +56,7 @@ class ModelChoice:
     compiled: Annotated[
         bool, flag(Heading.MACHINE, "Compile the model: it starts more slowly, then runs faster.", "--compile")
     ] = False
-    """Whether torch compiles the blocks of its network."""
+    """True when torch compiles the blocks of its network."""
 
     def load(self, device: str | None = None) -> "LoadedModel":
         """Load the model onto a device, `auto` when none is named.

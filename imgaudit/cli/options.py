@@ -163,10 +163,10 @@ class ConfigOptions:
 
 
 MeasuringOptions = Annotated[ConfigOptions, Take(without=("level", "fail_on", "operator"))]
-"""What decides how images are measured, without what decides verdicts."""
+"""Options that decide how images are measured, without those that decide verdicts."""
 
 DemoOptions = Annotated[ConfigOptions, Take(only=("seed", "batch_size", "device", "offline"))]
-"""What may differ between two demos."""
+"""Options that may differ between two demos."""
 
 Targets = Annotated[Path, argument("TARGETS", help="Folder of images to audit.")]
 Run = Annotated[Path, argument("RUN", help="Run folder of a finished audit.")]

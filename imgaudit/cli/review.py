@@ -24,7 +24,7 @@ SHOWN = 20
 
 
 class ExportFormat(enum.StrEnum):
-    """What `imgaudit review export` can write."""
+    """Formats that `imgaudit review export` can write."""
 
     JSON = "json"
     CSV = "csv"

@@ -33,7 +33,7 @@ class Heading(StrEnum):
 
 @dataclass(frozen=True)
 class Take:
-    """Which fields of a record a command takes, and under which heading; written beside the record's type."""
+    """Fields of a record that a command takes, and the heading they stand under; written beside the record's type."""
 
     only: tuple[str, ...] = ()
     """Names of the fields; all when empty."""

@@ -25,7 +25,7 @@ class ControlSource(Record):
     """One set of controls with its origin."""
 
     note: str
-    """Where the controls came from, and why they cannot have been in the training set."""
+    """Origin of the controls, and why they cannot have been in the training set."""
     made: str
     """UTC time of the calibration."""
     seed: int

@@ -25,7 +25,7 @@ def find_closest_part(measured: RungMeasurement) -> tuple[Replica, PartMatch] | 
 
 
 class PartNull(NamedTuple):
-    """What parts returned by one rung are compared with; the same for every image."""
+    """Controls' results that parts returned by one rung are compared with; the same for every image."""
 
     nulls: list[Legs]
     """The closest generated image of every control."""

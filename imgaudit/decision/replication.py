@@ -44,7 +44,7 @@ class Evidence:
     cross_matches: Mapping[Rung, CrossMatches] = field(default_factory=dict)
     """For each rung, its generated images compared with all targets and decoys."""
     captions_comparable: bool = True
-    """Whether text rungs may be compared with the controls': the blind baseline of captions raised no alarm."""
+    """True when text rungs may be compared with the controls': the blind baseline of captions raised no alarm."""
 
     @cached_property
     def _control_thresholds(self) -> CopyThresholds | None:

@@ -58,7 +58,7 @@ OPERATIONS: Mapping[str, Callable[[Sequence[str], random.Random], list[str]]] = 
     "another order": _reorder,
     "synonyms": _replace,
 }
-"""What is done to a text, by name, in the order in which it is tried."""
+"""Transformations of a text, by name, in the order in which they are tried."""
 
 
 def paraphrase(text: str, count: int, seed: int) -> list[str]:

@@ -23,7 +23,7 @@ import torch
 from imgaudit.exceptions import UndefinedConversionError
 
 PredictionType = Literal["epsilon", "v_prediction", "sample", "flow"]
-"""What a network returns: noise, v, clean latents, or the velocity of a straight path, noise - x0."""
+"""Output of a network: noise, v, clean latents, or the velocity of a straight path, noise - x0."""
 
 SMALLEST_SIGNAL = 1e-6
 """Below this share of signal or noise a division by it is refused."""

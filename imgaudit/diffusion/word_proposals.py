@@ -78,7 +78,7 @@ class VocabularyProposal:
     """
 
     def __init__(self, frequencies: Mapping[str, float], name: str) -> None:
-        """Raises InputError for fewer than two words, a word with white space, or a frequency that is not positive."""
+        """Refuse fewer than two words, white space in a word, or a frequency of zero or less. Raises InputError."""
         if len(frequencies) < FEWEST_WORDS:
             raise InputError(
                 f"{name}: expected at least {FEWEST_WORDS} words to search over, but found {len(frequencies)}; give "

@@ -42,7 +42,7 @@ class Source(Protocol):
 
 
 def check_block(names: Names, vectors: npt.NDArray[np.generic], *, binary: bool, refuse_names: bool = True) -> Block:
-    """Return a block of strangers' vectors without those that hold NaN or infinity or have dangerous names."""
+    """Return a block of untrusted vectors without those that hold NaN or infinity or have dangerous names."""
     reasons = names.refused() if refuse_names else {}
     kept_vectors: Vectors = vectors
     uneven = np.zeros(len(vectors), dtype=bool)

@@ -35,19 +35,19 @@ SHARD_BYTES = 2**31
 """Vectors of a shard take at most so much; memory for building it grows with it, and with nothing else."""
 
 BEGUN = (".lock", ".lock-holder", ".draft", ".manifest.json.partial")
-"""What a build leaves that was killed before it wrote a manifest."""
+"""Files that a build leaves when it is killed before it writes a manifest."""
 
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """How a new collection is made."""
+    """Options for making a new collection."""
 
     descriptor: str = "pixel"
-    """What images are described by, or what given vectors are."""
+    """Name of the descriptor of the images, or of the given vectors."""
     kind: Kind | None = None
-    """How vectors are searched; None to choose by their number."""
+    """Search method for the vectors; None to choose by their number."""
     shard_vectors: int | None = None
     """Most vectors of a shard; None for as many as 2 GiB hold."""
 

@@ -64,7 +64,7 @@ class Collection:
 
     @property
     def remark(self) -> str:
-        """What a user should know before trusting an empty answer; empty when the collection is finished."""
+        """Warning to read before trusting an empty answer; empty when the collection is finished."""
         waiting = self.manifest.unfinished
         if not waiting:
             return ""

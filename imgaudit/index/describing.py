@@ -32,7 +32,7 @@ SIDE = 512
 """Pixels of the square that a descriptor gets which does not say its own."""
 
 KILLED = "the file ends the process that reads it"
-"""Why an image is left out whose reader died."""
+"""Reason given for an image whose reader died."""
 
 
 class ImageEntry(NamedTuple):
@@ -40,7 +40,7 @@ class ImageEntry(NamedTuple):
 
     path: Path
     reason: str | None = None
-    """Why it is not read, if that is known already."""
+    """Reason that it is not read, if that is known already."""
 
 
 class DescribedEntries(NamedTuple):

@@ -28,7 +28,7 @@ CLASSES = {
     (Kind.IVFPQ, False): "IndexRefineFlat",
     (Kind.IVF, True): "IndexBinaryIVF",
 }
-"""What FAISS must say that a file holds, by kind and whether its vectors are bits."""
+"""FAISS class that an index file must hold, by kind and whether its vectors are bits."""
 
 
 def build_index(

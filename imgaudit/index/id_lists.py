@@ -10,7 +10,7 @@ from imgaudit.io.reading import find_encoding
 from imgaudit.io.tables import Row, parse_csv, parse_json_lines
 
 SUFFIXES = (".txt", ".csv", ".jsonl", ".parquet")
-"""How a list of names can be written."""
+"""File name suffixes of the formats that a list of names can be written in."""
 
 LINE = 4 * LONGEST
 """Characters of one line."""

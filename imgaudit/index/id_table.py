@@ -84,7 +84,7 @@ class IdTable:
     """An id table on disk, mapped into memory."""
 
     def __init__(self, path: Path) -> None:
-        """Raises IndexRefusedError when the file is not a whole id table."""
+        """Map the file into memory. Raises IndexRefusedError when it is not a whole id table."""
         self.path = path
         try:
             with path.open("rb") as file:

@@ -38,7 +38,7 @@ class FolderFacts(NamedTuple):
     """A folder, looked at before it is described."""
 
     items: int
-    """How many there are."""
+    """Number of entries that a collection would take."""
     digest: str
     """SHA-256 over their names."""
     others: dict[str, int]
@@ -77,7 +77,7 @@ def inspect_folder(folder: Path) -> FolderFacts:
 
 
 def _count_kinds(others: Counter[str]) -> dict[str, int]:
-    """Return the most common kinds as short text; strangers choose the suffixes."""
+    """Return the most common kinds as short text; the suffixes are untrusted."""
     kinds = Counter[str]()
     for number, (suffix, count) in enumerate(others.most_common()):
         kinds[format_path(suffix)[:20] if number < KINDS else "more"] += count

@@ -29,7 +29,7 @@ CANDIDATES = 64
 
 
 class Kind(enum.StrEnum):
-    """How the vectors of a shard are searched."""
+    """Search method for the vectors of a shard."""
 
     FLAT = "flat"
     HNSW = "hnsw"
@@ -41,11 +41,11 @@ class IndexTypeChoice(Record):
     """A kind of index, as FAISS builds it, and why."""
 
     kind: Kind
-    """How it is searched."""
+    """Search method."""
     factory: str
     """FAISS' own name of it, for `index_factory` or `index_binary_factory`."""
     reason: str
-    """Why this kind, as a sentence."""
+    """Reason for this kind, as a sentence."""
 
     @property
     def lists(self) -> int:

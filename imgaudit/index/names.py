@@ -1,4 +1,4 @@
-"""What vectors belong to: ids and paths, from strangers, many at a time."""
+"""What vectors belong to: untrusted ids and paths, many at a time."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ UTF8_BYTES = 4
 
 
 class Name(NamedTuple):
-    """What a vector belongs to."""
+    """Id of a vector and path of its file, empty where it has none."""
 
     id: str
     path: str
@@ -21,7 +21,7 @@ class Name(NamedTuple):
 
 @dataclass(frozen=True)
 class Names:
-    """What several vectors belong to, in columns: a tuple for each would take longer to make than its vector to index.
+    """Names of several vectors, in columns: a tuple for each would take longer to make than its vector to index.
 
     >>> list(Names.of([Name("a", "a.png"), Name("b", "")]).within("photos"))
     [Name(id='photos/a', path='a.png'), Name(id='photos/b', path='')]

@@ -25,11 +25,11 @@ class Queries:
     """A few queries."""
 
     names: list[str]
-    """What is asked about, one per vector."""
+    """Names of the queries, one per vector."""
     vectors: Vectors
-    """Of the collection's descriptor."""
+    """Vectors of the collection's descriptor."""
     skipped: list[SkippedImage]
-    """What cannot be asked about, with the reasons."""
+    """Images that cannot be asked about, with the reasons."""
 
 
 def read_queries(paths: Sequence[Path], descriptor: DescriptorRecord) -> Iterator[Queries]:

@@ -17,7 +17,7 @@ TIE = 1e-5
 """Inner products that differ by less are the same: float32 sums depend on their order."""
 
 EXACT = Skipped(skipped="the search is exact")
-"""Why the recall of a flat index is not measured."""
+"""Reason that the recall of a flat index is not measured."""
 
 
 def measure_recall(

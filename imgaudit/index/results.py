@@ -26,7 +26,7 @@ class Matches:
     matches: list[Match]
     """Nearest first."""
     cut: bool
-    """Whether there were more than could be listed."""
+    """True when there were more matches than could be listed."""
 
 
 class SearchResults(Sequence[list[Match]]):

@@ -33,9 +33,9 @@ class SourceInput:
     id_list: Path | None = None
     """Names of the vectors of an .npy file or FAISS index."""
     vector_column: str = ""
-    """Of a Parquet file."""
+    """Name of the vector column of a Parquet file."""
     id_column: str = ""
-    """Of a Parquet file."""
+    """Name of the id column of a Parquet file."""
 
 
 def pair_id_lists(

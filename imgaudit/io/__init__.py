@@ -1,1 +1,1 @@
-"""Files: strangers' images, captions, tables and folders read within bounds, our own written atomically."""
+"""Files: untrusted images, captions, tables and folders read within bounds, our own written atomically."""

@@ -51,7 +51,7 @@ class FolderTexts:
     metadata: Mapping[Path, list[str]]
     """From metadata.jsonl or metadata.csv."""
     sidecars: bool
-    """Whether texts beside and inside the images are used."""
+    """True when texts beside and inside the images are used."""
     remarks: list[str]
     """Names in tables that fit no image or several."""
 
@@ -79,7 +79,7 @@ def _read_sidecar(path: Path) -> str | None:
 
 
 class CaptionSource:
-    """Where texts are to come from: an explicit table, and whether what lies beside the images counts."""
+    """Sources of texts: an explicit table, and what lies beside the images where that counts."""
 
     def __init__(self, folder: Path, table: Path | None = None, *, sidecars: bool = True) -> None:
         """table: what --captions or --prompts names; sidecars: whether texts beside and inside the images are used.

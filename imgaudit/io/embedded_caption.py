@@ -1,6 +1,6 @@
 """The caption that an image file carries itself, in IPTC, XMP, EXIF or PNG text.
 
-The file is a stranger's: every field is bounded, XML is read without DTDs and entities, and damage becomes a note,
+The file is untrusted: every field is bounded, XML is read without DTDs and entities, and damage becomes a note,
 never an exception. The text is raw; :func:`imgaudit.io.captions.clean_text` makes one printable line of it.
 """
 
@@ -34,13 +34,13 @@ _BOILERPLATE = re.compile(
     r"|exif_jpeg_picture|dcim(?:[\\/].*)?|created with (?:the )?gimp|screenshot|charset=\"?\w*\"?|default|untitled"
     r"|cof|edf|hdrpl|mde|oznor|rhdr"
 )
-"""What cameras and programs write by themselves, in lower case; it describes no picture."""
+"""Text that cameras and programs write by themselves, in lower case; it describes no picture."""
 
 _LOST_FIELD = (
     r"Truncated File Read|Corrupt EXIF data\.  Expecting to read (2|12) bytes"
     r"|.*Skipping tag (270|34665|37510|40091|40092|40095)$"
 )
-"""What Pillow warns of when it leaves out a field that is read here, or all that follow a damage."""
+"""Pillow's warnings when it leaves out a field that is read here, or all that follow a damage."""
 
 _UPPER_HALVES = {
     b"A": "cp1252", b"B": "iso8859_2", b"C": "iso8859_3", b"D": "iso8859_4", b"F": "iso8859_7", b"G": "iso8859_6",
@@ -57,17 +57,17 @@ class EmbeddedCaption:
     text: str
     """As written, control characters included; not blank, without NULs, at most MAX_CHARACTERS long."""
     source: str
-    """Where it stood: "IPTC", "XMP", "EXIF" or "PNG text"."""
+    """Part of the file that it stood in: "IPTC", "XMP", "EXIF" or "PNG text"."""
 
 
 @dataclass(frozen=True)
 class CaptionReading:
-    """What came of looking for a caption."""
+    """Result of looking for a caption."""
 
     caption: EmbeddedCaption | None
     """None when the file carries no caption that can be read."""
     notes: tuple[str, ...]
-    """What could not be read on the way, in words ("XMP unreadable, ignored")."""
+    """Parts that could not be read on the way, in words ("XMP unreadable, ignored")."""
 
 
 def read_embedded_caption(image: Image.Image) -> CaptionReading:

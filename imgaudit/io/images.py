@@ -1,4 +1,4 @@
-"""Strangers' image files, read: the only place where bytes from outside become pixels.
+"""Untrusted image files, read: the only place where bytes from outside become pixels.
 
 An allow-list of formats (Pillow would start Ghostscript for PostScript), bounded in bytes, pixels and scans, oriented,
 colour-managed to sRGB, alpha on white. What was changed is said in notes.
@@ -52,7 +52,7 @@ TRANSPOSITIONS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What brings an image with this EXIF orientation upright."""
+"""Transposition that brings an image upright, by its EXIF orientation."""
 
 GENERATORS = ("stable diffusion", "midjourney", "dall-e", "dall\u00b7e", "firefly", "comfyui", "invokeai", "novelai",
               "automatic1111", "diffusers", "flux.1", "imagen")  # fmt: skip
@@ -60,7 +60,7 @@ GENERATORS = ("stable diffusion", "midjourney", "dall-e", "dall\u00b7e", "firefl
 
 
 class ImageFacts(Record):
-    """What is known of an image file without holding its pixels."""
+    """Properties of an image file, known without holding its pixels."""
 
     sha256: str
     """SHA-256 of the file's bytes, hexadecimal."""
@@ -71,13 +71,13 @@ class ImageFacts(Record):
     height: int
     """Pixels, after orientation."""
     notes: tuple[str, ...]
-    """What reading changed, in words ("alpha flattened on white"), for the record."""
+    """Changes made in reading, in words ("alpha flattened on white"), for the record."""
     made_by: str = ""
-    """What in the file says that an image generator made it; empty when nothing does."""
+    """Sign in the file that an image generator made it; empty when there is none."""
     caption: str = ""
     """Caption in the file's own metadata (IPTC, XMP, EXIF, PNG text), as it stands there."""
     caption_source: str = ""
-    """Which of these it comes from."""
+    """Part of the metadata that the caption comes from."""
 
     @property
     def id(self) -> str:
@@ -101,7 +101,7 @@ class LoadedImage:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What reading changed."""
+        """Changes made in reading, in words."""
         return self.facts.notes
 
 

@@ -23,9 +23,9 @@ class Target:
     """An image to measure, and the texts that may ask for it."""
 
     path: Path
-    """Where it is."""
+    """Path of the image file."""
     image: ImageFacts
-    """What it was when it was screened."""
+    """Properties of the file when it was screened."""
     texts: Mapping[Rung, Sequence[str]]
     """Prompts and caption, as far as there are any."""
     thumbnail: bytes = b""
@@ -60,11 +60,11 @@ class Portfolio:
     skipped: list[SkippedImage]
     """Everything else, with the reason."""
     remarks: list[str] = field(default_factory=list)
-    """What the user should know of the folder, in sentences."""
+    """Remarks on the folder for the user, in sentences."""
     gone: Mapping[str, SkippedImage] = field(default_factory=dict)
     """SHA-256 of files that a continued run began with and that are no longer there, with what is said of them."""
     framing: Framing | None = None
-    """How the thumbnails were framed; None without thumbnails."""
+    """Framing of the thumbnails; None without thumbnails."""
 
     @property
     def count(self) -> int:

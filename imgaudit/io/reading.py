@@ -1,4 +1,4 @@
-"""Strangers' files: opened without following links, blocking or running anything, and read up to a limit.
+"""Untrusted files: opened without following links, blocking or running anything, and read up to a limit.
 
 Every text file from outside is decoded here: UTF-8 with or without its byte-order mark, or UTF-16 with its mark.
 """

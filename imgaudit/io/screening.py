@@ -39,13 +39,13 @@ class Screened:
     """One file of a folder after its first look."""
 
     path: Path
-    """Where it is."""
+    """Path of the file."""
     facts: ImageFacts | None
-    """What it is; None when it cannot be read."""
+    """Properties of the image; None when it cannot be read."""
     thumbnail: bytes = b""
     """RGB, 32 x 32, framed; empty when none was asked for or it cannot be read."""
     refused: str = ""
-    """Why it cannot be read, completing "the file ..."."""
+    """Reason that it cannot be read, completing "the file ..."."""
 
 
 def make_thumbnail(image: LoadedImage, framing: Framing) -> bytes:
@@ -70,12 +70,12 @@ def cache_path() -> Path:
 
 
 class ScreeningCache:
-    """What earlier audits found, in one SQLite file; any trouble with it means reading the images again."""
+    """Screening results of earlier audits, in one SQLite file; any trouble with it means reading the images again."""
 
     def __init__(self, path: Path | None) -> None:
         """path: the database, or None to remember nothing."""
         self.problem = ""
-        """Why nothing is remembered; empty while all is well."""
+        """Reason that nothing is remembered; empty while all is well."""
         self._reader = _name_reader()
         self._pending = 0
         self._database: sqlite3.Connection | None = None

@@ -1,4 +1,4 @@
-"""Tables from strangers, CSV or JSON Lines: rows read within bounds, prompts, and captions fitted to images."""
+"""Untrusted tables, CSV or JSON Lines: rows read within bounds, prompts, and captions fitted to images."""
 
 import csv
 import io

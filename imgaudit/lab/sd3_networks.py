@@ -20,9 +20,9 @@ from imgaudit.lab.networks import Batch, LabNetworks, Tokens, pad_tokens
 from imgaudit.lab.recipe import LabRecipe
 
 SHIFT = 3.0
-"""Of the sigmas, in training and in sampling: Stable Diffusion 3's own."""
+"""Shift of the sigmas, in training and in sampling: Stable Diffusion 3's own."""
 TIMESTEPS = 1000
-"""Of the schedule."""
+"""Number of timesteps of the schedule."""
 CLIPS = ("text_encoder", "text_encoder_2")
 T5 = "text_encoder_3"
 HEAD = 32

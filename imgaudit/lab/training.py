@@ -34,7 +34,7 @@ NETWORKS: Mapping[str, Callable[[Sequence[str], LabRecipe], LabNetworks]] = {
     "sdxl": SDXLNetworks,
     "sd3": SD3Networks,
 }
-"""What makes the networks of a recipe's family, from the captions and the recipe."""
+"""Functions that make the networks from the captions and the recipe, by the recipe's family."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ AUTOENCODER_KEYS = (
     "resolution", "framing", "augment", "variants", "autoencoder_images", "planted", "seen_once", "held_out",
     "split_seed", "vae_steps", "vae_channels", "vae_batch_size", "latent_channels",
 )  # fmt: skip
-"""What decides an autoencoder: two recipes that agree on these, and on the corpus, may share one."""
+"""Recipe keys that decide an autoencoder: two recipes that agree on these, and on the corpus, may share one."""
 
 
 def borrow_autoencoder(lab: Path, theirs: LabRecipe, recipe: LabRecipe) -> AutoencoderKL:

@@ -35,7 +35,7 @@ from imgaudit.schema.records import Skipped
 from imgaudit.similarity.clip import load_aesthetic_head, load_clip
 
 AS_IT_IS = "as it is"
-"""How the model without mitigations is called."""
+"""Name of the model without mitigations."""
 
 
 def load_judges(clip: Path | None, head: Path | None) -> Judges:

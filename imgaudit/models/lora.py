@@ -23,17 +23,17 @@ from imgaudit.models.files.inspection import AGAIN, find_file_kind, quote, refus
 from imgaudit.models.files.weights import PICKLED_SUFFIXES, Shapes, read_metadata, read_shapes
 
 USUAL_NAME = "pytorch_lora_weights.safetensors"
-"""How diffusers calls the file in a folder."""
+"""File name that diffusers gives a LoRA in a folder."""
 
 ADAPTER = "audited"
 """The name that a LoRA has between being loaded and being fused."""
 
 METADATA_KEY = "lora_adapter_metadata"
-"""Where diffusers keeps the configuration of a LoRA in the header of its file."""
+"""Key under which diffusers keeps the configuration of a LoRA in the header of its file."""
 
 DOWN = (".lora_down.weight", ".lora_A.weight", ".lora.down.weight")
 UP = (".lora_up.weight", ".lora_B.weight", ".lora.up.weight")
-"""What follows the name of a layer in the names of its two matrices, beside which its alpha may stand."""
+"""Endings after a layer's name in the names of its two matrices, beside which its alpha may stand."""
 
 PLAIN = re.compile(r"\^?[\w.]+\$?")
 """Names of layers in that configuration. They are used as patterns, and this is all of that language they may use."""

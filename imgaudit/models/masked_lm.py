@@ -32,7 +32,7 @@ MAX_MODEL_BYTES = 8 * 2**30
 """Folders with larger weights are refused; BERT-large has 1.3 GB."""
 
 MOST_TOKENS = 512
-"""Of models that do not say how many they read."""
+"""Number of tokens for models that do not say how many they read."""
 
 SIZES = ("vocab_size", "hidden_size", "intermediate_size", "max_position_embeddings", "embedding_size", "dim",
          "hidden_dim", "type_vocab_size")  # fmt: skip
@@ -54,7 +54,7 @@ class MaskedWordProposal:
     """
 
     def __init__(self, model: Any, tokenizer: Any, name: str, digest: str) -> None:
-        """Raises ModelRefusedError for a tokenizer without a mask, or a vocabulary without two whole words."""
+        """Refuse a tokenizer without a mask, or a vocabulary without two whole words. Raises ModelRefusedError."""
         self.name, self.digest = name, digest
         self._model, self._tokenizer = model.eval(), tokenizer
         if tokenizer.mask_token_id is None:

@@ -45,7 +45,7 @@ TRIAL_SIDE = 8
 
 @contextmanager
 def refuse_errors(what: str) -> Iterator[None]:
-    """Turn whatever the libraries raise on a stranger's files into ModelRefusedError with a message of one line."""
+    """Turn whatever the libraries raise on untrusted files into ModelRefusedError with a message of one line."""
     try:
         yield
     except ImgauditError:

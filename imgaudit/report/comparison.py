@@ -28,7 +28,7 @@ EFFECT_WORDING: dict[DifferenceEffect, str] = {
 
 
 class ComparisonFormat(enum.StrEnum):
-    """What `imgaudit compare` can write besides its table."""
+    """Formats that `imgaudit compare` can write besides its table."""
 
     HTML = "html"
     JSON = "json"
@@ -41,14 +41,14 @@ class ShownPicture(NamedTuple):
     name: str
     """File name; empty when there is none."""
     missing: str
-    """Why there is none."""
+    """Reason that there is no picture; empty when there is one."""
 
 
 class ImageView(NamedTuple):
     """An image as the page shows it."""
 
     image: ImageComparison
-    """What is said of it."""
+    """Comparison of the two runs on this image."""
     target: ShownPicture
     """The image itself, at a model's size."""
     a: ShownPicture

@@ -35,7 +35,7 @@ class Segment:
     text: str
     """As it stands there."""
     weight: float | None = None
-    """Of a word; None between words, and of words that no encoder reads."""
+    """Weight of a word; None between words, and for words that no encoder reads."""
     share: int = 0
     """Per cent of the prompt's heaviest word."""
     shade: int = 0

@@ -22,7 +22,7 @@ from imgaudit.schema.text import file_name
 
 
 class ReportFormat(enum.StrEnum):
-    """What `imgaudit report` can write."""
+    """Formats that `imgaudit report` can write."""
 
     HTML = "html"
     JSON = "json"

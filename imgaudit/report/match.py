@@ -16,7 +16,7 @@ SHOWN_SIDE = 480
 """Pixels of the longer side of pictures on the page."""
 
 ORDER: tuple[Seen, ...] = ("copy", "partial", "inconclusive", "not seen")
-"""What is shown first."""
+"""Conclusions in the order in which they are shown."""
 
 LABELS = {
     "copy": "Copy",

@@ -4,10 +4,10 @@ import json
 from typing import Any
 
 LABELS = ("window.imgauditLabels = ", ";\n")
-"""What stands before and behind the wording of verdicts."""
+"""Script text before and behind the wording of verdicts."""
 
 ROWS = ("(window.imgauditRows ??= []).push(...", ");\n")
-"""What stands before and behind a list of rows."""
+"""Script text before and behind a list of rows."""
 
 
 def data_script(frame: tuple[str, str], value: Any) -> str:

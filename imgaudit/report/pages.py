@@ -18,7 +18,7 @@ from imgaudit.schema.records import Skipped
 from imgaudit.schema.text import printable
 
 BASE = ("style.css", "theme.js")
-"""What every page loads."""
+"""Files that every page loads."""
 
 
 def page_environment() -> jinja2.Environment:

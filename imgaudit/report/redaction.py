@@ -8,7 +8,7 @@ from imgaudit.schema.records import Skipped
 from imgaudit.schema.text import file_name, printable
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-"""What makes a spreadsheet run a cell; the wide forms do so where Chinese, Japanese or Korean is typed."""
+"""Characters that make a spreadsheet run a cell; the wide forms where Chinese, Japanese or Korean is typed."""
 
 
 def csv_cell(value: object) -> str:

@@ -9,7 +9,7 @@ from html import escape
 from math import ceil, floor, log10
 
 WIDTH, HEIGHT = 520, 260
-"""Of a chart, in its own units; a page scales it."""
+"""Size of a chart in its own units; a page scales it."""
 
 LEFT, RIGHT, TOP, BOTTOM = 54, 508, 36, 214
 """Edges of the plane that is drawn on."""
@@ -35,9 +35,9 @@ class Scale:
     low: float
     high: float
     start: float
-    """Where `low` lies."""
+    """Place of `low`, in the chart's units."""
     stop: float
-    """Where `high` lies."""
+    """Place of `high`, in the chart's units."""
 
     def __call__(self, value: float) -> float:
         """Return the place of a value."""

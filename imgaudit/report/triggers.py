@@ -18,7 +18,7 @@ MOST_PROMPTS = 1000
 """In the page's table, those of the highest D."""
 
 MOST_PICTURES = 8
-"""Of a candidate's cluster."""
+"""Most pictures that are shown of a candidate's cluster."""
 
 
 def trigger_row(trigger: Trigger) -> dict[str, Any]:

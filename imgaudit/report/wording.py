@@ -19,14 +19,14 @@ from imgaudit.schema.records import REPORTED_RUNGS, Rung, Skipped
 
 
 class Wording(NamedTuple):
-    """How a verdict is presented."""
+    """Presentation of a verdict."""
 
     label: str
     """Headline."""
     meaning: str
-    """What it says."""
+    """Meaning of the verdict."""
     limit: str
-    """What it does not say; printed wherever the verdict stands."""
+    """Limits of the verdict; printed wherever it stands."""
 
 
 WORDING: dict[Verdict, Wording] = {
@@ -149,12 +149,12 @@ LEVEL_WORDING: tuple[str, ...] = (
 
 
 class AlarmWording(NamedTuple):
-    """How an alarm is presented."""
+    """Presentation of an alarm."""
 
     label: str
     """In a few words."""
     meaning: str
-    """What it means for the reader."""
+    """Meaning of the alarm for the reader."""
 
 
 ALARM_WORDING: dict[AlarmCode, AlarmWording] = {
@@ -213,7 +213,7 @@ ALARM_WORDING: dict[AlarmCode, AlarmWording] = {
         "this budget, images can be forced out of the model whether or not it was trained on them.",
     ),
 }
-"""What an alarm is, in a few words, and what it means for the reader."""
+"""Name of every alarm in a few words, and its meaning."""
 
 EFFECT_WORDING: dict[AlarmEffect, str] = {
     AlarmEffect.TAKES_P_VALUES: "No p-value is based on errors; a copy generated from a prompt still counts.",
@@ -261,7 +261,7 @@ STREAMS_LIMIT = (
     "these seeds and are not rates of the model. Streams act together: a stream that gives no copy alone may still "
     "be needed."
 )
-"""What a comparison of streams does not say; printed wherever it stands."""
+"""Limits of a comparison of streams; printed wherever one stands."""
 
 
 def stream_label(rate: StreamRate, streams: Sequence[str]) -> str:

@@ -50,9 +50,9 @@ class Memory:
     """Bytes of tensors of each stage, beyond the weights."""
 
     one: dict[str, int]
-    """Of a single sample."""
+    """Bytes for a single sample, by stage."""
     more: dict[str, int]
-    """Of each sample more in the same batch."""
+    """Bytes for each further sample in the same batch, by stage."""
 
     def of(self, stage: str, samples: int) -> int:
         """Bytes of one stage."""
@@ -148,7 +148,7 @@ class Seconds:
     guided_step: float
     """Sampling step under guidance; 0 where the protocol has none."""
     frame: float
-    """What a generated image takes besides its steps: decoding, matching, writing."""
+    """Time that a generated image takes besides its steps: decoding, matching, writing."""
     image: float
     """Encoding and decoding of the image itself."""
 
@@ -227,18 +227,18 @@ def _timed(passes: Passes, work: Callable[[], object]) -> float:
 
 @dataclass(frozen=True)
 class Cost:
-    """What an audit will take, estimated."""
+    """Estimated time and memory of an audit."""
 
     device: str
-    """Where it was measured."""
+    """Device on which it was measured."""
     threads: int
-    """Of the processor."""
+    """Number of processor threads."""
     batch_size: int
     """Largest network batch: as asked for, or chosen."""
     seconds: Seconds
-    """What was timed."""
+    """Measured times, in seconds."""
     total_seconds: float
-    """Of all images together."""
+    """Estimated time for all images together, in seconds."""
     held: int
     """Bytes taken with the model loaded: by tensors on a CUDA device, by the process elsewhere."""
     tensors: int

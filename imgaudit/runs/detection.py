@@ -39,7 +39,7 @@ class JudgedPrompt:
     given: TablePrompt
     """As it was given."""
     found: DetectionRecord
-    """What was measured."""
+    """Measurement of the prompt, or the reason that there is none."""
     p_value: float | Skipped
     """Share of controls with a score at least as high, the prompt counted among them."""
     q_value: float | Skipped
@@ -66,7 +66,7 @@ class DetectionOutcome:
     """A finished folder."""
 
     manifest: DetectionManifest
-    """What was run."""
+    """Manifest of the detection."""
     prompts: Sequence[JudgedPrompt]
     """In the table's order."""
     controls: int

@@ -58,7 +58,7 @@ def turn_dial(
 
 @dataclass(frozen=True)
 class _Sampling:
-    """How cut-down embeddings of one image are sampled and judged: as the run did."""
+    """Settings by which cut-down embeddings of one image are sampled and judged: those of the run."""
 
     denoiser: Denoiser
     rendered: torch.Tensor

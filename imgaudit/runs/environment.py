@@ -23,11 +23,11 @@ class Check(Record):
     """One line of `imgaudit doctor`."""
 
     name: str
-    """What was looked at."""
+    """Subject of the check."""
     state: str
     """ok, skipped or failed."""
     detail: str
-    """What was found, and what to do when something is missing."""
+    """Result in words, and what to do when something is missing."""
 
 
 def _torch() -> Check:

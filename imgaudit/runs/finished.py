@@ -33,13 +33,13 @@ class FinishedRun:
     """A run's conclusions with the manifest, measurements and bank that they were decided from."""
 
     folder: RunFolder
-    """Where it is."""
+    """Folder of the run."""
     manifest: AuditManifest
-    """What was run."""
+    """Manifest of the run."""
     result: AuditResult
-    """What was concluded."""
+    """Conclusions of the run."""
     measurements: Mapping[str, Measurement]
-    """What was measured, by id."""
+    """Measurements by id of the image."""
     bank: NullBank | None
     """The null bank that was used."""
 

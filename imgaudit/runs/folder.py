@@ -16,7 +16,7 @@ from imgaudit.schema.records import Measurement, Skipped, SkippedImage
 
 @dataclass(frozen=True)
 class Recorded:
-    """What a run has recorded, without the records themselves."""
+    """Summary of what a run has recorded, without the records themselves."""
 
     finished: set[str]
     """Ids of images that are measured and whose files are there."""
@@ -34,7 +34,7 @@ class RunFolder:
 
     @property
     def manifest_path(self) -> Path:
-        """What was run, with which model, protocol and versions."""
+        """Path of the manifest: what was run, with which model, protocol and versions."""
         return self.path / "manifest.json"
 
     @property

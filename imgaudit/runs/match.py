@@ -56,7 +56,7 @@ class PairScores:
     """Scores of pairs, written after every image, so that a stopped command continues after the last one."""
 
     def __init__(self, folder: Path, subjects: Sequence[str], versions: Mapping[str, str]) -> None:
-        """Raises RunFolderError when the folder holds scores of other subjects, or of other versions.
+        """Open a folder's scores. Raises RunFolderError when they are of other subjects, or of other versions.
 
         subjects:  SHA-256 of targets and decoys
         versions:  of what scores depend on

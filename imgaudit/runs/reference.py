@@ -29,7 +29,7 @@ MOST = 10_000
 """Near copies that are counted for one image."""
 
 FILE = "reference.json"
-"""Where it is kept in a run folder."""
+"""Name of its file in a run folder."""
 
 
 class Bound(NamedTuple):
@@ -56,19 +56,19 @@ class Reference(Record):
     collection: str
     """Name of its folder."""
     manifest_sha256: str
-    """Of its manifest, which holds the digests of all its files."""
+    """SHA-256 of its manifest, which holds the digests of all its files."""
     vectors: int
-    """How many it holds."""
+    """Number of vectors that it holds."""
     descriptor: str
-    """What they are."""
+    """Name of the descriptor that made the vectors."""
     source: str
-    """Of the descriptor."""
+    """Origin of the descriptor's weights or algorithm."""
     bound: float
     """Similarity from which on a match counts as a near copy."""
     bound_source: str
     """Who says so."""
     recall: str
-    """How many of the nearest the search finds, with its interval, or that it is exact."""
+    """Recall of the search in words, with its interval, or that it is exact."""
     remark: str
     """That the collection is not finished; empty when it is."""
     controls: int

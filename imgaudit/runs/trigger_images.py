@@ -22,7 +22,7 @@ from imgaudit.schema.triggers import ClosestTarget, ImageSettings
 from imgaudit.similarity.descriptors import Descriptor, compare_vectors
 
 TARGETS_AT_ONCE = 64
-"""Of the owner's images, encoded together."""
+"""Number of the owner's images that are encoded together."""
 
 
 def prompt_folder(prompt: str) -> str:

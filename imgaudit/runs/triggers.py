@@ -34,18 +34,18 @@ NO_PROOF = (
     "A cluster means that this model gives nearly the same image for this prompt from different seeds. This does not "
     "prove that the image was in the training set: no training image was looked at."
 )
-"""What a candidate means and does not mean; shown wherever candidates are."""
+"""Meaning and limits of a candidate; shown wherever candidates are."""
 
 
 class TriggerOutcome(Record):
     """A finished search."""
 
     manifest: TriggerManifest
-    """What was run."""
+    """Manifest of the search."""
     space: str
-    """Of D."""
+    """Space in which D is measured: epsilon, or the network's own prediction type."""
     blind: str
-    """Why D is not between predicted noises; empty when it is."""
+    """Reason that D is not between predicted noises; empty when it is."""
     scale: float
     """The D that the temperature is measured in."""
     temperature: float

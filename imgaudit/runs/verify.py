@@ -27,11 +27,11 @@ class Verification(Record):
     findings: int
     """Number of findings that were decided again."""
     problems: list[str]
-    """What does not match, in words; empty when everything matches."""
+    """Mismatches, in words; empty when everything matches."""
 
     @property
     def matches(self) -> bool:
-        """Whether there are no problems."""
+        """True when there are no problems."""
         return not self.problems
 
 

@@ -22,9 +22,9 @@ class PromptDetectionSettings(Record):
     seeds: int = Field(4, ge=1, le=10_000)
     """Initial noises, the same for every prompt."""
     guidance_scale: float = Field(7.5, ge=1, allow_inf_nan=False)
-    """Of the trajectory; differences are taken before guidance is applied. The first step does not depend on it."""
+    """Guidance scale of the trajectory; differences are taken before guidance. The first step does not depend on it."""
     tokens: bool = True
-    """Whether each word gets a weight, which costs a backward pass per step."""
+    """True when each word gets a weight, which costs a backward pass per step."""
     seed: int = 0
     """Run seed."""
 

@@ -28,7 +28,7 @@ class Dial(Record):
     seeds: int
     """Images asked for at each setting."""
     thresholds: dict[str, float]
-    """What made a generated image a copy."""
+    """Thresholds at which a generated image counts as a copy, by name."""
     whole: DialPoint
     """The embedding as it was inverted, 32 bits a number; rank and precision as stored."""
     image_bits: int

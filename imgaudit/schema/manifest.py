@@ -26,7 +26,7 @@ class KnownTarget(Known):
     """An image as it was when the audit began."""
 
     sha256: str
-    """Of the file's bytes."""
+    """SHA-256 of the file's bytes."""
     path: str
     """Its path as text."""
     texts_sha256: str
@@ -39,7 +39,7 @@ class KnownLora(Known):
     file: str
     """File name as text."""
     sha256: str = ""
-    """Of its bytes; empty in detections and trigger searches of older versions, whose fingerprint covers it."""
+    """SHA-256 of its bytes; empty in detections and trigger searches of older versions, whose fingerprint covers it."""
     weight: float
     """Its factor."""
 
@@ -60,11 +60,11 @@ class KnownModel(Known):
     variant: str = ""
     """Variant of the weight files, such as fp16."""
     config: str = ""
-    """Where the configuration of a single file comes from."""
+    """Source of a single file's configuration, a folder or hub id; empty for other models."""
     quantised: str = ""
-    """How its weights were rounded."""
+    """Quantisation of its weights, in words; empty when there is none."""
     compiled: bool = False
-    """Whether its blocks were compiled."""
+    """True when its blocks were compiled."""
     mitigation: str = ""
     """The mitigation that was applied while it was used."""
     loras: list[KnownLora] = []
@@ -81,7 +81,7 @@ class KnownOption(Known):
     value: JsonValue
     """As JSON."""
     source: str
-    """Where it was set: default, a file, environment, command line, ..."""
+    """Place where it was set: default, a file, environment, command line, ..."""
 
 
 class Manifest(BaseModel):
@@ -99,7 +99,7 @@ class Manifest(BaseModel):
     versions: dict[str, str]
     """Versions of the packages that numbers depend on."""
     device: str
-    """Where the model ran."""
+    """Device on which the model ran."""
     started: str
     """UTC, ISO 8601."""
 
@@ -121,11 +121,11 @@ class AuditManifest(Manifest):
     config: dict[str, KnownOption] = {}
     """Every configuration key."""
     protocol: Protocol
-    """How every image is measured."""
+    """Rules by which every image is measured."""
     protocol_hash: str
     """SHA-256 over the protocol."""
     policy: Policy
-    """How measurements become verdicts."""
+    """Rules by which measurements become verdicts."""
     policy_hash: str
     """SHA-256 over the policy."""
     groups: list[list[str]]
@@ -191,7 +191,7 @@ class DetectionManifest(Manifest):
     schema_version: Literal[1] = 1
     """Version of the format."""
     settings: PromptDetectionSettings
-    """What scores depend on."""
+    """Settings that scores depend on."""
     prompts_sha256: str
     """Over the prompts and other columns of the table, in their order."""
     controls_sha256: str
@@ -219,11 +219,11 @@ class TriggerManifest(Manifest):
     schema_version: Literal[1] = 1
     """Version of the format."""
     search: SearchSettings
-    """What the chains depend on."""
+    """Settings that the chains depend on."""
     images: ImageSettings
-    """How images are made of prompts and compared."""
+    """Settings by which images are made of prompts and compared."""
     proposal: str
-    """Where words come from."""
+    """Name of the source of the words."""
     proposal_sha256: str
     """Over everything that the words depend on."""
     batch_size: int

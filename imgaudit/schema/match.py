@@ -29,7 +29,7 @@ class TargetMatch(Record):
     path: str
     """Its file."""
     sha256: str
-    """Of its file."""
+    """SHA-256 of its file."""
     seen: Seen
     """A copy of at least four fifths of it, of part of it, neither, or no conclusion."""
     reason: str

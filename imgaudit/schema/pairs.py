@@ -101,7 +101,7 @@ class Transform(Record):
     """The position of the candidate over the target."""
 
     mirrored: bool
-    """Whether left and right are exchanged."""
+    """True when left and right are exchanged."""
     scale: float
     """Longer side of the candidate, in longer sides of the target."""
     rotation: float

@@ -27,15 +27,15 @@ class Policy(BaseModel):
     correction: Literal["benjamini_hochberg", "benjamini_yekutieli"] = "benjamini_hochberg"
     """Method from p-values to q-values over the folder; Yekutieli's allows any dependence, at a factor of log m."""
     near_duplicates: Literal["grouped", "separate"] = "grouped"
-    """Whether near copies among the targets count as one hypothesis, with a representative, or as one each."""
+    """Treatment of near copies among the targets: one hypothesis, with a representative, or one each."""
     legs: Literal["both", "similarity"] = "both"
-    """Whether a copy must pass the similarity and the tiled distance, or the similarity alone."""
+    """Scores that a copy must pass: the similarity and the tiled distance, or the similarity alone."""
     complexity: Literal["residual", "none"] = "residual"
-    """Whether scores are compared after subtracting what complexity explains on controls outside the bank."""
+    """Adjustment of scores: residual subtracts what complexity explains on controls outside the bank."""
     bins: int = Field(1, ge=1, le=20)
     """Bins of complexity within which p-values are taken (Mondrian), where each holds enough controls; 1 pools them."""
     alarms: Literal["take_p_values", "only_warn"] = "take_p_values"
-    """Whether validity alarms make p-values of the score unusable, or are only shown."""
+    """Effect of validity alarms: they make p-values of the score unusable, or are only shown."""
 
     @property
     def hash(self) -> str:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 def describe_problem(error: ValidationError) -> str:
     """Name the first field that is wrong, with what was expected and what came.
 
-    Names and values are cut to 80 characters: the file may be a stranger's.
+    Names and values are cut to 80 characters: the file may be untrusted.
 
     >>> from imgaudit.schema.policy import Policy
     >>> try:

@@ -213,7 +213,7 @@ class Protocol(_Frozen):
     ladder: LadderConfig = LadderConfig()
     tokens: TokenSearchConfig = TokenSearchConfig()
     invmm: InvMMConfig | None = Field(None, exclude_if=lambda value: value is None)
-    """Whether and how InvMM is measured as well, after everything else. Left out of the hash when it is not, so that
+    """Settings of InvMM, measured after everything else; None without it, and then left out of the hash, so that
     it says what it said before; scores and verdicts do not depend on it."""
 
     @model_validator(mode="after")

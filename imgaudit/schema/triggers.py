@@ -38,16 +38,16 @@ class SearchSettings(Record):
 
 
 class ImageSettings(Record):
-    """How the images of a found prompt are made and compared."""
+    """Settings by which the images of a found prompt are made and compared."""
 
     per_chain: int = Field(2, ge=1, le=1000)
     """Prompts that images are made for, over the number of chains."""
     images: int = Field(16, ge=3, le=1000)
     """Images of each prompt."""
     guidance_scale: float = Field(3.0, ge=1, le=1000, allow_inf_nan=False)
-    """Of the sampling."""
+    """Guidance scale of the sampling."""
     num_inference_steps: int = Field(20, ge=1, le=1000)
-    """Of the sampling."""
+    """Number of sampling steps."""
     descriptor: str = "pixel"
     """Name of the descriptor that compares images."""
     eps: float = Field(1 - NEAR_COPY_CORRELATION, gt=0, lt=1, allow_inf_nan=False)
@@ -77,7 +77,7 @@ class Cluster(Record):
     n: int
     """Images that could be compared."""
     low: float
-    """Of size / n: Clopper-Pearson 95 %, low end."""
+    """Low end of the Clopper-Pearson 95 % interval of size / n."""
     high: float
     """High end."""
     members: tuple[int, ...]
@@ -98,7 +98,7 @@ class Trigger(Record):
     cluster: Cluster
     """The largest group of near-identical images; numbers of images, from 0."""
     blank: bool
-    """Whether that group is nearly empty pictures, which are not reported as an image found."""
+    """True when that group is nearly empty pictures, which are not reported as an image found."""
 
 
 class CandidateImage(Record):
@@ -122,4 +122,4 @@ class ClosestTarget(Record):
     similarity: float
     """By the search's descriptor; higher = closer."""
     near_copy: bool
-    """Whether 1 - similarity is within the search's eps."""
+    """True when 1 - similarity is within the search's eps."""

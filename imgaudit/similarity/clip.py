@@ -37,7 +37,7 @@ class ClipScorer:
     processor: Any
     """Its CLIPImageProcessor."""
     source: str
-    """What it is, with the SHA-256 of its weights."""
+    """Name of the model, with the SHA-256 of its weights."""
 
     @torch.no_grad()
     def describe_images(self, images: torch.Tensor) -> torch.Tensor:
@@ -121,7 +121,7 @@ class AestheticHead:
     layers: tuple[tuple[torch.Tensor, torch.Tensor], ...]
     """(weight, bias) of each, applied in turn; the published head has nothing between them at inference."""
     source: str
-    """What it is, with the SHA-256 of the file."""
+    """Name of the head, with the SHA-256 of its file."""
 
     def score(self, vectors: torch.Tensor) -> torch.Tensor:
         """Return the scores (N,) of vectors (N, projection) of length one."""

@@ -14,7 +14,7 @@ class Distance(Protocol):
 
     @property
     def source(self) -> str:
-        """Where the weights or the algorithm come from, with checksum or version."""
+        """Origin of the weights or the algorithm, with checksum or version."""
 
     def measure(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
         """Measure two (N, 3, H, W) batches in [-1, 1]: (N,) float32, >= 0; lower is closer."""
@@ -106,4 +106,4 @@ class StructuralDissimilarity:
 
 
 DEFAULT_DISTANCES: tuple[Distance, ...] = (AlignedRms(), TiledRms(), StructuralDissimilarity())
-"""What needs no download."""
+"""Distances that need no download."""

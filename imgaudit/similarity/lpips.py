@@ -22,7 +22,7 @@ BACKBONE = "alexnet-owt-7be5be79.pth"
 """File name of torchvision's AlexNet; its eight hexadecimal digits begin the file's SHA-256."""
 
 BACKBONE_SHA256 = "7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02"
-"""Of the published file. Eight digits alone could be met by trying a few billion files."""
+"""SHA-256 of the published file. Eight digits alone could be met by trying a few billion files."""
 
 SMALLEST_SIDE = 64
 """Images whose shorter side has fewer pixels are enlarged to it: at 32, AlexNet's last features see one position."""
@@ -42,7 +42,7 @@ class LpipsDistance:
     network: torch.nn.Module
     """An `lpips.LPIPS`, in evaluation mode."""
     source: str
-    """Which package and which backbone, with its SHA-256."""
+    """Names of package and backbone, with the backbone's SHA-256."""
     name = "lpips"
 
     def measure(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:

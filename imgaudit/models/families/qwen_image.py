@@ -12,7 +12,7 @@ from imgaudit.exceptions import ModelRefusedError
 from imgaudit.models.families.transformer import PackedDenoiser
 
 EMPTY_PROMPT = " "
-"""What the model's makers guide away from."""
+"""Prompt that the model's makers guide away from."""
 
 
 class QwenImageDenoiser(PackedDenoiser):

@@ -101,7 +101,7 @@ class Family:
 
 
 ABSENT = [None, None]
-"""What model_index.json says of a component that a model does without."""
+"""Entry in model_index.json for a component that a model does without."""
 
 
 def make_unsupported_error(pipeline_class: str) -> ModelRefusedError:

@@ -1,1 +1,1 @@
-"""A stranger's model files, inspected before anything of them is loaded."""
+"""Untrusted model files, inspected before anything of them is loaded."""

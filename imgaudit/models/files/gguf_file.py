@@ -24,7 +24,7 @@ MAX_TENSORS, MAX_KEYS, MAX_DIMENSIONS = 10_000, 10_000, 4
 """Headers that announce more are refused."""
 
 VERSIONS = (2, 3)
-"""Of the format; both are laid out alike."""
+"""Versions of the format that are read; both are laid out alike."""
 
 ALIGNMENT = "general.alignment"
 """The key that says at multiples of how many bytes tensors begin."""

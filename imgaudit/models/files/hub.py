@@ -14,7 +14,7 @@ from imgaudit.models.files.inspection import ADAPTERS, list_files, read_model_in
 from imgaudit.models.files.variants import select_weights
 
 CONFIGURATION = ("*.json", "*.txt", "*.model", *(f"*{name}*.safetensors" for name in ADAPTERS))
-"""What is fetched to begin with. A LoRA is, so that it is refused as it is in any folder."""
+"""Patterns of the files that are fetched first. A LoRA is among them, so that it is refused as it is in any folder."""
 
 
 def fetch_model(model: str, variant: str = "", without: Collection[str] = ()) -> Path:

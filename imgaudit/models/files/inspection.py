@@ -1,4 +1,4 @@
-"""What a stranger's diffusers folder is, found out before anything of it is loaded: its index, hashes, and refusals."""
+"""Contents of an untrusted diffusers folder, read before anything of it is loaded: its index, hashes, and refusals."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ from imgaudit.io.reading import hash_file, read_bounded
 from imgaudit.models.families.registry import ABSENT, Component, Family
 
 LIBRARIES = ("diffusers", "transformers", "stable_diffusion")
-"""Where a component's class may come from; every other name in model_index.json stands for code in the folder."""
+"""Libraries of components' classes; every other name in model_index.json stands for code in the folder."""
 
 HASHED_SUFFIXES = frozenset({".safetensors", ".json", ".txt", ".model"})
 """Files that can change what a model does, as far as they are ever opened."""
@@ -34,7 +34,7 @@ MAX_AXES = 1024
 """Channels of one head whose positions are rotated; tables of more would fill the memory, and FLUX has 128."""
 
 ADAPTERS = ("pytorch_lora_weights", "learned_embeds", "adapter_model", "adapter_config")
-"""How the names of LoRA, textual inversion and PEFT files begin."""
+"""Beginnings of the names of LoRA, textual inversion and PEFT files."""
 
 # What messages end with: why, and what to do.
 NO_CODE = "code that a model brings is never run; ask for the model in the classes of diffusers and transformers"
@@ -68,7 +68,7 @@ def quote(path: Path) -> str:
 
 
 def read_json(path: Path, limit: int = MAX_CONFIG_BYTES) -> dict[str, Any]:
-    """Read a stranger's JSON object.
+    """Read an untrusted JSON object.
 
     Raises ModelRefusedError for a file that cannot be read, is too large or holds none.
     """

@@ -38,7 +38,7 @@ MAX_TENSORS = 10_000
 FLOAT8_DTYPES = (torch.float8_e4m3fn, torch.float8_e5m2)
 
 UNET = "model.diffusion_model."
-"""What most authors put before the names of the network that denoises, UNet or not."""
+"""Prefix that most authors put before the names of the network that denoises, UNet or not."""
 
 KINDS: Mapping[str, str] = {
     "v1": "StableDiffusionPipeline",
@@ -159,7 +159,7 @@ LAYOUTS: Mapping[str, tuple[NetworkLocation, ...]] = {
         *_VAES,
     ),
 }
-"""What the authors of each family call the tensors of its networks."""
+"""Places of the networks among the tensors of a single file, by pipeline class."""
 
 
 def read_checkpoint(path: Path) -> Checkpoint:

@@ -20,7 +20,7 @@ BUNDLED = ("demo",)
 """Names of lab models that come with the package."""
 
 SINGLE_FILE = "checkpoint"
-"""What a single file is called among a model's files, before its suffix: under any other name it is the same model."""
+"""Name of a single file among a model's files, before its suffix: under any other name it is the same model."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from imgaudit.models.families.registry import Component
 from imgaudit.models.files.inspection import quote
 
 NAME = re.compile(r"[A-Za-z0-9_]+")
-"""What a variant may be called: a part of a file's name, and never of a path."""
+"""Pattern of a variant's name: a part of a file's name, and never of a path."""
 
 NEVER = "non_ema"
 """Weights as they were before they were averaged over the training: no image is made with them."""

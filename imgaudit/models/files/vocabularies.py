@@ -1,4 +1,4 @@
-"""What the files of a stranger's tokenizer hold, found out before a library reads them."""
+"""Contents of an untrusted tokenizer's files, found out before a library reads them."""
 
 import base64
 import binascii
@@ -27,7 +27,7 @@ BLOCK = 256
 """Units of a double-array trie come in blocks of one per byte."""
 
 OTHER_FORMATS = ("tekken.json", ".model")
-"""How names of files end that transformers prefers to the usual ones where there is no tokenizer.json."""
+"""Endings of file names that transformers prefers to the usual ones where there is no tokenizer.json."""
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ from imgaudit.schema.records import ErrorCurvePoint, ErrorMeasurement
 from imgaudit.statistics import exceedance_threshold
 
 BINS = 30
-"""Of a histogram."""
+"""Number of bins of a histogram."""
 
 Band = tuple[int, list[list[float]]]
-"""How many controls, and their 5 %, 50 % and 95 % quantiles at every timestep."""
+"""Number of controls, and their 5 %, 50 % and 95 % quantiles at every timestep."""
 
 
 class Charts:

@@ -38,7 +38,7 @@ class ReplicaView:
     replica: Replica
     """The record."""
     copied: bool
-    """Whether it passed both copy thresholds."""
+    """True when it passed both copy thresholds."""
 
 
 @dataclass(frozen=True)

@@ -19,13 +19,13 @@ class ShownReplica:
     """One generated image."""
 
     rung: Rung
-    """How it was asked for."""
+    """Rung that it was generated for."""
     replica: Replica
     """The record."""
     copied: bool
-    """Whether it passed both copy thresholds."""
+    """True when it passed both copy thresholds."""
     role: str
-    """Why it is shown, in words; empty for one that is listed only."""
+    """Reason that it is shown, in words; empty for one that is listed only."""
 
     @property
     def name(self) -> str:

@@ -26,7 +26,7 @@ from imgaudit.schema.findings import Finding
 from imgaudit.schema.text import file_name
 
 REDUCED = "of the whole file, of which this copy leaves out folders and all other images"
-"""What the digest beside a reduced manifest is of."""
+"""Words for what the digest beside a reduced manifest covers."""
 
 
 def find_image(run: FinishedRun, name: str) -> Finding:

@@ -43,7 +43,7 @@ GENERAL_LIMITS = (
     "Where nothing was found, it was not found within this budget. That never means that an image cannot be "
     "reproduced.",
 )
-"""What no verdict says; printed in every statement."""
+"""Limits of every verdict; printed in every statement."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,9 @@ class ComplaintMaterial:
     run: FinishedRun
     """The run."""
     finding: Finding
-    """What was concluded."""
+    """Conclusion on the image."""
     measurement: Measurement | None
-    """What was measured; None when the record is lost."""
+    """Measurement of the image; None when the record is lost."""
     outputs: Sequence[ShownReplica]
     """Every generated image."""
     pictures: Mapping[str, str]

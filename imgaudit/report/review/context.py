@@ -10,14 +10,14 @@ from imgaudit.runs.folder import RunFolder
 
 @dataclass(frozen=True)
 class ReviewContext:
-    """What the decision form and the script of a page need of a run."""
+    """Values of a run that the decision form and the script of a page need."""
 
     run_id: str
-    """Which run; goes into `<meta name="imgaudit-run-id">`."""
+    """Id of the run; goes into `<meta name="imgaudit-run-id">`."""
     result_sha256: str
-    """Which result; goes into `<meta name="imgaudit-result-sha256">`."""
+    """SHA-256 of report.json; goes into `<meta name="imgaudit-result-sha256">`."""
     ledger: Ledger
-    """What is saved in the run."""
+    """Decisions that are saved in the run."""
 
     @property
     def levels(self) -> list[tuple[int, str]]:

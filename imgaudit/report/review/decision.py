@@ -22,7 +22,7 @@ HIGHEST_LEVEL = 5
 
 
 class ReviewChoice(enum.StrEnum):
-    """What a reviewer says of the machine's verdict."""
+    """A reviewer's opinion of the machine's verdict."""
 
     ACCEPT = "accept"
     """It holds."""
@@ -33,7 +33,7 @@ class ReviewChoice(enum.StrEnum):
 
 
 class Source(enum.StrEnum):
-    """How a decision came into the run."""
+    """Way by which a decision came into the run."""
 
     FILE = "file"
     """From a decisions.json."""
@@ -49,7 +49,7 @@ def _timestamp(value: Any) -> Any:
 
 
 class ReviewDecision(Record):
-    """What one reviewer decided on one image, and on which result.
+    """One reviewer's decision on one image, and on one result.
 
     >>> ReviewDecision(
     ...     run_id="0" * 16, image_id="a" * 16, sha256="a" * 64, result_sha256="b" * 64, decision="dispute",
@@ -64,13 +64,13 @@ class ReviewDecision(Record):
     image_id: str = Field(pattern=r"^[0-9a-f]{16}$")
     """First 16 hex digits of the image's SHA-256."""
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    """Of the image's file."""
+    """SHA-256 of the image's file."""
     result_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    """Of the report.json that the reviewer saw."""
+    """SHA-256 of the report.json that the reviewer saw."""
     decision: ReviewChoice
-    """What the reviewer says of the machine's verdict."""
+    """The reviewer's opinion of the machine's verdict."""
     replication_level: int | None = Field(strict=True, ge=0, le=HIGHEST_LEVEL)
-    """How much of the image was returned, 0 to 5; None where the reviewer gave no level."""
+    """Amount of the image that was returned, 0 (none) to 5 (all); None where the reviewer gave no level."""
     comment: str = Field(max_length=LONGEST_COMMENT)
     """In the reviewer's words; may be empty."""
     reviewer: str = Field(min_length=1, max_length=LONGEST_NAME)
@@ -78,11 +78,11 @@ class ReviewDecision(Record):
     made: Annotated[AwareDatetime, BeforeValidator(_timestamp)]
     """When, in UTC, by the reviewer's clock; cut to milliseconds."""
     machine_verdict: Verdict
-    """What stood beside it."""
+    """The machine's verdict that the reviewer saw."""
     source: Source
-    """How it came into the run."""
+    """Way by which it came into the run."""
     version: str = Field(pattern=r"^[0-9A-Za-z.+!-]{1,40}$")
-    """Of the imgaudit that wrote it into the run."""
+    """Version of the imgaudit that wrote it into the run."""
 
     @field_validator("reviewer", mode="before")
     @classmethod
@@ -123,7 +123,7 @@ class ReviewDecision(Record):
 
     @property
     def said(self) -> tuple[object, ...]:
-        """What makes two records the same decision: everything but how it came into a run."""
+        """Values that make two records the same decision: all but how it came into a run."""
         return (
             self.image_id, self.reviewer, self.made, self.decision, self.replication_level, self.comment,
             self.result_sha256,

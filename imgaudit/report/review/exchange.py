@@ -1,6 +1,6 @@
 """decisions.json, in which decisions travel between a page, a colleague and a run, and their table as CSV.
 
-A file that comes in is a stranger's.
+A file that comes in is untrusted.
 """
 
 import json
@@ -23,7 +23,7 @@ from imgaudit.schema.problems import describe_problem
 from imgaudit.schema.text import file_name
 
 FORMAT = "imgaudit-decisions"
-"""What says that a file is one."""
+"""Mark by which a file of decisions is recognised."""
 
 FORMAT_VERSION = 1
 """Raised whenever a field changes its meaning."""
@@ -60,7 +60,7 @@ def read_decisions_file(path: Path, run: ReviewedRun, *, other_result: bool = Fa
 
 
 def parse_decision(value: Any, source: Source) -> ReviewDecision:
-    """Check a stranger's decision and return it as a record of this run. Raises InputError.
+    """Check an untrusted decision and return it as a record of this run. Raises InputError.
 
     source:  how it came; what the decision itself says of that does not count
     """

@@ -31,7 +31,7 @@ class DamagedLine:
     number: int
     """From 1 on."""
     why: str
-    """What is wrong with it."""
+    """Reason that it counts for nothing."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class DecisionLedger:
             ) from error
 
     def _require_own(self) -> None:
-        """Raise RunFolderError where a link would make decisions land outside the run, which may be a stranger's."""
+        """Raise RunFolderError where a link would make decisions land outside the run, which may be untrusted."""
         for path, kind, name in (
             (self.folder, stat.S_ISDIR, "folder"),
             (self.path, stat.S_ISREG, "regular file"),

@@ -15,21 +15,21 @@ from imgaudit.runs.folder import RunFolder
 from imgaudit.schema.findings import AuditResult, Finding
 
 CLOCKS_DIFFER = timedelta(days=1)
-"""How far ahead of this machine's clock a decision may be: newest wins, so a date far off would win for ever."""
+"""Longest time by which a decision may be ahead of this clock: newest wins, so a far date would win for ever."""
 
 
 @dataclass(frozen=True)
 class ReviewedRun:
-    """What decisions on a run are checked against."""
+    """The run that decisions are checked against."""
 
     folder: RunFolder
-    """Where it is."""
+    """Folder of the run."""
     run_id: str
     """First 16 hex digits of the SHA-256 of manifest.json."""
     result_sha256: str
-    """Of report.json."""
+    """SHA-256 of report.json."""
     result: AuditResult
-    """What the machine concluded."""
+    """Conclusions of the machine."""
 
     @cached_property
     def images(self) -> dict[str, Finding]:

@@ -16,22 +16,22 @@ class DecidedImage(Record):
     id: str
     """Its id."""
     path: str
-    """Where it was, as text."""
+    """Path of its file, as text."""
     machine_verdict: Verdict
-    """What the machine says now."""
+    """The machine's present verdict."""
     decisions: list[ReviewDecision]
     """The newest of each reviewer."""
 
 
 class LevelAgreement(Record):
-    """How well two reviewers agree on how much was returned."""
+    """Agreement of two reviewers on how much was returned."""
 
     reviewers: tuple[str, str]
     """In order of the alphabet."""
     n: int
     """Images that both gave a level."""
     same: int
-    """Of these, with the same level."""
+    """Number of these images that both gave the same level."""
     kappa: float | Skipped
     """Cohen's kappa with quadratic weights: 1 in full agreement, 0 at what chance gives, negative below."""
 
@@ -40,7 +40,7 @@ class ReviewStatus(Record):
     """A review in numbers."""
 
     run_id: str
-    """Which run."""
+    """First 16 hex digits of the SHA-256 of the run's manifest.json."""
     result_sha256: str
     """Its result as it is now."""
     images: int
@@ -60,9 +60,9 @@ class ReviewStatus(Record):
     reviewers: dict[str, int]
     """Images that each has decided."""
     between_reviewers: list[DecidedImage]
-    """Where reviewers differ in their decision."""
+    """Images on which reviewers differ in their decision."""
     against_the_machine: list[DecidedImage]
-    """Where a reviewer disputes the verdict."""
+    """Images whose verdict a reviewer disputes."""
     levels: list[LevelAgreement]
     """Per pair of reviewers who gave a level to the same images."""
     history: int

@@ -25,7 +25,7 @@ CONTENT_TYPES = {
     ".csv": "text/csv; charset=utf-8",
     ".md": "text/plain; charset=utf-8",
 }
-"""Of files below report/; below images/ there are pictures alone."""
+"""Content types of files below report/, by suffix; below images/ there are pictures alone."""
 
 PICTURES = {".png", ".webp"}
 
@@ -33,7 +33,7 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-"""What a served page may do: as from disk, and speak to this server."""
+"""Content security policy of a served page: that of the page on disk, and connections to this server."""
 
 # No part begins with a dot, so none is "..", hidden or a lock; no escape is left to decode.
 _PATH = re.compile(r"/(report|images)((?:/[A-Za-z0-9][A-Za-z0-9._+-]*)+)")

@@ -39,7 +39,7 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
-"""Of every answer."""
+"""Headers of every answer."""
 
 
 class Refusal(Exception):
@@ -77,7 +77,7 @@ class ReviewServer(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """What the browser opens. The token is behind the #, which browsers send to nobody."""
+        """Address that the browser opens. The token is behind the #, which browsers send to nobody."""
         return f"http://{ADDRESS}:{self.server_port}/report/index.html#token={self.token}"
 
     @property

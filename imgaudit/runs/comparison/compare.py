@@ -62,7 +62,7 @@ class _Tested(NamedTuple):
 
     @property
     def p_values(self) -> dict[Rung, float]:
-        """Of the rungs that were tested."""
+        """P-values of the rungs that were tested, by rung."""
         return {one.rung: one.p_value for one in self.rungs if not isinstance(one.p_value, Skipped)}
 
     @property

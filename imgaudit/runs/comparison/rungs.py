@@ -11,7 +11,7 @@ from imgaudit.schema.records import Measurement, Rung, RungMeasurement, Skipped
 from imgaudit.statistics import clopper_pearson, fisher_exact, newcombe, upper_bound
 
 NOT_TESTED = Skipped(skipped="the runs did not ask with the same text or embedding")
-"""Why two rates say nothing of two models."""
+"""Reason that two rates say nothing of two models."""
 
 
 def _thresholds(replication: Replication) -> CopyThresholds | None:

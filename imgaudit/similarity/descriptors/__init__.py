@@ -8,7 +8,7 @@ from imgaudit.similarity.descriptors.pdq import PdqDescriptor, hash_whole_image
 from imgaudit.similarity.descriptors.pixel import PixelDescriptor
 
 DEFAULT_DESCRIPTORS: tuple[Descriptor, ...] = (PixelDescriptor(), PdqDescriptor())
-"""What needs no download: `pixel` decides together with the tiled distance, `pdq` is reported."""
+"""Descriptors that need no download: `pixel` decides together with the tiled distance, `pdq` is reported."""
 
 __all__ = [
     "DEFAULT_DESCRIPTORS",

@@ -27,11 +27,11 @@ class Descriptor(Protocol):
 
     @property
     def binary(self) -> bool:
-        """Whether vectors are packed bits (compared by Hamming distance) or unit floats (by inner product)."""
+        """True for vectors of packed bits (compared by Hamming distance), False for unit floats (by inner product)."""
 
     @property
     def source(self) -> str:
-        """Where the weights or the algorithm come from, with checksum or version."""
+        """Origin of the weights or the algorithm, with checksum or version."""
 
     def describe(self, images: torch.Tensor) -> npt.NDArray[np.generic]:
         """Describe (N, 3, H, W) in [-1, 1] as (N, dimension) float32 of unit length, or (N, dimension / 8) uint8."""

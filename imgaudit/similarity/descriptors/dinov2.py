@@ -16,7 +16,7 @@ from imgaudit.schema.records import Skipped
 from imgaudit.similarity.descriptors.preparation import embed_images, normalise_for_imagenet
 
 REPOSITORY = "facebook/dinov2-base"
-"""What is taken from the hub's cache when no folder is named."""
+"""Repository that is taken from the hub's cache when no folder is named."""
 
 MOST_LAYERS, MOST_WIDTH = 64, 4096
 """Largest networks that are built; the published ones have up to 40 layers and 1,536 numbers."""

@@ -16,7 +16,7 @@ DRAWINGS = 5
 
 @dataclass(frozen=True)
 class KnownAnswers:
-    """How a descriptor told copies from others."""
+    """Similarities that show whether a descriptor tells copies from others."""
 
     copies: float
     """Lowest similarity of a drawing with one of its own copies."""
@@ -27,7 +27,7 @@ class KnownAnswers:
 
     @property
     def right(self) -> bool:
-        """Whether a drawing is itself, and every copy is closer than others usually are."""
+        """True when a drawing is itself, and every copy is closer than others usually are."""
         return math.isfinite(self.copies) and self.itself > 0.999 and self.copies > self.others + 0.05
 
 
@@ -86,7 +86,7 @@ def measure_known_answers(descriptor: Descriptor) -> KnownAnswers:
 
 
 def require_known_answers(descriptor: Descriptor) -> KnownAnswers:
-    """Raises ModelRefusedError for a descriptor that does not tell copies from others, as one with other weights."""
+    """Refuse a descriptor that does not tell copies from others, as with other weights. Raises ModelRefusedError."""
     found = measure_known_answers(descriptor)
     if not found.right:
         raise ModelRefusedError(

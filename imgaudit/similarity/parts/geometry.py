@@ -45,7 +45,7 @@ MOST_ROTATION = 30.0
 """Degrees."""
 
 MOST_SCALE = 8.0
-"""Of either picture against the other."""
+"""Largest scale of either picture against the other."""
 
 TOLERANCE = 3.5
 """Pixels, of the picture that is reduced the more, by which an inlier may lie beside its place."""
@@ -80,9 +80,9 @@ class Features:
     descriptors: npt.NDArray[np.float32]
     """(K, 128), unit length: square roots of SIFT's histogram."""
     width: int
-    """Of the picture, pixels."""
+    """Width of the picture, pixels."""
     height: int
-    """Of the picture, pixels."""
+    """Height of the picture, pixels."""
 
     def __len__(self) -> int:
         return len(self.points)
@@ -98,7 +98,7 @@ class Features:
 
 @dataclass(frozen=True)
 class Geometry:
-    """What the geometric leg found."""
+    """Result of the geometric leg."""
 
     score: float
     """-log10 of how likely chance alone puts that many pairs in their places; 0 without a map."""

@@ -38,7 +38,7 @@ Plane = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Agreement:
-    """What the photometric leg found under one map."""
+    """Result of the photometric leg under one map."""
 
     score: float
     """Textured windows that agree, in solid company, as a count of windows that do not overlap."""
