@@ -4,7 +4,6 @@ The guide "From Python" shows them in use.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
@@ -95,7 +94,7 @@ def audit(
 
     out:        run folder, new or of the same audit
     controls:   images that cannot be in the training set, or a null bank made from such images; without either there
-                are no p-values, and only copies from prompts that nobody took from the image can be found
+                are no p-values, and only copies from prompts that were not derived from the image can be concluded
     config:     budget and seed; the standard effort by default. Its framing must be the portfolio's. `offline` refuses
                 every connection of this process from now on; `device`, `rescan` and `fail_on` are for the command, as
                 the model is loaded and the images are read already
@@ -122,14 +121,9 @@ def audit(
         reference = Collection.open(Path(reference))
     run = RunFolder(Path(out))
     origin = origin or Origin.of_python(config, model)
-    config, sources, note = resolve_batch_size(config, origin.sources, model, run)
-    if note:
-        on_note(note)
     inputs = AuditInputs(portfolio, controls, decoys, reference, policy or config.policy)
     with run.lock():
-        result = run_audit(
-            run, model, inputs, config, replace(origin, sources=sources), on_progress=on_progress, on_note=on_note
-        )
+        result = run_audit(run, model, inputs, config, origin, on_progress=on_progress, on_note=on_note)
         write_report(run, result)
     return result
 
@@ -190,7 +184,7 @@ def verify(run: AnyPath, head: str = "") -> Verification:
     Raises RunFolderError for a folder without evidence, InputError for a head that is too short.
     """
     if head and (len(head) < 12 or any(letter not in "0123456789abcdef" for letter in head.lower())):
-        raise InputError(f"--head must be at least 12 hexadecimal digits, but got {head!r:.80}")
+        raise InputError(f"the head must be at least 12 hexadecimal digits, but got {head!r:.80}")
     return verify_run(RunFolder(Path(run)), head)
 
 

@@ -71,7 +71,7 @@ def test_python_and_the_command_give_the_same_run(
 
 
 def test_a_bank_serves_audits_and_belongs_to_its_protocol(
-    model: LoadedModel, make_folder: Callable[..., Path], tmp_path: Path
+    model: LoadedModel, make_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     notes: list[str] = []
     bank = calibrate(model, read_portfolio(make_folder("controls", range(5))), out=tmp_path / "bank.json",
@@ -81,8 +81,13 @@ def test_a_bank_serves_audits_and_belongs_to_its_protocol(
     result = audit(model, portfolio, controls=bank, config=CONFIG, out=tmp_path / "run", on_note=notes.append)
     assert result.summary.controls == len(bank.controls) and not notes
     other = CONFIG.model_copy(update={"seeds": 3})
-    with pytest.raises(CalibrationError, match="protocol"):
-        audit(model, portfolio, controls=bank, config=other, out=tmp_path / "other")
+    with monkeypatch.context() as patch:
+        # Refused before anything is measured, memory included.
+        patch.setattr("imgaudit.runs.cost.measured_batch", lambda *given, **more: pytest.fail("measured"))
+        unknown = other.model_copy(update={"batch_size": "auto"})
+        with pytest.raises(CalibrationError, match="protocol"):
+            audit(model, portfolio, controls=bank, config=unknown, out=tmp_path / "other")
+    assert not (tmp_path / "other" / "manifest.json").exists()
     more = calibrate(model, read_portfolio(make_folder("more", range(20, 23))), out=tmp_path / "bank.json",
                      config=CONFIG, append=True)  # fmt: skip
     assert len(more.controls) + len(more.kept_out) == 8

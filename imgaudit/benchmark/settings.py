@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from imgaudit.schema.protocol import Effort, TokenSearchConfig
+from imgaudit.schema.protocol import Effort, ErrorConfig, InversionConfig, TokenSearchConfig
 from imgaudit.schema.records import Record
 
 _TOKENS = TokenSearchConfig()
@@ -104,9 +104,13 @@ class VerdictBenchmarkSettings(WithFolder, Seeded, OnLab):
 
     effort: Effort = Field(Effort.QUICK, description="Budget: quick, standard or thorough. The demo has its own.")
     learning_rate: float | None = Field(
-        None, description="Learning rate, in units of the start embedding's root mean square; by default 0.1."
+        None,
+        description="Learning rate, in units of the start embedding's root mean square; "
+        f"by default {InversionConfig().learning_rate:g}.",
     )
-    score_after: int | None = Field(None, description="Inversion steps before the score is measured; by default 8.")
+    score_after: int | None = Field(
+        None, description=f"Inversion steps before the score is measured; by default {ErrorConfig().after_steps}."
+    )
     brief: bool = Field(False, description="Print only the goals and whether they were met.")
 
 

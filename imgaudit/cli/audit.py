@@ -94,6 +94,7 @@ def audit_and_print(
     controls = read_folder(folders.controls, config, quiet=quiet) if folders.controls is not None else None
     decoys = read_folder(folders.decoys, config, sidecars=False, quiet=quiet) if folders.decoys is not None else None
     reference = _open_reference(folders.reference) if folders.reference is not None else None
+    source = controls if bank is None else bank
     if output.dry_run:
         given = len(controls.targets) if controls else 0
         known = len(bank.controls) if bank else count_bank_controls(given)
@@ -104,7 +105,7 @@ def audit_and_print(
     loaded = model.load(config.device)
     with Interruption().listening() as interruption, stage_progress(quiet=quiet) as advance:
         result = audit(
-            loaded, portfolio, out=out, controls=bank or controls, config=config, policy=policy, decoys=decoys,
+            loaded, portfolio, out=out, controls=source, config=config, policy=policy, decoys=decoys,
             reference=reference, origin=Origin(sys.argv, sources, f"--controls {folders.controls}"),
             on_progress=interruption.stopping_stages(advance), on_note=lambda sentence: say(sentence, quiet=quiet),
         )  # fmt: skip

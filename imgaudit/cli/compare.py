@@ -50,21 +50,20 @@ def _compare(
         "for appeared, for changed (any change), or never.", metavar="WHAT")] = FailOnChange.APPEARED,
 ) -> None:  # fmt: skip
     """Compare two finished runs image by image. Needs no model, and does not change the runs."""
+    from imgaudit.api import compare
     from imgaudit.report import ComparisonFormat, render_comparison, write_comparison
-    from imgaudit.runs.comparison.compare import compare
-    from imgaudit.runs.finished import read_finished_run
+    from imgaudit.runs.folder import RunFolder
 
     known = ["table", *ComparisonFormat]
     if kind not in known:
         raise InputError(f"--format must be one of {', '.join(known)}, but got {kind!r}")
     if out is not None and kind != ComparisonFormat.HTML:
         raise InputError(f"--out is the folder of --format html, but the format is {kind}")
-    a, b = read_finished_run(run_a), read_finished_run(run_b)
-    comparison = compare(a, b)
+    comparison = compare(run_a, run_b)
     if kind == "table":
         print_comparison(comparison)
     elif kind == ComparisonFormat.HTML:
-        typer.echo(write_comparison(out or DEFAULT_FOLDER, comparison, a.folder, b.folder))
+        typer.echo(write_comparison(out or DEFAULT_FOLDER, comparison, RunFolder(run_a), RunFolder(run_b)))
     else:
         typer.echo(render_comparison(comparison, ComparisonFormat(kind)), nl=False)
     raise typer.Exit(find_comparison_exit_code(comparison, fail_on))

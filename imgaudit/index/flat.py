@@ -1,7 +1,7 @@
 """Exact nearest-neighbour search with FAISS."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import faiss
 import numpy as np
@@ -44,29 +44,44 @@ class FlatIndex:
         if len(ids) != len(vectors):
             raise ValueError(f"expected one vector per id, but got {len(ids)} ids and {len(vectors)} vectors")
         if len(ids):
-            self._index.add(np.ascontiguousarray(vectors))
+            self._index.add(self._prepare(vectors))
             self.ids.extend(ids)
 
     def search(self, queries: npt.NDArray[np.generic], k: int) -> list[list[FlatMatch]]:
-        """Find the k nearest of every query, nearest first; fewer when the index holds fewer."""
+        """Find the k nearest of every query, nearest first; fewer when the index holds fewer.
+
+        A vector that is not finite is near nothing and is never found.
+        """
         k = min(k, len(self.ids))
         if k == 0 or len(queries) == 0:
             return [[] for _ in queries]
-        values, rows = self._index.search(np.ascontiguousarray(queries), k)
+        values, rows = self._index.search(self._prepare(queries), k)
         similarity = 1 - values / self.descriptor.dimension if self.descriptor.binary else values
         return [
-            [FlatMatch(self.ids[row], float(value)) for value, row in zip(line, found, strict=True)]
+            # FAISS fills with row -1 where it finds no more, as for vectors that are not finite.
+            [FlatMatch(self.ids[row], float(value)) for value, row in zip(line, found, strict=True) if row >= 0]
             for line, found in zip(similarity, rows, strict=True)
         ]
 
     def similarities(self, queries: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
-        """Return the similarities (queries, vectors) of every query with every vector, in the order they were added."""
-        found = np.empty((len(queries), len(self.ids)), dtype=np.float32)
-        if not found.size:
-            return found
-        values, rows = self._index.search(np.ascontiguousarray(queries), len(self.ids))
-        np.put_along_axis(found, rows, 1 - values / self.descriptor.dimension if self.descriptor.binary else values, 1)
-        return found
+        """Return the similarities (queries, vectors) of every query with every vector, in the order they were added.
+
+        They are -inf where the query or the vector is not finite.
+        """
+        # One column more for the row -1, with which FAISS fills where it finds no more vectors.
+        found = np.full((len(queries), len(self.ids) + 1), -np.inf, dtype=np.float32)
+        if len(queries) and self.ids:
+            values, rows = self._index.search(self._prepare(queries), len(self.ids))
+            similarity = 1 - values / self.descriptor.dimension if self.descriptor.binary else values
+            np.put_along_axis(found, rows, similarity, 1)
+        return found[:, :-1]
+
+    def _prepare(self, vectors: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return the vectors as FAISS takes them; one that is not finite is NaN throughout, which is near nothing."""
+        if not self.descriptor.binary:
+            finite = np.isfinite(np.asarray(vectors, dtype=np.float32)).all(axis=1, keepdims=True)
+            vectors = np.where(finite, vectors, np.float32("nan"))
+        return np.ascontiguousarray(vectors)
 
 
 class RangeIndex:

@@ -16,7 +16,7 @@ from imgaudit.io.reading import hash_file, read_bounded
 from imgaudit.io.writing import write_json
 from imgaudit.schema.problems import describe_problem
 from imgaudit.schema.protocol import Framing
-from imgaudit.schema.records import Record, Skipped
+from imgaudit.schema.records import Count, Record, Skipped
 
 FORMAT = 2
 """Raised whenever a collection's files change. The second one also counts what was passed over in folders."""
@@ -41,19 +41,18 @@ class FileDigest(Record):
     """Of its bytes."""
 
 
-class IndexRecall(Record):
-    """How often a shard's search finds what an exact search finds."""
+class IndexRecall(Count):
+    """The recall of a shard's search: hits are queries whose first match is as similar as the exact search's.
 
-    hits: int = Field(ge=0)
-    """Queries whose first match other than themselves is as similar as the exact one."""
+    Queries are vectors of the shard, drawn at random; themselves are left out.
+    """
+
     n: int = Field(ge=1)
-    """Queries: vectors of the shard, drawn at random."""
-    low: float
-    """Clopper-Pearson 95 %."""
-    high: float
-    """Clopper-Pearson 95 %."""
+    """Number of queries."""
+    hits: int = Field(ge=0)
+    """Number of queries whose first match is as similar as the exact one."""
     seed: int
-    """Of the draw."""
+    """Seed of the draw."""
 
 
 class ShardRecord(Record):

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from imgaudit.exceptions import ImageError
-from imgaudit.io.writing import decode_png, write_atomically
+from imgaudit.exceptions import InputError
+from imgaudit.io.reading import read_bounded
+from imgaudit.io.writing import MAX_PNG_BYTES, decode_png, write_atomically
 
 SIDE = 96
 """Pixels of the longer side at most."""
@@ -38,8 +39,8 @@ def write_thumbnail(source: Path | None, destination: Path) -> bool:
         made = source.stat().st_mtime_ns
         if destination.is_file() and destination.stat().st_mtime_ns == made:
             return True
-        small = decode_png(source.read_bytes())
-    except (OSError, ImageError):
+        small = decode_png(read_bounded(source, MAX_PNG_BYTES))
+    except (OSError, InputError):
         destination.unlink(missing_ok=True)
         return False
     small.thumbnail((SIDE, SIDE), Image.Resampling.BOX, reducing_gap=1.0)

@@ -11,10 +11,11 @@ from typing import Any
 
 from PIL import Image
 
-from imgaudit.exceptions import ImageError, RunFolderError
+from imgaudit.exceptions import ImageError, InputError, RunFolderError
+from imgaudit.io.reading import read_bounded
 
-MAX_PNG_PIXELS = 64 * 2**20
-"""Pixels of a PNG that is read back; a run from elsewhere can hold any file."""
+MAX_PNG_PIXELS = MAX_PNG_BYTES = 64 * 2**20
+"""Pixels and bytes of a PNG that is read back; a run from elsewhere can hold any file."""
 
 
 def write_atomically(path: Path, content: str | bytes, *, durable: bool = True) -> None:
@@ -57,8 +58,8 @@ def decode_png(data: bytes) -> Image.Image:
 def read_png(path: Path) -> Image.Image:
     """Read a PNG that a run holds, as RGB. Raises RunFolderError that names the file."""
     try:
-        return decode_png(path.read_bytes())
-    except (OSError, ImageError) as error:
+        return decode_png(read_bounded(path, MAX_PNG_BYTES))
+    except InputError as error:
         raise RunFolderError(f"{str(path)!r} is missing or damaged: {error}") from error
 
 

@@ -7,7 +7,7 @@ from pydantic import AliasChoices, Field
 
 from imgaudit.mitigation.evaluation import CopyFreeScores, EvaluationSettings, ModelOutcome, PromptOutcome
 from imgaudit.schema.measures import NEAR_COPY_CORRELATION
-from imgaudit.schema.records import Record, Skipped
+from imgaudit.schema.records import Count, Record, Skipped
 from imgaudit.schema.text import printable
 from imgaudit.statistics import bootstrap_mean, clopper_pearson
 
@@ -52,17 +52,8 @@ class Mean(Record):
         return f"{self.mean:.3f} ({self.low:.3f} to {self.high:.3f})"
 
 
-class Share(Record):
+class Share(Count):
     """A share of prompts."""
-
-    hits: int
-    """Number of prompts with the property."""
-    n: int
-    """Number of prompts in all."""
-    low: float
-    """95 %, Clopper-Pearson."""
-    high: float
-    """Upper end."""
 
     def __str__(self) -> str:
         return f"{self.hits} of {self.n} ({self.low:.1%} to {self.high:.1%})"

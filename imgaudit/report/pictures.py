@@ -4,12 +4,9 @@ from PIL import Image
 
 from imgaudit.exceptions import InputError
 from imgaudit.io.reading import read_bounded
-from imgaudit.io.writing import decode_png
+from imgaudit.io.writing import MAX_PNG_BYTES, decode_png
 from imgaudit.runs.folder import RunFolder
 from imgaudit.schema.pairs import Region
-
-LARGEST_PICTURE = 64 * 2**20
-"""Bytes of a picture that a run may hold."""
 
 FADE = 0.75
 """How far everything outside a region is blended into white."""
@@ -24,7 +21,7 @@ def read_picture(run: RunFolder, path: str) -> tuple[bytes, Image.Image]:
     root = run.path.resolve()
     if (run.path / path).resolve() != root / path:
         raise InputError("leads out of the run folder, or through a link")
-    content = read_bounded(root / path, LARGEST_PICTURE, follow_links=False)
+    content = read_bounded(root / path, MAX_PNG_BYTES, follow_links=False)
     return content, decode_png(content)
 
 

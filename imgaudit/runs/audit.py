@@ -24,6 +24,7 @@ from imgaudit.models.loading import LoadedModel
 from imgaudit.runs.calibration import measure_bank
 from imgaudit.runs.callbacks import OnNote, OnProgress
 from imgaudit.runs.conclusion import conclude
+from imgaudit.runs.cost import resolve_batch_size
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import make_manifest, open_manifest, read_manifest, resume_portfolio
 from imgaudit.runs.measurement import measure_targets
@@ -91,6 +92,9 @@ def run_audit(
 ) -> AuditResult:
     """Audit into a run folder that the caller holds, and decide. Pages are the caller's to render."""
     _note_controls(model, inputs, config, on_note)
+    config, sources, note = resolve_batch_size(config, origin.sources, model, run)
+    if note:
+        on_note(note)
     if inputs.reference is not None:
         find_near_copy_rule(inputs.reference.manifest.descriptor.name)
     matcher, lacking = standard_matcher()
@@ -99,7 +103,7 @@ def run_audit(
     measures |= {name: SKIPPED_MEASURE + one.skipped for name, one in lacking.items()}
     begun = run.manifest_path.is_file()
     manifest = make_manifest(
-        origin.command, config, origin.sources, model, inputs.portfolio, policy=inputs.policy,
+        origin.command, config, sources, model, inputs.portfolio, policy=inputs.policy,
         groups=read_manifest(run).groups if begun else group_targets(inputs.portfolio), measures=measures,
     )  # fmt: skip
     portfolio = resume_portfolio(inputs.portfolio, open_manifest(run.path, manifest))
@@ -185,7 +189,7 @@ def keep_bank(run: RunFolder, bank: NullBank) -> None:
 
 
 def require_controls(run: RunFolder, controls: Portfolio) -> None:
-    """Raises RunFolderError when the bank of a run holds images that are not among these controls."""
+    """Refuse controls that lack an image of the run's bank. Raises RunFolderError that counts them."""
     held = {sha256 for source in NullBank.read(run.calibration_path).sources for sha256 in source.sha256s}
     if missing := held - {target.image.sha256 for target in controls.targets}:
         raise RunFolderError(

@@ -3,7 +3,7 @@
 import enum
 
 from imgaudit.schema.findings import BestReplica, Verdict
-from imgaudit.schema.records import CopyCount, Record, Rung, Skipped
+from imgaudit.schema.records import Count, Record, Rung, Skipped
 from imgaudit.schema.text import file_name
 
 COMPARISON_VERSION = 1
@@ -106,7 +106,7 @@ class ImageSide(Record):
     """The closest generated image; its path is inside the run's folder."""
 
 
-class Copies(CopyCount):
+class Copies(Count):
     """Number of copies that a rung returned in one run, counted by the thresholds applied to both runs."""
 
     own_hits: int

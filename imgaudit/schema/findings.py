@@ -10,7 +10,7 @@ from imgaudit.schema.policy import Policy
 from imgaudit.schema.protocol import Protocol
 from imgaudit.schema.records import (
     SCHEMA_VERSION,
-    CopyCount,
+    Count,
     ErrorMeasurement,
     InvMMMeasurement,
     PartMatch,
@@ -90,7 +90,7 @@ class Alarm(Record):
     """Message for the reader, with its numbers."""
 
 
-class StreamRate(CopyCount):
+class StreamRate(Count):
     """Copies that remain when the embedding keeps some of its text streams only, on seeds that gave copies before.
 
     n counts those seeds. The interval describes their embedding and estimates no rate of others.
@@ -102,7 +102,7 @@ class StreamRate(CopyCount):
     """Mean log(null error / error) under this condition, on the score's draws."""
 
 
-class PartReplication(CopyCount):
+class PartReplication(Count):
     """How often the images generated for a rung contain at least a part of the image: hits have both legs above their
     thresholds."""
 
@@ -131,7 +131,7 @@ NOT_IN_PARTS = Skipped(skipped="its generated images were not compared in parts"
 """Why a rung has no finding on parts: images of too few pixels, or a run made before they were compared so."""
 
 
-class Replication(CopyCount):
+class Replication(Count):
     """How often a rung reproduced the image."""
 
     rung: Rung

@@ -57,15 +57,15 @@ NOTHING_GIVEN = Skipped(skipped="nothing of the image was given to the model")
 """The reason why a text rung carries no bits of the image."""
 
 
-class CopyCount(Record):
-    """Copies among generated images, with a Clopper-Pearson interval of the rate."""
+class Count(Record):
+    """A proportion as counts, with its Clopper-Pearson interval: at 95 %, or at the confidence that a record names."""
 
     n: int
-    """Seeds that could be scored."""
+    """Number of cases: of a rung, the seeds that could be scored."""
     hits: int
-    """Number of these that are copies."""
+    """Number of these that count: of a rung, the copies."""
     low: float
-    """Lower end of the interval, at 95 % or at the rung's confidence where there is one."""
+    """Lower end of the interval."""
     high: float
     """Upper end."""
 

@@ -82,6 +82,9 @@ def test_a_png_is_read_back_and_refused_when_it_is_anything_else(
         with pytest.raises(RunFolderError, match=rf"{name}' is missing or damaged"):
             read_png(tmp_path / name)
     monkeypatch.setattr(writing, "MAX_PNG_PIXELS", 3)
+    write_png(tmp_path / "b.png", Image.new("RGB", (2, 2)))
     with pytest.raises(ImageError, match="has 2 x 2 pixels; at most 3 are read"):
-        write_png(tmp_path / "b.png", Image.new("RGB", (2, 2)))
         decode_png((tmp_path / "b.png").read_bytes())
+    monkeypatch.setattr(writing, "MAX_PNG_BYTES", 10)
+    with pytest.raises(RunFolderError, match=r"b.png' is missing or damaged: has \d+ bytes; at most 10 are read"):
+        read_png(tmp_path / "b.png")

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from imgaudit.diffusion.denoiser import Denoiser
 from imgaudit.diffusion.seeds import draw_noise
 from imgaudit.exceptions import ConfigError
 from imgaudit.mitigation.registry import mitigate
@@ -27,6 +28,8 @@ def test_a_mitigated_model_is_another_model_with_the_same_weights(spec: str) -> 
     )
     for name in ("latent_shape", "resolution", "prediction_type", "fewest_steps", "no_null", "words"):
         assert getattr(mitigated, name) == getattr(model, name)
+    members = {name for name in (*vars(Denoiser), *Denoiser.__annotations__) if not name.startswith("_")}
+    assert len(members) > 10 and all(hasattr(mitigated, name) for name in members)
 
 
 @pytest.mark.parametrize(

@@ -48,9 +48,9 @@ def dori_similarities(work: LabWork, targets: list[Target]) -> list[tuple[float,
         executor=work.executor,
     )
     results = []
-    for reference, batch in zip(encoded.rendered, batches, strict=True):
+    for target, batch in zip(encoded.rendered, batches, strict=True):
         frames = [frame.image for frame in batch if frame.invalid is None]
-        compared = Matcher().compare(reference, torch.stack(frames)) if frames else []
+        compared = Matcher().compare(target, torch.stack(frames)) if frames else []
         values = [similarity[DECIDING_DESCRIPTOR] for similarity, _ in compared] or [-1.0]
         results.append((max(values), sum(values) / len(values)))
     return results

@@ -168,9 +168,9 @@ def _forced_rms(
         num_inference_steps=forcing.num_inference_steps, executor=work.executor,
     )  # fmt: skip
     rows = []
-    for reference, batch in zip(rendered, batches, strict=True):
+    for target, batch in zip(rendered, batches, strict=True):
         images = torch.stack([frame.image for frame in batch])
-        rms = ((images - reference) / 2).square().flatten(1).mean(dim=1).sqrt()
+        rms = ((images - target) / 2).square().flatten(1).mean(dim=1).sqrt()
         rms[torch.tensor([frame.invalid is not None for frame in batch])] = float("nan")
         rows.append(rms.numpy())
     return np.stack(rows).astype(np.float32)

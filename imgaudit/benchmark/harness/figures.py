@@ -2,27 +2,19 @@
 
 from collections.abc import Iterator, Sequence
 
-from imgaudit.schema.records import Record
+from imgaudit.schema.records import Count, Record
 from imgaudit.statistics import auc, clopper_pearson
 
 
-class MeasuredRate(Record):
-    """A proportion with its interval."""
+class MeasuredRate(Count):
+    """A proportion by name, with its interval."""
 
     name: str
-    """What is counted."""
+    """The event that is counted."""
     group: str
-    """Among which images."""
-    hits: int
-    """How many."""
-    n: int
-    """Of how many."""
+    """The images among which it is counted."""
     rate: float
     """hits / n; 0 of 0 counts as 0, with the interval from 0 to 1."""
-    low: float
-    """Clopper-Pearson 95 %."""
-    high: float
-    """Clopper-Pearson 95 %."""
 
     def __str__(self) -> str:
         return f"{self.hits} of {self.n} ({self.rate:.1%}, {self.low:.1%} to {self.high:.1%})"

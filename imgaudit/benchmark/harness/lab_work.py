@@ -95,6 +95,6 @@ def best_similarities(rendered: torch.Tensor, batches: Iterable[Sequence[Generat
     """Return the highest similarity of each target's generated images; -1 for a target without a usable one."""
     matcher = Matcher()
     return [
-        matcher.best_similarity(reference, [frame.image for frame in batch if frame.invalid is None])
-        for reference, batch in zip(rendered, batches, strict=True)
+        matcher.best_similarity(target, [frame.image for frame in batch if frame.invalid is None])
+        for target, batch in zip(rendered, batches, strict=True)
     ]
