@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PrintOptions:
-    """What a command prints."""
+    """The choice of what a command prints."""
 
     json_lines: Json = False
     """Results as lines of JSON."""
@@ -70,7 +70,7 @@ class Folders:
     reference: ReferenceOption = None
     """Collection."""
     policy: PolicyOption = None
-    """How measurements become verdicts."""
+    """Rules by which measurements become verdicts."""
 
 
 def audit_and_print(

@@ -38,7 +38,7 @@ class FileDigest(Record):
     bytes: int = Field(ge=0)
     """Its size."""
     sha256: str = Field(pattern=SHA256)
-    """Of its bytes."""
+    """SHA-256 of its bytes."""
 
 
 class IndexRecall(Count):
@@ -63,11 +63,11 @@ class ShardRecord(Record):
     count: int = Field(ge=1)
     """Vectors."""
     kind: Kind
-    """How they are searched."""
+    """Kind of index that searches them."""
     factory: str = Field(max_length=100)
     """FAISS' name of the kind."""
     reason: str
-    """Why this kind."""
+    """Reason for this kind."""
     index: FileDigest
     """index.faiss."""
     ids: FileDigest
@@ -95,21 +95,21 @@ class SourceRecord(Record):
     label: str
     """First part of its ids, different for every source."""
     kind: Literal["images", "npy", "parquet", "faiss"]
-    """What it is."""
+    """Kind of source."""
     path: str
-    """Where it was."""
+    """Its path when it was read."""
     id_list: str = ""
     """File with the names of its vectors."""
     vector_column: str = ""
-    """Of a Parquet file."""
+    """Column of a Parquet file that holds the vectors."""
     id_column: str = ""
-    """Of a Parquet file."""
+    """Column of a Parquet file that holds their names."""
     digest: str = Field(pattern=SHA256)
-    """Of the file names of a folder; of size, time and beginning of a file."""
+    """Digest of the file names of a folder, or of size, time and beginning of a file."""
     count: int = Field(ge=0)
     """Files or vectors in it."""
     done: int = Field(default=0, ge=0)
-    """How many of them the shards have dealt with."""
+    """Number of these that the shards have dealt with."""
     scaled: int = Field(default=0, ge=0)
     """Vectors that were not of length one and were scaled."""
     others: dict[str, int] = Field(default_factory=dict)
@@ -117,18 +117,18 @@ class SourceRecord(Record):
 
 
 class DescriptorRecord(Record):
-    """What the vectors are."""
+    """The descriptor whose vectors are stored."""
 
     name: str = Field(max_length=100)
-    """Of the descriptor."""
+    """Name of the descriptor."""
     source: str
-    """Where its weights or its algorithm come from."""
+    """Origin of its weights or its algorithm."""
     dimension: int = Field(ge=1, le=1_000_000)
     """Floats, or bits."""
     binary: bool
     """Packed bits instead of unit floats."""
     framing: Framing
-    """How images meet its square."""
+    """Framing by which images are made square."""
     side: int = Field(ge=1)
     """Pixels of that square."""
 
@@ -139,23 +139,23 @@ class CollectionManifest(Record):
     format: Literal[1, 2]
     """Version of the format."""
     descriptor: DescriptorRecord
-    """What the vectors are."""
+    """The descriptor whose vectors are stored."""
     wanted: Kind | None
     """The kind that was asked for; None to choose by size."""
     shard_vectors: int = Field(ge=1)
     """Most vectors of a shard."""
     sources: tuple[SourceRecord, ...]
-    """What it is built from, in this order."""
+    """Sources that it is built from, in this order."""
     shards: tuple[ShardRecord, ...] = ()
-    """What is finished."""
+    """Shards that are finished."""
     skipped: tuple[SkipsRecord, ...] = ()
-    """What was left out."""
+    """Files and rows that were left out."""
     made: str
     """When it was begun, in UTC."""
     changed: str
     """When it was last written, in UTC."""
     versions: dict[str, str]
-    """Of Python and packages."""
+    """Versions of Python and packages."""
 
     @property
     def count(self) -> int:

@@ -9,7 +9,7 @@ from imgaudit.runs.folder import RunFolder
 from imgaudit.schema.pairs import Region
 
 FADE = 0.75
-"""How far everything outside a region is blended into white."""
+"""Share of white that is blended into everything outside a region."""
 
 
 def read_picture(run: RunFolder, path: str) -> tuple[bytes, Image.Image]:

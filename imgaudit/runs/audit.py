@@ -41,7 +41,7 @@ MAX_DECOYS = 1000
 
 @dataclass(frozen=True)
 class AuditInputs:
-    """What an audit is made of, besides the model and the configuration."""
+    """The parts of an audit besides the model and the configuration."""
 
     portfolio: Portfolio
     """The owner's images."""
@@ -50,9 +50,9 @@ class AuditInputs:
     decoys: Portfolio | None
     """Other images that replicas are compared with; None stands for the controls."""
     reference: Collection | None
-    """Where near copies of every image are counted."""
+    """Collection in which near copies of every image are counted."""
     policy: Policy
-    """How measurements become verdicts."""
+    """Rules by which measurements become verdicts."""
 
     @property
     def control_images(self) -> Portfolio | None:
@@ -62,14 +62,14 @@ class AuditInputs:
 
 @dataclass(frozen=True)
 class Origin:
-    """How an audit was asked for, as its manifest says."""
+    """The request for an audit, as its manifest records it."""
 
     command: Sequence[str]
     """The command line, the program first; or a call from Python."""
     sources: Mapping[str, str] = field(default_factory=dict)
-    """Where each option's value comes from, by key of the configuration."""
+    """Source of each option's value, by key of the configuration."""
     controls: str = "images given from Python"
-    """Where the controls come from, in words."""
+    """Origin of the controls, in words."""
 
     @classmethod
     def of_python(cls, config: AuditConfig, model: LoadedModel) -> "Origin":

@@ -120,7 +120,7 @@ class Copies(Count):
     guidance_scale: float
     """The scale that the rate holds for; where several are tried, each run's first seeds choose its own."""
     stands: bool
-    """Whether the run's report says that this rung reproduces the image."""
+    """True when the run's report says that this rung reproduces the image."""
 
 
 class RungComparison(Record):
@@ -135,7 +135,7 @@ class RungComparison(Record):
     thresholds: dict[str, float]
     """Thresholds that a seed had to exceed (similarity) or stay below (distance): the stricter of the two runs'."""
     same_thresholds: bool
-    """Whether both runs had these thresholds themselves."""
+    """True when both runs had these thresholds themselves."""
     confidence: float
     """Confidence of the intervals."""
     difference: float
@@ -170,7 +170,7 @@ class ImageComparison(Record):
     q_value: float | Skipped
     """Corrected over the images tested."""
     rates_differ: bool
-    """Whether q is at or below the level. Without it, a changed verdict is no proof of a changed rate."""
+    """True when q is at or below the level. Without it, a changed verdict is no proof of a changed rate."""
 
     @property
     def name(self) -> str:
@@ -227,7 +227,7 @@ class Comparison(Record):
     b: ComparedRun
     """The second run."""
     same_model: bool
-    """Whether both runs are of one model: then no change comes from the model."""
+    """True when both runs are of one model: then no change comes from the model."""
     model_differences: list[str]
     """Differences of the two models' files, in sentences."""
     differences: list[Difference]
@@ -257,5 +257,5 @@ class Comparison(Record):
 
     @property
     def comparable(self) -> bool:
-        """Whether nothing prevents the whole comparison."""
+        """True when nothing prevents the whole comparison."""
         return not any(one.effect is DifferenceEffect.PREVENTS for one in self.differences)

@@ -103,8 +103,10 @@ class StreamRate(Count):
 
 
 class PartReplication(Count):
-    """How often the images generated for a rung contain at least a part of the image: hits have both legs above their
-    thresholds."""
+    """The rate at which the images generated for a rung contain at least a part of the image.
+
+    Hits have both legs above their thresholds.
+    """
 
     closest: PartMatch
     """Comparison of the generated image that is closest in parts, over all seeds and scales."""
@@ -117,9 +119,9 @@ class PartReplication(Count):
     q_value: float | Skipped
     """Corrected for the image's text rungs (Bonferroni) and over the folder, whole copies apart. Text rungs only."""
     stands: bool
-    """Whether the rung returns a part beyond what the controls give."""
+    """True when the rung returns a part beyond what the controls give."""
     alone: bool
-    """Whether a part is all that came back: there is no copy of the whole, or every one has both legs above their
+    """True when a part is all that came back: there is no copy of the whole, or every one has both legs above their
     thresholds, and is no closer than copies must be outside of where it agrees."""
     thresholds: PairThresholds | Skipped
     """Thresholds that both legs had to exceed, from the controls."""
@@ -128,11 +130,11 @@ class PartReplication(Count):
 
 
 NOT_IN_PARTS = Skipped(skipped="its generated images were not compared in parts")
-"""Why a rung has no finding on parts: images of too few pixels, or a run made before they were compared so."""
+"""Reason why a rung has no finding on parts: images of too few pixels, or a run made before they were compared so."""
 
 
 class Replication(Count):
-    """How often a rung reproduced the image."""
+    """The rate at which a rung reproduced the image."""
 
     rung: Rung
     """The rung."""
@@ -156,7 +158,7 @@ class Replication(Count):
     """The p-value that decides, corrected for the image's text rungs (Bonferroni) and over the folder. Text rungs
     only: rungs inverted from the image depend on the q-value of the score."""
     stands: bool
-    """Whether the rung reproduces the image beyond coincidence, framing and forcing."""
+    """True when the rung reproduces the image beyond coincidence, framing and forcing."""
     thresholds: dict[str, float] | Skipped
     """Thresholds that a seed had to exceed (similarity) or stay below (distance), from the controls."""
     control_rate: float | Skipped
@@ -166,16 +168,16 @@ class Replication(Count):
     stream_rates: tuple[StreamRate, ...] = Field((), exclude_if=lambda value: not value)
     """Copies by text stream: with all streams first, then with parts; empty where no part was asked."""
     part: PartReplication | Skipped = NOT_IN_PARTS
-    """How often at least a part of the image came back."""
+    """The rate at which at least a part of the image came back."""
 
     @property
     def part_stands(self) -> bool:
-        """Whether a part came back beyond what the controls give."""
+        """True when a part came back beyond what the controls give."""
         return isinstance(self.part, PartReplication) and self.part.stands
 
     @property
     def whole_stands(self) -> bool:
-        """Whether the rung reproduces the image, and not a part of it alone."""
+        """True when the rung reproduces the image, and not a part of it alone."""
         return self.stands and not (isinstance(self.part, PartReplication) and self.part.stands and self.part.alone)
 
 
@@ -205,7 +207,7 @@ class ReferenceFinding(Record):
     near_copies: int
     """Images there at or above the similarity that counts as a near copy."""
     counted_all: bool
-    """Whether counting went on to the end."""
+    """True when counting went on to the end."""
     best: float
     """Highest similarity of anything there."""
     p_value: float | Skipped
@@ -326,7 +328,7 @@ class Summary(Record):
     level: float
     """False discovery rate and copy level."""
     planner: str
-    """What this many controls can find, in a sentence."""
+    """A sentence that says whether the controls are enough."""
     false_positive_low: float
     """False-positive rate per image at p <= level given this bank, lower end of its 95 % interval."""
     false_positive_high: float

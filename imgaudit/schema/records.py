@@ -37,7 +37,7 @@ DECIDING_RUNGS = tuple(rung for rung in Rung if rung not in REPORTED_RUNGS)
 """The others, in their order: copy thresholds, nulls, verdicts and the closest image come from them alone."""
 
 REPLICA_PATH = r"^images/[0-9a-f]{16}/replicas/[a-z]+(\+noise)?-g[0-9.e+-]+-[0-9]{4,}\.png$"
-"""Where generated images lie inside a run folder, and nowhere else."""
+"""Pattern of the paths of generated images inside a run folder; no other path is accepted."""
 
 
 class Record(BaseModel):
@@ -255,7 +255,7 @@ class Measurement(Record):
 
     @property
     def is_finite(self) -> bool:
-        """Whether every number is finite; a model that overflows on an image has not measured it."""
+        """True when every number is finite; a model that overflows on an image has not measured it."""
         error = self.error
         errors = () if isinstance(error, Skipped) else (error.conditional, error.null, error.log_ratio)
         divergence = self.invmm.kl_per_dimension if self.invmm else 0.0
@@ -297,4 +297,4 @@ class SkippedImage(Record):
     skipped: str
     """The reason why it could not be measured."""
     passing: bool = False
-    """Whether the file may be there again: a continued audit tries once more."""
+    """True when the file may be there again: a continued audit tries once more."""
