@@ -37,7 +37,7 @@ def info(path: Annotated[Path, argument("BANK", help="Null bank.")]) -> None:
     """Show what a null bank holds: model, protocol, images, and what its controls can find."""
     from imgaudit.decision.alarms import find_bank_alarms
     from imgaudit.decision.controls_needed import describe_controls_needed
-    from imgaudit.decision.folder import check_forcing
+    from imgaudit.decision.forcing import check_forcing
     from imgaudit.decision.null_bank import NullBank
     from imgaudit.schema.policy import Policy
 

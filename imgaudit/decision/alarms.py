@@ -47,7 +47,7 @@ def _blind_alarm(code: AlarmCode, effect: AlarmEffect, shift: BlindBaseline, wha
     consequence = (
         "the controls are not a fair comparison, so p-values of the score mean nothing"
         if effect is AlarmEffect.TAKES_P_VALUES
-        else "copies returned for captions are compared with the other targets and not with controls"
+        else "copies returned for captions are not compared with those of controls; only near-identical ones stand"
     )
     return [
         _alarm(
@@ -82,14 +82,7 @@ def find_bank_alarms(bank: NullBank, policy: Policy, forcing: ForcingCheck | Ski
                     "these controls come from; do not leave controls out because of their score",
                 )
             )  # fmt: skip
-    if len(bank.controls) + 1 < 1 / policy.level:
-        alarms.append(
-            _alarm(
-                AlarmCode.TOO_FEW_CONTROLS, AlarmEffect.WEAKENS_NEGATIVES,
-                f"{len(bank.controls)} controls cannot give a p-value at or below {policy.level:g}; at least "
-                f"{controls_needed(1, 1, policy.level)} are needed",
-            )
-        )  # fmt: skip
+    alarms += _size_alarms(len(bank.controls), policy)
     if isinstance(forcing, ForcingCheck) and (low := clopper_pearson(forcing.called, forcing.n).low) > policy.level:
         alarms.append(
             _alarm(
@@ -100,6 +93,28 @@ def find_bank_alarms(bank: NullBank, policy: Policy, forcing: ForcingCheck | Ski
             )
         )  # fmt: skip
     return alarms
+
+
+def _size_alarms(controls: int, policy: Policy) -> list[Alarm]:
+    """Warn of fewer controls than can place a copy threshold, or give a small p-value.
+
+    The threshold is the k-th highest value of n controls, k = level (n + 1) rounded down. With k below 2 it is their
+    highest value or none, which one unusual control moves as far as it likes.
+    """
+    placed = controls_needed(2, 1, policy.copy_level)
+    if controls + 1 < 1 / policy.level:
+        message = (
+            f"{controls} controls cannot give a p-value at or below {policy.level:g}; at least "
+            f"{max(placed, controls_needed(1, 1, policy.level))} are needed"
+        )
+    elif controls < placed:
+        message = (
+            f"{controls} controls cannot place the copy thresholds: one control alone would decide what a copy is at a "
+            f"level of {policy.copy_level:g}; at least {placed} are needed"
+        )
+    else:
+        return []
+    return [_alarm(AlarmCode.TOO_FEW_CONTROLS, AlarmEffect.WEAKENS_NEGATIVES, message)]
 
 
 def find_near_controls(measurements: Sequence[Measurement], bank: NullBank) -> dict[str, list[str]]:
@@ -128,7 +143,9 @@ def find_image_alarms(
     """
     alarms = [*_origin_alarms(measurement, bank), *_floor_alarms(measurement), *_frame_alarms(measurement)]
     if isinstance(measurement.error, Skipped):
-        alarms.append(_alarm(AlarmCode.NO_NULL_BRANCH, AlarmEffect.TAKES_P_VALUES, measurement.error.skipped))
+        # Copies are compared with those of controls all the same: a vendor cannot close the audit by naming no null.
+        message = f"{measurement.error.skipped}; copies alone are compared with those of controls"
+        alarms.append(_alarm(AlarmCode.NO_NULL_BRANCH, AlarmEffect.WARNS, message))
     if near_duplicates:
         lead = "this image represents them" if representative == measurement.id else f"{representative} represents it"
         alarms.append(

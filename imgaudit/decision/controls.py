@@ -1,5 +1,8 @@
 """Controls: images known not to be in the training set, each with its measurements."""
 
+from collections import Counter
+from collections.abc import Collection
+
 from pydantic import Field
 
 from imgaudit.decision.blind_baseline import describe_text
@@ -17,6 +20,8 @@ class ControlSeed(Record):
     """Distance by the deciding metric; lower is closer."""
     guidance_scale: float
     """Guidance scale it was sampled with."""
+    text: int = Field(0, exclude_if=lambda value: value == 0)
+    """Number of the rung's text that it was asked with; 0 in banks that did not keep it."""
     legs: Legs | None = Field(None, exclude_if=lambda value: value is None)
     """Result of its comparison in parts; absent where it was not compared in parts."""
 
@@ -55,6 +60,8 @@ class Control(Record):
     """PDQ hash of the whole image."""
     rungs: dict[Rung, list[ControlSeed]]
     """Scored generated images of each rung."""
+    texts: dict[Rung, int] = Field({}, exclude_if=lambda value: not value)
+    """Number of texts that each rung was asked with; empty in banks that did not keep it."""
     invmm: float | Skipped | None = Field(None, exclude_if=lambda value: value is None)
     """InvMM's divergence per dimension; Skipped where the search failed, absent where it was not measured."""
 
@@ -66,6 +73,13 @@ class Control(Record):
         """Return the lowest distance over all seeds and scales of a rung; None without any."""
         return min((seed.distance for seed in self.rungs.get(rung, [])), default=None)
 
+    def leading(self, rung: Rung, texts: Collection[int] | None = None) -> list[ControlSeed]:
+        """List the seeds of a rung at the guidance scale that has most of them, of some of its texts where given."""
+        seeds = [seed for seed in self.rungs.get(rung, []) if texts is None or seed.text in texts]
+        held = Counter(seed.guidance_scale for seed in seeds)
+        scale = max(held, key=lambda one: (held[one], -one), default=None)
+        return [seed for seed in seeds if seed.guidance_scale == scale]
+
     def closest_part(self, rung: Rung) -> Legs | None:
         """Return the closest comparison in parts over all seeds and scales of a rung; None without any."""
         return find_closest([seed.legs for seed in self.rungs.get(rung, []) if seed.legs])
@@ -74,14 +88,17 @@ class Control(Record):
 def make_control(measurement: Measurement) -> Control:
     """Reduce the measurement of a control to what a null bank keeps."""
     rungs: dict[Rung, list[ControlSeed]] = {}
+    texts: dict[Rung, int] = {}
     for rung, measured in measurement.rungs.items():
         if isinstance(measured, Skipped):
             continue
+        texts[rung] = max(1, len(measured.texts))
         rungs[rung] = [
             ControlSeed(
                 similarity=replica.similarity[DECIDING_DESCRIPTOR],
                 distance=replica.distance[DECIDING_DISTANCE],
                 guidance_scale=replica.guidance_scale,
+                text=replica.text,
                 legs=replica.part and Legs(geometric=replica.part.geometric, photometric=replica.part.photometric),
             )
             for replica in measured.valid
@@ -99,5 +116,6 @@ def make_control(measurement: Measurement) -> Control:
         vae_error=measurement.vae_error,
         pdq=measurement.pdq,
         rungs=rungs,
+        texts=texts,
         invmm=measurement.invmm.kl_per_dimension if measurement.invmm else None,
     )

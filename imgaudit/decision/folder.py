@@ -1,41 +1,41 @@
 """What is decided over a whole folder. It needs records alone, so any run can be decided again.
 
-Three claims can be made about an image, each at the policy's level over the folder:
+Every image has one test (`imgaudit.decision.joint_test`), whose q-value over the folder is the only way to a finding
+against the controls: one level holds for all findings together. For an image whose q-value is at or below the level,
+each claim is then looked at by itself:
 
-text        "a text rung reproduces it": one p-value per image, its smallest over the text rungs times their number
-inversion   a fixed sequence: the score, then the inverted rungs, each tested only if the one before stands
-part        "a generated image contains a part of it": the same two tests, with both legs of a comparison in parts
-            in place of similarity
+text        "a text rung reproduces it": copies, closer than all but a share of the controls' and than coincidence
+inversion   "an inverted rung reproduces it": copies, more often than the controls', the embedding before the tokens
+part        "a generated image contains a part of it": the same, with both legs of a comparison in parts
+
+One claim needs no controls: at least half of the images generated for a text are near-identical to the image by an
+absolute standard, and coincidence does not explain it.
 
 Near copies among the targets count as one hypothesis. A representative, chosen before any score, is tested for the
 group; a claim on another member stands only if it holds for the representative and for the member itself.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from functools import cached_property
 
 from imgaudit.decision.alarms import find_bank_alarms, find_blind_alarms, find_image_alarms, find_near_controls
+from imgaudit.decision.controls import make_control
+from imgaudit.decision.forcing import check_forcing
+from imgaudit.decision.joint_test import JointTest, is_mostly_near_identical
 from imgaudit.decision.near_duplicates import choose_representatives
-from imgaudit.decision.null_bank import CopyThresholds, NullBank
-from imgaudit.decision.pair_nulls import find_closest, fit_leg_thresholds, leg_p_value
 from imgaudit.decision.part_replication import build_part_null, measure_part
-from imgaudit.decision.replication import NO_CONTROLS, Evidence, deciding_p_value, measure_replication
+from imgaudit.decision.replication import NO_CONTROLS, Evidence, deciding_p_value, exceeds_controls, measure_replication
 from imgaudit.schema.findings import (
-    NOT_IN_PARTS,
     Alarm,
     AlarmCode,
     AlarmEffect,
-    ForcingCheck,
     InvMMFinding,
     PartReplication,
     Replication,
 )
-from imgaudit.schema.policy import Policy
-from imgaudit.schema.records import INVERTED_RUNGS, TEXT_RUNGS, Measurement, Rung, RungMeasurement, Skipped
-from imgaudit.statistics import clopper_pearson, controls_needed, q_value_at
-
-Claim = TypeVar("Claim", Replication, PartReplication)
+from imgaudit.schema.records import INVERTED_RUNGS, TEXT_RUNGS, Measurement, Rung, RungMeasurement, Skipped, is_at_most
+from imgaudit.statistics import controls_needed, q_value_at
 
 
 class FolderDecision:
@@ -69,6 +69,11 @@ class FolderDecision:
             )
             for m in measurements
         }  # fmt: skip
+        self.strengths = {m.id: make_control(m) for m in measurements}
+        self.joint_test = (
+            JointTest(bank, self.policy, captions_comparable=self.evidence.captions_comparable) if bank else None
+        )
+        self.score_p_values = {m.id: self._p_value(m, score_alone=True) for m in measurements}
         self.p_values = {m.id: self._p_value(m) for m in measurements}
         self.q_values = self._over_folder(self.p_values)
         self.replications = self._replications()
@@ -85,13 +90,16 @@ class FolderDecision:
         alarms = [*self.alarms, *self.image_alarms[image_id]]
         return next((alarm for alarm in alarms if alarm.effect is AlarmEffect.TAKES_P_VALUES), None)
 
-    def _p_value(self, measurement: Measurement) -> float | Skipped:
-        if self.bank is None or not self.bank.controls:
+    def _p_value(self, measurement: Measurement, *, score_alone: bool = False) -> float | Skipped:
+        if self.bank is None or self.joint_test is None or not self.bank.controls:
             return Skipped(skipped=NO_CONTROLS)
         if alarm := self.taken_by(measurement.id):
             return Skipped(skipped=f"not used because of an alarm: {alarm.message}")
         needed = controls_needed(max(1, len(self.measurements)), 1, self.policy.level)
-        return self.bank.p_value(measurement, self.policy.complexity, self.bank.bins(self.policy.bins, needed))
+        edges = self.bank.bins(self.policy.bins, needed)
+        if score_alone:
+            return self.bank.p_value(measurement, self.policy.complexity, edges)
+        return self.joint_test.p_value(self.strengths[measurement.id], edges)
 
     def invmm(self, measurement: Measurement) -> InvMMFinding | None:
         """Add to InvMM's measurement its p-value against the controls; alarms apply to it as to the score's."""
@@ -121,7 +129,24 @@ class FolderDecision:
         return corrected
 
     def _replications(self) -> dict[str, list[Replication]]:
-        ladders = {
+        text_q_values = self._text_q_values()
+        nulls = {rung: build_part_null(self.bank, rung, self.policy.copy_level) for rung in Rung}
+        found = {}
+        for measurement in self.measurements:
+            name, ladder = measurement.id, []
+            copies = [self._copies[name][rung] for rung in Rung if rung in self._copies[name]]
+            for copy in copies:
+                part = measure_part(measurement, copy.rung, self.evidence, nulls[copy.rung])
+                if isinstance(part, PartReplication):
+                    part = part.model_copy(update={"q_value": self.q_values[name]})
+                q_value = text_q_values[name].get(copy.rung, copy.q_value)
+                ladder.append(copy.model_copy(update={"part": part, "q_value": q_value}))
+            found[name] = self._decide_ladder(name, ladder)
+        return found
+
+    @cached_property
+    def _copies(self) -> dict[str, dict[Rung, Replication]]:
+        return {
             m.id: {
                 rung: measure_replication(m, rung, self.evidence)
                 for rung in Rung
@@ -129,133 +154,83 @@ class FolderDecision:
             }
             for m in self.measurements
         }
-        copies = self._tested(ladders, deciding_p_value)
-        nulls = {rung: build_part_null(self.bank, rung, self.policy.copy_level) for rung in Rung}
-        in_parts = {
-            m.id: {rung: measure_part(m, rung, self.evidence, nulls[rung]) for rung in ladders[m.id]}
-            for m in self.measurements
-        }
-        compared = {
-            name: {rung: part for rung, part in parts.items() if not isinstance(part, Skipped)}
-            for name, parts in in_parts.items()
-        }
-        parts = self._tested(compared, lambda part: part.p_value)
-        return {
-            name: [
-                copy.model_copy(update={"part": parts[name].get(rung, in_parts[name][rung])})
-                for rung, copy in ladder.items()
-            ]
-            for name, ladder in copies.items()
-        }
 
-    def _tested(
-        self, ladders: Mapping[str, Mapping[Rung, Claim]], p_value_of: Callable[[Claim], float | Skipped]
-    ) -> dict[str, dict[Rung, Claim]]:
-        """Decide one family of claims: q-values and what stands, for text rungs first and then for inverted ones."""
-        adjusted = {name: _ladder_p_values(ladder, p_value_of) for name, ladder in ladders.items()}
-        families: dict[str, float | Skipped] = {
-            name: min(ps.values(), default=Skipped(skipped="no text rung")) for name, ps in adjusted.items()
-        }
-        whole = self._over_folder(families)
+    def _text_q_values(self) -> dict[str, dict[Rung, float | Skipped]]:
+        """Correct the p-values of text rungs for an image's text rungs (Bonferroni) and over the folder."""
+        adjusted = {name: _text_p_values(ladder) for name, ladder in self._copies.items()}
+        smallest = {name: min(p.values(), default=Skipped(skipped="no text rung")) for name, p in adjusted.items()}
+        whole = self._over_folder(smallest)
         family = [
-            p for name, p in families.items() if not isinstance(p, Skipped) and self.representatives[name] == name
+            p for name, p in smallest.items() if not isinstance(p, Skipped) and self.representatives[name] == name
         ]
-        tested: dict[str, dict[Rung, Claim]] = {}
-        for name, ladder in ladders.items():
-            tested[name] = dict(ladder)
-            for rung, claim in ladder.items():
-                if rung not in TEXT_RUNGS:
-                    continue
-                p_value, over_folder = adjusted[name].get(rung), whole[name]
-                if p_value is None or isinstance(over_folder, Skipped):
-                    reason = p_value_of(claim)
-                    update: dict[str, object] = {"q_value": reason if isinstance(reason, Skipped) else over_folder}
+        q_values: dict[str, dict[Rung, float | Skipped]] = {}
+        for name, ladder in self._copies.items():
+            over_folder = whole[name]
+            q_values[name] = {rung: Skipped(skipped="not a text rung") for rung in INVERTED_RUNGS}
+            for rung in ladder.keys() & set(TEXT_RUNGS):
+                own = adjusted[name].get(rung)
+                if own is None or isinstance(over_folder, Skipped):
+                    reason = ladder[rung].coincidence_p_value
+                    q_values[name][rung] = reason if isinstance(reason, Skipped) else over_folder
                 else:
-                    q_value = max(over_folder, q_value_at(p_value, family, self.policy.correction))
-                    update = {"q_value": q_value, "stands": claim.hits > 0 and q_value <= self.policy.level}
-                tested[name][rung] = claim.model_copy(update=update)
-            self._test_inverted(name, tested[name])
-        return tested
+                    q_values[name][rung] = max(over_folder, q_value_at(own, family, self.policy.correction))
+        return q_values
 
-    def _test_inverted(self, name: str, ladder: dict[Rung, Claim]) -> None:
-        """Test the score, then the inverted rungs in order; the first that does not stand ends the sequence."""
-        q_value = self.q_values[name]
-        going = not isinstance(q_value, Skipped) and q_value <= self.policy.level
+    def _decide_ladder(self, name: str, ladder: list[Replication]) -> list[Replication]:
+        """Say which claims on an image stand: against the controls for its own q-value, and by the absolute standard.
+
+        Of the inverted rungs, the first that does not stand ends the sequence.
+        """
+        q_value, level = self.q_values[name], self.policy.level
+        stands_out = not isinstance(q_value, Skipped) and q_value <= level
+        texts = sum(copy.rung in TEXT_RUNGS for copy in ladder)
+        decided = {copy.rung: copy for copy in ladder}
+        for copy in ladder:
+            if copy.rung in TEXT_RUNGS:
+                absolute = self.is_returned_by_text(name, copy)
+                whole = stands_out and copy.hits > 0 and is_at_most(deciding_p_value(copy), level / texts)
+                part = copy.part
+                if isinstance(part, PartReplication):
+                    stands = stands_out and part.hits > 0 and is_at_most(part.p_value, level / texts)
+                    part = part.model_copy(update={"stands": stands})
+                decided[copy.rung] = copy.model_copy(update={"stands": whole or absolute, "part": part})
+        whole = part_goes_on = stands_out
         for rung in INVERTED_RUNGS:
-            if rung not in ladder:
-                return
-            going = going and exceeds_controls(ladder[rung], self.policy.level)
-            ladder[rung] = ladder[rung].model_copy(update={"stands": going})
+            if rung not in decided:
+                break
+            copy, part = decided[rung], decided[rung].part
+            whole = whole and exceeds_controls(copy, level)
+            if isinstance(part, PartReplication):
+                part_goes_on = part_goes_on and exceeds_controls(part, level)
+                part = part.model_copy(update={"stands": part_goes_on})
+            decided[rung] = copy.model_copy(update={"stands": whole, "part": part})
+        return [decided[copy.rung] for copy in ladder]
+
+    def is_returned_by_text(self, name: str, copy: Replication) -> bool:
+        """Say whether a text returns the image by the absolute standard, which needs no controls.
+
+        At least half of the images generated for it are near-identical to the target, two or more where one of several
+        texts is looked at, and the q-value of its text is at or below the level.
+        """
+        if not is_at_most(copy.q_value, self.policy.level):
+            return False
+        own = self.strengths[name]
+        texts = sorted({seed.text for seed in own.rungs.get(copy.rung, [])})
+        single = [seeds for text in texts if len(seeds := own.leading(copy.rung, [text])) > 1]
+        return any(is_mostly_near_identical(seeds) for seeds in (own.leading(copy.rung), *single))
 
 
-def _ladder_p_values(ladder: Mapping[Rung, Claim], p_value_of: Callable[[Claim], float | Skipped]) -> dict[Rung, float]:
-    """Return the p-values of the text rungs, each times their number (Bonferroni), as any rung may give the claim.
+def _text_p_values(ladder: Mapping[Rung, Replication]) -> dict[Rung, float]:
+    """Return a p-value for each text rung, times their number, as any rung may give the claim.
 
-    An image's rungs are fixed before anything is generated.
+    It is coincidence's, or the controls' where there is no other image to compare with. An image's rungs are fixed
+    before anything is generated.
     """
-    texts = {
-        rung: p
-        for rung, claim in ladder.items()
-        if rung in TEXT_RUNGS and not isinstance(p := p_value_of(claim), Skipped)
-    }
-    rungs = sum(rung in TEXT_RUNGS for rung in ladder)
-    return {rung: min(1.0, rungs * p) for rung, p in texts.items()}
-
-
-def exceeds_controls(claim: Replication | PartReplication, level: float) -> bool:
-    """Say whether an inverted rung returns copies more often than the controls do, and closer than most of them."""
-    if claim.hits == 0 or isinstance(claim.thresholds, Skipped):
-        return False
-    if isinstance(claim.control_rate, Skipped) or isinstance(claim.p_value, Skipped):
-        return False
-    return claim.low > claim.control_rate and claim.p_value <= level
-
-
-def check_forcing(bank: NullBank, policy: Policy) -> ForcingCheck | Skipped:
-    """Apply the rule of the embedding rung to the controls kept out of the bank, with p in place of q.
-
-    Neither copy thresholds nor p-values depend on these controls. The line of score on complexity was fitted on them,
-    with two parameters, which centres their p-values very slightly too well.
-    """
-    if not bank.kept_out:
-        return Skipped(skipped="fewer than 80 controls: none was kept out of the bank to check the rule")
-    thresholds = bank.thresholds(policy.copy_level)
-    if thresholds is None:
-        return Skipped(skipped=NO_CONTROLS)
-    if policy.legs == "similarity":
-        thresholds = CopyThresholds(similarity=thresholds.similarity, distance=1.0)
-    control_rate = bank.control_rate(Rung.EMBEDDING, thresholds)
-    copies = significant = called = 0
-    parts = _forced_parts(bank, policy)
-    for control in bank.kept_out:
-        seeds = control.rungs.get(Rung.EMBEDDING, [])
-        hits = sum(thresholds.is_copy(seed.similarity, seed.distance) for seed in seeds)
-        p_value = bank.p_value(control, policy.complexity)
-        small = not isinstance(p_value, Skipped) and p_value <= policy.level
-        copies += hits > 0
-        significant += small
-        called += small and hits > 0 and clopper_pearson(hits, len(seeds)).low > control_rate
-    return ForcingCheck(n=len(bank.kept_out), copies=copies, significant=significant, called=called, parts=parts)
-
-
-def _forced_parts(bank: NullBank, policy: Policy) -> int | Skipped:
-    """Count the controls kept out of the bank that the rule for parts would call partly replicated."""
-    rung = Rung.EMBEDDING
-    nulls = bank.part_nulls(rung)
-    thresholds = fit_leg_thresholds(nulls, policy.copy_level, "controls")
-    if not nulls or isinstance(thresholds, Skipped):
-        return NOT_IN_PARTS
-    control_rate = bank.part_rate(rung, thresholds)
-    called = 0
-    for control in bank.kept_out:
-        compared = [seed.legs for seed in control.rungs.get(rung, []) if seed.legs]
-        best, p_value = find_closest(compared), bank.p_value(control, policy.complexity)
-        if best is None or isinstance(p_value, Skipped) or p_value > policy.level:
-            continue
-        hits = sum(thresholds.exceeded_by(legs) for legs in compared)
-        called += (
-            hits > 0
-            and leg_p_value(best, nulls) <= policy.level
-            and clopper_pearson(hits, len(compared)).low > control_rate
-        )
-    return called
+    known: dict[Rung, float] = {}
+    texts = [rung for rung in ladder if rung in TEXT_RUNGS]
+    for rung in texts:
+        p_value = ladder[rung].coincidence_p_value
+        p_value = ladder[rung].p_value if isinstance(p_value, Skipped) else p_value
+        if not isinstance(p_value, Skipped):
+            known[rung] = min(1.0, len(texts) * p_value)
+    return known

@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from imgaudit.decision.controls import Control, ControlSource, make_control
+from imgaudit.decision.copy_thresholds import CopyThresholds
 from imgaudit.exceptions import CalibrationError
 from imgaudit.io.writing import read_json, write_json
 from imgaudit.schema.pairs import PairThresholds
@@ -59,19 +60,6 @@ def _comparable_rungs(rung: Rung) -> Sequence[Rung]:
 def _closeness(divergence: float | Skipped) -> float:
     """Turn InvMM's divergence into a rank value: higher = more memorised, failures below everything."""
     return -inf if isinstance(divergence, Skipped) else -divergence
-
-
-class CopyThresholds(Record):
-    """The thresholds that make one generated image a copy."""
-
-    similarity: float
-    """A copy has a similarity strictly above this."""
-    distance: float
-    """A copy has a distance strictly below this."""
-
-    def is_copy(self, similarity: float, distance: float) -> bool:
-        """Say whether both similarity and distance pass."""
-        return similarity > self.similarity and distance < self.distance
 
 
 @lru_cache(maxsize=16)
@@ -151,15 +139,15 @@ class NullBank(Record):
         score = self.score(image, complexity)
         if isinstance(score, Skipped):
             return score
+        return conformal_p_value(score, self.within_bin(image, edges).scores(complexity))
+
+    def within_bin(self, image: Scored, edges: Sequence[float]) -> "NullBank":
+        """Return the bank with the controls of the image's bin of complexity; the bank itself without edges."""
+        if not edges:
+            return self
         own = np.searchsorted(edges, image.complexity)
-        bank = (
-            self
-            if not edges
-            else self.model_copy(
-                update={"controls": [c for c in self.controls if np.searchsorted(edges, c.complexity) == own]}
-            )
-        )
-        return conformal_p_value(score, bank.scores(complexity))
+        controls = [c for c in self.controls if np.searchsorted(edges, c.complexity) == own]
+        return self.model_copy(update={"controls": controls})
 
     def maxima(self, rung: Rung) -> list[float]:
         """List every control's best similarity on a rung, over the same seeds and scales as a target's."""
@@ -186,6 +174,12 @@ class NullBank(Record):
                 similarity.append(exceedance_threshold(self.maxima(rung), level))
                 distance.append(-exceedance_threshold([-value for value in nearest], level))
         return CopyThresholds(similarity=max(similarity), distance=min(distance)) if similarity else None
+
+    def count_texts(self, rung: Rung) -> int:
+        """Return how many texts the controls were asked with on a rung, the fewest; 0 when most were not asked."""
+        unknown = self.protocol.ladder.paraphrases if rung is Rung.PARAPHRASE else 1
+        given = [control.texts.get(rung, unknown) for control in self.controls if control.rungs.get(rung)]
+        return min(given) if 2 * len(given) >= max(1, len(self.controls)) else 0
 
     def part_nulls(self, rung: Rung) -> list[Legs]:
         """List the closest comparison of every control that was compared in parts on a rung."""

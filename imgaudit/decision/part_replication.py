@@ -1,12 +1,14 @@
 """How often a rung returned at least a part of an image, compared with parts of controls.
 
-Whole copies and parts are two families of claims. The false discovery rate is controlled in each of them.
+Parts count in the test of their image (`imgaudit.decision.joint_test`), so one level holds for parts and whole copies.
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from imgaudit.decision.null_bank import CopyThresholds, NullBank
+from imgaudit.decision.copy_thresholds import CopyThresholds
+from imgaudit.decision.joint_test import correct_for_texts
+from imgaudit.decision.null_bank import NullBank
 from imgaudit.decision.pair_nulls import find_closest, fit_leg_thresholds, leg_p_value
 from imgaudit.decision.replication import NO_CONTROLS, Evidence, measure_hit_rate, replicates
 from imgaudit.schema.findings import NOT_IN_PARTS, PartReplication
@@ -67,8 +69,8 @@ def measure_part(measurement: Measurement, rung: Rung, evidence: Evidence, null:
     interval = clopper_pearson(rate.hits, rate.n, rate.confidence)
     return PartReplication(
         n=rate.n, hits=rate.hits, low=interval.low, high=interval.high, closest=part, path=replica.path,
-        seed=replica.seed, p_value=_p_value(part, null, rung, evidence),
-        q_value=Skipped(skipped="inverted rungs are tested only after the score"), stands=False,
+        seed=replica.seed, p_value=_p_value(part, null, rung, evidence, len(measured.texts)),
+        q_value=Skipped(skipped="not yet tested"), stands=False,
         alone=_part_alone(measured, beyond, evidence.rung_thresholds(rung)),
         thresholds=thresholds, control_rate=null.control_rate,
     )  # fmt: skip
@@ -89,10 +91,11 @@ def _unlike_outside(part: PartMatch | None, thresholds: CopyThresholds | Skipped
     return part.rest <= thresholds.similarity
 
 
-def _p_value(part: PartMatch, null: PartNull, rung: Rung, evidence: Evidence) -> float | Skipped:
+def _p_value(part: PartMatch, null: PartNull, rung: Rung, evidence: Evidence, texts: int) -> float | Skipped:
     if not null.nulls:
         assert isinstance(null.thresholds, Skipped)
         return null.thresholds
     if rung in TEXT_RUNGS and not evidence.captions_comparable:
         return Skipped(skipped="captions of targets and controls differ without the model")
-    return leg_p_value(part, null.nulls)
+    p_value = leg_p_value(part, null.nulls)
+    return correct_for_texts(p_value, texts, evidence.bank.count_texts(rung)) if evidence.bank else p_value

@@ -7,8 +7,10 @@ from math import isfinite
 from typing import NamedTuple
 
 from imgaudit.decision.coincidence import CrossMatches
-from imgaudit.decision.null_bank import CopyThresholds, NullBank
-from imgaudit.schema.findings import Replication, StreamRate
+from imgaudit.decision.copy_thresholds import ABSOLUTE_STANDARD, CopyThresholds
+from imgaudit.decision.joint_test import correct_for_texts
+from imgaudit.decision.null_bank import NullBank
+from imgaudit.schema.findings import PartReplication, Replication, StreamRate
 from imgaudit.schema.measures import DECIDING_DESCRIPTOR, DECIDING_DISTANCE
 from imgaudit.schema.policy import Policy
 from imgaudit.schema.protocol import Protocol
@@ -21,6 +23,7 @@ from imgaudit.schema.records import (
     RungMeasurement,
     Skipped,
     StreamReplica,
+    is_at_most,
 )
 from imgaudit.statistics import clopper_pearson, conformal_p_value, upper_bound
 
@@ -53,17 +56,15 @@ class Evidence:
     def rung_thresholds(self, rung: Rung) -> CopyThresholds | Skipped:
         """Return what a generated image must exceed to be a copy.
 
-        The thresholds come from the controls; for text rungs without enough controls, from the other targets.
+        The thresholds come from the controls; for text rungs without enough controls, the absolute standard holds.
         """
         thresholds = self._control_thresholds
         if thresholds is not None and isfinite(thresholds.similarity) and isfinite(thresholds.distance):
             if self.policy.legs == "similarity":
                 return thresholds.model_copy(update={"distance": 1.0})
             return thresholds
-        crossed = self.cross_matches.get(rung)
-        if rung in TEXT_RUNGS and crossed is not None and crossed.pairs:
-            # The distance leg has no coincidence counterpart here, so a stricter similarity alone must do.
-            return CopyThresholds(similarity=max(0.9, crossed.threshold()), distance=1.0)
+        if rung in TEXT_RUNGS:
+            return ABSOLUTE_STANDARD
         if self.bank is None:
             return Skipped(skipped=NO_CONTROLS)
         return Skipped(skipped=f"{len(self.bank.controls)} controls are too few for level {self.policy.copy_level:g}")
@@ -147,6 +148,7 @@ def measure_replication(measurement: Measurement, rung: Rung, evidence: Evidence
         rung=rung,
         n=rate.n,
         hits=rate.hits,
+        near_identical=sum(replicates(replica, ABSOLUTE_STANDARD) for replica in measured.replicas),
         invalid=len(measured.replicas) - len(measured.valid),
         rate=rate.hits / rate.n if rate.n else 0.0,
         low=interval.low,
@@ -155,13 +157,9 @@ def measure_replication(measurement: Measurement, rung: Rung, evidence: Evidence
         upper_bound=upper_bound(rate.hits, rate.n, rate.confidence),
         guidance_scale=rate.guidance_scale,
         best_similarity=best if best is not None else -1.0,
-        p_value=_control_p_value(best, rung, null_rung, evidence),
-        coincidence_p_value=_coincidence(measurement.id, rung, null_rung, evidence),
-        q_value=Skipped(
-            skipped="reported beside the verdict and not tested"
-            if rung in REPORTED_RUNGS
-            else "inverted rungs are tested only after the score"
-        ),
+        p_value=_control_p_value(measured, rung, null_rung, evidence),
+        coincidence_p_value=_coincidence(measurement.id, rung, evidence),
+        q_value=Skipped(skipped="reported beside the verdict and not tested"),
         stands=False,
         thresholds={"similarity": thresholds.similarity, "distance": thresholds.distance}
         if isinstance(thresholds, CopyThresholds)
@@ -179,21 +177,22 @@ def _no_null(rung: Rung, evidence: Evidence) -> Skipped:
     return Skipped(skipped=NO_CONTROLS)
 
 
-def _control_p_value(best: float | None, rung: Rung, null_rung: Rung | None, evidence: Evidence) -> float | Skipped:
+def _control_p_value(
+    measured: RungMeasurement, rung: Rung, null_rung: Rung | None, evidence: Evidence
+) -> float | Skipped:
+    best = measured.best(DECIDING_DESCRIPTOR)
     if evidence.bank is None or null_rung is None:
         return _no_null(rung, evidence)
     if best is None:
         return Skipped(skipped="no replica could be scored")
     if rung in TEXT_RUNGS and not evidence.captions_comparable:
         return Skipped(skipped="captions of targets and controls differ without the model")
-    return conformal_p_value(best, evidence.bank.maxima(null_rung))
+    p_value = conformal_p_value(best, evidence.bank.maxima(null_rung))
+    return correct_for_texts(p_value, len(measured.texts), evidence.bank.count_texts(rung))
 
 
-def _coincidence(image_id: str, rung: Rung, null_rung: Rung | None, evidence: Evidence) -> float | Skipped:
-    """Return the coincidence p-value, unless it could not be small or there are more controls than pairs.
-
-    The comparison that decides depends on the two sizes alone, so it is fixed before anything is measured.
-    """
+def _coincidence(image_id: str, rung: Rung, evidence: Evidence) -> float | Skipped:
+    """Return the coincidence p-value, unless there is nothing to compare with or it could not be small."""
     if rung not in TEXT_RUNGS:
         return Skipped(skipped="not a text rung")
     crossed = evidence.cross_matches.get(rung)
@@ -202,13 +201,25 @@ def _coincidence(image_id: str, rung: Rung, null_rung: Rung | None, evidence: Ev
         return Skipped(skipped="no other target or decoy to compare with")
     if 1 / (1 + crossed.pairs) > evidence.policy.level:
         return Skipped(skipped=f"{crossed.pairs} pairs of other images are too few")
-    controls = len(evidence.bank.maxima(null_rung)) if evidence.bank and null_rung else 0
-    if crossed.pairs < controls and evidence.captions_comparable:
-        return Skipped(skipped=f"{crossed.pairs} pairs of other images are fewer than the {controls} controls")
     return value
 
 
 def deciding_p_value(replication: Replication) -> float | Skipped:
-    """Return the coincidence p-value where there is one, else the p-value against the controls."""
+    """Return the p-value against the controls, or the coincidence p-value where that is larger.
+
+    Coincidence is a floor: an image's caption makes generated images resemble the image more than images of other
+    captions do, without any memorisation. By itself it would call too many images copies.
+    """
     coincidence = replication.coincidence_p_value
-    return replication.p_value if isinstance(coincidence, Skipped) else coincidence
+    if isinstance(replication.p_value, Skipped) or isinstance(coincidence, Skipped):
+        return replication.p_value
+    return max(replication.p_value, coincidence)
+
+
+def exceeds_controls(claim: Replication | PartReplication, level: float) -> bool:
+    """Say whether an inverted rung returns copies more often than the controls do, and closer than most of them."""
+    if claim.hits == 0 or isinstance(claim.thresholds, Skipped):
+        return False
+    if isinstance(claim.control_rate, Skipped) or not is_at_most(claim.p_value, level):
+        return False
+    return claim.low > claim.control_rate

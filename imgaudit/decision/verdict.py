@@ -19,6 +19,9 @@ from imgaudit.schema.measures import DECIDING_DESCRIPTOR
 from imgaudit.schema.pairs import WHOLE
 from imgaudit.schema.records import DECIDING_RUNGS, TEXT_RUNGS, Measurement, Rung, Skipped, SkippedImage
 
+NEVER_ONLY_SHOWN = (AlarmCode.TOO_FEW_CONTROLS, AlarmCode.MODEL_CHECK)
+"""Alarms that no policy can reduce to a warning."""
+
 
 def decide(measurements: Sequence[Measurement], evidence: Evidence) -> list[Finding]:
     """Decide a folder and return one finding per measurement, in order; error rates hold over the whole folder."""
@@ -65,6 +68,7 @@ def _conclude(measurement: Measurement, decision: FolderDecision) -> Finding:
         score=Skipped(skipped=NO_CONTROLS)
         if no_bank or decision.bank is None
         else decision.bank.score(measurement, decision.policy.complexity),
+        score_p_value=decision.score_p_values[name],
         p_value=decision.p_values[name],
         q_value=decision.q_values[name],
         group=decision.representatives[name],
@@ -90,45 +94,62 @@ def _verdict(
     ladder = [one for one in decision.replications[name] if one.rung in DECIDING_RUNGS]
     level = decision.policy.level
     tried = sum(r.n for r in ladder)
-    copies = sum(r.hits for r in ladder)
     p_value, q_value = decision.p_values[name], decision.q_values[name]
     if isinstance(p_value, Skipped) or isinstance(q_value, Skipped):
         reason = p_value if isinstance(p_value, Skipped) else q_value
         assert isinstance(reason, Skipped)
-        return Verdict.INCONCLUSIVE, f"{tried} images were generated, but no conclusion can be drawn: {reason.skipped}."
+        return Verdict.INCONCLUSIVE, (
+            f"{tried} images were generated, but no conclusion can be drawn: {reason.skipped}.{_closeness(ladder)}"
+        )
     if q_value <= level:
-        return (
-            Verdict.ATYPICAL,
-            f"The model predicts this image better than the controls (q = {q_value:.3g}), but none of {tried} "
-            "generated images is a copy beyond what controls give.",
+        return Verdict.ATYPICAL, (
+            f"This image stands out from the controls (q = {q_value:.3g}), but no copy among {tried} generated images "
+            f"is beyond what controls give.{_closeness(ladder)}"
         )
-    takes = decision.policy.alarms == "take_p_values"
-    weak = next(
-        (
-            alarm
-            for alarm in decision.alarms
-            if alarm.code is AlarmCode.TOO_FEW_CONTROLS or (takes and alarm.effect is AlarmEffect.WEAKENS_NEGATIVES)
-        ),
-        None,
-    )
-    if weak is not None:
-        return (
-            Verdict.INCONCLUSIVE,
-            f"{tried} images were generated without a copy beyond what controls give, but {weak.message}.",
-        )
-    if copies:
-        return (
-            Verdict.NOT_REPRODUCED,
-            f"{copies} of {tried} generated images pass the copy thresholds, as up to "
-            f"{decision.policy.copy_level:.0%} of controls do by chance; score p = {p_value:.3g}. No copy beyond what "
-            "controls give, within this budget.",
+    doubt = _doubt(decision) or _unexplained(ladder)
+    if doubt:
+        return Verdict.INCONCLUSIVE, (
+            f"{tried} images were generated without a copy beyond what controls give (p = {p_value:.3g}), but {doubt}."
         )
     bound = max((r.upper_bound for r in ladder), default=1.0)
-    return (
-        Verdict.NOT_REPRODUCED,
+    return Verdict.NOT_REPRODUCED, (
         f"No copy among {tried} generated images within this budget: the rate per attempt is below {bound:.1%} at "
-        f"95 %; score p = {p_value:.3g}.",
+        f"95 %; p = {p_value:.3g}."
     )
+
+
+def _doubt(decision: FolderDecision) -> str:
+    """Give the alarm because of which nothing can be called not reproduced; empty without one."""
+    takes = decision.policy.alarms == "take_p_values"
+    weak = (
+        alarm
+        for alarm in decision.alarms
+        if alarm.code in NEVER_ONLY_SHOWN or (takes and alarm.effect is AlarmEffect.WEAKENS_NEGATIVES)
+    )
+    return next((alarm.message for alarm in weak), "")
+
+
+def _unexplained(ladder: Sequence[Replication]) -> str:
+    """Say what came back without being beyond the controls; empty when nothing did.
+
+    An image that did come back is never called not reproduced, whatever the controls do.
+    """
+    near, copies = sum(one.near_identical for one in ladder), sum(one.hits for one in ladder)
+    if near:
+        best = max(one.best_similarity for one in ladder)
+        return (
+            f"{near} are near-identical to it (similarity up to {best:.3f}), which these controls do not "
+            "explain and do not rule out as chance: look at the closest image"
+        )
+    if copies:
+        return f"{copies} pass the copy thresholds, which is not more than chance may give: look at the closest image"
+    return ""
+
+
+def _closeness(ladder: Sequence[Replication]) -> str:
+    """Add how many generated images are near-identical to the target; empty when none is."""
+    near = sum(one.near_identical for one in ladder)
+    return f" Near-identical to it: {near} generated images. Look at the closest one." if near else ""
 
 
 def _reproduced(lowest: Replication) -> tuple[Verdict, str]:
@@ -136,6 +157,8 @@ def _reproduced(lowest: Replication) -> tuple[Verdict, str]:
         f"{lowest.hits} of {lowest.n} generated images are copies "
         f"({lowest.rate:.0%}, {100 * lowest.confidence:g} % interval {lowest.low:.1%} to {lowest.high:.1%})"
     )
+    if lowest.near_identical:
+        rate += f"; {lowest.near_identical} are near-identical to it"
     if lowest.rung in TEXT_RUNGS:
         return Verdict.REPLICATED, f"The model returns this image for its {lowest.rung.value}: {rate}."
     if lowest.rung is Rung.TOKENS:

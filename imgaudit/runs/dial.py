@@ -8,7 +8,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from imgaudit.decision.null_bank import CopyThresholds
+from imgaudit.decision.copy_thresholds import CopyThresholds
 from imgaudit.diffusion.denoiser import Denoiser, PromptEmbeds
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.generation import draw_replica_seeds, generate

@@ -66,6 +66,7 @@ class AlarmCode(enum.StrEnum):
     CUT_CAPTION = "cut_caption"
     INVALID_FRAMES = "invalid_frames"
     FORCED_CONTROLS = "forced_controls"
+    MODEL_CHECK = "model_check"
 
 
 class AlarmEffect(enum.StrEnum):
@@ -117,7 +118,7 @@ class PartReplication(Count):
     p_value: float | Skipped
     """The larger of both legs' conformal p-values, of the closest image against the controls' closest."""
     q_value: float | Skipped
-    """Corrected for the image's text rungs (Bonferroni) and over the folder, whole copies apart. Text rungs only."""
+    """q-value of the image's test, in which parts count as well."""
     stands: bool
     """True when the rung returns a part beyond what the controls give."""
     alone: bool
@@ -140,6 +141,9 @@ class Replication(Count):
     """The rung."""
     invalid: int
     """Seeds whose frame could not be scored."""
+    near_identical: int = 0
+    """Generated images, over all seeds and scales, that are near-identical to the target by an absolute standard:
+    similarity above 0.9, and no tile further than 0.15. Controls have no part in it; 0 where it was not counted."""
     rate: float
     """hits / n."""
     confidence: float
@@ -151,12 +155,14 @@ class Replication(Count):
     best_similarity: float
     """Maximum over seeds and scales of the deciding descriptor."""
     p_value: float | Skipped
-    """Conformal p-value of the best similarity against the controls' best."""
+    """Conformal p-value of the best similarity against the controls' best; corrected for texts beyond the controls'
+    number of texts (Bonferroni)."""
     coincidence_p_value: float | Skipped
-    """Against the same generations compared with every other target and decoy; needs no controls. Text rungs only."""
+    """Against the same generations compared with every other target and decoy; a floor of the p-value, because a
+    caption makes images resemble their own target without memorisation. Text rungs only."""
     q_value: float | Skipped
-    """The p-value that decides, corrected for the image's text rungs (Bonferroni) and over the folder. Text rungs
-    only: rungs inverted from the image depend on the q-value of the score."""
+    """Coincidence p-value, or the other one without images to compare with, corrected for the image's text rungs
+    (Bonferroni) and over the folder. Text rungs only: it is needed where no controls are."""
     stands: bool
     """True when the rung reproduces the image beyond coincidence, framing and forcing."""
     thresholds: dict[str, float] | Skipped
@@ -271,10 +277,13 @@ class Finding(Record):
     """The lowest rung that reproduced the image, or part of it where the verdict is partial."""
     score: float | Skipped
     """Log ratio, residualised on complexity; higher = more memorised."""
+    score_p_value: float | Skipped = Skipped(skipped="not kept by the version that made this report")
+    """Conformal p-value of the score alone. It is shown, and decides only as a part of the image's test."""
     p_value: float | Skipped
-    """Conformal p-value of the score."""
+    """Conformal p-value of the image's test, which sees score, copies and parts together."""
     q_value: float | Skipped
-    """q-value of the score over the folder, by the policy's correction."""
+    """q-value of the image's test over the folder, by the policy's correction. Every finding against the controls
+    needs it at or below the level, so that one level holds for all of them together."""
     group: str
     """Id of the near-duplicate that represents this image in the folder's correction; its own when it has none."""
     replication: list[Replication]

@@ -53,6 +53,15 @@ class Skipped(Record):
     """The reason why it was not measured."""
 
 
+def is_at_most(value: "float | Skipped", level: float) -> bool:
+    """Say whether a number was measured and is at or below a level.
+
+    >>> is_at_most(0.01, 0.05), is_at_most(Skipped(skipped="no controls"), 0.05)
+    (True, False)
+    """
+    return not isinstance(value, Skipped) and value <= level
+
+
 NOTHING_GIVEN = Skipped(skipped="nothing of the image was given to the model")
 """The reason why a text rung carries no bits of the image."""
 

@@ -109,7 +109,7 @@ def test_controls_that_were_trained_on_weaken_negatives_only() -> None:
         ({"vae_error": 0.05}, AlarmCode.MADE_BY_A_MODEL, AlarmEffect.TAKES_P_VALUES),
         ({"vae_floor": {"pixel": 0.7, "pdq": 0.5}}, AlarmCode.AUTOENCODER, AlarmEffect.TAKES_P_VALUES),
         ({"vae_floor": {"pixel": 0.85, "pdq": 0.5}}, AlarmCode.AUTOENCODER, AlarmEffect.WARNS),
-        ({"error": Skipped(skipped="no null branch")}, AlarmCode.NO_NULL_BRANCH, AlarmEffect.TAKES_P_VALUES),
+        ({"error": Skipped(skipped="no null branch")}, AlarmCode.NO_NULL_BRANCH, AlarmEffect.WARNS),
     ],
 )
 def test_alarms_of_one_image(changes: dict[str, Any], code: AlarmCode, effect: AlarmEffect) -> None:

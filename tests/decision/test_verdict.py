@@ -25,23 +25,22 @@ def test_a_copy_from_the_caption_is_replicated_at_that_rung() -> None:
     assert "6 of 8 generated images are copies" in finding.reason
 
 
-def test_a_copy_from_the_embedding_only_needs_score_and_rate() -> None:
+def test_copies_from_the_embedding_stand_with_and_without_the_score() -> None:
     findings = conclude(
         [
             measurement("both", 2.0, [COPY] * 8, [MISS] * 8),
             measurement("rate only", 0.1, [COPY] * 8, [MISS] * 8),
             measurement("score only", 2.0, [MISS] * 8, [MISS] * 8),
-            measurement("neither", 0.1, [MISS] * 8),
+            measurement("neither", 0.1, [MISS] * 8, [MISS] * 8),
         ],
         evidence(),
     )
     assert {name: f.verdict for name, f in findings.items()} == {
         "both": Verdict.REPLICATED_BY_INVERSION,
-        "rate only": Verdict.NOT_REPRODUCED,
+        "rate only": Verdict.REPLICATED_BY_INVERSION,
         "score only": Verdict.ATYPICAL,
         "neither": Verdict.NOT_REPRODUCED,
     }
-    assert "pass the copy thresholds" in findings["rate only"].reason
     assert "below" in findings["neither"].reason and isinstance(findings["neither"].rung, Skipped)
 
 

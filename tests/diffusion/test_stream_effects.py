@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 from imgaudit.benchmark.budgets.dori import dori_inversion
 from imgaudit.cli import main
 from imgaudit.cli.terminal import print_result
-from imgaudit.decision.null_bank import CopyThresholds, NullBank
+from imgaudit.decision.copy_thresholds import CopyThresholds
+from imgaudit.decision.null_bank import NullBank
 from imgaudit.decision.replication import stream_rates
 from imgaudit.diffusion.context import MeasurementContext
 from imgaudit.diffusion.denoiser import PromptEmbeds

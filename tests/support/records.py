@@ -88,7 +88,7 @@ def bank(
     for n in range(count):
         best = 0.97 if n >= count - forced else 0.5 + 0.3 * n / count
         seeds = [ControlSeed(similarity=best, distance=0.1 if best > 0.9 else 0.3, guidance_scale=3.0)]
-        seeds += [ControlSeed(similarity=0.3, distance=0.4, guidance_scale=3.0)] * 7
+        seeds += [ControlSeed(similarity=0.4, distance=0.4, guidance_scale=3.0)] * 7
         rungs = {Rung.EMBEDDING: seeds}
         if captions:
             rungs[Rung.CAPTION] = seeds

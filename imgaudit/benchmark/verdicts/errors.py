@@ -32,7 +32,7 @@ from imgaudit.benchmark.verdicts.portfolios import (
 )
 from imgaudit.benchmark.verdicts.power import PowerRow, power_by_bank, power_by_repeats
 from imgaudit.decision.blind_baseline import blind_baseline
-from imgaudit.decision.folder import check_forcing
+from imgaudit.decision.forcing import check_forcing
 from imgaudit.exceptions import InputError
 from imgaudit.schema.findings import ForcingCheck
 from imgaudit.schema.policy import Policy

@@ -2,7 +2,7 @@
 
 from math import isfinite
 
-from imgaudit.decision.null_bank import CopyThresholds
+from imgaudit.decision.copy_thresholds import CopyThresholds
 from imgaudit.decision.replication import HitRate, measure_hit_rate, replicates
 from imgaudit.runs.finished import FinishedRun
 from imgaudit.schema.comparison import Copies, RungComparison

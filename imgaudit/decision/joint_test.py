@@ -1,0 +1,220 @@
+"""The test of one image: its score, its copies and its parts together give it one rank among the controls.
+
+Every image, target or control, has a strength, which is computed in the same way for both:
+
+tier   2 when at least half of the images generated for one of its texts are near-identical to it (an absolute
+       standard, see `imgaudit.decision.copy_thresholds`), plus 1 when this holds for what was inverted from it
+legs   the score; for every rung the mean similarity of its generated images; for every rung compared in parts the
+       closest comparison, whose geometric and photometric results count as the worse of their two ranks
+
+One image is stronger than another with a higher tier, or in the same tier with a higher sum over its legs of
+1 / rank, the rank being counted from the highest among the controls and the image itself. The sum lets one strong leg
+speak for itself: a model's owner who spoils one of them does not silence the others. As the image is ranked together
+with the controls, its p-value is conformal: for an image exchangeable with n controls, the probability of p <= a is at
+most a (Vovk et al. 2005). Sums of reciprocal ranks follow the harmonic mean p-value (Wilson 2019, PNAS 116:1195),
+whose null distribution is not needed here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import ceil, inf
+
+import numpy as np
+import numpy.typing as npt
+
+from imgaudit.decision.controls import Control, ControlSeed
+from imgaudit.decision.copy_thresholds import ABSOLUTE_STANDARD
+from imgaudit.decision.null_bank import NullBank
+from imgaudit.schema.policy import Policy
+from imgaudit.schema.records import DECIDING_RUNGS, INVERTED_RUNGS, TEXT_RUNGS, Rung, Skipped
+
+Floats = npt.NDArray[np.float64]
+
+TEXT_TIER, INVERTED_TIER = 2, 1
+
+
+def is_mostly_near_identical(seeds: Sequence[ControlSeed]) -> bool:
+    """Say whether at least half of some generated images are near-identical to the target; False without any."""
+    near = sum(ABSOLUTE_STANDARD.is_copy(seed.similarity, seed.distance) for seed in seeds)
+    return 2 * near >= max(1, len(seeds))
+
+
+@dataclass(frozen=True)
+class Design:
+    """The legs by which one image is compared with its controls."""
+
+    score: bool
+    """True when images have a score: the model has a null branch."""
+    rungs: tuple[Rung, ...]
+    """Rungs on which the controls were asked with as many texts as the image."""
+    parts: tuple[Rung, ...]
+    """Those of these rungs whose generated images were compared in parts."""
+
+
+@dataclass(frozen=True)
+class Strength:
+    """What images gave, in numbers; one image per row."""
+
+    tiers: npt.NDArray[np.int64]
+    """(images,): 0 to 3."""
+    legs: Floats
+    """(images, legs, 2): values of every leg, higher = more memorised; -inf where it is lacking. Legs with one value
+    have it twice."""
+
+    @classmethod
+    def of(cls, images: Sequence[Control], scores: Sequence[float | Skipped], design: Design) -> "Strength":
+        """Measure images by a design. The scores belong to the images, one each."""
+        rows = [_measure_legs(image, score, design) for image, score in zip(images, scores, strict=True)]
+        legs = int(design.score) + len(design.rungs) + len(design.parts)
+        return cls(
+            np.array([_measure_tier(image, design) for image in images], dtype=np.int64),
+            np.array(rows, dtype=float).reshape(len(images), legs, 2),
+        )
+
+
+def _measure_tier(image: Control, design: Design) -> int:
+    returned = {rung for rung in design.rungs if is_mostly_near_identical(image.leading(rung))}
+    return TEXT_TIER * any(rung in TEXT_RUNGS for rung in returned) + INVERTED_TIER * any(
+        rung in INVERTED_RUNGS for rung in returned
+    )
+
+
+def mean_similarity(seeds: Sequence[ControlSeed]) -> float:
+    """Return the mean similarity of generated images, higher = closer; -inf without any."""
+    return sum(seed.similarity for seed in seeds) / len(seeds) if seeds else -inf
+
+
+def _measure_legs(image: Control, score: float | Skipped, design: Design) -> list[tuple[float, float]]:
+    legs: list[tuple[float, float]] = []
+    if design.score:
+        value = -inf if isinstance(score, Skipped) else score
+        legs.append((value, value))
+    for rung in design.rungs:
+        value = mean_similarity(image.leading(rung))
+        legs.append((value, value))
+    for rung in design.parts:
+        closest = image.closest_part(rung)
+        legs.append((-inf, -inf) if closest is None else (closest.geometric, closest.photometric))
+    return legs
+
+
+@dataclass(frozen=True)
+class JointNull:
+    """The strengths of controls, against which images are ranked."""
+
+    strength: Strength
+    """Controls, one per row."""
+
+    @cached_property
+    def _sorted(self) -> Floats:
+        return np.sort(self.strength.legs, axis=0)
+
+    @cached_property
+    def _reached(self) -> npt.NDArray[np.int64]:
+        """(controls, legs, 2): how many controls have at least a control's value."""
+        return _count_reaching(self._sorted, self.strength.legs)
+
+    def p_values(self, images: Strength) -> Floats:
+        """Return the conformal p-value of every image: (1 + controls at least as strong) / (1 + controls).
+
+        >>> one = Strength(np.array([0, 0, 0]), np.array([[1.0], [2.0], [3.0]]).repeat(2, 1)[:, None])
+        >>> JointNull(one).p_values(Strength(np.array([0, 1]), np.array([[[2.5, 2.5]], [[0.0, 0.0]]]))).tolist()
+        [0.5, 0.25]
+        """
+        return np.array([self._p_value(int(tier), legs) for tier, legs in zip(images.tiers, images.legs, strict=True)])
+
+    def _p_value(self, tier: int, legs: Floats) -> float:
+        controls = self.strength
+        own_ranks = 1 + _count_reaching(self._sorted, legs[None])[0].max(axis=-1)
+        ranks = (self._reached + (legs >= controls.legs)).max(axis=-1)
+        own, others = (1 / own_ranks).sum(), (1 / ranks).sum(axis=-1)
+        # Sums of the same reciprocals in another order may differ in their last digit: those count as equal.
+        as_strong = (controls.tiers > tier) | ((controls.tiers == tier) & (others >= own - 1e-12))
+        return float((1 + as_strong.sum()) / (1 + len(controls.tiers)))
+
+
+def _count_reaching(ordered: Floats, values: Floats) -> npt.NDArray[np.int64]:
+    """Count, for values (images, legs, 2), how many of the sorted controls (controls, legs, 2) are at least as high."""
+    counts = np.empty(values.shape, dtype=np.int64)
+    for leg in np.ndindex(values.shape[1:]):
+        column = (slice(None), *leg)
+        counts[column] = len(ordered) - np.searchsorted(ordered[column], values[column], side="left")
+    return counts
+
+
+class JointTest:
+    """Tests images against one bank, under one policy."""
+
+    def __init__(self, bank: NullBank, policy: Policy, *, captions_comparable: bool = True) -> None:
+        """Prepare the test; `captions_comparable` is False when captions differ from the controls' without the model"""
+        self.bank, self.policy = bank, policy
+        self.texts = {rung: bank.count_texts(rung) for rung in DECIDING_RUNGS}
+        self.captions_comparable = captions_comparable
+        self._nulls: dict[tuple[object, ...], JointNull] = {}
+
+    def design(self, image: Control) -> Design:
+        """Return the legs on which an image and the controls can be compared like for like."""
+        rungs = tuple(
+            rung for rung in DECIDING_RUNGS
+            if image.rungs.get(rung) and 0 < image.texts.get(rung, 1) <= self.texts[rung] and self._is_usable(rung)
+        )  # fmt: skip
+        parts = tuple(rung for rung in rungs if image.closest_part(rung) and self.bank.part_nulls(rung))
+        return Design(not isinstance(image.log_ratio, Skipped), rungs, parts)
+
+    def _is_usable(self, rung: Rung) -> bool:
+        return self.captions_comparable or rung not in TEXT_RUNGS
+
+    def p_value(self, image: Control, edges: Sequence[float] = ()) -> float | Skipped:
+        """Return the p-value of an image against the controls of its bin of complexity.
+
+        Texts beyond those that controls were asked with are more chances than the controls had. Each is compared with
+        the controls alone, and Bonferroni's correction joins them: p = 2 min(p of the rest, texts x smallest of them).
+        """
+        design = self.design(image)
+        if not design.score and not design.rungs:
+            return Skipped(skipped="nothing was measured on which image and controls can be compared")
+        bank = self.bank.within_bin(image, edges)
+        null = self._null(bank, design, edges, image)
+        own = Strength.of([image], [self.bank.score(image, self.policy.complexity)], design)
+        p_value = float(null.p_values(own)[0])
+        beyond = [p for rung in TEXT_RUNGS for p in self._texts_beyond(image, rung, design, bank)]
+        return min(1.0, 2 * min(p_value, len(beyond) * min(beyond))) if beyond else p_value
+
+    def _null(self, bank: NullBank, design: Design, edges: Sequence[float], image: Control) -> JointNull:
+        """Measure the controls by a design once; those that were not asked on one of its rungs are left out."""
+        key = (design, int(np.searchsorted(edges, image.complexity)) if edges else 0)
+        if key not in self._nulls:
+            controls = [one for one in bank.controls if all(one.rungs.get(rung) for rung in design.rungs)]
+            scores = [self.bank.score(one, self.policy.complexity) for one in controls]
+            self._nulls[key] = JointNull(Strength.of(controls, scores, design))
+        return self._nulls[key]
+
+    def _texts_beyond(self, image: Control, rung: Rung, design: Design, bank: NullBank) -> list[float]:
+        """Return one p-value for each text, or group of as many texts as controls had, that the design leaves out."""
+        if rung in design.rungs or not image.rungs.get(rung) or not self._is_usable(rung):
+            return []
+        null_rung = self.bank.null_rung(rung)
+        if null_rung is None:
+            return []
+        design = Design(score=False, rungs=(rung,), parts=())
+        controls = [_ask_as(one, null_rung, rung) for one in bank.controls if one.rungs.get(null_rung)]
+        null = JointNull(Strength.of(controls, [0.0] * len(controls), design))
+        count, each = image.texts.get(rung, 1), max(1, self.texts[rung])
+        groups = [range(start, min(count, start + each)) for start in range(0, count, each)]
+        asked = [image.model_copy(update={"rungs": {rung: image.leading(rung, group)}}) for group in groups]
+        return [float(p) for p in null.p_values(Strength.of(asked, [0.0] * len(asked), design))]
+
+
+def _ask_as(control: Control, null_rung: Rung, rung: Rung) -> Control:
+    """Return a control whose answers on one rung stand in for those of another."""
+    return control.model_copy(update={"rungs": {rung: control.rungs[null_rung]}})
+
+
+def correct_for_texts(p_value: float, texts: int, control_texts: int) -> float:
+    """Correct the p-value of a rung's best image when it was asked with more texts than the controls (Bonferroni).
+
+    >>> correct_for_texts(0.01, 10, 1), correct_for_texts(0.01, 8, 8)
+    (0.1, 0.01)
+    """
+    return min(1.0, p_value * ceil(texts / max(1, control_texts)))

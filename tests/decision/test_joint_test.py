@@ -1,0 +1,130 @@
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from imgaudit.decision.controls import Control, ControlSeed
+from imgaudit.decision.joint_test import Design, JointNull, JointTest, Strength, correct_for_texts
+from imgaudit.decision.null_bank import NullBank
+from imgaudit.decision.replication import Evidence
+from imgaudit.decision.verdict import decide
+from imgaudit.schema.findings import AlarmCode, Verdict
+from imgaudit.schema.policy import Policy
+from imgaudit.schema.records import Rung, Skipped
+from imgaudit.statistics import conformal_p_value
+from tests.support.records import PROTOCOL, bank, digest, measurement
+
+COPY, FAR = (0.99, 0.05), (0.2, 0.5)
+
+
+def strength(legs: Sequence[Sequence[float]], tiers: Sequence[int] | None = None) -> Strength:
+    values = np.asarray(legs, dtype=float)
+    return Strength(np.array(tiers or [0] * len(values)), np.repeat(values[:, :, None], 2, axis=2))
+
+
+def control(name: str, score: float, embedding: float, caption: float | None = None, seeds: int = 4) -> Control:
+    def answers(similarity: float) -> list[ControlSeed]:
+        return [ControlSeed(similarity=similarity, distance=1 - similarity, guidance_scale=3.0)] * seeds
+
+    rungs = {Rung.EMBEDDING: answers(embedding)} | ({} if caption is None else {Rung.CAPTION: answers(caption)})
+    return Control(
+        sha256=digest(name), complexity=0.0, log_ratio=score, by_timestep=[], features={}, text_features={},
+        vae_error=0.3, pdq="", rungs=rungs, texts=dict.fromkeys(rungs, 1),
+    )  # fmt: skip
+
+
+def bank_of(controls: list[Control]) -> NullBank:
+    return bank(0).model_copy(update={"controls": controls})
+
+
+@given(st.lists(st.floats(-1, 1), min_size=1, max_size=30), st.floats(-1, 1))
+def test_with_one_leg_it_is_the_conformal_p_value(controls: list[float], own: float) -> None:
+    null = JointNull(strength([[value] for value in controls]))
+    assert null.p_values(strength([[own]])).tolist() == [pytest.approx(conformal_p_value(own, controls))]
+
+
+@settings(max_examples=50)
+@given(st.integers(0, 10_000), st.integers(1, 4))
+def test_ranks_among_exchangeable_images_are_uniform_or_larger(seed: int, legs: int) -> None:
+    """Each image in turn is put against the others: the share with p <= a is at most a, for every a and any ties."""
+    draw = np.random.default_rng(seed)
+    values, tiers = draw.integers(0, 6, (20, legs)).astype(float), draw.integers(0, 4, 20)
+    p_values = []
+    for place in range(20):
+        others = np.arange(20) != place
+        null = JointNull(strength(values[others], list(tiers[others])))
+        p_values.append(float(null.p_values(strength(values[[place]], [int(tiers[place])]))[0]))
+    ordered = np.sort(p_values)
+    assert (ordered >= (np.arange(20) + 1) / 20 - 1e-12).all()
+
+
+def test_one_strong_leg_is_enough_and_two_are_stronger() -> None:
+    draw = np.random.default_rng(0)
+    null = JointNull(strength(draw.normal(size=(199, 3))))
+    one, two, none = null.p_values(strength([[9, 0, 0], [9, 9, 0], [0, 0, 0]]))
+    assert one <= 3 / 200 and two == 1 / 200 and none > 0.2
+
+
+def test_a_spoilt_score_does_not_hide_copies() -> None:
+    """An owner who trains the null branch on the images takes their score away, not what comes back."""
+    draw = np.random.default_rng(1)
+    controls = [control(f"c{n}", float(draw.normal()), float(draw.uniform(0.1, 0.7))) for n in range(199)]
+    known = measurement("a", -9.0, [COPY] * 4)
+    [finding] = decide([known], Evidence(bank_of(controls), PROTOCOL, Policy()))
+    assert finding.score_p_value == 1.0 and finding.p_value == 1 / 200
+    assert finding.verdict is Verdict.REPLICATED_BY_INVERSION
+
+
+def test_a_model_without_a_null_branch_is_tested_on_its_copies() -> None:
+    controls = [
+        one.model_copy(update={"log_ratio": Skipped(skipped="no null branch")})
+        for one in (control(f"c{n}", 0.0, 0.002 * n) for n in range(199))
+    ]
+    target = measurement("a", 0.0, [COPY] * 4, error=Skipped(skipped="no null branch"))
+    [finding] = decide([target], Evidence(bank_of(controls), PROTOCOL, Policy()))
+    assert [alarm.code for alarm in finding.alarms] == [AlarmCode.NO_NULL_BRANCH]
+    assert finding.verdict is Verdict.REPLICATED_BY_INVERSION and isinstance(finding.score_p_value, Skipped)
+
+
+def test_captions_are_compared_with_controls_that_have_some_and_only_then() -> None:
+    with_captions = [control(f"c{n}", 0.0, 0.3, 0.002 * n) for n in range(120)]
+    without = [control(f"d{n}", 0.0, 0.3) for n in range(80)]
+    own = control("a", 0.0, 0.2, 0.5)
+    test = JointTest(bank_of([*with_captions, *without]), Policy())
+    assert test.design(own) == Design(score=True, rungs=(Rung.CAPTION, Rung.EMBEDDING), parts=())
+    assert test.p_value(own) == 1 / 121
+    rare = JointTest(bank_of([*with_captions[:20], *without]), Policy())
+    assert rare.design(own).rungs == (Rung.EMBEDDING,)
+    differing = JointTest(bank_of(with_captions), Policy(), captions_comparable=False)
+    assert differing.design(own).rungs == (Rung.EMBEDDING,) and differing.p_value(own) == 1.0
+
+
+def test_more_texts_than_the_controls_had_are_corrected_for() -> None:
+    draw = np.random.default_rng(2)
+    controls = [control(f"c{n}", 0.0, 0.3, float(v)) for n, v in enumerate(draw.uniform(0.1, 0.5, 199))]
+    small = 0
+    for number, values in enumerate(draw.uniform(0.1, 0.5, (300, 10))):
+        seeds = [
+            ControlSeed(similarity=float(v), distance=0.5, guidance_scale=3.0, text=text)
+            for text, v in enumerate(values)
+        ]
+        own = control(f"t{number}", -1.0, 0.2)
+        own = own.model_copy(update={"rungs": own.rungs | {Rung.CAPTION: seeds}, "texts": {Rung.CAPTION: 10}})
+        small += JointTest(bank_of(controls), Policy()).p_value(own) <= 0.05  # type: ignore[operator]
+    assert small <= 300 * 0.05 + 3 * (300 * 0.05 * 0.95) ** 0.5
+    assert correct_for_texts(0.3, 10, 1) == 1.0
+
+
+def test_24_controls_never_give_not_reproduced_and_a_visible_copy_is_inconclusive() -> None:
+    controls = [control(f"c{n}", 0.0, 0.9, 0.2) for n in range(24)]
+    [clean] = decide([measurement("a", -1.0, [FAR] * 8)], Evidence(bank_of(controls), PROTOCOL, Policy()))
+    assert clean.verdict is Verdict.INCONCLUSIVE and "24 controls cannot place the copy thresholds" in clean.reason
+    many = [control(f"c{n}", 0.0, 0.93, 0.2) for n in range(60)]
+    visible = measurement("b", -1.0, [(0.92, 0.06)] * 7 + [FAR])
+    [shown] = decide([visible], Evidence(bank_of(many), PROTOCOL, Policy()))
+    assert shown.verdict is Verdict.INCONCLUSIVE and shown.q_value > 0.05  # type: ignore[operator]
+    assert "7 are near-identical to it" in shown.reason and "look at the closest image" in shown.reason
+    [calm] = decide([measurement("c", -1.0, [FAR] * 8)], Evidence(bank_of(many), PROTOCOL, Policy()))
+    assert calm.verdict is Verdict.NOT_REPRODUCED
