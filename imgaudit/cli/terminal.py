@@ -167,6 +167,9 @@ def _findings(result: AuditResult) -> Table:
 
 def print_result(result: AuditResult) -> None:
     """Print the table of findings on stdout, and the counts with what they rest on."""
+    # Imported here, so that --help stays free of the report.
+    from imgaudit.report.wording import false_positive_text
+
     console = Console(highlight=False)
     console.print(_common_skip(result) or _findings(result))
     _print_streams(console, result)
@@ -179,12 +182,7 @@ def print_result(result: AuditResult) -> None:
         console.print(plain(f"decided again by another policy than before the run: {'; '.join(result.redecided)}"))
     console.print(plain(summary.planner))
     if summary.controls:
-        console.print(
-            plain(
-                f"rate of false alarms per image at p <= {summary.level:g}, with these {summary.controls} controls: "
-                f"{summary.false_positive_low:.1%} to {summary.false_positive_high:.1%} (95 %)"
-            )
-        )
+        console.print(plain(false_positive_text(summary)))
     if isinstance(check := summary.forcing, ForcingCheck):
         # Imported here, so that --help stays free of numpy.
         from imgaudit.statistics import clopper_pearson

@@ -21,20 +21,26 @@ from imgaudit.schema.records import DECIDING_RUNGS, Legs, Measurement, Record, R
 from imgaudit.statistics import LinearFit, conformal_p_value, exceedance_threshold, fit_line
 
 KEEP_OUT_FROM = 80
-"""From this many controls on, a quarter is kept out of the bank. This quarter fits the score on complexity, and the
-share of it that the whole rule calls reproduced is the rule's error rate on this model."""
+"""From this many controls on, some are kept out of the bank: a quarter, as long as one control fewer than this is left.
+They fit the score on complexity, and the share of them that the whole rule calls reproduced is the rule's error rate on
+this model."""
+
+FIT_FROM = 20
+"""With fewer controls kept out, the score is not fitted on complexity: so few would move every score by chance."""
 
 BANK_SCHEMA = 2
 """Version of a bank's format."""
 
 
 def count_bank_controls(controls: int) -> int:
-    """Return how many of the controls given count in p-values.
+    """Return how many of the controls given count in p-values; never fewer for more controls.
 
-    >>> count_bank_controls(79), count_bank_controls(320)
-    (79, 240)
+    >>> [count_bank_controls(controls) for controls in (79, 80, 105, 106, 320)]
+    [79, 79, 79, 80, 240]
     """
-    return controls - (controls // 4 if controls >= KEEP_OUT_FROM else 0)
+    if controls < KEEP_OUT_FROM:
+        return controls
+    return max(KEEP_OUT_FROM - 1, controls - controls // 4)
 
 
 Complexity = Literal["residual", "none"]
@@ -93,10 +99,9 @@ class NullBank(Record):
 
     @property
     def line(self) -> LinearFit:
-        """The line of score on complexity, fitted on the controls kept out; flat without any."""
-        return _fitted(
-            tuple((c.complexity, c.log_ratio) for c in self.kept_out if not isinstance(c.log_ratio, Skipped))
-        )
+        """The line of score on complexity, fitted on the controls kept out; flat with fewer than 20 of them."""
+        points = tuple((c.complexity, c.log_ratio) for c in self.kept_out if not isinstance(c.log_ratio, Skipped))
+        return _fitted(points if len(points) >= FIT_FROM else ())
 
     def exclude(self, sha256s: Collection[str]) -> "NullBank":
         """Return the bank without these images: an image cannot be a control for itself or for a near copy."""
@@ -277,7 +282,7 @@ class NullBank(Record):
 
 
 def _split(bank: NullBank, controls: Sequence[Control], sources: list[ControlSource]) -> NullBank:
-    """Return the bank with these controls; when there are enough, the quarter with the smallest SHA-256 is kept out.
+    """Return the bank with these controls; when there are enough, those with the smallest SHA-256 are kept out.
 
     The split is by hash, so it depends neither on order nor on any score.
     """

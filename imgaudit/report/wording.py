@@ -13,6 +13,7 @@ from imgaudit.schema.findings import (
     PartReplication,
     Replication,
     StreamRate,
+    Summary,
     Verdict,
 )
 from imgaudit.schema.records import REPORTED_RUNGS, Rung, Skipped
@@ -314,3 +315,11 @@ def part_text(finding: Finding) -> str:
     if replication is None or not isinstance(part := replication.part, PartReplication):
         return ""
     return f"a part from {replication.rung.value} {part.hits}/{part.n} ({part.low:.1%} to {part.high:.1%})"
+
+
+def false_positive_text(summary: Summary) -> str:
+    """Return in one line how often images like the controls get a significant p-value, or why none can."""
+    rate, at = summary.false_positive, f"p <= {summary.level:g}, with these {summary.controls} controls"
+    if isinstance(rate, Skipped):
+        return f"rate of false alarms per image at {at}: {rate.skipped}"
+    return f"rate of false alarms per image at {at}: {rate.low:.1%} to {rate.high:.1%} (95 %)"

@@ -12,7 +12,7 @@ from imgaudit.decision.coincidence import CrossMatches
 from imgaudit.decision.controls_needed import describe_controls_needed
 from imgaudit.decision.folder import FolderDecision
 from imgaudit.decision.null_bank import NullBank
-from imgaudit.decision.replication import Evidence
+from imgaudit.decision.replication import NO_CONTROLS, Evidence
 from imgaudit.decision.verdict import conclude_folder, conclude_skipped
 from imgaudit.exceptions import RunFolderError
 from imgaudit.index.near_duplicates import find_near_duplicates
@@ -25,17 +25,19 @@ from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import read_manifest
 from imgaudit.runs.reference import read_reference
 from imgaudit.schema.findings import (
+    TOO_FEW_TO_FIRE,
     WORDING_VERSION,
     AuditResult,
     Finding,
     PartEvidence,
     PartReplication,
+    RateInterval,
     Summary,
     Verdict,
 )
 from imgaudit.schema.policy import Policy
 from imgaudit.schema.protocol import Framing
-from imgaudit.schema.records import DECIDING_RUNGS, Measurement, Rung, RungMeasurement, SkippedImage
+from imgaudit.schema.records import DECIDING_RUNGS, Measurement, Rung, RungMeasurement, Skipped, SkippedImage
 from imgaudit.similarity.descriptors import Descriptor
 from imgaudit.similarity.matcher import Matcher
 from imgaudit.similarity.parts import compare_images
@@ -172,20 +174,28 @@ def _with_part(run: RunFolder, finding: Finding) -> Finding:
     return finding
 
 
+def _false_positive_rate(controls: int, level: float) -> RateInterval | Skipped:
+    """Return the interval of the rate at which images like the controls get p <= level, if any p-value can do so."""
+    allowed = int(np.floor(level * (controls + 1) + 1e-9)) - 1
+    if controls == 0:
+        return Skipped(skipped=NO_CONTROLS)
+    if allowed < 0:
+        return TOO_FEW_TO_FIRE
+    interval = false_positive_interval(allowed, controls)
+    return RateInterval(low=interval.low, high=interval.high)
+
+
 def summarise(findings: Sequence[Finding], decision: FolderDecision, files_given: int) -> Summary:
     """Count verdicts; files that an interrupted run never reached are counted as skipped by the report's banner."""
     level = decision.policy.level
     controls = len(decision.bank.controls) if decision.bank else 0
-    allowed = int(np.floor(level * (controls + 1) + 1e-9)) - 1
-    interval = false_positive_interval(max(allowed, 0), controls) if controls else (0.0, 1.0)
     return Summary(
         targets=files_given,
         counts={verdict: sum(finding.verdict is verdict for finding in findings) for verdict in Verdict},
         controls=controls,
         level=level,
         planner=describe_controls_needed(controls, max(1, decision.hypotheses), level),
-        false_positive_low=interval[0],
-        false_positive_high=interval[1],
+        false_positive=_false_positive_rate(controls, level),
         forcing=decision.forcing,
         hypotheses=decision.hypotheses,
         alarms=decision.alarms,

@@ -3,7 +3,7 @@
 import enum
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from imgaudit.schema.pairs import PairEvidence, PairThresholds
 from imgaudit.schema.policy import Policy
@@ -325,6 +325,21 @@ class ForcingCheck(Record):
     """Number of these that the rule for parts calls partly replicated."""
 
 
+class RateInterval(Record):
+    """The interval of a rate."""
+
+    low: float
+    """Lower end, 0 to 1."""
+    high: float
+    """Upper end, 0 to 1."""
+
+
+TOO_FEW_TO_FIRE = Skipped(
+    skipped="with so few controls no p-value can be as low as the level, so no image can be found significant"
+)
+"""The reason why there is no rate of false alarms where no image can be found significant."""
+
+
 class Summary(Record):
     """The run in numbers."""
 
@@ -338,10 +353,9 @@ class Summary(Record):
     """False discovery rate and copy level."""
     planner: str
     """A sentence that says whether the controls are enough."""
-    false_positive_low: float
-    """False-positive rate per image at p <= level given this bank, lower end of its 95 % interval."""
-    false_positive_high: float
-    """Upper end."""
+    false_positive: RateInterval | Skipped
+    """False-positive rate per image at p <= level given this bank, with its 95 % interval; Skipped where no p-value can
+    reach the level."""
     forcing: ForcingCheck | Skipped
     """The rule applied to controls outside the bank."""
     hypotheses: int
@@ -352,6 +366,18 @@ class Summary(Record):
     """Wall time of the measurements."""
     network_evaluations: int
     """Passes of one sample through the network."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_older(cls, values: Any) -> Any:
+        """Take reports of older versions, which hold an interval even where no p-value can reach the level."""
+        if not isinstance(values, dict) or "false_positive_low" not in values:
+            return values
+        rest = {key: value for key, value in values.items() if not key.startswith("false_positive_")}
+        interval = {end: values.get(f"false_positive_{end}") for end in ("low", "high")}
+        controls, level = rest.get("controls"), rest.get("level")
+        fires = isinstance(controls, int) and isinstance(level, float) and level * (controls + 1) >= 1 - 1e-9
+        return rest | {"false_positive": interval if fires else TOO_FEW_TO_FIRE}
 
 
 class AuditResult(Record):

@@ -145,7 +145,7 @@ def test_exit_codes_follow_the_verdicts() -> None:
     def result(**counts: int) -> AuditResult:
         every = dict.fromkeys(Verdict, 0) | {Verdict(name): count for name, count in counts.items()}
         summary = Summary(
-            targets=4, counts=every, controls=1, level=0.05, planner="", false_positive_low=0, false_positive_high=1,
+            targets=4, counts=every, controls=1, level=0.05, planner="", false_positive=Skipped(skipped="not measured"),
             forcing=Skipped(skipped="none"), hypotheses=4, alarms=[], seconds=0, network_evaluations=0,
         )  # fmt: skip
         return AuditResult(run={}, protocol=PROTOCOL, policy=Policy(), redecided=[], summary=summary, findings=[])

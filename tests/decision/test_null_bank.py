@@ -1,8 +1,10 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from imgaudit.decision.null_bank import KEEP_OUT_FROM, NullBank, build_bank
+from imgaudit.decision.null_bank import FIT_FROM, KEEP_OUT_FROM, NullBank, build_bank, count_bank_controls
 from imgaudit.exceptions import CalibrationError
 from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.records import Measurement, Rung
@@ -16,10 +18,26 @@ def build(count: int) -> NullBank:
 
 
 def test_small_banks_keep_every_control_and_large_ones_spare_a_quarter_for_the_fit() -> None:
-    small, large = build(KEEP_OUT_FROM - 1), build(KEEP_OUT_FROM)
+    small, first, large = build(KEEP_OUT_FROM - 1), build(KEEP_OUT_FROM), build(120)
     assert (len(small.kept_out), len(small.controls)) == (0, KEEP_OUT_FROM - 1)
-    assert (len(large.kept_out), len(large.controls)) == (KEEP_OUT_FROM // 4, KEEP_OUT_FROM - KEEP_OUT_FROM // 4)
+    assert (len(first.kept_out), len(first.controls)) == (1, KEEP_OUT_FROM - 1)
+    assert (len(large.kept_out), len(large.controls)) == (30, 90)
     assert not {c.sha256 for c in large.kept_out} & {c.sha256 for c in large.controls}
+
+
+@given(st.integers(0, 2000), st.integers(0, 2000))
+def test_more_controls_never_give_a_larger_smallest_p_value(fewer: int, more: int) -> None:
+    fewer, more = sorted((fewer, more))
+    assert count_bank_controls(fewer) <= count_bank_controls(more) <= more
+    assert 1 / (1 + count_bank_controls(more)) <= 1 / (1 + count_bank_controls(fewer))
+
+
+def test_the_score_is_fitted_on_complexity_only_by_enough_controls() -> None:
+    controls = [measurement(f"c{n}", float(n), [(0.5, 0.3)] * 4, complexity=float(n)) for n in range(99)]
+    few, enough = frozen(controls[:98]), frozen(controls)
+    assert (len(few.kept_out), len(enough.kept_out)) == (FIT_FROM - 1, FIT_FROM)
+    assert few.line.slope == 0 and few.score(controls[5]) == 5.0
+    assert enough.line.slope == pytest.approx(1)
 
 
 def test_a_bank_survives_the_file_and_refuses_another_model_or_protocol(tmp_path: Path) -> None:

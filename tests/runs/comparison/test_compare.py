@@ -98,7 +98,7 @@ def finished(
     }  # fmt: skip
     summary = Summary(
         targets=len(targets) + len(skipped), counts=dict.fromkeys(Verdict, 0), controls=0, level=0.05, planner="",
-        false_positive_low=0, false_positive_high=1, forcing=NOT_MEASURED, hypotheses=1, alarms=[], seconds=0,
+        false_positive=Skipped(skipped="not measured"), forcing=NOT_MEASURED, hypotheses=1, alarms=[], seconds=0,
         network_evaluations=0,
     )  # fmt: skip
     return FinishedRun(
