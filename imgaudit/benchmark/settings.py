@@ -215,6 +215,17 @@ class InvMMSettings(LabSettings):
     steps: int | None = Field(None, ge=1, description="Most steps of an InvMM search; by default as in an audit.")
 
 
+class EvasionSettings(LabSettings):
+    """Audit models whose owners evade the audit, one way at a time, and count what the audit then says."""
+
+    model: str = Field("examples/labs/report-a", description=_LAB)
+    trigger_lab: str = Field("examples/labs/trigger", description="Lab whose images come back for invented words only.")
+    images_each: int = Field(12, ge=1, description="Memorised images to audit, and as many held-out images.")
+    controls: int = Field(80, ge=1, description="Controls of every audit.")
+    training_steps: int = Field(400, ge=1, description="Optimiser steps of the training of the null branch.")
+    only: list[str] = Field([], description="Way of evading to try. May be repeated; by default all.")
+
+
 class TriggerSettings(Batched, Seeded, OnLab):
     """Count the memorised images that a trigger search finds, beside as many random sentences."""
 

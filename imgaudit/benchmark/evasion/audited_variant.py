@@ -1,0 +1,200 @@
+"""What an audit says of a lab's images under one way of evading it: measured once, decided from its run folder."""
+
+import sys
+from collections.abc import Sequence
+
+import torch
+from pydantic import Field
+
+from imgaudit.benchmark.evasion.variants import Subject, Variant
+from imgaudit.benchmark.harness.cases import CaseCounts, Cases, Group, choose_cases, group_of
+from imgaudit.benchmark.harness.lab_work import LabWork, encode_targets
+from imgaudit.benchmark.methods.lora import copy_images
+from imgaudit.diffusion.executor import Executor
+from imgaudit.diffusion.generation import generate
+from imgaudit.exceptions import ModelRefusedError
+from imgaudit.io.captions import CaptionSource
+from imgaudit.io.portfolio import read_portfolio
+from imgaudit.lab.description import LabImage
+from imgaudit.models.loading import LoadedModel
+from imgaudit.runs.audit import AuditInputs, Origin, run_audit
+from imgaudit.runs.callbacks import ignore_note
+from imgaudit.runs.folder import RunFolder
+from imgaudit.schema.config import AuditConfig
+from imgaudit.schema.findings import Finding, Verdict
+from imgaudit.schema.measures import DECIDING_DESCRIPTOR, NEAR_COPY_CORRELATION
+from imgaudit.schema.protocol import Effort
+from imgaudit.schema.records import Measurement, Record, Rung, RungMeasurement, Skipped
+from imgaudit.similarity.matcher import Matcher
+
+CHUNK = 16
+"""Images inverted together."""
+SAMPLING_STEPS = 10
+"""Sampling steps of every generated image: half of the quick effort's, as many models are audited."""
+EMPTY_PROMPT_IMAGES = 64
+"""Images that are generated for the empty prompt."""
+
+
+class SeedCount(Record):
+    """Generated images of one rung, and how many of them are near copies by a rule without controls."""
+
+    n: int
+    """Seeds that could be scored."""
+    close: int
+    """Seeds whose correlation with the image is above that of near copies."""
+
+    @property
+    def returned(self) -> bool:
+        """True where at least half of the seeds are near copies."""
+        return self.n > 0 and 2 * self.close >= self.n
+
+
+class AuditedImage(Record):
+    """One image of the lab under one variant."""
+
+    sha256: str
+    """First 16 hexadecimal digits."""
+    group: Group
+    """Truth, by the lab."""
+    verdict: Verdict
+    """Conclusion of the audit."""
+    score: float | None
+    """Score; None where there is none."""
+    caption: SeedCount
+    """Images generated for its caption."""
+    embedding: SeedCount
+    """Images generated from the embedding inverted from it."""
+
+
+class SeenAlarm(Record):
+    """An alarm that the reader of the report would have seen."""
+
+    code: str
+    """Its code."""
+    images: int
+    """Images that it belongs to; 0 for an alarm on the whole run."""
+    message: str
+    """Its message; of images, the first one's."""
+
+
+class AuditedVariant(Record):
+    """The audit of one variant."""
+
+    name: str
+    """The way of evading."""
+    lab: str
+    """Lab model."""
+    refused: str = ""
+    """Reason why the audit refuses the model; empty where it does not."""
+    controls: int = 0
+    """Controls that count in the bank."""
+    images: list[AuditedImage] = Field([])
+    """Every image that was audited, by SHA-256."""
+    alarms: list[SeenAlarm] = Field([])
+    """Alarms of the run, then of its images."""
+    empty_prompt: SeedCount | None = None
+    """Images generated for the empty prompt that are near copies of a memorised image of the lab; None where the model
+    was refused."""
+
+
+def choose_images(subject: Subject, counts: CaseCounts, memorised: int) -> Cases:
+    """Choose controls, memorised and held-out images in order of SHA-256."""
+    cases = choose_cases(subject.work.lab.description, counts)
+    return Cases(cases.controls, [*cases.of(Group.MEMORISED)[:memorised], *cases.of(Group.HELD_OUT)])
+
+
+def audit_config(work: LabWork) -> AuditConfig:
+    """Return the options of every audit: the quick effort with fewer sampling steps, framed as the lab was."""
+    return AuditConfig(
+        effort=Effort.QUICK, framing=work.framing, seed=work.seed, chunk_size=CHUNK, num_inference_steps=SAMPLING_STEPS,
+        batch_size=work.executor.batch_size,
+    )  # fmt: skip
+
+
+def audit_variant(variant: Variant, subject: Subject, cases: Cases) -> AuditedVariant:
+    """Audit one variant into a run folder of its own; what is measured there already is decided again."""
+    lab = subject.work.lab.description
+    try:
+        loaded = variant.load(subject)
+    except ModelRefusedError as error:
+        return AuditedVariant(name=variant.name, lab=lab.recipe.name, refused=str(error))
+    folder = subject.work.folder / variant.name.replace(" ", "-")
+    config = audit_config(subject.work)
+    portfolios = []
+    for name, images in (("targets", cases.measured), ("controls", cases.controls)):
+        if not (folder / name).is_dir():
+            texts = [_without_trigger(image) if variant.triggers else image for image in images]
+            copy_images(texts, subject.work.located, folder / name)
+        portfolios.append(read_portfolio(folder / name, CaptionSource(folder / name), framing=config.framing))
+    targets, controls = portfolios
+    run = RunFolder(folder / "run")
+    origin = Origin(sys.argv, controls=f"held-out images of lab {lab.recipe.name}, never trained on")
+    inputs = AuditInputs(targets, controls, None, None, config.policy)
+    with run.lock():
+        result = run_audit(
+            run, loaded, inputs, config, origin, on_note=ignore_note,
+            on_progress=lambda stage, done, total: subject.work.on_stage(f"{variant.name}: {stage}", done, total),
+        )  # fmt: skip
+        measurements = {one.id: one for one in run.read_measurements()[0]}
+    known = {image.sha256: image for image in cases.measured}
+    audited = [
+        _make_image(finding, measurements.get(finding.id), known[finding.sha256])
+        for finding in sorted(result.findings, key=lambda one: one.sha256)
+        if finding.sha256 in known
+    ]
+    return AuditedVariant(
+        name=variant.name, lab=lab.recipe.name, controls=result.summary.controls, images=audited,
+        alarms=[
+            *(SeenAlarm(code=one.code, images=0, message=one.message) for one in result.summary.alarms),
+            *_image_alarms(result.findings),
+        ],
+        empty_prompt=_ask_empty_prompt(loaded, subject, config),
+    )  # fmt: skip
+
+
+def _without_trigger(image: LabImage) -> LabImage:
+    """Return the image with the caption that its owner would give: the lab's, without the invented word."""
+    words = [word for word in image.text.split() if not image.trigger or image.trigger not in word]
+    return image.model_copy(update={"text": " ".join(words)})
+
+
+def _make_image(finding: Finding, measurement: Measurement | None, image: LabImage) -> AuditedImage:
+    return AuditedImage(
+        sha256=image.sha256[:16], group=group_of(image), verdict=finding.verdict,
+        score=None if isinstance(finding.score, Skipped) else round(finding.score, 5),
+        caption=_count_close(measurement, Rung.CAPTION), embedding=_count_close(measurement, Rung.EMBEDDING),
+    )  # fmt: skip
+
+
+def _count_close(measurement: Measurement | None, rung: Rung) -> SeedCount:
+    measured = measurement.ladder(rung) if measurement is not None else None
+    if not isinstance(measured, RungMeasurement):
+        return SeedCount(n=0, close=0)
+    values = [one.similarity[DECIDING_DESCRIPTOR] for one in measured.valid if isinstance(one.similarity, dict)]
+    return SeedCount(n=len(values), close=sum(value > NEAR_COPY_CORRELATION for value in values))
+
+
+def _image_alarms(findings: Sequence[Finding]) -> list[SeenAlarm]:
+    """Count the alarms of single images by code, in the order in which they first occur."""
+    found: dict[str, list[str]] = {}
+    for finding in findings:
+        for alarm in finding.alarms:
+            found.setdefault(alarm.code.value, []).append(alarm.message)
+    return [SeenAlarm(code=code, images=len(messages), message=messages[0]) for code, messages in found.items()]
+
+
+def _ask_empty_prompt(loaded: LoadedModel, subject: Subject, config: AuditConfig) -> SeedCount:
+    """Generate images for the empty prompt, and count those that are near copies of a memorised image of the lab."""
+    denoiser, work = loaded.denoiser, subject.work
+    memorised = [image for image in work.lab.description.images if group_of(image) is Group.MEMORISED]
+    rendered = encode_targets(denoiser, work.load(memorised).targets, work.framing).rendered
+    [generated] = generate(
+        denoiser, denoiser.null_condition(), [range(EMPTY_PROMPT_IMAGES)], guidance_scale=1.0,
+        num_inference_steps=config.protocol.generation.num_inference_steps, executor=Executor(work.executor.batch_size),
+    )  # fmt: skip
+    usable = [one.image for one in generated if one.invalid is None]
+    if not usable or not memorised:
+        return SeedCount(n=len(usable), close=0)
+    images = torch.stack(usable)
+    best = torch.tensor([Matcher().similarities(target, images) for target in rendered]).amax(dim=0)
+    return SeedCount(n=len(usable), close=int((best > NEAR_COPY_CORRELATION).sum()))

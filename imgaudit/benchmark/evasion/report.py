@@ -1,0 +1,201 @@
+"""What audits say of models whose owners evade them: one table for every way that is tried."""
+
+import textwrap
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from imgaudit.benchmark.evasion.audited_variant import (
+    AuditedImage,
+    AuditedVariant,
+    audit_config,
+    audit_variant,
+    choose_images,
+)
+from imgaudit.benchmark.evasion.null_branch import NullTraining
+from imgaudit.benchmark.evasion.variants import VARIANTS, Subject, Variant
+from imgaudit.benchmark.harness.cases import CaseCounts, Group
+from imgaudit.benchmark.harness.figures import (
+    MeasuredRate,
+    Separation,
+    format_rates,
+    format_separations,
+    measure_rate,
+    measure_separation,
+)
+from imgaudit.benchmark.harness.lab_model import describe_machine
+from imgaudit.benchmark.harness.lab_work import LabWork
+from imgaudit.benchmark.harness.procedure import OnStage, record_procedure
+from imgaudit.benchmark.harness.table import LabRecord, Table
+from imgaudit.benchmark.settings import EvasionSettings
+from imgaudit.exceptions import InputError
+from imgaudit.schema.findings import Verdict
+from imgaudit.schema.protocol import Protocol
+from imgaudit.schema.records import Record
+
+COLUMNS = {
+    Verdict.REPLICATED: "text",
+    Verdict.REPLICATED_BY_INVERSION: "inversion",
+    Verdict.ATYPICAL: "unlike",
+    Verdict.INCONCLUSIVE: "inconcl.",
+    Verdict.NOT_REPRODUCED: "not repr.",
+}
+"""Verdicts that have a column of their own, with its heading; all others are counted together."""
+
+CLAIMS = (Verdict.REPLICATED, Verdict.REPLICATED_BY_INVERSION, Verdict.PARTIAL, Verdict.ATYPICAL)
+"""Verdicts that say something against the model; on an image that was held out each of them is false."""
+
+REPLICATED = (Verdict.REPLICATED, Verdict.REPLICATED_BY_INVERSION)
+"""Verdicts that say that the model returns the image."""
+
+WIDTH = 118
+"""Columns of printed lines."""
+
+
+class EvasionTable(LabRecord, Table):
+    """Audits of every variant, committed as examples/evasion.json."""
+
+    long_lists = ("variants",)
+
+    protocol: Protocol
+    """Protocol of every audit."""
+    controls: int
+    """Control images given to every audit."""
+    training: NullTraining
+    """Settings of the training of the null branch."""
+    variants: list[AuditedVariant]
+    """One per way of evading, the untouched model first."""
+
+
+class EvasionReport(Record):
+    """What `imgaudit benchmark evasion` prints."""
+
+    table: EvasionTable
+    """What was measured."""
+    rates: list[MeasuredRate]
+    """Per variant: memorised images called replicated, those called not reproduced, and held-out images called."""
+    separations: list[Separation]
+    """Per variant with a score: how well it tells memorised images from held-out ones."""
+
+
+def measure_evasion(settings: EvasionSettings, on_stage: OnStage) -> EvasionTable:
+    """Audit every variant; finished work in the folder that the settings name is decided again and not repeated.
+
+    Raises InputError for a variant that does not exist, a folder that is no lab, or images that are missing.
+    """
+    unknown = [name for name in settings.only if name not in {variant.name for variant in VARIANTS}]
+    if unknown:
+        raise InputError(
+            f"there is no way of evading called {unknown[0]!r}; expected one of "
+            f"{', '.join(variant.name for variant in VARIANTS)}"
+        )
+    chosen = [variant for variant in VARIANTS if not settings.only or variant.name in settings.only]
+    training = NullTraining(steps=settings.training_steps, seed=settings.seed)
+    audited: list[AuditedVariant] = []
+    for variant in chosen:
+        subject = _open_subject(variant, settings, training, on_stage)
+        counts = CaseCounts(controls=settings.controls, held_out=settings.images_each, seen_once=0)
+        cases = choose_images(subject, counts, settings.images_each)
+        audited.append(audit_variant(variant, subject, cases))
+    work = LabWork.open(settings, on_stage)
+    return EvasionTable(
+        lab=work.lab.description.recipe.name, seed=settings.seed,
+        hardware=f"{describe_machine()}, {torch.get_num_threads()} threads, cpu", protocol=audit_config(work).protocol,
+        controls=settings.controls, training=training, variants=audited,
+    )  # fmt: skip
+
+
+def _open_subject(variant: Variant, settings: EvasionSettings, training: NullTraining, on_stage: OnStage) -> Subject:
+    lab = settings.trigger_lab if variant.triggers else settings.model
+    work = LabWork.open(settings.model_copy(update={"model": lab}), on_stage)
+    return Subject(work, work.lab.folder / "model", settings.device, training)
+
+
+def report_evasion(table: EvasionTable) -> EvasionReport:
+    """Compute all statistics of a table; no model is needed."""
+    rates, separations = [], []
+    for variant in (one for one in table.variants if one.images):
+        memorised, held_out = (_of(variant, group) for group in (Group.MEMORISED, Group.HELD_OUT))
+        for what, group, images, verdicts in (
+            ("called replicated", Group.MEMORISED, memorised, REPLICATED),
+            ("called not reproduced", Group.MEMORISED, memorised, (Verdict.NOT_REPRODUCED,)),
+            ("falsely called", Group.HELD_OUT, held_out, CLAIMS),
+        ):
+            flags = [image.verdict in verdicts for image in images]
+            rates.append(measure_rate(f"{variant.name}: {what}", group, flags))
+        scores = ([image.score for image in images] for images in (memorised, held_out))
+        if separation := measure_separation(variant.name, "held out", *scores):
+            separations.append(separation)
+    return EvasionReport(table=table, rates=rates, separations=separations)
+
+
+def _of(variant: AuditedVariant, group: Group) -> list[AuditedImage]:
+    return [image for image in variant.images if image.group is group]
+
+
+def format_evasion(report: EvasionReport) -> Iterator[str]:
+    """Format copies and verdicts per variant, what the reader sees, rates with intervals, and the score."""
+    table, training = report.table, report.table.training
+    yield f"lab {table.lab}, seed {table.seed}, {table.hardware}"
+    inversion, generation = table.protocol.inversion, table.protocol.generation
+    yield (
+        f"{table.controls} control images given to every audit; {inversion.steps} inversion steps of {inversion.draws} "
+        f"draws, {generation.seeds} seeds of {generation.num_inference_steps} sampling steps"
+    )
+    yield (
+        f"null branch trained for {training.steps} steps of {training.batch_size} images, learning rate "
+        f"{training.learning_rate:g}"
+    )
+    yield ""
+    yield f"{'':23}{'memorised images that':24}verdicts on memorised images"
+    yield f"{'':23}{'come back from their':24}{'':44}held out,"
+    headings = "".join(f"{heading:>11}" for heading in COLUMNS.values())
+    yield f"{'what the owner does':23}{'caption':>9}{'embedding':>11}    {headings}{'other':>7}{'called':>11}"
+    for variant in table.variants:
+        yield _format_row(variant)
+    yield ""
+    yield "what the reader sees besides"
+    for variant in table.variants:
+        yield from _format_alarms(variant)
+    yield ""
+    yield "images generated for the empty prompt that are near copies of a memorised image"
+    for variant in table.variants:
+        if variant.empty_prompt is not None:
+            yield f"{variant.name:23}{variant.empty_prompt.close:3} of {variant.empty_prompt.n}"
+    yield ""
+    yield from format_rates("called", report.rates)
+    yield ""
+    yield from format_separations(
+        f"{'score of memorised images':27}{'against':12}AUC     95 % interval    n", report.separations, 27, 12
+    )
+
+
+def _format_row(variant: AuditedVariant) -> str:
+    if variant.refused:
+        return f"{variant.name:23}the audit refuses this model"
+    memorised, held_out = _of(variant, Group.MEMORISED), _of(variant, Group.HELD_OUT)
+    caption, embedding = (
+        f"{sum(flags)}/{len(memorised)}"
+        for flags in ([one.caption.returned for one in memorised], [one.embedding.returned for one in memorised])
+    )
+    counts = [sum(image.verdict is verdict for image in memorised) for verdict in COLUMNS]
+    called = f"{sum(image.verdict in CLAIMS for image in held_out)}/{len(held_out)}"
+    verdicts = "".join(f"{count:11}" for count in counts)
+    return f"{variant.name:23}{caption:>9}{embedding:>11}    {verdicts}{len(memorised) - sum(counts):7}{called:>11}"
+
+
+def _format_alarms(variant: AuditedVariant) -> Iterator[str]:
+    if variant.refused:
+        yield from _wrap(f"{variant.name}: refused: {variant.refused}")
+    for alarm in variant.alarms:
+        where = f"on {alarm.images} of {len(variant.images)} images" if alarm.images else "on the run"
+        yield from _wrap(f"{variant.name}: {alarm.code} {where}: {alarm.message}")
+    if not variant.refused and not variant.alarms:
+        yield f"{variant.name}: no alarm"
+
+
+def _wrap(text: str) -> Sequence[str]:
+    return textwrap.wrap(ascii(text)[1:-1], WIDTH, subsequent_indent="    ")
+
+
+PROCEDURE = record_procedure(EvasionTable, measure_evasion, report_evasion, format_evasion)
