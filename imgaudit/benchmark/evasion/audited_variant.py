@@ -1,7 +1,7 @@
 """What an audit says of a lab's images under one way of evading it: measured once, decided from its run folder."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from pydantic import Field
@@ -10,6 +10,7 @@ from imgaudit.benchmark.evasion.variants import Subject, Variant
 from imgaudit.benchmark.harness.cases import CaseCounts, Cases, Group, choose_cases, group_of
 from imgaudit.benchmark.harness.lab_work import LabWork, encode_targets
 from imgaudit.benchmark.methods.lora import copy_images
+from imgaudit.decision.copy_thresholds import ABSOLUTE_STANDARD
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.generation import generate
 from imgaudit.exceptions import ModelRefusedError
@@ -22,7 +23,7 @@ from imgaudit.runs.callbacks import ignore_note
 from imgaudit.runs.folder import RunFolder
 from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.findings import Finding, Verdict
-from imgaudit.schema.measures import DECIDING_DESCRIPTOR, NEAR_COPY_CORRELATION
+from imgaudit.schema.measures import DECIDING_DESCRIPTOR, DECIDING_DISTANCE
 from imgaudit.schema.protocol import Effort
 from imgaudit.schema.records import Measurement, Record, Rung, RungMeasurement, Skipped
 from imgaudit.similarity.matcher import Matcher
@@ -36,16 +37,16 @@ EMPTY_PROMPT_IMAGES = 64
 
 
 class SeedCount(Record):
-    """Generated images of one rung, and how many of them are near copies by a rule without controls."""
+    """Generated images, and how many of them are near-identical to an image by the absolute standard."""
 
     n: int
     """Seeds that could be scored."""
     close: int
-    """Seeds whose correlation with the image is above that of near copies."""
+    """Seeds that gave an image near-identical to it."""
 
     @property
     def returned(self) -> bool:
-        """True where at least half of the seeds are near copies."""
+        """True where at least half of the seeds did."""
         return self.n > 0 and 2 * self.close >= self.n
 
 
@@ -93,8 +94,8 @@ class AuditedVariant(Record):
     alarms: list[SeenAlarm] = Field([])
     """Alarms of the run, then of its images."""
     empty_prompt: SeedCount | None = None
-    """Images generated for the empty prompt that are near copies of a memorised image of the lab; None where the model
-    was refused."""
+    """Images generated for the empty prompt that are near-identical to a memorised image of the lab; None where the
+    model was refused."""
 
 
 def choose_images(subject: Subject, counts: CaseCounts, memorised: int) -> Cases:
@@ -170,8 +171,16 @@ def _count_close(measurement: Measurement | None, rung: Rung) -> SeedCount:
     measured = measurement.ladder(rung) if measurement is not None else None
     if not isinstance(measured, RungMeasurement):
         return SeedCount(n=0, close=0)
-    values = [one.similarity[DECIDING_DESCRIPTOR] for one in measured.valid if isinstance(one.similarity, dict)]
-    return SeedCount(n=len(values), close=sum(value > NEAR_COPY_CORRELATION for value in values))
+    close = [
+        _is_close(one.similarity, one.distance)
+        for one in measured.valid
+        if isinstance(one.similarity, dict) and isinstance(one.distance, dict)
+    ]
+    return SeedCount(n=len(close), close=sum(close))
+
+
+def _is_close(similarity: Mapping[str, float], distance: Mapping[str, float]) -> bool:
+    return ABSOLUTE_STANDARD.is_copy(similarity[DECIDING_DESCRIPTOR], distance[DECIDING_DISTANCE])
 
 
 def _image_alarms(findings: Sequence[Finding]) -> list[SeenAlarm]:
@@ -184,7 +193,7 @@ def _image_alarms(findings: Sequence[Finding]) -> list[SeenAlarm]:
 
 
 def _ask_empty_prompt(loaded: LoadedModel, subject: Subject, config: AuditConfig) -> SeedCount:
-    """Generate images for the empty prompt, and count those that are near copies of a memorised image of the lab."""
+    """Generate images for the empty prompt, and count those that are near-identical to a memorised image of the lab."""
     denoiser, work = loaded.denoiser, subject.work
     memorised = [image for image in work.lab.description.images if group_of(image) is Group.MEMORISED]
     rendered = encode_targets(denoiser, work.load(memorised).targets, work.framing).rendered
@@ -196,5 +205,6 @@ def _ask_empty_prompt(loaded: LoadedModel, subject: Subject, config: AuditConfig
     if not usable or not memorised:
         return SeedCount(n=len(usable), close=0)
     images = torch.stack(usable)
-    best = torch.tensor([Matcher().similarities(target, images) for target in rendered]).amax(dim=0)
-    return SeedCount(n=len(usable), close=int((best > NEAR_COPY_CORRELATION).sum()))
+    matcher = Matcher(descriptors=[Matcher().deciding()])
+    close = torch.tensor([[_is_close(*pair) for pair in matcher.compare(target, images)] for target in rendered])
+    return SeedCount(n=len(usable), close=int(close.any(dim=0).sum()))

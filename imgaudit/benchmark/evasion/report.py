@@ -158,7 +158,7 @@ def format_evasion(report: EvasionReport) -> Iterator[str]:
     for variant in table.variants:
         yield from _format_alarms(variant)
     yield ""
-    yield "images generated for the empty prompt that are near copies of a memorised image"
+    yield "images generated for the empty prompt that are near-identical to a memorised image"
     for variant in table.variants:
         if variant.empty_prompt is not None:
             yield f"{variant.name:23}{variant.empty_prompt.close:3} of {variant.empty_prompt.n}"
