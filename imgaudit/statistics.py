@@ -78,6 +78,31 @@ def newcombe(hits_a: int, n_a: int, hits_b: int, n_b: int, confidence: float = 0
     return Interval(max(-1.0, float(low)), min(1.0, float(high)))
 
 
+@lru_cache(maxsize=4096)
+def rate_ratio(hits_a: int, tries_a: int, hits_b: int, tries_b: int, confidence: float = 0.95) -> Interval:
+    """Return the exact interval of rate a over rate b of rare events (Poisson counts; Przyborowski & Wilenski 1940).
+
+    Given the total of hits, those of a are binomial. Without any hit the interval is 0 to infinity.
+
+    >>> tuple(round(bound, 2) for bound in rate_ratio(10, 100, 2, 100))
+    (1.07, 46.93)
+    """
+    share = clopper_pearson(hits_a, hits_a + hits_b, confidence)
+    low, high = (end / (1 - end) * tries_b / tries_a if end < 1 else np.inf for end in share)
+    return Interval(float(low), float(high))
+
+
+def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
+    """Return Student's interval of the mean of two or more measurements, such as timings.
+
+    >>> tuple(round(bound, 3) for bound in mean_interval([1.0, 1.1, 1.2]))
+    (0.852, 1.348)
+    """
+    given = np.asarray(values, dtype=np.float64)
+    half = stats.t.ppf((1 + confidence) / 2, len(given) - 1) * given.std(ddof=1) / np.sqrt(len(given))
+    return Interval(float(given.mean() - half), float(given.mean() + half))
+
+
 def bootstrap_mean(
     values: Sequence[float] | Floats,
     confidence: float = 0.95,

@@ -110,7 +110,7 @@ def test_the_report_counts_by_groups() -> None:
     assert counts[ELSEWHERE, "appeared"] == (1, 3)
     assert counts[IN_BASE, "reproduced by the base"] == counts[IN_BASE, "reproduced by base and LoRA"] == (1, 1)
     assert report.changes[ELSEWHERE] == {Change.APPEARED: 1, Change.UNCHANGED: 2}
-    assert [target.met for target in report.targets] == [True, True]
+    assert not any(target.met for target in report.targets), "two and three images show no rate"
     with pytest.raises(InputError, match="1 images are in neither run"):
         report_lora(
             comparison, {IN_LORA: [lab_image("0" * 64)]}, lab="x", settings=LoraSettings(rank=2, steps=3), commands=[]

@@ -195,15 +195,18 @@ def table(**rows: tuple[int, tuple[str, ...], int]) -> TriggerTable:
 def test_the_goals_of_the_benchmark() -> None:
     report = report_triggers(table(search=(100, ("a", "b"), 1), captions=(100, ("a",), 0), uniform=(100, (), 0)))
     assert [str(one) for one in report.rates[:2]] == ["2 of 4 (50.0%, 6.8% to 93.2%)", "1 of 4 (25.0%, 0.6% to 80.6%)"]
-    assert report.targets[0].got.startswith("> 2.0 (uniform found nothing); search 2") and not report.targets[0].met
+    assert report.targets[0].got == "> 2.0, 0.2 to inf; search 2, uniform 0 of 4" and not report.targets[0].met
     assert report.targets[1] == Goal(name="clusters of nothing planted, search", wanted="0", got="1 of 3", met=False)
     lines = list(format_triggers(report))
     assert max(map(len, lines)) <= 120 and any("MISSED" in line for line in lines)
     many = tuple("abcd")
     report = report_triggers(table(search=(100, many, 0), captions=(100, (), 0), uniform=(1000, ("a",), 0)))
-    assert report.targets[0].got.startswith("40.0; ") and all(one.met for one in report.targets)
+    assert report.targets[0].got.startswith("40.0, 4.0 to 1969.2; ") and not report.targets[0].met
+    assert report.targets[1].met
+    report = report_triggers(table(search=(100, many, 0), captions=(100, (), 0), uniform=(9000, ("a",), 0)))
+    assert all(one.met for one in report.targets)
     report = report_triggers(table(search=(100, (), 0), captions=(100, (), 0), uniform=(100, (), 0)))
-    assert report.targets[0].got.startswith("nothing found by either; ") and not report.targets[0].met
+    assert report.targets[0].got.startswith("no find, 0.0 to inf; ") and not report.targets[0].met
 
 
 def test_a_closed_form_memoriser_gives_its_images_back(tmp_path: Path) -> None:

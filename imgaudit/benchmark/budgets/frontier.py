@@ -1,6 +1,7 @@
 """Detection against cost: our scores at every budget, and the published protocols as points on the same axes."""
 
 from collections.abc import Iterator, Sequence
+from math import hypot, inf
 
 from imgaudit.benchmark.budgets.dori import DORI, measure_dori
 from imgaudit.benchmark.budgets.invmm_baseline import INVMM, measure_invmm
@@ -15,15 +16,18 @@ from imgaudit.benchmark.harness.budget_table import (
     trajectory_rows,
 )
 from imgaudit.benchmark.harness.cases import CaseCounts, choose_cases
-from imgaudit.benchmark.harness.figures import Goal, format_goals
+from imgaudit.benchmark.harness.figures import Goal, MeasuredRate, format_goals
 from imgaudit.benchmark.harness.lab_work import LabWork
 from imgaudit.benchmark.harness.procedure import OnStage
 from imgaudit.benchmark.settings import FrontierSettings
 from imgaudit.schema.protocol import ErrorConfig, InversionConfig
 from imgaudit.schema.records import Record
+from imgaudit.statistics import Interval, newcombe
 
 AUDIT = "imgaudit"
 STEPS = 25
+LOSS = 0.05
+"""A cheaper score may lose this much of a rate or an area, by the lower end of the difference's interval."""
 SNAPSHOTS = (1, 2, 3, 5, 8, 12, 16, 25)
 COUNTS = CaseCounts(held_out=100)
 """Images measured beside the planted ones."""
@@ -70,19 +74,45 @@ def report_frontier(rows: Sequence[BudgetRow]) -> FrontierReport:
 
 
 def _compare(ours: BudgetPoint, theirs: BudgetPoint, factor: int) -> Goal:
+    name = f"{ours.design} ({ours.steps} steps, {ours.score}) against {theirs.design}"
     # Where the other protocol has no controls, both are compared by their areas.
-    measure, name = (quality, "TPR at p <= 0.05") if theirs.controls else (_area, "AUC")
+    measure, of = (_rate_difference, "TPR at p <= 0.05") if theirs.controls else (_area_difference, "AUC")
+    wanted = f">= {factor}x fewer network evaluations, {of} at most {LOSS:g} lower"
+    found = measure(ours, theirs)
+    if found is None:
+        return Goal.unmeasured(name, wanted, f"no {of}")
+    difference, figures = found
     ratio = theirs.evaluations / ours.evaluations
-    return Goal(
-        name=f"{ours.design} ({ours.steps} steps, {ours.score}) against {theirs.design}",
-        wanted=f">= {factor}x fewer network evaluations, no lower {name}",
-        got=f"{ratio:.1f}x ({ours.evaluations} / {theirs.evaluations}), {measure(ours):.3f} / {measure(theirs):.3f}",
-        met=ratio >= factor and measure(ours) >= measure(theirs),
+    got = (
+        f"{ratio:.1f}x ({ours.evaluations} / {theirs.evaluations}), {figures}, difference at least "
+        f"{difference.low:+.3f}"
     )
+    # Network evaluations are counted, not sampled: too many of them miss the goal whatever the interval.
+    bound = -LOSS if ratio >= factor else inf
+    return Goal.at_least(name, difference, bound, wanted=wanted, got=got)
 
 
-def _area(point: BudgetPoint) -> float:
-    return point.held_out.auc if point.held_out else 0.0
+def _rate_difference(ours: BudgetPoint, theirs: BudgetPoint) -> tuple[Interval, str] | None:
+    """Ours minus theirs of the memorised images with p <= 0.05, with Newcombe's interval."""
+    own, others = _detected(ours), _detected(theirs)
+    if own is None or others is None:
+        return None
+    return newcombe(others.hits, others.n, own.hits, own.n), f"{own.rate:.3f} / {others.rate:.3f}"
+
+
+def _detected(point: BudgetPoint, level: float = 0.05) -> MeasuredRate | None:
+    return next((one for one in point.detected if one.name == f"p <= {level:g}" and one.n), None)
+
+
+def _area_difference(ours: BudgetPoint, theirs: BudgetPoint) -> tuple[Interval, str] | None:
+    """Ours minus theirs of the areas; the ends of both intervals are combined as Newcombe does for rates."""
+    own, others = ours.held_out, theirs.held_out
+    if own is None or others is None:
+        return None
+    difference = own.auc - others.auc
+    low = difference - hypot(own.auc - own.low, others.high - others.auc)
+    high = difference + hypot(own.high - own.auc, others.auc - others.low)
+    return Interval(low, high), f"{own.auc:.3f} / {others.auc:.3f}"
 
 
 def measure_frontier(work: LabWork, counts: CaseCounts = COUNTS) -> list[BudgetRow]:

@@ -1,9 +1,26 @@
 """Figures with their denominators and intervals: what every benchmark prints."""
 
 from collections.abc import Iterator, Sequence
+from typing import Protocol, Self
 
 from imgaudit.schema.records import Count, Record
 from imgaudit.statistics import auc, clopper_pearson
+
+MARGIN = 1.5
+"""A rate that is asked to be at most a level is met when the upper end of its interval is at most this many times the
+level: 7.5 % where 5 % is asked. An interval cannot end at the level itself unless the rate lies well below it."""
+
+
+class Bounded(Protocol):
+    """Anything with a 95 % interval, such as a rate, an area or a mean."""
+
+    @property
+    def low(self) -> float:
+        """Lower end."""
+
+    @property
+    def high(self) -> float:
+        """Upper end."""
 
 
 class MeasuredRate(Count):
@@ -43,7 +60,11 @@ class Separation(Record):
 
 
 class Goal(Record):
-    """A figure that was aimed at, and whether it was reached."""
+    """A figure that was aimed at, and whether it was reached.
+
+    Goals are made by the class methods below, so that a figure that varies from sample to sample is never called met
+    by its estimate, nor because its interval reaches the bound.
+    """
 
     name: str
     """The figure."""
@@ -52,10 +73,52 @@ class Goal(Record):
     got: str
     """The figure measured."""
     met: bool
-    """Whether it was reached."""
+    """True only when the end of the interval that could fall short meets the stated bound."""
+
+    @classmethod
+    def at_least(cls, name: str, measured: Bounded, bound: float, *, wanted: str = "", got: str = "") -> Self:
+        """Make a goal that is met when the lower end of the 95 % interval is at least the bound.
+
+        At a true value that equals the bound, at most 2.5 % of samples meet it.
+
+        wanted, got:  text in place of the bound and of the figure as it prints itself
+        """
+        wanted = wanted or f"lower bound >= {_format_bound(measured, bound)}"
+        return cls(name=name, wanted=wanted, got=got or str(measured), met=measured.low >= bound)
+
+    @classmethod
+    def at_most(cls, name: str, measured: Bounded, bound: float, *, wanted: str = "", got: str = "") -> Self:
+        """Make a goal that is met when the upper end of the 95 % interval is at most the bound.
+
+        At a true value that equals the bound, at most 2.5 % of samples meet it.
+
+        wanted, got:  text in place of the bound and of the figure as it prints itself
+        """
+        wanted = wanted or f"upper bound <= {_format_bound(measured, bound)}"
+        return cls(name=name, wanted=wanted, got=got or str(measured), met=measured.high <= bound)
+
+    @classmethod
+    def within_level(cls, name: str, rate: Bounded, level: float, *, got: str = "") -> Self:
+        """Make a goal for a rate of which at most `level` is asked: its upper bound must be within the margin."""
+        wanted = f"<= {level:.0%}, upper bound <= {100 * MARGIN * level:g}%"
+        return cls.at_most(name, rate, MARGIN * level, wanted=wanted, got=got)
+
+    @classmethod
+    def exact(cls, name: str, wanted: str, got: str, *, met: bool) -> Self:
+        """Make a goal for what is counted or compared without sampling, such as files that must all be there."""
+        return cls(name=name, wanted=wanted, got=got, met=met)
+
+    @classmethod
+    def unmeasured(cls, name: str, wanted: str, reason: str) -> Self:
+        """Make a goal whose figure, or its interval, is not known: it is not met."""
+        return cls(name=name, wanted=wanted, got=reason, met=False)
 
     def __str__(self) -> str:
         return f"{'met   ' if self.met else 'MISSED'} {self.name}: wanted {self.wanted}, got {self.got}"
+
+
+def _format_bound(measured: Bounded, bound: float) -> str:
+    return f"{100 * bound:g}%" if isinstance(measured, Count) else f"{bound:g}"
 
 
 def measure_rate(name: str, group: str, flags: Sequence[bool]) -> MeasuredRate:

@@ -2,9 +2,9 @@
 
 import json
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
-from pydantic import ValidationError
+from pydantic import ValidationError, model_validator
 
 from imgaudit.exceptions import InputError
 from imgaudit.io.writing import read_json, write_atomically, write_json
@@ -29,6 +29,14 @@ class Table(Record):
     long_lists: ClassVar[tuple[str, ...]] = ()
     """Fields whose elements are written one to a line, so that changes can be read; without any, the file is indented
     throughout."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_old_goals(cls, values: Any) -> Any:
+        """Ignore the goals in tables of versions that saved them: they are judged again from the figures."""
+        if isinstance(values, dict) and "targets" not in cls.model_fields:
+            return {name: value for name, value in values.items() if name != "targets"}
+        return values
 
     def write(self, path: Path) -> None:
         """Write as JSON."""

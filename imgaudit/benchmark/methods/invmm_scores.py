@@ -192,11 +192,7 @@ def report_invmm(table: InvMMTable) -> InvMMReport:
             (EMBEDDING, [r.embedding_evaluations for r in rows], [r.embedding_seconds for r in rows], [50] * len(rows)),
         )
     ]
-    targets = [
-        Goal(name=f"AUC, {one.name}", wanted=f">= {GOAL:g}", got=str(one), met=one.auc >= GOAL)
-        for one in separations
-        if one.name == INVMM
-    ]
+    targets = [Goal.at_least(f"AUC, {one.name}", one, GOAL) for one in separations if one.name == INVMM]
     return InvMMReport(
         lab=table.lab, seed=table.seed, hardware=table.hardware, config=table.config, condition=table.condition,
         separations=separations,

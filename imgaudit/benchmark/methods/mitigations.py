@@ -13,6 +13,7 @@ the ladder up to inversion, through the mitigation.
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from math import inf
 from pathlib import Path
 
 from imgaudit.benchmark.harness.cases import CaseCounts, Group, choose_cases
@@ -34,6 +35,7 @@ from imgaudit.mitigation.evaluation_summary import (
 from imgaudit.models.loading import BUNDLED
 from imgaudit.schema.comparison import Comparison, Retention
 from imgaudit.schema.records import Record, Skipped
+from imgaudit.statistics import Interval, newcombe
 
 PRUNED, RANDOM, TUNED = "pruned", "random-mask", "fine-tuned"
 """Folders of changed models."""
@@ -194,43 +196,52 @@ def report_mitigations(table: MitigationTable) -> MitigationReport:
 
 
 def _share(name: str, row: MitigationFigures, *, least: float | None = None, most: float | None = None) -> Goal:
-    rate = row.reproduced.hits / row.reproduced.n
-    wanted = f">= {least:g}" if least is not None else f"<= {most:g}"
-    met = rate >= least if least is not None else rate <= (most or 0.0)
-    return Goal(name=name, wanted=wanted, got=f"{rate:.2f}, {row.reproduced}", met=met)
+    if least is not None:
+        return Goal.at_least(name, row.reproduced, least)
+    return Goal.at_most(name, row.reproduced, most or 0.0)
 
 
 def _small_rise(row: MitigationFigures) -> Goal:
-    name, wanted, rise = f"{row.name}, error on clean images", "<= +10 %", row.error_rise
+    name, wanted, rise = f"{row.name}, error on clean images", "upper bound <= +10%", row.error_rise
     if isinstance(rise, Skipped):
-        return Goal(name=name, wanted=wanted, got=f"not measured: {rise.skipped}", met=False)
+        return Goal.unmeasured(name, wanted, f"not measured: {rise.skipped}")
     got = f"{rise.mean:+.1%} ({rise.low:+.1%} to {rise.high:+.1%})"
-    return Goal(name=name, wanted=wanted, got=got, met=rise.mean <= 0.1)
+    return Goal.at_most(name, rise, 0.1, wanted=wanted, got=got)
 
 
 def _kept_alignment(base: MitigationFigures, row: MitigationFigures) -> Goal:
-    name, wanted = f"{row.name}, general prompts retrieved, of what the model as it is retrieves", ">= 70 %"
+    name, wanted = f"{row.name}, general prompts retrieved, of what the model as it is retrieves", "lower bound >= 70%"
     before, after = base.general_retrieved, row.general_retrieved
     if isinstance(before, Skipped) or isinstance(after, Skipped):
-        return Goal(name=name, wanted=wanted, got="not measured: no CLIP", met=False)
+        return Goal.unmeasured(name, wanted, "not measured: no CLIP")
     kept = after.mean / before.mean if before.mean else 0.0
-    return Goal(name=name, wanted=wanted, got=f"{kept:.0%}, {after} of {before}", met=kept >= 0.7)
+    # Both ends against each other: wider than 95 %, and right however the two means depend on each other.
+    ends = Interval(after.low / before.high if before.high else 0.0, after.high / before.low if before.low else inf)
+    got = f"{kept:.0%} ({ends.low:.0%} to {ends.high:.0%}), {after} of {before}"
+    return Goal.at_least(name, ends, 0.7, wanted=wanted, got=got)
 
 
 def _ordering(rows: Mapping[str, MitigationFigures], retention: Mapping[str, Retention | Skipped]) -> list[Goal]:
     """DoRI's finding (arXiv 2507.16880): pruning hides, inversion brings back, adversarial fine-tuning holds."""
-    rates = {
-        name: found.retained / found.reproduced for name, found in retention.items() if not isinstance(found, Skipped)
-    }
-    if PRUNED not in rates or TUNED not in rates:
-        return [Goal(name="ordering after inversion", wanted="pruned above fine-tuned", got="not measured", met=False)]
-    before = rows[PRUNED].reproduced.hits / rows[PRUNED].reproduced.n
+    found = {name: (one.retained, one.reproduced) for name, one in retention.items() if not isinstance(one, Skipped)}
+    if PRUNED not in found or TUNED not in found:
+        return [Goal.unmeasured("ordering after inversion", "pruned above fine-tuned", "not measured")]
+    captions = rows[PRUNED].reproduced
     return [
-        Goal(name="pruned, retained after inversion", wanted=f"above its captions' {before:.2f}",
-               got=f"{rates[PRUNED]:.2f}", met=rates[PRUNED] > before),
-        Goal(name="ordering after inversion", wanted="pruned above fine-tuned",
-               got=f"{rates[PRUNED]:.2f} and {rates[TUNED]:.2f}", met=rates[PRUNED] > rates[TUNED]),
-    ]  # fmt: skip
+        _above("pruned, retained after inversion", "above its captions", found[PRUNED], (captions.hits, captions.n)),
+        _above("ordering after inversion", "pruned above fine-tuned", found[PRUNED], found[TUNED]),
+    ]
+
+
+def _above(name: str, wanted: str, higher: tuple[int, int], lower: tuple[int, int]) -> Goal:
+    """Judge whether one rate (hits, n) lies above another by Newcombe's interval of their difference."""
+    (hits, n), (others, m) = higher, lower
+    difference = newcombe(others, m, hits, n)
+    got = (
+        f"{hits / n:.2f} and {others / m:.2f}, difference {hits / n - others / m:+.2f} "
+        f"({difference.low:+.2f} to {difference.high:+.2f})"
+    )
+    return Goal.at_least(name, difference, 0.0, wanted=f"{wanted}, lower bound of the difference >= 0", got=got)
 
 
 def format_mitigations(report: MitigationReport) -> Iterator[str]:

@@ -235,9 +235,7 @@ def report_prompt_scores(table: PromptScoreTable) -> PromptScoreReport:
     )
     by_name = {one.name: one for one in separations if one.against == Group.HELD_OUT}
     targets = [
-        Goal(name=f"AUC, {name}", wanted=f">= {goal:g}", got=str(found), met=found.auc >= goal)
-        for name, goal in GOALS.items()
-        if (found := by_name.get(name))
+        Goal.at_least(f"AUC, {name}", found, goal) for name, goal in GOALS.items() if (found := by_name.get(name))
     ]
     for name, field in TRIGGERS.items():
         flags = [getattr(row, field) for row in table.rows if getattr(row, field) is not None]
@@ -246,8 +244,7 @@ def report_prompt_scores(table: PromptScoreTable) -> PromptScoreReport:
         named = measure_rate(name, Group.MEMORISED, flags)
         rates.append(named)
         if field in GOAL_FIELDS:
-            wanted, met = f">= {TRIGGERS_NAMED:.0%}", named.rate >= TRIGGERS_NAMED
-            targets.append(Goal(name=name, wanted=wanted, got=str(named), met=met))
+            targets.append(Goal.at_least(name, named, TRIGGERS_NAMED))
     return PromptScoreReport(
         lab=table.lab, seed=table.seed, hardware=table.hardware, evaluations=table.evaluations, spaces=table.spaces,
         left_out=table.left_out, separations=separations, rates=rates,

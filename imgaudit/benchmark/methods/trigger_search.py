@@ -35,6 +35,7 @@ from imgaudit.schema.records import Record
 from imgaudit.schema.triggers import FoundPrompt, ImageSettings, SearchSettings
 from imgaudit.similarity.clusters import find_largest_cluster, group_alike, is_nearly_blank
 from imgaudit.similarity.descriptors import PixelDescriptor
+from imgaudit.statistics import rate_ratio
 
 SEARCH = SearchSettings(chains=32, iterations=20, candidates=12)
 """More and shorter chains than the command's default: a lab has dozens of images to find, and one core."""
@@ -230,32 +231,27 @@ def report_triggers(table: TriggerTable) -> TriggerReport:
     searched, uniform = by_name[SEARCHED], by_name[UNIFORM]
     targets = []
     if table.memorised:
-        ratio = _compare_costs(searched, uniform)
-        finds = f"search {len(searched.found)}, uniform {len(uniform.found)} of {table.memorised}"
-        got = f"{'nothing found by either' if ratio is None else ratio[1]}; {finds}"
-        targets.append(
-            Goal(
-                name="measured per find, uniform / search", wanted=f">= {GOAL}",
-                got=got, met=ratio is not None and ratio[0] >= GOAL,
-            )
-        )  # fmt: skip
-    targets.append(
-        Goal(name="clusters of nothing planted, search", wanted="0",
-               got=f"{searched.unplanted} of {searched.clusters}", met=searched.unplanted == 0 < searched.clusters)
-    )  # fmt: skip
+        targets.append(_compare_costs(searched, uniform, table.memorised))
+    got = f"{searched.unplanted} of {searched.clusters}"
+    met = searched.unplanted == 0 < searched.clusters
+    targets.append(Goal.exact("clusters of nothing planted, search", "0", got, met=met))
     return TriggerReport(table=table, rates=rates, targets=targets)
 
 
-def _compare_costs(searched: TriggerRow, uniform: TriggerRow) -> tuple[float, str] | None:
-    """Return how many times more measurements per found image uniform sentences need, and that in words."""
-    if not searched.found:
-        return (0.0, "nothing found by the search") if uniform.found else None
-    own = searched.measured / len(searched.found)
-    if not uniform.found:
-        least = uniform.measured / own
-        return least, f"> {least:.1f} (uniform found nothing)"
-    ratio = uniform.measured / len(uniform.found) / own
-    return ratio, f"{ratio:.1f}"
+def _compare_costs(searched: TriggerRow, uniform: TriggerRow, memorised: int) -> Goal:
+    """Judge how many times more measurements per found image uniform sentences need than the search."""
+    own, others = len(searched.found), len(uniform.found)
+    ends = rate_ratio(own, searched.measured, others, uniform.measured)
+    if not own:
+        ratio = "no find"
+    elif not others:
+        ratio = f"> {uniform.measured * own / searched.measured:.1f}"
+    else:
+        ratio = f"{uniform.measured * own / searched.measured / others:.1f}"
+    return Goal.at_least(
+        "measured per find, uniform / search", ends, GOAL,
+        got=f"{ratio}, {ends.low:.1f} to {ends.high:.1f}; search {own}, uniform {others} of {memorised}",
+    )  # fmt: skip
 
 
 def format_triggers(report: TriggerReport) -> Iterator[str]:

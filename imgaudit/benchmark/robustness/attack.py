@@ -59,13 +59,13 @@ class RobustnessReport(Table):
         ran = sum("executed" in problem for problem in self.problems)
         traced = sum("a traceback" in problem for problem in self.problems)
         return [
-            Goal(name="inputs and states", wanted=f"{self.tried}", got=f"{self.ended}", met=self.tried == self.ended),
-            Goal(name="kills after which the result is identical", wanted="all of at least 100",
-                   got=str(same), met=all(met) and len(met) >= 100),
-            Goal(name="inputs lost", wanted="0", got=str(lost), met=not lost),
-            Goal(name="hostile content executed", wanted="0", got=str(ran), met=not ran),
-            Goal(name="tracebacks shown", wanted="0", got=str(traced), met=not traced),
-            Goal(name="anything else unexpected", wanted="0", got=str(len(self.problems)), met=not self.problems),
+            Goal.exact("inputs and states", f"{self.tried}", f"{self.ended}", met=self.tried == self.ended),
+            Goal.exact("kills after which the result is identical", "all of at least 100", str(same),
+                       met=all(met) and len(met) >= 100),
+            Goal.exact("inputs lost", "0", str(lost), met=not lost),
+            Goal.exact("hostile content executed", "0", str(ran), met=not ran),
+            Goal.exact("tracebacks shown", "0", str(traced), met=not traced),
+            Goal.exact("anything else unexpected", "0", str(len(self.problems)), met=not self.problems),
         ]  # fmt: skip
 
 

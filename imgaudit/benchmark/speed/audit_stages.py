@@ -6,10 +6,11 @@ inputs, measured between the stages it is compared with; what a stage takes beyo
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from statistics import median
+from statistics import fmean, median
 from typing import TypeVar
 
 import torch
+from pydantic import Field
 
 from imgaudit.benchmark.harness.cases import CaseCounts, choose_cases
 from imgaudit.benchmark.harness.figures import Goal, format_goals
@@ -28,8 +29,12 @@ from imgaudit.io.portfolio import Target as AuditedImage
 from imgaudit.schema.protocol import Protocol, protocol_for
 from imgaudit.schema.records import Record, Rung
 from imgaudit.similarity.matcher import Matcher
+from imgaudit.statistics import mean_interval
 
 Result = TypeVar("Result")
+
+ROUNDS = 5
+"""Times that everything is timed, so that the ratio has an interval."""
 
 REPEATS = 5
 """Batches whose median is the raw time of one."""
@@ -70,8 +75,18 @@ class SpeedReport(Table):
     """Wall time of all stages with network passes over their raw network time."""
     total_ratio: float
     """Wall time of everything over the raw network time."""
-    targets: list[Goal]
-    """Goals and outcomes."""
+    total_ratios: list[float] = Field(default_factory=list)
+    """The same of every round; empty when it was timed once, as before rounds were kept."""
+
+    @property
+    def targets(self) -> list[Goal]:
+        """Goals and outcomes."""
+        name, wanted = "wall time of everything over raw network time", "upper bound <= 1.10"
+        if len(self.total_ratios) < 2:
+            return [Goal.unmeasured(name, wanted, f"{self.total_ratio:.2f}, timed once: no interval")]
+        ends = mean_interval(self.total_ratios)
+        got = f"{fmean(self.total_ratios):.2f} ({ends.low:.2f} to {ends.high:.2f}, {len(self.total_ratios)} rounds)"
+        return [Goal.at_most(name, ends, 1.1, wanted=wanted, got=got)]
 
 
 class Stopwatch:
@@ -190,14 +205,6 @@ def measure_speed(
         stages=watch.stages,
         network_ratio=seconds / raw,
         total_ratio=whole / raw,
-        targets=[
-            Goal(
-                name="wall time of everything over raw network time",
-                wanted="<= 1.10",
-                got=f"{whole / raw:.2f}",
-                met=whole / raw <= 1.10,
-            )
-        ],
     )
 
 
@@ -219,10 +226,14 @@ def _measure(settings: SpeedSettings, on_stage: OnStage) -> SpeedReport:
     work = LabWork.open(settings, on_stage)
     cases = choose_cases(work.lab.description, CaseCounts())
     images = [image for image in cases.measured if image.sha256 in work.located][: settings.count]
-    return measure_speed(
-        work.denoiser, work.load(images).targets, protocol_for(settings.effort, work.framing), run_seed=work.seed,
-        batch_size=settings.batch_size,
-    )  # fmt: skip
+    targets, protocol = work.load(images).targets, protocol_for(settings.effort, work.framing)
+    rounds = []
+    for done in range(ROUNDS):
+        on_stage("timing", done, ROUNDS)
+        rounds.append(
+            measure_speed(work.denoiser, targets, protocol, run_seed=work.seed, batch_size=settings.batch_size)
+        )
+    return rounds[0].model_copy(update={"total_ratios": [one.total_ratio for one in rounds]})
 
 
 PROCEDURE = report_procedure(SpeedReport, _measure, format_speed)

@@ -168,21 +168,18 @@ def _targets(separations: Sequence[Separation], rates: Sequence[MeasuredRate], l
     by_name = {(one.name, one.group): one for one in rates}
     targets = []
     if area := next((s for s in separations if s.against == Group.HELD_OUT), None):
-        wanted = "AUC, memorised against held out, lower bound"
-        targets.append(Goal(name=wanted, wanted=">= 0.95", got=f"{area.low:.3f}", met=area.low >= 0.95))
+        wanted = "AUC, memorised against held out"
+        targets.append(Goal.at_least(wanted, area, 0.95))
     found = (("score p <= {0:g} among memorised", f"score p <= {level:g}", Group.MEMORISED),
              ("replication found among memorised", "verdict: replicated, any rung", Group.MEMORISED))  # fmt: skip
     for title, name, group in found:
         if one := by_name.get((name, group)):
-            targets.append(Goal(name=title.format(level), wanted=">= 90 %", got=str(one), met=one.rate >= 0.9))
+            targets.append(Goal.at_least(title.format(level), one, 0.9))
     for group in (Group.HELD_OUT, Group.WITHHELD):
-        if one := by_name.get((f"score p <= {level:g}", group)):
-            # Met when the data do not contradict the nominal rate: the bank itself makes it vary.
-            title = f"score p <= {level:g}, {group}: the interval reaches the nominal rate"
-            targets.append(Goal(name=title, wanted=f"<= {level:.0%}", got=str(one), met=one.low <= level))
-        if one := by_name.get(("verdict: replicated, any rung", group)):
-            title = f"replication found, {group}"
-            targets.append(Goal(name=title, wanted=f"<= {level:.0%}", got=str(one), met=one.rate <= level))
+        for title, name in ((f"score p <= {level:g}", f"score p <= {level:g}"),
+                            ("replication found", "verdict: replicated, any rung")):  # fmt: skip
+            if one := by_name.get((name, group)):
+                targets.append(Goal.within_level(f"{title}, {group}", one, level))
     return targets
 
 

@@ -141,15 +141,14 @@ def _targets(rates: Sequence[MeasuredRate], lowest: Sequence[MeasuredRate], leve
     targets = []
     if caption := by_name.get((f"stands, {Rung.CAPTION.value}", Group.MEMORISED)):
         name = "memorised images come out for their captions"
-        targets.append(Goal(name=name, wanted=">= 90 %", got=str(caption), met=caption.rate >= 0.9))
+        targets.append(Goal.at_least(name, caption, 0.9))
     if tokens := by_name.get((f"captions withheld: {Rung.TOKENS.value}", Group.MEMORISED)):
         name = "captions withheld, memorised images come out for a searched prompt"
-        targets.append(Goal(name=name, wanted=f">= {WANTED:.0%}", got=str(tokens), met=tokens.rate >= WANTED))
-    for rung in RUNGS:
-        if one := by_name.get((f"stands, {rung.value}", Group.HELD_OUT)):
-            name = f"held-out images that stand, {rung.value}"
-            targets.append(Goal(name=name, wanted=f"<= {level:.0%}", got=str(one), met=one.rate <= level))
-    return targets
+        targets.append(Goal.at_least(name, tokens, WANTED))
+    wrong = {rung: by_name.get((f"stands, {rung.value}", Group.HELD_OUT)) for rung in RUNGS}
+    return targets + [
+        Goal.within_level(f"held-out images that stand, {rung.value}", one, level) for rung, one in wrong.items() if one
+    ]
 
 
 def format_ladder(report: LadderReport) -> Iterator[str]:

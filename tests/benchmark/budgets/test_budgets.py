@@ -135,9 +135,9 @@ def rows_of(
     ]
 
 
-def perfect(design: str, evaluations: int) -> list[BudgetRow]:
+def perfect(design: str, evaluations: int, memorised: int = 4) -> list[BudgetRow]:
     cases = {f"c{n}": (Group.HELD_OUT, "bank", n / 100) for n in range(99)}
-    cases |= {f"m{n}": (Group.MEMORISED, "measured", 5.0) for n in range(4)}
+    cases |= {f"m{n}": (Group.MEMORISED, "measured", 5.0) for n in range(memorised)}
     cases |= {f"h{n}": (Group.HELD_OUT, "measured", 0.5) for n in range(10)}
     return rows_of(cases, design, evaluations)
 
@@ -160,7 +160,12 @@ def test_the_frontier_compares_at_equal_detection() -> None:
     report = report_frontier([*perfect("imgaudit", 100), *perfect("DoRI", 450)])
     [target] = report.targets
     assert not target.met and target.got.startswith("4.5x")
-    assert report_frontier([*perfect("imgaudit", 90), *perfect("DoRI", 450)]).targets[0].met
+    [few] = report_frontier([*perfect("imgaudit", 90), *perfect("DoRI", 450)]).targets
+    assert not few.met and few.got.startswith("5.0x"), "four images show no rate"
+    [many] = report_frontier([*perfect("imgaudit", 90, 100), *perfect("DoRI", 450, 100)]).targets
+    assert many.met
+    [dear] = report_frontier([*perfect("imgaudit", 100, 100), *perfect("DoRI", 450, 100)]).targets
+    assert not dear.met, "network evaluations are counted, whatever the interval"
     # A cheaper budget of the lab that is reported on does not count: it was not chosen beforehand.
     picked = [row._replace(steps=3, evaluations=20) for row in perfect("imgaudit", 90)]
     assert report_frontier([*picked, *perfect("DoRI", 450)]).targets == []

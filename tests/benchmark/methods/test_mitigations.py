@@ -35,15 +35,15 @@ def _prompt(close: float, error: float | None = None) -> PromptOutcome:
 def _model(name: str, copied: int, error: float = 1.0) -> ModelOutcome:
     return ModelOutcome(
         name=name, fingerprint=name, network_evaluations=1000, seconds=2.0,
-        triggers=[_prompt(0.99 if number < copied else 0.2) for number in range(10)],
+        triggers=[_prompt(0.99 if number < 10 * copied else 0.2) for number in range(100)],
         general=[_prompt(0.3, error) for _ in range(5)],
     )  # fmt: skip
 
 
 def _retention(kept: int) -> Retention:
     return Retention(
-        reproduced=10, retained=kept, low=0.0, high=1.0, from_text_before=10, from_text=0, by_inversion_only=kept,
-        by_rung=[],
+        reproduced=100, retained=10 * kept, low=0.0, high=1.0, from_text_before=100, from_text=0,
+        by_inversion_only=10 * kept, by_rung=[],
     )  # fmt: skip
 
 
@@ -106,4 +106,4 @@ def test_no_image_that_locates_judges() -> None:
 def test_the_table_fits_the_documentation() -> None:
     lines = "\n".join(format_mitigations(report_mitigations(_table()))).splitlines()
     assert max(map(len, lines[: lines.index("goals")])) <= 120
-    assert any("fine-tuned" in line and "1 of 10" in line for line in lines)
+    assert any("fine-tuned" in line and "10 of 100" in line for line in lines)

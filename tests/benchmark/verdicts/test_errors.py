@@ -204,7 +204,7 @@ def test_the_ladder_names_the_lowest_rung_with_and_without_captions(lab: LabDesc
     assert found["captions withheld: no rung", Group.HELD_OUT] == 60
     assert report.bits == {Rung.TOKENS: 20.0}
     met = {one.name: one.met for one in report.targets}
-    assert met["memorised images come out for their captions"]
+    assert not met["memorised images come out for their captions"], "9 of 10 do not show 90 %"
     assert not met["captions withheld, memorised images come out for a searched prompt"]
     table.write(tmp_path / "t.json")
     result = CliRunner().invoke(app, ["benchmark", "ladder", "--table", str(tmp_path / "t.json")])
