@@ -97,7 +97,7 @@ def audit_and_print(
     source = controls if bank is None else bank
     if output.dry_run:
         given = len(controls.targets) if controls else 0
-        known = len(bank.controls) if bank else count_bank_controls(given)
+        known = len(bank.by_work().controls) if bank else count_bank_controls(given)
         work = print_plan(config, policy, portfolio, controls=known, to_calibrate=given)
         print_cost(model, config, work, quiet=quiet)
         return ExitCode.DECIDED

@@ -23,29 +23,33 @@ def merge(
     out: Annotated[Path, option(Heading.OUTPUT, "File to write.", "--out", "-o", metavar="FILE")],
 ) -> None:
     """Merge null banks of the same model and protocol, as if all controls had been measured at once."""
+    from imgaudit.decision.controls_needed import describe_works
     from imgaudit.decision.null_bank import NullBank
 
-    whole = NullBank.read(banks[0])
+    whole = NullBank.read(banks[0]).by_work()
     for path in banks[1:]:
         whole = whole.merge(NullBank.read(path))
     whole.write(out)
     typer.echo(f"{len(whole.controls)} controls, {len(whole.kept_out)} more kept out of the bank -> {out}")
+    if whole.works < whole.files:
+        typer.echo(describe_works(whole.files, whole.works))
 
 
 @bank.command()
 def info(path: Annotated[Path, argument("BANK", help="Null bank.")]) -> None:
     """Show what a null bank holds: model, protocol, images, and what its controls can find."""
     from imgaudit.decision.alarms import find_bank_alarms
-    from imgaudit.decision.controls_needed import describe_controls_needed
+    from imgaudit.decision.controls_needed import describe_controls_needed, describe_works
     from imgaudit.decision.forcing import check_forcing
     from imgaudit.decision.null_bank import NullBank
     from imgaudit.schema.policy import Policy
 
-    held, policy = NullBank.read(path), Policy()
+    held, policy = NullBank.read(path).by_work(), Policy()
     typer.echo(ascii(f"model {held.model} {held.model_fingerprint[:16]}, protocol {held.protocol.hash[:16]}")[1:-1])
     for source in held.sources:
         line = f"{len(source.sha256s)} images: {source.note} (made {source.made}, seed {source.seed})"
         typer.echo(ascii(line)[1:-1])
+    typer.echo(describe_works(held.files, held.works))
     typer.echo(f"{len(held.controls)} give p-values, {len(held.kept_out)} are kept out of the bank")
     if held.protocol.invmm is not None:
         typer.echo(f"measured by InvMM as well, {held.protocol.invmm.steps} steps at most")

@@ -168,7 +168,7 @@ def _findings(result: AuditResult) -> Table:
 def print_result(result: AuditResult) -> None:
     """Print the table of findings on stdout, and the counts with what they rest on."""
     # Imported here, so that --help stays free of the report.
-    from imgaudit.report.wording import false_positive_text
+    from imgaudit.report.wording import controls_text, false_positive_text
 
     console = Console(highlight=False)
     console.print(_common_skip(result) or _findings(result))
@@ -183,6 +183,8 @@ def print_result(result: AuditResult) -> None:
     console.print(plain(summary.planner))
     if summary.controls:
         console.print(plain(false_positive_text(summary)))
+    if works := controls_text(summary):
+        console.print(plain(works))
     if isinstance(check := summary.forcing, ForcingCheck):
         # Imported here, so that --help stays free of numpy.
         from imgaudit.statistics import clopper_pearson

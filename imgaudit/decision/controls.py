@@ -36,7 +36,10 @@ class ControlSource(Record):
     seed: int
     """Run seed of the calibration."""
     sha256s: list[str]
-    """SHA-256 of the files, sorted."""
+    """SHA-256 of the files that were measured, sorted."""
+    same_works: list[str] = Field([], exclude_if=lambda value: not value)
+    """SHA-256 of the files that were not measured, because each is of the same work as one that was: a near copy, or
+    another image of a series. Sorted; banks of older versions measured every file."""
 
 
 class Control(Record):
@@ -56,8 +59,8 @@ class Control(Record):
     """Features of the caption for the blind baseline; empty without a caption."""
     vae_error: float
     """Relative error of the autoencoder on the image."""
-    pdq: str
-    """PDQ hash of the whole image."""
+    pdq: str = Field(pattern=r"^([0-9a-f]{64})?$")
+    """PDQ hash of the whole image; empty where PDQ calls it flat."""
     rungs: dict[Rung, list[ControlSeed]]
     """Scored generated images of each rung."""
     texts: dict[Rung, int] = Field({}, exclude_if=lambda value: not value)

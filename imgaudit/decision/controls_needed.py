@@ -1,4 +1,7 @@
-"""What a number of controls can find: the smallest p-value that they allow, corrected over the targets."""
+"""What a number of controls can find: the smallest p-value that they allow, corrected over the targets.
+
+Controls are counted in works: near copies, and the images of a series that the user declared, are one control.
+"""
 
 from imgaudit.statistics import controls_needed, fewest_findable
 
@@ -26,3 +29,15 @@ def describe_controls_needed(controls: int, targets: int, level: float) -> str:
         f"{have} too few to single out one of {targets} images at q = {level:g} (at least {fewest} must stand out): "
         f"add {enough - controls}"
     )
+
+
+def describe_works(files: int, works: int) -> str:
+    """Say how many control files there are, and how many works they are where that is fewer.
+
+    >>> describe_works(21, 7), describe_works(7, 7)
+    ('21 control files are 7 works: near copies and series count once', '7 control files')
+    """
+    given = "1 control file" if files == 1 else f"{files} control files"
+    if works >= files:
+        return given
+    return f"{given} are {works} work{'' if works == 1 else 's'}: near copies and series count once"

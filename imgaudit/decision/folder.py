@@ -44,7 +44,8 @@ class FolderDecision:
     def __init__(self, measurements: Sequence[Measurement], evidence: Evidence) -> None:
         self.measurements = measurements
         self.policy = evidence.policy
-        bank = evidence.bank
+        bank = evidence.bank.by_work() if evidence.bank else None
+        self.works_bank = bank
         self.near_bank = find_near_controls(measurements, bank) if bank else {}
         if bank is not None:
             copies = {name for near in self.near_bank.values() for name in near}

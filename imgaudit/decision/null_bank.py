@@ -1,5 +1,6 @@
 """Null banks: the measurements of controls, images known not to be in the training set, under the same protocol."""
 
+import hashlib
 from collections.abc import Collection, Sequence
 from functools import lru_cache
 from math import inf
@@ -8,10 +9,11 @@ from typing import Literal
 from typing import Protocol as Interface
 
 import numpy as np
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from imgaudit.decision.controls import Control, ControlSource, make_control
 from imgaudit.decision.copy_thresholds import CopyThresholds
+from imgaudit.decision.near_duplicates import label_near_hashes
 from imgaudit.exceptions import CalibrationError
 from imgaudit.io.writing import read_json, write_json
 from imgaudit.schema.pairs import PairThresholds
@@ -91,6 +93,31 @@ class NullBank(Record):
     """Controls that do not count in p-values: they fit the score on complexity and check the rule."""
     controls: list[Control]
     """Controls that count in p-values."""
+    near_copies: list[Control] = Field([], exclude_if=lambda value: not value)
+    """Controls that were measured and are near copies of others: they count in nothing."""
+
+    @property
+    def works(self) -> int:
+        """Number of works among the controls, those kept out included."""
+        return len(self.controls) + len(self.kept_out)
+
+    @property
+    def files(self) -> int:
+        """Number of files that the controls come from, near copies included."""
+        named = {sha256 for source in self.sources for sha256 in (*source.sha256s, *source.same_works)}
+        return max(len(named), self.works + len(self.near_copies))
+
+    def by_work(self) -> "NullBank":
+        """Return the bank with one control per work, as if the others had never been in it.
+
+        Banks of older versions, and sets of controls that were put together, can hold near copies. They are told by
+        the PDQ hash of the whole image, at most 31 bits apart, and the one to stay is chosen by hash.
+        """
+        everything = sorted([*self.kept_out, *self.controls, *self.near_copies], key=lambda one: one.sha256)
+        chosen, _ = _separate_works(everything)
+        if {one.sha256 for one in chosen} == {one.sha256 for one in (*self.kept_out, *self.controls)}:
+            return self
+        return _split(self, everything, self.sources)
 
     @property
     def source(self) -> str:
@@ -255,9 +282,13 @@ class NullBank(Record):
             key = (source.note, source.seed)
             same = sources.get(key)
             hashes = sorted({*source.sha256s, *(same.sha256s if same else ())})
+            unmeasured = sorted({*source.same_works, *(same.same_works if same else ())} - set(hashes))
             made = min(source.made, same.made) if same else source.made
-            sources[key] = ControlSource(note=source.note, made=made, seed=source.seed, sha256s=hashes)
-        everything = [*self.kept_out, *self.controls, *other.kept_out, *other.controls]
+            sources[key] = ControlSource(
+                note=source.note, made=made, seed=source.seed, sha256s=hashes, same_works=unmeasured
+            )
+        banks = (self, other)
+        everything = [one for bank in banks for one in (*bank.kept_out, *bank.controls, *bank.near_copies)]
         # An image measured twice, under two seeds, counts once; which of the two depends on content, not on order.
         unique = {control.sha256: control for control in sorted(everything, key=lambda one: one.model_dump_json())}
         return _split(self, [unique[sha256] for sha256 in sorted(unique)], list(sources.values()))
@@ -281,13 +312,32 @@ class NullBank(Record):
             raise CalibrationError(f"{str(path)!r} is not a null bank: {describe_problem(error)}") from error
 
 
+def _separate_works(controls: Sequence[Control]) -> tuple[list[Control], list[Control]]:
+    """Return one control of every work, and the others; both in the order given."""
+    works: dict[int, list[Control]] = {}
+    for control, label in zip(controls, label_near_hashes([one.pdq for one in controls]).tolist(), strict=True):
+        works.setdefault(label, []).append(control)
+    chosen = {id(min(work, key=_draw)) for work in works.values()}
+    return [one for one in controls if id(one) in chosen], [one for one in controls if id(one) not in chosen]
+
+
+def _draw(control: Control) -> str:
+    """Return the number by which one of several near copies is drawn.
+
+    It is not their SHA-256, by which controls are kept out: works with many copies would be kept out more often.
+    """
+    return hashlib.sha256(control.sha256.encode()).hexdigest()
+
+
 def _split(bank: NullBank, controls: Sequence[Control], sources: list[ControlSource]) -> NullBank:
-    """Return the bank with these controls; when there are enough, those with the smallest SHA-256 are kept out.
+    """Return the bank with these controls, one per work; when there are enough, those with the smallest SHA-256 are
+    kept out.
 
     The split is by hash, so it depends neither on order nor on any score.
     """
-    out = len(controls) - count_bank_controls(len(controls))
-    parts = {"kept_out": list(controls[:out]), "controls": list(controls[out:]), "sources": sources}
+    works, near_copies = _separate_works(controls)
+    out = len(works) - count_bank_controls(len(works))
+    parts = {"kept_out": works[:out], "controls": works[out:], "near_copies": near_copies, "sources": sources}
     return bank.model_copy(update=parts)
 
 
@@ -300,17 +350,21 @@ def build_bank(
     seed: int,
     note: str,
     made: str,
+    same_works: Sequence[str] = (),
 ) -> NullBank:
-    """Freeze a bank from measured controls. Identical files count once.
+    """Freeze a bank from measured controls. Identical files and near copies count once.
 
     model:  name of the model, for the reader
     seed:   run seed of the calibration
     note:   where the controls came from, and why they cannot have been in the training set
     made:   UTC time of the calibration
+    same_works:  SHA-256 of files that were not measured, because they are of the same works
     """
     unique = {measurement.sha256: measurement for measurement in measurements}
     controls = [make_control(unique[sha256]) for sha256 in sorted(unique)]
-    source = ControlSource(note=note, made=made, seed=seed, sha256s=sorted(unique))
+    source = ControlSource(
+        note=note, made=made, seed=seed, sha256s=sorted(unique), same_works=sorted(set(same_works) - unique.keys())
+    )
     empty = NullBank(
         model=model, model_fingerprint=model_fingerprint, protocol=protocol, sources=[], kept_out=[], controls=[]
     )

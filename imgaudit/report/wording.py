@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from imgaudit.decision.controls_needed import describe_works
 from imgaudit.report.review import ReviewChoice
 from imgaudit.schema.comparison import Change
 from imgaudit.schema.findings import (
@@ -315,6 +316,12 @@ def part_text(finding: Finding) -> str:
     if replication is None or not isinstance(part := replication.part, PartReplication):
         return ""
     return f"a part from {replication.rung.value} {part.hits}/{part.n} ({part.low:.1%} to {part.high:.1%})"
+
+
+def controls_text(summary: Summary) -> str:
+    """Return in one line how many control files there are and how many works; empty where every file is a work."""
+    files, works = summary.control_files, summary.control_works
+    return "" if files is None or works is None or works >= files else describe_works(files, works)
 
 
 def false_positive_text(summary: Summary) -> str:

@@ -193,6 +193,8 @@ def summarise(findings: Sequence[Finding], decision: FolderDecision, files_given
         targets=files_given,
         counts={verdict: sum(finding.verdict is verdict for finding in findings) for verdict in Verdict},
         controls=controls,
+        control_files=decision.works_bank.files if decision.works_bank else None,
+        control_works=decision.works_bank.works if decision.works_bank else None,
         level=level,
         planner=describe_controls_needed(controls, max(1, decision.hypotheses), level),
         false_positive=_false_positive_rate(controls, level),

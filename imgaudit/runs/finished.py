@@ -101,7 +101,7 @@ def read_finished_run(path: Path) -> FinishedRun:
     result, manifest = read_result(folder), read_manifest(folder)
     for file in (folder.manifest_path, folder.report_path):
         _require_utf8(file)
-    bank = NullBank.read(folder.calibration_path) if folder.calibration_path.is_file() else None
+    bank = NullBank.read(folder.calibration_path).by_work() if folder.calibration_path.is_file() else None
     measurements = {one.id: one for one in folder.read_measurements()[0] if _is_scored(one)}
     run = FinishedRun(folder, manifest, result, measurements, bank)
     _require_consistency(run)

@@ -101,7 +101,7 @@ def copy_rule(run: RunFolder) -> Callable[[Replica], bool]:
     if not run.calibration_path.is_file():
         return lambda replica: False
     manifest = read_manifest(run)
-    evidence = Evidence(NullBank.read(run.calibration_path), manifest.protocol, manifest.policy)
+    evidence = Evidence(NullBank.read(run.calibration_path).by_work(), manifest.protocol, manifest.policy)
     return partial(replicates, thresholds=evidence.rung_thresholds(Rung.EMBEDDING))
 
 

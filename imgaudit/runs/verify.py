@@ -67,7 +67,8 @@ def _other_findings(result: AuditResult, again: AuditResult) -> Iterator[str]:
             what = _differences(before[name], after[name])
             yield f"report.json says something else of {after[name]['path']!r:.200}: {what}"
     said, follows = (_comparable(one.summary.model_dump(mode="json"), worded_alike) for one in (result, again))
-    if said != follows:
+    # Reports of older versions lack counts that were added since.
+    if said != {key: value for key, value in follows.items() if key in said}:
         yield "the counts in report.json do not follow from its findings"
 
 

@@ -348,7 +348,11 @@ class Summary(Record):
     counts: dict[Verdict, int]
     """Number of images with each verdict; they add up to `targets`."""
     controls: int
-    """Controls in the null bank."""
+    """Controls in the null bank that count in p-values: one per work, without near copies of targets."""
+    control_files: int | None = Field(None, exclude_if=lambda value: value is None)
+    """Files that the controls come from, near copies included; absent in reports of older versions."""
+    control_works: int | None = Field(None, exclude_if=lambda value: value is None)
+    """Works that these files show, those kept out of the bank included; absent in reports of older versions."""
     level: float
     """False discovery rate and copy level."""
     planner: str

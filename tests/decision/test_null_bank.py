@@ -1,12 +1,20 @@
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from imgaudit.decision import near_duplicates
+from imgaudit.decision.folder import FolderDecision
 from imgaudit.decision.null_bank import FIT_FROM, KEEP_OUT_FROM, NullBank, build_bank, count_bank_controls
+from imgaudit.decision.replication import Evidence
 from imgaudit.exceptions import CalibrationError
+from imgaudit.report.wording import controls_text
+from imgaudit.runs.conclusion import summarise
 from imgaudit.schema.config import AuditConfig
+from imgaudit.schema.policy import Policy
 from imgaudit.schema.records import Measurement, Rung
 from tests.support.records import PROTOCOL, bank, measurement
 
@@ -71,6 +79,65 @@ def frozen(controls: list[Measurement], note: str = "n", fingerprint: str = "f")
     return build_bank(
         controls, model="m", model_fingerprint=fingerprint, protocol=PROTOCOL, seed=0, note=note, made="now"
     )
+
+
+def pdq_hash(work: int, changed: int = 0) -> str:
+    """Return a hash of its own for every work, with as many of its bits changed as asked."""
+    bits = np.random.default_rng(work).integers(0, 2, 256)
+    bits[:changed] ^= 1
+    return np.packbits(bits).tobytes().hex()
+
+
+def test_near_copies_in_a_file_of_controls_are_one_control() -> None:
+    pictures = [
+        measurement(f"{work} in brightness {version}", 0.1 * version, [(0.5, 0.3)] * 4, pdq=pdq_hash(work, version % 4))
+        for work in range(4)
+        for version in range(20)
+    ]
+    made = frozen(pictures)
+    assert (made.works, made.files, len(made.near_copies)) == (4, 80, 76)
+    assert len(made.controls) == 4 and not made.kept_out
+    older = made.model_copy(update={"controls": [*made.controls, *made.near_copies], "near_copies": []})
+    assert older.by_work() == made and made.by_work() is made
+    # None is near a target, so that each would count.
+    target = measurement("target", 9.0, [(0.5, 0.3)] * 4, pdq=pdq_hash(9))
+    decided = FolderDecision([target], Evidence(older, PROTOCOL, Policy()))
+    assert decided.p_values[target.id] == 1 / 5
+    counted = summarise([], decided, 1)
+    assert (counted.controls, counted.control_files, counted.control_works) == (4, 80, 4)
+    assert controls_text(counted) == "80 control files are 4 works: near copies and series count once"
+
+
+def test_merged_banks_count_the_works_of_both_in_any_order() -> None:
+    # The second picture lies between the first and the third, which are not near each other.
+    chain = [
+        measurement(name, 0.1, [(0.5, 0.3)] * 4, pdq=pdq_hash(1, changed))
+        for name, changed in (("a", 0), ("b", 30), ("c", 60))
+    ]
+    others = [measurement(f"o{n}", 0.1, [(0.5, 0.3)] * 4, pdq=pdq_hash(2 + n)) for n in range(5)]
+    flat = [measurement(f"f{n}", 0.1, [(0.5, 0.3)] * 4, pdq="") for n in range(2)]
+    a, b, c = (frozen([one, *others[n:]], f"bank {n}") for n, one in enumerate(chain))
+    rest = frozen(flat, "flat")
+    merged = a.merge(b).merge(c).merge(rest)
+    assert merged.works == 1 + 5 + 2 and {one.pdq for one in merged.near_copies} <= {one.pdq for one in chain}
+    assert merged == rest.merge(c).merge(a.merge(b)) == c.merge(b.merge(rest)).merge(a)
+    assert a.merge(c).works == 2 + 5
+
+
+def test_every_pair_of_hashes_is_compared_whatever_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    hashes = [pdq_hash(n % 37, n % 5) if n % 11 else "" for n in range(200)]
+    expected = [min(m for m in range(200) if hashes[m] and m % 37 == n % 37) if hashes[n] else n for n in range(200)]
+    assert near_duplicates.label_near_hashes(hashes).tolist() == expected
+    monkeypatch.setattr(near_duplicates, "BLOCK_PAIRS", 1000)
+    assert near_duplicates.label_near_hashes(hashes).tolist() == expected
+
+
+def test_hashes_of_a_hostile_bank_are_refused(tmp_path: Path) -> None:
+    held = bank(1).model_dump(mode="json")
+    held["controls"][0]["pdq"] = "zz"
+    (tmp_path / "bank.json").write_text(json.dumps(held))
+    with pytest.raises(CalibrationError, match="is not a null bank"):
+        NullBank.read(tmp_path / "bank.json")
 
 
 def test_two_half_banks_merged_are_the_whole_bank_exactly() -> None:

@@ -31,7 +31,7 @@ def write_html(run: RunFolder, result: AuditResult, processes: int = 1) -> None:
     """
     folder = run.path / "report"
     environment = page_environment()
-    bank = NullBank.read(run.calibration_path) if run.calibration_path.is_file() else None
+    bank = NullBank.read(run.calibration_path).by_work() if run.calibration_path.is_file() else None
     charts = Charts(bank, result.summary.level)
     write_assets(folder, ASSETS)
     order = list(Verdict)

@@ -13,7 +13,7 @@ import jinja2
 from imgaudit.io.writing import write_atomically
 from imgaudit.report.audit.charts import Charts
 from imgaudit.report.page_data import LABELS, ROWS, data_script
-from imgaudit.report.wording import ALARM_WORDING, EFFECT_WORDING, KEYS, WORDING
+from imgaudit.report.wording import ALARM_WORDING, EFFECT_WORDING, KEYS, WORDING, controls_text
 from imgaudit.schema.findings import AlarmCode, Finding, PartReplication, Summary, Verdict
 from imgaudit.schema.measures import DECIDING_DESCRIPTOR
 from imgaudit.schema.records import Rung, Skipped
@@ -116,6 +116,7 @@ def index_context(folder: Path, findings: Sequence[Finding], summary: Summary, c
     return {
         "overview": _write_overview(folder, findings, charts),
         "bank": charts.bank,
+        "control_works": controls_text(summary),
         "forcing_rate": None if isinstance(check, Skipped) else clopper_pearson(check.called, check.n),
         "in_parts": any(_in_parts(finding) for finding in findings),
         "thresholds": _thresholds(findings, charts),

@@ -26,6 +26,7 @@ from imgaudit.report.wording import (
     P_VALUE_SENTENCE,
     RUNG_WORDING,
     WORDING,
+    controls_text,
     part_of,
     standing,
 )
@@ -279,7 +280,11 @@ def _certainty(material: ComplaintMaterial) -> Iterator[Block]:
         ("Score", _number(finding.score)),
         ("p", _number(finding.p_value)),
         ("q", f"{_number(finding.q_value)}, over {summary.hypotheses} images of this audit"),
-        ("Controls", f"{summary.controls} images, believed not to be in the training set, measured in the same way"),
+        (
+            "Controls",
+            f"{summary.controls} images, believed not to be in the training set, measured in the same way"
+            + (f". {works}" if (works := controls_text(summary)) else ""),
+        ),
         ("Level", f"{summary.level:g}: the expected share of false findings among all findings of the audit"),
     ]
     if not isinstance(summary.forcing, Skipped):
