@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import torch
 from pydantic import Field
@@ -11,6 +12,10 @@ from imgaudit.benchmark.harness.cases import CaseCounts, Cases, Group, choose_ca
 from imgaudit.benchmark.harness.lab_work import LabWork, encode_targets
 from imgaudit.benchmark.methods.lora import copy_images
 from imgaudit.decision.copy_thresholds import ABSOLUTE_STANDARD
+from imgaudit.decision.folder import FolderDecision
+from imgaudit.decision.null_bank import NullBank
+from imgaudit.decision.replication import Evidence
+from imgaudit.decision.verdict import conclude_folder
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.generation import generate
 from imgaudit.exceptions import ModelRefusedError
@@ -20,13 +25,17 @@ from imgaudit.lab.description import LabImage
 from imgaudit.models.loading import LoadedModel
 from imgaudit.runs.audit import AuditInputs, Origin, run_audit
 from imgaudit.runs.callbacks import ignore_note
+from imgaudit.runs.conclusion import match_run
 from imgaudit.runs.folder import RunFolder
+from imgaudit.runs.manifest import read_manifest
 from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.findings import Finding, Verdict
 from imgaudit.schema.measures import DECIDING_DESCRIPTOR, DECIDING_DISTANCE
 from imgaudit.schema.protocol import Effort
 from imgaudit.schema.records import Measurement, Record, Rung, RungMeasurement, Skipped
 from imgaudit.similarity.matcher import Matcher
+
+T = TypeVar("T")
 
 CHUNK = 16
 """Images inverted together."""
@@ -58,7 +67,9 @@ class AuditedImage(Record):
     group: Group
     """Truth, by the lab."""
     verdict: Verdict
-    """Conclusion of the audit."""
+    """Conclusion of the audit with the captions given."""
+    withheld: Verdict
+    """Conclusion of the same audit without any caption."""
     score: float | None
     """Score; None where there is none."""
     caption: SeedCount
@@ -137,11 +148,12 @@ def audit_variant(variant: Variant, subject: Subject, cases: Cases) -> AuditedVa
             on_progress=lambda stage, done, total: subject.work.on_stage(f"{variant.name}: {stage}", done, total),
         )  # fmt: skip
         measurements = {one.id: one for one in run.read_measurements()[0]}
+        withheld = {finding.id: finding.verdict for finding in decide_without_captions(run)}
     known = {image.sha256: image for image in cases.measured}
     audited = [
-        _make_image(finding, measurements.get(finding.id), known[finding.sha256])
+        _make_image(finding, withheld[finding.id], measurements[finding.id], known[finding.sha256])
         for finding in sorted(result.findings, key=lambda one: one.sha256)
-        if finding.sha256 in known
+        if finding.id in measurements
     ]
     return AuditedVariant(
         name=variant.name, lab=lab.recipe.name, controls=result.summary.controls, images=audited,
@@ -159,16 +171,36 @@ def _without_trigger(image: LabImage) -> LabImage:
     return image.model_copy(update={"text": " ".join(words)})
 
 
-def _make_image(finding: Finding, measurement: Measurement | None, image: LabImage) -> AuditedImage:
+def decide_without_captions(run: RunFolder) -> list[Finding]:
+    """Decide a run as if neither its images nor its controls had captions; nothing is written, or measured again."""
+    manifest, bank = read_manifest(run), NullBank.read(run.calibration_path)
+    kept_out, controls = (
+        [one.model_copy(update={"rungs": _without_caption(one.rungs)}) for one in own]
+        for own in (bank.kept_out, bank.controls)
+    )
+    bank = bank.model_copy(update={"kept_out": kept_out, "controls": controls})
+    measurements = [one.model_copy(update={"rungs": _without_caption(one.rungs)}) for one in run.read_measurements()[0]]
+    duplicates, crossed = match_run(run, measurements, Matcher(), manifest.groups)
+    evidence = Evidence(
+        bank, manifest.protocol, manifest.policy, duplicates, manifest.groups, cross_matches=crossed
+    )  # fmt: skip
+    return conclude_folder(FolderDecision(measurements, evidence))
+
+
+def _without_caption(rungs: Mapping[Rung, T]) -> dict[Rung, T]:
+    return {rung: measured for rung, measured in rungs.items() if rung is not Rung.CAPTION}
+
+
+def _make_image(finding: Finding, withheld: Verdict, measurement: Measurement, image: LabImage) -> AuditedImage:
     return AuditedImage(
-        sha256=image.sha256[:16], group=group_of(image), verdict=finding.verdict,
+        sha256=image.sha256[:16], group=group_of(image), verdict=finding.verdict, withheld=withheld,
         score=None if isinstance(finding.score, Skipped) else round(finding.score, 5),
         caption=_count_close(measurement, Rung.CAPTION), embedding=_count_close(measurement, Rung.EMBEDDING),
     )  # fmt: skip
 
 
-def _count_close(measurement: Measurement | None, rung: Rung) -> SeedCount:
-    measured = measurement.ladder(rung) if measurement is not None else None
+def _count_close(measurement: Measurement, rung: Rung) -> SeedCount:
+    measured = measurement.ladder(rung)
     if not isinstance(measured, RungMeasurement):
         return SeedCount(n=0, close=0)
     close = [

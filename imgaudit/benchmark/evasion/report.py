@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Iterator, Sequence
+from itertools import product
 
 import torch
 
@@ -37,8 +38,8 @@ COLUMNS = {
     Verdict.REPLICATED: "text",
     Verdict.REPLICATED_BY_INVERSION: "inversion",
     Verdict.ATYPICAL: "unlike",
-    Verdict.INCONCLUSIVE: "inconcl.",
-    Verdict.NOT_REPRODUCED: "not repr.",
+    Verdict.INCONCLUSIVE: "inconclusive",
+    Verdict.NOT_REPRODUCED: "not reproduced",
 }
 """Verdicts that have a column of their own, with its heading; all others are counted together."""
 
@@ -47,6 +48,9 @@ CLAIMS = (Verdict.REPLICATED, Verdict.REPLICATED_BY_INVERSION, Verdict.PARTIAL, 
 
 REPLICATED = (Verdict.REPLICATED, Verdict.REPLICATED_BY_INVERSION)
 """Verdicts that say that the model returns the image."""
+
+GIVEN, WITHHELD = CAPTIONS = ("given", "withheld")
+"""Every audit is decided with the captions of its images, and without."""
 
 WIDTH = 118
 """Columns of printed lines."""
@@ -73,7 +77,8 @@ class EvasionReport(Record):
     table: EvasionTable
     """What was measured."""
     rates: list[MeasuredRate]
-    """Per variant: memorised images called replicated, those called not reproduced, and held-out images called."""
+    """Per variant, captions given and withheld: memorised images called replicated, those called not reproduced, and
+    held-out images called."""
     separations: list[Separation]
     """Per variant with a score: how well it tells memorised images from held-out ones."""
 
@@ -116,13 +121,16 @@ def report_evasion(table: EvasionTable) -> EvasionReport:
     rates, separations = [], []
     for variant in (one for one in table.variants if one.images):
         memorised, held_out = (_of(variant, group) for group in (Group.MEMORISED, Group.HELD_OUT))
-        for what, group, images, verdicts in (
-            ("called replicated", Group.MEMORISED, memorised, REPLICATED),
-            ("called not reproduced", Group.MEMORISED, memorised, (Verdict.NOT_REPRODUCED,)),
-            ("falsely called", Group.HELD_OUT, held_out, CLAIMS),
+        for captions, (what, group, images, verdicts) in product(
+            CAPTIONS,
+            (
+                ("replicated", Group.MEMORISED, memorised, REPLICATED),
+                ("not reproduced", Group.MEMORISED, memorised, (Verdict.NOT_REPRODUCED,)),
+                ("called", Group.HELD_OUT, held_out, CLAIMS),
+            ),
         ):
-            flags = [image.verdict in verdicts for image in images]
-            rates.append(measure_rate(f"{variant.name}: {what}", group, flags))
+            flags = [_verdict(image, captions) in verdicts for image in images]
+            rates.append(measure_rate(f"{variant.name}: {what}", f"{group}, {captions}", flags))
         scores = ([image.score for image in images] for images in (memorised, held_out))
         if separation := measure_separation(variant.name, "held out", *scores):
             separations.append(separation)
@@ -147,12 +155,11 @@ def format_evasion(report: EvasionReport) -> Iterator[str]:
         f"{training.learning_rate:g}"
     )
     yield ""
-    yield f"{'':23}{'memorised images that':24}verdicts on memorised images"
-    yield f"{'':23}{'come back from their':24}{'':44}held out,"
-    headings = "".join(f"{heading:>11}" for heading in COLUMNS.values())
-    yield f"{'what the owner does':23}{'caption':>9}{'embedding':>11}    {headings}{'other':>7}{'called':>11}"
+    yield f"{'':32}{'memorised images':>16}{'':18}their verdicts{'':32}held out"
+    headings = "".join(f"{heading:>{len(heading) + 2}}" for heading in COLUMNS.values())
+    yield f"{'what the owner does':23}{'captions':9}{'that come back':>16}{headings}{'other':>7}{'called':>9}"
     for variant in table.variants:
-        yield _format_row(variant)
+        yield from _format_rows(variant)
     yield ""
     yield "what the reader sees besides"
     for variant in table.variants:
@@ -163,25 +170,34 @@ def format_evasion(report: EvasionReport) -> Iterator[str]:
         if variant.empty_prompt is not None:
             yield f"{variant.name:23}{variant.empty_prompt.close:3} of {variant.empty_prompt.n}"
     yield ""
-    yield from format_rates("called", report.rates)
+    yield from format_rates("verdicts, captions given or withheld", report.rates)
     yield ""
     yield from format_separations(
         f"{'score of memorised images':27}{'against':12}AUC     95 % interval    n", report.separations, 27, 12
     )
 
 
-def _format_row(variant: AuditedVariant) -> str:
+def _format_rows(variant: AuditedVariant) -> Iterator[str]:
+    """Format a line for captions given and one for captions withheld."""
     if variant.refused:
-        return f"{variant.name:23}the audit refuses this model"
-    memorised, held_out = _of(variant, Group.MEMORISED), _of(variant, Group.HELD_OUT)
-    caption, embedding = (
-        f"{sum(flags)}/{len(memorised)}"
-        for flags in ([one.caption.returned for one in memorised], [one.embedding.returned for one in memorised])
-    )
-    counts = [sum(image.verdict is verdict for image in memorised) for verdict in COLUMNS]
-    called = f"{sum(image.verdict in CLAIMS for image in held_out)}/{len(held_out)}"
-    verdicts = "".join(f"{count:11}" for count in counts)
-    return f"{variant.name:23}{caption:>9}{embedding:>11}    {verdicts}{len(memorised) - sum(counts):7}{called:>11}"
+        yield f"{variant.name:23}the audit refuses this model"
+        return
+    for captions in CAPTIONS:
+        memorised = _of(variant, Group.MEMORISED)
+        returned = sum((one.caption if captions == GIVEN else one.embedding).returned for one in memorised)
+        verdicts = [_verdict(image, captions) for image in memorised]
+        counts = [verdicts.count(verdict) for verdict in COLUMNS]
+        columns = "".join(f"{count:{len(text) + 2}}" for count, text in zip(counts, COLUMNS.values(), strict=True))
+        held_out = _of(variant, Group.HELD_OUT)
+        called = f"{sum(_verdict(image, captions) in CLAIMS for image in held_out)}/{len(held_out)}"
+        yield (
+            f"{variant.name if captions == GIVEN else '':23}{captions:9}{f'{returned}/{len(memorised)}':>16}{columns}"
+            f"{len(verdicts) - sum(counts):7}{called:>9}"
+        )
+
+
+def _verdict(image: AuditedImage, captions: str) -> Verdict:
+    return image.verdict if captions == GIVEN else image.withheld
 
 
 def _format_alarms(variant: AuditedVariant) -> Iterator[str]:

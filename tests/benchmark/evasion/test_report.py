@@ -105,8 +105,8 @@ def test_a_way_that_does_not_exist_is_refused(lab: Path, tmp_path: Path) -> None
 
 def _image(number: int, group: Group, verdict: Verdict, close: int, score: float | None) -> AuditedImage:
     return AuditedImage(
-        sha256=f"{number:016x}", group=group, verdict=verdict, score=score, caption=SeedCount(n=8, close=close),
-        embedding=SeedCount(n=8, close=4),
+        sha256=f"{number:016x}", group=group, verdict=verdict, withheld=Verdict.INCONCLUSIVE, score=score,
+        caption=SeedCount(n=8, close=close), embedding=SeedCount(n=8, close=4),
     )  # fmt: skip
 
 
@@ -130,13 +130,16 @@ def _table() -> EvasionTable:
 
 def test_the_report_counts_by_group_and_says_what_the_reader_sees() -> None:
     made = report_evasion(_table())
-    rates = {one.name: (one.hits, one.n) for one in made.rates}
-    assert rates["untouched: called replicated"] == rates["untouched: called not reproduced"] == (1, 2)
-    assert rates["untouched: falsely called"] == (1, 2) and rates["norm clamp: falsely called"] == (0, 1)
+    rates = {(one.name, one.group): (one.hits, one.n) for one in made.rates}
+    memorised, held_out = "memorised, given", "held out, given"
+    assert rates["untouched: replicated", memorised] == rates["untouched: not reproduced", memorised] == (1, 2)
+    assert rates["untouched: called", held_out] == (1, 2) and rates["norm clamp: called", held_out] == (0, 1)
+    assert rates["untouched: replicated", "memorised, withheld"] == (0, 2)
     assert [one.auc for one in made.separations] == [1.0, 1.0]
     lines = list(format_evasion(made))
-    row = next(line for line in lines if line.startswith("untouched ") and "/" in line)
-    assert row.split() == ["untouched", "1/2", "2/2", "0", "1", "0", "0", "1", "0", "1/2"]
+    start = next(number for number, line in enumerate(lines) if line.startswith("untouched "))
+    assert lines[start].split() == ["untouched", "given", "1/2", "0", "1", "0", "0", "1", "0", "1/2"]
+    assert lines[start + 1].split() == ["withheld", "2/2", "0", "0", "0", "2", "0", "0", "0/2"]
     assert "zero betas: refused: no noise" in lines and "untouched: no alarm" in lines
     assert "norm clamp: model_check on the run: a number is wrong" in lines
     assert "untouched                1 of 64" in lines
