@@ -22,7 +22,7 @@ from functools import cached_property
 from imgaudit.decision.alarms import find_bank_alarms, find_blind_alarms, find_image_alarms, find_near_controls
 from imgaudit.decision.controls import make_control
 from imgaudit.decision.forcing import check_forcing
-from imgaudit.decision.joint_test import JointTest, is_mostly_near_identical
+from imgaudit.decision.joint_test import JointTest, share_near_identical
 from imgaudit.decision.near_duplicates import choose_representatives
 from imgaudit.decision.part_replication import build_part_null, measure_part
 from imgaudit.decision.replication import NO_CONTROLS, Evidence, deciding_p_value, exceeds_controls, measure_replication
@@ -36,6 +36,9 @@ from imgaudit.schema.findings import (
 )
 from imgaudit.schema.records import INVERTED_RUNGS, TEXT_RUNGS, Measurement, Rung, RungMeasurement, Skipped, is_at_most
 from imgaudit.statistics import controls_needed, q_value_at
+
+MOSTLY = 0.5
+"""Share of a text's generated images that must be near-identical to the image for a claim that needs no controls."""
 
 
 class FolderDecision:
@@ -218,7 +221,7 @@ class FolderDecision:
         own = self.strengths[name]
         texts = sorted({seed.text for seed in own.rungs.get(copy.rung, [])})
         single = [seeds for text in texts if len(seeds := own.leading(copy.rung, [text])) > 1]
-        return any(is_mostly_near_identical(seeds) for seeds in (own.leading(copy.rung), *single))
+        return any(share_near_identical(seeds) >= MOSTLY for seeds in (own.leading(copy.rung), *single))
 
 
 def _text_p_values(ladder: Mapping[Rung, Replication]) -> dict[Rung, float]:

@@ -1,18 +1,18 @@
 """The test of one image: its score, its copies and its parts together give it one rank among the controls.
 
-Every image, target or control, has a strength, which is computed in the same way for both:
+Every image, target or control, is measured by the same legs, each a number that is higher for a memorised image:
 
-tier   2 when at least half of the images generated for one of its texts are near-identical to it (an absolute
-       standard, see `imgaudit.decision.copy_thresholds`), plus 1 when this holds for what was inverted from it
-legs   the score; for every rung the mean similarity of its generated images; for every rung compared in parts the
-       closest comparison, whose geometric and photometric results count as the worse of their two ranks
+- the score;
+- for every rung, the mean similarity of its generated images, and the share of them that is near-identical to the image
+  by an absolute standard (`imgaudit.decision.copy_thresholds`);
+- for every rung compared in parts, the closest comparison: the worse of its geometric and photometric ranks counts.
 
-One image is stronger than another with a higher tier, or in the same tier with a higher sum over its legs of
-1 / rank, the rank being counted from the highest among the controls and the image itself. The sum lets one strong leg
-speak for itself: a model's owner who spoils one of them does not silence the others. As the image is ranked together
-with the controls, its p-value is conformal: for an image exchangeable with n controls, the probability of p <= a is at
-most a (Vovk et al. 2005). Sums of reciprocal ranks follow the harmonic mean p-value (Wilson 2019, PNAS 116:1195),
-whose null distribution is not needed here.
+Each leg ranks the image among the controls and itself, 1 being the highest; ties count as the worst of their ranks.
+An image's strength is the sum of 1 / rank over its legs, so one strong leg speaks for itself: a model's owner who
+spoils one does not silence the others. Its p-value is conformal: (1 + controls at least as strong) / (1 + controls).
+For an image exchangeable with the controls the probability of p <= a is at most a (Vovk et al. 2005), because image
+and controls are ranked together. Sums of reciprocal ranks follow the harmonic mean p-value (Wilson 2019, PNAS
+116:1195), whose null distribution is not needed here.
 """
 
 from collections.abc import Sequence
@@ -27,17 +27,18 @@ from imgaudit.decision.controls import Control, ControlSeed
 from imgaudit.decision.copy_thresholds import ABSOLUTE_STANDARD
 from imgaudit.decision.null_bank import NullBank
 from imgaudit.schema.policy import Policy
-from imgaudit.schema.records import DECIDING_RUNGS, INVERTED_RUNGS, TEXT_RUNGS, Rung, Skipped
+from imgaudit.schema.records import DECIDING_RUNGS, TEXT_RUNGS, Rung, Skipped
 
 Floats = npt.NDArray[np.float64]
 
-TEXT_TIER, INVERTED_TIER = 2, 1
+CHUNK = 64
+"""Images ranked at once: what is in memory grows with it times the controls."""
 
 
-def is_mostly_near_identical(seeds: Sequence[ControlSeed]) -> bool:
-    """Say whether at least half of some generated images are near-identical to the target; False without any."""
+def share_near_identical(seeds: Sequence[ControlSeed]) -> float:
+    """Return the share of generated images that is near-identical to the target, 0 to 1; 0 without any."""
     near = sum(ABSOLUTE_STANDARD.is_copy(seed.similarity, seed.distance) for seed in seeds)
-    return 2 * near >= max(1, len(seeds))
+    return near / max(1, len(seeds))
 
 
 @dataclass(frozen=True)
@@ -52,32 +53,14 @@ class Design:
     """Those of these rungs whose generated images were compared in parts."""
 
 
-@dataclass(frozen=True)
-class Strength:
-    """What images gave, in numbers; one image per row."""
+def measure_legs(images: Sequence[Control], scores: Sequence[float | Skipped], design: Design) -> Floats:
+    """Measure images by the legs of a design: (images, legs, 2), higher = more memorised, -inf where one is lacking.
 
-    tiers: npt.NDArray[np.int64]
-    """(images,): 0 to 3."""
-    legs: Floats
-    """(images, legs, 2): values of every leg, higher = more memorised; -inf where it is lacking. Legs with one value
-    have it twice."""
-
-    @classmethod
-    def of(cls, images: Sequence[Control], scores: Sequence[float | Skipped], design: Design) -> "Strength":
-        """Measure images by a design. The scores belong to the images, one each."""
-        rows = [_measure_legs(image, score, design) for image, score in zip(images, scores, strict=True)]
-        legs = int(design.score) + len(design.rungs) + len(design.parts)
-        return cls(
-            np.array([_measure_tier(image, design) for image in images], dtype=np.int64),
-            np.array(rows, dtype=float).reshape(len(images), legs, 2),
-        )
-
-
-def _measure_tier(image: Control, design: Design) -> int:
-    returned = {rung for rung in design.rungs if is_mostly_near_identical(image.leading(rung))}
-    return TEXT_TIER * any(rung in TEXT_RUNGS for rung in returned) + INVERTED_TIER * any(
-        rung in INVERTED_RUNGS for rung in returned
-    )
+    Legs with one value have it twice. The scores belong to the images, one each.
+    """
+    rows = [_measure_image(image, score, design) for image, score in zip(images, scores, strict=True)]
+    legs = int(design.score) + 2 * len(design.rungs) + len(design.parts)
+    return np.array(rows, dtype=float).reshape(len(images), legs, 2)
 
 
 def mean_similarity(seeds: Sequence[ControlSeed]) -> float:
@@ -85,14 +68,14 @@ def mean_similarity(seeds: Sequence[ControlSeed]) -> float:
     return sum(seed.similarity for seed in seeds) / len(seeds) if seeds else -inf
 
 
-def _measure_legs(image: Control, score: float | Skipped, design: Design) -> list[tuple[float, float]]:
+def _measure_image(image: Control, score: float | Skipped, design: Design) -> list[tuple[float, float]]:
     legs: list[tuple[float, float]] = []
     if design.score:
         value = -inf if isinstance(score, Skipped) else score
         legs.append((value, value))
     for rung in design.rungs:
-        value = mean_similarity(image.leading(rung))
-        legs.append((value, value))
+        seeds = image.leading(rung)
+        legs += [(value, value) for value in (mean_similarity(seeds), share_near_identical(seeds))]
     for rung in design.parts:
         closest = image.closest_part(rung)
         legs.append((-inf, -inf) if closest is None else (closest.geometric, closest.photometric))
@@ -101,41 +84,42 @@ def _measure_legs(image: Control, score: float | Skipped, design: Design) -> lis
 
 @dataclass(frozen=True)
 class JointNull:
-    """The strengths of controls, against which images are ranked."""
+    """The legs of controls, among which images are ranked."""
 
-    strength: Strength
-    """Controls, one per row."""
+    legs: Floats
+    """(controls, legs, values): of the values of one leg the worst rank counts."""
 
     @cached_property
     def _sorted(self) -> Floats:
-        return np.sort(self.strength.legs, axis=0)
+        return np.sort(self.legs, axis=0)
 
     @cached_property
     def _reached(self) -> npt.NDArray[np.int64]:
-        """(controls, legs, 2): how many controls have at least a control's value."""
-        return _count_reaching(self._sorted, self.strength.legs)
+        """(controls, legs, values): how many controls have at least a control's value."""
+        return _count_reaching(self._sorted, self.legs)
 
-    def p_values(self, images: Strength) -> Floats:
+    def p_values(self, images: Floats) -> Floats:
         """Return the conformal p-value of every image: (1 + controls at least as strong) / (1 + controls).
 
-        >>> one = Strength(np.array([0, 0, 0]), np.array([[1.0], [2.0], [3.0]]).repeat(2, 1)[:, None])
-        >>> JointNull(one).p_values(Strength(np.array([0, 1]), np.array([[[2.5, 2.5]], [[0.0, 0.0]]]))).tolist()
+        images:  (images, legs, values)
+
+        >>> JointNull(np.array([[[1.0]], [[2.0]], [[3.0]]])).p_values(np.array([[[2.5]], [[4.0]]])).tolist()
         [0.5, 0.25]
         """
-        return np.array([self._p_value(int(tier), legs) for tier, legs in zip(images.tiers, images.legs, strict=True)])
+        found = [self._chunk(images[start : start + CHUNK]) for start in range(0, len(images), CHUNK)]
+        return np.concatenate(found) if found else np.empty(0)
 
-    def _p_value(self, tier: int, legs: Floats) -> float:
-        controls = self.strength
-        own_ranks = 1 + _count_reaching(self._sorted, legs[None])[0].max(axis=-1)
-        ranks = (self._reached + (legs >= controls.legs)).max(axis=-1)
-        own, others = (1 / own_ranks).sum(), (1 / ranks).sum(axis=-1)
+    def _chunk(self, legs: Floats) -> Floats:
+        own_ranks = 1 + _count_reaching(self._sorted, legs).max(axis=-1)
+        # A control's rank among controls and image is one lower where the image is at least as high.
+        ranks = (self._reached + (legs[:, None] >= self.legs)).max(axis=-1)
+        own, others = (1 / own_ranks).sum(axis=-1)[:, None], (1 / ranks).sum(axis=-1)
         # Sums of the same reciprocals in another order may differ in their last digit: those count as equal.
-        as_strong = (controls.tiers > tier) | ((controls.tiers == tier) & (others >= own - 1e-12))
-        return float((1 + as_strong.sum()) / (1 + len(controls.tiers)))
+        return np.asarray((1 + (others >= own - 1e-12).sum(axis=1)) / (1 + len(self.legs)), dtype=float)
 
 
 def _count_reaching(ordered: Floats, values: Floats) -> npt.NDArray[np.int64]:
-    """Count, for values (images, legs, 2), how many of the sorted controls (controls, legs, 2) are at least as high."""
+    """Count, for numbers (images, legs, values), how many of the sorted controls are at least as high."""
     counts = np.empty(values.shape, dtype=np.int64)
     for leg in np.ndindex(values.shape[1:]):
         column = (slice(None), *leg)
@@ -176,7 +160,7 @@ class JointTest:
             return Skipped(skipped="nothing was measured on which image and controls can be compared")
         bank = self.bank.within_bin(image, edges)
         null = self._null(bank, design, edges, image)
-        own = Strength.of([image], [self.bank.score(image, self.policy.complexity)], design)
+        own = measure_legs([image], [self.bank.score(image, self.policy.complexity)], design)
         p_value = float(null.p_values(own)[0])
         beyond = [p for rung in TEXT_RUNGS for p in self._texts_beyond(image, rung, design, bank)]
         return min(1.0, 2 * min(p_value, len(beyond) * min(beyond))) if beyond else p_value
@@ -187,7 +171,7 @@ class JointTest:
         if key not in self._nulls:
             controls = [one for one in bank.controls if all(one.rungs.get(rung) for rung in design.rungs)]
             scores = [self.bank.score(one, self.policy.complexity) for one in controls]
-            self._nulls[key] = JointNull(Strength.of(controls, scores, design))
+            self._nulls[key] = JointNull(measure_legs(controls, scores, design))
         return self._nulls[key]
 
     def _texts_beyond(self, image: Control, rung: Rung, design: Design, bank: NullBank) -> list[float]:
@@ -199,11 +183,11 @@ class JointTest:
             return []
         design = Design(score=False, rungs=(rung,), parts=())
         controls = [_ask_as(one, null_rung, rung) for one in bank.controls if one.rungs.get(null_rung)]
-        null = JointNull(Strength.of(controls, [0.0] * len(controls), design))
+        null = JointNull(measure_legs(controls, [0.0] * len(controls), design))
         count, each = image.texts.get(rung, 1), max(1, self.texts[rung])
         groups = [range(start, min(count, start + each)) for start in range(0, count, each)]
         asked = [image.model_copy(update={"rungs": {rung: image.leading(rung, group)}}) for group in groups]
-        return [float(p) for p in null.p_values(Strength.of(asked, [0.0] * len(asked), design))]
+        return [float(p) for p in null.p_values(measure_legs(asked, [0.0] * len(asked), design))]
 
 
 def _ask_as(control: Control, null_rung: Rung, rung: Rung) -> Control:

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterable
 
+from pydantic import Field
+
 from imgaudit.benchmark.harness.cases import Group
 from imgaudit.benchmark.harness.table import Table
 from imgaudit.schema.findings import Verdict
@@ -41,7 +43,8 @@ class RungScore(Record):
     best: float | None
     """Highest pixel similarity; None when no seed could be scored."""
     p_value: float | None
-    """Of this rung alone, before any correction; None where there is none."""
+    """Of this rung alone, before any correction: coincidence's for a text where there is one, else against the
+    controls; None where there is neither."""
     bits: float | None
     """What was given of the image at most; None for text rungs."""
     stands: bool
@@ -65,6 +68,8 @@ class ControlRow(Record):
     """Mean log(null error / conditional error)."""
     features: dict[str, float]
     """What the blind baseline sees of the image, to five digits."""
+    nearest_similarity: float | None = Field(None, exclude_if=lambda value: value is None)
+    """Pixel correlation with the nearest image that the lab was trained on; absent for other controls."""
     rungs: dict[Rung, Seeds]
     """Every seed of every rung."""
 

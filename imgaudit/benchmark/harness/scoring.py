@@ -15,16 +15,15 @@ from imgaudit.benchmark.harness.score_table import (
     Seeds,
 )
 from imgaudit.decision.null_bank import NullBank
-from imgaudit.decision.replication import deciding_p_value
 from imgaudit.exceptions import InputError
-from imgaudit.lab.description import LabDescription
+from imgaudit.lab.description import LabDescription, LabImage
 from imgaudit.runs.calibration import measure_bank
 from imgaudit.runs.conclusion import conclude
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import make_manifest, open_manifest
 from imgaudit.runs.measurement import measure_targets
 from imgaudit.schema.config import AuditConfig
-from imgaudit.schema.findings import Finding, Verdict
+from imgaudit.schema.findings import Finding, Replication, Verdict
 from imgaudit.schema.measures import DECIDING_DESCRIPTOR, DECIDING_DISTANCE
 from imgaudit.schema.protocol import Protocol
 from imgaudit.schema.records import Measurement, RungMeasurement, Skipped
@@ -33,19 +32,20 @@ COUNTS = CaseCounts()
 """Images of a detection benchmark."""
 
 
-def control_rows(bank: NullBank, texts: Mapping[str, str]) -> list[ControlRow]:
-    """A bank as rows; controls without a score are left out.
+def control_rows(bank: NullBank, known: Mapping[str, LabImage]) -> list[ControlRow]:
+    """Return a bank as rows; controls without a score are left out.
 
-    texts:  captions by SHA-256
+    known:  images of the lab by SHA-256
     """
     return [
         ControlRow(
             sha256=control.sha256,
             kept_out=kept_out,
-            text=texts.get(control.sha256, ""),
+            text=known[control.sha256].text if control.sha256 in known else "",
             complexity=control.complexity,
             log_ratio=control.log_ratio,
             features=_rounded(control.features),
+            nearest_similarity=known[control.sha256].nearest_similarity if control.sha256 in known else None,
             rungs={
                 rung: Seeds.of((seed.similarity, seed.distance) for seed in seeds)
                 for rung, seeds in control.rungs.items()
@@ -67,6 +67,11 @@ def _seeds(measured: RungMeasurement) -> Seeds:
 
 def _rounded(features: Mapping[str, float]) -> dict[str, float]:
     return {name: round(value, DIGITS) for name, value in features.items()}
+
+
+def _text_or_control_p_value(replication: Replication) -> float | None:
+    coincidence = _known(replication.coincidence_p_value)
+    return _known(replication.p_value) if coincidence is None else coincidence
 
 
 def _known(value: float | Skipped | None) -> float | None:
@@ -108,7 +113,7 @@ def score_rows(
                         hits=ladder[rung].hits,
                         n=len(rm.valid),
                         best=rm.best(DECIDING_DESCRIPTOR),
-                        p_value=_known(deciding_p_value(ladder[rung])),
+                        p_value=_text_or_control_p_value(ladder[rung]),
                         bits=_known(rm.bits),
                         stands=ladder[rung].stands,
                         seeds=_seeds(rm),
@@ -168,7 +173,7 @@ def measure_scores(
         seed=work.seed,
         level=config.level,
         hardware=describe_hardware(work.denoiser),
-        controls=control_rows(frozen, {image.sha256: image.text for image in lab.description.images}),
+        controls=control_rows(frozen, {image.sha256: image for image in lab.description.images}),
         rows=score_rows(result.findings, run.read_measurements()[0], frozen, lab.description),
     )
 

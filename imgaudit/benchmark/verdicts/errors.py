@@ -1,11 +1,11 @@
-"""Realised error rates: false discovery of portfolios drawn from a lab's score table, power, and bank against nulls.
+"""Realised error rates over verdicts, power before and after, and what single images never trained on give.
 
-The bank stays the one that was committed, as a user's stays; portfolios are drawn anew from images that were measured.
-Drawing bank and portfolios from one pool instead would make the rule hold by construction and prove nothing.
+Banks are drawn at random from the images that a lab was never trained on, and portfolios from those that are left, so
+the figures are means over banks, as the rule's promise is. Intervals are those of the mean: 1.96 standard errors of
+banks and of images, the latter from bootstrap samples of the images, each divided into a bank and the rest anew.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
@@ -15,22 +15,28 @@ from imgaudit.benchmark.harness.figures import Goal, MeasuredRate, format_goals,
 from imgaudit.benchmark.harness.procedure import OnStage, Procedure
 from imgaudit.benchmark.harness.score_table import ControlTable, ScoreRow, ScoreTable
 from imgaudit.benchmark.settings import ErrorSettings
-from imgaudit.benchmark.verdicts.never_trained import NeverTrained, never_trained_kinds
+from imgaudit.benchmark.verdicts.bank import bank_of
+from imgaudit.benchmark.verdicts.images import INVERTED, TEXT, Floats, Images, Places
+from imgaudit.benchmark.verdicts.never_trained import (
+    ANY,
+    CLEAN_KIND,
+    SIBLING,
+    NeverTrained,
+    never_trained_kinds,
+    pool_of,
+)
 from imgaudit.benchmark.verdicts.portfolios import (
     LEVELS,
     MEMORISED,
-    PORTFOLIOS,
-    PORTFOLIOS_EACH,
-    RESAMPLES,
     Judged,
-    Places,
-    bank_of,
     choose,
-    claim_portfolios,
+    decide_portfolios,
     false_discovery_proportions,
+    join_portfolios,
     judge,
+    rank_images,
 )
-from imgaudit.benchmark.verdicts.power import PowerRow, power_by_bank, power_by_repeats
+from imgaudit.benchmark.verdicts.power import BACK, PowerRow, power_by_bank, power_by_repeats
 from imgaudit.decision.blind_baseline import blind_baseline
 from imgaudit.decision.forcing import check_forcing
 from imgaudit.exceptions import InputError
@@ -38,30 +44,46 @@ from imgaudit.schema.findings import ForcingCheck
 from imgaudit.schema.policy import Policy
 from imgaudit.schema.records import Record
 
+BANKS, PORTFOLIOS = 40, 60
+"""Random banks behind a mean, and portfolios of each."""
+
+RESAMPLES, BANKS_EACH = 40, 6
+"""Bootstrap samples of the images behind an interval, and banks from each."""
+
+MARGIN = 1.5
+"""Realised false discovery meets a level when the upper end of its interval is at most this many times the level."""
+
+PROMISED = (ANY, CLEAN_KIND, SIBLING)
+"""Kinds of images for which the rule promises its level, exchangeable with the controls: these get an interval."""
+
 
 class ErrorRow(Record):
     """Realised false discovery of one kind of image that the lab was never trained on, at one level."""
 
     kind: str
-    """Where images that were never trained on come from, and how they are drawn."""
-    claim: str
-    """What is claimed: the score alone, or the verdict."""
+    """Source of the images that were never trained on, and how they are drawn."""
+    captions: bool
+    """True where captions are given, False where they are withheld."""
     level: float
     """Level asked for."""
     images: int
-    """How many such images there are."""
+    """Number of such images, controls included where banks are drawn from them."""
     memorised: int
     """Memorised images in each portfolio."""
     per_portfolio: int
     """Such images in each portfolio."""
-    proportion: float
-    """Mean over portfolios of the false share of what is claimed, 0 where nothing is."""
-    low: float
-    """95 % percentile interval over bootstrap samples of the images."""
-    high: float
+    findings: float
+    """Mean false share of all findings against the model, 0 where there is none."""
+    low: float | None
+    """95 % interval of `findings`, a mean over banks and images; None for kinds of which nothing is promised."""
+    high: float | None
     """Upper end."""
+    worst_bank: float
+    """Mean false share of findings with the bank that 97.5 % of the banks do not exceed: a user has one bank."""
+    copies: float
+    """Mean false share of the images called replicated, from text or by inversion."""
     any_false: float
-    """Share of portfolios with any false claim."""
+    """Share of portfolios with any false finding."""
 
 
 class BankComparison(Record):
@@ -80,7 +102,7 @@ class BankComparison(Record):
     blind_auc: float | None
     """How well the blind baseline tells fresh images from controls without the model; None where there are too few."""
     blind_alarm: bool
-    """Whether it would take the p-values of such images away."""
+    """True when it would take the p-values of such images away."""
 
 
 class ErrorReport(Record):
@@ -91,86 +113,121 @@ class ErrorReport(Record):
     seed: int
     """Seed of the resampling."""
     controls: int
-    """Controls that count in the bank."""
+    """Controls that count in each bank."""
+    banks_drawn: int
+    """Banks per mean."""
     portfolios: int
-    """Portfolios per mean."""
+    """Portfolios per bank."""
     errors: list[ErrorRow]
     """Realised false discovery."""
     by_repeats: list[PowerRow]
-    """Power per repeat count of planted images, at the first level."""
+    """Power per repeat count of planted images, at the first level, by the earlier and the present rule."""
     by_bank: list[PowerRow]
     """Power per number of controls, memorised images, at the first level."""
+    single: list[MeasuredRate]
+    """Single images that were never trained on: coincidence, the absolute standard, copies."""
     banks: list[BankComparison]
     """Bank against fresh images."""
     rule: list[MeasuredRate]
-    """The whole rule on the controls kept out of the bank, p in place of q."""
+    """The rule for embeddings on the controls kept out of the committed bank, p in place of q."""
     targets: list[Goal]
     """Goals and outcomes."""
 
 
-def _bootstrap(families: Sequence[str], draw: np.random.Generator) -> Places:
-    """Places of a bootstrap sample: whole families with replacement."""
-    members: dict[str, list[int]] = {}
-    for place, family in enumerate(families):
-        members.setdefault(family, []).append(place)
-    names = sorted(members)
-    return np.concatenate([members[names[one]] for one in draw.integers(len(names), size=len(names))])
-
-
-@dataclass(frozen=True)
-class _Realised:
-    """Means over portfolios."""
-
-    proportion: float
-    any_false: float
-
-
 def _realise(
-    memorised: Judged, never_trained: Judged, chosen: Places, drawn: Places, level: float
-) -> dict[str, _Realised]:
-    claims = claim_portfolios(memorised, never_trained, chosen, drawn, level)
-    size = drawn.shape[1]
-    return {
-        name: _Realised(
-            proportion=float(false_discovery_proportions(flags, size).mean()),
-            any_false=float(flags[:, flags.shape[1] - size :].any(axis=1).mean()),
-        )
-        for name, flags in (("score", claims.score), ("verdict", claims.replicated))
-    }
+    kind: NeverTrained,
+    positives: Images,
+    draw: np.random.Generator,
+    portfolios: int,
+    *,
+    captions: bool,
+    bootstrap: bool,
+) -> Mapping[float, Floats]:
+    """Return the false share of findings and copies, and of portfolios with any false finding: per level (banks, 3)."""
+    found: dict[float, list[tuple[float, float, float]]] = {level: [] for level in LEVELS}
+    for split in kind.splits(draw, BANKS_EACH if bootstrap else BANKS, bootstrap=bootstrap):
+        own = draw.integers(len(positives), size=len(positives)) if bootstrap else np.arange(len(positives))
+        drawn = kind.draw(split.places, draw, portfolios)
+        chosen = choose(own, draw, portfolios)
+        places, drawn = np.unique(drawn, return_inverse=True)
+        groups = (positives, kind.images.at(places))
+        ranked = [rank_images(images, split.bank, captions=captions) for images in groups]
+        for level in LEVELS:
+            policy = Policy(level=level)
+            memorised, never_trained = (
+                judge(images, split.bank, policy, captions=captions, p_values=p_values)
+                for images, p_values in zip(groups, ranked, strict=True)
+            )
+            found[level].append(_false_shares(join_portfolios(memorised, never_trained, chosen, drawn), drawn, level))
+    return {level: np.array(one) for level, one in found.items()}
+
+
+def _false_shares(portfolios: Judged, drawn: Places, level: float) -> tuple[float, float, float]:
+    claims, size = decide_portfolios(portfolios, level), drawn.shape[1]
+    findings, copies = (
+        float(false_discovery_proportions(one, size).mean()) for one in (claims.findings, claims.copies)
+    )
+    return findings, copies, float(claims.findings[:, claims.findings.shape[1] - size :].any(axis=1).mean())
 
 
 def error_rows(table: ScoreTable, kind: NeverTrained, seed: int) -> list[ErrorRow]:
-    """Return the realised false discovery of one kind of image, for both claims at every level."""
-    positives = table.of(Group.MEMORISED)
-    rows = []
-    for level in LEVELS:
-        policy = Policy(level=level)
-        bank = bank_of(table, kind.bank)
-        memorised, never_trained = judge(positives, bank, policy), judge(kind.rows, bank, policy)
-        draw = np.random.default_rng([seed, round(level * 1000)])
-        own, pool = np.arange(len(positives)), np.arange(len(kind.rows))
-        drawn = kind.draw(pool, draw, PORTFOLIOS)
-        everything = _realise(memorised, never_trained, choose(own, draw, PORTFOLIOS), drawn, level)
-        resampled = []
-        for _ in range(RESAMPLES):
-            some = draw.choice(own, len(own)) if positives else own
-            resample = kind.draw(_bootstrap(kind.families, draw), draw, PORTFOLIOS_EACH)
-            chosen = choose(some, draw, PORTFOLIOS_EACH)
-            resampled.append(_realise(memorised, never_trained, chosen, resample, level))
-        for claim, mean in everything.items():
-            low, high = np.quantile([one[claim].proportion for one in resampled], [0.025, 0.975])
+    """Return the realised false discovery of one kind of image, with and without captions, at every level."""
+    positives, rows = Images.of(table.of(Group.MEMORISED)), []
+    for captions in (True, False):
+        draw = np.random.default_rng([seed, int(captions)])
+        realised = _realise(kind, positives, draw, PORTFOLIOS, captions=captions, bootstrap=False)
+        resampled = [
+            _realise(kind, positives, draw, PORTFOLIOS, captions=captions, bootstrap=True)
+            for _ in range(RESAMPLES if kind.name in PROMISED else 0)
+        ]
+        size = kind.draw(np.arange(len(kind.images)), draw, 1).shape[1]
+        for level, by_bank in realised.items():
+            findings, copies, any_false = by_bank.mean(axis=0)
+            half = _half_width(by_bank[:, 0], np.array([one[level][:, 0] for one in resampled])) if resampled else None
+            low, high = (None, None) if half is None else (max(0.0, findings - half), min(1.0, findings + half))
             rows.append(
                 ErrorRow(
-                    kind=kind.name, claim=claim, level=level, images=len(kind.rows),
-                    memorised=MEMORISED if positives else 0, per_portfolio=drawn.shape[1],
-                    proportion=mean.proportion, low=float(low), high=float(high), any_false=mean.any_false,
+                    kind=kind.name, captions=captions, level=level, images=len(kind.images),
+                    memorised=MEMORISED if len(positives) else 0, per_portfolio=size, findings=float(findings),
+                    low=low, high=high, worst_bank=float(np.quantile(by_bank[:, 0], 0.975)),
+                    copies=float(copies), any_false=float(any_false),
                 )
             )  # fmt: skip
     return rows
 
 
+def _half_width(by_bank: Floats, resampled: Floats) -> float:
+    """Return half the width of a 95 % interval of a mean over banks and images.
+
+    The variance of a bootstrap sample's mean is that of images plus a share of that of banks, because a sample has
+    few banks: this share is taken away. The variance of the figure's own banks is then added.
+
+    by_bank:    (banks,) false shares with all images
+    resampled:  (samples, banks) false shares with bootstrap samples of the images
+    """
+    of_images = resampled.mean(axis=1).var(ddof=1) - resampled.var(axis=1, ddof=1).mean() / resampled.shape[1]
+    return float(1.96 * np.sqrt(max(0.0, of_images) + by_bank.var(ddof=1) / len(by_bank)))
+
+
+def rate_single_images(table: ScoreTable) -> list[MeasuredRate]:
+    """Count what single images that were never trained on give: no folder and no bank has a part in it."""
+    held_out, pool = Images.of(table.of(Group.HELD_OUT)), Images.of(pool_of(table))
+    asked = held_out.at(np.flatnonzero(held_out.scored[:, TEXT] > 0))
+    rates = [
+        measure_rate(f"coincidence p <= {level:g}", "held out, own caption", (asked.coincidence <= level).tolist())
+        for level in (0.05, 0.01)
+    ]
+    for name, rung in (("own caption", TEXT), ("embedding", INVERTED)):
+        group = f"never trained on, {name}"
+        near = pool.near_identical[:, rung]
+        rates.append(measure_rate("any output is near-identical", group, (near > 0).tolist()))
+        mostly = pool.mostly_near_identical[:, rung]
+        rates.append(measure_rate("at least half are near-identical", group, mostly.tolist()))
+    return rates
+
+
 def compare_bank(table: ScoreTable, other: ControlTable | None = None) -> list[BankComparison]:
-    """The bank's scores against those of images that are not in it."""
+    """Compare the committed bank's scores with those of images that are not in it."""
     groups: Mapping[str, Sequence[ScoreRow]] = {
         str(group): table.of(group) for group in (Group.HELD_OUT, Group.WITHHELD, Group.SEEN_ONCE) if table.of(group)
     }
@@ -192,7 +249,7 @@ def compare_bank(table: ScoreTable, other: ControlTable | None = None) -> list[B
 
 
 def rule_on_kept_out(table: ScoreTable) -> list[MeasuredRate]:
-    """Count what the rule of each level calls among controls that the bank does not count."""
+    """Count what the rule of each level calls among controls that the committed bank does not count."""
     rates = []
     for level in LEVELS:
         check = check_forcing(bank_of(table, table.controls), Policy(level=level))
@@ -211,54 +268,66 @@ def report_errors(table: ScoreTable, other: ControlTable | None = None, seed: in
         raise InputError("the score table has no held-out images, so no error rate can be measured")
     if other and (other.model_fingerprint, other.protocol.hash) != (table.model_fingerprint, table.protocol.hash):
         raise InputError("the other controls met another model or protocol than the score table")
-    errors = [row for kind in never_trained_kinds(table, other) for row in error_rows(table, kind, seed)]
-    banks = compare_bank(table, other)
+    kinds = never_trained_kinds(table, other)
+    errors = [row for kind in kinds for row in error_rows(table, kind, seed)]
+    banks, by_repeats = compare_bank(table, other), power_by_repeats(table, seed)
+    [split] = kinds[0].splits(np.random.default_rng(seed), 1)
     return ErrorReport(
-        lab=table.lab, seed=seed, controls=len(table.bank), portfolios=PORTFOLIOS, errors=errors,
-        by_repeats=power_by_repeats(table, seed), by_bank=power_by_bank(table, seed), banks=banks,
-        rule=rule_on_kept_out(table), targets=_targets(errors, banks),
+        lab=table.lab, seed=seed, controls=len(split.bank.controls), banks_drawn=BANKS, portfolios=PORTFOLIOS,
+        errors=errors, by_repeats=by_repeats, by_bank=power_by_bank(table, seed), single=rate_single_images(table),
+        banks=banks, rule=rule_on_kept_out(table), targets=_targets(errors, by_repeats),
     )  # fmt: skip
 
 
-def _targets(errors: Sequence[ErrorRow], banks: Sequence[BankComparison]) -> list[Goal]:
+def _targets(errors: Sequence[ErrorRow], power: Sequence[PowerRow]) -> list[Goal]:
     targets = []
     for row in errors:
-        if row.kind in ("held out", "planted in the sibling only"):
-            name = f"false discovery at q = {row.level:g}, {row.claim}, {row.kind}: the interval reaches the level"
-            got = f"{row.proportion:.1%} ({row.low:.1%} to {row.high:.1%})"
-            targets.append(Goal(name=name, wanted=f"<= {row.level:.0%}", got=got, met=row.low <= row.level))
-    for bank in banks:
-        if bank.fresh in (Group.HELD_OUT, Group.WITHHELD):
-            name = f"bank against {bank.fresh}: ks_2samp does not reject"
-            targets.append(Goal(name=name, wanted="p > 0.05", got=f"{bank.p_value:.3f}", met=bank.p_value > 0.05))
+        if row.low is not None and row.high is not None and row.level == LEVELS[0]:
+            captions = "captions given" if row.captions else "captions withheld"
+            name = f"false share of findings at {row.level:.0%}, {row.kind}, {captions}: upper end"
+            got = f"{row.findings:.1%} ({row.low:.1%} to {row.high:.1%})"
+            wanted = MARGIN * row.level
+            targets.append(Goal(name=name, wanted=f"<= {wanted:.1%}", got=got, met=row.high <= wanted))
+    for one in power:
+        if one.name.startswith(BACK):
+            name = f"{one.name}, captions withheld, stand: lower end"
+            got = f"{one.withheld.found:.1%} ({one.withheld.low:.1%} to {one.withheld.high:.1%}), n = {one.images}"
+            targets.append(Goal(name=name, wanted=">= 80 %", got=got, met=one.withheld.low >= 0.8))
     return targets
 
 
 def format_errors(report: ErrorReport) -> Iterator[str]:
-    """Format realised false discovery, power, the bank against fresh images, and goals."""
+    """Format realised false discovery, power, single images, the bank against fresh images, and goals."""
     yield (
-        f"lab {report.lab}, seed {report.seed}, {report.controls} controls in the bank; means over "
-        f"{report.portfolios} portfolios"
+        f"lab {report.lab}, seed {report.seed}; means over {report.banks_drawn} random banks of {report.controls} "
+        f"controls, {report.portfolios} portfolios each"
     )
     yield ""
     yield (
-        f"{'images never trained on':41}{'images':>7} {'portfolio':>10}  claim    asked  false share  95 % interval"
-        "   any false"
+        f"{'false share of findings':29}{'images':>7} {'portfolio':>10}  captions  asked  findings  95 % interval    "
+        "one bank  copies  any false"
     )
     for row in report.errors:
+        interval = "" if row.low is None or row.high is None else f"{row.low:.1%} to {row.high:.1%}"
         yield (
-            f"{row.kind[:40]:41}{row.images:7} {f'{row.memorised} + {row.per_portfolio}':>10}  {row.claim:8}"
-            f"{row.level:6.0%} {row.proportion:12.1%}  {f'{row.low:.1%} to {row.high:.1%}':15}{row.any_false:10.1%}"
+            f"{row.kind[:28]:29}{row.images:7} {f'{row.memorised} + {row.per_portfolio}':>10}  "
+            f"{'given' if row.captions else 'withheld':8}{row.level:7.0%} {row.findings:9.1%}  "
+            f"{interval:15}{row.worst_bank:10.1%}{row.copies:8.1%}{row.any_false:11.1%}"
         )
-    for title, rows in (("power by repeat count", report.by_repeats), ("power by size of bank", report.by_bank)):
+    for title, rows in (("found, by repeat count", report.by_repeats), ("found, by size of bank", report.by_bank)):
         if rows:
             yield ""
-            yield f"{title:25}{'images':>7}{'score':>9}{'verdict':>10}   95 % interval"
+            yield f"{'':59}{'captions given':^34}{'captions withheld':^36}"
+            columns = f"{'before':>7}{'now':>8}  {'95 % interval':17}"
+            yield f"{title:52}{'images':>7}  {columns}{columns.rstrip()}"
         for one in rows:
             yield (
-                f"{one.name:25}{one.images:7}{one.score:9.1%}{one.replicated:10.1%}   {one.low:.1%} to {one.high:.1%}"
+                f"{one.name:52}{one.images:7}  {one.before.found:7.1%}{one.now.found:8.1%}  "
+                f"{f'{one.now.low:.1%} to {one.now.high:.1%}':17}{one.before_withheld.found:7.1%}"
+                f"{one.withheld.found:8.1%}  {one.withheld.low:.1%} to {one.withheld.high:.1%}"
             )
     yield ""
+    yield from format_rates("single images, without bank and folder", report.single)
     yield f"{'are fresh scores higher than the bank?':45}{'excess':>8}{'p':>8}   controls / images   blind baseline"
     for pair in report.banks:
         blind = "too few images" if pair.blind_auc is None else f"AUC {pair.blind_auc:.2f}"
@@ -266,7 +335,7 @@ def format_errors(report: ErrorReport) -> Iterator[str]:
         count = f"{pair.controls} / {pair.images}"
         yield f"{pair.fresh[:44]:45}{pair.statistic:8.3f}{pair.p_value:8.3f}   {count:20}{blind}{alarm}"
     yield ""
-    yield from format_rates("the whole rule, p in place of q", report.rule)
+    yield from format_rates("the rule for embeddings, p in place of q", report.rule)
     yield from format_goals(report.targets)
 
 

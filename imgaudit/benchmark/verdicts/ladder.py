@@ -16,7 +16,7 @@ from imgaudit.benchmark.harness.procedure import OnStage, record_procedure
 from imgaudit.benchmark.harness.score_table import ScoreRow, ScoreTable
 from imgaudit.benchmark.harness.scoring import measure_scores
 from imgaudit.benchmark.settings import LadderSettings
-from imgaudit.benchmark.verdicts.portfolios import bank_of
+from imgaudit.benchmark.verdicts.bank import bank_of
 from imgaudit.exceptions import InputError
 from imgaudit.schema.policy import Policy
 from imgaudit.schema.problems import describe_problem

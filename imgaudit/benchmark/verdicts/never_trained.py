@@ -1,30 +1,59 @@
 """Images that a lab was never trained on, by kind: where from, how portfolios draw them, which bank judges them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from imgaudit.benchmark.harness.cases import Group
 from imgaudit.benchmark.harness.score_table import ControlRow, ControlTable, ScoreRow, ScoreTable
-from imgaudit.benchmark.verdicts.portfolios import NEVER_TRAINED, Places
+from imgaudit.benchmark.verdicts.images import Images, Places
+from imgaudit.benchmark.verdicts.portfolios import NEVER_TRAINED, Bank, Split, split_pool
 from imgaudit.schema.measures import NEAR_COPY_CORRELATION
+
+ANY, CLEAN_KIND, SIBLING = "never trained on", "no near copy was trained on", "planted in the sibling only"
+"""Names of the kinds that a bank promises its level for."""
+
+Draw = Callable[[Places, np.random.Generator, int], Places]
+"""From places of images, draws portfolios: (portfolios, images)."""
 
 
 @dataclass(frozen=True)
 class NeverTrained:
-    """A kind of image that the lab was never trained on, and how portfolios draw them."""
+    """A kind of image that the lab was never trained on, the banks that judge it, and how portfolios draw it."""
 
     name: str
-    """In words."""
-    rows: Sequence[ScoreRow]
-    """The images."""
+    """The kind in words."""
+    images: Images
+    """The images that banks and portfolios come from, or only portfolios where `judged_by` gives the banks."""
     families: Sequence[str]
-    """Per row, what is resampled together by the bootstrap; one each when images are independent."""
-    draw: Callable[[Places, np.random.Generator, int], Places]
-    """From the places that a bootstrap sample left, places of (portfolios, images)."""
-    bank: Sequence[ControlRow]
-    """The controls they are judged by."""
+    """Per image, what is resampled together; one each where images are independent."""
+    draw: Draw
+    """Draws portfolios from the images that a bank leaves."""
+    judged_by: Images | None = None
+    """Images that banks come from, where they are others."""
+    fixed: Bank | None = None
+    """The only bank, where there is one."""
+
+    def splits(self, draw: np.random.Generator, count: int, *, bootstrap: bool = False) -> Iterator[Split]:
+        """Yield banks with the places of the images that each judges, `count` of them at random."""
+        for _ in range(count):
+            if self.fixed is None and self.judged_by is None:
+                yield split_pool(self.images, self.families, draw, bootstrap=bootstrap)
+                continue
+            bank = self.fixed
+            if bank is None and self.judged_by is not None:
+                alone = [str(place) for place in range(len(self.judged_by))]
+                bank = split_pool(self.judged_by, alone, draw, bootstrap=bootstrap).bank
+            assert bank is not None
+            yield Split(bank, self._resample(draw) if bootstrap else np.arange(len(self.images)))
+
+    def _resample(self, draw: np.random.Generator) -> Places:
+        members: dict[str, list[int]] = {}
+        for place, family in enumerate(self.families):
+            members.setdefault(family, []).append(place)
+        names = sorted(members)
+        return np.concatenate([members[names[one]] for one in draw.integers(len(names), size=len(names))])
 
 
 def _independently(pool: Places, draw: np.random.Generator, portfolios: int) -> Places:
@@ -41,7 +70,7 @@ def _once_each(pool: Places, draw: np.random.Generator, portfolios: int) -> Plac
     return draw.choice(pool, (portfolios, NEVER_TRAINED // 4))
 
 
-def _whole_series(families: Sequence[str]) -> Callable[[Places, np.random.Generator, int], Places]:
+def _whole_series(families: Sequence[str]) -> Draw:
     """Whole series at random until a portfolio is full: images of one artist or theme resemble each other."""
 
     def draw_series(pool: Places, draw: np.random.Generator, portfolios: int) -> Places:
@@ -69,28 +98,37 @@ def series_of(text: str) -> str:
     return text.rsplit(",", 1)[-1].strip()
 
 
+def pool_of(table: ScoreTable) -> list[ScoreRow | ControlRow]:
+    """List a lab's images that were never trained on: the controls and the held-out images that were measured."""
+    return [*table.controls, *table.of(Group.HELD_OUT)]
+
+
 def never_trained_kinds(table: ScoreTable, other: ControlTable | None = None) -> list[NeverTrained]:
-    """The rows of the table of realised errors, as far as a lab has such images."""
-    held_out, withheld, once = (table.of(g) for g in (Group.HELD_OUT, Group.WITHHELD, Group.SEEN_ONCE))
-    each = [row.sha256 for row in held_out]
-    kinds = [NeverTrained("held out", held_out, each, _independently, table.controls)]
-    alone = [row for row in held_out if row.nearest_similarity < NEAR_COPY_CORRELATION]
-    if len(alone) < len(held_out):
-        hashes = [row.sha256 for row in alone]
-        kinds.append(
-            NeverTrained("held out, no near copy was trained on", alone, hashes, _independently, table.controls)
-        )
-    if withheld:
+    """Return the rows of the table of realised errors, as far as a lab has such images."""
+    rows = pool_of(table)
+    pool, each = Images.of(rows), [row.sha256 for row in rows]
+    kinds = [NeverTrained(ANY, pool, each, _independently)]
+    alone = np.flatnonzero(~(pool.nearest >= NEAR_COPY_CORRELATION))
+    if len(alone) < len(rows):
+        hashes = [each[place] for place in alone]
+        kinds.append(NeverTrained(CLEAN_KIND, pool.at(alone), hashes, _independently))
+    if withheld := table.of(Group.WITHHELD):
         hashes = [row.sha256 for row in withheld]
-        kinds.append(NeverTrained("planted in the sibling only", withheld, hashes, _independently, table.controls))
-    series = [series_of(row.text) for row in held_out]
+        images = Images.of(withheld)
+        kinds.append(NeverTrained(SIBLING, images, hashes, _independently, judged_by=pool))
+    series = [series_of(row.text) for row in rows]
     if len(set(series)) <= len(series) / 2:
-        kinds.append(NeverTrained("held out, whole series", held_out, series, _whole_series(series), table.controls))
-    kinds.append(NeverTrained("held out, four copies of each", held_out, each, _in_copies, table.controls))
-    kinds.append(NeverTrained("held out, four copies grouped", held_out, each, _once_each, table.controls))
+        kinds.append(NeverTrained("whole series", pool, series, _whole_series(series)))
+    kinds.append(NeverTrained("four copies of each", pool, each, _in_copies))
+    kinds.append(NeverTrained("four copies grouped", pool, each, _once_each))
     if other is not None:
-        kinds.append(NeverTrained(f"held out; bank of {other.note}", held_out, each, _independently, other.controls))
-    if once:
+        held_out = table.of(Group.HELD_OUT)
+        kept = Images.of([one for one in other.controls if one.kept_out])
+        bank = Bank(kept, Images.of([one for one in other.controls if not one.kept_out]))
+        hashes = [row.sha256 for row in held_out]
+        kinds.append(NeverTrained(f"bank of {other.note}", Images.of(held_out), hashes, _independently, fixed=bank))
+    if once := table.of(Group.SEEN_ONCE):
         hashes = [row.sha256 for row in once]
-        kinds.append(NeverTrained("seen once (not a null)", once, hashes, _independently, table.controls))
+        images = Images.of(once)
+        kinds.append(NeverTrained("seen once (not a null)", images, hashes, _independently, judged_by=pool))
     return kinds

@@ -1,28 +1,22 @@
 """Portfolios drawn from a score table, and what the audit's rule says of each: the arithmetic of realised errors.
 
-What is known of one image before the folder is known is computed once, with the bank's own code; many portfolios are
-then decided together.
+What is known of one image before the folder is known is computed once for each bank, with the audit's own test; many
+portfolios are then decided together.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from imgaudit.benchmark.harness.score_table import ControlRow, ScoreRow, ScoreTable, Seeds
-from imgaudit.decision.controls import Control, ControlSeed
-from imgaudit.decision.null_bank import NullBank
+from imgaudit.benchmark.verdicts.images import INVERTED, TEXT, Flags, Floats, Images, Places
+from imgaudit.decision.joint_test import JointNull
+from imgaudit.decision.null_bank import KEEP_OUT_FROM
 from imgaudit.schema.policy import Policy
-from imgaudit.schema.records import TEXT_RUNGS, Rung
-from imgaudit.statistics import LinearFit, clopper_pearson, conformal_p_values
-
-Floats = npt.NDArray[np.float64]
-Flags = npt.NDArray[np.bool_]
-Places = npt.NDArray[np.int64]
-
-NO_SEEDS = Seeds(similarities=[], distances=[])
+from imgaudit.statistics import LinearFit, clopper_pearson, conformal_p_values, exceedance_threshold, fit_line
 
 LEVELS = (0.05, 0.10)
 """False discovery rates that are asked for."""
@@ -30,117 +24,143 @@ LEVELS = (0.05, 0.10)
 MEMORISED, NEVER_TRAINED = 10, 40
 """Images of a portfolio."""
 
-PORTFOLIOS = 2000
-"""Portfolios behind a mean."""
-
-RESAMPLES, PORTFOLIOS_EACH = 200, 50
-"""Bootstrap samples of the images, and portfolios from each, behind an interval."""
+KEPT_OUT, BANK = KEEP_OUT_FROM, 240
+"""Controls of a bank that fit the line and check the rule, and those that count."""
 
 
-def bank_of(table: ScoreTable, controls: Sequence[ControlRow]) -> NullBank:
-    """The null bank that rows of controls stand for; without error curves, hashes and what captions look like."""
+@dataclass(frozen=True)
+class Bank:
+    """Controls that images are judged by."""
 
-    def control(row: ControlRow) -> Control:
-        scale = table.protocol.generation.guidance_scales[0]
-        return Control(
-            sha256=row.sha256, complexity=row.complexity, log_ratio=row.log_ratio, by_timestep=[],
-            features=row.features, text_features={}, vae_error=0.0, pdq="",
-            rungs={
-                rung: [
-                    ControlSeed(similarity=similarity, distance=distance, guidance_scale=scale)
-                    for similarity, distance in zip(seeds.similarities, seeds.distances, strict=True)
-                ]
-                for rung, seeds in row.rungs.items()
-            },
-        )  # fmt: skip
+    kept_out: Images
+    """They fit the score on complexity."""
+    controls: Images
+    """They count in p-values and thresholds."""
 
-    return NullBank(
-        model=table.lab,
-        model_fingerprint=table.model_fingerprint,
-        protocol=table.protocol,
-        sources=[],
-        kept_out=[control(row) for row in controls if row.kept_out],
-        controls=[control(row) for row in controls if not row.kept_out],
-    )
+    @property
+    def captioned(self) -> bool:
+        """True when its controls were asked with captions."""
+        return bool((self.controls.scored[:, TEXT] > 0).all())
+
+    @cached_property
+    def line(self) -> LinearFit:
+        """The line of score on complexity."""
+        return fit_line(self.kept_out.complexities.tolist(), self.kept_out.log_ratios.tolist())
+
+    def score(self, images: Images) -> Floats:
+        """Return the scores of images, adjusted for complexity."""
+        line = self.line
+        return images.log_ratios - line.intercept - line.slope * images.complexities
+
+    def thresholds(self, level: float) -> tuple[float, float]:
+        """Return the copy thresholds, as `NullBank.thresholds` does: similarity and distance."""
+        best, closest = self.controls.best, self.controls.closest
+        used = [rung for rung in (TEXT, INVERTED) if np.isfinite(best[:, rung]).all()]
+        similarity = [exceedance_threshold(best[:, rung].tolist(), level) for rung in used]
+        distance = [-exceedance_threshold((-closest[:, rung]).tolist(), level) for rung in used]
+        return max(similarity), min(distance)
 
 
 @dataclass(frozen=True)
 class Judged:
     """What is known of images before a folder is: one element per image in each array."""
 
-    score_p: Floats
-    """p-value of the score; 1 where an alarm took it away."""
-    text_p: Floats
-    """Smallest p-value over the text rungs, times their number; 1 without a text."""
-    inverted: Flags
-    """Whether the embedding comes back more often than controls and closer than all but a share of them."""
-    texted: Flags
-    """Whether a text rung gives a copy."""
+    p_values: Floats
+    """p-value of the image's test; 1 where an alarm took it away."""
+    claimed: Flags
+    """True where a copy would stand if the image stands out."""
+    text_p_values: Floats
+    """p-value of coincidence for its text; 1 without one."""
+    returned: Flags
+    """True where at least half of the images for its text are near-identical to it."""
 
-    def __len__(self) -> int:
-        return len(self.score_p)
-
-    def at(self, places: npt.NDArray[np.int64]) -> "Judged":
-        """Images at places, of any shape."""
-        return Judged(self.score_p[places], self.text_p[places], self.inverted[places], self.texted[places])
+    def at(self, places: Places) -> "Judged":
+        """Return images at places, of any shape."""
+        return Judged(*(getattr(self, field.name)[places] for field in fields(self)))
 
     @classmethod
     def concatenate(cls, parts: Sequence["Judged"]) -> "Judged":
-        """Side by side along the last axis: portfolios from several groups."""
-        return cls(
-            *(
-                np.concatenate([getattr(part, name) for part in parts], axis=-1)
-                for name in ("score_p", "text_p", "inverted", "texted")
-            )
-        )
+        """Join portfolios from several groups along the last axis."""
+        return cls(*(np.concatenate([getattr(part, f.name) for part in parts], axis=-1) for f in fields(cls)))
 
 
-def judge(rows: Sequence[ScoreRow], bank: NullBank, policy: Policy) -> Judged:
-    """Put rows to a bank.
+def _legs(images: Images, scores: Floats | None, rungs: Sequence[int]) -> Floats:
+    """Return what the audit's test ranks: (images, legs, 1), the numbers of `imgaudit.decision.joint_test`."""
+    shares = images.near_identical / np.maximum(1, images.scored)
+    legs = [] if scores is None else [scores]
+    legs += [column for rung in rungs for column in (images.means[:, rung], shares[:, rung])]
+    return np.column_stack(legs)[:, :, None]
 
-    Text rungs keep the p-values of their run: coincidence does not depend on controls. Images whose p-value an alarm
-    took away in their run stay without one, which counts as 1.
+
+def rank_images(images: Images, bank: Bank, *, captions: bool) -> Floats:
+    """Return the p-values of images against a bank, with their captions or as if these were withheld.
+
+    Captions that the bank does not have are compared with its embeddings, as `JointTest.p_value` does.
     """
-    thresholds = bank.thresholds(policy.copy_level)
-    line = bank.line if policy.complexity == "residual" else LinearFit(0.0, 0.0, 0)
-    scores = [line.residual(row.log_ratio, row.complexity) for row in rows]
-    embeddings = [row.rungs[Rung.EMBEDDING].seeds if Rung.EMBEDDING in row.rungs else NO_SEEDS for row in rows]
-    nearest = [max(seeds.similarities, default=-2.0) for seeds in embeddings]
-    near = conformal_p_values(nearest, bank.maxima(Rung.EMBEDDING)) <= policy.level
-    inverted, texted = np.zeros((2, len(rows)), dtype=bool)
-    text_p = np.ones(len(rows))
-    control_rate = bank.control_rate(Rung.EMBEDDING, thresholds) if thresholds else 1.0
-    for place, (row, seeds) in enumerate(zip(rows, embeddings, strict=True)):
-        texts = [rung for rung in TEXT_RUNGS if rung in row.rungs]
-        known = [p for rung in texts if (p := row.rungs[rung].p_value) is not None]
-        text_p[place] = min(1.0, len(texts) * min(known, default=1.0))
-        if thresholds is not None:
-            hits = seeds.count(thresholds.is_copy)
-            low = clopper_pearson(hits, len(seeds.similarities)).low
-            inverted[place] = hits > 0 and near[place] and low > control_rate
-            texted[place] = any(row.rungs[rung].seeds.count(thresholds.is_copy) for rung in texts)
-    taken = np.array([row.p_value is None for row in rows], dtype=bool)
-    score_p = np.where(taken, 1.0, conformal_p_values(scores, bank.scores(policy.complexity)))
-    return Judged(score_p, text_p, inverted, texted)
+    asked = captions & (images.scored[:, TEXT] > 0)
+    together = [TEXT, INVERTED] if captions and bank.captioned else [INVERTED]
+    controls, scores, own = bank.controls, bank.score(bank.controls), bank.score(images)
+    p_values = JointNull(_legs(controls, scores, [INVERTED])).p_values(_legs(images, own, [INVERTED]))
+    if not captions or not asked.any():
+        return p_values
+    if bank.captioned:
+        with_text = JointNull(_legs(controls, scores, together)).p_values(_legs(images, own, together))
+    else:
+        texts = JointNull(_legs(controls, None, [INVERTED])).p_values(_legs(images, None, [TEXT]))
+        with_text = np.minimum(1.0, 2 * np.minimum(p_values, texts))
+    return np.where(asked, with_text, p_values)
+
+
+def judge(images: Images, bank: Bank, policy: Policy, *, captions: bool, p_values: Floats | None = None) -> Judged:
+    """Put images to a bank, with their captions or as if these were withheld.
+
+    p_values:  of `rank_images`, where they are known already: they are the same at every level
+    """
+    p_values = rank_images(images, bank, captions=captions) if p_values is None else p_values
+    claimed = judge_inverted(images, bank, policy)
+    return Judged(
+        p_values=np.where(images.taken, 1.0, p_values),
+        claimed=claimed | judge_texts(images, bank, policy) if captions else claimed,
+        text_p_values=images.coincidence if captions else np.ones(len(images)),
+        returned=images.mostly_near_identical[:, TEXT] & captions,
+    )
+
+
+def judge_texts(images: Images, bank: Bank, policy: Policy) -> Flags:
+    """Tell which captions give copies that are closer than all but a share of the controls' and than coincidence."""
+    near = conformal_p_values(images.best[:, TEXT], bank.controls.best[:, TEXT if bank.captioned else INVERTED])
+    hits = images.count(*bank.thresholds(policy.copy_level))[:, TEXT]
+    return np.asarray((hits > 0) & (np.maximum(near, images.coincidence) <= policy.level + 1e-12), dtype=bool)
+
+
+def judge_inverted(images: Images, bank: Bank, policy: Policy) -> Flags:
+    """Tell which embeddings give copies more often than the controls', and closer than all but a share of theirs."""
+    thresholds, controls = bank.thresholds(policy.copy_level), bank.controls
+    hits, scored = images.count(*thresholds)[:, INVERTED], images.scored[:, INVERTED]
+    near = conformal_p_values(images.best[:, INVERTED], controls.best[:, INVERTED])
+    rates = (controls.count(*thresholds) / np.maximum(1, controls.scored))[:, INVERTED]
+    low = np.array([clopper_pearson(*pair).low for pair in zip(hits.tolist(), scored.tolist(), strict=True)])
+    return np.asarray((hits > 0) & (near <= policy.level + 1e-12) & (low > rates.mean()), dtype=bool)
 
 
 @dataclass(frozen=True)
 class Claims:
     """What the rule claims of images, portfolios in rows: each array has their shape."""
 
-    score: Flags
-    """The score is a discovery at the level."""
-    replicated: Flags
+    findings: Flags
+    """Any finding against the model: replicated, by inversion, or unlike the controls."""
+    copies: Flags
     """The verdict is `replicated` or `replicated_by_inversion`."""
 
 
 def decide_portfolios(images: Judged, level: float) -> Claims:
-    """Benjamini-Hochberg over the last axis, and the verdicts it gates.
+    """Decide portfolios: Benjamini-Hochberg over the last axis, and the claim that needs no controls.
 
     images:  arrays of shape (portfolios, images)
     """
-    score = select_discoveries(images.score_p, level)
-    return Claims(score, (score & images.inverted) | (select_discoveries(images.text_p, level) & images.texted))
+    stands_out = select_discoveries(images.p_values, level)
+    absolute = images.returned & select_discoveries(images.text_p_values, level)
+    return Claims(stands_out | absolute, (stands_out & images.claimed) | absolute)
 
 
 def select_discoveries(p_values: Floats, level: float) -> Flags:
@@ -163,16 +183,52 @@ def false_discovery_proportions(claims: Flags, never_trained: int) -> Floats:
 
 
 def choose(pool: Places, draw: np.random.Generator, portfolios: int) -> Places:
-    """Places of memorised images, portfolios in rows; none where there are none."""
+    """Return places of memorised images, portfolios in rows; none where there are none."""
     return draw.choice(pool, (portfolios, MEMORISED)) if len(pool) else np.empty((portfolios, 0), dtype=np.int64)
 
 
-def claim_portfolios(memorised: Judged, never_trained: Judged, chosen: Places, drawn: Places, level: float) -> Claims:
-    """Return the claims on portfolios whose first images are memorised and whose last were never trained on.
+def join_portfolios(memorised: Judged, never_trained: Judged, chosen: Places, drawn: Places) -> Judged:
+    """Return portfolios whose first images are memorised and whose last were never trained on.
 
     chosen, drawn:  places in `memorised` and `never_trained`, portfolios in rows
     """
     parts = [never_trained.at(drawn)]
     if chosen.shape[1]:
         parts.insert(0, memorised.at(chosen))
-    return decide_portfolios(Judged.concatenate(parts), level)
+    return Judged.concatenate(parts)
+
+
+@dataclass(frozen=True)
+class Split:
+    """One random division of never-trained images into a bank and images to judge."""
+
+    bank: Bank
+    """The bank."""
+    places: npt.NDArray[np.int64]
+    """Places of the images to judge, repeated where a bootstrap sample repeats them."""
+
+
+def split_pool(pool: Images, families: Sequence[str], draw: np.random.Generator, *, bootstrap: bool = False) -> Split:
+    """Divide images into a bank of 80 + 240 and the rest; whole families fall on one side.
+
+    bootstrap:  draw families with replacement first; all of a family's copies fall on one side, so that no image is
+                judged by itself
+
+    With fewer images than a bank and as many to judge take, both shrink by the same factor.
+    """
+    members: dict[str, list[int]] = {}
+    for place, family in enumerate(families):
+        members.setdefault(family, []).append(place)
+    names = sorted(members)
+    order = draw.permutation(len(names))
+    counts = np.bincount(draw.integers(len(names), size=len(names)), minlength=len(names)) if bootstrap else None
+    shuffled = [
+        place for number in order for place in members[names[number]] * (1 if counts is None else int(counts[number]))
+    ]
+    share = min(1.0, len(shuffled) / (KEPT_OUT + BANK + NEVER_TRAINED))
+    kept, bank = round(KEPT_OUT * share), round((KEPT_OUT + BANK) * share)
+    # The copies of the family that lies across the border are judged by no copy of themselves.
+    border = set(shuffled[:bank])
+    places = np.array([place for place in shuffled[bank:] if place not in border], dtype=np.int64)
+    first, second = np.array(shuffled[:kept], dtype=np.int64), np.array(shuffled[kept:bank], dtype=np.int64)
+    return Split(Bank(pool.at(first), pool.at(second)), places)

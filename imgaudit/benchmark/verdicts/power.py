@@ -1,100 +1,160 @@
-"""Power: what share of memorised images a portfolio's audit finds, by repeats in training and by size of the bank."""
+"""Power: what share of memorised images a portfolio's audit finds, before and after the present rule."""
+
+from collections.abc import Sequence
+from functools import partial
+from math import ceil, floor
 
 import numpy as np
 
 from imgaudit.benchmark.harness.cases import Group
-from imgaudit.benchmark.harness.score_table import ScoreTable
+from imgaudit.benchmark.harness.score_table import ScoreRow, ScoreTable
+from imgaudit.benchmark.verdicts.earlier_rule import judge_as_before
+from imgaudit.benchmark.verdicts.images import INVERTED, Flags, Floats, Images
+from imgaudit.benchmark.verdicts.never_trained import pool_of
 from imgaudit.benchmark.verdicts.portfolios import (
+    BANK,
+    KEPT_OUT,
     LEVELS,
     MEMORISED,
     NEVER_TRAINED,
-    PORTFOLIOS,
-    PORTFOLIOS_EACH,
-    RESAMPLES,
-    Judged,
-    Places,
-    bank_of,
-    choose,
-    claim_portfolios,
+    Bank,
+    decide_portfolios,
+    join_portfolios,
     judge,
+    split_pool,
 )
+from imgaudit.schema.measures import NEAR_COPY_CORRELATION
 from imgaudit.schema.policy import Policy
 from imgaudit.schema.records import Record
+from imgaudit.statistics import clopper_pearson, conformal_p_values
 
 BANK_SIZES = (40, 80, 120, 160, 240)
 """Controls that count, for power by bank size."""
 
-BANKS = 40
-"""Random banks of each size."""
+BANKS = 20
+"""Random banks behind every figure."""
+
+PORTFOLIOS = 100
+"""Portfolios of each bank."""
+
+BACK, ALONE, CLEAN = "back from embedding", ", ten at a time", ", clean controls"
+"""Names of rows: memorised images that come back from their embedding; portfolios with ten of these; banks and
+portfolios without images of which a near copy was trained on."""
+
+RULES = (
+    partial(judge_as_before, captions=True), partial(judge, captions=True),
+    partial(judge_as_before, captions=False), partial(judge, captions=False),
+)  # fmt: skip
+"""The rules, in the order of the fields of `PowerRow`."""
+
+
+class Power(Record):
+    """Share of images found by one rule, with or without captions."""
+
+    found: float
+    """Mean share with a verdict of replicated, from text or by inversion."""
+    low: float
+    """95 % interval of `found`, exact (Clopper-Pearson): the images found on average, rounded down, are the hits."""
+    high: float
+    """Upper end, with the hits rounded up."""
 
 
 class PowerRow(Record):
-    """Share of memorised images found in portfolios."""
+    """Share of some memorised images that is found in portfolios of ten of them and forty never trained on."""
 
     name: str
     """Which images, or which bank."""
     images: int
     """How many there are."""
-    score: float
-    """Mean share found by the score."""
-    replicated: float
-    """Mean share with a verdict of replicated."""
-    low: float
-    """95 % percentile interval of `replicated` over bootstrap samples of the images, or over banks."""
-    high: float
-    """Upper end."""
+    before: Power
+    """By the earlier rule, captions given."""
+    now: Power
+    """By the present rule, captions given."""
+    before_withheld: Power
+    """By the earlier rule, captions withheld."""
+    withheld: Power
+    """By the present rule, captions withheld."""
 
 
-def _power(
-    positives: Judged, never_trained: Judged, draw: np.random.Generator, pool: Places, portfolios: int
-) -> tuple[float, float]:
-    chosen = choose(pool, draw, portfolios)
-    drawn = draw.integers(len(never_trained), size=(portfolios, NEVER_TRAINED))
-    claims = claim_portfolios(positives, never_trained, chosen, drawn, LEVELS[0])
-    return float(claims.score[:, :MEMORISED].mean()), float(claims.replicated[:, :MEMORISED].mean())
+def _found(own: Images, pool: Images, draw: np.random.Generator, counted: int = BANK) -> list[Floats]:
+    """Return, for every rule, in what share of its portfolios each image was found: (images,), nan without any."""
+    policy = Policy(level=LEVELS[0])
+    found, drawn = np.zeros((len(RULES), len(own))), np.zeros(len(own))
+    families = [str(place) for place in range(len(pool))]
+    for _ in range(BANKS):
+        split = split_pool(pool, families, draw)
+        places = draw.permutation(len(split.bank.controls))[:counted]
+        bank = Bank(split.bank.kept_out, split.bank.controls.at(places))
+        others = pool.at(split.places)
+        chosen = draw.choice(len(own), (PORTFOLIOS, MEMORISED))
+        never_trained = draw.integers(len(others), size=(PORTFOLIOS, NEVER_TRAINED))
+        np.add.at(drawn, chosen, 1)
+        for number, rule in enumerate(RULES):
+            joined = join_portfolios(rule(own, bank, policy), rule(others, bank, policy), chosen, never_trained)
+            np.add.at(found[number], chosen, decide_portfolios(joined, policy.level).copies[:, :MEMORISED])
+    return [np.where(drawn > 0, one / np.maximum(1, drawn), np.nan) for one in found]
+
+
+def _power(shares: Floats) -> Power:
+    known = shares[np.isfinite(shares)]
+    n, hits = len(known), float(known.sum())
+    low, high = clopper_pearson(floor(hits + 1e-9), n).low, clopper_pearson(ceil(hits - 1e-9), n).high
+    return Power(found=hits / max(1, n), low=low, high=high)
+
+
+def _row(name: str, found: Sequence[Floats]) -> PowerRow:
+    before, now, before_withheld, withheld = (_power(one) for one in found)
+    return PowerRow(
+        name=name, images=len(found[0]), before=before, now=now, before_withheld=before_withheld, withheld=withheld
+    )
+
+
+def measure_power(
+    name: str, rows: Sequence[ScoreRow], pool: Images, draw: np.random.Generator, counted: int = BANK
+) -> PowerRow:
+    """Measure what share of some images is found."""
+    return _row(name, _found(Images.of(rows), pool, draw, counted))
+
+
+def come_back(table: ScoreTable) -> Flags:
+    """Tell which memorised images come back from their embedding.
+
+    Copies in at least half of the seeds, by the thresholds of the committed bank, and the closest of them among the
+    closest 5 % of that bank.
+    """
+    images, level = Images.of(table.of(Group.MEMORISED)), LEVELS[0]
+    bank = Bank(Images.of([one for one in table.controls if one.kept_out]), Images.of(table.bank))
+    hits = images.count(*bank.thresholds(Policy().copy_level))[:, INVERTED]
+    near = conformal_p_values(images.best[:, INVERTED], bank.controls.best[:, INVERTED])
+    return np.asarray((2 * hits >= np.maximum(1, images.scored[:, INVERTED])) & (near <= level), dtype=bool)
 
 
 def power_by_repeats(table: ScoreTable, seed: int) -> list[PowerRow]:
-    """Measure how much of what was planted is found, by the number of repeats of each planted image."""
+    """Measure how much of what was planted is found, by repeats, all that is memorised, and what comes back."""
     planted = [*table.of(Group.MEMORISED), *table.of(Group.PLANTED_NOT_REPRODUCED)]
-    bank, policy = bank_of(table, table.controls), Policy(level=LEVELS[0])
-    never_trained, draw = judge(table.of(Group.HELD_OUT), bank, policy), np.random.default_rng([seed, 1])
+    pool, draw = Images.of(pool_of(table)), np.random.default_rng([seed, 1])
     rows = []
     for repeats in sorted({row.repeats for row in planted}):
         own = [row for row in planted if row.repeats == repeats]
-        positives, everything = judge(own, bank, policy), np.arange(len(own))
-        score, replicated = _power(positives, never_trained, draw, everything, PORTFOLIOS)
-        resampled = [
-            _power(positives, never_trained, draw, draw.choice(everything, len(own)), PORTFOLIOS_EACH)[1]
-            for _ in range(RESAMPLES)
-        ]
-        low, high = np.quantile(resampled, [0.025, 0.975])
-        rows.append(
-            PowerRow(name=f"{repeats} repeats", images=len(own), score=score, replicated=replicated,
-                     low=float(low), high=float(high))
-        )  # fmt: skip
+        rows.append(measure_power(f"{repeats} repeats", own, pool, draw))
+    if not (memorised := Images.of(table.of(Group.MEMORISED))):
+        return rows
+    back = come_back(table)
+    clean = pool.at(np.flatnonzero(~(pool.nearest >= NEAR_COPY_CORRELATION)))
+    for controls, others in (("", pool), (CLEAN, clean)):
+        found = _found(memorised, others, draw)
+        rows.append(_row("memorised" + controls, found))
+        if back.any():
+            rows.append(_row(BACK + controls, [one[back] for one in found]))
+            alone_found = _found(memorised.at(np.flatnonzero(back)), others, draw)
+            rows.append(_row(BACK + ALONE + controls, alone_found))
     return rows
 
 
 def power_by_bank(table: ScoreTable, seed: int) -> list[PowerRow]:
-    """Measure how much is found with fewer controls: banks drawn at random from the committed one."""
-    positives = table.of(Group.MEMORISED)
-    if not positives:
+    """Measure how much is found with fewer controls: banks drawn at random from those that a lab has."""
+    memorised = table.of(Group.MEMORISED)
+    pool, draw = Images.of(pool_of(table)), np.random.default_rng([seed, 2])
+    if not memorised or len(pool) < KEPT_OUT + BANK + NEVER_TRAINED:
         return []
-    policy, draw = Policy(level=LEVELS[0]), np.random.default_rng([seed, 2])
-    whole = bank_of(table, table.controls)
-    rows = []
-    for size in (size for size in BANK_SIZES if size <= len(table.bank)):
-        found = []
-        for _ in range(BANKS if size < len(table.bank) else 1):
-            chosen = sorted(draw.choice(len(table.bank), size, replace=False))
-            bank = whole.model_copy(update={"controls": [whole.controls[place] for place in chosen]})
-            memorised, never_trained = judge(positives, bank, policy), judge(table.of(Group.HELD_OUT), bank, policy)
-            found.append(_power(memorised, never_trained, draw, np.arange(len(positives)), PORTFOLIOS // 10))
-        scores, verdicts = np.array(found).T
-        low, high = np.quantile(verdicts, [0.025, 0.975])
-        rows.append(
-            PowerRow(name=f"{size} controls", images=len(positives), score=float(scores.mean()),
-                     replicated=float(verdicts.mean()), low=float(low), high=float(high))
-        )  # fmt: skip
-    return rows
+    return [measure_power(f"{size} controls", memorised, pool, draw, size) for size in BANK_SIZES]
