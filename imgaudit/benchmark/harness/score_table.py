@@ -98,11 +98,11 @@ class ScoreRow(Record):
     score: float
     """log_ratio, adjusted for complexity by the bank's line."""
     p_value: float | None
-    """Against the bank; None when it was taken away."""
+    """Of the score alone, against the bank; None when it was taken away."""
     q_value: float | None
-    """Over the images of this table."""
+    """Of the image's test, over the images of this table; by the rule of the version that measured it."""
     verdict: Verdict
-    """What the audit concluded."""
+    """What the audit concluded, by the rule of the version that measured it."""
     features: dict[str, float]
     """What the blind baseline sees of the image, to five digits."""
     rungs: dict[Rung, RungScore]

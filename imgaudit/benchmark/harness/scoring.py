@@ -104,7 +104,7 @@ def score_rows(
                 conditional=error.conditional,
                 log_ratio=error.log_ratio,
                 score=bank.line.residual(error.log_ratio, measurement.complexity),
-                p_value=_known(finding.p_value),
+                p_value=_known(finding.score_p_value),
                 q_value=_known(finding.q_value),
                 verdict=finding.verdict,
                 features=_rounded(measurement.features),

@@ -24,6 +24,7 @@ from imgaudit.benchmark.harness.procedure import OnStage, Procedure
 from imgaudit.benchmark.harness.score_table import ScoreRow, ScoreTable
 from imgaudit.benchmark.harness.scoring import measure_scores
 from imgaudit.benchmark.settings import VerdictBenchmarkSettings
+from imgaudit.benchmark.verdicts.decided_again import decide_again
 from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.findings import Verdict
 from imgaudit.schema.records import Record, Rung
@@ -100,7 +101,7 @@ def group_rates(rows: Sequence[ScoreRow], group: str, level: float) -> list[Meas
     """The proportions that are reported for one group of images."""
     levels = sorted({0.01, level})
     rates = [measure_rate(f"score p <= {one:g}", group, [_at_most(row.p_value, one) for row in rows]) for one in levels]
-    rates.append(measure_rate(f"score q <= {level:g}", group, [_at_most(row.q_value, level) for row in rows]))
+    rates.append(measure_rate(f"stands out, q <= {level:g}", group, [_at_most(row.q_value, level) for row in rows]))
     for rung in (Rung.CAPTION, Rung.EMBEDDING):
         flags = [row.rungs[rung].hits > 0 for row in rows if rung in row.rungs]
         rates.append(measure_rate(f"any copy, {rung.value}", group, flags))
@@ -125,7 +126,8 @@ def repeat_rates(table: ScoreTable) -> list[MeasuredRate]:
 
 
 def report_detection(table: ScoreTable) -> DetectionReport:
-    """Compute all statistics of a score table; no model is needed."""
+    """Compute all statistics of a score table, decided by the present rule; no model is needed."""
+    table = decide_again(table)
     separations = [
         found
         for name, score in SCORES.items()

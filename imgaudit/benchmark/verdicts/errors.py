@@ -43,6 +43,7 @@ from imgaudit.exceptions import InputError
 from imgaudit.schema.findings import ForcingCheck
 from imgaudit.schema.policy import Policy
 from imgaudit.schema.records import Record
+from imgaudit.statistics import Interval
 
 BANKS, PORTFOLIOS = 40, 60
 """Random banks behind a mean, and portfolios of each."""
@@ -50,8 +51,8 @@ BANKS, PORTFOLIOS = 40, 60
 RESAMPLES, BANKS_EACH = 40, 6
 """Bootstrap samples of the images behind an interval, and banks from each."""
 
-MARGIN = 1.5
-"""Realised false discovery meets a level when the upper end of its interval is at most this many times the level."""
+WANTED_POWER = 0.8
+"""Share of the images that come back from their embedding which should be called replicated by inversion."""
 
 PROMISED = (ANY, CLEAN_KIND, SIBLING)
 """Kinds of images for which the rule promises its level, exchangeable with the controls: these get an interval."""
@@ -283,16 +284,17 @@ def _targets(errors: Sequence[ErrorRow], power: Sequence[PowerRow]) -> list[Goal
     targets = []
     for row in errors:
         if row.low is not None and row.high is not None and row.level == LEVELS[0]:
-            captions = "captions given" if row.captions else "captions withheld"
-            name = f"false share of findings at {row.level:.0%}, {row.kind}, {captions}: upper end"
+            name = f"false share, {row.kind}, captions {'given' if row.captions else 'withheld'}"
             got = f"{row.findings:.1%} ({row.low:.1%} to {row.high:.1%})"
-            wanted = MARGIN * row.level
-            targets.append(Goal(name=name, wanted=f"<= {wanted:.1%}", got=got, met=row.high <= wanted))
+            targets.append(Goal.within_level(name, Interval(row.low, row.high), row.level, got=got))
     for one in power:
         if one.name.startswith(BACK):
-            name = f"{one.name}, captions withheld, stand: lower end"
-            got = f"{one.withheld.found:.1%} ({one.withheld.low:.1%} to {one.withheld.high:.1%}), n = {one.images}"
-            targets.append(Goal(name=name, wanted=">= 80 %", got=got, met=one.withheld.low >= 0.8))
+            found = one.withheld
+            got = f"{found.found:.1%} ({found.low:.1%} to {found.high:.1%}, n {one.images})"
+            name = f"captions withheld, {one.name}"
+            targets.append(
+                Goal.at_least(name, found, WANTED_POWER, wanted=f"lower bound >= {WANTED_POWER:.0%}", got=got)
+            )
     return targets
 
 

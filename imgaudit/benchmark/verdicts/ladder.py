@@ -17,6 +17,7 @@ from imgaudit.benchmark.harness.score_table import ScoreRow, ScoreTable
 from imgaudit.benchmark.harness.scoring import measure_scores
 from imgaudit.benchmark.settings import LadderSettings
 from imgaudit.benchmark.verdicts.bank import bank_of
+from imgaudit.benchmark.verdicts.decided_again import decide_again
 from imgaudit.exceptions import InputError
 from imgaudit.schema.policy import Policy
 from imgaudit.schema.problems import describe_problem
@@ -108,7 +109,8 @@ def control_copies(table: ScoreTable, policy: Policy) -> list[MeasuredRate]:
 
 
 def report_ladder(table: ScoreTable) -> LadderReport:
-    """Compute all statistics of a score table with a ladder; no model is needed."""
+    """Compute all statistics of a score table with a ladder, decided by the present rule; no model is needed."""
+    withheld, table = decide_again(table, captions=False), decide_again(table)
     groups = [group for group in Group if table.of(group)]
     rates, lowest = [], []
     for group in groups:
@@ -118,7 +120,7 @@ def report_ladder(table: ScoreTable) -> LadderReport:
             if own:
                 rates.append(measure_rate(f"any copy, {rung.value}", group, [one.hits > 0 for one in own]))
                 rates.append(measure_rate(f"stands, {rung.value}", group, [one.stands for one in own]))
-        lowest += [*_lowest(rows, group, captions=True), *_lowest(rows, group, captions=False)]
+        lowest += [*_lowest(rows, group, captions=True), *_lowest(withheld.of(group), group, captions=False)]
     bits = {rung: row.rungs[rung].bits for row in table.rows for rung in INVERTED_RUNGS if rung in row.rungs}
     return LadderReport(
         lab=table.lab,

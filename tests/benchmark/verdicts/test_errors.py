@@ -1,5 +1,6 @@
 """Realised errors and the ladder on score tables with chosen numbers: closed forms, and the audit's own verdicts."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,21 +8,26 @@ import pytest
 from typer.testing import CliRunner
 
 from imgaudit.benchmark.harness.cases import Group
-from imgaudit.benchmark.harness.score_table import ControlTable, ScoreTable
+from imgaudit.benchmark.harness.score_table import ControlRow, ControlTable, ScoreTable
 from imgaudit.benchmark.harness.scoring import control_rows, score_rows
-from imgaudit.benchmark.verdicts.errors import compare_bank, error_rows, report_errors
+from imgaudit.benchmark.verdicts.bank import bank_of
+from imgaudit.benchmark.verdicts.decided_again import decide_again
+from imgaudit.benchmark.verdicts.errors import PROMISED, compare_bank, error_rows, report_errors
+from imgaudit.benchmark.verdicts.images import Images
 from imgaudit.benchmark.verdicts.ladder import ladder_protocol, lowest_rung, report_ladder
-from imgaudit.benchmark.verdicts.never_trained import never_trained_kinds, series_of
+from imgaudit.benchmark.verdicts.never_trained import never_trained_kinds
 from imgaudit.benchmark.verdicts.portfolios import (
+    Bank,
     Judged,
-    bank_of,
     decide_portfolios,
     false_discovery_proportions,
     judge,
+    rank_images,
     select_discoveries,
 )
-from imgaudit.benchmark.verdicts.power import power_by_bank, power_by_repeats
+from imgaudit.benchmark.verdicts.power import BACK, power_by_repeats
 from imgaudit.cli import app
+from imgaudit.decision.joint_test import JointTest
 from imgaudit.decision.replication import Evidence
 from imgaudit.decision.verdict import decide
 from imgaudit.exceptions import InputError
@@ -83,21 +89,52 @@ def test_many_p_values_at_once_are_the_audits() -> None:
     ).tolist()
 
 
-def test_a_table_decided_again_as_one_portfolio_gives_the_verdicts_it_holds(lab: LabDescription) -> None:
-    table = table_of(lab)
-    rows = table.rows
-    judged = judge(rows, bank_of(table, table.controls), Policy(level=table.level))
-    claims = decide_portfolios(judged.at(np.arange(len(rows))[None]), table.level)
+@pytest.mark.parametrize("captions", [True, False])
+def test_portfolios_are_decided_as_the_audit_decides(lab: LabDescription, captions: bool) -> None:
+    """The arithmetic over many portfolios against the audit's own code, on one portfolio of all images."""
+    table = decide_again(table_of(lab), captions=captions)
+    images, bank = Images.of(table_of(lab).rows), bank_by_table(table)
+    judged = judge(images, bank, Policy(level=table.level), captions=captions)
+    claims = decide_portfolios(judged.at(np.arange(len(images))[None]), table.level)
     found = (Verdict.REPLICATED, Verdict.REPLICATED_BY_INVERSION)
-    assert claims.replicated[0].tolist() == [row.verdict in found for row in rows]
-    assert claims.score[0].tolist() == [row.q_value is not None and row.q_value <= table.level for row in rows]
-    assert judged.score_p.tolist() == [row.p_value for row in rows]
+    assert claims.copies[0].tolist() == [row.verdict in found for row in table.rows]
+    assert claims.findings[0].tolist() == [row.verdict in (*found, Verdict.ATYPICAL) for row in table.rows]
+    assert claims.copies[0].sum() == 10
 
 
-def test_an_image_whose_p_value_was_taken_away_is_not_claimed_by_its_score(lab: LabDescription) -> None:
+def bank_by_table(table: ScoreTable) -> Bank:
+    kept_out = Images.of([one for one in table.controls if one.kept_out])
+    return Bank(kept_out, Images.of(table.bank))
+
+
+def test_a_table_decided_again_keeps_the_verdicts_of_its_run(lab: LabDescription) -> None:
+    table = table_of(lab)
+    assert [row.verdict for row in decide_again(table).rows] == [row.verdict for row in table.rows]
+    assert [row.q_value for row in decide_again(table).rows] == [row.q_value for row in table.rows]
+
+
+def test_captions_that_a_bank_lacks_are_compared_with_its_embeddings(lab: LabDescription) -> None:
+    table = table_of(lab)
+    without = [c.model_copy(update={"rungs": {Rung.EMBEDDING: c.rungs[Rung.EMBEDDING]}}) for c in table.controls]
+    table = table.model_copy(update={"controls": without})
+    p_values = rank_images(Images.of(table.rows), bank_by_table(table), captions=True)
+    test = JointTest(bank_of(table, table.controls), Policy())
+    controls = control_rows(bank_of(table, table.controls), {})
+    assert not bank_by_table(table).captioned and len(controls) == 199
+    for row, p_value in zip(table.rows, p_values, strict=True):
+        as_control = ControlRow(
+            sha256=row.sha256, kept_out=False, text="", complexity=row.complexity, log_ratio=row.log_ratio, features={},
+            rungs={rung: score.seeds for rung, score in row.rungs.items()},
+        )  # fmt: skip
+        [own] = bank_of(table, [as_control]).controls
+        assert test.p_value(own) == pytest.approx(p_value)
+
+
+def test_an_image_whose_p_value_was_taken_away_does_not_stand_out(lab: LabDescription) -> None:
     table = table_of(lab)
     rows = [row.model_copy(update={"p_value": None}) for row in table.of(Group.MEMORISED)]
-    assert judge(rows, bank_of(table, table.controls), Policy()).score_p.tolist() == [1.0] * 10
+    judged = judge(Images.of(rows), bank_by_table(table), Policy(), captions=True)
+    assert judged.p_values.tolist() == [1.0] * 10 and judged.returned.sum() == 9
 
 
 def test_a_table_of_another_version_is_refused_with_what_differs(tmp_path: Path) -> None:
@@ -107,11 +144,11 @@ def test_a_table_of_another_version_is_refused_with_what_differs(tmp_path: Path)
 
 
 def test_false_discovery_has_its_closed_form_where_every_image_never_trained_on_is_claimed() -> None:
-    everything = Judged(np.zeros((1, 50)), np.ones((1, 50)), np.ones((1, 50), bool), np.zeros((1, 50), bool))
+    everything = Judged(np.zeros((1, 50)), np.ones((1, 50), bool), np.ones((1, 50)), np.zeros((1, 50), bool))
     claims = decide_portfolios(everything, 0.05)
-    assert claims.replicated.all()
-    assert false_discovery_proportions(claims.replicated, 40).tolist() == [0.8]
-    assert false_discovery_proportions(claims.replicated & False, 40).tolist() == [0.0]
+    assert claims.copies.all()
+    assert false_discovery_proportions(claims.copies, 40).tolist() == [0.8]
+    assert false_discovery_proportions(claims.copies & False, 40).tolist() == [0.0]
 
 
 def test_kinds_of_images_never_trained_on_are_told_apart(lab: LabDescription) -> None:
@@ -121,66 +158,102 @@ def test_kinds_of_images_never_trained_on_are_told_apart(lab: LabDescription) ->
     )
     kinds = {kind.name: kind for kind in never_trained_kinds(table, other)}
     assert list(kinds) == [
-        "held out", "held out, no near copy was trained on", "held out, whole series", "held out, four copies of each",
-        "held out, four copies grouped", "held out; bank of elsewhere", "seen once (not a null)",
+        "never trained on", "no near copy was trained on", "whole series", "four copies of each",
+        "four copies grouped", "bank of elsewhere", "seen once (not a null)",
     ]  # fmt: skip
-    assert [len(kind.rows) for kind in kinds.values()] == [60, 59, 60, 60, 60, 60, 8]
+    assert [len(kind.images) for kind in kinds.values()] == [259, 258, 259, 259, 259, 60, 8]
     draw = np.random.default_rng(0)
-    copies = kinds["held out, four copies of each"].draw(np.arange(60), draw, 3)
+    copies = kinds["four copies of each"].draw(np.arange(60), draw, 3)
     assert copies.shape == (3, 40) and all(len(set(row)) <= 10 for row in copies.tolist())
-    whole = kinds["held out, whole series"].draw(np.arange(60), draw, 3)
-    rows = kinds["held out, whole series"].rows
-    for chosen in whole.tolist():
-        families = [series_of(rows[place].text) for place in chosen]
+    series = kinds["whole series"]
+    [split] = series.splits(draw, 1)
+    for chosen in series.draw(split.places, draw, 3).tolist():
+        families = [series.families[place] for place in chosen]
         for complete in set(families) - {families[-1]}:
-            assert {n for n, row in enumerate(rows) if series_of(row.text) == complete} <= set(chosen)
-    assert len(kinds["held out; bank of elsewhere"].bank) == 99
+            assert {int(n) for n in split.places if series.families[n] == complete} <= set(chosen)
+    [split] = kinds["bank of elsewhere"].splits(draw, 1)
+    assert len(split.bank.controls) == 99 and len(split.places) == 60
 
 
-def test_a_report_has_denominators_and_an_honest_bank_is_met(
+@pytest.mark.parametrize("bootstrap", [True, False])
+def test_no_image_is_judged_by_itself(lab: LabDescription, bootstrap: bool) -> None:
+    kind = never_trained_kinds(table_of(lab))[0]
+    pool = replace(kind.images, log_ratios=np.arange(float(len(kind.images))))
+    for split in replace(kind, images=pool).splits(np.random.default_rng(0), 20, bootstrap=bootstrap):
+        judging = {*split.bank.controls.log_ratios.tolist(), *split.bank.kept_out.log_ratios.tolist()}
+        assert len(split.places) and not judging & set(pool.log_ratios[split.places].tolist())
+
+
+def test_a_report_has_denominators_and_bounds(
     lab: LabDescription, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("errors", "power"):
-        monkeypatch.setattr(f"imgaudit.benchmark.verdicts.{name}.RESAMPLES", 20)
+    for name, value in (("BANKS", 4), ("RESAMPLES", 3), ("BANKS_EACH", 2)):
+        monkeypatch.setattr(f"imgaudit.benchmark.verdicts.errors.{name}", value)
+    for name, value in (("BANKS", 3), ("KEPT_OUT", 0), ("BANK", 100)):
+        monkeypatch.setattr(f"imgaudit.benchmark.verdicts.power.{name}", value)
     monkeypatch.setattr("imgaudit.benchmark.verdicts.power.BANK_SIZES", (10, 199))
     table = table_of(lab)
     report = report_errors(table)
     for row in report.errors:
-        assert 0 <= row.low <= row.high <= 1 and 0 <= row.proportion <= row.any_false <= 1
+        assert 0 <= row.copies <= row.findings <= row.any_false <= 1 and row.findings <= row.worst_bank + 1e-12
         assert row.memorised == 10 and row.per_portfolio in (10, 40)
-    verdicts = [row for row in report.errors if row.claim == "verdict"]
-    assert all(row.any_false == 0 for row in verdicts)
-    assert {one.name: one.replicated for one in report.by_repeats} == {"100 repeats": 1.0}
+        assert (row.low is None) is (row.kind not in PROMISED)
+        assert row.low is None or row.high is None or 0 <= row.low <= row.findings <= row.high <= 1
+    by_name = {one.name: one for one in report.by_repeats}
+    assert by_name["100 repeats"].now.found == by_name[BACK].withheld.found == 1.0
+    assert by_name[BACK].images == 10 and by_name[BACK].withheld.low < 0.8
     few, many = report.by_bank
-    assert few.score < many.score == 1.0 and many.images == 10
+    assert few.withheld.found < many.withheld.found == 1.0 and many.images == 10
     assert [one.images for one in report.banks] == [60, 8]
+    # The lower end of 10 of 10 is 69 %: every memorised image was found, and the goal is missed all the same.
+    [power] = [one for one in report.targets if one.name == f"captions withheld, {BACK}"]
+    assert not power.met and "100.0%" in power.got
     table.write(tmp_path / "t.json")
     result = CliRunner().invoke(app, ["benchmark", "errors", "--table", str(tmp_path / "t.json")])
-    assert result.exit_code == 0 and "held out, four copies of each" in result.stdout
-    assert max(map(len, result.stdout.splitlines())) <= 130
+    assert result.exit_code == 0 and "four copies of each" in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 140
     assert report_errors(table) == report
 
 
-def test_a_bank_of_easier_images_is_told_and_claims_too_much(lab: LabDescription) -> None:
+def test_a_bank_of_easier_images_is_told_and_claims_too_much(
+    lab: LabDescription, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imgaudit.benchmark.verdicts.errors.BANKS", 4)
     table = table_of(lab)
     low = [c.model_copy(update={"log_ratio": c.log_ratio / 3}) for c in table.controls]
     other = ControlTable(note="easier", model_fingerprint="f", protocol=PROTOCOL, seed=2, controls=low)
     by_name = {one.fresh: one for one in compare_bank(table, other)}
     assert by_name["held out"].p_value > 0.05 > by_name["held out; bank of easier"].p_value
     [kind] = [one for one in never_trained_kinds(table, other) if "easier" in one.name]
-    score = next(row for row in error_rows(table, kind, 1) if row.claim == "score")
-    assert score.low > 0.3
+    assert all(row.findings > 0.3 for row in error_rows(table, kind, 1))
     stranger = other.model_copy(update={"model_fingerprint": "another"})
     with pytest.raises(InputError, match="another model or protocol"):
         report_errors(table, stranger)
 
 
-def test_power_of_images_that_nothing_finds_is_nought(lab: LabDescription) -> None:
+def test_power_of_images_that_nothing_returns_is_nought(lab: LabDescription, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imgaudit.benchmark.verdicts.power.BANKS", 3)
     table = table_of(lab)
-    rows = [row.model_copy(update={"log_ratio": 0.1}) if row.group is Group.MEMORISED else row for row in table.rows]
-    quiet = table.model_copy(update={"rows": rows})
-    assert [one.score for one in power_by_repeats(quiet, 1)] == [0.0]
-    assert all(one.score == 0.0 for one in power_by_bank(quiet, 1))
+    quiet = []
+    for row in table.rows:
+        missed = {
+            rung: score.model_copy(update={"seeds": table.controls[0].rungs[Rung.EMBEDDING]})
+            for rung, score in row.rungs.items()
+        }
+        quiet.append(row.model_copy(update={"rungs": missed}) if row.group is Group.MEMORISED else row)
+    rows = power_by_repeats(table.model_copy(update={"rows": quiet}), 1)
+    assert rows and all(one.now.found == one.withheld.found == one.before.found == 0.0 for one in rows)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lab_name", ["report-a", "report-b", "v", "sdxl"])
+def test_one_level_holds_for_all_verdicts_together_on_committed_tables(lab_name: str) -> None:
+    """Over random banks, the false share of all findings stays below 7.5 % where 5 % is asked; `errors` prints more."""
+    root = Path(__file__).resolve().parents[3]
+    table = ScoreTable.read(root / "examples" / "labs" / lab_name / "detection.json")
+    for row in error_rows(table, never_trained_kinds(table)[0], 1):
+        if row.level == 0.05:
+            assert row.high is not None and row.high <= 0.075, row
 
 
 def test_the_ladder_names_the_lowest_rung_with_and_without_captions(lab: LabDescription, tmp_path: Path) -> None:
