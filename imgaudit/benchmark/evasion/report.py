@@ -20,7 +20,7 @@ from imgaudit.benchmark.harness.figures import (
     MeasuredRate,
     Separation,
     format_rates,
-    format_separations,
+    mean,
     measure_rate,
     measure_separation,
 )
@@ -172,9 +172,22 @@ def format_evasion(report: EvasionReport) -> Iterator[str]:
     yield ""
     yield from format_rates("verdicts, captions given or withheld", report.rates)
     yield ""
-    yield from format_separations(
-        f"{'score of memorised images':27}{'against':12}AUC     95 % interval    n", report.separations, 27, 12
-    )
+    yield from _format_scores(report)
+
+
+def _format_scores(report: EvasionReport) -> Iterator[str]:
+    """Format, per variant that has a score, its means and how well it tells memorised images from held-out ones."""
+    yield "score                  mean: memorised  held out   AUC     95 % interval    n"
+    by_name = {variant.name: variant for variant in report.table.variants}
+    for one in report.separations:
+        means = [
+            mean([image.score for image in _of(by_name[one.name], group) if image.score is not None])
+            for group in (Group.MEMORISED, Group.HELD_OUT)
+        ]
+        yield (
+            f"{one.name:23}{means[0]:15.3f}{means[1]:10.3f}   {one.auc:.3f}   {one.low:.3f} to {one.high:.3f}   "
+            f"{one.positives} / {one.negatives}"
+        )
 
 
 def _format_rows(variant: AuditedVariant) -> Iterator[str]:

@@ -143,6 +143,7 @@ def test_the_report_counts_by_group_and_says_what_the_reader_sees() -> None:
     assert "zero betas: refused: no noise" in lines and "untouched: no alarm" in lines
     assert "norm clamp: model_check on the run: a number is wrong" in lines
     assert "untouched                1 of 64" in lines
+    assert "untouched                        0.250     0.050   1.000   0.386 to 1.000   2 / 2" in lines
 
 
 def test_a_table_survives_the_disk(tmp_path: Path) -> None:
