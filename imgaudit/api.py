@@ -94,7 +94,8 @@ def audit(
 
     out:        run folder, new or of the same audit
     controls:   images that cannot be in the training set, or a null bank made from such images; without either there
-                are no p-values, and only copies from prompts that were not derived from the image can be concluded
+                are no p-values, only copies from prompts that were not derived from the image can be concluded, and
+                every other image is inconclusive. The command asks first; a call without controls goes ahead
     config:     budget and seed; the standard effort by default. Its framing must be the portfolio's. `offline` refuses
                 every connection of this process from now on; `device`, `rescan` and `fail_on` are for the command, as
                 the model is loaded and the images are read already
@@ -116,6 +117,8 @@ def audit(
             f"the portfolio was read with framing {read_with}, and the audit frames by {config.framing.value}: "
             f"read it with framing={config.framing.value!r}"
         )
+    if config.no_controls and controls is not None:
+        raise InputError("the configuration says no_controls, but controls were given: give only one of them")
     _prepare(model, config)
     if reference is not None and not isinstance(reference, Collection):
         reference = Collection.open(Path(reference))

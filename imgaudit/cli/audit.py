@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from imgaudit.cli.dry_run import print_cost, print_plan
+from imgaudit.cli.dry_run import estimate_duration, print_cost, print_plan
 from imgaudit.cli.exit_codes import ExitCode, find_exit_code
 from imgaudit.cli.folders import read_folder
 from imgaudit.cli.interruption import Interruption
 from imgaudit.cli.model_choice import ModelChoice
+from imgaudit.cli.no_controls import CONSEQUENCE, ask_without_controls, lacks_choice, require_terminal
 from imgaudit.cli.options import (
     Calibration,
     Captions,
@@ -83,6 +84,10 @@ def audit_and_print(
 
     if folders.controls is not None and folders.calibration is not None:
         raise InputError("give --controls or --calibration, not both")
+    given = folders.controls is not None or folders.calibration is not None
+    undecided = lacks_choice(config, sources["no_controls"], out, given=given)
+    if undecided and not output.dry_run:
+        require_terminal()
     if config.offline:
         go_offline()
     quiet = output.quiet
@@ -96,11 +101,17 @@ def audit_and_print(
     reference = _open_reference(folders.reference) if folders.reference is not None else None
     source = controls if bank is None else bank
     if output.dry_run:
-        given = len(controls.targets) if controls else 0
-        known = len(bank.by_work().controls) if bank else count_bank_controls(given)
-        work = print_plan(config, policy, portfolio, controls=known, to_calibrate=given)
+        number = len(controls.targets) if controls else 0
+        known = len(bank.by_work().controls) if bank else count_bank_controls(number)
+        work = print_plan(config, policy, portfolio, controls=known, to_calibrate=number)
+        if undecided:
+            typer.echo(f"no controls were given: {CONSEQUENCE}")
         print_cost(model, config, work, quiet=quiet)
         return ExitCode.DECIDED
+    if undecided:
+        ask_without_controls(len(portfolio.targets), lambda: estimate_duration(model, config, portfolio, quiet=quiet))
+        config = config.model_copy(update={"no_controls": True})
+        sources = sources | {"no_controls": "asked on the terminal"}
     say(f"loading model {model.name}", quiet=quiet)
     loaded = model.load(config.device)
     with Interruption().listening() as interruption, stage_progress(quiet=quiet) as advance:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from imgaudit.io.portfolio import Portfolio
     from imgaudit.runs.cost import Cost
     from imgaudit.runs.work import Work
+    from imgaudit.schema.records import Rung
 
 STAGES = {
     "backward": "forward and backward",
@@ -35,23 +36,11 @@ def print_plan(
     Returns        what every image takes at most, those to calibrate on included
     """
     from imgaudit.decision.controls_needed import describe_controls_needed
-    from imgaudit.diffusion.rungs import find_rung_texts
     from imgaudit.runs.work import expected_work, invmm_work
-    from imgaudit.schema.records import INVERTED_RUNGS, TEXT_RUNGS, Skipped
 
-    tried = [rung for rung in TEXT_RUNGS if rung.value in config.protocol.ladder.rungs]
-    rungs = {
-        rung: [
-            not isinstance(find_rung_texts(t, rung, config.protocol, config.seed), Skipped) for t in portfolio.targets
-        ]
-        for rung in tried
-    }
-    inverted = [rung.value for rung in INVERTED_RUNGS if rung.value in config.protocol.ladder.rungs]
-    works = [
-        expected_work(config.protocol, len(inverted) + sum(has[number] for has in rungs.values()))
-        for number in range(len(portfolio.targets))
-    ]
-    works += [expected_work(config.protocol, len(inverted) + len(tried))] * to_calibrate
+    rungs, inverted = _find_rungs(config, portfolio)
+    works = _expected_works(config, portfolio)
+    works += [expected_work(config.protocol, len(inverted) + len(rungs))] * to_calibrate
     typer.echo(
         f"{portfolio.count} files: {len(portfolio.targets)} images to audit, {len(portfolio.skipped)} would be skipped"
     )
@@ -74,6 +63,47 @@ def print_plan(
         typer.echo(f"  of them InvMM: at most {moved:,} for each image; it ends earlier where it succeeds")
     typer.echo(describe_controls_needed(controls, max(1, len(portfolio.targets)), policy.level))
     return works
+
+
+def _find_rungs(config: AuditConfig, portfolio: "Portfolio") -> "tuple[dict[Rung, list[bool]], list[str]]":
+    """Return each text rung with the images that have a text for it, and the rungs that need none."""
+    from imgaudit.diffusion.rungs import find_rung_texts
+    from imgaudit.schema.records import INVERTED_RUNGS, TEXT_RUNGS, Skipped
+
+    protocol = config.protocol
+    rungs = {
+        rung: [not isinstance(find_rung_texts(t, rung, protocol, config.seed), Skipped) for t in portfolio.targets]
+        for rung in TEXT_RUNGS
+        if rung.value in protocol.ladder.rungs
+    }
+    return rungs, [rung.value for rung in INVERTED_RUNGS if rung.value in protocol.ladder.rungs]
+
+
+def _expected_works(config: AuditConfig, portfolio: "Portfolio") -> "list[Work]":
+    """Return what every image to audit takes at most."""
+    from imgaudit.runs.work import expected_work
+
+    rungs, inverted = _find_rungs(config, portfolio)
+    return [
+        expected_work(config.protocol, len(inverted) + sum(has[number] for has in rungs.values()))
+        for number in range(len(portfolio.targets))
+    ]
+
+
+def estimate_duration(model: ModelChoice, config: AuditConfig, portfolio: "Portfolio", *, quiet: bool) -> str:
+    """Return in words how long an audit without controls takes at most, by measurement of a few passes."""
+    from imgaudit.runs.cost import estimate_cost
+    from imgaudit.similarity.matcher import standard_matcher
+
+    works = _expected_works(config, portfolio)
+    if not works or not _is_here(model):
+        return f"at most {sum(work.evaluations for work in works):,} network evaluations"
+    say(f"loading model {model.name} to time a few passes", quiet=quiet)
+    cost = estimate_cost(
+        model.load(config.device).denoiser, config.protocol, works, standard_matcher()[0],
+        chunk_size=config.chunk_size, batch_size=config.batch_size,
+    )  # fmt: skip
+    return f"about {format_duration(cost.total_seconds)}"
 
 
 def print_cost(model: ModelChoice, config: AuditConfig, works: "Sequence[Work]", *, quiet: bool) -> None:

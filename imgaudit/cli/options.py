@@ -110,6 +110,11 @@ class ConfigOptions:
         option(Heading.CONTROLS, "False discovery rate: share of false alarms to accept among the images found.",
                metavar="RATE", default=_usual(lambda one: one.level)),
     ] = None  # fmt: skip
+    no_controls: Annotated[
+        bool | None,
+        flag(Heading.CONTROLS, "Audit without controls, unasked: images that the model does not return for their own "
+             "text are then inconclusive.", "--no-controls"),
+    ] = None  # fmt: skip
     seed: Annotated[
         int | None,
         option(Heading.EXPERT, "Run seed: the same seed repeats every random draw.", metavar="N",
@@ -162,7 +167,7 @@ class ConfigOptions:
         return resolve_config(self.config_values())
 
 
-MeasuringOptions = Annotated[ConfigOptions, Take(without=("level", "fail_on", "operator"))]
+MeasuringOptions = Annotated[ConfigOptions, Take(without=("level", "fail_on", "operator", "no_controls"))]
 """Options that decide how images are measured, without those that decide verdicts."""
 
 DemoOptions = Annotated[ConfigOptions, Take(only=("seed", "batch_size", "device", "offline"))]

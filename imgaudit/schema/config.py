@@ -97,6 +97,8 @@ class AuditConfig(BaseModel):
     """The verdicts that make the exit code 1."""
     offline: bool = False
     """Refuse every connection of this process."""
+    no_controls: bool = False
+    """Audit without controls: every image that the model does not return for its own text is then inconclusive."""
     rescan: bool = False
     """Read every file again, also those that have not changed since an earlier audit."""
     operator: str = Field("", max_length=200)

@@ -119,7 +119,20 @@ def test_the_batch_is_recorded_as_a_number_and_kept_when_a_run_is_continued(
 ) -> None:
     run = tmp_path / "run"
     command = ["audit", str(make_folder("portfolio", [1])), "--model", str(model_folder), "--out", str(run)]
-    fast = ["--steps", "1", "--draws", "1", "--seeds", "1", "--num-inference-steps", "1", "--device", "cpu", "-q"]
+    fast = [
+        "--steps",
+        "1",
+        "--draws",
+        "1",
+        "--seeds",
+        "1",
+        "--num-inference-steps",
+        "1",
+        "--device",
+        "cpu",
+        "-q",
+        "--no-controls",
+    ]
     assert CliRunner().invoke(app, [*command, *fast]).exit_code == 3
     manifest = json.loads((run / "manifest.json").read_text())
     assert manifest["config"]["batch_size"] == {"value": 64, "source": "free memory"}

@@ -18,7 +18,8 @@ from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.protocol import Effort
 
 SHARED = {
-    "__init__", "dry_run", "exit_codes", "folders", "interruption", "model_choice", "options", "signatures", "terminal",
+    "__init__", "dry_run", "exit_codes", "folders", "interruption", "model_choice", "no_controls",
+    "options", "signatures", "terminal",
 }  # fmt: skip
 """Files of cli/ that are no command."""
 
@@ -82,7 +83,7 @@ def test_audit_has_the_headings_that_a_newcomer_looks_for() -> None:
     assert list(shown) == [
         "Arguments", "Options", "What is audited", "Controls", "Budget", "Output", "Machine", "Expert",
     ]  # fmt: skip
-    assert sum(body.count("[default:") for body in shown.values()) == 41
+    assert sum(body.count("[default:") for body in shown.values()) == 42
     assert "owner/name[@revision]" in shown["What is audited"]
 
 

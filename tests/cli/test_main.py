@@ -57,7 +57,7 @@ def test_the_module_is_the_command() -> None:
     [
         (["nonsense"], 2, "No such command"),
         (["audit"], 2, "Missing argument"),
-        (["audit", "/nowhere", "--model", "demo"], 2, "is not a folder"),
+        (["audit", "/nowhere", "--model", "demo", "--no-controls"], 2, "is not a folder"),
         (["report", "/nowhere"], 2, "not a run folder"),
         (["report", ".", "--format", "pdf"], 2, "--format must be one of"),
     ],
@@ -73,7 +73,9 @@ def test_what_cannot_run_says_why_and_exits_with_two(
 def test_a_refused_model_exits_with_four(
     make_folder: Callable[..., Path], run_imgaudit: Commands, tmp_path: Path
 ) -> None:
-    done = run_imgaudit("audit", make_folder("p", [1]), "--model", tmp_path / "none", "--out", tmp_path / "run")
+    done = run_imgaudit(
+        "audit", make_folder("p", [1]), "--model", tmp_path / "none", "--no-controls", "--out", tmp_path / "run"
+    )
     assert done.code == 4 and "model refused" in done.stderr
 
 
@@ -135,7 +137,7 @@ def test_one_reason_for_all_is_said_once(model_folder: Path, run_imgaudit: Comma
     folder.mkdir()
     for number in range(3):
         (folder / f"{number}.png").write_bytes(b"no image")
-    done = run_imgaudit("audit", folder, "--model", model_folder, "--out", tmp_path / "run", *FAST)
+    done = run_imgaudit("audit", folder, "--model", model_folder, "--no-controls", "--out", tmp_path / "run", *FAST)
     assert done.code == 3
     assert "all 3 images were skipped for the same reason: " in " ".join(done.stdout.split())
     assert "0.png" not in done.stdout and "3 images: 3 skipped" in done.stdout

@@ -195,7 +195,7 @@ def test_the_commands_refuse_it_before_anything_is_measured(
 ) -> None:  # fmt: skip
     folder, out = make_folder("portfolio", [1]), tmp_path / "out"
     model = ["--model", str(family_folders[SD3]), "--streams", "clip,text", "--out", str(out), "--device", "cpu"]
-    for command in (["audit"], ["audit", "--dry-run"], ["calibrate"]):
+    for command in (["audit", "--no-controls"], ["audit", "--dry-run"], ["calibrate"]):
         monkeypatch.setattr("sys.argv", ["imgaudit", command[0], str(folder), *model, *command[1:]])
         with pytest.raises(SystemExit) as stopped:
             main()
@@ -212,7 +212,7 @@ def test_an_audit_of_chosen_streams_from_the_command_line(
     command = ["imgaudit", "audit", str(folder), "--model", str(family_folders[SD3]), "--streams", "pooled,clip"]
     command += ["--steps", "2", "--draws", "2", "--seeds", "2", "--num-inference-steps", "2", "--device", "cpu"]
     # Without controls nothing can be concluded, which has an exit code of its own.
-    for more, code in ((["--dry-run"], 0), (["--out", str(out)], 3)):
+    for more, code in ((["--dry-run"], 0), (["--no-controls", "--out", str(out)], 3)):
         monkeypatch.setattr("sys.argv", [*command, *more])
         with pytest.raises(SystemExit) as stopped:
             main()

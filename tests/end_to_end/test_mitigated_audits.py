@@ -47,7 +47,15 @@ def test_a_spec_that_is_none_is_refused_before_anything_is_written(
     make_folder: Callable[..., Path], model_folder: Path, tmp_path: Path
 ) -> None:
     done = _run(
-        "audit", make_folder("p", [1]), "--model", model_folder, "--mitigation", "hope", "--out", tmp_path / "run"
+        "audit",
+        make_folder("p", [1]),
+        "--model",
+        model_folder,
+        "--mitigation",
+        "hope",
+        "--no-controls",
+        "--out",
+        tmp_path / "run",
     )
     assert isinstance(done.exception, ConfigError) and "expected one of descent" in str(done.exception)
     assert not (tmp_path / "run" / "manifest.json").exists()

@@ -147,7 +147,7 @@ def test_an_audit_with_a_lora_records_it(
     shared = [
         "audit", str(targets), "--model", str(model_folder), "--out", str(run), "--steps", "1", "--draws", "2",
         "--seeds", "2", "--num-inference-steps", "2", "--rung", "caption", "--rung", "embedding",
-        "--device", "cpu", "--quiet",
+        "--device", "cpu", "--quiet", "--no-controls",
     ]  # fmt: skip
     assert imgaudit([*shared, "--lora", f"{style}:0.5"], monkeypatch) == ExitCode.INCOMPLETE
     model = json.loads((run / "manifest.json").read_text())["model"]

@@ -59,8 +59,9 @@ class Bench:
         self.recorder.count(section, kind, "different" if found else "identical", [*more, *found])
 
     def audit(self, targets: Path, out: Path, *more: object) -> list[object]:
-        """Arguments of an audit."""
-        return ["audit", targets, "--model", self.model, "--out", out, *SMALLEST, *more]
+        """Arguments of an audit; one that is given neither controls nor a bank declines them."""
+        declined = [] if {"--controls", "--calibration"} & set(map(str, more)) else ["--no-controls"]
+        return ["audit", targets, "--model", self.model, "--out", out, *SMALLEST, *declined, *more]
 
 
 def findings_of_run(run: Path) -> list[dict[str, Any]]:

@@ -1,0 +1,65 @@
+"""The choice to audit without controls: given as an option, made before, or asked for on a terminal."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import typer
+
+from imgaudit.exceptions import InputError
+from imgaudit.schema.config import AuditConfig
+
+CONSEQUENCE = (
+    "without controls, every image that the model does not return for its own text will be inconclusive, and no image "
+    "gets a p-value"
+)
+"""The limit of an audit without controls."""
+
+
+def lacks_choice(config: AuditConfig, source: str, run: Path, *, given: bool) -> bool:
+    """Tell whether nobody has chosen yet to audit without controls, and so has to be asked.
+
+    source:  where `no_controls` was set
+    run:     run folder; one that holds a null bank, or was begun without controls by choice, is continued as it is
+    given:   whether controls or a null bank were given
+
+    Raises InputError when controls are both given and declined.
+    """
+    held = (run / "calibration.json").is_file()
+    if config.no_controls and given:
+        raise InputError(f"no_controls (from {source}) was given together with controls or a null bank: give only one")
+    if config.no_controls and held:
+        raise InputError(f"{str(run)!r} was begun with controls: continue it without --no-controls")
+    return not (config.no_controls or given or held or _was_declined(run))
+
+
+def require_terminal() -> None:
+    """Refuse to audit without controls unasked. Raises InputError that says what to give."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise InputError(
+            f"no controls were given: {CONSEQUENCE}. Give --controls FOLDER with images that cannot be in the training "
+            "set, or --calibration BANK; or give --no-controls to audit without them"
+        )
+
+
+def ask_without_controls(images: int, estimate: Callable[[], str]) -> None:
+    """Ask on the terminal whether to audit without controls. Raises InputError when the answer is no.
+
+    estimate:  returns how long the audit takes, in words
+    """
+    typer.echo(f"No controls were given: {CONSEQUENCE}.", err=True)
+    typer.echo(f"Auditing {images} images takes {estimate()}.", err=True)
+    if not typer.confirm("Audit without controls?", default=False, err=True):
+        raise InputError("nothing was audited: give --controls FOLDER or --calibration BANK")
+
+
+def _was_declined(run: Path) -> bool:
+    # Imported here, so that --help stays free of what runs need.
+    from imgaudit.runs.folder import RunFolder
+    from imgaudit.runs.manifest import read_manifest
+
+    folder = RunFolder(run)
+    if not folder.manifest_path.is_file():
+        return False
+    kept = read_manifest(folder).config.get("no_controls")
+    return kept is not None and kept.value is True

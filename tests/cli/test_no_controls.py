@@ -1,0 +1,100 @@
+"""An audit without controls is asked for, not stumbled into."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from imgaudit import audit, load_model, read_portfolio
+from imgaudit.cli import app
+from imgaudit.cli import no_controls as choice
+from imgaudit.exceptions import ImgauditError, InputError
+from imgaudit.schema.config import AuditConfig
+
+FAST = ["--steps", "1", "--draws", "1", "--seeds", "1", "--num-inference-steps", "1", "--device", "cpu", "-q"]
+
+
+@pytest.fixture
+def command(model_folder: Path, make_folder: Callable[..., Path], tmp_path: Path) -> list[str]:
+    targets = str(make_folder("portfolio", range(2)))
+    return ["audit", targets, "--model", str(model_folder), "--out", str(tmp_path / "run"), *FAST]
+
+
+def config_of(run: Path) -> dict[str, object]:
+    return json.loads((run / "manifest.json").read_text(encoding="utf-8"))["config"]["no_controls"]  # type: ignore[no-any-return]
+
+
+def test_where_nobody_can_be_asked_the_audit_is_refused(command: list[str], tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, command)
+    assert isinstance(done.exception, InputError)
+    for part in ("--controls FOLDER", "--calibration BANK", "--no-controls", "inconclusive"):
+        assert part in str(done.exception)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_option_is_recorded_and_the_run_is_continued_without_it(command: list[str], tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, [*command, "--no-controls"])
+    assert done.exit_code == 3, done.output
+    assert config_of(tmp_path / "run") == {"value": True, "source": "command line"}
+    assert CliRunner().invoke(app, command).exit_code == 3
+
+
+def test_controls_that_are_given_and_declined_are_refused(
+    command: list[str], make_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    for option in ("--controls", "--calibration"):
+        done = CliRunner().invoke(app, [*command, "--no-controls", option, str(make_folder(option[2:], [7]))])
+        assert isinstance(done.exception, InputError) and "give only one" in str(done.exception)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "calibration.json").write_text("{}")
+    config = AuditConfig(no_controls=True)
+    with pytest.raises(InputError, match="begun with controls"):
+        choice.lacks_choice(config, "environment", tmp_path / "run", given=False)
+    assert not choice.lacks_choice(AuditConfig(), "default", tmp_path / "run", given=False)
+
+
+@pytest.mark.parametrize("answer", ["y", "n"])
+def test_on_a_terminal_it_asks_and_says_how_long_it_takes(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    monkeypatch.setattr(choice, "require_terminal", lambda: None)
+    monkeypatch.setattr("imgaudit.cli.audit.require_terminal", lambda: None)
+    done = CliRunner().invoke(app, command, input=f"{answer}\n")
+    assert "will be inconclusive" in done.stderr and "Auditing 2 images takes about" in done.stderr
+    if answer == "y":
+        assert done.exit_code == 3, done.output
+        assert config_of(tmp_path / "run") == {"value": True, "source": "asked on the terminal"}
+    else:
+        assert isinstance(done.exception, InputError) and "nothing was audited" in str(done.exception)
+        assert not (tmp_path / "run").exists()
+
+
+def test_both_ends_have_to_be_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    for stdin, stderr in ((True, True), (True, False), (False, True)):
+        monkeypatch.setattr("sys.stdin.isatty", lambda it=stdin: it, raising=False)
+        monkeypatch.setattr("sys.stderr.isatty", lambda it=stderr: it, raising=False)
+        if stdin and stderr:
+            choice.require_terminal()
+        else:
+            with pytest.raises(ImgauditError, match="no controls were given"):
+                choice.require_terminal()
+
+
+def test_a_dry_run_only_says_it(command: list[str]) -> None:
+    done = CliRunner().invoke(app, [*command, "--dry-run"])
+    assert done.exit_code == 0 and "no controls were given: without controls, every image" in done.stdout
+    declined = CliRunner().invoke(app, [*command, "--dry-run", "--no-controls"])
+    assert declined.exit_code == 0 and "no controls were given" not in declined.stdout
+
+
+def test_a_call_from_python_goes_ahead_but_not_both_ways(
+    model_folder: Path, make_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    portfolio = read_portfolio(make_folder("portfolio", [1]))
+    with pytest.raises(InputError, match="give only one"):
+        audit(
+            load_model(str(model_folder), "cpu"), portfolio, out=tmp_path / "run", controls=portfolio,
+            config=AuditConfig(no_controls=True),
+        )  # fmt: skip
