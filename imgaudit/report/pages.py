@@ -76,7 +76,21 @@ def _percent(value: float | Skipped, digits: int = 1) -> str:
 
 def reproduction_command(result: AuditResult) -> str:
     """The command line that made the run, without the path of the program; or the call from Python."""
-    command = [str(part) for part in result.run.get("command", [])]
+    return _format_command(result.run.get("command", []))
+
+
+def continuing_commands(result: AuditResult) -> list[tuple[str, str]]:
+    """Return the UTC time and the command line of every command that continued the run, oldest first."""
+    found = result.run.get("continued")
+    return [
+        (str(one.get("time", "")), _format_command(one["command"]))
+        for one in (found if isinstance(found, list) else [])
+        if isinstance(one, dict) and isinstance(one.get("command"), list)
+    ]
+
+
+def _format_command(given: Sequence[object]) -> str:
+    command = [str(part) for part in given]
     if command[:1] == ["imgaudit.audit"]:
         return f"imgaudit.audit({', '.join(command[1:])})"
     return shlex.join(["imgaudit", *command[1:]])

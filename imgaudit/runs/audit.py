@@ -17,13 +17,14 @@ from imgaudit.exceptions import CalibrationError, ImageError, RunFolderError
 from imgaudit.index import Collection
 from imgaudit.index.near_duplicates import find_near_duplicates
 from imgaudit.io.framing import to_batch
-from imgaudit.io.portfolio import Portfolio
+from imgaudit.io.portfolio import Portfolio, Target
 from imgaudit.io.screening import stack_thumbnails
 from imgaudit.io.writing import write_atomically
 from imgaudit.models.loading import LoadedModel
 from imgaudit.runs.calibration import measure_bank
 from imgaudit.runs.callbacks import OnNote, OnProgress
 from imgaudit.runs.conclusion import conclude
+from imgaudit.runs.continuation import record_command
 from imgaudit.runs.cost import resolve_batch_size
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import make_manifest, open_manifest, read_manifest, resume_portfolio
@@ -37,6 +38,13 @@ from imgaudit.similarity.matcher import Matcher, standard_matcher
 
 MAX_DECOYS = 1000
 """Decoys beyond these add nothing that a coincidence p-value could show."""
+
+
+OTHER_CONTROLS = (
+    "its images were measured and decided with those. Leave the option out to continue the run with them, or name "
+    "another --out for an audit with others, which measures everything anew"
+)
+"""The way out where a run is given other controls than its own."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +117,10 @@ def run_audit(
     portfolio = resume_portfolio(inputs.portfolio, open_manifest(run.path, manifest))
     recorded = run.recorded()
     if begun:
+        _require_same_controls(run, inputs.controls)
+        record_command(run, origin.command)
+        if inputs.controls is not None and not run.calibration_path.is_file():
+            on_note("note: this run was begun without controls; every image is decided again with those given now")
         for remark in portfolio.remarks[len(inputs.portfolio.remarks) :]:
             on_note(f"note: {remark}")
         if lost := recorded.lost:
@@ -157,9 +169,7 @@ def _fix_bank(
     work = run.path / "controls"
     if isinstance(inputs.controls, NullBank):
         keep_bank(run, inputs.controls)
-    elif inputs.controls is not None and run.calibration_path.is_file():
-        require_controls(run, inputs.controls)
-    elif inputs.controls is not None:
+    elif inputs.controls is not None and not run.calibration_path.is_file():
         measure_bank(
             work, inputs.controls, model, config, note=origin.controls,
             on_bank=lambda bank: bank.write(run.calibration_path),
@@ -175,27 +185,55 @@ def keep_bank(run: RunFolder, bank: NullBank) -> None:
 
     Raises RunFolderError when the run holds another bank, which decided what to look into while it was measured.
     """
-    if run.calibration_path.is_file():
-        try:
-            held = NullBank.read(run.calibration_path)
-        except CalibrationError:
-            held = bank
-        if held != bank:
-            raise RunFolderError(
-                f"{str(run.path)!r} was begun with another null bank ({len(held.controls)} controls: {held.source}): "
-                "continue it with that one, or name another --out"
-            )
+    require_bank(run, bank)
     bank.write(run.calibration_path)
 
 
+def _require_same_controls(run: RunFolder, controls: Portfolio | NullBank | None) -> None:
+    """Refuse other controls than those of a run that has some, before anything in it changes."""
+    if controls is None or not run.calibration_path.is_file():
+        return
+    if isinstance(controls, NullBank):
+        require_bank(run, controls)
+    else:
+        require_controls(run, controls)
+
+
+def require_bank(run: RunFolder, bank: NullBank) -> None:
+    """Refuse another bank than the run holds, as far as that can be read. Raises RunFolderError that names it."""
+    if not run.calibration_path.is_file():
+        return
+    try:
+        held = NullBank.read(run.calibration_path)
+    except CalibrationError:
+        return
+    if held != bank:
+        raise RunFolderError(
+            f"{str(run.path)!r} was begun with another null bank ({len(held.controls)} controls: {held.source}): "
+            f"{OTHER_CONTROLS}"
+        )
+
+
 def require_controls(run: RunFolder, controls: Portfolio) -> None:
-    """Refuse controls that lack an image of the run's bank. Raises RunFolderError that counts them."""
-    held = {sha256 for source in NullBank.read(run.calibration_path).sources for sha256 in source.sha256s}
-    if missing := held - {target.image.sha256 for target in controls.targets}:
+    """Refuse other controls than those of the run's bank, more of them too. Raises RunFolderError that counts them."""
+    sources = NullBank.read(run.calibration_path).sources
+    held = {sha256 for source in sources for sha256 in (*source.sha256s, *source.same_works)}
+    given = {target.image.sha256 for target in controls.targets}
+    # A file that could be listed but not loaded never became a control.
+    missing, new = held - given, [one for one in controls.targets if one.image.sha256 not in held and _is_loadable(one)]
+    if missing or new:
         raise RunFolderError(
             f"{str(run.path)!r} was begun with other controls: {len(missing)} of its {len(held)} are not in the folder "
-            "given; continue it with the same folder, or name another --out"
+            f"given, and {len(new)} of those in the folder are not its own: {OTHER_CONTROLS}"
         )
+
+
+def _is_loadable(target: Target) -> bool:
+    try:
+        target.load()
+    except ImageError:
+        return False
+    return True
 
 
 def group_targets(portfolio: Portfolio) -> list[list[str]]:

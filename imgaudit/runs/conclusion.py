@@ -19,6 +19,7 @@ from imgaudit.index.near_duplicates import find_near_duplicates
 from imgaudit.io.framing import frame_image, to_tensor
 from imgaudit.io.screening import THUMBNAIL_SIDE, stack_thumbnails
 from imgaudit.io.writing import read_json, read_png, write_json
+from imgaudit.runs.continuation import read_commands
 from imgaudit.runs.cross_matches import cross_match
 from imgaudit.runs.evidence import write_evidence
 from imgaudit.runs.folder import RunFolder
@@ -154,7 +155,7 @@ def decide_run(run: RunFolder, policy: Policy | None = None) -> AuditResult:
         findings = [one.model_copy(update={"reference": reference.images.get(one.id)}) for one in findings]
     return AuditResult(
         wording=WORDING_VERSION,
-        run=read_json(run.manifest_path),
+        run=read_json(run.manifest_path) | ({"continued": continued} if (continued := read_commands(run)) else {}),
         protocol=manifest.protocol,
         policy=policy,
         redecided=policy.differences(manifest.policy),

@@ -53,6 +53,11 @@ class RunFolder:
         return self.path / "calibration.json"
 
     @property
+    def continued_path(self) -> Path:
+        """Commands that continued the run, one a line; absent when one command made it."""
+        return self.path / "continued.jsonl"
+
+    @property
     def decoys_path(self) -> Path:
         """Vectors of unrelated images (decoys)."""
         return self.path / "decoys.safetensors"

@@ -17,7 +17,7 @@ from imgaudit.report.complaint.blocks import (
     Statement,
     Table,
 )
-from imgaudit.report.pages import reproduction_command
+from imgaudit.report.pages import continuing_commands, reproduction_command
 from imgaudit.report.redaction import without_folders
 from imgaudit.report.review import ReviewDecision
 from imgaudit.report.wording import (
@@ -338,6 +338,9 @@ def _provenance(material: ComplaintMaterial) -> Iterator[Block]:
     yield Paragraph("The command that made this audit, with the names of folders removed:")
     command: dict[str, Any] = {"command": without_folders(manifest.command, material.folders)}
     yield Code(reproduction_command(result.model_copy(update={"run": command})))
+    for time, line in continuing_commands(result):
+        yield Paragraph(f"The run was continued at {time} with:")
+        yield Code(without_folders([line], material.folders)[0])
     yield Facts(
         [
             ("Protocol", result.protocol.hash),
