@@ -40,6 +40,7 @@ def _csv_row(finding: Finding, *, with_invmm: bool) -> dict[str, str]:
         "verdict": finding.verdict.value,
         "rung": finding.rung if isinstance(finding.rung, Skipped) else finding.rung.value,
         "score": finding.score,
+        "score_p_value": finding.score_p_value,
         "p_value": finding.p_value,
         "q_value": finding.q_value,
         "group": finding.group,
@@ -47,7 +48,7 @@ def _csv_row(finding: Finding, *, with_invmm: bool) -> dict[str, str]:
     by_rung = {replication.rung: replication for replication in finding.replication}
     for rung in (*DECIDING_RUNGS, *(REPORTED_RUNGS if with_invmm else ())):
         replication = by_rung.get(rung)
-        for key in ("hits", "n", "low", "high"):
+        for key in ("hits", "n", "low", "high", "near_identical"):
             row[f"{rung.value}_{key}"] = getattr(replication, key) if replication else ""
     partly = part_of(finding)
     row["part_rung"] = partly.rung.value if partly else ""

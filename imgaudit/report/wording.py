@@ -40,8 +40,7 @@ WORDING: dict[Verdict, Wording] = {
     Verdict.REPLICATED_BY_INVERSION: Wording(
         Verdict.REPLICATED_BY_INVERSION.label,
         "The model returns a copy of this image from a prompt, or from an embedding (numbers in place of a prompt), "
-        "that was found by a search which used the image itself. It does so far more readily than for the control "
-        "images.",
+        "that was found by a search which used the image itself. It does so more readily than for the control images.",
         "Such a prompt or embedding carries information taken from the image. The controls went through the same "
         "search with the same budget; only the comparison with them tells this result from an image that was forced "
         "out of the model. None of this shows that an ordinary prompt would return the image.",
@@ -55,18 +54,20 @@ WORDING: dict[Verdict, Wording] = {
     ),
     Verdict.ATYPICAL: Wording(
         Verdict.ATYPICAL.label,
-        "The model predicts this image better than images it has not been trained on, but no copy was generated.",
+        "Among the control images this image stands out: the model predicts it better, or generates images closer to "
+        "it. But no copy was generated beyond what controls give.",
         "This is not evidence of a copy. It says that the image differs from the controls, which can have other "
         "causes.",
     ),
     Verdict.NOT_REPRODUCED: Wording(
         Verdict.NOT_REPRODUCED.label,
-        "Within the stated budget, no copy was found beyond what is also found for the control images.",
+        "Within the stated budget no copy was generated, and no generated image is near-identical to this image.",
         "This is not a statement that the image is absent from the training set, or that nothing else reproduces it.",
     ),
     Verdict.INCONCLUSIVE: Wording(
         Verdict.INCONCLUSIVE.label,
-        "The evidence does not allow a conclusion.",
+        "The evidence does not allow a conclusion: the comparison with controls is missing or weak, or images came "
+        "back that are close to this image and yet not beyond what controls give.",
         "This is evidence neither for nor against a copy.",
     ),
     Verdict.SKIPPED: Wording(
@@ -177,8 +178,8 @@ ALARM_WORDING: dict[AlarmCode, AlarmWording] = {
     ),
     AlarmCode.TOO_FEW_CONTROLS: AlarmWording(
         "Too few controls",
-        "With so few controls even the smallest possible p-value is above the level: no image could be found "
-        "significant.",
+        "One unusual control would decide alone where a copy begins, or even the smallest possible p-value is above "
+        "the level. So no image is called not reproduced.",
     ),
     AlarmCode.NEAR_DUPLICATES: AlarmWording(
         "Near-duplicates among the targets",
@@ -194,7 +195,8 @@ ALARM_WORDING: dict[AlarmCode, AlarmWording] = {
     ),
     AlarmCode.NO_NULL_BRANCH: AlarmWording(
         "No comparison without a text",
-        "The model cannot be asked without a text, so there is nothing to compare its error with.",
+        "The model cannot be asked without a text, so there is nothing to compare its error with. Only what it "
+        "generates is compared with the controls.",
     ),
     AlarmCode.AUTOENCODER: AlarmWording(
         "The model's autoencoder distorts the image",
@@ -218,7 +220,8 @@ ALARM_WORDING: dict[AlarmCode, AlarmWording] = {
 """Name of every alarm in a few words, and its meaning."""
 
 EFFECT_WORDING: dict[AlarmEffect, str] = {
-    AlarmEffect.TAKES_P_VALUES: "No p-value is based on errors; a copy generated from a prompt still counts.",
+    AlarmEffect.TAKES_P_VALUES: "The comparison with controls is not used. Near-identical images that a prompt or "
+    "caption returns still count.",
     AlarmEffect.WEAKENS_NEGATIVES: "Significant results still count; all others are inconclusive.",
     AlarmEffect.WARNS: "All numbers are still given.",
 }
@@ -238,8 +241,8 @@ KEYS: tuple[tuple[str, str], ...] = (
 """Keys of the pages, with what they do."""
 
 P_VALUE_SENTENCE = (
-    "If this image were like any of the controls (in statistical terms, exchangeable with the controls), a score "
-    "this high would occur with probability at most {p}."
+    "Score, generated images and parts together place this image among the controls. If it were like any of them (in "
+    "statistical terms, exchangeable with the controls), a place this high would occur with probability at most {p}."
 )
 
 INVMM_MEANING = (

@@ -19,7 +19,7 @@ from imgaudit.schema.records import (
     Skipped,
 )
 
-WORDING_VERSION = 2
+WORDING_VERSION = 3
 """Raised when the sentences in findings are reworded while verdicts, numbers and codes stay the same."""
 
 

@@ -292,9 +292,8 @@ def _targets(errors: Sequence[ErrorRow], power: Sequence[PowerRow]) -> list[Goal
             found = one.withheld
             got = f"{found.found:.1%} ({found.low:.1%} to {found.high:.1%}, n {one.images})"
             name = f"captions withheld, {one.name}"
-            targets.append(
-                Goal.at_least(name, found, WANTED_POWER, wanted=f"lower bound >= {WANTED_POWER:.0%}", got=got)
-            )
+            wanted = f"lower bound >= {WANTED_POWER:.0%}"
+            targets.append(Goal.at_least(name, found, WANTED_POWER, wanted=wanted, got=got))
     return targets
 
 

@@ -273,12 +273,12 @@ def _part(material: ComplaintMaterial) -> Iterator[Block]:
 def _certainty(material: ComplaintMaterial) -> Iterator[Block]:
     finding, summary = material.finding, material.run.result.summary
     if isinstance(finding.p_value, Skipped):
-        yield Paragraph(f"There is no p-value of the score: {finding.p_value.skipped}.")
+        yield Paragraph(f"There is no p-value: {finding.p_value.skipped}.")
     else:
         yield Paragraph(P_VALUE_SENTENCE.format(p=f"{finding.p_value:.3g}"))
     rows = [
-        ("Score", _number(finding.score)),
-        ("p", _number(finding.p_value)),
+        ("Score", f"{_number(finding.score)}, p of the score alone {_number(finding.score_p_value)}"),
+        ("p", f"{_number(finding.p_value)}, of score, generated images and parts together"),
         ("q", f"{_number(finding.q_value)}, over {summary.hypotheses} images of this audit"),
         (
             "Controls",
