@@ -9,7 +9,6 @@ from imgaudit.decision.verdict import decide
 from imgaudit.exceptions import InputError
 from imgaudit.lab.corpus import Role
 from imgaudit.lab.description import LabDescription, LabImage
-from imgaudit.schema.findings import Verdict
 from imgaudit.schema.policy import Policy
 from imgaudit.schema.records import Measurement
 from tests.conftest import tiny_recipe
