@@ -25,9 +25,22 @@ from imgaudit.schema.records import (
     StreamReplica,
     is_at_most,
 )
-from imgaudit.statistics import clopper_pearson, conformal_p_value, upper_bound
+from imgaudit.statistics import clopper_pearson, conformal_p_values, upper_bound
 
 NO_CONTROLS = "no controls: give --controls DIR or --calibration FILE"
+
+
+class RungNull(NamedTuple):
+    """The controls' results that one rung of a target is compared with."""
+
+    rung: Rung
+    """Rung of the controls."""
+    maxima: Sequence[float]
+    """Best similarity of every control, sorted."""
+    control_rate: float | Skipped
+    """Mean over controls of the share of their seeds that count as copies."""
+    texts: int
+    """Texts that the controls were asked with on the target's rung; 0 when most were not asked."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +65,21 @@ class Evidence:
     @cached_property
     def _control_thresholds(self) -> CopyThresholds | None:
         return self.bank.thresholds(self.policy.copy_level) if self.bank else None
+
+    @cached_property
+    def _nulls(self) -> dict[Rung, RungNull | None]:
+        return {}
+
+    def rung_null(self, rung: Rung) -> RungNull | None:
+        """Return what a rung is compared with; the same for every image, so it is collected once. None without any."""
+        if rung not in self._nulls:
+            bank, null_rung = self.bank, self.bank.null_rung(rung) if self.bank else None
+            self._nulls[rung] = None
+            if bank is not None and null_rung is not None:
+                thresholds = self.rung_thresholds(rung)
+                rate = thresholds if isinstance(thresholds, Skipped) else bank.control_rate(null_rung, thresholds)
+                self._nulls[rung] = RungNull(null_rung, sorted(bank.maxima(null_rung)), rate, bank.count_texts(rung))
+        return self._nulls[rung]
 
     def rung_thresholds(self, rung: Rung) -> CopyThresholds | Skipped:
         """Return what a generated image must exceed to be a copy.
@@ -139,10 +167,7 @@ def measure_replication(measurement: Measurement, rung: Rung, evidence: Evidence
         measured, evidence.protocol, [replicates(replica, thresholds) for replica in measured.replicas]
     )
     interval = clopper_pearson(rate.hits, rate.n, rate.confidence)
-    null_rung = evidence.bank.null_rung(rung) if evidence.bank else None
-    control_rate: float | Skipped = _no_null(rung, evidence)
-    if evidence.bank and null_rung and isinstance(thresholds, CopyThresholds):
-        control_rate = evidence.bank.control_rate(null_rung, thresholds)
+    null = evidence.rung_null(rung)
     best = measured.best(DECIDING_DESCRIPTOR)
     return Replication(
         rung=rung,
@@ -157,15 +182,15 @@ def measure_replication(measurement: Measurement, rung: Rung, evidence: Evidence
         upper_bound=upper_bound(rate.hits, rate.n, rate.confidence),
         guidance_scale=rate.guidance_scale,
         best_similarity=best if best is not None else -1.0,
-        p_value=_control_p_value(measured, rung, null_rung, evidence),
+        p_value=_control_p_value(measured, rung, null, evidence),
         coincidence_p_value=_coincidence(measurement.id, rung, evidence),
         q_value=Skipped(skipped="reported beside the verdict and not tested"),
         stands=False,
         thresholds={"similarity": thresholds.similarity, "distance": thresholds.distance}
         if isinstance(thresholds, CopyThresholds)
         else thresholds,
-        control_rate=control_rate,
-        null_rung=null_rung or _no_null(rung, evidence),
+        control_rate=null.control_rate if null else _no_null(rung, evidence),
+        null_rung=null.rung if null else _no_null(rung, evidence),
         stream_rates=stream_rates(measurement, thresholds) if rung is Rung.EMBEDDING else (),
     )
 
@@ -178,17 +203,17 @@ def _no_null(rung: Rung, evidence: Evidence) -> Skipped:
 
 
 def _control_p_value(
-    measured: RungMeasurement, rung: Rung, null_rung: Rung | None, evidence: Evidence
+    measured: RungMeasurement, rung: Rung, null: RungNull | None, evidence: Evidence
 ) -> float | Skipped:
     best = measured.best(DECIDING_DESCRIPTOR)
-    if evidence.bank is None or null_rung is None:
+    if null is None:
         return _no_null(rung, evidence)
     if best is None:
         return Skipped(skipped="no replica could be scored")
     if rung in TEXT_RUNGS and not evidence.captions_comparable:
         return Skipped(skipped="captions of targets and controls differ without the model")
-    p_value = conformal_p_value(best, evidence.bank.maxima(null_rung))
-    return correct_for_texts(p_value, len(measured.texts), evidence.bank.count_texts(rung))
+    p_value = float(conformal_p_values([best], null.maxima)[0])
+    return correct_for_texts(p_value, len(measured.texts), null.texts)
 
 
 def _coincidence(image_id: str, rung: Rung, evidence: Evidence) -> float | Skipped:

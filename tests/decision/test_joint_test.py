@@ -1,12 +1,13 @@
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imgaudit.decision.controls import Control, ControlSeed
-from imgaudit.decision.joint_test import Design, JointNull, JointTest, Strength, correct_for_texts
+from imgaudit.decision.joint_test import CHUNK, Design, JointNull, JointTest, correct_for_texts
 from imgaudit.decision.null_bank import NullBank
 from imgaudit.decision.replication import Evidence
 from imgaudit.decision.verdict import decide
@@ -19,9 +20,8 @@ from tests.support.records import PROTOCOL, bank, digest, measurement
 COPY, FAR = (0.99, 0.05), (0.2, 0.5)
 
 
-def strength(legs: Sequence[Sequence[float]], tiers: Sequence[int] | None = None) -> Strength:
-    values = np.asarray(legs, dtype=float)
-    return Strength(np.array(tiers or [0] * len(values)), np.repeat(values[:, :, None], 2, axis=2))
+def legs_of(values: Sequence[Sequence[float]]) -> npt.NDArray[np.float64]:
+    return np.asarray(values, dtype=float)[:, :, None]
 
 
 def control(name: str, score: float, embedding: float, caption: float | None = None, seeds: int = 4) -> Control:
@@ -41,8 +41,8 @@ def bank_of(controls: list[Control]) -> NullBank:
 
 @given(st.lists(st.floats(-1, 1), min_size=1, max_size=30), st.floats(-1, 1))
 def test_with_one_leg_it_is_the_conformal_p_value(controls: list[float], own: float) -> None:
-    null = JointNull(strength([[value] for value in controls]))
-    assert null.p_values(strength([[own]])).tolist() == [pytest.approx(conformal_p_value(own, controls))]
+    null = JointNull(legs_of([[value] for value in controls]))
+    assert null.p_values(legs_of([[own]])).tolist() == [pytest.approx(conformal_p_value(own, controls))]
 
 
 @settings(max_examples=50)
@@ -50,20 +50,32 @@ def test_with_one_leg_it_is_the_conformal_p_value(controls: list[float], own: fl
 def test_ranks_among_exchangeable_images_are_uniform_or_larger(seed: int, legs: int) -> None:
     """Each image in turn is put against the others: the share with p <= a is at most a, for every a and any ties."""
     draw = np.random.default_rng(seed)
-    values, tiers = draw.integers(0, 6, (20, legs)).astype(float), draw.integers(0, 4, 20)
+    values = draw.integers(0, 6, (20, legs, 1 + seed % 2)).astype(float)
     p_values = []
     for place in range(20):
         others = np.arange(20) != place
-        null = JointNull(strength(values[others], list(tiers[others])))
-        p_values.append(float(null.p_values(strength(values[[place]], [int(tiers[place])]))[0]))
+        p_values.append(float(JointNull(values[others]).p_values(values[[place]])[0]))
     ordered = np.sort(p_values)
     assert (ordered >= (np.arange(20) + 1) / 20 - 1e-12).all()
 
 
+def test_many_images_are_ranked_as_one_by_one() -> None:
+    draw = np.random.default_rng(3)
+    null, images = JointNull(draw.integers(0, 9, (50, 3, 2)).astype(float)), draw.normal(4, 3, (2 * CHUNK + 5, 3, 2))
+    assert null.p_values(images).tolist() == [float(null.p_values(one[None])[0]) for one in images]
+    assert null.p_values(images[:0]).tolist() == []
+
+
+def test_of_two_values_of_one_leg_the_worse_rank_counts() -> None:
+    controls = np.array([[[n, n]] for n in range(99)], dtype=float)
+    high, one_sided = JointNull(controls).p_values(np.array([[[200.0, 200.0]], [[200.0, -1.0]]]))
+    assert (high, one_sided) == (0.01, 1.0)
+
+
 def test_one_strong_leg_is_enough_and_two_are_stronger() -> None:
     draw = np.random.default_rng(0)
-    null = JointNull(strength(draw.normal(size=(199, 3))))
-    one, two, none = null.p_values(strength([[9, 0, 0], [9, 9, 0], [0, 0, 0]]))
+    null = JointNull(draw.normal(size=(199, 3, 1)))
+    one, two, none = null.p_values(legs_of([[9, 0, 0], [9, 9, 0], [0, 0, 0]]))
     assert one <= 3 / 200 and two == 1 / 200 and none > 0.2
 
 
