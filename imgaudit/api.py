@@ -27,6 +27,7 @@ from imgaudit.runs.cost import resolve_batch_size
 from imgaudit.runs.finished import read_finished_run
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.verify import Verification, verify_run
+from imgaudit.runs.works import describe_same_works, keep_works
 from imgaudit.schema.comparison import Comparison
 from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.findings import AuditResult
@@ -53,8 +54,8 @@ def read_portfolio(
     captions:  CSV or JSONL with the columns file_name and text; by default NAME.txt beside an image, metadata.jsonl or
                metadata.csv in the folder, or the caption inside the image
     prompts:   CSV or JSONL with the columns file_name and text: what an ordinary user would type for the image
-    framing:   how images that are not square meet the model's size: crop, pad or squash, as in the audit. None for
-               controls, of which no thumbnails are needed
+    framing:   how images that are not square meet the model's size: crop, pad or squash, as in the audit. None makes
+               no thumbnails; controls and decoys are then read a second time, to find near copies among them
     sidecars:  whether texts beside and inside the images are used
     rescan:    read every file again, also those that have not changed since an earlier audit
     on_progress:  called with the number of files read and the number in the folder
@@ -144,7 +145,8 @@ def calibrate(
 ) -> NullBank:
     """Put controls through the audit's procedure and write their scores to a file: a null bank.
 
-    A bank holds for this model and protocol, and serves any number of audits: `audit(..., controls=bank)`.
+    A bank holds for this model and protocol, and serves any number of audits: `audit(..., controls=bank)`. Near copies
+    among the controls are one work: only one of each is measured.
 
     out:       file of the null bank; OUT.work beside it keeps what is finished until the bank is complete
     note:      why these images cannot be in the training set; kept in the bank
@@ -158,6 +160,9 @@ def calibrate(
     earlier = NullBank.read(out) if append and out.is_file() else None
     if earlier is not None:
         earlier.require(model.denoiser.fingerprint, config.protocol)
+    controls = keep_works(controls, config.series)
+    for sentence in describe_same_works(controls, "control"):
+        on_note(f"note: {sentence}")
     work = out.with_name(out.name + ".work")
     config, _, remark = resolve_batch_size(config, {}, model, RunFolder(work))
     if remark:

@@ -81,6 +81,7 @@ def audit_and_print(
     from imgaudit.api import audit
     from imgaudit.decision.null_bank import NullBank, count_bank_controls
     from imgaudit.runs.audit import Origin
+    from imgaudit.runs.works import describe_same_works, keep_works
 
     if folders.controls is not None and folders.calibration is not None:
         raise InputError("give --controls or --calibration, not both")
@@ -96,12 +97,21 @@ def audit_and_print(
         folders.targets, config, captions=folders.captions, prompts=folders.prompts, thumbnails=True, quiet=quiet
     )
     bank = NullBank.read(folders.calibration) if folders.calibration is not None else None
-    controls = read_folder(folders.controls, config, quiet=quiet) if folders.controls is not None else None
-    decoys = read_folder(folders.decoys, config, sidecars=False, quiet=quiet) if folders.decoys is not None else None
+    controls = (
+        read_folder(folders.controls, config, thumbnails=True, quiet=quiet) if folders.controls is not None else None
+    )
+    decoys = (
+        read_folder(folders.decoys, config, sidecars=False, thumbnails=True, quiet=quiet)
+        if folders.decoys is not None
+        else None
+    )
     reference = _open_reference(folders.reference) if folders.reference is not None else None
     source = controls if bank is None else bank
     if output.dry_run:
-        number = len(controls.targets) if controls else 0
+        works = keep_works(controls, config.series) if controls else None
+        for sentence in describe_same_works(works, "control") if works else ():
+            typer.echo(ascii(sentence)[1:-1])
+        number = len(works.targets) if works else 0
         known = len(bank.by_work().controls) if bank else count_bank_controls(number)
         work = print_plan(config, policy, portfolio, controls=known, to_calibrate=number)
         if undecided:

@@ -37,7 +37,7 @@ def _calibrate(
     config, _ = options.resolve()
     if config.offline:
         go_offline()
-    portfolio = read_folder(controls, config, quiet=quiet)
+    portfolio = read_folder(controls, config, thumbnails=True, quiet=quiet)
     for skipped in portfolio.skipped:
         say(f"left out: {skipped.path}: {skipped.skipped}", quiet=quiet)
     loaded = model.load(config.device)

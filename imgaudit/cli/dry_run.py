@@ -37,6 +37,7 @@ def print_plan(
     """
     from imgaudit.decision.controls_needed import describe_controls_needed
     from imgaudit.runs.work import expected_work, invmm_work
+    from imgaudit.runs.works import count_works
 
     rungs, inverted = _find_rungs(config, portfolio)
     works = _expected_works(config, portfolio)
@@ -61,7 +62,9 @@ def print_plan(
     if config.protocol.invmm is not None:
         moved = invmm_work(config.protocol).evaluations
         typer.echo(f"  of them InvMM: at most {moved:,} for each image; it ends earlier where it succeeds")
-    typer.echo(describe_controls_needed(controls, max(1, len(portfolio.targets)), policy.level))
+    grouped = policy.near_duplicates == "grouped"
+    hypotheses = count_works(portfolio, config.series) if grouped else len(portfolio.targets)
+    typer.echo(describe_controls_needed(controls, max(1, hypotheses), policy.level))
     return works
 
 

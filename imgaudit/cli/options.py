@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from imgaudit.cli.signatures import Heading, Take, argument, flag, option
-from imgaudit.schema.config import AuditConfig, FailOn, resolve_config
+from imgaudit.schema.config import AuditConfig, FailOn, Series, resolve_config
 from imgaudit.schema.protocol import Effort, Framing, InvMMConfig
 
 
@@ -37,6 +37,11 @@ class ConfigOptions:
         Framing | None,
         option(Heading.SUBJECT, "How images that are not square are made square: crop, pad or squash.", metavar="HOW",
                default=_usual(lambda one: one.framing.value)),
+    ] = None  # fmt: skip
+    series: Annotated[
+        Series | None,
+        option(Heading.SUBJECT, "folders: each subfolder of the images holds a series (such as a burst) that counts as "
+               "one work; or none.", metavar="HOW", default=_usual(lambda one: one.series.value)),
     ] = None  # fmt: skip
     steps: Annotated[
         int | None,

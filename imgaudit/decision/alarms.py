@@ -154,6 +154,9 @@ def find_image_alarms(
                 f"{len(near_duplicates)} near-duplicate(s) in this folder, counted as one work: {lead}",
             )
         )  # fmt: skip
+    elif representative != measurement.id:
+        message = f"counted as one work with {representative}, which represents it: a near copy, or of the same series"
+        alarms.append(_alarm(AlarmCode.NEAR_DUPLICATES, AlarmEffect.WARNS, message))
     if near := (near_bank or {}).get(measurement.id):
         names = ", ".join(name[:16] for name in near[:5])
         alarms.append(

@@ -31,13 +31,15 @@ def describe_controls_needed(controls: int, targets: int, level: float) -> str:
     )
 
 
-def describe_works(files: int, works: int) -> str:
+def describe_works(files: int, works: int, what: str = "control") -> str:
     """Say how many control files there are, and how many works they are where that is fewer.
+
+    what:  word for the images, such as "decoy"
 
     >>> describe_works(21, 7), describe_works(7, 7)
     ('21 control files are 7 works: near copies and series count once', '7 control files')
     """
-    given = "1 control file" if files == 1 else f"{files} control files"
+    given = f"1 {what} file" if files == 1 else f"{files} {what} files"
     if works >= files:
         return given
     return f"{given} are {works} work{'' if works == 1 else 's'}: near copies and series count once"

@@ -26,19 +26,23 @@ class ImageSize(NamedTuple):
     """Height in pixels."""
 
 
-def group_near_duplicates(
-    images: Sequence[ImageSize], duplicates: Mapping[str, Sequence[tuple[str, float]]]
+def group_works(
+    images: Sequence[ImageSize],
+    duplicates: Mapping[str, Sequence[tuple[str, float]]],
+    together: Sequence[Sequence[str]] = (),
 ) -> list[list[str]]:
-    """Group near copies, each group with its representative first: the image with the most pixels, then the lowest id.
+    """Group images that are one work, each group with its representative first: the most pixels, then the lowest id.
 
-    A near copy of a near copy is in the same group. Images without a near copy are in no group.
+    A near copy of a near copy is in the same group. Images that are a work by themselves are in no group.
 
     duplicates:  for each id, its near copies as id and similarity
+    together:    further groups of ids that are one work
     """
     ids = sorted(image.id for image in images)
     pixels = {image.id: image.width * image.height for image in images}
     place = {name: number for number, name in enumerate(ids)}
     pairs = [(place[a], place[b]) for a, found in duplicates.items() for b, _ in found if a in place and b in place]
+    pairs += [(place[group[0]], place[other]) for group in together for other in group[1:]]
     if not pairs:
         return []
     rows, columns = np.array(pairs).T

@@ -15,6 +15,7 @@ from imgaudit.diffusion.invmm.search import NoiseInversion, invert_noise
 from imgaudit.diffusion.rungs import RungAnswers, ask_learned_noise, ask_rungs
 from imgaudit.diffusion.stream_effects import InvertedImage, measure_stream_effects
 from imgaudit.io.framing import measure_complexity
+from imgaudit.io.pdq_hash import hash_whole_image
 from imgaudit.io.portfolio import LoadedTarget
 from imgaudit.io.reading import format_path
 from imgaudit.schema.protocol import Protocol
@@ -30,7 +31,6 @@ from imgaudit.schema.records import (
     Skipped,
 )
 from imgaudit.similarity.appearance import describe_image
-from imgaudit.similarity.descriptors import hash_whole_image
 from imgaudit.similarity.matcher import Matcher
 
 

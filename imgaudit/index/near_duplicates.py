@@ -1,7 +1,8 @@
 """Near-duplicates among the images of a folder, told from their thumbnails before anything is measured.
 
-Two images are near-duplicates when their thumbnails correlate above 0.9 and differ, at the best small shift, by less
-than 0.1 RMS: the rule that cleans the labs' corpora. No score has a part in it.
+Two images are near-duplicates when their thumbnails correlate above 0.9 and differ by less than 0.1 RMS: either at the
+best small shift, which is the rule that cleans the labs' corpora, or once they have the same brightness and contrast,
+those of the one with more contrast. No score has a part in it.
 """
 
 from collections.abc import Sequence
@@ -77,20 +78,28 @@ def find_near_duplicates(ids: Sequence[str], thumbnails: npt.NDArray[np.uint8]) 
         return found
     for row, candidates in enumerate(_find_candidates(thumbnails)):
         if candidates:
-            alike = _find_alike(thumbnails, row, [other for other, _ in candidates])
+            alike = _find_alike(thumbnails, row, candidates)
             found[ids[row]] = [
                 (ids[other], similarity) for (other, similarity), near in zip(candidates, alike, strict=True) if near
             ]
     return found
 
 
-def _find_alike(thumbnails: npt.NDArray[np.uint8], row: int, others: list[int]) -> list[bool]:
-    """Return whether images differ from one by less than the bound at the best shift, tried only where needed."""
+def _find_alike(thumbnails: npt.NDArray[np.uint8], row: int, candidates: list[tuple[int, float]]) -> list[bool]:
+    """Return whether images differ from one by less than the bound; shifts are tried only where needed.
+
+    candidates:  images, with their correlation with the one
+    """
+    others = [other for other, _ in candidates]
     margin = THUMBNAIL_SIDE // 16
     inner = slice(margin, THUMBNAIL_SIDE - margin)
     left = thumbnails[row, inner, inner].astype(np.float32) / 255
     right = thumbnails[others][:, inner, inner].astype(np.float32) / 255
     alike = np.sqrt(((right - left) ** 2).mean(axis=(1, 2, 3))) < NEAR_COPY_RMS
+    contrast = thumbnails[[row, *others]].std(axis=(1, 2, 3)) / 255
+    correlation = np.array([one for _, one in candidates])
+    # The RMS of two images of one mean and one standard deviation follows from their correlation.
+    alike |= np.maximum(contrast[0], contrast[1:]) * np.sqrt(np.maximum(0, 2 - 2 * correlation)) < NEAR_COPY_RMS
     unsure = [number for number, near in enumerate(alike) if not near]
     if unsure:
         rows = [others[number] for number in unsure]

@@ -30,6 +30,8 @@ class Target:
     """Prompts and caption, as far as there are any."""
     thumbnail: bytes = b""
     """RGB, 32 x 32, framed; empty when the portfolio was read without thumbnails."""
+    pdq: str = ""
+    """PDQ hash of the whole image; empty where PDQ calls it flat, and without a thumbnail."""
 
     @property
     def texts_sha256(self) -> str:
@@ -65,11 +67,16 @@ class Portfolio:
     """SHA-256 of files that a continued run began with and that are no longer there, with what is said of them."""
     framing: Framing | None = None
     """Framing of the thumbnails; None without thumbnails."""
+    folder: Path | None = None
+    """Folder that was read; None for images that were put together in another way."""
+    same_works: Mapping[str, SkippedImage] = field(default_factory=dict)
+    """SHA-256 of files that show the same work as a target and are not measured for that reason, with what is said of
+    them; only where works were asked for (`imgaudit.runs.works`)."""
 
     @property
     def count(self) -> int:
         """Files given."""
-        return len(self.targets) + len(self.gone) + len(self.skipped)
+        return len(self.targets) + len(self.gone) + len(self.skipped) + len(self.same_works)
 
 
 def read_portfolio(
@@ -106,7 +113,7 @@ def read_portfolio(
         else:
             targets[screened.facts.sha256] = _make_target(screened, screened.facts, fitted, asked)
     remarks = [*fitted.remarks, *(asked.remarks if asked else ()), *_make_remarks(listing, cache)]
-    return Portfolio([targets[sha256] for sha256 in sorted(targets)], skipped, remarks, framing=framing)
+    return Portfolio([targets[sha256] for sha256 in sorted(targets)], skipped, remarks, framing=framing, folder=folder)
 
 
 def _make_target(screened: Screened, facts: ImageFacts, captions: FolderTexts, prompts: FolderTexts | None) -> Target:
@@ -117,7 +124,7 @@ def _make_target(screened: Screened, facts: ImageFacts, captions: FolderTexts, p
     if caption.texts:
         texts[Rung.CAPTION] = caption.texts
         facts = facts.model_copy(update={"notes": (*facts.notes, f"caption from {caption.source}")})
-    return Target(screened.path, facts, texts, screened.thumbnail)
+    return Target(screened.path, facts, texts, screened.thumbnail, screened.pdq)
 
 
 def _make_remarks(listing: Listing, cache: ScreeningCache) -> list[str]:

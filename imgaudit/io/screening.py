@@ -6,6 +6,7 @@ large folder begins at once. It is only ever a short cut: before an image is mea
 
 import json
 import os
+import re
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -13,21 +14,24 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL
 import platformdirs
+from PIL import Image
 from pydantic import ValidationError
 
 from imgaudit.exceptions import ImageError
 from imgaudit.io.framing import frame_image
-from imgaudit.io.images import ImageFacts, LoadedImage, load_image
+from imgaudit.io.images import ImageFacts, load_image
+from imgaudit.io.pdq_hash import hash_whole_image
 from imgaudit.schema.protocol import Framing
 
 THUMBNAIL_SIDE = 32
 """Side of the thumbnails by which near-duplicates are told."""
 
-READER_VERSION = 1
+READER_VERSION = 2
 """Raised when reading an image changes what is known of it; remembered results of other versions are not used."""
 
 WINDOW = 64
@@ -44,13 +48,15 @@ class Screened:
     """Properties of the image; None when it cannot be read."""
     thumbnail: bytes = b""
     """RGB, 32 x 32, framed; empty when none was asked for or it cannot be read."""
+    pdq: str = ""
+    """PDQ hash of the whole image; empty without a thumbnail, and where PDQ calls the image flat."""
     refused: str = ""
     """Reason that it cannot be read, completing "the file ..."."""
 
 
-def make_thumbnail(image: LoadedImage, framing: Framing) -> bytes:
+def make_thumbnail(pixels: Image.Image, framing: Framing) -> bytes:
     """Return the framed image at 32 x 32 as RGB bytes, row by row."""
-    return frame_image(image.pixels, THUMBNAIL_SIDE, framing).tobytes()
+    return frame_image(pixels, THUMBNAIL_SIDE, framing).tobytes()
 
 
 def stack_thumbnails(thumbnails: Sequence[bytes]) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
@@ -102,9 +108,13 @@ class ScreeningCache:
         path.chmod(0o600)
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = NORMAL")
+        if database.execute("PRAGMA user_version").fetchone()[0] != READER_VERSION:
+            # Other versions have other columns.
+            database.execute("DROP TABLE IF EXISTS screened")
+            database.execute(f"PRAGMA user_version = {READER_VERSION}")
         database.execute(
             "CREATE TABLE IF NOT EXISTS screened (path BLOB, framing TEXT, state TEXT, facts TEXT, thumbnail BLOB, "
-            "PRIMARY KEY (path, framing)) WITHOUT ROWID"
+            "pdq TEXT, PRIMARY KEY (path, framing)) WITHOUT ROWID"
         )
         return database
 
@@ -123,12 +133,12 @@ class ScreeningCache:
             return None
         try:
             row = self._database.execute(
-                "SELECT state, facts, thumbnail FROM screened WHERE path = ? AND framing = ?",
+                "SELECT state, facts, thumbnail, pdq FROM screened WHERE path = ? AND framing = ?",
                 (os.fsencode(path.absolute()), framing),
             ).fetchone()
             if row is None or row[0] != self._state(status):
                 return None
-            return Screened(path, ImageFacts.model_validate_json(row[1]), bytes(row[2]))
+            return Screened(path, ImageFacts.model_validate_json(row[1]), bytes(row[2]), _read_hash(row[3]))
         except (sqlite3.Error, ValidationError, TypeError) as error:
             self._give_up(error)
             return None
@@ -139,9 +149,9 @@ class ScreeningCache:
             return
         try:
             self._database.execute(
-                "INSERT OR REPLACE INTO screened VALUES (?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO screened VALUES (?, ?, ?, ?, ?, ?)",
                 (os.fsencode(screened.path.absolute()), framing, self._state(status),
-                 screened.facts.model_dump_json(), screened.thumbnail),
+                 screened.facts.model_dump_json(), screened.thumbnail, screened.pdq),
             )  # fmt: skip
             self._pending += 1
             if self._pending >= 256:
@@ -167,12 +177,21 @@ class ScreeningCache:
             self._database = None
 
 
+def _read_hash(value: Any) -> str:
+    """Return a remembered hash. Raises TypeError for what is none, as anyone can write to the database."""
+    if not isinstance(value, str) or (value and not re.fullmatch("[0-9a-f]{64}", value)):
+        raise TypeError(f"expected a hash of 64 hexadecimal digits, but got {value!r:.80}")
+    return value
+
+
 def _read_one(path: Path, framing: Framing | None) -> Screened:
     try:
         image = load_image(path)
     except ImageError as error:
         return Screened(path, None, refused=str(error))
-    return Screened(path, image.facts, make_thumbnail(image, framing) if framing is not None else b"")
+    if framing is None:
+        return Screened(path, image.facts)
+    return Screened(path, image.facts, make_thumbnail(image.pixels, framing), hash_whole_image(image.pixels))
 
 
 def screen(

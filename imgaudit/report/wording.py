@@ -183,7 +183,7 @@ ALARM_WORDING: dict[AlarmCode, AlarmWording] = {
     ),
     AlarmCode.NEAR_DUPLICATES: AlarmWording(
         "Near-duplicates among the targets",
-        "They are one work and count once; one of them represents the others.",
+        "Near copies, and images of a declared series, are one work and count once; one of them represents the others.",
     ),
     AlarmCode.NEAR_CONTROLS: AlarmWording(
         "A control is a near copy",

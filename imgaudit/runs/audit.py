@@ -6,19 +6,16 @@ computed from the run folder, without the model.
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from safetensors.torch import save
 
-from imgaudit.decision.near_duplicates import ImageSize, group_near_duplicates
 from imgaudit.decision.null_bank import NullBank
 from imgaudit.exceptions import CalibrationError, ImageError, RunFolderError
 from imgaudit.index import Collection
-from imgaudit.index.near_duplicates import find_near_duplicates
 from imgaudit.io.framing import to_batch
 from imgaudit.io.portfolio import Portfolio, Target
-from imgaudit.io.screening import stack_thumbnails
 from imgaudit.io.writing import write_atomically
 from imgaudit.models.loading import LoadedModel
 from imgaudit.runs.calibration import measure_bank
@@ -30,6 +27,7 @@ from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import make_manifest, open_manifest, read_manifest, resume_portfolio
 from imgaudit.runs.measurement import measure_targets
 from imgaudit.runs.reference import find_near_copy_rule, keep_reference
+from imgaudit.runs.works import describe_same_works, group_targets, keep_works
 from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.findings import AuditResult
 from imgaudit.schema.manifest import SKIPPED_MEASURE
@@ -100,6 +98,7 @@ def run_audit(
 ) -> AuditResult:
     """Audit into a run folder that the caller holds, and decide. Pages are the caller's to render."""
     _note_controls(model, inputs, config, on_note)
+    inputs = _keep_works(inputs, config, on_note)
     config, sources, note = resolve_batch_size(config, origin.sources, model, run)
     if note:
         on_note(note)
@@ -112,7 +111,8 @@ def run_audit(
     begun = run.manifest_path.is_file()
     manifest = make_manifest(
         origin.command, config, sources, model, inputs.portfolio, policy=inputs.policy,
-        groups=read_manifest(run).groups if begun else group_targets(inputs.portfolio), measures=measures,
+        groups=read_manifest(run).groups if begun else group_targets(inputs.portfolio, config.series),
+        measures=measures,
     )  # fmt: skip
     portfolio = resume_portfolio(inputs.portfolio, open_manifest(run.path, manifest))
     recorded = run.recorded()
@@ -155,6 +155,17 @@ def _note_controls(model: LoadedModel, inputs: AuditInputs, config: AuditConfig,
     elif controls is not None and controls.skipped:
         first = controls.skipped[0]
         on_note(f"note: {len(controls.skipped)} files are no controls (first: {first.path}: {first.skipped})")
+
+
+def _keep_works(inputs: AuditInputs, config: AuditConfig, on_note: OnNote) -> AuditInputs:
+    """Keep one control and one decoy per work, and say what is left out; targets are all measured."""
+    kept: dict[str, Portfolio] = {}
+    for what, images in (("control", inputs.control_images), ("decoy", inputs.decoys)):
+        if images is not None:
+            kept[what] = keep_works(images, config.series)
+            for sentence in describe_same_works(kept[what], what):
+                on_note(f"note: {sentence}")
+    return replace(inputs, controls=kept.get("control", inputs.controls), decoys=kept.get("decoy"))
 
 
 def _fix_bank(
@@ -218,7 +229,7 @@ def require_controls(run: RunFolder, controls: Portfolio) -> None:
     """Refuse other controls than those of the run's bank, more of them too. Raises RunFolderError that counts them."""
     sources = NullBank.read(run.calibration_path).sources
     held = {sha256 for source in sources for sha256 in (*source.sha256s, *source.same_works)}
-    given = {target.image.sha256 for target in controls.targets}
+    given = {target.image.sha256 for target in controls.targets} | controls.same_works.keys()
     # A file that could be listed but not loaded never became a control.
     missing, new = held - given, [one for one in controls.targets if one.image.sha256 not in held and _is_loadable(one)]
     if missing or new:
@@ -234,18 +245,6 @@ def _is_loadable(target: Target) -> bool:
     except ImageError:
         return False
     return True
-
-
-def group_targets(portfolio: Portfolio) -> list[list[str]]:
-    """Near-duplicates among the targets, representatives first, from thumbnails alone and before anything is scored.
-
-    The portfolio must have been read with thumbnails.
-    """
-    if not portfolio.targets:
-        return []
-    thumbnails = stack_thumbnails([target.thumbnail for target in portfolio.targets])
-    sizes = [ImageSize(target.image.id, target.image.width, target.image.height) for target in portfolio.targets]
-    return group_near_duplicates(sizes, find_near_duplicates([size.id for size in sizes], thumbnails))
 
 
 def save_decoys(run: RunFolder, decoys: Portfolio, model: LoadedModel, config: AuditConfig) -> None:

@@ -45,6 +45,7 @@ def measure_bank(
             seed=config.seed,
             note=note,
             made=utc_now(),
+            same_works=sorted(portfolio.same_works),
         )
         on_bank(bank)
     shutil.rmtree(work, ignore_errors=True)

@@ -37,6 +37,13 @@ class FailOn(enum.StrEnum):
     NEVER = "never"
 
 
+class Series(enum.StrEnum):
+    """The ways in which a user declares that several different images are one work."""
+
+    NONE = "none"
+    FOLDERS = "folders"
+
+
 MOST_SAMPLES = 65_536
 """The largest batch that can be asked for."""
 
@@ -56,6 +63,8 @@ class AuditConfig(BaseModel):
     """Named budget: quick, standard or thorough."""
     framing: Framing = Framing.CROP
     """The way to fit images that are not square to the model's size."""
+    series: Series = Series.NONE
+    """folders: every subfolder of the targets, controls and decoys holds one series, which counts as one work."""
     steps: int | None = Field(None, ge=1, le=10_000)
     """Inversion steps, instead of the effort's."""
     draws: int | None = Field(None, ge=1, le=1024)

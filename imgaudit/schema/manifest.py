@@ -5,7 +5,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
-from imgaudit.schema.config import AuditConfig
+from imgaudit.schema.config import AuditConfig, Series
 from imgaudit.schema.detection import PromptDetectionSettings
 from imgaudit.schema.policy import Policy
 from imgaudit.schema.protocol import Protocol
@@ -159,6 +159,12 @@ class AuditManifest(Manifest):
         return AuditConfig(batch_size="auto" if stored is None else stored.value).batch_size
 
     @property
+    def series(self) -> Series:
+        """The way in which series were declared; older audits had none."""
+        stored = self.config.get("series")
+        return AuditConfig().series if stored is None else AuditConfig.model_validate({"series": stored.value}).series
+
+    @property
     def files_given(self) -> int:
         """The number of files in the folder that is audited."""
         return len(self.targets) + len(self.skipped)
@@ -169,6 +175,8 @@ class AuditManifest(Manifest):
         yield from (_change(change) for change in changes)
         if not changes and (self.protocol_hash, self.policy_hash) != (fresh.protocol_hash, fresh.policy_hash):
             yield "another protocol or policy, by its hash"
+        if self.series is not fresh.series:
+            yield f"series {self.series.value}, now {fresh.series.value}"
         if self.seed != fresh.seed:
             yield f"seed {self.seed}, now {fresh.seed}"
         if only := self.measured ^ fresh.measured:

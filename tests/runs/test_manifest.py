@@ -14,7 +14,7 @@ from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import describe_model, make_manifest, open_manifest, read_manifest
 from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.detection import PromptDetectionSettings
-from imgaudit.schema.manifest import AuditManifest, DetectionManifest, Manifest, TriggerManifest
+from imgaudit.schema.manifest import AuditManifest, DetectionManifest, KnownOption, Manifest, TriggerManifest
 from imgaudit.schema.triggers import ImageSettings, SearchSettings
 
 BEFORE = Path(__file__).parent / "manifests"
@@ -59,7 +59,7 @@ def test_a_folder_of_another_kind_is_refused(name: str, tmp_path: Path) -> None:
         open_manifest(tmp_path, manifest)
 
 
-def test_the_manifest_of_the_same_audit_is_as_before_and_one_key_more(tmp_path: Path) -> None:
+def test_the_manifest_of_the_same_audit_is_as_before_and_three_keys_more(tmp_path: Path) -> None:
     model = load_model("demo", "cpu")
     folder = tmp_path / "pictures"
     folder.mkdir()
@@ -79,6 +79,9 @@ def test_the_manifest_of_the_same_audit_is_as_before_and_one_key_more(tmp_path: 
     machine = ("versions", "threads", "platform", "started")
     assert {key: value for key, value in after.items() if key not in machine} == {
         **{key: value for key, value in before.items() if key not in machine}, "kind": "audit",
+        "config": before["config"] | {
+            key: {"value": value, "source": "default"} for key, value in (("series", "none"), ("no_controls", False))
+        },
     }  # fmt: skip
     assert describe_model(model).files == before["model"]["files"]
 
@@ -88,6 +91,8 @@ def test_what_differs_is_said_in_words() -> None:
     protocol = AuditConfig(steps=2).protocol
     changed = audit.model_copy(update={"protocol": protocol, "protocol_hash": protocol.hash, "seed": 1})
     assert list(audit.differences(audit)) == []
+    declared = audit.model_copy(update={"config": {"series": KnownOption(value="folders", source="environment")}})
+    assert list(audit.differences(declared)) == ["series none, now folders"]
     assert list(audit.differences(changed)) == [
         "inversion.steps 50, now 2",
         "error.after_steps 8, now 2",

@@ -20,7 +20,7 @@ from imgaudit.exceptions import ConfigError
 from imgaudit.io.captions import CaptionSource
 from imgaudit.io.portfolio import read_portfolio
 from imgaudit.io.screening import ScreeningCache
-from imgaudit.runs.audit import group_targets
+from imgaudit.runs.works import group_targets
 from imgaudit.schema.protocol import Framing
 from imgaudit.schema.records import Record
 

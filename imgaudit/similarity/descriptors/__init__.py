@@ -4,7 +4,7 @@ from imgaudit.similarity.descriptors.descriptor import Descriptor, compare_vecto
 from imgaudit.similarity.descriptors.known_answers import require_known_answers
 from imgaudit.similarity.descriptors.loading import DESCRIPTOR_NAMES, load_descriptor
 from imgaudit.similarity.descriptors.normalisation import UnrelatedImages
-from imgaudit.similarity.descriptors.pdq import PdqDescriptor, hash_whole_image
+from imgaudit.similarity.descriptors.pdq import PdqDescriptor
 from imgaudit.similarity.descriptors.pixel import PixelDescriptor
 
 DEFAULT_DESCRIPTORS: tuple[Descriptor, ...] = (PixelDescriptor(), PdqDescriptor())
@@ -18,7 +18,6 @@ __all__ = [
     "PixelDescriptor",
     "UnrelatedImages",
     "compare_vectors",
-    "hash_whole_image",
     "load_descriptor",
     "require_known_answers",
 ]

@@ -4,7 +4,6 @@ import numpy as np
 import numpy.typing as npt
 import pdqhash
 import torch
-from PIL import Image
 
 
 class PdqDescriptor:
@@ -25,9 +24,3 @@ class PdqDescriptor:
         array = ((images.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
         bits = [pdqhash.compute(np.ascontiguousarray(image))[0] for image in array]
         return np.packbits(np.stack(bits).astype(np.uint8), axis=1) if bits else np.zeros((0, 32), np.uint8)
-
-
-def hash_whole_image(image: Image.Image) -> str:
-    """Return the PDQ hash of an image at its own size, 64 hexadecimal digits; empty where PDQ calls it flat."""
-    bits, quality = pdqhash.compute(np.asarray(image.convert("RGB")))
-    return np.packbits(np.asarray(bits, dtype=np.uint8)).tobytes().hex() if quality >= 50 else ""
