@@ -198,5 +198,7 @@ def print_result(result: AuditResult) -> None:
                 + f"; inversion copied {check.copies} before the other rules were applied"
             )
         )
+    if summary.blind_comparison:
+        console.print(plain(f"checked of {summary.blind_comparison}"))
     for alarm in summary.alarms:
         console.print(Text("alarm: ", style="bold yellow") + plain(alarm.message))

@@ -2,7 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 
-from imgaudit.decision.blind_baseline import BlindBaseline, blind_baseline, describe_text
+from imgaudit.decision.blind_baseline import (
+    LEAST,
+    BlindBaseline,
+    BlindDistance,
+    blind_baseline,
+    blind_distance,
+    describe_text,
+    is_comparable,
+)
 from imgaudit.decision.controls import Control
 from imgaudit.decision.near_duplicates import find_near_hashes
 from imgaudit.decision.null_bank import NullBank
@@ -26,22 +34,55 @@ def _alarm(code: AlarmCode, effect: AlarmEffect, message: str) -> Alarm:
     return Alarm(code=code, effect=effect, message=message)
 
 
-def find_blind_alarms(measurements: Sequence[Measurement], bank: NullBank) -> list[Alarm]:
-    """Warn when targets and controls differ without the model, in their images or in how captions are written."""
-    alarms = []
-    if shift := blind_baseline([m.features for m in measurements], [c.features for c in bank.controls if c.features]):
-        alarms += _blind_alarm(AlarmCode.BLIND_BASELINE, AlarmEffect.TAKES_P_VALUES, shift, "images")
+Features = Sequence[Mapping[str, float]]
+
+
+def _image_features(measurements: Sequence[Measurement], bank: NullBank) -> tuple[Features, Features]:
+    return [m.features for m in measurements], [c.features for c in bank.controls if c.features]
+
+
+def _caption_features(measurements: Sequence[Measurement], bank: NullBank) -> tuple[Features, Features]:
     texts = [
         describe_text(c.texts[0]) for m in measurements if isinstance(c := m.ladder(Rung.CAPTION), RungMeasurement)
     ]
-    controls = [control.text_features for control in bank.controls if control.text_features]
-    if shift := blind_baseline(texts, controls):
+    return texts, [control.text_features for control in bank.controls if control.text_features]
+
+
+def find_blind_alarms(measurements: Sequence[Measurement], bank: NullBank) -> list[Alarm]:
+    """Warn when targets and controls differ without the model, in their images or in how captions are written."""
+    alarms = []
+    if shift := _compare_blindly(*_image_features(measurements, bank)):
+        alarms += _blind_alarm(AlarmCode.BLIND_BASELINE, AlarmEffect.TAKES_P_VALUES, shift, "images")
+    if shift := _compare_blindly(*_caption_features(measurements, bank)):
         # The score never sees a caption, so only the captions' own comparison with controls suffers.
         alarms += _blind_alarm(AlarmCode.BLIND_CAPTIONS, AlarmEffect.WARNS, shift, "captions")
     return alarms
 
 
-def _blind_alarm(code: AlarmCode, effect: AlarmEffect, shift: BlindBaseline, what: str) -> list[Alarm]:
+def _compare_blindly(targets: Features, controls: Features) -> BlindBaseline | BlindDistance | None:
+    if found := blind_baseline(targets, controls):
+        return found
+    return blind_distance(targets, controls) if is_comparable(len(targets), len(controls)) else None
+
+
+def describe_blind_comparison(measurements: Sequence[Measurement], bank: NullBank) -> str:
+    """Say what of targets and controls was compared without the model, and what so few of them can show."""
+    sentences = []
+    for what, (targets, controls) in (
+        ("images", _image_features(measurements, bank)), ("captions", _caption_features(measurements, bank)),
+    ):  # fmt: skip
+        n, m = len(targets), len(controls)
+        given = f"{n} target{'' if n == 1 else 's'} and {m} control{'' if m == 1 else 's'}"
+        if not is_comparable(n, m):
+            sentences.append(f"{what} were not compared: {given} cannot show a difference")
+        elif min(n, m) < LEAST:
+            sentences.append(f"{what} were compared: {given} can only show gross differences")
+        else:
+            sentences.append(f"{what} were compared: {given}")
+    return f"targets and controls without the model: {'; '.join(sentences)}"
+
+
+def _blind_alarm(code: AlarmCode, effect: AlarmEffect, shift: BlindBaseline | BlindDistance, what: str) -> list[Alarm]:
     if not shift.alarms():
         return []
     consequence = (
@@ -49,10 +90,11 @@ def _blind_alarm(code: AlarmCode, effect: AlarmEffect, shift: BlindBaseline, wha
         if effect is AlarmEffect.TAKES_P_VALUES
         else "copies returned for captions are not compared with those of controls; only near-identical ones stand"
     )
+    area = f"AUC {shift.auc:.2f}, " if isinstance(shift, BlindBaseline) else ""
     return [
         _alarm(
             code, effect,
-            f"{what} of targets and controls differ without the model (AUC {shift.auc:.2f}, p = {shift.p_value:.3g}, "
+            f"{what} of targets and controls differ without the model ({area}p = {shift.p_value:.3g}, "
             f"{shift.targets} targets, {shift.controls} controls): {consequence}",
         )
     ]  # fmt: skip

@@ -6,10 +6,13 @@ membership tests have this fault).
 """
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
+from scipy.spatial.distance import cdist
 from scipy.stats import rankdata
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import KFold, cross_val_predict
@@ -17,7 +20,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 LEAST = 20
-"""Targets and controls needed at least; with fewer, no difference could be shown."""
+"""Targets and controls that cross-validation needs at least; fewer are compared by their distances."""
+
+MOST_COMPARED = 500
+"""Controls that few targets are compared with by distance, drawn at random from more."""
 
 PERMUTATIONS = 199
 """Shuffles of the labels. The smallest p-value is 1/200."""
@@ -58,19 +64,84 @@ class BlindBaseline(NamedTuple):
         return self.p_value <= level and self.auc > 0.5
 
 
+class BlindDistance(NamedTuple):
+    """Result of comparing a few targets with controls without the model."""
+
+    p_value: float
+    """Permutation p-value of the energy distance: 5 % of exchangeable folders have a value of at most 0.05."""
+    targets: int
+    """Number of targets."""
+    controls: int
+    """Number of controls."""
+
+    def alarms(self, level: float = 0.05) -> bool:
+        """Say whether targets and controls differ at this level."""
+        return self.p_value <= level
+
+
+def _tabulate(
+    targets: Sequence[Mapping[str, float]], controls: Sequence[Mapping[str, float]]
+) -> npt.NDArray[np.float64]:
+    """Return one row per image, of the features that all of them have: banks of older versions can lack some."""
+    images = (*targets, *controls)
+    names = sorted(set.intersection(*(set(one) for one in images)))
+    return np.array([[one[name] for name in names] for one in images], dtype=np.float64).reshape(len(images), -1)
+
+
+def is_comparable(targets: int, controls: int, level: float = 0.05) -> bool:
+    """Say whether a permutation test of so many images can give a p-value of at most the level.
+
+    >>> is_comparable(1, 19), is_comparable(1, 18), is_comparable(3, 3), is_comparable(0, 100)
+    (True, False, True, False)
+    """
+    return min(targets, controls) > 0 and math.comb(targets + controls, targets) * level >= 1
+
+
+def blind_distance(targets: Sequence[Mapping[str, float]], controls: Sequence[Mapping[str, float]]) -> BlindDistance:
+    """Compare a few targets with controls by the energy distance of their standardised features.
+
+    The distance is 2 E|x - y| - E|x - x'| - E|y - y'| of targets x and controls y (Szekely & Rizzo 2013), Euclidean
+    over the features, each divided by its standard deviation over both. Permutations move the labels, so the p-value
+    is valid at any number of images; but few targets show gross differences only.
+
+    targets, controls:  one or more each: features by name; those that all images have are compared
+    """
+    rows = _tabulate(targets, controls)
+    # One seed for every folder would make one folder's luck every folder's.
+    shuffle = np.random.default_rng(int.from_bytes(hashlib.sha256(rows.tobytes()).digest()[:4], "big"))
+    n = len(targets)
+    if len(controls) > MOST_COMPARED:
+        drawn = n + np.sort(shuffle.choice(len(controls), MOST_COMPARED, replace=False))
+        rows = rows[[*range(n), *drawn]]
+    spread = rows.std(axis=0)
+    rows = (rows - rows.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+    labels = np.zeros((PERMUTATIONS + 1, len(rows)))
+    labels[0, :n] = 1
+    for row in labels[1:]:
+        row[shuffle.permutation(len(rows))[:n]] = 1
+    distances = cdist(rows, rows)
+    m = len(rows) - n
+    sums = labels @ distances
+    within = (sums * labels).sum(axis=1)
+    between = sums.sum(axis=1) - within
+    others = distances.sum() - 2 * between - within
+    found = 2 * between / (n * m) - within / n**2 - others / m**2
+    # Sums of the same distances in another order can differ in their last digits.
+    return BlindDistance(float((found >= found[0] - 1e-9).mean()), n, len(controls))
+
+
 def blind_baseline(
     targets: Sequence[Mapping[str, float]], controls: Sequence[Mapping[str, float]]
 ) -> BlindBaseline | None:
     """Cross-validate a linear classifier of targets against controls in five folds.
 
-    targets, controls:  features by name, the same names in each
+    targets, controls:  features by name; those that all images have are compared
     Returns             None with fewer than 20 targets or controls
     """
     if min(len(targets), len(controls)) < LEAST:
         return None
-    names = sorted(targets[0])
-    rows = np.array([[one[name] for name in names] for one in (*targets, *controls)])
-    if not np.ptp(rows, axis=0).any():
+    rows = _tabulate(targets, controls)
+    if not rows.size or not np.ptp(rows, axis=0).any():
         return BlindBaseline(0.5, 1.0, len(targets), len(controls))
     labels = np.array([1.0] * len(targets) + [0.0] * len(controls))
     # Folds and shuffles must not be the same for every folder, or one folder's luck is every folder's.

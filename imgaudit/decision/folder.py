@@ -54,18 +54,20 @@ class FolderDecision:
             copies = {name for near in self.near_bank.values() for name in near}
             bank = bank.exclude({m.sha256 for m in measurements} | copies)
         self.bank = bank
+        ids = [m.id for m in measurements]
+        grouped = self.policy.near_duplicates == "grouped"
+        self.representatives = choose_representatives(ids, evidence.groups if grouped else ())
+        # Near copies of one work are no independent images, in a permutation test either.
+        self.works = [m for m in measurements if self.representatives[m.id] == m.id]
         self.forcing = check_forcing(bank, self.policy) if bank else Skipped(skipped=NO_CONTROLS)
         self.alarms = (
             []
             if bank is None
-            else [*find_blind_alarms(measurements, bank), *find_bank_alarms(bank, self.policy, self.forcing)]
+            else [*find_blind_alarms(self.works, bank), *find_bank_alarms(bank, self.policy, self.forcing)]
         )
         blind = any(alarm.code is AlarmCode.BLIND_CAPTIONS for alarm in self.alarms)
         takes = self.policy.alarms == "take_p_values"
         self.evidence = replace(evidence, bank=bank, captions_comparable=not (blind and takes))
-        ids = [m.id for m in measurements]
-        grouped = self.policy.near_duplicates == "grouped"
-        self.representatives = choose_representatives(ids, evidence.groups if grouped else ())
         self.image_alarms = {
             m.id: find_image_alarms(
                 m, bank, representative=self.representatives[m.id],

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.torch import load
 
+from imgaudit.decision.alarms import describe_blind_comparison
 from imgaudit.decision.coincidence import CrossMatches
 from imgaudit.decision.controls_needed import describe_controls_needed
 from imgaudit.decision.folder import FolderDecision
@@ -199,6 +200,7 @@ def summarise(findings: Sequence[Finding], decision: FolderDecision, files_given
         level=level,
         planner=describe_controls_needed(controls, max(1, decision.hypotheses), level),
         false_positive=_false_positive_rate(controls, level),
+        blind_comparison=describe_blind_comparison(decision.works, decision.bank) if decision.bank else None,
         forcing=decision.forcing,
         hypotheses=decision.hypotheses,
         alarms=decision.alarms,

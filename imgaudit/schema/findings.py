@@ -366,6 +366,9 @@ class Summary(Record):
     """Images that count in the folder's correction: measured ones, near-duplicates counted once."""
     alarms: list[Alarm]
     """Alarms that weaken the whole run."""
+    blind_comparison: str | None = Field(None, exclude_if=lambda value: value is None)
+    """A sentence that says what of targets and controls was compared without the model; absent without controls and in
+    reports of older versions."""
     seconds: float
     """Wall time of the measurements."""
     network_evaluations: int

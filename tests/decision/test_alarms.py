@@ -13,6 +13,7 @@ from imgaudit.decision.folder import FolderDecision
 from imgaudit.decision.null_bank import NullBank
 from imgaudit.decision.replication import Evidence
 from imgaudit.decision.verdict import conclude_folder
+from imgaudit.runs.conclusion import summarise
 from imgaudit.schema.findings import AlarmCode, AlarmEffect, ForcingCheck, Verdict
 from imgaudit.schema.policy import Policy
 from imgaudit.schema.records import Measurement, Rung, RungMeasurement, Skipped
@@ -77,6 +78,37 @@ def test_captions_of_another_make_are_not_compared_with_the_controls() -> None:
     caption = decided.replications[targets[0].id][0]
     assert isinstance(caption.p_value, Skipped) and not caption.stands
     assert not decision(targets, bank(199)).alarms
+
+
+@pytest.mark.parametrize("count", [1, 3, 19])
+def test_a_few_targets_of_another_kind_lose_their_p_values(count: int) -> None:
+    features = [{"red": float(n % 7), "edges": float(n % 5)} for n in range(199)]
+    null = bank(199)
+    controls = [c.model_copy(update={"features": f}) for c, f in zip(null.controls, features, strict=True)]
+    null = null.model_copy(update={"controls": controls})
+    targets = [
+        measurement(f"t{n}", 0.1, [MISS] * 8).model_copy(update={"features": {"red": 40.0 + n, "edges": 30.0}})
+        for n in range(count)
+    ]
+    decided = decision(targets, null)
+    assert codes(decided.alarms) == [AlarmCode.BLIND_BASELINE]
+    assert f"{count} targets, 199 controls" in decided.alarms[0].message
+    assert all(finding.verdict is Verdict.INCONCLUSIVE for finding in conclude_folder(decided))
+
+
+@pytest.mark.parametrize(
+    ("targets", "controls", "said"),
+    [
+        (25, 199, "images were compared: 25 targets and 199 controls;"),
+        (3, 199, "images were compared: 3 targets and 199 controls can only show gross differences;"),
+        (1, 10, "images were not compared: 1 target and 10 controls cannot show a difference;"),
+    ],
+)
+def test_it_is_always_said_what_could_be_compared_without_the_model(targets: int, controls: int, said: str) -> None:
+    decided = decision([measurement(f"t{n}", 0.1, [MISS] * 8) for n in range(targets)], bank(controls))
+    summary = summarise(conclude_folder(decided), decided, targets)
+    assert summary.blind_comparison is not None and said in summary.blind_comparison
+    assert "captions were not compared: 0 targets" in summary.blind_comparison
 
 
 def test_controls_that_were_trained_on_weaken_negatives_only() -> None:
