@@ -23,6 +23,7 @@ from imgaudit.decision.alarms import find_bank_alarms, find_blind_alarms, find_i
 from imgaudit.decision.controls import make_control
 from imgaudit.decision.forcing import check_forcing
 from imgaudit.decision.joint_test import JointTest, share_near_identical
+from imgaudit.decision.model_alarms import find_model_alarms
 from imgaudit.decision.near_duplicates import choose_representatives
 from imgaudit.decision.part_replication import build_part_null, measure_part
 from imgaudit.decision.replication import NO_CONTROLS, Evidence, deciding_p_value, exceeds_controls, measure_replication
@@ -60,11 +61,9 @@ class FolderDecision:
         # Near copies of one work are no independent images, in a permutation test either.
         self.works = [m for m in measurements if self.representatives[m.id] == m.id]
         self.forcing = check_forcing(bank, self.policy) if bank else Skipped(skipped=NO_CONTROLS)
-        self.alarms = (
-            []
-            if bank is None
-            else [*find_blind_alarms(self.works, bank), *find_bank_alarms(bank, self.policy, self.forcing)]
-        )
+        self.alarms = find_model_alarms(evidence.model_checks)
+        if bank is not None:
+            self.alarms += find_blind_alarms(self.works, bank) + find_bank_alarms(bank, self.policy, self.forcing)
         blind = any(alarm.code is AlarmCode.BLIND_CAPTIONS for alarm in self.alarms)
         takes = self.policy.alarms == "take_p_values"
         self.evidence = replace(evidence, bank=bank, captions_comparable=not (blind and takes))

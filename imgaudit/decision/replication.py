@@ -12,6 +12,7 @@ from imgaudit.decision.joint_test import correct_for_texts
 from imgaudit.decision.null_bank import NullBank
 from imgaudit.schema.findings import PartReplication, Replication, StreamRate
 from imgaudit.schema.measures import DECIDING_DESCRIPTOR, DECIDING_DISTANCE
+from imgaudit.schema.model_checks import ModelCheck
 from imgaudit.schema.policy import Policy
 from imgaudit.schema.protocol import Protocol
 from imgaudit.schema.records import (
@@ -59,6 +60,8 @@ class Evidence:
     """Near-duplicates that count as one work, the representative first; chosen before any score."""
     cross_matches: Mapping[Rung, CrossMatches] = field(default_factory=dict)
     """For each rung, its generated images compared with all targets and decoys."""
+    model_checks: Sequence[ModelCheck] = ()
+    """Checks of the model before the audit; none for runs made before models were checked."""
     captions_comparable: bool = True
     """True when text rungs may be compared with the controls': the blind baseline of captions raised no alarm."""
 

@@ -4,6 +4,7 @@ import copy
 import importlib.util
 import json
 import math
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
@@ -38,6 +39,25 @@ SLACK = 2**24
 
 MAX_PROMPT_TOKENS = 10_000
 """Prompts that a tokenizer would pad to more tokens fill the memory; T5's are padded to 512."""
+
+HARMLESS_IN_TEXT_ENCODERS = re.compile(
+    # Older transformers saved the numbers of the positions, 0 to 76, which newer ones count themselves.
+    r"(^|\.)position_ids$"
+    # Whole CLIP models were saved where their text encoder was meant; no prompt passes through the rest.
+    r"|^(vision_model|visual_projection)\.|^logit_scale$|^text_projection\.weight$"
+    # T5 and language models were saved with what writes text, where only what reads it is used.
+    r"|^decoder\.|^lm_head\.weight$"
+)
+"""Left-over weights of text encoders that take no part in generating images from text."""
+
+HARMLESS = re.compile(r"^pos_embed\.pos_embed$")
+"""Left-over weights of other networks: a table of positions, which newer diffusers compute from the size."""
+
+OTHER_CONFIGURATION = "name the configuration of the same model with --model-config"
+"""Advice where a single file has weights that its configuration does not describe: that may be another model's."""
+
+LEFT_OVER = f"they would be left out, and another model than this one would be audited; {AGAIN}"
+"""Advice where a folder has such weights: its configuration was changed, or something was added to the file."""
 
 TRIAL_SIDE = 8
 """Side of the latents on which a model is tried out: the smallest that Stable Diffusion's four levels can halve."""
@@ -92,7 +112,7 @@ def _load_network(component: Component, folder: Path, weights: Weights, dtype: t
             raise _other_shape(folder.name, key, weights.shapes[key], weight.shape)
     if weights.load is not None and not is_text_encoder:
         _refuse_missing(folder.name, expected.keys() - weights.shapes.keys())
-        _refuse_unexpected(folder.name, weights.shapes.keys() - expected.keys())
+        _refuse_unexpected(folder.name, weights.shapes.keys() - expected.keys(), OTHER_CONFIGURATION)
         loaded = network.from_single_file(
             weights.load(), config=str(folder.parent), subfolder=folder.name, local_files_only=True, dtype=dtype
         )
@@ -120,8 +140,12 @@ def _from_pretrained(network: Any, folder: Path, weights: Weights, dtype: torch.
     _refuse_missing(folder.name, found["missing_keys"])
     for key, there, expected in sorted(found["mismatched_keys"]):
         raise _other_shape(folder.name, key, there, expected)
-    if weights.load is not None:
-        _refuse_unexpected(folder.name, found["unexpected_keys"])
+    harmless = HARMLESS_IN_TEXT_ENCODERS if is_text_encoder else HARMLESS
+    _refuse_unexpected(
+        folder.name,
+        [key for key in found["unexpected_keys"] if not harmless.search(key)],
+        OTHER_CONFIGURATION if weights.load is not None else LEFT_OVER,
+    )
     return loaded
 
 
@@ -132,12 +156,11 @@ def _refuse_missing(name: str, keys: Collection[str]) -> None:
         )
 
 
-def _refuse_unexpected(name: str, keys: Collection[str]) -> None:
-    # A folder's configuration was saved with its weights; a single file's may be another model's.
+def _refuse_unexpected(name: str, keys: Collection[str], advice: str) -> None:
     if keys:
         raise ModelRefusedError(
-            f"{name!r} has {len(keys)} weights that its config.json does not describe (first: {min(keys)!r:.99}): name "
-            "the configuration of the same model with --model-config"
+            f"{name!r} has {len(keys)} weights that its config.json does not describe (first: {min(keys)!r:.99}): "
+            f"{advice}"
         )
 
 

@@ -181,6 +181,11 @@ ALARM_WORDING: dict[AlarmCode, AlarmWording] = {
         "One unusual control would decide alone where a copy begins, or even the smallest possible p-value is above "
         "the level. So no image is called not reproduced.",
     ),
+    AlarmCode.MODEL_CHECK: AlarmWording(
+        "The model may not work as it is configured",
+        "Before the audit, the model did not do with real images what a model that works does. One wrong number in a "
+        "configuration file can make a model lose images that it knows: audit the model as it was published.",
+    ),
     AlarmCode.NEAR_DUPLICATES: AlarmWording(
         "Near-duplicates among the targets",
         "Near copies, and images of a declared series, are one work and count once; one of them represents the others.",

@@ -25,6 +25,7 @@ from imgaudit.runs.cross_matches import cross_match
 from imgaudit.runs.evidence import write_evidence
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import read_manifest
+from imgaudit.runs.model_checks import read_model_checks
 from imgaudit.runs.reference import read_reference
 from imgaudit.schema.findings import (
     TOO_FEW_TO_FIRE,
@@ -147,9 +148,12 @@ def decide_run(run: RunFolder, policy: Policy | None = None) -> AuditResult:
         measurements = [one for one in measurements if one.id not in damaged]
         skipped += damaged.values()
         duplicates, crossed = match_run(run, measurements, Matcher(), manifest.groups)
-    decision = FolderDecision(
-        measurements, Evidence(bank, manifest.protocol, policy, duplicates, manifest.groups, cross_matches=crossed)
-    )
+    checks = read_model_checks(run)
+    evidence = Evidence(
+        bank, manifest.protocol, policy, duplicates, manifest.groups, cross_matches=crossed,
+        model_checks=checks.checks if checks else (),
+    )  # fmt: skip
+    decision = FolderDecision(measurements, evidence)
     findings = conclude_folder(decision) + [conclude_skipped(one) for one in skipped]
     findings = [_with_part(run, finding) for finding in findings]
     if (reference := read_reference(run)) is not None:
@@ -160,7 +164,7 @@ def decide_run(run: RunFolder, policy: Policy | None = None) -> AuditResult:
         protocol=manifest.protocol,
         policy=policy,
         redecided=policy.differences(manifest.policy),
-        summary=summarise(findings, decision, manifest.files_given),
+        summary=summarise(findings, decision, manifest.files_given).model_copy(update={"model_checks": checks}),
         findings=findings,
     )
 

@@ -62,6 +62,11 @@ class RunFolder:
         """Vectors of unrelated images (decoys)."""
         return self.path / "decoys.safetensors"
 
+    @property
+    def model_checks_path(self) -> Path:
+        """Checks of the model itself, made before anything else was measured."""
+        return self.path / "model_checks.json"
+
     def image_folder(self, image_id: str) -> Path:
         """Return the folder of an image's target and replicas."""
         return self.path / "images" / image_id

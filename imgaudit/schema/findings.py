@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
+from imgaudit.schema.model_checks import ModelChecks
 from imgaudit.schema.pairs import PairEvidence, PairThresholds
 from imgaudit.schema.policy import Policy
 from imgaudit.schema.protocol import Protocol
@@ -373,6 +374,8 @@ class Summary(Record):
     """Wall time of the measurements."""
     network_evaluations: int
     """Passes of one sample through the network."""
+    model_checks: ModelChecks | None = Field(None, exclude_if=lambda value: value is None)
+    """Checks of the model before the audit; absent in runs made before models were checked."""
 
     @model_validator(mode="before")
     @classmethod

@@ -62,6 +62,21 @@ class FalseHeaderError(Exception):
     """The header of a file of weights cannot be true; the message says why."""
 
 
+class DuplicateKeyError(ValueError):
+    """A JSON object has a key twice, so that programs may read different values; the message says which."""
+
+
+def build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Build a JSON object from its pairs. Raises DuplicateKeyError, where JSON's usual reader takes the last value."""
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        seen = set[str]()
+        # The first name that `seen` holds already; adding to it returns nothing.
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise DuplicateKeyError(f"the key {twice!r:.99} is there twice")
+    return value
+
+
 def quote(path: Path) -> str:
     """Return a file of a model as messages name it: its folder and name, with everything unprintable escaped."""
     return repr("/".join(path.parts[-2:]))
@@ -74,11 +89,15 @@ def read_json(path: Path, limit: int = MAX_CONFIG_BYTES) -> dict[str, Any]:
     """
     name = quote(path)
     try:
-        value = json.loads(read_bounded(path, limit).decode("utf-8"))
+        value = json.loads(read_bounded(path, limit).decode("utf-8"), object_pairs_hook=build_object)
     except InputError as error:
         raise ModelRefusedError(f"{name}, which the model needs, {error}; {AGAIN}") from error
     except RecursionError as error:
         raise ModelRefusedError(f"{name} is nested too deeply to be a configuration; {AGAIN}") from error
+    except DuplicateKeyError as error:
+        raise ModelRefusedError(
+            f"{name} is ambiguous: {error}, and other programs may read another value; {AGAIN}"
+        ) from error
     except ValueError as error:
         raise ModelRefusedError(f"{name} is not JSON that can be parsed: {error}; {AGAIN}") from error
     if not isinstance(value, dict):

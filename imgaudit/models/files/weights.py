@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from imgaudit.exceptions import ModelRefusedError
-from imgaudit.models.files.inspection import AGAIN, NO_LORA, FalseHeaderError, quote, read_json
+from imgaudit.models.files.inspection import (
+    AGAIN,
+    NO_LORA,
+    DuplicateKeyError,
+    FalseHeaderError,
+    build_object,
+    quote,
+    read_json,
+)
 from imgaudit.models.files.variants import name_weight_files, refuse_other_indexes
 
 Shapes = dict[str, tuple[int, ...]]
@@ -61,9 +69,9 @@ def read_shapes(path: Path) -> Shapes:
     except OSError as error:
         raise ModelRefusedError(f"{quote(path)} cannot be read: {error.strerror}; {AGAIN}") from error
     try:
-        header = json.loads(text)
+        header = json.loads(text, object_pairs_hook=build_object)
         return _check_header(header, size - 8 - length)
-    except FalseHeaderError as error:
+    except (FalseHeaderError, DuplicateKeyError) as error:
         raise ModelRefusedError(f"{quote(path)} is damaged: {error}; {AGAIN}") from error
     except (ValueError, RecursionError) as error:
         raise ModelRefusedError(
