@@ -33,10 +33,7 @@ def _size(side: int) -> Callable[[Path], None]:
 
 SABOTAGED: Mapping[str, tuple[Callable[[Path], None], str]] = {
     "size": (_size(6), "error at the declared size"),
-    "larger size": (
-        lambda folder: change(folder / "unet" / "config.json", sample_size=12),
-        "error at the declared size",
-    ),
+    "larger size": (_size(12), "error at the declared size"),
     "scale": (lambda folder: change(folder / "vae" / "config.json", scaling_factor=0.25), "spread of latents"),
     "no betas": (_scheduler(beta_start=0.0, beta_end=0.0), "image at the last timestep"),
     "other betas": (_scheduler(beta_schedule="linear"), "error at the schedule's own timesteps"),
