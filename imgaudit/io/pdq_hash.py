@@ -6,7 +6,7 @@ from PIL import Image
 
 ENOUGH_SIDE = 512
 """Larger images are reduced first, by a whole number: PDQ averages down to 64 x 64 anyway, and takes seconds for the
-pixels of a camera. It changes a few of the 256 bits at most."""
+pixels of a camera. It changes few of the 256 bits."""
 
 
 def hash_whole_image(image: Image.Image) -> str:

@@ -4,13 +4,17 @@ from pathlib import Path
 
 import pytest
 from PIL import Image, ImageEnhance
+from typer.testing import CliRunner
 
 from imgaudit import LoadedModel, Portfolio, audit, calibrate, load_model, read_portfolio
+from imgaudit.cli import app
+from imgaudit.decision.null_bank import build_bank
 from imgaudit.exceptions import InputError, RunFolderError
 from imgaudit.runs.works import count_works, describe_same_works, group_targets, keep_works
 from imgaudit.schema.config import Series
 from imgaudit.schema.protocol import Framing
 from tests.conftest import random_image
+from tests.support.records import PROTOCOL, measurement
 from tests.test_api import CONFIG
 
 
@@ -91,6 +95,31 @@ def test_a_bank_measures_works_and_names_the_files_that_it_left_out(model: Loade
     assert (len(made.controls), made.works, made.files) == (3, 3, 9)
     assert len(made.sources[0].sha256s) == 3 and len(made.sources[0].same_works) == 6
     assert any("9 control files are 3 works" in note for note in notes)
+
+
+def test_the_plan_and_the_description_of_a_bank_count_works(tmp_path: Path) -> None:
+    save_with_thumbnails(tmp_path / "controls", 7)
+    (tmp_path / "mine").mkdir()
+    picture(50).save(tmp_path / "mine" / "mine.png")
+
+    def run(*words: object) -> str:
+        done = CliRunner().invoke(app, [str(word) for word in words])
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    # The model is not fetched, so that its cost is not measured.
+    plan = ["audit", tmp_path / "mine", "--model", "no/where", "--controls", tmp_path / "controls", "--dry-run"]
+    assert "21 control files are 7 works" in run(*plan) and "7 controls are too few" in run(*plan)
+    # All thumbnails lie below one folder, which is then one series together with the photographs that they show.
+    assert "21 control files are 1 work:" in run(*plan, "--series", "folders")
+    copies = [measurement(f"c{n}", 0.1, [(0.5, 0.3)] * 4, pdq="0f" * 32) for n in range(3)]
+    for name, part in (("a", copies[:1]), ("b", copies[1:])):
+        build_bank(
+            part, model="m", model_fingerprint="f", protocol=PROTOCOL, seed=0, note=name, made="now"
+        ).write(tmp_path / f"{name}.json")  # fmt: skip
+    merged = run("bank", "merge", tmp_path / "a.json", tmp_path / "b.json", "--out", tmp_path / "both.json")
+    assert "3 control files are 1 work: near copies" in merged
+    assert "3 control files are 1 work: near copies" in run("bank", "info", tmp_path / "both.json")
 
 
 def test_an_audit_measures_one_control_and_one_decoy_of_every_work(
