@@ -9,6 +9,7 @@ import torch
 from imgaudit.benchmark.evasion.audited_variant import (
     AuditedImage,
     AuditedVariant,
+    SeenAlarm,
     audit_config,
     audit_variant,
     choose_images,
@@ -161,9 +162,9 @@ def format_evasion(report: EvasionReport) -> Iterator[str]:
     for variant in table.variants:
         yield from _format_rows(variant)
     yield ""
-    yield "what the reader sees besides"
-    for variant in table.variants:
-        yield from _format_alarms(variant)
+    yield "alarms that the reader sees, beyond those of the first model"
+    for number, variant in enumerate(table.variants):
+        yield from _format_alarms(variant, table.variants[0].alarms if number else [])
     yield ""
     yield "images generated for the empty prompt that are near-identical to a memorised image"
     for variant in table.variants:
@@ -213,14 +214,18 @@ def _verdict(image: AuditedImage, captions: str) -> Verdict:
     return image.verdict if captions == GIVEN else image.withheld
 
 
-def _format_alarms(variant: AuditedVariant) -> Iterator[str]:
+def _format_alarms(variant: AuditedVariant, usual: Sequence[SeenAlarm]) -> Iterator[str]:
+    """Format the alarms that are not usual: of another kind, or on more images."""
     if variant.refused:
         yield from _wrap(f"{variant.name}: refused: {variant.refused}")
-    for alarm in variant.alarms:
+        return
+    known = {alarm.code: alarm.images for alarm in usual}
+    found = [alarm for alarm in variant.alarms if alarm.images > known.get(alarm.code, -1)]
+    for alarm in found:
         where = f"on {alarm.images} of {len(variant.images)} images" if alarm.images else "on the run"
         yield from _wrap(f"{variant.name}: {alarm.code} {where}: {alarm.message}")
-    if not variant.refused and not variant.alarms:
-        yield f"{variant.name}: no alarm"
+    if not found:
+        yield f"{variant.name}: none"
 
 
 def _wrap(text: str) -> Sequence[str]:

@@ -117,13 +117,15 @@ def _table() -> EvasionTable:
         _image(2, Group.HELD_OUT, missed, 0, 0.1), _image(3, Group.HELD_OUT, Verdict.ATYPICAL, 0, 0.0),
     ]  # fmt: skip
     alarm = SeenAlarm(code="model_check", images=0, message="a number is wrong")
+    cut, more = (SeenAlarm(code="cut_caption", images=count, message="too long") for count in (1, 2))
     return EvasionTable(
         lab="tiny", seed=1, hardware="here", protocol=PROTOCOL, controls=80, training=NullTraining(),
         variants=[
-            AuditedVariant(name="untouched", lab="tiny", controls=60, images=images,
+            AuditedVariant(name="untouched", lab="tiny", controls=60, images=images, alarms=[cut],
                            empty_prompt=SeedCount(n=64, close=1)),
             AuditedVariant(name="zero betas", lab="tiny", refused="no noise"),
-            AuditedVariant(name="norm clamp", lab="tiny", controls=60, images=images[:3], alarms=[alarm]),
+            AuditedVariant(name="norm clamp", lab="tiny", controls=60, images=images[:3], alarms=[alarm, cut]),
+            AuditedVariant(name="norm_eps 1e6", lab="tiny", controls=60, images=images[:3], alarms=[more]),
         ],
     )  # fmt: skip
 
@@ -135,13 +137,15 @@ def test_the_report_counts_by_group_and_says_what_the_reader_sees() -> None:
     assert rates["untouched: replicated", memorised] == rates["untouched: not reproduced", memorised] == (1, 2)
     assert rates["untouched: called", held_out] == (1, 2) and rates["norm clamp: called", held_out] == (0, 1)
     assert rates["untouched: replicated", "memorised, withheld"] == (0, 2)
-    assert [one.auc for one in made.separations] == [1.0, 1.0]
+    assert [one.auc for one in made.separations] == [1.0, 1.0, 1.0]
     lines = list(format_evasion(made))
     start = next(number for number, line in enumerate(lines) if line.startswith("untouched "))
     assert lines[start].split() == ["untouched", "given", "1/2", "0", "1", "0", "0", "1", "0", "1/2"]
     assert lines[start + 1].split() == ["withheld", "2/2", "0", "0", "0", "2", "0", "0", "0/2"]
-    assert "zero betas: refused: no noise" in lines and "untouched: no alarm" in lines
+    assert "zero betas: refused: no noise" in lines and "untouched: cut_caption on 1 of 4 images: too long" in lines
     assert "norm clamp: model_check on the run: a number is wrong" in lines
+    assert "norm_eps 1e6: cut_caption on 2 of 3 images: too long" in lines, "more than the first model has"
+    assert not [line for line in lines if line.startswith("norm clamp: cut_caption")]
     assert "untouched                1 of 64" in lines
     assert "untouched                        0.250     0.050   1.000   0.386 to 1.000   2 / 2" in lines
 
@@ -150,4 +154,4 @@ def test_a_table_survives_the_disk(tmp_path: Path) -> None:
     _table().write(tmp_path / "table.json")
     assert EvasionTable.read(tmp_path / "table.json") == _table()
     lines = (tmp_path / "table.json").read_text().splitlines()
-    assert sum(line.startswith('{"name"') for line in lines) == 3, "a variant is one line"
+    assert sum(line.startswith('{"name"') for line in lines) == 4, "a variant is one line"
