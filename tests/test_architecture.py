@@ -18,7 +18,8 @@ TESTS = ROOT / "tests"
 
 WITHOUT_MODULE = {
     "test_architecture", "test_docs", "test_error_rates", "cli/test_main", "cli/test_help", "io/test_hostile_files",
-    "index/test_refusals", "models/test_lora_refusals", "models/families/test_family_configurations",
+    "index/test_refusals", "models/test_lora_refusals", "models/test_sabotaged_configurations",
+    "models/test_weight_refusals", "models/families/test_family_configurations",
     "models/families/test_transformer_families", "benchmark/robustness/test_robustness",
     "benchmark/budgets/test_budgets", "similarity/descriptors/test_descriptors", "report/server/test_decision_form",
 }  # fmt: skip

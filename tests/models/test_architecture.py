@@ -1,0 +1,70 @@
+import pytest
+import torch
+
+from imgaudit.diffusion.schedules import NoiseSchedule
+from imgaudit.models import FiniteSetDenoiser, load_model
+from imgaudit.models.architecture import Architecture, check_architecture, find_published
+from imgaudit.models.families.latent import LatentDenoiser
+from imgaudit.models.meta_model import build_meta_model
+from imgaudit.models.published import choose_models, read_published_models
+
+
+def outline(name: str) -> LatentDenoiser:
+    """A published model without its weights."""
+    [model] = choose_models([name])
+    return build_meta_model(model, torch.float16)
+
+
+def failed(found: Architecture) -> dict[str, str]:
+    return {check.name: check.sentence for check in found.checks if not check.passed}
+
+
+@pytest.fixture
+def published() -> LatentDenoiser:
+    return outline("Stable Diffusion 1.5")
+
+
+@pytest.mark.parametrize("name", [model.name for model in read_published_models() if "FLUX" not in model.name])
+def test_published_models_are_recognised_and_pass(name: str) -> None:
+    denoiser = outline(name)
+    found = find_published(denoiser)
+    # 3.5 large has the shape of no other; medium models of one shape may stand for each other.
+    assert found is not None and found.name == name
+    assert failed(check_architecture(denoiser)) == {}
+
+
+def test_a_size_that_was_never_published_for_the_shape_fails(published: LatentDenoiser) -> None:
+    assert check_architecture(published).other_sides == ()
+    published.pipeline.unet.register_to_config(sample_size=48)
+    assert "published for 64 x 64" in failed(check_architecture(published))["size against the published one"]
+    published.pipeline.unet.register_to_config(sample_size=44)
+    assert "rest of the size when halved" in failed(check_architecture(published))
+
+
+def test_relatives_of_another_size_pass_and_are_compared_by_their_errors() -> None:
+    denoiser = outline("Stable Diffusion 2.1")
+    denoiser.pipeline.unet.register_to_config(sample_size=64)
+    found = check_architecture(denoiser)
+    assert failed(found) == {} and found.other_sides == (96,)
+
+
+def test_constants_and_schedules_other_than_the_published_ones_fail(published: LatentDenoiser) -> None:
+    published.pipeline.unet.register_to_config(norm_eps=1e6)
+    published.pipeline.vae.register_to_config(scaling_factor=0.25)
+    published.schedule = NoiseSchedule(torch.linspace(0.999, 0.005, 1000, dtype=torch.float64))
+    published.prediction_type = "sample"
+    found = failed(check_architecture(published))
+    assert "unet norm_eps is 1000000.0" in found["constants that differ from the published ones"]
+    assert "vae scaling_factor is 0.25" in found["constants that differ from the published ones"]
+    assert {"schedule against the published one", "prediction type that was never published"} <= found.keys()
+
+
+def test_shapes_that_nobody_published_are_compared_with_other_sizes_by_their_errors() -> None:
+    denoiser = load_model("demo", "cpu").denoiser
+    assert isinstance(denoiser, LatentDenoiser) and find_published(denoiser) is None
+    found = check_architecture(denoiser)
+    assert found.other_sides == (4, 12) and not found.few_steps and failed(found) == {}
+
+
+def test_a_denoiser_without_files_has_no_architecture() -> None:
+    assert check_architecture(FiniteSetDenoiser(torch.zeros(2, 3, 4, 4))) == Architecture()
