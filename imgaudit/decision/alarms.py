@@ -12,6 +12,7 @@ from imgaudit.decision.blind_baseline import (
     is_comparable,
 )
 from imgaudit.decision.controls import Control
+from imgaudit.decision.copy_thresholds import controls_to_place
 from imgaudit.decision.near_duplicates import find_near_hashes
 from imgaudit.decision.null_bank import NullBank
 from imgaudit.schema.findings import Alarm, AlarmCode, AlarmEffect, ForcingCheck
@@ -138,12 +139,8 @@ def find_bank_alarms(bank: NullBank, policy: Policy, forcing: ForcingCheck | Ski
 
 
 def _size_alarms(controls: int, policy: Policy) -> list[Alarm]:
-    """Warn of fewer controls than can place a copy threshold, or give a small p-value.
-
-    The threshold is the k-th highest value of n controls, k = level (n + 1) rounded down. With k below 2 it is their
-    highest value or none, which one unusual control moves as far as it likes.
-    """
-    placed = controls_needed(2, 1, policy.copy_level)
+    """Warn of fewer controls than can place a copy threshold, or give a small p-value."""
+    placed = controls_to_place(policy.copy_level)
     if controls + 1 < 1 / policy.level:
         message = (
             f"{controls} controls cannot give a p-value at or below {policy.level:g}; at least "

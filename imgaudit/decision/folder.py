@@ -26,7 +26,14 @@ from imgaudit.decision.joint_test import JointTest, share_near_identical
 from imgaudit.decision.model_alarms import find_model_alarms
 from imgaudit.decision.near_duplicates import choose_representatives
 from imgaudit.decision.part_replication import build_part_null, measure_part
-from imgaudit.decision.replication import NO_CONTROLS, Evidence, deciding_p_value, exceeds_controls, measure_replication
+from imgaudit.decision.replication import (
+    NO_CONTROLS,
+    Evidence,
+    count_by_absolute_standard,
+    deciding_p_value,
+    exceeds_controls,
+    measure_replication,
+)
 from imgaudit.schema.findings import (
     Alarm,
     AlarmCode,
@@ -146,7 +153,7 @@ class FolderDecision:
                     part = part.model_copy(update={"q_value": self.q_values[name]})
                 q_value = text_q_values[name].get(copy.rung, copy.q_value)
                 ladder.append(copy.model_copy(update={"part": part, "q_value": q_value}))
-            found[name] = self._decide_ladder(name, ladder)
+            found[name] = self._decide_ladder(measurement, ladder)
         return found
 
     @cached_property
@@ -181,13 +188,13 @@ class FolderDecision:
                     q_values[name][rung] = max(over_folder, q_value_at(own, family, self.policy.correction))
         return q_values
 
-    def _decide_ladder(self, name: str, ladder: list[Replication]) -> list[Replication]:
+    def _decide_ladder(self, measurement: Measurement, ladder: list[Replication]) -> list[Replication]:
         """Say which claims on an image stand: against the controls for its own q-value, and by the absolute standard.
 
         Of the inverted rungs, the first that does not stand ends the sequence.
         """
-        q_value, level = self.q_values[name], self.policy.level
-        stands_out = not isinstance(q_value, Skipped) and q_value <= level
+        name, level = measurement.id, self.policy.level
+        stands_out = is_at_most(self.q_values[name], level)
         texts = sum(copy.rung in TEXT_RUNGS for copy in ladder)
         decided = {copy.rung: copy for copy in ladder}
         for copy in ladder:
@@ -198,6 +205,9 @@ class FolderDecision:
                 if isinstance(part, PartReplication):
                     stands = stands_out and part.hits > 0 and is_at_most(part.p_value, level / texts)
                     part = part.model_copy(update={"stands": stands})
+                measured = measurement.ladder(copy.rung)
+                if absolute and isinstance(measured, RungMeasurement):
+                    copy = count_by_absolute_standard(copy, measured, self.evidence)
                 decided[copy.rung] = copy.model_copy(update={"stands": whole or absolute, "part": part})
         whole = part_goes_on = stands_out
         for rung in INVERTED_RUNGS:

@@ -7,7 +7,7 @@ from math import isfinite
 from typing import NamedTuple
 
 from imgaudit.decision.coincidence import CrossMatches
-from imgaudit.decision.copy_thresholds import ABSOLUTE_STANDARD, CopyThresholds
+from imgaudit.decision.copy_thresholds import ABSOLUTE_STANDARD, CopyThresholds, controls_to_place
 from imgaudit.decision.joint_test import correct_for_texts
 from imgaudit.decision.null_bank import NullBank
 from imgaudit.schema.findings import PartReplication, Replication, StreamRate
@@ -87,10 +87,13 @@ class Evidence:
     def rung_thresholds(self, rung: Rung) -> CopyThresholds | Skipped:
         """Return what a generated image must exceed to be a copy.
 
-        The thresholds come from the controls; for text rungs without enough controls, the absolute standard holds.
+        They come from the controls; for text rungs without enough controls to place them, the absolute standard holds.
         """
         thresholds = self._control_thresholds
-        if thresholds is not None and isfinite(thresholds.similarity) and isfinite(thresholds.distance):
+        placed = rung not in TEXT_RUNGS or (
+            self.bank is not None and len(self.bank.controls) >= controls_to_place(self.policy.copy_level)
+        )
+        if thresholds is not None and placed and isfinite(thresholds.similarity) and isfinite(thresholds.distance):
             if self.policy.legs == "similarity":
                 return thresholds.model_copy(update={"distance": 1.0})
             return thresholds
@@ -196,6 +199,27 @@ def measure_replication(measurement: Measurement, rung: Rung, evidence: Evidence
         null_rung=null.rung if null else _no_null(rung, evidence),
         stream_rates=stream_rates(measurement, thresholds) if rung is Rung.EMBEDDING else (),
     )
+
+
+def count_by_absolute_standard(copy: Replication, measured: RungMeasurement, evidence: Evidence) -> Replication:
+    """Count the near-identical images of a rung as its copies, where these are more than by the controls' thresholds.
+
+    A claim by the absolute standard is shown with the rate that it rests on.
+    """
+    near = [replicates(replica, ABSOLUTE_STANDARD) for replica in measured.replicas]
+    rate = measure_hit_rate(measured, evidence.protocol, near)
+    if rate.hits <= copy.hits:
+        return copy
+    interval, null = clopper_pearson(rate.hits, rate.n, rate.confidence), evidence.rung_null(copy.rung)
+    control_rate: float | Skipped = _no_null(copy.rung, evidence)
+    if evidence.bank is not None and null is not None:
+        control_rate = evidence.bank.control_rate(null.rung, ABSOLUTE_STANDARD)
+    counted = {
+        "hits": rate.hits, "rate": rate.hits / rate.n, "low": interval.low, "high": interval.high,
+        "upper_bound": upper_bound(rate.hits, rate.n, rate.confidence), "control_rate": control_rate,
+        "thresholds": {"similarity": ABSOLUTE_STANDARD.similarity, "distance": ABSOLUTE_STANDARD.distance},
+    }  # fmt: skip
+    return copy.model_copy(update=counted)
 
 
 def _no_null(rung: Rung, evidence: Evidence) -> Skipped:

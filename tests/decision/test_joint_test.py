@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from imgaudit.decision.coincidence import CrossMatches
 from imgaudit.decision.controls import Control, ControlSeed
 from imgaudit.decision.joint_test import CHUNK, Design, JointNull, JointTest, correct_for_texts
 from imgaudit.decision.null_bank import NullBank
@@ -140,3 +141,20 @@ def test_24_controls_never_give_not_reproduced_and_a_visible_copy_is_inconclusiv
     assert "7 are near-identical to it" in shown.reason and "look at the closest image" in shown.reason
     [calm] = decide([measurement("c", -1.0, [FAR] * 8)], Evidence(bank_of(many), PROTOCOL, Policy()))
     assert calm.verdict is Verdict.NOT_REPRODUCED
+
+
+def test_a_claim_by_the_absolute_standard_is_shown_with_the_rate_that_it_rests_on() -> None:
+    """24 controls with one unusual one gave thresholds by which "0 of 8 are copies" stood beside a visible copy."""
+    odd = [ControlSeed(similarity=0.999, distance=0.001, guidance_scale=3.0)]
+    controls = [control(f"c{n}", 0.0, 0.3, 0.2) for n in range(24)]
+    controls[0] = controls[0].model_copy(update={"rungs": {Rung.EMBEDDING: odd, Rung.CAPTION: odd}})
+    targets = [measurement("a", 3.0, [COPY] * 8, [COPY] * 6 + [FAR] * 2)]
+    targets += [measurement(f"t{n}", 0.0, [FAR] * 8, [FAR] * 8) for n in range(7)]
+    best = np.full((8, 40), 0.2)
+    best[0, 0] = 0.99
+    crossed = CrossMatches([one.id for one in targets], best)
+    finding = decide(targets, Evidence(bank_of(controls), PROTOCOL, Policy(), cross_matches={Rung.CAPTION: crossed}))[0]
+    caption, embedding = finding.replication
+    assert finding.verdict is Verdict.REPLICATED and finding.q_value > 0.05  # type: ignore[operator]
+    assert (caption.hits, caption.n, caption.near_identical, embedding.hits) == (6, 8, 6, 0)
+    assert caption.thresholds == {"similarity": 0.9, "distance": 0.15} and "6 of 8" in finding.reason
