@@ -9,7 +9,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from imgaudit.schema.findings import AuditResult, Finding, ForcingCheck, PartReplication, Replication, Verdict
+from imgaudit.schema.error_checks import ForcingCheck
+from imgaudit.schema.findings import AuditResult, Finding, PartReplication, Replication, Verdict
 from imgaudit.schema.records import Skipped
 from imgaudit.schema.text import file_name, printable
 

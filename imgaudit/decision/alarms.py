@@ -15,7 +15,8 @@ from imgaudit.decision.controls import Control
 from imgaudit.decision.copy_thresholds import controls_to_place
 from imgaudit.decision.near_duplicates import find_near_hashes
 from imgaudit.decision.null_bank import NullBank
-from imgaudit.schema.findings import Alarm, AlarmCode, AlarmEffect, ForcingCheck
+from imgaudit.schema.error_checks import ForcingCheck
+from imgaudit.schema.findings import Alarm, AlarmCode, AlarmEffect
 from imgaudit.schema.measures import DECIDING_DESCRIPTOR, NEAR_COPY_CORRELATION
 from imgaudit.schema.policy import Policy
 from imgaudit.schema.records import TEXT_RUNGS, Measurement, Rung, RungMeasurement, Skipped

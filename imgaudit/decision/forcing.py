@@ -7,7 +7,7 @@ from imgaudit.decision.joint_test import JointTest
 from imgaudit.decision.null_bank import NullBank
 from imgaudit.decision.pair_nulls import find_closest, fit_leg_thresholds, leg_p_value
 from imgaudit.decision.replication import NO_CONTROLS
-from imgaudit.schema.findings import NOT_IN_PARTS, ForcingCheck
+from imgaudit.schema.error_checks import NOT_IN_PARTS, ForcingCheck
 from imgaudit.schema.policy import Policy
 from imgaudit.schema.records import Rung, Skipped, is_at_most
 from imgaudit.statistics import clopper_pearson

@@ -11,7 +11,8 @@ from imgaudit.decision.joint_test import correct_for_texts
 from imgaudit.decision.null_bank import NullBank
 from imgaudit.decision.pair_nulls import find_closest, fit_leg_thresholds, leg_p_value
 from imgaudit.decision.replication import NO_CONTROLS, Evidence, measure_hit_rate, replicates
-from imgaudit.schema.findings import NOT_IN_PARTS, PartReplication
+from imgaudit.schema.error_checks import NOT_IN_PARTS
+from imgaudit.schema.findings import PartReplication
 from imgaudit.schema.pairs import PairThresholds
 from imgaudit.schema.records import TEXT_RUNGS, Legs, Measurement, PartMatch, Replica, Rung, RungMeasurement, Skipped
 from imgaudit.statistics import clopper_pearson

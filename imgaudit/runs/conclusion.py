@@ -27,14 +27,13 @@ from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import read_manifest
 from imgaudit.runs.model_checks import read_model_checks
 from imgaudit.runs.reference import read_reference
+from imgaudit.schema.error_checks import TOO_FEW_TO_FIRE, RateInterval
 from imgaudit.schema.findings import (
-    TOO_FEW_TO_FIRE,
     WORDING_VERSION,
     AuditResult,
     Finding,
     PartEvidence,
     PartReplication,
-    RateInterval,
     Summary,
     Verdict,
 )

@@ -14,7 +14,8 @@ from imgaudit.decision.null_bank import NullBank
 from imgaudit.decision.replication import Evidence
 from imgaudit.decision.verdict import conclude_folder
 from imgaudit.runs.conclusion import summarise
-from imgaudit.schema.findings import AlarmCode, AlarmEffect, ForcingCheck, Verdict
+from imgaudit.schema.error_checks import ForcingCheck
+from imgaudit.schema.findings import AlarmCode, AlarmEffect, Verdict
 from imgaudit.schema.policy import Policy
 from imgaudit.schema.records import Measurement, Rung, RungMeasurement, Skipped
 from tests.support.records import PROTOCOL, bank, measurement, rung

@@ -26,7 +26,8 @@ from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import make_manifest, open_manifest
 from imgaudit.runs.measurement import measure_targets
 from imgaudit.schema.config import AuditConfig
-from imgaudit.schema.findings import NOT_IN_PARTS, AuditResult, Finding, PartReplication, Verdict
+from imgaudit.schema.error_checks import NOT_IN_PARTS
+from imgaudit.schema.findings import AuditResult, Finding, PartReplication, Verdict
 from imgaudit.schema.pairs import Region
 from imgaudit.schema.policy import Policy
 from imgaudit.schema.records import Legs, Measurement, PartMatch, Rung, RungMeasurement, Skipped

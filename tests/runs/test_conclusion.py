@@ -6,7 +6,8 @@ from imgaudit.decision.folder import FolderDecision
 from imgaudit.decision.replication import NO_CONTROLS, Evidence
 from imgaudit.report.wording import false_positive_text
 from imgaudit.runs.conclusion import summarise
-from imgaudit.schema.findings import TOO_FEW_TO_FIRE, RateInterval, Summary
+from imgaudit.schema.error_checks import TOO_FEW_TO_FIRE, RateInterval
+from imgaudit.schema.findings import Summary
 from imgaudit.schema.policy import Policy
 from imgaudit.schema.records import Skipped
 from tests.support.records import PROTOCOL, bank, measurement

@@ -40,7 +40,7 @@ from imgaudit.benchmark.verdicts.power import BACK, PowerRow, power_by_bank, pow
 from imgaudit.decision.blind_baseline import blind_baseline
 from imgaudit.decision.forcing import check_forcing
 from imgaudit.exceptions import InputError
-from imgaudit.schema.findings import ForcingCheck
+from imgaudit.schema.error_checks import ForcingCheck
 from imgaudit.schema.policy import Policy
 from imgaudit.schema.records import Record
 from imgaudit.statistics import Interval
