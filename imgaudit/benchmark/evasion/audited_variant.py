@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -20,7 +21,7 @@ from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.generation import generate
 from imgaudit.exceptions import ModelRefusedError
 from imgaudit.io.captions import CaptionSource
-from imgaudit.io.portfolio import read_portfolio
+from imgaudit.io.portfolio import Portfolio, read_portfolio
 from imgaudit.lab.description import LabImage
 from imgaudit.models.loading import LoadedModel
 from imgaudit.runs.audit import AuditInputs, Origin, run_audit
@@ -28,8 +29,9 @@ from imgaudit.runs.callbacks import ignore_note
 from imgaudit.runs.conclusion import match_run
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import read_manifest
+from imgaudit.runs.model_checks import read_model_checks
 from imgaudit.schema.config import AuditConfig
-from imgaudit.schema.findings import Finding, Verdict
+from imgaudit.schema.findings import AuditResult, Finding, Verdict
 from imgaudit.schema.measures import DECIDING_DESCRIPTOR, DECIDING_DISTANCE
 from imgaudit.schema.protocol import Effort
 from imgaudit.schema.records import Measurement, Record, Rung, RungMeasurement, Skipped
@@ -70,6 +72,8 @@ class AuditedImage(Record):
     """Conclusion of the audit with the captions given."""
     withheld: Verdict
     """Conclusion of the same audit without any caption."""
+    unchecked: Verdict
+    """Conclusion with the captions, had the model not been checked before."""
     score: float | None
     """Score; None where there is none."""
     caption: SeedCount
@@ -125,44 +129,60 @@ def audit_config(work: LabWork) -> AuditConfig:
 
 def audit_variant(variant: Variant, subject: Subject, cases: Cases) -> AuditedVariant:
     """Audit one variant into a run folder of its own; what is measured there already is decided again."""
-    lab = subject.work.lab.description
+    work, lab = subject.work, subject.work.lab.description
     try:
         loaded = variant.load(subject)
     except ModelRefusedError as error:
         return AuditedVariant(name=variant.name, lab=lab.recipe.name, refused=str(error))
-    folder = subject.work.folder / variant.name.replace(" ", "-")
-    config = audit_config(subject.work)
-    portfolios = []
-    for name, images in (("targets", cases.measured), ("controls", cases.controls)):
-        if not (folder / name).is_dir():
-            texts = [_without_trigger(image) if variant.triggers else image for image in images]
-            copy_images(texts, subject.work.located, folder / name)
-        portfolios.append(read_portfolio(folder / name, CaptionSource(folder / name), framing=config.framing))
-    targets, controls = portfolios
+    folder, config = work.folder / variant.name.replace(" ", "-"), audit_config(work)
+    targets, controls = (
+        _read_images(variant, work, images, folder / name)
+        for name, images in (("targets", cases.measured), ("controls", cases.controls))
+    )
     run = RunFolder(folder / "run")
     origin = Origin(sys.argv, controls=f"held-out images of lab {lab.recipe.name}, never trained on")
     inputs = AuditInputs(targets, controls, None, None, config.policy)
     with run.lock():
         result = run_audit(
             run, loaded, inputs, config, origin, on_note=ignore_note,
-            on_progress=lambda stage, done, total: subject.work.on_stage(f"{variant.name}: {stage}", done, total),
+            on_progress=lambda stage, done, total: work.on_stage(f"{variant.name}: {stage}", done, total),
         )  # fmt: skip
-        measurements = {one.id: one for one in run.read_measurements()[0]}
-        withheld = {finding.id: finding.verdict for finding in decide_without_captions(run)}
-    known = {image.sha256: image for image in cases.measured}
-    audited = [
-        _make_image(finding, withheld[finding.id], measurements[finding.id], known[finding.sha256])
-        for finding in sorted(result.findings, key=lambda one: one.sha256)
-        if finding.id in measurements
-    ]
+        images = _make_images(run, result, cases)
+    alarms = [SeenAlarm(code=one.code, images=0, message=one.message) for one in result.summary.alarms]
     return AuditedVariant(
-        name=variant.name, lab=lab.recipe.name, controls=result.summary.controls, images=audited,
-        alarms=[
-            *(SeenAlarm(code=one.code, images=0, message=one.message) for one in result.summary.alarms),
-            *_image_alarms(result.findings),
-        ],
-        empty_prompt=_ask_empty_prompt(loaded, subject, config),
+        name=variant.name, lab=lab.recipe.name, controls=result.summary.controls, images=images,
+        alarms=[*alarms, *_image_alarms(result.findings)], empty_prompt=_ask_empty_prompt(loaded, subject, config),
     )  # fmt: skip
+
+
+def _read_images(variant: Variant, work: LabWork, images: Sequence[LabImage], folder: Path) -> Portfolio:
+    """Read images from a folder of their own, with the captions that the audit is given."""
+    if not folder.is_dir():
+        given = [_without_trigger(image) if variant.triggers else image for image in images]
+        copy_images(given, work.located, folder)
+    return read_portfolio(folder, CaptionSource(folder), framing=work.framing)
+
+
+def _make_images(run: RunFolder, result: AuditResult, cases: Cases) -> list[AuditedImage]:
+    """Return every image that was measured, with its verdicts, in order of SHA-256."""
+    measurements = {one.id: one for one in run.read_measurements()[0]}
+    known = {image.sha256: image for image in cases.measured}
+    withheld = {one.id: one.verdict for one in decide_again(run, captions=False)}
+    unchecked = {one.id: one.verdict for one in decide_again(run, checks=False)}
+    images = []
+    for finding in sorted(result.findings, key=lambda one: one.sha256):
+        if (measurement := measurements.get(finding.id)) is None:
+            continue
+        images.append(
+            AuditedImage(
+                sha256=finding.sha256[:16], group=group_of(known[finding.sha256]), verdict=finding.verdict,
+                withheld=withheld[finding.id], unchecked=unchecked[finding.id],
+                score=None if isinstance(finding.score, Skipped) else round(finding.score, 5),
+                caption=_count_close(measurement, Rung.CAPTION),
+                embedding=_count_close(measurement, Rung.EMBEDDING),
+            )
+        )  # fmt: skip
+    return images
 
 
 def _without_trigger(image: LabImage) -> LabImage:
@@ -171,32 +191,32 @@ def _without_trigger(image: LabImage) -> LabImage:
     return image.model_copy(update={"text": " ".join(words)})
 
 
-def decide_without_captions(run: RunFolder) -> list[Finding]:
-    """Decide a run as if neither its images nor its controls had captions; nothing is written, or measured again."""
+def decide_again(run: RunFolder, *, captions: bool = True, checks: bool = True) -> list[Finding]:
+    """Decide a run in another way; nothing is written, or measured again.
+
+    captions:  False decides as if neither its images nor its controls had captions
+    checks:    False decides as if its model had not been checked
+    """
     manifest, bank = read_manifest(run), NullBank.read(run.calibration_path)
-    kept_out, controls = (
-        [one.model_copy(update={"rungs": _without_caption(one.rungs)}) for one in own]
-        for own in (bank.kept_out, bank.controls)
-    )
-    bank = bank.model_copy(update={"kept_out": kept_out, "controls": controls})
-    measurements = [one.model_copy(update={"rungs": _without_caption(one.rungs)}) for one in run.read_measurements()[0]]
+    measurements, _ = run.read_measurements()
+    if not captions:
+        kept_out, controls = (
+            [one.model_copy(update={"rungs": _without_caption(one.rungs)}) for one in own]
+            for own in (bank.kept_out, bank.controls)
+        )
+        bank = bank.model_copy(update={"kept_out": kept_out, "controls": controls})
+        measurements = [one.model_copy(update={"rungs": _without_caption(one.rungs)}) for one in measurements]
     duplicates, crossed = match_run(run, measurements, Matcher(), manifest.groups)
+    checked = read_model_checks(run) if checks else None
     evidence = Evidence(
-        bank, manifest.protocol, manifest.policy, duplicates, manifest.groups, cross_matches=crossed
+        bank, manifest.protocol, manifest.policy, duplicates, manifest.groups, cross_matches=crossed,
+        model_checks=checked.checks if checked else (),
     )  # fmt: skip
     return conclude_folder(FolderDecision(measurements, evidence))
 
 
 def _without_caption(rungs: Mapping[Rung, T]) -> dict[Rung, T]:
     return {rung: measured for rung, measured in rungs.items() if rung is not Rung.CAPTION}
-
-
-def _make_image(finding: Finding, withheld: Verdict, measurement: Measurement, image: LabImage) -> AuditedImage:
-    return AuditedImage(
-        sha256=image.sha256[:16], group=group_of(image), verdict=finding.verdict, withheld=withheld,
-        score=None if isinstance(finding.score, Skipped) else round(finding.score, 5),
-        caption=_count_close(measurement, Rung.CAPTION), embedding=_count_close(measurement, Rung.EMBEDDING),
-    )  # fmt: skip
 
 
 def _count_close(measurement: Measurement, rung: Rung) -> SeedCount:

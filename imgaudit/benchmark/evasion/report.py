@@ -166,6 +166,12 @@ def format_evasion(report: EvasionReport) -> Iterator[str]:
     for number, variant in enumerate(table.variants):
         yield from _format_alarms(variant, table.variants[0].alarms if number else [])
     yield ""
+    yield "memorised images that would be not reproduced, captions given, had the model not been checked"
+    for variant in (one for one in table.variants if one.images):
+        memorised = _of(variant, Group.MEMORISED)
+        missed = sum(image.unchecked is Verdict.NOT_REPRODUCED for image in memorised)
+        yield f"{variant.name:23}{missed:3} of {len(memorised)}"
+    yield ""
     yield "images generated for the empty prompt that are near-identical to a memorised image"
     for variant in table.variants:
         if variant.empty_prompt is not None:

@@ -105,8 +105,9 @@ def test_a_way_that_does_not_exist_is_refused(lab: Path, tmp_path: Path) -> None
 
 def _image(number: int, group: Group, verdict: Verdict, close: int, score: float | None) -> AuditedImage:
     return AuditedImage(
-        sha256=f"{number:016x}", group=group, verdict=verdict, withheld=Verdict.INCONCLUSIVE, score=score,
-        caption=SeedCount(n=8, close=close), embedding=SeedCount(n=8, close=4),
+        sha256=f"{number:016x}", group=group, verdict=verdict, withheld=Verdict.INCONCLUSIVE,
+        unchecked=Verdict.NOT_REPRODUCED, score=score, caption=SeedCount(n=8, close=close),
+        embedding=SeedCount(n=8, close=4),
     )  # fmt: skip
 
 
@@ -146,7 +147,7 @@ def test_the_report_counts_by_group_and_says_what_the_reader_sees() -> None:
     assert "norm clamp: model_check on the run: a number is wrong" in lines
     assert "norm_eps 1e6: cut_caption on 2 of 3 images: too long" in lines, "more than the first model has"
     assert not [line for line in lines if line.startswith("norm clamp: cut_caption")]
-    assert "untouched                1 of 64" in lines
+    assert "untouched                1 of 64" in lines and "norm clamp               2 of 2" in lines
     assert "untouched                        0.250     0.050   1.000   0.386 to 1.000   2 / 2" in lines
 
 
