@@ -198,7 +198,7 @@ def _ask_as(control: Control, null_rung: Rung, rung: Rung) -> Control:
 def correct_for_texts(p_value: float, texts: int, control_texts: int) -> float:
     """Correct the p-value of a rung's best image when it was asked with more texts than the controls (Bonferroni).
 
-    >>> correct_for_texts(0.01, 10, 1), correct_for_texts(0.01, 8, 8)
-    (0.1, 0.01)
+    >>> correct_for_texts(0.01, 10, 1), correct_for_texts(0.01, 8, 8), correct_for_texts(0.01, 0, 0)
+    (0.1, 0.01, 0.01)
     """
-    return min(1.0, p_value * ceil(texts / max(1, control_texts)))
+    return min(1.0, p_value * max(1, ceil(texts / max(1, control_texts))))

@@ -158,3 +158,9 @@ def test_a_claim_by_the_absolute_standard_is_shown_with_the_rate_that_it_rests_o
     assert finding.verdict is Verdict.REPLICATED and finding.q_value > 0.05  # type: ignore[operator]
     assert (caption.hits, caption.n, caption.near_identical, embedding.hits) == (6, 8, 6, 0)
     assert caption.thresholds == {"similarity": 0.9, "distance": 0.15} and "6 of 8" in finding.reason
+
+
+def test_an_embedding_has_no_texts_and_keeps_its_p_value() -> None:
+    controls = [control(f"c{n}", 0.0, 0.9 - 0.001 * n, 0.2) for n in range(99)]
+    [finding] = decide([measurement("a", 0.0, [FAR] * 8)], Evidence(bank_of(controls), PROTOCOL, Policy()))
+    assert finding.replication[0].p_value == 1.0

@@ -16,7 +16,7 @@ from imgaudit.report.page_data import LABELS, ROWS, data_script
 from imgaudit.report.wording import ALARM_WORDING, EFFECT_WORDING, KEYS, WORDING, controls_text
 from imgaudit.schema.findings import AlarmCode, Finding, PartReplication, Summary, Verdict
 from imgaudit.schema.measures import DECIDING_DESCRIPTOR
-from imgaudit.schema.records import Rung, Skipped
+from imgaudit.schema.records import INVERTED_RUNGS, Rung, Skipped
 from imgaudit.schema.text import printable
 from imgaudit.statistics import clopper_pearson
 
@@ -130,8 +130,12 @@ def index_context(folder: Path, findings: Sequence[Finding], summary: Summary, c
 
 
 def _thresholds(findings: Sequence[Finding], charts: Charts) -> dict[str, float] | Skipped:
-    """Return the copy thresholds as they were used: the same for all images where they come from controls."""
-    told = [one.thresholds for finding in findings for one in finding.replication]
+    """Return the copy thresholds of the controls, the same for all images: those of inverted rungs, where there are any.
+
+    Text rungs may be counted by the absolute standard, which has its own sentence on the page.
+    """
+    ladder = [one for finding in findings for one in finding.replication]
+    told = [one.thresholds for one in sorted(ladder, key=lambda one: one.rung not in INVERTED_RUNGS)]
     if charts.bank is None:
         return Skipped(skipped="no controls")
     decided = (one for one in told if not isinstance(one, Skipped))
