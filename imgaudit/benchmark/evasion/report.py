@@ -221,12 +221,12 @@ def _verdict(image: AuditedImage, captions: str) -> Verdict:
 
 
 def _format_alarms(variant: AuditedVariant, usual: Sequence[SeenAlarm]) -> Iterator[str]:
-    """Format the alarms that are not usual: of another kind, or on more images."""
+    """Format the alarms that are not usual: of another kind, on more images, or another message on the run."""
     if variant.refused:
         yield from _wrap(f"{variant.name}: refused: {variant.refused}")
         return
-    known = {alarm.code: alarm.images for alarm in usual}
-    found = [alarm for alarm in variant.alarms if alarm.images > known.get(alarm.code, -1)]
+    known = {alarm.code: alarm.images for alarm in usual if alarm.images}
+    found = [alarm for alarm in variant.alarms if alarm not in usual and (alarm.images or 1) > known.get(alarm.code, 0)]
     for alarm in found:
         where = f"on {alarm.images} of {len(variant.images)} images" if alarm.images else "on the run"
         yield from _wrap(f"{variant.name}: {alarm.code} {where}: {alarm.message}")
