@@ -130,7 +130,7 @@ def index_context(folder: Path, findings: Sequence[Finding], summary: Summary, c
 
 
 def _thresholds(findings: Sequence[Finding], charts: Charts) -> dict[str, float] | Skipped:
-    """Return the copy thresholds of the controls, the same for all images: those of inverted rungs, where there are any.
+    """Return the copy thresholds of the controls, the same for all images: those of inverted rungs where there are any.
 
     Text rungs may be counted by the absolute standard, which has its own sentence on the page.
     """
