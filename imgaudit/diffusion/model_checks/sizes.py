@@ -64,7 +64,7 @@ def check_size(
 
 
 def _compare(errors: dict[int, float], declared: int) -> list[ModelCheck]:
-    others = {side: error for side, error in errors.items() if side != declared}
+    others = {side: error for side, error in errors.items() if side != declared and error > 0}
     if not others:
         return []
     best = min(others, key=lambda side: others[side])
@@ -94,5 +94,7 @@ def _relative_error(
             continue
         noise = draw_nested_noise(len(latents), latents.shape[1], side, largest, generator)
         error = float(image_errors(denoiser, latents, timestep, noise, executor).mean())
-        ratios.append(error / wiener_error(variances, signal, spread))
+        # Latents that are all the same leave nothing to predict, and no filter to compare with.
+        if (guess := wiener_error(variances, signal, spread)) > 0:
+            ratios.append(error / guess)
     return sum(ratios) / len(ratios) if ratios else math.nan
