@@ -74,9 +74,9 @@ def check_architecture(denoiser: Denoiser) -> Architecture:
     side, multiple = denoiser.latent_shape[1], _find_multiple(denoiser.network.config)
     checks = [
         make_check(
-            "rest of the size when halved", float(side % multiple),
-            f"the network halves its input to a part in {multiple}, which leaves a rest of {side % multiple} from "
-            f"latents of {side} x {side}; see sample_size in the network's config.json", high=0.0,
+            "remainder of the declared size", float(side % multiple),
+            f"the network needs latents with a side that is a multiple of {multiple}, but sample_size in its config.json "
+            f"makes it {side}", high=0.0,
         )
     ]  # fmt: skip
     sides: Sequence[int] = choose_neighbours(side, multiple)

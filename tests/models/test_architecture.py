@@ -38,7 +38,7 @@ def test_a_size_that_was_never_published_for_the_shape_fails(published: LatentDe
     published.pipeline.unet.register_to_config(sample_size=48)
     assert "published for 64 x 64" in failed(check_architecture(published))["size against the published one"]
     published.pipeline.unet.register_to_config(sample_size=44)
-    assert "rest of the size when halved" in failed(check_architecture(published))
+    assert "remainder of the declared size" in failed(check_architecture(published))
 
 
 def test_relatives_of_another_size_pass_and_are_compared_by_their_errors() -> None:
