@@ -120,7 +120,7 @@ def test_nothing_changes_where_it_is_not_measured() -> None:
     assert invmm_work(protocol).evaluations == 0
     one = measurement("a", 0.1, [OTHER] * 8)
     assert "invmm" not in one.model_dump(mode="json")
-    [finding] = conclude_folder(FolderDecision([one], Evidence(bank(20), PROTOCOL)))
+    [finding] = conclude_folder(FolderDecision([one], Evidence(bank(40), PROTOCOL)))
     dumped = finding.model_dump(mode="json")
     assert "invmm" not in dumped and "embedding+noise" not in json.dumps(dumped)
     assert all("invmm" not in control.model_dump(mode="json") for control in bank(3).controls)
@@ -149,7 +149,7 @@ WITH_INVMM = PROTOCOL.model_copy(update={"invmm": InvMMConfig()})
 
 
 def test_copies_from_learned_noise_are_reported_and_decide_nothing() -> None:
-    held = measured_bank([0.1] * 20, WITH_INVMM)
+    held = measured_bank([0.1] * 40, WITH_INVMM)
     targets = [noisy("a", 0.01, [COPY] * 8), measurement("b", 0.1, [OTHER] * 8)]
     with_noise, without = conclude_folder(FolderDecision(targets, Evidence(held, WITH_INVMM)))
     assert with_noise.verdict is without.verdict is Verdict.NOT_REPRODUCED
@@ -158,7 +158,7 @@ def test_copies_from_learned_noise_are_reported_and_decide_nothing() -> None:
     assert shown.hits == 8 and not shown.stands and isinstance(shown.q_value, Skipped)
     assert with_noise.best_replica == without.best_replica
     # The controls' learned noise returns them all, which makes no threshold stricter and stands beside the rate.
-    assert held.thresholds(0.05) == bank(20).thresholds(0.05) and shown.control_rate == 1.0
+    assert held.thresholds(0.05) == bank(40).thresholds(0.05) and shown.control_rate == 1.0
     assert held.null_rung(Rung.EMBEDDING) is Rung.EMBEDDING
 
 
@@ -171,14 +171,14 @@ def test_p_ranks_divergences_with_failures_last(kl: float | Skipped, p_value: fl
 
 
 def test_a_bank_without_it_gives_everything_but_its_p_value() -> None:
-    plain = bank(20)
+    plain = bank(40)
     plain.require("f", WITH_INVMM)
     [finding] = conclude_folder(FolderDecision([noisy("a", 0.01, [COPY] * 8)], Evidence(plain, WITH_INVMM)))
     assert finding.invmm is not None and isinstance(finding.invmm.p_value, Skipped)
     assert not isinstance(finding.p_value, Skipped)
     [shown] = [one for one in finding.replication if one.rung is Rung.EMBEDDING_NOISE]
     assert "calibrate with --measure invmm" in str(shown.control_rate) and shown.p_value == shown.control_rate
-    held = measured_bank([0.1] * 20, WITH_INVMM)
+    held = measured_bank([0.1] * 40, WITH_INVMM)
     held.require("f", PROTOCOL)
     with pytest.raises(CalibrationError, match="only one of the null banks was measured by InvMM"):
         plain.merge(held)
