@@ -1,7 +1,10 @@
 """The checks of a model before an audit: what was measured of the model itself, and the band that it had to be in."""
 
 from collections.abc import Sequence
+from math import isfinite
 from typing import Literal
+
+from pydantic import field_serializer
 
 from imgaudit.schema.records import SCHEMA_VERSION, Record
 
@@ -21,6 +24,11 @@ class ModelCheck(Record):
     """True when the number is finite and in the band."""
     sentence: str
     """The meaning of the number, and where it is outside of its band, which setting is probably wrong."""
+
+    @field_serializer("value", when_used="json")
+    def _write_value(self, value: float) -> float | str:
+        # JSON has no such numbers; they are written as text, from which they are read again.
+        return value if isfinite(value) else str(value)
 
     @property
     def band(self) -> str:
