@@ -75,8 +75,8 @@ def check_architecture(denoiser: Denoiser) -> Architecture:
     checks = [
         make_check(
             "remainder of the declared size", float(side % multiple),
-            f"the network needs latents with a side that is a multiple of {multiple}, but sample_size in its config.json "
-            f"makes it {side}", high=0.0,
+            f"the network needs latents with a side that is a multiple of {multiple}, but sample_size in its "
+            f"config.json makes it {side}", high=0.0,
         )
     ]  # fmt: skip
     sides: Sequence[int] = choose_neighbours(side, multiple)
