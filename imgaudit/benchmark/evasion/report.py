@@ -78,8 +78,7 @@ class EvasionReport(Record):
     table: EvasionTable
     """What was measured."""
     rates: list[MeasuredRate]
-    """Per variant, captions given and withheld: memorised images called replicated, those called not reproduced, and
-    held-out images called."""
+    """Per variant, captions given and withheld: memorised images called replicated, and held-out images called."""
     separations: list[Separation]
     """Per variant with a score: how well it tells memorised images from held-out ones."""
 
@@ -126,7 +125,6 @@ def report_evasion(table: EvasionTable) -> EvasionReport:
             CAPTIONS,
             (
                 ("replicated", Group.MEMORISED, memorised, REPLICATED),
-                ("not reproduced", Group.MEMORISED, memorised, (Verdict.NOT_REPRODUCED,)),
                 ("called", Group.HELD_OUT, held_out, CLAIMS),
             ),
         ):

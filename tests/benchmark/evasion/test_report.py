@@ -135,7 +135,7 @@ def test_the_report_counts_by_group_and_says_what_the_reader_sees() -> None:
     made = report_evasion(_table())
     rates = {(one.name, one.group): (one.hits, one.n) for one in made.rates}
     memorised, held_out = "memorised, given", "held out, given"
-    assert rates["untouched: replicated", memorised] == rates["untouched: not reproduced", memorised] == (1, 2)
+    assert rates["untouched: replicated", memorised] == (1, 2)
     assert rates["untouched: called", held_out] == (1, 2) and rates["norm clamp: called", held_out] == (0, 1)
     assert rates["untouched: replicated", "memorised, withheld"] == (0, 2)
     assert [one.auc for one in made.separations] == [1.0, 1.0, 1.0]
