@@ -79,7 +79,9 @@ def test_a_bank_serves_audits_and_belongs_to_its_protocol(
     assert len(bank.controls) + len(bank.kept_out) == 5 and bank.sources[0].note == "drawn by a generator"
     portfolio = read_portfolio(make_folder("images", [7]), framing="pad")
     result = audit(model, portfolio, controls=bank, config=CONFIG, out=tmp_path / "run", on_note=notes.append)
-    assert result.summary.controls == len(bank.controls) and not notes
+    assert result.summary.controls == len(bank.controls)
+    # Weights at random fail the checks of a model, of which a user is told.
+    assert len(notes) == 1 and "the model failed" in notes[0]
     other = CONFIG.model_copy(update={"seeds": 3})
     with monkeypatch.context() as patch:
         # Refused before anything is measured, memory included.

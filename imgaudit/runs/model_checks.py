@@ -57,8 +57,12 @@ def keep_model_checks(
         checks=(*architecture.checks, *measured),
     )
     write_json(run.model_checks_path, checks.model_dump(mode="json"))
-    for check in checks.failed:
-        on_note(f"warning: the model failed a check: {check.sentence} (accepted: {check.band})")
+    if checks.failed:
+        names = ", ".join(f"{check.name} {check.value:.3g} (accepted: {check.band})" for check in checks.failed)
+        on_note(
+            f"warning: the model failed {len(checks.failed)} of {len(checks.checks)} checks, so no image will be "
+            f"called not reproduced: {names}"
+        )
 
 
 def read_model_checks(run: RunFolder) -> ModelChecks | None:
