@@ -16,6 +16,7 @@ from imgaudit.decision.copy_thresholds import CopyThresholds
 from imgaudit.decision.near_duplicates import label_near_hashes
 from imgaudit.exceptions import CalibrationError
 from imgaudit.io.writing import read_json, write_json
+from imgaudit.schema.model_checks import ModelChecks
 from imgaudit.schema.pairs import PairThresholds
 from imgaudit.schema.problems import describe_problem
 from imgaudit.schema.protocol import Protocol
@@ -93,6 +94,8 @@ class NullBank(Record):
     """Controls that do not count in p-values: they fit the score on complexity and check the rule."""
     controls: list[Control]
     """Controls that count in p-values."""
+    model_checks: ModelChecks | None = Field(None, exclude_if=lambda value: value is None)
+    """Checks of the model, made with the controls; absent in banks that were made before models were checked."""
     near_copies: list[Control] = Field([], exclude_if=lambda value: not value)
     """Controls that were measured and are near copies of others: they count in nothing."""
 

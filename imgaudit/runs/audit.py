@@ -26,7 +26,7 @@ from imgaudit.runs.cost import resolve_batch_size
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import make_manifest, open_manifest, read_manifest, resume_portfolio
 from imgaudit.runs.measurement import measure_targets
-from imgaudit.runs.model_checks import keep_model_checks
+from imgaudit.runs.model_checks import keep_model_checks, read_model_checks
 from imgaudit.runs.reference import find_near_copy_rule, keep_reference
 from imgaudit.runs.works import describe_same_works, group_targets, keep_works
 from imgaudit.schema.config import AuditConfig
@@ -128,7 +128,8 @@ def run_audit(
             on_note(f"note: {lost} records are damaged, or their images are gone; measured again")
     if (decoys := inputs.decoys or inputs.control_images) is not None:
         save_decoys(run, decoys, model, config)
-    keep_model_checks(run, model, inputs.control_images, portfolio, config, on_note)
+    known = inputs.controls.model_checks if isinstance(inputs.controls, NullBank) else None
+    keep_model_checks(run, model, inputs.control_images, portfolio, config, on_note, known)
     _fix_bank(run, model, inputs, config, origin, on_progress)
     for _ in measure_targets(
         run, portfolio, model, config, matcher=matcher, recorded=recorded,
@@ -184,7 +185,7 @@ def _fix_bank(
         keep_bank(run, inputs.controls)
     elif inputs.controls is not None and not run.calibration_path.is_file():
         measure_bank(
-            work, inputs.controls, model, config, note=origin.controls,
+            work, inputs.controls, model, config, note=origin.controls, model_checks=read_model_checks(run),
             on_bank=lambda bank: bank.write(run.calibration_path),
             on_progress=lambda done, total: on_progress("calibrating on controls", done, total),
         )  # fmt: skip

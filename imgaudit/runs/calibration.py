@@ -11,7 +11,9 @@ from imgaudit.models.loading import LoadedModel
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import make_manifest, open_manifest, resume_portfolio
 from imgaudit.runs.measurement import measure_targets
+from imgaudit.runs.model_checks import keep_model_checks, read_model_checks
 from imgaudit.schema.config import AuditConfig
+from imgaudit.schema.model_checks import ModelChecks
 
 
 def measure_bank(
@@ -21,6 +23,7 @@ def measure_bank(
     config: AuditConfig,
     *,
     note: str,
+    model_checks: ModelChecks | None = None,
     on_bank: Callable[[NullBank], None] = lambda bank: None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> NullBank:
@@ -28,12 +31,16 @@ def measure_bank(
 
     note:     where the controls came from and why they cannot have been in the training set
     work:     folder for what is finished, so that a killed calibration continues; removed when the bank is complete
+    model_checks:  checks of the model, where they were made already; the bank holds them, so audits with it need none
     on_bank:  writes the bank down, before the work behind it is removed
     """
     run = RunFolder(work)
     with run.lock():
         manifest = open_manifest(run.path, make_manifest(["calibrate"], config, {}, model, portfolio))
         portfolio = resume_portfolio(portfolio, manifest)
+        if model_checks is None:
+            keep_model_checks(run, model, portfolio, portfolio, config)
+            model_checks = read_model_checks(run)
         for _ in measure_targets(run, portfolio, model, config, keep_images=False, on_progress=on_progress):
             pass
         measurements, _ = run.read_measurements()
@@ -47,6 +54,10 @@ def measure_bank(
             made=utc_now(),
             same_works=sorted(portfolio.same_works),
         )
+        if model_checks is not None:
+            # What took time was the first check; whoever uses the bank spends none.
+            spent = {"seconds": 0.0, "network_evaluations": 0}
+            bank = bank.model_copy(update={"model_checks": model_checks.model_copy(update=spent)})
         on_bank(bank)
     shutil.rmtree(work, ignore_errors=True)
     return bank

@@ -30,32 +30,20 @@ def keep_model_checks(
     controls: Portfolio | None,
     targets: Portfolio,
     config: AuditConfig,
-    on_note: OnNote,
+    on_note: OnNote = lambda text: None,
+    known: ModelChecks | None = None,
 ) -> None:
     """Check a model with real images and keep the result in the run; nothing is done where it is kept already.
+
+    known:  checks that a null bank of this model and protocol holds, which are not made again
 
     Nothing is kept where no image can be read, or all are of one colour at the model's size.
     """
     if run.model_checks_path.is_file():
         return
-    chosen = controls if controls is not None and controls.targets else targets
-    images = _load_images(chosen.targets, model, config)
-    if not images.pixels:
+    checks = known or _check(model, controls, targets, config)
+    if checks is None:
         return
-    denoiser, started = model.denoiser, time.perf_counter()
-    before = denoiser.network_evaluations
-    architecture = check_architecture(denoiser)
-    plan = CheckPlan(
-        config.protocol.generation.num_inference_steps, config.seed, architecture.other_sides, architecture.few_steps
-    )
-    measured = check_model(denoiser, images, plan, Executor(config.largest_batch, denoiser.spare_memory))
-    checks = ModelChecks(
-        source="targets" if chosen is targets else "controls",
-        images=len(images.pixels),
-        network_evaluations=denoiser.network_evaluations - before,
-        seconds=time.perf_counter() - started,
-        checks=(*architecture.checks, *measured),
-    )
     write_json(run.model_checks_path, checks.model_dump(mode="json"))
     if checks.failed:
         names = ", ".join(f"{check.name} {check.value:.3g} (accepted: {check.band})" for check in checks.failed)
@@ -63,6 +51,29 @@ def keep_model_checks(
             f"warning: the model failed {len(checks.failed)} of {len(checks.checks)} checks, so no image will be "
             f"called not reproduced: {names}"
         )
+
+
+def _check(
+    model: LoadedModel, controls: Portfolio | None, targets: Portfolio, config: AuditConfig
+) -> ModelChecks | None:
+    chosen = controls if controls is not None and controls.targets else targets
+    images = _load_images(chosen.targets, model, config)
+    if not images.pixels:
+        return None
+    denoiser, started = model.denoiser, time.perf_counter()
+    before = denoiser.network_evaluations
+    architecture = check_architecture(denoiser)
+    plan = CheckPlan(
+        config.protocol.generation.num_inference_steps, config.seed, architecture.other_sides, architecture.few_steps
+    )
+    measured = check_model(denoiser, images, plan, Executor(config.largest_batch, denoiser.spare_memory))
+    return ModelChecks(
+        source="controls" if chosen is controls else "targets",
+        images=len(images.pixels),
+        network_evaluations=denoiser.network_evaluations - before,
+        seconds=time.perf_counter() - started,
+        checks=(*architecture.checks, *measured),
+    )
 
 
 def read_model_checks(run: RunFolder) -> ModelChecks | None:

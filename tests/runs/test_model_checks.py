@@ -4,12 +4,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from imgaudit.decision.null_bank import NullBank
 from imgaudit.exceptions import RunFolderError
 from imgaudit.io.captions import CaptionSource
 from imgaudit.io.framing import to_image
 from imgaudit.io.portfolio import Portfolio, read_portfolio
 from imgaudit.models import FiniteSetDenoiser, LoadedModel
 from imgaudit.report import write_report
+from imgaudit.runs.calibration import measure_bank
 from imgaudit.runs.conclusion import conclude, decide_run
 from imgaudit.runs.evidence import read_evidence
 from imgaudit.runs.folder import RunFolder
@@ -49,6 +51,19 @@ def kept(
 @pytest.fixture
 def model() -> LoadedModel:
     return LoadedModel(FiniteSetDenoiser(pictures(6)), "memoriser", "FiniteSetDenoiser", {})
+
+
+def test_a_bank_holds_the_checks_and_audits_with_it_make_none(model: LoadedModel, tmp_path: Path) -> None:
+    controls = saved(tmp_path / "controls", pictures(6, 1))
+    config = AuditConfig.model_validate({"effort": "quick", "framing": "pad", "steps": 4, "score_after": 4, "seeds": 2})
+    bank = measure_bank(tmp_path / "work", controls, model, config, note="made up")
+    assert bank.model_checks is not None and bank.model_checks.source == "controls"
+    assert (bank.model_checks.network_evaluations, bank.model_checks.seconds) == (0, 0.0)
+    spent, run = model.denoiser.network_evaluations, RunFolder(tmp_path / "run")
+    keep_model_checks(run, model, None, controls, config, known=bank.model_checks)
+    assert read_model_checks(run) == bank.model_checks and model.denoiser.network_evaluations == spent
+    bank.write(tmp_path / "bank.json")
+    assert NullBank.read(tmp_path / "bank.json") == bank
 
 
 def test_checks_are_made_once_with_controls_before_targets(model: LoadedModel, tmp_path: Path) -> None:
