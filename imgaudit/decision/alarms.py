@@ -1,4 +1,7 @@
-"""Validity alarms: warnings that a p-value means less than it says. No alarm cancels a copy returned for a prompt."""
+"""Validity alarms: warnings that a p-value means less than it says.
+
+No alarm cancels near-identical images that a text returned.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -88,7 +91,7 @@ def _blind_alarm(code: AlarmCode, effect: AlarmEffect, shift: BlindBaseline | Bl
     if not shift.alarms():
         return []
     consequence = (
-        "the controls are not a fair comparison, so p-values of the score mean nothing"
+        "the controls are not a fair comparison, so p-values mean nothing"
         if effect is AlarmEffect.TAKES_P_VALUES
         else "copies returned for captions are not compared with those of controls; only near-identical ones stand"
     )

@@ -72,7 +72,7 @@ class AlarmCode(enum.StrEnum):
 
 
 class AlarmEffect(enum.StrEnum):
-    """The effect of an alarm on p-values of the score. A copy returned for a prompt stands whatever the alarm."""
+    """The effect of an alarm on p-values. Near-identical images that a text returns stand whatever the alarm."""
 
     TAKES_P_VALUES = "takes_p_values"
     """They are not used: the comparison with controls is not valid."""
