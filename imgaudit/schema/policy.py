@@ -35,8 +35,8 @@ class Policy(BaseModel):
     bins: int = Field(1, ge=1, le=20)
     """Bins of complexity within which p-values are taken (Mondrian), where each holds enough controls; 1 pools them."""
     alarms: Literal["take_p_values", "only_warn"] = "take_p_values"
-    """Effect of validity alarms: they make p-values unusable and negatives inconclusive, or are only shown. Too few controls, and
-    a model that fails its checks, make negatives inconclusive in any case."""
+    """Effect of validity alarms: they make p-values unusable and negatives inconclusive, or are only shown. Too few
+    controls, and a model that fails its checks, make negatives inconclusive in any case."""
 
     @property
     def hash(self) -> str:
