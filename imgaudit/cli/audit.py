@@ -13,7 +13,7 @@ from imgaudit.cli.exit_codes import ExitCode, find_exit_code
 from imgaudit.cli.folders import read_folder
 from imgaudit.cli.interruption import Interruption
 from imgaudit.cli.model_choice import ModelChoice
-from imgaudit.cli.no_controls import CONSEQUENCE, ask_without_controls, lacks_choice, require_terminal
+from imgaudit.cli.no_controls import CONSEQUENCE, choose_without_controls, lacks_choice
 from imgaudit.cli.options import (
     Calibration,
     Captions,
@@ -87,8 +87,6 @@ def audit_and_print(
         raise InputError("give --controls or --calibration, not both")
     given = folders.controls is not None or folders.calibration is not None
     undecided = lacks_choice(config, sources["no_controls"], out, given=given)
-    if undecided and not output.dry_run:
-        require_terminal()
     if config.offline:
         go_offline()
     quiet = output.quiet
@@ -119,9 +117,11 @@ def audit_and_print(
         print_cost(model, config, work, quiet=quiet)
         return ExitCode.DECIDED
     if undecided:
-        ask_without_controls(len(portfolio.targets), lambda: estimate_duration(model, config, portfolio, quiet=quiet))
+        reason = choose_without_controls(
+            len(portfolio.targets), lambda: estimate_duration(model, config, portfolio, quiet=quiet)
+        )
         config = config.model_copy(update={"no_controls": True})
-        sources = sources | {"no_controls": "asked on the terminal"}
+        sources = sources | {"no_controls": reason}
     say(f"loading model {model.name}", quiet=quiet)
     loaded = model.load(config.device)
     with Interruption().listening() as interruption, stage_progress(quiet=quiet) as advance:

@@ -16,6 +16,10 @@ CONSEQUENCE = (
 """The limit of an audit without controls."""
 
 
+FEW_IMAGES = 10
+"""An audit of no more images goes on without controls and only says what that means: a trial costs little."""
+
+
 def lacks_choice(config: AuditConfig, source: str, run: Path, *, given: bool) -> bool:
     """Tell whether nobody has chosen yet to audit without controls, and so has to be asked.
 
@@ -31,6 +35,22 @@ def lacks_choice(config: AuditConfig, source: str, run: Path, *, given: bool) ->
     if config.no_controls and held:
         raise InputError(f"{str(run)!r} was begun with controls: continue it without --no-controls")
     return not (config.no_controls or given or held or _was_declined(run))
+
+
+def choose_without_controls(images: int, estimate: Callable[[], str]) -> str:
+    """Say what an audit without controls means, or ask on the terminal when it is of more than a few images.
+
+    estimate:  returns how long the audit takes, in words
+    Returns    the reason why there are no controls, for the manifest
+
+    Raises InputError that says what to give when the answer is no, or nobody can be asked.
+    """
+    if images <= FEW_IMAGES:
+        typer.echo(f"note: no controls were given: {CONSEQUENCE}", err=True)
+        return f"an audit of no more than {FEW_IMAGES} images"
+    require_terminal()
+    ask_without_controls(images, estimate)
+    return "asked on the terminal"
 
 
 def require_terminal() -> None:

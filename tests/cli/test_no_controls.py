@@ -18,7 +18,7 @@ FAST = ["--steps", "1", "--draws", "1", "--seeds", "1", "--num-inference-steps",
 
 @pytest.fixture
 def command(model_folder: Path, make_folder: Callable[..., Path], tmp_path: Path) -> list[str]:
-    targets = str(make_folder("portfolio", range(2)))
+    targets = str(make_folder("portfolio", range(11)))
     return ["audit", targets, "--model", str(model_folder), "--out", str(tmp_path / "run"), *FAST]
 
 
@@ -32,6 +32,15 @@ def test_where_nobody_can_be_asked_the_audit_is_refused(command: list[str], tmp_
     for part in ("--controls FOLDER", "--calibration BANK", "--no-controls", "inconclusive"):
         assert part in str(done.exception)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_few_images_are_audited_with_a_note(
+    model_folder: Path, make_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    command = ["audit", str(make_folder("few", range(2))), "--model", str(model_folder), "--out", str(tmp_path / "run")]
+    done = CliRunner().invoke(app, [*command, *FAST])
+    assert done.exit_code == 3 and "note: no controls were given" in done.stderr
+    assert config_of(tmp_path / "run") == {"value": True, "source": "an audit of no more than 10 images"}
 
 
 def test_the_option_is_recorded_and_the_run_is_continued_without_it(command: list[str], tmp_path: Path) -> None:
@@ -60,9 +69,8 @@ def test_on_a_terminal_it_asks_and_says_how_long_it_takes(
     command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str
 ) -> None:
     monkeypatch.setattr(choice, "require_terminal", lambda: None)
-    monkeypatch.setattr("imgaudit.cli.audit.require_terminal", lambda: None)
     done = CliRunner().invoke(app, command, input=f"{answer}\n")
-    assert "will be inconclusive" in done.stderr and "Auditing 2 images takes about" in done.stderr
+    assert "will be inconclusive" in done.stderr and "Auditing 11 images takes about" in done.stderr
     if answer == "y":
         assert done.exit_code == 3, done.output
         assert config_of(tmp_path / "run") == {"value": True, "source": "asked on the terminal"}

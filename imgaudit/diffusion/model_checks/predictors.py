@@ -25,7 +25,7 @@ def scalar_error(variance: float, signal: float, noise: float) -> float:
     signal:    factor of the latents in noisy ones
     noise:     factor of the noise
 
-    >>> scalar_error(1.0, 0.6, 0.8)
+    >>> round(scalar_error(1.0, 0.6, 0.8), 2)
     0.64
     """
     divisor = signal**2 * variance + noise**2

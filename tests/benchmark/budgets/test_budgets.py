@@ -251,11 +251,12 @@ def test_an_invmm_table_is_made_from_a_lab_and_read_again(  # type: ignore[no-un
         }
     )
     report = report_invmm(mixed)
-    assert report.separations[0].auc == 1.0 and report.targets[0].met and report.medians[Group.HELD_OUT] is None
+    # Two images on either side show nothing: the interval of a perfect separation reaches down to 0.39.
+    assert report.separations[0].auc == 1.0 and not report.targets[0].met and report.medians[Group.HELD_OUT] is None
     assert report_invmm(failed).separations[0].auc == 0.5 and not report_invmm(failed).targets[0].met
     (tmp_path / "invmm.json").write_text(mixed.model_dump_json(), encoding="utf-8")
     result = CliRunner().invoke(app, ["benchmark", "invmm", "--table", str(tmp_path / "invmm.json")])
-    assert result.exit_code == 0 and "met    AUC, InvMM" in result.stdout and "none, most failed" in result.stdout
+    assert result.exit_code == 0 and "MISSED AUC, InvMM" in result.stdout and "none, most failed" in result.stdout
 
 
 def replace_snapshots(design: designs.Design) -> designs.Design:
