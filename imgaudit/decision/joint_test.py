@@ -74,12 +74,16 @@ def _measure_image(image: Control, score: float | Skipped, design: Design) -> li
         value = -inf if isinstance(score, Skipped) else score
         legs.append((value, value))
     for rung in design.rungs:
-        seeds = image.leading(rung)
-        legs += [(value, value) for value in (mean_similarity(seeds), share_near_identical(seeds))]
+        legs += _measure_answers(image.leading(rung))
     for rung in design.parts:
         closest = image.closest_part(rung)
         legs.append((-inf, -inf) if closest is None else (closest.geometric, closest.photometric))
     return legs
+
+
+def _measure_answers(seeds: Sequence[ControlSeed]) -> list[tuple[float, float]]:
+    """Return the two legs of a rung's generated images, each twice."""
+    return [(value, value) for value in (mean_similarity(seeds), share_near_identical(seeds))]
 
 
 @dataclass(frozen=True)
@@ -181,18 +185,19 @@ class JointTest:
         null_rung = self.bank.null_rung(rung)
         if null_rung is None:
             return []
-        design = Design(score=False, rungs=(rung,), parts=())
-        controls = [_ask_as(one, null_rung, rung) for one in bank.controls if one.rungs.get(null_rung)]
-        null = JointNull(measure_legs(controls, [0.0] * len(controls), design))
         count, each = image.texts.get(rung, 1), max(1, self.texts[rung])
         groups = [range(start, min(count, start + each)) for start in range(0, count, each)]
-        asked = [image.model_copy(update={"rungs": {rung: image.leading(rung, group)}}) for group in groups]
-        return [float(p) for p in null.p_values(measure_legs(asked, [0.0] * len(asked), design))]
+        return [_compare_answers(image.leading(rung, group), bank, null_rung) for group in groups]
 
 
-def _ask_as(control: Control, null_rung: Rung, rung: Rung) -> Control:
-    """Return a control whose answers on one rung stand in for those of another."""
-    return control.model_copy(update={"rungs": {rung: control.rungs[null_rung]}})
+def _compare_answers(seeds: Sequence[ControlSeed], bank: NullBank, null_rung: Rung) -> float:
+    """Return the p-value of the answers to some texts, against as many answers of every control on one rung.
+
+    A mean of few answers varies more than one of many, so the controls' first answers are as many.
+    """
+    answers = [one.leading(null_rung)[: len(seeds)] for one in bank.controls if one.rungs.get(null_rung)]
+    legs = np.array([_measure_answers(some) for some in (seeds, *answers)], dtype=float)
+    return float(JointNull(legs[1:]).p_values(legs[:1])[0])
 
 
 def correct_for_texts(p_value: float, texts: int, control_texts: int) -> float:

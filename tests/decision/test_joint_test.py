@@ -114,18 +114,28 @@ def test_captions_are_compared_with_controls_that_have_some_and_only_then() -> N
     assert differing.design(own).rungs == (Rung.EMBEDDING,) and differing.p_value(own) == 1.0
 
 
-def test_more_texts_than_the_controls_had_are_corrected_for() -> None:
+@pytest.mark.parametrize("texts", [2, 10])
+def test_more_texts_than_the_controls_had_are_corrected_for(texts: int) -> None:
+    """Eight answers spread over many texts, images and answers varying alike: at most 5 % have p <= 0.05."""
     draw = np.random.default_rng(2)
-    controls = [control(f"c{n}", 0.0, 0.3, float(v)) for n, v in enumerate(draw.uniform(0.1, 0.5, 199))]
-    small = 0
-    for number, values in enumerate(draw.uniform(0.1, 0.5, (300, 10))):
-        seeds = [
-            ControlSeed(similarity=float(v), distance=0.5, guidance_scale=3.0, text=text)
-            for text, v in enumerate(values)
+
+    def answers(count: int) -> list[ControlSeed]:
+        return [
+            ControlSeed(similarity=float(value), distance=0.5, guidance_scale=3.0, text=place % count)
+            for place, value in enumerate(draw.normal(0.4 + draw.normal(0, 0.05), 0.1, 10))
         ]
-        own = control(f"t{number}", -1.0, 0.2)
-        own = own.model_copy(update={"rungs": own.rungs | {Rung.CAPTION: seeds}, "texts": {Rung.CAPTION: 10}})
-        small += JointTest(bank_of(controls), Policy()).p_value(own) <= 0.05  # type: ignore[operator]
+
+    controls = []
+    for number in range(199):
+        plain = control(f"c{number}", float(draw.normal()), float(draw.uniform(0.1, 0.5)))
+        rungs = plain.rungs | {Rung.CAPTION: answers(1)}
+        controls.append(plain.model_copy(update={"rungs": rungs, "texts": dict.fromkeys(rungs, 1)}))
+    test, small = JointTest(bank_of(controls), Policy()), 0
+    for number in range(300):
+        own = control(f"t{number}", float(draw.normal()), float(draw.uniform(0.1, 0.5)))
+        rungs = own.rungs | {Rung.CAPTION: answers(texts)}
+        own = own.model_copy(update={"rungs": rungs, "texts": {Rung.CAPTION: texts, Rung.EMBEDDING: 1}})
+        small += test.p_value(own) <= 0.05  # type: ignore[operator]
     assert small <= 300 * 0.05 + 3 * (300 * 0.05 * 0.95) ** 0.5
     assert correct_for_texts(0.3, 10, 1) == 1.0
 
