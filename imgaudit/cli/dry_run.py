@@ -38,10 +38,12 @@ def print_plan(
     from imgaudit.decision.controls_needed import describe_controls_needed
     from imgaudit.runs.work import expected_work, invmm_work
     from imgaudit.runs.works import count_works
+    from imgaudit.schema.records import Rung
 
     rungs, inverted = _find_rungs(config, portfolio)
     works = _expected_works(config, portfolio)
-    works += [expected_work(config.protocol, len(inverted) + len(rungs))] * to_calibrate
+    captioned = Rung.CAPTION in rungs
+    works += [expected_work(config.protocol, len(inverted) + len(rungs), captioned=captioned)] * to_calibrate
     typer.echo(
         f"{portfolio.count} files: {len(portfolio.targets)} images to audit, {len(portfolio.skipped)} would be skipped"
     )
@@ -85,10 +87,14 @@ def _find_rungs(config: AuditConfig, portfolio: "Portfolio") -> "tuple[dict[Rung
 def _expected_works(config: AuditConfig, portfolio: "Portfolio") -> "list[Work]":
     """Return what every image to audit takes at most."""
     from imgaudit.runs.work import expected_work
+    from imgaudit.schema.records import Rung
 
     rungs, inverted = _find_rungs(config, portfolio)
+    captioned = rungs.get(Rung.CAPTION, [False] * len(portfolio.targets))
     return [
-        expected_work(config.protocol, len(inverted) + sum(has[number] for has in rungs.values()))
+        expected_work(
+            config.protocol, len(inverted) + sum(has[number] for has in rungs.values()), captioned=captioned[number]
+        )
         for number in range(len(portfolio.targets))
     ]
 

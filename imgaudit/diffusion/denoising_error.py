@@ -10,6 +10,7 @@ from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.schedules import draw_timesteps
 from imgaudit.diffusion.seeds import draw_seed
 from imgaudit.schema.protocol import ErrorConfig
+from imgaudit.schema.records import ErrorCurvePoint, ErrorMeasurement
 
 STRATA = 16
 """Equal parts of the timesteps over which error curves are reported."""
@@ -86,6 +87,21 @@ class PairedErrors:
                     )
             curves.append(rows)
         return curves
+
+    def records(self, num_train_timesteps: int) -> list[ErrorMeasurement]:
+        """Return one record per image."""
+        curves, log_ratios, wins = self.by_timestep(num_train_timesteps), self.log_ratio(), self.win_rate()
+        return [
+            ErrorMeasurement(
+                conditional=float(self.conditional[row].double().mean()),
+                null=float(self.null[row].double().mean()),
+                log_ratio=float(log_ratios[row]),
+                win_rate=float(wins[row]),
+                draws=self.conditional.shape[1],
+                by_timestep=[ErrorCurvePoint.model_validate(point) for point in curves[row]],
+            )
+            for row in range(len(self.timesteps))
+        ]
 
 
 def measure_errors(

@@ -1,4 +1,4 @@
-"""Measure a chunk of images: inversion, denoising error, replicas per rung; the same for targets and controls."""
+"""Measure a chunk of images: inversion, denoising errors, replicas per rung; the same for targets and controls."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from imgaudit.diffusion.caption_error import measure_caption_errors
 from imgaudit.diffusion.context import Chunk, MeasurementContext, encode_chunk
 from imgaudit.diffusion.denoiser import Denoiser, PromptEmbeds
 from imgaudit.diffusion.denoising_error import PairedErrors, measure_paired_errors
@@ -21,7 +22,6 @@ from imgaudit.io.reading import format_path
 from imgaudit.schema.protocol import Protocol
 from imgaudit.schema.records import (
     DECIDING_RUNGS,
-    ErrorCurvePoint,
     ErrorMeasurement,
     InvMMMeasurement,
     Measurement,
@@ -62,6 +62,7 @@ class _ChunkResult:
     noise: Sequence[NoiseInversion]
     """InvMM's results; none where the protocol has no InvMM."""
     error_records: Sequence[ErrorMeasurement | Skipped]
+    caption_errors: Sequence[ErrorMeasurement | Skipped]
     seconds: float
     """Seconds for one image."""
     network_evaluations: int
@@ -86,6 +87,7 @@ def measure_chunk(context: MeasurementContext, loaded: Sequence[LoadedTarget]) -
     chunk = encode_chunk(context, loaded)
     inversion, errors = _invert(context, chunk)
     error_records = _error_records(errors, context.denoiser, len(chunk))
+    caption_errors = measure_caption_errors(context, chunk, errors)
     answers = ask_rungs(context, chunk, inversion)
     noise = _invert_noise(context, chunk, inversion)
     if noise:
@@ -94,7 +96,9 @@ def measure_chunk(context: MeasurementContext, loaded: Sequence[LoadedTarget]) -
     seconds = (time.perf_counter() - started) * share
     # InvMM ends where it succeeds, so that what it spends is each image's own.
     spent = context.denoiser.network_evaluations - before - sum(one.network_evaluations for one in noise)
-    result = _ChunkResult(inversion, errors, answers, noise, error_records, seconds, round(spent * share))
+    result = _ChunkResult(
+        inversion, errors, answers, noise, error_records, caption_errors, seconds, round(spent * share)
+    )
     return [_measure_image(context, chunk, row, result) for row in range(len(chunk))]
 
 
@@ -165,6 +169,7 @@ def _measure_image(context: MeasurementContext, chunk: Chunk, row: int, result: 
         made_by=target.image.made_by,
         loss_curve=result.inversion.losses[row].tolist(),
         error=result.error_records[row],
+        caption_error=result.caption_errors[row],
         rungs=rungs,
         stream_conditions=stream_conditions,
         invmm=_invmm_record(noise, context.protocol) if noise else None,
@@ -216,19 +221,7 @@ def _compare_answers(
 def _error_records(errors: PairedErrors | Skipped, denoiser: Denoiser, count: int) -> list[ErrorMeasurement | Skipped]:
     if isinstance(errors, Skipped):
         return [errors] * count
-    curves = errors.by_timestep(denoiser.schedule.num_train_timesteps)
-    log_ratios, wins = errors.log_ratio(), errors.win_rate()
-    return [
-        ErrorMeasurement(
-            conditional=float(errors.conditional[row].double().mean()),
-            null=float(errors.null[row].double().mean()),
-            log_ratio=float(log_ratios[row]),
-            win_rate=float(wins[row]),
-            draws=errors.conditional.shape[1],
-            by_timestep=[ErrorCurvePoint.model_validate(point) for point in curves[row]],
-        )
-        for row in range(count)
-    ]
+    return [*errors.records(denoiser.schedule.num_train_timesteps)]
 
 
 def _noise_tensors(found: NoiseInversion) -> dict[str, torch.Tensor]:

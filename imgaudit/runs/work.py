@@ -34,14 +34,17 @@ class Work:
         return 2 * self.backward + self.forward + self.plain_steps + 2 * self.guided_steps
 
 
-def expected_work(protocol: Protocol, rungs: int) -> Work:
-    """Return the most that one image takes under a protocol, with `rungs` rungs of the ladder."""
+def expected_work(protocol: Protocol, rungs: int, *, captioned: bool = False) -> Work:
+    """Return the most that one image takes under a protocol, with `rungs` rungs of the ladder.
+
+    captioned:  True for an image with a caption, under which its denoising error is measured once more
+    """
     inversion, tokens = protocol.inversion, protocol.tokens
     searches = tokens.iterations if "tokens" in protocol.ladder.rungs else 0
     return (
         Work(
             backward=inversion.steps * inversion.draws + searches * tokens.draws,
-            forward=2 * protocol.error.draws + searches * tokens.draws * tokens.candidates,
+            forward=(2 + captioned) * protocol.error.draws + searches * tokens.draws * tokens.candidates,
             images=1,
         )
         + sum((_rung_work(protocol) for _ in range(rungs)), Work())

@@ -177,7 +177,7 @@ class ErrorCurvePoint(Record):
     timestep: float
     """Centre of the stratum."""
     conditional: float
-    """Mean squared error under the inverted embedding, in the network's own output space."""
+    """Mean squared error under the condition, in the network's own output space."""
     null: float
     """The same under the null condition, on the same draws."""
     draws: int
@@ -185,16 +185,16 @@ class ErrorCurvePoint(Record):
 
 
 class ErrorMeasurement(Record):
-    """Paired denoising error of one image."""
+    """Paired denoising error of one image, under a condition: the inverted embedding, or the image's caption."""
 
     conditional: float
-    """Mean over draws under the inverted embedding."""
+    """Mean over draws under the condition."""
     null: float
     """Mean over the same draws under the null condition."""
     log_ratio: float
     """Mean over draws of log(null / conditional); higher = more memorised."""
     win_rate: float
-    """Share of draws the embedding predicts better."""
+    """Share of draws that the condition predicts better."""
     draws: int
     """Number of paired draws."""
     by_timestep: list[ErrorCurvePoint]
@@ -250,6 +250,9 @@ class Measurement(Record):
     """Inversion loss per step."""
     error: ErrorMeasurement | Skipped
     """Denoising error under the inverted embedding; Skipped where the model has no null branch to compare with."""
+    caption_error: ErrorMeasurement | Skipped | None = Field(None, exclude_if=lambda value: value is None)
+    """Denoising error under the image's caption, the first one where it has several, on the same draws; Skipped where
+    there is no caption. Absent in records of older versions, which did not measure it."""
     rungs: dict[Rung, RungMeasurement | Skipped]
     """Replicas per rung."""
     stream_conditions: tuple[StreamCondition, ...] = Field((), exclude_if=lambda value: not value)
@@ -275,6 +278,14 @@ class Measurement(Record):
     def log_ratio(self) -> float | Skipped:
         """Mean log(null error / conditional error); higher = more memorised."""
         return self.error if isinstance(self.error, Skipped) else self.error.log_ratio
+
+    @property
+    def caption_log_ratio(self) -> float | Skipped:
+        """Mean log(null error / error under the caption); higher = more memorised."""
+        error = self.caption_error
+        if error is None:
+            return Skipped(skipped="not measured by the version that measured this image")
+        return error if isinstance(error, Skipped) else error.log_ratio
 
     def closest(self, descriptor: str) -> tuple[Rung, Replica] | None:
         """Return the generated image with the highest similarity over the deciding rungs, the first of equals.
