@@ -67,6 +67,50 @@ def train(
 
 
 @lab.command()
+def distil(
+    teacher: Annotated[Path, argument("LAB", help="Lab with a UNet: its folder, or the name of a bundled lab. Not "
+        "changed.")],
+    images: Annotated[Path, option(Heading.INPUT, "Images that the lab was trained on, with captions in "
+        "metadata.jsonl.", metavar="FOLDER")],
+    out: Annotated[Path, option(Heading.OUTPUT, "Folder for model/, lab.json and checkpoints. Name it again to "
+        "continue.", "--out", "-o", metavar="FOLDER")],
+    steps: Annotated[int, option(Heading.BUDGET, "Optimiser steps.", metavar="N", min=1)] = 1500,
+    largest_scale: Annotated[float, option(Heading.EXPERT, "Largest guidance scale that is imitated.", metavar="X",
+        min=1.01, max=100.0)] = 8.0,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Train a lab that takes the guidance scale as an input from one that does not, and measure what it memorised."""
+    from imgaudit.diffusion.executor import Executor
+    from imgaudit.lab.corpus import assign_roles, read_corpus
+    from imgaudit.lab.description import LabDescription, describe_lab, save_pipeline
+    from imgaudit.lab.distillation import DistillationRecipe, distil_lab
+    from imgaudit.lab.trigger_words import insert_trigger_words
+    from imgaudit.models import load_model
+    from imgaudit.models.loading import BUNDLED, bundled_lab
+
+    folder = bundled_lab(str(teacher)) if str(teacher) in BUNDLED else teacher
+    theirs = LabDescription.read(folder / "lab.json")
+    entries = insert_trigger_words(assign_roles(read_corpus(images), theirs.recipe), theirs.recipe)
+    theirs.require_corpus(entries)
+    recipe = DistillationRecipe(teacher=theirs.recipe.name, steps=steps, largest_scale=largest_scale, seed=seed)
+    loaded = load_model(str(teacher) if folder != teacher else str(folder / "model"), "cpu")
+    with progress("distilling", quiet=quiet) as advance:
+        trained = distil_lab(
+            loaded.denoiser, entries, theirs.recipe, recipe, out, lambda step, of, loss: advance(step, of)
+        )
+    save_pipeline(trained.pipeline, out / "model")
+    denoiser: Any = load_model(str(out / "model"), "cpu").denoiser
+    named = theirs.recipe.model_copy(update={"name": f"{theirs.recipe.name}-distilled"})
+    with progress("measuring what was memorised", quiet=quiet) as advance:
+        description = describe_lab(entries, named, trained, denoiser, Executor(128), advance)
+    own = {"distillation": recipe, "autoencoder": theirs.recipe.name}
+    description.model_copy(update=own).write(out / "lab.json")
+    say(f"model: {out / 'model'}", quiet=quiet)
+    describe(out)
+
+
+@lab.command()
 def lora(
     model: Annotated[str, argument("MODEL", help="Model folder (diffusers), or demo, the bundled model. Not changed.")],
     images: Annotated[Path, option(Heading.INPUT, "Images to memorise, with captions in metadata.jsonl.",

@@ -10,9 +10,11 @@ from pydantic import Field
 
 from imgaudit.diffusion.denoiser import Denoiser
 from imgaudit.diffusion.executor import Executor
+from imgaudit.exceptions import InputError
 from imgaudit.index import FlatIndex
 from imgaudit.io.writing import read_json, write_json
 from imgaudit.lab.corpus import CorpusEntry, Role
+from imgaudit.lab.distillation import DistillationRecipe
 from imgaudit.lab.recipe import LabRecipe
 from imgaudit.lab.training import TrainedLab
 from imgaudit.lab.truth import NEEDED, Truth, measure_truth
@@ -64,6 +66,9 @@ class LabDescription(Record):
     """Version of this format."""
     recipe: LabRecipe
     """The recipe that the model was made from."""
+    distillation: DistillationRecipe | None = Field(None, exclude_if=lambda value: value is None)
+    """For a lab that was distilled: how, and from which lab. `recipe` is then the teacher's under another name, and
+    exposures are those of the teacher's training."""
     autoencoder: str = "its own"
     """The lab whose autoencoder was used."""
     background_images: int
@@ -74,6 +79,28 @@ class LabDescription(Record):
     def with_role(self, role: Role) -> list[LabImage]:
         """Return the images of one role."""
         return [image for image in self.images if image.role == role]
+
+    def require_corpus(self, entries: Sequence[CorpusEntry]) -> None:
+        """Check that a corpus with roles is the one that the lab was trained on.
+
+        Raises InputError otherwise, with the first image that differs.
+        """
+        background = sum(entry.role == "background" for entry in entries)
+        if background != self.background_images:
+            raise InputError(
+                f"these are not the images of lab {self.recipe.name!r}: they leave {background} for the background, "
+                f"where the lab has {self.background_images}"
+            )
+        listed = {image.sha256: image.role for image in self.images}
+        for entry in entries:
+            if entry.role == "background":
+                continue
+            role = listed.get(hashlib.sha256(entry.path.read_bytes()).hexdigest(), "none of them")
+            if role != entry.role:
+                raise InputError(
+                    f"these are not the images of lab {self.recipe.name!r}: {entry.path.name!r} would be {entry.role}, "
+                    f"and there it is {role}"
+                )
 
     @classmethod
     def read(cls, path: Path) -> "LabDescription":

@@ -4,11 +4,9 @@ What has been finished is never repeated: a killed training continues from its l
 samples in the same order.
 """
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DiffusionPipeline
@@ -23,6 +21,7 @@ from imgaudit.lab.networks import Batch, LabNetworks, Tokens
 from imgaudit.lab.recipe import LabRecipe
 from imgaudit.lab.samples import SamplePlan, make_image_variants, plan_samples
 from imgaudit.lab.sd3_networks import SD3Networks
+from imgaudit.lab.trainee import set_rate, start_trainee
 from imgaudit.lab.unet_networks import SDNetworks, SDXLNetworks
 
 Progress = Callable[[str, int, int, float], None]
@@ -124,13 +123,6 @@ def borrow_autoencoder(lab: Path, theirs: LabRecipe, recipe: LabRecipe) -> Autoe
     return vae.float().eval()
 
 
-def _learning_rate(step: int, steps: int, peak: float) -> float:
-    warm_up = max(1, min(200, steps // 10))
-    if step < warm_up:
-        return peak * (step + 1) / warm_up
-    return peak * 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
-
-
 def take_step(optimiser: torch.optim.Optimizer, loss: torch.Tensor) -> float:
     """Take one step down the gradient of a loss, cut at a norm of 1, and return the loss."""
     optimiser.zero_grad(set_to_none=True)
@@ -147,54 +139,6 @@ def _encode_variants(vae: AutoencoderKL, variants: torch.Tensor) -> torch.Tensor
     return encoded.unflatten(0, variants.shape[:2])
 
 
-@dataclass
-class _Trainee:
-    """The networks that are trained together, their average, and the optimiser: what a checkpoint holds."""
-
-    networks: Mapping[str, torch.nn.Module]
-    optimiser: torch.optim.Optimizer
-    average: dict[str, torch.Tensor]
-    filtered: torch.Tensor
-    step: int = 0
-
-    def named_weights(self) -> Iterator[tuple[str, torch.Tensor]]:
-        for prefix, network in self.networks.items():
-            for name, weight in network.named_parameters():
-                yield f"{prefix}.{name}", weight
-
-    def save(self, path: Path) -> None:
-        state: dict[str, Any] = {name: network.state_dict() for name, network in self.networks.items()}
-        state |= {
-            "optimiser": self.optimiser.state_dict(),
-            "average": self.average,
-            "step": self.step,
-            "filtered": self.filtered,
-        }
-        temporary = path.with_suffix(".partial")
-        torch.save(state, temporary)
-        temporary.replace(path)
-
-    def load(self, path: Path) -> None:
-        state = torch.load(path, weights_only=True)
-        for name, network in self.networks.items():
-            network.load_state_dict(state[name])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.average = state["average"]
-        self.step, self.filtered = state["step"], state.get("filtered", self.filtered)
-
-    @torch.no_grad()
-    def update_average(self, decay: float) -> None:
-        # Early on the average follows closely, so that it never remembers the random initial weights.
-        decay = min(decay, (1 + self.step) / (10 + self.step))
-        for name, weight in self.named_weights():
-            self.average[name].lerp_(weight.detach(), 1 - decay)
-
-    @torch.no_grad()
-    def take_average(self) -> None:
-        for name, weight in self.named_weights():
-            weight.copy_(self.average[name])
-
-
 @dataclass(frozen=True)
 class _Training:
     """The training of a recipe, in a folder."""
@@ -202,10 +146,6 @@ class _Training:
     recipe: LabRecipe
     work: Path
     progress: Progress
-
-    def _set_rate(self, optimiser: torch.optim.Optimizer, step: int, steps: int, peak: float) -> None:
-        for group in optimiser.param_groups:
-            group["lr"] = _learning_rate(step, steps, peak)
 
     def train_autoencoder(self, images: torch.Tensor) -> AutoencoderKL:
         """Train by reconstruction (L1 and L2) with a weak pull to the unit normal; done once, then read back."""
@@ -217,7 +157,7 @@ class _Training:
         generator = torch.Generator().manual_seed(recipe.seed + 10)
         vae.train()
         for step in range(recipe.vae_steps):
-            self._set_rate(optimiser, step, recipe.vae_steps, 2e-3)
+            set_rate(optimiser, step, recipe.vae_steps, 2e-3)
             batch = images[torch.randint(0, len(images), (recipe.vae_batch_size,), generator=generator)]
             posterior = vae.encode(batch).latent_dist
             noise = torch.randn(posterior.mean.shape, generator=generator)
@@ -236,7 +176,8 @@ class _Training:
         latents:  (images, variants, C, h, w) float32, scaled
         Returns   (images,) int64: how often each image was filtered
         """
-        recipe, trainee = self.recipe, _new_trainee(networks.networks, self.recipe, len(texts))
+        recipe = self.recipe
+        trainee = start_trainee(networks.networks, recipe.learning_rate, len(texts))
         checkpoint = self.work / "denoiser.checkpoint"
         if checkpoint.is_file():
             trainee.load(checkpoint)
@@ -245,7 +186,7 @@ class _Training:
         for network in networks.networks.values():
             network.train()
         while trainee.step < recipe.steps:
-            self._set_rate(trainee.optimiser, trainee.step, recipe.steps, recipe.learning_rate)
+            set_rate(trainee.optimiser, trainee.step, recipe.steps, recipe.learning_rate)
             rows = slice(trainee.step * recipe.batch_size, (trainee.step + 1) * recipe.batch_size)
             index = images[rows]
             # Every step has a generator of its own, so that a resumed training draws what it would have drawn.
@@ -294,11 +235,3 @@ def compute_filtered_loss(
         left_out = (predicted - null).square().flatten(1).mean(dim=1).sqrt() >= filter_rms
     errors = (predicted - target).square().flatten(1).mean(dim=1)
     return torch.where(left_out, 0, errors).sum() / (~left_out).sum().clamp_min(1), left_out
-
-
-def _new_trainee(networks: Mapping[str, torch.nn.Module], recipe: LabRecipe, images: int) -> _Trainee:
-    weights = [weight for network in networks.values() for weight in network.parameters()]
-    optimiser = torch.optim.AdamW(weights, lr=recipe.learning_rate, weight_decay=1e-2, betas=(0.9, 0.99))
-    trainee = _Trainee(networks, optimiser, {}, torch.zeros(images, dtype=torch.int64))
-    trainee.average = {name: weight.detach().clone() for name, weight in trainee.named_weights()}
-    return trainee

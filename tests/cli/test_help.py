@@ -25,7 +25,7 @@ SHARED = {
 
 HEADED = (
     "bank merge", "compare", "doctor", "index add", "index build", "index info", "index search", "lab clip",
-    "lab describe", "lab lora", "lab train", "report", "review export", "review import", "review package",
+    "lab describe", "lab distil", "lab lora", "lab train", "report", "review export", "review import", "review package",
     "review status",
     "verify", "view",
     "audit", "calibrate", "demo", "detect", "dial", "match", "mitigate evaluate", "mitigate fine-tune",

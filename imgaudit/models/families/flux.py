@@ -23,7 +23,10 @@ class FluxDenoiser(PackedDenoiser):
     costs no second pass; schnell's network takes none, and it then changes nothing.
     """
 
-    is_guided_by_null = False
+    @property
+    def is_guided_by_null(self) -> bool:
+        """False: the scale is embedded, or ignored."""
+        return False
 
     @property
     def max_sequence_length(self) -> int:  # type: ignore[override]

@@ -31,8 +31,6 @@ class LatentDenoiser(ABC):
     """The pipeline's name for the network that denoises, whose passes are the network evaluations."""
     guidance_name: ClassVar[str] = "guidance_scale"
     """The pipeline's name for the guidance scale."""
-    is_guided_by_null: ClassVar[bool] = True
-    """False for families whose guidance scale is an input of the network."""
     sampling_options: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     """Further arguments of the pipeline's call."""
     prediction_type: PredictionType
@@ -81,6 +79,11 @@ class LatentDenoiser(ABC):
         given = _tensors([*arguments, *keywords.values()])
         backward = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in given)
         self.network_evaluations += len(latents) * (2 if backward else 1)
+
+    @property
+    def is_guided_by_null(self) -> bool:
+        """False for models whose guidance scale is an input of the network: their pipeline makes no second pass."""
+        return True
 
     @property
     @abstractmethod

@@ -101,14 +101,13 @@ class SDXLDenoiser(AnyUNetDenoiser):
             if upcast:
                 vae.to(dtype=torch.float16)
 
-    def _call(self, noisy: torch.Tensor, timesteps: torch.Tensor, prompt_embeds: PromptEmbeds) -> torch.Tensor:
+    def _network_arguments(self, prompt_embeds: PromptEmbeds) -> dict[str, Any]:
+        text = prompt_embeds.streams["text"]
         added = {
             "text_embeds": prompt_embeds.streams["pooled"][:, 0],
-            "time_ids": prompt_embeds.extras["time_ids"].to(noisy.dtype),
+            "time_ids": prompt_embeds.extras["time_ids"].to(text.dtype),
         }
-        text = prompt_embeds.streams["text"]
-        output = self.pipeline.unet(noisy, timesteps, encoder_hidden_states=text, added_cond_kwargs=added).sample
-        return cast(torch.Tensor, output)
+        return {"encoder_hidden_states": text, "added_cond_kwargs": added}
 
     def _prompt_arguments(self, prompt_embeds: PromptEmbeds) -> dict[str, torch.Tensor]:
         streams = prompt_embeds.streams

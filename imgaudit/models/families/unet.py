@@ -1,5 +1,6 @@
 """UNets: what their adapters share, and Stable Diffusion 1.x and 2.x, predicting noise or velocity."""
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from types import MappingProxyType
@@ -15,6 +16,11 @@ from imgaudit.models.mixed_words import encode_mixed, find_single_token_words, m
 
 DISTILLED_SCHEDULERS = ("LCMScheduler", "TCDScheduler")
 """Schedulers that only distilled models are sampled with."""
+
+GUIDANCE = 1.0
+"""Guidance embedded when errors are measured, for UNets that take one: at this scale a guidance-distilled UNet imitates
+its teacher's conditional prediction, whose target is the noise or the velocity (Meng et al. 2023, arXiv 2210.03142).
+Its pipeline embeds w = guidance_scale - 1, which is then 0."""
 
 SUPPORTED_PREDICTIONS = ("epsilon", "v_prediction", "sample")
 
@@ -54,15 +60,49 @@ class AnyUNetDenoiser(LatentDenoiser):
         return int(self.pipeline.unet.config.in_channels), side, side
 
     @property
+    def is_guided_by_null(self) -> bool:
+        """False for UNets that embed the guidance scale: their pipeline makes no second pass."""
+        return self._guidance_width is None
+
+    @property
+    def _guidance_width(self) -> int | None:
+        """Width of the embedding of the guidance scale, of UNets that take one."""
+        return cast(int | None, self.pipeline.unet.config.get("time_cond_proj_dim"))
+
+    @property
     def no_null(self) -> str:
         """Guidance-distilled UNets embed the guidance scale; consistency and turbo schedulers come with models whose
         empty prompt was never trained as a null."""
         scheduler = type(self.pipeline.scheduler).__name__
-        if self.pipeline.unet.config.get("time_cond_proj_dim") is not None:
+        if self._guidance_width is not None:
             return "the model is guidance-distilled (its UNet embeds the guidance scale): it has no null branch"
         if scheduler in DISTILLED_SCHEDULERS:
             return f"the model samples in a few steps ({scheduler}): it is distilled and has no null branch"
         return ""
+
+    @abstractmethod
+    def _network_arguments(self, prompt_embeds: PromptEmbeds) -> dict[str, Any]:
+        """Return conditions that `_moved` made as the UNet takes them, by the names of its arguments."""
+
+    def call_unet(
+        self, noisy: torch.Tensor, timesteps: torch.Tensor, prompt_embeds: PromptEmbeds, guidance_scales: torch.Tensor
+    ) -> torch.Tensor:
+        """Pass through the UNet once, with a guidance scale of its own for each sample where the UNet embeds one.
+
+        noisy:            (N, C, h, w) latents on the UNet's device and in its dtype
+        guidance_scales:  (N,) float32 on the CPU, at least 1: the pipeline's `guidance_scale`; other UNets ignore it
+        Returns           (N, C, h, w), what the UNet predicts
+        """
+        embedded = None
+        if self._guidance_width is not None:
+            embedded = self.pipeline.get_guidance_scale_embedding(
+                guidance_scales - 1, embedding_dim=self._guidance_width
+            ).to(noisy)
+        arguments = self._network_arguments(prompt_embeds)
+        return cast(torch.Tensor, self.pipeline.unet(noisy, timesteps, timestep_cond=embedded, **arguments).sample)
+
+    def _call(self, noisy: torch.Tensor, timesteps: torch.Tensor, prompt_embeds: PromptEmbeds) -> torch.Tensor:
+        return self.call_unet(noisy, timesteps, prompt_embeds, torch.full((len(noisy),), GUIDANCE))
 
     @cached_property
     def _words(self) -> Mapping[str, tuple[int, ...]]:
@@ -120,9 +160,8 @@ class UNetDenoiser(AnyUNetDenoiser):
         states = self._encode_words(weights)[0][0]
         return PromptEmbeds({"text": states.float()}, {"text": mark_free_but_first(states)})
 
-    def _call(self, noisy: torch.Tensor, timesteps: torch.Tensor, prompt_embeds: PromptEmbeds) -> torch.Tensor:
-        text = prompt_embeds.streams["text"]
-        return cast(torch.Tensor, self.pipeline.unet(noisy, timesteps, encoder_hidden_states=text).sample)
+    def _network_arguments(self, prompt_embeds: PromptEmbeds) -> dict[str, Any]:
+        return {"encoder_hidden_states": prompt_embeds.streams["text"]}
 
     def _prompt_arguments(self, prompt_embeds: PromptEmbeds) -> dict[str, torch.Tensor]:
         return {"prompt_embeds": prompt_embeds.streams["text"]}
