@@ -59,7 +59,7 @@ def find_blind_alarms(measurements: Sequence[Measurement], bank: NullBank) -> li
     if shift := _compare_blindly(*_image_features(measurements, bank)):
         alarms += _blind_alarm(AlarmCode.BLIND_BASELINE, AlarmEffect.TAKES_P_VALUES, shift, "images")
     if shift := _compare_blindly(*_caption_features(measurements, bank)):
-        # The score never sees a caption, so only the captions' own comparison with controls suffers.
+        # The score of the inversion never sees a caption, so only what captions gave suffers.
         alarms += _blind_alarm(AlarmCode.BLIND_CAPTIONS, AlarmEffect.WARNS, shift, "captions")
     return alarms
 
@@ -93,7 +93,8 @@ def _blind_alarm(code: AlarmCode, effect: AlarmEffect, shift: BlindBaseline | Bl
     consequence = (
         "the controls are not a fair comparison, so p-values mean nothing"
         if effect is AlarmEffect.TAKES_P_VALUES
-        else "copies returned for captions are not compared with those of controls; only near-identical ones stand"
+        else "copies returned for captions and scores under captions are not compared with those of controls; of the "
+        "copies, only near-identical ones stand"
     )
     area = f"AUC {shift.auc:.2f}, " if isinstance(shift, BlindBaseline) else ""
     return [

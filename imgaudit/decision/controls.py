@@ -51,6 +51,8 @@ class Control(Record):
     """Detail of the image: log(PNG bytes per pixel)."""
     log_ratio: float | Skipped
     """Score before the effect of complexity is removed; higher = more memorised."""
+    caption_log_ratio: float | None = Field(None, exclude_if=lambda value: value is None)
+    """The same under the control's caption; absent without one, and in banks that did not keep it."""
     by_timestep: list[ErrorCurvePoint]
     """Denoising error by timestep, for the band drawn in reports."""
     features: dict[str, float]
@@ -113,6 +115,7 @@ def make_control(measurement: Measurement) -> Control:
         sha256=measurement.sha256,
         complexity=measurement.complexity,
         log_ratio=measurement.log_ratio,
+        caption_log_ratio=None if isinstance(ratio := measurement.caption_log_ratio, Skipped) else ratio,
         by_timestep=[] if isinstance(error, Skipped) else error.by_timestep,
         features=measurement.features,
         text_features={} if isinstance(caption, Skipped) else describe_text(caption.texts[0]),

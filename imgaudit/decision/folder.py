@@ -20,13 +20,16 @@ from dataclasses import replace
 from functools import cached_property
 
 from imgaudit.decision.alarms import find_bank_alarms, find_blind_alarms, find_image_alarms, find_near_controls
+from imgaudit.decision.caption_score import rank_caption, score_captions
 from imgaudit.decision.controls import make_control
 from imgaudit.decision.forcing import check_forcing
 from imgaudit.decision.joint_test import JointTest, share_near_identical
 from imgaudit.decision.model_alarms import find_model_alarms
 from imgaudit.decision.near_duplicates import choose_representatives
+from imgaudit.decision.null_bank import NullBank
 from imgaudit.decision.part_replication import build_part_null, measure_part
 from imgaudit.decision.replication import (
+    CAPTIONS_DIFFER,
     NO_CONTROLS,
     Evidence,
     count_by_absolute_standard,
@@ -34,6 +37,7 @@ from imgaudit.decision.replication import (
     exceeds_controls,
     measure_replication,
 )
+from imgaudit.schema.caption_score import CaptionScore
 from imgaudit.schema.findings import (
     Alarm,
     AlarmCode,
@@ -107,11 +111,30 @@ class FolderDecision:
             return Skipped(skipped=NO_CONTROLS)
         if alarm := self.taken_by(measurement.id):
             return Skipped(skipped=f"not used because of an alarm: {alarm.message}")
-        needed = controls_needed(max(1, len(self.measurements)), 1, self.policy.level)
-        edges = self.bank.bins(self.policy.bins, needed)
+        edges = self._edges(self.bank)
         if score_alone:
             return self.bank.p_value(measurement, self.policy.complexity, edges)
         return self.joint_test.p_value(self.strengths[measurement.id], edges)
+
+    def _edges(self, bank: NullBank) -> list[float]:
+        """Return the edges between bins of complexity; none where the policy has one bin or a bin too few controls."""
+        return bank.bins(self.policy.bins, controls_needed(max(1, len(self.measurements)), 1, self.policy.level))
+
+    def caption_score(self, measurement: Measurement) -> CaptionScore | Skipped | None:
+        """Rank the score under the image's caption among the controls' under theirs; None where it was not measured."""
+        error, own, complexity = measurement.caption_error, self.strengths[measurement.id], self.policy.complexity
+        if error is None or isinstance(error, Skipped):
+            return error
+        if self.bank is None or not self.bank.controls:
+            none = Skipped(skipped=NO_CONTROLS)
+            return CaptionScore(log_ratio=error.log_ratio, score=none, p_value=none, controls=0)
+        [score] = score_captions([own], self.bank, complexity)
+        p_value, controls = rank_caption(own, self.bank, complexity, self._edges(self.bank))
+        if alarm := self.taken_by(measurement.id):
+            p_value = Skipped(skipped=f"not used because of an alarm: {alarm.message}")
+        elif not self.evidence.captions_comparable:
+            p_value = CAPTIONS_DIFFER
+        return CaptionScore(log_ratio=error.log_ratio, score=score, p_value=p_value, controls=controls)
 
     def invmm(self, measurement: Measurement) -> InvMMFinding | None:
         """Add to InvMM's measurement its p-value against the controls; alarms apply to it as to the score's."""

@@ -3,6 +3,7 @@
 Every image, target or control, is measured by the same legs, each a number that is higher for a memorised image:
 
 - the score;
+- the score under the image's own caption, where image and controls have one (`imgaudit.decision.caption_score`);
 - for every rung, the mean similarity of its generated images, and the share of them that is near-identical to the image
   by an absolute standard (`imgaudit.decision.copy_thresholds`);
 - for every rung compared in parts, the closest comparison: the worse of its geometric and photometric ranks counts.
@@ -23,6 +24,7 @@ from math import ceil, inf
 import numpy as np
 import numpy.typing as npt
 
+from imgaudit.decision.caption_score import has_caption_scores, score_captions
 from imgaudit.decision.controls import Control, ControlSeed
 from imgaudit.decision.copy_thresholds import ABSOLUTE_STANDARD
 from imgaudit.decision.null_bank import NullBank
@@ -51,16 +53,25 @@ class Design:
     """Rungs on which the controls were asked with as many texts as the image."""
     parts: tuple[Rung, ...]
     """Those of these rungs whose generated images were compared in parts."""
+    caption: bool = False
+    """True when images have a score under their caption."""
 
 
-def measure_legs(images: Sequence[Control], scores: Sequence[float | Skipped], design: Design) -> Floats:
+def measure_legs(
+    images: Sequence[Control], scores: Sequence[float | Skipped], design: Design, captions: Sequence[float] = ()
+) -> Floats:
     """Measure images by the legs of a design: (images, legs, 2), higher = more memorised, -inf where one is lacking.
 
-    Legs with one value have it twice. The scores belong to the images, one each.
+    Legs with one value have it twice. Scores belong to the images, one each, and so do those under captions where the
+    design has that leg.
     """
     rows = [_measure_image(image, score, design) for image, score in zip(images, scores, strict=True)]
     legs = int(design.score) + 2 * len(design.rungs) + len(design.parts)
-    return np.array(rows, dtype=float).reshape(len(images), legs, 2)
+    measured = np.array(rows, dtype=float).reshape(len(images), legs, 2)
+    if not design.caption:
+        return measured
+    own = np.array(captions, dtype=float).reshape(len(images), 1, 1).repeat(2, axis=2)
+    return np.concatenate([measured, own], axis=1)
 
 
 def mean_similarity(seeds: Sequence[ControlSeed]) -> float:
@@ -139,6 +150,7 @@ class JointTest:
         self.bank, self.policy = bank, policy
         self.texts = {rung: bank.count_texts(rung) for rung in DECIDING_RUNGS}
         self.captions_comparable = captions_comparable
+        self._has_captions = has_caption_scores(bank)
         self._nulls: dict[tuple[object, ...], JointNull] = {}
 
     def design(self, image: Control) -> Design:
@@ -148,7 +160,8 @@ class JointTest:
             if image.rungs.get(rung) and 0 < image.texts.get(rung, 1) <= self.texts[rung] and self._is_usable(rung)
         )  # fmt: skip
         parts = tuple(rung for rung in rungs if image.closest_part(rung) and self.bank.part_nulls(rung))
-        return Design(not isinstance(image.log_ratio, Skipped), rungs, parts)
+        caption = self.captions_comparable and image.caption_log_ratio is not None and self._has_captions
+        return Design(not isinstance(image.log_ratio, Skipped), rungs, parts, caption)
 
     def _is_usable(self, rung: Rung) -> bool:
         return self.captions_comparable or rung not in TEXT_RUNGS
@@ -160,23 +173,33 @@ class JointTest:
         the controls alone, and Bonferroni's correction joins them: p = 2 min(p of the rest, texts x smallest of them).
         """
         design = self.design(image)
-        if not design.score and not design.rungs:
+        if not design.score and not design.rungs and not design.caption:
             return Skipped(skipped="nothing was measured on which image and controls can be compared")
         bank = self.bank.within_bin(image, edges)
         null = self._null(bank, design, edges, image)
-        own = measure_legs([image], [self.bank.score(image, self.policy.complexity)], design)
+        own = self._measure([image], design)
         p_value = float(null.p_values(own)[0])
         beyond = [p for rung in TEXT_RUNGS for p in self._texts_beyond(image, rung, design, bank)]
         return min(1.0, 2 * min(p_value, len(beyond) * min(beyond))) if beyond else p_value
 
     def _null(self, bank: NullBank, design: Design, edges: Sequence[float], image: Control) -> JointNull:
-        """Measure the controls by a design once; those that were not asked on one of its rungs are left out."""
+        """Measure the controls by a design once; those that lack one of its rungs, or a caption, are left out."""
         key = (design, int(np.searchsorted(edges, image.complexity)) if edges else 0)
         if key not in self._nulls:
-            controls = [one for one in bank.controls if all(one.rungs.get(rung) for rung in design.rungs)]
-            scores = [self.bank.score(one, self.policy.complexity) for one in controls]
-            self._nulls[key] = JointNull(measure_legs(controls, scores, design))
+            controls = [
+                one for one in bank.controls
+                if all(one.rungs.get(rung) for rung in design.rungs)
+                and not (design.caption and one.caption_log_ratio is None)
+            ]  # fmt: skip
+            self._nulls[key] = JointNull(self._measure(controls, design))
         return self._nulls[key]
+
+    def _measure(self, images: Sequence[Control], design: Design) -> Floats:
+        """Measure images by a design; their scores are adjusted for complexity by the bank's lines."""
+        complexity = self.policy.complexity
+        scores = [self.bank.score(one, complexity) for one in images]
+        captions = score_captions(images, self.bank, complexity) if design.caption else ()
+        return measure_legs(images, scores, design, captions)
 
     def _texts_beyond(self, image: Control, rung: Rung, design: Design, bank: NullBank) -> list[float]:
         """Return one p-value for each text, or group of as many texts as controls had, that the design leaves out."""

@@ -72,9 +72,13 @@ def _closeness(divergence: float | Skipped) -> float:
 
 
 @lru_cache(maxsize=16)
-def _fitted(points: tuple[tuple[float, float], ...]) -> LinearFit:
-    """Fit the line once: it is needed for every image, and its time grows with the square of the controls."""
-    return fit_line([one[0] for one in points], [one[1] for one in points])
+def fit_complexity(points: tuple[tuple[float, float], ...]) -> LinearFit:
+    """Fit a line to pairs of complexity and score; flat with fewer than 20 of them.
+
+    This is done once: the line is needed for every image, and its time grows with the square of the controls.
+    """
+    fitted = points if len(points) >= FIT_FROM else ()
+    return fit_line([one[0] for one in fitted], [one[1] for one in fitted])
 
 
 class NullBank(Record):
@@ -131,7 +135,7 @@ class NullBank(Record):
     def line(self) -> LinearFit:
         """The line of score on complexity, fitted on the controls kept out; flat with fewer than 20 of them."""
         points = tuple((c.complexity, c.log_ratio) for c in self.kept_out if not isinstance(c.log_ratio, Skipped))
-        return _fitted(points if len(points) >= FIT_FROM else ())
+        return fit_complexity(points)
 
     def exclude(self, sha256s: Collection[str]) -> "NullBank":
         """Return the bank without these images: an image cannot be a control for itself or for a near copy."""

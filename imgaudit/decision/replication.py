@@ -28,6 +28,9 @@ from imgaudit.schema.records import (
 )
 from imgaudit.statistics import clopper_pearson, conformal_p_values, upper_bound
 
+CAPTIONS_DIFFER = Skipped(skipped="captions of targets and controls differ without the model")
+"""The reason why nothing that a text gave is compared with the controls'."""
+
 NO_CONTROLS = "no controls: give --controls DIR or --calibration FILE"
 
 
@@ -238,7 +241,7 @@ def _control_p_value(
     if best is None:
         return Skipped(skipped="no replica could be scored")
     if rung in TEXT_RUNGS and not evidence.captions_comparable:
-        return Skipped(skipped="captions of targets and controls differ without the model")
+        return CAPTIONS_DIFFER
     p_value = float(conformal_p_values([best], null.maxima)[0])
     return correct_for_texts(p_value, len(measured.texts), null.texts)
 

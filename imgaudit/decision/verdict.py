@@ -69,6 +69,7 @@ def _conclude(measurement: Measurement, decision: FolderDecision) -> Finding:
         if no_bank or decision.bank is None
         else decision.bank.score(measurement, decision.policy.complexity),
         score_p_value=decision.score_p_values[name],
+        caption_score=decision.caption_score(measurement),
         p_value=decision.p_values[name],
         q_value=decision.q_values[name],
         group=decision.representatives[name],

@@ -168,8 +168,8 @@ ALARM_WORDING: dict[AlarmCode, AlarmWording] = {
     ),
     AlarmCode.BLIND_CAPTIONS: AlarmWording(
         "Captions are written differently",
-        "The captions of targets and controls can be told apart by how they are written, so the images generated "
-        "from them are not comparable: caption both in the same way.",
+        "The captions of targets and controls can be told apart by how they are written, so neither the images "
+        "generated from them nor the scores under them are comparable: caption both in the same way.",
     ),
     AlarmCode.TRAINED_CONTROLS: AlarmWording(
         "Some controls may be in the training set",

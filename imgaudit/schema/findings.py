@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
+from imgaudit.schema.caption_score import CaptionScore
 from imgaudit.schema.error_checks import NOT_IN_PARTS, TOO_FEW_TO_FIRE, ForcingCheck, RateInterval
 from imgaudit.schema.model_checks import ModelChecks
 from imgaudit.schema.pairs import PairEvidence, PairThresholds
@@ -21,7 +22,7 @@ from imgaudit.schema.records import (
     Skipped,
 )
 
-WORDING_VERSION = 3
+WORDING_VERSION = 4
 """Raised when the sentences in findings are reworded while verdicts, numbers and codes stay the same."""
 
 
@@ -277,6 +278,9 @@ class Finding(Record):
     """Log ratio, residualised on complexity; higher = more memorised."""
     score_p_value: float | Skipped = Skipped(skipped="not kept by the version that made this report")
     """Conformal p-value of the score alone. It is shown, and decides only as a part of the image's test."""
+    caption_score: CaptionScore | Skipped | None = Field(None, exclude_if=lambda value: value is None)
+    """Score under the image's caption, the first one where it has several; Skipped without a caption. Absent in reports
+    of older versions, which did not measure it."""
     p_value: float | Skipped
     """Conformal p-value of the image's test, which sees score, copies and parts together."""
     q_value: float | Skipped

@@ -201,11 +201,13 @@ def decide_again(run: RunFolder, *, captions: bool = True, checks: bool = True) 
     measurements, _ = run.read_measurements()
     if not captions:
         kept_out, controls = (
-            [one.model_copy(update={"rungs": _without_caption(one.rungs)}) for one in own]
+            [one.model_copy(update={"rungs": _without_caption(one.rungs), "caption_log_ratio": None}) for one in own]
             for own in (bank.kept_out, bank.controls)
         )
         bank = bank.model_copy(update={"kept_out": kept_out, "controls": controls})
-        measurements = [one.model_copy(update={"rungs": _without_caption(one.rungs)}) for one in measurements]
+        measurements = [
+            one.model_copy(update={"rungs": _without_caption(one.rungs), "caption_error": None}) for one in measurements
+        ]
     duplicates, crossed = match_run(run, measurements, Matcher(), manifest.groups)
     checked = read_model_checks(run) if checks else None
     evidence = Evidence(
