@@ -66,6 +66,8 @@ class ControlRow(Record):
     """log(PNG bytes per pixel)."""
     log_ratio: float
     """Mean log(null error / conditional error)."""
+    caption_log_ratio: float | None = Field(None, exclude_if=lambda value: value is None)
+    """The same under the caption; absent where it was not measured."""
     features: dict[str, float]
     """What the blind baseline sees of the image, to five digits."""
     nearest_similarity: float | None = Field(None, exclude_if=lambda value: value is None)
@@ -95,10 +97,16 @@ class ScoreRow(Record):
     """Mean error under the inverted embedding."""
     log_ratio: float
     """Mean log(null error / conditional error)."""
+    caption_log_ratio: float | None = Field(None, exclude_if=lambda value: value is None)
+    """The same under the caption; absent where it was not measured."""
     score: float
     """log_ratio, adjusted for complexity by the bank's line."""
     p_value: float | None
     """Of the score alone, against the bank; None when it was taken away."""
+    caption_score: float | None = Field(None, exclude_if=lambda value: value is None)
+    """caption_log_ratio, adjusted for complexity by the bank's line of these; absent without it."""
+    caption_p_value: float | None = Field(None, exclude_if=lambda value: value is None)
+    """Of this score alone, against the bank's; absent without one, and when it was taken away."""
     q_value: float | None
     """Of the image's test, over the images of this table; by the rule of the version that measured it."""
     verdict: Verdict

@@ -22,6 +22,7 @@ from imgaudit.runs.conclusion import conclude
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import make_manifest, open_manifest
 from imgaudit.runs.measurement import measure_targets
+from imgaudit.schema.caption_score import CaptionScore
 from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.findings import Finding, Replication, Verdict
 from imgaudit.schema.measures import DECIDING_DESCRIPTOR, DECIDING_DISTANCE
@@ -44,6 +45,7 @@ def control_rows(bank: NullBank, known: Mapping[str, LabImage]) -> list[ControlR
             text=known[control.sha256].text if control.sha256 in known else "",
             complexity=control.complexity,
             log_ratio=control.log_ratio,
+            caption_log_ratio=control.caption_log_ratio,
             features=_rounded(control.features),
             nearest_similarity=known[control.sha256].nearest_similarity if control.sha256 in known else None,
             rungs={
@@ -78,6 +80,17 @@ def _known(value: float | Skipped | None) -> float | None:
     return None if isinstance(value, Skipped) else value
 
 
+def _caption_values(found: CaptionScore | Skipped | None) -> dict[str, float | None]:
+    """Return the fields of a row that hold the score under its caption; none where there is no such score."""
+    if found is None or isinstance(found, Skipped):
+        return {}
+    return {
+        "caption_log_ratio": found.log_ratio,
+        "caption_score": _known(found.score),
+        "caption_p_value": _known(found.p_value),
+    }
+
+
 def score_rows(
     findings: Sequence[Finding], measurements: Sequence[Measurement], bank: NullBank, lab: LabDescription
 ) -> list[ScoreRow]:
@@ -103,6 +116,7 @@ def score_rows(
                 complexity=measurement.complexity,
                 conditional=error.conditional,
                 log_ratio=error.log_ratio,
+                **_caption_values(finding.caption_score),
                 score=bank.line.residual(error.log_ratio, measurement.complexity),
                 p_value=_known(finding.score_p_value),
                 q_value=_known(finding.q_value),

@@ -70,7 +70,7 @@ def decide_again(table: ScoreTable, *, captions: bool = True) -> ScoreTable:
 
 def _without_texts(row: ScoreRow) -> ScoreRow:
     rungs = {rung: score for rung, score in row.rungs.items() if rung not in TEXT_RUNGS}
-    return row.model_copy(update={"rungs": rungs})
+    return row.model_copy(update={"rungs": rungs, "caption_log_ratio": None})
 
 
 def _coincidence(rows: Sequence[ScoreRow], rung: Rung) -> KeptCoincidence:
@@ -79,16 +79,22 @@ def _coincidence(rows: Sequence[ScoreRow], rung: Rung) -> KeptCoincidence:
 
 
 def _measurement_of(row: ScoreRow, protocol: Protocol) -> Measurement:
-    error = ErrorMeasurement(
-        conditional=row.conditional, null=row.conditional * float(np.exp(row.log_ratio)), log_ratio=row.log_ratio,
-        win_rate=0.5, draws=2, by_timestep=[],
-    )  # fmt: skip
+    error = _error_of(row.conditional, row.log_ratio)
+    null, under_caption = error.null, row.caption_log_ratio
     return Measurement(
         id=row.sha256[:16], path=row.sha256, sha256=row.sha256, width=1, height=1, notes=[],
         complexity=row.complexity, vae_floor={DECIDING_DESCRIPTOR: 1.0}, vae_error=1.0, features=row.features, pdq="",
         made_by=TAKEN if row.p_value is None else "", loss_curve=[], error=error,
+        caption_error=None if under_caption is None else _error_of(null / float(np.exp(under_caption)), under_caption),
         rungs={rung: _rung_of(row, rung, score, protocol) for rung, score in row.rungs.items()},
         seconds=row.seconds, network_evaluations=row.network_evaluations,
+    )  # fmt: skip
+
+
+def _error_of(conditional: float, log_ratio: float) -> ErrorMeasurement:
+    return ErrorMeasurement(
+        conditional=conditional, null=conditional * float(np.exp(log_ratio)), log_ratio=log_ratio, win_rate=0.5,
+        draws=2, by_timestep=[],
     )  # fmt: skip
 
 

@@ -76,6 +76,9 @@ class DetectionReport(Record):
     """Goals and outcomes."""
 
 
+UNDER_CAPTION = "score under the caption"
+
+
 def _best(rung: Rung) -> Callable[[ScoreRow], float | None]:
     def score(row: ScoreRow) -> float | None:
         return row.rungs[rung].best if rung in row.rungs else None
@@ -86,6 +89,7 @@ def _best(rung: Rung) -> Callable[[ScoreRow], float | None]:
 SCORES: Mapping[str, Callable[[ScoreRow], float | None]] = {
     "score (log ratio, adjusted for complexity)": lambda row: row.score,
     "log ratio, unadjusted": lambda row: row.log_ratio,
+    UNDER_CAPTION: lambda row: row.caption_score,
     "conditional error alone (negative)": lambda row: -row.conditional,
     "best similarity, embedding": _best(Rung.EMBEDDING),
     "best similarity, caption": _best(Rung.CAPTION),
@@ -101,6 +105,9 @@ def group_rates(rows: Sequence[ScoreRow], group: str, level: float) -> list[Meas
     """The proportions that are reported for one group of images."""
     levels = sorted({0.01, level})
     rates = [measure_rate(f"score p <= {one:g}", group, [_at_most(row.p_value, one) for row in rows]) for one in levels]
+    if captioned := [row for row in rows if row.caption_log_ratio is not None]:
+        flags = [_at_most(row.caption_p_value, level) for row in captioned]
+        rates.append(measure_rate(f"caption score p <= {level:g}", group, flags))
     rates.append(measure_rate(f"stands out, q <= {level:g}", group, [_at_most(row.q_value, level) for row in rows]))
     for rung in (Rung.CAPTION, Rung.EMBEDDING):
         flags = [row.rungs[rung].hits > 0 for row in rows if rung in row.rungs]
@@ -172,6 +179,8 @@ def _targets(separations: Sequence[Separation], rates: Sequence[MeasuredRate], l
     if area := next((s for s in separations if s.against == Group.HELD_OUT), None):
         wanted = "AUC, memorised against held out"
         targets.append(Goal.at_least(wanted, area, 0.95))
+    if area := next((s for s in separations if (s.name, s.against) == (UNDER_CAPTION, Group.HELD_OUT)), None):
+        targets.append(Goal.at_least("AUC under the caption, memorised against held out", area, 0.97))
     found = (("score p <= {0:g} among memorised", f"score p <= {level:g}", Group.MEMORISED),
              ("replication found among memorised", "verdict: replicated, any rung", Group.MEMORISED))  # fmt: skip
     for title, name, group in found:

@@ -29,6 +29,8 @@ class Images:
 
     log_ratios: Floats
     """(images,): mean log(null error / conditional error)."""
+    caption_log_ratios: Floats
+    """(images,): the same under the caption; nan where it was not measured."""
     complexities: Floats
     """(images,): log(PNG bytes per pixel)."""
     similarities: Floats
@@ -56,6 +58,9 @@ class Images:
         width = max((len(one.similarities) for pair in seeds for one in pair), default=0)
         return cls(
             log_ratios=np.array([row.log_ratio for row in rows], dtype=float),
+            caption_log_ratios=np.array(
+                [np.nan if row.caption_log_ratio is None else row.caption_log_ratio for row in rows], dtype=float
+            ),
             complexities=np.array([row.complexity for row in rows], dtype=float),
             similarities=_pad([[one.similarities for one in pair] for pair in seeds], width),
             distances=_pad([[one.distances for one in pair] for pair in seeds], width),

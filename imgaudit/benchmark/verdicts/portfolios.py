@@ -52,6 +52,23 @@ class Bank:
         line = self.line
         return images.log_ratios - line.intercept - line.slope * images.complexities
 
+    @property
+    def scored_captions(self) -> bool:
+        """True when its controls have a score under their captions."""
+        return bool(np.isfinite(self.controls.caption_log_ratios).all())
+
+    @cached_property
+    def caption_line(self) -> LinearFit:
+        """The line of the score under the caption on complexity."""
+        known = self.kept_out.at(np.flatnonzero(np.isfinite(self.kept_out.caption_log_ratios)))
+        return fit_line(known.complexities.tolist(), known.caption_log_ratios.tolist())
+
+    def score_captions(self, images: Images) -> Floats:
+        """Return the scores of images under their captions, adjusted for complexity; -inf for one without."""
+        line = self.caption_line
+        scores = images.caption_log_ratios - line.intercept - line.slope * images.complexities
+        return np.asarray(np.nan_to_num(scores, nan=-np.inf), dtype=float)
+
     def thresholds(self, level: float) -> tuple[float, float]:
         """Return the copy thresholds, as `NullBank.thresholds` does: similarity and distance."""
         best, closest = self.controls.best, self.controls.closest
@@ -84,10 +101,10 @@ class Judged:
         return cls(*(np.concatenate([getattr(part, f.name) for part in parts], axis=-1) for f in fields(cls)))
 
 
-def _legs(images: Images, scores: Floats | None, rungs: Sequence[int]) -> Floats:
+def _legs(images: Images, scores: Floats | None, rungs: Sequence[int], captions: Floats | None = None) -> Floats:
     """Return what the audit's test ranks: (images, legs, 1), the numbers of `imgaudit.decision.joint_test`."""
     shares = images.near_identical / np.maximum(1, images.scored)
-    legs = [] if scores is None else [scores]
+    legs = [one for one in (scores, captions) if one is not None]
     legs += [column for rung in rungs for column in (images.means[:, rung], shares[:, rung])]
     return np.column_stack(legs)[:, :, None]
 
@@ -105,6 +122,11 @@ def rank_images(images: Images, bank: Bank, *, captions: bool) -> Floats:
         return p_values
     if bank.captioned:
         with_text = JointNull(_legs(controls, scores, together)).p_values(_legs(images, own, together))
+        if bank.scored_captions:
+            under_captions = [bank.score_captions(one) for one in (controls, images)]
+            null = JointNull(_legs(controls, scores, together, under_captions[0]))
+            with_score = null.p_values(_legs(images, own, together, under_captions[1]))
+            with_text = np.where(np.isfinite(under_captions[1]), with_score, with_text)
     else:
         texts = JointNull(_legs(controls, None, [INVERTED])).p_values(_legs(images, None, [TEXT]))
         with_text = np.minimum(1.0, 2 * np.minimum(p_values, texts))

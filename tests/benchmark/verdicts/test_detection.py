@@ -1,18 +1,21 @@
+from pathlib import Path
+
 import pytest
 
 from imgaudit.benchmark.harness.cases import CaseCounts, Group, choose_cases, group_of, load_cases, locate
 from imgaudit.benchmark.harness.score_table import ScoreTable
 from imgaudit.benchmark.harness.scoring import control_rows, score_rows
-from imgaudit.benchmark.verdicts.detection import DetectionReport, report_detection
+from imgaudit.benchmark.verdicts.detection import DetectionReport, format_detection, report_detection
+from imgaudit.decision.null_bank import NullBank
 from imgaudit.decision.replication import Evidence
 from imgaudit.decision.verdict import decide
 from imgaudit.exceptions import InputError
 from imgaudit.lab.corpus import Role
 from imgaudit.lab.description import LabDescription, LabImage
 from imgaudit.schema.policy import Policy
-from imgaudit.schema.records import Measurement
+from imgaudit.schema.records import Measurement, Skipped
 from tests.conftest import tiny_recipe
-from tests.support.records import PROTOCOL, bank, digest, measurement
+from tests.support.records import PROTOCOL, bank, curve, digest, measurement
 
 COPY, MISS = (0.99, 0.05), (0.4, 0.4)
 
@@ -41,8 +44,11 @@ def measure(scores: dict[str, float], lab: LabDescription) -> list[Measurement]:
     ]
 
 
-def table_of(measured: list[Measurement], lab: LabDescription) -> ScoreTable:
-    null = bank(199)
+NONE = Skipped(skipped="no caption was given")
+
+
+def table_of(measured: list[Measurement], lab: LabDescription, null: NullBank | None = None) -> ScoreTable:
+    null = null or bank(199)
     findings = decide(measured, Evidence(null, PROTOCOL, Policy()))
     return ScoreTable(
         lab="tiny", model_fingerprint="f", protocol=PROTOCOL, seed=1, level=0.05, hardware="none",
@@ -127,3 +133,40 @@ def test_a_held_out_image_that_is_called_is_named_with_its_nearest_training_imag
     rows = [called if row.sha256 == called.sha256 else row for row in table.rows]
     [call] = report_detection(table.model_copy(update={"rows": rows})).false_calls
     assert called.sha256.startswith(call.sha256) and call.nearest_similarity == 0.97
+
+
+def test_scores_under_captions_have_rows_of_their_own_where_they_were_measured(
+    lab: LabDescription, tmp_path: Path
+) -> None:
+    plain = measure({"m": 0.2, "p": 0.2, "s": 0.2, "h": 0.2}, lab)
+    scores = {"m": 3.0, "p": 0.2, "s": 0.2, "h": 0.2}
+    names = {digest(i.file_name)[:16]: i.file_name for i in lab.images}
+    measured = [
+        one.model_copy(update={"caption_error": NONE if names[one.id] == "h0" else curve(scores[names[one.id][0]])})
+        for one in plain
+    ]
+    null = bank(199)
+    controls = [one.model_copy(update={"caption_log_ratio": n / 199}) for n, one in enumerate(null.controls)]
+    table = table_of(measured, lab, null.model_copy(update={"controls": controls}))
+    table.write(tmp_path / "scores.json")
+    assert ScoreTable.read(tmp_path / "scores.json") == table
+    assert [one.caption_log_ratio for one in table.controls] == [one.caption_log_ratio for one in controls]
+    report = report_detection(table)
+    areas = {(one.name, one.against): one for one in report.separations}
+    found = areas["score under the caption", Group.HELD_OUT]
+    assert (found.auc, found.positives, found.negatives) == (1.0, 10, 19)
+    assert areas["score (log ratio, adjusted for complexity)", Group.HELD_OUT].auc == 0.5
+    rates = {(one.name, one.group): one for one in report.rates}
+    memorised, held_out = (rates["caption score p <= 0.05", group] for group in (Group.MEMORISED, Group.HELD_OUT))
+    assert (memorised.hits, memorised.n, held_out.hits, held_out.n) == (10, 10, 0, 19)
+    [goal] = [one for one in report.targets if one.name.startswith("AUC under the caption")]
+    assert goal.wanted == "lower bound >= 0.97"
+    text = "\n".join(format_detection(report))
+    assert "score under the caption" in text and "caption score p <= 0.05" in text
+
+
+def test_a_table_without_scores_under_captions_prints_what_it_printed(lab: LabDescription) -> None:
+    report = report_of({"m": 3.0, "p": 0.2, "s": 0.2, "h": 0.2}, lab)
+    assert "under the caption" not in "\n".join(format_detection(report))
+    assert not any(one.name.startswith("caption score") for one in report.rates)
+    assert len(report.separations) == 10

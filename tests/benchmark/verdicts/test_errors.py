@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from imgaudit.benchmark.harness.cases import Group
-from imgaudit.benchmark.harness.score_table import ControlRow, ControlTable, ScoreTable
+from imgaudit.benchmark.harness.score_table import ControlRow, ControlTable, ScoreRow, ScoreTable
 from imgaudit.benchmark.harness.scoring import control_rows, score_rows
 from imgaudit.benchmark.verdicts.bank import bank_of
 from imgaudit.benchmark.verdicts.decided_again import decide_again
@@ -90,16 +90,53 @@ def test_many_p_values_at_once_are_the_audits() -> None:
 
 
 @pytest.mark.parametrize("captions", [True, False])
-def test_portfolios_are_decided_as_the_audit_decides(lab: LabDescription, captions: bool) -> None:
+@pytest.mark.parametrize("scored", [True, False])
+def test_portfolios_are_decided_as_the_audit_decides(lab: LabDescription, captions: bool, scored: bool) -> None:
     """The arithmetic over many portfolios against the audit's own code, on one portfolio of all images."""
-    table = decide_again(table_of(lab), captions=captions)
-    images, bank = Images.of(table_of(lab).rows), bank_by_table(table)
+    made = with_caption_scores(table_of(lab)) if scored else table_of(lab)
+    table = decide_again(made, captions=captions)
+    images, bank = Images.of(made.rows), bank_by_table(table)
     judged = judge(images, bank, Policy(level=table.level), captions=captions)
     claims = decide_portfolios(judged.at(np.arange(len(images))[None]), table.level)
     found = (Verdict.REPLICATED, Verdict.REPLICATED_BY_INVERSION)
     assert claims.copies[0].tolist() == [row.verdict in found for row in table.rows]
     assert claims.findings[0].tolist() == [row.verdict in (*found, Verdict.ATYPICAL) for row in table.rows]
     assert claims.copies[0].sum() == 10
+
+
+def with_caption_scores(table: ScoreTable) -> ScoreTable:
+    """Return the table with scores under captions, which one image in five lacks."""
+    draw = np.random.default_rng(5)
+    rows = [
+        row.model_copy(update={"caption_log_ratio": float(draw.normal()) if n % 5 else None})
+        for n, row in enumerate(table.rows)
+    ]
+    controls = [one.model_copy(update={"caption_log_ratio": float(draw.normal())}) for one in table.controls]
+    return table.model_copy(update={"rows": rows, "controls": controls})
+
+
+def test_scores_under_captions_are_ranked_as_the_audit_ranks_them(lab: LabDescription) -> None:
+    table = with_caption_scores(table_of(lab))
+    kept_out = [one.model_copy(update={"kept_out": n < 60}) for n, one in enumerate(table.controls)]
+    table = table.model_copy(update={"controls": kept_out})
+    bank = bank_by_table(table)
+    p_values = rank_images(Images.of(table.rows), bank, captions=True)
+    withheld = rank_images(Images.of(table.rows), bank, captions=False)
+    test = JointTest(bank_of(table, table.controls), Policy())
+    for row, p_value, plain in zip(table.rows, p_values, withheld, strict=True):
+        [own] = bank_of(table, [as_control(row)]).controls
+        assert test.design(own).caption == (row.caption_log_ratio is not None)
+        assert test.p_value(own) == pytest.approx(p_value)
+        alone = own.model_copy(update={"caption_log_ratio": None, "rungs": {Rung.EMBEDDING: own.rungs[Rung.EMBEDDING]}})
+        assert test.p_value(alone) == pytest.approx(plain)
+
+
+def as_control(row: ScoreRow) -> ControlRow:
+    return ControlRow(
+        sha256=row.sha256, kept_out=False, text="", complexity=row.complexity, log_ratio=row.log_ratio,
+        caption_log_ratio=row.caption_log_ratio, features={},
+        rungs={rung: score.seeds for rung, score in row.rungs.items()},
+    )  # fmt: skip
 
 
 def bank_by_table(table: ScoreTable) -> Bank:
@@ -122,11 +159,7 @@ def test_captions_that_a_bank_lacks_are_compared_with_its_embeddings(lab: LabDes
     controls = control_rows(bank_of(table, table.controls), {})
     assert not bank_by_table(table).captioned and len(controls) == 199
     for row, p_value in zip(table.rows, p_values, strict=True):
-        as_control = ControlRow(
-            sha256=row.sha256, kept_out=False, text="", complexity=row.complexity, log_ratio=row.log_ratio, features={},
-            rungs={rung: score.seeds for rung, score in row.rungs.items()},
-        )  # fmt: skip
-        [own] = bank_of(table, [as_control]).controls
+        [own] = bank_of(table, [as_control(row)]).controls
         assert test.p_value(own) == pytest.approx(p_value)
 
 
