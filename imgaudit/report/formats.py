@@ -18,6 +18,7 @@ from imgaudit.report.wording import (
     stream_text,
 )
 from imgaudit.runs.folder import RunFolder
+from imgaudit.schema.caption_score import CaptionScore
 from imgaudit.schema.findings import AuditResult, Finding
 from imgaudit.schema.records import DECIDING_RUNGS, REPORTED_RUNGS, Skipped
 from imgaudit.schema.text import file_name
@@ -41,6 +42,7 @@ def _csv_row(finding: Finding, *, with_invmm: bool) -> dict[str, str]:
         "rung": finding.rung if isinstance(finding.rung, Skipped) else finding.rung.value,
         "score": finding.score,
         "score_p_value": finding.score_p_value,
+        **_caption_cells(finding.caption_score),
         "p_value": finding.p_value,
         "q_value": finding.q_value,
         "group": finding.group,
@@ -61,6 +63,13 @@ def _csv_row(finding: Finding, *, with_invmm: bool) -> dict[str, str]:
     row["reason"] = finding.reason
     row["alarms"] = "; ".join(f"{alarm.code}: {alarm.message}" for alarm in finding.alarms)
     return {key: csv_cell(value) for key, value in row.items()}
+
+
+def _caption_cells(found: CaptionScore | Skipped | None) -> dict[str, object]:
+    """Return the cells of the score under the caption; empty ones in results of versions that did not measure it."""
+    if isinstance(found, CaptionScore):
+        return {"caption_score": found.score, "caption_score_p_value": found.p_value}
+    return dict.fromkeys(("caption_score", "caption_score_p_value"), "" if found is None else found)
 
 
 def render_csv(result: AuditResult) -> str:

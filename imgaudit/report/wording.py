@@ -246,9 +246,23 @@ KEYS: tuple[tuple[str, str], ...] = (
 """Keys of the pages, with what they do."""
 
 P_VALUE_SENTENCE = (
-    "Score, generated images and parts together place this image among the controls. If it were like any of them (in "
+    "Scores, generated images and parts together place this image among the controls. If it were like any of them (in "
     "statistical terms, exchangeable with the controls), a place this high would occur with probability at most {p}."
 )
+
+CAPTION_SENTENCE = (
+    "The model was asked to predict this image with its caption and without it, and the same was done with {controls} "
+    "controls, each with its own caption: if this image were like any of them, it would gain so much from its caption "
+    "with probability at most {p}."
+)
+
+CAPTION_LIMIT = (
+    "A small probability suggests that the model was trained on this image together with such a text. It does not show "
+    "that the model returns the image, and no verdict rests on it alone. It counts only if the captions of this image "
+    "and of the controls were written in the same way: a more exact caption helps with any image. Of several captions, "
+    "only the first was used."
+)
+"""Printed wherever the score under the caption stands."""
 
 INVMM_MEANING = (
     "How far the initial noise has to be moved towards the image before the model returns the image in every one of "
@@ -311,6 +325,16 @@ def invmm_text(found: InvMMFinding) -> str:
         measured = f"{found.kl_per_dimension:.4f} nats per dimension after {found.steps} steps"
     p_value = "" if isinstance(found.p_value, Skipped) else f"; p = {found.p_value:.3g}"
     return f"{measured} (under {CONDITION_WORDING[found.condition]}{p_value})"
+
+
+def caption_text(finding: Finding) -> str:
+    """Explain the score under the caption in a sentence; empty where it was not measured, or there is no caption."""
+    found = finding.caption_score
+    if found is None or isinstance(found, Skipped):
+        return ""
+    if isinstance(found.p_value, Skipped):
+        return f"Under its own caption, the image's score is not compared with the controls': {found.p_value.skipped}."
+    return CAPTION_SENTENCE.format(controls=found.controls, p=f"{found.p_value:.3g}")
 
 
 def part_of(finding: Finding) -> Replication | None:

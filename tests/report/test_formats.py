@@ -9,9 +9,10 @@ from playwright.sync_api import Browser, Page
 from imgaudit.decision.null_bank import NullBank
 from imgaudit.report import ReportFormat, render, write_report
 from imgaudit.report.audit.image_page import pieces_of
-from imgaudit.report.wording import WORDING
+from imgaudit.report.wording import CAPTION_LIMIT, WORDING, caption_text
 from imgaudit.runs.conclusion import conclude
 from imgaudit.runs.folder import RunFolder
+from imgaudit.schema.caption_score import CaptionScore
 from imgaudit.schema.findings import AuditResult, Verdict
 from imgaudit.schema.records import Skipped
 from tests.support.finished_run import HOSTILE
@@ -95,6 +96,42 @@ def test_a_spreadsheet_runs_nothing_and_has_every_file(result: AuditResult) -> N
     for row in rows:
         assert not any(value.startswith(("=", "+", "-", "@")) for value in row.values() if value)
     assert {row["verdict"] for row in rows} == {"replicated", "skipped"}
+
+
+def test_the_score_under_the_caption_has_columns_and_a_sentence_with_its_limit(
+    run: RunFolder, result: AuditResult
+) -> None:
+    rows = {row["id"]: row for row in csv.DictReader(io.StringIO(render(result, ReportFormat.CSV)))}
+    for finding in result.findings:
+        found, row = finding.caption_score, rows[finding.id]
+        page = (run.path / "report" / f"{finding.id}.html").read_text(encoding="utf-8")
+        if not isinstance(found, CaptionScore):
+            assert row["caption_score"] == row["caption_score_p_value"] == "" and "With its caption" not in page
+            continue
+        assert found.controls == 199 and found.p_value == 1 / 200
+        assert float(row["caption_score"]) == pytest.approx(found.score, rel=1e-5)
+        assert row["caption_score_p_value"] == "0.005"
+        sentence = caption_text(finding)
+        assert (
+            "with 199 controls, each with its own caption" in sentence and "with probability at most 0.005" in sentence
+        )
+        assert sentence in page and CAPTION_LIMIT in page
+    assert sum(isinstance(finding.caption_score, CaptionScore) for finding in result.findings) == 2
+
+
+def test_a_score_under_the_caption_that_is_not_compared_says_why(result: AuditResult) -> None:
+    finding = next(f for f in result.findings if isinstance(f.caption_score, CaptionScore))
+    differ = Skipped(skipped="captions of targets and controls differ without the model")
+    kept = finding.caption_score.model_copy(update={"p_value": differ})  # type: ignore[union-attr]
+    sentence = caption_text(finding.model_copy(update={"caption_score": kept}))
+    assert sentence.endswith(
+        "is not compared with the controls': captions of targets and controls differ without the model."
+    )
+    no_caption = Skipped(skipped="no caption was given")
+    assert caption_text(finding.model_copy(update={"caption_score": no_caption})) == ""
+    changed = result.model_copy(update={"findings": [finding.model_copy(update={"caption_score": no_caption})]})
+    [row] = csv.DictReader(io.StringIO(render(changed, ReportFormat.CSV)))
+    assert row["caption_score"] == "skipped: no caption was given" == row["caption_score_p_value"]
 
 
 def test_markdown_has_no_markup_from_outside(result: AuditResult) -> None:

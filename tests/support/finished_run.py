@@ -41,7 +41,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
         open_manifest(run.path, make_manifest(["imgaudit", "audit", HOSTILE], config, {}, model, portfolio))
         bank = make_bank(199, protocol=config.protocol, vae_error=0.0)
         # Invented controls look unlike the pictures, which would take the p-values that the pages are to show.
-        alike = [control.model_copy(update={"features": {}}) for control in bank.controls]
+        alike = [
+            control.model_copy(update={"features": {}, "caption_log_ratio": 0.001 * number})
+            for number, control in enumerate(bank.controls)
+        ]
         bank.model_copy(update={"controls": alike}).write(run.calibration_path)
         assert len(list(measure_targets(run, portfolio, model, config))) == 2
         # Made while images are measured, so that a report of thousands need not decode them.

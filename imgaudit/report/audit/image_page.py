@@ -13,6 +13,7 @@ from imgaudit.report.audit.outputs import is_copy
 from imgaudit.report.pictures import fade_outside, read_picture
 from imgaudit.report.wording import (
     ALARM_WORDING,
+    CAPTION_LIMIT,
     CONDITION_WORDING,
     EFFECT_WORDING,
     INVMM_LIMIT,
@@ -21,6 +22,7 @@ from imgaudit.report.wording import (
     P_VALUE_SENTENCE,
     RUNG_WORDING,
     STREAMS_LIMIT,
+    caption_text,
     standing,
     stream_label,
 )
@@ -86,6 +88,8 @@ def image_context(run: RunFolder, finding: Finding, measurement: Measurement | N
         "conditions": CONDITION_WORDING,
         "reported_only": [rung.value for rung in REPORTED_RUNGS],
         "p_value_sentence": _p_value_sentence(finding),
+        "caption_sentence": caption_text(finding),
+        "caption_limit": CAPTION_LIMIT,
         "part_pictures": _part_pictures(run, finding),
         "alarms": ALARM_WORDING,
         "effects": EFFECT_WORDING,

@@ -21,6 +21,7 @@ from imgaudit.report.pages import continuing_commands, reproduction_command
 from imgaudit.report.redaction import without_folders
 from imgaudit.report.review import ReviewDecision
 from imgaudit.report.wording import (
+    CAPTION_LIMIT,
     CHOICE_WORDING,
     LEVEL_WORDING,
     P_VALUE_SENTENCE,
@@ -270,6 +271,17 @@ def _part(material: ComplaintMaterial) -> Iterator[Block]:
     yield Paragraph(WORDING[Verdict.PARTIAL].limit, "Limit")
 
 
+def _caption_row(finding: Finding) -> list[tuple[str, str]]:
+    """Return the row of the score under the caption; none where there is no such score."""
+    found = finding.caption_score
+    if found is None or isinstance(found, Skipped):
+        return []
+    compared = (
+        f"p of this score alone {_number(found.p_value)}, among {found.controls} controls with their own captions"
+    )
+    return [("Score under the caption", f"{_number(found.score)}, {compared}. {CAPTION_LIMIT}")]
+
+
 def _certainty(material: ComplaintMaterial) -> Iterator[Block]:
     finding, summary = material.finding, material.run.result.summary
     if isinstance(finding.p_value, Skipped):
@@ -278,7 +290,8 @@ def _certainty(material: ComplaintMaterial) -> Iterator[Block]:
         yield Paragraph(P_VALUE_SENTENCE.format(p=f"{finding.p_value:.3g}"))
     rows = [
         ("Score", f"{_number(finding.score)}, p of the score alone {_number(finding.score_p_value)}"),
-        ("p", f"{_number(finding.p_value)}, of score, generated images and parts together"),
+        *_caption_row(finding),
+        ("p", f"{_number(finding.p_value)}, of scores, generated images and parts together"),
         ("q", f"{_number(finding.q_value)}, over {summary.hypotheses} images of this audit"),
         (
             "Controls",
