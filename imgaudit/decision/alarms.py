@@ -18,6 +18,7 @@ from imgaudit.decision.controls import Control
 from imgaudit.decision.copy_thresholds import controls_to_place
 from imgaudit.decision.near_duplicates import find_near_hashes
 from imgaudit.decision.null_bank import NullBank
+from imgaudit.schema.baseline import BASELINE_WORDING
 from imgaudit.schema.error_checks import ForcingCheck
 from imgaudit.schema.findings import Alarm, AlarmCode, AlarmEffect
 from imgaudit.schema.measures import DECIDING_DESCRIPTOR, NEAR_COPY_CORRELATION
@@ -33,6 +34,9 @@ LOW_FLOOR = 0.9
 
 OWN_WORK_LEVEL = 0.01
 """An image looks like the model's own work when at most this share of controls is rendered as well."""
+
+
+COPIES_ALONE = "copies alone are compared with those of controls"
 
 
 def _alarm(code: AlarmCode, effect: AlarmEffect, message: str) -> Alarm:
@@ -186,9 +190,7 @@ def find_image_alarms(
     near_bank:        for each target, the controls that are near copies of it
     """
     alarms = [*_origin_alarms(measurement, bank), *_floor_alarms(measurement), *_frame_alarms(measurement)]
-    if isinstance(measurement.error, Skipped):
-        # Copies are compared with those of controls all the same: a vendor cannot close the audit by naming no null.
-        message = f"{measurement.error.skipped}; copies alone are compared with those of controls"
+    if message := _describe_baseline(measurement, bank):
         alarms.append(_alarm(AlarmCode.NO_NULL_BRANCH, AlarmEffect.WARNS, message))
     if near_duplicates:
         lead = "this image represents them" if representative == measurement.id else f"{representative} represents it"
@@ -210,6 +212,22 @@ def find_image_alarms(
             )
         )  # fmt: skip
     return alarms
+
+
+def _describe_baseline(measurement: Measurement, bank: NullBank | None) -> str:
+    """Say what the score of a model without a null branch means; empty for other models."""
+    error = measurement.error
+    if isinstance(error, Skipped):
+        return f"{error.skipped}; {COPIES_ALONE}"
+    if error.baseline == "null":
+        return ""
+    if bank is not None and isinstance(score := bank.score(measurement), Skipped):
+        return f"{score.skipped}; {COPIES_ALONE}"
+    return (
+        f"the model was not trained to predict without text, so its errors are {BASELINE_WORDING[error.baseline]}, for "
+        "this image and for the controls alike: the p-value holds as for other models, but the size of the score says "
+        "nothing in comparison with theirs"
+    )
 
 
 def _origin_alarms(measurement: Measurement, bank: NullBank | None) -> list[Alarm]:

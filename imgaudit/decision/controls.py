@@ -7,6 +7,7 @@ from pydantic import Field
 
 from imgaudit.decision.blind_baseline import describe_text
 from imgaudit.decision.pair_nulls import find_closest
+from imgaudit.schema.baseline import Baseline
 from imgaudit.schema.measures import DECIDING_DESCRIPTOR, DECIDING_DISTANCE
 from imgaudit.schema.records import ErrorCurvePoint, Legs, Measurement, Record, Rung, Skipped
 
@@ -51,6 +52,8 @@ class Control(Record):
     """Detail of the image: log(PNG bytes per pixel)."""
     log_ratio: float | Skipped
     """Score before the effect of complexity is removed; higher = more memorised."""
+    baseline: Baseline = Field("null", exclude_if=lambda value: value == "null")
+    """The baseline of its scores, named where it is not the null condition."""
     caption_log_ratio: float | None = Field(None, exclude_if=lambda value: value is None)
     """The same under the control's caption; absent without one, and in banks that did not keep it."""
     by_timestep: list[ErrorCurvePoint]
@@ -115,6 +118,7 @@ def make_control(measurement: Measurement) -> Control:
         sha256=measurement.sha256,
         complexity=measurement.complexity,
         log_ratio=measurement.log_ratio,
+        baseline="null" if isinstance(error, Skipped) else error.baseline,
         caption_log_ratio=None if isinstance(ratio := measurement.caption_log_ratio, Skipped) else ratio,
         by_timestep=[] if isinstance(error, Skipped) else error.by_timestep,
         features=measurement.features,

@@ -86,6 +86,8 @@ class FolderDecision:
             for m in measurements
         }  # fmt: skip
         self.strengths = {m.id: make_control(m) for m in measurements}
+        if bank is not None:
+            bank.require_baseline(list(self.strengths.values()))
         self.joint_test = (
             JointTest(bank, self.policy, captions_comparable=self.evidence.captions_comparable) if bank else None
         )

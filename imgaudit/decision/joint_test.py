@@ -48,7 +48,7 @@ class Design:
     """The legs by which one image is compared with its controls."""
 
     score: bool
-    """True when images have a score: the model has a null branch."""
+    """True when image and controls have a score."""
     rungs: tuple[Rung, ...]
     """Rungs on which the controls were asked with as many texts as the image."""
     parts: tuple[Rung, ...]
@@ -161,7 +161,8 @@ class JointTest:
         )  # fmt: skip
         parts = tuple(rung for rung in rungs if image.closest_part(rung) and self.bank.part_nulls(rung))
         caption = self.captions_comparable and image.caption_log_ratio is not None and self._has_captions
-        return Design(not isinstance(image.log_ratio, Skipped), rungs, parts, caption)
+        scored = not isinstance(self.bank.score(image, self.policy.complexity), Skipped)
+        return Design(scored, rungs, parts, caption)
 
     def _is_usable(self, rung: Rung) -> bool:
         return self.captions_comparable or rung not in TEXT_RUNGS

@@ -9,13 +9,14 @@ from typing import Literal
 from typing import Protocol as Interface
 
 import numpy as np
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from imgaudit.decision.controls import Control, ControlSource, make_control
 from imgaudit.decision.copy_thresholds import CopyThresholds
 from imgaudit.decision.near_duplicates import label_near_hashes
 from imgaudit.exceptions import CalibrationError
 from imgaudit.io.writing import read_json, write_json
+from imgaudit.schema.baseline import BASELINE_WORDING, Baseline
 from imgaudit.schema.model_checks import ModelChecks
 from imgaudit.schema.pairs import PairThresholds
 from imgaudit.schema.problems import describe_problem
@@ -47,6 +48,11 @@ def count_bank_controls(controls: int) -> int:
 
 
 Complexity = Literal["residual", "none"]
+
+UNSCORED_CONTROLS = Skipped(
+    skipped="some controls have no score, as they were measured by a version that gave this model none: calibrate again"
+)
+"""The reason why an image's score is compared with nothing."""
 
 
 class Scored(Interface):
@@ -103,6 +109,18 @@ class NullBank(Record):
     near_copies: list[Control] = Field([], exclude_if=lambda value: not value)
     """Controls that were measured and are near copies of others: they count in nothing."""
 
+    @model_validator(mode="after")
+    def _has_one_baseline(self) -> "NullBank":
+        if len(self.baselines) > 1:
+            raise ValueError("its controls were scored against different baselines: calibrate again on all of them")
+        return self
+
+    @property
+    def baselines(self) -> set[Baseline]:
+        """The baselines that its controls were scored against: one, or none where no control has a score."""
+        everything = (*self.controls, *self.kept_out, *self.near_copies)
+        return {one.baseline for one in everything if not isinstance(one.log_ratio, Skipped)}
+
     @property
     def works(self) -> int:
         """Number of works among the controls, those kept out included."""
@@ -144,9 +162,16 @@ class NullBank(Record):
         return self.model_copy(update={"controls": [c for c in self.controls if c.sha256 not in sha256s]})
 
     def score(self, image: Scored, complexity: Complexity = "residual") -> float | Skipped:
-        """Return the score of a control or a target: its log ratio, by default less what complexity explains."""
+        """Return the score of a control or a target: its log ratio, by default less what complexity explains.
+
+        Skipped where not every control has a score: those without would rank below any image.
+        """
         ratio = image.log_ratio
-        if isinstance(ratio, Skipped) or complexity == "none":
+        if isinstance(ratio, Skipped):
+            return ratio
+        if any(isinstance(control.log_ratio, Skipped) for control in self.controls):
+            return UNSCORED_CONTROLS
+        if complexity == "none":
             return ratio
         return self.line.residual(ratio, image.complexity)
 
@@ -273,12 +298,27 @@ class NullBank(Record):
                 "or calibrate again"
             )
 
+    def require_baseline(self, images: Sequence[Control]) -> None:
+        """Raise CalibrationError when an image was scored against another baseline than the controls."""
+        theirs = {one.baseline for one in images if not isinstance(one.log_ratio, Skipped)}
+        if self.baselines and (other := sorted(theirs - self.baselines)):
+            [own] = self.baselines
+            raise CalibrationError(
+                f"the controls' errors were {BASELINE_WORDING[own]}, and those of the images "
+                f"{BASELINE_WORDING[other[0]]}: their scores cannot be compared; calibrate again"
+            )
+
     def merge(self, other: "NullBank") -> "NullBank":
         """Return both sets of controls in one bank, as if they had been measured together; order does not matter.
 
-        Raises CalibrationError when model or protocol differ.
+        Raises CalibrationError when model, protocol or the baseline of scores differ.
         """
         self.require(other.model_fingerprint, other.protocol)
+        if self.baselines != other.baselines:
+            raise CalibrationError(
+                "the controls of the two null banks were scored against different baselines, or only those of one have "
+                "scores: calibrate again where the older one was made"
+            )
         if self.protocol.invmm != other.protocol.invmm:
             raise CalibrationError(
                 "only one of the null banks was measured by InvMM, or with other settings (--measure, --invmm-steps): "

@@ -9,7 +9,7 @@ from imgaudit.schema.records import ErrorMeasurement, Rung, Skipped
 
 
 def measure_caption_errors(
-    context: MeasurementContext, chunk: Chunk, errors: PairedErrors | Skipped
+    context: MeasurementContext, chunk: Chunk, errors: PairedErrors
 ) -> list[ErrorMeasurement | Skipped]:
     """Measure the denoising error of every image under its caption, on the draws of the score.
 
@@ -17,14 +17,12 @@ def measure_caption_errors(
     to compare with are those of the score, so that this costs one network evaluation per draw.
 
     errors:  the errors of the score, one row per image of the chunk
-    Returns  one record per image; Skipped with the reason where an image has no caption, the protocol does not ask for
-             captions, or the model has no score
+    Returns  one record per image; Skipped with the reason where an image has no caption, or the protocol does not ask
+             for captions
     """
     if Rung.CAPTION.value not in context.protocol.ladder.rungs:
         return [Skipped(skipped=f"the protocol has no {Rung.CAPTION.value} rung")] * len(chunk)
     found = [find_rung_texts(one.target, Rung.CAPTION, context.protocol, context.run_seed) for one in chunk.loaded]
-    if isinstance(errors, Skipped):
-        return [texts if isinstance(texts, Skipped) else errors for texts in found]
     captions = {row: texts[0] for row, texts in enumerate(found) if not isinstance(texts, Skipped)}
     measured = iter(_measure_captions(context, chunk, errors, captions))
     return [texts if isinstance(texts, Skipped) else next(measured) for texts in found]
@@ -40,7 +38,7 @@ def _measure_captions(
     paired = measure_paired_errors(
         denoiser, chunk.encoded.latents[rows], [chunk.encoded.sha256s[row] for row in rows],
         denoiser.condition(list(captions.values())), context.protocol.error, run_seed=context.run_seed,
-        executor=context.executor, null=errors.null[rows],
+        executor=context.executor, baseline=errors.baseline, null=errors.null[rows],
     )  # fmt: skip
     return [
         one if isfinite(one.log_ratio) else Skipped(skipped="the model's errors under the caption are not finite")

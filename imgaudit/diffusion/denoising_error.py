@@ -1,4 +1,5 @@
-"""Denoising error: how well the model predicts an image under a condition, paired with how well it does under none."""
+"""Denoising error: how well the model predicts an image under a condition, paired with how well it does under a
+baseline."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from imgaudit.diffusion.denoiser import Denoiser, PromptEmbeds
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.schedules import draw_timesteps
 from imgaudit.diffusion.seeds import draw_seed
+from imgaudit.schema.baseline import Baseline
 from imgaudit.schema.protocol import ErrorConfig
 from imgaudit.schema.records import ErrorCurvePoint, ErrorMeasurement
 
@@ -46,17 +48,19 @@ class DrawSource:
 
 @dataclass(frozen=True)
 class PairedErrors:
-    """Errors of images under their own condition and under the null condition, on the same draws."""
+    """Errors of images under their own condition and under a baseline, on the same draws."""
 
     timesteps: torch.Tensor
     """(images, draws) int64."""
     conditional: torch.Tensor
     """(images, draws) float32, in the network's own output space; lower = better predicted."""
     null: torch.Tensor
-    """(images, draws) float32; the null condition's errors on the same timesteps and noises."""
+    """(images, draws) float32; the baseline's errors on the same timesteps and noises."""
+    baseline: Baseline = "null"
+    """The baseline: the null condition, or the start condition."""
 
     def log_ratio(self) -> torch.Tensor:
-        """Return the mean over draws of log(null error / conditional error): (images,) float64.
+        """Return the mean over draws of log(baseline's error / conditional error): (images,) float64.
 
         Higher means more memorised.
 
@@ -65,11 +69,11 @@ class PairedErrors:
         return (self.null.double().log() - self.conditional.double().log()).mean(dim=1)
 
     def win_rate(self) -> torch.Tensor:
-        """Return the share of draws that the condition predicts better than the null condition: (images,) float64."""
+        """Return the share of draws that the condition predicts better than the baseline: (images,) float64."""
         return (self.conditional < self.null).double().mean(dim=1)
 
     def by_timestep(self, num_train_timesteps: int) -> list[list[dict[str, float]]]:
-        """Return, per image, one row per stratum: centre timestep, mean conditional and null error, number of draws."""
+        """Return, per image, one row per stratum: centre timestep, mean errors under both, number of draws."""
         stratum = self.timesteps * STRATA // num_train_timesteps
         curves = []
         for image in range(len(self.timesteps)):
@@ -95,6 +99,7 @@ class PairedErrors:
             ErrorMeasurement(
                 conditional=float(self.conditional[row].double().mean()),
                 null=float(self.null[row].double().mean()),
+                baseline=self.baseline,
                 log_ratio=float(log_ratios[row]),
                 win_rate=float(wins[row]),
                 draws=self.conditional.shape[1],
@@ -102,6 +107,16 @@ class PairedErrors:
             )
             for row in range(len(self.timesteps))
         ]
+
+
+def choose_baseline(denoiser: Denoiser) -> Baseline:
+    """Return the baseline of a model's scores: the null condition, or the start condition without a null branch."""
+    return "start" if denoiser.no_null else "null"
+
+
+def find_baseline_condition(denoiser: Denoiser, baseline: Baseline) -> PromptEmbeds:
+    """Return the one condition that a baseline stands for."""
+    return denoiser.null_condition() if baseline == "null" else denoiser.start_condition()
 
 
 def measure_errors(
@@ -151,19 +166,26 @@ def measure_paired_errors(
     *,
     run_seed: int,
     executor: Executor,
+    baseline: Baseline | None = None,
     null: torch.Tensor | None = None,
 ) -> PairedErrors:
-    """Measure conditional and null errors on the same stratified timesteps and noises, which no inversion uses.
+    """Measure errors under a condition and a baseline on the same stratified timesteps and noises.
+
+    No inversion uses these timesteps and noises.
 
         e(i, t, noise, c) = |f(x_t, t, c) - target|^2 / elements
 
     latents:        (images, C, h, w) float32, scaled
     prompt_embeds:  one condition per image
-    null:           (images, draws) null errors of an earlier call for the same images and draws, not measured again
+    baseline:       what the conditions are compared with; by default the one of the model's scores (`choose_baseline`)
+    null:           (images, draws) the baseline's errors of an earlier call for the same images and draws, which are
+                    not measured again
     """
     source = DrawSource(run_seed, sha256s, "denoising error", denoiser.latent_shape)
     draws = source.draw("stratified", config.draws, denoiser.schedule.num_train_timesteps)
+    chosen = baseline or choose_baseline(denoiser)
     if null is None:
-        condition = denoiser.null_condition().repeat(len(sha256s))
+        condition = find_baseline_condition(denoiser, chosen).repeat(len(sha256s))
         null = measure_errors(denoiser, latents, draws, condition, executor)
-    return PairedErrors(draws.timesteps, measure_errors(denoiser, latents, draws, prompt_embeds, executor), null)
+    conditional = measure_errors(denoiser, latents, draws, prompt_embeds, executor)
+    return PairedErrors(draws.timesteps, conditional, null, chosen)

@@ -8,8 +8,8 @@ import torch
 
 from imgaudit.diffusion.caption_error import measure_caption_errors
 from imgaudit.diffusion.context import Chunk, MeasurementContext, encode_chunk
-from imgaudit.diffusion.denoiser import Denoiser, PromptEmbeds
-from imgaudit.diffusion.denoising_error import PairedErrors, measure_paired_errors
+from imgaudit.diffusion.denoiser import PromptEmbeds
+from imgaudit.diffusion.denoising_error import PairedErrors, choose_baseline, measure_paired_errors
 from imgaudit.diffusion.elicitation import Answer, compare_frames, compare_parts
 from imgaudit.diffusion.inversion import Inversion, invert
 from imgaudit.diffusion.invmm.search import NoiseInversion, invert_noise
@@ -57,11 +57,11 @@ class _ChunkResult:
     """Results of measuring the images of a chunk together; lists have one entry per image."""
 
     inversion: Inversion
-    errors: PairedErrors | Skipped
+    errors: PairedErrors
     answers: Mapping[Rung, Sequence[RungAnswers | Skipped]]
     noise: Sequence[NoiseInversion]
     """InvMM's results; none where the protocol has no InvMM."""
-    error_records: Sequence[ErrorMeasurement | Skipped]
+    error_records: Sequence[ErrorMeasurement]
     caption_errors: Sequence[ErrorMeasurement | Skipped]
     seconds: float
     """Seconds for one image."""
@@ -86,7 +86,7 @@ def measure_chunk(context: MeasurementContext, loaded: Sequence[LoadedTarget]) -
     started, before = time.perf_counter(), context.denoiser.network_evaluations
     chunk = encode_chunk(context, loaded)
     inversion, errors = _invert(context, chunk)
-    error_records = _error_records(errors, context.denoiser, len(chunk))
+    error_records = errors.records(context.denoiser.schedule.num_train_timesteps)
     caption_errors = measure_caption_errors(context, chunk, errors)
     answers = ask_rungs(context, chunk, inversion)
     noise = _invert_noise(context, chunk, inversion)
@@ -102,23 +102,25 @@ def measure_chunk(context: MeasurementContext, loaded: Sequence[LoadedTarget]) -
     return [_measure_image(context, chunk, row, result) for row in range(len(chunk))]
 
 
-def _invert(context: MeasurementContext, chunk: Chunk) -> tuple[Inversion, PairedErrors | Skipped]:
+def _invert(context: MeasurementContext, chunk: Chunk) -> tuple[Inversion, PairedErrors]:
     """Invert the images, and measure their denoising errors after the step that the protocol names."""
     denoiser, protocol, encoded = context.denoiser, context.protocol, chunk.encoded
-    errors: PairedErrors | Skipped = Skipped(skipped=denoiser.no_null)
+    measured: list[PairedErrors] = []
 
     def on_step(step: int, prompt_embeds: PromptEmbeds) -> None:
-        nonlocal errors
-        if step == protocol.error.after_steps and not denoiser.no_null:
+        if step == protocol.error.after_steps:
             errors = measure_paired_errors(
                 denoiser, encoded.latents, encoded.sha256s, prompt_embeds, protocol.error, run_seed=context.run_seed,
-                executor=context.executor,
+                executor=context.executor, baseline=choose_baseline(denoiser),
             )  # fmt: skip
+            measured.append(errors)
 
     inversion = invert(
         denoiser, encoded.latents, encoded.sha256s, protocol.inversion, run_seed=context.run_seed,
         executor=context.executor, on_step=on_step,
     )  # fmt: skip
+    # A protocol never asks for the score after more steps than there are.
+    [errors] = measured
     return inversion, errors
 
 
@@ -147,7 +149,7 @@ def _measure_image(context: MeasurementContext, chunk: Chunk, row: int, result: 
         chunk.encoded.latents[row : row + 1],
         rendered,
         result.inversion.prompt_embeds.select(slice(row, row + 1)),
-        result.errors if isinstance(result.errors, Skipped) else result.errors.null[row : row + 1],
+        result.errors.null[row : row + 1],
     )
     stream_conditions = measure_stream_effects(context, inverted, rungs[Rung.EMBEDDING])
     noise = result.noise[row] if result.noise else None
@@ -216,12 +218,6 @@ def _compare_answers(
                     similarity=similarity, distance=distance, part=part)
         )  # fmt: skip
     return replicas, pictures
-
-
-def _error_records(errors: PairedErrors | Skipped, denoiser: Denoiser, count: int) -> list[ErrorMeasurement | Skipped]:
-    if isinstance(errors, Skipped):
-        return [errors] * count
-    return [*errors.records(denoiser.schedule.num_train_timesteps)]
 
 
 def _noise_tensors(found: NoiseInversion) -> dict[str, torch.Tensor]:

@@ -36,8 +36,8 @@ class InvertedImage:
     """(3, R, R) in [-1, 1]: decode(latents), which generated images are compared with."""
     prompt_embeds: PromptEmbeds
     """The inverted embedding."""
-    null_errors: torch.Tensor | Skipped
-    """(1, draws) float32: null errors on the score's draws; Skipped where the model has no null branch."""
+    baseline_errors: torch.Tensor
+    """(1, draws) float32: the baseline's errors on the score's draws."""
 
 
 def list_stream_subsets(names: Sequence[str]) -> list[tuple[str, ...]]:
@@ -117,12 +117,10 @@ def _measure_log_ratios(
 ) -> list[float | Skipped]:
     """Return one log ratio per condition, on the draws that the score was measured on."""
     count = len(conditions)
-    if isinstance(image.null_errors, Skipped):
-        return [image.null_errors] * count
     errors = measure_paired_errors(
         context.denoiser, image.latents.expand(count, -1, -1, -1), [image.sha256] * count, conditions,
         context.protocol.error, run_seed=context.run_seed, executor=context.executor,
-        null=image.null_errors.expand(count, -1),
+        null=image.baseline_errors.expand(count, -1),
     )  # fmt: skip
     return [
         ratio if isfinite(ratio) else Skipped(skipped="the model's errors under it are not finite")

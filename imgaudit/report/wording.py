@@ -199,9 +199,9 @@ ALARM_WORDING: dict[AlarmCode, AlarmWording] = {
         "Models predict generated images well, whether or not they were trained on them.",
     ),
     AlarmCode.NO_NULL_BRANCH: AlarmWording(
-        "No comparison without a text",
-        "The model cannot be asked without a text, so there is nothing to compare its error with. Only what it "
-        "generates is compared with the controls.",
+        "The model has no prediction without text",
+        "The model is distilled: the prediction that the score of other models is compared with was not trained. Its "
+        "score, where it has one, is compared with the empty prompt that the search starts from.",
     ),
     AlarmCode.AUTOENCODER: AlarmWording(
         "The model's autoencoder distorts the image",

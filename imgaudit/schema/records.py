@@ -9,6 +9,8 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from imgaudit.schema.baseline import Baseline
+
 SCHEMA_VERSION: Final = 3
 """Raised whenever a field changes its meaning."""
 
@@ -166,7 +168,7 @@ class StreamCondition(Record):
     guidance_scale: float
     """Guidance it was sampled with."""
     log_ratio: float | Skipped
-    """Mean over the score's draws of log(null error / error under this condition)."""
+    """Mean over the score's draws of log(baseline's error / error under this condition)."""
     replicas: tuple[StreamReplica, ...]
     """On seeds whose frame was a copy with all streams, in their order."""
 
@@ -179,7 +181,7 @@ class ErrorCurvePoint(Record):
     conditional: float
     """Mean squared error under the condition, in the network's own output space."""
     null: float
-    """The same under the null condition, on the same draws."""
+    """The same under the baseline, on the same draws."""
     draws: int
     """Number of draws in the stratum."""
 
@@ -190,7 +192,9 @@ class ErrorMeasurement(Record):
     conditional: float
     """Mean over draws under the condition."""
     null: float
-    """Mean over the same draws under the null condition."""
+    """Mean over the same draws under the baseline: the null condition, or the start condition."""
+    baseline: Baseline = Field("null", exclude_if=lambda value: value == "null")
+    """The baseline, named where it is not the null condition; older versions knew no other."""
     log_ratio: float
     """Mean over draws of log(null / conditional); higher = more memorised."""
     win_rate: float
@@ -249,7 +253,8 @@ class Measurement(Record):
     loss_curve: list[float]
     """Inversion loss per step."""
     error: ErrorMeasurement | Skipped
-    """Denoising error under the inverted embedding; Skipped where the model has no null branch to compare with."""
+    """Denoising error under the inverted embedding; Skipped in records of older versions of models without a null
+    branch."""
     caption_error: ErrorMeasurement | Skipped | None = Field(None, exclude_if=lambda value: value is None)
     """Denoising error under the image's caption, the first one where it has several, on the same draws; Skipped where
     there is no caption. Absent in records of older versions, which did not measure it."""
@@ -276,7 +281,7 @@ class Measurement(Record):
 
     @property
     def log_ratio(self) -> float | Skipped:
-        """Mean log(null error / conditional error); higher = more memorised."""
+        """Mean log(baseline's error / conditional error); higher = more memorised."""
         return self.error if isinstance(self.error, Skipped) else self.error.log_ratio
 
     @property

@@ -254,13 +254,16 @@ def test_an_embedding_with_copies_is_taken_apart_stream_by_stream(
     assert isinstance(embedding, RungMeasurement)
     for one in conditions:
         assert [replica.seed for replica in one.replicas] == [replica.seed for replica in embedding.replicas]
-        assert one.guidance_scale == 3.0 and isinstance(one.log_ratio, Skipped) == bool(denoiser.no_null)
+        assert one.guidance_scale == 3.0 and isinstance(one.log_ratio, float)
     assert [one.similarity for one in conditions[0].replicas] == [one.similarity for one in embedding.replicas]
     assert conditions[1].replicas != conditions[2].replicas
     spent = first.measurement.network_evaluations - second.measurement.network_evaluations
-    # FLUX's guidance is an input of one pass, and without a null branch there is no ratio.
+    # FLUX's guidance is an input of one pass.
     samples = (len(conditions) - 1) * 3 * 2
-    assert spent == (samples if denoiser.no_null else stream_work(PROTOCOL, len(names)).evaluations)
+    planned = stream_work(PROTOCOL, len(names)).evaluations
+    assert spent == planned - (0 if denoiser.is_guided_by_null else samples)
+    if denoiser.no_null:
+        assert conditions[-1].streams == () and conditions[-1].log_ratio == 0, "nothing inverted is the baseline"
     assert plain[0].measurement.network_evaluations == second.measurement.network_evaluations
 
 

@@ -28,6 +28,7 @@ class Charts:
         self.bank = bank if bank is not None and bank.controls else None
         self._level = level
         self._scores = self.bank.scores() if self.bank else []
+        self._baseline = "".join(self.bank.baselines) if self.bank else ""
         self._threshold = exceedance_threshold(self._scores, level)
         self._bands: dict[int, Band | None] = {}
         self._histograms: dict[tuple[float, float], tuple[Scale, str]] = {}
@@ -50,7 +51,7 @@ class Charts:
         )  # fmt: skip
 
     def error_curve(self, error: ErrorMeasurement) -> str:
-        """Draw how much better the embedding predicts the image than the null condition, with the controls' band."""
+        """Draw how much better the embedding predicts the image than the baseline, with the controls' band."""
         points = [point for point in error.by_timestep if point.conditional > 0 and point.null > 0]
         times = [point.timestep for point in points]
         ratios = [_log_ratio(point) for point in points]
@@ -61,7 +62,7 @@ class Charts:
         def places(values: Sequence[float]) -> list[tuple[float, float]]:
             return [(x(time), y(value)) for time, value in zip(times, values, strict=True)]
 
-        parts = [frame(x, y, "timestep (right: more noise)", "log(null error / inverted error)")]
+        parts = [frame(x, y, "timestep (right: more noise)", f"log({error.baseline} error / inverted error)")]
         parts.append(line([(x.start, y(0.0)), (x.stop, y(0.0))], "zero"))
         entries = []
         if quantiles:
@@ -98,7 +99,7 @@ class Charts:
         if (low, high) not in self._histograms:
             counts, edges = np.histogram(self._scores, bins=BINS)
             x, y = horizontal(low, high), vertical(0.0, 1.05 * float(counts.max(initial=1)))
-            label = "score: log(null error / inverted error), adjusted for complexity"
+            label = f"score: log({self._baseline} error / inverted error), adjusted for complexity"
             drawn = frame(x, y, label, "controls") + "\n" + bars(x, y, edges.tolist(), counts.tolist(), "control")
             if (low, high) != (min(self._scores), max(self._scores)):
                 return x, drawn

@@ -27,6 +27,7 @@ from imgaudit.report.wording import (
     stream_label,
 )
 from imgaudit.runs.folder import RunFolder
+from imgaudit.schema.baseline import BASELINE_WORDING
 from imgaudit.schema.dial import Dial
 from imgaudit.schema.findings import Finding, Replication
 from imgaudit.schema.measures import DECIDING_DESCRIPTOR
@@ -85,6 +86,7 @@ def image_context(run: RunFolder, finding: Finding, measurement: Measurement | N
         "streams_limit": STREAMS_LIMIT,
         "invmm_meaning": INVMM_MEANING,
         "invmm_limit": INVMM_LIMIT,
+        "baselines": BASELINE_WORDING,
         "conditions": CONDITION_WORDING,
         "reported_only": [rung.value for rung in REPORTED_RUNGS],
         "p_value_sentence": _p_value_sentence(finding),

@@ -80,7 +80,7 @@ def test_every_way_is_audited_once_and_decided_again(
         assert all(image.embedding.n == image.caption.n == 2 for image in variant.images)
         assert variant.empty_prompt is not None and variant.empty_prompt.n == audited_variant.EMPTY_PROMPT_IMAGES
     by_name = {variant.name: variant for variant in table.variants}
-    assert all(image.score is None for image in by_name["distillation claimed"].images)
+    assert all(image.score is not None for image in by_name["distillation claimed"].images), "a claim takes no score"
     assert "no_null_branch" in {alarm.code for alarm in by_name["distillation claimed"].alarms}
     captions = (tmp_path / "work" / "trigger-words" / "targets" / "metadata.jsonl").read_text()
     assert "zikiro" not in captions and len(captions.splitlines()) == 4
