@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from imgaudit.diffusion.caption_error import measure_caption_errors
 from imgaudit.diffusion.context import MeasurementContext
-from imgaudit.diffusion.denoiser import PromptEmbeds
+from imgaudit.diffusion.denoiser import Denoiser, PromptEmbeds
 from imgaudit.diffusion.denoising_error import measure_paired_errors
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.measurement import MeasuredImage, encode_chunk, measure_chunk
 from imgaudit.io.captions import CaptionSource
 from imgaudit.io.portfolio import LoadedTarget, read_portfolio
 from imgaudit.models.families.unet import UNetDenoiser
+from imgaudit.models.loading import load_model
 from imgaudit.runs.work import expected_work
 from imgaudit.schema.protocol import ErrorConfig, GenerationConfig, InversionConfig, LadderConfig, Protocol
 from imgaudit.schema.records import ErrorMeasurement, Measurement, Rung, Skipped
@@ -40,7 +40,7 @@ def loaded(make_folder: Callable[..., Path]) -> list[LoadedTarget]:
     return [target.load() for target in read_portfolio(folder, CaptionSource(folder)).targets]
 
 
-def measure(denoiser: UNetDenoiser, images: list[LoadedTarget], protocol: Protocol = PROTOCOL) -> list[MeasuredImage]:
+def measure(denoiser: Denoiser, images: list[LoadedTarget], protocol: Protocol = PROTOCOL) -> list[MeasuredImage]:
     return measure_chunk(MeasurementContext(denoiser, protocol, 0, Executor(16)), images)
 
 
@@ -126,13 +126,11 @@ def test_records_of_older_versions_say_that_they_did_not_measure_it(
     assert older.caption_log_ratio == Skipped(skipped="not measured by the version that measured this image")
 
 
-def test_a_model_without_a_score_has_none_under_the_caption_either(
-    denoiser: UNetDenoiser, loaded: list[LoadedTarget]
+def test_a_model_without_a_null_branch_has_the_baseline_of_its_score(
+    family_folders: dict[str, Path], loaded: list[LoadedTarget]
 ) -> None:
-    context = MeasurementContext(denoiser, PROTOCOL, 0, Executor(16))
-    reason = Skipped(skipped="the model has no null branch")
-    before = denoiser.network_evaluations
-    found = measure_caption_errors(context, encode_chunk(context, loaded), reason)
-    for image, error in zip(loaded, found, strict=True):
-        assert error == (reason if has_caption(image) else Skipped(skipped="no caption was given"))
-    assert denoiser.network_evaluations == before
+    denoiser = load_model(str(family_folders["FluxPipeline"]), "cpu").denoiser
+    [one] = measure(denoiser, [image for image in loaded if has_caption(image)][:1])
+    error, score = one.measurement.caption_error, one.measurement.error
+    assert isinstance(error, ErrorMeasurement) and isinstance(score, ErrorMeasurement)
+    assert error.baseline == score.baseline == "start" and error.null == score.null
