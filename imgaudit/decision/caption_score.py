@@ -2,7 +2,7 @@
 
 No embedding is searched for, so nothing of the image is given to the model. The score is
 
-    mean over draws of log(null error / error under the caption) - what complexity explains
+    mean over draws of log(baseline's error / error under the caption) - what complexity explains
 
 The second term is the line of this log ratio on complexity, fitted on the controls kept out of the bank.
 """

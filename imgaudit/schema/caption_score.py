@@ -7,7 +7,7 @@ class CaptionScore(Record):
     """The score under the image's own caption; it decides only as a part of the image's test."""
 
     log_ratio: float
-    """Mean over draws of log(null error / error under the caption); higher = more memorised."""
+    """Mean over draws of log(baseline's error / error under the caption); higher = more memorised."""
     score: float | Skipped
     """Log ratio, residualised on complexity; higher = more memorised."""
     p_value: float | Skipped

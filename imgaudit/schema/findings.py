@@ -103,7 +103,7 @@ class StreamRate(Count):
     streams: tuple[str, ...]
     """Streams kept as they were inverted; none where all were put back."""
     log_ratio: float | Skipped
-    """Mean log(null error / error) under this condition, on the score's draws."""
+    """Mean log(baseline's error / error) under this condition, on the score's draws."""
 
 
 class PartReplication(Count):

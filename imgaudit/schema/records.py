@@ -286,7 +286,7 @@ class Measurement(Record):
 
     @property
     def caption_log_ratio(self) -> float | Skipped:
-        """Mean log(null error / error under the caption); higher = more memorised."""
+        """Mean log(baseline's error / error under the caption); higher = more memorised."""
         error = self.caption_error
         if error is None:
             return Skipped(skipped="not measured by the version that measured this image")

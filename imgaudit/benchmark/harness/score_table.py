@@ -6,6 +6,7 @@ from pydantic import Field
 
 from imgaudit.benchmark.harness.cases import Group
 from imgaudit.benchmark.harness.table import Table
+from imgaudit.schema.baseline import Baseline
 from imgaudit.schema.findings import Verdict
 from imgaudit.schema.protocol import Protocol
 from imgaudit.schema.records import Record, Rung
@@ -65,7 +66,7 @@ class ControlRow(Record):
     complexity: float
     """log(PNG bytes per pixel)."""
     log_ratio: float
-    """Mean log(null error / conditional error)."""
+    """Mean log(baseline's error / conditional error)."""
     caption_log_ratio: float | None = Field(None, exclude_if=lambda value: value is None)
     """The same under the caption; absent where it was not measured."""
     features: dict[str, float]
@@ -96,7 +97,7 @@ class ScoreRow(Record):
     conditional: float
     """Mean error under the inverted embedding."""
     log_ratio: float
-    """Mean log(null error / conditional error)."""
+    """Mean log(baseline's error / conditional error)."""
     caption_log_ratio: float | None = Field(None, exclude_if=lambda value: value is None)
     """The same under the caption; absent where it was not measured."""
     score: float
@@ -134,6 +135,8 @@ class ScoreTable(Table):
     """Its weights."""
     protocol: Protocol
     """What every control and image met."""
+    baseline: Baseline = Field("null", exclude_if=lambda value: value == "null")
+    """What errors are compared with, named where it is not the null condition."""
     seed: int
     """Run seed."""
     level: float

@@ -184,6 +184,7 @@ def measure_scores(
         lab=lab.description.recipe.name,
         model_fingerprint=work.denoiser.fingerprint,
         protocol=config.protocol,
+        baseline=next(iter(frozen.baselines), "null"),
         seed=work.seed,
         level=config.level,
         hardware=describe_hardware(work.denoiser),

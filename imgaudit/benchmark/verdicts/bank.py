@@ -14,7 +14,7 @@ def bank_of(table: ScoreTable, controls: Sequence[ControlRow]) -> NullBank:
         scale = table.protocol.generation.guidance_scales[0]
         return Control(
             sha256=row.sha256, complexity=row.complexity, log_ratio=row.log_ratio,
-            caption_log_ratio=row.caption_log_ratio, by_timestep=[], features=row.features,
+            baseline=table.baseline, caption_log_ratio=row.caption_log_ratio, by_timestep=[], features=row.features,
             text_features={}, vae_error=0.0, pdq="",
             rungs={
                 rung: [

@@ -10,6 +10,7 @@ from imgaudit.benchmark.verdicts.bank import bank_of
 from imgaudit.decision.coincidence import CrossMatches
 from imgaudit.decision.replication import Evidence
 from imgaudit.decision.verdict import decide
+from imgaudit.schema.baseline import Baseline
 from imgaudit.schema.findings import Finding
 from imgaudit.schema.measures import DECIDING_DESCRIPTOR, DECIDING_DISTANCE
 from imgaudit.schema.policy import Policy
@@ -59,7 +60,7 @@ def decide_again(table: ScoreTable, *, captions: bool = True) -> ScoreTable:
     captions:  False leaves out what texts gave, as if no image had one
     """
     rows = [row if captions else _without_texts(row) for row in table.rows]
-    measurements = [_measurement_of(row, table.protocol) for row in rows]
+    measurements = [_measurement_of(row, table) for row in rows]
     crossed = {rung: _coincidence(rows, rung) for rung in TEXT_RUNGS if any(rung in row.rungs for row in rows)}
     policy = Policy(level=table.level, copy_level=table.level)
     evidence = Evidence(bank_of(table, table.controls), table.protocol, policy, cross_matches=crossed)
@@ -78,23 +79,24 @@ def _coincidence(rows: Sequence[ScoreRow], rung: Rung) -> KeptCoincidence:
     return KeptCoincidence(list(known), np.empty((0, 0)), p_values=known)
 
 
-def _measurement_of(row: ScoreRow, protocol: Protocol) -> Measurement:
-    error = _error_of(row.conditional, row.log_ratio)
-    null, under_caption = error.null, row.caption_log_ratio
+def _measurement_of(row: ScoreRow, table: ScoreTable) -> Measurement:
+    error = _error_of(row.conditional, row.log_ratio, table.baseline)
+    compared, under_caption = error.null, row.caption_log_ratio
     return Measurement(
         id=row.sha256[:16], path=row.sha256, sha256=row.sha256, width=1, height=1, notes=[],
         complexity=row.complexity, vae_floor={DECIDING_DESCRIPTOR: 1.0}, vae_error=1.0, features=row.features, pdq="",
         made_by=TAKEN if row.p_value is None else "", loss_curve=[], error=error,
-        caption_error=None if under_caption is None else _error_of(null / float(np.exp(under_caption)), under_caption),
-        rungs={rung: _rung_of(row, rung, score, protocol) for rung, score in row.rungs.items()},
+        caption_error=None if under_caption is None
+        else _error_of(compared / float(np.exp(under_caption)), under_caption, table.baseline),
+        rungs={rung: _rung_of(row, rung, score, table.protocol) for rung, score in row.rungs.items()},
         seconds=row.seconds, network_evaluations=row.network_evaluations,
     )  # fmt: skip
 
 
-def _error_of(conditional: float, log_ratio: float) -> ErrorMeasurement:
+def _error_of(conditional: float, log_ratio: float, baseline: Baseline) -> ErrorMeasurement:
     return ErrorMeasurement(
-        conditional=conditional, null=conditional * float(np.exp(log_ratio)), log_ratio=log_ratio, win_rate=0.5,
-        draws=2, by_timestep=[],
+        conditional=conditional, null=conditional * float(np.exp(log_ratio)), baseline=baseline, log_ratio=log_ratio,
+        win_rate=0.5, draws=2, by_timestep=[],
     )  # fmt: skip
 
 

@@ -7,6 +7,8 @@ a null, and neither counts as a failure or a success of detection.
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from pydantic import Field
+
 from imgaudit.benchmark.harness.cases import Group
 from imgaudit.benchmark.harness.figures import (
     Goal,
@@ -25,6 +27,7 @@ from imgaudit.benchmark.harness.score_table import ScoreRow, ScoreTable
 from imgaudit.benchmark.harness.scoring import measure_scores
 from imgaudit.benchmark.settings import VerdictBenchmarkSettings
 from imgaudit.benchmark.verdicts.decided_again import decide_again
+from imgaudit.schema.baseline import BASELINE_WORDING, Baseline
 from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.findings import Verdict
 from imgaudit.schema.records import Record, Rung
@@ -52,6 +55,8 @@ class DetectionReport(Record):
     """Lab model."""
     protocol_hash: str
     """Protocol of bank and benchmark."""
+    baseline: Baseline = Field("null", exclude_if=lambda value: value == "null")
+    """What errors are compared with, named where it is not the null condition."""
     seed: int
     """Run seed."""
     controls: int
@@ -150,6 +155,7 @@ def report_detection(table: ScoreTable) -> DetectionReport:
     return DetectionReport(
         lab=table.lab,
         protocol_hash=table.protocol.hash,
+        baseline=table.baseline,
         seed=table.seed,
         controls=len(table.bank),
         level=table.level,
@@ -204,6 +210,8 @@ def format_detection(report: DetectionReport, *, brief: bool = False) -> Iterato
         f"{report.network_evaluations_per_image} network evaluations and {report.seconds_per_image:.1f} s per image "
         f"on {report.hardware}"
     )
+    if report.baseline != "null":
+        yield f"errors are {BASELINE_WORDING[report.baseline]}"
     if brief:
         yield from format_goals(report.targets)
         return
