@@ -29,6 +29,7 @@ from imgaudit.runs.measurement import measure_targets
 from imgaudit.runs.model_checks import keep_model_checks, read_model_checks
 from imgaudit.runs.reference import find_near_copy_rule, keep_reference
 from imgaudit.runs.works import describe_same_works, group_targets, keep_works
+from imgaudit.schema.baseline import BASELINE_WORDING
 from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.findings import AuditResult
 from imgaudit.schema.manifest import SKIPPED_MEASURE
@@ -99,6 +100,8 @@ def run_audit(
 ) -> AuditResult:
     """Audit into a run folder that the caller holds, and decide. Pages are the caller's to render."""
     _note_controls(model, inputs, config, on_note)
+    if reason := model.denoiser.no_null:
+        on_note(f"note: {reason}; errors are {BASELINE_WORDING['start']}, for images and controls alike")
     inputs = _keep_works(inputs, config, on_note)
     config, sources, note = resolve_batch_size(config, origin.sources, model, run)
     if note:
