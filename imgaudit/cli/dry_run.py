@@ -61,6 +61,12 @@ def print_plan(
         f"network evaluations: at most {sum(work.evaluations for work in works):,}"
         + (f", of which controls: {to_calibrate} images" if to_calibrate else "")
     )
+    if config.protocol.span is not None:
+        searched = 2 * config.protocol.span.steps * config.protocol.span.draws
+        typer.echo(
+            f"  of them the score's search among texts: {searched:,} for each image, if the model predicts a flow"
+        )
+        typer.echo("  or a velocity; none for other models")
     if config.protocol.invmm is not None:
         moved = invmm_work(config.protocol).evaluations
         typer.echo(f"  of them InvMM: at most {moved:,} for each image; it ends earlier where it succeeds")

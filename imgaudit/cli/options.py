@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from imgaudit.cli.signatures import Heading, Take, argument, flag, option
 from imgaudit.schema.config import AuditConfig, FailOn, Series, resolve_config
-from imgaudit.schema.protocol import Effort, Framing, InvMMConfig
+from imgaudit.schema.protocol import Effort, Framing, InvMMConfig, Search
 
 
 def _words(value: object) -> str:
@@ -57,6 +57,12 @@ class ConfigOptions:
         float | None,
         option(Heading.EXPERT, "Learning rate of the inversion, in units of the start embedding's root mean square.",
                metavar="X", default=_usual(lambda one: one.protocol.inversion.learning_rate)),
+    ] = None  # fmt: skip
+    search: Annotated[
+        Search | None,
+        option(Heading.EXPERT, "Search behind the score of models that predict a flow or a velocity: texts, among sums "
+               "of what texts become; or inversion, as other models' score is measured.", metavar="HOW",
+               default=Search.TEXTS.value),
     ] = None  # fmt: skip
     score_after: Annotated[
         int | None,

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from PIL import Image
 
 from imgaudit.diffusion.denoiser import Denoiser
 from imgaudit.diffusion.executor import Executor
+from imgaudit.diffusion.text_span import TextSpan, span_texts
 from imgaudit.io.framing import frame_image, to_tensor
 from imgaudit.io.portfolio import LoadedTarget
 from imgaudit.schema.protocol import Protocol
@@ -31,6 +33,16 @@ class MeasurementContext:
     """Compares generated images with the target."""
     is_copy: Callable[[Replica], bool] = lambda replica: False
     """Tells copies among the embedding's replicas; the model is asked for these again with some of the streams only."""
+
+    @cached_property
+    def text_span(self) -> TextSpan | None:
+        """The span of texts in which conditions are searched, found once; None where the protocol has no such search.
+
+        Raises ConfigError when the model's vocabulary has too few words.
+        """
+        if self.protocol.span is None or not self.protocol.searches_span(self.denoiser.prediction_type):
+            return None
+        return span_texts(self.denoiser, self.protocol.span)
 
 
 @dataclass(frozen=True)

@@ -121,6 +121,16 @@ class Denoiser(Protocol):
     def condition(self, prompts: Sequence[str]) -> PromptEmbeds:
         """Return one condition per prompt, encoded as the model's own pipeline does."""
 
+    def unmasked_condition(self, prompts: Sequence[str]) -> PromptEmbeds:
+        """Return one condition per prompt in the form of the start condition: every row is seen, none is masked.
+
+        Such conditions can be added up.
+        """
+
+    @property
+    def vocabulary(self) -> Sequence[str]:
+        """Whole words that the model's tokenizer reads as one token, the commonest first; empty without a tokenizer."""
+
     def null_condition(self) -> PromptEmbeds:
         """Return one condition: what the model was trained to take as "no text"."""
 

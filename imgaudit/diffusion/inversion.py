@@ -13,7 +13,7 @@ import torch
 from imgaudit.diffusion.denoiser import Denoiser, PromptEmbeds
 from imgaudit.diffusion.denoising_error import Draws, DrawSource, measure_errors, measure_row_errors
 from imgaudit.diffusion.executor import Executor
-from imgaudit.diffusion.schedules import weigh_losses
+from imgaudit.diffusion.schedules import LossWeighting, weigh_losses
 from imgaudit.diffusion.seeds import draw_seed
 from imgaudit.exceptions import ConfigError
 from imgaudit.schema.protocol import InversionConfig
@@ -111,6 +111,40 @@ def count_embedding_bits(
     )
 
 
+def accumulate_gradients(
+    denoiser: Denoiser,
+    latents: torch.Tensor,
+    draws: Draws,
+    prompt_embeds: PromptEmbeds,
+    names: Sequence[str],
+    *,
+    weighting: LossWeighting = "native",
+    executor: Executor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Measure the errors of one step, and add the gradient of their weighted mean per image to streams of their own.
+
+    prompt_embeds:  one condition per image
+    names:          the streams that gradients are added to, which must be leaves that require them
+    Returns         the errors and the weighted errors, (images, draws) float32 on the CPU
+    """
+    images, count = draws.timesteps.shape
+    streams = [prompt_embeds.streams[name] for name in names]
+    owner = torch.arange(images).repeat_interleave(count)
+
+    def accumulate(rows: slice) -> torch.Tensor:
+        errors, timesteps = measure_row_errors(denoiser, latents, draws, prompt_embeds, owner, rows)
+        weights = weigh_losses(weighting, denoiser.prediction_type, denoiser.schedule.snr(timesteps))  # type: ignore[arg-type]
+        loss = (errors * weights.to(errors)).sum().div(count)
+        # All gradients of a slice or none: one that runs out of memory halfway is repeated as a whole.
+        gradients = torch.autograd.grad(loss, streams)
+        for stream, gradient in zip(streams, gradients, strict=True):
+            stream.grad = gradient if stream.grad is None else stream.grad + gradient
+        return torch.stack([errors.detach(), (errors.detach() * weights.to(errors))]).cpu()
+
+    raw, weighted = torch.cat(list(executor.slices(images * count, accumulate)), dim=1).reshape(2, images, count)
+    return raw, weighted
+
+
 def invert(
     denoiser: Denoiser,
     latents: torch.Tensor,
@@ -152,28 +186,16 @@ def invert(
     }
     condition = start.repeat(len(sha256s))
     source = DrawSource(run_seed, sha256s, "inversion", denoiser.latent_shape)
-    owner = torch.arange(len(sha256s)).repeat_interleave(config.draws)
     losses: list[torch.Tensor] = []
     paired: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
 
     for step in range(config.steps):
         draws = source.draw(config.timesteps, config.draws, denoiser.schedule.num_train_timesteps)
-        current = condition.with_streams(everything)
-
-        def accumulate(rows: slice, draws: Draws = draws, current: PromptEmbeds = current) -> torch.Tensor:
-            errors, timesteps = measure_row_errors(denoiser, latents, draws, current, owner, rows)
-            weights = weigh_losses(config.weighting, denoiser.prediction_type, denoiser.schedule.snr(timesteps))  # type: ignore[arg-type]
-            loss = (errors * weights.to(errors)).sum().div(config.draws)
-            # All gradients of a slice or none: one that runs out of memory halfway is repeated as a whole.
-            gradients = torch.autograd.grad(loss, list(streams.values()))
-            for stream, gradient in zip(streams.values(), gradients, strict=True):
-                stream.grad = gradient if stream.grad is None else stream.grad + gradient
-            return torch.stack([errors.detach(), (errors.detach() * weights.to(errors))]).cpu()
-
         optimiser.zero_grad(set_to_none=True)
-        raw, weighted = torch.cat(list(executor.slices(len(owner), accumulate)), dim=1).reshape(
-            2, len(sha256s), config.draws
-        )
+        raw, weighted = accumulate_gradients(
+            denoiser, latents, draws, condition.with_streams(everything), list(streams), weighting=config.weighting,
+            executor=executor,
+        )  # fmt: skip
         losses.append(weighted.mean(dim=1))
         if step >= config.steps - paired_steps:
             # The draws are fresh, so the step's own errors are out of sample; only the null's are missing.

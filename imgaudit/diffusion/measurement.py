@@ -14,6 +14,7 @@ from imgaudit.diffusion.elicitation import Answer, compare_frames, compare_parts
 from imgaudit.diffusion.inversion import Inversion, invert
 from imgaudit.diffusion.invmm.search import NoiseInversion, invert_noise
 from imgaudit.diffusion.rungs import RungAnswers, ask_learned_noise, ask_rungs
+from imgaudit.diffusion.span_search import search_span
 from imgaudit.diffusion.stream_effects import InvertedImage, measure_stream_effects
 from imgaudit.io.framing import measure_complexity
 from imgaudit.io.pdq_hash import hash_whole_image
@@ -103,18 +104,32 @@ def measure_chunk(context: MeasurementContext, loaded: Sequence[LoadedTarget]) -
 
 
 def _invert(context: MeasurementContext, chunk: Chunk) -> tuple[Inversion, PairedErrors]:
-    """Invert the images, and measure their denoising errors after the step that the protocol names."""
-    denoiser, protocol, encoded = context.denoiser, context.protocol, chunk.encoded
+    """Invert the images, and measure their denoising errors where the protocol says.
+
+    That is under what a search in the span of texts found, or within the inversion, after the step that the protocol
+    names. The inversion never starts from what that search found: images come out of there that no model has learnt.
+    """
+    denoiser, protocol, encoded, span = context.denoiser, context.protocol, chunk.encoded, context.text_span
     measured: list[PairedErrors] = []
 
-    def on_step(step: int, prompt_embeds: PromptEmbeds) -> None:
-        if step == protocol.error.after_steps:
-            errors = measure_paired_errors(
-                denoiser, encoded.latents, encoded.sha256s, prompt_embeds, protocol.error, run_seed=context.run_seed,
-                executor=context.executor, baseline=choose_baseline(denoiser),
-            )  # fmt: skip
-            measured.append(errors)
+    def measure(prompt_embeds: PromptEmbeds) -> None:
+        errors = measure_paired_errors(
+            denoiser, encoded.latents, encoded.sha256s, prompt_embeds, protocol.error, run_seed=context.run_seed,
+            executor=context.executor, baseline=choose_baseline(denoiser),
+        )  # fmt: skip
+        measured.append(errors)
 
+    def on_step(step: int, prompt_embeds: PromptEmbeds) -> None:
+        if step == protocol.error.after_steps and span is None:
+            measure(prompt_embeds)
+
+    if span is not None:
+        assert protocol.span is not None
+        found = search_span(
+            denoiser, encoded.latents, encoded.sha256s, span, protocol.span, run_seed=context.run_seed,
+            executor=context.executor,
+        )  # fmt: skip
+        measure(found.prompt_embeds)
     inversion = invert(
         denoiser, encoded.latents, encoded.sha256s, protocol.inversion, run_seed=context.run_seed,
         executor=context.executor, on_step=on_step,

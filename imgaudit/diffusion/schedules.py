@@ -25,6 +25,9 @@ from imgaudit.exceptions import UndefinedConversionError
 PredictionType = Literal["epsilon", "v_prediction", "sample", "flow"]
 """Output of a network: noise, v, clean latents, or the velocity of a straight path, noise - x0."""
 
+LossWeighting = Literal["native", "min_snr", "x0"]
+"""Weights of the losses of single draws; see :func:`weigh_losses`."""
+
 SMALLEST_SIGNAL = 1e-6
 """Below this share of signal or noise a division by it is refused."""
 
@@ -198,9 +201,7 @@ def draw_timesteps(
     return (uniform * steps).long().clamp(0, steps - 1)
 
 
-def weigh_losses(
-    weighting: Literal["native", "min_snr", "x0"], kind: PredictionType, snr: torch.Tensor
-) -> torch.Tensor:
+def weigh_losses(weighting: LossWeighting, kind: PredictionType, snr: torch.Tensor) -> torch.Tensor:
     """Return the weight of a squared error in the network's output space: (N,) float64.
 
     native   1

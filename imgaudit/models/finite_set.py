@@ -98,6 +98,12 @@ class FiniteSetDenoiser:
         words = [word for word in re.finditer(r"\S+", prompt) if self._names(word.group())]
         return {"text": [(*word.span(), 0) for word in words]}
 
+    vocabulary: Sequence[str] = ()
+
+    def unmasked_condition(self, prompts: Sequence[str]) -> PromptEmbeds:
+        """Return what `condition` does: there are no masks."""
+        return self.condition(prompts)
+
     def null_condition(self) -> PromptEmbeds:
         """Return equal weights."""
         return self.condition([""])

@@ -34,16 +34,23 @@ class Work:
         return 2 * self.backward + self.forward + self.plain_steps + 2 * self.guided_steps
 
 
-def expected_work(protocol: Protocol, rungs: int, *, captioned: bool = False) -> Work:
+def expected_work(
+    protocol: Protocol, rungs: int, *, captioned: bool = False, prediction_type: str | None = None
+) -> Work:
     """Return the most that one image takes under a protocol, with `rungs` rungs of the ladder.
 
+    prediction_type:  what the model's network predicts, which decides how its score is searched; the most where it is
+        not known
     captioned:  True for an image with a caption, under which its denoising error is measured once more
     """
     inversion, tokens = protocol.inversion, protocol.tokens
+    span = protocol.span if prediction_type is None or protocol.searches_span(prediction_type) else None
     searches = tokens.iterations if "tokens" in protocol.ladder.rungs else 0
     return (
         Work(
-            backward=inversion.steps * inversion.draws + searches * tokens.draws,
+            backward=inversion.steps * inversion.draws
+            + (span.steps * span.draws if span else 0)
+            + searches * tokens.draws,
             forward=(2 + captioned) * protocol.error.draws + searches * tokens.draws * tokens.candidates,
             images=1,
         )

@@ -24,6 +24,7 @@ from imgaudit.schema.protocol import (
     MeasureName,
     Protocol,
     RungName,
+    Search,
     TokenSearchConfig,
     protocol_for,
 )
@@ -71,6 +72,9 @@ class AuditConfig(BaseModel):
     """Draws per inversion step, instead of the effort's."""
     learning_rate: float | None = Field(None, gt=0, le=100)
     """Learning rate of the inversion, in units of the start condition's root mean square, instead of 0.1."""
+    search: Search | None = None
+    """texts, as every effort has it: the score of models that predict a flow or a velocity is measured after a search
+    in the span of texts. inversion: that of every model is measured within the inversion."""
     score_after: int | None = Field(None, ge=1, le=10_000)
     """After how many inversion steps the score is measured, instead of 8."""
     seeds: int | None = Field(None, ge=1, le=100_000)
@@ -178,6 +182,7 @@ class AuditConfig(BaseModel):
                     | _given({"words": self.token_words, "evaluations": self.token_evaluations})
                 )
             ),
+            span=None if self.search is Search.INVERSION else base.span,
             invmm=searched if "invmm" in (self.measures or ()) else None,
         )
 

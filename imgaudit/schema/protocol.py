@@ -16,6 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 EVERYTHING = "all"
 """Word for the streams in a difference where none were chosen."""
 
+NOTHING = "none"
+"""Word for a part that one of two protocols does not have, such as a search."""
+
 
 class Framing(enum.StrEnum):
     """The ways to fit an image that is not square to the model's size."""
@@ -23,6 +26,13 @@ class Framing(enum.StrEnum):
     CROP = "crop"
     PAD = "pad"
     SQUASH = "squash"
+
+
+class Search(enum.StrEnum):
+    """The ways to search the condition under which the score is measured."""
+
+    TEXTS = "texts"
+    INVERSION = "inversion"
 
 
 class Effort(enum.StrEnum):
@@ -66,6 +76,28 @@ class InversionConfig(_Frozen):
         if not value or not all(re.fullmatch("[a-z][a-z0-9_]*", name) for name in value):
             raise ValueError("expected one or more names of streams, such as text,pooled")
         return tuple(sorted(set(value)))
+
+
+class SpanConfig(_Frozen):
+    """Search of a condition in the span of texts, with which the score of some models is measured."""
+
+    prediction_types: tuple[Literal["epsilon", "v_prediction", "sample", "flow"], ...] = ("v_prediction", "flow")
+    """Models whose score is measured after this search, by what their network predicts. That of others is measured
+    within the inversion."""
+    texts: int = Field(600, ge=8, le=100_000)
+    """Texts of random words of the model's vocabulary whose embeddings span the search."""
+    directions: int = Field(512, ge=1, le=10_000)
+    """Directions that are searched, those in which the texts differ most."""
+    spread: float = Field(0.5, ge=0)
+    """Distance at which a search starts from the mean of the texts, in standard deviations of the texts."""
+    steps: int = Field(128, ge=1, le=10_000)
+    """Adam steps."""
+    draws: int = Field(1, ge=1, le=1024)
+    """Fresh (timestep, noise) draws per step."""
+    learning_rate: float = Field(0.3, gt=0)
+    """Adam's learning rate, in standard deviations of the texts along each direction."""
+    timesteps: Literal["uniform", "stratified", "high", "middle"] = "high"
+    """Drawing of timesteps; the noisier half is where the condition decides most."""
 
 
 class ErrorConfig(_Frozen):
@@ -212,6 +244,9 @@ class Protocol(_Frozen):
     generation: GenerationConfig = GenerationConfig()
     ladder: LadderConfig = LadderConfig()
     tokens: TokenSearchConfig = TokenSearchConfig()
+    span: SpanConfig | None = Field(None, exclude_if=lambda value: value is None)
+    """Search in the span of texts; None where every score is measured within the inversion, as it was in version 0.1
+    before that search was there, and then left out of the hash."""
     invmm: InvMMConfig | None = Field(None, exclude_if=lambda value: value is None)
     """Settings of InvMM, measured after everything else; None without it, and then left out of the hash, so that
     it says what it said before; scores and verdicts do not depend on it."""
@@ -224,6 +259,14 @@ class Protocol(_Frozen):
                 f"{self.inversion.steps}"
             )
         return self
+
+    def searches_span(self, prediction_type: str) -> bool:
+        """Return True when the score of models that predict this is measured after a search in the span of texts.
+
+        >>> Protocol(span=SpanConfig()).searches_span("flow"), Protocol().searches_span("flow")
+        (True, False)
+        """
+        return self.span is not None and prediction_type in self.span.prediction_types
 
     @property
     def hash(self) -> str:
@@ -251,16 +294,21 @@ class Protocol(_Frozen):
         """List the keys that differ, as "inversion.steps: 25 here, 50 there"."""
         here, there = _flatten(self.model_dump(mode="json")), _flatten(other.model_dump(mode="json"))
         return [
-            f"{key}: {here.get(key, EVERYTHING)} here, {there.get(key, EVERYTHING)} there"
+            f"{key}: {_word(key, here)} here, {_word(key, there)} there"
             for key in dict.fromkeys([*here, *there])
             if here.get(key) != there.get(key)
         ]
 
 
 EFFORTS: dict[Effort, Protocol] = {
-    Effort.QUICK: Protocol(inversion=InversionConfig(steps=25), generation=GenerationConfig(seeds=8)),
-    Effort.STANDARD: Protocol(ladder=LadderConfig(rungs=("prompt", "caption", "paraphrase", "embedding"))),
+    Effort.QUICK: Protocol(
+        inversion=InversionConfig(steps=25), generation=GenerationConfig(seeds=8), span=SpanConfig()
+    ),
+    Effort.STANDARD: Protocol(
+        span=SpanConfig(), ladder=LadderConfig(rungs=("prompt", "caption", "paraphrase", "embedding"))
+    ),
     Effort.THOROUGH: Protocol(
+        span=SpanConfig(),
         generation=GenerationConfig(
             seeds=160, selection_seeds=32, num_inference_steps=50, guidance_scales=(1.0, 3.0, 7.5)
         ),
@@ -272,6 +320,10 @@ EFFORTS: dict[Effort, Protocol] = {
 def protocol_for(effort: Effort, framing: Framing = Framing.CROP) -> Protocol:
     """Return the protocol of a named effort."""
     return EFFORTS[effort].model_copy(update={"framing": framing})
+
+
+def _word(key: str, values: Mapping[str, Any]) -> Any:
+    return values.get(key, EVERYTHING if key.endswith("streams") else NOTHING)
 
 
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

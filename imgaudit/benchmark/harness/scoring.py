@@ -26,7 +26,7 @@ from imgaudit.schema.caption_score import CaptionScore
 from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.findings import Finding, Replication, Verdict
 from imgaudit.schema.measures import DECIDING_DESCRIPTOR, DECIDING_DISTANCE
-from imgaudit.schema.protocol import Protocol
+from imgaudit.schema.protocol import Protocol, Search
 from imgaudit.schema.records import Measurement, RungMeasurement, Skipped
 
 COUNTS = CaseCounts()
@@ -201,6 +201,7 @@ def config_of(protocol: Protocol, seed: int) -> AuditConfig:
         steps=inversion.steps,
         draws=inversion.draws,
         learning_rate=inversion.learning_rate,
+        search=Search.INVERSION if protocol.span is None else Search.TEXTS,
         score_after=protocol.error.after_steps,
         seeds=generation.seeds,
         num_inference_steps=generation.num_inference_steps,

@@ -9,6 +9,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from itertools import chain
 from types import MappingProxyType
 from typing import Any, ClassVar, cast
@@ -19,6 +20,7 @@ from imgaudit.diffusion.denoiser import PromptEmbeds
 from imgaudit.diffusion.schedules import Prediction, PredictionType, Schedule
 from imgaudit.exceptions import ModelRefusedError
 from imgaudit.models.files.inspection import AGAIN
+from imgaudit.models.mixed_words import find_single_token_words
 
 MAX_RESOLUTION = 4096
 """Pixels per side; the families have 512 to 4096, and a config.json that asks for more fills the memory."""
@@ -130,6 +132,17 @@ class LatentDenoiser(ABC):
     @abstractmethod
     def condition(self, prompts: Sequence[str]) -> PromptEmbeds:
         """Encode prompts as the pipeline does."""
+
+    def unmasked_condition(self, prompts: Sequence[str]) -> PromptEmbeds:
+        """Encode prompts as the pipeline does: without a mask, every row is seen as it is."""
+        return self.condition(prompts)
+
+    @cached_property
+    def vocabulary(self) -> Sequence[str]:
+        """Whole words that the pipeline's first tokenizer reads as one token."""
+        tokenizers = [name for name in self.pipeline.components if name.startswith("tokenizer")]
+        present = [getattr(self.pipeline, name) for name in sorted(tokenizers) if getattr(self.pipeline, name)]
+        return list(find_single_token_words(present[0])) if present else []
 
     def null_condition(self) -> PromptEmbeds:
         """Return the empty prompt, which the model was trained on by caption dropout."""

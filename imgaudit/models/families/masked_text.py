@@ -1,7 +1,7 @@
 """Transformers that attend to text across, under a padding mask: PixArt-Sigma and Sana."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, cast
 
@@ -28,11 +28,16 @@ class MaskedTextDenoiser(TransformerDenoiser):
         Text is attended to without positions, and attention over copies of a row is attention over that row: the
         network answers nearly as it does to the empty prompt, and would exactly if the copies were not set apart.
         """
-        empty = self.null_condition()
-        text, mask = empty.streams["text"], empty.extras["mask"]
-        [*_, last] = mask[0].nonzero()[:, 0].tolist() or [0]
-        filled = torch.where(mask.bool()[:, :, None], text, text[:, last : last + 1])
-        return PromptEmbeds({"text": spread_rows(filled)}, empty.free, {"mask": torch.ones_like(mask)})
+        empty = self.unmasked_condition([""])
+        return empty.with_streams({"text": spread_rows(empty.streams["text"])})
+
+    def unmasked_condition(self, prompts: Sequence[str]) -> PromptEmbeds:
+        """Encode prompts with every row seen: their last row is copied over those that padding hides."""
+        masked = self.condition(prompts)
+        text, mask = masked.streams["text"], masked.extras["mask"]
+        last = [max(row.nonzero()[:, 0].tolist(), default=0) for row in mask]
+        filled = torch.where(mask.bool()[:, :, None], text, text[torch.arange(len(text)), last][:, None])
+        return PromptEmbeds({"text": filled}, masked.free, {"mask": torch.ones_like(mask)})
 
     @abstractmethod
     def _timesteps(self, timesteps: torch.Tensor) -> torch.Tensor:

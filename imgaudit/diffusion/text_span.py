@@ -1,0 +1,104 @@
+"""The span of texts: conditions that are sums of what a model's text encoders make of ordinary words.
+
+Almost every embedding that an inversion could choose is one that no text gives, and from such embeddings any image can
+be forced out of a model. Sums of the embeddings of texts are far fewer. Among them a caption that the model was
+trained with is found much sooner than an image that it never saw can be forced.
+"""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from imgaudit.diffusion.denoiser import Denoiser, PromptEmbeds
+from imgaudit.exceptions import ConfigError
+from imgaudit.schema.protocol import SpanConfig
+
+COMMONEST = 20_000
+"""Words of the vocabulary that texts are made of: tokenizers list the commonest first."""
+
+WORDS = (3, 7)
+"""Fewest and most words of a text."""
+
+BATCH = 64
+"""Texts that are encoded at once."""
+
+
+def compose_texts(vocabulary: Sequence[str], count: int) -> list[str]:
+    """Return texts of 3 to 7 words drawn from the vocabulary, the same ones at every call.
+
+    Words of one or two letters, and whatever is not all letters, are left out.
+    Raises ConfigError when fewer than 7 words are left.
+
+    >>> compose_texts(["red", "house", "tree", "boat", "under", "the", "moon"], 1)
+    ['the house red boat']
+    """
+    words = [word for word in vocabulary if len(word) > 2 and word.isalpha()][:COMMONEST]
+    if len(words) < WORDS[1]:
+        raise ConfigError(
+            f"texts are made of the words of the model's vocabulary, but only {len(words)} of its {len(vocabulary)} "
+            f"tokens are words; expected at least {WORDS[1]}"
+        )
+    draw = random.Random(0)
+    return [" ".join(draw.sample(words, draw.randint(*WORDS))) for _ in range(count)]
+
+
+@dataclass(frozen=True)
+class TextSpan:
+    """The mean of texts' embeddings, and the directions in which they differ most."""
+
+    mean: PromptEmbeds
+    """One condition, at the mean of the texts; what is not a stream is the start condition's."""
+    directions: Mapping[str, torch.Tensor]
+    """Stream to (directions, tokens, width) float32: principal components, each as long as one standard deviation of
+    the texts along it. One direction changes all streams together, as one text would."""
+
+    def __len__(self) -> int:
+        return len(next(iter(self.directions.values())))
+
+    def condition(self, coordinates: torch.Tensor) -> PromptEmbeds:
+        """Return one condition per row of coordinates: mean + sum over k of coordinate k times direction k.
+
+        coordinates:  (N, directions) float32, in standard deviations of the texts
+        """
+        streams = {
+            name: self.mean.streams[name] + torch.einsum("nk,ktw->ntw", coordinates, directions)
+            for name, directions in self.directions.items()
+        }
+        return self.mean.select(torch.zeros(len(coordinates), dtype=torch.long)).with_streams(streams)
+
+    def project(self, gradients: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Return the gradient with respect to the coordinates, (N, directions), from the streams' (N, tokens, width)"""
+        return torch.stack(
+            [torch.einsum("ntw,ktw->nk", gradients[name], directions) for name, directions in self.directions.items()]
+        ).sum(dim=0)
+
+
+def span_texts(denoiser: Denoiser, config: SpanConfig) -> TextSpan:
+    """Encode texts made of the model's own words, and find the directions in which their embeddings differ most.
+
+    Principal components of all streams side by side, every stream scaled to the same total variance. They are found
+    from the products of the texts with each other, so that memory grows with texts times embedding and no faster.
+    Raises ConfigError when the vocabulary has too few words.
+    """
+    texts = compose_texts(denoiser.vocabulary, config.texts)
+    parts = [denoiser.unmasked_condition(texts[start : start + BATCH]) for start in range(0, len(texts), BATCH)]
+    encoded = {name: torch.cat([part.streams[name] for part in parts]) for name in parts[0].streams}
+    means = {name: stream.mean(dim=0, keepdim=True) for name, stream in encoded.items()}
+    products = torch.zeros(len(texts), len(texts), dtype=torch.float64)
+    for name, stream in encoded.items():
+        centred = (stream - means[name]).flatten(1)
+        variance = float(centred.double().square().sum()) or 1.0
+        products += (centred @ centred.T).double().cpu() / variance
+    values, vectors = torch.linalg.eigh(products)
+    # Ascending; centring leaves one direction fewer than texts.
+    count = min(config.directions, len(texts) - 1)
+    # A component is the texts' weighted sum; divided by the root of their number it is one standard deviation long.
+    weights = (vectors.flip(1)[:, :count] / len(texts) ** 0.5).T
+    keep = values.flip(0)[:count] > 1e-9 * float(values.max())
+    directions = {
+        name: torch.einsum("kn,ntw->ktw", weights[keep].to(stream), stream - means[name])
+        for name, stream in encoded.items()
+    }
+    return TextSpan(denoiser.start_condition().with_streams(means), directions)
