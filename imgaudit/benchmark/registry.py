@@ -51,6 +51,7 @@ BENCHMARKS = (
     Benchmark("prompts", options.PromptSearchSettings, "budgets.token_search"),
     Benchmark("budget", options.BudgetSettings, "budgets.inversion_steps"),
     Benchmark("frontier", options.FrontierSettings, "budgets.frontier"),
+    Benchmark("searches", options.SearchSettings, "searches.report"),
     Benchmark("speed", options.SpeedSettings, "speed.audit_stages"),
     Benchmark("prompt-detection", options.PromptScoreSettings, "methods.prompt_scores"),
     Benchmark("triggers", options.TriggerSettings, "methods.trigger_search"),

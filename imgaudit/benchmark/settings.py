@@ -149,6 +149,17 @@ class FrontierSettings(LabSettings):
     invmm_images: int = Field(8, ge=1, description="Memorised images for InvMM, and as many others; minutes for each.")
 
 
+class SearchSettings(FrontierSettings):
+    """Measure scores of a lab's images under every search of a condition, and under their captions."""
+
+    baselines: Literal["dori", "invmm", "both", "none"] = Field(
+        "none", description="Published methods to run as well: dori, invmm, both or none."
+    )
+    table: Path | None = Field(
+        None, description="Saved table, or folder of saved tables, to print again, without measuring or a model."
+    )
+
+
 class SpeedSettings(Batched, Seeded, OnLab):
     """Time every stage of an audit, beside the raw time of the same network passes."""
 

@@ -1,0 +1,188 @@
+"""How well scores separate under every search: one table over all labs, and the goals for the search that audits use."""
+
+from collections.abc import Iterator, Sequence
+
+from imgaudit.benchmark.budgets.dori import DORI
+from imgaudit.benchmark.harness.cases import Group
+from imgaudit.benchmark.harness.figures import (
+    Goal,
+    MeasuredRate,
+    Separation,
+    format_goals,
+    measure_rate,
+    measure_separation,
+)
+from imgaudit.benchmark.harness.procedure import Procedure
+from imgaudit.benchmark.searches.measuring import measure_searches
+from imgaudit.benchmark.searches.table import CAPTION, SearchTable, read_tables, searches_of, write_tables
+from imgaudit.schema.records import Record
+from imgaudit.statistics import conformal_p_value, newcombe
+
+LEVELS = (0.05, 0.01)
+CHEAPER = 4
+"""Published methods must take at least this many times the network evaluations."""
+
+
+class SearchPoint(Record):
+    """How one search separates on one lab."""
+
+    lab: str
+    """Lab model."""
+    pipeline: str
+    """Class of its pipeline."""
+    prediction_type: str
+    """What its network predicts."""
+    baseline: str
+    """The condition that errors are compared with."""
+    search: str
+    """The search, or the published method."""
+    audited: bool
+    """True for the search that an audit of such a model uses."""
+    evaluations: int
+    """Network evaluations per image."""
+    held_out: Separation | None
+    """Memorised against held out."""
+    seen_once: Separation | None
+    """Memorised against seen once."""
+    controls: int
+    """Controls that give p-values."""
+    detected: dict[float, MeasuredRate]
+    """Memorised images with p at most a level, by level."""
+    false: dict[float, MeasuredRate]
+    """Held-out images with p at most a level."""
+    once: dict[float, MeasuredRate]
+    """Images seen once with p at most a level."""
+
+
+class SearchReport(Record):
+    """Every search on every lab, and the goals."""
+
+    seeds: list[int]
+    """Run seeds."""
+    points: list[SearchPoint]
+    """By lab, then by search."""
+    targets: list[Goal]
+    """Goals and outcomes."""
+
+
+def measure_point(table: SearchTable, search: str) -> SearchPoint:
+    """Compute the statistics of one search on one lab."""
+    score = table.score(search)
+    bank = [value for row in table.bank if (value := score(row)) is not None]
+
+    def values(group: Group) -> list[float | None]:
+        return [score(row) for row in table.of(group)]
+
+    def rates(group: Group) -> dict[float, MeasuredRate]:
+        found = [conformal_p_value(value, bank) for value in values(group) if value is not None] if bank else []
+        return {level: measure_rate(f"p <= {level:g}", group, [p <= level for p in found]) for level in LEVELS}
+
+    memorised = values(Group.MEMORISED)
+    return SearchPoint(
+        lab=table.lab,
+        pipeline=table.pipeline,
+        prediction_type=table.prediction_type,
+        baseline=table.baseline,
+        search=search,
+        audited=search == table.audited,
+        evaluations=table.evaluations[search],
+        held_out=measure_separation(search, Group.HELD_OUT, memorised, values(Group.HELD_OUT)),
+        seen_once=measure_separation(search, Group.SEEN_ONCE, memorised, values(Group.SEEN_ONCE)),
+        controls=len(bank),
+        detected=rates(Group.MEMORISED),
+        false=rates(Group.HELD_OUT),
+        once=rates(Group.SEEN_ONCE),
+    )
+
+
+def report_searches(tables: Sequence[SearchTable]) -> SearchReport:
+    """Compute all statistics; no model is needed."""
+    points = [measure_point(table, search) for table, search in searches_of(tables)]
+    return SearchReport(
+        seeds=sorted({table.seed for table in tables}),
+        points=points,
+        targets=[goal for table in tables for goal in _goals([one for one in points if one.lab == table.lab])],
+    )
+
+
+def _goals(points: Sequence[SearchPoint]) -> Iterator[Goal]:
+    """State what is asked of the search that an audit uses, and of captions, on one lab."""
+    ours = next(one for one in points if one.audited)
+    name = f"{ours.lab}, {ours.search}"
+    # A model without a null branch is asked less: its errors are compared with a prediction that is guided already.
+    if ours.held_out:
+        yield Goal.at_least(f"{name}: AUC", ours.held_out, 0.95 if ours.baseline == "null" else 0.9)
+    for level, wanted in ((0.05, 0.9), (0.01, 0.7)):
+        yield Goal.at_least(f"{name}: memorised with p <= {level:g}", ours.detected[level], wanted)
+        yield Goal.within_level(f"{name}: held out with p <= {level:g}", ours.false[level], level)
+    for one in points:
+        if one.search == CAPTION and one.held_out:
+            yield Goal.at_least(f"{one.lab}, {CAPTION}: AUC", one.held_out, 0.97)
+        if one.search.startswith(DORI):
+            yield _compare(ours, one)
+
+
+def _compare(ours: SearchPoint, theirs: SearchPoint) -> Goal:
+    """Ask for as many detections at p <= 0.05 as a published method's, for a quarter of its evaluations."""
+    own, others = ours.detected[0.05], theirs.detected[0.05]
+    difference = newcombe(others.hits, others.n, own.hits, own.n)
+    ratio = theirs.evaluations / ours.evaluations
+    return Goal.at_least(
+        f"{ours.lab}: {ours.search} against {theirs.search}",
+        difference,
+        0.0 if ratio >= CHEAPER else 2.0,
+        wanted=f"at least as many with p <= 0.05 for 1/{CHEAPER} of the evaluations",
+        got=f"{own.rate:.3f} / {others.rate:.3f} (difference {difference.low:+.3f} to {difference.high:+.3f}), "
+        f"1/{ratio:.1f} ({ours.evaluations} / {theirs.evaluations})",
+    )
+
+
+def format_searches(report: SearchReport) -> Iterator[str]:
+    """Format one search per line under its lab, then the goals. A star marks the search that an audit uses."""
+    yield f"run seed {', '.join(map(str, report.seeds))}; intervals are 95 %; * the search that an audit uses"
+    for lab in dict.fromkeys(one.lab for one in report.points):
+        own = [one for one in report.points if one.lab == lab]
+        first = own[0]
+        yield ""
+        yield (
+            f"{lab}: {first.pipeline}, predicts {first.prediction_type}, baseline {first.baseline}; "
+            f"{_counts(first)}, {first.controls} controls"
+        )
+        yield f"{'search':25}{'evals':>6}  {'AUC, against held out':23}{'p <= 5%':>8}{'p <= 1%':>8}{'interval':>12}   held out"
+        yield from map(_format_point, own)
+    yield ""
+    yield f"{'seen once in training':48}p <= 5%  interval       AUC of memorised against them"
+    for one in report.points:
+        if one.audited or one.search == CAPTION:
+            rate = one.once[0.05]
+            area = (
+                f"{one.seen_once.auc:.3f} ({one.seen_once.low:.3f}-{one.seen_once.high:.3f})" if one.seen_once else "-"
+            )
+            yield f"{f'{one.lab}, {one.search}':48}{rate.hits:3}/{rate.n:<4} {rate.low:5.1%} to {rate.high:6.1%}   {area}"
+    yield from format_goals(report.targets)
+
+
+def _counts(point: SearchPoint) -> str:
+    if point.held_out is None:
+        return "no memorised images"
+    once = point.seen_once.negatives if point.seen_once else 0
+    return f"{point.held_out.positives} memorised, {point.held_out.negatives} held out, {once} seen once"
+
+
+def _format_point(point: SearchPoint) -> str:
+    area, five, one = point.held_out, point.detected[0.05], point.detected[0.01]
+    told = f"{area.auc:.3f} ({area.low:.3f}-{area.high:.3f})" if area else "-"
+    name = f"{'*' if point.audited else ' '} {point.search}"
+    if not point.controls:
+        return f"{name:25}{point.evaluations:6}  {told}"
+    false = point.false[0.05]
+    return (
+        f"{name:25}{point.evaluations:6}  {told:23}{five.rate:8.1%}{one.rate:8.1%}  {five.low:4.0%} to {five.high:4.0%}"
+        f"   {false.hits}/{false.n} ({false.low:.1%} to {false.high:.1%})"
+    )
+
+
+PROCEDURE = Procedure(
+    measure_searches, read_tables, write_tables, lambda tables, _: report_searches(tables),
+    lambda report, _: format_searches(report),
+)  # fmt: skip
