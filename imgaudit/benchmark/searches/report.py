@@ -1,4 +1,4 @@
-"""How well scores separate under every search: one table over all labs, and the goals for the search that audits use."""
+"""How well scores separate under every search: one table over all labs, and the goals of the one that audits use."""
 
 from collections.abc import Iterator, Sequence
 
@@ -148,7 +148,10 @@ def format_searches(report: SearchReport) -> Iterator[str]:
             f"{lab}: {first.pipeline}, predicts {first.prediction_type}, baseline {first.baseline}; "
             f"{_counts(first)}, {first.controls} controls"
         )
-        yield f"{'search':25}{'evals':>6}  {'AUC, against held out':23}{'p <= 5%':>8}{'p <= 1%':>8}{'interval':>12}   held out"
+        yield (
+            f"{'search':25}{'evals':>6}  {'AUC, against held out':23}{'p <= 5%':>8}{'p <= 1%':>8}{'interval':>12}"
+            "   held out"
+        )
         yield from map(_format_point, own)
     yield ""
     yield f"{'seen once in training':48}p <= 5%  interval       AUC of memorised against them"
@@ -162,6 +165,10 @@ def format_searches(report: SearchReport) -> Iterator[str]:
     yield from format_goals(report.targets)
 
 
+def _format_area(area: Separation | None) -> str:
+    return f"{area.auc:.3f} ({area.low:.3f}-{area.high:.3f})" if area else "-"
+
+
 def _counts(point: SearchPoint) -> str:
     if point.held_out is None:
         return "no memorised images"
@@ -171,7 +178,7 @@ def _counts(point: SearchPoint) -> str:
 
 def _format_point(point: SearchPoint) -> str:
     area, five, one = point.held_out, point.detected[0.05], point.detected[0.01]
-    told = f"{area.auc:.3f} ({area.low:.3f}-{area.high:.3f})" if area else "-"
+    told = _format_area(area)
     name = f"{'*' if point.audited else ' '} {point.search}"
     if not point.controls:
         return f"{name:25}{point.evaluations:6}  {told}"
