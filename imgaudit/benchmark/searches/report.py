@@ -157,11 +157,10 @@ def format_searches(report: SearchReport) -> Iterator[str]:
     yield f"{'seen once in training':48}p <= 5%  interval       AUC of memorised against them"
     for one in report.points:
         if one.audited or one.search == CAPTION:
-            rate = one.once[0.05]
-            area = (
-                f"{one.seen_once.auc:.3f} ({one.seen_once.low:.3f}-{one.seen_once.high:.3f})" if one.seen_once else "-"
+            rate, name = one.once[0.05], f"{one.lab}, {one.search}"
+            yield (
+                f"{name:48}{rate.hits:3}/{rate.n:<4} {rate.low:5.1%} to {rate.high:6.1%}   {_format_area(one.seen_once)}"
             )
-            yield f"{f'{one.lab}, {one.search}':48}{rate.hits:3}/{rate.n:<4} {rate.low:5.1%} to {rate.high:6.1%}   {area}"
     yield from format_goals(report.targets)
 
 
