@@ -155,6 +155,7 @@ class SearchSettings(FrontierSettings):
     baselines: Literal["dori", "invmm", "both", "none"] = Field(
         "none", description="Published methods to run as well: dori, invmm, both or none."
     )
+    every: bool = Field(False, description="Measure the search among texts also on models whose audits do not use it.")
     table: Path | None = Field(
         None, description="Saved table, or folder of saved tables, to print again, without measuring or a model."
     )

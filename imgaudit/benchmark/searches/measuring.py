@@ -33,7 +33,9 @@ ERROR, SPAN = ErrorConfig(), SpanConfig()
 def measure_searches(settings: SearchSettings, on_stage: OnStage) -> list[SearchTable]:
     """Measure controls and images of a lab under every search; finished chunks are kept."""
     work = LabWork.open(settings, on_stage)
-    cases, span = choose_cases(work.lab.description, COUNTS), span_texts(work.denoiser, SPAN)
+    cases = choose_cases(work.lab.description, COUNTS)
+    is_searched = settings.every or work.denoiser.prediction_type in SPAN.prediction_types
+    span = span_texts(work.denoiser, SPAN) if is_searched else None
     config = InversionConfig(steps=ERROR.after_steps)
     images = [*cases.controls, *cases.measured]
     bank = {image.sha256 for image in cases.bank}
@@ -56,7 +58,7 @@ def measure_searches(settings: SearchSettings, on_stage: OnStage) -> list[Search
     errors = 2 * ERROR.draws
     evaluations = {
         INVERSION: 2 * config.steps * config.draws + errors,
-        TEXTS: 2 * SPAN.steps * SPAN.draws + errors,
+        **({TEXTS: 2 * SPAN.steps * SPAN.draws + errors} if is_searched else {}),
         CAPTION: errors,
     }
     for name, budget in _measure_published(settings, work).items():
@@ -80,17 +82,20 @@ def measure_searches(settings: SearchSettings, on_stage: OnStage) -> list[Search
 
 
 def _measure_chunk(
-    work: LabWork, chunk: list[Target], config: InversionConfig, span: TextSpan
+    work: LabWork, chunk: list[Target], config: InversionConfig, span: TextSpan | None
 ) -> list[dict[str, float]]:
     """Measure some images: complexity, and the log ratio under every search."""
     denoiser, encoded = work.denoiser, work.encode(chunk)
-    run = {"run_seed": work.seed, "executor": work.executor}
-    texts = [target.texts[Rung.CAPTION][0] for target in chunk]
     conditions = {
-        INVERSION: invert(denoiser, encoded.latents, encoded.sha256s, config, **run).prompt_embeds,  # type: ignore[arg-type]
-        TEXTS: search_span(denoiser, encoded.latents, encoded.sha256s, span, SPAN, **run).prompt_embeds,  # type: ignore[arg-type]
-        CAPTION: denoiser.condition(texts),
+        INVERSION: invert(
+            denoiser, encoded.latents, encoded.sha256s, config, run_seed=work.seed, executor=work.executor
+        ).prompt_embeds
     }
+    if span is not None:
+        conditions[TEXTS] = search_span(
+            denoiser, encoded.latents, encoded.sha256s, span, SPAN, run_seed=work.seed, executor=work.executor
+        ).prompt_embeds
+    conditions[CAPTION] = denoiser.condition([target.texts[Rung.CAPTION][0] for target in chunk])
     ratios: dict[str, list[float]] = {}
     null = None
     for name, condition in conditions.items():
