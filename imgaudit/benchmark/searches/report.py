@@ -158,9 +158,8 @@ def format_searches(report: SearchReport) -> Iterator[str]:
     for one in report.points:
         if one.audited or one.search == CAPTION:
             rate, name = one.once[0.05], f"{one.lab}, {one.search}"
-            yield (
-                f"{name:48}{rate.hits:3}/{rate.n:<4} {rate.low:5.1%} to {rate.high:6.1%}   {_format_area(one.seen_once)}"
-            )
+            area = _format_area(one.seen_once)
+            yield f"{name:48}{rate.hits:3}/{rate.n:<4} {rate.low:5.1%} to {rate.high:6.1%}   {area}"
     yield from format_goals(report.targets)
 
 
