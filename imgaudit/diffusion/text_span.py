@@ -79,26 +79,29 @@ def span_texts(denoiser: Denoiser, config: SpanConfig) -> TextSpan:
     """Encode texts made of the model's own words, and find the directions in which their embeddings differ most.
 
     Principal components of all streams side by side, every stream scaled to the same total variance. They are found
-    from the products of the texts with each other, so that memory grows with texts times embedding and no faster.
+    from the products of the texts with each other, so that memory grows with texts times embedding and no faster; all
+    texts together are only ever in the machine's own memory, and the directions end on the model's device.
     Raises ConfigError when the vocabulary has too few words.
     """
     texts = compose_texts(denoiser.vocabulary, config.texts)
-    parts = [denoiser.unmasked_condition(texts[start : start + BATCH]) for start in range(0, len(texts), BATCH)]
+    batches = (texts[first : first + BATCH] for first in range(0, len(texts), BATCH))
+    parts = [denoiser.unmasked_condition(batch).map(lambda tensor: tensor.cpu()) for batch in batches]
     encoded = {name: torch.cat([part.streams[name] for part in parts]) for name in parts[0].streams}
     means = {name: stream.mean(dim=0, keepdim=True) for name, stream in encoded.items()}
     products = torch.zeros(len(texts), len(texts), dtype=torch.float64)
     for name, stream in encoded.items():
         centred = (stream - means[name]).flatten(1)
         variance = float(centred.double().square().sum()) or 1.0
-        products += (centred @ centred.T).double().cpu() / variance
+        products += (centred @ centred.T).double() / variance
     values, vectors = torch.linalg.eigh(products)
     # Ascending; centring leaves one direction fewer than texts.
     count = min(config.directions, len(texts) - 1)
     # A component is the texts' weighted sum; divided by the root of their number it is one standard deviation long.
     weights = (vectors.flip(1)[:, :count] / len(texts) ** 0.5).T
     keep = values.flip(0)[:count] > 1e-9 * float(values.max())
+    start = denoiser.start_condition()
     directions = {
-        name: torch.einsum("kn,ntw->ktw", weights[keep].to(stream), stream - means[name])
+        name: torch.einsum("kn,ntw->ktw", weights[keep].to(stream), stream - means[name]).to(start.streams[name])
         for name, stream in encoded.items()
     }
-    return TextSpan(denoiser.start_condition().with_streams(means), directions)
+    return TextSpan(start.with_streams({name: means[name].to(start.streams[name]) for name in means}), directions)
