@@ -24,12 +24,16 @@ class SpanSearch:
     """(images, steps) float32: loss of each step on its own fresh draws, before its update."""
 
 
-def draw_coordinates(sha256s: Sequence[str], count: int, spread: float, run_seed: int) -> torch.Tensor:
-    """Draw where the searches start: (images, count) normal float32, `spread` standard deviations of the texts."""
+def draw_coordinates(sha256s: Sequence[str], span: TextSpan, spread: float, run_seed: int) -> torch.Tensor:
+    """Draw where the searches start: (images, directions) normal float32, `spread` standard deviations of the texts.
+
+    The texts are weighted at random, and not the directions, whose signs are one machine's choice: an image starts from
+    the same condition everywhere.
+    """
     rows = []
     for sha256 in sha256s:
         generator = torch.Generator("cpu").manual_seed(draw_seed(run_seed, sha256, "search in the span of texts"))
-        rows.append(torch.randn(count, generator=generator) * spread)
+        rows.append(torch.randn(len(span.shares), generator=generator) @ span.shares * spread)
     return torch.stack(rows)
 
 
@@ -55,7 +59,7 @@ def search_span(
     latents:  (images, C, h, w) float32, scaled by the autoencoder's factor
     Returns   the conditions on the CPU, and the loss of every step
     """
-    start = draw_coordinates(sha256s, len(span), config.spread, run_seed)
+    start = draw_coordinates(sha256s, span, config.spread, run_seed)
     coordinates = start.to(latents.device).requires_grad_(True)
     optimiser = torch.optim.Adam([coordinates], lr=config.learning_rate)
     source = DrawSource(run_seed, sha256s, "search in the span of texts", denoiser.latent_shape)

@@ -54,6 +54,9 @@ class TextSpan:
     """Stream to (directions, tokens, width) float32: principal components, each as long as one standard deviation of
     the texts along it. One direction changes all streams together, as one text would."""
 
+    shares: torch.Tensor
+    """(texts, directions) float32: the share of every text in every direction; columns are orthonormal."""
+
     def __len__(self) -> int:
         return len(next(iter(self.directions.values())))
 
@@ -97,11 +100,13 @@ def span_texts(denoiser: Denoiser, config: SpanConfig) -> TextSpan:
     # Ascending; centring leaves one direction fewer than texts.
     count = min(config.directions, len(texts) - 1)
     # A component is the texts' weighted sum; divided by the root of their number it is one standard deviation long.
-    weights = (vectors.flip(1)[:, :count] / len(texts) ** 0.5).T
+    shares = vectors.flip(1)[:, :count]
+    weights = (shares / len(texts) ** 0.5).T
     keep = values.flip(0)[:count] > 1e-9 * float(values.max())
     start = denoiser.start_condition()
     directions = {
         name: torch.einsum("kn,ntw->ktw", weights[keep].to(stream), stream - means[name]).to(start.streams[name])
         for name, stream in encoded.items()
     }
-    return TextSpan(start.with_streams({name: means[name].to(start.streams[name]) for name in means}), directions)
+    mean = start.with_streams({name: means[name].to(start.streams[name]) for name in means})
+    return TextSpan(mean, directions, shares[:, keep].float())
