@@ -159,7 +159,7 @@ def calibrate(
     _prepare(model, config)
     earlier = NullBank.read(out) if append and out.is_file() else None
     if earlier is not None:
-        earlier.require(model.denoiser.fingerprint, config.protocol)
+        earlier.require(model.denoiser.fingerprint, config.protocol.for_model(model.denoiser.prediction_type))
     controls = keep_works(controls, config.series)
     for sentence in describe_same_works(controls, "control"):
         on_note(f"note: {sentence}")

@@ -43,6 +43,7 @@ def info(path: Annotated[Path, argument("BANK", help="Null bank.")]) -> None:
     from imgaudit.decision.forcing import check_forcing
     from imgaudit.decision.null_bank import NullBank
     from imgaudit.schema.policy import Policy
+    from imgaudit.schema.score_search import describe_score, recorded_search
 
     held, policy = NullBank.read(path).by_work(), Policy()
     typer.echo(ascii(f"model {held.model} {held.model_fingerprint[:16]}, protocol {held.protocol.hash[:16]}")[1:-1])
@@ -51,6 +52,8 @@ def info(path: Annotated[Path, argument("BANK", help="Null bank.")]) -> None:
         typer.echo(ascii(line)[1:-1])
     typer.echo(describe_works(held.files, held.works))
     typer.echo(f"{len(held.controls)} give p-values, {len(held.kept_out)} are kept out of the bank")
+    if score := describe_score(recorded_search(held.protocol), held.baselines):
+        typer.echo(score)
     if held.protocol.invmm is not None:
         typer.echo(f"measured by InvMM as well, {held.protocol.invmm.steps} steps at most")
     for targets in (1, 10, 100):

@@ -33,6 +33,7 @@ def _calibrate(
 ) -> None:  # fmt: skip
     """Measure images known not to be in the training set, and save their scores as a file (null bank) for audits."""
     from imgaudit.api import calibrate
+    from imgaudit.schema.score_search import describe_score, recorded_search
 
     config, _ = options.resolve()
     if config.offline:
@@ -46,4 +47,6 @@ def _calibrate(
             loaded, portfolio, out=out, config=config, note=note or f"folder {controls}", append=append,
             on_progress=interruption.stopping_stages(advance), on_note=lambda sentence: say(sentence, quiet=quiet),
         )  # fmt: skip
+    if score := describe_score(recorded_search(made.protocol), made.baselines):
+        typer.echo(score)
     typer.echo(f"{len(made.controls)} controls, {len(made.kept_out)} more kept out of the bank -> {out}")

@@ -66,7 +66,8 @@ def print_plan(
         typer.echo(
             f"  of them the score's search among texts: {searched:,} for each image, if the model predicts a flow"
         )
-        typer.echo("  or a velocity; none for other models")
+        others = config.protocol.model_copy(update={"span": None}).hash
+        typer.echo(f"  or a velocity; other models do without, under protocol {others[:16]}")
     if config.protocol.invmm is not None:
         moved = invmm_work(config.protocol).evaluations
         typer.echo(f"  of them InvMM: at most {moved:,} for each image; it ends earlier where it succeeds")

@@ -152,6 +152,15 @@ def _common_skip(result: AuditResult) -> Text | None:
     return plain(f"all {len(result.findings)} images were skipped for the same reason: {reasons.pop()}")
 
 
+def _score_text(result: AuditResult) -> str:
+    """Say which search and baseline the scores have; empty where no image has a score."""
+    # Imported here, so that --help stays free of what reports need.
+    from imgaudit.schema.score_search import describe_score, search_of
+
+    baselines = {finding.error.baseline for finding in result.findings if not isinstance(finding.error, Skipped)}
+    return describe_score(search_of(result.protocol, result.run["model"]["prediction_type"]), baselines)
+
+
 def _findings(result: AuditResult) -> Table:
     table = make_table("verdict", "image", "p", "q", "copies of seeds, 95 % interval")
     order = list(Verdict)
@@ -181,6 +190,8 @@ def print_result(result: AuditResult) -> None:
     console.print(plain(f"{summary.targets} images: {counts}"))
     if result.redecided:
         console.print(plain(f"decided again by another policy than before the run: {'; '.join(result.redecided)}"))
+    if score := _score_text(result):
+        console.print(plain(score))
     console.print(plain(summary.planner))
     if summary.controls:
         console.print(plain(false_positive_text(summary)))

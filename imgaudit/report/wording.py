@@ -201,7 +201,7 @@ ALARM_WORDING: dict[AlarmCode, AlarmWording] = {
     AlarmCode.NO_NULL_BRANCH: AlarmWording(
         "The model has no prediction without text",
         "The model is distilled: the prediction that the score of other models is compared with was not trained. Its "
-        "score, where it has one, is compared with the empty prompt that the search starts from.",
+        "score, where it has one, is compared with the empty prompt that inversions start from.",
     ),
     AlarmCode.AUTOENCODER: AlarmWording(
         "The model's autoencoder distorts the image",

@@ -152,7 +152,7 @@ def _note_controls(model: LoadedModel, inputs: AuditInputs, config: AuditConfig,
     """Say which files are no controls and what a bank lacks; raise CalibrationError when it does not fit."""
     controls = inputs.controls
     if isinstance(controls, NullBank):
-        controls.require(model.denoiser.fingerprint, config.protocol)
+        controls.require(model.denoiser.fingerprint, config.protocol.for_model(model.denoiser.prediction_type))
         if config.protocol.invmm is not None and controls.protocol.invmm != config.protocol.invmm:
             on_note(
                 "note: the null bank was not measured by InvMM with these settings, so its divergences get no p-value; "

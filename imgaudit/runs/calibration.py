@@ -48,7 +48,7 @@ def measure_bank(
             measurements,
             model=model.name,
             model_fingerprint=model.denoiser.fingerprint,
-            protocol=config.protocol,
+            protocol=manifest.protocol,
             seed=config.seed,
             note=note,
             made=utc_now(),

@@ -98,14 +98,15 @@ def make_manifest(
     import torch
 
     policy = policy or config.policy
+    protocol = config.protocol.for_model(model.denoiser.prediction_type)
     return AuditManifest(
         **describe_work(command, model),
         config={
             key: KnownOption(value=value, source=sources.get(key, "default"))
             for key, value in config.model_dump(mode="json").items()
         },
-        protocol=config.protocol,
-        protocol_hash=config.protocol.hash,
+        protocol=protocol,
+        protocol_hash=protocol.hash,
         policy=policy,
         policy_hash=policy.hash,
         groups=[list(group) for group in groups],

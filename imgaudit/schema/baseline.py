@@ -12,7 +12,12 @@ the same: it needs them to be exchangeable, and no null branch."""
 BASELINE_WORDING: Mapping[Baseline, str] = MappingProxyType(
     {
         "null": "compared with the model's own prediction without text",
-        "start": "compared with the empty prompt that the search starts from",
+        "start": "compared with the empty prompt that inversions start from",
     }
 )
 """The baselines as pages and messages say them."""
+
+BASELINE_NAME: Mapping[Baseline, str] = MappingProxyType(
+    {"null": "the prediction without text", "start": "the empty prompt's prediction"}
+)
+"""The same in a few words, for a line of a terminal."""

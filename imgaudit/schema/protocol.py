@@ -268,6 +268,17 @@ class Protocol(_Frozen):
         """
         return self.span is not None and prediction_type in self.span.prediction_types
 
+    def for_model(self, prediction_type: str) -> "Protocol":
+        """Return the protocol as runs and null banks of models that predict this record it.
+
+        It lacks the search in the span of texts where such models are measured without it. So what was measured before
+        that search was there still agrees with what is measured now.
+
+        >>> Protocol(span=SpanConfig()).for_model("epsilon") == Protocol()
+        True
+        """
+        return self if self.searches_span(prediction_type) else self.model_copy(update={"span": None})
+
     @property
     def hash(self) -> str:
         """SHA-256 over the protocol's canonical JSON, hexadecimal.
@@ -291,8 +302,16 @@ class Protocol(_Frozen):
         return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
 
     def differences(self, other: "Protocol") -> list[str]:
-        """List the keys that differ, as "inversion.steps: 25 here, 50 there"."""
+        """List the keys that differ, as "inversion.steps: 25 here, 50 there".
+
+        A search that only one of them has is named by its option.
+
+        >>> Protocol(span=SpanConfig()).differences(Protocol())
+        ['search: texts here, inversion there']
+        """
         here, there = _flatten(self.model_dump(mode="json")), _flatten(other.model_dump(mode="json"))
+        if (self.span is None) is not (other.span is None):
+            here, there = _name_search(here), _name_search(there)
         return [
             f"{key}: {_word(key, here)} here, {_word(key, there)} there"
             for key in dict.fromkeys([*here, *there])
@@ -324,6 +343,12 @@ def protocol_for(effort: Effort, framing: Framing = Framing.CROP) -> Protocol:
 
 def _word(key: str, values: Mapping[str, Any]) -> Any:
     return values.get(key, EVERYTHING if key.endswith("streams") else NOTHING)
+
+
+def _name_search(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Put the name of the search in place of its settings."""
+    rest = {key: value for key, value in values.items() if not key.startswith("span.")}
+    return rest | {"search": (Search.INVERSION if len(rest) == len(values) else Search.TEXTS).value}
 
 
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

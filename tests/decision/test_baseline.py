@@ -40,7 +40,7 @@ def test_a_score_against_the_start_is_ranked_among_controls_and_a_note_says_so()
     assert finding.score_p_value == 1 / 200
     [alarm] = [one for one in finding.alarms if one.code is AlarmCode.NO_NULL_BRANCH]
     assert alarm.effect is AlarmEffect.WARNS
-    assert "compared with the empty prompt that the search starts from" in alarm.message
+    assert "compared with the empty prompt that inversions start from" in alarm.message
     assert not conclude(scored("a", 99.0, "null"), bank(199)).alarms
 
 

@@ -58,6 +58,10 @@ def test_a_bank_survives_the_file_and_refuses_another_model_or_protocol(tmp_path
         read.require("g", PROTOCOL)
     with pytest.raises(CalibrationError, match=r"inversion\.steps: 3 here, 25 there"):
         read.require("f", AuditConfig(effort="quick", steps=3).protocol)  # type: ignore[arg-type]
+    before = bank(30, protocol=AuditConfig.model_validate({"effort": "quick", "search": "inversion"}).protocol)
+    before.require("f", PROTOCOL.for_model("epsilon"))
+    with pytest.raises(CalibrationError, match="search: texts here, inversion there"):
+        before.require("f", PROTOCOL.for_model("flow"))
     (tmp_path / "other.json").write_text("{}")
     with pytest.raises(CalibrationError, match="is not a null bank"):
         NullBank.read(tmp_path / "other.json")

@@ -36,7 +36,9 @@ def test_the_bundle_is_small_and_holds_no_pickle() -> None:
 
 def test_the_bank_belongs_to_the_model_and_shares_no_image_with_what_it_judges(lab: LabDescription) -> None:
     bank = NullBank.read(LAB / "calibration.json")
-    bank.require(model_fingerprint(hash_model_files(LAB / "model")), protocol_for(Effort.QUICK, Framing.PAD))
+    bank.require(
+        model_fingerprint(hash_model_files(LAB / "model")), protocol_for(Effort.QUICK, Framing.PAD).for_model("epsilon")
+    )
     controls = {control.sha256 for control in [*bank.controls, *bank.kept_out]}
     assert len(bank.controls) >= 200 and controls == hashes("controls")
     assert not controls & (hashes("portfolio") | hashes("benchmark"))

@@ -3,7 +3,7 @@
 import pytest
 
 from imgaudit.schema.config import AuditConfig
-from imgaudit.schema.protocol import Effort, GenerationConfig, InversionConfig, Protocol, protocol_for
+from imgaudit.schema.protocol import Effort, GenerationConfig, InversionConfig, Protocol, SpanConfig, protocol_for
 
 
 def test_the_protocol_hash_follows_what_decides_scores_and_nothing_else() -> None:
@@ -43,3 +43,21 @@ def test_learning_rate_and_steps_before_the_score_are_part_of_the_protocol() -> 
     assert config.protocol.hash != AuditConfig().protocol.hash
     with pytest.raises(ValueError, match="after 16 inversion steps, but there are only 8"):
         AuditConfig(steps=8, score_after=16)
+
+
+def test_models_that_are_not_searched_in_the_span_of_texts_keep_the_protocol_they_had() -> None:
+    searched, inverted = AuditConfig().protocol, AuditConfig.model_validate({"search": "inversion"}).protocol
+    for predicted in ("epsilon", "sample"):
+        assert searched.for_model(predicted) == inverted
+        assert searched.for_model(predicted).hash == inverted.hash
+    for predicted in ("flow", "v_prediction"):
+        assert searched.for_model(predicted) == searched
+        assert inverted.for_model(predicted) == inverted
+
+
+def test_a_search_that_only_one_protocol_has_is_named_by_its_option() -> None:
+    searched, inverted = AuditConfig().protocol, AuditConfig.model_validate({"search": "inversion"}).protocol
+    assert searched.differences(inverted) == ["search: texts here, inversion there"]
+    assert inverted.differences(searched) == ["search: inversion here, texts there"]
+    longer = searched.model_copy(update={"span": SpanConfig(steps=64)})
+    assert searched.differences(longer) == ["span.steps: 128 here, 64 there"]

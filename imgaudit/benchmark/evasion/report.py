@@ -105,7 +105,8 @@ def measure_evasion(settings: EvasionSettings, on_stage: OnStage) -> EvasionTabl
     work = LabWork.open(settings, on_stage)
     return EvasionTable(
         lab=work.lab.description.recipe.name, seed=settings.seed,
-        hardware=f"{describe_machine()}, {torch.get_num_threads()} threads, cpu", protocol=audit_config(work).protocol,
+        hardware=f"{describe_machine()}, {torch.get_num_threads()} threads, cpu",
+        protocol=audit_config(work).protocol.for_model(work.denoiser.prediction_type),
         controls=settings.controls, training=training, variants=audited,
     )  # fmt: skip
 

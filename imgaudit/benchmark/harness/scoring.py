@@ -158,6 +158,7 @@ def measure_scores(
     bank_path = bank or folder / "calibration.json"
     if bank is not None:
         protocol = NullBank.read(bank).protocol
+    protocol = protocol.for_model(work.denoiser.prediction_type)
     config = config_of(protocol, work.seed)
     cases = choose_cases(lab.description, counts)
     if not bank_path.is_file():

@@ -11,7 +11,9 @@ import numpy as np
 
 from imgaudit.decision.null_bank import NullBank
 from imgaudit.report.svg import Scale, band, bars, document, frame, horizontal, legend, line, mark, vertical
+from imgaudit.schema.protocol import Search
 from imgaudit.schema.records import ErrorCurvePoint, ErrorMeasurement
+from imgaudit.schema.score_search import CHART_WORDING
 from imgaudit.statistics import exceedance_threshold
 
 BINS = 30
@@ -24,9 +26,10 @@ Band = tuple[int, list[list[float]]]
 class Charts:
     """The charts of one run as SVG text."""
 
-    def __init__(self, bank: NullBank | None, level: float) -> None:
+    def __init__(self, bank: NullBank | None, level: float, search: Search = Search.INVERSION) -> None:
         self.bank = bank if bank is not None and bank.controls else None
         self._level = level
+        self._found = CHART_WORDING[search]
         self._scores = self.bank.scores() if self.bank else []
         self._baseline = "".join(self.bank.baselines) if self.bank else ""
         self._threshold = exceedance_threshold(self._scores, level)
@@ -51,7 +54,7 @@ class Charts:
         )  # fmt: skip
 
     def error_curve(self, error: ErrorMeasurement) -> str:
-        """Draw how much better the embedding predicts the image than the baseline, with the controls' band."""
+        """Draw how much better what was found predicts the image than the baseline, with the controls' band."""
         points = [point for point in error.by_timestep if point.conditional > 0 and point.null > 0]
         times = [point.timestep for point in points]
         ratios = [_log_ratio(point) for point in points]
@@ -62,7 +65,7 @@ class Charts:
         def places(values: Sequence[float]) -> list[tuple[float, float]]:
             return [(x(time), y(value)) for time, value in zip(times, values, strict=True)]
 
-        parts = [frame(x, y, "timestep (right: more noise)", f"log({error.baseline} error / inverted error)")]
+        parts = [frame(x, y, "timestep (right: more noise)", f"log({error.baseline} error / {self._found})")]
         parts.append(line([(x.start, y(0.0)), (x.stop, y(0.0))], "zero"))
         entries = []
         if quantiles:
@@ -99,7 +102,7 @@ class Charts:
         if (low, high) not in self._histograms:
             counts, edges = np.histogram(self._scores, bins=BINS)
             x, y = horizontal(low, high), vertical(0.0, 1.05 * float(counts.max(initial=1)))
-            label = f"score: log({self._baseline} error / inverted error), adjusted for complexity"
+            label = f"score: log({self._baseline} error / {self._found}), adjusted for complexity"
             drawn = frame(x, y, label, "controls") + "\n" + bars(x, y, edges.tolist(), counts.tolist(), "control")
             if (low, high) != (min(self._scores), max(self._scores)):
                 return x, drawn

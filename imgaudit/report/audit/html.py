@@ -19,6 +19,7 @@ from imgaudit.runs.folder import RecordIndex, RunFolder
 from imgaudit.runs.reference import read_reference
 from imgaudit.schema.findings import AuditResult, Finding, Verdict
 from imgaudit.schema.records import Measurement, RungMeasurement, Skipped
+from imgaudit.schema.score_search import describe_measuring, describe_search_budget, search_of
 
 ASSETS = ("image.css", "index.css", "decisions.css", "index.js", "image.js", "decisions.js", "keys.js")
 
@@ -32,7 +33,8 @@ def write_html(run: RunFolder, result: AuditResult, processes: int = 1) -> None:
     folder = run.path / "report"
     environment = page_environment()
     bank = NullBank.read(run.calibration_path).by_work() if run.calibration_path.is_file() else None
-    charts = Charts(bank, result.summary.level)
+    search = search_of(result.protocol, result.run["model"]["prediction_type"])
+    charts = Charts(bank, result.summary.level, search)
     write_assets(folder, ASSETS)
     order = list(Verdict)
     findings = sorted(result.findings, key=lambda f: (order.index(f.verdict), f.path))
@@ -47,6 +49,9 @@ def write_html(run: RunFolder, result: AuditResult, processes: int = 1) -> None:
         "review": review_context(run),
         "total": len(findings),
         "side": result.run["model"]["resolution"],
+        "search": search,
+        "search_budget": describe_search_budget(result.protocol, search),
+        "measured_after": describe_measuring(result.protocol, search),
     }
     pictures = [pair for finding in findings for pair in _thumbnails_of(run, finding)]
     with write_thumbnails(pictures, processes) as made:

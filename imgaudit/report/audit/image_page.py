@@ -32,6 +32,7 @@ from imgaudit.schema.dial import Dial
 from imgaudit.schema.findings import Finding, Replication
 from imgaudit.schema.measures import DECIDING_DESCRIPTOR
 from imgaudit.schema.records import REPORTED_RUNGS, Measurement, Replica, Rung, RungMeasurement, Skipped
+from imgaudit.schema.score_search import FOUND_WORDING, explain_search
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,8 @@ def image_context(run: RunFolder, finding: Finding, measurement: Measurement | N
         "invmm_meaning": INVMM_MEANING,
         "invmm_limit": INVMM_LIMIT,
         "baselines": BASELINE_WORDING,
+        "found": FOUND_WORDING,
+        "explain_search": explain_search,
         "conditions": CONDITION_WORDING,
         "reported_only": [rung.value for rung in REPORTED_RUNGS],
         "p_value_sentence": _p_value_sentence(finding),

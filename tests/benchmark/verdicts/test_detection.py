@@ -175,7 +175,7 @@ def test_a_table_without_scores_under_captions_prints_what_it_printed(lab: LabDe
 def test_a_table_says_what_errors_are_compared_with_where_it_is_not_the_null(lab: LabDescription) -> None:
     table = table_of(measure({"m": 2.0, "p": 0.5, "s": 0.5, "h": 0.5}, lab), lab)
     assert "baseline" not in table.model_dump(mode="json")
-    sentence = "errors are compared with the empty prompt that the search starts from"
+    sentence = "errors are compared with the empty prompt that inversions start from"
     assert sentence not in list(format_detection(report_detection(table)))
     report = report_detection(table.model_copy(update={"baseline": "start"}))
     assert sentence in list(format_detection(report))
