@@ -45,7 +45,9 @@ def memory(backward: int, decode: int = 0) -> Memory:
 
 
 def test_work_adds_up_and_counts_what_the_protocol_asks_for() -> None:
-    work = expected_work(PROTOCOL, 2)
+    searched = expected_work(PROTOCOL, 2)
+    assert searched == expected_work(PROTOCOL, 2, prediction_type="flow") and searched.backward == 200 + 128
+    work = expected_work(PROTOCOL, 2, prediction_type="epsilon")
     assert work == Work(backward=200, forward=128, guided_steps=2 * 8 * 20, frames=16, images=1)
     assert (work + work).evaluations == 2 * work.evaluations == 2 * (400 + 128 + 640)
     several = Protocol(

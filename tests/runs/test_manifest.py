@@ -59,7 +59,7 @@ def test_a_folder_of_another_kind_is_refused(name: str, tmp_path: Path) -> None:
         open_manifest(tmp_path, manifest)
 
 
-def test_the_manifest_of_the_same_audit_is_as_before_and_three_keys_more(tmp_path: Path) -> None:
+def test_the_manifest_of_the_same_audit_is_as_before_and_four_keys_more(tmp_path: Path) -> None:
     model = load_model("demo", "cpu")
     folder = tmp_path / "pictures"
     folder.mkdir()
@@ -80,7 +80,8 @@ def test_the_manifest_of_the_same_audit_is_as_before_and_three_keys_more(tmp_pat
     assert {key: value for key, value in after.items() if key not in machine} == {
         **{key: value for key, value in before.items() if key not in machine}, "kind": "audit",
         "config": before["config"] | {
-            key: {"value": value, "source": "default"} for key, value in (("series", "none"), ("no_controls", False))
+            key: {"value": value, "source": "default"}
+            for key, value in (("series", "none"), ("no_controls", False), ("search", None))
         },
     }  # fmt: skip
     assert describe_model(model).files == before["model"]["files"]
@@ -88,7 +89,7 @@ def test_the_manifest_of_the_same_audit_is_as_before_and_three_keys_more(tmp_pat
 
 def test_what_differs_is_said_in_words() -> None:
     audit = AuditManifest.model_validate(stored("audit"))
-    protocol = AuditConfig(steps=2).protocol
+    protocol = AuditConfig(steps=2).protocol.for_model("epsilon")
     changed = audit.model_copy(update={"protocol": protocol, "protocol_hash": protocol.hash, "seed": 1})
     assert list(audit.differences(audit)) == []
     declared = audit.model_copy(update={"config": {"series": KnownOption(value="folders", source="environment")}})
