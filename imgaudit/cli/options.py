@@ -66,8 +66,8 @@ class ConfigOptions:
     ] = None  # fmt: skip
     score_after: Annotated[
         int | None,
-        option(Heading.EXPERT, "Inversion steps after which the score is measured.", metavar="N",
-               default=_usual(lambda one: one.protocol.error.after_steps)),
+        option(Heading.EXPERT, "Inversion steps after which the score is measured, where it is measured by inversion.",
+               metavar="N", default=_usual(lambda one: one.protocol.error.after_steps)),
     ] = None  # fmt: skip
     seeds: Annotated[
         int | None,

@@ -83,7 +83,7 @@ def test_audit_has_the_headings_that_a_newcomer_looks_for() -> None:
     assert list(shown) == [
         "Arguments", "Options", "What is audited", "Controls", "Budget", "Output", "Machine", "Expert",
     ]  # fmt: skip
-    assert sum(body.count("[default:") for body in shown.values()) == 43
+    assert sum(body.count("[default:") for body in shown.values()) == 44
     assert "owner/name[@revision]" in shown["What is audited"]
 
 

@@ -118,7 +118,8 @@ def twelve_points() -> torch.Tensor:
 
 def test_the_default_protocols_are_what_they_were_before_streams_could_be_chosen() -> None:
     assert Protocol().hash == "8fd4b3bed6bbcfe4af30fdbbfbb0eeb64a0c178132b876e3c6a80a125b7443a1"
-    assert {effort: protocol_for(effort).hash for effort in Effort} == HASHES
+    # Only models that are searched in the span of texts have another one since that search is there.
+    assert {effort: protocol_for(effort).for_model("epsilon").hash for effort in Effort} == HASHES
     assert "streams" not in InversionConfig().model_dump() and "streams" not in Protocol().canonical()
 
 

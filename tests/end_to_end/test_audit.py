@@ -86,7 +86,7 @@ def test_any_folder_of_these_classes_is_audited(
     model = load_model(str(request.getfixturevalue(which)), "cpu")
     result = audit(make_folder("portfolio", range(3)), model, tmp_path / "run")
     assert [finding.verdict for finding in result.findings] == [Verdict.INCONCLUSIVE] * 3
-    protocol = AuditConfig.model_validate(OPTIONS).protocol
+    protocol = AuditConfig.model_validate(OPTIONS).protocol.for_model(model.denoiser.prediction_type)
     assert {f.network_evaluations for f in result.findings} == {expected_work(protocol, 3, captioned=True).evaluations}
     measurements, _ = RunFolder(tmp_path / "run").read_measurements()
     for measurement in measurements:
@@ -141,7 +141,7 @@ def test_a_killed_calibration_continues(make_folder: Callable[..., Path], model:
     spent = model.denoiser.network_evaluations
     resumed = measure_bank(tmp_path / "work", portfolio, model, config, note="s")
     half = model.denoiser.network_evaluations - spent
-    assert half == 2 * expected_work(config.protocol, 3, captioned=True).evaluations
+    assert half == 2 * expected_work(config.protocol.for_model("epsilon"), 3, captioned=True).evaluations
     fresh = measure_bank(tmp_path / "again", portfolio, model, config, note="s")
     assert resumed.controls == fresh.controls and not (tmp_path / "work").exists()
 

@@ -87,7 +87,7 @@ def test_an_audit_measures_it_for_targets_and_controls_and_resumes(
         # The tiny model's autoencoder renders nothing, which takes its p-value away as it does the score's.
         assert isinstance(found.p_value, Skipped) and found.p_value == finding.p_value
         assert 2 * 2 * 16 < found.network_evaluations <= invmm_work(config.protocol).evaluations
-        others = expected_work(config.protocol.deciding, 2, captioned=True).evaluations
+        others = expected_work(config.protocol.deciding, 2, captioned=True, prediction_type="epsilon").evaluations
         # What it is asked with has a rung of its own: as many seeds as the others.
         assert finding.network_evaluations == others + found.network_evaluations + 2 * 2 * 2
         assert finding.network_evaluations <= expected_work(config.protocol, 2, captioned=True).evaluations
