@@ -1,6 +1,5 @@
 """Null banks: the measurements of controls, images known not to be in the training set, under the same protocol."""
 
-import hashlib
 from collections.abc import Collection, Sequence
 from functools import lru_cache
 from math import inf
@@ -11,9 +10,9 @@ from typing import Protocol as Interface
 import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
+from imgaudit.decision.control_works import merge_sources, separate_works
 from imgaudit.decision.controls import Control, ControlSource, make_control
 from imgaudit.decision.copy_thresholds import CopyThresholds
-from imgaudit.decision.near_duplicates import label_near_hashes
 from imgaudit.exceptions import CalibrationError
 from imgaudit.io.writing import read_json, write_json
 from imgaudit.schema.baseline import BASELINE_WORDING, Baseline
@@ -139,7 +138,7 @@ class NullBank(Record):
         the PDQ hash of the whole image, at most 31 bits apart, and the one to stay is chosen by hash.
         """
         everything = sorted([*self.kept_out, *self.controls, *self.near_copies], key=lambda one: one.sha256)
-        chosen, _ = _separate_works(everything)
+        chosen, _ = separate_works(everything)
         if {one.sha256 for one in chosen} == {one.sha256 for one in (*self.kept_out, *self.controls)}:
             return self
         return _split(self, everything, self.sources)
@@ -324,21 +323,13 @@ class NullBank(Record):
                 "only one of the null banks was measured by InvMM, or with other settings (--measure, --invmm-steps): "
                 "use the same options for both"
             )
-        sources: dict[tuple[str, int], ControlSource] = {}
-        for source in sorted([*self.sources, *other.sources], key=lambda one: one.model_dump_json()):
-            key = (source.note, source.seed)
-            same = sources.get(key)
-            hashes = sorted({*source.sha256s, *(same.sha256s if same else ())})
-            unmeasured = sorted({*source.same_works, *(same.same_works if same else ())} - set(hashes))
-            made = min(source.made, same.made) if same else source.made
-            sources[key] = ControlSource(
-                note=source.note, made=made, seed=source.seed, sha256s=hashes, same_works=unmeasured
-            )
         banks = (self, other)
         everything = [one for bank in banks for one in (*bank.kept_out, *bank.controls, *bank.near_copies)]
         # An image measured twice, under two seeds, counts once; which of the two depends on content, not on order.
         unique = {control.sha256: control for control in sorted(everything, key=lambda one: one.model_dump_json())}
-        return _split(self, [unique[sha256] for sha256 in sorted(unique)], list(sources.values()))
+        return _split(
+            self, [unique[sha256] for sha256 in sorted(unique)], merge_sources([*self.sources, *other.sources])
+        )
 
     def write(self, path: Path) -> None:
         """Write the bank as JSON."""
@@ -359,30 +350,13 @@ class NullBank(Record):
             raise CalibrationError(f"{str(path)!r} is not a null bank: {describe_problem(error)}") from error
 
 
-def _separate_works(controls: Sequence[Control]) -> tuple[list[Control], list[Control]]:
-    """Return one control of every work, and the others; both in the order given."""
-    works: dict[int, list[Control]] = {}
-    for control, label in zip(controls, label_near_hashes([one.pdq for one in controls]).tolist(), strict=True):
-        works.setdefault(label, []).append(control)
-    chosen = {id(min(work, key=_draw)) for work in works.values()}
-    return [one for one in controls if id(one) in chosen], [one for one in controls if id(one) not in chosen]
-
-
-def _draw(control: Control) -> str:
-    """Return the number by which one of several near copies is drawn.
-
-    It is not their SHA-256, by which controls are kept out: works with many copies would be kept out more often.
-    """
-    return hashlib.sha256(control.sha256.encode()).hexdigest()
-
-
 def _split(bank: NullBank, controls: Sequence[Control], sources: list[ControlSource]) -> NullBank:
     """Return the bank with these controls, one per work; when there are enough, those with the smallest SHA-256 are
     kept out.
 
     The split is by hash, so it depends neither on order nor on any score.
     """
-    works, near_copies = _separate_works(controls)
+    works, near_copies = separate_works(controls)
     out = len(works) - count_bank_controls(len(works))
     parts = {"kept_out": works[:out], "controls": works[out:], "near_copies": near_copies, "sources": sources}
     return bank.model_copy(update=parts)
