@@ -1,17 +1,31 @@
 """The search in the span of texts, on a tiny model of Stable Diffusion 3's family."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from imgaudit.diffusion.context import MeasurementContext
 from imgaudit.diffusion.denoising_error import Draws, measure_row_errors
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.inversion import accumulate_gradients
+from imgaudit.diffusion.measurement import measure_chunk
 from imgaudit.diffusion.span_search import SpanSearch, draw_coordinates, search_span
 from imgaudit.diffusion.text_span import TextSpan, span_texts
-from imgaudit.schema.protocol import SpanConfig
+from imgaudit.io.captions import CaptionSource
+from imgaudit.io.portfolio import read_portfolio
+from imgaudit.runs.work import expected_work
+from imgaudit.schema.protocol import (
+    ErrorConfig,
+    GenerationConfig,
+    InversionConfig,
+    LadderConfig,
+    Protocol,
+    SpanConfig,
+)
 from tests.support.tiny_transformers import adapt, make_sd3
 
 CONFIG = SpanConfig(texts=40, directions=12, steps=4, draws=2)
@@ -106,3 +120,22 @@ def test_gradients_are_those_of_central_differences(denoiser: Any, span: TextSpa
         step[0, direction] = 0.02
         difference = (loss(coordinates + step) - loss(coordinates - step)) / 0.04
         assert difference == pytest.approx(float(projected[direction]), rel=0.05, abs=2e-4)
+
+
+@pytest.mark.parametrize("searches", [True, False])
+def test_a_flow_model_is_scored_after_the_search_for_what_the_plan_says(
+    denoiser: Any, make_folder: Callable[..., Path], searches: bool
+) -> None:
+    protocol = Protocol(
+        inversion=InversionConfig(steps=3, draws=2), error=ErrorConfig(draws=4, after_steps=2),
+        generation=GenerationConfig(seeds=2, num_inference_steps=2), ladder=LadderConfig(rungs=("embedding",)),
+        span=CONFIG if searches else None,
+    )  # fmt: skip
+    folder = make_folder("targets", [1])
+    loaded = [target.load() for target in read_portfolio(folder, CaptionSource(folder)).targets]
+    before = denoiser.network_evaluations
+    [one] = measure_chunk(MeasurementContext(denoiser, protocol, 0, Executor(16)), loaded)
+    expected = expected_work(protocol, 1, prediction_type="flow").evaluations
+    assert denoiser.network_evaluations - before == one.measurement.network_evaluations == expected
+    plain = expected_work(protocol.model_copy(update={"span": None}), 1, prediction_type="flow").evaluations
+    assert expected - plain == (2 * 4 * 2 if searches else 0)

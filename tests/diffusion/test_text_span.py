@@ -80,10 +80,8 @@ def test_projecting_is_the_adjoint_of_spanning(denoiser: Any, span: TextSpan, se
     coordinates = torch.randn(3, len(span), generator=generator)
     gradients = {name: torch.randn(3, *rows.shape[1:], generator=generator) for name, rows in span.directions.items()}
     condition, origin = span.condition(coordinates), span.condition(torch.zeros(3, len(span)))
-    moved = sum(
-        float(((condition.streams[name] - origin.streams[name]) * gradient).sum())
-        for name, gradient in gradients.items()
-    )
+    moved = {name: condition.streams[name] - stream for name, stream in origin.streams.items()}
+    along = sum(float((moved[name] * gradient).sum()) for name, gradient in gradients.items())
     assert along == pytest.approx(float((coordinates * span.project(gradients)).sum()), rel=1e-3, abs=1e-3)
 
 

@@ -31,9 +31,13 @@ ERROR, SPAN = ErrorConfig(), SpanConfig()
 
 
 def measure_searches(settings: SearchSettings, on_stage: OnStage) -> list[SearchTable]:
+    """Measure the lab that settings name; one table."""
+    return [measure_lab(LabWork.open(settings, on_stage), settings)]
+
+
+def measure_lab(work: LabWork, settings: SearchSettings, counts: CaseCounts = COUNTS) -> SearchTable:
     """Measure controls and images of a lab under every search; finished chunks are kept."""
-    work = LabWork.open(settings, on_stage)
-    cases = choose_cases(work.lab.description, COUNTS)
+    cases = choose_cases(work.lab.description, counts)
     is_searched = settings.every or work.denoiser.prediction_type in SPAN.prediction_types
     span = span_texts(work.denoiser, SPAN) if is_searched else None
     config = InversionConfig(steps=ERROR.after_steps)
@@ -64,7 +68,7 @@ def measure_searches(settings: SearchSettings, on_stage: OnStage) -> list[Search
     for name, budget in _measure_published(settings, work).items():
         evaluations[name] = budget[0].evaluations
         rows = _with_published(rows, name, budget)
-    table = SearchTable(
+    return SearchTable(
         lab=work.lab.description.recipe.name,
         pipeline=work.lab.loaded.pipeline_class,
         prediction_type=work.denoiser.prediction_type,
@@ -78,7 +82,6 @@ def measure_searches(settings: SearchSettings, on_stage: OnStage) -> list[Search
         evaluations=evaluations,
         rows=sorted(rows, key=lambda row: row.sha256),
     )
-    return [table]
 
 
 def _measure_chunk(
