@@ -28,18 +28,21 @@ BATCH = 64
 def compose_texts(vocabulary: Sequence[str], count: int) -> list[str]:
     """Return texts of 3 to 7 words drawn from the vocabulary, the same ones at every call.
 
-    Words of one or two letters, and whatever is not all letters, are left out.
-    Raises ConfigError when fewer than 7 words are left.
+    Words of one or two letters, and whatever is not all letters, are left out, unless fewer than 7 words remain: texts
+    are then made of all tokens. Raises ConfigError when there are fewer than 7 of those.
 
     >>> compose_texts(["red", "house", "tree", "boat", "under", "the", "moon"], 1)
     ['the house red boat']
     """
-    words = [word for word in vocabulary if len(word) > 2 and word.isalpha()][:COMMONEST]
+    words = [word for word in vocabulary if len(word) > 2 and word.isalpha()]
+    if len(words) < WORDS[1]:
+        words = list(vocabulary)
     if len(words) < WORDS[1]:
         raise ConfigError(
-            f"texts are made of the words of the model's vocabulary, but only {len(words)} of its {len(vocabulary)} "
-            f"tokens are words; expected at least {WORDS[1]}"
+            f"texts are made of the words of the model's vocabulary, but it has only {len(words)} tokens to make them "
+            f"of; expected at least {WORDS[1]}. Measure the score with --search inversion"
         )
+    words = words[:COMMONEST]
     draw = random.Random(0)
     return [" ".join(draw.sample(words, draw.randint(*WORDS))) for _ in range(count)]
 

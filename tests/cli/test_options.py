@@ -4,6 +4,7 @@ from typer.testing import CliRunner
 from imgaudit.cli import app
 from imgaudit.cli.options import ConfigOptions
 from imgaudit.schema.config import AuditConfig
+from imgaudit.schema.protocol import Search
 
 
 def test_every_key_of_the_configuration_is_an_option() -> None:
@@ -16,6 +17,14 @@ def test_what_was_given_overrules_also_when_it_is_nothing() -> None:
     config, sources = ConfigOptions(guidance_scales=[1.0, 3.0], offline=True).resolve()
     assert config.guidance_scales == (1.0, 3.0) and config.offline
     assert sources["offline"] == "command line" and sources["seed"] == "default"
+
+
+def test_the_search_behind_a_score_is_an_option() -> None:
+    assert ConfigOptions().resolve()[0].protocol.span is not None
+    config, sources = ConfigOptions(search=Search.INVERSION).resolve()
+    assert config.protocol.span is None and sources["search"] == "command line"
+    refused = CliRunner().invoke(app, ["audit", "nowhere", "--model", "nowhere", "--search", "words"])
+    assert refused.exit_code == 2 and "texts" in refused.output and "inversion" in refused.output
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from imgaudit.diffusion.span_search import SpanSearch, draw_coordinates, search_
 from imgaudit.diffusion.text_span import TextSpan, span_texts
 from imgaudit.io.captions import CaptionSource
 from imgaudit.io.portfolio import read_portfolio
+from imgaudit.models.families.unet import UNetDenoiser
 from imgaudit.runs.work import expected_work
 from imgaudit.schema.protocol import (
     ErrorConfig,
@@ -26,7 +27,9 @@ from imgaudit.schema.protocol import (
     Protocol,
     SpanConfig,
 )
-from tests.support.tiny_transformers import adapt, make_sd3
+from imgaudit.schema.records import ErrorMeasurement, Measurement
+from tests.conftest import make_pipeline, tiny_recipe
+from tests.support.tiny_transformers import adapt, make_qwen_image, make_sana, make_sd3
 
 CONFIG = SpanConfig(texts=40, directions=12, steps=4, draws=2)
 HASHES = ["a" * 64, "b" * 64]
@@ -122,20 +125,58 @@ def test_gradients_are_those_of_central_differences(denoiser: Any, span: TextSpa
         assert difference == pytest.approx(float(projected[direction]), rel=0.05, abs=2e-4)
 
 
+PROTOCOL = Protocol(
+    inversion=InversionConfig(steps=3, draws=2), error=ErrorConfig(draws=4, after_steps=2), span=CONFIG,
+    generation=GenerationConfig(seeds=2, num_inference_steps=2), ladder=LadderConfig(rungs=("embedding",)),
+)  # fmt: skip
+
+
+def measure(denoiser: Any, protocol: Protocol, folder: Path) -> Measurement:
+    loaded = [target.load() for target in read_portfolio(folder, CaptionSource(folder)).targets]
+    [one] = measure_chunk(MeasurementContext(denoiser, protocol, 0, Executor(16)), loaded)
+    return one.measurement
+
+
 @pytest.mark.parametrize("searches", [True, False])
 def test_a_flow_model_is_scored_after_the_search_for_what_the_plan_says(
     denoiser: Any, make_folder: Callable[..., Path], searches: bool
 ) -> None:
-    protocol = Protocol(
-        inversion=InversionConfig(steps=3, draws=2), error=ErrorConfig(draws=4, after_steps=2),
-        generation=GenerationConfig(seeds=2, num_inference_steps=2), ladder=LadderConfig(rungs=("embedding",)),
-        span=CONFIG if searches else None,
-    )  # fmt: skip
-    folder = make_folder("targets", [1])
-    loaded = [target.load() for target in read_portfolio(folder, CaptionSource(folder)).targets]
+    protocol = PROTOCOL if searches else PROTOCOL.model_copy(update={"span": None})
     before = denoiser.network_evaluations
-    [one] = measure_chunk(MeasurementContext(denoiser, protocol, 0, Executor(16)), loaded)
+    measured = measure(denoiser, protocol, make_folder("targets", [1]))
+    assert isinstance(measured.error, ErrorMeasurement)
     expected = expected_work(protocol, 1, prediction_type="flow").evaluations
-    assert denoiser.network_evaluations - before == one.measurement.network_evaluations == expected
+    assert denoiser.network_evaluations - before == measured.network_evaluations == expected
     plain = expected_work(protocol.model_copy(update={"span": None}), 1, prediction_type="flow").evaluations
     assert expected - plain == (2 * 4 * 2 if searches else 0)
+
+
+def test_the_images_of_a_flow_model_do_not_depend_on_the_search(
+    denoiser: Any, make_folder: Callable[..., Path]
+) -> None:
+    folder = make_folder("targets", [1])
+    searched = measure(denoiser, PROTOCOL, folder)
+    inverted = measure(denoiser, PROTOCOL.model_copy(update={"span": None}), folder)
+    assert searched.rungs == inverted.rungs and searched.loss_curve == inverted.loss_curve
+    assert searched.error != inverted.error
+
+
+def test_a_model_that_predicts_noise_is_measured_as_it_was(make_folder: Callable[..., Path]) -> None:
+    folder, denoiser = make_folder("targets", [1]), UNetDenoiser(make_pipeline(tiny_recipe()), "fingerprint")
+    searched, before = (
+        measure(denoiser, protocol, folder) for protocol in (PROTOCOL, PROTOCOL.model_copy(update={"span": None}))
+    )
+    assert searched.model_copy(update={"seconds": before.seconds}) == before
+    assert searched.network_evaluations == expected_work(PROTOCOL, 1, prediction_type="epsilon").evaluations
+
+
+@pytest.mark.parametrize("make", [make_sana, make_qwen_image])
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
+def test_models_without_words_or_with_masks_are_measured_too(
+    make: Callable[[], Any], make_folder: Callable[..., Path]
+) -> None:
+    denoiser = adapt(make())
+    assert not any(len(word) > 2 and word.isalpha() for word in denoiser.vocabulary)
+    measured = measure(denoiser, PROTOCOL, make_folder("targets", [1]))
+    assert isinstance(measured.error, ErrorMeasurement)
+    assert measured.network_evaluations == expected_work(PROTOCOL, 1, prediction_type="flow").evaluations

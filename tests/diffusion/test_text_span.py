@@ -38,8 +38,14 @@ def test_texts_are_of_words_and_always_the_same() -> None:
     assert {word for text in texts for word in text.split()} <= set(words[:10])
 
 
+def test_where_there_are_few_words_texts_are_made_of_all_tokens() -> None:
+    letters = list("abcdefg")
+    texts = compose_texts(["red", *letters], 50)
+    assert {word for text in texts for word in text.split()} == {"red", *letters}
+
+
 def test_a_vocabulary_without_words_is_refused() -> None:
-    with pytest.raises(ConfigError, match="only 2 of its 3 tokens"):
+    with pytest.raises(ConfigError, match=r"only 3 tokens .* --search inversion"):
         compose_texts(["red", "blue", "7"], 1)
 
 

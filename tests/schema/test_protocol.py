@@ -3,7 +3,18 @@
 import pytest
 
 from imgaudit.schema.config import AuditConfig
-from imgaudit.schema.protocol import Effort, GenerationConfig, InversionConfig, Protocol, SpanConfig, protocol_for
+from imgaudit.schema.protocol import (
+    Effort,
+    GenerationConfig,
+    InversionConfig,
+    Protocol,
+    Search,
+    SpanConfig,
+    protocol_for,
+)
+
+HASH_WITHOUT_SPAN = "8fd4b3bed6bbcfe4af30fdbbfbb0eeb64a0c178132b876e3c6a80a125b7443a1"
+"""Hash of Protocol() before there was a search in the span of texts."""
 
 
 def test_the_protocol_hash_follows_what_decides_scores_and_nothing_else() -> None:
@@ -61,3 +72,25 @@ def test_a_search_that_only_one_protocol_has_is_named_by_its_option() -> None:
     assert inverted.differences(searched) == ["search: inversion here, texts there"]
     longer = searched.model_copy(update={"span": SpanConfig(steps=64)})
     assert searched.differences(longer) == ["span.steps: 128 here, 64 there"]
+
+
+def test_protocols_of_before_the_search_are_read_and_keep_their_hash() -> None:
+    assert Protocol().hash == HASH_WITHOUT_SPAN and "span" not in Protocol().canonical()
+    assert Protocol.model_validate_json(Protocol().canonical()) == Protocol()
+    assert Protocol(span=SpanConfig()).hash != HASH_WITHOUT_SPAN
+    assert Protocol.model_validate_json(Protocol(span=SpanConfig()).canonical()).span == SpanConfig()
+
+
+def test_the_option_takes_the_search_out_of_every_effort() -> None:
+    for effort in Effort:
+        assert AuditConfig(effort=effort).protocol.span == SpanConfig()
+        assert AuditConfig(effort=effort, search=Search.TEXTS).protocol == AuditConfig(effort=effort).protocol
+        inverted = AuditConfig(effort=effort, search=Search.INVERSION).protocol
+        assert inverted == AuditConfig(effort=effort).protocol.model_copy(update={"span": None})
+
+
+def test_what_one_protocol_lacks_has_a_word_of_its_own() -> None:
+    chosen = Protocol(inversion=InversionConfig(streams=("clip",)))
+    assert Protocol().differences(chosen) == ["inversion.streams: all here, ['clip'] there"]
+    searched = AuditConfig.model_validate({"measures": ["invmm"], "search": "inversion"}).protocol
+    assert "invmm.steps: none here, " in "\n".join(Protocol().differences(searched))

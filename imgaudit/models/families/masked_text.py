@@ -28,16 +28,13 @@ class MaskedTextDenoiser(TransformerDenoiser):
         Text is attended to without positions, and attention over copies of a row is attention over that row: the
         network answers nearly as it does to the empty prompt, and would exactly if the copies were not set apart.
         """
-        empty = self.unmasked_condition([""])
+        # Sana puts an instruction before the empty prompt of `unmasked_condition`, and none before this one.
+        empty = _show_every_row(self.null_condition())
         return empty.with_streams({"text": spread_rows(empty.streams["text"])})
 
     def unmasked_condition(self, prompts: Sequence[str]) -> PromptEmbeds:
         """Encode prompts with every row seen: their last row is copied over those that padding hides."""
-        masked = self.condition(prompts)
-        text, mask = masked.streams["text"], masked.extras["mask"]
-        last = [max(row.nonzero()[:, 0].tolist(), default=0) for row in mask]
-        filled = torch.where(mask.bool()[:, :, None], text, text[torch.arange(len(text)), last][:, None])
-        return PromptEmbeds({"text": filled}, masked.free, {"mask": torch.ones_like(mask)})
+        return _show_every_row(self.condition(prompts))
 
     @abstractmethod
     def _timesteps(self, timesteps: torch.Tensor) -> torch.Tensor:
@@ -63,6 +60,14 @@ class MaskedTextDenoiser(TransformerDenoiser):
             "prompt_embeds": prompt_embeds.streams["text"],
             "prompt_attention_mask": prompt_embeds.extras["mask"],
         }
+
+
+def _show_every_row(masked: PromptEmbeds) -> PromptEmbeds:
+    """Return conditions that hide nothing: the last row that each shows is copied over those that it hides."""
+    text, mask = masked.streams["text"], masked.extras["mask"]
+    last = [max(row.nonzero()[:, 0].tolist(), default=0) for row in mask]
+    filled = torch.where(mask.bool()[:, :, None], text, text[torch.arange(len(text)), last][:, None])
+    return PromptEmbeds({"text": filled}, masked.free, {"mask": torch.ones_like(mask)})
 
 
 def build_masked_condition(text: torch.Tensor, mask: torch.Tensor, first_is_free: bool) -> PromptEmbeds:

@@ -100,6 +100,12 @@ class QwenImageDenoiser(PackedDenoiser):
         free = torch.arange(text.shape[1]) < self._empty_rows
         return PromptEmbeds({"text": text}, {"text": free}, {"mask": mask})
 
+    def unmasked_condition(self, prompts: Sequence[str]) -> PromptEmbeds:
+        """Encode prompts and keep the rows that the empty prompt shows, since one row more is another condition."""
+        whole, mask = self.condition(prompts), self.null_condition().extras["mask"]
+        text = torch.where(mask.bool()[:, :, None], whole.streams["text"], 0)
+        return PromptEmbeds({"text": text}, whole.free, {"mask": mask.expand(len(text), -1)})
+
     def null_condition(self) -> PromptEmbeds:
         """Return the empty prompt, which the pipeline guides away from."""
         return self.condition([EMPTY_PROMPT])
