@@ -107,7 +107,8 @@ def _invert(context: MeasurementContext, chunk: Chunk) -> tuple[Inversion, Paire
     """Invert the images, and measure their denoising errors where the protocol says.
 
     That is under what a search in the span of texts found, or within the inversion, after the step that the protocol
-    names. The inversion never starts from what that search found: images come out of there that no model has learnt.
+    names. The inversion never starts from what that search found: from there, images come out that the model was not
+    trained on.
     """
     denoiser, protocol, encoded, span = context.denoiser, context.protocol, chunk.encoded, context.text_span
     measured: list[PairedErrors] = []

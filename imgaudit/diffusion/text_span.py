@@ -91,14 +91,16 @@ def span_texts(denoiser: Denoiser, config: SpanConfig) -> TextSpan:
     """
     texts = compose_texts(denoiser.vocabulary, config.texts)
     batches = (texts[first : first + BATCH] for first in range(0, len(texts), BATCH))
-    parts = [denoiser.unmasked_condition(batch).map(lambda tensor: tensor.cpu()) for batch in batches]
-    encoded = {name: torch.cat([part.streams[name] for part in parts]) for name in parts[0].streams}
+    encoded = PromptEmbeds.concatenate(
+        [denoiser.unmasked_condition(batch).map(lambda tensor: tensor.cpu()) for batch in batches]
+    ).streams
     means = {name: stream.mean(dim=0, keepdim=True) for name, stream in encoded.items()}
     products = torch.zeros(len(texts), len(texts), dtype=torch.float64)
     for name, stream in encoded.items():
         centred = (stream - means[name]).flatten(1)
-        variance = float(centred.double().square().sum()) or 1.0
-        products += (centred @ centred.T).double() / variance
+        together = (centred @ centred.T).double()
+        # The trace is the stream's total variance, times the number of texts.
+        products += together / (float(together.trace()) or 1.0)
     values, vectors = torch.linalg.eigh(products)
     # Ascending; centring leaves one direction fewer than texts.
     count = min(config.directions, len(texts) - 1)

@@ -245,8 +245,8 @@ class Protocol(_Frozen):
     ladder: LadderConfig = LadderConfig()
     tokens: TokenSearchConfig = TokenSearchConfig()
     span: SpanConfig | None = Field(None, exclude_if=lambda value: value is None)
-    """Search in the span of texts; None where every score is measured within the inversion, as it was in version 0.1
-    before that search was there, and then left out of the hash."""
+    """Search in the span of texts. None where every score is measured within the inversion, as it was before this
+    search existed; then it is left out of the hash."""
     invmm: InvMMConfig | None = Field(None, exclude_if=lambda value: value is None)
     """Settings of InvMM, measured after everything else; None without it, and then left out of the hash, so that
     it says what it said before; scores and verdicts do not depend on it."""

@@ -14,7 +14,7 @@ from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.inversion import accumulate_gradients
 from imgaudit.diffusion.measurement import measure_chunk
 from imgaudit.diffusion.span_search import SpanSearch, draw_coordinates, search_span
-from imgaudit.diffusion.text_span import TextSpan, span_texts
+from imgaudit.diffusion.text_span import TextSpan
 from imgaudit.io.captions import CaptionSource
 from imgaudit.io.portfolio import read_portfolio
 from imgaudit.models.families.unet import UNetDenoiser
@@ -29,20 +29,10 @@ from imgaudit.schema.protocol import (
 )
 from imgaudit.schema.records import ErrorMeasurement, Measurement
 from tests.conftest import make_pipeline, tiny_recipe
-from tests.support.tiny_transformers import adapt, make_qwen_image, make_sana, make_sd3
+from tests.support.tiny_transformers import adapt, make_qwen_image, make_sana
 
 CONFIG = SpanConfig(texts=40, directions=12, steps=4, draws=2)
 HASHES = ["a" * 64, "b" * 64]
-
-
-@pytest.fixture(scope="module")
-def denoiser() -> Any:
-    return adapt(make_sd3())
-
-
-@pytest.fixture(scope="module")
-def span(denoiser: Any) -> TextSpan:
-    return span_texts(denoiser, CONFIG)
 
 
 @pytest.fixture(scope="module")

@@ -8,22 +8,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imgaudit.diffusion.text_span import TextSpan, compose_texts, span_texts
+from imgaudit.diffusion.text_span import TextSpan, compose_texts
 from imgaudit.exceptions import ConfigError
 from imgaudit.schema.protocol import SpanConfig
-from tests.support.tiny_transformers import adapt, make_pixart, make_sd3
+from tests.support.tiny_transformers import adapt, make_pixart
 
 CONFIG = SpanConfig(texts=40, directions=12)
-
-
-@pytest.fixture(scope="module")
-def denoiser() -> Any:
-    return adapt(make_sd3())
-
-
-@pytest.fixture(scope="module")
-def span(denoiser: Any) -> TextSpan:
-    return span_texts(denoiser, CONFIG)
 
 
 def flatten(streams: dict[str, torch.Tensor]) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Measure the scores of a lab's images under every search."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from imgaudit.benchmark.budgets.dori import DORI, measure_dori
 from imgaudit.benchmark.budgets.invmm_baseline import INVMM, measure_invmm
@@ -45,7 +46,7 @@ def measure_lab(work: LabWork, settings: SearchSettings, counts: CaseCounts = CO
     bank = {image.sha256 for image in cases.bank}
     controls = {image.sha256 for image in cases.controls}
 
-    def measure(chunk: list[Target]) -> list[dict[str, float]]:
+    def measure(chunk: list[Target]) -> list[dict[str, Any]]:
         return _measure_chunk(work, chunk, config, span)
 
     rows = [
@@ -54,8 +55,8 @@ def measure_lab(work: LabWork, settings: SearchSettings, counts: CaseCounts = CO
             group=group_of(image),
             repeats=image.repeats,
             use="bank" if image.sha256 in bank else "fit" if image.sha256 in controls else "measured",
-            complexity=found.pop("complexity"),
-            log_ratios=found,
+            complexity=found["complexity"],
+            log_ratios=found["log_ratios"],
         )
         for image, found in resume_chunks(work, images, "searches", CHUNK, measure)
     ]
@@ -86,7 +87,7 @@ def measure_lab(work: LabWork, settings: SearchSettings, counts: CaseCounts = CO
 
 def _measure_chunk(
     work: LabWork, chunk: list[Target], config: InversionConfig, span: TextSpan | None
-) -> list[dict[str, float]]:
+) -> list[dict[str, Any]]:
     """Measure some images: complexity, and the log ratio under every search."""
     denoiser, encoded = work.denoiser, work.encode(chunk)
     conditions = {
@@ -111,7 +112,7 @@ def _measure_chunk(
     return [
         {
             "complexity": measure_complexity(frame_image(target.load().pixels, denoiser.resolution, work.framing)),
-            **{name: values[row] for name, values in ratios.items()},
+            "log_ratios": {name: values[row] for name, values in ratios.items()},
         }
         for row, target in enumerate(chunk)
     ]
