@@ -32,7 +32,7 @@ def compose_texts(vocabulary: Sequence[str], count: int) -> list[str]:
     are then made of all tokens. Raises ConfigError when there are fewer than 7 of those.
 
     >>> compose_texts(["red", "house", "tree", "boat", "under", "the", "moon"], 1)
-    ['the house red boat']
+    ['moon boat red tree the house']
     """
     words = [word for word in vocabulary if len(word) > 2 and word.isalpha()]
     if len(words) < WORDS[1]:
