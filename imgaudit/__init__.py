@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from imgaudit.mitigation.registry import apply_mitigation
     from imgaudit.models.loading import LoadedModel, load_model
     from imgaudit.runs.folder import RunFolder
-    from imgaudit.runs.verify import Verification
     from imgaudit.schema.comparison import Comparison
     from imgaudit.schema.config import AuditConfig
     from imgaudit.schema.findings import AuditResult, Finding, Verdict
     from imgaudit.schema.policy import Policy
     from imgaudit.schema.protocol import Effort, Framing, Protocol
+    from imgaudit.schema.verification import Verification
 
 __version__ = metadata.version("imgaudit")
 
@@ -35,7 +35,7 @@ _NAMES = {
     "mitigation.registry": "apply_mitigation",
     "models.loading": "LoadedModel load_model",
     "runs.folder": "RunFolder",
-    "runs.verify": "Verification",
+    "schema.verification": "Verification",
     "schema.comparison": "Comparison",
     "schema.config": "AuditConfig",
     "schema.findings": "AuditResult Finding Verdict",

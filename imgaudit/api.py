@@ -26,13 +26,14 @@ from imgaudit.runs.comparison import compare as comparisons
 from imgaudit.runs.cost import resolve_batch_size
 from imgaudit.runs.finished import read_finished_run
 from imgaudit.runs.folder import RunFolder
-from imgaudit.runs.verify import Verification, verify_run
+from imgaudit.runs.verify import verify_run
 from imgaudit.runs.works import describe_same_works, keep_works
 from imgaudit.schema.comparison import Comparison
 from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.findings import AuditResult
 from imgaudit.schema.policy import Policy
 from imgaudit.schema.protocol import Framing
+from imgaudit.schema.verification import Verification
 
 AnyPath = str | PathLike[str]
 

@@ -41,5 +41,12 @@ def _verify(
     if not outcome.matches:
         raise VerificationError(f"{str(run)!r} has changed in {len(outcome.problems)} places since the audit finished")
     if not json_output:
-        typer.echo("no file has changed, and every verdict follows from the measurements")
+        typer.echo("checked:")
+        for check in outcome.checks:
+            if check.done:
+                typer.echo(f"  {check.name}: {check.done}")
+        if not_done := [sentence for check in outcome.checks for sentence in check.not_done]:
+            typer.echo("not checked:")
+            for sentence in not_done:
+                typer.echo(f"  {sentence}")
     raise typer.Exit(ExitCode.DECIDED)

@@ -8,31 +8,13 @@ from imgaudit.runs.evidence import find_changes, read_evidence
 from imgaudit.runs.finished import read_result
 from imgaudit.runs.folder import RunFolder
 from imgaudit.schema.findings import AuditResult, Finding
-from imgaudit.schema.records import Record
+from imgaudit.schema.verification import Check, Verification
 
 SHOWN = 5
 """Fields of a finding that are named when it differs."""
 
 SENTENCES = ("reason", "message", "skipped", "planner")
 """Fields that are prose: not compared where the run was worded by another version of imgaudit."""
-
-
-class Verification(Record):
-    """The result of checking a run."""
-
-    head: str
-    """Head of the chain in evidence.json."""
-    files: int
-    """Number of files in it."""
-    findings: int
-    """Number of findings that were decided again."""
-    problems: list[str]
-    """Mismatches, in words; empty when everything matches."""
-
-    @property
-    def matches(self) -> bool:
-        """True when there are no problems."""
-        return not self.problems
 
 
 def verify_run(run: RunFolder, head: str = "") -> Verification:
@@ -45,10 +27,21 @@ def verify_run(run: RunFolder, head: str = "") -> Verification:
     problems = list(find_changes(run, listed))
     if head and not listed.head.startswith(head.lower()):
         problems.append(f"the chain ends in {listed.head}, not in {head}: this is another run, or it was written again")
+    files = Check(
+        name="files",
+        done=f"{len(listed.files)} files were compared with the digests in evidence.json",
+        problems=tuple(problems),
+    )
     result = read_result(run)
     again = decide_run(run, result.policy if result.redecided else None)
-    problems += _other_findings(result, again)
-    return Verification(head=listed.head, files=len(listed.files), findings=len(again.findings), problems=problems)
+    verdicts = Check(
+        name="verdicts",
+        done=f"{len(again.findings)} findings were decided again from records.jsonl and the null bank",
+        problems=tuple(_other_findings(result, again)),
+    )
+    return Verification(
+        head=listed.head, files=len(listed.files), findings=len(again.findings), checks=[files, verdicts]
+    )
 
 
 def _other_findings(result: AuditResult, again: AuditResult) -> Iterator[str]:

@@ -102,7 +102,7 @@ def test_a_list_that_was_edited_breaks_its_chain(copy: RunFolder) -> None:
 
 def test_from_the_command_line(copy: RunFolder) -> None:
     good = CliRunner().invoke(app, ["verify", str(copy.path)])
-    assert good.exit_code == ExitCode.DECIDED and "every verdict follows" in good.stdout
+    assert good.exit_code == ExitCode.DECIDED and "findings were decided again" in good.stdout
     assert json.loads(CliRunner().invoke(app, ["verify", str(copy.path), "--json"]).stdout)["problems"] == []
     short = CliRunner().invoke(app, ["verify", str(copy.path), "--head", "abc"])
     assert short.exit_code != 0 and "at least 12 hexadecimal digits" in str(short.exception)
