@@ -4,12 +4,19 @@ Every text file from outside is decoded here: UTF-8 with or without its byte-ord
 """
 
 import codecs
+import errno
 import hashlib
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
 
 from imgaudit.exceptions import InputError
+from imgaudit.io.containment import NO_FOLLOW, PLAIN, find_container, open_parent
+
+
+class IrregularFileError(OSError):
+    """A folder, FIFO, socket or device in the place of a file."""
 
 
 def read_bounded(path: Path, limit: int, *, follow_links: bool = True) -> bytes:
@@ -24,22 +31,18 @@ def read_bounded(path: Path, limit: int, *, follow_links: bool = True) -> bytes:
     >>> read_bounded(file, 10)
     b'abc'
     """
-    flags = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-    # Opening a FIFO for reading would block for ever; O_NONBLOCK lets fstat refuse it instead.
-    flags |= getattr(os, "O_NONBLOCK", 0)
-    if not follow_links:
-        flags |= getattr(os, "O_NOFOLLOW", 0)
     try:
-        descriptor = os.open(path, flags)
+        file = open_regular(path, follow_links=follow_links)
+    except IrregularFileError as error:
+        raise InputError(error.strerror) from error
+    except InputError as error:
+        raise InputError(f"cannot be opened: {error}") from error
     except (OSError, ValueError) as error:
         raise InputError(f"cannot be opened: {getattr(error, 'strerror', None) or error}") from error
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode):
-        os.close(descriptor)
-        raise InputError("is a folder" if stat.S_ISDIR(status.st_mode) else "is not a regular file")
-    with os.fdopen(descriptor, "rb") as file:
-        if status.st_size > limit:
-            raise InputError(f"has {status.st_size:,} bytes; at most {limit:,} are read")
+    with file:
+        size = os.fstat(file.fileno()).st_size
+        if size > limit:
+            raise InputError(f"has {size:,} bytes; at most {limit:,} are read")
         try:
             data = file.read(limit + 1)
         except OSError as error:
@@ -49,9 +52,33 @@ def read_bounded(path: Path, limit: int, *, follow_links: bool = True) -> bytes:
     return data
 
 
+def open_regular(path: Path, *, follow_links: bool = True) -> BufferedReader:
+    """Open a regular file for reading; what is anything else is refused without blocking.
+
+    follow_links:  as in `read_bounded`; below a contained folder no link is ever followed
+    Raises RunFolderError for a link below a contained folder, IrregularFileError for what is no regular file, OSError
+    for everything else that cannot be opened.
+    """
+    if find_container(path) is not None:
+        with open_parent(path) as folder:
+            descriptor = folder.open(path.name, os.O_RDONLY)
+    else:
+        descriptor = os.open(path, os.O_RDONLY | PLAIN | (0 if follow_links else NO_FOLLOW))
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        raise IrregularFileError(
+            errno.EINVAL, "is a folder" if stat.S_ISDIR(mode) else "is not a regular file", str(path)
+        )
+    return os.fdopen(descriptor, "rb")
+
+
 def hash_file(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes, as 64 hexadecimal digits. Raises OSError when it cannot be read."""
-    with path.open("rb") as file:
+    """Return the SHA-256 of a regular file's bytes, as 64 hexadecimal digits.
+
+    Raises RunFolderError for a link below a contained folder, OSError when it cannot be read.
+    """
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -5,18 +5,19 @@ Nearly all their time goes into decoding, so processes of their own make them, w
 
 import io
 import multiprocessing
-import os
 import signal
+import stat
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from PIL import Image
 
 from imgaudit.exceptions import InputError
+from imgaudit.io.containment import contain, contained_folders, open_parent
 from imgaudit.io.reading import read_bounded
-from imgaudit.io.writing import MAX_PNG_BYTES, decode_png, write_atomically
+from imgaudit.io.writing import MAX_PNG_BYTES, decode_png, remove_file, write_atomically
 
 SIDE = 96
 """Pixels of the longer side at most."""
@@ -36,19 +37,28 @@ def write_thumbnail(source: Path | None, destination: Path) -> bool:
     try:
         if source is None:
             raise FileNotFoundError
-        made = source.stat().st_mtime_ns
-        if destination.is_file() and destination.stat().st_mtime_ns == made:
-            return True
-        small = decode_png(read_bounded(source, MAX_PNG_BYTES))
+        made = _time_of(source)
+        with suppress(FileNotFoundError):
+            if _time_of(destination) == made:
+                return True
+        small = decode_png(read_bounded(source, MAX_PNG_BYTES, follow_links=False))
     except (OSError, InputError):
-        destination.unlink(missing_ok=True)
+        remove_file(destination)
         return False
     small.thumbnail((SIDE, SIDE), Image.Resampling.BOX, reducing_gap=1.0)
     buffer = io.BytesIO()
     small.save(buffer, format="JPEG", quality=88, subsampling=0)
-    write_atomically(destination, buffer.getvalue(), durable=False)
-    os.utime(destination, ns=(made, made))
+    write_atomically(destination, buffer.getvalue(), durable=False, modified=made)
     return True
+
+
+def _time_of(picture: Path) -> int:
+    """Return when a regular file was changed, in nanoseconds. Raises FileNotFoundError for anything else."""
+    with open_parent(picture) as folder:
+        status = folder.status(picture.name)
+    if not stat.S_ISREG(status.st_mode):
+        raise FileNotFoundError
+    return status.st_mtime_ns
 
 
 @contextmanager
@@ -65,9 +75,15 @@ def write_thumbnails(pairs: Sequence[tuple[Path | None, Path]], processes: int =
     # Not forked: the caller may have threads, or a model on a device.
     context = multiprocessing.get_context("spawn")
     workers = min(processes, len(pairs) // CHUNK)
-    # Who interrupts a report interrupts this process, which then ends the others.
-    pool = ProcessPoolExecutor(workers, context, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN))
+    pool = ProcessPoolExecutor(workers, context, initializer=_begin_process, initargs=(contained_folders(),))
     try:
         yield pool.map(write_thumbnail, sources, destinations, chunksize=CHUNK)
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _begin_process(folders: Sequence[Path]) -> None:
+    # Who interrupts a report interrupts the process that began this one, which then ends it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for folder in folders:
+        contain(folder)

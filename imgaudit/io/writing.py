@@ -5,33 +5,80 @@ import hashlib
 import io
 import json
 import os
+import re
+import secrets
+import shutil
+import stat
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from PIL import Image
 
 from imgaudit.exceptions import ImageError, InputError, RunFolderError
-from imgaudit.io.reading import read_bounded
+from imgaudit.io.containment import open_parent
+from imgaudit.io.reading import open_regular, read_bounded
+
+MAX_JSON_BYTES = 512 * 2**20
+"""Bytes of a JSON file that is read back: the report of some ten thousand images."""
+
+MAX_LINE_BYTES = 64 * 2**20
+"""Bytes of one record."""
+
+UNFINISHED = re.compile(r"\..*\.[0-9a-f]{16}\.partial", re.DOTALL)
+"""Names of files that are being written; a kill can leave some, which count for nothing."""
 
 MAX_PNG_PIXELS = MAX_PNG_BYTES = 64 * 2**20
 """Pixels and bytes of a PNG that is read back; a run from elsewhere can hold any file."""
 
 
-def write_atomically(path: Path, content: str | bytes, *, durable: bool = True) -> None:
+def write_atomically(path: Path, content: str | bytes, *, durable: bool = True, modified: int | None = None) -> None:
     """Write a file so that it is either the old one or the new one, whatever happens in between.
 
-    durable: wait until it is on disk; what can be made again at any time need not
+    A link in its place is replaced, and never followed; below a contained folder, neither is one to a folder.
+    durable:   wait until it is on disk; what can be made again at any time need not
+    modified:  its time, in nanoseconds; None for now
+    Raises RunFolderError for a link, or anything else that is no folder, in the place of a folder.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.partial")
     data = content.encode("utf-8") if isinstance(content, str) else content
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        if durable:
-            os.fsync(file.fileno())
-    temporary.replace(path)
+    # Nobody can put a link, or a file of theirs, in the place of a name that they cannot guess.
+    temporary = f".{path.name[:40]}.{secrets.token_hex(8)}.partial"
+    with open_parent(path, make=True) as folder:
+        descriptor = folder.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                if durable:
+                    os.fsync(file.fileno())
+            if modified is not None:
+                folder.set_time(temporary, modified)
+            folder.replace(temporary, path.name)
+        except BaseException:
+            folder.remove(temporary)
+            raise
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what a kill left of files that were being written below a folder that this process holds."""
+    for parent, _, names in os.walk(folder):
+        for name in filter(UNFINISHED.fullmatch, names):
+            remove_file(Path(parent, name))
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file where there is one, without following a link below a contained folder."""
+    with suppress(FileNotFoundError), open_parent(path) as folder:
+        folder.remove(path.name)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder with all that is in it, as far as possible; of a link, nothing."""
+    with suppress(FileNotFoundError), open_parent(path) as folder:
+        # Links inside are removed themselves and never followed.
+        shutil.rmtree(folder.place(path.name), ignore_errors=True, dir_fd=folder.descriptor)
 
 
 def write_png(path: Path, image: Image.Image) -> None:
@@ -86,11 +133,11 @@ def format_csv(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> 
     return buffer.getvalue()
 
 
-def read_json(path: Path) -> Any:
-    """Read JSON. Raises RunFolderError that names the file."""
+def read_json(path: Path, limit: int = MAX_JSON_BYTES) -> Any:
+    """Read JSON of at most `limit` bytes. Raises RunFolderError that names the file."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        return json.loads(read_bounded(path, limit).decode("utf-8"))
+    except (InputError, ValueError, RecursionError) as error:
         raise RunFolderError(f"{str(path)!r} cannot be read: {error}") from error
 
 
@@ -98,14 +145,28 @@ def append_lines(path: Path, records: Sequence[dict[str, Any]]) -> None:
     """Append records as lines of JSON, each with a checksum over it, and wait until all of them are on disk."""
     if not records:
         return
-    lines = "".join(_format_line(record, check=_checksum(record)) for record in records)
-    with path.open("ab+") as file:
+    lines = "".join(_format_line(record, check=_checksum(record)) for record in records).encode("utf-8")
+    with _open_to_append(path) as file:
         # A kill can leave half a line; the next one must not be glued to it.
-        if file.tell() and not _ends_with_newline(path):
-            file.write(b"\n")
-        file.write(lines.encode("utf-8"))
+        if file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
+            lines = lines if file.read(1) == b"\n" else b"\n" + lines
+        file.write(lines)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _open_to_append(path: Path) -> BinaryIO:
+    with open_parent(path) as folder:
+        descriptor = folder.open(path.name, os.O_RDWR | os.O_APPEND | os.O_CREAT)
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+        os.close(descriptor)
+        what = "has another name elsewhere (a hard link), whose content would change too: put a copy in its place"
+        raise RunFolderError(
+            f"{str(path)!r} {what if stat.S_ISREG(status.st_mode) else 'is not a regular file: remove it'}"
+        )
+    return os.fdopen(descriptor, "rb+")
 
 
 def read_line(line: bytes) -> dict[str, Any] | None:
@@ -123,15 +184,22 @@ def read_line(line: bytes) -> dict[str, Any] | None:
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the records of a file that `append_lines` wrote, but for damaged lines; none where there is no file."""
-    if path.is_file():
-        with path.open("rb") as file:
-            yield from (record for line in file if (record := read_line(line)) is not None)
+    yield from (record for line in split_lines(path) if (record := read_line(line)) is not None)
 
 
-def _ends_with_newline(path: Path) -> bool:
-    with path.open("rb") as file:
-        file.seek(-1, os.SEEK_END)
-        return file.read(1) == b"\n"
+def split_lines(path: Path) -> Iterator[bytes]:
+    """Yield a file's lines one at a time, none where there is no file; of one that is too long, its parts.
+
+    Raises RunFolderError for a link or what is no regular file.
+    """
+    try:
+        file = open_regular(path, follow_links=False)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise RunFolderError(f"{str(path)!r} cannot be read: {error.strerror}") from error
+    with file:
+        yield from iter(partial(file.readline, MAX_LINE_BYTES), b"")
 
 
 def _format_line(record: dict[str, Any], **more: str) -> str:

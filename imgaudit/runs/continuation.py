@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 from imgaudit.io.provenance import utc_now
 from imgaudit.io.reading import format_path
-from imgaudit.io.writing import append_lines
+from imgaudit.io.writing import append_lines, split_lines
 from imgaudit.runs.folder import RunFolder
 
 MOST_COMMANDS = 1000
@@ -20,14 +21,11 @@ def record_command(run: RunFolder, command: Sequence[str]) -> None:
 
 def read_commands(run: RunFolder) -> list[dict[str, Any]]:
     """Return the commands that continued a run, oldest first, each with its UTC time; damaged lines are left out."""
-    if not run.continued_path.is_file():
-        return []
     found = []
-    with run.continued_path.open("rb") as file:
-        for line, _ in zip(file, range(MOST_COMMANDS), strict=False):
-            try:
-                one = json.loads(line)
-                found.append({"time": str(one["time"]), "command": [str(part) for part in one["command"]]})
-            except (ValueError, KeyError, TypeError, RecursionError):
-                continue
+    for line in islice(split_lines(run.continued_path), MOST_COMMANDS):
+        try:
+            one = json.loads(line)
+            found.append({"time": str(one["time"]), "command": [str(part) for part in one["command"]]})
+        except (ValueError, KeyError, TypeError, RecursionError):
+            continue
     return found

@@ -1,6 +1,7 @@
 """The run folder on disk: written atomically, appended under a lock, readable after a kill at any moment."""
 
 import json
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -9,8 +10,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from imgaudit.exceptions import RunFolderError
+from imgaudit.io.containment import contain, open_parent
 from imgaudit.io.lock import hold_folder
-from imgaudit.io.writing import append_lines, read_line
+from imgaudit.io.reading import open_regular
+from imgaudit.io.writing import MAX_LINE_BYTES, append_lines, read_line, split_lines
 from imgaudit.schema.records import Measurement, Skipped, SkippedImage
 
 
@@ -31,6 +35,8 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        # Somebody else may have made it: nothing in it is reached through a link.
+        contain(path)
 
     @property
     def manifest_path(self) -> Path:
@@ -85,12 +91,9 @@ class RunFolder:
 
     def _records(self) -> Iterator[Measurement | SkippedImage | None]:
         """Every line as what it records, one at a time; None for a line that is damaged or was cut by a kill."""
-        if not self.records_path.is_file():
-            return
-        with self.records_path.open("rb") as file:
-            for line in file:
-                if line.strip():
-                    yield _parse_record(line)
+        for line in split_lines(self.records_path):
+            if line.strip():
+                yield _parse_record(line)
 
     def recorded(self, *, with_images: bool = True) -> Recorded:
         """Return what is finished, by the same rule as `read_measurements`, with one record in memory at a time.
@@ -117,8 +120,8 @@ class RunFolder:
             if not isinstance(measured, Skipped):
                 paths += [self.path / replica.path for replica in measured.replicas]
         try:
-            return all(path.stat().st_size for path in paths)
-        except OSError:
+            return all(map(_has_content, paths))
+        except (OSError, RunFolderError):
             return False
 
     def read_measurements(self) -> tuple[list[Measurement], list[SkippedImage]]:
@@ -143,20 +146,17 @@ class RecordIndex(Mapping[str, Measurement]):
     def __init__(self, run: RunFolder) -> None:
         self._path = run.records_path
         self._places: dict[str, list[int]] = {}
-        if not self._path.is_file():
-            return
-        with self._path.open("rb") as file:
-            place = 0
-            for line in file:
-                if name := _measured_id(line):
-                    self._places.setdefault(name, []).append(place)
-                place += len(line)
+        place = 0
+        for line in split_lines(self._path):
+            if name := _measured_id(line):
+                self._places.setdefault(name, []).append(place)
+            place += len(line)
 
     def __getitem__(self, image_id: str) -> Measurement:
-        with self._path.open("rb") as file:
+        with open_regular(self._path) as file:
             for place in reversed(self._places[image_id]):
                 file.seek(place)
-                record = _parse_record(file.readline())
+                record = _parse_record(file.readline(MAX_LINE_BYTES))
                 if isinstance(record, Measurement) and record.id == image_id:
                     return record
         raise KeyError(image_id)
@@ -166,6 +166,12 @@ class RecordIndex(Mapping[str, Measurement]):
 
     def __len__(self) -> int:
         return len(self._places)
+
+
+def _has_content(path: Path) -> bool:
+    with open_parent(path) as folder:
+        status = folder.status(path.name)
+    return stat.S_ISREG(status.st_mode) and status.st_size > 0
 
 
 def _measured_id(line: bytes) -> str:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -9,14 +10,18 @@ from PIL import Image
 
 from imgaudit.exceptions import ImageError, RunFolderError
 from imgaudit.io import writing
+from imgaudit.io.containment import OpenFolder
 from imgaudit.io.writing import (
+    UNFINISHED,
     append_lines,
     decode_png,
     format_csv,
     format_json,
     read_json,
     read_line,
+    read_lines,
     read_png,
+    remove_unfinished,
     write_atomically,
     write_json,
     write_png,
@@ -27,10 +32,74 @@ from tests.conftest import random_image
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "new" / "a.txt"
     write_atomically(path, "caf\u00e9")
-    monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError("no room")))
+    monkeypatch.setattr(OpenFolder, "replace", lambda *_: (_ for _ in ()).throw(OSError("no room")))
     with pytest.raises(OSError, match="no room"):
         write_atomically(path, "other")
-    assert path.read_bytes() == "caf\u00e9".encode()
+    assert path.read_bytes() == "caf\u00e9".encode() and list(path.parent.iterdir()) == [path]
+
+
+def test_the_name_of_a_file_being_written_is_new_every_time_and_never_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    replace = OpenFolder.replace
+
+    def note(folder: OpenFolder, name: str, new: str) -> None:
+        seen.append(name)
+        replace(folder, name, new)
+
+    monkeypatch.setattr(OpenFolder, "replace", note)
+    (tmp_path / "stranger.txt").write_text("theirs", encoding="utf-8")
+    (tmp_path / ".a.txt.partial").symlink_to(tmp_path / "stranger.txt")
+    for _ in range(2):
+        write_atomically(tmp_path / "a.txt", "ours")
+    assert (tmp_path / "stranger.txt").read_text("utf-8") == "theirs"
+    assert len(set(seen)) == 2 and all(UNFINISHED.fullmatch(name) for name in seen)
+    monkeypatch.setattr("secrets.token_hex", lambda _: "0" * 16)
+    (tmp_path / f".a.txt.{'0' * 16}.partial").symlink_to(tmp_path / "stranger.txt")
+    with pytest.raises((FileExistsError, RunFolderError)):
+        write_atomically(tmp_path / "a.txt", "other")
+    assert (tmp_path / "stranger.txt").read_text("utf-8") == "theirs"
+
+
+def test_the_longest_name_that_the_system_allows_can_be_written(tmp_path: Path) -> None:
+    write_atomically(tmp_path / ("\u00e9" * 127), "x")
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_what_a_kill_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    kept = [tmp_path / name for name in (".a.partial", "a.0123456789abcdef.partial", ".lock")]
+    for path in (*kept, tmp_path / "images" / "x" / ".a.png.0123456789abcdef.partial"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    remove_unfinished(tmp_path)
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == set(kept)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no FIFOs")
+def test_what_is_no_file_of_the_run_is_neither_waited_for_nor_changed(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "elsewhere").write_text("{}\n", encoding="utf-8")
+    os.link(tmp_path / "elsewhere", tmp_path / "hard")
+    for name, why in (("fifo", "is not a regular file"), ("folder", "directory"), ("hard", "hard link")):
+        with pytest.raises((RunFolderError, IsADirectoryError), match=why):
+            append_lines(tmp_path / name, [{"a": 1}])
+    for name in ("fifo", "folder"):
+        with pytest.raises(RunFolderError, match=r"is (not a regular file|a folder)"):
+            list(read_lines(tmp_path / name))
+        with pytest.raises(RunFolderError, match=r"is (not a regular file|a folder)"):
+            read_json(tmp_path / name)
+    assert (tmp_path / "elsewhere").read_text("utf-8") == "{}\n"
+
+
+def test_json_and_lines_are_read_up_to_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_json(tmp_path / "a.json", list(range(100)))
+    with pytest.raises(RunFolderError, match=r"has \d+ bytes; at most 10 are read"):
+        read_json(tmp_path / "a.json", limit=10)
+    append_lines(tmp_path / "lines", [{"a": 1}, {"a": "x" * 1000}, {"a": 2}])
+    monkeypatch.setattr(writing, "MAX_LINE_BYTES", 500)
+    assert list(read_lines(tmp_path / "lines")) == [{"a": 1}, {"a": 2}]
 
 
 def test_json_has_no_nan_and_says_which_file_is_damaged(tmp_path: Path) -> None:
