@@ -3,7 +3,7 @@
 The guide "From Python" shows them in use.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from os import PathLike
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from imgaudit.io.portfolio import Portfolio
 from imgaudit.io.screening import ScreeningCache, cache_path
 from imgaudit.models.loading import LoadedModel
 from imgaudit.report import write_report
+from imgaudit.runs.attestation.signatures import check_signatures
 from imgaudit.runs.audit import AuditInputs, Origin, run_audit
 from imgaudit.runs.calibration import measure_bank
 from imgaudit.runs.callbacks import OnNote, OnProgress, ignore_note, ignore_progress
@@ -185,16 +186,19 @@ def compare(run_a: AnyPath, run_b: AnyPath) -> Comparison:
     return comparisons.compare(read_finished_run(Path(run_a)), read_finished_run(Path(run_b)))
 
 
-def verify(run: AnyPath, head: str = "") -> Verification:
+def verify(run: AnyPath, head: str = "", *, public_keys: Sequence[AnyPath] = ()) -> Verification:
     """Compare every file of a run with its digest, and decide it again from its measurements. Needs no model.
 
-    head:  head of the evidence as it was noted elsewhere, or its first 12 hexadecimal digits or more
+    head:         head of the evidence as it was noted elsewhere, or its first 12 hexadecimal digits or more
+    public_keys:  files of public keys that must have signed the run; without any, signatures are listed, not checked
     Returns what was checked, with every problem in words; `matches` tells whether there is none.
     Raises RunFolderError for a folder without evidence, InputError for a head that is too short.
     """
     if head and (len(head) < 12 or any(letter not in "0123456789abcdef" for letter in head.lower())):
         raise InputError(f"the head must be at least 12 hexadecimal digits, but got {head!r:.80}")
-    return verify_run(RunFolder(Path(run)), head)
+    folder = RunFolder(Path(run))
+    verification = verify_run(folder, head)
+    return verification.with_checks(check_signatures(folder, [Path(key) for key in public_keys]))
 
 
 def _prepare(model: LoadedModel, config: AuditConfig) -> None:

@@ -20,11 +20,13 @@ from imgaudit.cli import (
     dial,
     doctor,
     index,
+    key,
     lab,
     match,
     mitigate,
     report,
     review,
+    sign,
     triggers,
     verify,
     view,
@@ -69,6 +71,7 @@ def _global(
 COMMANDS: dict[str, tuple[Command, ...]] = {
     "Audit": (audit, demo, calibrate, bank, index, match),
     "Results and review": (report, compare, view, review, verify),
+    "Evidence": (key, sign),
     "Models and prompts": (detect, triggers, dial, mitigate, lab),
     "Measure the tool": (doctor, benchmark),
 }

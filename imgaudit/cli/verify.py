@@ -1,5 +1,6 @@
 """`imgaudit verify`: a check that a run folder is as it was when the audit finished."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -26,12 +27,17 @@ def _verify(
             default="none",
         ),
     ] = "",
+    key: Annotated[
+        list[Path] | None,
+        option(Heading.INPUT, "Public key, a PEM file, that must have signed the run; may be given several times.",
+               "--key", metavar="FILE", default="none: signatures are listed, not checked"),
+    ] = None,
     json_output: JsonReport = False,
-) -> None:
+) -> None:  # fmt: skip
     """Check that a run has not changed: compare every file with its digest and decide again. Needs no model."""
     from imgaudit.api import verify
 
-    outcome = verify(run, head)
+    outcome = verify(run, head, public_keys=key or ())
     if json_output:
         typer.echo(outcome.model_dump_json(indent=2))
     else:

@@ -57,7 +57,7 @@ def evidence_files(folder: Path) -> dict[str, Path]:
     found = {}
     for path in sorted(folder.rglob("*")):
         relative = path.relative_to(folder)
-        made_again = relative.parts[0] in {"report", "review", "evidence.json"}
+        made_again = relative.parts[0] in {"report", "review", "attestations", "evidence.json"}
         if path.is_file() and not made_again and not relative.name.startswith("."):
             found[relative.as_posix()] = path
     return found

@@ -52,7 +52,10 @@ UNMEASURED_BATCH = 64
 """The batch where none was asked for or measured, and the most that is chosen automatically."""
 
 TRACEBACK_VARIABLE = "IMGAUDIT_TRACEBACK"
-"""Set it to see where an error of imgaudit itself happened; the one variable that is not an option."""
+"""Set it to see where an error of imgaudit itself happened; no option of an audit."""
+
+PASSPHRASE_VARIABLE = "IMGAUDIT_KEY_PASSPHRASE"
+"""Passphrase of a private key, for commands that nobody can answer; no option of an audit."""
 
 
 class AuditConfig(BaseModel):
@@ -234,7 +237,7 @@ def resolve_config(
     from_environ = {
         key.removeprefix("IMGAUDIT_").lower(): value
         for key, value in environ.items()
-        if key.startswith("IMGAUDIT_") and key != TRACEBACK_VARIABLE
+        if key.startswith("IMGAUDIT_") and key not in (TRACEBACK_VARIABLE, PASSPHRASE_VARIABLE)
     }
     layers = [(table, file_name), (from_environ, "environment"), (_given(flags), "command line")]
     values: dict[str, Any] = {}

@@ -19,7 +19,7 @@ from imgaudit.schema.protocol import Effort
 
 SHARED = {
     "__init__", "dry_run", "exit_codes", "folders", "interruption", "model_choice", "no_controls",
-    "options", "signatures", "terminal",
+    "options", "passphrase", "signatures", "terminal",
 }  # fmt: skip
 """Files of cli/ that are no command."""
 
@@ -27,7 +27,7 @@ HEADED = (
     "bank merge", "compare", "doctor", "index add", "index build", "index info", "index search", "lab clip",
     "lab describe", "lab distil", "lab lora", "lab train", "report", "review export", "review import", "review package",
     "review status",
-    "verify", "view",
+    "key make", "sign", "verify", "view",
     "audit", "calibrate", "demo", "detect", "dial", "match", "mitigate evaluate", "mitigate fine-tune",
     "mitigate locate", "mitigate prune", "triggers", *(f"benchmark {one.name}" for one in BENCHMARKS),
 )  # fmt: skip
