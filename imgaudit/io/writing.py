@@ -145,7 +145,7 @@ def append_lines(path: Path, records: Sequence[dict[str, Any]]) -> None:
     """Append records as lines of JSON, each with a checksum over it, and wait until all of them are on disk."""
     if not records:
         return
-    lines = "".join(_format_line(record, check=_checksum(record)) for record in records).encode("utf-8")
+    lines = "".join(format_record(record | {"check": _checksum(record)}) for record in records).encode("utf-8")
     with _open_to_append(path) as file:
         # A kill can leave half a line; the next one must not be glued to it.
         if file.seek(0, os.SEEK_END):
@@ -202,10 +202,11 @@ def split_lines(path: Path) -> Iterator[bytes]:
         yield from iter(partial(file.readline, MAX_LINE_BYTES), b"")
 
 
-def _format_line(record: dict[str, Any], **more: str) -> str:
-    return json.dumps(record | more, ensure_ascii=False, allow_nan=False) + "\n"
+def format_record(record: dict[str, Any]) -> str:
+    """Return a record as a line of JSON: the text that its checksum and its link are made from."""
+    return json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _checksum(record: dict[str, Any]) -> str:
     # A damaged disk can leave a line that still reads as a record, with another number in it.
-    return hashlib.sha256(_format_line(record).encode("utf-8", errors="surrogatepass")).hexdigest()[:16]
+    return hashlib.sha256(format_record(record).encode("utf-8", errors="surrogatepass")).hexdigest()[:16]
