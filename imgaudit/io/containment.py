@@ -163,6 +163,22 @@ def open_parent(path: Path, *, make: bool = False) -> Iterator[OpenFolder]:
         folder.close()
 
 
+def require_plain(folder: Path) -> None:
+    """Look through a folder and refuse everything in it but folders and regular files, before anything is opened.
+
+    Raises RunFolderError that names the first link, FIFO, socket or device. What cannot be listed is passed over.
+    """
+    for parent, folders, names in os.walk(folder):
+        for name in (*folders, *names):
+            path = Path(parent, name)
+            if _is_link(path):
+                raise _link(path)
+        for name in names:
+            with suppress(FileNotFoundError):
+                if not stat.S_ISREG(Path(parent, name).lstat().st_mode):
+                    raise RunFolderError(f"{str(Path(parent, name))!r} is not a regular file: remove it")
+
+
 def make_folder(path: Path) -> None:
     """Make a folder and those above it, without following a link below a contained folder."""
     with open_parent(path / "file", make=True):

@@ -10,7 +10,7 @@ from pathlib import Path
 import filelock
 
 from imgaudit.exceptions import InputError, RunFolderError
-from imgaudit.io.containment import contain, open_parent
+from imgaudit.io.containment import contain, open_parent, require_plain
 from imgaudit.io.provenance import utc_now
 from imgaudit.io.reading import read_bounded
 from imgaudit.io.writing import remove_file, remove_unfinished, write_atomically
@@ -20,15 +20,17 @@ MAX_HOLDER_BYTES = 1000
 
 @contextmanager
 def hold_folder(folder: Path) -> Iterator[None]:
-    """Make a folder and hold it for this process.
+    """Make a folder and hold it for this process; from then on nothing below it is reached through a link.
 
-    Raises RunFolderError when another process holds it, and says which.
+    Raises RunFolderError when another process holds it, and says which, or when there is a link in it, or anything
+    else but folders and regular files.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         raise RunFolderError(f"{str(folder)!r} is a file; choose another --out for the run folder") from error
     contain(folder)
+    require_plain(folder)
     holder = folder / ".lock-holder"
     require_own_lock(folder / ".lock")
     # The operating system lets go of the lock when its holder dies, so a stale one cannot be.

@@ -145,7 +145,16 @@ def append_lines(path: Path, records: Sequence[dict[str, Any]]) -> None:
     """Append records as lines of JSON, each with a checksum over it, and wait until all of them are on disk."""
     if not records:
         return
-    lines = "".join(format_record(record | {"check": _checksum(record)}) for record in records).encode("utf-8")
+    append_bytes(
+        path, "".join(format_record(record | {"check": _checksum(record)}) for record in records).encode("utf-8")
+    )
+
+
+def append_bytes(path: Path, lines: bytes) -> None:
+    """Append whole lines and wait until they are on disk.
+
+    Raises RunFolderError for a link, for what is no regular file, and for a file that has another name elsewhere.
+    """
     with _open_to_append(path) as file:
         # A kill can leave half a line; the next one must not be glued to it.
         if file.seek(0, os.SEEK_END):

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from imgaudit.exceptions import InputError
-from imgaudit.io.writing import write_atomically, write_png
+from imgaudit.io.containment import contain
+from imgaudit.io.writing import remove_file, write_atomically, write_png
 from imgaudit.report.formats import markdown_text
 from imgaudit.report.pages import write_page
 from imgaudit.report.pictures import read_picture
@@ -72,9 +73,10 @@ def write_comparison(folder: Path, comparison: Comparison, a: RunFolder, b: RunF
     Raises InputError when the folder holds anything but a comparison, or lies in one of the runs, which are evidence.
     """
     _require_own_folder(folder, (a, b))
+    contain(folder)
     for old in (folder / "images").glob("*.png"):
         if _OWN_PICTURE.fullmatch(old.name):
-            old.unlink()
+            remove_file(old)
     write_atomically(folder / "comparison.json", render_comparison(comparison, ComparisonFormat.JSON))
     views = [_view(image, folder / "images", a, b) for image in comparison.images]
     return write_page(

@@ -21,7 +21,7 @@ def read_picture(run: RunFolder, path: str) -> tuple[bytes, Image.Image]:
     root = run.path.resolve()
     if (run.path / path).resolve() != root / path:
         raise InputError("leads out of the run folder, or through a link")
-    content = read_bounded(root / path, MAX_PNG_BYTES, follow_links=False)
+    content = read_bounded(run.path / path, MAX_PNG_BYTES, follow_links=False)
     return content, decode_png(content)
 
 

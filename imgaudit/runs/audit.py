@@ -4,7 +4,6 @@ Generating, deciding and rendering are separate: measurements go to records.json
 computed from the run folder, without the model.
 """
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -16,7 +15,7 @@ from imgaudit.exceptions import CalibrationError, ImageError, RunFolderError
 from imgaudit.index import Collection
 from imgaudit.io.framing import to_batch
 from imgaudit.io.portfolio import Portfolio, Target
-from imgaudit.io.writing import write_atomically
+from imgaudit.io.writing import remove_folder, write_atomically
 from imgaudit.models.loading import LoadedModel
 from imgaudit.runs.calibration import measure_bank
 from imgaudit.runs.callbacks import OnNote, OnProgress
@@ -194,7 +193,7 @@ def _fix_bank(
         )  # fmt: skip
     if run.calibration_path.is_file():
         # A kill between writing the bank and removing the work behind it leaves that work.
-        shutil.rmtree(work, ignore_errors=True)
+        remove_folder(work)
 
 
 def keep_bank(run: RunFolder, bank: NullBank) -> None:

@@ -1,12 +1,12 @@
 """Null banks: controls put through the protocol, their scores frozen."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from imgaudit.decision.null_bank import NullBank, build_bank
 from imgaudit.io.portfolio import Portfolio
 from imgaudit.io.provenance import utc_now
+from imgaudit.io.writing import remove_folder
 from imgaudit.models.loading import LoadedModel
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import make_manifest, open_manifest, resume_portfolio
@@ -59,5 +59,5 @@ def measure_bank(
             spent = {"seconds": 0.0, "network_evaluations": 0}
             bank = bank.model_copy(update={"model_checks": model_checks.model_copy(update=spent)})
         on_bank(bank)
-    shutil.rmtree(work, ignore_errors=True)
+    remove_folder(work)
     return bank

@@ -15,15 +15,16 @@ from imgaudit.decision.folder import FolderDecision
 from imgaudit.decision.null_bank import NullBank
 from imgaudit.decision.replication import NO_CONTROLS, Evidence
 from imgaudit.decision.verdict import conclude_folder, conclude_skipped
-from imgaudit.exceptions import RunFolderError
+from imgaudit.exceptions import InputError, RunFolderError
 from imgaudit.index.near_duplicates import find_near_duplicates
 from imgaudit.io.framing import frame_image, to_tensor
+from imgaudit.io.reading import read_bounded
 from imgaudit.io.screening import THUMBNAIL_SIDE, stack_thumbnails
 from imgaudit.io.writing import read_json, read_png, write_json
 from imgaudit.runs.continuation import read_commands
 from imgaudit.runs.cross_matches import cross_match
 from imgaudit.runs.evidence import write_evidence
-from imgaudit.runs.folder import RunFolder
+from imgaudit.runs.folder import MAX_TENSOR_BYTES, RunFolder
 from imgaudit.runs.manifest import read_manifest
 from imgaudit.runs.model_checks import read_model_checks
 from imgaudit.runs.reference import read_reference
@@ -108,8 +109,8 @@ def _decoys(run: RunFolder, descriptor: Descriptor) -> npt.NDArray[np.generic] |
     if not run.decoys_path.is_file():
         return None
     try:
-        return np.asarray(load(run.decoys_path.read_bytes())[descriptor.name].numpy())
-    except (OSError, KeyError, SafetensorError) as error:
+        return np.asarray(load(read_bounded(run.decoys_path, MAX_TENSOR_BYTES))[descriptor.name].numpy())
+    except (InputError, KeyError, SafetensorError) as error:
         raise RunFolderError(f"{str(run.decoys_path)!r} is damaged ({error}): delete it and audit again") from error
 
 

@@ -6,7 +6,7 @@ from math import exp
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load
 
 from imgaudit.decision.copy_thresholds import CopyThresholds
 from imgaudit.diffusion.denoiser import Denoiser, PromptEmbeds
@@ -14,10 +14,11 @@ from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.generation import draw_replica_seeds, generate
 from imgaudit.diffusion.inversion import count_embedding_bits
 from imgaudit.diffusion.quantisation import sort_settings, truncate_embedding
-from imgaudit.exceptions import RunFolderError
+from imgaudit.exceptions import InputError, RunFolderError
 from imgaudit.io.framing import to_tensor
+from imgaudit.io.reading import read_bounded
 from imgaudit.io.writing import read_json, read_png, write_json
-from imgaudit.runs.folder import RunFolder
+from imgaudit.runs.folder import MAX_TENSOR_BYTES, RunFolder
 from imgaudit.schema.dial import Dial, DialPoint, reproduces
 from imgaudit.schema.findings import AuditResult, Finding, Replication
 from imgaudit.schema.measures import DECIDING_DESCRIPTOR, DECIDING_DISTANCE
@@ -95,9 +96,12 @@ def _dial(
     free_tokens, chosen = inversion.free_tokens, inversion.streams
     start = denoiser.start_condition()
     try:
-        streams = {name: stream[None] for name, stream in load_file(folder / "embeds.safetensors").items()}
+        streams = {
+            name: stream[None]
+            for name, stream in load(read_bounded(folder / "embeds.safetensors", MAX_TENSOR_BYTES)).items()
+        }
         rendered = to_tensor(read_png(folder / "rendered.png"))
-    except (OSError, SafetensorError) as error:
+    except (InputError, SafetensorError) as error:
         raise RunFolderError(f"{str(folder)!r} lacks its embedding or its rendering: {error}") from error
     thresholds = CopyThresholds.model_validate(replication.thresholds)
     sampling = _Sampling(

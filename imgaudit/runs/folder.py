@@ -17,6 +17,9 @@ from imgaudit.io.reading import open_regular
 from imgaudit.io.writing import MAX_LINE_BYTES, append_lines, read_line, split_lines
 from imgaudit.schema.records import Measurement, Skipped, SkippedImage
 
+MAX_TENSOR_BYTES = 256 * 2**20
+"""Bytes of a run's file of vectors, embeddings or noise that is read back."""
+
 
 @dataclass(frozen=True)
 class Recorded:

@@ -18,6 +18,7 @@ from imgaudit.exceptions import ImageError, RunFolderError
 from imgaudit.io.framing import to_tensor
 from imgaudit.io.portfolio import Portfolio, Target
 from imgaudit.io.reading import format_path
+from imgaudit.io.writing import append_bytes, split_lines
 from imgaudit.runs.folder import RunFolder
 from imgaudit.schema.match import ClosestImage, MatchResult, Seen, TargetMatch
 from imgaudit.schema.pairs import PairThresholds, classify
@@ -64,11 +65,10 @@ class PairScores:
         self.path, self.subjects, self.versions = folder / PAIRS, list(subjects), dict(versions)
         self.rows: dict[str, dict[str, Legs]] = {}
         """By SHA-256 of the image, then of the subject."""
-        if self.path.is_file():
-            self._read()
+        self._read()
 
     def _read(self) -> None:
-        for line in self.path.read_bytes().splitlines():
+        for line in split_lines(self.path):
             try:
                 row = json.loads(line)
                 held = {
@@ -93,11 +93,7 @@ class PairScores:
             "image": image, "versions": self.versions, "subjects": self.subjects,
             "scores": [[one.geometric, one.photometric] for one in scores],
         }  # fmt: skip
-        with self.path.open("ab") as file:
-            if file.tell():
-                # A line that was cut short must not swallow this one.
-                file.write(b"\n")
-            file.write(json.dumps(row).encode())
+        append_bytes(self.path, json.dumps(row).encode() + b"\n")
 
     def closest(self, subject: str) -> tuple[str, Legs] | None:
         """Return the image with the highest geometric score with a subject; ties go to the higher photometric one."""

@@ -7,7 +7,7 @@ import pytest
 
 from imgaudit.exceptions import InputError, RunFolderError
 from imgaudit.io import containment
-from imgaudit.io.containment import contain, find_container, make_folder, open_parent
+from imgaudit.io.containment import contain, find_container, make_folder, open_parent, require_plain
 from imgaudit.io.reading import hash_file, read_bounded
 from imgaudit.io.writing import (
     append_lines,
@@ -127,3 +127,18 @@ def test_what_is_no_folder_or_is_missing_is_named(run: Path) -> None:
     remove_folder(run / "missing" / "x")
     with pytest.raises(RunFolderError, match="cannot be read"):
         read_json(run / "missing" / "x.json")
+
+
+def test_a_folder_is_looked_through_before_anything_in_it_is_opened(run: Path, outside: Path) -> None:
+    (run / "images" / "a").mkdir(parents=True)
+    (run / "images" / "a" / "target.png").touch()
+    require_plain(run)
+    for name, goal in (("link", outside), ("dangling", outside / "none"), ("inside", run)):
+        (run / "images" / name).symlink_to(goal)
+        with pytest.raises(RunFolderError, match=rf"{name}' is a link"):
+            require_plain(run)
+        (run / "images" / name).unlink()
+    os.mkfifo(run / "images" / "a" / "fifo")
+    with pytest.raises(RunFolderError, match="fifo' is not a regular file: remove it"):
+        require_plain(run)
+    require_plain(run / "missing")

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from imgaudit.exceptions import InputError, RunFolderError
-from imgaudit.io.writing import format_json, read_json, write_atomically
+from imgaudit.io.reading import hash_file, read_bounded
+from imgaudit.io.writing import MAX_JSON_BYTES, format_json, read_json, write_atomically
 from imgaudit.report.audit.outputs import outputs_of, render_outputs_csv
 from imgaudit.report.complaint.blocks import PictureBlock, render_statement_html, render_statement_markdown
 from imgaudit.report.complaint.statement import ComplaintMaterial, make_statement
@@ -66,11 +67,12 @@ def make_package(run: FinishedRun, finding: Finding, *, whole_manifest: bool = F
     )  # fmt: skip
     statement = make_statement(material)
     reduced = _reduced_manifest(manifest, finding, folders, run.folder.manifest_path)
+    whole = read_bounded(run.folder.manifest_path, MAX_JSON_BYTES).decode("utf-8")
     texts = {
         "complaint.md": render_statement_markdown(statement),
         "complaint.html": render_statement_html(statement),
         "finding.json": format_json(without_folders(_named(finding.model_dump(mode="json")), folders)),
-        "manifest.json": run.folder.manifest_path.read_text("utf-8") if whole_manifest else format_json(reduced),
+        "manifest.json": whole if whole_manifest else format_json(reduced),
         "decisions.json": write_decisions_file(name, decisions),
         "outputs.csv": render_outputs_csv(outputs),
     }
@@ -165,7 +167,7 @@ def _reduced_manifest(manifest: dict[str, Any], finding: Finding, folders: list[
         "skipped": [],
         "remarks": [],
     }
-    whole = hashlib.sha256(path.read_bytes()).hexdigest()
+    whole = hash_file(path)
     left_out = {"targets": len(manifest["targets"]) - 1, "skipped": len(manifest["skipped"])}
     reduced: dict[str, Any] = without_folders(manifest | own, folders)
     return {"reduced": {"sha256": whole, "is": REDUCED, "left_out": left_out}} | reduced
@@ -178,7 +180,7 @@ def _named(record: dict[str, Any]) -> dict[str, Any]:
 
 def _digests(run: FinishedRun) -> dict[str, str]:
     digests = {
-        "manifest.json": hashlib.sha256(run.folder.manifest_path.read_bytes()).hexdigest(),
+        "manifest.json": hash_file(run.folder.manifest_path),
         "report.json": result_digest(run.folder),
     }
     try:

@@ -11,6 +11,7 @@ import filelock
 from pydantic import ValidationError
 
 from imgaudit.exceptions import InputError, RunFolderError
+from imgaudit.io.containment import make_folder
 from imgaudit.io.reading import read_bounded
 from imgaudit.io.writing import append_lines, read_line
 from imgaudit.report.review.decision import ReviewDecision
@@ -126,7 +127,7 @@ class DecisionLedger:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         self._require_own()
-        self.folder.mkdir(exist_ok=True)
+        make_folder(self.folder)
         try:
             with filelock.FileLock(self.folder / ".lock", timeout=WAIT):
                 yield

@@ -6,6 +6,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 from imgaudit.exceptions import InputError, RunFolderError
+from imgaudit.io.containment import contain
 from imgaudit.io.reading import read_bounded
 from imgaudit.report.page_data import is_data_script
 from imgaudit.report.pages import read_asset
@@ -66,6 +67,7 @@ class Pages:
     def __init__(self, run: RunFolder) -> None:
         # Resolved once: what is above the run may be a link, what is inside may not.
         self.root = run.path.resolve()
+        contain(self.root)
         if not (self.root / "report" / "index.html").is_file():
             raise RunFolderError(f"{str(run.path)!r} has no report/index.html; imgaudit report writes it")
         for script in sorted((self.root / "report").rglob("*.js")):
