@@ -18,7 +18,7 @@ from imgaudit.io.offline import go_offline
 from imgaudit.io.portfolio import Portfolio
 from imgaudit.io.screening import ScreeningCache, cache_path
 from imgaudit.models.loading import LoadedModel
-from imgaudit.report import write_report
+from imgaudit.report import finish_run
 from imgaudit.runs.attestation.signatures import check_signatures
 from imgaudit.runs.audit import AuditInputs, Origin, run_audit
 from imgaudit.runs.calibration import measure_bank
@@ -27,7 +27,7 @@ from imgaudit.runs.comparison import compare as comparisons
 from imgaudit.runs.cost import resolve_batch_size
 from imgaudit.runs.finished import read_finished_run
 from imgaudit.runs.folder import RunFolder
-from imgaudit.runs.verify import verify_run
+from imgaudit.runs.verification import verify_run
 from imgaudit.runs.works import describe_same_works, keep_works
 from imgaudit.schema.comparison import Comparison
 from imgaudit.schema.config import AuditConfig
@@ -130,7 +130,7 @@ def audit(
     inputs = AuditInputs(portfolio, controls, decoys, reference, policy or config.policy)
     with run.lock():
         result = run_audit(run, model, inputs, config, origin, on_progress=on_progress, on_note=on_note)
-        write_report(run, result)
+        finish_run(run, result)
     return result
 
 

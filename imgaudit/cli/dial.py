@@ -28,9 +28,8 @@ def _dial(
     """Show how little input makes a model reproduce an image: the less it takes, the more is in the model."""
     from imgaudit.diffusion.executor import Executor
     from imgaudit.io.writing import read_json
-    from imgaudit.report import write_report
+    from imgaudit.report import finish_run
     from imgaudit.runs.dial import standing_embedding, turn_dial
-    from imgaudit.runs.evidence import write_evidence
     from imgaudit.runs.folder import RunFolder
     from imgaudit.schema.findings import AuditResult
 
@@ -52,7 +51,6 @@ def _dial(
             else:
                 setting = f"{few.rank} x {few.precision}"
                 typer.echo(f"{start} {few.bits:8,} {setting:>12} {f'{few.hits}/{few.n}':>7}   {dial.image_bits:,} bits")
-        write_evidence(folder)
-        write_report(folder, result)
+        finish_run(folder, result)
     if not total:
         typer.echo("no image of this run was reproduced by its embedding")

@@ -30,8 +30,9 @@ def _report(
 ) -> None:  # fmt: skip
     """Make the report of a run again from its measurements, also in another format. Needs no model."""
     from imgaudit.io.writing import read_json
-    from imgaudit.report import ReportFormat, render, write_report
+    from imgaudit.report import ReportFormat, finish_run, render
     from imgaudit.runs.conclusion import conclude
+    from imgaudit.runs.evidence import is_listed
     from imgaudit.runs.folder import RunFolder
 
     if kind not in set(ReportFormat):
@@ -42,8 +43,10 @@ def _report(
     with folder.lock():
         fixed = Policy.model_validate(read_json(folder.manifest_path)["policy"])
         result = conclude(folder, read_policy(policy, fixed) if policy is not None else None)
+        # Text is printed without making pages again, unless they and the evidence are of another result.
+        if kind == ReportFormat.HTML or not is_listed(folder, folder.report_path.name):
+            finish_run(folder, result, os.cpu_count() or 1)
         if kind == ReportFormat.HTML:
-            write_report(folder, result, os.cpu_count() or 1)
             typer.echo(folder.path / "report" / "index.html")
         else:
             typer.echo(render(result, ReportFormat(kind)), nl=False)

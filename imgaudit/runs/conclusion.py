@@ -23,7 +23,6 @@ from imgaudit.io.screening import THUMBNAIL_SIDE, stack_thumbnails
 from imgaudit.io.writing import read_json, read_png, write_json
 from imgaudit.runs.continuation import read_commands
 from imgaudit.runs.cross_matches import cross_match
-from imgaudit.runs.evidence import write_evidence
 from imgaudit.runs.folder import MAX_TENSOR_BYTES, RunFolder
 from imgaudit.runs.manifest import read_manifest
 from imgaudit.runs.model_checks import read_model_checks
@@ -115,14 +114,13 @@ def _decoys(run: RunFolder, descriptor: Descriptor) -> npt.NDArray[np.generic] |
 
 
 def conclude(run: RunFolder, policy: Policy | None = None) -> AuditResult:
-    """Decide a run from its files and write report.json and evidence.json. Needs no model.
+    """Decide a run from its files and write report.json. Needs no model; `imgaudit.report.finish_run` comes next.
 
     policy: another one than was fixed before the run; the result is then marked as decided again
     Raises what :func:`decide_run` raises.
     """
     result = decide_run(run, policy)
     write_json(run.report_path, result.model_dump(mode="json"))
-    write_evidence(run)
     return result
 
 

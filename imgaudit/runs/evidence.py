@@ -1,107 +1,200 @@
-"""evidence.json: the SHA-256 of every file of a run that is evidence, chained; written, read and checked here.
+"""evidence.json: the SHA-256 of every file of a run, chained; written and read here.
 
 Digests show that a file was changed after evidence.json was written. Whoever changes both leaves another head; so the
 head should be kept somewhere else as well, in a letter or a notary's file.
+
+Three kinds of files are listed. What was measured and decided comes first, and `head` is the chain over it: it stays
+the same when pages are made again or a reviewer decides. The chain then goes on over the pages, and over the files that
+grow by lines, as long as they were; it ends in `complete_head`.
+
+Each link of the chain is SHA-256 over four fields: the link before, the path in UTF-8, the digest, and the number of
+bytes as an 8-byte number. Before each field stands its length, as an 8-byte number, highest byte first. So no two
+different lists give the same bytes to hash.
 """
 
 import hashlib
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import Field, ValidationError
 
 from imgaudit.exceptions import RunFolderError
-from imgaudit.io.reading import hash_file
-from imgaudit.io.writing import read_json, write_json
+from imgaudit.io.reading import open_regular
+from imgaudit.io.writing import MAX_JSON_BYTES, read_json, write_json
 from imgaudit.runs.folder import RunFolder
+from imgaudit.runs.inventory import list_run
 from imgaudit.schema.problems import describe_problem
+from imgaudit.schema.records import Record
+
+EVIDENCE: Final = "evidence.json"
+
+GROWING: Final = ("continued.jsonl", "history.jsonl", "review/decisions.jsonl")
+"""Files to which lines are added after the run is finished."""
+
+Section = Literal["files", "pages", "growing"]
+
+_START = b"imgaudit evidence 2"
+"""The link before the first one."""
+
+_SHA256 = r"^[0-9a-f]{64}$"
+
+_BLOCK = 2**20
 
 
-class EvidenceFile(BaseModel):
+class EvidenceFile(Record):
     """One file of evidence.json."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     path: str
-    sha256: str
-    chain: str
-    """SHA-256 over the chain before, the path and the digest."""
+    """Path inside the run."""
+    sha256: str = Field(pattern=_SHA256)
+    """SHA-256 of its first `bytes` bytes."""
+    bytes: int = Field(ge=0, lt=2**63)
+    """Number of bytes; of a file that grows, as long as it was."""
+    chain: str = Field(pattern=_SHA256)
+    """Link of the chain."""
 
 
-class EvidenceList(BaseModel):
+class EvidenceList(Record):
     """The content of evidence.json."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    format: Literal[2] = 2
+    """Version of the list."""
+    files: tuple[EvidenceFile, ...]
+    """What was measured and decided, in order of path."""
+    head: str
+    """The chain after these."""
+    pages: tuple[EvidenceFile, ...]
+    """Files in report/, in order of path."""
+    growing: tuple[EvidenceFile, ...]
+    """Files to which lines are added later, in order of path."""
+    complete_head: str
+    """The chain after all."""
 
-    files: list[EvidenceFile]
+
+class FirstEvidenceFile(Record):
+    """One file of a list that an earlier version wrote."""
+
+    path: str
+    """Path inside the run."""
+    sha256: str
+    """SHA-256 of the file."""
+    chain: str
+    """SHA-256 over the chain before, the path and the digest, as one text."""
+
+
+class FirstEvidenceList(Record):
+    """evidence.json as earlier versions wrote it: without pages, review and numbers of bytes."""
+
+    files: tuple[FirstEvidenceFile, ...]
+    """Files other than those in report/ and review/, in order of path."""
     head: str
     """The chain of the last file."""
 
 
 def write_evidence(run: RunFolder) -> None:
-    """Write evidence.json: SHA-256 of every file that is evidence, chained in order of path.
+    """Write evidence.json over every file of a run; called when all others are written.
 
-    report/ can be made again, and review/ grows after the run: both are left out.
+    Raises RunFolderError for a link, a FIFO and the like in the run.
     """
-    chain = ""
-    files = []
-    for name, path in evidence_files(run.path).items():
-        digest = hash_file(path)
-        chain = _link(chain, name, digest)
-        files.append(EvidenceFile(path=name, sha256=digest, chain=chain))
-    write_json(run.path / "evidence.json", EvidenceList(files=files, head=chain).model_dump(mode="json"))
+    inventory = list_run(run.path)
+    if inventory.refused:
+        raise RunFolderError(f"{str(run.path)!r} cannot be listed as evidence: {'; '.join(inventory.refused)}")
+    names: dict[Section, list[str]] = {"files": [], "pages": [], "growing": []}
+    for name in inventory.files:
+        if name != EVIDENCE:
+            names[find_section(name)].append(name)
+    listed = {section: [(name, *hash_beginning(run, name)) for name in names[section]] for section in names}
+    files, head = _chain(listed["files"], _START)
+    pages, after_pages = _chain(listed["pages"], head)
+    growing, complete_head = _chain(listed["growing"], after_pages)
+    content = EvidenceList(
+        files=files, head=head.hex(), pages=pages, growing=growing, complete_head=complete_head.hex()
+    )
+    write_json(run.path / EVIDENCE, content.model_dump(mode="json"))
 
 
-def evidence_files(folder: Path) -> dict[str, Path]:
-    """Return the evidence files of a run, in order of path, by their path inside it; report/ and review/ are none."""
-    found = {}
-    for path in sorted(folder.rglob("*")):
-        relative = path.relative_to(folder)
-        made_again = relative.parts[0] in {"report", "review", "attestations", "evidence.json"}
-        if path.is_file() and not made_again and not relative.name.startswith("."):
-            found[relative.as_posix()] = path
-    return found
+def find_section(path: str) -> Section:
+    """Return the part of the list in which a file belongs; its path alone decides.
+
+    >>> find_section("records.jsonl"), find_section("report/index.html"), find_section("review/decisions.jsonl")
+    ('files', 'pages', 'growing')
+    """
+    if path in GROWING:
+        return "growing"
+    return "pages" if path.startswith("report/") else "files"
 
 
-def read_evidence(run: RunFolder) -> EvidenceList:
-    """Read evidence.json. Raises RunFolderError when it is missing or damaged."""
-    path = run.path / "evidence.json"
+def hash_beginning(run: RunFolder, name: str, length: int | None = None) -> tuple[str, int]:
+    """Return SHA-256 and number of bytes of a file of the run, or of its first `length` bytes.
+
+    Raises OSError and RunFolderError for what cannot be opened or is no regular file.
+    """
+    digest, done = hashlib.sha256(), 0
+    with open_regular(run.path / name) as file:
+        while block := file.read(_BLOCK if length is None else min(_BLOCK, length - done)):
+            digest.update(block)
+            done += len(block)
+    return digest.hexdigest(), done
+
+
+def read_evidence(run: RunFolder, limit: int = MAX_JSON_BYTES) -> EvidenceList | FirstEvidenceList:
+    """Read evidence.json of at most `limit` bytes. Raises RunFolderError when it is missing or damaged."""
+    path = run.path / EVIDENCE
     if not path.is_file():
-        raise RunFolderError(f"{str(run.path)!r} has no evidence.json: it is not a finished run")
+        raise RunFolderError(
+            f"{str(run.path)!r} has no evidence.json: it is not a finished run; imgaudit report RUN finishes it"
+        )
+    content = read_json(path, limit)
+    kind = EvidenceList if isinstance(content, Mapping) and "format" in content else FirstEvidenceList
     try:
-        return EvidenceList.model_validate(read_json(path))
+        return kind.model_validate(content)
     except ValidationError as error:
         raise RunFolderError(f"{str(path)!r} is damaged: {describe_problem(error)}") from error
 
 
-def find_changes(run: RunFolder, listed: EvidenceList) -> Iterator[str]:
-    """Yield what does not match, in words: the chain in itself, then files that are missing, changed or added."""
-    yield from _wrong_chain(listed)
-    yield from _wrong_files(run, listed)
+def is_listed(run: RunFolder, name: str) -> bool:
+    """Tell whether evidence.json is there, of this version, and names a file of the run as it is now."""
+    try:
+        listed = read_evidence(run)
+        now = hash_beginning(run, name)
+    except (OSError, RunFolderError):
+        return False
+    return isinstance(listed, EvidenceList) and any(
+        (one.path, one.sha256, one.bytes) == (name, *now) for one in listed.files
+    )
 
 
-def _wrong_chain(listed: EvidenceList) -> Iterator[str]:
-    chain = ""
-    for file in listed.files:
-        chain = _link(chain, file.path, file.sha256)
-        if chain != file.chain:
-            yield f"evidence.json was edited: its chain breaks at {file.path!r:.200}"
+def check_chain(listed: EvidenceList) -> Iterator[str]:
+    """Yield what is wrong with a list in itself: its chain, the order of its files, or a file in the wrong part."""
+    link, seen = _START, set[str]()
+    sections = (("files", listed.files), ("pages", listed.pages), ("growing", listed.growing))
+    for section, files in sections:
+        for file in files:
+            link = _link(link, file.path, file.sha256, file.bytes)
+            if link.hex() != file.chain:
+                yield f"evidence.json was edited: its chain breaks at {file.path!r:.200}"
+                return
+            if find_section(file.path) != section or file.path in seen:
+                yield f"evidence.json was edited: it lists {file.path!r:.200} twice, or where it does not belong"
+                return
+            seen.add(file.path)
+        if section == "files" and link.hex() != listed.head:
+            yield "evidence.json was edited: its head is not the last link of its chain"
             return
-    if chain != listed.head:
-        yield "evidence.json was edited: its head is not the last link of its chain"
+    if link.hex() != listed.complete_head:
+        yield "evidence.json was edited: its complete_head is not the last link of its chain"
 
 
-def _wrong_files(run: RunFolder, listed: EvidenceList) -> Iterator[str]:
-    there = evidence_files(run.path)
-    for file in listed.files:
-        path = there.pop(file.path, None)
-        if path is None:
-            yield f"{file.path!r:.200} is missing"
-        elif hash_file(path) != file.sha256:
-            yield f"{file.path!r:.200} was changed: it is not the file that evidence.json names"
-    for name in sorted(there):
-        yield f"{name!r:.200} was added: evidence.json does not name it"
+def _chain(files: Iterable[tuple[str, str, int]], link: bytes) -> tuple[tuple[EvidenceFile, ...], bytes]:
+    """Return the files, each with its link, and the last link."""
+    found = []
+    for path, sha256, size in files:
+        link = _link(link, path, sha256, size)
+        found.append(EvidenceFile(path=path, sha256=sha256, bytes=size, chain=link.hex()))
+    return tuple(found), link
 
 
-def _link(chain: str, path: str, sha256: str) -> str:
-    return hashlib.sha256(f"{chain}{path}{sha256}".encode()).hexdigest()
+def _link(before: bytes, path: str, sha256: str, size: int) -> bytes:
+    # A list from elsewhere can hold characters that have no UTF-8; no file of a run has them.
+    fields = (before, path.encode("utf-8", "replace"), bytes.fromhex(sha256), size.to_bytes(8, "big"))
+    return hashlib.sha256(b"".join(len(field).to_bytes(8, "big") + field for field in fields)).digest()

@@ -19,7 +19,7 @@ from imgaudit.runs.conclusion import conclude
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import make_manifest, open_manifest
 from imgaudit.runs.measurement import measure_targets
-from imgaudit.runs.verify import verify_run
+from imgaudit.runs.verification import verify_run
 from imgaudit.schema.caption_score import CaptionScore
 from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.findings import Finding

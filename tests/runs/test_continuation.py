@@ -67,7 +67,7 @@ def test_controls_given_later_are_recorded_and_every_page_shows_the_command(
         assert str(controls) in text and "ontinued with" in text, page
     assert (run / "manifest.json").read_bytes() == manifest, "its hash names the run"
     evidence = json.loads((run / "evidence.json").read_text(encoding="utf-8"))
-    assert "continued.jsonl" in {one["path"] for one in evidence["files"]}
+    assert "continued.jsonl" in {one["path"] for one in evidence["growing"]}
 
 
 def test_damaged_lines_and_foreign_values_are_left_out(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from imgaudit.io.captions import CaptionSource
 from imgaudit.io.framing import to_image
 from imgaudit.io.portfolio import Portfolio, read_portfolio
 from imgaudit.models import FiniteSetDenoiser, LoadedModel
-from imgaudit.report import write_report
+from imgaudit.report import finish_run
 from imgaudit.runs.calibration import measure_bank
 from imgaudit.runs.conclusion import conclude, decide_run
 from imgaudit.runs.evidence import read_evidence
@@ -107,8 +107,8 @@ def test_a_run_reports_its_checks_and_raises_an_alarm_for_one_that_failed(run: R
     assert before.summary.model_checks is None and "model_checks" not in before.summary.model_dump()
     spent = [finding.network_evaluations for finding in result.findings]
     assert spent == [finding.network_evaluations for finding in before.findings]
+    finish_run(bad, result)
     assert "model_checks.json" in {file.path for file in read_evidence(bad).files}
-    write_report(bad, result)
     page = (bad.path / "report" / "index.html").read_text()
     assert "1 of 1 checks failed" in page and "it is 0.23 &lt;b&gt;" in page and "0.5 to 2" in page
     good = conclude(with_checks(run, tmp_path / "good", True))

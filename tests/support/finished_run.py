@@ -9,7 +9,7 @@ from imgaudit.io.captions import CaptionSource
 from imgaudit.io.framing import to_image
 from imgaudit.io.portfolio import read_portfolio
 from imgaudit.models import FiniteSetDenoiser, LoadedModel
-from imgaudit.report import write_report
+from imgaudit.report import finish_run
 from imgaudit.runs.conclusion import conclude
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import make_manifest, open_manifest
@@ -49,7 +49,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
         assert len(list(measure_targets(run, portfolio, model, config))) == 2
         # Made while images are measured, so that a report of thousands need not decode them.
         assert len(list((run.path / "report" / "thumbs").glob("*.jpg"))) == 4
-        write_report(run, conclude(run))
+        finish_run(run, conclude(run))
     return run
 
 

@@ -16,9 +16,9 @@ from imgaudit.runs.attestation.statement import (
     state_file,
     state_run,
 )
-from imgaudit.runs.evidence import find_changes, read_evidence
 from imgaudit.runs.finished import run_id
 from imgaudit.runs.folder import RunFolder
+from imgaudit.runs.verification.files import find_changes
 from imgaudit.schema.verification import Check
 
 NAME = "signatures"
@@ -38,7 +38,7 @@ def sign(path: Path, key: Path, ask_passphrase: Callable[[], str]) -> Path:
     signer = read_private_key(key, ask_passphrase)
     if place.run is None:
         return place.write(path.name + ENVELOPE, sign_payload(state_file(path), signer))
-    changes = list(find_changes(place.run, read_evidence(place.run)))
+    changes = find_changes(place.run)
     if changes:
         raise RunFolderError(f"{str(path)!r} is not as its evidence says, and is not signed: {changes[0]}")
     data = sign_payload(state_run(place.run), signer)

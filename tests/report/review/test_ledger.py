@@ -14,7 +14,7 @@ from imgaudit.report.review import (
 )
 from imgaudit.report.review import ledger as ledger_module
 from imgaudit.runs.evidence import write_evidence
-from imgaudit.runs.verify import verify_run
+from imgaudit.runs.verification import verify_run
 from tests.support.reviews import decision, ledger_of
 
 

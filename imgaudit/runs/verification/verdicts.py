@@ -1,14 +1,13 @@
-"""Check a run that somebody else made: files against their digests, verdicts against what they were decided from."""
+"""Verdicts against what they were decided from: records, null bank, policy and the pictures."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from imgaudit.runs.conclusion import decide_run
-from imgaudit.runs.evidence import find_changes, read_evidence
 from imgaudit.runs.finished import read_result
 from imgaudit.runs.folder import RunFolder
 from imgaudit.schema.findings import AuditResult, Finding
-from imgaudit.schema.verification import Check, Verification
+from imgaudit.schema.verification import Check
 
 SHOWN = 5
 """Fields of a finding that are named when it differs."""
@@ -17,30 +16,17 @@ SENTENCES = ("reason", "message", "skipped", "planner")
 """Fields that are prose: not compared where the run was worded by another version of imgaudit."""
 
 
-def verify_run(run: RunFolder, head: str = "") -> Verification:
-    """Compare a finished run with its evidence, and decide it again.
+def check_verdicts(run: RunFolder) -> tuple[int, Check]:
+    """Decide a run again and compare with report.json; also return the number of findings.
 
-    head:  the chain's head as it was noted elsewhere, or its first digits
-    Raises RunFolderError for a folder without evidence, or one that is too damaged to be decided.
+    Raises RunFolderError for a run that is too damaged to be decided.
     """
-    listed = read_evidence(run)
-    problems = list(find_changes(run, listed))
-    if head and not listed.head.startswith(head.lower()):
-        problems.append(f"the chain ends in {listed.head}, not in {head}: this is another run, or it was written again")
-    files = Check(
-        name="files",
-        done=f"{len(listed.files)} files were compared with the digests in evidence.json",
-        problems=tuple(problems),
-    )
     result = read_result(run)
     again = decide_run(run, result.policy if result.redecided else None)
-    verdicts = Check(
+    return len(again.findings), Check(
         name="verdicts",
         done=f"{len(again.findings)} findings were decided again from records.jsonl and the null bank",
         problems=tuple(_other_findings(result, again)),
-    )
-    return Verification(
-        head=listed.head, files=len(listed.files), findings=len(again.findings), checks=[files, verdicts]
     )
 
 
