@@ -20,6 +20,7 @@ from imgaudit.io.screening import ScreeningCache, cache_path
 from imgaudit.models.loading import LoadedModel
 from imgaudit.report import finish_run
 from imgaudit.runs.attestation.signatures import check_signatures
+from imgaudit.runs.attestation.timestamps import check_timestamps
 from imgaudit.runs.audit import AuditInputs, Origin, run_audit
 from imgaudit.runs.calibration import measure_bank
 from imgaudit.runs.callbacks import OnNote, OnProgress, ignore_note, ignore_progress
@@ -186,11 +187,14 @@ def compare(run_a: AnyPath, run_b: AnyPath) -> Comparison:
     return comparisons.compare(read_finished_run(Path(run_a)), read_finished_run(Path(run_b)))
 
 
-def verify(run: AnyPath, head: str = "", *, public_keys: Sequence[AnyPath] = ()) -> Verification:
+def verify(
+    run: AnyPath, head: str = "", *, public_keys: Sequence[AnyPath] = (), tsa_roots: Sequence[AnyPath] = ()
+) -> Verification:
     """Compare every file of a run with its digest, and decide it again from its measurements. Needs no model.
 
     head:         head of the evidence as it was noted elsewhere, or its first 12 hexadecimal digits or more
     public_keys:  files of public keys that must have signed the run; without any, signatures are listed, not checked
+    tsa_roots:    files of root certificates of timestamp authorities; without any, timestamps are listed, not checked
     Returns what was checked, with every problem in words; `matches` tells whether there is none.
     Raises RunFolderError for a folder without evidence, InputError for a head that is too short.
     """
@@ -198,7 +202,10 @@ def verify(run: AnyPath, head: str = "", *, public_keys: Sequence[AnyPath] = ())
         raise InputError(f"the head must be at least 12 hexadecimal digits, but got {head!r:.80}")
     folder = RunFolder(Path(run))
     verification = verify_run(folder, head)
-    return verification.with_checks(check_signatures(folder, [Path(key) for key in public_keys]))
+    return verification.with_checks(
+        check_signatures(folder, [Path(key) for key in public_keys]),
+        check_timestamps(folder, [Path(root) for root in tsa_roots]),
+    )
 
 
 def _prepare(model: LoadedModel, config: AuditConfig) -> None:

@@ -27,6 +27,7 @@ from imgaudit.cli import (
     report,
     review,
     sign,
+    timestamp,
     triggers,
     verify,
     view,
@@ -71,7 +72,7 @@ def _global(
 COMMANDS: dict[str, tuple[Command, ...]] = {
     "Audit": (audit, demo, calibrate, bank, index, match),
     "Results and review": (report, compare, view, review, verify),
-    "Evidence": (key, sign),
+    "Evidence": (key, sign, timestamp),
     "Models and prompts": (detect, triggers, dial, mitigate, lab),
     "Measure the tool": (doctor, benchmark),
 }

@@ -32,12 +32,17 @@ def _verify(
         option(Heading.INPUT, "Public key, a PEM file, that must have signed the run; may be given several times.",
                "--key", metavar="FILE", default="none: signatures are listed, not checked"),
     ] = None,
+    tsa_root: Annotated[
+        list[Path] | None,
+        option(Heading.INPUT, "Root certificate of a timestamp authority, a PEM or DER file; may be given several "
+               "times.", "--tsa-root", metavar="FILE", default="none: timestamps are listed, not checked"),
+    ] = None,
     json_output: JsonReport = False,
 ) -> None:  # fmt: skip
     """Check that a run has not changed: compare every file with its digest and decide again. Needs no model."""
     from imgaudit.api import verify
 
-    outcome = verify(run, head, public_keys=key or ())
+    outcome = verify(run, head, public_keys=key or (), tsa_roots=tsa_root or ())
     if json_output:
         typer.echo(outcome.model_dump_json(indent=2))
     else:
