@@ -82,3 +82,10 @@ def test_a_folder_of_tables_is_one_report(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="holds no table"):
         read_tables(tmp_path / "empty")
+
+
+def test_no_goal_is_judged_where_the_search_was_chosen() -> None:
+    report = report_searches([make_table("flow"), make_table("other")])
+    assert report.targets and all("flow" not in goal.name.split(":")[0] for goal in report.targets)
+    assert "no goal is judged on flow: the search was chosen there" in list(format_searches(report))
+    assert report_searches([make_table("v")]).targets == []
