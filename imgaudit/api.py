@@ -19,6 +19,8 @@ from imgaudit.io.portfolio import Portfolio
 from imgaudit.io.screening import ScreeningCache, cache_path
 from imgaudit.models.loading import LoadedModel
 from imgaudit.report import finish_run
+from imgaudit.report.audit.checking import check_pages
+from imgaudit.report.review.checking import check_ledger
 from imgaudit.runs.attestation.signatures import check_signatures
 from imgaudit.runs.attestation.timestamps import check_timestamps
 from imgaudit.runs.audit import AuditInputs, Origin, run_audit
@@ -203,6 +205,8 @@ def verify(
     folder = RunFolder(Path(run))
     verification = verify_run(folder, head)
     return verification.with_checks(
+        check_pages(folder),
+        check_ledger(folder),
         check_signatures(folder, [Path(key) for key in public_keys]),
         check_timestamps(folder, [Path(root) for root in tsa_roots]),
     )

@@ -10,6 +10,7 @@ of the next without changing the digest.
 """
 
 import hashlib
+import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,8 +24,17 @@ from imgaudit.io.writing import append_lines, format_record, read_line
 LINK: Final = "link"
 """Field of a line that holds its link."""
 
-NOT_READABLE: Final = "is damaged, or was cut by a kill"
-"""Reason that a line holds no record."""
+CUT: Final = "was cut by a kill, or is damaged: it counts for nothing"
+"""What is wrong with a line that is no whole JSON. A kill can leave one, and the next line is linked to it."""
+
+EDITED: Final = "was edited: its checksum is not that of its content"
+"""What is wrong with a whole line of JSON that is no record. No kill leaves one."""
+
+MOST_LINES: Final = 200_000
+"""Lines of a file that are read, empty ones included."""
+
+LONGEST_LINE: Final = 2**20
+"""Bytes of a line; a longer one is damaged."""
 
 LINK_MISSING: Final = "has no link, but an earlier line has: it was put in, or written by an older version"
 """What is wrong with a line without a link behind one that has a link."""
@@ -86,6 +96,10 @@ class ChainedFile:
     """Every line that is not empty, oldest first."""
     origin_link: str
     """The link before the first line."""
+    length: int
+    """Bytes that were read."""
+    ends_whole: bool
+    """True when the last line ends with a line break, or there is none."""
 
     @property
     def link(self) -> str:
@@ -103,17 +117,30 @@ class ChainedFile:
         linked = next((place for place, line in enumerate(self.lines) if line.has_link), len(self.lines))
         return sum(line.record is not None for line in self.lines[:linked])
 
+    @property
+    def cut(self) -> list[ChainedLine]:
+        """Lines that a kill can have left: they count for nothing, and are no sign of an edit."""
+        # A line that was cut off by a kill has no line break until the next line is appended.
+        return [line for line in self.lines if line.problem == CUT and not (line is self.lines[-1] and self.ends_whole)]
+
     def problems(self) -> Iterator[str]:
-        """Yield every line that does not fit the one before, as "line 3 ..."."""
-        yield from (f"line {line.number} {line.problem}" for line in self.lines if line.problem)
+        """Yield every line that was edited or does not fit the one before, as "line 3 ..."; without those in `cut`."""
+        expected = {line.number for line in self.cut}
+        for line in self.lines:
+            if line.problem and line.number not in expected:
+                yield f"line {line.number} {line.problem}"
 
 
 def parse_chained(content: bytes, origin: Sequence[str]) -> ChainedFile:
     """Return the lines of a chained file, each compared with the one before it. A damaged line stops nothing.
 
+    Raises InputError for too many lines, whose message completes the sentence "the file ...".
+
     >>> parse_chained(b"", ["decisions", "0123456789abcdef"]).lines
     ()
     """
+    if (count := content.count(b"\n")) > MOST_LINES:
+        raise InputError(f"has {count:,} lines; at most {MOST_LINES:,} are read")
     start = link = first_link(*origin)
     lines = list[ChainedLine]()
     linked = False
@@ -122,13 +149,14 @@ def parse_chained(content: bytes, origin: Sequence[str]) -> ChainedFile:
             line = _parse_line(number, text, link, linked=linked)
             lines.append(line)
             link, linked = line.link, linked or line.has_link
-    return ChainedFile(tuple(lines), start)
+    return ChainedFile(tuple(lines), start, len(content), not content or content.endswith(b"\n"))
 
 
-def read_chained(path: Path, origin: Sequence[str], limit: int) -> ChainedFile:
+def read_chained(path: Path, origin: Sequence[str], limit: int, length: int | None = None) -> ChainedFile:
     """Read a chained file of at most `limit` bytes; one that is not there has no lines.
 
-    Raises RunFolderError that names the file when it is a link, no regular file, or too large.
+    length:  bytes to read, as of a time when the file was so long; all of it by default
+    Raises RunFolderError that names the file when it is a link, no regular file, too large, or has too many lines.
     """
     try:
         path.lstat()
@@ -137,7 +165,7 @@ def read_chained(path: Path, origin: Sequence[str], limit: int) -> ChainedFile:
     except OSError as error:
         raise RunFolderError(f"{str(path)!r} cannot be read: {error.strerror}") from error
     try:
-        return parse_chained(read_bounded(path, limit, follow_links=False), origin)
+        return parse_chained(read_bounded(path, limit, follow_links=False)[:length], origin)
     except InputError as error:
         raise RunFolderError(f"{str(path)!r} {error}") from error
 
@@ -166,10 +194,11 @@ def _parse_line(number: int, text: bytes, before: str, *, linked: bool) -> Chain
     before:  the link of the line before
     linked:  whether an earlier line has a link, so that this one must have one too
     """
-    record = read_line(text)
+    record = read_line(text) if len(text) <= LONGEST_LINE else None
     if record is None:
         # Its bytes are covered by the next line's link: what a kill left cannot be removed either.
-        return ChainedLine(number, None, digest_parts(before, "damaged", text), has_link=False, problem=NOT_READABLE)
+        problem = EDITED if _is_json(text) else CUT
+        return ChainedLine(number, None, digest_parts(before, "damaged", text), has_link=False, problem=problem)
     given = record.pop(LINK, None)
     expected = next_link(before, record)
     if given is None:
@@ -184,3 +213,13 @@ def _parse_line(number: int, text: bytes, before: str, *, linked: bool) -> Chain
     )
     # What follows is compared with the line as it is, so that one edit is named once.
     return ChainedLine(number, record, given, has_link=True, problem=problem)
+
+
+def _is_json(text: bytes) -> bool:
+    if len(text) > LONGEST_LINE:
+        return False
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True

@@ -1,10 +1,13 @@
 """One result, four formats. HTML, JSON, CSV and Markdown are all made from the same AuditResult."""
 
 import enum
+from pathlib import Path
 
-from imgaudit.io.writing import format_csv, write_atomically
+from imgaudit.io.writing import format_csv, write_atomically, write_json
 from imgaudit.report.audit.html import write_html
+from imgaudit.report.audit.rendering import RENDERING, Rendering
 from imgaudit.report.redaction import csv_cell
+from imgaudit.report.review.context import ReviewContext, review_context
 from imgaudit.report.wording import (
     INVMM_LIMIT,
     INVMM_MEANING,
@@ -141,7 +144,12 @@ def render(result: AuditResult, kind: ReportFormat) -> str:
 
 def write_report(run: RunFolder, result: AuditResult, processes: int = 1) -> None:
     """Write every format into RUN/report; `processes` as in `write_html`."""
-    folder = run.path / "report"
-    write_html(run, result, processes)
+    render_into(run.path / "report", run, result, review_context(run), processes)
+
+
+def render_into(folder: Path, run: RunFolder, result: AuditResult, review: ReviewContext, processes: int = 1) -> None:
+    """Write every format of a run into a folder, with a note of what made it; arguments as in `write_html`."""
+    write_html(run, result, folder, review, processes)
     write_atomically(folder / "findings.csv", render_csv(result))
     write_atomically(folder / "summary.md", render_markdown(result))
+    write_json(folder / RENDERING, Rendering.now(review).model_dump(mode="json"))

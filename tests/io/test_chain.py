@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
-from imgaudit.exceptions import RunFolderError
+from imgaudit.exceptions import InputError, RunFolderError
+from imgaudit.io import chain
 from imgaudit.io.chain import (
+    CUT,
+    EDITED,
     LINK,
     append_chained,
     digest_parts,
@@ -89,7 +92,7 @@ def test_an_edited_line_is_found_even_with_its_checksum_made_again(chained: Path
     assert list(read.problems()) == [
         "line 2 does not follow the line before: a line was removed, edited, moved or put in"
     ]
-    for text, said in (('"n": 1,', "damaged"), (f'"{LINK}"', "damaged")):
+    for text, said in (('"n": 1,', "was edited"), (f'"{LINK}"', "line 3 does not follow")):
         chained.write_bytes(lines[0] + lines[1].replace(text.encode(), b'"n": 7,') + b"".join(lines[2:]))
         assert said in next(read_chained(chained, ORIGIN, LIMIT).problems())
 
@@ -118,19 +121,30 @@ def test_lines_before_links_are_covered_by_the_first_line_that_has_one(tmp_path:
 def test_a_line_cut_by_a_kill_is_named_and_cannot_be_removed_later(chained: Path) -> None:
     whole = chained.read_bytes()
     chained.write_bytes(whole + whole[:30])
+    read = read_chained(chained, ORIGIN, LIMIT)
+    assert not list(read.problems()) and [line.number for line in read.cut] == [6]
+    chained.write_bytes(whole + whole[:30] + b"\n")
+    assert list(read_chained(chained, ORIGIN, LIMIT).problems()) == [f"line 6 {CUT}"]
+    chained.write_bytes(whole + whole[:30])
     append_chained(chained, ORIGIN, records(1, start=5), LIMIT)
     read = read_chained(chained, ORIGIN, LIMIT)
-    assert list(read.problems()) == ["line 6 is damaged, or was cut by a kill"] and len(read.records) == 6
+    assert not list(read.problems()) and [line.number for line in read.cut] == [6] and len(read.records) == 6
     lines = chained.read_bytes().splitlines(keepends=True)
     chained.write_bytes(b"".join(lines[:5] + lines[6:]))
     assert [line.number for line in read_chained(chained, ORIGIN, LIMIT).lines if line.problem] == [6]
 
 
-def test_hostile_lines_stop_nothing(chained: Path) -> None:
+def test_hostile_lines_stop_nothing(chained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = chained.read_bytes()
     strange = [b"[" * 100_000, b"\xff\x00", b"null", json.dumps({"a": 1, LINK: 3, "check": "0" * 16}).encode()]
     read = parse_chained(whole + b"\n".join(strange), ORIGIN)
-    assert len(read.lines) == 9 and len(list(read.problems())) == 4
+    assert len(read.lines) == 9 and [line.number for line in read.cut] == [6, 7]
+    assert list(read.problems()) == [f"line {number} {EDITED}" for number in (8, 9)]
+    monkeypatch.setattr(chain, "MOST_LINES", 5)
+    with pytest.raises(InputError, match="6 lines; at most 5"):
+        parse_chained(whole + b"\n", ORIGIN)
+    monkeypatch.setattr(chain, "LONGEST_LINE", 50)
+    assert not parse_chained(whole, ORIGIN).records
 
 
 def test_links_and_large_files_are_refused_by_name(chained: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from imgaudit.report.audit.charts import Charts
 from imgaudit.report.audit.image_page import image_context
 from imgaudit.report.audit.index_page import index_context, row_of, write_rows
 from imgaudit.report.pages import continuing_commands, page_environment, reproduction_command, write_assets
-from imgaudit.report.review.context import ReviewContext, review_context
+from imgaudit.report.review.context import ReviewContext
 from imgaudit.report.wording import WORDING
 from imgaudit.runs.folder import RecordIndex, RunFolder
 from imgaudit.runs.reference import read_reference
@@ -24,13 +24,15 @@ from imgaudit.schema.score_search import describe_measuring, describe_search_bud
 ASSETS = ("image.css", "index.css", "decisions.css", "index.js", "image.js", "decisions.js", "keys.js")
 
 
-def write_html(run: RunFolder, result: AuditResult, processes: int = 1) -> None:
-    """Write RUN/report: index.html, one page per finding, data, lists, thumbnails, charts and assets.
+def write_html(run: RunFolder, result: AuditResult, folder: Path, review: ReviewContext, processes: int = 1) -> None:
+    """Write index.html, one page per finding, data, lists, thumbnails, charts and assets into a folder.
 
     Measurements are read one at a time, and what all pages share is computed once.
+    folder:     RUN/report, or any other folder: the pages are the same, but their links to pictures of the run lead
+                from RUN/report alone
+    review:     the decisions that the pages show
     processes:  that write thumbnails; more than one only from a program whose main module can be imported again
     """
-    folder = run.path / "report"
     environment = page_environment()
     bank = NullBank.read(run.calibration_path).by_work() if run.calibration_path.is_file() else None
     search = search_of(result.protocol, result.run["model"]["prediction_type"])
@@ -46,17 +48,17 @@ def write_html(run: RunFolder, result: AuditResult, processes: int = 1) -> None:
         "names": {finding.id: Path(finding.path).name for finding in findings},
         "unfinished": result.summary.targets - len(findings),
         "reference": read_reference(run),
-        "review": review_context(run),
+        "review": review,
         "total": len(findings),
         "side": result.run["model"]["resolution"],
         "search": search,
         "search_budget": describe_search_budget(result.protocol, search),
         "measured_after": describe_measuring(result.protocol, search),
     }
-    pictures = [pair for finding in findings for pair in _thumbnails_of(run, finding)]
+    pictures = [pair for finding in findings for pair in _thumbnails_of(run, finding, folder / "thumbs")]
     with write_thumbnails(pictures, processes) as made:
         template = environment.get_template("image.html.jinja")
-        rows = list(_write_images(run, findings, template, charts, shared))
+        rows = list(_write_images(run, folder, findings, template, charts, shared))
         for row in rows:
             row |= {"target": next(made), "best": next(made)}
     named = write_rows(folder, rows, environment, shared)
@@ -66,7 +68,12 @@ def write_html(run: RunFolder, result: AuditResult, processes: int = 1) -> None:
 
 
 def _write_images(
-    run: RunFolder, findings: Sequence[Finding], template: jinja2.Template, charts: Charts, shared: dict[str, Any]
+    run: RunFolder,
+    folder: Path,
+    findings: Sequence[Finding],
+    template: jinja2.Template,
+    charts: Charts,
+    shared: dict[str, Any],
 ) -> Iterator[dict[str, Any]]:
     """Write the page of every image; its row of the index, still without what says whether there are thumbnails."""
     measurements = RecordIndex(run)
@@ -74,19 +81,18 @@ def _write_images(
         measurement = measurements.get(finding.id)
         page = template.render(
             **shared,
-            **image_context(run, finding, measurement, charts),
+            **image_context(run, folder, finding, measurement, charts),
             place=place + 1,
             previous=findings[place - 1].id if place else None,
             following=findings[place + 1].id if place + 1 < len(findings) else None,
         )
-        write_atomically(run.path / "report" / f"{finding.id}.html", page, durable=False)
+        write_atomically(folder / f"{finding.id}.html", page, durable=False)
         review = _newest(shared["review"], finding.id)
         yield row_of(finding, shared["names"][finding.id], _texts(measurement), review)
 
 
-def _thumbnails_of(run: RunFolder, finding: Finding) -> list[tuple[Path | None, Path]]:
+def _thumbnails_of(run: RunFolder, finding: Finding, folder: Path) -> list[tuple[Path | None, Path]]:
     """Return source and destination of two thumbnails: the image's, and the closest generated image's."""
-    folder = run.path / "report" / "thumbs"
     replica = finding.best_replica
     return [
         (run.image_folder(finding.id) / "target.png", folder / f"{finding.id}-target.jpg"),

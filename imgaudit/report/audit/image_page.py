@@ -73,13 +73,15 @@ def pieces_of(text: str, read: Mapping[str, int]) -> list[tuple[str, str]]:
     ]
 
 
-def image_context(run: RunFolder, finding: Finding, measurement: Measurement | None, charts: Charts) -> dict[str, Any]:
-    """Draw the charts of an image, and return what its template needs beyond what all pages share."""
+def image_context(
+    run: RunFolder, folder: Path, finding: Finding, measurement: Measurement | None, charts: Charts
+) -> dict[str, Any]:
+    """Draw the charts of an image into the pages' folder, and return what its template needs beyond what all share."""
     return {
         "finding": finding,
         "measurement": measurement,
         "rungs": list(_rung_views(measurement, finding)) if measurement else [],
-        "charts": _write_charts(run.path / "report" / "charts", finding, charts),
+        "charts": _write_charts(folder / "charts", finding, charts),
         "dial": _read_dial(run, finding),
         "stream_rates": [rate for one in finding.replication for rate in one.stream_rates],
         "standing": standing,
@@ -95,14 +97,14 @@ def image_context(run: RunFolder, finding: Finding, measurement: Measurement | N
         "p_value_sentence": _p_value_sentence(finding),
         "caption_sentence": caption_text(finding),
         "caption_limit": CAPTION_LIMIT,
-        "part_pictures": _part_pictures(run, finding),
+        "part_pictures": _part_pictures(run, folder, finding),
         "alarms": ALARM_WORDING,
         "effects": EFFECT_WORDING,
         "keys": KEYS,
     }
 
 
-def _part_pictures(run: RunFolder, finding: Finding) -> bool:
+def _part_pictures(run: RunFolder, folder: Path, finding: Finding) -> bool:
     """Draw where target and generated image agree; whether that could be done: a replica may have been deleted."""
     if finding.part is None:
         return False
@@ -114,7 +116,7 @@ def _part_pictures(run: RunFolder, finding: Finding) -> bool:
     try:
         for path, region, name in shown:
             _, picture = read_picture(run, path)
-            write_png(run.path / "report" / "images" / f"{finding.id}-part-{name}.png", fade_outside(picture, region))
+            write_png(folder / "images" / f"{finding.id}-part-{name}.png", fade_outside(picture, region))
     except InputError:
         return False
     return True

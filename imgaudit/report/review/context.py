@@ -29,7 +29,10 @@ class ReviewContext:
         return [(decision, CHOICE_WORDING[decision.decision]) for decision in self.ledger.of_image(image_id)]
 
 
-def review_context(run: RunFolder) -> ReviewContext:
-    """Read what templates get as `review`. Raises RunFolderError for a run without manifest or result."""
+def review_context(run: RunFolder, length: int | None = None) -> ReviewContext:
+    """Read what templates get as `review`. Raises RunFolderError for a run without manifest or result.
+
+    length:  as in `DecisionLedger.read`
+    """
     name = run_id(run)
-    return ReviewContext(name, result_digest(run), DecisionLedger(run, name).read())
+    return ReviewContext(name, result_digest(run), DecisionLedger(run, name).read(length))

@@ -1,4 +1,7 @@
-"""RUN/review/decisions.jsonl: appended and never changed; a reviewer's newest decision on an image holds."""
+"""RUN/review/decisions.jsonl: appended and never changed; a reviewer's newest decision on an image holds.
+
+Each line is linked to the line before it (imgaudit.io.chain), so that lines cannot be removed or edited unnoticed.
+"""
 
 import stat
 from collections.abc import Iterator, Sequence
@@ -10,10 +13,9 @@ from pathlib import Path
 import filelock
 from pydantic import ValidationError
 
-from imgaudit.exceptions import InputError, RunFolderError
+from imgaudit.exceptions import RunFolderError
+from imgaudit.io.chain import ChainedFile, ChainedLine, append_chained, read_chained
 from imgaudit.io.containment import make_folder
-from imgaudit.io.reading import read_bounded
-from imgaudit.io.writing import append_lines, read_line
 from imgaudit.report.review.decision import ReviewDecision
 from imgaudit.runs.folder import RunFolder
 from imgaudit.schema.problems import describe_problem
@@ -43,6 +45,8 @@ class Ledger:
     """Every decision."""
     damaged: tuple[DamagedLine, ...]
     """Lines that cannot be read, or are of another run."""
+    length: int = 0
+    """Bytes of the file that were read."""
 
     def latest(self) -> dict[tuple[str, str], ReviewDecision]:
         """Return the decision that holds, per image and reviewer: the newest by time, then the later line."""
@@ -73,25 +77,30 @@ class DecisionLedger:
         self.folder = run.path / "review"
         self.path = self.folder / "decisions.jsonl"
 
-    def read(self) -> Ledger:
-        """Read what was decided so far. Raises RunFolderError when the file is a link, or larger than any review."""
-        self._require_own()
-        if not self.path.exists():
-            return Ledger((), ())
-        try:
-            content = read_bounded(self.path, LARGEST_LEDGER, follow_links=False)
-        except InputError as error:
-            raise RunFolderError(f"{str(self.path)!r} {error}") from error
+    @property
+    def origin(self) -> tuple[str, str]:
+        """What the first line is linked to."""
+        return "decisions", self.run_id
+
+    def read(self, length: int | None = None) -> Ledger:
+        """Read what was decided so far. Raises RunFolderError when the file is a link, or larger than any review.
+
+        length:  bytes to read, as of a time when the file was so long; all of it by default
+        """
+        chained = self.read_lines(length)
         history, damaged = list[ReviewDecision](), list[DamagedLine]()
-        for number, line in enumerate(content.split(b"\n"), start=1):
-            if not line.strip():
-                continue
-            decision = self._decision(line)
+        for line in chained.lines:
+            decision = self.decision(line)
             if isinstance(decision, str):
-                damaged.append(DamagedLine(number, decision))
+                damaged.append(DamagedLine(line.number, decision))
             else:
                 history.append(decision)
-        return Ledger(tuple(history), tuple(damaged))
+        return Ledger(tuple(history), tuple(damaged), chained.length)
+
+    def read_lines(self, length: int | None = None) -> ChainedFile:
+        """Read the lines of the file with their links; `length` and errors as of `read`."""
+        self._require_own()
+        return read_chained(self.path, self.origin, LARGEST_LEDGER, length)
 
     def append(self, decisions: Sequence[ReviewDecision]) -> int:
         """Add what is not there yet, all on disk when this returns; how many were added.
@@ -107,19 +116,19 @@ class DecisionLedger:
                     fresh.append(decision.model_dump(mode="json"))
             size = self.path.stat().st_size if self.path.exists() else 0
             # A character takes at most six bytes of JSON, and names of fields are short.
-            if size + sum(6 * sum(len(str(value)) for value in one.values()) + 600 for one in fresh) > LARGEST_LEDGER:
+            if size + sum(6 * sum(len(str(value)) for value in one.values()) + 700 for one in fresh) > LARGEST_LEDGER:
                 raise RunFolderError(
                     f"{str(self.path)!r} has {size:,} bytes and may have at most {LARGEST_LEDGER:,}; nothing was added"
                 )
-            append_lines(self.path, fresh)
+            append_chained(self.path, self.origin, fresh, LARGEST_LEDGER)
         return len(fresh)
 
-    def _decision(self, line: bytes) -> ReviewDecision | str:
-        record = read_line(line)
-        if record is None:
+    def decision(self, line: ChainedLine) -> ReviewDecision | str:
+        """Return the decision in a line, or the reason that it counts for nothing."""
+        if line.record is None:
             return "damaged, or cut by a kill"
         try:
-            decision = ReviewDecision.model_validate(record)
+            decision = ReviewDecision.model_validate(line.record)
         except ValidationError as error:
             return describe_problem(error)
         return decision if decision.run_id == self.run_id else f"of run {decision.run_id}"
