@@ -4,10 +4,13 @@ A page of another site can send requests here, or have its name resolved to this
 this host, every decision must come from a page of this server, and it must carry the token, which is in no page.
 """
 
+import io
 import json
 import secrets
+import socket
 import socketserver
 import sys
+import threading
 from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,17 +21,21 @@ from imgaudit.exceptions import ImgauditError, InputError
 from imgaudit.report.review import DecisionLedger, ReviewDecision, ReviewedRun, Source, read_reviewed_run
 from imgaudit.report.review.exchange import parse_decision
 from imgaudit.report.server.pages import POLICY, NotServedError, Page, Pages
+from imgaudit.report.server.request_limits import (
+    LARGEST_BODY,
+    LARGEST_HEAD,
+    MOST_CONNECTIONS,
+    PATIENCE,
+    SENDING,
+    WAIT,
+    ArrivingRequest,
+    OverlongRequestError,
+)
 from imgaudit.runs.folder import RunFolder
 
 ADDRESS = "127.0.0.1"
 
 TOKEN_HEADER = "X-Imgaudit-Token"
-
-LARGEST_BODY = 64 * 1024
-"""Bytes of one decision."""
-
-PATIENCE = 15.0
-"""Seconds that a request may take to arrive."""
 
 HEADERS = {
     "Content-Security-Policy": POLICY,
@@ -59,6 +66,7 @@ class ReviewServer(ThreadingHTTPServer):
     """
 
     daemon_threads = True
+    request_queue_size = 2 * MOST_CONNECTIONS
     # On Windows this would let another program take over the port.
     allow_reuse_address = sys.platform != "win32"
 
@@ -68,6 +76,9 @@ class ReviewServer(ThreadingHTTPServer):
         self.run = run
         self.pages = Pages(run)
         self.token = secrets.token_urlsafe(32)
+        self.on_token: Callable[[], None] = lambda: None
+        """Called whenever a request carries the token: the page that was opened has it."""
+        self._free = threading.BoundedSemaphore(MOST_CONNECTIONS)
         self.on_saved = on_saved
         self._reviewed = read_reviewed_run(run.path)
         self._seen = self._report_state()
@@ -76,9 +87,14 @@ class ReviewServer(ThreadingHTTPServer):
         super().__init__((ADDRESS, port), _Handler)
 
     @property
+    def address(self) -> str:
+        """Address of the pages, without the token."""
+        return f"http://{ADDRESS}:{self.server_port}/report/index.html"
+
+    @property
     def url(self) -> str:
         """Address that the browser opens. The token is behind the #, which browsers send to nobody."""
-        return f"http://{ADDRESS}:{self.server_port}/report/index.html#token={self.token}"
+        return f"{self.address}#token={self.token}"
 
     @property
     def hosts(self) -> tuple[str, str]:
@@ -106,6 +122,24 @@ class ReviewServer(ThreadingHTTPServer):
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = ADDRESS, self.server_address[1]
 
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer a connection in a thread of its own; close it where too many are being answered."""
+        if not self._free.acquire(timeout=WAIT):
+            self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except BaseException:
+            self._free.release()
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answer a connection, and make room for another one."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Show errors, except those of connections that a browser closed."""
         if not isinstance(sys.exception(), OSError):
@@ -118,9 +152,23 @@ class ReviewServer(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     server: ReviewServer
-    timeout = PATIENCE
+    connection: socket.socket
     server_version = "imgaudit"
     sys_version = ""
+
+    def setup(self) -> None:
+        """Read the request up to a moment and a number of bytes."""
+        super().setup()
+        self.rfile.close()
+        self.rfile = io.BufferedReader(ArrivingRequest(self.connection, PATIENCE, LARGEST_HEAD + LARGEST_BODY))
+
+    def handle(self) -> None:
+        """Answer the one request of this connection."""
+        try:
+            super().handle()
+        except OverlongRequestError:
+            self.request_version = self.protocol_version
+            self.send_error(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
 
     def do_GET(self) -> None:
         self._answer(self._get)
@@ -138,6 +186,10 @@ class _Handler(BaseHTTPRequestHandler):
             made(self._address())
         except (Refusal, NotServedError) as error:
             self._send_error(error.status, str(error))
+        except TimeoutError as error:
+            self._send_error(HTTPStatus.REQUEST_TIMEOUT, str(error))
+        except OverlongRequestError:
+            raise
         except InputError as error:
             self._send_error(HTTPStatus.UNPROCESSABLE_ENTITY, str(error))
         except ImgauditError as error:
@@ -179,8 +231,9 @@ class _Handler(BaseHTTPRequestHandler):
         if not secrets.compare_digest(token.encode("utf-8", "replace"), self.server.token.encode()):
             raise Refusal(
                 HTTPStatus.FORBIDDEN,
-                "the token is missing or of another start: open the address that imgaudit view printed",
+                "the token is missing or of another start: open the page that imgaudit view opened",
             )
+        self.server.on_token()
 
     def _body(self) -> Any:
         if self.headers.get_content_type() != "application/json":
@@ -208,6 +261,7 @@ class _Handler(BaseHTTPRequestHandler):
         }
 
     def _send(self, status: HTTPStatus, page: Page, **headers: str) -> None:
+        self.connection.settimeout(SENDING)
         self.send_response(status)
         for name, value in (HEADERS | headers).items():
             self.send_header(name, value)

@@ -171,7 +171,7 @@ window.imgauditDecisions = (function () {
   async function post(draft) {
     const kept = problem || "The draft is kept in this browser.";
     if (!token) {
-      say("Not saved in the run: open the address that imgaudit view printed, which carries the token. " + kept);
+      say("Not saved in the run: open the page that imgaudit view opened, or the address that imgaudit view --no-browser prints. " + kept);
       return;
     }
     let answer, content;

@@ -165,7 +165,7 @@ def test_what_is_not_saved_is_said_and_can_be_sent_later(server: ReviewServer, p
     fill(page)
     status, save = page.get_by_role("status"), page.get_by_role("button", name="Save decision", exact=True)
     save.click()
-    expect(status).to_contain_text("Not saved in the run: open the address that imgaudit view printed")
+    expect(status).to_contain_text("Not saved in the run: open the page that imgaudit view opened")
     page.goto(f"{address}#token=wrong")
     page.reload()
     save.click()

@@ -1,7 +1,6 @@
 """Who may ask the server and who may decide."""
 
 import http.client
-import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
 
@@ -153,20 +152,3 @@ def test_from_the_terminal_until_it_is_stopped(pages: RunFolder, run_imgaudit: C
 def test_a_port_that_is_taken_is_said(server: ReviewServer) -> None:
     taken = CliRunner().invoke(app, ["view", str(server.run.path), "--no-browser", "--port", str(server.server_port)])
     assert isinstance(taken.exception, InputError) and "choose another --port" in str(taken.exception)
-
-
-def test_the_browser_is_opened_on_pages_that_are_there(pages: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened: list[tuple[str, int]] = []
-
-    def browse(url: str) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", int(url.split(":")[2].split("/")[0]), timeout=30)
-        connection.request("GET", "/report/index.html")
-        opened.append((url, connection.getresponse().status))
-        connection.close()
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    monkeypatch.setattr("webbrowser.open", browse)
-    before = signal.getsignal(signal.SIGTERM)
-    done = CliRunner().invoke(app, ["view", str(pages.path)])
-    assert done.exit_code == 0 and opened == [(done.stdout.strip(), 200)]
-    assert "stopped; 0 decisions" in done.stderr and signal.getsignal(signal.SIGTERM) is before
