@@ -21,8 +21,9 @@ from imgaudit.models.loading import LoadedModel
 from imgaudit.report import finish_run
 from imgaudit.report.audit.checking import check_pages
 from imgaudit.report.review.checking import check_ledger
-from imgaudit.runs.attestation.signatures import check_signatures
-from imgaudit.runs.attestation.timestamps import check_timestamps
+from imgaudit.runs.attestation.bag_check import PAYLOAD, check_bag, is_bag
+from imgaudit.runs.attestation.signatures import check_file_signatures, check_signatures
+from imgaudit.runs.attestation.timestamps import check_file_timestamps, check_timestamps
 from imgaudit.runs.audit import AuditInputs, Origin, run_audit
 from imgaudit.runs.calibration import measure_bank
 from imgaudit.runs.callbacks import OnNote, OnProgress, ignore_note, ignore_progress
@@ -37,7 +38,7 @@ from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.findings import AuditResult
 from imgaudit.schema.policy import Policy
 from imgaudit.schema.protocol import Framing
-from imgaudit.schema.verification import Verification
+from imgaudit.schema.verification import Check, Verification
 
 AnyPath = str | PathLike[str]
 
@@ -194,6 +195,7 @@ def verify(
 ) -> Verification:
     """Compare every file of a run with its digest, and decide it again from its measurements. Needs no model.
 
+    run:          folder of the run, or of a bag that holds one
     head:         head of the evidence as it was noted elsewhere, or its first 12 hexadecimal digits or more
     public_keys:  files of public keys that must have signed the run; without any, signatures are listed, not checked
     tsa_roots:    files of root certificates of timestamp authorities; without any, timestamps are listed, not checked
@@ -202,14 +204,32 @@ def verify(
     """
     if head and (len(head) < 12 or any(letter not in "0123456789abcdef" for letter in head.lower())):
         raise InputError(f"the head must be at least 12 hexadecimal digits, but got {head!r:.80}")
-    folder = RunFolder(Path(run))
+    path = Path(run)
+    # A bag is looked at before anything in it is opened.
+    bag = [check_bag(path)] if is_bag(path) else []
+    folder = RunFolder(path / PAYLOAD if bag else path)
     verification = verify_run(folder, head)
     return verification.with_checks(
+        *bag,
         check_pages(folder),
         check_ledger(folder),
         check_signatures(folder, [Path(key) for key in public_keys]),
         check_timestamps(folder, [Path(root) for root in tsa_roots]),
     )
+
+
+def verify_file(
+    file: AnyPath, *, public_keys: Sequence[AnyPath] = (), tsa_roots: Sequence[AnyPath] = ()
+) -> list[Check]:
+    """Check the signatures and timestamps beside a file that belongs to no run, such as a seal.
+
+    public_keys, tsa_roots:  as of `verify`
+    Returns what was checked, with every problem in words. Raises InputError for keys and certificates that are none.
+    """
+    return [
+        check_file_signatures(Path(file), [Path(key) for key in public_keys]),
+        check_file_timestamps(Path(file), [Path(root) for root in tsa_roots]),
+    ]
 
 
 def _prepare(model: LoadedModel, config: AuditConfig) -> None:

@@ -11,6 +11,7 @@ import typer
 
 from imgaudit.cli import (
     audit,
+    bag,
     bank,
     benchmark,
     calibrate,
@@ -72,7 +73,7 @@ def _global(
 COMMANDS: dict[str, tuple[Command, ...]] = {
     "Audit": (audit, demo, calibrate, bank, index, match),
     "Results and review": (report, compare, view, review, verify),
-    "Evidence": (key, sign, timestamp),
+    "Evidence": (key, sign, timestamp, bag),
     "Models and prompts": (detect, triggers, dial, mitigate, lab),
     "Measure the tool": (doctor, benchmark),
 }

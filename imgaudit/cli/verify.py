@@ -1,14 +1,18 @@
 """`imgaudit verify`: a check that a run folder is as it was when the audit finished."""
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from imgaudit.cli.exit_codes import ExitCode
 from imgaudit.cli.options import JsonReport, Run
 from imgaudit.cli.signatures import Heading, option
-from imgaudit.exceptions import VerificationError
+from imgaudit.exceptions import InputError, VerificationError
+
+if TYPE_CHECKING:
+    from imgaudit.schema.verification import Check
 
 
 def register(app: typer.Typer, heading: str) -> None:
@@ -39,25 +43,46 @@ def _verify(
     ] = None,
     json_output: JsonReport = False,
 ) -> None:  # fmt: skip
-    """Check that a run has not changed: compare every file with its digest and decide again. Needs no model."""
-    from imgaudit.api import verify
+    """Check that a run has not changed: compare every file with its digest and decide again. Needs no model.
 
-    outcome = verify(run, head, public_keys=key or (), tsa_roots=tsa_root or ())
-    if json_output:
-        typer.echo(outcome.model_dump_json(indent=2))
+    RUN can also be a bag that holds a run, or a file that was signed or stamped, such as a seal.
+    """
+    from imgaudit.api import verify, verify_file
+
+    keys, roots = key or (), tsa_root or ()
+    if run.suffix.lower() == ".zip" and run.is_file():
+        raise InputError(f"{str(run)!r} is packed: unpack it first, and give the folder in it")
+    if run.is_file():
+        # A signed file, such as a seal: nothing of a run is there to be compared.
+        outcome, checks = None, verify_file(run, public_keys=keys, tsa_roots=roots)
     else:
-        typer.echo(f"{outcome.files} files, {outcome.findings} findings, head {outcome.head}")
-        for problem in outcome.problems:
+        outcome = verify(run, head, public_keys=keys, tsa_roots=roots)
+        checks = outcome.checks
+    problems = [problem for check in checks for problem in check.problems]
+    if json_output:
+        typer.echo(outcome.model_dump_json(indent=2) if outcome else json.dumps([one.model_dump() for one in checks]))
+    else:
+        if outcome:
+            typer.echo(f"{outcome.files} files, {outcome.findings} findings, head {outcome.head}")
+        for problem in problems:
             typer.echo(ascii(problem)[1:-1])
-    if not outcome.matches:
-        raise VerificationError(f"{str(run)!r} has changed in {len(outcome.problems)} places since the audit finished")
+    if problems:
+        raise VerificationError(
+            f"{str(run)!r} is not what it was, or not what was asked for, in {len(problems)} places"
+        )
     if not json_output:
-        typer.echo("checked:")
-        for check in outcome.checks:
-            if check.done:
-                typer.echo(f"  {check.name}: {check.done}")
-        if not_done := [sentence for check in outcome.checks for sentence in check.not_done]:
-            typer.echo("not checked:")
-            for sentence in not_done:
-                typer.echo(f"  {sentence}")
+        _print_checks(checks)
     raise typer.Exit(ExitCode.DECIDED)
+
+
+def _print_checks(checks: "list[Check]") -> None:
+    from imgaudit.cli.terminal import plain
+
+    typer.echo("checked:")
+    for check in checks:
+        if check.done:
+            typer.echo(plain(f"  {check.name}: {check.done}").plain)
+    if not_done := [sentence for check in checks for sentence in check.not_done]:
+        typer.echo("not checked:")
+        for sentence in not_done:
+            typer.echo(plain(f"  {sentence}").plain)

@@ -27,7 +27,7 @@ HEADED = (
     "bank merge", "compare", "doctor", "index add", "index build", "index info", "index search", "lab clip",
     "lab describe", "lab distil", "lab lora", "lab train", "report", "review export", "review import", "review package",
     "review status",
-    "key make", "sign", "verify", "view",
+    "bag", "key make", "sign", "verify", "view",
     "audit", "calibrate", "demo", "detect", "dial", "match", "mitigate evaluate", "mitigate fine-tune",
     "mitigate locate", "mitigate prune", "triggers", *(f"benchmark {one.name}" for one in BENCHMARKS),
 )  # fmt: skip
