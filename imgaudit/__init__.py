@@ -7,7 +7,7 @@ from importlib import import_module, metadata
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from imgaudit.api import audit, calibrate, compare, read_portfolio, verify
+    from imgaudit.api import audit, calibrate, compare, read_portfolio, seal, verify
     from imgaudit.decision.null_bank import NullBank
     from imgaudit.diffusion.denoiser import Denoiser, PromptEmbeds
     from imgaudit.diffusion.denoising_error import measure_paired_errors
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __version__ = metadata.version("imgaudit")
 
 _NAMES = {
-    "api": "audit calibrate compare read_portfolio verify",
+    "api": "audit calibrate compare read_portfolio seal verify",
     "decision.null_bank": "NullBank",
     "diffusion.denoiser": "Denoiser PromptEmbeds",
     "diffusion.denoising_error": "measure_paired_errors",
@@ -50,7 +50,7 @@ __all__ = [
     "AuditConfig", "AuditResult", "Comparison", "Denoiser", "Effort", "Finding", "Framing", "LoadedModel", "NullBank",
     "Policy", "Portfolio", "PromptEmbeds", "Protocol", "RunFolder", "Verdict", "Verification", "__version__",
     "apply_mitigation", "audit", "calibrate", "compare", "invert", "load_model", "measure_paired_errors",
-    "read_portfolio", "verify",
+    "read_portfolio", "seal", "verify",
 ]  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The library: the calls behind `imgaudit audit`, `calibrate`, `compare` and `verify`, for notebooks and programs.
+"""The library: the calls behind `imgaudit audit`, `calibrate`, `seal`, `compare` and `verify`, for Python programs.
 
 The guide "From Python" shows them in use.
 """
@@ -14,6 +14,7 @@ from imgaudit.exceptions import InputError
 from imgaudit.index import Collection
 from imgaudit.io import portfolio as portfolios
 from imgaudit.io.captions import CaptionSource
+from imgaudit.io.new_file import write_new
 from imgaudit.io.offline import go_offline
 from imgaudit.io.portfolio import Portfolio
 from imgaudit.io.screening import ScreeningCache, cache_path
@@ -24,13 +25,16 @@ from imgaudit.report.review.checking import check_ledger
 from imgaudit.runs.attestation.bag_check import PAYLOAD, check_bag, is_bag
 from imgaudit.runs.attestation.signatures import check_file_signatures, check_signatures
 from imgaudit.runs.attestation.timestamps import check_file_timestamps, check_timestamps
-from imgaudit.runs.audit import AuditInputs, Origin, run_audit
+from imgaudit.runs.audit import run_audit
 from imgaudit.runs.calibration import measure_bank
 from imgaudit.runs.callbacks import OnNote, OnProgress, ignore_note, ignore_progress
 from imgaudit.runs.comparison import compare as comparisons
 from imgaudit.runs.cost import resolve_batch_size
 from imgaudit.runs.finished import read_finished_run
 from imgaudit.runs.folder import RunFolder
+from imgaudit.runs.inputs import AuditInputs, Origin
+from imgaudit.runs.seal import check_seal, read_run_seal, read_seal, read_seal_bytes
+from imgaudit.runs.sealing import make_seal
 from imgaudit.runs.verification import verify_run
 from imgaudit.runs.works import describe_same_works, keep_works
 from imgaudit.schema.comparison import Comparison
@@ -38,6 +42,7 @@ from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.findings import AuditResult
 from imgaudit.schema.policy import Policy
 from imgaudit.schema.protocol import Framing
+from imgaudit.schema.seal import Seal
 from imgaudit.schema.verification import Check, Verification
 
 AnyPath = str | PathLike[str]
@@ -90,6 +95,7 @@ def audit(
     policy: Policy | None = None,
     decoys: Portfolio | None = None,
     reference: Collection | AnyPath | None = None,
+    seal: Seal | AnyPath | None = None,
     origin: Origin | None = None,
     on_progress: OnProgress = ignore_progress,
     on_note: OnNote = ignore_note,
@@ -109,6 +115,8 @@ def audit(
     policy:     how measurements become verdicts; by default the one that follows from the configured level
     decoys:     other images that replicas are compared with; the controls by default
     reference:  collection in which near copies of every image are counted, or its folder
+    seal:       statement made by `seal`, or its file: config and policy then default to what it fixes, and an audit
+                that departs from it is refused. A run that was begun with a seal keeps to it in any case
     origin:     what the run's manifest says of the call: the command line, and where each option's value comes from
     on_progress:  called with the stage, the number of images finished and the number of all; what it raises stops the
                 audit, with all that was finished kept
@@ -117,7 +125,62 @@ def audit(
     Raises InputError and ConfigError for what cannot be audited as asked, RunFolderError when `out` holds something
     else, CalibrationError when a null bank belongs to another model or protocol, and MemoryShortageError.
     """
+    run = RunFolder(Path(out))
+    if seal is not None and not isinstance(seal, Seal):
+        seal = read_seal(Path(seal))
+    seal = seal or read_run_seal(run)
+    if seal is not None:
+        config, policy = config or seal.statement.config, policy or seal.statement.audit.policy
     config = config or AuditConfig()
+    _require_agreement(portfolio, controls, config)
+    _prepare(model, config)
+    inputs = AuditInputs(portfolio, controls, decoys, _open_collection(reference), policy or config.policy, seal)
+    origin = origin or Origin.of_python(config, model)
+    with run.lock():
+        result = run_audit(run, model, inputs, config, origin, on_progress=on_progress, on_note=on_note)
+        finish_run(run, result)
+    return result
+
+
+def seal(
+    model: LoadedModel,
+    portfolio: Portfolio,
+    *,
+    output: AnyPath,
+    controls: Portfolio | NullBank | None = None,
+    config: AuditConfig | None = None,
+    policy: Policy | None = None,
+    decoys: Portfolio | None = None,
+    reference: Collection | AnyPath | None = None,
+    origin: Origin | None = None,
+) -> Seal:
+    """Fix an audit in a statement before anything is measured, write it to a new file, and return it.
+
+    `audit(..., seal=...)` then refuses other targets, controls, rules or another model. No image is given to
+    the model.
+
+    output:  file to write; one that is there is never replaced
+    The others are those of `audit`.
+
+    Returns the seal, whose `sha256` is the digest of the file. Raises what `audit` raises before it measures.
+    """
+    output, config = Path(output), config or AuditConfig()
+    _require_agreement(portfolio, controls, config)
+    _prepare(model, config)
+    inputs = AuditInputs(portfolio, controls, decoys, _open_collection(reference), policy or config.policy)
+    made = make_seal(model, inputs, config, origin or Origin.of_python(config, model, "seal"))
+    write_new(output, made.data)
+    return made
+
+
+def _open_collection(reference: Collection | AnyPath | None) -> Collection | None:
+    if reference is None or isinstance(reference, Collection):
+        return reference
+    return Collection.open(Path(reference))
+
+
+def _require_agreement(portfolio: Portfolio, controls: Portfolio | NullBank | None, config: AuditConfig) -> None:
+    """Raise InputError where a portfolio was read for another configuration, or controls are given and declined."""
     if portfolio.framing is not config.framing:
         read_with = portfolio.framing.value if portfolio.framing else "none"
         raise InputError(
@@ -126,16 +189,6 @@ def audit(
         )
     if config.no_controls and controls is not None:
         raise InputError("the configuration says no_controls, but controls were given: give only one of them")
-    _prepare(model, config)
-    if reference is not None and not isinstance(reference, Collection):
-        reference = Collection.open(Path(reference))
-    run = RunFolder(Path(out))
-    origin = origin or Origin.of_python(config, model)
-    inputs = AuditInputs(portfolio, controls, decoys, reference, policy or config.policy)
-    with run.lock():
-        result = run_audit(run, model, inputs, config, origin, on_progress=on_progress, on_note=on_note)
-        finish_run(run, result)
-    return result
 
 
 def calibrate(
@@ -191,7 +244,12 @@ def compare(run_a: AnyPath, run_b: AnyPath) -> Comparison:
 
 
 def verify(
-    run: AnyPath, head: str = "", *, public_keys: Sequence[AnyPath] = (), tsa_roots: Sequence[AnyPath] = ()
+    run: AnyPath,
+    head: str = "",
+    *,
+    public_keys: Sequence[AnyPath] = (),
+    tsa_roots: Sequence[AnyPath] = (),
+    sealed: AnyPath | None = None,
 ) -> Verification:
     """Compare every file of a run with its digest, and decide it again from its measurements. Needs no model.
 
@@ -199,6 +257,7 @@ def verify(
     head:         head of the evidence as it was noted elsewhere, or its first 12 hexadecimal digits or more
     public_keys:  files of public keys that must have signed the run; without any, signatures are listed, not checked
     tsa_roots:    files of root certificates of timestamp authorities; without any, timestamps are listed, not checked
+    sealed:       the copy of the run's seal that you hold, which must be the one in the run
     Returns what was checked, with every problem in words; `matches` tells whether there is none.
     Raises RunFolderError for a folder without evidence, InputError for a head that is too short.
     """
@@ -209,10 +268,12 @@ def verify(
     bag = [check_bag(path)] if is_bag(path) else []
     folder = RunFolder(path / PAYLOAD if bag else path)
     verification = verify_run(folder, head)
+    other = read_seal_bytes(Path(sealed)) if sealed is not None else None
     return verification.with_checks(
         *bag,
         check_pages(folder),
         check_ledger(folder),
+        check_seal(folder, other),
         check_signatures(folder, [Path(key) for key in public_keys]),
         check_timestamps(folder, [Path(root) for root in tsa_roots]),
     )

@@ -27,6 +27,7 @@ from imgaudit.cli import (
     mitigate,
     report,
     review,
+    seal,
     sign,
     timestamp,
     triggers,
@@ -71,7 +72,7 @@ def _global(
 
 
 COMMANDS: dict[str, tuple[Command, ...]] = {
-    "Audit": (audit, demo, calibrate, bank, index, match),
+    "Audit": (seal, audit, demo, calibrate, bank, index, match),
     "Results and review": (report, compare, view, review, verify),
     "Evidence": (key, sign, timestamp, bag),
     "Models and prompts": (detect, triggers, dial, mitigate, lab),

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import typer
 
-from imgaudit.cli.audit import Folders, PrintOptions, audit_and_print
+from imgaudit.cli.audit import PrintOptions, audit_and_print
+from imgaudit.cli.inputs import Folders
 from imgaudit.cli.model_choice import ModelChoice
 from imgaudit.cli.options import DemoOptions, Out
 from imgaudit.cli.signatures import takes_records

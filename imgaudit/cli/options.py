@@ -222,6 +222,11 @@ PolicyOption = Annotated[
     option(Heading.CONTROLS, "TOML or JSON file: how measurements become verdicts.", "--policy", metavar="FILE",
            default="the built-in policy"),
 ]  # fmt: skip
+SealOption = Annotated[
+    Path | None,
+    option(Heading.CONTROLS, "Statement made by `imgaudit seal`: its options are taken over, and an audit that departs "
+           "from it is refused.", "--seal", metavar="FILE", default="none"),
+]  # fmt: skip
 Out = Annotated[
     Path,
     option(Heading.OUTPUT, "Folder for results. Name it again to continue an interrupted command.", "--out", "-o",

@@ -41,6 +41,11 @@ def _verify(
         option(Heading.INPUT, "Root certificate of a timestamp authority, a PEM or DER file; may be given several "
                "times.", "--tsa-root", metavar="FILE", default="none: timestamps are listed, not checked"),
     ] = None,
+    seal: Annotated[
+        Path | None,
+        option(Heading.INPUT, "Your copy of the run's seal, which must be the one in the run.", "--seal",
+               metavar="FILE", default="none"),
+    ] = None,
     json_output: JsonReport = False,
 ) -> None:  # fmt: skip
     """Check that a run has not changed: compare every file with its digest and decide again. Needs no model.
@@ -54,9 +59,11 @@ def _verify(
         raise InputError(f"{str(run)!r} is packed: unpack it first, and give the folder in it")
     if run.is_file():
         # A signed file, such as a seal: nothing of a run is there to be compared.
+        if seal is not None:
+            raise InputError("--seal is compared with the seal in a run, but RUN is a file")
         outcome, checks = None, verify_file(run, public_keys=keys, tsa_roots=roots)
     else:
-        outcome = verify(run, head, public_keys=keys, tsa_roots=roots)
+        outcome = verify(run, head, public_keys=keys, tsa_roots=roots, sealed=seal)
         checks = outcome.checks
     problems = [problem for check in checks for problem in check.problems]
     if json_output:

@@ -4,15 +4,13 @@ Generating, deciding and rendering are separate: measurements go to records.json
 computed from the run folder, without the model.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import torch
 from safetensors.torch import save
 
 from imgaudit.decision.null_bank import NullBank
 from imgaudit.exceptions import CalibrationError, ImageError, RunFolderError
-from imgaudit.index import Collection
 from imgaudit.io.framing import to_batch
 from imgaudit.io.portfolio import Portfolio, Target
 from imgaudit.io.writing import remove_folder, write_atomically
@@ -23,68 +21,31 @@ from imgaudit.runs.conclusion import conclude
 from imgaudit.runs.continuation import record_command
 from imgaudit.runs.cost import resolve_batch_size
 from imgaudit.runs.folder import RunFolder
+from imgaudit.runs.inputs import AuditInputs, Origin
 from imgaudit.runs.manifest import make_manifest, open_manifest, read_manifest, resume_portfolio
 from imgaudit.runs.measurement import measure_targets
 from imgaudit.runs.model_checks import keep_model_checks, read_model_checks
 from imgaudit.runs.reference import find_near_copy_rule, keep_reference
+from imgaudit.runs.seal import choose_seal, compare_bank, keep_seal
+from imgaudit.runs.sealing import name_measures, require_seal
 from imgaudit.runs.works import describe_same_works, group_targets, keep_works
 from imgaudit.schema.baseline import BASELINE_WORDING
 from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.findings import AuditResult
-from imgaudit.schema.manifest import SKIPPED_MEASURE
-from imgaudit.schema.policy import Policy
 from imgaudit.similarity.matcher import Matcher, standard_matcher
 
 MAX_DECOYS = 1000
 """Decoys beyond these add nothing that a coincidence p-value could show."""
 
 
+SHOWN = 20
+"""Controls that a message lists."""
+
 OTHER_CONTROLS = (
     "its images were measured and decided with those. Leave the option out to continue the run with them, or name "
     "another --out for an audit with others, which measures everything anew"
 )
 """The way out where a run is given other controls than its own."""
-
-
-@dataclass(frozen=True)
-class AuditInputs:
-    """The parts of an audit besides the model and the configuration."""
-
-    portfolio: Portfolio
-    """The owner's images."""
-    controls: Portfolio | NullBank | None
-    """Images that cannot be in the training set, or what such images gave."""
-    decoys: Portfolio | None
-    """Other images that replicas are compared with; None stands for the controls."""
-    reference: Collection | None
-    """Collection in which near copies of every image are counted."""
-    policy: Policy
-    """Rules by which measurements become verdicts."""
-
-    @property
-    def control_images(self) -> Portfolio | None:
-        """The controls that have to be measured."""
-        return self.controls if isinstance(self.controls, Portfolio) else None
-
-
-@dataclass(frozen=True)
-class Origin:
-    """The request for an audit, as its manifest records it."""
-
-    command: Sequence[str]
-    """The command line, the program first; or a call from Python."""
-    sources: Mapping[str, str] = field(default_factory=dict)
-    """Source of each option's value, by key of the configuration."""
-    controls: str = "images given from Python"
-    """Origin of the controls, in words."""
-
-    @classmethod
-    def of_python(cls, config: AuditConfig, model: LoadedModel) -> "Origin":
-        """A call of `imgaudit.audit`."""
-        chosen = config.model_fields_set
-        options = ", ".join(f"{key}={value!r}" for key, value in config.model_dump(mode="json", include=chosen).items())
-        call = f"load_model({model.name!r}), portfolio, config=AuditConfig({options})"
-        return cls(["imgaudit.audit", call], dict.fromkeys(chosen, "Python"))
 
 
 def run_audit(
@@ -101,23 +62,27 @@ def run_audit(
     _note_controls(model, inputs, config, on_note)
     if reason := model.denoiser.no_null:
         on_note(f"note: {reason}; errors are {BASELINE_WORDING['start']}, for images and controls alike")
+    inputs = replace(inputs, seal=choose_seal(run, inputs.seal))
+    begun = run.manifest_path.is_file()
+    matcher, lacking = standard_matcher()
+    manifest = make_manifest(
+        origin.command, config, origin.sources, model, inputs.portfolio, policy=inputs.policy,
+        groups=read_manifest(run).groups if begun else group_targets(inputs.portfolio, config.series),
+        measures=name_measures(matcher, lacking),
+    )  # fmt: skip
+    require_seal(run, inputs, manifest, origin, on_note)
     inputs = _keep_works(inputs, config, on_note)
     config, sources, note = resolve_batch_size(config, origin.sources, model, run)
     if note:
         on_note(note)
     if inputs.reference is not None:
         find_near_copy_rule(inputs.reference.manifest.descriptor.name)
-    matcher, lacking = standard_matcher()
-    measures = {one.name: one.source for one in matcher.descriptors}
-    measures |= {one.name: one.source for one in matcher.distances}
-    measures |= {name: SKIPPED_MEASURE + one.skipped for name, one in lacking.items()}
-    begun = run.manifest_path.is_file()
-    manifest = make_manifest(
-        origin.command, config, sources, model, inputs.portfolio, policy=inputs.policy,
-        groups=read_manifest(run).groups if begun else group_targets(inputs.portfolio, config.series),
-        measures=measures,
-    )  # fmt: skip
-    portfolio = resume_portfolio(inputs.portfolio, open_manifest(run.path, manifest))
+    if inputs.seal is not None:
+        keep_seal(run, inputs.seal)
+    manifest = open_manifest(
+        run.path, manifest.with_batch_size(config.batch_size, sources.get("batch_size", "default"))
+    )
+    portfolio = resume_portfolio(inputs.portfolio, manifest)
     recorded = run.recorded()
     if begun:
         _require_same_controls(run, inputs.controls)
@@ -194,6 +159,8 @@ def _fix_bank(
     if run.calibration_path.is_file():
         # A kill between writing the bank and removing the work behind it leaves that work.
         remove_folder(work)
+    if inputs.seal is not None and (contradictions := list(compare_bank(run, inputs.seal.statement))):
+        raise RunFolderError(f"the controls are not those of the seal: {'; '.join(contradictions[:SHOWN])}")
 
 
 def keep_bank(run: RunFolder, bank: NullBank) -> None:

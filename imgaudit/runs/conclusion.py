@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,7 @@ from imgaudit.runs.folder import MAX_TENSOR_BYTES, RunFolder
 from imgaudit.runs.manifest import read_manifest
 from imgaudit.runs.model_checks import read_model_checks
 from imgaudit.runs.reference import read_reference
+from imgaudit.runs.seal import describe_seal, read_run_seal
 from imgaudit.schema.error_checks import TOO_FEW_TO_FIRE, RateInterval
 from imgaudit.schema.findings import (
     WORDING_VERSION,
@@ -37,6 +39,7 @@ from imgaudit.schema.findings import (
     Summary,
     Verdict,
 )
+from imgaudit.schema.manifest import AuditManifest
 from imgaudit.schema.policy import Policy
 from imgaudit.schema.protocol import Framing
 from imgaudit.schema.records import DECIDING_RUNGS, Measurement, Rung, RungMeasurement, Skipped, SkippedImage
@@ -158,13 +161,23 @@ def decide_run(run: RunFolder, policy: Policy | None = None) -> AuditResult:
         findings = [one.model_copy(update={"reference": reference.images.get(one.id)}) for one in findings]
     return AuditResult(
         wording=WORDING_VERSION,
-        run=read_json(run.manifest_path) | ({"continued": continued} if (continued := read_commands(run)) else {}),
+        run=_describe_run(run, manifest),
         protocol=manifest.protocol,
         policy=policy,
         redecided=policy.differences(manifest.policy),
         summary=summarise(findings, decision, manifest.files_given).model_copy(update={"model_checks": checks}),
         findings=findings,
     )
+
+
+def _describe_run(run: RunFolder, manifest: AuditManifest) -> dict[str, Any]:
+    """Return what the result says of the run: its manifest, the commands that continued it, and its seal."""
+    described: dict[str, Any] = read_json(run.manifest_path)
+    if continued := read_commands(run):
+        described["continued"] = continued
+    if seal := read_run_seal(run):
+        described["seal"] = describe_seal(seal, manifest)
+    return described
 
 
 def _with_part(run: RunFolder, finding: Finding) -> Finding:

@@ -67,6 +67,11 @@ class RunFolder:
         return self.path / "continued.jsonl"
 
     @property
+    def seal_path(self) -> Path:
+        """The statement that fixed the audit before it began; absent where none did."""
+        return self.path / "seal.json"
+
+    @property
     def decoys_path(self) -> Path:
         """Vectors of unrelated images (decoys)."""
         return self.path / "decoys.safetensors"

@@ -30,6 +30,9 @@ PACKAGES = (
 )  # fmt: skip
 """Packages that numbers depend on."""
 
+WRITTEN_BEFORE = {"seal.json", "history.jsonl"}
+"""Files that are in a folder before its manifest, as far as there are any."""
+
 GONE = "the file was there when the audit began; now it is gone, or another one"
 
 M = TypeVar("M", bound=Manifest)
@@ -59,6 +62,14 @@ def describe_model(model: "LoadedModel") -> KnownModel:
         resolution=model.denoiser.resolution,
         prediction_type=model.denoiser.prediction_type,
     )
+
+
+def describe_targets(portfolio: "Portfolio") -> list[KnownTarget]:
+    """Return the images of a portfolio as manifests name them."""
+    return [
+        KnownTarget(sha256=target.image.sha256, path=format_path(target.path), texts_sha256=target.texts_sha256)
+        for target in portfolio.targets
+    ]
 
 
 def device_of(model: "LoadedModel") -> str:
@@ -111,10 +122,7 @@ def make_manifest(
         policy_hash=policy.hash,
         groups=[list(group) for group in groups],
         measures=dict(measures or {}),
-        targets=[
-            KnownTarget(sha256=target.image.sha256, path=format_path(target.path), texts_sha256=target.texts_sha256)
-            for target in portfolio.targets
-        ],
+        targets=describe_targets(portfolio),
         skipped=list(portfolio.skipped),
         remarks=list(portfolio.remarks),
         threads=torch.get_num_threads(),
@@ -131,7 +139,8 @@ def open_manifest(folder: Path, manifest: M) -> M:
     """
     path = folder / "manifest.json"
     if not path.is_file():
-        others = [one.name for one in folder.iterdir() if not one.name.startswith(".")] if folder.is_dir() else []
+        there = [one.name for one in folder.iterdir()] if folder.is_dir() else []
+        others = [name for name in there if not name.startswith(".") and name not in WRITTEN_BEFORE]
         if others:
             raise RunFolderError(
                 f"{str(folder)!r} is not empty and not {manifest.work} (it holds {others[0]!r}); choose another --out"

@@ -158,6 +158,11 @@ class AuditManifest(Manifest):
         stored = self.config.get("batch_size")
         return AuditConfig(batch_size="auto" if stored is None else stored.value).batch_size
 
+    def with_batch_size(self, batch_size: int | Literal["auto"], source: str) -> Self:
+        """Return the manifest with the batch that free memory gave, and with where its size comes from."""
+        chosen = {"batch_size": KnownOption(value=batch_size, source=source)}
+        return self.model_copy(update={"config": {**self.config, **chosen}})
+
     @property
     def series(self) -> Series:
         """The way in which series were declared; older audits had none."""

@@ -18,8 +18,8 @@ from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.protocol import Effort
 
 SHARED = {
-    "__init__", "dry_run", "exit_codes", "folders", "interruption", "model_choice", "no_controls",
-    "options", "passphrase", "signatures", "terminal",
+    "__init__", "dry_run", "exit_codes", "folders", "inputs", "interruption", "model_choice", "no_controls",
+    "options", "passphrase", "sealed", "signatures", "terminal",
 }  # fmt: skip
 """Files of cli/ that are no command."""
 
@@ -27,7 +27,7 @@ HEADED = (
     "bank merge", "compare", "doctor", "index add", "index build", "index info", "index search", "lab clip",
     "lab describe", "lab distil", "lab lora", "lab train", "report", "review export", "review import", "review package",
     "review status",
-    "bag", "key make", "sign", "verify", "view",
+    "bag", "key make", "seal", "sign", "verify", "view",
     "audit", "calibrate", "demo", "detect", "dial", "match", "mitigate evaluate", "mitigate fine-tune",
     "mitigate locate", "mitigate prune", "triggers", *(f"benchmark {one.name}" for one in BENCHMARKS),
 )  # fmt: skip
@@ -83,7 +83,7 @@ def test_audit_has_the_headings_that_a_newcomer_looks_for() -> None:
     assert list(shown) == [
         "Arguments", "Options", "What is audited", "Controls", "Budget", "Output", "Machine", "Expert",
     ]  # fmt: skip
-    assert sum(body.count("[default:") for body in shown.values()) == 44
+    assert sum(body.count("[default:") for body in shown.values()) == 45
     assert "owner/name[@revision]" in shown["What is audited"]
 
 

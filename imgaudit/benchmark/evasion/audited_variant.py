@@ -24,10 +24,11 @@ from imgaudit.io.captions import CaptionSource
 from imgaudit.io.portfolio import Portfolio, read_portfolio
 from imgaudit.lab.description import LabImage
 from imgaudit.models.loading import LoadedModel
-from imgaudit.runs.audit import AuditInputs, Origin, run_audit
+from imgaudit.runs.audit import run_audit
 from imgaudit.runs.callbacks import ignore_note
 from imgaudit.runs.conclusion import match_run
 from imgaudit.runs.folder import RunFolder
+from imgaudit.runs.inputs import AuditInputs, Origin
 from imgaudit.runs.manifest import read_manifest
 from imgaudit.runs.model_checks import read_model_checks
 from imgaudit.schema.config import AuditConfig

@@ -1,0 +1,112 @@
+"""The folders and files that an audit is given, read and checked before a model is loaded."""
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+from imgaudit.cli.folders import read_folder
+from imgaudit.cli.options import (
+    Calibration,
+    Captions,
+    Controls,
+    Decoys,
+    PolicyOption,
+    Prompts,
+    ReferenceOption,
+    SealOption,
+    Targets,
+)
+from imgaudit.exceptions import InputError
+from imgaudit.schema.config import AuditConfig
+from imgaudit.schema.policy import Policy, read_policy
+
+if TYPE_CHECKING:
+    from imgaudit.decision.null_bank import NullBank
+    from imgaudit.index import Collection
+    from imgaudit.io.portfolio import Portfolio
+
+
+@dataclass(frozen=True)
+class Folders:
+    """The folders and files that an audit is given."""
+
+    targets: Targets
+    """The owner's images."""
+    captions: Captions = None
+    """Table of captions."""
+    prompts: Prompts = None
+    """Table of prompts."""
+    controls: Controls = None
+    """Images that cannot be in the training set."""
+    calibration: Calibration = None
+    """Null bank."""
+    decoys: Decoys = None
+    """Other images."""
+    reference: ReferenceOption = None
+    """Collection."""
+    policy: PolicyOption = None
+    """Rules by which measurements become verdicts."""
+    seal: SealOption = None
+    """Statement that fixes the audit."""
+
+    @property
+    def has_controls(self) -> bool:
+        """True when controls or a null bank are given."""
+        return self.controls is not None or self.calibration is not None
+
+    @property
+    def named(self) -> dict[str, str]:
+        """What was given, by option."""
+        return {one.name: str(value) for one in fields(self) if (value := getattr(self, one.name)) is not None}
+
+
+@dataclass(frozen=True)
+class ReadInputs:
+    """What the folders and files hold."""
+
+    portfolio: "Portfolio"
+    """The owner's images."""
+    controls: "Portfolio | NullBank | None"
+    """Images that cannot be in the training set, or what such images gave."""
+    decoys: "Portfolio | None"
+    """Other images."""
+    reference: "Collection | None"
+    """Collection."""
+    policy: Policy
+    """Rules by which measurements become verdicts."""
+
+
+def read_inputs(folders: Folders, config: AuditConfig, policy: Policy, *, quiet: bool) -> ReadInputs:
+    """Read every folder and file that an audit is given.
+
+    policy:  the one that holds where no file of one is given, and for the keys that a file leaves out
+    """
+    from imgaudit.decision.null_bank import NullBank
+
+    if folders.controls is not None and folders.calibration is not None:
+        raise InputError("give --controls or --calibration, not both")
+    policy = read_policy(folders.policy, policy) if folders.policy is not None else policy
+    portfolio = read_folder(
+        folders.targets, config, captions=folders.captions, prompts=folders.prompts, thumbnails=True, quiet=quiet
+    )
+    controls: Portfolio | NullBank | None = None
+    if folders.calibration is not None:
+        controls = NullBank.read(folders.calibration)
+    elif folders.controls is not None:
+        controls = read_folder(folders.controls, config, thumbnails=True, quiet=quiet)
+    decoys = (
+        read_folder(folders.decoys, config, sidecars=False, thumbnails=True, quiet=quiet)
+        if folders.decoys is not None
+        else None
+    )
+    return ReadInputs(portfolio, controls, decoys, _open_reference(folders), policy)
+
+
+def _open_reference(folders: Folders) -> "Collection | None":
+    if folders.reference is None:
+        return None
+    from imgaudit.index import Collection
+    from imgaudit.runs.reference import find_near_copy_rule
+
+    collection = Collection.open(folders.reference)
+    find_near_copy_rule(collection.manifest.descriptor.name)
+    return collection
