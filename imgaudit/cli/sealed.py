@@ -9,6 +9,7 @@ from imgaudit.exceptions import InputError
 from imgaudit.schema.config import AuditConfig
 
 if TYPE_CHECKING:
+    from imgaudit.runs.folder import RunFolder
     from imgaudit.schema.seal import Seal, Statement
 
 
@@ -50,13 +51,16 @@ def keep_to_seal(
     if "seed" in taken and folder.manifest_path.is_file():
         values["seed"] = read_manifest(folder).seed
     sources = sources | dict.fromkeys(taken, "seal")
-    return _fill_folders(statement, folders), AuditConfig.model_validate(values), sources
+    return _fill_folders(statement, folders, folder), AuditConfig.model_validate(values), sources
 
 
-def _fill_folders(statement: "Statement", folders: Folders) -> Folders:
-    names = ["captions", "prompts", "decoys", "reference"]
-    if not folders.has_controls:
+def _fill_folders(statement: "Statement", folders: Folders, run: "RunFolder") -> Folders:
+    """Name what was sealed and is not given; controls and decoys that the run holds already are not read again."""
+    names = ["captions", "prompts", "reference"]
+    if not (folders.has_controls or run.calibration_path.is_file()):
         names += ["controls", "calibration"]
+    if not run.decoys_path.is_file():
+        names.append("decoys")
     missing = {
         name: Path(path) for name, path in statement.inputs.items() if name in names and getattr(folders, name) is None
     }

@@ -89,6 +89,28 @@ def continuing_commands(result: AuditResult) -> list[tuple[str, str]]:
     ]
 
 
+NOT_SEALED = "no: nothing shows that targets, controls and rules were fixed before the audit began"
+
+
+def describe_sealing(result: AuditResult) -> list[str]:
+    """Return sentences on the seal of a run: when it was sealed, another seed, and what changed that it does not fix.
+
+    report.json may be anybody's, so anything else than the texts that `imgaudit.runs.seal` writes is left out.
+    """
+    seal = result.run.get("seal")
+    if not isinstance(seal, dict):
+        return [NOT_SEALED]
+    texts = {
+        key: one for key in ("sha256", "sealed", "operator", "other_seed") if isinstance(one := seal.get(key), str)
+    }
+    by = f" by {texts['operator']}" if texts.get("operator") else ""
+    sentences = [f"sealed {texts.get('sealed', '')}{by}; SHA-256 of seal.json {texts.get('sha256', '')}"]
+    if texts.get("other_seed"):
+        sentences.append(texts["other_seed"])
+    notes = seal.get("notes")
+    return sentences + [str(one) for one in (notes if isinstance(notes, list) else [])]
+
+
 def _format_command(given: Sequence[object]) -> str:
     command = [str(part) for part in given]
     if command[:1] == ["imgaudit.audit"]:

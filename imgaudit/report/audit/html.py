@@ -12,7 +12,13 @@ from imgaudit.io.writing import write_atomically
 from imgaudit.report.audit.charts import Charts
 from imgaudit.report.audit.image_page import image_context
 from imgaudit.report.audit.index_page import index_context, row_of, write_rows
-from imgaudit.report.pages import continuing_commands, page_environment, reproduction_command, write_assets
+from imgaudit.report.pages import (
+    continuing_commands,
+    describe_sealing,
+    page_environment,
+    reproduction_command,
+    write_assets,
+)
 from imgaudit.report.review.context import ReviewContext
 from imgaudit.report.wording import WORDING
 from imgaudit.runs.folder import RecordIndex, RunFolder
@@ -45,6 +51,7 @@ def write_html(run: RunFolder, result: AuditResult, folder: Path, review: Review
         "wording": WORDING,
         "command": reproduction_command(result),
         "continued": continuing_commands(result),
+        "sealing": describe_sealing(result),
         "names": {finding.id: Path(finding.path).name for finding in findings},
         "unfinished": result.summary.targets - len(findings),
         "reference": read_reference(run),
