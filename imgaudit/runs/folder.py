@@ -101,7 +101,7 @@ class RunFolder:
         """Every line as what it records, one at a time; None for a line that is damaged or was cut by a kill."""
         for line in split_lines(self.records_path):
             if line.strip():
-                yield _parse_record(line)
+                yield parse_record(line)
 
     def recorded(self, *, with_images: bool = True) -> Recorded:
         """Return what is finished, by the same rule as `read_measurements`, with one record in memory at a time.
@@ -164,7 +164,7 @@ class RecordIndex(Mapping[str, Measurement]):
         with open_regular(self._path) as file:
             for place in reversed(self._places[image_id]):
                 file.seek(place)
-                record = _parse_record(file.readline(MAX_LINE_BYTES))
+                record = parse_record(file.readline(MAX_LINE_BYTES))
                 if isinstance(record, Measurement) and record.id == image_id:
                     return record
         raise KeyError(image_id)
@@ -191,7 +191,7 @@ def _measured_id(line: bytes) -> str:
         return ""
 
 
-def _parse_record(line: bytes) -> Measurement | SkippedImage | None:
+def parse_record(line: bytes) -> Measurement | SkippedImage | None:
     """Return what a line records; None for one that is damaged or was cut by a kill."""
     record = read_line(line)
     try:

@@ -39,13 +39,15 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     portfolio = read_portfolio(folder, CaptionSource(folder))
     with run.lock():
         open_manifest(run.path, make_manifest(["imgaudit", "audit", HOSTILE], config, {}, model, portfolio))
-        bank = make_bank(199, protocol=config.protocol, vae_error=0.0)
+        protocol = config.protocol.for_model(model.denoiser.prediction_type)
+        bank = make_bank(199, protocol=protocol, vae_error=0.0)
         # Invented controls look unlike the pictures, which would take the p-values that the pages are to show.
         alike = [
             control.model_copy(update={"features": {}, "caption_log_ratio": 0.001 * number})
             for number, control in enumerate(bank.controls)
         ]
-        bank.model_copy(update={"controls": alike}).write(run.calibration_path)
+        fingerprint = model.denoiser.fingerprint
+        bank.model_copy(update={"controls": alike, "model_fingerprint": fingerprint}).write(run.calibration_path)
         assert len(list(measure_targets(run, portfolio, model, config))) == 2
         # Made while images are measured, so that a report of thousands need not decode them.
         assert len(list((run.path / "report" / "thumbs").glob("*.jpg"))) == 4

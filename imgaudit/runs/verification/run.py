@@ -1,20 +1,28 @@
-"""Check a run that somebody else made. Nothing in it is executed, followed or trusted."""
+"""Check a run that somebody else made. Nothing in it is executed, followed or trusted, and what is read is bounded."""
 
-from imgaudit.exceptions import VerificationError
-from imgaudit.runs.evidence import read_evidence
+from collections.abc import Callable
+
+from imgaudit.exceptions import CalibrationError, RunFolderError, VerificationError
+from imgaudit.runs.evidence import EVIDENCE, read_evidence
+from imgaudit.runs.finished import read_result
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.inventory import list_run
+from imgaudit.runs.manifest import read_manifest
+from imgaudit.runs.verification.agreement import check_agreement
 from imgaudit.runs.verification.files import check_files
+from imgaudit.runs.verification.limits import require_small_contents, require_small_files
+from imgaudit.runs.verification.pictures import check_pictures
+from imgaudit.runs.verification.records import check_records
 from imgaudit.runs.verification.verdicts import check_verdicts
-from imgaudit.schema.verification import Verification
+from imgaudit.schema.verification import Check, Verification
 
 
 def verify_run(run: RunFolder, head: str = "") -> Verification:
-    """Compare a finished run with its evidence, and decide it again.
+    """Compare a finished run with its evidence and with itself, measure its pictures again, and decide it again.
 
     head:  the chain's head as it was noted elsewhere, or its first digits
-    Raises RunFolderError for a folder without evidence, or one that is too damaged to be decided; VerificationError for
-    one that holds links, FIFOs and the like, before any file is opened.
+    Raises RunFolderError for a folder that is no finished run; VerificationError for one that holds links, FIFOs, files
+    that are too large and the like, before any of them is read.
     """
     inventory = list_run(run.path)
     if inventory.refused:
@@ -22,7 +30,33 @@ def verify_run(run: RunFolder, head: str = "") -> Verification:
             f"{str(run.path)!r} was not opened, as no run that imgaudit wrote is like this: "
             + "; ".join(inventory.refused)
         )
+    require_small_files(inventory)
     listed = read_evidence(run)
-    files = check_files(run, inventory, listed, head)
-    findings, verdicts = check_verdicts(run)
-    return Verification(head=listed.head, files=len(inventory.files) - 1, findings=findings, checks=[files, verdicts])
+    checks = [check_files(run, inventory, listed, head)]
+    try:
+        result, manifest = read_result(run), read_manifest(run)
+    except RunFolderError as error:
+        if checks[0].problems:
+            raise VerificationError("; ".join((*checks[0].problems[:5], str(error)))) from error
+        raise
+    require_small_contents(run, inventory, manifest.model.resolution)
+    checks += [
+        _attempt("records", lambda: check_records(run, manifest, inventory)),
+        _attempt("agreement", lambda: check_agreement(run, manifest, result)),
+        _attempt("pictures", lambda: check_pictures(run, manifest)),
+        _attempt("verdicts", lambda: check_verdicts(run, result)),
+    ]
+    return Verification(
+        head=listed.head,
+        files=len(inventory.files) - (EVIDENCE in inventory.files),
+        findings=len(result.findings),
+        checks=checks,
+    )
+
+
+def _attempt(name: str, check: Callable[[], Check]) -> Check:
+    """Return what a check found; a run that is too damaged for it is a problem, and the other checks go on."""
+    try:
+        return check()
+    except (RunFolderError, CalibrationError) as error:
+        return Check(name=name, problems=(str(error),))

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from imgaudit.runs.conclusion import decide_run
-from imgaudit.runs.finished import read_result
 from imgaudit.runs.folder import RunFolder
 from imgaudit.schema.findings import AuditResult, Finding
 from imgaudit.schema.verification import Check
@@ -16,16 +15,16 @@ SENTENCES = ("reason", "message", "skipped", "planner")
 """Fields that are prose: not compared where the run was worded by another version of imgaudit."""
 
 
-def check_verdicts(run: RunFolder) -> tuple[int, Check]:
-    """Decide a run again and compare with report.json; also return the number of findings.
+def check_verdicts(run: RunFolder, result: AuditResult) -> Check:
+    """Decide a run again and compare with report.json.
 
-    Raises RunFolderError for a run that is too damaged to be decided.
+    result:  content of report.json
+    Raises RunFolderError and CalibrationError for a run that is too damaged to be decided.
     """
-    result = read_result(run)
     again = decide_run(run, result.policy if result.redecided else None)
-    return len(again.findings), Check(
+    return Check(
         name="verdicts",
-        done=f"{len(again.findings)} findings were decided again from records.jsonl and the null bank",
+        done=f"{len(again.findings)} findings were decided again from records.jsonl, the null bank and the pictures",
         problems=tuple(_other_findings(result, again)),
     )
 

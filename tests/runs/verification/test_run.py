@@ -1,8 +1,6 @@
 """A finished run checked by somebody else: every change of a file, of the list and of a verdict is found."""
 
 import json
-import shutil
-from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -14,15 +12,6 @@ from imgaudit.io.writing import read_json, write_json
 from imgaudit.runs.evidence import write_evidence
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.verification import verify_run
-from tests.support.finished_run import result, run
-
-__all__ = ["result", "run"]
-
-
-@pytest.fixture
-def copy(run: RunFolder, result: object, tmp_path: Path) -> RunFolder:
-    shutil.copytree(run.path, tmp_path / "copy")
-    return RunFolder(tmp_path / "copy")
 
 
 def test_an_untouched_run_matches(copy: RunFolder) -> None:

@@ -1,0 +1,185 @@
+"""records.jsonl against manifest.json and the files of the run: one record per image, and nothing that is extra."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from imgaudit.diffusion.generation import draw_replica_seeds
+from imgaudit.diffusion.measurement import name_replica
+from imgaudit.exceptions import RunFolderError
+from imgaudit.io.writing import read_json, split_lines
+from imgaudit.runs.folder import RunFolder, parse_record
+from imgaudit.runs.inventory import Inventory
+from imgaudit.schema.manifest import AuditManifest
+from imgaudit.schema.records import Measurement, Rung, RungMeasurement, Skipped, SkippedImage
+from imgaudit.schema.verification import Check
+
+ORIGINALS = (
+    "whether target.png shows the owner's file: the SHA-256 in manifest.json is of that file, which the run lacks; "
+    "hash the file to compare"
+)
+
+TIMES = {"seconds", "network_evaluations"}
+"""Fields of a record that differ when an image is measured again."""
+
+
+@dataclass
+class _Lines:
+    """What the lines of records.jsonl hold."""
+
+    measured: dict[str, Measurement] = field(default_factory=dict)
+    """The last record of each image, which counts."""
+    skipped: dict[str, SkippedImage] = field(default_factory=dict)
+    """Files that were not measured, by path."""
+    cut: int = 0
+    """Lines that a kill cut."""
+    problems: list[str] = field(default_factory=list)
+    """What is wrong with lines, in words."""
+
+
+def check_records(run: RunFolder, manifest: AuditManifest, inventory: Inventory) -> Check:
+    """Compare the records with the manifest and with the files of the run.
+
+    Raises RunFolderError when records.jsonl cannot be opened.
+    """
+    lines = _read_lines(run)
+    problems = [
+        *lines.problems,
+        *_compare_with_manifest(lines, manifest),
+        *_compare_with_files(lines, inventory),
+        *(problem for one in lines.measured.values() for problem in _check_record(run, one, manifest)),
+    ]
+    done = f"{len(lines.measured)} records were compared with the images in manifest.json and with the run's files"
+    if lines.cut:
+        done += f"; {lines.cut} {'line was' if lines.cut == 1 else 'lines were'} cut when the audit was killed"
+    return Check(name="records", done=done, not_done=(ORIGINALS,), problems=tuple(problems))
+
+
+def _read_lines(run: RunFolder) -> _Lines:
+    found = _Lines()
+    for number, line in enumerate(split_lines(run.records_path), start=1):
+        if not line.strip():
+            continue
+        record = parse_record(line)
+        if record is None:
+            if _is_cut(line):
+                found.cut += 1
+            else:
+                found.problems.append(f"line {number} of 'records.jsonl' is damaged: it does not match its checksum")
+        elif isinstance(record, SkippedImage):
+            found.skipped[record.path] = record
+        else:
+            before = found.measured.get(record.id)
+            if before is not None and _said(before) != _said(record):
+                found.problems.append(
+                    f"line {number} of 'records.jsonl' is another record of {record.id!r:.40}, and says something else"
+                )
+            found.measured[record.id] = record
+    return found
+
+
+def _is_cut(line: bytes) -> bool:
+    """Return whether a line is the beginning of a record, as a kill leaves it: no JSON to the end."""
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return line.startswith(b'{"stage": ')
+    return False
+
+
+def _said(record: Measurement) -> dict[str, object]:
+    return record.model_dump(mode="json", exclude=TIMES)
+
+
+def _compare_with_manifest(lines: _Lines, manifest: AuditManifest) -> Iterator[str]:
+    targets = {target.sha256: target for target in manifest.targets}
+    if len(targets) < len(manifest.targets):
+        yield "'manifest.json' lists an image twice"
+    for record in lines.measured.values():
+        target = targets.get(record.sha256)
+        if target is None:
+            yield f"'records.jsonl' has a record of {record.path!r:.200}, which manifest.json does not list"
+        elif record.path != target.path:
+            yield f"'records.jsonl' calls {target.path!r:.200} {record.path!r:.200}"
+    known = {record.sha256 for record in lines.measured.values()}
+    paths = {target.path for target in manifest.targets} | {one.path for one in manifest.skipped}
+    for target in manifest.targets:
+        if target.sha256 not in known and target.path not in lines.skipped:
+            yield (
+                f"'records.jsonl' has no record of {target.path!r:.200}, which manifest.json lists: it was removed, or "
+                "the audit never reached that image"
+            )
+    for path in lines.skipped:
+        if path not in paths:
+            yield f"'records.jsonl' skips {path!r:.200}, which manifest.json does not list"
+    for one in manifest.skipped:
+        if one.path not in lines.skipped:
+            yield f"'records.jsonl' does not skip {one.path!r:.200}, which could not be read according to manifest.json"
+
+
+def _compare_with_files(lines: _Lines, inventory: Inventory) -> Iterator[str]:
+    folders, replicas = set[str](), set[str]()
+    for name in inventory.files:
+        parts = name.split("/")
+        if parts[0] == "images" and len(parts) > 1:
+            folders.add(parts[1])
+        if parts[0] == "images" and "replicas" in parts:
+            replicas.add(name)
+    for name in sorted(folders - lines.measured.keys()):
+        yield f"'images/{name:.100}' is of no record: it was put there, or its record was removed"
+    named = {
+        replica.path
+        for record in lines.measured.values()
+        for ladder in record.rungs.values()
+        if isinstance(ladder, RungMeasurement)
+        for replica in ladder.replicas
+    }
+    for name in sorted(named - replicas):
+        yield f"{name!r:.200} is missing: a record names it"
+    for name in sorted(replicas - named):
+        yield f"{name!r:.200} is named by no record"
+    for image in lines.measured:
+        for file in ("target.png", "rendered.png", "curves.json", "embeds.safetensors"):
+            if f"images/{image}/{file}" not in inventory.files:
+                yield f"'images/{image:.40}/{file}' is missing"
+
+
+def _check_record(run: RunFolder, record: Measurement, manifest: AuditManifest) -> Iterator[str]:
+    """Yield what is wrong with one record: names, seeds, measures and curves."""
+    place = f"the record of {record.id!r:.40} in 'records.jsonl'"
+    if record.id != record.sha256[:16]:
+        yield f"{place} has another SHA-256"
+        return
+    for rung, ladder in record.rungs.items():
+        if isinstance(ladder, RungMeasurement) and (wrong := _check_ladder(record, rung, ladder, manifest)):
+            yield f"{place}: {rung.value}: {wrong}"
+    try:
+        curves = read_json(run.image_folder(record.id) / "curves.json")
+        same = isinstance(curves, dict) and curves.get("loss") == record.loss_curve
+    except RunFolderError as error:
+        yield f"'images/{record.id}/curves.json' {error}"
+        return
+    if not same:
+        yield f"'images/{record.id}/curves.json' does not hold the loss curve of the record"
+
+
+def _check_ladder(record: Measurement, rung: Rung, ladder: RungMeasurement, manifest: AuditManifest) -> str:
+    """Return what is wrong with the names, seeds and measures of a rung's replicas; empty when nothing is."""
+    seeds = draw_replica_seeds(manifest.seed, record.sha256, manifest.protocol.generation.seeds)
+    numbers: dict[float, int] = {}
+    asked = set[tuple[float, int]]()
+    for replica in ladder.replicas:
+        number = numbers[replica.guidance_scale] = numbers.get(replica.guidance_scale, -1) + 1
+        if replica.path != name_replica(record.id, rung, replica.guidance_scale, number):
+            return f"{replica.path!r:.200} stands in the place of another picture"
+        if replica.seed not in seeds:
+            return f"seed {replica.seed} follows neither from the run's seed nor from the image"
+        if (key := (replica.guidance_scale, replica.seed)) in asked:
+            return f"seed {replica.seed} was counted twice"
+        asked.add(key)
+        if not isinstance(replica.similarity, Skipped) and not isinstance(replica.distance, Skipped):
+            lacking = manifest.measured - replica.similarity.keys() - replica.distance.keys()
+            if lacking:
+                return f"{replica.path!r:.200} lacks {', '.join(sorted(lacking))}, which manifest.json lists"
+    given = {seed for _, seed in asked}
+    return "" if given == set(seeds) else f"{len(set(seeds) - given)} of {len(seeds)} seeds are missing"
