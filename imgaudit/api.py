@@ -36,6 +36,7 @@ from imgaudit.runs.inputs import AuditInputs, Origin
 from imgaudit.runs.seal import check_seal, read_run_seal, read_seal, read_seal_bytes
 from imgaudit.runs.sealing import make_seal
 from imgaudit.runs.verification import verify_run
+from imgaudit.runs.verification.files import REWRITTEN
 from imgaudit.runs.works import describe_same_works, keep_works
 from imgaudit.schema.comparison import Comparison
 from imgaudit.schema.config import AuditConfig
@@ -269,12 +270,16 @@ def verify(
     folder = RunFolder(path / PAYLOAD if bag else path)
     verification = verify_run(folder, head)
     other = read_seal_bytes(Path(sealed)) if sealed is not None else None
+    signatures = check_signatures(folder, [Path(key) for key in public_keys])
+    if signatures.done and not signatures.problems:
+        # A signature answers what is open as long as nobody gave the head.
+        verification = verification.without(REWRITTEN)
     return verification.with_checks(
         *bag,
         check_pages(folder),
         check_ledger(folder),
         check_seal(folder, other),
-        check_signatures(folder, [Path(key) for key in public_keys]),
+        signatures,
         check_timestamps(folder, [Path(root) for root in tsa_roots]),
     )
 

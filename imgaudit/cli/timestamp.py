@@ -30,13 +30,12 @@ def request_(path: Stamped) -> None:
     from imgaudit.runs.attestation.timestamps import request
 
     file = request(path)
-    answer = file.with_suffix(".response").name
+    say("send it to the timestamp authority of your choice, from any machine, for example by")
     say(
-        "send it to the timestamp authority of your choice, from any machine:\n"
-        f"  curl --header 'Content-Type: application/timestamp-query' --data-binary @{shlex.quote(file.name)} "
-        f"--output {shlex.quote(answer)} URL-OF-THE-AUTHORITY\n"
-        f"then: imgaudit timestamp attach {shlex.quote(str(path))} {shlex.quote(answer)}"
+        f"  curl --header 'Content-Type: application/timestamp-query' --data-binary @{shlex.quote(str(file))} "
+        "--output response.tsr URL-OF-THE-AUTHORITY"
     )
+    say(f"and then: imgaudit timestamp attach {shlex.quote(str(path))} response.tsr")
     typer.echo(plain(str(file)).plain)
 
 

@@ -57,3 +57,11 @@ class Verification(Record):
     def with_checks(self, *checks: Check) -> Self:
         """Return the same verification with further checks."""
         return self.model_copy(update={"checks": [*self.checks, *checks]})
+
+    def without(self, sentence: str) -> Self:
+        """Return the same verification without one of the comparisons that were not made, since another answers it."""
+        checks = [
+            check.model_copy(update={"not_done": tuple(one for one in check.not_done if one != sentence)})
+            for check in self.checks
+        ]
+        return self.model_copy(update={"checks": checks})

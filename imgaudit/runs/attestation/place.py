@@ -19,7 +19,7 @@ from imgaudit.runs.folder import RunFolder
 
 FOLDER = "attestations"
 ENVELOPE, REQUEST, RESPONSE = ".dsse.json", ".tsq", ".tsr"
-MAX_FILES = 1000
+MAX_FILES = 200
 MAX_BYTES = 2**20
 """Size of a signature, a request or a response that is read."""
 ATTESTED = ("evidence.json", "seal.json")
@@ -107,6 +107,11 @@ class Place:
         for name in self.names():
             if found := _ANSWER.fullmatch(name):
                 yield name, found["name"]
+
+    def strangers(self) -> list[str]:
+        """Return the names of what lies among a run's attestations and is none; nothing covers it."""
+        known = {*self.envelopes(), *self.requests(), *(name for name, _ in self.responses())}
+        return [] if self.only else [name for name in self.names() if name not in known]
 
     def read(self, name: str) -> bytes:
         """Return the content of an attestation. Raises InputError, whose message completes "the file ..."."""

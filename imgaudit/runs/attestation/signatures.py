@@ -22,6 +22,8 @@ from imgaudit.runs.verification.files import find_changes
 from imgaudit.schema.verification import Check
 
 NAME = "signatures"
+SHOWN_FILES = 5
+"""Files that are named when nothing is known of them."""
 
 
 def sign(path: Path, key: Path, ask_passphrase: Callable[[], str]) -> Path:
@@ -79,8 +81,12 @@ def _check(place: Place, public_keys: Sequence[Path]) -> Check:
             envelopes[name] = read_envelope(place.read(name))
         except InputError as error:
             found.problems.append(f"{name!r:.200} {error}")
+    if strangers := place.strangers():
+        names = ", ".join(f"{name!r:.200}" for name in strangers[:SHOWN_FILES])
+        found.not_done.append(f"{len(strangers)} files in attestations/ that are no signatures or timestamps: {names}")
     if not public_keys:
-        return Check(name=NAME, not_done=(_describe_unchecked(envelopes),), problems=tuple(found.problems))
+        unchecked = (_describe_unchecked(envelopes), *found.not_done)
+        return Check(name=NAME, not_done=unchecked, problems=tuple(found.problems))
     keys = [read_public_key(path) for path in public_keys]
     for name, envelope in envelopes.items():
         _check_envelope(place, name, envelope, keys, found)
@@ -141,7 +147,9 @@ def _judge_earlier(found: _Found) -> None:
         if key.id in found.holders:
             found.not_done.append(f"{sentence}; the same key signed the run again since")
         else:
-            found.problems.append(sentence)
+            found.problems.append(
+                f"{sentence}; it is of an earlier state of this run: whoever signed it can sign it again"
+            )
 
 
 def _require_signature(place: Place, keys: Sequence[PublicKey], envelopes: dict[str, Envelope], found: _Found) -> None:

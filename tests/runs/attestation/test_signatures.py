@@ -19,6 +19,7 @@ from imgaudit.runs.attestation.signatures import check_file_signatures, check_si
 from imgaudit.runs.attestation.statement import read_statement, state_file
 from imgaudit.runs.evidence import write_evidence
 from imgaudit.runs.folder import RunFolder
+from imgaudit.runs.verification.files import REWRITTEN
 from imgaudit.schema.attestation import (
     CHAIN,
     FILE_PREDICATE,
@@ -47,6 +48,8 @@ def test_a_signed_run_verifies_with_the_public_key_alone(copy: RunFolder, key: P
     assert "the result is signed by key" in check.done and "signer.pub.pem" in check.done
     outcome = verify(copy.path, public_keys=[public(key)])
     assert outcome.matches and check in outcome.checks
+    # Whoever wrote evidence.json again could not have signed it, so that question is answered.
+    assert REWRITTEN in verify(copy.path).checks[0].not_done and REWRITTEN not in outcome.checks[0].not_done
     # The statement is what any in-toto tool reads.
     statement = read_statement(read_envelope(written.read_bytes()).payload)
     names = {subject.name: subject.digest for subject in statement.subject}
@@ -61,6 +64,19 @@ def test_without_keys_signatures_are_listed_as_not_checked(copy: RunFolder, key:
     (said,) = check_signatures(copy).not_done
     assert "signatures: 1" in said and read_public_key(public(key)).id[:16] in said and "--key" in said
     assert not check_signatures(copy).done and verify(copy.path).matches
+
+
+def test_what_is_no_signature_is_said_to_be_covered_by_nothing(copy: RunFolder, key: Path) -> None:
+    sign(copy.path, key, no_question)
+    (copy.path / "attestations" / "letter.pdf").write_text("x")
+    (copy.path / "attestations" / "folder").mkdir()
+    for keys in ([], [public(key)]):
+        said = check_signatures(copy, keys).not_done[-1]
+        assert "2 files in attestations/" in said and "'letter.pdf'" in said
+    for number in range(300):
+        (copy.path / "attestations" / f"{number}.dsse.json").write_text("x")
+    with pytest.raises(RunFolderError, match="more than 200 files"):
+        check_signatures(copy)
 
 
 def test_each_mismatch_is_named(copy: RunFolder, key: Path, tmp_path: Path) -> None:
@@ -112,7 +128,7 @@ def test_a_run_that_was_changed_and_listed_again_is_not_the_signed_one(copy: Run
         sign(copy.path, key, no_question)
     write_evidence(copy)
     (problem,) = check_signatures(copy, [public(key)]).problems
-    assert "is for another evidence.json" in problem
+    assert "is for another evidence.json" in problem and "can sign it again" in problem
     # Signed again by the same key, the first signature is history.
     second = sign(copy.path, key, no_question)
     check = check_signatures(copy, [public(key)])
