@@ -196,6 +196,10 @@ class RobustnessSettings(Seeded):
     kills: int = Field(120, ge=0, description="Times that each stage is killed at a random moment.")
     full_disks: int = Field(20, ge=0, description="Audits that run out of disk space. Needs root.")
     damaged_runs: int = Field(5, ge=0, description="Runs that are damaged, for each kind of damage.")
+    hostile_runs: int | None = Field(
+        None, ge=1, description="Hostile run folders of each kind; by default all that there are."
+    )
+    family: str | None = Field(None, description="Family of attacks to run alone, by its name; by default all.")
     out: Path | None = Field(None, description="Folder for finished work; by default a temporary one.")
 
 

@@ -163,10 +163,12 @@ def open_parent(path: Path, *, make: bool = False) -> Iterator[OpenFolder]:
         folder.close()
 
 
-def require_plain(folder: Path) -> None:
+def require_plain(folder: Path, largest: int | None = None) -> None:
     """Look through a folder and refuse everything in it but folders and regular files, before anything is opened.
 
-    Raises RunFolderError that names the first link, FIFO, socket or device. What cannot be listed is passed over.
+    largest:  bytes that a file may have at most; None for any number
+    Raises RunFolderError that names the first link, FIFO, socket, device or larger file. What cannot be listed is
+    passed over.
     """
     for parent, folders, names in os.walk(folder):
         for name in (*folders, *names):
@@ -175,8 +177,15 @@ def require_plain(folder: Path) -> None:
                 raise _link(path)
         for name in names:
             with suppress(FileNotFoundError):
-                if not stat.S_ISREG(Path(parent, name).lstat().st_mode):
-                    raise RunFolderError(f"{str(Path(parent, name))!r} is not a regular file: remove it")
+                path = Path(parent, name)
+                status = path.lstat()
+                if not stat.S_ISREG(status.st_mode):
+                    raise RunFolderError(f"{str(path)!r} is not a regular file: remove it")
+                if largest is not None and status.st_size > largest:
+                    raise RunFolderError(
+                        f"{str(path)!r} has {status.st_size:,} bytes; no file of a run has more than {largest:,}: "
+                        "remove it, or put the file of the run there again"
+                    )
 
 
 def make_folder(path: Path) -> None:

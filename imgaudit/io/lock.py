@@ -19,9 +19,10 @@ MAX_HOLDER_BYTES = 1000
 
 
 @contextmanager
-def hold_folder(folder: Path) -> Iterator[None]:
+def hold_folder(folder: Path, largest: int | None = None) -> Iterator[None]:
     """Make a folder and hold it for this process; from then on nothing below it is reached through a link.
 
+    largest:  bytes that a file in it may have at most; None for any number
     Raises RunFolderError when another process holds it, and says which, or when there is a link in it, or anything
     else but folders and regular files.
     """
@@ -30,7 +31,7 @@ def hold_folder(folder: Path) -> Iterator[None]:
     except (FileExistsError, NotADirectoryError) as error:
         raise RunFolderError(f"{str(folder)!r} is a file; choose another --out for the run folder") from error
     contain(folder)
-    require_plain(folder)
+    require_plain(folder, largest)
     holder = folder / ".lock-holder"
     require_own_lock(folder / ".lock")
     # The operating system lets go of the lock when its holder dies, so a stale one cannot be.

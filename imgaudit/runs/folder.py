@@ -17,6 +17,9 @@ from imgaudit.io.reading import open_regular
 from imgaudit.io.writing import MAX_LINE_BYTES, append_lines, read_line, split_lines
 from imgaudit.schema.records import Measurement, Skipped, SkippedImage
 
+MAX_FILE_BYTES = 2 * 2**30
+"""Bytes of the largest file that a run may hold, so that nothing in one takes for ever to read."""
+
 MAX_TENSOR_BYTES = 256 * 2**20
 """Bytes of a run's file of vectors, embeddings or noise that is read back."""
 
@@ -87,7 +90,7 @@ class RunFolder:
 
     def lock(self) -> AbstractContextManager[None]:
         """Hold the run for this process. Raises RunFolderError when another process holds it, and says which."""
-        return hold_folder(self.path)
+        return hold_folder(self.path, MAX_FILE_BYTES)
 
     def append_record(self, record: dict[str, Any]) -> None:
         """Append one line and wait until it is on disk."""

@@ -142,3 +142,11 @@ def test_a_folder_is_looked_through_before_anything_in_it_is_opened(run: Path, o
     with pytest.raises(RunFolderError, match="fifo' is not a regular file: remove it"):
         require_plain(run)
     require_plain(run / "missing")
+
+
+def test_a_file_that_is_larger_than_any_of_a_run_is_named(run: Path) -> None:
+    with (run / "records.jsonl").open("wb") as file:
+        file.truncate(1001)
+    require_plain(run, 1001)
+    with pytest.raises(RunFolderError, match=r"records\.jsonl' has 1,001 bytes; no file of a run has more than 1,000"):
+        require_plain(run, 1000)

@@ -12,10 +12,11 @@ from imgaudit.benchmark.harness.figures import Goal, format_goals, measure_rate
 from imgaudit.benchmark.harness.lab_model import describe_machine
 from imgaudit.benchmark.harness.procedure import OnStage, ignore_stage, report_procedure
 from imgaudit.benchmark.harness.table import Table
-from imgaudit.benchmark.robustness import damage, inputs, interruptions
+from imgaudit.benchmark.robustness import damage, inputs, interruptions, reaching_outside
 from imgaudit.benchmark.robustness.bench import Bench
 from imgaudit.benchmark.robustness.tally import NotTried, Tally
 from imgaudit.benchmark.settings import RobustnessSettings
+from imgaudit.exceptions import ConfigError
 
 
 class RobustnessReport(Table):
@@ -33,6 +34,8 @@ class RobustnessReport(Table):
     """One row per kind."""
     not_tried: list[NotTried]
     """What this machine does not allow."""
+    family: str = ""
+    """The one family that was tried; empty for all of them."""
 
     @property
     def tried(self) -> int:
@@ -60,12 +63,14 @@ class RobustnessReport(Table):
         traced = sum("a traceback" in problem for problem in self.problems)
         return [
             Goal.exact("inputs and states", f"{self.tried}", f"{self.ended}", met=self.tried == self.ended),
-            Goal.exact("kills after which the result is identical", "all of at least 100", str(same),
-                       met=all(met) and len(met) >= 100),
+            *([] if self.family else [
+                Goal.exact("kills after which the result is identical", "all of at least 100", str(same),
+                           met=all(met) and len(met) >= 100)]),
             Goal.exact("inputs lost", "0", str(lost), met=not lost),
             Goal.exact("hostile content executed", "0", str(ran), met=not ran),
             Goal.exact("tracebacks shown", "0", str(traced), met=not traced),
             Goal.exact("anything else unexpected", "0", str(len(self.problems)), met=not self.problems),
+            *reaching_outside.goals(self.tallies),
         ]  # fmt: skip
 
 
@@ -99,24 +104,36 @@ def _attack_in(folder: Path, settings: RobustnessSettings, on_stage: OnStage) ->
         ("a sleeping machine", lambda: damage.stop_and_continue(bench, whole)),
         ("kills", lambda: interruptions.kill_at_random(
             bench, whole, settings.kills, partial(on_stage, "kills"))),
+        (reaching_outside.SECTION, lambda: reaching_outside.reach_outside(bench, whole, settings.hostile_runs)),
         # Last: it changes the times of the portfolio's files.
         ("a jumping clock", lambda: damage.jump_clock(bench, whole)),
     ]  # fmt: skip
+    if settings.family is not None:
+        stages = _choose(stages, settings.family)
     for number, (name, stage) in enumerate(stages):
         on_stage(name, number, len(stages))
         stage()
     report = RobustnessReport(
         model=settings.model, hardware=f"{describe_machine()}, {platform.system()}", seed=settings.seed,
-        tallies=bench.recorder.tallies, not_tried=bench.recorder.not_tried,
+        tallies=bench.recorder.tallies, not_tried=bench.recorder.not_tried, family=settings.family or "",
     )  # fmt: skip
     if not report.problems:
         shutil.rmtree(folder)
     return report
 
 
+def _choose(stages: list[tuple[str, Callable[[], None]]], family: str) -> list[tuple[str, Callable[[], None]]]:
+    chosen = [stage for stage in stages if stage[0] == family]
+    if not chosen:
+        names = ", ".join(repr(name) for name, _ in stages)
+        raise ConfigError(f"--family must be one of {names}, but got {family!r:.80}")
+    return chosen
+
+
 def format_robustness(report: RobustnessReport) -> Iterator[str]:
     """Format one kind of case per line, what could not be tried, what should not have happened, and goals."""
-    yield f"model {report.model}, seed {report.seed}, {report.hardware}"
+    only = f", only: {report.family}" if report.family else ""
+    yield f"model {report.model}, seed {report.seed}, {report.hardware}{only}"
     section = ""
     for tally in report.tallies:
         if tally.section != section:

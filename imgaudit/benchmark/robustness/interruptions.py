@@ -35,6 +35,8 @@ class Undisturbed:
     """Seconds of each stage."""
     bytes_written: int
     """Size of its run folder."""
+    run: Path
+    """Its run folder, which is left as it is."""
 
     def arguments(self, bench: Bench, out: Path) -> list[object]:
         """The same audit into another run folder."""
@@ -78,7 +80,7 @@ def audit_undisturbed(bench: Bench) -> Undisturbed:
     targets, controls = bench.portfolio()
     place = bench.place("undisturbed")
     run = place / "run"
-    arguments = Undisturbed(targets, controls, [], {}, 0).arguments(bench, run)
+    arguments = Undisturbed(targets, controls, [], {}, 0, run).arguments(bench, run)
     # The first child waits for the server to start, which is no part of an audit.
     Child(["--version"], place / "start").wait()
     since, began = time.time(), time.monotonic()
@@ -94,7 +96,7 @@ def audit_undisturbed(bench: Bench) -> Undisturbed:
         raise RuntimeError(f"the undisturbed audit ended with {ended.code}: {ended.stderr[-2000:]}")
     durations = {stage: max(0.01, starts[n + 1] - starts[n]) for n, stage in enumerate(STAGES)}
     size = sum(path.stat().st_size for path in run.rglob("*") if path.is_file())
-    return Undisturbed(targets, controls, findings, durations, size)
+    return Undisturbed(targets, controls, findings, durations, size, run)
 
 
 def resume(bench: Bench, whole: Undisturbed, run: Path, output: Path) -> tuple[Ended, list[str]]:
