@@ -54,7 +54,7 @@ def read_portfolio(
     *,
     captions: AnyPath | None = None,
     prompts: AnyPath | None = None,
-    framing: Framing | str | None = Framing.CROP,
+    framing: Framing | str | None = Framing.CROP_OR_PAD,
     sidecars: bool = True,
     rescan: bool = False,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
@@ -66,8 +66,8 @@ def read_portfolio(
     captions:  CSV or JSONL with the columns file_name and text; by default NAME.txt beside an image, metadata.jsonl or
                metadata.csv in the folder, or the caption inside the image
     prompts:   CSV or JSONL with the columns file_name and text: what an ordinary user would type for the image
-    framing:   how images that are not square meet the model's size: crop, pad or squash, as in the audit. None makes
-               no thumbnails; controls and decoys are then read a second time, to find near copies among them
+    framing:   how images that are not square meet the model's size: crop-or-pad, crop, pad or squash, as in the audit.
+               None makes no thumbnails; controls and decoys are then read a second time, to find near copies among them
     sidecars:  whether texts beside and inside the images are used
     rescan:    read every file again, also those that have not changed since an earlier audit
     on_progress:  called with the number of files read and the number in the folder

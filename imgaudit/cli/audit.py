@@ -9,6 +9,7 @@ import typer
 
 from imgaudit.cli.dry_run import estimate_duration, print_cost, print_plan
 from imgaudit.cli.exit_codes import ExitCode, find_exit_code
+from imgaudit.cli.folders import keep_begun_framing
 from imgaudit.cli.inputs import Folders, ReadInputs, read_inputs
 from imgaudit.cli.interruption import Interruption
 from imgaudit.cli.model_choice import ModelChoice
@@ -112,4 +113,5 @@ def _audit(
 ) -> None:
     """Audit a folder of images against a model and write a run folder with a report per image."""
     config, sources = options.resolve()
+    config = keep_begun_framing(config, sources, out)
     raise typer.Exit(audit_and_print(folders, model, out, config, sources, output))

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from imgaudit.cli.folders import read_folder
+from imgaudit.cli.folders import keep_begun_framing, read_folder
 from imgaudit.cli.interruption import Interruption
 from imgaudit.cli.model_choice import ModelChoice
 from imgaudit.cli.options import MeasuringOptions, Quiet
@@ -35,7 +35,8 @@ def _calibrate(
     from imgaudit.api import calibrate
     from imgaudit.schema.score_search import describe_score, recorded_search
 
-    config, _ = options.resolve()
+    config, sources = options.resolve()
+    config = keep_begun_framing(config, sources, out.with_name(out.name + ".work"))
     if config.offline:
         go_offline()
     portfolio = read_folder(controls, config, thumbnails=True, quiet=quiet)

@@ -1,5 +1,6 @@
 """Folders that users name: screened with a progress bar, remembered between commands, remarks printed."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,20 @@ def read_folder(
     for remark in portfolio.remarks:
         say(f"note: {remark}", quiet=quiet)
     return portfolio
+
+
+def keep_begun_framing(config: AuditConfig, sources: Mapping[str, str], folder: Path) -> AuditConfig:
+    """Return the configuration with the framing that work in a folder was begun with, where none was asked for.
+
+    The usual framing has changed between versions; nobody who continues work should have to know that.
+    """
+    from imgaudit.runs.folder import RunFolder
+    from imgaudit.runs.manifest import read_manifest
+
+    run = RunFolder(folder)
+    if sources["framing"] != "default" or not run.manifest_path.is_file():
+        return config
+    return config.model_copy(update={"framing": read_manifest(run).protocol.framing})
 
 
 def read_captioned(folder: Path, resolution: int, framing: "Framing", *, quiet: bool) -> "list[CaptionedImage]":

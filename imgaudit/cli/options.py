@@ -35,7 +35,8 @@ class ConfigOptions:
     ] = None  # fmt: skip
     framing: Annotated[
         Framing | None,
-        option(Heading.SUBJECT, "How images that are not square are made square: crop, pad or squash.", metavar="HOW",
+        option(Heading.SUBJECT, "How images that are not square are made square: crop, pad, squash, or crop-or-pad: "
+               "pad where a crop would lose more than a quarter of the picture.", metavar="HOW",
                default=_usual(lambda one: one.framing.value)),
     ] = None  # fmt: skip
     series: Annotated[
@@ -251,5 +252,6 @@ Seed = Annotated[
 ]
 FramingOption = Annotated[
     Framing,
-    option(Heading.EXPERT, "How images that are not square are made square: crop, pad or squash.", metavar="HOW"),
+    option(Heading.EXPERT, "How images that are not square are made square: crop, pad, squash or crop-or-pad.",
+           metavar="HOW"),
 ]  # fmt: skip

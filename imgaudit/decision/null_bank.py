@@ -292,9 +292,16 @@ class NullBank(Record):
                 f"{model_fingerprint[:12]}: calibrate again with this model"
             )
         if differences := protocol.deciding.differences(self.protocol.deciding):
+            # Where nobody chose a framing, banks of older versions differ in this alone.
+            framed = protocol.model_copy(update={"framing": self.protocol.framing})
+            alone = framed.deciding == self.protocol.deciding
+            way = (
+                f"use --framing {self.protocol.framing.value}, as its controls were framed, "
+                if alone
+                else ("use the same options, ")
+            )
             raise CalibrationError(
-                "the null bank was made under another protocol (" + "; ".join(differences) + "): use the same options, "
-                "or calibrate again"
+                f"the null bank was made under another protocol ({'; '.join(differences)}): {way}or calibrate again"
             )
 
     def require_baseline(self, images: Sequence[Control]) -> None:

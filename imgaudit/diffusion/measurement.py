@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from PIL import Image
 
 from imgaudit.diffusion.caption_error import measure_caption_errors
 from imgaudit.diffusion.context import Chunk, MeasurementContext, encode_chunk
@@ -16,7 +17,7 @@ from imgaudit.diffusion.invmm.search import NoiseInversion, invert_noise
 from imgaudit.diffusion.rungs import RungAnswers, ask_learned_noise, ask_rungs
 from imgaudit.diffusion.span_search import search_span
 from imgaudit.diffusion.stream_effects import InvertedImage, measure_stream_effects
-from imgaudit.io.framing import measure_complexity
+from imgaudit.io.framing import find_frame, measure_complexity
 from imgaudit.io.pdq_hash import hash_whole_image
 from imgaudit.io.portfolio import LoadedTarget
 from imgaudit.io.reading import format_path
@@ -41,6 +42,8 @@ class MeasuredImage:
 
     measurement: Measurement
     """The numbers; paths of replicas are relative to the run folder."""
+    original: Image.Image
+    """RGB: the owner's picture, upright, at its own size."""
     framed: torch.Tensor
     """(3, R, R) in [-1, 1]: the target at the model's size."""
     rendered: torch.Tensor
@@ -178,6 +181,7 @@ def _measure_image(context: MeasurementContext, chunk: Chunk, row: int, result: 
         sha256=target.image.sha256,
         width=pixels.width,
         height=pixels.height,
+        frame=find_frame(pixels.width, pixels.height, context.protocol.framing),
         notes=list(target.image.notes),
         complexity=size,
         vae_floor=floor,
@@ -195,7 +199,8 @@ def _measure_image(context: MeasurementContext, chunk: Chunk, row: int, result: 
         network_evaluations=result.network_evaluations + own,
     )
     embeds = {name: stream[row] for name, stream in result.inversion.prompt_embeds.streams.items()}
-    return MeasuredImage(measurement, framed, rendered, embeds, _noise_tensors(noise) if noise else {}, images)
+    learned_noise = _noise_tensors(noise) if noise else {}
+    return MeasuredImage(measurement, pixels, framed, rendered, embeds, learned_noise, images)
 
 
 def _measure_rung(

@@ -12,25 +12,58 @@ import torch
 from PIL import Image
 
 from imgaudit.schema.protocol import Framing
+from imgaudit.schema.records import Frame
+
+ORIGINAL_SIDE = 2048
+"""Longest side, in pixels, of the copy of the owner's picture that a run keeps; larger pictures are scaled down."""
+
+
+def find_frame(width: int, height: int, framing: Framing) -> Frame:
+    """Return the part of an image of this size that is examined under a framing.
+
+    >>> frame = find_frame(400, 300, Framing.CROP_OR_PAD)
+    >>> frame.framing.value, (frame.left, frame.top, frame.right, frame.bottom), frame.share
+    ('crop', (50, 0, 350, 300), 0.75)
+    """
+    used = framing.used_for(width, height)
+    side = min(width, height)
+    left, top = ((width - side) // 2, (height - side) // 2) if used is Framing.CROP else (0, 0)
+    right, bottom = (left + side, top + side) if used is Framing.CROP else (width, height)
+    share = (right - left) * (bottom - top) / (width * height)
+    return Frame(framing=used, left=left, top=top, right=right, bottom=bottom, share=share)
+
+
+def copy_original(image: Image.Image) -> Image.Image:
+    """Return an RGB image at its own size, scaled down where a side is longer than 2,048 pixels.
+
+    >>> copy_original(Image.new("RGB", (4096, 100))).size
+    (2048, 50)
+    """
+    longest = max(image.size)
+    if longest <= ORIGINAL_SIDE:
+        return image
+    width, height = (max(1, round(side * ORIGINAL_SIDE / longest)) for side in image.size)
+    return image.resize((width, height), Image.Resampling.LANCZOS)
 
 
 def frame_image(image: Image.Image, resolution: int, framing: Framing) -> Image.Image:
     """Bring an RGB image to `resolution` x `resolution` in the way `framing` says.
 
-    crop    the largest centred square
-    pad     the whole image, centred on a white square
-    squash  the whole image, its aspect ratio changed
+    crop         the largest centred square
+    pad          the whole image, centred on a white square
+    squash       the whole image, its aspect ratio changed
+    crop-or-pad  crop, or pad where a crop would lose more than a quarter of the picture
 
     Target and replica must be framed alike, or similarity means nothing; the framing is part of the protocol.
     """
     width, height = image.size
     size = (resolution, resolution)
-    if framing is Framing.SQUASH or width == height:
+    frame = find_frame(width, height, framing)
+    if frame.framing is Framing.SQUASH or width == height:
         return image.resize(size, Image.Resampling.LANCZOS)
-    if framing is Framing.CROP:
-        side = min(width, height)
-        left, top = (width - side) // 2, (height - side) // 2
-        return image.resize(size, Image.Resampling.LANCZOS, box=(left, top, left + side, top + side))
+    if frame.framing is Framing.CROP:
+        box = (frame.left, frame.top, frame.right, frame.bottom)
+        return image.resize(size, Image.Resampling.LANCZOS, box=box)
     scale = resolution / max(width, height)
     inner = (max(1, round(width * scale)), max(1, round(height * scale)))
     canvas = Image.new("RGB", size, (255, 255, 255))

@@ -125,6 +125,8 @@ class RunFolder:
         """Tell whether every image that a record names is on disk; a folder can lose files that its records outlive."""
         folder = self.image_folder(measurement.id)
         paths = [folder / "target.png", folder / "rendered.png", folder / "embeds.safetensors"]
+        if measurement.frame is not None:
+            paths.append(folder / "original.png")
         if measurement.invmm is not None:
             paths.append(folder / "noise.safetensors")
         for measured in measurement.rungs.values():

@@ -16,7 +16,7 @@ from imgaudit.diffusion.context import MeasurementContext
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.measurement import MeasuredImage, measure_chunk
 from imgaudit.exceptions import ImageError, ImgauditError
-from imgaudit.io.framing import frame_image, is_single_colour, to_image
+from imgaudit.io.framing import copy_original, frame_image, is_single_colour, to_image
 from imgaudit.io.portfolio import LoadedTarget, Portfolio, Target
 from imgaudit.io.reading import format_path
 from imgaudit.io.thumbnails import write_thumbnail
@@ -121,7 +121,7 @@ def _measure(context: MeasurementContext, targets: Sequence[Target]) -> Iterator
         framing = context.protocol.framing
         framed = frame_image(one.pixels, context.denoiser.resolution, framing)
         if is_single_colour(framed):
-            reason = f"is a single colour at the model's size, framed by {framing.value}"
+            reason = f"is a single colour at the model's size, framed by {framing.used_for(*one.pixels.size).value}"
             yield SkippedImage(path=format_path(target.path), skipped=f"the file {reason}")
             continue
         loaded.append(one)
@@ -150,8 +150,9 @@ def _measure_loaded(
 
 
 def save_image(run: RunFolder, image: MeasuredImage) -> None:
-    """Write target, its rendering, replicas, embedding, learned noise and curves of one image, before its record."""
+    """Write what was measured of one image before its record: the pictures, the embedding, learned noise and curves."""
     folder = run.image_folder(image.measurement.id)
+    write_png(folder / "original.png", copy_original(image.original))
     write_png(folder / "target.png", to_image(image.framed))
     write_png(folder / "rendered.png", to_image(image.rendered))
     for path, frame in image.images.items():

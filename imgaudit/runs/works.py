@@ -93,5 +93,5 @@ def _look_at(target: Target, portfolio: Portfolio) -> Target | None:
         pixels = target.load().pixels
     except ImageError:
         return None
-    thumbnail = make_thumbnail(pixels, portfolio.framing or Framing.CROP)
+    thumbnail = make_thumbnail(pixels, portfolio.framing or Framing.CROP_OR_PAD)
     return replace(target, thumbnail=thumbnail, pdq=hash_whole_image(pixels))

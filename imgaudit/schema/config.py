@@ -65,8 +65,9 @@ class AuditConfig(BaseModel):
 
     effort: Effort = Effort.STANDARD
     """Named budget: quick, standard or thorough."""
-    framing: Framing = Framing.CROP
-    """The way to fit images that are not square to the model's size."""
+    framing: Framing = Framing.CROP_OR_PAD
+    """The way to fit images that are not square to the model's size. crop-or-pad: crop, or pad where a crop would lose
+    more than a quarter of the picture."""
     series: Series = Series.NONE
     """folders: every subfolder of the targets, controls and decoys holds one series, which counts as one work."""
     steps: int | None = Field(None, ge=1, le=10_000)

@@ -23,9 +23,23 @@ NOTHING = "none"
 class Framing(enum.StrEnum):
     """The ways to fit an image that is not square to the model's size."""
 
+    CROP_OR_PAD = "crop-or-pad"
     CROP = "crop"
     PAD = "pad"
     SQUASH = "squash"
+
+    def used_for(self, width: int, height: int) -> "Framing":
+        """Return crop, pad or squash: how an image of this size is framed.
+
+        crop-or-pad crops unless more than a quarter of the picture would be lost; then it pads.
+
+        >>> [Framing.CROP_OR_PAD.used_for(*size).value for size in ((4, 3), (3, 2), (2, 3))]
+        ['crop', 'pad', 'pad']
+        """
+        if self is not Framing.CROP_OR_PAD:
+            return self
+        # In whole numbers, so that a picture of 4 by 3 is on the same side of the bound at any size.
+        return Framing.CROP if 4 * min(width, height) >= 3 * max(width, height) else Framing.PAD
 
 
 class Search(enum.StrEnum):
@@ -239,6 +253,8 @@ class Protocol(_Frozen):
     """Everything that decides a score, in one value. Target and control must meet the same one."""
 
     framing: Framing = Framing.CROP
+    """The way to make images square. Efforts and options say crop-or-pad where none is chosen; here the default stays
+    what it was when it was the only one."""
     inversion: InversionConfig = InversionConfig()
     error: ErrorConfig = ErrorConfig()
     generation: GenerationConfig = GenerationConfig()
@@ -336,7 +352,7 @@ EFFORTS: dict[Effort, Protocol] = {
 }
 
 
-def protocol_for(effort: Effort, framing: Framing = Framing.CROP) -> Protocol:
+def protocol_for(effort: Effort, framing: Framing = Framing.CROP_OR_PAD) -> Protocol:
     """Return the protocol of a named effort."""
     return EFFORTS[effort].model_copy(update={"framing": framing})
 

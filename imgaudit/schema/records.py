@@ -10,6 +10,7 @@ from typing import Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from imgaudit.schema.baseline import Baseline
+from imgaudit.schema.protocol import Framing
 
 SCHEMA_VERSION: Final = 3
 """Raised whenever a field changes its meaning."""
@@ -97,6 +98,23 @@ class PartMatch(Legs):
     """Share of the target's area where the two agree."""
     rest: float | Skipped
     """Correlation of what lies outside of that; low where only a part is a copy. Skipped where there is nothing."""
+
+
+class Frame(Record):
+    """The part of a picture that was examined, and how it was made square."""
+
+    framing: Framing
+    """crop, pad or squash; never crop-or-pad, which is one of the first two for every image."""
+    left: int
+    """First column of the part, in pixels of the upright picture."""
+    top: int
+    """First row of it."""
+    right: int
+    """Column behind its last one."""
+    bottom: int
+    """Row behind its last one."""
+    share: float
+    """Share of the picture's area that the part covers, 0 to 1."""
 
 
 class Replica(Record):
@@ -235,6 +253,8 @@ class Measurement(Record):
     """Pixels, after orientation."""
     height: int
     """Pixels, after orientation."""
+    frame: Frame | None = Field(None, exclude_if=lambda value: value is None)
+    """The part that was examined; absent in records of older versions, which kept no copy of the owner's picture."""
     notes: list[str]
     """Changes made when reading the file, and the origin of its caption."""
     complexity: float

@@ -60,6 +60,9 @@ def test_a_bank_survives_the_file_and_refuses_another_model_or_protocol(tmp_path
         read.require("f", AuditConfig(effort="quick", steps=3).protocol)  # type: ignore[arg-type]
     before = bank(30, protocol=AuditConfig.model_validate({"effort": "quick", "search": "inversion"}).protocol)
     before.require("f", PROTOCOL.for_model("epsilon"))
+    cropped = bank(30, protocol=AuditConfig.model_validate({"effort": "quick", "framing": "crop"}).protocol)
+    with pytest.raises(CalibrationError, match=r"framing: crop-or-pad here, crop there\): use --framing crop, as its"):
+        cropped.require("f", AuditConfig.model_validate({"effort": "quick"}).protocol)
     with pytest.raises(CalibrationError, match="search: texts here, inversion there"):
         before.require("f", PROTOCOL.for_model("flow"))
     (tmp_path / "other.json").write_text("{}")
