@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
@@ -12,6 +13,7 @@ from imgaudit.decision.null_bank import NullBank
 from imgaudit.exceptions import CalibrationError, InputError, RunFolderError
 from imgaudit.io.reading import format_path, read_bounded
 from imgaudit.io.writing import read_json, write_atomically
+from imgaudit.runs.attestation.place import copy_attestations
 from imgaudit.runs.departures import find_manifest_departures, find_notes, find_other_seed
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import read_manifest
@@ -39,7 +41,7 @@ def read_seal(path: Path) -> Seal:
     """Read a seal that the user named. Raises InputError that names the file and says what is wrong with it."""
     data = read_seal_bytes(path)
     try:
-        return _parse(data)
+        return replace(_parse(data), path=path)
     except InputError as error:
         raise InputError(f"the seal {format_path(path)!r} {error}") from error
 
@@ -64,8 +66,10 @@ def read_run_seal(run: RunFolder) -> Seal | None:
 
 
 def keep_seal(run: RunFolder, seal: Seal) -> None:
-    """Copy a seal into a run that begins with it, byte by byte."""
+    """Copy a seal into a run that begins with it, byte by byte, with the signature and timestamps beside it."""
     write_atomically(run.seal_path, seal.data)
+    if seal.path is not None:
+        copy_attestations(seal.path, run, run.seal_path.name)
 
 
 def choose_seal(run: RunFolder, given: Seal | None) -> Seal | None:

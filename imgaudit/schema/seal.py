@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from imgaudit.schema.config import AuditConfig
@@ -91,6 +92,8 @@ class Seal:
     """The statement."""
     data: bytes
     """Content of the file."""
+    path: Path | None = field(default=None, compare=False)
+    """The file that the user gave, beside which its signature and timestamps lie; None for a seal that a run holds."""
 
     @classmethod
     def of(cls, statement: Statement) -> "Seal":

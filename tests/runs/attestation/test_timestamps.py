@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from typer.testing import CliRunner
@@ -12,12 +13,13 @@ from imgaudit.exceptions import InputError, VerificationError
 from imgaudit.io.writing import read_json, write_json
 from imgaudit.runs.attestation.authority import read_authority
 from imgaudit.runs.attestation.der_order import sort_certificates
-from imgaudit.runs.attestation.place import copy_attestations
 from imgaudit.runs.attestation.signatures import sign
 from imgaudit.runs.attestation.stamp import read_request, read_stamp, verify_stamp
 from imgaudit.runs.attestation.timestamps import attach, check_file_timestamps, check_timestamps, request
 from imgaudit.runs.evidence import write_evidence
 from imgaudit.runs.folder import RunFolder
+from imgaudit.runs.seal import keep_seal
+from imgaudit.schema.seal import Seal
 from tests.support.timestamp_authority import TimestampAuthority
 
 
@@ -192,9 +194,10 @@ def test_a_seal_is_stamped_before_and_its_stamp_goes_into_the_run(
     for file in (seal, signature):
         attach(file, authority.answer(request(file)))
     assert "my-seal.json existed at" in check_file_timestamps(seal, [authority.root]).done
-    shutil.copy(seal, copy.path / "seal.json")
+    # As an audit that is begun with the seal keeps it.
+    keep_seal(copy, Seal(cast(Any, None), seal.read_bytes(), seal))
     write_evidence(copy)
-    names = {one.name for one in copy_attestations(seal, copy, "seal.json")}
+    names = {path.name for path in (copy.path / "attestations").iterdir()}
     ends = ("", ".dsse.json")
     assert names == {"seal.json.dsse.json", *(f"seal.json{end}{kind}" for end in ends for kind in (".tsq", ".tsr"))}
     check = check_timestamps(copy, [authority.root])
