@@ -1,5 +1,7 @@
 """Pictures of a run: read as untrusted files, and with the regions that do not agree faded."""
 
+import io
+
 from PIL import Image
 
 from imgaudit.exceptions import InputError
@@ -23,6 +25,13 @@ def read_picture(run: RunFolder, path: str) -> tuple[bytes, Image.Image]:
         raise InputError("leads out of the run folder, or through a link")
     content = read_bounded(run.path / path, MAX_PNG_BYTES, follow_links=False)
     return content, decode_png(content)
+
+
+def png_bytes(picture: Image.Image) -> bytes:
+    """Return a picture as the bytes of a PNG without metadata."""
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG")
+    return buffer.getvalue()
 
 
 def fade_outside(picture: Image.Image, region: Region) -> Image.Image:

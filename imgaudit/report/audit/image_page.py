@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from imgaudit.exceptions import InputError
+from imgaudit.io.framing import ORIGINAL_SIDE
 from imgaudit.io.writing import read_json, write_atomically, write_png
 from imgaudit.report.audit.charts import Charts
 from imgaudit.report.audit.outputs import is_copy
+from imgaudit.report.examined import NO_ORIGINAL, RENDERING_MEANING, describe_frame, similarity_text
 from imgaudit.report.pictures import fade_outside, read_picture
 from imgaudit.report.wording import (
     ALARM_WORDING,
@@ -98,6 +100,11 @@ def image_context(
         "caption_sentence": caption_text(finding),
         "caption_limit": CAPTION_LIMIT,
         "part_pictures": _part_pictures(run, folder, finding),
+        "describe_frame": describe_frame,
+        "similarity_text": similarity_text,
+        "no_original": NO_ORIGINAL,
+        "original_side": ORIGINAL_SIDE,
+        "rendering_meaning": RENDERING_MEANING,
         "alarms": ALARM_WORDING,
         "effects": EFFECT_WORDING,
         "keys": KEYS,

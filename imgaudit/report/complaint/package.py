@@ -17,13 +17,16 @@ from imgaudit.io.reading import hash_file, read_bounded
 from imgaudit.io.writing import MAX_JSON_BYTES, format_json, read_json, write_atomically
 from imgaudit.report.audit.outputs import outputs_of, render_outputs_csv
 from imgaudit.report.complaint.blocks import PictureBlock, render_statement_html, render_statement_markdown
-from imgaudit.report.complaint.statement import ComplaintMaterial, make_statement
+from imgaudit.report.complaint.material import ComplaintMaterial
+from imgaudit.report.complaint.statement import make_statement
+from imgaudit.report.examined import draw_frame
 from imgaudit.report.pages import read_asset
-from imgaudit.report.pictures import fade_outside, read_picture
+from imgaudit.report.pictures import fade_outside, png_bytes, read_picture
 from imgaudit.report.redaction import folders_of, without_folders
 from imgaudit.report.review import DecisionLedger, write_decisions_file
 from imgaudit.runs.finished import FinishedRun, result_digest, run_id
 from imgaudit.schema.findings import Finding
+from imgaudit.schema.records import Measurement
 from imgaudit.schema.text import file_name
 
 REDUCED = "of the whole file, of which this copy leaves out folders and all other images"
@@ -57,12 +60,15 @@ def make_package(run: FinishedRun, finding: Finding, *, whole_manifest: bool = F
     name = run_id(run.folder)
     decisions = DecisionLedger(run.folder, name).read().of_image(finding.id)
     outputs = outputs_of(finding, measurement) if measurement else []
-    wanted = {f"images/{finding.id}/target.png": "work/target.png"}
+    wanted = {f"images/{finding.id}/{name}": f"work/{name}" for name in ("original.png", "target.png", "rendered.png")}
     wanted |= {one.replica.path: f"outputs/{one.name}" for one in outputs if one.role}
     files = {to: picture for path, to in wanted.items() if (picture := _picture(run, path)) is not None}
+    if measurement and (framed := _draw_frame(run, measurement)):
+        files["work/examined.png"] = framed
     regions = _draw_regions(run, finding, files)
     material = ComplaintMaterial(
-        run, finding, measurement, outputs, {path: to for path, to in wanted.items() if to in files}, regions,
+        run, finding, measurement, outputs, {path: to for path, to in wanted.items() if to in files},
+        "work/examined.png" if "work/examined.png" in files else "", regions,
         decisions, _digests(run), folders,
     )  # fmt: skip
     statement = make_statement(material)
@@ -87,6 +93,8 @@ def make_package(run: FinishedRun, finding: Finding, *, whole_manifest: bool = F
 def write_package(files: Mapping[str, bytes], output: Path, run: FinishedRun) -> Path:
     """Write the package into a new folder, or as a zip file when the name ends so; all of it or nothing.
 
+    In a zip file everything lies in one folder of its name, so that unpacking it leaves one folder behind.
+
     Raises InputError when there is something already, or the place lies in the run, which is evidence.
     """
     if output.resolve().is_relative_to(run.folder.path.resolve()):
@@ -94,7 +102,8 @@ def write_package(files: Mapping[str, bytes], output: Path, run: FinishedRun) ->
     if output.exists() or output.is_symlink():
         raise InputError(f"{str(output)!r} exists already; remove it, or choose another --output")
     if output.suffix.lower() == ".zip":
-        write_atomically(output, zip_bytes(files))
+        folder = output.stem.strip(".") or "complaint"
+        write_atomically(output, zip_bytes({f"{folder}/{path}": content for path, content in files.items()}))
         return output
     output.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
@@ -133,6 +142,17 @@ def _picture(run: FinishedRun, path: str) -> bytes | None:
         return None
 
 
+def _draw_frame(run: FinishedRun, measurement: Measurement) -> bytes:
+    """Return the owner's picture with the part that was examined marked; empty where that is all of it."""
+    if measurement.frame is None or measurement.frame.share >= 1:
+        return b""
+    try:
+        _, original = read_picture(run.folder, f"images/{measurement.id}/original.png")
+    except InputError:
+        return b""
+    return png_bytes(draw_frame(original, measurement))
+
+
 def _draw_regions(run: FinishedRun, finding: Finding, files: dict[str, bytes]) -> list[PictureBlock]:
     """Add the two pictures that show which part was returned."""
     if finding.part is None:
@@ -147,9 +167,7 @@ def _draw_regions(run: FinishedRun, finding: Finding, files: dict[str, bytes]) -
             _, image = read_picture(run.folder, path)
         except InputError:
             continue
-        buffer = io.BytesIO()
-        fade_outside(image, region).save(buffer, format="PNG")
-        files[f"part/{name}.png"] = buffer.getvalue()
+        files[f"part/{name}.png"] = png_bytes(fade_outside(image, region))
         drawn.append(PictureBlock(f"part/{name}.png", caption))
     return drawn
 

@@ -95,7 +95,7 @@
     link.setAttribute("aria-current", "true");
     replica.src = link.getAttribute("href");
     const picture = link.querySelector("img");
-    below.textContent = caption.textContent = picture.alt + ". Similarity " + link.parentNode.querySelector("p").innerText.replace(/\s+/g, " ");
+    below.textContent = caption.textContent = picture.alt + ". Pixel similarity with the rendering: " + link.parentNode.querySelector("p").innerText.replace(/\s+/g, " ");
     gone.hidden = true;
   }
 

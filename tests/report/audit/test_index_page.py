@@ -108,7 +108,7 @@ def test_counts_stand_with_the_controls_what_was_not_tested_and_the_chart(page: 
     parts = [
         f"among {result.summary.forcing.n} control images that were kept out",
         f"{rate.low:.1%} to {rate.high:.1%}, 95 % interval",
-        "Not tested", "prompts found by a search", "Thresholds", "similarity to the image exceeds",
+        "Not tested", "prompts found by a search", "Thresholds", "autoencoder renders it, exceeds",
         "1 of 50 files were not measured", result.summary.planner, "2026-01-01 00:00 UTC",
     ]  # fmt: skip
     for part in parts:

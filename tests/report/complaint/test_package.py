@@ -67,7 +67,8 @@ def test_a_package_says_everything_a_recipient_asks(finished: FinishedRun, revie
         "plain.png", finding.sha256, f"{measured.width} x {measured.height} pixels",
         finished.manifest.model.fingerprint, "prediction type epsilon", "“0”", "inverted embedding",
         f"{caption.hits} of {caption.n}", f"{caption.low:.1%} to {caption.high:.1%}", "seed 0", "guidance 3",
-        "pixel 1.000", "closest, number 1", "Least similar", "50% of the work agrees", "17 local features", "mirrored",
+        "this image and the rendering of the work: pixel 1.000",
+        "closest, number 1", "Least similar", "50% of the work agrees", "17 local features", "mirrored",
         "disputes the verdict", "4 of 5: nearly all", "on another result, 0000000000000000", "Replicated from text",
         "exchangeable with the controls", "199 images", "imgaudit audit", finished.result.protocol.hash, "torch 2",
         hashlib.sha256(finished.folder.manifest_path.read_bytes()).hexdigest(), "Right in the work",
@@ -78,7 +79,14 @@ def test_a_package_says_everything_a_recipient_asks(finished: FinishedRun, revie
             assert part.lower() in page.lower().replace("&#39;", "'"), part
     assert "Only the \\| frame" in files["complaint.md"].decode()
     assert "<script" not in files["complaint.html"].decode() and "style=" not in files["complaint.html"].decode()
-    assert {"work/target.png", "part/work.png", "part/output.png", "outputs.csv"} <= files.keys()
+    assert {
+        "work/original.png",
+        "work/target.png",
+        "work/rendered.png",
+        "part/work.png",
+        "part/output.png",
+        "outputs.csv",
+    } <= files.keys()
     listed = list(csv.DictReader(io.StringIO(files["outputs.csv"].decode())))
     assert len(listed) == 8 and sum(row["copy"] == "yes" for row in listed) >= 4
     assert sum(name.startswith("outputs/") for name in files) == sum(row["shown"] != "" for row in listed)
@@ -124,7 +132,9 @@ def test_a_package_is_the_same_bytes_and_its_sums_hold(finished: FinishedRun, tm
     assert done.returncode == 0 and done.stdout.count(": OK") == len(files) - 1
     archive = write_package(files, tmp_path / "complaint.zip", finished)
     with zipfile.ZipFile(archive) as opened:
-        assert {name: opened.read(name) for name in opened.namelist()} == files
+        assert {name: opened.read(name) for name in opened.namelist()} == {
+            f"complaint/{name}": files[name] for name in files
+        }
     assert [path.name for path in (tmp_path / "made").iterdir()] == ["complaint"]
     for taken in (written, archive):
         with pytest.raises(InputError, match="exists already"):

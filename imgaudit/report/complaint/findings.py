@@ -1,0 +1,184 @@
+"""The conclusion on one image: how the model was asked, how often it returned the work, how certain that is."""
+
+from collections.abc import Iterator
+
+from imgaudit.report.complaint.blocks import (
+    Block,
+    Facts,
+    Paragraph,
+    Pictures,
+    Table,
+)
+from imgaudit.report.complaint.material import ComplaintMaterial, number_text, percent_text
+from imgaudit.report.wording import (
+    CAPTION_LIMIT,
+    P_VALUE_SENTENCE,
+    RUNG_WORDING,
+    WORDING,
+    controls_text,
+    part_of,
+    standing,
+)
+from imgaudit.schema.findings import Finding, PartReplication, Replication, Verdict
+from imgaudit.schema.records import INVERTED_RUNGS, Rung, RungMeasurement, Skipped
+from imgaudit.statistics import clopper_pearson
+
+
+def describe_finding(material: ComplaintMaterial) -> Iterator[Block]:
+    """Yield the verdict with its reason, its limit and every alarm."""
+    wording = WORDING[material.finding.verdict]
+    yield Paragraph(wording.meaning, wording.label)
+    yield Paragraph(material.named(material.finding.reason))
+    yield Paragraph(wording.limit, "Limit")
+    for alarm in material.finding.alarms:
+        yield Paragraph(material.named(alarm.message), "Alarm")
+    if material.run.result.redecided:
+        yield Paragraph(
+            "The verdicts were decided again under another policy than the one fixed before the run: "
+            + "; ".join(material.run.result.redecided),
+            "Note",
+        )
+
+
+def describe_asking(material: ComplaintMaterial) -> Iterator[Block]:
+    """Yield what was sent to the model, by way of asking."""
+    if material.measurement is None:
+        yield Paragraph("The run no longer holds the texts that the model was asked with.")
+        return
+    rows = []
+    for rung, measured in material.measurement.rungs.items():
+        if isinstance(measured, Skipped):
+            rows.append((rung.value, RUNG_WORDING[rung], f"not measured: {measured.skipped}"))
+        else:
+            rows.append((rung.value, RUNG_WORDING[rung], _sent(rung, measured)))
+    yield Table(("Way of asking", "In words", "Sent to the model"), rows)
+    if any(rung in INVERTED_RUNGS and not isinstance(one, Skipped) for rung, one in material.measurement.rungs.items()):
+        yield Paragraph(WORDING[Verdict.REPLICATED_BY_INVERSION].limit, "Limit")
+
+
+def _sent(rung: Rung, measured: RungMeasurement) -> str:
+    texts = " / ".join(f"“{text}”" for text in measured.texts)
+    sent = (
+        texts or "an inverted embedding: numbers in place of a prompt, optimised to return the work; nobody can type it"
+    )
+    if rung is Rung.EMBEDDING_NOISE:
+        sent = "an embedding and initial noise: numbers optimised to return the work; reported only"
+    if rung is Rung.TOKENS:
+        sent = f"a prompt found by a search that used the work: {texts}"
+    if not isinstance(measured.bits, Skipped):
+        sent += f"; carries at most {measured.bits:,.0f} bits"
+    cut = [f"the last {count} token(s) never reached {encoder}" for encoder, count in measured.cut_tokens.items()]
+    return "; ".join([sent, *cut])
+
+
+def describe_rates(material: ComplaintMaterial) -> Iterator[Block]:
+    """Yield how often the work was returned, with intervals and the controls' rates."""
+    if not material.finding.replication:
+        yield Paragraph("No generated image could be compared with controls.")
+        return
+    headings = ("Way of asking", "Copies", "Rate and interval", "Rate for controls", "p", "q", "Counts as reproduced")
+    yield Table(headings, [_rate(one) for one in material.finding.replication])
+    parts = [(one, one.part) for one in material.finding.replication if isinstance(one.part, PartReplication)]
+    if parts:
+        yield Paragraph("How many of the same images contain at least a part of the work:")
+        yield Table(headings, [_part_rate(one, part) for one, part in parts])
+    generation = material.run.result.protocol.generation
+    yield Paragraph(
+        "A generated image counts as a copy when, on two measures, it is closer to the rendering of the work than the "
+        "best attempt at a control came to the rendering of that control, for all but "
+        f"{material.run.result.policy.copy_level:.0%} of the controls, each with the same number of attempts. "
+        f"{generation.seeds} seeds per way, "
+        f"{generation.num_inference_steps} sampling steps each; every seed that could be scored at the named "
+        "guidance counts"
+        + (", except the first, which chose guidance and text." if len(generation.guidance_scales) > 1 else ".")
+    )
+
+
+def _rate(one: Replication) -> tuple[str, ...]:
+    interval = f"{one.rate:.1%} ({one.low:.1%} to {one.high:.1%}, {100 * one.confidence:g} %)"
+    invalid = f", {one.invalid} invalid" if one.invalid else ""
+    return (
+        f"{one.rung.value}, guidance {one.guidance_scale:g}", f"{one.hits} of {one.n}{invalid}", interval,
+        percent_text(one.control_rate), number_text(one.p_value), number_text(one.q_value), standing(one),
+    )  # fmt: skip
+
+
+def _part_rate(one: Replication, part: PartReplication) -> tuple[str, ...]:
+    rate = part.hits / part.n if part.n else 0.0
+    interval = f"{rate:.1%} ({part.low:.1%} to {part.high:.1%}, {100 * one.confidence:g} %)"
+    return (
+        one.rung.value, f"{part.hits} of {part.n}", interval, percent_text(part.control_rate),
+        number_text(part.p_value), number_text(part.q_value), "yes" if part.stands else "no",
+    )  # fmt: skip
+
+
+def describe_part(material: ComplaintMaterial) -> Iterator[Block]:
+    """Yield which part of the work was returned; nothing where no part was."""
+    part = material.finding.part
+    if part is None:
+        return
+    pair = part.pair
+    lies = ""
+    if not isinstance(pair.transform, Skipped):
+        mirrored = "mirrored, " if pair.transform.mirrored else ""
+        lies = (
+            f" The generated image fits over the work when {mirrored}scaled by {pair.transform.scale:.2f} and turned "
+            f"by {pair.transform.rotation:.0f} degrees."
+        )
+    yield Paragraph(
+        f"{pair.region.area:.0%} of the work agrees with an image generated from {part.rung.value} (seed {part.seed}); "
+        f"this area covers {pair.candidate_region.area:.0%} of the generated image. {pair.inliers} local features "
+        f"match in position.{lies}"
+    )
+    yield Pictures(material.regions)
+    yield Paragraph(WORDING[Verdict.PARTIAL].limit, "Limit")
+
+
+def _caption_row(finding: Finding) -> list[tuple[str, str]]:
+    """Return the row of the score under the caption; none where there is no such score."""
+    found = finding.caption_score
+    if found is None or isinstance(found, Skipped):
+        return []
+    compared = (
+        f"p of this score alone {number_text(found.p_value)}, among {found.controls} controls with their own captions"
+    )
+    return [("Score under the caption", f"{number_text(found.score)}, {compared}. {CAPTION_LIMIT}")]
+
+
+def describe_certainty(material: ComplaintMaterial) -> Iterator[Block]:
+    """Yield the p-value, what it rests on, and the checks of the method."""
+    finding, summary = material.finding, material.run.result.summary
+    if isinstance(finding.p_value, Skipped):
+        yield Paragraph(f"There is no p-value: {finding.p_value.skipped}.")
+    else:
+        yield Paragraph(P_VALUE_SENTENCE.format(p=f"{finding.p_value:.3g}"))
+    rows = [
+        ("Score", f"{number_text(finding.score)}, p of the score alone {number_text(finding.score_p_value)}"),
+        *_caption_row(finding),
+        ("p", f"{number_text(finding.p_value)}, of scores, generated images and parts together"),
+        ("q", f"{number_text(finding.q_value)}, over {summary.hypotheses} images of this audit"),
+        (
+            "Controls",
+            f"{summary.controls} images, believed not to be in the training set, measured in the same way"
+            + (f". {works}" if (works := controls_text(summary)) else ""),
+        ),
+        ("Level", f"{summary.level:g}: the expected share of false findings among all findings of the audit"),
+    ]
+    if not isinstance(summary.forcing, Skipped):
+        rate = clopper_pearson(summary.forcing.called, summary.forcing.n)
+        rows.append(
+            (
+                "Error check",
+                f"{summary.forcing.called} false copies among {summary.forcing.n} controls kept out of the comparison "
+                f"and judged by the same rule ({rate.low:.1%} to {rate.high:.1%}, 95 % interval)",
+            )
+        )
+    returned = next((one for one in finding.replication if one.whole_stands), None) or part_of(finding)
+    if returned is not None and not isinstance(returned.coincidence_p_value, Skipped):
+        rows.append(
+            (
+                "Coincidence",
+                f"p = {returned.coincidence_p_value:.3g}, by comparison with images generated for other works",
+            )
+        )
+    yield Facts(rows)
