@@ -33,6 +33,7 @@ from imgaudit.runs.cost import resolve_batch_size
 from imgaudit.runs.finished import read_finished_run
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.inputs import AuditInputs, Origin
+from imgaudit.runs.replay import NOT_ASKED, ReplayRequest, replay_run
 from imgaudit.runs.seal import check_seal, read_run_seal, read_seal, read_seal_bytes
 from imgaudit.runs.sealing import make_seal
 from imgaudit.runs.verification import verify_run
@@ -251,6 +252,8 @@ def verify(
     public_keys: Sequence[AnyPath] = (),
     tsa_roots: Sequence[AnyPath] = (),
     sealed: AnyPath | None = None,
+    replay: ReplayRequest | None = None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Verification:
     """Compare every file of a run with its digest, and decide it again from its measurements. Needs no model.
 
@@ -259,8 +262,11 @@ def verify(
     public_keys:  files of public keys that must have signed the run; without any, signatures are listed, not checked
     tsa_roots:    files of root certificates of timestamp authorities; without any, timestamps are listed, not checked
     sealed:       the copy of the run's seal that you hold, which must be the one in the run
+    replay:       pictures to generate again, and the model to do it with; without it, no model is needed
+    on_progress:  called with the number of pictures generated again and the number of all
     Returns what was checked, with every problem in words; `matches` tells whether there is none.
-    Raises RunFolderError for a folder without evidence, InputError for a head that is too short.
+    Raises RunFolderError for a folder without evidence, InputError for a head that is too short, VerificationError for
+    a replay with another model than the run's.
     """
     if head and (len(head) < 12 or any(letter not in "0123456789abcdef" for letter in head.lower())):
         raise InputError(f"the head must be at least 12 hexadecimal digits, but got {head!r:.80}")
@@ -274,7 +280,7 @@ def verify(
     if signatures.done and not signatures.problems:
         # A signature answers what is open as long as nobody gave the head.
         verification = verification.without(REWRITTEN)
-    return verification.with_checks(
+    verification = verification.with_checks(
         *bag,
         check_pages(folder),
         check_ledger(folder),
@@ -282,6 +288,10 @@ def verify(
         signatures,
         check_timestamps(folder, [Path(root) for root in tsa_roots]),
     )
+    if replay is None:
+        return verification.with_checks(NOT_ASKED)
+    replayed, check = replay_run(read_finished_run(folder.path), replay, on_progress)
+    return verification.with_checks(check).model_copy(update={"replay": replayed})
 
 
 def verify_file(

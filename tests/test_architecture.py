@@ -49,6 +49,9 @@ TESTED_BY = {
     "mitigation/mitigated": "mitigation/test_registry",
     "models/pipeline": "models/test_loading",
     "runs/audit": "test_api",
+    "runs/replay/comparison": "runs/replay/test_replay",
+    "runs/replay/generation": "runs/replay/test_replay",
+    "schema/replay": "runs/replay/test_replay",
     "similarity/parts/photometric": "similarity/parts/test_pair",
 }
 """Modules that no test imports, and the test that reaches them through what uses them."""

@@ -41,6 +41,8 @@ class Take:
     """Names of fields that the command does not take; they keep their defaults."""
     heading: Heading | None = None
     """A heading for all of them, in place of their own."""
+    optional: tuple[str, ...] = ()
+    """Names of required fields of text that this command can do without; they are then empty."""
 
 
 def option(heading: Heading, help: str, *names: str, default: object = None, **settings: Any) -> OptionInfo:
@@ -152,6 +154,8 @@ def _fields(record: type, take: Take) -> Iterator[inspect.Parameter]:
             info.rich_help_panel = take.heading.value
             annotation = Annotated[kind, info]
         default = inspect.Parameter.empty if field.default is MISSING else field.default
+        if field.name in take.optional:
+            default, annotation = "", _complete(annotation, "")
         yield inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 

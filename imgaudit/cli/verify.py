@@ -8,7 +8,9 @@ import typer
 
 from imgaudit.cli.exit_codes import ExitCode
 from imgaudit.cli.options import JsonReport, Run
-from imgaudit.cli.signatures import Heading, option
+from imgaudit.cli.replay_options import ReplayModel, ReplayOptions, describe_replay
+from imgaudit.cli.signatures import Heading, option, takes_records
+from imgaudit.cli.terminal import progress
 from imgaudit.exceptions import InputError, VerificationError
 
 if TYPE_CHECKING:
@@ -17,10 +19,11 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer, heading: str) -> None:
     """Add the command."""
-    app.command(name="verify", rich_help_panel=heading)(_verify)
+    app.command(name="verify", rich_help_panel=heading)(takes_records(_verify))
 
 
 def _verify(
+    *,
     run: Run,
     head: Annotated[
         str,
@@ -46,10 +49,13 @@ def _verify(
         option(Heading.INPUT, "Your copy of the run's seal, which must be the one in the run.", "--seal",
                metavar="FILE", default="none"),
     ] = None,
+    model: ReplayModel,
+    replay: ReplayOptions,
     json_output: JsonReport = False,
 ) -> None:  # fmt: skip
-    """Check that a run has not changed: compare every file with its digest and decide again. Needs no model.
+    """Check that a run has not changed: compare every file with its digest and decide again.
 
+    With --replay and the model, some of its pictures are generated again as well, and compared with the recorded ones.
     RUN can also be a bag that holds a run, or a file that was signed or stamped, such as a seal.
     """
     from imgaudit.api import verify, verify_file
@@ -61,9 +67,15 @@ def _verify(
         # A signed file, such as a seal: nothing of a run is there to be compared.
         if seal is not None:
             raise InputError("--seal is compared with the seal in a run, but RUN is a file")
+        if replay.replay is not None:
+            raise InputError("--replay generates the pictures of a run again, but RUN is a file")
         outcome, checks = None, verify_file(run, public_keys=keys, tsa_roots=roots)
     else:
-        outcome = verify(run, head, public_keys=keys, tsa_roots=roots, sealed=seal)
+        request = replay.request(model)
+        with progress("generating again", quiet=request is None) as on_progress:
+            outcome = verify(
+                run, head, public_keys=keys, tsa_roots=roots, sealed=seal, replay=request, on_progress=on_progress
+            )
         checks = outcome.checks
     problems = [problem for check in checks for problem in check.problems]
     if json_output:
@@ -71,6 +83,8 @@ def _verify(
     else:
         if outcome:
             typer.echo(f"{outcome.files} files, {outcome.findings} findings, head {outcome.head}")
+        for line in describe_replay(outcome.replay) if outcome and outcome.replay else ():
+            typer.echo(line)
         for problem in problems:
             typer.echo(ascii(problem)[1:-1])
     if problems:

@@ -61,6 +61,7 @@ def describe_model(model: "LoadedModel") -> KnownModel:
         ],
         resolution=model.denoiser.resolution,
         prediction_type=model.denoiser.prediction_type,
+        dtype=dtype_of(model),
     )
 
 
@@ -75,6 +76,12 @@ def describe_targets(portfolio: "Portfolio") -> list[KnownTarget]:
 def device_of(model: "LoadedModel") -> str:
     """Return the device of a model as text."""
     return str(getattr(model.denoiser, "device", "cpu"))
+
+
+def dtype_of(model: "LoadedModel") -> str:
+    """Return the precision of a model's network, such as float32; empty for a model without a network of its own."""
+    network = getattr(model.denoiser, "network", None)
+    return str(getattr(network, "dtype", "")).removeprefix("torch.")
 
 
 def describe_work(command: Sequence[str], model: "LoadedModel") -> dict[str, Any]:

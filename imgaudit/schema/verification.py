@@ -2,9 +2,10 @@
 
 from typing import Self
 
-from pydantic import computed_field
+from pydantic import Field, computed_field
 
 from imgaudit.schema.records import Record
+from imgaudit.schema.replay import Replay
 
 
 class Check(Record):
@@ -42,6 +43,8 @@ class Verification(Record):
     """Number of findings that were decided again."""
     checks: list[Check]
     """Every check, in the order in which it was made."""
+    replay: Replay | None = Field(None, exclude_if=lambda value: value is None)
+    """The pictures that were generated again; absent where none was asked for."""
 
     @computed_field  # type: ignore[prop-decorator]
     @property

@@ -19,7 +19,7 @@ from imgaudit.schema.protocol import Effort
 
 SHARED = {
     "__init__", "dry_run", "exit_codes", "folders", "inputs", "interruption", "model_choice", "no_controls",
-    "options", "passphrase", "sealed", "signatures", "terminal",
+    "options", "passphrase", "replay_options", "sealed", "signatures", "terminal",
 }  # fmt: skip
 """Files of cli/ that are no command."""
 

@@ -59,7 +59,7 @@ def test_a_folder_of_another_kind_is_refused(name: str, tmp_path: Path) -> None:
         open_manifest(tmp_path, manifest)
 
 
-def test_the_manifest_of_the_same_audit_is_as_before_and_four_keys_more(tmp_path: Path) -> None:
+def test_the_manifest_of_the_same_audit_is_as_before_and_five_keys_more(tmp_path: Path) -> None:
     model = load_model("demo", "cpu")
     folder = tmp_path / "pictures"
     folder.mkdir()
@@ -79,6 +79,7 @@ def test_the_manifest_of_the_same_audit_is_as_before_and_four_keys_more(tmp_path
     machine = ("versions", "threads", "platform", "started")
     assert {key: value for key, value in after.items() if key not in machine} == {
         **{key: value for key, value in before.items() if key not in machine}, "kind": "audit",
+        "model": before["model"] | {"dtype": "float32"},
         "config": before["config"] | {
             key: {"value": value, "source": "default"}
             for key, value in (("series", "none"), ("no_controls", False), ("search", None))
