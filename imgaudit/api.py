@@ -32,6 +32,8 @@ from imgaudit.runs.comparison import compare as comparisons
 from imgaudit.runs.cost import resolve_batch_size
 from imgaudit.runs.finished import read_finished_run
 from imgaudit.runs.folder import RunFolder
+from imgaudit.runs.history import Invocation
+from imgaudit.runs.history_check import check_history
 from imgaudit.runs.inputs import AuditInputs, Origin
 from imgaudit.runs.replay import NOT_ASKED, ReplayRequest, replay_run
 from imgaudit.runs.seal import check_seal, read_run_seal, read_seal, read_seal_bytes
@@ -138,9 +140,11 @@ def audit(
     _prepare(model, config)
     inputs = AuditInputs(portfolio, controls, decoys, _open_collection(reference), policy or config.policy, seal)
     origin = origin or Origin.of_python(config, model)
-    with run.lock():
-        result = run_audit(run, model, inputs, config, origin, on_progress=on_progress, on_note=on_note)
-        finish_run(run, result)
+    with run.lock(), Invocation(run, "audit", origin.command, config.operator) as invocation:
+        result = run_audit(
+            run, model, inputs, config, origin, invocation=invocation, on_progress=on_progress, on_note=on_note
+        )
+        finish_run(run, result, invocation)
     return result
 
 
@@ -285,6 +289,7 @@ def verify(
         check_pages(folder),
         check_ledger(folder),
         check_seal(folder, other),
+        check_history(folder),
         signatures,
         check_timestamps(folder, [Path(root) for root in tsa_roots]),
     )

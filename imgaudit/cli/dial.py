@@ -1,5 +1,6 @@
 """`imgaudit dial`: the fewest bits of an embedding that still reproduce an image."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -31,6 +32,7 @@ def _dial(
     from imgaudit.report import finish_run
     from imgaudit.runs.dial import standing_embedding, turn_dial
     from imgaudit.runs.folder import RunFolder
+    from imgaudit.runs.history import Invocation
     from imgaudit.schema.findings import AuditResult
 
     folder = RunFolder(run)
@@ -40,10 +42,16 @@ def _dial(
     total = sum(standing_embedding(finding) is not None for finding in result.findings)
     loaded = model.load(device)
     typer.echo(f"{'image':32} {'whole':>7} {'bits':>8} {'fewest':>8} {'rank x bits':>12} {'copies':>7}   as PNG")
-    with folder.lock(), progress("dialling", quiet=quiet) as on_progress:
+    with (
+        folder.lock(),
+        Invocation(folder, "dial", sys.argv) as invocation,
+        progress("dialling", quiet=quiet) as on_progress,
+    ):
+        invocation.start()
         dials = turn_dial(folder, result, loaded.denoiser, seeds=seeds, executor=Executor(batch_size))
         for done, (finding, dial) in enumerate(dials, start=1):
             on_progress(done, total)
+            invocation.changes["images_dialled"] = done
             few, name = dial.fewest, ascii(Path(finding.path).name)[1:-1][:32]
             start = f"{name:32} {f'{dial.whole.hits}/{dial.whole.n}':>7} {dial.whole.bits:8,}"
             if few is None:
@@ -51,6 +59,6 @@ def _dial(
             else:
                 setting = f"{few.rank} x {few.precision}"
                 typer.echo(f"{start} {few.bits:8,} {setting:>12} {f'{few.hits}/{few.n}':>7}   {dial.image_bits:,} bits")
-        finish_run(folder, result)
+        finish_run(folder, result, invocation)
     if not total:
         typer.echo("no image of this run was reproduced by its embedding")

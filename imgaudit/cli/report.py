@@ -1,6 +1,7 @@
 """`imgaudit report`: the report of a finished run, made again without the model."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -31,21 +32,30 @@ def _report(
     """Make the report of a run again from its measurements, also in another format. Needs no model."""
     from imgaudit.io.writing import read_json
     from imgaudit.report import ReportFormat, finish_run, render
-    from imgaudit.runs.conclusion import conclude
-    from imgaudit.runs.evidence import is_listed
+    from imgaudit.runs.conclusion import decide_run, is_current, read_decided_policy, write_result
     from imgaudit.runs.folder import RunFolder
+    from imgaudit.runs.history import Invocation
 
     if kind not in set(ReportFormat):
         raise InputError(f"--format must be one of {', '.join(ReportFormat)}, but got {kind!r}")
     folder = RunFolder(run)
     if not folder.manifest_path.is_file():
         raise InputError(f"{str(run)!r} is not a run folder: it has no manifest.json")
-    with folder.lock():
+    with folder.lock(), Invocation(folder, "report", sys.argv) as invocation:
         fixed = Policy.model_validate(read_json(folder.manifest_path)["policy"])
-        result = conclude(folder, read_policy(policy, fixed) if policy is not None else None)
-        # Text is printed without making pages again, unless they and the evidence are of another result.
-        if kind == ReportFormat.HTML or not is_listed(folder, folder.report_path.name):
-            finish_run(folder, result, os.cpu_count() or 1)
+        given = read_policy(policy, fixed) if policy is not None else None
+        decides = (given or fixed) != read_decided_policy(folder, fixed)
+        if kind == ReportFormat.HTML or decides:
+            invocation.start(decides=decides)
+        result = decide_run(folder, given)
+        # Text is printed without writing anything, unless the run holds another result, or evidence of another one.
+        if not (invocation.started or is_current(folder, result)):
+            invocation.start()
+        if invocation.started:
+            if decides:
+                invocation.changes["policy"] = [*result.redecided]
+            write_result(folder, result)
+            finish_run(folder, result, invocation, os.cpu_count() or 1)
         if kind == ReportFormat.HTML:
             typer.echo(folder.path / "report" / "index.html")
         else:

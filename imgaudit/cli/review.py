@@ -1,6 +1,7 @@
 """`imgaudit review`: decisions of people on a finished run, in and out, how far they are, and what is handed on."""
 
 import enum
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -57,16 +58,20 @@ def import_(
 ) -> None:
     """Check files of decisions and add them to RUN/review, each decision once."""
     from imgaudit.report.review import DecisionLedger, read_decisions_file, read_reviewed_run
+    from imgaudit.runs.history import Invocation
 
     reviewed = read_reviewed_run(run)
     # Every file is checked before anything is written.
     given = [read_decisions_file(file, reviewed, other_result=other_result) for file in files]
-    ledger = DecisionLedger(reviewed.folder, reviewed.run_id)
-    for file, decisions in zip(files, given, strict=True):
-        added = ledger.append(decisions)
-        marked = sum(one.result_sha256 != reviewed.result_sha256 for one in decisions)
-        note = f", {marked} of them on another result" if marked else ""
-        typer.echo(plain(f"{file.name}: {added} added, {len(decisions) - added} there already{note}").plain)
+    ledger, total = DecisionLedger(reviewed.folder, reviewed.run_id), 0
+    with Invocation(reviewed.folder, "review import", sys.argv) as invocation:
+        invocation.start()
+        for file, decisions in zip(files, given, strict=True):
+            added = ledger.append(decisions)
+            invocation.changes["decisions_added"] = total = total + added
+            marked = sum(one.result_sha256 != reviewed.result_sha256 for one in decisions)
+            note = f", {marked} of them on another result" if marked else ""
+            typer.echo(plain(f"{file.name}: {added} added, {len(decisions) - added} there already{note}").plain)
     raise typer.Exit(ExitCode.DECIDED)
 
 

@@ -13,7 +13,9 @@ from typing import Any
 import jinja2
 
 from imgaudit.io.writing import write_atomically
+from imgaudit.runs.history import History
 from imgaudit.schema.findings import AuditResult
+from imgaudit.schema.history import HistoryEntry
 from imgaudit.schema.records import Skipped
 from imgaudit.schema.text import printable
 
@@ -76,17 +78,46 @@ def _percent(value: float | Skipped, digits: int = 1) -> str:
 
 def reproduction_command(result: AuditResult) -> str:
     """The command line that made the run, without the path of the program; or the call from Python."""
-    return _format_command(result.run.get("command", []))
+    return format_command(result.run.get("command", []))
 
 
 def continuing_commands(result: AuditResult) -> list[tuple[str, str]]:
     """Return the UTC time and the command line of every command that continued the run, oldest first."""
     found = result.run.get("continued")
     return [
-        (str(one.get("time", "")), _format_command(one["command"]))
+        (str(one.get("time", "")), format_command(one["command"]))
         for one in (found if isinstance(found, list) else [])
         if isinstance(one, dict) and isinstance(one.get("command"), list)
     ]
+
+
+SHOWN_COMMANDS = 50
+"""Commands that a page lists; a run has seldom more."""
+
+
+def describe_history(history: History) -> list[tuple[str, str]]:
+    """Return every command that changed the run, with a sentence on when, by whom and how it ended, oldest first.
+
+    The last one has no end yet when it writes pages.
+    """
+    described = [
+        (format_command(one.start.command), _describe_entry(one, last=one is history.entries[-1]))
+        for one in history.entries[:SHOWN_COMMANDS]
+    ]
+    if more := len(history.entries) - len(described):
+        described.append(("", f"{more} more commands are in history.jsonl"))
+    return described
+
+
+def _describe_entry(entry: HistoryEntry, *, last: bool) -> str:
+    start, end = entry.start, entry.end
+    by = f" by {start.operator}" if start.operator else ""
+    begun = f"{start.work}, begun {start.time}{by} with imgaudit {start.version}"
+    if end is None:
+        return f"{begun}; {'wrote these pages' if last else 'no end was recorded: it was killed'}"
+    outcome = f"error: {end.error}" if end.error else end.outcome
+    changes = "".join(f"; {key.replace('_', ' ')}: {value}" for key, value in end.changes.items())
+    return f"{begun}; {outcome} {end.time}{changes}"
 
 
 NOT_SEALED = "no: nothing shows that targets, controls and rules were fixed before the audit began"
@@ -111,7 +142,8 @@ def describe_sealing(result: AuditResult) -> list[str]:
     return sentences + [str(one) for one in (notes if isinstance(notes, list) else [])]
 
 
-def _format_command(given: Sequence[object]) -> str:
+def format_command(given: Sequence[object]) -> str:
+    """Return a command line without the path of the program, or a call from Python."""
     command = [str(part) for part in given]
     if command[:1] == ["imgaudit.audit"]:
         return f"imgaudit.audit({', '.join(command[1:])})"

@@ -18,9 +18,9 @@ from imgaudit.models.loading import LoadedModel
 from imgaudit.runs.calibration import measure_bank
 from imgaudit.runs.callbacks import OnNote, OnProgress
 from imgaudit.runs.conclusion import conclude
-from imgaudit.runs.continuation import record_command
 from imgaudit.runs.cost import resolve_batch_size
 from imgaudit.runs.folder import RunFolder
+from imgaudit.runs.history import Invocation
 from imgaudit.runs.inputs import AuditInputs, Origin
 from imgaudit.runs.manifest import make_manifest, open_manifest, read_manifest, resume_portfolio
 from imgaudit.runs.measurement import measure_targets
@@ -55,10 +55,15 @@ def run_audit(
     config: AuditConfig,
     origin: Origin,
     *,
+    invocation: Invocation,
     on_progress: OnProgress,
     on_note: OnNote,
 ) -> AuditResult:
-    """Audit into a run folder that the caller holds, and decide. Pages are the caller's to render."""
+    """Audit into a run folder that the caller holds, and decide. Pages are the caller's to render.
+
+    invocation:  line of the run's history; started here, once nothing keeps the audit from being made
+    """
+    on_progress = invocation.noticing(on_progress)
     _note_controls(model, inputs, config, on_note)
     if reason := model.denoiser.no_null:
         on_note(f"note: {reason}; errors are {BASELINE_WORDING['start']}, for images and controls alike")
@@ -86,7 +91,8 @@ def run_audit(
     recorded = run.recorded()
     if begun:
         _require_same_controls(run, inputs.controls)
-        record_command(run, origin.command)
+    invocation.start("continued audit" if begun else "audit", decides=True)
+    if begun:
         if inputs.controls is not None and not run.calibration_path.is_file():
             on_note("note: this run was begun without controls; every image is decided again with those given now")
         for remark in portfolio.remarks[len(inputs.portfolio.remarks) :]:
@@ -109,6 +115,11 @@ def run_audit(
             run, inputs.reference, {target.image.id: target.path for target in portfolio.targets},
             [target.path for target in (inputs.control_images.targets if inputs.control_images else [])],
         )  # fmt: skip
+    after = run.recorded(with_images=False)
+    invocation.changes |= {
+        "images_measured": len(after.finished - recorded.finished),
+        "files_skipped": len(after.skipped.keys() - recorded.skipped.keys()),
+    }
     return conclude(run)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load
 
@@ -24,7 +25,9 @@ from imgaudit.io.screening import THUMBNAIL_SIDE, stack_thumbnails
 from imgaudit.io.writing import read_json, read_png, write_json
 from imgaudit.runs.continuation import read_commands
 from imgaudit.runs.cross_matches import cross_match
+from imgaudit.runs.evidence import is_listed
 from imgaudit.runs.folder import MAX_TENSOR_BYTES, RunFolder
+from imgaudit.runs.history import read_history
 from imgaudit.runs.manifest import read_manifest
 from imgaudit.runs.model_checks import read_model_checks
 from imgaudit.runs.reference import read_reference
@@ -123,8 +126,29 @@ def conclude(run: RunFolder, policy: Policy | None = None) -> AuditResult:
     Raises what :func:`decide_run` raises.
     """
     result = decide_run(run, policy)
-    write_json(run.report_path, result.model_dump(mode="json"))
+    write_result(run, result)
     return result
+
+
+def write_result(run: RunFolder, result: AuditResult) -> None:
+    """Write report.json."""
+    write_json(run.report_path, result.model_dump(mode="json"))
+
+
+def is_current(run: RunFolder, result: AuditResult) -> bool:
+    """Tell whether report.json holds this result already, and evidence.json names it."""
+    if not is_listed(run, run.report_path.name):
+        return False
+    held: object = read_json(run.report_path)
+    return held == result.model_dump(mode="json")
+
+
+def read_decided_policy(run: RunFolder, default: Policy) -> Policy:
+    """Return the policy that report.json was decided by; the default where there is no report that can be read."""
+    try:
+        return Policy.model_validate(read_json(run.report_path)["policy"])
+    except (RunFolderError, LookupError, TypeError, ValidationError):
+        return default
 
 
 def decide_run(run: RunFolder, policy: Policy | None = None) -> AuditResult:
@@ -171,10 +195,12 @@ def decide_run(run: RunFolder, policy: Policy | None = None) -> AuditResult:
 
 
 def _describe_run(run: RunFolder, manifest: AuditManifest) -> dict[str, Any]:
-    """Return what the result says of the run: its manifest, the commands that continued it, and its seal."""
+    """Return what the result says of the run: its manifest, seal, and the commands that it comes from."""
     described: dict[str, Any] = read_json(run.manifest_path)
     if continued := read_commands(run):
         described["continued"] = continued
+    if deciding := read_history(run).deciding:
+        described["history"] = deciding
     if seal := read_run_seal(run):
         described["seal"] = describe_seal(seal, manifest)
     return described

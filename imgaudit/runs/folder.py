@@ -66,8 +66,13 @@ class RunFolder:
 
     @property
     def continued_path(self) -> Path:
-        """Commands that continued the run, one a line; absent when one command made it."""
+        """Commands that continued a run of an older version, one a line; absent when one command made it."""
         return self.path / "continued.jsonl"
+
+    @property
+    def history_path(self) -> Path:
+        """Every command that changed the run, with its beginning and end; absent in runs of older versions."""
+        return self.path / "history.jsonl"
 
     @property
     def seal_path(self) -> Path:

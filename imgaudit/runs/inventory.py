@@ -17,7 +17,10 @@ MAX_DEPTH = 8
 MAX_REFUSED = 20
 """Entries that are named when they are refused; a hostile folder can hold any number."""
 
-LOCKS = frozenset({".lock", ".lock-holder", "review/.lock"})
+HISTORY_LOCK = ".history-lock"
+"""Lock file of history.jsonl."""
+
+LOCKS = frozenset({".lock", ".lock-holder", "review/.lock", HISTORY_LOCK})
 """Files that say which process holds the run: no part of it."""
 
 ATTESTATIONS = "attestations"

@@ -9,9 +9,11 @@ from typer.testing import CliRunner
 
 from imgaudit.cli import app
 from imgaudit.exceptions import RunFolderError
+from imgaudit.io.writing import append_lines
 from imgaudit.report.pages import continuing_commands
-from imgaudit.runs.continuation import read_commands, record_command
+from imgaudit.runs.continuation import read_commands
 from imgaudit.runs.folder import RunFolder
+from imgaudit.runs.history import read_history
 from imgaudit.schema.findings import AuditResult
 from tests.conftest import random_image
 
@@ -46,7 +48,9 @@ def test_more_or_other_controls_than_a_run_has_are_refused_and_nothing_changes(
     (controls / "more.png").unlink()
     assert audit(*command, "--controls", str(controls), monkeypatch=monkeypatch) is None
     assert audit(*command, monkeypatch=monkeypatch) is None
-    assert [one["command"][-1] for one in read_commands(RunFolder(run))] == [str(controls), "-q"]
+    entries = read_history(RunFolder(run)).entries
+    assert [one.start.command[-1] for one in entries] == [str(controls), str(controls), "-q"]
+    assert [one.start.work for one in entries] == ["audit", "continued audit", "continued audit"]
 
 
 def test_controls_given_later_are_recorded_and_every_page_shows_the_command(
@@ -55,25 +59,25 @@ def test_controls_given_later_are_recorded_and_every_page_shows_the_command(
     controls, run = make_folder("controls", range(10, 14)), tmp_path / "run"
     assert audit(*command, "--no-controls", monkeypatch=monkeypatch) is None
     manifest = (run / "manifest.json").read_bytes()
-    assert "continued" not in json.loads((run / "report.json").read_text(encoding="utf-8"))["run"]
+    assert len(json.loads((run / "report.json").read_text(encoding="utf-8"))["run"]["history"]) == 1
     assert audit(*command, "--controls", str(controls), monkeypatch=monkeypatch) is None
     result = AuditResult.model_validate_json((run / "report.json").read_text(encoding="utf-8"))
     assert result.summary.controls == 4
-    [(time, line)] = continuing_commands(result)
-    assert line.endswith(f"--controls {controls}") and time.startswith("20")
+    first, second = result.run["history"]
+    assert second["command"][-1] == str(controls) and first["time"].startswith("20") and "continued" not in result.run
     pages = [run / "report" / f"{name}.html" for name in ("index", *(finding.id for finding in result.findings))]
     for page in pages:
         text = page.read_text(encoding="utf-8")
-        assert str(controls) in text and "ontinued with" in text, page
+        assert str(controls) in text and "continued audit, begun" in text and "wrote these pages" in text, page
     assert (run / "manifest.json").read_bytes() == manifest, "its hash names the run"
     evidence = json.loads((run / "evidence.json").read_text(encoding="utf-8"))
-    assert "continued.jsonl" in {one["path"] for one in evidence["growing"]}
+    assert "history.jsonl" in {one["path"] for one in evidence["growing"]}
 
 
 def test_damaged_lines_and_foreign_values_are_left_out(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     assert read_commands(run) == []
-    record_command(run, ["imgaudit", "audit", "<b>"])
+    append_lines(run.continued_path, [{"time": "2026", "command": ["imgaudit", "audit", "<b>"]}])
     with run.continued_path.open("ab") as file:
         file.write(b'{"time": 1}\n[]\n{"command": 5, "time": ""}\nhalf')
     assert [one["command"] for one in read_commands(run)] == [["imgaudit", "audit", "<b>"]]

@@ -28,6 +28,7 @@ from imgaudit.runs.audit import run_audit
 from imgaudit.runs.callbacks import ignore_note
 from imgaudit.runs.conclusion import match_run
 from imgaudit.runs.folder import RunFolder
+from imgaudit.runs.history import Invocation
 from imgaudit.runs.inputs import AuditInputs, Origin
 from imgaudit.runs.manifest import read_manifest
 from imgaudit.runs.model_checks import read_model_checks
@@ -143,9 +144,9 @@ def audit_variant(variant: Variant, subject: Subject, cases: Cases) -> AuditedVa
     run = RunFolder(folder / "run")
     origin = Origin(sys.argv, controls=f"held-out images of lab {lab.recipe.name}, never trained on")
     inputs = AuditInputs(targets, controls, None, None, config.policy)
-    with run.lock():
+    with run.lock(), Invocation(run, "audit", origin.command) as invocation:
         result = run_audit(
-            run, loaded, inputs, config, origin, on_note=ignore_note,
+            run, loaded, inputs, config, origin, invocation=invocation, on_note=ignore_note,
             on_progress=lambda stage, done, total: work.on_stage(f"{variant.name}: {stage}", done, total),
         )  # fmt: skip
         images = _make_images(run, result, cases)

@@ -94,7 +94,7 @@ def check_pages(run: RunFolder) -> Check:
         written_by = _read_rendering(run)
         if written_by is None and isinstance(read_evidence(run), EvidenceList):
             return Check(name="pages", problems=(f"'report/{RENDERING}' is missing: {AGAIN}",))
-        review = review_context(run, written_by.decisions if written_by else None)
+        review = review_context(run, *((written_by.decisions, written_by.history) if written_by else ()))
         with tempfile.TemporaryDirectory(prefix="imgaudit-pages-") as temporary:
             folder = Path(temporary, "report")
             render_into(folder, run, result, review)
@@ -125,6 +125,8 @@ def _conclude(found: Differences, written_by: Rendering | None, review: ReviewCo
         found.changed = [name for name in found.changed if name != RENDERING]
         if found.count:
             return Check(name="pages", not_done=(_of_other_code(found, written_by.writer, own.writer),))
+    elif written_by.history > review.history.length:
+        return Check(name="pages", problems=("'history.jsonl': lines that the pages show were cut off",))
     elif written_by.decisions > review.ledger.length:
         shorter = (
             f"'review/decisions.jsonl' has {review.ledger.length:,} bytes, and had {written_by.decisions:,} when the "

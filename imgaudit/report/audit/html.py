@@ -14,6 +14,7 @@ from imgaudit.report.audit.image_page import image_context
 from imgaudit.report.audit.index_page import index_context, row_of, write_rows
 from imgaudit.report.pages import (
     continuing_commands,
+    describe_history,
     describe_sealing,
     page_environment,
     reproduction_command,
@@ -52,6 +53,7 @@ def write_html(run: RunFolder, result: AuditResult, folder: Path, review: Review
         "command": reproduction_command(result),
         "continued": continuing_commands(result),
         "sealing": describe_sealing(result),
+        "history": describe_history(review.history),
         "names": {finding.id: Path(finding.path).name for finding in findings},
         "unfinished": result.summary.targets - len(findings),
         "reference": read_reference(run),

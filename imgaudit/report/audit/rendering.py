@@ -32,11 +32,18 @@ class Rendering(Record):
     version."""
     decisions: int = Field(ge=0)
     """Bytes at the beginning of review/decisions.jsonl that the pages show."""
+    history: int = Field(0, ge=0)
+    """The same of history.jsonl; 0 in pages of versions that did not show it."""
 
     @classmethod
     def now(cls, review: ReviewContext) -> Self:
         """Return what this installation writes about pages that show the given decisions."""
-        return cls(version=metadata.version("imgaudit"), code=hash_writing_code(), decisions=review.ledger.length)
+        return cls(
+            version=metadata.version("imgaudit"),
+            code=hash_writing_code(),
+            decisions=review.ledger.length,
+            history=review.history.length,
+        )
 
     @property
     def writer(self) -> str:

@@ -22,13 +22,14 @@ from imgaudit.report.complaint.findings import (
     describe_rates,
 )
 from imgaudit.report.complaint.material import ComplaintMaterial, model_name
-from imgaudit.report.pages import continuing_commands, reproduction_command
+from imgaudit.report.pages import continuing_commands, describe_sealing, format_command, reproduction_command
 from imgaudit.report.redaction import without_folders
 from imgaudit.report.wording import (
     CHOICE_WORDING,
     LEVEL_WORDING,
     WORDING,
 )
+from imgaudit.runs.history import read_history
 
 GENERAL_LIMITS = (
     "This statement reports measurements of one model at one budget. It does not say whether a use is lawful, whether "
@@ -111,6 +112,12 @@ def _provenance(material: ComplaintMaterial) -> Iterator[Block]:
     for time, line in continuing_commands(result):
         yield Paragraph(f"The run was continued at {time} with:")
         yield Code(without_folders([line], material.folders)[0])
+    for one in describe_sealing(result):
+        yield Paragraph(f"Sealed before it began: {without_folders(one, material.folders)}")
+    for entry in read_history(material.run.folder).entries:
+        if entry.start.number > 1:
+            yield Paragraph(f"The run was changed at {entry.start.time} ({entry.start.work}) with:")
+            yield Code(format_command(without_folders(entry.start.command, material.folders)))
     yield Facts(
         [
             ("Protocol", result.protocol.hash),

@@ -6,6 +6,7 @@ from imgaudit.report.review import DecisionLedger, Ledger, ReviewDecision
 from imgaudit.report.wording import CHOICE_WORDING, LEVEL_WORDING
 from imgaudit.runs.finished import result_digest, run_id
 from imgaudit.runs.folder import RunFolder
+from imgaudit.runs.history import History, read_history
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,8 @@ class ReviewContext:
     """SHA-256 of report.json; goes into `<meta name="imgaudit-result-sha256">`."""
     ledger: Ledger
     """Decisions that are saved in the run."""
+    history: History
+    """Commands that changed the run."""
 
     @property
     def levels(self) -> list[tuple[int, str]]:
@@ -29,10 +32,12 @@ class ReviewContext:
         return [(decision, CHOICE_WORDING[decision.decision]) for decision in self.ledger.of_image(image_id)]
 
 
-def review_context(run: RunFolder, length: int | None = None) -> ReviewContext:
+def review_context(run: RunFolder, length: int | None = None, history: int | None = None) -> ReviewContext:
     """Read what templates get as `review`. Raises RunFolderError for a run without manifest or result.
 
-    length:  as in `DecisionLedger.read`
+    length:   as in `DecisionLedger.read`
+    history:  the same of the run's history
     """
     name = run_id(run)
-    return ReviewContext(name, result_digest(run), DecisionLedger(run, name).read(length))
+    ledger = DecisionLedger(run, name).read(length)
+    return ReviewContext(name, result_digest(run), ledger, read_history(run, history))
