@@ -52,8 +52,8 @@ def test_a_history_as_it_was_written_passes(changed: RunFolder) -> None:
         (lambda lines: lines[1:], "line 1 does not follow the line before"),
         (lambda lines: [lines[0], lines[2], lines[1], lines[3]], "does not follow the line before"),
         (lambda lines: [*lines, lines[1]], "line 5"),
-        (lambda lines: [lines[0].replace(b"audit", b"dial", 1), *lines[1:]], "line 1 is damaged"),
-        (lambda lines: [lines[0], b"half\n", *lines[1:]], "line 2 is damaged"),
+        (lambda lines: [lines[0].replace(b"audit", b"dial", 1), *lines[1:]], "line 1 was edited"),
+        (lambda lines: [lines[0], b"half\n", *lines[1:]], "line 3 does not follow"),
         (lambda lines: [], "report.json names other commands"),
     ],
 )
