@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +41,12 @@ SECONDS = 240
 
 ORDERLY = (0, 1, 2, 3, 5)
 """Exit codes of commands that ended by themselves, whatever they concluded."""
+
+AT_ONCE = 2
+"""Commands that run at the same time."""
+
+MOST_PROBLEMS = 5
+"""Problems of one command that are named."""
 
 Arguments = Callable[[Bench, Undisturbed, ReceivedRun, Path], list[object]]
 
@@ -99,14 +106,16 @@ def reach_outside(bench: Bench, whole: Undisturbed, kinds: int | None = None) ->
     kinds:  cases of each kind, from the first on; None for all
     """
     met: dict[str, int] = {}
-    for case in hostile_runs():
-        met[case.kind] = met.get(case.kind, 0) + 1
-        if kinds is not None and met[case.kind] > kinds:
-            continue
-        for command in (*COMMANDS, *(WITH_MODEL if met[case.kind] == 1 else ())):
-            state, problems = _try(bench, whole, case, command)
-            named = [f"{case.what}, {command.name}: {problem}" for problem in problems]
-            bench.recorder.count(SECTION, case.kind, state, named)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for case in hostile_runs():
+            met[case.kind] = met.get(case.kind, 0) + 1
+            if kinds is not None and met[case.kind] > kinds:
+                continue
+            commands = (*COMMANDS, *(WITH_MODEL if met[case.kind] == 1 else ()))
+            attempts = [_prepare(bench, whole, case, command) for command in commands]
+            for attempt, (state, problems) in zip(attempts, pool.map(_try, attempts), strict=True):
+                named = [f"{case.what}, {attempt.command.name}: {problem}" for problem in problems[:MOST_PROBLEMS]]
+                bench.recorder.count(SECTION, case.kind, state, named)
 
 
 def goals(tallies: Sequence[Tally]) -> Iterator[Goal]:
@@ -121,31 +130,49 @@ def goals(tallies: Sequence[Tally]) -> Iterator[Goal]:
         yield Goal.exact("commands that reached outside a run folder", "0", str(rate), met=not escaped)
 
 
-def _try(bench: Bench, whole: Undisturbed, case: HostileRun, command: Command) -> tuple[str, list[str]]:
+@dataclass(frozen=True)
+class Attempt:
+    """One command on one hostile run folder."""
+
+    command: Command
+    """The command."""
+    arguments: list[object]
+    """Its command line."""
+    run: ReceivedRun
+    """The hostile run folder."""
+    place: Path
+    """Folder that holds it, the folder outside and everything that is written."""
+    before: dict[str, tuple[object, ...]]
+    """State of the folder outside."""
+
+
+def _prepare(bench: Bench, whole: Undisturbed, case: HostileRun, command: Command) -> Attempt:
     place = bench.place("received")
-    copy = place / "run"
+    copy, written = place / "run", place / "written"
     shutil.copytree(whole.run, copy)
-    image = str(whole.findings[0]["id"])
-    replica = next(path for path in sorted((copy / "images" / image).rglob("*.png")) if path.parent.name != image)
-    run = ReceivedRun(copy, place / "outside", image, replica.relative_to(copy).as_posix())
-    make_outside(run.outside, MARKER, image)
-    written = place / "written"
     written.mkdir()
+    finding = next(one for one in whole.findings if "path" in one["best_replica"])
+    run = ReceivedRun(copy, place / "outside", str(finding["id"]), finding["best_replica"]["path"])
+    make_outside(run.outside, MARKER, run.image)
     arguments = command.arguments(bench, whole, run, written)
     case.prepare(run)
-    before = _state(run.outside)
-    if command.name == "view":
-        ended, served = _view(arguments, run, place / "output")
+    return Attempt(command, arguments, run, place, _state(run.outside))
+
+
+def _try(attempt: Attempt) -> tuple[str, list[str]]:
+    """Run the command; return how it ended, and what should not have happened."""
+    run, output, served = attempt.run, attempt.place / "output", b""
+    if attempt.command.name == "view":
+        ended, served = _view(attempt.arguments, run, output)
     else:
-        ended, served = run_command(arguments, place / "output", limit_memory, SECONDS), b""
+        ended = run_command(attempt.arguments, output, limit_memory, SECONDS)
     problems = visible_problems(ended, (*ORDERLY, 130))
-    problems += [f"outside, {path} was {what}" for path, what in _changes(before, _state(run.outside))]
-    texts = [ended.stdout.encode(), ended.stderr.encode(), served]
-    if any(MARKER.encode() in text for text in texts):
+    problems += [f"outside, {path} was {what}" for path, what in _changes(attempt.before, _state(run.outside))]
+    if any(MARKER.encode() in text for text in (ended.stdout.encode(), ended.stderr.encode(), served)):
         problems.append("the text of a file outside was printed or served")
-    problems += _taken_over((copy, written), run)
-    shutil.rmtree(place)
-    refused = ended.code in (2, 5) or (ended.code == 0 and command.name == "view" and not served)
+    problems += _taken_over((run.path, attempt.place / "written"), run)
+    shutil.rmtree(attempt.place)
+    refused = ended.code in (2, 5) or (ended.code == 0 and attempt.command.name == "view" and not served)
     return ("refused" if refused else "ended inside"), problems
 
 
