@@ -7,6 +7,7 @@ from imgaudit.decision.null_bank import NullBank
 from imgaudit.exceptions import CalibrationError
 from imgaudit.io.writing import read_json
 from imgaudit.runs.folder import RunFolder
+from imgaudit.runs.seal import describe_seal, read_run_seal
 from imgaudit.schema.findings import AuditResult
 from imgaudit.schema.manifest import AuditManifest
 from imgaudit.schema.verification import Check
@@ -19,13 +20,16 @@ CONSISTENT = (
 GROWS = ("continued", "history")
 """Keys of report.json's `run` that list commands; more can come after the report."""
 
+SEAL = "seal"
+"""Key of report.json's `run` that describes seal.json."""
+
 
 def check_agreement(run: RunFolder, manifest: AuditManifest, result: AuditResult) -> Check:
     """Compare what manifest.json, report.json and calibration.json say of one another."""
     written = read_json(run.manifest_path)
     problems = [
         *_check_hashes(manifest),
-        *_compare_report(written, manifest, result),
+        *_compare_report(written | _describe_seal(run, manifest), manifest, result),
         *_check_bank(run, manifest),
     ]
     files = "manifest.json and report.json"
@@ -37,6 +41,12 @@ def check_agreement(run: RunFolder, manifest: AuditManifest, result: AuditResult
         not_done=(CONSISTENT,),
         problems=tuple(problems),
     )
+
+
+def _describe_seal(run: RunFolder, manifest: AuditManifest) -> dict[str, Any]:
+    """Return what report.json says of the run's seal; empty for a run without one."""
+    seal = read_run_seal(run)
+    return {SEAL: describe_seal(seal, manifest)} if seal is not None else {}
 
 
 def _check_hashes(manifest: AuditManifest) -> Iterator[str]:
@@ -51,15 +61,16 @@ def _check_hashes(manifest: AuditManifest) -> Iterator[str]:
 
 
 def _compare_report(written: Mapping[str, Any], manifest: AuditManifest, result: AuditResult) -> Iterator[str]:
-    """Yield where report.json contradicts the manifest."""
+    """Yield where report.json contradicts the manifest and the seal, which are given as `written`."""
     said = result.run
     for key in sorted(written.keys() | said.keys() - set(GROWS)):
+        file = "seal.json" if key == SEAL else "manifest.json"
         if key not in said:
-            yield f"'report.json' lacks {key!r:.40} of the run, which manifest.json has"
+            yield f"'report.json' lacks {key!r:.40} of the run, which {file} has"
         elif key not in written:
-            yield f"'report.json' has {key!r:.40} of the run, which manifest.json lacks"
+            yield f"'report.json' has {key!r:.40} of the run, which {file} lacks"
         elif said[key] != written[key]:
-            yield f"'report.json' names another {key!r:.40} than manifest.json: {_difference(said[key], written[key])}"
+            yield f"'report.json' names another {key!r:.40} than {file}: {_difference(said[key], written[key])}"
     if result.protocol != manifest.protocol:
         yield "'report.json' has another protocol than manifest.json"
     if result.redecided != (differences := result.policy.differences(manifest.policy)):
