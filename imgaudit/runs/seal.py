@@ -117,10 +117,15 @@ def check_seal(run: RunFolder, other: bytes | None = None) -> Check:
     try:
         seal = read_run_seal(run)
         if seal is None:
-            missing = () if other is None else ("seal.json is missing, but a seal was given",)
-            return Check(name="seal", not_done=(NOT_SEALED,), problems=missing)
+            missing = [] if other is None else ["seal.json is missing, but a seal was given"]
+            missing += _compare_report(run, None)
+            return Check(name="seal", not_done=(NOT_SEALED,), problems=tuple(missing))
         manifest = read_manifest(run)
-        problems = [*_compare_copies(seal, other), *_find_contradictions(run, seal.statement, manifest)]
+        problems = [
+            *_compare_copies(seal, other),
+            *_find_contradictions(run, seal.statement, manifest),
+            *_compare_report(run, describe_seal(seal, manifest)),
+        ]
     except (RunFolderError, CalibrationError) as error:
         return Check(name="seal", problems=(str(error),))
     sealed = seal.statement.audit
@@ -168,6 +173,17 @@ def _compare_copies(seal: Seal, other: bytes | None) -> Iterator[str]:
         return
     for departure in islice(find_manifest_departures(given.statement.audit, seal.statement.audit), MOST_NAMED):
         yield f"seal.json departs from the seal given: {departure}"
+
+
+def _compare_report(run: RunFolder, described: dict[str, object] | None) -> Iterator[str]:
+    """Yield where report.json says something else of the seal than the seal itself."""
+    content = read_json(run.report_path) if run.report_path.is_file() else {}
+    about = content.get("run") if isinstance(content, dict) else None
+    said = about.get("seal") if isinstance(about, dict) else None
+    if described is None and said is not None:
+        yield "report.json says that the run was sealed, but seal.json is missing"
+    elif described is not None and content and said != described:
+        yield "report.json says something else of the seal than seal.json and manifest.json"
 
 
 def _find_contradictions(run: RunFolder, statement: Statement, manifest: AuditManifest) -> Iterator[str]:

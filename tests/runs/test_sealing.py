@@ -203,6 +203,22 @@ def test_another_seed_is_a_further_run_of_the_same_statement(case: Case) -> None
         assert said in page.read_text(encoding="utf-8"), page
 
 
+def test_a_comparison_names_runs_of_the_same_seal_with_other_seeds(case: Case) -> None:
+    first = case.run
+    assert case.audit().exit_code in (0, 3)
+    case.run = case.folder / "second"
+    assert case.audit("--seed", "7").exit_code in (0, 3)
+    case.run = case.folder / "third"
+    assert case.audit(*FAST, "--no-controls", seal=False).exit_code in (0, 3)
+
+    def said(other: Path) -> str:
+        return next(one.message for one in imgaudit.compare(first, other).differences if one.subject == "seal")
+
+    assert "both runs are of the same seal" in said(case.folder / "second")
+    assert "A has seed 0, B has seed 7" in said(case.folder / "second")
+    assert "no seal in B" in said(case.run)
+
+
 def test_a_run_begun_without_a_seal_or_with_another_takes_none(case: Case) -> None:
     assert case.audit(*FAST, "--no-controls", seal=False).exit_code in (0, 3)
     before = {path: path.read_bytes() for path in case.run.rglob("*") if path.is_file()}
@@ -248,8 +264,14 @@ def test_a_run_that_contradicts_its_seal_or_the_copy_is_found(case: Case, tmp_pa
     content = json.loads(copy) | {"controls": bank | {"images": bank["images"][:2]}}
     assert "calibration.json has 1 controls that seal.json does not name" in problems(canonical_json(content))
     assert "canonical" in problems(copy + b" ")
+    run.seal_path.unlink()
+    assert check_seal(run).problems == ("report.json says that the run was sealed, but seal.json is missing",)
     run.seal_path.write_bytes(copy)
     assert not check_seal(run).problems
+    report = read_json(run.report_path)
+    report["run"]["seal"]["sealed"] = "2020-01-01T00:00:00+00:00"
+    write_json(run.report_path, report)
+    assert any("something else of the seal" in one for one in check_seal(run).problems)
     held = read_json(run.calibration_path)
     gone = held["controls"].pop()["sha256"]
     held["sources"][0]["sha256s"].remove(gone)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from imgaudit.exceptions import InputError
 from imgaudit.io.reading import read_bounded
 from imgaudit.runs.finished import FinishedRun
+from imgaudit.runs.seal import read_run_seal
 from imgaudit.schema.comparison import Difference, DifferenceEffect
 
 MACHINE = ("device", "threads", "platform")
@@ -14,7 +15,7 @@ _LARGEST_DECOYS = 2**30
 
 def what_differs(a: FinishedRun, b: FinishedRun) -> list[Difference]:
     """Every difference besides the model, the gravest first."""
-    found = [*_rules(a, b), *_inputs(a, b), *_controls(a, b), *_conditions(a, b), *_weaknesses(a, b)]
+    found = [*_rules(a, b), *_inputs(a, b), *_controls(a, b), *_conditions(a, b), *_seals(a, b), *_weaknesses(a, b)]
     order = list(DifferenceEffect)
     return sorted(found, key=lambda one: order.index(one.effect))
 
@@ -148,6 +149,25 @@ def _conditions(a: FinishedRun, b: FinishedRun) -> Iterator[Difference]:
         only = sorted(here.measured ^ there.measured)
         message = f"measured in one run only, and never deciding: {_some(only)}"
         yield Difference(subject="measures", message=message, effect=DifferenceEffect.NOTED)
+
+
+def _seals(a: FinishedRun, b: FinishedRun) -> Iterator[Difference]:
+    """Say whether both runs are of one sealed statement, and with which seeds."""
+    here, there = read_run_seal(a.folder), read_run_seal(b.folder)
+    if here is None and there is None:
+        return
+    if here is not None and there is not None and here.sha256 == there.sha256:
+        sealed = here.statement.audit
+        message = f"both runs are of the same seal {here.sha256[:16]} of {sealed.started}, which fixes seed {sealed.seed}"
+        if a.manifest.seed != b.manifest.seed:
+            message += (
+                f"; A has seed {a.manifest.seed}, B has seed {b.manifest.seed}: further runs of one statement, of which "
+                "none may be chosen by its result"
+            )
+    else:
+        names = ["no seal" if one is None else one.sha256[:16] for one in (here, there)]
+        message = f"{names[0]} in A, {names[1]} in B"
+    yield Difference(subject="seal", message=message, effect=DifferenceEffect.NOTED)
 
 
 def _weaknesses(a: FinishedRun, b: FinishedRun) -> Iterator[Difference]:
