@@ -158,7 +158,9 @@ def _seals(a: FinishedRun, b: FinishedRun) -> Iterator[Difference]:
         return
     if here is not None and there is not None and here.sha256 == there.sha256:
         sealed = here.statement.audit
-        message = f"both runs are of the same seal {here.sha256[:16]} of {sealed.started}, which fixes seed {sealed.seed}"
+        message = (
+            f"both runs are of the same seal {here.sha256[:16]} of {sealed.started}, which fixes seed {sealed.seed}"
+        )
         if a.manifest.seed != b.manifest.seed:
             message += (
                 f"; A has seed {a.manifest.seed}, B has seed {b.manifest.seed}: further runs of one statement, of which "
