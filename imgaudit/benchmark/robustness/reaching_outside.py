@@ -156,7 +156,7 @@ def _prepare(bench: Bench, whole: Undisturbed, case: HostileRun, command: Comman
     make_outside(run.outside, MARKER, run.image)
     arguments = command.arguments(bench, whole, run, written)
     case.prepare(run)
-    return Attempt(command, arguments, run, place, _state(run.outside))
+    return Attempt(command, arguments, run, place, describe_folder(run.outside))
 
 
 def _try(attempt: Attempt) -> tuple[str, list[str]]:
@@ -167,10 +167,12 @@ def _try(attempt: Attempt) -> tuple[str, list[str]]:
     else:
         ended = run_command(attempt.arguments, output, limit_memory, SECONDS)
     problems = visible_problems(ended, (*ORDERLY, 130))
-    problems += [f"outside, {path} was {what}" for path, what in _changes(attempt.before, _state(run.outside))]
+    problems += [
+        f"outside, {path} was {what}" for path, what in find_changes(attempt.before, describe_folder(run.outside))
+    ]
     if any(MARKER.encode() in text for text in (ended.stdout.encode(), ended.stderr.encode(), served)):
         problems.append("the text of a file outside was printed or served")
-    problems += _taken_over((run.path, attempt.place / "written"), run)
+    problems += find_taken_over((run.path, attempt.place / "written"), run)
     shutil.rmtree(attempt.place)
     refused = ended.code in (2, 5) or (ended.code == 0 and attempt.command.name == "view" and not served)
     return ("refused" if refused else "ended inside"), problems
@@ -202,7 +204,7 @@ def _view(arguments: Sequence[object], run: ReceivedRun, output: Path) -> tuple[
     return child.wait(SECONDS), served
 
 
-def _state(folder: Path) -> dict[str, tuple[object, ...]]:
+def describe_folder(folder: Path) -> dict[str, tuple[object, ...]]:
     """Return what is in a folder: kind, size, time, place on the disk and content of every entry."""
     found: dict[str, tuple[object, ...]] = {}
     for path in sorted(folder.rglob("*")):
@@ -214,7 +216,10 @@ def _state(folder: Path) -> dict[str, tuple[object, ...]]:
     return found | {".": (status.st_mode, status.st_mtime_ns, status.st_ino, "")}
 
 
-def _changes(before: dict[str, tuple[object, ...]], after: dict[str, tuple[object, ...]]) -> Iterator[tuple[str, str]]:
+def find_changes(
+    before: dict[str, tuple[object, ...]], after: dict[str, tuple[object, ...]]
+) -> Iterator[tuple[str, str]]:
+    """Yield what differs between two states of a folder: the entry, and what happened to it."""
     for path in sorted(before.keys() | after.keys()):
         if path not in after:
             yield path, "deleted"
@@ -224,7 +229,7 @@ def _changes(before: dict[str, tuple[object, ...]], after: dict[str, tuple[objec
             yield path, "changed"
 
 
-def _taken_over(folders: Sequence[Path], run: ReceivedRun) -> Iterator[str]:
+def find_taken_over(folders: Sequence[Path], run: ReceivedRun) -> Iterator[str]:
     """Yield files that a command wrote and that hold what is outside."""
     inodes = {path.stat().st_ino for path in run.outside.rglob("*") if path.is_file()}
     for folder in folders:
