@@ -39,6 +39,7 @@ from imgaudit.runs.replay import NOT_ASKED, ReplayRequest, replay_run
 from imgaudit.runs.seal import check_seal, read_run_seal, read_seal, read_seal_bytes
 from imgaudit.runs.sealing import make_seal
 from imgaudit.runs.verification import verify_run
+from imgaudit.runs.verification.agreement import CONSISTENT
 from imgaudit.runs.verification.files import REWRITTEN
 from imgaudit.runs.works import describe_same_works, keep_works
 from imgaudit.schema.comparison import Comparison
@@ -283,7 +284,7 @@ def verify(
     signatures = check_signatures(folder, [Path(key) for key in public_keys])
     if signatures.done and not signatures.problems:
         # A signature answers what is open as long as nobody gave the head.
-        verification = verification.without(REWRITTEN)
+        verification = verification.without(REWRITTEN).without(CONSISTENT)
     verification = verification.with_checks(
         *bag,
         check_pages(folder),

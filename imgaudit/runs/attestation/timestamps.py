@@ -146,7 +146,7 @@ def _check_response(place: Place, file: str, name: str, authority: Authority, fo
         found.not_done.append(f"{file!r:.200} is for {name}, but the signature in it {difference}")
         return
     found.stamped.add(name)
-    found.done.append(f"{name} existed at {stamp} ({file})")
+    found.done.append(f"{name} existed at {stamp} ({file}, checked with {', '.join(authority.names)})")
     found.not_done += _note_late_seal(place, name, stamp)
 
 
