@@ -163,8 +163,8 @@ def _seals(a: FinishedRun, b: FinishedRun) -> Iterator[Difference]:
         )
         if a.manifest.seed != b.manifest.seed:
             message += (
-                f"; A has seed {a.manifest.seed}, B has seed {b.manifest.seed}: further runs of one statement, of which "
-                "none may be chosen by its result"
+                f"; A has seed {a.manifest.seed}, B has seed {b.manifest.seed}: further runs of one statement, of "
+                "which none may be chosen by its result"
             )
     else:
         names = ["no seal" if one is None else one.sha256[:16] for one in (here, there)]
