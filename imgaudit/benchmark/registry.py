@@ -59,5 +59,6 @@ BENCHMARKS = (
     Benchmark("index", options.IndexSettings, "index.plan"),
     Benchmark("invmm", options.InvMMSettings, "methods.invmm_scores"),
     Benchmark("report", options.ReportSettings, "reports.scale"),
+    Benchmark("verification", options.VerificationSettings, "verification.bench"),
 )
 """Every benchmark, in the order of the help."""

@@ -298,3 +298,11 @@ class ReportSettings(WithFolder, Seeded):
     side: int = Field(512, ge=16, le=2048, description="Width and height of the pictures, in pixels.")
     processes: int | None = Field(None, ge=1, description="Processes for thumbnails; by default one per processor.")
     repeats: int = Field(11, ge=1, description="Repeats of what is timed in the browser.")
+
+
+class VerificationSettings(WithFolder):
+    """Verify a large run: time beside the time of the audit, and memory."""
+
+    run: Path | None = Field(None, description="Finished run that is made larger, such as `imgaudit demo` writes.")
+    count: int = Field(1000, ge=1, description="Images of the large run.")
+    repeats: int = Field(1, ge=1, description="Times that it is verified.")

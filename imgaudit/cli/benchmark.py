@@ -22,14 +22,22 @@ OTHER_NAMES = {"model": ["-m"], "out": ["-o"], "damaged_runs": ["--spoilt"]}
 
 HEADINGS = {
     Heading.SUBJECT: ("model", "images"),
-    Heading.INPUT: ("table", "other", "like", "clip"),
+    Heading.INPUT: ("table", "other", "like", "clip", "run"),
     Heading.EXPERT: ("seed", "learning_rate", "score_after"),
     Heading.OUTPUT: ("out", "save", "brief", "append", "note"),
     Heading.MACHINE: ("device", "batch_size", "threads", "processes"),
 }
 """The heading of each option; those that are not named here say how much is measured, and how."""
 
-METAVARS = {"model": "MODEL", "images": "FOLDER", "out": "FOLDER", "clip": "FOLDER", "note": "TEXT", "sizes": "N,..."}
+METAVARS = {
+    "model": "MODEL",
+    "run": "RUN",
+    "images": "FOLDER",
+    "out": "FOLDER",
+    "clip": "FOLDER",
+    "note": "TEXT",
+    "sizes": "N,...",
+}
 """Placeholders that help shows for the value of an option, where it is neither a number, a file nor a name."""
 
 

@@ -1,6 +1,9 @@
 """`imgaudit verify`: a check that a run folder is as it was when the audit finished."""
 
 import json
+import shutil
+import sys
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -97,13 +100,20 @@ def _verify(
 
 
 def _print_checks(checks: "list[Check]") -> None:
-    from imgaudit.cli.terminal import plain
-
     typer.echo("checked:")
     for check in checks:
         if check.done:
-            typer.echo(plain(f"  {check.name}: {check.done}").plain)
+            _print_item(f"{check.name}: {check.done}")
     if not_done := [sentence for check in checks for sentence in check.not_done]:
         typer.echo("not checked:")
         for sentence in not_done:
-            typer.echo(plain(f"  {sentence}").plain)
+            _print_item(sentence)
+
+
+def _print_item(text: str) -> None:
+    """Print an item of a list, as wide as the terminal; a file of a log takes one line."""
+    from imgaudit.cli.terminal import plain
+
+    width = min(120, shutil.get_terminal_size().columns) if sys.stdout.isatty() else sys.maxsize
+    typer.echo(textwrap.fill(plain(text).plain, width, initial_indent="  - ", subsequent_indent="    ",
+                             break_long_words=False, break_on_hyphens=False))  # fmt: skip

@@ -9,6 +9,7 @@ import struct
 from collections.abc import Iterator
 
 from imgaudit.exceptions import RunFolderError, VerificationError
+from imgaudit.io.framing import ORIGINAL_SIDE
 from imgaudit.io.reading import open_regular
 from imgaudit.io.writing import MAX_JSON_BYTES
 from imgaudit.runs.evidence import EVIDENCE
@@ -28,8 +29,8 @@ MAX_BANK_BYTES = 128 * MIB
 
 _IMAGE_FOLDER = re.compile(r"images/[^/]+/")
 
-_MODEL_PICTURE = re.compile(r"images/[^/]+/(target\.png|rendered\.png|replicas/.*)", re.DOTALL)
-"""Pictures at the model's resolution."""
+_PICTURE = re.compile(r"images/[^/]+/(target\.png|rendered\.png|original\.png|replicas/.*)", re.DOTALL)
+"""Pictures of a run: all but the owner's are at the model's resolution."""
 
 _SHOWN = 5
 """Files that are named when they are refused."""
@@ -69,7 +70,7 @@ def require_small_contents(run: RunFolder, inventory: Inventory, resolution: int
     _refuse(
         f"{name!r:.200} {reason}"
         for name, size in inventory.files.items()
-        if _MODEL_PICTURE.fullmatch(name) and (reason := _refuse_picture(run, name, size, resolution))
+        if _PICTURE.fullmatch(name) and (reason := _refuse_picture(run, name, size, resolution))
     )
 
 
@@ -118,9 +119,11 @@ def _long_lines(run: RunFolder) -> Iterator[str]:
 
 def _refuse_picture(run: RunFolder, name: str, size: int, resolution: int) -> str:
     """Return why a picture is not decoded, as the end of a sentence; empty for one that may be."""
+    own = name.endswith("/original.png")
+    side = ORIGINAL_SIDE if own else resolution
     # Noise does not shrink: three bytes a pixel, one a row, and headers.
-    if size > (most := (3 * resolution + 1) * resolution * 101 // 100 + 65536):
-        return f"has {size:,} bytes; a picture of {resolution} x {resolution} pixels has at most {most:,}"
+    if size > (most := (3 * side + 1) * side * 101 // 100 + 65536):
+        return f"has {size:,} bytes; a picture of {side} x {side} pixels has at most {most:,}"
     try:
         with open_regular(run.path / name) as file:
             beginning = file.read(_PNG_START.size)
@@ -131,6 +134,9 @@ def _refuse_picture(run: RunFolder, name: str, size: int, resolution: int) -> st
     signature, _, kind, width, height = _PNG_START.unpack(beginning)
     if signature != b"\x89PNG\r\n\x1a\n" or kind != b"IHDR":
         return "is no PNG"
+    if own:
+        larger = max(width, height) > side
+        return f"has {width:,} x {height:,} pixels; at most {side:,} a side are read" if larger else ""
     if (width, height) != (resolution, resolution):
         return f"has {width:,} x {height:,} pixels, and pictures of this model have {resolution} x {resolution}"
     return ""

@@ -30,6 +30,7 @@ from imgaudit.exceptions import RunFolderError
 from imgaudit.io.framing import find_unusable_reason, measure_complexity, to_tensor
 from imgaudit.io.writing import read_png
 from imgaudit.runs.folder import RecordIndex, RunFolder
+from imgaudit.runs.verification.originals import check_original
 from imgaudit.schema.manifest import AuditManifest
 from imgaudit.schema.records import DECIDING_RUNGS, Measurement, PartMatch, Replica, Rung, RungMeasurement, Skipped
 from imgaudit.schema.verification import Check
@@ -104,6 +105,7 @@ def _check_image(
     tolerances = _tolerances(rendered)
     count.images += 1
     place = f"images/{record.id}"
+    yield from check_original(run, record, manifest, target)
     yield from _check_target(run, record, manifest, target)
     [(floor, _)] = matcher.compare(target, rendered[None])
     yield from _differences(f"'{place}/rendered.png' against target.png", record.vae_floor, floor, tolerances)

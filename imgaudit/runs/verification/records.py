@@ -15,8 +15,8 @@ from imgaudit.schema.records import Measurement, Rung, RungMeasurement, Skipped,
 from imgaudit.schema.verification import Check
 
 ORIGINALS = (
-    "whether target.png shows the owner's file: the SHA-256 in manifest.json is of that file, which the run lacks; "
-    "hash the file to compare"
+    "whether the pictures show the owner's files: a SHA-256 in manifest.json is of the file itself, which the run does "
+    "not hold; hash the file to compare"
 )
 
 TIMES = {"seconds", "network_evaluations"}

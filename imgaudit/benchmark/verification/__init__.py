@@ -1,0 +1,1 @@
+"""Verification of a large run: time and memory."""
