@@ -199,6 +199,9 @@ class RobustnessSettings(Seeded):
     hostile_runs: int | None = Field(
         None, ge=1, description="Hostile run folders of each kind; by default all that there are."
     )
+    edited_runs: int | None = Field(
+        None, ge=1, description="Kinds of edits of finished runs to try, of each file; by default all."
+    )
     family: str | None = Field(None, description="Family of attacks to run alone, by its name; by default all.")
     out: Path | None = Field(None, description="Folder for finished work; by default a temporary one.")
 

@@ -18,6 +18,11 @@ from imgaudit.schema.protocol import Framing
 from imgaudit.schema.records import Rung, SkippedImage
 
 
+def hash_texts(texts: Mapping[Rung, Sequence[str]]) -> str:
+    """Return the SHA-256 over the prompts and captions of an image, by which a manifest knows them."""
+    return hashlib.sha256(json.dumps(sorted(texts.items())).encode()).hexdigest()
+
+
 @dataclass(frozen=True)
 class Target:
     """An image to measure, and the texts that may ask for it."""
@@ -36,7 +41,7 @@ class Target:
     @property
     def texts_sha256(self) -> str:
         """SHA-256 over the prompts and captions."""
-        return hashlib.sha256(json.dumps(sorted(self.texts.items())).encode()).hexdigest()
+        return hash_texts(self.texts)
 
     def load(self) -> "LoadedTarget":
         """Read the pixels. Raises ImageError when the file is gone, or no longer what was screened."""

@@ -15,6 +15,7 @@ from imgaudit.benchmark.harness.table import Table
 from imgaudit.benchmark.robustness import damage, inputs, interruptions, reaching_outside
 from imgaudit.benchmark.robustness.bench import Bench
 from imgaudit.benchmark.robustness.tally import NotTried, Tally
+from imgaudit.benchmark.robustness.tampering import counts, family
 from imgaudit.benchmark.settings import RobustnessSettings
 from imgaudit.exceptions import ConfigError
 
@@ -71,6 +72,7 @@ class RobustnessReport(Table):
             Goal.exact("tracebacks shown", "0", str(traced), met=not traced),
             Goal.exact("anything else unexpected", "0", str(len(self.problems)), met=not self.problems),
             *reaching_outside.goals(self.tallies),
+            *counts.goals(self.tallies),
         ]  # fmt: skip
 
 
@@ -105,6 +107,8 @@ def _attack_in(folder: Path, settings: RobustnessSettings, on_stage: OnStage) ->
         ("kills", lambda: interruptions.kill_at_random(
             bench, whole, settings.kills, partial(on_stage, "kills"))),
         (reaching_outside.SECTION, lambda: reaching_outside.reach_outside(bench, whole, settings.hostile_runs)),
+        (counts.TAMPERED, lambda: family.tamper(
+            bench, settings.edited_runs, partial(on_stage, counts.TAMPERED))),
         # Last: it changes the times of the portfolio's files.
         ("a jumping clock", lambda: damage.jump_clock(bench, whole)),
     ]  # fmt: skip

@@ -10,7 +10,7 @@ class Tally(Record):
     """One kind of case."""
 
     section: str
-    """images, texts, models, interruption, damage or network."""
+    """images, texts, models, interruption, damage, network, or a section of edited runs."""
     kind: str
     """What is unusual about it."""
     tried: int

@@ -31,6 +31,10 @@ def check_ledger(run: RunFolder) -> Check:
         return Check(name="decisions", problems=(str(error),))
     if not chained.lines:
         return Check(name="decisions")
+    others = {str(record.get("run_id")) for record in chained.records} - {reviewed.run_id}
+    if others and len({str(record.get("run_id")) for record in chained.records}) == 1:
+        # Every line would be named, though it is the manifest that changed, or the whole file that does not belong.
+        return Check(name="decisions", problems=(_of_other_run(next(iter(others)), reviewed.run_id),))
     problems = [
         *(f"{LEDGER}: {problem}" for problem in chained.problems()),
         *_wrong_decisions(reviewed, ledger, chained),
@@ -42,6 +46,13 @@ def check_ledger(run: RunFolder) -> Check:
         "and each decision is on an image of this run"
     )
     return Check(name="decisions", done=done, not_done=tuple(_not_done(chained)), problems=tuple(problems))
+
+
+def _of_other_run(given: str, own: str) -> str:
+    return (
+        f"{LEDGER}: every decision is on run {given:.40}, and 'manifest.json' makes this run {own}: one of the two "
+        "files was changed, or is of another run"
+    )
 
 
 def _wrong_decisions(reviewed: ReviewedRun, ledger: DecisionLedger, chained: ChainedFile) -> Iterator[str]:

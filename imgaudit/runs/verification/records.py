@@ -3,15 +3,17 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from math import isclose
 
 from imgaudit.diffusion.generation import draw_replica_seeds
 from imgaudit.diffusion.measurement import name_replica
 from imgaudit.exceptions import RunFolderError
+from imgaudit.io.portfolio import hash_texts
 from imgaudit.io.writing import read_json, split_lines
 from imgaudit.runs.folder import RunFolder, parse_record
 from imgaudit.runs.inventory import Inventory
 from imgaudit.schema.manifest import AuditManifest
-from imgaudit.schema.records import Measurement, Rung, RungMeasurement, Skipped, SkippedImage
+from imgaudit.schema.records import ErrorMeasurement, Measurement, Rung, RungMeasurement, Skipped, SkippedImage
 from imgaudit.schema.verification import Check
 
 ORIGINALS = (
@@ -21,6 +23,13 @@ ORIGINALS = (
 
 TIMES = {"seconds", "network_evaluations"}
 """Fields of a record that differ when an image is measured again."""
+
+
+NOT_GIVEN = "was given"
+"""End of the reason that a rung was left out because the image has no text for it."""
+
+MEAN_TOLERANCE = 1e-4
+"""Share by which a mean may differ from the mean of its parts: both were summed in single precision."""
 
 
 @dataclass
@@ -100,7 +109,9 @@ def _compare_with_manifest(lines: _Lines, manifest: AuditManifest) -> Iterator[s
         if target is None:
             yield f"'records.jsonl' has a record of {record.path!r:.200}, which manifest.json does not list"
         elif record.path != target.path:
-            yield f"'records.jsonl' calls {target.path!r:.200} {record.path!r:.200}"
+            yield f"'records.jsonl' calls {record.path!r:.200} what 'manifest.json' calls {target.path!r:.200}"
+        elif not _has_texts(record, target.texts_sha256):
+            yield f"'records.jsonl' has other texts of {target.path!r:.200} than 'manifest.json' has a digest of"
     known = {record.sha256 for record in lines.measured.values()}
     paths = {target.path for target in manifest.targets} | {one.path for one in manifest.skipped}
     for target in manifest.targets:
@@ -115,6 +126,21 @@ def _compare_with_manifest(lines: _Lines, manifest: AuditManifest) -> Iterator[s
     for one in manifest.skipped:
         if one.path not in lines.skipped:
             yield f"'records.jsonl' does not skip {one.path!r:.200}, which could not be read according to manifest.json"
+
+
+def _has_texts(record: Measurement, sha256: str) -> bool:
+    """Return whether the prompts and the caption of a record are those in the manifest.
+
+    A rung that the protocol leaves out has texts that no record names: nothing is compared then.
+    """
+    asked = {rung: record.rungs.get(rung) for rung in (Rung.PROMPT, Rung.CAPTION)}
+    left_out = [one for one in asked.values() if not isinstance(one, RungMeasurement) and not _without_text(one)]
+    texts = {rung: one.texts for rung, one in asked.items() if isinstance(one, RungMeasurement)}
+    return bool(left_out) or hash_texts(texts) == sha256
+
+
+def _without_text(rung: RungMeasurement | Skipped | None) -> bool:
+    return isinstance(rung, Skipped) and rung.skipped.endswith(NOT_GIVEN)
 
 
 def _compare_with_files(lines: _Lines, inventory: Inventory) -> Iterator[str]:
@@ -153,14 +179,34 @@ def _check_record(run: RunFolder, record: Measurement, manifest: AuditManifest) 
     for rung, ladder in record.rungs.items():
         if isinstance(ladder, RungMeasurement) and (wrong := _check_ladder(record, rung, ladder, manifest)):
             yield f"{place}: {rung.value}: {wrong}"
+    for error in (record.error, record.caption_error):
+        if isinstance(error, ErrorMeasurement) and not _is_mean(error):
+            yield f"{place}: its errors are not the means of those by timestep"
     try:
         curves = read_json(run.image_folder(record.id) / "curves.json")
-        same = isinstance(curves, dict) and curves.get("loss") == record.loss_curve
+        same = isinstance(curves, dict) and curves == _curves(record)
     except RunFolderError as error:
         yield f"'images/{record.id}/curves.json' {error}"
         return
     if not same:
-        yield f"'images/{record.id}/curves.json' does not hold the loss curve of the record"
+        yield f"'images/{record.id}/curves.json' does not hold the curves of the record in 'records.jsonl'"
+
+
+def _curves(record: Measurement) -> dict[str, object]:
+    """Return what curves.json holds of a record."""
+    points = [] if isinstance(record.error, Skipped) else record.error.by_timestep
+    return {"loss": record.loss_curve, "by_timestep": [point.model_dump(mode="json") for point in points]}
+
+
+def _is_mean(error: ErrorMeasurement) -> bool:
+    """Return whether the errors are the means of those by timestep, each counted as often as it was drawn."""
+    draws = sum(point.draws for point in error.by_timestep)
+    if not draws:
+        return True
+    conditional = sum(point.draws * point.conditional for point in error.by_timestep) / draws
+    null = sum(point.draws * point.null for point in error.by_timestep) / draws
+    pairs = ((error.conditional, conditional), (error.null, null))
+    return all(isclose(said, mean, rel_tol=MEAN_TOLERANCE) for said, mean in pairs)
 
 
 def _check_ladder(record: Measurement, rung: Rung, ladder: RungMeasurement, manifest: AuditManifest) -> str:

@@ -11,6 +11,9 @@ from imgaudit.schema.verification import Check
 SHOWN = 5
 """Fields of a finding that are named when it differs."""
 
+BASIS = "records.jsonl, calibration.json, model_checks.json, manifest.json and the pictures give"
+"""What findings follow from: nothing tells which of two files that disagree was changed."""
+
 SENTENCES = ("reason", "message", "skipped", "planner")
 """Fields that are prose: not compared where the run was worded by another version of imgaudit."""
 
@@ -43,11 +46,13 @@ def _other_findings(result: AuditResult, again: AuditResult) -> Iterator[str]:
             yield f"report.json lacks the finding of {after[name]['path']!r:.200}"
         elif before[name] != after[name]:
             what = _differences(before[name], after[name])
-            yield f"report.json says something else of {after[name]['path']!r:.200}: {what}"
+            yield f"report.json says something else of {after[name]['path']!r:.200} than {BASIS}: {what}"
+    if len(result.findings) != len(before):
+        yield "report.json has two findings of one image"
     said, follows = (_comparable(one.summary.model_dump(mode="json"), worded_alike) for one in (result, again))
     # Reports of older versions lack counts that were added since.
     if said != {key: value for key, value in follows.items() if key in said}:
-        yield "the counts in report.json do not follow from its findings"
+        yield f"the counts in report.json do not follow from its findings, and are not what {BASIS}"
 
 
 def _comparable(value: Any, worded_alike: bool) -> Any:

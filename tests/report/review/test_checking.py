@@ -102,3 +102,10 @@ def test_many_problems_are_counted_and_a_link_is_named(decided: ReviewedRun, tmp
     path.rename(tmp_path / "elsewhere")
     path.symlink_to(tmp_path / "elsewhere")
     assert "decisions.jsonl" in check_ledger(decided.folder).problems[0]
+
+
+def test_a_changed_manifest_is_named_by_the_decisions(decided: ReviewedRun) -> None:
+    path = decided.folder.manifest_path
+    path.write_text(path.read_text(encoding="utf-8").replace('"operator": ""', '"operator": "X"'), encoding="utf-8")
+    [said] = check_ledger(decided.folder).problems
+    assert "every decision is on run" in said and "'manifest.json' makes this run" in said

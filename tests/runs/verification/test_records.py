@@ -109,4 +109,23 @@ def test_curves_that_were_exchanged_are_found(copy: RunFolder) -> None:
     [first, second] = sorted(copy.path.glob("images/*/curves.json"))
     first.write_bytes(second.read_bytes())
     write_evidence(copy)
-    assert any("does not hold the loss curve" in problem for problem in problems(copy, "records"))
+    assert any("does not hold the curves" in problem for problem in problems(copy, "records"))
+
+
+@pytest.mark.parametrize("name", ["conditional", "null"])
+def test_an_error_that_is_not_the_mean_of_its_curve_is_found(copy: RunFolder, name: str) -> None:
+    def change(records: list[Json]) -> None:
+        error = measured(records)["error"]
+        error[name] = error[name] * 2 + 0.1
+
+    edit_records(copy, change)
+    assert any("not the means of those by timestep" in problem for problem in problems(copy, "records"))
+
+
+def test_other_texts_than_the_manifest_has_a_digest_of_are_found(copy: RunFolder) -> None:
+    def change(records: list[Json]) -> None:
+        ladder = measured(records)["rungs"]["caption"]
+        ladder["texts"] = ["another caption" for _ in ladder["texts"]]
+
+    edit_records(copy, change)
+    assert any("has other texts of" in problem for problem in problems(copy, "records"))
