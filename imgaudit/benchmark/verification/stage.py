@@ -43,10 +43,15 @@ def verify_in_process(run: Path) -> Verified:
 
 
 def _verify(folder: Path) -> dict[str, Any]:
-    from imgaudit.api import verify
+    # What `imgaudit verify` does without keys, seals and a model.
+    from imgaudit.report.audit.checking import check_pages
+    from imgaudit.runs.folder import RunFolder
+    from imgaudit.runs.verification import verify_run
 
     imported, before, cpu = peak_memory(), time.perf_counter(), time.process_time()
-    found = verify(folder)
+    run = RunFolder(folder)
+    found = verify_run(run)
+    found = found.with_checks(check_pages(run))
     return {
         "seconds": time.perf_counter() - before, "cpu_seconds": time.process_time() - cpu, "imported": imported,
         "peak": peak_memory(), "problems": len(found.problems), "files": found.files,
