@@ -30,7 +30,7 @@ PACKAGES = (
 )  # fmt: skip
 """Packages that numbers depend on."""
 
-WRITTEN_BEFORE = {"seal.json"}
+WRITTEN_BEFORE = {"seal.json", "attestations"}
 """Files that are in a folder before its manifest, as far as there are any."""
 
 GONE = "the file was there when the audit began; now it is gone, or another one"

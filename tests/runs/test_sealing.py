@@ -116,6 +116,13 @@ def test_an_audit_takes_everything_from_its_seal_and_verifies(case: Case) -> Non
     assert isinstance(departed.exception, InputError) and "later.png' was added" in str(departed.exception)
 
 
+def test_what_attests_the_seal_is_copied_into_the_run(case: Case) -> None:
+    beside = case.folder / "seal.json.tsq"
+    beside.write_bytes(b"a request")
+    assert case.audit().exit_code in (0, 3)
+    assert (case.run / "attestations" / beside.name).read_bytes() == b"a request"
+
+
 def test_every_difference_in_files_is_named(case: Case) -> None:
     first, second = sorted(case.targets.glob("*.png"))
     first.write_bytes(second.read_bytes())
