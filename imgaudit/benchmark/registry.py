@@ -38,6 +38,7 @@ BENCHMARKS = (
     Benchmark("errors", options.ErrorSettings, "verdicts.errors"),
     Benchmark("ladder", options.LadderSettings, "verdicts.ladder"),
     Benchmark("robustness", options.RobustnessSettings, "robustness.attack"),
+    Benchmark("replay", options.ReplaySettings, "replays.report"),
     Benchmark("evasion", options.EvasionSettings, "evasion.report"),
     Benchmark("screening", options.ScreeningSettings, "speed.screening"),
     Benchmark("lora", options.LoraSettings, "methods.lora"),

@@ -206,6 +206,17 @@ class RobustnessSettings(Seeded):
     out: Path | None = Field(None, description="Folder for finished work; by default a temporary one.")
 
 
+class ReplaySettings(Seeded):
+    """Generate the same pictures with other threads, batches and precisions: what `verify --replay` may tolerate."""
+
+    labs: list[str] = Field(
+        ["demo", "examples/labs/sdxl", "examples/labs/flow-report"],
+        description="Lab; the tolerance comes from the first. May be repeated.",
+    )
+    captions: int = Field(8, ge=2, description="Captions of memorised images, per lab.")
+    seeds: int = Field(2, ge=2, description="Pictures per caption, and as many per random embedding.")
+
+
 class LoraSettings(CommandSettings):
     """Train a LoRA on a few images, and see whether audits and `compare` find them."""
 

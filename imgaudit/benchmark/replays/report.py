@@ -1,0 +1,117 @@
+"""What the differences between pictures are, and the tolerance of a replay that follows from those of the first lab."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from imgaudit.benchmark.harness.procedure import record_procedure
+from imgaudit.benchmark.replays.measuring import (
+    ANOTHER_SEED,
+    PRECISION,
+    PictureDifference,
+    ReplayTable,
+    measure_replays,
+)
+from imgaudit.runs.replay.tolerance import OTHER_PRECISION, SAME_PRECISION
+from imgaudit.schema.records import Record
+from imgaudit.schema.replay import ReplayTolerance
+
+
+class ChangeReport(Record):
+    """All pictures of one lab under one change."""
+
+    lab: str
+    """The lab."""
+    change: str
+    """What was changed."""
+    n: int
+    """Pictures."""
+    largest: float
+    """Largest difference of a colour value in any picture; of another seed, the smallest of all pictures' largest."""
+    mean: float
+    """Largest mean difference of a picture; of another seed, the smallest."""
+    median: float
+    """Median over the pictures of the mean difference."""
+    similarity: float
+    """Largest difference in similarity; of another seed, the smallest."""
+    distance: float
+    """Largest difference in distance; of another seed, the smallest."""
+    beyond: int
+    """Pictures that a replay would call different."""
+
+
+class ReplayReport(Record):
+    """Every lab and change."""
+
+    seed: int
+    """Run seed."""
+    hardware: str
+    """Machine."""
+    torch: str
+    """Version."""
+    changes: list[ChangeReport]
+    """In the order in which they were measured."""
+
+
+def report_replays(table: ReplayTable) -> ReplayReport:
+    """Sum up every lab and change."""
+    groups: dict[tuple[str, str], list[PictureDifference]] = {}
+    for one in table.differences:
+        groups.setdefault((one.lab, one.change), []).append(one)
+    return ReplayReport(
+        seed=table.seed, hardware=table.hardware, torch=table.torch,
+        changes=[_sum_up(lab, change, rows) for (lab, change), rows in groups.items()],
+    )  # fmt: skip
+
+
+def choose_tolerance(change: str) -> ReplayTolerance:
+    """Return the tolerance that a change is judged by; another seed is judged by the stricter one."""
+    return OTHER_PRECISION if change in (PRECISION, "GPU") else SAME_PRECISION
+
+
+def is_beyond(one: PictureDifference, tolerance: ReplayTolerance) -> bool:
+    """Say whether a replay calls a picture different."""
+    return (
+        one.largest > tolerance.largest
+        or one.mean > tolerance.mean
+        or one.similarity > tolerance.similarity
+        or one.distance > tolerance.distance
+    )
+
+
+def _sum_up(lab: str, change: str, rows: Sequence[PictureDifference]) -> ChangeReport:
+    most = min if change == ANOTHER_SEED else max
+    tolerance = choose_tolerance(change)
+    return ChangeReport(
+        lab=lab, change=change, n=len(rows), largest=most(one.largest for one in rows),
+        mean=most(one.mean for one in rows), median=float(np.median([one.mean for one in rows])),
+        similarity=most(one.similarity for one in rows), distance=most(one.distance for one in rows),
+        beyond=sum(is_beyond(one, tolerance) for one in rows),
+    )  # fmt: skip
+
+
+def format_replays(report: ReplayReport) -> Iterator[str]:
+    """Format one change per line, lab by lab."""
+    yield f"{report.hardware}, torch {report.torch}, seed {report.seed}; against batch 16, 1 thread, float32, processor"
+    yield "levels of 0 to 255: largest of all values and pictures, largest mean of a picture, median of these means;"
+    yield f"similarity and distance: largest difference. {ANOTHER_SEED}: the smallest of each, not the largest"
+    lab = ""
+    for one in report.changes:
+        if one.lab != lab:
+            lab = one.lab
+            yield ""
+            columns = f"{'largest':>9}{'mean':>9}{'median':>9}{'similarity':>12}{'distance':>10}{'told apart':>12}"
+            yield f"{lab:22}{'n':>4}{columns}"
+        yield (
+            f"{one.change:22}{one.n:4}{one.largest:9.0f}{one.mean:9.3f}{one.median:9.3f}{one.similarity:12.5f}"
+            f"{one.distance:10.5f}{f'{one.beyond}/{one.n}':>12}"
+        )
+    yield ""
+    for name, tolerance in (("same precision", SAME_PRECISION), ("another precision", OTHER_PRECISION)):
+        yield (
+            f"tolerance, {name}: {tolerance.largest:g} levels, {tolerance.mean:g} on average, similarity "
+            f"{tolerance.similarity:g}, distance {tolerance.distance:g}"
+        )
+
+
+PROCEDURE = record_procedure(ReplayTable, measure_replays, report_replays, format_replays)
