@@ -15,6 +15,7 @@ from imgaudit.benchmark.robustness.inputs import report_problems
 from imgaudit.benchmark.robustness.processes import PRELOADED
 from imgaudit.benchmark.robustness.reaching_outside import SECTION
 from imgaudit.benchmark.robustness.tally import Recorder
+from imgaudit.benchmark.robustness.tampering.counts import HARMLESS_COPIES, REWRITTEN, TAMPERED
 from tests.support.commands import Commands
 
 ROOT = Path(__file__).parent.parent.parent.parent
@@ -24,7 +25,7 @@ ROOT = Path(__file__).parent.parent.parent.parent
 def test_nothing_is_lost_and_nothing_is_run(model_folder: Path, run_imgaudit: Commands, tmp_path: Path) -> None:
     done = run_imgaudit(
         "benchmark", "robustness", "--model", model_folder, "--kills", "12", "--full-disks", "2", "--spoilt", "1",
-        "--hostile-runs", "1",
+        "--hostile-runs", "1", "--edited-runs", "1",
         "--out", tmp_path, "--save", tmp_path / "table.json", "--quiet", timeout=3000,
     )  # fmt: skip
     assert done.code == 0, done.stderr
@@ -34,9 +35,9 @@ def test_nothing_is_lost_and_nothing_is_run(model_folder: Path, run_imgaudit: Co
     kinds = {tally.kind: tally for tally in report.tallies}
     kills = [tally for kind, tally in kinds.items() if kind.startswith("killed while")]
     assert sum(tally.tried for tally in kills) >= 12 and all(set(tally.states) == {"identical"} for tally in kills)
-    assert {"images", "texts", "models", "interruption", "damage", "network", SECTION} == {
-        t.section for t in report.tallies
-    }
+    assert {
+        "images", "texts", "models", "interruption", "damage", "network", SECTION, TAMPERED, REWRITTEN, HARMLESS_COPIES
+    } == {t.section for t in report.tallies}  # fmt: skip
     if "disk full at a random write" not in {one.kind for one in report.not_tried}:
         assert kinds["disk full at a random write"].states == {"identical": 2}
 
