@@ -73,12 +73,16 @@ def open_regular(path: Path, *, follow_links: bool = True) -> BufferedReader:
     return os.fdopen(descriptor, "rb")
 
 
-def hash_file(path: Path) -> str:
+def hash_file(path: Path, limit: int | None = None) -> str:
     """Return the SHA-256 of a regular file's bytes, as 64 hexadecimal digits.
 
-    Raises RunFolderError for a link below a contained folder, OSError when it cannot be read.
+    limit:  bytes that it may have at most; None for any number
+    Raises RunFolderError for a link below a contained folder, OSError when it cannot be read or is larger.
     """
     with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if limit is not None and size > limit:
+            raise OSError(errno.EFBIG, f"it has {size:,} bytes, and at most {limit:,} are read", str(path))
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -24,6 +24,9 @@ from imgaudit.io.reading import open_regular, read_bounded
 MAX_JSON_BYTES = 512 * 2**20
 """Bytes of a JSON file that is read back: the report of some ten thousand images."""
 
+MAX_LINES_BYTES = 2 * 2**30
+"""Bytes of a file of records that is read back."""
+
 MAX_LINE_BYTES = 64 * 2**20
 """Bytes of one record."""
 
@@ -199,7 +202,7 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
 def split_lines(path: Path) -> Iterator[bytes]:
     """Yield a file's lines one at a time, none where there is no file; of one that is too long, its parts.
 
-    Raises RunFolderError for a link or what is no regular file.
+    Raises RunFolderError for a link, for what is no regular file, and for a file that is too large.
     """
     try:
         file = open_regular(path, follow_links=False)
@@ -208,6 +211,8 @@ def split_lines(path: Path) -> Iterator[bytes]:
     except OSError as error:
         raise RunFolderError(f"{str(path)!r} cannot be read: {error.strerror}") from error
     with file:
+        if (size := os.fstat(file.fileno()).st_size) > MAX_LINES_BYTES:
+            raise RunFolderError(f"{str(path)!r} has {size:,} bytes; at most {MAX_LINES_BYTES:,} are read")
         yield from iter(partial(file.readline, MAX_LINE_BYTES), b"")
 
 

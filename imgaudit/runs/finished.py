@@ -16,7 +16,7 @@ from imgaudit.decision.null_bank import NullBank
 from imgaudit.decision.verdict import conclude_skipped
 from imgaudit.exceptions import RunFolderError
 from imgaudit.io.reading import hash_file
-from imgaudit.io.writing import read_json
+from imgaudit.io.writing import MAX_JSON_BYTES, read_json
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import read_manifest
 from imgaudit.schema.findings import AuditResult, Finding
@@ -131,7 +131,7 @@ def _require_utf8(path: Path) -> None:
 
 def _digest(path: Path) -> str:
     try:
-        return hash_file(path)
+        return hash_file(path, MAX_JSON_BYTES)
     except OSError as error:
         raise RunFolderError(f"{str(path)!r} cannot be read: {error.strerror}; is this a finished run?") from error
 

@@ -11,6 +11,7 @@ from PIL import Image
 from imgaudit.exceptions import ImageError, RunFolderError
 from imgaudit.io import writing
 from imgaudit.io.containment import OpenFolder
+from imgaudit.io.reading import hash_file
 from imgaudit.io.writing import (
     UNFINISHED,
     append_lines,
@@ -100,6 +101,11 @@ def test_json_and_lines_are_read_up_to_a_limit(tmp_path: Path, monkeypatch: pyte
     append_lines(tmp_path / "lines", [{"a": 1}, {"a": "x" * 1000}, {"a": 2}])
     monkeypatch.setattr(writing, "MAX_LINE_BYTES", 500)
     assert list(read_lines(tmp_path / "lines")) == [{"a": 1}, {"a": 2}]
+    monkeypatch.setattr(writing, "MAX_LINES_BYTES", 500)
+    with pytest.raises(RunFolderError, match=r"lines' has [\d,]+ bytes; at most 500 are read"):
+        list(read_lines(tmp_path / "lines"))
+    with pytest.raises(OSError, match="at most 10 are read"):
+        hash_file(tmp_path / "lines", 10)
 
 
 def test_json_has_no_nan_and_says_which_file_is_damaged(tmp_path: Path) -> None:
