@@ -2,17 +2,22 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from imgaudit.cli.exit_codes import find_exit_code
 from imgaudit.cli.options import Run
 from imgaudit.cli.signatures import Heading, option
+from imgaudit.cli.terminal import plain
 from imgaudit.exceptions import InputError
 from imgaudit.schema.config import FailOn
 from imgaudit.schema.policy import Policy, read_policy
+
+if TYPE_CHECKING:
+    from imgaudit.runs.folder import RunFolder
 
 
 def register(app: typer.Typer, heading: str) -> None:
@@ -22,10 +27,15 @@ def register(app: typer.Typer, heading: str) -> None:
 
 def _report(
     run: Run,
-    kind: Annotated[str, option(Heading.OUTPUT, "html, written into RUN/report, or json, csv or markdown, printed.",
+    kind: Annotated[str, option(Heading.OUTPUT, "html, written into RUN/report; json, csv or markdown, printed; "
+        "or counsel, one HTML file for lawyers that prints to a PDF.",
         "--format", "-f", metavar="NAME")] = "html",
     policy: Annotated[Path | None, option(Heading.CONTROLS, "Policy to decide again by, a TOML "
         "or JSON file: how measurements become verdicts.", metavar="FILE", default="the run's own policy")] = None,
+    image: Annotated[list[str] | None, option(Heading.OUTPUT, "Image to show in the file for counsel, by id, SHA-256 "
+        "or file name. May be repeated.", "--image", metavar="IMAGE", default="all that are reproduced")] = None,
+    output: Annotated[Path | None, option(Heading.OUTPUT, "New file for counsel.", "--output", "-o", metavar="FILE",
+        default="counsel-RUN.html")] = None,
     fail_on: Annotated[FailOn, option(Heading.OUTPUT, "For scripts: exit with code 1 if any verdict is replicated or "
         "partial (replicated), or one of these or atypical (atypical); or never.", metavar="WHAT")] = FailOn.NEVER,
 ) -> None:  # fmt: skip
@@ -38,6 +48,8 @@ def _report(
 
     if kind not in set(ReportFormat):
         raise InputError(f"--format must be one of {', '.join(ReportFormat)}, but got {kind!r}")
+    if kind != ReportFormat.COUNSEL and (image or output is not None):
+        raise InputError("--image and --output belong to --format counsel")
     folder = RunFolder(run)
     if not folder.manifest_path.is_file():
         raise InputError(f"{str(run)!r} is not a run folder: it has no manifest.json")
@@ -58,6 +70,22 @@ def _report(
             finish_run(folder, result, invocation, os.cpu_count() or 1)
         if kind == ReportFormat.HTML:
             typer.echo(folder.path / "report" / "index.html")
+        elif kind == ReportFormat.COUNSEL:
+            typer.echo(plain(str(_write_counsel(folder, image or [], output))).plain)
         else:
             typer.echo(render(result, ReportFormat(kind)), nl=False)
     raise typer.Exit(find_exit_code(result, fail_on))
+
+
+def _write_counsel(run: "RunFolder", images: Sequence[str], output: Path | None) -> Path:
+    """Write the file for counsel; return its path. Raises InputError when there is one, or it lies in the run."""
+    from imgaudit.io.writing import write_atomically
+    from imgaudit.report.complaint.package import require_new
+    from imgaudit.report.counsel.document import render_counsel
+    from imgaudit.runs.finished import read_finished_run, run_id
+
+    finished = read_finished_run(run.path)
+    path = output or Path(f"counsel-{run_id(run)}.html")
+    require_new(path, finished)
+    write_atomically(path, render_counsel(finished, images))
+    return path

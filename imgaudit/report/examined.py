@@ -41,7 +41,7 @@ def describe_frame(frame: Frame) -> str:
     """
     if frame.share < 1:
         return f"{100 * frame.share:.0f} % of the picture was examined: {_HOW[frame.framing]}"
-    square = frame.framing is Framing.CROP
+    square = frame.right - frame.left == frame.bottom - frame.top
     return "The whole picture was examined" + ("" if square else f", {_HOW[frame.framing]}")
 
 

@@ -34,6 +34,7 @@ class ReportFormat(enum.StrEnum):
     JSON = "json"
     CSV = "csv"
     MARKDOWN = "markdown"
+    COUNSEL = "counsel"
 
 
 def _csv_row(finding: Finding, *, with_invmm: bool) -> dict[str, str]:
@@ -132,13 +133,15 @@ def render_markdown(result: AuditResult) -> str:
 
 
 def render(result: AuditResult, kind: ReportFormat) -> str:
-    """Return a text format as a string. Raises ValueError for HTML, which is a folder."""
+    """Return a text format as a string. Raises ValueError for HTML, which is a folder, and for counsel's file."""
     if kind is ReportFormat.JSON:
         return result.model_dump_json(indent=2) + "\n"
     if kind is ReportFormat.CSV:
         return render_csv(result)
     if kind is ReportFormat.MARKDOWN:
         return render_markdown(result)
+    if kind is ReportFormat.COUNSEL:
+        raise ValueError("the file for counsel is made from a finished run: use counsel.document.render_counsel")
     raise ValueError("HTML is a folder of pages: use write_report")
 
 

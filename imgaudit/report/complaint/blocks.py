@@ -80,6 +80,8 @@ class Section:
 
     title: str
     blocks: Sequence[Block]
+    kind: str = ""
+    """Kind of section for the stylesheet; empty for an ordinary one."""
 
 
 @dataclass(frozen=True)

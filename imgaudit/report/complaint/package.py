@@ -29,6 +29,9 @@ from imgaudit.schema.findings import Finding
 from imgaudit.schema.records import Measurement
 from imgaudit.schema.text import file_name
 
+HEAD = "Head of the evidence"
+"""Name of the head among digests."""
+
 REDUCED = "of the whole file, of which this copy leaves out folders and all other images"
 """Words for what the digest beside a reduced manifest covers."""
 
@@ -55,7 +58,7 @@ def make_package(run: FinishedRun, finding: Finding, *, whole_manifest: bool = F
     whole_manifest:  whether manifest.json is the run's own, with every folder and file that was audited
     """
     manifest = read_json(run.folder.manifest_path)
-    folders = _known_folders(run, manifest)
+    folders = list_folders(run)
     measurement = run.measurements.get(finding.id)
     name = run_id(run.folder)
     decisions = DecisionLedger(run.folder, name).read().of_image(finding.id)
@@ -69,7 +72,7 @@ def make_package(run: FinishedRun, finding: Finding, *, whole_manifest: bool = F
     material = ComplaintMaterial(
         run, finding, measurement, outputs, {path: to for path, to in wanted.items() if to in files},
         "work/examined.png" if "work/examined.png" in files else "", regions,
-        decisions, _digests(run), folders,
+        decisions, collect_digests(run), folders,
     )  # fmt: skip
     statement = make_statement(material)
     reduced = _reduced_manifest(manifest, finding, folders, run.folder.manifest_path)
@@ -97,10 +100,7 @@ def write_package(files: Mapping[str, bytes], output: Path, run: FinishedRun) ->
 
     Raises InputError when there is something already, or the place lies in the run, which is evidence.
     """
-    if output.resolve().is_relative_to(run.folder.path.resolve()):
-        raise InputError(f"{str(output)!r} lies in the run, which is evidence; choose another --output")
-    if output.exists() or output.is_symlink():
-        raise InputError(f"{str(output)!r} exists already; remove it, or choose another --output")
+    require_new(output, run)
     if output.suffix.lower() == ".zip":
         folder = output.stem.strip(".") or "complaint"
         write_atomically(output, zip_bytes({f"{folder}/{path}": content for path, content in files.items()}))
@@ -117,6 +117,14 @@ def write_package(files: Mapping[str, bytes], output: Path, run: FinishedRun) ->
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
     return output
+
+
+def require_new(output: Path, run: FinishedRun) -> None:
+    """Raise InputError when there is something already, or the place lies in the run, which is evidence."""
+    if output.resolve().is_relative_to(run.folder.path.resolve()):
+        raise InputError(f"{str(output)!r} lies in the run, which is evidence; choose another --output")
+    if output.exists() or output.is_symlink():
+        raise InputError(f"{str(output)!r} exists already; remove it, or choose another --output")
 
 
 def zip_bytes(files: Mapping[str, bytes]) -> bytes:
@@ -172,8 +180,9 @@ def _draw_regions(run: FinishedRun, finding: Finding, files: dict[str, bytes]) -
     return drawn
 
 
-def _known_folders(run: FinishedRun, manifest: dict[str, Any]) -> list[str]:
-    given = [str(part).partition("=")[2] or str(part) for part in manifest.get("command", [])]
+def list_folders(run: FinishedRun) -> list[str]:
+    """List the folders of the machine that a run names, in its command and its files, for their removal."""
+    given = [str(part).partition("=")[2] or str(part) for part in run.manifest.command]
     paths = [target.path for target in run.manifest.targets] + [one.path for one in run.manifest.skipped]
     return folders_of([*paths, *(finding.path for finding in run.result.findings), *given])
 
@@ -196,7 +205,8 @@ def _named(record: dict[str, Any]) -> dict[str, Any]:
     return record | {"path": file_name(record["path"])}
 
 
-def _digests(run: FinishedRun) -> dict[str, str]:
+def collect_digests(run: FinishedRun) -> dict[str, str]:
+    """Return the SHA-256 of manifest.json and report.json, and the head of the evidence where there is one."""
     digests = {
         "manifest.json": hash_file(run.folder.manifest_path),
         "report.json": result_digest(run.folder),
@@ -205,4 +215,4 @@ def _digests(run: FinishedRun) -> dict[str, str]:
         head = read_json(run.folder.path / "evidence.json")["head"]
     except (RunFolderError, KeyError, TypeError):
         return digests
-    return digests | {"Head of the evidence": str(head)}
+    return digests | {HEAD: str(head)}
