@@ -25,6 +25,7 @@ from imgaudit.report.pictures import fade_outside, png_bytes, read_picture
 from imgaudit.report.redaction import folders_of, without_folders
 from imgaudit.report.review import DecisionLedger, write_decisions_file
 from imgaudit.runs.finished import FinishedRun, result_digest, run_id
+from imgaudit.runs.history import read_history
 from imgaudit.schema.findings import Finding
 from imgaudit.schema.records import Measurement
 from imgaudit.schema.text import file_name
@@ -181,10 +182,13 @@ def _draw_regions(run: FinishedRun, finding: Finding, files: dict[str, bytes]) -
 
 
 def list_folders(run: FinishedRun) -> list[str]:
-    """List the folders of the machine that a run names, in its command and its files, for their removal."""
-    given = [str(part).partition("=")[2] or str(part) for part in run.manifest.command]
+    """List the folders of the machine that a run names, in its commands, files and controls, for their removal."""
+    commands = [run.manifest.command, *(one.start.command for one in read_history(run.folder).entries)]
+    given = [str(part).partition("=")[2] or str(part) for command in commands for part in command]
+    # A bank says "folder PATH" or "--controls PATH" where nobody gave a note.
+    notes = [source.note.partition(" ")[2] for source in run.bank.sources] if run.bank else []
     paths = [target.path for target in run.manifest.targets] + [one.path for one in run.manifest.skipped]
-    return folders_of([*paths, *(finding.path for finding in run.result.findings), *given])
+    return folders_of([*paths, *(finding.path for finding in run.result.findings), *given, *notes])
 
 
 def _reduced_manifest(manifest: dict[str, Any], finding: Finding, folders: list[str], path: Path) -> dict[str, Any]:

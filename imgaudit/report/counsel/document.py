@@ -9,7 +9,7 @@ from imgaudit.report.complaint.package import HEAD, collect_digests, find_image,
 from imgaudit.report.counsel.examiner import NOT_NAMED, describe_checking, describe_examiner, list_history
 from imgaudit.report.counsel.exhibit import make_exhibit
 from imgaudit.report.counsel.glossary import find_words
-from imgaudit.report.counsel.method import describe_errors, describe_method, describe_untested
+from imgaudit.report.counsel.method import alarm_text, describe_errors, describe_method, describe_untested
 from imgaudit.report.pages import page_environment, read_asset
 from imgaudit.report.redaction import without_folders
 from imgaudit.report.wording import WORDING
@@ -83,7 +83,7 @@ def _answer(run: FinishedRun, model: str, folders: Sequence[str]) -> Iterator[Bl
     for change in run.result.redecided:
         yield Paragraph(f"Decided again, not as fixed before the run: {change}", "Note")
     for alarm in summary.alarms:
-        yield Paragraph(str(without_folders(alarm.message, folders)), "Alarm")
+        yield Paragraph(alarm_text(alarm, folders), "Alarm")
     if not returned:
         yield Paragraph("“Not reproduced” means: not within this budget. It never means that an image is safe.")
 

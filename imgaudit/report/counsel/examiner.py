@@ -1,7 +1,7 @@
 """Who made the audit, when, with what, in which steps, and how to check it."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import replace
 
 from imgaudit.report.complaint.blocks import Block, Code, Facts, Paragraph
 from imgaudit.report.complaint.package import HEAD
@@ -9,7 +9,7 @@ from imgaudit.report.pages import continuing_commands, describe_history, describ
 from imgaudit.report.redaction import without_folders
 from imgaudit.runs.attestation.place import Place
 from imgaudit.runs.finished import FinishedRun, run_id
-from imgaudit.runs.history import read_history
+from imgaudit.runs.history import History, read_history
 
 NOT_NAMED = "not named: the audit was run without --operator"
 
@@ -49,24 +49,34 @@ def describe_examiner(run: FinishedRun, folders: Sequence[str], digests: Mapping
 
 def list_history(run: FinishedRun, folders: Sequence[str]) -> Iterator[Block]:
     """Yield the commands that made and changed the run, oldest first, and changes of the rules."""
-    commands = describe_history(read_history(run.folder))
+    # Part by part, as every part of a command that is a path is to lose its folders.
+    told = {key: run.result.run.get(key, []) for key in ("command", "continued")}
+    result = run.result.model_copy(update={"run": without_folders(told, folders)})
+    yield Paragraph(f"The run was begun at {run.manifest.started} with this command (names of folders are left out):")
+    yield Code(reproduction_command(result))
+    for time, line in continuing_commands(result):
+        yield Paragraph(f"It was continued at {time} with:")
+        yield Code(line)
+    commands = describe_history(_without_folders(read_history(run.folder), folders))
     if commands:
-        yield Paragraph("Every command that changed the run is recorded in it, in linked lines:")
-        for command, when in commands:
-            yield Paragraph(str(without_folders(f"{when[0].upper()}{when[1:]}.", folders)))
-            if command:
-                yield Code(str(without_folders(command, folders)))
-    else:
-        yield Paragraph(f"The run was begun at {run.manifest.started} with this command:")
-        command_alone: dict[str, Any] = {"command": run.manifest.command}
-        yield Code(str(without_folders(reproduction_command(run.result.model_copy(update={"run": command_alone})), folders)))
-        for time, line in continuing_commands(run.result):
-            yield Paragraph(f"It was continued at {time} with:")
-            yield Code(str(without_folders(line, folders)))
-    yield Paragraph("Names of folders of the machine are left out here.")
+        yield Paragraph("Commands that changed the run are recorded in it, in linked lines:")
+    for command, when in commands:
+        yield Paragraph(f"{when[0].upper()}{when[1:]}.")
+        if command:
+            yield Code(command)
     if run.result.redecided:
         changes = "; ".join(run.result.redecided)
         yield Paragraph(f"The verdicts were decided again by other rules than those fixed before the run: {changes}")
+
+
+def _without_folders(history: History, folders: Sequence[str]) -> History:
+    """Return a history whose commands name no folder, and without the text of errors, which can name any."""
+    entries = []
+    for one in history.entries:
+        start = one.start.model_copy(update={"command": without_folders(list(one.start.command), folders)})
+        end = one.end.model_copy(update={"error": ""}) if one.end else None
+        entries.append(one.model_copy(update={"start": start, "end": end}))
+    return replace(history, entries=tuple(entries))
 
 
 def describe_checking(run: FinishedRun, digests: Mapping[str, str]) -> Iterator[Block]:

@@ -9,6 +9,7 @@ from imgaudit.report.audit.outputs import is_copy
 from imgaudit.report.complaint.blocks import Block, Facts, Paragraph, PictureBlock, Pictures, Section
 from imgaudit.report.complaint.material import number_text, percent_text
 from imgaudit.report.counsel.embedding import embed_picture
+from imgaudit.report.counsel.method import alarm_text
 from imgaudit.report.examined import NO_ORIGINAL, describe_frame, draw_frame, similarity_text
 from imgaudit.report.pictures import read_picture
 from imgaudit.report.redaction import without_folders
@@ -37,7 +38,7 @@ def make_exhibit(run: FinishedRun, finding: Finding, number: int, folders: Seque
         blocks += _show(run, finding, measurement)
     blocks.append(Facts(list(_facts(finding, measurement, folders))))
     blocks.append(Paragraph(WORDING[finding.verdict].limit, "Limit"))
-    blocks += [Paragraph(str(without_folders(alarm.message, folders)), "Alarm") for alarm in finding.alarms]
+    blocks += [Paragraph(alarm_text(alarm, folders), "Alarm") for alarm in finding.alarms]
     return Section(f"Exhibit {number}: {file_name(finding.path)}", blocks, kind="exhibit")
 
 

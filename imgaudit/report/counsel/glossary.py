@@ -18,6 +18,8 @@ GLOSSARY: dict[str, str] = {
     "under no text, adjusted for how detailed the image is",
     "coincidence": "how often images generated for other texts come as close to the target: a floor of the p-value of "
     "a text",
+    "p": "the share of controls, counting the image, that are at least as strong by scores, generated images and parts "
+    "together",
     "q": "p, corrected for the number of images in the folder",
     "level": "the share of false discoveries that the user accepts on average, 5 % by default",
     "finding": "everything that the audit concludes about one image",

@@ -10,6 +10,7 @@ from imgaudit.report.redaction import without_folders
 from imgaudit.report.wording import RUNG_WORDING, controls_text
 from imgaudit.runs.finished import FinishedRun
 from imgaudit.schema.error_checks import RateInterval
+from imgaudit.schema.findings import Alarm
 from imgaudit.schema.manifest import SKIPPED_MEASURE
 from imgaudit.schema.records import DECIDING_RUNGS, Skipped
 from imgaudit.schema.score_search import describe_search_budget, search_of
@@ -18,6 +19,12 @@ from imgaudit.statistics import clopper_pearson
 
 LISTED = 20
 """Files that could not be audited and are named; the others are counted."""
+
+
+def alarm_text(alarm: Alarm, folders: Sequence[str]) -> str:
+    """Return the message of an alarm as a sentence without folders."""
+    message = str(without_folders(alarm.message, folders))
+    return f"{message[:1].upper()}{message[1:]}{'' if message.endswith('.') else '.'}"
 
 
 def describe_errors(run: FinishedRun, folders: Sequence[str]) -> Iterator[Block]:
@@ -56,7 +63,7 @@ def describe_errors(run: FinishedRun, folders: Sequence[str]) -> Iterator[Block]
         rows.append(("Fair comparison", f"Checked of {summary.blind_comparison}."))
     yield Facts(rows)
     for alarm in summary.alarms:
-        yield Paragraph(str(without_folders(alarm.message, folders)), "Alarm")
+        yield Paragraph(alarm_text(alarm, folders), "Alarm")
     version = run.manifest.versions.get("imgaudit", "")
     yield Paragraph(
         "The method was also measured on models whose training images are known. Those figures are not part of this "
