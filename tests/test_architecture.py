@@ -51,6 +51,7 @@ TESTED_BY = {
     "runs/audit": "test_api",
     "runs/replay/comparison": "runs/replay/test_replay",
     "runs/replay/generation": "runs/replay/test_replay",
+    "runs/verification/verdicts": "runs/verification/test_run",
     "schema/replay": "runs/replay/test_replay",
     "similarity/parts/photometric": "similarity/parts/test_pair",
 }
