@@ -28,17 +28,17 @@ def _dial(
 ) -> None:
     """Show how little input makes a model reproduce an image: the less it takes, the more is in the model."""
     from imgaudit.diffusion.executor import Executor
-    from imgaudit.io.writing import read_json
     from imgaudit.report import finish_run
     from imgaudit.runs.dial import standing_embedding, turn_dial
+    from imgaudit.runs.finished import read_finished_run
     from imgaudit.runs.folder import RunFolder
     from imgaudit.runs.history import Invocation
-    from imgaudit.schema.findings import AuditResult
 
     folder = RunFolder(run)
     if not folder.report_path.is_file():
         raise InputError(f"{str(run)!r} is not a finished run: it has no report.json")
-    result = AuditResult.model_validate(read_json(folder.report_path))
+    # Somebody else may have made the run: the pictures that its report names are shown on the pages.
+    result = read_finished_run(run).result
     total = sum(standing_embedding(finding) is not None for finding in result.findings)
     loaded = model.load(device)
     typer.echo(f"{'image':32} {'whole':>7} {'bits':>8} {'fewest':>8} {'rank x bits':>12} {'copies':>7}   as PNG")

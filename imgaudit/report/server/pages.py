@@ -89,6 +89,12 @@ class Pages:
             # Resolving finds links in any part of the path, also those that stay inside.
             if file.resolve(strict=True) != file:
                 raise NotServedError(HTTPStatus.FORBIDDEN, "links are not served")
+            if file.stat().st_nlink > 1:
+                raise NotServedError(
+                    HTTPStatus.FORBIDDEN,
+                    "this file has another name elsewhere (a hard link), so it may not be the run's: put a copy in its "
+                    "place",
+                )
             content = read_bounded(file, LARGEST_FILE, follow_links=False)
         except (OSError, RuntimeError) as error:
             raise NotServedError(HTTPStatus.NOT_FOUND, "there is no such file in the run") from error

@@ -73,3 +73,13 @@ def test_a_run_without_pages_is_refused(folder: RunFolder) -> None:
     (folder.path / "report" / "index.html").unlink()
     with pytest.raises(RunFolderError, match="imgaudit report writes it"):
         ReviewServer(folder)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="making links takes a right that Windows users lack")
+def test_a_file_that_has_a_name_elsewhere_is_not_served(server: ReviewServer, tmp_path: Path) -> None:
+    (tmp_path / "theirs").write_text("theirs", encoding="utf-8")
+    index = server.run.path / "report" / "index.html"
+    index.unlink()
+    os.link(tmp_path / "theirs", index)
+    answer = ask(server, "GET", "/report/index.html")
+    assert answer.status == 403 and "a hard link" in answer.json["error"]
