@@ -1,8 +1,12 @@
 """Differences between pictures generated twice: summed up, and judged by the tolerance of a replay."""
 
-from imgaudit.benchmark.replays.measuring import ANOTHER_SEED, PictureDifference, ReplayTable
+from pathlib import Path
+
+from imgaudit.benchmark.replays.measuring import ANOTHER_SEED, PRECISION, PictureDifference, ReplayTable
 from imgaudit.benchmark.replays.report import format_replays, report_replays
 from imgaudit.runs.replay.tolerance import OTHER_PRECISION, SAME_PRECISION, find_tolerance
+
+TABLE = Path(__file__).parents[3] / "examples" / "replay.json"
 
 
 def row(change: str, largest: float, mean: float) -> PictureDifference:
@@ -21,6 +25,15 @@ def test_the_largest_difference_counts_and_of_another_seed_the_smallest() -> Non
     assert (batch.n, batch.largest, batch.mean, batch.beyond) == (2, 200, 20.0, 1)
     assert (seed.n, seed.largest, seed.mean, seed.beyond) == (2, 90, 9.0, 2)
     assert all(len(line) <= 120 for line in format_replays(report_replays(table)))
+
+
+def test_the_tolerance_tells_every_honest_picture_from_every_forged_one_in_the_committed_table() -> None:
+    for one in report_replays(ReplayTable.read(TABLE)).changes:
+        if one.change == ANOTHER_SEED:
+            assert one.beyond == one.n, f"{one.lab}: a picture of another seed passes"
+        else:
+            refused = one.beyond_wider if one.change == PRECISION else one.beyond
+            assert refused == 0, f"{one.lab}, {one.change}: an honest picture is refused"
 
 
 def test_precisions_that_differ_or_are_unknown_get_the_wider_tolerance() -> None:
