@@ -81,9 +81,12 @@ def test_a_list_that_was_edited_breaks_its_chain(copy: RunFolder) -> None:
     write_json(path, content)
     assert any("its head is not the last link" in one for one in verify_run(copy).problems)
     write_json(path, {"files": 7})
-    with pytest.raises(RunFolderError, match=r"evidence.json' is damaged"):
+    with pytest.raises(VerificationError, match=r"evidence.json' is damaged"):
         verify_run(copy)
     path.unlink()
+    with pytest.raises(VerificationError, match=r"has no evidence.json"):
+        verify_run(copy)
+    copy.report_path.unlink()
     with pytest.raises(RunFolderError, match=r"has no evidence.json"):
         verify_run(copy)
 

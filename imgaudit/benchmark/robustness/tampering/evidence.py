@@ -105,6 +105,7 @@ EDITS = (
     Edit("history: the first line removed", _shorten_history),
     Edit("history: a time edited", _edit_history),
     Edit("history: deleted", _delete_history),
-    Edit("a file added to the run", _add_file),
+    # A list that names the file again agrees with the folder, and nothing reads the file.
+    Edit("a file added to the run", _add_file, ALONE, (Attacker.LISTS,)),
 )
 """Edits of the evidence."""

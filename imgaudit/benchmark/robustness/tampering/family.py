@@ -9,7 +9,17 @@ from pathlib import Path
 from imgaudit.benchmark.robustness.bench import Bench, visible_problems
 from imgaudit.benchmark.robustness.interruptions import RESUMABLE
 from imgaudit.benchmark.robustness.processes import Ended, run_command
-from imgaudit.benchmark.robustness.tampering import bank, evidence, manifest, pages, pictures, records, result, review
+from imgaudit.benchmark.robustness.tampering import (
+    bank,
+    evidence,
+    manifest,
+    pages,
+    pictures,
+    records,
+    result,
+    review,
+    seal,
+)
 from imgaudit.benchmark.robustness.tampering.counts import (
     BY_HEAD,
     FOUND,
@@ -26,7 +36,8 @@ from imgaudit.exceptions import ImgauditError
 from imgaudit.models.loading import bundled_lab
 
 GROUPS = (
-    pages.EDITS, result.EDITS, manifest.EDITS, records.EDITS, bank.EDITS, pictures.EDITS, review.EDITS, evidence.EDITS,
+    pages.EDITS, result.EDITS, manifest.EDITS, records.EDITS, bank.EDITS, pictures.EDITS, review.EDITS, seal.EDITS,
+    evidence.EDITS,
 )  # fmt: skip
 """Edits by what is edited."""
 
@@ -120,12 +131,13 @@ def _audit(bench: Bench, name: str, images: tuple[str, ...], *, seed: int, out: 
         lines = (lab / "portfolio" / "metadata.jsonl").read_text(encoding="utf-8").splitlines()
         kept = [line for line in lines if json.loads(line)["file_name"] in images]
         (portfolio / "metadata.jsonl").write_text("\n".join(kept), encoding="utf-8")
+    sealed = portfolio.with_name("seal.json")
+    options = ["--model", "demo", "--calibration", lab / "calibration.json", "--device", "cpu", "--effort", "quick",
+               "--framing", "pad", "--seed", seed, "--operator", "A. Auditor"]  # fmt: skip
+    if out is None:
+        _require(run_command(["seal", portfolio, *options, "--output", sealed], place / "sealed"), f"the seal {name!r}")
     out = out or place / "run"
-    ended = run_command(
-        ["audit", portfolio, "--model", "demo", "--out", out, "--calibration", lab / "calibration.json", "--device",
-         "cpu", "--effort", "quick", "--framing", "pad", "--seed", seed, "--operator", "A. Auditor"],
-        place / "output",
-    )  # fmt: skip
+    ended = run_command(["audit", portfolio, *options, "--seal", sealed, "--out", out], place / "output")
     _require(ended, f"the audit {name!r}")
     return out
 

@@ -37,7 +37,7 @@ def edit_of(group: tuple[Edit, ...], kind: str) -> Edit:
 def test_there_are_enough_kinds_and_each_has_its_own_name() -> None:
     assert len(EDITS) == len({edit.kind for edit in EDITS}) >= counts.KINDS
     assert all(edit.attackers and set(edit.attackers).isdisjoint(edit.by_head) for edit in EDITS)
-    assert len(choose_edits(None)) == len(EDITS) and len(choose_edits(1)) == 8
+    assert len(choose_edits(None)) == len(EDITS) and len(choose_edits(1)) == 9
 
 
 @pytest.mark.parametrize("attacker", [Attacker.LEAVES, Attacker.LISTS])
