@@ -63,6 +63,11 @@ def test_the_committed_table_holds_what_the_page_says() -> None:
     assert all(target.met for target in report.targets), report.problems
 
 
+def test_the_table_of_edited_runs_holds_what_the_page_says() -> None:
+    report = RobustnessReport.model_validate_json((ROOT / "examples" / "tampered-runs.json").read_text())
+    assert all(target.met for target in report.targets), report.problems
+
+
 def test_cases_are_counted_and_problems_kept() -> None:
     recorder = Recorder()
     recorder.count("images", "a", "measured")
