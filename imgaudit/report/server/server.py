@@ -129,7 +129,8 @@ class ReviewServer(ThreadingHTTPServer):
             return
         try:
             super().process_request(request, client_address)
-        except BaseException:
+        except Exception:
+            # No thread was started. After Ctrl-C one may have been, which makes room itself.
             self._free.release()
             raise
 

@@ -74,6 +74,25 @@ def test_a_head_without_end_is_ended(server: ReviewServer, line: bytes) -> None:
     assert LARGEST_HEAD + LARGEST_BODY < 2**17
 
 
+def test_a_stop_just_after_a_thread_was_started_ends_the_server(
+    server: ReviewServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stopped(threading.Thread):
+        """Ctrl-C can arrive while the server waits for a thread to have started."""
+
+        def start(self) -> None:
+            super().start()
+            self.join(10)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("socketserver.threading.Thread", Stopped)
+    ours, theirs = socket.socketpair()
+    with theirs:
+        theirs.shutdown(socket.SHUT_WR)
+        with pytest.raises(KeyboardInterrupt):
+            server.process_request(ours, ("127.0.0.1", 0))
+
+
 def test_silent_connections_take_a_bounded_number_of_threads_and_are_ended(
     server: ReviewServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
