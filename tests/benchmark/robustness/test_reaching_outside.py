@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from imgaudit.benchmark.robustness import reaching_outside
+from imgaudit.benchmark.robustness.attack import RobustnessReport
 from imgaudit.benchmark.robustness.hostile.run_folders import COLOUR, ReceivedRun, hostile_runs, make_outside
 from imgaudit.benchmark.robustness.reaching_outside import MARKER, SECTION, find_changes, find_taken_over, goals
 from imgaudit.benchmark.robustness.tally import Recorder
@@ -99,3 +100,9 @@ def test_a_hostile_png_is_small_and_whole(folder: RunFolder, tmp_path: Path) -> 
     assert (copy.path / copy.replica).stat().st_size < 2**20 and stat.S_ISREG((copy.path / copy.replica).stat().st_mode)
     with Image.open(copy.path / copy.replica) as image:
         assert image.size == (8000, 8000)
+
+
+def test_the_committed_table_holds_what_the_page_says() -> None:
+    report = RobustnessReport.read(Path(__file__).parents[3] / "examples" / "robustness-run-folders.json")
+    assert report.family == SECTION and report.tried >= 8 * len(hostile_runs()), report.tried
+    assert all(goal.met for goal in report.targets), report.problems
