@@ -46,6 +46,7 @@ from imgaudit.schema.findings import AuditResult, Replication
 from imgaudit.schema.protocol import (
     Effort,
     ErrorConfig,
+    Framing,
     GenerationConfig,
     InversionConfig,
     LadderConfig,
@@ -119,7 +120,12 @@ def twelve_points() -> torch.Tensor:
 def test_the_default_protocols_are_what_they_were_before_streams_could_be_chosen() -> None:
     assert Protocol().hash == "8fd4b3bed6bbcfe4af30fdbbfbb0eeb64a0c178132b876e3c6a80a125b7443a1"
     # Only models that are searched in the span of texts have another one since that search is there.
-    assert {effort: protocol_for(effort).for_model("epsilon").hash for effort in Effort} == HASHES
+    # The framing has another default since pictures can be padded where a crop would cut too much.
+    cropped = {
+        effort: protocol_for(effort).for_model("epsilon").model_copy(update={"framing": Framing.CROP})
+        for effort in Effort
+    }
+    assert {effort: protocol.hash for effort, protocol in cropped.items()} == HASHES
     assert "streams" not in InversionConfig().model_dump() and "streams" not in Protocol().canonical()
 
 

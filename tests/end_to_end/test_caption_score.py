@@ -16,6 +16,7 @@ from imgaudit.models import LoadedModel, load_model
 from imgaudit.report import ReportFormat, render
 from imgaudit.runs.calibration import measure_bank
 from imgaudit.runs.conclusion import conclude
+from imgaudit.runs.evidence import write_evidence
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import make_manifest, open_manifest
 from imgaudit.runs.measurement import measure_targets
@@ -108,6 +109,7 @@ def test_an_image_without_a_caption_loses_nothing_and_older_records_give_what_th
     run.records_path.unlink()
     run.append_records([{k: v for k, v in one.items() if k not in ("caption_error", "check")} for one in records])
     result = conclude(run, LENIENT)
+    write_evidence(run)
     before = by_name(result.findings)
     name = "picture-002.png"
     # q-values are over the folder, whose other images have captions.

@@ -15,6 +15,7 @@ from imgaudit.runs.manifest import describe_model, make_manifest, open_manifest,
 from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.detection import PromptDetectionSettings
 from imgaudit.schema.manifest import AuditManifest, DetectionManifest, KnownOption, Manifest, TriggerManifest
+from imgaudit.schema.protocol import Framing
 from imgaudit.schema.triggers import ImageSettings, SearchSettings
 
 BEFORE = Path(__file__).parent / "manifests"
@@ -68,7 +69,7 @@ def test_the_manifest_of_the_same_audit_is_as_before_and_five_keys_more(tmp_path
     (folder / "broken.png").write_bytes(b"no image")
     portfolio = read_portfolio(folder, CaptionSource(folder))
     manifest = make_manifest(
-        ["imgaudit", "audit", "pictures", "--model", "demo"], AuditConfig(operator="A. Auditor"),
+        ["imgaudit", "audit", "pictures", "--model", "demo"], AuditConfig(operator="A. Auditor", framing=Framing.CROP),
         {"operator": "command line"}, model, portfolio, groups=[[one.image.id for one in portfolio.targets]],
         measures={"pixel": "imgaudit", "lpips": "skipped: its weights are not there"},
     )  # fmt: skip
@@ -90,7 +91,7 @@ def test_the_manifest_of_the_same_audit_is_as_before_and_five_keys_more(tmp_path
 
 def test_what_differs_is_said_in_words() -> None:
     audit = AuditManifest.model_validate(stored("audit"))
-    protocol = AuditConfig(steps=2).protocol.for_model("epsilon")
+    protocol = AuditConfig(steps=2, framing=Framing.CROP).protocol.for_model("epsilon")
     changed = audit.model_copy(update={"protocol": protocol, "protocol_hash": protocol.hash, "seed": 1})
     assert list(audit.differences(audit)) == []
     declared = audit.model_copy(update={"config": {"series": KnownOption(value="folders", source="environment")}})

@@ -285,7 +285,7 @@ def test_an_audit_records_it_for_every_replica_and_the_report_says_where_it_is_f
         assert isinstance(embedding, RungMeasurement)
         assert all(isinstance(one.distance, dict) and one.distance["lpips"] > 0 for one in embedding.replicas)
         page = (run.path / "report" / f"{measurement.id}.html").read_text(encoding="utf-8")
-        assert "lpips: lpips 0.1.4, AlexNet" in page and "; lpips 0." in page
+        assert "lpips: lpips 0.1.4, AlexNet" in page and ", lpips 0." in page
 
 
 def test_the_standard_measures_are_those_that_can_be_trusted(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:

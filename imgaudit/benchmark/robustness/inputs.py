@@ -30,6 +30,7 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uf
 
 OWN_SCRIPT = re.compile(r"assets/(theme|index|image|decisions|keys)\.js|data/(labels|images-[0-9]{4,})\.js")
 OWN_FORMS = ("filters", "decision-form")
+OWN_DRAWING = "The owner's picture, with the part that was examined"
 """What the pages themselves load and ask for."""
 
 
@@ -45,7 +46,9 @@ class _Foreign(HTMLParser):
         values = dict(attrs)
         if tag == "script" and not OWN_SCRIPT.fullmatch(values.get("src") or ""):
             self.found.append("script")
-        if tag in {"iframe", "object", "embed", "svg", "base"}:
+        if tag in {"iframe", "object", "embed", "base"}:
+            self.found.append(tag)
+        if tag == "svg" and values.get("aria-label") != OWN_DRAWING:
             self.found.append(tag)
         if tag == "form" and values.get("id") not in OWN_FORMS and values.get("method") != "dialog":
             self.found.append(tag)

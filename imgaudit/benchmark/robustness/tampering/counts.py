@@ -23,13 +23,20 @@ def goals(tallies: Sequence[Tally]) -> list[Goal]:
     found = _rate(tallies, TAMPERED, (FOUND,), (FOUND, MISSED))
     whole = _rate(tallies, REWRITTEN, (FOUND, BY_HEAD), (FOUND, BY_HEAD, MISSED))
     refused = _rate(tallies, HARMLESS_COPIES, (REFUSED,), (REFUSED, PASSES))
+    # Every edit has to be found, so nothing is concluded from a sample: cases are counted.
+    missed, lost = _count(tallies, TAMPERED, MISSED), _count(tallies, REWRITTEN, MISSED)
     return [
         Goal.exact("edited runs found, with exit code 5 and the file named", f"all, of at least {KINDS} kinds",
-                   f"{found} of {kinds} kinds", met=found.hits == found.n and kinds >= KINDS),
+                   f"{found} of {kinds} kinds", met=missed == 0 and kinds >= KINDS),
         Goal.exact("runs rewritten as a whole that a head noted before finds", "all", str(whole),
-                   met=whole.hits == whole.n),
-        Goal.exact("harmless copies refused", "0", str(refused), met=not refused.hits),
+                   met=lost == 0),
+        Goal.exact("harmless copies refused", "0", str(refused), met=_count(tallies, HARMLESS_COPIES, REFUSED) == 0),
     ]  # fmt: skip
+
+
+def _count(tallies: Sequence[Tally], section: str, state: str) -> int:
+    """Return how many cases of a section ended in a state."""
+    return sum(tally.states.get(state, 0) for tally in tallies if tally.section == section)
 
 
 def _rate(tallies: Sequence[Tally], section: str, hits: Sequence[str], states: Sequence[str]) -> MeasuredRate:
