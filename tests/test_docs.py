@@ -1,6 +1,7 @@
 """What the documentation says is so: commands exist, options are documented, links lead somewhere."""
 
 import importlib.util
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -107,3 +108,9 @@ def test_nothing_reported_was_measured_on_the_lab_that_chose_the_defaults() -> N
     for page in (ROOT / "README.md", ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "error-rates.md"):
         commands = re.findall(r"printed by: (.*?) -->", page.read_text(encoding="utf-8"))
         assert commands and not [command for command in commands if "labs/fit/" in command]
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "findings").glob("*.sh")), ids=lambda path: path.stem)
+def test_a_finding_can_be_run_and_is_listed(script: Path) -> None:
+    assert os.access(script, os.X_OK)
+    assert f"`{script.name}`" in (ROOT / "findings" / "README.md").read_text(encoding="utf-8")

@@ -39,6 +39,8 @@ def audit_and_print(
 ) -> ExitCode:
     """Read what was given, audit it, and print the result."""
     from imgaudit.api import audit
+    from imgaudit.runs.evidence import read_evidence
+    from imgaudit.runs.folder import RunFolder
     from imgaudit.runs.inputs import Origin
 
     seal, quiet = find_seal(folders, out), output.quiet
@@ -76,6 +78,7 @@ def audit_and_print(
     else:
         print_result(result)
     say(f"report: {out / 'report' / 'index.html'}", quiet=quiet)
+    say(f"head of the evidence, to be noted elsewhere: {read_evidence(RunFolder(out)).head}", quiet=quiet)
     return find_exit_code(result, config.fail_on)
 
 

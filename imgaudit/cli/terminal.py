@@ -211,6 +211,6 @@ def print_result(result: AuditResult) -> None:
             )
         )
     if summary.blind_comparison:
-        console.print(plain(f"checked of {summary.blind_comparison}"))
+        console.print(plain(summary.blind_comparison))
     for alarm in summary.alarms:
         console.print(Text("alarm: ", style="bold yellow") + plain(alarm.message))

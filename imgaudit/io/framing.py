@@ -33,17 +33,26 @@ def find_frame(width: int, height: int, framing: Framing) -> Frame:
     return Frame(framing=used, left=left, top=top, right=right, bottom=bottom, share=share)
 
 
+def find_kept_size(width: int, height: int) -> tuple[int, int]:
+    """Return the size of the copy of a picture that a run keeps.
+
+    >>> find_kept_size(4096, 100), find_kept_size(400, 300)
+    ((2048, 50), (400, 300))
+    """
+    longest = max(width, height)
+    if longest <= ORIGINAL_SIDE:
+        return width, height
+    return max(1, round(width * ORIGINAL_SIDE / longest)), max(1, round(height * ORIGINAL_SIDE / longest))
+
+
 def copy_original(image: Image.Image) -> Image.Image:
     """Return an RGB image at its own size, scaled down where a side is longer than 2,048 pixels.
 
     >>> copy_original(Image.new("RGB", (4096, 100))).size
     (2048, 50)
     """
-    longest = max(image.size)
-    if longest <= ORIGINAL_SIDE:
-        return image
-    width, height = (max(1, round(side * ORIGINAL_SIDE / longest)) for side in image.size)
-    return image.resize((width, height), Image.Resampling.LANCZOS)
+    size = find_kept_size(*image.size)
+    return image if size == image.size else image.resize(size, Image.Resampling.LANCZOS)
 
 
 def frame_image(image: Image.Image, resolution: int, framing: Framing) -> Image.Image:

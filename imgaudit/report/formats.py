@@ -104,7 +104,7 @@ def render_markdown(result: AuditResult) -> str:
         *([f"- {markdown_text(false_positive_text(summary))}"] if summary.controls else []),
         *([f"- {works}"] if (works := controls_text(summary)) else []),
         *(f"- Decided again, not as fixed before the run: {change}" for change in result.redecided),
-        *([f"- Checked of {summary.blind_comparison}"] if summary.blind_comparison else []),
+        *([f"- {compared[0].upper()}{compared[1:]}"] if (compared := summary.blind_comparison) else []),
         *(f"- Alarm: {markdown_text(alarm.message)}" for alarm in summary.alarms),
         "",
         "| verdict | file | p | q | copies among generated images (95 % interval) |",

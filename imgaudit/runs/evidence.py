@@ -19,6 +19,7 @@ from typing import Final, Literal
 from pydantic import Field, ValidationError
 
 from imgaudit.exceptions import RunFolderError
+from imgaudit.io.chain import digest_parts
 from imgaudit.io.reading import open_regular
 from imgaudit.io.writing import MAX_JSON_BYTES, read_json, write_json
 from imgaudit.runs.folder import RunFolder
@@ -195,6 +196,4 @@ def _chain(files: Iterable[tuple[str, str, int]], link: bytes) -> tuple[tuple[Ev
 
 
 def _link(before: bytes, path: str, sha256: str, size: int) -> bytes:
-    # A list from elsewhere can hold characters that have no UTF-8; no file of a run has them.
-    fields = (before, path.encode("utf-8", "replace"), bytes.fromhex(sha256), size.to_bytes(8, "big"))
-    return hashlib.sha256(b"".join(len(field).to_bytes(8, "big") + field for field in fields)).digest()
+    return bytes.fromhex(digest_parts(before, path, bytes.fromhex(sha256), size.to_bytes(8, "big")))

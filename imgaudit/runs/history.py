@@ -128,7 +128,11 @@ def read_history(run: RunFolder, length: int | None = None) -> History:
     length:  bytes at the beginning of the file that count; all when not given
     Raises RunFolderError for a link, or a file that is larger than any history.
     """
-    found = read_history_lines(run, length)
+    return join_history(read_history_lines(run, length))
+
+
+def join_history(found: ChainedFile) -> History:
+    """Return the history that the lines of its file tell; lines that cannot be read are left out."""
     return History(tuple(_join(_lines(found))), found.length)
 
 

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from itertools import islice
 
 from imgaudit.exceptions import RunFolderError
+from imgaudit.io.chain import ChainedFile
 from imgaudit.io.writing import read_json
 from imgaudit.runs.folder import RunFolder
-from imgaudit.runs.history import History, parse_line, read_history, read_history_lines
+from imgaudit.runs.history import History, join_history, parse_line, read_history_lines
 from imgaudit.runs.manifest import read_manifest
 from imgaudit.schema.history import HistoryEnd, HistoryStart
 from imgaudit.schema.verification import Check
@@ -29,8 +30,9 @@ def check_history(run: RunFolder) -> Check:
     Raises RunFolderError when the folder is no finished run.
     """
     try:
-        history = read_history(run)
-        problems = [*_wrong_lines(run), *_contradictions(run, history)]
+        found = read_history_lines(run)
+        history = join_history(found)
+        problems = [*_wrong_lines(found), *_contradictions(run, history)]
     except RunFolderError as error:
         return Check(name="history", problems=(str(error),))
     # A command can have begun since the report was written.
@@ -58,9 +60,8 @@ def _without_end(history: History) -> Iterator[str]:
         yield f"command {one.number} ({one.work}, {one.time}) has no end: it was killed, or is still running"
 
 
-def _wrong_lines(run: RunFolder) -> Iterator[str]:
+def _wrong_lines(found: ChainedFile) -> Iterator[str]:
     """Yield lines that do not follow the one before, and lines that no command writes."""
-    found = read_history_lines(run)
     yield from (f"{FILE}: {problem}" for problem in found.problems())
     begun, ended = 0, set[int]()
     for line in found.lines:

@@ -70,3 +70,5 @@ def test_the_demo_finds_what_was_memorised_and_spares_what_was_held_out(
     assert sum(memorised) >= 0.8 * len(memorised)
     assert sum(held_out) == 0
     assert (run / "report" / "index.html").is_file()
+    head = json.loads((run / "evidence.json").read_text())["head"]
+    assert f"head of the evidence, to be noted elsewhere: {head}" in done.stderr

@@ -60,7 +60,8 @@ def describe_errors(run: FinishedRun, folders: Sequence[str]) -> Iterator[Block]
     ))  # fmt: skip
     rows.append(("Number of controls", f"{summary.planner[0].upper()}{summary.planner[1:]}."))
     if summary.blind_comparison:
-        rows.append(("Fair comparison", f"Checked of {summary.blind_comparison}."))
+        compared = summary.blind_comparison
+        rows.append(("Fair comparison", f"{compared[0].upper()}{compared[1:]}."))
     yield Facts(rows)
     for alarm in summary.alarms:
         yield Paragraph(alarm_text(alarm, folders), "Alarm")
@@ -123,6 +124,9 @@ def describe_method(run: FinishedRun) -> Iterator[Block]:
     """Yield how an audit works, step by step, and its settings."""
     result, model = run.result, run.manifest.model
     protocol, generation = result.protocol, result.protocol.generation
+    rules = "Each verdict is what these rules give for the measurements."
+    if result.redecided:
+        rules = "The verdicts here were decided again, by other rules, which are named above."
     for term, text in (
         ("Asking", "The model was asked for every image in several ways, from a text that anybody could type to "
          "numbers that a search found with the help of the image. Each time it generated several images, from "
@@ -132,8 +136,8 @@ def describe_method(run: FinishedRun) -> Iterator[Block]:
         ("Controls", "All of this was done in the same way with control images. A generated image counts as a copy "
          "only where it is closer than what all but a small share of the controls got. So what any model can be made "
          "to return, trained on an image or not, does not count as a copy."),
-        ("Deciding", "The rules by which measurements become verdicts were fixed before the audit. The verdict is what "
-         "these rules give for the measurements. imgaudit verify derives it again."),
+        ("Deciding", f"The rules by which measurements become verdicts are written down when an audit begins. {rules} "
+         "imgaudit verify derives the verdicts again."),
     ):  # fmt: skip
         yield Paragraph(text, term)
     search = search_of(protocol, model.prediction_type)

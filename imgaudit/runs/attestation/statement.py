@@ -81,12 +81,13 @@ def signed_run(statement: Statement) -> RunPredicate | None:
 def run_differences(statement: Statement, said: RunPredicate, run: RunFolder) -> Iterator[str]:
     """Yield where a run is not what its signature says; each completes "the signature ..."."""
     signed = {subject.name: subject.digest for subject in statement.subject}
-    for name, digest in _digests(run).items():
+    digests = _digests(run)
+    for name, digest in digests.items():
         if name not in signed:
             yield f"does not cover {name}, which the run has"
         elif signed[name].get("sha256") != digest:
             yield f"is for another {name}: its SHA-256 there is {signed[name].get('sha256', 'missing')!r:.80}"
-    for name in sorted(signed.keys() & set(COVERED) - _digests(run).keys()):
+    for name in sorted(signed.keys() & set(COVERED) - digests.keys()):
         yield f"covers {name}, which the run lacks"
     for name, head in _heads(run).items():
         if getattr(said, name) != head:

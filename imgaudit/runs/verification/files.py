@@ -1,5 +1,6 @@
 """Every file of a run against its digest in evidence.json."""
 
+import hashlib
 from collections.abc import Iterator
 
 from imgaudit.exceptions import RunFolderError
@@ -30,6 +31,9 @@ FIRST_FORMAT = (
 )
 
 _BLOCK = 2**20
+
+_EMPTY = hashlib.sha256().hexdigest()
+"""SHA-256 of nothing."""
 
 
 def check_files(
@@ -104,10 +108,6 @@ def _compare_growing(run: RunFolder, inventory: Inventory, listed: EvidenceList)
         else:
             added += _count_lines(run, name, file.bytes)
     return problems, added
-
-
-_EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-"""SHA-256 of nothing."""
 
 
 def _count_lines(run: RunFolder, name: str, start: int) -> int:

@@ -40,10 +40,15 @@ def test_time_and_memory_are_printed_beside_their_goals(
     monkeypatch.setattr(bench, "verify_in_process", lambda folder: verified)
     settings = VerificationSettings(run=run.path, count=3, repeats=2, out=tmp_path)
     table = bench.measure_verification(settings, lambda *_: None)
-    table = table.model_copy(update={"audit_seconds": [90.0, 110.0], "images": 2})
+    table = table.model_copy(update={"audit_seconds": [99.0, 100.0, 101.0], "images": 2})
     lines = "\n".join(bench.format_verification(table))
-    assert "200 s to measure the images" in lines and "1/40.0 of the audit; goal at most 1/20: met" in lines
-    assert "1,024 MiB at most, of which 512 MiB are imports; goal at most 1,024 MiB: met" in lines
+    assert "200 s to measure the images" in lines and "1/40.0 of the audit (1/39.0 to 1/41.0)" in lines
+    assert "1,024 MiB at most, of which 512 MiB are imports" in lines and "MISSED" not in lines
+    # Met by the end of the interval that could fall short: 10 s are 1/20 of the mean, and more of its lower end.
+    slow = table.model_copy(update={"verified": [verified.model_copy(update={"seconds": 10.0, "peak": 2**30 + 1})]})
+    lines = "\n".join(bench.format_verification(slow))
+    assert "MISSED time of verification: wanted at most 1/20 of the audit, got at most 1/19.5" in lines
+    assert "MISSED peak memory" in lines and "met    problems in a sound run" in lines
     shutil.rmtree(tmp_path / "verification-3")
     with pytest.raises(InputError, match="--run is needed"):
         bench.measure_verification(VerificationSettings(out=tmp_path), lambda *_: None)

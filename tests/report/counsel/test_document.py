@@ -63,6 +63,13 @@ def test_it_answers_in_the_order_of_a_readers_questions(finished: FinishedRun) -
         assert part.lower() in page.lower(), part
 
 
+def test_rules_of_before_are_not_claimed_for_verdicts_that_were_decided_again(finished: FinishedRun) -> None:
+    assert "Each verdict is what these rules give" in render_counsel(finished)
+    again = finished.result.model_copy(update={"redecided": ["level: 0.1 here, 0.05 there"]})
+    page = render_counsel(replace(finished, result=again))
+    assert "decided again, by other rules" in page and "Each verdict is what these rules give" not in page
+
+
 def test_it_holds_everything_and_runs_nothing(finished: FinishedRun) -> None:
     page = render_counsel(finished)
     assert page == render_counsel(read_finished_run(finished.folder.path))

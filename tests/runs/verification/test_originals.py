@@ -3,13 +3,17 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from imgaudit.io.framing import copy_original, frame_image, to_tensor
 from imgaudit.io.writing import read_png, write_png
 from imgaudit.runs.evidence import write_evidence
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.verification import verify_run
+from imgaudit.runs.verification.originals import REDUCED, measure_coarse_difference
+from imgaudit.schema.protocol import Framing
 from tests.support.tampering import Json, edit_records, measured, problems
 
 
@@ -45,3 +49,24 @@ def test_a_record_that_contradicts_the_original_is_found(
 
     edit_records(copy, edit)
     assert any(found in problem for problem in problems(copy, "pictures"))
+
+
+@pytest.mark.parametrize("kind", ["noise", "fine lines"])
+@pytest.mark.parametrize("resolution", [32, 256, 1024])
+def test_a_copy_that_was_reduced_gives_the_same_frame_and_another_picture_does_not(kind: str, resolution: int) -> None:
+    size = (3100, 2400)
+    if kind == "noise":
+        pixels = np.random.default_rng(0).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
+    else:
+        rows = (np.arange(size[1]) // 8 % 2 * 255).astype(np.uint8)
+        pixels = np.broadcast_to(rows[:, None, None], (*size[::-1], 3)).copy()
+    whole = Image.fromarray(pixels)
+    # What anybody would see in the other picture: one corner of it is black.
+    other = whole.copy()
+    other.paste((0, 0, 0), (size[0] // 2, size[1] // 2, *size))
+    target, same, edited = (
+        to_tensor(frame_image(picture, resolution, Framing.CROP))
+        for picture in (whole, copy_original(whole), copy_original(other))
+    )
+    assert measure_coarse_difference(same, target) <= REDUCED / 2
+    assert measure_coarse_difference(edited, target) > REDUCED
