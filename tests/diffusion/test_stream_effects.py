@@ -41,17 +41,14 @@ from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import make_manifest, open_manifest, read_manifest
 from imgaudit.runs.measurement import copy_rule, measure_targets
 from imgaudit.runs.work import stream_work
-from imgaudit.schema.config import AuditConfig, resolve_config
+from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.findings import AuditResult, Replication
 from imgaudit.schema.protocol import (
-    Effort,
     ErrorConfig,
-    Framing,
     GenerationConfig,
     InversionConfig,
     LadderConfig,
     Protocol,
-    protocol_for,
 )
 from imgaudit.schema.records import Measurement, Replica, Rung, RungMeasurement, Skipped, StreamCondition, StreamReplica
 from tests.conftest import make_pipeline, tiny_recipe
@@ -72,12 +69,6 @@ PROTOCOL = Protocol(
     generation=GenerationConfig(seeds=3, num_inference_steps=2),
     ladder=LadderConfig(rungs=("caption", "embedding")),
 )
-HASHES = {
-    Effort.QUICK: "917d3de67e99cf0ec94a42e529213a60da704bc8cc326269bf90a5acfc44a96e",
-    Effort.STANDARD: "96d287b56241c4de3aaeaa0d7d46dbcb93003f13c7f868dc90c0a667c248e0d1",
-    Effort.THOROUGH: "6d0e0c486d1b86f572adcd7604999d91256b129dae6656e0a596b95b751e8e1a",
-}
-"""What the protocols' hashes were before streams could be chosen; null banks are keyed by them."""
 
 
 def flux_pipeline() -> Any:
@@ -115,41 +106,6 @@ def twelve_points() -> torch.Tensor:
     coarse = torch.rand(12, 3, 4, 4, generator=torch.Generator().manual_seed(0)) * 2 - 1
     points = torch.nn.functional.interpolate(coarse, (16, 16), mode="bilinear")
     return (((points + 1) * 127.5).round() / 127.5 - 1).contiguous()
-
-
-def test_the_default_protocols_are_what_they_were_before_streams_could_be_chosen() -> None:
-    assert Protocol().hash == "8fd4b3bed6bbcfe4af30fdbbfbb0eeb64a0c178132b876e3c6a80a125b7443a1"
-    # Only models that are searched in the span of texts have another one since that search is there.
-    # The framing has another default since pictures can be padded where a crop would cut too much.
-    cropped = {
-        effort: protocol_for(effort).for_model("epsilon").model_copy(update={"framing": Framing.CROP})
-        for effort in Effort
-    }
-    assert {effort: protocol.hash for effort, protocol in cropped.items()} == HASHES
-    assert "streams" not in InversionConfig().model_dump() and "streams" not in Protocol().canonical()
-
-
-def test_chosen_streams_are_part_of_the_protocol_whatever_their_order() -> None:
-    config, sources = resolve_config({"streams": "pooled, clip"}, {}, Path("/"))
-    assert config.protocol.inversion.streams == ("clip", "pooled") and sources["streams"] == "command line"
-    assert config.protocol.hash == AuditConfig(streams=("clip", "pooled", "clip")).protocol.hash
-    assert config.protocol.hash != AuditConfig().protocol.hash
-    assert AuditConfig().protocol.differences(config.protocol) == [
-        "inversion.streams: all here, ['clip', 'pooled'] there"
-    ]
-    assert config.protocol.differences(AuditConfig().protocol) == [
-        "inversion.streams: ['clip', 'pooled'] here, all there"
-    ]
-    assert Protocol.model_validate_json(config.protocol.canonical()) == config.protocol
-
-
-def test_streams_are_a_key_of_every_layer_of_the_configuration(tmp_path: Path) -> None:
-    (tmp_path / "imgaudit.toml").write_text('streams = ["t5"]\n', encoding="utf-8")
-    assert resolve_config({}, {}, tmp_path)[0].streams == ("t5",)
-    assert resolve_config({}, {"IMGAUDIT_STREAMS": "clip,t5"}, tmp_path)[0].streams == ("clip", "t5")
-    for nonsense in ("", "clip,", "Clip", "a b"):
-        with pytest.raises(ConfigError, match="names of streams"):
-            resolve_config({"streams": nonsense}, {}, tmp_path)
 
 
 def test_a_bank_of_other_streams_is_refused() -> None:

@@ -1,10 +1,14 @@
 """The protocol that follows from options, and its hash."""
 
+from pathlib import Path
+
 import pytest
 
-from imgaudit.schema.config import AuditConfig
+from imgaudit.exceptions import ConfigError
+from imgaudit.schema.config import AuditConfig, resolve_config
 from imgaudit.schema.protocol import (
     Effort,
+    Framing,
     GenerationConfig,
     InversionConfig,
     Protocol,
@@ -15,6 +19,13 @@ from imgaudit.schema.protocol import (
 
 HASH_WITHOUT_SPAN = "8fd4b3bed6bbcfe4af30fdbbfbb0eeb64a0c178132b876e3c6a80a125b7443a1"
 """Hash of Protocol() before there was a search in the span of texts."""
+
+HASHES = {
+    Effort.QUICK: "917d3de67e99cf0ec94a42e529213a60da704bc8cc326269bf90a5acfc44a96e",
+    Effort.STANDARD: "96d287b56241c4de3aaeaa0d7d46dbcb93003f13c7f868dc90c0a667c248e0d1",
+    Effort.THOROUGH: "6d0e0c486d1b86f572adcd7604999d91256b129dae6656e0a596b95b751e8e1a",
+}
+"""What the protocols' hashes were before streams could be chosen; null banks are keyed by them."""
 
 
 def test_the_protocol_hash_follows_what_decides_scores_and_nothing_else() -> None:
@@ -94,3 +105,38 @@ def test_what_one_protocol_lacks_has_a_word_of_its_own() -> None:
     assert Protocol().differences(chosen) == ["inversion.streams: all here, ['clip'] there"]
     searched = AuditConfig.model_validate({"measures": ["invmm"], "search": "inversion"}).protocol
     assert "invmm.steps: none here, " in "\n".join(Protocol().differences(searched))
+
+
+def test_the_default_protocols_are_what_they_were_before_streams_could_be_chosen() -> None:
+    assert Protocol().hash == "8fd4b3bed6bbcfe4af30fdbbfbb0eeb64a0c178132b876e3c6a80a125b7443a1"
+    # Only models that are searched in the span of texts have another one since that search is there.
+    # The framing has another default since pictures can be padded where a crop would cut too much.
+    cropped = {
+        effort: protocol_for(effort).for_model("epsilon").model_copy(update={"framing": Framing.CROP})
+        for effort in Effort
+    }
+    assert {effort: protocol.hash for effort, protocol in cropped.items()} == HASHES
+    assert "streams" not in InversionConfig().model_dump() and "streams" not in Protocol().canonical()
+
+
+def test_chosen_streams_are_part_of_the_protocol_whatever_their_order() -> None:
+    config, sources = resolve_config({"streams": "pooled, clip"}, {}, Path("/"))
+    assert config.protocol.inversion.streams == ("clip", "pooled") and sources["streams"] == "command line"
+    assert config.protocol.hash == AuditConfig(streams=("clip", "pooled", "clip")).protocol.hash
+    assert config.protocol.hash != AuditConfig().protocol.hash
+    assert AuditConfig().protocol.differences(config.protocol) == [
+        "inversion.streams: all here, ['clip', 'pooled'] there"
+    ]
+    assert config.protocol.differences(AuditConfig().protocol) == [
+        "inversion.streams: ['clip', 'pooled'] here, all there"
+    ]
+    assert Protocol.model_validate_json(config.protocol.canonical()) == config.protocol
+
+
+def test_streams_are_a_key_of_every_layer_of_the_configuration(tmp_path: Path) -> None:
+    (tmp_path / "imgaudit.toml").write_text('streams = ["t5"]\n', encoding="utf-8")
+    assert resolve_config({}, {}, tmp_path)[0].streams == ("t5",)
+    assert resolve_config({}, {"IMGAUDIT_STREAMS": "clip,t5"}, tmp_path)[0].streams == ("clip", "t5")
+    for nonsense in ("", "clip,", "Clip", "a b"):
+        with pytest.raises(ConfigError, match="names of streams"):
+            resolve_config({"streams": nonsense}, {}, tmp_path)
