@@ -79,13 +79,13 @@ def _report(
 
 def _write_counsel(run: "RunFolder", images: Sequence[str], output: Path | None) -> Path:
     """Write the file for counsel; return its path. Raises InputError when there is one, or it lies in the run."""
+    from imgaudit.io.new_file import require_new_output
     from imgaudit.io.writing import write_atomically
-    from imgaudit.report.complaint.package import require_new
     from imgaudit.report.counsel.document import render_counsel
     from imgaudit.runs.finished import read_finished_run, run_id
 
     finished = read_finished_run(run.path)
     path = output or Path(f"counsel-{run_id(run)}.html")
-    require_new(path, finished)
+    require_new_output(path, run.path)
     write_atomically(path, render_counsel(finished, images))
     return path

@@ -33,3 +33,11 @@ def write_new(path: Path, data: bytes, *, mode: int = 0o644) -> None:
         except BaseException:
             folder.remove(path.name)
             raise
+
+
+def require_new_output(output: Path, run: Path) -> None:
+    """Raise InputError for a place of --output that is taken already, or lies in the run folder."""
+    if output.resolve().is_relative_to(run.resolve()):
+        raise InputError(f"{str(output)!r} lies in the run, which is evidence; choose another --output")
+    if output.exists() or output.is_symlink():
+        raise InputError(f"{str(output)!r} exists already; remove it, or choose another --output")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from imgaudit.exceptions import InputError, RunFolderError
+from imgaudit.io.new_file import require_new_output
 from imgaudit.io.reading import hash_file, read_bounded
 from imgaudit.io.writing import MAX_JSON_BYTES, format_json, read_json, write_atomically
 from imgaudit.report.audit.outputs import outputs_of, render_outputs_csv
@@ -101,7 +102,7 @@ def write_package(files: Mapping[str, bytes], output: Path, run: FinishedRun) ->
 
     Raises InputError when there is something already, or the place lies in the run, which is evidence.
     """
-    require_new(output, run)
+    require_new_output(output, run.folder.path)
     if output.suffix.lower() == ".zip":
         folder = output.stem.strip(".") or "complaint"
         write_atomically(output, zip_bytes({f"{folder}/{path}": content for path, content in files.items()}))
@@ -118,14 +119,6 @@ def write_package(files: Mapping[str, bytes], output: Path, run: FinishedRun) ->
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
     return output
-
-
-def require_new(output: Path, run: FinishedRun) -> None:
-    """Raise InputError when there is something already, or the place lies in the run, which is evidence."""
-    if output.resolve().is_relative_to(run.folder.path.resolve()):
-        raise InputError(f"{str(output)!r} lies in the run, which is evidence; choose another --output")
-    if output.exists() or output.is_symlink():
-        raise InputError(f"{str(output)!r} exists already; remove it, or choose another --output")
 
 
 def zip_bytes(files: Mapping[str, bytes]) -> bytes:

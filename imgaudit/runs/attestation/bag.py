@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
-from imgaudit.exceptions import InputError, RunFolderError
-from imgaudit.io.new_file import write_new
+from imgaudit.exceptions import RunFolderError
+from imgaudit.io.new_file import require_new_output, write_new
 from imgaudit.io.reading import open_regular
 from imgaudit.runs.attestation.libraries import needs_evidence_extra
 from imgaudit.runs.attestation.place import ENVELOPE, FOLDER, Place
@@ -33,10 +33,7 @@ def make_bag(run: RunFolder, output: Path) -> Path:
     """
     with needs_evidence_extra("making a bag"):
         import bagit
-    if output.resolve().is_relative_to(run.path.resolve()):
-        raise InputError(f"{str(output)!r} lies in the run, which is evidence; choose another --output")
-    if output.exists() or output.is_symlink():
-        raise InputError(f"{str(output)!r} exists already; remove it, or choose another --output")
+    require_new_output(output, run.path)
     head = read_evidence(run).head
     if changes := find_changes(run):
         raise RunFolderError(f"{str(run.path)!r} is not as its evidence says, and is not packed: {changes[0]}")
