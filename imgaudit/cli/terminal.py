@@ -178,7 +178,7 @@ def _findings(result: AuditResult) -> Table:
 def print_result(result: AuditResult) -> None:
     """Print the table of findings on stdout, and the counts with what they rest on."""
     # Imported here, so that --help stays free of the report.
-    from imgaudit.report.wording import controls_text, false_positive_text
+    from imgaudit.report.wording import controls_text, controls_used_text, false_positive_text
 
     console = Console(highlight=False)
     console.print(_common_skip(result) or _findings(result))
@@ -192,7 +192,7 @@ def print_result(result: AuditResult) -> None:
         console.print(plain(f"decided again by another policy than before the run: {'; '.join(result.redecided)}"))
     if score := _score_text(result):
         console.print(plain(score))
-    console.print(plain(summary.planner))
+    console.print(plain(controls_used_text(result)))
     if summary.controls:
         console.print(plain(false_positive_text(summary)))
     if works := controls_text(summary):

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from imgaudit.decision.controls_needed import describe_works
+from imgaudit.decision.controls_needed import describe_controls_used, describe_works
 from imgaudit.report.review import ReviewChoice
 from imgaudit.schema.comparison import Change
 from imgaudit.schema.findings import (
     AlarmCode,
     AlarmEffect,
+    AuditResult,
     Finding,
     InvMMFinding,
     PartReplication,
@@ -354,6 +355,14 @@ def controls_text(summary: Summary) -> str:
     """Return in one line how many control files there are and how many works; empty where every file is a work."""
     files, works = summary.control_files, summary.control_works
     return "" if files is None or works is None or works >= files else describe_works(files, works)
+
+
+def controls_used_text(result: AuditResult) -> str:
+    """Return in one line how many images stand out, and whether the controls could have shown one.
+
+    It is derived again from the findings: the sentence in reports of older versions could contradict them.
+    """
+    return describe_controls_used(result.summary.controls, result.findings, result.summary.level)
 
 
 def false_positive_text(summary: Summary) -> str:

@@ -12,7 +12,7 @@ from safetensors.torch import load
 
 from imgaudit.decision.alarms import describe_blind_comparison
 from imgaudit.decision.coincidence import CrossMatches
-from imgaudit.decision.controls_needed import describe_controls_needed
+from imgaudit.decision.controls_needed import describe_controls_used
 from imgaudit.decision.folder import FolderDecision
 from imgaudit.decision.null_bank import NullBank
 from imgaudit.decision.replication import NO_CONTROLS, Evidence
@@ -239,7 +239,7 @@ def summarise(findings: Sequence[Finding], decision: FolderDecision, files_given
         control_files=decision.works_bank.files if decision.works_bank else None,
         control_works=decision.works_bank.works if decision.works_bank else None,
         level=level,
-        planner=describe_controls_needed(controls, max(1, decision.hypotheses), level),
+        planner=describe_controls_used(controls, findings, level),
         false_positive=_false_positive_rate(controls, level),
         blind_comparison=describe_blind_comparison(decision.works, decision.bank) if decision.bank else None,
         forcing=decision.forcing,

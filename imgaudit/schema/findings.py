@@ -22,7 +22,7 @@ from imgaudit.schema.records import (
     Skipped,
 )
 
-WORDING_VERSION = 4
+WORDING_VERSION = 5
 """Raised when the sentences in findings are reworded while verdicts, numbers and codes stay the same."""
 
 

@@ -21,7 +21,7 @@ from imgaudit.report.pages import (
     write_assets,
 )
 from imgaudit.report.review.context import ReviewContext
-from imgaudit.report.wording import WORDING
+from imgaudit.report.wording import WORDING, controls_used_text
 from imgaudit.runs.folder import RecordIndex, RunFolder
 from imgaudit.runs.reference import read_reference
 from imgaudit.schema.findings import AuditResult, Finding, Verdict
@@ -52,6 +52,7 @@ def write_html(run: RunFolder, result: AuditResult, folder: Path, review: Review
         "wording": WORDING,
         "command": reproduction_command(result),
         "continued": continuing_commands(result),
+        "controls_used": controls_used_text(result),
         "sealing": describe_sealing(result),
         "history": describe_history(review.history),
         "names": {finding.id: Path(finding.path).name for finding in findings},

@@ -7,7 +7,7 @@ from imgaudit.report.complaint.blocks import Block, Facts, Paragraph
 from imgaudit.report.complaint.statement import GENERAL_LIMITS
 from imgaudit.report.examined import RENDERING_MEANING
 from imgaudit.report.redaction import without_folders
-from imgaudit.report.wording import RUNG_WORDING, controls_text
+from imgaudit.report.wording import RUNG_WORDING, controls_text, controls_used_text
 from imgaudit.runs.finished import FinishedRun
 from imgaudit.schema.error_checks import RateInterval
 from imgaudit.schema.findings import Alarm
@@ -58,7 +58,8 @@ def describe_errors(run: FinishedRun, folders: Sequence[str]) -> Iterator[Block]
         f"Of all findings of this audit, at most {level:.0%} are expected to be false "
         f"({run.result.policy.correction.replace('_', '-')}, over {summary.hypotheses} works).",
     ))  # fmt: skip
-    rows.append(("Number of controls", f"{summary.planner[0].upper()}{summary.planner[1:]}."))
+    said = controls_used_text(run.result)
+    rows.append(("Number of controls", f"{said[0].upper()}{said[1:]}."))
     if summary.blind_comparison:
         compared = summary.blind_comparison
         rows.append(("Fair comparison", f"{compared[0].upper()}{compared[1:]}."))

@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, Page
 from imgaudit.benchmark.reports.run import HOSTILE, make_run
 from imgaudit.report import write_report
 from imgaudit.report.page_data import ROWS, data_script
+from imgaudit.report.wording import controls_used_text
 from imgaudit.runs.folder import RunFolder
 from imgaudit.schema.findings import AuditResult, Verdict
 from imgaudit.schema.records import Skipped
@@ -109,7 +110,7 @@ def test_counts_stand_with_the_controls_what_was_not_tested_and_the_chart(page: 
         f"among {result.summary.forcing.n} control images that were kept out",
         f"{rate.low:.1%} to {rate.high:.1%}, 95 % interval",
         "Not tested", "prompts found by a search", "Thresholds", "autoencoder renders it, exceeds",
-        "1 of 50 files were not measured", result.summary.planner, "2026-01-01 00:00 UTC",
+        "1 of 50 files were not measured", controls_used_text(result), "2026-01-01 00:00 UTC",
     ]  # fmt: skip
     for part in parts:
         assert part in text, part
