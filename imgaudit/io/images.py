@@ -19,6 +19,7 @@ from PIL import Image, UnidentifiedImageError
 from imgaudit.exceptions import ImageError, InputError
 from imgaudit.io.colour import refuse_high_dynamic_range, to_rgb
 from imgaudit.io.embedded_caption import read_embedded_caption
+from imgaudit.io.formats.jpeg import read_jpeg_structure
 from imgaudit.io.framing import is_single_colour
 from imgaudit.io.reading import read_bounded
 from imgaudit.schema.records import Record
@@ -134,7 +135,7 @@ def _check_bounds(image: Image.Image, data: bytes) -> None:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise ImageError(f"declares {width} x {height} pixels; at most {MAX_PIXELS:,} are decoded")
-    if image.format in {"JPEG", "MPO"} and (scans := data.count(b"\xff\xda")) > MAX_SCANS:
+    if image.format in {"JPEG", "MPO"} and (scans := read_jpeg_structure(data).scans) > MAX_SCANS:
         raise ImageError(f"has {scans} JPEG scans; at most {MAX_SCANS} are decoded")
 
 

@@ -10,8 +10,11 @@ from imgaudit.exceptions import InputError
 
 IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".avif", ".ppm",
-     ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".mpo", ".heic", ".heif", ".jxl", ".apng", ".ico", ".tga", ".psd", ".svg",
-     ".eps", ".hdr", ".exr", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"}
+     ".pgm", ".pbm", ".pnm", ".pfm", ".jp2", ".j2k", ".jpc", ".j2c", ".jpf", ".jpx", ".jpm", ".mpo", ".heic", ".heif",
+     ".heics", ".heifs", ".hif", ".avifs", ".avci", ".jxl", ".jxr", ".apng", ".ico", ".tga", ".icb", ".vda", ".vst",
+     ".qoi", ".psd", ".psb", ".xcf", ".svg", ".eps", ".hdr", ".exr", ".insp", ".jps", ".tf8", ".btf", ".dng", ".crw",
+     ".cr2", ".cr3", ".nef", ".nrw", ".arw", ".srf", ".sr2", ".srw", ".raf", ".orf", ".rw2", ".rwl", ".raw", ".pef",
+     ".ptx", ".x3f", ".3fr", ".fff", ".iiq", ".mos", ".mef", ".mrw", ".dcr", ".kdc", ".k25", ".erf", ".gpr"}
 )  # fmt: skip
 """File names with these endings are taken as images when a folder is listed, also those of formats that cannot be
 decoded: they end as skipped, with the reason, instead of being passed over."""

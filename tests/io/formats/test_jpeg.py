@@ -1,0 +1,49 @@
+"""Markers of a JPEG: counted inside the picture only."""
+
+import io
+
+import numpy as np
+import pytest
+
+from imgaudit.exceptions import ImageError
+from imgaudit.io.formats.jpeg import find_film, read_jpeg_structure
+from imgaudit.io.images import decode_image
+from tests.conftest import random_image
+
+FILM = b"\x00\x00\x00\x18ftypmp42" + np.random.default_rng(7).bytes(9 << 20)
+"""Bytes like those of a film: among 9 MiB of them are about 140 that look like the start of a scan."""
+
+
+def jpeg(**options: object) -> bytes:
+    buffer = io.BytesIO()
+    random_image(1, (64, 48)).save(buffer, "JPEG", **options)
+    return buffer.getvalue()
+
+
+def test_a_film_behind_a_photograph_is_no_scan() -> None:
+    photo = jpeg()
+    assert FILM.count(b"\xff\xda") > 100
+    structure = read_jpeg_structure(photo + FILM)
+    assert structure.scans == 1 and structure.end == len(photo) and find_film(photo + FILM, structure.end)
+    assert decode_image(photo + FILM).pixels.tobytes() == decode_image(photo).pixels.tobytes()
+
+
+def test_bytes_in_a_comment_are_no_scan() -> None:
+    photo = jpeg(comment=b"\xff\xda\x00\x02" * 200)
+    assert read_jpeg_structure(photo).scans == 1
+    decode_image(photo)
+
+
+def test_scans_of_a_progressive_file_are_counted_and_limited() -> None:
+    photo = jpeg(progressive=True)
+    structure = read_jpeg_structure(photo)
+    assert 6 <= structure.scans <= 12 and structure.components == 3
+    last = photo.rindex(b"\xff\xda")
+    many = photo[:-2] + photo[last:-2] * 100 + photo[-2:]
+    with pytest.raises(ImageError, match=r"has 1\d\d JPEG scans"):
+        decode_image(many)
+
+
+@pytest.mark.parametrize("length", [0, 1, 2, 3, 5, 20, 200, 600])
+def test_a_cut_file_ends_the_walk(length: int) -> None:
+    assert read_jpeg_structure(jpeg()[:length]).end <= max(length, 2)
