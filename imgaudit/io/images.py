@@ -21,6 +21,7 @@ from imgaudit.io.colour import refuse_high_dynamic_range, to_rgb
 from imgaudit.io.embedded_caption import read_embedded_caption
 from imgaudit.io.formats.jpeg import read_jpeg_structure
 from imgaudit.io.framing import is_single_colour
+from imgaudit.io.generator_marks import find_generator_mark
 from imgaudit.io.reading import read_bounded
 from imgaudit.schema.records import Record
 
@@ -54,10 +55,6 @@ TRANSPOSITIONS = {
     8: Image.Transpose.ROTATE_90,
 }
 """Transposition that brings an image upright, by its EXIF orientation."""
-
-GENERATORS = ("stable diffusion", "midjourney", "dall-e", "dall\u00b7e", "firefly", "comfyui", "invokeai", "novelai",
-              "automatic1111", "diffusers", "flux.1", "imagen")  # fmt: skip
-"""Names in a file's software field or description that say a model made the image."""
 
 
 class ImageFacts(Record):
@@ -118,19 +115,6 @@ def _formats() -> tuple[str, ...]:
     return (*known, "HEIF")
 
 
-def _find_generator_mark(image: Image.Image, data: bytes) -> str:
-    """Return a trace of an image generator: text chunks, EXIF software, IPTC's digital source type, or ""."""
-    keys = [key for key in ("parameters", "workflow", "prompt", "sd-metadata", "Dream") if key in image.info]
-    if keys:
-        return f"metadata {keys[0]!r}"
-    exif = image.getexif()
-    software = " ".join(str(exif.get(tag, "")) for tag in (0x0131, 0x010E)) + str(image.info.get("Software", ""))
-    named = next((name for name in GENERATORS if name in software.lower()), None)
-    if named is not None:
-        return f"software {named!r}"
-    return "IPTC digital source type" if b"trainedAlgorithmicMedia" in data else ""
-
-
 def _check_bounds(image: Image.Image, data: bytes) -> None:
     width, height = image.size
     if width * height > MAX_PIXELS:
@@ -183,7 +167,7 @@ def _decode_opened(opened: Image.Image, data: bytes, sha256: str) -> LoadedImage
     if len(opened.info.get("exif") or b"") > MAX_EXIF_BYTES:
         del opened.info["exif"]
         notes.append("EXIF too large, ignored")
-    made_by = _find_generator_mark(opened, data)
+    made_by = find_generator_mark(opened, data)
     embedded = read_embedded_caption(opened)
     notes += embedded.notes
     if opened.format == "PNG" and data[24:25] == b"\x10" and opened.mode in {"RGB", "RGBA"}:

@@ -1,3 +1,4 @@
+import hashlib
 import io
 import re
 import struct
@@ -45,13 +46,18 @@ def iptc(caption: bytes, charset: bytes | None = None) -> bytes:
     return envelope + dataset(2, 0, b"\0\x04") + dataset(2, 5, b"title") + dataset(2, 120, caption)
 
 
-def resources(block: bytes) -> bytes:
-    """Photoshop's APP13 segment, with another resource before the IPTC block."""
+def resources(block: bytes, digest: bytes = b"") -> bytes:
+    """Photoshop's APP13 segment, with another resource before the IPTC block, and its digest behind it."""
 
     def resource(number: int, data: bytes) -> bytes:
         return b"8BIM" + struct.pack(">HH", number, 0) + struct.pack(">I", len(data)) + data + b"\0" * (len(data) % 2)
 
-    return b"Photoshop 3.0\0" + resource(0x03F3, bytes(9)) + resource(0x0404, block)
+    return (
+        b"Photoshop 3.0\0"
+        + resource(0x03F3, bytes(9))
+        + resource(0x0404, block)
+        + (resource(0x0425, digest) if digest else b"")
+    )
 
 
 def with_segment(jpeg: bytes, marker: int, payload: bytes) -> bytes:
@@ -110,6 +116,9 @@ def saved(kind: str = "JPEG", iptc_block: bytes | None = None, **options: object
             tags[33723] = iptc_block
         if packet := options.pop("xmp", None):
             tags[700] = packet
+        if block := options.pop("resources", None):
+            tags[34377] = block
+            tags.tagtype[34377] = 1
         if isinstance(given_exif, bytes):
             fields = Image.Exif()
             fields.load(given_exif)
@@ -302,10 +311,12 @@ def test_windows_texts_are_read() -> None:
     assert text_of(saved(exif=exif((0x9C9F, b"a\0\x00\xd8b\0c\0d\0"), kind=1))) == "a\ufffdbcd"
 
 
-def test_the_order_is_iptc_xmp_exif_png_text() -> None:
+def test_the_order_is_xmp_iptc_exif_png_text() -> None:
     block = exif((0x010E, b"description\0"), comment=b"ASCII\0\0\0comment")
     everything = saved("JPEG", iptc(b"iptc"), xmp=xmp(("x-default", "xmp")), exif=block)
-    assert read(everything).caption == EmbeddedCaption("iptc", "IPTC")
+    assert read(everything).caption == EmbeddedCaption("xmp", "XMP")
+    without_xmp = saved("JPEG", iptc(b"iptc"), xmp=xmp(("x-default", " ")), exif=block)
+    assert read(without_xmp).caption == EmbeddedCaption("iptc", "IPTC")
     without_iptc = saved("JPEG", iptc(b" "), xmp=xmp(("x-default", "xmp")), exif=block)
     assert read(without_iptc).caption == EmbeddedCaption("xmp", "XMP")
     assert text_of(saved("JPEG", iptc(b""), xmp=xmp(("x-default", " \u200b")), exif=block)) == "description"
@@ -316,6 +327,23 @@ def test_the_order_is_iptc_xmp_exif_png_text() -> None:
     info.add_text("Description", "text")
     assert read(saved("PNG", pnginfo=info, exif=block)).caption == EmbeddedCaption("description", "EXIF")
     assert read(saved("PNG")) == CaptionReading(None, ())
+
+
+@pytest.mark.parametrize(
+    ("digest", "expected"),
+    [
+        (hashlib.md5(iptc(b"iptc")).digest(), "xmp"),
+        (hashlib.md5(iptc(b"an older iptc")).digest(), "iptc"),
+        (b"", "xmp"),
+        (b"short", "xmp"),
+    ],
+)
+def test_iptc_goes_before_xmp_only_where_its_digest_differs(digest: bytes, expected: str) -> None:
+    packet = xmp(("x-default", "xmp"))
+    jpeg = saved("JPEG", xmp=packet)
+    assert text_of(with_segment(jpeg, 0xED, resources(iptc(b"iptc"), digest))) == expected
+    tiff = saved("TIFF", iptc(b"iptc"), xmp=packet, resources=resources(b"", digest)[14:])
+    assert text_of(tiff) == expected
 
 
 @pytest.mark.parametrize(
