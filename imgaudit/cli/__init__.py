@@ -36,6 +36,7 @@ from imgaudit.cli import (
 )
 from imgaudit.cli.exit_codes import ExitCode
 from imgaudit.cli.interruption import format_command_line, say_interrupted
+from imgaudit.cli.streams import prepare_streams
 from imgaudit.exceptions import ImgauditError, ModelRefusedError, VerificationError
 from imgaudit.schema.config import TRACEBACK_VARIABLE
 
@@ -89,8 +90,10 @@ def main() -> None:
     """Run a command and turn what is raised into a message and an exit code. A user never sees a traceback."""
     from imgaudit.cli.terminal import print_error
 
+    prepare_streams(sys.argv[1:])
     try:
         code = app(standalone_mode=False)
+        sys.stdout.flush()
     except typer.Exit as stop:
         code = stop.exit_code
     except (KeyboardInterrupt, typer.Abort):

@@ -11,6 +11,7 @@ from rich.console import Console
 from imgaudit.cli.exit_codes import ExitCode
 from imgaudit.cli.options import Json, JsonReport, Quiet
 from imgaudit.cli.signatures import Heading, argument, option
+from imgaudit.cli.streams import output_is_read
 from imgaudit.cli.terminal import make_table, plain, progress, say
 from imgaudit.schema.records import Skipped
 
@@ -139,6 +140,8 @@ def search(
     show = _print_json if json_output else _print_table
     skipped = 0
     for queries in read_queries(images, collection.manifest.descriptor):
+        if not output_is_read():
+            break
         for left_out in queries.skipped:
             show(left_out.path, Skipped(skipped=left_out.skipped))
         skipped += len(queries.skipped)
