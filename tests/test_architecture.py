@@ -51,6 +51,7 @@ TESTED_BY = {
     "io/xmp": "io/test_embedded_caption",
     "mitigation/evaluation_run": "mitigation/test_evaluation",
     "mitigation/mitigated": "mitigation/test_registry",
+    "models/lora_settings": "models/test_lora_refusals",
     "models/pipeline": "models/test_loading",
     "runs/audit": "test_api",
     "runs/replay/comparison": "runs/replay/test_replay",

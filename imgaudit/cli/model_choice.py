@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from imgaudit.cli.signatures import Heading, Take, flag, option
+from imgaudit.cli.terminal import say
 
 if TYPE_CHECKING:
     from imgaudit.models import LoadedModel
@@ -70,6 +71,8 @@ class ModelChoice:
             self.name, device or "auto", self.loras or (), variant=self.variant or "", config=self.config or "",
             offload=self.offload, compiled=self.compiled,
         )  # fmt: skip
+        for note in loaded.notes:
+            say(f"note on the model: {note}")
         return apply_mitigation(loaded, self.mitigation) if self.mitigation else loaded
 
 

@@ -19,6 +19,12 @@ from imgaudit.models.devices import (
     use_channels_last,
 )
 from imgaudit.models.families.registry import find_family
+from imgaudit.models.files.claims import (
+    read_claims,
+    refuse_other_architecture,
+    refuse_other_prediction,
+    refuse_other_size,
+)
 from imgaudit.models.files.inspection import hash_model_files, model_fingerprint, read_model_index, refuse_unsafe
 from imgaudit.models.files.source import BUNDLED, bundled_lab, find_source, resolve_model
 from imgaudit.models.files.vocabularies import refuse_tokenizers
@@ -61,6 +67,8 @@ class LoadedModel:
     """True where its blocks are compiled, which changes numbers by rounding."""
     mitigation: str = ""
     """The mitigation that is applied while it is used; its weights are as they were."""
+    notes: Sequence[str] = ()
+    """Sentences for the user on files that contradict each other or hold more than is audited."""
 
 
 def load_model(
@@ -97,12 +105,18 @@ def load_model(
     added = [read_lora(text) for text in loras]
     files = source.hash_files(weights)
 
-    from imgaudit.models.pipeline import load_pipeline, refuse_errors, try_out
+    from imgaudit.models.library_errors import refuse_errors
+    from imgaudit.models.pipeline import load_pipeline, try_out
+    from imgaudit.models.scheduler import settle_scheduler
 
     adapter = family.load_adapter()
+    claims = read_claims(next(path for path in weights[family.denoising_network].files if path.suffix != ".json"))
+    refuse_other_architecture(claims, index["_class_name"])
+    settled = settle_scheduler(folder / "scheduler", index["scheduler"][1], family.components["scheduler"], claims)
     with refuse_errors(f"{model!r} cannot be loaded"):
         dtype = torch.float32 if chosen.type == "cpu" else getattr(torch, family.half)
-        pipeline = load_pipeline(folder, index, family, weights, dtype)
+        pipeline = load_pipeline(folder, index, family, weights, dtype, settled.options)
+    source.refuse_other_constants(pipeline)
     for lora in added:
         with refuse_errors(f"LoRA {str(lora.path)!r} cannot be applied"):
             fuse_lora(pipeline, lora)
@@ -113,6 +127,8 @@ def load_model(
         denoiser = adapter(pipeline, lora_fingerprint(model_fingerprint(files), added), place)
         if offload != "none":
             offload_networks(denoiser, offload, chosen)
+    refuse_other_size(claims, denoiser.resolution)
+    _refuse_loras_of_others(added, index["_class_name"], denoiser.prediction_type)
     with refuse_errors(f"{model!r} cannot be used, its parts do not fit together"):
         try_out(denoiser, family)
     if compiled:
@@ -125,7 +141,16 @@ def load_model(
     return LoadedModel(
         denoiser, name, index["_class_name"], files, _commit(folder), tuple(added),
         max(one.variant for one in weights.values()), source.config, quantised, compiled,
+        notes=[*source.list_notes(family.components), *claims.notes, *settled.notes],
     )  # fmt: skip
+
+
+def _refuse_loras_of_others(loras: Sequence[Lora], pipeline_class: str, prediction_type: str) -> None:
+    """Refuse LoRAs that say in their headers that they were trained on another kind of model: ModelRefusedError."""
+    for lora in loras:
+        claims = read_claims(lora.path)
+        refuse_other_architecture(claims, pipeline_class, is_lora=True)
+        refuse_other_prediction(claims, prediction_type)
 
 
 def _commit(folder: Path) -> str:

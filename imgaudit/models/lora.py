@@ -4,7 +4,6 @@ import hashlib
 import importlib.util
 import json
 import math
-import re
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,15 +11,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors.torch import load_file
 
 from imgaudit.exceptions import ModelRefusedError
 from imgaudit.io.reading import hash_file
-from imgaudit.models.files.inspection import AGAIN, find_file_kind, quote, refuse_leaving
+from imgaudit.models.files.inspection import AGAIN, find_file_kind, quote, read_json, refuse_leaving
 from imgaudit.models.files.weights import PICKLED_SUFFIXES, Shapes, read_metadata, read_shapes
+from imgaudit.models.lora_settings import UNUSED_KEYS, refuse_lora_settings
+from imgaudit.models.peft_adapter import WEIGHTS as PEFT_NAME
+from imgaudit.models.peft_adapter import (
+    find_peft_config,
+    hash_peft_adapter,
+    is_peft_file,
+    read_peft_adapter,
+    refuse_peft_adapter,
+)
 
 USUAL_NAME = "pytorch_lora_weights.safetensors"
 """File name that diffusers gives a LoRA in a folder."""
@@ -35,17 +43,6 @@ DOWN = (".lora_down.weight", ".lora_A.weight", ".lora.down.weight")
 UP = (".lora_up.weight", ".lora_B.weight", ".lora.up.weight")
 """Endings after a layer's name in the names of its two matrices, beside which its alpha may stand."""
 
-PLAIN = re.compile(r"\^?[\w.]+\$?")
-"""Names of layers in that configuration. They are used as patterns, and this is all of that language they may use."""
-
-HARMLESS_KEYS = frozenset(
-    {
-        "base_model_name_or_path", "inference_mode", "lora_bias", "lora_dropout", "megatron_core", "peft_type",
-        "peft_version", "qalora_group_size", "revision", "task_type", "use_rslora",
-    }
-)  # fmt: skip
-"""Keys of that configuration that may have any value that is text, a number, true, false or null."""
-
 NO_PEFT = "applying a LoRA takes the library peft, which is not installed: pip install 'imgaudit[lora]'"
 
 
@@ -58,7 +55,7 @@ class Lora:
     weight: float
     """Factor of its change of the weights."""
     sha256: str
-    """SHA-256 of the file's bytes."""
+    """SHA-256 of the file's bytes; of a file of peft's, over its bytes and those of adapter_config.json."""
 
 
 def read_lora(text: str) -> Lora:
@@ -70,6 +67,13 @@ def read_lora(text: str) -> Lora:
     path, weight = _split(text)
     path = _find_file(path)
     shapes = read_shapes(path)
+    if not shapes:
+        raise ModelRefusedError(f"LoRA {quote(path)} holds no tensor; {AGAIN}")
+    if is_peft_file(shapes):
+        refuse_peft_adapter(path, shapes)
+        config = read_json(find_peft_config(path))
+        refuse_lora_settings(path, {key: one for key, one in config.items() if key not in UNUSED_KEYS}, shapes)
+        return Lora(path, weight, hash_peft_adapter(path))
     _refuse_tensors(path, shapes)
     _refuse_metadata(path, shapes)
     return Lora(path, weight, hash_file(path))
@@ -126,8 +130,14 @@ def _find_in(folder: Path) -> Path:
     except OSError as error:
         raise ModelRefusedError(f"LoRA folder {str(folder)!r:.200} cannot be listed: {error.strerror}") from error
     found = [path for path in files if path.suffix == ".safetensors" and find_file_kind(path) == "file"]
-    chosen = [path for path in found if path.name == USUAL_NAME] or found
+    usual = (USUAL_NAME, PEFT_NAME)
+    chosen = next((named for name in usual if (named := [path for path in found if path.name == name])), found)
     if not chosen:
+        if below := [path.name for path in files if find_file_kind(path / PEFT_NAME) == "file"]:
+            raise ModelRefusedError(
+                f"LoRA folder {str(folder)!r:.200} holds adapters in its folders {', '.join(map(repr, below[:4]))}: "
+                "name each of them with --lora"
+            )
         if pickled := [path for path in files if path.suffix in PICKLED_SUFFIXES]:
             raise _pickled(pickled[0])
         raise ModelRefusedError(f"LoRA folder {str(folder)!r:.200} has no safetensors file")
@@ -146,8 +156,6 @@ def _pickled(path: Path) -> ModelRefusedError:
 
 
 def _refuse_tensors(path: Path, shapes: Shapes) -> None:
-    if not shapes:
-        raise ModelRefusedError(f"LoRA {quote(path)} holds no tensor; {AGAIN}")
     for name in shapes:
         if "dora_scale" in name or "lora_controlnet" in name or not ("lora" in name or name.endswith(".alpha")):
             raise ModelRefusedError(
@@ -164,39 +172,7 @@ def _refuse_metadata(path: Path, shapes: Shapes) -> None:
         config = json.loads(text)
     except (TypeError, ValueError, RecursionError) as error:
         raise ModelRefusedError(f"LoRA {quote(path)} has {METADATA_KEY} that cannot be parsed; {AGAIN}") from error
-    largest = max((min(shape) for shape in shapes.values() if len(shape) > 1), default=0)
-    for key, value in config.items() if isinstance(config, dict) else [("", config)]:
-        # The first word says which network a key is for.
-        if not _may_be(key.rpartition(".")[2], value, largest):
-            raise ModelRefusedError(
-                f"LoRA {quote(path)} sets {key!r:.99} to {value!r:.99}, which is no part of a plain LoRA: "
-                "merge it into the model first"
-            )
-
-
-def _may_be(key: str, value: Any, largest: int) -> bool:
-    match key:
-        case "r":
-            return _is_number(value) and 1 <= value <= largest
-        case "lora_alpha":
-            return _is_number(value)
-        case "rank_pattern" | "alpha_pattern":
-            most = largest if key == "rank_pattern" else math.inf
-            return isinstance(value, dict) and all(
-                PLAIN.fullmatch(name) and _is_number(number) and number <= most for name, number in value.items()
-            )
-        case "target_modules":
-            return isinstance(value, list) and all(isinstance(name, str) and PLAIN.fullmatch(name) for name in value)
-        case "init_lora_weights":
-            # Every weight is in the file, so that how they began matters only where it takes long to compute.
-            return value in (True, False, "gaussian")
-        case "bias":
-            return value == "none"
-    return isinstance(value, str | int | float | None) if key in HARMLESS_KEYS else value in (None, False, [], {}, "")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    refuse_lora_settings(path, config if isinstance(config, dict) else {"": config}, shapes)
 
 
 def fuse_lora(pipeline: Any, lora: Lora) -> None:
@@ -224,16 +200,20 @@ def fuse_lora(pipeline: Any, lora: Lora) -> None:
 
 def _load(pipeline: Any, networks: Mapping[str, torch.nn.Module], lora: Lora) -> None:
     """Put a LoRA beside the layers that it is for. diffusers only logs what it leaves out; here it is refused."""
-    options = {"weight_name": lora.path.name, "use_safetensors": True, "local_files_only": True}
+    options: dict[str, Any] = {"weight_name": lora.path.name, "use_safetensors": True, "local_files_only": True}
+    shapes, source = read_shapes(lora.path), str(lora.path.parent)
+    adapter = read_peft_adapter(lora.path, networks) if is_peft_file(shapes) else None
+    # diffusers takes tensors as well, and changes what it is given.
+    given = (lambda: dict(adapter.tensors)) if adapter is not None else (lambda: source)
     blocks = {"unet_config": pipeline.unet.config} if {"unet", "text_encoder_2"} <= networks.keys() else {}
-    converted = pipeline.lora_state_dict(str(lora.path.parent), **options, **blocks)
+    converted = pipeline.lora_state_dict(given(), **options, **blocks)
     tensors = converted[0] if isinstance(converted, tuple) else converted
-    held = [name for name in read_shapes(lora.path) if not name.endswith(".alpha")]
+    held = [name for name in shapes if not name.endswith(".alpha")]
     expected = Counter(_digest(tensor, pipeline.dtype) for tensor in tensors.values())
     with _peft_for_text_encoders(networks), warnings.catch_warnings():
         # What peft warns of is looked at below.
         warnings.simplefilter("ignore", RuntimeWarning)
-        pipeline.load_lora_weights(str(lora.path.parent), adapter_name=ADAPTER, low_cpu_mem_usage=False, **options)
+        pipeline.load_lora_weights(given(), adapter_name=ADAPTER, low_cpu_mem_usage=False, **options)
     found = Counter(
         _digest(weight, pipeline.dtype)
         for network in networks.values()
@@ -248,7 +228,12 @@ def _load(pipeline: Any, networks: Mapping[str, torch.nn.Module], lora: Lora) ->
             f"LoRA {quote(lora.path)} fits this model only in part ({lost} of its {len(held)} tensors have no layer): "
             "it was made for another one"
         )
-    _set_scales(networks.values(), lora, pipeline.dtype)
+    if adapter is None:
+        _set_scales(networks.values(), lora, pipeline.dtype)
+        return
+    for name, layer in networks[adapter.network].named_modules():
+        if name in adapter.scales:
+            cast(Any, layer).scaling[ADAPTER] = adapter.scales[name]
 
 
 def _set_scales(networks: Iterable[torch.nn.Module], lora: Lora, dtype: torch.dtype) -> None:

@@ -23,7 +23,7 @@ from imgaudit.models.files.inspection import (
 )
 from imgaudit.models.files.vocabularies import MAX_VOCABULARY_BYTES
 from imgaudit.models.files.weights import Weights, find_weights
-from imgaudit.models.pipeline import refuse_errors
+from imgaudit.models.library_errors import refuse_errors
 
 KINDS = ("bert", "distilbert", "electra")
 """Model types whose tokenizers write the pieces that continue a word with ##."""

@@ -5,8 +5,7 @@ import importlib.util
 import json
 import math
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, cast
@@ -14,25 +13,18 @@ from typing import Any, cast
 import diffusers
 import torch
 import transformers
-from diffusers.schedulers import KarrasDiffusionSchedulers
 from torch.nn.modules.module import (
     register_module_buffer_registration_hook,
     register_module_parameter_registration_hook,
 )
 
-from imgaudit.exceptions import ImgauditError, ModelRefusedError
+from imgaudit.exceptions import ModelRefusedError
 from imgaudit.models.families.registry import Component, Family
-from imgaudit.models.families.unet import DISTILLED_SCHEDULERS
 from imgaudit.models.files.inspection import AGAIN, read_json
 from imgaudit.models.files.vocabularies import VOCABULARIES, refuse_pieces
 from imgaudit.models.files.weights import Shapes, Weights
-
-SCHEDULERS = (
-    *(scheduler.name for scheduler in KarrasDiffusionSchedulers),
-    *DISTILLED_SCHEDULERS,
-    "SASolverScheduler", "DDIMParallelScheduler", "DDPMParallelScheduler",
-)  # fmt: skip
-"""Classes that sample what Stable Diffusion was trained to denoise; diffusers has others, for other families."""
+from imgaudit.models.library_errors import refuse_errors
+from imgaudit.models.scheduler import load_scheduler
 
 SLACK = 2**24
 """Numbers by which a network may exceed its file before it is refused unbuilt: so few take no room to speak of."""
@@ -63,23 +55,13 @@ TRIAL_SIDE = 8
 """Side of the latents on which a model is tried out: the smallest that Stable Diffusion's four levels can halve."""
 
 
-@contextmanager
-def refuse_errors(what: str) -> Iterator[None]:
-    """Turn whatever the libraries raise on untrusted files into ModelRefusedError with a message of one line."""
-    try:
-        yield
-    except ImgauditError:
-        raise
-    except BaseException as error:
-        # A panic in the tokenizers' or safetensors' Rust code is no Exception, and has no public name.
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
-            raise
-        reason = "".join(letter if letter.isprintable() else " " for letter in str(error))
-        raise ModelRefusedError(f"{what}: {type(error).__name__}: {' '.join(reason.split())[:400]}") from error
-
-
 def load_pipeline(
-    folder: Path, index: Mapping[str, Any], family: Family, weights: Mapping[str, Weights], dtype: torch.dtype
+    folder: Path,
+    index: Mapping[str, Any],
+    family: Family,
+    weights: Mapping[str, Weights],
+    dtype: torch.dtype,
+    scheduler_options: Mapping[str, Any],
 ) -> Any:
     """Load the pipeline of a folder that was inspected; nothing outside it is read.
 
@@ -98,7 +80,7 @@ def load_pipeline(
     for name, component in family.present(index, "tokenizer").items():
         parts[name] = _load_tokenizer(component, folder / name, parts[component.text_encoder])
     for name, component in family.present(index, "scheduler").items():
-        parts[name] = _load_scheduler(component, folder / name, index[name][1])
+        parts[name] = load_scheduler(component, folder / name, index[name][1], scheduler_options)
     switches = {switch: index[switch] for switch in family.switches if switch in index}
     return getattr(diffusers, family.pipeline_class)(**parts, **family.arguments, **switches)
 
@@ -242,31 +224,6 @@ def _refuse_tokens(tokenizer: Any, text_encoder: Any, name: str) -> None:
     words, largest = len(text_encoder.get_input_embeddings().weight), max(tokenizer.get_vocab().values(), default=0)
     if largest >= words:
         raise ModelRefusedError(f"{name!r} has a token {largest:,}, but the text encoder knows {words:,} only; {AGAIN}")
-
-
-def _load_scheduler(component: Component, folder: Path, class_name: str) -> Any:
-    known = component.classes or SCHEDULERS
-    if class_name not in known:
-        raise ModelRefusedError(
-            f"component {folder.name!r} is {class_name!r:.80}; this version audits those with {', '.join(known)}"
-        )
-    with refuse_errors(f"{folder.name!r} cannot be loaded"):
-        scheduler = getattr(diffusers, class_name).from_pretrained(folder, local_files_only=True)
-    alphas = getattr(scheduler, "alphas_cumprod", None)
-    if isinstance(alphas, torch.Tensor):
-        _refuse_outside(alphas, "alphas", folder)
-    elif component.classes:
-        _refuse_outside(scheduler.sigmas, "sigmas", folder)
-    else:
-        raise ModelRefusedError(f"{class_name} has no schedule of alphas, which Stable Diffusion was trained with")
-    return scheduler
-
-
-def _refuse_outside(values: torch.Tensor, name: str, folder: Path) -> None:
-    if not bool(((values >= 0) & (values <= 1)).all()):
-        raise ModelRefusedError(
-            f"'{folder.name}/scheduler_config.json' gives {name} that are not between 0 and 1; {AGAIN}"
-        )
 
 
 @torch.no_grad()

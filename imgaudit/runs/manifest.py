@@ -56,6 +56,7 @@ def describe_model(model: "LoadedModel") -> KnownModel:
         quantised=model.quantised,
         compiled=model.compiled,
         mitigation=model.mitigation,
+        notes=list(model.notes),
         loras=[
             KnownLora(file=format_path(lora.path.name), sha256=lora.sha256, weight=lora.weight) for lora in model.loras
         ],

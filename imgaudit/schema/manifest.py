@@ -73,6 +73,8 @@ class KnownModel(Known):
     """Side of its images in pixels."""
     prediction_type: str
     """The network's output: epsilon, v_prediction, ..."""
+    notes: list[str] = []
+    """Sentences on files that contradict each other or hold more than is audited; empty in older manifests."""
     dtype: str = ""
     """Precision of the network's weights while it was used, such as float32; empty in manifests of older versions."""
 

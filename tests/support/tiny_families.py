@@ -246,6 +246,8 @@ class StandIn:
     network_name = "network"
     network_evaluations = 0
     latent_shape = (4, 8, 8)
+    resolution = 16
+    prediction_type = "flow"
 
     def __init__(self, pipeline: Any, fingerprint: str, device: torch.device) -> None:
         self.pipeline, self.fingerprint, self.device = pipeline, fingerprint, device

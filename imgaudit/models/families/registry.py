@@ -87,6 +87,11 @@ class Family:
         return [one.text_encoder for one in self.components.values() if one.text_encoder]
 
     @property
+    def denoising_network(self) -> str:
+        """Name of the network that denoises."""
+        return next(name for name in ("unet", "transformer") if name in self.components)
+
+    @property
     def is_supported(self) -> bool:
         """True where this version has the adapter."""
         return importlib.util.find_spec(self.adapter.partition(":")[0]) is not None

@@ -92,6 +92,15 @@ def read_gguf(path: Path) -> dict[str, Tensor]:
 
     Raises ModelRefusedError when its header cannot be true, and when gguf is not installed.
     """
+    return _read(path)[1]
+
+
+def read_gguf_notes(path: Path) -> dict[str, str]:
+    """Read the keys of a GGUF file's header whose values are text. Raises ModelRefusedError as `read_gguf` does."""
+    return {key: value for key, value in _read(path)[0].items() if isinstance(value, str)}
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if importlib.util.find_spec("gguf") is None:
         raise ModelRefusedError(NO_GGUF)
     try:
@@ -107,7 +116,7 @@ def read_gguf(path: Path) -> dict[str, Tensor]:
         raise ModelRefusedError(f"{quote(path)} is damaged: {error}; {AGAIN}") from error
 
 
-def _read_header(header: _Header, size: int) -> dict[str, Tensor]:
+def _read_header(header: _Header, size: int) -> tuple[dict[str, Any], dict[str, Tensor]]:
     header.take(4)
     version, count, keys = header.number("I"), header.number("Q"), header.number("Q")
     if version not in VERSIONS:
@@ -131,7 +140,7 @@ def _read_header(header: _Header, size: int) -> dict[str, Tensor]:
         if tensor.start < end or tensor.start + tensor.size > size:
             raise FalseHeaderError(f"tensor {name!r:.99} lies over another, or ends beyond the file's {size:,} bytes")
         end = tensor.start + tensor.size
-    return tensors
+    return values, tensors
 
 
 def _read_tensor(header: _Header) -> tuple[tuple[int, ...], Any, int, int]:

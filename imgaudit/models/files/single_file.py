@@ -5,7 +5,7 @@ The conversion runs twice: on shapes alone, before a tensor is read, and on the 
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,8 +17,10 @@ from safetensors import safe_open
 
 from imgaudit.exceptions import ModelRefusedError
 from imgaudit.models.families.registry import Component
+from imgaudit.models.files.claims import MARKERS, UNET, read_claims, refuse_other_architecture
 from imgaudit.models.files.gguf_file import describe_quantisation, load_gguf, read_gguf
 from imgaudit.models.files.inspection import find_file_kind, quote, read_json
+from imgaudit.models.files.left_overs import check_left_overs
 from imgaudit.models.files.weights import (
     FLOAT8,
     PICKLED_SUFFIXES,
@@ -26,9 +28,10 @@ from imgaudit.models.files.weights import (
     Weights,
     read_shapes,
     read_types,
+    refuse_scaled,
     refuse_unmerged,
 )
-from imgaudit.models.pipeline import refuse_errors
+from imgaudit.models.library_errors import refuse_errors
 
 Tensors = dict[str, torch.Tensor]
 
@@ -36,9 +39,6 @@ MAX_TENSORS = 10_000
 """Files with more are refused: Stable Diffusion XL has 2,600 with all its parts, and diffusers compares all names."""
 
 FLOAT8_DTYPES = (torch.float8_e4m3fn, torch.float8_e5m2)
-
-UNET = "model.diffusion_model."
-"""Prefix that most authors put before the names of the network that denoises, UNet or not."""
 
 KINDS: Mapping[str, str] = {
     "v1": "StableDiffusionPipeline",
@@ -79,6 +79,8 @@ class Checkpoint:
     """Reads some of them."""
     quantised: str = ""
     """Kind of rounding of its weights; "" where there was none."""
+    notes: tuple[str, ...] = ()
+    """Sentences for the user: what it holds besides the model."""
 
     @property
     def parts(self) -> dict[str, NetworkLocation]:
@@ -181,7 +183,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         load, quantised = partial(load_gguf, path, tensors), describe_quantisation(tensors.values())
     elif path.suffix == ".safetensors":
         shapes, load = read_shapes(path), partial(_load_safetensors, path)
-        quantised = "float8" if read_types(path) & FLOAT8 else ""
+        quantised = "float8" if FLOAT8 & set(read_types(path).values()) else ""
     else:
         raise ModelRefusedError(
             f"{quote(path)} is a single file, but neither safetensors nor GGUF: expected one of these, or a diffusers "
@@ -190,7 +192,13 @@ def read_checkpoint(path: Path) -> Checkpoint:
     refuse_unmerged(path, shapes)
     if len(shapes) > MAX_TENSORS:
         raise ModelRefusedError(f"{quote(path)} has {len(shapes):,} tensors; expected at most {MAX_TENSORS:,}")
-    return Checkpoint(path, _recognise(path, shapes), shapes, load, quantised)
+    if path.suffix == ".safetensors":
+        refuse_scaled(path)
+    pipeline_class = _recognise(path, shapes)
+    refuse_other_architecture(read_claims(path), pipeline_class)
+    found = Checkpoint(path, pipeline_class, shapes, load, quantised)
+    used = {name for part in found.parts.values() for name in _names(part, shapes)}
+    return replace(found, notes=tuple(check_left_overs(path, [name for name in shapes if name not in used])))
 
 
 def _load_safetensors(path: Path, names: Iterable[str]) -> Tensors:
@@ -258,11 +266,12 @@ def find_checkpoint_weights(
         with refuse_errors(f"{name!r} in {quote(checkpoint.path)} cannot be converted; is it of another model?"):
             converted = part.convert(_on_meta(names, checkpoint.shapes), config, part.prefix)
             shapes = {key: tuple(tensor.shape) for key, tensor in converted.items()}
-        # diffusers passes over blocks that it does not count; the other networks' files hold what only training needs.
-        if part.prefix in (UNET, "") and _numbers(shapes.values()) != _numbers(checkpoint.shapes[key] for key in names):
+        # diffusers passes over blocks that it does not count; text encoders' files hold what only training needs.
+        read = [checkpoint.shapes[key] for key in names if not key.startswith(part.prefix + "loss.")]
+        if (part.prefix in (UNET, "") or name == "vae") and _numbers(shapes.values()) != _numbers(read):
             raise ModelRefusedError(
                 f"{quote(checkpoint.path)} holds more than the weights of a {checkpoint.pipeline_class}'s {name!r}, "
-                "which would be left out: this version cannot audit it"
+                "which would be left out; name a configuration of the same model with --model-config, if there is one"
             )
         found[name] = Weights(shapes, (checkpoint.path,), load=partial(_load, checkpoint, part, config))
     return found
@@ -282,7 +291,7 @@ def _on_meta(names: Iterable[str], shapes: Shapes) -> Tensors:
 
 def _names(part: NetworkLocation, shapes: Shapes) -> list[str]:
     if part.prefix:
-        return [name for name in shapes if name.startswith(part.prefix)]
+        return [name for name in shapes if name.startswith(part.prefix) and name not in MARKERS]
     # A file of the transformer alone puts nothing before its names.
     bare = [name for name in shapes if not name.startswith((UNET, "first_stage_model.", "vae.", "text_encoders."))]
     return bare if any(name.startswith(("joint_blocks.", "double_blocks.")) for name in bare) else []

@@ -1,15 +1,15 @@
 """From a name on the command line to the files of a model: a folder, a bundled lab, a hub id, or a single file."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from imgaudit.exceptions import ModelRefusedError
-from imgaudit.models.families.registry import Component
+from imgaudit.models.families.registry import NEVER_LOADED, Component
 from imgaudit.models.files.hub import fetch_model
-from imgaudit.models.files.inspection import hash_model_file, hash_model_files, quote, read_model_index
+from imgaudit.models.files.inspection import hash_model_file, hash_model_files, list_files, quote, read_model_index
 from imgaudit.models.files.variants import choose_folder_variant
 from imgaudit.models.files.weights import Weights, find_weights
 
@@ -58,6 +58,33 @@ class Source:
             return files
         path = self.checkpoint.path
         return {SINGLE_FILE + path.suffix: hash_model_file(path)} | files
+
+    def list_notes(self, components: Collection[str]) -> list[str]:
+        """List for the user what the files hold beside the components, which is not audited."""
+        beside = sorted(
+            path.parent.relative_to(self.folder).as_posix()
+            for path in list_files(self.folder)
+            if path.suffix == ".safetensors"
+            and path.parent.parent == self.folder
+            and path.parent.name not in components
+        )
+        idle = [
+            f"the folder holds weights in {name!r:.99}, which is no part of its model_index.json; they are not audited"
+            for name in dict.fromkeys(beside)
+            if name not in NEVER_LOADED
+        ]
+        return [*(self.checkpoint.notes if self.checkpoint is not None else ()), *idle]
+
+    def refuse_other_constants(self, pipeline: Any) -> None:
+        """Refuse a single file whose own schedule is not that of the pipeline it was made: ModelRefusedError."""
+        if self.checkpoint is None:
+            return
+
+        from imgaudit.models.files.left_overs import ALPHAS, SCALE, refuse_other_constants
+
+        held = self.checkpoint.load([name for name in (ALPHAS, SCALE) if name in self.checkpoint.shapes])
+        alphas = getattr(pipeline.scheduler, ALPHAS, None)
+        refuse_other_constants(self.checkpoint.path, held, alphas, float(pipeline.vae.config.scaling_factor))
 
 
 def bundled_lab(name: str = "demo") -> Path:

@@ -38,8 +38,27 @@ BYTES_OF = {
 FLOAT8 = frozenset({"F8_E4M3", "F8_E5M2"})
 """Types to which weights are rounded to take less room."""
 
-UNMERGED = re.compile("lora|lycoris|^emb_params$|^<.*>$", re.IGNORECASE)
-"""Tensors of a LoRA or a textual inversion: an addition to a model, not a part of it."""
+WHOLE = frozenset({"BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64"})
+"""Types of numbers of positions and tokens. Weights that are stored as these were rounded."""
+
+NO_SCALES = "audit the model that they were made from, or its plain float8 or GGUF file"
+"""Advice for weights that stand for other numbers."""
+
+UNMERGED = re.compile(
+    r"lora|lycoris|lokr_|hada_w|dora_scale|oft_(blocks|diag)|^emb_params$|^<.*>$|bundle_emb|string_to_param"
+    r"|ip_adapter|^image_proj\.|control_model|controlnet|hypernet",
+    re.IGNORECASE,
+)
+"""Tensors of a LoRA, another adapter or a textual inversion: an addition to a model, not a part of it."""
+
+SCALES = re.compile(
+    r"(^|\.)(scaled_fp8|scale_weight|scale_input|weight_scale(_inv|_2)?|input_scale|comfy_quant|SCB|weight_format"
+    r"|qweight|qzeros|wscales|(nested_)?absmax|(nested_)?quant_map|quant_state\..+)$"
+)
+"""Tensors beside rounded weights, without which these stand for other numbers."""
+
+SCALES_KEY = "_quantization_metadata"
+"""Key in a header by which ComfyUI says the same."""
 
 
 @dataclass(frozen=True)
@@ -87,11 +106,31 @@ def read_metadata(path: Path) -> dict[str, Any]:
     return noted if isinstance(noted, dict) else {}
 
 
-def read_types(path: Path) -> set[str]:
-    """Read the types of the tensors of a safetensors file, which `read_shapes` has checked."""
+def read_types(path: Path) -> dict[str, str]:
+    """Read the types of the tensors of a safetensors file, which `read_shapes` has checked, by name."""
     with path.open("rb") as file:
         header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    return {entry["dtype"] for name, entry in header.items() if name != "__metadata__"}
+    return {name: entry["dtype"] for name, entry in header.items() if name != "__metadata__"}
+
+
+def refuse_scaled(path: Path) -> None:
+    """Refuse a safetensors file whose weights mean other numbers than they are stored as: ModelRefusedError.
+
+    Those are weights with scales beside them, and weights that are whole numbers.
+    """
+    types = read_types(path)
+    found = next(filter(SCALES.search, types), "") or (SCALES_KEY if SCALES_KEY in read_metadata(path) else "")
+    if found:
+        raise ModelRefusedError(
+            f"{quote(path)} holds weights that were rounded, and scales beside them ({found!r:.99}), without which "
+            f"they stand for other numbers; this version applies none: {NO_SCALES}"
+        )
+    whole = next((name for name, kind in types.items() if kind in WHOLE and name.endswith((".weight", ".bias"))), "")
+    if whole:
+        raise ModelRefusedError(
+            f"{quote(path)} holds weights that are whole numbers ({whole!r:.99} is {types[whole]}), which stand for "
+            f"others in a way that the file does not say: {NO_SCALES}"
+        )
 
 
 def _what_it_is(start: bytes, length: int, size: int) -> str:
@@ -171,7 +210,10 @@ def find_weights(folder: Path, stem: str, variant: str = "") -> Weights:
     else:
         raise _no_weights(folder.name, whole.name, names)
     refuse_unmerged(whole, shapes)
-    if any(read_types(path) & FLOAT8 for path in files if path.suffix == ".safetensors"):
+    held = [path for path in files if path.suffix == ".safetensors"]
+    for path in held:
+        refuse_scaled(path)
+    if any(FLOAT8 & set(read_types(path).values()) for path in held):
         raise ModelRefusedError(
             f"{folder.name!r} has weights rounded to float8: they are another model than the one they were made from; "
             "audit that one, or their single file"
@@ -193,7 +235,9 @@ def refuse_unmerged_weights(folder: Path) -> None:
 def refuse_unmerged(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Refuse a file of weights with tensors that are an addition to a model: ModelRefusedError."""
     if found := next(filter(UNMERGED.search, shapes), None):
-        raise ModelRefusedError(f"{quote(path)} holds a LoRA or an embedding ({found!r:.99}): {NO_LORA}")
+        raise ModelRefusedError(
+            f"{quote(path)} holds a LoRA or an embedding, or another adapter ({found!r:.99}): {NO_LORA}"
+        )
 
 
 def _no_weights(component: str, expected: str, names: list[str]) -> ModelRefusedError:

@@ -72,6 +72,7 @@ def describe_model(material: ComplaintMaterial) -> Iterator[Block]:
         ("Revision", model.revision),
         ("Variant", model.variant),
         ("Weights rounded", model.quantised),
+        *(("Note on its files", str(without_folders(note, material.folders))) for note in model.notes),
         *(("LoRA", f"{material.named(one.file)}, weight {one.weight:g}, SHA-256 {one.sha256}") for one in model.loras),
     ]
     yield Facts([(term, text) for term, text in rows if text])

@@ -32,6 +32,7 @@ def describe_examiner(run: FinishedRun, folders: Sequence[str], digests: Mapping
         ("Model revision", model.revision),
         ("Model variant", model.variant),
         ("Weights rounded", model.quantised),
+        *(("Note on the model's files", str(without_folders(note, folders))) for note in model.notes),
         *((f"LoRA {without_folders(one.file, folders)}", f"weight {one.weight:g}, SHA-256 {one.sha256}")
           for one in model.loras),
         ("Software", ", ".join(f"{name} {version}" for name, version in manifest.versions.items())),
