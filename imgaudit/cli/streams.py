@@ -19,6 +19,8 @@ _READER_GONE = {errno.EPIPE, errno.ESHUTDOWN, *((errno.EINVAL,) if os.name == "n
 """Errors of a pipe whose other end is closed; Windows reports an invalid argument."""
 
 _gone: list[str] = []
+_replaced: list[TextIO] = []
+"""Streams that ours stand for: when one of these ends, it closes its file."""
 
 
 class _LastingOutput(io.RawIOBase):
@@ -83,6 +85,7 @@ def _prepare(stream: TextIO | None, name: str, *, encoding: str | None) -> TextI
     if not isinstance(raw, io.FileIO):
         stream.reconfigure(encoding=encoding, errors=errors)
         return stream
+    _replaced.append(stream)
     lasting = io.BufferedWriter(_LastingOutput(raw, name))
     return io.TextIOWrapper(
         lasting, encoding=used, errors=errors, line_buffering=stream.line_buffering or stream.write_through

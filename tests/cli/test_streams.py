@@ -67,3 +67,10 @@ def test_a_message_about_a_strange_name_is_no_error_of_imgaudit() -> None:
     command = [sys.executable, "-m", "imgaudit", "report", NAME]
     done = subprocess.run(command, capture_output=True, check=False, env=os.environ | {"PYTHONIOENCODING": "cp1252"})
     assert done.returncode == 2 and b"unexpected" not in done.stderr and b"\\u685c" in done.stderr
+
+
+def test_a_stream_that_nothing_else_holds_stays_open() -> None:
+    own = "import io, sys; sys.stdout = io.TextIOWrapper(io.FileIO(1, 'w', closefd=False))\n"
+    program = own + PREPARED.format(["audit"]) + "import gc; gc.collect(); print('a')"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "a\n", "")
