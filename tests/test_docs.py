@@ -4,11 +4,14 @@ import importlib.util
 import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import refresh_tables
+from defusedxml import ElementTree
 from typer.main import get_command
 
 import imgaudit
@@ -72,11 +75,48 @@ def test_files_that_pages_name_exist(page: Path) -> None:
 
 
 def test_the_reference_covers_the_public_names() -> None:
-    listed = re.findall(r"^::: (\S+)$", (ROOT / "docs" / "reference" / "python.md").read_text("utf-8"), re.MULTILINE)
+    pages = [page.read_text("utf-8") for page in (ROOT / "docs" / "reference" / "python").glob("*.md")]
+    listed = [name for page in pages for name in re.findall(r"^::: (\S+)$", page, re.MULTILINE)]
+    assert len(listed) == len(set(listed))
     for module in listed:
         assert importlib.util.find_spec(module), f"there is no module {module}"
     homes = {getattr(imgaudit, name).__module__ for name in imgaudit.__all__ if name != "__version__"}
     assert homes <= set(listed)
+
+
+@pytest.mark.slow
+def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
+    """Every page is in the navigation, every link and anchor leads somewhere, every documented name exists."""
+    environ = os.environ | {"PYTHONPATH": str(ROOT), "NO_MKDOCS_2_WARNING": "1"}
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=environ)
+    assert done.returncode == 0, done.stdout + done.stderr
+    built = {page.relative_to(tmp_path / "site").as_posix() for page in (tmp_path / "site").rglob("index.html")}
+    assert {"index.html", "concepts/how-it-works/index.html", "reference/python/diffusion/index.html"} <= built
+
+
+def test_the_figures_of_the_readme_are_printed_on_the_pages_it_links() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    table = text[text.index("| what is looked for") :].partition("\n\n")[0]
+    rows = re.findall(r"^\|(.*)\|(.*)\|(.*)\| \[.*?\]\((\S+)\) \|$", table, re.MULTILINE)
+    assert len(rows) >= 5
+    for _, found, wrong, page in rows:
+        printed = "".join(block["text"] for block in refresh_tables.BLOCK.finditer((ROOT / page).read_text("utf-8")))
+        figures = re.findall(r"\d+\.\d%", found + wrong)
+        assert figures and all(re.search(rf"(?<![\d.]){re.escape(figure)}", printed) for figure in figures), page
+
+
+def test_the_drawing_is_legible_without_eyes_and_in_the_dark() -> None:
+    drawing = ElementTree.parse(ROOT / "docs" / "images" / "how-it-works.svg").getroot()
+    name = "{http://www.w3.org/2000/svg}"
+    texts = [element.text or "" for element in drawing.iter(f"{name}text")]
+    assert drawing.findtext(f"{name}title") and drawing.get("aria-labelledby") == "title desc"
+    described = (drawing.findtext(f"{name}desc") or "").lower()
+    verdicts = [verdict.label for verdict in Verdict]
+    assert set(verdicts) <= set(texts) and all(verdict.lower() in described for verdict in verdicts)
+    assert "prefers-color-scheme: dark" in (drawing.findtext(f"{name}style") or "")
+    # Nothing is fetched and nothing runs.
+    assert not list(drawing.iter(f"{name}script")) and not list(drawing.iter(f"{name}image"))
 
 
 def test_every_audit_option_is_a_configuration_key() -> None:
