@@ -1,4 +1,4 @@
-"""Print the committed tables into the documentation again, so that no figure is typed by hand.
+"""Print the committed tables into the documentation again, so that no figure is typed by hand, and copy the glossary.
 
     python examples/refresh_tables.py
 
@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from imgaudit.cli import app
 
 ROOT = Path(__file__).parent.parent
+GLOSSARY = ROOT / "imgaudit" / "report" / "templates" / "glossary.md"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"(<!-- printed by: imgaudit (?P<command>[^\n]*?) -->\n+```text\n)(?P<text>.*?)(```)", re.DOTALL)
 
@@ -43,6 +44,8 @@ def main() -> None:
         if after != before:
             path.write_text(after, encoding="utf-8")
             print(f"{path.relative_to(ROOT)} changed")
+    # Reports bring the glossary with them, so the package has the source.
+    (ROOT / "docs" / "concepts" / "glossary.md").write_bytes(GLOSSARY.read_bytes())
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from typing import Any
 import jinja2
 
 from imgaudit.io.writing import write_atomically
+from imgaudit.report.glossary import explain_word, link_word
 from imgaudit.runs.history import History
 from imgaudit.schema.findings import AuditResult
 from imgaudit.schema.history import HistoryEntry
@@ -35,6 +36,8 @@ def page_environment() -> jinja2.Environment:
     environment.filters["number"] = _number
     environment.filters["percent"] = _percent
     environment.filters["visible"] = printable
+    environment.globals["word"] = link_word
+    environment.globals["explain_word"] = explain_word
     environment.tests["skipped"] = lambda value: isinstance(value, Skipped)
     return environment
 

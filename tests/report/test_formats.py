@@ -36,7 +36,7 @@ def test_every_page_opens_from_disk_and_runs_nothing_foreign(run: RunFolder, pag
     page.on("dialog", lambda dialog: problems.append("a dialog opened"))
     page.on("request", lambda request: problems.append(request.url) if not request.url.startswith("file:") else None)
     pages = sorted((run.path / "report").glob("*.html"))
-    assert len(pages) == 5
+    assert len(pages) == 6
     for path in pages:
         page.goto(path.as_uri())
         page.wait_for_load_state("load")

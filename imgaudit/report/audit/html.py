@@ -6,12 +6,15 @@ from typing import Any
 
 import jinja2
 
+from imgaudit.decision.deciding_number import find_deciding_number
 from imgaudit.decision.null_bank import NullBank
 from imgaudit.io.thumbnails import write_thumbnails
 from imgaudit.io.writing import write_atomically
+from imgaudit.report.answer import answer_question
 from imgaudit.report.audit.charts import Charts
 from imgaudit.report.audit.image_page import image_context
 from imgaudit.report.audit.index_page import index_context, row_of, write_rows
+from imgaudit.report.glossary import PAGE, anchor_of, read_glossary
 from imgaudit.report.pages import (
     continuing_commands,
     describe_history,
@@ -49,6 +52,7 @@ def write_html(run: RunFolder, result: AuditResult, folder: Path, review: Review
     findings = sorted(result.findings, key=lambda f: (order.index(f.verdict), f.path))
     shared: dict[str, Any] = {
         "result": result,
+        "answer": answer_question(result.summary),
         "wording": WORDING,
         "command": reproduction_command(result),
         "continued": continuing_commands(result),
@@ -73,6 +77,10 @@ def write_html(run: RunFolder, result: AuditResult, folder: Path, review: Review
             row |= {"target": next(made), "best": next(made)}
     named = write_rows(folder, rows, environment, shared)
     context = index_context(folder, findings, result.summary, charts)
+    words = environment.get_template("glossary.html.jinja").render(
+        **shared, glossary=read_glossary(), anchor_of=anchor_of
+    )
+    write_atomically(folder / PAGE, words)
     page = environment.get_template("index.html.jinja").render(**shared, **context, **named)
     write_atomically(folder / "index.html", page)
 
@@ -86,19 +94,23 @@ def _write_images(
     shared: dict[str, Any],
 ) -> Iterator[dict[str, Any]]:
     """Write the page of every image; its row of the index, still without what says whether there are thumbnails."""
-    measurements = RecordIndex(run)
+    measurements, level = RecordIndex(run), shared["result"].summary.level
+    # A file that was read and yet not measured has no digest in its finding.
+    digests = {str(one["path"]): str(one["sha256"]) for one in shared["result"].run.get("targets", ())}
     for place, finding in enumerate(findings):
         measurement = measurements.get(finding.id)
         page = template.render(
             **shared,
             **image_context(run, folder, finding, measurement, charts),
+            decided=find_deciding_number(finding, level),
+            known_sha256=digests.get(finding.path, ""),
             place=place + 1,
             previous=findings[place - 1].id if place else None,
             following=findings[place + 1].id if place + 1 < len(findings) else None,
         )
         write_atomically(folder / f"{finding.id}.html", page, durable=False)
         review = _newest(shared["review"], finding.id)
-        yield row_of(finding, shared["names"][finding.id], _texts(measurement), review)
+        yield row_of(finding, shared["names"][finding.id], _texts(measurement), review, level)
 
 
 def _thumbnails_of(run: RunFolder, finding: Finding, folder: Path) -> list[tuple[Path | None, Path]]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import jinja2
 
+from imgaudit.decision.deciding_number import find_deciding_number
 from imgaudit.io.writing import write_atomically
 from imgaudit.report.audit.charts import Charts
 from imgaudit.report.page_data import LABELS, ROWS, data_script
@@ -30,19 +31,21 @@ LONGEST = 300
 """Characters of a text that is searched on the index; the page of the image has all of it."""
 
 COLUMNS = (
-    ("", "Image, closest"), ("name", "File"), ("verdict", "Verdict"), ("rate", "Copies, 95 % interval"),
-    ("similarity", "Best similarity"), ("score", "Score"), ("p", "p"), ("q", "q"),
+    ("", "Image, closest", "replica"), ("name", "File", ""), ("verdict", "Verdict", "verdict"),
+    ("rate", "Copies, 95 % interval", "interval"), ("similarity", "Best similarity", "similarity"),
+    ("score", "Score", "score"), ("p", "p", "p"), ("q", "Deciding q", "deciding q"),
 )  # fmt: skip
-"""Key to sort by and heading."""
+"""Key to sort by, heading, and word of the glossary that explains it."""
 
 
-def row_of(finding: Finding, name: str, texts: Sequence[str], review: str) -> dict[str, Any]:
+def row_of(finding: Finding, name: str, texts: Sequence[str], review: str, level: float) -> dict[str, Any]:
     """Return what the index shows of one image; `target` and `best`, which say whether it has thumbnails, come later.
 
     texts:   what it was asked with
     review:  the newest decision that the run holds, or nothing
+    level:   false discovery rate over the folder
     """
-    replica = finding.best_replica
+    replica, decided = finding.best_replica, find_deciding_number(finding, level)
     return {
         "id": finding.id,
         "name": printable(name),
@@ -53,6 +56,8 @@ def row_of(finding: Finding, name: str, texts: Sequence[str], review: str) -> di
         "score": _measured(finding.score),
         "p": _measured(finding.p_value),
         "q": _measured(finding.q_value),
+        "decided": _measured(decided.value),
+        "by_controls": decided.with_controls,
         "similarity": None if isinstance(replica, Skipped) else round(replica.similarity[DECIDING_DESCRIPTOR], 4),
         "copies": [(r.rung.value, r.hits, r.n, round(r.low, 4), round(r.high, 4)) for r in finding.replication],
         "alarms": [alarm.code.value for alarm in finding.alarms],
@@ -62,7 +67,7 @@ def row_of(finding: Finding, name: str, texts: Sequence[str], review: str) -> di
 
 
 def _measured(value: float | Skipped) -> float | None:
-    return None if isinstance(value, Skipped) else float(f"{value:.4g}")
+    return None if isinstance(value, Skipped) else float(f"{value:.6g}")
 
 
 def write_rows(

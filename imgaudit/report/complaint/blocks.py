@@ -92,6 +92,16 @@ class Statement:
     sections: Sequence[Section] = field(default_factory=tuple)
 
 
+def list_texts(section: Section) -> Iterator[str]:
+    """Yield what a section says, without pictures."""
+    yield section.title
+    for block in section.blocks:
+        if isinstance(block, Paragraph | Code):
+            yield block.text
+        elif isinstance(block, Facts | Table):
+            yield from (" ".join(row) for row in block.rows)
+
+
 def render_statement_html(statement: Statement) -> str:
     """Return the statement as a page; complaint.css belongs beside it."""
     return page_environment().get_template("complaint.html.jinja").render(statement=statement)

@@ -21,7 +21,6 @@ from imgaudit.report.wording import (
 )
 from imgaudit.schema.findings import Finding, PartReplication, Replication, Verdict
 from imgaudit.schema.records import INVERTED_RUNGS, Rung, RungMeasurement, Skipped
-from imgaudit.statistics import clopper_pearson
 
 
 def describe_finding(material: ComplaintMaterial) -> Iterator[Block]:
@@ -164,15 +163,6 @@ def describe_certainty(material: ComplaintMaterial) -> Iterator[Block]:
         ),
         ("Level", f"{summary.level:g}: the expected share of false findings among all findings of the audit"),
     ]
-    if not isinstance(summary.forcing, Skipped):
-        rate = clopper_pearson(summary.forcing.called, summary.forcing.n)
-        rows.append(
-            (
-                "Error check",
-                f"{summary.forcing.called} false copies among {summary.forcing.n} controls kept out of the comparison "
-                f"and judged by the same rule ({rate.low:.1%} to {rate.high:.1%}, 95 % interval)",
-            )
-        )
     returned = next((one for one in finding.replication if one.whole_stands), None) or part_of(finding)
     if returned is not None and not isinstance(returned.coincidence_p_value, Skipped):
         rows.append(

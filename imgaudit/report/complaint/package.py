@@ -23,6 +23,7 @@ from imgaudit.report.complaint.statement import make_statement
 from imgaudit.report.examined import draw_frame
 from imgaudit.report.pages import read_asset
 from imgaudit.report.pictures import fade_outside, png_bytes, read_picture
+from imgaudit.report.print_foot import style_print_foot
 from imgaudit.report.redaction import folders_of, without_folders
 from imgaudit.report.review import DecisionLedger, write_decisions_file
 from imgaudit.runs.finished import FinishedRun, result_digest, run_id
@@ -90,7 +91,8 @@ def make_package(run: FinishedRun, finding: Finding, *, whole_manifest: bool = F
     if measurement:
         texts["measurement.json"] = format_json(without_folders(_named(measurement.model_dump(mode="json")), folders))
     files |= {path: text.encode("utf-8") for path, text in texts.items()}
-    files["complaint.css"] = read_asset("complaint.css") or b""
+    foot = style_print_foot(run.manifest.model.fingerprint, finding.sha256)
+    files["complaint.css"] = (read_asset("complaint.css") or b"") + f"{foot}\n".encode()
     sums = "".join(f"{hashlib.sha256(files[path]).hexdigest()}  {path}\n" for path in sorted(files))
     return files | {"SHA256SUMS": sums.encode()}
 

@@ -12,7 +12,9 @@ from imgaudit.report.complaint.blocks import (
     Section,
     Statement,
     Table,
+    list_texts,
 )
+from imgaudit.report.complaint.error_rates import describe_errors
 from imgaudit.report.complaint.exhibits import describe_outputs, describe_work
 from imgaudit.report.complaint.findings import (
     describe_asking,
@@ -22,6 +24,7 @@ from imgaudit.report.complaint.findings import (
     describe_rates,
 )
 from imgaudit.report.complaint.material import ComplaintMaterial, model_name
+from imgaudit.report.glossary import find_words
 from imgaudit.report.pages import continuing_commands, describe_sealing, format_command, reproduction_command
 from imgaudit.report.redaction import without_folders
 from imgaudit.report.wording import (
@@ -54,11 +57,14 @@ def make_statement(material: ComplaintMaterial) -> Statement:
         "Which part of the work was returned": describe_part(material),
         "How certain the result is": describe_certainty(material),
         "What reviewers decided": describe_decisions(material),
+        "How often the method errs": describe_errors(material.run, material.folders),
         "What this statement does not say": _limits(material),
         "How to check it": _provenance(material),
         "The request": _request(),
     }
     sections = [Section(title, blocks) for title, made in titled.items() if (blocks := list(made))]
+    words = find_words(" ".join(text for section in sections for text in list_texts(section)))
+    sections.append(Section("Words used here", [Facts(words)]))
     return Statement(f"Statement on the work {material.work} and the model {model_name(material)}", sections)
 
 

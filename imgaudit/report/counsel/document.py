@@ -4,13 +4,15 @@ import base64
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 
-from imgaudit.report.complaint.blocks import Block, Code, Facts, Paragraph, Section, Statement, Table
+from imgaudit.report.complaint.blocks import Block, Facts, Paragraph, Section, Statement, Table, list_texts
+from imgaudit.report.complaint.error_rates import alarm_text, describe_errors
 from imgaudit.report.complaint.package import HEAD, collect_digests, find_image, list_folders
 from imgaudit.report.counsel.examiner import NOT_NAMED, describe_checking, describe_examiner, list_history
 from imgaudit.report.counsel.exhibit import make_exhibit
-from imgaudit.report.counsel.glossary import find_words
-from imgaudit.report.counsel.method import alarm_text, describe_errors, describe_method, describe_untested
+from imgaudit.report.counsel.method import describe_method, describe_untested
+from imgaudit.report.glossary import find_words
 from imgaudit.report.pages import page_environment, read_asset
+from imgaudit.report.print_foot import style_print_foot
 from imgaudit.report.redaction import without_folders
 from imgaudit.report.wording import WORDING
 from imgaudit.runs.finished import FinishedRun
@@ -33,20 +35,38 @@ def render_counsel(run: FinishedRun, images: Sequence[str] = ()) -> str:
     images:  ids, SHA-256 or file names of the images to show; all that count as reproduced where none is named
     Raises InputError for a name that fits none or several.
     """
-    style = "\n".join((read_asset(name) or b"").decode("utf-8") for name in STYLES)
+    style = "\n".join([*((read_asset(name) or b"").decode("utf-8") for name in STYLES), *_style_feet(run, images)])
     digest = base64.b64encode(hashlib.sha256(style.encode("utf-8")).digest()).decode("ascii")
     template = page_environment().get_template("counsel.html.jinja")
     return template.render(statement=make_document(run, images), style=style, style_digest=digest)
 
 
+def _style_feet(run: FinishedRun, images: Sequence[str]) -> Iterator[str]:
+    """Yield the rules that print the model's digest on every page, and on those of an exhibit the image's."""
+    fingerprint = run.manifest.model.fingerprint
+    yield style_print_foot(fingerprint)
+    # The answer is the first section; exhibits follow it.
+    for place, finding in enumerate(_choose_exhibits(run, images), start=2):
+        yield f"section:nth-of-type({place}) {{ page: exhibit{place}; }}"
+        yield style_print_foot(fingerprint, finding.sha256, f"exhibit{place}")
+
+
+def _choose_exhibits(run: FinishedRun, images: Sequence[str]) -> list[Finding]:
+    """Return the images that are shown with their pictures: those that are named, or all that are reproduced."""
+    chosen = [find_image(run, name) for name in images] or [one for one in _sort(run) if one.verdict in REPRODUCED]
+    return list({one.id: one for one in chosen}.values())[:EXHIBITS]
+
+
+def _sort(run: FinishedRun) -> list[Finding]:
+    order = list(Verdict)
+    return sorted(run.result.findings, key=lambda one: (order.index(one.verdict), file_name(one.path), one.id))
+
+
 def make_document(run: FinishedRun, images: Sequence[str] = ()) -> Statement:
     """Write the document, in the order of a reader's questions."""
     folders, digests = list_folders(run), collect_digests(run)
-    order = list(Verdict)
-    findings = sorted(run.result.findings, key=lambda one: (order.index(one.verdict), file_name(one.path), one.id))
-    chosen = [find_image(run, name) for name in images] or [one for one in findings if one.verdict in REPRODUCED]
-    shown = list({one.id: one for one in chosen}.values())[:EXHIBITS]
-    rest = [one for one in findings if one.id not in {finding.id for finding in shown}]
+    shown = _choose_exhibits(run, images)
+    rest = [one for one in _sort(run) if one.id not in {finding.id for finding in shown}]
     model = without_folders(run.manifest.model.name, folders)
     sections = [
         Section("The answer", [*_answer(run, str(model), folders), *_list_exhibits(shown), *_identify(run, digests)]),
@@ -59,8 +79,8 @@ def make_document(run: FinishedRun, images: Sequence[str] = ()) -> Statement:
         Section("How to check this", list(describe_checking(run, digests))),
         Section("Appendix: the method", list(describe_method(run))),
     ]
-    words = find_words(" ".join(text for section in sections for text in _texts(section)))
-    sections.append(Section("Appendix: words used here", [words]))
+    words = find_words(" ".join(text for section in sections for text in list_texts(section)))
+    sections.append(Section("Appendix: words used here", [Facts(words)]))
     return Statement(f"Report on {run.result.summary.targets:,} images and the model {model}", sections)
 
 
@@ -132,13 +152,3 @@ def _list_rest(rest: Sequence[Finding], *, whole: bool) -> Iterator[Section]:
 
 def _copies(finding: Finding) -> str:
     return "; ".join(f"{one.rung.value} {one.hits} of {one.n}" for one in finding.replication) or "not measured"
-
-
-def _texts(section: Section) -> Iterator[str]:
-    """Yield what a section says, without pictures."""
-    yield section.title
-    for block in section.blocks:
-        if isinstance(block, Paragraph | Code):
-            yield block.text
-        elif isinstance(block, Facts | Table):
-            yield from (" ".join(row) for row in block.rows)

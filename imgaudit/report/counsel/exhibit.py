@@ -7,9 +7,9 @@ from PIL import Image
 from imgaudit.exceptions import InputError
 from imgaudit.report.audit.outputs import is_copy
 from imgaudit.report.complaint.blocks import Block, Facts, Paragraph, PictureBlock, Pictures, Section
+from imgaudit.report.complaint.error_rates import alarm_text
 from imgaudit.report.complaint.material import number_text, percent_text
 from imgaudit.report.counsel.embedding import embed_picture
-from imgaudit.report.counsel.method import alarm_text
 from imgaudit.report.examined import NO_ORIGINAL, describe_frame, draw_frame, similarity_text
 from imgaudit.report.pictures import read_picture
 from imgaudit.report.redaction import without_folders

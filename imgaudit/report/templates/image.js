@@ -47,7 +47,6 @@
   sayMissing();
   window.addEventListener("beforeprint", () => {
     for (const details of document.querySelectorAll("details")) details.open = true;
-    for (const image of document.images) image.loading = "eager";
   });
   if (!panes || !replica) return;
 

@@ -23,7 +23,7 @@
   const best = (row) => Math.max(-1, ...row.copies.map((one) => (one[2] ? one[1] / one[2] : -1)));
   const keys = {
     verdict: (row) => verdicts.indexOf(row.verdict), name: (row) => row.name.toLowerCase(),
-    similarity: (row) => row.similarity, score: (row) => row.score, p: (row) => row.p, q: (row) => row.q, rate: best,
+    similarity: (row) => row.similarity, score: (row) => row.score, p: (row) => row.p, q: (row) => row.decided, rate: best,
   };
 
   function state() {
@@ -65,7 +65,7 @@
       if (!isNaN(from) && !(row.score !== null && row.score >= from)) return false;
       if (!isNaN(to) && !(row.score !== null && row.score <= to)) return false;
       if (!isNaN(p) && !(row.p !== null && row.p <= p)) return false;
-      if (!isNaN(q) && !(row.q !== null && row.q <= q)) return false;
+      if (!isNaN(q) && !(row.decided !== null && row.decided <= q)) return false;
       if (wantedReview && review(row) !== wantedReview) return false;
       row.searched ??= [row.name, row.reason, ...row.texts].join("\n").toLowerCase();
       return words.every((word) => row.searched.includes(word));
@@ -94,7 +94,6 @@
   function thumb(row, which) {
     if (!row[which]) return make("span", "none", "none");
     const image = make("img");
-    image.loading = "lazy";
     image.width = image.height = 96;
     image.alt = which === "target" ? "The image" : "Closest generated image";
     image.src = "thumbs/" + row.id + "-" + which + ".jpg";
@@ -118,6 +117,21 @@
     return said === "undecided" ? [] : [document.createTextNode(" "), make("span", "review: " + said, "review")];
   }
 
+  // The number that decided, and what it compares with where that is not the controls.
+  function deciding(row) {
+    const shown = make("span", number(row.decided));
+    const cell = make("td", undefined, "number deciding");
+    cell.append(shown);
+    if (row.decided !== null && !row.by_controls) cell.append(make("small", "of the text, without controls"));
+    return cell;
+  }
+
+  // What a column heading says, where a phone shows no headings.
+  function named(cell, name) {
+    cell.dataset.name = name;
+    return cell;
+  }
+
   // What a decision on this image has to name.
   function subject(element, row) {
     Object.assign(element.dataset, { imageId: row.id, sha256: row.sha256, verdict: row.verdict });
@@ -129,18 +143,23 @@
     const pictures = make("td", undefined, "thumbs");
     pictures.append(thumb(row, "target"), thumb(row, "best"));
     const name = make("td");
-    name.append(link(row), make("p", row.reason));
+    name.append(link(row));
+    // The other columns say all that the reason of a plain verdict does.
+    if (!["replicated", "not_reproduced"].includes(row.verdict)) name.append(make("p", row.reason, "reason"));
     const verdict = make("td");
     verdict.append(badge(row), ...mark(row));
     if (row.alarms.length) verdict.append(make("p", row.alarms.length + (row.alarms.length === 1 ? " alarm" : " alarms")));
-    const rates = make("td");
+    const rates = make("td", undefined, "rates");
     for (const one of row.copies) {
       const rate = make("div", counted(one) + " ");
       rate.append(make("span", interval(one), "interval"));
       rates.append(rate);
     }
     line.append(pictures, name, verdict, rates);
-    for (const value of [row.similarity, row.score, row.p, row.q]) line.append(make("td", number(value), "number"));
+    for (const [said, value] of [["Best similarity", row.similarity], ["Score", row.score], ["p", row.p]]) {
+      line.append(named(make("td", number(value), "number"), said));
+    }
+    line.append(named(deciding(row), "Deciding q"));
     return line;
   }
 
@@ -152,7 +171,7 @@
     verdict.append(badge(row), ...mark(row));
     const name = make("p");
     name.append(link(row));
-    card.append(two, verdict, name, make("p", copies(row).join("; ")));
+    card.append(two, verdict, name, make("p", copies(row).join("; ")), make("p", "Deciding q: " + number(row.decided)));
     return card;
   }
 
@@ -208,9 +227,9 @@
   }
 
   function download() {
-    const lines = [["id", "file", "verdict", "rung", "similarity", "score", "p", "q", "copies", "alarms", "review", "reason"]];
+    const lines = [["id", "file", "verdict", "rung", "similarity", "score", "p", "q", "deciding_q", "copies", "alarms", "review", "reason"]];
     for (const row of found) {
-      lines.push([row.id, row.name, row.verdict, row.rung, row.similarity, row.score, row.p, row.q, copies(row).join("; "),
+      lines.push([row.id, row.name, row.verdict, row.rung, row.similarity, row.score, row.p, row.q, row.decided, copies(row).join("; "),
         row.alarms.join("; "), review(row), row.reason]);
     }
     const anchor = make("a");

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import json
+import re
 import shutil
 import subprocess
 import zipfile
@@ -73,6 +74,8 @@ def test_a_package_says_everything_a_recipient_asks(finished: FinishedRun, revie
         "exchangeable with the controls", "199 images", "imgaudit audit", finished.result.protocol.hash, "torch 2",
         hashlib.sha256(finished.folder.manifest_path.read_bytes()).hexdigest(), "Right in the work",
         read_json(finished.folder.path / "evidence.json")["head"], "lawful",
+        "How often the method errs", "False alarms per image", "Of all findings of this audit, at most 5% are expected",
+        "Words used here", "the number from which one random initial noise is made",
     ]  # fmt: skip
     for page in pages:
         for part in [*wanted, WORDING[finding.verdict].limit, WORDING[Verdict.PARTIAL].limit]:
@@ -108,6 +111,14 @@ def test_a_package_names_no_folder_and_no_other_work(finished: FinishedRun) -> N
     whole = make_package(finished, finding, whole_manifest=True)["manifest.json"]
     assert whole == finished.folder.manifest_path.read_bytes()
     assert hashlib.sha256(whole).hexdigest() == manifest["reduced"]["sha256"]
+
+
+def test_every_printed_page_names_the_image_and_the_model(finished: FinishedRun) -> None:
+    finding = replicated(finished, "plain")
+    style = make_package(finished, finding)["complaint.css"].decode()
+    fingerprint = finished.manifest.model.fingerprint
+    named = [f"Model {fingerprint}"] if re.fullmatch("[0-9a-f]+", fingerprint) else []
+    assert style.rstrip().endswith("}") and "\\A ".join([f"Image SHA-256 {finding.sha256}", *named]) in style
 
 
 def test_hostile_names_are_text(finished: FinishedRun) -> None:

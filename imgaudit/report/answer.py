@@ -1,0 +1,76 @@
+"""The answer to the question of a report, in one sentence, with the verdict that gives it its colour."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from imgaudit.schema.comparison import REPRODUCED
+from imgaudit.schema.findings import Summary, Verdict
+
+_ORDER = (*REPRODUCED, Verdict.ATYPICAL, Verdict.INCONCLUSIVE, Verdict.SKIPPED, Verdict.NOT_REPRODUCED)
+"""Verdicts by how much they matter to whoever asks; the first one that occurs gives the answer its colour."""
+
+
+class Answer(NamedTuple):
+    """An answer as a page shows it."""
+
+    word: str
+    """The answer in a word or two."""
+    sentence: str
+    """The answer with its numbers."""
+    verdict: Verdict
+    """The verdict whose colour it has."""
+
+
+def answer_question(summary: Summary) -> Answer:
+    """Return whether the model can reproduce the images, from the verdicts on them.
+
+    Files that a stopped audit never reached count as not measured.
+    """
+    counts = dict(summary.counts)
+    counts[Verdict.SKIPPED] = counts.get(Verdict.SKIPPED, 0) + summary.targets - sum(counts.values())
+    colour = next((one for one in _ORDER if counts.get(one)), Verdict.SKIPPED)
+    returned = sum(counts.get(one, 0) for one in REPRODUCED)
+    rest = [part for part in _count_rest(counts) if part]
+    if returned:
+        word = "Yes"
+        said = f"the model reproduces {returned:,} of {_images(summary.targets)}{_how(counts, returned)}"
+    elif counts.get(Verdict.NOT_REPRODUCED) == summary.targets:
+        word, rest, many = "Not within this budget", [], f"the model reproduced none of {summary.targets:,} images"
+        said = "the model did not reproduce the image" if summary.targets == 1 else many
+    elif counts[Verdict.SKIPPED] == summary.targets:
+        word, rest, many = "No answer", [], f"none of {summary.targets:,} files was measured"
+        said = "the file was not measured" if summary.targets == 1 else many
+    else:
+        word = "Not shown"
+        said = f"none of {_images(summary.targets)} counts as reproduced"
+    return Answer(word, f"{'; '.join([said, *rest])}.", colour)
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count:,} images"
+
+
+def _how(counts: dict[Verdict, int], returned: int) -> str:
+    """Say how many are returned in words: the line that matters most to a reader."""
+    asked = counts.get(Verdict.REPLICATED, 0)
+    if not asked:
+        return ", but none from a text alone"
+    words = "when asked in words, with nothing of the image given to it"
+    if asked == returned:
+        return f" {words}"
+    return f", {asked:,} of them {words}"
+
+
+def _count_rest(counts: dict[Verdict, int]) -> Iterator[str]:
+    for verdict, one, several in (
+        (Verdict.NOT_REPRODUCED, "1 was not reproduced within this budget", "were not reproduced within this budget"),
+        (
+            Verdict.ATYPICAL,
+            "1 stands out from the controls without a copy",
+            "stand out from the controls without a copy",
+        ),
+        (Verdict.INCONCLUSIVE, "1 is inconclusive", "are inconclusive"),
+        (Verdict.SKIPPED, "1 was not measured", "were not measured"),
+    ):
+        count = counts.get(verdict, 0)
+        yield one if count == 1 else f"{count:,} {several}" if count else ""

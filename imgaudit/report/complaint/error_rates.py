@@ -1,0 +1,81 @@
+"""How often the method errs, as the run itself shows it: the same part in statements and in the file for counsel."""
+
+from collections.abc import Iterator, Sequence
+
+from imgaudit.decision.null_bank import NullBank
+from imgaudit.report.complaint.blocks import Block, Facts, Paragraph
+from imgaudit.report.redaction import without_folders
+from imgaudit.report.wording import controls_text, controls_used_text
+from imgaudit.runs.finished import FinishedRun
+from imgaudit.schema.error_checks import RateInterval
+from imgaudit.schema.findings import Alarm
+from imgaudit.schema.records import Skipped
+from imgaudit.statistics import clopper_pearson
+
+
+def alarm_text(alarm: Alarm, folders: Sequence[str]) -> str:
+    """Return the message of an alarm as a sentence without folders."""
+    message = str(without_folders(alarm.message, folders))
+    return f"{message[:1].upper()}{message[1:]}{'' if message.endswith('.') else '.'}"
+
+
+def describe_errors(run: FinishedRun, folders: Sequence[str]) -> Iterator[Block]:
+    """Yield how often the method errs, with bounds; every number is one of this run."""
+    summary, level = run.result.summary, run.result.summary.level
+    if not summary.controls:
+        yield Paragraph(
+            "This audit had no controls, so it says nothing about how often the method errs on this model. Only copies "
+            "from texts that were not derived from an image can be concluded without controls."
+        )
+        return
+    yield Paragraph(
+        "The method was tried on controls: images believed not to be in the training set. They went through the same "
+        "procedure, with the same settings, on the same model. What happens with controls happens without training."
+    )
+    rows = [("Controls", _describe_controls(run, run.bank, folders))]
+    rate = summary.false_positive
+    rows.append(("False alarms per image", _describe_rate(rate, level)))
+    if isinstance(summary.forcing, Skipped):
+        rows.append(("Check on other controls", f"not made: {summary.forcing.skipped}"))
+    else:
+        found = clopper_pearson(summary.forcing.called, summary.forcing.n)
+        rows.append((
+            "Check on other controls",
+            f"{summary.forcing.n} controls were kept out and judged by the same rule as the works. It called "
+            f"{summary.forcing.called} of them reproduced. So the rate of such errors is between {found.low:.1%} and "
+            f"{found.high:.1%} with 95 % confidence.",
+        ))  # fmt: skip
+    rows.append((
+        "Over all images",
+        f"Of all findings of this audit, at most {level:.0%} are expected to be false "
+        f"({run.result.policy.correction.replace('_', '-')}, over {summary.hypotheses} works).",
+    ))  # fmt: skip
+    said = controls_used_text(run.result)
+    rows.append(("Number of controls", f"{said[0].upper()}{said[1:]}."))
+    if summary.blind_comparison:
+        compared = summary.blind_comparison
+        rows.append(("Fair comparison", f"{compared[0].upper()}{compared[1:]}."))
+    yield Facts(rows)
+    for alarm in summary.alarms:
+        yield Paragraph(alarm_text(alarm, folders), "Alarm")
+    version = run.manifest.versions.get("imgaudit", "")
+    yield Paragraph(
+        "The method was also measured on models whose training images are known. Those figures are not part of this "
+        f"run, so none is quoted here. They are on the page Error rates of the documentation of imgaudit {version}, "
+        "and the command imgaudit benchmark errors measures them again."
+    )
+
+
+def _describe_controls(run: FinishedRun, bank: NullBank | None, folders: Sequence[str]) -> str:
+    works = controls_text(run.result.summary)
+    source = f". {without_folders(bank.source, folders)}" if bank else ""
+    return f"{run.result.summary.controls} count in the comparison{f', of {works}' if works else ''}{source}"
+
+
+def _describe_rate(rate: RateInterval | Skipped, level: float) -> str:
+    if isinstance(rate, Skipped):
+        return f"not known: {rate.skipped}"
+    return (
+        f"An image like the controls gets a p-value of {level:g} or less with a probability between {rate.low:.1%} and "
+        f"{rate.high:.1%} (95 % confidence, given these controls)."
+    )

@@ -1,0 +1,55 @@
+"""The answer follows from the verdicts, in a sentence that can be read on its own."""
+
+from typing import Any
+
+import pytest
+
+from imgaudit.report.answer import answer_question
+from imgaudit.schema.findings import Summary, Verdict
+from imgaudit.schema.records import Skipped
+
+
+def summary(targets: int, **counts: int) -> Summary:
+    nothing = Skipped(skipped="no controls")
+    every: dict[Verdict, int] = dict.fromkeys(Verdict, 0) | {Verdict(name): count for name, count in counts.items()}
+    values: dict[str, Any] = {
+        "targets": targets, "counts": every, "controls": 0, "level": 0.05, "planner": "", "false_positive": nothing,
+        "forcing": nothing, "hypotheses": targets, "alarms": [], "seconds": 1.0, "network_evaluations": 1,
+    }  # fmt: skip
+    return Summary.model_validate(values)
+
+
+@pytest.mark.parametrize(
+    ("counts", "word", "sentence", "verdict"),
+    [
+        ({"replicated": 10, "not_reproduced": 14}, "Yes",
+         "the model reproduces 10 of 24 images when asked in words, with nothing of the image given to it; 14 were not "
+         "reproduced within this budget.", Verdict.REPLICATED),
+        ({"replicated": 1, "replicated_by_inversion": 1, "inconclusive": 1}, "Yes",
+         "the model reproduces 2 of 3 images, 1 of them when asked in words, with nothing of the image given to it; 1 "
+         "is inconclusive.", Verdict.REPLICATED),
+        ({"partial": 1}, "Yes", "the model reproduces 1 of 1 image, but none from a text alone.", Verdict.PARTIAL),
+        ({"not_reproduced": 3}, "Not within this budget", "the model reproduced none of 3 images.",
+         Verdict.NOT_REPRODUCED),
+        ({"not_reproduced": 1}, "Not within this budget", "the model did not reproduce the image.",
+         Verdict.NOT_REPRODUCED),
+        ({"not_reproduced": 2, "skipped": 1}, "Not shown",
+         "none of 3 images counts as reproduced; 2 were not reproduced within this budget; 1 was not measured.",
+         Verdict.SKIPPED),
+        ({"atypical": 2, "not_reproduced": 1}, "Not shown",
+         "none of 3 images counts as reproduced; 1 was not reproduced within this budget; 2 stand out from the "
+         "controls without a copy.", Verdict.ATYPICAL),
+        ({"inconclusive": 200}, "Not shown", "none of 200 images counts as reproduced; 200 are inconclusive.",
+         Verdict.INCONCLUSIVE),
+        ({"skipped": 2}, "No answer", "none of 2 files was measured.", Verdict.SKIPPED),
+    ],
+)  # fmt: skip
+def test_the_answer_follows_from_the_verdicts(
+    counts: dict[str, int], word: str, sentence: str, verdict: Verdict
+) -> None:
+    assert answer_question(summary(sum(counts.values()), **counts)) == (word, sentence, verdict)
+
+
+def test_files_that_were_never_reached_were_not_measured() -> None:
+    answer = answer_question(summary(50, not_reproduced=7))
+    assert answer.verdict is Verdict.SKIPPED and "43 were not measured" in answer.sentence
