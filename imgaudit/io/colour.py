@@ -4,49 +4,25 @@ import io
 from typing import cast
 
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import Image, ImageChops, ImageCms
 
 from imgaudit.exceptions import ImageError
+from imgaudit.io.colour_space import ColourSpace, convert_to_srgb
+from imgaudit.io.formats.tiff_samples import scale_to_eight_bit
 
 MAX_PROFILE_BYTES = 16 * 1024 * 1024
 """Larger colour profiles are not opened."""
 
-HIGH_DYNAMIC_RANGE = {16: "PQ", 18: "HLG"}
-"""Transfer characteristics (ITU-T H.273) that say nothing about how bright white is on a screen."""
-
 _ALPHA_MODES = frozenset({"RGBA", "LA", "PA", "La", "RGBa"})
 
 
-def refuse_high_dynamic_range(image: Image.Image, data: bytes) -> None:
-    """Raise ImageError for PNG, AVIF and HEIF files in a PQ or HLG transfer, however they are decoded.
-
-    Showing them takes a choice of tone mapping that is not ours to make, and taking them as sRGB gives other colours.
-    """
-    transfer = 0
-    if image.format == "PNG":
-        head = data[: data.find(b"IDAT")]
-        if (place := head.find(b"cICP")) >= 0 and len(head) > place + 5:
-            transfer = head[place + 5]
-    elif image.format in {"AVIF", "HEIF"} and (place := data.find(b"colrnclx", 0, 1 << 20)) >= 0:
-        transfer = int.from_bytes(data[place + 10 : place + 12], "big")
-    if transfer in HIGH_DYNAMIC_RANGE:
-        raise ImageError(f"is high dynamic range ({HIGH_DYNAMIC_RANGE[transfer]}): export it as sRGB")
-
-
 def _reduce_to_eight_bit(image: Image.Image, notes: list[str]) -> Image.Image:
-    notes.append("reduced to 8 bit")
     values = np.asarray(image)
-    if image.mode == "F":
-        finite = values[np.isfinite(values)]
-        top = max(1.0, float(finite.max(initial=0)))
-    else:
-        top = 65535.0 if int(values.max(initial=0)) > 255 else 255.0
-    reduced = np.empty(values.shape, dtype=np.uint8)
-    # In bands of rows: as floating point the whole image would take eight times its size.
-    for start in range(0, len(values), 256):
-        band = np.nan_to_num(values[start : start + 256].astype(np.float64), posinf=top)
-        reduced[start : start + 256] = (np.clip(band / top, 0, 1) * 255).round()
-    return Image.fromarray(reduced)
+    # Pillow brings PGM of more than 8 bits to 16, in a mode of 32.
+    if image.mode == "I" and not 0 <= int(values.min(initial=0)) <= int(values.max(initial=0)) < 1 << 16:
+        raise ImageError("holds 32-bit integers, and nothing says which is white: export it as 8 or 16 bit")
+    bits = 16 if image.mode.startswith("I") else 32
+    return Image.fromarray(scale_to_eight_bit(values, bits, notes))
 
 
 def _split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
@@ -79,8 +55,30 @@ def _convert_profile(image: Image.Image, profile: bytes, notes: list[str]) -> Im
     return None
 
 
-def to_rgb(image: Image.Image, notes: list[str]) -> Image.Image:
+def invert_inks(image: Image.Image) -> Image.Image:
+    """Return a CMYK image with its inks inverted: Pillow takes every JPEG for one of Adobe's, which store them so."""
+    inverted = ImageChops.invert(image)
+    inverted.info = image.info
+    return inverted
+
+
+def _convert_declared(opaque: Image.Image, declared: ColourSpace, notes: list[str]) -> Image.Image | None:
+    """Return the image in sRGB from a space that the file declares without a profile; None where nothing is to do."""
+    if declared.is_srgb or opaque.mode not in {"RGB", "L"}:
+        return None
+    try:
+        converted = convert_to_srgb(opaque.convert("RGB"), declared)
+    except (ValueError, np.linalg.LinAlgError):
+        notes.append(f"{declared.name} makes no colour space, taken as sRGB")
+        return None
+    notes.append(f"{declared.name} converted to sRGB")
+    return converted
+
+
+def to_rgb(image: Image.Image, notes: list[str], declared: ColourSpace | None = None) -> Image.Image:
     """Return a decoded image as RGB, 8 bit, in sRGB, alpha flattened on white; what was done is added to `notes`.
+
+    declared:  colour space that the file declares elsewhere than in a profile
 
     >>> notes = []
     >>> to_rgb(Image.new("LA", (1, 1), (0, 0)), notes).getpixel((0, 0)), notes
@@ -91,11 +89,15 @@ def to_rgb(image: Image.Image, notes: list[str]) -> Image.Image:
         image = _reduce_to_eight_bit(image, notes)
     opaque, alpha = _split_alpha(image)
     converted = None
+    if declared is not None and declared.overrules_profile:
+        profile = None
     if isinstance(profile, bytes) and profile:
         if len(profile) > MAX_PROFILE_BYTES:
             notes.append("colour profile too large, taken as sRGB")
         else:
             converted = _convert_profile(opaque, profile, notes)
+    if converted is None and declared is not None:
+        converted = _convert_declared(opaque, declared, notes)
     if converted is None and opaque.mode == "LAB":
         lab = ImageCms.profileToProfile(
             opaque, ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), outputMode="RGB"

@@ -31,7 +31,7 @@ from imgaudit.schema.protocol import Framing
 THUMBNAIL_SIDE = 32
 """Side of the thumbnails by which near-duplicates are told."""
 
-READER_VERSION = 3
+READER_VERSION = 4
 """Raised when reading an image changes what is known of it; remembered results of other versions are not used."""
 
 WINDOW = 64
@@ -66,8 +66,9 @@ def stack_thumbnails(thumbnails: Sequence[bytes]) -> np.ndarray[tuple[int, ...],
 
 
 def _name_reader() -> str:
-    heif = metadata.version("pillow-heif") if util.find_spec("pillow_heif") else ""
-    return f"{READER_VERSION} {PIL.__version__} {heif}"
+    optional = (("pillow-heif", "pillow_heif"), ("rawpy", "rawpy"))
+    extras = [metadata.version(name) if util.find_spec(module) else "" for name, module in optional]
+    return " ".join([str(READER_VERSION), PIL.__version__, metadata.version("tifffile"), *extras])
 
 
 def cache_path() -> Path:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from imgaudit.exceptions import ImageError
-from imgaudit.io import images as image_files
+from imgaudit.io import decoding
 from imgaudit.io.images import decode_image, load_image
 from tests.conftest import random_image
 
@@ -50,13 +50,13 @@ def test_a_fifo_does_not_block(tmp_path: Path) -> None:
         load_image(tmp_path / "pipe.png")
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I", "I;16", "F"])
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I;16", "F"])
 def test_every_mode_becomes_rgb(mode: str, tmp_path: Path) -> None:
     grey = np.linspace(0, 255, 64).reshape(8, 8)
     if mode == "I;16":
         image = Image.fromarray((grey * 257).astype(np.uint16))
-    elif mode in {"I", "F"}:
-        image = Image.fromarray(grey.astype(np.int32 if mode == "I" else np.float32))
+    elif mode == "F":
+        image = Image.fromarray((grey / 255).astype(np.float32))
     else:
         image = Image.fromarray(grey.astype(np.uint8)).convert(mode)
     path = tmp_path / ("x.png" if mode in {"1", "L", "LA", "P", "RGB", "RGBA", "I;16"} else "x.tiff")
@@ -65,6 +65,25 @@ def test_every_mode_becomes_rgb(mode: str, tmp_path: Path) -> None:
     assert loaded.pixels.mode == "RGB" and loaded.pixels.size == (8, 8)
     first, last = loaded.pixels.getpixel((0, 0)), loaded.pixels.getpixel((7, 7))
     assert first == pytest.approx((0, 0, 0), abs=3) and last == pytest.approx((255, 255, 255), abs=3)
+
+
+def test_numbers_without_a_white_are_refused(tmp_path: Path) -> None:
+    """Scaling by the largest number would make one highlight blacken a picture, and a count of photons white."""
+    grey = np.linspace(0, 255, 64).reshape(8, 8)
+    reasons = {np.int32: "which number is white", np.float32: "outside 0 to 1", np.uint16: "darkest 256th"}
+    for kind, reason in reasons.items():
+        Image.fromarray(grey.astype(kind)).save(tmp_path / "a.tif")
+        with pytest.raises(ImageError, match=reason):
+            load_image(tmp_path / "a.tif")
+
+
+def test_one_highlight_does_not_blacken_a_picture(tmp_path: Path) -> None:
+    values = np.linspace(0, 1, 400, dtype=np.float32).reshape(20, 20)
+    values[3, 3] = 50.0
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    loaded = load_image(tmp_path / "a.tif")
+    assert loaded.pixels.getpixel((10, 10)) == (134, 134, 134) and loaded.pixels.getpixel((3, 3)) == (255, 255, 255)
+    assert {"floating point outside 0 to 1 clipped", "reduced to 8 bit"} <= set(loaded.notes)
 
 
 def test_orientation_alpha_frames_and_profiles_are_applied_and_noted(tmp_path: Path) -> None:
@@ -128,7 +147,7 @@ def test_heic_is_read_where_it_can_be_and_named_where_not(monkeypatch: pytest.Mo
     assert loaded.pixels.size == (40, 30)
     difference = np.asarray(loaded.pixels, dtype=float) - np.asarray(random_image(3, (40, 30)), dtype=float)
     assert float(np.sqrt((difference**2).mean())) < 20
-    monkeypatch.setattr(image_files, "_formats", lambda: image_files.FORMATS)
+    monkeypatch.setattr(decoding, "find_formats", lambda: decoding.FORMATS)
     with pytest.raises(ImageError, match=r"pip install imgaudit\[heif\]"):
         decode_image(buffer.getvalue())
 
@@ -139,7 +158,7 @@ def test_only_formats_of_the_list_are_decoded_whatever_the_name(tmp_path: Path) 
     )
     with pytest.raises(ImageError, match="is not an image that can be decoded"):
         load_image(tmp_path / "a.png")
-    assert not {"EPS", "WMF", "FITS", "MPEG", "PSD"} & set(image_files._formats())
+    assert not {"EPS", "WMF", "FITS", "MPEG", "PSD"} & set(decoding.find_formats())
 
 
 def test_colours_behind_alpha_are_managed_too(tmp_path: Path) -> None:

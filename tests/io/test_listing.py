@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from imgaudit.exceptions import InputError
-from imgaudit.io.images import FORMATS
+from imgaudit.io.decoding import FORMATS
 from imgaudit.io.listing import find_images
 from tests.conftest import random_image
 

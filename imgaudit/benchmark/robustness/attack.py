@@ -14,6 +14,7 @@ from imgaudit.benchmark.harness.procedure import OnStage, ignore_stage, report_p
 from imgaudit.benchmark.harness.table import Table
 from imgaudit.benchmark.robustness import damage, inputs, interruptions, reaching_outside
 from imgaudit.benchmark.robustness.bench import Bench
+from imgaudit.benchmark.robustness.layouts import family as layouts
 from imgaudit.benchmark.robustness.tally import NotTried, Tally
 from imgaudit.benchmark.robustness.tampering import counts, family
 from imgaudit.benchmark.settings import RobustnessSettings
@@ -71,6 +72,7 @@ class RobustnessReport(Table):
             Goal.exact("hostile content executed", "0", str(ran), met=not ran),
             Goal.exact("tracebacks shown", "0", str(traced), met=not traced),
             Goal.exact("anything else unexpected", "0", str(len(self.problems)), met=not self.problems),
+            *layouts.goals(self.tallies),
             *reaching_outside.goals(self.tallies),
             *counts.goals(self.tallies),
         ]  # fmt: skip
@@ -91,6 +93,7 @@ def _attack_in(folder: Path, settings: RobustnessSettings, on_stage: OnStage) ->
     whole = interruptions.audit_undisturbed(bench)
     stages: list[tuple[str, Callable[[], None]]] = [
         ("hostile images", lambda: inputs.audit_hostile_images(bench)),
+        (layouts.LAYOUTS, lambda: layouts.read_layouts(bench.recorder)),
         ("hostile caption tables", lambda: inputs.read_hostile_tables(bench)),
         ("hostile captions", lambda: inputs.audit_hostile_captions(bench)),
         ("hostile models", lambda: inputs.refuse_hostile_models(bench)),

@@ -5,7 +5,7 @@ import struct
 import zlib
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageChops
 
 from imgaudit.benchmark.robustness.hostile.bytes import (
     jpeg_segment,
@@ -94,11 +94,13 @@ def put_inks(target: HostileFolder) -> None:
         return target.encoded("JPEG", mode="CMYK", icc_profile=profile)
 
     plain, inks = jpeg(), cmyk_profile()
+    # Pillow inverts inks as Adobe does; without Adobe's marker they are stored as they are.
+    upright = encoded(ImageChops.invert(target.picture(mode="CMYK")), "JPEG")
     place = (converted := jpeg()).index(b"Adobe")
     adobe = plain.index(b"\xff\xee")
     files = {
         "adobe inverted.jpg": jpeg(),
-        "without adobe marker.jpg": plain[:adobe] + plain[adobe + 16 :],
+        "without adobe marker.jpg": upright[:adobe] + upright[adobe + 16 :],
         "as YCCK.jpg": converted[: place + 11] + b"\2" + converted[place + 12 :],
         "with profile.jpg": jpeg(inks),
         "with the profile of a screen.jpg": jpeg(rgb_profile()),
