@@ -54,11 +54,12 @@ def test_libvips_reads_the_same_pictures_in_the_cells() -> None:
             continue
         if values.ndim == 2:
             values = values[..., None]
-        # libvips brings 1 to 8 bits to 8, and leaves white-is-zero inverted at other depths to its callers.
         top = {"uchar": 255, "ushort": 65535, "uint": 4294967295}.get(picture.format, 1)
-        if (" 12 bit" in cell.name) or (cell.name.startswith("white") and top != 255):
+        # libvips leaves floating point whose zero is white as it is, and mixes up planes of half floats, which
+        # tifffile reads as the matrix says.
+        if picture.format == "float" and (cell.name.startswith("white") or "16 bit f" in cell.name):
             continue
         distance = np.abs(values / top * 255 - cell.wanted).max()
         assert distance <= 2, f"{cell.name}: {distance:.0f} of 255"
         compared += 1
-    assert compared > 150
+    assert compared > 200
