@@ -186,6 +186,8 @@ def _say_built(manifest: "CollectionManifest", skipped_before: int, *, quiet: bo
         say(f"note: {scaled:,} vectors did not have length one and were scaled to it", quiet=quiet)
     if manifest.others:
         say(f"note: {_others(manifest)}", quiet=quiet)
+    if own := [name for source in manifest.sources for name in source.own]:
+        say(f"note: not read, because imgaudit wrote it: {', '.join(map(repr, own[:3]))}", quiet=quiet)
     skipped = manifest.skipped_count - skipped_before
     say(f"{manifest.count:,} vectors in {len(manifest.shards)} shards; {skipped:,} skipped", quiet=quiet)
     if skipped:

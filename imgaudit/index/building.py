@@ -25,6 +25,7 @@ from imgaudit.index.manifest import (
     write_manifest,
 )
 from imgaudit.index.shards import ShardDraft
+from imgaudit.index.source_states import keep_states
 from imgaudit.index.sources import SourceInput, open_source, plan_descriptor, plan_sources
 from imgaudit.io.lock import hold_folder
 from imgaudit.io.provenance import utc_now
@@ -36,6 +37,9 @@ SHARD_BYTES = 2**31
 
 BEGUN = (".lock", ".lock-holder", ".draft", ".manifest.json.partial")
 """Files that a build leaves when it is killed before it writes a manifest."""
+
+STATES = "states"
+"""Folder of a collection with the states of the files that it was built from."""
 
 Progress = Callable[[int, int], None]
 
@@ -74,7 +78,7 @@ def build_collection(
         if (folder / "manifest.json").exists():
             manifest = read_manifest(folder)
             _refuse_other_options(manifest, options)
-            planned = plan_sources(given, manifest.sources)
+            planned = plan_sources(given, manifest.sources, folder / STATES)
             new = [source.path for source in planned if source not in manifest.sources]
             if new:
                 raise InputError(
@@ -100,7 +104,7 @@ def add_to_collection(
     read_manifest(folder)
     with hold_folder(folder):
         manifest = read_manifest(folder)
-        planned = plan_sources(given, manifest.sources)
+        planned = plan_sources(given, manifest.sources, folder / STATES)
         new = [source for source in planned if source not in manifest.sources]
         manifest = manifest.model_copy(update={"sources": (*manifest.sources, *new)})
         return _continue_build(folder, manifest, given, workers, on_progress)
@@ -134,7 +138,8 @@ def _begin_collection(folder: Path, given: Sequence[SourceInput], options: Build
 def _continue_build(
     folder: Path, manifest: CollectionManifest, given: Sequence[SourceInput], workers: int, on_progress: Progress
 ) -> CollectionManifest:
-    by_path = {source.path: one for source, one in zip(plan_sources(given, manifest.sources), given, strict=True)}
+    given_sources = plan_sources(given, manifest.sources, folder / STATES)
+    by_path = {source.path: one for source, one in zip(given_sources, given, strict=True)}
     missing = [source.path for source in manifest.unfinished if source.path not in by_path]
     if missing:
         raise InputError(f"the collection is not finished with {missing[0]!r}: give that source again first")
@@ -192,6 +197,9 @@ class Build:
         if not opened:
             self._forget_parts()
             return
+        for record in self._sources:
+            if record.kind == "images" and record.state and record.path in self.given:
+                keep_states(Path(record.path), self.folder / STATES, record.state)
         write_manifest(self.folder, self.manifest)
         for number, source in opened.items():
             for block in source.blocks(self._sources[number].done):

@@ -23,7 +23,7 @@ from imgaudit.io.framing import frame_image, to_tensor
 from imgaudit.io.images import load_image
 from imgaudit.schema.protocol import Framing
 from imgaudit.schema.records import Skipped
-from imgaudit.similarity.descriptors import DESCRIPTOR_NAMES, Descriptor, load_descriptor
+from imgaudit.similarity.descriptors import DESCRIPTOR_NAMES, Descriptor, describe_judged, load_descriptor
 
 FRAMING = Framing.SQUASH
 """The whole image, its aspect ratio changed: nothing is cut off that a copy may have kept."""
@@ -82,7 +82,7 @@ def find_image_side(descriptor: Descriptor) -> int:
 
 
 def describe_entries(descriptor: Descriptor, items: Sequence[ImageEntry]) -> DescribedEntries:
-    """Read, frame and describe images; each that cannot be read gets its reason."""
+    """Read, frame and describe images; each that cannot be read, or told from others, gets its reason."""
     read: list[ImageEntry] = []
     tensors: list[torch.Tensor] = []
     side = find_image_side(descriptor)
@@ -98,7 +98,11 @@ def describe_entries(descriptor: Descriptor, items: Sequence[ImageEntry]) -> Des
     dtype = np.uint8 if descriptor.binary else np.float32
     if not tensors:
         return DescribedEntries(read, np.zeros((0, columns), dtype))
-    return DescribedEntries(read, np.ascontiguousarray(descriptor.describe(torch.stack(tensors)), dtype))
+    judged = describe_judged(descriptor, torch.stack(tensors))
+    kept = np.array([not reason for reason in judged.reasons])
+    reasons = iter(judged.reasons)
+    read = [item if item.reason else ImageEntry(item.path, next(reasons) or None) for item in read]
+    return DescribedEntries(read, np.ascontiguousarray(judged.vectors[kept], dtype))
 
 
 _descriptor: list[Descriptor] = []

@@ -43,6 +43,8 @@ class FolderFacts(NamedTuple):
     """SHA-256 over their names."""
     others: dict[str, int]
     """Files that are passed over because they are no images by their names, by suffix."""
+    own: tuple[str, ...] = ()
+    """Folders in it that imgaudit wrote, at most `KINDS`."""
 
 
 def list_entries(folder: Path) -> Iterator[ImageEntry]:
@@ -52,13 +54,16 @@ def list_entries(folder: Path) -> Iterator[ImageEntry]:
         yield from (ImageEntry(path, reason) for path, reason in listing.refused)
 
 
-def list_collected_entries(folder: Path, others: Counter[str]) -> Iterator[ImageEntry]:
+def list_collected_entries(folder: Path, others: Counter[str], own: list[str] | None = None) -> Iterator[ImageEntry]:
     """Yield the entries of a folder that a collection takes: all but drawings.
 
     others:  counts, by suffix, what is passed over: drawings, and other files that are no images by their names
+    own:     gets the first folders that imgaudit wrote, which are passed over
     """
     for listing in walk_images(folder):
         others.update(listing.others)
+        if own is not None and len(own) < KINDS:
+            own += [format_path(path.relative_to(folder).as_posix()) for path, _ in listing.own]
         for path in listing.images:
             if path.suffix.lower() in DRAWINGS:
                 others[path.suffix.lower()] += 1
@@ -69,11 +74,34 @@ def list_collected_entries(folder: Path, others: Counter[str]) -> Iterator[Image
 
 def inspect_folder(folder: Path) -> FolderFacts:
     """Count and tell apart what a collection would take of a folder."""
-    digest, count, others = hashlib.sha256(), 0, Counter[str]()
-    for item in list_collected_entries(folder, others):
+    digest, count, others, own = hashlib.sha256(), 0, Counter[str](), list[str]()
+    for item in list_collected_entries(folder, others, own):
         digest.update(os.fsencode(item.path.relative_to(folder)) + b"\0")
         count += 1
-    return FolderFacts(count, digest.hexdigest(), _count_kinds(others))
+    return FolderFacts(count, digest.hexdigest(), _count_kinds(others), tuple(own))
+
+
+def list_states(folder: Path) -> Iterator[str]:
+    """Yield a line for every entry that a collection takes: its name in the folder, its size and its time of change.
+
+    By these a file that was replaced in place is told. Contents are not compared: that would take as long as building.
+    """
+    for item in list_collected_entries(folder, Counter()):
+        name = format_path(item.path.relative_to(folder).as_posix())
+        try:
+            status = item.path.lstat()
+        except OSError:
+            yield json.dumps([name, -1, -1])
+        else:
+            yield json.dumps([name, status.st_size, status.st_mtime_ns])
+
+
+def digest_states(folder: Path) -> str:
+    """Return the SHA-256 over the lines of `list_states`."""
+    digest = hashlib.sha256()
+    for line in list_states(folder):
+        digest.update(f"{line}\n".encode())
+    return digest.hexdigest()
 
 
 def _count_kinds(others: Counter[str]) -> dict[str, int]:

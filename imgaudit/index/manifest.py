@@ -18,10 +18,11 @@ from imgaudit.schema.problems import describe_problem
 from imgaudit.schema.protocol import Framing
 from imgaudit.schema.records import Count, Record, Skipped
 
-FORMAT = 2
-"""Raised whenever a collection's files change. The second one also counts what was passed over in folders."""
+FORMAT = 3
+"""Raised whenever a collection's files change. The second one also counts what was passed over in folders; the third
+one keeps the state of a folder's files, by which a file replaced in place is told, and names imgaudit's own output."""
 
-READ = (1, 2)
+READ = (1, 2, 3)
 """Formats that are read; what is written has the last one."""
 
 MAX_MANIFEST_BYTES = 256 * 1024 * 1024
@@ -114,6 +115,10 @@ class SourceRecord(Record):
     """Vectors that were not of length one and were scaled."""
     others: dict[str, int] = Field(default_factory=dict)
     """Files of a folder that were passed over because they are no images by their names, by suffix."""
+    state: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
+    """SHA-256 over names, sizes and times of a folder's files when they were read; empty where it is not known."""
+    own: tuple[str, ...] = ()
+    """Folders in it that imgaudit wrote, which were passed over; at most ten are named."""
 
 
 class DescriptorRecord(Record):
@@ -136,7 +141,7 @@ class DescriptorRecord(Record):
 class CollectionManifest(Record):
     """All that is known of a collection."""
 
-    format: Literal[1, 2]
+    format: Literal[1, 2, 3]
     """Version of the format."""
     descriptor: DescriptorRecord
     """The descriptor whose vectors are stored."""

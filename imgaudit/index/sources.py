@@ -10,10 +10,11 @@ from imgaudit.exceptions import ConfigError, InputError
 from imgaudit.index.block import Source
 from imgaudit.index.describing import FRAMING, Describer, find_descriptor, find_image_side, require_descriptor
 from imgaudit.index.id_lists import count_ids
-from imgaudit.index.image_folders import ImageFolder, inspect_folder
+from imgaudit.index.image_folders import ImageFolder, digest_states, inspect_folder
 from imgaudit.index.manifest import DescriptorRecord, SourceRecord
 from imgaudit.index.names import find_refusal_reason
 from imgaudit.index.parquet import ParquetVectors
+from imgaudit.index.source_states import name_changes
 from imgaudit.index.vector_files import FaissVectors, NpyVectors, VectorFile, VectorSource
 from imgaudit.io.reading import format_path
 
@@ -54,10 +55,13 @@ def pair_id_lists(
     return [SourceInput(path, ids.get(path), vector_column, id_column) for path in paths]
 
 
-def plan_sources(given: Sequence[SourceInput], known: Sequence[SourceRecord]) -> list[SourceRecord]:
+def plan_sources(
+    given: Sequence[SourceInput], known: Sequence[SourceRecord], states: Path | None = None
+) -> list[SourceRecord]:
     """Look at every source: how much is in it, and by which label its ids begin.
 
-    known:  sources that the collection has already; one that is given again keeps its label and how far it is done
+    known:   sources that the collection has already; one that is given again keeps its label and how far it is
+    states:  folder in which the collection keeps the states of files, by which those that changed are named
 
     Raises InputError when one cannot be used, is given twice, or has changed since the collection got it.
     """
@@ -71,7 +75,7 @@ def plan_sources(given: Sequence[SourceInput], known: Sequence[SourceRecord]) ->
             raise InputError(f"the source {text!r} is given twice")
         source = _inspect_source(one, path)
         if text in by_path:
-            planned.append(_match_known(source, by_path[text]))
+            planned.append(_match_known(source, by_path[text], states))
         else:
             label = _make_label(format_path(path.name or "root"), labels)
             labels.add(label)
@@ -79,9 +83,18 @@ def plan_sources(given: Sequence[SourceInput], known: Sequence[SourceRecord]) ->
     return planned
 
 
-def _match_known(source: SourceRecord, known: SourceRecord) -> SourceRecord:
+def _match_known(source: SourceRecord, known: SourceRecord, states: Path | None) -> SourceRecord:
     compared = ("kind", "digest", "count", "id_list", "vector_column", "id_column")
     differs = [name for name in compared if getattr(source, name) != getattr(known, name)]
+    # Collections of older versions know the names of files alone.
+    changed = bool(known.state) and source.state != known.state
+    if source.kind == known.kind == "images" and (differs or changed):
+        what = name_changes(Path(known.path), states / f"{known.state}.jsonl") if states and known.state else ""
+        raise InputError(
+            f"files in {known.path!r} have changed since the collection got them{what}: the collection describes them "
+            "as they were. Delete the collection and build it again, or put what is new into a folder of its own and "
+            "add that"
+        )
     if differs:
         raise InputError(
             f"the source {known.path!r} has changed since the collection got it ({', '.join(differs)}): build a new "
@@ -96,8 +109,9 @@ def _inspect_source(given: SourceInput, path: Path) -> SourceRecord:
         if not facts.items:
             raise InputError(f"{format_path(path)!r} holds no image files (.png, .jpg, .webp, .tif, ...)")
         return SourceRecord(
-            label="", kind="images", path=format_path(path), digest=facts.digest, count=facts.items, others=facts.others
-        )
+            label="", kind="images", path=format_path(path), digest=facts.digest, count=facts.items,
+            others=facts.others, own=facts.own, state=digest_states(path),
+        )  # fmt: skip
     if not path.is_file():
         raise InputError(f"the source {format_path(path)!r} is not a folder of images, nor a regular file")
     kind = VECTOR_FILES.get(path.suffix.lower())

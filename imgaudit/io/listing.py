@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from imgaudit.exceptions import InputError
+from imgaudit.io.own_output import name_own_output
 
 IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".avif", ".ppm",
@@ -36,6 +37,8 @@ class Listing:
     """Files with an image suffix, sorted by path; whether each can be read is found out one by one."""
     refused: list[tuple[Path, str]]
     """Links and folders that cannot be listed, with why they are not read: images may lie behind them."""
+    own: list[tuple[Path, str]] = field(default_factory=list)
+    """Folders that imgaudit itself wrote, with what they are: nothing in them is read."""
     others: Counter[str] = field(default_factory=Counter)
     """Other files that are no images by their names, or hidden: how many per suffix."""
 
@@ -49,6 +52,7 @@ def list_images(folder: Path) -> Listing:
     for part in walk_images(folder):
         listing.images.extend(part.images)
         listing.refused.extend(part.refused)
+        listing.own.extend(part.own)
         listing.others.update(part.others)
     listing.images.sort()
     listing.refused.sort()
@@ -58,7 +62,8 @@ def list_images(folder: Path) -> Listing:
 def walk_images(folder: Path) -> Iterator[Listing]:
     """Yield what is directly in `folder` and in every folder below it, one listing each, always in the same order.
 
-    Memory is in proportion to the largest folder. Raises InputError when `folder` cannot be listed.
+    Folders below it that imgaudit wrote are named and not entered; `folder` itself was chosen, so it is. Memory is in
+    proportion to the largest folder. Raises InputError when `folder` cannot be listed.
     """
     if not folder.is_dir():
         raise InputError(f"expected a folder of images, but {str(folder)!r} is not a folder")
@@ -72,6 +77,10 @@ def walk_images(folder: Path) -> Iterator[Listing]:
             if parent == folder:
                 raise InputError(f"the folder {str(folder)!r} cannot be listed: {error.strerror}") from error
             listing.refused.append((parent, f"the folder cannot be listed: {error.strerror}"))
+            entries = []
+        own = name_own_output(parent, {entry.name for entry in entries}) if parent != folder else ""
+        if own:
+            listing.own.append((parent, own))
             entries = []
         for entry in entries:
             _sort_in(entry, listing, below)
@@ -106,3 +115,12 @@ def find_images(folder: Path) -> list[Path]:
     Raises InputError when `folder` is not a folder.
     """
     return list_images(folder).images
+
+
+def describe_own_output(own: list[tuple[Path, str]], folder: Path) -> str:
+    """Return a sentence that names folders below `folder` that imgaudit wrote; empty without one."""
+    if not own:
+        return ""
+    named = ", ".join(f"{path.relative_to(folder).as_posix()!r} ({what})" for path, what in own[:3])
+    more = f" and {len(own) - 3:,} more" if len(own) > 3 else ""
+    return f"not read, because imgaudit wrote it: {named}{more}"

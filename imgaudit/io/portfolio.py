@@ -11,7 +11,7 @@ from PIL import Image
 from imgaudit.exceptions import InputError
 from imgaudit.io.captions import CaptionSource, FolderTexts
 from imgaudit.io.images import ImageFacts, load_image
-from imgaudit.io.listing import Listing, list_images
+from imgaudit.io.listing import Listing, describe_own_output, list_images
 from imgaudit.io.reading import format_path
 from imgaudit.io.screening import Screened, ScreeningCache, screen
 from imgaudit.schema.protocol import Framing
@@ -102,7 +102,10 @@ def read_portfolio(
     """
     listing = list_images(folder)
     if not listing.images and not listing.refused:
-        raise InputError(f"{format_path(folder)!r} holds no image files (.png, .jpg, .webp, .tif, ...)")
+        own = describe_own_output(listing.own, folder)
+        raise InputError(
+            f"{format_path(folder)!r} holds no image files (.png, .jpg, .webp, .tif, ...)" + (f"; {own}" if own else "")
+        )
     fitted = captions.fit(listing.images)
     asked = prompts.fit(listing.images) if prompts is not None else None
     targets: dict[str, Target] = {}
@@ -117,7 +120,7 @@ def read_portfolio(
             skipped.append(SkippedImage(path=path, skipped=f"identical to {first}, which is audited"))
         else:
             targets[screened.facts.sha256] = _make_target(screened, screened.facts, fitted, asked)
-    remarks = [*fitted.remarks, *(asked.remarks if asked else ()), *_make_remarks(listing, cache)]
+    remarks = [*fitted.remarks, *(asked.remarks if asked else ()), *_make_remarks(folder, listing, cache)]
     return Portfolio([targets[sha256] for sha256 in sorted(targets)], skipped, remarks, framing=framing, folder=folder)
 
 
@@ -132,8 +135,8 @@ def _make_target(screened: Screened, facts: ImageFacts, captions: FolderTexts, p
     return Target(screened.path, facts, texts, screened.thumbnail, screened.pdq)
 
 
-def _make_remarks(listing: Listing, cache: ScreeningCache) -> list[str]:
-    remarks = []
+def _make_remarks(folder: Path, listing: Listing, cache: ScreeningCache) -> list[str]:
+    remarks = [format_path(sentence)] if (sentence := describe_own_output(listing.own, folder)) else []
     if others := listing.others:
         kinds = ", ".join(f"{kind[:20]} {count}" for kind, count in others.most_common(5))
         remarks.append(f"{others.total()} other files are no images by their names and are not part of this ({kinds})")

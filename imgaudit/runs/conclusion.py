@@ -182,7 +182,7 @@ def decide_run(run: RunFolder, policy: Policy | None = None) -> AuditResult:
     findings = conclude_folder(decision) + [conclude_skipped(one) for one in skipped]
     findings = [_with_part(run, finding) for finding in findings]
     if (reference := read_reference(run)) is not None:
-        findings = [one.model_copy(update={"reference": reference.images.get(one.id)}) for one in findings]
+        findings = [one.model_copy(update={"reference": reference.find(one.id)}) for one in findings]
     return AuditResult(
         wording=WORDING_VERSION,
         run=_describe_run(run, manifest),

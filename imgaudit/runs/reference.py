@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from imgaudit.exceptions import InputError, RunFolderError
 from imgaudit.index import Collection
@@ -75,6 +75,12 @@ class Reference(Record):
     """Controls that p-values come from."""
     images: dict[str, ReferenceFinding]
     """By id."""
+    skipped: dict[str, str] = Field(default_factory=dict)
+    """Images that could not be looked up, by id, with the reason: that they have no near copy is not known."""
+
+    def find(self, image: str) -> ReferenceFinding | Skipped | None:
+        """Return what was found for an image by its id; None when it was not asked about."""
+        return Skipped(skipped=self.skipped[image]) if image in self.skipped else self.images.get(image)
 
 
 def find_near_copy_rule(descriptor: str) -> Bound:
@@ -96,11 +102,12 @@ def search_reference(collection: Collection, images: Mapping[str, Path], control
     """
     manifest = collection.manifest
     bound = find_near_copy_rule(manifest.descriptor.name)
-    nulls = [best for best, _ in _look_up(collection, controls, bound).values()]
-    found = _look_up(collection, list(images.values()), bound)
-    findings = {}
+    nulls = [best for best, _ in _look_up(collection, controls, bound)[0].values()]
+    found, left_out = _look_up(collection, list(images.values()), bound)
+    findings, skipped = {}, {}
     for name, path in images.items():
         if format_path(path) not in found:
+            skipped[name] = left_out.get(format_path(path), "the image was not read")
             continue
         best, matches = found[format_path(path)]
         findings[name] = ReferenceFinding(
@@ -122,13 +129,15 @@ def search_reference(collection: Collection, images: Mapping[str, Path], control
         remark=collection.remark,
         controls=len(nulls),
         images=findings,
+        skipped=skipped,
     )
 
 
 def _look_up(
     collection: Collection, paths: Sequence[Path], bound: Bound
-) -> dict[str, tuple[float, list[ReferenceMatch]]]:
-    """Per file its highest similarity, near copy or not, and its near copies, nearest first."""
+) -> tuple[dict[str, tuple[float, list[ReferenceMatch]]], dict[str, str]]:
+    """Return per file its highest similarity and its near copies, nearest first; and the files left out, with why."""
+    skipped: dict[str, str] = {}
     found: dict[str, tuple[float, list[ReferenceMatch]]] = {}
     for queries in read_queries(paths, collection.manifest.descriptor) if paths else ():
         nearest = collection.search(queries.vectors, 1)
@@ -136,7 +145,8 @@ def _look_up(
         for name, first, near in zip(queries.names, nearest, above, strict=True):
             matches = [ReferenceMatch(id=one.id, path=one.path, similarity=one.similarity) for one in near.matches]
             found[name] = (first[0].similarity if first else -1.0, matches)
-    return found
+        skipped |= {one.path: one.skipped for one in queries.skipped}
+    return found, skipped
 
 
 def _recall(collection: Collection) -> str:
@@ -156,7 +166,7 @@ def keep_reference(
     held = read_reference(run)
     same = held is not None and held.manifest_sha256 == hash_file(collection.folder / "manifest.json")
     nulls = held is not None and (bool(held.controls) or not controls)
-    if same and nulls and held is not None and images.keys() <= held.images.keys():
+    if same and nulls and held is not None and images.keys() <= held.images.keys() | held.skipped.keys():
         return held
     reference = search_reference(collection, images, controls)
     write_json(run.path / FILE, reference.model_dump(mode="json"))

@@ -300,7 +300,7 @@ class Finding(Record):
     """Other targets that are near copies of this one."""
     resembles_others: list[NearDuplicate]
     """Other targets that replicas of this one resemble more than it."""
-    reference: ReferenceFinding | None = Field(None, exclude_if=lambda value: value is None)
+    reference: ReferenceFinding | Skipped | None = Field(None, exclude_if=lambda value: value is None)
     """Result of the search in the collection given with --reference; absent without one."""
     invmm: InvMMFinding | None = Field(None, exclude_if=lambda value: value is None)
     """InvMM; absent where it was not measured."""

@@ -26,6 +26,7 @@ from imgaudit.index import (
 )
 from imgaudit.index.describing import Describer, ImageEntry
 from imgaudit.index.image_folders import inspect_folder
+from imgaudit.index.manifest import write_manifest
 from imgaudit.similarity.descriptors import PixelDescriptor
 from tests.conftest import random_image
 from tests.support.deadly_file import deadly_begin
@@ -144,7 +145,7 @@ def test_adding_makes_new_shards_and_adding_again_changes_nothing(
     assert add_to_collection(tmp_path / "c", pair_id_lists([second]), workers=0) == after
     assert build_collection(tmp_path / "c", pair_id_lists([first]), workers=0) == after
     random_image(99).save(second / "later.png")
-    with pytest.raises(InputError, match="has changed since the collection got it"):
+    with pytest.raises(InputError, match=r"have changed since the collection got them \(1 new"):
         add_to_collection(tmp_path / "c", pair_id_lists([second]), workers=0)
     with pytest.raises(InputError, match="holds a collection without"):
         build_collection(tmp_path / "c", pair_id_lists([make_folder("d", [1])]), workers=0)
@@ -326,3 +327,43 @@ def test_a_changed_source_stops_a_build_that_goes_on(tmp_path: Path) -> None:
     np.save(tmp_path / "v.npy", unit_vectors(30, seed=1))
     with pytest.raises(InputError, match=r"has changed since the collection got it \(digest\)"):
         build_collection(tmp_path / "c", sources, options)
+
+
+def test_a_file_that_was_replaced_in_place_is_named(make_folder: Callable[..., Path], tmp_path: Path) -> None:
+    folder, sources = make_folder("crawl", range(4)), [SourceInput(tmp_path / "crawl")]
+    assert build_collection(tmp_path / "c", sources, workers=0).count == 4
+    assert build_collection(tmp_path / "c", sources, workers=0).count == 4
+    first, second, *_ = sorted(folder.glob("*.png"))
+    status = first.stat()
+    random_image(77).save(first)
+    os.utime(first, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+    for again in (build_collection, add_to_collection):
+        with pytest.raises(InputError, match=rf"1 replaced: '{first.name}'\): .*Delete the collection"):
+            again(tmp_path / "c", sources, workers=0)
+    second.unlink()
+    random_image(78).save(folder / "added.png")
+    with pytest.raises(InputError, match=rf"1 replaced: '{first.name}'; 1 gone: '{second.name}'; 1 new: 'added.png'"):
+        build_collection(tmp_path / "c", sources, workers=0)
+    new = tmp_path / "new"
+    new.mkdir()
+    random_image(79).save(new / "more.png")
+    assert add_to_collection(tmp_path / "c", [SourceInput(new)], workers=0).count == 5
+
+
+def test_a_collection_without_states_still_goes_by_names(make_folder: Callable[..., Path], tmp_path: Path) -> None:
+    folder, sources = make_folder("crawl", range(2)), [SourceInput(tmp_path / "crawl")]
+    manifest = build_collection(tmp_path / "c", sources, workers=0)
+    older = [source.model_copy(update={"state": ""}) for source in manifest.sources]
+    write_manifest(tmp_path / "c", manifest.model_copy(update={"sources": tuple(older)}))
+    random_image(77).save(next(folder.glob("*.png")))
+    assert build_collection(tmp_path / "c", sources, workers=0).count == 2
+
+
+def test_what_imgaudit_wrote_below_a_folder_is_passed_over(make_folder: Callable[..., Path], tmp_path: Path) -> None:
+    folder = make_folder("crawl", range(2))
+    run = folder / "imgaudit-run"
+    (run / "images").mkdir(parents=True)
+    random_image(5).save(run / "images" / "original.png")
+    (run / "manifest.json").write_text('{"command": [], "model": {}, "versions": {}, "started": ""}')
+    manifest = build_collection(tmp_path / "c", [SourceInput(folder)], workers=0)
+    assert manifest.count == 2 and manifest.sources[0].own == ("imgaudit-run",)

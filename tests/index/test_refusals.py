@@ -156,7 +156,7 @@ def test_a_collection_of_the_first_format_is_read_and_added_to(folder: Path, tmp
     np.save(tmp_path / "more.npy", unit_vectors(5, seed=7))
     added = add_to_collection(folder, pair_id_lists([tmp_path / "more.npy"]))
     assert (len(before), added.count) == (40, 45)
-    assert json.loads((folder / "manifest.json").read_text())["format"] == 2
+    assert json.loads((folder / "manifest.json").read_text())["format"] == 3
 
 
 def exchange_names(folder: Path, names: list[Name]) -> None:

@@ -6,6 +6,7 @@ from imgaudit.similarity.descriptors.loading import DESCRIPTOR_NAMES, load_descr
 from imgaudit.similarity.descriptors.normalisation import UnrelatedImages
 from imgaudit.similarity.descriptors.pdq import PdqDescriptor
 from imgaudit.similarity.descriptors.pixel import PixelDescriptor
+from imgaudit.similarity.descriptors.validity import describe_judged
 
 DEFAULT_DESCRIPTORS: tuple[Descriptor, ...] = (PixelDescriptor(), PdqDescriptor())
 """Descriptors that need no download: `pixel` decides together with the tiled distance, `pdq` is reported."""
@@ -18,6 +19,7 @@ __all__ = [
     "PixelDescriptor",
     "UnrelatedImages",
     "compare_vectors",
+    "describe_judged",
     "load_descriptor",
     "require_known_answers",
 ]

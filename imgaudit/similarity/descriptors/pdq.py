@@ -5,6 +5,9 @@ import numpy.typing as npt
 import pdqhash
 import torch
 
+USABLE_QUALITY = 50
+"""PDQ's authors discard hashes of lower quality: plain pictures, whose bits say nothing about them."""
+
 
 class PdqDescriptor:
     """Meta's PDQ, a 256-bit perceptual hash; similarity is 1 - Hamming distance / 256.
@@ -21,6 +24,13 @@ class PdqDescriptor:
 
     def describe(self, images: torch.Tensor) -> npt.NDArray[np.generic]:
         """Describe (N, 3, H, W) in [-1, 1] as (N, 32) uint8."""
+        return self.describe_with_quality(images)[0]
+
+    def describe_with_quality(self, images: torch.Tensor) -> tuple[npt.NDArray[np.generic], list[int]]:
+        """Return the descriptions, and PDQ's own quality of each, 0 to 100; below `USABLE_QUALITY` a hash is noise."""
         array = ((images.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
-        bits = [pdqhash.compute(np.ascontiguousarray(image))[0] for image in array]
-        return np.packbits(np.stack(bits).astype(np.uint8), axis=1) if bits else np.zeros((0, 32), np.uint8)
+        hashed = [pdqhash.compute(np.ascontiguousarray(image)) for image in array]
+        if not hashed:
+            return np.zeros((0, 32), np.uint8), []
+        bits = np.stack([one for one, _ in hashed]).astype(np.uint8)
+        return np.packbits(bits, axis=1), [int(quality) for _, quality in hashed]
