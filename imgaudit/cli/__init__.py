@@ -34,6 +34,7 @@ from imgaudit.cli import (
     verify,
     view,
 )
+from imgaudit.cli.configured import set_configured_defaults
 from imgaudit.cli.exit_codes import ExitCode
 from imgaudit.cli.interruption import format_command_line, say_interrupted
 from imgaudit.cli.streams import prepare_streams
@@ -67,9 +68,13 @@ def _version(shown: bool) -> None:
 
 @app.callback()
 def _global(
+    context: typer.Context,
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
 ) -> None:
     """Audit whether a text-to-image diffusion model can reproduce your images."""
+    # Help must be there also for whoever looks up what is wrong in a file.
+    if not {"-h", "--help"} & set(sys.argv):
+        set_configured_defaults(context)
 
 
 COMMANDS: dict[str, tuple[Command, ...]] = {

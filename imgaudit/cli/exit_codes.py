@@ -34,12 +34,18 @@ class FailOnChange(enum.StrEnum):
     NEVER = "never"
 
 
+def find_failing(fail_on: FailOn) -> frozenset[Verdict]:
+    """Return the verdicts that make the exit code 1."""
+    if fail_on is FailOn.NEVER:
+        return frozenset()
+    levels = (FailOn.REPLICATED, FailOn.ATYPICAL, FailOn.INCONCLUSIVE, FailOn.SKIPPED)
+    more = (Verdict.ATYPICAL, Verdict.INCONCLUSIVE, Verdict.SKIPPED)
+    return frozenset((*REPRODUCED, *more[: levels.index(fail_on)]))
+
+
 def find_exit_code(result: AuditResult, fail_on: FailOn) -> ExitCode:
     """Return the exit code of a finished run."""
-    counts = result.summary.counts
-    failing = {FailOn.NEVER: (), FailOn.REPLICATED: REPRODUCED, FailOn.ATYPICAL: (*REPRODUCED, Verdict.ATYPICAL)}[
-        fail_on
-    ]
+    counts, failing = result.summary.counts, find_failing(fail_on)
     if any(counts[verdict] for verdict in failing):
         return ExitCode.REPRODUCED
     if counts[Verdict.SKIPPED] or counts[Verdict.INCONCLUSIVE] or sum(counts.values()) < result.summary.targets:

@@ -149,8 +149,9 @@ class ConfigOptions:
     fail_on: Annotated[
         FailOn | None,
         option(Heading.OUTPUT,
-               "For scripts: exit with code 1 if any verdict is replicated or partial (replicated), or one of these or "
-               "atypical (atypical); or never.",
+               "For scripts: exit with code 1 for these verdicts. replicated: any copy, in whole or in part; atypical: "
+               "these and atypical; inconclusive: these and inconclusive; skipped: these and files that were not "
+               "measured; or never.",
                metavar="WHAT", default=_usual(lambda one: one.fail_on.value)),
     ] = None  # fmt: skip
     offline: Annotated[bool | None, flag(Heading.MACHINE, "Refuse every network connection.", "--offline")] = None
@@ -176,7 +177,7 @@ class ConfigOptions:
 
     def resolve(self) -> tuple[AuditConfig, dict[str, str]]:
         """Merge the options over variables and files: the configuration, and where each of its values came from."""
-        return resolve_config(self.config_values())
+        return resolve_config(self.config_values(), others=True)
 
 
 MeasuringOptions = Annotated[ConfigOptions, Take(without=("level", "fail_on", "operator", "no_controls"))]

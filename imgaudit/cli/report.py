@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imgaudit.cli.exit_codes import find_exit_code
+from imgaudit.cli.exit_codes import find_exit_code, find_failing
 from imgaudit.cli.options import Run
 from imgaudit.cli.signatures import Heading, option
 from imgaudit.cli.terminal import plain
@@ -17,7 +17,9 @@ from imgaudit.schema.config import FailOn
 from imgaudit.schema.policy import Policy, read_policy
 
 if TYPE_CHECKING:
+    from imgaudit.report import ReportFormat
     from imgaudit.runs.folder import RunFolder
+    from imgaudit.schema.findings import AuditResult
 
 
 def register(app: typer.Typer, heading: str) -> None:
@@ -27,8 +29,8 @@ def register(app: typer.Typer, heading: str) -> None:
 
 def _report(
     run: Run,
-    kind: Annotated[str, option(Heading.OUTPUT, "html, written into RUN/report; json, csv or markdown, printed; "
-        "or counsel, one HTML file for lawyers that prints to a PDF.",
+    kind: Annotated[str, option(Heading.OUTPUT, "html, written into RUN/report; json, csv, markdown, sarif or "
+        "junit (for CI), printed; or counsel, one HTML file for lawyers that prints to a PDF.",
         "--format", "-f", metavar="NAME")] = "html",
     policy: Annotated[Path | None, option(Heading.CONTROLS, "Policy to decide again by, a TOML "
         "or JSON file: how measurements become verdicts.", metavar="FILE", default="the run's own policy")] = None,
@@ -36,12 +38,13 @@ def _report(
         "or file name. May be repeated.", "--image", metavar="IMAGE", default="all that are reproduced")] = None,
     output: Annotated[Path | None, option(Heading.OUTPUT, "New file for counsel.", "--output", "-o", metavar="FILE",
         default="counsel-RUN.html")] = None,
-    fail_on: Annotated[FailOn, option(Heading.OUTPUT, "For scripts: exit with code 1 if any verdict is replicated or "
-        "partial (replicated), or one of these or atypical (atypical); or never.", metavar="WHAT")] = FailOn.NEVER,
+    fail_on: Annotated[FailOn, option(Heading.OUTPUT, "For scripts: exit with code 1 for these verdicts. replicated: "
+        "any copy, in whole or in part; atypical: these and atypical; inconclusive: these and inconclusive; skipped: "
+        "these and files that were not measured; or never.", metavar="WHAT")] = FailOn.NEVER,
 ) -> None:  # fmt: skip
     """Make the report of a run again from its measurements, also in another format. Needs no model."""
     from imgaudit.io.writing import read_json
-    from imgaudit.report import ReportFormat, finish_run, render
+    from imgaudit.report import ReportFormat, finish_run
     from imgaudit.runs.conclusion import decide_run, is_current, read_decided_policy, write_result
     from imgaudit.runs.folder import RunFolder
     from imgaudit.runs.history import Invocation
@@ -73,8 +76,16 @@ def _report(
         elif kind == ReportFormat.COUNSEL:
             typer.echo(plain(str(_write_counsel(folder, image or [], output))).plain)
         else:
-            typer.echo(render(result, ReportFormat(kind)), nl=False)
+            typer.echo(_render(result, ReportFormat(kind), fail_on), nl=False)
     raise typer.Exit(find_exit_code(result, fail_on))
+
+
+def _render(result: "AuditResult", kind: "ReportFormat", fail_on: FailOn) -> str:
+    """Return a text format; in those for CI, the verdicts that fail are those of the exit code."""
+    from imgaudit.report import render
+
+    never = fail_on is FailOn.NEVER
+    return render(result, kind, find_failing(FailOn.REPLICATED if never else fail_on))
 
 
 def _write_counsel(run: "RunFolder", images: Sequence[str], output: Path | None) -> Path:

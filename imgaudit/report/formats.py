@@ -1,13 +1,16 @@
 """One result, four formats. HTML, JSON, CSV and Markdown are all made from the same AuditResult."""
 
 import enum
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from imgaudit.io.writing import format_csv, write_atomically, write_json
 from imgaudit.report.audit.html import write_html
 from imgaudit.report.audit.rendering import RENDERING, Rendering
+from imgaudit.report.junit import render_junit
 from imgaudit.report.redaction import csv_cell
 from imgaudit.report.review.context import ReviewContext, review_context
+from imgaudit.report.sarif import render_sarif
 from imgaudit.report.wording import (
     INVMM_LIMIT,
     INVMM_MEANING,
@@ -23,7 +26,8 @@ from imgaudit.report.wording import (
 )
 from imgaudit.runs.folder import RunFolder
 from imgaudit.schema.caption_score import CaptionScore
-from imgaudit.schema.findings import AuditResult, Finding
+from imgaudit.schema.comparison import REPRODUCED
+from imgaudit.schema.findings import AuditResult, Finding, Verdict
 from imgaudit.schema.records import DECIDING_RUNGS, REPORTED_RUNGS, Skipped
 from imgaudit.schema.text import file_name
 
@@ -35,6 +39,8 @@ class ReportFormat(enum.StrEnum):
     JSON = "json"
     CSV = "csv"
     MARKDOWN = "markdown"
+    SARIF = "sarif"
+    JUNIT = "junit"
     COUNSEL = "counsel"
 
 
@@ -44,7 +50,7 @@ def _csv_row(finding: Finding, *, with_invmm: bool) -> dict[str, str]:
         "file": finding.path,
         "sha256": finding.sha256,
         "verdict": finding.verdict.value,
-        "rung": finding.rung if isinstance(finding.rung, Skipped) else finding.rung.value,
+        "rung": "" if isinstance(finding.rung, Skipped) else finding.rung.value,
         "score": finding.score,
         "score_p_value": finding.score_p_value,
         **_caption_cells(finding.caption_score),
@@ -67,7 +73,8 @@ def _csv_row(finding: Finding, *, with_invmm: bool) -> dict[str, str]:
             row[f"invmm_{key}"] = getattr(finding.invmm, key) if finding.invmm else ""
     row["reason"] = finding.reason
     row["alarms"] = "; ".join(f"{alarm.code}: {alarm.message}" for alarm in finding.alarms)
-    return {key: csv_cell(value) for key, value in row.items()}
+    # A column holds numbers or nothing, so that programs can read it; the reason stands in its own column.
+    return {key: "" if isinstance(value, Skipped) else csv_cell(value) for key, value in row.items()}
 
 
 def _caption_cells(found: CaptionScore | Skipped | None) -> dict[str, object]:
@@ -82,6 +89,12 @@ def render_csv(result: AuditResult) -> str:
     with_invmm = any(finding.invmm for finding in result.findings)
     rows = [_csv_row(finding, with_invmm=with_invmm) for finding in result.findings]
     return format_csv(rows, list(rows[0]) if rows else ["id"])
+
+
+def sort_by_severity(findings: Sequence[Finding]) -> list[Finding]:
+    """Return findings with what was reproduced first, in the order of the verdicts, then by path."""
+    order = list(Verdict)
+    return sorted(findings, key=lambda finding: (order.index(finding.verdict), finding.path))
 
 
 def markdown_text(text: str) -> str:
@@ -111,7 +124,7 @@ def render_markdown(result: AuditResult) -> str:
         "| verdict | file | p | q | copies among generated images (95 % interval) |",
         "| --- | --- | --- | --- | --- |",
     ]
-    for finding in result.findings:
+    for finding in sort_by_severity(result.findings):
         copies = "; ".join(f"{r.rung.value} {r.hits}/{r.n} ({r.low:.1%} to {r.high:.1%})" for r in finding.replication)
         copies += f"; {text}" if (text := part_text(finding)) else ""
         p, q = (
@@ -133,14 +146,23 @@ def render_markdown(result: AuditResult) -> str:
     return "\n".join(lines) + "\n"
 
 
-def render(result: AuditResult, kind: ReportFormat) -> str:
-    """Return a text format as a string. Raises ValueError for HTML, which is a folder, and for counsel's file."""
+def render(result: AuditResult, kind: ReportFormat, failing: Collection[Verdict] = REPRODUCED) -> str:
+    """Return a text format as a string.
+
+    failing:  verdicts that are failures in the formats for CI, SARIF and JUnit
+
+    Raises ValueError for HTML, which is a folder, and for counsel's file.
+    """
     if kind is ReportFormat.JSON:
         return result.model_dump_json(indent=2) + "\n"
     if kind is ReportFormat.CSV:
         return render_csv(result)
     if kind is ReportFormat.MARKDOWN:
         return render_markdown(result)
+    if kind is ReportFormat.SARIF:
+        return render_sarif(result, failing)
+    if kind is ReportFormat.JUNIT:
+        return render_junit(result, failing)
     if kind is ReportFormat.COUNSEL:
         raise ValueError("the file for counsel is made from a finished run: use counsel.document.render_counsel")
     raise ValueError("HTML is a folder of pages: use write_report")

@@ -35,6 +35,8 @@ class FailOn(enum.StrEnum):
 
     REPLICATED = "replicated"
     ATYPICAL = "atypical"
+    INCONCLUSIVE = "inconclusive"
+    SKIPPED = "skipped"
     NEVER = "never"
 
 
@@ -206,8 +208,12 @@ def nearest_name(name: str, names: Mapping[str, Any] | list[str]) -> str:
     return f"; the nearest known key is {close[0]!r}" if close else ""
 
 
-def _from_file(start: Path) -> tuple[dict[str, Any], str]:
-    """Read the nearest imgaudit.toml or [tool.imgaudit] at or above `start`; nothing is merged."""
+def read_nearest_table(start: Path) -> tuple[dict[str, Any], str]:
+    """Read the nearest imgaudit.toml or [tool.imgaudit] at or above `start`; nothing is merged.
+
+    Returns the table and the path of its file; an empty table and an empty path where there is none.
+    Raises ConfigError for a file that cannot be read.
+    """
     for folder in [start, *start.parents]:
         for name in ("imgaudit.toml", "pyproject.toml"):
             path = folder / name
@@ -224,29 +230,41 @@ def _from_file(start: Path) -> tuple[dict[str, Any], str]:
     return {}, ""
 
 
+def read_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the values of IMGAUDIT_* variables by key; those that are no options of a command are left out."""
+    return {
+        key.removeprefix("IMGAUDIT_").lower(): value
+        for key, value in environ.items()
+        if key.startswith("IMGAUDIT_") and key not in (TRACEBACK_VARIABLE, PASSPHRASE_VARIABLE)
+    }
+
+
 def resolve_config(
-    flags: Mapping[str, Any], environ: Mapping[str, str] | None = None, start: Path | None = None
+    flags: Mapping[str, Any],
+    environ: Mapping[str, str] | None = None,
+    start: Path | None = None,
+    *,
+    others: bool = False,
 ) -> tuple[AuditConfig, dict[str, str]]:
     """Merge flags over IMGAUDIT_* variables over the nearest configuration file over defaults.
+
+    others:  whether the file and the variables may hold other keys too, which the command line has looked at
 
     Returns the configuration and, for every key, where its value came from.
     Raises ConfigError that names the source for an unknown key (with the nearest known one) or a bad value.
     """
     environ = os.environ if environ is None else environ
     known = AuditConfig.model_fields
-    table, file_name = _from_file(start or Path.cwd())
-    from_environ = {
-        key.removeprefix("IMGAUDIT_").lower(): value
-        for key, value in environ.items()
-        if key.startswith("IMGAUDIT_") and key not in (TRACEBACK_VARIABLE, PASSPHRASE_VARIABLE)
-    }
-    layers = [(table, file_name), (from_environ, "environment"), (_given(flags), "command line")]
+    table, file_name = read_nearest_table(start or Path.cwd())
+    layers = [(table, file_name), (read_environment(environ), "environment"), (_given(flags), "command line")]
     values: dict[str, Any] = {}
     sources = dict.fromkeys(known, "default")
     for layer, source in layers:
         for key, value in layer.items():
             name = key.replace("-", "_")
             if name not in known:
+                if others and source != "command line":
+                    continue
                 raise ConfigError(f"unknown key {key!r} in {source}{nearest_name(name, dict(known))}")
             if name in ("guidance_scales", "rungs", "streams", "measures") and isinstance(value, str):
                 value = tuple(part.strip() for part in value.split(","))

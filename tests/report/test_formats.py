@@ -2,8 +2,10 @@
 
 import csv
 import io
+import json
 
 import pytest
+from defusedxml.ElementTree import fromstring
 from playwright.sync_api import Browser, Page
 
 from imgaudit.decision.null_bank import NullBank
@@ -13,6 +15,7 @@ from imgaudit.report.wording import CAPTION_LIMIT, WORDING, caption_text
 from imgaudit.runs.conclusion import conclude
 from imgaudit.runs.folder import RunFolder
 from imgaudit.schema.caption_score import CaptionScore
+from imgaudit.schema.comparison import REPRODUCED
 from imgaudit.schema.findings import AuditResult, Verdict
 from imgaudit.schema.records import Skipped
 from tests.support.finished_run import HOSTILE
@@ -131,7 +134,7 @@ def test_a_score_under_the_caption_that_is_not_compared_says_why(result: AuditRe
     assert caption_text(finding.model_copy(update={"caption_score": no_caption})) == ""
     changed = result.model_copy(update={"findings": [finding.model_copy(update={"caption_score": no_caption})]})
     [row] = csv.DictReader(io.StringIO(render(changed, ReportFormat.CSV)))
-    assert row["caption_score"] == "skipped: no caption was given" == row["caption_score_p_value"]
+    assert row["caption_score"] == "" == row["caption_score_p_value"]
 
 
 def test_markdown_has_no_markup_from_outside(result: AuditResult) -> None:
@@ -157,3 +160,43 @@ def test_rendering_twice_gives_the_same_bytes(run: RunFolder, result: AuditResul
     write_report(run, conclude(run))
     assert contents() == first
     assert NullBank.read(run.calibration_path).controls
+
+
+def test_csv_columns_hold_numbers_or_nothing(result: AuditResult) -> None:
+    texts = {"id", "file", "sha256", "verdict", "rung", "group", "part_rung", "reason", "alarms"}
+    for row in csv.DictReader(io.StringIO(render(result, ReportFormat.CSV))):
+        for key in row.keys() - texts:
+            assert row[key] == "" or float(row[key]) is not None
+
+
+def test_markdown_lists_what_was_reproduced_first(result: AuditResult) -> None:
+    lines = render(result, ReportFormat.MARKDOWN).splitlines()
+    order = [verdict.value for verdict in Verdict]
+    shown = [order.index(line.split(" | ")[0][2:]) for line in lines if line[2:].split(" | ")[0] in order]
+    assert len(shown) == len(result.findings) and shown == sorted(shown)
+
+
+def test_sarif_has_a_rule_per_verdict_and_a_result_per_file(result: AuditResult) -> None:
+    """The values that the schema allows are listed here; the whole schema is not at hand offline."""
+    read = json.loads(render(result, ReportFormat.SARIF, {Verdict.REPLICATED, Verdict.SKIPPED}))
+    [run] = read["runs"]
+    assert read["version"] == "2.1.0" and len(run["results"]) == len(run["artifacts"]) == len(result.findings)
+    for found, finding in zip(run["results"], result.findings, strict=True):
+        assert run["tool"]["driver"]["rules"][found["ruleIndex"]]["id"] == found["ruleId"] == finding.verdict.value
+        assert found["kind"] in {"pass", "open", "fail"} and found["level"] in {"none", "warning", "error"}
+        assert (found["kind"] == "fail") == (found["level"] != "none"), "a level belongs to failures alone"
+        failing = finding.verdict in {Verdict.REPLICATED, Verdict.SKIPPED}
+        assert (found["level"] == "error") == failing
+        [place] = found["locations"]
+        uri = place["physicalLocation"]["artifactLocation"]["uri"]
+        assert not set(uri) & set(' <>\\"') and uri.isascii()
+
+
+def test_junit_never_passes_what_is_undecided(result: AuditResult) -> None:
+    root = fromstring(render(result, ReportFormat.JUNIT))
+    cases = list(root.iter("testcase"))
+    assert [root.get("tests"), root.get("errors")] == [str(len(result.findings)), "0"]
+    for case, finding in zip(cases, result.findings, strict=True):
+        kinds = {child.tag for child in case}
+        undecided = finding.verdict in (Verdict.INCONCLUSIVE, Verdict.SKIPPED)
+        assert kinds == ({"failure"} if finding.verdict in REPRODUCED else {"skipped"} if undecided else set())
