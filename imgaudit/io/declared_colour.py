@@ -1,5 +1,6 @@
 """Colours that a file declares elsewhere than in a colour profile: EXIF, PNG's chunks, boxes of AVIF and HEIF."""
 
+import re
 from dataclasses import replace
 
 from PIL import Image
@@ -7,12 +8,17 @@ from PIL import Image
 from imgaudit.exceptions import ImageError
 from imgaudit.io.colour_space import ADOBE_RGB, HIGH_DYNAMIC_RANGE, SRGB, ColourSpace, name_coding
 from imgaudit.io.formats.heif import HeifStructure, read_heif_structure
+from imgaudit.io.formats.jpeg2000 import read_depth, read_profile
 from imgaudit.io.formats.png import PngStructure, read_png_structure
 
 EXIF_IFD, INTEROP_IFD, COLOUR_SPACE, INTEROP_INDEX = 0x8769, 0xA005, 0xA001, 0x0001
 SRGB_NUMBER, ADOBE_NUMBER, UNCALIBRATED = 1, 2, 65535
 
 UNKNOWN_EXIF = "EXIF says that the colours are not sRGB, and no profile says what they are: taken as sRGB"
+
+_GAP = rb"(?:\s|#[^\n]{0,1000}\n){1,100}"
+_PPM_HEAD = re.compile(rb"P[36]" + _GAP + rb"\d{1,9}" + _GAP + rb"\d{1,9}" + _GAP + rb"(\d{1,9})\s")
+"""Head of a PPM, with its largest number."""
 
 
 def find_declared_space(image: Image.Image, data: bytes, notes: list[str]) -> ColourSpace | None:
@@ -31,6 +37,16 @@ def find_declared_space(image: Image.Image, data: bytes, notes: list[str]) -> Co
         heif = read_heif_structure(data)
         _note_heif(heif, notes)
         return _find_coded_space(heif.coding, "nclx", notes)
+    if image.format == "JPEG2000":
+        if (bits := read_depth(data)) > 8:
+            if not image.mode.startswith("I"):
+                # Pillow rounds up before it cuts to 8 bits, so that the brightest values come out as 0.
+                raise ImageError(f"is JPEG 2000 of {bits} bits in colour, which is not decoded: export it at 8 bits")
+            notes.append("reduced to 8 bit")
+        if "icc_profile" not in image.info and (profile := read_profile(data)):
+            image.info["icc_profile"] = profile
+    if image.format == "PPM" and (head := _PPM_HEAD.match(data)) and int(head[1]) > 255:
+        notes.append("reduced to 8 bit")
     return _find_exif_space(image, notes)
 
 

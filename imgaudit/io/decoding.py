@@ -175,6 +175,8 @@ def explain_refusal(data: bytes, error: Exception) -> str:
             return "is not an image that can be decoded: HEIC is read after `pip install imgaudit[heif]`"
         if name := name_format(data):
             return f"is {name}, which is not an image that can be decoded: export it as PNG, TIFF or JPEG"
+        if data.startswith(b"\xff\xd8\xff") and (bits := read_jpeg_structure(data).bits):
+            return f"is a JPEG of a kind that is not decoded ({bits} bits a sample): export it as an ordinary JPEG"
         return f"is not an image that can be decoded ({', '.join(find_formats())})"
     if isinstance(error, Image.DecompressionBombError):
         return f"is refused as a decompression bomb: {error}"

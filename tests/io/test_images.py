@@ -70,7 +70,7 @@ def test_every_mode_becomes_rgb(mode: str, tmp_path: Path) -> None:
 def test_numbers_without_a_white_are_refused(tmp_path: Path) -> None:
     """Scaling by the largest number would make one highlight blacken a picture, and a count of photons white."""
     grey = np.linspace(0, 255, 64).reshape(8, 8)
-    reasons = {np.int32: "which number is white", np.float32: "outside 0 to 1", np.uint16: "darkest 256th"}
+    reasons = {np.int32: "which number is white", np.float32: "outside 0 to 1", np.uint16: "lowest 8 of its 16 bits"}
     for kind, reason in reasons.items():
         Image.fromarray(grey.astype(kind)).save(tmp_path / "a.tif")
         with pytest.raises(ImageError, match=reason):

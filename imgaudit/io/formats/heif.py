@@ -44,7 +44,8 @@ def _boxes(data: bytes) -> Iterator[Box]:
         place += size
 
 
-def _find(data: bytes, kind: bytes) -> bytes:
+def find_box(data: bytes, kind: bytes) -> bytes:
+    """Return the body of the first box of a kind in a container; empty when there is none."""
     return next((body for name, body in _boxes(data) if name == kind), b"")
 
 
@@ -59,12 +60,12 @@ def read_heif_structure(data: bytes) -> HeifStructure:
         if kind == b"meta" and not meta:
             meta = body[4:]
         film |= kind == b"mpvd" or (kind == b"moov" and bool(meta) and data[8:12] not in {b"avis", b"hevc", b"msf1"})
-    primary = _read_primary(_find(meta, b"pitm"))
-    types = dict(_read_items(_find(meta, b"iinf")))
-    properties = _read_properties(_find(meta, b"iprp"))
+    primary = _read_primary(find_box(meta, b"pitm"))
+    types = dict(_read_items(find_box(meta, b"iinf")))
+    properties = _read_properties(find_box(meta, b"iprp"))
     own = [box for item, box in properties if item == primary]
-    auxiliary = [body[4:] for kind, body in _boxes(_find(_find(meta, b"iprp"), b"ipco")) if kind == b"auxC"]
-    lesser = set(_read_references(_find(meta, b"iref")))
+    auxiliary = [body[4:] for kind, body in _boxes(find_box(find_box(meta, b"iprp"), b"ipco")) if kind == b"auxC"]
+    lesser = set(_read_references(find_box(meta, b"iref")))
     shown = [item for item, kind in types.items() if kind in {b"hvc1", b"av01", b"grid", b"iovl", b"iden", b"jpeg"}]
     return HeifStructure(
         coding=_read_coding(own),
@@ -102,7 +103,7 @@ def _read_references(body: bytes) -> Iterator[int]:
 
 def _read_properties(body: bytes) -> list[tuple[int, Box]]:
     """Return each item's number with each of its properties."""
-    known = list(_boxes(_find(body, b"ipco")))
+    known = list(_boxes(find_box(body, b"ipco")))
     found: list[tuple[int, Box]] = []
     for kind, table in _boxes(body):
         if kind != b"ipma" or len(table) < 8:

@@ -8,7 +8,8 @@ MAX_SEGMENTS = 100_000
 """Segments that are walked; what follows is not looked at."""
 
 START_OF_SCAN, END_OF_IMAGE, APP1, APP2, APP14 = 0xDA, 0xD9, 0xE1, 0xE2, 0xEE
-FRAMES = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
+FRAMES = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF, 0xF7})
+"""Frame headers, of JPEG-LS too."""
 ALONE = frozenset({0x01, *range(0xD0, 0xD9)})
 """Markers without a length: TEM, the restarts and the start of the image."""
 
@@ -26,6 +27,8 @@ class JpegStructure:
 
     scans: int
     """Passes over the pixels."""
+    bits: int
+    """Bits a sample; 0 when no frame header was found."""
     components: int
     """Channels; 0 when no frame header was found."""
     adobe: bool
@@ -47,7 +50,7 @@ def read_jpeg_structure(data: bytes) -> JpegStructure:
     >>> read_jpeg_structure(bytes.fromhex("ffd8ffda0002aabbffd9ffda")).scans
     1
     """
-    scans, components, adobe, gain_map, place = 0, 0, False, False, 2
+    scans, bits, components, adobe, gain_map, place = 0, 0, 0, False, False, 2
     for _ in range(MAX_SEGMENTS):
         while data[place : place + 2] == b"\xff\xff":
             place += 1
@@ -65,7 +68,7 @@ def read_jpeg_structure(data: bytes) -> JpegStructure:
         end = place + 2 + struct.unpack_from(">H", data, place + 2)[0]
         body = data[place + 4 : end]
         if marker in FRAMES and len(body) > 5:
-            components = body[5]
+            bits, components = body[0], body[5]
         adobe |= marker == APP14 and body.startswith(b"Adobe")
         gain_map |= _declares_gain_map(marker, body)
         place = max(end, place + 4)
@@ -73,7 +76,7 @@ def read_jpeg_structure(data: bytes) -> JpegStructure:
             scans += 1
             found = _NEXT_MARKER.search(data, place)
             place = found.start() if found else len(data)
-    return JpegStructure(scans, components, adobe, gain_map, min(place, len(data)))
+    return JpegStructure(scans, bits, components, adobe, gain_map, min(place, len(data)))
 
 
 def _declares_gain_map(marker: int, body: bytes) -> bool:

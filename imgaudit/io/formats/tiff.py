@@ -4,6 +4,7 @@ tifffile reads the structure, without the values of tags that are not needed.
 """
 
 import io
+import logging
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -39,6 +40,10 @@ class Choice:
     """The first directory, which holds what is said of the file as a whole."""
     note: str
     """Sentence about the file's other pictures; empty when there are none."""
+
+
+# What tifffile says of damaged tags would stand on the terminal, in a stranger's words; the reader says it itself.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
 def open_tiff(data: bytes) -> TiffFile:

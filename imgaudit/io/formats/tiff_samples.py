@@ -25,7 +25,7 @@ ASSOCIATED, UNASSOCIATED = 1, 2
 PLAIN, LZW, JPEG, DEFLATE, OLD_DEFLATE, PACKBITS = 1, 5, 7, 8, 32946, 32773
 COMPRESSIONS = {
     PLAIN: "none", 2: "CCITT RLE", 3: "CCITT G3", 4: "CCITT G4", LZW: "LZW", JPEG: "JPEG", DEFLATE: "ZIP",
-    OLD_DEFLATE: "ZIP", PACKBITS: "PackBits",
+    OLD_DEFLATE: "ZIP", PACKBITS: "PackBits", 34925: "LZMA", 50000: "Zstandard",
 }  # fmt: skip
 """Compressions that are read, at least for some layouts."""
 
@@ -37,6 +37,9 @@ MAX_DECODED_BYTES = 1 << 30
 
 MAX_OUTSIDE = 0.01
 """Share of the samples of a floating-point picture that may lie outside 0 to 1. A convention, not a measurement."""
+
+UNUSED_BITS = 4
+"""Pictures of more than 8 bits that leave as many of the highest unused are refused. A convention too."""
 
 ADVICE = "export it as 8 or 16 bit RGB or grey, without compression or with ZIP"
 
@@ -107,6 +110,8 @@ def _check_layout(page: TiffPage, layout: Layout) -> None:
         raise ImageError(f"is a {layout.name}, which does not say which number is white: {ADVICE}")
     if layout.samples < layout.channels + (1 if layout.alpha else 0) or page.imagedepth != 1:
         raise ImageError(f"is a {layout.name}, which does not fit its kind of colours: {ADVICE}")
+    if layout.channels == 1 and layout.samples > 2:
+        raise ImageError(f"is a {layout.name} that does not say which channel is the picture: {ADVICE}")
     if layout.photometric == SEPARATED and read_number(page, 332, 1) != 1:
         raise ImageError(f"is a TIFF of other inks than CMYK, which is not decoded: {ADVICE}")
     if layout.photometric == YCBCR and layout.compression != JPEG:
@@ -190,8 +195,8 @@ def scale_to_eight_bit(values: NDArray[np.generic], bits: int, notes: list[str])
     """Return samples of any depth as 0 to 255, by what the format says is white, and note it.
 
     values: unsigned integers whose white is 2**bits - 1, or floating point whose white is 1
-    Raises ImageError for integers that use less than a 256th of their range, and for floating point of which more than
-    a hundredth lies outside 0 to 1: both are measurements that no rule says how to show.
+    Raises ImageError for integers that leave their highest 4 bits unused (12-bit numbers in 16), and for floating
+    point of which more than a hundredth lies outside 0 to 1: no rule says what is white in either.
     """
     if np.issubdtype(values.dtype, np.floating):
         inside = np.greater_equal(values, 0) & np.less_equal(values, 1)
@@ -208,10 +213,11 @@ def scale_to_eight_bit(values: NDArray[np.generic], bits: int, notes: list[str])
         top = float(2**bits - 1)
         if bits == 8:
             return values.astype(np.uint8)
-        if bits > 8 and 0 < int(values.max(initial=0)) <= top / 256:
+        used = int(values.max(initial=0)).bit_length()
+        if bits > 8 and 0 < used <= bits - UNUSED_BITS:
             raise ImageError(
-                f"uses only the darkest 256th of its {bits} bits, so all of it is black: export it so that white is "
-                "the largest number"
+                f"uses only the lowest {used} of its {bits} bits, so it would come out nearly black: export it so that "
+                "white is the largest number"
             )
     if bits > 8:
         notes.append("reduced to 8 bit")

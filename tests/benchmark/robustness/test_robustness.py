@@ -12,6 +12,7 @@ import pytest
 from imgaudit.benchmark.robustness.attack import RobustnessReport
 from imgaudit.benchmark.robustness.bench import differences
 from imgaudit.benchmark.robustness.inputs import report_problems
+from imgaudit.benchmark.robustness.layouts.family import LAYOUTS
 from imgaudit.benchmark.robustness.processes import PRELOADED
 from imgaudit.benchmark.robustness.reaching_outside import SECTION
 from imgaudit.benchmark.robustness.tally import Recorder
@@ -31,12 +32,13 @@ def test_nothing_is_lost_and_nothing_is_run(model_folder: Path, run_imgaudit: Co
     assert done.code == 0, done.stderr
     report = RobustnessReport.model_validate_json((tmp_path / "table.json").read_text())
     assert report.problems == [], done.stdout
-    assert report.tried == report.ended > 600
+    assert report.tried == report.ended > 3600
     kinds = {tally.kind: tally for tally in report.tallies}
     kills = [tally for kind, tally in kinds.items() if kind.startswith("killed while")]
     assert sum(tally.tried for tally in kills) >= 12 and all(set(tally.states) == {"identical"} for tally in kills)
     assert {
-        "images", "texts", "models", "interruption", "damage", "network", SECTION, TAMPERED, REWRITTEN, HARMLESS_COPIES
+        "images", LAYOUTS, "texts", "models", "interruption", "damage", "network", SECTION, TAMPERED, REWRITTEN,
+        HARMLESS_COPIES,
     } == {t.section for t in report.tallies}  # fmt: skip
     if "disk full at a random write" not in {one.kind for one in report.not_tried}:
         assert kinds["disk full at a random write"].states == {"identical": 2}

@@ -47,3 +47,28 @@ def test_scans_of_a_progressive_file_are_counted_and_limited() -> None:
 @pytest.mark.parametrize("length", [0, 1, 2, 3, 5, 20, 200, 600])
 def test_a_cut_file_ends_the_walk(length: int) -> None:
     assert read_jpeg_structure(jpeg()[:length]).end <= max(length, 2)
+
+
+def test_a_gain_map_and_a_film_are_noted() -> None:
+    photo = jpeg()
+    body = b'http://ns.adobe.com/xap/1.0/\0<x xmlns:hdrgm="http://ns.adobe.com/hdr-gain-map/1.0/"/>'
+    segment = b"\xff\xe1" + (len(body) + 2).to_bytes(2, "big") + body
+    loaded = decode_image(photo[:2] + segment + photo[2:] + FILM)
+    assert {"gain map for HDR screens ignored", "film behind the picture ignored"} <= set(loaded.notes)
+    assert not any("gain map" in note for note in decode_image(photo).notes)
+
+
+def test_of_a_multi_picture_file_the_first_is_read_and_a_note_says_so() -> None:
+    buffer = io.BytesIO()
+    random_image(1, (64, 48)).save(buffer, "MPO", save_all=True, append_images=[random_image(2, (64, 48))])
+    loaded = decode_image(buffer.getvalue())
+    wanted = np.asarray(random_image(1, (64, 48)), dtype=float)
+    assert np.abs(np.asarray(loaded.pixels, dtype=float) - wanted).mean() < 5
+    assert any(note.startswith("first of 2 pictures") for note in loaded.notes)
+
+
+def test_a_jpeg_of_another_kind_is_named() -> None:
+    imagecodecs = pytest.importorskip("imagecodecs")
+    deep = imagecodecs.jpeg_encode(np.asarray(random_image(1, (64, 48))).astype(np.uint16) * 16, bitspersample=12)
+    with pytest.raises(ImageError, match="JPEG of a kind that is not decoded"):
+        decode_image(deep)

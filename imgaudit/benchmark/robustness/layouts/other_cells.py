@@ -157,6 +157,12 @@ def _make_plain_files() -> Iterator[Cell]:
         form = names.get(kind, kind)
         if form in Image.SAVE:
             yield Cell(kind, name, save(image, form, **options), target)
+    for compression in ("jpeg", "group3", "group4", "zstd"):
+        bilevel = compression.startswith("group")
+        stored = grey.convert("1") if bilevel else rgb
+        data = save(stored, "TIFF", compression=compression)
+        target = np.asarray(stored.convert("RGB"))
+        yield Cell("TIFF, other codings", compression, data, target, LOSSY, lossy=compression == "jpeg")
     yield Cell("BMP", "16 bit, 5-6-5", _make_narrow_bmp(wanted), wanted, 9.0)
     rows = wanted.astype(">u2") * np.uint16(257)
     yield Cell("PPM", "16 bit RGB", f"P6 {WIDTH} {HEIGHT} 65535\n".encode() + rows.astype(">u2").tobytes(), wanted)
