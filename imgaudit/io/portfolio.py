@@ -114,10 +114,12 @@ def read_portfolio(
     for screened in screen(listing.images, cache, framing=framing, on_progress=on_progress):
         path = format_path(screened.path)
         if screened.facts is None:
-            skipped.append(SkippedImage(path=path, skipped=f"the file {screened.refused}"))
+            refused = f"the file {screened.refused}"
+            skipped.append(SkippedImage(path=path, skipped=refused, sha256=screened.sha256))
         elif screened.facts.sha256 in targets:
             first = format_path(targets[screened.facts.sha256].path)
-            skipped.append(SkippedImage(path=path, skipped=f"identical to {first}, which is audited"))
+            identical = f"identical to {first}, which is audited"
+            skipped.append(SkippedImage(path=path, skipped=identical, sha256=screened.facts.sha256))
         else:
             targets[screened.facts.sha256] = _make_target(screened, screened.facts, fitted, asked)
     remarks = [*fitted.remarks, *(asked.remarks if asked else ()), *_make_remarks(folder, listing, cache)]

@@ -4,6 +4,7 @@ What was found is remembered between audits in a small database, by path, size a
 large folder begins at once. It is only ever a short cut: before an image is measured its bytes are hashed again.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -22,10 +23,11 @@ import platformdirs
 from PIL import Image
 from pydantic import ValidationError
 
-from imgaudit.exceptions import ImageError
+from imgaudit.exceptions import ImageError, InputError
 from imgaudit.io.framing import frame_image
-from imgaudit.io.images import ImageFacts, load_image
+from imgaudit.io.images import MAX_BYTES, ImageFacts, load_image
 from imgaudit.io.pdq_hash import hash_whole_image
+from imgaudit.io.reading import read_bounded
 from imgaudit.schema.protocol import Framing
 
 THUMBNAIL_SIDE = 32
@@ -52,6 +54,8 @@ class Screened:
     """PDQ hash of the whole image; empty without a thumbnail, and where PDQ calls the image flat."""
     refused: str = ""
     """Reason that it cannot be read, completing "the file ..."."""
+    sha256: str = ""
+    """SHA-256 of the bytes of a refused file; empty where they cannot be read either."""
 
 
 def make_thumbnail(pixels: Image.Image, framing: Framing) -> bytes:
@@ -189,10 +193,18 @@ def _read_one(path: Path, framing: Framing | None) -> Screened:
     try:
         image = load_image(path)
     except ImageError as error:
-        return Screened(path, None, refused=str(error))
+        return Screened(path, None, refused=str(error), sha256=_hash_refused(path))
     if framing is None:
         return Screened(path, image.facts)
     return Screened(path, image.facts, make_thumbnail(image.pixels, framing), hash_whole_image(image.pixels))
+
+
+def _hash_refused(path: Path) -> str:
+    """Return the SHA-256 of a file that is no usable image, so that a report can name it; empty where it has none."""
+    try:
+        return hashlib.sha256(read_bounded(path, MAX_BYTES, follow_links=False)).hexdigest()
+    except InputError:
+        return ""
 
 
 def screen(

@@ -341,5 +341,7 @@ class SkippedImage(Record):
     """Path of the file, as text."""
     skipped: str
     """The reason why it could not be measured."""
+    sha256: str = Field("", exclude_if=lambda value: not value)
+    """SHA-256 of the file's bytes; empty where they could not be read, and in runs of older versions."""
     passing: bool = False
     """True when the file may be there again: a continued audit tries once more."""

@@ -1,10 +1,12 @@
 """The owner's folder: every file is a target or skipped with its reason."""
 
+import hashlib
 import os
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from imgaudit.io.captions import CaptionSource
 from imgaudit.io.portfolio import read_portfolio
@@ -41,3 +43,16 @@ def test_a_hundred_thousand_files_are_listed_and_accounted_for(tmp_path: Path) -
     assert portfolio.count == 100_000 and len(portfolio.targets) == 100
     reasons = Counter(one.skipped.partition(" /")[0] for one in portfolio.skipped)
     assert reasons == {"identical to": 9_900, "the file is empty (0 bytes)": 90_000}
+
+
+def test_files_that_are_not_measured_keep_their_digest(tmp_path: Path) -> None:
+    random_image(1).save(tmp_path / "a.png")
+    (tmp_path / "again.png").write_bytes((tmp_path / "a.png").read_bytes())
+    Image.new("RGB", (40, 40), "red").save(tmp_path / "red.png")
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere")
+    portfolio = read_portfolio(tmp_path, CaptionSource(tmp_path))
+    kept = {Path(one.path).name: one.sha256 for one in portfolio.skipped}
+    for name in ("again.png", "red.png", "broken.png"):
+        assert kept[name] == hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
+    assert kept["gone.png"] == ""

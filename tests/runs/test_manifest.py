@@ -1,5 +1,6 @@
 """Manifests: what is written, what was written before, and what a folder refuses to be continued with."""
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -80,7 +81,8 @@ def test_the_manifest_of_the_same_audit_is_as_before_and_five_keys_more(tmp_path
     machine = ("versions", "threads", "platform", "started")
     assert {key: value for key, value in after.items() if key not in machine} == {
         **{key: value for key, value in before.items() if key not in machine}, "kind": "audit",
-        "model": before["model"] | {"dtype": "float32"},
+        "model": before["model"] | {"dtype": "float32", "notes": []},
+        "skipped": [one | {"sha256": hashlib.sha256(b"no image").hexdigest()} for one in before["skipped"]],
         "config": before["config"] | {
             key: {"value": value, "source": "default"}
             for key, value in (("series", "none"), ("no_controls", False), ("search", None))

@@ -96,7 +96,8 @@ def _write_images(
     """Write the page of every image; its row of the index, still without what says whether there are thumbnails."""
     measurements, level = RecordIndex(run), shared["result"].summary.level
     # A file that was read and yet not measured has no digest in its finding.
-    digests = {str(one["path"]): str(one["sha256"]) for one in shared["result"].run.get("targets", ())}
+    told = [one for part in ("targets", "skipped") for one in shared["result"].run.get(part, ())]
+    digests = {str(one["path"]): str(one.get("sha256", "")) for one in told}
     for place, finding in enumerate(findings):
         measurement = measurements.get(finding.id)
         page = template.render(

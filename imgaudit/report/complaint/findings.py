@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from imgaudit.decision.deciding_number import find_deciding_number
 from imgaudit.report.complaint.blocks import (
     Block,
     Facts,
@@ -154,6 +155,7 @@ def describe_certainty(material: ComplaintMaterial) -> Iterator[Block]:
     rows = [
         ("Score", f"{number_text(finding.score)}, p of the score alone {number_text(finding.score_p_value)}"),
         *_caption_row(finding),
+        ("Deciding q", f"{number_text(find_deciding_number(finding, summary.level).value)}, which decided the verdict"),
         ("p", f"{number_text(finding.p_value)}, of scores, generated images and parts together"),
         ("q", f"{number_text(finding.q_value)}, over {summary.hypotheses} images of this audit"),
         (
