@@ -7,7 +7,7 @@ from importlib import import_module, metadata
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from imgaudit.api import audit, calibrate, compare, read_portfolio, seal, verify
+    from imgaudit.api import audit, calibrate, compare, read_portfolio, seal
     from imgaudit.decision.null_bank import NullBank
     from imgaudit.diffusion.denoiser import Denoiser, PromptEmbeds
     from imgaudit.diffusion.denoising_error import measure_paired_errors
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from imgaudit.io.portfolio import Portfolio
     from imgaudit.mitigation.registry import apply_mitigation
     from imgaudit.models.loading import LoadedModel, load_model
+    from imgaudit.report.verification import verify
     from imgaudit.runs.folder import RunFolder
     from imgaudit.schema.comparison import Comparison
     from imgaudit.schema.config import AuditConfig
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 __version__ = metadata.version("imgaudit")
 
 _NAMES = {
-    "api": "audit calibrate compare read_portfolio seal verify",
+    "api": "audit calibrate compare read_portfolio seal",
     "decision.null_bank": "NullBank",
     "diffusion.denoiser": "Denoiser PromptEmbeds",
     "diffusion.denoising_error": "measure_paired_errors",
@@ -34,6 +35,7 @@ _NAMES = {
     "io.portfolio": "Portfolio",
     "mitigation.registry": "apply_mitigation",
     "models.loading": "LoadedModel load_model",
+    "report.verification": "verify",
     "runs.folder": "RunFolder",
     "schema.verification": "Verification",
     "schema.comparison": "Comparison",

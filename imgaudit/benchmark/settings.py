@@ -314,7 +314,7 @@ class ReportSettings(WithFolder, Seeded):
     repeats: int = Field(11, ge=1, description="Repeats of what is timed in the browser.")
 
 
-class VerificationSettings(WithFolder):
+class VerificationSettings(WithFolder, Tabled):
     """Verify a large run: time beside the time of the audit, and memory."""
 
     run: Path | None = Field(None, description="Finished run that is made larger, such as `imgaudit demo` writes.")

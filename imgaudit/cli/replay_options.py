@@ -14,7 +14,7 @@ from imgaudit.schema.replay import Replay, ReplayedPicture
 from imgaudit.schema.text import printable
 
 if TYPE_CHECKING:
-    from imgaudit.runs.replay import ReplayRequest
+    from imgaudit.runs.replay.request import ReplayRequest
 
 ReplayModel = Annotated[ModelChoice, Take(optional=("name",), heading=Heading.MODEL)]
 """The model of a replay, which may be left out."""
@@ -58,7 +58,7 @@ class ReplayOptions:
             raise ConfigError("--replay generates pictures again and needs the model: add --model MODEL")
         if self.replay != "all" and not (self.replay.isdecimal() and 0 < int(self.replay) < 10**9):
             raise ConfigError(f"--replay must be a number from 1, or all, but got {self.replay!r:.40}")
-        from imgaudit.runs.replay import ReplayRequest
+        from imgaudit.runs.replay.request import ReplayRequest
 
         count = None if self.replay == "all" else int(self.replay)
         seed = secrets.randbelow(2**32) if self.seed is None else self.seed
@@ -76,7 +76,7 @@ def describe_replay(replay: Replay) -> list[str]:
 
 
 def _describe_picture(picture: ReplayedPicture) -> str:
-    from imgaudit.runs.replay import describe_decision
+    from imgaudit.runs.replay.replay import describe_decision
 
     folder, _, name = picture.path.removeprefix("images/").partition("/replicas/")
     levels = similarity = "-"

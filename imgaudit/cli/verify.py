@@ -61,7 +61,7 @@ def _verify(
     With --replay and the model, some of its pictures are generated again as well, and compared with the recorded ones.
     RUN can also be a bag that holds a run, or a file that was signed or stamped, such as a seal.
     """
-    from imgaudit.api import verify, verify_file
+    from imgaudit.report.verification import verify, verify_file
 
     keys, roots = key or (), tsa_root or ()
     if run.suffix.lower() == ".zip" and run.is_file():

@@ -4,15 +4,17 @@ from collections import Counter
 from collections.abc import Collection
 
 from pydantic import Field
+from pydantic.dataclasses import dataclass
 
 from imgaudit.decision.blind_baseline import describe_text
 from imgaudit.decision.pair_nulls import find_closest
 from imgaudit.schema.baseline import Baseline
 from imgaudit.schema.measures import DECIDING_DESCRIPTOR, DECIDING_DISTANCE
-from imgaudit.schema.records import ErrorCurvePoint, Legs, Measurement, Record, Rung, Skipped
+from imgaudit.schema.records import SLOTTED, ErrorCurvePoint, Legs, Measurement, Record, Rung, Skipped
 
 
-class ControlSeed(Record):
+@dataclass(frozen=True, slots=True, kw_only=True, config=SLOTTED)
+class ControlSeed:
     """One generated image of a control, reduced to what decides whether it is a copy."""
 
     similarity: float
@@ -21,9 +23,9 @@ class ControlSeed(Record):
     """Distance by the deciding metric; lower is closer."""
     guidance_scale: float
     """Guidance scale it was sampled with."""
-    text: int = Field(0, exclude_if=lambda value: value == 0)
+    text: int = Field(default=0, exclude_if=lambda value: value == 0)
     """Number of the rung's text that it was asked with; 0 in banks that did not keep it."""
-    legs: Legs | None = Field(None, exclude_if=lambda value: value is None)
+    legs: Legs | None = Field(default=None, exclude_if=lambda value: value is None)
     """Result of its comparison in parts; absent where it was not compared in parts."""
 
 

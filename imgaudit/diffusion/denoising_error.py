@@ -72,7 +72,7 @@ class PairedErrors:
         """Return the share of draws that the condition predicts better than the baseline: (images,) float64."""
         return (self.conditional < self.null).double().mean(dim=1)
 
-    def by_timestep(self, num_train_timesteps: int) -> list[list[dict[str, float]]]:
+    def by_timestep(self, num_train_timesteps: int) -> list[list[ErrorCurvePoint]]:
         """Return, per image, one row per stratum: centre timestep, mean errors under both, number of draws."""
         stratum = self.timesteps * STRATA // num_train_timesteps
         curves = []
@@ -82,12 +82,12 @@ class PairedErrors:
                 chosen = stratum[image] == number
                 if bool(chosen.any()):
                     rows.append(
-                        {
-                            "timestep": (number + 0.5) * num_train_timesteps / STRATA,
-                            "conditional": float(self.conditional[image][chosen].double().mean()),
-                            "null": float(self.null[image][chosen].double().mean()),
-                            "draws": int(chosen.sum()),
-                        }
+                        ErrorCurvePoint(
+                            timestep=(number + 0.5) * num_train_timesteps / STRATA,
+                            conditional=float(self.conditional[image][chosen].double().mean()),
+                            null=float(self.null[image][chosen].double().mean()),
+                            draws=int(chosen.sum()),
+                        )
                     )
             curves.append(rows)
         return curves
@@ -103,7 +103,7 @@ class PairedErrors:
                 log_ratio=float(log_ratios[row]),
                 win_rate=float(wins[row]),
                 draws=self.conditional.shape[1],
-                by_timestep=[ErrorCurvePoint.model_validate(point) for point in curves[row]],
+                by_timestep=curves[row],
             )
             for row in range(len(self.timesteps))
         ]

@@ -23,6 +23,9 @@ NEAR_COPY_RMS = 0.1
 MOST = 50
 """Neighbours that are looked at per image: a folder of one picture in a thousand versions has a million pairs."""
 
+BLOCK_ROWS = 128
+"""Images whose vectors are in memory at any moment, 12 KiB each and as much again for every step of describing them."""
+
 BLOCK_PAIRS = 4_000_000
 """Pairs that are in memory at any moment."""
 
@@ -49,10 +52,10 @@ def _bound_vectors(vectors: Vectors) -> Vectors:
 def _find_candidates(thumbnails: npt.NDArray[np.uint8]) -> list[list[tuple[int, float]]]:
     """Return, per image, the others that correlate above the bound, closest first, at most `MOST`; exact."""
     count = len(thumbnails)
-    step = max(1, min(1024, BLOCK_PAIRS // count))
+    step = max(1, min(BLOCK_ROWS, BLOCK_PAIRS // count))
     index = RangeIndex(193)
-    for start in range(0, count, 512):
-        index.add(_bound_vectors(_describe_thumbnails(thumbnails[start : start + 512])))
+    for start in range(0, count, BLOCK_ROWS):
+        index.add(_bound_vectors(_describe_thumbnails(thumbnails[start : start + BLOCK_ROWS])))
     found = []
     for start in range(0, count, step):
         rows = _describe_thumbnails(thumbnails[start : start + step])

@@ -11,7 +11,8 @@ from imgaudit.models.loading import LoadedModel
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import make_manifest, open_manifest, resume_portfolio
 from imgaudit.runs.measurement import measure_targets
-from imgaudit.runs.model_checks import keep_model_checks, read_model_checks
+from imgaudit.runs.model_checking import keep_model_checks
+from imgaudit.runs.model_checks import read_model_checks
 from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.model_checks import ModelChecks
 

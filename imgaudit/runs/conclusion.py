@@ -100,7 +100,7 @@ def match_run(
     for rung in DECIDING_RUNGS:
         ladder = [(m.id, measured) for m in measurements if isinstance(measured := m.ladder(rung), RungMeasurement)]
         if ladder:
-            rendered = {name: _describe(run.image_folder(name) / "rendered.png", descriptor) for name, _ in ladder}
+            rendered = ((name, _describe(run.image_folder(name) / "rendered.png", descriptor)) for name, _ in ladder)
             replicas = (
                 (name, np.stack([_describe(run.path / replica.path, descriptor) for replica in measured.valid]))
                 for name, measured in ladder

@@ -1,7 +1,7 @@
 """Generations compared with every target of a folder and with decoys, through one index."""
 
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ from imgaudit.similarity.descriptors import Descriptor
 
 def cross_match(
     descriptor: Descriptor,
-    targets: Mapping[str, npt.NDArray[np.generic]],
+    targets: Iterable[tuple[str, npt.NDArray[np.generic]]],
     generations: Iterable[tuple[str, npt.NDArray[np.generic]]],
     *,
     decoys: npt.NDArray[np.generic] | None = None,
@@ -21,17 +21,17 @@ def cross_match(
 ) -> CrossMatches:
     """Compare every generation of a rung with every target that has the rung and with decoys, through one index.
 
-    targets:      id to one vector of the descriptor
+    targets:      id and one vector of the descriptor; taken one at a time, so that the index alone holds them all
     generations:  id and the vectors of its frames that can be scored, one target at a time; ids are among the targets
     decoys:       (decoys, dimension): unrelated images
     groups:       near-duplicates among the targets
     """
-    ids = list(targets)
-    index = FlatIndex(descriptor)
-    if ids:
-        rows = np.stack([targets[name] for name in ids])
-        everything = rows if decoys is None else np.concatenate([rows, decoys])
-        index.add([str(number) for number in range(len(everything))], everything)
+    ids, index = list[str](), FlatIndex(descriptor)
+    for name, vector in targets:
+        ids.append(name)
+        index.add([name], vector[None])
+    if ids and decoys is not None:
+        index.add([f"decoy {number}" for number in range(len(decoys))], decoys)
     best = _matrix(len(ids), len(index))
     place = {name: number for number, name in enumerate(ids)}
     for name, vectors in generations:

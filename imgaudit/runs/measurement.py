@@ -5,6 +5,7 @@ model.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from functools import partial
 
 import torch
@@ -166,7 +167,7 @@ def save_image(run: RunFolder, image: MeasuredImage) -> None:
     error = image.measurement.error
     curves = {
         "loss": image.measurement.loss_curve,
-        "by_timestep": [] if isinstance(error, Skipped) else [point.model_dump() for point in error.by_timestep],
+        "by_timestep": [] if isinstance(error, Skipped) else [asdict(point) for point in error.by_timestep],
     }
     write_json(folder / "curves.json", curves)
     _save_thumbnails(run, image.measurement)

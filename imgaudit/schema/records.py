@@ -8,6 +8,7 @@ from math import isfinite
 from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.dataclasses import dataclass
 
 from imgaudit.schema.baseline import Baseline
 from imgaudit.schema.protocol import Framing
@@ -47,6 +48,10 @@ class Record(BaseModel):
     """Base of all records: immutable, unknown fields refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+
+SLOTTED: Final = ConfigDict(extra="forbid", ser_json_inf_nan="strings")
+"""Settings of records that an image has dozens of: dataclasses with slots, as a model takes four times the memory."""
 
 
 class Skipped(Record):
@@ -117,7 +122,8 @@ class Frame(Record):
     """Share of the picture's area that the part covers, 0 to 1."""
 
 
-class Replica(Record):
+@dataclass(frozen=True, slots=True, kw_only=True, config=SLOTTED)
+class Replica:
     """One generated image, compared with its target."""
 
     seed: int
@@ -132,7 +138,7 @@ class Replica(Record):
     """Per descriptor, higher is closer; Skipped with the reason for a frame that cannot be scored."""
     distance: dict[str, float] | Skipped
     """Per metric, lower is closer."""
-    part: PartMatch | None = Field(None, exclude_if=lambda value: value is None)
+    part: PartMatch | None = Field(default=None, exclude_if=lambda value: value is None)
     """Both legs of a comparison in parts; absent where the model's images are too small for one, and for frames that
     cannot be scored."""
 
@@ -191,7 +197,8 @@ class StreamCondition(Record):
     """On seeds whose frame was a copy with all streams, in their order."""
 
 
-class ErrorCurvePoint(Record):
+@dataclass(frozen=True, slots=True, kw_only=True, config=SLOTTED)
+class ErrorCurvePoint:
     """Denoising error in one stratum of the timesteps."""
 
     timestep: float

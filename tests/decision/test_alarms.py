@@ -1,6 +1,7 @@
 """Every validity alarm, tripped and not tripped."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -120,7 +121,7 @@ def test_controls_that_were_trained_on_weaken_negatives_only() -> None:
         c.model_copy(update={"log_ratio": float(s)})
         for c, s in zip(null.controls, generator.normal(0, 0.05, 199), strict=True)
     ]
-    known = null.controls[0].rungs[Rung.EMBEDDING][0].model_copy(update={"similarity": 0.99, "distance": 0.02})
+    known = replace(null.controls[0].rungs[Rung.EMBEDDING][0], similarity=0.99, distance=0.02)
     controls = [
         c.model_copy(update={"log_ratio": float(s), "rungs": c.rungs if s < 0.3 else {Rung.EMBEDDING: [known] * 8}})
         for c, s in zip(null.controls, scores, strict=True)

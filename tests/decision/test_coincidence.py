@@ -24,7 +24,7 @@ def pictures(count: int, side: int = 48) -> torch.Tensor:
 def test_a_replica_of_the_wrong_target_is_seen() -> None:
     vectors = PixelDescriptor().describe(pictures(3))
     targets = dict(zip("abc", vectors, strict=True))
-    crossed = cross_match(PixelDescriptor(), targets, [("a", vectors[1:2]), ("b", vectors[1:2])])
+    crossed = cross_match(PixelDescriptor(), targets.items(), [("a", vectors[1:2]), ("b", vectors[1:2])])
     assert [name for name, _ in crossed.resembling("a")] == ["b"]
     assert crossed.resembling("b") == []
     assert crossed.coincidence_p_value("c") is None

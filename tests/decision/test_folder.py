@@ -1,6 +1,7 @@
 """Decisions over a whole folder: near-duplicates, text rungs, error rates."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -67,7 +68,7 @@ def test_with_ten_prompts_an_image_pays_for_each() -> None:
     asked = measurement("a", 0.1, [FAR] * 8, [(0.82, 0.25)] + [FAR] * 7)
     captions = asked.rungs[Rung.CAPTION]
     assert isinstance(captions, RungMeasurement)
-    replicas = [one.model_copy(update={"text": n}) for n, one in enumerate(captions.replicas)]
+    replicas = [replace(one, text=n) for n, one in enumerate(captions.replicas)]
     many = captions.model_copy(update={"texts": [f"text {n}" for n in range(8)], "replicas": replicas})
     ten = asked.model_copy(update={"rungs": asked.rungs | {Rung.CAPTION: many}})
     one_text, eight_texts = (decision([t], bank(199)).replications[t.id][0].p_value for t in (asked, ten))

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +44,7 @@ def in_parts(one: Measurement, rung: Rung, geometric: float, photometric: float,
     assert isinstance(measured, RungMeasurement)
     legs = PartMatch(geometric=geometric, photometric=photometric, area=0.4, rest=0.1)
     nothing = PartMatch(geometric=0.0, photometric=0.0, area=0.0, rest=0.1)
-    replicas = [
-        replica.model_copy(update={"part": legs if n < hits else nothing})
-        for n, replica in enumerate(measured.replicas)
-    ]
+    replicas = [replace(replica, part=legs if n < hits else nothing) for n, replica in enumerate(measured.replicas)]
     return one.model_copy(update={"rungs": one.rungs | {rung: measured.model_copy(update={"replicas": replicas})}})
 
 
@@ -58,7 +56,7 @@ def controls_in_parts(count: int = 99) -> Any:
         legs = Legs(geometric=n / count, photometric=n / count)
         nothing = Legs(geometric=0.0, photometric=0.0)
         seeds = {
-            rung: [seed.model_copy(update={"legs": nothing if m else legs}) for m, seed in enumerate(own)]
+            rung: [replace(seed, legs=nothing if m else legs) for m, seed in enumerate(own)]
             for rung, own in control.rungs.items()
         }
         controls.append(control.model_copy(update={"rungs": seeds}))
@@ -126,9 +124,7 @@ def test_controls_kept_out_check_the_rule_for_parts() -> None:
     check = check_forcing(null.model_copy(update={"kept_out": closest}), Policy())
     # One seed of eight beyond the threshold is no more than controls give.
     assert not isinstance(check, Skipped) and check.parts == 0
-    seeds = [
-        null.controls[-1].rungs[Rung.EMBEDDING][0].model_copy(update={"legs": Legs(geometric=5, photometric=5)})
-    ] * 8
+    seeds = [replace(null.controls[-1].rungs[Rung.EMBEDDING][0], legs=Legs(geometric=5, photometric=5))] * 8
     forced = [closest[0].model_copy(update={"rungs": {Rung.EMBEDDING: seeds}})]
     check = check_forcing(null.model_copy(update={"kept_out": forced}), Policy())
     assert not isinstance(check, Skipped) and check.parts == 1
@@ -220,7 +216,7 @@ def test_a_copy_that_a_part_explains_is_partial_and_another_is_not() -> None:
         measured = one.rungs[Rung.CAPTION]
         assert isinstance(measured, RungMeasurement)
         replicas = [
-            replica.model_copy(update={"part": replica.part and replica.part.model_copy(update={"rest": rest})})
+            replace(replica, part=replica.part and replica.part.model_copy(update={"rest": rest}))
             for replica in measured.replicas
         ]
         changed = measured.model_copy(update={"replicas": replicas})

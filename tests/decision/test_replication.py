@@ -1,5 +1,7 @@
 """Copies of a rung against the controls and against coincidence."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from imgaudit.decision.coincidence import CrossMatches
@@ -68,7 +70,7 @@ def test_with_several_scales_the_rate_comes_from_seeds_that_chose_nothing() -> N
     protocol = Protocol(generation=config)
     replicas = rung([MISS] * 7).replicas
     scales = (1.0, 1.0, 3.0, 3.0, 3.0, 3.0, 3.0)
-    replicas = [r.model_copy(update={"guidance_scale": s}) for r, s in zip(replicas, scales, strict=True)]
+    replicas = [replace(r, guidance_scale=s) for r, s in zip(replicas, scales, strict=True)]
     measured = rung([]).model_copy(update={"replicas": replicas})
     flags = [True, True, True, True, False, False, True]
     assert measure_hit_rate(measured, protocol, flags) == (3.0, 3, 1, 0.975)

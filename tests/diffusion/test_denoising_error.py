@@ -25,5 +25,5 @@ def test_a_memoriser_predicts_better_under_the_right_condition(finite_set: Finit
     )
     assert float(errors.log_ratio().min()) > 0
     [curve, _] = errors.by_timestep(finite_set.schedule.num_train_timesteps)
-    assert sum(point["draws"] for point in curve) == 64
-    assert [point["timestep"] for point in curve] == sorted(point["timestep"] for point in curve)
+    assert sum(point.draws for point in curve) == 64
+    assert [point.timestep for point in curve] == sorted(point.timestep for point in curve)

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +137,7 @@ def noisy(name: str, kl: float | Skipped, pairs: list[tuple[float, float]]) -> A
 def measured_bank(values: list[float | Skipped], protocol: Protocol) -> NullBank:
     plain = bank(len(values), protocol=protocol)
     seeds = plain.controls[0].rungs[Rung.EMBEDDING]
-    forced = [seed.model_copy(update={"similarity": 0.999, "distance": 0.001}) for seed in seeds]
+    forced = [replace(seed, similarity=0.999, distance=0.001) for seed in seeds]
     controls = [
         control.model_copy(update={"invmm": value, "rungs": control.rungs | {Rung.EMBEDDING_NOISE: forced}})
         for control, value in zip(plain.controls, values, strict=True)

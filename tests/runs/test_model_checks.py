@@ -15,7 +15,8 @@ from imgaudit.runs.calibration import measure_bank
 from imgaudit.runs.conclusion import conclude, decide_run
 from imgaudit.runs.evidence import read_evidence
 from imgaudit.runs.folder import RunFolder
-from imgaudit.runs.model_checks import keep_model_checks, read_model_checks
+from imgaudit.runs.model_checking import keep_model_checks
+from imgaudit.runs.model_checks import read_model_checks
 from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.findings import AlarmCode
 from imgaudit.schema.model_checks import ModelCheck, ModelChecks

@@ -8,6 +8,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,7 @@ def _change_image(run: RunFolder, larger: RunFolder, record: Measurement, number
             changes: dict[str, Any] = {"path": path, "seed": seeds[place]}
             if not isinstance(replica.similarity, Skipped):
                 [(changes["similarity"], changes["distance"])] = matcher.compare(rendered, image[None])
-            replicas.append(replica.model_copy(update=changes))
+            replicas.append(replace(replica, **changes))
         rungs[rung] = ladder.model_copy(update={"replicas": replicas})
     [(floor, _)] = matcher.compare(target, rendered[None])
     return record.model_copy(

@@ -1,4 +1,4 @@
-"""Verifying one run in a process of its own, which reports its time and its peak memory.
+"""`imgaudit verify` of one run, without keys and a model, in a process that reports its time and its peak memory.
 
 python -m imgaudit.benchmark.verification.stage RUN
 """
@@ -43,15 +43,10 @@ def verify_in_process(run: Path) -> Verified:
 
 
 def _verify(folder: Path) -> dict[str, Any]:
-    # What `imgaudit verify` does without keys, seals and a model.
-    from imgaudit.report.audit.checking import check_pages
-    from imgaudit.runs.folder import RunFolder
-    from imgaudit.runs.verification import verify_run
+    from imgaudit.report.verification import verify
 
     imported, before, cpu = peak_memory(), time.perf_counter(), time.process_time()
-    run = RunFolder(folder)
-    found = verify_run(run)
-    found = found.with_checks(check_pages(run))
+    found = verify(folder)
     return {
         "seconds": time.perf_counter() - before, "cpu_seconds": time.process_time() - cpu, "imported": imported,
         "peak": peak_memory(), "problems": len(found.problems), "files": found.files,

@@ -1,10 +1,8 @@
 """Replay a run: generate some of its pictures again on this machine, compare them, and decide them again."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from imgaudit.diffusion.executor import Executor
-from imgaudit.models.loading import LoadedModel
 from imgaudit.runs.cost import measured_batch
 from imgaudit.runs.finished import FinishedRun
 from imgaudit.runs.manifest import dtype_of
@@ -12,6 +10,7 @@ from imgaudit.runs.replay.comparison import PictureComparison
 from imgaudit.runs.replay.exhibits import draw_exhibits
 from imgaudit.runs.replay.generation import Sampler
 from imgaudit.runs.replay.model import describe_machines, require_same_model
+from imgaudit.runs.replay.request import ReplayRequest
 from imgaudit.runs.replay.tolerance import find_tolerance
 from imgaudit.schema.records import Skipped
 from imgaudit.schema.replay import Replay, ReplayedPicture
@@ -23,26 +22,6 @@ NOT_REPLAYED = (
     "denoising errors, scores, the controls' measurements and the checks of the model were not measured again",
 )
 """What a replay leaves out."""
-
-NOT_ASKED = Check(
-    name="replay",
-    not_done=("no picture was generated again: imgaudit verify RUN --replay 8 --model MODEL does that",),
-)
-"""The check of a run that was verified without a model."""
-
-
-@dataclass(frozen=True)
-class ReplayRequest:
-    """A replay that was asked for."""
-
-    model: LoadedModel
-    """The model, which must be the run's."""
-    count: int | None
-    """Number of pictures; None for all."""
-    seed: int
-    """Seed of the draw."""
-    batch_size: int | None = None
-    """Largest network batch; None for what free memory holds."""
 
 
 def replay_run(

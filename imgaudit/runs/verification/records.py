@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from math import isclose
 
 from imgaudit.diffusion.generation import draw_replica_seeds
@@ -195,7 +195,7 @@ def _check_record(run: RunFolder, record: Measurement, manifest: AuditManifest) 
 def _curves(record: Measurement) -> dict[str, object]:
     """Return what curves.json holds of a record."""
     points = [] if isinstance(record.error, Skipped) else record.error.by_timestep
-    return {"loss": record.loss_curve, "by_timestep": [point.model_dump(mode="json") for point in points]}
+    return {"loss": record.loss_curve, "by_timestep": [asdict(point) for point in points]}
 
 
 def _is_mean(error: ErrorMeasurement) -> bool:

@@ -38,9 +38,10 @@ def verify_run(run: RunFolder, head: str = "") -> Verification:
             raise
         # The result is there, so the list of files was removed or changed, or the audit was stopped just before it.
         raise VerificationError(str(error)) from error
-    checks = [check_files(run, inventory, listed, head)]
+    checks, whole_head = [check_files(run, inventory, listed, head)], listed.head
+    del listed  # One entry a file: memory that the checks below need.
     try:
-        result, manifest = read_result(run), read_manifest(run)
+        manifest, findings = read_manifest(run), len(read_result(run).findings)
     except RunFolderError as error:
         if checks[0].problems:
             raise VerificationError("; ".join((*checks[0].problems[:5], str(error)))) from error
@@ -48,14 +49,14 @@ def verify_run(run: RunFolder, head: str = "") -> Verification:
     require_small_contents(run, inventory, manifest.model.resolution)
     checks += [
         _attempt("records", lambda: check_records(run, manifest, inventory)),
-        _attempt("agreement", lambda: check_agreement(run, manifest, result)),
+        _attempt("agreement", lambda: check_agreement(run, manifest)),
         _attempt("pictures", lambda: check_pictures(run, manifest)),
-        _attempt("verdicts", lambda: check_verdicts(run, result)),
+        _attempt("verdicts", lambda: check_verdicts(run)),
     ]
     return Verification(
-        head=listed.head,
+        head=whole_head,
         files=len(inventory.files) - (EVIDENCE in inventory.files),
-        findings=len(result.findings),
+        findings=findings,
         checks=checks,
     )
 

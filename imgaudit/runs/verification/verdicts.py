@@ -4,8 +4,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from imgaudit.runs.conclusion import decide_run
+from imgaudit.runs.finished import read_result
 from imgaudit.runs.folder import RunFolder
 from imgaudit.schema.findings import AuditResult, Finding
+from imgaudit.schema.policy import Policy
 from imgaudit.schema.verification import Check
 
 SHOWN = 5
@@ -18,13 +20,14 @@ SENTENCES = ("reason", "message", "skipped", "planner")
 """Fields that are prose: not compared where the run was worded by another version of imgaudit."""
 
 
-def check_verdicts(run: RunFolder, result: AuditResult) -> Check:
+def check_verdicts(run: RunFolder) -> Check:
     """Decide a run again and compare with report.json.
 
-    result:  content of report.json
     Raises RunFolderError and CalibrationError for a run that is too damaged to be decided.
     """
-    again = decide_run(run, result.policy if result.redecided else None)
+    again = decide_run(run, _read_policy(run))
+    # Read once more: findings of many images and everything that they are decided from are not in memory together.
+    result = read_result(run)
     return Check(
         name="verdicts",
         done=f"{len(again.findings)} findings were decided again from records.jsonl, the null bank and the pictures",
@@ -32,21 +35,26 @@ def check_verdicts(run: RunFolder, result: AuditResult) -> Check:
     )
 
 
+def _read_policy(run: RunFolder) -> Policy | None:
+    """Return the policy that a run was decided by again; None for its own."""
+    result = read_result(run)
+    return result.policy if result.redecided else None
+
+
 def _other_findings(result: AuditResult, again: AuditResult) -> Iterator[str]:
     """Say where report.json differs from what the measurements, bank and policy of the run give."""
     worded_alike = result.wording == again.wording
-    before, after = (
-        {one.id: _comparable(one.model_dump(mode="json"), worded_alike) for one in decided.findings}
-        for decided in (result, again)
-    )
+    before, after = ({one.id: one for one in decided.findings} for decided in (result, again))
     for name in sorted(before.keys() | after.keys()):
         if name not in after:
             yield f"report.json has a finding {name!r:.40} that follows from nothing in the run"
         elif name not in before:
-            yield f"report.json lacks the finding of {after[name]['path']!r:.200}"
-        elif before[name] != after[name]:
-            what = _differences(before[name], after[name])
-            yield f"report.json says something else of {after[name]['path']!r:.200} than {BASIS}: {what}"
+            yield f"report.json lacks the finding of {after[name].path!r:.200}"
+        else:
+            said, follows = (_comparable(one[name].model_dump(mode="json"), worded_alike) for one in (before, after))
+            if said != follows:
+                what = _differences(said, follows)
+                yield f"report.json says something else of {after[name].path!r:.200} than {BASIS}: {what}"
     if len(result.findings) != len(before):
         yield "report.json has two findings of one image"
     said, follows = (_comparable(one.summary.model_dump(mode="json"), worded_alike) for one in (result, again))

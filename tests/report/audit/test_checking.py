@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from imgaudit.api import verify
 from imgaudit.io.writing import write_json
 from imgaudit.report import write_report
 from imgaudit.report.audit import checking
 from imgaudit.report.audit.checking import check_pages
 from imgaudit.report.audit.rendering import RENDERING
 from imgaudit.report.review import read_reviewed_run
+from imgaudit.report.verification import verify
 from imgaudit.runs.finished import read_result
 from imgaudit.runs.folder import RunFolder
 from imgaudit.schema.findings import Verdict

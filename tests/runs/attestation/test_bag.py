@@ -12,10 +12,10 @@ import bagit
 import pytest
 from typer.testing import CliRunner
 
-from imgaudit.api import verify
 from imgaudit.cli import app
 from imgaudit.cli.exit_codes import ExitCode
 from imgaudit.exceptions import InputError, RunFolderError, VerificationError
+from imgaudit.report.verification import verify
 from imgaudit.runs.attestation.bag import make_bag
 from imgaudit.runs.attestation.bag_check import check_bag, is_bag
 from imgaudit.runs.attestation.signatures import sign

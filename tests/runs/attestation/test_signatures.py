@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from imgaudit.api import verify
 from imgaudit.cli import app
 from imgaudit.exceptions import InputError, RunFolderError, VerificationError
 from imgaudit.io.writing import read_json, write_json
+from imgaudit.report.verification import verify
 from imgaudit.runs.attestation.envelope import find_signers, read_envelope, sign_payload
 from imgaudit.runs.attestation.keys import make_key, read_private_key, read_public_key
 from imgaudit.runs.attestation.libraries import PACKAGES

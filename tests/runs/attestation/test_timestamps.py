@@ -7,10 +7,10 @@ from typing import Any, cast
 import pytest
 from typer.testing import CliRunner
 
-from imgaudit.api import verify
 from imgaudit.cli import app
 from imgaudit.exceptions import InputError, VerificationError
 from imgaudit.io.writing import read_json, write_json
+from imgaudit.report.verification import verify
 from imgaudit.runs.attestation.authority import read_authority
 from imgaudit.runs.attestation.der_order import sort_certificates
 from imgaudit.runs.attestation.signatures import sign

@@ -14,7 +14,8 @@ from imgaudit.runs.finished import FinishedRun, read_finished_run
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import make_manifest, open_manifest
 from imgaudit.runs.measurement import measure_targets
-from imgaudit.runs.replay import ReplayRequest, replay_run
+from imgaudit.runs.replay.replay import replay_run
+from imgaudit.runs.replay.request import ReplayRequest
 from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.records import Rung
 

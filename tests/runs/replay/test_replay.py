@@ -13,7 +13,8 @@ from imgaudit.exceptions import VerificationError
 from imgaudit.models.loading import LoadedModel, load_model
 from imgaudit.runs.finished import FinishedRun, read_finished_run
 from imgaudit.runs.folder import RunFolder
-from imgaudit.runs.replay import ReplayRequest, describe_decision, replay_run
+from imgaudit.runs.replay.replay import describe_decision, replay_run
+from imgaudit.runs.replay.request import ReplayRequest
 from imgaudit.schema.records import Measurement, Replica, Rung, RungMeasurement
 from tests.support.demo_run import make_demo_run, rewrite_records
 
@@ -43,7 +44,7 @@ def change_replicas(measurement: Measurement, rung: Rung, **values: object) -> M
     measured = measurement.ladder(rung)
     assert isinstance(measured, RungMeasurement)
     first, *others = measured.replicas
-    replicas: list[Replica] = [first.model_copy(update=values), *others]
+    replicas: list[Replica] = [replace(first, **values), *others]
     rungs = measurement.rungs | {rung: measured.model_copy(update={"replicas": replicas})}
     return measurement.model_copy(update={"rungs": rungs})
 

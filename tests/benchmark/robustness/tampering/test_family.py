@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from imgaudit.api import verify
 from imgaudit.benchmark.robustness.tally import Recorder
 from imgaudit.benchmark.robustness.tampering import counts, pages, records, review
 from imgaudit.benchmark.robustness.tampering.edit import Attacker, Edit, EditedRun
 from imgaudit.benchmark.robustness.tampering.family import EDITS, choose_edits
 from imgaudit.benchmark.robustness.tampering.harmless import HARMLESS, REVIEWERS, decide
 from imgaudit.report import finish_run
+from imgaudit.report.verification import verify
 from imgaudit.runs.finished import read_result
 from imgaudit.runs.folder import RunFolder
 from tests.support.finished_run import result, run
