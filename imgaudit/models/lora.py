@@ -221,12 +221,15 @@ def _load(pipeline: Any, networks: Mapping[str, torch.nn.Module], lora: Lora) ->
         if f".{ADAPTER}." in name
     )
     if not found:
-        raise ModelRefusedError(f"LoRA {quote(lora.path)} fits no layer of this model: it was made for another one")
+        raise ModelRefusedError(
+            f"LoRA {quote(lora.path)} fits no layer of this model (first: {held[0]!r:.99}): it was trained on another "
+            "one, or its names are in a format that this version does not read"
+        )
     if len(tensors) < len(held) or found != expected:
         lost = max(len(held) - found.total(), (expected - found).total())
         raise ModelRefusedError(
             f"LoRA {quote(lora.path)} fits this model only in part ({lost} of its {len(held)} tensors have no layer): "
-            "it was made for another one"
+            "it was trained on another one, or some of its names are in a format that this version does not read"
         )
     if adapter is None:
         _set_scales(networks.values(), lora, pipeline.dtype)

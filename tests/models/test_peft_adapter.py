@@ -149,3 +149,18 @@ def test_an_adapter_that_fits_two_text_encoders_is_refused_unless_it_says_which(
 def test_folders_of_several_adapters_are_named(adapter: Path) -> None:
     with pytest.raises(ModelRefusedError, match="holds adapters in its folders 'adapter': name each of them"):
         read_lora(str(adapter.parent))
+
+
+def test_an_adapter_in_place_of_the_model_is_told_apart(adapter: Path) -> None:
+    with pytest.raises(ModelRefusedError, match="so it is a LoRA or another adapter, not a model"):
+        load_model(str(adapter), "cpu")
+
+
+def test_a_lora_in_names_that_are_not_known_is_not_said_to_be_another_models(
+    adapter: Path, model_folder: Path, tmp_path: Path
+) -> None:
+    held = load_file(adapter / "adapter_model.safetensors")
+    file = tmp_path / "renamed.safetensors"
+    save_file({f"backbone/{name.removeprefix('base_model.model.')}": one for name, one in held.items()}, file)
+    with pytest.raises(ModelRefusedError, match=r"\(first: 'backbone/.*or its names are in a format that this version"):
+        load_model(str(model_folder), "cpu", [str(file)])

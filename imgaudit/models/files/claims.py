@@ -178,7 +178,7 @@ def refuse_other_prediction(claims: Claims, prediction_type: str) -> None:
     if claims.prediction_type and prediction_type in PREDICTIONS.values() and claims.prediction_type != prediction_type:
         raise ModelRefusedError(
             f"LoRA {claims.file} says in its header that it was trained on a model that predicts "
-            f"{claims.prediction_type!r}, but this model predicts {prediction_type!r}: it was made for another one"
+            f"{claims.prediction_type!r}, but this model predicts {prediction_type!r}"
         )
 
 

@@ -36,6 +36,9 @@ MAX_AXES = 1024
 ADAPTERS = ("pytorch_lora_weights", "learned_embeds", "adapter_model", "adapter_config")
 """Beginnings of the names of LoRA, textual inversion and PEFT files."""
 
+ADAPTER_FILES = ("adapter_config.json", "pytorch_lora_weights.safetensors")
+"""Files by which a folder that is no model is told to be a LoRA's."""
+
 # What messages end with: why, and what to do.
 NO_CODE = "code that a model brings is never run; ask for the model in the classes of diffusers and transformers"
 NO_LORA = (
@@ -109,6 +112,11 @@ def read_model_index(folder: Path) -> dict[str, Any]:
     """Read model_index.json of a diffusers folder. Raises ModelRefusedError when it is missing or broken."""
     path = folder / "model_index.json"
     if find_file_kind(path) == "missing":
+        if adapter := next((name for name in ADAPTER_FILES if find_file_kind(folder / name) == "file"), None):
+            raise ModelRefusedError(
+                f"{str(folder)!r} holds {adapter!r}, so it is a LoRA or another adapter, not a model: name the model "
+                "with --model, and the LoRA with --lora"
+            )
         raise ModelRefusedError(f"{str(folder)!r} has no model_index.json: expected a diffusers pipeline folder")
     refuse_leaving(path, folder)
     index = read_json(path)

@@ -39,16 +39,20 @@ def check_left_overs(path: Path, names: Sequence[str]) -> Iterator[str]:
     averaged = [name for name in names if AVERAGED.search(name)]
     if averaged:
         yield (
-            f"{quote(path)} holds {len(averaged)} tensors of averaged weights (EMA) beside the plain ones; the plain "
+            f"{quote(path)} holds {_count(averaged)} of averaged weights (EMA) beside the plain ones; the plain "
             "ones are audited, as diffusers loads them"
         )
     known = {*averaged, *MARKERS, ALPHAS, SCALE}
     unknown = [name for name in names if name not in known and not HARMLESS.search(name)]
     if unknown:
         raise ModelRefusedError(
-            f"{quote(path)} holds {len(unknown)} tensors that belong to no part of its model (first: "
+            f"{quote(path)} holds {_count(unknown)} that no part of its model reads (first: "
             f"{unknown[0]!r:.99}): they would be left out, and another model than this one would be audited"
         )
+
+
+def _count(names: Sequence[str]) -> str:
+    return f"{len(names):,} tensor{'s' if len(names) != 1 else ''}"
 
 
 def refuse_other_constants(

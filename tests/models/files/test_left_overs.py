@@ -19,10 +19,10 @@ ONE = torch.ones(3)
 @pytest.mark.parametrize(
     ("added", "message"),
     [
-        ({"text_encoders.extra.weight": ONE}, "holds 1 tensors that belong to no part of its model"),
+        ({"text_encoders.extra.weight": ONE}, "holds 1 tensor that no part of its model reads"),
         ({"vae.decoder.conv_in.bias": ONE}, "(first: 'vae.decoder.conv_in.bias'): they would be left out"),
-        ({"cond_stage_model.model.ln_final.weight": ONE}, "belong to no part of its model"),
-        ({"conditioner.embedders.1.model.ln_final.weight": ONE}, "belong to no part of its model"),
+        ({"cond_stage_model.model.ln_final.weight": ONE}, "that no part of its model reads"),
+        ({"conditioner.embedders.1.model.ln_final.weight": ONE}, "that no part of its model reads"),
         ({"first_stage_model.decoder.up.7.block.0.conv1.weight": ONE}, "holds more than the weights of"),
         ({"control_model.input_blocks.0.0.weight": ONE}, "or another adapter ('control_model.input"),
         ({"ip_adapter.1.to_k_ip.weight": ONE}, "or another adapter ('ip_adapter.1"),
