@@ -17,6 +17,7 @@ from imgaudit.benchmark.robustness.broken_model import BrokenModel
 from imgaudit.exceptions import ModelRefusedError
 from imgaudit.models import load_model
 from imgaudit.models.files.gguf_file import load_gguf, read_gguf
+from imgaudit.models.files.single_file import read_checkpoint
 from tests.models.files.test_variants import weight_files
 from tests.support.single_files import Tensors, save, sd3, single_file
 from tests.support.tiny_transformers import make_sd3
@@ -32,9 +33,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def write_gguf(tensors: Tensors, path: Path, kind: gguf.GGMLQuantizationType = Q8) -> Path:
+def write_gguf(tensors: Tensors, path: Path, kind: gguf.GGMLQuantizationType = Q8, architecture: str = "sd3") -> Path:
     """Matrices whose rows fill blocks are quantised; other tensors stay as they are."""
-    writer = gguf.GGUFWriter(path, "sd3")
+    writer = gguf.GGUFWriter(path, architecture)
     writer.add_array("example", ["some", "words"])
     block, _ = gguf.GGML_QUANT_SIZES[kind]
     for name, tensor in tensors.items():
@@ -63,6 +64,14 @@ def test_a_gguf_file_is_labelled_and_covered_by_its_fingerprint(file: Path, fold
     assert loaded.denoiser.fingerprint != base.denoiser.fingerprint
     assert "checkpoint.gguf" in loaded.files
     assert weight_files(loaded) == {name for name in weight_files(base) if not name.startswith("transformer/")}
+
+
+def test_an_architecture_that_its_tensors_contradict_is_refused(tmp_path: Path) -> None:
+    marks = {"joint_blocks.0.x_block.attn.qkv.weight": torch.zeros(32, 32)}
+    file = write_gguf(marks, tmp_path / "model.gguf", architecture="flux")
+    with pytest.raises(ModelRefusedError, match="its architecture is 'flux', but it would be loaded as a StableDiff"):
+        read_checkpoint(file)
+    assert read_checkpoint(write_gguf(marks, tmp_path / "sd3.gguf")).pipeline_class == "StableDiffusion3Pipeline"
 
 
 @torch.no_grad()
