@@ -116,7 +116,7 @@ def load_model(
     with refuse_errors(f"{model!r} cannot be loaded"):
         dtype = torch.float32 if chosen.type == "cpu" else getattr(torch, family.half)
         pipeline = load_pipeline(folder, index, family, weights, dtype, settled.options)
-    source.refuse_other_constants(pipeline)
+        source.refuse_other_constants(pipeline)
     for lora in added:
         with refuse_errors(f"LoRA {str(lora.path)!r} cannot be applied"):
             fuse_lora(pipeline, lora)
@@ -136,13 +136,17 @@ def load_model(
         with refuse_errors("--compile failed; leave it out, or see that torch finds its compiler"):
             try_out(denoiser, family)
     quantised = source.checkpoint.quantised if source.checkpoint is not None else ""
-    label = f" (quantised, {quantised}: another model than the one it was made from)" if quantised else ""
-    name = " + ".join([model + label, *(f"{lora.path.name} x {lora.weight:g}" for lora in added)])
     return LoadedModel(
-        denoiser, name, index["_class_name"], files, _commit(folder), tuple(added),
+        denoiser, _name(model, quantised, added), index["_class_name"], files, _commit(folder), tuple(added),
         max(one.variant for one in weights.values()), source.config, quantised, compiled,
         notes=[*source.list_notes(family.components), *claims.notes, *settled.notes],
     )  # fmt: skip
+
+
+def _name(model: str, quantised: str, loras: Sequence[Lora]) -> str:
+    """Return the name of a model in reports, with what makes it another one than the user named."""
+    label = f" (quantised, {quantised}: another model than the one it was made from)" if quantised else ""
+    return " + ".join([model + label, *(f"{lora.path.name} x {lora.weight:g}" for lora in loras)])
 
 
 def _refuse_loras_of_others(loras: Sequence[Lora], pipeline_class: str, prediction_type: str) -> None:

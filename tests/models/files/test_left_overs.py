@@ -1,5 +1,6 @@
 """Tensors of a single file that no network reads: known to do nothing, told, or refused; never dropped silently."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -47,6 +48,9 @@ def test_the_schedule_in_a_file_has_to_be_its_configurations(load: Loader) -> No
     assert "that is not the one of scheduler_config.json: it differs" in load.refused({"alphas_cumprod": alphas**2})
     assert "it has 3 of 1,000 steps" in load.refused({"alphas_cumprod": ONE})
     assert "says that latents are scaled by 9 (scale_factor)" in load.refused({"scale_factor": torch.tensor(9.0)})
+    vae = load.folder / "vae" / "config.json"
+    vae.write_text(json.dumps(json.loads(vae.read_text()) | {"scaling_factor": "much"}))
+    assert "cannot be loaded" in load.refused({"scale_factor": torch.tensor(9.0)})
 
 
 @pytest.mark.parametrize(
