@@ -23,7 +23,14 @@ from imgaudit.report import finish_run
 from imgaudit.report.verification import verify, verify_file
 from imgaudit.runs.audit import run_audit
 from imgaudit.runs.calibration import measure_bank
-from imgaudit.runs.callbacks import OnNote, OnProgress, ignore_note, ignore_progress
+from imgaudit.runs.callbacks import (
+    OnMeasured,
+    OnNote,
+    OnProgress,
+    ignore_measured,
+    ignore_note,
+    ignore_progress,
+)
 from imgaudit.runs.comparison import compare as comparisons
 from imgaudit.runs.cost import resolve_batch_size
 from imgaudit.runs.finished import read_finished_run
@@ -96,6 +103,7 @@ def audit(
     origin: Origin | None = None,
     on_progress: OnProgress = ignore_progress,
     on_note: OnNote = ignore_note,
+    on_measured: OnMeasured = ignore_measured,
 ) -> AuditResult:
     """Audit a portfolio against a model, write a run folder with a report per image, and return the result.
 
@@ -118,6 +126,7 @@ def audit(
     on_progress:  called with the stage, the number of images finished and the number of all; what it raises stops the
                 audit, with all that was finished kept
     on_note:    called with sentences that the user should read
+    on_measured:  called with the path of every image that is measured, and the seconds that it took
 
     Raises InputError and ConfigError for what cannot be audited as asked, RunFolderError when `out` holds something
     else, CalibrationError when a null bank belongs to another model or protocol, and MemoryShortageError.
@@ -135,7 +144,15 @@ def audit(
     origin = origin or Origin.of_python(config, model)
     with run.lock(), Invocation(run, "audit", origin.command, config.operator) as invocation:
         result = run_audit(
-            run, model, inputs, config, origin, invocation=invocation, on_progress=on_progress, on_note=on_note
+            run,
+            model,
+            inputs,
+            config,
+            origin,
+            invocation=invocation,
+            on_progress=on_progress,
+            on_note=on_note,
+            on_measured=on_measured,
         )
         finish_run(run, result, invocation)
     return result

@@ -4,34 +4,41 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from imgaudit.cli.dry_run import estimate_duration, print_cost, print_plan
+from imgaudit.cli.event_log import open_log
 from imgaudit.cli.exit_codes import ExitCode, find_exit_code
 from imgaudit.cli.folders import keep_begun_framing
 from imgaudit.cli.inputs import Folders, ReadInputs, read_inputs
-from imgaudit.cli.interruption import Interruption
+from imgaudit.cli.interruption import Interruption, format_command_line
 from imgaudit.cli.model_choice import ModelChoice
-from imgaudit.cli.no_controls import CONSEQUENCE, choose_without_controls, lacks_choice
-from imgaudit.cli.options import ConfigOptions, DryRun, Json, Out, Quiet
+from imgaudit.cli.no_controls import CONSEQUENCE, WAYS, choose_without_controls, lacks_choice
+from imgaudit.cli.options import ConfigOptions, DryRun, LogFile, Out, Quiet, StreamedJson
 from imgaudit.cli.sealed import find_seal, keep_to_seal
 from imgaudit.cli.signatures import takes_records
 from imgaudit.cli.terminal import print_result, say, stage_progress
 from imgaudit.io.offline import go_offline
 from imgaudit.schema.config import AuditConfig
 
+if TYPE_CHECKING:
+    from imgaudit.schema.findings import AuditResult
+
 
 @dataclass(frozen=True)
 class PrintOptions:
     """The choice of what a command prints."""
 
-    json_lines: Json = False
+    json_lines: StreamedJson = False
     """Results as lines of JSON."""
     dry_run: DryRun = False
     """The plan and its cost only."""
     quiet: Quiet = False
     """Results only."""
+    log_file: LogFile = None
+    """Where events are appended."""
 
 
 def audit_and_print(
@@ -39,9 +46,12 @@ def audit_and_print(
 ) -> ExitCode:
     """Read what was given, audit it, and print the result."""
     from imgaudit.api import audit
+    from imgaudit.io.portfolio import Portfolio
     from imgaudit.runs.evidence import read_evidence
     from imgaudit.runs.folder import RunFolder
     from imgaudit.runs.inputs import Origin
+    from imgaudit.runs.repetition import find_finished_audit
+    from imgaudit.runs.works import describe_shared_works
 
     seal, quiet = find_seal(folders, out), output.quiet
     policy = config.policy
@@ -53,9 +63,21 @@ def audit_and_print(
         go_offline()
     inputs = read_inputs(folders, config, policy, quiet=quiet)
     portfolio = inputs.portfolio
+    if isinstance(inputs.controls, Portfolio):
+        for sentence in describe_shared_works(portfolio, inputs.controls):
+            say(f"warning: {sentence}", quiet=quiet and not output.dry_run)
     if output.dry_run:
         _print_dry_run(inputs, model, config, undecided=undecided, quiet=quiet)
         return ExitCode.DECIDED
+    given = inputs.controls, inputs.decoys, inputs.reference
+    if (
+        seal is None
+        and model.is_plain
+        and (done := find_finished_audit(out, model.name, portfolio, given, config, inputs.policy))
+    ):
+        say("nothing to do: every image of this run is measured and decided already", quiet=quiet)
+        _print_outcome(done, out, output)
+        return find_exit_code(done, config.fail_on)
     if undecided:
         reason = choose_without_controls(
             len(portfolio.targets), lambda: estimate_duration(model, config, portfolio, quiet=quiet)
@@ -64,22 +86,46 @@ def audit_and_print(
         sources = sources | {"no_controls": reason}
     say(f"loading model {model.name}", quiet=quiet)
     loaded = model.load(config.device)
-    with Interruption().listening() as interruption, stage_progress(quiet=quiet) as advance:
+    apart = [folder for folder in (out, folders.targets, folders.controls, folders.decoys) if folder is not None]
+    with (
+        open_log(output.log_file, apart) as log,
+        Interruption().listening() as interruption,
+        stage_progress(quiet=quiet) as advance,
+    ):
+        log.write("begin", command=format_command_line())
+
+        def on_progress(stage: str, done: int, total: int) -> None:
+            log.note_stage(stage, done, total)
+            advance(stage, done, total)
+
+        def on_note(sentence: str) -> None:
+            log.write("note", message=sentence)
+            say(sentence, quiet=quiet)
+
         result = audit(
             loaded, portfolio, out=out, controls=inputs.controls, config=config, policy=inputs.policy,
             decoys=inputs.decoys, reference=inputs.reference, seal=seal,
             origin=Origin(sys.argv, sources, f"--controls {folders.controls}", folders.named),
-            on_progress=interruption.stopping_stages(advance), on_note=lambda sentence: say(sentence, quiet=quiet),
+            on_progress=interruption.stopping_stages(on_progress), on_note=on_note, on_measured=log.note_image,
         )  # fmt: skip
+        code = find_exit_code(result, config.fail_on)
+        for one in result.findings:
+            log.write("finding", image=one.path, verdict=one.verdict.value, seconds=round(one.seconds, 3))
+        log.write("end", exit_code=int(code), seconds=log.seconds)
+    _print_outcome(result, out, output)
+    say(f"head of the evidence, to be noted elsewhere: {read_evidence(RunFolder(out)).head}", quiet=quiet)
+    return code
+
+
+def _print_outcome(result: "AuditResult", out: Path, output: PrintOptions) -> None:
+    """Print the findings and where the report is."""
     if output.json_lines:
         for finding in result.findings:
             typer.echo(json.dumps(finding.model_dump(mode="json")))
         typer.echo(json.dumps(result.summary.model_dump(mode="json")))
     else:
         print_result(result)
-    say(f"report: {out / 'report' / 'index.html'}", quiet=quiet)
-    say(f"head of the evidence, to be noted elsewhere: {read_evidence(RunFolder(out)).head}", quiet=quiet)
-    return find_exit_code(result, config.fail_on)
+    say(f"report: {out / 'report' / 'index.html'}", quiet=output.quiet)
 
 
 def _print_dry_run(
@@ -89,6 +135,10 @@ def _print_dry_run(
     from imgaudit.decision.null_bank import NullBank, count_bank_controls
     from imgaudit.runs.works import describe_same_works, keep_works
 
+    if undecided:
+        typer.echo(f"no controls were given: {CONSEQUENCE}")
+        for way in WAYS:
+            typer.echo(f"  {way}")
     bank = inputs.controls if isinstance(inputs.controls, NullBank) else None
     works = None if isinstance(inputs.controls, NullBank | None) else keep_works(inputs.controls, config.series)
     for sentence in describe_same_works(works, "control") if works else ():
@@ -96,8 +146,6 @@ def _print_dry_run(
     number = len(works.targets) if works else 0
     known = len(bank.by_work().controls) if bank else count_bank_controls(number)
     work = print_plan(config, inputs.policy, inputs.portfolio, controls=known, to_calibrate=number)
-    if undecided:
-        typer.echo(f"no controls were given: {CONSEQUENCE}")
     print_cost(model, config, work, quiet=quiet)
 
 

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from imgaudit.cli.exit_codes import FailOnChange, find_comparison_exit_code
+from imgaudit.cli.names import Name
 from imgaudit.cli.signatures import Heading, argument, option
 from imgaudit.cli.terminal import format_number, make_table, plain
 from imgaudit.exceptions import InputError
@@ -96,7 +97,7 @@ def _table(comparison: Comparison) -> Table:
     )
     for image in comparison.images:
         change = Text(image.change.value, style=STYLES[image.change])
-        table.add_row(change, plain(image.name), *_verdicts(image), *_rates(image))
+        table.add_row(change, Name(image.name), *_verdicts(image), *_rates(image))
     return table
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from imgaudit.cli.model_choice import ModelChoice
+from imgaudit.cli.pace import format_duration
 from imgaudit.cli.terminal import say
 from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.policy import Policy
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from imgaudit.io.portfolio import Portfolio
     from imgaudit.runs.cost import Cost
     from imgaudit.runs.work import Work
+    from imgaudit.schema.protocol import Protocol
     from imgaudit.schema.records import Rung
 
 STAGES = {
@@ -55,8 +57,8 @@ def print_plan(
             [*(f"{rung.value} for {sum(has)}" for rung, has in rungs.items()), *(f"{r} for all" for r in inverted)]
         )
     )
-    typer.echo(f"protocol {config.protocol.hash[:16]}: {config.protocol.canonical()}")
-    typer.echo(f"policy {policy.hash[:16]}: {policy.model_dump_json()}")
+    typer.echo(f"protocol {config.protocol.hash[:16]}: {_describe_protocol(config.protocol)}")
+    typer.echo(f"policy {policy.hash[:16]}: {_describe_policy(policy)}")
     typer.echo(
         f"network evaluations: at most {sum(work.evaluations for work in works):,}"
         + (f", of which controls: {to_calibrate} images" if to_calibrate else "")
@@ -75,6 +77,21 @@ def print_plan(
     hypotheses = count_works(portfolio, config.series) if grouped else len(portfolio.targets)
     typer.echo(describe_controls_needed(controls, max(1, hypotheses), policy.level))
     return works
+
+
+def _describe_protocol(protocol: "Protocol") -> str:
+    generation = protocol.generation
+    scales = ", ".join(f"{scale:g}" for scale in generation.guidance_scales)
+    inversion = protocol.inversion
+    return (
+        f"framing {protocol.framing.value}; inversion of {inversion.steps} steps of {inversion.draws} draws; "
+        f"{generation.seeds} images per rung, of {generation.num_inference_steps} sampling steps at guidance {scales}"
+    )
+
+
+def _describe_policy(policy: Policy) -> str:
+    values = policy.model_dump(mode="json").items()
+    return ", ".join(f"{key.replace('_', ' ')} {str(value).replace('_', ' ')}" for key, value in values)
 
 
 def _find_rungs(config: AuditConfig, portfolio: "Portfolio") -> "tuple[dict[Rung, list[bool]], list[str]]":
@@ -119,7 +136,7 @@ def estimate_duration(model: ModelChoice, config: AuditConfig, portfolio: "Portf
         model.load(config.device).denoiser, config.protocol, works, standard_matcher()[0],
         chunk_size=config.chunk_size, batch_size=config.batch_size,
     )  # fmt: skip
-    return f"about {format_duration(cost.total_seconds)}"
+    return f"about {format_duration(cost.least_seconds)} to {format_duration(cost.most_seconds)}"
 
 
 def print_cost(model: ModelChoice, config: AuditConfig, works: "Sequence[Work]", *, quiet: bool) -> None:
@@ -178,7 +195,8 @@ def _time_lines(cost: "Cost", images: int) -> Iterator[str]:
 
     seconds, where = cost.seconds, cost.device + (f", {cost.threads} threads" if cost.device == "cpu" else "")
     yield (
-        f"time: about {format_duration(cost.total_seconds)} for {images} images, "
+        f"time: {format_duration(cost.least_seconds)} to {format_duration(cost.most_seconds)} at most for "
+        f"{images} images, "
         f"{images * 3600 / cost.total_seconds:,.0f} an hour, on {where}"
     )
     basis = f"median of {REPEATS} batches of {seconds.batch}"
@@ -210,18 +228,3 @@ def _memory_lines(cost: "Cost") -> Iterator[str]:
 
 def _size(count: float) -> str:
     return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
-
-
-def format_duration(seconds: float) -> str:
-    """A time in the two units that matter, cut and not rounded.
-
-    >>> format_duration(9.4), format_duration(100), format_duration(7300), format_duration(200_000)
-    ('9 s', '1 min 40 s', '2 h 1 min', '2 d 7 h')
-    """
-    units = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
-    rest = max(1, round(seconds))
-    for number, (unit, size) in enumerate(units[:-1]):
-        if rest >= size:
-            smaller, part = units[number + 1]
-            return f"{rest // size} {unit} {rest % size // part} {smaller}"
-    return f"{rest} s"

@@ -11,6 +11,7 @@ from rich.text import Text
 from imgaudit.cli.exit_codes import ExitCode
 from imgaudit.cli.folders import read_folder
 from imgaudit.cli.interruption import Interruption
+from imgaudit.cli.names import Name
 from imgaudit.cli.options import Json, Offline, Out, Quiet
 from imgaudit.cli.signatures import Heading, argument, option, takes_records
 from imgaudit.cli.terminal import format_number, make_table, plain, progress, say
@@ -18,7 +19,6 @@ from imgaudit.io.offline import go_offline
 from imgaudit.runs.folder import RunFolder
 from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.records import Skipped
-from imgaudit.schema.text import file_name
 
 if TYPE_CHECKING:
     from imgaudit.schema.match import MatchResult
@@ -110,9 +110,9 @@ def _print(found: "MatchResult") -> None:
         area = "-" if isinstance(closest, Skipped) else f"{closest.evidence.region.area:.0%}"
         table.add_row(
             Text(one.seen, style=STYLES[one.seen]),
-            plain(file_name(one.path)),
+            Name(one.path),
             format_number(one.p_value), format_number(one.q_value), area, str(one.images),
-            plain("-" if isinstance(closest, Skipped) else file_name(closest.path)),
+            "-" if isinstance(closest, Skipped) else Name(closest.path),
         )  # fmt: skip
     console = Console(highlight=False)
     console.print(table)

@@ -59,6 +59,11 @@ class ModelChoice:
     ] = False
     """True when torch compiles the blocks of its network."""
 
+    @property
+    def is_plain(self) -> bool:
+        """True when the name alone says what is loaded."""
+        return not (self.loras or self.variant or self.config or self.mitigation)
+
     def load(self, device: str | None = None) -> "LoadedModel":
         """Load the model onto a device, `auto` when none is named.
 

@@ -16,6 +16,13 @@ CONSEQUENCE = (
 """The limit of an audit without controls."""
 
 
+WAYS = (
+    "give --controls FOLDER with images that cannot be in the training set, such as unpublished ones",
+    "give --calibration BANK, made once by imgaudit calibrate for this model",
+    "give --no-controls to audit without them",
+)
+"""Ways to choose, for whoever gave no controls."""
+
 FEW_IMAGES = 10
 """An audit of no more images goes on without controls and only says what that means: a trial costs little."""
 
@@ -46,7 +53,7 @@ def choose_without_controls(images: int, estimate: Callable[[], str]) -> str:
     Raises InputError that says what to give when the answer is no, or nobody can be asked.
     """
     if images <= FEW_IMAGES:
-        typer.echo(f"note: no controls were given: {CONSEQUENCE}", err=True)
+        typer.echo(f"note: no controls were given: {CONSEQUENCE}. To get p-values, {WAYS[0]}, or {WAYS[1]}", err=True)
         return f"an audit of no more than {FEW_IMAGES} images"
     require_terminal()
     ask_without_controls(images, estimate)
@@ -57,8 +64,8 @@ def require_terminal() -> None:
     """Refuse to audit without controls unasked. Raises InputError that says what to give."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise InputError(
-            f"no controls were given: {CONSEQUENCE}. Give --controls FOLDER with images that cannot be in the training "
-            "set, or --calibration BANK; or give --no-controls to audit without them"
+            f"no controls were given: {CONSEQUENCE}. Nothing was measured. Choose one: {WAYS[0]}; {WAYS[1]}; or "
+            f"{WAYS[2]}"
         )
 
 
@@ -69,6 +76,8 @@ def ask_without_controls(images: int, estimate: Callable[[], str]) -> None:
     """
     typer.echo(f"No controls were given: {CONSEQUENCE}.", err=True)
     typer.echo(f"Auditing {images} images takes {estimate()}.", err=True)
+    for way in WAYS[:2]:
+        typer.echo(f"To get p-values instead, {way}.", err=True)
     if not typer.confirm("Audit without controls?", default=False, err=True):
         raise InputError("nothing was audited: give --controls FOLDER or --calibration BANK")
 

@@ -236,6 +236,16 @@ Out = Annotated[
 ]  # fmt: skip
 Quiet = Annotated[bool, flag(Heading.OUTPUT, "Show no progress and no notes.", "--quiet", "-q")]
 Json = Annotated[bool, flag(Heading.OUTPUT, "Print JSON, one line per result, instead of a table.", "--json")]
+StreamedJson = Annotated[
+    bool,
+    flag(Heading.OUTPUT, "Print JSON, one line per finding and one for the summary, instead of a table. All come at "
+         "the end: every verdict depends on the whole folder.", "--json"),
+]  # fmt: skip
+LogFile = Annotated[
+    Path | None,
+    option(Heading.OUTPUT, "File to append lines of JSON to while the audit runs: stages, images measured with their "
+           "seconds, findings. Outside of the folders that are audited.", "--log-file", metavar="FILE", default="none"),
+]  # fmt: skip
 JsonReport = Annotated[bool, flag(Heading.OUTPUT, "Print JSON.", "--json")]
 DryRun = Annotated[
     bool,

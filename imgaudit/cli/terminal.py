@@ -1,14 +1,16 @@
 """Print to the terminal: results on stdout, notes and progress on stderr, outside text always as plain text."""
 
-import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
+from imgaudit.cli.names import Name
+from imgaudit.cli.pace import Pace, format_duration, repeating
 from imgaudit.schema.error_checks import ForcingCheck
 from imgaudit.schema.findings import AuditResult, Finding, PartReplication, Replication, Verdict
 from imgaudit.schema.records import Skipped
@@ -46,33 +48,51 @@ def say(message: str, *, quiet: bool = False) -> None:
         notes().print(plain(message), soft_wrap=True)
 
 
+class _TimeLeft(ProgressColumn):
+    """About how long the rest takes; it counts down while a long step runs."""
+
+    def render(self, task: Task) -> Text:
+        left = task.fields["pace"].seconds_left
+        return Text("estimating" if left is None else f"{format_duration(left)} left", style="cyan")
+
+
 @contextmanager
 def progress(label: str, *, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar on a terminal; elsewhere print a line every 30 seconds, so that logs show life."""
-    console = notes()
+    """Show a bar on a terminal; elsewhere print a line with the time every 30 seconds, so that logs show life."""
+    console, pace = notes(), Pace()
     if quiet:
         yield lambda done, total: None
         return
     if not console.is_terminal:
-        spoken = [time.monotonic()]
 
-        def line(done: int, total: int) -> None:
-            if time.monotonic() - spoken[0] >= 30 or done == total:
-                spoken[0] = time.monotonic()
-                console.print(plain(f"{label}: {done} of {total}"))
+        def line() -> None:
+            if pace.total:
+                now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+                console.print(plain(f"{now} {label}: {pace.describe()}"), soft_wrap=True)
 
-        yield line
+        def count(done: int, total: int) -> None:
+            pace.count(done, total)
+            if done == total:
+                line()
+
+        with repeating(line):
+            yield count
         return
     columns = (
         TextColumn("{task.description}", markup=False),
-        BarColumn(),
+        BarColumn(bar_width=None),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        _TimeLeft(),
     )
     with Progress(*columns, console=console) as bars:
-        task = bars.add_task(plain(label).plain, total=None)
-        yield lambda done, total: bars.update(task, completed=done, total=total)
+        task = bars.add_task(plain(label).plain, total=None, pace=pace)
+
+        def advance(done: int, total: int) -> None:
+            pace.count(done, total)
+            bars.update(task, completed=done, total=total)
+
+        yield advance
 
 
 @contextmanager
@@ -112,7 +132,7 @@ def _replication_text(finding: Finding) -> str:
         if isinstance(part := replication.part, PartReplication) and part.stands:
             rates.append((f"part of it, {replication.rung.value}", part))
             break
-    return "  ".join(f"{label} {r.hits}/{r.n} [{r.low:.0%}, {r.high:.0%}]" for label, r in rates) or "-"
+    return "\n".join(f"{label} {r.hits}/{r.n} [{r.low:.0%}, {r.high:.0%}]" for label, r in rates) or "-"
 
 
 def _print_streams(console: Console, result: AuditResult) -> None:
@@ -162,14 +182,17 @@ def _score_text(result: AuditResult) -> str:
 
 
 def _findings(result: AuditResult) -> Table:
-    table = make_table("verdict", "image", "p", "q", "copies of seeds, 95 % interval")
+    # Imported here, so that --help stays free of what decisions need.
+    from imgaudit.decision.deciding_number import find_deciding_number
+
+    table = make_table("verdict", "image", "corrected p", "copies of seeds, 95 % interval", whole=("verdict",))
+    table.columns[2].min_width = 9
     order = list(Verdict)
     for finding in sorted(result.findings, key=lambda f: (order.index(f.verdict), f.path)):
         table.add_row(
             Text(finding.verdict.value, style=STYLES[finding.verdict]),
-            plain(file_name(finding.path)),
-            format_number(finding.p_value),
-            format_number(finding.q_value),
+            Name(finding.path),
+            format_number(find_deciding_number(finding, result.policy.level).value),
             _replication_text(finding) if finding.verdict is not Verdict.SKIPPED else plain(finding.reason),
         )
     return table

@@ -71,6 +71,17 @@ class LoadedModel:
     """Sentences for the user on files that contradict each other or hold more than is audited."""
 
 
+def hash_model(model: str) -> dict[str, str]:
+    """Return the SHA-256 of every file that `load_model` would load, by relative path, without loading any.
+
+    Raises ModelRefusedError as `load_model` does.
+    """
+    source = find_source(model, "", "")
+    family = find_family(read_model_index(source.folder)["_class_name"])
+    present = family.present(read_model_index(source.folder), "network")
+    return source.hash_files(source.find_weights(present, ""))
+
+
 def load_model(
     model: str,
     device: str = "auto",

@@ -16,7 +16,7 @@ from imgaudit.io.portfolio import Portfolio, Target
 from imgaudit.io.writing import remove_folder, write_atomically
 from imgaudit.models.loading import LoadedModel
 from imgaudit.runs.calibration import measure_bank
-from imgaudit.runs.callbacks import OnNote, OnProgress
+from imgaudit.runs.callbacks import OnMeasured, OnNote, OnProgress, ignore_measured
 from imgaudit.runs.conclusion import conclude
 from imgaudit.runs.cost import resolve_batch_size
 from imgaudit.runs.folder import RunFolder
@@ -59,6 +59,7 @@ def run_audit(
     invocation: Invocation,
     on_progress: OnProgress,
     on_note: OnNote,
+    on_measured: OnMeasured = ignore_measured,
 ) -> AuditResult:
     """Audit into a run folder that the caller holds, and decide. Pages are the caller's to render.
 
@@ -105,11 +106,11 @@ def run_audit(
     known = inputs.controls.model_checks if isinstance(inputs.controls, NullBank) else None
     keep_model_checks(run, model, inputs.control_images, portfolio, config, on_note, known)
     _fix_bank(run, model, inputs, config, origin, on_progress)
-    for _ in measure_targets(
+    for one in measure_targets(
         run, portfolio, model, config, matcher=matcher, recorded=recorded,
         on_progress=lambda done, total: on_progress("auditing", done, total),
     ):  # fmt: skip
-        pass
+        on_measured(one.path, one.seconds)
     if inputs.reference is not None:
         on_note(f"looking {len(portfolio.targets)} images up in {inputs.reference.folder.name}")
         keep_reference(

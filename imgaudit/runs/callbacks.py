@@ -8,6 +8,13 @@ OnProgress = Callable[[str, int, int], None]
 OnNote = Callable[[str], None]
 """Called with a sentence that the user should read."""
 
+OnMeasured = Callable[[str, float], None]
+"""Called with the path of an image that is measured, and the seconds that it took."""
+
+
+def ignore_measured(path: str, seconds: float) -> None:
+    """Note nothing."""
+
 
 def ignore_progress(stage: str, done: int, total: int) -> None:
     """Show nothing."""

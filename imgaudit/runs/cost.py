@@ -32,6 +32,9 @@ from imgaudit.similarity.parts import LEAST_SIDE, compare_images
 REPEATS = 3
 """Timed batches, of which the median counts."""
 
+ESTIMATES = 3
+"""Estimates of the time, each from its own timings; the middle one counts, and the others are the range."""
+
 ENOUGH = 0.3
 """Seconds that a batch may take before larger ones are no longer tried: a sample's share hardly falls further."""
 
@@ -239,6 +242,10 @@ class Cost:
     """Measured times, in seconds."""
     total_seconds: float
     """Estimated time for all images together, in seconds."""
+    least_seconds: float
+    """The smallest of the estimates, in seconds."""
+    most_seconds: float
+    """The largest of the estimates, in seconds."""
     held: int
     """Bytes taken with the model loaded: by tensors on a CUDA device, by the process elsewhere."""
     tensors: int
@@ -277,7 +284,9 @@ def estimate_cost(
     else:
         memory, batch = measure_memory(passes), batch_size
     tensors, stage = memory.peak(protocol, chunk_size=chunk_size, batch_size=batch)
-    seconds = measure_seconds(passes, protocol, matcher, batch_size=batch)
+    estimates = [measure_seconds(passes, protocol, matcher, batch_size=batch) for _ in range(ESTIMATES)]
+    totals = [sum(one.of(work) for work in works) for one in estimates]
+    seconds = estimates[totals.index(statistics.median(totals))]
     frames = max(work.frames for work in works) * min(chunk_size, len(works))
     return Cost(
         device=str(passes.device),
@@ -285,6 +294,8 @@ def estimate_cost(
         batch_size=batch,
         seconds=seconds,
         total_seconds=sum(seconds.of(work) for work in works),
+        least_seconds=min(totals),
+        most_seconds=max(totals),
         held=held,
         tensors=tensors,
         stage=stage,

@@ -69,6 +69,21 @@ def describe_same_works(portfolio: Portfolio, what: str) -> Iterator[str]:
         )
 
 
+def describe_shared_works(portfolio: Portfolio, controls: Portfolio) -> Iterator[str]:
+    """Yield one sentence where controls are the targets, or near copies of them: such controls count for nothing."""
+    targets = {target.image.sha256 for target in portfolio.targets}
+    same = {target.image.sha256 for target in controls.targets if target.image.sha256 in targets}
+    others = [target for target in controls.targets if target.image.sha256 not in targets]
+    groups = group_targets(replace(portfolio, targets=[*portfolio.targets, *others]))
+    mine, theirs = {one.image.id for one in portfolio.targets}, {one.image.id for one in others}
+    near = theirs & {name for group in groups if mine & {*group} for name in group}
+    if found := len(same) + len(near):
+        yield (
+            f"{found} of {len(controls.targets)} controls are images to audit ({len(same)} the same files, {len(near)} "
+            "near copies): a control must not be one of your targets, so they will not count; give other images"
+        )
+
+
 def _gather(ids: Sequence[str], labels: Sequence[int | str]) -> list[list[str]]:
     """Return the ids that share a label, group by group."""
     groups: dict[int | str, list[str]] = {}

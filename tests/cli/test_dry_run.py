@@ -9,7 +9,7 @@ import torch
 from typer.testing import CliRunner
 
 from imgaudit.cli import app
-from imgaudit.cli.dry_run import format_duration
+from imgaudit.cli.pace import format_duration
 from imgaudit.diffusion.memory import measure_peak_bytes
 from imgaudit.diffusion.passes import Passes
 from imgaudit.exceptions import ConfigError

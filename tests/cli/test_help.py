@@ -18,8 +18,8 @@ from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.protocol import Effort
 
 SHARED = {
-    "__init__", "configured", "dry_run", "exit_codes", "folders", "inputs", "interruption", "model_choice",
-    "no_controls", "options", "passphrase", "replay_options", "sealed", "signatures", "terminal",
+    "__init__", "configured", "dry_run", "event_log", "exit_codes", "folders", "inputs", "interruption", "model_choice",
+    "names", "no_controls", "pace", "options", "passphrase", "replay_options", "sealed", "signatures", "terminal",
 }  # fmt: skip
 """Files of cli/ that are no command."""
 

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from imgaudit import audit, load_model, read_portfolio
 from imgaudit.cli import app
 from imgaudit.cli import no_controls as choice
+from imgaudit.cli.model_choice import ModelChoice
 from imgaudit.exceptions import ImgauditError, InputError
 from imgaudit.schema.config import AuditConfig
 
@@ -106,3 +107,33 @@ def test_a_call_from_python_goes_ahead_but_not_both_ways(
             load_model(str(model_folder), "cpu"), portfolio, out=tmp_path / "run", controls=portfolio,
             config=AuditConfig(no_controls=True),
         )  # fmt: skip
+
+
+def test_a_finished_run_given_again_has_nothing_to_do_and_loads_no_model(
+    command: list[str], make_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = [*command, "--no-controls", "--log-file", str(tmp_path / "log.jsonl")]
+    given.remove("-q")
+    first = CliRunner().invoke(app, given)
+    assert first.exit_code == 3 and "nothing to do" not in first.stderr, first.output
+    events = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [one["event"] for one in events].count("image") == 11 == [one["event"] for one in events].count("finding")
+    assert events[0]["event"] == "begin" and events[-1] | {"time": 0, "seconds": 0} == {
+        "time": 0, "event": "end", "exit_code": 3, "seconds": 0,
+    }  # fmt: skip
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    loaded: list[object] = []
+    monkeypatch.setattr(ModelChoice, "load", lambda self, device=None: loaded.append(self))
+    again = CliRunner().invoke(app, given)
+    assert again.exit_code == 3 and "nothing to do" in again.stderr and again.stdout == first.stdout
+    assert not loaded and before == {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()}
+    CliRunner().invoke(app, [*given, "--seed", "5"])
+    assert len(loaded) == 1, "another seed is another audit, which the run refuses itself"
+    CliRunner().invoke(app, [*given[:1], str(make_folder("other", range(12))), *given[2:]])
+    assert len(loaded) == 2
+
+
+def test_a_dry_run_is_readable_and_warns_of_targets_as_controls(command: list[str]) -> None:
+    done = CliRunner().invoke(app, [*command, "--dry-run", "--controls", command[1]])
+    assert done.exit_code == 0 and "11 of 11 controls are images to audit" in done.stderr
+    assert "{" not in done.stdout and " to " in next(line for line in done.stdout.splitlines() if line[:5] == "time:")

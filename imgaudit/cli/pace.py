@@ -1,0 +1,80 @@
+"""The pace of long work: how much is done, how long it has taken, and about how long the rest takes."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+SECONDS_BETWEEN_LINES = 30
+"""Longest silence where progress is written as lines."""
+
+
+class Pace:
+    """Counts finished pieces of work; one piece may take seconds or an hour."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """clock: returns seconds, for tests"""
+        self._clock = clock
+        self._began = self._counted = clock()
+        self._before: int | None = None
+        self.done, self.total = 0, 0
+
+    def count(self, done: int, total: int) -> None:
+        """Note how much is finished. What was there at the first call was not done at this pace."""
+        if self._before is None:
+            self._before, self._began = done, self._clock()
+        self.done, self.total, self._counted = done, total, self._clock()
+
+    @property
+    def seconds_left(self) -> float | None:
+        """About how long the rest takes, from the mean of all pieces so far; None before the first one is finished."""
+        finished = self.done - (self._before or 0)
+        if finished <= 0:
+            return None
+        each = (self._counted - self._began) / finished
+        return max(0.0, each * (self.total - self.done) - (self._clock() - self._counted))
+
+    def describe(self) -> str:
+        """Return one line, such as "3 of 8, 6 min 0 s so far, about 10 min 0 s left"."""
+        left = self.seconds_left
+        so_far = f"{format_duration(self._clock() - self._began)} so far"
+        if left is None:
+            rest = "no estimate before the first is finished"
+        elif self.done >= self.total:
+            rest = "finished"
+        else:
+            rest = f"about {format_duration(left)} left"
+        return f"{self.done} of {self.total}, {so_far}, {rest}"
+
+
+@contextmanager
+def repeating(work: Callable[[], None], seconds: float = SECONDS_BETWEEN_LINES) -> Iterator[None]:
+    """Call a function every so many seconds until the block ends, also while one long step of the block runs."""
+    ended = threading.Event()
+
+    def repeat() -> None:
+        while not ended.wait(seconds):
+            work()
+
+    thread = threading.Thread(target=repeat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def format_duration(seconds: float) -> str:
+    """A time in the two units that matter, cut and not rounded.
+
+    >>> format_duration(9.4), format_duration(100), format_duration(7300), format_duration(200_000)
+    ('9 s', '1 min 40 s', '2 h 1 min', '2 d 7 h')
+    """
+    units = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
+    rest = max(1, round(seconds))
+    for number, (unit, size) in enumerate(units[:-1]):
+        if rest >= size:
+            smaller, part = units[number + 1]
+            return f"{rest // size} {unit} {rest % size // part} {smaller}"
+    return f"{rest} s"
