@@ -19,7 +19,8 @@ from imgaudit.schema.protocol import Effort
 
 SHARED = {
     "__init__", "configured", "dry_run", "event_log", "exit_codes", "folders", "inputs", "interruption", "model_choice",
-    "names", "no_controls", "pace", "options", "passphrase", "replay_options", "sealed", "signatures", "terminal",
+    "names", "no_controls", "pace", "options", "passphrase", "replay_options", "sealed", "signatures",
+    "streams", "terminal",
 }  # fmt: skip
 """Files of cli/ that are no command."""
 
@@ -83,7 +84,7 @@ def test_audit_has_the_headings_that_a_newcomer_looks_for() -> None:
     assert list(shown) == [
         "Arguments", "Options", "What is audited", "Controls", "Budget", "Output", "Machine", "Expert",
     ]  # fmt: skip
-    assert sum(body.count("[default:") for body in shown.values()) == 45
+    assert sum(body.count("[default:") for body in shown.values()) == 46
     assert "owner/name[@revision]" in shown["What is audited"]
 
 
