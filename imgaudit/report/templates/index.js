@@ -145,7 +145,7 @@
     const name = make("td");
     name.append(link(row));
     // The other columns say all that the reason of a plain verdict does.
-    if (!["replicated", "not_reproduced"].includes(row.verdict)) name.append(make("p", row.reason, "reason"));
+    if (!["replicated", "replicated_by_inversion", "not_reproduced"].includes(row.verdict)) name.append(make("p", row.reason, "reason"));
     const verdict = make("td");
     verdict.append(badge(row), ...mark(row));
     if (row.alarms.length) verdict.append(make("p", row.alarms.length + (row.alarms.length === 1 ? " alarm" : " alarms")));

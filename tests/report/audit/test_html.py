@@ -93,6 +93,8 @@ def test_rows_are_low_and_hold_the_number_that_decided(page: Page, pages: Path) 
     opened(page, pages / "index.html")
     heights = page.locator("#findings tr").evaluate_all("all => all.map(row => row.getBoundingClientRect().height)")
     assert len(heights) == 24 and max(heights) <= 120
+    assert page.locator("#findings .verdict-replicated_by_inversion").count() >= 1
+    assert page.locator("#table").evaluate("e => e.scrollWidth <= e.clientWidth"), "the last column is cut off"
     level = result_of(pages).summary.level
     for row in page.locator("#findings tr:has(.verdict-replicated)").all():
         assert float(row.locator("td").nth(7).inner_text().split()[0]) <= level

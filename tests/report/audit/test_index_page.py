@@ -110,7 +110,7 @@ def test_counts_stand_with_the_controls_what_was_not_tested_and_the_chart(page: 
         f"among {result.summary.forcing.n} control images that were kept out",
         f"{rate.low:.1%} to {rate.high:.1%}, 95 % interval",
         "Not tested", "prompts found by a search", "Thresholds", "autoencoder renders it, exceeds",
-        "1 of 50 files were not measured", controls_used_text(result), "2026-01-01 00:00 UTC",
+        "1 of 50 files was not measured", controls_used_text(result), "2026-01-01 00:00 UTC",
     ]  # fmt: skip
     for part in parts:
         assert part in text, part
@@ -404,7 +404,7 @@ def _without_controls(result: AuditResult) -> AuditResult:
     ("change", "said", "images"),
     [
         (_interrupted, "43 of 50 files have not been measured", 7),
-        (_only_skipped, "1 of 1 files were not measured", 1),
+        (_only_skipped, "1 of 1 files was not measured", 1),
         (_without_controls, "None, so there are no p-values", 50),
     ],
 )
