@@ -55,8 +55,10 @@ def goals(tallies: list[Tally]) -> list[Goal]:
     if not states:
         return []
     wrong = measure_rate("layouts", WRONG, [state == WRONG for state in states])
+    refused = measure_rate("layouts", REFUSED, [state == REFUSED for state in states])
     read = measure_rate("layouts", RIGHT, [state == RIGHT for state in states])
     return [
         Goal.exact("layouts read wrongly", "0", str(wrong), met=WRONG not in states),
-        Goal.exact("layouts read rightly", "no goal", str(read), met=True),
+        Goal.exact("layouts read rightly", "more than 0", str(read), met=RIGHT in states),
+        Goal.exact("layouts refused", "all others", str(refused), met=WRONG not in states),
     ]
