@@ -8,7 +8,7 @@ import typer
 from imgaudit.cli.folders import keep_begun_framing, read_folder
 from imgaudit.cli.interruption import Interruption
 from imgaudit.cli.model_choice import ModelChoice
-from imgaudit.cli.options import MeasuringOptions, Quiet
+from imgaudit.cli.options import Captions, MeasuringOptions, Quiet
 from imgaudit.cli.signatures import Heading, argument, flag, option, takes_records
 from imgaudit.cli.terminal import say, stage_progress
 from imgaudit.io.offline import go_offline
@@ -25,6 +25,7 @@ def _calibrate(
     options: MeasuringOptions,
     out: Annotated[Path, option(Heading.OUTPUT, "File to write the null bank to.", "--out", "-o",
         metavar="FILE")] = Path("calibration.json"),
+    captions: Captions = None,
     note: Annotated[str, option(Heading.CONTROLS, "Why these images cannot be in the training set; recorded in the "
         "bank.", metavar="TEXT", default="the name of the folder")] = "",
     append: Annotated[bool, flag(Heading.OUTPUT, "Add to the bank that --out names, if there is one.",
@@ -39,7 +40,7 @@ def _calibrate(
     config = keep_begun_framing(config, sources, out.with_name(out.name + ".work"))
     if config.offline:
         go_offline()
-    portfolio = read_folder(controls, config, thumbnails=True, quiet=quiet)
+    portfolio = read_folder(controls, config, captions=captions, thumbnails=True, quiet=quiet)
     for skipped in portfolio.skipped:
         say(f"left out: {skipped.path}: {skipped.skipped}", quiet=quiet)
     loaded = model.load(config.device)

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from imgaudit.cli.exit_codes import ExitCode
+from imgaudit.cli.folders import read_prompts_or_folder
 from imgaudit.cli.interruption import Interruption
 from imgaudit.cli.model_choice import PlainModel
 from imgaudit.cli.options import Batch, Device, Json, Offline, Out, Quiet, Seed
@@ -32,8 +33,8 @@ def register(app: typer.Typer, heading: str) -> None:
 
 
 def _detect(
-    prompts: Annotated[Path, argument("PROMPTS", help="Prompts to score: .txt with one per line, or .csv or .jsonl "
-        "with a column prompt.")],
+    prompts: Annotated[Path, argument("PROMPTS", help="Prompts to score: .txt with one per line; .csv, .jsonl or "
+        ".parquet with a column prompt, text or caption; or a folder of images with captions.")],
     model: PlainModel,
     controls: Annotated[Path | None, option(Heading.CONTROLS, "File of prompts known not to be "
         "memorised, to compare scores with. Without it nothing can be concluded.", metavar="FILE")] = None,
@@ -65,13 +66,12 @@ def _detect(
     A high score is a sign of memorisation. How high is high shows in --controls. A score is no proof.
     """
     from imgaudit.io.offline import go_offline
-    from imgaudit.io.tables import read_prompts
 
     if only is not None and drop is None:
         raise ConfigError("--number needs --drop: without --drop every prompt is scored")
     settings = _settings(detector, steps, num_inference_steps, seeds, guidance_scale, tokens and drop is None, seed)
-    given = read_prompts(prompts)
-    null = read_prompts(controls) if controls else []
+    given = read_prompts_or_folder(prompts, quiet=quiet)
+    null = read_prompts_or_folder(controls, quiet=quiet) if controls else []
     if only is not None and only > len(given):
         raise ConfigError(f"--number is {only}, but {prompts.name!r} has {len(given)} prompts")
     if offline:

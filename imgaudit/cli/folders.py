@@ -10,6 +10,7 @@ from imgaudit.schema.config import AuditConfig
 
 if TYPE_CHECKING:
     from imgaudit.io.portfolio import Portfolio
+    from imgaudit.io.tables import TablePrompt
     from imgaudit.mitigation.evaluation import CaptionedImage
     from imgaudit.schema.protocol import Framing
 
@@ -80,4 +81,30 @@ def read_captioned(folder: Path, resolution: int, framing: "Framing", *, quiet: 
         )
     if left := portfolio.count - len(found):
         say(f"note: {left} of {portfolio.count} files in {folder.name!r} are unreadable or lack a caption", quiet=quiet)
+    return found
+
+
+def read_prompts_or_folder(path: Path, *, quiet: bool) -> "list[TablePrompt]":
+    """Read prompts from a file, or the captions of a folder's images, found as an audit finds them.
+
+    Raises InputError where there is none.
+    """
+    from imgaudit.io.reading import format_path
+    from imgaudit.io.tables import TablePrompt, read_prompts
+    from imgaudit.schema.records import Rung
+
+    if not path.is_dir():
+        return read_prompts(path)
+    portfolio = read_folder(path, AuditConfig(), quiet=quiet)
+    found = [
+        TablePrompt(text, {"file_name": format_path(one.path.relative_to(path).as_posix())})
+        for one in sorted(portfolio.targets, key=lambda one: one.path)
+        for text in one.texts.get(Rung.CAPTION, ())
+    ]
+    if not found:
+        raise InputError(
+            f"{path.name!r} has no image with a caption: put NAME.txt beside each image, or a metadata.jsonl"
+        )
+    if left := portfolio.count - len(found):
+        say(f"note: {left} of {portfolio.count} files in {path.name!r} are unreadable or lack a caption", quiet=quiet)
     return found

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from imgaudit.cli.exit_codes import ExitCode
-from imgaudit.cli.folders import read_captioned
+from imgaudit.cli.folders import read_captioned, read_prompts_or_folder
 from imgaudit.cli.model_choice import ModelChoice, ModelFiles
 from imgaudit.cli.options import Batch, Device, FramingOption, JsonReport, Offline, Out, Quiet, Seed
 from imgaudit.cli.signatures import Heading, argument, flag, option, takes_records
@@ -136,7 +136,6 @@ def locate(
 ) -> None:  # fmt: skip
     """Find the weights that memorised prompts use more than others, in feed-forward blocks (Chavhan et al. 2024)."""
     from imgaudit.diffusion.executor import Executor
-    from imgaudit.io.tables import read_prompts
     from imgaudit.mitigation import pruning
     from imgaudit.mitigation.activations import TrajectorySettings
     from imgaudit.mitigation.mask_file import write_mask
@@ -146,8 +145,8 @@ def locate(
     settings = TrajectorySettings(
         steps=steps, sampling_steps=num_inference_steps, guidance_scale=guidance_scale, seed=seed
     )
-    targets = [one.text for one in read_prompts(prompts)]
-    compared = [one.text for one in read_prompts(reference)] if reference else []
+    targets = [one.text for one in read_prompts_or_folder(prompts, quiet=True)]
+    compared = [one.text for one in read_prompts_or_folder(reference, quiet=True)] if reference else []
     denoiser = _load(model, device)
     with progress("locating", quiet=quiet) as advance:
         mask, facts = pruning.locate(

@@ -190,13 +190,14 @@ Targets = Annotated[Path, argument("TARGETS", help="Folder of images to audit.")
 Run = Annotated[Path, argument("RUN", help="Run folder of a finished audit.")]
 Captions = Annotated[
     Path | None,
-    option(Heading.SUBJECT, "CSV or JSONL file with columns file_name and text: what each image shows.", metavar="FILE",
-           default="NAME.txt files and metadata.jsonl in the folder"),
+    option(Heading.SUBJECT, "CSV, JSONL or Parquet file with columns file_name and text: what each image shows.",
+           metavar="FILE",
+           default="NAME.txt and .xmp files and metadata.jsonl in the folder"),
 ]  # fmt: skip
 Prompts = Annotated[
     Path | None,
     option(Heading.SUBJECT,
-           "CSV or JSONL file with columns file_name and text: the prompt a user would type for each image.",
+           "CSV, JSONL or Parquet file with columns file_name and text: the prompt a user would type for each image.",
            metavar="FILE", default="none"),
 ]  # fmt: skip
 ReferenceOption = Annotated[

@@ -15,7 +15,7 @@ from scipy.sparse import csr_array
 from imgaudit.diffusion.paraphrase import read_synonyms
 from imgaudit.exceptions import InputError
 from imgaudit.io.reading import read_text
-from imgaudit.io.tables import MAX_TABLE_BYTES
+from imgaudit.io.tables import MAX_TABLE_BYTES, TABLE_SUFFIXES, read_prompts
 
 MOST_WORDS = 200_000
 """Distinct words that are kept of a list, the most frequent ones."""
@@ -258,14 +258,16 @@ def count_words(texts: Sequence[str]) -> dict[str, float]:
 
 
 def read_words(path: Path) -> CaptionProposal:
-    """Read the words of a text file of captions, one per line, as they follow each other there.
+    """Read the words of a file of captions as they follow each other there.
 
-    path:  UTF-8 or UTF-16 text of at most 256 MB
-    Raises InputError for a file that cannot be read as text, or that has fewer than two words.
+    path:  text of at most 256 MB with one caption per line, or a table as `imgaudit.io.tables.read_prompts` takes it
+    Raises InputError for a file that cannot be read, or that has fewer than two words.
     """
-    return CaptionProposal(
-        read_text(path, MAX_TABLE_BYTES, "file of captions").split("\n"), f"captions of {path.name[:80]!r}"
-    )
+    if path.suffix.lower() in TABLE_SUFFIXES:
+        captions = [one.text for one in read_prompts(path)]
+    else:
+        captions = read_text(path, MAX_TABLE_BYTES, "file of captions").split("\n")
+    return CaptionProposal(captions, f"captions of {path.name[:80]!r}")
 
 
 def make_vocabulary_proposal(words: Sequence[str]) -> VocabularyProposal:

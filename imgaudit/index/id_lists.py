@@ -9,8 +9,11 @@ from imgaudit.index.names import LONGEST, Name
 from imgaudit.io.reading import find_encoding
 from imgaudit.io.tables import Row, parse_csv, parse_json_lines
 
-SUFFIXES = (".txt", ".csv", ".jsonl", ".parquet")
+SUFFIXES = (".txt", ".csv", ".jsonl", ".ndjson", ".parquet")
 """File name suffixes of the formats that a list of names can be written in."""
+
+ID_KEYS = ("id", "file_name", "file", "image")
+"""Columns in which a name is looked for, the first that there is: those of tables of captions count too."""
 
 LINE = 4 * LONGEST
 """Characters of one line."""
@@ -20,9 +23,9 @@ def read_id_list(path: Path) -> Iterator[Name]:
     """Yield every name of a list, in order.
 
     .txt      one id per line
-    .csv      columns `id` and, if there is one, `path`
-    .jsonl    objects with `id` and, if there is one, `path`
-    .parquet  columns `id` and, if there is one, `path`
+    .csv      columns `id` (or file_name, file, image) and, if there is one, `path`
+    .jsonl    objects with the same keys; also .ndjson
+    .parquet  the same columns
 
     Raises InputError that names the line.
     """
@@ -65,22 +68,25 @@ def _read_lines(path: Path, file: TextIO) -> Iterator[str]:
 
 
 def _to_name(path: Path, number: int, row: Row) -> Name:
-    if "id" not in row:
+    column = next((key for key in ID_KEYS if key in row), None)
+    if column is None:
         raise InputError(
             f"the id list {str(path)!r} has no 'id' in line {number}, but the columns {sorted(map(str, row))[:10]}"
         )
-    return Name(_as_text(row["id"]), _as_text(row.get("path")))
+    return Name(_as_text(row[column]), _as_text(row.get("path")))
 
 
 def _read_parquet(path: Path) -> Iterator[Name]:
     from imgaudit.index.parquet import open_parquet
 
     file = open_parquet(path)
-    columns = [name for name in ("id", "path") if name in file.schema_arrow.names]
-    if "id" not in columns:
+    held = file.schema_arrow.names
+    columns = [name for name in ID_KEYS if name in held][:1]
+    if not columns:
         raise InputError(f"the id list {str(path)!r} has no column 'id', but {file.schema_arrow.names[:10]}")
+    columns += ["path"] if "path" in held else []
     for batch in file.iter_batches(batch_size=8192, columns=columns):
-        values = [[_as_text(value) for value in column.to_pylist()] for column in batch.columns]
+        values = [[_as_text(value) for value in batch.column(name).to_pylist()] for name in columns]
         yield from (Name(one, "") for one in values[0]) if len(values) == 1 else map(Name, *values)
 
 

@@ -6,8 +6,10 @@ from pathlib import Path
 
 from imgaudit.exceptions import InputError
 from imgaudit.io.images import ImageFacts
+from imgaudit.io.machine_text import is_machine_text
 from imgaudit.io.reading import decode_text, read_bounded
 from imgaudit.io.tables import assign_texts, read_captions
+from imgaudit.io.xmp import read_xmp
 
 MAX_CHARACTERS = 4000
 """Longer captions are cut here; every text encoder sees far less."""
@@ -49,18 +51,20 @@ class FolderTexts:
     explicit: Mapping[Path, list[str]]
     """From the table that was given."""
     metadata: Mapping[Path, list[str]]
-    """From metadata.jsonl or metadata.csv."""
+    """From metadata.jsonl, metadata.csv or metadata.parquet."""
     sidecars: bool
     """True when texts beside and inside the images are used."""
     remarks: list[str]
     """Names in tables that fit no image or several."""
 
     def find(self, path: Path, facts: ImageFacts | None = None) -> Texts:
-        """Find one image's texts: in the given table, a sidecar .txt, the metadata table, or the file itself."""
+        """Find one image's texts: in the given table, a .txt or .xmp beside it, the metadata table, or the file."""
         if (texts := self.explicit.get(path)) is not None:
             return Texts(_clean_texts(texts), "the table given")
         if self.sidecars and (text := _read_sidecar(path)) is not None:
             return Texts(_clean_texts([text]), "the sidecar file")
+        if self.sidecars and (text := _read_xmp_sidecar(path)) is not None:
+            return Texts(_clean_texts([text]), "the XMP sidecar file")
         if (texts := self.metadata.get(path)) is not None:
             return Texts(_clean_texts(texts), "the folder's metadata table")
         if self.sidecars and facts is not None and (own := _clean_texts([facts.caption])):
@@ -75,7 +79,21 @@ def _read_sidecar(path: Path) -> str | None:
     except InputError:
         return None
     # Editors on Windows wrote cp1252 for decades.
-    return decode_text(data, fallback="cp1252")
+    text = decode_text(data, fallback="cp1252")
+    # Generators write their settings into such a file, and some programs JSON: no words about the picture.
+    return None if is_machine_text(text) else text
+
+
+def _read_xmp_sidecar(path: Path) -> str | None:
+    """Return the description in photo.jpg.xmp or photo.xmp, the default language first; None without one."""
+    for sidecar in (path.with_name(f"{path.name}.xmp"), path.with_suffix(".xmp"), path.with_suffix(".XMP")):
+        try:
+            data = read_bounded(sidecar, MAX_SIDECAR_BYTES, follow_links=False)
+        except InputError:
+            continue
+        if found := next((text for text in read_xmp(data).descriptions if not is_machine_text(text)), None):
+            return found
+    return None
 
 
 class CaptionSource:
@@ -92,7 +110,7 @@ class CaptionSource:
         self.explicit = read_captions(table, several=not sidecars) if table is not None else {}
         self.metadata: dict[str, list[str]] = {}
         self.metadata_name = ""
-        for name in ("metadata.jsonl", "metadata.csv"):
+        for name in ("metadata.jsonl", "metadata.ndjson", "metadata.csv", "metadata.parquet"):
             if sidecars and (folder / name).is_file():
                 self.metadata, self.metadata_name = read_captions(folder / name), name
                 break

@@ -21,7 +21,7 @@ IMAGE_SUFFIXES = frozenset(
 decoded: they end as skipped, with the reason, instead of being passed over."""
 
 TEXT_SUFFIXES = frozenset(
-    {".txt", ".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".md", ".xml", ".xmp", ".toml", ".yaml"}
+    {".txt", ".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".md", ".xml", ".xmp", ".toml", ".yaml", ".parquet"}
 )
 """Files with these endings belong beside images and need no mention."""
 

@@ -1,4 +1,4 @@
-"""Untrusted tables, CSV or JSON Lines: rows read within bounds, prompts, and captions fitted to images."""
+"""Untrusted tables, CSV, JSON Lines or Parquet: rows read within bounds, prompts, and captions fitted to images."""
 
 import csv
 import io
@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from imgaudit.exceptions import InputError
+from imgaudit.io.parquet_rows import read_parquet_rows
 from imgaudit.io.reading import format_path, read_text
 
 MAX_TABLE_BYTES = 256 * 1024 * 1024
@@ -22,11 +23,13 @@ MAX_TEXTS = 64
 MAX_PROMPTS = 1_000_000
 """More prompts in one table are refused."""
 
-PROMPT_COLUMN = "prompt"
-"""The column that prompts stand in."""
-
 _NAME_KEYS = ("file_name", "file", "path", "image")
 _TEXT_KEYS = ("text", "caption", "prompt")
+_PROMPT_KEYS = ("prompt", "text", "caption")
+"""The columns in which prompts are looked for, the first that a row has; a table of captions goes by the same names."""
+
+TABLE_SUFFIXES = (".csv", ".jsonl", ".ndjson", ".parquet")
+"""Files with these endings are read as tables."""
 
 Row = Mapping[str, Any]
 """The named cells of one row."""
@@ -87,7 +90,10 @@ def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _read_rows(path: Path) -> Iterator[tuple[str, Row]]:
-    """Yield where each row of a table stands, in words, and the row: JSON Lines by the file's name, or else CSV."""
+    """Yield where each row of a table stands, in words, and the row: JSON Lines or Parquet by the name, or else CSV."""
+    if path.suffix.lower() == ".parquet":
+        yield from ((f"{path.name}, row {number}", row) for number, row in read_parquet_rows(path, MAX_TABLE_BYTES))
+        return
     content = read_text(path, MAX_TABLE_BYTES, "table")
     parse, newline = (parse_json_lines, "\n") if path.suffix.lower() in {".jsonl", ".ndjson"} else (parse_csv, "")
     for number, row in parse(path.name, io.StringIO(content, newline=newline)):
@@ -95,15 +101,17 @@ def _read_rows(path: Path) -> Iterator[tuple[str, Row]]:
 
 
 def read_prompts(path: Path) -> list[TablePrompt]:
-    """Read a .txt file with one prompt per line, or a .csv, .jsonl or .ndjson table with a column `prompt`.
+    """Read a .txt file with one prompt per line, or a .csv, .jsonl, .ndjson or .parquet table.
+
+    In a table the prompt stands in the column `prompt`, else `text`, else `caption`.
 
     Blank lines are left out. Raises InputError for another format, a row without a prompt, or a file without any.
     """
     suffix = path.suffix.lower()
-    if suffix not in {".txt", ".csv", ".jsonl", ".ndjson"}:
+    if suffix not in {".txt", *TABLE_SUFFIXES}:
         raise InputError(
-            f"{path.name!r} is no table of prompts: expected a .txt with one prompt per line, or a .csv or .jsonl with "
-            f"a column {PROMPT_COLUMN!r}"
+            f"{path.name!r} is no table of prompts: expected a .txt with one prompt per line, or a .csv, .jsonl or "
+            f".parquet with one of the columns {_PROMPT_KEYS}"
         )
     if suffix == ".txt":
         # Not str.splitlines: form feeds and such are part of a hostile prompt, not the end of it.
@@ -119,22 +127,25 @@ def read_prompts(path: Path) -> list[TablePrompt]:
 
 
 def _to_prompt(where: str, row: Row) -> TablePrompt:
-    text = row.get(PROMPT_COLUMN)
+    column = next((key for key in _PROMPT_KEYS if row.get(key) is not None), "")
+    text = row.get(column)
     if not isinstance(text, str):
         raise InputError(
-            f"{where}: expected a text in the column {PROMPT_COLUMN!r}, but found "
-            + (f"{type(text).__name__}" if PROMPT_COLUMN in row else f"the columns {sorted(map(str, row))[:20]}")
+            f"{where}: expected a text in one of the columns {_PROMPT_KEYS}, but found "
+            + (f"{type(text).__name__}" if column else f"the columns {sorted(map(str, row))[:20]}")
         )
-    columns = {key: value for key, value in row.items() if key != PROMPT_COLUMN}
+    columns = {key: value for key, value in row.items() if key != column}
     try:
         json.dumps(columns, allow_nan=False)
-    except ValueError as error:
-        raise InputError(f"{where}: a column holds NaN or infinity, which JSON does not have; leave it out") from error
+    except (ValueError, TypeError) as error:
+        raise InputError(
+            f"{where}: a column holds NaN, infinity or a date, which JSON does not have; leave it out"
+        ) from error
     return TablePrompt(text, columns)
 
 
 def read_captions(path: Path, *, several: bool = False) -> dict[str, list[str]]:
-    """Read a CSV or JSON Lines table of file names and texts: relative name to its texts, as they stand there.
+    """Read a CSV, JSON Lines or Parquet table of file names and texts: relative name to its texts, as they stand there.
 
     The name stands in `file_name` (or file, path, image), the text in `text` (or caption, prompt).
     several:  whether a name may have more than one line

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from imgaudit.io.captions import MAX_CHARACTERS, CaptionSource, clean_text
+from imgaudit.io.captions import MAX_CHARACTERS, CaptionSource, Texts, clean_text
 from imgaudit.io.images import ImageFacts
 
 
@@ -43,3 +43,51 @@ def test_sidecars_are_read_in_the_encodings_that_editors_write(data: bytes, text
 def test_text_is_one_bounded_line_without_control_characters() -> None:
     assert clean_text("a\x1b[31mred\x00\n\tb\u202ec") == "a[31mred b c"
     assert len(clean_text("x" * 1_000_000)) == MAX_CHARACTERS
+
+
+XMP = (
+    '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    '<rdf:Description xmlns:dc="http://purl.org/dc/elements/1.1/"><dc:description><rdf:Alt>'
+    '<rdf:li xml:lang="de">ein Fuchs</rdf:li><rdf:li xml:lang="x-default">{}</rdf:li>'
+    "</rdf:Alt></dc:description></rdf:Description></rdf:RDF></x:xmpmeta>"
+)
+
+
+def find_own(folder: Path) -> Texts:
+    path = folder / "photo.jpg"
+    return CaptionSource(folder).fit([path]).find(path)
+
+
+def test_xmp_sidecars_are_read(tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").touch()
+    (tmp_path / "metadata.csv").write_text("file_name,text\nphoto.jpg,from the table\n")
+    assert find_own(tmp_path).texts == ["from the table"]
+    (tmp_path / "photo.xmp").write_text(XMP.format("a fox"))
+    assert find_own(tmp_path) == Texts(["a fox"], "the XMP sidecar file")
+    (tmp_path / "photo.jpg.xmp").write_bytes(XMP.format("a red fox").encode("utf-16"))
+    assert find_own(tmp_path).texts == ["a red fox"]
+    (tmp_path / "photo.txt").write_text("from the text file")
+    assert find_own(tmp_path).texts == ["from the text file"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "<x",
+        '<!DOCTYPE x [<!ENTITY a "b">]>' + XMP.format("&a;"),
+        XMP.format("OLYMPUS DIGITAL CAMERA").replace("ein Fuchs", "SONY DSC"),
+        "<a>" * 50_000,
+    ],
+)
+def test_a_sidecar_that_says_nothing_or_attacks_is_passed_over(content: str, tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg.xmp").write_text(content)
+    (tmp_path / "photo.xmp").symlink_to(tmp_path / "elsewhere.xmp")
+    (tmp_path / "elsewhere.xmp").write_text(XMP.format("a fox"))
+    assert find_own(tmp_path).texts == []
+
+
+def test_settings_beside_an_image_are_no_caption(tmp_path: Path) -> None:
+    (tmp_path / "photo.txt").write_text("a castle\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1")
+    (tmp_path / "metadata.ndjson").write_text('{"file_name": "photo.jpg", "caption": "a fox"}\n')
+    assert find_own(tmp_path).texts == ["a fox"]
