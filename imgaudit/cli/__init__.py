@@ -117,7 +117,8 @@ def main() -> None:
     except OSError as error:
         where = f"{os.fspath(error.filename)!r}: " if error.filename is not None else ""
         print_error(
-            f"{where}{error.strerror or error}; what was finished is kept; continue with: {format_command_line()}"
+            f"{where}{error.strerror or error}; what was finished is kept; once that is put right, give the command "
+            f"again: {format_command_line()}"
         )
         code = ExitCode.COULD_NOT_RUN
     except Exception as error:

@@ -43,6 +43,12 @@ class Collection:
         nothing is finished yet.
         """
         manifest = read_manifest(folder)
+        if not manifest.shards and not manifest.unfinished:
+            raise IndexRefusedError(
+                f"the collection {str(folder)!r} is empty: none of its {manifest.skipped_count:,} files or vectors "
+                "could be used, and the folder 'skipped' in it says why; choose another descriptor or other images, "
+                "and a new folder"
+            )
         if not manifest.shards:
             raise IndexRefusedError(
                 f"the collection {str(folder)!r} holds no vectors yet: run the command that builds it again, and it "

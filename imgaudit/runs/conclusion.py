@@ -73,7 +73,7 @@ def _damaged(run: RunFolder, measurements: Sequence[Measurement]) -> dict[str, S
             for path in _paths(run, measurement):
                 read_png(path)
         except RunFolderError as error:
-            again = f"delete images/{measurement.id} in the run folder and give the same command again"
+            again = f"delete images/{measurement.id} in the run folder and give the command of the audit again"
             found[measurement.id] = SkippedImage(
                 path=measurement.path, skipped=f"{error}; to measure it again, {again}"
             )

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from imgaudit.exceptions import ConfigError, InputError
+from imgaudit.exceptions import ConfigError, IndexRefusedError, InputError
 from imgaudit.index import (
     BuildOptions,
     Collection,
@@ -367,3 +367,11 @@ def test_what_imgaudit_wrote_below_a_folder_is_passed_over(make_folder: Callable
     (run / "manifest.json").write_text('{"command": [], "model": {}, "versions": {}, "started": ""}')
     manifest = build_collection(tmp_path / "c", [SourceInput(folder)], workers=0)
     assert manifest.count == 2 and manifest.sources[0].own == ("imgaudit-run",)
+
+
+def test_a_collection_in_which_nothing_can_be_used_does_not_ask_for_the_same_build_again(tmp_path: Path) -> None:
+    np.save(tmp_path / "v.npy", np.full((2, 8), np.nan, np.float32))
+    with pytest.raises(InputError, match="none of 2 files or vectors can be used"):
+        build_collection(tmp_path / "c", pair_id_lists([tmp_path / "v.npy"]), BuildOptions("given"))
+    with pytest.raises(IndexRefusedError, match=r"is empty: none of its 2 .* could be used, .* a new folder"):
+        Collection.open(tmp_path / "c")
