@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from imgaudit.cli.exit_codes import ExitCode
+from imgaudit.cli.names import Name
 from imgaudit.cli.options import Json, JsonReport, Quiet
 from imgaudit.cli.signatures import Heading, argument, option
 from imgaudit.cli.streams import output_is_read
@@ -269,7 +270,7 @@ def _print_info(collection: "Collection") -> None:
     table = make_table("source", "kind", "items", "done", "scaled")
     for source in manifest.sources:
         counts = (f"{source.count:,}", f"{source.done:,}", f"{source.scaled:,}")
-        table.add_row(plain(source.path), source.kind, *counts)
+        table.add_row(Name(source.path), source.kind, *counts)
     console.print(table)
     _print_shards(line, manifest)
     for number_left, one in enumerate(collection.skipped()):

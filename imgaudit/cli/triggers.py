@@ -11,10 +11,12 @@ from rich.console import Console
 from imgaudit.cli.exit_codes import ExitCode
 from imgaudit.cli.interruption import Interruption
 from imgaudit.cli.model_choice import PlainModel
+from imgaudit.cli.names import shorten_middle
 from imgaudit.cli.options import Batch, Device, DryRun, Json, Offline, Out, Quiet, Seed
 from imgaudit.cli.signatures import Heading, make_record, option, takes_records
 from imgaudit.cli.terminal import make_table, plain, progress, say
 from imgaudit.exceptions import ConfigError, InputError
+from imgaudit.schema.text import file_name
 from imgaudit.schema.triggers import FROM_TEMPERATURE, TEMPERATURE
 
 if TYPE_CHECKING:
@@ -223,7 +225,11 @@ def _show(outcome: "TriggerOutcome", closest: "list[ClosestTarget | None] | None
         for candidate, row in list(zip(outcome.candidates, rows, strict=True))[:MOST_LINES]:
             largest, best = candidate.largest, outcome.triggers[candidate.prompts[0]].found
             target = row.get("closest_target")
-            own = [plain(f"{target['similarity']:.3f} {target['path'][-40:]}") if target else plain("-")]
+            own = [
+                plain(f"{target['similarity']:.3f} {shorten_middle(file_name(target['path']), 24)}")
+                if target
+                else plain("-")
+            ]
             table.add_row(
                 f"{largest.size} of {largest.n}", f"{largest.low:.0%} to {largest.high:.0%}",
                 str(len(candidate.chains)), f"{best.squared_magnitude:.4g}", plain(best.prompt[:120]),
