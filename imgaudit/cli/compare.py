@@ -93,20 +93,28 @@ def print_comparison(comparison: Comparison) -> None:
 
 def _table(comparison: Comparison) -> Table:
     table = make_table(
-        "change", "image", "verdict A", "verdict B", "copies A, B", "B - A, interval", "q", whole=("change", "q")
+        "change",
+        "image",
+        "verdict",
+        "copies A, B",
+        "B - A, interval",
+        "q",
+        whole=("change", "verdict", "copies A, B", "q"),
     )
     for image in comparison.images:
         change = Text(image.change.value, style=STYLES[image.change])
-        table.add_row(change, Name(image.name), *_verdicts(image), *_rates(image))
+        table.add_row(change, Name(image.name), _verdicts(image), *_rates(image))
     return table
 
 
-def _verdicts(image: ImageComparison) -> tuple[Text, Text]:
+def _verdicts(image: ImageComparison) -> Text:
+    """Return the verdict of both runs, or of each where they differ, in lines that fit a narrow column."""
     # Imported here, so that --help stays free of jinja2 and what it brings.
     from imgaudit.report.comparison import verdict_text
 
-    a, b = (Text("\n(").join(plain(verdict_text(side)).split(" (")) for side in (image.a, image.b))
-    return a, b
+    words = (verdict_text(side).replace("_", " ") for side in (image.a, image.b))
+    a, b = (Text("\n(").join(plain(part) for part in one.split(" (")) for one in words)
+    return a if a == b else Text("A: ") + a + Text("\nB: ") + b
 
 
 def _rates(image: ImageComparison) -> tuple[Text, ...]:
