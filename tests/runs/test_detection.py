@@ -80,10 +80,10 @@ def test_tables_are_read_with_their_other_columns(suffix: str, tmp_path: Path) -
     [
         ("p.docx", "x", "no table of prompts"),
         ("p.txt", "\n \n", "has no prompt"),
-        ("p.csv", "text\nfox\n", "column 'prompt', but found the columns \\['text'\\]"),
+        ("p.csv", "words\nfox\n", "but found the columns \\['words'\\]"),
         ("p.jsonl", '{"prompt": 3}', "but found int"),
         ("p.jsonl", "[1]", "expected a JSON object"),
-        ("p.jsonl", '{"prompt": "a", "x": NaN}', "NaN or infinity"),
+        ("p.jsonl", '{"prompt": "a", "x": NaN}', "NaN, infinity"),
     ],
 )
 def test_unusable_tables_are_refused_with_the_reason(name: str, content: str, message: str, tmp_path: Path) -> None:

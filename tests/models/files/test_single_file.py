@@ -395,7 +395,7 @@ def test_the_command_line_says_how_a_model_is_loaded(
 ) -> None:
     command = ["audit", str(make_folder("portfolio", range(2))), "--effort", "quick", "--dry-run", "--device", "cpu"]
     timed = CliRunner().invoke(app, [*command, "-m", str(files["tiny"]), "--model-config", str(folders["tiny"])])
-    assert timed.exit_code == 0 and "time: about" in timed.stdout, timed.output
+    assert timed.exit_code == 0 and "time: " in timed.stdout, timed.output
     alone = CliRunner().invoke(app, [*command, "-m", str(files["tiny"])])
     assert alone.exit_code == 0 and "would have to be fetched" in alone.stdout, alone.output
     for options in (["--variant", "fp16"], ["--offload", "model"], ["--model-config", str(folders["tiny"])]):
