@@ -11,7 +11,7 @@ import typer
 from imgaudit.cli.exit_codes import find_exit_code, find_failing
 from imgaudit.cli.options import Run
 from imgaudit.cli.signatures import Heading, option
-from imgaudit.cli.terminal import plain
+from imgaudit.cli.terminal import plain, say
 from imgaudit.exceptions import InputError
 from imgaudit.schema.config import FailOn
 from imgaudit.schema.policy import Policy, read_policy
@@ -77,6 +77,11 @@ def _report(
             typer.echo(plain(str(_write_counsel(folder, image or [], output))).plain)
         else:
             typer.echo(_render(result, ReportFormat(kind), fail_on), nl=False)
+    if missing := result.summary.targets - len(result.findings):
+        say(
+            f"{missing} of {result.summary.targets} files were not measured, because the audit was stopped: give its "
+            "command again to finish it"
+        )
     raise typer.Exit(find_exit_code(result, fail_on))
 
 

@@ -143,7 +143,8 @@ def read_evidence(run: RunFolder, limit: int = MAX_JSON_BYTES) -> EvidenceList |
     path = run.path / EVIDENCE
     if not path.is_file():
         raise RunFolderError(
-            f"{str(run.path)!r} has no evidence.json: it is not a finished run; imgaudit report RUN finishes it"
+            f"{str(run.path)!r} has no evidence.json: it is not a finished run; give the audit's command again to "
+            "finish it, or imgaudit report RUN to keep what was measured so far"
         )
     content = read_json(path, limit)
     kind = EvidenceList if isinstance(content, Mapping) and "format" in content else FirstEvidenceList

@@ -114,12 +114,13 @@ def _compare_with_manifest(lines: _Lines, manifest: AuditManifest) -> Iterator[s
             yield f"'records.jsonl' has other texts of {target.path!r:.200} than 'manifest.json' has a digest of"
     known = {record.sha256 for record in lines.measured.values()}
     paths = {target.path for target in manifest.targets} | {one.path for one in manifest.skipped}
-    for target in manifest.targets:
-        if target.sha256 not in known and target.path not in lines.skipped:
-            yield (
-                f"'records.jsonl' has no record of {target.path!r:.200}, which manifest.json lists: it was removed, or "
-                "the audit never reached that image"
-            )
+    missing = [one.path for one in manifest.targets if one.sha256 not in known and one.path not in lines.skipped]
+    if missing:
+        more = f" and {len(missing) - 1} others" if len(missing) > 1 else ""
+        yield (
+            f"'records.jsonl' has no record of {missing[0]!r:.200}{more}, which manifest.json lists: removed, or the "
+            "audit was stopped before it reached them; if it was stopped, give its command again to finish it"
+        )
     for path in lines.skipped:
         if path not in paths:
             yield f"'records.jsonl' skips {path!r:.200}, which manifest.json does not list"
