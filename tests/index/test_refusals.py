@@ -98,8 +98,8 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "bits instead": (lambda f: edit(f, lambda v: v["descriptor"].update(binary=True), signed=True), "FAISS cannot"),
     "kind edited": (lambda f: edit(f, lambda v: v["shards"][0].update(kind="hnsw"), signed=True), "IndexFlatIP"),
-    "later format": (lambda f: edit(f, lambda v: v.update(format=3), signed=True), "has format 3"),
-    "nothing in it": (lambda f: edit(f, lambda v: v.update(shards=[]), signed=True), "holds no vectors yet"),
+    "later format": (lambda f: edit(f, lambda v: v.update(format=4), signed=True), "has format 4"),
+    "nothing in it": (lambda f: edit(f, lambda v: v.update(shards=[]), signed=True), "is empty: none of its"),
 }  # fmt: skip
 
 
