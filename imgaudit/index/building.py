@@ -35,11 +35,11 @@ from imgaudit.schema.records import SkippedImage
 SHARD_BYTES = 2**31
 """Vectors of a shard take at most so much; memory for building it grows with it, and with nothing else."""
 
-BEGUN = (".lock", ".lock-holder", ".draft", ".manifest.json.partial")
-"""Files that a build leaves when it is killed before it writes a manifest."""
-
 STATES = "states"
 """Folder of a collection with the states of the files that it was built from."""
+
+BEGUN = (".lock", ".lock-holder", ".draft", ".manifest.json.partial", STATES)
+"""Files and folders that a build leaves when it is killed before it writes a manifest."""
 
 Progress = Callable[[int, int], None]
 

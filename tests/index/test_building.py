@@ -60,7 +60,7 @@ def test_kills_at_every_durable_step_lose_nothing_and_repeat_nothing(
                               for path in sorted(sources[0].glob("picture*"))[:3]])  # fmt: skip
     assert list(killed.search(queries, 5)) == list(expected.search(queries, 5))
     assert {path.name for path in (tmp_path / "killed").iterdir() if not path.name.startswith(".lock")} == {
-        "manifest.json", "shards", "skipped",
+        "manifest.json", "shards", "skipped", "states",
     }  # fmt: skip
 
 
