@@ -20,8 +20,11 @@ class Pace:
         self.done, self.total = 0, 0
 
     def count(self, done: int, total: int) -> None:
-        """Note how much is finished. What was there at the first call was not done at this pace."""
-        if self._before is None:
+        """Note how much is finished. What was there at the first call was not done at this pace.
+
+        Another total is another stage of the work, which begins anew.
+        """
+        if self._before is None or total != self.total:
             self._before, self._began = done, self._clock()
         self.done, self.total, self._counted = done, total, self._clock()
 
@@ -39,7 +42,7 @@ class Pace:
         left = self.seconds_left
         so_far = f"{format_duration(self._clock() - self._began)} so far"
         if left is None:
-            rest = "no estimate before the first is finished"
+            rest = "no estimate yet"
         elif self.done >= self.total:
             rest = "finished"
         else:

@@ -28,3 +28,16 @@ def test_lines_go_on_while_one_step_runs() -> None:
         assert called.wait(60)
     called.clear()
     assert not called.is_set() and threading.active_count() >= 1
+
+
+def test_another_total_begins_anew() -> None:
+    now = [0.0]
+    pace = Pace(lambda: now[0])
+    pace.count(0, 10)
+    now[0] = 100.0
+    pace.count(10, 10)
+    pace.count(0, 3)
+    assert pace.seconds_left is None
+    now[0] = 110.0
+    pace.count(1, 3)
+    assert pace.seconds_left == 20
