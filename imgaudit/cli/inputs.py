@@ -105,7 +105,7 @@ def _open_reference(folders: Folders) -> "Collection | None":
     if folders.reference is None:
         return None
     from imgaudit.index import Collection
-    from imgaudit.runs.reference import find_near_copy_rule
+    from imgaudit.runs.reference_search import find_near_copy_rule
 
     collection = Collection.open(folders.reference)
     find_near_copy_rule(collection.manifest.descriptor.name)

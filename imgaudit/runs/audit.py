@@ -26,7 +26,7 @@ from imgaudit.runs.manifest import make_manifest, open_manifest, read_manifest, 
 from imgaudit.runs.measurement import measure_targets
 from imgaudit.runs.model_checking import keep_model_checks
 from imgaudit.runs.model_checks import read_model_checks
-from imgaudit.runs.reference import find_near_copy_rule, keep_reference
+from imgaudit.runs.reference_search import find_near_copy_rule, keep_reference
 from imgaudit.runs.seal import choose_seal, compare_bank, keep_seal
 from imgaudit.runs.sealing import name_measures, require_seal
 from imgaudit.runs.works import describe_same_works, group_targets, keep_works

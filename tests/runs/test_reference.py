@@ -15,7 +15,8 @@ from imgaudit.exceptions import InputError, RunFolderError
 from imgaudit.index import Collection
 from imgaudit.io.writing import read_json
 from imgaudit.runs.folder import RunFolder
-from imgaudit.runs.reference import FILE, Reference, find_near_copy_rule, keep_reference, search_reference
+from imgaudit.runs.reference import FILE, Reference
+from imgaudit.runs.reference_search import find_near_copy_rule, keep_reference, search_reference
 from imgaudit.schema.findings import AuditResult
 from imgaudit.schema.records import Skipped
 from tests.cli.test_main import FAST
@@ -81,7 +82,7 @@ def test_what_a_run_holds_is_looked_up_once_per_state_of_a_collection(
     run.path.mkdir()
     first = keep_reference(run, Collection.open(index), images)
     with monkeypatch.context() as patch:
-        patch.setattr("imgaudit.runs.reference.search_reference", lambda *given: pytest.fail("looked up again"))
+        patch.setattr("imgaudit.runs.reference_search.search_reference", lambda *given: pytest.fail("looked up again"))
         assert keep_reference(run, Collection.open(index), images) == first
     controls = [crawl / "5.png", crawl / "6.png"]
     with_nulls = keep_reference(run, Collection.open(index), images, controls)

@@ -7,7 +7,7 @@ from PIL import Image
 
 from imgaudit.index import BuildOptions, Collection, SourceInput, build_collection
 from imgaudit.index.queries import read_queries
-from imgaudit.runs.reference import search_reference
+from imgaudit.runs.reference_search import search_reference
 from imgaudit.schema.records import Skipped
 from imgaudit.similarity.descriptors import PdqDescriptor, PixelDescriptor, describe_judged
 from tests.conftest import random_image

@@ -1,0 +1,135 @@
+"""Looking the targets up in a reference collection: near copies, how many, and which.
+
+How often a picture is in a training set is the strongest known predictor of its memorisation. A collection is a sample
+of such a set, or a crawl: what is not found in it may still have been trained on.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from imgaudit.exceptions import InputError
+from imgaudit.index import Collection
+from imgaudit.index.queries import read_queries
+from imgaudit.io.reading import format_path, hash_file
+from imgaudit.io.writing import write_json
+from imgaudit.runs.folder import RunFolder
+from imgaudit.runs.reference import FILE, Reference, read_reference
+from imgaudit.schema.findings import ReferenceFinding, ReferenceMatch
+from imgaudit.schema.measures import NEAR_COPY_CORRELATION
+from imgaudit.schema.records import Skipped
+from imgaudit.statistics import conformal_p_value
+
+SHOWN = 10
+"""Matches that are named in a report."""
+
+MOST = 10_000
+"""Near copies that are counted for one image."""
+
+
+class Bound(NamedTuple):
+    """From which similarity on two pictures are called near copies."""
+
+    similarity: float
+    """At or above it."""
+    source: str
+    """Who says so."""
+
+
+BOUNDS: Mapping[str, Bound] = {
+    "pixel": Bound(NEAR_COPY_CORRELATION, "imgaudit's rule for near-duplicates, without its second leg"),
+    "pdq": Bound(1 - 31 / 256, "31 of 256 bits, as PDQ's authors advise"),
+    "sscd": Bound(0.75, "SSCD's authors: nine of ten such pairs of their challenge are copies"),
+    "sscd-int8": Bound(0.75, "SSCD's authors, of the network before its weights were rounded"),
+}
+"""By descriptor. They are conventions and come from no controls; p-values do."""
+
+
+def find_near_copy_rule(descriptor: str) -> Bound:
+    """Return the bound beyond which a descriptor calls images near copies. Raises InputError where none is set."""
+    if descriptor not in BOUNDS:
+        raise InputError(
+            f"the collection holds vectors of {descriptor!r:.80}, for which there is no rule of what a near copy is; "
+            f"expected one of {', '.join(BOUNDS)}"
+        )
+    return BOUNDS[descriptor]
+
+
+def search_reference(collection: Collection, images: Mapping[str, Path], controls: Sequence[Path] = ()) -> Reference:
+    """Look every image up in a collection.
+
+    images:    file by id
+    controls:  files of images that are known not to be in it, whose nearest matches give p-values
+    Raises InputError when the collection's descriptor cannot be had here, or has no rule.
+    """
+    manifest = collection.manifest
+    bound = find_near_copy_rule(manifest.descriptor.name)
+    nulls = [best for best, _ in _look_up(collection, controls, bound)[0].values()]
+    found, left_out = _look_up(collection, list(images.values()), bound)
+    findings, skipped = {}, {}
+    for name, path in images.items():
+        if format_path(path) not in found:
+            skipped[name] = left_out.get(format_path(path), "the image was not read")
+            continue
+        best, matches = found[format_path(path)]
+        findings[name] = ReferenceFinding(
+            near_copies=len(matches[:MOST]),
+            counted_all=len(matches) <= MOST,
+            best=best,
+            p_value=conformal_p_value(best, nulls) if nulls else Skipped(skipped="no controls were looked up"),
+            nearest=matches[:SHOWN],
+        )
+    return Reference(
+        collection=collection.folder.resolve().name,
+        manifest_sha256=hash_file(collection.folder / "manifest.json"),
+        vectors=len(collection),
+        descriptor=manifest.descriptor.name,
+        source=manifest.descriptor.source,
+        bound=bound.similarity,
+        bound_source=bound.source,
+        recall=_recall(collection),
+        remark=collection.remark,
+        controls=len(nulls),
+        images=findings,
+        skipped=skipped,
+    )
+
+
+def _look_up(
+    collection: Collection, paths: Sequence[Path], bound: Bound
+) -> tuple[dict[str, tuple[float, list[ReferenceMatch]]], dict[str, str]]:
+    """Return per file its highest similarity and its near copies, nearest first; and the files left out, with why."""
+    skipped: dict[str, str] = {}
+    found: dict[str, tuple[float, list[ReferenceMatch]]] = {}
+    for queries in read_queries(paths, collection.manifest.descriptor) if paths else ():
+        nearest = collection.search(queries.vectors, 1)
+        above = collection.above(queries.vectors, bound.similarity, MOST + 1)
+        for name, first, near in zip(queries.names, nearest, above, strict=True):
+            matches = [ReferenceMatch(id=one.id, path=one.path, similarity=one.similarity) for one in near.matches]
+            found[name] = (first[0].similarity if first else -1.0, matches)
+        skipped |= {one.path: one.skipped for one in queries.skipped}
+    return found, skipped
+
+
+def _recall(collection: Collection) -> str:
+    recall = collection.recall
+    if isinstance(recall, Skipped):
+        return recall.skipped
+    return f"{recall.hits} of {recall.n} nearest are found ({recall.low:.1%} to {recall.high:.1%}, 95 %)"
+
+
+def keep_reference(
+    run: RunFolder, collection: Collection, images: Mapping[str, Path], controls: Sequence[Path] = ()
+) -> Reference:
+    """Look up what a run does not hold yet of the same state of the same collection, and write it there.
+
+    What was looked up without controls is looked up again as soon as there are some: p-values come from them.
+    """
+    held = read_reference(run)
+    same = held is not None and held.manifest_sha256 == hash_file(collection.folder / "manifest.json")
+    nulls = held is not None and (bool(held.controls) or not controls)
+    if same and nulls and held is not None and images.keys() <= held.images.keys() | held.skipped.keys():
+        return held
+    reference = search_reference(collection, images, controls)
+    write_json(run.path / FILE, reference.model_dump(mode="json"))
+    return reference
