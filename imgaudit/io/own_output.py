@@ -4,11 +4,14 @@ import json
 from collections.abc import Collection
 from pathlib import Path
 
-from imgaudit.exceptions import InputError
-from imgaudit.io.reading import read_bounded
+from imgaudit.exceptions import InputError, RunFolderError
+from imgaudit.io.reading import open_regular, read_bounded
 
 MAX_MARKER_BYTES = 256 * 1024 * 1024
 """Larger files are not looked into."""
+
+FIRST_LINES = 4096
+"""Bytes of a page that are looked at."""
 
 _PAGE = b"base-uri 'none'; form-action 'none'"
 """Part of the first lines of every page that imgaudit writes, and of hardly any other."""
@@ -46,6 +49,7 @@ def _read_keys(path: Path) -> set[str]:
 
 def _is_page(path: Path) -> bool:
     try:
-        return _PAGE in read_bounded(path, MAX_MARKER_BYTES, follow_links=False)[:4096]
-    except InputError:
+        with open_regular(path, follow_links=False) as file:
+            return _PAGE in file.read(FIRST_LINES)
+    except (RunFolderError, OSError):
         return False

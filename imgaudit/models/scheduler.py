@@ -64,7 +64,8 @@ def settle_scheduler(folder: Path, class_name: str, component: Component, claims
             )
     if component.classes and claims.prediction_type:
         notes.append(
-            f"{claims.file} says that it predicts {claims.prediction_type}; models of this family have no such"
+            f"{claims.file} says that it predicts {claims.prediction_type}; models of this family have no such "
+            "setting, so it changes nothing"
         )
         return SchedulerSettings(notes=notes)
     options = _choose(folder, class_name, config, parameters, claims)
