@@ -5,7 +5,6 @@ python -m imgaudit.benchmark.index.stages STAGE ARGUMENTS-AS-JSON
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from imgaudit.benchmark.harness.peak_memory import peak_memory
 from imgaudit.benchmark.index.vectors import make_queries, make_vectors
 from imgaudit.index import BuildOptions, Collection, IndexTypeChoice, Kind, SourceInput, build_collection
 from imgaudit.index.direct import DirectIndex
@@ -97,17 +97,6 @@ def run_stage(stage: str, arguments: Sequence[Any], threads: int) -> dict[str, A
         raise RuntimeError(f"stage {stage} of {list(arguments)} failed: {done.stderr[-2000:]}")
     value: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return value
-
-
-def peak_memory() -> int:
-    """Bytes of memory that this process had at most."""
-    try:
-        # ru_maxrss of a process that was started by a large one includes that one's size.
-        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
-    except (OSError, StopIteration):
-        unit = 1 if sys.platform == "darwin" else 1024
-        return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def make(case: StageInput) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def _render(folder: Path, processes: int) -> dict[str, Any]:
     import resource
     import time
 
-    from imgaudit.benchmark.index.stages import peak_memory
+    from imgaudit.benchmark.harness.peak_memory import peak_memory
     from imgaudit.report import write_report
     from imgaudit.runs.folder import RunFolder
     from imgaudit.schema.findings import AuditResult

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from imgaudit.benchmark.index.stages import peak_memory
+from imgaudit.benchmark.harness.peak_memory import peak_memory
 from imgaudit.schema.records import Record
 
 
