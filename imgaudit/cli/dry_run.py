@@ -195,7 +195,7 @@ def _time_lines(cost: "Cost", images: int) -> Iterator[str]:
 
     seconds, where = cost.seconds, cost.device + (f", {cost.threads} threads" if cost.device == "cpu" else "")
     yield (
-        f"time: {format_duration(cost.least_seconds)} to {format_duration(cost.most_seconds)} at most for "
+        f"time: at most {format_duration(cost.least_seconds)} to {format_duration(cost.most_seconds)} for "
         f"{images} images, "
         f"{images * 3600 / cost.total_seconds:,.0f} an hour, on {where}"
     )

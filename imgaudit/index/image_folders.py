@@ -41,6 +41,8 @@ class FolderFacts(NamedTuple):
     """Number of entries that a collection would take."""
     digest: str
     """SHA-256 over their names."""
+    state: str
+    """SHA-256 over the lines of `list_states`."""
     others: dict[str, int]
     """Files that are passed over because they are no images by their names, by suffix."""
     own: tuple[str, ...] = ()
@@ -73,12 +75,13 @@ def list_collected_entries(folder: Path, others: Counter[str], own: list[str] | 
 
 
 def inspect_folder(folder: Path) -> FolderFacts:
-    """Count and tell apart what a collection would take of a folder."""
-    digest, count, others, own = hashlib.sha256(), 0, Counter[str](), list[str]()
+    """Count and tell apart what a collection would take of a folder, listing it once."""
+    digest, states, count, others, own = hashlib.sha256(), hashlib.sha256(), 0, Counter[str](), list[str]()
     for item in list_collected_entries(folder, others, own):
         digest.update(os.fsencode(item.path.relative_to(folder)) + b"\0")
+        states.update(f"{_describe_state(folder, item)}\n".encode())
         count += 1
-    return FolderFacts(count, digest.hexdigest(), _count_kinds(others), tuple(own))
+    return FolderFacts(count, digest.hexdigest(), states.hexdigest(), _count_kinds(others), tuple(own))
 
 
 def list_states(folder: Path) -> Iterator[str]:
@@ -87,21 +90,16 @@ def list_states(folder: Path) -> Iterator[str]:
     By these a file that was replaced in place is told. Contents are not compared: that would take as long as building.
     """
     for item in list_collected_entries(folder, Counter()):
-        name = format_path(item.path.relative_to(folder).as_posix())
-        try:
-            status = item.path.lstat()
-        except OSError:
-            yield json.dumps([name, -1, -1])
-        else:
-            yield json.dumps([name, status.st_size, status.st_mtime_ns])
+        yield _describe_state(folder, item)
 
 
-def digest_states(folder: Path) -> str:
-    """Return the SHA-256 over the lines of `list_states`."""
-    digest = hashlib.sha256()
-    for line in list_states(folder):
-        digest.update(f"{line}\n".encode())
-    return digest.hexdigest()
+def _describe_state(folder: Path, item: ImageEntry) -> str:
+    name = format_path(item.path.relative_to(folder).as_posix())
+    try:
+        status = item.path.lstat()
+    except OSError:
+        return json.dumps([name, -1, -1])
+    return json.dumps([name, status.st_size, status.st_mtime_ns])
 
 
 def _count_kinds(others: Counter[str]) -> dict[str, int]:

@@ -10,7 +10,7 @@ from imgaudit.exceptions import ConfigError, InputError
 from imgaudit.index.block import Source
 from imgaudit.index.describing import FRAMING, Describer, find_descriptor, find_image_side, require_descriptor
 from imgaudit.index.id_lists import count_ids
-from imgaudit.index.image_folders import ImageFolder, digest_states, inspect_folder
+from imgaudit.index.image_folders import ImageFolder, inspect_folder
 from imgaudit.index.manifest import DescriptorRecord, SourceRecord
 from imgaudit.index.names import find_refusal_reason
 from imgaudit.index.parquet import ParquetVectors
@@ -110,7 +110,7 @@ def _inspect_source(given: SourceInput, path: Path) -> SourceRecord:
             raise InputError(f"{format_path(path)!r} holds no image files (.png, .jpg, .webp, .tif, ...)")
         return SourceRecord(
             label="", kind="images", path=format_path(path), digest=facts.digest, count=facts.items,
-            others=facts.others, own=facts.own, state=digest_states(path),
+            others=facts.others, own=facts.own, state=facts.state,
         )  # fmt: skip
     if not path.is_file():
         raise InputError(f"the source {format_path(path)!r} is not a folder of images, nor a regular file")
