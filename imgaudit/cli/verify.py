@@ -92,7 +92,8 @@ def _verify(
             typer.echo(ascii(problem)[1:-1])
     if problems:
         raise VerificationError(
-            f"{str(run)!r} is not what it was, or not what was asked for, in {len(problems)} places"
+            f"{str(run)!r} is not what it was, or not what was asked for, in {len(problems)} "
+            f"{'place' if len(problems) == 1 else 'places'}"
         )
     if not json_output:
         _print_checks(checks)

@@ -43,7 +43,11 @@ def check_history(run: RunFolder) -> Check:
         problems[NAMED:] = [f"{FILE}: {len(problems) - NAMED} more problems"]
     if not history.entries:
         return Check(name="history", not_done=(NO_HISTORY,), problems=tuple(problems))
-    done = f"{len(history.entries)} commands in {FILE} were checked: each line follows the one before"
+    count = len(history.entries)
+    done = (
+        f"{count} {'command' if count == 1 else 'commands'} in {FILE} {'was' if count == 1 else 'were'} checked: each "
+        "line follows the one before"
+    )
     return Check(name="history", done=done, not_done=(*_without_end(history), OUTSIDE), problems=tuple(problems))
 
 
