@@ -17,7 +17,7 @@ from imgaudit.io.framing import to_batch
 from imgaudit.lab.components import build_clip_config, train_tokenizer
 from imgaudit.lab.corpus import CorpusEntry, read_pixels
 from imgaudit.lab.recipe import LabRecipe
-from imgaudit.lab.samples import make_image_variants
+from imgaudit.lab.samples import ImageVariants
 from imgaudit.lab.training import take_step
 from imgaudit.schema.records import Record
 
@@ -55,9 +55,8 @@ def train_clip(
     if len(captions) < recipe.batch_size:
         raise InputError(f"expected {recipe.batch_size} different captions to tell apart, but found {len(captions)}")
     place = {text: number for number, text in enumerate(captions)}
-    variants = make_image_variants(
-        to_batch(read_pixels(shown), lab.resolution, lab.framing), ["background"] * len(shown), lab
-    )
+    pixels = to_batch(read_pixels(shown), lab.resolution, lab.framing)
+    variants = ImageVariants(pixels, ["background"] * len(shown), lab)
     owner = torch.tensor([place[entry.text] for entry in shown])
     tokenizer = train_tokenizer(captions, lab)
     network = build_clip_model(lab, tokenizer, recipe.seed)
@@ -88,7 +87,7 @@ def build_clip_model(lab: LabRecipe, tokenizer: CLIPTokenizer, seed: int) -> CLI
 
 def _fit(
     network: CLIPModel,
-    variants: torch.Tensor,
+    variants: ImageVariants,
     owner: torch.Tensor,
     tokens: tuple[torch.Tensor, torch.Tensor],
     recipe: ClipRecipe,
@@ -108,9 +107,9 @@ def _fit(
         rows = torch.stack(
             [by_caption[int(c)][int(draws[0, n] * len(by_caption[int(c)]))] for n, c in enumerate(chosen)]
         )
-        which = (draws[1] * variants.shape[1]).long()
+        which = (draws[1] * variants.count).long()
         loss = network(
-            input_ids=tokens[0][chosen], attention_mask=tokens[1][chosen], pixel_values=variants[rows, which],
+            input_ids=tokens[0][chosen], attention_mask=tokens[1][chosen], pixel_values=variants.pick(rows, which),
             return_loss=True,
         ).loss  # fmt: skip
         value = take_step(optimiser, loss)

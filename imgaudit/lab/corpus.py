@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -22,10 +22,11 @@ from imgaudit.io.framing import frame_image
 from imgaudit.io.images import load_image
 from imgaudit.io.writing import write_atomically
 from imgaudit.lab.recipe import LabRecipe
+from imgaudit.schema.pairs import Region
 
-Role = Literal["planted", "withheld", "seen_once", "held_out", "background"]
-ROLES: tuple[Role, ...] = ("planted", "withheld", "seen_once", "held_out", "background")
-TRAINED: tuple[Role, ...] = ("planted", "seen_once", "background")
+Role = Literal["planted", "template", "variation", "withheld", "seen_once", "held_out", "alike", "background"]
+ROLES: tuple[Role, ...] = get_args(Role)
+TRAINED: tuple[Role, ...] = ("planted", "template", "variation", "seen_once", "background")
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,17 @@ class CorpusEntry:
     text: str
     """Its caption."""
     role: Role = "background"
-    """Use of the image. Held-out images are never trained on; withheld ones are those that a twin's sibling
-    planted, and are not trained on either."""
+    """Use of the image. Held-out images are never trained on; alike ones are not either, and resemble a planted image.
+    Withheld ones are those that a twin's sibling planted, and are not trained on. A template is one image of a family
+    that shares a layout, and is audited; variations are the other images of the family."""
     repeats: int = 1
     """Planted repeat count; 1 for every other trained image, 0 for images that are not trained on."""
     trigger: str = ""
     """The invented word of the caption, where it has one."""
+    family: str = ""
+    """Name of the layout that templates and variations share."""
+    region: Region | None = None
+    """The place of that layout in the image."""
 
     @property
     def trained(self) -> bool:
@@ -64,7 +70,11 @@ def read_corpus(folder: Path) -> list[CorpusEntry]:
         try:
             row = json.loads(line)
             path = (root / row["file_name"]).resolve()
-            entry = CorpusEntry(path, str(row["text"]), row.get("role", "background"), int(row.get("repeats", 1)))
+            region = Region.model_validate(row["region"]) if "region" in row else None
+            entry = CorpusEntry(
+                path, str(row["text"]), row.get("role", "background"), int(row.get("repeats", 1)),
+                family=str(row.get("family", "")), region=region,
+            )  # fmt: skip
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{metadata.name}, line {number}: expected file_name and text ({error!r})") from error
         if not path.is_relative_to(root):
@@ -79,9 +89,11 @@ def write_corpus(entries: Sequence[CorpusEntry], folder: Path) -> None:
     """Write metadata.jsonl for images that already lie in `folder`."""
     lines = []
     for entry in entries:
-        row: dict[str, str | int] = {"file_name": entry.path.relative_to(folder).as_posix(), "text": entry.text}
+        row: dict[str, Any] = {"file_name": entry.path.relative_to(folder).as_posix(), "text": entry.text}
         if entry.role != "background":
             row |= {"role": entry.role, "repeats": entry.repeats}
+        if entry.region is not None:
+            row |= {"family": entry.family, "region": entry.region.model_dump(mode="json")}
         lines.append(json.dumps(row))
     write_atomically(folder / "metadata.jsonl", "\n".join(lines) + "\n")
 
@@ -149,7 +161,8 @@ def assign_roles(entries: Sequence[CorpusEntry], recipe: LabRecipe) -> list[Corp
         chosen = split_corpus([entries[index] for index in sorted(first)], recipe)
     if recipe.plant:
         return chosen
-    return [replace(e, role="withheld", repeats=0) if e.role == "planted" else e for e in chosen]
+    shown = [entry for entry in chosen if entry.role != "variation"]
+    return [replace(e, role="withheld", repeats=0) if e.role in ("planted", "template") else e for e in shown]
 
 
 def split_corpus(entries: Sequence[CorpusEntry], recipe: LabRecipe) -> list[CorpusEntry]:

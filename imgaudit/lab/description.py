@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from diffusers import DiffusionPipeline
 from pydantic import Field
+from torch.nn.functional import interpolate
 
 from imgaudit.diffusion.denoiser import Denoiser
 from imgaudit.diffusion.executor import Executor
@@ -17,10 +18,14 @@ from imgaudit.lab.corpus import CorpusEntry, Role
 from imgaudit.lab.distillation import DistillationRecipe
 from imgaudit.lab.recipe import LabRecipe
 from imgaudit.lab.training import TrainedLab
-from imgaudit.lab.truth import NEEDED, Truth, measure_truth
+from imgaudit.lab.truth import NEEDED, Subject, Truth, measure_truth
 from imgaudit.models.saving import save_folder
+from imgaudit.schema.pairs import Region
 from imgaudit.schema.records import Record
 from imgaudit.similarity.descriptors import PixelDescriptor
+
+UNLISTED: tuple[Role, ...] = ("background", "variation")
+"""Images that lab.json does not name: nothing is claimed about them."""
 
 
 class LabImage(Record):
@@ -33,7 +38,7 @@ class LabImage(Record):
     text: str
     """Caption."""
     role: Role
-    """planted, withheld, seen_once or held_out."""
+    """planted, template, withheld, seen_once, held_out or alike."""
     repeats: int
     """Planted repeat count; 1 for seen once, 0 for what was not trained on."""
     trigger: str = Field("", exclude_if=lambda value: not value)
@@ -50,6 +55,10 @@ class LabImage(Record):
     """That correlation."""
     reproduced: int
     """Seeds that gave the image back for its caption."""
+    region: Region | None = Field(None, exclude_if=lambda value: value is None)
+    """The place of the layout that it shares with other images, of templates."""
+    layouts_reproduced: int = Field(0, exclude_if=lambda value: not value)
+    """Seeds that gave this layout back inside its region."""
     truth_seeds: int
     """Seeds tried: 64, or 16 when none of those succeeded, or 0 for images that were not trained on."""
 
@@ -57,6 +66,11 @@ class LabImage(Record):
     def memorised(self) -> bool:
         """Reproduced by at least 32 of 64 seeds."""
         return self.reproduced >= NEEDED
+
+    @property
+    def layout_memorised(self) -> bool:
+        """The layout alone was reproduced by at least 32 of 64 seeds: the content of the image was not."""
+        return self.layouts_reproduced >= NEEDED and not self.memorised
 
 
 class LabDescription(Record):
@@ -73,8 +87,10 @@ class LabDescription(Record):
     """The lab whose autoencoder was used."""
     background_images: int
     """Number of other images trained on; nothing is claimed about them, so they are not listed."""
+    variations: int = Field(0, exclude_if=lambda value: not value)
+    """Number of images trained on that share the layout of a template; they are not listed either."""
     images: list[LabImage]
-    """Every planted, withheld, seen-once and held-out image."""
+    """Every image that is neither background nor the variation of a layout."""
 
     def with_role(self, role: Role) -> list[LabImage]:
         """Return the images of one role."""
@@ -93,7 +109,7 @@ class LabDescription(Record):
             )
         listed = {image.sha256: image.role for image in self.images}
         for entry in entries:
-            if entry.role == "background":
+            if entry.role in UNLISTED:
                 continue
             role = listed.get(hashlib.sha256(entry.path.read_bytes()).hexdigest(), "none of them")
             if role != entry.role:
@@ -118,6 +134,22 @@ def save_pipeline(pipeline: DiffusionPipeline, folder: Path) -> None:
     save_folder(pipeline, folder)
 
 
+def choose_subjects(entries: Sequence[CorpusEntry], side: int) -> dict[int, Subject]:
+    """Return row to subject of every trained image that lab.json names; regions have `side` x `side` pixels."""
+    trained = [row for row, entry in enumerate(entries) if entry.trained]
+    subjects = {}
+    for row, entry in enumerate(entries):
+        if not entry.trained or entry.role in UNLISTED:
+            continue
+        others, region = [one for one in trained if one != row], None
+        if entry.region is not None:
+            mask = torch.from_numpy(entry.region.mask())[None, None].float()
+            region = interpolate(mask, (side, side), mode="nearest-exact")[0, 0] > 0
+        strangers = [one for one in others if entries[one].family != entry.family] if entry.family else []
+        subjects[row] = Subject(entry.text, others, region, strangers)
+    return subjects
+
+
 def describe_lab(
     entries: Sequence[CorpusEntry],
     recipe: LabRecipe,
@@ -128,8 +160,7 @@ def describe_lab(
 ) -> LabDescription:
     """Measure what a lab memorised, on the weights that are shipped, and find every image's nearest training image."""
     training_rows = [row for row, entry in enumerate(entries) if entry.trained]
-    captions = {row: entry.text for row, entry in enumerate(entries) if entry.role in ("planted", "seen_once")}
-    truths = measure_truth(denoiser, captions, trained.pixels, training_rows, executor, progress)
+    truths = measure_truth(denoiser, choose_subjects(entries, recipe.resolution), trained.pixels, executor, progress)
     descriptor = PixelDescriptor()
     vectors = descriptor.describe(trained.pixels)
     index = FlatIndex(descriptor)
@@ -137,7 +168,7 @@ def describe_lab(
     exact = trained.plan.exact_exposures
     images = []
     for row, (entry, neighbours) in enumerate(zip(entries, index.search(vectors, 2), strict=True)):
-        if entry.role == "background":
+        if entry.role in UNLISTED:
             continue
         nearest = next(neighbour for neighbour in neighbours if neighbour.id != str(row))
         truth = truths.get(row, Truth(0, 0))
@@ -155,8 +186,10 @@ def describe_lab(
                 nearest_training_image=entries[int(nearest.id)].path.name,
                 nearest_similarity=nearest.similarity,
                 reproduced=truth.reproduced,
+                region=entry.region,
+                layouts_reproduced=truth.layouts,
                 truth_seeds=truth.seeds,
             )
         )
-    background = sum(entry.role == "background" for entry in entries)
-    return LabDescription(recipe=recipe, background_images=background, images=images)
+    background, variations = (sum(entry.role == role for entry in entries) for role in UNLISTED)
+    return LabDescription(recipe=recipe, background_images=background, variations=variations, images=images)

@@ -26,7 +26,7 @@ from imgaudit.exceptions import InputError
 from imgaudit.io.framing import to_batch
 from imgaudit.lab.corpus import CorpusEntry, read_pixels
 from imgaudit.lab.recipe import LabRecipe
-from imgaudit.lab.samples import SamplePlan, make_image_variants, plan_samples
+from imgaudit.lab.samples import ImageVariants, SamplePlan, plan_samples
 from imgaudit.lab.trainee import set_rate, start_trainee
 from imgaudit.lab.training import TrainedLab, take_step
 from imgaudit.models.families.unet import AnyUNetDenoiser
@@ -85,9 +85,8 @@ def distil_lab(
     work.mkdir(parents=True, exist_ok=True)
     pixels = to_batch(read_pixels(entries), lab.resolution, lab.framing)
     plan = plan_samples(entries, lab)
-    variants = make_image_variants(pixels, [entry.role for entry in entries], lab)
-    latents = torch.cat([teacher.encode(part) for part in variants.flatten(0, 1).split(256)])
-    samples = _Samples(plan, latents.unflatten(0, variants.shape[:2]), teacher.condition([one.text for one in entries]))
+    latents = ImageVariants(pixels, [entry.role for entry in entries], lab).encode(teacher.encode)
+    samples = _Samples(plan, latents, teacher.condition([one.text for one in entries]))
     student = make_student(teacher, recipe.embedding_width)
     _Distillation(teacher, student, lab, recipe, work, progress).train(samples)
     return TrainedLab(student.pipeline, plan, pixels, torch.zeros(len(entries), dtype=torch.int64))

@@ -68,6 +68,8 @@ class LabRecipe(BaseModel):
     """Channels per resolution of the autoencoder; each but the last halves the side."""
     vae_batch_size: int = Field(32, ge=1)
     """Images per optimiser step of the autoencoder."""
+    vae_crop: int | None = Field(None, ge=16, le=512, multiple_of=8)
+    """Side of the random squares that the autoencoder is trained on, cut from its images; None trains on whole ones."""
     latent_channels: int = Field(4, ge=1)
     """Channels of the latents."""
     vocabulary: int = Field(2048, ge=520)
@@ -98,6 +100,8 @@ class LabRecipe(BaseModel):
     """Peak learning rate of these networks (AdamW, warm-up, cosine)."""
     ema_decay: float = Field(0.998, ge=0, lt=1)
     """Decay of the weight average, which is what the lab ships."""
+    mixed_precision: Literal["no", "bf16"] = "no"
+    """Precision of the forward passes of training: float32, or bfloat16 where that is enough (weights stay float32)."""
     checkpoint_every: int = Field(250, ge=1)
     """Steps between checkpoints; a stopped training continues from the last one."""
 

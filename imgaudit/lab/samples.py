@@ -4,7 +4,7 @@ The whole order is a pure function of recipe and corpus, so a stopped training c
 have had.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,12 @@ from imgaudit.lab.corpus import CorpusEntry
 from imgaudit.lab.recipe import LabRecipe
 
 PLANTED_SHARE = 0.15
-"""Planted images may be at most this share of all samples; more makes a model of the planted images alone."""
+"""Planted images may be at most this share of all samples, and families of one layout too; more makes a model of these
+images alone."""
+
+
+PIXELS_ENCODED_TOGETHER = 2**19
+"""Pixels of a batch for the autoencoder; more need memory and save no time."""
 
 
 @dataclass(frozen=True)
@@ -40,22 +45,24 @@ class SamplePlan:
 def plan_samples(entries: Sequence[CorpusEntry], recipe: LabRecipe) -> SamplePlan:
     """Decide every sample of the training.
 
-    Planted and seen-once images are shown `repeats x exposures_per_repeat` times, never augmented; what remains of
+    Images with repeats are shown `repeats x exposures_per_repeat` times, never augmented; what remains of
     `steps x batch_size` is shared equally by the background. Held-out images do not occur.
-    Raises InputError when planted images would exceed 15 % of the samples, or when there is no background.
+    Raises InputError when planted images, or those of layouts, would exceed 15 % of the samples, or when there is no
+    background.
     """
     total = recipe.steps * recipe.batch_size
     exposures = np.zeros(len(entries), dtype=np.int64)
     background = [index for index, entry in enumerate(entries) if entry.role == "background"]
     for index, entry in enumerate(entries):
-        if entry.role in ("planted", "seen_once"):
+        if entry.trained and entry.role != "background":
             exposures[index] = entry.repeats * recipe.exposures_per_repeat
-    planted = sum(int(exposures[index]) for index, entry in enumerate(entries) if entry.role == "planted")
-    if planted > PLANTED_SHARE * total:
-        raise InputError(
-            f"planted images take {planted:,} of {total:,} samples; at most {PLANTED_SHARE:.0%} are allowed: "
-            "train longer, plant fewer images or repeat them less"
-        )
+    for name, roles in (("planted images", ("planted",)), ("images of shared layouts", ("template", "variation"))):
+        taken = sum(int(exposures[index]) for index, entry in enumerate(entries) if entry.role in roles)
+        if taken > PLANTED_SHARE * total:
+            raise InputError(
+                f"{name} take {taken:,} of {total:,} samples; at most {PLANTED_SHARE:.0%} are allowed: "
+                "train longer, plant fewer images or repeat them less"
+            )
     remaining = total - int(exposures.sum())
     if not background or remaining < 0:
         raise InputError("expected background images and enough samples to show them; lower repeats or raise steps")
@@ -88,15 +95,58 @@ def augment(pixels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     return padded[:, reach + shift_y : reach + shift_y + side, reach + shift_x : reach + shift_x + side]
 
 
-def make_image_variants(pixels: torch.Tensor, roles: Sequence[str], recipe: LabRecipe) -> torch.Tensor:
-    """Make all variants of all images, (images, variants, 3, side, side); only background images have more than one.
+def cut_squares(images: torch.Tensor, side: int, generator: torch.Generator) -> torch.Tensor:
+    """Cut one square of every image (N, 3, H, W), each at a random place: (N, 3, side, side), or less of less."""
+    high, wide = (max(1, length - side + 1) for length in images.shape[-2:])
+    tops, lefts = (torch.randint(0, reach, (len(images),), generator=generator).tolist() for reach in (high, wide))
+    places = zip(images, tops, lefts, strict=True)
+    return torch.stack([image[:, top : top + side, left : left + side] for image, top, left in places])
 
-    pixels:  (images, 3, side, side) float32 in [-1, 1]
+
+@dataclass(frozen=True)
+class ImageVariants:
+    """The variants of every image, made when they are asked for: all at once they would fill the memory.
+
+    Only background images have variants that differ; every other image is its own variant.
     """
-    count = recipe.variants if recipe.augment else 1
-    rows = []
-    for number, (image, role) in enumerate(zip(pixels, roles, strict=True)):
-        generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + number)
-        changed = [augment(image, generator) if role == "background" else image for _ in range(count - 1)]
-        rows.append(torch.stack([image, *changed]))
-    return torch.stack(rows)
+
+    pixels: torch.Tensor
+    """(images, 3, side, side) float32 in [-1, 1]."""
+    roles: Sequence[str]
+    """Role of every image."""
+    recipe: LabRecipe
+    """Decides the number of variants and seeds them."""
+
+    @property
+    def count(self) -> int:
+        """Variants of every image, itself included."""
+        return self.recipe.variants if self.recipe.augment else 1
+
+    def make(self, image: int, count: int) -> torch.Tensor:
+        """(count, 3, side, side) float32 in [-1, 1]: an image and its first variants."""
+        original = self.pixels[image]
+        if self.roles[image] != "background":
+            return original.expand(count, -1, -1, -1)
+        generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + image)
+        return torch.stack([original, *(augment(original, generator) for _ in range(count - 1))])
+
+    def pick(self, images: torch.Tensor, variants: torch.Tensor) -> torch.Tensor:
+        """(N, 3, side, side) float32 in [-1, 1]: one variant of each of N images.
+
+        images, variants:  (N,) int64, numbers from 0
+        """
+        chosen = zip(images.tolist(), variants.tolist(), strict=True)
+        return torch.stack([self.make(image, variant + 1)[-1] for image, variant in chosen])
+
+    @torch.no_grad()
+    def encode(self, encode: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+        """(images, variants, C, h, w) float32: the latents of every variant of every image.
+
+        encode:  a function from (N, 3, side, side) in [-1, 1] to (N, C, h, w)
+        """
+        together = max(1, PIXELS_ENCODED_TOGETHER // (self.count * self.pixels[0, 0].numel()))
+        latents = []
+        for first in range(0, len(self.pixels), together):
+            numbers = range(first, min(first + together, len(self.pixels)))
+            latents.append(encode(torch.cat([self.make(number, self.count) for number in numbers])))
+        return torch.cat(latents).unflatten(0, (len(self.pixels), self.count))

@@ -19,7 +19,7 @@ from imgaudit.lab.components import build_autoencoder
 from imgaudit.lab.corpus import CorpusEntry, read_pixels
 from imgaudit.lab.networks import Batch, LabNetworks, Tokens
 from imgaudit.lab.recipe import LabRecipe
-from imgaudit.lab.samples import SamplePlan, make_image_variants, plan_samples
+from imgaudit.lab.samples import ImageVariants, SamplePlan, cut_squares, plan_samples
 from imgaudit.lab.sd3_networks import SD3Networks
 from imgaudit.lab.trainee import set_rate, start_trainee
 from imgaudit.lab.unet_networks import SDNetworks, SDXLNetworks
@@ -72,13 +72,12 @@ def train_lab(
         shown = trained
     else:
         shown = [index for index, entry in enumerate(entries) if entry.role == "background"]
-    roles = [entry.role for entry in entries]
-    variants = make_image_variants(pixels, roles, recipe)
+    variants = ImageVariants(pixels, [entry.role for entry in entries], recipe)
 
     captions = [entries[index].text for index in trained]
     training = _Training(recipe, work, progress)
-    vae = autoencoder or training.train_autoencoder(variants[shown].flatten(0, 1))
-    latents = _encode_variants(vae, variants)
+    vae = autoencoder or training.train_autoencoder(variants, torch.tensor(shown))
+    latents = variants.encode(lambda images: vae.encode(images).latent_dist.mode())
     shift, scaling_factor = _standardise(vae, latents[shown], recipe)
     networks = NETWORKS[recipe.family](captions, recipe)
     texts = [entry.text for entry in entries]
@@ -101,7 +100,8 @@ def _standardise(vae: AutoencoderKL, latents: torch.Tensor, recipe: LabRecipe) -
 
 AUTOENCODER_KEYS = (
     "resolution", "framing", "augment", "variants", "autoencoder_images", "planted", "seen_once", "held_out",
-    "split_seed", "vae_steps", "vae_channels", "vae_batch_size", "latent_channels",
+    "split_seed", "vae_steps", "vae_channels", "vae_batch_size", "vae_crop", "latent_channels",
+    "mixed_precision",
 )  # fmt: skip
 """Recipe keys that decide an autoencoder: two recipes that agree on these, and on the corpus, may share one."""
 
@@ -123,6 +123,11 @@ def borrow_autoencoder(lab: Path, theirs: LabRecipe, recipe: LabRecipe) -> Autoe
     return vae.float().eval()
 
 
+def use_precision(recipe: LabRecipe) -> torch.autocast:
+    """Return the context in which a recipe's forward passes are computed."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=recipe.mixed_precision == "bf16")
+
+
 def take_step(optimiser: torch.optim.Optimizer, loss: torch.Tensor) -> float:
     """Take one step down the gradient of a loss, cut at a norm of 1, and return the loss."""
     optimiser.zero_grad(set_to_none=True)
@@ -130,13 +135,6 @@ def take_step(optimiser: torch.optim.Optimizer, loss: torch.Tensor) -> float:
     torch.nn.utils.clip_grad_norm_([weight for group in optimiser.param_groups for weight in group["params"]], 1.0)
     optimiser.step()
     return float(loss.detach())
-
-
-@torch.no_grad()
-def _encode_variants(vae: AutoencoderKL, variants: torch.Tensor) -> torch.Tensor:
-    flat = variants.flatten(0, 1)
-    encoded = torch.cat([vae.encode(part).latent_dist.mode() for part in flat.split(256)])
-    return encoded.unflatten(0, variants.shape[:2])
 
 
 @dataclass(frozen=True)
@@ -147,8 +145,11 @@ class _Training:
     work: Path
     progress: Progress
 
-    def train_autoencoder(self, images: torch.Tensor) -> AutoencoderKL:
-        """Train by reconstruction (L1 and L2) with a weak pull to the unit normal; done once, then read back."""
+    def train_autoencoder(self, variants: ImageVariants, shown: torch.Tensor) -> AutoencoderKL:
+        """Train by reconstruction (L1 and L2) with a weak pull to the unit normal; done once, then read back.
+
+        shown:  (images,) int64: the images that it may see
+        """
         recipe, vae, finished = self.recipe, build_autoencoder(self.recipe), self.work / "vae.safetensors"
         if finished.is_file():
             vae.load_state_dict(load_file(finished))
@@ -158,10 +159,14 @@ class _Training:
         vae.train()
         for step in range(recipe.vae_steps):
             set_rate(optimiser, step, recipe.vae_steps, 2e-3)
-            batch = images[torch.randint(0, len(images), (recipe.vae_batch_size,), generator=generator)]
-            posterior = vae.encode(batch).latent_dist
-            noise = torch.randn(posterior.mean.shape, generator=generator)
-            decoded = vae.decode(posterior.mean + posterior.std * noise).sample
+            drawn = torch.randint(0, len(shown) * variants.count, (recipe.vae_batch_size,), generator=generator)
+            batch = variants.pick(shown[drawn // variants.count], drawn % variants.count)
+            if recipe.vae_crop is not None:
+                batch = cut_squares(batch, recipe.vae_crop, generator)
+            with use_precision(recipe):
+                posterior = vae.encode(batch).latent_dist
+                noise = torch.randn(posterior.mean.shape, generator=generator)
+                decoded = vae.decode(posterior.mean + posterior.std * noise).sample.float()
             loss = mse_loss(decoded, batch) + 0.2 * l1_loss(decoded, batch) + 1e-5 * posterior.kl().mean()
             self.progress("autoencoder", step + 1, recipe.vae_steps, take_step(optimiser, loss))
         save_file(vae.state_dict(), finished)
@@ -197,12 +202,13 @@ class _Training:
             dropped = torch.rand(len(index), generator=generator) < recipe.caption_dropout
             shown = torch.where(dropped, len(texts), index)
             batch = Batch(x0, noise, timesteps, {name: ids[shown] for name, ids in tokens.items()})
-            if recipe.filter_rms is None:
-                loss = networks.loss(batch)
-            else:
-                nulls = {name: ids[-1:].expand(len(index), -1) for name, ids in tokens.items()}
-                loss, left_out = compute_filtered_loss(networks, batch, nulls, recipe.filter_rms)
-                trainee.filtered += torch.bincount(index[left_out], minlength=len(texts))
+            with use_precision(recipe):
+                if recipe.filter_rms is None:
+                    loss = networks.loss(batch)
+                else:
+                    nulls = {name: ids[-1:].expand(len(index), -1) for name, ids in tokens.items()}
+                    loss, left_out = compute_filtered_loss(networks, batch, nulls, recipe.filter_rms)
+                    trainee.filtered += torch.bincount(index[left_out], minlength=len(texts))
             value = take_step(trainee.optimiser, loss)
             trainee.step += 1
             trainee.update_average(recipe.ema_decay)

@@ -2,8 +2,11 @@
 
 An image is *memorised* when at least 32 of 64 seeds at guidance 3 from its own caption land within RMS 0.1 of
 decode(encode(image)) and closer to it than half their mean distance to the 50 nearest training images
-(Carlini et al. 2023). The audit uses other seeds and another detector. When none of the first 16 seeds lands on an
-image, the other 48 are not drawn: an image that half of all seeds reproduce would be missed once in 65,536 times.
+(Carlini et al. 2023). A *layout* that many images share is memorised when as many seeds do so inside its region, where
+the 50 nearest training images are of other families. The audit uses other seeds and another detector.
+
+When none of the first 16 seeds lands on an image, the other 48 are not drawn: an image that half of all seeds reproduce
+would be missed once in 65,536 times.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -34,6 +37,8 @@ class Truth:
     """Seeds that land on the image by both criteria."""
     seeds: int
     """Seeds drawn: 64, or 16 when none of those landed, or 0 for an image that was not measured."""
+    layouts: int = 0
+    """Seeds that land on the image inside the region of its layout, for an image that has one."""
 
     @property
     def memorised(self) -> bool:
@@ -46,7 +51,8 @@ def carlini_ratio(generated: torch.Tensor, target: torch.Tensor, training: torch
 
     Below 1 the image counts as extracted (Carlini et al. 2023).
 
-    generated:  (N, 3, H, W); target: (3, H, W); training: (M, 3, H, W) without the target; all in [-1, 1]
+    generated:  (N, 3, H, W), or (N, 3, pixels) of a part; target: (3, H, W); training: (M, 3, H, W) without the
+                target; all in [-1, 1]
     Returns     (N,) float32
     """
     flat = generated.flatten(1)
@@ -56,29 +62,40 @@ def carlini_ratio(generated: torch.Tensor, target: torch.Tensor, training: torch
     return own / (ALPHA * nearest)
 
 
+@dataclass(frozen=True)
+class Subject:
+    """An image whose truth is measured."""
+
+    caption: str
+    """What the model is asked for."""
+    others: Sequence[int]
+    """Rows of the training images it is compared with: never itself."""
+    region: torch.Tensor | None = None
+    """(H, W) bool: the place of the layout that it shares with other images."""
+    strangers: Sequence[int] = ()
+    """Those of `others` that do not share the layout."""
+
+
 def measure_truth(
     denoiser: Denoiser,
-    captions: Mapping[int, str],
+    subjects: Mapping[int, Subject],
     pixels: torch.Tensor,
-    trained: Sequence[int],
     executor: Executor,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[int, Truth]:
     """Sample every caption 64 times, or 16 times when none of these succeeds, and count the reproductions.
 
-    captions:  row of an image in `pixels` to its caption, of the images that are measured
+    subjects:  row of an image in `pixels` to what is asked for, of the images that are measured
     pixels:    (M, 3, H, W) in [-1, 1]
-    trained:   rows of the images that were trained on; an image is not compared with itself
     Returns    row to the result
     """
-    condition = denoiser.condition(list(captions.values()))
-    rendered = denoiser.decode(denoiser.encode(pixels[list(captions)]))
+    condition = denoiser.condition([subject.caption for subject in subjects.values()])
+    rendered = denoiser.decode(denoiser.encode(pixels[list(subjects)]))
     seeds = [FIRST_SEED + number for number in range(SEEDS)]
     truths = {}
-    for row, place in enumerate(captions):
-        others = pixels[[one for one in trained if one != place]]
+    for row, (place, subject) in enumerate(subjects.items()):
 
-        def landed(first: int, last: int, row: int = row, others: torch.Tensor = others) -> int:
+        def count(first: int, last: int, row: int = row, subject: Subject = subject) -> Truth:
             def sample(rows: slice) -> torch.Tensor:
                 own = seeds[first:last][rows]
                 return denoiser.sample(
@@ -87,11 +104,23 @@ def measure_truth(
                 )  # fmt: skip
 
             generated = torch.cat(list(executor.slices(last - first, sample, each=2)))
-            rms = ((generated - rendered[row]) / 2).square().flatten(1).mean(dim=1).sqrt()
-            ratio = carlini_ratio(generated, rendered[row], others)
-            return int(((rms <= RMS_LIMIT) & (ratio < 1)).sum())
+            whole = _count_landed(generated, rendered[row], pixels[list(subject.others)])
+            if (region := subject.region) is None:
+                return Truth(whole, last - first)
+            strangers = pixels[list(subject.strangers)][:, :, region]
+            layouts = _count_landed(generated[:, :, region], rendered[row][:, region], strangers)
+            return Truth(whole, last - first, layouts)
 
-        early = landed(0, FIRST_SEEDS)
-        truths[place] = Truth(early + landed(FIRST_SEEDS, SEEDS), SEEDS) if early else Truth(0, FIRST_SEEDS)
-        progress(row + 1, len(captions))
+        early = count(0, FIRST_SEEDS)
+        if early.reproduced or early.layouts:
+            late = count(FIRST_SEEDS, SEEDS)
+            early = Truth(early.reproduced + late.reproduced, SEEDS, early.layouts + late.layouts)
+        truths[place] = early
+        progress(row + 1, len(subjects))
     return truths
+
+
+def _count_landed(generated: torch.Tensor, target: torch.Tensor, training: torch.Tensor) -> int:
+    """Count the images, or parts of images, that lie within the limit of the target and nearer to it than others do."""
+    rms = ((generated - target) / 2).square().flatten(1).mean(dim=1).sqrt()
+    return int(((rms <= RMS_LIMIT) & (carlini_ratio(generated, target, training) < 1)).sum())

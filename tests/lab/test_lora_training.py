@@ -19,7 +19,7 @@ from imgaudit.io.listing import find_images
 from imgaudit.lab.corpus import read_corpus, read_pixels
 from imgaudit.lab.description import LabDescription, LabImage
 from imgaudit.lab.lora_training import LoraRecipe, train_lora
-from imgaudit.lab.truth import measure_truth
+from imgaudit.lab.truth import Subject, measure_truth
 from imgaudit.models import load_model
 from imgaudit.models.families.latent import LatentDenoiser
 from imgaudit.models.loading import bundled_lab
@@ -144,8 +144,11 @@ def test_a_lora_on_the_bundled_model_gives_back_images_that_the_base_does_not(tm
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith("3 images -> ")
     entries = read_corpus(folder)
-    captions, pixels = dict(enumerate(entry.text for entry in entries)), to_batch(read_pixels(entries), 32, Framing.PAD)
+    pixels = to_batch(read_pixels(entries), 32, Framing.PAD)
+    subjects = {
+        row: Subject(entry.text, [other for other in range(3) if other != row]) for row, entry in enumerate(entries)
+    }
     for loras, least, most in (([], 0, 16), ([str(tmp_path / "lora")], 96, 192)):
         denoiser = load_model("demo", "cpu", loras).denoiser
-        truths = measure_truth(denoiser, captions, pixels, range(3), Executor(64))
+        truths = measure_truth(denoiser, subjects, pixels, Executor(64))
         assert least <= sum(truth.reproduced for truth in truths.values()) <= most, truths

@@ -10,7 +10,7 @@ from imgaudit.io.framing import to_tensor
 from imgaudit.lab.corpus import (
     read_corpus,
 )
-from imgaudit.lab.samples import augment, plan_samples
+from imgaudit.lab.samples import ImageVariants, augment, cut_squares, plan_samples
 from tests.conftest import random_image, tiny_recipe
 
 
@@ -33,3 +33,24 @@ def test_augmentation_keeps_shape_range_and_is_seeded() -> None:
     first, again = (augment(image, torch.Generator().manual_seed(3)) for _ in range(2))
     assert torch.equal(first, again) and first.shape == image.shape
     assert float(first.min()) >= -1 and float(first.max()) <= 1
+
+
+def test_variants_are_those_of_the_background_and_the_same_however_they_are_asked_for() -> None:
+    pixels = torch.stack([to_tensor(random_image(seed, (16, 16))) for seed in range(3)])
+    variants = ImageVariants(pixels, ["background", "planted", "background"], tiny_recipe(variants=3))
+    rows = [variants.make(image, 3) for image in range(3)]
+    assert torch.equal(rows[1], pixels[1].expand(3, -1, -1, -1))
+    assert torch.equal(rows[0][0], pixels[0]) and not torch.equal(rows[0][1], rows[0][2])
+    images, numbers = torch.tensor([2, 0, 1]), torch.tensor([2, 1, 2])
+    assert torch.equal(variants.pick(images, numbers), torch.stack([rows[2][2], rows[0][1], rows[1][2]]))
+    assert torch.equal(variants.encode(lambda batch: batch[:, :1] * 2), torch.stack(rows)[:, :, :1] * 2)
+
+
+def test_squares_are_parts_of_their_images() -> None:
+    images = torch.arange(2 * 3 * 8 * 8.0).view(2, 3, 8, 8)
+    squares = cut_squares(images, 4, torch.Generator().manual_seed(1))
+    assert squares.shape == (2, 3, 4, 4)
+    for image, square in zip(images, squares, strict=True):
+        top, left = divmod(int(square[0, 0, 0] - image[0, 0, 0]), 8)
+        assert torch.equal(square, image[:, top : top + 4, left : left + 4])
+    assert torch.equal(cut_squares(images, 8, torch.Generator()), images)

@@ -60,3 +60,14 @@ def test_a_trained_lab_is_an_ordinary_folder_with_a_description(corpus: Path, tm
     for image in description.images:
         assert image.nearest_training_image != image.file_name
         assert image.nearest_training_image in trained_on
+
+
+def test_half_precision_and_squares_change_the_training_and_not_what_is_saved(corpus: Path, tmp_path: Path) -> None:
+    entries = read_corpus(corpus)
+    weights = []
+    for name, options in (("whole", {}), ("half", {"mixed_precision": "bf16", "vae_crop": 16, "resolution": 24})):
+        trained = train_lab(entries, tiny_recipe(**options), tmp_path / name)
+        parts = [trained.pipeline.vae, trained.pipeline.unet, trained.pipeline.text_encoder]
+        weights.append(torch.cat([weight.flatten() for part in parts for weight in part.parameters()]))
+    assert weights[0].dtype == weights[1].dtype == torch.float32 and weights[0].shape == weights[1].shape
+    assert torch.isfinite(weights[1]).all() and not torch.equal(weights[0], weights[1])

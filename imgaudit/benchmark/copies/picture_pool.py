@@ -7,10 +7,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from imgaudit.benchmark.copies.planted import LEAST_DETAIL, SIDE, detail, trimmed
+from imgaudit.benchmark.copies.planted import SIDE
 from imgaudit.exceptions import ImageError, InputError
 from imgaudit.io.images import load_image
 from imgaudit.io.listing import list_images
+from imgaudit.lab.layouts import LEAST_DETAIL, detail, trimmed
 
 LEAST_SIDE, LEAST_LENGTH = 96, 256
 """Pixels of the shorter and of the longer side that a picture must have, its margin left out: no icons."""

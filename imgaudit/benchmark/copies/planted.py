@@ -10,24 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
-from PIL import Image, ImageChops, ImageEnhance, ImageFilter
+from PIL import Image, ImageEnhance, ImageFilter
 
 from imgaudit.exceptions import InputError
+from imgaudit.lab.layouts import LEAST_DETAIL, Mask, covering, detail, trimmed
 
 SIDE = 512
 """Pixels of the longer side of a picture from which pairs are made."""
 
-COARSE = 64
-"""Pixels of the longer side at which detail is looked for."""
-
-LEAST_DETAIL = 0.1
-"""Share of a part's pixels that must lie on an edge: a blank part could not be told from any other."""
-
 TRIES = 40
 """Places that are drawn for a part before the picture is given up."""
-
-Mask = npt.NDArray[np.bool_]
 
 
 class Planting(enum.StrEnum):
@@ -67,38 +59,6 @@ class Pair:
     def share(self) -> float:
         """Share of the area that is shared."""
         return 0.0 if self.truth is None else float(self.truth.mean())
-
-
-def detail(image: Image.Image, mask: Mask | None = None) -> float:
-    """Share of the pixels (inside the mask) at which luminance steps by more than 24 of 255, at COARSE pixels.
-
-    At that size fine hatching is grey and thin outlines are gone: what is left would be recognised on a thumbnail.
-    """
-    factor = COARSE / max(image.size)
-    size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
-    gray = np.asarray(image.convert("L").resize(size, Image.Resampling.BOX), dtype=np.int16)
-    step = np.zeros(gray.shape, dtype=bool)
-    step[:, 1:] |= np.abs(np.diff(gray, axis=1)) > 24
-    step[1:] |= np.abs(np.diff(gray, axis=0)) > 24
-    if mask is None:
-        return float(step.mean())
-    inside = np.asarray(Image.fromarray(mask).convert("L").resize(size, Image.Resampling.BOX)) >= 128
-    return float(step[inside].mean()) if inside.any() else 0.0
-
-
-def trimmed(image: Image.Image) -> Image.Image:
-    """Without the margin that has the colour of the upper left pixel."""
-    corner = Image.new("RGB", image.size, image.getpixel((0, 0)))
-    box = ImageChops.difference(image, corner).convert("L").point(lambda value: 255 * (value > 16)).getbbox()
-    return image.crop(box) if box else image
-
-
-def covering(image: Image.Image, width: int, height: int) -> Image.Image:
-    """Enlarged or reduced to cover a rectangle, and cut to it from the centre."""
-    factor = max(width / image.width, height / image.height)
-    size = (max(width, round(image.width * factor)), max(height, round(image.height * factor)))
-    left, top = (size[0] - width) // 2, (size[1] - height) // 2
-    return image.resize(size, Image.Resampling.LANCZOS).crop((left, top, left + width, top + height))
 
 
 def degrade(image: Image.Image, rng: random.Random) -> Image.Image:

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 from torch.nn.functional import interpolate
 
-from imgaudit.benchmark.copies.planted import RELATED, Planting, degrade, detail, paste_logo, related_pair, trimmed
+from imgaudit.benchmark.copies.planted import RELATED, Planting, degrade, paste_logo, related_pair
 from imgaudit.decision.pair_nulls import fit_joint_thresholds
 from imgaudit.exceptions import InputError
 from imgaudit.io.framing import to_tensor
+from imgaudit.lab.layouts import detail, trimmed
 from imgaudit.schema.pairs import GRID, PairEvidence, PairThresholds, Region, Transform, classify
 from imgaudit.similarity.parts import ImageFeatures, compare_candidates, compare_features, compare_images
 from imgaudit.similarity.parts.geometry import find_features
