@@ -132,8 +132,9 @@ def estimate_duration(model: ModelChoice, config: AuditConfig, portfolio: "Portf
     if not works or not _is_here(model):
         return f"at most {sum(work.evaluations for work in works):,} network evaluations"
     say(f"loading model {model.name} to time a few passes", quiet=quiet)
+    denoiser = model.load(config.device).denoiser
     cost = estimate_cost(
-        model.load(config.device).denoiser, config.protocol, works, standard_matcher()[0],
+        denoiser, config.protocol, works, standard_matcher(denoiser.resolution, config.device)[0],
         chunk_size=config.chunk_size, batch_size=config.batch_size,
     )  # fmt: skip
     return f"about {format_duration(cost.least_seconds)} to {format_duration(cost.most_seconds)}"
@@ -159,7 +160,7 @@ def print_cost(model: ModelChoice, config: AuditConfig, works: "Sequence[Work]",
     denoiser = model.load(config.device).denoiser
     require_steps(denoiser, config.protocol.generation.num_inference_steps)
     streams = select_streams(denoiser.null_condition(), config.streams)
-    matcher, _ = standard_matcher()
+    matcher, _ = standard_matcher(denoiser.resolution, config.device)
     cost = estimate_cost(
         denoiser, config.protocol, works, matcher, chunk_size=config.chunk_size, batch_size=config.batch_size
     )

@@ -9,7 +9,7 @@ from pydantic.dataclasses import dataclass
 from imgaudit.decision.blind_baseline import describe_text
 from imgaudit.decision.pair_nulls import find_closest
 from imgaudit.schema.baseline import Baseline
-from imgaudit.schema.measures import DECIDING_DESCRIPTOR, DECIDING_DISTANCE
+from imgaudit.schema.measures import DECIDING_DESCRIPTOR, DECIDING_DISTANCE, find_copy_similarity
 from imgaudit.schema.records import SLOTTED, ErrorCurvePoint, Legs, Measurement, Record, Rung, Skipped
 
 
@@ -27,6 +27,8 @@ class ControlSeed:
     """Number of the rung's text that it was asked with; 0 in banks that did not keep it."""
     legs: Legs | None = Field(default=None, exclude_if=lambda value: value is None)
     """Result of its comparison in parts; absent where it was not compared in parts."""
+    copy_similarity: float | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Similarity by the copy descriptor; higher is closer. Absent where there was none."""
 
 
 class ControlSource(Record):
@@ -79,6 +81,11 @@ class Control(Record):
         """Return the highest similarity over all seeds and scales of a rung; None without any."""
         return max((seed.similarity for seed in self.rungs.get(rung, [])), default=None)
 
+    def best_by_descriptor(self, rung: Rung) -> float | None:
+        """Return the highest similarity by the copy descriptor over all seeds and scales of a rung, or None."""
+        known = [seed.copy_similarity for seed in self.rungs.get(rung, []) if seed.copy_similarity is not None]
+        return max(known, default=None)
+
     def nearest(self, rung: Rung) -> float | None:
         """Return the lowest distance over all seeds and scales of a rung; None without any."""
         return min((seed.distance for seed in self.rungs.get(rung, [])), default=None)
@@ -110,6 +117,7 @@ def make_control(measurement: Measurement) -> Control:
                 guidance_scale=replica.guidance_scale,
                 text=replica.text,
                 legs=replica.part and Legs(geometric=replica.part.geometric, photometric=replica.part.photometric),
+                copy_similarity=find_copy_similarity(replica.similarity),
             )
             for replica in measured.valid
             if not isinstance(replica.similarity, Skipped) and not isinstance(replica.distance, Skipped)

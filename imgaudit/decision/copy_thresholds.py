@@ -1,21 +1,44 @@
 """Thresholds that make one generated image a copy: those that controls set, and an absolute standard beside them."""
 
+from pydantic import Field
+
 from imgaudit.schema.measures import NEAR_COPY_CORRELATION, NEAR_COPY_TILE_DISTANCE
+from imgaudit.schema.policy import Policy
 from imgaudit.schema.records import Record
 from imgaudit.statistics import controls_needed
 
+NEVER = 1.0, 0.0
+"""Similarity and distance that no image passes: the one is at most 1, the other at least 0."""
+
 
 class CopyThresholds(Record):
-    """The thresholds that make one generated image a copy."""
+    """The thresholds that make one generated image a copy: by pixels, or by the copy descriptor where there is one."""
 
     similarity: float
-    """A copy has a similarity strictly above this."""
+    """A copy by pixels has a similarity strictly above this,"""
     distance: float
-    """A copy has a distance strictly below this."""
+    """and a distance strictly below this."""
+    copy_similarity: float | None = Field(None, exclude_if=lambda value: value is None)
+    """A copy by the copy descriptor has a similarity strictly above this; None where the descriptor has no part."""
 
-    def is_copy(self, similarity: float, distance: float) -> bool:
-        """Say whether both similarity and distance pass."""
-        return similarity > self.similarity and distance < self.distance
+    def is_copy(self, similarity: float, distance: float, copy_similarity: float | None = None) -> bool:
+        """Say whether the pixel measures pass together, or the copy descriptor's similarity passes."""
+        if similarity > self.similarity and distance < self.distance:
+            return True
+        return (
+            self.copy_similarity is not None and copy_similarity is not None and copy_similarity > self.copy_similarity
+        )
+
+    def choose_legs(self, policy: Policy) -> "CopyThresholds":
+        """Return the thresholds with those legs alone that a policy has."""
+        changed: dict[str, float | None] = {}
+        if policy.legs == "similarity":
+            changed = {"distance": 1.0}
+        if not policy.uses_copy_descriptor:
+            changed["copy_similarity"] = None
+        elif policy.legs == "descriptor":
+            changed = {"similarity": NEVER[0], "distance": NEVER[1]}
+        return self.model_copy(update=changed)
 
 
 def controls_to_place(level: float) -> int:

@@ -65,6 +65,9 @@ class FolderDecision:
         if bank is not None:
             copies = {name for near in self.near_bank.values() for name in near}
             bank = bank.exclude({m.sha256 for m in measurements} | copies)
+            if bank.copy_descriptor != evidence.copy_descriptor:
+                # Similarities of two networks are not comparable: without one in common, pixels decide alone.
+                bank = bank.model_copy(update={"copy_descriptor": ""})
         self.bank = bank
         ids = [m.id for m in measurements]
         grouped = self.policy.near_duplicates == "grouped"

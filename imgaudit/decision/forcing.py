@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-from imgaudit.decision.copy_thresholds import CopyThresholds
 from imgaudit.decision.joint_test import JointTest
 from imgaudit.decision.null_bank import NullBank
 from imgaudit.decision.pair_nulls import find_closest, fit_leg_thresholds, leg_p_value
@@ -24,15 +23,14 @@ def check_forcing(bank: NullBank, policy: Policy) -> ForcingCheck | Skipped:
     thresholds = bank.thresholds(policy.copy_level)
     if thresholds is None:
         return Skipped(skipped=NO_CONTROLS)
-    if policy.legs == "similarity":
-        thresholds = CopyThresholds(similarity=thresholds.similarity, distance=1.0)
+    thresholds = thresholds.choose_legs(policy)
     control_rate = bank.control_rate(Rung.EMBEDDING, thresholds)
     test = JointTest(bank, policy)
     p_values = {control.sha256: test.p_value(control) for control in bank.kept_out}
     copies = significant = called = 0
     for control in bank.kept_out:
         seeds = control.rungs.get(Rung.EMBEDDING, [])
-        hits = sum(thresholds.is_copy(seed.similarity, seed.distance) for seed in seeds)
+        hits = sum(thresholds.is_copy(one.similarity, one.distance, one.copy_similarity) for one in seeds)
         small = is_at_most(p_values[control.sha256], policy.level)
         copies += hits > 0
         significant += small

@@ -6,6 +6,7 @@ Every image, target or control, is measured by the same legs, each a number that
 - the score under the image's own caption, where image and controls have one (`imgaudit.decision.caption_score`);
 - for every rung, the mean similarity of its generated images, and the share of them that is near-identical to the image
   by an absolute standard (`imgaudit.decision.copy_thresholds`);
+- for every rung, the mean similarity by the copy descriptor, where targets and controls have the same one;
 - for every rung compared in parts, the closest comparison: the worse of its geometric and photometric ranks counts.
 
 Each leg ranks the image among the controls and itself, 1 being the highest; ties count as the worst of their ranks.
@@ -53,6 +54,10 @@ class Design:
     """Rungs on which the controls were asked with as many texts as the image."""
     parts: tuple[Rung, ...]
     """Those of these rungs whose generated images were compared in parts."""
+    descriptor: tuple[Rung, ...] = ()
+    """Those of these rungs whose generated images were compared by the copy descriptor."""
+    pixels: bool = True
+    """False where the copy descriptor alone compares generated images."""
     caption: bool = False
     """True when images have a score under their caption."""
 
@@ -66,7 +71,8 @@ def measure_legs(
     design has that leg.
     """
     rows = [_measure_image(image, score, design) for image, score in zip(images, scores, strict=True)]
-    legs = int(design.score) + 2 * len(design.rungs) + len(design.parts)
+    by_pixels = 2 * len(design.rungs) * design.pixels
+    legs = int(design.score) + by_pixels + len(design.descriptor) + len(design.parts)
     measured = np.array(rows, dtype=float).reshape(len(images), legs, 2)
     if not design.caption:
         return measured
@@ -79,13 +85,22 @@ def mean_similarity(seeds: Sequence[ControlSeed]) -> float:
     return sum(seed.similarity for seed in seeds) / len(seeds) if seeds else -inf
 
 
+def mean_copy_similarity(seeds: Sequence[ControlSeed]) -> float:
+    """Return the mean similarity of generated images by the copy descriptor, higher = closer; -inf without any."""
+    known = [seed.copy_similarity for seed in seeds if seed.copy_similarity is not None]
+    return sum(known) / len(known) if known else -inf
+
+
 def _measure_image(image: Control, score: float | Skipped, design: Design) -> list[tuple[float, float]]:
     legs: list[tuple[float, float]] = []
     if design.score:
         value = -inf if isinstance(score, Skipped) else score
         legs.append((value, value))
-    for rung in design.rungs:
+    for rung in design.rungs if design.pixels else ():
         legs += _measure_answers(image.leading(rung))
+    for rung in design.descriptor:
+        value = mean_copy_similarity(image.leading(rung))
+        legs.append((value, value))
     for rung in design.parts:
         closest = image.closest_part(rung)
         legs.append((-inf, -inf) if closest is None else (closest.geometric, closest.photometric))
@@ -160,9 +175,16 @@ class JointTest:
             if image.rungs.get(rung) and 0 < image.texts.get(rung, 1) <= self.texts[rung] and self._is_usable(rung)
         )  # fmt: skip
         parts = tuple(rung for rung in rungs if image.closest_part(rung) and self.bank.part_nulls(rung))
+        descriptor = tuple(
+            rung for rung in rungs
+            if self.policy.uses_copy_descriptor
+            and image.best_by_descriptor(rung) is not None
+            and self.bank.descriptor_maxima(rung)
+        )  # fmt: skip
         caption = self.captions_comparable and image.caption_log_ratio is not None and self._has_captions
         scored = not isinstance(self.bank.score(image, self.policy.complexity), Skipped)
-        return Design(scored, rungs, parts, caption)
+        pixels = not (descriptor and self.policy.legs == "descriptor")
+        return Design(scored, rungs, parts if pixels else (), descriptor, pixels, caption)
 
     def _is_usable(self, rung: Rung) -> bool:
         return self.captions_comparable or rung not in TEXT_RUNGS

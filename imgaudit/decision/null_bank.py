@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from functools import lru_cache
-from math import inf
+from math import inf, isfinite
 from pathlib import Path
 from typing import Literal
 from typing import Protocol as Interface
@@ -105,6 +105,8 @@ class NullBank(Record):
     """Controls that count in p-values."""
     model_checks: ModelChecks | None = Field(None, exclude_if=lambda value: value is None)
     """Checks of the model, made with the controls; absent in banks that were made before models were checked."""
+    copy_descriptor: str = Field("", exclude_if=lambda value: not value)
+    """Name and origin of the copy descriptor that all controls were measured with; empty where there was none."""
     near_copies: list[Control] = Field([], exclude_if=lambda value: not value)
     """Controls that were measured and are near copies of others: they count in nothing."""
 
@@ -216,6 +218,14 @@ class NullBank(Record):
         """List every control's best similarity on a rung, over the same seeds and scales as a target's."""
         return [best for control in self.controls if (best := control.best(rung)) is not None]
 
+    def descriptor_maxima(self, rung: Rung) -> list[float]:
+        """List every control's best similarity by the copy descriptor on a rung; empty unless all controls have one."""
+        if not self.copy_descriptor:
+            return []
+        asked = [control for control in self.controls if control.rungs.get(rung)]
+        known = [value for control in asked if (value := control.best_by_descriptor(rung)) is not None]
+        return known if len(known) == len(asked) else []
+
     def null_rung(self, rung: Rung) -> Rung | None:
         """Return the rung of the controls that a target's rung is compared with; None without controls.
 
@@ -230,13 +240,20 @@ class NullBank(Record):
         The strictest values over the controls' deciding rungs hold: whether two pictures are copies does not depend on
         how one was made. The rung with learned noise is left out, because such noise can carry the image itself.
         """
-        similarity, distance = [], []
+        similarity, distance, by_descriptor = [], [], []
         for rung in DECIDING_RUNGS:
             nearest = [value for control in self.controls if (value := control.nearest(rung)) is not None]
             if nearest:
                 similarity.append(exceedance_threshold(self.maxima(rung), level))
                 distance.append(-exceedance_threshold([-value for value in nearest], level))
-        return CopyThresholds(similarity=max(similarity), distance=min(distance)) if similarity else None
+            if known := self.descriptor_maxima(rung):
+                by_descriptor.append(exceedance_threshold(known, level))
+        if not similarity:
+            return None
+        # With fewer controls than place a threshold it would be infinite, which nothing passes.
+        placed = max(by_descriptor, default=inf)
+        copy_similarity = placed if isfinite(placed) and len(by_descriptor) == len(similarity) else None
+        return CopyThresholds(similarity=max(similarity), distance=min(distance), copy_similarity=copy_similarity)
 
     def count_texts(self, rung: Rung) -> int:
         """Return how many texts the controls were asked with on a rung, the fewest; 0 when most were not asked."""
@@ -255,7 +272,7 @@ class NullBank(Record):
     def control_rate(self, rung: Rung, thresholds: CopyThresholds) -> float:
         """Return the mean over controls of the share of their seeds that count as copies, 0 to 1."""
         rates = [
-            sum(thresholds.is_copy(seed.similarity, seed.distance) for seed in seeds) / len(seeds)
+            sum(thresholds.is_copy(one.similarity, one.distance, one.copy_similarity) for one in seeds) / len(seeds)
             for control in self.controls
             if (seeds := control.rungs.get(rung))
         ]
@@ -334,8 +351,12 @@ class NullBank(Record):
         everything = [one for bank in banks for one in (*bank.kept_out, *bank.controls, *bank.near_copies)]
         # An image measured twice, under two seeds, counts once; which of the two depends on content, not on order.
         unique = {control.sha256: control for control in sorted(everything, key=lambda one: one.model_dump_json())}
+        # Vectors of two networks are never compared: with two, or with one, the merged bank has none.
+        common = self.copy_descriptor if self.copy_descriptor == other.copy_descriptor else ""
         return _split(
-            self, [unique[sha256] for sha256 in sorted(unique)], merge_sources([*self.sources, *other.sources])
+            self.model_copy(update={"copy_descriptor": common}),
+            [unique[sha256] for sha256 in sorted(unique)],
+            merge_sources([*self.sources, *other.sources]),
         )
 
     def write(self, path: Path) -> None:
@@ -379,6 +400,7 @@ def build_bank(
     note: str,
     made: str,
     same_works: Sequence[str] = (),
+    copy_descriptor: str = "",
 ) -> NullBank:
     """Freeze a bank from measured controls. Identical files and near copies count once.
 
@@ -387,6 +409,7 @@ def build_bank(
     note:   where the controls came from, and why they cannot have been in the training set
     made:   UTC time of the calibration
     same_works:  SHA-256 of files that were not measured, because they are of the same works
+    copy_descriptor:  name and origin of the copy descriptor of all measurements; empty without one
     """
     unique = {measurement.sha256: measurement for measurement in measurements}
     controls = [make_control(unique[sha256]) for sha256 in sorted(unique)]
@@ -394,6 +417,7 @@ def build_bank(
         note=note, made=made, seed=seed, sha256s=sorted(unique), same_works=sorted(set(same_works) - unique.keys())
     )
     empty = NullBank(
-        model=model, model_fingerprint=model_fingerprint, protocol=protocol, sources=[], kept_out=[], controls=[]
-    )
+        model=model, model_fingerprint=model_fingerprint, protocol=protocol, sources=[], kept_out=[], controls=[],
+        copy_descriptor=copy_descriptor,
+    )  # fmt: skip
     return _split(empty, controls, [source])

@@ -6,12 +6,15 @@ from functools import cached_property
 from math import isfinite
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from imgaudit.decision.coincidence import CrossMatches
 from imgaudit.decision.copy_thresholds import ABSOLUTE_STANDARD, CopyThresholds, controls_to_place
-from imgaudit.decision.joint_test import correct_for_texts
+from imgaudit.decision.joint_test import JointNull, correct_for_texts
 from imgaudit.decision.null_bank import NullBank
 from imgaudit.schema.findings import PartReplication, Replication, StreamRate
-from imgaudit.schema.measures import DECIDING_DESCRIPTOR, DECIDING_DISTANCE
+from imgaudit.schema.measures import DECIDING_DESCRIPTOR, DECIDING_DISTANCE, find_copy_similarity
 from imgaudit.schema.model_checks import ModelCheck
 from imgaudit.schema.policy import Policy
 from imgaudit.schema.protocol import Protocol
@@ -41,6 +44,9 @@ class RungNull(NamedTuple):
     """Rung of the controls."""
     maxima: Sequence[float]
     """Best similarity of every control, sorted."""
+    joint: JointNull | None
+    """The same by the legs of the policy, for images that the copy descriptor was measured on; None where it has no
+    part."""
     control_rate: float | Skipped
     """Mean over controls of the share of their seeds that count as copies."""
     texts: int
@@ -65,6 +71,8 @@ class Evidence:
     """For each rung, its generated images compared with all targets and decoys."""
     model_checks: Sequence[ModelCheck] = ()
     """Checks of the model before the audit; none for runs made before models were checked."""
+    copy_descriptor: str = ""
+    """Name and origin of the copy descriptor that the images were compared with; empty without one."""
     captions_comparable: bool = True
     """True when text rungs may be compared with the controls': the blind baseline of captions raised no alarm."""
 
@@ -84,8 +92,19 @@ class Evidence:
             if bank is not None and null_rung is not None:
                 thresholds = self.rung_thresholds(rung)
                 rate = thresholds if isinstance(thresholds, Skipped) else bank.control_rate(null_rung, thresholds)
-                self._nulls[rung] = RungNull(null_rung, sorted(bank.maxima(null_rung)), rate, bank.count_texts(rung))
+                self._nulls[rung] = RungNull(
+                    null_rung, sorted(bank.maxima(null_rung)), self._joint_null(bank, null_rung), rate,
+                    bank.count_texts(rung),
+                )  # fmt: skip
         return self._nulls[rung]
+
+    def _joint_null(self, bank: NullBank, null_rung: Rung) -> JointNull | None:
+        """Return the controls' best similarities by the legs of the policy; None without the copy descriptor."""
+        if not self.policy.uses_copy_descriptor or not bank.descriptor_maxima(null_rung):
+            return None
+        pairs = [(one.best(null_rung), one.best_by_descriptor(null_rung)) for one in bank.controls]
+        known = [[pixel, copy] for pixel, copy in pairs if pixel is not None and copy is not None]
+        return JointNull(_choose_columns(known, self.policy))
 
     def rung_thresholds(self, rung: Rung) -> CopyThresholds | Skipped:
         """Return what a generated image must exceed to be a copy.
@@ -97,14 +116,21 @@ class Evidence:
             self.bank is not None and len(self.bank.controls) >= controls_to_place(self.policy.copy_level)
         )
         if thresholds is not None and placed and isfinite(thresholds.similarity) and isfinite(thresholds.distance):
-            if self.policy.legs == "similarity":
-                return thresholds.model_copy(update={"distance": 1.0})
-            return thresholds
+            return thresholds.choose_legs(self.policy)
         if rung in TEXT_RUNGS:
             return ABSOLUTE_STANDARD
         if self.bank is None:
             return Skipped(skipped=NO_CONTROLS)
         return Skipped(skipped=f"{len(self.bank.controls)} controls are too few for level {self.policy.copy_level:g}")
+
+
+def _choose_columns(best: Sequence[Sequence[float]], policy: Policy) -> npt.NDArray[np.float64]:
+    """Return (images, legs, 1) of (images, 2): best similarity by pixels, and by the copy descriptor.
+
+    A policy by the descriptor alone has the second only.
+    """
+    columns = np.asarray(best, dtype=float).reshape(len(best), 2, 1)
+    return columns[:, 1:] if policy.legs == "descriptor" else columns
 
 
 class HitRate(NamedTuple):
@@ -144,7 +170,10 @@ def replicates(replica: Replica | StreamReplica, thresholds: CopyThresholds | Sk
     if isinstance(thresholds, Skipped) or isinstance(replica.similarity, Skipped):
         return False
     assert not isinstance(replica.distance, Skipped)
-    return thresholds.is_copy(replica.similarity[DECIDING_DESCRIPTOR], replica.distance[DECIDING_DISTANCE])
+    return thresholds.is_copy(
+        replica.similarity[DECIDING_DESCRIPTOR], replica.distance[DECIDING_DISTANCE],
+        find_copy_similarity(replica.similarity),
+    )  # fmt: skip
 
 
 def stream_rates(measurement: Measurement, thresholds: CopyThresholds | Skipped) -> tuple[StreamRate, ...]:
@@ -178,10 +207,17 @@ def measure_replication(measurement: Measurement, rung: Rung, evidence: Evidence
     interval = clopper_pearson(rate.hits, rate.n, rate.confidence)
     null = evidence.rung_null(rung)
     best = measured.best(DECIDING_DESCRIPTOR)
+    by_pixels = rate.hits
+    if isinstance(thresholds, CopyThresholds) and thresholds.copy_similarity is not None:
+        pixels = thresholds.model_copy(update={"copy_similarity": None})
+        by_pixels = measure_hit_rate(
+            measured, evidence.protocol, [replicates(replica, pixels) for replica in measured.replicas]
+        ).hits
     return Replication(
         rung=rung,
         n=rate.n,
         hits=rate.hits,
+        by_descriptor=rate.hits - by_pixels,
         near_identical=sum(replicates(replica, ABSOLUTE_STANDARD) for replica in measured.replicas),
         invalid=len(measured.replicas) - len(measured.valid),
         rate=rate.hits / rate.n if rate.n else 0.0,
@@ -195,9 +231,7 @@ def measure_replication(measurement: Measurement, rung: Rung, evidence: Evidence
         coincidence_p_value=_coincidence(measurement.id, rung, evidence),
         q_value=Skipped(skipped="reported beside the verdict and not tested"),
         stands=False,
-        thresholds={"similarity": thresholds.similarity, "distance": thresholds.distance}
-        if isinstance(thresholds, CopyThresholds)
-        else thresholds,
+        thresholds=thresholds.model_dump() if isinstance(thresholds, CopyThresholds) else thresholds,
         control_rate=null.control_rate if null else _no_null(rung, evidence),
         null_rung=null.rung if null else _no_null(rung, evidence),
         stream_rates=stream_rates(measurement, thresholds) if rung is Rung.EMBEDDING else (),
@@ -220,7 +254,7 @@ def count_by_absolute_standard(copy: Replication, measured: RungMeasurement, evi
     counted = {
         "hits": rate.hits, "rate": rate.hits / rate.n, "low": interval.low, "high": interval.high,
         "upper_bound": upper_bound(rate.hits, rate.n, rate.confidence), "control_rate": control_rate,
-        "thresholds": {"similarity": ABSOLUTE_STANDARD.similarity, "distance": ABSOLUTE_STANDARD.distance},
+        "thresholds": ABSOLUTE_STANDARD.model_dump(), "by_descriptor": 0,
     }  # fmt: skip
     return copy.model_copy(update=counted)
 
@@ -243,7 +277,14 @@ def _control_p_value(
     if rung in TEXT_RUNGS and not evidence.captions_comparable:
         return CAPTIONS_DIFFER
     p_value = float(conformal_p_values([best], null.maxima)[0])
+    if null.joint is not None and (closest := _best_by_descriptor(measured)) is not None:
+        p_value = float(null.joint.p_values(_choose_columns([[best, closest]], evidence.policy))[0])
     return correct_for_texts(p_value, len(measured.texts), null.texts)
+
+
+def _best_by_descriptor(measured: RungMeasurement) -> float | None:
+    scored = [one.similarity for one in measured.valid if not isinstance(one.similarity, Skipped)]
+    return max((value for one in scored if (value := find_copy_similarity(one)) is not None), default=None)
 
 
 def _coincidence(image_id: str, rung: Rung, evidence: Evidence) -> float | Skipped:
@@ -263,8 +304,11 @@ def deciding_p_value(replication: Replication) -> float | Skipped:
     """Return the p-value against the controls, or the coincidence p-value where that is larger.
 
     Coincidence is a floor: an image's caption makes generated images resemble the image more than images of other
-    captions do, without any memorisation. By itself it would call too many images copies.
+    captions do, without any memorisation. By itself it would call too many images copies. It compares pixels, so it
+    has no say where the copy descriptor alone found the copies: these are compared with what captions gave of controls.
     """
+    if 0 < replication.hits == replication.by_descriptor:
+        return replication.p_value
     coincidence = replication.coincidence_p_value
     if isinstance(replication.p_value, Skipped) or isinstance(coincidence, Skipped):
         return replication.p_value

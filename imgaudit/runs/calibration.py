@@ -13,8 +13,10 @@ from imgaudit.runs.manifest import make_manifest, open_manifest, resume_portfoli
 from imgaudit.runs.measurement import measure_targets
 from imgaudit.runs.model_checking import keep_model_checks
 from imgaudit.runs.model_checks import read_model_checks
+from imgaudit.runs.sealing import name_measures
 from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.model_checks import ModelChecks
+from imgaudit.similarity.matcher import standard_matcher
 
 
 def measure_bank(
@@ -37,12 +39,16 @@ def measure_bank(
     """
     run = RunFolder(work)
     with run.lock():
-        manifest = open_manifest(run.path, make_manifest(["calibrate"], config, {}, model, portfolio))
+        matcher, lacking = standard_matcher(model.denoiser.resolution, config.device)
+        fresh = make_manifest(["calibrate"], config, {}, model, portfolio, measures=name_measures(matcher, lacking))
+        manifest = open_manifest(run.path, fresh)
         portfolio = resume_portfolio(portfolio, manifest)
         if model_checks is None:
             keep_model_checks(run, model, portfolio, portfolio, config)
             model_checks = read_model_checks(run)
-        for _ in measure_targets(run, portfolio, model, config, keep_images=False, on_progress=on_progress):
+        for _ in measure_targets(
+            run, portfolio, model, config, matcher=matcher, keep_images=False, on_progress=on_progress
+        ):
             pass
         measurements, _ = run.read_measurements()
         bank = build_bank(
@@ -54,6 +60,7 @@ def measure_bank(
             note=note,
             made=utc_now(),
             same_works=sorted(portfolio.same_works),
+            copy_descriptor=manifest.copy_descriptor,
         )
         if model_checks is not None:
             # What took time was the first check; whoever uses the bank spends none.

@@ -176,7 +176,7 @@ def decide_run(run: RunFolder, policy: Policy | None = None) -> AuditResult:
     checks = read_model_checks(run)
     evidence = Evidence(
         bank, manifest.protocol, policy, duplicates, manifest.groups, cross_matches=crossed,
-        model_checks=checks.checks if checks else (),
+        model_checks=checks.checks if checks else (), copy_descriptor=manifest.copy_descriptor,
     )  # fmt: skip
     decision = FolderDecision(measurements, evidence)
     findings = conclude_folder(decision) + [conclude_skipped(one) for one in skipped]

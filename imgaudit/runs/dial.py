@@ -19,11 +19,12 @@ from imgaudit.io.framing import to_tensor
 from imgaudit.io.reading import read_bounded
 from imgaudit.io.writing import read_json, read_png, write_json
 from imgaudit.runs.folder import MAX_TENSOR_BYTES, RunFolder
+from imgaudit.runs.manifest import read_manifest
 from imgaudit.schema.dial import Dial, DialPoint, reproduces
 from imgaudit.schema.findings import AuditResult, Finding, Replication
-from imgaudit.schema.measures import DECIDING_DESCRIPTOR, DECIDING_DISTANCE
+from imgaudit.schema.measures import DECIDING_DESCRIPTOR, DECIDING_DISTANCE, find_copy_similarity
 from imgaudit.schema.records import Measurement, Rung
-from imgaudit.similarity.matcher import Matcher
+from imgaudit.similarity.matcher import Matcher, matcher_of
 
 
 def standing_embedding(finding: Finding) -> Replication | None:
@@ -63,6 +64,7 @@ class _Sampling:
 
     denoiser: Denoiser
     rendered: torch.Tensor
+    matcher: Matcher
     thresholds: CopyThresholds
     seeds: list[int]
     guidance_scale: float
@@ -76,10 +78,14 @@ class _Sampling:
             num_inference_steps=self.num_inference_steps, executor=self.executor,
         )  # fmt: skip
         scored = [frame.image for frame in frames if frame.invalid is None]
-        compared = Matcher().compare(self.rendered, torch.stack(scored)) if scored else []
-        pairs = [(similarity[DECIDING_DESCRIPTOR], distance[DECIDING_DISTANCE]) for similarity, distance in compared]
-        hits = sum(self.thresholds.is_copy(*pair) for pair in pairs)
-        best = max((similarity for similarity, _ in pairs), default=-1.0)
+        compared = self.matcher.compare(self.rendered, torch.stack(scored)) if scored else []
+        hits = sum(
+            self.thresholds.is_copy(
+                similarity[DECIDING_DESCRIPTOR], distance[DECIDING_DISTANCE], find_copy_similarity(similarity)
+            )
+            for similarity, distance in compared
+        )
+        best = max((similarity[DECIDING_DESCRIPTOR] for similarity, _ in compared), default=-1.0)
         return DialPoint(rank=rank, precision=precision, bits=bits, hits=hits, n=len(scored), best_similarity=best)
 
 
@@ -104,8 +110,9 @@ def _dial(
     except (InputError, SafetensorError) as error:
         raise RunFolderError(f"{str(folder)!r} lacks its embedding or its rendering: {error}") from error
     thresholds = CopyThresholds.model_validate(replication.thresholds)
+    measured = read_manifest(run).measured if thresholds.copy_similarity is not None else ()
     sampling = _Sampling(
-        denoiser, rendered, thresholds,
+        denoiser, rendered, matcher_of(measured)[0], thresholds,
         draw_replica_seeds(result.run["seed"], measurement.sha256, seeds), replication.guidance_scale,
         result.protocol.generation.num_inference_steps, executor,
     )  # fmt: skip

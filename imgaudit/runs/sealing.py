@@ -33,7 +33,8 @@ def make_seal(model: LoadedModel, inputs: AuditInputs, config: AuditConfig, orig
         inputs.controls.require(model.denoiser.fingerprint, config.protocol.for_model(model.denoiser.prediction_type))
     manifest = make_manifest(
         origin.command, config, origin.sources, model, inputs.portfolio, policy=inputs.policy,
-        groups=group_targets(inputs.portfolio, config.series), measures=name_measures(*standard_matcher()),
+        groups=group_targets(inputs.portfolio, config.series),
+        measures=name_measures(*standard_matcher(model.denoiser.resolution)),
     )  # fmt: skip
     return Seal.of(_state(manifest, inputs, origin))
 

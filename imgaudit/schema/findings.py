@@ -143,6 +143,8 @@ class Replication(Count):
     near_identical: int = 0
     """Generated images, over all seeds and scales, that are near-identical to the target by an absolute standard:
     similarity above 0.9, and no tile further than 0.15. Controls have no part in it; 0 where it was not counted."""
+    by_descriptor: int = Field(0, exclude_if=lambda value: not value)
+    """Copies that the copy descriptor alone finds: their pixels do not pass."""
     rate: float
     """hits / n."""
     confidence: float
@@ -154,8 +156,8 @@ class Replication(Count):
     best_similarity: float
     """Maximum over seeds and scales of the deciding descriptor."""
     p_value: float | Skipped
-    """Conformal p-value of the best similarity against the controls' best; corrected for texts beyond the controls'
-    number of texts (Bonferroni)."""
+    """Conformal p-value of the best similarity against the controls' best, by pixels and copy descriptor together where
+    both have a part; corrected for texts beyond the controls' number of texts (Bonferroni)."""
     coincidence_p_value: float | Skipped
     """Against the same generations compared with every other target and decoy; a floor of the p-value, because a
     caption makes images resemble their own target without memorisation. Text rungs only."""

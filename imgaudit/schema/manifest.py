@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 
 from imgaudit.schema.config import AuditConfig, Series
 from imgaudit.schema.detection import PromptDetectionSettings
+from imgaudit.schema.measures import COPY_DESCRIPTORS
 from imgaudit.schema.policy import Policy
 from imgaudit.schema.protocol import Protocol
 from imgaudit.schema.records import SCHEMA_VERSION, Record, SkippedImage
@@ -150,6 +151,11 @@ class AuditManifest(Manifest):
     """Run seed."""
     operator: str
     """Name of the person who ran it; empty when not given."""
+
+    @property
+    def copy_descriptor(self) -> str:
+        """Name and origin of the copy descriptor that images are compared with; empty without one."""
+        return next((f"{name}: {self.measures[name]}" for name in COPY_DESCRIPTORS if name in self.measured), "")
 
     @property
     def measured(self) -> set[str]:

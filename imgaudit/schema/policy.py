@@ -28,8 +28,10 @@ class Policy(BaseModel):
     """Method from p-values to q-values over the folder; Yekutieli's allows any dependence, at a factor of log m."""
     near_duplicates: Literal["grouped", "separate"] = "grouped"
     """Treatment of near copies among the targets: one hypothesis, with a representative, or one each."""
-    legs: Literal["both", "similarity"] = "both"
-    """Scores that a copy must pass: the similarity and the tiled distance, or the similarity alone."""
+    legs: Literal["both", "similarity", "descriptor", "either"] = "both"
+    """Scores that make a copy: the pixel similarity and the tiled distance together (both), the pixel similarity alone
+    (similarity), the similarity by the copy descriptor alone (descriptor), or both of the first two or the last
+    (either). Where targets and controls have no copy descriptor in common, either is the same as both."""
     complexity: Literal["residual", "none"] = "residual"
     """Adjustment of scores: residual subtracts what complexity explains on controls outside the bank."""
     bins: int = Field(1, ge=1, le=20)
@@ -37,6 +39,11 @@ class Policy(BaseModel):
     alarms: Literal["take_p_values", "only_warn"] = "take_p_values"
     """Effect of validity alarms: they make p-values unusable and negatives inconclusive, or are only shown. Too few
     controls, and a model that fails its checks, make negatives inconclusive in any case."""
+
+    @property
+    def uses_copy_descriptor(self) -> bool:
+        """True when the copy descriptor takes part in decisions, where it was measured."""
+        return self.legs in ("descriptor", "either")
 
     @property
     def hash(self) -> str:

@@ -1,15 +1,16 @@
 """Matching: similarity and distance of generated images to a target. Thresholds and verdicts are decided elsewhere."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
 
 from imgaudit.exceptions import ModelRefusedError
-from imgaudit.schema.measures import DECIDING_DESCRIPTOR
+from imgaudit.schema.measures import COPY_DESCRIPTORS, DECIDING_DESCRIPTOR
 from imgaudit.schema.records import Skipped
-from imgaudit.similarity.descriptors import DEFAULT_DESCRIPTORS, Descriptor, compare_vectors
+from imgaudit.similarity.descriptors import DEFAULT_DESCRIPTORS, Descriptor, compare_vectors, load_descriptor
 from imgaudit.similarity.distances import DEFAULT_DISTANCES, Distance
 from imgaudit.similarity.lpips import load_lpips
 
@@ -62,12 +63,62 @@ class Matcher:
         return next(descriptor for descriptor in self.descriptors if descriptor.name == DECIDING_DESCRIPTOR)
 
 
-def standard_matcher() -> tuple[Matcher, dict[str, Skipped]]:
-    """Return every measure that this machine has, and those it lacks with why: LPIPS needs a backbone on disk."""
+COPY_DESCRIPTOR_SIDE = 128
+"""Pixels per side of generated images from which on the copy descriptor is used: smaller ones hold too little of what
+it was trained to see."""
+
+
+def standard_matcher(side: int, device: torch.device | str = "cpu") -> tuple[Matcher, dict[str, Skipped]]:
+    """Return every measure that this machine has, and those it lacks with why.
+
+    LPIPS needs a backbone on disk, and the copy descriptor its weights: the first of COPY_DESCRIPTORS that is there.
+
+    side:    pixels per side of the images that are compared
+    device:  where the copy descriptor runs
+    """
+    distances, lacking = _load_distances()
+    descriptors: tuple[Descriptor, ...] = DEFAULT_DESCRIPTORS
+    if side < COPY_DESCRIPTOR_SIDE:
+        reason = f"images of {side} pixels are too small for it: it is used from {COPY_DESCRIPTOR_SIDE} pixels on"
+        lacking[COPY_DESCRIPTORS[0]] = Skipped(skipped=reason)
+        return Matcher(descriptors, distances), lacking
+    tried: dict[str, Skipped] = {}
+    for name in COPY_DESCRIPTORS:
+        loaded = _load_copy_descriptor(name, str(device))
+        if not isinstance(loaded, Skipped):
+            return Matcher((*descriptors, loaded), distances), lacking
+        tried[name] = loaded
+    return Matcher(descriptors, distances), lacking | tried
+
+
+def matcher_of(measured: Collection[str]) -> tuple[Matcher, dict[str, Skipped]]:
+    """Return the measures that a run was made with, as far as this machine has them, and those it lacks with why."""
+    distances, lacking = _load_distances()
+    descriptors: list[Descriptor] = list(DEFAULT_DESCRIPTORS)
+    for name in COPY_DESCRIPTORS:
+        if name in measured:
+            loaded = _load_copy_descriptor(name, "cpu")
+            if isinstance(loaded, Skipped):
+                lacking[name] = loaded
+            else:
+                descriptors.append(loaded)
+    return Matcher(descriptors, distances), lacking
+
+
+def _load_distances() -> tuple[tuple[Distance, ...], dict[str, Skipped]]:
     try:
         lpips = load_lpips()
     except ModelRefusedError as error:
         lpips = Skipped(skipped=str(error))
     if isinstance(lpips, Skipped):
-        return Matcher(), {"lpips": lpips}
-    return Matcher(distances=(*DEFAULT_DISTANCES, lpips)), {}
+        return DEFAULT_DISTANCES, {"lpips": lpips}
+    return (*DEFAULT_DISTANCES, lpips), {}
+
+
+@lru_cache(maxsize=4)
+def _load_copy_descriptor(name: str, device: str) -> Descriptor | Skipped:
+    """Load it once: its known answers take seconds."""
+    try:
+        return load_descriptor(name, device=device)
+    except ModelRefusedError as error:
+        return Skipped(skipped=str(error))

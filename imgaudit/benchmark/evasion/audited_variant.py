@@ -214,7 +214,7 @@ def decide_again(run: RunFolder, *, captions: bool = True, checks: bool = True) 
     checked = read_model_checks(run) if checks else None
     evidence = Evidence(
         bank, manifest.protocol, manifest.policy, duplicates, manifest.groups, cross_matches=crossed,
-        model_checks=checked.checks if checked else (),
+        model_checks=checked.checks if checked else (), copy_descriptor=manifest.copy_descriptor,
     )  # fmt: skip
     return conclude_folder(FolderDecision(measurements, evidence))
 

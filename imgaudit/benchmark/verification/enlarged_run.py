@@ -81,7 +81,7 @@ def _change_image(run: RunFolder, larger: RunFolder, record: Measurement, number
     for name in ("curves.json", "embeds.safetensors"):
         shutil.copyfile(before / name, after / name)
     complexity = measure_complexity(read_png(after / "target.png"))
-    matcher, _ = standard_matcher()
+    matcher, _ = standard_matcher(min(record.width, record.height))
     rungs: dict[Rung, RungMeasurement | Skipped] = {}
     for rung, ladder in record.rungs.items():
         if isinstance(ladder, Skipped):

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from imgaudit.decision.copy_thresholds import CopyThresholds
 from imgaudit.io.writing import format_csv
 from imgaudit.report.redaction import csv_cell
 from imgaudit.schema.findings import Finding, Replication
-from imgaudit.schema.measures import DECIDING_DESCRIPTOR, DECIDING_DISTANCE
+from imgaudit.schema.measures import DECIDING_DESCRIPTOR, DECIDING_DISTANCE, find_copy_similarity
 from imgaudit.schema.records import Measurement, Replica, Rung, RungMeasurement, Skipped
 from imgaudit.schema.text import file_name
 
@@ -39,10 +40,10 @@ def is_copy(replica: Replica, thresholds: dict[str, float] | Skipped) -> bool:
         return False
     if isinstance(replica.similarity, Skipped) or isinstance(replica.distance, Skipped):
         return False
-    return (
-        replica.similarity[DECIDING_DESCRIPTOR] > thresholds["similarity"]
-        and replica.distance[DECIDING_DISTANCE] < thresholds["distance"]
-    )
+    return CopyThresholds.model_validate(thresholds).is_copy(
+        replica.similarity[DECIDING_DESCRIPTOR], replica.distance[DECIDING_DISTANCE],
+        find_copy_similarity(replica.similarity),
+    )  # fmt: skip
 
 
 def outputs_of(finding: Finding, measurement: Measurement) -> list[ShownReplica]:

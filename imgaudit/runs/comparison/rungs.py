@@ -16,7 +16,10 @@ NOT_TESTED = Skipped(skipped="the runs did not ask with the same text or embeddi
 
 def _thresholds(replication: Replication) -> CopyThresholds | None:
     given = replication.thresholds
-    if isinstance(given, Skipped) or given.keys() != set(CopyThresholds.model_fields):
+    if (
+        isinstance(given, Skipped)
+        or not {"similarity", "distance"} <= given.keys() <= CopyThresholds.model_fields.keys()
+    ):
         return None
     return CopyThresholds(**given) if all(isfinite(value) for value in given.values()) else None
 
@@ -34,9 +37,8 @@ def compare_rung(
     of_left, of_right = _thresholds(left), _thresholds(right)
     if of_left is None or of_right is None:
         return f"run {'A' if of_left is None else 'B'} has no copy thresholds"
-    common = CopyThresholds(
-        similarity=max(of_left.similarity, of_right.similarity), distance=min(of_left.distance, of_right.distance)
-    )
+    same_descriptor = runs[0].manifest.copy_descriptor == runs[1].manifest.copy_descriptor
+    common = _strictest(of_left, of_right, same_descriptor)
     of_a = _count(left, measured[0], runs[0], of_left, common)
     of_b = _count(right, measured[1], runs[1], of_right, common)
     if isinstance(of_a, str) or isinstance(of_b, str):
@@ -55,6 +57,16 @@ def compare_rung(
         low=interval.low,
         high=interval.high,
         p_value=fisher_exact(*counts) if _same_texts(left.rung, measured) else NOT_TESTED,
+    )
+
+
+def _strictest(left: CopyThresholds, right: CopyThresholds, same_descriptor: bool) -> CopyThresholds:
+    """Return thresholds that are strict enough for both runs; the copy descriptor counts where both have the same."""
+    by_descriptor = [one.copy_similarity for one in (left, right) if one.copy_similarity is not None]
+    return CopyThresholds(
+        similarity=max(left.similarity, right.similarity),
+        distance=min(left.distance, right.distance),
+        copy_similarity=max(by_descriptor) if same_descriptor and len(by_descriptor) == 2 else None,
     )
 
 

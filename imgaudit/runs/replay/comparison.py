@@ -16,15 +16,17 @@ from imgaudit.io.writing import read_png
 from imgaudit.runs.finished import FinishedRun
 from imgaudit.runs.replay.exhibits import Exhibit
 from imgaudit.schema.findings import PartReplication
-from imgaudit.schema.measures import DECIDING_DESCRIPTOR, DECIDING_DISTANCE
+from imgaudit.schema.measures import DECIDING_DESCRIPTOR, DECIDING_DISTANCE, find_copy_similarity
 from imgaudit.schema.pairs import PairThresholds
 from imgaudit.schema.records import Skipped
 from imgaudit.schema.replay import ReplayedPicture, ReplayTolerance
-from imgaudit.similarity.matcher import Matcher
+from imgaudit.similarity.matcher import Matcher, matcher_of
 
 NOT_COMPARED = Skipped(skipped="the two pictures could not be compared")
 
 NOT_SCORED = Skipped(skipped="at least one of the two pictures cannot be scored")
+
+NO_DESCRIPTOR = Skipped(skipped="the run decided with a copy descriptor that this machine lacks")
 
 NO_THRESHOLDS = Skipped(skipped="the run has no thresholds for this rung")
 
@@ -56,7 +58,13 @@ class PictureComparison:
     """The model."""
     tolerance: ReplayTolerance
     """How far pictures may be apart."""
+    matcher: Matcher = field(init=False)
+    """The run's measures, as far as this machine has them."""
     _renderings: dict[str, float | Skipped] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Load the run's measures."""
+        self.matcher, _ = matcher_of(self.run.manifest.measured)
 
     def compare(self, exhibit: Exhibit, generated: Generated | str) -> ReplayedPicture:
         """Compare one picture; mismatches beyond the tolerance, and files that cannot be read, become problems."""
@@ -126,12 +134,13 @@ class PictureComparison:
             found |= {"similarity": NOT_SCORED, "distance": NOT_SCORED, "decided": NOT_SCORED}
             beyond |= usable[0] is not usable[1]
         else:
-            compared = Matcher().compare(rendered, torch.stack([recorded, again]))
+            compared = self.matcher.compare(rendered, torch.stack([recorded, again]))
+            by_descriptor = [find_copy_similarity(one) for one, _ in compared]
             similarity = tuple(one[DECIDING_DESCRIPTOR] for one, _ in compared)
             distance = tuple(one[DECIDING_DISTANCE] for _, one in compared)
             found |= {"similarity": similarity, "distance": distance}
-            pairs = list(zip(similarity, distance, strict=True))
-            found["decided"] = _decide(exhibit, [recorded, again], rendered, pairs)
+            measured = list(zip(similarity, distance, by_descriptor, strict=True))
+            found["decided"] = _decide(exhibit, [recorded, again], rendered, measured)
             beyond |= abs(similarity[0] - similarity[1]) > self.tolerance.similarity
             beyond |= abs(distance[0] - distance[1]) > self.tolerance.distance
         if beyond:
@@ -143,9 +152,15 @@ class PictureComparison:
 
 
 def _decide(
-    exhibit: Exhibit, pictures: list[torch.Tensor], rendered: torch.Tensor, pairs: list[tuple[float, float]]
+    exhibit: Exhibit,
+    pictures: list[torch.Tensor],
+    rendered: torch.Tensor,
+    measured: list[tuple[float, float, float | None]],
 ) -> tuple[bool, ...] | Skipped:
-    """Say of each picture whether it is a copy of the target, or of its part where the finding is of a part."""
+    """Say of each picture whether it is a copy of the target, or of its part where the finding is of a part.
+
+    measured:  similarity, distance and, where it was measured, similarity by the copy descriptor
+    """
     replication = exhibit.replication
     if exhibit.is_part and replication is not None and isinstance(replication.part, PartReplication):
         thresholds = replication.part.thresholds
@@ -155,7 +170,9 @@ def _decide(
     if replication is None or isinstance(replication.thresholds, Skipped):
         return NO_THRESHOLDS
     told = CopyThresholds.model_validate(replication.thresholds)
-    return tuple(told.is_copy(*pair) for pair in pairs)
+    if told.copy_similarity is not None and any(by_descriptor is None for _, _, by_descriptor in measured):
+        return NO_DESCRIPTOR
+    return tuple(told.is_copy(*one) for one in measured)
 
 
 def _describe(apart: Pixels) -> str:
