@@ -114,6 +114,15 @@ class VerdictBenchmarkSettings(WithFolder, Seeded, OnLab):
     brief: bool = Field(False, description="Print only the goals and whether they were met.")
 
 
+class LegSettings(LabSettings):
+    """Count whole copies and layouts that an audit finds by pixels, by the copy descriptor, and by either."""
+
+    model: str = Field("examples/labs/report-128", description=_LAB)
+    controls: int = Field(240, ge=1, description="Held-out images that are controls.")
+    held_out: int = Field(150, ge=1, description="Other held-out images to audit.")
+    seen_once: int = Field(20, ge=0, description="Images shown once in training to audit.")
+
+
 class ControlSettings(WithFolder, Tabled, OnLab):
     """Measure another population of controls for a lab, for `errors --other`."""
 

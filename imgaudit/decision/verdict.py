@@ -158,6 +158,8 @@ def _reproduced(lowest: Replication) -> tuple[Verdict, str]:
         f"{lowest.hits} of {lowest.n} generated images are copies "
         f"({lowest.rate:.0%}, {100 * lowest.confidence:g} % interval {lowest.low:.1%} to {lowest.high:.1%})"
     )
+    if lowest.by_descriptor:
+        rate += f"; {lowest.by_descriptor} of them by the copy descriptor alone"
     if lowest.near_identical:
         rate += f"; {lowest.near_identical} are near-identical to it"
     if lowest.rung in TEXT_RUNGS:

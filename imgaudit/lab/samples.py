@@ -144,9 +144,12 @@ class ImageVariants:
 
         encode:  a function from (N, 3, side, side) in [-1, 1] to (N, C, h, w)
         """
+        # An image that is its own variant is encoded once.
+        counts = [self.count if role == "background" else 1 for role in self.roles]
         together = max(1, PIXELS_ENCODED_TOGETHER // (self.count * self.pixels[0, 0].numel()))
-        latents = []
+        latents: list[torch.Tensor] = []
         for first in range(0, len(self.pixels), together):
             numbers = range(first, min(first + together, len(self.pixels)))
-            latents.append(encode(torch.cat([self.make(number, self.count) for number in numbers])))
-        return torch.cat(latents).unflatten(0, (len(self.pixels), self.count))
+            encoded = encode(torch.cat([self.make(number, counts[number]) for number in numbers]))
+            latents += encoded.split([counts[number] for number in numbers])
+        return torch.stack([one.expand(self.count, -1, -1, -1) for one in latents])
