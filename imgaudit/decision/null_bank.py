@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
 from imgaudit.decision.control_works import merge_sources, separate_works
-from imgaudit.decision.controls import Control, ControlSource, make_control
+from imgaudit.decision.controls import Control, ControlSource
 from imgaudit.decision.copy_thresholds import CopyThresholds
 from imgaudit.exceptions import CalibrationError
 from imgaudit.io.writing import read_json, write_json
@@ -20,7 +20,7 @@ from imgaudit.schema.model_checks import ModelChecks
 from imgaudit.schema.pairs import PairThresholds
 from imgaudit.schema.problems import describe_problem
 from imgaudit.schema.protocol import Protocol
-from imgaudit.schema.records import DECIDING_RUNGS, Legs, Measurement, Record, Rung, Skipped
+from imgaudit.schema.records import DECIDING_RUNGS, Legs, Record, Rung, Skipped
 from imgaudit.statistics import LinearFit, conformal_p_value, exceedance_threshold, fit_line
 
 KEEP_OUT_FROM = 80
@@ -143,7 +143,7 @@ class NullBank(Record):
         chosen, _ = separate_works(everything)
         if {one.sha256 for one in chosen} == {one.sha256 for one in (*self.kept_out, *self.controls)}:
             return self
-        return _split(self, everything, self.sources)
+        return split_controls(self, everything, self.sources)
 
     @property
     def source(self) -> str:
@@ -353,7 +353,7 @@ class NullBank(Record):
         unique = {control.sha256: control for control in sorted(everything, key=lambda one: one.model_dump_json())}
         # Vectors of two networks are never compared: with two, or with one, the merged bank has none.
         common = self.copy_descriptor if self.copy_descriptor == other.copy_descriptor else ""
-        return _split(
+        return split_controls(
             self.model_copy(update={"copy_descriptor": common}),
             [unique[sha256] for sha256 in sorted(unique)],
             merge_sources([*self.sources, *other.sources]),
@@ -378,7 +378,7 @@ class NullBank(Record):
             raise CalibrationError(f"{str(path)!r} is not a null bank: {describe_problem(error)}") from error
 
 
-def _split(bank: NullBank, controls: Sequence[Control], sources: list[ControlSource]) -> NullBank:
+def split_controls(bank: NullBank, controls: Sequence[Control], sources: list[ControlSource]) -> NullBank:
     """Return the bank with these controls, one per work; when there are enough, those with the smallest SHA-256 are
     kept out.
 
@@ -388,36 +388,3 @@ def _split(bank: NullBank, controls: Sequence[Control], sources: list[ControlSou
     out = len(works) - count_bank_controls(len(works))
     parts = {"kept_out": works[:out], "controls": works[out:], "near_copies": near_copies, "sources": sources}
     return bank.model_copy(update=parts)
-
-
-def build_bank(
-    measurements: Sequence[Measurement],
-    *,
-    model: str,
-    model_fingerprint: str,
-    protocol: Protocol,
-    seed: int,
-    note: str,
-    made: str,
-    same_works: Sequence[str] = (),
-    copy_descriptor: str = "",
-) -> NullBank:
-    """Freeze a bank from measured controls. Identical files and near copies count once.
-
-    model:  name of the model, for the reader
-    seed:   run seed of the calibration
-    note:   where the controls came from, and why they cannot have been in the training set
-    made:   UTC time of the calibration
-    same_works:  SHA-256 of files that were not measured, because they are of the same works
-    copy_descriptor:  name and origin of the copy descriptor of all measurements; empty without one
-    """
-    unique = {measurement.sha256: measurement for measurement in measurements}
-    controls = [make_control(unique[sha256]) for sha256 in sorted(unique)]
-    source = ControlSource(
-        note=note, made=made, seed=seed, sha256s=sorted(unique), same_works=sorted(set(same_works) - unique.keys())
-    )
-    empty = NullBank(
-        model=model, model_fingerprint=model_fingerprint, protocol=protocol, sources=[], kept_out=[], controls=[],
-        copy_descriptor=copy_descriptor,
-    )  # fmt: skip
-    return _split(empty, controls, [source])

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from imgaudit.decision.null_bank import NullBank, build_bank
+from imgaudit.decision.measured_bank import build_bank
+from imgaudit.decision.null_bank import NullBank
 from imgaudit.io.portfolio import Portfolio
 from imgaudit.io.provenance import utc_now
 from imgaudit.io.writing import remove_folder

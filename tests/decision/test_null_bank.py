@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from imgaudit.decision import near_duplicates
 from imgaudit.decision.folder import FolderDecision
-from imgaudit.decision.null_bank import FIT_FROM, KEEP_OUT_FROM, NullBank, build_bank, count_bank_controls
+from imgaudit.decision.measured_bank import build_bank
+from imgaudit.decision.null_bank import FIT_FROM, KEEP_OUT_FROM, NullBank, count_bank_controls
 from imgaudit.decision.replication import Evidence
 from imgaudit.exceptions import CalibrationError
 from imgaudit.report.wording import controls_text

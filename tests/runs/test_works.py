@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from imgaudit import LoadedModel, Portfolio, audit, calibrate, load_model, read_portfolio
 from imgaudit.cli import app
-from imgaudit.decision.null_bank import build_bank
+from imgaudit.decision.measured_bank import build_bank
 from imgaudit.exceptions import InputError, RunFolderError
 from imgaudit.runs.works import count_works, describe_same_works, group_targets, keep_works
 from imgaudit.schema.config import Series

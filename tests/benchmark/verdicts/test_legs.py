@@ -21,7 +21,7 @@ from imgaudit.schema.findings import Verdict
 from imgaudit.similarity import matcher
 from tests.conftest import tiny_recipe
 from tests.lab.test_layout_corpus import make_drawings
-from tests.similarity.test_standard_matcher import Named
+from tests.similarity.test_matcher import Named
 
 
 def row(number: int, truth: Truth, pixels: Verdict, either: Verdict, overlap: float | None = None) -> LegRow:
