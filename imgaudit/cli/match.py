@@ -53,7 +53,6 @@ def _match(
     from importlib import metadata
 
     from imgaudit.exceptions import InputError
-    from imgaudit.io.writing import write_json
     from imgaudit.report.match import write_match
     from imgaudit.runs.match import MatchInputs, match_images
 
@@ -78,7 +77,6 @@ def _match(
             {name: metadata.version(name) for name in PACKAGES},
         )  # fmt: skip
         found = match_images(run, inputs, on_progress=interruption.stopping(advance))
-        write_json(out / "match.json", found.model_dump(mode="json"))
         files = {target.image.id: target.path for target in [*made.targets, *asked.targets]}
         page = write_match(out, found, files)
     if json_output:

@@ -21,7 +21,7 @@ STYLES = {
     Verdict.REPLICATED_BY_INVERSION: "red",
     Verdict.PARTIAL: "red",
     Verdict.ATYPICAL: "yellow",
-    Verdict.NOT_REPRODUCED: "green",
+    Verdict.NOT_REPRODUCED: "default",
     Verdict.INCONCLUSIVE: "magenta",
     Verdict.SKIPPED: "magenta",
 }

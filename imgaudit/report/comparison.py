@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from imgaudit.exceptions import InputError
 from imgaudit.io.containment import contain
+from imgaudit.io.reading import hash_file
 from imgaudit.io.writing import remove_file, write_atomically, write_png
 from imgaudit.report.formats import markdown_text
 from imgaudit.report.pages import write_page
@@ -79,8 +80,13 @@ def write_comparison(folder: Path, comparison: Comparison, a: RunFolder, b: RunF
             remove_file(old)
     write_atomically(folder / "comparison.json", render_comparison(comparison, ComparisonFormat.JSON))
     views = [_view(image, folder / "images", a, b) for image in comparison.images]
+    foot = [
+        ("SHA-256 of comparison.json", hash_file(folder / "comparison.json")),
+        ("Model of run A", comparison.a.fingerprint),
+        ("Model of run B", comparison.b.fingerprint),
+    ]
     return write_page(
-        folder, "comparison.html.jinja", (), comparison=comparison,
+        folder, "comparison.html.jinja", (), foot, comparison=comparison,
         changed=[view for view in views if view.image.change in CHANGED],
         unchanged=[view for view in views if view.image.change is Change.UNCHANGED],
         left_out=[view for view in views if view.image.change is Change.NOT_COMPARABLE],

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from imgaudit.io.reading import hash_file
 from imgaudit.io.writing import write_atomically
 from imgaudit.report.pages import write_page
 from imgaudit.report.redaction import csv_cell
@@ -53,8 +54,12 @@ def write_detection(folder: Path, outcome: DetectionOutcome) -> Path:
         {"one": one, "segments": list(segments(one)), "command": removal_command(outcome.manifest.command, one)}
         for one in scored[:MOST_ROWS]
     ]
+    foot = [
+        ("SHA-256 of detection.jsonl", hash_file(folder / "detection.jsonl")),
+        ("Model", outcome.manifest.model.fingerprint),
+    ]
     return write_page(
-        folder / "report", "detection.html.jinja", ("detection.css", "detection.js"),
+        folder / "report", "detection.html.jinja", ("detection.css", "detection.js"), foot,
         outcome=outcome, manifest=outcome.manifest, views=views, scored=len(scored), most=MOST_ROWS,
         skipped=[one for one in outcome.prompts if isinstance(one.found, PromptSkipped)],
         spaces=sorted({one.found.space for one in scored if isinstance(one.found, PromptDetection)}),

@@ -5,7 +5,8 @@ from typing import Any
 
 from imgaudit.exceptions import ImageError
 from imgaudit.io.images import load_image
-from imgaudit.io.writing import write_png
+from imgaudit.io.reading import hash_file
+from imgaudit.io.writing import write_json, write_png
 from imgaudit.report.pages import write_page
 from imgaudit.report.pictures import fade_outside
 from imgaudit.schema.match import ClosestImage, MatchResult, Seen, TargetMatch
@@ -27,15 +28,18 @@ LABELS = {
 
 
 def write_match(folder: Path, matches: MatchResult, files: dict[str, Path]) -> Path:
-    """Write FOLDER/report/index.html with its pictures and return its path.
+    """Write match.json, and report/index.html with its pictures, into FOLDER; return the page.
 
     files:  of targets and closest images, by id; those that can no longer be read are left out of the page
     """
+    write_json(folder / "match.json", matches.model_dump(mode="json"))
     report = folder / "report"
     shown = sorted(matches.targets, key=lambda one: (ORDER.index(one.seen), one.path))
     views = [_view(report, one, files) for one in shown]
     counts = {seen: matches.count(seen) for seen in ORDER}
-    return write_page(report, "match.html.jinja", (), matches=matches, views=views, labels=LABELS, counts=counts)
+    # The model is not known: only images that are said to come from it were given.
+    foot = [("SHA-256 of match.json", hash_file(folder / "match.json"))]
+    return write_page(report, "match.html.jinja", (), foot, matches=matches, views=views, labels=LABELS, counts=counts)
 
 
 def _view(report: Path, match: TargetMatch, files: dict[str, Path]) -> dict[str, Any]:

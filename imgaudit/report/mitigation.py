@@ -18,7 +18,8 @@ def write_mitigation(folder: Path, table: EvaluationTable, figures: EvaluationFi
         write_atomically(report / name, before_and_after(table.models[0], model, figures.threshold))
         plots.append((model.name, name))
     assets = ("mitigation.css",)
-    return write_page(report, "mitigation.html.jinja", assets, table=table, figures=figures, plots=plots)
+    foot = [(f"Model, {model.name}", model.fingerprint) for model in table.models]
+    return write_page(report, "mitigation.html.jinja", assets, foot, table=table, figures=figures, plots=plots)
 
 
 def before_and_after(base: ModelOutcome, model: ModelOutcome, threshold: float) -> str:

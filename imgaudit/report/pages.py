@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import markupsafe
 
 from imgaudit.io.writing import write_atomically
-from imgaudit.report.glossary import explain_word, link_word
+from imgaudit.report.glossary import PAGE, anchor_of, explain_word, link_word, read_glossary
 from imgaudit.runs.history import History
 from imgaudit.schema.findings import AuditResult
 from imgaudit.schema.history import HistoryEntry
 from imgaudit.schema.records import Skipped
-from imgaudit.schema.text import printable
+from imgaudit.schema.text import file_name, printable
 
 BASE = ("style.css", "theme.js")
 """Files that every page loads."""
@@ -36,6 +37,8 @@ def page_environment() -> jinja2.Environment:
     environment.filters["number"] = _number
     environment.filters["percent"] = _percent
     environment.filters["visible"] = printable
+    environment.filters["isolate"] = _isolate
+    environment.filters["isolate_name"] = _isolate_name
     environment.globals["word"] = link_word
     environment.globals["explain_word"] = explain_word
     environment.tests["skipped"] = lambda value: isinstance(value, Skipped)
@@ -60,19 +63,44 @@ def write_assets(folder: Path, names: Sequence[str]) -> None:
         write_atomically(folder / "assets" / name, content)
 
 
-def write_page(folder: Path, template: str, assets: Sequence[str], **values: Any) -> Path:
-    """Write FOLDER/index.html from a template, with its assets beside it; return the page's path.
+def write_page(
+    folder: Path, template: str, assets: Sequence[str], foot: Sequence[tuple[str, str]], **values: Any
+) -> Path:
+    """Write FOLDER/index.html from a template, with its assets and the glossary beside it; return the page's path.
 
+    foot:    names and digests that stand at the foot of the page and of every printed sheet
     values:  as the template names them
     """
-    page = page_environment().get_template(template).render(**values)
+    environment = page_environment()
+    page = environment.get_template(template).render(**values, foot=foot)
     write_assets(folder, assets)
+    write_atomically(folder / PAGE, render_glossary(environment, foot=foot))
     write_atomically(folder / "index.html", page)
     return folder / "index.html"
 
 
+def render_glossary(environment: jinja2.Environment, **values: Any) -> str:
+    """Return the page with the words of reports and their meaning.
+
+    values:  what its foot needs: `foot`, or what the pages of an audit share
+    """
+    template = environment.get_template("glossary.html.jinja")
+    return template.render(**values, glossary=read_glossary(), anchor_of=anchor_of)
+
+
 def _number(value: float | Skipped, pattern: str = ".3g") -> str:
     return f"not measured ({value.skipped})" if isinstance(value, Skipped) else format(value, pattern)
+
+
+def _isolate(text: str) -> markupsafe.Markup:
+    """Return text from outside that keeps its own direction: what stands around it does not change its order."""
+    return markupsafe.Markup("<bdi>{}</bdi>").format(printable(text))
+
+
+def _isolate_name(path: str) -> markupsafe.Markup:
+    """Return a path whose last part keeps its own direction: folders may be in another script."""
+    name = file_name(path)
+    return markupsafe.escape(printable(path.removesuffix(name))) + _isolate(name)
 
 
 def _percent(value: float | Skipped, digits: int = 1) -> str:

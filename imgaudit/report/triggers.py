@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from imgaudit.io.reading import hash_file
 from imgaudit.io.writing import write_atomically, write_json
 from imgaudit.report.pages import write_page
 from imgaudit.runs.trigger_images import image_name
@@ -57,8 +58,12 @@ def write_triggers(
                 "target": targets[number] if targets else None,
             }
         )
+    foot = [
+        ("SHA-256 of candidates.json", hash_file(folder / "candidates.json")),
+        ("Model", outcome.manifest.model.fingerprint),
+    ]
     return write_page(
-        folder / "report", "triggers.html.jinja", ("triggers.css",), outcome=outcome, manifest=outcome.manifest,
+        folder / "report", "triggers.html.jinja", ("triggers.css",), foot, outcome=outcome, manifest=outcome.manifest,
         views=views, most=MOST_CANDIDATES, most_prompts=MOST_PROMPTS, no_proof=NO_PROOF,
     )  # fmt: skip
 

@@ -152,7 +152,9 @@ def test_missing_and_hostile_pictures_are_said(two_runs: tuple[Path, Path], tmp_
     (run / replicas[1]).write_bytes(b"\x89PNG\r\n\x1a\nbroken")
     write_comparison(out, comparison, a.folder, b.folder)
     assert "is damaged" in (out / "index.html").read_text()
-    assert {path.name for path in out.iterdir()} == {"index.html", "comparison.json", "assets", "images"}
+    assert {path.name for path in out.iterdir()} == {
+        "index.html", "glossary.html", "comparison.json", "assets", "images",
+    }  # fmt: skip
 
 
 def test_nothing_is_written_over_something_else(two_runs: tuple[Path, Path], tmp_path: Path) -> None:

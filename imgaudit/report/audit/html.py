@@ -14,12 +14,13 @@ from imgaudit.report.answer import answer_question
 from imgaudit.report.audit.charts import Charts
 from imgaudit.report.audit.image_page import image_context
 from imgaudit.report.audit.index_page import index_context, row_of, write_rows
-from imgaudit.report.glossary import PAGE, anchor_of, read_glossary
+from imgaudit.report.glossary import PAGE
 from imgaudit.report.pages import (
     continuing_commands,
     describe_history,
     describe_sealing,
     page_environment,
+    render_glossary,
     reproduction_command,
     write_assets,
 )
@@ -77,10 +78,7 @@ def write_html(run: RunFolder, result: AuditResult, folder: Path, review: Review
             row |= {"target": next(made), "best": next(made)}
     named = write_rows(folder, rows, environment, shared)
     context = index_context(folder, findings, result.summary, charts)
-    words = environment.get_template("glossary.html.jinja").render(
-        **shared, glossary=read_glossary(), anchor_of=anchor_of
-    )
-    write_atomically(folder / PAGE, words)
+    write_atomically(folder / PAGE, render_glossary(environment, **shared))
     page = environment.get_template("index.html.jinja").render(**shared, **context, **named)
     write_atomically(folder / "index.html", page)
 

@@ -10,8 +10,9 @@ for (const table of document.querySelectorAll("table.sortable")) {
   headings.forEach((heading, column) => {
     const button = document.createElement("button");
     button.type = "button";
-    button.textContent = heading.textContent;
-    heading.replaceChildren(button);
+    // A link to the meaning of the heading stays beside the button.
+    button.textContent = heading.firstChild.textContent.trim();
+    heading.firstChild.replaceWith(button, " ");
     button.addEventListener("click", () => {
       const down = heading.getAttribute("aria-sort") === "ascending";
       for (const other of headings) other.removeAttribute("aria-sort");

@@ -101,7 +101,9 @@
   }
 
   function link(row) {
-    const anchor = make("a", row.name, "name");
+    const anchor = make("a", undefined, "name");
+    // A name keeps its own direction, whatever stands around it.
+    anchor.append(make("bdi", row.name));
     anchor.href = row.id + ".html";
     return anchor;
   }

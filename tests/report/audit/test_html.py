@@ -183,7 +183,7 @@ def test_every_term_leads_to_its_entry(page: Page, pages: Path) -> None:
         assert {link.partition("#")[0] for link in links} == {"glossary.html"}
         assert {link.partition("#")[2] for link in links} <= entries
     page.locator("a.term").first.click()
-    assert page.locator("dt:target").count() == 1
+    page.wait_for_selector("dt:target")
 
 
 @pytest.mark.parametrize("name", ["index.html", "glossary.html", "image", "skipped"])
