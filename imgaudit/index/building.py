@@ -24,9 +24,17 @@ from imgaudit.index.manifest import (
     read_manifest,
     write_manifest,
 )
+from imgaudit.index.rebuilding import advise_rebuilding
 from imgaudit.index.shards import ShardDraft
 from imgaudit.index.source_states import keep_states
-from imgaudit.index.sources import SourceInput, open_source, plan_descriptor, plan_sources
+from imgaudit.index.sources import (
+    SourceInput,
+    keep_vector_contents,
+    open_source,
+    plan_descriptor,
+    plan_sources,
+    source_path,
+)
 from imgaudit.io.lock import hold_folder
 from imgaudit.io.provenance import utc_now
 from imgaudit.io.writing import write_atomically
@@ -78,7 +86,7 @@ def build_collection(
         if (folder / "manifest.json").exists():
             manifest = read_manifest(folder)
             _refuse_other_options(manifest, options)
-            planned = plan_sources(given, manifest.sources, folder / STATES)
+            planned = plan_sources(given, manifest.sources, folder / STATES, advise_rebuilding(folder, manifest, given))
             new = [source.path for source in planned if source not in manifest.sources]
             if new:
                 raise InputError(
@@ -104,7 +112,7 @@ def add_to_collection(
     read_manifest(folder)
     with hold_folder(folder):
         manifest = read_manifest(folder)
-        planned = plan_sources(given, manifest.sources, folder / STATES)
+        planned = plan_sources(given, manifest.sources, folder / STATES, advise_rebuilding(folder, manifest, given))
         new = [source for source in planned if source not in manifest.sources]
         manifest = manifest.model_copy(update={"sources": (*manifest.sources, *new)})
         return _continue_build(folder, manifest, given, workers, on_progress)
@@ -138,8 +146,7 @@ def _begin_collection(folder: Path, given: Sequence[SourceInput], options: Build
 def _continue_build(
     folder: Path, manifest: CollectionManifest, given: Sequence[SourceInput], workers: int, on_progress: Progress
 ) -> CollectionManifest:
-    given_sources = plan_sources(given, manifest.sources, folder / STATES)
-    by_path = {source.path: one for source, one in zip(given_sources, given, strict=True)}
+    by_path = {source_path(one): one for one in given}
     missing = [source.path for source in manifest.unfinished if source.path not in by_path]
     if missing:
         raise InputError(f"the collection is not finished with {missing[0]!r}: give that source again first")
@@ -190,7 +197,8 @@ class Build:
         opened = {
             number: open_source(
                 record, self.given[record.path], self.manifest.descriptor, describer=self._describer,
-                parts=self.folder / "parts" / f"{number:06d}", block=self.manifest.shard_vectors,
+                parts=self.folder / "parts" / f"{number:06d}", states=self.folder / STATES,
+                block=self.manifest.shard_vectors,
             )
             for number, record in enumerate(self._sources) if record.done < record.count
         }  # fmt: skip
@@ -198,7 +206,11 @@ class Build:
             self._forget_parts()
             return
         for record in self._sources:
-            if record.kind == "images" and record.state and record.path in self.given:
+            if record.path not in self.given:
+                continue
+            if record.kind != "images":
+                keep_vector_contents(record, self.folder / STATES)
+            elif record.state:
                 keep_states(Path(record.path), self.folder / STATES, record.state)
         write_manifest(self.folder, self.manifest)
         for number, source in opened.items():

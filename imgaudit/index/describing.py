@@ -17,10 +17,11 @@ from typing import NamedTuple, Self
 import numpy as np
 import torch
 
-from imgaudit.exceptions import ConfigError, ImageError
+from imgaudit.exceptions import ConfigError, ImageError, ImgauditError
 from imgaudit.index.faiss_file import Vectors
 from imgaudit.io.framing import frame_image, to_tensor
-from imgaudit.io.images import load_image
+from imgaudit.io.images import MAX_BYTES, load_image
+from imgaudit.io.reading import hash_file
 from imgaudit.schema.protocol import Framing
 from imgaudit.schema.records import Skipped
 from imgaudit.similarity.descriptors import DESCRIPTOR_NAMES, Descriptor, describe_judged, load_descriptor
@@ -41,6 +42,8 @@ class ImageEntry(NamedTuple):
     path: Path
     reason: str | None = None
     """Reason that it is not read, if that is known already."""
+    sha256: str = ""
+    """SHA-256 of its bytes once it was read; empty where it was not."""
 
 
 class DescribedEntries(NamedTuple):
@@ -87,13 +90,15 @@ def describe_entries(descriptor: Descriptor, items: Sequence[ImageEntry]) -> Des
     tensors: list[torch.Tensor] = []
     side = find_image_side(descriptor)
     for item in items:
-        reason = item.reason
+        reason, digest = item.reason, item.sha256
         if reason is None:
             try:
-                tensors.append(to_tensor(frame_image(load_image(item.path).pixels, side, FRAMING)))
+                image = load_image(item.path)
+                tensors.append(to_tensor(frame_image(image.pixels, side, FRAMING)))
+                digest = image.sha256
             except ImageError as error:
-                reason = f"the file {error}"
-        read.append(ImageEntry(item.path, reason))
+                reason, digest = f"the file {error}", _hash_unread(item.path)
+        read.append(ImageEntry(item.path, reason, digest))
     columns = descriptor.dimension // 8 if descriptor.binary else descriptor.dimension
     dtype = np.uint8 if descriptor.binary else np.float32
     if not tensors:
@@ -101,8 +106,16 @@ def describe_entries(descriptor: Descriptor, items: Sequence[ImageEntry]) -> Des
     judged = describe_judged(descriptor, torch.stack(tensors))
     kept = np.array([not reason for reason in judged.reasons])
     reasons = iter(judged.reasons)
-    read = [item if item.reason else ImageEntry(item.path, next(reasons) or None) for item in read]
+    read = [item if item.reason else item._replace(reason=next(reasons) or None) for item in read]
     return DescribedEntries(read, np.ascontiguousarray(judged.vectors[kept], dtype))
+
+
+def _hash_unread(path: Path) -> str:
+    """Return the digest of a file that gave no image; empty where it cannot be opened or is too large to be one."""
+    try:
+        return "" if path.is_symlink() else hash_file(path, MAX_BYTES)
+    except (OSError, ImgauditError):
+        return ""
 
 
 _descriptor: list[Descriptor] = []
@@ -195,7 +208,8 @@ class Describer:
                 parts.append(self._submit([item]).result())
             except BrokenProcessPool:
                 self._stop()
-                parts.append(describe_entries(self.descriptor, [ImageEntry(item.path, item.reason or KILLED)]))
+                refused = ImageEntry(item.path, item.reason or KILLED, _hash_unread(item.path))
+                parts.append(describe_entries(self.descriptor, [refused]))
         return DescribedEntries(
             [item for part in parts for item in part.items], np.concatenate([part.vectors for part in parts])
         )

@@ -16,6 +16,7 @@ from safetensors.numpy import save
 from imgaudit.index.block import Block
 from imgaudit.index.describing import Describer, ImageEntry
 from imgaudit.index.names import Name, Names, find_refusal_reason
+from imgaudit.index.source_contents import keep_contents
 from imgaudit.io.listing import walk_images
 from imgaudit.io.reading import format_path
 from imgaudit.io.writing import write_atomically
@@ -84,22 +85,26 @@ def inspect_folder(folder: Path) -> FolderFacts:
     return FolderFacts(count, digest.hexdigest(), states.hexdigest(), _count_kinds(others), tuple(own))
 
 
-def list_states(folder: Path) -> Iterator[str]:
-    """Yield a line for every entry that a collection takes: its name in the folder, its size and its time of change.
+def list_states(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Yield every entry that a collection takes with a line: its name in the folder, its size and its time of change.
 
-    By these a file that was replaced in place is told. Contents are not compared: that would take as long as building.
+    By these a file that was replaced in place is told. Contents are not read here: that would take as long as building.
     """
     for item in list_collected_entries(folder, Counter()):
-        yield _describe_state(folder, item)
+        yield item.path, _describe_state(folder, item)
 
 
 def _describe_state(folder: Path, item: ImageEntry) -> str:
-    name = format_path(item.path.relative_to(folder).as_posix())
+    name = _name_in(folder, item.path)
     try:
         status = item.path.lstat()
     except OSError:
         return json.dumps([name, -1, -1])
     return json.dumps([name, status.st_size, status.st_mtime_ns])
+
+
+def _name_in(folder: Path, path: Path) -> str:
+    return format_path(path.relative_to(folder).as_posix())
 
 
 def _count_kinds(others: Counter[str]) -> dict[str, int]:
@@ -113,9 +118,14 @@ def _count_kinds(others: Counter[str]) -> dict[str, int]:
 class ImageFolder:
     """Images of a folder. What was described is kept in small files, so that a kill costs little."""
 
-    def __init__(self, folder: Path, label: str, parts: Path, describer: Describer) -> None:
-        """parts:  folder for this source's parts"""
+    def __init__(
+        self, folder: Path, label: str, parts: Path, describer: Describer, contents: Path | None = None
+    ) -> None:
+        """parts:     folder for this source's parts
+        contents:  file that gets the digest of every file that is read; None for a use that reads none
+        """
         self.folder, self.label, self.parts, self.describer = folder, label, parts, describer
+        self.contents = contents
 
     def blocks(self, start: int) -> Iterator[Block]:
         """Yield everything from item `start` on: kept parts first, then the rest."""
@@ -126,9 +136,10 @@ class ImageFolder:
         tasks = iter(lambda: tuple(islice(waiting, TASK)), ())
         described = self.describer.describe(tasks)
         while group := list(islice(described, PART // TASK)):
-            block = self._block(
-                [item for one in group for item in one.items], np.concatenate([one.vectors for one in group])
-            )
+            items = [item for one in group for item in one.items]
+            block = self._block(items, np.concatenate([one.vectors for one in group]))
+            if self.contents is not None:
+                keep_contents(self.contents, [(_name_in(self.folder, item.path), item.sha256) for item in items])
             self._keep(start, block)
             yield block
             start += block.consumed
@@ -143,7 +154,7 @@ class ImageFolder:
         names, skipped, kept, row = [], [], [], 0
         for item in items:
             path, reason = format_path(item.path), item.reason
-            name = f"{self.label}/{format_path(item.path.relative_to(self.folder).as_posix())}"
+            name = f"{self.label}/{_name_in(self.folder, item.path)}"
             if reason is None:
                 reason = next((f"its name {why}" for text in (name, path) if (why := find_refusal_reason(text))), None)
                 kept += [row] if reason is None else []

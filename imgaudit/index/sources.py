@@ -14,9 +14,10 @@ from imgaudit.index.image_folders import ImageFolder, inspect_folder
 from imgaudit.index.manifest import DescriptorRecord, SourceRecord
 from imgaudit.index.names import find_refusal_reason
 from imgaudit.index.parquet import ParquetVectors
-from imgaudit.index.source_states import name_changes
+from imgaudit.index.source_contents import contents_path, has_content, keep_contents, read_contents
+from imgaudit.index.source_states import find_changes
 from imgaudit.index.vector_files import FaissVectors, NpyVectors, VectorFile, VectorSource
-from imgaudit.io.reading import format_path
+from imgaudit.io.reading import format_path, hash_file
 
 VECTOR_FILES = {".npy": "npy", ".parquet": "parquet", ".faiss": "faiss", ".index": "faiss"}
 """Files of vectors, by the ends of their names."""
@@ -55,13 +56,19 @@ def pair_id_lists(
     return [SourceInput(path, ids.get(path), vector_column, id_column) for path in paths]
 
 
+def source_path(given: SourceInput) -> str:
+    """Return the path by which a manifest knows a source."""
+    return format_path(os.path.abspath(given.path))  # noqa: PTH100 - resolve() would follow links
+
+
 def plan_sources(
-    given: Sequence[SourceInput], known: Sequence[SourceRecord], states: Path | None = None
+    given: Sequence[SourceInput], known: Sequence[SourceRecord], states: Path | None = None, advice: str = ""
 ) -> list[SourceRecord]:
     """Look at every source: how much is in it, and by which label its ids begin.
 
     known:   sources that the collection has already; one that is given again keeps its label and how far it is
     states:  folder in which the collection keeps the states of files, by which those that changed are named
+    advice:  what to do about a source that has changed
 
     Raises InputError when one cannot be used, is given twice, or has changed since the collection got it.
     """
@@ -69,13 +76,13 @@ def plan_sources(
     by_path = {source.path: source for source in known}
     planned: list[SourceRecord] = []
     for one in given:
-        path = Path(os.path.abspath(one.path))  # noqa: PTH100 - resolve() would follow links
-        text = format_path(path)
+        text = source_path(one)
+        path = Path(os.path.abspath(one.path))  # noqa: PTH100
         if text in {source.path for source in planned}:
             raise InputError(f"the source {text!r} is given twice")
         source = _inspect_source(one, path)
         if text in by_path:
-            planned.append(_match_known(source, by_path[text], states))
+            planned.append(_match_known(source, by_path[text], states, advice))
         else:
             label = _make_label(format_path(path.name or "root"), labels)
             labels.add(label)
@@ -83,24 +90,39 @@ def plan_sources(
     return planned
 
 
-def _match_known(source: SourceRecord, known: SourceRecord, states: Path | None) -> SourceRecord:
+def _match_known(source: SourceRecord, known: SourceRecord, states: Path | None, advice: str) -> SourceRecord:
     compared = ("kind", "digest", "count", "id_list", "vector_column", "id_column")
     differs = [name for name in compared if getattr(source, name) != getattr(known, name)]
     # Collections of older versions know the names of files alone.
-    changed = bool(known.state) and source.state != known.state
-    if source.kind == known.kind == "images" and (differs or changed):
-        what = name_changes(Path(known.path), states / f"{known.state}.jsonl") if states and known.state else ""
-        raise InputError(
-            f"files in {known.path!r} have changed since the collection got them{what}: the collection describes them "
-            "as they were. Delete the collection and build it again, or put what is new into a folder of its own and "
-            "add that"
-        )
-    if differs:
-        raise InputError(
-            f"the source {known.path!r} has changed since the collection got it ({', '.join(differs)}): build a new "
-            "collection, or put what is new into a folder or file of its own and add that"
-        )
-    return known
+    if not differs and (not known.state or source.state == known.state):
+        return known
+    what = ", ".join(differs)
+    if source.kind == known.kind == "images":
+        changes = find_changes(known, states) if states and known.state else None
+        if not differs and changes is not None and not any(changes):
+            return known
+        what = "" if changes is None else str(changes)
+    elif differs == ["digest"] and states is not None and _has_same_contents(known, states):
+        return known
+    what = f" ({what})" if what else ""
+    subject, it = ("files in ", "them") if known.kind == "images" else ("", "it")
+    raise InputError(
+        f"{subject}{known.path!r} changed since the collection got {it}{what}: the collection describes what was there "
+        f"before. {advice}"
+    )
+
+
+def _has_same_contents(known: SourceRecord, states: Path) -> bool:
+    """Return whether a file of vectors and its list of names, with other times, have the bytes that were kept."""
+    contents = read_contents(contents_path(states, known.digest))
+    return all(has_content(Path(one), contents.get(one)) for one in (known.path, known.id_list) if one)
+
+
+def keep_vector_contents(source: SourceRecord, states: Path) -> None:
+    """Keep the digests of a file of vectors and of its list of names, once."""
+    path = contents_path(states, source.digest)
+    if not path.exists():
+        keep_contents(path, [(one, hash_file(Path(one))) for one in (source.path, source.id_list) if one])
 
 
 def _inspect_source(given: SourceInput, path: Path) -> SourceRecord:
@@ -172,12 +194,14 @@ def open_source(
     descriptor: DescriptorRecord,
     *,
     parts: Path,
+    states: Path,
     describer: Describer | None,
     block: int,
 ) -> Source:
     """Open a source for reading.
 
     parts:      where described images are kept until a shard has them
+    states:     where the digests of the files are kept
     describer:  for images
     block:      most vectors at a time
 
@@ -187,7 +211,8 @@ def open_source(
     if record.kind == "images":
         if describer is None:
             raise ConfigError(f"images cannot be described by {descriptor.name!r}: give their vectors instead")
-        return ImageFolder(path, record.label, parts, describer)
+        contents = contents_path(states, record.state) if record.state else None
+        return ImageFolder(path, record.label, parts, describer, contents)
     vectors = open_vectors(record, path)
     dimension = vectors.columns * (8 if vectors.binary else 1)
     if (vectors.binary, dimension) != (descriptor.binary, descriptor.dimension):
