@@ -23,7 +23,7 @@ WITHOUT_MODULE = {
     "models/families/test_transformer_families", "benchmark/robustness/test_robustness",
     "benchmark/budgets/test_budgets", "similarity/descriptors/test_descriptors", "report/server/test_decision_form",
     "report/audit/test_score_search", "report/audit/test_baseline", "decision/test_baseline", "diffusion/test_baseline",
-    "models/families/test_guidance_embedding",
+    "models/families/test_guidance_embedding", "report/audit/test_skipped_files",
 }  # fmt: skip
 """Tests of something wider than a module, besides those in end_to_end."""
 

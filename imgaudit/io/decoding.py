@@ -179,8 +179,10 @@ def explain_refusal(data: bytes, error: Exception) -> str:
             return f"is a JPEG of a kind that is not decoded ({bits} bits a sample): export it as an ordinary JPEG"
         return f"is not an image that can be decoded ({', '.join(find_formats())})"
     if isinstance(error, Image.DecompressionBombError):
-        return f"is refused as a decompression bomb: {error}"
+        # Pillow calls it an attack; a large scan is none.
+        return f"declares more pixels than are decoded; at most {MAX_PIXELS:,} are: export it smaller"
     if isinstance(error, MemoryError):
         return "needs more memory to decode than there is"
     # Pillow's parsers raise almost anything on damaged files; each of these means "this file", not "this program".
-    return f"is damaged or truncated: {type(error).__name__}: {error}"[:500]
+    told = f"{error}" if isinstance(error, OSError | SyntaxError) else f"{type(error).__name__}: {error}"
+    return f"is damaged or truncated: {told or 'its decoder says no more'}"[:500]

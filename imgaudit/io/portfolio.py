@@ -118,7 +118,7 @@ def read_portfolio(
             skipped.append(SkippedImage(path=path, skipped=refused, sha256=screened.sha256))
         elif screened.facts.sha256 in targets:
             first = format_path(targets[screened.facts.sha256].path)
-            identical = f"identical to {first}, which is audited"
+            identical = f"the file is identical to {first}: the result of that file is also the result of this one"
             skipped.append(SkippedImage(path=path, skipped=identical, sha256=screened.facts.sha256))
         else:
             targets[screened.facts.sha256] = _make_target(screened, screened.facts, fitted, asked)

@@ -27,7 +27,7 @@ def png_bytes(width: int, height: int) -> bytes:
 
 
 def test_a_decompression_bomb_is_refused_before_it_is_decoded() -> None:
-    with pytest.raises(ImageError, match=r"declares 60000 x 60000 pixels|decompression bomb"):
+    with pytest.raises(ImageError, match=r"declares (60000 x 60000|more) pixels"):
         decode_image(png_bytes(60_000, 60_000))
 
 
