@@ -80,7 +80,8 @@ CASES = (
          "which is not an image that can be decoded: export it as PNG, TIFF or JPEG"),
     Case("camera.dng", write_dng, "of which only a small preview could be read: export it as JPEG or TIFF, or run `pip "
          "install imgaudit[raw]`"),
-    Case("huge.png", write_huge, "the file declares more pixels than are decoded; at most 64,000,000 are: export it smaller"),
+    Case("huge.png", write_huge,
+         "the file declares more pixels than are decoded; at most 64,000,000 are: export it smaller"),
     Case("large.png", write_large, "the file has 268,435,457 bytes; at most 268,435,456 are read"),
     Case("bright.png", write_bright, "the file is high dynamic range"),
     Case("integers.tif", write_integers, "export it as 8 or 16 bit"),
