@@ -12,14 +12,14 @@ from imgaudit.cli.dry_run import estimate_duration, print_cost, print_plan
 from imgaudit.cli.event_log import open_log
 from imgaudit.cli.exit_codes import ExitCode, find_exit_code
 from imgaudit.cli.folders import keep_begun_framing
-from imgaudit.cli.inputs import Folders, ReadInputs, read_inputs
+from imgaudit.cli.inputs import Folders, ReadInputs, name_skipped, read_inputs
 from imgaudit.cli.interruption import Interruption, format_command_line
 from imgaudit.cli.model_choice import ModelChoice
 from imgaudit.cli.no_controls import CONSEQUENCE, WAYS, choose_without_controls, lacks_choice
 from imgaudit.cli.options import ConfigOptions, DryRun, LogFile, Out, Quiet, StreamedJson
 from imgaudit.cli.sealed import find_seal, keep_to_seal
 from imgaudit.cli.signatures import takes_records
-from imgaudit.cli.terminal import print_result, say, stage_progress
+from imgaudit.cli.terminal import print_result, say, stage_progress, waiting
 from imgaudit.io.offline import go_offline
 from imgaudit.schema.config import AuditConfig
 
@@ -69,6 +69,7 @@ def audit_and_print(
     if output.dry_run:
         _print_dry_run(inputs, model, config, undecided=undecided, quiet=quiet)
         return ExitCode.DECIDED
+    name_skipped(inputs, quiet=quiet)
     given = inputs.controls, inputs.decoys, inputs.reference
     if (
         seal is None
@@ -84,15 +85,15 @@ def audit_and_print(
         )
         config = config.model_copy(update={"no_controls": True})
         sources = sources | {"no_controls": reason}
-    say(f"loading model {model.name}", quiet=quiet)
-    loaded = model.load(config.device)
-    apart = [folder for folder in (out, folders.targets, folders.controls, folders.decoys) if folder is not None]
     with (
-        open_log(output.log_file, apart) as log,
+        # Opened first, so that a place that is refused does not cost the time to load a model.
+        open_log(output.log_file, [out, *map(Path, folders.named.values()), *model.paths]) as log,
         Interruption().listening() as interruption,
         stage_progress(quiet=quiet) as advance,
     ):
         log.write("begin", command=format_command_line())
+        with waiting(f"loading model {model.name}", quiet=quiet):
+            loaded = model.load(config.device)
 
         def on_progress(stage: str, done: int, total: int) -> None:
             log.note_stage(stage, done, total)

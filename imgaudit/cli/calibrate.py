@@ -10,7 +10,7 @@ from imgaudit.cli.interruption import Interruption
 from imgaudit.cli.model_choice import ModelChoice
 from imgaudit.cli.options import Captions, MeasuringOptions, Quiet
 from imgaudit.cli.signatures import Heading, argument, flag, option, takes_records
-from imgaudit.cli.terminal import say, stage_progress
+from imgaudit.cli.terminal import say, stage_progress, waiting
 from imgaudit.io.offline import go_offline
 
 
@@ -43,7 +43,8 @@ def _calibrate(
     portfolio = read_folder(controls, config, captions=captions, thumbnails=True, quiet=quiet)
     for skipped in portfolio.skipped:
         say(f"left out: {skipped.path}: {skipped.skipped}", quiet=quiet)
-    loaded = model.load(config.device)
+    with waiting(f"loading model {model.name}", quiet=quiet):
+        loaded = model.load(config.device)
     with Interruption().listening() as interruption, stage_progress(quiet=quiet) as advance:
         made = calibrate(
             loaded, portfolio, out=out, config=config, note=note or f"folder {controls}", append=append,

@@ -48,7 +48,8 @@ def _compare(
     out: Annotated[Path | None, option(Heading.OUTPUT, "Folder for --format html.", "--out", "-o", metavar="FOLDER",
         default=DEFAULT_FOLDER)] = None,
     fail_on: Annotated[FailOnChange, option(Heading.OUTPUT, "For scripts: exit with code 1 "
-        "for appeared, for changed (any change), or never.", metavar="WHAT")] = FailOnChange.APPEARED,
+        "for appeared, or for changed (any change); or never: exit with code 0 whatever was found.",
+        metavar="WHAT")] = FailOnChange.APPEARED,
 ) -> None:  # fmt: skip
     """Compare two finished runs image by image. Needs no model, and does not change the runs."""
     from imgaudit.api import compare

@@ -14,7 +14,7 @@ from imgaudit.cli.interruption import Interruption
 from imgaudit.cli.model_choice import PlainModel
 from imgaudit.cli.options import Batch, Device, Json, Offline, Out, Quiet, Seed
 from imgaudit.cli.signatures import Heading, argument, make_record, option, takes_records
-from imgaudit.cli.terminal import format_number, make_table, plain, progress, say
+from imgaudit.cli.terminal import format_number, make_table, plain, progress, say, waiting
 from imgaudit.exceptions import ConfigError, InputError
 
 if TYPE_CHECKING:
@@ -76,7 +76,8 @@ def _detect(
         raise ConfigError(f"--number is {only}, but {prompts.name!r} has {len(given)} prompts")
     if offline:
         go_offline()
-    loaded = model.load(device)
+    with waiting(f"loading model {model.name}", quiet=quiet):
+        loaded = model.load(device)
     if drop is not None:
         numbers = range(1, len(given) + 1) if only is None else [only]
         _without({place: given[place - 1] for place in numbers}, drop, loaded, settings, batch_size, json_output)

@@ -22,6 +22,9 @@ from imgaudit.cli.terminal import print_error
 from imgaudit.exceptions import InputError
 from imgaudit.io.provenance import utc_now
 
+BEGINNINGS = (b'{"event":', b'{"time":')
+"""First bytes of a log."""
+
 
 class EventLog:
     """Appends events to a file; one that can no longer be written ends the log and not the audit."""
@@ -60,16 +63,20 @@ class EventLog:
 def open_log(path: Path | None, apart_from: Sequence[Path]) -> Iterator[EventLog]:
     """Open a log to append to; None gives one that writes nothing.
 
-    apart_from:  folders that it must not lie in, because what is in them is audited or sealed
-    Raises InputError for such a place, a link, or anything else than a file.
+    apart_from:  files that the command reads, and folders that it reads or writes: the log is none of them, and lies
+        in none of them
+    Raises InputError for such a place, a link, anything else than a file, and a file that holds something else.
     """
     if path is None:
         yield EventLog(None)
         return
-    for folder in apart_from:
-        if path.resolve().is_relative_to(folder.resolve()):
-            raise InputError(f"--log-file {str(path)!r} lies in {str(folder)!r}; name a file outside of it")
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    for used in apart_from:
+        if path.resolve().is_relative_to(used.resolve()):
+            place = "lies in" if used.is_dir() else "is"
+            raise InputError(
+                f"--log-file {str(path)!r} {place} {str(used)!r}, which this command uses: name another file"
+            )
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     try:
         descriptor = os.open(path, flags, 0o600)
     except OSError as error:
@@ -78,6 +85,11 @@ def open_log(path: Path | None, apart_from: Sequence[Path]) -> Iterator[EventLog
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise InputError(f"--log-file {str(path)!r} is not a file")
+        if (begin := os.read(descriptor, len(BEGINNINGS[0]))) and not begin.startswith(BEGINNINGS):
+            raise InputError(
+                f"--log-file {str(path)!r} holds something else than a log of imgaudit: name a new file, or a log to "
+                "continue"
+            )
         yield EventLog(descriptor)
     finally:
         os.close(descriptor)

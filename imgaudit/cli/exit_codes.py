@@ -43,9 +43,15 @@ def find_failing(fail_on: FailOn) -> frozenset[Verdict]:
     return frozenset((*REPRODUCED, *more[: levels.index(fail_on)]))
 
 
-def find_exit_code(result: AuditResult, fail_on: FailOn) -> ExitCode:
-    """Return the exit code of a finished run."""
-    counts, failing = result.summary.counts, find_failing(fail_on)
+def find_exit_code(result: AuditResult, fail_on: FailOn | None) -> ExitCode:
+    """Return the exit code of a finished run.
+
+    fail_on:  verdicts that make it 1; with `never`, what was found and what is undecided do not change it, and with
+        None only what is undecided does
+    """
+    if fail_on is FailOn.NEVER:
+        return ExitCode.DECIDED
+    counts, failing = result.summary.counts, find_failing(fail_on or FailOn.NEVER)
     if any(counts[verdict] for verdict in failing):
         return ExitCode.REPRODUCED
     if counts[Verdict.SKIPPED] or counts[Verdict.INCONCLUSIVE] or sum(counts.values()) < result.summary.targets:
@@ -54,9 +60,13 @@ def find_exit_code(result: AuditResult, fail_on: FailOn) -> ExitCode:
 
 
 def find_comparison_exit_code(comparison: Comparison, fail_on: FailOnChange) -> ExitCode:
-    """Return the exit code of a comparison: 1 before 3, so that an image left out never hides one that appeared."""
+    """Return the exit code of a comparison: 1 before 3, so that an image left out never hides one that appeared.
+
+    With `never`, what was found and what could not be compared do not change it.
+    """
+    if fail_on is FailOnChange.NEVER:
+        return ExitCode.DECIDED
     failing: tuple[Change, ...] = {
-        FailOnChange.NEVER: (),
         FailOnChange.APPEARED: (Change.APPEARED,),
         FailOnChange.CHANGED: CHANGED,
     }[fail_on]

@@ -15,6 +15,7 @@ from imgaudit.cli.options import (
     SealOption,
     Targets,
 )
+from imgaudit.cli.terminal import say
 from imgaudit.exceptions import InputError
 from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.policy import Policy, read_policy
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from imgaudit.decision.null_bank import NullBank
     from imgaudit.index import Collection
     from imgaudit.io.portfolio import Portfolio
+
+
+NAMED = 20
+"""Files that cannot be used and are named one by one, for each folder."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +104,19 @@ def read_inputs(folders: Folders, config: AuditConfig, policy: Policy, *, quiet:
         else None
     )
     return ReadInputs(portfolio, controls, decoys, _open_reference(folders), policy)
+
+
+def name_skipped(inputs: ReadInputs, *, quiet: bool) -> None:
+    """Name the files that cannot be used, before anything that takes long begins."""
+    from imgaudit.io.portfolio import Portfolio
+
+    for what, images in (("skipped", inputs.portfolio), ("no control", inputs.controls), ("no decoy", inputs.decoys)):
+        if not isinstance(images, Portfolio):
+            continue
+        for one in images.skipped[:NAMED]:
+            say(f"{what}: {one.path}: {one.skipped}", quiet=quiet)
+        if (more := len(images.skipped) - NAMED) > 0:
+            say(f"{what}: {more} more files", quiet=quiet)
 
 
 def _open_reference(folders: Folders) -> "Collection | None":

@@ -3,6 +3,7 @@
 import shlex
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -10,6 +11,7 @@ from functools import partial
 import typer
 
 from imgaudit.cli.exit_codes import ExitCode
+from imgaudit.cli.pace import Pace, format_duration
 from imgaudit.cli.terminal import print_error
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -26,20 +28,24 @@ class Stopped(typer.Exit):
 
 _said: list[str] = []
 
+_began = time.monotonic()
+"""Time at which the command began, as nearly as can be known."""
+
 
 def say_interrupted() -> None:
-    """Print how far the command came, and the line that continues it."""
-    message = _said.pop() if _said else "interrupted; what was finished is kept"
+    """Print how far the command came and how long it ran, and the line that continues it."""
+    ran = format_duration(time.monotonic() - _began)
+    message = _said.pop() if _said else f"interrupted after {ran}; what was finished is kept"
     print_error(f"{message}; continue with: {format_command_line()}")
 
 
 class Interruption:
     """The first signal finishes the chunk in hand, the second stops at once; either way nothing finished is lost."""
 
-    def __init__(self, what: str = "images") -> None:
-        """what: the work is counted in."""
+    def __init__(self, what: str = "images", clock: Callable[[], float] = time.monotonic) -> None:
+        """what: the work is counted in; clock: returns seconds, for tests"""
         self.wanted = False
-        self._what = what
+        self._what, self._clock, self._began = what, clock, clock()
 
     @contextmanager
     def listening(self) -> Iterator["Interruption"]:
@@ -58,19 +64,41 @@ class Interruption:
             for number, handler in previous.items():
                 signal.signal(number, handler)
 
-    def stopping(self, advance: Callable[[int, int], None]) -> Callable[[int, int], None]:
-        """Return a progress callback that ends the command after a signal and says how to continue."""
+    def stopping(self, advance: Callable[[int, int], None], stage: str = "") -> Callable[[int, int], None]:
+        """Return a progress callback that ends the command after a signal, and says how far it is and what is left.
+
+        stage:  name of this part of the work, where there are several
+        """
+        pace = Pace(self._clock)
 
         def on_progress(done: int, total: int) -> None:
             advance(done, total)
+            pace.count(done, total)
             if self.wanted and done < total:
-                raise Stopped(f"stopped: {done} of {total} {self._what} are done")
+                raise Stopped(self._describe(pace, stage))
 
         return on_progress
 
+    def _describe(self, pace: Pace, stage: str) -> str:
+        """Say how long the command ran, how much of the work is done, and about how long the rest of it takes."""
+        left = pace.seconds_left
+        rest = "how long the rest takes is not known yet" if left is None else f"about {format_duration(left)} are left"
+        of_stage = " of this stage" if stage and left is not None else ""
+        return (
+            f"stopped after {format_duration(self._clock() - self._began)}: {f'{stage}, ' if stage else ''}{pace.done} "
+            f"of {pace.total} {self._what} are done, {rest}{of_stage}"
+        )
+
     def stopping_stages(self, advance: Callable[[str, int, int], None]) -> Callable[[str, int, int], None]:
         """The same for work in stages."""
-        return lambda stage, done, total: self.stopping(partial(advance, stage))(done, total)
+        stages: dict[str, Callable[[int, int], None]] = {}
+
+        def on_progress(stage: str, done: int, total: int) -> None:
+            if stage not in stages:
+                stages[stage] = self.stopping(partial(advance, stage), stage)
+            stages[stage](done, total)
+
+        return on_progress
 
 
 def format_command_line() -> str:

@@ -43,8 +43,8 @@ def _match(
     level: Annotated[float, option(Heading.CONTROLS, "False discovery rate: share of false alarms to accept among the "
         "images found.", metavar="RATE", min=0.0001, max=0.5)] = 0.05,
     out: Out = Path("imgaudit-match"),
-    fail_on: Annotated[str, option(Heading.OUTPUT, "For scripts: exit with code 1 for copy, for partial (a copy counts "
-        "too), or never.", metavar="WHAT")] = "partial",
+    fail_on: Annotated[str, option(Heading.OUTPUT, "For scripts: exit with code 1 for copy, or for partial (a copy "
+        "counts too); or never: exit with code 0 whatever was found.", metavar="WHAT")] = "partial",
     offline: Offline = False,
     json_output: Json = False,
     quiet: Quiet = False,
@@ -90,7 +90,9 @@ def _match(
 
 
 def _exit_code(found: "MatchResult", fail_on: str) -> ExitCode:
-    failing = {"copy": ("copy",), "partial": ("copy", "partial"), "never": ()}[fail_on]
+    if fail_on == "never":
+        return ExitCode.DECIDED
+    failing = {"copy": ("copy",), "partial": ("copy", "partial")}[fail_on]
     if any(one.seen in failing for one in found.targets):
         return ExitCode.REPRODUCED
     undecided = found.skipped or any(

@@ -1,6 +1,7 @@
 """The options that name a model, and the model itself."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from imgaudit.cli.signatures import Heading, Take, flag, option
@@ -63,6 +64,13 @@ class ModelChoice:
     def is_plain(self) -> bool:
         """True when the name alone says what is loaded."""
         return not (self.loras or self.variant or self.config or self.mitigation)
+
+    @property
+    def paths(self) -> list[Path]:
+        """The files and folders on this computer that the model is read from."""
+        weighted = [*(self.loras or ()), *(text.rpartition(":")[0] for text in self.loras or ())]
+        named = (Path(one) for one in (self.name, self.config, *weighted) if one)
+        return [path for path in named if path.exists()]
 
     def load(self, device: str | None = None) -> "LoadedModel":
         """Load the model onto a device, `auto` when none is named.

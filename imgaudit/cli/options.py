@@ -151,7 +151,7 @@ class ConfigOptions:
         option(Heading.OUTPUT,
                "For scripts: exit with code 1 for these verdicts. replicated: any copy, in whole or in part; atypical: "
                "these and atypical; inconclusive: these and inconclusive; skipped: these and files that were not "
-               "measured; or never.",
+               "measured; or never: exit with code 0 whatever was found.",
                metavar="WHAT", default=_usual(lambda one: one.fail_on.value)),
     ] = None  # fmt: skip
     offline: Annotated[bool | None, flag(Heading.MACHINE, "Refuse every network connection.", "--offline")] = None

@@ -38,9 +38,10 @@ def _report(
         "or file name. May be repeated.", "--image", metavar="IMAGE", default="all that are reproduced")] = None,
     output: Annotated[Path | None, option(Heading.OUTPUT, "New file for counsel.", "--output", "-o", metavar="FILE",
         default="counsel-RUN.html")] = None,
-    fail_on: Annotated[FailOn, option(Heading.OUTPUT, "For scripts: exit with code 1 for these verdicts. replicated: "
-        "any copy, in whole or in part; atypical: these and atypical; inconclusive: these and inconclusive; skipped: "
-        "these and files that were not measured; or never.", metavar="WHAT")] = FailOn.NEVER,
+    fail_on: Annotated[FailOn | None, option(Heading.OUTPUT, "For scripts: exit with code 1 for these verdicts. "
+        "replicated: any copy, in whole or in part; atypical: these and atypical; inconclusive: these and "
+        "inconclusive; skipped: these and files that were not measured; or never: exit with code 0 whatever was found.",
+        metavar="WHAT", default="none: code 3 where something is undecided, otherwise 0")] = None,
 ) -> None:  # fmt: skip
     """Make the report of a run again from its measurements, also in another format. Needs no model."""
     from imgaudit.io.writing import read_json
@@ -85,12 +86,12 @@ def _report(
     raise typer.Exit(find_exit_code(result, fail_on))
 
 
-def _render(result: "AuditResult", kind: "ReportFormat", fail_on: FailOn) -> str:
+def _render(result: "AuditResult", kind: "ReportFormat", fail_on: FailOn | None) -> str:
     """Return a text format; in those for CI, the verdicts that fail are those of the exit code."""
     from imgaudit.report import render
 
-    never = fail_on is FailOn.NEVER
-    return render(result, kind, find_failing(FailOn.REPLICATED if never else fail_on))
+    named = FailOn.REPLICATED if fail_on in (None, FailOn.NEVER) else fail_on
+    return render(result, kind, find_failing(named))
 
 
 def _write_counsel(run: "RunFolder", images: Sequence[str], output: Path | None) -> Path:

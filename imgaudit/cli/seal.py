@@ -12,7 +12,7 @@ from imgaudit.cli.model_choice import ModelChoice
 from imgaudit.cli.no_controls import CONSEQUENCE
 from imgaudit.cli.options import ConfigOptions, Quiet
 from imgaudit.cli.signatures import Heading, Take, option, takes_records
-from imgaudit.cli.terminal import plain, say
+from imgaudit.cli.terminal import plain, say, waiting
 from imgaudit.exceptions import InputError
 from imgaudit.io.offline import go_offline
 
@@ -54,9 +54,10 @@ def _seal(
     if config.offline:
         go_offline()
     inputs = read_inputs(folders, config, config.policy, quiet=quiet)
-    say(f"loading model {model.name}", quiet=quiet)
+    with waiting(f"loading model {model.name}", quiet=quiet):
+        loaded = model.load(config.device)
     made = seal(
-        model.load(config.device), inputs.portfolio, output=output, controls=inputs.controls, config=config,
+        loaded, inputs.portfolio, output=output, controls=inputs.controls, config=config,
         policy=inputs.policy, decoys=inputs.decoys, reference=inputs.reference,
         origin=Origin(sys.argv, sources, f"--controls {folders.controls}", folders.named),
     )  # fmt: skip

@@ -1,5 +1,6 @@
 """Print to the terminal: results on stdout, notes and progress on stderr, outside text always as plain text."""
 
+import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
@@ -67,8 +68,7 @@ def progress(label: str, *, quiet: bool = False) -> Iterator[Callable[[int, int]
 
         def line() -> None:
             if pace.total:
-                now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-                console.print(plain(f"{now} {label}: {pace.describe()}"), soft_wrap=True)
+                _say_now(f"{label}: {pace.describe()}")
 
         def count(done: int, total: int) -> None:
             pace.count(done, total)
@@ -93,6 +93,23 @@ def progress(label: str, *, quiet: bool = False) -> Iterator[Callable[[int, int]
             bars.update(task, completed=done, total=total)
 
         yield advance
+
+
+def _say_now(message: str) -> None:
+    """Print a note with the time."""
+    say(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {message}")
+
+
+@contextmanager
+def waiting(label: str, *, quiet: bool = False) -> Iterator[None]:
+    """Say what one step does that cannot tell how far it is, and every 30 seconds that it goes on."""
+    if quiet:
+        yield
+        return
+    say(label)
+    began = time.monotonic()
+    with repeating(lambda: _say_now(f"still {label}, {format_duration(time.monotonic() - began)} so far")):
+        yield
 
 
 @contextmanager

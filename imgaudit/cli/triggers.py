@@ -14,7 +14,7 @@ from imgaudit.cli.model_choice import PlainModel
 from imgaudit.cli.names import shorten_middle
 from imgaudit.cli.options import Batch, Device, DryRun, Json, Offline, Out, Quiet, Seed
 from imgaudit.cli.signatures import Heading, make_record, option, takes_records
-from imgaudit.cli.terminal import make_table, plain, progress, say
+from imgaudit.cli.terminal import make_table, plain, progress, say, waiting
 from imgaudit.exceptions import ConfigError, InputError
 from imgaudit.schema.text import file_name
 from imgaudit.schema.triggers import FROM_TEMPERATURE, TEMPERATURE
@@ -106,7 +106,8 @@ def _triggers(
     if offline:
         go_offline()
     compared = _descriptor(descriptor)
-    loaded = model.load(device)
+    with waiting(f"loading model {model.name}", quiet=quiet):
+        loaded = model.load(device)
     proposal = _proposal(loaded, words_file, masked_lm, quiet=quiet)
     outcome, closest, page = _run(out, loaded, search, made, proposal, compared, targets, batch_size, quiet=quiet)
     _show(outcome, closest, json_output=json_output)

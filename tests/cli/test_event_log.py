@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from imgaudit.cli.event_log import open_log
+from imgaudit.cli.model_choice import ModelChoice
 from imgaudit.exceptions import InputError
 
 
@@ -39,7 +40,20 @@ def test_places_that_are_audited_and_links_are_refused(tmp_path: Path) -> None:
     (tmp_path / "precious.txt").write_text("kept")
     (tmp_path / "link.jsonl").symlink_to(tmp_path / "precious.txt")
     (tmp_path / "into").symlink_to(targets)
-    for path in (targets / "log.jsonl", tmp_path / "into" / "log.jsonl", tmp_path / "link.jsonl", tmp_path):
-        with pytest.raises(InputError, match="--log-file"), open_log(path, [targets]):
+    bank, model = tmp_path / "bank.json", tmp_path / "model"
+    bank.write_text('{"event": "a bank that looks like a log"}')
+    model.mkdir()
+    refused = [tmp_path / "link.jsonl", tmp_path, bank, model / "log.jsonl", tmp_path / "precious.txt"]
+    for path in (targets / "log.jsonl", tmp_path / "into" / "log.jsonl", *refused):
+        with pytest.raises(InputError, match="--log-file"), open_log(path, [targets, bank, model]):
             pass
     assert (tmp_path / "precious.txt").read_text() == "kept" and not list(targets.iterdir())
+    assert "looks like" in bank.read_text() and not list(model.iterdir())
+
+
+def test_the_files_of_a_model_are_places_that_are_used(tmp_path: Path) -> None:
+    for name in ("model", "lora.safetensors", "config"):
+        (tmp_path / name).mkdir()
+    given = {name: str(tmp_path / name) for name in ("model", "config")}
+    choice = ModelChoice(given["model"], [str(tmp_path / "lora.safetensors:0.5"), "absent:2"], config=given["config"])
+    assert {path.name for path in choice.paths} == {"model", "lora.safetensors", "config"}

@@ -159,6 +159,9 @@ def test_exit_codes_follow_the_verdicts() -> None:
     assert find_exit_code(result(not_reproduced=3, atypical=1), FailOn.ATYPICAL) is ExitCode.REPRODUCED
     assert find_exit_code(result(not_reproduced=3, skipped=1), FailOn.REPLICATED) is ExitCode.INCOMPLETE
     assert find_exit_code(result(not_reproduced=3), FailOn.REPLICATED) is ExitCode.INCOMPLETE
+    assert find_exit_code(result(inconclusive=2, skipped=2, replicated=1), FailOn.NEVER) is ExitCode.DECIDED
+    assert find_exit_code(result(inconclusive=4), None) is ExitCode.INCOMPLETE
+    assert find_exit_code(result(replicated=4), None) is ExitCode.DECIDED
 
 
 def test_doctor_says_what_would_be_skipped(run_imgaudit: Commands) -> None:
@@ -174,7 +177,7 @@ def test_doctor_says_what_would_be_skipped(run_imgaudit: Commands) -> None:
     [
         (OSError(28, "No space left on device", "x"), 2, "'x': No space left on device; what was finished is kept"),
         (ZeroDivisionError("oh"), 2, "an unexpected error in imgaudit: ZeroDivisionError: oh"),
-        (KeyboardInterrupt(), 130, "interrupted; what was finished is kept; continue with: imgaudit doctor"),
+        (KeyboardInterrupt(), 130, "what was finished is kept; continue with: imgaudit doctor"),
         (OfflineError("no"), 2, "imgaudit: no"),
     ],
     ids=["disk full", "a bug", "ctrl-c", "offline"],

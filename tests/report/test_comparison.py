@@ -80,7 +80,7 @@ def test_two_models_from_the_terminal(two_runs: tuple[Path, Path]) -> None:
     assert "5 images in A or B (4 in A, 4 in B, 3 in both): 1 appeared, 1 disappeared, 1 unchanged, 2 not_comp" in shown
     assert "holds for its budget only" in shown and "onerror=alert" in shown.replace("\n", "").replace(" ", "")
     code, shown = imgaudit("compare", *two_runs, "--format", "json", "--fail-on", "never")
-    assert code == ExitCode.INCOMPLETE
+    assert code == ExitCode.DECIDED
     comparison = Comparison.model_validate_json(shown)
     appeared = next(image for image in comparison.images if image.change is Change.APPEARED)
     assert appeared.name.startswith(HOSTILE) and appeared.rates_differ

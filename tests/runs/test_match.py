@@ -168,7 +168,7 @@ def test_from_the_command_line(made: Path, targets: Path, decoys: Path, tmp_path
     page = (tmp_path / "out" / "report" / "index.html").read_text(encoding="utf-8")
     assert "<img src=x>" not in page and "&lt;img src=x&gt;" in page and "Not seen" in page
     lines = CliRunner().invoke(app, [*arguments, "--json", "--fail-on", "never"])
-    assert lines.exit_code == 3
+    assert lines.exit_code == 0, "never"
     parsed = [json.loads(line) for line in lines.stdout.splitlines()]
     assert len(parsed) == 4 and parsed[-1]["images"] == 4 and parsed[-1]["skipped"][0]["path"].endswith("x>.png")
     held = MatchResult.model_validate(json.loads((tmp_path / "out" / "match.json").read_text(encoding="utf-8")))
