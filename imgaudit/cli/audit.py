@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from imgaudit.cli.dry_run import estimate_duration, print_cost, print_plan
+from imgaudit.cli.cost import estimate_duration, print_cost
+from imgaudit.cli.dry_run import Plan, print_plan
 from imgaudit.cli.event_log import open_log
 from imgaudit.cli.exit_codes import ExitCode, find_exit_code
 from imgaudit.cli.folders import keep_begun_framing
 from imgaudit.cli.inputs import Folders, ReadInputs, name_skipped, read_inputs
 from imgaudit.cli.interruption import Interruption, format_command_line
 from imgaudit.cli.model_choice import ModelChoice
-from imgaudit.cli.no_controls import CONSEQUENCE, WAYS, choose_without_controls, lacks_choice
+from imgaudit.cli.no_controls import choose_without_controls, lacks_choice
 from imgaudit.cli.options import ConfigOptions, DryRun, LogFile, Out, Quiet, StreamedJson
 from imgaudit.cli.sealed import find_seal, keep_to_seal
 from imgaudit.cli.signatures import takes_records
@@ -67,7 +68,9 @@ def audit_and_print(
         for sentence in describe_shared_works(portfolio, inputs.controls):
             say(f"warning: {sentence}", quiet=quiet and not output.dry_run)
     if output.dry_run:
-        _print_dry_run(inputs, model, config, undecided=undecided, quiet=quiet)
+        plan = _make_plan(inputs, config, undecided=undecided)
+        print_plan(plan)
+        print_cost(model, plan, quiet=quiet)
         return ExitCode.DECIDED
     name_skipped(inputs, quiet=quiet)
     given = inputs.controls, inputs.decoys, inputs.reference
@@ -81,7 +84,7 @@ def audit_and_print(
         return find_exit_code(done, config.fail_on)
     if undecided:
         reason = choose_without_controls(
-            len(portfolio.targets), lambda: estimate_duration(model, config, portfolio, quiet=quiet)
+            len(portfolio.targets), lambda: estimate_duration(model, _make_plan(inputs, config), quiet=quiet)
         )
         config = config.model_copy(update={"no_controls": True})
         sources = sources | {"no_controls": reason}
@@ -129,25 +132,15 @@ def _print_outcome(result: "AuditResult", out: Path, output: PrintOptions) -> No
     say(f"report: {out / 'report' / 'index.html'}", quiet=output.quiet)
 
 
-def _print_dry_run(
-    inputs: ReadInputs, model: ModelChoice, config: AuditConfig, *, undecided: bool, quiet: bool
-) -> None:
-    """Print what would be done, and what it costs."""
+def _make_plan(inputs: ReadInputs, config: AuditConfig, *, undecided: bool = False) -> Plan:
+    """Plan an audit from what was read."""
     from imgaudit.decision.null_bank import NullBank, count_bank_controls
-    from imgaudit.runs.works import describe_same_works, keep_works
+    from imgaudit.runs.works import keep_works
 
-    if undecided:
-        typer.echo(f"no controls were given: {CONSEQUENCE}")
-        for way in WAYS:
-            typer.echo(f"  {way}")
     bank = inputs.controls if isinstance(inputs.controls, NullBank) else None
     works = None if isinstance(inputs.controls, NullBank | None) else keep_works(inputs.controls, config.series)
-    for sentence in describe_same_works(works, "control") if works else ():
-        typer.echo(ascii(sentence)[1:-1])
-    number = len(works.targets) if works else 0
-    known = len(bank.by_work().controls) if bank else count_bank_controls(number)
-    work = print_plan(config, inputs.policy, inputs.portfolio, controls=known, to_calibrate=number)
-    print_cost(model, config, work, quiet=quiet)
+    known = len(bank.by_work().controls) if bank else count_bank_controls(len(works.targets) if works else 0)
+    return Plan(config, inputs.policy, inputs.portfolio, works, known, undecided)
 
 
 def register(app: typer.Typer, heading: str) -> None:

@@ -1,10 +1,12 @@
 """Print to the terminal: results on stdout, notes and progress on stderr, outside text always as plain text."""
 
+import textwrap
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -16,6 +18,9 @@ from imgaudit.schema.error_checks import ForcingCheck
 from imgaudit.schema.findings import AuditResult, Finding, PartReplication, Replication, Verdict
 from imgaudit.schema.records import Skipped
 from imgaudit.schema.text import file_name, printable
+
+WIDTH = 80
+"""Columns of text that is wrapped."""
 
 STYLES = {
     Verdict.REPLICATED: "bold red",
@@ -41,6 +46,16 @@ def plain(text: str) -> Text:
 def print_error(message: str) -> None:
     """Print an error."""
     notes().print(Text("imgaudit: ", style="bold red") + plain(message), soft_wrap=True)
+
+
+def print_wrapped(text: str) -> None:
+    """Print a line of a text on stdout, wrapped at 80 columns; further lines are indented by two more."""
+    shown = plain(text).plain
+    indent = shown[: len(shown) - len(shown.lstrip())]
+    lines = textwrap.wrap(
+        shown, WIDTH, subsequent_indent=indent + "  ", break_long_words=False, break_on_hyphens=False
+    )  # fmt: skip
+    typer.echo("\n".join(lines))
 
 
 def say(message: str, *, quiet: bool = False) -> None:

@@ -14,7 +14,7 @@ from imgaudit.cli.model_choice import PlainModel
 from imgaudit.cli.names import shorten_middle
 from imgaudit.cli.options import Batch, Device, DryRun, Json, Offline, Out, Quiet, Seed
 from imgaudit.cli.signatures import Heading, make_record, option, takes_records
-from imgaudit.cli.terminal import make_table, plain, progress, say, waiting
+from imgaudit.cli.terminal import make_table, plain, print_wrapped, progress, say, waiting
 from imgaudit.exceptions import ConfigError, InputError
 from imgaudit.schema.text import file_name
 from imgaudit.schema.triggers import FROM_TEMPERATURE, TEMPERATURE
@@ -153,9 +153,17 @@ def _plan(search: "SearchSettings", made: "ImageSettings") -> None:
     prompts = first + chains * search.iterations * (search.candidates - 1)
     images = chains * made.per_chain * made.images * (len(search.start.split()) + 1 if search.start else 1)
     passes = images * made.num_inference_steps * (2 if made.guidance_scale > 1 else 1)
-    typer.echo(f"{chains} chains of {search.iterations} steps with {search.candidates} candidates each")
-    typer.echo(f"at most {prompts:,} prompts, {search.noises * (prompts + 1):,} network evaluations")
-    typer.echo(f"at most {images:,} images, {passes:,} network evaluations")
+    evaluations = search.noises * (prompts + 1)
+    for line in (
+        "What would be done, at most",
+        f"  {chains:,} searches (chains) of {search.iterations:,} steps, which try {search.candidates:,} words each",
+        f"  {prompts:,} prompts to measure: {evaluations:,} network evaluations",
+        f"  {images:,} images to generate: {passes:,} network evaluations",
+        "One network evaluation is a run of the model's network on one image. Prompts that were measured before cost "
+        "nothing. The time is not measured here: imgaudit audit with --dry-run and the same model shows what a "
+        "prediction takes.",
+    ):
+        print_wrapped(line)
 
 
 def _run(

@@ -35,6 +35,9 @@ REPEATS = 3
 ESTIMATES = 3
 """Estimates of the time, each from its own timings; the middle one counts, and the others are the range."""
 
+SPREAD = 1.5
+"""Factor between the longest and the shortest estimate from which on the times measured contradict each other."""
+
 ENOUGH = 0.3
 """Seconds that a batch may take before larger ones are no longer tried: a sample's share hardly falls further."""
 
@@ -166,6 +169,16 @@ class Seconds:
             + work.images * self.image
         )
 
+    @property
+    def is_contradictory(self) -> bool:
+        """True when a part took longer than a whole that it belongs to, as happens where other programs run meanwhile.
+
+        A pass forward is half of one forward and backward, or less. A sampling step has one pass forward, or two under
+        guidance; half of that is allowed for, as a step is timed as a difference.
+        """
+        steps = ((self.plain_step, self.forward / 2), (self.guided_step, self.forward))
+        return self.forward > self.backward or any(0 < step < least for step, least in steps)
+
 
 def measure_seconds(passes: Passes, protocol: Protocol, matcher: Matcher, *, batch_size: int) -> Seconds:
     """Time every kind of work that a protocol asks for."""
@@ -256,6 +269,8 @@ class Cost:
     """Bytes of main memory in which the generated images of a chunk wait until it is finished."""
     free: int
     """Bytes that were free on the device with the model loaded."""
+    is_contradictory: bool
+    """True when the times contradict each other, also measured once more: other programs keep the machine busy."""
 
     @property
     def peak_bytes(self) -> int:
@@ -271,10 +286,12 @@ def estimate_cost(
     *,
     chunk_size: int,
     batch_size: int | Literal["auto"],
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Cost:
-    """Measure what a few passes take and multiply.
+    """Measure what a few passes take and multiply. Times that contradict each other are measured once more.
 
     works:  what every image takes at most, one or more
+    on_progress:  called with the number of measurements made and the number of all
     """
     passes = Passes(denoiser)
     held, free = measure_held_bytes(passes.device), measure_free_bytes(passes.device)
@@ -284,21 +301,43 @@ def estimate_cost(
     else:
         memory, batch = measure_memory(passes), batch_size
     tensors, stage = memory.peak(protocol, chunk_size=chunk_size, batch_size=batch)
-    estimates = [measure_seconds(passes, protocol, matcher, batch_size=batch) for _ in range(ESTIMATES)]
-    totals = [sum(one.of(work) for work in works) for one in estimates]
-    seconds = estimates[totals.index(statistics.median(totals))]
+    whole = sum(works, Work())
+
+    def measure(before: int) -> list[Seconds]:
+        estimates = []
+        for number in range(ESTIMATES):
+            on_progress(before + number, before + ESTIMATES)
+            estimates.append(measure_seconds(passes, protocol, matcher, batch_size=batch))
+        on_progress(before + ESTIMATES, before + ESTIMATES)
+        return sorted(estimates, key=lambda one: one.of(whole))
+
+    estimates = measure(1)
+    if contradictory := _contradict(estimates, whole):
+        estimates = measure(1 + ESTIMATES)
+        contradictory = _contradict(estimates, whole)
+    seconds = estimates[ESTIMATES // 2]
     frames = max(work.frames for work in works) * min(chunk_size, len(works))
     return Cost(
         device=str(passes.device),
         threads=torch.get_num_threads(),
         batch_size=batch,
         seconds=seconds,
-        total_seconds=sum(seconds.of(work) for work in works),
-        least_seconds=min(totals),
-        most_seconds=max(totals),
+        total_seconds=seconds.of(whole),
+        least_seconds=estimates[0].of(whole),
+        most_seconds=estimates[-1].of(whole),
         held=held,
         tensors=tensors,
         stage=stage,
         waiting=frames * 3 * denoiser.resolution**2 * 4,
         free=free,
+        is_contradictory=contradictory,
     )
+
+
+def _contradict(estimates: Sequence[Seconds], whole: Work) -> bool:
+    """Tell whether times contradict each other, within an estimate or between the shortest and the longest.
+
+    estimates:  in the order of their totals
+    """
+    apart = estimates[-1].of(whole) > SPREAD * estimates[0].of(whole)
+    return apart or any(one.is_contradictory for one in estimates)

@@ -10,6 +10,16 @@ def file_name(path: str) -> str:
     return path.replace("\\", "/").rsplit("/", 1)[-1]
 
 
+def as_sentence(text: str) -> str:
+    """Return a remark as a sentence: with a capital letter and a full stop.
+
+    >>> as_sentence("4 controls are too few"), as_sentence("captions differ: give others.")
+    ('4 controls are too few.', 'Captions differ: give others.')
+    """
+    ended = text.rstrip()
+    return ended[:1].upper() + ended[1:] + ("" if not ended or ended.endswith((".", "?", "!")) else ".")
+
+
 def printable(text: str) -> str:
     r"""Write control and direction characters as escapes, so that a name cannot look like another one.
 

@@ -2,22 +2,29 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from typer.testing import CliRunner
 
+from imgaudit.api import read_portfolio
 from imgaudit.cli import app
+from imgaudit.cli.cost import MeasuredCost, _time_lines
+from imgaudit.cli.dry_run import Plan
 from imgaudit.cli.pace import format_duration
 from imgaudit.diffusion.memory import measure_peak_bytes
 from imgaudit.diffusion.passes import Passes
 from imgaudit.exceptions import ConfigError
+from imgaudit.io.portfolio import Portfolio
 from imgaudit.models.families.unet import UNetDenoiser
 from imgaudit.models.loading import load_model
 from imgaudit.runs import cost
 from imgaudit.runs.cost import (
+    Cost,
     Memory,
+    Seconds,
     automatic_batch,
     estimate_cost,
     measure_memory,
@@ -37,6 +44,13 @@ PROTOCOL = protocol_for(Effort.QUICK)
 @pytest.fixture(scope="module")
 def denoiser() -> UNetDenoiser:
     return UNetDenoiser(make_pipeline(tiny_recipe()), "fingerprint")
+
+
+PLAN = Plan(AuditConfig(), AuditConfig().policy, Portfolio([], []), None, 0)
+
+
+def _measured(found: Cost) -> MeasuredCost:
+    return MeasuredCost(found, None, 1.0, [expected_work(PROTOCOL, 1)])  # type: ignore[arg-type]
 
 
 def memory(backward: int, decode: int = 0) -> Memory:
@@ -162,18 +176,49 @@ def test_a_dry_run_prints_time_and_memory_with_what_they_rest_on(
     command = ["audit", str(make_folder("portfolio", range(2))), "--effort", "quick", "--dry-run", "-q", "--model"]
     plan = CliRunner().invoke(app, [*command, str(model_folder), "--device", "cpu"])
     assert plan.exit_code == 0, plan.output
+    shown = " ".join(plan.stdout.split())
     for part in (
-        "time: ",
-        "for 2 images",
-        "an hour, on cpu",
-        "median of 3 batches of",
-        "of main memory at batch 64",
-    ):
-        assert part in plan.stdout
+        "2 files: 2 images to audit", "Time: about", "for 2 images, on cpu", "images an hour. Loading the model",
+        "Measured for one image, in batches of", "of main memory, in batches of 64", "caption: the image's own caption",
+    ):  # fmt: skip
+        assert part in shown, part
+    assert max(map(len, plan.stdout.splitlines())) <= 80, plan.stdout
+    assert "flow" not in shown, "the model is known, so nothing is said of other kinds"
     absent = CliRunner().invoke(app, [*command, "nobody/nothing"])
-    assert absent.exit_code == 0 and "not measured, because the model would have to be fetched" in absent.stdout
+    assert absent.exit_code == 0 and "not measured, because the model would have to be fetched" in " ".join(
+        absent.stdout.split()
+    )
+    assert "Of them 256 for each image are needed only" in " ".join(absent.stdout.split())
     refused = CliRunner().invoke(app, [*command, str(model_folder.parent / "none")])
     assert refused.exit_code != 0
+
+
+def test_times_that_contradict_each_other_are_measured_once_more_and_then_said(
+    denoiser: UNetDenoiser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quiet = Seconds(batch=1, backward=3.0, forward=1.0, plain_step=0.0, guided_step=2.0, frame=1.0, image=1.0)
+    busy = replace(quiet, forward=4.0)
+    assert busy.is_contradictory and not quiet.is_contradictory and replace(quiet, guided_step=0.9).is_contradictory
+    slow = replace(quiet, backward=9.0)
+    for measured, count, contradictory in (
+        ([quiet] * 3, 3, False), ([busy, *[quiet] * 5], 6, False), ([quiet, quiet, slow, *[quiet] * 3], 6, False),
+        ([busy] * 6, 6, True),
+    ):  # fmt: skip
+        left, seen = list(measured), list[tuple[int, int]]()
+        monkeypatch.setattr(cost, "measure_seconds", lambda *given, left=left, **named: left.pop(0))
+        found = estimate_cost(
+            denoiser, PROTOCOL, [expected_work(PROTOCOL, 1)], Matcher(), chunk_size=1, batch_size=1,
+            on_progress=lambda done, total, seen=seen: seen.append((done, total)),
+        )  # fmt: skip
+        assert len(measured) - len(left) == count and found.is_contradictory is contradictory
+        assert seen[-1] == (count + 1, count + 1) and found.least_seconds <= found.total_seconds <= found.most_seconds
+        assert any("contradict" in line for line in _time_lines(_measured(found), PLAN)) is contradictory
+
+
+def test_controls_are_counted_with_their_own_texts(make_folder: Callable[..., Path]) -> None:
+    mine, controls = read_portfolio(make_folder("mine", [1])), read_portfolio(make_folder("controls", [2, 3]))
+    plan = Plan(AuditConfig(), AuditConfig().policy, mine, controls, 2)
+    assert plan.control_works() == 2 * [plan.works()[0]], "a control without a text costs what such an image costs"
 
 
 def test_durations_have_two_units() -> None:

@@ -18,8 +18,8 @@ from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.protocol import Effort
 
 SHARED = {
-    "__init__", "configured", "dry_run", "event_log", "exit_codes", "folders", "inputs", "interruption", "model_choice",
-    "names", "no_controls", "pace", "options", "passphrase", "replay_options", "sealed", "signatures",
+    "__init__", "configured", "cost", "dry_run", "event_log", "exit_codes", "folders", "inputs", "interruption",
+    "model_choice", "names", "no_controls", "pace", "options", "passphrase", "replay_options", "sealed", "signatures",
     "streams", "terminal",
 }  # fmt: skip
 """Files of cli/ that are no command."""

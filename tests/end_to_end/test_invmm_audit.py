@@ -209,11 +209,11 @@ def test_a_dry_run_counts_it(make_folder: Callable[..., Path], model_folder: Pat
     assert plain.exit_code == moved.exit_code == 0, moved.output
 
     def total(text: str) -> int:
-        [found] = re.findall(r"network evaluations: at most ([\d,]+)", text)
+        [found] = re.findall(r"Network evaluations: at most ([\d,]+)", text)
         return int(found.replace(",", ""))
 
     protocol = AuditConfig.model_validate(
         {"effort": "quick", "num_inference_steps": 2, "measures": ("invmm",), "invmm_steps": 10}
     ).protocol
     assert total(moved.stdout) - total(plain.stdout) == 2 * invmm_work(protocol).evaluations
-    assert "of them InvMM" in moved.stdout and "InvMM" not in plain.stdout
+    assert "Of them InvMM" in moved.stdout and "InvMM" not in plain.stdout

@@ -100,7 +100,8 @@ def test_around_a_known_trigger(model_folder: Path, tmp_path: Path) -> None:
     assert "prompts kept by number of changed words:" in text
     assert "at most 3 prompts" not in text
     text = run("--model", "nowhere", "--from", "a red fox", "--dry-run", *SMALL)
-    assert "3 chains of 2 steps" in text and "at most 19 prompts, 80 network evaluations" in text
+    assert "3 searches (chains) of 2 steps" in text and "19 prompts to measure: 80 network evaluations" in text
+    assert max(map(len, text.splitlines())) <= 80
 
 
 @pytest.mark.parametrize(

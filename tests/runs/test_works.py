@@ -110,6 +110,7 @@ def test_the_plan_and_the_description_of_a_bank_count_works(tmp_path: Path) -> N
     # The model is not fetched, so that its cost is not measured.
     plan = ["audit", tmp_path / "mine", "--model", "no/where", "--controls", tmp_path / "controls", "--dry-run"]
     assert "21 control files are 7 works" in run(*plan) and "7 controls are too few" in run(*plan)
+    assert "No image has a caption or a prompt" in run(*plan)
     # All thumbnails lie below one folder, which is then one series together with the photographs that they show.
     assert "21 control files are 1 work:" in run(*plan, "--series", "folders")
     copies = [measurement(f"c{n}", 0.1, [(0.5, 0.3)] * 4, pdq="0f" * 32) for n in range(3)]

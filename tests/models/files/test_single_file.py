@@ -395,9 +395,9 @@ def test_the_command_line_says_how_a_model_is_loaded(
 ) -> None:
     command = ["audit", str(make_folder("portfolio", range(2))), "--effort", "quick", "--dry-run", "--device", "cpu"]
     timed = CliRunner().invoke(app, [*command, "-m", str(files["tiny"]), "--model-config", str(folders["tiny"])])
-    assert timed.exit_code == 0 and "time: " in timed.stdout, timed.output
+    assert timed.exit_code == 0 and "Time: about" in timed.stdout, timed.output
     alone = CliRunner().invoke(app, [*command, "-m", str(files["tiny"])])
-    assert alone.exit_code == 0 and "would have to be fetched" in alone.stdout, alone.output
+    assert alone.exit_code == 0 and "would have to be fetched" in " ".join(alone.stdout.split()), alone.output
     for options in (["--variant", "fp16"], ["--offload", "model"], ["--model-config", str(folders["tiny"])]):
         refused = CliRunner().invoke(app, [*command, "-m", str(folders["tiny"]), *options])
         assert isinstance(refused.exception, ModelRefusedError), refused.output

@@ -1,0 +1,202 @@
+"""Time and memory of an audit on this machine, by measurement of a few passes, in words."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from imgaudit.cli.dry_run import Plan
+from imgaudit.cli.model_choice import ModelChoice
+from imgaudit.cli.pace import format_duration
+from imgaudit.cli.terminal import print_wrapped, progress, waiting
+
+if TYPE_CHECKING:
+    from imgaudit.models import LoadedModel
+    from imgaudit.runs.cost import Cost
+    from imgaudit.runs.work import Work
+
+STAGES = {
+    "backward": "a search step (the network forward and backward)",
+    "forward": "a prediction (the network forward)",
+    "decode": "decoding an image",
+    "encode": "encoding an image",
+}
+"""Names of the passes, as people read them."""
+
+BUSY = (
+    "Warning: the times measured contradict each other, also when measured again. Other programs keep this machine "
+    "busy, so the audit may take several times as long, or as short. Measure again when the machine is quiet."
+)
+"""The warning where no estimate can be relied on."""
+
+
+@dataclass(frozen=True)
+class MeasuredCost:
+    """The cost of a plan on this machine, and the model that was loaded to measure it."""
+
+    cost: "Cost"
+    """Time and memory."""
+    loaded: "LoadedModel"
+    """The model."""
+    seconds_loading: float
+    """Time that it took to load the model."""
+    works: "Sequence[Work]"
+    """The most that every image takes."""
+
+
+def estimate_duration(model: ModelChoice, plan: Plan, *, quiet: bool) -> str:
+    """Return in words how long an audit takes at most, by measurement of a few passes."""
+    if not plan.works() or not _is_here(model):
+        return f"at most {sum(work.evaluations for work in plan.works()):,} network evaluations"
+    cost = _measure(model, plan, quiet=quiet).cost
+    busy = ", though this machine is too busy to tell well" if cost.is_contradictory else ""
+    return f"{_range(cost)}{busy}"
+
+
+def print_cost(model: ModelChoice, plan: Plan, *, quiet: bool) -> None:
+    """Print the time and memory of an audit with this model on this device, and what each figure was measured on."""
+    if not plan.works():
+        return
+    typer.echo("")
+    typer.echo("How long it takes, and how much memory")
+    if not _is_here(model):
+        _print_evaluations(plan, plan.works(), None)
+        print_wrapped("  Time and memory were not measured, because the model would have to be fetched first.")
+        return
+    measured = _measure(model, plan, quiet=quiet)
+    for line in (*_time_lines(measured, plan), *_timing_lines(measured.cost)):
+        print_wrapped(f"  {line}")
+    _print_evaluations(plan, measured.works, measured.loaded.denoiser.prediction_type)
+    for line in (*_stream_lines(measured, plan), *_memory_lines(measured.cost)):
+        print_wrapped(f"  {line}")
+
+
+def _measure(model: ModelChoice, plan: Plan, *, quiet: bool) -> MeasuredCost:
+    """Load the model and time a few passes. Raises ConfigError where it lacks a stream or cannot make as few steps."""
+    from imgaudit.diffusion.generation import require_steps
+    from imgaudit.diffusion.inversion import select_streams
+    from imgaudit.runs.cost import estimate_cost
+    from imgaudit.similarity.matcher import standard_matcher
+
+    config, began = plan.config, time.monotonic()
+    with waiting(f"loading model {model.name} to time a few passes", quiet=quiet):
+        loaded = model.load(config.device)
+    seconds = time.monotonic() - began
+    denoiser = loaded.denoiser
+    require_steps(denoiser, config.protocol.generation.num_inference_steps)
+    select_streams(denoiser.null_condition(), config.streams)
+    works = plan.works(denoiser.prediction_type)
+    with progress("timing the model, in series of passes", quiet=quiet) as advance:
+        cost = estimate_cost(
+            denoiser, config.protocol, works, standard_matcher(denoiser.resolution, config.device)[0], chunk_size=config.chunk_size,
+            batch_size=config.batch_size, on_progress=advance,
+        )  # fmt: skip
+    return MeasuredCost(cost, loaded, seconds, works)
+
+
+def _is_here(choice: ModelChoice) -> bool:
+    """Tell whether a model is on this machine; a dry run fetches nothing."""
+    from huggingface_hub import try_to_load_from_cache
+
+    from imgaudit.models import BUNDLED
+
+    model = choice.name
+    if Path(model).is_file():
+        if choice.config is None:
+            return False
+        model = choice.config
+    name, _, revision = model.partition("@")
+    if model in BUNDLED or Path(model).exists() or model.count("/") != 1 or model.startswith((".", "/", "~")):
+        return True
+    return isinstance(try_to_load_from_cache(name, "model_index.json", revision=revision or None), str)
+
+
+def _range(cost: "Cost") -> str:
+    """Return the times between which the audit takes, in words."""
+    least, most = format_duration(cost.least_seconds), format_duration(cost.most_seconds)
+    return f"about {least}" if least == most else f"about {least} to {most}"
+
+
+def _time_lines(measured: MeasuredCost, plan: Plan) -> Iterator[str]:
+    cost, images, controls = measured.cost, len(plan.portfolio.targets), len(plan.control_works())
+    threads = "1 thread" if cost.threads == 1 else f"{cost.threads} threads"
+    where = cost.device + (f" with {threads}" if cost.device == "cpu" else "")
+    of = f"{images} images to audit and {controls} controls" if controls else f"{images} images"
+    less = "; less where InvMM's search succeeds early" if plan.config.protocol.invmm is not None else ""
+    yield f"Time: {_range(cost)} for {of}, on {where}{less}."
+    yield (
+        f"That is {len(measured.works) * 3600 / cost.total_seconds:,.0f} images an hour. Loading the model, which took "
+        f"{format_duration(measured.seconds_loading)}, and checking it come on top."
+    )
+    if cost.is_contradictory:
+        yield BUSY
+
+
+def _timing_lines(cost: "Cost") -> Iterator[str]:
+    """Yield the times measured, in milliseconds for one image."""
+    seconds = cost.seconds
+    yield f"Measured for one image, in batches of {seconds.batch}:"
+    for name, value in (
+        ("step of the search", seconds.backward),
+        ("prediction", seconds.forward),
+        ("sampling step without guidance", seconds.plain_step),
+        ("sampling step with guidance", seconds.guided_step),
+        ("comparing and saving", seconds.frame),
+    ):
+        if value:
+            yield f"  {name:32} {1000 * value:10.2f} ms"
+
+
+def _print_evaluations(plan: Plan, works: "Sequence[Work]", prediction_type: str | None) -> None:
+    """Print how often the network is run, which is the same on every machine."""
+    total = sum(work.evaluations for work in works)
+    parts = [f"Network evaluations: at most {total:,}"]
+    if controls := plan.control_works(prediction_type):
+        parts.append(f"of which {sum(work.evaluations for work in controls):,} for the controls")
+    print_wrapped(f"  {', '.join(parts)}. One is a run of the model's network on one image.")
+    if plan.config.protocol.invmm is not None:
+        from imgaudit.runs.work import invmm_work
+
+        moved = invmm_work(plan.config.protocol).evaluations
+        print_wrapped(f"  Of them InvMM takes at most {moved:,} for each image.")
+    if prediction_type is None and plan.config.protocol.span is not None:
+        searched = 2 * plan.config.protocol.span.steps * plan.config.protocol.span.draws
+        print_wrapped(
+            f"  Of them {searched:,} for each image are needed only for models that predict a flow or a velocity."
+        )
+
+
+def _stream_lines(measured: MeasuredCost, plan: Plan) -> Iterator[str]:
+    """Yield what it takes to tell which text encoder carries copies, where the model has several."""
+    from imgaudit.diffusion.inversion import select_streams
+    from imgaudit.runs.work import stream_work
+
+    streams = select_streams(measured.loaded.denoiser.null_condition(), plan.config.streams)
+    work = stream_work(plan.config.protocol, len(streams))
+    if work.evaluations:
+        yield (
+            f"At most {work.evaluations:,} more, about {format_duration(measured.cost.seconds.of(work))}, for each "
+            "image that its embedding returns: they tell which of the model's text encoders "
+            f"({', '.join(streams)}) carries the copy."
+        )
+
+
+def _memory_lines(cost: "Cost") -> Iterator[str]:
+    kind = "the device's" if cost.device.startswith("cuda") else "main"
+    yield (
+        f"Memory: at least {_size(cost.peak_bytes)} of {kind} memory, in batches of {cost.batch_size}; "
+        f"{_size(cost.free)} are free with the model loaded. Counted in that:"
+    )
+    for name, size in (
+        ("in use with the model loaded", cost.held),
+        (f"more in {STAGES[cost.stage]}", cost.tensors),
+        ("generated images, in main memory", cost.waiting),
+    ):
+        yield f"  {name}: {_size(size)}"
+
+
+def _size(count: float) -> str:
+    return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
