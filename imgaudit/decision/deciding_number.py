@@ -30,7 +30,8 @@ def find_deciding_number(finding: Finding, level: float) -> DecidingNumber:
     returned = next((one for one in finding.replication if (one.part_stands if partly else one.whole_stands)), None)
     if returned is None:
         return own
-    p_value = _claimed_p_value(returned, partly=partly)
+    # A copy that was mirrored, moved or cropped is told by its parts.
+    p_value = _claimed_p_value(returned, by_parts=partly or not returned.stands)
     texts = sum(one.rung in TEXT_RUNGS for one in finding.replication) if returned.rung in TEXT_RUNGS else 1
     if is_at_most(finding.q_value, level) and is_at_most(p_value, level / texts):
         assert not isinstance(finding.q_value, Skipped) and not isinstance(p_value, Skipped)
@@ -40,8 +41,8 @@ def find_deciding_number(finding: Finding, level: float) -> DecidingNumber:
     return own
 
 
-def _claimed_p_value(returned: Replication, *, partly: bool) -> float | Skipped:
-    """Return the p-value of what one way of asking returned: a part of the image, or all of it."""
-    if partly:
+def _claimed_p_value(returned: Replication, *, by_parts: bool) -> float | Skipped:
+    """Return the p-value of what one way of asking returned, told by parts or by the whole image."""
+    if by_parts:
         return returned.part if isinstance(returned.part, Skipped) else returned.part.p_value
     return deciding_p_value(returned) if returned.rung in TEXT_RUNGS else returned.p_value

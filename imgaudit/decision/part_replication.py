@@ -68,12 +68,17 @@ def measure_part(measurement: Measurement, rung: Rung, evidence: Evidence, null:
     ]
     rate = measure_hit_rate(measured, evidence.protocol, beyond)
     interval = clopper_pearson(rate.hits, rate.n, rate.confidence)
+    whole = [
+        passes and one.part is not None and one.part.is_whole
+        for one, passes in zip(measured.replicas, beyond, strict=True)
+    ]
     return PartReplication(
         n=rate.n, hits=rate.hits, low=interval.low, high=interval.high, closest=part, path=replica.path,
         seed=replica.seed, p_value=_p_value(part, null, rung, evidence, len(measured.texts)),
         q_value=Skipped(skipped="not yet tested"), stands=False,
         alone=_part_alone(measured, beyond, evidence.rung_thresholds(rung)),
         thresholds=thresholds, control_rate=null.control_rate,
+        whole=measure_hit_rate(measured, evidence.protocol, whole).hits,
     )  # fmt: skip
 
 

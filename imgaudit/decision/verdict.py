@@ -158,7 +158,13 @@ def _reproduced(lowest: Replication) -> tuple[Verdict, str]:
         f"{lowest.hits} of {lowest.n} generated images are copies "
         f"({lowest.rate:.0%}, {100 * lowest.confidence:g} % interval {lowest.low:.1%} to {lowest.high:.1%})"
     )
-    if lowest.by_descriptor:
+    if isinstance(part := lowest.part, PartReplication) and lowest.moved_stands and part.whole > lowest.hits:
+        rate = (
+            f"{part.whole} of {part.n} generated images show the whole of it, mirrored, moved, cropped or in other "
+            f"colours; {part.hits} show at least a part (rate {part.low:.1%} to {part.high:.1%}, "
+            f"{100 * lowest.confidence:g} % interval)"
+        )
+    elif lowest.by_descriptor:
         rate += f"; {lowest.by_descriptor} of them by the copy descriptor alone"
     if lowest.near_identical:
         rate += f"; {lowest.near_identical} are near-identical to it"

@@ -159,8 +159,11 @@ def compare_parts(frames: Sequence[Generated], rendered: torch.Tensor) -> list[P
         if frame.invalid is not None:
             return None
         pair = compare_features(target, ImageFeatures.of(frame.image))
-        return PartMatch(geometric=pair.geometric, photometric=pair.photometric, area=pair.region.area,
-                         rest=measure_rest_similarity(rendered, frame.image, pair.region))  # fmt: skip
+        return PartMatch(
+            geometric=pair.geometric, photometric=pair.photometric, area=pair.region.area,
+            rest=measure_rest_similarity(rendered, frame.image, pair.region), target_share=pair.target_share,
+            candidate_share=pair.candidate_share,
+        )  # fmt: skip
 
     with ThreadPoolExecutor(max_workers=torch.get_num_threads()) as pool:
         return list(pool.map(matched, frames))

@@ -131,6 +131,8 @@ class PartReplication(Count):
     """Thresholds that both legs had to exceed, from the controls."""
     control_rate: float | Skipped
     """Mean rate among controls at the same thresholds."""
+    whole: int = Field(0, exclude_if=lambda value: not value)
+    """Hits that show the whole image: mirrored, moved, enlarged or cropped; 0 in reports of older versions."""
 
 
 class Replication(Count):
@@ -183,8 +185,16 @@ class Replication(Count):
         return isinstance(self.part, PartReplication) and self.part.stands
 
     @property
+    def moved_stands(self) -> bool:
+        """True when at least half of the parts that came back are the whole image, mirrored, moved or cropped."""
+        part = self.part
+        return isinstance(part, PartReplication) and part.stands and part.whole > 0 and 2 * part.whole >= part.hits
+
+    @property
     def whole_stands(self) -> bool:
         """True when the rung reproduces the image, and not a part of it alone."""
+        if self.moved_stands:
+            return True
         return self.stands and not (isinstance(self.part, PartReplication) and self.part.stands and self.part.alone)
 
 

@@ -7,7 +7,10 @@ in :mod:`imgaudit.similarity.parts`.
 from itertools import accumulate, groupby
 from typing import TYPE_CHECKING, Literal
 
+from pydantic import Field
+
 from imgaudit.exceptions import InputError
+from imgaudit.schema.measures import shows_whole
 from imgaudit.schema.records import Legs, Record, Skipped
 
 if TYPE_CHECKING:
@@ -19,7 +22,8 @@ if TYPE_CHECKING:
 Kind = Literal["copy", "partial", "unrelated"]
 
 WHOLE = 0.8
-"""A copy with at least this share of the target's area is called a copy of the whole target."""
+"""A copy that agrees with the target on at least this share of its area shows the whole target, whatever else can be
+compared in it."""
 
 
 GRID = 64
@@ -127,6 +131,15 @@ class PairEvidence(Record):
     """Area of the target where the two agree."""
     candidate_region: Region
     """The same place in the candidate."""
+    target_share: float | None = Field(None, exclude_if=lambda value: value is None)
+    """Share of what can be compared in the target that agrees; absent where it was not measured."""
+    candidate_share: float | None = Field(None, exclude_if=lambda value: value is None)
+    """The same of the candidate."""
+
+    @property
+    def is_whole(self) -> bool:
+        """True when the candidate shows the whole target: mirrored, moved, enlarged or cropped."""
+        return shows_whole(self.target_share, self.candidate_share) or self.region.area >= WHOLE
 
     @property
     def legs(self) -> Legs:
@@ -153,11 +166,11 @@ class PairThresholds(Record):
         return legs.geometric > self.geometric and legs.photometric > self.photometric
 
 
-def classify(evidence: PairEvidence, thresholds: PairThresholds, *, whole: float = WHOLE) -> Kind:
+def classify(evidence: PairEvidence, thresholds: PairThresholds) -> Kind:
     """Call a pair "copy", "partial" or "unrelated".
 
-    It is a copy or partial when both legs exceed their thresholds, by the share of the target's area that agrees.
+    It is a copy or partial when both legs exceed their thresholds: a copy when the candidate shows the whole target.
     """
     if not thresholds.exceeded_by(evidence.legs):
         return "unrelated"
-    return "copy" if evidence.region.area >= whole else "partial"
+    return "copy" if evidence.is_whole else "partial"

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from imgaudit.schema.baseline import Baseline
+from imgaudit.schema.measures import shows_whole
 from imgaudit.schema.protocol import Framing
 
 SCHEMA_VERSION: Final = 3
@@ -103,6 +104,15 @@ class PartMatch(Legs):
     """Share of the target's area where the two agree."""
     rest: float | Skipped
     """Correlation of what lies outside of that; low where only a part is a copy. Skipped where there is nothing."""
+    target_share: float | None = Field(None, exclude_if=lambda value: value is None)
+    """Share of what can be compared in the target that agrees; absent where it was not measured."""
+    candidate_share: float | None = Field(None, exclude_if=lambda value: value is None)
+    """The same of the generated image."""
+
+    @property
+    def is_whole(self) -> bool:
+        """True when the generated image shows the whole target: mirrored, moved, enlarged or cropped."""
+        return shows_whole(self.target_share, self.candidate_share)
 
 
 class Frame(Record):

@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
+from imgaudit.decision.deciding_number import find_deciding_number
 from imgaudit.decision.forcing import check_forcing
 from imgaudit.decision.replication import Evidence
 from imgaudit.decision.verdict import decide
@@ -72,6 +73,35 @@ def part_of(finding: Finding, rung: Rung) -> PartReplication:
     part = next(one.part for one in finding.replication if one.rung is rung)
     assert isinstance(part, PartReplication)
     return part
+
+
+@pytest.mark.parametrize(
+    ("shares", "verdict"),
+    [
+        ((0.95, 0.95), Verdict.REPLICATED), ((0.5, 0.97), Verdict.REPLICATED), ((0.95, 0.4), Verdict.REPLICATED),
+        ((0.7, 0.7), Verdict.PARTIAL), ((0.3, 0.95), Verdict.PARTIAL), ((None, None), Verdict.PARTIAL),
+    ],
+)  # fmt: skip
+def test_a_moved_mirrored_or_cropped_copy_is_of_the_whole(
+    shares: tuple[float | None, float | None], verdict: Verdict
+) -> None:
+    one = in_parts(measurement("a", 0.5, [MISS] * 8, [MISS] * 8), Rung.CAPTION, 9.0, 9.0)
+    measured = one.rungs[Rung.CAPTION]
+    assert isinstance(measured, RungMeasurement)
+    parts = [PartMatch(**(dict(replica.part) | {"target_share": shares[0], "candidate_share": shares[1]}))
+             for replica in measured.replicas if replica.part]  # fmt: skip
+    replicas = [replace(replica, part=part) for replica, part in zip(measured.replicas, parts, strict=True)]
+    one = one.model_copy(
+        update={"rungs": one.rungs | {Rung.CAPTION: measured.model_copy(update={"replicas": replicas})}}
+    )
+    finding = decided(one, controls_in_parts())
+    part = part_of(finding, Rung.CAPTION)
+    assert finding.verdict is verdict and part.hits == 8
+    assert part.whole == (8 if verdict is Verdict.REPLICATED else 0)
+    if verdict is Verdict.REPLICATED:
+        assert "8 of 8 generated images show the whole of it, mirrored, moved, cropped" in finding.reason
+        deciding = find_deciding_number(finding, 0.05)
+        assert deciding.with_controls and not isinstance(deciding.value, Skipped) and deciding.value <= 0.05
 
 
 def test_a_part_from_the_caption_beyond_the_controls_is_partial() -> None:

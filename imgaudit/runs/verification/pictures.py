@@ -194,8 +194,11 @@ def _compare_part(replica: Replica, again: PartMatch | None) -> Iterator[str]:
         if said is not again:
             yield f"{replica.path!r} {'was' if again is None else 'was not'} compared in parts, says records.jsonl"
         return
-    for name in ("geometric", "photometric", "area"):
+    for name in ("geometric", "photometric", "area", "target_share", "candidate_share"):
         value, new = getattr(said, name), getattr(again, name)
+        if value is None or new is None:
+            # Runs of older versions did not measure shares.
+            continue
         if not abs(value - new) <= PART_TOLERANCE * max(1.0, abs(value)):
             yield f"{replica.path!r} gives {name} {new:.4f} in parts, and records.jsonl says {value:.4f}"
     if isinstance(said.rest, Skipped) or isinstance(again.rest, Skipped):

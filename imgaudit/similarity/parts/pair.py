@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -25,6 +26,11 @@ class ImageFeatures:
     """At the working size."""
     features: Features
     """Local features; those of its mirror image follow from them."""
+
+    @cached_property
+    def extent(self) -> float:
+        """Share of the area on which the picture agrees with itself: plain margins are left out."""
+        return Region.of(measure_agreement(self.picture, self.picture, np.eye(3)[:2]).region).area
 
     @classmethod
     def of(cls, image: torch.Tensor) -> "ImageFeatures":
@@ -61,11 +67,18 @@ def compare_features(target: ImageFeatures, candidate: ImageFeatures) -> PairEvi
         )  # fmt: skip
     matrix = found.matrix @ _mirror_map(candidate.picture.width) if mirrored else found.matrix
     agreed = measure_agreement(target.picture, candidate.picture, matrix)
+    region, carried = Region.of(agreed.region), Region.of(_carry_region(agreed, candidate.picture))
     return PairEvidence(
         geometric=found.score, photometric=agreed.score, inliers=found.inliers, matches=found.matches,
         transform=_to_transform(target.picture, candidate.picture, matrix, mirrored=mirrored),
-        region=Region.of(agreed.region), candidate_region=Region.of(_carry_region(agreed, candidate.picture)),
+        region=region, candidate_region=carried, target_share=_share(region, target.extent),
+        candidate_share=_share(carried, candidate.extent),
     )  # fmt: skip
+
+
+def _share(region: Region, extent: float) -> float:
+    """Return the share of what can be compared that is in a region, 0 to 1; 0 of nothing."""
+    return min(1.0, region.area / extent) if extent else 0.0
 
 
 def _mirror_map(width: int) -> Floats:

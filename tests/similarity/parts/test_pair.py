@@ -87,6 +87,27 @@ def test_a_crop_is_placed_where_it_came_from() -> None:
     assert classify(evidence, LENIENT) == "partial"
 
 
+@pytest.mark.parametrize(
+    ("box", "kind"),
+    [((40, 30, 360, 290), "copy"), ((0, 0, 300, 300), "copy"), ((100, 60, 320, 260), "partial")],
+)
+def test_a_crop_of_at_least_half_shows_the_whole_image(box: tuple[int, int, int, int], kind: str) -> None:
+    image = drawing(3, 400, 300)
+    evidence = compare_images(to_tensor(image), to_tensor(image.crop(box)))
+    assert classify(evidence, LENIENT) == kind
+    assert evidence.candidate_share is not None and evidence.candidate_share > 0.9
+
+
+@pytest.mark.parametrize("offset", [(32, 0), (-20, 32)])
+def test_a_moved_picture_shows_the_whole_image(offset: tuple[int, int]) -> None:
+    image = drawing(4)
+    canvas = Image.new("RGB", image.size, "white")
+    canvas.paste(image, offset)
+    evidence = compare_images(to_tensor(image), to_tensor(canvas))
+    assert classify(evidence, LENIENT) == "copy" and evidence.target_share is not None
+    assert evidence.target_share < 0.97
+
+
 @pytest.mark.parametrize("factor", [0.4, 1.7])
 def test_a_resized_copy_is_the_whole_image(factor: float) -> None:
     image = drawing(4)
