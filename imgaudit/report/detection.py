@@ -23,9 +23,10 @@ MOST_CHARACTERS = 2000
 """Shown of one prompt."""
 
 DETECTORS = {
-    "magnitude": "magnitude: norm of conditional minus null prediction (Wen et al., ICLR 2024, arXiv 2407.21720)",
-    "sharpness": "sharpness: squared norm of the score difference under its own Jacobian (Jeon et al., ICML 2025, "
-    "arXiv 2412.04140)",
+    "magnitude": "magnitude: how far the model's prediction with the prompt is from its prediction without text, as a "
+    "norm (Wen et al., ICLR 2024, arXiv 2407.21720)",
+    "sharpness": "sharpness: the squared norm of the difference between the predictions with and without the prompt, "
+    "multiplied by its own Jacobian (Jeon et al., ICML 2025, arXiv 2412.04140)",
 }
 
 

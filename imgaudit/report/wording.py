@@ -225,6 +225,12 @@ ALARM_WORDING: dict[AlarmCode, AlarmWording] = {
 }
 """Name of every alarm in a few words, and its meaning."""
 
+CORRECTION_WORDING = {
+    "benjamini_hochberg": "corrected by the method of Benjamini and Hochberg",
+    "benjamini_yekutieli": "corrected by the method of Benjamini and Yekutieli",
+}
+"""Name of every correction for the number of images, in words."""
+
 EFFECT_WORDING: dict[AlarmEffect, str] = {
     AlarmEffect.TAKES_P_VALUES: "The comparison with controls is not used. Near-identical images that a prompt or "
     "caption returns still count.",
@@ -363,6 +369,17 @@ def controls_used_text(result: AuditResult) -> str:
     It is derived again from the findings: the sentence in reports of older versions could contradict them.
     """
     return describe_controls_used(result.summary.controls, result.findings, result.summary.level)
+
+
+def blind_comparison_text(summary: Summary) -> str:
+    """Say whether targets and controls were compared without the model, and why; empty where nobody did."""
+    if not (compared := summary.blind_comparison):
+        return ""
+    return (
+        "Controls are a fair comparison only if nothing but the model tells them from the targets. So both were also "
+        f"compared without the model: {compared.removeprefix('targets and controls without the model: ')}. Where they "
+        "differ clearly, an alarm says so."
+    )
 
 
 def false_positive_text(summary: Summary) -> str:

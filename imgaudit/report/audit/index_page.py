@@ -14,7 +14,15 @@ from imgaudit.decision.deciding_number import find_deciding_number
 from imgaudit.io.writing import write_atomically
 from imgaudit.report.audit.charts import Charts
 from imgaudit.report.page_data import LABELS, ROWS, data_script
-from imgaudit.report.wording import ALARM_WORDING, EFFECT_WORDING, KEYS, WORDING, controls_text
+from imgaudit.report.wording import (
+    ALARM_WORDING,
+    CORRECTION_WORDING,
+    EFFECT_WORDING,
+    KEYS,
+    WORDING,
+    blind_comparison_text,
+    controls_text,
+)
 from imgaudit.schema.findings import AlarmCode, Finding, PartReplication, Summary, Verdict
 from imgaudit.schema.measures import DECIDING_DESCRIPTOR
 from imgaudit.schema.records import INVERTED_RUNGS, Rung, Skipped
@@ -122,6 +130,8 @@ def index_context(folder: Path, findings: Sequence[Finding], summary: Summary, c
         "overview": _write_overview(folder, findings, charts),
         "bank": charts.bank,
         "control_works": controls_text(summary),
+        "corrections": CORRECTION_WORDING,
+        "blind_comparison": blind_comparison_text(summary),
         "forcing_rate": None if isinstance(check, Skipped) else clopper_pearson(check.called, check.n),
         "in_parts": any(_in_parts(finding) for finding in findings),
         "thresholds": _thresholds(findings, charts),

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from imgaudit.decision.null_bank import NullBank
 from imgaudit.report.complaint.blocks import Block, Facts, Paragraph
 from imgaudit.report.redaction import without_folders
-from imgaudit.report.wording import controls_text, controls_used_text
+from imgaudit.report.wording import CORRECTION_WORDING, blind_comparison_text, controls_text, controls_used_text
 from imgaudit.runs.finished import FinishedRun
 from imgaudit.schema.error_checks import RateInterval
 from imgaudit.schema.findings import Alarm
@@ -42,19 +42,18 @@ def describe_errors(run: FinishedRun, folders: Sequence[str]) -> Iterator[Block]
         rows.append((
             "Check on other controls",
             f"{summary.forcing.n} controls were kept out and judged by the same rule as the works. It called "
-            f"{summary.forcing.called} of them reproduced. So the rate of such errors is between {found.low:.1%} and "
-            f"{found.high:.1%} with 95 % confidence.",
+            f"{summary.forcing.called or 'none'} of them reproduced. So the rate of such errors is between "
+            f"{found.low:.1%} and {found.high:.1%} with 95 % confidence.",
         ))  # fmt: skip
     rows.append((
         "Over all images",
         f"Of all findings of this audit, at most {level:.0%} are expected to be false "
-        f"({run.result.policy.correction.replace('_', '-')}, over {summary.hypotheses} works).",
+        f"({CORRECTION_WORDING[run.result.policy.correction]}, over {summary.hypotheses} works).",
     ))  # fmt: skip
     said = controls_used_text(run.result)
-    rows.append(("Number of controls", f"{said[0].upper()}{said[1:]}."))
-    if summary.blind_comparison:
-        compared = summary.blind_comparison
-        rows.append(("Fair comparison", f"{compared[0].upper()}{compared[1:]}."))
+    rows.append(("What the controls can show", f"{said[0].upper()}{said[1:]}."))
+    if compared := blind_comparison_text(summary):
+        rows.append(("Fair comparison", compared))
     yield Facts(rows)
     for alarm in summary.alarms:
         yield Paragraph(alarm_text(alarm, folders), "Alarm")

@@ -66,8 +66,8 @@ def _sent(rung: Rung, measured: RungMeasurement) -> str:
     if rung is Rung.TOKENS:
         sent = f"a prompt found by a search that used the work: {texts}"
     if not isinstance(measured.bits, Skipped):
-        sent += f"; carries at most {measured.bits:,.0f} bits"
-    cut = [f"the last {count} token(s) never reached {encoder}" for encoder, count in measured.cut_tokens.items()]
+        sent += f"; can carry up to {measured.bits:,.0f} bits of information taken from the image"
+    cut = [f"{encoder} did not read the last {count} tokens" for encoder, count in measured.cut_tokens.items()]
     return "; ".join([sent, *cut])
 
 

@@ -65,7 +65,7 @@ def make_statement(material: ComplaintMaterial) -> Statement:
     sections = [Section(title, blocks) for title, made in titled.items() if (blocks := list(made))]
     words = find_words(" ".join(text for section in sections for text in list_texts(section)))
     sections.append(Section("Words used here", [Facts(words)]))
-    return Statement(f"Statement on the work {material.work} and the model {model_name(material)}", sections)
+    return Statement(f"Statement on the work “{material.work}” and the model “{model_name(material)}”", sections)
 
 
 def describe_model(material: ComplaintMaterial) -> Iterator[Block]:

@@ -81,14 +81,14 @@ def make_document(run: FinishedRun, images: Sequence[str] = ()) -> Statement:
     ]
     words = find_words(" ".join(text for section in sections for text in list_texts(section)))
     sections.append(Section("Appendix: words used here", [Facts(words)]))
-    return Statement(f"Report on {run.result.summary.targets:,} images and the model {model}", sections)
+    return Statement(f"Report on {run.result.summary.targets:,} images and the model “{model}”", sections)
 
 
 def _answer(run: FinishedRun, model: str, folders: Sequence[str]) -> Iterator[Block]:
     summary = run.result.summary
     returned = sum(summary.counts.get(verdict, 0) for verdict in REPRODUCED)
     asked = summary.counts.get(Verdict.REPLICATED, 0)
-    text = f"Of {summary.targets:,} images examined, the model {model} reproduces {returned:,}"
+    text = f"Of {summary.targets:,} images examined, the model “{model}” reproduces {returned:,}"
     if returned and asked == returned:
         text += ", each of them when it is asked in words and nothing of the image is given to it"
     elif asked:

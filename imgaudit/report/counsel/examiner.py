@@ -27,7 +27,9 @@ def describe_examiner(run: FinishedRun, folders: Sequence[str], digests: Mapping
         ("Begun", manifest.started),
         ("Machine", f"{manifest.device}, {manifest.threads} threads, {manifest.platform}"),
         ("Model", str(without_folders(model.name, folders))),
-        ("Kind of model", f"{model.pipeline_class}, {model.prediction_type}, {model.resolution} pixels"),
+        ("Kind of model", model.pipeline_class),
+        ("Prediction type", model.prediction_type),
+        ("Side of its images", f"{model.resolution} pixels"),
         ("Model fingerprint", f"{model.fingerprint}, over {len(model.files)} files"),
         ("Model revision", model.revision),
         ("Model variant", model.variant),
@@ -60,7 +62,7 @@ def list_history(run: FinishedRun, folders: Sequence[str]) -> Iterator[Block]:
         yield Code(line)
     commands = describe_history(_without_folders(read_history(run.folder), folders))
     if commands:
-        yield Paragraph("Commands that changed the run are recorded in it, in linked lines:")
+        yield Paragraph("The run records every command that changed it. Each record has the digest of the one before:")
     for command, when in commands:
         yield Paragraph(f"{when[0].upper()}{when[1:]}.")
         if command:

@@ -47,7 +47,7 @@ def test_it_answers_in_the_order_of_a_readers_questions(finished: FinishedRun) -
     measured = next(one for one in finished.measurements.values() if "plain" in one.path)
     head = read_json(finished.folder.path / "evidence.json")["head"]
     wanted = [
-        "Of 3 images examined, the model memoriser &lt;script&gt; reproduces 2, each of them when it is asked in words",
+        "Of 3 images examined, the model “memoriser &lt;script&gt;” reproduces 2, each of them when it is asked in",
         "plain.png", measured.sha256, "“0”", "Similarity of this image and the rendering: pixel 1.000",
         "Similarity of the owner's picture (its examined part) and this rendering: pixel",
         "The owner's picture, 16 x 16 pixels. The whole picture was examined.", "It counts as a copy.",
