@@ -45,6 +45,7 @@ BENCHMARKS = (
     Benchmark("lora", options.LoraSettings, "methods.lora"),
     Benchmark("memory", options.MemorySettings, "speed.memory"),
     Benchmark("templates", options.TemplateSettings, "copies.templates"),
+    Benchmark("hosted", options.HostedSettings, "copies.hosted"),
     Benchmark("copies", options.CopiesSettings, "copies.recall"),
     Benchmark("mitigations", options.MitigationSettings, "methods.mitigations"),
     Benchmark("methods", options.MethodSettings, "methods.summary"),

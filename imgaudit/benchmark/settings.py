@@ -291,6 +291,16 @@ class TemplateSettings(Seeded):
     fitted: int = Field(400, ge=40, description="Pairs per kind of copy, to set the thresholds by.")
 
 
+class HostedSettings(LabSettings):
+    """Match images that a lab made with its owner's images, as for a hosted model: found, and false."""
+
+    model: str = Field("examples/labs/report-128", description=_LAB)
+    each: int = Field(2, ge=1, description="Images to generate for the caption of every memorised image.")
+    strangers: int = Field(150, ge=1, description="Images to generate for captions of images that are no targets.")
+    held_out: int = Field(60, ge=1, description="Targets that the lab was never trained on.")
+    decoys: int = Field(100, ge=20, description="Unrelated images that thresholds come from.")
+
+
 class CopiesSettings(Seeded):
     """Measure how many changed copies are found at 1 % false positives, beside imagehash and imagededup."""
 

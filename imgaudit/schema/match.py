@@ -31,7 +31,7 @@ class TargetMatch(Record):
     sha256: str
     """SHA-256 of its file."""
     seen: Seen
-    """A copy of at least four fifths of it, of part of it, neither, or no conclusion."""
+    """A copy of the whole, of part of it, neither, or no conclusion."""
     reason: str
     """In one sentence, with its numbers."""
     images: int
