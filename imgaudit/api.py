@@ -27,9 +27,11 @@ from imgaudit.runs.callbacks import (
     OnMeasured,
     OnNote,
     OnProgress,
+    OnStep,
     ignore_measured,
     ignore_note,
     ignore_progress,
+    ignore_step,
 )
 from imgaudit.runs.comparison import compare as comparisons
 from imgaudit.runs.cost import resolve_batch_size
@@ -104,6 +106,7 @@ def audit(
     on_progress: OnProgress = ignore_progress,
     on_note: OnNote = ignore_note,
     on_measured: OnMeasured = ignore_measured,
+    on_step: OnStep = ignore_step,
 ) -> AuditResult:
     """Audit a portfolio against a model, write a run folder with a report per image, and return the result.
 
@@ -127,6 +130,7 @@ def audit(
                 audit, with all that was finished kept
     on_note:    called with sentences that the user should read
     on_measured:  called with the path of every image that is measured, and the seconds that it took
+    on_step:    called with what is done next, in words, and the paths of the images that it is done with
 
     Raises InputError and ConfigError for what cannot be audited as asked, RunFolderError when `out` holds something
     else, CalibrationError when a null bank belongs to another model or protocol, and MemoryShortageError.
@@ -153,6 +157,7 @@ def audit(
             on_progress=on_progress,
             on_note=on_note,
             on_measured=on_measured,
+            on_step=on_step,
         )
         finish_run(run, result, invocation)
     return result
@@ -217,6 +222,7 @@ def calibrate(
     append: bool = False,
     on_progress: OnProgress = ignore_progress,
     on_note: OnNote = ignore_note,
+    on_step: OnStep = ignore_step,
 ) -> NullBank:
     """Put controls through the audit's procedure and write their scores to a file: a null bank.
 
@@ -226,7 +232,7 @@ def calibrate(
     out:       file of the null bank; OUT.work beside it keeps what is finished until the bank is complete
     note:      why these images cannot be in the training set; kept in the bank
     append:    add to the bank that `out` holds, if there is one
-    on_progress, on_note:  as of `audit`
+    on_progress, on_note, on_step:  as of `audit`
 
     Returns the bank as it is in the file. Raises CalibrationError when `out` holds a bank of another model or protocol.
     """
@@ -245,7 +251,7 @@ def calibrate(
     measure_bank(
         work, controls, model, config, note=note,
         on_bank=lambda bank: (bank if earlier is None else earlier.merge(bank)).write(out),
-        on_progress=lambda done, total: on_progress("calibrating", done, total),
+        on_progress=lambda done, total: on_progress("calibrating", done, total), on_step=on_step,
     )  # fmt: skip
     return NullBank.read(out)
 

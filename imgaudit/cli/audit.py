@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from imgaudit.cli.interruption import Interruption, format_command_line
 from imgaudit.cli.model_choice import ModelChoice
 from imgaudit.cli.no_controls import choose_without_controls, lacks_choice
 from imgaudit.cli.options import ConfigOptions, DryRun, LogFile, Out, Quiet, StreamedJson
+from imgaudit.cli.pace import Activity, repeating
 from imgaudit.cli.sealed import find_seal, keep_to_seal
 from imgaudit.cli.signatures import takes_records
 from imgaudit.cli.terminal import print_result, say, stage_progress, waiting
@@ -25,6 +27,7 @@ from imgaudit.io.offline import go_offline
 from imgaudit.schema.config import AuditConfig
 
 if TYPE_CHECKING:
+    from imgaudit.runs.inputs import AuditInputs, Origin
     from imgaudit.schema.findings import AuditResult
 
 
@@ -46,11 +49,10 @@ def audit_and_print(
     folders: Folders, model: ModelChoice, out: Path, config: AuditConfig, sources: dict[str, str], output: PrintOptions
 ) -> ExitCode:
     """Read what was given, audit it, and print the result."""
-    from imgaudit.api import audit
     from imgaudit.io.portfolio import Portfolio
     from imgaudit.runs.evidence import read_evidence
     from imgaudit.runs.folder import RunFolder
-    from imgaudit.runs.inputs import Origin
+    from imgaudit.runs.inputs import AuditInputs, Origin
     from imgaudit.runs.repetition import find_finished_audit
     from imgaudit.runs.works import describe_shared_works
 
@@ -73,12 +75,8 @@ def audit_and_print(
         print_cost(model, plan, quiet=quiet)
         return ExitCode.DECIDED
     name_skipped(inputs, quiet=quiet)
-    given = inputs.controls, inputs.decoys, inputs.reference
-    if (
-        seal is None
-        and model.is_plain
-        and (done := find_finished_audit(out, model.name, portfolio, given, config, inputs.policy))
-    ):
+    given = AuditInputs(portfolio, inputs.controls, inputs.decoys, inputs.reference, inputs.policy, seal)
+    if (named := model.named) and (done := find_finished_audit(out, named, given, config)):
         say("nothing to do: every image of this run is measured and decided already", quiet=quiet)
         _print_outcome(done, out, output)
         return find_exit_code(done, config.fail_on)
@@ -88,37 +86,55 @@ def audit_and_print(
         )
         config = config.model_copy(update={"no_controls": True})
         sources = sources | {"no_controls": reason}
-    with (
-        # Opened first, so that a place that is refused does not cost the time to load a model.
-        open_log(output.log_file, [out, *map(Path, folders.named.values()), *model.paths]) as log,
-        Interruption().listening() as interruption,
-        stage_progress(quiet=quiet) as advance,
-    ):
+    origin = Origin(sys.argv, sources, f"--controls {folders.controls}", folders.named)
+    result = _make_audit(given, model, out, config, origin, output)
+    _print_outcome(result, out, output)
+    say(f"head of the evidence, to be noted elsewhere: {read_evidence(RunFolder(out)).head}", quiet=quiet)
+    return find_exit_code(result, config.fail_on)
+
+
+def _make_audit(
+    given: "AuditInputs", model: ModelChoice, out: Path, config: AuditConfig, origin: "Origin", output: PrintOptions
+) -> "AuditResult":
+    """Load the model and audit, with progress on the terminal and in the log."""
+    from imgaudit.api import audit
+
+    activity, interruption, quiet = Activity(), Interruption(), output.quiet
+    # Opened first, so that a place that is refused does not cost the time to load a model.
+    with open_log(output.log_file, [out, *map(Path, origin.inputs.values()), *model.paths]) as log:
         log.write("begin", command=format_command_line())
         with waiting(f"loading model {model.name}", quiet=quiet):
             loaded = model.load(config.device)
-
-        def on_progress(stage: str, done: int, total: int) -> None:
-            log.note_stage(stage, done, total)
-            advance(stage, done, total)
+        activity.count_evaluations = lambda: loaded.denoiser.network_evaluations
 
         def on_note(sentence: str) -> None:
             log.write("note", message=sentence)
             say(sentence, quiet=quiet)
 
-        result = audit(
-            loaded, portfolio, out=out, controls=inputs.controls, config=config, policy=inputs.policy,
-            decoys=inputs.decoys, reference=inputs.reference, seal=seal,
-            origin=Origin(sys.argv, sources, f"--controls {folders.controls}", folders.named),
-            on_progress=interruption.stopping_stages(on_progress), on_note=on_note, on_measured=log.note_image,
-        )  # fmt: skip
-        code = find_exit_code(result, config.fail_on)
+        def on_step(step: str, paths: Sequence[str]) -> None:
+            activity.begin(step, paths)
+            log.note_step(activity)
+
+        with (
+            interruption.listening(),
+            repeating(lambda: log.note_step(activity)),
+            stage_progress(quiet=quiet, activity=activity) as advance,
+        ):
+
+            def on_progress(stage: str, done: int, total: int) -> None:
+                log.note_stage(stage, done, total)
+                advance(stage, done, total)
+
+            result = audit(
+                loaded, given.portfolio, out=out, controls=given.controls, config=config, policy=given.policy,
+                decoys=given.decoys, reference=given.reference, seal=given.seal, origin=origin,
+                on_progress=interruption.stopping_stages(on_progress), on_note=on_note, on_measured=log.note_image,
+                on_step=on_step,
+            )  # fmt: skip
         for one in result.findings:
             log.write("finding", image=one.path, verdict=one.verdict.value, seconds=round(one.seconds, 3))
-        log.write("end", exit_code=int(code), seconds=log.seconds)
-    _print_outcome(result, out, output)
-    say(f"head of the evidence, to be noted elsewhere: {read_evidence(RunFolder(out)).head}", quiet=quiet)
-    return code
+        log.write("end", exit_code=int(find_exit_code(result, config.fail_on)), seconds=log.seconds)
+    return result
 
 
 def _print_outcome(result: "AuditResult", out: Path, output: PrintOptions) -> None:

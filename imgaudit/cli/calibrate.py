@@ -9,6 +9,7 @@ from imgaudit.cli.folders import keep_begun_framing, read_folder
 from imgaudit.cli.interruption import Interruption
 from imgaudit.cli.model_choice import ModelChoice
 from imgaudit.cli.options import Captions, MeasuringOptions, Quiet
+from imgaudit.cli.pace import Activity
 from imgaudit.cli.signatures import Heading, argument, flag, option, takes_records
 from imgaudit.cli.terminal import say, stage_progress, waiting
 from imgaudit.io.offline import go_offline
@@ -45,10 +46,13 @@ def _calibrate(
         say(f"left out: {skipped.path}: {skipped.skipped}", quiet=quiet)
     with waiting(f"loading model {model.name}", quiet=quiet):
         loaded = model.load(config.device)
-    with Interruption().listening() as interruption, stage_progress(quiet=quiet) as advance:
+    activity = Activity()
+    activity.count_evaluations = lambda: loaded.denoiser.network_evaluations
+    with Interruption().listening() as interruption, stage_progress(quiet=quiet, activity=activity) as advance:
         made = calibrate(
             loaded, portfolio, out=out, config=config, note=note or f"folder {controls}", append=append,
             on_progress=interruption.stopping_stages(advance), on_note=lambda sentence: say(sentence, quiet=quiet),
+            on_step=activity.begin,
         )  # fmt: skip
     if score := describe_score(recorded_search(made.protocol), made.baselines):
         typer.echo(score)

@@ -89,10 +89,11 @@ def _measure(model: ModelChoice, plan: Plan, *, quiet: bool) -> MeasuredCost:
     require_steps(denoiser, config.protocol.generation.num_inference_steps)
     select_streams(denoiser.null_condition(), config.streams)
     works = plan.works(denoiser.prediction_type)
+    matcher, _ = standard_matcher(denoiser.resolution, config.device)
     with progress("timing the model, in series of passes", quiet=quiet) as advance:
         cost = estimate_cost(
-            denoiser, config.protocol, works, standard_matcher(denoiser.resolution, config.device)[0],
-            chunk_size=config.chunk_size, batch_size=config.batch_size, on_progress=advance,
+            denoiser, config.protocol, works, matcher, chunk_size=config.chunk_size,
+            batch_size=config.batch_size, on_progress=advance,
         )  # fmt: skip
     return MeasuredCost(cost, loaded, seconds, works)
 

@@ -5,6 +5,8 @@ Every line has `time` (UTC) and `event`; the other fields depend on the event:
 - `begin`: `command`, the line that was typed
 - `note`: `message`
 - `stage`: `stage`, `done`, `total`, and `seconds` since the command began
+- `step`: `step`, what is done within the stage; `images` (their paths), and `evaluations` of the network so far. Also
+  every 30 seconds while a step lasts
 - `image`: `image` (its path), `stage`, and `seconds` that its measurement took
 - `finding`: `image`, `verdict`, and `seconds`; these come last, because every verdict depends on the whole folder
 - `end`: `exit_code` and `seconds`
@@ -18,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from imgaudit.cli.pace import Activity
 from imgaudit.cli.terminal import print_error
 from imgaudit.exceptions import InputError
 from imgaudit.io.provenance import utc_now
@@ -53,6 +56,12 @@ class EventLog:
     def note_stage(self, stage: str, done: int, total: int) -> None:
         """Append how far a stage is."""
         self.write("stage", stage=stage, done=done, total=total, seconds=self.seconds)
+
+    def note_step(self, activity: Activity) -> None:
+        """Append the step that a stage is at, once there is one."""
+        if not activity.step:
+            return
+        self.write("step", step=activity.step, images=activity.paths, evaluations=activity.evaluations)
 
     def note_image(self, path: str, seconds: float) -> None:
         """Append that an image was measured."""

@@ -9,6 +9,7 @@ from imgaudit.cli.terminal import say
 
 if TYPE_CHECKING:
     from imgaudit.models import LoadedModel
+    from imgaudit.runs.repetition import NamedModel
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,13 @@ class ModelChoice:
     """True when torch compiles the blocks of its network."""
 
     @property
-    def is_plain(self) -> bool:
-        """True when the name alone says what is loaded."""
-        return not (self.loras or self.variant or self.config or self.mitigation)
+    def named(self) -> "NamedModel | None":
+        """The model as files that can be hashed; None under a mitigation, which only a loaded model can be given."""
+        from imgaudit.runs.repetition import NamedModel
+
+        if self.mitigation:
+            return None
+        return NamedModel(self.name, self.loras or (), self.variant or "", self.config or "", self.compiled)
 
     @property
     def paths(self) -> list[Path]:

@@ -2,8 +2,10 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+
+from imgaudit.schema.text import file_name
 
 SECONDS_BETWEEN_LINES = 30
 """Longest silence where progress is written as lines."""
@@ -48,6 +50,32 @@ class Pace:
         else:
             rest = f"about {format_duration(left)} left"
         return f"{self.done} of {self.total}, {so_far}, {rest}"
+
+
+class Activity:
+    """The step that work in chunks is at, for lines and bars that show that it goes on."""
+
+    def __init__(self) -> None:
+        self.step, self.paths = "", list[str]()
+        self.count_evaluations: Callable[[], int] | None = None
+        """Returns the model's network evaluations so far; None before the model is loaded."""
+
+    def begin(self, step: str, paths: Sequence[str]) -> None:
+        """Note the next step, and the images that it is done with."""
+        self.step, self.paths = step, list(paths)
+
+    @property
+    def evaluations(self) -> int:
+        """Network evaluations so far."""
+        return self.count_evaluations() if self.count_evaluations is not None else 0
+
+    def describe(self) -> str:
+        """Return one line, such as "generating images, of a.png and 7 more, 8,120 network evaluations so far"."""
+        if not self.step:
+            return ""
+        more = f" and {len(self.paths) - 1} more" if len(self.paths) > 1 else ""
+        images = f", of {file_name(self.paths[0])}{more}" if self.paths else ""
+        return f"{self.step}{images}, {self.evaluations:,} network evaluations so far"
 
 
 @contextmanager

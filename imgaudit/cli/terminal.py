@@ -8,16 +8,16 @@ from datetime import UTC, datetime
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
 from imgaudit.cli.names import Name
-from imgaudit.cli.pace import Pace, format_duration, repeating
+from imgaudit.cli.pace import Activity, Pace, format_duration, repeating
 from imgaudit.schema.error_checks import ForcingCheck
 from imgaudit.schema.findings import AuditResult, Finding, PartReplication, Replication, Verdict
 from imgaudit.schema.records import Skipped
-from imgaudit.schema.text import file_name, printable
+from imgaudit.schema.text import as_sentence, file_name, printable
 
 WIDTH = 80
 """Columns of text that is wrapped."""
@@ -72,9 +72,23 @@ class _TimeLeft(ProgressColumn):
         return Text("estimating" if left is None else f"{format_duration(left)} left", style="cyan")
 
 
+class _Doing(ProgressColumn):
+    """The work's name, and the step that it is at."""
+
+    def render(self, task: Task) -> Text:
+        step = task.fields["activity"].step
+        return plain(f"{task.description}: {step}" if step else task.description)
+
+
 @contextmanager
-def progress(label: str, *, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar on a terminal; elsewhere print a line with the time every 30 seconds, so that logs show life."""
+def progress(
+    label: str, *, quiet: bool = False, activity: Activity | None = None
+) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on a terminal; elsewhere print a line with the time every 30 seconds, so that logs show life.
+
+    activity:  the step that the work is at, where it tells
+    """
+    activity = activity or Activity()
     console, pace = notes(), Pace()
     if quiet:
         yield lambda done, total: None
@@ -82,26 +96,26 @@ def progress(label: str, *, quiet: bool = False) -> Iterator[Callable[[int, int]
     if not console.is_terminal:
 
         def line() -> None:
-            if pace.total:
-                _say_now(f"{label}: {pace.describe()}")
+            if said := "; ".join(filter(None, (pace.describe() if pace.total else "", activity.describe()))):
+                _say_now(f"{label}: {said}")
 
         def count(done: int, total: int) -> None:
             pace.count(done, total)
             if done == total:
-                line()
+                _say_now(f"{label}: {pace.describe()}")
 
         with repeating(line):
             yield count
         return
     columns = (
-        TextColumn("{task.description}", markup=False),
+        _Doing(),
         BarColumn(bar_width=None),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         _TimeLeft(),
     )
     with Progress(*columns, console=console) as bars:
-        task = bars.add_task(plain(label).plain, total=None, pace=pace)
+        task = bars.add_task(plain(label).plain, total=None, pace=pace, activity=activity)
 
         def advance(done: int, total: int) -> None:
             pace.count(done, total)
@@ -128,15 +142,19 @@ def waiting(label: str, *, quiet: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def stage_progress(*, quiet: bool = False) -> Iterator[Callable[[str, int, int], None]]:
-    """A bar, or lines, for each stage of work in turn."""
+def stage_progress(
+    *, quiet: bool = False, activity: Activity | None = None
+) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar, or lines, for each stage of work in turn; where the work tells its steps, also before the first stage."""
     with ExitStack() as bars:
+        if activity is not None:
+            bars.enter_context(progress("preparing", quiet=quiet, activity=activity))
         shown: dict[str, Callable[[int, int], None]] = {}
 
         def advance(stage: str, done: int, total: int) -> None:
             if stage not in shown:
                 bars.close()
-                shown[stage] = bars.enter_context(progress(stage, quiet=quiet))
+                shown[stage] = bars.enter_context(progress(stage, quiet=quiet, activity=activity))
             shown[stage](done, total)
 
         yield advance
@@ -268,4 +286,4 @@ def print_result(result: AuditResult) -> None:
     if summary.blind_comparison:
         console.print(plain(summary.blind_comparison))
     for alarm in summary.alarms:
-        console.print(Text("alarm: ", style="bold yellow") + plain(alarm.message))
+        console.print(Text("alarm: ", style="bold yellow") + plain(as_sentence(alarm.message)))

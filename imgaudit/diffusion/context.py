@@ -12,6 +12,7 @@ from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.text_span import TextSpan, span_texts
 from imgaudit.io.framing import frame_image, to_tensor
 from imgaudit.io.portfolio import LoadedTarget
+from imgaudit.io.reading import format_path
 from imgaudit.schema.protocol import Protocol
 from imgaudit.schema.records import Replica
 from imgaudit.similarity.matcher import Matcher
@@ -33,6 +34,12 @@ class MeasurementContext:
     """Compares generated images with the target."""
     is_copy: Callable[[Replica], bool] = lambda replica: False
     """Tells copies among the embedding's replicas; the model is asked for these again with some of the streams only."""
+    on_step: Callable[[str, Sequence[str]], None] = lambda step, paths: None
+    """Called with what is done next, in words, and the paths of the images that it is done with."""
+
+    def begin(self, step: str, loaded: Sequence[LoadedTarget]) -> None:
+        """Say what is done next, and with which images."""
+        self.on_step(step, [format_path(one.target.path) for one in loaded])
 
     @cached_property
     def text_span(self) -> TextSpan | None:

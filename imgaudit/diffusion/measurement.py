@@ -88,10 +88,13 @@ def measure_chunk(context: MeasurementContext, loaded: Sequence[LoadedTarget]) -
     Raises ConfigError for a stream that the model does not have, and MemoryShortageError when one image is too much.
     """
     started, before = time.perf_counter(), context.denoiser.network_evaluations
+    context.begin("encoding", loaded)
     chunk = encode_chunk(context, loaded)
     inversion, errors = _invert(context, chunk)
     error_records = errors.records(context.denoiser.schedule.num_train_timesteps)
+    context.begin("measuring under captions", loaded)
     caption_errors = measure_caption_errors(context, chunk, errors)
+    context.begin("generating images", loaded)
     answers = ask_rungs(context, chunk, inversion)
     noise = _invert_noise(context, chunk, inversion)
     if noise:
@@ -129,11 +132,13 @@ def _invert(context: MeasurementContext, chunk: Chunk) -> tuple[Inversion, Paire
 
     if span is not None:
         assert protocol.span is not None
+        context.begin("searching among texts", chunk.loaded)
         found = search_span(
             denoiser, encoded.latents, encoded.sha256s, span, protocol.span, run_seed=context.run_seed,
             executor=context.executor,
         )  # fmt: skip
         measure(found.prompt_embeds)
+    context.begin("searching for an embedding", chunk.loaded)
     inversion = invert(
         denoiser, encoded.latents, encoded.sha256s, protocol.inversion, run_seed=context.run_seed,
         executor=context.executor, on_step=on_step,
@@ -147,6 +152,7 @@ def _invert_noise(context: MeasurementContext, chunk: Chunk, inversion: Inversio
     """Run InvMM on every image; its embeddings begin where inversion ended. None where the protocol has no InvMM."""
     if context.protocol.invmm is None:
         return []
+    context.begin("measuring InvMM", chunk.loaded)
     return invert_noise(
         context.denoiser, chunk.encoded, context.protocol.invmm, run_seed=context.run_seed, executor=context.executor,
         matcher=context.matcher, start=inversion.prompt_embeds, streams=context.protocol.inversion.streams,
@@ -156,6 +162,7 @@ def _invert_noise(context: MeasurementContext, chunk: Chunk, inversion: Inversio
 def _measure_image(context: MeasurementContext, chunk: Chunk, row: int, result: _ChunkResult) -> MeasuredImage:
     """Compare what one image's rungs answered, ask again for its copies stream by stream, and write its record."""
     target, pixels = chunk.loaded[row].target, chunk.loaded[row].pixels
+    context.begin("comparing generated images", chunk.loaded[row : row + 1])
     framed, rendered = chunk.framed[row], chunk.encoded.rendered[row]
     rungs: dict[Rung, RungMeasurement | Skipped] = {}
     images: dict[str, torch.Tensor] = {}

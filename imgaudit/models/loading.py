@@ -71,15 +71,16 @@ class LoadedModel:
     """Sentences for the user on files that contradict each other or hold more than is audited."""
 
 
-def hash_model(model: str) -> dict[str, str]:
-    """Return the SHA-256 of every file that `load_model` would load, by relative path, without loading any.
+def fingerprint_model(model: str, loras: Sequence[str] = (), *, variant: str = "", config: str = "") -> str:
+    """Return the fingerprint of the model that `load_model` would load, from the SHA-256 of its files alone.
 
-    Raises ModelRefusedError as `load_model` does.
+    The parameters are those of `load_model`. Raises ModelRefusedError as it does.
     """
-    source = find_source(model, "", "")
-    family = find_family(read_model_index(source.folder)["_class_name"])
-    present = family.present(read_model_index(source.folder), "network")
-    return source.hash_files(source.find_weights(present, ""))
+    source = find_source(model, variant, config)
+    index = read_model_index(source.folder)
+    present = find_family(index["_class_name"]).present(index, "network")
+    files = source.hash_files(source.find_weights(present, variant))
+    return lora_fingerprint(model_fingerprint(files), [read_lora(text) for text in loras])
 
 
 def load_model(

@@ -30,7 +30,7 @@ from imgaudit.schema.caption_score import CaptionScore
 from imgaudit.schema.comparison import REPRODUCED
 from imgaudit.schema.findings import AuditResult, Finding, Verdict
 from imgaudit.schema.records import DECIDING_RUNGS, REPORTED_RUNGS, Skipped
-from imgaudit.schema.text import file_name
+from imgaudit.schema.text import as_sentence, file_name
 
 
 class ReportFormat(enum.StrEnum):
@@ -120,7 +120,7 @@ def render_markdown(result: AuditResult) -> str:
         *([f"- {works}"] if (works := controls_text(summary)) else []),
         *(f"- Decided again, not as fixed before the run: {change}" for change in result.redecided),
         *([f"- {compared}"] if (compared := blind_comparison_text(summary)) else []),
-        *(f"- Alarm: {markdown_text(alarm.message)}" for alarm in summary.alarms),
+        *(f"- Alarm: {markdown_text(as_sentence(alarm.message))}" for alarm in summary.alarms),
         "",
         "| verdict | file | p | q | copies among generated images (95 % interval) |",
         "| --- | --- | --- | --- | --- |",

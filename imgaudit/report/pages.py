@@ -19,7 +19,7 @@ from imgaudit.runs.history import History
 from imgaudit.schema.findings import AuditResult
 from imgaudit.schema.history import HistoryEntry
 from imgaudit.schema.records import Skipped
-from imgaudit.schema.text import file_name, printable
+from imgaudit.schema.text import as_sentence, file_name, printable
 
 BASE = ("style.css", "theme.js")
 """Files that every page loads."""
@@ -39,6 +39,7 @@ def page_environment() -> jinja2.Environment:
     environment.filters["visible"] = printable
     environment.filters["isolate"] = _isolate
     environment.filters["isolate_name"] = _isolate_name
+    environment.filters["sentence"] = as_sentence
     environment.globals["word"] = link_word
     environment.globals["explain_word"] = explain_word
     environment.tests["skipped"] = lambda value: isinstance(value, Skipped)

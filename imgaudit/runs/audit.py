@@ -16,7 +16,7 @@ from imgaudit.io.portfolio import Portfolio, Target
 from imgaudit.io.writing import remove_folder, write_atomically
 from imgaudit.models.loading import LoadedModel
 from imgaudit.runs.calibration import measure_bank
-from imgaudit.runs.callbacks import OnMeasured, OnNote, OnProgress, ignore_measured
+from imgaudit.runs.callbacks import OnMeasured, OnNote, OnProgress, OnStep, ignore_measured, ignore_step
 from imgaudit.runs.conclusion import conclude
 from imgaudit.runs.cost import resolve_batch_size
 from imgaudit.runs.folder import RunFolder
@@ -60,6 +60,7 @@ def run_audit(
     on_progress: OnProgress,
     on_note: OnNote,
     on_measured: OnMeasured = ignore_measured,
+    on_step: OnStep = ignore_step,
 ) -> AuditResult:
     """Audit into a run folder that the caller holds, and decide. Pages are the caller's to render.
 
@@ -104,11 +105,12 @@ def run_audit(
     if (decoys := inputs.decoys or inputs.control_images) is not None:
         save_decoys(run, decoys, model, config)
     known = inputs.controls.model_checks if isinstance(inputs.controls, NullBank) else None
+    on_step("checking the model", [])
     keep_model_checks(run, model, inputs.control_images, portfolio, config, on_note, known)
-    _fix_bank(run, model, inputs, config, origin, on_progress)
+    _fix_bank(run, model, inputs, config, origin, on_progress, on_step)
     for one in measure_targets(
         run, portfolio, model, config, matcher=matcher, recorded=recorded,
-        on_progress=lambda done, total: on_progress("auditing", done, total),
+        on_progress=lambda done, total: on_progress("auditing", done, total), on_step=on_step,
     ):  # fmt: skip
         on_measured(one.path, one.seconds)
     if inputs.reference is not None:
@@ -158,6 +160,7 @@ def _fix_bank(
     config: AuditConfig,
     origin: Origin,
     on_progress: OnProgress,
+    on_step: OnStep,
 ) -> None:
     """Have the null bank in the run before any target is scored: given, kept from before, or measured now."""
     work = run.path / "controls"
@@ -167,7 +170,7 @@ def _fix_bank(
         measure_bank(
             work, inputs.controls, model, config, note=origin.controls, model_checks=read_model_checks(run),
             on_bank=lambda bank: bank.write(run.calibration_path),
-            on_progress=lambda done, total: on_progress("calibrating on controls", done, total),
+            on_progress=lambda done, total: on_progress("calibrating on controls", done, total), on_step=on_step,
         )  # fmt: skip
     if run.calibration_path.is_file():
         # A kill between writing the bank and removing the work behind it leaves that work.

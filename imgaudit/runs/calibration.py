@@ -9,6 +9,7 @@ from imgaudit.io.portfolio import Portfolio
 from imgaudit.io.provenance import utc_now
 from imgaudit.io.writing import remove_folder
 from imgaudit.models.loading import LoadedModel
+from imgaudit.runs.callbacks import OnStep, ignore_step
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import make_manifest, open_manifest, resume_portfolio
 from imgaudit.runs.measurement import measure_targets
@@ -30,6 +31,7 @@ def measure_bank(
     model_checks: ModelChecks | None = None,
     on_bank: Callable[[NullBank], None] = lambda bank: None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_step: OnStep = ignore_step,
 ) -> NullBank:
     """Put controls through the protocol and freeze their scores as a null bank.
 
@@ -48,7 +50,7 @@ def measure_bank(
             keep_model_checks(run, model, portfolio, portfolio, config)
             model_checks = read_model_checks(run)
         for _ in measure_targets(
-            run, portfolio, model, config, matcher=matcher, keep_images=False, on_progress=on_progress
+            run, portfolio, model, config, matcher=matcher, keep_images=False, on_progress=on_progress, on_step=on_step
         ):
             pass
         measurements, _ = run.read_measurements()

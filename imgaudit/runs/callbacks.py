@@ -1,6 +1,6 @@
 """Callbacks by which work that takes long tells its caller how far it is, and what the user should read."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 OnProgress = Callable[[str, int, int], None]
 """Called with the stage, the number of images finished and the number of all."""
@@ -10,6 +10,14 @@ OnNote = Callable[[str], None]
 
 OnMeasured = Callable[[str, float], None]
 """Called with the path of an image that is measured, and the seconds that it took."""
+
+
+OnStep = Callable[[str, Sequence[str]], None]
+"""Called with what is done next within a stage, in words, and the paths of the images that it is done with."""
+
+
+def ignore_step(step: str, paths: Sequence[str]) -> None:
+    """Note nothing."""
 
 
 def ignore_measured(path: str, seconds: float) -> None:

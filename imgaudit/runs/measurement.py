@@ -23,6 +23,7 @@ from imgaudit.io.reading import format_path
 from imgaudit.io.thumbnails import write_thumbnail
 from imgaudit.io.writing import write_atomically, write_json, write_png
 from imgaudit.models.loading import LoadedModel
+from imgaudit.runs.callbacks import OnStep, ignore_step
 from imgaudit.runs.folder import Recorded, RunFolder
 from imgaudit.runs.manifest import read_manifest
 from imgaudit.schema.config import AuditConfig
@@ -54,6 +55,7 @@ def measure_targets(
     recorded: Recorded | None = None,
     keep_images: bool = True,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_step: OnStep = ignore_step,
 ) -> Iterator[Measurement]:
     """Measure what a run still lacks, chunk by chunk; every finished chunk is on disk before the next begins.
 
@@ -67,7 +69,7 @@ def measure_targets(
     run.append_records([_skip_record(one) for one in (*portfolio.skipped, *unmeasured) if one.path not in skipped])
     context = MeasurementContext(
         model.denoiser, config.protocol, config.seed, Executor(config.largest_batch, model.denoiser.spare_memory),
-        matcher or Matcher(), copy_rule(run),
+        matcher or Matcher(), copy_rule(run), on_step,
     )  # fmt: skip
     done = len(finished)
     on_progress(done, len(portfolio.targets))

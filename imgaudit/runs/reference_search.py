@@ -4,7 +4,7 @@ How often a picture is in a training set is the strongest known predictor of its
 of such a set, or a crawl: what is not found in it may still have been trained on.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -118,6 +118,22 @@ def _recall(collection: Collection) -> str:
     return f"{recall.hits} of {recall.n} nearest are found ({recall.low:.1%} to {recall.high:.1%}, 95 %)"
 
 
+def is_looked_up(run: RunFolder, collection: Collection, images: Iterable[str], *, with_controls: bool) -> bool:
+    """Tell whether a run holds what this state of a collection has of every image.
+
+    images:         ids
+    with_controls:  whether there are controls, from which p-values come
+    """
+    held = read_reference(run)
+    return held is not None and _covers(held, collection, images, with_controls=with_controls)
+
+
+def _covers(held: Reference, collection: Collection, images: Iterable[str], *, with_controls: bool) -> bool:
+    same = held.manifest_sha256 == hash_file(collection.folder / "manifest.json")
+    nulls = bool(held.controls) or not with_controls
+    return same and nulls and set(images) <= held.images.keys() | held.skipped.keys()
+
+
 def keep_reference(
     run: RunFolder, collection: Collection, images: Mapping[str, Path], controls: Sequence[Path] = ()
 ) -> Reference:
@@ -126,9 +142,7 @@ def keep_reference(
     What was looked up without controls is looked up again as soon as there are some: p-values come from them.
     """
     held = read_reference(run)
-    same = held is not None and held.manifest_sha256 == hash_file(collection.folder / "manifest.json")
-    nulls = held is not None and (bool(held.controls) or not controls)
-    if same and nulls and held is not None and images.keys() <= held.images.keys() | held.skipped.keys():
+    if held is not None and _covers(held, collection, images, with_controls=bool(controls)):
         return held
     reference = search_reference(collection, images, controls)
     write_json(run.path / FILE, reference.model_dump(mode="json"))

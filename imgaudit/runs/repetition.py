@@ -1,59 +1,132 @@
 """An audit that is asked for again when its run is finished: nothing would change, so no model is loaded."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from imgaudit.decision.null_bank import NullBank
 from imgaudit.exceptions import ImgauditError
-from imgaudit.index import Collection
-from imgaudit.io.portfolio import Portfolio
-from imgaudit.models.loading import hash_model
+from imgaudit.models.loading import fingerprint_model
 from imgaudit.runs.audit import require_bank, require_controls
-from imgaudit.runs.finished import read_finished_run
+from imgaudit.runs.callbacks import ignore_note
+from imgaudit.runs.finished import FinishedRun, read_finished_run
 from imgaudit.runs.folder import RunFolder
+from imgaudit.runs.inputs import AuditInputs, Origin
+from imgaudit.runs.manifest import describe_targets, package_versions
+from imgaudit.runs.reference_search import is_looked_up
+from imgaudit.runs.seal import choose_seal
+from imgaudit.runs.sealing import require_seal
 from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.findings import AuditResult
-from imgaudit.schema.policy import Policy
+from imgaudit.schema.manifest import KnownOption
 
 FREE_KEYS = {"batch_size", "device", "offline", "rescan", "fail_on", "operator", "no_controls"}
 """Keys of the configuration that change nothing in a finished run."""
 
-GivenImages = tuple[Portfolio | NullBank | None, Portfolio | None, Collection | None]
-"""Controls, decoys and reference."""
+
+@dataclass(frozen=True)
+class NamedModel:
+    """A model as it was named, which is hashed and not loaded."""
+
+    name: str
+    """Folder, single file, hub id or bundled lab."""
+    loras: Sequence[str] = ()
+    """LoRAs with their weights, as FILE[:WEIGHT]."""
+    variant: str = ""
+    """Variant of its files of weights."""
+    config: str = ""
+    """Configuration of a single file."""
+    compiled: bool = False
+    """True when its network is compiled."""
+
+    @property
+    def fingerprint(self) -> str:
+        """The fingerprint that the model has when it is loaded. Raises ModelRefusedError."""
+        return fingerprint_model(self.name, self.loras, variant=self.variant, config=self.config)
 
 
 def find_finished_audit(
-    out: Path, model: str, portfolio: Portfolio, given: GivenImages, config: AuditConfig, policy: Policy
-) -> AuditResult | None:
+    out: Path, model: NamedModel, inputs: AuditInputs, config: AuditConfig
+) -> AuditResult | None:  # fmt: skip
     """Return the result of a finished run where the same audit would change nothing; None where it has to be made.
 
-    out:    run folder
-    model:  name of the model, whose files are hashed and not loaded
+    out:  run folder
     Whatever is in doubt is None: the audit then says itself what differs.
     """
     folder = RunFolder(out)
-    controls, decoys, reference = given
-    if not (folder.manifest_path.is_file() and folder.report_path.is_file() and (out / "evidence.json").is_file()):
-        return None
-    if decoys is not None or reference is not None:
+    needed = (folder.manifest_path, folder.report_path, folder.model_checks_path, out / "evidence.json")
+    if not all(path.is_file() for path in needed):
         return None
     try:
         run = read_finished_run(out)
-        if folder.calibration_path.is_file() != (controls is not None):
+        if not (_has_inputs(folder, inputs) and _is_complete(run, inputs) and _has_options(run, inputs, config)):
             return None
-        if isinstance(controls, NullBank):
-            require_bank(folder, controls)
-        elif controls is not None:
-            require_controls(folder, controls)
-        recorded = folder.recorded(with_images=True)
-        held = {target.sha256 for target in run.manifest.targets}
-        complete = held == {target.image.sha256 for target in portfolio.targets} and not any(recorded.skipped.values())
-        complete &= len(run.result.findings) == run.result.summary.targets and not recorded.lost
-        complete &= {target.image.id for target in portfolio.targets} <= {one.id for one in run.result.findings}
-        options = config.model_dump(mode="json", exclude=FREE_KEYS)
-        same = all(key in run.manifest.config and run.manifest.config[key].value == options[key] for key in options)
-        same &= run.manifest.policy == policy == run.result.policy and run.manifest.model.name == model
-        if not (complete and same) or hash_model(model) != run.manifest.model.files:
+        if model.fingerprint != run.manifest.model.fingerprint:
             return None
+        _require_seal(run, model, inputs, config)
     except (ImgauditError, OSError):
         return None
     return run.result
+
+
+def _has_inputs(folder: RunFolder, inputs: AuditInputs) -> bool:
+    """Tell whether the run holds what was made of controls, decoys and reference. Raises RunFolderError for others.
+
+    Of decoys a run holds their vectors alone, and keeps to those that it was begun with.
+    """
+    controls, reference = inputs.controls, inputs.reference
+    if isinstance(controls, NullBank):
+        require_bank(folder, controls)
+    elif controls is not None:
+        require_controls(folder, controls)
+    if inputs.decoys is not None and not folder.decoys_path.is_file():
+        return False
+    images = [target.image.id for target in inputs.portfolio.targets]
+    nulls = bool(inputs.control_images and inputs.control_images.targets)
+    if reference is not None and not is_looked_up(folder, reference, images, with_controls=nulls):
+        return False
+    sealed = inputs.seal is not None
+    # A run that keeps to a seal holds its controls, which need not be given again.
+    return folder.calibration_path.is_file() == (controls is not None) or (sealed and controls is None)
+
+
+def _is_complete(run: FinishedRun, inputs: AuditInputs) -> bool:
+    """Tell whether every image that was given, with the same texts, was measured and decided."""
+    targets, result = inputs.portfolio.targets, run.result
+    recorded = run.folder.recorded(with_images=True)
+    held = {target.sha256: target.texts_sha256 for target in run.manifest.targets}
+    same = held == {target.image.sha256: target.texts_sha256 for target in targets}
+    decided = {target.image.id for target in targets} <= {one.id for one in result.findings}
+    whole = len(result.findings) == result.summary.targets and not recorded.lost
+    return same and decided and whole and not any(recorded.skipped.values())
+
+
+def _has_options(run: FinishedRun, inputs: AuditInputs, config: AuditConfig) -> bool:
+    """Tell whether the run was made and decided under these options."""
+    manifest, options = run.manifest, config.model_dump(mode="json", exclude=FREE_KEYS)
+    same = all(key in manifest.config and manifest.config[key].value == options[key] for key in options)
+    # Defaults can change between versions, so that the same options give another protocol.
+    protocol = config.protocol.for_model(manifest.model.prediction_type)
+    return same and protocol == manifest.protocol and manifest.policy == inputs.policy == run.result.policy
+
+
+def _require_seal(run: FinishedRun, model: NamedModel, inputs: AuditInputs, config: AuditConfig) -> None:
+    """Refuse an audit that would depart from its seal, as the audit would: InputError, RunFolderError.
+
+    The manifest that the audit would begin with now is the run's, with what can be another now: by its fingerprint, the
+    model is the same.
+    """
+    seal = choose_seal(run.folder, inputs.seal)
+    if seal is None:
+        return
+    options = {
+        key: KnownOption(value=value, source="now") for key, value in config.model_dump(mode="json").items()
+    }  # fmt: skip
+    now = run.manifest.model_copy(
+        update={
+            "targets": describe_targets(inputs.portfolio), "skipped": list(inputs.portfolio.skipped), "config": options,
+            "versions": package_versions(), "policy": inputs.policy, "policy_hash": inputs.policy.hash,
+            "model": run.manifest.model.model_copy(update={"compiled": model.compiled}), "seed": config.seed,
+        }
+    )  # fmt: skip
+    require_seal(run.folder, inputs, now, Origin([]), ignore_note)

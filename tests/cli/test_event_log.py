@@ -7,6 +7,7 @@ import pytest
 
 from imgaudit.cli.event_log import open_log
 from imgaudit.cli.model_choice import ModelChoice
+from imgaudit.cli.pace import Activity
 from imgaudit.exceptions import InputError
 
 
@@ -26,6 +27,19 @@ def test_events_are_appended_with_their_fields(tmp_path: Path) -> None:
         "stage": "auditing",
         "seconds": 2.5,
     }
+
+
+def test_steps_are_logged_with_their_images_and_the_evaluations(tmp_path: Path) -> None:
+    activity = Activity()
+    with open_log(tmp_path / "log.jsonl", []) as log:
+        log.note_step(activity)
+        activity.count_evaluations = lambda: 5
+        activity.begin("generating images", ["a.png"])
+        log.note_step(activity)
+    [line] = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert (line["event"], line["step"], line["images"], line["evaluations"]) == (
+        "step", "generating images", ["a.png"], 5,
+    )  # fmt: skip
 
 
 def test_without_a_file_nothing_is_written(tmp_path: Path) -> None:

@@ -120,6 +120,10 @@ def test_a_finished_run_given_again_has_nothing_to_do_and_loads_no_model(
     assert first.exit_code == 3 and "nothing to do" not in first.stderr, first.output
     events = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [one["event"] for one in events].count("image") == 11 == [one["event"] for one in events].count("finding")
+    steps = [one["step"] for one in events if one["event"] == "step"]
+    assert (
+        steps[:3] == ["checking the model", "encoding", "searching for an embedding"] and "generating images" in steps
+    )
     assert events[0]["event"] == "begin" and events[-1] | {"time": 0, "seconds": 0} == {
         "time": 0, "event": "end", "exit_code": 3, "seconds": 0,
     }  # fmt: skip

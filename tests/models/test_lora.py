@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from imgaudit.benchmark.robustness.broken_model import BrokenModel
 from imgaudit.cli import main
 from imgaudit.cli.exit_codes import ExitCode
+from imgaudit.cli.model_choice import ModelChoice
 from imgaudit.exceptions import ModelRefusedError
 from imgaudit.models import load_model
 from imgaudit.models.lora import USUAL_NAME, fuse_lora, lora_fingerprint, read_lora
@@ -155,6 +156,11 @@ def test_an_audit_with_a_lora_records_it(
     assert model["loras"] == [{"file": USUAL_NAME, "sha256": lora.sha256, "weight": 0.5}]
     assert model["fingerprint"] == lora_fingerprint(base, [lora])
     capsys.readouterr()
+    with monkeypatch.context() as absent:
+        absent.setattr(ModelChoice, "load", lambda self, device=None: pytest.fail("the model was loaded"))
+        again = [word for word in shared if word != "--quiet"]
+        assert imgaudit([*again, "--lora", f"{style}:0.5"], monkeypatch) == ExitCode.INCOMPLETE
+    assert "nothing to do" in capsys.readouterr().err
     assert imgaudit(shared, monkeypatch) == ExitCode.COULD_NOT_RUN
     assert "with other options: another model, by its fingerprint" in capsys.readouterr().err
     spoilt = BrokenModel(tmp_path, tmp_path / "executed", tmp_path)

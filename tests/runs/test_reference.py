@@ -16,7 +16,7 @@ from imgaudit.index import Collection
 from imgaudit.io.writing import read_json
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.reference import FILE, Reference
-from imgaudit.runs.reference_search import find_near_copy_rule, keep_reference, search_reference
+from imgaudit.runs.reference_search import find_near_copy_rule, is_looked_up, keep_reference, search_reference
 from imgaudit.schema.findings import AuditResult
 from imgaudit.schema.records import Skipped
 from tests.cli.test_main import FAST
@@ -132,6 +132,12 @@ def test_an_audit_with_a_reference(
     page = (run / "report" / f"{by_name[copied.name].id}.html").read_text(encoding="utf-8")
     assert "12 near copies" in page and "<i>copy" not in page and "&lt;i&gt;copy" in page
     assert FILE in json.dumps(read_json(run / "evidence.json"))
+    images = [one.id for one in result.findings]
+    assert is_looked_up(RunFolder(run), Collection.open(index), images, with_controls=False)
+    assert not is_looked_up(RunFolder(run), Collection.open(index), images, with_controls=True)
+    assert not is_looked_up(RunFolder(run), Collection.open(index), [*images, "0" * 16], with_controls=False)
+    again = run_imgaudit(*arguments)
+    assert again.code == 3 and "nothing to do" in again.stderr and "loading model" not in again.stderr
     reported = run_imgaudit("report", run)
     assert reported.code == 3 and "12 near copies" in page
     assert Reference.model_validate(read_json(run / FILE)).vectors == 35

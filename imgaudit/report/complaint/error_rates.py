@@ -10,13 +10,13 @@ from imgaudit.runs.finished import FinishedRun
 from imgaudit.schema.error_checks import RateInterval
 from imgaudit.schema.findings import Alarm
 from imgaudit.schema.records import Skipped
+from imgaudit.schema.text import as_sentence
 from imgaudit.statistics import clopper_pearson
 
 
 def alarm_text(alarm: Alarm, folders: Sequence[str]) -> str:
     """Return the message of an alarm as a sentence without folders."""
-    message = str(without_folders(alarm.message, folders))
-    return f"{message[:1].upper()}{message[1:]}{'' if message.endswith('.') else '.'}"
+    return as_sentence(str(without_folders(alarm.message, folders)))
 
 
 def describe_errors(run: FinishedRun, folders: Sequence[str]) -> Iterator[Block]:

@@ -22,6 +22,7 @@ from imgaudit.report.wording import (
 )
 from imgaudit.schema.findings import Finding, PartReplication, Replication, Verdict
 from imgaudit.schema.records import INVERTED_RUNGS, Rung, RungMeasurement, Skipped
+from imgaudit.schema.text import as_sentence
 
 
 def describe_finding(material: ComplaintMaterial) -> Iterator[Block]:
@@ -31,7 +32,7 @@ def describe_finding(material: ComplaintMaterial) -> Iterator[Block]:
     yield Paragraph(material.named(material.finding.reason))
     yield Paragraph(wording.limit, "Limit")
     for alarm in material.finding.alarms:
-        yield Paragraph(material.named(alarm.message), "Alarm")
+        yield Paragraph(as_sentence(material.named(alarm.message)), "Alarm")
     if material.run.result.redecided:
         yield Paragraph(
             "The verdicts were decided again under another policy than the one fixed before the run: "
