@@ -42,6 +42,12 @@ BROKEN_WORDS = """() => {
     return broken;
 }"""
 
+LINES = """all => all.map(one => {
+    const range = document.createRange();
+    range.selectNodeContents(one);
+    return new Set([...range.getClientRects()].map(box => Math.round(box.top))).size;
+})"""
+
 COLOUR = """one => {
     const style = getComputedStyle(one), before = getComputedStyle(one, '::before');
     return [style.color, before.content, style.borderTopStyle];
@@ -171,6 +177,14 @@ def test_digests_stand_on_the_page_and_on_every_printed_sheet(page: Page, pages:
             text = sheet.extract_text()
             assert all(digest in text for digest in expected)
         assert all(digest in footer for digest in expected)
+
+
+def test_no_number_is_broken_on_paper(page: Page, pages: dict[str, Path]) -> None:
+    for name in ("detection", "triggers"):
+        opened(page, pages[name], 700)
+        page.emulate_media(media="print")
+        lines = page.locator("tbody td:not(:last-child)").evaluate_all(LINES)
+        assert len(lines) > 10 and set(lines) == {1}, name
 
 
 def test_a_name_keeps_its_direction(page: Page, pages: dict[str, Path]) -> None:
