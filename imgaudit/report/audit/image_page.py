@@ -32,7 +32,7 @@ from imgaudit.runs.folder import RunFolder
 from imgaudit.schema.baseline import BASELINE_WORDING
 from imgaudit.schema.dial import Dial
 from imgaudit.schema.findings import Finding, Replication
-from imgaudit.schema.measures import DECIDING_DESCRIPTOR
+from imgaudit.schema.measures import COPY_DESCRIPTORS, DECIDING_DESCRIPTOR
 from imgaudit.schema.records import REPORTED_RUNGS, Measurement, Replica, Rung, RungMeasurement, Skipped
 from imgaudit.schema.score_search import FOUND_WORDING, explain_search
 
@@ -96,6 +96,7 @@ def image_context(
         "explain_search": explain_search,
         "conditions": CONDITION_WORDING,
         "reported_only": [rung.value for rung in REPORTED_RUNGS],
+        "copy_descriptors": COPY_DESCRIPTORS,
         "p_value_sentence": _p_value_sentence(finding),
         "caption_sentence": caption_text(finding),
         "caption_limit": CAPTION_LIMIT,
