@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from imgaudit.cli.signatures import Heading, argument, option
+from imgaudit.schema.text import as_sentence
 
 bank = typer.Typer(
     help="Merge and describe null banks: files of scores of images known not to be in training.", no_args_is_help=True
@@ -59,4 +60,4 @@ def info(path: Annotated[Path, argument("BANK", help="Null bank.")]) -> None:
     for targets in (1, 10, 100):
         typer.echo(f"for {targets} targets: {describe_controls_needed(len(held.controls), targets, policy.level)}")
     for alarm in find_bank_alarms(held, policy, check_forcing(held, policy)):
-        typer.echo(f"alarm: {alarm.message}")
+        typer.echo(f"alarm: {as_sentence(alarm.message)}")

@@ -12,6 +12,7 @@ from imgaudit.cli.exit_codes import ExitCode
 from imgaudit.cli.folders import read_prompts_or_folder
 from imgaudit.cli.interruption import Interruption
 from imgaudit.cli.model_choice import PlainModel
+from imgaudit.cli.names import OneLine
 from imgaudit.cli.options import Batch, Device, Json, Offline, Out, Quiet, Seed
 from imgaudit.cli.signatures import Heading, argument, make_record, option, takes_records
 from imgaudit.cli.terminal import format_number, make_table, plain, progress, say, waiting
@@ -166,7 +167,7 @@ def _print(outcome: "DetectionOutcome") -> None:
         table.add_row(
             str(one.number), f"{score:.4g}", f"{one.found.rms:.4g}",
             format_number(one.p_value), format_number(one.q_value),
-            plain(", ".join(word.text for word in words)) if words else "-", plain(one.given.text[:120]),
+            OneLine(", ".join(word.text for word in words)) if words else "-", OneLine(one.given.text),
         )  # fmt: skip
     if scored:
         console.print(table)

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from imgaudit.cli.model_choice import PlainModel
+from imgaudit.cli.names import shorten_middle
 from imgaudit.cli.options import Batch, Device, Quiet, Run
 from imgaudit.cli.signatures import Heading, option, takes_records
 from imgaudit.cli.terminal import progress
@@ -41,7 +42,7 @@ def _dial(
     result = read_finished_run(run).result
     total = sum(standing_embedding(finding) is not None for finding in result.findings)
     loaded = model.load(device)
-    typer.echo(f"{'image':32} {'whole':>7} {'bits':>8} {'fewest':>8} {'rank x bits':>12} {'copies':>7}   as PNG")
+    typer.echo(f"{'image':16} {'whole':>7} {'bits':>8} {'fewest':>8} {'rank x bits':>12} {'copies':>7}   as PNG")
     with (
         folder.lock(),
         Invocation(folder, "dial", sys.argv) as invocation,
@@ -52,8 +53,8 @@ def _dial(
         for done, (finding, dial) in enumerate(dials, start=1):
             on_progress(done, total)
             invocation.changes["images_dialled"] = done
-            few, name = dial.fewest, ascii(Path(finding.path).name)[1:-1][:32]
-            start = f"{name:32} {f'{dial.whole.hits}/{dial.whole.n}':>7} {dial.whole.bits:8,}"
+            few, name = dial.fewest, shorten_middle(ascii(Path(finding.path).name)[1:-1], 16)
+            start = f"{name:16} {f'{dial.whole.hits}/{dial.whole.n}':>7} {dial.whole.bits:8,}"
             if few is None:
                 typer.echo(f"{start} {'more':>8} {'-':>12} {'-':>7}   {dial.image_bits:,} bits")
             else:

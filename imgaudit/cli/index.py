@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from imgaudit.cli.exit_codes import ExitCode
-from imgaudit.cli.names import Name
+from imgaudit.cli.names import Name, shorten_middle
 from imgaudit.cli.options import Json, JsonReport, Quiet
 from imgaudit.cli.signatures import Heading, argument, option
 from imgaudit.cli.streams import output_is_read
@@ -17,7 +17,7 @@ from imgaudit.cli.terminal import make_table, plain, progress, say
 from imgaudit.schema.records import Skipped
 
 if TYPE_CHECKING:
-    from imgaudit.index import Collection, Matches
+    from imgaudit.index import Collection, Match, Matches
     from imgaudit.index.manifest import CollectionManifest
 
 index = typer.Typer(
@@ -221,10 +221,16 @@ def _print_table(name: str, found: "Matches | Skipped") -> None:
     if not found.matches:
         console.print("  no match")
     for match in found.matches:
-        where = f"  {match.path}" if match.path else ""
-        console.print(plain(f"  {match.similarity:7.4f}  {match.id}{where}"), soft_wrap=True)
+        console.print(plain(f"  {match.similarity:7.4f}  {_match_name(match, console.width - 11)}"), soft_wrap=True)
     if found.cut:
         console.print(f"  more than {len(found.matches):,} matches; raise --most to list more")
+
+
+def _match_name(match: "Match", width: int) -> str:
+    """Name a match by its id and path in so many columns; --json prints both in full."""
+    both = f"{match.id}  {match.path}" if match.path else match.id
+    # A path mostly ends with the id, which need not be said twice then.
+    return both if len(both) <= width else shorten_middle(match.path or match.id, width)
 
 
 def _values(collection: "Collection") -> dict[str, Any]:

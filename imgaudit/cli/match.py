@@ -11,7 +11,7 @@ from rich.text import Text
 from imgaudit.cli.exit_codes import ExitCode
 from imgaudit.cli.folders import read_folder
 from imgaudit.cli.interruption import Interruption
-from imgaudit.cli.names import Name
+from imgaudit.cli.names import Name, shorten_middle
 from imgaudit.cli.options import Json, Offline, Out, Quiet
 from imgaudit.cli.signatures import Heading, argument, option, takes_records
 from imgaudit.cli.terminal import format_number, make_table, plain, progress, say
@@ -19,6 +19,7 @@ from imgaudit.io.offline import go_offline
 from imgaudit.runs.folder import RunFolder
 from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.records import Skipped
+from imgaudit.schema.text import file_name
 
 if TYPE_CHECKING:
     from imgaudit.schema.match import MatchResult
@@ -127,4 +128,5 @@ def _print(found: "MatchResult") -> None:
     if isinstance(found.thresholds, Skipped):
         console.print(plain(f"no conclusion: {found.thresholds.skipped}; give a folder of them with --decoys"))
     for left_out in found.skipped:
-        console.print(plain(f"skipped: {left_out.path}: {left_out.skipped}"))
+        name = shorten_middle(file_name(left_out.path), 40)
+        console.print(plain(f"skipped: {name}: {left_out.skipped}"), soft_wrap=True)

@@ -22,11 +22,11 @@ def shorten_middle(text: str, width: int) -> str:
     return text[: (kept + 1) // 2] + "..." + text[len(text) - kept // 2 :]
 
 
-class Name:
-    """The last part of a path, as a cell of a table."""
+class OneLine:
+    """A text from outside, such as a prompt, as a cell of a table that takes one line."""
 
-    def __init__(self, path: str) -> None:
-        self._text = printable(file_name(path))
+    def __init__(self, text: str) -> None:
+        self._text = printable(text)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         shown, width = self._text, options.max_width
@@ -38,3 +38,10 @@ class Name:
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
         wide = Text(self._text).cell_len
         return Measurement(min(wide, LEAST_WIDTH), wide)
+
+
+class Name(OneLine):
+    """The last part of a path, as a cell of a table."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(file_name(path))

@@ -11,7 +11,7 @@ from rich.console import Console
 from imgaudit.cli.exit_codes import ExitCode
 from imgaudit.cli.interruption import Interruption
 from imgaudit.cli.model_choice import PlainModel
-from imgaudit.cli.names import shorten_middle
+from imgaudit.cli.names import OneLine
 from imgaudit.cli.options import Batch, Device, DryRun, Json, Offline, Out, Quiet, Seed
 from imgaudit.cli.signatures import Heading, make_record, option, takes_records
 from imgaudit.cli.terminal import make_table, plain, print_wrapped, progress, say, waiting
@@ -234,14 +234,10 @@ def _show(outcome: "TriggerOutcome", closest: "list[ClosestTarget | None] | None
         for candidate, row in list(zip(outcome.candidates, rows, strict=True))[:MOST_LINES]:
             largest, best = candidate.largest, outcome.triggers[candidate.prompts[0]].found
             target = row.get("closest_target")
-            own = [
-                plain(f"{target['similarity']:.3f} {shorten_middle(file_name(target['path']), 24)}")
-                if target
-                else plain("-")
-            ]
+            own = [OneLine(f"{target['similarity']:.3f} {file_name(target['path'])}" if target else "-")]
             table.add_row(
                 f"{largest.size} of {largest.n}", f"{largest.low:.0%} to {largest.high:.0%}",
-                str(len(candidate.chains)), f"{best.squared_magnitude:.4g}", plain(best.prompt[:120]),
+                str(len(candidate.chains)), f"{best.squared_magnitude:.4g}", OneLine(best.prompt),
                 *(own if closest else []),
             )  # fmt: skip
         console.print(table)
