@@ -15,8 +15,9 @@ from rich.text import Text
 from imgaudit.cli.names import Name
 from imgaudit.cli.pace import Activity, Pace, format_duration, repeating
 from imgaudit.schema.error_checks import ForcingCheck
-from imgaudit.schema.findings import AuditResult, Finding, PartReplication, Replication, Verdict
+from imgaudit.schema.findings import AuditResult, Finding, Verdict
 from imgaudit.schema.records import Skipped
+from imgaudit.schema.replication import PartReplication, Replication
 from imgaudit.schema.text import as_sentence, file_name, printable
 
 WIDTH = 80

@@ -3,8 +3,9 @@
 from typing import NamedTuple
 
 from imgaudit.decision.replication import deciding_p_value
-from imgaudit.schema.findings import Finding, Replication, Verdict
+from imgaudit.schema.findings import Finding, Verdict
 from imgaudit.schema.records import TEXT_RUNGS, Skipped, is_at_most
+from imgaudit.schema.replication import Replication
 
 
 class DecidingNumber(NamedTuple):

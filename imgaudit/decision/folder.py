@@ -38,15 +38,9 @@ from imgaudit.decision.replication import (
     measure_replication,
 )
 from imgaudit.schema.caption_score import CaptionScore
-from imgaudit.schema.findings import (
-    Alarm,
-    AlarmCode,
-    AlarmEffect,
-    InvMMFinding,
-    PartReplication,
-    Replication,
-)
+from imgaudit.schema.findings import Alarm, AlarmCode, AlarmEffect, InvMMFinding
 from imgaudit.schema.records import INVERTED_RUNGS, TEXT_RUNGS, Measurement, Rung, RungMeasurement, Skipped, is_at_most
+from imgaudit.schema.replication import PartReplication, Replication
 from imgaudit.statistics import controls_needed, q_value_at
 
 MOSTLY = 0.5

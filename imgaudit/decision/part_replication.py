@@ -12,9 +12,9 @@ from imgaudit.decision.null_bank import NullBank
 from imgaudit.decision.pair_nulls import find_closest, fit_leg_thresholds, leg_p_value
 from imgaudit.decision.replication import NO_CONTROLS, Evidence, measure_hit_rate, replicates
 from imgaudit.schema.error_checks import NOT_IN_PARTS
-from imgaudit.schema.findings import PartReplication
 from imgaudit.schema.pairs import PairThresholds
 from imgaudit.schema.records import TEXT_RUNGS, Legs, Measurement, PartMatch, Replica, Rung, RungMeasurement, Skipped
+from imgaudit.schema.replication import PartReplication
 from imgaudit.statistics import clopper_pearson
 
 NULL_WITHOUT_PARTS = "the null bank was made without comparisons in parts: calibrate again"

@@ -13,7 +13,6 @@ from imgaudit.decision.coincidence import CrossMatches
 from imgaudit.decision.copy_thresholds import ABSOLUTE_STANDARD, CopyThresholds, controls_to_place
 from imgaudit.decision.joint_test import JointNull, correct_for_texts
 from imgaudit.decision.null_bank import NullBank
-from imgaudit.schema.findings import PartReplication, Replication, StreamRate
 from imgaudit.schema.measures import DECIDING_DESCRIPTOR, DECIDING_DISTANCE, find_copy_similarity
 from imgaudit.schema.model_checks import ModelCheck
 from imgaudit.schema.policy import Policy
@@ -29,6 +28,7 @@ from imgaudit.schema.records import (
     StreamReplica,
     is_at_most,
 )
+from imgaudit.schema.replication import PartReplication, Replication, StreamRate
 from imgaudit.statistics import clopper_pearson, conformal_p_values, upper_bound
 
 CAPTIONS_DIFFER = Skipped(skipped="captions of targets and controls differ without the model")

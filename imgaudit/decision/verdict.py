@@ -5,19 +5,11 @@ from collections.abc import Sequence
 
 from imgaudit.decision.folder import FolderDecision
 from imgaudit.decision.replication import NO_CONTROLS, Evidence
-from imgaudit.schema.findings import (
-    AlarmCode,
-    AlarmEffect,
-    BestReplica,
-    Finding,
-    NearDuplicate,
-    PartReplication,
-    Replication,
-    Verdict,
-)
+from imgaudit.schema.findings import AlarmCode, AlarmEffect, BestReplica, Finding, NearDuplicate, Verdict
 from imgaudit.schema.measures import DECIDING_DESCRIPTOR
 from imgaudit.schema.pairs import WHOLE
 from imgaudit.schema.records import DECIDING_RUNGS, TEXT_RUNGS, Measurement, Rung, Skipped, SkippedImage
+from imgaudit.schema.replication import PartReplication, Replication
 
 NEVER_ONLY_SHOWN = (AlarmCode.TOO_FEW_CONTROLS, AlarmCode.MODEL_CHECK)
 """Alarms that no policy can reduce to a warning."""

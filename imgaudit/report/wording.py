@@ -6,19 +6,9 @@ from typing import NamedTuple
 from imgaudit.decision.controls_needed import describe_controls_used, describe_works
 from imgaudit.report.review import ReviewChoice
 from imgaudit.schema.comparison import Change
-from imgaudit.schema.findings import (
-    AlarmCode,
-    AlarmEffect,
-    AuditResult,
-    Finding,
-    InvMMFinding,
-    PartReplication,
-    Replication,
-    StreamRate,
-    Summary,
-    Verdict,
-)
+from imgaudit.schema.findings import AlarmCode, AlarmEffect, AuditResult, Finding, InvMMFinding, Summary, Verdict
 from imgaudit.schema.records import REPORTED_RUNGS, Rung, Skipped
+from imgaudit.schema.replication import PartReplication, Replication, StreamRate
 
 
 class Wording(NamedTuple):

@@ -33,19 +33,12 @@ from imgaudit.runs.model_checks import read_model_checks
 from imgaudit.runs.reference import read_reference
 from imgaudit.runs.seal import describe_seal, read_run_seal
 from imgaudit.schema.error_checks import TOO_FEW_TO_FIRE, RateInterval
-from imgaudit.schema.findings import (
-    WORDING_VERSION,
-    AuditResult,
-    Finding,
-    PartEvidence,
-    PartReplication,
-    Summary,
-    Verdict,
-)
+from imgaudit.schema.findings import WORDING_VERSION, AuditResult, Finding, PartEvidence, Summary, Verdict
 from imgaudit.schema.manifest import AuditManifest
 from imgaudit.schema.policy import Policy
 from imgaudit.schema.protocol import Framing
 from imgaudit.schema.records import DECIDING_RUNGS, Measurement, Rung, RungMeasurement, Skipped, SkippedImage
+from imgaudit.schema.replication import PartReplication
 from imgaudit.similarity.descriptors import Descriptor
 from imgaudit.similarity.matcher import Matcher
 from imgaudit.similarity.parts import compare_images

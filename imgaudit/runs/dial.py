@@ -21,9 +21,10 @@ from imgaudit.io.writing import read_json, read_png, write_json
 from imgaudit.runs.folder import MAX_TENSOR_BYTES, RunFolder
 from imgaudit.runs.manifest import read_manifest
 from imgaudit.schema.dial import Dial, DialPoint, reproduces
-from imgaudit.schema.findings import AuditResult, Finding, Replication
+from imgaudit.schema.findings import AuditResult, Finding
 from imgaudit.schema.measures import DECIDING_DESCRIPTOR, DECIDING_DISTANCE, find_copy_similarity
 from imgaudit.schema.records import Measurement, Rung
+from imgaudit.schema.replication import Replication
 from imgaudit.similarity.matcher import Matcher, matcher_of
 
 

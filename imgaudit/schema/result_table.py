@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from html import escape
 
-from imgaudit.schema.findings import AuditResult, Finding, PartReplication, Replication, Verdict
+from imgaudit.schema.findings import AuditResult, Finding, Verdict
 from imgaudit.schema.measures import DECIDING_DESCRIPTOR
 from imgaudit.schema.records import Skipped
+from imgaudit.schema.replication import PartReplication, Replication
 from imgaudit.schema.text import file_name, printable
 
 MOST_ROWS = 200

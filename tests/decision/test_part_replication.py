@@ -29,10 +29,11 @@ from imgaudit.runs.manifest import make_manifest, open_manifest
 from imgaudit.runs.measurement import measure_targets
 from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.error_checks import NOT_IN_PARTS
-from imgaudit.schema.findings import AuditResult, Finding, PartReplication, Verdict
+from imgaudit.schema.findings import AuditResult, Finding, Verdict
 from imgaudit.schema.pairs import Region
 from imgaudit.schema.policy import Policy
 from imgaudit.schema.records import Legs, Measurement, PartMatch, Rung, RungMeasurement, Skipped
+from imgaudit.schema.replication import PartReplication
 from imgaudit.similarity.parts import measure_rest_similarity
 from tests.support.records import PROTOCOL, bank, measurement
 

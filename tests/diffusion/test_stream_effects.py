@@ -42,7 +42,7 @@ from imgaudit.runs.manifest import make_manifest, open_manifest, read_manifest
 from imgaudit.runs.measurement import copy_rule, measure_targets
 from imgaudit.runs.work import stream_work
 from imgaudit.schema.config import AuditConfig
-from imgaudit.schema.findings import AuditResult, Replication
+from imgaudit.schema.findings import AuditResult
 from imgaudit.schema.protocol import (
     ErrorConfig,
     GenerationConfig,
@@ -51,6 +51,7 @@ from imgaudit.schema.protocol import (
     Protocol,
 )
 from imgaudit.schema.records import Measurement, Replica, Rung, RungMeasurement, Skipped, StreamCondition, StreamReplica
+from imgaudit.schema.replication import Replication
 from tests.conftest import make_pipeline, tiny_recipe
 from tests.support.records import bank as make_bank
 from tests.support.records import measurement, replica_path

@@ -24,10 +24,11 @@ from imgaudit.runs.manifest import make_manifest, open_manifest
 from imgaudit.runs.measurement import measure_targets
 from imgaudit.schema.caption_score import CaptionScore
 from imgaudit.schema.config import AuditConfig
-from imgaudit.schema.findings import Finding, Replication, Verdict
+from imgaudit.schema.findings import Finding, Verdict
 from imgaudit.schema.measures import DECIDING_DESCRIPTOR, DECIDING_DISTANCE
 from imgaudit.schema.protocol import Protocol, Search
 from imgaudit.schema.records import Measurement, RungMeasurement, Skipped
+from imgaudit.schema.replication import Replication
 
 COUNTS = CaseCounts()
 """Images of a detection benchmark."""

@@ -31,9 +31,10 @@ from imgaudit.report.wording import (
 from imgaudit.runs.folder import RunFolder
 from imgaudit.schema.baseline import BASELINE_WORDING
 from imgaudit.schema.dial import Dial
-from imgaudit.schema.findings import Finding, Replication
+from imgaudit.schema.findings import Finding
 from imgaudit.schema.measures import COPY_DESCRIPTORS, DECIDING_DESCRIPTOR
 from imgaudit.schema.records import REPORTED_RUNGS, Measurement, Replica, Rung, RungMeasurement, Skipped
+from imgaudit.schema.replication import Replication
 from imgaudit.schema.score_search import FOUND_WORDING, explain_search
 
 

@@ -23,9 +23,10 @@ from imgaudit.report.wording import (
     blind_comparison_text,
     controls_text,
 )
-from imgaudit.schema.findings import AlarmCode, Finding, PartReplication, Summary, Verdict
+from imgaudit.schema.findings import AlarmCode, Finding, Summary, Verdict
 from imgaudit.schema.measures import DECIDING_DESCRIPTOR
 from imgaudit.schema.records import INVERTED_RUNGS, Rung, Skipped
+from imgaudit.schema.replication import PartReplication
 from imgaudit.schema.text import printable
 from imgaudit.statistics import clopper_pearson
 

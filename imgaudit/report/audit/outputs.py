@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from imgaudit.decision.copy_thresholds import CopyThresholds
 from imgaudit.io.writing import format_csv
 from imgaudit.report.redaction import csv_cell
-from imgaudit.schema.findings import Finding, Replication
+from imgaudit.schema.findings import Finding
 from imgaudit.schema.measures import DECIDING_DESCRIPTOR, DECIDING_DISTANCE, find_copy_similarity
 from imgaudit.schema.records import Measurement, Replica, Rung, RungMeasurement, Skipped
+from imgaudit.schema.replication import Replication
 from imgaudit.schema.text import file_name
 
 SHOWN_CLOSEST = 6

@@ -20,8 +20,9 @@ from imgaudit.report.wording import (
     part_of,
     standing,
 )
-from imgaudit.schema.findings import Finding, PartReplication, Replication, Verdict
+from imgaudit.schema.findings import Finding, Verdict
 from imgaudit.schema.records import INVERTED_RUNGS, Rung, RungMeasurement, Skipped
+from imgaudit.schema.replication import PartReplication, Replication
 from imgaudit.schema.text import as_sentence
 
 

@@ -15,8 +15,9 @@ from imgaudit.report.pictures import read_picture
 from imgaudit.report.redaction import without_folders
 from imgaudit.report.wording import P_VALUE_SENTENCE, RUNG_WORDING, WORDING, part_text, standing
 from imgaudit.runs.finished import FinishedRun
-from imgaudit.schema.findings import BestReplica, Finding, Replication
+from imgaudit.schema.findings import BestReplica, Finding
 from imgaudit.schema.records import Measurement, RungMeasurement, Skipped
+from imgaudit.schema.replication import Replication
 from imgaudit.schema.text import file_name
 
 SHOWN_CHARACTERS = 400

@@ -6,8 +6,8 @@ from imgaudit.decision.copy_thresholds import CopyThresholds
 from imgaudit.decision.replication import HitRate, measure_hit_rate, replicates
 from imgaudit.runs.finished import FinishedRun
 from imgaudit.schema.comparison import Copies, RungComparison
-from imgaudit.schema.findings import Replication
 from imgaudit.schema.records import Measurement, Rung, RungMeasurement, Skipped
+from imgaudit.schema.replication import Replication
 from imgaudit.statistics import clopper_pearson, fisher_exact, newcombe, upper_bound
 
 NOT_TESTED = Skipped(skipped="the runs did not ask with the same text or embedding")

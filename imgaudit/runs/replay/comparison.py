@@ -15,11 +15,11 @@ from imgaudit.io.framing import find_unusable_reason, to_tensor
 from imgaudit.io.writing import read_png
 from imgaudit.runs.finished import FinishedRun
 from imgaudit.runs.replay.exhibits import Exhibit
-from imgaudit.schema.findings import PartReplication
 from imgaudit.schema.measures import DECIDING_DESCRIPTOR, DECIDING_DISTANCE, find_copy_similarity
 from imgaudit.schema.pairs import PairThresholds
 from imgaudit.schema.records import Skipped
 from imgaudit.schema.replay import ReplayedPicture, ReplayTolerance
+from imgaudit.schema.replication import PartReplication
 from imgaudit.similarity.matcher import Matcher, matcher_of
 
 NOT_COMPARED = Skipped(skipped="the two pictures could not be compared")

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 from imgaudit.diffusion.seeds import draw_seed
 from imgaudit.runs.finished import FinishedRun
-from imgaudit.schema.findings import Finding, PartReplication, Replication, Verdict
+from imgaudit.schema.findings import Finding, Verdict
 from imgaudit.schema.measures import DECIDING_DESCRIPTOR
 from imgaudit.schema.records import Measurement, Replica, Rung, RungMeasurement, Skipped
+from imgaudit.schema.replication import PartReplication, Replication
 
 CLAIMS = (Verdict.REPLICATED, Verdict.REPLICATED_BY_INVERSION, Verdict.PARTIAL)
 """Verdicts that say that a picture, or a part of it, was reproduced."""

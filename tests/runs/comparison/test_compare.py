@@ -20,11 +20,12 @@ from imgaudit.runs.comparison.retention import retention_text
 from imgaudit.runs.finished import FinishedRun
 from imgaudit.runs.folder import RunFolder
 from imgaudit.schema.comparison import CHANGED, Change, Comparison, DifferenceEffect, ImageComparison, Retention
-from imgaudit.schema.findings import Alarm, AlarmCode, AlarmEffect, AuditResult, Finding, Replication, Summary, Verdict
+from imgaudit.schema.findings import Alarm, AlarmCode, AlarmEffect, AuditResult, Finding, Summary, Verdict
 from imgaudit.schema.manifest import AuditManifest, KnownLora, KnownModel, KnownTarget
 from imgaudit.schema.policy import Policy
 from imgaudit.schema.protocol import Framing, InvMMConfig, Protocol
 from imgaudit.schema.records import Measurement, Rung, Skipped, SkippedImage
+from imgaudit.schema.replication import Replication
 from imgaudit.statistics import clopper_pearson, fisher_exact, newcombe
 from tests.support.records import PROTOCOL, digest, measurement
 from tests.support.records import bank as make_bank
