@@ -93,10 +93,10 @@ def print_plan(plan: Plan) -> None:
 
 def _describe_files(plan: Plan) -> Iterator[str]:
     portfolio = plan.portfolio
-    yield (
-        f"{_count(portfolio.count, 'file')}: {_count(len(portfolio.targets), 'image')} to audit, "
-        f"{len(portfolio.skipped)} would be skipped."
-    )
+    targets = len(portfolio.targets)
+    # The words "images to audit" are there for any number: scripts look for them.
+    images = "images to audit: 1" if targets == 1 else f"{targets:,} images to audit"
+    yield f"{_count(portfolio.count, 'file')}: {images}, {len(portfolio.skipped)} would be skipped."
     for skipped in portfolio.skipped[:SHOWN]:
         yield f"skipped: {skipped.path}: {skipped.skipped}"
     if (more := len(portfolio.skipped) - SHOWN) > 0:

@@ -189,6 +189,8 @@ def test_a_dry_run_prints_time_and_memory_with_what_they_rest_on(
         absent.stdout.split()
     )
     assert "Of them 256 for each image are needed only" in " ".join(absent.stdout.split())
+    single = CliRunner().invoke(app, ["audit", str(make_folder("one", [5])), "--dry-run", "--model", "nobody/nothing"])
+    assert "1 file: images to audit: 1, 0 would be skipped." in single.stdout
     refused = CliRunner().invoke(app, [*command, str(model_folder.parent / "none")])
     assert refused.exit_code != 0
 
