@@ -307,6 +307,9 @@ class CopiesSettings(Seeded):
     images: list[Path] = Field([], description="Folder of different pictures. May be repeated.")
     pictures: int = Field(60, ge=4, description="Originals to set thresholds by, and as many to measure.")
     slow: bool = Field(False, description="Add imagehash's crop-resistant hash, which is slow.")
+    only: list[str] = Field(
+        [], description="Way to compare to measure. Keep the others of the table at --save. May be repeated."
+    )
 
 
 class IndexSettings(WithFolder, Seeded):

@@ -1,7 +1,7 @@
 """`imgaudit index`: build a collection of images or vectors, add to it, search it, say what is in it."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +19,7 @@ from imgaudit.schema.records import Skipped
 if TYPE_CHECKING:
     from imgaudit.index import Collection, Match, Matches
     from imgaudit.index.manifest import CollectionManifest
+    from imgaudit.index.queries import Queries
 
 index = typer.Typer(
     help="Build and search a collection of images, to find near copies in large numbers of them.", no_args_is_help=True
@@ -71,8 +72,8 @@ def _group() -> None:
 def build(
     out: Folder,
     sources: Sources,
-    descriptor: Annotated[str, option(Heading.INPUT, "How images are compared: pixel, pdq, sscd, sscd-int8 or dinov2. "
-        "For vectors of your own, any name for what made them.", metavar="NAME")] = "pixel",
+    descriptor: Annotated[str, option(Heading.INPUT, "How images are compared: detail, pixel, pdq, sscd, sscd-int8 or "
+        "dinov2. For vectors of your own, any name for what made them.", metavar="NAME")] = "detail",
     kind: Annotated[str, option(Heading.EXPERT, "Type of search index: auto, flat, hnsw or ivfpq; for pdq and other "
         "vectors of bits auto, flat or ivf.", metavar="NAME")] = "auto",
     ids: Ids = None,
@@ -127,6 +128,9 @@ def search(
         metavar="X", default="none")] = None,
     most: Annotated[int, option(Heading.BUDGET, "Most matches to list per image with --above.", metavar="N",
         min=1)] = 1000,
+    views: Annotated[bool, option(Heading.BUDGET, "Search with the mirror image, the content without its margin, crops "
+        "and other views of each image as well, or with the whole image only, which is faster. Descriptors other than "
+        "detail and pixel have no views.", "--views/--whole-image", metavar="", default="on")] = True,
     verify: Verify = True,
     json_output: Json = False,
     quiet: Quiet = False,
@@ -146,13 +150,30 @@ def search(
         for left_out in queries.skipped:
             show(left_out.path, Skipped(skipped=left_out.skipped))
         skipped += len(queries.skipped)
-        if above is None:
+        found: Iterable[Matches]
+        if views:
+            found = _search_views(collection, queries, k, above, most)
+        elif above is None:
             found = [Matches(line, False) for line in collection.search(queries.vectors, k)]
         else:
             found = collection.above(queries.vectors, above, most)
         for name, matches in zip(queries.names, found, strict=True):
             show(name, matches)
     raise typer.Exit(ExitCode.INCOMPLETE if skipped else ExitCode.DECIDED)
+
+
+def _search_views(
+    collection: "Collection", queries: "Queries", k: int, above: float | None, most: int
+) -> "Iterator[Matches]":
+    """Yield the matches of any view of each query."""
+    from imgaudit.index import Matches
+    from imgaudit.index.queries import describe_query_views
+
+    for one in describe_query_views(queries, collection.manifest.descriptor):
+        if above is None:
+            yield Matches(collection.search_views(one, k).matches, False)
+        else:
+            yield collection.search_views(one, most, above)
 
 
 @index.command()
@@ -206,13 +227,18 @@ def _print_json(name: str, found: "Matches | Skipped") -> None:
     if isinstance(found, Skipped):
         value["skipped"] = found.skipped
     else:
-        value["matches"] = [match._asdict() for match in found.matches]
+        value["matches"] = [
+            {name: field for name, field in match._asdict().items() if name != "view" or field}
+            for match in found.matches
+        ]
         if found.cut:
             value["cut"] = True
     typer.echo(json.dumps(value))
 
 
 def _print_table(name: str, found: "Matches | Skipped") -> None:
+    from imgaudit.index.views import WHOLE
+
     console = Console(highlight=False)
     console.print(plain(name), soft_wrap=True)
     if isinstance(found, Skipped):
@@ -221,7 +247,9 @@ def _print_table(name: str, found: "Matches | Skipped") -> None:
     if not found.matches:
         console.print("  no match")
     for match in found.matches:
-        console.print(plain(f"  {match.similarity:7.4f}  {_match_name(match, console.width - 11)}"), soft_wrap=True)
+        view = f"  ({match.view})" if match.view not in ("", WHOLE) else ""
+        room = console.width - 11 - len(view)
+        console.print(plain(f"  {match.similarity:7.4f}  {_match_name(match, room)}{view}"), soft_wrap=True)
     if found.cut:
         console.print(f"  more than {len(found.matches):,} matches; raise --most to list more")
 

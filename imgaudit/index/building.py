@@ -52,11 +52,15 @@ BEGUN = (".lock", ".lock-holder", ".draft", ".manifest.json.partial", STATES)
 Progress = Callable[[int, int], None]
 
 
+DEFAULT_DESCRIPTOR = "detail"
+"""Describes images where no descriptor is named; it needs no weights."""
+
+
 @dataclass(frozen=True)
 class BuildOptions:
     """Options for making a new collection."""
 
-    descriptor: str = "pixel"
+    descriptor: str = DEFAULT_DESCRIPTOR
     """Name of the descriptor of the images, or of the given vectors."""
     kind: Kind | None = None
     """Search method for the vectors; None to choose by their number."""

@@ -1,7 +1,9 @@
 """A collection of vectors on disk, searched for near-duplicates."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -11,10 +13,13 @@ from imgaudit.index.faiss_file import Vectors
 from imgaudit.index.index_types import count_row_bytes
 from imgaudit.index.manifest import CollectionManifest, IndexRecall, read_manifest
 from imgaudit.index.names import Names
-from imgaudit.index.results import Matches, SearchResults
+from imgaudit.index.results import Match, Matches, SearchResults
 from imgaudit.index.shards import Shard, check_file
 from imgaudit.schema.records import Skipped, SkippedImage
 from imgaudit.statistics import clopper_pearson
+
+if TYPE_CHECKING:
+    from imgaudit.index.views import Views
 
 MOST = 1_000
 """Matches above a bound that are listed for one query."""
@@ -126,6 +131,25 @@ class Collection:
             named = self._named(values[:, :most], shards[:, :most], np.where(near, rows, -1)[:, :most])
             found += map(Matches, named, (near.sum(axis=1) > most).tolist())
         return found
+
+    def search_views(self, views: "Views", k: int, bound: float = -math.inf) -> Matches:
+        """Find the k nearest of any view of one query, each image once, with the view that is nearest to it.
+
+        bound:  least similarity, the allowance of the view taken off
+
+        Every view is searched for k + 1 images, so that nothing is missed of which an exact search would know.
+        """
+        values, shards, rows = self.nearest(views.vectors, k + 1)
+        similarities = values - views.allowances[:, None]
+        near = np.flatnonzero((rows >= 0) & (similarities.astype(np.float64) >= bound))
+        order = near[np.argsort(-similarities.ravel()[near], kind="stable")]
+        places = np.stack([shards.ravel()[order], rows.ravel()[order]], axis=1)
+        first = np.sort(np.unique(places, axis=0, return_index=True)[1]) if len(order) else np.zeros(0, np.int64)
+        listed = order[first[:k]]
+        names = self._names(shards.ravel()[listed], rows.ravel()[listed])
+        shown = [views.words[number // values.shape[1]] for number in listed.tolist()]
+        found = map(Match, names.ids, names.paths, similarities.ravel()[listed].tolist(), shown)
+        return Matches(list(found), len(first) > k)
 
     def nearest(
         self, vectors: Vectors, k: int

@@ -1,11 +1,11 @@
 """What a collection is asked about: images, folders of images, or files of vectors, a few at a time."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from imgaudit.exceptions import InputError
+from imgaudit.exceptions import ImageError, InputError
 from imgaudit.index.block import check_block
 from imgaudit.index.describing import FRAMING, ImageEntry, describe_entries, find_descriptor, find_image_side
 from imgaudit.index.faiss_file import Vectors
@@ -13,6 +13,8 @@ from imgaudit.index.image_folders import list_entries
 from imgaudit.index.manifest import DescriptorRecord
 from imgaudit.index.names import Names
 from imgaudit.index.vector_files import NpyVectors
+from imgaudit.index.views import WHOLE, Views, describe_views, has_views
+from imgaudit.io.images import load_image
 from imgaudit.io.reading import format_path
 from imgaudit.schema.records import SkippedImage
 
@@ -30,6 +32,8 @@ class Queries:
     """Vectors of the collection's descriptor."""
     skipped: list[SkippedImage]
     """Images that cannot be asked about, with the reasons."""
+    paths: list[Path] = field(default_factory=list)
+    """Files of the images, one per vector; none where vectors were given."""
 
 
 def read_queries(paths: Sequence[Path], descriptor: DescriptorRecord) -> Iterator[Queries]:
@@ -59,7 +63,27 @@ def read_queries(paths: Sequence[Path], descriptor: DescriptorRecord) -> Iterato
             [format_path(item.path) for item in described.items if item.reason is None],
             described.vectors,
             [SkippedImage(path=format_path(item.path), skipped=item.reason) for item in described.items if item.reason],
+            [item.path for item in described.items if item.reason is None],
         )
+
+
+def describe_query_views(queries: Queries, descriptor: DescriptorRecord) -> Iterator[Views]:
+    """Yield the views of every query, in order.
+
+    A query that was given as a vector has only that, and so has an image for whose descriptor there are no views.
+    """
+    own = find_descriptor(descriptor.name) if queries.paths and has_views(descriptor.name) else None
+    if own is None:
+        yield from (Views.of_vector(vector, WHOLE if queries.paths else "") for vector in queries.vectors)
+        return
+    for path, vector in zip(queries.paths, queries.vectors, strict=True):
+        try:
+            image = load_image(path).pixels
+        except ImageError:
+            # It was read a moment ago, and its vector is here.
+            yield Views.of_vector(vector, WHOLE)
+        else:
+            yield describe_views(own, image, vector)
 
 
 def _read_vectors(path: Path, descriptor: DescriptorRecord) -> Iterator[Queries]:

@@ -16,7 +16,9 @@ class Match(NamedTuple):
     path: str
     """The file it was made from, or empty where only the vector was given."""
     similarity: float
-    """Inner product of unit vectors, or the share of equal bits; higher is closer."""
+    """Inner product of unit vectors, or the share of equal bits; higher is closer. Of a view, less its allowance."""
+    view: str = ""
+    """View of the query that matched, in words; empty where the query was searched as it is."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class SearchResults(Sequence[list[Match]]):
 
     >>> found = SearchResults(Names(["a", "b", "c"], ["", "", ""]), [0.9, 0.8, 0.7], [2, 3])
     >>> found[1]
-    [Match(id='c', path='', similarity=0.7)]
+    [Match(id='c', path='', similarity=0.7, view='')]
     """
 
     def __init__(self, names: Names, similarities: Sequence[float], stops: Sequence[int]) -> None:

@@ -4,13 +4,13 @@ How often a picture is in a training set is the strongest known predictor of its
 of such a set, or a crawl: what is not found in it may still have been trained on.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from imgaudit.exceptions import InputError
-from imgaudit.index import Collection
-from imgaudit.index.queries import read_queries
+from imgaudit.index import Collection, Match
+from imgaudit.index.queries import Queries, describe_query_views, read_queries
 from imgaudit.io.reading import format_path, hash_file
 from imgaudit.io.writing import write_json
 from imgaudit.runs.folder import RunFolder
@@ -26,6 +26,9 @@ SHOWN = 10
 MOST = 10_000
 """Near copies that are counted for one image."""
 
+MOST_WITH_VIEWS = 1_000
+"""The same where all views of an image are searched for, each of which brings as many candidates."""
+
 
 class Bound(NamedTuple):
     """From which similarity on two pictures are called near copies."""
@@ -34,9 +37,25 @@ class Bound(NamedTuple):
     """At or above it."""
     source: str
     """Who says so."""
+    with_views: bool = False
+    """Whether it was set for searches with all views of an image. The others hold for the whole image only."""
+
+
+class _Found(NamedTuple):
+    """What a collection holds of one image."""
+
+    best: float
+    """Highest similarity."""
+    near: list[ReferenceMatch]
+    """Near copies, nearest first."""
+    counted_all: bool
+    """True when there are no more."""
 
 
 BOUNDS: Mapping[str, Bound] = {
+    "detail": Bound(
+        0.5, "imgaudit: fewer than one in a thousand unrelated pictures of a test were as close", with_views=True
+    ),
     "pixel": Bound(NEAR_COPY_CORRELATION, "imgaudit's rule for near-duplicates, without its second leg"),
     "pdq": Bound(1 - 31 / 256, "31 of 256 bits, as PDQ's authors advise"),
     "sscd": Bound(0.75, "SSCD's authors: nine of ten such pairs of their challenge are copies"),
@@ -64,20 +83,20 @@ def search_reference(collection: Collection, images: Mapping[str, Path], control
     """
     manifest = collection.manifest
     bound = find_near_copy_rule(manifest.descriptor.name)
-    nulls = [best for best, _ in _look_up(collection, controls, bound)[0].values()]
+    nulls = [one.best for one in _look_up(collection, controls, bound)[0].values()]
     found, left_out = _look_up(collection, list(images.values()), bound)
     findings, skipped = {}, {}
     for name, path in images.items():
         if format_path(path) not in found:
             skipped[name] = left_out.get(format_path(path), "the image was not read")
             continue
-        best, matches = found[format_path(path)]
+        one = found[format_path(path)]
         findings[name] = ReferenceFinding(
-            near_copies=len(matches[:MOST]),
-            counted_all=len(matches) <= MOST,
-            best=best,
-            p_value=conformal_p_value(best, nulls) if nulls else Skipped(skipped="no controls were looked up"),
-            nearest=matches[:SHOWN],
+            near_copies=len(one.near),
+            counted_all=one.counted_all,
+            best=one.best,
+            p_value=conformal_p_value(one.best, nulls) if nulls else Skipped(skipped="no controls were looked up"),
+            nearest=one.near[:SHOWN],
         )
     return Reference(
         collection=collection.folder.resolve().name,
@@ -95,20 +114,36 @@ def search_reference(collection: Collection, images: Mapping[str, Path], control
     )
 
 
-def _look_up(
-    collection: Collection, paths: Sequence[Path], bound: Bound
-) -> tuple[dict[str, tuple[float, list[ReferenceMatch]]], dict[str, str]]:
-    """Return per file its highest similarity and its near copies, nearest first; and the files left out, with why."""
+def _look_up(collection: Collection, paths: Sequence[Path], bound: Bound) -> tuple[dict[str, _Found], dict[str, str]]:
+    """Return what was found per file; and the files left out, with why."""
     skipped: dict[str, str] = {}
-    found: dict[str, tuple[float, list[ReferenceMatch]]] = {}
+    found: dict[str, _Found] = {}
     for queries in read_queries(paths, collection.manifest.descriptor) if paths else ():
-        nearest = collection.search(queries.vectors, 1)
-        above = collection.above(queries.vectors, bound.similarity, MOST + 1)
-        for name, first, near in zip(queries.names, nearest, above, strict=True):
-            matches = [ReferenceMatch(id=one.id, path=one.path, similarity=one.similarity) for one in near.matches]
-            found[name] = (first[0].similarity if first else -1.0, matches)
+        search = _search_views if bound.with_views else _search_whole
+        found |= zip(queries.names, search(collection, queries, bound.similarity), strict=True)
         skipped |= {one.path: one.skipped for one in queries.skipped}
     return found, skipped
+
+
+def _search_whole(collection: Collection, queries: Queries, bound: float) -> Iterator[_Found]:
+    """Search with the whole images."""
+    nearest = collection.search(queries.vectors, 1)
+    above = collection.above(queries.vectors, bound, MOST)
+    for first, near in zip(nearest, above, strict=True):
+        yield _Found(first[0].similarity if first else -1.0, _to_records(near.matches), not near.cut)
+
+
+def _search_views(collection: Collection, queries: Queries, bound: float) -> Iterator[_Found]:
+    """Search with all views of the images."""
+    for views in describe_query_views(queries, collection.manifest.descriptor):
+        nearest = collection.search_views(views, MOST_WITH_VIEWS)
+        near = [one for one in nearest.matches if one.similarity >= bound]
+        counted_all = not nearest.cut or len(near) < len(nearest.matches)
+        yield _Found(nearest.matches[0].similarity if nearest.matches else -1.0, _to_records(near), counted_all)
+
+
+def _to_records(matches: Sequence[Match]) -> list[ReferenceMatch]:
+    return [ReferenceMatch(id=one.id, path=one.path, similarity=one.similarity, view=one.view) for one in matches]
 
 
 def _recall(collection: Collection) -> str:

@@ -111,6 +111,8 @@ class ReferenceMatch(Record):
     """The file it was made from, or empty."""
     similarity: float
     """Similarity by the collection's descriptor; higher is closer."""
+    view: str = ""
+    """View of the target that matched, such as its mirror image; empty where only the whole image was searched."""
 
 
 class ReferenceFinding(Record):

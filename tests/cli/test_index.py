@@ -51,7 +51,7 @@ def test_json_is_one_line_per_query_nearest_first(collection: Path, tmp_path: Pa
     for seed in (2, 5):
         assert set(lines[f"{seed}.png"]) == {"query", "matches"}
         matches = lines[f"{seed}.png"]["matches"]
-        assert len(matches) == 3 and all(set(match) == {"id", "path", "similarity"} for match in matches)
+        assert len(matches) == 3 and all(set(match) == {"id", "path", "similarity", "view"} for match in matches)
         similarities = [match["similarity"] for match in matches]
         assert similarities == sorted(similarities, reverse=True)
         assert matches[0]["id"] == f"photos/picture-00{seed}.png"

@@ -27,7 +27,7 @@ from imgaudit.index import (
 from imgaudit.index.describing import Describer, ImageEntry
 from imgaudit.index.image_folders import inspect_folder
 from imgaudit.index.manifest import write_manifest
-from imgaudit.similarity.descriptors import PixelDescriptor
+from imgaudit.similarity.descriptors import DetailDescriptor, PixelDescriptor
 from tests.conftest import random_image
 from tests.support.deadly_file import deadly_begin
 from tests.support.vectors import packed_bits, unit_vectors
@@ -77,7 +77,7 @@ def test_the_same_names_in_different_folders_stay_apart(make_folder: Callable[..
         "photos-2/picture-001.png", "photos-2/picture-002.png", "photos/picture-001.png", "photos/picture-002.png",
         "photos/sub/picture-005.png",
     ]  # fmt: skip
-    vectors = describing.describe_entries(PixelDescriptor(), [ImageEntry(second / "picture-001.png")]).vectors
+    vectors = describing.describe_entries(DetailDescriptor(), [ImageEntry(second / "picture-001.png")]).vectors
     assert collection.search(vectors, 1)[0][0][:2] == ("photos-2/picture-001.png", str(second / "picture-001.png"))
 
 
@@ -307,7 +307,7 @@ def test_an_existing_binary_index_gives_its_vectors_and_others_their_reason(tmp_
 
 def test_vectors_of_another_descriptor_are_refused_before_anything_is_built(tmp_path: Path) -> None:
     np.save(tmp_path / "v.npy", unit_vectors(3))
-    with pytest.raises(InputError, match="16 floats, but those of descriptor 'pixel' have 3,072 floats"):
+    with pytest.raises(InputError, match="16 floats, but those of descriptor 'detail' have 1,024 floats"):
         build_collection(tmp_path / "c", pair_id_lists([tmp_path / "v.npy"]))
     assert not (tmp_path / "c/manifest.json").exists()
 

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 from typer.testing import CliRunner
 
 from imgaudit.cli import app
 from imgaudit.exceptions import InputError, RunFolderError
 from imgaudit.index import Collection
 from imgaudit.io.writing import read_json
+from imgaudit.runs import reference_search
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.reference import FILE, Reference
 from imgaudit.runs.reference_search import find_near_copy_rule, is_looked_up, keep_reference, search_reference
@@ -61,7 +62,28 @@ def test_near_copies_are_counted_and_named(crawl: Path, tmp_path: Path) -> None:
     assert three.p_value == pytest.approx(1 / 21) and found.controls == 20
     without = search_reference(collection, images)
     assert isinstance(without.images["a"].p_value, Skipped) and without.controls == 0
-    assert (found.vectors, found.descriptor, found.bound) == (23, "pixel", 0.9)
+    assert (found.vectors, found.descriptor, found.bound) == (23, "detail", 0.5)
+
+
+def test_views_are_searched_for_where_the_rule_was_set_for_them(crawl: Path, tmp_path: Path) -> None:
+    images = {"a": crawl / "4.png"}
+    with_views = search_reference(Collection.open(build(crawl, tmp_path / "detail")), images).images["a"]
+    named = {Path(one.id).name: one.view for one in with_views.nearest}
+    assert named == {"4.png": "whole picture", "four mirrored.png": "mirror image"} and with_views.counted_all
+    old = Collection.open(build(crawl, tmp_path / "pixel", "--descriptor", "pixel"))
+    without = search_reference(old, images).images["a"]
+    assert [(Path(one.id).name, one.view) for one in without.nearest] == [("4.png", "")]
+
+
+def test_more_near_copies_than_are_counted_are_said_to_be_more(
+    crawl: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = {"a": crawl / "3.png"}
+    for descriptor, limit in (("detail", "MOST_WITH_VIEWS"), ("pixel", "MOST")):
+        monkeypatch.setattr(reference_search, limit, 2)
+        collection = Collection.open(build(crawl, tmp_path / descriptor, "--descriptor", descriptor))
+        found = search_reference(collection, images).images["a"]
+        assert (found.near_copies, found.counted_all) == (2, False)
 
 
 def test_a_collection_of_vectors_nobody_has_a_rule_for_is_refused(tmp_path: Path) -> None:
@@ -106,7 +128,8 @@ def test_an_audit_with_a_reference(
     crawl: Path, model_folder: Path, make_folder: Callable[..., Path], run_imgaudit: Commands, tmp_path: Path
 ) -> None:
     portfolio, run, index = make_folder("portfolio", range(2)), tmp_path / "run", tmp_path / "index"
-    copied = next(iter(sorted(portfolio.glob("*.png"))))
+    copied, mirrored = sorted(portfolio.glob("*.png"))
+    ImageOps.mirror(Image.open(mirrored)).save(crawl / "mirrored.png")
     for number in range(12):
         shutil.copy(copied, crawl / f"<i>copy{number}.png")
     build(crawl, index)
@@ -128,9 +151,12 @@ def test_an_audit_with_a_reference(
     by_name = {Path(finding.path).name: finding for finding in result.findings}
     found = by_name[copied.name].reference
     assert found is not None and found.near_copies == 12 and len(found.nearest) == 10
-    assert sorted(one.reference.near_copies for one in by_name.values() if one.reference)[0] == 0
+    (other,) = by_name[mirrored.name].reference.nearest  # type: ignore[union-attr]
+    assert other.view == "mirror image" and other.path.endswith("mirrored.png")
+    other_page = (run / "report" / f"{by_name[mirrored.name].id}.html").read_text(encoding="utf-8")
+    assert "found with: mirror image" in other_page
     page = (run / "report" / f"{by_name[copied.name].id}.html").read_text(encoding="utf-8")
-    assert "12 near copies" in page and "<i>copy" not in page and "&lt;i&gt;copy" in page
+    assert "12 near copies" in page and "found with" not in page and "<i>copy" not in page and "&lt;i&gt;copy" in page
     assert FILE in json.dumps(read_json(run / "evidence.json"))
     images = [one.id for one in result.findings]
     assert is_looked_up(RunFolder(run), Collection.open(index), images, with_controls=False)
@@ -140,6 +166,6 @@ def test_an_audit_with_a_reference(
     assert again.code == 3 and "nothing to do" in again.stderr and "loading model" not in again.stderr
     reported = run_imgaudit("report", run)
     assert reported.code == 3 and "12 near copies" in page
-    assert Reference.model_validate(read_json(run / FILE)).vectors == 35
+    assert Reference.model_validate(read_json(run / FILE)).vectors == 36
     missing = run_imgaudit(*arguments[:4], "--reference", tmp_path / "none", "--out", tmp_path / "other", *FAST)
     assert missing.code == 2 and "Traceback" not in missing.stderr

@@ -4,16 +4,21 @@ import importlib.metadata
 import importlib.util
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
+from imgaudit.index.building import DEFAULT_DESCRIPTOR
+from imgaudit.index.views import Views, describe_views
 from imgaudit.io.framing import to_tensor
 from imgaudit.schema.records import Skipped
 from imgaudit.similarity.descriptors import DESCRIPTOR_NAMES, Descriptor, compare_vectors, load_descriptor
+
+VIEWS_OF_COPY, VIEWS_OF_ORIGINAL = "detail, views of copy", "detail, views of original"
+"""Search of a collection of originals with all views of a copy, and of copies with those of an original."""
 
 HASHES = ("phash", "dhash", "whash", "average_hash")
 """Functions of imagehash that give a hash for a whole picture."""
@@ -52,6 +57,8 @@ def available_measures(*, slow: bool = False) -> tuple[list[Measure], dict[str, 
             skipped[name] = loaded
         else:
             measures.append(descriptor_measure(loaded))
+            if name == DEFAULT_DESCRIPTOR:
+                measures += views_measures(loaded)
     hashes = (*HASHES, SEGMENTS) if slow else HASHES
     for package, made in (("imagehash", partial(_imagehash, hashes)), ("imagededup", _imagededup)):
         if importlib.util.find_spec(package) is None:
@@ -68,8 +75,7 @@ def descriptor_measure(descriptor: Descriptor) -> Measure:
     """A descriptor, each picture squashed to the square it asks for before it is seen, as in an audit."""
 
     def prepare(pictures: Sequence[Image.Image]) -> Sequence[Any]:
-        size = (descriptor.side, descriptor.side)
-        squares = [to_tensor(one.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)) for one in pictures]
+        squares = [_squash(descriptor, one) for one in pictures]
         return list(descriptor.describe(torch.stack(squares))) if squares else []
 
     def compare(one: Any, others: Sequence[Any]) -> Sequence[float]:
@@ -78,6 +84,38 @@ def descriptor_measure(descriptor: Descriptor) -> Measure:
         )
 
     return Measure(descriptor.name, descriptor.source, prepare, compare)
+
+
+class _Viewed:
+    """A picture with the vector that a collection holds of it, and its views, which are described when first asked."""
+
+    def __init__(self, descriptor: Descriptor, picture: Image.Image) -> None:
+        self.descriptor, self.picture = descriptor, picture
+        self.vector = descriptor.describe(_squash(descriptor, picture)[None])[0]
+
+    @cached_property
+    def views(self) -> Views:
+        return describe_views(self.descriptor, self.picture, self.vector)
+
+
+def views_measures(descriptor: Descriptor) -> Iterator[Measure]:
+    """Yield the search of a collection with all views of a query, in either direction."""
+
+    def prepare(pictures: Sequence[Image.Image]) -> Sequence[_Viewed]:
+        return [_Viewed(descriptor, one) for one in pictures]
+
+    def find(query: _Viewed, stored: Sequence[_Viewed]) -> Sequence[float]:
+        similarities = query.views.vectors @ np.stack([one.vector for one in stored]).T
+        return [float(one) for one in (similarities - query.views.allowances[:, None]).max(axis=0)]
+
+    yield Measure(VIEWS_OF_COPY, descriptor.source, prepare,
+                  lambda one, others: [find(other, [one])[0] for other in others])  # fmt: skip
+    yield Measure(VIEWS_OF_ORIGINAL, descriptor.source, prepare, lambda one, others: find(one, others))
+
+
+def _squash(descriptor: Descriptor, picture: Image.Image) -> torch.Tensor:
+    size = (descriptor.side, descriptor.side)
+    return to_tensor(picture.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0))
 
 
 def _imagehash(hashes: Sequence[str]) -> Iterator[Measure]:

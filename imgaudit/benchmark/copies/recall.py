@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from textwrap import wrap
 
 import numpy as np
 import numpy.typing as npt
 
-from imgaudit.benchmark.copies.measures import Measure, available_measures
+from imgaudit.benchmark.copies.measures import VIEWS_OF_COPY, VIEWS_OF_ORIGINAL, Measure, available_measures
 from imgaudit.benchmark.copies.pictures import Original, read_halves, transformed
 from imgaudit.benchmark.copies.transformations import STRENGTHS, TRANSFORMATIONS
 from imgaudit.benchmark.harness.figures import Goal, format_goals
@@ -26,11 +27,17 @@ LEVEL = 0.01
 STRANGERS = 3
 """Pictures without a part in it that everything made of one is compared with."""
 
+FAMILY_AIM = 0.9
+"""Share of the copies of every transformation that the default of collections should find."""
+
 LEGS = ("pair, geometric leg", "pair, photometric leg")
 """What verification says of a pair; both have to agree."""
 
 PAIR = "verified pair"
 """Both legs."""
+
+COLUMN = 11
+"""Characters of a column of the second table."""
 
 Scores = npt.NDArray[np.float64]
 
@@ -98,7 +105,24 @@ class CopiesReport(Table):
 
     @property
     def targets(self) -> list[Goal]:
-        """Goals and outcomes; none when no other decider was measured."""
+        """Goals and outcomes."""
+        return [*self.comparison, *(goal for goals in self.family_goals.values() for goal in goals)]
+
+    @property
+    def family_goals(self) -> dict[str, list[Goal]]:
+        """By search with views, a goal for every transformation."""
+        return {
+            one.name: [
+                Goal.at_least(f"{one.name}, {kind.of}", kind, FAMILY_AIM, got=f"{kind} of {kind.n}")
+                for kind in one.by_transformation
+            ]
+            for one in self.deciders
+            if one.name in (VIEWS_OF_COPY, VIEWS_OF_ORIGINAL)
+        }
+
+    @property
+    def comparison(self) -> list[Goal]:
+        """Goal beside the best of others; none when no other decider was measured."""
         others = [one for one in self.deciders if one.name.startswith("image")]
         ours = self.deciders[1] if len(self.deciders) > 1 and PAIR in self.deciders[1].name else self.deciders[0]
         best = max(others, key=lambda one: one.matched.found, default=None)
@@ -126,7 +150,12 @@ class HalfScores:
 
 
 def measure_half(
-    pictures: Sequence[Original], measures: Sequence[Measure], *, seed: int, on_progress: Callable[[int], None]
+    pictures: Sequence[Original],
+    measures: Sequence[Measure],
+    *,
+    seed: int,
+    pairs: bool,
+    on_progress: Callable[[int], None],
 ) -> HalfScores:
     """Make everything of every picture, and compare it with the picture and with one that has no part in it."""
     half = HalfScores()
@@ -138,12 +167,14 @@ def measure_half(
             (own, *others), prepared = measure.prepare(asked), measure.prepare(made)
             strange = [score for other in others for score in measure.compare(other, prepared)]
             half.add(measure.name, measure.compare(own, prepared), strange)
+        on_progress(number + 1)
+        if not pairs:
+            continue
         (own, *others), described = map(_described, asked), [_described(image) for image in made]
         copies = [compare_features(own, one) for one in described]
         strangers = [compare_features(other, one) for other in others for one in described]
         for leg, name in zip(LEGS, ("geometric", "photometric"), strict=True):
             half.add(leg, [getattr(one, name) for one in copies], [getattr(one, name) for one in strangers])
-        on_progress(number + 1)
     return half
 
 
@@ -154,22 +185,52 @@ def _described(image: object) -> ImageFeatures:
 def measure_copies(settings: CopiesSettings, on_stage: OnStage) -> CopiesReport:
     """Fix thresholds on one half of the pictures, and count on the other.
 
-    Raises InputError when the folders have too few, or none is given.
+    Raises InputError when the folders have too few, or none is given, and for `only` without a table that fits.
     """
     if not settings.images:
         raise InputError("name at least one folder of pictures with --images")
+    before = _read_before(settings)
     pictures, seed = settings.pictures, settings.seed
     measures, skipped = available_measures(slow=settings.slow)
+    order = [PAIR, f"sscd-int8 or {PAIR}", *(one.name for one in measures), *LEGS]
+    if settings.only:
+        measures = [one for one in measures if one.name in settings.only]
+        if len(measures) < len(set(settings.only)):
+            names = ", ".join(repr(name) for name in order[2:-2])
+            raise InputError(f"--only names what cannot be measured here; expected any of {names}")
     fit, report = read_halves(settings.images, pictures, seed=seed, on_progress=partial(on_stage, "reading"))
-    halves = [
-        measure_half(own, measures, seed=seed, on_progress=lambda done, name=name: on_stage(name, done, pictures))  # type: ignore[misc]
-        for name, own in (("thresholds", fit), ("copies", report))
-    ]
-    sources = {measure.name: measure.source for measure in measures}
-    return report_copies(
+
+    def measure(own: Sequence[Original], stage: str) -> HalfScores:
+        return measure_half(
+            own, measures, seed=seed, pairs=not settings.only, on_progress=lambda done: on_stage(stage, done, pictures)
+        )
+
+    halves = measure(fit, "thresholds"), measure(report, "copies")
+    sources = {one.name: one.source for one in measures}
+    made = report_copies(
         halves[0], halves[1], sources, folders=[folder.name for folder in settings.images], pictures=pictures,
         seed=seed, skipped=skipped,
     )  # fmt: skip
+    if before is None:
+        return made
+    kept = [one for one in before.deciders if one.name not in settings.only]
+    return made.model_copy(update={"deciders": sorted([*kept, *made.deciders], key=lambda one: order.index(one.name))})
+
+
+def _read_before(settings: CopiesSettings) -> CopiesReport | None:
+    """Read the table whose other ways to compare are kept; None when everything is measured."""
+    if not settings.only:
+        return None
+    if settings.save is None or not settings.save.is_file():
+        raise InputError("--only keeps what else is in a table: name the table with --save")
+    before = CopiesReport.read(settings.save)
+    asked = ([folder.name for folder in settings.images], settings.pictures, settings.seed)
+    if asked != (before.folders, before.pictures, before.seed):
+        raise InputError(
+            f"the table at {str(settings.save)!r} was measured with {before.pictures} pictures of "
+            f"{', '.join(before.folders)} and seed {before.seed}: give the same, or another --save"
+        )
+    return before
 
 
 def report_copies(
@@ -183,10 +244,11 @@ def report_copies(
     skipped: dict[str, Skipped],
 ) -> CopiesReport:
     """Decide in every way there is, and count."""
-    rules: dict[str, list[tuple[str, ...]]] = {PAIR: [LEGS]}
-    if "sscd-int8" in sources:
+    legs = [leg for leg in LEGS if leg in fit.copies]
+    rules: dict[str, list[tuple[str, ...]]] = {PAIR: [LEGS]} if legs else {}
+    if legs and "sscd-int8" in sources:
         rules[f"sscd-int8 or {PAIR}"] = [("sscd-int8",), LEGS]
-    rules |= {name: [(name,)] for name in (*sources, *LEGS)}
+    rules |= {name: [(name,)] for name in (*sources, *legs)}
     deciders = [
         _decide(name, alternatives, fit, report, sources.get(name, "imgaudit")) for name, alternatives in rules.items()
     ]
@@ -254,15 +316,23 @@ def format_copies(report: CopiesReport) -> Iterator[str]:
     yield ""
     each = report.deciders[0].by_transformation[0].n if report.deciders else 0
     yield f"copies found at {report.level:.0%} of these strangers, by strength and by what was done ({each} of each)"
-    yield f"{'':14}" + "".join(f"{one.name.replace('verified ', ''):>19}" for one in chosen) + f"{'best of others':>19}"
+    headers = [wrap(one.name.replace("verified ", ""), COLUMN - 1) for one in chosen] + [["best of", "others"]]
+    for line in range(max(map(len, headers))):
+        yield f"{'':14}" + "".join(f"{''.join(one[line : line + 1]):>{COLUMN}}" for one in headers)
     for number, kind in enumerate(report.deciders[0].by_kind if report.deciders else []):
         best = max((one.by_kind[number].found for one in others), default=0.0)
         own = [one.by_kind[number].found for one in chosen]
         behind = "  behind" if best > max(own) else ""
-        yield f"{kind.of:14}" + "".join(f"{share:19.1%}" for share in own) + f"{best:19.1%}{behind}"
+        yield f"{kind.of:14}" + "".join(f"{share:{COLUMN}.1%}" for share in own) + f"{best:{COLUMN}.1%}{behind}"
     for name, skipped in report.skipped.items():
         yield f"skipped: {name}: {skipped.skipped}"
-    yield from format_goals(report.targets)
+    families = report.family_goals
+    met = [f"{name}: {sum(goal.met for goal in goals)} of {len(goals)}" for name, goals in families.items()]
+    if met:
+        yield ""
+        yield f"kinds of change of which at least {FAMILY_AIM:.0%} are found (lower bound): {'; '.join(met)}"
+    missed = [goal for goals in families.values() for goal in goals if not goal.met]
+    yield from format_goals([*report.comparison, *missed])
 
 
 PROCEDURE = report_procedure(CopiesReport, measure_copies, format_copies)

@@ -1,6 +1,7 @@
 """Descriptors: one vector per image, compared by a similarity (higher is closer)."""
 
 from imgaudit.similarity.descriptors.descriptor import Descriptor, compare_vectors
+from imgaudit.similarity.descriptors.detail import DetailDescriptor
 from imgaudit.similarity.descriptors.known_answers import require_known_answers
 from imgaudit.similarity.descriptors.loading import DESCRIPTOR_NAMES, load_descriptor
 from imgaudit.similarity.descriptors.normalisation import UnrelatedImages
@@ -15,6 +16,7 @@ __all__ = [
     "DEFAULT_DESCRIPTORS",
     "DESCRIPTOR_NAMES",
     "Descriptor",
+    "DetailDescriptor",
     "PdqDescriptor",
     "PixelDescriptor",
     "UnrelatedImages",

@@ -9,11 +9,14 @@ import torch
 from imgaudit.exceptions import ConfigError
 from imgaudit.schema.records import Skipped
 from imgaudit.similarity.descriptors.descriptor import Descriptor
+from imgaudit.similarity.descriptors.detail import DetailDescriptor
 from imgaudit.similarity.descriptors.known_answers import require_known_answers
 from imgaudit.similarity.descriptors.pdq import PdqDescriptor
 from imgaudit.similarity.descriptors.pixel import PixelDescriptor
 
-WITHOUT_WEIGHTS: Mapping[str, Callable[[], Descriptor]] = {"pixel": PixelDescriptor, "pdq": PdqDescriptor}
+WITHOUT_WEIGHTS: Mapping[str, Callable[[], Descriptor]] = {
+    "detail": DetailDescriptor, "pixel": PixelDescriptor, "pdq": PdqDescriptor
+}  # fmt: skip
 
 SSCD_FILE = "sscd_disc_mixup.torchvision.pt"
 """Name of the published file, where torch keeps what it fetches."""

