@@ -192,11 +192,10 @@ def measure_copies(settings: CopiesSettings, on_stage: OnStage) -> CopiesReport:
     before = _read_before(settings)
     pictures, seed = settings.pictures, settings.seed
     measures, skipped = available_measures(slow=settings.slow)
-    order = [PAIR, f"sscd-int8 or {PAIR}", *(one.name for one in measures), *LEGS]
     if settings.only:
+        names = ", ".join(repr(one.name) for one in measures)
         measures = [one for one in measures if one.name in settings.only]
         if len(measures) < len(set(settings.only)):
-            names = ", ".join(repr(name) for name in order[2:-2])
             raise InputError(f"--only names what cannot be measured here; expected any of {names}")
     fit, report = read_halves(settings.images, pictures, seed=seed, on_progress=partial(on_stage, "reading"))
 
@@ -214,7 +213,9 @@ def measure_copies(settings: CopiesSettings, on_stage: OnStage) -> CopiesReport:
     if before is None:
         return made
     kept = [one for one in before.deciders if one.name not in settings.only]
-    return made.model_copy(update={"deciders": sorted([*kept, *made.deciders], key=lambda one: order.index(one.name))})
+    others = [one for one in kept if one.name.startswith("image") or one.name in LEGS]
+    ours = [one for one in kept if one not in others]
+    return made.model_copy(update={"deciders": [*ours, *made.deciders, *others], "skipped": before.skipped})
 
 
 def _read_before(settings: CopiesSettings) -> CopiesReport | None:

@@ -9,14 +9,20 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from imgaudit.benchmark.copies import measures, recall
-from imgaudit.benchmark.copies.measures import Measure, descriptor_measure
+from imgaudit.benchmark.copies.measures import (
+    VIEWS_OF_COPY,
+    VIEWS_OF_ORIGINAL,
+    Measure,
+    descriptor_measure,
+    views_measures,
+)
 from imgaudit.benchmark.copies.pictures import read_halves, transformed
 from imgaudit.benchmark.copies.recall import LEGS, PAIR, STRANGERS, CopiesReport, HalfScores, report_copies
 from imgaudit.benchmark.copies.transformations import STRENGTHS, TRANSFORMATIONS, transform
 from imgaudit.cli import app
 from imgaudit.exceptions import InputError
 from imgaudit.io.writing import read_json
-from imgaudit.similarity.descriptors import PixelDescriptor
+from imgaudit.similarity.descriptors import DetailDescriptor, PixelDescriptor
 from tests.runs.test_match import picture
 
 KINDS = len(TRANSFORMATIONS) * len(STRENGTHS)
@@ -33,15 +39,15 @@ def test_every_transformation_changes_a_picture_and_repeats_itself(name: str) ->
     assert transform(name, own.resize((64, 64)), 2, "seed", other).mode == "RGB"
 
 
-def half(copies: dict[str, float], strangers: dict[str, float], pictures: int = 4) -> HalfScores:
+def half(copies: dict[str, float], strangers: dict[str, float], pictures: int = 4, kinds: int = KINDS) -> HalfScores:
     """Every copy and every stranger with the same score, by measure, and a little noise."""
     made, random = HalfScores(), np.random.default_rng(0)
     for _ in range(pictures):
         for name in copies:
             made.add(
                 name,
-                [copies[name]] * KINDS,
-                (strangers[name] + 0.01 * random.random(STRANGERS * KINDS)).tolist(),
+                [copies[name]] * kinds,
+                (strangers[name] + 0.01 * random.random(STRANGERS * kinds)).tolist(),
             )
     return made
 
@@ -80,6 +86,40 @@ def test_halves_are_different_pictures_without_near_copies(pictures: Path) -> No
     assert len(list(transformed(left, 0, seed=1))) == KINDS
     with pytest.raises(InputError, match=r"expected 40 different pictures .* but the folders have 12"):
         read_halves([pictures], 20, seed=1, on_progress=lambda done, total: None)
+
+
+def test_one_way_to_compare_is_measured_anew_and_the_others_are_kept(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = [*views_measures(DetailDescriptor()), descriptor_measure(PixelDescriptor())]
+    monkeypatch.setattr(recall, "available_measures", lambda *, slow: (own, {}))
+    few = {name: TRANSFORMATIONS[name] for name in ("JPEG", "flip")}
+    for module in ("transformations", "pictures", "recall"):
+        monkeypatch.setattr(f"imgaudit.benchmark.copies.{module}.TRANSFORMATIONS", few)
+    scores = dict.fromkeys(("pixel", "imagehash phash", *LEGS), 0.1)
+    halves = half(scores, scores, kinds=6), half(scores, scores, kinds=6)
+    held = report_copies(*halves, dict.fromkeys(scores, "s"), folders=["pictures"], pictures=6, seed=1, skipped={})
+    saved = tmp_path / "copies.json"
+    held.write(saved)
+    command = ["benchmark", "copies", "--quiet", "--images", str(pictures), "--pictures", "6", "--save", str(saved)]
+    done = CliRunner().invoke(app, [*command, "--only", VIEWS_OF_COPY, "--only", VIEWS_OF_ORIGINAL])
+    assert done.exit_code == 0, done.output
+    report = CopiesReport.read(saved)
+    names = [one.name for one in report.deciders]
+    assert names == [PAIR, "pixel", VIEWS_OF_COPY, VIEWS_OF_ORIGINAL, "imagehash phash", *LEGS]
+    assert report.deciders[1] == held.deciders[1]
+    flipped = {one.name: one.by_transformation[1].found for one in report.deciders[2:4]}
+    assert min(flipped.values()) > 0.6
+    assert "kinds of change of which at least 90% are found (lower bound)" in done.stdout
+    assert all(("MISSED" in line) == (goal.met is False) for goal in report.targets
+               for line in done.stdout.splitlines() if f"{goal.name}:" in line and "of which" not in line)  # fmt: skip
+    for wrong, said in (
+        (["--only", "other"], "names what cannot be measured"),
+        (["--only", VIEWS_OF_COPY, "--seed", "2"], "give the same"),
+        (["--only", VIEWS_OF_COPY, "--save", str(tmp_path / "none.json")], "name the table with --save"),
+    ):
+        refused = CliRunner().invoke(app, [*command, *wrong])
+        assert refused.exit_code != 0 and said in str(refused.exception)
 
 
 @pytest.mark.slow
