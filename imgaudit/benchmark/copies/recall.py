@@ -319,7 +319,7 @@ def format_copies(report: CopiesReport) -> Iterator[str]:
     yield f"copies found at {report.level:.0%} of these strangers, by strength and by what was done ({each} of each)"
     headers = [wrap(one.name.replace("verified ", ""), COLUMN - 1) for one in chosen] + [["best of", "others"]]
     for line in range(max(map(len, headers))):
-        yield f"{'':14}" + "".join(f"{''.join(one[line : line + 1]):>{COLUMN}}" for one in headers)
+        yield (f"{'':14}" + "".join(f"{''.join(one[line : line + 1]):>{COLUMN}}" for one in headers)).rstrip()
     for number, kind in enumerate(report.deciders[0].by_kind if report.deciders else []):
         best = max((one.by_kind[number].found for one in others), default=0.0)
         own = [one.by_kind[number].found for one in chosen]
