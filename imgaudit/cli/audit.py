@@ -70,6 +70,7 @@ def audit_and_print(
         for sentence in describe_shared_works(portfolio, inputs.controls):
             say(f"warning: {sentence}", quiet=quiet and not output.dry_run)
     if output.dry_run:
+        model.require_named()
         plan = _make_plan(inputs, config, undecided=undecided)
         print_plan(plan)
         print_cost(model, plan, quiet=quiet)
@@ -80,6 +81,7 @@ def audit_and_print(
         say("nothing to do: every image of this run is measured and decided already", quiet=quiet)
         _print_outcome(done, out, output)
         return find_exit_code(done, config.fail_on)
+    model.require_named()
     if undecided:
         reason = choose_without_controls(
             len(portfolio.targets), lambda: estimate_duration(model, _make_plan(inputs, config), quiet=quiet)

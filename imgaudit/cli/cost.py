@@ -72,6 +72,9 @@ def print_cost(model: ModelChoice, plan: Plan, *, quiet: bool) -> None:
     _print_evaluations(plan, measured.works, measured.loaded.denoiser.prediction_type)
     for line in (*_stream_lines(measured, plan), *_memory_lines(measured.cost)):
         print_wrapped(f"  {line}")
+    # The protocol of an audit depends on the kind of model, so it is known only now.
+    protocol = plan.config.protocol.for_model(measured.loaded.denoiser.prediction_type)
+    print_wrapped(f"  To compare with other audits: protocol {protocol.hash[:16]}, policy {plan.policy.hash[:16]}.")
 
 
 def _measure(model: ModelChoice, plan: Plan, *, quiet: bool) -> MeasuredCost:

@@ -124,7 +124,6 @@ def _describe_asking(plan: Plan) -> Iterator[str]:
         yield "The measure InvMM would be taken too. It decides nothing, and ends early where its search succeeds."
     yield f"Images that are not square would be made square ({config.protocol.framing.value})."
     yield from _describe_policy(plan.policy)
-    yield f"To compare with other audits: protocol {config.protocol.hash[:16]}, policy {plan.policy.hash[:16]}."
 
 
 def _describe_policy(policy: Policy) -> Iterator[str]:
@@ -142,6 +141,7 @@ def _describe_policy(policy: Policy) -> Iterator[str]:
 
 def _describe_missing(plan: Plan) -> Iterator[str]:
     from imgaudit.decision.controls_needed import describe_controls_needed
+    from imgaudit.decision.copy_thresholds import controls_to_place
     from imgaudit.runs.works import count_works, describe_same_works
 
     portfolio, policy = plan.portfolio, plan.policy
@@ -154,6 +154,12 @@ def _describe_missing(plan: Plan) -> Iterator[str]:
     grouped = policy.near_duplicates == "grouped"
     hypotheses = count_works(portfolio, plan.config.series) if grouped else len(portfolio.targets)
     yield as_sentence(describe_controls_needed(plan.known_controls, max(1, hypotheses), policy.level))
+    needed = controls_to_place(policy.copy_level)
+    if 0 < plan.known_controls < needed:
+        yield (
+            f"With fewer than {needed} controls that count, no image can be called not reproduced: every image that "
+            f"does not stand out would be inconclusive. {_count(plan.known_controls, 'control')} would count."
+        )
     if plan.known_controls:
         yield f"(q = {policy.level:g} means that {100 * policy.level:g} % of what is found may be false alarms.)"
     rungs, _ = plan.find_rungs(portfolio)

@@ -77,6 +77,12 @@ class ModelChoice:
         named = (Path(one) for one in (self.name, self.config, *weighted) if one)
         return [path for path in named if path.exists()]
 
+    def require_named(self) -> None:
+        """Check that there can be such a model, before anything else takes time. Raises ModelRefusedError."""
+        from imgaudit.models.files.source import require_named
+
+        require_named(self.name)
+
     def load(self, device: str | None = None) -> "LoadedModel":
         """Load the model onto a device, `auto` when none is named.
 

