@@ -1,7 +1,7 @@
 """Build the corpus of a lab of 128-pixel images from a captioned one: plants, shared layouts and images merely alike.
 
     python examples/build_openclipart.py --out corpus
-    python examples/build_layouts.py --images corpus --out layouts-corpus --seed 128
+    python examples/build_layouts.py --images corpus --out layouts-corpus --seed 129
     imgaudit lab train examples/recipes/report-128.toml --images layouts-corpus --out report-128
 
 The same images and the same seed give the same corpus.
