@@ -5,33 +5,62 @@ Controls are counted in works: near copies, and the images of a series that the 
 
 from collections.abc import Sequence
 
+from imgaudit.decision.null_bank import count_bank_controls
 from imgaudit.schema.findings import Finding
 from imgaudit.schema.records import Skipped, is_at_most
 from imgaudit.statistics import controls_needed, fewest_findable
 
 
-def describe_controls_needed(controls: int, targets: int, level: float) -> str:
-    """Say in one sentence whether so many controls can single out one of so many targets, and how many are lacking.
+def count_works_needed(counting: int) -> int:
+    """Return how many works must be given for so many controls that count: a part of 80 or more is kept out.
 
-    level:  false discovery rate over the targets
+    >>> count_works_needed(59), count_works_needed(159), count_bank_controls(count_works_needed(159))
+    (59, 211, 159)
+    """
+    works = counting
+    while count_bank_controls(works) < counting:
+        works += 1
+    return works
 
-    >>> describe_controls_needed(80, 40, 0.05)
-    '80 controls are too few to single out one of 40 images at q = 0.05 (at least 10 must stand out): add 719'
+
+def _say_lacking(enough: int, controls: int, *, kept_out: bool) -> str:
+    """Say how many controls are needed: in all, where a part of them will not count."""
+    works = count_works_needed(enough) if kept_out else enough
+    if works == enough:
+        return f"add {enough - controls}"
+    return f"{enough} that count are needed, which are {works} works in all, as a quarter of them only checks the rule"
+
+
+def describe_controls_needed(controls: int, targets: int, level: float, *, kept_out: bool = True) -> str:
+    """Say in one sentence whether so many controls can single out one of so many targets, and how many are needed.
+
+    controls:  those that count in p-values
+    level:     false discovery rate over the targets
+    kept_out:  True where a part of 80 or more does not count
+
+    >>> describe_controls_needed(28, 4, 0.05)
+    '28 controls are too few to single out one of 4 images at q = 0.05 (at least 3 must stand out): add 51'
+    >>> print(describe_controls_needed(111, 8, 0.05))
+    111 controls are too few to single out one of 8 images at q = 0.05 (at least 2 must stand out): 159 that count are \
+needed, which are 211 works in all, as a quarter of them only checks the rule
     >>> describe_controls_needed(159, 8, 0.05)
     '159 controls are enough to single out one of 8 images at q = 0.05'
     """
     enough = controls_needed(targets, 1, level)
     if controls == 0:
-        return f"no controls, so no p-values: {enough} controls are enough to single out one of {targets} images"
+        works = count_works_needed(enough) if kept_out else enough
+        given = f" that count ({works} works in all)" if works > enough else ""
+        return f"no controls, so no p-values: {enough} controls{given} are enough to single out one of {targets} images"
     have = "1 control is" if controls == 1 else f"{controls} controls are"
+    lacking = _say_lacking(enough, controls, kept_out=kept_out)
     fewest = fewest_findable(controls, targets, level)
     if fewest is None:
-        return f"{have} too few to find any of {targets} images at q = {level:g}: add {enough - controls}"
+        return f"{have} too few to find any of {targets} images at q = {level:g}: {lacking}"
     if fewest == 1:
         return f"{have} enough to single out one of {targets} images at q = {level:g}"
     return (
         f"{have} too few to single out one of {targets} images at q = {level:g} (at least {fewest} must stand out): "
-        f"add {enough - controls}"
+        f"{lacking}"
     )
 
 
@@ -61,7 +90,8 @@ def describe_outcome(controls: int, targets: int, level: float, found: int) -> s
     >>> print(describe_outcome(240, 24, 0.05, 10))
     10 of 24 images stand out at q = 0.05; with 240 controls, none counts unless at least 2 do
     >>> print(describe_outcome(240, 24, 0.05, 0))
-    0 of 24 images stand out at q = 0.05; with 240 controls, none counts unless at least 2 do: add 239 to show one alone
+    0 of 24 images stand out at q = 0.05; with 240 controls, none counts unless at least 2 do: to show one alone, 479 \
+that count are needed, which are 638 works in all, as a quarter of them only checks the rule
     >>> print(describe_outcome(159, 8, 0.05, 0))
     0 of 8 images stand out at q = 0.05; 159 controls are enough to show one alone
     """
@@ -69,14 +99,14 @@ def describe_outcome(controls: int, targets: int, level: float, found: int) -> s
     said = f"{found} of {images} {'stands' if found == 1 else 'stand'} out at q = {level:g}"
     counted, are = ("1 control", "is") if controls == 1 else (f"{controls} controls", "are")
     fewest = fewest_findable(controls, targets, level)
-    lacking = controls_needed(targets, 1, level) - controls
+    lacking = _say_lacking(controls_needed(targets, 1, level), controls, kept_out=True)
     if fewest == 1 or 0 < found < (fewest or targets + 1):
         # Fewer than planned can be found where the correction is over fewer p-values.
         return f"{said}; {counted} {are} enough to show {'one alone' if fewest == 1 else 'so many'}"
     if fewest is None:
-        return f"{said}; {counted} {are} too few to show any: add {lacking} to show one alone"
+        return f"{said}; {counted} {are} too few to show any: to show one alone, {lacking}"
     needed = f"{said}; with {counted}, none counts unless at least {fewest} do"
-    return needed if found else f"{needed}: add {lacking} to show one alone"
+    return needed if found else f"{needed}: to show one alone, {lacking}"
 
 
 def describe_works(files: int, works: int, what: str = "control") -> str:

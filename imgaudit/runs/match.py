@@ -171,7 +171,7 @@ def _conclude(
     p_values = {one.target.image.sha256: _p_value(scores, one, nulls) for one in asked}
     counting = [value for value in p_values.values() if not isinstance(value, Skipped)]
     corrected = iter(q_values(counting))
-    plan = describe_controls_needed(len(nulls), len(counting), inputs.level)
+    plan = describe_controls_needed(len(nulls), len(counting), inputs.level, kept_out=False)
     matches = []
     for subject in asked:
         sha256 = subject.target.image.sha256

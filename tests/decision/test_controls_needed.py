@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgaudit.decision.controls_needed import describe_controls_used, describe_outcome
+from imgaudit.decision.controls_needed import (
+    count_works_needed,
+    describe_controls_needed,
+    describe_controls_used,
+    describe_outcome,
+)
+from imgaudit.decision.null_bank import count_bank_controls
 from imgaudit.decision.replication import Evidence
 from imgaudit.decision.verdict import conclude_skipped, decide
 from imgaudit.schema.policy import Policy
@@ -48,3 +54,17 @@ def test_near_copies_and_files_that_were_not_measured_are_left_out() -> None:
     said = describe_controls_used(199, findings, 0.05)
     assert said == "2 of 3 images stand out at q = 0.05; 199 controls are enough to show one alone"
     assert describe_controls_used(0, findings, 0.05).startswith("no controls, so no p-values")
+
+
+@given(st.integers(1, 3000))
+def test_the_fewest_works_are_asked_for_that_give_so_many_controls(counting: int) -> None:
+    works = count_works_needed(counting)
+    assert count_bank_controls(works) >= counting
+    assert works == counting or count_bank_controls(works - 1) < counting
+
+
+def test_works_in_all_are_asked_for_where_a_part_of_them_does_not_count() -> None:
+    for controls in (111, 131, 148):
+        assert "159 that count are needed, which are 211 works in all" in describe_controls_needed(controls, 8, 0.05)
+    assert describe_controls_needed(111, 8, 0.05, kept_out=False).endswith(": add 48")
+    assert "enough" in describe_controls_needed(count_bank_controls(211), 8, 0.05)
