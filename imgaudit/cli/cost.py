@@ -92,7 +92,7 @@ def _measure(model: ModelChoice, plan: Plan, *, quiet: bool) -> MeasuredCost:
     require_steps(denoiser, config.protocol.generation.num_inference_steps)
     select_streams(denoiser.null_condition(), config.streams)
     works = plan.works(denoiser.prediction_type)
-    matcher, _ = standard_matcher(denoiser.resolution, config.device)
+    matcher, _ = standard_matcher(denoiser.resolution, getattr(denoiser, "device", "cpu"))
     with progress("timing the model, in series of passes", quiet=quiet) as advance:
         cost = estimate_cost(
             denoiser, config.protocol, works, matcher, chunk_size=config.chunk_size,

@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
 STYLES = {"copy": "bold red", "partial": "red", "inconclusive": "yellow", "not seen": ""}
 
-PACKAGES = ("imgaudit", "opencv-python-headless", "numpy")
-"""Packages that scores depend on."""
-
 
 def register(app: typer.Typer, heading: str) -> None:
     """Add the command."""
@@ -55,7 +52,7 @@ def _match(
 
     from imgaudit.exceptions import InputError
     from imgaudit.report.match import write_match
-    from imgaudit.runs.match import MatchInputs, match_images
+    from imgaudit.runs.match import PACKAGES, MatchInputs, match_images
 
     if fail_on not in ("copy", "partial", "never"):
         raise InputError(f"--fail-on must be copy, partial or never, but got {fail_on!r:.80}")

@@ -58,10 +58,7 @@ class FolderDecision:
         self.near_bank = find_near_controls(measurements, bank) if bank else {}
         if bank is not None:
             copies = {name for near in self.near_bank.values() for name in near}
-            bank = bank.exclude({m.sha256 for m in measurements} | copies)
-            if bank.copy_descriptor != evidence.copy_descriptor:
-                # Similarities of two networks are not comparable: without one in common, pixels decide alone.
-                bank = bank.model_copy(update={"copy_descriptor": ""})
+            bank = bank.exclude({m.sha256 for m in measurements} | copies).compared_by(evidence.copy_descriptor)
         self.bank = bank
         ids = [m.id for m in measurements]
         grouped = self.policy.near_duplicates == "grouped"

@@ -218,6 +218,15 @@ class NullBank(Record):
         """List every control's best similarity on a rung, over the same seeds and scales as a target's."""
         return [best for control in self.controls if (best := control.best(rung)) is not None]
 
+    def compared_by(self, copy_descriptor: str) -> "NullBank":
+        """Return the bank for images that were compared by a copy descriptor; without one unless it is the bank's own.
+
+        Similarities of two networks are not comparable: without one in common, pixels decide alone.
+        """
+        if self.copy_descriptor == copy_descriptor:
+            return self
+        return self.model_copy(update={"copy_descriptor": ""})
+
     def descriptor_maxima(self, rung: Rung) -> list[float]:
         """List every control's best similarity by the copy descriptor on a rung; empty unless all controls have one."""
         if not self.copy_descriptor:

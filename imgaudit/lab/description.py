@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 from diffusers import DiffusionPipeline
 from pydantic import Field
-from torch.nn.functional import interpolate
 
 from imgaudit.diffusion.denoiser import Denoiser
 from imgaudit.diffusion.executor import Executor
@@ -18,7 +17,7 @@ from imgaudit.lab.corpus import CorpusEntry, Role
 from imgaudit.lab.distillation import DistillationRecipe
 from imgaudit.lab.recipe import LabRecipe
 from imgaudit.lab.training import TrainedLab
-from imgaudit.lab.truth import NEEDED, Subject, Truth, measure_truth
+from imgaudit.lab.truth import NEEDED, Subject, Truth, cover_with_region, measure_truth
 from imgaudit.models.saving import save_folder
 from imgaudit.schema.pairs import Region
 from imgaudit.schema.records import Record
@@ -141,10 +140,8 @@ def choose_subjects(entries: Sequence[CorpusEntry], side: int) -> dict[int, Subj
     for row, entry in enumerate(entries):
         if not entry.trained or entry.role in UNLISTED:
             continue
-        others, region = [one for one in trained if one != row], None
-        if entry.region is not None:
-            mask = torch.from_numpy(entry.region.mask())[None, None].float()
-            region = interpolate(mask, (side, side), mode="nearest-exact")[0, 0] > 0
+        others = [one for one in trained if one != row]
+        region = None if entry.region is None else cover_with_region(entry.region, side)
         strangers = [one for one in others if entries[one].family != entry.family] if entry.family else []
         subjects[row] = Subject(entry.text, others, region, strangers)
     return subjects

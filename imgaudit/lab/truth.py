@@ -13,9 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch.nn.functional import interpolate
 
 from imgaudit.diffusion.denoiser import Denoiser
 from imgaudit.diffusion.executor import Executor
+from imgaudit.schema.pairs import Region
 
 SEEDS = 64
 FIRST_SEEDS = 16
@@ -44,6 +46,12 @@ class Truth:
     def memorised(self) -> bool:
         """At least 32 seeds."""
         return self.reproduced >= NEEDED
+
+
+def cover_with_region(region: Region, side: int) -> torch.Tensor:
+    """Return (side, side) bool: True at the pixels of a square picture that lie in a region."""
+    mask = torch.from_numpy(region.mask())[None, None].float()
+    return interpolate(mask, (side, side), mode="nearest-exact")[0, 0] > 0
 
 
 def carlini_ratio(generated: torch.Tensor, target: torch.Tensor, training: torch.Tensor) -> torch.Tensor:

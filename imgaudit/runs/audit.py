@@ -72,7 +72,7 @@ def run_audit(
         on_note(f"note: {reason}; errors are {BASELINE_WORDING['start']}, for images and controls alike")
     inputs = replace(inputs, seal=choose_seal(run, inputs.seal))
     begun = run.manifest_path.is_file()
-    matcher, lacking = standard_matcher(model.denoiser.resolution, config.device)
+    matcher, lacking = standard_matcher(model.denoiser.resolution, getattr(model.denoiser, "device", "cpu"))
     manifest = make_manifest(
         origin.command, config, origin.sources, model, inputs.portfolio, policy=inputs.policy,
         groups=read_manifest(run).groups if begun else group_targets(inputs.portfolio, config.series),

@@ -42,7 +42,7 @@ def measure_bank(
     """
     run = RunFolder(work)
     with run.lock():
-        matcher, lacking = standard_matcher(model.denoiser.resolution, config.device)
+        matcher, lacking = standard_matcher(model.denoiser.resolution, getattr(model.denoiser, "device", "cpu"))
         fresh = make_manifest(["calibrate"], config, {}, model, portfolio, measures=name_measures(matcher, lacking))
         manifest = open_manifest(run.path, fresh)
         portfolio = resume_portfolio(portfolio, manifest)

@@ -26,6 +26,9 @@ from imgaudit.schema.records import Legs, Skipped, SkippedImage
 from imgaudit.similarity.parts import ImageFeatures, compare_features
 from imgaudit.statistics import q_values
 
+PACKAGES = ("imgaudit", "opencv-python-headless", "numpy")
+"""Packages that scores depend on."""
+
 PAIRS = "pairs.jsonl"
 """Scores of every image with every target and decoy, as they are finished."""
 

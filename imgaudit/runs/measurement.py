@@ -104,7 +104,8 @@ def copy_rule(run: RunFolder) -> Callable[[Replica], bool]:
     if not run.calibration_path.is_file():
         return lambda replica: False
     manifest = read_manifest(run)
-    evidence = Evidence(NullBank.read(run.calibration_path).by_work(), manifest.protocol, manifest.policy)
+    bank = NullBank.read(run.calibration_path).by_work().compared_by(manifest.copy_descriptor)
+    evidence = Evidence(bank, manifest.protocol, manifest.policy, copy_descriptor=manifest.copy_descriptor)
     return partial(replicates, thresholds=evidence.rung_thresholds(Rung.EMBEDDING))
 
 

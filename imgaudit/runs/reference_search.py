@@ -54,7 +54,7 @@ class _Found(NamedTuple):
 
 BOUNDS: Mapping[str, Bound] = {
     "detail": Bound(
-        0.5, "imgaudit: fewer than one in a thousand unrelated pictures of a test were as close", with_views=True
+        0.5, "imgaudit: set so that hardly any of the unrelated pictures of a test was as close", with_views=True
     ),
     "pixel": Bound(NEAR_COPY_CORRELATION, "imgaudit's rule for near-duplicates, without its second leg"),
     "pdq": Bound(1 - 31 / 256, "31 of 256 bits, as PDQ's authors advise"),

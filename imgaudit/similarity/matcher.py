@@ -74,7 +74,7 @@ def standard_matcher(side: int, device: torch.device | str = "cpu") -> tuple[Mat
     LPIPS needs a backbone on disk, and the copy descriptor its weights: the first of COPY_DESCRIPTORS that is there.
 
     side:    pixels per side of the images that are compared
-    device:  where the copy descriptor runs
+    device:  where the copy descriptor runs, as torch names it: that of the model, not `auto`
     """
     distances, lacking = _load_distances()
     descriptors: tuple[Descriptor, ...] = DEFAULT_DESCRIPTORS

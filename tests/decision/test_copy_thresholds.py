@@ -145,3 +145,12 @@ def test_banks_of_two_networks_are_merged_without_a_descriptor() -> None:
     theirs = ours.model_copy(update={"copy_descriptor": "sscd-int8: other weights"})
     assert ours.merge(ours).copy_descriptor == SOURCE and ours.merge(theirs).copy_descriptor == ""
     assert ours.merge(theirs).descriptor_maxima(Rung.EMBEDDING) == []
+
+
+def test_a_bank_keeps_its_descriptor_for_images_compared_by_the_same_alone() -> None:
+    held = described_bank(60)
+    assert held.compared_by(SOURCE) is held
+    for other in ("", "sscd: other weights"):
+        assert held.compared_by(other).descriptor_maxima(Rung.EMBEDDING) == []
+        thresholds = held.compared_by(other).thresholds(0.05)
+        assert thresholds is not None and thresholds.copy_similarity is None

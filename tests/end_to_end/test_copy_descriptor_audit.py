@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from imgaudit.cli import app
@@ -17,7 +18,12 @@ from tests.similarity.test_matcher import Named
 def descriptor(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A copy descriptor for images of any size: pixels under another name."""
     monkeypatch.setattr(matcher, "COPY_DESCRIPTOR_SIDE", 16)
-    monkeypatch.setattr(matcher, "load_descriptor", lambda name, weights=None, device="cpu": Named(name))
+
+    def load(name: str, weights: Path | None = None, device: str = "cpu") -> Named:
+        torch.device(device)  # Refuses "auto", which is no device but a way to choose one.
+        return Named(name)
+
+    monkeypatch.setattr(matcher, "load_descriptor", load)
     matcher._load_copy_descriptor.cache_clear()
     yield
     matcher._load_copy_descriptor.cache_clear()
@@ -37,7 +43,7 @@ def test_an_audit_with_a_copy_descriptor(
     controls, targets = make_folder("controls", range(20, 62)), make_folder("targets", range(3))
     config = tmp_path / "imgaudit.toml"
     config.write_text("steps = 2\ndraws = 2\nscore_after = 2\nseeds = 2\nnum_inference_steps = 2\n", encoding="utf-8")
-    budget = ["--model", model_folder, "--device", "cpu"]
+    budget = ["--model", model_folder, "--device", "auto"]
     bank = tmp_path / "bank.json"
     invoke("calibrate", controls, *budget, "--out", bank)
     calibrated = NullBank.read(bank)

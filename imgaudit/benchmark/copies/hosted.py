@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from torch.nn.functional import interpolate
 
 from imgaudit.benchmark.harness.figures import Goal, MeasuredRate, format_goals, format_rates, measure_rate
 from imgaudit.benchmark.harness.lab_model import describe_hardware
@@ -28,14 +27,12 @@ from imgaudit.io.framing import to_batch, to_image, to_tensor
 from imgaudit.io.portfolio import Portfolio, Target, read_portfolio
 from imgaudit.io.writing import read_png, write_png
 from imgaudit.lab.description import LabImage
-from imgaudit.lab.truth import GUIDANCE_SCALE, INFERENCE_STEPS, RMS_LIMIT
+from imgaudit.lab.truth import GUIDANCE_SCALE, INFERENCE_STEPS, RMS_LIMIT, cover_with_region
 from imgaudit.runs.folder import RunFolder
-from imgaudit.runs.match import MatchInputs, PairScores, match_images
+from imgaudit.runs.match import PACKAGES, MatchInputs, PairScores, match_images
 from imgaudit.schema.pairs import PairThresholds
 from imgaudit.schema.records import Record
 from imgaudit.similarity.parts.pair import LEAST_SIDE
-
-PACKAGES = ("imgaudit", "opencv-python-headless", "numpy")
 
 LEVEL = 0.05
 """False discovery rate, and level of the thresholds."""
@@ -211,8 +208,7 @@ def _tell_replicas(
             if float(error.mean().sqrt()) <= RMS_LIMIT:
                 told[name] = "whole"
             elif image.region is not None:
-                mask = torch.from_numpy(image.region.mask())[None, None].float()
-                inside = interpolate(mask, error.shape, mode="nearest-exact")[0, 0] > 0
+                inside = cover_with_region(image.region, len(error))
                 if float(error[inside].mean().sqrt()) <= RMS_LIMIT:
                     told[name] = "layout"
     return told
