@@ -94,7 +94,8 @@ def is_comparable(targets: int, controls: int, level: float = 0.05) -> bool:
     >>> is_comparable(1, 19), is_comparable(1, 18), is_comparable(3, 3), is_comparable(0, 100)
     (True, False, True, False)
     """
-    return min(targets, controls) > 0 and math.comb(targets + controls, targets) * level >= 1
+    # Compared as a whole number: of a thousand images and controls no float can hold it.
+    return min(targets, controls) > 0 and math.comb(targets + controls, targets) >= 1 / level
 
 
 def blind_distance(targets: Sequence[Mapping[str, float]], controls: Sequence[Mapping[str, float]]) -> BlindDistance:

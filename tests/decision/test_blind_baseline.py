@@ -74,6 +74,7 @@ def test_one_to_nineteen_targets_of_another_kind_are_told(targets: int) -> None:
 
 def test_what_cannot_reach_the_level_is_not_compared_and_large_banks_are_sampled() -> None:
     assert not is_comparable(1, 18) and is_comparable(1, 19) and not is_comparable(5, 0)
+    assert is_comparable(10_000, 480)
     generator = np.random.default_rng(0)
     found = blind_distance(rows(generator, 3, 9.0), rows(generator, 3 * MOST_COMPARED))
     assert found.alarms() and found.controls == 3 * MOST_COMPARED
