@@ -41,7 +41,7 @@ from imgaudit.runs.history import Invocation
 from imgaudit.runs.inputs import AuditInputs, Origin
 from imgaudit.runs.seal import read_run_seal, read_seal
 from imgaudit.runs.sealing import make_seal
-from imgaudit.runs.works import describe_same_works, keep_works
+from imgaudit.runs.works import describe_same_works, keep_works, require_other_files
 from imgaudit.schema.comparison import Comparison
 from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.findings import AuditResult
@@ -143,6 +143,8 @@ def audit(
         config, policy = config or seal.statement.config, policy or seal.statement.audit.policy
     config = config or AuditConfig()
     _require_agreement(portfolio, controls, config)
+    if not run.calibration_path.is_file():
+        _require_other_files(portfolio, controls)
     _prepare(model, config)
     inputs = AuditInputs(portfolio, controls, decoys, _open_collection(reference), policy or config.policy, seal)
     origin = origin or Origin.of_python(config, model)
@@ -187,6 +189,7 @@ def seal(
     """
     output, config = Path(output), config or AuditConfig()
     _require_agreement(portfolio, controls, config)
+    _require_other_files(portfolio, controls)
     _prepare(model, config)
     inputs = AuditInputs(portfolio, controls, decoys, _open_collection(reference), policy or config.policy)
     made = make_seal(model, inputs, config, origin or Origin.of_python(config, model, "seal"))
@@ -198,6 +201,14 @@ def _open_collection(reference: Collection | AnyPath | None) -> Collection | Non
     if reference is None or isinstance(reference, Collection):
         return reference
     return Collection.open(Path(reference))
+
+
+def _require_other_files(portfolio: Portfolio, controls: Portfolio | NullBank | None) -> None:
+    """Raise InputError where every control is a file of the portfolio."""
+    if isinstance(controls, NullBank):
+        require_other_files(portfolio, {sha256 for one in controls.sources for sha256 in one.sha256s})
+    elif controls is not None:
+        require_other_files(portfolio, {target.image.sha256 for target in controls.targets})
 
 
 def _require_agreement(portfolio: Portfolio, controls: Portfolio | NullBank | None, config: AuditConfig) -> None:

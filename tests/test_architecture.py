@@ -45,7 +45,6 @@ TESTED_BY = {
     "benchmark/harness/procedure": "cli/test_signatures",
     "benchmark/registry": "cli/test_signatures",
     "diffusion/rungs": "diffusion/test_token_search",
-    "index/source_states": "index/test_building",
     "io/c2pa": "io/test_generator_marks",
     "io/iptc": "io/test_embedded_caption",
     "io/metadata_bytes": "io/test_embedded_caption",

@@ -118,7 +118,8 @@ def main() -> None:
         where = f"{os.fspath(error.filename)!r}: " if error.filename is not None else ""
         print_error(
             f"{where}{error.strerror or error}; what was finished is kept; once that is put right, give the command "
-            f"again: {format_command_line()}"
+            "again:",
+            format_command_line(),
         )
         code = ExitCode.COULD_NOT_RUN
     except Exception as error:

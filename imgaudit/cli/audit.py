@@ -11,10 +11,10 @@ import typer
 
 from imgaudit.cli.cost import estimate_duration, print_cost
 from imgaudit.cli.dry_run import Plan, print_plan
-from imgaudit.cli.event_log import open_log
+from imgaudit.cli.event_log import open_log, require_apart
 from imgaudit.cli.exit_codes import ExitCode, find_exit_code
 from imgaudit.cli.folders import keep_begun_framing
-from imgaudit.cli.inputs import Folders, ReadInputs, name_skipped, read_inputs
+from imgaudit.cli.inputs import Folders, ReadInputs, find_left_controls, name_skipped, read_inputs
 from imgaudit.cli.interruption import Interruption, format_command_line
 from imgaudit.cli.model_choice import ModelChoice
 from imgaudit.cli.no_controls import choose_without_controls, lacks_choice
@@ -27,6 +27,7 @@ from imgaudit.io.offline import go_offline
 from imgaudit.schema.config import AuditConfig
 
 if TYPE_CHECKING:
+    from imgaudit.io.portfolio import Portfolio
     from imgaudit.runs.inputs import AuditInputs, Origin
     from imgaudit.schema.findings import AuditResult
 
@@ -49,12 +50,10 @@ def audit_and_print(
     folders: Folders, model: ModelChoice, out: Path, config: AuditConfig, sources: dict[str, str], output: PrintOptions
 ) -> ExitCode:
     """Read what was given, audit it, and print the result."""
-    from imgaudit.io.portfolio import Portfolio
     from imgaudit.runs.evidence import read_evidence
     from imgaudit.runs.folder import RunFolder
     from imgaudit.runs.inputs import AuditInputs, Origin
     from imgaudit.runs.repetition import find_finished_audit
-    from imgaudit.runs.works import describe_shared_works
 
     seal, quiet = find_seal(folders, out), output.quiet
     policy = config.policy
@@ -62,36 +61,36 @@ def audit_and_print(
         folders, config, sources = keep_to_seal(seal.statement, folders, config, sources, out)
         policy = seal.statement.audit.policy
     undecided = lacks_choice(config, sources["no_controls"], out, given=folders.has_controls)
+    if output.log_file is not None:
+        require_apart(output.log_file, [out, *map(Path, folders.named.values()), *model.paths])
     if config.offline:
         go_offline()
     inputs = read_inputs(folders, config, policy, quiet=quiet)
     portfolio = inputs.portfolio
-    if isinstance(inputs.controls, Portfolio):
-        for sentence in describe_shared_works(portfolio, inputs.controls):
-            say(f"warning: {sentence}", quiet=quiet and not output.dry_run)
+    left, shared = find_left_controls(inputs, out)
+    if shared:
+        say(f"warning: {shared}", quiet=quiet and not output.dry_run)
     if output.dry_run:
-        model.require_named()
-        plan = _make_plan(inputs, config, undecided=undecided)
+        plan = _make_plan(inputs, left, config, undecided=undecided)
         print_plan(plan)
         print_cost(model, plan, quiet=quiet)
         return ExitCode.DECIDED
     name_skipped(inputs, quiet=quiet)
     given = AuditInputs(portfolio, inputs.controls, inputs.decoys, inputs.reference, inputs.policy, seal)
-    if (named := model.named) and (done := find_finished_audit(out, named, given, config)):
+    if done := find_finished_audit(out, model.named, given, config):
         say("nothing to do: every image of this run is measured and decided already", quiet=quiet)
         _print_outcome(done, out, output)
         return find_exit_code(done, config.fail_on)
-    model.require_named()
     if undecided:
         reason = choose_without_controls(
-            len(portfolio.targets), lambda: estimate_duration(model, _make_plan(inputs, config), quiet=quiet)
+            len(portfolio.targets), lambda: estimate_duration(model, _make_plan(inputs, left, config), quiet=quiet)
         )
         config = config.model_copy(update={"no_controls": True})
         sources = sources | {"no_controls": reason}
     origin = Origin(sys.argv, sources, f"--controls {folders.controls}", folders.named)
     result = _make_audit(given, model, out, config, origin, output)
     _print_outcome(result, out, output)
-    say(f"head of the evidence, to be noted elsewhere: {read_evidence(RunFolder(out)).head}", quiet=quiet)
+    say("head of the evidence, to be noted elsewhere:", read_evidence(RunFolder(out)).head, quiet=quiet)
     return find_exit_code(result, config.fail_on)
 
 
@@ -101,7 +100,8 @@ def _make_audit(
     """Load the model and audit, with progress on the terminal and in the log."""
     from imgaudit.api import audit
 
-    activity, interruption, quiet = Activity(), Interruption(), output.quiet
+    activity, quiet = Activity(), output.quiet
+    interruption = Interruption(activity=activity)
     # Opened first, so that a place that is refused does not cost the time to load a model.
     with open_log(output.log_file, [out, *map(Path, origin.inputs.values()), *model.paths]) as log:
         log.write("begin", command=format_command_line())
@@ -147,18 +147,24 @@ def _print_outcome(result: "AuditResult", out: Path, output: PrintOptions) -> No
         typer.echo(json.dumps(result.summary.model_dump(mode="json")))
     else:
         print_result(result)
-    say(f"report: {out / 'report' / 'index.html'}", quiet=output.quiet)
+    say("report:", str(out / "report" / "index.html"), quiet=output.quiet)
 
 
-def _make_plan(inputs: ReadInputs, config: AuditConfig, *, undecided: bool = False) -> Plan:
-    """Plan an audit from what was read."""
+def _make_plan(
+    inputs: ReadInputs, left: "Portfolio | None", config: AuditConfig, *, undecided: bool = False
+) -> Plan:  # fmt: skip
+    """Plan an audit from what was read.
+
+    left:  the controls to be measured that are no targets; None without any
+    """
     from imgaudit.decision.null_bank import NullBank, count_bank_controls
     from imgaudit.runs.works import keep_works
 
     bank = inputs.controls if isinstance(inputs.controls, NullBank) else None
     works = None if isinstance(inputs.controls, NullBank | None) else keep_works(inputs.controls, config.series)
-    known = len(bank.by_work().controls) if bank else count_bank_controls(len(works.targets) if works else 0)
-    return Plan(config, inputs.policy, inputs.portfolio, works, known, undecided)
+    counted = len(keep_works(left, config.series).targets) if left else 0
+    known = len(bank.by_work().controls) if bank else count_bank_controls(counted)
+    return Plan(config, inputs.policy, inputs.portfolio, works, known, bank, undecided)
 
 
 def register(app: typer.Typer, heading: str) -> None:

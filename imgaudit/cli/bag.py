@@ -7,6 +7,7 @@ import typer
 
 from imgaudit.cli.exit_codes import ExitCode
 from imgaudit.cli.options import Run
+from imgaudit.cli.paths import require_new
 from imgaudit.cli.signatures import Heading, option
 
 
@@ -19,9 +20,10 @@ def _bag(
     run: Run,
     output: Annotated[
         Path | None,
-        option(Heading.OUTPUT, "New folder, or a .zip file.", "--output", "-o", metavar="FOLDER", default="run-ID"),
+        option(Heading.OUTPUT, "New folder, or a .zip file.", "--output", "-o", metavar="FOLDER", default="run-ID",
+               callback=require_new),
     ] = None,
-) -> None:
+) -> None:  # fmt: skip
     """Pack a copy of a run with its signatures and timestamps for handing over, as a bag (BagIt): verify checks it."""
     from imgaudit.cli.terminal import plain
     from imgaudit.runs.attestation.bag import make_bag

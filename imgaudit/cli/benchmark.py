@@ -14,6 +14,7 @@ from pydantic_core import to_json
 from imgaudit.benchmark.registry import BENCHMARKS, Benchmark
 from imgaudit.benchmark.settings import Positional, Tabled, WithFolder
 from imgaudit.cli.options import JsonReport, Quiet
+from imgaudit.cli.paths import require_file, require_folder, require_new_file, require_new_folder, require_present
 from imgaudit.cli.signatures import Heading, argument, option, takes_records
 from imgaudit.cli.terminal import progress, say
 
@@ -39,6 +40,10 @@ METAVARS = {
     "sizes": "N,...",
 }
 """Placeholders that help shows for the value of an option, where it is neither a number, a file nor a name."""
+
+
+CHECKS = {"out": require_new_folder, "save": require_new_file, "run": require_present}
+"""How paths are checked by name; others are folders or files to read, as their placeholder says."""
 
 
 def register(app: typer.Typer, heading: str) -> None:
@@ -83,6 +88,9 @@ def _make_parameter(name: str, field: FieldInfo) -> inspect.Parameter:
         flag = field.annotation is bool
         settings["metavar"] = "" if flag else METAVARS.get(name, "FILE" if Path in kinds else "NAME")
         named = named or ("off" if flag else "")
+        if any(Path in (kind, *get_args(kind)) for kind in kinds):
+            usual = require_folder if settings["metavar"] == "FOLDER" else require_file
+            settings["callback"] = CHECKS.get(name, usual)
     described: object
     if positional := next((one for one in field.metadata if isinstance(one, Positional)), None):
         described = argument(positional.metavar, help=f"{text}.")
@@ -108,7 +116,7 @@ def _run(benchmark: Benchmark, values: dict[str, object], *, json_output: bool, 
         with _show_stages(quiet=quiet) as on_stage:
             table = procedure.measure(settings, on_stage)
         if isinstance(settings, WithFolder):
-            say(f"work folder: {settings.out}", quiet=quiet)
+            say("work folder:", str(settings.out), quiet=quiet)
     if isinstance(settings, Tabled) and settings.save is not None:
         procedure.write(table, settings.save)
     report = procedure.report(table, settings)

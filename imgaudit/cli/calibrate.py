@@ -10,8 +10,9 @@ from imgaudit.cli.interruption import Interruption
 from imgaudit.cli.model_choice import ModelChoice
 from imgaudit.cli.options import Captions, MeasuringOptions, Quiet
 from imgaudit.cli.pace import Activity
+from imgaudit.cli.paths import require_folder, require_new_file
 from imgaudit.cli.signatures import Heading, argument, flag, option, takes_records
-from imgaudit.cli.terminal import say, stage_progress, waiting
+from imgaudit.cli.terminal import print_wrapped, say, stage_progress, waiting
 from imgaudit.io.offline import go_offline
 
 
@@ -21,11 +22,12 @@ def register(app: typer.Typer, heading: str) -> None:
 
 
 def _calibrate(
-    controls: Annotated[Path, argument("CONTROLS", help="Folder of images known not to be in the training set.")],
+    controls: Annotated[Path, argument("CONTROLS", help="Folder of images known not to be in the training set.",
+        callback=require_folder)],
     model: ModelChoice,
     options: MeasuringOptions,
     out: Annotated[Path, option(Heading.OUTPUT, "File to write the null bank to.", "--out", "-o",
-        metavar="FILE")] = Path("calibration.json"),
+        metavar="FILE", callback=require_new_file)] = Path("calibration.json"),
     captions: Captions = None,
     note: Annotated[str, option(Heading.CONTROLS, "Why these images cannot be in the training set; recorded in the "
         "bank.", metavar="TEXT", default="the name of the folder")] = "",
@@ -48,12 +50,13 @@ def _calibrate(
         loaded = model.load(config.device)
     activity = Activity()
     activity.count_evaluations = lambda: loaded.denoiser.network_evaluations
-    with Interruption().listening() as interruption, stage_progress(quiet=quiet, activity=activity) as advance:
+    interruption = Interruption(activity=activity)
+    with interruption.listening(), stage_progress(quiet=quiet, activity=activity) as advance:
         made = calibrate(
             loaded, portfolio, out=out, config=config, note=note or f"folder {controls}", append=append,
             on_progress=interruption.stopping_stages(advance), on_note=lambda sentence: say(sentence, quiet=quiet),
             on_step=activity.begin,
         )  # fmt: skip
     if score := describe_score(recorded_search(made.protocol), made.baselines):
-        typer.echo(score)
-    typer.echo(f"{len(made.controls)} controls, {len(made.kept_out)} more kept out of the bank -> {out}")
+        print_wrapped(score)
+    print_wrapped(f"{len(made.controls)} controls, {len(made.kept_out)} more kept out of the bank ->", str(out))

@@ -10,8 +10,9 @@ from rich.text import Text
 
 from imgaudit.cli.exit_codes import FailOnChange, find_comparison_exit_code
 from imgaudit.cli.names import Name
+from imgaudit.cli.paths import require_new_folder, require_present
 from imgaudit.cli.signatures import Heading, argument, option
-from imgaudit.cli.terminal import format_number, make_table, plain
+from imgaudit.cli.terminal import format_number, make_table, plain, print_labelled, print_wrapped
 from imgaudit.exceptions import InputError
 from imgaudit.schema.comparison import Change, Comparison, DifferenceEffect, ImageComparison
 
@@ -41,12 +42,14 @@ def register(app: typer.Typer, heading: str) -> None:
 
 
 def _compare(
-    run_a: Annotated[Path, argument("RUN_A", help="Run folder of the first model, or from before.")],
-    run_b: Annotated[Path, argument("RUN_B", help="Run folder of the second model, or from after.")],
+    run_a: Annotated[Path, argument("RUN_A", help="Run folder of the first model, or from before.",
+        callback=require_present)],
+    run_b: Annotated[Path, argument("RUN_B", help="Run folder of the second model, or from after.",
+        callback=require_present)],
     kind: Annotated[str, option(Heading.OUTPUT, "table, json or markdown, printed, or html, written into --out.",
         "--format", "-f", metavar="NAME")] = "table",
     out: Annotated[Path | None, option(Heading.OUTPUT, "Folder for --format html.", "--out", "-o", metavar="FOLDER",
-        default=DEFAULT_FOLDER)] = None,
+        default=DEFAULT_FOLDER, callback=require_new_folder)] = None,
     fail_on: Annotated[FailOnChange, option(Heading.OUTPUT, "For scripts: exit with code 1 "
         "for appeared, or for changed (any change); or never: exit with code 0 whatever was found.",
         metavar="WHAT")] = FailOnChange.APPEARED,
@@ -76,20 +79,20 @@ def print_comparison(comparison: Comparison) -> None:
     console = Console(highlight=False)
     for name, run in (("A", comparison.a), ("B", comparison.b)):
         words = f"{run.model} {run.fingerprint[:16]}, seed {run.seed}, {run.controls} controls, {run.folder}"
-        console.print(Text(f"{name}: ", style="bold") + plain(words), soft_wrap=True)
+        print_labelled(f"{name}: ", words, "bold")
     if comparison.same_model:
         why = "seeds" if comparison.a.seed != comparison.b.seed else "what is listed next"
         words = f"same model in both runs (same fingerprint): differences are due to {why}, not to the model"
-        console.print(Text(words, style="bold yellow"), soft_wrap=True)
+        print_labelled(words, "", "bold yellow")
     for one in comparison.differences:
         label, style = EFFECTS[one.effect]
-        console.print(Text(f"{label}: ", style=style) + plain(f"{one.subject}: {one.message}"), soft_wrap=True)
+        print_labelled(f"{label}: ", f"{one.subject}: {one.message}", style)
     if not comparison.differences:
         console.print("nothing that the runs record differs besides the model")
     console.print()
     console.print(_table(comparison))
     console.print()
-    _print_counts(console, comparison)
+    _print_counts(comparison)
 
 
 def _table(comparison: Comparison) -> Table:
@@ -129,7 +132,7 @@ def _rates(image: ImageComparison) -> tuple[Text, ...]:
     )
 
 
-def _print_counts(console: Console, comparison: Comparison) -> None:
+def _print_counts(comparison: Comparison) -> None:
     # Imported here, as what it counts with brings scipy.
     from imgaudit.runs.comparison.retention import retention_text
 
@@ -139,18 +142,16 @@ def _print_counts(console: Console, comparison: Comparison) -> None:
         names.setdefault(image.reason, []).append(image.name)
     for reason, found_in in names.items():
         what = found_in[0] if len(found_in) == 1 else f"{len(found_in)} images"
-        console.print(plain(f"{what}: {reason}"), soft_wrap=True)
+        print_wrapped(f"{what}: {reason}")
     if left_out:
         found = comparison.reproduced_but_not_compared
         words = f"neither unchanged nor cured: A reproduces {found['a']} and B reproduces {found['b']} of these"
-        console.print(
-            Text(f"{len(left_out)} cannot be compared: ", style="bold magenta") + plain(words), soft_wrap=True
-        )
+        print_labelled(f"{len(left_out)} cannot be compared: ", words, "bold magenta")
     counts = ", ".join(f"{count} {change.value}" for change, count in comparison.counts.items() if count)
     matched = f"{comparison.a.files} in A, {comparison.b.files} in B, {comparison.matched} in both"
-    console.print(plain(f"{comparison.total} images in A or B ({matched}): {counts}"), soft_wrap=True)
-    console.print(Text(retention_text(comparison.retention), style="bold"), soft_wrap=True)
+    print_wrapped(f"{comparison.total} images in A or B ({matched}): {counts}")
+    print_labelled(retention_text(comparison.retention), "", "bold")
     if comparison.tested:
-        console.print(plain(f"* the rates differ at level {comparison.level:g}. {comparison.test}"), soft_wrap=True)
+        print_wrapped(f"* the rates differ at level {comparison.level:g}. {comparison.test}")
     words = "not reproduced in B holds for its budget only: a verdict that went away is not an image that is gone"
-    console.print(words, soft_wrap=True)
+    print_wrapped(words)

@@ -12,6 +12,7 @@ from imgaudit.cli.dry_run import Plan
 from imgaudit.cli.model_choice import ModelChoice
 from imgaudit.cli.pace import format_duration
 from imgaudit.cli.terminal import print_wrapped, progress, waiting
+from imgaudit.schema.model_name import BUNDLED, is_hub_id
 
 if TYPE_CHECKING:
     from imgaudit.models import LoadedModel
@@ -25,12 +26,6 @@ STAGES = {
     "encode": "encoding an image",
 }
 """Names of the passes, as people read them."""
-
-BUSY = (
-    "Warning: the times measured contradict each other, also when measured again. Other programs keep this machine "
-    "busy, so the audit may take several times as long, or as short. Measure again when the machine is quiet."
-)
-"""The warning where no estimate can be relied on."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +47,7 @@ def estimate_duration(model: ModelChoice, plan: Plan, *, quiet: bool) -> str:
     if not plan.works() or not _is_here(model):
         return f"at most {sum(work.evaluations for work in plan.works()):,} network evaluations"
     cost = _measure(model, plan, quiet=quiet).cost
-    busy = ", though this machine is too busy to tell well" if cost.is_contradictory else ""
+    busy = ", though this machine is too busy to tell well" if _find_signs(cost) else ""
     return f"{_range(cost)}{busy}"
 
 
@@ -105,15 +100,13 @@ def _is_here(choice: ModelChoice) -> bool:
     """Tell whether a model is on this machine; a dry run fetches nothing."""
     from huggingface_hub import try_to_load_from_cache
 
-    from imgaudit.models import BUNDLED
-
     model = choice.name
     if Path(model).is_file():
         if choice.config is None:
             return False
         model = choice.config
     name, _, revision = model.partition("@")
-    if model in BUNDLED or Path(model).exists() or model.count("/") != 1 or model.startswith((".", "/", "~")):
+    if model in BUNDLED or Path(model).exists() or not is_hub_id(model):
         return True
     return isinstance(try_to_load_from_cache(name, "model_index.json", revision=revision or None), str)
 
@@ -135,14 +128,27 @@ def _time_lines(measured: MeasuredCost, plan: Plan) -> Iterator[str]:
         f"That is {len(measured.works) * 3600 / cost.total_seconds:,.0f} images an hour. Loading the model, which took "
         f"{format_duration(measured.seconds_loading)}, and checking it come on top."
     )
-    if cost.is_contradictory:
-        yield BUSY
+    if signs := _find_signs(cost):
+        yield (
+            f"Warning: other programs keep this machine busy: {'; '.join(signs)}. The audit may take several times as "
+            "long, or as short. Measure again when the machine is quiet."
+        )
+
+
+def _find_signs(cost: "Cost") -> list[str]:
+    """List the signs because of which no estimate can be relied on."""
+    contradictory = ["the times measured contradict each other, also when measured again"]
+    return [*(contradictory if cost.is_contradictory else []), *cost.busyness.reasons]
 
 
 def _timing_lines(cost: "Cost") -> Iterator[str]:
     """Yield the times measured, in milliseconds for one image."""
     seconds = cost.seconds
-    yield f"Measured for one image, in batches of {seconds.batch}:"
+    few = "" if seconds.batch == cost.batch_size else ", which takes less time and gives much the same for one image"
+    yield (
+        f"The network is given up to {_images(cost.batch_size)} at once (a batch). It was timed on "
+        f"{_images(seconds.batch)} at once{few}. Measured for one image:"
+    )
     for name, value in (
         ("step of the search", seconds.backward),
         ("prediction", seconds.forward),
@@ -191,7 +197,7 @@ def _stream_lines(measured: MeasuredCost, plan: Plan) -> Iterator[str]:
 def _memory_lines(cost: "Cost") -> Iterator[str]:
     kind = "the device's" if cost.device.startswith("cuda") else "main"
     yield (
-        f"Memory: at least {_size(cost.peak_bytes)} of {kind} memory, in batches of {cost.batch_size}; "
+        f"Memory: at least {_size(cost.peak_bytes)} of {kind} memory, with {_images(cost.batch_size)} at once; "
         f"{_size(cost.free)} are free with the model loaded. Counted in that:"
     )
     for name, size in (
@@ -200,6 +206,10 @@ def _memory_lines(cost: "Cost") -> Iterator[str]:
         ("generated images, in main memory", cost.waiting),
     ):
         yield f"  {name}: {_size(size)}"
+
+
+def _images(number: int) -> str:
+    return "1 image" if number == 1 else f"{number} images"
 
 
 def _size(count: float) -> str:

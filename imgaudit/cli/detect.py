@@ -14,8 +14,9 @@ from imgaudit.cli.interruption import Interruption
 from imgaudit.cli.model_choice import PlainModel
 from imgaudit.cli.names import OneLine
 from imgaudit.cli.options import Batch, Device, Json, Offline, Out, Quiet, Seed
+from imgaudit.cli.paths import require_present
 from imgaudit.cli.signatures import Heading, argument, make_record, option, takes_records
-from imgaudit.cli.terminal import format_number, make_table, plain, progress, say, waiting
+from imgaudit.cli.terminal import format_number, make_table, plain, print_wrapped, progress, say, waiting
 from imgaudit.exceptions import ConfigError, InputError
 
 if TYPE_CHECKING:
@@ -35,10 +36,12 @@ def register(app: typer.Typer, heading: str) -> None:
 
 def _detect(
     prompts: Annotated[Path, argument("PROMPTS", help="Prompts to score: .txt with one per line; .csv, .jsonl or "
-        ".parquet with a column prompt, text or caption; or a folder of images with captions.")],
+        ".parquet with a column prompt, text or caption; or a folder of images with captions.",
+        callback=require_present)],
     model: PlainModel,
     controls: Annotated[Path | None, option(Heading.CONTROLS, "File of prompts known not to be "
-        "memorised, to compare scores with. Without it nothing can be concluded.", metavar="FILE")] = None,
+        "memorised, to compare scores with. Without it nothing can be concluded.", metavar="FILE",
+        callback=require_present)] = None,
     out: Out = Path("imgaudit-detection"),
     detector: Annotated[str, option(Heading.METHOD, "How to score: magnitude (how strongly "
         "a prompt steers the model) or sharpness (how narrowly).", metavar="NAME")] = "magnitude",
@@ -89,7 +92,7 @@ def _detect(
             typer.echo(json.dumps(one.row(), allow_nan=False))
     else:
         _print(outcome)
-    say(f"report: {out / 'report' / 'index.html'}", quiet=quiet)
+    say("report:", str(out / "report" / "index.html"), quiet=quiet)
     scored = all("score" in one.row() for one in outcome.prompts)
     raise typer.Exit(ExitCode.DECIDED if scored else ExitCode.INCOMPLETE)
 
@@ -176,20 +179,16 @@ def _print(outcome: "DetectionOutcome") -> None:
         console.print(plain(f"and {len(scored) - MOST_LINES} more"))
     for reason, numbers in skipped.items():
         which = f"prompt {numbers[0]}" if len(numbers) == 1 else f"{len(numbers)} prompts"
-        console.print(plain(f"{which} skipped: {reason}"), soft_wrap=True)
+        print_wrapped(f"{which} skipped: {reason}")
     if outcome.controls:
-        console.print(
-            plain(
-                f"p from {outcome.controls} control prompts (smallest possible {1 / (1 + outcome.controls):.3g}), q "
-                f"over the prompts; {outcome.left_out} controls do not count"
-            ),
-            soft_wrap=True,
+        print_wrapped(
+            f"p from {outcome.controls} control prompts (smallest possible {1 / (1 + outcome.controls):.3g}), q "
+            f"over the prompts; {outcome.left_out} controls do not count"
         )
     else:
-        console.print(
+        print_wrapped(
             "no p-values: no controls counted, and a score has no scale of its own; give prompts known not to be "
-            "memorised with --controls",
-            soft_wrap=True,
+            "memorised with --controls"
         )
 
 

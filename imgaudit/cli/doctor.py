@@ -1,13 +1,12 @@
 """`imgaudit doctor`: what this machine can run."""
 
 import json
-import textwrap
 
 import typer
 
 from imgaudit.cli.exit_codes import ExitCode
 from imgaudit.cli.options import JsonReport
-from imgaudit.cli.terminal import WIDTH, plain
+from imgaudit.cli.terminal import print_wrapped
 
 
 def register(app: typer.Typer, heading: str) -> None:
@@ -24,11 +23,6 @@ def _doctor(json_output: JsonReport = False) -> None:
         typer.echo(json.dumps([check.model_dump() for check in checks], indent=2))
     else:
         for check in checks:
-            typer.echo(
-                textwrap.fill(
-                    plain(check.detail).plain, WIDTH, initial_indent=f"{check.state:8} {check.name:15} ",
-                    subsequent_indent=" " * 25, break_long_words=False, break_on_hyphens=False,
-                )
-            )  # fmt: skip
+            print_wrapped(f"{check.state:8} {check.name:15} {check.detail}", indent=" " * 25)
     failed = any(check.state == "failed" for check in checks)
     raise typer.Exit(ExitCode.COULD_NOT_RUN if failed else ExitCode.DECIDED)

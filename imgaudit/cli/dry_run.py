@@ -13,6 +13,7 @@ from imgaudit.schema.policy import Policy
 from imgaudit.schema.text import as_sentence
 
 if TYPE_CHECKING:
+    from imgaudit.decision.null_bank import NullBank
     from imgaudit.io.portfolio import Portfolio
     from imgaudit.runs.work import Work
     from imgaudit.schema.records import Rung
@@ -35,6 +36,8 @@ class Plan:
     """Controls that have to be measured first, one of each work; None where there are none."""
     known_controls: int
     """Controls that give p-values: of a null bank, or those of the controls to be measured that will count."""
+    bank: "NullBank | None" = None
+    """Controls that are measured already."""
     undecided: bool = False
     """True when nobody has chosen yet to audit without controls."""
 
@@ -162,12 +165,55 @@ def _describe_missing(plan: Plan) -> Iterator[str]:
         )
     if plan.known_controls:
         yield f"(q = {policy.level:g} means that {100 * policy.level:g} % of what is found may be false alarms.)"
+    yield from _describe_control_texts(plan)
     rungs, _ = plan.find_rungs(portfolio)
     if portfolio.targets and rungs and not any(any(has) for has in rungs.values()):
         yield (
             "No image has a caption or a prompt, so the model cannot be asked in words. The strongest finding, a "
             "copy that words alone return, is then not possible: give --captions or --prompts."
         )
+
+
+def _describe_control_texts(plan: Plan) -> Iterator[str]:
+    """Say how many controls have texts where images to audit have some, and what follows."""
+    from imgaudit.schema.records import Rung
+
+    rungs, _ = plan.find_rungs(plan.portfolio)
+    for rung in (Rung.CAPTION, Rung.PROMPT):
+        asked = sum(rungs.get(rung, ()))
+        controls, texts = _count_controls(plan, rung)
+        if not (asked and controls):
+            continue
+        said = f"{rung.value.capitalize()}s: {asked} of {_count(len(rungs[rung]), 'image')} and {texts} of "
+        said += f"{_count(controls, 'control')} have one"
+        if texts == controls:
+            yield f"{said}."
+        elif texts and 2 * texts >= controls:
+            yield f"{said}. The controls without one are left out where {rung.value}s are compared."
+        elif rung is Rung.CAPTION:
+            yield (
+                f"{said}. Captions are compared only if the controls have captions too: in fewer than half of them, "
+                "how much a caption helps the model is compared with nothing"
+                + ("" if texts else ", and the images that captions return are compared with those of the controls' "
+                   "embeddings, which find less")
+                + ". Give the controls captions that were written in the same way as yours, as NAME.txt beside each."
+            )  # fmt: skip
+        else:
+            yield (
+                f"{said}. The images that prompts return are compared with what the controls return for their "
+                "captions, or else for their embeddings. This errs in favour of the model."
+            )
+
+
+def _count_controls(plan: Plan, rung: "Rung") -> tuple[int, int]:
+    """Return how many controls there are, and how many of them have a text for a rung."""
+    if plan.bank is not None:
+        controls = plan.bank.controls
+        return len(controls), sum(bool(one.rungs.get(rung)) for one in controls)
+    if plan.controls is None:
+        return 0, 0
+    rungs, _ = plan.find_rungs(plan.controls)
+    return len(plan.controls.targets), sum(rungs.get(rung, ()))
 
 
 def _count(number: int, what: str) -> str:

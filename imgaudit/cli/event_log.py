@@ -68,6 +68,16 @@ class EventLog:
         self.write("image", image=path, stage="auditing", seconds=round(seconds, 3))
 
 
+def require_apart(path: Path, apart_from: Sequence[Path]) -> None:
+    """Refuse a log that is one of these files, or lies in one of these folders. Raises InputError."""
+    for used in apart_from:
+        if path.resolve().is_relative_to(used.resolve()):
+            place = "lies in" if used.is_dir() else "is"
+            raise InputError(
+                f"--log-file {str(path)!r} {place} {str(used)!r}, which this command uses: name another file"
+            )
+
+
 @contextmanager
 def open_log(path: Path | None, apart_from: Sequence[Path]) -> Iterator[EventLog]:
     """Open a log to append to; None gives one that writes nothing.
@@ -79,12 +89,7 @@ def open_log(path: Path | None, apart_from: Sequence[Path]) -> Iterator[EventLog
     if path is None:
         yield EventLog(None)
         return
-    for used in apart_from:
-        if path.resolve().is_relative_to(used.resolve()):
-            place = "lies in" if used.is_dir() else "is"
-            raise InputError(
-                f"--log-file {str(path)!r} {place} {str(used)!r}, which this command uses: name another file"
-            )
+    require_apart(path, apart_from)
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     try:
         descriptor = os.open(path, flags, 0o600)

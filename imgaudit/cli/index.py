@@ -1,7 +1,7 @@
 """`imgaudit index`: build a collection of images or vectors, add to it, search it, say what is in it."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,9 +11,10 @@ from rich.console import Console
 from imgaudit.cli.exit_codes import ExitCode
 from imgaudit.cli.names import Name, shorten_middle
 from imgaudit.cli.options import Json, JsonReport, Quiet
+from imgaudit.cli.paths import require_file, require_folder, require_new_folder, require_present
 from imgaudit.cli.signatures import Heading, argument, option
 from imgaudit.cli.streams import output_is_read
-from imgaudit.cli.terminal import make_table, plain, progress, say
+from imgaudit.cli.terminal import make_table, plain, print_wrapped, progress, say
 from imgaudit.schema.records import Skipped
 
 if TYPE_CHECKING:
@@ -25,19 +26,21 @@ index = typer.Typer(
     help="Build and search a collection of images, to find near copies in large numbers of them.", no_args_is_help=True
 )
 
-Folder = Annotated[Path, argument("INDEX", help="Folder of the collection.")]
+NewFolder = Annotated[Path, argument("INDEX", help="Folder of the collection.", callback=require_new_folder)]
+Folder = Annotated[Path, argument("INDEX", help="Folder of the collection.", callback=require_folder)]
 Sources = Annotated[
     list[Path],
     argument(
         "SOURCES",
         help="Folders of images, or .npy, .parquet or .faiss files of vectors (lists of numbers that describe images).",
+        callback=require_present,
     ),
 ]
 Ids = Annotated[
     list[Path] | None,
     option(Heading.INPUT,
            "Names of the vectors of an .npy or .faiss file, in their order: .txt, .csv, .jsonl or .parquet. "
-           "Repeat it for each such file.", metavar="FILE", default="numbers"),
+           "Repeat it for each such file.", metavar="FILE", default="numbers", callback=require_file),
 ]  # fmt: skip
 VectorColumn = Annotated[
     str,
@@ -70,7 +73,7 @@ def _group() -> None:
 
 @index.command()
 def build(
-    out: Folder,
+    out: NewFolder,
     sources: Sources,
     descriptor: Annotated[str, option(Heading.INPUT, "How images are compared: detail, pixel, pdq, sscd, sscd-int8 or "
         "dinov2. For vectors of your own, any name for what made them.", metavar="NAME")] = "detail",
@@ -122,7 +125,8 @@ def add(
 @index.command()
 def search(
     folder: Folder,
-    images: Annotated[list[Path], argument("IMAGES", help="Images, folders of images, or .npy files of vectors.")],
+    images: Annotated[list[Path], argument("IMAGES", help="Images, folders of images, or .npy files of vectors.",
+        callback=require_present)],
     k: Annotated[int, option(Heading.BUDGET, "Matches to list per image.", "--k", "-k", metavar="N", min=1)] = 10,
     above: Annotated[float | None, option(Heading.BUDGET, "List all matches of at least this similarity instead.",
         metavar="X", default="none")] = None,
@@ -285,37 +289,38 @@ def _print_info(collection: "Collection") -> None:
     console = Console(highlight=False)
     manifest, descriptor = collection.manifest, collection.manifest.descriptor
 
-    def line(text: str) -> None:
-        console.print(plain(text), soft_wrap=True)
-
     size = sum(shard.index.bytes + shard.ids.bytes for shard in manifest.shards)
-    line(f"{len(collection):,} vectors, {size / len(collection):,.0f} bytes each, {manifest.skipped_count:,} skipped")
+    print_wrapped(
+        f"{len(collection):,} vectors, {size / len(collection):,.0f} bytes each, {manifest.skipped_count:,} skipped"
+    )
     unit = "bits" if descriptor.binary else "floats"
-    line(f"descriptor {descriptor.name}, {descriptor.dimension:,} {unit}, {descriptor.source}")
+    print_wrapped(f"descriptor {descriptor.name}, {descriptor.dimension:,} {unit}, {descriptor.source}")
     recall = collection.recall
     if isinstance(recall, IndexRecall):
-        line(f"recall@1 {recall.hits}/{recall.n} ({recall.low:.1%} to {recall.high:.1%}, 95 %), seed {recall.seed}")
+        print_wrapped(
+            f"recall@1 {recall.hits}/{recall.n} ({recall.low:.1%} to {recall.high:.1%}, 95 %), seed {recall.seed}"
+        )
     else:
-        line(recall.skipped)
+        print_wrapped(recall.skipped)
     if collection.remark:
-        line(f"note: {collection.remark}")
+        print_wrapped(f"note: {collection.remark}")
     if manifest.others:
-        line(f"note: {_others(manifest)}")
+        print_wrapped(f"note: {_others(manifest)}")
     table = make_table("source", "kind", "items", "done", "scaled")
     for source in manifest.sources:
         counts = (f"{source.count:,}", f"{source.done:,}", f"{source.scaled:,}")
         table.add_row(Name(source.path), source.kind, *counts)
     console.print(table)
-    _print_shards(line, manifest)
+    _print_shards(manifest)
     for number_left, one in enumerate(collection.skipped()):
         if number_left == 20:
-            line(f"and {manifest.skipped_count - 20:,} more in {collection.folder / 'skipped'}")
+            print_wrapped(f"and {manifest.skipped_count - 20:,} more in {collection.folder / 'skipped'}")
             break
-        line(f"skipped: {one.path}: {one.skipped}")
+        print_wrapped(f"skipped: {one.path}: {one.skipped}")
 
 
-def _print_shards(line: Callable[[str], None], manifest: "CollectionManifest") -> None:
+def _print_shards(manifest: "CollectionManifest") -> None:
     for shard in manifest.shards[:20]:
-        line(f"shard {shard.name}: {shard.count:,} vectors, {shard.factory}: {shard.reason}")
+        print_wrapped(f"shard {shard.name}: {shard.count:,} vectors, {shard.factory}: {shard.reason}")
     if len(manifest.shards) > 20:
-        line(f"and {len(manifest.shards) - 20:,} more shards")
+        print_wrapped(f"and {len(manifest.shards) - 20:,} more shards")

@@ -1,6 +1,7 @@
 """The folders and files that an audit is given, read and checked before a model is loaded."""
 
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imgaudit.cli.folders import read_folder
@@ -104,6 +105,29 @@ def read_inputs(folders: Folders, config: AuditConfig, policy: Policy, *, quiet:
         else None
     )
     return ReadInputs(portfolio, controls, decoys, _open_reference(folders), policy)
+
+
+def find_left_controls(inputs: ReadInputs, run: Path | None = None) -> "tuple[Portfolio | None, str]":
+    """Return the controls to be measured that are no targets, and what is to be said of the others; None without any.
+
+    run:  run folder, if there is one yet; one that holds a null bank already keeps to that one
+
+    Raises InputError where every control is one of the targets.
+    """
+    from imgaudit.decision.null_bank import NullBank
+    from imgaudit.runs.works import find_shared_works, require_other_files
+
+    controls, begun = inputs.controls, run is not None and (run / "calibration.json").is_file()
+    if controls is None:
+        return None, ""
+    if isinstance(controls, NullBank):
+        if not begun:
+            require_other_files(inputs.portfolio, {sha256 for one in controls.sources for sha256 in one.sha256s})
+        return None, ""
+    shared = find_shared_works(inputs.portfolio, controls)
+    if not begun:
+        shared.require_others()
+    return shared.left, shared.describe()
 
 
 def name_skipped(inputs: ReadInputs, *, quiet: bool) -> None:

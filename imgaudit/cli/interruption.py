@@ -11,7 +11,7 @@ from functools import partial
 import typer
 
 from imgaudit.cli.exit_codes import ExitCode
-from imgaudit.cli.pace import Pace, format_duration
+from imgaudit.cli.pace import Activity, Pace, format_duration
 from imgaudit.cli.terminal import print_error
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -36,16 +36,24 @@ def say_interrupted() -> None:
     """Print how far the command came and how long it ran, and the line that continues it."""
     ran = format_duration(time.monotonic() - _began)
     message = _said.pop() if _said else f"interrupted after {ran}; what was finished is kept"
-    print_error(f"{message}; continue with: {format_command_line()}")
+    print_error(f"{message}; continue with:", format_command_line())
 
 
 class Interruption:
     """The first signal finishes the chunk in hand, the second stops at once; either way nothing finished is lost."""
 
-    def __init__(self, what: str = "images", clock: Callable[[], float] = time.monotonic) -> None:
-        """what: the work is counted in; clock: returns seconds, for tests"""
+    def __init__(
+        self, what: str = "images", activity: Activity | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Begin to count the time.
+
+        what:      the work is counted in
+        activity:  the images in hand, where the work tells
+        clock:     returns seconds, for tests
+        """
         self.wanted = False
         self._what, self._clock, self._began = what, clock, clock()
+        self._activity, self._pace = activity, Pace(clock)
 
     @contextmanager
     def listening(self) -> Iterator["Interruption"]:
@@ -55,7 +63,7 @@ class Interruption:
             if self.wanted:
                 raise KeyboardInterrupt
             self.wanted = True
-            print_error(f"stopping when the {self._what} being measured are done; press Ctrl-C again to stop at once")
+            print_error(self.describe_stop())
 
         previous = {number: signal.signal(number, on_signal) for number in SIGNALS}
         try:
@@ -64,12 +72,25 @@ class Interruption:
             for number, handler in previous.items():
                 signal.signal(number, handler)
 
+    def describe_stop(self) -> str:
+        """Say what is finished before the command stops, about how long that takes, and what a second signal loses."""
+        if not (images := len(self._activity.in_hand) if self._activity else 0):
+            return f"stopping when the {self._what} being measured are done; press Ctrl-C again to stop at once"
+        left = self._pace.seconds_for(images)
+        in_hand = "the image in hand is" if images == 1 else f"the {images} images in hand are"
+        takes = "how long that takes is not known yet" if left is None else f"in about {format_duration(left)}"
+        lost = "this image" if images == 1 else f"these {images} images, which are measured together"
+        return (
+            f"stopping when {in_hand} done, {takes}; press Ctrl-C again to stop at once, which loses only the work on "
+            f"{lost}"
+        )
+
     def stopping(self, advance: Callable[[int, int], None], stage: str = "") -> Callable[[int, int], None]:
         """Return a progress callback that ends the command after a signal, and says how far it is and what is left.
 
         stage:  name of this part of the work, where there are several
         """
-        pace = Pace(self._clock)
+        pace = self._pace = Pace(self._clock)
 
         def on_progress(done: int, total: int) -> None:
             advance(done, total)

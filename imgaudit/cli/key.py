@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from imgaudit.cli.paths import require_file, require_new_file
 from imgaudit.cli.signatures import Heading, argument, flag
 
 key = typer.Typer(help="Make keys for signing, and show their ids.", no_args_is_help=True)
@@ -17,7 +18,8 @@ def register(app: typer.Typer, heading: str) -> None:
 
 @key.command()
 def make(
-    file: Annotated[Path, argument("FILE", help="New file of the private key, such as signer.pem.")],
+    file: Annotated[Path, argument("FILE", help="New file of the private key, such as signer.pem.",
+        callback=require_new_file)],
     no_passphrase: Annotated[
         bool, flag(Heading.OUTPUT, "Leave the private key unprotected: whoever can read it can sign.",
                    "--no-passphrase")
@@ -34,7 +36,7 @@ def make(
 
 
 @key.command()
-def info(file: Annotated[Path, argument("FILE", help="Public key, a PEM file.")]) -> None:
+def info(file: Annotated[Path, argument("FILE", help="Public key, a PEM file.", callback=require_file)]) -> None:
     """Show the id of a public key, to be compared with one that was told by telephone or printed in a letter."""
     from imgaudit.runs.attestation.keys import read_public_key
 

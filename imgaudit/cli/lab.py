@@ -7,12 +7,14 @@ from typing import Annotated, Any
 import typer
 
 from imgaudit.cli.options import JsonReport, Quiet, Seed
+from imgaudit.cli.paths import require_file, require_folder, require_lab, require_model, require_new_folder
 from imgaudit.cli.signatures import Heading, argument, option
-from imgaudit.cli.terminal import progress, say
+from imgaudit.cli.terminal import print_wrapped, progress, say
 
 lab = typer.Typer(help="Train small models (labs) that memorise known images, to test audits on.", no_args_is_help=True)
 
-Images = Annotated[Path, option(Heading.INPUT, "Folder of images with captions in metadata.jsonl.", metavar="FOLDER")]
+Images = Annotated[Path, option(Heading.INPUT, "Folder of images with captions in metadata.jsonl.", metavar="FOLDER",
+    callback=require_folder)]  # fmt: skip
 
 
 def register(app: typer.Typer, heading: str) -> None:
@@ -22,12 +24,15 @@ def register(app: typer.Typer, heading: str) -> None:
 
 @lab.command()
 def train(
-    recipe: Annotated[Path, argument("RECIPE", help="TOML file: how to split the images and train.")],
+    recipe: Annotated[Path, argument("RECIPE", help="TOML file: how to split the images and train.",
+        callback=require_file)],
     images: Images,
     out: Annotated[Path, option(Heading.OUTPUT, "Folder for model/, lab.json and "
-        "checkpoints. Name it again to continue a training.", "--out", "-o", metavar="FOLDER")],
+        "checkpoints. Name it again to continue a training.", "--out", "-o", metavar="FOLDER",
+        callback=require_new_folder)],
     autoencoder: Annotated[Path | None, option(Heading.INPUT, "Lab with the same split of images, "
-        "to use its autoencoder.", metavar="FOLDER", default="none: one is trained")] = None,
+        "to use its autoencoder.", metavar="FOLDER", default="none: one is trained",
+        callback=require_folder)] = None,
     quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Split a folder of images as a recipe says, train a model on it, and measure which images it memorised."""
@@ -62,18 +67,19 @@ def train(
     with progress("measuring what was memorised", quiet=quiet) as advance:
         description = describe_lab(entries, chosen, trained, denoiser, Executor(128), advance)
     description.model_copy(update={"autoencoder": borrowed_from}).write(out / "lab.json")
-    say(f"model: {out / 'model'}", quiet=quiet)
+    say("model:", str(out / "model"), quiet=quiet)
     describe(out)
 
 
 @lab.command()
 def distil(
     teacher: Annotated[Path, argument("LAB", help="Lab with a UNet: its folder, or the name of a bundled lab. Not "
-        "changed.")],
+        "changed.", callback=require_lab)],
     images: Annotated[Path, option(Heading.INPUT, "Images that the lab was trained on, with captions in "
-        "metadata.jsonl.", metavar="FOLDER")],
+        "metadata.jsonl.", metavar="FOLDER", callback=require_folder)],
     out: Annotated[Path, option(Heading.OUTPUT, "Folder for model/, lab.json and checkpoints. Name it again to "
-        "continue.", "--out", "-o", metavar="FOLDER")],
+        "continue.", "--out", "-o", metavar="FOLDER",
+        callback=require_new_folder)],
     steps: Annotated[int, option(Heading.BUDGET, "Optimiser steps.", metavar="N", min=1)] = 1500,
     largest_scale: Annotated[float, option(Heading.EXPERT, "Largest guidance scale that is imitated.", metavar="X",
         min=1.01, max=100.0)] = 8.0,
@@ -106,16 +112,18 @@ def distil(
         description = describe_lab(entries, named, trained, denoiser, Executor(128), advance)
     own = {"distillation": recipe, "autoencoder": theirs.recipe.name}
     description.model_copy(update=own).write(out / "lab.json")
-    say(f"model: {out / 'model'}", quiet=quiet)
+    say("model:", str(out / "model"), quiet=quiet)
     describe(out)
 
 
 @lab.command()
 def lora(
-    model: Annotated[str, argument("MODEL", help="Model folder (diffusers), or demo, the bundled model. Not changed.")],
+    model: Annotated[str, argument("MODEL", help="Model folder (diffusers), or demo, the bundled model. Not changed.",
+        callback=require_model)],
     images: Annotated[Path, option(Heading.INPUT, "Images to memorise, with captions in metadata.jsonl.",
-        metavar="FOLDER")],
-    out: Annotated[Path, option(Heading.OUTPUT, "Folder for the safetensors file.", "--out", "-o", metavar="FOLDER")],
+        metavar="FOLDER", callback=require_folder)],
+    out: Annotated[Path, option(Heading.OUTPUT, "Folder for the safetensors file.", "--out", "-o", metavar="FOLDER",
+        callback=require_new_folder)],
     rank: Annotated[int, option(Heading.BUDGET, "Rank of the LoRA's matrices.", metavar="N", min=1, max=1024)] = 32,
     steps: Annotated[int, option(Heading.BUDGET, "Optimiser steps.", metavar="N", min=1)] = 400,
     seed: Seed = 0,
@@ -141,9 +149,16 @@ def lora(
 
 @lab.command()
 def clip(
-    recipe: Annotated[Path, argument("RECIPE", help="Recipe (TOML) of the lab whose images it is to judge.")],
+    recipe: Annotated[
+        Path, argument("RECIPE", help="Recipe (TOML) of the lab whose images it is to judge.", callback=require_file)
+    ],
     images: Images,
-    out: Annotated[Path, option(Heading.OUTPUT, "Folder for the CLIPModel.", "--out", "-o", metavar="FOLDER")],
+    out: Annotated[
+        Path,
+        option(
+            Heading.OUTPUT, "Folder for the CLIPModel.", "--out", "-o", metavar="FOLDER", callback=require_new_folder
+        ),
+    ],
     steps: Annotated[int, option(Heading.BUDGET, "Optimiser steps.", metavar="N", min=1)] = 1500,
     seed: Seed = 0,
     quiet: Quiet = False,
@@ -162,7 +177,7 @@ def clip(
 
 @lab.command()
 def describe(
-    folder: Annotated[Path, argument("LAB", help="Lab folder, or the name of a bundled lab.")],
+    folder: Annotated[Path, argument("LAB", help="Lab folder, or the name of a bundled lab.", callback=require_lab)],
     json_output: JsonReport = False,
 ) -> None:
     """Show what a lab was trained on and which images it memorised, by how often they were repeated."""
@@ -189,10 +204,10 @@ def describe(
         return
     counts = {role: len(images) for role in ROLES if (images := description.with_role(role))}
     counts["background"] = description.background_images
-    typer.echo(f"lab {description.recipe.name}: " + ", ".join(f"{count} {role}" for role, count in counts.items()))
-    typer.echo("role       repeats  exposures  memorised (95 % interval)      seeds that reproduce, mean")
+    print_wrapped(f"lab {description.recipe.name}: " + ", ".join(f"{count} {role}" for role, count in counts.items()))
+    typer.echo(f"role       repeats  exposures  {'memorised (95 % interval)':25} reproducing seeds, mean")
     for row in rows:
+        shown = f"{row['memorised']:2} of {row['images']:2} ({row['low']:.0%} to {row['high']:.0%})"
         typer.echo(
-            f"{row['role']:10} {row['repeats']:7} {row['exposures']:10}  {row['memorised']:2} of {row['images']:2} "
-            f"({row['low']:.0%} to {row['high']:.0%}){'':10} {row['mean_rate']:.1%}"
-        )
+            f"{row['role']:10} {row['repeats']:7} {row['exposures']:10}  {shown:25} {row['mean_rate']:.1%}"
+        )  # fmt: skip

@@ -13,8 +13,9 @@ from imgaudit.cli.folders import read_folder
 from imgaudit.cli.interruption import Interruption
 from imgaudit.cli.names import Name, shorten_middle
 from imgaudit.cli.options import Json, Offline, Out, Quiet
+from imgaudit.cli.paths import require_folder
 from imgaudit.cli.signatures import Heading, argument, option, takes_records
-from imgaudit.cli.terminal import format_number, make_table, plain, progress, say
+from imgaudit.cli.terminal import format_number, make_table, print_wrapped, progress, say
 from imgaudit.io.offline import go_offline
 from imgaudit.runs.folder import RunFolder
 from imgaudit.schema.config import AuditConfig
@@ -33,11 +34,12 @@ def register(app: typer.Typer, heading: str) -> None:
 
 
 def _match(
-    images: Annotated[Path, argument("IMAGES", help="Folder of images that a model made.")],
-    targets: Annotated[Path, argument("TARGETS", help="Folder of your images, to look for among them.")],
+    images: Annotated[Path, argument("IMAGES", help="Folder of images that a model made.", callback=require_folder)],
+    targets: Annotated[Path, argument("TARGETS", help="Folder of your images, to look for among them.",
+        callback=require_folder)],
     decoys: Annotated[Path | None, option(Heading.CONTROLS, "Other images like yours, which "
         "the model was not asked for: they show how close images get by chance. Without them nothing can be concluded.",
-        metavar="FOLDER")] = None,
+        metavar="FOLDER", callback=require_folder)] = None,
     level: Annotated[float, option(Heading.CONTROLS, "False discovery rate: share of false alarms to accept among the "
         "images found.", metavar="RATE", min=0.0001, max=0.5)] = 0.05,
     out: Out = Path("imgaudit-match"),
@@ -83,7 +85,7 @@ def _match(
         typer.echo(json.dumps(found.model_dump(mode="json", exclude={"targets"})))
     else:
         _print(found)
-    say(f"report: {page}", quiet=quiet)
+    say("report:", str(page), quiet=quiet)
     raise typer.Exit(_exit_code(found, fail_on))
 
 
@@ -115,15 +117,13 @@ def _print(found: "MatchResult") -> None:
     console = Console(highlight=False)
     console.print(table)
     console.print()
-    console.print(
-        plain(
-            f"{len(found.targets)} targets in {found.images} images: "
-            + ", ".join(f"{found.count(seen)} {seen}" for seen in STYLES if found.count(seen))  # type: ignore[arg-type]
-            + f"; {found.decoys} decoys, level {found.level:g}"
-        )
+    print_wrapped(
+        f"{len(found.targets)} targets in {found.images} images: "
+        + ", ".join(f"{found.count(seen)} {seen}" for seen in STYLES if found.count(seen))  # type: ignore[arg-type]
+        + f"; {found.decoys} decoys, level {found.level:g}"
     )
     if isinstance(found.thresholds, Skipped):
-        console.print(plain(f"no conclusion: {found.thresholds.skipped}; give a folder of them with --decoys"))
+        print_wrapped(f"no conclusion: {found.thresholds.skipped}; give a folder of them with --decoys")
     for left_out in found.skipped:
         name = shorten_middle(file_name(left_out.path), 40)
-        console.print(plain(f"skipped: {name}: {left_out.skipped}"), soft_wrap=True)
+        print_wrapped(f"skipped: {name}: {left_out.skipped}")

@@ -1,6 +1,7 @@
 """`imgaudit mitigate`: what keeps a model from repeating what it memorised, and what it costs."""
 
 import json
+import shlex
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -11,8 +12,16 @@ from imgaudit.cli.exit_codes import ExitCode
 from imgaudit.cli.folders import read_captioned, read_prompts_or_folder
 from imgaudit.cli.model_choice import ModelChoice, ModelFiles
 from imgaudit.cli.options import Batch, Device, FramingOption, JsonReport, Offline, Out, Quiet, Seed
+from imgaudit.cli.paths import (
+    require_file,
+    require_folder,
+    require_model,
+    require_new_file,
+    require_new_folder,
+    require_present,
+)
 from imgaudit.cli.signatures import Heading, argument, flag, option, takes_records
-from imgaudit.cli.terminal import progress, say
+from imgaudit.cli.terminal import print_wrapped, progress, say
 from imgaudit.exceptions import ConfigError, InputError
 from imgaudit.schema.protocol import Framing
 
@@ -25,8 +34,9 @@ group = typer.Typer(
 )
 
 Folder = Annotated[
-    Path, option(Heading.OUTPUT, "New model folder; nothing is overwritten.", "--out", "-o", metavar="FOLDER")
-]
+    Path, option(Heading.OUTPUT, "New model folder; nothing is overwritten.", "--out", "-o", metavar="FOLDER",
+                 callback=require_new_folder)
+]  # fmt: skip
 GuidanceScale = Annotated[float, option(Heading.BUDGET, "Guidance scale of the sampling.", metavar="X", min=1)]
 SamplingSteps = Annotated[int, option(Heading.BUDGET, "Sampling steps of a whole image.", metavar="N", min=1, max=1000)]
 
@@ -42,27 +52,28 @@ def list_mitigations() -> None:
     from imgaudit.mitigation.registry import MITIGATIONS
 
     for name, kind in MITIGATIONS.items():
-        typer.echo(f"{name:16}{kind.description}")
+        print_wrapped(f"{name:16}{kind.description}", indent=" " * 16)
         for key, setting in kind.settings.items():
             bounds = f"{setting.low:g} to {setting.high:g}, by default {setting.default:g}"
-            typer.echo(f"  {key:14}{setting.meaning}; {bounds}")
+            print_wrapped(f"  {key:14}{setting.meaning}; {bounds}", indent=" " * 16)
 
 
 @group.command()
 @takes_records
 def evaluate(
-    targets: Annotated[Path, argument("TARGETS", help="Images that the model is thought to reproduce, with captions.")],
+    targets: Annotated[Path, argument("TARGETS", help="Images that the model is thought to reproduce, with captions.",
+        callback=require_folder)],
     model: ModelFiles,
     general: Annotated[Path, option(Heading.SUBJECT, "Other images with captions, to "
-        "see what the measures change besides.", metavar="FOLDER")],
+        "see what the measures change besides.", metavar="FOLDER", callback=require_folder)],
     mitigation: Annotated[list[str] | None, option(Heading.METHOD, "A measure against copying while "
         "images are generated; see `imgaudit mitigate list`. May be repeated.", metavar="NAME")] = None,
     mitigated_model: Annotated[list[str] | None, option(Heading.METHOD, "Changed model to compare with: "
-        "pruned or fine-tuned against copying. May be repeated.", metavar="MODEL")] = None,
+        "pruned or fine-tuned against copying. May be repeated.", metavar="MODEL", callback=require_model)] = None,
     clip: Annotated[Path | None, option(Heading.METHOD, "CLIP network, to judge how well "
-        "images fit their prompts. Without it this is not judged.", metavar="FOLDER")] = None,
+        "images fit their prompts. Without it this is not judged.", metavar="FOLDER", callback=require_folder)] = None,
     aesthetic: Annotated[Path | None, option(Heading.METHOD, "Network on top of --clip, a safetensors "
-        "file, to judge image quality. Without it this is not judged.", metavar="FILE")] = None,
+        "file, to judge image quality. Without it this is not judged.", metavar="FILE", callback=require_file)] = None,
     images: Annotated[int, option(Heading.BUDGET, "Images generated per prompt.", min=1, max=1000)] = 10,
     guidance_scale: GuidanceScale = 7.5,
     num_inference_steps: SamplingSteps = 50,
@@ -109,7 +120,7 @@ def evaluate(
     else:
         for line in figure_lines(figures):
             typer.echo(line)
-    say(f"report: {page}", quiet=quiet)
+    say("report:", str(page), quiet=quiet)
     raise typer.Exit(ExitCode.DECIDED)
 
 
@@ -117,12 +128,13 @@ def evaluate(
 @takes_records
 def locate(
     prompts: Annotated[Path, argument("PROMPTS", help="Memorised prompts: .txt with one per line, or .csv or .jsonl "
-        "with a column prompt.")],
+        "with a column prompt.", callback=require_present)],
     model: ModelFiles,
     out: Annotated[Path, option(Heading.OUTPUT, "Mask file to write.", "--out", "-o",
-        metavar="FILE")] = Path("mask.safetensors"),
+        metavar="FILE", callback=require_new_file)] = Path("mask.safetensors"),
     reference: Annotated[Path | None, option(Heading.CONTROLS, "Such a file of other prompts, to compare with.",
-        "--other-prompts", "--reference", metavar="FILE", default="the empty prompt")] = None,
+        "--other-prompts", "--reference", metavar="FILE", default="the empty prompt",
+        callback=require_present)] = None,
     sparsity: Annotated[float, option(Heading.METHOD, "Share of each row of weights to look at.",
         metavar="SHARE")] = 0.05,
     steps: Annotated[int, option(Heading.METHOD, "First sampling steps to look at.", min=1, max=1000)] = 10,
@@ -164,7 +176,9 @@ def locate(
 @group.command()
 @takes_records
 def prune(
-    mask: Annotated[Path, argument("MASK", help="Mask file that `imgaudit mitigate locate` wrote.")],
+    mask: Annotated[
+        Path, argument("MASK", help="Mask file that `imgaudit mitigate locate` wrote.", callback=require_file)
+    ],
     model: ModelFiles,
     out: Folder,
     random: Annotated[
@@ -193,16 +207,16 @@ def prune(
     denoiser = _load(model, device)
     changed = prune_model(denoiser, chosen, facts, out, made_by=made_by)
     _tell({"model": str(out), "changed": changed}, f"{out}: {changed:,} weights set to zero", json_output=json_output)
-    say("audit it as well: imgaudit audit TARGETS --model " + str(out), quiet=quiet)
+    say("audit it as well:", f"imgaudit audit TARGETS --model {shlex.quote(str(out))}", quiet=quiet)
 
 
 @group.command(name="fine-tune")
 @takes_records
 def fine_tune(
-    targets: Annotated[Path, argument("TARGETS", help="Images to forget, with captions.")],
+    targets: Annotated[Path, argument("TARGETS", help="Images to forget, with captions.", callback=require_folder)],
     model: ModelFiles,
     retain: Annotated[Path, option(Heading.CONTROLS, "Other images with captions, for which the model is to stay as it "
-        "is.", metavar="FOLDER")],
+        "is.", metavar="FOLDER", callback=require_folder)],
     out: Folder,
     rounds: Annotated[int, option(Heading.BUDGET, "Searches for embeddings that still return an image.", min=1)] = 4,
     steps: Annotated[int, option(Heading.BUDGET, "Optimiser steps after each search.", min=1)] = 75,

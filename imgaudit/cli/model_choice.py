@@ -1,9 +1,11 @@
 """The options that name a model, and the model itself."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
+from imgaudit.cli.paths import require_configuration, require_loras, require_model
 from imgaudit.cli.signatures import Heading, Take, flag, option
 from imgaudit.cli.terminal import say
 
@@ -20,13 +22,13 @@ class ModelChoice:
         str,
         option(Heading.SUBJECT, "Model to test: a folder (diffusers) or safetensors file on this computer, a name on "
                "the Hugging Face hub (owner/name[@revision]), or demo, the bundled model.", "--model", "-m",
-               metavar="MODEL"),
+               metavar="MODEL", callback=require_model),
     ]  # fmt: skip
     """Folder, single file, hub id or bundled lab."""
     loras: Annotated[
         list[str] | None,
         option(Heading.SUBJECT, "LoRA (add-on to a model): a safetensors file or a folder with one, times WEIGHT. "
-               "May be repeated.", "--lora", metavar="FILE[:WEIGHT]", default="none"),
+               "May be repeated.", "--lora", metavar="FILE[:WEIGHT]", default="none", callback=require_loras),
     ] = None  # fmt: skip
     """LoRAs to fuse into it, with weights."""
     variant: Annotated[
@@ -39,7 +41,7 @@ class ModelChoice:
         str | None,
         option(Heading.SUBJECT,
                "For a model in a single file: folder or hub name of a complete model of the same kind.",
-               "--model-config", metavar="FOLDER", default="chosen by diffusers"),
+               "--model-config", metavar="FOLDER", default="chosen by diffusers", callback=require_configuration),
     ] = None  # fmt: skip
     """Configuration of a single file."""
     mitigation: Annotated[
@@ -62,13 +64,16 @@ class ModelChoice:
     """True when torch compiles the blocks of its network."""
 
     @property
-    def named(self) -> "NamedModel | None":
-        """The model as files that can be hashed; None under a mitigation, which only a loaded model can be given."""
+    def named(self) -> "NamedModel":
+        """The model as files that can be hashed. Raises ConfigError for a mitigation that there is not."""
+        from imgaudit.mitigation.mitigated import fingerprint_mitigated
+        from imgaudit.mitigation.registry import identify
         from imgaudit.runs.repetition import NamedModel
 
-        if self.mitigation:
-            return None
-        return NamedModel(self.name, self.loras or (), self.variant or "", self.config or "", self.compiled)
+        mitigated = partial(fingerprint_mitigated, identity=identify(self.mitigation)) if self.mitigation else None
+        return NamedModel(
+            self.name, self.loras or (), self.variant or "", self.config or "", self.compiled, mitigated
+        )  # fmt: skip
 
     @property
     def paths(self) -> list[Path]:
@@ -76,12 +81,6 @@ class ModelChoice:
         weighted = [*(self.loras or ()), *(text.rpartition(":")[0] for text in self.loras or ())]
         named = (Path(one) for one in (self.name, self.config, *weighted) if one)
         return [path for path in named if path.exists()]
-
-    def require_named(self) -> None:
-        """Check that there can be such a model, before anything else takes time. Raises ModelRefusedError."""
-        from imgaudit.models.files.source import require_named
-
-        require_named(self.name)
 
     def load(self, device: str | None = None) -> "LoadedModel":
         """Load the model onto a device, `auto` when none is named.

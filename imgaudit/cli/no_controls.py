@@ -6,6 +6,7 @@ from pathlib import Path
 
 import typer
 
+from imgaudit.cli.terminal import say
 from imgaudit.exceptions import InputError
 from imgaudit.schema.config import AuditConfig
 
@@ -53,7 +54,7 @@ def choose_without_controls(images: int, estimate: Callable[[], str]) -> str:
     Raises InputError that says what to give when the answer is no, or nobody can be asked.
     """
     if images <= FEW_IMAGES:
-        typer.echo(f"note: no controls were given: {CONSEQUENCE}. To get p-values, {WAYS[0]}, or {WAYS[1]}", err=True)
+        say(f"note: no controls were given: {CONSEQUENCE}. To get p-values, {WAYS[0]}, or {WAYS[1]}")
         return f"an audit of no more than {FEW_IMAGES} images"
     require_terminal()
     ask_without_controls(images, estimate)
@@ -74,10 +75,10 @@ def ask_without_controls(images: int, estimate: Callable[[], str]) -> None:
 
     estimate:  returns how long the audit takes, in words
     """
-    typer.echo(f"No controls were given: {CONSEQUENCE}.", err=True)
-    typer.echo(f"Auditing {images} images takes {estimate()}.", err=True)
+    say(f"No controls were given: {CONSEQUENCE}.")
+    say(f"Auditing {images} images takes {estimate()}.")
     for way in WAYS[:2]:
-        typer.echo(f"To get p-values instead, {way}.", err=True)
+        say(f"To get p-values instead, {way}.")
     if not typer.confirm("Audit without controls?", default=False, err=True):
         raise InputError("nothing was audited: give --controls FOLDER or --calibration BANK")
 

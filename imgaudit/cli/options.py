@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
+from imgaudit.cli.paths import require_file, require_folder, require_new_file, require_new_folder, require_present
 from imgaudit.cli.signatures import Heading, Take, argument, flag, option
 from imgaudit.schema.config import AuditConfig, FailOn, Series, resolve_config
 from imgaudit.schema.protocol import Effort, Framing, InvMMConfig, Search
@@ -186,54 +187,55 @@ MeasuringOptions = Annotated[ConfigOptions, Take(without=("level", "fail_on", "o
 DemoOptions = Annotated[ConfigOptions, Take(only=("seed", "batch_size", "device", "offline"))]
 """Options that may differ between two demos."""
 
-Targets = Annotated[Path, argument("TARGETS", help="Folder of images to audit.")]
-Run = Annotated[Path, argument("RUN", help="Run folder of a finished audit.")]
+Targets = Annotated[Path, argument("TARGETS", help="Folder of images to audit.", callback=require_folder)]
+Run = Annotated[Path, argument("RUN", help="Run folder of a finished audit.", callback=require_present)]
 Captions = Annotated[
     Path | None,
     option(Heading.SUBJECT, "CSV, JSONL or Parquet file with columns file_name and text: what each image shows.",
            metavar="FILE",
-           default="NAME.txt and .xmp files and metadata.jsonl in the folder"),
+           default="NAME.txt and .xmp files and metadata.jsonl in the folder", callback=require_file),
 ]  # fmt: skip
 Prompts = Annotated[
     Path | None,
     option(Heading.SUBJECT,
            "CSV, JSONL or Parquet file with columns file_name and text: the prompt a user would type for each image.",
-           metavar="FILE", default="none"),
+           metavar="FILE", default="none", callback=require_file),
 ]  # fmt: skip
 ReferenceOption = Annotated[
     Path | None,
     option(Heading.SUBJECT, "Collection made by `imgaudit index build`, to count near copies of each image in it.",
-           "--reference", metavar="INDEX", default="none"),
+           "--reference", metavar="INDEX", default="none", callback=require_folder),
 ]  # fmt: skip
 Controls = Annotated[
     Path | None,
     option(Heading.CONTROLS, "Images known not to be in the training set. They are measured first and show what is "
-           "normal (p-values).", metavar="FOLDER", default="none"),
+           "normal (p-values).", metavar="FOLDER", default="none", callback=require_folder),
 ]  # fmt: skip
 Calibration = Annotated[
     Path | None,
     option(Heading.CONTROLS, "Null bank made by `imgaudit calibrate`: controls that are measured already.",
-           metavar="FILE", default="none"),
+           metavar="FILE", default="none", callback=require_file),
 ]  # fmt: skip
 Decoys = Annotated[
     Path | None,
     option(Heading.CONTROLS, "Other images, to check that generated images are not just as close to them.",
-           metavar="FOLDER", default="the controls"),
+           metavar="FOLDER", default="the controls",
+           callback=require_folder),
 ]  # fmt: skip
 PolicyOption = Annotated[
     Path | None,
     option(Heading.CONTROLS, "TOML or JSON file: how measurements become verdicts.", "--policy", metavar="FILE",
-           default="the built-in policy"),
+           default="the built-in policy", callback=require_file),
 ]  # fmt: skip
 SealOption = Annotated[
     Path | None,
     option(Heading.CONTROLS, "Statement made by `imgaudit seal`: its options are taken over, and an audit that departs "
-           "from it is refused.", "--seal", metavar="FILE", default="none"),
+           "from it is refused.", "--seal", metavar="FILE", default="none", callback=require_file),
 ]  # fmt: skip
 Out = Annotated[
     Path,
     option(Heading.OUTPUT, "Folder for results. Name it again to continue an interrupted command.", "--out", "-o",
-           metavar="FOLDER"),
+           metavar="FOLDER", callback=require_new_folder),
 ]  # fmt: skip
 Quiet = Annotated[bool, flag(Heading.OUTPUT, "Show no progress and no notes.", "--quiet", "-q")]
 Json = Annotated[bool, flag(Heading.OUTPUT, "Print JSON, one line per result, instead of a table.", "--json")]
@@ -245,7 +247,8 @@ StreamedJson = Annotated[
 LogFile = Annotated[
     Path | None,
     option(Heading.OUTPUT, "File to append lines of JSON to while the audit runs: stages, images measured with their "
-           "seconds, findings. Outside of the folders that are audited.", "--log-file", metavar="FILE", default="none"),
+           "seconds, findings. Outside of the folders that are audited.", "--log-file", metavar="FILE", default="none",
+           callback=require_new_file),
 ]  # fmt: skip
 JsonReport = Annotated[bool, flag(Heading.OUTPUT, "Print JSON.", "--json")]
 DryRun = Annotated[

@@ -33,11 +33,15 @@ class Pace:
     @property
     def seconds_left(self) -> float | None:
         """About how long the rest takes, from the mean of all pieces so far; None before the first one is finished."""
+        return self.seconds_for(self.total - self.done)
+
+    def seconds_for(self, pieces: int) -> float | None:
+        """About how long the next pieces take, the time that has gone into them already taken off."""
         finished = self.done - (self._before or 0)
         if finished <= 0:
             return None
         each = (self._counted - self._began) / finished
-        return max(0.0, each * (self.total - self.done) - (self._clock() - self._counted))
+        return max(0.0, each * pieces - (self._clock() - self._counted))
 
     def describe(self) -> str:
         """Return one line, such as "3 of 8, 6 min 0 s so far, about 10 min 0 s left"."""
@@ -57,12 +61,17 @@ class Activity:
 
     def __init__(self) -> None:
         self.step, self.paths = "", list[str]()
+        self.in_hand: list[str] = []
+        """Images that are measured together, and are finished together."""
         self.count_evaluations: Callable[[], int] | None = None
         """Returns the model's network evaluations so far; None before the model is loaded."""
 
     def begin(self, step: str, paths: Sequence[str]) -> None:
         """Note the next step, and the images that it is done with."""
         self.step, self.paths = step, list(paths)
+        # A step may take the images in hand one at a time.
+        if not set(paths) <= set(self.in_hand):
+            self.in_hand = list(paths)
 
     @property
     def evaluations(self) -> int:

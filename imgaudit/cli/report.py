@@ -10,6 +10,7 @@ import typer
 
 from imgaudit.cli.exit_codes import find_exit_code, find_failing
 from imgaudit.cli.options import Run
+from imgaudit.cli.paths import require_file, require_new_file
 from imgaudit.cli.signatures import Heading, option
 from imgaudit.cli.terminal import plain, say
 from imgaudit.exceptions import InputError
@@ -33,11 +34,12 @@ def _report(
         "junit (for CI), printed; or counsel, one HTML file for lawyers that prints to a PDF.",
         "--format", "-f", metavar="NAME")] = "html",
     policy: Annotated[Path | None, option(Heading.CONTROLS, "Policy to decide again by, a TOML "
-        "or JSON file: how measurements become verdicts.", metavar="FILE", default="the run's own policy")] = None,
+        "or JSON file: how measurements become verdicts.", metavar="FILE", default="the run's own policy",
+        callback=require_file)] = None,
     image: Annotated[list[str] | None, option(Heading.OUTPUT, "Image to show in the file for counsel, by id, SHA-256 "
         "or file name. May be repeated.", "--image", metavar="IMAGE", default="all that are reproduced")] = None,
     output: Annotated[Path | None, option(Heading.OUTPUT, "New file for counsel.", "--output", "-o", metavar="FILE",
-        default="counsel-RUN.html")] = None,
+        default="counsel-RUN.html", callback=require_new_file)] = None,
     fail_on: Annotated[FailOn | None, option(Heading.OUTPUT, "For scripts: exit with code 1 for these verdicts. "
         "replicated: any copy, in whole or in part; atypical: these and atypical; inconclusive: these and "
         "inconclusive; skipped: these and files that were not measured; or never: exit with code 0 whatever was found.",

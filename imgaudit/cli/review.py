@@ -9,8 +9,9 @@ import typer
 
 from imgaudit.cli.exit_codes import ExitCode
 from imgaudit.cli.options import JsonReport, Run
+from imgaudit.cli.paths import require_file, require_new, require_new_file
 from imgaudit.cli.signatures import Heading, argument, flag, option
-from imgaudit.cli.terminal import notes, plain, say
+from imgaudit.cli.terminal import notes, plain, print_wrapped, say
 from imgaudit.schema.records import Skipped
 from imgaudit.schema.text import file_name
 
@@ -45,7 +46,10 @@ def _group() -> None:
 def import_(
     run: Run,
     files: Annotated[
-        list[Path], argument("FILE", help="decisions.json, as saved by the report or by `imgaudit review export`.")
+        list[Path],
+        argument(
+            "FILE", help="decisions.json, as saved by the report or by `imgaudit review export`.", callback=require_file
+        ),
     ],
     other_result: Annotated[
         bool,
@@ -81,7 +85,7 @@ def export(
     kind: Annotated[ExportFormat, option(Heading.OUTPUT, "json, which can be imported, or csv.", "--format", "-f",
         metavar="NAME")] = ExportFormat.JSON,
     output: Annotated[Path | None, option(Heading.OUTPUT, "File to write.", "--output", "-o", metavar="FILE",
-        default="printed")] = None,
+        default="printed", callback=require_new_file)] = None,
 ) -> None:  # fmt: skip
     """Write every decision ever made on a run, including decisions that were replaced later."""
     from imgaudit.io.writing import write_atomically
@@ -127,7 +131,7 @@ def package(
     run: Run,
     image: Annotated[str, argument("IMAGE", help="Id, SHA-256 or file name of the image.")],
     output: Annotated[Path | None, option(Heading.OUTPUT, "New folder, or a .zip file.", "--output", "-o",
-        metavar="FOLDER", default="complaint-ID")] = None,
+        metavar="FOLDER", default="complaint-ID", callback=require_new)] = None,
     whole_manifest: Annotated[bool, flag(Heading.OUTPUT, "Copy all of manifest.json, which "
         "names every folder and file that was audited.", "--whole-manifest")] = False,
 ) -> None:  # fmt: skip
@@ -169,7 +173,7 @@ def _print(found: "ReviewStatus") -> None:
         lines.append(f"{found.on_another_result} decisions were made on an earlier result of this run")
     lines.append(f"{found.history} decisions in all, including those that were replaced")
     for line in lines:
-        typer.echo(plain(line).plain)
+        print_wrapped(line)
     _say_damaged(found.damaged)
 
 

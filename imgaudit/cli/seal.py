@@ -1,5 +1,6 @@
 """`imgaudit seal`: what an audit will be, fixed in a statement before anything is measured."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -7,10 +8,11 @@ from typing import Annotated
 import typer
 
 from imgaudit.cli.exit_codes import ExitCode
-from imgaudit.cli.inputs import Folders, read_inputs
+from imgaudit.cli.inputs import Folders, find_left_controls, read_inputs
 from imgaudit.cli.model_choice import ModelChoice
 from imgaudit.cli.no_controls import CONSEQUENCE
 from imgaudit.cli.options import ConfigOptions, Quiet
+from imgaudit.cli.paths import require_new_file
 from imgaudit.cli.signatures import Heading, Take, option, takes_records
 from imgaudit.cli.terminal import plain, say, waiting
 from imgaudit.exceptions import InputError
@@ -31,10 +33,11 @@ def _seal(
     folders: SealedFolders,
     options: SealedOptions,
     output: Annotated[
-        Path, option(Heading.OUTPUT, "File to write, which must not be there yet.", "--output", metavar="FILE")
+        Path, option(Heading.OUTPUT, "File to write, which must not be there yet.", "--output", metavar="FILE",
+               callback=require_new_file)
     ] = Path("seal.json"),
     quiet: Quiet = False,
-) -> None:
+) -> None:  # fmt: skip
     """Fix targets, controls, rules, model and seed of an audit in a file before anything is measured.
 
     Run the audit with imgaudit audit --seal FILE, which refuses to depart from it. None of the images is given to the
@@ -54,6 +57,9 @@ def _seal(
     if config.offline:
         go_offline()
     inputs = read_inputs(folders, config, config.policy, quiet=quiet)
+    _, shared = find_left_controls(inputs)
+    if shared:
+        say(f"warning: {shared}", quiet=quiet)
     with waiting(f"loading model {model.name}", quiet=quiet):
         loaded = model.load(config.device)
     made = seal(
@@ -65,8 +71,8 @@ def _seal(
     typer.echo(plain(f"{output}: {len(audit.targets)} targets, seed {audit.seed}, model {audit.model.name}").plain)
     typer.echo(f"sha256 {made.sha256}")
     say(
-        "note this digest where others can see when you did, or have it timestamped: imgaudit timestamp request "
-        f"{output}",
+        "note this digest where others can see when you did, or have it timestamped:",
+        f"imgaudit timestamp request {shlex.quote(str(output))}",
         quiet=quiet,
     )
     raise typer.Exit(ExitCode.DECIDED)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imgaudit.cli.inputs import Folders
+from imgaudit.cli.paths import check_file, check_folder
 from imgaudit.exceptions import InputError
 from imgaudit.schema.config import AuditConfig
 
@@ -64,4 +65,8 @@ def _fill_folders(statement: "Statement", folders: Folders, run: "RunFolder") ->
     missing = {
         name: Path(path) for name, path in statement.inputs.items() if name in names and getattr(folders, name) is None
     }
+    # Those that were given are checked already.
+    for name, path in missing.items():
+        check = check_folder if name in ("controls", "decoys", "reference") else check_file
+        check(f"{name} of the seal", path)
     return replace(folders, **missing)

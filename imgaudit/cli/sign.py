@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from imgaudit.cli.exit_codes import ExitCode
+from imgaudit.cli.paths import require_file, require_present
 from imgaudit.cli.signatures import Heading, argument, option
 
 
@@ -15,11 +16,12 @@ def register(app: typer.Typer, heading: str) -> None:
 
 
 def _sign(
-    path: Annotated[Path, argument("RUN|FILE", help="Run folder of a finished audit, or a file such as a seal.")],
+    path: Annotated[Path, argument("RUN|FILE", help="Run folder of a finished audit, or a file such as a seal.",
+        callback=require_present)],
     key: Annotated[
         Path,
         option(Heading.INPUT, "Private key, a PEM file. Its passphrase is asked for, or read from "
-               "IMGAUDIT_KEY_PASSPHRASE.", "--key", metavar="KEY"),
+               "IMGAUDIT_KEY_PASSPHRASE.", "--key", metavar="KEY", callback=require_file),
     ],
 ) -> None:  # fmt: skip
     """Sign a finished run, or a file: whoever has the public key can check that you vouched for it. Offline."""

@@ -51,7 +51,7 @@ def option(heading: Heading, help: str, *names: str, default: object = None, **s
     help:      a sentence, in plain text: brackets are shown as they are
     names:     such as "--out", "-o"; the parameter's own where none is given
     default:   what help says of the default, where typer cannot see it; "none" where there is none
-    settings:  as `typer.Option` takes them
+    settings:  as `typer.Option` takes them; `callback` checks the value while the command line is read
 
     `takes_records` fills in what follows from the type and the default of a command's own parameters: metavar "N" for
     whole numbers and "X" for others, and the default "none" for None and for an empty text.
@@ -69,9 +69,12 @@ def flag(heading: Heading, help: str, *names: str) -> OptionInfo:
     return option(heading, help, *names, default="off", metavar="")
 
 
-def argument(metavar: str, *, help: str) -> Any:
-    """Describe a required argument, for `Annotated`."""
-    return typer.Argument(metavar=metavar, help=escape(help), show_default=False)
+def argument(metavar: str, *, help: str, callback: Callable[..., Any] | None = None) -> Any:
+    """Describe a required argument, for `Annotated`.
+
+    callback:  checks its value while the command line is read, as those of `imgaudit.cli.paths` do
+    """
+    return typer.Argument(metavar=metavar, help=escape(help), show_default=False, callback=callback)
 
 
 def describe(help: str, default: object = None) -> str:

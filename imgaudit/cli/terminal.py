@@ -1,4 +1,8 @@
-"""Print to the terminal: results on stdout, notes and progress on stderr, outside text always as plain text."""
+"""Print to the terminal: results on stdout, notes and progress on stderr, outside text always as plain text.
+
+One rule holds on a terminal and in a pipe: prose is wrapped at 80 columns, and data is not. Data are the lines that
+programs read (JSON, CSV, rows), and what is copied in one piece: a path, a digest, a command.
+"""
 
 import textwrap
 import time
@@ -9,10 +13,10 @@ from datetime import UTC, datetime
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
-from imgaudit.cli.names import Name
+from imgaudit.cli.names import Name, shorten_middle
 from imgaudit.cli.pace import Activity, Pace, format_duration, repeating
 from imgaudit.schema.error_checks import ForcingCheck
 from imgaudit.schema.findings import AuditResult, Finding, Verdict
@@ -21,7 +25,10 @@ from imgaudit.schema.replication import PartReplication, Replication
 from imgaudit.schema.text import as_sentence, file_name, printable
 
 WIDTH = 80
-"""Columns of text that is wrapped."""
+"""Columns of prose, on a terminal and in a pipe."""
+
+DOING_WIDTH = 36
+"""Columns of the name of work beside its bar, which leave room for numbers and times."""
 
 STYLES = {
     Verdict.REPLICATED: "bold red",
@@ -44,25 +51,53 @@ def plain(text: str) -> Text:
     return Text(printable(text))
 
 
-def print_error(message: str) -> None:
-    """Print an error."""
-    notes().print(Text("imgaudit: ", style="bold red") + plain(message), soft_wrap=True)
+def wrap(text: str, whole: str = "", indent: str = "") -> str:
+    """Wrap a line of prose at 80 columns; further lines are indented by two more.
+
+    whole:   what follows in one piece, on the last line or on one of its own
+    indent:  more than two columns for further lines
+
+    >>> print(wrap("report:", "a/run/report/index.html"))
+    report: a/run/report/index.html
+    """
+    shown = printable(text)
+    indent = indent or shown[: len(shown) - len(shown.lstrip())] + "  "
+    lines = textwrap.wrap(shown, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    if whole:
+        apart = not lines or len(lines[-1]) + 1 + len(whole) > WIDTH
+        lines = [*lines, indent + printable(whole)] if apart else [*lines[:-1], f"{lines[-1]} {printable(whole)}"]
+    return "\n".join(lines)
 
 
-def print_wrapped(text: str) -> None:
-    """Print a line of a text on stdout, wrapped at 80 columns; further lines are indented by two more."""
-    shown = plain(text).plain
-    indent = shown[: len(shown) - len(shown.lstrip())]
-    lines = textwrap.wrap(
-        shown, WIDTH, subsequent_indent=indent + "  ", break_long_words=False, break_on_hyphens=False
-    )  # fmt: skip
-    typer.echo("\n".join(lines))
+def print_error(message: str, whole: str = "") -> None:
+    """Print an error.
+
+    whole:  what follows in one piece, such as a command
+    """
+    shown = Text(wrap(f"imgaudit: {message}", whole))
+    shown.stylize("bold red", 0, len("imgaudit:"))
+    notes().print(shown, soft_wrap=True)
 
 
-def say(message: str, *, quiet: bool = False) -> None:
-    """Print a note."""
+def print_wrapped(text: str, whole: str = "", indent: str = "") -> None:
+    """Print a line of prose on stdout, wrapped as by `wrap`."""
+    typer.echo(wrap(text, whole, indent))
+
+
+def print_labelled(label: str, text: str, style: str) -> None:
+    """Print a line of prose on stdout, wrapped, with its beginning in a style; all of it where the text is empty."""
+    shown = Text(wrap(label + text))
+    shown.stylize(style, 0, len(label) if text else len(shown))
+    Console(highlight=False).print(shown, soft_wrap=True)
+
+
+def say(message: str, whole: str = "", *, quiet: bool = False) -> None:
+    """Print a note.
+
+    whole:  what follows in one piece, such as a path
+    """
     if not quiet:
-        notes().print(plain(message), soft_wrap=True)
+        notes().print(Text(wrap(message, whole)), soft_wrap=True)
 
 
 class _TimeLeft(ProgressColumn):
@@ -78,7 +113,8 @@ class _Doing(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         step = task.fields["activity"].step
-        return plain(f"{task.description}: {step}" if step else task.description)
+        shown = f"{task.description}: {step}" if step else task.description
+        return plain(shorten_middle(shown, DOING_WIDTH))
 
 
 @contextmanager
@@ -101,21 +137,18 @@ def progress(
                 _say_now(f"{label}: {said}")
 
         def count(done: int, total: int) -> None:
+            again = done == pace.done and total == pace.total
             pace.count(done, total)
-            if done == total:
+            if done == total and not again:
                 _say_now(f"{label}: {pace.describe()}")
 
         with repeating(line):
             yield count
         return
-    columns = (
-        _Doing(),
-        BarColumn(bar_width=None),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        _TimeLeft(),
-    )
-    with Progress(*columns, console=console) as bars:
+    whole = [column(table_column=Column(no_wrap=True)) for column in (MofNCompleteColumn, TimeElapsedColumn, _TimeLeft)]
+    # The bar takes what the words leave: one line, however narrow the terminal is.
+    columns = (_Doing(Column(no_wrap=True)), BarColumn(bar_width=None, table_column=Column(ratio=1)), *whole)
+    with Progress(*columns, console=console, expand=True) as bars:
         task = bars.add_task(plain(label).plain, total=None, pace=pace, activity=activity)
 
         def advance(done: int, total: int) -> None:
@@ -196,8 +229,8 @@ def _print_streams(console: Console, result: AuditResult) -> None:
 
     console.print()
     for path, rates in carried:
-        console.print(plain(f"which text stream carries the copies of {file_name(path)}: {stream_text(rates)}"))
-    console.print(plain(STREAMS_LIMIT))
+        print_wrapped(f"which text stream carries the copies of {file_name(path)}: {stream_text(rates)}")
+    print_wrapped(STREAMS_LIMIT)
 
 
 def _print_invmm(console: Console, result: AuditResult) -> None:
@@ -209,8 +242,8 @@ def _print_invmm(console: Console, result: AuditResult) -> None:
 
     console.print()
     for path, found in moved:
-        console.print(plain(f"InvMM of {file_name(path)}: {invmm_text(found)}"))
-    console.print(plain(f"{INVMM_MEANING} {INVMM_LIMIT}"))
+        print_wrapped(f"InvMM of {file_name(path)}: {invmm_text(found)}")
+    print_wrapped(f"{INVMM_MEANING} {INVMM_LIMIT}")
 
 
 def _common_skip(result: AuditResult) -> Text | None:
@@ -261,30 +294,28 @@ def print_result(result: AuditResult) -> None:
     summary = result.summary
     counts = ", ".join(f"{count} {verdict.value}" for verdict, count in summary.counts.items() if count)
     console.print()
-    console.print(plain(f"{summary.targets} images: {counts}"))
+    print_wrapped(f"{summary.targets} images: {counts}")
     if result.redecided:
-        console.print(plain(f"decided again by another policy than before the run: {'; '.join(result.redecided)}"))
+        print_wrapped(f"decided again by another policy than before the run: {'; '.join(result.redecided)}")
     if score := _score_text(result):
-        console.print(plain(score))
-    console.print(plain(controls_used_text(result)))
+        print_wrapped(score)
+    print_wrapped(controls_used_text(result))
     if summary.controls:
-        console.print(plain(false_positive_text(summary)))
+        print_wrapped(false_positive_text(summary))
     if works := controls_text(summary):
-        console.print(plain(works))
+        print_wrapped(works)
     if isinstance(check := summary.forcing, ForcingCheck):
         # Imported here, so that --help stays free of numpy.
         from imgaudit.statistics import clopper_pearson
 
         low, high = clopper_pearson(check.called, check.n)
         rate = f"at most {high:.1%}" if check.called == 0 else f"{low:.1%} to {high:.1%}"
-        console.print(
-            plain(
-                f"error check: {check.called} false copies among {check.n} unseen images, {rate}, with 95 % confidence"
-                + ("" if isinstance(check.parts, Skipped) else f", {check.parts} in part")
-                + f"; inversion copied {check.copies} before the other rules were applied"
-            )
+        print_wrapped(
+            f"error check: {check.called} false copies among {check.n} unseen images, {rate}, with 95 % confidence"
+            + ("" if isinstance(check.parts, Skipped) else f", {check.parts} in part")
+            + f"; inversion copied {check.copies} before the other rules were applied"
         )
     if summary.blind_comparison:
-        console.print(plain(summary.blind_comparison))
+        print_wrapped(summary.blind_comparison)
     for alarm in summary.alarms:
-        console.print(Text("alarm: ", style="bold yellow") + plain(as_sentence(alarm.message)))
+        print_labelled("alarm: ", as_sentence(alarm.message), "bold yellow")

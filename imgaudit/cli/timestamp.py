@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from imgaudit.cli.paths import require_file, require_present
 from imgaudit.cli.signatures import argument
 
 timestamp = typer.Typer(
@@ -14,8 +15,10 @@ timestamp = typer.Typer(
 )
 
 Stamped = Annotated[
-    Path, argument("RUN|FILE", help="Run folder of a finished audit, one of its signatures, or a file such as a seal.")
-]
+    Path,
+    argument("RUN|FILE", help="Run folder of a finished audit, one of its signatures, or a file such as a seal.",
+             callback=require_present),
+]  # fmt: skip
 
 
 def register(app: typer.Typer, heading: str) -> None:
@@ -32,16 +35,20 @@ def request_(path: Stamped) -> None:
     file = request(path)
     say("send it to the timestamp authority of your choice, from any machine, for example by")
     say(
-        f"  curl --header 'Content-Type: application/timestamp-query' --data-binary @{shlex.quote(str(file))} "
-        "--output response.tsr URL-OF-THE-AUTHORITY"
+        "",
+        f"curl --header 'Content-Type: application/timestamp-query' --data-binary @{shlex.quote(str(file))} "
+        "--output response.tsr URL-OF-THE-AUTHORITY",
     )
-    say(f"and then: imgaudit timestamp attach {shlex.quote(str(path))} response.tsr")
+    say("and then:", f"imgaudit timestamp attach {shlex.quote(str(path))} response.tsr")
     typer.echo(plain(str(file)).plain)
 
 
 @timestamp.command(name="attach")
 def attach_(
-    path: Stamped, response: Annotated[Path, argument("RESPONSE", help="The file that the authority returned.")]
+    path: Stamped,
+    response: Annotated[
+        Path, argument("RESPONSE", help="The file that the authority returned.", callback=require_file)
+    ],
 ) -> None:
     """Check that a response answers the request, and keep it. Its authority is checked by verify --tsa-root."""
     from imgaudit.cli.terminal import plain, say

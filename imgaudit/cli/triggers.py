@@ -13,8 +13,9 @@ from imgaudit.cli.interruption import Interruption
 from imgaudit.cli.model_choice import PlainModel
 from imgaudit.cli.names import OneLine
 from imgaudit.cli.options import Batch, Device, DryRun, Json, Offline, Out, Quiet, Seed
+from imgaudit.cli.paths import require_file, require_folder
 from imgaudit.cli.signatures import Heading, make_record, option, takes_records
-from imgaudit.cli.terminal import make_table, plain, print_wrapped, progress, say, waiting
+from imgaudit.cli.terminal import make_table, print_wrapped, progress, say, waiting
 from imgaudit.exceptions import ConfigError, InputError
 from imgaudit.schema.text import file_name
 from imgaudit.schema.triggers import FROM_TEMPERATURE, TEMPERATURE
@@ -45,15 +46,16 @@ def _triggers(
     words: Annotated[int, option(Heading.METHOD, "Words in each prompt; at most so many where a file of captions is "
         "given.", min=1, max=64)] = 8,
     words_file: Annotated[Path | None, option(Heading.METHOD, "Text file with one caption per "
-        "line. Prompts are made of its words, in their usual order.", metavar="FILE")] = None,
+        "line. Prompts are made of its words, in their usual order.", metavar="FILE", callback=require_file)] = None,
     masked_lm: Annotated[Path | None, option(Heading.METHOD, "Folder of a language model (masked, for "
-        "transformers), which suggests words that fit together.", "--masked-lm", metavar="FOLDER")] = None,
+        "transformers), which suggests words that fit together.", "--masked-lm", metavar="FOLDER",
+        callback=require_folder)] = None,
     descriptor: Annotated[str, option(Heading.METHOD, "How to compare images: pixel, "
         "or sscd or sscd-int8 (finds changed copies too).", metavar="NAME")] = "pixel",
     eps: Annotated[float | None, option(Heading.METHOD, "Largest distance (1 - similarity) "
         "at which two images count as the same.", default="the descriptor's")] = None,
     targets: Annotated[Path | None, option(Heading.SUBJECT, "Your images. Each image that the "
-        "prompts give is compared with them.", metavar="FOLDER")] = None,
+        "prompts give is compared with them.", metavar="FOLDER", callback=require_folder)] = None,
     chains: Annotated[int, option(Heading.BUDGET, "Searches, each from its own random "
         "sentence; with --from one per word.", min=1)] = 8,
     iterations: Annotated[int, option(Heading.BUDGET, "Steps of each search.", min=1)] = 150,
@@ -111,7 +113,7 @@ def _triggers(
     proposal = _proposal(loaded, words_file, masked_lm, quiet=quiet)
     outcome, closest, page = _run(out, loaded, search, made, proposal, compared, targets, batch_size, quiet=quiet)
     _show(outcome, closest, json_output=json_output)
-    say(f"report: {page}", quiet=quiet)
+    say("report:", str(page), quiet=quiet)
     near = any(one and one.near_copy for one in closest or ())
     raise typer.Exit(ExitCode.REPRODUCED if near else ExitCode.DECIDED)
 
@@ -247,13 +249,10 @@ def _show(outcome: "TriggerOutcome", closest: "list[ClosestTarget | None] | None
         for one in outcome.triggers:
             by_change[one.found.changed] = by_change.get(one.found.changed, 0) + 1
         counts = ", ".join(f"{by_change[key]} with {key}" for key in sorted(by_change))
-        console.print(plain(f"prompts kept by number of changed words: {counts}"), soft_wrap=True)
-    console.print(
-        plain(
-            f"{len(rows)} images came back from different seeds, of {len(outcome.triggers)} prompts that "
-            f"{outcome.manifest.images.images} images each were made for; {outcome.measured:,} prompts measured with "
-            f"{outcome.network_evaluations:,} network evaluations; K = {outcome.temperature:.4g}, D in {outcome.space}"
-        ),
-        soft_wrap=True,
+        print_wrapped(f"prompts kept by number of changed words: {counts}")
+    print_wrapped(
+        f"{len(rows)} images came back from different seeds, of {len(outcome.triggers)} prompts that "
+        f"{outcome.manifest.images.images} images each were made for; {outcome.measured:,} prompts measured with "
+        f"{outcome.network_evaluations:,} network evaluations; K = {outcome.temperature:.4g}, D in {outcome.space}"
     )
-    console.print(plain(NO_PROOF), soft_wrap=True)
+    print_wrapped(NO_PROOF)

@@ -1,9 +1,6 @@
 """`imgaudit verify`: a check that a run folder is as it was when the audit finished."""
 
 import json
-import shutil
-import sys
-import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,9 +8,10 @@ import typer
 
 from imgaudit.cli.exit_codes import ExitCode
 from imgaudit.cli.options import JsonReport, Run
+from imgaudit.cli.paths import require_file
 from imgaudit.cli.replay_options import ReplayModel, ReplayOptions, describe_replay
 from imgaudit.cli.signatures import Heading, option, takes_records
-from imgaudit.cli.terminal import progress
+from imgaudit.cli.terminal import print_wrapped, progress
 from imgaudit.exceptions import InputError, VerificationError
 
 if TYPE_CHECKING:
@@ -40,17 +38,19 @@ def _verify(
     key: Annotated[
         list[Path] | None,
         option(Heading.INPUT, "Public key, a PEM file, that must have signed the run; may be given several times.",
-               "--key", metavar="FILE", default="none: signatures are listed, not checked"),
+               "--key", metavar="FILE", default="none: signatures are listed, not checked",
+               callback=require_file),
     ] = None,
     tsa_root: Annotated[
         list[Path] | None,
         option(Heading.INPUT, "Root certificate of a timestamp authority, a PEM or DER file; may be given several "
-               "times.", "--tsa-root", metavar="FILE", default="none: timestamps are listed, not checked"),
+               "times.", "--tsa-root", metavar="FILE", default="none: timestamps are listed, not checked",
+               callback=require_file),
     ] = None,
     seal: Annotated[
         Path | None,
         option(Heading.INPUT, "Your copy of the run's seal, which must be the one in the run.", "--seal",
-               metavar="FILE", default="none"),
+               metavar="FILE", default="none", callback=require_file),
     ] = None,
     model: ReplayModel,
     replay: ReplayOptions,
@@ -85,11 +85,11 @@ def _verify(
         typer.echo(outcome.model_dump_json(indent=2) if outcome else json.dumps([one.model_dump() for one in checks]))
     else:
         if outcome:
-            typer.echo(f"{outcome.files} files, {outcome.findings} findings, head {outcome.head}")
+            print_wrapped(f"{outcome.files} files, {outcome.findings} findings, head", outcome.head)
         for line in describe_replay(outcome.replay) if outcome and outcome.replay else ():
             typer.echo(line)
         for problem in problems:
-            typer.echo(ascii(problem)[1:-1])
+            print_wrapped(ascii(problem)[1:-1])
     if problems:
         raise VerificationError(
             f"{str(run)!r} is not what it was, or not what was asked for, in {len(problems)} "
@@ -104,17 +104,8 @@ def _print_checks(checks: "list[Check]") -> None:
     typer.echo("checked:")
     for check in checks:
         if check.done:
-            _print_item(f"{check.name}: {check.done}")
+            print_wrapped(f"  - {check.name}: {check.done}", indent="    ")
     if not_done := [sentence for check in checks for sentence in check.not_done]:
         typer.echo("not checked:")
         for sentence in not_done:
-            _print_item(sentence)
-
-
-def _print_item(text: str) -> None:
-    """Print an item of a list, as wide as the terminal; a file of a log takes one line."""
-    from imgaudit.cli.terminal import plain
-
-    width = min(120, shutil.get_terminal_size().columns) if sys.stdout.isatty() else sys.maxsize
-    typer.echo(textwrap.fill(plain(text).plain, width, initial_indent="  - ", subsequent_indent="    ",
-                             break_long_words=False, break_on_hyphens=False))  # fmt: skip
+            print_wrapped(f"  - {sentence}", indent="    ")

@@ -44,11 +44,16 @@ class AttentionRescaling(MitigatedDenoiser):
                 f"1.x, 2.x, XL), not {type(denoiser).__name__}: joint attention of text and image has no part that "
                 "could be rescaled alone, and T5 has no BOS"
             )
-        super().__init__(denoiser, f"attention factor={factor:g}")
+        super().__init__(denoiser, self.identify(factor=factor))
         self.factor = factor
         self.attentions = find_cross_attentions(denoiser.network)
         if not self.attentions:
             raise ConfigError("attention needs cross-attention, which this UNet does not have in a form to be rescaled")
+
+    @staticmethod
+    def identify(*, factor: float) -> str:
+        """Return the identity of the mitigation with these settings."""
+        return f"attention factor={factor:g}"
 
     def condition(self, prompts: Sequence[str]) -> PromptEmbeds:
         """Condition as the model does, and mark the prompts' own rows. Raises ConfigError when it cannot."""

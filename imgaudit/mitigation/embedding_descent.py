@@ -48,10 +48,18 @@ class EmbeddingDescent(MitigatedDenoiser):
             raise ConfigError(f"embedding descent needs a null prediction: {denoiser.no_null}")
         super().__init__(
             denoiser,
-            f"descent rms={rms:g} iterations={iterations} learning_rate={learning_rate:g} other_noise={other_noise}",
+            self.identify(rms=rms, iterations=iterations, learning_rate=learning_rate, other_noise=other_noise),
         )
         self.rms, self.iterations, self.learning_rate = rms, iterations, learning_rate
         self.other_noise = other_noise
+
+    @staticmethod
+    def identify(*, rms: float, iterations: int, learning_rate: float, other_noise: bool) -> str:
+        """Return the identity of the mitigation with these settings."""
+        return (
+            f"descent rms={rms:g} iterations={iterations} learning_rate={learning_rate:g} "
+            f"other_noise={bool(other_noise)}"
+        )
 
     @contextmanager
     def sampling(

@@ -14,6 +14,15 @@ import torch
 from imgaudit.diffusion.denoiser import Denoiser, PromptEmbeds
 
 
+def fingerprint_mitigated(fingerprint: str, identity: str) -> str:
+    """Return the fingerprint that a model has under a mitigation: SHA-256 over its own and the mitigation's identity.
+
+    fingerprint:  the model's own
+    identity:     the mitigation with every setting, as text
+    """
+    return hashlib.sha256(f"{fingerprint} {identity}".encode()).hexdigest()
+
+
 class MitigatedDenoiser:
     """A model under a mitigation, which overrides `condition`, `sampling`, or both; all else is the model's own.
 
@@ -24,7 +33,7 @@ class MitigatedDenoiser:
         """identity: the mitigation with every setting, as text."""
         self.denoiser = denoiser
         self.identity = identity
-        self.fingerprint = hashlib.sha256(f"{denoiser.fingerprint} {identity}".encode()).hexdigest()
+        self.fingerprint = fingerprint_mitigated(denoiser.fingerprint, identity)
 
     def __getattr__(self, name: str) -> Any:
         # Python asks here only for what the mitigation does not define. Private names are no part of a Denoiser, and

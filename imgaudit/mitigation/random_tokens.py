@@ -20,9 +20,14 @@ class RandomTokens(MitigatedDenoiser):
 
     def __init__(self, denoiser: Denoiser, *, count: int = 4, seed: int = 0) -> None:
         """count: words that are put in."""
-        super().__init__(denoiser, f"random-tokens count={count} seed={seed}")
+        super().__init__(denoiser, self.identify(count=count, seed=seed))
         self.count, self.seed = count, seed
         self._words = list(denoiser.words) or sorted(read_synonyms())
+
+    @staticmethod
+    def identify(*, count: int, seed: int) -> str:
+        """Return the identity of the mitigation with these settings."""
+        return f"random-tokens count={count} seed={seed}"
 
     def condition(self, prompts: Sequence[str]) -> PromptEmbeds:
         """Return the embeddings of the changed prompts."""

@@ -46,6 +46,8 @@ class Mitigation:
     """By name."""
     make: Callable[..., MitigatedDenoiser]
     """From a denoiser and every setting."""
+    identify: Callable[..., str]
+    """The identity that it then has, from every setting."""
 
 
 MITIGATIONS: Mapping[str, Mitigation] = {
@@ -58,6 +60,7 @@ MITIGATIONS: Mapping[str, Mitigation] = {
             "other_noise": Setting(0, 0, 1, "1: descend on another initial noise than the one sampled from"),
         },
         lambda denoiser, other_noise, **settings: EmbeddingDescent(denoiser, other_noise=bool(other_noise), **settings),
+        EmbeddingDescent.identify,
     ),
     "random-tokens": Mitigation(
         "puts random words into every prompt (Somepalli et al., NeurIPS 2023)",
@@ -66,11 +69,13 @@ MITIGATIONS: Mapping[str, Mitigation] = {
             "seed": Setting(0, 0, 2**31, "which words and where"),
         },
         RandomTokens,
+        RandomTokens.identify,
     ),
     "attention": Mitigation(
         "takes the end token and padding out of cross-attention and strengthens BOS (Ren et al., ECCV 2024)",
         {"factor": Setting(1.25, 0.0, 100.0, "of BOS's attention logits")},
         AttentionRescaling,
+        AttentionRescaling.identify,
     ),
 }
 """Every mitigation that needs no change of weights."""
@@ -87,6 +92,21 @@ def mitigate(denoiser: Denoiser, spec: str) -> MitigatedDenoiser:
     >>> mitigate(FiniteSetDenoiser(torch.zeros(2, 3, 4, 4)), "random-tokens:count=2").identity
     'random-tokens count=2 seed=0'
     """
+    kind, values = _parse(spec)
+    return kind.make(denoiser, **values)
+
+
+def identify(spec: str) -> str:
+    """Return the identity of the mitigation that `spec` names, without a model. Raises ConfigError as `mitigate` does.
+
+    >>> identify("random-tokens:count=2")
+    'random-tokens count=2 seed=0'
+    """
+    kind, values = _parse(spec)
+    return kind.identify(**values)
+
+
+def _parse(spec: str) -> tuple[Mitigation, dict[str, Any]]:
     name, _, rest = spec[:LONGEST_SPEC].partition(":")
     if name not in MITIGATIONS:
         raise ConfigError(f"{name!r:.80} is no mitigation; expected one of {', '.join(MITIGATIONS)}")
@@ -103,7 +123,7 @@ def mitigate(denoiser: Denoiser, spec: str) -> MitigatedDenoiser:
             raise ConfigError(
                 f"{name}:{key} must be a number from {setting.low:g} to {setting.high:g}, but got {text!r:.80}"
             ) from error
-    return kind.make(denoiser, **values)
+    return kind, values
 
 
 def apply_mitigation(loaded: LoadedModel, spec: str) -> LoadedModel:

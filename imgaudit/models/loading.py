@@ -26,10 +26,11 @@ from imgaudit.models.files.claims import (
     refuse_other_size,
 )
 from imgaudit.models.files.inspection import hash_model_files, model_fingerprint, read_model_index, refuse_unsafe
-from imgaudit.models.files.source import BUNDLED, bundled_lab, find_source, resolve_model
+from imgaudit.models.files.source import bundled_lab, find_source, resolve_model
 from imgaudit.models.files.vocabularies import refuse_tokenizers
 from imgaudit.models.files.weights import refuse_unmerged_weights
 from imgaudit.models.lora import Lora, fuse_lora, lora_fingerprint, read_lora
+from imgaudit.schema.model_name import BUNDLED
 
 __all__ = [
     "BUNDLED", "LoadedModel", "bundled_lab", "hash_model_files", "load_model", "model_fingerprint",

@@ -9,9 +9,9 @@ import io
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -21,6 +21,7 @@ from imgaudit.diffusion.memory import measure_free_bytes, measure_held_bytes, me
 from imgaudit.diffusion.passes import Passes
 from imgaudit.io.framing import to_image
 from imgaudit.models.loading import LoadedModel
+from imgaudit.runs.busyness import LEAST_SHARE, Busyness, observing
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import read_manifest
 from imgaudit.runs.work import Work
@@ -180,9 +181,11 @@ class Seconds:
         return self.forward > self.backward or any(0 < step < least for step, least in steps)
 
 
-def measure_seconds(passes: Passes, protocol: Protocol, matcher: Matcher, *, batch_size: int) -> Seconds:
-    """Time every kind of work that a protocol asks for."""
-    batch = _timed_batch(passes, batch_size)
+def measure_seconds(passes: Passes, protocol: Protocol, matcher: Matcher, *, batch: int) -> Seconds:
+    """Time every kind of work that a protocol asks for.
+
+    batch:  samples that are timed together
+    """
     steps, frames = {True: 0.0, False: 0.0}, []
     scales = [*protocol.generation.guidance_scales, *(protocol.invmm.guidance_scales if protocol.invmm else ())]
     for guided in sorted({scale > 1 for scale in scales}):
@@ -210,7 +213,8 @@ def _timed_batch(passes: Passes, most: int) -> int:
     batch = 1
     # The first passes of a process are slow.
     passes.backward(1)
-    while 2 * batch <= most and _timed(passes, partial(passes.backward, batch)) < ENOUGH:
+    # The shorter of two times: one alone may be long because another program ran meanwhile.
+    while 2 * batch <= most and min(_timed(passes, partial(passes.backward, batch)) for _ in range(2)) < ENOUGH:
         batch *= 2
     return batch
 
@@ -256,9 +260,10 @@ class Cost:
     total_seconds: float
     """Estimated time for all images together, in seconds."""
     least_seconds: float
-    """The smallest of the estimates, in seconds."""
+    """The time by the shortest of all times measured for each kind of work, and with a processor of its own, in
+    seconds."""
     most_seconds: float
-    """The largest of the estimates, in seconds."""
+    """The time by the longest of all times measured for each kind of work, in seconds."""
     held: int
     """Bytes taken with the model loaded: by tensors on a CUDA device, by the process elsewhere."""
     tensors: int
@@ -271,6 +276,8 @@ class Cost:
     """Bytes that were free on the device with the model loaded."""
     is_contradictory: bool
     """True when the times contradict each other, also measured once more: other programs keep the machine busy."""
+    busyness: Busyness
+    """How busy the machine was meanwhile."""
 
     @property
     def peak_bytes(self) -> int:
@@ -307,15 +314,19 @@ def estimate_cost(
         estimates = []
         for number in range(ESTIMATES):
             on_progress(before + number, before + ESTIMATES)
-            estimates.append(measure_seconds(passes, protocol, matcher, batch_size=batch))
+            estimates.append(measure_seconds(passes, protocol, matcher, batch=timed))
         on_progress(before + ESTIMATES, before + ESTIMATES)
         return sorted(estimates, key=lambda one: one.of(whole))
 
-    estimates = measure(1)
-    if contradictory := _contradict(estimates, whole):
-        estimates = measure(1 + ESTIMATES)
-        contradictory = _contradict(estimates, whole)
+    with observing(on_processor=str(passes.device) == "cpu") as busyness:
+        timed = _timed_batch(passes, batch)
+        every = estimates = measure(1)
+        if contradictory := _contradict(estimates, whole):
+            estimates = measure(1 + ESTIMATES)
+            every = every + estimates
+            contradictory = _contradict(estimates, whole)
     seconds = estimates[ESTIMATES // 2]
+    share = busyness.share if busyness.share < LEAST_SHARE else 1.0
     frames = max(work.frames for work in works) * min(chunk_size, len(works))
     return Cost(
         device=str(passes.device),
@@ -323,15 +334,23 @@ def estimate_cost(
         batch_size=batch,
         seconds=seconds,
         total_seconds=seconds.of(whole),
-        least_seconds=estimates[0].of(whole),
-        most_seconds=estimates[-1].of(whole),
+        least_seconds=share * _gather(every, min).of(whole),
+        most_seconds=_gather(every, max).of(whole),
         held=held,
         tensors=tensors,
         stage=stage,
         waiting=frames * 3 * denoiser.resolution**2 * 4,
         free=free,
         is_contradictory=contradictory,
+        busyness=busyness,
     )
+
+
+def _gather(estimates: Sequence[Seconds], choose: Callable[..., float]) -> Seconds:
+    """Return the shortest or the longest time of each kind of work, over all estimates."""
+    kinds = [one.name for one in fields(Seconds) if one.name != "batch"]
+    chosen: dict[str, Any] = {kind: choose(getattr(one, kind) for one in estimates) for kind in kinds}
+    return replace(estimates[0], **chosen)
 
 
 def _contradict(estimates: Sequence[Seconds], whole: Work) -> bool:

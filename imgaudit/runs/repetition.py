@@ -1,6 +1,6 @@
 """An audit that is asked for again when its run is finished: nothing would change, so no model is loaded."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,11 +38,14 @@ class NamedModel:
     """Configuration of a single file."""
     compiled: bool = False
     """True when its network is compiled."""
+    mitigated: Callable[[str], str] | None = None
+    """Returns the fingerprint that it has under a mitigation, from its own; None without one."""
 
     @property
     def fingerprint(self) -> str:
         """The fingerprint that the model has when it is loaded. Raises ModelRefusedError."""
-        return fingerprint_model(self.name, self.loras, variant=self.variant, config=self.config)
+        own = fingerprint_model(self.name, self.loras, variant=self.variant, config=self.config)
+        return self.mitigated(own) if self.mitigated else own
 
 
 def find_finished_audit(

@@ -4,8 +4,8 @@ They are told before anything is measured: by thumbnails (`imgaudit.index.near_d
 whole images, and by the folders that the user put them into. No score has a part in it.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from imgaudit.decision.controls_needed import describe_works
 from imgaudit.decision.near_duplicates import ImageSize, group_works, label_near_hashes
@@ -69,19 +69,72 @@ def describe_same_works(portfolio: Portfolio, what: str) -> Iterator[str]:
         )
 
 
-def describe_shared_works(portfolio: Portfolio, controls: Portfolio) -> Iterator[str]:
-    """Yield one sentence where controls are the targets, or near copies of them: such controls count for nothing."""
+@dataclass(frozen=True)
+class SharedWorks:
+    """Controls that are images to audit, or near copies of them: such controls count for nothing."""
+
+    same: int
+    """Controls that are the same files."""
+    near: int
+    """Controls that are near copies."""
+    left: Portfolio
+    """The other controls."""
+
+    @property
+    def count(self) -> int:
+        """Controls that count for nothing."""
+        return self.same + self.near
+
+    def describe(self) -> str:
+        """Return a sentence that says how many controls are left; empty where all of them count."""
+        if not self.count:
+            return ""
+        left, how = len(self.left.targets), _describe_shared(self.same, self.near)
+        return (
+            f"{self.count} of {self.count + left} controls are images to audit ({how}): a control must not be one of "
+            f"your targets, so they will not count, and {left} "
+            f"{'is' if left == 1 else 'are'} left; give other images in their place"
+        )
+
+    def require_others(self) -> None:
+        """Refuse controls of which none is left. Raises InputError."""
+        if self.count and not self.left.targets:
+            raise InputError(
+                f"every control is an image to audit ({_describe_shared(self.same, self.near)}), so "
+                f"none is left to compare with. {OTHER_CONTROLS}"
+            )
+
+
+OTHER_CONTROLS = (
+    "Controls have to be other images, which cannot be in the training set, such as works of yours that were never "
+    "published. Nothing was measured. Give a folder of such images, or none"
+)
+"""The way out where no control counts."""
+
+
+def find_shared_works(portfolio: Portfolio, controls: Portfolio) -> SharedWorks:
+    """Find the controls that are targets, or near copies of them."""
     targets = {target.image.sha256 for target in portfolio.targets}
-    same = {target.image.sha256 for target in controls.targets if target.image.sha256 in targets}
     others = [target for target in controls.targets if target.image.sha256 not in targets]
     groups = group_targets(replace(portfolio, targets=[*portfolio.targets, *others]))
     mine, theirs = {one.image.id for one in portfolio.targets}, {one.image.id for one in others}
     near = theirs & {name for group in groups if mine & {*group} for name in group}
-    if found := len(same) + len(near):
-        yield (
-            f"{found} of {len(controls.targets)} controls are images to audit ({len(same)} the same files, {len(near)} "
-            "near copies): a control must not be one of your targets, so they will not count; give other images"
+    left = [target for target in others if target.image.id not in near]
+    return SharedWorks(len(controls.targets) - len(others), len(near), replace(controls, targets=left))
+
+
+def require_other_files(portfolio: Portfolio, controls: Collection[str]) -> None:
+    """Refuse controls that are all the same files as targets, given by SHA-256. Raises InputError."""
+    if controls and {target.image.sha256 for target in portfolio.targets}.issuperset(controls):
+        raise InputError(
+            f"every control is an image to audit ({_describe_shared(len(controls), 0)}), so none is left "
+            f"to compare with. {OTHER_CONTROLS}"
         )
+
+
+def _describe_shared(same: int, near: int) -> str:
+    files, copies = "1 the same file" if same == 1 else f"{same} the same files", "copy" if near == 1 else "copies"
+    return f"{files}, {near} near {copies}"
 
 
 def _gather(ids: Sequence[str], labels: Sequence[int | str]) -> list[list[str]]:

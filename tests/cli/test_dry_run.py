@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from imgaudit.api import read_portfolio
 from imgaudit.cli import app
 from imgaudit.cli.cost import MeasuredCost, _time_lines
-from imgaudit.cli.dry_run import Plan
+from imgaudit.cli.dry_run import Plan, print_plan
 from imgaudit.cli.pace import format_duration
 from imgaudit.diffusion.memory import measure_peak_bytes
 from imgaudit.diffusion.passes import Passes
@@ -21,6 +21,7 @@ from imgaudit.io.portfolio import Portfolio
 from imgaudit.models.families.unet import UNetDenoiser
 from imgaudit.models.loading import load_model
 from imgaudit.runs import cost
+from imgaudit.runs.busyness import Busyness
 from imgaudit.runs.cost import (
     Cost,
     Memory,
@@ -180,7 +181,8 @@ def test_a_dry_run_prints_time_and_memory_with_what_they_rest_on(
     shown = " ".join(plan.stdout.split())
     for part in (
         "2 files: 2 images to audit", "Time: about", "for 2 images, on cpu", "images an hour. Loading the model",
-        "Measured for one image, in batches of", "of main memory, in batches of 64", "caption: the image's own caption",
+        "up to 64 images at once (a batch). It was timed on", "of main memory, with 64 images at once",
+        "caption: the image's own caption",
     ):  # fmt: skip
         assert part in shown, part
     assert max(map(len, plan.stdout.splitlines())) <= 80, plan.stdout
@@ -218,10 +220,52 @@ def test_times_that_contradict_each_other_are_measured_once_more_and_then_said(
         assert any("contradict" in line for line in _time_lines(_measured(found), PLAN)) is contradictory
 
 
+def test_a_range_covers_all_that_was_measured_and_a_busy_machine_is_told(
+    denoiser: UNetDenoiser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Seconds(batch=1, backward=3.0, forward=1.0, plain_step=0.0, guided_step=2.0, frame=1.0, image=1.0)
+    measured = [first, replace(first, backward=3.5), replace(first, forward=1.2)]
+    monkeypatch.setattr(cost, "measure_seconds", lambda *given, **named: measured.pop())
+    work = expected_work(PROTOCOL, 1)
+    found = estimate_cost(denoiser, PROTOCOL, [work], Matcher(), chunk_size=1, batch_size=1)
+    found = replace(found, busyness=Busyness(0.5, 2))
+    assert found.most_seconds == pytest.approx(replace(first, backward=3.5, forward=1.2).of(work))
+    assert found.least_seconds <= first.of(work) + 1e-6
+    assert not any("Warning" in line for line in _time_lines(_measured(found), PLAN))
+    for busy, said in (
+        (Busyness(7.5, 2), "7.5 programs on average wanted its 2 processors"), (Busyness(None, 1, 0.3), "for 30% of"),
+    ):  # fmt: skip
+        lines = " ".join(_time_lines(_measured(replace(found, busyness=busy)), PLAN))
+        assert said in lines and "Measure again when the machine is quiet" in lines
+
+
 def test_controls_are_counted_with_their_own_texts(make_folder: Callable[..., Path]) -> None:
     mine, controls = read_portfolio(make_folder("mine", [1])), read_portfolio(make_folder("controls", [2, 3]))
     plan = Plan(AuditConfig(), AuditConfig().policy, mine, controls, 2)
     assert plan.control_works() == 2 * [plan.works()[0]], "a control without a text costs what such an image costs"
+
+
+@pytest.mark.parametrize(
+    ("captioned", "said"),
+    [
+        (0, "Captions: 1 of 1 image and 0 of 4 controls have one. Captions are compared only if the controls"),
+        (1, "Captions: 1 of 1 image and 1 of 4 controls have one. Captions are compared only if the controls"),
+        (2, "2 of 4 controls have one. The controls without one are left out where captions are compared."),
+        (4, "Captions: 1 of 1 image and 4 of 4 controls have one.\n"),
+    ],
+)
+def test_a_plan_says_whether_captions_can_be_compared(
+    make_folder: Callable[..., Path], capsys: pytest.CaptureFixture[str], captioned: int, said: str
+) -> None:
+    mine, folder = make_folder("mine", [1], False), make_folder("controls", range(2, 6), False)
+    for path in (*mine.glob("*.png"), *sorted(folder.glob("*.png"))[:captioned]):
+        path.with_suffix(".txt").write_text("a red square")
+    print_plan(Plan(AuditConfig(), AuditConfig().policy, read_portfolio(mine), read_portfolio(folder), 4))
+    shown = capsys.readouterr().out
+    assert said.strip() in " ".join(shown.split()) and max(map(len, shown.splitlines())) <= 80
+    bare = Plan(AuditConfig(), AuditConfig().policy, read_portfolio(folder), None, 0)
+    print_plan(bare)
+    assert "Captions: " not in capsys.readouterr().out
 
 
 def test_durations_have_two_units() -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from imgaudit.cli import interruption
 from imgaudit.cli.interruption import Interruption, Stopped, say_interrupted
+from imgaudit.cli.pace import Activity
 
 
 def _stop(wanted: Interruption, stage: str, done: int, capsys: pytest.CaptureFixture[str]) -> str:
@@ -31,6 +32,28 @@ def test_nothing_is_invented_before_anything_is_finished(capsys: pytest.CaptureF
     now[0] = 0.0
     said = _stop(Interruption("prompts", clock=lambda: now[0]), "detecting", 0, capsys)
     assert "0 of 8 prompts are done, how long the rest takes is not known yet" in said
+
+
+def test_a_signal_tells_what_is_finished_first_and_how_long_that_takes() -> None:
+    now[0] = 0.0
+    activity = Activity()
+    wanted = Interruption(activity=activity, clock=lambda: now[0])
+    assert wanted.describe_stop().startswith("stopping when the images being measured are done; press Ctrl-C again")
+    on_progress = wanted.stopping_stages(lambda stage, done, total: None)
+    on_progress("auditing", 0, 24)
+    activity.begin("encoding", [f"{number}.png" for number in range(8)])
+    assert wanted.describe_stop() == (
+        "stopping when the 8 images in hand are done, how long that takes is not known yet; press Ctrl-C again to stop "
+        "at once, which loses only the work on these 8 images, which are measured together"
+    )
+    now[0] = 400.0
+    on_progress("auditing", 8, 24)
+    activity.begin("encoding", [f"{number}.png" for number in range(8, 16)])
+    activity.begin("comparing generated images", ["9.png"])
+    now[0] = 500.0
+    assert "when the 8 images in hand are done, in about 5 min 0 s; press" in wanted.describe_stop()
+    activity.begin("encoding", ["16.png"])
+    assert "when the image in hand is done" in wanted.describe_stop() and "on this image" in wanted.describe_stop()
 
 
 def test_a_stop_at_once_tells_how_long_the_command_ran(

@@ -17,6 +17,7 @@ from imgaudit.schema.policy import Policy
 from imgaudit.schema.records import Skipped
 from tests.support.commands import Commands
 from tests.support.records import PROTOCOL
+from tests.support.wrapping import unwrap
 
 FAST = [
     "--device",
@@ -49,7 +50,7 @@ def test_help_loads_neither_torch_nor_diffusers() -> None:
 def test_the_module_is_the_command() -> None:
     command = [sys.executable, "-m", "imgaudit", "nonsense"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 2 and "No such command" in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 2 and "No such command" in unwrap(done.stderr) and "Traceback" not in unwrap(done.stderr)
 
 
 @pytest.mark.parametrize(
@@ -57,8 +58,9 @@ def test_the_module_is_the_command() -> None:
     [
         (["nonsense"], 2, "No such command"),
         (["audit"], 2, "Missing argument"),
-        (["audit", "/nowhere", "--model", "demo", "--no-controls"], 2, "is not a folder"),
-        (["report", "/nowhere"], 2, "not a run folder"),
+        (["audit", "/nowhere", "--model", "demo", "--no-controls"], 2, "TARGETS: there is no"),
+        (["report", "/nowhere"], 2, "RUN: there is no"),
+        (["report", "/"], 2, "not a run folder"),
         (["report", ".", "--format", "pdf"], 2, "--format must be one of"),
     ],
 )
@@ -67,7 +69,7 @@ def test_what_cannot_run_says_why_and_exits_with_two(
 ) -> None:
     done = run_imgaudit(*arguments)
     assert done.code == code
-    assert message in done.stderr and "Traceback" not in done.stderr
+    assert message in unwrap(done.stderr) and "Traceback" not in unwrap(done.stderr)
 
 
 def test_a_refused_model_exits_with_four(
@@ -76,9 +78,9 @@ def test_a_refused_model_exits_with_four(
     done = run_imgaudit(
         "audit", make_folder("p", [1]), "--model", tmp_path / "none", "--no-controls", "--out", tmp_path / "run"
     )
-    assert done.code == 4 and "model refused" in done.stderr
+    assert done.code == 4 and "model refused" in unwrap(done.stderr)
     plan = run_imgaudit("audit", tmp_path / "p", "--model", tmp_path / "none", "--dry-run")
-    assert plan.code == 4 and "was not found: expected a model folder" in plan.stderr and not plan.stdout
+    assert plan.code == 4 and "was not found: expected a model folder" in unwrap(plan.stderr) and not plan.stdout
 
 
 def test_an_audit_from_the_terminal(
@@ -88,7 +90,7 @@ def test_an_audit_from_the_terminal(
     (portfolio / "[bold]x[red].png").write_bytes(b"not an image")
     plan = run_imgaudit("audit", portfolio, "--model", model_folder, "--controls", controls, *FAST, "--dry-run")
     assert plan.code == 0 and "4 files: 3 images to audit, 1 would be skipped" in plan.stdout
-    shown = " ".join(plan.stdout.split())
+    shown = unwrap(plan.stdout)
     assert "too few to find any of 3 images" in shown
     assert "With fewer than 39 controls that count, no image can be called not reproduced" in shown
     assert "inconclusive. 4 controls would count." in shown
@@ -117,14 +119,14 @@ def test_an_audit_from_the_terminal(
     wrong = run_imgaudit(
         "audit", portfolio, "--model", model_folder, "--calibration", bank, "--out", tmp_path / "r2", "--device", "cpu"
     )
-    assert wrong.code == 2 and "another protocol" in wrong.stderr
+    assert wrong.code == 2 and "another protocol" in unwrap(wrong.stderr)
     before = (run / "calibration.json").read_bytes()
     for option, given, said in (
         ("--controls", portfolio, "begun with other controls"),
         ("--calibration", bank, "begun with another null bank"),
     ):
         other = run_imgaudit("audit", portfolio, "--model", model_folder, option, given, "--out", run, *FAST)
-        assert other.code == 2 and said in " ".join(other.stderr.split()), other.stderr
+        assert other.code == 2 and said in unwrap(other.stderr), other.stderr
     assert (run / "calibration.json").read_bytes() == before
 
 
@@ -146,7 +148,7 @@ def test_one_reason_for_all_is_said_once(model_folder: Path, run_imgaudit: Comma
         (folder / f"{number}.png").write_bytes(b"no image")
     done = run_imgaudit("audit", folder, "--model", model_folder, "--no-controls", "--out", tmp_path / "run", *FAST)
     assert done.code == 3
-    assert "all 3 images were skipped for the same reason: " in " ".join(done.stdout.split())
+    assert "all 3 images were skipped for the same reason: " in unwrap(done.stdout)
     assert "0.png" not in done.stdout and "3 images: 3 skipped" in done.stdout
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from imgaudit import audit, load_model, read_portfolio
@@ -14,6 +15,7 @@ from imgaudit.cli import no_controls as choice
 from imgaudit.cli.model_choice import ModelChoice
 from imgaudit.exceptions import ImgauditError, InputError
 from imgaudit.schema.config import AuditConfig
+from tests.support.wrapping import unwrap
 
 FAST = ["--steps", "1", "--draws", "1", "--seeds", "1", "--num-inference-steps", "1", "--device", "cpu", "-q"]
 
@@ -41,7 +43,7 @@ def test_a_few_images_are_audited_with_a_note(
 ) -> None:
     command = ["audit", str(make_folder("few", range(2))), "--model", str(model_folder), "--out", str(tmp_path / "run")]
     done = CliRunner().invoke(app, [*command, *FAST])
-    assert done.exit_code == 3 and "note: no controls were given" in done.stderr
+    assert done.exit_code == 3 and "note: no controls were given" in unwrap(done.stderr)
     assert config_of(tmp_path / "run") == {"value": True, "source": "an audit of no more than 10 images"}
 
 
@@ -55,8 +57,10 @@ def test_the_option_is_recorded_and_the_run_is_continued_without_it(command: lis
 def test_controls_that_are_given_and_declined_are_refused(
     command: list[str], make_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
-    for option in ("--controls", "--calibration"):
-        done = CliRunner().invoke(app, [*command, "--no-controls", option, str(make_folder(option[2:], [7]))])
+    bank = tmp_path / "bank.json"
+    bank.write_text("{}")
+    for option, given in (("--controls", make_folder("controls", [7])), ("--calibration", bank)):
+        done = CliRunner().invoke(app, [*command, "--no-controls", option, str(given)])
         assert isinstance(done.exception, InputError) and "give only one" in str(done.exception)
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "calibration.json").write_text("{}")
@@ -72,7 +76,9 @@ def test_on_a_terminal_it_asks_and_says_how_long_it_takes(
 ) -> None:
     monkeypatch.setattr(choice, "require_terminal", lambda: None)
     done = CliRunner().invoke(app, command, input=f"{answer}\n")
-    assert "will be inconclusive" in done.stderr and "Auditing 11 images takes about" in done.stderr
+    assert "will be inconclusive" in unwrap(done.stderr) and "Auditing 11 images takes about" in " ".join(
+        done.stderr.split()
+    )
     if answer == "y":
         assert done.exit_code == 3, done.output
         assert config_of(tmp_path / "run") == {"value": True, "source": "asked on the terminal"}
@@ -94,7 +100,7 @@ def test_both_ends_have_to_be_a_terminal(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_dry_run_only_says_it(command: list[str]) -> None:
     done = CliRunner().invoke(app, [*command, "--dry-run"])
-    shown = " ".join(done.stdout.split())
+    shown = unwrap(done.stdout)
     assert done.exit_code == 0 and "No controls were given: without controls, every image" in shown
     declined = CliRunner().invoke(app, [*command, "--dry-run", "--no-controls"])
     assert declined.exit_code == 0 and "No controls were given" not in declined.stdout
@@ -109,6 +115,8 @@ def test_a_call_from_python_goes_ahead_but_not_both_ways(
             load_model(str(model_folder), "cpu"), portfolio, out=tmp_path / "run", controls=portfolio,
             config=AuditConfig(no_controls=True),
         )  # fmt: skip
+    with pytest.raises(InputError, match="every control is an image to audit"):
+        audit(load_model(str(model_folder), "cpu"), portfolio, out=tmp_path / "run", controls=portfolio)
 
 
 def test_a_finished_run_given_again_has_nothing_to_do_and_loads_no_model(
@@ -139,9 +147,29 @@ def test_a_finished_run_given_again_has_nothing_to_do_and_loads_no_model(
     assert len(loaded) == 2
 
 
-def test_a_dry_run_is_readable_and_warns_of_targets_as_controls(command: list[str]) -> None:
-    done = CliRunner().invoke(app, [*command, "--dry-run", "--controls", command[1]])
-    assert done.exit_code == 0 and "11 of 11 controls are images to audit" in done.stderr
+def test_a_dry_run_is_readable_and_warns_of_targets_as_controls(
+    command: list[str], make_folder: Callable[..., Path]
+) -> None:
+    controls = make_folder("controls", range(9, 14))
+    done = CliRunner().invoke(app, [*command, "--dry-run", "--controls", str(controls)])
+    warned = unwrap(done.stderr)
+    assert done.exit_code == 0 and "2 of 5 controls are images to audit (2 the same files, 0 near copies)" in warned
+    assert "they will not count, and 3 are left" in warned and "3 controls would count" in unwrap(done.stdout)
     assert "{" not in done.stdout and max(map(len, done.stdout.splitlines())) <= 80, done.stdout
-    shown = " ".join(done.stdout.split())
-    assert re.search("Time: about [0-9a-z ]+ for 11 images to audit and 11 controls, on cpu", shown), shown
+    shown = unwrap(done.stdout)
+    assert re.search("Time: about [0-9a-z ]+ for 11 images to audit and 5 controls, on cpu", shown), shown
+
+
+@pytest.mark.parametrize("more", [[], ["--dry-run"]], ids=" ".join)
+def test_controls_that_are_all_targets_are_refused_before_the_model_loads(
+    command: list[str], make_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    more: list[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(ModelChoice, "load", lambda self, device=None: pytest.fail("the model was loaded"))
+    controls = make_folder("controls", range(3))
+    for path in make_folder("copies", [3]).glob("*.png"):
+        Image.open(path).resize((97, 97)).save(controls / "smaller.png")
+    done = CliRunner().invoke(app, [*command, *more, "--controls", str(controls)])
+    assert isinstance(done.exception, InputError)
+    assert "every control is an image to audit (3 the same files, 1 near copy)" in str(done.exception)
+    assert "Controls have to be other images" in str(done.exception) and not (tmp_path / "run").exists()

@@ -7,6 +7,7 @@ import pytest
 from imgaudit.cli import pace as pacing
 from imgaudit.cli.pace import Activity, Pace, repeating
 from imgaudit.cli.terminal import stage_progress, waiting
+from tests.support.wrapping import unwrap
 
 
 def test_time_left_is_told_when_a_piece_takes_minutes() -> None:
@@ -68,7 +69,7 @@ def test_lines_name_the_step_before_a_stage_and_within_it(
         nonlocal said
         for _ in range(20_000):
             said += capsys.readouterr().err
-            if part in said:
+            if part in unwrap(said):
                 return
             threading.Event().wait(0.001)
         pytest.fail(said)

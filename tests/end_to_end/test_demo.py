@@ -14,6 +14,7 @@ from imgaudit.models.loading import bundled_lab, hash_model_files, model_fingerp
 from imgaudit.schema.findings import AuditResult, Verdict
 from imgaudit.schema.protocol import Effort, Framing, protocol_for
 from tests.support.commands import Commands
+from tests.support.wrapping import unwrap
 
 LAB = bundled_lab("demo")
 FOUND = (Verdict.REPLICATED, Verdict.REPLICATED_BY_INVERSION)
@@ -71,4 +72,4 @@ def test_the_demo_finds_what_was_memorised_and_spares_what_was_held_out(
     assert sum(held_out) == 0
     assert (run / "report" / "index.html").is_file()
     head = json.loads((run / "evidence.json").read_text())["head"]
-    assert f"head of the evidence, to be noted elsewhere: {head}" in done.stderr
+    assert f"head of the evidence, to be noted elsewhere: {head}" in unwrap(done.stderr)

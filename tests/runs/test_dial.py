@@ -62,6 +62,7 @@ def demo_run(tmp_path: Path) -> Path:
 def test_the_dial_is_turned_on_a_finished_run_and_shown_in_its_report(demo_run: Path) -> None:
     result = CliRunner().invoke(app, ["dial", str(demo_run), "--model", "demo", "--seeds", "4", "--quiet"])
     assert result.exit_code == 0, result.output
+    assert max(map(len, result.stdout.splitlines())) <= 80, result.stdout
     dials = sorted(demo_run.glob("images/*/dial.json"))
     assert len(dials) >= 3 and len(result.stdout.splitlines()) == 1 + len(dials)
     for path in dials:

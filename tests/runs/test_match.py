@@ -17,6 +17,7 @@ from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.match import PAIRS, MatchInputs, PairScores, match_images
 from imgaudit.schema.match import MatchResult
 from imgaudit.schema.records import Legs, Skipped
+from tests.support.wrapping import unwrap
 
 VERSIONS = {"imgaudit": "test"}
 
@@ -164,7 +165,8 @@ def test_from_the_command_line(made: Path, targets: Path, decoys: Path, tmp_path
     arguments = ["match", str(made), str(targets), "--decoys", str(decoys), "--out", str(tmp_path / "out"), "-q"]
     shown = CliRunner().invoke(app, arguments)
     assert shown.exit_code == 1, shown.output
-    assert "3 targets in 4 images" in shown.stdout and "40 decoys" in shown.stdout
+    assert max(map(len, shown.stdout.splitlines())) <= 80, shown.stdout
+    assert "3 targets in 4 images" in unwrap(shown.stdout) and "40 decoys" in unwrap(shown.stdout)
     page = (tmp_path / "out" / "report" / "index.html").read_text(encoding="utf-8")
     assert "<img src=x>" not in page and "&lt;img src=x&gt;" in page and "Not seen" in page
     lines = CliRunner().invoke(app, [*arguments, "--json", "--fail-on", "never"])

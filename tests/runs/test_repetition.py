@@ -3,7 +3,12 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from imgaudit.cli.model_choice import ModelChoice
+from imgaudit.exceptions import ConfigError
+from imgaudit.mitigation.registry import identify, mitigate
+from imgaudit.models import FiniteSetDenoiser
 from tests.support.commands import Commands
 
 FAST = ["--steps", "1", "--draws", "1", "--seeds", "1", "--num-inference-steps", "1", "--device", "cpu"]
@@ -24,13 +29,32 @@ def test_decoys_and_controls_given_again_change_nothing_and_other_texts_do(
     assert "loading model" not in again.stderr
     assert "nothing to do" in run_imgaudit(*command, "--fail-on", "never", "--batch-size", "2").stderr
     mitigated = run_imgaudit(*command, "--mitigation", "random-tokens")
-    assert mitigated.code == 2 and "another model" in mitigated.stderr
+    assert mitigated.code == 2 and "another model" in " ".join(mitigated.stderr.split())
     (targets / "metadata.jsonl").write_text('{"file_name": "picture-000.png", "text": "another caption"}')
     other = run_imgaudit(*command)
     assert other.code == 2 and "other prompts or captions" in " ".join(other.stderr.split())
 
 
-def test_a_mitigation_cannot_be_told_from_files() -> None:
-    assert ModelChoice("m", mitigation="descent").named is None
+def test_a_mitigation_changes_the_fingerprint_as_a_loaded_model_has_it(
+    finite_set: FiniteSetDenoiser, model_folder: Path, make_folder: Callable[..., Path], run_imgaudit: Commands,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    for spec in ("random-tokens:count=2", "descent", "descent:other_noise=1,rms=0.5", "random-tokens"):
+        change = ModelChoice("m", mitigation=spec).named.mitigated
+        assert change is not None and change(finite_set.fingerprint) == mitigate(finite_set, spec).fingerprint
+    assert identify("attention:factor=2") == "attention factor=2"
+    with pytest.raises(ConfigError, match="is no mitigation"):
+        _ = ModelChoice("m", mitigation="none").named
+    command = ["audit", make_folder("one", [1]), "--model", model_folder, "--out", tmp_path / "run", *FAST]
+    behind = [*command, "--no-controls", "--mitigation", "random-tokens:count=2"]
+    first = run_imgaudit(*behind)
+    again = run_imgaudit(*behind)
+    assert again.code == first.code and "nothing to do" in again.stderr and "loading model" not in again.stderr
+    other = run_imgaudit(*behind[:-1], "random-tokens:count=3")
+    assert other.code == 2 and "another model" in " ".join(other.stderr.split())
+
+
+def test_a_model_is_named_by_its_files() -> None:
+    assert ModelChoice("m").named.mitigated is None
     named = ModelChoice("m", ["l:2"], "fp16", "c", compiled=True).named
-    assert named is not None and (named.loras, named.variant, named.config) == (["l:2"], "fp16", "c")
+    assert (named.loras, named.variant, named.config) == (["l:2"], "fp16", "c")

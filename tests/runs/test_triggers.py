@@ -55,6 +55,8 @@ def run(*arguments: str | Path, code: int = 0) -> str:
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     assert result.exit_code == code, result.output
+    if "--json" not in arguments:
+        assert all(len(line) <= 80 for line in result.stdout.splitlines()), result.stdout
     return result.stdout
 
 

@@ -12,12 +12,10 @@ from imgaudit.models.files.hub import fetch_model
 from imgaudit.models.files.inspection import hash_model_file, hash_model_files, list_files, quote, read_model_index
 from imgaudit.models.files.variants import choose_folder_variant
 from imgaudit.models.files.weights import Weights, find_weights
+from imgaudit.schema.model_name import BUNDLED, is_hub_id, require_named
 
 if TYPE_CHECKING:
     from imgaudit.models.files.single_file import Checkpoint
-
-BUNDLED = ("demo",)
-"""Names of lab models that come with the package."""
 
 SINGLE_FILE = "checkpoint"
 """Name of a single file among a model's files, before its suffix: under any other name it is the same model."""
@@ -134,33 +132,13 @@ def resolve_model(model: str, variant: str = "") -> Path:
     return path if path.exists() else fetch_model(model, variant)
 
 
-def require_named(model: str) -> None:
-    """Check that a name is that of a bundled model, of something that exists, or shaped like one on the hub.
-
-    Nothing is opened or fetched. Raises ModelRefusedError with what was expected.
-    """
-    try:
-        is_there = model in BUNDLED or Path(model).exists()
-    except OSError as error:
-        raise ModelRefusedError(f"model {model!r:.200} cannot be opened: {error.strerror}") from error
-    if not is_there and (not _is_hub_id(model) or model.endswith((".safetensors", ".gguf"))):
-        raise ModelRefusedError(
-            f"model {model!r:.200} was not found: expected a model folder (diffusers) or a single file on this "
-            f"computer, the bundled model ({', '.join(BUNDLED)}), or a name on the Hugging Face hub (owner/name)"
-        )
-
-
-def _is_hub_id(name: str) -> bool:
-    return name.count("/") == 1 and not name.startswith((".", "/", "~"))
-
-
 def _find_configuration(checkpoint: "Checkpoint", variant: str, config: str) -> tuple[Path, str]:
     from imgaudit.models.files.single_file import find_usual_configuration
 
     if config and Path(config).is_dir():
         return Path(config), config
     named = config or find_usual_configuration(checkpoint)
-    if not _is_hub_id(named):
+    if not is_hub_id(named):
         raise ModelRefusedError(f"configuration {named!r:.200} was not found: expected a diffusers folder or a hub id")
     try:
         return fetch_model(named, variant, checkpoint.parts), named

@@ -27,6 +27,7 @@ from imgaudit.schema.pairs import GRID, Box, PairEvidence, Region, Transform
 from imgaudit.schema.records import Rung, Skipped
 from tests.support.finished_run import HOSTILE
 from tests.support.reviews import decision, invoke, ledger_of
+from tests.support.wrapping import unwrap
 
 
 @pytest.fixture
@@ -184,4 +185,4 @@ def test_packages_from_the_command_line(finished: FinishedRun, tmp_path: Path, m
             one["verdict"] = "not_reproduced"
     write_json(finished.folder.report_path, content)
     negative = invoke("package", finished.folder.path, finding.id, "--output", "y.zip")
-    assert "does not show that the model reproduces the image" in negative.stderr
+    assert "does not show that the model reproduces the image" in unwrap(negative.stderr)

@@ -12,6 +12,7 @@ from imgaudit.io.writing import read_json, write_json
 from imgaudit.runs.evidence import write_evidence
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.verification import verify_run
+from tests.support.wrapping import unwrap
 
 
 def test_an_untouched_run_matches(copy: RunFolder) -> None:
@@ -93,10 +94,11 @@ def test_a_list_that_was_edited_breaks_its_chain(copy: RunFolder) -> None:
 
 def test_from_the_command_line(copy: RunFolder) -> None:
     good = CliRunner().invoke(app, ["verify", str(copy.path)])
-    assert good.exit_code == ExitCode.DECIDED and "findings were decided again" in good.stdout
+    assert good.exit_code == ExitCode.DECIDED and "findings were decided again" in unwrap(good.stdout)
+    assert max(map(len, good.stdout.splitlines())) <= 80, good.stdout
     assert json.loads(CliRunner().invoke(app, ["verify", str(copy.path), "--json"]).stdout)["problems"] == []
     short = CliRunner().invoke(app, ["verify", str(copy.path), "--head", "abc"])
     assert short.exit_code != 0 and "at least 12 hexadecimal digits" in str(short.exception)
     (copy.path / "manifest.json").write_text((copy.path / "manifest.json").read_text() + "\n")
     bad = CliRunner().invoke(app, ["verify", str(copy.path)])
-    assert isinstance(bad.exception, VerificationError) and "manifest.json' was changed" in bad.stdout
+    assert isinstance(bad.exception, VerificationError) and "manifest.json' was changed" in unwrap(bad.stdout)
