@@ -7,7 +7,7 @@ from importlib import import_module, metadata
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from imgaudit.api import audit, calibrate, compare, read_portfolio, seal
+    from imgaudit.api import audit, calibrate, compare, measure_shard, merge, read_portfolio, seal
     from imgaudit.decision.null_bank import NullBank
     from imgaudit.diffusion.denoiser import Denoiser, PromptEmbeds
     from imgaudit.diffusion.denoising_error import measure_paired_errors
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __version__ = metadata.version("imgaudit")
 
 _NAMES = {
-    "api": "audit calibrate compare read_portfolio seal",
+    "api": "audit calibrate compare measure_shard merge read_portfolio seal",
     "decision.null_bank": "NullBank",
     "diffusion.denoiser": "Denoiser PromptEmbeds",
     "diffusion.denoising_error": "measure_paired_errors",
@@ -52,7 +52,7 @@ __all__ = [
     "AuditConfig", "AuditResult", "Comparison", "Denoiser", "Effort", "Finding", "Framing", "LoadedModel", "NullBank",
     "Policy", "Portfolio", "PromptEmbeds", "Protocol", "RunFolder", "Verdict", "Verification", "__version__",
     "apply_mitigation", "audit", "calibrate", "compare", "invert", "load_model", "measure_paired_errors",
-    "read_portfolio", "seal", "verify",
+    "measure_shard", "merge", "read_portfolio", "seal", "verify",
 ]  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 The guide "From Python" shows them in use.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from os import PathLike
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from imgaudit.io.screening import ScreeningCache, cache_path
 from imgaudit.models.loading import LoadedModel
 from imgaudit.report import finish_run
 from imgaudit.report.verification import verify, verify_file
-from imgaudit.runs.audit import run_audit
+from imgaudit.runs.audit import measure_audit, run_audit
 from imgaudit.runs.calibration import measure_bank
 from imgaudit.runs.callbacks import (
     OnMeasured,
@@ -34,6 +34,7 @@ from imgaudit.runs.callbacks import (
     ignore_step,
 )
 from imgaudit.runs.comparison import compare as comparisons
+from imgaudit.runs.conclusion import conclude
 from imgaudit.runs.cost import resolve_batch_size
 from imgaudit.runs.finished import read_finished_run
 from imgaudit.runs.folder import RunFolder
@@ -41,6 +42,8 @@ from imgaudit.runs.history import Invocation
 from imgaudit.runs.inputs import AuditInputs, Origin
 from imgaudit.runs.seal import read_run_seal, read_seal
 from imgaudit.runs.sealing import make_seal
+from imgaudit.runs.shards.merge import find_merged, merging, read_parts
+from imgaudit.runs.shards.part import finish_shard
 from imgaudit.runs.works import describe_same_works, keep_works, require_other_files
 from imgaudit.schema.comparison import Comparison
 from imgaudit.schema.config import AuditConfig
@@ -48,10 +51,13 @@ from imgaudit.schema.findings import AuditResult
 from imgaudit.schema.policy import Policy
 from imgaudit.schema.protocol import Framing
 from imgaudit.schema.seal import Seal
+from imgaudit.schema.shard import Shard, ShardSummary
 
 AnyPath = str | PathLike[str]
 
-__all__ = ["audit", "calibrate", "compare", "read_portfolio", "seal", "verify", "verify_file"]
+__all__ = [
+    "audit", "calibrate", "compare", "measure_shard", "merge", "read_portfolio", "seal", "verify", "verify_file",
+]  # fmt: skip
 
 
 def read_portfolio(
@@ -136,9 +142,7 @@ def audit(
     else, CalibrationError when a null bank belongs to another model or protocol, and MemoryShortageError.
     """
     run = RunFolder(Path(out))
-    if seal is not None and not isinstance(seal, Seal):
-        seal = read_seal(Path(seal))
-    seal = seal or read_run_seal(run)
+    seal = _find_seal(run, seal)
     if seal is not None:
         config, policy = config or seal.statement.config, policy or seal.statement.audit.policy
     config = config or AuditConfig()
@@ -163,6 +167,86 @@ def audit(
         )
         finish_run(run, result, invocation)
     return result
+
+
+def measure_shard(
+    model: LoadedModel,
+    portfolio: Portfolio,
+    shard: Shard | str,
+    *,
+    out: AnyPath,
+    controls: NullBank | None = None,
+    config: AuditConfig | None = None,
+    policy: Policy | None = None,
+    decoys: Portfolio | None = None,
+    reference: Collection | AnyPath | None = None,
+    seal: Seal | AnyPath | None = None,
+    origin: Origin | None = None,
+    on_progress: OnProgress = ignore_progress,
+    on_note: OnNote = ignore_note,
+    on_measured: OnMeasured = ignore_measured,
+    on_step: OnStep = ignore_step,
+) -> ShardSummary:
+    """Measure one part of an audit, such as "3/20", into a folder of its own; `merge` makes a run of all parts.
+
+    What `imgaudit audit --shard` does. Every part is given the whole portfolio, and measures the images that are its
+    own. It decides nothing, as every q-value depends on all images. The same call continues a part that was stopped.
+
+    controls:  a null bank, so that all parts use the same; None for an audit without controls
+    The others are those of `audit`. Raises what `audit` raises.
+    """
+    run = RunFolder(Path(out))
+    seal = _find_seal(run, seal)
+    if seal is not None:
+        config, policy = config or seal.statement.config, policy or seal.statement.audit.policy
+    config, part = config or AuditConfig(), shard if isinstance(shard, Shard) else Shard.parse(shard)
+    _require_agreement(portfolio, controls, config)
+    _prepare(model, config)
+    policy, collection = policy or config.policy, _open_collection(reference)
+    inputs = AuditInputs(portfolio, controls, decoys, collection, policy, seal, part)
+    origin = origin or Origin.of_python(config, model, "measure_shard")
+    with run.lock(), Invocation(run, "audit", origin.command, config.operator) as invocation:
+        measure_audit(
+            run, model, inputs, config, origin, invocation=invocation, on_progress=on_progress, on_note=on_note,
+            on_measured=on_measured, on_step=on_step,
+        )  # fmt: skip
+        return finish_shard(run, invocation)
+
+
+def merge(
+    shards: Sequence[AnyPath],
+    *,
+    out: AnyPath,
+    command: Sequence[str] = ("imgaudit.merge",),
+    on_progress: OnProgress = ignore_progress,
+    on_note: OnNote = ignore_note,
+) -> AuditResult:
+    """Merge all parts of an audit into a run, decide it, and return the result. Needs no model.
+
+    The run has the records, pictures, findings and q-values that the audit would have had in one piece.
+
+    shards:   folders of all parts, in any order; nothing in them is changed
+    out:      new run folder; it appears when it is complete, and what a kill left is used by the same call again
+    command:  what the run's manifest says of the call
+    on_progress, on_note:  as of `audit`
+
+    Raises RunFolderError that names parts which are missing, given twice, not finished, damaged, or of another audit.
+    """
+    out, parts = Path(out), read_parts([Path(one) for one in shards], on_progress)
+    if (result := find_merged(out, parts)) is not None:
+        on_note("nothing to do: these shards are merged already")
+        return result
+    with merging(parts, out, command, on_progress, on_note) as (run, invocation):
+        result = conclude(run)
+        finish_run(run, result, invocation)
+    return result
+
+
+def _find_seal(run: RunFolder, given: Seal | AnyPath | None) -> Seal | None:
+    """Return the seal that was given, or that of a run which is continued."""
+    if given is not None and not isinstance(given, Seal):
+        given = read_seal(Path(given))
+    return given or read_run_seal(run)
 
 
 def seal(
@@ -231,6 +315,7 @@ def calibrate(
     config: AuditConfig | None = None,
     note: str = "",
     append: bool = False,
+    shard: Shard | str | None = None,
     on_progress: OnProgress = ignore_progress,
     on_note: OnNote = ignore_note,
     on_step: OnStep = ignore_step,
@@ -243,11 +328,15 @@ def calibrate(
     out:       file of the null bank; OUT.work beside it keeps what is finished until the bank is complete
     note:      why these images cannot be in the training set; kept in the bank
     append:    add to the bank that `out` holds, if there is one
+    shard:     the part of the controls that is measured, such as "3/20"; `imgaudit merge` makes a bank of all parts,
+               and no audit takes one of them
     on_progress, on_note, on_step:  as of `audit`
 
     Returns the bank as it is in the file. Raises CalibrationError when `out` holds a bank of another model or protocol.
     """
     config, out = config or AuditConfig(), Path(out)
+    if append and shard is not None:
+        raise InputError("a shard is not added to another bank: merge all shards first, then imgaudit bank merge")
     _prepare(model, config)
     earlier = NullBank.read(out) if append and out.is_file() else None
     if earlier is not None:
@@ -260,7 +349,7 @@ def calibrate(
     if remark:
         on_note(remark)
     measure_bank(
-        work, controls, model, config, note=note,
+        work, controls, model, config, note=note, shard=Shard.parse(shard) if isinstance(shard, str) else shard,
         on_bank=lambda bank: (bank if earlier is None else earlier.merge(bank)).write(out),
         on_progress=lambda done, total: on_progress("calibrating", done, total), on_step=on_step,
     )  # fmt: skip

@@ -24,6 +24,7 @@ from imgaudit.cli import (
     key,
     lab,
     match,
+    merge,
     mitigate,
     report,
     review,
@@ -78,7 +79,7 @@ def _global(
 
 
 COMMANDS: dict[str, tuple[Command, ...]] = {
-    "Audit": (seal, audit, demo, calibrate, bank, index, match),
+    "Audit": (seal, audit, demo, calibrate, merge, bank, index, match),
     "Results and review": (report, compare, view, review, verify),
     "Evidence": (key, sign, timestamp, bag),
     "Models and prompts": (detect, triggers, dial, mitigate, lab),

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -21,10 +21,12 @@ from imgaudit.cli.no_controls import choose_without_controls, lacks_choice
 from imgaudit.cli.options import ConfigOptions, DryRun, LogFile, Out, Quiet, StreamedJson
 from imgaudit.cli.pace import Activity, repeating
 from imgaudit.cli.sealed import find_seal, keep_to_seal
+from imgaudit.cli.shard import print_shard
 from imgaudit.cli.signatures import takes_records
 from imgaudit.cli.terminal import print_result, say, stage_progress, waiting
 from imgaudit.io.offline import go_offline
 from imgaudit.schema.config import AuditConfig
+from imgaudit.schema.shard import Shard, ShardSummary
 
 if TYPE_CHECKING:
     from imgaudit.io.portfolio import Portfolio
@@ -53,7 +55,7 @@ def audit_and_print(
     from imgaudit.runs.evidence import read_evidence
     from imgaudit.runs.folder import RunFolder
     from imgaudit.runs.inputs import AuditInputs, Origin
-    from imgaudit.runs.repetition import find_finished_audit
+    from imgaudit.runs.repetition import find_finished_audit, find_finished_shard
 
     seal, quiet = find_seal(folders, out), output.quiet
     policy = config.policy
@@ -65,40 +67,49 @@ def audit_and_print(
         require_apart(output.log_file, [out, *map(Path, folders.named.values()), *model.paths])
     if config.offline:
         go_offline()
+    shard = folders.part
     inputs = read_inputs(folders, config, policy, quiet=quiet)
     portfolio = inputs.portfolio
     left, shared = find_left_controls(inputs, out)
     if shared:
         say(f"warning: {shared}", quiet=quiet and not output.dry_run)
     if output.dry_run:
-        plan = _make_plan(inputs, left, config, undecided=undecided)
+        plan = _make_plan(inputs, left, config, shard, undecided=undecided)
         print_plan(plan)
         print_cost(model, plan, quiet=quiet)
         return ExitCode.DECIDED
     name_skipped(inputs, quiet=quiet)
-    given = AuditInputs(portfolio, inputs.controls, inputs.decoys, inputs.reference, inputs.policy, seal)
-    if done := find_finished_audit(out, model.named, given, config):
+    given = AuditInputs(portfolio, inputs.controls, inputs.decoys, inputs.reference, inputs.policy, seal, shard)
+    if shard is not None and (finished := find_finished_shard(out, model.named, given, config)):
+        say("nothing to do: every image of this shard is measured already", quiet=quiet)
+        print_shard(finished, out, json_lines=output.json_lines)
+        return ExitCode.DECIDED
+    if shard is None and (done := find_finished_audit(out, model.named, given, config)):
         say("nothing to do: every image of this run is measured and decided already", quiet=quiet)
-        _print_outcome(done, out, output)
+        print_outcome(done, out, json_lines=output.json_lines, quiet=quiet)
         return find_exit_code(done, config.fail_on)
     if undecided:
         reason = choose_without_controls(
-            len(portfolio.targets), lambda: estimate_duration(model, _make_plan(inputs, left, config), quiet=quiet)
+            len(portfolio.targets),
+            lambda: estimate_duration(model, _make_plan(inputs, left, config, shard), quiet=quiet),
         )
         config = config.model_copy(update={"no_controls": True})
         sources = sources | {"no_controls": reason}
     origin = Origin(sys.argv, sources, f"--controls {folders.controls}", folders.named)
-    result = _make_audit(given, model, out, config, origin, output)
-    _print_outcome(result, out, output)
+    result = _measure(given, model, out, config, origin, output)
+    if isinstance(result, ShardSummary):
+        print_shard(result, out, json_lines=output.json_lines)
+        return ExitCode.DECIDED
+    print_outcome(result, out, json_lines=output.json_lines, quiet=quiet)
     say("head of the evidence, to be noted elsewhere:", read_evidence(RunFolder(out)).head, quiet=quiet)
     return find_exit_code(result, config.fail_on)
 
 
-def _make_audit(
+def _measure(
     given: "AuditInputs", model: ModelChoice, out: Path, config: AuditConfig, origin: "Origin", output: PrintOptions
-) -> "AuditResult":
-    """Load the model and audit, with progress on the terminal and in the log."""
-    from imgaudit.api import audit
+) -> "AuditResult | ShardSummary":
+    """Load the model and audit, or measure a part, with progress on the terminal and in the log."""
+    from imgaudit.api import audit, measure_shard
 
     activity, quiet = Activity(), output.quiet
     interruption = Interruption(activity=activity)
@@ -127,35 +138,43 @@ def _make_audit(
                 log.note_stage(stage, done, total)
                 advance(stage, done, total)
 
-            result = audit(
-                loaded, given.portfolio, out=out, controls=given.controls, config=config, policy=given.policy,
-                decoys=given.decoys, reference=given.reference, seal=given.seal, origin=origin,
-                on_progress=interruption.stopping_stages(on_progress), on_note=on_note, on_measured=log.note_image,
-                on_step=on_step,
-            )  # fmt: skip
-        for one in result.findings:
+            settings: dict[str, Any] = {
+                "out": out, "controls": given.controls, "config": config, "policy": given.policy,
+                "decoys": given.decoys, "reference": given.reference, "seal": given.seal, "origin": origin,
+                "on_progress": interruption.stopping_stages(on_progress), "on_note": on_note,
+                "on_measured": log.note_image, "on_step": on_step,
+            }  # fmt: skip
+            result = (
+                audit(loaded, given.portfolio, **settings)
+                if given.shard is None
+                else measure_shard(loaded, given.portfolio, given.shard, **settings)
+            )
+        findings = [] if isinstance(result, ShardSummary) else result.findings
+        for one in findings:
             log.write("finding", image=one.path, verdict=one.verdict.value, seconds=round(one.seconds, 3))
-        log.write("end", exit_code=int(find_exit_code(result, config.fail_on)), seconds=log.seconds)
+        code = ExitCode.DECIDED if isinstance(result, ShardSummary) else find_exit_code(result, config.fail_on)
+        log.write("end", exit_code=int(code), seconds=log.seconds)
     return result
 
 
-def _print_outcome(result: "AuditResult", out: Path, output: PrintOptions) -> None:
+def print_outcome(result: "AuditResult", out: Path, *, json_lines: bool, quiet: bool) -> None:
     """Print the findings and where the report is."""
-    if output.json_lines:
+    if json_lines:
         for finding in result.findings:
             typer.echo(json.dumps(finding.model_dump(mode="json")))
         typer.echo(json.dumps(result.summary.model_dump(mode="json")))
     else:
         print_result(result)
-    say("report:", str(out / "report" / "index.html"), quiet=output.quiet)
+    say("report:", str(out / "report" / "index.html"), quiet=quiet)
 
 
 def _make_plan(
-    inputs: ReadInputs, left: "Portfolio | None", config: AuditConfig, *, undecided: bool = False
-) -> Plan:  # fmt: skip
+    inputs: ReadInputs, left: "Portfolio | None", config: AuditConfig, shard: Shard | None, *, undecided: bool = False
+) -> Plan:
     """Plan an audit from what was read.
 
-    left:  the controls to be measured that are no targets; None without any
+    left:   the controls to be measured that are no targets; None without any
+    shard:  the part of the images; None for all
     """
     from imgaudit.decision.null_bank import NullBank, count_bank_controls
     from imgaudit.runs.works import keep_works
@@ -164,7 +183,7 @@ def _make_plan(
     works = None if isinstance(inputs.controls, NullBank | None) else keep_works(inputs.controls, config.series)
     counted = len(keep_works(left, config.series).targets) if left else 0
     known = len(bank.by_work().controls) if bank else count_bank_controls(counted)
-    return Plan(config, inputs.policy, inputs.portfolio, works, known, bank, undecided)
+    return Plan(config, inputs.policy, inputs.portfolio, works, known, bank, undecided, shard)
 
 
 def register(app: typer.Typer, heading: str) -> None:

@@ -8,12 +8,13 @@ import typer
 from imgaudit.cli.folders import keep_begun_framing, read_folder
 from imgaudit.cli.interruption import Interruption
 from imgaudit.cli.model_choice import ModelChoice
-from imgaudit.cli.options import Captions, MeasuringOptions, Quiet
+from imgaudit.cli.options import Captions, MeasuringOptions, Quiet, ShardOption
 from imgaudit.cli.pace import Activity
 from imgaudit.cli.paths import require_folder, require_new_file
 from imgaudit.cli.signatures import Heading, argument, flag, option, takes_records
 from imgaudit.cli.terminal import print_wrapped, say, stage_progress, waiting
 from imgaudit.io.offline import go_offline
+from imgaudit.schema.shard import Shard
 
 
 def register(app: typer.Typer, heading: str) -> None:
@@ -33,12 +34,14 @@ def _calibrate(
         "bank.", metavar="TEXT", default="the name of the folder")] = "",
     append: Annotated[bool, flag(Heading.OUTPUT, "Add to the bank that --out names, if there is one.",
         "--append")] = False,
+    shard: ShardOption = "",
     quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Measure images known not to be in the training set, and save their scores as a file (null bank) for audits."""
     from imgaudit.api import calibrate
     from imgaudit.schema.score_search import describe_score, recorded_search
 
+    part = Shard.parse(shard) if shard else None
     config, sources = options.resolve()
     config = keep_begun_framing(config, sources, out.with_name(out.name + ".work"))
     if config.offline:
@@ -54,9 +57,13 @@ def _calibrate(
     with interruption.listening(), stage_progress(quiet=quiet, activity=activity) as advance:
         made = calibrate(
             loaded, portfolio, out=out, config=config, note=note or f"folder {controls}", append=append,
-            on_progress=interruption.stopping_stages(advance), on_note=lambda sentence: say(sentence, quiet=quiet),
-            on_step=activity.begin,
+            shard=part, on_progress=interruption.stopping_stages(advance),
+            on_note=lambda sentence: say(sentence, quiet=quiet), on_step=activity.begin,
         )  # fmt: skip
     if score := describe_score(recorded_search(made.protocol), made.baselines):
         print_wrapped(score)
+    if part is not None:
+        print_wrapped(f"{part}: {made.works} controls measured ->", str(out))
+        print_wrapped("No audit takes a shard: imgaudit merge SHARD... --out BANK makes a null bank of all shards")
+        return
     print_wrapped(f"{len(made.controls)} controls, {len(made.kept_out)} more kept out of the bank ->", str(out))

@@ -10,6 +10,7 @@ from imgaudit.cli.no_controls import CONSEQUENCE, WAYS
 from imgaudit.cli.terminal import print_wrapped
 from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.policy import Policy
+from imgaudit.schema.shard import Shard
 from imgaudit.schema.text import as_sentence
 
 if TYPE_CHECKING:
@@ -40,13 +41,22 @@ class Plan:
     """Controls that are measured already."""
     undecided: bool = False
     """True when nobody has chosen yet to audit without controls."""
+    shard: Shard | None = None
+    """The part of the images that would be measured; None for all."""
+
+    @property
+    def own(self) -> "Portfolio":
+        """The images that would be measured: all, or those of the part."""
+        from imgaudit.runs.shards.part import take_shard
+
+        return take_shard(self.portfolio, self.shard, self.config.chunk_size)
 
     def works(self, prediction_type: str | None = None) -> "list[Work]":
         """Return the most that every image takes, those of the controls included.
 
         prediction_type:  what the model's network predicts; the most where it is not known
         """
-        return [*self._works_of(self.portfolio, prediction_type), *self.control_works(prediction_type)]
+        return [*self._works_of(self.own, prediction_type), *self.control_works(prediction_type)]
 
     def control_works(self, prediction_type: str | None = None) -> "list[Work]":
         """Return the most that every control takes which has to be measured first."""
@@ -100,6 +110,9 @@ def _describe_files(plan: Plan) -> Iterator[str]:
     # The words "images to audit" are there for any number: scripts look for them.
     images = "images to audit: 1" if targets == 1 else f"{targets:,} images to audit"
     yield f"{_count(portfolio.count, 'file')}: {images}, {len(portfolio.skipped)} would be skipped."
+    if plan.shard is not None:
+        own = _count(len(plan.own.targets), "image")
+        yield f"Of these, {own} would be measured: {plan.shard}. No verdict is final before all shards are merged."
     for skipped in portfolio.skipped[:SHOWN]:
         yield f"skipped: {skipped.path}: {skipped.skipped}"
     if (more := len(portfolio.skipped) - SHOWN) > 0:

@@ -14,12 +14,14 @@ from imgaudit.cli.options import (
     Prompts,
     ReferenceOption,
     SealOption,
+    ShardOption,
     Targets,
 )
 from imgaudit.cli.terminal import say
 from imgaudit.exceptions import InputError
 from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.policy import Policy, read_policy
+from imgaudit.schema.shard import Shard
 
 if TYPE_CHECKING:
     from imgaudit.decision.null_bank import NullBank
@@ -33,7 +35,7 @@ NAMED = 20
 
 @dataclass(frozen=True)
 class Folders:
-    """The folders and files that an audit is given."""
+    """The folders and files that an audit is given, and the part of the images that it takes."""
 
     targets: Targets
     """The owner's images."""
@@ -53,6 +55,8 @@ class Folders:
     """Rules by which measurements become verdicts."""
     seal: SealOption = None
     """Statement that fixes the audit."""
+    shard: ShardOption = ""
+    """Part of the images, as I/N; empty for all."""
 
     @property
     def has_controls(self) -> bool:
@@ -61,8 +65,23 @@ class Folders:
 
     @property
     def named(self) -> dict[str, str]:
-        """What was given, by option."""
-        return {one.name: str(value) for one in fields(self) if (value := getattr(self, one.name)) is not None}
+        """Folders and files that were given, by option."""
+        given = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "shard"}
+        return {name: str(value) for name, value in given.items() if value is not None}
+
+    @property
+    def part(self) -> Shard | None:
+        """The part of the images that is measured; None for all.
+
+        Raises InputError for what names none, and for controls that every part would have to measure.
+        """
+        if not self.shard:
+            return None
+        if self.controls is not None:
+            from imgaudit.runs.shards.part import CALIBRATE_FIRST
+
+            raise InputError(CALIBRATE_FIRST)
+        return Shard.parse(self.shard)
 
 
 @dataclass(frozen=True)

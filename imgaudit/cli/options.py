@@ -232,6 +232,12 @@ SealOption = Annotated[
     option(Heading.CONTROLS, "Statement made by `imgaudit seal`: its options are taken over, and an audit that departs "
            "from it is refused.", "--seal", metavar="FILE", default="none", callback=require_file),
 ]  # fmt: skip
+ShardOption = Annotated[
+    str,
+    option(Heading.MACHINE, "Measure one of N parts of the images only, such as 3/20, so that several machines can "
+           "divide them. No verdict is final before `imgaudit merge` has joined all parts.", "--shard", metavar="I/N",
+           default="all images"),
+]  # fmt: skip
 Out = Annotated[
     Path,
     option(Heading.OUTPUT, "Folder for results. Name it again to continue an interrupted command.", "--out", "-o",

@@ -18,7 +18,7 @@ from imgaudit.cli.terminal import plain, say, waiting
 from imgaudit.exceptions import InputError
 from imgaudit.io.offline import go_offline
 
-SealedFolders = Annotated[Folders, Take(without=("seal",))]
+SealedFolders = Annotated[Folders, Take(without=("seal", "shard"))]
 SealedOptions = Annotated[ConfigOptions, Take(without=("batch_size", "fail_on"))]
 
 

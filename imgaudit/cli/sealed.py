@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from imgaudit.cli.inputs import Folders
 from imgaudit.cli.paths import check_file, check_folder
@@ -62,7 +62,7 @@ def _fill_folders(statement: "Statement", folders: Folders, run: "RunFolder") ->
         names += ["controls", "calibration"]
     if not run.decoys_path.is_file():
         names.append("decoys")
-    missing = {
+    missing: dict[str, Any] = {
         name: Path(path) for name, path in statement.inputs.items() if name in names and getattr(folders, name) is None
     }
     # Those that were given are checked already.

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection
+from typing import Protocol as Interface
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -45,6 +46,18 @@ class ControlSource(Record):
     same_works: list[str] = Field([], exclude_if=lambda value: not value)
     """SHA-256 of the files that were not measured, because each is of the same work as one that was: a near copy, or
     another image of a series. Sorted; banks of older versions measured every file."""
+
+
+class Scored(Interface):
+    """A control or a target: whatever has a score."""
+
+    @property
+    def complexity(self) -> float:
+        """Detail of the image: log(PNG bytes per pixel)."""
+
+    @property
+    def log_ratio(self) -> float | Skipped:
+        """Score before the effect of complexity is removed; higher = more memorised."""
 
 
 class Control(Record):

@@ -5,13 +5,12 @@ from functools import lru_cache
 from math import inf, isfinite
 from pathlib import Path
 from typing import Literal
-from typing import Protocol as Interface
 
 import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
 from imgaudit.decision.control_works import merge_sources, separate_works
-from imgaudit.decision.controls import Control, ControlSource
+from imgaudit.decision.controls import Control, ControlSource, Scored
 from imgaudit.decision.copy_thresholds import CopyThresholds
 from imgaudit.exceptions import CalibrationError
 from imgaudit.io.writing import read_json, write_json
@@ -21,6 +20,7 @@ from imgaudit.schema.pairs import PairThresholds
 from imgaudit.schema.problems import describe_problem
 from imgaudit.schema.protocol import Protocol
 from imgaudit.schema.records import DECIDING_RUNGS, Legs, Record, Rung, Skipped
+from imgaudit.schema.shard import BankShard
 from imgaudit.statistics import LinearFit, conformal_p_value, exceedance_threshold, fit_line
 
 KEEP_OUT_FROM = 80
@@ -52,18 +52,6 @@ UNSCORED_CONTROLS = Skipped(
     skipped="some controls have no score, as they were measured by a version that gave this model none: calibrate again"
 )
 """The reason why an image's score is compared with nothing."""
-
-
-class Scored(Interface):
-    """A control or a target: whatever has a score."""
-
-    @property
-    def complexity(self) -> float:
-        """Detail of the image: log(PNG bytes per pixel)."""
-
-    @property
-    def log_ratio(self) -> float | Skipped:
-        """Score before the effect of complexity is removed; higher = more memorised."""
 
 
 def _comparable_rungs(rung: Rung) -> Sequence[Rung]:
@@ -109,6 +97,8 @@ class NullBank(Record):
     """Name and origin of the copy descriptor that all controls were measured with; empty where there was none."""
     near_copies: list[Control] = Field([], exclude_if=lambda value: not value)
     """Controls that were measured and are near copies of others: they count in nothing."""
+    shard: BankShard | None = Field(None, exclude_if=lambda value: value is None)
+    """The part of the controls that this file holds; absent where it holds all. An audit refuses a part."""
 
     @model_validator(mode="after")
     def _has_one_baseline(self) -> "NullBank":
@@ -311,7 +301,10 @@ class NullBank(Record):
         """Raise CalibrationError, naming every difference, unless the bank is for this model and protocol.
 
         InvMM decides nothing: a bank without it, or with other settings of it, gives everything but InvMM's p-value.
+        A part of a bank is for none.
         """
+        if self.shard is not None:
+            raise CalibrationError(self.shard.refusal)
         if self.model_fingerprint != model_fingerprint:
             raise CalibrationError(
                 f"the null bank was made with model {self.model!r} ({self.model_fingerprint[:12]}), but this one is "

@@ -29,6 +29,7 @@ from imgaudit.runs.model_checks import read_model_checks
 from imgaudit.runs.reference_search import find_near_copy_rule, keep_reference
 from imgaudit.runs.seal import choose_seal, compare_bank, keep_seal
 from imgaudit.runs.sealing import name_measures, require_seal
+from imgaudit.runs.shards.part import require_measured_controls, take_shard
 from imgaudit.runs.works import describe_same_works, group_targets, keep_works
 from imgaudit.schema.baseline import BASELINE_WORDING
 from imgaudit.schema.config import AuditConfig
@@ -64,9 +65,34 @@ def run_audit(
 ) -> AuditResult:
     """Audit into a run folder that the caller holds, and decide. Pages are the caller's to render.
 
+    The parameters are those of `measure_audit`.
+    """
+    measure_audit(
+        run, model, inputs, config, origin, invocation=invocation, on_progress=on_progress, on_note=on_note,
+        on_measured=on_measured, on_step=on_step,
+    )  # fmt: skip
+    return conclude(run)
+
+
+def measure_audit(
+    run: RunFolder,
+    model: LoadedModel,
+    inputs: AuditInputs,
+    config: AuditConfig,
+    origin: Origin,
+    *,
+    invocation: Invocation,
+    on_progress: OnProgress,
+    on_note: OnNote,
+    on_measured: OnMeasured = ignore_measured,
+    on_step: OnStep = ignore_step,
+) -> None:
+    """Measure what a run folder still lacks of an audit, or of the part of it that `inputs` names. Decide nothing.
+
     invocation:  line of the run's history; started here, once nothing keeps the audit from being made
     """
     on_progress = invocation.noticing(on_progress)
+    require_measured_controls(inputs)
     _note_controls(model, inputs, config, on_note)
     if reason := model.denoiser.no_null:
         on_note(f"note: {reason}; errors are {BASELINE_WORDING['start']}, for images and controls alike")
@@ -76,7 +102,7 @@ def run_audit(
     manifest = make_manifest(
         origin.command, config, origin.sources, model, inputs.portfolio, policy=inputs.policy,
         groups=read_manifest(run).groups if begun else group_targets(inputs.portfolio, config.series),
-        measures=name_measures(matcher, lacking),
+        measures=name_measures(matcher, lacking), shard=inputs.shard,
     )  # fmt: skip
     require_seal(run, inputs, manifest, origin, on_note)
     inputs = _keep_works(inputs, config, on_note)
@@ -90,7 +116,8 @@ def run_audit(
     manifest = open_manifest(
         run.path, manifest.with_batch_size(config.batch_size, sources.get("batch_size", "default"))
     )
-    portfolio = resume_portfolio(inputs.portfolio, manifest)
+    whole = resume_portfolio(inputs.portfolio, manifest)
+    portfolio = take_shard(whole, inputs.shard, config.chunk_size)
     recorded = run.recorded()
     if begun:
         _require_same_controls(run, inputs.controls)
@@ -102,11 +129,12 @@ def run_audit(
             on_note(f"note: {remark}")
         if lost := recorded.lost:
             on_note(f"note: {lost} records are damaged, or their images are gone; measured again")
-    if (decoys := inputs.decoys or inputs.control_images) is not None:
+    if inputs.leads and (decoys := inputs.decoys or inputs.control_images) is not None:
         save_decoys(run, decoys, model, config)
     known = inputs.controls.model_checks if isinstance(inputs.controls, NullBank) else None
-    on_step("checking the model", [])
-    keep_model_checks(run, model, inputs.control_images, portfolio, config, on_note, known)
+    if inputs.leads or known is not None:
+        on_step("checking the model", [])
+        keep_model_checks(run, model, inputs.control_images, whole, config, on_note, known)
     _fix_bank(run, model, inputs, config, origin, on_progress, on_step)
     for one in measure_targets(
         run, portfolio, model, config, matcher=matcher, recorded=recorded,
@@ -124,7 +152,6 @@ def run_audit(
         "images_measured": len(after.finished - recorded.finished),
         "files_skipped": len(after.skipped.keys() - recorded.skipped.keys()),
     }
-    return conclude(run)
 
 
 def _note_controls(model: LoadedModel, inputs: AuditInputs, config: AuditConfig, on_note: OnNote) -> None:

@@ -16,8 +16,10 @@ from imgaudit.runs.measurement import measure_targets
 from imgaudit.runs.model_checking import keep_model_checks
 from imgaudit.runs.model_checks import read_model_checks
 from imgaudit.runs.sealing import name_measures
+from imgaudit.runs.shards.part import take_shard
 from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.model_checks import ModelChecks
+from imgaudit.schema.shard import BankShard, Shard
 from imgaudit.similarity.matcher import standard_matcher
 
 
@@ -29,6 +31,7 @@ def measure_bank(
     *,
     note: str,
     model_checks: ModelChecks | None = None,
+    shard: Shard | None = None,
     on_bank: Callable[[NullBank], None] = lambda bank: None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     on_step: OnStep = ignore_step,
@@ -38,16 +41,19 @@ def measure_bank(
     note:     where the controls came from and why they cannot have been in the training set
     work:     folder for what is finished, so that a killed calibration continues; removed when the bank is complete
     model_checks:  checks of the model, where they were made already; the bank holds them, so audits with it need none
+    shard:    the part of the controls that is measured; None for all
     on_bank:  writes the bank down, before the work behind it is removed
     """
     run = RunFolder(work)
     with run.lock():
         matcher, lacking = standard_matcher(model.denoiser.resolution, getattr(model.denoiser, "device", "cpu"))
-        fresh = make_manifest(["calibrate"], config, {}, model, portfolio, measures=name_measures(matcher, lacking))
+        measures = name_measures(matcher, lacking)
+        fresh = make_manifest(["calibrate"], config, {}, model, portfolio, measures=measures, shard=shard)
         manifest = open_manifest(run.path, fresh)
-        portfolio = resume_portfolio(portfolio, manifest)
-        if model_checks is None:
-            keep_model_checks(run, model, portfolio, portfolio, config)
+        whole = resume_portfolio(portfolio, manifest)
+        portfolio = take_shard(whole, shard, config.chunk_size)
+        if model_checks is None and (shard is None or shard.number == 1):
+            keep_model_checks(run, model, whole, whole, config)
             model_checks = read_model_checks(run)
         for _ in measure_targets(
             run, portfolio, model, config, matcher=matcher, keep_images=False, on_progress=on_progress, on_step=on_step
@@ -69,6 +75,9 @@ def measure_bank(
             # What took time was the first check; whoever uses the bank spends none.
             spent = {"seconds": 0.0, "network_evaluations": 0}
             bank = bank.model_copy(update={"model_checks": model_checks.model_copy(update=spent)})
+        if shard is not None:
+            known = [target.sha256 for target in manifest.targets]
+            bank = bank.model_copy(update={"shard": BankShard.of(shard, known, config.chunk_size)})
         on_bank(bank)
     remove_folder(work)
     return bank

@@ -28,7 +28,7 @@ from imgaudit.runs.cross_matches import cross_match
 from imgaudit.runs.evidence import is_listed
 from imgaudit.runs.folder import MAX_TENSOR_BYTES, RunFolder
 from imgaudit.runs.history import read_history
-from imgaudit.runs.manifest import read_manifest
+from imgaudit.runs.manifest import require_whole
 from imgaudit.runs.model_checks import read_model_checks
 from imgaudit.runs.reference import read_reference
 from imgaudit.runs.seal import describe_seal, read_run_seal
@@ -149,9 +149,9 @@ def decide_run(run: RunFolder, policy: Policy | None = None) -> AuditResult:
 
     Targets whose files are damaged become skipped findings.
     policy: another one than was fixed before the run; the result is then marked as decided again
-    Raises RunFolderError for a manifest, bank or decoys that cannot be read.
+    Raises RunFolderError for a manifest, bank or decoys that cannot be read, and for a part of an audit.
     """
-    manifest = read_manifest(run)
+    manifest = require_whole(run)
     policy = policy or manifest.policy
     bank = NullBank.read(run.calibration_path) if run.calibration_path.is_file() else None
     measurements, skipped = run.read_measurements()

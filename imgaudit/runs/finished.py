@@ -18,7 +18,7 @@ from imgaudit.exceptions import RunFolderError
 from imgaudit.io.reading import hash_file
 from imgaudit.io.writing import MAX_JSON_BYTES, read_json
 from imgaudit.runs.folder import RunFolder
-from imgaudit.runs.manifest import read_manifest
+from imgaudit.runs.manifest import read_manifest, require_whole
 from imgaudit.schema.findings import AuditResult, Finding
 from imgaudit.schema.manifest import AuditManifest
 from imgaudit.schema.measures import DECIDING_DESCRIPTOR, DECIDING_DISTANCE
@@ -73,6 +73,7 @@ def read_result(run: RunFolder) -> AuditResult:
     if not run.manifest_path.is_file():
         raise RunFolderError(f"{str(run.path)!r} is not a run folder: it has no manifest.json")
     if not run.report_path.is_file():
+        require_whole(run)
         raise RunFolderError(
             f"{str(run.path)!r} is not a finished run: it has no report.json; imgaudit report writes it"
         )

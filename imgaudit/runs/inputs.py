@@ -10,6 +10,7 @@ from imgaudit.models.loading import LoadedModel
 from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.policy import Policy
 from imgaudit.schema.seal import Seal
+from imgaudit.schema.shard import Shard
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,18 @@ class AuditInputs:
     """Rules by which measurements become verdicts."""
     seal: Seal | None = None
     """The statement that fixes the audit; None for one that nothing was stated of before."""
+    shard: Shard | None = None
+    """The part of the images that is measured; None for all."""
 
     @property
     def control_images(self) -> Portfolio | None:
         """The controls that have to be measured."""
         return self.controls if isinstance(self.controls, Portfolio) else None
+
+    @property
+    def leads(self) -> bool:
+        """True for the whole audit and for its first part, which also does what is done once for all images."""
+        return self.shard is None or self.shard.number == 1
 
 
 @dataclass(frozen=True)

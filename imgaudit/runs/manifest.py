@@ -18,6 +18,7 @@ from imgaudit.schema.manifest import AuditManifest, KnownLora, KnownModel, Known
 from imgaudit.schema.policy import Policy
 from imgaudit.schema.problems import describe_problem
 from imgaudit.schema.records import SkippedImage
+from imgaudit.schema.shard import Shard
 
 if TYPE_CHECKING:
     # Reading a manifest needs no torch, so that pages and reviews start at once.
@@ -106,6 +107,7 @@ def make_manifest(
     policy: Policy | None = None,
     groups: Sequence[Sequence[str]] = (),
     measures: Mapping[str, str] | None = None,
+    shard: Shard | None = None,
 ) -> AuditManifest:
     """Describe an audit that is about to begin.
 
@@ -113,6 +115,7 @@ def make_manifest(
     policy:    how measurements will become verdicts; by default the one that follows from the configured level
     groups:    near-duplicates among the targets, representatives first
     measures:  every similarity and distance with where it comes from, or why it is skipped
+    shard:     the part of the images that is measured in this folder; None for all
     """
     import torch
 
@@ -137,6 +140,7 @@ def make_manifest(
         platform=platform.platform(),
         seed=config.seed,
         operator=config.operator,
+        shard=shard,
     )
 
 
@@ -167,6 +171,20 @@ def open_manifest(folder: Path, manifest: M) -> M:
 def read_manifest(run: RunFolder) -> AuditManifest:
     """Read the manifest of an audit. Raises RunFolderError when it is not one of this version."""
     return _read(run.manifest_path, AuditManifest)
+
+
+def require_whole(run: RunFolder) -> AuditManifest:
+    """Read the manifest of an audit of all its images. Raises RunFolderError for a part of one, which has no verdicts.
+
+    Also raises what `read_manifest` raises.
+    """
+    manifest = read_manifest(run)
+    if manifest.shard is not None:
+        raise RunFolderError(
+            f"{str(run.path)!r} is {manifest.shard} of an audit. No verdict is final before all shards are merged, as "
+            "every q-value depends on all images: imgaudit merge SHARD... --out RUN merges them"
+        )
+    return manifest
 
 
 def _read(path: Path, kind: type[M]) -> M:

@@ -6,9 +6,11 @@ from pathlib import Path
 
 from imgaudit.decision.null_bank import NullBank
 from imgaudit.exceptions import ImgauditError
+from imgaudit.io.portfolio import Portfolio
 from imgaudit.models.loading import fingerprint_model
 from imgaudit.runs.audit import require_bank, require_controls
 from imgaudit.runs.callbacks import ignore_note
+from imgaudit.runs.evidence import EVIDENCE
 from imgaudit.runs.finished import FinishedRun, read_finished_run
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.inputs import AuditInputs, Origin
@@ -16,9 +18,12 @@ from imgaudit.runs.manifest import describe_targets, package_versions
 from imgaudit.runs.reference_search import is_looked_up
 from imgaudit.runs.seal import choose_seal
 from imgaudit.runs.sealing import require_seal
+from imgaudit.runs.shards.part import summarise_shard, take_shard
+from imgaudit.runs.shards.reading import read_part
 from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.findings import AuditResult
-from imgaudit.schema.manifest import KnownOption
+from imgaudit.schema.manifest import AuditManifest, KnownOption
+from imgaudit.schema.shard import ShardSummary
 
 FREE_KEYS = {"batch_size", "device", "offline", "rescan", "fail_on", "operator", "no_controls"}
 """Keys of the configuration that change nothing in a finished run."""
@@ -62,19 +67,49 @@ def find_finished_audit(
         return None
     try:
         run = read_finished_run(out)
-        if not (_has_inputs(folder, inputs) and _is_complete(run, inputs) and _has_options(run, inputs, config)):
+        if not (_has_inputs(folder, inputs) and _is_complete(run, inputs)):
+            return None
+        if not _has_options(run.manifest, inputs, config) or run.result.policy != inputs.policy:
             return None
         if model.fingerprint != run.manifest.model.fingerprint:
             return None
-        _require_seal(run, model, inputs, config)
+        _require_seal(folder, run.manifest, model, inputs, config)
     except (ImgauditError, OSError):
         return None
     return run.result
 
 
-def _has_inputs(folder: RunFolder, inputs: AuditInputs) -> bool:
+def find_finished_shard(
+    out: Path, model: NamedModel, inputs: AuditInputs, config: AuditConfig
+) -> ShardSummary | None:  # fmt: skip
+    """Return what a finished shard holds where the same command would change nothing; None where it has to be made.
+
+    out:  folder of the shard
+    Whatever is in doubt is None: the audit then says itself what differs.
+    """
+    folder = RunFolder(out)
+    if not (folder.manifest_path.is_file() and (out / EVIDENCE).is_file()):
+        return None
+    try:
+        part = read_part(out)
+        manifest, recorded = part.manifest, folder.recorded()
+        own = take_shard(inputs.portfolio, inputs.shard, manifest.chunk_size)
+        same = part.shard == inputs.shard and manifest.chunk_size == config.chunk_size
+        complete = not any(recorded.skipped.values()) and not recorded.lost
+        if not (same and complete and _has_images(manifest, inputs) and _has_inputs(folder, inputs, own)):
+            return None
+        if not _has_options(manifest, inputs, config) or model.fingerprint != manifest.model.fingerprint:
+            return None
+        _require_seal(folder, manifest, model, inputs, config)
+        return summarise_shard(folder)
+    except (ImgauditError, OSError):
+        return None
+
+
+def _has_inputs(folder: RunFolder, inputs: AuditInputs, own: Portfolio | None = None) -> bool:
     """Tell whether the run holds what was made of controls, decoys and reference. Raises RunFolderError for others.
 
+    own:  the images that are measured in this folder, where these are not all
     Of decoys a run holds their vectors alone, and keeps to those that it was begun with.
     """
     controls, reference = inputs.controls, inputs.reference
@@ -82,9 +117,9 @@ def _has_inputs(folder: RunFolder, inputs: AuditInputs) -> bool:
         require_bank(folder, controls)
     elif controls is not None:
         require_controls(folder, controls)
-    if inputs.decoys is not None and not folder.decoys_path.is_file():
+    if inputs.leads and inputs.decoys is not None and not folder.decoys_path.is_file():
         return False
-    images = [target.image.id for target in inputs.portfolio.targets]
+    images = [target.image.id for target in (own or inputs.portfolio).targets]
     nulls = bool(inputs.control_images and inputs.control_images.targets)
     if reference is not None and not is_looked_up(folder, reference, images, with_controls=nulls):
         return False
@@ -97,39 +132,46 @@ def _is_complete(run: FinishedRun, inputs: AuditInputs) -> bool:
     """Tell whether every image that was given, with the same texts, was measured and decided."""
     targets, result = inputs.portfolio.targets, run.result
     recorded = run.folder.recorded(with_images=True)
-    held = {target.sha256: target.texts_sha256 for target in run.manifest.targets}
-    same = held == {target.image.sha256: target.texts_sha256 for target in targets}
+    same = _has_images(run.manifest, inputs)
     decided = {target.image.id for target in targets} <= {one.id for one in result.findings}
     whole = len(result.findings) == result.summary.targets and not recorded.lost
     return same and decided and whole and not any(recorded.skipped.values())
 
 
-def _has_options(run: FinishedRun, inputs: AuditInputs, config: AuditConfig) -> bool:
-    """Tell whether the run was made and decided under these options."""
-    manifest, options = run.manifest, config.model_dump(mode="json", exclude=FREE_KEYS)
+def _has_images(manifest: AuditManifest, inputs: AuditInputs) -> bool:
+    """Tell whether the same images, with the same texts, were given before."""
+    held = {target.sha256: target.texts_sha256 for target in manifest.targets}
+    return held == {target.image.sha256: target.texts_sha256 for target in inputs.portfolio.targets}
+
+
+def _has_options(manifest: AuditManifest, inputs: AuditInputs, config: AuditConfig) -> bool:
+    """Tell whether the run was made under these options."""
+    options = config.model_dump(mode="json", exclude=FREE_KEYS)
     same = all(key in manifest.config and manifest.config[key].value == options[key] for key in options)
     # Defaults can change between versions, so that the same options give another protocol.
     protocol = config.protocol.for_model(manifest.model.prediction_type)
-    return same and protocol == manifest.protocol and manifest.policy == inputs.policy == run.result.policy
+    return same and protocol == manifest.protocol and manifest.policy == inputs.policy
 
 
-def _require_seal(run: FinishedRun, model: NamedModel, inputs: AuditInputs, config: AuditConfig) -> None:
+def _require_seal(
+    folder: RunFolder, manifest: AuditManifest, model: NamedModel, inputs: AuditInputs, config: AuditConfig
+) -> None:
     """Refuse an audit that would depart from its seal, as the audit would: InputError, RunFolderError.
 
     The manifest that the audit would begin with now is the run's, with what can be another now: by its fingerprint, the
     model is the same.
     """
-    seal = choose_seal(run.folder, inputs.seal)
+    seal = choose_seal(folder, inputs.seal)
     if seal is None:
         return
     options = {
         key: KnownOption(value=value, source="now") for key, value in config.model_dump(mode="json").items()
     }  # fmt: skip
-    now = run.manifest.model_copy(
+    now = manifest.model_copy(
         update={
             "targets": describe_targets(inputs.portfolio), "skipped": list(inputs.portfolio.skipped), "config": options,
             "versions": package_versions(), "policy": inputs.policy, "policy_hash": inputs.policy.hash,
-            "model": run.manifest.model.model_copy(update={"compiled": model.compiled}), "seed": config.seed,
+            "model": manifest.model.model_copy(update={"compiled": model.compiled}), "seed": config.seed,
         }
     )  # fmt: skip
-    require_seal(run.folder, inputs, now, Origin([]), ignore_note)
+    require_seal(folder, inputs, now, Origin([]), ignore_note)

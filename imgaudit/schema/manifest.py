@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from imgaudit.schema.config import AuditConfig, Series
 from imgaudit.schema.detection import PromptDetectionSettings
@@ -11,6 +11,7 @@ from imgaudit.schema.measures import COPY_DESCRIPTORS
 from imgaudit.schema.policy import Policy
 from imgaudit.schema.protocol import Protocol
 from imgaudit.schema.records import SCHEMA_VERSION, Record, SkippedImage
+from imgaudit.schema.shard import Shard
 from imgaudit.schema.triggers import ImageSettings, SearchSettings
 
 SKIPPED_MEASURE = "skipped: "
@@ -89,6 +90,29 @@ class KnownOption(Known):
     """Place where it was set: default, a file, environment, command line, ..."""
 
 
+class MergedShard(Known):
+    """A part of an audit that was measured apart and merged into it."""
+
+    shard: Shard
+    """The part."""
+    head: str
+    """End of the chain in the evidence.json that the part had."""
+    commands: list[list[str]]
+    """Command lines that measured it."""
+    versions: dict[str, str]
+    """Versions of the packages that numbers depend on."""
+    device: str
+    """Device on which the model ran."""
+    threads: int
+    """Threads of the processor."""
+    platform: str
+    """Operating system."""
+    started: str
+    """UTC, ISO 8601."""
+    operator: str
+    """Name of the person who ran it; empty when not given."""
+
+
 class Manifest(BaseModel):
     """The part that all manifests share."""
 
@@ -151,6 +175,10 @@ class AuditManifest(Manifest):
     """Run seed."""
     operator: str
     """Name of the person who ran it; empty when not given."""
+    shard: Shard | None = Field(None, exclude_if=lambda value: value is None)
+    """The part of the images that this folder is about; absent where it is about all."""
+    merged: list[MergedShard] = Field([], exclude_if=lambda value: not value)
+    """The parts that this audit was merged from; empty where it was measured as a whole."""
 
     @property
     def copy_descriptor(self) -> str:
@@ -174,6 +202,18 @@ class AuditManifest(Manifest):
         return self.model_copy(update={"config": {**self.config, **chosen}})
 
     @property
+    def chunk_size(self) -> int:
+        """The number of images that are inverted together."""
+        stored = self.config.get("chunk_size")
+        return AuditConfig.model_validate({} if stored is None else {"chunk_size": stored.value}).chunk_size
+
+    @property
+    def own_images(self) -> set[str]:
+        """SHA-256 of the images that are measured in this folder: all, or those of its part."""
+        known = {target.sha256 for target in self.targets}
+        return known if self.shard is None else self.shard.select(known, self.chunk_size)
+
+    @property
     def series(self) -> Series:
         """The way in which series were declared; older audits had none."""
         stored = self.config.get("series")
@@ -194,6 +234,10 @@ class AuditManifest(Manifest):
             yield f"series {self.series.value}, now {fresh.series.value}"
         if self.seed != fresh.seed:
             yield f"seed {self.seed}, now {fresh.seed}"
+        if self.shard != fresh.shard:
+            yield f"{self.shard or 'all images'}, now {fresh.shard or 'all images'}"
+        if self.shard is not None and self.chunk_size != fresh.chunk_size:
+            yield f"chunk size {self.chunk_size}, now {fresh.chunk_size}"
         if only := self.measured ^ fresh.measured:
             yield f"measures {', '.join(sorted(only))} available only in one of the two"
         yield from super().differences(fresh)

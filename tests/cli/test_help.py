@@ -19,8 +19,8 @@ from imgaudit.schema.protocol import Effort
 
 SHARED = {
     "__init__", "configured", "cost", "dry_run", "event_log", "exit_codes", "folders", "inputs", "interruption",
-    "model_choice", "names", "no_controls", "pace", "options", "passphrase", "replay_options", "sealed", "signatures",
-    "streams", "terminal",
+    "model_choice", "names", "no_controls", "pace", "options", "passphrase", "replay_options", "sealed", "shard",
+    "signatures", "streams", "terminal",
 }  # fmt: skip
 """Files of cli/ that are no command."""
 
@@ -29,7 +29,7 @@ HEADED = (
     "lab describe", "lab distil", "lab lora", "lab train", "report", "review export", "review import", "review package",
     "review status",
     "bag", "key make", "seal", "sign", "verify", "view",
-    "audit", "calibrate", "demo", "detect", "dial", "match", "mitigate evaluate", "mitigate fine-tune",
+    "audit", "calibrate", "demo", "detect", "dial", "match", "merge", "mitigate evaluate", "mitigate fine-tune",
     "mitigate locate", "mitigate prune", "triggers", *(f"benchmark {one.name}" for one in BENCHMARKS),
 )  # fmt: skip
 
@@ -84,7 +84,7 @@ def test_audit_has_the_headings_that_a_newcomer_looks_for() -> None:
     assert list(shown) == [
         "Arguments", "Options", "What is audited", "Controls", "Budget", "Output", "Machine", "Expert",
     ]  # fmt: skip
-    assert sum(body.count("[default:") for body in shown.values()) == 46
+    assert sum(body.count("[default:") for body in shown.values()) == 47
     assert "owner/name[@revision]" in shown["What is audited"]
 
 

@@ -1,0 +1,135 @@
+"""Shards merged are the undivided run; a merge that is stopped leaves nothing half-done and is given again."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imgaudit.api import merge
+from imgaudit.exceptions import RunFolderError
+from imgaudit.runs.evidence import read_evidence
+from imgaudit.runs.finished import read_finished_run
+from imgaudit.runs.folder import RunFolder
+from imgaudit.runs.verification.run import verify_run
+from imgaudit.schema.findings import AuditResult
+from tests.support.shards import IMAGES, ShardedAudit, sharded
+
+__all__ = ["sharded"]
+
+
+class Stopped(Exception):
+    pass
+
+
+def stop_at(stage: str, wanted: int) -> Callable[[str, int, int], None]:
+    def on_progress(name: str, done: int, total: int) -> None:
+        if (name, done) == (stage, wanted):
+            raise Stopped
+
+    return on_progress
+
+
+def comparable(result: AuditResult) -> Any:
+    content = result.model_dump(mode="json", exclude={"run"})
+    content["summary"].pop("seconds")
+    content["summary"].get("model_checks", {}).pop("seconds", None)
+    for one in content["findings"]:
+        one.pop("seconds")
+    return content
+
+
+def test_the_merged_run_is_the_undivided_one(sharded: ShardedAudit, tmp_path: Path) -> None:
+    parts = [sharded.folder / name for name in ("3", "1", "2")]
+    before = {path: path.stat().st_mtime_ns for part in parts for path in part.rglob("*")}
+    result = merge(parts, out=tmp_path / "run")
+    whole = read_finished_run(sharded.folder / "whole")
+    assert comparable(result) == comparable(whole.result) and len(result.findings) == IMAGES + 1
+    run = RunFolder(tmp_path / "run")
+    assert not [problem for check in verify_run(run).checks for problem in check.problems]
+    manifest = read_finished_run(run.path).manifest
+    assert manifest.shard is None and [one.shard.number for one in manifest.merged] == [1, 2, 3]
+    heads = [read_evidence(RunFolder(sharded.folder / name)).head for name in ("1", "2", "3")]
+    assert [one.head for one in manifest.merged] == heads
+    assert all(one.commands[0][0] == "imgaudit.measure_shard" for one in manifest.merged)
+    assert before == {path: path.stat().st_mtime_ns for part in parts for path in part.rglob("*")}
+    notes: list[str] = []
+    again = merge(parts, out=tmp_path / "run", on_note=notes.append)
+    assert comparable(again) == comparable(result) and notes == ["nothing to do: these shards are merged already"]
+
+
+@pytest.mark.parametrize("stage, done", [("copying files", 0), ("copying files", 9)])
+def test_a_stopped_merge_leaves_no_run_and_is_given_again(
+    sharded: ShardedAudit, tmp_path: Path, stage: str, done: int
+) -> None:
+    parts = [sharded.folder / name for name in ("1", "2", "3")]
+    with pytest.raises(Stopped):
+        merge(parts, out=tmp_path / "run", on_progress=stop_at(stage, done))
+    assert not (tmp_path / "run").exists()
+    left = tmp_path / "run.merging"
+    copied = {path: path.stat().st_ino for path in left.rglob("*.png")}
+    (left / "records.jsonl").write_text("half a line")
+    if copied:
+        # What a disk lost is copied again.
+        next(iter(copied)).write_bytes(b"")
+    result = merge(parts, out=tmp_path / "run")
+    assert comparable(result) == comparable(read_finished_run(sharded.folder / "whole").result)
+    kept = [
+        path for path, inode in copied.items() if (tmp_path / "run" / path.relative_to(left)).stat().st_ino == inode
+    ]
+    assert len(kept) == max(0, len(copied) - 1) and not left.exists()
+    assert not [problem for check in verify_run(RunFolder(tmp_path / "run")).checks for problem in check.problems]
+
+
+def test_a_place_that_is_taken_is_refused(sharded: ShardedAudit, tmp_path: Path) -> None:
+    parts = [sharded.folder / name for name in ("1", "2", "3")]
+    taken = tmp_path / "taken"
+    taken.mkdir()
+    (taken / "mine.txt").write_text("kept")
+    with pytest.raises(RunFolderError, match="exists already, and is not the run merged from these shards"):
+        merge(parts, out=taken)
+    (tmp_path / "run.merging").mkdir()
+    (tmp_path / "run.merging" / "mine.txt").write_text("kept")
+    with pytest.raises(RunFolderError, match=r"'mine\.txt', which no merge left there"):
+        merge(parts, out=tmp_path / "run")
+    assert (taken / "mine.txt").read_text() == (tmp_path / "run.merging" / "mine.txt").read_text() == "kept"
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(RunFolderError, match="exists already"):
+        merge(parts, out=tmp_path / "link")
+
+
+@pytest.mark.parametrize("change", ["content", "link", "removed"])
+def test_a_picture_that_is_not_the_shards_own_stops_the_merge(
+    sharded: ShardedAudit, tmp_path: Path, change: str
+) -> None:
+    parts = sharded.copy(tmp_path)
+    picture = sorted((parts[1] / "images").rglob("target.png"))[0]
+    data = picture.read_bytes()
+    picture.unlink()
+    secret = tmp_path / "secret.png"
+    secret.write_bytes(data)
+    if change == "content":
+        picture.write_bytes(data[:-1] + b"x")
+    elif change == "link":
+        picture.symlink_to(secret)
+    with pytest.raises(RunFolderError, match=r"target\.png"):
+        merge(parts, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_ran_elsewhere_is_said(sharded: ShardedAudit, tmp_path: Path) -> None:
+    parts = sharded.copy(tmp_path)
+    sharded.measure("2/3", tmp_path / "other", batch_size=4)
+    notes: list[str] = []
+    merge([parts[0], tmp_path / "other", parts[2]], out=tmp_path / "run", on_note=notes.append)
+    assert notes == ["note: shard 2 of 3 was measured with other conditions than shard 1 of 3: batch size 4"]
+
+
+def test_the_history_names_the_merge(sharded: ShardedAudit, tmp_path: Path) -> None:
+    parts = [sharded.folder / name for name in ("1", "2", "3")]
+    merge(parts, out=tmp_path / "run", command=["imgaudit", "merge", os.fsdecode(b"\xff")])
+    lines = [json.loads(line) for line in (tmp_path / "run" / "history.jsonl").read_text("utf-8").splitlines()]
+    assert [line["event"] for line in lines] == ["start", "end"] and lines[0]["work"] == "merge"
+    assert lines[1]["changes"]["shards"] == 3 and lines[1]["changes"]["images_measured"] == IMAGES
