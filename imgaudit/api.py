@@ -120,7 +120,7 @@ def audit(
     work is on disk at every moment; the same call continues a run that was stopped.
 
     out:        run folder, new or of the same audit
-    controls:   images that cannot be in the training set, or a null bank made from such images; without either there
+    controls:   images that cannot have been in the training set, or a null bank made from them; without either there
                 are no p-values, only copies from prompts that were not derived from the image can be concluded, and
                 every other image is inconclusive. The command asks first; a call without controls goes ahead
     config:     budget and seed; the standard effort by default. Its framing must be the portfolio's. `offline` refuses
@@ -326,7 +326,7 @@ def calibrate(
     among the controls are one work: only one of each is measured.
 
     out:       file of the null bank; OUT.work beside it keeps what is finished until the bank is complete
-    note:      why these images cannot be in the training set; kept in the bank
+    note:      why these images cannot have been in the training set; kept in the bank
     append:    add to the bank that `out` holds, if there is one
     shard:     the part of the controls that is measured, such as "3/20"; `imgaudit merge` makes a bank of all parts,
                and no audit takes one of them

@@ -10,9 +10,7 @@ from imgaudit.cli.signatures import Heading, argument, option
 from imgaudit.cli.terminal import print_wrapped
 from imgaudit.schema.text import as_sentence
 
-bank = typer.Typer(
-    help="Merge and describe null banks: files of scores of images known not to be in training.", no_args_is_help=True
-)
+bank = typer.Typer(help="Merge and describe null banks: files with the measurements of controls.", no_args_is_help=True)
 
 
 def register(app: typer.Typer, heading: str) -> None:

@@ -23,21 +23,21 @@ def register(app: typer.Typer, heading: str) -> None:
 
 
 def _calibrate(
-    controls: Annotated[Path, argument("CONTROLS", help="Folder of images known not to be in the training set.",
-        callback=require_folder)],
+    controls: Annotated[Path, argument("CONTROLS", help="Folder of images that cannot have been in the training "
+        "set, as far as you know.", callback=require_folder)],
     model: ModelChoice,
     options: MeasuringOptions,
     out: Annotated[Path, option(Heading.OUTPUT, "File to write the null bank to.", "--out", "-o",
         metavar="FILE", callback=require_new_file)] = Path("calibration.json"),
     captions: Captions = None,
-    note: Annotated[str, option(Heading.CONTROLS, "Why these images cannot be in the training set; recorded in the "
-        "bank.", metavar="TEXT", default="the name of the folder")] = "",
+    note: Annotated[str, option(Heading.CONTROLS, "Why these images cannot have been in the training set; recorded in "
+        "the bank.", metavar="TEXT", default="the name of the folder")] = "",
     append: Annotated[bool, flag(Heading.OUTPUT, "Add to the bank that --out names, if there is one.",
         "--append")] = False,
     shard: ShardOption = "",
     quiet: Quiet = False,
 ) -> None:  # fmt: skip
-    """Measure images known not to be in the training set, and save their scores as a file (null bank) for audits."""
+    """Measure controls, and save their scores as a file (null bank) for audits."""
     from imgaudit.api import calibrate
     from imgaudit.schema.score_search import describe_score, recorded_search
 

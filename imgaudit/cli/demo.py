@@ -19,7 +19,10 @@ def register(app: typer.Typer, heading: str) -> None:
 
 
 def _demo(*, out: Out = Path("imgaudit-demo"), options: DemoOptions, output: PrintOptions) -> None:
-    """Audit the bundled images against the bundled model, which memorised some of them. Needs no download."""
+    """Audit the bundled images against the bundled model, which memorised some of them. Needs no download.
+
+    The exit code is 0 whatever is found, as with --fail-on never: the demo shows a report and tests nothing of yours.
+    """
     from imgaudit.models.loading import bundled_lab
 
     lab = bundled_lab("demo")

@@ -39,9 +39,9 @@ def _detect(
         ".parquet with a column prompt, text or caption; or a folder of images with captions.",
         callback=require_present)],
     model: PlainModel,
-    controls: Annotated[Path | None, option(Heading.CONTROLS, "File of prompts known not to be "
-        "memorised, to compare scores with. Without it nothing can be concluded.", metavar="FILE",
-        callback=require_present)] = None,
+    controls: Annotated[Path | None, option(Heading.CONTROLS, "File of prompts that the model cannot "
+        "have memorised, as far as you know, to compare scores with. Without it nothing can be concluded.",
+        metavar="FILE", callback=require_present)] = None,
     out: Out = Path("imgaudit-detection"),
     detector: Annotated[str, option(Heading.METHOD, "How to score: magnitude (how strongly "
         "a prompt steers the model) or sharpness (how narrowly).", metavar="NAME")] = "magnitude",
@@ -187,8 +187,8 @@ def _print(outcome: "DetectionOutcome") -> None:
         )
     else:
         print_wrapped(
-            "no p-values: no controls counted, and a score has no scale of its own; give prompts known not to be "
-            "memorised with --controls"
+            "no p-values: no controls counted, and a score has no scale of its own; give prompts that the model cannot "
+            "have memorised, as far as you know, with --controls"
         )
 
 

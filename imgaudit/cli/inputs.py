@@ -44,7 +44,7 @@ class Folders:
     prompts: Prompts = None
     """Table of prompts."""
     controls: Controls = None
-    """Images that cannot be in the training set."""
+    """Images that cannot have been in the training set."""
     calibration: Calibration = None
     """Null bank."""
     decoys: Decoys = None
@@ -91,7 +91,7 @@ class ReadInputs:
     portfolio: "Portfolio"
     """The owner's images."""
     controls: "Portfolio | NullBank | None"
-    """Images that cannot be in the training set, or what such images gave."""
+    """Images that cannot have been in the training set, or what such images gave."""
     decoys: "Portfolio | None"
     """Other images."""
     reference: "Collection | None"

@@ -18,7 +18,7 @@ CONSEQUENCE = (
 
 
 WAYS = (
-    "give --controls FOLDER with images that cannot be in the training set, such as unpublished ones",
+    "give --controls FOLDER with images that cannot have been in the training set, such as unpublished ones",
     "give --calibration BANK, made once by imgaudit calibrate for this model",
     "give --no-controls to audit without them",
 )

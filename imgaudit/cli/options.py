@@ -208,8 +208,9 @@ ReferenceOption = Annotated[
 ]  # fmt: skip
 Controls = Annotated[
     Path | None,
-    option(Heading.CONTROLS, "Images known not to be in the training set. They are measured first and show what is "
-           "normal (p-values).", metavar="FOLDER", default="none", callback=require_folder),
+    option(Heading.CONTROLS, "Images that cannot have been in the training set, as far as you know. They are "
+           "measured first and show what is normal (p-values).", metavar="FOLDER", default="none",
+           callback=require_folder),
 ]  # fmt: skip
 Calibration = Annotated[
     Path | None,

@@ -41,7 +41,7 @@ def _seal(
     """Fix targets, controls, rules, model and seed of an audit in a file before anything is measured.
 
     Run the audit with imgaudit audit --seal FILE, which refuses to depart from it. None of the images is given to the
-    model yet.
+    model yet. Only a timestamp over the file shows others when it was made.
     """
     from imgaudit.api import seal
     from imgaudit.runs.inputs import Origin

@@ -216,7 +216,13 @@ def _replication_text(finding: Finding) -> str:
         if isinstance(part := replication.part, PartReplication) and part.stands:
             rates.append((f"part of it, {replication.rung.value}", part))
             break
-    return "\n".join(f"{label} {r.hits}/{r.n} [{r.low:.0%}, {r.high:.0%}]" for label, r in rates) or "-"
+    return "\n".join(_rate_text(label, r) for label, r in rates) or "-"
+
+
+def _rate_text(label: str, counted: Replication | PartReplication) -> str:
+    if isinstance(counted.thresholds, Skipped):
+        return f"{label} not counted"
+    return f"{label} {counted.hits}/{counted.n} [{counted.low:.0%}, {counted.high:.0%}]"
 
 
 def _print_streams(console: Console, result: AuditResult) -> None:
@@ -269,7 +275,7 @@ def _findings(result: AuditResult) -> Table:
     # Imported here, so that --help stays free of what decisions need.
     from imgaudit.decision.deciding_number import find_deciding_number
 
-    table = make_table("verdict", "image", "corrected p", "copies of seeds, 95 % interval", whole=("verdict",))
+    table = make_table("verdict", "image", "deciding q", "copies of seeds, 95 % interval", whole=("verdict",))
     table.columns[2].min_width = 9
     order = list(Verdict)
     for finding in sorted(result.findings, key=lambda f: (order.index(f.verdict), f.path)):
@@ -285,6 +291,8 @@ def _findings(result: AuditResult) -> Table:
 def print_result(result: AuditResult) -> None:
     """Print the table of findings on stdout, and the counts with what they rest on."""
     # Imported here, so that --help stays free of the report.
+    from imgaudit.report.alarm_wording import sort_alarms
+    from imgaudit.report.copy_counts import explain_uncounted
     from imgaudit.report.wording import controls_text, controls_used_text, false_positive_text
 
     console = Console(highlight=False)
@@ -297,6 +305,8 @@ def print_result(result: AuditResult) -> None:
     print_wrapped(f"{summary.targets} images: {counts}")
     if result.redecided:
         print_wrapped(f"decided again by another policy than before the run: {'; '.join(result.redecided)}")
+    for reason in explain_uncounted(result):
+        print_wrapped(reason)
     if score := _score_text(result):
         print_wrapped(score)
     print_wrapped(controls_used_text(result))
@@ -317,5 +327,5 @@ def print_result(result: AuditResult) -> None:
         )
     if summary.blind_comparison:
         print_wrapped(summary.blind_comparison)
-    for alarm in summary.alarms:
+    for alarm in sort_alarms(summary.alarms):
         print_labelled("alarm: ", as_sentence(alarm.message), "bold yellow")

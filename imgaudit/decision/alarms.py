@@ -23,7 +23,7 @@ from imgaudit.schema.error_checks import ForcingCheck
 from imgaudit.schema.findings import Alarm, AlarmCode, AlarmEffect
 from imgaudit.schema.measures import DECIDING_DESCRIPTOR, NEAR_COPY_CORRELATION
 from imgaudit.schema.policy import Policy
-from imgaudit.schema.records import TEXT_RUNGS, Measurement, Rung, RungMeasurement, Skipped
+from imgaudit.schema.records import Measurement, Rung, RungMeasurement, Skipped
 from imgaudit.statistics import clopper_pearson, conformal_p_value, controls_needed, two_modes
 
 LOWEST_FLOOR = 0.8
@@ -35,6 +35,12 @@ LOW_FLOOR = 0.9
 OWN_WORK_LEVEL = 0.01
 """An image looks like the model's own work when at most this share of controls is rendered as well."""
 
+
+OWNERS_TEXTS = (Rung.PROMPT, Rung.CAPTION)
+"""Rungs whose texts were given."""
+
+SHOWN_END = 80
+"""Characters of a text that an alarm quotes."""
 
 COPIES_ALONE = "copies alone are compared with those of controls"
 
@@ -81,7 +87,7 @@ def describe_blind_comparison(measurements: Sequence[Measurement], bank: NullBan
         ("images", _image_features(measurements, bank)), ("captions", _caption_features(measurements, bank)),
     ):  # fmt: skip
         n, m = len(targets), len(controls)
-        given = f"{n} target{'' if n == 1 else 's'} and {m} control{'' if m == 1 else 's'}"
+        given = f"{n} target{'' if n == 1 else 's'} and {m} control{' that counts' if m == 1 else 's that count'}"
         if not is_comparable(n, m):
             sentences.append(f"{what} were not compared: {given} cannot show a difference")
         elif min(n, m) < LEAST:
@@ -105,7 +111,7 @@ def _blind_alarm(code: AlarmCode, effect: AlarmEffect, shift: BlindBaseline | Bl
         _alarm(
             code, effect,
             f"{what} of targets and controls differ without the model ({area}p = {shift.p_value:.3g}, "
-            f"{shift.targets} targets, {shift.controls} controls): {consequence}",
+            f"{shift.targets} targets, {shift.controls} controls that count): {consequence}",
         )
     ]  # fmt: skip
 
@@ -192,26 +198,33 @@ def find_image_alarms(
     alarms = [*_origin_alarms(measurement, bank), *_floor_alarms(measurement), *_frame_alarms(measurement)]
     if message := _describe_baseline(measurement, bank):
         alarms.append(_alarm(AlarmCode.NO_NULL_BRANCH, AlarmEffect.WARNS, message))
-    if near_duplicates:
-        lead = "this image represents them" if representative == measurement.id else f"{representative} represents it"
-        alarms.append(
-            _alarm(
-                AlarmCode.NEAR_DUPLICATES, AlarmEffect.WARNS,
-                f"{len(near_duplicates)} near-duplicate(s) in this folder, counted as one work: {lead}",
-            )
-        )  # fmt: skip
-    elif representative != measurement.id:
-        message = f"counted as one work with {representative}, which represents it: a near copy, or of the same series"
+    if message := _describe_group(measurement.id, representative, near_duplicates):
         alarms.append(_alarm(AlarmCode.NEAR_DUPLICATES, AlarmEffect.WARNS, message))
     if near := (near_bank or {}).get(measurement.id):
         names = ", ".join(name[:16] for name in near[:5])
         alarms.append(
             _alarm(
                 AlarmCode.NEAR_CONTROLS, AlarmEffect.WARNS,
-                f"{len(near)} control(s) are near copies of this image and left out for the whole folder ({names})",
+                f"{len(near)} {'control looks' if len(near) == 1 else 'controls look'} like this image (PDQ hash) and "
+                f"{'is' if len(near) == 1 else 'are'} left out for the whole folder ({names})",
             )
         )  # fmt: skip
     return alarms
+
+
+def _describe_group(name: str, representative: str, near_duplicates: Sequence[tuple[str, float]]) -> str:
+    """Say with which images of the folder an image is counted as one work, and what was measured; empty without any."""
+    lead = "this image represents them" if representative == name else f"{representative} represents them"
+    if near_duplicates:
+        count, closest = len(near_duplicates), max(value for _, value in near_duplicates)
+        others = "another image of this folder looks" if count == 1 else f"{count} other images of this folder look"
+        return f"{others} like this one (similarity up to {closest:.3f}); counted as one work: {lead}"
+    if representative == name:
+        return ""
+    return (
+        f"counted as one work with {representative}, which represents it: the two look alike, directly or through a "
+        "third image, or were declared a series"
+    )
 
 
 def _describe_baseline(measurement: Measurement, bank: NullBank | None) -> str:
@@ -267,17 +280,42 @@ def _floor_alarms(measurement: Measurement) -> list[Alarm]:
 def _frame_alarms(measurement: Measurement) -> list[Alarm]:
     alarms = []
     ladder = [one for rung in Rung if isinstance(one := measurement.ladder(rung), RungMeasurement)]
-    for rung in TEXT_RUNGS:
-        measured = measurement.ladder(rung)
-        if isinstance(measured, RungMeasurement) and measured.cut_tokens:
-            cut = ", ".join(f"{count} cut by {encoder}" for encoder, count in measured.cut_tokens.items())
-            alarms.append(
-                _alarm(
-                    AlarmCode.CUT_CAPTION, AlarmEffect.WARNS,
-                    f"the {rung.value} is too long for the model, which did not read its last tokens ({cut})",
-                )
-            )  # fmt: skip
+    # Paraphrases are ours: what of them was cut stands beside their text.
+    texts = [(rung.value, one) for rung in OWNERS_TEXTS if isinstance(one := measurement.ladder(rung), RungMeasurement)]
+    if cut := [said for name, one in texts if (said := _describe_cut(name, one))]:
+        alarms.append(_alarm(AlarmCode.CUT_CAPTION, AlarmEffect.WARNS, "; ".join(cut)))
     if invalid := sum(len(measured.replicas) - len(measured.valid) for measured in ladder):
         message = f"{invalid} generated image(s) were unusable, for example black, and were not scored"
         alarms.append(_alarm(AlarmCode.INVALID_FRAMES, AlarmEffect.WARNS, message))
     return alarms
+
+
+def _describe_cut(name: str, measured: RungMeasurement) -> str:
+    """Say which end of the longest text an encoder did not read; empty where it lost no word.
+
+    name:  of the rung
+
+    A text ends with punctuation at times, which carries no word: to lose that alone is not worth an alarm. Runs that
+    recorded no places, and encoders without them, have the number of tokens only.
+    """
+    if not measured.cut_tokens:
+        return ""
+    cut = ", ".join(
+        f"the last {'token' if count == 1 else f'{count} tokens'}, by {encoder}"
+        for encoder, count in measured.cut_tokens.items()
+    )
+    said = f"of the {name}, not read: {cut} (a token is a word or a piece of one)"
+    if {encoder for read in measured.characters_read for encoder in read} != set(measured.cut_tokens):
+        return said
+    texts = zip(measured.texts, measured.characters_read, strict=False)
+    lost = max((_cut_at(text, place) for text, read in texts for place in read.values()), key=len)
+    if not any(character.isalnum() for character in lost):
+        return ""
+    return f"{said}: “{lost[:SHOWN_END]}{'…' if len(lost) > SHOWN_END else ''}”"
+
+
+def _cut_at(text: str, place: int) -> str:
+    """Return a text from a place on, with the whole of a word that begins before it."""
+    if place < len(text) and text[place].isalnum():
+        place = text.rfind(" ", 0, place) + 1
+    return text[place:].strip()

@@ -1,4 +1,4 @@
-"""Controls: images known not to be in the training set, each with its measurements."""
+"""Controls: images that cannot have been in the training set, as far as the owner knows; each with its measurements."""
 
 from collections import Counter
 from collections.abc import Collection

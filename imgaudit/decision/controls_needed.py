@@ -39,12 +39,12 @@ def describe_controls_needed(controls: int, targets: int, level: float, *, kept_
     kept_out:  True where a part of 80 or more does not count
 
     >>> describe_controls_needed(28, 4, 0.05)
-    '28 controls are too few to single out one of 4 images at q = 0.05 (at least 3 must stand out): add 51'
+    '28 controls are too few to single out one of 4 images at the level 0.05 (at least 3 must stand out): add 51'
     >>> print(describe_controls_needed(111, 8, 0.05))
-    111 controls are too few to single out one of 8 images at q = 0.05 (at least 2 must stand out): 159 that count are \
-needed, which are 211 works in all, as a quarter of them only checks the rule
+    111 controls are too few to single out one of 8 images at the level 0.05 (at least 2 must stand out): 159 that \
+count are needed, which are 211 works in all, as a quarter of them only checks the rule
     >>> describe_controls_needed(159, 8, 0.05)
-    '159 controls are enough to single out one of 8 images at q = 0.05'
+    '159 controls are enough to single out one of 8 images at the level 0.05'
     """
     enough = controls_needed(targets, 1, level)
     if controls == 0:
@@ -55,12 +55,12 @@ needed, which are 211 works in all, as a quarter of them only checks the rule
     lacking = _say_lacking(enough, controls, kept_out=kept_out)
     fewest = fewest_findable(controls, targets, level)
     if fewest is None:
-        return f"{have} too few to find any of {targets} images at q = {level:g}: {lacking}"
+        return f"{have} too few to find any of {targets} images at the level {level:g}: {lacking}"
     if fewest == 1:
-        return f"{have} enough to single out one of {targets} images at q = {level:g}"
+        return f"{have} enough to single out one of {targets} images at the level {level:g}"
     return (
-        f"{have} too few to single out one of {targets} images at q = {level:g} (at least {fewest} must stand out): "
-        f"{lacking}"
+        f"{have} too few to single out one of {targets} images at the level {level:g} (at least {fewest} must stand "
+        f"out): {lacking}"
     )
 
 
@@ -88,16 +88,16 @@ def describe_outcome(controls: int, targets: int, level: float, found: int) -> s
     found:    those of them whose q-value is at or below the level
 
     >>> print(describe_outcome(240, 24, 0.05, 10))
-    10 of 24 images stand out at q = 0.05; with 240 controls, none counts unless at least 2 do
+    10 of 24 images stand out at the level 0.05; with 240 controls that count, none is shown unless at least 2 do
     >>> print(describe_outcome(240, 24, 0.05, 0))
-    0 of 24 images stand out at q = 0.05; with 240 controls, none counts unless at least 2 do: to show one alone, 479 \
-that count are needed, which are 638 works in all, as a quarter of them only checks the rule
+    0 of 24 images stand out at the level 0.05; with 240 controls that count, none is shown unless at least 2 do: to \
+show one alone, 479 that count are needed, which are 638 works in all, as a quarter of them only checks the rule
     >>> print(describe_outcome(159, 8, 0.05, 0))
-    0 of 8 images stand out at q = 0.05; 159 controls are enough to show one alone
+    0 of 8 images stand out at the level 0.05; 159 controls that count are enough to show one alone
     """
     images = "1 image" if targets == 1 else f"{targets} images"
-    said = f"{found} of {images} {'stands' if found == 1 else 'stand'} out at q = {level:g}"
-    counted, are = ("1 control", "is") if controls == 1 else (f"{controls} controls", "are")
+    said = f"{found} of {images} {'stands' if found == 1 else 'stand'} out at the level {level:g}"
+    counted, are = ("1 control that counts", "is") if controls == 1 else (f"{controls} controls that count", "are")
     fewest = fewest_findable(controls, targets, level)
     lacking = _say_lacking(controls_needed(targets, 1, level), controls, kept_out=True)
     if fewest == 1 or 0 < found < (fewest or targets + 1):
@@ -105,7 +105,7 @@ that count are needed, which are 638 works in all, as a quarter of them only che
         return f"{said}; {counted} {are} enough to show {'one alone' if fewest == 1 else 'so many'}"
     if fewest is None:
         return f"{said}; {counted} {are} too few to show any: to show one alone, {lacking}"
-    needed = f"{said}; with {counted}, none counts unless at least {fewest} do"
+    needed = f"{said}; with {counted}, none is shown unless at least {fewest} do"
     return needed if found else f"{needed}: to show one alone, {lacking}"
 
 

@@ -197,7 +197,7 @@ class FolderDecision:
         q_values: dict[str, dict[Rung, float | Skipped]] = {}
         for name, ladder in self._copies.items():
             over_folder = whole[name]
-            q_values[name] = {rung: Skipped(skipped="not a text rung") for rung in INVERTED_RUNGS}
+            q_values[name] = {rung: Skipped(skipped="only texts have one") for rung in INVERTED_RUNGS}
             for rung in ladder.keys() & set(TEXT_RUNGS):
                 own = adjusted[name].get(rung)
                 if own is None or isinstance(over_folder, Skipped):

@@ -1,4 +1,4 @@
-"""Null banks: the measurements of controls, images known not to be in the training set, under the same protocol."""
+"""Null banks: the measurements of controls under one protocol."""
 
 from collections.abc import Collection, Sequence
 from functools import lru_cache

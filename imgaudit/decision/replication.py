@@ -34,7 +34,8 @@ from imgaudit.statistics import clopper_pearson, conformal_p_values, upper_bound
 CAPTIONS_DIFFER = Skipped(skipped="captions of targets and controls differ without the model")
 """The reason why nothing that a text gave is compared with the controls'."""
 
-NO_CONTROLS = "no controls: give --controls DIR or --calibration FILE"
+NO_CONTROLS = "no controls"
+"""The reason in place of every number that needs controls; pages say once how to give some."""
 
 
 class RungNull(NamedTuple):
@@ -290,7 +291,7 @@ def _best_by_descriptor(measured: RungMeasurement) -> float | None:
 def _coincidence(image_id: str, rung: Rung, evidence: Evidence) -> float | Skipped:
     """Return the coincidence p-value, unless there is nothing to compare with or it could not be small."""
     if rung not in TEXT_RUNGS:
-        return Skipped(skipped="not a text rung")
+        return Skipped(skipped="only texts have one")
     crossed = evidence.cross_matches.get(rung)
     value = crossed.coincidence_p_value(image_id) if crossed is not None and image_id in crossed else None
     if crossed is None or value is None:

@@ -104,10 +104,24 @@ def _verdict(
         return Verdict.INCONCLUSIVE, (
             f"{tried} images were generated without a copy beyond what controls give (p = {p_value:.3g}), but {doubt}."
         )
-    bound = max((r.upper_bound for r in ladder), default=1.0)
-    return Verdict.NOT_REPRODUCED, (
-        f"No copy among {tried} generated images within this budget: the rate per attempt is below {bound:.1%} at "
-        f"95 %; p = {p_value:.3g}."
+    return (
+        Verdict.NOT_REPRODUCED,
+        f"No copy among {tried} generated images within this budget{_bound(ladder)}; p = {p_value:.3g}.",
+    )
+
+
+def _bound(ladder: Sequence[Replication]) -> str:
+    """Say up to which rate copies remain possible, for the way of asking with the widest interval; empty without any.
+
+    It is the upper end of the interval that stands beside the copies of this way of asking.
+    """
+    if not ladder:
+        return ""
+    widest = max(ladder, key=lambda one: one.high)
+    alone = "" if len(ladder) == 1 else ", and no other way of asking has a higher end"
+    return (
+        f". For its {widest.n} images from {widest.rung.value}, the {100 * widest.confidence:g} % interval of the rate "
+        f"of copies ends at {widest.high:.1%}{alone}"
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from PIL import Image, ImageDraw
 
 from imgaudit.report.pictures import FADE
+from imgaudit.schema.measures import MEASURE_NAMES
 from imgaudit.schema.protocol import Framing
 from imgaudit.schema.records import Frame, Measurement, Skipped
 
@@ -70,5 +71,5 @@ def similarity_text(measured: Mapping[str, float] | Skipped, first: str, second:
     """
     if isinstance(measured, Skipped):
         return f"Not compared with {second}: {measured.skipped}"
-    numbers = ", ".join(f"{name} {value:.3f}" for name, value in measured.items())
+    numbers = ", ".join(f"{MEASURE_NAMES.get(name, name)} {value:.3f}" for name, value in measured.items())
     return f"Similarity of {first} and {second}: {numbers}"

@@ -4,9 +4,12 @@ import enum
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from imgaudit.decision.deciding_number import find_deciding_number
 from imgaudit.io.writing import format_csv, write_atomically, write_json
+from imgaudit.report.alarm_wording import sort_alarms
 from imgaudit.report.audit.html import write_html
 from imgaudit.report.audit.rendering import RENDERING, Rendering
+from imgaudit.report.copy_counts import copies_text, explain_uncounted, is_counted
 from imgaudit.report.junit import render_junit
 from imgaudit.report.redaction import csv_cell
 from imgaudit.report.review.context import ReviewContext, review_context
@@ -45,7 +48,7 @@ class ReportFormat(enum.StrEnum):
     COUNSEL = "counsel"
 
 
-def _csv_row(finding: Finding, *, with_invmm: bool) -> dict[str, str]:
+def _csv_row(finding: Finding, level: float, *, with_invmm: bool) -> dict[str, str]:
     row: dict[str, object] = {
         "id": finding.id,
         "file": finding.path,
@@ -57,13 +60,16 @@ def _csv_row(finding: Finding, *, with_invmm: bool) -> dict[str, str]:
         **_caption_cells(finding.caption_score),
         "p_value": finding.p_value,
         "q_value": finding.q_value,
+        "deciding_q": find_deciding_number(finding, level).value,
         "group": finding.group,
     }
     by_rung = {replication.rung: replication for replication in finding.replication}
     for rung in (*DECIDING_RUNGS, *(REPORTED_RUNGS if with_invmm else ())):
         replication = by_rung.get(rung)
         for key in ("hits", "n", "low", "high", "near_identical"):
-            row[f"{rung.value}_{key}"] = getattr(replication, key) if replication else ""
+            # Without a valid threshold nothing was counted, and a number would look like a result.
+            told = replication is not None and (is_counted(replication) or key in ("n", "near_identical"))
+            row[f"{rung.value}_{key}"] = getattr(replication, key) if told else ""
     partly = part_of(finding)
     row["part_rung"] = partly.rung.value if partly else ""
     for key in ("hits", "n", "low", "high"):
@@ -88,7 +94,7 @@ def _caption_cells(found: CaptionScore | Skipped | None) -> dict[str, object]:
 def render_csv(result: AuditResult) -> str:
     """Write one CSV row per file given."""
     with_invmm = any(finding.invmm for finding in result.findings)
-    rows = [_csv_row(finding, with_invmm=with_invmm) for finding in result.findings]
+    rows = [_csv_row(finding, result.summary.level, with_invmm=with_invmm) for finding in result.findings]
     return format_csv(rows, list(rows[0]) if rows else ["id"])
 
 
@@ -118,21 +124,24 @@ def render_markdown(result: AuditResult) -> str:
         f"- {controls_used_text(result)}",
         *([f"- {markdown_text(false_positive_text(summary))}"] if summary.controls else []),
         *([f"- {works}"] if (works := controls_text(summary)) else []),
-        *(f"- Decided again, not as fixed before the run: {change}" for change in result.redecided),
+        *(f"- Decided again, not by the rules that the run began with: {change}" for change in result.redecided),
+        *(f"- {reason}" for reason in explain_uncounted(result)),
         *([f"- {compared}"] if (compared := blind_comparison_text(summary)) else []),
-        *(f"- Alarm: {markdown_text(as_sentence(alarm.message))}" for alarm in summary.alarms),
+        *(f"- Alarm: {markdown_text(as_sentence(alarm.message))}" for alarm in sort_alarms(summary.alarms)),
         "",
-        "| verdict | file | p | q | copies among generated images (95 % interval) |",
-        "| --- | --- | --- | --- | --- |",
+        "| verdict | file | p | q | deciding q | copies among generated images (95 % interval) |",
+        "| --- | --- | --- | --- | --- | --- |",
     ]
     for finding in sort_by_severity(result.findings):
-        copies = "; ".join(f"{r.rung.value} {r.hits}/{r.n} ({r.low:.1%} to {r.high:.1%})" for r in finding.replication)
+        copies = copies_text(finding)
         copies += f"; {text}" if (text := part_text(finding)) else ""
-        p, q = (
+        p, q, decided = (
             "not measured" if isinstance(value, Skipped) else f"{value:.3g}"
-            for value in (finding.p_value, finding.q_value)
+            for value in (finding.p_value, finding.q_value, find_deciding_number(finding, summary.level).value)
         )
-        lines.append(f"| {finding.verdict.value} | {markdown_text(file_name(finding.path))} | {p} | {q} | {copies} |")
+        lines.append(
+            f"| {finding.verdict.value} | {markdown_text(file_name(finding.path))} | {p} | {q} | {decided} | {copies} |"
+        )
     carried = [(f.path, one.stream_rates) for f in result.findings for one in f.replication if one.stream_rates]
     if carried:
         lines += ["", "Which text stream carries the copies, for seeds that gave copies (95 % interval):", ""]

@@ -35,10 +35,10 @@ def _anchors() -> dict[str, str]:
 def anchor_of(words: str) -> str:
     """Return the id of an entry on the page.
 
-    >>> anchor_of("replica, copy"), anchor_of("score under the caption")
-    ('replica', 'score-under-the-caption')
+    >>> anchor_of("replica, copy"), anchor_of("score under the caption"), anchor_of("the model's autoencoder")
+    ('replica', 'score-under-the-caption', 'the-models-autoencoder')
     """
-    return words.partition(", ")[0].replace(" ", "-")
+    return words.partition(", ")[0].replace(" ", "-").replace("'", "")
 
 
 def link_word(text: str, word: str = "") -> markupsafe.Markup:
@@ -50,7 +50,7 @@ def link_word(text: str, word: str = "") -> markupsafe.Markup:
     >>> str(link_word("Controls", "control"))
     '<a class="term" href="glossary.html#control">Controls</a>'
     """
-    anchor = _anchors()[word or text.lower()]
+    anchor = _anchors().get(word or text) or _anchors()[word or text.lower()]
     return markupsafe.Markup('<a class="term" href="{}#{}">{}</a>').format(PAGE, anchor, text)
 
 

@@ -152,7 +152,11 @@ def _describe_entry(entry: HistoryEntry, *, last: bool) -> str:
     return f"{begun}; {outcome} {end.time}{changes}"
 
 
-NOT_SEALED = "no: nothing shows that targets, controls and rules were fixed before the audit began"
+NOT_SEALED = (
+    "none: the run records the targets, controls and rules that it began with, but nothing shows others that they were "
+    "chosen before anything was measured"
+)
+"""What is said of a run without a seal; `imgaudit verify` says the same."""
 
 
 def describe_sealing(result: AuditResult) -> list[str]:
@@ -167,7 +171,10 @@ def describe_sealing(result: AuditResult) -> list[str]:
         key: one for key in ("sha256", "sealed", "operator", "other_seed") if isinstance(one := seal.get(key), str)
     }
     by = f" by {texts['operator']}" if texts.get("operator") else ""
-    sentences = [f"sealed {texts.get('sealed', '')}{by}; SHA-256 of seal.json {texts.get('sha256', '')}"]
+    sentences = [
+        f"made {texts.get('sealed', '')}{by}; SHA-256 of seal.json {texts.get('sha256', '')}; targets, controls, rules "
+        "and model are those that it names. Only a timestamp over it shows when it was made"
+    ]
     if texts.get("other_seed"):
         sentences.append(texts["other_seed"])
     notes = seal.get("notes")

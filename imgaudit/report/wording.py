@@ -6,7 +6,8 @@ from typing import NamedTuple
 from imgaudit.decision.controls_needed import describe_controls_used, describe_works
 from imgaudit.report.review import ReviewChoice
 from imgaudit.schema.comparison import Change
-from imgaudit.schema.findings import AlarmCode, AlarmEffect, AuditResult, Finding, InvMMFinding, Summary, Verdict
+from imgaudit.schema.error_checks import ForcingCheck
+from imgaudit.schema.findings import AuditResult, Finding, InvMMFinding, Summary, Verdict
 from imgaudit.schema.records import REPORTED_RUNGS, Rung, Skipped
 from imgaudit.schema.replication import PartReplication, Replication, StreamRate
 
@@ -142,91 +143,11 @@ LEVEL_WORDING: tuple[str, ...] = (
 """The levels 0 to 5 in words; D-Rep fixes the ends of its scale, 0 for no replication and 5 for total."""
 
 
-class AlarmWording(NamedTuple):
-    """Presentation of an alarm."""
-
-    label: str
-    """In a few words."""
-    meaning: str
-    """Meaning of the alarm for the reader."""
-
-
-ALARM_WORDING: dict[AlarmCode, AlarmWording] = {
-    AlarmCode.BLIND_BASELINE: AlarmWording(
-        "Targets and controls look different to begin with",
-        "A classifier that never saw the model tells them apart by colour, contrast, detail and shape. Their scores "
-        "may differ for that reason alone: choose controls more like the targets.",
-    ),
-    AlarmCode.BLIND_CAPTIONS: AlarmWording(
-        "Captions are written differently",
-        "The captions of targets and controls can be told apart by how they are written, so neither the images "
-        "generated from them nor the scores under them are comparable: caption both in the same way.",
-    ),
-    AlarmCode.TRAINED_CONTROLS: AlarmWording(
-        "Some controls may be in the training set",
-        "Some controls form a second group with higher scores, and the model reproduces them. Leaving them out would "
-        "make the other p-values too small: find out where they come from.",
-    ),
-    AlarmCode.TOO_FEW_CONTROLS: AlarmWording(
-        "Too few controls",
-        "One unusual control would decide alone where a copy begins, or even the smallest possible p-value is above "
-        "the level. So no image is called not reproduced.",
-    ),
-    AlarmCode.MODEL_CHECK: AlarmWording(
-        "The model may not work as it is configured",
-        "Before the audit, the model did not do with real images what a model that works does. One wrong number in a "
-        "configuration file can make a model lose images that it knows: audit the model as it was published.",
-    ),
-    AlarmCode.NEAR_DUPLICATES: AlarmWording(
-        "Near-duplicates among the targets",
-        "Near copies, and images of a declared series, are one work and count once; one of them represents the others.",
-    ),
-    AlarmCode.NEAR_CONTROLS: AlarmWording(
-        "A control is a near copy",
-        "A control that shows the same picture as a target cannot be a control: it was left out.",
-    ),
-    AlarmCode.MADE_BY_A_MODEL: AlarmWording(
-        "The image seems to have been generated",
-        "Models predict generated images well, whether or not they were trained on them.",
-    ),
-    AlarmCode.NO_NULL_BRANCH: AlarmWording(
-        "The model has no prediction without text",
-        "The model is distilled: the prediction that the score of other models is compared with was not trained. Its "
-        "score, where it has one, is compared with the empty prompt that inversions start from.",
-    ),
-    AlarmCode.AUTOENCODER: AlarmWording(
-        "The model's autoencoder distorts the image",
-        "The model cannot return an image more closely than its autoencoder renders it, and its error says less "
-        "about memorisation.",
-    ),
-    AlarmCode.CUT_CAPTION: AlarmWording(
-        "Part of the caption never reached the model",
-        "The text encoder reads a limited number of tokens; the words after them had no effect.",
-    ),
-    AlarmCode.INVALID_FRAMES: AlarmWording(
-        "Some generated images could not be scored",
-        "They are black, of a single colour, or contain invalid numbers, and are left out of every rate.",
-    ),
-    AlarmCode.FORCED_CONTROLS: AlarmWording(
-        "Controls are reproduced as well",
-        "Among the controls kept out of the bank, the same rule calls more reproduced than the level allows: with "
-        "this budget, images can be forced out of the model whether or not it was trained on them.",
-    ),
-}
-"""Name of every alarm in a few words, and its meaning."""
-
 CORRECTION_WORDING = {
     "benjamini_hochberg": "corrected by the method of Benjamini and Hochberg",
     "benjamini_yekutieli": "corrected by the method of Benjamini and Yekutieli",
 }
 """Name of every correction for the number of images, in words."""
-
-EFFECT_WORDING: dict[AlarmEffect, str] = {
-    AlarmEffect.TAKES_P_VALUES: "The comparison with controls is not used. Near-identical images that a prompt or "
-    "caption returns still count.",
-    AlarmEffect.WEAKENS_NEGATIVES: "Significant results still count; all others are inconclusive.",
-    AlarmEffect.WARNS: "All numbers are still given.",
-}
 
 KEYS: tuple[tuple[str, str], ...] = (
     ("j k", "next and previous image (also the arrow keys); among all images, row by row: Enter opens"),
@@ -263,7 +184,7 @@ CAPTION_LIMIT = (
 
 INVMM_MEANING = (
     "How far the initial noise has to be moved towards the image before the model returns the image in every one of "
-    "a few samples. The lower, the more memorised; 0 means that ordinary noise is enough."
+    "a few samples. Lower means that less has to be moved; 0 means that ordinary noise is enough."
 )
 
 INVMM_LIMIT = (
@@ -348,9 +269,28 @@ def part_text(finding: Finding) -> str:
 
 
 def controls_text(summary: Summary) -> str:
-    """Return in one line how many control files there are and how many works; empty where every file is a work."""
-    files, works = summary.control_files, summary.control_works
-    return "" if files is None or works is None or works >= files else describe_works(files, works)
+    """Say in one line how many control files and works there are, how many count and what the others do."""
+    files, works, count = summary.control_files, summary.control_works, summary.controls
+    if not count and not files:
+        return ""
+    if files is None or works is None:
+        return f"{count} controls count in p-values and thresholds"
+    parts = [f"{count} {'counts' if count == 1 else 'count'} in p-values and thresholds"]
+    checking = summary.forcing.n if isinstance(summary.forcing, ForcingCheck) else 0
+    if checking:
+        parts.append(f"{checking} only check the rule")
+    if (left := works - count - checking) > 0:
+        parts.append(f"{left} left out, as too like an image that was audited")
+    return f"{describe_works(files, works)}; of {'these' if works >= files else 'the works'}, {', '.join(parts)}"
+
+
+def level_text(level: float) -> str:
+    """Say what the level holds, the same wherever it is explained.
+
+    >>> level_text(0.05)
+    'at the level of 0.05, at most 5 of 100 findings are expected to be false'
+    """
+    return f"at the level of {level:g}, at most {100 * level:g} of 100 findings are expected to be false"
 
 
 def controls_used_text(result: AuditResult) -> str:
@@ -374,7 +314,7 @@ def blind_comparison_text(summary: Summary) -> str:
 
 def false_positive_text(summary: Summary) -> str:
     """Return in one line how often images like the controls get a significant p-value, or why none can."""
-    rate, at = summary.false_positive, f"p <= {summary.level:g}, with these {summary.controls} controls"
+    rate, at = summary.false_positive, f"p <= {summary.level:g}, with these {summary.controls} controls that count"
     if isinstance(rate, Skipped):
         return f"rate of false alarms per image at {at}: {rate.skipped}"
     return f"rate of false alarms per image at {at}: {rate.low:.1%} to {rate.high:.1%} (95 %)"

@@ -20,7 +20,7 @@ class AuditInputs:
     portfolio: Portfolio
     """The owner's images."""
     controls: Portfolio | NullBank | None
-    """Images that cannot be in the training set, or what such images gave."""
+    """Images that cannot have been in the training set, or what such images gave."""
     decoys: Portfolio | None
     """Other images that replicas are compared with; None stands for the controls."""
     reference: Collection | None

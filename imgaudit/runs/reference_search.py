@@ -78,7 +78,7 @@ def search_reference(collection: Collection, images: Mapping[str, Path], control
     """Look every image up in a collection.
 
     images:    file by id
-    controls:  files of images that are known not to be in it, whose nearest matches give p-values
+    controls:  files of images that cannot be in it, as far as the user knows, whose nearest matches give p-values
     Raises InputError when the collection's descriptor cannot be had here, or has no rule.
     """
     manifest = collection.manifest

@@ -34,7 +34,10 @@ OTHER_RUNS = (
 )
 """The question that a seal leaves open."""
 
-NOT_SEALED = "the run has no seal: it does not show that its targets, controls and rules were fixed before it began"
+NOT_SEALED = (
+    "the run has no seal: it records the targets, controls and rules that it began with, but nothing shows others that "
+    "they were chosen before anything was measured"
+)
 
 
 def read_seal(path: Path) -> Seal:

@@ -43,7 +43,7 @@ def keep_works(portfolio: Portfolio, series: Series = Series.NONE) -> Portfolio:
     targets = {target.image.id: target for target in portfolio.targets}
     same = dict(portfolio.same_works)
     for lead, *others in group_targets(portfolio, series):
-        said = f"the same work as {format_path(targets[lead].path)}, which is measured"
+        said = f"looks like {format_path(targets[lead].path)}, which is measured; counted as one work"
         for name in others:
             other = targets.pop(name)
             same[other.image.sha256] = SkippedImage(path=format_path(other.path), skipped=said)

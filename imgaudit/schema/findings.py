@@ -21,7 +21,7 @@ from imgaudit.schema.records import (
 )
 from imgaudit.schema.replication import Replication
 
-WORDING_VERSION = 5
+WORDING_VERSION = 6
 """Raised when the sentences in findings are reworded while verdicts, numbers and codes stay the same."""
 
 

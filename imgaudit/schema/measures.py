@@ -10,6 +10,11 @@ DECIDING_DISTANCE = "tiled_rms"
 """The second, pixel-level leg that must agree."""
 
 
+MEASURE_NAMES = {"pdq": "PDQ", "tiled_rms": "worst tile", "aligned_rms": "aligned", "dssim": "DSSIM", "lpips": "LPIPS",
+                 "sscd": "copy descriptor", "sscd-int8": "copy descriptor"}  # fmt: skip
+"""Measures as pages name them, where that is not the key in records."""
+
+
 COPY_DESCRIPTORS = ("sscd", "sscd-int8")
 """Descriptors trained to tell copies, the best first. A run measures with the first that the machine has."""
 

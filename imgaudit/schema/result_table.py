@@ -71,6 +71,8 @@ def _rates(one: Replication) -> Iterator[str]:
 
 
 def _rate(label: str, counted: Replication | PartReplication, confidence: float) -> str:
+    if isinstance(counted.thresholds, Skipped):
+        return f"<span>{_text(f'{label}: not counted')}</span>"
     share = f"{counted.hits / counted.n:.1%}, " if counted.n else ""
     interval = f"{100 * confidence:g} % interval {counted.low:.1%} to {counted.high:.1%}"
     return f"<span>{_text(f'{label}: {counted.hits} of {counted.n} ({share}{interval})')}</span>"

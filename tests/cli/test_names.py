@@ -17,7 +17,7 @@ from imgaudit.index import Match
 )
 def test_a_name_takes_one_line(name: str, width: int) -> None:
     out = io.StringIO()
-    table = make_table("verdict", "image", "corrected p", "copies", whole=("verdict",))
+    table = make_table("verdict", "image", "deciding q", "copies", whole=("verdict",))
     table.add_row("replicated_by_inversion", Name(name), "0.00417", "embedding 32/32 [89%, 100%]")
     Console(file=out, width=width, legacy_windows=False).print(table)
     lines = out.getvalue().splitlines()

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from imgaudit.decision.alarms import find_near_controls
+from imgaudit.decision.alarms import find_image_alarms, find_near_controls
 from imgaudit.decision.blind_baseline import describe_text
 from imgaudit.decision.controls import ControlSeed
 from imgaudit.decision.folder import FolderDecision
@@ -101,9 +101,9 @@ def test_a_few_targets_of_another_kind_lose_their_p_values(count: int) -> None:
 @pytest.mark.parametrize(
     ("targets", "controls", "said"),
     [
-        (25, 199, "images were compared: 25 targets and 199 controls;"),
-        (3, 199, "images were compared: 3 targets and 199 controls can only show gross differences;"),
-        (1, 10, "images were not compared: 1 target and 10 controls cannot show a difference;"),
+        (25, 199, "images were compared: 25 targets and 199 controls that count;"),
+        (3, 199, "images were compared: 3 targets and 199 controls that count can only show gross differences;"),
+        (1, 10, "images were not compared: 1 target and 10 controls that count cannot show a difference;"),
     ],
 )
 def test_it_is_always_said_what_could_be_compared_without_the_model(targets: int, controls: int, said: str) -> None:
@@ -191,8 +191,43 @@ def test_a_cut_caption_says_which_encoder_cut_it() -> None:
     cut = rung([MISS] * 8, "long").model_copy(update={"cut_tokens": {"text_encoder": 7}})
     target = target.model_copy(update={"rungs": target.rungs | {Rung.CAPTION: cut}})
     [alarm] = decision([target], bank(199)).image_alarms[target.id]
-    assert alarm.code is AlarmCode.CUT_CAPTION and "7 cut by text_encoder" in alarm.message
+    assert alarm.code is AlarmCode.CUT_CAPTION and "the last 7 tokens, by text_encoder" in alarm.message
     assert isinstance(target.rungs[Rung.CAPTION], RungMeasurement)
+
+
+def with_texts(read: int, *rungs: Rung) -> Measurement:
+    text = "a small red fox by the river."
+    target = measurement("a", 0.1, [MISS] * 8, [MISS] * 8)
+    cut = rung([MISS] * 8, text).model_copy(
+        update={"cut_tokens": {"clip": 3}, "characters_read": [{"clip": read}], "texts": [text]}
+    )
+    return target.model_copy(update={"rungs": target.rungs | dict.fromkeys(rungs, cut)})
+
+
+def test_texts_that_were_cut_give_one_alarm_with_the_words_that_were_not_read() -> None:
+    target = with_texts(19, Rung.CAPTION, Rung.PROMPT)
+    [alarm] = decision([target], bank(199)).image_alarms[target.id]
+    assert alarm.message.count("the last 3 tokens, by clip") == 2 and "“the river.”" in alarm.message
+    assert alarm.message.startswith("of the prompt") and "of the caption" in alarm.message
+
+
+def test_a_paraphrase_that_was_cut_raises_no_alarm_on_a_caption_that_was_not() -> None:
+    target = with_texts(19, Rung.PARAPHRASE)
+    assert decision([target], bank(199)).image_alarms[target.id] == []
+
+
+def test_a_text_that_lost_no_word_raises_no_alarm() -> None:
+    target = with_texts(28, Rung.CAPTION)
+    assert decision([target], bank(199)).image_alarms[target.id] == []
+
+
+def test_near_duplicates_are_told_by_what_was_measured() -> None:
+    found = [find_image_alarms(measurement("a", 0.1, [MISS] * 8), None, representative=lead, near_duplicates=near)
+             for lead, near in (("a", [("b", 0.93), ("c", 0.95)]), ("b", [("b", 0.93)]), ("b", []))]  # fmt: skip
+    several, one, linked = (alarms[0].message for alarms in found)
+    assert several.startswith("2 other images of this folder look like this one (similarity up to 0.950)")
+    assert "another image of this folder looks like this one" in one and one.endswith("b represents them")
+    assert "look alike, directly or through a third image, or were declared a series" in linked
 
 
 def test_a_control_that_is_a_near_copy_of_a_target_is_left_out() -> None:

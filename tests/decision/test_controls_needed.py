@@ -42,7 +42,7 @@ def test_no_more_are_asked_for_than_were_found(controls: int, targets: int, leve
 
 @pytest.mark.parametrize("found", [1, 5])
 def test_fewer_than_planned_are_enough_where_they_were_found(found: int) -> None:
-    assert describe_outcome(20, 24, 0.05, found).endswith("20 controls are enough to show so many")
+    assert describe_outcome(20, 24, 0.05, found).endswith("20 controls that count are enough to show so many")
 
 
 def test_near_copies_and_files_that_were_not_measured_are_left_out() -> None:
@@ -52,7 +52,7 @@ def test_near_copies_and_files_that_were_not_measured_are_left_out() -> None:
     findings = decide(targets, Evidence(bank(199), PROTOCOL, Policy(), pairs, groups))
     findings.append(conclude_skipped(SkippedImage(path="/x/broken.png", skipped="the file is no image")))
     said = describe_controls_used(199, findings, 0.05)
-    assert said == "2 of 3 images stand out at q = 0.05; 199 controls are enough to show one alone"
+    assert said == "2 of 3 images stand out at the level 0.05; 199 controls that count are enough to show one alone"
     assert describe_controls_used(0, findings, 0.05).startswith("no controls, so no p-values")
 
 

@@ -50,7 +50,7 @@ def test_thumbnails_are_the_work_that_they_show(tmp_path: Path, framing: str | N
     assert works.count == 21 and len(works.same_works) == 14
     [sentence] = describe_same_works(works, "control")
     assert sentence.startswith("21 control files are 7 works: near copies and series count once")
-    assert "THUMB_M.jpg: the same work as" in sentence and "IMG_0000.jpg, which is measured" in sentence
+    assert "THUMB_M.jpg: looks like" in sentence and "IMG_0000.jpg, which is measured; counted as one work" in sentence
     assert keep_works(works) == works and not list(describe_same_works(Portfolio([], []), "decoy"))
 
 

@@ -45,11 +45,11 @@ class Charts:
         """Draw a histogram of the controls' scores that marks this image's score and the score at the level."""
         x, drawn = self._histogram(min(score, *self._scores), max(score, *self._scores))
         above = sum(one >= score for one in self._scores)
-        entries = [("control", f"{self.count} controls"), ("line-target", f"this image: {score:.3f}")]
+        entries = [("control", f"{self.count} controls that count"), ("line-target", f"this image: {score:.3f}")]
         entries += self._level_entry()
-        said = f"This image has the score {score:.3f}. {above} of {self.count} controls reach it or more."
+        said = f"This image has the score {score:.3f}. {above} of {self.count} controls that count reach it or more."
         return document(
-            f"Scores of {self.count} controls, with this image's", said + self._level_text(),
+            f"Scores of the {self.count} controls that count, with this image's", said + self._level_text(),
             [drawn, self._level_mark(x), mark(x(score), "target"), legend(entries)],
         )  # fmt: skip
 
@@ -71,7 +71,7 @@ class Charts:
         if quantiles:
             count, (low, middle, high) = quantiles
             parts += [band(places(high), places(low)), line(places(middle), "control")]
-            entries += [("band", f"{count} controls, 5 % to 95 %"), ("line-control", "their median")]
+            entries += [("band", f"{count} controls that count, 5 % to 95 %"), ("line-control", "their median")]
         parts += [line(places(ratios), "target"), legend([*entries, ("line-target", "this image")])]
         best = max(zip(ratios, times, strict=True), default=(0.0, 0.0))
         return document(
@@ -86,10 +86,14 @@ class Charts:
         shares = [np.histogram(values, bins=edges)[0] / max(1, len(values)) for values in (self._scores, scores)]
         x = horizontal(float(edges[0]), float(edges[-1]))
         y = vertical(0.0, 1.05 * float(max(share.max() for share in shares)))
-        parts = [frame(x, y, "score (higher: more memorised)", "share of each group")]
+        parts = [frame(x, y, "score (higher: less like the controls)", "share of each group")]
         for part, (share, kind) in enumerate(zip(shares, ("control", "target"), strict=True), start=1):
             parts.append(bars(x, y, edges.tolist(), share.tolist(), kind, part=part))
-        entries = [("control", f"{self.count} controls"), ("target", f"{len(scores)} images"), *self._level_entry()]
+        entries = [
+            ("control", f"{self.count} controls that count"),
+            ("target", f"{len(scores)} images"),
+            *self._level_entry(),
+        ]
         above = sum(score > self._threshold for score in scores)
         return document(
             "Scores of the audited images beside the controls'",

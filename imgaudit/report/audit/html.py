@@ -14,6 +14,7 @@ from imgaudit.report.answer import answer_question
 from imgaudit.report.audit.charts import Charts
 from imgaudit.report.audit.image_page import image_context
 from imgaudit.report.audit.index_page import index_context, row_of, write_rows
+from imgaudit.report.copy_counts import are_placed
 from imgaudit.report.glossary import PAGE
 from imgaudit.report.pages import (
     continuing_commands,
@@ -58,6 +59,7 @@ def write_html(run: RunFolder, result: AuditResult, folder: Path, review: Review
         "command": reproduction_command(result),
         "continued": continuing_commands(result),
         "controls_used": controls_used_text(result),
+        "placed": are_placed(result),
         "sealing": describe_sealing(result),
         "history": describe_history(review.history),
         "names": {finding.id: Path(finding.path).name for finding in findings},
@@ -77,7 +79,7 @@ def write_html(run: RunFolder, result: AuditResult, folder: Path, review: Review
         for row in rows:
             row |= {"target": next(made), "best": next(made)}
     named = write_rows(folder, rows, environment, shared)
-    context = index_context(folder, findings, result.summary, charts)
+    context = index_context(folder, findings, result.summary, charts, result.policy.copy_level)
     write_atomically(folder / PAGE, render_glossary(environment, **shared))
     page = environment.get_template("index.html.jinja").render(**shared, **context, **named)
     write_atomically(folder / "index.html", page)

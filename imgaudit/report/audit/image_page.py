@@ -9,15 +9,15 @@ from typing import Any
 from imgaudit.exceptions import InputError
 from imgaudit.io.framing import ORIGINAL_SIDE
 from imgaudit.io.writing import read_json, write_atomically, write_png
+from imgaudit.report.alarm_wording import ALARM_WORDING, EFFECT_WORDING, sort_alarms
 from imgaudit.report.audit.charts import Charts
 from imgaudit.report.audit.outputs import is_copy
+from imgaudit.report.copy_counts import closest_text, count_copies, explain_dashes, rate_text
 from imgaudit.report.examined import NO_ORIGINAL, RENDERING_MEANING, describe_frame, similarity_text
 from imgaudit.report.pictures import fade_outside, read_picture
 from imgaudit.report.wording import (
-    ALARM_WORDING,
     CAPTION_LIMIT,
     CONDITION_WORDING,
-    EFFECT_WORDING,
     INVMM_LIMIT,
     INVMM_MEANING,
     KEYS,
@@ -32,7 +32,7 @@ from imgaudit.runs.folder import RunFolder
 from imgaudit.schema.baseline import BASELINE_WORDING
 from imgaudit.schema.dial import Dial
 from imgaudit.schema.findings import Finding
-from imgaudit.schema.measures import COPY_DESCRIPTORS, DECIDING_DESCRIPTOR
+from imgaudit.schema.measures import COPY_DESCRIPTORS, DECIDING_DESCRIPTOR, MEASURE_NAMES
 from imgaudit.schema.records import REPORTED_RUNGS, Measurement, Replica, Rung, RungMeasurement, Skipped
 from imgaudit.schema.replication import Replication
 from imgaudit.schema.score_search import FOUND_WORDING, explain_search
@@ -87,6 +87,10 @@ def image_context(
         "charts": _write_charts(folder / "charts", finding, charts),
         "dial": _read_dial(run, finding),
         "stream_rates": [rate for one in finding.replication for rate in one.stream_rates],
+        "count_copies": count_copies,
+        "rate_text": rate_text,
+        "closest_text": closest_text,
+        "dashes": explain_dashes(finding.replication),
         "standing": standing,
         "stream_label": stream_label,
         "streams_limit": STREAMS_LIMIT,
@@ -104,11 +108,13 @@ def image_context(
         "part_pictures": _part_pictures(run, folder, finding),
         "describe_frame": describe_frame,
         "similarity_text": similarity_text,
+        "measure_names": MEASURE_NAMES,
         "no_original": NO_ORIGINAL,
         "original_side": ORIGINAL_SIDE,
         "rendering_meaning": RENDERING_MEANING,
         "alarms": ALARM_WORDING,
         "effects": EFFECT_WORDING,
+        "sort_alarms": sort_alarms,
         "keys": KEYS,
     }
 

@@ -10,24 +10,26 @@ from typing import Any
 
 import jinja2
 
+from imgaudit.decision.copy_thresholds import controls_to_place
 from imgaudit.decision.deciding_number import find_deciding_number
 from imgaudit.io.writing import write_atomically
+from imgaudit.report.alarm_wording import ALARM_WORDING, EFFECT_WORDING, sort_alarms
 from imgaudit.report.audit.charts import Charts
+from imgaudit.report.copy_counts import is_counted
 from imgaudit.report.page_data import LABELS, ROWS, data_script
 from imgaudit.report.wording import (
-    ALARM_WORDING,
     CORRECTION_WORDING,
-    EFFECT_WORDING,
     KEYS,
     WORDING,
     blind_comparison_text,
     controls_text,
+    level_text,
 )
 from imgaudit.schema.findings import AlarmCode, Finding, Summary, Verdict
 from imgaudit.schema.measures import DECIDING_DESCRIPTOR
 from imgaudit.schema.records import INVERTED_RUNGS, Rung, Skipped
 from imgaudit.schema.replication import PartReplication
-from imgaudit.schema.text import printable
+from imgaudit.schema.text import as_sentence, printable
 from imgaudit.statistics import clopper_pearson
 
 ROWS_PER_FILE = 1000
@@ -68,7 +70,10 @@ def row_of(finding: Finding, name: str, texts: Sequence[str], review: str, level
         "decided": _measured(decided.value),
         "by_controls": decided.with_controls,
         "similarity": None if isinstance(replica, Skipped) else round(replica.similarity[DECIDING_DESCRIPTOR], 4),
-        "copies": [(r.rung.value, r.hits, r.n, round(r.low, 4), round(r.high, 4)) for r in finding.replication],
+        "copies": [
+            (r.rung.value, r.hits if is_counted(r) else None, r.n, round(r.low, 4), round(r.high, 4))
+            for r in finding.replication
+        ],
         "alarms": [alarm.code.value for alarm in finding.alarms],
         "sha256": finding.sha256,
         "review": review,
@@ -122,7 +127,9 @@ def list_name(number: int) -> str:
     return f"list-{number:04d}.html"
 
 
-def index_context(folder: Path, findings: Sequence[Finding], summary: Summary, charts: Charts) -> dict[str, Any]:
+def index_context(
+    folder: Path, findings: Sequence[Finding], summary: Summary, charts: Charts, copy_level: float
+) -> dict[str, Any]:
     """Draw the chart of the index, and return what its template needs beyond what all pages share."""
     check = summary.forcing
     codes = {alarm.code for finding in findings for alarm in finding.alarms}
@@ -130,7 +137,9 @@ def index_context(folder: Path, findings: Sequence[Finding], summary: Summary, c
     return {
         "overview": _write_overview(folder, findings, charts),
         "bank": charts.bank,
-        "control_works": controls_text(summary),
+        "controls_counted": controls_text(summary),
+        "level_said": as_sentence(level_text(summary.level)).removesuffix("."),
+        "needed_to_place": controls_to_place(copy_level),
         "corrections": CORRECTION_WORDING,
         "blind_comparison": blind_comparison_text(summary),
         "forcing_rate": None if isinstance(check, Skipped) else clopper_pearson(check.called, check.n),
@@ -141,6 +150,7 @@ def index_context(folder: Path, findings: Sequence[Finding], summary: Summary, c
         "alarms_seen": [code for code in AlarmCode if code in codes],
         "alarm_wording": ALARM_WORDING,
         "effects": EFFECT_WORDING,
+        "sort_alarms": sort_alarms,
         "keys": KEYS,
     }
 

@@ -3,9 +3,16 @@
 from collections.abc import Iterator, Sequence
 
 from imgaudit.decision.null_bank import NullBank
+from imgaudit.report.alarm_wording import sort_alarms
 from imgaudit.report.complaint.blocks import Block, Facts, Paragraph
 from imgaudit.report.redaction import without_folders
-from imgaudit.report.wording import CORRECTION_WORDING, blind_comparison_text, controls_text, controls_used_text
+from imgaudit.report.wording import (
+    CORRECTION_WORDING,
+    blind_comparison_text,
+    controls_text,
+    controls_used_text,
+    level_text,
+)
 from imgaudit.runs.finished import FinishedRun
 from imgaudit.schema.error_checks import RateInterval
 from imgaudit.schema.findings import Alarm
@@ -29,8 +36,9 @@ def describe_errors(run: FinishedRun, folders: Sequence[str]) -> Iterator[Block]
         )
         return
     yield Paragraph(
-        "The method was tried on controls: images believed not to be in the training set. They went through the same "
-        "procedure, with the same settings, on the same model. What happens with controls happens without training."
+        "The method was tried on controls: images that cannot have been in the training set, as far as the owner "
+        "knows. They went through the same procedure, with the same settings, on the same model. What happens with "
+        "controls happens without training."
     )
     rows = [("Controls", _describe_controls(run, run.bank, folders))]
     rate = summary.false_positive
@@ -47,7 +55,7 @@ def describe_errors(run: FinishedRun, folders: Sequence[str]) -> Iterator[Block]
         ))  # fmt: skip
     rows.append((
         "Over all images",
-        f"Of all findings of this audit, at most {level:.0%} are expected to be false "
+        f"{as_sentence(level_text(level)).removesuffix('.')} "
         f"({CORRECTION_WORDING[run.result.policy.correction]}, over {summary.hypotheses} works).",
     ))  # fmt: skip
     said = controls_used_text(run.result)
@@ -55,7 +63,7 @@ def describe_errors(run: FinishedRun, folders: Sequence[str]) -> Iterator[Block]
     if compared := blind_comparison_text(summary):
         rows.append(("Fair comparison", compared))
     yield Facts(rows)
-    for alarm in summary.alarms:
+    for alarm in sort_alarms(summary.alarms):
         yield Paragraph(alarm_text(alarm, folders), "Alarm")
     version = run.manifest.versions.get("imgaudit", "")
     yield Paragraph(
@@ -66,9 +74,8 @@ def describe_errors(run: FinishedRun, folders: Sequence[str]) -> Iterator[Block]
 
 
 def _describe_controls(run: FinishedRun, bank: NullBank | None, folders: Sequence[str]) -> str:
-    works = controls_text(run.result.summary)
-    source = f". {without_folders(bank.source, folders)}" if bank else ""
-    return f"{run.result.summary.controls} count in the comparison{f', of {works}' if works else ''}{source}"
+    source = f". Origin of the files: {without_folders(bank.source, folders)}" if bank else ""
+    return f"{controls_text(run.result.summary)}{source}"
 
 
 def _describe_rate(rate: RateInterval | Skipped, level: float) -> str:

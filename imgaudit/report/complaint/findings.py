@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from imgaudit.decision.deciding_number import find_deciding_number
+from imgaudit.report.alarm_wording import sort_alarms
 from imgaudit.report.complaint.blocks import (
     Block,
     Facts,
@@ -11,16 +12,18 @@ from imgaudit.report.complaint.blocks import (
     Table,
 )
 from imgaudit.report.complaint.material import ComplaintMaterial, number_text, percent_text
+from imgaudit.report.copy_counts import are_placed, count_copies, rate_text
 from imgaudit.report.wording import (
     CAPTION_LIMIT,
     P_VALUE_SENTENCE,
     RUNG_WORDING,
     WORDING,
     controls_text,
+    level_text,
     part_of,
     standing,
 )
-from imgaudit.schema.findings import Finding, Verdict
+from imgaudit.schema.findings import AuditResult, Finding, Verdict
 from imgaudit.schema.records import INVERTED_RUNGS, Rung, RungMeasurement, Skipped
 from imgaudit.schema.replication import PartReplication, Replication
 from imgaudit.schema.text import as_sentence
@@ -32,11 +35,11 @@ def describe_finding(material: ComplaintMaterial) -> Iterator[Block]:
     yield Paragraph(wording.meaning, wording.label)
     yield Paragraph(material.named(material.finding.reason))
     yield Paragraph(wording.limit, "Limit")
-    for alarm in material.finding.alarms:
+    for alarm in sort_alarms(material.finding.alarms):
         yield Paragraph(as_sentence(material.named(alarm.message)), "Alarm")
     if material.run.result.redecided:
         yield Paragraph(
-            "The verdicts were decided again under another policy than the one fixed before the run: "
+            "The verdicts were decided again under another policy than the one that the run began with: "
             + "; ".join(material.run.result.redecided),
             "Note",
         )
@@ -78,29 +81,40 @@ def describe_rates(material: ComplaintMaterial) -> Iterator[Block]:
     if not material.finding.replication:
         yield Paragraph("No generated image could be compared with controls.")
         return
-    headings = ("Way of asking", "Copies", "Rate and interval", "Rate for controls", "p", "q", "Counts as reproduced")
-    yield Table(headings, [_rate(one) for one in material.finding.replication])
+    headings = (
+        "Way of asking", "Copies", "Rate and interval", "Rate for controls", "p against controls", "q of the text",
+        "Counts as reproduced",
+    )  # fmt: skip
+    yield Table(headings, [_rate(one, material.run.result) for one in material.finding.replication])
     parts = [(one, one.part) for one in material.finding.replication if isinstance(one.part, PartReplication)]
     if parts:
         yield Paragraph("How many of the same images contain at least a part of the work:")
-        yield Table(headings, [_part_rate(one, part) for one, part in parts])
+        yield Table([*headings[:5], "q", headings[6]], [_part_rate(one, part) for one, part in parts])
     generation = material.run.result.protocol.generation
-    yield Paragraph(
+    rule = (
         "A generated image counts as a copy when, on two measures, it is closer to the rendering of the work than the "
         "best attempt at a control came to the rendering of that control, for all but "
         f"{material.run.result.policy.copy_level:.0%} of the controls, each with the same number of attempts. "
-        f"{generation.seeds} seeds per way, "
+    )
+    if not are_placed(material.run.result):
+        rule = (
+            "There are not enough controls to place copy thresholds. So only near-identical images that a text "
+            "returned are counted, by an absolute standard which no control decides. "
+        )
+    yield Paragraph(
+        rule + f"{generation.seeds} seeds per way, "
         f"{generation.num_inference_steps} sampling steps each; every seed that could be scored at the named "
         "guidance counts"
         + (", except the first, which chose guidance and text." if len(generation.guidance_scales) > 1 else ".")
     )
 
 
-def _rate(one: Replication) -> tuple[str, ...]:
-    interval = f"{one.rate:.1%} ({one.low:.1%} to {one.high:.1%}, {100 * one.confidence:g} %)"
+def _rate(one: Replication, result: AuditResult) -> tuple[str, ...]:
+    count = count_copies(one, result)
+    counted = f"{count.counted}: {count.note}" if count.note else count.counted
     invalid = f", {one.invalid} invalid" if one.invalid else ""
     return (
-        f"{one.rung.value}, guidance {one.guidance_scale:g}", f"{one.hits} of {one.n}{invalid}", interval,
+        f"{one.rung.value}, guidance {one.guidance_scale:g}", f"{counted}{invalid}", rate_text(one),
         percent_text(one.control_rate), number_text(one.p_value), number_text(one.q_value), standing(one),
     )  # fmt: skip
 
@@ -162,10 +176,10 @@ def describe_certainty(material: ComplaintMaterial) -> Iterator[Block]:
         ("q", f"{number_text(finding.q_value)}, over {summary.hypotheses} images of this audit"),
         (
             "Controls",
-            f"{summary.controls} images, believed not to be in the training set, measured in the same way"
-            + (f". {works}" if (works := controls_text(summary)) else ""),
+            "images that cannot have been in the training set, as far as the owner knows, measured in the same way"
+            + (f": {works}" if (works := controls_text(summary)) else ": none"),
         ),
-        ("Level", f"{summary.level:g}: the expected share of false findings among all findings of the audit"),
+        ("Level", as_sentence(level_text(summary.level))),
     ]
     returned = next((one for one in finding.replication if one.whole_stands), None) or part_of(finding)
     if returned is not None and not isinstance(returned.coincidence_p_value, Skipped):

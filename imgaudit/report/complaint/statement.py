@@ -37,8 +37,8 @@ from imgaudit.runs.history import read_history
 GENERAL_LIMITS = (
     "This statement reports measurements of one model at one budget. It does not say whether a use is lawful, whether "
     "the work was in the training set, or what anybody intended.",
-    "Controls are images that are believed not to be in the training set. That they are comparable with the work is "
-    "an assumption, which no measurement can prove.",
+    "Controls are images that cannot have been in the training set, as far as the owner knows. That this is so, and "
+    "that they are comparable with the work, are assumptions, which no measurement can prove.",
     "Where nothing was found, it was not found within this budget. That never means that an image cannot be "
     "reproduced.",
 )
@@ -120,7 +120,7 @@ def _provenance(material: ComplaintMaterial) -> Iterator[Block]:
         yield Paragraph(f"The run was continued at {time} with:")
         yield Code(without_folders([line], material.folders)[0])
     for one in describe_sealing(result):
-        yield Paragraph(f"Sealed before it began: {without_folders(one, material.folders)}")
+        yield Paragraph(f"Seal: {without_folders(one, material.folders)}")
     for entry in read_history(material.run.folder).entries:
         if entry.start.number > 1:
             yield Paragraph(f"The run was changed at {entry.start.time} ({entry.start.work}) with:")

@@ -4,9 +4,11 @@ import base64
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 
+from imgaudit.report.alarm_wording import sort_alarms
 from imgaudit.report.complaint.blocks import Block, Facts, Paragraph, Section, Statement, Table, list_texts
 from imgaudit.report.complaint.error_rates import alarm_text, describe_errors
 from imgaudit.report.complaint.package import HEAD, collect_digests, find_image, list_folders
+from imgaudit.report.copy_counts import copies_text
 from imgaudit.report.counsel.examiner import NOT_NAMED, describe_checking, describe_examiner, list_history
 from imgaudit.report.counsel.exhibit import make_exhibit
 from imgaudit.report.counsel.method import describe_method, describe_untested
@@ -101,8 +103,8 @@ def _answer(run: FinishedRun, model: str, folders: Sequence[str]) -> Iterator[Bl
     ]
     yield Table(("Verdict", "Images", "Meaning", "Limit"), rows)
     for change in run.result.redecided:
-        yield Paragraph(f"Decided again, not as fixed before the run: {change}", "Note")
-    for alarm in summary.alarms:
+        yield Paragraph(f"Decided again, not by the rules that the run began with: {change}", "Note")
+    for alarm in sort_alarms(summary.alarms):
         yield Paragraph(alarm_text(alarm, folders), "Alarm")
     if not returned:
         yield Paragraph("“Not reproduced” means: not within this budget. It never means that an image is safe.")
@@ -151,4 +153,4 @@ def _list_rest(rest: Sequence[Finding], *, whole: bool) -> Iterator[Section]:
 
 
 def _copies(finding: Finding) -> str:
-    return "; ".join(f"{one.rung.value} {one.hits} of {one.n}" for one in finding.replication) or "not measured"
+    return copies_text(finding, intervals=False) or "not measured"

@@ -69,7 +69,7 @@ def list_history(run: FinishedRun, folders: Sequence[str]) -> Iterator[Block]:
             yield Code(command)
     if run.result.redecided:
         changes = "; ".join(run.result.redecided)
-        yield Paragraph(f"The verdicts were decided again by other rules than those fixed before the run: {changes}")
+        yield Paragraph(f"The verdicts were decided again by other rules than those that the run began with: {changes}")
 
 
 def _without_folders(history: History, folders: Sequence[str]) -> History:

@@ -5,10 +5,12 @@ from collections.abc import Iterator, Sequence
 from PIL import Image
 
 from imgaudit.exceptions import InputError
+from imgaudit.report.alarm_wording import sort_alarms
 from imgaudit.report.audit.outputs import is_copy
 from imgaudit.report.complaint.blocks import Block, Facts, Paragraph, PictureBlock, Pictures, Section
 from imgaudit.report.complaint.error_rates import alarm_text
 from imgaudit.report.complaint.material import number_text, percent_text
+from imgaudit.report.copy_counts import is_counted
 from imgaudit.report.counsel.embedding import embed_picture
 from imgaudit.report.examined import NO_ORIGINAL, describe_frame, draw_frame, similarity_text
 from imgaudit.report.pictures import read_picture
@@ -39,7 +41,7 @@ def make_exhibit(run: FinishedRun, finding: Finding, number: int, folders: Seque
         blocks += _show(run, finding, measurement)
     blocks.append(Facts(list(_facts(finding, measurement, folders))))
     blocks.append(Paragraph(WORDING[finding.verdict].limit, "Limit"))
-    blocks += [Paragraph(alarm_text(alarm, folders), "Alarm") for alarm in finding.alarms]
+    blocks += [Paragraph(alarm_text(alarm, folders), "Alarm") for alarm in sort_alarms(finding.alarms)]
     return Section(f"Exhibit {number}: {file_name(finding.path)}", blocks, kind="exhibit")
 
 
@@ -106,13 +108,18 @@ def _facts(finding: Finding, measurement: Measurement | None, folders: Sequence[
         yield "Note", str(without_folders(note, folders))
 
 
+def _why(one: Replication) -> str:
+    return one.thresholds.skipped if isinstance(one.thresholds, Skipped) else ""
+
+
 def _describe_answers(one: Replication, measurement: Measurement | None) -> str:
     """Say what was sent in one way of asking, and how often a copy came back."""
     ladder = measurement.rungs.get(one.rung) if measurement else None
     texts = ladder.texts if isinstance(ladder, RungMeasurement) else []
     sent = f"“{texts[0][:SHOWN_CHARACTERS]}”" if texts else ""
     more = f" and {len(texts) - 1} more texts" if len(texts) > 1 else ""
-    counted = (
+    counted = "" if is_counted(one) else f"Copies were not counted: there is no valid copy threshold ({_why(one)})."
+    counted = counted or (
         f"{one.hits} of {one.n} generated images are copies: {one.rate:.1%}, and between {one.low:.1%} and "
         f"{one.high:.1%} with {100 * one.confidence:g} % confidence. For controls: {percent_text(one.control_rate)}. "
         f"Counts as reproduced: {standing(one)}."

@@ -6,12 +6,12 @@ from imgaudit.report.complaint.blocks import Block, Facts, Paragraph
 from imgaudit.report.complaint.statement import GENERAL_LIMITS
 from imgaudit.report.examined import RENDERING_MEANING
 from imgaudit.report.redaction import without_folders
-from imgaudit.report.wording import RUNG_WORDING
+from imgaudit.report.wording import RUNG_WORDING, level_text
 from imgaudit.runs.finished import FinishedRun
 from imgaudit.schema.manifest import SKIPPED_MEASURE
 from imgaudit.schema.records import DECIDING_RUNGS
 from imgaudit.schema.score_search import describe_search_budget, search_of
-from imgaudit.schema.text import file_name
+from imgaudit.schema.text import as_sentence, file_name
 
 LISTED = 20
 """Files that could not be audited and are named; the others are counted."""
@@ -78,7 +78,11 @@ def describe_method(run: FinishedRun) -> Iterator[Block]:
         *([("Search for the score", budget)] if budget else []),
         ("Paired draws", f"{protocol.error.draws} per image, for the score"),
         ("Generation", f"{generation.seeds} seeds, {generation.num_inference_steps} steps per way of asking"),
-        ("Level", f"{result.policy.level:g}; copies: closer than all but {result.policy.copy_level:.0%} of controls"),
+        (
+            "Level",
+            f"{as_sentence(level_text(result.policy.level))} Copies: closer than all but "
+            f"{result.policy.copy_level:.0%} of controls",
+        ),
         ("Effort", f"{result.summary.network_evaluations:,} network evaluations, {result.summary.seconds:,.0f} s"),
         ("Protocol", protocol.hash),
         ("Policy", result.policy.hash),

@@ -20,7 +20,8 @@
   const review = (row) => (decided[row.id] || {}).decision || row.review || "undecided";
   const field = (name) => form.elements[name];
   const chosen = () => Array.from(form.querySelectorAll('[name="verdict"]:checked'), (input) => input.value);
-  const best = (row) => Math.max(-1, ...row.copies.map((one) => (one[2] ? one[1] / one[2] : -1)));
+  // Where there is no valid copy threshold, nothing was counted.
+  const best = (row) => Math.max(-1, ...row.copies.map((one) => (one[1] !== null && one[2] ? one[1] / one[2] : -1)));
   const keys = {
     verdict: (row) => verdicts.indexOf(row.verdict), name: (row) => row.name.toLowerCase(),
     similarity: (row) => row.similarity, score: (row) => row.score, p: (row) => row.p, q: (row) => row.decided, rate: best,
@@ -109,9 +110,9 @@
   }
 
   const badge = (row) => make("span", labels[row.verdict], "badge verdict-" + row.verdict);
-  const counted = (one) => one[0] + ": " + one[1] + " of " + one[2];
-  const interval = (one) => "(" + Math.round(100 * one[3]) + " to " + Math.round(100 * one[4]) + " %)";
-  const copies = (row) => row.copies.map((one) => counted(one) + " " + interval(one));
+  const counted = (one) => one[0] + ": " + (one[1] === null ? "not counted" : one[1] + " of " + one[2]);
+  const interval = (one) => one[1] === null ? "" : "(" + Math.round(100 * one[3]) + " to " + Math.round(100 * one[4]) + " %)";
+  const copies = (row) => row.copies.map((one) => (counted(one) + " " + interval(one)).trim());
   const number = (value) => (value === null ? "\u2013" : String(Number(value.toPrecision(3))));
 
   function mark(row) {

@@ -61,7 +61,9 @@ def _rules(a: FinishedRun, b: FinishedRun) -> Iterator[Difference]:
         yield Difference(subject="policy", message=f"{_named(message)} ({hint})", effect=DifferenceEffect.PREVENTS)
     for run, name in ((a, "A"), (b, "B")):
         if run.result.redecided:
-            message = f"run {name} was decided again, not as fixed before it: {'; '.join(run.result.redecided)}"
+            message = (
+                f"run {name} was decided again, not by the rules that it began with: {'; '.join(run.result.redecided)}"
+            )
             yield Difference(subject="policy", message=message, effect=DifferenceEffect.NOTED)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from imgaudit.runs.conclusion import decide_run
 from imgaudit.runs.finished import read_result
 from imgaudit.runs.folder import RunFolder
-from imgaudit.schema.findings import AuditResult, Finding
+from imgaudit.schema.findings import AlarmCode, AuditResult, Finding
 from imgaudit.schema.policy import Policy
 from imgaudit.schema.verification import Check
 
@@ -16,7 +16,7 @@ SHOWN = 5
 BASIS = "records.jsonl, calibration.json, model_checks.json, manifest.json and the pictures give"
 """What findings follow from: nothing tells which of two files that disagree was changed."""
 
-SENTENCES = ("reason", "message", "skipped", "planner")
+SENTENCES = ("reason", "message", "skipped", "planner", "blind_comparison")
 """Fields that are prose: not compared where the run was worded by another version of imgaudit."""
 
 
@@ -72,7 +72,11 @@ def _comparable(value: Any, worded_alike: bool) -> Any:
             key: "" if key in SENTENCES and isinstance(one, str) else _comparable(one, worded_alike)
             for key, one in value.items()
         }
-    return [_comparable(one, worded_alike) for one in value] if isinstance(value, list) else value
+    if not isinstance(value, list):
+        return value
+    # Versions before wording 6 raised one such warning for each text, paraphrases among them; it takes nothing away.
+    kept = [one for one in value if not (isinstance(one, dict) and one.get("code") == AlarmCode.CUT_CAPTION)]
+    return [_comparable(one, worded_alike) for one in kept]
 
 
 def _differences(said: Mapping[str, Any], follows: Mapping[str, Any]) -> str:

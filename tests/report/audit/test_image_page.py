@@ -9,10 +9,9 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 
 from imgaudit.report import write_report
-from imgaudit.report.wording import ALARM_WORDING, EFFECT_WORDING
 from imgaudit.runs.conclusion import conclude
 from imgaudit.runs.folder import RunFolder
-from imgaudit.schema.findings import AlarmCode, AlarmEffect, AuditResult, Verdict
+from imgaudit.schema.findings import AuditResult, Verdict
 from tests.report.test_formats import page
 
 __all__ = ["page"]
@@ -178,10 +177,6 @@ def test_a_deleted_replica_is_said(run: RunFolder, result: AuditResult, page: Pa
         write_report(run, result)
     finally:
         path.write_bytes(held)
-
-
-def test_every_alarm_is_explained() -> None:
-    assert set(ALARM_WORDING) == set(AlarmCode) and set(EFFECT_WORDING) == set(AlarmEffect)
 
 
 def test_a_folder_is_reviewed_with_the_keyboard_alone(run: RunFolder, opened: Page) -> None:

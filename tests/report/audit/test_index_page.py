@@ -392,7 +392,7 @@ def _only_skipped(result: AuditResult) -> AuditResult:
 
 
 def _without_controls(result: AuditResult) -> AuditResult:
-    nothing = Skipped(skipped="no controls: give --controls DIR or --calibration FILE")
+    nothing = Skipped(skipped="no controls")
     changes: dict[str, Any] = {"p_value": nothing, "q_value": nothing}
     summary = result.summary.model_copy(update={"controls": 0, "forcing": nothing})
     return result.model_copy(

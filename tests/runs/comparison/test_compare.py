@@ -268,7 +268,7 @@ def test_what_weakens_a_run_is_said(tmp_path: Path) -> None:
     messages = {one.subject: one.message for one in result.differences}
     assert messages["alarm"] == "alarm in B: the autoencoder is coarse"
     assert messages["unfinished"] == "run B was stopped: 1 of 2 files were not reached"
-    assert messages["policy"].startswith("run B was decided again, not as fixed before it: level")
+    assert messages["policy"].startswith("run B was decided again, not by the rules that it began with: level")
     assert "32 in B" in messages["size"] and "decoys" in messages
     assert "LoRA in B only: style.safetensors at weight 0.5 (ffffffffffffffff)" in result.model_differences
 

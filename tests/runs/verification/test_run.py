@@ -60,7 +60,9 @@ def test_a_run_worded_by_an_earlier_version_matches_by_verdicts_and_numbers(copy
     write_evidence(copy)
     assert any("says something else of" in one and "reason" in one for one in verify_run(copy).problems)
     del content["wording"]
-    content["summary"]["planner"] = "other words"
+    content["summary"]["planner"] = content["summary"]["blind_comparison"] = "other words"
+    cut = {"code": "cut_caption", "effect": "warns", "message": "the paraphrase is too long"}
+    finding["alarms"] += [cut, cut]
     write_json(copy.report_path, content)
     write_evidence(copy)
     assert verify_run(copy).matches
