@@ -107,9 +107,9 @@ def test_counts_stand_with_the_controls_what_was_not_tested_and_the_chart(page: 
     assert not isinstance(result.summary.forcing, Skipped)
     rate = clopper_pearson(result.summary.forcing.called, result.summary.forcing.n)
     parts = [
-        f"among {result.summary.forcing.n} control images that were kept out",
+        f"{result.summary.forcing.n} controls were kept out of the comparison",
         f"{rate.low:.1%} to {rate.high:.1%}, 95 % interval",
-        "Not tested", "prompts found by a search", "Thresholds", "autoencoder renders it, exceeds",
+        "What was not examined", "prompts found by a search", "Thresholds", "autoencoder renders it, exceeds",
         "1 of 50 files was not measured", controls_used_text(result), "2026-01-01 00:00 UTC",
     ]  # fmt: skip
     for part in parts:

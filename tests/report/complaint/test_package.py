@@ -72,10 +72,11 @@ def test_a_package_says_everything_a_recipient_asks(finished: FinishedRun, revie
         "this image and the rendering of the work: pixel 1.000",
         "closest, number 1", "Least similar", "50% of the work agrees", "17 local features", "mirrored",
         "disputes the verdict", "4 of 5: nearly all", "on another result, 0000000000000000", "Replicated from text",
-        "exchangeable with the controls", "199 images", "imgaudit audit", finished.result.protocol.hash, "torch 2",
+        "exchangeable with the controls", "199 count in p-values", "imgaudit audit", finished.result.protocol.hash,
+        "torch 2",
         hashlib.sha256(finished.folder.manifest_path.read_bytes()).hexdigest(), "Right in the work",
         read_json(finished.folder.path / "evidence.json")["head"], "lawful",
-        "How often the method errs", "False alarms per image", "Of all findings of this audit, at most 5% are expected",
+        "How often the method errs", "False alarms per image", "At the level of 0.05, at most 5 of 100 findings are",
         "Words used here", "the number from which one random initial noise is made",
     ]  # fmt: skip
     for page in pages:

@@ -51,12 +51,12 @@ def test_it_answers_in_the_order_of_a_readers_questions(finished: FinishedRun) -
         "plain.png", measured.sha256, "“0”", "Similarity of this image and the rendering: pixel 1.000",
         "Similarity of the owner's picture (its examined part) and this rendering: pixel",
         "The owner's picture, 16 x 16 pixels. The whole picture was examined.", "It counts as a copy.",
-        "generated images are copies", "exchangeable with the controls", "199 count in the comparison",
+        "generated images are copies", "exchangeable with the controls", "199 count in p-values and thresholds",
         "An image like the controls gets a p-value of 0.05 or less with a probability between",
         "Other wordings of its text", "=cmd.png", "does not say whether a use is lawful",
         "not named: the audit was run",
         finished.manifest.model.fingerprint, finished.result.protocol.hash, finished.result.policy.hash, head,
-        f"imgaudit verify RUN --head {head}", "none is quoted here", "no: nothing shows that targets",
+        f"imgaudit verify RUN --head {head}", "none is quoted here", "none: the run records the targets",
         WORDING[Verdict.REPLICATED].limit, "one digest for all evidence of a run",
     ]  # fmt: skip
     for part in wanted:
