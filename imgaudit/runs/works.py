@@ -106,8 +106,8 @@ class SharedWorks:
 
 
 OTHER_CONTROLS = (
-    "Controls have to be other images, which cannot be in the training set, such as works of yours that were never "
-    "published. Nothing was measured. Give a folder of such images, or none"
+    "Controls have to be other images, which cannot have been in the training set, such as works of yours that were "
+    "never published. Nothing was measured. Give a folder of such images, or none"
 )
 """The way out where no control counts."""
 
