@@ -49,7 +49,7 @@ def test_an_image_stands_right_of_the_level_exactly_when_it_passes(charts: Chart
     # Controls have 0, 1/199, ...: at most nine of 199 may exceed at 5 %.
     high, low = charts.null_distribution(0.96), charts.null_distribution(0.94)
     assert marked(high, "target") > marked(high, "level") and marked(low, "target") < marked(low, "level")
-    assert "7 of 199 controls reach it or more" in high
+    assert "7 of 199 controls that count reach it or more" in high
 
 
 def test_a_score_beyond_the_controls_widens_the_axis(charts: Charts) -> None:
