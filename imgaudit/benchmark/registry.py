@@ -35,6 +35,7 @@ class Benchmark:
 BENCHMARKS = (
     Benchmark("detection", options.VerdictBenchmarkSettings, "verdicts.detection"),
     Benchmark("legs", options.LegSettings, "verdicts.legs"),
+    Benchmark("funnel", options.FunnelSettings, "verdicts.funnel"),
     Benchmark("controls", options.ControlSettings, "verdicts.controls"),
     Benchmark("errors", options.ErrorSettings, "verdicts.errors"),
     Benchmark("ladder", options.LadderSettings, "verdicts.ladder"),

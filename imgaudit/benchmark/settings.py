@@ -114,6 +114,20 @@ class VerdictBenchmarkSettings(WithFolder, Seeded, OnLab):
     brief: bool = Field(False, description="Print only the goals and whether they were met.")
 
 
+class FunnelSettings(Seeded):
+    """Count what an audit finds, and what it spends, when images with an ordinary score are not asked further."""
+
+    model: str = Field("demo", description=_LAB)
+    table: Path | None = Field(
+        None, description="Table of `benchmark detection`; by default the one that comes with the lab."
+    )
+    scores: Path | None = Field(
+        None,
+        description="Table of `benchmark searches` for the same model: scores under captions, and those after a search "
+        "among texts, for tables of older versions that lack them.",
+    )
+
+
 class LegSettings(LabSettings):
     """Count whole copies and layouts that an audit finds by pixels, by the copy descriptor, and by either."""
 

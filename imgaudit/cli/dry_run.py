@@ -56,7 +56,11 @@ class Plan:
 
         prediction_type:  what the model's network predicts; the most where it is not known
         """
-        return [*self._works_of(self.own, prediction_type), *self.control_works(prediction_type)]
+        return [*self.target_works(prediction_type), *self.control_works(prediction_type)]
+
+    def target_works(self, prediction_type: str | None = None) -> "list[Work]":
+        """Return the most that every image to audit takes."""
+        return self._works_of(self.own, prediction_type)
 
     def control_works(self, prediction_type: str | None = None) -> "list[Work]":
         """Return the most that every control takes which has to be measured first."""
@@ -136,10 +140,37 @@ def _describe_asking(plan: Plan) -> Iterator[str]:
     scales = ", ".join(f"{scale:g}" for scale in generation.guidance_scales)
     made, steps = _count(generation.seeds, "image"), _count(generation.num_inference_steps, "step")
     yield f"In each of these ways it would make {made}, in {steps} at guidance scale {scales}."
+    if config.protocol.funnel is not None:
+        yield (
+            "Every image would be scored first (--funnel). In these ways it would ask for only those whose score is "
+            f"(or score under their caption) is among the highest {100 * config.protocol.funnel.share:g} % of what "
+            "images like the controls get: "
+            f"{_describe_saving(plan)}."
+        )
     if config.protocol.invmm is not None:
         yield "The measure InvMM would be taken too. It decides nothing, and ends early where its search succeeds."
     yield f"Images that are not square would be made square ({config.protocol.framing.value})."
     yield from _describe_policy(plan.policy)
+
+
+def _describe_saving(plan: Plan) -> str:
+    """Say what a funnel would spend where no image stands out, against what is spent without one."""
+    from imgaudit.runs.work import Work, score_work
+    from imgaudit.schema.records import Rung
+
+    protocol, images = plan.config.protocol, len(plan.own.targets)
+    assert protocol.funnel is not None
+    most = sum(plan.target_works(), Work()).evaluations
+    rungs, _ = plan.find_rungs(plan.portfolio)
+    captioned = sum(rungs.get(Rung.CAPTION, []))
+    scored = (images - captioned) * score_work(protocol).evaluations
+    scored += captioned * score_work(protocol, captioned=True).evaluations
+    expected = scored + protocol.funnel.share * (most - scored)
+    share = f", {expected / most:.0%}" if most else ""
+    return (
+        f"about {expected:,.0f} network evaluations{share} of what all ways take for all of them, where no image "
+        "stands out. What is said below of time and of evaluations is the most, for all of them"
+    )
 
 
 def _describe_policy(policy: Policy) -> Iterator[str]:

@@ -98,6 +98,12 @@ class ConfigOptions:
         option(Heading.BUDGET, "Additional measure, which decides nothing: invmm, which takes minutes per image. "
                "May be repeated.", "--measure", metavar="NAME", default="none"),
     ] = None  # fmt: skip
+    funnel: Annotated[
+        float | None,
+        option(Heading.BUDGET, "Score every image first, and generate images only for those whose score is among the "
+               "highest of what controls give: this share of images like the controls. 0.05 needs 156 controls, with "
+               "captions if the images have some.", metavar="SHARE", default="none, every image is asked in all ways"),
+    ] = None  # fmt: skip
     streams: Annotated[
         str | None,
         option(Heading.EXPERT, "Text streams to invert; the others stay empty.", metavar="NAME,...",
@@ -181,7 +187,7 @@ class ConfigOptions:
         return resolve_config(self.config_values(), others=True)
 
 
-MeasuringOptions = Annotated[ConfigOptions, Take(without=("level", "fail_on", "operator", "no_controls"))]
+MeasuringOptions = Annotated[ConfigOptions, Take(without=("level", "fail_on", "operator", "no_controls", "funnel"))]
 """Options that decide how images are measured, without those that decide verdicts."""
 
 DemoOptions = Annotated[ConfigOptions, Take(only=("seed", "batch_size", "device", "offline"))]

@@ -216,6 +216,8 @@ def _replication_text(finding: Finding) -> str:
         if isinstance(part := replication.part, PartReplication) and part.stands:
             rates.append((f"part of it, {replication.rung.value}", part))
             break
+    if finding.scored_only:
+        return "scored only"
     return "\n".join(_rate_text(label, r) for label, r in rates) or "-"
 
 
@@ -302,7 +304,8 @@ def print_result(result: AuditResult) -> None:
     summary = result.summary
     counts = ", ".join(f"{count} {verdict.value}" for verdict, count in summary.counts.items() if count)
     console.print()
-    print_wrapped(f"{summary.targets} images: {counts}")
+    scored = f"; {summary.scored_only} of them scored only, with nothing generated" if summary.scored_only else ""
+    print_wrapped(f"{summary.targets} images: {counts}{scored}")
     if result.redecided:
         print_wrapped(f"decided again by another policy than before the run: {'; '.join(result.redecided)}")
     for reason in explain_uncounted(result):

@@ -23,7 +23,7 @@ from imgaudit.schema.error_checks import ForcingCheck
 from imgaudit.schema.findings import Alarm, AlarmCode, AlarmEffect
 from imgaudit.schema.measures import DECIDING_DESCRIPTOR, NEAR_COPY_CORRELATION
 from imgaudit.schema.policy import Policy
-from imgaudit.schema.records import Measurement, Rung, RungMeasurement, Skipped
+from imgaudit.schema.records import Measurement, NotAsked, Rung, RungMeasurement, Skipped
 from imgaudit.statistics import clopper_pearson, conformal_p_value, controls_needed, two_modes
 
 LOWEST_FLOOR = 0.8
@@ -57,8 +57,11 @@ def _image_features(measurements: Sequence[Measurement], bank: NullBank) -> tupl
 
 
 def _caption_features(measurements: Sequence[Measurement], bank: NullBank) -> tuple[Features, Features]:
+    # Captions of images that were not asked count too: the model has no part in this comparison.
     texts = [
-        describe_text(c.texts[0]) for m in measurements if isinstance(c := m.ladder(Rung.CAPTION), RungMeasurement)
+        describe_text(c.texts[0])
+        for m in measurements
+        if isinstance(c := m.ladder(Rung.CAPTION), RungMeasurement | NotAsked)
     ]
     return texts, [control.text_features for control in bank.controls if control.text_features]
 

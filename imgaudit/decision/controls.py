@@ -11,7 +11,17 @@ from imgaudit.decision.blind_baseline import describe_text
 from imgaudit.decision.pair_nulls import find_closest
 from imgaudit.schema.baseline import Baseline
 from imgaudit.schema.measures import DECIDING_DESCRIPTOR, DECIDING_DISTANCE, find_copy_similarity
-from imgaudit.schema.records import SLOTTED, ErrorCurvePoint, Legs, Measurement, Record, Rung, Skipped
+from imgaudit.schema.records import (
+    SLOTTED,
+    ErrorCurvePoint,
+    Legs,
+    Measurement,
+    NotAsked,
+    Record,
+    Rung,
+    RungMeasurement,
+    Skipped,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=SLOTTED)
@@ -86,9 +96,15 @@ class Control(Record):
     rungs: dict[Rung, list[ControlSeed]]
     """Scored generated images of each rung."""
     texts: dict[Rung, int] = Field({}, exclude_if=lambda value: not value)
-    """Number of texts that each rung was asked with; empty in banks that did not keep it."""
+    """Number of texts that each rung was asked with, or would have been where a funnel kept the image from being
+    asked; empty in banks that did not keep it."""
     invmm: float | Skipped | None = Field(None, exclude_if=lambda value: value is None)
     """InvMM's divergence per dimension; Skipped where the search failed, absent where it was not measured."""
+
+    @property
+    def is_asked(self) -> bool:
+        """False where a funnel kept the image from being asked: texts are known, but no generated images."""
+        return bool(self.rungs) or not self.texts
 
     def best(self, rung: Rung) -> float | None:
         """Return the highest similarity over all seeds and scales of a rung; None without any."""
@@ -120,6 +136,8 @@ def make_control(measurement: Measurement) -> Control:
     rungs: dict[Rung, list[ControlSeed]] = {}
     texts: dict[Rung, int] = {}
     for rung, measured in measurement.rungs.items():
+        if isinstance(measured, NotAsked):
+            texts[rung] = max(1, len(measured.texts))
         if isinstance(measured, Skipped):
             continue
         texts[rung] = max(1, len(measured.texts))
@@ -145,7 +163,7 @@ def make_control(measurement: Measurement) -> Control:
         caption_log_ratio=None if isinstance(ratio := measurement.caption_log_ratio, Skipped) else ratio,
         by_timestep=[] if isinstance(error, Skipped) else error.by_timestep,
         features=measurement.features,
-        text_features={} if isinstance(caption, Skipped) else describe_text(caption.texts[0]),
+        text_features=describe_text(caption.texts[0]) if isinstance(caption, RungMeasurement | NotAsked) else {},
         vae_error=measurement.vae_error,
         pdq=measurement.pdq,
         rungs=rungs,

@@ -23,6 +23,7 @@ from imgaudit.decision.alarms import find_bank_alarms, find_blind_alarms, find_i
 from imgaudit.decision.caption_score import rank_caption, score_captions
 from imgaudit.decision.controls import make_control
 from imgaudit.decision.forcing import check_forcing
+from imgaudit.decision.funnel import place_funnel
 from imgaudit.decision.joint_test import JointTest, share_near_identical
 from imgaudit.decision.model_alarms import find_model_alarms
 from imgaudit.decision.near_duplicates import choose_representatives
@@ -39,7 +40,16 @@ from imgaudit.decision.replication import (
 )
 from imgaudit.schema.caption_score import CaptionScore
 from imgaudit.schema.findings import Alarm, AlarmCode, AlarmEffect, InvMMFinding
-from imgaudit.schema.records import INVERTED_RUNGS, TEXT_RUNGS, Measurement, Rung, RungMeasurement, Skipped, is_at_most
+from imgaudit.schema.records import (
+    INVERTED_RUNGS,
+    TEXT_RUNGS,
+    Measurement,
+    NotAsked,
+    Rung,
+    RungMeasurement,
+    Skipped,
+    is_at_most,
+)
 from imgaudit.schema.replication import PartReplication, Replication
 from imgaudit.statistics import controls_needed, q_value_at
 
@@ -80,11 +90,14 @@ class FolderDecision:
             for m in measurements
         }  # fmt: skip
         self.strengths = {m.id: make_control(m) for m in measurements}
+        self.joint_test: JointTest | None = None
         if bank is not None:
             bank.require_baseline(list(self.strengths.values()))
-        self.joint_test = (
-            JointTest(bank, self.policy, captions_comparable=self.evidence.captions_comparable) if bank else None
-        )
+            self.joint_test = JointTest(
+                bank, self.policy, captions_comparable=self.evidence.captions_comparable,
+                funnel=place_funnel(self.works_bank, evidence.protocol),
+            )  # fmt: skip
+        self.not_asked = {m.id: m.not_asked for m in measurements}
         self.score_p_values = {m.id: self._p_value(m, score_alone=True) for m in measurements}
         self.p_values = {m.id: self._p_value(m) for m in measurements}
         self.q_values = self._over_folder(self.p_values)
@@ -189,7 +202,13 @@ class FolderDecision:
     def _text_q_values(self) -> dict[str, dict[Rung, float | Skipped]]:
         """Correct the p-values of text rungs for an image's text rungs (Bonferroni) and over the folder."""
         adjusted = {name: _text_p_values(ladder) for name, ladder in self._copies.items()}
-        smallest = {name: min(p.values(), default=Skipped(skipped="no text rung")) for name, p in adjusted.items()}
+        smallest: dict[str, float | Skipped] = {
+            name: min(p.values(), default=Skipped(skipped="no text rung")) for name, p in adjusted.items()
+        }
+        # Texts that a funnel left out are tests all the same: the best of few would be told from too few.
+        for measurement in self.measurements:
+            if any(isinstance(measurement.ladder(rung), NotAsked) for rung in TEXT_RUNGS):
+                smallest[measurement.id] = 1.0
         whole = self._over_folder(smallest)
         family = [
             p for name, p in smallest.items() if not isinstance(p, Skipped) and self.representatives[name] == name

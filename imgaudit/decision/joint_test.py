@@ -28,6 +28,7 @@ import numpy.typing as npt
 from imgaudit.decision.caption_score import has_caption_scores, score_captions
 from imgaudit.decision.controls import Control, ControlSeed
 from imgaudit.decision.copy_thresholds import ABSOLUTE_STANDARD
+from imgaudit.decision.funnel import Funnel
 from imgaudit.decision.null_bank import NullBank
 from imgaudit.schema.policy import Policy
 from imgaudit.schema.records import DECIDING_RUNGS, TEXT_RUNGS, Rung, Skipped
@@ -59,7 +60,9 @@ class Design:
     pixels: bool = True
     """False where the copy descriptor alone compares generated images."""
     caption: bool = False
-    """True when images have a score under their caption."""
+    """True when images have a score under their caption, and it may be compared."""
+    captioned: bool = False
+    """True when the image has a score under its caption, by which a funnel may have let it through."""
 
 
 def measure_legs(
@@ -160,31 +163,46 @@ def _count_reaching(ordered: Floats, values: Floats) -> npt.NDArray[np.int64]:
 class JointTest:
     """Tests images against one bank, under one policy."""
 
-    def __init__(self, bank: NullBank, policy: Policy, *, captions_comparable: bool = True) -> None:
-        """Prepare the test; `captions_comparable` is False when captions differ from the controls' without the model"""
-        self.bank, self.policy = bank, policy
+    def __init__(
+        self, bank: NullBank, policy: Policy, *, captions_comparable: bool = True, funnel: Funnel | None = None
+    ) -> None:
+        """Prepare the test.
+
+        captions_comparable:  False when captions differ from the controls' without the model
+        funnel:               the rule by which images were not asked further; it is applied to the controls too
+        """
+        self.bank, self.policy, self.funnel = bank, policy, funnel
         self.texts = {rung: bank.count_texts(rung) for rung in DECIDING_RUNGS}
         self.captions_comparable = captions_comparable
         self._has_captions = has_caption_scores(bank)
         self._nulls: dict[tuple[object, ...], JointNull] = {}
 
     def design(self, image: Control) -> Design:
-        """Return the legs on which an image and the controls can be compared like for like."""
+        """Return the legs on which an image and the controls can be compared like for like.
+
+        An image that a funnel kept from being asked has the design that it would have had.
+        """
+        left_out = not image.is_asked
         rungs = tuple(
             rung for rung in DECIDING_RUNGS
-            if image.rungs.get(rung) and 0 < image.texts.get(rung, 1) <= self.texts[rung] and self._is_usable(rung)
+            if (image.rungs.get(rung) or (left_out and rung in image.texts))
+            and 0 < image.texts.get(rung, 1) <= self.texts[rung]
+            and self._is_usable(rung)
         )  # fmt: skip
-        parts = tuple(rung for rung in rungs if image.closest_part(rung) and self.bank.part_nulls(rung))
+        parts = tuple(
+            rung for rung in rungs if (image.closest_part(rung) or left_out) and self.bank.part_nulls(rung)
+        )  # fmt: skip
         descriptor = tuple(
             rung for rung in rungs
             if self.policy.uses_copy_descriptor
-            and image.best_by_descriptor(rung) is not None
+            and (image.best_by_descriptor(rung) is not None or left_out)
             and self.bank.descriptor_maxima(rung)
         )  # fmt: skip
-        caption = self.captions_comparable and image.caption_log_ratio is not None and self._has_captions
+        captioned = image.caption_log_ratio is not None
+        caption = self.captions_comparable and captioned and self._has_captions
         scored = not isinstance(self.bank.score(image, self.policy.complexity), Skipped)
         pixels = not (descriptor and self.policy.legs == "descriptor")
-        return Design(scored, rungs, parts if pixels else (), descriptor, pixels, caption)
+        return Design(scored, rungs, parts if pixels else (), descriptor, pixels, caption, captioned)
 
     def _is_usable(self, rung: Rung) -> bool:
         return self.captions_comparable or rung not in TEXT_RUNGS
@@ -202,6 +220,10 @@ class JointTest:
         null = self._null(bank, design, edges, image)
         own = self._measure([image], design)
         p_value = float(null.p_values(own)[0])
+        if not image.is_asked:
+            # The chance that more texts would have given counts, though it was not taken.
+            more = any(image.texts.get(rung, 0) > self.texts[rung] for rung in TEXT_RUNGS if self._is_usable(rung))
+            return min(1.0, 2 * p_value) if more else p_value
         beyond = [p for rung in TEXT_RUNGS for p in self._texts_beyond(image, rung, design, bank)]
         return min(1.0, 2 * min(p_value, len(beyond) * min(beyond))) if beyond else p_value
 
@@ -222,7 +244,14 @@ class JointTest:
         complexity = self.policy.complexity
         scores = [self.bank.score(one, complexity) for one in images]
         captions = score_captions(images, self.bank, complexity) if design.caption else ()
-        return measure_legs(images, scores, design, captions)
+        legs = measure_legs(images, scores, design, captions)
+        if self.funnel is None or not design.score:
+            return legs
+        for row, image in enumerate(images):
+            if not self.funnel.asks(image, captioned=design.captioned):
+                # Scores come first, and the one under the caption last; nothing else is known of an image left out.
+                legs[row, 1 : legs.shape[1] - design.caption] = -inf
+        return legs
 
     def _texts_beyond(self, image: Control, rung: Rung, design: Design, bank: NullBank) -> list[float]:
         """Return one p-value for each text, or group of as many texts as controls had, that the design leaves out."""

@@ -29,7 +29,8 @@ def conclude_folder(decision: FolderDecision) -> list[Finding]:
 def _best_replica(measurement: Measurement) -> BestReplica | Skipped:
     closest = measurement.closest(DECIDING_DESCRIPTOR)
     if closest is None:
-        return Skipped(skipped="no generated image could be scored")
+        none = "none was generated, because the image was scored only" if measurement.not_asked else ""
+        return Skipped(skipped=none or "no generated image could be scored")
     rung, best = closest
     assert isinstance(best.similarity, dict) and isinstance(best.distance, dict)
     return BestReplica(
@@ -71,6 +72,7 @@ def _conclude(measurement: Measurement, decision: FolderDecision) -> Finding:
         near_duplicates=[NearDuplicate(id=other, similarity=s) for other, s in evidence.near_duplicates.get(name, [])],
         resembles_others=[NearDuplicate(id=other, similarity=value) for other, value in dict(crossed).items()],
         invmm=decision.invmm(measurement),
+        scored_only=bool(decision.not_asked[name]),
         alarms=decision.image_alarms[name],
         seconds=measurement.seconds,
         network_evaluations=measurement.network_evaluations,
@@ -88,9 +90,13 @@ def _verdict(
     level = decision.policy.level
     tried = sum(r.n for r in ladder)
     p_value, q_value = decision.p_values[name], decision.q_values[name]
+    not_asked = decision.not_asked[name]
     if isinstance(p_value, Skipped) or isinstance(q_value, Skipped):
         reason = p_value if isinstance(p_value, Skipped) else q_value
         assert isinstance(reason, Skipped)
+        if not_asked:
+            said = f"No image was generated for it: {not_asked}. No conclusion can be drawn: {reason.skipped}."
+            return Verdict.INCONCLUSIVE, said
         return Verdict.INCONCLUSIVE, (
             f"{tried} images were generated, but no conclusion can be drawn: {reason.skipped}.{_closeness(ladder)}"
         )
@@ -100,10 +106,16 @@ def _verdict(
             f"is beyond what controls give.{_closeness(ladder)}"
         )
     doubt = _doubt(decision) or _unexplained(ladder)
+    if doubt and not_asked:
+        return Verdict.INCONCLUSIVE, (
+            f"No image was generated for it: {not_asked}. p = {p_value:.3g}, from which nothing is concluded: {doubt}."
+        )
     if doubt:
         return Verdict.INCONCLUSIVE, (
             f"{tried} images were generated without a copy beyond what controls give (p = {p_value:.3g}), but {doubt}."
         )
+    if not_asked:
+        return Verdict.NOT_REPRODUCED, f"No image was generated for it: {not_asked}. p = {p_value:.3g}."
     return (
         Verdict.NOT_REPRODUCED,
         f"No copy among {tried} generated images within this budget{_bound(ladder)}; p = {p_value:.3g}.",

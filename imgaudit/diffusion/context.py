@@ -34,6 +34,9 @@ class MeasurementContext:
     """Compares generated images with the target."""
     is_copy: Callable[[Replica], bool] = lambda replica: False
     """Tells copies among the embedding's replicas; the model is asked for these again with some of the streams only."""
+    find_reason_not_to_ask: Callable[[float, float, float | None], str] = lambda complexity, ratio, caption_ratio: ""
+    """Tells from an image's complexity, its log ratio, and that under its caption if it has one, why it is not asked in
+    all ways; empty where it is."""
     on_step: Callable[[str, Sequence[str]], None] = lambda step, paths: None
     """Called with what is done next, in words, and the paths of the images that it is done with."""
 
@@ -79,6 +82,16 @@ class Chunk:
 
     def __len__(self) -> int:
         return len(self.loaded)
+
+    def select(self, rows: Sequence[int]) -> "Chunk":
+        """Return the images of some rows."""
+        chosen, encoded = list(rows), self.encoded
+        return Chunk(
+            [self.loaded[row] for row in chosen],
+            [self.framed_images[row] for row in chosen],
+            self.framed[chosen],
+            EncodedImages([encoded.sha256s[row] for row in chosen], encoded.latents[chosen], encoded.rendered[chosen]),
+        )
 
 
 def encode_chunk(context: MeasurementContext, loaded: Sequence[LoadedTarget]) -> Chunk:

@@ -45,6 +45,10 @@ class DrawSource:
             noise.append(torch.randn((count, *self.shape), generator=generator))
         return Draws(torch.stack(timesteps), torch.stack(noise))
 
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on drawing for the images of some rows alone."""
+        self.generators = [self.generators[row] for row in rows]
+
 
 @dataclass(frozen=True)
 class PairedErrors:
@@ -58,6 +62,11 @@ class PairedErrors:
     """(images, draws) float32; the baseline's errors on the same timesteps and noises."""
     baseline: Baseline = "null"
     """The baseline: the null condition, or the start condition."""
+
+    def select(self, rows: Sequence[int]) -> "PairedErrors":
+        """Return the errors of the images of some rows."""
+        chosen = list(rows)
+        return PairedErrors(self.timesteps[chosen], self.conditional[chosen], self.null[chosen], self.baseline)
 
     def log_ratio(self) -> torch.Tensor:
         """Return the mean over draws of log(baseline's error / conditional error): (images,) float64.

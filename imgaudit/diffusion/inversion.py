@@ -145,6 +145,108 @@ def accumulate_gradients(
     return raw, weighted
 
 
+class Inverter:
+    """The inversion of a chunk of images, in steps: it can stop in between, and go on with some of the images.
+
+    Images do not influence each other: the loss is a sum over them and Adam works element by element. So what an image
+    ends with depends on no other one, within floating point rounding.
+    """
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        latents: torch.Tensor,
+        sha256s: Sequence[str],
+        config: InversionConfig,
+        *,
+        run_seed: int,
+        executor: Executor,
+    ) -> None:
+        """Put every image at the start; see :func:`invert`. Raises ConfigError for a stream that the model lacks."""
+        self._denoiser, self._latents, self._config, self._executor = denoiser, latents, config, executor
+        self._start = start = denoiser.start_condition()
+        scale, names = start.root_mean_square(), select_streams(start, config.streams)
+        self._everything = {
+            name: stream.to(latents.device)
+            for name, stream in make_initial_streams(denoiser, sha256s, config, run_seed).items()
+        }
+        self._masks = {
+            name: select_positions(start.free[name], config.free_tokens).to(latents.device)[:, None] for name in names
+        }
+        self._rates = {name: config.learning_rate * (scale[name] or 1.0) for name in names}
+        self._optimiser = self._make_optimiser()
+        self._condition = start.repeat(len(sha256s))
+        self._source = DrawSource(run_seed, sha256s, "inversion", denoiser.latent_shape)
+        self._losses: list[torch.Tensor] = []
+        self._paired: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+
+    def _make_optimiser(self) -> torch.optim.Adam:
+        streams = [(self._everything[name].requires_grad_(True), rate) for name, rate in self._rates.items()]
+        return torch.optim.Adam([{"params": [stream], "lr": rate} for stream, rate in streams])
+
+    @property
+    def steps(self) -> int:
+        """Steps done."""
+        return len(self._losses)
+
+    @property
+    def prompt_embeds(self) -> PromptEmbeds:
+        """The conditions so far, detached, on the device."""
+        return self._condition.with_streams({name: one.detach() for name, one in self._everything.items()})
+
+    def step(self, *, paired: bool = False) -> None:
+        """Take one step on fresh draws; with `paired`, the null error on them is measured too."""
+        config, denoiser = self._config, self._denoiser
+        draws = self._source.draw(config.timesteps, config.draws, denoiser.schedule.num_train_timesteps)
+        self._optimiser.zero_grad(set_to_none=True)
+        raw, weighted = accumulate_gradients(
+            denoiser, self._latents, draws, self._condition.with_streams(self._everything), list(self._rates),
+            weighting=config.weighting, executor=self._executor,
+        )  # fmt: skip
+        self._losses.append(weighted.mean(dim=1))
+        if paired:
+            # The draws are fresh, so the step's own errors are out of sample; only the null's are missing.
+            null = denoiser.null_condition().repeat(len(raw))
+            errors = measure_errors(denoiser, self._latents, draws, null, self._executor)
+            self._paired.append((draws.timesteps, raw, errors))
+        for name, mask in self._masks.items():
+            gradient = self._everything[name].grad
+            assert gradient is not None
+            gradient.mul_(mask)
+        self._optimiser.step()
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with the images of some rows alone."""
+        held = {name: self._optimiser.state[self._everything[name]] for name in self._rates}
+        chosen = torch.as_tensor(rows, dtype=torch.long, device=self._latents.device)
+        self._everything = {name: stream.detach()[chosen] for name, stream in self._everything.items()}
+        self._optimiser = self._make_optimiser()
+        for name, state in held.items():
+            # What Adam has per element belongs to its image; the number of steps belongs to all.
+            self._optimiser.state[self._everything[name]] = {
+                key: value[chosen] if value.dim() else value.clone() for key, value in state.items()
+            }
+        self._latents = self._latents[chosen]
+        self._condition = self._start.repeat(len(rows))
+        self._source.keep(rows)
+        self._losses = [one[list(rows)] for one in self._losses]
+        self._paired = [(times[list(rows)], raw[list(rows)], null[list(rows)]) for times, raw, null in self._paired]
+
+    def result(self) -> Inversion:
+        """Return what the images that are left have come to."""
+        streams = {name: stream.detach().cpu() for name, stream in self._everything.items()}
+        images = len(self._latents)
+        empty = torch.zeros(images, 0)
+        losses = torch.stack(self._losses, dim=1) if self._losses else empty
+        timesteps, conditional, null_errors = (
+            [torch.cat(part, dim=1) for part in zip(*self._paired, strict=True)]
+            if self._paired
+            else (empty.long(), empty, empty)
+        )
+        inverted = PromptEmbeds(streams, self._start.free, self._condition.extras)
+        return Inversion(inverted, losses, timesteps, conditional, null_errors)
+
+
 def invert(
     denoiser: Denoiser,
     latents: torch.Tensor,
@@ -163,54 +265,14 @@ def invert(
 
         mean_b  w(t_b) |f(x_{t_b}, t_b, c) - target_b|^2 / elements        fresh t_b, noise_b at every step
 
-    Images do not influence each other: the loss is a sum over them and Adam works element by element.
-
     latents:  (images, C, h, w) float32, scaled by the autoencoder's factor
     paired_steps:  how many of the last steps also measure the null error on their own draws
     on_step:  called after every step with its number, from 1, and the conditions so far, detached
     Returns   embeddings on the CPU in float32, and the loss of every step
     Raises ConfigError for a stream that the model does not have
     """
-    start, null = denoiser.start_condition(), denoiser.null_condition().repeat(len(sha256s))
-    scale = start.root_mean_square()
-    everything = {
-        name: stream.to(latents.device)
-        for name, stream in make_initial_streams(denoiser, sha256s, config, run_seed).items()
-    }
-    streams = {name: everything[name].requires_grad_(True) for name in select_streams(start, config.streams)}
-    optimiser = torch.optim.Adam(
-        [{"params": [stream], "lr": config.learning_rate * (scale[name] or 1.0)} for name, stream in streams.items()]
-    )
-    masks = {
-        name: select_positions(start.free[name], config.free_tokens).to(latents.device)[:, None] for name in streams
-    }
-    condition = start.repeat(len(sha256s))
-    source = DrawSource(run_seed, sha256s, "inversion", denoiser.latent_shape)
-    losses: list[torch.Tensor] = []
-    paired: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
-
-    for step in range(config.steps):
-        draws = source.draw(config.timesteps, config.draws, denoiser.schedule.num_train_timesteps)
-        optimiser.zero_grad(set_to_none=True)
-        raw, weighted = accumulate_gradients(
-            denoiser, latents, draws, condition.with_streams(everything), list(streams), weighting=config.weighting,
-            executor=executor,
-        )  # fmt: skip
-        losses.append(weighted.mean(dim=1))
-        if step >= config.steps - paired_steps:
-            # The draws are fresh, so the step's own errors are out of sample; only the null's are missing.
-            paired.append((draws.timesteps, raw, measure_errors(denoiser, latents, draws, null, executor)))
-        for name, stream in streams.items():
-            assert stream.grad is not None
-            stream.grad.mul_(masks[name])
-        optimiser.step()
-        on_step(step + 1, condition.with_streams({name: stream.detach() for name, stream in everything.items()}))
-
-    inverted = PromptEmbeds(
-        {name: stream.detach().cpu() for name, stream in everything.items()}, start.free, condition.extras
-    )
-    empty = torch.zeros(len(sha256s), 0)
-    timesteps, conditional, null_errors = (
-        [torch.cat(part, dim=1) for part in zip(*paired, strict=True)] if paired else (empty.long(), empty, empty)
-    )
-    return Inversion(inverted, torch.stack(losses, dim=1), timesteps, conditional, null_errors)
+    inverter = Inverter(denoiser, latents, sha256s, config, run_seed=run_seed, executor=executor)
+    for step in range(1, config.steps + 1):
+        inverter.step(paired=step > config.steps - paired_steps)
+        on_step(step, inverter.prompt_embeds)
+    return inverter.result()

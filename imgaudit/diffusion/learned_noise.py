@@ -58,4 +58,5 @@ def kl_per_dimension(mu: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
     >>> float(kl_per_dimension(torch.ones(1, 2, 2), torch.zeros(1, 2, 2)))
     0.5
     """
-    return 0.5 * (mu.square() + logvar.exp() - logvar - 1).flatten(-3).mean(dim=-1)
+    # exp(logvar) - 1 in one step: near 0 their difference would be lost in rounding, and come out below 0.
+    return 0.5 * (mu.square() + logvar.expm1() - logvar).flatten(-3).mean(dim=-1)

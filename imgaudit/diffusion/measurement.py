@@ -2,20 +2,18 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from PIL import Image
 
-from imgaudit.diffusion.caption_error import measure_caption_errors
 from imgaudit.diffusion.context import Chunk, MeasurementContext, encode_chunk
 from imgaudit.diffusion.denoiser import PromptEmbeds
-from imgaudit.diffusion.denoising_error import PairedErrors, choose_baseline, measure_paired_errors
 from imgaudit.diffusion.elicitation import Answer, compare_frames, compare_parts
-from imgaudit.diffusion.inversion import Inversion, invert
+from imgaudit.diffusion.inversion import Inversion
 from imgaudit.diffusion.invmm.search import NoiseInversion, invert_noise
-from imgaudit.diffusion.rungs import RungAnswers, ask_learned_noise, ask_rungs
-from imgaudit.diffusion.span_search import search_span
+from imgaudit.diffusion.rungs import RungAnswers, ask_learned_noise, ask_rungs, leave_rungs
+from imgaudit.diffusion.scoring import ScoredChunk, finish_inversion, score_chunk
 from imgaudit.diffusion.stream_effects import InvertedImage, measure_stream_effects
 from imgaudit.io.framing import find_frame, measure_complexity
 from imgaudit.io.pdq_hash import hash_whole_image
@@ -57,20 +55,29 @@ class MeasuredImage:
 
 
 @dataclass(frozen=True)
-class _ChunkResult:
-    """Results of measuring the images of a chunk together; lists have one entry per image."""
+class _ImageResult:
+    """Results of measuring one image in its chunk."""
 
-    inversion: Inversion
-    errors: PairedErrors
-    answers: Mapping[Rung, Sequence[RungAnswers | Skipped]]
-    noise: Sequence[NoiseInversion]
-    """InvMM's results; none where the protocol has no InvMM."""
-    error_records: Sequence[ErrorMeasurement]
-    caption_errors: Sequence[ErrorMeasurement | Skipped]
+    errors: torch.Tensor
+    """(1, draws) float32: the baseline's errors on the score's draws."""
+    error: ErrorMeasurement
+    caption_error: ErrorMeasurement | Skipped
+    prompt_embeds: PromptEmbeds
+    """The inverted embedding; of an image that was not asked in all ways, the one that it was scored with."""
+    losses: torch.Tensor
+    """(steps,) float32."""
+    answers: Mapping[Rung, RungAnswers | Skipped]
+    noise: NoiseInversion | None
+    """InvMM's result; None where the protocol has no InvMM."""
     seconds: float
-    """Seconds for one image."""
-    network_evaluations: int
-    """Network evaluations for one image, without those of InvMM, which every image has for itself."""
+    """The image's share of the seconds."""
+    network_evaluations: float
+    """Its share of the network evaluations, without those of InvMM, which every image has for itself."""
+
+    def spent(self, share: tuple[float, float]) -> "_ImageResult":
+        """Return the result with more seconds and evaluations."""
+        seconds, evaluations = share
+        return replace(self, seconds=self.seconds + seconds, network_evaluations=self.network_evaluations + evaluations)
 
 
 def name_replica(image_id: str, rung: Rung, guidance_scale: float, number: int) -> str:
@@ -82,70 +89,72 @@ def measure_chunk(context: MeasurementContext, loaded: Sequence[LoadedTarget]) -
     """Put every image of a chunk through the whole protocol; one result per image, in order.
 
     Images share batches and nothing else: random draws depend on run seed, image, purpose and index alone. Time and
-    network evaluations are divided equally among the images, except evaluations of InvMM and those that are spent on an
-    image with copies alone.
+    network evaluations are divided equally among the images that a step is done with, except evaluations of InvMM and
+    those that are spent on an image with copies alone.
 
     Raises ConfigError for a stream that the model does not have, and MemoryShortageError when one image is too much.
     """
-    started, before = time.perf_counter(), context.denoiser.network_evaluations
+    spending = _Spending(context)
     context.begin("encoding", loaded)
     chunk = encode_chunk(context, loaded)
-    inversion, errors = _invert(context, chunk)
-    error_records = errors.records(context.denoiser.schedule.num_train_timesteps)
-    context.begin("measuring under captions", loaded)
-    caption_errors = measure_caption_errors(context, chunk, errors)
-    context.begin("generating images", loaded)
-    answers = ask_rungs(context, chunk, inversion)
-    noise = _invert_noise(context, chunk, inversion)
+    scored = score_chunk(context, chunk)
+    every = spending.share(len(chunk))
+    asked = _ask_images(context, chunk, scored) if scored.asked else {}
+    further = spending.share(len(asked), sum(one.noise.network_evaluations for one in asked.values() if one.noise))
+    measured = []
+    for row, reason in enumerate(scored.reasons):
+        result = asked[row].spent(further) if not reason else _leave_out(context, chunk, scored, row)
+        measured.append(_measure_image(context, chunk, row, result.spent(every)))
+    return measured
+
+
+class _Spending:
+    """Counts what steps of the work take, and divides it among images."""
+
+    def __init__(self, context: MeasurementContext) -> None:
+        self._denoiser = context.denoiser
+        self._began, self._before = time.perf_counter(), self._denoiser.network_evaluations
+
+    def share(self, images: int, apart: int = 0) -> tuple[float, float]:
+        """Return the seconds and evaluations since the last call that each of some images took; none where there are
+        none.
+
+        apart:  evaluations that are some images' own and are counted there
+        """
+        now, evaluations = time.perf_counter(), self._denoiser.network_evaluations
+        spent = now - self._began, evaluations - self._before - apart
+        self._began, self._before = now, evaluations
+        return (spent[0] / images, spent[1] / images) if images else (0.0, 0.0)
+
+
+def _ask_images(context: MeasurementContext, chunk: Chunk, scored: ScoredChunk) -> dict[int, _ImageResult]:
+    """Ask for the images of a scored chunk that are asked in all ways; results by row."""
+    rows = scored.asked
+    asked, errors = chunk.select(rows), scored.errors.select(rows)
+    inversion = finish_inversion(context, asked, scored)
+    context.begin("generating images", asked.loaded)
+    answers = ask_rungs(context, asked, inversion)
+    noise = _invert_noise(context, asked, inversion)
     if noise:
-        answers[Rung.EMBEDDING_NOISE] = ask_learned_noise(context, chunk, noise)
-    share = 1 / len(chunk)
-    seconds = (time.perf_counter() - started) * share
-    # InvMM ends where it succeeds, so that what it spends is each image's own.
-    spent = context.denoiser.network_evaluations - before - sum(one.network_evaluations for one in noise)
-    result = _ChunkResult(
-        inversion, errors, answers, noise, error_records, caption_errors, seconds, round(spent * share)
-    )
-    return [_measure_image(context, chunk, row, result) for row in range(len(chunk))]
+        answers[Rung.EMBEDDING_NOISE] = ask_learned_noise(context, asked, noise)
+    return {
+        row: _ImageResult(
+            errors.null[number : number + 1], scored.records[row], scored.caption_records[row],
+            inversion.prompt_embeds.select(slice(number, number + 1)), inversion.losses[number],
+            {rung: given[number] for rung, given in answers.items()}, noise[number] if noise else None, 0.0, 0,
+        )
+        for number, row in enumerate(rows)
+    }  # fmt: skip
 
 
-def _invert(context: MeasurementContext, chunk: Chunk) -> tuple[Inversion, PairedErrors]:
-    """Invert the images, and measure their denoising errors where the protocol says.
-
-    That is under what a search in the span of texts found, or within the inversion, after the step that the protocol
-    names. The inversion never starts from what that search found: from there, images come out that the model was not
-    trained on.
-    """
-    denoiser, protocol, encoded, span = context.denoiser, context.protocol, chunk.encoded, context.text_span
-    measured: list[PairedErrors] = []
-
-    def measure(prompt_embeds: PromptEmbeds) -> None:
-        errors = measure_paired_errors(
-            denoiser, encoded.latents, encoded.sha256s, prompt_embeds, protocol.error, run_seed=context.run_seed,
-            executor=context.executor, baseline=choose_baseline(denoiser),
-        )  # fmt: skip
-        measured.append(errors)
-
-    def on_step(step: int, prompt_embeds: PromptEmbeds) -> None:
-        if step == protocol.error.after_steps and span is None:
-            measure(prompt_embeds)
-
-    if span is not None:
-        assert protocol.span is not None
-        context.begin("searching among texts", chunk.loaded)
-        found = search_span(
-            denoiser, encoded.latents, encoded.sha256s, span, protocol.span, run_seed=context.run_seed,
-            executor=context.executor,
-        )  # fmt: skip
-        measure(found.prompt_embeds)
-    context.begin("searching for an embedding", chunk.loaded)
-    inversion = invert(
-        denoiser, encoded.latents, encoded.sha256s, protocol.inversion, run_seed=context.run_seed,
-        executor=context.executor, on_step=on_step,
+def _leave_out(context: MeasurementContext, chunk: Chunk, scored: ScoredChunk, row: int) -> _ImageResult:
+    """Return the result of an image that has a score and is not asked in all ways."""
+    reason, target, scored_by = scored.reasons[row], chunk.loaded[row].target, scored.inversion
+    return _ImageResult(
+        scored.errors.null[row : row + 1], scored.records[row], scored.caption_records[row],
+        scored_by.prompt_embeds.select(slice(row, row + 1)), scored_by.losses[row],
+        leave_rungs(context, target, reason), None, 0.0, 0,
     )  # fmt: skip
-    # A protocol never asks for the score after more steps than there are.
-    [errors] = measured
-    return inversion, errors
 
 
 def _invert_noise(context: MeasurementContext, chunk: Chunk, inversion: Inversion) -> list[NoiseInversion]:
@@ -159,7 +168,7 @@ def _invert_noise(context: MeasurementContext, chunk: Chunk, inversion: Inversio
     )  # fmt: skip
 
 
-def _measure_image(context: MeasurementContext, chunk: Chunk, row: int, result: _ChunkResult) -> MeasuredImage:
+def _measure_image(context: MeasurementContext, chunk: Chunk, row: int, result: _ImageResult) -> MeasuredImage:
     """Compare what one image's rungs answered, ask again for its copies stream by stream, and write its record."""
     target, pixels = chunk.loaded[row].target, chunk.loaded[row].pixels
     context.begin("comparing generated images", chunk.loaded[row : row + 1])
@@ -167,18 +176,18 @@ def _measure_image(context: MeasurementContext, chunk: Chunk, row: int, result: 
     rungs: dict[Rung, RungMeasurement | Skipped] = {}
     images: dict[str, torch.Tensor] = {}
     for rung, answers in result.answers.items():
-        rungs[rung], pictures = _measure_rung(context, target.image.id, rung, answers[row], rendered)
+        rungs[rung], pictures = _measure_rung(context, target.image.id, rung, answers, rendered)
         images |= pictures
     started, before = time.perf_counter(), context.denoiser.network_evaluations
     inverted = InvertedImage(
         chunk.encoded.sha256s[row],
         chunk.encoded.latents[row : row + 1],
         rendered,
-        result.inversion.prompt_embeds.select(slice(row, row + 1)),
-        result.errors.null[row : row + 1],
+        result.prompt_embeds,
+        result.errors,
     )
     stream_conditions = measure_stream_effects(context, inverted, rungs[Rung.EMBEDDING])
-    noise = result.noise[row] if result.noise else None
+    noise = result.noise
     own = context.denoiser.network_evaluations - before + (noise.network_evaluations if noise else 0)
     size = measure_complexity(chunk.framed_images[row])
     [(floor, _)] = context.matcher.compare(framed, rendered[None])
@@ -196,16 +205,16 @@ def _measure_image(context: MeasurementContext, chunk: Chunk, row: int, result: 
         features=describe_image(framed, complexity=size, width=pixels.width, height=pixels.height),
         pdq=hash_whole_image(pixels),
         made_by=target.image.made_by,
-        loss_curve=result.inversion.losses[row].tolist(),
-        error=result.error_records[row],
-        caption_error=result.caption_errors[row],
+        loss_curve=result.losses.tolist(),
+        error=result.error,
+        caption_error=result.caption_error,
         rungs=rungs,
         stream_conditions=stream_conditions,
         invmm=_invmm_record(noise, context.protocol) if noise else None,
         seconds=result.seconds + time.perf_counter() - started,
-        network_evaluations=result.network_evaluations + own,
+        network_evaluations=round(result.network_evaluations) + own,
     )
-    embeds = {name: stream[row] for name, stream in result.inversion.prompt_embeds.streams.items()}
+    embeds = {name: stream[0].cpu() for name, stream in result.prompt_embeds.streams.items()}
     learned_noise = _noise_tensors(noise) if noise else {}
     return MeasuredImage(measurement, pixels, framed, rendered, embeds, learned_noise, images)
 

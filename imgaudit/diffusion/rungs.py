@@ -13,7 +13,10 @@ from imgaudit.diffusion.seeds import draw_seed
 from imgaudit.diffusion.token_search import TokenPrompt, search_tokens
 from imgaudit.io.portfolio import Target
 from imgaudit.schema.protocol import Protocol
-from imgaudit.schema.records import DECIDING_RUNGS, NOTHING_GIVEN, TEXT_RUNGS, Rung, Skipped
+from imgaudit.schema.records import DECIDING_RUNGS, NOTHING_GIVEN, TEXT_RUNGS, NotAsked, Rung, Skipped
+
+NO_WORDS = Skipped(skipped="this model has no words to search over")
+"""The reason why a model cannot be asked on the tokens rung."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +52,28 @@ def ask_rungs(
     return {
         rung: _ask_rung(context, chunk, rung, inversion, prompts)
         if rung.value in ladder.rungs
-        else [Skipped(skipped=f"the protocol has no {rung.value} rung")] * len(chunk)
+        else [_no_rung(rung)] * len(chunk)
         for rung in DECIDING_RUNGS
     }
+
+
+def leave_rungs(context: MeasurementContext, target: Target, reason: str) -> dict[Rung, RungAnswers | Skipped]:
+    """Return, for an image that is not asked, which rungs it would have been asked on, and why it is not."""
+    rungs: dict[Rung, RungAnswers | Skipped] = {}
+    for rung in DECIDING_RUNGS:
+        texts: list[str] | Skipped = []
+        if rung.value not in context.protocol.ladder.rungs:
+            texts = _no_rung(rung)
+        elif rung in TEXT_RUNGS:
+            texts = find_rung_texts(target, rung, context.protocol, context.run_seed)
+        elif rung is Rung.TOKENS and not context.denoiser.words:
+            texts = NO_WORDS
+        rungs[rung] = texts if isinstance(texts, Skipped) else NotAsked(skipped=reason, texts=texts)
+    return rungs
+
+
+def _no_rung(rung: Rung) -> Skipped:
+    return Skipped(skipped=f"the protocol has no {rung.value} rung")
 
 
 def _search_prompts(context: MeasurementContext, chunk: Chunk) -> list[TokenPrompt]:
@@ -78,7 +100,7 @@ def _ask_rung(
         if rung in TEXT_RUNGS:
             texts = find_rung_texts(target, rung, protocol, context.run_seed)
         elif rung is Rung.TOKENS:
-            texts = [prompts[row].text] if prompts else Skipped(skipped="this model has no words to search over")
+            texts = [prompts[row].text] if prompts else NO_WORDS
             bits = prompts[row].bits if prompts else bits
         else:
             bits = count_embedding_bits(embeds, protocol.inversion.free_tokens, protocol.inversion.streams)

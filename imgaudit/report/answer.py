@@ -43,6 +43,8 @@ def answer_question(summary: Summary) -> Answer:
     else:
         word = "Not shown"
         said = f"none of {_images(summary.targets)} counts as reproduced"
+    if scored := summary.scored_only:
+        rest.append(f"{scored:,} {'was' if scored == 1 else 'were'} scored only, and nothing was generated for them")
     return Answer(word, f"{'; '.join([said, *rest])}.", colour)
 
 

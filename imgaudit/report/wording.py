@@ -23,6 +23,12 @@ class Wording(NamedTuple):
     """Limits of the verdict; printed wherever it stands."""
 
 
+SCORED_ONLY = (
+    "The image was scored, and its score is ordinary. Nothing was generated for it, so this does not say how often the "
+    "model would return it."
+)
+"""Meaning of a verdict on an image that a funnel kept from being asked."""
+
 WORDING: dict[Verdict, Wording] = {
     Verdict.REPLICATED: Wording(
         Verdict.REPLICATED.label,

@@ -9,6 +9,7 @@ from dataclasses import replace
 import torch
 from safetensors.torch import save
 
+from imgaudit.decision.funnel import describe_unplaced
 from imgaudit.decision.null_bank import NullBank
 from imgaudit.exceptions import CalibrationError, ImageError, RunFolderError
 from imgaudit.io.framing import to_batch
@@ -136,6 +137,9 @@ def measure_audit(
         on_step("checking the model", [])
         keep_model_checks(run, model, inputs.control_images, whole, config, on_note, known)
     _fix_bank(run, model, inputs, config, origin, on_progress, on_step)
+    bank = NullBank.read(run.calibration_path).by_work() if run.calibration_path.is_file() else None
+    if unplaced := describe_unplaced(bank, config.protocol):
+        on_note(f"note: {unplaced}")
     for one in measure_targets(
         run, portfolio, model, config, matcher=matcher, recorded=recorded,
         on_progress=lambda done, total: on_progress("auditing", done, total), on_step=on_step,

@@ -44,6 +44,8 @@ def measure_bank(
     shard:    the part of the controls that is measured; None for all
     on_bank:  writes the bank down, before the work behind it is removed
     """
+    # Controls are asked in all ways: the rule of a funnel is applied to what was measured of them.
+    config = config.model_copy(update={"funnel": None})
     run = RunFolder(work)
     with run.lock():
         matcher, lacking = standard_matcher(model.denoiser.resolution, getattr(model.denoiser, "device", "cpu"))

@@ -238,6 +238,7 @@ def summarise(findings: Sequence[Finding], decision: FolderDecision, files_given
         forcing=decision.forcing,
         hypotheses=decision.hypotheses,
         alarms=decision.alarms,
+        scored_only=sum(map(bool, decision.not_asked.values())),
         seconds=sum(finding.seconds for finding in findings),
         network_evaluations=sum(finding.network_evaluations for finding in findings),
     )

@@ -11,6 +11,7 @@ from functools import partial
 import torch
 from safetensors.torch import save
 
+from imgaudit.decision.funnel import ImageScores, describe_left_out, place_funnel
 from imgaudit.decision.null_bank import NullBank
 from imgaudit.decision.replication import Evidence, replicates
 from imgaudit.diffusion.context import MeasurementContext
@@ -28,6 +29,7 @@ from imgaudit.runs.folder import Recorded, RunFolder
 from imgaudit.runs.manifest import read_manifest
 from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.measures import DECIDING_DESCRIPTOR
+from imgaudit.schema.protocol import Protocol
 from imgaudit.schema.records import Measurement, Replica, Rung, Skipped, SkippedImage
 from imgaudit.similarity.matcher import Matcher
 
@@ -69,7 +71,7 @@ def measure_targets(
     run.append_records([_skip_record(one) for one in (*portfolio.skipped, *unmeasured) if one.path not in skipped])
     context = MeasurementContext(
         model.denoiser, config.protocol, config.seed, Executor(config.largest_batch, model.denoiser.spare_memory),
-        matcher or Matcher(), copy_rule(run), on_step,
+        matcher or Matcher(), copy_rule(run), asking_rule(run, config.protocol), on_step,
     )  # fmt: skip
     done = len(finished)
     on_progress(done, len(portfolio.targets))
@@ -107,6 +109,23 @@ def copy_rule(run: RunFolder) -> Callable[[Replica], bool]:
     bank = NullBank.read(run.calibration_path).by_work().compared_by(manifest.copy_descriptor)
     evidence = Evidence(bank, manifest.protocol, manifest.policy, copy_descriptor=manifest.copy_descriptor)
     return partial(replicates, thresholds=evidence.rung_thresholds(Rung.EMBEDDING))
+
+
+def asking_rule(run: RunFolder, protocol: Protocol) -> Callable[[float, float, float | None], str]:
+    """Return what tells from an image's complexity, its log ratio, and that under its caption if it has one, it is
+    not asked in all ways; empty where it is.
+
+    Without a funnel, or without enough controls for one, every image is.
+    """
+    bank = NullBank.read(run.calibration_path).by_work() if run.calibration_path.is_file() else None
+    funnel = place_funnel(bank, protocol)
+
+    def find_reason(complexity: float, log_ratio: float, caption_log_ratio: float | None) -> str:
+        if funnel is None or funnel.asks(ImageScores(complexity, log_ratio, caption_log_ratio)):
+            return ""
+        return describe_left_out(funnel, captioned=caption_log_ratio is not None)
+
+    return find_reason
 
 
 def _skip_record(skipped: SkippedImage) -> dict[str, str]:

@@ -59,6 +59,16 @@ def expected_work(
     )
 
 
+def score_work(protocol: Protocol, prediction_type: str | None = None, *, captioned: bool = False) -> Work:
+    """Return what one image takes that is scored and, because of a funnel, not asked further.
+
+    captioned:  True for an image with a caption, under which it is scored once more
+    """
+    span = protocol.span if prediction_type is None or protocol.searches_span(prediction_type) else None
+    searched = span.steps * span.draws if span else protocol.error.after_steps * protocol.inversion.draws
+    return Work(backward=searched, forward=(2 + captioned) * protocol.error.draws, images=1)
+
+
 def _rung_work(protocol: Protocol) -> Work:
     """Return the work of generating for one rung."""
     generation = protocol.generation

@@ -17,6 +17,7 @@ from imgaudit.schema.problems import describe_problem
 from imgaudit.schema.protocol import (
     Effort,
     Framing,
+    FunnelConfig,
     GenerationConfig,
     InversionConfig,
     InvMMConfig,
@@ -101,6 +102,9 @@ class AuditConfig(BaseModel):
     """Measures beside those that decide: invmm, which is slow."""
     invmm_steps: int | None = Field(None, ge=1, le=100_000)
     """Longest search of InvMM in steps, instead of its default."""
+    funnel: float | None = Field(None, gt=0, le=0.5)
+    """Share of images like the controls that are asked in all ways, those with the highest scores; every image is when
+    not given."""
     level: float = Field(0.05, gt=0, lt=0.5)
     """False discovery rate over the folder, and level of the copy thresholds; a --policy file overrules it."""
     seed: int = Field(0, ge=0, lt=2**63)
@@ -190,6 +194,7 @@ class AuditConfig(BaseModel):
             ),
             span=None if self.search is Search.INVERSION else base.span,
             invmm=searched if "invmm" in (self.measures or ()) else None,
+            funnel=None if self.funnel is None else FunnelConfig(share=self.funnel),
         )
 
     @property

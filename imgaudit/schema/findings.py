@@ -213,6 +213,8 @@ class Finding(Record):
     """Result of the search in the collection given with --reference; absent without one."""
     invmm: InvMMFinding | None = Field(None, exclude_if=lambda value: value is None)
     """InvMM; absent where it was not measured."""
+    scored_only: bool = Field(False, exclude_if=lambda value: value is False)
+    """True where a funnel kept the image from being asked: it has a score, and nothing was generated for it."""
     alarms: list[Alarm]
     """Alarms that weaken the conclusion."""
     seconds: float
@@ -247,6 +249,8 @@ class Summary(Record):
     """Images that count in the folder's correction: measured ones, near-duplicates counted once."""
     alarms: list[Alarm]
     """Alarms that weaken the whole run."""
+    scored_only: int = Field(0, exclude_if=lambda value: value == 0)
+    """Images that a funnel kept from being asked: they have a score, and nothing was generated for them."""
     blind_comparison: str | None = Field(None, exclude_if=lambda value: value is None)
     """A sentence that says what of targets and controls was compared without the model; absent without controls and in
     reports of older versions."""

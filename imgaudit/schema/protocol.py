@@ -249,6 +249,13 @@ class LadderConfig(_Frozen):
         return tuple(name for name in get_args(RungName) if name in value)
 
 
+class FunnelConfig(_Frozen):
+    """A funnel: every image is scored, and only those with a high score are asked in all ways that the protocol has."""
+
+    share: float = Field(0.05, gt=0, le=0.5)
+    """Share of images like the controls that are asked further: those with the highest scores."""
+
+
 class Protocol(_Frozen):
     """Everything that decides a score, in one value. Target and control must meet the same one."""
 
@@ -266,6 +273,9 @@ class Protocol(_Frozen):
     invmm: InvMMConfig | None = Field(None, exclude_if=lambda value: value is None)
     """Settings of InvMM, measured after everything else; None without it, and then left out of the hash, so that
     it says what it said before; scores and verdicts do not depend on it."""
+    funnel: FunnelConfig | None = Field(None, exclude_if=lambda value: value is None)
+    """The rule by which images with an ordinary score are not asked further; None where every image is asked in all
+    ways. Controls are always asked in all ways, and the rule is applied to them when targets are compared with them."""
 
     @model_validator(mode="after")
     def _error_within_inversion(self) -> "Protocol":
@@ -274,6 +284,8 @@ class Protocol(_Frozen):
                 f"the error is measured after {self.error.after_steps} inversion steps, but there are only "
                 f"{self.inversion.steps}"
             )
+        if self.funnel is not None and self.invmm is not None:
+            raise ValueError("a funnel leaves out images that InvMM is asked for: choose --funnel or --measure invmm")
         return self
 
     def searches_span(self, prediction_type: str) -> bool:
@@ -306,12 +318,14 @@ class Protocol(_Frozen):
 
     @property
     def deciding(self) -> "Protocol":
-        """The protocol without measures that decide nothing: null banks must agree with this part.
+        """The protocol of controls: without measures that decide nothing, and without the funnel, which controls skip.
 
-        >>> Protocol(invmm=InvMMConfig()).deciding == Protocol()
+        Null banks must agree with this part.
+
+        >>> Protocol(invmm=InvMMConfig()).deciding == Protocol(funnel=FunnelConfig()).deciding == Protocol()
         True
         """
-        return self.model_copy(update={"invmm": None})
+        return self.model_copy(update={"invmm": None, "funnel": None})
 
     def canonical(self) -> str:
         """Return the protocol as JSON with sorted keys and no spaces."""

@@ -62,6 +62,13 @@ class Skipped(Record):
     """The reason why it was not measured."""
 
 
+class NotAsked(Skipped):
+    """A rung that an image could have been asked on and was not, because of its score; see `FunnelConfig`."""
+
+    texts: list[str]
+    """The prompts that it would have been asked with; none for the embedding rung."""
+
+
 def is_at_most(value: "float | Skipped", level: float) -> bool:
     """Say whether a number was measured and is at or below a level.
 
@@ -295,7 +302,7 @@ class Measurement(Record):
     caption_error: ErrorMeasurement | Skipped | None = Field(None, exclude_if=lambda value: value is None)
     """Denoising error under the image's caption, the first one where it has several, on the same draws; Skipped where
     there is no caption. Absent in records of older versions, which did not measure it."""
-    rungs: dict[Rung, RungMeasurement | Skipped]
+    rungs: dict[Rung, RungMeasurement | NotAsked | Skipped]
     """Replicas per rung."""
     stream_conditions: tuple[StreamCondition, ...] = Field((), exclude_if=lambda value: not value)
     """The embedding rung asked again with some of its streams, the first condition having all; empty where the model
@@ -345,6 +352,11 @@ class Measurement(Record):
             return None
         _, rung, replica = max(scored, key=lambda one: one[0])
         return rung, replica
+
+    @property
+    def not_asked(self) -> str:
+        """The reason why a funnel kept the image from being asked in all ways; empty where none did."""
+        return next((one.skipped for one in self.rungs.values() if isinstance(one, NotAsked)), "")
 
     def ladder(self, rung: Rung) -> RungMeasurement | Skipped:
         """Return the measurement of one rung; Skipped also when the protocol did not have it."""

@@ -3,7 +3,7 @@ import torch
 
 from imgaudit.diffusion.denoiser import Denoiser
 from imgaudit.diffusion.executor import Executor
-from imgaudit.diffusion.inversion import Inversion, invert
+from imgaudit.diffusion.inversion import Inversion, Inverter, invert
 from imgaudit.models import FiniteSetDenoiser
 from imgaudit.models.families.unet import UNetDenoiser
 from imgaudit.schema.protocol import InversionConfig
@@ -77,3 +77,18 @@ def test_no_gradient_state_is_left_behind(tiny: UNetDenoiser) -> None:
     inversion = run(tiny, latents_for(tiny), NAMES)
     assert not inversion.prompt_embeds.streams["text"].requires_grad
     assert all(weight.grad is None for weight in tiny.pipeline.unet.parameters())
+
+
+def test_going_on_with_some_images_is_inverting_them_alone(tiny: UNetDenoiser) -> None:
+    latents, config = latents_for(tiny), InversionConfig(steps=5, draws=4)
+    inverter = Inverter(tiny, latents, NAMES, config, run_seed=1, executor=Executor(64))
+    for _ in range(2):
+        inverter.step(paired=True)
+    inverter.keep([2, 0])
+    for _ in range(3):
+        inverter.step()
+    found = inverter.result()
+    alone = invert(tiny, latents[[2, 0]], ["cc", "aa"], config, run_seed=1, executor=Executor(64))
+    torch.testing.assert_close(found.prompt_embeds.streams, alone.prompt_embeds.streams, atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(found.losses, alone.losses, atol=1e-4, rtol=1e-3)
+    assert found.paired_timesteps.shape == (2, 8) and inverter.steps == 5

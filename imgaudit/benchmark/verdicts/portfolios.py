@@ -69,6 +69,18 @@ class Bank:
         scores = images.caption_log_ratios - line.intercept - line.slope * images.complexities
         return np.asarray(np.nan_to_num(scores, nan=-np.inf), dtype=float)
 
+    def asks(self, images: Images, share: float, *, captions: bool) -> Flags:
+        """Tell which images a funnel asks in all ways, as `place_funnel` has it.
+
+        captions:  whether images are scored under their captions too, which all of them have
+        """
+        each = share / 2 if captions else share
+        asked = self.score(images) > exceedance_threshold(self.score(self.kept_out).tolist(), each)
+        if captions:
+            bound = exceedance_threshold(self.score_captions(self.kept_out).tolist(), each)
+            asked = asked | (self.score_captions(images) > bound)
+        return np.asarray(asked, dtype=bool)
+
     def thresholds(self, level: float) -> tuple[float, float]:
         """Return the copy thresholds, as `NullBank.thresholds` does: similarity and distance."""
         best, closest = self.controls.best, self.controls.closest
@@ -107,6 +119,17 @@ def _legs(images: Images, scores: Floats | None, rungs: Sequence[int], captions:
     legs = [one for one in (scores, captions) if one is not None]
     legs += [column for rung in rungs for column in (images.means[:, rung], shares[:, rung])]
     return np.column_stack(legs)[:, :, None]
+
+
+def rank_through_funnel(images: Images, bank: Bank, share: float, *, captions: bool) -> Floats:
+    """Return p-values where images with ordinary scores are not asked further, and controls are treated alike."""
+    rungs, legs = [TEXT, INVERTED] if captions else [INVERTED], []
+    for one in (bank.controls, images):
+        scores = [bank.score(one), *([bank.score_captions(one)] if captions else [])]
+        own = _legs(one, scores[0], rungs, scores[1] if captions else None)
+        own[~bank.asks(one, share, captions=captions), len(scores) :] = -np.inf
+        legs.append(own)
+    return JointNull(legs[0]).p_values(legs[1])
 
 
 def rank_images(images: Images, bank: Bank, *, captions: bool) -> Floats:
@@ -163,6 +186,16 @@ def judge_inverted(images: Images, bank: Bank, policy: Policy) -> Flags:
     rates = (controls.count(*thresholds) / np.maximum(1, controls.scored))[:, INVERTED]
     low = np.array([clopper_pearson(*pair).low for pair in zip(hits.tolist(), scored.tolist(), strict=True)])
     return np.asarray((hits > 0) & (near <= policy.level + 1e-12) & (low > rates.mean()), dtype=bool)
+
+
+def judge_through_funnel(images: Images, bank: Bank, policy: Policy, share: float, *, captions: bool) -> Judged:
+    """Put images to a bank where those with an ordinary score are not asked further."""
+    p_values = rank_through_funnel(images, bank, share, captions=captions)
+    judged = judge(images, bank, policy, captions=captions, p_values=p_values)
+    asked = bank.asks(images, share, captions=captions)
+    return Judged(
+        judged.p_values, judged.claimed & asked, np.where(asked, judged.text_p_values, 1.0), judged.returned & asked
+    )
 
 
 @dataclass(frozen=True)

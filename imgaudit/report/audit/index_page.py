@@ -74,6 +74,7 @@ def row_of(finding: Finding, name: str, texts: Sequence[str], review: str, level
             (r.rung.value, r.hits if is_counted(r) else None, r.n, round(r.low, 4), round(r.high, 4))
             for r in finding.replication
         ],
+        "scored_only": finding.scored_only,
         "alarms": [alarm.code.value for alarm in finding.alarms],
         "sha256": finding.sha256,
         "review": review,

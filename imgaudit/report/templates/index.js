@@ -112,7 +112,9 @@
   const badge = (row) => make("span", labels[row.verdict], "badge verdict-" + row.verdict);
   const counted = (one) => one[0] + ": " + (one[1] === null ? "not counted" : one[1] + " of " + one[2]);
   const interval = (one) => one[1] === null ? "" : "(" + Math.round(100 * one[3]) + " to " + Math.round(100 * one[4]) + " %)";
-  const copies = (row) => row.copies.map((one) => (counted(one) + " " + interval(one)).trim());
+  const SCORED_ONLY = "scored only";
+  const copies = (row) =>
+    row.scored_only ? [SCORED_ONLY] : row.copies.map((one) => (counted(one) + " " + interval(one)).trim());
   const number = (value) => (value === null ? "\u2013" : String(Number(value.toPrecision(3))));
 
   function mark(row) {
@@ -152,7 +154,7 @@
     const verdict = make("td");
     verdict.append(badge(row), ...mark(row));
     if (row.alarms.length) verdict.append(make("p", row.alarms.length + (row.alarms.length === 1 ? " alarm" : " alarms")));
-    const rates = make("td", undefined, "rates");
+    const rates = make("td", row.scored_only ? SCORED_ONLY : undefined, "rates");
     for (const one of row.copies) {
       const rate = make("div", counted(one) + " ");
       rate.append(make("span", interval(one), "interval"));

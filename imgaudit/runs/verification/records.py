@@ -12,8 +12,17 @@ from imgaudit.io.portfolio import hash_texts
 from imgaudit.io.writing import read_json, split_lines
 from imgaudit.runs.folder import RunFolder, parse_record
 from imgaudit.runs.inventory import Inventory
+from imgaudit.runs.verification.funnel import funnel_check
 from imgaudit.schema.manifest import AuditManifest
-from imgaudit.schema.records import ErrorMeasurement, Measurement, Rung, RungMeasurement, Skipped, SkippedImage
+from imgaudit.schema.records import (
+    ErrorMeasurement,
+    Measurement,
+    NotAsked,
+    Rung,
+    RungMeasurement,
+    Skipped,
+    SkippedImage,
+)
 from imgaudit.schema.verification import Check
 
 ORIGINALS = (
@@ -51,12 +60,17 @@ def check_records(run: RunFolder, manifest: AuditManifest, inventory: Inventory)
 
     Raises RunFolderError when records.jsonl cannot be opened.
     """
-    lines = _read_lines(run)
+    lines, find_contradiction = _read_lines(run), funnel_check(run, manifest)
     problems = [
         *lines.problems,
         *_compare_with_manifest(lines, manifest),
         *_compare_with_files(lines, inventory),
         *(problem for one in lines.measured.values() for problem in _check_record(run, one, manifest)),
+        *(
+            f"the image {one.path!r:.200} {wrong}"
+            for one in lines.measured.values()
+            if (wrong := find_contradiction(one))
+        ),
     ]
     done = f"{len(lines.measured)} records were compared with the images in manifest.json and with the run's files"
     if lines.cut:
@@ -135,9 +149,9 @@ def _has_texts(record: Measurement, sha256: str) -> bool:
     A rung that the protocol leaves out has texts that no record names: nothing is compared then.
     """
     asked = {rung: record.rungs.get(rung) for rung in (Rung.PROMPT, Rung.CAPTION)}
-    left_out = [one for one in asked.values() if not isinstance(one, RungMeasurement) and not _without_text(one)]
-    texts = {rung: one.texts for rung, one in asked.items() if isinstance(one, RungMeasurement)}
-    return bool(left_out) or hash_texts(texts) == sha256
+    known = [one for one in asked.values() if isinstance(one, RungMeasurement | NotAsked) or _without_text(one)]
+    texts = {rung: one.texts for rung, one in asked.items() if isinstance(one, RungMeasurement | NotAsked)}
+    return len(known) < len(asked) or hash_texts(texts) == sha256
 
 
 def _without_text(rung: RungMeasurement | Skipped | None) -> bool:

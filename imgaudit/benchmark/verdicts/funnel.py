@@ -1,0 +1,311 @@
+"""What a funnel saves and what it loses: images with an ordinary score are scored only, controls by the same rule.
+
+Everything is computed from the table of `imgaudit benchmark detection`, in which every image was asked in all ways, so
+that both audits see the same measurements. Banks are drawn at random, and portfolios from the images that are left.
+Figures are means over banks, with the range that 95 % of the banks have.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from imgaudit.benchmark.harness.cases import Group
+from imgaudit.benchmark.harness.figures import Goal, format_goals
+from imgaudit.benchmark.harness.lab_model import lab_folder
+from imgaudit.benchmark.harness.procedure import OnStage, Procedure
+from imgaudit.benchmark.harness.score_table import ControlRow, ScoreRow, ScoreTable
+from imgaudit.benchmark.searches.table import CAPTION, TEXTS, SearchTable
+from imgaudit.benchmark.settings import FunnelSettings
+from imgaudit.benchmark.verdicts.images import Flags, Floats, Images, Places
+from imgaudit.benchmark.verdicts.never_trained import pool_of
+from imgaudit.benchmark.verdicts.portfolios import (
+    Bank,
+    Judged,
+    decide_portfolios,
+    false_discovery_proportions,
+    join_portfolios,
+    judge,
+    judge_through_funnel,
+    split_pool,
+)
+from imgaudit.exceptions import InputError
+from imgaudit.runs.work import score_work
+from imgaudit.schema.policy import Policy
+from imgaudit.schema.protocol import FunnelConfig
+from imgaudit.schema.records import Record
+
+SHARES = (0.05, 0.10, 0.20)
+"""Shares that are tried."""
+
+MIXES = ((5, 95), (0, 100), (10, 40))
+"""Memorised images and images that were never trained on, in one portfolio."""
+
+BANKS, PORTFOLIOS = 40, 60
+"""Random banks, and portfolios of each."""
+
+LEVEL = 0.05
+"""False discovery rate that is asked for."""
+
+
+class Spread(Record):
+    """A mean over random banks, with the range that 95 % of them have."""
+
+    mean: float
+    """The mean."""
+    low: float
+    """2.5 % of the banks are below this."""
+    high: float
+    """2.5 % of the banks are above this."""
+
+    @classmethod
+    def of(cls, by_bank: Sequence[float]) -> "Spread":
+        """Return the mean and the range of one figure per bank."""
+        low, high = np.quantile(by_bank, (0.025, 0.975))
+        return cls(mean=float(np.mean(by_bank)), low=float(low), high=float(high))
+
+    def __str__(self) -> str:
+        return f"{self.mean:.1%} ({self.low:.1%} to {self.high:.1%} over banks)"
+
+
+class FunnelRow(Record):
+    """Portfolios of one mix of images, by an audit with a funnel and by one without."""
+
+    captions: bool
+    """True where captions are given, False where they are withheld."""
+    share: float
+    """Share of images like the controls that the funnel asks in all ways."""
+    memorised: int
+    """Memorised images in a portfolio."""
+    never_trained: int
+    """Images in it that were never trained on."""
+    cost: Spread
+    """Network evaluations with the funnel over those without."""
+    asked: Spread
+    """Share of the images never trained on that are asked in all ways."""
+    found: Spread
+    """Share of the memorised images called replicated, without the funnel."""
+    found_through: Spread
+    """The same with it."""
+    same: Spread
+    """Share of all images with the same conclusion: replicated, standing out, or neither."""
+    false_share: Spread
+    """False share of the findings, without the funnel."""
+    false_share_through: Spread
+    """The same with it."""
+
+
+class FunnelReport(Record):
+    """All figures of `imgaudit benchmark funnel`."""
+
+    lab: str
+    """Lab model."""
+    seed: int
+    """Seed of the resampling."""
+    controls: int
+    """Controls that count in each bank."""
+    memorised: int
+    """Memorised images."""
+    pool: int
+    """Images that were never trained on, those that banks are drawn from included."""
+    full: float
+    """Mean network evaluations of an image that is asked in all ways."""
+    scored: int
+    """Network evaluations of one that is scored only."""
+    per_caption: int
+    """Network evaluations more for the score under a caption, in either case."""
+    rows: list[FunnelRow]
+    """One per mix, share and choice of captions."""
+    targets: list[Goal]
+    """Goals and outcomes, at the share that `FunnelConfig` has."""
+
+
+def report_funnel(table: ScoreTable, seed: int = 1, scores: SearchTable | None = None) -> FunnelReport:
+    """Compute all figures; no model is needed.
+
+    scores:  of the same images, for a table that was measured without scores under captions
+
+    Raises InputError for a table without the images or scores that they need.
+    """
+    positives, pool = table.of(Group.MEMORISED), pool_of(table)
+    if not positives or not table.of(Group.HELD_OUT):
+        raise InputError("the table needs memorised and held-out images, and has none of one kind")
+    costs = _Costs.of(table, [*positives, *table.of(Group.HELD_OUT)], scores)
+    images, never_trained = (_add_scores(Images.of(rows), rows, scores) for rows in (positives, pool))
+    rows: list[FunnelRow] = []
+    for captions in (True, False):
+        draw = np.random.default_rng([seed, int(captions)])
+        splits = [split_pool(never_trained, [row.sha256 for row in pool], draw) for _ in range(BANKS)]
+        if captions and not splits[0].bank.scored_captions:
+            raise InputError(
+                "the table has no scores under captions: measure it again, or give --scores with a table of "
+                "`imgaudit benchmark searches` for the same model"
+            )
+        judged = [
+            [_JudgedPool.of(images, never_trained.at(split.places), split.bank, share, captions=captions)
+             for share in SHARES]
+            for split in splits
+        ]  # fmt: skip
+        for memorised, others in MIXES:
+            figures: list[list[dict[str, float]]] = [[] for _ in SHARES]
+            for by_share in judged:
+                first = draw.integers(len(images), size=(PORTFOLIOS, memorised))
+                second = draw.integers(len(by_share[0].through[1].p_values), size=(PORTFOLIOS, others))
+                for number, one in enumerate(by_share):
+                    figures[number].append(one.compare((first, second), costs.share(captions=captions)))
+            for share, by_bank in zip(SHARES, figures, strict=True):
+                spreads = {name: Spread.of([one[name] for one in by_bank]) for name in by_bank[0]}
+                rows.append(
+                    FunnelRow(captions=captions, share=share, memorised=memorised, never_trained=others, **spreads)
+                )
+    return FunnelReport(
+        lab=table.lab, seed=seed, controls=len(splits[0].bank.controls), memorised=len(images), pool=len(pool),
+        full=costs.full, scored=costs.scored, per_caption=costs.per_caption, rows=rows,
+        targets=list(_judge_goals(rows)),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Costs:
+    """Network evaluations of one image, without what its score under a caption takes."""
+
+    full: float
+    """Where it is asked in all ways."""
+    scored: int
+    """Where it is scored only."""
+    per_caption: int
+    """Of the score under its caption."""
+
+    @classmethod
+    def of(cls, table: ScoreTable, rows: Sequence[ScoreRow], scores: SearchTable | None) -> "_Costs":
+        protocol, kind = table.protocol, None
+        spent = float(np.mean([row.network_evaluations for row in rows]))
+        if any(row.caption_log_ratio is not None for row in rows):
+            spent -= protocol.error.draws
+        if scores is not None and scores.audited == TEXTS and protocol.span is None:
+            # The search among texts comes before an inversion that the table has already.
+            protocol, kind = protocol.model_copy(update={"span": scores.span}), scores.prediction_type
+            spent += 2 * scores.span.steps * scores.span.draws
+        elif scores is not None:
+            kind = scores.prediction_type
+        return cls(spent, score_work(protocol, kind).evaluations, protocol.error.draws)
+
+    def share(self, *, captions: bool) -> float:
+        """Return what an image takes that is scored only, over what one takes that is asked in all ways."""
+        more = self.per_caption if captions else 0
+        return (self.scored + more) / (self.full + more)
+
+
+def _add_scores(images: Images, rows: Sequence[ScoreRow | ControlRow], scores: SearchTable | None) -> Images:
+    """Take the scores of an audit, and those under captions, from a table of searches; raises InputError for others."""
+    if scores is None:
+        return images
+    found = {row.sha256: row.log_ratios for row in scores.rows}
+    try:
+        own = [found[row.sha256[:16]] for row in rows]
+        score, caption = (np.array([one[name] for one in own], dtype=float) for name in (scores.audited, CAPTION))
+    except KeyError as error:
+        raise InputError(f"the table of searches has no score of {error}: it is of other images") from error
+    return replace(images, log_ratios=score, caption_log_ratios=caption)
+
+
+@dataclass(frozen=True)
+class _JudgedPool:
+    """Images judged by one bank with a funnel and without; of each pair the first holds the memorised images."""
+
+    without: tuple[Judged, Judged]
+    through: tuple[Judged, Judged]
+    asked: tuple[Flags, Flags]
+
+    @classmethod
+    def of(cls, memorised: Images, never_trained: Images, bank: Bank, share: float, *, captions: bool) -> "_JudgedPool":
+        policy, groups = Policy(level=LEVEL), (memorised, never_trained)
+        first, second = (judge(one, bank, policy, captions=captions) for one in groups)
+        third, fourth = (judge_through_funnel(one, bank, policy, share, captions=captions) for one in groups)
+        asked = [bank.asks(one, share, captions=captions) for one in groups]
+        return cls((first, second), (third, fourth), (asked[0], asked[1]))
+
+    def compare(self, places: tuple[Places, Places], cost: float) -> dict[str, float]:
+        """Decide portfolios with the funnel and without, and return every figure as a mean over them.
+
+        places:  memorised images and others, portfolios in rows
+        cost:    evaluations of an image that is scored only, over those of one asked in all ways
+        """
+        first, second = (
+            decide_portfolios(join_portfolios(pair[0], pair[1], *places), LEVEL)
+            for pair in (self.without, self.through)
+        )
+        asked = [flags[chosen] for flags, chosen in zip(self.asked, places, strict=True)]
+        passing = np.concatenate(asked, axis=1).mean()
+        count, others = places[0].shape[1], places[1].shape[1]
+        return {
+            "cost": cost + (1 - cost) * float(passing),
+            "asked": float(asked[1].mean()),
+            "found": _mean(first.copies[:, :count]),
+            "found_through": _mean(second.copies[:, :count]),
+            "same": _mean((first.copies == second.copies) & (first.findings == second.findings)),
+            "false_share": _mean(false_discovery_proportions(first.findings, others)),
+            "false_share_through": _mean(false_discovery_proportions(second.findings, others)),
+        }
+
+
+def _mean(values: Floats | Flags) -> float:
+    return float(np.mean(values)) if values.size else 0.0
+
+
+def _judge_goals(rows: Sequence[FunnelRow]) -> Iterator[Goal]:
+    for row in rows:
+        if row.share != FunnelConfig().share:
+            continue
+        mix = f"{row.memorised} + {row.never_trained}, captions {'given' if row.captions else 'withheld'}"
+        bound = {5: 1 / 3, 0: 1 / 4}.get(row.memorised)
+        if bound is not None:
+            wanted = f"<= {bound:.1%} for 97.5 % of banks"
+            yield Goal.at_most(f"evaluations, {mix}", row.cost, bound, wanted=wanted, got=str(row.cost))
+        wanted = "the same in >= 99 % for 97.5 % of banks"
+        yield Goal.at_least(f"conclusions, {mix}", row.same, 0.99, wanted=wanted, got=str(row.same))
+        worse = Spread(mean=row.false_share_through.mean, low=0.0, high=row.false_share_through.mean)
+        allowed = max(LEVEL, row.false_share.mean)
+        got = f"{row.false_share_through.mean:.1%}, without the funnel {row.false_share.mean:.1%}"
+        yield Goal.at_most(f"false share, {mix}", worse, allowed, wanted="mean no worse than without, or 5 %", got=got)
+
+
+def format_funnel(report: FunnelReport) -> Iterator[str]:
+    """Format the table of mixes and shares, and the goals."""
+    yield (
+        f"lab {report.lab}, seed {report.seed}, {report.memorised} memorised images, {report.pool} never trained on; "
+        f"means over {BANKS} random banks"
+    )
+    yield (
+        f"of {report.controls} controls, {PORTFOLIOS} portfolios each; level {LEVEL:g}. {report.full:,.0f} network "
+        "evaluations per image that is asked in"
+    )
+    yield (
+        f"all ways, {report.scored:,} for one that is scored only; {report.per_caption} more for the score under a "
+        "caption"
+    )
+    yield ""
+    yield (
+        f"{'portfolio':10} {'captions':9} {'share':>5} {'cost':>7} {'97.5 %':>7} {'asked':>7} {'found':>7} "
+        f"{'through':>8} {'same':>7} {'2.5 %':>7} {'false':>7} {'through':>8}"
+    )
+    for row in report.rows:
+        yield (
+            f"{f'{row.memorised} + {row.never_trained}':10} {'given' if row.captions else 'withheld':9} "
+            f"{row.share:5.0%} {row.cost.mean:7.1%} {row.cost.high:7.1%} {row.asked.mean:7.1%} {row.found.mean:7.1%} "
+            f"{row.found_through.mean:8.1%} {row.same.mean:7.2%} {row.same.low:7.2%} {row.false_share.mean:7.1%} "
+            f"{row.false_share_through.mean:8.1%}"
+        )
+    yield from format_goals(report.targets)
+
+
+def _measure(settings: FunnelSettings, on_stage: OnStage) -> ScoreTable:
+    return ScoreTable.read(lab_folder(settings.model) / "detection.json")
+
+
+PROCEDURE = Procedure[FunnelSettings, ScoreTable, FunnelReport](
+    _measure, ScoreTable.read, lambda table, path: table.write(path),
+    lambda table, settings: report_funnel(
+        table, settings.seed, SearchTable.read(settings.scores) if settings.scores else None
+    ), lambda report, _: format_funnel(report),
+)  # fmt: skip
