@@ -19,8 +19,8 @@ from imgaudit.schema.protocol import Effort
 
 SHARED = {
     "__init__", "configured", "cost", "dry_run", "event_log", "exit_codes", "folders", "inputs", "interruption",
-    "model_choice", "names", "no_controls", "pace", "options", "passphrase", "paths", "replay_options", "sealed", "shard",
-    "signatures", "streams", "terminal",
+    "model_choice", "names", "no_controls", "pace", "options", "passphrase", "paths", "replay_options", "sealed",
+    "shard", "signatures", "streams", "terminal",
 }  # fmt: skip
 """Files of cli/ that are no command."""
 
