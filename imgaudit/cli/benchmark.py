@@ -42,7 +42,7 @@ METAVARS = {
 """Placeholders that help shows for the value of an option, where it is neither a number, a file nor a name."""
 
 
-CHECKS = {"out": require_new_folder, "save": require_new_file, "run": require_present}
+CHECKS = {"out": require_new_folder, "save": require_new_file, "run": require_present, "table": require_present}
 """How paths are checked by name; others are folders or files to read, as their placeholder says."""
 
 
