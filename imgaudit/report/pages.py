@@ -18,6 +18,7 @@ from imgaudit.report.glossary import PAGE, anchor_of, explain_word, link_word, r
 from imgaudit.runs.history import History
 from imgaudit.schema.findings import AuditResult
 from imgaudit.schema.history import HistoryEntry
+from imgaudit.schema.manifest import MergedShard
 from imgaudit.schema.records import Skipped
 from imgaudit.schema.text import as_sentence, file_name, printable
 
@@ -121,6 +122,25 @@ def continuing_commands(result: AuditResult) -> list[tuple[str, str]]:
         for one in (found if isinstance(found, list) else [])
         if isinstance(one, dict) and isinstance(one.get("command"), list)
     ]
+
+
+def describe_shards(merged: Sequence[MergedShard]) -> list[tuple[str, str]]:
+    """Return every shard that a run was merged from: the command that began it, and where and when it was measured."""
+    described = [(format_command(one.commands[0]) if one.commands else "", _describe_shard(one))
+                 for one in merged[:SHOWN_COMMANDS]]  # fmt: skip
+    if more := len(merged) - len(described):
+        described.append(("", f"{more} more shards are in manifest.json"))
+    return described
+
+
+def _describe_shard(one: MergedShard) -> str:
+    by = f" by {one.operator}" if one.operator else ""
+    again = f", continued {len(one.commands) - 1} times" if len(one.commands) > 1 else ""
+    version = one.versions.get("imgaudit", "of unknown version")
+    return (
+        f"{one.shard}, begun {one.started}{by} with imgaudit {version}{again}; "
+        f"{one.device}, {one.threads} threads, {one.platform}; head of its evidence {one.head}"
+    )
 
 
 SHOWN_COMMANDS = 50

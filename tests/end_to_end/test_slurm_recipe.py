@@ -32,7 +32,7 @@ if not waited or (here / waited).read_text() == "0":
         environ = os.environ | ({{"SLURM_ARRAY_TASK_ID": str(task)}} if task else {{}})
         with (here.parent / f"{{Path(script).name}}-{{number}}-{{task}}.log").open("w") as log:
             codes.append(subprocess.run(["bash", script], env=environ, stdout=log, stderr=log).returncode)
-(here / str(number)).write_text(str(max(codes, default=1)))
+(here / str(number)).write_text(str(max(map(abs, codes), default=1)))
 print(number)
 """
 

@@ -20,6 +20,7 @@ from imgaudit.report.pages import (
     continuing_commands,
     describe_history,
     describe_sealing,
+    describe_shards,
     page_environment,
     render_glossary,
     reproduction_command,
@@ -28,6 +29,7 @@ from imgaudit.report.pages import (
 from imgaudit.report.review.context import ReviewContext
 from imgaudit.report.wording import WORDING, controls_used_text
 from imgaudit.runs.folder import RecordIndex, RunFolder
+from imgaudit.runs.manifest import read_manifest
 from imgaudit.runs.reference import read_reference
 from imgaudit.schema.findings import AuditResult, Finding, Verdict
 from imgaudit.schema.records import Measurement, RungMeasurement, Skipped
@@ -62,6 +64,7 @@ def write_html(run: RunFolder, result: AuditResult, folder: Path, review: Review
         "placed": are_placed(result),
         "sealing": describe_sealing(result),
         "history": describe_history(review.history),
+        "merged": describe_shards(read_manifest(run).merged),
         "names": {finding.id: Path(finding.path).name for finding in findings},
         "unfinished": result.summary.targets - len(findings),
         "reference": read_reference(run),

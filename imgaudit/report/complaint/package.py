@@ -179,6 +179,7 @@ def _draw_regions(run: FinishedRun, finding: Finding, files: dict[str, bytes]) -
 def list_folders(run: FinishedRun) -> list[str]:
     """List the folders of the machine that a run names, in its commands, files and controls, for their removal."""
     commands = [run.manifest.command, *(one.start.command for one in read_history(run.folder).entries)]
+    commands += [command for shard in run.manifest.merged for command in shard.commands]
     given = [str(part).partition("=")[2] or str(part) for command in commands for part in command]
     # A bank says "folder PATH" or "--controls PATH" where nobody gave a note.
     notes = [source.note.partition(" ")[2] for source in run.bank.sources] if run.bank else []

@@ -5,7 +5,13 @@ from dataclasses import replace
 
 from imgaudit.report.complaint.blocks import Block, Code, Facts, Paragraph
 from imgaudit.report.complaint.package import HEAD
-from imgaudit.report.pages import continuing_commands, describe_history, describe_sealing, reproduction_command
+from imgaudit.report.pages import (
+    continuing_commands,
+    describe_history,
+    describe_sealing,
+    describe_shards,
+    reproduction_command,
+)
 from imgaudit.report.redaction import without_folders
 from imgaudit.runs.attestation.place import Place
 from imgaudit.runs.finished import FinishedRun, run_id
@@ -55,7 +61,9 @@ def list_history(run: FinishedRun, folders: Sequence[str]) -> Iterator[Block]:
     # Part by part, as every part of a command that is a path is to lose its folders.
     told = {key: run.result.run.get(key, []) for key in ("command", "continued")}
     result = run.result.model_copy(update={"run": without_folders(told, folders)})
-    yield Paragraph(f"The run was begun at {run.manifest.started} with this command (names of folders are left out):")
+    yield from _list_shards(run, folders)
+    begun = "merged from its shards" if run.manifest.merged else f"begun at {run.manifest.started}"
+    yield Paragraph(f"The run was {begun} with this command (names of folders are left out):")
     yield Code(reproduction_command(result))
     for time, line in continuing_commands(result):
         yield Paragraph(f"It was continued at {time} with:")
@@ -70,6 +78,19 @@ def list_history(run: FinishedRun, folders: Sequence[str]) -> Iterator[Block]:
     if run.result.redecided:
         changes = "; ".join(run.result.redecided)
         yield Paragraph(f"The verdicts were decided again by other rules than those that the run began with: {changes}")
+
+
+def _list_shards(run: FinishedRun, folders: Sequence[str]) -> Iterator[Block]:
+    """Yield the shards that a run was merged from; nothing for a run that was measured as a whole."""
+    merged = [
+        one.model_copy(update={"commands": without_folders(one.commands, folders)}) for one in run.manifest.merged
+    ]
+    if merged:
+        yield Paragraph("The images were divided into shards, which were measured apart:")
+    for command, said in describe_shards(merged):
+        yield Paragraph(f"{said[0].upper()}{said[1:]}.")
+        if command:
+            yield Code(command)
 
 
 def _without_folders(history: History, folders: Sequence[str]) -> History:

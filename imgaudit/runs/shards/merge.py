@@ -12,7 +12,7 @@ from pathlib import Path
 
 from imgaudit.exceptions import InputError, RunFolderError
 from imgaudit.io.reading import format_path, hash_file, read_bounded
-from imgaudit.io.writing import append_bytes, append_lines, remove_file, write_atomically, write_json
+from imgaudit.io.writing import UNFINISHED, append_bytes, append_lines, remove_file, write_atomically, write_json
 from imgaudit.runs.attestation.place import FOLDER as ATTESTATIONS
 from imgaudit.runs.attestation.place import copy_attestations
 from imgaudit.runs.callbacks import OnNote, OnProgress
@@ -86,8 +86,9 @@ def merging(
     part's evidence.json names.
     """
     run = RunFolder(out.with_name(out.name + ".merging"))
-    if run.path.is_dir() and (others := {one.name for one in run.path.iterdir()} - OWN):
-        raise RunFolderError(f"{str(run.path)!r} holds {min(others)!r:.80}, which no merge left there: remove it")
+    names = {one.name for one in run.path.iterdir()} if run.path.is_dir() else set()
+    if others := [name for name in sorted(names - OWN) if not UNFINISHED.fullmatch(name)]:
+        raise RunFolderError(f"{str(run.path)!r} holds {others[0]!r:.80}, which no merge left there: remove it")
     for note in find_machine_notes(parts):
         on_note(f"note: {note}")
     manifest = _make_manifest(parts, command)

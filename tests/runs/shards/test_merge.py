@@ -10,9 +10,13 @@ import pytest
 
 from imgaudit.api import merge
 from imgaudit.exceptions import RunFolderError
-from imgaudit.runs.evidence import read_evidence
+from imgaudit.io.writing import read_json, write_json
+from imgaudit.report.complaint.package import make_package
+from imgaudit.report.counsel.document import render_counsel
+from imgaudit.runs.evidence import read_evidence, write_evidence
 from imgaudit.runs.finished import read_finished_run
 from imgaudit.runs.folder import RunFolder
+from imgaudit.runs.history import Invocation
 from imgaudit.runs.verification.run import verify_run
 from imgaudit.schema.findings import AuditResult
 from tests.support.shards import IMAGES, ShardedAudit, sharded
@@ -71,6 +75,8 @@ def test_a_stopped_merge_leaves_no_run_and_is_given_again(
     left = tmp_path / "run.merging"
     copied = {path: path.stat().st_ino for path in left.rglob("*.png")}
     (left / "records.jsonl").write_text("half a line")
+    (left / ".manifest.json.0123456789abcdef.partial").write_text("{")
+    (left / ".lock-holder").write_text("a process that was killed")
     if copied:
         # What a disk lost is copied again.
         next(iter(copied)).write_bytes(b"")
@@ -133,3 +139,21 @@ def test_the_history_names_the_merge(sharded: ShardedAudit, tmp_path: Path) -> N
     lines = [json.loads(line) for line in (tmp_path / "run" / "history.jsonl").read_text("utf-8").splitlines()]
     assert [line["event"] for line in lines] == ["start", "end"] and lines[0]["work"] == "merge"
     assert lines[1]["changes"]["shards"] == 3 and lines[1]["changes"]["images_measured"] == IMAGES
+
+
+def test_pages_name_every_shard_and_files_for_others_name_no_folder(sharded: ShardedAudit, tmp_path: Path) -> None:
+    parts = sharded.copy(tmp_path)
+    manifest = read_json(parts[1] / "manifest.json")
+    write_json(parts[1] / "manifest.json", manifest | {"operator": "Ann"})
+    (parts[1] / "history.jsonl").unlink()
+    with Invocation(RunFolder(parts[1]), "audit", ["imgaudit", "audit", "/home/ann/art", "--shard", "2/3"]) as one:
+        one.start(decides=True)
+    write_evidence(RunFolder(parts[1]))
+    merge(parts, out=tmp_path / "run")
+    finished = read_finished_run(tmp_path / "run")
+    finding = next(one for one in finished.result.findings if one.sha256)
+    page = (tmp_path / "run" / "report" / f"{finding.id}.html").read_text("utf-8")
+    assert "Merged from" in page and "shard 2 of 3, begun" in page and "by Ann" in page and "/home/ann/art" in page
+    counsel = render_counsel(finished, [])
+    assert "Shard 2 of 3, begun" in counsel and "merged from its shards" in counsel and "/home/ann" not in counsel
+    assert "/home/ann" not in make_package(finished, finding)["manifest.json"].decode("utf-8")
