@@ -36,7 +36,7 @@ def _merge(
     """Merge all shards of an audit into one run and decide it, or all shards of a null bank into one bank.
 
     The result is that of an undivided audit. Shards that are missing, given twice, unfinished, changed, or of another
-    audit are named, and nothing is written. Needs no model.
+    audit are named, and there is no result. Needs no model.
     """
     files = [shard for shard in shards if not shard.is_dir()]
     if not files:

@@ -51,6 +51,7 @@ def _report(
     from imgaudit.runs.conclusion import decide_run, is_current, read_decided_policy, write_result
     from imgaudit.runs.folder import RunFolder
     from imgaudit.runs.history import Invocation
+    from imgaudit.runs.manifest import require_whole
 
     if kind not in set(ReportFormat):
         raise InputError(f"--format must be one of {', '.join(ReportFormat)}, but got {kind!r}")
@@ -59,6 +60,7 @@ def _report(
     folder = RunFolder(run)
     if not folder.manifest_path.is_file():
         raise InputError(f"{str(run)!r} is not a run folder: it has no manifest.json")
+    require_whole(folder)
     with folder.lock(), Invocation(folder, "report", sys.argv) as invocation:
         fixed = Policy.model_validate(read_json(folder.manifest_path)["policy"])
         given = read_policy(policy, fixed) if policy is not None else None

@@ -76,9 +76,8 @@ def test_the_recipe_audits_and_goes_on_after_a_task_was_killed(
     assert codes[:2] == ["0", "0"] and codes[2] != "0" and codes[3] != "0", logs
     assert not (tmp_path / "work" / "run").exists()
     said = submit(environ)
-    assert (tmp_path / "jobs" / "8").read_text() == "0", {
-        path.name: path.read_text() for path in tmp_path.glob("*.log")
-    }
+    logs = {path.name: path.read_text() for path in tmp_path.glob("*.log")}
+    assert (tmp_path / "jobs" / "8").read_text() == "0", logs
     report = Path(re.search(r"the report will be (\S+);", said)[1])  # type: ignore[index]
     assert report.is_file()
     # The first shard was finished, so its model was not loaded again.

@@ -11,6 +11,7 @@ from imgaudit.io.reading import read_bounded
 from imgaudit.report.page_data import is_data_script
 from imgaudit.report.pages import read_asset
 from imgaudit.runs.folder import RunFolder
+from imgaudit.runs.manifest import require_whole
 
 LARGEST_FILE = 64 * 2**20
 """Bytes."""
@@ -69,6 +70,8 @@ class Pages:
         self.root = run.path.resolve()
         contain(self.root)
         if not (self.root / "report" / "index.html").is_file():
+            if run.manifest_path.is_file():
+                require_whole(run)
             raise RunFolderError(f"{str(run.path)!r} has no report/index.html; imgaudit report writes it")
         for script in sorted((self.root / "report").rglob("*.js")):
             if not _is_own(script):

@@ -23,7 +23,7 @@ from imgaudit.runs.history import Invocation, read_history
 from imgaudit.runs.inventory import list_run
 from imgaudit.runs.manifest import read_manifest
 from imgaudit.runs.reference import FILE as REFERENCE
-from imgaudit.runs.reference import read_reference
+from imgaudit.runs.reference import Reference, read_reference
 from imgaudit.runs.shards.agreement import find_machine_notes, require_one_audit
 from imgaudit.runs.shards.reading import SINGLE, Part, read_part
 from imgaudit.schema.findings import AuditResult
@@ -91,13 +91,15 @@ def merging(
         raise RunFolderError(f"{str(run.path)!r} holds {others[0]!r:.80}, which no merge left there: remove it")
     for note in find_machine_notes(parts):
         on_note(f"note: {note}")
-    manifest = _make_manifest(parts, command)
+    manifest, reference = _make_manifest(parts, command), _join_references(parts)
     with run.lock(), Invocation(run, "merge", manifest.command, manifest.operator) as invocation:
         on_progress = invocation.noticing(on_progress)
         _clear(run, parts)
         _copy_pictures(run, parts, on_progress)
         _write_records(run, parts)
         _write_rest(run, parts)
+        if reference is not None:
+            write_json(run.path / REFERENCE, reference.model_dump(mode="json"))
         write_json(run.manifest_path, manifest.model_dump(mode="json"))
         invocation.start(decides=True)
         invocation.changes |= {"shards": len(parts), "images_measured": sum(len(part.places) for part in parts)}
@@ -196,7 +198,7 @@ def _write_records(run: RunFolder, parts: Sequence[Part]) -> None:
 
 
 def _write_rest(run: RunFolder, parts: Sequence[Part]) -> None:
-    """Write what the run has once: null bank, decoys, checks of the model, seal, and what a collection holds."""
+    """Write what the run has once: null bank, decoys, checks of the model, and seal."""
     first = parts[0]
     for name in COPIED:
         if name in first.files:
@@ -204,19 +206,16 @@ def _write_rest(run: RunFolder, parts: Sequence[Part]) -> None:
     if "seal.json" in first.files:
         write_atomically(run.seal_path, _read_listed(first, run.seal_path.name))
         copy_attestations(first.folder.path / ATTESTATIONS / run.seal_path.name, run, run.seal_path.name)
-    _write_reference(run, parts)
 
 
-def _write_reference(run: RunFolder, parts: Sequence[Part]) -> None:
-    """Write what a collection holds of all images, where the parts were looked up in one."""
-    if REFERENCE in parts[0].files:
-        found = [one for part in parts if (one := read_reference(part.folder)) is not None]
-        collections = {one.model_copy(update={"images": {}, "skipped": {}}).model_dump_json() for one in found}
-        if len(collections) > 1:
-            raise RunFolderError(
-                "not all shards were looked up in the same collection, in the same state (--reference)"
-            )
-        images = {name: one for reference in found for name, one in reference.images.items()}
-        skipped = {name: one for reference in found for name, one in reference.skipped.items()}
-        whole = found[0].model_copy(update={"images": images, "skipped": skipped})
-        write_json(run.path / REFERENCE, whole.model_dump(mode="json"))
+def _join_references(parts: Sequence[Part]) -> Reference | None:
+    """Return what a collection holds of all images; None where the parts were looked up in none."""
+    found = [one for part in parts if (one := read_reference(part.folder)) is not None]
+    if not found:
+        return None
+    collections = {one.model_copy(update={"images": {}, "skipped": {}}).model_dump_json() for one in found}
+    if len(collections) > 1:
+        raise RunFolderError("not all shards were looked up in the same collection, in the same state (--reference)")
+    images = {name: one for reference in found for name, one in reference.images.items()}
+    skipped = {name: one for reference in found for name, one in reference.skipped.items()}
+    return found[0].model_copy(update={"images": images, "skipped": skipped})

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from imgaudit.api import merge
+from imgaudit.api import measure_shard, merge, seal
 from imgaudit.exceptions import RunFolderError
 from imgaudit.io.writing import read_json, write_json
 from imgaudit.report.complaint.package import make_package
@@ -17,6 +17,8 @@ from imgaudit.runs.evidence import read_evidence, write_evidence
 from imgaudit.runs.finished import read_finished_run
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.history import Invocation
+from imgaudit.runs.reference import read_reference
+from imgaudit.runs.seal import check_seal
 from imgaudit.runs.verification.run import verify_run
 from imgaudit.schema.findings import AuditResult
 from tests.support.shards import IMAGES, ShardedAudit, sharded
@@ -157,3 +159,40 @@ def test_pages_name_every_shard_and_files_for_others_name_no_folder(sharded: Sha
     counsel = render_counsel(finished, [])
     assert "Shard 2 of 3, begun" in counsel and "merged from its shards" in counsel and "/home/ann" not in counsel
     assert "/home/ann" not in make_package(finished, finding)["manifest.json"].decode("utf-8")
+
+
+def test_shards_of_a_sealed_audit_keep_to_the_seal(sharded: ShardedAudit, tmp_path: Path) -> None:
+    made = seal(sharded.model, sharded.portfolio, output=tmp_path / "seal.json", config=sharded.config)
+    parts = [tmp_path / name for name in ("1", "2", "3")]
+    for number, part in enumerate(parts, 1):
+        measure_shard(sharded.model, sharded.portfolio, f"{number}/3", out=part, seal=made)
+    merge(parts, out=tmp_path / "run")
+    run = RunFolder(tmp_path / "run")
+    assert run.seal_path.read_bytes() == made.data and check_seal(run).problems == ()
+    with pytest.raises(RunFolderError, match="another seal, or only one of the two has one"):
+        merge([parts[0], parts[1], sharded.folder / "3"], out=tmp_path / "other")
+
+
+def test_what_a_collection_holds_is_put_together(sharded: ShardedAudit, tmp_path: Path) -> None:
+    parts = sharded.copy(tmp_path)
+    whole = {
+        "collection": "crawl", "manifest_sha256": "0" * 64, "vectors": 9, "descriptor": "pdq", "source": "here",
+        "bound": 0.9, "bound_source": "convention", "recall": "exact", "remark": "", "controls": 0,
+    }  # fmt: skip
+
+    def look_up(part: Path, **changes: object) -> None:
+        names = [one.name for one in (part / "images").iterdir()]
+        write_json(
+            part / "reference.json", whole | changes | {"images": {}, "skipped": dict.fromkeys(names, "damaged")}
+        )
+        write_evidence(RunFolder(part))
+
+    for part in parts:
+        look_up(part)
+    merge(parts, out=tmp_path / "run")
+    reference = read_reference(RunFolder(tmp_path / "run"))
+    assert reference is not None and len(reference.skipped) == IMAGES and reference.vectors == 9
+    look_up(parts[2], vectors=10)
+    with pytest.raises(RunFolderError, match="in the same collection, in the same state"):
+        merge(parts, out=tmp_path / "other")
+    assert not [*tmp_path.glob("other*")]

@@ -5,8 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from imgaudit.api import audit, measure_shard
+from imgaudit.cli import app
 from imgaudit.exceptions import InputError, RunFolderError, VerificationError
 from imgaudit.runs.conclusion import conclude
 from imgaudit.runs.evidence import read_evidence
@@ -98,3 +100,18 @@ def test_a_finished_shard_given_again_needs_no_model(sharded: ShardedAudit, tmp_
         assert find_finished_shard(run, Named("memoriser"), inputs, config) is None
     (run / "evidence.json").unlink()
     assert find_finished_shard(run, Named("memoriser"), inputs, sharded.config) is None
+
+
+@pytest.mark.parametrize(
+    "command", [["report"], ["report", "--format", "csv"], ["verify"], ["view"], ["review", "status"]]
+)
+def test_no_command_changes_a_shard(sharded: ShardedAudit, command: list[str]) -> None:
+    run = sharded.folder / "2"
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()}
+    done = CliRunner().invoke(app, [*command[:2], str(run), *command[2:]] if command[0] == "review" else
+                              [command[0], str(run), *command[1:]])  # fmt: skip
+    assert done.exit_code != 0 and "shard 2 of 3" in str(done.exception), done.exception
+    after = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()}
+    assert {path: time for path, time in after.items() if path.name != ".lock"} == {
+        path: time for path, time in before.items() if path.name != ".lock"
+    }
