@@ -36,6 +36,7 @@ from imgaudit.runs.callbacks import (
 from imgaudit.runs.comparison import compare as comparisons
 from imgaudit.runs.conclusion import conclude
 from imgaudit.runs.cost import resolve_batch_size
+from imgaudit.runs.engine.pool import Engine, count_sharing
 from imgaudit.runs.finished import read_finished_run
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.history import Invocation
@@ -113,6 +114,7 @@ def audit(
     on_note: OnNote = ignore_note,
     on_measured: OnMeasured = ignore_measured,
     on_step: OnStep = ignore_step,
+    engine: Engine | None = None,
 ) -> AuditResult:
     """Audit a portfolio against a model, write a run folder with a report per image, and return the result.
 
@@ -137,6 +139,8 @@ def audit(
     on_note:    called with sentences that the user should read
     on_measured:  called with the path of every image that is measured, and the seconds that it took
     on_step:    called with what is done next, in words, and the paths of the images that it is done with
+    engine:     processes that measure the images and controls, such as `imgaudit.runs.engine.workers.Workers`; by
+                default this one. `model` then only checks itself, and the engine loads its own copies of it
 
     Raises InputError and ConfigError for what cannot be audited as asked, RunFolderError when `out` holds something
     else, CalibrationError when a null bank belongs to another model or protocol, and MemoryShortageError.
@@ -164,6 +168,7 @@ def audit(
             on_note=on_note,
             on_measured=on_measured,
             on_step=on_step,
+            engine=engine,
         )
         finish_run(run, result, invocation)
     return result
@@ -186,6 +191,7 @@ def measure_shard(
     on_note: OnNote = ignore_note,
     on_measured: OnMeasured = ignore_measured,
     on_step: OnStep = ignore_step,
+    engine: Engine | None = None,
 ) -> ShardSummary:
     """Measure one part of an audit, such as "3/20", into a folder of its own; `merge` makes a run of all parts.
 
@@ -208,7 +214,7 @@ def measure_shard(
     with run.lock(), Invocation(run, "audit", origin.command, config.operator) as invocation:
         measure_audit(
             run, model, inputs, config, origin, invocation=invocation, on_progress=on_progress, on_note=on_note,
-            on_measured=on_measured, on_step=on_step,
+            on_measured=on_measured, on_step=on_step, engine=engine,
         )  # fmt: skip
         return finish_shard(run, invocation)
 
@@ -319,6 +325,7 @@ def calibrate(
     on_progress: OnProgress = ignore_progress,
     on_note: OnNote = ignore_note,
     on_step: OnStep = ignore_step,
+    engine: Engine | None = None,
 ) -> NullBank:
     """Put controls through the audit's procedure and write their scores to a file: a null bank.
 
@@ -330,7 +337,7 @@ def calibrate(
     append:    add to the bank that `out` holds, if there is one
     shard:     the part of the controls that is measured, such as "3/20"; `imgaudit merge` makes a bank of all parts,
                and no audit takes one of them
-    on_progress, on_note, on_step:  as of `audit`
+    on_progress, on_note, on_step, engine:  as of `audit`
 
     Returns the bank as it is in the file. Raises CalibrationError when `out` holds a bank of another model or protocol.
     """
@@ -345,13 +352,13 @@ def calibrate(
     for sentence in describe_same_works(controls, "control"):
         on_note(f"note: {sentence}")
     work = out.with_name(out.name + ".work")
-    config, _, remark = resolve_batch_size(config, {}, model, RunFolder(work))
+    config, _, remark = resolve_batch_size(config, {}, model, RunFolder(work), sharing=count_sharing(engine))
     if remark:
         on_note(remark)
     measure_bank(
         work, controls, model, config, note=note, shard=Shard.parse(shard) if isinstance(shard, str) else shard,
         on_bank=lambda bank: (bank if earlier is None else earlier.merge(bank)).write(out),
-        on_progress=lambda done, total: on_progress("calibrating", done, total), on_step=on_step,
+        on_progress=lambda done, total: on_progress("calibrating", done, total), on_step=on_step, engine=engine,
     )  # fmt: skip
     return NullBank.read(out)
 

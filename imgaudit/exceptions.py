@@ -9,6 +9,7 @@
     |   +-- IndexRefusedError     a collection's files are damaged or do not match its manifest
     +-- ModelRefusedError         the model cannot or may not be loaded (exit 4)
     +-- MemoryShortageError       not even one image at a time fits into memory (exit 2)
+    +-- WorkerError               processes that measure cannot be started, or hold another model (exit 2)
     +-- OfflineError              something tried to open a connection although that is forbidden (exit 2)
     +-- UndefinedConversionError  a quantity does not exist at this timestep (never a number)
     +-- VerificationError         recorded and recomputed evidence differ (exit 5)
@@ -51,6 +52,10 @@ class ModelRefusedError(ImgauditError):
 
 class MemoryShortageError(ImgauditError):
     """The device's memory does not suffice for a single image; smaller batches have been tried."""
+
+
+class WorkerError(ImgauditError):
+    """Processes that measure cannot be started, or hold another model than the command."""
 
 
 class OfflineError(ImgauditError):

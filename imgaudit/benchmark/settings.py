@@ -191,6 +191,17 @@ class SpeedSettings(Batched, Seeded, OnLab):
     effort: Effort = Field(Effort.QUICK, description="Budget of the audit that is timed: quick, standard or thorough.")
 
 
+class EngineSettings(Seeded, OnLab):
+    """Time the same run by one process, by worker processes and by actors of Ray; needs as many quiet processors."""
+
+    device: str = Field("cpu", description="cpu, mps, cuda or cuda:N, which all processes share.")
+    processes: int = Field(2, ge=1, description="Processes that measure at the same time.")
+    threads: int = Field(1, ge=1, description="Processor threads of each process.")
+    count: int = Field(32, ge=1, description="Images that are measured.")
+    chunk_size: int = Field(4, ge=1, description="Images measured together.")
+    effort: Effort = Field(Effort.QUICK, description="Budget of the run that is timed: quick, standard or thorough.")
+
+
 class CompileSettings(Tabled):
     """Time the same network passes with and without compiled blocks, and the wait before the first."""
 

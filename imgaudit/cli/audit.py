@@ -11,6 +11,7 @@ import typer
 
 from imgaudit.cli.cost import estimate_duration, print_cost
 from imgaudit.cli.dry_run import Plan, print_plan
+from imgaudit.cli.engine import PLAIN, EngineOptions, count_evaluations
 from imgaudit.cli.event_log import open_log, require_apart
 from imgaudit.cli.exit_codes import ExitCode, find_exit_code
 from imgaudit.cli.folders import keep_begun_framing
@@ -49,7 +50,13 @@ class PrintOptions:
 
 
 def audit_and_print(
-    folders: Folders, model: ModelChoice, out: Path, config: AuditConfig, sources: dict[str, str], output: PrintOptions
+    folders: Folders,
+    model: ModelChoice,
+    out: Path,
+    config: AuditConfig,
+    sources: dict[str, str],
+    output: PrintOptions,
+    engine: EngineOptions = PLAIN,
 ) -> ExitCode:
     """Read what was given, audit it, and print the result."""
     from imgaudit.runs.evidence import read_evidence
@@ -57,6 +64,7 @@ def audit_and_print(
     from imgaudit.runs.inputs import AuditInputs, Origin
     from imgaudit.runs.repetition import find_finished_audit, find_finished_shard
 
+    engine.require_valid(config)
     seal, quiet = find_seal(folders, out), output.quiet
     policy = config.policy
     if seal is not None:
@@ -96,7 +104,7 @@ def audit_and_print(
         config = config.model_copy(update={"no_controls": True})
         sources = sources | {"no_controls": reason}
     origin = Origin(sys.argv, sources, f"--controls {folders.controls}", folders.named)
-    result = _measure(given, model, out, config, origin, output)
+    result = _measure(given, model, out, config, origin, output, engine)
     if isinstance(result, ShardSummary):
         print_shard(result, out, json_lines=output.json_lines)
         return ExitCode.DECIDED
@@ -106,7 +114,13 @@ def audit_and_print(
 
 
 def _measure(
-    given: "AuditInputs", model: ModelChoice, out: Path, config: AuditConfig, origin: "Origin", output: PrintOptions
+    given: "AuditInputs",
+    model: ModelChoice,
+    out: Path,
+    config: AuditConfig,
+    origin: "Origin",
+    output: PrintOptions,
+    engine: EngineOptions,
 ) -> "AuditResult | ShardSummary":
     """Load the model and audit, or measure a part, with progress on the terminal and in the log."""
     from imgaudit.api import audit, measure_shard
@@ -117,8 +131,7 @@ def _measure(
     with open_log(output.log_file, [out, *map(Path, origin.inputs.values()), *model.paths]) as log:
         log.write("begin", command=format_command_line())
         with waiting(f"loading model {model.name}", quiet=quiet):
-            loaded = model.load(config.device)
-        activity.count_evaluations = lambda: loaded.denoiser.network_evaluations
+            loaded = model.load(engine.find_first_device(config.device))
 
         def on_note(sentence: str) -> None:
             log.write("note", message=sentence)
@@ -132,7 +145,9 @@ def _measure(
             interruption.listening(),
             repeating(lambda: log.note_step(activity)),
             stage_progress(quiet=quiet, activity=activity) as advance,
+            engine.opened(model, config) as processes,
         ):
+            activity.count_evaluations = count_evaluations(loaded, processes)
 
             def on_progress(stage: str, done: int, total: int) -> None:
                 log.note_stage(stage, done, total)
@@ -142,7 +157,7 @@ def _measure(
                 "out": out, "controls": given.controls, "config": config, "policy": given.policy,
                 "decoys": given.decoys, "reference": given.reference, "seal": given.seal, "origin": origin,
                 "on_progress": interruption.stopping_stages(on_progress), "on_note": on_note,
-                "on_measured": log.note_image, "on_step": on_step,
+                "on_measured": log.note_image, "on_step": on_step, "engine": processes,
             }  # fmt: skip
             result = (
                 audit(loaded, given.portfolio, **settings)
@@ -198,8 +213,9 @@ def _audit(
     out: Out = Path("imgaudit-run"),
     options: ConfigOptions,
     output: PrintOptions,
+    engine: EngineOptions,
 ) -> None:
     """Audit a folder of images against a model and write a run folder with a report per image."""
     config, sources = options.resolve()
     config = keep_begun_framing(config, sources, out)
-    raise typer.Exit(audit_and_print(folders, model, out, config, sources, output))
+    raise typer.Exit(audit_and_print(folders, model, out, config, sources, output, engine))

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from imgaudit.cli.engine import EngineOptions, count_evaluations
 from imgaudit.cli.folders import keep_begun_framing, read_folder
 from imgaudit.cli.interruption import Interruption
 from imgaudit.cli.model_choice import ModelChoice
@@ -27,6 +28,7 @@ def _calibrate(
         "set, as far as you know.", callback=require_folder)],
     model: ModelChoice,
     options: MeasuringOptions,
+    engine: EngineOptions,
     out: Annotated[Path, option(Heading.OUTPUT, "File to write the null bank to.", "--out", "-o",
         metavar="FILE", callback=require_new_file)] = Path("calibration.json"),
     captions: Captions = None,
@@ -44,21 +46,26 @@ def _calibrate(
     part = Shard.parse(shard) if shard else None
     config, sources = options.resolve()
     config = keep_begun_framing(config, sources, out.with_name(out.name + ".work"))
+    engine.require_valid(config)
     if config.offline:
         go_offline()
     portfolio = read_folder(controls, config, captions=captions, thumbnails=True, quiet=quiet)
     for skipped in portfolio.skipped:
         say(f"left out: {skipped.path}: {skipped.skipped}", quiet=quiet)
     with waiting(f"loading model {model.name}", quiet=quiet):
-        loaded = model.load(config.device)
+        loaded = model.load(engine.find_first_device(config.device))
     activity = Activity()
-    activity.count_evaluations = lambda: loaded.denoiser.network_evaluations
     interruption = Interruption(activity=activity)
-    with interruption.listening(), stage_progress(quiet=quiet, activity=activity) as advance:
+    with (
+        interruption.listening(),
+        stage_progress(quiet=quiet, activity=activity) as advance,
+        engine.opened(model, config) as processes,
+    ):
+        activity.count_evaluations = count_evaluations(loaded, processes)
         made = calibrate(
             loaded, portfolio, out=out, config=config, note=note or f"folder {controls}", append=append,
             shard=part, on_progress=interruption.stopping_stages(advance),
-            on_note=lambda sentence: say(sentence, quiet=quiet), on_step=activity.begin,
+            on_note=lambda sentence: say(sentence, quiet=quiet), on_step=activity.begin, engine=processes,
         )  # fmt: skip
     if score := describe_score(recorded_search(made.protocol), made.baselines):
         print_wrapped(score)

@@ -25,7 +25,7 @@ MODEL_KEYS = ("model", "lora", "variant", "model_config", "mitigation", "offload
 
 SHARED_KEYS = {
     "seal": ("targets", "captions", "prompts", "reference", "controls", "calibration", "decoys", "policy"),
-    "calibrate": ("controls",),
+    "calibrate": ("controls", "workers", "devices", "worker_threads", "engine", "address"),
 }
 """Keys at the top that other commands take because they mean the same to them."""
 

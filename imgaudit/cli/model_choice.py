@@ -87,6 +87,13 @@ class ModelChoice:
 
         Raises ModelRefusedError with the reason and what to do, ConfigError for a mitigation that does not fit.
         """
+        loaded = self.load_silently(device)
+        for note in loaded.notes:
+            say(f"note on the model: {note}")
+        return loaded
+
+    def load_silently(self, device: str | None = None) -> "LoadedModel":
+        """Load the model as `load` does, for a process that prints nothing."""
         from imgaudit.mitigation.registry import apply_mitigation
         from imgaudit.models import load_model
 
@@ -94,8 +101,6 @@ class ModelChoice:
             self.name, device or "auto", self.loras or (), variant=self.variant or "", config=self.config or "",
             offload=self.offload, compiled=self.compiled,
         )  # fmt: skip
-        for note in loaded.notes:
-            say(f"note on the model: {note}")
         return apply_mitigation(loaded, self.mitigation) if self.mitigation else loaded
 
 

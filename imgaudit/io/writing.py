@@ -84,11 +84,16 @@ def remove_folder(path: Path) -> None:
         shutil.rmtree(folder.place(path.name), ignore_errors=True, dir_fd=folder.descriptor)
 
 
-def write_png(path: Path, image: Image.Image) -> None:
-    """Write an image atomically: pixels only, without any metadata."""
+def encode_png(image: Image.Image) -> bytes:
+    """Return an image as the bytes of a PNG: pixels only, without any metadata."""
     buffer = io.BytesIO()
     image.save(buffer, format="PNG")
-    write_atomically(path, buffer.getvalue())
+    return buffer.getvalue()
+
+
+def write_png(path: Path, image: Image.Image) -> None:
+    """Write an image atomically, as `encode_png` makes it."""
+    write_atomically(path, encode_png(image))
 
 
 def decode_png(data: bytes) -> Image.Image:

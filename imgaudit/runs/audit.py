@@ -20,6 +20,7 @@ from imgaudit.runs.calibration import measure_bank
 from imgaudit.runs.callbacks import OnMeasured, OnNote, OnProgress, OnStep, ignore_measured, ignore_step
 from imgaudit.runs.conclusion import conclude
 from imgaudit.runs.cost import resolve_batch_size
+from imgaudit.runs.engine.pool import Engine, count_sharing, describe_processes
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.history import Invocation
 from imgaudit.runs.inputs import AuditInputs, Origin
@@ -63,6 +64,7 @@ def run_audit(
     on_note: OnNote,
     on_measured: OnMeasured = ignore_measured,
     on_step: OnStep = ignore_step,
+    engine: Engine | None = None,
 ) -> AuditResult:
     """Audit into a run folder that the caller holds, and decide. Pages are the caller's to render.
 
@@ -70,7 +72,7 @@ def run_audit(
     """
     measure_audit(
         run, model, inputs, config, origin, invocation=invocation, on_progress=on_progress, on_note=on_note,
-        on_measured=on_measured, on_step=on_step,
+        on_measured=on_measured, on_step=on_step, engine=engine,
     )  # fmt: skip
     return conclude(run)
 
@@ -87,10 +89,12 @@ def measure_audit(
     on_note: OnNote,
     on_measured: OnMeasured = ignore_measured,
     on_step: OnStep = ignore_step,
+    engine: Engine | None = None,
 ) -> None:
     """Measure what a run folder still lacks of an audit, or of the part of it that `inputs` names. Decide nothing.
 
     invocation:  line of the run's history; started here, once nothing keeps the audit from being made
+    engine:      processes that measure images and controls; by default this one
     """
     on_progress = invocation.noticing(on_progress)
     require_measured_controls(inputs)
@@ -104,10 +108,10 @@ def measure_audit(
         origin.command, config, origin.sources, model, inputs.portfolio, policy=inputs.policy,
         groups=read_manifest(run).groups if begun else group_targets(inputs.portfolio, config.series),
         measures=name_measures(matcher, lacking), shard=inputs.shard,
-    )  # fmt: skip
+    ).model_copy(update=describe_processes(engine))  # fmt: skip
     require_seal(run, inputs, manifest, origin, on_note)
     inputs = _keep_works(inputs, config, on_note)
-    config, sources, note = resolve_batch_size(config, origin.sources, model, run)
+    config, sources, note = resolve_batch_size(config, origin.sources, model, run, sharing=count_sharing(engine))
     if note:
         on_note(note)
     if inputs.reference is not None:
@@ -136,12 +140,12 @@ def measure_audit(
     if inputs.leads or known is not None:
         on_step("checking the model", [])
         keep_model_checks(run, model, inputs.control_images, whole, config, on_note, known)
-    _fix_bank(run, model, inputs, config, origin, on_progress, on_step)
+    _fix_bank(run, model, inputs, config, origin, on_progress, on_step, engine)
     bank = NullBank.read(run.calibration_path).by_work() if run.calibration_path.is_file() else None
     if unplaced := describe_unplaced(bank, config.protocol):
         on_note(f"note: {unplaced}")
     for one in measure_targets(
-        run, portfolio, model, config, matcher=matcher, recorded=recorded,
+        run, portfolio, model, config, matcher=matcher, recorded=recorded, engine=engine,
         on_progress=lambda done, total: on_progress("auditing", done, total), on_step=on_step,
     ):  # fmt: skip
         on_measured(one.path, one.seconds)
@@ -192,6 +196,7 @@ def _fix_bank(
     origin: Origin,
     on_progress: OnProgress,
     on_step: OnStep,
+    engine: Engine | None,
 ) -> None:
     """Have the null bank in the run before any target is scored: given, kept from before, or measured now."""
     work = run.path / "controls"
@@ -202,6 +207,7 @@ def _fix_bank(
             work, inputs.controls, model, config, note=origin.controls, model_checks=read_model_checks(run),
             on_bank=lambda bank: bank.write(run.calibration_path),
             on_progress=lambda done, total: on_progress("calibrating on controls", done, total), on_step=on_step,
+            engine=engine,
         )  # fmt: skip
     if run.calibration_path.is_file():
         # A kill between writing the bank and removing the work behind it leaves that work.

@@ -10,6 +10,7 @@ from imgaudit.io.provenance import utc_now
 from imgaudit.io.writing import remove_folder
 from imgaudit.models.loading import LoadedModel
 from imgaudit.runs.callbacks import OnStep, ignore_step
+from imgaudit.runs.engine.pool import Engine, describe_processes
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import make_manifest, open_manifest, resume_portfolio
 from imgaudit.runs.measurement import measure_targets
@@ -35,6 +36,7 @@ def measure_bank(
     on_bank: Callable[[NullBank], None] = lambda bank: None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     on_step: OnStep = ignore_step,
+    engine: Engine | None = None,
 ) -> NullBank:
     """Put controls through the protocol and freeze their scores as a null bank.
 
@@ -42,6 +44,7 @@ def measure_bank(
     work:     folder for what is finished, so that a killed calibration continues; removed when the bank is complete
     model_checks:  checks of the model, where they were made already; the bank holds them, so audits with it need none
     shard:    the part of the controls that is measured; None for all
+    engine:   processes that measure; by default this one
     on_bank:  writes the bank down, before the work behind it is removed
     """
     # Controls are asked in all ways: the rule of a funnel is applied to what was measured of them.
@@ -51,14 +54,22 @@ def measure_bank(
         matcher, lacking = standard_matcher(model.denoiser.resolution, getattr(model.denoiser, "device", "cpu"))
         measures = name_measures(matcher, lacking)
         fresh = make_manifest(["calibrate"], config, {}, model, portfolio, measures=measures, shard=shard)
-        manifest = open_manifest(run.path, fresh)
+        manifest = open_manifest(run.path, fresh.model_copy(update=describe_processes(engine)))
         whole = resume_portfolio(portfolio, manifest)
         portfolio = take_shard(whole, shard, config.chunk_size)
         if model_checks is None and (shard is None or shard.number == 1):
             keep_model_checks(run, model, whole, whole, config)
             model_checks = read_model_checks(run)
         for _ in measure_targets(
-            run, portfolio, model, config, matcher=matcher, keep_images=False, on_progress=on_progress, on_step=on_step
+            run,
+            portfolio,
+            model,
+            config,
+            matcher=matcher,
+            keep_images=False,
+            engine=engine,
+            on_progress=on_progress,
+            on_step=on_step,
         ):
             pass
         measurements, _ = run.read_measurements()

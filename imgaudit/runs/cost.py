@@ -98,9 +98,10 @@ def automatic_batch(memory: Memory, protocol: Protocol, *, chunk_size: int, free
     return batch
 
 
-def measured_batch(denoiser: Denoiser, protocol: Protocol, *, chunk_size: int) -> int:
+def measured_batch(denoiser: Denoiser, protocol: Protocol, *, chunk_size: int, sharing: int = 1) -> int:
     """The automatic batch of a model on its device; one that has no room for a single image spares memory from now on.
 
+    sharing:  processes that use the device's memory at the same time, each a like part of it
     Where memory runs out while it is measured, the batch is 1.
     """
     passes = Passes(denoiser)
@@ -110,15 +111,17 @@ def measured_batch(denoiser: Denoiser, protocol: Protocol, *, chunk_size: int) -
         if not is_out_of_memory(error):
             raise
         return 1
-    return automatic_batch(memory, protocol, chunk_size=chunk_size, free=measure_free_bytes(passes.device))
+    free = measure_free_bytes(passes.device) // sharing
+    return automatic_batch(memory, protocol, chunk_size=chunk_size, free=free)
 
 
 def resolve_batch_size(
-    config: AuditConfig, sources: Mapping[str, str], model: LoadedModel, run: RunFolder
+    config: AuditConfig, sources: Mapping[str, str], model: LoadedModel, run: RunFolder, *, sharing: int = 1
 ) -> tuple[AuditConfig, Mapping[str, str], str]:
     """The configuration with a number for its batch size: the run's own, or as many samples as free memory holds.
 
     sources:  where each option's value comes from
+    sharing:  processes that use the device's memory at the same time
     Returns the configuration, the sources, and a sentence for the user, empty when there is nothing to say.
     """
     if config.batch_size != "auto":
@@ -127,7 +130,7 @@ def resolve_batch_size(
         # Another batch would change the last digits of what is still to be measured.
         batch, source, note = read_manifest(run).batch_size, "the run", ""
     else:
-        batch = measured_batch(model.denoiser, config.protocol, chunk_size=config.chunk_size)
+        batch = measured_batch(model.denoiser, config.protocol, chunk_size=config.chunk_size, sharing=sharing)
         source, note = "free memory", f"network batch: {batch}, chosen by free memory"
     return config.model_copy(update={"batch_size": batch}), {**sources, "batch_size": source}, note
 

@@ -4,33 +4,28 @@ Every file that was given ends in exactly one record. All that follows is comput
 model.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from functools import partial
 
-import torch
-from safetensors.torch import save
-
-from imgaudit.decision.funnel import ImageScores, describe_left_out, place_funnel
+from imgaudit.decision.funnel import Funnel, ImageScores, describe_left_out, place_funnel
 from imgaudit.decision.null_bank import NullBank
 from imgaudit.decision.replication import Evidence, replicates
-from imgaudit.diffusion.context import MeasurementContext
-from imgaudit.diffusion.executor import Executor
-from imgaudit.diffusion.measurement import MeasuredImage, measure_chunk
-from imgaudit.exceptions import ImageError, ImgauditError
-from imgaudit.io.framing import copy_original, frame_image, is_single_colour, to_image
-from imgaudit.io.portfolio import LoadedTarget, Portfolio, Target
+from imgaudit.io.portfolio import Portfolio, Target
 from imgaudit.io.reading import format_path
-from imgaudit.io.thumbnails import write_thumbnail
-from imgaudit.io.writing import write_atomically, write_json, write_png
 from imgaudit.models.loading import LoadedModel
 from imgaudit.runs.callbacks import OnStep, ignore_step
+from imgaudit.runs.engine.agenda import Agenda
+from imgaudit.runs.engine.chunk import ChunkWork, never_a_copy
+from imgaudit.runs.engine.in_process import InProcess
+from imgaudit.runs.engine.pool import ChunkEnd, Engine, Result
+from imgaudit.runs.engine.set_aside import set_aside
 from imgaudit.runs.folder import Recorded, RunFolder
+from imgaudit.runs.image_files import EncodedImage, write_image
 from imgaudit.runs.manifest import read_manifest
 from imgaudit.schema.config import AuditConfig
-from imgaudit.schema.measures import DECIDING_DESCRIPTOR
 from imgaudit.schema.protocol import Protocol
-from imgaudit.schema.records import Measurement, Replica, Rung, Skipped, SkippedImage
+from imgaudit.schema.records import Measurement, Replica, Rung, SkippedImage
 from imgaudit.similarity.matcher import Matcher
 
 
@@ -56,45 +51,76 @@ def measure_targets(
     matcher: Matcher | None = None,
     recorded: Recorded | None = None,
     keep_images: bool = True,
+    engine: Engine | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     on_step: OnStep = ignore_step,
 ) -> Iterator[Measurement]:
-    """Measure what a run still lacks, chunk by chunk; every finished chunk is on disk before the next begins.
+    """Measure what a run still lacks, chunk by chunk; every image that comes is on disk before the next one is taken.
 
     recorded:  what the run holds already, when it has been read before
+    engine:    processes that measure; by default this one, with `model` and `matcher`
 
-    Chunks are cut from the whole list, finished images included, so that a resumed chunk has the same neighbours.
+    Chunks are cut from the whole list, finished images included, so that a resumed chunk has the same neighbours. What
+    `on_progress` raises stops the work: chunks that have been begun are finished first, in every process.
     """
     recorded = recorded or run.recorded(with_images=keep_images)
-    finished, skipped = recorded.finished, recorded.skipped
+    ids = {format_path(target.path): target.image.id for target in portfolio.targets}
+    finished, skipped = set(recorded.finished), recorded.skipped
     unmeasured = [one for sha256, one in portfolio.gone.items() if sha256[:16] not in finished]
     run.append_records([_skip_record(one) for one in (*portfolio.skipped, *unmeasured) if one.path not in skipped])
-    context = MeasurementContext(
-        model.denoiser, config.protocol, config.seed, Executor(config.largest_batch, model.denoiser.spare_memory),
-        matcher or Matcher(), copy_rule(run), asking_rule(run, config.protocol), on_step,
-    )  # fmt: skip
-    done = len(finished)
-    on_progress(done, len(portfolio.targets))
-    for chunk in chunks(portfolio, config.chunk_size):
-        waiting = [target for target in chunk if skipped.get(format_path(target.path), True)]
-        if all(target.image.id in finished for target in waiting):
-            continue
-        for image in _measure(context, waiting):
-            if isinstance(image, SkippedImage):
-                run.append_record(_skip_record(image))
-                continue
-            if image.measurement.id in finished:
-                continue
-            if not image.measurement.is_finite:
-                reason = "the model's errors on it are not finite"
-                run.append_record(_skip_record(SkippedImage(path=image.measurement.path, skipped=reason)))
-                continue
-            if keep_images:
-                save_image(run, image)
-            run.append_record({"stage": "measured", **image.measurement.model_dump(mode="json")})
+    done, total = len(finished), len(portfolio.targets)
+    on_progress(done, total)
+    agenda = Agenda(_list_unfinished(portfolio, config, recorded))
+    stop: Exception | None = None
+    work = _describe_work(run, model, config, keep_images=keep_images)
+    for result in _measure(engine or InProcess(model, matcher or Matcher()), model, work, agenda, on_step):
+        if isinstance(result, ChunkEnd):
+            try:
+                on_progress(done, total)
+            except Exception as error:
+                stop = error
+                agenda.stop()
+        elif isinstance(result, SkippedImage):
+            if ids.get(result.path) not in finished:
+                run.append_record(_skip_record(result))
+        elif result.measurement.id not in finished and _keep(run, result):
+            finished.add(result.measurement.id)
             done += 1
-            yield image.measurement
-        on_progress(done, len(portfolio.targets))
+            yield result.measurement
+    if stop is not None:
+        raise stop
+
+
+def _measure(engine: Engine, model: LoadedModel, work: ChunkWork, agenda: Agenda, on_step: OnStep) -> Iterator[Result]:
+    """Measure by an engine; where other processes do, this one's model makes room for theirs."""
+    with nullcontext() if isinstance(engine, InProcess) or agenda.is_empty else set_aside(model):
+        yield from engine.measure(work, agenda, on_step)
+
+
+def _list_unfinished(portfolio: Portfolio, config: AuditConfig, recorded: Recorded) -> Iterator[list[Target]]:
+    """Yield the chunks that have an image left to measure, each with all images that can be measured."""
+    for chunk in chunks(portfolio, config.chunk_size):
+        waiting = [target for target in chunk if recorded.skipped.get(format_path(target.path), True)]
+        if not all(target.image.id in recorded.finished for target in waiting):
+            yield waiting
+
+
+def _describe_work(run: RunFolder, model: LoadedModel, config: AuditConfig, *, keep_images: bool) -> ChunkWork:
+    measures = read_manifest(run).measures if run.manifest_path.is_file() else {}
+    return ChunkWork(
+        config, copy_rule(run), asking_rule(run, config.protocol), keep_images, model.denoiser.fingerprint, measures
+    )
+
+
+def _keep(run: RunFolder, image: EncodedImage) -> bool:
+    """Write an image and then its record; False for one that counts as skipped, as its numbers are not finite."""
+    if not image.measurement.is_finite:
+        reason = "the model's errors on it are not finite"
+        run.append_record(_skip_record(SkippedImage(path=image.measurement.path, skipped=reason)))
+        return False
+    write_image(run, image)
+    run.append_record({"stage": "measured", **image.measurement.model_dump(mode="json")})
+    return True
 
 
 def copy_rule(run: RunFolder) -> Callable[[Replica], bool]:
@@ -104,7 +130,7 @@ def copy_rule(run: RunFolder) -> Callable[[Replica], bool]:
     bank that the targets' own near copies have been taken out of.
     """
     if not run.calibration_path.is_file():
-        return lambda replica: False
+        return never_a_copy
     manifest = read_manifest(run)
     bank = NullBank.read(run.calibration_path).by_work().compared_by(manifest.copy_descriptor)
     evidence = Evidence(bank, manifest.protocol, manifest.policy, copy_descriptor=manifest.copy_descriptor)
@@ -118,86 +144,15 @@ def asking_rule(run: RunFolder, protocol: Protocol) -> Callable[[float, float, f
     Without a funnel, or without enough controls for one, every image is.
     """
     bank = NullBank.read(run.calibration_path).by_work() if run.calibration_path.is_file() else None
-    funnel = place_funnel(bank, protocol)
+    # A part of a function of this module, and no closure, so that it can be sent to another process.
+    return partial(_find_reason, place_funnel(bank, protocol))
 
-    def find_reason(complexity: float, log_ratio: float, caption_log_ratio: float | None) -> str:
-        if funnel is None or funnel.asks(ImageScores(complexity, log_ratio, caption_log_ratio)):
-            return ""
-        return describe_left_out(funnel, captioned=caption_log_ratio is not None)
 
-    return find_reason
+def _find_reason(funnel: Funnel | None, complexity: float, log_ratio: float, caption_log_ratio: float | None) -> str:
+    if funnel is None or funnel.asks(ImageScores(complexity, log_ratio, caption_log_ratio)):
+        return ""
+    return describe_left_out(funnel, captioned=caption_log_ratio is not None)
 
 
 def _skip_record(skipped: SkippedImage) -> dict[str, str]:
     return {"stage": "skipped", **skipped.model_dump(mode="json")}
-
-
-def _measure(context: MeasurementContext, targets: Sequence[Target]) -> Iterator[MeasuredImage | SkippedImage]:
-    """Measure a chunk; what can no longer be read, or has nothing to be recognised by, is skipped with the reason."""
-    loaded: list[LoadedTarget] = []
-    for target in targets:
-        try:
-            one = target.load()
-        except ImageError as error:
-            yield SkippedImage(path=format_path(target.path), skipped=f"the file {error}", passing=True)
-            continue
-        framing = context.protocol.framing
-        framed = frame_image(one.pixels, context.denoiser.resolution, framing)
-        if is_single_colour(framed):
-            reason = f"is a single colour at the model's size, framed by {framing.used_for(*one.pixels.size).value}"
-            yield SkippedImage(path=format_path(target.path), skipped=f"the file {reason}")
-            continue
-        loaded.append(one)
-    if loaded:
-        yield from _measure_loaded(context, loaded)
-
-
-def _measure_loaded(
-    context: MeasurementContext, loaded: Sequence[LoadedTarget]
-) -> Iterator[MeasuredImage | SkippedImage]:
-    try:
-        measured = measure_chunk(context, loaded)
-    except ImgauditError:
-        # Memory that does not suffice, or a model that cannot do what is asked, is not one image's fault.
-        raise
-    except Exception as error:
-        if len(loaded) == 1:
-            reason = f"measuring it failed: {type(error).__name__}: {error}"[:500]
-            yield SkippedImage(path=format_path(loaded[0].target.path), skipped=reason)
-            return
-        # One image must not stop the others: each alone, and whichever fails again is skipped.
-        for one in loaded:
-            yield from _measure_loaded(context, [one])
-        return
-    yield from measured
-
-
-def save_image(run: RunFolder, image: MeasuredImage) -> None:
-    """Write what was measured of one image before its record: the pictures, the embedding, learned noise and curves."""
-    folder = run.image_folder(image.measurement.id)
-    write_png(folder / "original.png", copy_original(image.original))
-    write_png(folder / "target.png", to_image(image.framed))
-    write_png(folder / "rendered.png", to_image(image.rendered))
-    for path, frame in image.images.items():
-        write_png(run.path / path, to_image(torch.nan_to_num(frame, nan=-1.0)))
-    write_atomically(
-        folder / "embeds.safetensors", save({name: one.contiguous() for name, one in image.prompt_embeds.items()})
-    )
-    if image.learned_noise:
-        tensors = {name: one.contiguous() for name, one in image.learned_noise.items()}
-        write_atomically(folder / "noise.safetensors", save(tensors))
-    error = image.measurement.error
-    curves = {
-        "loss": image.measurement.loss_curve,
-        "by_timestep": [] if isinstance(error, Skipped) else [asdict(point) for point in error.by_timestep],
-    }
-    write_json(folder / "curves.json", curves)
-    _save_thumbnails(run, image.measurement)
-
-
-def _save_thumbnails(run: RunFolder, measurement: Measurement) -> None:
-    """Save what the report's index shows of an image, so that a report need not decode thousands of them."""
-    folder = run.path / "report" / "thumbs"
-    write_thumbnail(run.image_folder(measurement.id) / "target.png", folder / f"{measurement.id}-target.jpg")
-    if closest := measurement.closest(DECIDING_DESCRIPTOR):
-        write_thumbnail(run.path / closest[1].path, folder / f"{measurement.id}-best.jpg")

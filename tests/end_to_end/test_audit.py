@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from pydantic import ValidationError
 
-import imgaudit.runs.measurement
+import imgaudit.runs.engine.chunk
 from imgaudit.decision.null_bank import NullBank
 from imgaudit.exceptions import InputError, MemoryShortageError, RunFolderError
 from imgaudit.io.captions import CaptionSource
@@ -213,14 +213,14 @@ def test_one_image_that_breaks_the_measurement_stops_no_other(
 ) -> None:
     folder = make_folder("portfolio", range(4))
     broken = read_portfolio(folder, CaptionSource(folder)).targets[1].image
-    measure = imgaudit.runs.measurement.measure_chunk
+    measure = imgaudit.runs.engine.chunk.measure_chunk
 
     def fragile(context: Any, loaded: Any) -> Any:
         if any(one.target.image.sha256 == broken.sha256 for one in loaded):
             raise ZeroDivisionError("this very image")
         return measure(context, loaded)
 
-    monkeypatch.setattr(imgaudit.runs.measurement, "measure_chunk", fragile)
+    monkeypatch.setattr(imgaudit.runs.engine.chunk, "measure_chunk", fragile)
     result = audit(folder, model, tmp_path / "run", chunk_size=4)
     skipped = [finding for finding in result.findings if finding.verdict is Verdict.SKIPPED]
     assert len(result.findings) == 4 and len(skipped) == 1

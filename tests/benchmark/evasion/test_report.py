@@ -91,7 +91,7 @@ def test_every_way_is_audited_once_and_decided_again(
     def forbid(*arguments: object) -> None:
         raise AssertionError("measured again")
 
-    monkeypatch.setattr("imgaudit.runs.measurement.measure_chunk", forbid)
+    monkeypatch.setattr("imgaudit.runs.engine.chunk.measure_chunk", forbid)
     assert measure_evasion(settings, ignore_stage) == table
     text = "\n".join(format_evasion(report_evasion(table)))
     assert all(name in text for name in TRIED) and max(map(len, text.splitlines())) <= 120

@@ -1,0 +1,64 @@
+"""A real Ray cluster on this machine: the same run as without it, also when an actor is killed."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import psutil
+import pytest
+
+from imgaudit.exceptions import ConfigError
+from imgaudit.models import load_model
+from imgaudit.runs.engine.ray_actors import RayActors
+from tests.support.engine_runs import measure_run, read_files
+
+pytestmark = [pytest.mark.slow, pytest.mark.enable_socket]
+
+
+def measuring_actors() -> list[psutil.Process]:
+    """Processes below this one that run an actor."""
+    found = psutil.Process().children(recursive=True)
+    return [one for one in found if "MeasuringActor" in " ".join(one.cmdline())]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_local_cluster_gives_the_same_run_after_a_kill(
+    model_folder: Path, make_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    model, folder = load_model(str(model_folder), "cpu"), make_folder("images", range(6))
+    plain = measure_run(folder, model, tmp_path / "plain", None)
+    killed: list[int] = []
+    said: list[str] = []
+
+    def kill_one(step: str, paths: Sequence[str]) -> None:
+        said.append(step)
+        # The second chunk is given when the first one is being measured.
+        if len(said) == 2 and not killed:
+            killed.append(measuring_actors()[0].pid)
+            os.kill(killed[0], signal.SIGKILL)
+
+    terminated = signal.getsignal(signal.SIGTERM)
+    with RayActors(partial(load_model, str(model_folder)), 2, device="cpu", threads=1) as engine:
+        assert signal.getsignal(signal.SIGTERM) is terminated
+        assert engine.devices == ("cpu", "cpu")
+        measured = measure_run(folder, model, tmp_path / "run", engine, on_step=kill_one)
+        listening = [
+            one.laddr.ip
+            for process in psutil.Process().children(recursive=True)
+            for one in process.net_connections(kind="inet")
+            if one.status == psutil.CONN_LISTEN
+        ]
+    assert measured == plain and read_files(tmp_path / "run") == read_files(tmp_path / "plain")
+    assert killed and any("begin" in step for step in said)
+    assert engine.network_evaluations > 0
+    assert not measuring_actors()
+    assert set(listening) <= {"127.0.0.1", "::1"}
+
+
+def test_without_ray_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ConfigError, match=r"pip install 'imgaudit\[ray\]'"):
+        RayActors(partial(load_model, "demo"), 2)
