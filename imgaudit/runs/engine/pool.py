@@ -110,7 +110,9 @@ def measure_in_pool(pool: Pool, agenda: Agenda, on_step: OnStep) -> Iterator[Res
             continue
         event = pool.wait(pause)
         if isinstance(event, Step):
-            on_step(event.step, event.paths)
+            # A stop waits for every chunk that has been begun, so that all their images are in hand.
+            others = [path for piece in given.values() for path in piece.paths if path not in event.paths]
+            on_step(event.step, [*event.paths, *others])
         elif isinstance(event, ChunkFailure):
             piece = given.pop(event.number)
             on_step(f"beginning a chunk again whose process ended ({event.reason})", piece.paths)
