@@ -28,19 +28,19 @@ class EngineOptions:
     workers: Annotated[
         int | None,
         option(Heading.MACHINE, "Processes that measure at the same time, each with its own copy of the model.",
-               metavar="N", default="one process; one per GPU with --engine ray"),
+               metavar="N", default="one; one per GPU with Ray"),
     ] = None  # fmt: skip
     """Number of processes."""
     devices: Annotated[
         str | None,
         option(Heading.MACHINE, "Devices to measure on at the same time, one process on each: such as cuda:0,cuda:1.",
-               metavar="NAME,...", default="that of --device"),
+               metavar="NAME,...", default="a single one"),
     ] = None  # fmt: skip
     """Devices, with commas between."""
     worker_threads: Annotated[
         int | None,
         option(Heading.MACHINE, "Processor threads of each of these processes.", metavar="N",
-               default="this machine's processors, divided; 1 with --engine ray"),
+               default="the processors, divided; 1 with Ray"),
     ] = None  # fmt: skip
     """Threads of each process."""
     engine: Annotated[

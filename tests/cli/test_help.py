@@ -18,7 +18,7 @@ from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.protocol import Effort
 
 SHARED = {
-    "__init__", "configured", "cost", "dry_run", "event_log", "exit_codes", "folders", "inputs", "interruption",
+    "__init__", "configured", "cost", "dry_run", "engine", "event_log", "exit_codes", "folders", "inputs", "interruption",
     "model_choice", "names", "no_controls", "pace", "options", "passphrase", "paths", "replay_options", "sealed",
     "shard", "signatures", "streams", "terminal",
 }  # fmt: skip
