@@ -18,9 +18,9 @@ from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.protocol import Effort
 
 SHARED = {
-    "__init__", "configured", "cost", "dry_run", "engine", "event_log", "exit_codes", "folders", "inputs", "interruption",
-    "model_choice", "names", "no_controls", "pace", "options", "passphrase", "paths", "replay_options", "sealed",
-    "shard", "signatures", "streams", "terminal",
+    "__init__", "configured", "cost", "dry_run", "engine", "event_log", "exit_codes", "folders", "inputs",
+    "interruption", "model_choice", "names", "no_controls", "options", "pace", "passphrase", "paths", "replay_options",
+    "sealed", "shard", "signatures", "streams", "terminal",
 }  # fmt: skip
 """Files of cli/ that are no command."""
 
@@ -84,7 +84,7 @@ def test_audit_has_the_headings_that_a_newcomer_looks_for() -> None:
     assert list(shown) == [
         "Arguments", "Options", "What is audited", "Controls", "Budget", "Output", "Machine", "Expert",
     ]  # fmt: skip
-    assert sum(body.count("[default:") for body in shown.values()) == 47
+    assert sum(body.count("[default:") for body in shown.values()) == 53
     assert "owner/name[@revision]" in shown["What is audited"]
 
 
