@@ -64,6 +64,7 @@ BENCHMARKS = (
     Benchmark("index", options.IndexSettings, "index.plan"),
     Benchmark("invmm", options.InvMMSettings, "methods.invmm_scores"),
     Benchmark("report", options.ReportSettings, "reports.scale"),
+    Benchmark("scale", options.ScaleSettings, "scale.bench"),
     Benchmark("verification", options.VerificationSettings, "verification.bench"),
 )
 """Every benchmark, in the order of the help."""

@@ -361,6 +361,13 @@ class ReportSettings(WithFolder, Seeded):
     repeats: int = Field(11, ge=1, description="Repeats of what is timed in the browser.")
 
 
+class ScaleSettings(WithFolder, Seeded):
+    """Conclude, render and verify made-up runs by number of images: time, and the most memory."""
+
+    sizes: str = Field("1000,20000", description="Numbers of images, separated by commas.")
+    replicas: int = Field(8, ge=1, le=1000, description="Generated images of each of two rungs.")
+
+
 class VerificationSettings(WithFolder, Tabled):
     """Verify a large run: time beside the time of the audit, and memory."""
 

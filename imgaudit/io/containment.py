@@ -15,7 +15,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,17 +33,23 @@ FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | getattr(os, "O_DIRECTORY", 0) | ge
 BY_DESCRIPTOR = {os.open, os.mkdir, os.stat, os.unlink, os.rename} <= os.supports_dir_fd
 """Whether this system opens files relative to an open folder."""
 
-_FOLDERS: set[Path] = set()
+_FOLDERS: dict[tuple[str, ...], Path] = {}
+"""The contained folders by the parts of their absolute paths."""
 
 
 def contain(folder: Path) -> None:
     """From now on, refuse every link below a folder. It stays so until the process ends."""
-    _FOLDERS.add(folder.absolute())
+    _FOLDERS[_parts(folder)] = folder.absolute()
+
+
+def _parts(path: Path) -> tuple[str, ...]:
+    """Return the names on an absolute path, in one case where the system does not tell cases apart."""
+    return tuple(map(os.path.normcase, path.absolute().parts))
 
 
 def contained_folders() -> list[Path]:
     """Return the folders that were named to `contain`, for a process of its own that must know them too."""
-    return sorted(_FOLDERS)
+    return sorted(_FOLDERS.values())
 
 
 def find_container(path: Path) -> Path | None:
@@ -51,10 +57,11 @@ def find_container(path: Path) -> Path | None:
 
     Raises RunFolderError for a path that has ".." in it below that folder, since it could lead through a link.
     """
-    absolute = path.absolute()
-    for folder in reversed(absolute.parents):
-        if folder in _FOLDERS:
-            below = absolute.relative_to(folder).parts
+    parts = _parts(path)
+    # Tuples of names are compared here, not paths: this is asked for every file of a run.
+    for length in sorted({len(one) for one in _FOLDERS}):
+        if length < len(parts) and (folder := _FOLDERS.get(parts[:length])) is not None:
+            below = parts[length:]
             if below[0] == "..":
                 continue
             if ".." in below:
@@ -108,10 +115,17 @@ class OpenFolder:
         """Return an entry's name for a function of `os` or `shutil` that takes `descriptor` as its dir_fd."""
         return name if self.descriptor is not None else str(self.path / name)
 
+    def _holds(self, name: str) -> bool:
+        try:
+            self.status(name)
+        except FileNotFoundError:
+            return False
+        return True
+
     def _enter(self, name: str, *, make: bool) -> "OpenFolder":
         """Open a folder of this one, and close this one."""
         try:
-            if make:
+            if make and not self._holds(name):
                 with suppress(FileExistsError):
                     os.mkdir(self.place(name), dir_fd=self.descriptor)
             if self.descriptor is None:
@@ -152,15 +166,20 @@ def open_parent(path: Path, *, make: bool = False) -> Iterator[OpenFolder]:
     """
     absolute = path.absolute()
     start = find_container(path) or absolute.parent
-    if make:
+    if make and not start.is_dir():
         start.mkdir(parents=True, exist_ok=True)
     folder = OpenFolder(start, os.open(start, FOLDER) if BY_DESCRIPTOR else None)
-    for name in absolute.parent.relative_to(start).parts:
+    for name in absolute.parts[len(start.parts) : -1]:
         folder = folder._enter(name, make=make)
     try:
         yield folder
     finally:
         folder.close()
+
+
+def open_folder(path: Path, *, make: bool = False) -> AbstractContextManager[OpenFolder]:
+    """Open a folder as `open_parent` opens that of a file."""
+    return open_parent(path / "file", make=make)
 
 
 def require_plain(folder: Path, largest: int | None = None) -> None:
@@ -190,7 +209,7 @@ def require_plain(folder: Path, largest: int | None = None) -> None:
 
 def make_folder(path: Path) -> None:
     """Make a folder and those above it, without following a link below a contained folder."""
-    with open_parent(path / "file", make=True):
+    with open_folder(path, make=True):
         pass
 
 

@@ -12,7 +12,7 @@ from io import BufferedReader
 from pathlib import Path
 
 from imgaudit.exceptions import InputError
-from imgaudit.io.containment import NO_FOLLOW, PLAIN, find_container, open_parent
+from imgaudit.io.containment import NO_FOLLOW, PLAIN, OpenFolder, find_container, open_parent
 
 
 class IrregularFileError(OSError):
@@ -39,6 +39,18 @@ def read_bounded(path: Path, limit: int, *, follow_links: bool = True) -> bytes:
         raise InputError(f"cannot be opened: {error}") from error
     except (OSError, ValueError) as error:
         raise InputError(f"cannot be opened: {getattr(error, 'strerror', None) or error}") from error
+    return _read_all(file, limit)
+
+
+def read_within(folder: OpenFolder, name: str, limit: int) -> bytes:
+    """Return the bytes of a regular file in an open folder, of at most `limit` bytes; a link is not followed.
+
+    Raises OSError and RunFolderError where it cannot be opened, and InputError as `read_bounded` does.
+    """
+    return _read_all(_require_regular(folder.open(name, os.O_RDONLY), folder.path / name), limit)
+
+
+def _read_all(file: BufferedReader, limit: int) -> bytes:
     with file:
         size = os.fstat(file.fileno()).st_size
         if size > limit:
@@ -64,6 +76,10 @@ def open_regular(path: Path, *, follow_links: bool = True) -> BufferedReader:
             descriptor = folder.open(path.name, os.O_RDONLY)
     else:
         descriptor = os.open(path, os.O_RDONLY | PLAIN | (0 if follow_links else NO_FOLLOW))
+    return _require_regular(descriptor, path)
+
+
+def _require_regular(descriptor: int, path: Path) -> BufferedReader:
     mode = os.fstat(descriptor).st_mode
     if not stat.S_ISREG(mode):
         os.close(descriptor)

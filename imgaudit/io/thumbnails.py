@@ -15,8 +15,8 @@ from pathlib import Path
 from PIL import Image
 
 from imgaudit.exceptions import InputError
-from imgaudit.io.containment import contain, contained_folders, open_parent
-from imgaudit.io.reading import read_bounded
+from imgaudit.io.containment import OpenFolder, contain, contained_folders, open_parent
+from imgaudit.io.reading import read_within
 from imgaudit.io.writing import MAX_PNG_BYTES, decode_png, remove_file, write_atomically
 
 SIDE = 96
@@ -37,11 +37,12 @@ def write_thumbnail(source: Path | None, destination: Path) -> bool:
     try:
         if source is None:
             raise FileNotFoundError
-        made = _time_of(source)
-        with suppress(FileNotFoundError):
-            if _time_of(destination) == made:
-                return True
-        small = decode_png(read_bounded(source, MAX_PNG_BYTES, follow_links=False))
+        with open_parent(source) as folder:
+            made = _time_of(folder, source.name)
+            with suppress(FileNotFoundError), open_parent(destination) as other:
+                if _time_of(other, destination.name) == made:
+                    return True
+            small = decode_png(read_within(folder, source.name, MAX_PNG_BYTES))
     except (OSError, InputError):
         remove_file(destination)
         return False
@@ -52,10 +53,9 @@ def write_thumbnail(source: Path | None, destination: Path) -> bool:
     return True
 
 
-def _time_of(picture: Path) -> int:
+def _time_of(folder: OpenFolder, name: str) -> int:
     """Return when a regular file was changed, in nanoseconds. Raises FileNotFoundError for anything else."""
-    with open_parent(picture) as folder:
-        status = folder.status(picture.name)
+    status = folder.status(name)
     if not stat.S_ISREG(status.st_mode):
         raise FileNotFoundError
     return status.st_mtime_ns

@@ -9,7 +9,7 @@ import re
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 from PIL import Image
 
 from imgaudit.exceptions import ImageError, InputError, RunFolderError
-from imgaudit.io.containment import open_parent
+from imgaudit.io.containment import OpenFolder, open_parent
 from imgaudit.io.reading import open_regular, read_bounded
 
 MAX_JSON_BYTES = 512 * 2**20
@@ -30,6 +30,12 @@ MAX_LINES_BYTES = 2 * 2**30
 MAX_LINE_BYTES = 64 * 2**20
 """Bytes of one record."""
 
+_CHECK = re.compile(rb', "check": "([0-9a-f]{16})"\}\n?\Z')
+"""The end of a line that `append_lines` wrote."""
+
+LONGEST_END = 32
+"""Bytes of such an end at most."""
+
 UNFINISHED = re.compile(r"\..*\.[0-9a-f]{16}\.partial", re.DOTALL)
 """Names of files that are being written; a kill can leave some, which count for nothing."""
 
@@ -37,7 +43,11 @@ MAX_PNG_PIXELS = MAX_PNG_BYTES = 64 * 2**20
 """Pixels and bytes of a PNG that is read back; a run from elsewhere can hold any file."""
 
 
-def write_atomically(path: Path, content: str | bytes, *, durable: bool = True, modified: int | None = None) -> None:
+Content = str | bytes | Iterable[str]
+"""What is written: all of it, or pieces of a text, of which one at a time is in memory."""
+
+
+def write_atomically(path: Path, content: Content, *, durable: bool = True, modified: int | None = None) -> None:
     """Write a file so that it is either the old one or the new one, whatever happens in between.
 
     A link in its place is replaced, and never followed; below a contained folder, neither is one to a folder.
@@ -45,23 +55,32 @@ def write_atomically(path: Path, content: str | bytes, *, durable: bool = True, 
     modified:  its time, in nanoseconds; None for now
     Raises RunFolderError for a link, or anything else that is no folder, in the place of a folder.
     """
-    data = content.encode("utf-8") if isinstance(content, str) else content
-    # Nobody can put a link, or a file of theirs, in the place of a name that they cannot guess.
-    temporary = f".{path.name[:40]}.{secrets.token_hex(8)}.partial"
     with open_parent(path, make=True) as folder:
-        descriptor = folder.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                if durable:
-                    os.fsync(file.fileno())
-            if modified is not None:
-                folder.set_time(temporary, modified)
-            folder.replace(temporary, path.name)
-        except BaseException:
-            folder.remove(temporary)
-            raise
+        write_into(folder, path.name, content, durable=durable, modified=modified)
+
+
+def write_into(
+    folder: OpenFolder, name: str, content: Content, *, durable: bool = True, modified: int | None = None
+) -> None:
+    """Write a file into an open folder, as `write_atomically` does: for many files of one folder."""
+    # Nobody can put a link, or a file of theirs, in the place of a name that they cannot guess.
+    temporary = f".{name[:40]}.{secrets.token_hex(8)}.partial"
+    descriptor = folder.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            if isinstance(content, bytes):
+                file.write(content)
+            else:
+                file.writelines(one.encode("utf-8") for one in ([content] if isinstance(content, str) else content))
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        if modified is not None:
+            folder.set_time(temporary, modified)
+        folder.replace(temporary, name)
+    except BaseException:
+        folder.remove(temporary)
+        raise
 
 
 def remove_unfinished(folder: Path) -> None:
@@ -194,6 +213,12 @@ def read_line(line: bytes) -> dict[str, Any] | None:
     """
     try:
         record = json.loads(line)
+        # Of a line as it was written, the bytes before the checksum are what it is made from.
+        if (end := _CHECK.search(line, max(0, len(line) - LONGEST_END))) is not None:
+            written = hashlib.sha256(line[: end.start()] + b"}\n").hexdigest()[:16]
+            if record["check"] == written == end[1].decode():
+                del record["check"]
+                return dict(record)
         return record if record.pop("check") == _checksum(record) else None
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
         return None

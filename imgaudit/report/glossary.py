@@ -41,6 +41,7 @@ def anchor_of(words: str) -> str:
     return words.partition(", ")[0].replace(" ", "-").replace("'", "")
 
 
+@cache
 def link_word(text: str, word: str = "") -> markupsafe.Markup:
     """Return a link from a text to its meaning on the glossary page.
 
@@ -54,6 +55,7 @@ def link_word(text: str, word: str = "") -> markupsafe.Markup:
     return markupsafe.Markup('<a class="term" href="{}#{}">{}</a>').format(PAGE, anchor, text)
 
 
+@cache
 def explain_word(heading: str, word: str) -> markupsafe.Markup:
     """Return a link to the meaning of a heading that is something else already, such as a button."""
     link = '<a class="term" href="{}#{}" aria-label="Meaning of {}">?</a>'

@@ -34,6 +34,8 @@ def page_environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        # Templates do not change while a program runs; asking for each of thousands of pages takes its time.
+        auto_reload=False,
     )
     environment.filters["number"] = _number
     environment.filters["percent"] = _percent

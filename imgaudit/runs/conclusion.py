@@ -1,6 +1,6 @@
 """Conclude a run from its files: match, decide, sum up. Needs no model, and can be done again at any time."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,8 @@ from imgaudit.exceptions import InputError, RunFolderError
 from imgaudit.index.near_duplicates import find_near_duplicates
 from imgaudit.io.framing import frame_image, to_tensor
 from imgaudit.io.reading import read_bounded
-from imgaudit.io.screening import THUMBNAIL_SIDE, stack_thumbnails
-from imgaudit.io.writing import read_json, read_png, write_json
+from imgaudit.io.screening import THUMBNAIL_SIDE
+from imgaudit.io.writing import format_json, read_json, read_png, write_atomically
 from imgaudit.runs.continuation import read_commands
 from imgaudit.runs.cross_matches import cross_match
 from imgaudit.runs.evidence import is_listed
@@ -78,26 +78,26 @@ def match_run(
 ) -> tuple[dict[str, list[tuple[str, float]]], dict[Rung, CrossMatches]]:
     """Near-duplicates among the targets, and every replica against every target and decoy, from the files of a run.
 
-    Only thumbnails and vectors are kept, so that the pixels of one image at a time are in memory.
+    Measurements are taken one after the other, several times. Of the pictures only thumbnails stay in memory.
     Raises RunFolderError when a file is missing or damaged.
     """
     descriptor = matcher.deciding()
     ids = [measurement.id for measurement in measurements]
-    thumbnails = [
-        frame_image(read_png(run.image_folder(name) / "target.png"), THUMBNAIL_SIDE, Framing.SQUASH).tobytes()
-        for name in ids
-    ]
-    duplicates = find_near_duplicates(ids, stack_thumbnails(thumbnails))
+    thumbnails = np.empty((len(ids), THUMBNAIL_SIDE, THUMBNAIL_SIDE, 3), dtype=np.uint8)
+    for place, name in enumerate(ids):
+        target = read_png(run.image_folder(name) / "target.png")
+        thumbnails[place] = np.asarray(frame_image(target, THUMBNAIL_SIDE, Framing.SQUASH))
+    duplicates = find_near_duplicates(ids, thumbnails)
     crossed: dict[Rung, CrossMatches] = {}
     decoys = _decoys(run, descriptor)
     for rung in DECIDING_RUNGS:
-        ladder = [(m.id, measured) for m in measurements if isinstance(measured := m.ladder(rung), RungMeasurement)]
-        if ladder:
-            rendered = ((name, _describe(run.image_folder(name) / "rendered.png", descriptor)) for name, _ in ladder)
+        asked = [m.id for m in measurements if isinstance(m.ladder(rung), RungMeasurement)]
+        if asked:
+            rendered = ((name, _describe(run.image_folder(name) / "rendered.png", descriptor)) for name in asked)
             replicas = (
-                (name, np.stack([_describe(run.path / replica.path, descriptor) for replica in measured.valid]))
-                for name, measured in ladder
-                if measured.valid
+                (m.id, np.stack([_describe(run.path / replica.path, descriptor) for replica in measured.valid]))
+                for m in measurements
+                if isinstance(measured := m.ladder(rung), RungMeasurement) and measured.valid
             )
             crossed[rung] = cross_match(descriptor, rendered, replicas, decoys=decoys, groups=groups)
     return duplicates, crossed
@@ -124,8 +124,22 @@ def conclude(run: RunFolder, policy: Policy | None = None) -> AuditResult:
 
 
 def write_result(run: RunFolder, result: AuditResult) -> None:
-    """Write report.json."""
-    write_json(run.report_path, result.model_dump(mode="json"))
+    """Write report.json, one finding in memory at a time beside the result."""
+    write_atomically(run.report_path, _format_result(result))
+
+
+def _format_result(result: AuditResult) -> Iterator[str]:
+    """Yield what `format_json` gives of a result, in pieces."""
+    if not result.findings:
+        yield format_json(result.model_dump(mode="json"))
+        return
+    around = format_json(result.model_copy(update={"findings": []}).model_dump(mode="json"))
+    end = "[]\n}\n"
+    yield around.removesuffix(end)
+    for number, finding in enumerate(result.findings):
+        yield ",\n" if number else "[\n"
+        yield "    " + format_json(finding.model_dump(mode="json")).removesuffix("\n").replace("\n", "\n    ")
+    yield "\n  ]\n}\n"
 
 
 def is_current(run: RunFolder, result: AuditResult) -> bool:

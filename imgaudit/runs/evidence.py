@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, Literal
 
 from pydantic import Field, ValidationError
+from pydantic.dataclasses import dataclass
 
 from imgaudit.exceptions import RunFolderError
 from imgaudit.io.chain import digest_parts
@@ -25,7 +26,7 @@ from imgaudit.io.writing import MAX_JSON_BYTES, read_json, write_json
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.inventory import list_run
 from imgaudit.schema.problems import describe_problem
-from imgaudit.schema.records import Record
+from imgaudit.schema.records import SLOTTED, Record
 
 EVIDENCE: Final = "evidence.json"
 
@@ -42,7 +43,8 @@ _SHA256 = r"^[0-9a-f]{64}$"
 _BLOCK = 2**20
 
 
-class EvidenceFile(Record):
+@dataclass(frozen=True, slots=True, kw_only=True, config=SLOTTED)
+class EvidenceFile:
     """One file of evidence.json."""
 
     path: str

@@ -14,8 +14,8 @@ from pydantic import ValidationError
 
 from imgaudit.decision.null_bank import NullBank
 from imgaudit.decision.verdict import conclude_skipped
-from imgaudit.exceptions import RunFolderError
-from imgaudit.io.reading import hash_file
+from imgaudit.exceptions import InputError, RunFolderError
+from imgaudit.io.reading import hash_file, read_bounded
 from imgaudit.io.writing import MAX_JSON_BYTES, read_json
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import read_manifest, require_whole
@@ -77,6 +77,11 @@ def read_result(run: RunFolder) -> AuditResult:
         raise RunFolderError(
             f"{str(run.path)!r} is not a finished run: it has no report.json; imgaudit report writes it"
         )
+    try:
+        # Straight from the bytes: between them and the result, JSON as Python's objects takes more than both.
+        return AuditResult.model_validate_json(read_bounded(run.report_path, MAX_JSON_BYTES))
+    except (InputError, ValidationError):
+        pass
     try:
         return AuditResult.model_validate(read_json(run.report_path))
     except ValidationError as error:

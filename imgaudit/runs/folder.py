@@ -1,6 +1,7 @@
 """The run folder on disk: written atomically, appended under a lock, readable after a kill at any moment."""
 
 import json
+import re
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -186,6 +187,17 @@ class RecordIndex(Mapping[str, Measurement]):
         return len(self._places)
 
 
+_BEGINNING = re.compile(rb'\{"stage": "measured", "id": "([0-9a-f]{16})", "path": ')
+"""The beginning of every measurement that imgaudit writes; a line with it and an end need not be parsed to tell its
+image."""
+
+_END = re.compile(rb', "check": "[0-9a-f]{16}"\}\n?\Z')
+"""The end of every line that was not cut."""
+
+LONGEST_END = 32
+"""Bytes of the longest one."""
+
+
 def _has_content(path: Path) -> bool:
     with open_parent(path) as folder:
         status = folder.status(path.name)
@@ -194,6 +206,8 @@ def _has_content(path: Path) -> bool:
 
 def _measured_id(line: bytes) -> str:
     """The id in a line that says it is a measurement; whether it is a sound one is seen when it is read."""
+    if (found := _BEGINNING.match(line)) and _END.search(line, max(0, len(line) - LONGEST_END)):
+        return found[1].decode()
     try:
         record = json.loads(line)
         return str(record["id"]) if record["stage"] == "measured" else ""

@@ -4,6 +4,7 @@ images beside the controls.
 A report of 10,000 images has 20,000 of them, so what is the same for all is computed once.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from math import log
 
@@ -30,7 +31,7 @@ class Charts:
         self.bank = bank if bank is not None and bank.controls else None
         self._level = level
         self._found = CHART_WORDING[search]
-        self._scores = self.bank.scores() if self.bank else []
+        self._scores = sorted(self.bank.scores()) if self.bank else []
         self._baseline = "".join(self.bank.baselines) if self.bank else ""
         self._threshold = exceedance_threshold(self._scores, level)
         self._bands: dict[int, Band | None] = {}
@@ -43,8 +44,8 @@ class Charts:
 
     def null_distribution(self, score: float) -> str:
         """Draw a histogram of the controls' scores that marks this image's score and the score at the level."""
-        x, drawn = self._histogram(min(score, *self._scores), max(score, *self._scores))
-        above = sum(one >= score for one in self._scores)
+        x, drawn = self._histogram(min(score, self._scores[0]), max(score, self._scores[-1]))
+        above = self.count - bisect_left(self._scores, score)
         entries = [("control", f"{self.count} controls that count"), ("line-target", f"this image: {score:.3f}")]
         entries += self._level_entry()
         said = f"This image has the score {score:.3f}. {above} of {self.count} controls that count reach it or more."
@@ -108,7 +109,7 @@ class Charts:
             x, y = horizontal(low, high), vertical(0.0, 1.05 * float(counts.max(initial=1)))
             label = f"score: log({self._baseline} error / {self._found}), adjusted for complexity"
             drawn = frame(x, y, label, "controls") + "\n" + bars(x, y, edges.tolist(), counts.tolist(), "control")
-            if (low, high) != (min(self._scores), max(self._scores)):
+            if (low, high) != (self._scores[0], self._scores[-1]):
                 return x, drawn
             self._histograms[low, high] = (x, drawn)
         return self._histograms[low, high]

@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import markupsafe
 
 from imgaudit.decision.deciding_number import find_deciding_number
 from imgaudit.decision.null_bank import NullBank
+from imgaudit.io.containment import OpenFolder, open_folder
 from imgaudit.io.thumbnails import write_thumbnails
-from imgaudit.io.writing import write_atomically
+from imgaudit.io.writing import write_atomically, write_into
 from imgaudit.report.answer import answer_question
 from imgaudit.report.audit.charts import Charts
 from imgaudit.report.audit.image_page import image_context
@@ -27,7 +29,7 @@ from imgaudit.report.pages import (
     write_assets,
 )
 from imgaudit.report.review.context import ReviewContext
-from imgaudit.report.wording import WORDING, controls_used_text
+from imgaudit.report.wording import KEYS, WORDING, controls_used_text
 from imgaudit.runs.folder import RecordIndex, RunFolder
 from imgaudit.runs.manifest import read_manifest
 from imgaudit.runs.reference import read_reference
@@ -74,11 +76,17 @@ def write_html(run: RunFolder, result: AuditResult, folder: Path, review: Review
         "search": search,
         "search_budget": describe_search_budget(result.protocol, search),
         "measured_after": describe_measuring(result.protocol, search),
+        "protocol_hash": result.protocol.hash,
+        "keys": KEYS,
     }
+    for name in ("run_facts", "keys_dialog"):
+        # The same on every page: rendered once.
+        shared[name] = markupsafe.Markup(environment.get_template(f"{name}.html.jinja").render(**shared))
     pictures = [pair for finding in findings for pair in _thumbnails_of(run, finding, folder / "thumbs")]
     with write_thumbnails(pictures, processes) as made:
         template = environment.get_template("image.html.jinja")
-        rows = list(_write_images(run, folder, findings, template, charts, shared))
+        with open_folder(folder, make=True) as pages, open_folder(folder / "charts", make=True) as drawn:
+            rows = list(_write_images(run, folder, (pages, drawn), findings, template, charts, shared))
         for row in rows:
             row |= {"target": next(made), "best": next(made)}
     named = write_rows(folder, rows, environment, shared)
@@ -91,12 +99,17 @@ def write_html(run: RunFolder, result: AuditResult, folder: Path, review: Review
 def _write_images(
     run: RunFolder,
     folder: Path,
+    opened: tuple[OpenFolder, OpenFolder],
     findings: Sequence[Finding],
     template: jinja2.Template,
     charts: Charts,
     shared: dict[str, Any],
 ) -> Iterator[dict[str, Any]]:
-    """Write the page of every image; its row of the index, still without what says whether there are thumbnails."""
+    """Write the page of every image; its row of the index, still without what says whether there are thumbnails.
+
+    opened:  the folder, and the one for charts in it
+    """
+    pages, drawn = opened
     measurements, level = RecordIndex(run), shared["result"].summary.level
     # A file that was read and yet not measured has no digest in its finding.
     told = [one for part in ("targets", "skipped") for one in shared["result"].run.get(part, ())]
@@ -105,14 +118,14 @@ def _write_images(
         measurement = measurements.get(finding.id)
         page = template.render(
             **shared,
-            **image_context(run, folder, finding, measurement, charts),
+            **image_context(run, folder, drawn, finding, measurement, charts),
             decided=find_deciding_number(finding, level),
             known_sha256=digests.get(finding.path, ""),
             place=place + 1,
             previous=findings[place - 1].id if place else None,
             following=findings[place + 1].id if place + 1 < len(findings) else None,
         )
-        write_atomically(folder / f"{finding.id}.html", page, durable=False)
+        write_into(pages, f"{finding.id}.html", page, durable=False)
         review = _newest(shared["review"], finding.id)
         yield row_of(finding, shared["names"][finding.id], _texts(measurement), review, level)
 

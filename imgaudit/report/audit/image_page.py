@@ -6,12 +6,15 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup, escape
+
 from imgaudit.exceptions import InputError
+from imgaudit.io.containment import OpenFolder
 from imgaudit.io.framing import ORIGINAL_SIDE
-from imgaudit.io.writing import read_json, write_atomically, write_png
+from imgaudit.io.writing import read_json, write_into, write_png
 from imgaudit.report.alarm_wording import ALARM_WORDING, EFFECT_WORDING, sort_alarms
 from imgaudit.report.audit.charts import Charts
-from imgaudit.report.audit.outputs import is_copy
+from imgaudit.report.audit.outputs import find_copies
 from imgaudit.report.copy_counts import closest_text, count_copies, explain_dashes, rate_text
 from imgaudit.report.examined import NO_ORIGINAL, RENDERING_MEANING, describe_frame, similarity_text
 from imgaudit.report.pictures import fade_outside, read_picture
@@ -20,7 +23,6 @@ from imgaudit.report.wording import (
     CONDITION_WORDING,
     INVMM_LIMIT,
     INVMM_MEANING,
-    KEYS,
     P_VALUE_SENTENCE,
     RUNG_WORDING,
     SCORED_ONLY,
@@ -78,14 +80,19 @@ def pieces_of(text: str, read: Mapping[str, int]) -> list[tuple[str, str]]:
 
 
 def image_context(
-    run: RunFolder, folder: Path, finding: Finding, measurement: Measurement | None, charts: Charts
+    run: RunFolder,
+    folder: Path,
+    charts_folder: OpenFolder,
+    finding: Finding,
+    measurement: Measurement | None,
+    charts: Charts,
 ) -> dict[str, Any]:
-    """Draw the charts of an image into the pages' folder, and return what its template needs beyond what all share."""
+    """Draw the charts of an image into their folder, and return what its template needs beyond what all share."""
     return {
         "finding": finding,
         "measurement": measurement,
         "rungs": list(_rung_views(measurement, finding)) if measurement else [],
-        "charts": _write_charts(folder / "charts", finding, charts),
+        "charts": _write_charts(charts_folder, finding, charts),
         "dial": _read_dial(run, finding),
         "stream_rates": [rate for one in finding.replication for rate in one.stream_rates],
         "count_copies": count_copies,
@@ -93,6 +100,7 @@ def image_context(
         "closest_text": closest_text,
         "dashes": explain_dashes(finding.replication),
         "standing": standing,
+        "show_replicas": show_replicas,
         "stream_label": stream_label,
         "streams_limit": STREAMS_LIMIT,
         "invmm_meaning": INVMM_MEANING,
@@ -117,7 +125,6 @@ def image_context(
         "alarms": ALARM_WORDING,
         "effects": EFFECT_WORDING,
         "sort_alarms": sort_alarms,
-        "keys": KEYS,
     }
 
 
@@ -144,11 +151,33 @@ def _rung_views(measurement: Measurement, finding: Finding) -> Iterator[RungView
         measured = measurement.rungs[replication.rung]
         if isinstance(measured, Skipped):
             continue
-        views = [ReplicaView(replica, is_copy(replica, replication.thresholds)) for replica in measured.replicas]
+        copies = find_copies(measured.replicas, replication.thresholds)
+        views = [ReplicaView(replica, copied) for replica, copied in zip(measured.replicas, copies, strict=True)]
         views.sort(key=_similarity)
         read = measured.characters_read or [{}] * len(measured.texts)
         texts = [pieces_of(text, one) for text, one in zip(measured.texts, read, strict=False)]
         yield RungView(replication.rung, RUNG_WORDING[replication.rung], measured, replication, views[::-1], texts)
+
+
+def show_replicas(view: RungView, side: int) -> Markup:
+    """Return the list items of a rung's pictures.
+
+    A page has dozens of them, which took most of the time of a template.
+    """
+    items = []
+    for one in view.replicas:
+        replica, copied = one.replica, one.copied
+        similarity, path = replica.similarity, escape(replica.path)
+        scored = escape(similarity.skipped if isinstance(similarity, Skipped) else closest_text(replica))
+        if copied:
+            scored += Markup(" <strong>copy</strong>")
+        items.append(
+            f'<li class="{"copied" if copied else ""}"><a class="replica" href="../{path}"><img src="../{path}" '
+            f'width="{side}" height="{side}" alt="{"Copy" if copied else "No copy"}, {view.rung.value}, '
+            f'seed {replica.seed}"></a><p>{scored}<br><small>guidance {replica.guidance_scale}, seed {replica.seed}'
+            "</small></p></li>\n"
+        )
+    return Markup("".join(items))
 
 
 def _similarity(view: ReplicaView) -> float:
@@ -171,7 +200,7 @@ def _p_value_sentence(finding: Finding) -> str:
     return "" if isinstance(finding.p_value, Skipped) else P_VALUE_SENTENCE.format(p=f"{finding.p_value:.3g}")
 
 
-def _write_charts(folder: Path, finding: Finding, charts: Charts) -> list[str]:
+def _write_charts(folder: OpenFolder, finding: Finding, charts: Charts) -> list[str]:
     """Write the charts that the finding has something for; their names."""
     drawn = {}
     if charts.bank is not None and not isinstance(finding.score, Skipped):
@@ -179,5 +208,5 @@ def _write_charts(folder: Path, finding: Finding, charts: Charts) -> list[str]:
     if not isinstance(finding.error, Skipped):
         drawn["error"] = charts.error_curve(finding.error)
     for name, content in drawn.items():
-        write_atomically(folder / f"{finding.id}-{name}.svg", content, durable=False)
+        write_into(folder, f"{finding.id}-{name}.svg", content, durable=False)
     return list(drawn)

@@ -19,7 +19,6 @@ from imgaudit.report.copy_counts import is_counted
 from imgaudit.report.page_data import LABELS, ROWS, data_script
 from imgaudit.report.wording import (
     CORRECTION_WORDING,
-    KEYS,
     WORDING,
     blind_comparison_text,
     controls_text,
@@ -152,7 +151,6 @@ def index_context(
         "alarm_wording": ALARM_WORDING,
         "effects": EFFECT_WORDING,
         "sort_alarms": sort_alarms,
-        "keys": KEYS,
     }
 
 

@@ -37,14 +37,22 @@ class ShownReplica:
 
 def is_copy(replica: Replica, thresholds: dict[str, float] | Skipped) -> bool:
     """Return whether a generated image passes both copy thresholds of its rung."""
+    return find_copies([replica], thresholds)[0]
+
+
+def find_copies(replicas: Sequence[Replica], thresholds: dict[str, float] | Skipped) -> list[bool]:
+    """Return for each generated image of a rung whether it passes both copy thresholds."""
     if isinstance(thresholds, Skipped):
-        return False
-    if isinstance(replica.similarity, Skipped) or isinstance(replica.distance, Skipped):
-        return False
-    return CopyThresholds.model_validate(thresholds).is_copy(
-        replica.similarity[DECIDING_DESCRIPTOR], replica.distance[DECIDING_DISTANCE],
-        find_copy_similarity(replica.similarity),
-    )  # fmt: skip
+        return [False] * len(replicas)
+    decided = CopyThresholds.model_validate(thresholds)
+    return [
+        not isinstance(one.similarity, Skipped)
+        and not isinstance(one.distance, Skipped)
+        and decided.is_copy(
+            one.similarity[DECIDING_DESCRIPTOR], one.distance[DECIDING_DISTANCE], find_copy_similarity(one.similarity)
+        )
+        for one in replicas
+    ]
 
 
 def outputs_of(finding: Finding, measurement: Measurement) -> list[ShownReplica]:
@@ -61,12 +69,13 @@ def _of_rung(replication: Replication, measured: RungMeasurement) -> list[ShownR
     ordered = sorted(measured.replicas, key=_similarity, reverse=True)
     last = len(measured.valid) - 1
     outputs = []
-    for place, replica in enumerate(ordered):
+    copies = find_copies(ordered, replication.thresholds)
+    for place, (replica, copied) in enumerate(zip(ordered, copies, strict=True)):
         role = ""
         if place <= last:
             role = f"closest, number {place + 1}" if place < SHOWN_CLOSEST else ""
             role = "least similar" if place == last and place else role
-        outputs.append(ShownReplica(replication.rung, replica, is_copy(replica, replication.thresholds), role))
+        outputs.append(ShownReplica(replication.rung, replica, copied, role))
     return outputs
 
 

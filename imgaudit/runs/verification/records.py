@@ -9,11 +9,12 @@ from imgaudit.diffusion.generation import draw_replica_seeds
 from imgaudit.diffusion.measurement import name_replica
 from imgaudit.exceptions import RunFolderError
 from imgaudit.io.portfolio import hash_texts
-from imgaudit.io.writing import read_json, split_lines
+from imgaudit.io.reading import open_regular
+from imgaudit.io.writing import MAX_LINE_BYTES, read_json, split_lines
 from imgaudit.runs.folder import RunFolder, parse_record
 from imgaudit.runs.inventory import Inventory
 from imgaudit.runs.verification.funnel import funnel_check
-from imgaudit.schema.manifest import AuditManifest
+from imgaudit.schema.manifest import AuditManifest, KnownTarget
 from imgaudit.schema.records import (
     ErrorMeasurement,
     Measurement,
@@ -43,44 +44,65 @@ MEAN_TOLERANCE = 1e-4
 
 @dataclass
 class _Lines:
-    """What the lines of records.jsonl hold."""
+    """What the lines of records.jsonl are, without the records themselves: those of a large run fill the memory."""
 
-    measured: dict[str, Measurement] = field(default_factory=dict)
-    """The last record of each image, which counts."""
-    skipped: dict[str, SkippedImage] = field(default_factory=dict)
-    """Files that were not measured, by path."""
+    places: dict[str, int] = field(default_factory=dict)
+    """Where the last record of each image begins, which counts."""
+    skipped: dict[str, None] = field(default_factory=dict)
+    """Paths of files that were not measured, in order."""
     cut: int = 0
     """Lines that a kill cut."""
     problems: list[str] = field(default_factory=list)
     """What is wrong with lines, in words."""
 
 
+@dataclass
+class _Problems:
+    """What is wrong with measured images, in the order in which it is told."""
+
+    of_manifest: list[str] = field(default_factory=list)
+    of_records: list[str] = field(default_factory=list)
+    of_funnel: list[str] = field(default_factory=list)
+
+
 def check_records(run: RunFolder, manifest: AuditManifest, inventory: Inventory) -> Check:
-    """Compare the records with the manifest and with the files of the run.
+    """Compare the records with the manifest and with the files of the run; one record is in memory at a time.
 
     Raises RunFolderError when records.jsonl cannot be opened.
     """
-    lines, find_contradiction = _read_lines(run), funnel_check(run, manifest)
+    lines, found, find_contradiction = _read_lines(run), _Problems(), funnel_check(run, manifest)
+    targets = {target.sha256: target for target in manifest.targets}
+    unnamed = {name for name in inventory.files if name.startswith("images/") and "replicas" in name.split("/")}
+    missing, known = set[str](), set[str]()
+    for record in _read_measured(run, lines):
+        known.add(record.sha256)
+        found.of_manifest += _compare_with_target(record, targets.get(record.sha256))
+        found.of_records += _check_record(run, record, manifest)
+        if wrong := find_contradiction(record):
+            found.of_funnel.append(f"the image {record.path!r:.200} {wrong}")
+        for ladder in record.rungs.values():
+            if isinstance(ladder, RungMeasurement):
+                missing |= {one.path for one in ladder.replicas if one.path not in inventory.files}
+                unnamed.difference_update(one.path for one in ladder.replicas)
     problems = [
         *lines.problems,
-        *_compare_with_manifest(lines, manifest),
-        *_compare_with_files(lines, inventory),
-        *(problem for one in lines.measured.values() for problem in _check_record(run, one, manifest)),
-        *(
-            f"the image {one.path!r:.200} {wrong}"
-            for one in lines.measured.values()
-            if (wrong := find_contradiction(one))
-        ),
+        *(["'manifest.json' lists an image twice"] if len(targets) < len(manifest.targets) else []),
+        *found.of_manifest,
+        *_compare_with_manifest(lines, known, manifest),
+        *_compare_with_files(lines, inventory, missing, unnamed),
+        *found.of_records,
+        *found.of_funnel,
     ]
-    done = f"{len(lines.measured)} records were compared with the images in manifest.json and with the run's files"
+    done = f"{len(lines.places)} records were compared with the images in manifest.json and with the run's files"
     if lines.cut:
         done += f"; {lines.cut} {'line was' if lines.cut == 1 else 'lines were'} cut when the audit was killed"
     return Check(name="records", done=done, not_done=(ORIGINALS,), problems=tuple(problems))
 
 
 def _read_lines(run: RunFolder) -> _Lines:
-    found = _Lines()
+    found, place = _Lines(), 0
     for number, line in enumerate(split_lines(run.records_path), start=1):
+        start, place = place, place + len(line)
         if not line.strip():
             continue
         record = parse_record(line)
@@ -90,15 +112,29 @@ def _read_lines(run: RunFolder) -> _Lines:
             else:
                 found.problems.append(f"line {number} of 'records.jsonl' is damaged: it does not match its checksum")
         elif isinstance(record, SkippedImage):
-            found.skipped[record.path] = record
+            found.skipped[record.path] = None
         else:
-            before = found.measured.get(record.id)
-            if before is not None and _said(before) != _said(record):
+            before = found.places.get(record.id)
+            if before is not None and _said(_read_at(run, before)) != _said(record):
                 found.problems.append(
                     f"line {number} of 'records.jsonl' is another record of {record.id!r:.40}, and says something else"
                 )
-            found.measured[record.id] = record
+            found.places[record.id] = start
     return found
+
+
+def _read_measured(run: RunFolder, lines: _Lines) -> Iterator[Measurement]:
+    return (_read_at(run, place) for place in lines.places.values())
+
+
+def _read_at(run: RunFolder, place: int) -> Measurement:
+    """Return the record that begins at a place where there was one. Raises RunFolderError when the file was changed."""
+    with open_regular(run.records_path) as file:
+        file.seek(place)
+        record = parse_record(file.readline(MAX_LINE_BYTES))
+    if not isinstance(record, Measurement):
+        raise RunFolderError(f"{str(run.records_path)!r} was changed while it was read: verify the run again")
+    return record
 
 
 def _is_cut(line: bytes) -> bool:
@@ -114,19 +150,21 @@ def _said(record: Measurement) -> dict[str, object]:
     return record.model_dump(mode="json", exclude=TIMES)
 
 
-def _compare_with_manifest(lines: _Lines, manifest: AuditManifest) -> Iterator[str]:
-    targets = {target.sha256: target for target in manifest.targets}
-    if len(targets) < len(manifest.targets):
-        yield "'manifest.json' lists an image twice"
-    for record in lines.measured.values():
-        target = targets.get(record.sha256)
-        if target is None:
-            yield f"'records.jsonl' has a record of {record.path!r:.200}, which manifest.json does not list"
-        elif record.path != target.path:
-            yield f"'records.jsonl' calls {record.path!r:.200} what 'manifest.json' calls {target.path!r:.200}"
-        elif not _has_texts(record, target.texts_sha256):
-            yield f"'records.jsonl' has other texts of {target.path!r:.200} than 'manifest.json' has a digest of"
-    known = {record.sha256 for record in lines.measured.values()}
+def _compare_with_target(record: Measurement, target: KnownTarget | None) -> Iterator[str]:
+    """Yield where a record differs from what manifest.json says of its image; None where it lists no such image."""
+    if target is None:
+        yield f"'records.jsonl' has a record of {record.path!r:.200}, which manifest.json does not list"
+    elif record.path != target.path:
+        yield f"'records.jsonl' calls {record.path!r:.200} what 'manifest.json' calls {target.path!r:.200}"
+    elif not _has_texts(record, target.texts_sha256):
+        yield f"'records.jsonl' has other texts of {target.path!r:.200} than 'manifest.json' has a digest of"
+
+
+def _compare_with_manifest(lines: _Lines, known: set[str], manifest: AuditManifest) -> Iterator[str]:
+    """Yield which images lack a record, and which skipped files do not agree.
+
+    known:  SHA-256 of every image that has a record
+    """
     paths = {target.path for target in manifest.targets} | {one.path for one in manifest.skipped}
     missing = [one.path for one in manifest.targets if one.sha256 not in known and one.path not in lines.skipped]
     if missing:
@@ -158,28 +196,19 @@ def _without_text(rung: RungMeasurement | Skipped | None) -> bool:
     return isinstance(rung, Skipped) and rung.skipped.endswith(NOT_GIVEN)
 
 
-def _compare_with_files(lines: _Lines, inventory: Inventory) -> Iterator[str]:
-    folders, replicas = set[str](), set[str]()
-    for name in inventory.files:
-        parts = name.split("/")
-        if parts[0] == "images" and len(parts) > 1:
-            folders.add(parts[1])
-        if parts[0] == "images" and "replicas" in parts:
-            replicas.add(name)
-    for name in sorted(folders - lines.measured.keys()):
+def _compare_with_files(lines: _Lines, inventory: Inventory, missing: set[str], unnamed: set[str]) -> Iterator[str]:
+    """Yield files that no record names, and files that are missing.
+
+    missing, unnamed:  generated images that are named and not there, and the other way round
+    """
+    folders = {parts[1] for name in inventory.files if len(parts := name.split("/", 2)) > 1 and parts[0] == "images"}
+    for name in sorted(folders - lines.places.keys()):
         yield f"'images/{name:.100}' is of no record: it was put there, or its record was removed"
-    named = {
-        replica.path
-        for record in lines.measured.values()
-        for ladder in record.rungs.values()
-        if isinstance(ladder, RungMeasurement)
-        for replica in ladder.replicas
-    }
-    for name in sorted(named - replicas):
+    for name in sorted(missing):
         yield f"{name!r:.200} is missing: a record names it"
-    for name in sorted(replicas - named):
+    for name in sorted(unnamed):
         yield f"{name!r:.200} is named by no record"
-    for image in lines.measured:
+    for image in lines.places:
         for file in ("target.png", "rendered.png", "curves.json", "embeds.safetensors"):
             if f"images/{image}/{file}" not in inventory.files:
                 yield f"'images/{image:.40}/{file}' is missing"

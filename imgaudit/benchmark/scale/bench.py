@@ -1,0 +1,120 @@
+"""What concluding, rendering and verifying take by number of images: time, and the most memory.
+
+Runs are made up (see made_run). Every stage is a process of its own, so that its peak memory is the stage's.
+"""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from imgaudit.benchmark.harness.figures import Goal, format_goals
+from imgaudit.benchmark.harness.lab_model import describe_machine
+from imgaudit.benchmark.harness.procedure import OnStage, report_procedure
+from imgaudit.benchmark.harness.sizes import parse_sizes
+from imgaudit.benchmark.harness.table import Table
+from imgaudit.benchmark.scale.made_run import make_measured_run
+from imgaudit.benchmark.scale.stage import STAGES, StageCost, run_stage
+from imgaudit.benchmark.settings import ScaleSettings
+from imgaudit.runs.manifest import package_versions
+from imgaudit.schema.records import Record
+
+MEMORY_GOAL = 3 * 2**29
+"""Bytes that a stage may have at most: 1.5 GiB."""
+
+RATE_GOAL = 0.8
+"""Least share of the smallest run's rate, in images per second of processor time, that the largest run keeps."""
+
+
+class SizeCost(Record):
+    """A run of one number of images."""
+
+    images: int
+    """Number of images in the run."""
+    records: int
+    """Bytes of records.jsonl."""
+    stages: list[StageCost]
+    """What each stage took."""
+
+
+class ScaleTable(Table):
+    """All sizes."""
+
+    machine: str
+    """Where it ran."""
+    seed: int
+    """Of the made-up runs."""
+    replicas: int
+    """Generated images of a rung; there are two rungs."""
+    versions: dict[str, str]
+    """Of the libraries."""
+    results: list[SizeCost]
+    """Per number of images, in rising order."""
+
+
+def measure_scale(settings: ScaleSettings, on_stage: OnStage) -> ScaleTable:
+    """Make a run of every size and take it through all stages; each is deleted before the next.
+
+    Raises ConfigError for sizes that are no numbers of images.
+    """
+    sizes = sorted(set(parse_sizes(settings.sizes, least=1)))
+    results = [_measure_size(settings.out / f"scale-{images}", images, settings, on_stage) for images in sizes]
+    return ScaleTable(
+        machine=describe_machine(), seed=settings.seed, replicas=settings.replicas, versions=package_versions(),
+        results=results,
+    )  # fmt: skip
+
+
+def _measure_size(folder: Path, images: int, settings: ScaleSettings, on_stage: OnStage) -> SizeCost:
+    stock = folder.with_name(f"{folder.name}-stock")
+    for old in (folder, stock):
+        shutil.rmtree(old, ignore_errors=True)
+    make_measured_run(
+        folder, stock, images, replicas=settings.replicas, seed=settings.seed,
+        on_image=lambda done, total: on_stage(f"making {total:,} images", done, total),
+    )  # fmt: skip
+    stages = []
+    for done, stage in enumerate(STAGES):
+        on_stage(f"{stage}: {images:,} images", done, len(STAGES))
+        stages.append(run_stage(folder, stage))
+    records = (folder / "records.jsonl").stat().st_size
+    for made in (folder, stock):
+        shutil.rmtree(made)
+    return SizeCost(images=images, records=records, stages=stages)
+
+
+def format_scale(table: ScaleTable) -> Iterator[str]:
+    """Format one stage of one number of images per line, then the goals."""
+    yield f"{table.machine}, seed {table.seed}, {2 * table.replicas} generated images for each image"
+    yield ""
+    yield f"{'images':>10}  {'stage':10}{'seconds':>10}{'CPU s':>10}{'images / CPU s':>16}{'peak, MiB':>12}" + (
+        f"{'imports, MiB':>14}{'KiB an image':>14}"
+    )
+    for size in table.results:
+        for one in size.stages:
+            each = (one.peak - one.imported) / 1024 / size.images
+            yield (
+                f"{size.images:>10,}  {one.stage:10}{one.seconds:>10.1f}{one.cpu_seconds:>10.1f}"
+                f"{size.images / one.cpu_seconds:>16.1f}{one.peak / 2**20:>12,.0f}{one.imported / 2**20:>14,.0f}"
+                f"{each:>14.1f}"
+            )
+    yield from format_goals(list(_judge(table)))
+
+
+def _judge(table: ScaleTable) -> Iterator[Goal]:
+    first, last = table.results[0], table.results[-1]
+    for before, after in zip(first.stages, last.stages, strict=True):
+        yield Goal.exact(
+            f"peak memory of {after.stage}, {last.images:,} images", f"at most {MEMORY_GOAL / 2**20:,.0f} MiB",
+            f"{after.peak / 2**20:,.0f} MiB", met=after.peak <= MEMORY_GOAL,
+        )  # fmt: skip
+        if last is not first:
+            kept = (last.images / after.cpu_seconds) / (first.images / before.cpu_seconds)
+            yield Goal.exact(
+                f"rate of {after.stage} at {last.images:,}, of that at {first.images:,}",
+                f"at least {RATE_GOAL:.0%}", f"{kept:.0%}", met=kept >= RATE_GOAL,
+            )  # fmt: skip
+    problems = sum(one.problems for size in table.results for one in size.stages)
+    yield Goal.exact("problems in sound runs", "0", str(problems), met=problems == 0)
+
+
+PROCEDURE = report_procedure(ScaleTable, measure_scale, format_scale)
