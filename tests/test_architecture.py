@@ -32,6 +32,7 @@ FRONT_DOORS = {
     "benchmark/index": "cli/test_index",
     "benchmark/reports": "benchmark/reports/test_scale",
     "benchmark/robustness": "benchmark/robustness/test_robustness",
+    "benchmark/scale": "benchmark/scale/test_bench",
     "benchmark/speed": "benchmark/speed/test_memory",
     "cli": "cli/test_main",
     "index": "index/test_collection",
