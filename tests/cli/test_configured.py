@@ -12,6 +12,8 @@ from imgaudit.cli.configured import UNCONFIGURED, Parameter, _is_merged, _kinds,
 from imgaudit.exceptions import ConfigError
 from imgaudit.schema.config import AuditConfig
 
+pytestmark = pytest.mark.usefixtures("any_path")
+
 COMMANDS = find_commands(get_command(app))  # type: ignore[arg-type]
 
 

@@ -201,7 +201,7 @@ def test_no_error_is_shown_as_a_traceback_or_as_a_finding(
     monkeypatch.setattr("sys.argv", ["imgaudit", "doctor"])
     with pytest.raises(SystemExit) as stop:
         main()
-    shown = capsys.readouterr().err
+    shown = unwrap(capsys.readouterr().err)
     assert stop.value.code == code and message in shown and "Traceback" not in shown
 
 

@@ -19,6 +19,7 @@ def test_what_was_given_overrules_also_when_it_is_nothing() -> None:
     assert sources["offline"] == "command line" and sources["seed"] == "default"
 
 
+@pytest.mark.usefixtures("any_path")
 def test_the_search_behind_a_score_is_an_option() -> None:
     assert ConfigOptions().resolve()[0].protocol.span is not None
     config, sources = ConfigOptions(search=Search.INVERSION).resolve()
@@ -27,6 +28,7 @@ def test_the_search_behind_a_score_is_an_option() -> None:
     assert refused.exit_code == 2 and "texts" in refused.output and "inversion" in refused.output
 
 
+@pytest.mark.usefixtures("any_path")
 @pytest.mark.parametrize(
     "command",
     [["detect", "p.txt"], ["triggers"], ["mitigate", "locate", "p.txt"], ["dial", "run"]],

@@ -30,6 +30,7 @@ def test_a_replay_is_printed_and_written_as_json(run: RunFolder) -> None:
     assert content["replay"]["seed"] == 3 and len(content["replay"]["replayed"]) == 2
 
 
+@pytest.mark.usefixtures("any_path")
 @pytest.mark.parametrize(
     ("options", "message"),
     [
