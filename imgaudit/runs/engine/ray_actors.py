@@ -26,8 +26,10 @@ SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_enable_metrics_collection": "0",
     "RAY_DISABLE_IMPORT_WARNING": "1",
+    "RAY_worker_niceness": "0",
 }
-"""Variables that are set before Ray is imported: it reports nothing about its use, and counts nothing for others."""
+"""Variables that are set before Ray is imported: it reports nothing about its use, and counts nothing for others. Its
+processes run at the priority of any other, as they do all the work; by default it gives them the lowest."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ class RayActors(AbstractContextManager["RayActors"]):
     def _start_cluster(self, address: str | None, count: int | None) -> None:
         options: dict[str, Any] = {"log_to_driver": False, "configure_logging": False, "namespace": "imgaudit"}
         if address is None:
-            options |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+            options["include_dashboard"] = False
             if count is not None:
                 # The actors share the cores as the threads say, also where there are fewer cores than that.
                 options["num_cpus"] = count * self.threads
