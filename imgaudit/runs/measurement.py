@@ -138,8 +138,8 @@ def copy_rule(run: RunFolder) -> Callable[[Replica], bool]:
 
 
 def asking_rule(run: RunFolder, protocol: Protocol) -> Callable[[float, float, float | None], str]:
-    """Return what tells from an image's complexity, its log ratio, and that under its caption if it has one, it is
-    not asked in all ways; empty where it is.
+    """Return what tells from an image's complexity, its log ratio, and that under its caption if it has one, why it
+    is not asked in all ways; empty where it is.
 
     Without a funnel, or without enough controls for one, every image is.
     """
