@@ -147,7 +147,10 @@ def _has_images(manifest: AuditManifest, inputs: AuditInputs) -> bool:
 def _has_options(manifest: AuditManifest, inputs: AuditInputs, config: AuditConfig) -> bool:
     """Tell whether the run was made under these options."""
     options = config.model_dump(mode="json", exclude=FREE_KEYS)
-    same = all(key in manifest.config and manifest.config[key].value == options[key] for key in options)
+    usual = AuditConfig().model_dump(mode="json")
+    # An option that the run's version did not have was at its default.
+    held = {key: one.value for key, one in manifest.config.items()}
+    same = all(held.get(key, usual[key]) == value for key, value in options.items())
     # Defaults can change between versions, so that the same options give another protocol.
     protocol = config.protocol.for_model(manifest.model.prediction_type)
     return same and protocol == manifest.protocol and manifest.policy == inputs.policy

@@ -23,6 +23,7 @@ from imgaudit.runs.manifest import open_manifest
 from imgaudit.schema.detection import PromptDetection, PromptDetectionSettings
 from imgaudit.schema.records import Skipped
 from imgaudit.statistics import conformal_p_value
+from tests.support.wrapping import unwrap
 
 HOSTILE = [
     "<script>alert(1)</script> fox",
@@ -108,7 +109,7 @@ def test_the_command_writes_lines_that_keep_the_tables_columns(model_folder: Pat
             assert row["prompt"][word["start"] : word["end"]] == word["text"] and word["weight"] > 0
     assert (out / "detection.jsonl").read_text(encoding="utf-8").splitlines() == lines
     assert len((out / "results.jsonl").read_bytes().splitlines()) == 4
-    text = run(table, "--model", model_folder, "--controls", controls, "--out", out, "--quiet")
+    text = unwrap(run(table, "--model", model_folder, "--controls", controls, "--out", out, "--quiet"))
     assert "p from 2 control prompts" in text and "1 controls do not count" in text
     with pytest.raises(RunFolderError, match=r"other options: seeds 4, now 2.*another --out"):
         run(table, "--model", model_folder, "--controls", controls, "--out", out, "--seeds", "2")
@@ -145,7 +146,7 @@ def test_a_word_is_dropped_on_demand(model_folder: Path, tmp_path: Path) -> None
 def test_wrong_options_are_said_before_a_model_is_loaded(options: list[str], message: str, tmp_path: Path) -> None:
     (tmp_path / "p.txt").write_text("fox", encoding="utf-8")
     with pytest.raises(ConfigError, match=message):
-        run(tmp_path / "p.txt", "--model", "nowhere", *options)
+        run(tmp_path / "p.txt", "--model", "demo", *options)
 
 
 def test_a_killed_run_continues_where_it_was(loaded: LoadedModel, tmp_path: Path) -> None:

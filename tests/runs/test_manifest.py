@@ -61,7 +61,7 @@ def test_a_folder_of_another_kind_is_refused(name: str, tmp_path: Path) -> None:
         open_manifest(tmp_path, manifest)
 
 
-def test_the_manifest_of_the_same_audit_is_as_before_and_five_keys_more(tmp_path: Path) -> None:
+def test_the_manifest_of_the_same_audit_is_as_before_and_six_keys_more(tmp_path: Path) -> None:
     model = load_model("demo", "cpu")
     folder = tmp_path / "pictures"
     folder.mkdir()
@@ -85,7 +85,7 @@ def test_the_manifest_of_the_same_audit_is_as_before_and_five_keys_more(tmp_path
         "skipped": [one | {"sha256": hashlib.sha256(b"no image").hexdigest()} for one in before["skipped"]],
         "config": before["config"] | {
             key: {"value": value, "source": "default"}
-            for key, value in (("series", "none"), ("no_controls", False), ("search", None))
+            for key, value in (("series", "none"), ("no_controls", False), ("search", None), ("funnel", None))
         },
     }  # fmt: skip
     assert describe_model(model).files == before["model"]["files"]

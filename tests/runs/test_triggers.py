@@ -101,7 +101,7 @@ def test_around_a_known_trigger(model_folder: Path, tmp_path: Path) -> None:
     text = run("--model", model_folder, "--out", tmp_path / "out", "--from", "a red fox", *SMALL)
     assert "prompts kept by number of changed words:" in text
     assert "at most 3 prompts" not in text
-    text = run("--model", "nowhere", "--from", "a red fox", "--dry-run", *SMALL)
+    text = run("--model", "demo", "--from", "a red fox", "--dry-run", *SMALL)
     assert "3 searches (chains) of 2 steps" in text and "19 prompts to measure: 80 network evaluations" in text
     assert max(map(len, text.splitlines())) <= 80
 
@@ -112,10 +112,10 @@ def test_around_a_known_trigger(model_folder: Path, tmp_path: Path) -> None:
         (["--temperature", "0"], ConfigError, "--temperature: "),
         (["--temperature", "nan"], ConfigError, "--temperature: "),
         (["--eps", "1"], ConfigError, "--eps: "),
-        (["--words-file", "a.txt", "--masked-lm", "b"], ConfigError, "give one of them"),
+        (["--words-file", __file__, "--masked-lm", str(Path(__file__).parent)], ConfigError, "give one of them"),
         (["--descriptor", "aura"], ConfigError, "there is no descriptor"),
         (["--from", "\x00 "], ImgauditError, "does not move"),
-        (["--words-file", "/nowhere"], InputError, "cannot be opened"),
+        (["--words-file", "/nowhere"], InputError, "there is no '/nowhere'"),
     ],
 )
 def test_messages(options: list[str], error: type[Exception], message: str, model_folder: Path, tmp_path: Path) -> None:
