@@ -39,7 +39,8 @@ def test_a_plain_image_has_no_detail_and_a_part_only_its_own() -> None:
     part = images(4)[:2, :, :16, :20]
     placed = descriptor.describe_within(part, [(0, 0), (12, 16)]).reshape(2, 2, 32, 32)
     assert not placed[0, :, 16:].any() and not placed[0, :, :, 20:].any() and not placed[1, :, :16].any()
-    assert np.array_equal(placed[0, :, :16, :20], placed[1, :, 16:, 12:])
+    # The same picture in another place takes other paths through the processor, which round differently.
+    np.testing.assert_allclose(placed[0, :, :16, :20], placed[1, :, 16:, 12:], atol=1e-5)
     assert np.linalg.norm(placed[0, 0]) == pytest.approx(1, abs=1e-5)
     whole = images(4)[:1]
     inside = descriptor.describe_within(whole[:, :, 8:24, 4:24], [(4, 8)])
