@@ -22,7 +22,8 @@ WITHOUT_MODULE = {
     "models/test_weight_refusals", "models/families/test_family_configurations",
     "models/families/test_transformer_families", "benchmark/robustness/test_robustness",
     "benchmark/budgets/test_budgets", "similarity/descriptors/test_descriptors", "report/server/test_decision_form",
-    "report/audit/test_score_search", "report/audit/test_words_of_pages", "report/audit/test_baseline", "decision/test_baseline", "diffusion/test_baseline",
+    "report/audit/test_score_search", "report/audit/test_baseline", "decision/test_baseline", "diffusion/test_baseline",
+    "report/audit/test_words_of_pages",
     "models/families/test_guidance_embedding", "report/audit/test_skipped_files",
 }  # fmt: skip
 """Tests of something wider than a module, besides those in end_to_end."""

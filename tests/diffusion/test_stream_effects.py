@@ -229,9 +229,8 @@ def test_an_embedding_with_copies_is_taken_apart_stream_by_stream(
     planned = stream_work(PROTOCOL, len(names)).evaluations
     assert spent == planned - (0 if denoiser.is_guided_by_null else samples)
     if denoiser.no_null:
-        assert conditions[-1].streams == () and conditions[-1].log_ratio == pytest.approx(0, abs=1e-6), (
-            "it is the baseline"
-        )
+        # Nothing inverted is the baseline, up to how batches of different sizes round.
+        assert conditions[-1].streams == () and conditions[-1].log_ratio == pytest.approx(0, abs=1e-6)
     assert plain[0].measurement.network_evaluations == second.measurement.network_evaluations
 
 

@@ -14,6 +14,7 @@ from imgaudit.schema.baseline import BASELINE_WORDING
 from imgaudit.schema.findings import AlarmCode
 from imgaudit.schema.records import ErrorMeasurement
 from tests.support.distilled import make_distilled
+from tests.support.wrapping import unwrap
 
 BUDGET = ("--steps", "2", "--draws", "2", "--score-after", "2", "--seeds", "2", "--num-inference-steps", "2",
           "--device", "cpu", "--rung", "embedding")  # fmt: skip
@@ -42,7 +43,7 @@ def test_a_distilled_model_is_calibrated_and_audited_with_a_score(
     imgaudit("calibrate", controls, "--model", model, "--out", bank, "--note", "other seeds", *BUDGET)
     assert NullBank.read(bank).baselines == {"start"}
     said = imgaudit("audit", targets, "--model", model, "--calibration", bank, "--out", tmp_path / "run", *BUDGET)
-    assert "guidance-distilled (its UNet embeds the guidance scale): it has no null branch; errors are" in said
+    assert "guidance-distilled (its UNet embeds the guidance scale): it has no null branch; errors are" in unwrap(said)
     assert BASELINE_WORDING["start"] in " ".join(said.split())
     run = RunFolder(tmp_path / "run")
     for measurement in run.read_measurements()[0]:

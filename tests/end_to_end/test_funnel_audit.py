@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from imgaudit.cli import app
 from imgaudit.decision.null_bank import NullBank
 from imgaudit.exceptions import RunFolderError
+from imgaudit.io.writing import append_lines, read_line, split_lines
 
 
 def invoke(*arguments: object, codes: tuple[int, ...] = (0, 1, 3)) -> str:
@@ -55,7 +56,8 @@ def test_an_audit_with_a_funnel(
 def leave_out_by_hand(run: Path) -> None:
     """Give an image that was left out a score with which it is to be asked."""
     records = run / "records.jsonl"
-    lines = [json.loads(line) for line in records.read_text(encoding="utf-8").splitlines()]
+    lines = [record for line in split_lines(records) if (record := read_line(line)) is not None]
     first = next(line for line in lines if any("texts" in one and "skipped" in one for one in line["rungs"].values()))
     first["error"]["log_ratio"] += 9.0
-    records.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    records.unlink()
+    append_lines(records, lines)
