@@ -167,7 +167,7 @@ def refuse_hostile_models(bench: Bench) -> None:
         arguments[arguments.index("--model") + 1] = model.path
         ended = run_command(arguments, place / "output", timeout=300)
         problems = visible_problems(ended, (4,)) + executed(bench, place)
-        if "model refused: " not in ended.stderr:
+        if "model refused: " not in " ".join(ended.stderr.split()):
             problems.append("refused without a reason")
         state = "refused" if ended.code == 4 else f"exit {ended.code}"
         bench.recorder.count("models", model.kind, state, [f"{model.name}: {one}" for one in problems])

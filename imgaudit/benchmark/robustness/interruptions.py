@@ -151,7 +151,7 @@ def interrupt(bench: Bench, whole: Undisturbed) -> None:
                 time.sleep(0.05)
             ended = child.wait()
             problems = visible_problems(ended, (130,))
-            if "continue with: imgaudit audit" not in ended.stderr:
+            if "continue with: imgaudit audit" not in " ".join(ended.stderr.split()):
                 problems.append("the line that continues was not printed")
             if kind != "Ctrl-C twice" and stage == "measuring" and records(run) % 2:
                 problems.append(f"{records(run)} records: the chunk in hand was not finished")
