@@ -81,9 +81,9 @@ def take_rights(bench: Bench, whole: Undisturbed) -> None:
         skipped = [name for name, verdict in verdicts_of_run(run).items() if verdict == "skipped"]
         if codes == (1, 3) and skipped != [path.name]:
             problems.append(f"skipped are {skipped}, not {path.name}")
-        if codes == (2,) and not any(
-            said in ended.stderr for said in ("Permission denied", "is not readable", "cannot write")
-        ):
+        said = " ".join(ended.stderr.split())
+        denied = ("Permission denied", "is not readable", "cannot write", "cannot be read")
+        if codes == (2,) and not any(words in said for words in denied):
             problems.append(f"it does not say what is denied: {ended.stderr[-300:]!r}")
         bench.recorder.count("damage", kind, "skipped" if codes != (2,) else "refused", problems)
 
