@@ -10,7 +10,7 @@ from PIL import Image
 from imgaudit.diffusion.denoiser import Denoiser
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.text_span import TextSpan, span_texts
-from imgaudit.io.framing import frame_image, to_tensor
+from imgaudit.io.framing import frame_image, measure_complexity, to_tensor
 from imgaudit.io.portfolio import LoadedTarget
 from imgaudit.io.reading import format_path
 from imgaudit.schema.protocol import Protocol
@@ -82,6 +82,11 @@ class Chunk:
 
     def __len__(self) -> int:
         return len(self.loaded)
+
+    @cached_property
+    def complexities(self) -> list[float]:
+        """Detail of every image, log(PNG bytes per pixel), measured once."""
+        return [measure_complexity(image) for image in self.framed_images]
 
     def select(self, rows: Sequence[int]) -> "Chunk":
         """Return the images of some rows."""

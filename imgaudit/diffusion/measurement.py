@@ -15,7 +15,7 @@ from imgaudit.diffusion.invmm.search import NoiseInversion, invert_noise
 from imgaudit.diffusion.rungs import RungAnswers, ask_learned_noise, ask_rungs, leave_rungs
 from imgaudit.diffusion.scoring import ScoredChunk, finish_inversion, score_chunk
 from imgaudit.diffusion.stream_effects import InvertedImage, measure_stream_effects
-from imgaudit.io.framing import find_frame, measure_complexity
+from imgaudit.io.framing import find_frame
 from imgaudit.io.pdq_hash import hash_whole_image
 from imgaudit.io.portfolio import LoadedTarget
 from imgaudit.io.reading import format_path
@@ -189,7 +189,7 @@ def _measure_image(context: MeasurementContext, chunk: Chunk, row: int, result: 
     stream_conditions = measure_stream_effects(context, inverted, rungs[Rung.EMBEDDING])
     noise = result.noise
     own = context.denoiser.network_evaluations - before + (noise.network_evaluations if noise else 0)
-    size = measure_complexity(chunk.framed_images[row])
+    size = chunk.complexities[row]
     [(floor, _)] = context.matcher.compare(framed, rendered[None])
     measurement = Measurement(
         id=target.image.id,

@@ -11,7 +11,6 @@ from imgaudit.diffusion.denoising_error import PairedErrors, choose_baseline, me
 from imgaudit.diffusion.inversion import Inversion, Inverter
 from imgaudit.diffusion.span_search import search_span
 from imgaudit.diffusion.text_span import TextSpan
-from imgaudit.io.framing import measure_complexity
 from imgaudit.schema.records import ErrorMeasurement, Skipped
 
 
@@ -62,9 +61,9 @@ def score_chunk(context: MeasurementContext, chunk: Chunk) -> ScoredChunk:
     captions = measure_caption_errors(context, chunk, errors)
     reasons = [
         context.find_reason_not_to_ask(
-            measure_complexity(image), record.log_ratio, None if isinstance(caption, Skipped) else caption.log_ratio
+            complexity, record.log_ratio, None if isinstance(caption, Skipped) else caption.log_ratio
         )
-        for record, caption, image in zip(records, captions, chunk.framed_images, strict=True)
+        for record, caption, complexity in zip(records, captions, chunk.complexities, strict=True)
     ]
     return ScoredChunk(errors, records, captions, searched, reasons, inverter)
 

@@ -141,9 +141,10 @@ def measure_audit(
         on_step("checking the model", [])
         keep_model_checks(run, model, inputs.control_images, whole, config, on_note, known)
     _fix_bank(run, model, inputs, config, origin, on_progress, on_step, engine)
-    bank = NullBank.read(run.calibration_path).by_work() if run.calibration_path.is_file() else None
-    if unplaced := describe_unplaced(bank, config.protocol):
-        on_note(f"note: {unplaced}")
+    if config.protocol.funnel is not None:
+        bank = NullBank.read(run.calibration_path).by_work() if run.calibration_path.is_file() else None
+        if unplaced := describe_unplaced(bank, config.protocol):
+            on_note(f"note: {unplaced}")
     for one in measure_targets(
         run, portfolio, model, config, matcher=matcher, recorded=recorded, engine=engine,
         on_progress=lambda done, total: on_progress("auditing", done, total), on_step=on_step,

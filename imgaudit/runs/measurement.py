@@ -16,7 +16,7 @@ from imgaudit.io.reading import format_path
 from imgaudit.models.loading import LoadedModel
 from imgaudit.runs.callbacks import OnStep, ignore_step
 from imgaudit.runs.engine.agenda import Agenda
-from imgaudit.runs.engine.chunk import ChunkWork, never_a_copy
+from imgaudit.runs.engine.chunk import ChunkWork, ask_everything, never_a_copy
 from imgaudit.runs.engine.in_process import InProcess
 from imgaudit.runs.engine.pool import ChunkEnd, Engine, Result
 from imgaudit.runs.engine.set_aside import set_aside
@@ -143,7 +143,9 @@ def asking_rule(run: RunFolder, protocol: Protocol) -> Callable[[float, float, f
 
     Without a funnel, or without enough controls for one, every image is.
     """
-    bank = NullBank.read(run.calibration_path).by_work() if run.calibration_path.is_file() else None
+    if protocol.funnel is None or not run.calibration_path.is_file():
+        return ask_everything
+    bank = NullBank.read(run.calibration_path).by_work()
     # A part of a function of this module, and no closure, so that it can be sent to another process.
     return partial(_find_reason, place_funnel(bank, protocol))
 
