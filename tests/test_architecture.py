@@ -24,7 +24,8 @@ WITHOUT_MODULE = {
     "benchmark/budgets/test_budgets", "similarity/descriptors/test_descriptors", "report/server/test_decision_form",
     "report/audit/test_score_search", "report/audit/test_baseline", "decision/test_baseline", "diffusion/test_baseline",
     "report/audit/test_words_of_pages",
-    "models/families/test_guidance_embedding", "report/audit/test_skipped_files",
+    "models/families/test_guidance_embedding", "models/families/test_two_streams", "models/files/test_refused_files",
+    "report/audit/test_skipped_files", "report/audit/test_index_access", "diffusion/test_chosen_streams",
 }  # fmt: skip
 """Tests of something wider than a module, besides those in end_to_end."""
 
@@ -48,9 +49,7 @@ TESTED_BY = {
     "benchmark/registry": "cli/test_signatures",
     "diffusion/rungs": "diffusion/test_token_search",
     "io/c2pa": "io/test_generator_marks",
-    "io/iptc": "io/test_embedded_caption",
     "io/metadata_bytes": "io/test_embedded_caption",
-    "io/xmp": "io/test_embedded_caption",
     "mitigation/evaluation_run": "mitigation/test_evaluation",
     "mitigation/mitigated": "mitigation/test_registry",
     "models/lora_settings": "models/test_lora_refusals",

@@ -19,8 +19,8 @@ from imgaudit.models.families.unet import UNetDenoiser
 from imgaudit.schema.protocol import ErrorConfig, GenerationConfig, InversionConfig, LadderConfig, Protocol
 from imgaudit.schema.records import ErrorMeasurement, Measurement
 from tests.conftest import make_pipeline, tiny_recipe
-from tests.models.families.test_sdxl import make_sdxl
 from tests.support.distilled import make_distilled
+from tests.support.tiny_sdxl import make_sdxl
 
 PROTOCOL = Protocol(
     inversion=InversionConfig(steps=3, draws=2), error=ErrorConfig(draws=4, after_steps=2),

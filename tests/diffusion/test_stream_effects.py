@@ -1,6 +1,5 @@
-"""Streams of text encoders: inverted together or by choice, and told apart where an embedding gives copies."""
+"""Streams of text encoders, told apart where an embedding gives copies."""
 
-import re
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -9,10 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
-from imgaudit.benchmark.budgets.dori import dori_inversion
-from imgaudit.cli import main
 from imgaudit.cli.terminal import print_result
 from imgaudit.decision.copy_thresholds import CopyThresholds
 from imgaudit.decision.null_bank import NullBank
@@ -20,25 +16,20 @@ from imgaudit.decision.replication import stream_rates
 from imgaudit.diffusion.context import MeasurementContext
 from imgaudit.diffusion.denoiser import PromptEmbeds
 from imgaudit.diffusion.executor import Executor
-from imgaudit.diffusion.inversion import count_embedding_bits, invert, make_initial_streams
+from imgaudit.diffusion.inversion import count_embedding_bits
 from imgaudit.diffusion.measurement import MeasuredImage, measure_chunk
-from imgaudit.diffusion.quantisation import sort_settings, truncate_embedding
 from imgaudit.diffusion.schedules import Prediction
 from imgaudit.diffusion.stream_effects import SEEDS, keep_streams, list_stream_subsets, select_copies
-from imgaudit.exceptions import CalibrationError, ConfigError
 from imgaudit.io.captions import CaptionSource
 from imgaudit.io.framing import to_image
 from imgaudit.io.portfolio import read_portfolio
-from imgaudit.models import FiniteSetDenoiser, LoadedModel, load_model
-from imgaudit.models.families.flux import FluxDenoiser
-from imgaudit.models.families.sd3 import SD3Denoiser
-from imgaudit.models.families.sdxl import SDXLDenoiser
+from imgaudit.models import FiniteSetDenoiser, LoadedModel
 from imgaudit.models.families.unet import UNetDenoiser
 from imgaudit.report import ReportFormat, render, write_report
 from imgaudit.report.wording import STREAMS_LIMIT, stream_text
 from imgaudit.runs.conclusion import conclude
 from imgaudit.runs.folder import RunFolder
-from imgaudit.runs.manifest import make_manifest, open_manifest, read_manifest
+from imgaudit.runs.manifest import make_manifest, open_manifest
 from imgaudit.runs.measurement import copy_rule, measure_targets
 from imgaudit.runs.work import stream_work
 from imgaudit.schema.config import AuditConfig
@@ -55,40 +46,15 @@ from imgaudit.schema.replication import Replication
 from tests.conftest import make_pipeline, tiny_recipe
 from tests.support.records import bank as make_bank
 from tests.support.records import measurement, replica_path
-from tests.support.tiny_families import MAKERS
+from tests.support.streams import ADAPTERS, STREAMS, inverted
 from tests.support.wrapping import unwrap
 
-XL, SD3 = "StableDiffusionXLPipeline", "StableDiffusion3Pipeline"
-ADAPTERS: dict[str, Callable[[], Any]] = {
-    "sdxl": lambda: SDXLDenoiser(MAKERS[XL](), "fingerprint"),
-    "sd3": lambda: SD3Denoiser(MAKERS[SD3](), "fingerprint"),
-    "flux": lambda: FluxDenoiser(flux_pipeline(), "fingerprint"),
-}
-STREAMS = {"sdxl": ["text", "pooled"], "sd3": ["clip", "t5", "pooled"], "flux": ["text", "pooled"]}
 PROTOCOL = Protocol(
     inversion=InversionConfig(steps=3, draws=2),
     error=ErrorConfig(draws=4, after_steps=2),
     generation=GenerationConfig(seeds=3, num_inference_steps=2),
     ladder=LadderConfig(rungs=("caption", "embedding")),
 )
-
-
-def flux_pipeline() -> Any:
-    pipeline = MAKERS["FluxPipeline"]()
-    pipeline.default_sample_size = 8
-    return pipeline
-
-
-@pytest.fixture(params=ADAPTERS)
-def family(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-def inverted(denoiser: Any, streams: Sequence[str] | None, **options: Any) -> PromptEmbeds:
-    latents = denoiser.encode(torch.linspace(-1, 1, 3 * denoiser.resolution**2).reshape(1, 3, denoiser.resolution, -1))
-    chosen = None if streams is None else tuple(streams)
-    config = InversionConfig(steps=2, draws=2, streams=chosen, **options)
-    return invert(denoiser, latents, ["aa"], config, run_seed=0, executor=Executor(8)).prompt_embeds
 
 
 class ReadsText(FiniteSetDenoiser):
@@ -108,91 +74,6 @@ def twelve_points() -> torch.Tensor:
     coarse = torch.rand(12, 3, 4, 4, generator=torch.Generator().manual_seed(0)) * 2 - 1
     points = torch.nn.functional.interpolate(coarse, (16, 16), mode="bilinear")
     return (((points + 1) * 127.5).round() / 127.5 - 1).contiguous()
-
-
-def test_a_bank_of_other_streams_is_refused() -> None:
-    bank = make_bank(20)
-    chosen = InversionConfig(steps=bank.protocol.inversion.steps, streams=("pooled",))
-    with pytest.raises(CalibrationError, match=r"inversion\.streams: \['pooled'\] here, all there"):
-        bank.require(bank.model_fingerprint, bank.protocol.model_copy(update={"inversion": chosen}))
-    assert '"streams"' not in bank.model_dump_json()
-
-
-def test_only_the_chosen_streams_are_inverted(family: str) -> None:
-    denoiser = ADAPTERS[family]()
-    start, names = denoiser.start_condition(), STREAMS[family]
-    assert list(start.streams) == names
-    whole = inverted(denoiser, None)
-    assert all(torch.equal(whole.streams[name], inverted(denoiser, names).streams[name]) for name in names)
-    for name in names:
-        alone = inverted(denoiser, [name])
-        assert list(alone.streams) == names
-        for other in names:
-            moved = (alone.streams[other] != start.streams[other]).any(dim=2)[0]
-            assert torch.equal(moved, start.free[other] if other == name else torch.zeros_like(start.free[other]))
-
-
-def test_streams_that_are_not_chosen_start_where_they_stay_and_carry_no_bits(family: str) -> None:
-    denoiser = ADAPTERS[family]()
-    start = denoiser.start_condition()
-    config = InversionConfig(streams=("pooled",), initialisation="random")
-    streams = make_initial_streams(denoiser, ["aa"], config, run_seed=1)
-    assert [name for name in start.streams if not torch.equal(streams[name], start.streams[name])] == ["pooled"]
-    width = start.streams["pooled"].shape[2]
-    assert count_embedding_bits(start, None, ["pooled"]) == 32 * width < count_embedding_bits(start, None)
-    moved = start.with_streams({**start.streams, "pooled": start.streams["pooled"] + torch.arange(width)})
-    for rank, precision in sort_settings(start, None, ["pooled"])[:3]:
-        turned, bits = truncate_embedding(moved, start, None, rank, precision, chosen=["pooled"])
-        assert bits < truncate_embedding(moved, start, None, rank, precision)[1]
-        assert [n for n in start.streams if not torch.equal(turned.streams[n], start.streams[n])] == ["pooled"]
-
-
-def test_a_stream_that_a_model_lacks_is_refused_with_those_it_has(family: str) -> None:
-    denoiser, names = ADAPTERS[family](), ", ".join(STREAMS[family])
-    with pytest.raises(ConfigError, match=f"no stream 'clp'; expected one or more of {names}"):
-        inverted(denoiser, ["clp", "pooled"])
-    assert denoiser.network_evaluations == 0
-
-
-def test_the_commands_refuse_it_before_anything_is_measured(
-    family_folders: dict[str, Path], make_folder: Callable[..., Path], tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
-    folder, out = make_folder("portfolio", [1]), tmp_path / "out"
-    model = ["--model", str(family_folders[SD3]), "--streams", "clip,text", "--out", str(out), "--device", "cpu"]
-    for command in (["audit", "--no-controls"], ["audit", "--dry-run"], ["calibrate"]):
-        monkeypatch.setattr("sys.argv", ["imgaudit", command[0], str(folder), *model, *command[1:]])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        assert stopped.value.code == 2
-        assert "no stream 'text'; expected one or more of clip, t5, pooled" in unwrap(capsys.readouterr().err)
-        assert not out.exists()
-
-
-def test_an_audit_of_chosen_streams_from_the_command_line(
-    family_folders: dict[str, Path], make_folder: Callable[..., Path], tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
-    folder, out = make_folder("portfolio", [1]), tmp_path / "out"
-    command = ["imgaudit", "audit", str(folder), "--model", str(family_folders[SD3]), "--streams", "pooled,clip"]
-    command += ["--steps", "2", "--draws", "2", "--seeds", "2", "--num-inference-steps", "2", "--device", "cpu"]
-    # Without controls nothing can be concluded, which has an exit code of its own.
-    for more, code in ((["--dry-run"], 0), (["--no-controls", "--out", str(out)], 3)):
-        monkeypatch.setattr("sys.argv", [*command, *more])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        assert stopped.value.code == code
-    # Three conditions of two guided seeds of two steps, and 64 draws of each of four.
-    evaluations = 3 * 2 * 2 * 2 + 4 * 64
-    shown = " ".join(capsys.readouterr().out.split())
-    assert re.search(rf"At most {evaluations} more, about \d+ s, for each image", shown)
-    manifest = read_manifest(RunFolder(out))
-    assert manifest.protocol.inversion.streams == ("clip", "pooled")
-    [one], _ = RunFolder(out).read_measurements()
-    embeds = load_file(RunFolder(out).image_folder(one.id) / "embeds.safetensors")
-    start = load_model(str(family_folders[SD3]), "cpu").denoiser.start_condition()
-    same = {name for name, stream in embeds.items() if torch.equal(stream, start.streams[name][0])}
-    assert set(embeds) == {"clip", "t5", "pooled"} and same == {"t5"}
 
 
 def chunk(denoiser: Any, folder: Path, **options: Any) -> list[MeasuredImage]:
@@ -404,13 +285,3 @@ def test_records_from_before_streams_were_told_apart_are_read() -> None:
     old = measurement("x", 1.0, [(0.99, 0.1)]).model_dump(mode="json")
     assert "stream_conditions" not in old
     assert Measurement.model_validate(old).stream_conditions == ()
-
-
-def test_dori_s_learning_rate_is_that_of_the_condition_where_the_inversion_starts() -> None:
-    denoiser = ADAPTERS["sdxl"]()
-    scale = max(denoiser.start_condition().root_mean_square().values())
-    assert max(denoiser.null_condition().root_mean_square().values()) == 0
-    assert dori_inversion(denoiser).learning_rate == pytest.approx(0.1 / scale)
-    one = UNetDenoiser(make_pipeline(tiny_recipe()), "fingerprint")
-    [null] = one.null_condition().root_mean_square().values()
-    assert dori_inversion(one).learning_rate == 0.1 / null

@@ -1,16 +1,14 @@
-import hashlib
+"""Captions in image files: EXIF, PNG texts, which source goes first, and what no file may do."""
+
 import io
 import re
 import struct
-import time
-import tracemalloc
 import zlib
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, PngImagePlugin, TiffImagePlugin
+from PIL import Image, PngImagePlugin
 
 from imgaudit.io.captions import clean_text
 from imgaudit.io.embedded_caption import (
@@ -20,146 +18,18 @@ from imgaudit.io.embedded_caption import (
     EmbeddedCaption,
     read_embedded_caption,
 )
-from tests.conftest import random_image
-
-EXIF_FORMATS = ["JPEG", "MPO", "PNG", "TIFF", "WEBP", "AVIF"]
-FOXES = [
-    "a red fox",
-    "Füchse im Schnee – “rot”",
-    "Красная лиса на снегу",
-    "雪地里的一只红狐狸",
-    "ثعلب أحمر في الثلج",
-    "🦊 e\u0301",
-]
-UTF8, LATIN1, CYRILLIC = b"\x1b%G", b"\x1b-A", b"\x1b-L"
-
-
-def dataset(record: int, number: int, value: bytes) -> bytes:
-    """An IPTC dataset, extended where its value needs it."""
-    size = struct.pack(">H", len(value)) if len(value) < 0x8000 else struct.pack(">HI", 0x8004, len(value))
-    return bytes((0x1C, record, number)) + size + value
-
-
-def iptc(caption: bytes, charset: bytes | None = None) -> bytes:
-    """An IPTC block as Photoshop orders it: the character set, then the rest."""
-    envelope = dataset(1, 90, charset) if charset else b""
-    return envelope + dataset(2, 0, b"\0\x04") + dataset(2, 5, b"title") + dataset(2, 120, caption)
-
-
-def resources(block: bytes, digest: bytes = b"") -> bytes:
-    """Photoshop's APP13 segment, with another resource before the IPTC block, and its digest behind it."""
-
-    def resource(number: int, data: bytes) -> bytes:
-        return b"8BIM" + struct.pack(">HH", number, 0) + struct.pack(">I", len(data)) + data + b"\0" * (len(data) % 2)
-
-    return (
-        b"Photoshop 3.0\0"
-        + resource(0x03F3, bytes(9))
-        + resource(0x0404, block)
-        + (resource(0x0425, digest) if digest else b"")
-    )
-
-
-def with_segment(jpeg: bytes, marker: int, payload: bytes) -> bytes:
-    """A JPEG with one more application segment in front."""
-    return jpeg[:2] + struct.pack(">BBH", 0xFF, marker, len(payload) + 2) + payload + jpeg[2:]
-
-
-def xmp(*descriptions: tuple[str, str], before: str = "", inside: str = "") -> bytes:
-    """An XMP packet with a dc:description in (language, text) pairs."""
-    items = "".join(f'<rdf:li xml:lang="{language}">{text}</rdf:li>\n' for language, text in descriptions)
-    return (
-        '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n'
-        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">\n'
-        f'{before}<rdf:Description rdf:about="" xmlns:dc="http://purl.org/dc/elements/1.1/">{inside}\n'
-        f"<dc:description><rdf:Alt>\n{items}</rdf:Alt></dc:description>\n"
-        f'</rdf:Description></rdf:RDF></x:xmpmeta>{" " * 100}<?xpacket end="w"?>'
-    ).encode()
-
-
-def tiff_directory(entries: list[tuple[int, int, int, bytes]], order: str = "<", start: int = 8) -> bytes:
-    """A TIFF directory of (tag, type, count, value), its long values behind it; start: where it lies in the file."""
-    behind = start + 2 + 12 * len(entries) + 4
-    head, tail = struct.pack(order + "H", len(entries)), b""
-    for tag, kind, count, value in entries:
-        place = value.ljust(4, b"\0") if len(value) <= 4 else struct.pack(order + "L", behind + len(tail))
-        tail += b"" if len(value) <= 4 else value + b"\0" * (len(value) % 2)
-        head += struct.pack(order + "HHL", tag, kind, count) + place
-    return head + bytes(4) + tail
-
-
-def exif(*fields: tuple[int, bytes], comment: bytes | None = None, order: str = "<", kind: int = 2) -> bytes:
-    """An EXIF block with text fields in its first directory and a UserComment in the Exif directory."""
-    entries = [(tag, kind, len(value), value) for tag, value in fields]
-    if comment is None:
-        body = tiff_directory(entries, order)
-    else:
-        size = len(tiff_directory([*entries, (0x8769, 4, 1, b"1234")], order))
-        pointer = struct.pack(order + "L", 8 + size)
-        body = tiff_directory([*entries, (0x8769, 4, 1, pointer)], order)
-        body += tiff_directory([(0x9286, 7, len(comment), comment)], order, start=8 + size)
-    return b"Exif\0\0" + {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(order + "L", 8) + body
-
-
-def saved(kind: str = "JPEG", iptc_block: bytes | None = None, **options: object) -> bytes:
-    """A file of the kind with that metadata."""
-    file = io.BytesIO()
-    if kind == "MPO":
-        options |= {"save_all": True, "append_images": [random_image(2)]}
-    if kind == "PNG" and (packet := options.pop("xmp", None)):
-        options["pnginfo"] = PngImagePlugin.PngInfo()
-        options["pnginfo"].add_itxt("XML:com.adobe.xmp", packet.decode())
-    if kind == "TIFF":
-        tags = TiffImagePlugin.ImageFileDirectory_v2()
-        given_exif = options.pop("exif", None)
-        if iptc_block is not None:
-            tags[33723] = iptc_block
-        if packet := options.pop("xmp", None):
-            tags[700] = packet
-        if block := options.pop("resources", None):
-            tags[34377] = block
-            tags.tagtype[34377] = 1
-        if isinstance(given_exif, bytes):
-            fields = Image.Exif()
-            fields.load(given_exif)
-            tags[0x010E] = (fields.get(0x010E) or "").encode("latin-1")
-            tags.tagtype[0x010E] = 2
-            if fields.get_ifd(0x8769):
-                tags[0x8769] = fields.get_ifd(0x8769)
-        options["tiffinfo"] = tags
-    random_image(1).save(file, kind, **options)
-    data = file.getvalue()
-    return with_segment(data, 0xED, resources(iptc_block)) if iptc_block is not None and kind != "TIFF" else data
-
-
-def read(data: bytes) -> CaptionReading:
-    """What a file's bytes say, before and after the pixels are loaded: they must agree."""
-    with Image.open(io.BytesIO(data)) as image:
-        fresh = read_embedded_caption(image)
-        image.load()
-        assert read_embedded_caption(image) == fresh
-    return fresh
-
-
-def text_of(data: bytes) -> str | None:
-    """The caption in a file that has nothing unreadable."""
-    reading = read(data)
-    assert reading.notes == ()
-    return reading.caption.text if reading.caption else None
-
-
-@pytest.mark.parametrize("caption", FOXES)
-@pytest.mark.parametrize("kind", ["JPEG", "MPO", "TIFF"])
-def test_iptc_is_read(kind: str, caption: str) -> None:
-    expected = CaptionReading(EmbeddedCaption(caption, "IPTC"), ())
-    assert read(saved(kind, iptc(caption.encode(), UTF8))) == expected
-    assert read(saved(kind, iptc(caption.encode()))) == expected
-
-
-@pytest.mark.parametrize("caption", FOXES)
-@pytest.mark.parametrize("kind", EXIF_FORMATS)
-def test_xmp_is_read(kind: str, caption: str) -> None:
-    assert read(saved(kind, xmp=xmp(("x-default", caption)))) == CaptionReading(EmbeddedCaption(caption, "XMP"), ())
+from tests.support.metadata import (
+    EXIF_FORMATS,
+    FOXES,
+    UTF8,
+    exif,
+    iptc,
+    read,
+    resources,
+    saved,
+    text_of,
+    xmp,
+)
 
 
 @pytest.mark.parametrize("caption", FOXES)
@@ -208,62 +78,6 @@ def test_imagemagicks_hexadecimal_profiles_are_read(name: str, block: bytes) -> 
     info = PngImagePlugin.PngInfo()
     info.add_text(f"Raw profile type {name}", f"\n{name}\n    {len(block)}\n{block.hex()}\n", zip=True)
     assert text_of(saved("PNG", pnginfo=info)) == "a red fox"
-
-
-@pytest.mark.parametrize(
-    ("caption", "charset", "expected"),
-    [
-        (b"caf\xe9", None, "café"),
-        (b"caf\xe9", LATIN1, "café"),
-        (b"caf\xc3\xa9", LATIN1, "cafÃ©"),
-        (b"\x93fox\x94 \x80 5", None, "“fox” € 5"),
-        ("лиса".encode("iso8859_5"), CYRILLIC, "лиса"),
-        (b"caf\xe9", UTF8, "café"),
-        (b"caf\xe9", b"\x1b-~", "café"),
-        (b"caf\xe9", b"\x1b", "café"),
-        (b"a long line \x81\x8d\x8f", None, "a long line \ufffd\ufffd\ufffd"),
-        (b"\xef\xbb\xbffox", None, "fox"),
-        ("Füchse und Bäume".encode()[:-4], None, "Füchse und B"),
-        (b"fox\0behind", None, "fox"),
-        (b" \n fox \r\n", None, "fox"),
-        (b"fox " * 10_000, None, ("fox " * 10_000).strip()),
-    ],
-)
-def test_iptc_honours_its_character_set(caption: bytes, charset: bytes | None, expected: str) -> None:
-    assert text_of(saved("JPEG", iptc(caption, charset))) == expected
-
-
-def test_iptc_with_swapped_bytes_is_read() -> None:
-    block = iptc("Füchse".encode())
-    block += bytes(-len(block) % 4)
-    swapped = b"".join(block[i : i + 4][::-1] for i in range(0, len(block), 4))
-    assert text_of(saved("TIFF", swapped)) == "Füchse"
-
-
-def test_xmp_prefers_the_default_language_then_the_first() -> None:
-    assert text_of(saved(xmp=xmp(("de", "Fuchs"), ("x-default", "fox"), ("fr", "renard")))) == "fox"
-    assert text_of(saved(xmp=xmp(("de", "Fuchs"), ("fr", "renard")))) == "Fuchs"
-    assert text_of(saved(xmp=xmp(("x-default", "  \n"), ("de", ""), ("fr", "renard")))) == "renard"
-    assert text_of(saved(xmp=xmp(("x-default", "foxes &amp; &lt;hens&gt; &#x1F98A;")))) == "foxes & <hens> 🦊"
-
-
-def test_xmp_is_read_in_its_other_spellings() -> None:
-    plain = xmp().replace(b"<rdf:Alt>", b"").replace(b"</rdf:Alt>", b"fox")
-    attribute = xmp().replace(b'rdf:about=""', b'rdf:about="" dc:description="fox"')
-    attribute = attribute.replace(b" dc:description", b' xmlns:dc="http://purl.org/dc/elements/1.1/" dc:description', 1)
-    attribute = attribute.replace(b'xmlns:dc="http://purl.org/dc/elements/1.1/">', b">", 1)
-    prefix = xmp(("x-default", "fox")).replace(b"dc:", b"core:").replace(b":dc=", b":core=")
-    for packet in (plain, attribute, prefix, b"\0\n" + prefix + b"\0\0"):
-        assert text_of(saved(xmp=packet)) == "fox"
-    assert text_of(saved("WEBP", xmp=xmp(("x-default", "лиса")).decode().encode("utf-16"))) == "лиса"
-
-
-def test_the_description_of_an_ingredient_is_not_the_pictures() -> None:
-    nested = xmp(("x-default", "a placed logo")).decode()
-    inner = nested[nested.index("<rdf:Description") : nested.index("</rdf:RDF>")]
-    pantry = f'<m:Pantry xmlns:m="urn:m"><rdf:Bag><rdf:li>{inner}</rdf:li></rdf:Bag></m:Pantry>'
-    assert text_of(saved(xmp=xmp(("x-default", "fox"), inside=pantry))) == "fox"
-    assert text_of(saved(xmp=xmp(inside=pantry))) is None
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -330,23 +144,6 @@ def test_the_order_is_xmp_iptc_exif_png_text() -> None:
 
 
 @pytest.mark.parametrize(
-    ("digest", "expected"),
-    [
-        (hashlib.md5(iptc(b"iptc")).digest(), "xmp"),
-        (hashlib.md5(iptc(b"an older iptc")).digest(), "iptc"),
-        (b"", "xmp"),
-        (b"short", "xmp"),
-    ],
-)
-def test_iptc_goes_before_xmp_only_where_its_digest_differs(digest: bytes, expected: str) -> None:
-    packet = xmp(("x-default", "xmp"))
-    jpeg = saved("JPEG", xmp=packet)
-    assert text_of(with_segment(jpeg, 0xED, resources(iptc(b"iptc"), digest))) == expected
-    tiff = saved("TIFF", iptc(b"iptc"), xmp=packet, resources=resources(b"", digest)[14:])
-    assert text_of(tiff) == expected
-
-
-@pytest.mark.parametrize(
     "words",
     ["OLYMPUS DIGITAL CAMERA         ", "SONY DSC", "DCIM", "DCIM\\100MEDIA\\DJI_0012.JPG", "Digital Camera", "default",
      "KONICA MINOLTA DIGITAL CAMERA", "<SAMSUNG DIGITAL CAMERA>", "Created with GIMP", "Created with The  GIMP",
@@ -374,74 +171,6 @@ def test_text_is_bounded() -> None:
     assert text_of(saved("WEBP", xmp=xmp(("x-default", "x" * 200_000)))) == "x" * MAX_CHARACTERS
     assert text_of(saved("TIFF", iptc(b"y" * 200_000))) == "y" * MAX_CHARACTERS
     assert text_of(saved("PNG", exif=exif((0x010E, b"z" * 200_000)))) == "z" * MAX_CHARACTERS
-
-
-def laughs(levels: int) -> str:
-    entities = "".join(f'<!ENTITY l{i} "{f"&l{i - 1};" * 10 if i else "ha"}">' for i in range(levels))
-    return f"<!DOCTYPE x [{entities}]>"
-
-
-def hostile_packets(secret: Path) -> dict[str, bytes]:
-    packet = xmp(("x-default", "ENTITY")).decode().split("\n", 1)[1]
-    return {
-        "billion laughs": (laughs(10) + packet.replace("ENTITY", "&l9;")).encode(),
-        "external entity": f'<!DOCTYPE x [<!ENTITY e SYSTEM "{secret.as_uri()}">]>'.encode()
-        + packet.replace("ENTITY", "&e;").encode(),
-        "external DTD": f'<!DOCTYPE x SYSTEM "{secret.as_uri()}">{packet}'.encode(),
-        "parameter entity": f'<!DOCTYPE x [<!ENTITY % e SYSTEM "{secret.as_uri()}"> %e;]>{packet}'.encode(),
-        "undeclared entity": packet.replace("ENTITY", "&e;").encode(),
-        "deep nesting": b"<a>" * 300_000,
-        "deep and closed": b"<a>" * 100_000 + b"</a>" * 100_000 + b"<",
-        "many elements": b"<a>" + b"<b/>" * 260_000,
-        "many attributes": b"<a " + b"".join(b"x%d='' " % number for number in range(90_000)),
-        "unknown encoding": b"<?xml version='1.0' encoding='rot13'?>" + packet.encode(),
-        "lone surrogate": packet.replace("ENTITY", "&#xD800;").encode(),
-        "not XML": b"\xff\xd8\xff",
-        "half a packet": xmp(("x-default", "fox"))[:200],
-    }
-
-
-@pytest.mark.parametrize("name", hostile_packets(Path("/")))
-@pytest.mark.parametrize("kind", ["WEBP", "TIFF"])
-def test_hostile_xmp_is_ignored_and_noted(kind: str, name: str, tmp_path: Path) -> None:
-    secret = tmp_path / "secret.txt"
-    secret.write_text("the planted secret")
-    data = saved(kind, xmp=hostile_packets(secret)[name], exif=exif((0x010E, b"a red fox\0")))
-    before = time.process_time()
-    reading = read(data)
-    assert time.process_time() - before < 10
-    assert reading == CaptionReading(EmbeddedCaption("a red fox", "EXIF"), ("XMP unreadable, ignored",))
-
-
-def test_fifty_megabytes_are_not_read() -> None:
-    image = Image.new("RGB", (2, 2))
-    bloat = "x" * 50_000_000
-    image.info["xmp"] = xmp(("x-default", "late"), before=f"<!--{bloat}-->")
-    tracemalloc.start()
-    try:
-        assert read_embedded_caption(image) == CaptionReading(None, ("XMP unreadable, ignored",))
-        assert tracemalloc.get_traced_memory()[1] < 10_000_000
-    finally:
-        tracemalloc.stop()
-
-
-def test_a_description_before_the_damage_counts() -> None:
-    packet = xmp(("x-default", "a red fox"))
-    assert text_of(saved(xmp=packet[: packet.index(b"</dc:description>") + 20])) == "a red fox"
-    bloated = packet.replace(b"</rdf:RDF>", b"<rdf:x/>" * 1_000_000 + b"</rdf:RDF>")
-    assert text_of(saved("WEBP", xmp=bloated)) == "a red fox"
-
-
-def test_damaged_iptc_counts_up_to_the_damage() -> None:
-    whole = iptc(b"a red fox", UTF8)
-    assert text_of(saved("JPEG", whole + b"\x1c\x02\x78\x7f\xff")) == "a red fox"
-    unreadable = CaptionReading(None, ("IPTC unreadable, ignored",))
-    start = whole.index(b"\x1c\x02\x78")
-    for cut in range(start + 1, len(whole)):
-        for kind in ("JPEG", "TIFF"):
-            assert read(saved(kind, whole[:cut])) == unreadable
-    for block in (b"\x1d" + whole, whole.replace(b"\x1c\x02\x78", b"\x1c\x02\x78\xff\xff\xff"), b"\x1c"):
-        assert read(saved("JPEG", block)) == unreadable
 
 
 def test_damaged_exif_is_noted() -> None:

@@ -19,7 +19,7 @@ from imgaudit.models.families.sdxl import SDXLDenoiser
 from imgaudit.models.families.unet import AnyUNetDenoiser, UNetDenoiser
 from tests.conftest import CAPTIONS, make_pipeline, tiny_recipe
 from tests.lab.conftest import SPLIT
-from tests.models.families.test_sdxl import make_sdxl
+from tests.support.tiny_sdxl import make_sdxl
 from tests.support.tiny_transformers import adapt, make_sd3
 
 QUICK = DistillationRecipe(teacher="tiny", steps=5, embedding_width=8)

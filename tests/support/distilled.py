@@ -6,7 +6,7 @@ from imgaudit.lab.distillation import make_student
 from imgaudit.models.families.sdxl import SDXLDenoiser
 from imgaudit.models.families.unet import AnyUNetDenoiser, UNetDenoiser
 from tests.conftest import make_pipeline, tiny_recipe
-from tests.models.families.test_sdxl import make_sdxl
+from tests.support.tiny_sdxl import make_sdxl
 
 
 def make_distilled(family: str = "epsilon", strength: float = 0.3) -> AnyUNetDenoiser:

@@ -1,12 +1,14 @@
 """Single files as their authors lay them out: the names and shapes of diffusers' networks, turned back."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
+
+from imgaudit.models import load_model
 
 Tensors = dict[str, torch.Tensor]
 
@@ -235,3 +237,15 @@ def save(tensors: Mapping[str, torch.Tensor], path: Path) -> Path:
     """Write a single file; its tensors share no memory."""
     save_file({name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}, path)
     return path
+
+
+def change_file(source: Path, to: Path, change: Callable[[Tensors], None]) -> Path:
+    """A single file saved anew, its tensors changed."""
+    tensors = load_file(source)
+    change(tensors)
+    return save(tensors, to)
+
+
+def pipeline_of(folder: Path) -> Any:
+    """The pipeline that is loaded from a folder."""
+    return load_model(str(folder), "cpu").denoiser.pipeline  # type: ignore[attr-defined]

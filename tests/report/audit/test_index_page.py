@@ -3,15 +3,14 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Page
 
-from imgaudit.benchmark.reports.run import HOSTILE, make_run
+from imgaudit.benchmark.reports.run import make_run
 from imgaudit.report import write_report
 from imgaudit.report.page_data import ROWS, data_script
 from imgaudit.report.wording import controls_used_text
@@ -19,26 +18,13 @@ from imgaudit.runs.folder import RunFolder
 from imgaudit.schema.findings import AuditResult, Verdict
 from imgaudit.schema.records import Skipped
 from imgaudit.statistics import clopper_pearson
+from tests.support.index_page import choose, opened, rendered, shown
 
 pytestmark = pytest.mark.browser
 
 
-def rendered(folder: Path, count: int, change: Callable[[AuditResult], AuditResult] = lambda result: result) -> Path:
-    """Render a made-up run, changed before; its index."""
-    result = change(make_run(folder, count, side=24, seed=3))
-    run = RunFolder(folder)
-    run.report_path.write_text(result.model_dump_json(), encoding="utf-8")
-    write_report(run, result)
-    return folder / "report" / "index.html"
-
-
 def result_of(index: Path) -> AuditResult:
     return AuditResult.model_validate_json((index.parent.parent / "report.json").read_bytes())
-
-
-@pytest.fixture(scope="module")
-def fifty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return rendered(tmp_path_factory.mktemp("fifty") / "run", 50)
 
 
 @pytest.fixture(scope="module")
@@ -56,39 +42,8 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return index
 
 
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """A page on which nothing foreign may happen: no request but for files, no message, no dialog."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    page = context.new_page()
-    problems: list[str] = []
-    page.on("console", lambda message: problems.append(message.text))
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on("dialog", lambda dialog: problems.append("a dialog opened"))
-    page.on(
-        "request", lambda request: None if request.url.startswith(("file:", "blob:")) else problems.append(request.url)
-    )
-    yield page
-    context.close()
-    assert problems == []
-
-
-def opened(page: Page, index: Path, fragment: str = "") -> Page:
-    page.goto(index.as_uri() + fragment)
-    page.wait_for_selector("html[data-ready]")
-    return page
-
-
-def shown(page: Page) -> str:
-    return page.locator("#shown").inner_text()
-
-
 def column(page: Page, place: int) -> list[str]:
     return page.locator(f"#findings td:nth-child({place})").all_inner_texts()
-
-
-def choose(page: Page, name: str, value: str) -> None:
-    page.select_option(f'#filters [name="{name}"]', value)
 
 
 def test_one_image_is_a_whole_report(page: Page, tmp_path: Path) -> None:
@@ -289,95 +244,6 @@ def test_ten_thousand_images_are_paged_filtered_and_sorted_at_once(page: Page, m
     assert shown(page) == "800 of 10,000 images"
     # Only a page of rows is ever made; how long that takes is measured by `imgaudit benchmark report`.
     assert page.locator("#findings tr").count() == 250
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_no_barrier_of_weight_in_either_theme_and_view(page: Page, fifty: Path, scheme: str) -> None:
-    page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-    for address in (fifty.as_uri(), fifty.as_uri() + "#view=gallery", fifty.with_name("list-0001.html").as_uri()):
-        page.goto("about:blank")
-        page.goto(address)
-        # What axe would fetch, the page forbids.
-        found = Axe().run(page, options={"preload": False}).response["violations"]
-        serious = [one for one in found if one["impact"] in ("serious", "critical")]
-        assert serious == [], [(one["id"], one["nodes"][0]["html"]) for one in serious]
-
-
-def test_nothing_from_outside_runs_or_hides(page: Page, fifty: Path) -> None:
-    opened(page, fifty)
-    for view in ("table", "gallery"):
-        choose(page, "view", view)
-        assert page.title() == "Audit of 50 images"
-        assert page.locator("img[src=x], script:not([src]), [onerror]").count() == 0
-    names = " ".join(page.locator("#gallery .name").all_inner_texts())
-    assert HOSTILE[0] in names and "</script><script>".replace("/", "∕") in names
-    hostile = [path for path in sorted(fifty.parent.glob("*.html")) if "document.title" in path.read_text()]
-    assert len(hostile) >= 2
-    for path in hostile:
-        page.goto(path.as_uri())
-        assert "owned" not in page.title().replace("document.title='owned'", "")
-        assert page.locator("img[src=x], script:not([src]), [onerror]").count() == 0
-        assert "\u202e" not in page.locator("body").inner_text()
-
-
-def test_without_scripts_every_image_is_reached(browser: Browser, fifty: Path) -> None:
-    context = browser.new_context(java_script_enabled=False)
-    page = context.new_page()
-    page.goto(fifty.as_uri())
-    assert not page.locator("#filters").is_visible()
-    page.locator("noscript a").first.click()
-    links = page.locator("tbody a")
-    assert links.count() == 50
-    for link in (links.first, links.last):
-        assert (fifty.parent / (link.get_attribute("href") or "")).is_file()
-    context.close()
-
-
-def test_the_theme_is_remembered_and_needs_no_storage(page: Page, fifty: Path) -> None:
-    opened(page, fifty)
-    ground = "getComputedStyle(document.body).backgroundColor"
-    light = page.evaluate(ground)
-    for _ in range(2):
-        page.locator("#theme").click()
-    assert page.locator("html").get_attribute("data-theme") == "dark" and page.evaluate(ground) != light
-    page.reload()
-    assert page.locator("html").get_attribute("data-theme") == "dark"
-    page.add_init_script("Object.defineProperty(window, 'localStorage', { get() { throw new Error('blocked'); } })")
-    page.goto(fifty.as_uri())
-    assert page.locator("html").get_attribute("data-theme") is None
-    page.locator("#theme").click()
-    assert page.locator("html").get_attribute("data-theme") == "light"
-
-
-@pytest.mark.parametrize("fragment", ["", "#view=gallery"])
-def test_a_phone_scrolls_down_only(page: Page, fifty: Path, fragment: str) -> None:
-    page.set_viewport_size({"width": 390, "height": 800})
-    opened(page, fifty, fragment)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
-
-
-def test_print_leaves_out_what_is_for_hands(page: Page, fifty: Path, tmp_path: Path) -> None:
-    opened(page, fifty)
-    page.emulate_media(media="print")
-    assert not page.locator("#filters").is_visible() and page.locator("#findings tr").first.is_visible()
-    assert (page.locator('meta[name="imgaudit-run-id"]').get_attribute("content") or "") in page.locator(
-        "footer"
-    ).inner_text()
-    page.pdf(path=tmp_path / "index.pdf")
-    assert (tmp_path / "index.pdf").stat().st_size > 10_000
-
-
-def test_the_table_is_worked_with_keys_alone(page: Page, fifty: Path) -> None:
-    opened(page, fifty)
-    page.locator("body").press("/")
-    page.keyboard.type("harbour")
-    assert shown(page) == "4 of 50 images"
-    page.keyboard.press("Escape")
-    page.locator("thead").get_by_role("button", name="Score").focus()
-    page.keyboard.press("Enter")
-    assert page.locator('th[aria-sort="ascending"]').inner_text().startswith("Score")
-    outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
-    assert outline == "solid"
 
 
 def _interrupted(result: AuditResult) -> AuditResult:
