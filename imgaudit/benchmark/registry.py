@@ -57,7 +57,7 @@ BENCHMARKS = (
     Benchmark("frontier", options.FrontierSettings, "budgets.frontier"),
     Benchmark("searches", options.SearchSettings, "searches.report"),
     Benchmark("speed", options.SpeedSettings, "speed.audit_stages"),
-    Benchmark("engines", options.EngineSettings, "speed.engines"),
+    Benchmark("engines", options.EngineSettings, "engines.report"),
     Benchmark("prompt-detection", options.PromptScoreSettings, "methods.prompt_scores"),
     Benchmark("triggers", options.TriggerSettings, "methods.trigger_search"),
     Benchmark("compile", options.CompileSettings, "speed.compilation"),

@@ -194,10 +194,11 @@ class SpeedSettings(Batched, Seeded, OnLab):
 class EngineSettings(Seeded, OnLab):
     """Time the same run by one process, by worker processes and by actors of Ray; needs as many quiet processors."""
 
+    repeats: int = Field(5, ge=1, description="Times that each of them measures all images, in turn.")
     device: str = Field("cpu", description="cpu, mps, cuda or cuda:N, which all processes share.")
     processes: int = Field(2, ge=1, description="Processes that measure at the same time.")
     threads: int = Field(1, ge=1, description="Processor threads of each process.")
-    count: int = Field(32, ge=1, description="Images that are measured.")
+    count: int = Field(48, ge=1, description="Images that each run measures.")
     chunk_size: int = Field(4, ge=1, description="Images measured together.")
     effort: Effort = Field(Effort.QUICK, description="Budget of the run that is timed: quick, standard or thorough.")
 
