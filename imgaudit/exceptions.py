@@ -9,6 +9,7 @@
     |   +-- IndexRefusedError     a collection's files are damaged or do not match its manifest
     +-- ModelRefusedError         the model cannot or may not be loaded (exit 4)
     +-- MemoryShortageError       not even one image at a time fits into memory (exit 2)
+    +-- DeviceError               the device failed, and this process cannot use it any more (exit 2)
     +-- WorkerError               processes that measure cannot be started, or hold another model (exit 2)
     +-- OfflineError              something tried to open a connection although that is forbidden (exit 2)
     +-- UndefinedConversionError  a quantity does not exist at this timestep (never a number)
@@ -52,6 +53,10 @@ class ModelRefusedError(ImgauditError):
 
 class MemoryShortageError(ImgauditError):
     """The device's memory does not suffice for a single image; smaller batches have been tried."""
+
+
+class DeviceError(ImgauditError):
+    """The device failed in a way that the process cannot recover from; a new process may be able to use it."""
 
 
 class WorkerError(ImgauditError):

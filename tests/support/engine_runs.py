@@ -60,6 +60,12 @@ def read_findings(run: Path) -> list[dict[str, Any]]:
     return sorted(kept, key=lambda one: str(one["path"]))
 
 
+def read_records(run: Path) -> list[dict[str, Any]]:
+    """The records of a run, in the order in which they were written."""
+    path = run / "records.jsonl"
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+
+
 def read_files(run: Path, names: Sequence[str] = ("images",)) -> dict[str, bytes]:
     """Every file of parts of a run by its path."""
     return {
@@ -70,10 +76,12 @@ def read_files(run: Path, names: Sequence[str] = ("images",)) -> dict[str, bytes
     }
 
 
-def add_deadly_image(folder: Path) -> Path:
-    """Add a picture that is nearly all white, with a little that it can be recognised by."""
-    picture = Image.new("RGB", (24, 24), (255, 255, 255))
-    picture.putpixel((3, 4), (250, 255, 240))
-    picture.putpixel((20, 9), (255, 240, 250))
-    picture.save(folder / "white.png")
-    return folder / "white.png"
+def add_deadly_image(folder: Path, *, failing: bool = False) -> Path:
+    """Add a picture that is nearly all white, or nearly all black, with a little that it can be recognised by."""
+    base, others = (0, ((5, 0, 15), (0, 15, 5))) if failing else (255, ((250, 255, 240), (255, 240, 250)))
+    picture = Image.new("RGB", (24, 24), (base, base, base))
+    picture.putpixel((3, 4), others[0])
+    picture.putpixel((20, 9), others[1])
+    path = folder / ("black.png" if failing else "white.png")
+    picture.save(path)
+    return path

@@ -3,10 +3,12 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import torch
+
 from imgaudit.diffusion.context import MeasurementContext
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.measurement import MeasuredImage, measure_chunk
-from imgaudit.exceptions import ImageError, ImgauditError
+from imgaudit.exceptions import DeviceError, ImageError, ImgauditError
 from imgaudit.io.framing import frame_image, is_single_colour
 from imgaudit.io.portfolio import LoadedTarget, Target
 from imgaudit.io.reading import format_path
@@ -44,6 +46,10 @@ class ChunkWork:
         )  # fmt: skip
 
 
+DEVICE_FAILURES = ("CUDA error", "HIP error")
+"""Words of torch's messages that say that a GPU failed; after that, every later call on it fails in that process."""
+
+
 def never_a_copy(replica: Replica) -> bool:
     """Tell copies where there are no controls: none."""
     return False
@@ -60,7 +66,8 @@ def measure_images(
     """Measure a chunk, one result per image. What cannot be measured is skipped with the reason.
 
     That is a file that can no longer be read, one without anything to be recognised by, and one on which the model
-    fails. Raises ImgauditError for what is not one image's fault, such as memory that does not suffice for any.
+    fails. Raises ImgauditError for what is not one image's fault: memory that does not suffice for any, or a device
+    that failed (DeviceError).
     """
     for one in _measure(context, targets):
         if isinstance(one, MeasuredImage):
@@ -97,6 +104,9 @@ def _measure_loaded(
         # Memory that does not suffice, or a model that cannot do what is asked, is not one image's fault.
         raise
     except Exception as error:
+        if is_device_failure(error):
+            # The other images would fail too in this process, and would be skipped for no fault of theirs.
+            raise DeviceError(f"the device failed: {str(error).partition(chr(10))[0][:200]}") from error
         if len(loaded) == 1:
             reason = f"measuring it failed: {type(error).__name__}: {error}"[:500]
             yield SkippedImage(path=format_path(loaded[0].target.path), skipped=reason)
@@ -106,3 +116,18 @@ def _measure_loaded(
             yield from _measure_loaded(context, [one])
         return
     yield from measured
+
+
+def is_device_failure(error: BaseException) -> bool:
+    """Return whether an exception says that a GPU failed, so that this process cannot use it any more.
+
+    torch raises AcceleratorError for it from version 2.8 on, and RuntimeError before and from the libraries of CUDA.
+
+    >>> is_device_failure(RuntimeError("CUDA error: an illegal memory access was encountered"))
+    True
+    >>> is_device_failure(RuntimeError("shapes differ"))
+    False
+    """
+    if isinstance(error, getattr(torch, "AcceleratorError", ())):
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in DEVICE_FAILURES)

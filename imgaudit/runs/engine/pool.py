@@ -46,6 +46,9 @@ class Step:
 Result = EncodedImage | SkippedImage | ChunkEnd
 """What an engine gives: an image, or the end of a chunk."""
 
+Event = Result | ChunkFailure | Step
+"""What the processes of a pool say: what the engine gives, the end of one of them, or what one does next."""
+
 
 class Engine(Protocol):
     """What measures chunks."""
@@ -88,7 +91,7 @@ class Pool(Protocol):
     def give(self, piece: Piece) -> None:
         """Hand a chunk to a process that is ready."""
 
-    def wait(self, seconds: float | None) -> EncodedImage | SkippedImage | ChunkEnd | ChunkFailure | Step | None:
+    def wait(self, seconds: float | None) -> Event | None:
         """Return what happens next; None when nothing that matters did within so many seconds, or a process is ready.
 
         Raises ImgauditError when processes cannot be started, and what they raise that is not one image's fault.

@@ -10,11 +10,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from imgaudit.exceptions import ConfigError, ImgauditError, WorkerError
+from imgaudit.exceptions import ConfigError, DeviceError, ImgauditError, WorkerError
 from imgaudit.runs.callbacks import OnStep, ignore_step
 from imgaudit.runs.engine.agenda import TRIES, Agenda, Piece
 from imgaudit.runs.engine.chunk import ChunkWork
-from imgaudit.runs.engine.pool import ChunkEnd, ChunkFailure, Result, Step, measure_in_pool
+from imgaudit.runs.engine.pool import ChunkEnd, ChunkFailure, Event, Result, Step, measure_in_pool
 from imgaudit.runs.engine.worker import Load, ModelHolder
 from imgaudit.runs.image_files import EncodedImage
 from imgaudit.schema.records import SkippedImage
@@ -105,7 +105,7 @@ class RayActors(AbstractContextManager["RayActors"]):
         self.devices = (device,) * (count or gpus)
         self._load, self._device = load, device
         self._places: list[_Place] = []
-        self._told: list[EncodedImage | SkippedImage | ChunkEnd | ChunkFailure | Step] = []
+        self._told: list[Event] = []
         self._work: ChunkWork | None = None
         self._ended_evaluations = 0
 
@@ -121,7 +121,8 @@ class RayActors(AbstractContextManager["RayActors"]):
         with _keeping_signals():
             try:
                 self._ray.init(**options)
-            except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+            except Exception as error:
+                # On a busy machine its processes may not be ready in time, for which Ray raises a plain Exception.
                 where = "on this machine" if address is None else f"at {address}"
                 raise WorkerError(f"the Ray cluster {where} could not be reached or started: {error}") from error
 
@@ -168,7 +169,7 @@ class RayActors(AbstractContextManager["RayActors"]):
         one.piece, one.waiting_for = piece, one.actor.measure.remote(piece)
         self._told.append(Step("measuring on the cluster", piece.paths, one.network_evaluations))
 
-    def wait(self, seconds: float | None) -> EncodedImage | SkippedImage | ChunkEnd | ChunkFailure | Step | None:
+    def wait(self, seconds: float | None) -> Event | None:
         """Return what comes next; see `Pool`."""
         if self._told:
             return self._told.pop(0)
@@ -178,35 +179,43 @@ class RayActors(AbstractContextManager["RayActors"]):
             self._told += self._read(waiting[done[0]])
         return self._told.pop(0) if self._told else None
 
-    def _read(self, one: _Place) -> list[EncodedImage | SkippedImage | ChunkEnd | ChunkFailure | Step]:
+    def _read(self, one: _Place) -> list[Event]:
         """Return what an actor's answer tells, and make it ready for the next chunk."""
         piece, answer = one.piece, one.waiting_for
         one.piece = one.waiting_for = None
         try:
             given = self._ray.get(answer)
+        except DeviceError as error:
+            reason = f"it could not go on: {getattr(error, 'cause', error)}"
+            return self._fail(one, piece, reason, is_lost=False)
         except ImgauditError as error:
             # Ray wraps what an actor raised, and adds its traceback to the message.
             raise getattr(error, "cause", error) from None
+        except self._ray.exceptions.RayTaskError as error:
+            return self._fail(one, piece, f"it met {error.cause!r}"[:300], is_lost=False)
         except self._ray.exceptions.RayError as error:
-            reason = f"Ray said: {_first_line(error)}"
-            self._prepare_again(one, reason, had_model=piece is not None)
-            return [ChunkFailure(piece.number, reason)] if piece is not None else []
+            return self._fail(one, piece, f"Ray said: {_first_line(error)}", is_lost=True)
         if not isinstance(given, _Measured) or piece is None:
             one.failures = 0
             return []
         one.network_evaluations = given.network_evaluations
         return [*given.images, ChunkEnd(piece.number)]
 
-    def _prepare_again(self, one: _Place, reason: str, *, had_model: bool) -> None:
-        """Wait until Ray has restarted a lost actor, or put a new one in its place where that failed."""
-        one.failures = 0 if had_model else one.failures + 1
+    def _fail(self, one: _Place, piece: Piece | None, reason: str, *, is_lost: bool) -> list[Event]:
+        """Wait until Ray has restarted an actor whose process was lost, or put a new one in its place.
+
+        is_lost:  the process ended; one that met what nobody foresaw, or whose device failed, is ended and not used on
+        """
+        one.failures = one.failures + 1 if piece is None else 0
         self._ended_evaluations += one.network_evaluations
         one.network_evaluations = 0
         if one.failures >= TRIES:
             raise WorkerError(f"no worker could be started on the Ray cluster, tried {one.failures} times; {reason}")
-        if one.failures:
+        if one.failures or not is_lost:
+            self._ray.kill(one.actor, no_restart=True)
             one.actor = self._make_actor()
         one.waiting_for = one.actor.prepare.remote()
+        return [ChunkFailure(piece.number, reason)] if piece is not None else []
 
     def _start(self) -> _Place:
         actor = self._make_actor()

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from imgaudit.diffusion.context import MeasurementContext
-from imgaudit.exceptions import ImgauditError, WorkerError
+from imgaudit.exceptions import DeviceError, ImgauditError, WorkerError
 from imgaudit.io.offline import go_offline
 from imgaudit.models.loading import LoadedModel
 from imgaudit.runs.callbacks import OnStep
@@ -111,6 +111,10 @@ def serve(orders: Connection, answers: Connection, load: Load, device: str, thre
                 answers.send(image)
             answers.send(ChunkEnd(order.number))
             piece = None
+    except DeviceError as error:
+        # What was in use of the device is lost with this process, and another one can use it again.
+        assert piece is not None
+        answers.send(ChunkFailure(piece.number, f"it could not go on: {error}"))
     except ImgauditError as error:
         answers.send(Refusal(error))
     except (EOFError, BrokenPipeError):

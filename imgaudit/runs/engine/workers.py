@@ -14,10 +14,8 @@ from imgaudit.exceptions import WorkerError
 from imgaudit.runs.callbacks import OnStep
 from imgaudit.runs.engine.agenda import TRIES, Agenda, Piece
 from imgaudit.runs.engine.chunk import ChunkWork
-from imgaudit.runs.engine.pool import ChunkEnd, ChunkFailure, Result, Step, measure_in_pool
+from imgaudit.runs.engine.pool import ChunkEnd, ChunkFailure, Event, Result, Step, measure_in_pool
 from imgaudit.runs.engine.worker import Load, Ready, Refusal, serve
-from imgaudit.runs.image_files import EncodedImage
-from imgaudit.schema.records import SkippedImage
 
 SECONDS_TO_END = 10.0
 """Time that a worker which has nothing to do has to end by itself."""
@@ -126,7 +124,7 @@ class Workers(AbstractContextManager["Workers"]):
         one.piece = piece
         _tell(one, piece)
 
-    def wait(self, seconds: float | None) -> EncodedImage | SkippedImage | ChunkEnd | ChunkFailure | Step | None:
+    def wait(self, seconds: float | None) -> Event | None:
         """Return what a worker says next; see `Pool`."""
         answering = connection.wait([one.answers for one in self._workers], seconds)
         for one in self._workers:
@@ -134,7 +132,7 @@ class Workers(AbstractContextManager["Workers"]):
                 return self._read(one)
         return None
 
-    def _read(self, one: _Worker) -> EncodedImage | SkippedImage | ChunkEnd | ChunkFailure | Step | None:
+    def _read(self, one: _Worker) -> Event | None:
         try:
             answer = one.answers.recv()
         except (EOFError, OSError):
@@ -148,7 +146,7 @@ class Workers(AbstractContextManager["Workers"]):
             one.network_evaluations = answer.network_evaluations
         if isinstance(answer, ChunkEnd | ChunkFailure):
             one.piece, one.is_ready = None, isinstance(answer, ChunkEnd)
-        assert isinstance(answer, EncodedImage | SkippedImage | ChunkEnd | ChunkFailure | Step)
+        assert isinstance(answer, Event)
         return answer
 
     def _replace(self, one: _Worker) -> ChunkFailure | None:

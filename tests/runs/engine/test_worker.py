@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from imgaudit.exceptions import ModelRefusedError, WorkerError
+from imgaudit.io.captions import CaptionSource
+from imgaudit.io.portfolio import read_portfolio
 from imgaudit.models import LoadedModel, load_model
 from imgaudit.runs.callbacks import ignore_step
 from imgaudit.runs.engine import worker
@@ -17,7 +19,9 @@ from imgaudit.runs.engine.agenda import Piece
 from imgaudit.runs.engine.chunk import ChunkWork, ask_everything, never_a_copy
 from imgaudit.runs.engine.pool import ChunkFailure
 from imgaudit.runs.engine.worker import ModelHolder, Ready, Refusal, serve
+from imgaudit.schema.records import SkippedImage
 from tests.runs.engine.test_agenda import make_targets
+from tests.support.deadly_model import FAILURE, raise_device_failure
 from tests.support.engine_runs import CONFIG
 
 Answers = Callable[..., list[object]]
@@ -92,3 +96,20 @@ def test_what_nobody_foresaw_fails_the_chunk_and_ends_the_worker(
         partial(load_model, str(model_folder)), work(fingerprint), Piece(4, make_targets("a.png")), Piece(5, [])
     )
     assert said == [Ready(), ChunkFailure(4, "it met RuntimeError: a bug")]
+
+
+def test_a_device_that_failed_ends_the_worker(
+    model_folder: Path, answers: Answers, make_folder: Callable[..., Path]
+) -> None:
+    def load(device: str) -> LoadedModel:
+        loaded = load_model(str(model_folder), device)
+        loaded.denoiser.encode = raise_device_failure  # type: ignore[method-assign]
+        return loaded
+
+    fingerprint = load_model(str(model_folder), "cpu").denoiser.fingerprint
+    folder = make_folder("images", range(2))
+    portfolio = read_portfolio(folder, CaptionSource(folder))
+    said = answers(load, work(fingerprint), Piece(4, portfolio.targets), Piece(5, portfolio.targets))
+    # Every image of the chunk is left to another process; none is skipped here.
+    assert not [one for one in said if isinstance(one, SkippedImage)] and isinstance(said[0], Ready)
+    assert said[-1] == ChunkFailure(4, f"it could not go on: the device failed: {FAILURE}")

@@ -14,7 +14,7 @@ import pytest
 from imgaudit.exceptions import WorkerError
 from imgaudit.models import LoadedModel, load_model
 from imgaudit.runs.engine.workers import Workers, describe_end
-from tests.support.deadly_model import load_deadly
+from tests.support.deadly_model import FAILURE, load_deadly
 from tests.support.engine_runs import add_deadly_image, measure_run, read_files, read_findings
 
 pytestmark = pytest.mark.slow
@@ -97,6 +97,22 @@ def test_a_chunk_that_always_ends_its_worker_is_skipped_with_the_reason(
     reason = next(one["reason"] for one in findings if one["path"].endswith("white.png"))
     assert "ended 2 times" in reason and "signal 9 (SIGKILL), as when memory runs out" in reason
     assert read_findings(tmp_path / "run") == findings
+
+
+def test_a_worker_whose_device_failed_is_replaced_and_others_are_measured(
+    model: LoadedModel, workers: Workers, make_folder: Callable[..., Path], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("imgaudit.runs.engine.agenda.TRIES", 2)
+    folder = make_folder("images", range(30, 37))
+    add_deadly_image(folder, failing=True)
+    said: list[str] = []
+    findings = measure_run(folder, model, tmp_path / "run", workers, on_step=lambda step, paths: said.append(step))
+    # A worker that was used on would have skipped all that came after.
+    skipped = {Path(one["path"]).name: one["reason"] for one in findings if one["verdict"] == "skipped"}
+    assert len(findings) == 8 and len(skipped) == 2 and "ended 2 times" in skipped["black.png"]
+    assert all(FAILURE in reason and "asynchronously" not in reason for reason in skipped.values())
+    assert any("could not go on" in step for step in said)
 
 
 def test_workers_that_hold_another_model_measure_nothing(
