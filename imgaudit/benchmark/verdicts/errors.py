@@ -66,7 +66,7 @@ class ErrorRow(Record):
     captions: bool
     """True where captions are given, False where they are withheld."""
     level: float
-    """Level asked for."""
+    """False discovery rate to which the audit was set."""
     images: int
     """Number of such images, controls included where banks are drawn from them."""
     memorised: int
@@ -305,7 +305,7 @@ def format_errors(report: ErrorReport) -> Iterator[str]:
     )
     yield ""
     yield (
-        f"{'false share of findings':29}{'images':>7} {'portfolio':>10}  captions  asked  findings  95 % interval    "
+        f"{'false share of findings':29}{'images':>7} {'portfolio':>10}  captions  level  findings  95 % interval    "
         "one bank  copies  any false"
     )
     for row in report.errors:
