@@ -15,11 +15,16 @@ from imgaudit.io.writing import read_json
 from imgaudit.runs.folder import RunFolder
 from imgaudit.schema.findings import AuditResult, Finding, Verdict
 
-SIZES = {"desktop": (1280, 960), "phone": (390, 844)}
-"""Width and height in CSS pixels."""
+WIDTHS = {"desktop": 1280, "phone": 390}
+"""Width in CSS pixels."""
 
-INDEX_HEIGHT = 1680
-"""Height of the index on a desktop: it shows the answer and the first rows."""
+HEIGHTS = {
+    ("index", "desktop"): 1680,
+    ("index", "phone"): 844,
+    ("image", "desktop"): 1200,
+    ("image", "phone"): 1270,
+}
+"""Height in CSS pixels: the index shows the answer and the first rows, the page of an image both pictures whole."""
 
 COLOURS = 256
 """Number of colours of a picture: text and flat areas need no more, and the files stay small."""
@@ -54,12 +59,10 @@ def main() -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=given.chromium, args=["--no-sandbox"])
         for name, page in pages.items():
-            for device, size in SIZES.items():
-                if (name, device) == ("index", "desktop"):
-                    size = (size[0], INDEX_HEIGHT)
+            for device, width in WIDTHS.items():
                 for scheme in ("light", "dark"):
                     path = given.out / f"{name}-{device}-{scheme}.png"
-                    picture(browser, page, size, scheme).save(path, optimize=True)
+                    picture(browser, page, (width, HEIGHTS[name, device]), scheme).save(path, optimize=True)
                     print(path)
         browser.close()
 

@@ -72,7 +72,7 @@ class Charts:
         if quantiles:
             count, (low, middle, high) = quantiles
             parts += [band(places(high), places(low)), line(places(middle), "control")]
-            entries += [("band", f"{count} controls that count, 5 % to 95 %"), ("line-control", "their median")]
+            entries += [("band", f"middle 90 % of {count} controls"), ("line-control", "their median")]
         parts += [line(places(ratios), "target"), legend([*entries, ("line-target", "this image")])]
         best = max(zip(ratios, times, strict=True), default=(0.0, 0.0))
         return document(
