@@ -124,11 +124,15 @@ def _time_lines(measured: MeasuredCost, plan: Plan) -> Iterator[str]:
     of = f"{images} images to audit and {controls} controls" if controls else f"{images} images"
     less = "; less where InvMM's search succeeds early" if plan.config.protocol.invmm is not None else ""
     yield f"Time: {_range(cost)} for {of}, on {where}{less}."
+    signs = _find_signs(cost)
+    # On a busy machine one number would say more than was measured.
+    every = (cost.most_seconds, cost.least_seconds) if signs else (cost.total_seconds,)
+    rates = " to ".join(f"{len(measured.works) * 3600 / seconds:,.0f}" for seconds in every)
     yield (
-        f"That is {len(measured.works) * 3600 / cost.total_seconds:,.0f} images an hour. Loading the model, which took "
+        f"That is {rates} images an hour. Loading the model, which took "
         f"{format_duration(measured.seconds_loading)}, and checking it come on top."
     )
-    if signs := _find_signs(cost):
+    if signs:
         yield (
             f"Warning: other programs keep this machine busy: {'; '.join(signs)}. The audit may take several times as "
             "long, or as short. Measure again when the machine is quiet."
@@ -147,8 +151,12 @@ def _timing_lines(cost: "Cost") -> Iterator[str]:
     few = "" if seconds.batch == cost.batch_size else ", which takes less time and gives much the same for one image"
     yield (
         f"The network is given up to {_images(cost.batch_size)} at once (a batch). It was timed on "
-        f"{_images(seconds.batch)} at once{few}. Measured for one image:"
+        f"{_images(seconds.batch)} at once{few}."
     )
+    if cost.is_contradictory:
+        yield "What a single step takes is not shown, because the times measured contradict each other."
+        return
+    yield "Measured for one image:"
     for name, value in (
         ("step of the search", seconds.backward),
         ("prediction", seconds.forward),
@@ -167,6 +175,8 @@ def _print_evaluations(plan: Plan, works: "Sequence[Work]", prediction_type: str
     if controls := plan.control_works(prediction_type):
         parts.append(f"of which {sum(work.evaluations for work in controls):,} for the controls")
     print_wrapped(f"  {', '.join(parts)}. One is a run of the model's network on one image.")
+    if said := _compare_controls(plan, prediction_type):
+        print_wrapped(f"  {said}")
     if plan.config.protocol.invmm is not None:
         from imgaudit.runs.work import invmm_work
 
@@ -177,6 +187,24 @@ def _print_evaluations(plan: Plan, works: "Sequence[Work]", prediction_type: str
         print_wrapped(
             f"  Of them {searched:,} for each image are needed only for models that predict a flow or a velocity."
         )
+
+
+def _compare_controls(plan: Plan, prediction_type: str | None) -> str:
+    """Say why a control takes more or less than an image to audit; empty where it does not."""
+    every = (plan.target_works(prediction_type), plan.control_works(prediction_type))
+    image, control = (max((work.evaluations for work in works), default=0) for works in every)
+    if plan.controls is None or not (image and control) or image == control:
+        return ""
+    texts = [
+        {rung.value for rung, has in plan.find_rungs(images)[0].items() if any(has)}
+        for images in (plan.own, plan.controls)
+    ]
+    more, only = ("controls", texts[1] - texts[0]) if control > image else ("images to audit", texts[0] - texts[1])
+    what = " or a ".join(sorted(only))
+    return (
+        f"A control takes at most {control:,}, an image to audit at most {image:,}: only {more} have a {what}, and "
+        "the model is asked for them with it too."
+    )
 
 
 def _stream_lines(measured: MeasuredCost, plan: Plan) -> Iterator[str]:

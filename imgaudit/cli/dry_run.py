@@ -10,6 +10,7 @@ from imgaudit.cli.no_controls import CONSEQUENCE, WAYS
 from imgaudit.cli.terminal import print_wrapped
 from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.policy import Policy
+from imgaudit.schema.protocol import Framing
 from imgaudit.schema.shard import Shard
 from imgaudit.schema.text import as_sentence
 
@@ -21,6 +22,14 @@ if TYPE_CHECKING:
 
 SHOWN = 20
 """Files that cannot be used and are named one by one."""
+
+FRAMING_WORDING = {
+    Framing.CROP_OR_PAD: "cropped to a square where at most a quarter of the picture is lost, and else padded",
+    Framing.CROP: "cropped to a square",
+    Framing.PAD: "padded to a square",
+    Framing.SQUASH: "squashed to a square",
+}
+"""What is done with an image that is not square."""
 
 
 @dataclass(frozen=True)
@@ -117,13 +126,19 @@ def _describe_files(plan: Plan) -> Iterator[str]:
     if plan.shard is not None:
         own = _count(len(plan.own.targets), "image")
         yield f"Of these, {own} would be measured: {plan.shard}. No verdict is final before all shards are merged."
+    yield from _list_skipped(portfolio)
+    if plan.controls is not None:
+        images = _count(len(plan.controls.targets), "control image")
+        left = f"; {_count(len(plan.controls.skipped), 'more file')} would be skipped" if plan.controls.skipped else ""
+        yield f"{images} would be measured first, in the same way as the images to audit{left}."
+        yield from _list_skipped(plan.controls)
+
+
+def _list_skipped(portfolio: "Portfolio") -> Iterator[str]:
     for skipped in portfolio.skipped[:SHOWN]:
         yield f"skipped: {skipped.path}: {skipped.skipped}"
     if (more := len(portfolio.skipped) - SHOWN) > 0:
         yield f"skipped: {_count(more, 'more file')}"
-    if plan.controls is not None:
-        images = _count(len(plan.controls.targets), "control image")
-        yield f"{images} would be measured first, in the same way as the images to audit."
 
 
 def _describe_asking(plan: Plan) -> Iterator[str]:
@@ -149,7 +164,8 @@ def _describe_asking(plan: Plan) -> Iterator[str]:
         )
     if config.protocol.invmm is not None:
         yield "The measure InvMM would be taken too. It decides nothing, and ends early where its search succeeds."
-    yield f"Images that are not square would be made square ({config.protocol.framing.value})."
+    framing = config.protocol.framing
+    yield f"Images that are not square would be {FRAMING_WORDING[framing]} (--framing {framing.value})."
     yield from _describe_policy(plan.policy)
 
 
@@ -175,14 +191,11 @@ def _describe_saving(plan: Plan) -> str:
 
 def _describe_policy(policy: Policy) -> Iterator[str]:
     """Say by which rules measurements would become verdicts; the built-in ones are not listed."""
-    changed = {
-        key: value for key, value in policy.model_dump(mode="json").items() if value != getattr(Policy(), key)
-    }  # fmt: skip
-    named = ", ".join(f"{key.replace('_', ' ')} {str(value).replace('_', ' ')}" for key, value in changed.items())
-    rules = f"the built-in rules, except: {named}" if changed else "the built-in rules"
+    changed = policy.describe_changes()
+    yield f"Verdicts follow the built-in rules{', except that ' + '; '.join(changed) if changed else ''}."
     yield (
-        f"Verdicts follow {rules}. Of the images that are said to stand out, {100 * policy.level:g} % may be false "
-        "alarms."
+        f"The level is {policy.level:g}: of the images that are said to stand out, at most {100 * policy.level:g} % "
+        "are expected to be false alarms."
     )
 
 
@@ -208,7 +221,7 @@ def _describe_missing(plan: Plan) -> Iterator[str]:
             f"does not stand out would be inconclusive. {_count(plan.known_controls, 'control')} would count."
         )
     if plan.known_controls:
-        yield f"(q = {policy.level:g} means that {100 * policy.level:g} % of what is found may be false alarms.)"
+        yield f"(q = {policy.level:g} means that at most {100 * policy.level:g} % of what is found are false alarms.)"
     yield from _describe_control_texts(plan)
     rungs, _ = plan.find_rungs(portfolio)
     if portfolio.targets and rungs and not any(any(has) for has in rungs.values()):

@@ -77,11 +77,11 @@ class Interruption:
         if not (images := len(self._activity.in_hand) if self._activity else 0):
             return f"stopping when the {self._what} being measured are done; press Ctrl-C again to stop at once"
         left = self._pace.seconds_for(images)
-        in_hand = "the image in hand is" if images == 1 else f"the {images} images in hand are"
+        measured = "the image being measured is" if images == 1 else f"the {images} images being measured are"
         takes = "how long that takes is not known yet" if left is None else f"in about {format_duration(left)}"
         lost = "this image" if images == 1 else f"these {images} images, which are measured together"
         return (
-            f"stopping when {in_hand} done, {takes}; press Ctrl-C again to stop at once, which loses only the work on "
+            f"stopping when {measured} done, {takes}; press Ctrl-C again to stop at once, which loses only the work on "
             f"{lost}"
         )
 

@@ -17,7 +17,5 @@ BASELINE_WORDING: Mapping[Baseline, str] = MappingProxyType(
 )
 """The baselines as pages and messages say them."""
 
-BASELINE_NAME: Mapping[Baseline, str] = MappingProxyType(
-    {"null": "the prediction without text", "start": "the empty prompt's prediction"}
-)
-"""The same in a few words, for a line of a terminal."""
+BASELINE_NAME: Mapping[Baseline, str] = MappingProxyType({"null": "without text", "start": "with an empty prompt"})
+"""The same in a few words, for the terminal."""

@@ -63,6 +63,34 @@ class Policy(BaseModel):
         here, there = self.model_dump(), other.model_dump()
         return [f"{key}: {here[key]} here, {there[key]} there" for key in here if here[key] != there[key]]
 
+    def describe_changes(self) -> list[str]:
+        """Return in words what differs from the built-in rules, apart from the level; empty where nothing does.
+
+        >>> Policy(near_duplicates="separate", level=0.1).describe_changes()
+        ['near copies among the images count one by one']
+        """
+        built_in = Policy().model_dump()
+        words: dict[str, str] = {
+            "copy_level": f"a copy must be closer than for all but {100 * self.copy_level:g} % of the controls",
+            "correction": f"q is corrected by the method {_CORRECTIONS[self.correction]}",
+            "near_duplicates": "near copies among the images count one by one",
+            "legs": f"copies are told {_LEGS[self.legs]}",
+            "complexity": "scores are not adjusted for how detailed an image is",
+            "bins": f"images are compared with controls of like detail, in {self.bins} groups",
+            "alarms": "alarms only warn, and no p-value is taken away because of them",
+        }
+        return [text for key, text in words.items() if getattr(self, key) != built_in[key]]
+
+
+_CORRECTIONS = {"benjamini_hochberg": "of Benjamini and Hochberg", "benjamini_yekutieli": "of Benjamini and Yekutieli"}
+
+_LEGS = {
+    "both": "by pixel similarity and worst tile together",
+    "similarity": "by pixel similarity alone",
+    "descriptor": "by the copy descriptor alone",
+    "either": "by pixels or by the copy descriptor",
+}
+
 
 def read_policy(path: Path, base: Policy | None = None) -> Policy:
     """Read a policy from a TOML or JSON file; keys that it leaves out are those of `base`.

@@ -7,9 +7,12 @@ from imgaudit.schema.baseline import BASELINE_NAME, BASELINE_WORDING, Baseline
 from imgaudit.schema.protocol import Protocol, Search
 
 SEARCH_WORDING: Mapping[Search, str] = MappingProxyType(
-    {Search.TEXTS: "searched among sums of texts", Search.INVERSION: "searched by inversion"}
+    {
+        Search.TEXTS: "a sum of ordinary texts that a search found for it",
+        Search.INVERSION: "numbers in place of words that a search found for it (inversion)",
+    }
 )
-"""The searches as messages say them."""
+"""What predicts an image after a search, as messages say it."""
 
 FOUND_WORDING: Mapping[Search, str] = MappingProxyType(
     {Search.TEXTS: "the sum of texts that the search found", Search.INVERSION: "the embedding"}
@@ -41,15 +44,16 @@ def recorded_search(protocol: Protocol) -> Search:
 
 
 def describe_score(search: Search, baselines: Collection[Baseline]) -> str:
-    """Say in at most 80 characters how scores were measured; empty where nothing has a score.
+    """Say what scores measure; empty where nothing has a score.
 
-    >>> describe_score(Search.INVERSION, {"null"})
-    'score: searched by inversion, compared with the prediction without text'
+    >>> describe_score(Search.TEXTS, {"null"})
+    'score: how much better the model predicts an image with a sum of ordinary texts that a search found for it than \
+without text'
     """
     if not baselines:
         return ""
     compared = " or ".join(BASELINE_NAME[one] for one in sorted(baselines))
-    return f"score: {SEARCH_WORDING[search]}, compared with {compared}"
+    return f"score: how much better the model predicts an image with {SEARCH_WORDING[search]} than {compared}"
 
 
 def explain_search(search: Search, baseline: Baseline) -> str:

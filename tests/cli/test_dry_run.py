@@ -1,17 +1,19 @@
 """What an audit will cost: work counted, passes measured, batches chosen by what is free."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from typer.testing import CliRunner
 
 from imgaudit.api import read_portfolio
 from imgaudit.cli import app
-from imgaudit.cli.cost import MeasuredCost, _time_lines
+from imgaudit.cli.cost import MeasuredCost, _print_evaluations, _time_lines, _timing_lines
 from imgaudit.cli.dry_run import Plan, print_plan
 from imgaudit.cli.pace import format_duration
 from imgaudit.diffusion.memory import measure_peak_bytes
@@ -35,9 +37,11 @@ from imgaudit.runs.cost import (
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.work import Work, expected_work
 from imgaudit.schema.config import AuditConfig, resolve_config
+from imgaudit.schema.policy import Policy
 from imgaudit.schema.protocol import Effort, GenerationConfig, Protocol, protocol_for
 from imgaudit.similarity.matcher import Matcher
 from tests.conftest import make_pipeline, tiny_recipe
+from tests.support.wrapping import unwrap
 
 PROTOCOL = protocol_for(Effort.QUICK)
 
@@ -218,6 +222,9 @@ def test_times_that_contradict_each_other_are_measured_once_more_and_then_said(
         assert len(measured) - len(left) == count and found.is_contradictory is contradictory
         assert seen[-1] == (count + 1, count + 1) and found.least_seconds <= found.total_seconds <= found.most_seconds
         assert any("contradict" in line for line in _time_lines(_measured(found), PLAN)) is contradictory
+        shown = list(_timing_lines(found))
+        assert any(" ms" in line for line in shown) is not contradictory
+        assert any("is not shown" in line for line in shown) is contradictory
 
 
 def test_a_range_covers_all_that_was_measured_and_a_busy_machine_is_told(
@@ -237,6 +244,53 @@ def test_a_range_covers_all_that_was_measured_and_a_busy_machine_is_told(
     ):  # fmt: skip
         lines = " ".join(_time_lines(_measured(replace(found, busyness=busy)), PLAN))
         assert said in lines and "Measure again when the machine is quiet" in lines
+        assert re.search(r"That is [\d,]+ to [\d,]+ images an hour", lines), "a range, as the time has one"
+
+
+def test_it_is_said_why_a_control_takes_more_than_an_image(
+    make_folder: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    begin = r"A control takes at most ([\d,]+), an image to audit at most ([\d,]+)"
+    bare, captioned = read_portfolio(make_folder("bare", [1], False)), read_portfolio(make_folder("captioned", [2, 3]))
+    for mine, controls, said in (
+        (bare, captioned, f"{begin}: only controls have a caption"),
+        (captioned, bare, f"{begin}: only images to audit have a caption"),
+        (bare, bare, ""),
+    ):
+        _print_evaluations(plan := Plan(AuditConfig(), AuditConfig().policy, mine, controls, 2), plan.works(), None)
+        shown = unwrap(capsys.readouterr().out)
+        found = re.search(said, shown) if said else None
+        assert bool(found) == bool(said) == ("A control takes" in shown)
+        if found:
+            control, image = (int(number.replace(",", "")) for number in found.groups())
+            assert control == plan.control_works()[0].evaluations != image == plan.target_works()[0].evaluations
+
+
+def test_rules_that_are_not_the_built_in_ones_are_told_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    changed = Policy(legs="either", near_duplicates="separate", level=0.1)
+    print_plan(replace(PLAN, policy=changed))
+    shown = unwrap(capsys.readouterr().out)
+    assert (
+        "Verdicts follow the built-in rules, except that near copies among the images count one by one; copies are "
+        "told by pixels or by the copy descriptor. The level is 0.1: of the images" in shown
+    )
+    assert "at most 10 % are expected to be false alarms" in shown
+    print_plan(PLAN)
+    assert "Verdicts follow the built-in rules. The level" in unwrap(capsys.readouterr().out)
+
+
+def test_controls_that_would_be_skipped_are_named(
+    make_folder: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine, folder = read_portfolio(make_folder("mine", [1])), make_folder("controls", [2, 3])
+    Image.new("RGB", (24, 24), "red").save(folder / "plain.png")
+    print_plan(Plan(AuditConfig(), AuditConfig().policy, mine, read_portfolio(folder), 2))
+    shown = unwrap(capsys.readouterr().out)
+    assert (
+        "2 control images would be measured first, in the same way as the images to audit; 1 more file would be"
+        in shown
+    )
+    assert "plain.png: the file is a single colour" in shown
 
 
 def test_controls_are_counted_with_their_own_texts(make_folder: Callable[..., Path]) -> None:

@@ -43,17 +43,19 @@ def test_a_signal_tells_what_is_finished_first_and_how_long_that_takes() -> None
     on_progress("auditing", 0, 24)
     activity.begin("encoding", [f"{number}.png" for number in range(8)])
     assert wanted.describe_stop() == (
-        "stopping when the 8 images in hand are done, how long that takes is not known yet; press Ctrl-C again to stop "
-        "at once, which loses only the work on these 8 images, which are measured together"
+        "stopping when the 8 images being measured are done, how long that takes is not known yet; press Ctrl-C again "
+        "to stop at once, which loses only the work on these 8 images, which are measured together"
     )
     now[0] = 400.0
     on_progress("auditing", 8, 24)
     activity.begin("encoding", [f"{number}.png" for number in range(8, 16)])
     activity.begin("comparing generated images", ["9.png"])
     now[0] = 500.0
-    assert "when the 8 images in hand are done, in about 5 min 0 s; press" in wanted.describe_stop()
+    assert "when the 8 images being measured are done, in about 5 min 0 s; press" in wanted.describe_stop()
     activity.begin("encoding", ["16.png"])
-    assert "when the image in hand is done" in wanted.describe_stop() and "on this image" in wanted.describe_stop()
+    assert (
+        "when the image being measured is done" in wanted.describe_stop() and "on this image" in wanted.describe_stop()
+    )
 
 
 def test_a_stop_at_once_tells_how_long_the_command_ran(

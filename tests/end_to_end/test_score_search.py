@@ -8,8 +8,12 @@ from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import read_manifest
 from tests.conftest import make_pipeline, tiny_recipe
 from tests.end_to_end.test_baseline import BUDGET, imgaudit
+from tests.support.wrapping import unwrap
 
-SCORE = "score: searched by inversion, compared with the prediction without text"
+SCORE = (
+    "score: how much better the model predicts an image with numbers in place of words that a search found for it "
+    "(inversion) than without text"
+)
 
 
 def test_a_bank_of_a_model_that_predicts_noise_goes_on_working_without_options(
@@ -20,14 +24,14 @@ def test_a_bank_of_a_model_that_predicts_noise_goes_on_working_without_options(
     model = ("--model", tmp_path / "model")
     # A bank of the last version has no such search in its protocol.
     said = imgaudit("calibrate", controls, *model, "--out", bank, "--search", "inversion", *BUDGET)
-    assert SCORE in said.splitlines()
+    assert SCORE in unwrap(said)
     before = NullBank.read(bank)
     assert before.protocol.span is None
     said = imgaudit("audit", targets, *model, "--calibration", bank, "--out", tmp_path / "run", *BUDGET)
-    assert SCORE in said.splitlines()
+    assert SCORE in unwrap(said)
     manifest = read_manifest(RunFolder(tmp_path / "run"))
     assert manifest.protocol == before.protocol and manifest.protocol_hash == before.protocol.hash
-    assert SCORE in imgaudit("bank", "info", bank).splitlines()
+    assert SCORE in unwrap(imgaudit("bank", "info", bank))
     # More controls, and the rest of the audit, under the defaults of today.
     imgaudit("calibrate", make_folder("more", range(60, 62)), *model, "--out", bank, "--append", *BUDGET)
     assert len(NullBank.read(bank).controls) == 5

@@ -14,11 +14,13 @@ from imgaudit.schema.protocol import Protocol, Search, SpanConfig
 from imgaudit.schema.records import ErrorMeasurement
 from tests.report.conftest import folder
 from tests.support.records import bank
+from tests.support.wrapping import unwrap
 
 __all__ = ["folder"]
 
-INVERTED = "score: searched by inversion, compared with the prediction without text"
-SEARCHED = "score: searched among sums of texts, compared with the prediction without text"
+BETTER = "score: how much better the model predicts an image with "
+INVERTED = f"{BETTER}numbers in place of words that a search found for it (inversion) than without text"
+SEARCHED = f"{BETTER}a sum of ordinary texts that a search found for it than without text"
 
 
 def searched(result: AuditResult, predicted: str = "flow") -> AuditResult:
@@ -76,4 +78,4 @@ def test_the_terminal_says_which_search_and_baseline_the_scores_have(
 ) -> None:
     for one, line in ((result, INVERTED), (searched(result), SEARCHED)):
         print_result(one)
-        assert line in capsys.readouterr().out.splitlines()
+        assert line in unwrap(capsys.readouterr().out)
