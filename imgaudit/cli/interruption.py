@@ -78,7 +78,7 @@ class Interruption:
             return f"stopping when the {self._what} being measured are done; press Ctrl-C again to stop at once"
         left = self._pace.seconds_for(images)
         measured = "the image being measured is" if images == 1 else f"the {images} images being measured are"
-        takes = "how long that takes is not known yet" if left is None else f"in about {format_duration(left)}"
+        takes = f"in about {format_duration(left)}" if left else "how long that takes is not known yet"
         lost = "this image" if images == 1 else f"these {images} images, which are measured together"
         return (
             f"stopping when {measured} done, {takes}; press Ctrl-C again to stop at once, which loses only the work on "

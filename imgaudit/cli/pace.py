@@ -36,7 +36,8 @@ class Pace:
         return self.seconds_for(self.total - self.done)
 
     def seconds_for(self, pieces: int) -> float | None:
-        """About how long the next pieces take, the time that has gone into them already taken off."""
+        """About how long the next pieces take, the time that has gone into them already taken off; 0 where they take
+        longer than those before."""
         finished = self.done - (self._before or 0)
         if finished <= 0:
             return None
@@ -51,6 +52,8 @@ class Pace:
             rest = "no estimate yet"
         elif self.done >= self.total:
             rest = "finished"
+        elif left == 0:
+            rest = "longer than estimated"
         else:
             rest = f"about {format_duration(left)} left"
         return f"{self.done} of {self.total}, {so_far}, {rest}"

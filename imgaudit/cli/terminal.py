@@ -104,8 +104,11 @@ class _TimeLeft(ProgressColumn):
     """About how long the rest takes; it counts down while a long step runs."""
 
     def render(self, task: Task) -> Text:
-        left = task.fields["pace"].seconds_left
-        return Text("estimating" if left is None else f"{format_duration(left)} left", style="cyan")
+        pace = task.fields["pace"]
+        if left := pace.seconds_left:
+            return Text(f"{format_duration(left)} left", style="cyan")
+        # A piece that takes longer than those before leaves nothing to count down.
+        return Text("finished" if pace.total and pace.done >= pace.total else "estimating", style="cyan")
 
 
 class _Doing(ProgressColumn):

@@ -174,8 +174,9 @@ def _note_controls(model: LoadedModel, inputs: AuditInputs, config: AuditConfig,
                 "imgaudit calibrate takes --measure invmm"
             )
     elif controls is not None and controls.skipped:
-        first = controls.skipped[0]
-        on_note(f"note: {len(controls.skipped)} files are no controls (first: {first.path}: {first.skipped})")
+        one, count = controls.skipped[0], len(controls.skipped)
+        which = "1 file is no control:" if count == 1 else f"{count:,} files are no controls, such as"
+        on_note(f"note: {which} {one.path}: {one.skipped}")
 
 
 def _keep_works(inputs: AuditInputs, config: AuditConfig, on_note: OnNote) -> AuditInputs:

@@ -131,7 +131,8 @@ def resolve_batch_size(
         batch, source, note = read_manifest(run).batch_size, "the run", ""
     else:
         batch = measured_batch(model.denoiser, config.protocol, chunk_size=config.chunk_size, sharing=sharing)
-        source, note = "free memory", f"network batch: {batch}, chosen by free memory"
+        images = "1 image" if batch == 1 else f"{batch} images"
+        source, note = "free memory", f"the network is given up to {images} at once, as free memory allows"
     return config.model_copy(update={"batch_size": batch}), {**sources, "batch_size": source}, note
 
 

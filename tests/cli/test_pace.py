@@ -22,7 +22,7 @@ def test_time_left_is_told_when_a_piece_takes_minutes() -> None:
     assert pace.seconds_left == 300, "it counts down while a step runs"
     assert pace.describe() == "4 of 10, 3 min 0 s so far, about 5 min 0 s left"
     now[0] = 9999.0
-    assert pace.seconds_left == 0
+    assert pace.seconds_left == 0 and pace.describe().endswith(", longer than estimated"), "and not 1 s left"
     pace.count(10, 10)
     assert pace.describe().endswith("finished")
 
