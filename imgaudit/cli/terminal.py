@@ -298,7 +298,7 @@ def print_result(result: AuditResult) -> None:
     # Imported here, so that --help stays free of the report.
     from imgaudit.report.alarm_wording import sort_alarms
     from imgaudit.report.copy_counts import explain_uncounted
-    from imgaudit.report.wording import controls_text, controls_used_text, false_positive_text
+    from imgaudit.report.wording import blind_comparison_text, controls_text, controls_used_text, false_positive_text
 
     console = Console(highlight=False)
     console.print(_common_skip(result) or _findings(result))
@@ -331,7 +331,7 @@ def print_result(result: AuditResult) -> None:
             + ("" if isinstance(check.parts, Skipped) else f", {check.parts} in part")
             + f"; inversion copied {check.copies} before the other rules were applied"
         )
-    if summary.blind_comparison:
-        print_wrapped(summary.blind_comparison)
+    if fair := blind_comparison_text(summary):
+        print_wrapped(fair)
     for alarm in sort_alarms(summary.alarms):
         print_labelled("alarm: ", as_sentence(alarm.message), "bold yellow")

@@ -4,6 +4,9 @@ import re
 from pathlib import Path
 from typing import get_args
 
+import pytest
+
+from imgaudit.cli.terminal import print_result
 from imgaudit.report.glossary import read_glossary
 from imgaudit.report.pages import NOT_SEALED
 from imgaudit.report.wording import CORRECTION_WORDING, blind_comparison_text, controls_text, level_text
@@ -11,6 +14,7 @@ from imgaudit.runs import seal
 from imgaudit.schema.error_checks import ForcingCheck
 from imgaudit.schema.findings import AuditResult
 from imgaudit.schema.policy import Policy
+from tests.support.wrapping import unwrap
 
 
 def test_every_correction_has_a_name_in_words() -> None:
@@ -18,12 +22,16 @@ def test_every_correction_has_a_name_in_words() -> None:
     assert not [words for words in CORRECTION_WORDING.values() if "_" in words or "-" in words]
 
 
-def test_a_comparison_without_the_model_is_told_with_its_purpose(result: AuditResult) -> None:
+def test_a_comparison_without_the_model_is_told_with_its_purpose(
+    result: AuditResult, capsys: pytest.CaptureFixture[str]
+) -> None:
     compared = "targets and controls without the model: images were compared: 3 targets and 9 controls"
     summary = result.summary.model_copy(update={"blind_comparison": compared})
     text = blind_comparison_text(summary)
     assert text.startswith("Controls are a fair comparison only if")
     assert "without the model: images were compared: 3 targets and 9 controls. Where" in text
+    print_result(result.model_copy(update={"summary": summary}))
+    assert text in unwrap(capsys.readouterr().out), "the terminal says what pages say"
     assert blind_comparison_text(summary.model_copy(update={"blind_comparison": None})) == ""
 
 
