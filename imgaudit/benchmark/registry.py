@@ -45,6 +45,7 @@ BENCHMARKS = (
     Benchmark("screening", options.ScreeningSettings, "speed.screening"),
     Benchmark("lora", options.LoraSettings, "methods.lora"),
     Benchmark("memory", options.MemorySettings, "speed.memory"),
+    Benchmark("price", options.PriceSettings, "speed.price"),
     Benchmark("templates", options.TemplateSettings, "copies.templates"),
     Benchmark("hosted", options.HostedSettings, "copies.hosted"),
     Benchmark("copies", options.CopiesSettings, "copies.recall"),

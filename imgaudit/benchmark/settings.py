@@ -185,8 +185,14 @@ class SearchSettings(FrontierSettings):
 
 
 class SpeedSettings(Batched, Seeded, OnLab):
-    """Time every stage of an audit, beside the raw time of the same network passes."""
+    """Time every stage of an audit, beside the time of the same passes by the bare networks."""
 
+    published: str | None = Field(
+        None,
+        description="Published model to time in place of a lab, with random weights, such as Stable Diffusion 1.5.",
+    )
+    shrink: int = Field(1, ge=1, description="With --published: how many times smaller the model is made.")
+    rounds: int = Field(5, ge=1, description="Times that everything is timed.")
     count: int = Field(8, ge=1, description="Images measured together.")
     effort: Effort = Field(Effort.QUICK, description="Budget of the audit that is timed: quick, standard or thorough.")
 
@@ -215,6 +221,20 @@ class MemorySettings(Tabled):
     """Count the memory that published models need, stage by stage, without their weights."""
 
     only: list[str] = Field([], description="Published model to count. May be repeated; by default all.")
+
+
+class PriceSettings(Tabled):
+    """Count the operations of an audit of published models, and print GPU hours and prices under assumptions."""
+
+    only: list[str] = Field([], description="Published model to count. May be repeated; by default all.")
+    images: int = Field(10_000, ge=1, description="Number of images to audit.")
+    controls: int = Field(1000, ge=0, description="Number of controls.")
+    effort: Effort = Field(Effort.STANDARD, description="Budget of the audit: quick, standard or thorough.")
+    no_captions: bool = Field(False, description="Count images that have no captions.")
+    tflops: float = Field(312, gt=0, description="Most operations of the GPU in a second, in TFLOP/s.")
+    least_utilisation: float = Field(0.2, gt=0, le=1, description="Lowest share of these that a model reaches.")
+    most_utilisation: float = Field(0.5, gt=0, le=1, description="Highest share of these that a model reaches.")
+    price_gpu_hour: float | None = Field(None, ge=0, description="Price of the GPU for an hour, in any currency.")
 
 
 class ScreeningSettings(WithFolder, Seeded):

@@ -29,7 +29,12 @@ class PromptEmbeds:
 
     def select(self, rows: torch.Tensor | slice) -> "PromptEmbeds":
         """Return the conditions at `rows`, which may repeat."""
-        return self.map(lambda tensor: tensor[rows])
+        if isinstance(rows, slice):
+            return self.map(lambda tensor: tensor[rows])
+        # Copied to a GPU once: an index on the CPU would be copied for every stream, and again for its gradient.
+        devices = {one.device for one in (*self.streams.values(), *self.extras.values())}
+        places = {device: rows.to(device) for device in devices}
+        return self.map(lambda tensor: tensor[places[tensor.device]])
 
     def map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "PromptEmbeds":
         """Return the conditions with every stream and every extra changed by one function."""

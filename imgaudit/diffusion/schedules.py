@@ -49,8 +49,9 @@ class Schedule(ABC):
 
         timesteps: (N,) int64; like: (N, ...) tensor. Returns two (N, 1, ...) tensors of like's dtype and device.
         """
-        shape = (-1,) + (1,) * (like.dim() - 1)
-        signal, spread = (share.reshape(shape).to(like) for share in self.shares(timesteps))
+        shape = (2, -1) + (1,) * (like.dim() - 1)
+        # Together, as a copy to a GPU waits for all that the GPU has to do.
+        signal, spread = torch.stack(self.shares(timesteps)).reshape(shape).to(like)
         return signal, spread
 
     def add_noise(self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:

@@ -1,239 +1,225 @@
-"""Where the time of an audit goes, stage by stage, beside the raw time of the same network passes.
+"""Where the time of an audit goes, stage by stage, beside the time of the bare networks.
 
-The raw time is that of the bare network on batches of the same size, forward alone or forward and backward to the
-inputs, measured between the stages it is compared with; what a stage takes beyond it is the tool's own overhead.
+An audit is made of a few images, from their files to their records. The passes of the model's networks are recorded
+and made again alone: the same networks on inputs of the same shapes, as often, and nothing else. What the audit takes
+beyond that is the tool's own. Both are timed in turns, which first and which second alternating.
 """
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from statistics import fmean, median
-from typing import TypeVar
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+from tempfile import TemporaryDirectory
 
 import torch
-from pydantic import Field
 
 from imgaudit.benchmark.harness.cases import CaseCounts, choose_cases
 from imgaudit.benchmark.harness.figures import Goal, format_goals
 from imgaudit.benchmark.harness.lab_model import describe_hardware
 from imgaudit.benchmark.harness.lab_work import LabWork
-from imgaudit.benchmark.harness.procedure import OnStage, report_procedure
+from imgaudit.benchmark.harness.procedure import OnStage, ignore_stage, report_procedure
 from imgaudit.benchmark.harness.table import Table
 from imgaudit.benchmark.settings import SpeedSettings
-from imgaudit.diffusion.denoiser import Denoiser, PromptEmbeds
-from imgaudit.diffusion.denoising_error import measure_paired_errors
-from imgaudit.diffusion.executor import Executor
-from imgaudit.diffusion.generation import Generated, draw_replica_seeds, generate
-from imgaudit.diffusion.inversion import invert
-from imgaudit.io.framing import to_batch
-from imgaudit.io.portfolio import Target as AuditedImage
-from imgaudit.schema.protocol import Protocol, protocol_for
-from imgaudit.schema.records import Record, Rung
-from imgaudit.similarity.matcher import Matcher
+from imgaudit.benchmark.speed.bare_audit import open_published
+from imgaudit.benchmark.speed.network_calls import Call, NetworkCalls
+from imgaudit.benchmark.speed.stage_clock import STAGES, StageClock
+from imgaudit.exceptions import InputError
+from imgaudit.io.portfolio import Portfolio
+from imgaudit.models.families.latent import LatentDenoiser
+from imgaudit.models.loading import LoadedModel
+from imgaudit.runs.busyness import observing
+from imgaudit.runs.folder import RunFolder
+from imgaudit.runs.measurement import measure_targets
+from imgaudit.schema.config import AuditConfig
+from imgaudit.schema.records import Record
+from imgaudit.similarity.matcher import standard_matcher
 from imgaudit.statistics import mean_interval
 
-Result = TypeVar("Result")
-
-ROUNDS = 5
-"""Times that everything is timed, so that the ratio has an interval."""
-
-REPEATS = 5
-"""Batches whose median is the raw time of one."""
+LARGEST_RATIO = 1.05
+"""Wall time of an audit over that of its networks alone, at most."""
 
 
 class Stage(Record):
-    """One part of the work on a chunk of images."""
+    """One stage of one round."""
 
-    name: str
-    """What is done."""
     seconds: float
-    """Wall time."""
-    network_evaluations: int
-    """Passes of one sample; a backward pass counts as one more."""
+    """Wall time in the audit."""
     raw_seconds: float
-    """Time the bare network takes for the same passes; 0 for stages without any."""
-
-    @property
-    def ratio(self) -> float | None:
-        """Wall time over raw network time; None for stages without network passes."""
-        return self.seconds / self.raw_seconds if self.raw_seconds else None
+    """Wall time of the same passes by the bare networks; 0 for a stage without any."""
+    network_evaluations: int
+    """Passes of one sample through the network that denoises; a backward pass counts as one more."""
 
 
 class SpeedReport(Table):
-    """All stages."""
+    """All rounds."""
 
+    model: str
+    """What was audited."""
     hardware: str
     """Machine, device and threads."""
+    busy: list[str]
+    """Signs that other programs kept the machine busy; none on a quiet machine."""
     images: int
-    """Images measured together."""
+    """Images of the audit."""
     batch_size: int
     """Largest batch."""
     protocol_hash: str
     """What they went through."""
-    stages: list[Stage]
-    """In order."""
-    network_ratio: float
-    """Wall time of all stages with network passes over their raw network time."""
-    total_ratio: float
-    """Wall time of everything over the raw network time."""
-    total_ratios: list[float] = Field(default_factory=list)
-    """The same of every round; empty when it was timed once, as before rounds were kept."""
+    rounds: list[dict[str, Stage]]
+    """Every round: each stage by name."""
+
+    def ratios(self, stages: Sequence[str] = STAGES) -> list[float]:
+        """Return, of every round, wall time over raw time of some stages together; none where they have no passes."""
+        sums = [
+            (sum(one[name].seconds for name in stages), sum(one[name].raw_seconds for name in stages))
+            for one in self.rounds
+        ]
+        return [seconds / raw for seconds, raw in sums if raw]
+
+    @property
+    def images_per_hour(self) -> list[float]:
+        """Images an hour, of every round."""
+        return [3600 * self.images / sum(stage.seconds for stage in one.values()) for one in self.rounds]
 
     @property
     def targets(self) -> list[Goal]:
-        """Goals and outcomes."""
-        name, wanted = "wall time of everything over raw network time", "upper bound <= 1.10"
-        if len(self.total_ratios) < 2:
-            return [Goal.unmeasured(name, wanted, f"{self.total_ratio:.2f}, timed once: no interval")]
-        ends = mean_interval(self.total_ratios)
-        got = f"{fmean(self.total_ratios):.2f} ({ends.low:.2f} to {ends.high:.2f}, {len(self.total_ratios)} rounds)"
-        return [Goal.at_most(name, ends, 1.1, wanted=wanted, got=got)]
-
-
-class Stopwatch:
-    """Times stages of work on a denoiser, each beside the bare network."""
-
-    def __init__(self, denoiser: Denoiser, batch_size: int) -> None:
-        self.denoiser, self.batch_size = denoiser, batch_size
-        self.stages: list[Stage] = []
-        """What was timed so far."""
-        # The first passes of a process are slow; nobody is to be compared with them.
-        self.raw_seconds_per_sample(backward=True)
-
-    def raw_seconds_per_sample(self, *, backward: bool) -> float:
-        """Time of the bare network per sample of a full batch, in seconds: the median of several batches."""
-        condition = self.denoiser.null_condition().repeat(self.batch_size)
-        streams = {name: stream.clone().requires_grad_(backward) for name, stream in condition.streams.items()}
-        condition = condition.with_streams(streams)
-        generator = torch.Generator().manual_seed(0)
-        noisy = torch.randn((self.batch_size, *self.denoiser.latent_shape), generator=generator)
-        timesteps = torch.arange(self.batch_size) % self.denoiser.schedule.num_train_timesteps
-        taken = []
-        for _ in range(REPEATS):
-            started = time.perf_counter()
-            with torch.set_grad_enabled(backward):
-                output = self.denoiser.predict(noisy, timesteps, condition).output
-                if backward:
-                    output.square().sum().backward()  # type: ignore[no-untyped-call]
-            if output.is_cuda:
-                torch.cuda.synchronize()
-            taken.append(time.perf_counter() - started)
-        return median(taken) / self.batch_size
-
-    def time(self, name: str, work: Callable[[], Result], *, backward_share: float = 0.0) -> Result:
-        """Do the work and add a stage.
-
-        backward_share:  part of its network evaluations that belongs to passes forward and backward
-        """
-        rates = [self._rate(backward_share)]
-        before, started = self.denoiser.network_evaluations, time.perf_counter()
-        result = work()
-        seconds, spent = time.perf_counter() - started, self.denoiser.network_evaluations - before
-        rates.append(self._rate(backward_share))
-        raw = spent * sum(rates) / 2
-        self.stages.append(Stage(name=name, seconds=seconds, network_evaluations=spent, raw_seconds=raw))
-        return result
-
-    def _rate(self, backward_share: float) -> float:
-        """Raw seconds per network evaluation of a mix of passes."""
-        rate = (1 - backward_share) * self.raw_seconds_per_sample(backward=False)
-        if backward_share:
-            rate += backward_share * self.raw_seconds_per_sample(backward=True) / 2
-        return rate
+        """The goal and its outcome."""
+        name, wanted = "wall time of an audit over its raw network time", f"upper bound <= {LARGEST_RATIO}"
+        ratios = self.ratios()
+        if len(ratios) < 2:
+            return [Goal.unmeasured(name, wanted, f"{fmean(ratios):.3f}, timed once: no interval")]
+        ends = mean_interval(ratios)
+        got = f"{_format_mean(ratios, 3)}, {len(ratios)} rounds"
+        return [Goal.at_most(name, ends, LARGEST_RATIO, wanted=wanted, got=got)]
 
 
 def measure_speed(
-    denoiser: Denoiser,
-    targets: Sequence[AuditedImage],
-    protocol: Protocol,
+    model: LoadedModel,
+    portfolio: Portfolio,
+    config: AuditConfig,
     *,
-    run_seed: int,
-    batch_size: int,
+    rounds: int,
+    on_stage: OnStage = ignore_stage,
 ) -> SpeedReport:
-    """Time every stage on one chunk of images, with the functions that an audit calls."""
-    executor, matcher = Executor(batch_size), Matcher()
-    watch = Stopwatch(denoiser, batch_size)
-    sha256s = [target.image.sha256 for target in targets]
-    framed = to_batch((target.load().pixels for target in targets), denoiser.resolution, protocol.framing)
-    latents = watch.time("encoding", lambda: denoiser.encode(framed))
-    rendered = watch.time("decoding", lambda: denoiser.decode(latents))
+    """Time audits of the same images, and the bare networks, in turns. Raises InputError for a model without networks.
 
-    inversion = watch.time(
-        "inversion",
-        lambda: invert(denoiser, latents, sha256s, protocol.inversion, run_seed=run_seed, executor=executor),
-        backward_share=1.0,
-    )
-    embeds = inversion.prompt_embeds
-    watch.time(
-        "denoising error",
-        lambda: measure_paired_errors(
-            denoiser, latents, sha256s, embeds, protocol.error, run_seed=run_seed, executor=executor
-        ),
-    )
-    captions = denoiser.condition([target.texts.get(Rung.CAPTION, [""])[0] for target in targets])
-    sampling = protocol.generation
-    seeds = [draw_replica_seeds(run_seed, sha256, sampling.seeds) for sha256 in sha256s]
-
-    def sample(condition: PromptEmbeds) -> list[list[Generated]]:
-        return [
-            batch
-            for scale in sampling.guidance_scales
-            for batch in generate(
-                denoiser, condition, seeds, guidance_scale=scale, num_inference_steps=sampling.num_inference_steps,
-                executor=executor,
-            )
-        ]  # fmt: skip
-
-    frames = watch.time("replicas, caption", lambda: sample(captions))
-    frames += watch.time("replicas, embedding", lambda: sample(embeds))
-
-    def match() -> None:
-        for number, batch in enumerate(frames):
-            valid = [frame.image for frame in batch if frame.invalid is None]
-            if valid:
-                matcher.compare(rendered[number % len(targets)], torch.stack(valid))
-
-    watch.time("matching", match)
-    networked = [stage for stage in watch.stages if stage.network_evaluations]
-    raw = sum(stage.raw_seconds for stage in networked)
-    seconds = sum(stage.seconds for stage in networked)
-    whole = sum(stage.seconds for stage in watch.stages)
+    The first audit records the passes and is not timed: first passes are slow.
+    """
+    denoiser = model.denoiser
+    if not isinstance(denoiser, LatentDenoiser):
+        raise InputError(f"{model.name!r} has no networks to compare with")
+    calls = NetworkCalls(denoiser)
+    on_stage("recording the passes", 0, rounds)
+    recorded, _ = _audit(calls, model, portfolio, config)
+    raw = partial(_repeat, calls, recorded)
+    audit = partial(_audit, calls, model, portfolio, config)
+    found: list[dict[str, Stage]] = []
+    with observing(on_processor=denoiser.device.type == "cpu") as busyness:
+        for number in range(rounds):
+            on_stage("timing", number, rounds)
+            if number % 2:
+                (made, seconds), alone = audit(), raw()
+            else:
+                alone = raw()
+                made, seconds = audit()
+            spent = {name: _count_evaluations(passes) for name, passes in made.items()}
+            found.append(
+                {
+                    name: Stage(seconds=seconds[name], raw_seconds=alone.get(name, 0.0),
+                                network_evaluations=spent.get(name, 0))
+                    for name in STAGES
+                }
+            )  # fmt: skip
     return SpeedReport(
+        model=model.name,
         hardware=describe_hardware(denoiser),
-        images=len(targets),
-        batch_size=batch_size,
-        protocol_hash=protocol.hash,
-        stages=watch.stages,
-        network_ratio=seconds / raw,
-        total_ratio=whole / raw,
+        busy=busyness.reasons,
+        images=len(portfolio.targets),
+        batch_size=config.largest_batch,
+        protocol_hash=config.protocol.hash,
+        rounds=found,
     )
+
+
+def _audit(
+    calls: NetworkCalls, model: LoadedModel, portfolio: Portfolio, config: AuditConfig
+) -> tuple[dict[str, "Counted"], dict[str, float]]:
+    """Measure images into a run folder that is removed; returns the passes and the seconds of each stage."""
+    matcher, _ = standard_matcher(model.denoiser.resolution, calls.denoiser.device)
+    clock = StageClock(calls.synchronize)
+    with TemporaryDirectory() as folder, calls.recording(clock.begin_pass, clock.end_pass) as found:
+        run = RunFolder(Path(folder) / "run")
+        with run.lock():
+            clock.start()
+            measured = measure_targets(run, portfolio, model, config, matcher=matcher, on_step=clock.begin_step)
+            count = sum(1 for _ in measured)
+            clock.stop()
+    if count < len(portfolio.targets):
+        raise InputError(f"{len(portfolio.targets) - count} of {len(portfolio.targets)} images could not be measured")
+    return dict(found), clock.seconds
+
+
+Counted = dict[Call, int]
+
+
+def _repeat(calls: NetworkCalls, recorded: dict[str, Counted]) -> dict[str, float]:
+    return {name: calls.repeat(passes) for name, passes in recorded.items()}
+
+
+def _count_evaluations(passes: Counted) -> int:
+    own = {call: count for call, count in passes.items() if call.network == "denoiser"}
+    return sum(count * call.shapes[0][0] * (2 if call.backward else 1) for call, count in own.items())
 
 
 def format_speed(report: SpeedReport) -> Iterator[str]:
-    """Format one stage per line, both ratios, and the goal."""
-    yield f"{report.images} images, batch {report.batch_size}, protocol {report.protocol_hash[:16]}, {report.hardware}"
+    """Format one stage per line, the sums, and the goal."""
+    yield f"{report.model}, {report.hardware}"
+    yield f"{report.images} images, batch {report.batch_size}, protocol {report.protocol_hash[:16]}"
+    yield f"means of {len(report.rounds)} rounds, 95 % intervals"
+    yield from (f"the machine was busy: {sign}" for sign in report.busy)
+    if not report.busy:
+        yield "the machine was quiet"
     yield ""
-    yield f"{'stage':24}{'seconds':>9}{'network evaluations':>21}{'raw seconds':>13}{'ratio':>8}"
-    for stage in report.stages:
-        ratio = f"{stage.ratio:.2f}" if stage.ratio is not None else "-"
-        yield f"{stage.name:24}{stage.seconds:9.2f}{stage.network_evaluations:21}{stage.raw_seconds:13.2f}{ratio:>8}"
+    yield f"{'stage':18}{'seconds':>10}{'share':>8}{'evaluations':>13}{'raw seconds':>13}   seconds / raw seconds"
+    whole = fmean(sum(stage.seconds for stage in one.values()) for one in report.rounds)
+    for name in STAGES:
+        own = [one[name] for one in report.rounds]
+        seconds, raw = (fmean(values) for values in ([s.seconds for s in own], [s.raw_seconds for s in own]))
+        ratio = _format_mean(report.ratios([name]), 2) if raw else "-"
+        alone = f"{raw:.2f}" if raw else "-"
+        yield f"{name:18}{seconds:10.2f}{seconds / whole:8.1%}{own[0].network_evaluations:13,}{alone:>13}   {ratio}"
+    evaluations = sum(stage.network_evaluations for stage in report.rounds[0].values())
+    raw = fmean(sum(stage.raw_seconds for stage in one.values()) for one in report.rounds)
+    yield f"{'everything':18}{whole:10.2f}{1:8.0%}{evaluations:13,}{raw:13.2f}   {_format_mean(report.ratios(), 3)}"
     yield ""
-    yield f"stages with network passes: {report.network_ratio:.2f} x raw network time"
-    yield f"everything: {report.total_ratio:.2f} x raw network time"
+    yield f"images an hour: {_format_mean(report.images_per_hour, 0)}"
     yield from format_goals(report.targets)
 
 
-def _measure(settings: SpeedSettings, on_stage: OnStage) -> SpeedReport:
+def _format_mean(values: Sequence[float], digits: int) -> str:
+    if len(values) < 2:
+        return f"{values[0]:,.{digits}f}"
+    ends = mean_interval(values)
+    return f"{fmean(values):,.{digits}f} ({ends.low:,.{digits}f} to {ends.high:,.{digits}f})"
+
+
+def _open(settings: SpeedSettings, on_stage: OnStage) -> tuple[LoadedModel, Portfolio, AuditConfig]:
+    config = AuditConfig(
+        effort=settings.effort, chunk_size=settings.count, batch_size=settings.batch_size, seed=settings.seed,
+        device=settings.device,
+    )  # fmt: skip
+    if settings.published is not None:
+        return *open_published(settings), config
     work = LabWork.open(settings, on_stage)
     cases = choose_cases(work.lab.description, CaseCounts())
     images = [image for image in cases.measured if image.sha256 in work.located][: settings.count]
-    targets, protocol = work.load(images).targets, protocol_for(settings.effort, work.framing)
-    rounds = []
-    for done in range(ROUNDS):
-        on_stage("timing", done, ROUNDS)
-        rounds.append(
-            measure_speed(work.denoiser, targets, protocol, run_seed=work.seed, batch_size=settings.batch_size)
-        )
-    return rounds[0].model_copy(update={"total_ratios": [one.total_ratio for one in rounds]})
+    return work.lab.loaded, work.load(images), config.model_copy(update={"framing": work.framing})
+
+
+def _measure(settings: SpeedSettings, on_stage: OnStage) -> SpeedReport:
+    model, portfolio, config = _open(settings, on_stage)
+    with torch.random.fork_rng(devices=[]):
+        return measure_speed(model, portfolio, config, rounds=settings.rounds, on_stage=on_stage)
 
 
 PROCEDURE = report_procedure(SpeedReport, _measure, format_speed)

@@ -1,7 +1,7 @@
 """FLUX.1 dev and schnell: T5's states and CLIP's pooled vector, latents packed two by two, guidance as an input."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -82,11 +82,18 @@ class FluxDenoiser(PackedDenoiser):
             pooled_projections=prompt_embeds.streams["pooled"][:, 0],
             encoder_hidden_states=text,
             txt_ids=text.new_zeros(text.shape[1], 3),
-            img_ids=self.pipeline._prepare_latent_image_ids(
-                len(noisy), height // 2, width // 2, self.device, noisy.dtype
-            ),
+            img_ids=self._find_image_ids(height // 2, width // 2, noisy.dtype),
         ).sample
         return self._unpacked(output, height, width)
+
+    def _find_image_ids(self, rows: int, columns: int, dtype: torch.dtype) -> torch.Tensor:
+        """Return the places of the tokens of an image, as the pipeline numbers them, on the device."""
+        known = self.__dict__.setdefault("_image_ids", {})
+        key = rows, columns, dtype
+        if key not in known:
+            # Made in main memory; kept, so that they are copied to the device once and not at every pass.
+            known[key] = self.pipeline._prepare_latent_image_ids(1, rows, columns, self.device, dtype)
+        return cast(torch.Tensor, known[key])
 
     def _prompt_arguments(self, prompt_embeds: PromptEmbeds) -> dict[str, torch.Tensor]:
         streams = prompt_embeds.streams

@@ -22,7 +22,6 @@ from imgaudit.benchmark.harness.lab_model import LabModel
 from imgaudit.benchmark.harness.lab_work import LabWork
 from imgaudit.benchmark.harness.scoring import measure_scores
 from imgaudit.benchmark.methods.invmm_scores import measure_invmm_scores, report_invmm
-from imgaudit.benchmark.speed.audit_stages import measure_speed
 from imgaudit.cli import app
 from imgaudit.diffusion.denoiser import PromptEmbeds
 from imgaudit.diffusion.executor import Executor
@@ -278,22 +277,6 @@ def test_a_detection_table_is_made_from_a_lab_without_a_bank(  # type: ignore[no
     table.write(tmp_path / "scores.json")
     result = CliRunner().invoke(app, ["benchmark", "detection", "--table", str(tmp_path / "scores.json")])
     assert result.exit_code == 0 and "3 controls in the bank" in result.stdout
-
-
-def test_speed_counts_every_pass_and_compares_with_the_bare_network(lab, portfolio: Portfolio) -> None:  # type: ignore[no-untyped-def]
-    denoiser = lab.denoiser
-    protocol = Protocol(
-        framing=Framing.PAD,
-        inversion=InversionConfig(steps=3, draws=2),
-        error=ErrorConfig(after_steps=2),
-        generation=GenerationConfig(seeds=2, num_inference_steps=2),
-    )
-    report = measure_speed(denoiser, portfolio.targets, protocol, run_seed=1, batch_size=8)
-    spent = {stage.name: stage.network_evaluations for stage in report.stages}
-    assert spent["inversion"] == 3 * (2 * 3 * 2)
-    assert spent["denoising error"] == 3 * 2 * 64 and spent["replicas, caption"] == 3 * 2 * 2 * 2
-    assert spent["encoding"] == spent["decoding"] == spent["matching"] == 0
-    assert report.total_ratio >= report.network_ratio > 0
 
 
 def test_invmm_stops_at_the_first_success_and_ranks_failures_last(lab, portfolio: Portfolio) -> None:  # type: ignore[no-untyped-def]
