@@ -108,7 +108,10 @@ def build_unet(recipe: LabRecipe, **options: Any) -> UNet2DConditionModel:
 
 
 def build_scheduler(recipe: LabRecipe) -> DDIMScheduler:
-    """Build Stable Diffusion's schedule: scaled linear 0.00085..0.012, 1,000 steps, DDIM without clipping."""
+    """Build Stable Diffusion's schedule: scaled linear 0.00085..0.012, 1,000 steps, DDIM without clipping.
+
+    With zero terminal SNR, sampling starts at the last timestep, which is noise alone, as training has it.
+    """
     return DDIMScheduler(
         num_train_timesteps=1000,
         beta_start=0.00085,
@@ -118,4 +121,6 @@ def build_scheduler(recipe: LabRecipe) -> DDIMScheduler:
         set_alpha_to_one=False,
         steps_offset=1,
         prediction_type=recipe.prediction_type,
+        rescale_betas_zero_snr=recipe.zero_terminal_snr,
+        timestep_spacing="trailing" if recipe.zero_terminal_snr else "leading",
     )

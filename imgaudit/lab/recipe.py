@@ -32,6 +32,10 @@ class LabRecipe(BaseModel):
     """Stable Diffusion, Stable Diffusion XL, or Stable Diffusion 3: which classes the model is made of."""
     prediction_type: Literal["epsilon", "v_prediction", "flow"] = "epsilon"
     """Target of the network's training: noise or velocity in a UNet, flow in Stable Diffusion 3."""
+    zero_terminal_snr: bool = False
+    """Whether the last timestep is noise alone (Lin et al. 2024, arXiv 2305.08891). Otherwise it holds a trace of the
+    image, from which a network reads brightness and colours: generated images then take theirs from the initial noise,
+    the more so the larger the latents are. For networks that predict velocity."""
 
     planted: int = Field(64, ge=0)
     """Images to plant: shown more often than others, never augmented."""
@@ -109,6 +113,8 @@ class LabRecipe(BaseModel):
     def _fits_its_family(self) -> "LabRecipe":
         if (self.family == "sd3") != (self.prediction_type == "flow"):
             raise ValueError(f"family {self.family!r} is not trained to predict {self.prediction_type!r}")
+        if self.zero_terminal_snr and self.prediction_type != "v_prediction":
+            raise ValueError("zero_terminal_snr needs prediction_type 'v_prediction': pure noise is its own answer")
         if self.family == "sd3" and self.t5_width < 2 * self.text_width:
             raise ValueError(f"t5_width must be at least twice text_width ({2 * self.text_width})")
         if self.family != "sd" and self.text_layers < 2:

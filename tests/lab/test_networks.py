@@ -7,7 +7,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from imgaudit.lab.components import build_autoencoder
+from imgaudit.lab.components import build_autoencoder, build_scheduler
 from imgaudit.lab.corpus import CorpusEntry
 from imgaudit.lab.description import save_pipeline
 from imgaudit.lab.networks import Batch
@@ -23,6 +23,7 @@ SD3: dict[str, Any] = {
     "family": "sd3", "prediction_type": "flow", "text_layers": 2, "t5_width": 96, "transformer_width": 32,
     "transformer_layers": 2,
 }  # fmt: skip
+ZERO: dict[str, Any] = {"prediction_type": "v_prediction", "zero_terminal_snr": True}
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def entries(tmp_path: Path) -> list[CorpusEntry]:
     return found
 
 
-@pytest.mark.parametrize("family", [{}, SDXL, SD3], ids=["sd", "sdxl", "sd3"])
+@pytest.mark.parametrize("family", [{}, SDXL, SD3, ZERO], ids=["sd", "sdxl", "sd3", "zero terminal SNR"])
 def test_a_stopped_training_ends_where_an_uninterrupted_one_does_and_is_read_as_any_model(
     family: dict[str, Any], entries: list[CorpusEntry], tmp_path: Path
 ) -> None:
@@ -64,7 +65,7 @@ def test_a_stopped_training_ends_where_an_uninterrupted_one_does_and_is_read_as_
     assert loaded.denoiser.resolution == recipe.resolution
 
 
-@pytest.mark.parametrize("family", [{}, SDXL, SD3], ids=["sd", "sdxl", "sd3"])
+@pytest.mark.parametrize("family", [{}, SDXL, SD3, ZERO], ids=["sd", "sdxl", "sd3", "zero terminal SNR"])
 def test_the_training_loss_is_that_of_the_adapter_that_audits_the_model(family: dict[str, Any], tmp_path: Path) -> None:
     recipe = tiny_recipe(**family)
     networks = NETWORKS[recipe.family](CAPTIONS, recipe)
@@ -82,7 +83,10 @@ def test_the_training_loss_is_that_of_the_adapter_that_audits_the_model(family: 
         trained = networks.loss(Batch(x0, noise, timesteps, networks.token_ids(CAPTIONS[:3])))
     noisy = denoiser.schedule.add_noise(x0, noise, timesteps)
     prediction = denoiser.predict(noisy, timesteps, denoiser.condition(CAPTIONS[:3]))
-    audited = prediction.output - (noise - x0) if family == SD3 else prediction.noise() - noise
+    if family == ZERO:
+        audited = prediction.output - networks.scheduler.get_velocity(x0, noise, timesteps)
+    else:
+        audited = prediction.output - (noise - x0) if family == SD3 else prediction.noise() - noise
     torch.testing.assert_close(trained, audited.square().mean(), rtol=1e-4, atol=1e-5)
 
 
@@ -109,6 +113,16 @@ def test_t5s_pieces_are_the_same_in_any_order_and_spell_what_they_lack(tmp_path:
     assert all(read(text).input_ids == tokenizer(text).input_ids for text in [*captions, "", "Ünseen"])
 
 
+def test_the_last_timestep_is_noise_alone_where_a_recipe_asks_for_it() -> None:
+    x0, noise = torch.ones(1, 4, 8, 8), torch.zeros(1, 4, 8, 8)
+    trace = {
+        name: float(build_scheduler(tiny_recipe(**family)).add_noise(x0, noise, torch.tensor([999])).mean())
+        for name, family in (("plain", {}), ("zero", ZERO))
+    }
+    # Stable Diffusion's schedule keeps 6.8 % of the image; a mean over 16 x 16 latents tells that from noise.
+    assert trace["plain"] == pytest.approx(0.0047**0.5, abs=1e-3) and trace["zero"] < 3e-4
+
+
 def test_sdxl_reads_both_encoders_and_the_second_ones_vector() -> None:
     networks = SDXLNetworks(CAPTIONS, tiny_recipe(**SDXL))
     ids = networks.token_ids(CAPTIONS[:2])
@@ -126,6 +140,7 @@ def test_sdxl_reads_both_encoders_and_the_second_ones_vector() -> None:
         ({"prediction_type": "flow"}, "'sd' is not trained to predict 'flow'"),
         (SD3 | {"t5_width": 32}, "at least twice text_width"),
         (SDXL | {"text_layers": 1}, "at least 2"),
+        ({"zero_terminal_snr": True}, "needs prediction_type 'v_prediction'"),
     ],
 )
 def test_a_recipe_that_no_family_can_be_is_refused(changes: dict[str, Any], message: str) -> None:
