@@ -179,6 +179,9 @@ class SearchSettings(FrontierSettings):
         "none", description="Published methods to run as well: dori, invmm, both or none."
     )
     every: bool = Field(False, description="Measure the search among texts also on models whose audits do not use it.")
+    looks: Literal["none", "audited", "all"] = Field(
+        "none", description="First looks to measure too: audited, the one that funnels take; all, others beside it."
+    )
     table: Path | None = Field(
         None, description="Saved table, or folder of saved tables, to print again, without measuring or a model."
     )

@@ -199,12 +199,13 @@ def _compare_controls(plan: Plan, prediction_type: str | None) -> str:
         {rung.value for rung, has in plan.find_rungs(images)[0].items() if any(has)}
         for images in (plan.own, plan.controls)
     ]
+    numbers = f"A control takes at most {control:,}, an image to audit at most {image:,}"
+    look = "get a first look, a short score that a later audit with --funnel compares with"
+    if texts[0] == texts[1]:
+        return f"{numbers}: controls {look}."
     more, only = ("controls", texts[1] - texts[0]) if control > image else ("images to audit", texts[0] - texts[1])
     what = " or a ".join(sorted(only))
-    return (
-        f"A control takes at most {control:,}, an image to audit at most {image:,}: only {more} have a {what}, and "
-        "the model is asked for them with it too."
-    )
+    return f"{numbers}: only {more} have a {what}, and the model is asked for them with it too. Controls {look}."
 
 
 def _stream_lines(measured: MeasuredCost, plan: Plan) -> Iterator[str]:

@@ -9,6 +9,7 @@ import typer
 from imgaudit.cli.no_controls import CONSEQUENCE, WAYS
 from imgaudit.cli.terminal import print_wrapped
 from imgaudit.schema.config import AuditConfig
+from imgaudit.schema.funnel import FirstLookConfig, FunnelConfig
 from imgaudit.schema.policy import Policy
 from imgaudit.schema.protocol import Framing
 from imgaudit.schema.shard import Shard
@@ -73,7 +74,13 @@ class Plan:
 
     def control_works(self, prediction_type: str | None = None) -> "list[Work]":
         """Return the most that every control takes which has to be measured first."""
-        return [] if self.controls is None else self._works_of(self.controls, prediction_type)
+        from imgaudit.runs.work import added_look_work
+
+        if self.controls is None:
+            return []
+        # Controls get the first look that a funnel may ask for, now or later.
+        look = added_look_work(self.config.protocol, FirstLookConfig())
+        return [work + look for work in self._works_of(self.controls, prediction_type)]
 
     def _works_of(self, images: "Portfolio", prediction_type: str | None) -> "list[Work]":
         from imgaudit.runs.work import expected_work
@@ -156,12 +163,7 @@ def _describe_asking(plan: Plan) -> Iterator[str]:
     made, steps = _count(generation.seeds, "image"), _count(generation.num_inference_steps, "step")
     yield f"In each of these ways it would make {made}, in {steps} at guidance scale {scales}."
     if config.protocol.funnel is not None:
-        yield (
-            "Every image would be scored first (--funnel). In these ways it would ask for only those whose score is "
-            f"(or score under their caption) is among the highest {100 * config.protocol.funnel.share:g} % of what "
-            "images like the controls get: "
-            f"{_describe_saving(plan)}."
-        )
+        yield from _describe_funnel(plan, config.protocol.funnel)
     if config.protocol.invmm is not None:
         yield "The measure InvMM would be taken too. It decides nothing, and ends early where its search succeeds."
     framing = config.protocol.framing
@@ -169,19 +171,35 @@ def _describe_asking(plan: Plan) -> Iterator[str]:
     yield from _describe_policy(plan.policy)
 
 
+def _describe_funnel(plan: Plan, funnel: FunnelConfig) -> Iterator[str]:
+    """Say in which order images would be asked, and what that would save."""
+    look = (
+        f"Every image would get a first look (--funnel): a short score. The score would be measured for those whose "
+        f"first look is among the highest {100 * funnel.first_look.share:g} % of what images like the controls get."
+        if funnel.first_look
+        else "Every image would be scored first (--funnel)."
+    )
+    yield (
+        f"{look} In these ways it would ask for only those whose score is among the highest {100 * funnel.share:g} %. "
+        "An image with a caption has two of each, and either is enough. That is "
+        f"{_describe_saving(plan)}."
+    )
+
+
 def _describe_saving(plan: Plan) -> str:
     """Say what a funnel would spend where no image stands out, against what is spent without one."""
-    from imgaudit.runs.work import Work, score_work
+    from imgaudit.runs.work import Work, funnel_work
     from imgaudit.schema.records import Rung
 
-    protocol, images = plan.config.protocol, len(plan.own.targets)
-    assert protocol.funnel is not None
-    most = sum(plan.target_works(), Work()).evaluations
-    rungs, _ = plan.find_rungs(plan.portfolio)
-    captioned = sum(rungs.get(Rung.CAPTION, []))
-    scored = (images - captioned) * score_work(protocol).evaluations
-    scored += captioned * score_work(protocol, captioned=True).evaluations
-    expected = scored + protocol.funnel.share * (most - scored)
+    works = plan.target_works()
+    most = sum(works, Work()).evaluations
+    rungs, _ = plan.find_rungs(plan.own)
+    captioned = rungs.get(Rung.CAPTION, [False] * len(works))
+    expected = sum(
+        share * stage.evaluations
+        for work, has in zip(works, captioned, strict=True)
+        for share, stage in funnel_work(plan.config.protocol, work, captioned=has)
+    )
     share = f", {expected / most:.0%}" if most else ""
     return (
         f"about {expected:,.0f} network evaluations{share} of what all ways take for all of them, where no image "

@@ -10,6 +10,7 @@ from pydantic.dataclasses import dataclass
 from imgaudit.decision.blind_baseline import describe_text
 from imgaudit.decision.pair_nulls import find_closest
 from imgaudit.schema.baseline import Baseline
+from imgaudit.schema.image_scores import FirstLook
 from imgaudit.schema.measures import DECIDING_DESCRIPTOR, DECIDING_DISTANCE, find_copy_similarity
 from imgaudit.schema.records import (
     SLOTTED,
@@ -83,6 +84,8 @@ class Control(Record):
     """The baseline of its scores, named where it is not the null condition."""
     caption_log_ratio: float | None = Field(None, exclude_if=lambda value: value is None)
     """The same under the control's caption; absent without one, and in banks that did not keep it."""
+    first_look: FirstLook | None = Field(None, exclude_if=lambda value: value is None)
+    """The score after a part of its search; absent in banks of versions that took no first look."""
     by_timestep: list[ErrorCurvePoint]
     """Denoising error by timestep, for the band drawn in reports."""
     features: dict[str, float]
@@ -105,6 +108,18 @@ class Control(Record):
     def is_asked(self) -> bool:
         """False where a funnel kept the image from being asked: texts are known, but no generated images."""
         return bool(self.rungs) or not self.texts
+
+    @property
+    def is_scored(self) -> bool:
+        """False where a funnel left the image out after its first look."""
+        return self.is_asked or not isinstance(self.log_ratio, Skipped)
+
+    @property
+    def is_captioned(self) -> bool:
+        """True where the image has a score under its caption, or would have had where its first look left it out."""
+        if self.is_scored or self.first_look is None:
+            return self.caption_log_ratio is not None
+        return self.first_look.caption_log_ratio is not None
 
     def best(self, rung: Rung) -> float | None:
         """Return the highest similarity over all seeds and scales of a rung; None without any."""
@@ -161,6 +176,7 @@ def make_control(measurement: Measurement) -> Control:
         log_ratio=measurement.log_ratio,
         baseline="null" if isinstance(error, Skipped) else error.baseline,
         caption_log_ratio=None if isinstance(ratio := measurement.caption_log_ratio, Skipped) else ratio,
+        first_look=measurement.first_look,
         by_timestep=[] if isinstance(error, Skipped) else error.by_timestep,
         features=measurement.features,
         text_features=describe_text(caption.texts[0]) if isinstance(caption, RungMeasurement | NotAsked) else {},

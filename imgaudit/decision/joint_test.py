@@ -175,6 +175,7 @@ class JointTest:
         self.texts = {rung: bank.count_texts(rung) for rung in DECIDING_RUNGS}
         self.captions_comparable = captions_comparable
         self._has_captions = has_caption_scores(bank)
+        self._has_scores = not any(isinstance(one.log_ratio, Skipped) for one in bank.controls)
         self._nulls: dict[tuple[object, ...], JointNull] = {}
 
     def design(self, image: Control) -> Design:
@@ -198,9 +199,10 @@ class JointTest:
             and (image.best_by_descriptor(rung) is not None or left_out)
             and self.bank.descriptor_maxima(rung)
         )  # fmt: skip
-        captioned = image.caption_log_ratio is not None
+        captioned = image.is_captioned
         caption = self.captions_comparable and captioned and self._has_captions
-        scored = not isinstance(self.bank.score(image, self.policy.complexity), Skipped)
+        score = self.bank.score(image, self.policy.complexity)
+        scored = not isinstance(score, Skipped) if image.is_scored else self._has_scores
         pixels = not (descriptor and self.policy.legs == "descriptor")
         return Design(scored, rungs, parts if pixels else (), descriptor, pixels, caption, captioned)
 
@@ -248,7 +250,10 @@ class JointTest:
         if self.funnel is None or not design.score:
             return legs
         for row, image in enumerate(images):
-            if not self.funnel.asks(image, captioned=design.captioned):
+            if not self.funnel.looks_on(image, captioned=design.captioned):
+                # Of an image left out after its first look nothing is known that images and controls share.
+                legs[row] = -inf
+            elif not self.funnel.asks(image, captioned=design.captioned):
                 # Scores come first, and the one under the caption last; nothing else is known of an image left out.
                 legs[row, 1 : legs.shape[1] - design.caption] = -inf
         return legs

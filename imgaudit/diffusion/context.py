@@ -13,6 +13,8 @@ from imgaudit.diffusion.text_span import TextSpan, span_texts
 from imgaudit.io.framing import frame_image, measure_complexity, to_tensor
 from imgaudit.io.portfolio import LoadedTarget
 from imgaudit.io.reading import format_path
+from imgaudit.schema.funnel import FirstLookConfig
+from imgaudit.schema.image_scores import ImageScores
 from imgaudit.schema.protocol import Protocol
 from imgaudit.schema.records import Replica
 from imgaudit.similarity.matcher import Matcher
@@ -34,9 +36,11 @@ class MeasurementContext:
     """Compares generated images with the target."""
     is_copy: Callable[[Replica], bool] = lambda replica: False
     """Tells copies among the embedding's replicas; the model is asked for these again with some of the streams only."""
-    find_reason_not_to_ask: Callable[[float, float, float | None], str] = lambda complexity, ratio, caption_ratio: ""
-    """Tells from an image's complexity, its log ratio, and that under its caption if it has one, why it is not asked in
-    all ways; empty where it is."""
+    find_reason_not_to_ask: Callable[[ImageScores], str] = lambda scores: ""
+    """Tells from what is known of an image so far why it is not asked further; empty where it is. It is called after
+    the first look, where there is one, and after the score."""
+    first_look: FirstLookConfig | None = None
+    """The first look that is taken at every image; None where every image is scored."""
     on_step: Callable[[str, Sequence[str]], None] = lambda step, paths: None
     """Called with what is done next, in words, and the paths of the images that it is done with."""
 

@@ -2,6 +2,7 @@
 baseline."""
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import torch
@@ -166,6 +167,59 @@ def measure_row_errors(
     return (prediction.output - target).square().flatten(1).mean(dim=1), timesteps
 
 
+class ScoreDraws:
+    """The draws that the scores of some images are measured on, with the baseline's errors on them, measured once."""
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        latents: torch.Tensor,
+        sha256s: Sequence[str],
+        config: ErrorConfig,
+        *,
+        run_seed: int,
+        executor: Executor,
+        baseline: Baseline | None = None,
+    ) -> None:
+        """Draw stratified timesteps and noises, which no inversion uses; see :func:`measure_paired_errors`."""
+        source = DrawSource(run_seed, sha256s, "denoising error", denoiser.latent_shape)
+        self._draws = source.draw("stratified", config.draws, denoiser.schedule.num_train_timesteps)
+        self._denoiser, self._latents, self._executor = denoiser, latents, executor
+        self.baseline = baseline or choose_baseline(denoiser)
+        self.null = torch.full(self._draws.timesteps.shape, torch.nan)
+        """(images, draws) float32: the baseline's errors, NaN on draws on which they are not measured yet."""
+
+    def measure(
+        self, prompt_embeds: PromptEmbeds, places: Sequence[int] | None = None, known: torch.Tensor | None = None
+    ) -> PairedErrors:
+        """Measure errors under a condition and the baseline on some of the draws; what is known is not measured again.
+
+        prompt_embeds:  one condition per image
+        places:         numbers of the draws; all by default
+        known:          (images, draws) float32: errors under the same conditions, NaN where they are to be measured;
+                        what is measured is written into it
+        """
+        chosen = list(range(self.null.shape[1])) if places is None else list(places)
+        conditional = torch.full_like(self.null, torch.nan) if known is None else known
+        baseline = find_baseline_condition(self._denoiser, self.baseline).repeat(len(self.null))
+        for errors, condition in ((self.null, baseline), (conditional, prompt_embeds)):
+            # Every image is measured on the same draws, so one row tells which are known.
+            lacking = [place for place in chosen if bool(errors[:, place].isnan().any())]
+            if lacking:
+                draws = Draws(self._draws.timesteps[:, lacking], self._draws.noise[:, lacking])
+                errors[:, lacking] = measure_errors(self._denoiser, self._latents, draws, condition, self._executor)
+        return PairedErrors(
+            self._draws.timesteps[:, chosen], conditional[:, chosen], self.null[:, chosen], self.baseline
+        )
+
+    def select(self, rows: Sequence[int]) -> "ScoreDraws":
+        """Return the draws of the images of some rows, with what is known of them."""
+        chosen, selected = list(rows), copy(self)
+        selected._draws = Draws(self._draws.timesteps[chosen], self._draws.noise[chosen])
+        selected._latents, selected.null = self._latents[chosen], self.null[chosen]
+        return selected
+
+
 def measure_paired_errors(
     denoiser: Denoiser,
     latents: torch.Tensor,
@@ -190,11 +244,7 @@ def measure_paired_errors(
     null:           (images, draws) the baseline's errors of an earlier call for the same images and draws, which are
                     not measured again
     """
-    source = DrawSource(run_seed, sha256s, "denoising error", denoiser.latent_shape)
-    draws = source.draw("stratified", config.draws, denoiser.schedule.num_train_timesteps)
-    chosen = baseline or choose_baseline(denoiser)
-    if null is None:
-        condition = find_baseline_condition(denoiser, chosen).repeat(len(sha256s))
-        null = measure_errors(denoiser, latents, draws, condition, executor)
-    conditional = measure_errors(denoiser, latents, draws, prompt_embeds, executor)
-    return PairedErrors(draws.timesteps, conditional, null, chosen)
+    draws = ScoreDraws(denoiser, latents, sha256s, config, run_seed=run_seed, executor=executor, baseline=baseline)
+    if null is not None:
+        draws.null = null
+    return draws.measure(prompt_embeds)

@@ -12,13 +12,14 @@ from imgaudit.diffusion.denoiser import PromptEmbeds
 from imgaudit.diffusion.elicitation import Answer, compare_frames, compare_parts
 from imgaudit.diffusion.inversion import Inversion
 from imgaudit.diffusion.invmm.search import NoiseInversion, invert_noise
-from imgaudit.diffusion.rungs import RungAnswers, ask_learned_noise, ask_rungs, leave_rungs
-from imgaudit.diffusion.scoring import ScoredChunk, finish_inversion, score_chunk
+from imgaudit.diffusion.rungs import RungAnswers, ask_learned_noise, ask_rungs, find_rung_texts, leave_rungs
+from imgaudit.diffusion.scoring import ChunkScorer, LookedChunk, ScoredChunk, finish_inversion
 from imgaudit.diffusion.stream_effects import InvertedImage, measure_stream_effects
 from imgaudit.io.framing import find_frame
 from imgaudit.io.pdq_hash import hash_whole_image
 from imgaudit.io.portfolio import LoadedTarget
 from imgaudit.io.reading import format_path
+from imgaudit.schema.image_scores import FirstLook
 from imgaudit.schema.protocol import Protocol
 from imgaudit.schema.records import (
     DECIDING_RUNGS,
@@ -59,8 +60,8 @@ class _ImageResult:
     """Results of measuring one image in its chunk."""
 
     errors: torch.Tensor
-    """(1, draws) float32: the baseline's errors on the score's draws."""
-    error: ErrorMeasurement
+    """(1, draws) float32: the baseline's errors on the score's draws; none where the score was not measured."""
+    error: ErrorMeasurement | Skipped
     caption_error: ErrorMeasurement | Skipped
     prompt_embeds: PromptEmbeds
     """The inverted embedding; of an image that was not asked in all ways, the one that it was scored with."""
@@ -73,6 +74,8 @@ class _ImageResult:
     """The image's share of the seconds."""
     network_evaluations: float
     """Its share of the network evaluations, without those of InvMM, which every image has for itself."""
+    first_look: FirstLook | None = None
+    """The first look; None where none was taken."""
 
     def spent(self, share: tuple[float, float]) -> "_ImageResult":
         """Return the result with more seconds and evaluations."""
@@ -97,15 +100,19 @@ def measure_chunk(context: MeasurementContext, loaded: Sequence[LoadedTarget]) -
     spending = _Spending(context)
     context.begin("encoding", loaded)
     chunk = encode_chunk(context, loaded)
-    scored = score_chunk(context, chunk)
-    every = spending.share(len(chunk))
-    asked = _ask_images(context, chunk, scored) if scored.asked else {}
-    further = spending.share(len(asked), sum(one.noise.network_evaluations for one in asked.values() if one.noise))
-    measured = []
-    for row, reason in enumerate(scored.reasons):
-        result = asked[row].spent(further) if not reason else _leave_out(context, chunk, scored, row)
-        measured.append(_measure_image(context, chunk, row, result.spent(every)))
-    return measured
+    scorer = ChunkScorer(context, chunk)
+    looked = scorer.look()
+    if looked is None:
+        results = _score_images(context, chunk, scorer, spending)
+    else:
+        first = spending.share(len(chunk))
+        by_row = {row: _stop(context, chunk, looked, row) for row, reason in enumerate(looked.reasons) if reason}
+        if looked.kept:
+            scorer.keep(looked.kept)
+            scored = _score_images(context, chunk.select(looked.kept), scorer, spending)
+            by_row |= dict(zip(looked.kept, scored, strict=True))
+        results = [replace(by_row[row].spent(first), first_look=look) for row, look in enumerate(looked.looks)]
+    return [_measure_image(context, chunk, row, result) for row, result in enumerate(results)]
 
 
 class _Spending:
@@ -125,6 +132,20 @@ class _Spending:
         spent = now - self._began, evaluations - self._before - apart
         self._began, self._before = now, evaluations
         return (spent[0] / images, spent[1] / images) if images else (0.0, 0.0)
+
+
+def _score_images(
+    context: MeasurementContext, chunk: Chunk, scorer: ChunkScorer, spending: _Spending
+) -> list[_ImageResult]:
+    """Score images, and ask for those that are asked in all ways; one result per image."""
+    scored = scorer.score()
+    every = spending.share(len(chunk))
+    asked = _ask_images(context, chunk, scored) if scored.asked else {}
+    further = spending.share(len(asked), sum(one.noise.network_evaluations for one in asked.values() if one.noise))
+    return [
+        (_leave_out(context, chunk, scored, row) if reason else asked[row].spent(further)).spent(every)
+        for row, reason in enumerate(scored.reasons)
+    ]
 
 
 def _ask_images(context: MeasurementContext, chunk: Chunk, scored: ScoredChunk) -> dict[int, _ImageResult]:
@@ -154,6 +175,17 @@ def _leave_out(context: MeasurementContext, chunk: Chunk, scored: ScoredChunk, r
         scored.errors.null[row : row + 1], scored.records[row], scored.caption_records[row],
         scored_by.prompt_embeds.select(slice(row, row + 1)), scored_by.losses[row],
         leave_rungs(context, target, reason), None, 0.0, 0,
+    )  # fmt: skip
+
+
+def _stop(context: MeasurementContext, chunk: Chunk, looked: LookedChunk, row: int) -> _ImageResult:
+    """Return the result of an image whose score is not measured after its first look."""
+    reason, found = Skipped(skipped=looked.reasons[row]), looked.inversion
+    caption = find_rung_texts(chunk.loaded[row].target, Rung.CAPTION, context.protocol, context.run_seed)
+    return _ImageResult(
+        torch.zeros(1, 0), reason, caption if isinstance(caption, Skipped) else reason,
+        found.prompt_embeds.select(slice(row, row + 1)), found.losses[row],
+        leave_rungs(context, chunk.loaded[row].target, reason.skipped), None, 0.0, 0,
     )  # fmt: skip
 
 
@@ -208,6 +240,7 @@ def _measure_image(context: MeasurementContext, chunk: Chunk, row: int, result: 
         loss_curve=result.losses.tolist(),
         error=result.error,
         caption_error=result.caption_error,
+        first_look=result.first_look,
         rungs=rungs,
         stream_conditions=stream_conditions,
         invmm=_invmm_record(noise, context.protocol) if noise else None,

@@ -1,17 +1,34 @@
-"""The score of all images of a chunk, and the inversion of those that are asked in all ways."""
+"""First looks and scores of all images of a chunk, and the inversion of those that are asked in all ways."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
-from imgaudit.diffusion.caption_error import measure_caption_errors
+from imgaudit.diffusion.caption_error import CaptionErrors, record_errors
 from imgaudit.diffusion.context import Chunk, MeasurementContext
-from imgaudit.diffusion.denoising_error import PairedErrors, choose_baseline, measure_paired_errors
+from imgaudit.diffusion.denoising_error import PairedErrors, ScoreDraws
 from imgaudit.diffusion.inversion import Inversion, Inverter
-from imgaudit.diffusion.span_search import search_span
-from imgaudit.diffusion.text_span import TextSpan
+from imgaudit.diffusion.span_search import SpanSearcher
+from imgaudit.schema.image_scores import FirstLook, ImageScores
 from imgaudit.schema.records import ErrorMeasurement, Skipped
+
+
+@dataclass(frozen=True)
+class LookedChunk:
+    """A chunk whose images all had a first look."""
+
+    looks: Sequence[FirstLook]
+    """One per image."""
+    reasons: Sequence[str]
+    """For each image, the reason why its score is not measured; empty where it is."""
+    inversion: Inversion
+    """What every image had come to at its first look."""
+
+    @property
+    def kept(self) -> list[int]:
+        """Rows of the images whose score is measured."""
+        return [row for row, reason in enumerate(self.reasons) if not reason]
 
 
 @dataclass(frozen=True)
@@ -37,35 +54,87 @@ class ScoredChunk:
         return [row for row, reason in enumerate(self.reasons) if not reason]
 
 
-def score_chunk(context: MeasurementContext, chunk: Chunk) -> ScoredChunk:
-    """Measure the denoising errors of all images, and tell which images are asked in all ways.
+class ChunkScorer:
+    """The search that scores are measured after, for the images of a chunk; it goes on with some of them.
 
-    The errors are measured under what a search in the span of texts found, or within the inversion, after the step that
+    Errors are measured under what a search in the span of texts finds, or within the inversion, after the steps that
     the protocol names; and under the image's caption, where it has one.
     """
-    inverter: Inverter | None = None
-    if context.text_span is not None:
-        searched = _search_span(context, chunk, context.text_span)
-        prompt_embeds = searched.prompt_embeds
-    else:
-        inverter = _start(context, chunk)
-        while inverter.steps < context.protocol.error.after_steps:
-            inverter.step()
-        prompt_embeds, searched = inverter.prompt_embeds, inverter.result()
-    errors = measure_paired_errors(
-        context.denoiser, chunk.encoded.latents, chunk.encoded.sha256s, prompt_embeds, context.protocol.error,
-        run_seed=context.run_seed, executor=context.executor, baseline=choose_baseline(context.denoiser),
-    )  # fmt: skip
-    records = errors.records(context.denoiser.schedule.num_train_timesteps)
-    context.begin("measuring under captions", chunk.loaded)
-    captions = measure_caption_errors(context, chunk, errors)
-    reasons = [
-        context.find_reason_not_to_ask(
-            complexity, record.log_ratio, None if isinstance(caption, Skipped) else caption.log_ratio
-        )
-        for record, caption, complexity in zip(records, captions, chunk.complexities, strict=True)
-    ]
-    return ScoredChunk(errors, records, captions, searched, reasons, inverter)
+
+    def __init__(self, context: MeasurementContext, chunk: Chunk) -> None:
+        """Start the search. Raises ConfigError for a stream that the model does not have."""
+        self._context, self._chunk = context, chunk
+        self._search = _start_span(context, chunk) or start_inversion(context, chunk)
+        self._draws = ScoreDraws(
+            context.denoiser, chunk.encoded.latents, chunk.encoded.sha256s, context.protocol.error,
+            run_seed=context.run_seed, executor=context.executor,
+        )  # fmt: skip
+        self._captions = CaptionErrors(context, chunk)
+        self._looks: list[FirstLook] = []
+
+    @property
+    def _steps(self) -> int:
+        """Steps that come before the score."""
+        span, error = self._context.protocol.span, self._context.protocol.error
+        return span.steps if isinstance(self._search, SpanSearcher) and span else error.after_steps
+
+    def look(self) -> LookedChunk | None:
+        """Take the first look at every image, and tell which of them are scored; None where the context has no first
+        look."""
+        config = self._context.first_look
+        if config is None:
+            return None
+        self._search_until(config.count_steps(self._steps))
+        places = config.choose_draws(self._context.protocol.error.draws)
+        own = self._draws.measure(self._search.prompt_embeds, places).log_ratio().tolist()
+        captions = [
+            None if isinstance(one, Skipped) else float(one.log_ratio()[0])
+            for one in self._captions.measure(self._draws, places)
+        ]
+        self._looks = [
+            FirstLook(steps=self._search.steps, draws=len(places), log_ratio=ratio, caption_log_ratio=caption)
+            for ratio, caption in zip(own, captions, strict=True)
+        ]
+        reasons = [
+            self._context.find_reason_not_to_ask(ImageScores(complexity, first_look=look))
+            for complexity, look in zip(self._chunk.complexities, self._looks, strict=True)
+        ]
+        return LookedChunk(self._looks, reasons, self._invert())
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with the images of some rows alone."""
+        self._search.keep(rows)
+        self._draws, self._captions = self._draws.select(rows), self._captions.select(rows)
+        self._chunk = self._chunk.select(rows)
+        self._looks = [self._looks[row] for row in rows]
+
+    def score(self) -> ScoredChunk:
+        """Measure the denoising errors of the images that are left, and tell which of them are asked in all ways."""
+        context, chunk = self._context, self._chunk
+        self._search_until(self._steps)
+        errors = self._draws.measure(self._search.prompt_embeds)
+        records = errors.records(context.denoiser.schedule.num_train_timesteps)
+        context.begin("measuring under captions", chunk.loaded)
+        captions = record_errors(self._captions.measure(self._draws), context.denoiser.schedule.num_train_timesteps)
+        reasons = []
+        for row, (record, caption) in enumerate(zip(records, captions, strict=True)):
+            ratio = None if isinstance(caption, Skipped) else caption.log_ratio
+            look = self._looks[row] if self._looks else None
+            scores = ImageScores(chunk.complexities[row], record.log_ratio, ratio, look)
+            reasons.append(context.find_reason_not_to_ask(scores))
+        inverter = self._search if isinstance(self._search, Inverter) else None
+        return ScoredChunk(errors, records, captions, self._invert(), reasons, inverter)
+
+    def _search_until(self, steps: int) -> None:
+        while self._search.steps < steps:
+            self._search.step()
+
+    def _invert(self) -> Inversion:
+        """Return what the images have come to; nothing of a search among texts is the inversion's curve."""
+        found, empty = self._search.result(), torch.zeros(len(self._chunk), 0)
+        if isinstance(found, Inversion):
+            return found
+        return Inversion(found.prompt_embeds, empty, empty.long(), empty, empty)
 
 
 def finish_inversion(context: MeasurementContext, chunk: Chunk, scored: ScoredChunk) -> Inversion:
@@ -79,7 +148,7 @@ def finish_inversion(context: MeasurementContext, chunk: Chunk, scored: ScoredCh
     """
     inverter = scored.inverter
     if inverter is None:
-        inverter = _start(context, chunk)
+        inverter = start_inversion(context, chunk)
     elif len(scored.asked) < len(scored.reasons):
         inverter.keep(scored.asked)
     while inverter.steps < context.protocol.inversion.steps:
@@ -87,19 +156,21 @@ def finish_inversion(context: MeasurementContext, chunk: Chunk, scored: ScoredCh
     return inverter.result()
 
 
-def _search_span(context: MeasurementContext, chunk: Chunk, text_span: TextSpan) -> Inversion:
-    encoded, span = chunk.encoded, context.protocol.span
-    assert span is not None
+def _start_span(context: MeasurementContext, chunk: Chunk) -> SpanSearcher | None:
+    if context.text_span is None or context.protocol.span is None:
+        return None
     context.begin("searching among texts", chunk.loaded)
-    found = search_span(
-        context.denoiser, encoded.latents, encoded.sha256s, text_span, span, run_seed=context.run_seed,
-        executor=context.executor,
+    return SpanSearcher(
+        context.denoiser, chunk.encoded.latents, chunk.encoded.sha256s, context.text_span, context.protocol.span,
+        run_seed=context.run_seed, executor=context.executor,
     )  # fmt: skip
-    empty = torch.zeros(len(chunk), 0)
-    return Inversion(found.prompt_embeds, empty, empty.long(), empty, empty)
 
 
-def _start(context: MeasurementContext, chunk: Chunk) -> Inverter:
+def start_inversion(context: MeasurementContext, chunk: Chunk) -> Inverter:
+    """Put the images of a chunk at the start of their inversion.
+
+    Raises ConfigError for a stream that the model does not have.
+    """
     context.begin("searching for an embedding", chunk.loaded)
     return Inverter(
         context.denoiser, chunk.encoded.latents, chunk.encoded.sha256s, context.protocol.inversion,

@@ -24,8 +24,8 @@ class Wording(NamedTuple):
 
 
 SCORED_ONLY = (
-    "The image was scored, and its score is ordinary. Nothing was generated for it, so this does not say how often the "
-    "model would return it."
+    "The image was scored, and its score, or the short one that comes first, is ordinary. Nothing was generated for "
+    "it, so this does not say how often the model would return it."
 )
 """Meaning of a verdict on an image that a funnel kept from being asked."""
 

@@ -10,6 +10,7 @@ from imgaudit.io.provenance import utc_now
 from imgaudit.io.writing import remove_folder
 from imgaudit.models.loading import LoadedModel
 from imgaudit.runs.callbacks import OnStep, ignore_step
+from imgaudit.runs.engine.chunk import AskingRule
 from imgaudit.runs.engine.pool import Engine, describe_processes
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import make_manifest, open_manifest, resume_portfolio
@@ -19,6 +20,7 @@ from imgaudit.runs.model_checks import read_model_checks
 from imgaudit.runs.sealing import name_measures
 from imgaudit.runs.shards.part import take_shard
 from imgaudit.schema.config import AuditConfig
+from imgaudit.schema.funnel import FirstLookConfig
 from imgaudit.schema.model_checks import ModelChecks
 from imgaudit.schema.shard import BankShard, Shard
 from imgaudit.similarity.matcher import standard_matcher
@@ -47,7 +49,8 @@ def measure_bank(
     engine:   processes that measure; by default this one
     on_bank:  writes the bank down, before the work behind it is removed
     """
-    # Controls are asked in all ways: the rule of a funnel is applied to what was measured of them.
+    # Controls are asked in all ways, and get the first look that a funnel may ask for later: its rule is applied to
+    # what was measured of them.
     config = config.model_copy(update={"funnel": None})
     run = RunFolder(work)
     with run.lock():
@@ -68,6 +71,7 @@ def measure_bank(
             matcher=matcher,
             keep_images=False,
             engine=engine,
+            asking=AskingRule(first_look=FirstLookConfig()),
             on_progress=on_progress,
             on_step=on_step,
         ):

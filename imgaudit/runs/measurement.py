@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from functools import partial
 
-from imgaudit.decision.funnel import Funnel, ImageScores, describe_left_out, place_funnel
+from imgaudit.decision.funnel import place_funnel
 from imgaudit.decision.null_bank import NullBank
 from imgaudit.decision.replication import Evidence, replicates
 from imgaudit.io.portfolio import Portfolio, Target
@@ -16,7 +16,7 @@ from imgaudit.io.reading import format_path
 from imgaudit.models.loading import LoadedModel
 from imgaudit.runs.callbacks import OnStep, ignore_step
 from imgaudit.runs.engine.agenda import Agenda
-from imgaudit.runs.engine.chunk import ChunkWork, ask_everything, never_a_copy
+from imgaudit.runs.engine.chunk import AskingRule, ChunkWork, never_a_copy
 from imgaudit.runs.engine.in_process import InProcess
 from imgaudit.runs.engine.pool import ChunkEnd, Engine, Result
 from imgaudit.runs.engine.set_aside import set_aside
@@ -52,6 +52,7 @@ def measure_targets(
     recorded: Recorded | None = None,
     keep_images: bool = True,
     engine: Engine | None = None,
+    asking: AskingRule | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     on_step: OnStep = ignore_step,
 ) -> Iterator[Measurement]:
@@ -59,6 +60,7 @@ def measure_targets(
 
     recorded:  what the run holds already, when it has been read before
     engine:    processes that measure; by default this one, with `model` and `matcher`
+    asking:    tells which images are asked further; by default the protocol's funnel, placed by the run's bank
 
     Chunks are cut from the whole list, finished images included, so that a resumed chunk has the same neighbours. What
     `on_progress` raises stops the work: chunks that have been begun are finished first, in every process.
@@ -72,7 +74,8 @@ def measure_targets(
     on_progress(done, total)
     agenda = Agenda(_list_unfinished(portfolio, config, recorded))
     stop: Exception | None = None
-    work = _describe_work(run, model, config, keep_images=keep_images)
+    asking = asking or asking_rule(run, config.protocol)
+    work = _describe_work(run, model, config, asking, keep_images=keep_images)
     for result in _measure(engine or InProcess(model, matcher or Matcher()), model, work, agenda, on_step):
         if isinstance(result, ChunkEnd):
             try:
@@ -105,11 +108,11 @@ def _list_unfinished(portfolio: Portfolio, config: AuditConfig, recorded: Record
             yield waiting
 
 
-def _describe_work(run: RunFolder, model: LoadedModel, config: AuditConfig, *, keep_images: bool) -> ChunkWork:
+def _describe_work(
+    run: RunFolder, model: LoadedModel, config: AuditConfig, asking: AskingRule, *, keep_images: bool
+) -> ChunkWork:
     measures = read_manifest(run).measures if run.manifest_path.is_file() else {}
-    return ChunkWork(
-        config, copy_rule(run), asking_rule(run, config.protocol), keep_images, model.denoiser.fingerprint, measures
-    )
+    return ChunkWork(config, copy_rule(run), asking, keep_images, model.denoiser.fingerprint, measures)
 
 
 def _keep(run: RunFolder, image: EncodedImage) -> bool:
@@ -137,23 +140,15 @@ def copy_rule(run: RunFolder) -> Callable[[Replica], bool]:
     return partial(replicates, thresholds=evidence.rung_thresholds(Rung.EMBEDDING))
 
 
-def asking_rule(run: RunFolder, protocol: Protocol) -> Callable[[float, float, float | None], str]:
-    """Return what tells from an image's complexity, its log ratio, and that under its caption if it has one, why it
-    is not asked in all ways; empty where it is.
+def asking_rule(run: RunFolder, protocol: Protocol) -> AskingRule:
+    """Return the rule by which images are asked further.
 
-    Without a funnel, or without enough controls for one, every image is.
+    Without a funnel, or without enough controls for one, every image is asked in all ways.
     """
     if protocol.funnel is None or not run.calibration_path.is_file():
-        return ask_everything
-    bank = NullBank.read(run.calibration_path).by_work()
-    # A part of a function of this module, and no closure, so that it can be sent to another process.
-    return partial(_find_reason, place_funnel(bank, protocol))
-
-
-def _find_reason(funnel: Funnel | None, complexity: float, log_ratio: float, caption_log_ratio: float | None) -> str:
-    if funnel is None or funnel.asks(ImageScores(complexity, log_ratio, caption_log_ratio)):
-        return ""
-    return describe_left_out(funnel, captioned=caption_log_ratio is not None)
+        return AskingRule()
+    funnel = place_funnel(NullBank.read(run.calibration_path).by_work(), protocol)
+    return AskingRule(funnel, funnel.first_look if funnel else None)
 
 
 def _skip_record(skipped: SkippedImage) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from dataclasses import astuple, dataclass
 
 from imgaudit.diffusion.stream_effects import SEEDS, list_stream_subsets
+from imgaudit.schema.funnel import FirstLookConfig
 from imgaudit.schema.protocol import Protocol
 
 
@@ -67,6 +68,45 @@ def score_work(protocol: Protocol, prediction_type: str | None = None, *, captio
     span = protocol.span if prediction_type is None or protocol.searches_span(prediction_type) else None
     searched = span.steps * span.draws if span else protocol.error.after_steps * protocol.inversion.draws
     return Work(backward=searched, forward=(2 + captioned) * protocol.error.draws, images=1)
+
+
+def look_work(
+    protocol: Protocol, config: FirstLookConfig, prediction_type: str | None = None, *, captioned: bool = False
+) -> Work:
+    """Return what one image takes whose score is not measured after its first look.
+
+    captioned:  True for an image with a caption, under which it is looked at once more
+    """
+    span = protocol.span if prediction_type is None or protocol.searches_span(prediction_type) else None
+    steps, draws = (span.steps, span.draws) if span else (protocol.error.after_steps, protocol.inversion.draws)
+    places = len(config.choose_draws(protocol.error.draws))
+    return Work(backward=config.count_steps(steps) * draws, forward=(2 + captioned) * places, images=1)
+
+
+def added_look_work(protocol: Protocol, config: FirstLookConfig) -> Work:
+    """Return what a first look adds to an image whose score is measured: errors under the condition so far.
+
+    The search goes on from there, and the other errors are not measured again.
+    """
+    return Work(forward=len(config.choose_draws(protocol.error.draws)))
+
+
+def funnel_work(
+    protocol: Protocol, whole: Work, prediction_type: str | None = None, *, captioned: bool
+) -> list[tuple[float, Work]]:
+    """Return how images like the controls fare under a protocol's funnel: shares of them, and what each then takes.
+
+    whole:   what an image takes that is asked in all ways without a funnel
+    Returns  shares that add up to 1, from those left out first; all of them asked in all ways without a funnel
+    """
+    funnel = protocol.funnel
+    if funnel is None:
+        return [(1.0, whole)]
+    score, look = score_work(protocol, prediction_type, captioned=captioned), funnel.first_look
+    if look is None:
+        return [(1 - funnel.share, score), (funnel.share, whole)]
+    first, added = look_work(protocol, look, prediction_type, captioned=captioned), added_look_work(protocol, look)
+    return [(1 - look.share, first), (look.share - funnel.share, score + added), (funnel.share, whole + added)]
 
 
 def _rung_work(protocol: Protocol) -> Work:

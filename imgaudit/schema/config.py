@@ -12,12 +12,12 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from imgaudit.exceptions import ConfigError
+from imgaudit.schema.funnel import make_funnel
 from imgaudit.schema.policy import Policy
 from imgaudit.schema.problems import describe_problem
 from imgaudit.schema.protocol import (
     Effort,
     Framing,
-    FunnelConfig,
     GenerationConfig,
     InversionConfig,
     InvMMConfig,
@@ -194,7 +194,7 @@ class AuditConfig(BaseModel):
             ),
             span=None if self.search is Search.INVERSION else base.span,
             invmm=searched if "invmm" in (self.measures or ()) else None,
-            funnel=None if self.funnel is None else FunnelConfig(share=self.funnel),
+            funnel=None if self.funnel is None else make_funnel(self.funnel),
         )
 
     @property

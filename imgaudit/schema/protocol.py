@@ -13,6 +13,8 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from imgaudit.schema.funnel import FunnelConfig
+
 EVERYTHING = "all"
 """Word for the streams in a difference where none were chosen."""
 
@@ -249,13 +251,6 @@ class LadderConfig(_Frozen):
         return tuple(name for name in get_args(RungName) if name in value)
 
 
-class FunnelConfig(_Frozen):
-    """A funnel: every image is scored, and only those with a high score are asked in all ways that the protocol has."""
-
-    share: float = Field(0.05, gt=0, le=0.5)
-    """Share of images like the controls that are asked further: those with the highest scores."""
-
-
 class Protocol(_Frozen):
     """Everything that decides a score, in one value. Target and control must meet the same one."""
 
@@ -295,6 +290,11 @@ class Protocol(_Frozen):
         (True, False)
         """
         return self.span is not None and prediction_type in self.span.prediction_types
+
+    @property
+    def score_steps(self) -> set[int]:
+        """Steps of the searches that come before a score: within the inversion, and in the span of texts."""
+        return {self.error.after_steps, *([self.span.steps] if self.span else [])}
 
     def for_model(self, prediction_type: str) -> "Protocol":
         """Return the protocol as runs and null banks of models that predict this record it.

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from imgaudit.schema.baseline import Baseline
+from imgaudit.schema.image_scores import FirstLook
 from imgaudit.schema.measures import shows_whole
 from imgaudit.schema.protocol import Framing
 
@@ -306,11 +307,13 @@ class Measurement(Record):
     loss_curve: list[float]
     """Inversion loss per step."""
     error: ErrorMeasurement | Skipped
-    """Denoising error under the inverted embedding; Skipped in records of older versions of models without a null
-    branch."""
+    """Denoising error under the inverted embedding; Skipped where an image was left out after its first look, and in
+    records of older versions of models without a null branch."""
     caption_error: ErrorMeasurement | Skipped | None = Field(None, exclude_if=lambda value: value is None)
     """Denoising error under the image's caption, the first one where it has several, on the same draws; Skipped where
     there is no caption. Absent in records of older versions, which did not measure it."""
+    first_look: FirstLook | None = Field(None, exclude_if=lambda value: value is None)
+    """The score after a part of its search; absent where none was taken."""
     rungs: dict[Rung, RungMeasurement | NotAsked | Skipped]
     """Replicas per rung."""
     stream_conditions: tuple[StreamCondition, ...] = Field((), exclude_if=lambda value: not value)
@@ -328,9 +331,10 @@ class Measurement(Record):
         """True when every number is finite; a model that overflows on an image has not measured it."""
         error = self.error
         errors = () if isinstance(error, Skipped) else (error.conditional, error.null, error.log_ratio)
+        looked = (self.first_look.log_ratio,) if self.first_look else ()
         divergence = self.invmm.kl_per_dimension if self.invmm else 0.0
         moved = () if isinstance(divergence, Skipped) else (divergence,)
-        return all(isfinite(value) for value in (*self.loss_curve, *errors, *moved))
+        return all(isfinite(value) for value in (*self.loss_curve, *errors, *looked, *moved))
 
     @property
     def log_ratio(self) -> float | Skipped:

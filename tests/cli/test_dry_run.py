@@ -35,8 +35,9 @@ from imgaudit.runs.cost import (
     resolve_batch_size,
 )
 from imgaudit.runs.folder import RunFolder
-from imgaudit.runs.work import Work, expected_work
+from imgaudit.runs.work import Work, added_look_work, expected_work
 from imgaudit.schema.config import AuditConfig, resolve_config
+from imgaudit.schema.funnel import FirstLookConfig
 from imgaudit.schema.policy import Policy
 from imgaudit.schema.protocol import Effort, GenerationConfig, Protocol, protocol_for
 from imgaudit.similarity.matcher import Matcher
@@ -255,15 +256,14 @@ def test_it_is_said_why_a_control_takes_more_than_an_image(
     for mine, controls, said in (
         (bare, captioned, f"{begin}: only controls have a caption"),
         (captioned, bare, f"{begin}: only images to audit have a caption"),
-        (bare, bare, ""),
+        (bare, bare, f"{begin}: controls get a first look, a short score"),
     ):
         _print_evaluations(plan := Plan(AuditConfig(), AuditConfig().policy, mine, controls, 2), plan.works(), None)
         shown = unwrap(capsys.readouterr().out)
-        found = re.search(said, shown) if said else None
-        assert bool(found) == bool(said) == ("A control takes" in shown)
-        if found:
-            control, image = (int(number.replace(",", "")) for number in found.groups())
-            assert control == plan.control_works()[0].evaluations != image == plan.target_works()[0].evaluations
+        found = re.search(said, shown)
+        assert found, shown
+        control, image = (int(number.replace(",", "")) for number in found.groups())
+        assert control == plan.control_works()[0].evaluations != image == plan.target_works()[0].evaluations
 
 
 def test_rules_that_are_not_the_built_in_ones_are_told_in_words(capsys: pytest.CaptureFixture[str]) -> None:
@@ -296,7 +296,9 @@ def test_controls_that_would_be_skipped_are_named(
 def test_controls_are_counted_with_their_own_texts(make_folder: Callable[..., Path]) -> None:
     mine, controls = read_portfolio(make_folder("mine", [1])), read_portfolio(make_folder("controls", [2, 3]))
     plan = Plan(AuditConfig(), AuditConfig().policy, mine, controls, 2)
-    assert plan.control_works() == 2 * [plan.works()[0]], "a control without a text costs what such an image costs"
+    # A control costs what an image with the same texts costs, and a first look.
+    looked = plan.works()[0] + added_look_work(AuditConfig().protocol, FirstLookConfig())
+    assert plan.control_works() == 2 * [looked]
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from imgaudit.decision.controls import Control, make_control
 from imgaudit.decision.funnel import (
+    Bounds,
     Funnel,
-    ImageScores,
     count_needed,
     describe_left_out,
     describe_unplaced,
@@ -19,8 +19,9 @@ from imgaudit.decision.null_bank import NullBank, count_bank_controls
 from imgaudit.decision.replication import Evidence
 from imgaudit.decision.verdict import decide
 from imgaudit.schema.findings import Verdict
+from imgaudit.schema.funnel import FirstLookConfig, FunnelConfig
+from imgaudit.schema.image_scores import FirstLook, ImageScores
 from imgaudit.schema.policy import Policy
-from imgaudit.schema.protocol import FunnelConfig
 from imgaudit.schema.records import Measurement, NotAsked, Rung, Skipped
 from imgaudit.statistics import LinearFit
 from tests.decision.test_joint_test import COPY, FAR, bank_of, control
@@ -31,7 +32,17 @@ FLAT = LinearFit(0.0, 0.0, 0)
 
 
 def funnel_at(bound: float, caption_bounds: tuple[float, float] | None = None) -> Funnel:
-    return Funnel(0.05, FLAT, bound, FLAT, caption_bounds)
+    return Funnel(FunnelConfig(share=0.05), None, Bounds(FLAT, bound, FLAT, caption_bounds))
+
+
+def looking_at(look: float, score: float, look_captions: tuple[float, float] | None = None) -> Funnel:
+    """A funnel with bounds of the first look and of the score."""
+    config = FunnelConfig(share=0.05, first_look=FirstLookConfig(share=0.25))
+    return Funnel(config, Bounds(FLAT, look, FLAT, look_captions), Bounds(FLAT, score, FLAT, None))
+
+
+def look(log_ratio: float, caption: float | None = None, steps: int = 2, draws: int = 16) -> FirstLook:
+    return FirstLook(steps=steps, draws=draws, log_ratio=log_ratio, caption_log_ratio=caption)
 
 
 REASON = describe_left_out(funnel_at(0.5), captioned=False)
@@ -59,7 +70,7 @@ def test_the_bound_is_a_high_score_of_the_controls_kept_out() -> None:
     assert funnel is not None
     scores = sorted((bank.score(one) for one in bank.kept_out), reverse=True)
     # k = 0.05 x 81 rounded down = 4: the fourth highest, and three of 80 are above it.
-    assert funnel.bound == scores[3]
+    assert funnel.score.bound == scores[3] and funnel.first_look is None
     assert sum(funnel.asks(one) for one in bank.kept_out) == 3
     unscored = bank.controls[0].model_copy(update={"log_ratio": Skipped(skipped="no score")})
     assert funnel.asks(unscored)
@@ -86,12 +97,12 @@ def test_bounds_for_captions_are_placed_at_half_the_share() -> None:
     ]  # fmt: skip
     bank = bank.model_copy(update={"kept_out": with_captions})
     funnel = place_funnel(bank, FUNNELLED)
-    assert funnel is not None and funnel.caption_bounds is not None
+    assert funnel is not None and funnel.score.caption_bounds is not None
     # k = 0.025 x 81 rounded down = 2: one of the 80 is above each bound.
     higher = [one for one in bank.kept_out if funnel.asks(one)]
     assert len(higher) == 1 and describe_unplaced(bank, FUNNELLED) == ""
     bare = place_funnel(kept_out([n / 80 for n in range(80)]), FUNNELLED)
-    assert bare is not None and bare.caption_bounds is None
+    assert bare is not None and bare.score.caption_bounds is None
     assert "takes 156 controls with a caption" in describe_unplaced(kept_out([0.1 * n for n in range(80)]), FUNNELLED)
 
 
@@ -185,3 +196,89 @@ def test_a_record_of_a_rung_that_was_not_asked_is_read_back() -> None:
     assert Measurement.model_validate_json(written.model_dump_json()) == written
     assert written.not_asked == REASON and measurement("other", 0.1, [FAR]).not_asked == ""
     assert isinstance(rung([FAR]).texts, list)
+
+
+def test_an_image_that_does_not_pass_its_first_look_is_not_asked() -> None:
+    funnel = looking_at(0.4, 0.5)
+    assert funnel.first_look == FirstLookConfig(share=0.25)
+    passing, failing = (ImageScores(0.0, 9.0, first_look=look(value)) for value in (0.41, 0.4))
+    assert funnel.looks_on(passing) and funnel.asks(passing)
+    assert not funnel.looks_on(failing) and not funnel.asks(failing)
+    # Where none was taken, as in runs without one, the score decides alone.
+    assert funnel.asks(ImageScores(0.0, 0.6)) and not funnel.asks(ImageScores(0.0, 0.5))
+    # Either look is enough for an image with a caption, and a control is judged by the rule of the target.
+    either = looking_at(0.4, 0.5, (0.7, 0.2))
+    looks = [look(0.6, 0.2), look(0.71, 0.0), look(0.0, 0.21)]
+    assert [either.looks_on(ImageScores(0.0, first_look=one)) for one in looks] == [False, True, True]
+    assert either.looks_on(ImageScores(0.0, first_look=look(0.6, 0.2)), captioned=False)
+
+
+def with_looks(bank: NullBank, draws: int = 16, steps: int = 2) -> NullBank:
+    """Give every control a first look that is half its score."""
+
+    def see(one: Control) -> Control:
+        assert isinstance(one.log_ratio, float)
+        return one.model_copy(update={"first_look": look(one.log_ratio / 2, steps=steps, draws=draws)})
+
+    update = {"kept_out": [see(one) for one in bank.kept_out], "controls": [see(one) for one in bank.controls]}
+    return bank.model_copy(update=update)
+
+
+def test_bounds_of_the_first_look_need_controls_with_the_same_one() -> None:
+    bank = kept_out([n / 80 for n in range(80)])
+    config = FirstLookConfig(share=0.25, draws=4)
+    protocol = PROTOCOL.model_copy(update={"funnel": FunnelConfig(share=0.05, first_look=config)})
+    steps, draws = config.count_steps(protocol.error.after_steps), len(config.choose_draws(protocol.error.draws))
+    funnel = place_funnel(with_looks(bank, draws, steps), protocol)
+    assert funnel is not None and funnel.look is not None
+    # k = 0.25 x 81 rounded down = 20: 19 of the 80 are above the bound.
+    assert sum(funnel.looks_on(one) for one in with_looks(bank, draws, steps).kept_out) == 19
+    for other in (bank, with_looks(bank, draws + 1, steps), with_looks(bank, draws, steps + 90)):
+        plain = place_funnel(other, protocol)
+        assert plain is not None and plain.look is None and plain.first_look is None
+        captioned = [one.model_copy(update={"caption_log_ratio": float(n)}) for n, one in enumerate(other.kept_out)]
+        said = describe_unplaced(other.model_copy(update={"kept_out": captioned}), protocol)
+        assert said.startswith("no first look is taken, because the controls had none of the same kind")
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10_000))
+def test_p_values_stay_valid_with_a_first_look(seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    images = [
+        control(str(n), float(draw.integers(0, 8)), float(draw.random()), float(draw.random())).model_copy(
+            update={"first_look": look(float(draw.integers(0, 8)))}
+        )
+        for n in range(30)
+    ]
+    funnel, p_values = looking_at(float(draw.integers(0, 8)), float(draw.integers(0, 8))), []
+    for place, image in enumerate(images):
+        others = bank_of([one for number, one in enumerate(images) if number != place])
+        update: dict[str, object] = {} if funnel.asks(image) else {"rungs": {}, "texts": {Rung.EMBEDDING: 1}}
+        if not funnel.looks_on(image):
+            update["log_ratio"] = Skipped(skipped="its first look is low")
+        test = JointTest(others, Policy(complexity="none"), funnel=funnel)
+        p_value = test.p_value(image.model_copy(update=update))
+        assert isinstance(p_value, float) and (funnel.looks_on(image) or p_value == 1)
+        p_values.append(p_value)
+    assert (np.sort(p_values) >= (np.arange(30) + 1) / 30 - 1e-12).all()
+
+
+def test_the_verdict_says_that_the_score_was_not_measured() -> None:
+    bank = with_looks(kept_out([n / 80 for n in range(80)]), 4, 1)
+    reason = describe_left_out(looking_at(0.5, 0.5), captioned=False, scored=False)
+    stopped = left_out("stopped", 0.1).model_copy(
+        update={
+            "error": Skipped(skipped=reason),
+            "caption_error": Skipped(skipped=reason),
+            "first_look": look(0.0, 0.0),
+        }
+    )
+    assert Measurement.model_validate_json(stopped.model_dump_json()) == stopped
+    own = make_control(stopped)
+    assert not own.is_asked and not own.is_scored and own.is_captioned
+    config = FunnelConfig(share=0.05, first_look=FirstLookConfig(draws=4))
+    protocol = PROTOCOL.model_copy(update={"funnel": config})
+    [finding] = decide([stopped], Evidence(bank, protocol, Policy()))
+    assert finding.verdict is Verdict.NOT_REPRODUCED and isinstance(finding.score, Skipped)
+    assert finding.p_value == finding.q_value == 1 and finding.scored_only

@@ -10,7 +10,7 @@ from imgaudit.io.captions import CaptionSource
 from imgaudit.io.portfolio import read_portfolio
 from imgaudit.models import load_model
 from imgaudit.runs.callbacks import ignore_step
-from imgaudit.runs.engine.chunk import ChunkWork, ask_everything, measure_images, never_a_copy
+from imgaudit.runs.engine.chunk import AskingRule, ChunkWork, measure_images, never_a_copy
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.image_files import EncodedImage, write_image
 from imgaudit.similarity.matcher import Matcher
@@ -23,7 +23,7 @@ def test_an_image_that_was_sent_is_written_complete(
 ) -> None:
     model, folder = load_model(str(model_folder), "cpu"), make_folder("images", [3])
     portfolio = read_portfolio(folder, CaptionSource(folder))
-    work = ChunkWork(CONFIG, never_a_copy, ask_everything, keep_files, model.denoiser.fingerprint)
+    work = ChunkWork(CONFIG, never_a_copy, AskingRule(), keep_files, model.denoiser.fingerprint)
     context = work.make_context(model, Matcher(), ignore_step)
     [made] = measure_images(context, portfolio.targets, keep_files=keep_files)
     sent = pickle.loads(pickle.dumps(made))

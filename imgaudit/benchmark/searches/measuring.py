@@ -11,7 +11,8 @@ from imgaudit.benchmark.harness.lab_model import describe_hardware
 from imgaudit.benchmark.harness.lab_work import LabWork
 from imgaudit.benchmark.harness.procedure import OnStage
 from imgaudit.benchmark.harness.resume import resume_chunks
-from imgaudit.benchmark.searches.table import CAPTION, INVERSION, TEXTS, SearchRow, SearchTable
+from imgaudit.benchmark.searches.looks import measure_looks
+from imgaudit.benchmark.searches.table import AUDITED_LOOK, CAPTION, INVERSION, LOOKS, TEXTS, SearchRow, SearchTable
 from imgaudit.benchmark.settings import SearchSettings
 from imgaudit.diffusion.denoising_error import choose_baseline, measure_paired_errors
 from imgaudit.diffusion.inversion import invert
@@ -46,8 +47,17 @@ def measure_lab(work: LabWork, settings: SearchSettings, counts: CaseCounts = CO
     bank = {image.sha256 for image in cases.bank}
     controls = {image.sha256 for image in cases.controls}
 
+    folder = f"looks-{settings.looks}" if settings.looks != "none" else "searches"
+    kinds = {"none": (), "audited": (AUDITED_LOOK,), "all": LOOKS}[settings.looks]
+
     def measure(chunk: list[Target]) -> list[dict[str, Any]]:
-        return _measure_chunk(work, chunk, config, span)
+        results = _measure_chunk(work, chunk, config, span)
+        if kinds:
+            # First looks belong to the search that audits of such a model use.
+            audited = span if work.denoiser.prediction_type in SPAN.prediction_types else None
+            for result, looks in zip(results, measure_looks(work, chunk, config, audited, kinds), strict=True):
+                result["looks"] = looks
+        return results
 
     rows = [
         SearchRow(
@@ -57,8 +67,9 @@ def measure_lab(work: LabWork, settings: SearchSettings, counts: CaseCounts = CO
             use="bank" if image.sha256 in bank else "fit" if image.sha256 in controls else "measured",
             complexity=found["complexity"],
             log_ratios=found["log_ratios"],
+            looks=found.get("looks", {}),
         )
-        for image, found in resume_chunks(work, images, "searches", CHUNK, measure)
+        for image, found in resume_chunks(work, images, folder, CHUNK, measure)
     ]
     errors = 2 * ERROR.draws
     evaluations = {

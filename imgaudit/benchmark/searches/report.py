@@ -13,6 +13,7 @@ from imgaudit.benchmark.harness.figures import (
     measure_separation,
 )
 from imgaudit.benchmark.harness.procedure import Procedure
+from imgaudit.benchmark.searches.looks import LookPoint, format_looks, report_looks
 from imgaudit.benchmark.searches.measuring import measure_searches
 from imgaudit.benchmark.searches.table import CAPTION, SearchTable, read_tables, searches_of, write_tables
 from imgaudit.schema.records import Record
@@ -63,6 +64,8 @@ class SearchReport(Record):
     """Run seeds."""
     points: list[SearchPoint]
     """By lab, then by search."""
+    looks: list[LookPoint]
+    """First looks of every kind, for labs on which they were measured."""
     targets: list[Goal]
     """Goals and outcomes."""
 
@@ -103,6 +106,7 @@ def report_searches(tables: Sequence[SearchTable]) -> SearchReport:
     return SearchReport(
         seeds=sorted({table.seed for table in tables}),
         points=points,
+        looks=[one for table in tables for one in report_looks(table)],
         targets=[
             goal
             for table in tables
@@ -157,6 +161,8 @@ def format_searches(report: SearchReport) -> Iterator[str]:
             "   held out"
         )
         yield from map(_format_point, own)
+        if looks := [one for one in report.looks if one.lab == lab]:
+            yield from format_looks(looks)
     yield ""
     yield f"{'seen once in training':48}p <= 5%  interval       AUC of memorised against them"
     for one in report.points:

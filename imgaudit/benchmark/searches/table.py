@@ -4,16 +4,37 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
+from pydantic import Field
+
 from imgaudit.benchmark.harness.cases import Group
 from imgaudit.benchmark.harness.table import Table
 from imgaudit.exceptions import InputError
 from imgaudit.schema.baseline import Baseline
+from imgaudit.schema.funnel import FirstLookConfig
 from imgaudit.schema.protocol import SpanConfig
 from imgaudit.schema.records import Record
 from imgaudit.statistics import LinearFit, fit_line
 
 INVERSION, TEXTS, CAPTION = "inversion", "texts", "own caption"
 """Searches that are measured: within the inversion, in the span of texts, and none, under the image's own caption."""
+
+
+AUDITED_LOOK = FirstLookConfig()
+"""The first look that funnels take."""
+
+LOOKS = tuple(
+    FirstLookConfig(search=search, draws=draws) for search in (0.125, 0.25, 0.5, 1.0) for draws in (8, 16, 32)
+)  # fmt: skip
+"""First looks that are tried."""
+
+
+def name_look(look: FirstLookConfig) -> str:
+    """Return the name of a first look: after which share of the score's search, and on how many draws.
+
+    >>> name_look(FirstLookConfig(search=0.25, draws=16))
+    '25% of the search, 16 draws'
+    """
+    return f"{100 * look.search:g}% of the search, {look.draws} draws"
 
 
 class SearchRow(Record):
@@ -32,6 +53,8 @@ class SearchRow(Record):
     log_ratios: dict[str, float]
     """Mean log(baseline error / conditional error) by search, or a published method's own score; higher = more
     memorised. A method that was not tried on this image is left out."""
+    looks: dict[str, tuple[float, float]] = Field({}, exclude_if=lambda value: not value)
+    """First looks by `name_look`: log ratio, and that under the image's caption; none where they were not measured."""
 
 
 class SearchTable(Table):

@@ -8,8 +8,9 @@ from imgaudit.benchmark.settings import PriceSettings
 from imgaudit.benchmark.speed.operations import ModelOperations, OperationTable, count_operations
 from imgaudit.exceptions import InputError
 from imgaudit.models.published import choose_models
-from imgaudit.runs.work import Work, expected_work, score_work
-from imgaudit.schema.protocol import FunnelConfig, Protocol, protocol_for
+from imgaudit.runs.work import Work, added_look_work, expected_work, funnel_work
+from imgaudit.schema.funnel import FirstLookConfig, FunnelConfig, make_funnel
+from imgaudit.schema.protocol import Protocol, protocol_for
 from imgaudit.schema.records import Record
 
 PETA = 1e15
@@ -79,16 +80,16 @@ def _price(model: ModelOperations, settings: PriceSettings, funnel: float | None
     whole = expected_work(
         protocol, len(without_text) + len(texts), captioned=captioned, prediction_type=model.prediction_type
     )
-    scored = score_work(protocol, model.prediction_type, captioned=captioned)
-    share = 1.0 if funnel is None else funnel
-    # Controls are always asked in all ways.
-    images = settings.images * share + settings.controls
+    funnelled = protocol.model_copy(update={"funnel": None if funnel is None else make_funnel(funnel)})
+    stages = funnel_work(funnelled, whole, model.prediction_type, captioned=captioned)
+    # Controls are always asked in all ways, and get a first look for later audits.
+    control = whole + added_look_work(protocol, FirstLookConfig())
+    each = sum(share * _count_operations(model, stage) for share, stage in stages)
     return AuditPrice(
         model=model.name,
         funnel=funnel,
-        evaluations=share * _count_evaluations(model, whole) + (1 - share) * _count_evaluations(model, scored),
-        operations=images * _count_operations(model, whole)
-        + settings.images * (1 - share) * _count_operations(model, scored),
+        evaluations=sum(share * _count_evaluations(model, stage) for share, stage in stages),
+        operations=settings.images * each + settings.controls * _count_operations(model, control),
     )
 
 

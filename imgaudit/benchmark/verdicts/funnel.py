@@ -15,7 +15,7 @@ from imgaudit.benchmark.harness.figures import Goal, format_goals
 from imgaudit.benchmark.harness.lab_model import lab_folder
 from imgaudit.benchmark.harness.procedure import OnStage, Procedure
 from imgaudit.benchmark.harness.score_table import ControlRow, ScoreRow, ScoreTable
-from imgaudit.benchmark.searches.table import CAPTION, TEXTS, SearchTable
+from imgaudit.benchmark.searches.table import CAPTION, TEXTS, SearchTable, name_look
 from imgaudit.benchmark.settings import FunnelSettings
 from imgaudit.benchmark.verdicts.images import Flags, Floats, Images, Places
 from imgaudit.benchmark.verdicts.never_trained import pool_of
@@ -30,13 +30,18 @@ from imgaudit.benchmark.verdicts.portfolios import (
     split_pool,
 )
 from imgaudit.exceptions import InputError
-from imgaudit.runs.work import score_work
+from imgaudit.runs.work import look_work, score_work
+from imgaudit.schema.funnel import FirstLookConfig, FunnelConfig, make_funnel
 from imgaudit.schema.policy import Policy
-from imgaudit.schema.protocol import FunnelConfig
 from imgaudit.schema.records import Record
 
-SHARES = (0.05, 0.10, 0.20)
-"""Shares that are tried."""
+FUNNELS = (
+    FunnelConfig(share=0.05), make_funnel(0.05), FunnelConfig(share=0.10), make_funnel(0.10), FunnelConfig(share=0.20),
+)  # fmt: skip
+"""Funnels that are tried: without and with a first look."""
+
+LOOK = FirstLookConfig()
+"""The first look that audits take."""
 
 MIXES = ((5, 95), (0, 100), (10, 40))
 """Memorised images and images that were never trained on, in one portfolio."""
@@ -75,14 +80,18 @@ class FunnelRow(Record):
     """True where captions are given, False where they are withheld."""
     share: float
     """Share of images like the controls that the funnel asks in all ways."""
+    first_look: float | None
+    """Share of images like the controls that it scores after a first look; None where it scores all."""
     memorised: int
     """Memorised images in a portfolio."""
     never_trained: int
     """Images in it that were never trained on."""
     cost: Spread
     """Network evaluations with the funnel over those without."""
+    scored: Spread
+    """Share of the images never trained on that are scored."""
     asked: Spread
-    """Share of the images never trained on that are asked in all ways."""
+    """Share of them that are asked in all ways."""
     found: Spread
     """Share of the memorised images called replicated, without the funnel."""
     found_through: Spread
@@ -114,6 +123,10 @@ class FunnelReport(Record):
     """Network evaluations of one that is scored only."""
     per_caption: int
     """Network evaluations more for the score under a caption, in either case."""
+    looked: int | None
+    """Network evaluations of one that is left out after its first look; None where none was taken."""
+    look_per_caption: int
+    """Network evaluations more for a first look under a caption."""
     rows: list[FunnelRow]
     """One per mix, share and choice of captions."""
     targets: list[Goal]
@@ -133,6 +146,7 @@ def report_funnel(table: ScoreTable, seed: int = 1, scores: SearchTable | None =
     costs = _Costs.of(table, [*positives, *table.of(Group.HELD_OUT)], scores)
     images, never_trained = (_add_scores(Images.of(rows), rows, scores) for rows in (positives, pool))
     rows: list[FunnelRow] = []
+    funnels = [one for one in FUNNELS if one.first_look is None or costs.looked is not None]
     for captions in (True, False):
         draw = np.random.default_rng([seed, int(captions)])
         splits = [split_pool(never_trained, [row.sha256 for row in pool], draw) for _ in range(BANKS)]
@@ -142,26 +156,30 @@ def report_funnel(table: ScoreTable, seed: int = 1, scores: SearchTable | None =
                 "`imgaudit benchmark searches` for the same model"
             )
         judged = [
-            [_JudgedPool.of(images, never_trained.at(split.places), split.bank, share, captions=captions)
-             for share in SHARES]
+            [_JudgedPool.of(images, never_trained.at(split.places), split.bank, one, captions=captions)
+             for one in funnels]
             for split in splits
         ]  # fmt: skip
         for memorised, others in MIXES:
-            figures: list[list[dict[str, float]]] = [[] for _ in SHARES]
-            for by_share in judged:
+            figures: list[list[dict[str, float]]] = [[] for _ in funnels]
+            for by_funnel in judged:
                 first = draw.integers(len(images), size=(PORTFOLIOS, memorised))
-                second = draw.integers(len(by_share[0].through[1].p_values), size=(PORTFOLIOS, others))
-                for number, one in enumerate(by_share):
-                    figures[number].append(one.compare((first, second), costs.share(captions=captions)))
-            for share, by_bank in zip(SHARES, figures, strict=True):
+                second = draw.integers(len(by_funnel[0].through[1].p_values), size=(PORTFOLIOS, others))
+                for number, one in enumerate(by_funnel):
+                    figures[number].append(one.compare((first, second), costs, captions=captions))
+            for funnel, by_bank in zip(funnels, figures, strict=True):
                 spreads = {name: Spread.of([one[name] for one in by_bank]) for name in by_bank[0]}
                 rows.append(
-                    FunnelRow(captions=captions, share=share, memorised=memorised, never_trained=others, **spreads)
-                )
+                    FunnelRow(
+                        captions=captions, share=funnel.share,
+                        first_look=funnel.first_look.share if funnel.first_look else None,
+                        memorised=memorised, never_trained=others, **spreads,
+                    )
+                )  # fmt: skip
     return FunnelReport(
         lab=table.lab, seed=seed, controls=len(splits[0].bank.controls), memorised=len(images), pool=len(pool),
-        full=costs.full, scored=costs.scored, per_caption=costs.per_caption, rows=rows,
-        targets=list(_judge_goals(rows)),
+        full=costs.full, scored=costs.scored, per_caption=costs.per_caption, looked=costs.looked,
+        look_per_caption=costs.look_per_caption, rows=rows, targets=list(_judge_goals(rows)),
     )  # fmt: skip
 
 
@@ -175,6 +193,10 @@ class _Costs:
     """Where it is scored only."""
     per_caption: int
     """Of the score under its caption."""
+    looked: int | None
+    """Where it is left out after its first look; None where the table has no first looks."""
+    look_per_caption: int
+    """Of the first look under its caption."""
 
     @classmethod
     def of(cls, table: ScoreTable, rows: Sequence[ScoreRow], scores: SearchTable | None) -> "_Costs":
@@ -188,12 +210,28 @@ class _Costs:
             spent += 2 * scores.span.steps * scores.span.draws
         elif scores is not None:
             kind = scores.prediction_type
-        return cls(spent, score_work(protocol, kind).evaluations, protocol.error.draws)
+        looked, of_caption = None, 0
+        if scores is not None and all(row.looks for row in scores.rows):
+            looked, captioned = (
+                look_work(protocol, LOOK, kind, captioned=one).evaluations for one in (False, True)
+            )  # fmt: skip
+            of_caption = captioned - looked
+        draws = protocol.error.draws
+        return cls(spent, score_work(protocol, kind).evaluations, draws, looked, of_caption)
 
-    def share(self, *, captions: bool) -> float:
-        """Return what an image takes that is scored only, over what one takes that is asked in all ways."""
+    def share(self, scored: float, asked: float, *, captions: bool, first_look: bool) -> float:
+        """Return what images take, over what they take where all are asked in all ways.
+
+        scored, asked:  shares of the images
+        """
         more = self.per_caption if captions else 0
-        return (self.scored + more) / (self.full + more)
+        whole, score = self.full + more, self.scored + more
+        if not first_look or self.looked is None:
+            return (score + asked * (whole - score)) / whole
+        # Errors under the condition so far are the one thing that a score does not use; a first look under the baseline
+        # takes as many.
+        first = self.looked + (self.look_per_caption if captions else 0)
+        return (first + scored * (score + self.look_per_caption - first) + asked * (whole - score)) / whole
 
 
 def _add_scores(images: Images, rows: Sequence[ScoreRow | ControlRow], scores: SearchTable | None) -> Images:
@@ -204,42 +242,54 @@ def _add_scores(images: Images, rows: Sequence[ScoreRow | ControlRow], scores: S
     try:
         own = [found[row.sha256[:16]] for row in rows]
         score, caption = (np.array([one[name] for one in own], dtype=float) for name in (scores.audited, CAPTION))
+        looks = {row.sha256: row.looks.get(name_look(LOOK), (np.nan, np.nan)) for row in scores.rows}
+        first, under_captions = np.array([looks[row.sha256[:16]] for row in rows], dtype=float).reshape(-1, 2).T
     except KeyError as error:
         raise InputError(f"the table of searches has no score of {error}: it is of other images") from error
-    return replace(images, log_ratios=score, caption_log_ratios=caption)
+    return replace(
+        images, log_ratios=score, caption_log_ratios=caption, looks=first, caption_looks=under_captions
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class _JudgedPool:
     """Images judged by one bank with a funnel and without; of each pair the first holds the memorised images."""
 
+    funnel: FunnelConfig
     without: tuple[Judged, Judged]
     through: tuple[Judged, Judged]
+    scored: tuple[Flags, Flags]
     asked: tuple[Flags, Flags]
 
     @classmethod
-    def of(cls, memorised: Images, never_trained: Images, bank: Bank, share: float, *, captions: bool) -> "_JudgedPool":
+    def of(
+        cls, memorised: Images, never_trained: Images, bank: Bank, funnel: FunnelConfig, *, captions: bool
+    ) -> "_JudgedPool":
         policy, groups = Policy(level=LEVEL), (memorised, never_trained)
         first, second = (judge(one, bank, policy, captions=captions) for one in groups)
-        third, fourth = (judge_through_funnel(one, bank, policy, share, captions=captions) for one in groups)
-        asked = [bank.asks(one, share, captions=captions) for one in groups]
-        return cls((first, second), (third, fourth), (asked[0], asked[1]))
+        third, fourth = (judge_through_funnel(one, bank, policy, funnel, captions=captions) for one in groups)
+        scored = [bank.looks_on(one, funnel, captions=captions) for one in groups]
+        asked = [bank.asks(one, funnel, captions=captions) for one in groups]
+        return cls(funnel, (first, second), (third, fourth), (scored[0], scored[1]), (asked[0], asked[1]))
 
-    def compare(self, places: tuple[Places, Places], cost: float) -> dict[str, float]:
+    def compare(self, places: tuple[Places, Places], costs: _Costs, *, captions: bool) -> dict[str, float]:
         """Decide portfolios with the funnel and without, and return every figure as a mean over them.
 
         places:  memorised images and others, portfolios in rows
-        cost:    evaluations of an image that is scored only, over those of one asked in all ways
         """
         first, second = (
             decide_portfolios(join_portfolios(pair[0], pair[1], *places), LEVEL)
             for pair in (self.without, self.through)
         )
-        asked = [flags[chosen] for flags, chosen in zip(self.asked, places, strict=True)]
-        passing = np.concatenate(asked, axis=1).mean()
+        scored, asked = (
+            [flags[chosen] for flags, chosen in zip(pair, places, strict=True)] for pair in (self.scored, self.asked)
+        )
+        looks = self.funnel.first_look is not None
+        shares = [float(np.concatenate(flags, axis=1).mean()) for flags in (scored, asked)]
         count, others = places[0].shape[1], places[1].shape[1]
         return {
-            "cost": cost + (1 - cost) * float(passing),
+            "cost": costs.share(*shares, captions=captions, first_look=looks),
+            "scored": float(scored[1].mean()),
             "asked": float(asked[1].mean()),
             "found": _mean(first.copies[:, :count]),
             "found_through": _mean(second.copies[:, :count]),
@@ -254,8 +304,9 @@ def _mean(values: Floats | Flags) -> float:
 
 
 def _judge_goals(rows: Sequence[FunnelRow]) -> Iterator[Goal]:
+    looks = any(row.first_look is not None for row in rows)
     for row in rows:
-        if row.share != FunnelConfig().share:
+        if row.share != FunnelConfig().share or (row.first_look is None) is looks:
             continue
         mix = f"{row.memorised} + {row.never_trained}, captions {'given' if row.captions else 'withheld'}"
         bound = {5: 1 / 3, 0: 1 / 4}.get(row.memorised)
@@ -284,17 +335,22 @@ def format_funnel(report: FunnelReport) -> Iterator[str]:
         f"all ways, {report.scored:,} for one that is scored only; {report.per_caption} more for the score under a "
         "caption"
     )
+    if report.looked is not None:
+        yield (
+            f"{report.looked:,} for one left out after its first look; {report.look_per_caption} more for that under a "
+            "caption"
+        )
     yield ""
     yield (
-        f"{'portfolio':10} {'captions':9} {'share':>5} {'cost':>7} {'97.5 %':>7} {'asked':>7} {'found':>7} "
+        f"{'portfolio':10} {'captions':9} {'look':>5} {'share':>5} {'cost':>7} {'97.5 %':>7} {'asked':>7} {'found':>7} "
         f"{'through':>8} {'same':>7} {'2.5 %':>7} {'false':>7} {'through':>8}"
     )
     for row in report.rows:
         yield (
             f"{f'{row.memorised} + {row.never_trained}':10} {'given' if row.captions else 'withheld':9} "
-            f"{row.share:5.0%} {row.cost.mean:7.1%} {row.cost.high:7.1%} {row.asked.mean:7.1%} {row.found.mean:7.1%} "
-            f"{row.found_through.mean:8.1%} {row.same.mean:7.2%} {row.same.low:7.2%} {row.false_share.mean:7.1%} "
-            f"{row.false_share_through.mean:8.1%}"
+            f"{'-' if row.first_look is None else f'{row.first_look:.0%}':>5} {row.share:5.0%} {row.cost.mean:7.1%} "
+            f"{row.cost.high:7.1%} {row.asked.mean:7.1%} {row.found.mean:7.1%} {row.found_through.mean:8.1%} "
+            f"{row.same.mean:7.2%} {row.same.low:7.2%} {row.false_share.mean:7.1%} {row.false_share_through.mean:8.1%}"
         )
     yield from format_goals(report.targets)
 

@@ -31,6 +31,10 @@ class Images:
     """(images,): mean log(null error / conditional error)."""
     caption_log_ratios: Floats
     """(images,): the same under the caption; nan where it was not measured."""
+    looks: Floats
+    """(images,): first look, a log ratio too; nan where none was taken."""
+    caption_looks: Floats
+    """(images,): the same under the caption; nan where none was taken."""
     complexities: Floats
     """(images,): log(PNG bytes per pixel)."""
     similarities: Floats
@@ -61,6 +65,8 @@ class Images:
             caption_log_ratios=np.array(
                 [np.nan if row.caption_log_ratio is None else row.caption_log_ratio for row in rows], dtype=float
             ),
+            looks=np.full(len(rows), np.nan),
+            caption_looks=np.full(len(rows), np.nan),
             complexities=np.array([row.complexity for row in rows], dtype=float),
             similarities=_pad([[one.similarities for one in pair] for pair in seeds], width),
             distances=_pad([[one.distances for one in pair] for pair in seeds], width),

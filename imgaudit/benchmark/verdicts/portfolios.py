@@ -5,7 +5,7 @@ portfolios are then decided together.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 import numpy as np
@@ -15,6 +15,7 @@ from scipy import stats
 from imgaudit.benchmark.verdicts.images import INVERTED, TEXT, Flags, Floats, Images, Places
 from imgaudit.decision.joint_test import JointNull
 from imgaudit.decision.null_bank import KEEP_OUT_FROM
+from imgaudit.schema.funnel import FunnelConfig
 from imgaudit.schema.policy import Policy
 from imgaudit.statistics import LinearFit, clopper_pearson, conformal_p_values, exceedance_threshold, fit_line
 
@@ -69,17 +70,28 @@ class Bank:
         scores = images.caption_log_ratios - line.intercept - line.slope * images.complexities
         return np.asarray(np.nan_to_num(scores, nan=-np.inf), dtype=float)
 
-    def asks(self, images: Images, share: float, *, captions: bool) -> Flags:
-        """Tell which images a funnel asks in all ways, as `place_funnel` has it.
+    def looks_on(self, images: Images, funnel: FunnelConfig, *, captions: bool) -> Flags:
+        """Tell which images are scored after a funnel's first look: all where it has none.
 
-        captions:  whether images are scored under their captions too, which all of them have
+        captions:  whether images are looked at under their captions too, which all of them have
         """
+        if funnel.first_look is None:
+            return np.ones(len(images), dtype=bool)
+        looked = replace(self, kept_out=_as_scores(self.kept_out))
+        return looked._is_high(_as_scores(images), funnel.first_look.share, captions=captions)
+
+    def asks(self, images: Images, funnel: FunnelConfig, *, captions: bool) -> Flags:
+        """Tell which images a funnel asks in all ways, as `place_funnel` has it."""
+        looked = self.looks_on(images, funnel, captions=captions)
+        return looked & self._is_high(images, funnel.share, captions=captions)
+
+    def _is_high(self, images: Images, share: float, *, captions: bool) -> Flags:
         each = share / 2 if captions else share
-        asked = self.score(images) > exceedance_threshold(self.score(self.kept_out).tolist(), each)
+        high = self.score(images) > exceedance_threshold(self.score(self.kept_out).tolist(), each)
         if captions:
             bound = exceedance_threshold(self.score_captions(self.kept_out).tolist(), each)
-            asked = asked | (self.score_captions(images) > bound)
-        return np.asarray(asked, dtype=bool)
+            high = high | (self.score_captions(images) > bound)
+        return np.asarray(high, dtype=bool)
 
     def thresholds(self, level: float) -> tuple[float, float]:
         """Return the copy thresholds, as `NullBank.thresholds` does: similarity and distance."""
@@ -88,6 +100,11 @@ class Bank:
         similarity = [exceedance_threshold(best[:, rung].tolist(), level) for rung in used]
         distance = [-exceedance_threshold((-closest[:, rung]).tolist(), level) for rung in used]
         return max(similarity), min(distance)
+
+
+def _as_scores(images: Images) -> Images:
+    """Return images whose first looks stand in place of their scores."""
+    return replace(images, log_ratios=images.looks, caption_log_ratios=images.caption_looks)
 
 
 @dataclass(frozen=True)
@@ -121,13 +138,14 @@ def _legs(images: Images, scores: Floats | None, rungs: Sequence[int], captions:
     return np.column_stack(legs)[:, :, None]
 
 
-def rank_through_funnel(images: Images, bank: Bank, share: float, *, captions: bool) -> Floats:
+def rank_through_funnel(images: Images, bank: Bank, funnel: FunnelConfig, *, captions: bool) -> Floats:
     """Return p-values where images with ordinary scores are not asked further, and controls are treated alike."""
     rungs, legs = [TEXT, INVERTED] if captions else [INVERTED], []
     for one in (bank.controls, images):
         scores = [bank.score(one), *([bank.score_captions(one)] if captions else [])]
         own = _legs(one, scores[0], rungs, scores[1] if captions else None)
-        own[~bank.asks(one, share, captions=captions), len(scores) :] = -np.inf
+        own[~bank.asks(one, funnel, captions=captions), len(scores) :] = -np.inf
+        own[~bank.looks_on(one, funnel, captions=captions)] = -np.inf
         legs.append(own)
     return JointNull(legs[0]).p_values(legs[1])
 
@@ -188,11 +206,11 @@ def judge_inverted(images: Images, bank: Bank, policy: Policy) -> Flags:
     return np.asarray((hits > 0) & (near <= policy.level + 1e-12) & (low > rates.mean()), dtype=bool)
 
 
-def judge_through_funnel(images: Images, bank: Bank, policy: Policy, share: float, *, captions: bool) -> Judged:
+def judge_through_funnel(images: Images, bank: Bank, policy: Policy, funnel: FunnelConfig, *, captions: bool) -> Judged:
     """Put images to a bank where those with an ordinary score are not asked further."""
-    p_values = rank_through_funnel(images, bank, share, captions=captions)
+    p_values = rank_through_funnel(images, bank, funnel, captions=captions)
     judged = judge(images, bank, policy, captions=captions, p_values=p_values)
-    asked = bank.asks(images, share, captions=captions)
+    asked = bank.asks(images, funnel, captions=captions)
     return Judged(
         judged.p_values, judged.claimed & asked, np.where(asked, judged.text_p_values, 1.0), judged.returned & asked
     )

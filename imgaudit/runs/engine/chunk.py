@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from imgaudit.decision.funnel import Funnel, describe_left_out
 from imgaudit.diffusion.context import MeasurementContext
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.measurement import MeasuredImage, measure_chunk
@@ -16,8 +17,28 @@ from imgaudit.models.loading import LoadedModel
 from imgaudit.runs.callbacks import OnStep
 from imgaudit.runs.image_files import EncodedImage, encode_image
 from imgaudit.schema.config import AuditConfig
+from imgaudit.schema.funnel import FirstLookConfig
+from imgaudit.schema.image_scores import ImageScores
 from imgaudit.schema.records import Replica, SkippedImage
 from imgaudit.similarity.matcher import Matcher
+
+
+@dataclass(frozen=True)
+class AskingRule:
+    """Tells which images are asked further, and how far. It holds no closure, so it can be sent to another process."""
+
+    funnel: Funnel | None = None
+    """The bounds that images have to pass; None where every image is asked in all ways."""
+    first_look: FirstLookConfig | None = None
+    """The first look that is taken at every image, bounds or not; None for none."""
+
+    def find_reason_not_to_ask(self, scores: ImageScores) -> str:
+        """Return why an image is not asked further, by what is known of it so far; empty where it is."""
+        funnel, scored = self.funnel, scores.log_ratio is not None
+        if funnel is None or (funnel.asks(scores) if scored else funnel.looks_on(scores)):
+            return ""
+        known = scores if scored or scores.first_look is None else scores.first_look
+        return describe_left_out(funnel, captioned=known.caption_log_ratio is not None, scored=scored)
 
 
 @dataclass(frozen=True)
@@ -28,8 +49,8 @@ class ChunkWork:
     """Protocol, seed and largest batch."""
     is_copy: Callable[[Replica], bool]
     """Tells copies among the embedding's replicas."""
-    find_reason_not_to_ask: Callable[[float, float, float | None], str]
-    """Tells why an image is not asked in all ways, as of `MeasurementContext`."""
+    asking: AskingRule
+    """Tells which images are asked further, and how far."""
     keep_files: bool
     """Whether pictures go into the run, or records alone."""
     fingerprint: str
@@ -42,7 +63,7 @@ class ChunkWork:
         return MeasurementContext(
             model.denoiser, self.config.protocol, self.config.seed,
             Executor(self.config.largest_batch, model.denoiser.spare_memory), matcher, self.is_copy,
-            self.find_reason_not_to_ask, on_step,
+            self.asking.find_reason_not_to_ask, self.asking.first_look, on_step,
         )  # fmt: skip
 
 
@@ -53,11 +74,6 @@ DEVICE_FAILURES = ("CUDA error", "HIP error")
 def never_a_copy(replica: Replica) -> bool:
     """Tell copies where there are no controls: none."""
     return False
-
-
-def ask_everything(complexity: float, log_ratio: float, caption_log_ratio: float | None) -> str:
-    """Find no reason not to ask an image in all ways."""
-    return ""
 
 
 def measure_images(

@@ -7,7 +7,7 @@ from imgaudit.decision.null_bank import NullBank
 from imgaudit.exceptions import CalibrationError
 from imgaudit.runs.folder import RunFolder
 from imgaudit.schema.manifest import AuditManifest
-from imgaudit.schema.records import Measurement
+from imgaudit.schema.records import Measurement, Skipped
 
 
 def funnel_check(run: RunFolder, manifest: AuditManifest) -> Callable[[Measurement], str]:
@@ -22,6 +22,11 @@ def funnel_check(run: RunFolder, manifest: AuditManifest) -> Callable[[Measureme
     funnel = place_funnel(bank, manifest.protocol)
 
     def check(record: Measurement) -> str:
+        if bank is not None and funnel is not None and funnel.look is not None:
+            if record.first_look is None:
+                return "has no first look, though the funnel of manifest.json takes one at every image"
+            if not funnel.looks_on(record) and not isinstance(record.error, Skipped):
+                return "was scored, but by its first look the funnel of manifest.json leaves it out"
         asks = bank is None or funnel is None or funnel.asks(record)
         if asks and record.not_asked:
             return "was not asked in all ways, but by its score and the funnel of manifest.json it is to be asked"

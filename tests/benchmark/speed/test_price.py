@@ -34,8 +34,11 @@ def test_operations_are_those_of_the_protocol_times_those_of_a_pass() -> None:
     each = 25 * 8 * 250 + forward * 100 + frames * 1000 + 1500
     assert whole.operations == 10 * each
     scored = 8 * 8 * 250 + 3 * 64 * 100 + 1500
-    assert funnelled.operations == pytest.approx(10 * (0.05 * each + 0.95 * scored))
-    assert price(controls=5)[1].operations == pytest.approx(funnelled.operations + 5 * each)
+    # A first look after 2 of 8 steps, on 16 draws under three conditions; what goes on measures 16 of them again.
+    look, added = 2 * 8 * 250 + 3 * 16 * 100 + 1500, 16 * 100
+    expected = 0.75 * look + 0.2 * (scored + added) + 0.05 * (each + added)
+    assert funnelled.operations == pytest.approx(10 * expected)
+    assert price(controls=5)[1].operations == pytest.approx(funnelled.operations + 5 * (each + added))
     without = price(no_captions=True)[0]
     assert without.evaluations == 2 * 25 * 8 + 2 * 64 + 8 * 20 * 2
     distilled = price(MODEL.model_copy(update={"passes_per_step": 1}))[0]

@@ -4,10 +4,11 @@ import pytest
 
 from imgaudit.benchmark.harness.cases import Group
 from imgaudit.benchmark.harness.score_table import ScoreTable
-from imgaudit.benchmark.searches.table import SearchTable
+from imgaudit.benchmark.searches.table import SearchTable, name_look
 from imgaudit.benchmark.verdicts import funnel
 from imgaudit.benchmark.verdicts.funnel import Spread, format_funnel, report_funnel
 from imgaudit.exceptions import InputError
+from imgaudit.schema.funnel import FirstLookConfig, FunnelConfig
 
 LABS = Path(__file__).parents[3] / "examples"
 TABLE, SCORES = LABS / "labs/report-a/detection.json", LABS / "searches/report/report-a.json"
@@ -20,7 +21,7 @@ def test_a_spread_is_a_mean_with_the_range_of_95_percent_of_the_banks() -> None:
 
 def test_both_audits_of_a_lab(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(funnel, "BANKS", 2)
-    monkeypatch.setattr(funnel, "SHARES", (0.05, 0.5))
+    monkeypatch.setattr(funnel, "FUNNELS", (FunnelConfig(share=0.05), FunnelConfig(share=0.5)))
     report = report_funnel(ScoreTable.read(TABLE), 3, SearchTable.read(SCORES))
     assert (report.scored, report.full, report.per_caption) == (256, 1168, 64)
     for row in report.rows:
@@ -34,6 +35,34 @@ def test_both_audits_of_a_lab(monkeypatch: pytest.MonkeyPatch) -> None:
         if share == 0.05:
             assert row.cost.mean < by_share[captions, memorised, 0.5].cost.mean
     assert all(len(line) <= 120 for line in format_funnel(report) if not line.startswith(("met", "MISSED")))
+
+
+def test_a_first_look_saves_scores_and_no_image_passes_that_fails_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """First looks that equal the scores leave out what a score of the same share would, at the price of a look."""
+    monkeypatch.setattr(funnel, "BANKS", 2)
+    look = FirstLookConfig(share=0.25)
+    funnels = (FunnelConfig(share=0.05), FunnelConfig(share=0.05, first_look=look))
+    monkeypatch.setattr(funnel, "FUNNELS", funnels)
+    scores = SearchTable.read(SCORES)
+    name = name_look(look)
+    rows = [
+        row.model_copy(update={"looks": {name: (row.log_ratios[scores.audited], row.log_ratios["own caption"])}})
+        for row in scores.rows
+    ]
+    report = report_funnel(ScoreTable.read(TABLE), 3, scores.model_copy(update={"rows": rows}))
+    # After 2 of 8 steps of 8 draws, forward and backward: 32, and 16 draws under two conditions.
+    assert (report.looked, report.look_per_caption) == (32 + 32, 16)
+    for row, looked in zip(report.rows[::2], report.rows[1::2], strict=True):
+        assert (row.first_look, looked.first_look) == (None, 0.25)
+        # Who is among the highest 5 % is among the highest 25 % of the same numbers.
+        assert looked.asked == row.asked and looked.found_through == row.found_through and row.scored.mean == 1
+        full, score = report.full + row.captions * 64, report.scored + row.captions * 64
+        first = report.looked + row.captions * 16
+        if row.memorised == 0:
+            expected = (first + looked.scored.mean * (score + 16 - first) + row.asked.mean * (full - score)) / full
+            assert looked.cost.mean == pytest.approx(expected, abs=0.01)
+    assert {goal.met for goal in report.targets if goal.name.startswith("evaluations, 0 + 100, captions w")} == {True}
+    assert any("for one left out after its first look" in line for line in format_funnel(report))
 
 
 def test_a_table_without_memorised_images_is_refused() -> None:

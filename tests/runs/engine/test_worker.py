@@ -16,7 +16,7 @@ from imgaudit.models import LoadedModel, load_model
 from imgaudit.runs.callbacks import ignore_step
 from imgaudit.runs.engine import worker
 from imgaudit.runs.engine.agenda import Piece
-from imgaudit.runs.engine.chunk import ChunkWork, ask_everything, never_a_copy
+from imgaudit.runs.engine.chunk import AskingRule, ChunkWork, never_a_copy
 from imgaudit.runs.engine.pool import ChunkFailure
 from imgaudit.runs.engine.worker import ModelHolder, Ready, Refusal, serve
 from imgaudit.schema.records import SkippedImage
@@ -54,7 +54,7 @@ def read_all(connection: Connection) -> list[object]:
 
 
 def work(fingerprint: str, **measures: str) -> ChunkWork:
-    return ChunkWork(CONFIG, never_a_copy, ask_everything, True, fingerprint, measures)
+    return ChunkWork(CONFIG, never_a_copy, AskingRule(), True, fingerprint, measures)
 
 
 def test_a_worker_is_ready_when_it_holds_the_same_model(model_folder: Path, answers: Answers) -> None:
