@@ -35,6 +35,11 @@ class CaptionErrors:
         self._condition = context.denoiser.condition(captions) if captions else None
         self._known = torch.full((len(chunk), context.protocol.error.draws), torch.nan)
 
+    @property
+    def has_captions(self) -> bool:
+        """True where an image has a caption that the protocol asks for."""
+        return self._condition is not None
+
     def measure(self, draws: ScoreDraws, places: Sequence[int] | None = None) -> list[PairedErrors | Skipped]:
         """Measure the errors on some draws, by default all; one result per image, Skipped where it has no caption.
 

@@ -114,7 +114,8 @@ class ChunkScorer:
         self._search_until(self._steps)
         errors = self._draws.measure(self._search.prompt_embeds)
         records = errors.records(context.denoiser.schedule.num_train_timesteps)
-        context.begin("measuring under captions", chunk.loaded)
+        if self._captions.has_captions:
+            context.begin("measuring under captions", chunk.loaded)
         captions = record_errors(self._captions.measure(self._draws), context.denoiser.schedule.num_train_timesteps)
         reasons = []
         for row, (record, caption) in enumerate(zip(records, captions, strict=True)):
