@@ -58,7 +58,8 @@ def test_pages_show_the_frame_and_runs_without_an_original_say_so(
     page = rewrite(measurement)
     assert "67 % of the picture was examined: the largest square in its middle" in page
     assert 'd="M0 0H30V20H0ZM5 0H25V20H5Z"' in page and "original.png" in page
-    assert "this generated image and the rendering: pixel" in page and "the image and this rendering: pixel" in page
+    assert "this generated image and the rendering below (not the picture beside it): pixel" in page
+    assert "the image and this rendering: pixel" in page
     old = rewrite(measurement.model_copy(update={"frame": None}))
     assert NO_ORIGINAL.replace("'", "&#39;") in old and "original.png" not in old
 
