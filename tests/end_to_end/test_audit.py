@@ -21,9 +21,10 @@ from imgaudit.runs.conclusion import conclude
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import make_manifest, open_manifest, resume_portfolio
 from imgaudit.runs.measurement import measure_targets
-from imgaudit.runs.work import expected_work
+from imgaudit.runs.work import added_look_work, expected_work
 from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.findings import AuditResult, Verdict
+from imgaudit.schema.funnel import FirstLookConfig
 from imgaudit.schema.protocol import Framing
 from imgaudit.schema.records import Measurement, Rung, RungMeasurement
 from tests.conftest import random_image
@@ -141,7 +142,9 @@ def test_a_killed_calibration_continues(make_folder: Callable[..., Path], model:
     spent = model.denoiser.network_evaluations
     resumed = measure_bank(tmp_path / "work", portfolio, model, config, note="s")
     half = model.denoiser.network_evaluations - spent
-    assert half == 2 * expected_work(config.protocol.for_model("epsilon"), 3, captioned=True).evaluations
+    protocol = config.protocol.for_model("epsilon")
+    each = expected_work(protocol, 3, captioned=True) + added_look_work(protocol, FirstLookConfig())
+    assert half == 2 * each.evaluations
     fresh = measure_bank(tmp_path / "again", portfolio, model, config, note="s")
     assert resumed.controls == fresh.controls and not (tmp_path / "work").exists()
 
