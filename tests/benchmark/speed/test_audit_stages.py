@@ -46,7 +46,9 @@ def test_every_pass_is_counted_in_its_stage_and_made_again(model_folder: Path, p
         assert {name for name, stage in one.items() if stage.raw_seconds} == set(STAGES) - {"compare, write"}
     assert len(report.ratios()) == 2 and report.ratios(["compare, write"]) == []
     text = "\n".join(format_speed(report))
-    assert "images an hour" in text and "MISSED" in text and max(map(len, text.splitlines())) <= 120
+    # Whether the goal is met depends on the machine; the rule is tested below.
+    assert "images an hour" in text and any(said in text for said in ("met  ", "MISSED"))
+    assert max(map(len, text.splitlines())) <= 120
 
 
 def test_the_goal_is_judged_by_the_upper_bound() -> None:
