@@ -9,7 +9,7 @@ import typer
 from imgaudit.cli.no_controls import CONSEQUENCE, WAYS
 from imgaudit.cli.terminal import print_wrapped
 from imgaudit.schema.config import AuditConfig
-from imgaudit.schema.funnel import FirstLookConfig, FunnelConfig
+from imgaudit.schema.funnel import FunnelConfig
 from imgaudit.schema.policy import Policy
 from imgaudit.schema.protocol import Framing
 from imgaudit.schema.shard import Shard
@@ -74,13 +74,11 @@ class Plan:
 
     def control_works(self, prediction_type: str | None = None) -> "list[Work]":
         """Return the most that every control takes which has to be measured first."""
-        from imgaudit.runs.work import added_look_work
+        from imgaudit.runs.work import control_work
 
         if self.controls is None:
             return []
-        # Controls get the first look that a funnel may ask for, now or later.
-        look = added_look_work(self.config.protocol, FirstLookConfig())
-        return [work + look for work in self._works_of(self.controls, prediction_type)]
+        return [control_work(self.config.protocol, work) for work in self._works_of(self.controls, prediction_type)]
 
     def _works_of(self, images: "Portfolio", prediction_type: str | None) -> "list[Work]":
         from imgaudit.runs.work import expected_work

@@ -100,9 +100,9 @@ class ConfigOptions:
     ] = None  # fmt: skip
     funnel: Annotated[
         float | None,
-        option(Heading.BUDGET, "Score every image first, shortly and then in full, and generate images only for those "
-               "whose scores are among the highest of what controls give: this share of images like the controls. "
-               "0.05 needs 156 controls, with captions if the images have some.",
+        option(Heading.BUDGET, "Give every image a short score, score those in full where it is high, and generate "
+               "images only for those whose score is among the highest of what controls give: this share of images "
+               "like the controls. 0.05 needs 156 controls, with captions if the images have some.",
                metavar="SHARE", default="none, every image is asked in all ways"),
     ] = None  # fmt: skip
     streams: Annotated[

@@ -165,10 +165,11 @@ def place_funnel(bank: NullBank | None, protocol: Protocol) -> Funnel | None:
     """
     if bank is None or protocol.funnel is None:
         return None
+    if any(Values.of_score(one) is None for one in (*bank.kept_out, *bank.controls)):
+        return None
     scores = [Values.of_score(one) for one in bank.kept_out]
-    known = [one for one in scores if one is not None]
-    bounds = Bounds.place(known, protocol.funnel.share)
-    if len(known) < len(scores) or bounds is None:
+    bounds = Bounds.place([one for one in scores if one is not None], protocol.funnel.share)
+    if bounds is None:
         return None
     return Funnel(protocol.funnel, _place_look(bank, protocol), bounds)
 

@@ -7,7 +7,7 @@ from math import isfinite
 import torch
 
 from imgaudit.diffusion.context import Chunk, MeasurementContext
-from imgaudit.diffusion.denoising_error import PairedErrors, ScoreDraws
+from imgaudit.diffusion.denoising_error import PairedErrors, PartialErrors, ScoreDraws
 from imgaudit.diffusion.rungs import find_rung_texts
 from imgaudit.schema.records import ErrorMeasurement, Rung, Skipped
 
@@ -33,7 +33,7 @@ class CaptionErrors:
         self._texts = [one if isinstance(one, Skipped) else one[0] for one in found]
         captions = [text for text in self._texts if not isinstance(text, Skipped)]
         self._condition = context.denoiser.condition(captions) if captions else None
-        self._known = torch.full((len(chunk), context.protocol.error.draws), torch.nan)
+        self._known = PartialErrors.none_yet(len(captions), context.protocol.error.draws)
 
     @property
     def has_captions(self) -> bool:
@@ -49,9 +49,8 @@ class CaptionErrors:
         captioned = [row for row, text in enumerate(self._texts) if not isinstance(text, Skipped)]
         found: list[PairedErrors | Skipped] = [text for text in self._texts if isinstance(text, Skipped)]
         if self._condition is not None:
-            known = self._known[captioned]
-            errors = draws.select(captioned).measure(self._condition, places, known)
-            self._known[captioned] = known
+            # The baseline's errors on these draws are known: the images' own were measured on them before.
+            errors = draws.select(captioned).measure(self._condition, places, self._known)
             for number, row in enumerate(captioned):
                 found.insert(row, errors.select([number]))
         return found
@@ -59,8 +58,9 @@ class CaptionErrors:
     def select(self, rows: Sequence[int]) -> "CaptionErrors":
         """Return the images of some rows, with what is known of them."""
         selected, captioned = copy(self), [row for row, text in enumerate(self._texts) if not isinstance(text, Skipped)]
-        selected._texts, selected._known = [self._texts[row] for row in rows], self._known[list(rows)]
+        selected._texts = [self._texts[row] for row in rows]
         places = [captioned.index(row) for row in rows if row in captioned]
+        selected._known = self._known.select(places)
         selected._condition = self._condition.select(torch.tensor(places)) if self._condition and places else None
         return selected
 

@@ -167,6 +167,26 @@ def measure_row_errors(
     return (prediction.output - target).square().flatten(1).mean(dim=1), timesteps
 
 
+@dataclass
+class PartialErrors:
+    """Errors of images, each under one condition, on the draws on which they are measured so far."""
+
+    errors: torch.Tensor
+    """(images, draws) float32; what stands for other draws means nothing."""
+    measured: set[int]
+    """Numbers of the draws on which they are measured, the same for all images. The errors cannot tell it: those of a
+    model that overflows are no numbers."""
+
+    @classmethod
+    def none_yet(cls, images: int, draws: int) -> "PartialErrors":
+        """Return errors of which none is measured."""
+        return cls(torch.full((images, draws), torch.nan), set())
+
+    def select(self, rows: Sequence[int]) -> "PartialErrors":
+        """Return a copy for the images of some rows."""
+        return PartialErrors(self.errors[list(rows)], set(self.measured))
+
+
 class ScoreDraws:
     """The draws that the scores of some images are measured on, with the baseline's errors on them, measured once."""
 
@@ -180,43 +200,46 @@ class ScoreDraws:
         run_seed: int,
         executor: Executor,
         baseline: Baseline | None = None,
+        null: torch.Tensor | None = None,
     ) -> None:
         """Draw stratified timesteps and noises, which no inversion uses; see :func:`measure_paired_errors`."""
         source = DrawSource(run_seed, sha256s, "denoising error", denoiser.latent_shape)
         self._draws = source.draw("stratified", config.draws, denoiser.schedule.num_train_timesteps)
         self._denoiser, self._latents, self._executor = denoiser, latents, executor
         self.baseline = baseline or choose_baseline(denoiser)
-        self.null = torch.full(self._draws.timesteps.shape, torch.nan)
-        """(images, draws) float32: the baseline's errors, NaN on draws on which they are not measured yet."""
+        if null is None:
+            self._null = PartialErrors.none_yet(len(sha256s), config.draws)
+        else:
+            self._null = PartialErrors(null, set(range(config.draws)))
 
     def measure(
-        self, prompt_embeds: PromptEmbeds, places: Sequence[int] | None = None, known: torch.Tensor | None = None
+        self, prompt_embeds: PromptEmbeds, places: Sequence[int] | None = None, known: PartialErrors | None = None
     ) -> PairedErrors:
         """Measure errors under a condition and the baseline on some of the draws; what is known is not measured again.
 
         prompt_embeds:  one condition per image
         places:         numbers of the draws; all by default
-        known:          (images, draws) float32: errors under the same conditions, NaN where they are to be measured;
-                        what is measured is written into it
+        known:          errors under the same conditions; what is measured is added to them
         """
-        chosen = list(range(self.null.shape[1])) if places is None else list(places)
-        conditional = torch.full_like(self.null, torch.nan) if known is None else known
-        baseline = find_baseline_condition(self._denoiser, self.baseline).repeat(len(self.null))
-        for errors, condition in ((self.null, baseline), (conditional, prompt_embeds)):
-            # Every image is measured on the same draws, so one row tells which are known.
-            lacking = [place for place in chosen if bool(errors[:, place].isnan().any())]
-            if lacking:
+        images, count = self._draws.timesteps.shape
+        chosen = list(range(count)) if places is None else list(places)
+        conditional = PartialErrors.none_yet(images, count) if known is None else known
+        baseline = find_baseline_condition(self._denoiser, self.baseline).repeat(images)
+        for partial, condition in ((self._null, baseline), (conditional, prompt_embeds)):
+            if lacking := [place for place in chosen if place not in partial.measured]:
                 draws = Draws(self._draws.timesteps[:, lacking], self._draws.noise[:, lacking])
-                errors[:, lacking] = measure_errors(self._denoiser, self._latents, draws, condition, self._executor)
+                errors = measure_errors(self._denoiser, self._latents, draws, condition, self._executor)
+                partial.errors[:, lacking] = errors
+                partial.measured.update(lacking)
         return PairedErrors(
-            self._draws.timesteps[:, chosen], conditional[:, chosen], self.null[:, chosen], self.baseline
+            self._draws.timesteps[:, chosen], conditional.errors[:, chosen], self._null.errors[:, chosen], self.baseline
         )
 
     def select(self, rows: Sequence[int]) -> "ScoreDraws":
         """Return the draws of the images of some rows, with what is known of them."""
         chosen, selected = list(rows), copy(self)
         selected._draws = Draws(self._draws.timesteps[chosen], self._draws.noise[chosen])
-        selected._latents, selected.null = self._latents[chosen], self.null[chosen]
+        selected._latents, selected._null = self._latents[chosen], self._null.select(chosen)
         return selected
 
 
@@ -244,7 +267,7 @@ def measure_paired_errors(
     null:           (images, draws) the baseline's errors of an earlier call for the same images and draws, which are
                     not measured again
     """
-    draws = ScoreDraws(denoiser, latents, sha256s, config, run_seed=run_seed, executor=executor, baseline=baseline)
-    if null is not None:
-        draws.null = null
+    draws = ScoreDraws(
+        denoiser, latents, sha256s, config, run_seed=run_seed, executor=executor, baseline=baseline, null=null
+    )
     return draws.measure(prompt_embeds)

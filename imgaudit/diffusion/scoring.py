@@ -64,7 +64,7 @@ class ChunkScorer:
     def __init__(self, context: MeasurementContext, chunk: Chunk) -> None:
         """Start the search. Raises ConfigError for a stream that the model does not have."""
         self._context, self._chunk = context, chunk
-        self._search = _start_span(context, chunk) or start_inversion(context, chunk)
+        self._search = _start_span(context, chunk) or _start_inversion(context, chunk)
         self._draws = ScoreDraws(
             context.denoiser, chunk.encoded.latents, chunk.encoded.sha256s, context.protocol.error,
             run_seed=context.run_seed, executor=context.executor,
@@ -149,7 +149,7 @@ def finish_inversion(context: MeasurementContext, chunk: Chunk, scored: ScoredCh
     """
     inverter = scored.inverter
     if inverter is None:
-        inverter = start_inversion(context, chunk)
+        inverter = _start_inversion(context, chunk)
     elif len(scored.asked) < len(scored.reasons):
         inverter.keep(scored.asked)
     while inverter.steps < context.protocol.inversion.steps:
@@ -167,7 +167,7 @@ def _start_span(context: MeasurementContext, chunk: Chunk) -> SpanSearcher | Non
     )  # fmt: skip
 
 
-def start_inversion(context: MeasurementContext, chunk: Chunk) -> Inverter:
+def _start_inversion(context: MeasurementContext, chunk: Chunk) -> Inverter:
     """Put the images of a chunk at the start of their inversion.
 
     Raises ConfigError for a stream that the model does not have.

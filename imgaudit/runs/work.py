@@ -65,9 +65,8 @@ def score_work(protocol: Protocol, prediction_type: str | None = None, *, captio
 
     captioned:  True for an image with a caption, under which it is scored once more
     """
-    span = protocol.span if prediction_type is None or protocol.searches_span(prediction_type) else None
-    searched = span.steps * span.draws if span else protocol.error.after_steps * protocol.inversion.draws
-    return Work(backward=searched, forward=(2 + captioned) * protocol.error.draws, images=1)
+    steps, draws = _score_search(protocol, prediction_type)
+    return Work(backward=steps * draws, forward=(2 + captioned) * protocol.error.draws, images=1)
 
 
 def look_work(
@@ -77,10 +76,21 @@ def look_work(
 
     captioned:  True for an image with a caption, under which it is looked at once more
     """
-    span = protocol.span if prediction_type is None or protocol.searches_span(prediction_type) else None
-    steps, draws = (span.steps, span.draws) if span else (protocol.error.after_steps, protocol.inversion.draws)
+    steps, draws = _score_search(protocol, prediction_type)
     places = len(config.choose_draws(protocol.error.draws))
     return Work(backward=config.count_steps(steps) * draws, forward=(2 + captioned) * places, images=1)
+
+
+def _score_search(protocol: Protocol, prediction_type: str | None) -> tuple[int, int]:
+    """Return the steps of the search that comes before a score, and the draws of each."""
+    span = protocol.span if prediction_type is None or protocol.searches_span(prediction_type) else None
+    return (span.steps, span.draws) if span else (protocol.error.after_steps, protocol.inversion.draws)
+
+
+def control_work(protocol: Protocol, whole: Work) -> Work:
+    """Return what one control takes: what an image takes that is asked in all ways, and the first look that a funnel
+    may compare with, now or later."""
+    return whole + added_look_work(protocol, FirstLookConfig())
 
 
 def added_look_work(protocol: Protocol, config: FirstLookConfig) -> Work:

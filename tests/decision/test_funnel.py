@@ -74,6 +74,8 @@ def test_the_bound_is_a_high_score_of_the_controls_kept_out() -> None:
     assert sum(funnel.asks(one) for one in bank.kept_out) == 3
     unscored = bank.controls[0].model_copy(update={"log_ratio": Skipped(skipped="no score")})
     assert funnel.asks(unscored)
+    # Where a control that counts has no score, none can be compared, and every image is asked.
+    assert place_funnel(bank.model_copy(update={"controls": [unscored, *bank.controls[1:]]}), FUNNELLED) is None
 
 
 def test_an_image_with_a_caption_is_asked_for_either_score() -> None:

@@ -2,8 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 
-import torch
-
 from imgaudit.benchmark.harness.cases import Group
 from imgaudit.benchmark.harness.figures import MeasuredRate, measure_rate
 from imgaudit.benchmark.harness.lab_work import LabWork
@@ -16,7 +14,7 @@ from imgaudit.benchmark.searches.table import (
     name_look,
 )
 from imgaudit.decision.funnel import Bounds, Values
-from imgaudit.diffusion.denoising_error import ScoreDraws
+from imgaudit.diffusion.denoising_error import PartialErrors, ScoreDraws
 from imgaudit.diffusion.inversion import Inverter
 from imgaudit.diffusion.span_search import SpanSearcher
 from imgaudit.diffusion.text_span import TextSpan
@@ -78,12 +76,12 @@ def measure_looks(
     )  # fmt: skip
     steps = inversion.steps if span is None else SpanConfig().steps
     captions = denoiser.condition([target.texts[Rung.CAPTION][0] for target in chunk])
-    of_captions = draws.null.clone()
+    of_captions = PartialErrors.none_yet(len(chunk), ErrorConfig().draws)
     found: list[dict[str, tuple[float, float]]] = [{} for _ in chunk]
-    known = torch.full_like(of_captions, torch.nan)
+    known = PartialErrors.none_yet(len(chunk), ErrorConfig().draws)
     for look in kinds:
         if search.steps < look.count_steps(steps):
-            known = torch.full_like(of_captions, torch.nan)
+            known = PartialErrors.none_yet(len(chunk), ErrorConfig().draws)
         while search.steps < look.count_steps(steps):
             search.step()
         places = look.choose_draws(ErrorConfig().draws)

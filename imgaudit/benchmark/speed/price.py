@@ -8,8 +8,8 @@ from imgaudit.benchmark.settings import PriceSettings
 from imgaudit.benchmark.speed.operations import ModelOperations, OperationTable, count_operations
 from imgaudit.exceptions import InputError
 from imgaudit.models.published import choose_models
-from imgaudit.runs.work import Work, added_look_work, expected_work, funnel_work
-from imgaudit.schema.funnel import FirstLookConfig, FunnelConfig, make_funnel
+from imgaudit.runs.work import Work, control_work, expected_work, funnel_work
+from imgaudit.schema.funnel import FunnelConfig, make_funnel
 from imgaudit.schema.protocol import Protocol, protocol_for
 from imgaudit.schema.records import Record
 
@@ -82,8 +82,8 @@ def _price(model: ModelOperations, settings: PriceSettings, funnel: float | None
     )
     funnelled = protocol.model_copy(update={"funnel": None if funnel is None else make_funnel(funnel)})
     stages = funnel_work(funnelled, whole, model.prediction_type, captioned=captioned)
-    # Controls are always asked in all ways, and get a first look for later audits.
-    control = whole + added_look_work(protocol, FirstLookConfig())
+    # Controls are always asked in all ways.
+    control = control_work(protocol, whole)
     each = sum(share * _count_operations(model, stage) for share, stage in stages)
     return AuditPrice(
         model=model.name,

@@ -22,12 +22,12 @@ def funnel_check(run: RunFolder, manifest: AuditManifest) -> Callable[[Measureme
     funnel = place_funnel(bank, manifest.protocol)
 
     def check(record: Measurement) -> str:
-        if bank is not None and funnel is not None and funnel.look is not None:
+        if funnel is not None and funnel.look is not None:
             if record.first_look is None:
                 return "has no first look, though the funnel of manifest.json takes one at every image"
             if not funnel.looks_on(record) and not isinstance(record.error, Skipped):
                 return "was scored, but by its first look the funnel of manifest.json leaves it out"
-        asks = bank is None or funnel is None or funnel.asks(record)
+        asks = funnel is None or funnel.asks(record)
         if asks and record.not_asked:
             return "was not asked in all ways, but by its score and the funnel of manifest.json it is to be asked"
         if not asks and not record.not_asked:
