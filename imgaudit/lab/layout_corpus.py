@@ -41,7 +41,7 @@ class LayoutCounts(BaseModel):
     """Pairs of alike images: one is planted, and one never trained on."""
     planted: int = Field(48, ge=1)
     """Planted images, those of the pairs included."""
-    planted_repeats: tuple[int, ...] = (25, 75, 125, 175, 225, 275)
+    planted_repeats: tuple[int, ...] = (50, 125, 200, 275, 350, 450)
     """Repeats of planted images, in turn."""
     layouts: int = Field(44, ge=0)
     """Layouts, each of them shared by `variations` images."""
