@@ -59,7 +59,7 @@ def test_python_and_the_command_give_the_same_run(
     assert done.exit_code in (0, 1, 3), done.output
     assert findings(tmp_path / "python") == findings(tmp_path / "shell")
     assert isinstance(result, AuditResult) and len(result.findings) == 2
-    assert stages[-1] == ("auditing", 2, 2) and ("calibrating on controls", 4, 4) in stages
+    assert stages[-1] == ("auditing", 2, 2) and ("measuring controls", 4, 4) in stages
     for made in ("python", "shell"):
         assert (tmp_path / made / "report" / "index.html").is_file()
         assert verify(tmp_path / made).matches

@@ -218,14 +218,14 @@ def assign_texts(
     if strict and not found:
         raise InputError(
             f"{name}: none of its {len(table)} names is an image in {format_path(folder)!r} "
-            f"(first: {next(iter(table))[:200]!r})"
+            f"(such as {next(iter(table))[:200]!r})"
         )
     remarks = []
     if unknown:
-        remarks.append(f"{name}: {len(unknown)} of {len(table)} names are no image here (first: {unknown[0][:200]!r})")
+        remarks.append(f"{name}: {len(unknown)} of {len(table)} names are no image here (such as {unknown[0][:200]!r})")
     if ambiguous:
         remarks.append(
             f"{name}: {len(ambiguous)} of {len(table)} names fit several images and were not used "
-            f"(first: {ambiguous[0][:200]!r}); give the path within the folder"
+            f"(such as {ambiguous[0][:200]!r}); give the path within the folder"
         )
     return found, remarks

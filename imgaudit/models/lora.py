@@ -222,7 +222,7 @@ def _load(pipeline: Any, networks: Mapping[str, torch.nn.Module], lora: Lora) ->
     )
     if not found:
         raise ModelRefusedError(
-            f"LoRA {quote(lora.path)} fits no layer of this model (first: {held[0]!r:.99}): it was trained on another "
+            f"LoRA {quote(lora.path)} fits no layer of this model (such as {held[0]!r:.99}): it was trained on another "
             "one, or its names are in a format that this version does not read"
         )
     if len(tensors) < len(held) or found != expected:

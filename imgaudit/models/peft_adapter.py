@@ -103,7 +103,7 @@ def read_peft_adapter(path: Path, networks: Mapping[str, torch.nn.Module]) -> Pe
     if not fits:
         raise ModelRefusedError(
             f"LoRA {quote(path)} is {FORMAT}; no part of this model ({', '.join(sorted(networks))}) has all of its "
-            f"{len(layers)} layers in these shapes (first: {layers[0].removeprefix(PREFIX)!r:.99}), so it was trained "
+            f"{len(layers)} layers in these shapes (such as {layers[0].removeprefix(PREFIX)!r:.99}), so it was trained "
             "on another one"
         )
     if len(fits) > 1:

@@ -102,7 +102,7 @@ def _load_network(component: Component, folder: Path, weights: Weights, dtype: t
         loaded = _from_pretrained(network, folder, weights, dtype, is_text_encoder)
     for key, weight in chain(loaded.named_parameters(), loaded.named_buffers()):
         if not bool(torch.isfinite(weight).all()):
-            raise ModelRefusedError(f"{folder.name!r} has weights that are not finite (first: {key!r}); {AGAIN}")
+            raise ModelRefusedError(f"{folder.name!r} has weights that are not finite (such as {key!r}); {AGAIN}")
     return loaded
 
 
@@ -134,21 +134,21 @@ def _from_pretrained(network: Any, folder: Path, weights: Weights, dtype: torch.
 def _refuse_missing(name: str, keys: Collection[str]) -> None:
     if keys:
         raise ModelRefusedError(
-            f"{name!r} lacks {len(keys)} of the weights that its config.json describes (first: {min(keys)!r}); {AGAIN}"
+            f"{name!r} lacks {len(keys)} of the weights that its config.json describes (such as {min(keys)!r}); {AGAIN}"
         )
 
 
 def _refuse_unexpected(name: str, keys: Collection[str], advice: str) -> None:
     if keys:
         raise ModelRefusedError(
-            f"{name!r} has {len(keys)} weights that its config.json does not describe (first: {min(keys)!r:.99}): "
+            f"{name!r} has {len(keys)} weights that its config.json does not describe (such as {min(keys)!r:.99}): "
             f"{advice}"
         )
 
 
 def _other_shape(name: str, key: str, there: Sequence[int], expected: Sequence[int]) -> ModelRefusedError:
     return ModelRefusedError(
-        f"{name!r} has weights of another shape than its config.json describes (first: {key!r} is {tuple(there)}, not "
+        f"{name!r} has weights of another shape than its config.json describes (such as {key!r} is {tuple(there)}, not "
         f"{tuple(expected)}); {AGAIN}"
     )
 

@@ -208,7 +208,7 @@ def _fix_bank(
         measure_bank(
             work, inputs.controls, model, config, note=origin.controls, model_checks=read_model_checks(run),
             on_bank=lambda bank: bank.write(run.calibration_path),
-            on_progress=lambda done, total: on_progress("calibrating on controls", done, total), on_step=on_step,
+            on_progress=lambda done, total: on_progress("measuring controls", done, total), on_step=on_step,
             engine=engine,
         )  # fmt: skip
     if run.calibration_path.is_file():

@@ -65,7 +65,7 @@ def describe_same_works(portfolio: Portfolio, what: str) -> Iterator[str]:
         first = min(portfolio.same_works.values(), key=lambda one: one.path)
         yield (
             f"{describe_works(works + len(portfolio.same_works), works, what)}; one of each is measured "
-            f"(first: {first.path}: {first.skipped})"
+            f"(such as {first.path}: {first.skipped})"
         )
 
 

@@ -16,7 +16,7 @@ def test_a_name_belongs_to_one_image_or_to_none(tmp_path: Path) -> None:
     assert {path.relative_to(tmp_path).as_posix(): texts for path, texts in found.items()} == {
         "a.png": ["root"], "y/b.png": ["y"], "caf\u00e9.png": ["typed"],
     }  # fmt: skip
-    assert ["1 of 5 names are no image here (first: 'none.png')" in remarks[0], "fit several" in remarks[1]] == [
+    assert ["1 of 5 names are no image here (such as 'none.png')" in remarks[0], "fit several" in remarks[1]] == [
         True
     ] * 2
     with pytest.raises(InputError, match="none of its 1 names is an image"):

@@ -162,5 +162,7 @@ def test_a_lora_in_names_that_are_not_known_is_not_said_to_be_another_models(
     held = load_file(adapter / "adapter_model.safetensors")
     file = tmp_path / "renamed.safetensors"
     save_file({f"backbone/{name.removeprefix('base_model.model.')}": one for name, one in held.items()}, file)
-    with pytest.raises(ModelRefusedError, match=r"\(first: 'backbone/.*or its names are in a format that this version"):
+    with pytest.raises(
+        ModelRefusedError, match=r"\(such as 'backbone/.*or its names are in a format that this version"
+    ):
         load_model(str(model_folder), "cpu", [str(file)])

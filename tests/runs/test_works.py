@@ -144,7 +144,7 @@ def test_an_audit_measures_one_control_and_one_decoy_of_every_work(
         model, given["targets"], controls=given["controls"], decoys=given["decoys"], config=CONFIG,
         out=tmp_path / "run", on_progress=lambda *seen: stages.append(seen),
     )  # fmt: skip
-    assert ("calibrating on controls", 3, 3) in stages and described[0] == 2
+    assert ("measuring controls", 3, 3) in stages and described[0] == 2
     summary = result.summary
     assert (summary.controls, summary.control_files, summary.control_works) == (3, 9, 3)
     page = (tmp_path / "run" / "report" / "index.html").read_text(encoding="utf-8")

@@ -93,7 +93,7 @@ def require_located(images: Sequence[LabImage], located: Mapping[str, Path]) -> 
     """Raises InputError when the folder lacks some images of a lab."""
     if missing := [image.file_name for image in images if image.sha256 not in located]:
         raise InputError(
-            f"{len(missing)} of {len(images)} images of the lab are not in the folder given (first: {missing[0]!r}): "
+            f"{len(missing)} of {len(images)} images of the lab are not in the folder given (such as {missing[0]!r}): "
             "build the corpus that its recipe names and pass it as --images"
         )
 

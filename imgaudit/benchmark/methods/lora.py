@@ -140,7 +140,7 @@ def report_lora(
     images = {image.sha256: image for image in comparison.images}
     if lost := [one.file_name for members in groups.values() for one in members if one.sha256 not in images]:
         raise InputError(
-            f"{len(lost)} images are in neither run (first: {lost[0]!r}): see what their reports say of it"
+            f"{len(lost)} images are in neither run (such as {lost[0]!r}): see what their reports say of it"
         )
     rates, changes = [], {}
     for group, members in groups.items():

@@ -65,7 +65,7 @@ class LatentDenoiser(ABC):
     def _refuse_weights(self, name: str, network: torch.nn.Module) -> None:
         for key, weight in chain(network.named_parameters(), network.named_buffers()):
             if not bool(torch.isfinite(weight).all()):
-                raise ModelRefusedError(f"{name!r} has weights that are not finite (first: {key!r}); {AGAIN}")
+                raise ModelRefusedError(f"{name!r} has weights that are not finite (such as {key!r}); {AGAIN}")
 
     def _refuse_factors(self) -> None:
         config = self.pipeline.vae.config

@@ -46,7 +46,7 @@ def check_left_overs(path: Path, names: Sequence[str]) -> Iterator[str]:
     unknown = [name for name in names if name not in known and not HARMLESS.search(name)]
     if unknown:
         raise ModelRefusedError(
-            f"{quote(path)} holds {_count(unknown)} that no part of its model reads (first: "
+            f"{quote(path)} holds {_count(unknown)} that no part of its model reads (such as "
             f"{unknown[0]!r:.99}): they would be left out, and another model than this one would be audited"
         )
 

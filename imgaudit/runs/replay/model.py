@@ -45,7 +45,7 @@ def _differences(there: KnownModel, here: KnownModel) -> Iterator[str]:
     if there.fingerprint != here.fingerprint:
         files = there.files.keys() | here.files.keys()
         changed = [name for name in files if there.files.get(name) != here.files.get(name)]
-        yield f"{len(changed)} files differ" + (f" (first: {min(changed)!r:.200})" if changed else "")
+        yield f"{len(changed)} files differ" + (f" (such as {min(changed)!r:.200})" if changed else "")
 
 
 def device_kind(device: str) -> str:

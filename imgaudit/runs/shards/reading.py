@@ -169,4 +169,4 @@ def _read_records(part: Part) -> Iterator[str]:
     lacking = [paths[sha256] for sha256 in sorted(own) if sha256 not in part.places]
     lacking = [path for path in lacking if path not in part.skipped]
     if lacking:
-        yield f"{len(lacking)} images have no record (first: {lacking[0]!r:.200}): give the shard's command again"
+        yield f"{len(lacking)} images have no record (such as {lacking[0]!r:.200}): give the shard's command again"

@@ -82,7 +82,7 @@ def load_sscd(path: Path, device: torch.device | str = "cpu") -> SscdDescriptor:
         odd = sorted({key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key)})
         raise ModelRefusedError(
             f"{str(path)!r} does not hold SSCD's ResNet-50 in torchvision's layout: {len(odd)} weights are missing, "
-            f"left over or of another shape (first: {odd[0]!r:.99}); expected the file sscd_disc_mixup.torchvision.pt"
+            f"left over or of another shape (such as {odd[0]!r:.99}); expected the file sscd_disc_mixup.torchvision.pt"
         )
     if not all(bool(torch.isfinite(weight).all()) for weight in weights.values()):
         raise ModelRefusedError(f"{str(path)!r} has weights that are not finite; fetch it again")

@@ -21,7 +21,7 @@ ONE = torch.ones(3)
     ("added", "message"),
     [
         ({"text_encoders.extra.weight": ONE}, "holds 1 tensor that no part of its model reads"),
-        ({"vae.decoder.conv_in.bias": ONE}, "(first: 'vae.decoder.conv_in.bias'): they would be left out"),
+        ({"vae.decoder.conv_in.bias": ONE}, "(such as 'vae.decoder.conv_in.bias'): they would be left out"),
         ({"cond_stage_model.model.ln_final.weight": ONE}, "that no part of its model reads"),
         ({"conditioner.embedders.1.model.ln_final.weight": ONE}, "that no part of its model reads"),
         ({"first_stage_model.decoder.up.7.block.0.conv1.weight": ONE}, "holds more than the weights of"),
