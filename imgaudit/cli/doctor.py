@@ -1,24 +1,39 @@
-"""`imgaudit doctor`: what this machine can run."""
+"""`imgaudit doctor`: what this machine can run, or what an audit would do with a model."""
 
 import json
+from typing import Annotated
 
 import typer
 
 from imgaudit.cli.exit_codes import ExitCode
+from imgaudit.cli.model_choice import ModelChoice
 from imgaudit.cli.options import JsonReport
+from imgaudit.cli.signatures import Take, takes_records
 from imgaudit.cli.terminal import print_wrapped
+
+ExaminedModel = Annotated[ModelChoice, Take(only=("name", "loras", "variant", "config"), optional=("name",))]
+"""A model whose files are looked at; none where the machine is."""
 
 
 def register(app: typer.Typer, heading: str) -> None:
     """Add the command."""
-    app.command(name="doctor", rich_help_panel=heading)(_doctor)
+    app.command(name="doctor", rich_help_panel=heading)(takes_records(_doctor))
 
 
-def _doctor(json_output: JsonReport = False) -> None:
-    """Check this machine: device, libraries, weights, known answers, and what would be skipped and why."""
-    from imgaudit.runs.environment import examine
+def _doctor(model: ExaminedModel, json_output: JsonReport = False) -> None:
+    """Check this machine: device, libraries, weights, known answers, and what would be skipped and why.
 
-    checks = examine()
+    With --model, check that model instead: what would be inverted and measured, and for what an audit would refuse it.
+    Its weights are neither loaded nor fetched.
+    """
+    if model.name:
+        from imgaudit.runs.model_checks import examine_model
+
+        checks = examine_model(model.name, model.loras or (), variant=model.variant or "", config=model.config or "")
+    else:
+        from imgaudit.runs.environment import examine
+
+        checks = examine()
     if json_output:
         typer.echo(json.dumps([check.model_dump() for check in checks], indent=2))
     else:

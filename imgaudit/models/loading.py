@@ -152,7 +152,7 @@ def load_model(
     return LoadedModel(
         denoiser, _name(model, quantised, added), index["_class_name"], files, _commit(folder), tuple(added),
         max(one.variant for one in weights.values()), source.config, quantised, compiled,
-        notes=[*source.list_notes(family.components), *claims.notes, *settled.notes],
+        notes=[*source.list_notes(family.components), *claims.notes, *settled.notes, *family.notes],
     )  # fmt: skip
 
 

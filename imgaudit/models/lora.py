@@ -21,6 +21,7 @@ from imgaudit.io.reading import hash_file
 from imgaudit.models.files.inspection import AGAIN, find_file_kind, quote, read_json, refuse_leaving
 from imgaudit.models.files.weights import PICKLED_SUFFIXES, Shapes, read_metadata, read_shapes
 from imgaudit.models.lora_settings import UNUSED_KEYS, refuse_lora_settings
+from imgaudit.models.lycoris import fuse_lycoris, is_lycoris, refuse_lycoris
 from imgaudit.models.peft_adapter import WEIGHTS as PEFT_NAME
 from imgaudit.models.peft_adapter import (
     find_peft_config,
@@ -74,7 +75,10 @@ def read_lora(text: str) -> Lora:
         config = read_json(find_peft_config(path))
         refuse_lora_settings(path, {key: one for key, one in config.items() if key not in UNUSED_KEYS}, shapes)
         return Lora(path, weight, hash_peft_adapter(path))
-    _refuse_tensors(path, shapes)
+    if is_lycoris(shapes):
+        refuse_lycoris(path, shapes)
+    else:
+        _refuse_tensors(path, shapes)
     _refuse_metadata(path, shapes)
     return Lora(path, weight, hash_file(path))
 
@@ -181,11 +185,14 @@ def fuse_lora(pipeline: Any, lora: Lora) -> None:
     Raises ModelRefusedError when not every tensor of the file found its layer, or no weight changed, and whatever the
     libraries raise. The pipeline is of no use then.
     """
+    networks = {name: part for name, part in pipeline.components.items() if isinstance(part, torch.nn.Module)}
+    if is_lycoris(read_shapes(lora.path)):
+        fuse_lycoris(networks, lora.path, lora.weight)
+        return
     if importlib.util.find_spec("peft") is None:
         raise ModelRefusedError(NO_PEFT)
     if not hasattr(pipeline, "load_lora_weights"):
         raise ModelRefusedError(f"LoRA {quote(lora.path)}: diffusers applies none to a {type(pipeline).__name__}")
-    networks = {name: part for name, part in pipeline.components.items() if isinstance(part, torch.nn.Module)}
     before = {name: _weight_shapes(network) for name, network in networks.items()}
     _load(pipeline, networks, lora)
     touched = {name: layers for name, network in networks.items() if (layers := _layers(network))}

@@ -29,6 +29,12 @@ from imgaudit.models.scheduler import load_scheduler
 SLACK = 2**24
 """Numbers by which a network may exceed its file before it is refused unbuilt: so few take no room to speak of."""
 
+MOST_NUMBERS = 2**38
+"""Numbers of a network whose weights are not here; the largest that is published has 2^36."""
+
+MOST_TENSORS = 100_000
+"""Tensors of such a network."""
+
 MAX_PROMPT_TOKENS = 10_000
 """Prompts that a tokenizer would pad to more tokens fill the memory; T5's are padded to 512."""
 
@@ -78,9 +84,14 @@ def load_pipeline(
     for name, component in family.present(index, "network").items():
         parts[name] = _load_network(component, folder / name, weights[name], dtype)
     for name, component in family.present(index, "tokenizer").items():
-        parts[name] = _load_tokenizer(component, folder / name, parts[component.text_encoder])
+        parts[name] = load_tokenizer(component, folder / name, parts[component.text_encoder])
     for name, component in family.present(index, "scheduler").items():
         parts[name] = load_scheduler(component, folder / name, index[name][1], scheduler_options)
+    return assemble(family, index, parts)
+
+
+def assemble(family: Family, index: Mapping[str, Any], parts: Mapping[str, Any]) -> Any:
+    """Return the pipeline of a family around its parts, with the switches of its model_index.json."""
     switches = {switch: index[switch] for switch in family.switches if switch in index}
     return getattr(diffusers, family.pipeline_class)(**parts, **family.arguments, **switches)
 
@@ -88,7 +99,7 @@ def load_pipeline(
 def _load_network(component: Component, folder: Path, weights: Weights, dtype: torch.dtype) -> Any:
     is_text_encoder = component.library == "transformers"
     network = getattr(transformers if is_text_encoder else diffusers, component.classes[0])
-    expected = _build_on_meta(network, folder, weights.shapes)
+    expected = build_on_meta(network, folder, weights.shapes).state_dict()
     for key, weight in expected.items():
         if key in weights.shapes and weights.shapes[key] != weight.shape:
             raise _other_shape(folder.name, key, weights.shapes[key], weight.shape)
@@ -153,34 +164,46 @@ def _other_shape(name: str, key: str, there: Sequence[int], expected: Sequence[i
     )
 
 
-def _build_on_meta(network: Any, folder: Path, shapes: Shapes) -> Mapping[str, torch.Tensor]:
-    """Build a network's weights without their memory; stops as soon as it is far larger than its file."""
-    held = sum(math.prod(shape) for shape in shapes.values())
+def build_on_meta(network: Any, folder: Path, shapes: Shapes | None) -> torch.nn.Module:
+    """Build a network without the memory of its weights; stops as soon as it is far larger than its file.
+
+    network:  its class, of diffusers or transformers
+    folder:   with its config.json
+    shapes:   what its files of weights hold; None where they are not here, and then it stops beyond the largest models
+    Raises ModelRefusedError for a configuration that describes no network, or one that is far too large.
+    """
+    held = MOST_NUMBERS if shapes is None else sum(math.prod(shape) for shape in shapes.values())
+    most = MOST_TENSORS if shapes is None else 2 * len(shapes) + 1000
     count = numbers = 0
 
     def measure(module: torch.nn.Module, key: str, weight: torch.Tensor | None) -> None:
         nonlocal count, numbers
         count, numbers = count + 1, numbers + (weight.numel() if weight is not None else 0)
-        if count > 2 * len(shapes) + 1000 or numbers > 2 * held + SLACK:
-            raise ModelRefusedError(
-                f"'{folder.name}/config.json' describes a far larger network than its weights fill ({len(shapes):,} "
-                f"tensors of {held:,} numbers): they do not belong together; {AGAIN}"
+        if count > most or numbers > 2 * held + SLACK:
+            told = (
+                "than any that is known"
+                if shapes is None
+                else f"than its weights fill ({len(shapes):,} tensors of {held:,} numbers): they do not belong together"
             )
+            raise ModelRefusedError(f"'{folder.name}/config.json' describes a far larger network {told}; {AGAIN}")
 
     hooks = register_module_parameter_registration_hook(measure), register_module_buffer_registration_hook(measure)
     try:
         with refuse_errors(f"'{folder.name}/config.json' describes no network that can be built"), torch.device("meta"):
             if issubclass(network, transformers.PreTrainedModel):
-                built = network(network.config_class.from_pretrained(folder, local_files_only=True))
-            else:
-                built = network.from_config(read_json(folder / "config.json"))
-            return cast(Mapping[str, torch.Tensor], built.state_dict())
+                return network(network.config_class.from_pretrained(folder, local_files_only=True))
+            return cast(torch.nn.Module, network.from_config(read_json(folder / "config.json")))
     finally:
         for hook in hooks:
             hook.remove()
 
 
-def _load_tokenizer(component: Component, folder: Path, text_encoder: Any) -> Any:
+def load_tokenizer(component: Component, folder: Path, text_encoder: Any) -> Any:
+    """Load the tokenizer of a folder that was inspected.
+
+    text_encoder:  the network that its tokens go to; on the device "meta" is enough
+    Raises ModelRefusedError for one that names too few tokens, or more than the text encoder knows.
+    """
     name, vocabulary = folder.name, VOCABULARIES[component.classes[0]]
     readers = ("sentencepiece", "google.protobuf")
     if vocabulary.has_pieces and not (folder / "tokenizer.json").is_file() and not all(map(_is_there, readers)):

@@ -241,6 +241,10 @@ class LatentDenoiser(ABC):
         """Return latents as the pipeline takes them."""
         return latents
 
+    def _unpacked(self, latents: torch.Tensor, height: int, width: int) -> torch.Tensor:
+        """Return what the pipeline holds as latents, (N, C, height, width)."""
+        return latents
+
     @torch.no_grad()
     def sample(
         self,

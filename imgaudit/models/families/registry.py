@@ -1,27 +1,19 @@
 """The families of models that can be audited: of each, the components, the classes they may have, and its adapter.
 
-To add a family:
-
-1. Write its adapter, families/NAME.py: a subclass of `LatentDenoiser` (latent.py), or of `TransformerDenoiser`
-   (transformer.py) for a diffusion transformer. It says which streams prompts become, how the network is called and how
-   the pipeline samples. sd3.py and pixart.py are short examples.
-2. Add its entry to `_ALL` below: pipeline class, name, components with their classes, adapter.
-3. Add a tiny model of the real classes to tests/support/tiny_families.py; the tests of all families then run on it.
-4. Add the configuration of a published model, models/published_models/NAME.json, so that memory can be planned for it.
-5. Add its row to the table in docs/guides/models.md, and its name to the README.
-
-A tokenizer of a new class needs its check in models/files/vocabularies.py, and a family that comes as
-a single file needs its layout in models/files/single_file.py.
+docs/guides/adding-a-family.md says how to add one, here or in a package of your own.
 """
 
 import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import import_module
+from importlib.metadata import entry_points
 from types import MappingProxyType
 from typing import Any, Literal
 
 from imgaudit.exceptions import ModelRefusedError
+from imgaudit.models.families.refused import REFUSED
 
 NEVER_LOADED = ("safety_checker", "feature_extractor", "image_encoder")
 """Components that an audit does without. Whatever their folders hold is not opened."""
@@ -58,6 +50,8 @@ class Family:
     """Everything that is loaded, by name."""
     adapter: str
     """Its Denoiser as module:class, which takes (pipeline, fingerprint, device)."""
+    inverted: str
+    """What an inversion optimises, in words; `imgaudit doctor --model` and docs/guides/models.md say it."""
     arguments: Mapping[str, Any] = field(default_factory=dict)
     """Arguments of the pipeline besides its components."""
     switches: tuple[str, ...] = ()
@@ -96,6 +90,13 @@ class Family:
         """True where this version has the adapter."""
         return importlib.util.find_spec(self.adapter.partition(":")[0]) is not None
 
+    @property
+    def notes(self) -> list[str]:
+        """A sentence for reports, where the adapter is of another package."""
+        if self.adapter.startswith("imgaudit."):
+            return []
+        return [f"its adapter is {self.adapter!r:.99}, which is no part of imgaudit but of an installed package"]
+
     def load_adapter(self) -> Any:
         """Import the adapter's class. Raises ModelRefusedError when this version has none."""
         module, _, name = self.adapter.partition(":")
@@ -110,14 +111,48 @@ ABSENT = [None, None]
 
 
 def make_unsupported_error(pipeline_class: str) -> ModelRefusedError:
-    """Return the refusal of a pipeline class without an adapter, with those that have one."""
-    known = " or ".join(f"{name} ({family.title})" for name, family in FAMILIES.items() if family.is_supported)
+    """Return the refusal of a pipeline class without an adapter: the reason if it is known, and those that have one."""
+    if reason := REFUSED.get(pipeline_class):
+        return ModelRefusedError(f"{pipeline_class!r} is not supported by this version: {reason}")
+    families = {**load_installed_families(), **FAMILIES}
+    known = " or ".join(f"{name} ({family.title})" for name, family in families.items() if family.is_supported)
     return ModelRefusedError(f"{pipeline_class!r:.80} is not supported by this version, which audits {known}")
 
 
+ENTRY_POINTS = "imgaudit.families"
+"""Group of entry points by which installed packages offer families of their own: each names a `Family`."""
+
+
+@cache
+def load_installed_families() -> Mapping[str, Family]:
+    """Return the families of installed packages, by pipeline class; those of this version come first.
+
+    Importing them runs their code, which whoever installed the package agreed to; what a model brings never is.
+    Raises ModelRefusedError for an entry point that cannot be imported, or names anything but a `Family`.
+    """
+    found: dict[str, Family] = {}
+    for point in entry_points(group=ENTRY_POINTS):
+        try:
+            family = point.load()
+        except Exception as error:
+            raise ModelRefusedError(
+                f"the family {point.name!r:.80} of an installed package cannot be imported "
+                f"({type(error).__name__}: {error!s:.200}); repair or uninstall that package"
+            ) from error
+        if not isinstance(family, Family):
+            raise ModelRefusedError(
+                f"the entry point {point.name!r:.80} of {ENTRY_POINTS} names a {type(family).__name__}; expected a Family"
+            )
+        found.setdefault(family.pipeline_class, family)
+    return found
+
+
 def find_family(pipeline_class: str) -> Family:
-    """Return the family of a pipeline class. Raises ModelRefusedError for one that this version does not support."""
-    family = FAMILIES.get(pipeline_class)
+    """Return the family of a pipeline class.
+
+    Raises ModelRefusedError for one that neither this version nor an installed package supports.
+    """
+    family = FAMILIES.get(pipeline_class) or load_installed_families().get(pipeline_class)
     if family is None or not family.is_supported:
         raise make_unsupported_error(pipeline_class)
     return family
@@ -172,6 +207,7 @@ _ALL = (
         "Stable Diffusion 1.x and 2.x",
         _components(_UNET, "AutoencoderKL", _NOISE, _CLIP),
         "imgaudit.models.families.unet:UNetDenoiser",
+        "the text encoder's states",
         {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False},
     ),
     Family(
@@ -179,6 +215,7 @@ _ALL = (
         "Stable Diffusion XL",
         _components(_UNET, "AutoencoderKL", _NOISE, _CLIP, _PROJECTED_CLIP),
         "imgaudit.models.families.sdxl:SDXLDenoiser",
+        "both encoders' states side by side, and the pooled vector",
         # The watermark would be part of every image that is compared.
         {"add_watermarker": False},
         ("force_zeros_for_empty_prompt",),
@@ -188,12 +225,14 @@ _ALL = (
         "Stable Diffusion 3 and 3.5",
         _components(("transformer", "SD3Transformer2DModel"), "AutoencoderKL", _FLOW, *_SD3, optional="T5EncoderModel"),
         "imgaudit.models.families.sd3:SD3Denoiser",
+        "CLIP's states, T5's states, and the pooled vectors",
     ),
     Family(
         "FluxPipeline",
         "FLUX.1",
         _components(("transformer", "FluxTransformer2DModel"), "AutoencoderKL", _FLOW, _CLIP, _T5),
         "imgaudit.models.families.flux:FluxDenoiser",
+        "T5's states and CLIP's pooled vector",
         half="bfloat16",
     ),
     Family(
@@ -201,12 +240,14 @@ _ALL = (
         "PixArt-Sigma",
         _components(("transformer", "PixArtTransformer2DModel"), "AutoencoderKL", _NOISE, _T5),
         "imgaudit.models.families.pixart:PixArtDenoiser",
+        "T5's states, under a mask that hides nothing",
     ),
     Family(
         "SanaPipeline",
         "Sana",
         _components(("transformer", "SanaTransformer2DModel"), "AutoencoderDC", _FLOW_SOLVER, _GEMMA),
         "imgaudit.models.families.sana:SanaDenoiser",
+        "Gemma's states except BOS, under a mask that hides nothing",
         half="bfloat16",
     ),
     Family(
@@ -214,6 +255,7 @@ _ALL = (
         "Qwen-Image",
         _components(("transformer", "QwenImageTransformer2DModel"), "AutoencoderKLQwenImage", _FLOW, _QWEN),
         "imgaudit.models.families.qwen_image:QwenImageDenoiser",
+        "the language model's states of the empty prompt and the template's end",
         half="bfloat16",
     ),
 )

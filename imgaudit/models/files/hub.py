@@ -17,11 +17,12 @@ CONFIGURATION = ("*.json", "*.txt", "*.model", *(f"*{name}*.safetensors" for nam
 """Patterns of the files that are fetched first. A LoRA is among them, so that it is refused as it is in any folder."""
 
 
-def fetch_model(model: str, variant: str = "", without: Collection[str] = ()) -> Path:
+def fetch_model(model: str, variant: str = "", without: Collection[str] = (), *, with_weights: bool = True) -> Path:
     """Fetch `owner/name[@revision]` into the hub's cache and return its folder; nothing is fetched when offline.
 
-    variant:  the variant of the weights that was asked for
-    without:  networks whose weights are not needed
+    variant:       the variant of the weights that was asked for
+    without:       networks whose weights are not needed
+    with_weights:  False fetches the configuration alone
     Raises ModelRefusedError with what to do: gated, not cached, no such model, a class or variant that is not there.
     """
     from huggingface_hub import snapshot_download
@@ -37,6 +38,8 @@ def fetch_model(model: str, variant: str = "", without: Collection[str] = ()) ->
             f"{repository!r} has no model_index.json, so it is no diffusers folder: if it has a single file, download "
             "and name that"
         )
+    if not with_weights:
+        return folder
     index = read_model_index(folder)
     networks = {
         name: one

@@ -90,14 +90,15 @@ def bundled_lab(name: str = "demo") -> Path:
     return Path(str(resources.files("imgaudit"))) / "lab" / "bundled" / name
 
 
-def find_source(model: str, variant: str = "", config: str = "") -> Source:
+def find_source(model: str, variant: str = "", config: str = "", *, with_weights: bool = True) -> Source:
     """Find the files of a model; those on the hub are fetched.
 
-    variant:  the variant of the weights that was asked for
-    config:   folder or hub id of the configuration of a single file; by default the one that diffusers takes
+    variant:       the variant of the weights that was asked for
+    config:        folder or hub id of the configuration of a single file; by default the one that diffusers takes
+    with_weights:  False fetches no weights
     Raises ModelRefusedError with what to do.
     """
-    path = resolve_model(model, variant)
+    path = resolve_model(model, variant, with_weights=with_weights)
     if path.is_dir():
         if config:
             raise ModelRefusedError(f"model {model!r:.200} is a folder with a configuration of its own; see --help")
@@ -106,7 +107,7 @@ def find_source(model: str, variant: str = "", config: str = "") -> Source:
     from imgaudit.models.files.single_file import read_checkpoint
 
     checkpoint = read_checkpoint(path)
-    folder, config = _find_configuration(checkpoint, variant, config)
+    folder, config = _find_configuration(checkpoint, variant, config, with_weights)
     there, expected = read_model_index(folder)["_class_name"], checkpoint.pipeline_class
     if there != expected:
         raise ModelRefusedError(
@@ -116,23 +117,24 @@ def find_source(model: str, variant: str = "", config: str = "") -> Source:
     return Source(folder, checkpoint, config)
 
 
-def resolve_model(model: str, variant: str = "") -> Path:
+def resolve_model(model: str, variant: str = "", *, with_weights: bool = True) -> Path:
     """Return the local folder, or single file, of a model.
 
     A bundled lab's name is that lab (a folder of that name is ./name), what exists is itself, and anything shaped like
     `owner/name[@revision]` is fetched from the hub (configuration, and the safetensors that will be loaded), unless
     HF_HUB_OFFLINE is set and it is not cached.
-    variant:  the variant of the weights that was asked for
+    variant:       the variant of the weights that was asked for
+    with_weights:  False fetches no weights
     Raises ModelRefusedError with what to do.
     """
     require_named(model)
     if model in BUNDLED:
         return bundled_lab(model) / "model"
     path = Path(model)
-    return path if path.exists() else fetch_model(model, variant)
+    return path if path.exists() else fetch_model(model, variant, with_weights=with_weights)
 
 
-def _find_configuration(checkpoint: "Checkpoint", variant: str, config: str) -> tuple[Path, str]:
+def _find_configuration(checkpoint: "Checkpoint", variant: str, config: str, with_weights: bool) -> tuple[Path, str]:
     from imgaudit.models.files.single_file import find_usual_configuration
 
     if config and Path(config).is_dir():
@@ -141,7 +143,7 @@ def _find_configuration(checkpoint: "Checkpoint", variant: str, config: str) -> 
     if not is_hub_id(named):
         raise ModelRefusedError(f"configuration {named!r:.200} was not found: expected a diffusers folder or a hub id")
     try:
-        return fetch_model(named, variant, checkpoint.parts), named
+        return fetch_model(named, variant, checkpoint.parts, with_weights=with_weights), named
     except ModelRefusedError as error:
         raise ModelRefusedError(
             f"{quote(checkpoint.path)} says nothing of its schedule and tokenizers: name a diffusers folder that holds "

@@ -15,6 +15,7 @@ from imgaudit.benchmark.robustness.broken_model import BrokenModel
 from imgaudit.exceptions import ModelRefusedError
 from imgaudit.io.offline import go_offline, go_online
 from imgaudit.models import load_model
+from imgaudit.models.description import describe_model
 from imgaudit.models.files.hub import fetch_model
 from imgaudit.models.loading import LoadedModel
 
@@ -185,6 +186,13 @@ def test_a_variant_is_fetched_where_plain_weights_are_missing(
     finally:
         go_online()
     assert len(fetched) == count
+
+
+def test_a_description_fetches_no_weights(both: Path, hub: Callable[[Path], list[str]]) -> None:
+    fetched = hub(both)
+    found = describe_model("owner/name")
+    assert found.denoiser is not None and found.refusals == [] and not found.has_weights
+    assert "model_index.json" in fetched and not [name for name in fetched if name.endswith(".safetensors")]
 
 
 def test_a_repository_without_an_index_is_refused(both: Path, hub: Callable[[Path], list[str]]) -> None:

@@ -1,0 +1,75 @@
+"""Pipelines of diffusers that make images of text and are not audited, each with the reason and what to do."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+NO_ADAPTER = "this version has no adapter for it; docs/guides/adding-a-family.md says how to write one"
+CASCADE = "two models in a row, of which the second sees no prompt but what the first made of it"
+DISCRETE = "it predicts tokens of a codebook and no noise, velocity or flow, so that there is no denoising error"
+PIXELS = "it denoises pixels and not an autoencoder's latents, which this version expects"
+
+
+def _same_weights(plain: str) -> str:
+    return f"it samples a {plain}'s weights in another way; name {plain} in model_index.json to audit these"
+
+
+def _takes_more(plain: str) -> str:
+    return f"its images depend on more than text; audit the {plain} that it is built around"
+
+
+_GROUPS: Mapping[str, tuple[str, ...]] = {
+    _same_weights("StableDiffusionPipeline"): (
+        "StableDiffusionPAGPipeline", "StableDiffusionSAGPipeline", "StableDiffusionPanoramaPipeline",
+        "StableDiffusionAttendAndExcitePipeline", "StableDiffusionParadigmsPipeline",
+        "SemanticStableDiffusionPipeline",
+    ),
+    _same_weights("StableDiffusionXLPipeline"): ("StableDiffusionXLPAGPipeline",),
+    _same_weights("StableDiffusion3Pipeline"): ("StableDiffusion3PAGPipeline",),
+    _same_weights("PixArtSigmaPipeline"): ("PixArtSigmaPAGPipeline",),
+    _same_weights("SanaPipeline"): ("SanaPAGPipeline",),
+    _same_weights("HunyuanDiTPipeline"): ("HunyuanDiTPAGPipeline",),
+    _same_weights("KolorsPipeline"): ("KolorsPAGPipeline",),
+    _takes_more("StableDiffusionPipeline"): (
+        "StableDiffusionControlNetPipeline", "StableDiffusionControlNetPAGPipeline", "StableDiffusionAdapterPipeline",
+        "StableDiffusionGLIGENPipeline", "StableDiffusionGLIGENTextImagePipeline",
+    ),
+    _takes_more("StableDiffusionXLPipeline"): (
+        "StableDiffusionXLControlNetPipeline", "StableDiffusionXLControlNetPAGPipeline",
+        "StableDiffusionXLControlNetUnionPipeline", "StableDiffusionXLAdapterPipeline",
+    ),
+    _takes_more("StableDiffusion3Pipeline"): ("StableDiffusion3ControlNetPipeline",),
+    _takes_more("FluxPipeline"): ("FluxControlPipeline", "FluxControlNetPipeline", "FluxKontextPipeline"),
+    _takes_more("QwenImagePipeline"): ("QwenImageControlNetPipeline",),
+    _takes_more("ZImagePipeline"): (
+        "ZImageControlNetPipeline", "ZImageControlNetInpaintPipeline", "ZImageOmniPipeline",
+    ),
+    _takes_more("CogView4Pipeline"): ("CogView4ControlPipeline",),
+    _takes_more("HunyuanDiTPipeline"): ("HunyuanDiTControlNetPipeline",),
+    _takes_more("SanaPipeline"): ("SanaControlNetPipeline",),
+    CASCADE: (
+        "KandinskyCombinedPipeline", "KandinskyV22CombinedPipeline", "StableCascadeCombinedPipeline",
+        "WuerstchenCombinedPipeline", "UnCLIPPipeline", "StableUnCLIPPipeline",
+    ),
+    DISCRETE: ("AmusedPipeline", "VQDiffusionPipeline"),
+    PIXELS: ("IFPipeline", "PRXPixelPipeline"),
+    "it makes films, of which this version can measure no single image": ("HeliosPipeline", "HeliosPyramidPipeline"),
+    "it makes an image and its depth at once, which this version cannot compare with an image": (
+        "StableDiffusionLDM3DPipeline",
+    ),
+    "it predicts from two timesteps at once (TrigFlow), for which this version has no schedule": (
+        "SanaSprintPipeline",
+    ),
+    NO_ADAPTER: (
+        "AuraFlowPipeline", "BriaFibo2Pipeline", "BriaFiboPipeline", "BriaPipeline", "ChromaPipeline",
+        "CogView3PlusPipeline", "CogView4Pipeline", "Cosmos2TextToImagePipeline", "DreamLiteMobilePipeline",
+        "DreamLitePipeline", "ErnieImagePipeline", "Flux2KleinKVPipeline", "Flux2KleinPipeline", "Flux2Pipeline",
+        "GlmImagePipeline", "HiDreamImagePipeline", "HunyuanDiTPipeline", "HunyuanImagePipeline",
+        "Ideogram4Pipeline", "Kandinsky3Pipeline", "Kandinsky5T2IPipeline", "KolorsPipeline", "Krea2Pipeline",
+        "LDMTextToImagePipeline", "LatentConsistencyModelPipeline", "LongCatImagePipeline", "Lumina2Pipeline",
+        "LuminaPipeline", "NucleusMoEImagePipeline", "OmniGenPipeline", "OvisImagePipeline", "PRXPipeline",
+        "PixArtAlphaPipeline", "QwenImage21Pipeline", "UniDiffuserPipeline", "ZImagePipeline",
+    ),
+}  # fmt: skip
+
+REFUSED: Mapping[str, str] = MappingProxyType({name: reason for reason, names in _GROUPS.items() for name in names})
+"""Reasons by pipeline class. Classes that are neither here nor among the families edit images, or make no images."""
