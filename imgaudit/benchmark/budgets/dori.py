@@ -20,6 +20,7 @@ from imgaudit.schema.protocol import InversionConfig
 from imgaudit.similarity.matcher import Matcher
 
 DORI = "DoRI"
+INVERSION_STEPS, DRAWS = 50, 8
 SEEDS, INFERENCE_STEPS, GUIDANCE_SCALE = 10, 50, 3.0
 CONTROLS = 100
 """Controls that are put through it: sampling makes it costly."""
@@ -27,10 +28,23 @@ CHUNK = 8
 """Images inverted and sampled together."""
 
 
+def count_evaluations() -> int:
+    """Return the network evaluations that DoRI's protocol takes for an image on a model that is guided by its null.
+
+    A step of the inversion passes forward and back, and a step of sampling passes twice.
+
+    >>> count_evaluations()
+    1800
+    """
+    return 2 * INVERSION_STEPS * DRAWS + 2 * SEEDS * INFERENCE_STEPS
+
+
 def dori_inversion(denoiser: Denoiser) -> InversionConfig:
     """DoRI's optimisation; its learning rate is not scaled by the embedding, ours is, hence the division."""
     scales = denoiser.start_condition().root_mean_square().values()
-    return InversionConfig(steps=50, draws=8, learning_rate=0.1 / (max(scales) or 1.0), timesteps="uniform")
+    return InversionConfig(
+        steps=INVERSION_STEPS, draws=DRAWS, learning_rate=0.1 / (max(scales) or 1.0), timesteps="uniform"
+    )
 
 
 def dori_similarities(work: LabWork, targets: list[Target]) -> list[tuple[float, float]]:

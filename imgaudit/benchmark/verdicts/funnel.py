@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from imgaudit.benchmark.budgets.dori import count_evaluations
 from imgaudit.benchmark.harness.cases import Group
 from imgaudit.benchmark.harness.figures import Goal, format_goals
 from imgaudit.benchmark.harness.lab_model import lab_folder
@@ -68,6 +69,10 @@ class Spread(Record):
         """Return the mean and the range of one figure per bank."""
         low, high = np.quantile(by_bank, (0.025, 0.975))
         return cls(mean=float(np.mean(by_bank)), low=float(low), high=float(high))
+
+    def scaled(self, factor: float) -> "Spread":
+        """Return the spread of the same figure in another unit."""
+        return Spread(mean=self.mean * factor, low=self.low * factor, high=self.high * factor)
 
     def __str__(self) -> str:
         return f"{self.mean:.1%} ({self.low:.1%} to {self.high:.1%} over banks)"
@@ -179,7 +184,7 @@ def report_funnel(table: ScoreTable, seed: int = 1, scores: SearchTable | None =
     return FunnelReport(
         lab=table.lab, seed=seed, controls=len(splits[0].bank.controls), memorised=len(images), pool=len(pool),
         full=costs.full, scored=costs.scored, per_caption=costs.per_caption, looked=costs.looked,
-        look_per_caption=costs.look_per_caption, rows=rows, targets=list(_judge_goals(rows)),
+        look_per_caption=costs.look_per_caption, rows=rows, targets=list(_judge_goals(rows, costs)),
     )  # fmt: skip
 
 
@@ -303,7 +308,7 @@ def _mean(values: Floats | Flags) -> float:
     return float(np.mean(values)) if values.size else 0.0
 
 
-def _judge_goals(rows: Sequence[FunnelRow]) -> Iterator[Goal]:
+def _judge_goals(rows: Sequence[FunnelRow], costs: _Costs) -> Iterator[Goal]:
     looks = any(row.first_look is not None for row in rows)
     for row in rows:
         if row.share != FunnelConfig().share or (row.first_look is None) is looks:
@@ -313,6 +318,10 @@ def _judge_goals(rows: Sequence[FunnelRow]) -> Iterator[Goal]:
         if bound is not None:
             wanted = f"<= {bound:.1%} for 97.5 % of banks"
             yield Goal.at_most(f"evaluations, {mix}", row.cost, bound, wanted=wanted, got=str(row.cost))
+        if row.memorised == 5:
+            beside = row.cost.scaled((costs.full + (costs.per_caption if row.captions else 0)) / count_evaluations())
+            wanted = f"<= 20.0% of {count_evaluations():,} an image for 97.5 % of banks"
+            yield Goal.at_most(f"evaluations beside DoRI's, {mix}", beside, 1 / 5, wanted=wanted, got=str(beside))
         wanted = "the same in >= 99 % for 97.5 % of banks"
         yield Goal.at_least(f"conclusions, {mix}", row.same, 0.99, wanted=wanted, got=str(row.same))
         worse = Spread(mean=row.false_share_through.mean, low=0.0, high=row.false_share_through.mean)

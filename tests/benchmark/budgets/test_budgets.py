@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from imgaudit.benchmark.budgets import designs, frontier, guidance, inversion_steps
 from imgaudit.benchmark.budgets.designs import measure_designs
-from imgaudit.benchmark.budgets.dori import measure_dori
+from imgaudit.benchmark.budgets.dori import count_evaluations, measure_dori
 from imgaudit.benchmark.budgets.frontier import measure_frontier, report_frontier
 from imgaudit.benchmark.budgets.guidance import measure_guidance
 from imgaudit.benchmark.budgets.inversion_steps import measure_budget, report_budget
@@ -224,7 +224,7 @@ def test_every_benchmark_runs_on_a_lab_and_its_table_gives_the_same_report(  # t
     report = report_frontier(rows)
     assert {point.design for point in report.points} == {"imgaudit", rule.name, "DoRI", "InvMM"}
     dori = next(point for point in report.points if point.design == "DoRI")
-    assert dori.evaluations == 2 * 50 * 8 + 2 * 10 * 2
+    assert dori.evaluations == count_evaluations() == 2 * 50 * 8 + 2 * 10 * 2
     result = CliRunner().invoke(app, ["benchmark", "frontier", "--table", str(tmp_path / "frontier.csv")])
     assert result.exit_code == 0 and "against DoRI" in result.stdout
 

@@ -62,6 +62,11 @@ def test_a_first_look_saves_scores_and_no_image_passes_that_fails_it(monkeypatch
             expected = (first + looked.scored.mean * (score + 16 - first) + row.asked.mean * (full - score)) / full
             assert looked.cost.mean == pytest.approx(expected, abs=0.01)
     assert {goal.met for goal in report.targets if goal.name.startswith("evaluations, 0 + 100, captions w")} == {True}
+    given = next(row for row in report.rows if row.captions and row.memorised == 5 and row.first_look)
+    beside = next(goal for goal in report.targets if goal.name == "evaluations beside DoRI's, 5 + 95, captions given")
+    # DoRI: 50 steps of 8 draws, forward and back, and 10 seeds of 50 guided steps.
+    share = given.cost.mean * (report.full + 64) / (2 * 50 * 8 + 2 * 10 * 50)
+    assert beside.got.startswith(f"{share:.1%} (") and "20.0% of 1,800 an image" in beside.wanted
     assert any("for one left out after its first look" in line for line in format_funnel(report))
 
 
