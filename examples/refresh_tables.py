@@ -6,7 +6,7 @@ A block that follows a comment like
 
     <!-- printed by: imgaudit benchmark detection --table examples/labs/report-a/detection.json -->
 
-is replaced by what that command prints. The tests fail when a page differs from what its commands print.
+is replaced by what that command prints, and the table of pipelines by what the package knows of them. The tests fail when a page differs from what its commands print.
 """
 
 import re
@@ -16,9 +16,12 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from imgaudit.cli import app
+from imgaudit.models.families.refused import REFUSED
+from imgaudit.models.families.registry import FAMILIES
 
 ROOT = Path(__file__).parent.parent
 GLOSSARY = ROOT / "imgaudit" / "report" / "templates" / "glossary.md"
+PIPELINES = ROOT / "docs" / "reference" / "pipelines.md"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"(<!-- printed by: imgaudit (?P<command>[^\n]*?) -->\n+```text\n)(?P<text>.*?)(```)", re.DOTALL)
 
@@ -37,7 +40,15 @@ def refreshed(page: str) -> str:
     return BLOCK.sub(lambda block: f"{block[1]}{printed(block['command'])}```", page)
 
 
+def list_pipelines() -> str:
+    """Return the rows of the table of pipelines: those that are audited, and the others with the reason."""
+    audited = {name: f"audited as {family.title}" for name, family in FAMILIES.items()}
+    return "".join(f"| `{name}` | {said} |\n" for name, said in sorted({**REFUSED, **audited}.items()))
+
+
 def main() -> None:
+    head, start, _ = PIPELINES.read_text(encoding="utf-8").partition("| --- | --- |\n")
+    PIPELINES.write_text(head + start + list_pipelines(), encoding="utf-8")
     for path in PAGES:
         before = path.read_text(encoding="utf-8")
         after = refreshed(before)

@@ -224,22 +224,20 @@ def _stream_lines(measured: MeasuredCost, plan: Plan) -> Iterator[str]:
 
 
 def _memory_lines(cost: "Cost") -> Iterator[str]:
+    from imgaudit.runs.cost import format_bytes
+
     kind = "the device's" if cost.device.startswith("cuda") else "main"
     yield (
-        f"Memory: at least {_size(cost.peak_bytes)} of {kind} memory, with {_images(cost.batch_size)} at once; "
-        f"{_size(cost.free)} are free with the model loaded. Counted in that:"
+        f"Memory: at least {format_bytes(cost.peak_bytes)} of {kind} memory, with {_images(cost.batch_size)} at once; "
+        f"{format_bytes(cost.free)} are free with the model loaded. Counted in that:"
     )
     for name, size in (
         ("in use with the model loaded", cost.held),
         (f"more in {STAGES[cost.stage]}", cost.tensors),
         ("generated images, in main memory", cost.waiting),
     ):
-        yield f"  {name}: {_size(size)}"
+        yield f"  {name}: {format_bytes(size)}"
 
 
 def _images(number: int) -> str:
     return "1 image" if number == 1 else f"{number} images"
-
-
-def _size(count: float) -> str:
-    return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"

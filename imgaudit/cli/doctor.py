@@ -27,7 +27,7 @@ def _doctor(model: ExaminedModel, json_output: JsonReport = False) -> None:
     Its weights are neither loaded nor fetched.
     """
     if model.name:
-        from imgaudit.runs.model_checks import examine_model
+        from imgaudit.runs.model_examination import examine_model
 
         checks = examine_model(model.name, model.loras or (), variant=model.variant or "", config=model.config or "")
     else:

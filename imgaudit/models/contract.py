@@ -201,4 +201,4 @@ def _check_counts(denoiser: LatentDenoiser, prompt: str) -> Iterator[str]:
         counted = denoiser.network_evaluations - before
         # Solvers of a higher order may take more passes than steps.
         if counted < passes * STEPS or counted % passes:
-            yield f"{counted} passes were counted in {STEPS} steps at guidance scale {scale:g}; expected {passes} a step"
+            yield f"{counted} passes were counted in {STEPS} steps at scale {scale:g}; expected {passes} a step"

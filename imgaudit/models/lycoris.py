@@ -141,7 +141,7 @@ def _read_changes(tensors: Mapping[str, torch.Tensor]) -> Iterator[_Change]:
 
 
 def _compute(path: Path, change: _Change) -> torch.Tensor:
-    """Return the change of a layer's weights, float32. Raises ModelRefusedError where matrices do not belong together."""
+    """Return the change of a layer's weights, float32. Raises ModelRefusedError for matrices that do not fit."""
     held = change.tensors
     kinds: Sequence[str] = LOHA if any(name in held for name in LOHA) else LOKR
     if other := sorted(set(held) - {*kinds, "alpha"}):

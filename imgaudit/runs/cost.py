@@ -364,3 +364,12 @@ def _contradict(estimates: Sequence[Seconds], whole: Work) -> bool:
     """
     apart = estimates[-1].of(whole) > SPREAD * estimates[0].of(whole)
     return apart or any(one.is_contradictory for one in estimates)
+
+
+def format_bytes(count: float) -> str:
+    """Format a size of memory.
+
+    >>> format_bytes(3 * 2**20), format_bytes(3 * 2**29)
+    ('3 MiB', '1.50 GiB')
+    """
+    return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"

@@ -1,4 +1,4 @@
-"""The contract of adapters: every family keeps it, and an adapter with one fault breaks it in the place that it names."""
+"""The contract of adapters: every family keeps it, and an adapter with one fault is told where it breaks it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any

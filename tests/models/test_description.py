@@ -15,6 +15,9 @@ from tests.support.tiny_families import make_qwen_image, make_sana
 from tests.support.tiny_sdxl import make_sdxl
 from tests.support.tiny_transformers import make_flux, make_pixart, make_sd3
 
+# Raised inside diffusers' DPM-Solver; nothing of ours can avoid it.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
+
 MAKERS: dict[str, Callable[[], Any]] = {
     "sdxl": make_sdxl, "sd3": make_sd3, "flux": make_flux, "pixart": make_pixart, "sana": make_sana,
     "qwen image": make_qwen_image,
@@ -56,7 +59,12 @@ def test_every_refusal_is_told_and_not_the_first_alone(copied: Path) -> None:
     found = describe_model(str(copied), ["nowhere.safetensors"])
     told = " / ".join(found.refusals)
     assert found.denoiser is None and len(found.refusals) >= 4
-    for reason in ("looks like a LoRA", "sets 'auto_map'", "'unet' has no weights", "nowhere.safetensors"):
+    for reason in (
+        "looks like a LoRA",
+        "sets 'auto_map'",
+        "has no regular file 'diffusion_pytorch_model.safetensors'",
+        "nowhere.safetensors",
+    ):
         assert reason in told, found.refusals
 
 
@@ -72,9 +80,7 @@ def test_a_configuration_of_no_known_size_is_refused_unbuilt(copied: Path) -> No
     for path in copied.rglob("*.safetensors"):
         path.unlink()
     config = copied / "text_encoder" / "config.json"
-    config.write_text(
-        json.dumps(json.loads(config.read_text()) | {"num_hidden_layers": 900_000}), encoding="utf-8"
-    )
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"num_hidden_layers": 900_000}), encoding="utf-8")
     assert "far larger network than any that is known" in " ".join(describe_model(str(copied)).refusals)
 
 

@@ -21,7 +21,7 @@ _GROUPS: Mapping[str, tuple[str, ...]] = {
     _same_weights("StableDiffusionPipeline"): (
         "StableDiffusionPAGPipeline", "StableDiffusionSAGPipeline", "StableDiffusionPanoramaPipeline",
         "StableDiffusionAttendAndExcitePipeline", "StableDiffusionParadigmsPipeline",
-        "SemanticStableDiffusionPipeline",
+        "SemanticStableDiffusionPipeline", "StableDiffusionModelEditingPipeline",
     ),
     _same_weights("StableDiffusionXLPipeline"): ("StableDiffusionXLPAGPipeline",),
     _same_weights("StableDiffusion3Pipeline"): ("StableDiffusion3PAGPipeline",),
@@ -31,11 +31,13 @@ _GROUPS: Mapping[str, tuple[str, ...]] = {
     _same_weights("KolorsPipeline"): ("KolorsPAGPipeline",),
     _takes_more("StableDiffusionPipeline"): (
         "StableDiffusionControlNetPipeline", "StableDiffusionControlNetPAGPipeline", "StableDiffusionAdapterPipeline",
-        "StableDiffusionGLIGENPipeline", "StableDiffusionGLIGENTextImagePipeline",
+        "StableDiffusionControlNetXSPipeline", "StableDiffusionGLIGENPipeline",
+        "StableDiffusionGLIGENTextImagePipeline",
     ),
     _takes_more("StableDiffusionXLPipeline"): (
         "StableDiffusionXLControlNetPipeline", "StableDiffusionXLControlNetPAGPipeline",
-        "StableDiffusionXLControlNetUnionPipeline", "StableDiffusionXLAdapterPipeline",
+        "StableDiffusionXLControlNetUnionPipeline", "StableDiffusionXLControlNetXSPipeline",
+        "StableDiffusionXLAdapterPipeline",
     ),
     _takes_more("StableDiffusion3Pipeline"): ("StableDiffusion3ControlNetPipeline",),
     _takes_more("FluxPipeline"): ("FluxControlPipeline", "FluxControlNetPipeline", "FluxKontextPipeline"),
@@ -56,18 +58,20 @@ _GROUPS: Mapping[str, tuple[str, ...]] = {
     "it makes an image and its depth at once, which this version cannot compare with an image": (
         "StableDiffusionLDM3DPipeline",
     ),
-    "it predicts from two timesteps at once (TrigFlow), for which this version has no schedule": (
-        "SanaSprintPipeline",
+    "it predicts along an arc (TrigFlow), for which this version has no schedule": ("SanaSprintPipeline",),
+    "its networks are ONNX graphs, into which no gradient reaches; audit the model that they were made from": (
+        "OnnxStableDiffusionPipeline", "StableDiffusionOnnxPipeline",
     ),
     NO_ADAPTER: (
-        "AuraFlowPipeline", "BriaFibo2Pipeline", "BriaFiboPipeline", "BriaPipeline", "ChromaPipeline",
+        "AltDiffusionPipeline", "AuraFlowPipeline", "BriaFibo2Pipeline", "BriaFiboPipeline", "BriaPipeline", "ChromaPipeline",
         "CogView3PlusPipeline", "CogView4Pipeline", "Cosmos2TextToImagePipeline", "DreamLiteMobilePipeline",
         "DreamLitePipeline", "ErnieImagePipeline", "Flux2KleinKVPipeline", "Flux2KleinPipeline", "Flux2Pipeline",
         "GlmImagePipeline", "HiDreamImagePipeline", "HunyuanDiTPipeline", "HunyuanImagePipeline",
         "Ideogram4Pipeline", "Kandinsky3Pipeline", "Kandinsky5T2IPipeline", "KolorsPipeline", "Krea2Pipeline",
         "LDMTextToImagePipeline", "LatentConsistencyModelPipeline", "LongCatImagePipeline", "Lumina2Pipeline",
         "LuminaPipeline", "NucleusMoEImagePipeline", "OmniGenPipeline", "OvisImagePipeline", "PRXPipeline",
-        "PixArtAlphaPipeline", "QwenImage21Pipeline", "UniDiffuserPipeline", "ZImagePipeline",
+        "PixArtAlphaPipeline", "QwenImage21Pipeline", "UniDiffuserPipeline",
+        "VersatileDiffusionTextToImagePipeline", "ZImagePipeline",
     ),
 }  # fmt: skip
 

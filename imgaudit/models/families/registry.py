@@ -141,7 +141,7 @@ def load_installed_families() -> Mapping[str, Family]:
             ) from error
         if not isinstance(family, Family):
             raise ModelRefusedError(
-                f"the entry point {point.name!r:.80} of {ENTRY_POINTS} names a {type(family).__name__}; expected a Family"
+                f"the entry point {point.name!r:.80} of {ENTRY_POINTS} names a {type(family).__name__}; not a Family"
             )
         found.setdefault(family.pipeline_class, family)
     return found

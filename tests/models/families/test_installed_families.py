@@ -34,7 +34,8 @@ def offer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Any], None]]:
 
 
 def make_family(pipeline_class: str, adapter: str = OWN) -> Family:
-    return Family(pipeline_class, "Visitor", FAMILIES["StableDiffusionPipeline"].components, adapter, "its states")
+    plain = FAMILIES["StableDiffusionPipeline"]
+    return Family(pipeline_class, "Visitor", plain.components, adapter, "its states", plain.arguments)
 
 
 def test_a_family_of_an_installed_package_is_found(offer: Callable[[Any], None]) -> None:
@@ -65,7 +66,7 @@ def test_a_model_is_loaded_with_an_installed_adapter_and_says_so(
 
 def test_what_is_no_family_is_refused_by_the_name_of_its_entry(offer: Callable[[Any], None]) -> None:
     offer("a text")
-    with pytest.raises(ModelRefusedError, match="the entry point 'visitor' of imgaudit.families names a str"):
+    with pytest.raises(ModelRefusedError, match=r"the entry point 'visitor' of imgaudit\.families names a str"):
         find_family("OtherPipeline")
 
 
