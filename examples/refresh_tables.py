@@ -6,7 +6,8 @@ A block that follows a comment like
 
     <!-- printed by: imgaudit benchmark detection --table examples/labs/report-a/detection.json -->
 
-is replaced by what that command prints, and the table of pipelines by what the package knows of them. The tests fail when a page differs from what its commands print.
+is replaced by what that command prints, and the table of pipelines by what the package knows of them. The tests fail
+when a page differs.
 """
 
 import re

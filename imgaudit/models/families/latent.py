@@ -88,6 +88,11 @@ class LatentDenoiser(ABC):
         return True
 
     @property
+    def no_null(self) -> str:
+        """Reason why there is no null branch to compare with; empty where there is one."""
+        return ""
+
+    @property
     @abstractmethod
     def latent_shape(self) -> tuple[int, int, int]:
         """(channels, side, side) of the latents the network was trained on."""

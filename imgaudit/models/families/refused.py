@@ -63,7 +63,8 @@ _GROUPS: Mapping[str, tuple[str, ...]] = {
         "OnnxStableDiffusionPipeline", "StableDiffusionOnnxPipeline",
     ),
     NO_ADAPTER: (
-        "AltDiffusionPipeline", "AuraFlowPipeline", "BriaFibo2Pipeline", "BriaFiboPipeline", "BriaPipeline", "ChromaPipeline",
+        "AltDiffusionPipeline", "AuraFlowPipeline", "BriaFibo2Pipeline", "BriaFiboPipeline", "BriaPipeline",
+        "ChromaPipeline",
         "CogView3PlusPipeline", "CogView4Pipeline", "Cosmos2TextToImagePipeline", "DreamLiteMobilePipeline",
         "DreamLitePipeline", "ErnieImagePipeline", "Flux2KleinKVPipeline", "Flux2KleinPipeline", "Flux2Pipeline",
         "GlmImagePipeline", "HiDreamImagePipeline", "HunyuanDiTPipeline", "HunyuanImagePipeline",
