@@ -40,6 +40,8 @@ class Component:
     them may have any that samples noise."""
     stem: str = ""
     """Name of a network's files of weights, without its suffix."""
+    loaded_as: str = ""
+    """Class of transformers that is loaded in place of the named ones, where these do more than is needed."""
     text_encoder: str = ""
     """The network that a tokenizer's tokens go to."""
     optional: bool = False
@@ -62,6 +64,8 @@ class Family:
     """Arguments of the pipeline besides its components."""
     switches: tuple[str, ...] = ()
     """Keys of model_index.json that are handed to the pipeline: true or false, where they are given."""
+    constants: Mapping[str, Any] = field(default_factory=dict)
+    """Keys of model_index.json that have one value in all models, which the pipeline has by default."""
     half: Literal["float16", "bfloat16"] = "float16"
     """The type of the weights on a GPU: the one whose range the family was trained for."""
     never_loaded: tuple[str, ...] = NEVER_LOADED
@@ -123,6 +127,10 @@ def find_family(pipeline_class: str) -> Family:
     return family
 
 
+_PROCESSORS = {"PixtralProcessor": "TokenizersBackend"}
+"""Tokenizers that prepare images as well, and the class that reads the tokenizer.json in them without that."""
+
+
 def _components(
     network: tuple[str, str],
     autoencoder: str,
@@ -143,10 +151,11 @@ def _components(
             "network", "transformers", (encoder,), "model", optional=encoder == optional
         )
         # transformers has one class under both names; which of them a model says depends on when it was saved.
-        classes = (tokenizer, f"{tokenizer}Fast")
+        classes = (tokenizer,) if tokenizer in _PROCESSORS else (tokenizer, f"{tokenizer}Fast")
         tokenizers[f"tokenizer{end}"] = Component(
-            "tokenizer", "transformers", classes, text_encoder=f"text_encoder{end}"
-        )
+            "tokenizer", "transformers", classes, loaded_as=_PROCESSORS.get(tokenizer, ""),
+            text_encoder=f"text_encoder{end}",
+        )  # fmt: skip
     networks = {
         name: Component("network", "diffusers", (class_name,), "diffusion_pytorch_model")
         for name, class_name in (network, ("vae", autoencoder))
@@ -162,6 +171,10 @@ _CLIP = ("CLIPTextModel", "CLIPTokenizer")
 _PROJECTED_CLIP = ("CLIPTextModelWithProjection", "CLIPTokenizer")
 _T5 = ("T5EncoderModel", "T5Tokenizer")
 _GEMMA = ("Gemma2Model", "GemmaTokenizer")
+_MISTRAL = ("Mistral3ForConditionalGeneration", "PixtralProcessor")
+_QWEN3 = ("Qwen3ForCausalLM", "Qwen2Tokenizer")
+_QWEN3_MODEL = ("Qwen3Model", "Qwen2Tokenizer")
+_QWEN3_VL = ("Qwen3VLModel", "Qwen2Tokenizer")
 _QWEN = ("Qwen2_5_VLForConditionalGeneration", "Qwen2Tokenizer")
 _SD3 = (_PROJECTED_CLIP, _PROJECTED_CLIP, _T5)
 _UNET = ("unet", "UNet2DConditionModel")
