@@ -229,6 +229,21 @@ _ALL = (
         "imgaudit.models.families.qwen_image:QwenImageDenoiser",
         half="bfloat16",
     ),
+    Family(
+        "Flux2Pipeline",
+        "FLUX.2 dev",
+        _components(("transformer", "Flux2Transformer2DModel"), "AutoencoderKLFlux2", _FLOW, _MISTRAL),
+        "imgaudit.models.families.flux2:Flux2Denoiser",
+        half="bfloat16",
+    ),
+    Family(
+        "Flux2KleinPipeline",
+        "FLUX.2 klein",
+        _components(("transformer", "Flux2Transformer2DModel"), "AutoencoderKLFlux2", _FLOW, _QWEN3),
+        "imgaudit.models.families.flux2:Flux2KleinDenoiser",
+        switches=("is_distilled",),
+        half="bfloat16",
+    ),
 )
 
 FAMILIES: Mapping[str, Family] = MappingProxyType({family.pipeline_class: family for family in _ALL})
