@@ -244,6 +244,13 @@ _ALL = (
         switches=("is_distilled",),
         half="bfloat16",
     ),
+    Family(
+        "ZImagePipeline",
+        "Z-Image",
+        _components(("transformer", "ZImageTransformer2DModel"), "AutoencoderKL", _FLOW, _QWEN3_MODEL),
+        "imgaudit.models.families.z_image:ZImageDenoiser",
+        half="bfloat16",
+    ),
 )
 
 FAMILIES: Mapping[str, Family] = MappingProxyType({family.pipeline_class: family for family in _ALL})
