@@ -251,6 +251,15 @@ _ALL = (
         "imgaudit.models.families.z_image:ZImageDenoiser",
         half="bfloat16",
     ),
+    Family(
+        "Krea2Pipeline",
+        "Krea 2",
+        _components(("transformer", "Krea2Transformer2DModel"), "AutoencoderKLQwenImage", _FLOW, _QWEN3_VL),
+        "imgaudit.models.families.krea2:Krea2Denoiser",
+        switches=("is_distilled",),
+        constants={"patch_size": 2, "text_encoder_select_layers": [2, 5, 8, 11, 14, 17, 20, 23, 26, 29, 32, 35]},
+        half="bfloat16",
+    ),
 )
 
 FAMILIES: Mapping[str, Family] = MappingProxyType({family.pipeline_class: family for family in _ALL})
