@@ -260,6 +260,13 @@ _ALL = (
         constants={"patch_size": 2, "text_encoder_select_layers": [2, 5, 8, 11, 14, 17, 20, 23, 26, 29, 32, 35]},
         half="bfloat16",
     ),
+    Family(
+        "ChromaPipeline",
+        "Chroma",
+        _components(("transformer", "ChromaTransformer2DModel"), "AutoencoderKL", _FLOW, _T5),
+        "imgaudit.models.families.chroma:ChromaDenoiser",
+        half="bfloat16",
+    ),
 )
 
 FAMILIES: Mapping[str, Family] = MappingProxyType({family.pipeline_class: family for family in _ALL})
