@@ -26,7 +26,8 @@ SHAPE_KEYS = (
     "cross_attention_dim", "transformer_layers_per_block", "addition_embed_type", "use_linear_projection",
     "projection_class_embeddings_input_dim", "num_layers", "num_single_layers", "joint_attention_dim",
     "pooled_projection_dim", "caption_projection_dim", "caption_channels", "num_cross_attention_heads", "patch_size",
-    "guidance_embeds", "dual_attention_layers", "pos_embed_max_size", "latent_channels",
+    "guidance_embeds", "dual_attention_layers", "pos_embed_max_size", "latent_channels", "dim", "n_layers",
+    "n_refiner_layers", "cap_feat_dim", "intermediate_size", "text_hidden_dim", "num_text_layers",
 )  # fmt: skip
 """Keys of a network's configuration that its weights' shapes follow from: none can be changed without being refused."""
 
@@ -34,6 +35,7 @@ CONSTANT_KEYS = (
     "norm_eps", "norm_num_groups", "act_fn", "flip_sin_to_cos", "freq_shift", "attention_head_dim",
     "num_attention_heads", "center_input_sample", "mid_block_scale_factor", "resnet_out_scale_factor",
     "resnet_time_scale_shift", "interpolation_scale", "scaling_factor", "shift_factor", "latents_mean", "latents_std",
+    "n_heads", "t_scale", "rope_theta", "batch_norm_eps",
 )  # fmt: skip
 """Keys that change what a network does while its weights still fit."""
 

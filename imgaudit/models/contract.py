@@ -138,27 +138,26 @@ def _check_step(denoiser: LatentDenoiser, prompts: Sequence[str], given: Mapping
             setattr(scheduler, name, None)
     # Flows count from 1 to the end of the path, and the adapters' timesteps from 0.
     index = times[0] - 1 if denoiser.prediction_type == "flow" else times[0]
-    packed = denoiser._packed(latents).float()
     noisy = latents
     if hasattr(scheduler, "scale_model_input"):
         noisy = scheduler.scale_model_input(latents, times[0][0])
         scheduler._step_index = None
     with torch.no_grad():
         output = denoiser.predict(noisy, index, denoiser.condition(prompts)).output
-    stepped = scheduler.step(denoiser._packed(output), times[0][0], packed, return_dict=False)[0]
-    if _differs(stepped, states[0].float()):
+    stepped = scheduler.step(output, times[0][0], latents, return_dict=False)[0]
+    height, width = latents.shape[-2:]
+    if _differs(stepped, denoiser._unpacked(states[0].float(), height, width)):
         yield (
             "one step of the scheduler along the adapter's prediction is not the pipeline's step: look at the sign, "
             "the time and the conditions that the network is given"
         )
-    height, width = latents.shape[-2:]
     if _differs(denoiser.decode(denoiser._unpacked(states[-1], height, width)), images):
         yield "the pipeline's last latents do not decode to its images: look at scale, shift and packing"
 
 
 def _check_gradients(denoiser: LatentDenoiser, prompt: str) -> Iterator[str]:
     dtype = denoiser.network.dtype
-    denoiser.network.double()
+    _set_precision(denoiser.network, torch.float64)
     try:
         condition = denoiser.condition([prompt])
         noisy = draw_noise([SEEDS[0]], denoiser.latent_shape).double()
@@ -175,7 +174,18 @@ def _check_gradients(denoiser: LatentDenoiser, prompt: str) -> Iterator[str]:
             elif not _slope_agrees(measure, leaves, name, leaf, gradient):
                 yield f"the gradient into stream {name!r} is not the slope that is measured"
     finally:
-        denoiser.network.to(dtype)
+        _set_precision(denoiser.network, dtype)
+
+
+def _set_precision(network: torch.nn.Module, dtype: torch.dtype) -> None:
+    """Give weights another type, but for modules that diffusers keeps in float32 whatever it is asked for."""
+    kept = set(getattr(network, "_keep_in_fp32_modules", None) or ())
+    for name, module in network.named_modules():
+        if not kept & set(name.split(".")):
+            for tensors in (module._parameters, module._buffers):
+                for tensor in tensors.values():
+                    if tensor is not None and tensor.is_floating_point():
+                        tensor.data = tensor.data.to(dtype)
 
 
 def _slope_agrees(

@@ -212,7 +212,8 @@ def load_tokenizer(component: Component, folder: Path, text_encoder: Any) -> Any
             "sentencepiece protobuf"
         )
     with refuse_errors(f"{name!r} cannot be loaded"):
-        tokenizer = getattr(transformers, component.classes[0]).from_pretrained(folder, local_files_only=True)
+        kind = getattr(transformers, component.loaded_as or component.classes[0])
+        tokenizer = kind.from_pretrained(folder, local_files_only=True)
     named = {"beginning": tokenizer.bos_token_id, "end": tokenizer.eos_token_id, "padding": tokenizer.pad_token_id}
     if vocabulary.has_pieces:
         # What was made of a spiece.model has not been looked at before.
@@ -260,7 +261,7 @@ def try_out(denoiser: Any, family: Family) -> None:
     condition = denoiser.condition(["a photograph"])
     images = denoiser.decode(latents)
     encoded = denoiser.encode(images)
-    if images.shape[-1] != latents.shape[-1] * denoiser.pipeline.vae_scale_factor or encoded.shape != latents.shape:
+    if images.shape[-1] != latents.shape[-1] * (denoiser.resolution // side) or encoded.shape != latents.shape:
         raise ModelRefusedError(f"'vae' makes other sizes of latents and images than its config.json says; {AGAIN}")
     outputs = {
         " or ".join(family.text_encoders): torch.cat([stream.flatten().cpu() for stream in condition.streams.values()]),

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers.models.transformers.transformer_krea2 import Krea2RMSNorm, Krea2Transformer2DModel
 
 from imgaudit.diffusion.denoiser import PromptEmbeds
 from imgaudit.diffusion.denoising_error import measure_paired_errors
@@ -13,6 +14,7 @@ from imgaudit.diffusion.inversion import invert
 from imgaudit.diffusion.memory import PeakBytes, measure_peak_bytes
 from imgaudit.diffusion.passes import Passes
 from imgaudit.exceptions import MemoryShortageError
+from imgaudit.models.families.chroma import ChromaDenoiser
 from imgaudit.models.families.latent import LatentDenoiser
 from imgaudit.models.families.sdxl import SDXLDenoiser
 from imgaudit.models.families.unet import UNetDenoiser
@@ -42,6 +44,15 @@ def inputs(denoiser: LatentDenoiser, count: int = 2) -> tuple[torch.Tensor, torc
     generator = torch.Generator().manual_seed(0)
     noisy = torch.randn((count, *denoiser.latent_shape), generator=generator)
     return noisy, torch.arange(count) * 400, denoiser.start_condition().repeat(count)
+
+
+def convert(network: torch.nn.Module, dtype: torch.dtype) -> None:
+    """Give a network's weights another type, without those that diffusers keeps in float32 when it loads them."""
+    network.to(dtype)
+    if isinstance(network, Krea2Transformer2DModel):
+        for module in network.modules():
+            if isinstance(module, Krea2RMSNorm):
+                module.float()
 
 
 def gradients(denoiser: LatentDenoiser) -> dict[str, torch.Tensor]:
@@ -87,11 +98,12 @@ def test_scores_of_half_precision_weights_are_float32_and_close(
     whole, half = family(), family()
     for part in half.pipeline.components.values():
         if isinstance(part, torch.nn.Module):
-            part.to(dtype)
+            convert(part, dtype)
     assert half.network.dtype == dtype
     condition = whole.start_condition()
     seen: list[torch.dtype] = []
-    half.network.register_forward_hook(lambda module, given, output: seen.append(output[0].dtype))
+    # Of Z-Image's network a list.
+    half.network.register_forward_hook(lambda module, given, output: seen.extend(one.dtype for one in output[0]))
     latents = torch.randn((2, *whole.latent_shape), generator=torch.Generator().manual_seed(0))
     errors = []
     for denoiser in (whole, half):
@@ -113,7 +125,7 @@ def test_what_is_inverted_stays_float32_whatever_the_weights_are(
     family: Callable[[], LatentDenoiser], dtype: torch.dtype
 ) -> None:
     denoiser = family()
-    denoiser.network.to(dtype)
+    convert(denoiser.network, dtype)
     latents = torch.randn((1, *denoiser.latent_shape), generator=torch.Generator().manual_seed(0))
     inverted = invert(
         denoiser, latents, ["aa"], InversionConfig(steps=2, draws=2), run_seed=1, executor=Executor(4)
@@ -129,6 +141,8 @@ def test_what_is_inverted_stays_float32_whatever_the_weights_are(
 
 def test_checkpointing_gives_the_same_gradients_in_less_memory(family: Callable[[], LatentDenoiser]) -> None:
     denoiser = family()
+    if isinstance(denoiser, ChromaDenoiser):
+        pytest.skip("diffusers drops Chroma's mask where gradients are checkpointed, so they never are")
     passes = Passes(denoiser)
 
     def measure() -> tuple[dict[str, torch.Tensor], int, int]:

@@ -1,6 +1,6 @@
 """The contract of adapters: every family keeps it, and an adapter with one fault is told where it breaks it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -12,25 +12,15 @@ from imgaudit.models.families.flux import FluxDenoiser
 from imgaudit.models.families.pixart import PixArtDenoiser
 from imgaudit.models.families.sd3 import SD3Denoiser
 from imgaudit.models.families.sdxl import SDXLDenoiser
+from imgaudit.models.families.transformer import TransformerDenoiser
 from imgaudit.models.families.unet import UNetDenoiser
 from tests.conftest import make_pipeline, tiny_recipe
+from tests.models.families.test_transformer import guided, options
 from tests.support.tiny_sdxl import make_sdxl
 from tests.support.tiny_transformers import MAKERS, adapt, make_flux, make_pixart, make_sd3
 
 # Raised inside diffusers' DPM-Solver; nothing of ours can avoid it.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
-
-MASKED = {"use_resolution_binning": False, "clean_caption": False, "max_sequence_length": 300}
-CALLS: dict[str, tuple[Mapping[str, Any], Mapping[str, Any] | None]] = {
-    "sd3": ({"guidance_scale": 1.0}, {"guidance_scale": 5.0}),
-    "sd3 without t5": ({"guidance_scale": 1.0}, {"guidance_scale": 5.0}),
-    "flux dev": ({"guidance_scale": 1.0}, None),
-    "flux schnell": ({"guidance_scale": 1.0, "max_sequence_length": 256}, None),
-    "pixart": ({"guidance_scale": 1.0} | MASKED, {"guidance_scale": 5.0} | MASKED),
-    "sana": ({"guidance_scale": 1.0} | MASKED, {"guidance_scale": 5.0} | MASKED),
-    "qwen image": ({"true_cfg_scale": 1.0}, {"true_cfg_scale": 5.0, "negative_prompt": [" ", " "]}),
-}
-"""How a user calls the pipeline of each family, without guidance and with it."""
 
 UNETS: dict[str, Callable[[], Any]] = {
     "sd": lambda: UNetDenoiser(make_pipeline(tiny_recipe()), "fingerprint"),
@@ -38,10 +28,18 @@ UNETS: dict[str, Callable[[], Any]] = {
 }
 
 
+def look_for_breaches(denoiser: TransformerDenoiser) -> list[str]:
+    """Call the pipeline as a user would, without guidance and with it."""
+    own = {name: value for name, value in options(denoiser).items() if name not in ("height", "width")}
+    plain = own | guided(denoiser, 1.0)
+    return find_breaches(
+        denoiser, plain=plain, guided=own | guided(denoiser, 5.0) if denoiser.is_guided_by_null else None
+    )
+
+
 @pytest.mark.parametrize("name", MAKERS)
 def test_every_transformer_keeps_the_contract(name: str) -> None:
-    plain, guided = CALLS[name]
-    assert find_breaches(adapt(MAKERS[name]()), plain=plain, guided=guided) == []
+    assert look_for_breaches(adapt(MAKERS[name]())) == []
 
 
 @pytest.mark.parametrize("name", UNETS)
@@ -86,20 +84,19 @@ class Company(SD3Denoiser):
         return encoded.with_streams({name: one * len(prompts) for name, one in encoded.streams.items()})
 
 
-FAULTS: dict[type[Any], tuple[Callable[[], Any], str, str]] = {
-    Negated: (make_sd3, "sd3", "one step of the scheduler along the adapter's prediction"),
-    Backwards: (make_sd3, "sd3", "one step of the scheduler along the adapter's prediction"),
-    Unscaled: (make_sd3, "sd3", "do not decode to its images"),
-    Deaf: (make_sd3, "sd3", "no gradient reaches stream 'pooled'"),
-    Half: (make_flux, "flux dev", "images sampled at guidance scale 1 are not those of the pipeline"),
-    Guided: (make_pixart, "pixart", "images sampled at guidance scale 5 are not those of the pipeline"),
-    Company: (make_sd3, "sd3", "stream 'clip' of 'a red fox' is another one beside other prompts"),
+FAULTS: dict[type[Any], tuple[Callable[[], Any], str]] = {
+    Negated: (make_sd3, "one step of the scheduler along the adapter's prediction"),
+    Backwards: (make_sd3, "one step of the scheduler along the adapter's prediction"),
+    Unscaled: (make_sd3, "do not decode to its images"),
+    Deaf: (make_sd3, "no gradient reaches stream 'pooled'"),
+    Half: (make_flux, "images sampled at guidance scale 1 are not those of the pipeline"),
+    Guided: (make_pixart, "images sampled at guidance scale 5 are not those of the pipeline"),
+    Company: (make_sd3, "stream 'clip' of 'a red fox' is another one beside other prompts"),
 }
 
 
 @pytest.mark.parametrize("adapter", FAULTS, ids=lambda adapter: adapter.__name__)
 def test_an_adapter_with_a_fault_is_told_where(adapter: type[Any]) -> None:
-    make, name, told = FAULTS[adapter]
-    plain, guided = CALLS[name]
-    breaches = find_breaches(adapter(make(), "fingerprint"), plain=plain, guided=guided)
+    make, told = FAULTS[adapter]
+    breaches = look_for_breaches(adapter(make(), "fingerprint"))
     assert any(told in breach for breach in breaches), breaches

@@ -28,6 +28,7 @@ from tests.support.tiny_families import (
     t5_encoder,
     t5_tokenizer,
 )
+from tests.support.tiny_newer_families import NEWER_DENOISERS
 
 
 def make_sd3(with_t5: bool = True, **scheduler: Any) -> StableDiffusion3Pipeline:
@@ -98,6 +99,7 @@ MAKERS = {
     "pixart": make_pixart,
     "sana": make_sana,
     "qwen image": make_qwen_image,
+    **NEWER_DENOISERS,
 }
 """A pipeline by the name tests know it by."""
 

@@ -64,15 +64,15 @@ _GROUPS: Mapping[str, tuple[str, ...]] = {
     ),
     NO_ADAPTER: (
         "AltDiffusionPipeline", "AuraFlowPipeline", "BriaFibo2Pipeline", "BriaFiboPipeline", "BriaPipeline",
-        "ChromaPipeline",
+
         "CogView3PlusPipeline", "CogView4Pipeline", "Cosmos2TextToImagePipeline", "DreamLiteMobilePipeline",
-        "DreamLitePipeline", "ErnieImagePipeline", "Flux2KleinKVPipeline", "Flux2KleinPipeline", "Flux2Pipeline",
+        "DreamLitePipeline", "ErnieImagePipeline", "Flux2KleinKVPipeline",
         "GlmImagePipeline", "HiDreamImagePipeline", "HunyuanDiTPipeline", "HunyuanImagePipeline",
-        "Ideogram4Pipeline", "Kandinsky3Pipeline", "Kandinsky5T2IPipeline", "KolorsPipeline", "Krea2Pipeline",
+        "Ideogram4Pipeline", "Kandinsky3Pipeline", "Kandinsky5T2IPipeline", "KolorsPipeline",
         "LDMTextToImagePipeline", "LatentConsistencyModelPipeline", "LongCatImagePipeline", "Lumina2Pipeline",
         "LuminaPipeline", "NucleusMoEImagePipeline", "OmniGenPipeline", "OvisImagePipeline", "PRXPipeline",
         "PixArtAlphaPipeline", "QwenImage21Pipeline", "UniDiffuserPipeline",
-        "VersatileDiffusionTextToImagePipeline", "ZImagePipeline",
+        "VersatileDiffusionTextToImagePipeline",
     ),
 }  # fmt: skip
 

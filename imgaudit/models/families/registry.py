@@ -32,6 +32,8 @@ class Component:
     them may have any that samples noise."""
     stem: str = ""
     """Name of a network's files of weights, without its suffix."""
+    loaded_as: str = ""
+    """Class of transformers that is loaded in place of the named ones, where these do more than is needed."""
     text_encoder: str = ""
     """The network that a tokenizer's tokens go to."""
     optional: bool = False
@@ -56,6 +58,8 @@ class Family:
     """Arguments of the pipeline besides its components."""
     switches: tuple[str, ...] = ()
     """Keys of model_index.json that are handed to the pipeline: true or false, where they are given."""
+    constants: Mapping[str, Any] = field(default_factory=dict)
+    """Keys of model_index.json that have one value in all models, which the pipeline has by default."""
     half: Literal["float16", "bfloat16"] = "float16"
     """The type of the weights on a GPU: the one whose range the family was trained for."""
     never_loaded: tuple[str, ...] = NEVER_LOADED
@@ -158,6 +162,10 @@ def find_family(pipeline_class: str) -> Family:
     return family
 
 
+_PROCESSORS = {"PixtralProcessor": "TokenizersBackend"}
+"""Tokenizers that prepare images as well, and the class that reads the tokenizer.json in them without that."""
+
+
 def _components(
     network: tuple[str, str],
     autoencoder: str,
@@ -178,10 +186,11 @@ def _components(
             "network", "transformers", (encoder,), "model", optional=encoder == optional
         )
         # transformers has one class under both names; which of them a model says depends on when it was saved.
-        classes = (tokenizer, f"{tokenizer}Fast")
+        classes = (tokenizer,) if tokenizer in _PROCESSORS else (tokenizer, f"{tokenizer}Fast")
         tokenizers[f"tokenizer{end}"] = Component(
-            "tokenizer", "transformers", classes, text_encoder=f"text_encoder{end}"
-        )
+            "tokenizer", "transformers", classes, loaded_as=_PROCESSORS.get(tokenizer, ""),
+            text_encoder=f"text_encoder{end}",
+        )  # fmt: skip
     networks = {
         name: Component("network", "diffusers", (class_name,), "diffusion_pytorch_model")
         for name, class_name in (network, ("vae", autoencoder))
@@ -197,6 +206,10 @@ _CLIP = ("CLIPTextModel", "CLIPTokenizer")
 _PROJECTED_CLIP = ("CLIPTextModelWithProjection", "CLIPTokenizer")
 _T5 = ("T5EncoderModel", "T5Tokenizer")
 _GEMMA = ("Gemma2Model", "GemmaTokenizer")
+_MISTRAL = ("Mistral3ForConditionalGeneration", "PixtralProcessor")
+_QWEN3 = ("Qwen3ForCausalLM", "Qwen2Tokenizer")
+_QWEN3_MODEL = ("Qwen3Model", "Qwen2Tokenizer")
+_QWEN3_VL = ("Qwen3VLModel", "Qwen2Tokenizer")
 _QWEN = ("Qwen2_5_VLForConditionalGeneration", "Qwen2Tokenizer")
 _SD3 = (_PROJECTED_CLIP, _PROJECTED_CLIP, _T5)
 _UNET = ("unet", "UNet2DConditionModel")
@@ -256,6 +269,49 @@ _ALL = (
         _components(("transformer", "QwenImageTransformer2DModel"), "AutoencoderKLQwenImage", _FLOW, _QWEN),
         "imgaudit.models.families.qwen_image:QwenImageDenoiser",
         "the language model's states of the empty prompt and the template's end",
+        half="bfloat16",
+    ),
+    Family(
+        "Flux2Pipeline",
+        "FLUX.2 dev",
+        _components(("transformer", "Flux2Transformer2DModel"), "AutoencoderKLFlux2", _FLOW, _MISTRAL),
+        "imgaudit.models.families.flux2:Flux2Denoiser",
+        "three layers of Mistral's states, side by side, padding included",
+        half="bfloat16",
+    ),
+    Family(
+        "Flux2KleinPipeline",
+        "FLUX.2 klein",
+        _components(("transformer", "Flux2Transformer2DModel"), "AutoencoderKLFlux2", _FLOW, _QWEN3),
+        "imgaudit.models.families.flux2:Flux2KleinDenoiser",
+        "three layers of Qwen3's states, side by side, padding included",
+        switches=("is_distilled",),
+        half="bfloat16",
+    ),
+    Family(
+        "ZImagePipeline",
+        "Z-Image",
+        _components(("transformer", "ZImageTransformer2DModel"), "AutoencoderKL", _FLOW, _QWEN3_MODEL),
+        "imgaudit.models.families.z_image:ZImageDenoiser",
+        "Qwen3's states of the template around an empty prompt",
+        half="bfloat16",
+    ),
+    Family(
+        "Krea2Pipeline",
+        "Krea 2",
+        _components(("transformer", "Krea2Transformer2DModel"), "AutoencoderKLQwenImage", _FLOW, _QWEN3_VL),
+        "imgaudit.models.families.krea2:Krea2Denoiser",
+        "twelve layers of Qwen3-VL's states of the template's end, side by side",
+        switches=("is_distilled",),
+        constants={"patch_size": 2, "text_encoder_select_layers": [2, 5, 8, 11, 14, 17, 20, 23, 26, 29, 32, 35]},
+        half="bfloat16",
+    ),
+    Family(
+        "ChromaPipeline",
+        "Chroma",
+        _components(("transformer", "ChromaTransformer2DModel"), "AutoencoderKL", _FLOW, _T5),
+        "imgaudit.models.families.chroma:ChromaDenoiser",
+        "T5's states, under a mask that weighs all rows alike",
         half="bfloat16",
     ),
 )

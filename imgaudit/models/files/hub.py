@@ -13,7 +13,7 @@ from imgaudit.models.families.registry import find_family
 from imgaudit.models.files.inspection import ADAPTERS, list_files, read_model_index
 from imgaudit.models.files.variants import select_weights
 
-CONFIGURATION = ("*.json", "*.txt", "*.model", *(f"*{name}*.safetensors" for name in ADAPTERS))
+CONFIGURATION = ("*.json", "*.txt", "*.model", "*.jinja", *(f"*{name}*.safetensors" for name in ADAPTERS))
 """Patterns of the files that are fetched first. A LoRA is among them, so that it is refused as it is in any folder."""
 
 

@@ -15,7 +15,7 @@ from imgaudit.models.families.registry import ABSENT, Component, Family
 LIBRARIES = ("diffusers", "transformers", "stable_diffusion")
 """Libraries of components' classes; every other name in model_index.json stands for code in the folder."""
 
-HASHED_SUFFIXES = frozenset({".safetensors", ".json", ".txt", ".model"})
+HASHED_SUFFIXES = frozenset({".safetensors", ".json", ".txt", ".model", ".jinja"})
 """Files that can change what a model does, as far as they are ever opened."""
 
 MAX_CONFIG_BYTES = 4 * 2**20
@@ -30,8 +30,14 @@ MAX_SIZE = 1_000_000
 MAX_TIMESTEPS = 100_000
 """Schedules that are longer would fill the memory; Stable Diffusion's has 1,000 steps."""
 
+MAX_PLACES = 8192
+"""Places along an axis for which a table of rotations is made; Z-Image has up to 1,536."""
+
 MAX_AXES = 1024
 """Channels of one head whose positions are rotated; tables of more would fill the memory, and FLUX has 128."""
+
+TABLES: Mapping[str, int] = {"axes_dims_rope": MAX_AXES, "axes_dims": MAX_AXES, "axes_lens": MAX_PLACES}
+"""Keys whose values are sizes of tables that are made apart from the weights, and how large they may be."""
 
 ADAPTERS = ("pytorch_lora_weights", "learned_embeds", "adapter_model", "adapter_config")
 """Beginnings of the names of LoRA, textual inversion and PEFT files."""
@@ -185,8 +191,11 @@ def _refuse_index(index: Mapping[str, Any], family: Family) -> None:
             raise ModelRefusedError(
                 f"model_index.json sets {switch!r} to {index[switch]!r:.80}; expected true or false"
             )
+    for key, value in family.constants.items():
+        if index.get(key, value) != value:
+            raise ModelRefusedError(f"model_index.json sets {key!r} to {index[key]!r:.80}; expected {value!r:.80}")
     for component, entry in index.items():
-        if component.startswith("_"):
+        if component.startswith("_") or component in family.constants:
             continue
         if not component.isidentifier():
             raise ModelRefusedError(
@@ -300,7 +309,7 @@ def _settings(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 def _refuse_sizes(path: Path, config: Mapping[str, Any]) -> None:
     for key, value in _settings(config):
         # Tables of these are made apart from the weights, so that no file bounds them, and of fractions as well.
-        kind, most = (int | float, MAX_AXES) if key == "axes_dims_rope" else (int, MAX_SIZE)
+        kind, most = (int | float, TABLES[key]) if key in TABLES else (int, MAX_SIZE)
         if isinstance(value, kind) and not abs(value) <= most:
             raise ModelRefusedError(f"{quote(path)} sets {key!r:.80} to {value!s:.20}; expected at most {most:,}")
 

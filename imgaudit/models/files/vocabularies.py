@@ -52,6 +52,7 @@ VOCABULARIES: Mapping[str, Vocabulary] = MappingProxyType(
         "T5Tokenizer": Vocabulary("T5", ("spiece.model",), ("end", "padding"), has_pieces=True),
         "GemmaTokenizer": Vocabulary("Gemma", (), ("beginning", "padding"), names_length=False),
         "Qwen2Tokenizer": Vocabulary("Qwen2", ("vocab.json", "merges.txt"), ("padding",), names_length=False),
+        "PixtralProcessor": Vocabulary("Mistral", (), ("padding",), names_length=False),
     }
 )
 """By the first of a component's classes."""
@@ -80,7 +81,7 @@ def _refuse_tokenizer(folder: Path, vocabulary: Vocabulary) -> None:
     else:
         _refuse_merges(whole, read_json(whole, MAX_VOCABULARY_BYTES), vocabulary.title)
     for path in list_files(folder):
-        # Templates for conversations are read, wherever they are, and then used by no pipeline.
+        # Templates for conversations are read, wherever they are; some pipelines fill prompts into them.
         if path.suffix in (".txt", ".model", ".jinja") and _size(path) > MAX_VOCABULARY_BYTES:
             raise ModelRefusedError(f"{quote(path)} has more than {MAX_VOCABULARY_BYTES:,} bytes; {AGAIN}")
     for name, path in files.items():

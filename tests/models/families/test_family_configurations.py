@@ -10,11 +10,13 @@ from imgaudit.benchmark.robustness.hostile.model_files import MODEL_INDEX
 from imgaudit.exceptions import ModelRefusedError
 from imgaudit.models import load_model
 from tests.support.tiny_families import MAKERS
+from tests.support.tiny_newer_families import NEWER_MAKERS
 
 # Raised inside diffusers' DPM-Solver; nothing of ours can avoid it.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
 
 XL, SD3, FLUX, PIXART, SANA, QWEN = MAKERS
+FLUX2, KLEIN, Z_IMAGE, KREA, CHROMA = NEWER_MAKERS
 
 Changes = tuple[tuple[str, str, dict[str, Any], str], ...]
 """Family, file, the keys of it that are changed, and what the refusal says."""
@@ -99,6 +101,29 @@ KEYS: Changes = (
     (QWEN, MODEL_INDEX, {"vae": ["diffusers", "AutoencoderKLWan"]}, "those that are AutoencoderKLQwenImage"),
     (QWEN, MODEL_INDEX, {"scheduler": ["diffusers", "DPMSolverMultistepScheduler"]}, "that are FlowMatchEulerDiscrete"),
     (QWEN, MODEL_INDEX, {"controlnet": ["diffusers", "QwenImageControlNetModel"]}, "is no part of a QwenImagePipeline"),
+    (FLUX2, "transformer/config.json", {"num_single_layers": 10**6}, "far larger network than its weights fill"),
+    (FLUX2, "transformer/config.json", {"axes_dims_rope": [10**5, 4, 4, 4]}, "expected at most 1,024"),
+    (FLUX2, "text_encoder/config.json", {"text_config": {"vocab_size": 10**10}}, "expected at most 1,000,000"),
+    (FLUX2, "text_encoder/config.json", {"vision_config": {"auto_map": {"A": "b.C"}}}, "sets 'auto_map'"),
+    (FLUX2, "tokenizer/tokenizer.json", {"model": {"vocab": {"a": 1}}}, "has no vocabulary with merges"),
+    (FLUX2, "tokenizer/tokenizer_config.json", {"pad_token": None}, "names no token for the padding"),
+    (FLUX2, "vae/config.json", {"patch_size": [1, 1]}, "weights of another shape than its config.json"),
+    (FLUX2, MODEL_INDEX, {"tokenizer": ["transformers", "LlamaTokenizer"]}, "those that are PixtralProcessor"),
+    (KLEIN, "text_encoder/config.json", {"num_hidden_layers": 10**5, "layer_types": None}, "far larger network than"),
+    (KLEIN, MODEL_INDEX, {"is_distilled": "no"}, "expected true or false"),
+    (KLEIN, MODEL_INDEX, {"text_encoder": ["transformers", "Qwen2ForCausalLM"]}, "those that are Qwen3ForCausalLM"),
+    (Z_IMAGE, "transformer/config.json", {"n_layers": 10**6}, "far larger network than its weights fill"),
+    (Z_IMAGE, "transformer/config.json", {"axes_lens": [10**6, 64, 64]}, "expected at most 8,192"),
+    (Z_IMAGE, "transformer/config.json", {"cap_feat_dim": 32}, "weights of another shape than its config.json"),
+    (KREA, "transformer/config.json", {"num_layers": 10**6}, "far larger network than its weights fill"),
+    (KREA, "transformer/config.json", {"num_text_layers": 11}, "weights of another shape than its config.json"),
+    (KREA, MODEL_INDEX, {"patch_size": 4}, "sets 'patch_size' to 4; expected 2"),
+    (KREA, MODEL_INDEX, {"text_encoder_select_layers": [1, 2]}, "'text_encoder_select_layers' to [1, 2]; exp"),
+    (KREA, MODEL_INDEX, {"vae": ["diffusers", "AutoencoderKL"]}, "those that are AutoencoderKLQwenImage"),
+    (CHROMA, "transformer/config.json", {"num_single_layers": 10**6}, "far larger network than its weights fill"),
+    (CHROMA, "transformer/config.json", {"approximator_layers": 10**6}, "far larger network than its weights fill"),
+    (CHROMA, "text_encoder/config.json", {"vocab_size": 10**10}, "expected at most 1,000,000"),
+    (CHROMA, MODEL_INDEX, {"transformer": ["diffusers", "FluxTransformer2DModel"]}, "are ChromaTransformer2DModel"),
 )  # fmt: skip
 
 
@@ -137,6 +162,18 @@ UNFIT: Changes = (
     (QWEN, "vae/config.json", {"temperal_downsample": [False] * 10**4}, "sample_size is 128; expected"),
     (QWEN, "text_encoder/config.json", {"return_dict": False}, "its parts do not fit together"),
     (QWEN, "scheduler/scheduler_config.json", {"shift_terminal": 5.0}, "gives timesteps outside of the schedule"),
+    (FLUX2, "transformer/config.json", {"guidance_embeds": False}, "weights that its config.json does not describe"),
+    (FLUX2, "text_encoder/config.json", {"text_config": {"num_hidden_layers": 40}}, "'text_encoder' lacks"),
+    (FLUX2, "vae/config.json", {"batch_norm_eps": -1.0}, "batch_norm_eps is -1.0; expected a finite number"),
+    (KLEIN, "transformer/config.json", {"guidance_embeds": True}, "'transformer' lacks"),
+    (KLEIN, "transformer/config.json", {"axes_dims_rope": [4, 4, 4, 2]}, "its parts do not fit together"),
+    (Z_IMAGE, "transformer/config.json", {"axes_lens": [100, 256, 256]}, "axes_lens is [100, 256, 256]; expected at"),
+    (Z_IMAGE, "transformer/config.json", {"siglip_feat_dim": 8}, "'transformer' lacks"),
+    (Z_IMAGE, "vae/config.json", {"shift_factor": None}, "names no shift_factor"),
+    (CHROMA, "vae/config.json", {"shift_factor": None}, "names no shift_factor"),
+    (CHROMA, "transformer/config.json", {"axes_dims_rope": [4, 4, 6]}, "its parts do not fit together"),
+    (KREA, "transformer/config.json", {"axes_dims_rope": [4, 6, 4]}, "describes no network that can be built"),
+    (KREA, "vae/config.json", {"latents_std": [1.0, 1.0, 1.0]}, "latents_std is [1.0, 1.0, 1.0]; expected 4 finite"),
 )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
+from diffusers.models.transformers.transformer_krea2 import Krea2RMSNorm
 
 from imgaudit.diffusion.context import MeasurementContext
 from imgaudit.diffusion.denoising_error import DrawSource, measure_errors
@@ -17,13 +18,16 @@ from imgaudit.diffusion.seeds import draw_noise
 from imgaudit.exceptions import UndefinedConversionError
 from imgaudit.io.captions import CaptionSource
 from imgaudit.io.portfolio import read_portfolio
+from imgaudit.models.families.flux2 import AnyFlux2Denoiser
+from imgaudit.models.families.krea2 import Krea2Denoiser
 from imgaudit.models.families.masked_text import MaskedTextDenoiser
+from imgaudit.models.families.qwen_autoencoder import QwenAutoencoderDenoiser
 from imgaudit.models.families.qwen_image import QwenImageDenoiser
 from imgaudit.models.families.sana import SanaDenoiser
 from imgaudit.models.families.transformer import PackedDenoiser, TransformerDenoiser
 from imgaudit.schema.protocol import ErrorConfig, GenerationConfig, InversionConfig, LadderConfig, Protocol
 from imgaudit.schema.records import ErrorMeasurement, Rung, RungMeasurement, Skipped
-from tests.support.tiny_transformers import MAKERS, SIDE, adapt
+from tests.support.tiny_transformers import MAKERS, adapt
 
 # Raised inside diffusers' DPM-Solver; nothing of ours can avoid it.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
@@ -49,7 +53,21 @@ def guided(denoiser: TransformerDenoiser, scale: float) -> dict[str, Any]:
     """A guidance scale as their pipelines take it."""
     if isinstance(denoiser, QwenImageDenoiser):
         return {"true_cfg_scale": scale, "negative_prompt": [" ", " "]}
-    return {"guidance_scale": scale}
+    return {"guidance_scale": (1.0 if denoiser._is_step_distilled else scale) - denoiser.guidance_offset}
+
+
+def stepped_by_pipeline(denoiser: TransformerDenoiser, latents: torch.Tensor) -> torch.Tensor:
+    """Latents as the pipeline has them between its steps."""
+    if isinstance(denoiser, AnyFlux2Denoiser):
+        return denoiser.pipeline._pack_latents(latents)
+    return denoiser._packed(latents)
+
+
+def stepped_by_us(denoiser: TransformerDenoiser, state: torch.Tensor, side: int) -> torch.Tensor:
+    """The other way round, for images twice as wide as high."""
+    if isinstance(denoiser, AnyFlux2Denoiser):
+        return state.transpose(1, 2).unflatten(2, (side, 2 * side))
+    return denoiser._unpacked(state, side, 2 * side) if isinstance(denoiser, PackedDenoiser) else state
 
 
 @pytest.mark.parametrize("guidance_scale", [1.0, 5.0])
@@ -58,7 +76,7 @@ def test_samples_are_the_pipelines_own_images(denoiser: TransformerDenoiser, gui
     ours = denoiser.sample(denoiser.condition(PROMPTS), seeds, guidance_scale=guidance_scale, num_inference_steps=4)
     latents = draw_noise(seeds, denoiser.latent_shape)
     theirs = denoiser.pipeline(
-        PROMPTS, num_inference_steps=4, output_type="pt", latents=denoiser._packed(latents),
+        prompt=list(PROMPTS), num_inference_steps=4, output_type="pt", latents=denoiser._packed(latents),
         **guided(denoiser, guidance_scale), **options(denoiser),
     ).images  # fmt: skip
     assert ours.shape == (2, 3, denoiser.resolution, denoiser.resolution)
@@ -75,9 +93,10 @@ def test_a_prediction_is_what_the_scheduler_steps_along(family: str) -> None:
     denoiser = adapt(FLOWS[family]())
     # Without a shift the pipeline's timesteps are whole ones, which the adapter has too.
     denoiser.pipeline.scheduler = FlowMatchEulerDiscreteScheduler(shift=1.0)
-    latents = draw_noise([5], (denoiser.latent_shape[0], SIDE, 2 * SIDE))
+    channels, side, _ = denoiser.latent_shape
+    latents = draw_noise([5], (channels, side, 2 * side))
     timesteps: list[float] = []
-    states = [denoiser._packed(latents)]
+    states = [stepped_by_pipeline(denoiser, latents)]
 
     def keep(pipeline: Any, step: int, timestep: torch.Tensor, tensors: dict[str, Any]) -> dict[str, Any]:
         timesteps.append(float(timestep))
@@ -85,23 +104,27 @@ def test_a_prediction_is_what_the_scheduler_steps_along(family: str) -> None:
         return {}
 
     denoiser.pipeline(
-        PROMPTS[:1], num_inference_steps=4, output_type="latent", callback_on_step_end=keep, latents=states[0],
-        **guided(denoiser, 1.0), **options(denoiser) | {"width": 2 * denoiser.resolution},
+        prompt=PROMPTS[:1], num_inference_steps=4, output_type="latent", callback_on_step_end=keep,
+        latents=denoiser._packed(latents), **guided(denoiser, 1.0),
+        **options(denoiser) | {"width": 2 * denoiser.resolution},
     )  # fmt: skip
     sigmas, condition = denoiser.pipeline.scheduler.sigmas, denoiser.condition(PROMPTS[:1])
     assert timesteps[0] == 1000 and len(timesteps) == 4
     for number, timestep in enumerate(timesteps):
-        noisy = states[number]
-        if isinstance(denoiser, PackedDenoiser):
-            noisy = denoiser._unpacked(noisy, SIDE, 2 * SIDE)
+        noisy = stepped_by_us(denoiser, states[number], side)
         with torch.no_grad():
             flow = denoiser.predict(noisy, torch.tensor([round(timestep) - 1]), condition).output
         stepped = noisy + (sigmas[number + 1] - sigmas[number]) * flow
-        torch.testing.assert_close(denoiser._packed(stepped), states[number + 1], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(stepped_by_pipeline(denoiser, stepped), states[number + 1], atol=1e-5, rtol=1e-5)
 
 
 def test_gradients_reach_every_stream_and_match_central_differences(denoiser: TransformerDenoiser) -> None:
     denoiser.pipeline.transformer.double()
+    if isinstance(denoiser, Krea2Denoiser):
+        # Its norms compute in float32 whatever comes, and keep their weights in it.
+        for module in denoiser.pipeline.transformer.modules():
+            if isinstance(module, Krea2RMSNorm):
+                module.float()
     generator = torch.Generator().manual_seed(0)
     condition = denoiser.condition(PROMPTS[:1])
     noisy = torch.randn((1, *denoiser.latent_shape), generator=generator, dtype=torch.float64)
@@ -149,7 +172,12 @@ def test_encoding_scales_and_shifts_as_diffusers_does(denoiser: TransformerDenoi
     latents = denoiser.encode(images)
     assert latents.shape == (2, *denoiser.latent_shape)
     with torch.no_grad():
-        if isinstance(denoiser, QwenImageDenoiser):
+        if isinstance(denoiser, AnyFlux2Denoiser):
+            mode = vae.encode(images).latent_dist.mode()
+            # The norm itself, in evaluation mode, over squares of two by two.
+            expected = vae.bn(torch.nn.functional.pixel_unshuffle(mode, 2))
+            decoded = vae.decode(mode).sample
+        elif isinstance(denoiser, QwenAutoencoderDenoiser):
             mode = vae.encode(images[:, :, None]).latent_dist.mode()
             mean, deviation = (torch.tensor(one) for one in (vae.config.latents_mean, vae.config.latents_std))
             expected = ((mode[:, :, 0].movedim(1, -1) - mean) / deviation).movedim(-1, 1)

@@ -335,6 +335,14 @@ ENCODE_PROMPT = {
     "prompt_embeds negative_prompt_embeds prompt_attention_mask negative_prompt_attention_mask clean_caption "
     "max_sequence_length kwargs",
     "QwenImagePipeline": "prompt device num_images_per_prompt prompt_embeds prompt_embeds_mask max_sequence_length",
+    "Flux2Pipeline": "prompt device num_images_per_prompt prompt_embeds max_sequence_length text_encoder_out_layers",
+    "Flux2KleinPipeline": "prompt device num_images_per_prompt prompt_embeds max_sequence_length "
+    "text_encoder_out_layers",
+    "ZImagePipeline": "prompt device do_classifier_free_guidance negative_prompt prompt_embeds negative_prompt_embeds "
+    "max_sequence_length",
+    "ChromaPipeline": "prompt negative_prompt device num_images_per_prompt prompt_embeds negative_prompt_embeds "
+    "prompt_attention_mask negative_prompt_attention_mask do_classifier_free_guidance max_sequence_length lora_scale",
+    "Krea2Pipeline": "prompt device num_images_per_prompt prompt_embeds prompt_embeds_mask max_sequence_length",
     "SanaPipeline": "prompt do_classifier_free_guidance negative_prompt num_images_per_prompt device prompt_embeds "
     "negative_prompt_embeds prompt_attention_mask negative_prompt_attention_mask clean_caption max_sequence_length "
     "complex_human_instruction lora_scale",
