@@ -31,7 +31,14 @@ MAX_TIMESTEPS = 100_000
 """Schedules that are longer would fill the memory; Stable Diffusion's has 1,000 steps."""
 
 MAX_AXES = 1024
-"""Channels of one head whose positions are rotated; tables of more would fill the memory, and FLUX has 128."""
+"""Channels of one head whose positions are rotated, and positions along one axis; tables of more would fill the memory,
+and FLUX has 128 channels, Lumina 512 positions."""
+
+TABLES = ("axes_dims_rope", "axes_dim_rope", "axes_lens", "rope_axes_dim")
+"""Keys of the sizes of such tables, which are made apart from the weights, so that no file bounds them."""
+
+MAX_TABLES = 8
+"""Tables that a network has; three are usual: text, height and width."""
 
 ADAPTERS = ("pytorch_lora_weights", "learned_embeds", "adapter_model", "adapter_config")
 """Beginnings of the names of LoRA, textual inversion and PEFT files."""
@@ -299,8 +306,12 @@ def _settings(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def _refuse_sizes(path: Path, config: Mapping[str, Any]) -> None:
     for key, value in _settings(config):
-        # Tables of these are made apart from the weights, so that no file bounds them, and of fractions as well.
-        kind, most = (int | float, MAX_AXES) if key == "axes_dims_rope" else (int, MAX_SIZE)
+        if key in TABLES and isinstance(value, list) and len(value) > MAX_TABLES:
+            raise ModelRefusedError(
+                f"{quote(path)} sets {key!r:.80} to {len(value):,} numbers; expected at most {MAX_TABLES}"
+            )
+        # Tables are made of fractions as well.
+        kind, most = (int | float, MAX_AXES) if key in TABLES else (int, MAX_SIZE)
         if isinstance(value, kind) and not abs(value) <= most:
             raise ModelRefusedError(f"{quote(path)} sets {key!r:.80} to {value!s:.20}; expected at most {most:,}")
 
