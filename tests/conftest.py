@@ -132,7 +132,7 @@ def other_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def family_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A saved tiny model of every family besides Stable Diffusion's."""
-    from tests.support.tiny_families import MAKERS
+    from tests.support.tiny_more_families import FAMILY_MAKERS as MAKERS
 
     folders = {name: tmp_path_factory.mktemp("families") / name for name in MAKERS}
     for name, make in MAKERS.items():
