@@ -16,8 +16,7 @@ from imgaudit.diffusion.denoiser import Denoiser
 from imgaudit.diffusion.model_checks.images import make_check
 from imgaudit.diffusion.model_checks.sizes import choose_neighbours
 from imgaudit.diffusion.schedules import NoiseSchedule
-from imgaudit.models.families.latent import LatentDenoiser
-from imgaudit.models.families.unet import DISTILLED_SCHEDULERS
+from imgaudit.models.families.latent import DISTILLED_SCHEDULERS, LatentDenoiser
 from imgaudit.models.published import PublishedComponent, PublishedModel, read_published_models
 from imgaudit.schema.model_checks import ModelCheck
 
@@ -43,12 +42,14 @@ OTHER_SIZES: Mapping[str, tuple[int, ...]] = MappingProxyType(
     {
         "Stable Diffusion 2.1": (64,),
         "Stable Diffusion XL": (64,),
+        "AuraFlow": (128,),
+        "PixArt-alpha XL 2 1024": (32, 64),
         "PixArt-Sigma XL 2 1024": (32, 64, 256),
         "Sana 1.6B 1024": (16, 64, 128),
     }
 )
-"""Sides of latents of published relatives of the same shape: 2.1 base; SDXL Turbo; PixArt-Sigma of 256, 512 and 2048
-pixels; Sana of 512, 2048 and 4096 pixels."""
+"""Sides of latents of published relatives of the same shape: 2.1 base; SDXL Turbo; AuraFlow at its pipeline's own size;
+PixArt-alpha of 256 and 512 pixels, PixArt-Sigma of 256, 512 and 2048; Sana of 512, 2048 and 4096 pixels."""
 
 PREDICTIONS = ("epsilon", "v_prediction")
 """Kinds of output of published UNets; which of them a network has is measured by its denoising error."""

@@ -220,7 +220,7 @@ def load_tokenizer(component: Component, folder: Path, text_encoder: Any) -> Any
         refuse_pieces(folder, json.loads(tokenizer.backend_tokenizer.to_str()))
     if None in (named[token] for token in vocabulary.tokens):
         raise ModelRefusedError(f"{name!r} names no token for the {', the '.join(vocabulary.tokens)}; {AGAIN}")
-    if vocabulary.names_length:
+    if vocabulary.names_length and component.names_length:
         _refuse_lengths(tokenizer, text_encoder, name)
     _refuse_tokens(tokenizer, text_encoder, name)
     return tokenizer

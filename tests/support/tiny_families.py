@@ -85,10 +85,10 @@ def clip_config(tokenizer: Any) -> CLIPTextConfig:
     )  # fmt: skip
 
 
-def autoencoder(channels: int, **options: Any) -> AutoencoderKL:
+def autoencoder(channels: int, levels: int = 2, **options: Any) -> AutoencoderKL:
     return AutoencoderKL(
-        block_out_channels=(8, 16), latent_channels=channels, norm_num_groups=4, sample_size=16,
-        down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2, **options,
+        block_out_channels=(8,) * (levels - 1) + (16,), latent_channels=channels, norm_num_groups=4, sample_size=16,
+        down_block_types=("DownEncoderBlock2D",) * levels, up_block_types=("UpDecoderBlock2D",) * levels, **options,
     )  # fmt: skip
 
 

@@ -28,6 +28,7 @@ from tests.support.tiny_families import (
     t5_encoder,
     t5_tokenizer,
 )
+from tests.support.tiny_more_families import ADDED_MAKERS
 from tests.support.tiny_newer_families import NEWER_DENOISERS
 
 
@@ -92,6 +93,7 @@ def make_pixart() -> PixArtSigmaPipeline:
 
 
 MAKERS = {
+    **{name: make for name, make in ADDED_MAKERS.items() if name != "LatentConsistencyModelPipeline"},
     "sd3": make_sd3,
     "sd3 without t5": lambda: make_sd3(with_t5=False),
     "flux dev": make_flux,

@@ -25,6 +25,9 @@ from imgaudit.models.mixed_words import find_single_token_words
 MAX_RESOLUTION = 4096
 """Pixels per side; the families have 512 to 4096, and a config.json that asks for more fills the memory."""
 
+DISTILLED_SCHEDULERS = ("LCMScheduler", "TCDScheduler")
+"""Schedulers that only distilled models are sampled with."""
+
 
 class LatentDenoiser(ABC):
     """A pipeline around a network and an autoencoder as a Denoiser: frozen, in evaluation mode, sampled by itself."""
@@ -43,6 +46,8 @@ class LatentDenoiser(ABC):
     """The training schedule."""
     fewest_steps: int = 1
     """Sampling steps that the pipeline's scheduler needs at least."""
+    shifts_latents: ClassVar[bool] = True
+    """False where the pipeline scales latents only, whatever shift_factor its autoencoder names."""
 
     def __init__(self, pipeline: Any, fingerprint: str, device: torch.device | str = "cpu") -> None:
         """Freeze a pipeline and move it to a device.
@@ -76,6 +81,11 @@ class LatentDenoiser(ABC):
             raise ModelRefusedError(
                 f"the autoencoder's scaling_factor is {scale!r:.80} and its shift_factor {shift!r:.80}; expected "
                 "finite numbers, the first other than 0"
+            )
+        if shift and not self.shifts_latents:
+            raise ModelRefusedError(
+                f"the autoencoder's shift_factor is {shift!r:.80}, which the pipeline does not apply; expected none, "
+                "or 0"
             )
 
     def _count(self, module: torch.nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
@@ -271,6 +281,17 @@ class LatentDenoiser(ABC):
             output_type="pt",
         ).images
         return cast(torch.Tensor, images).float().cpu() * 2 - 1
+
+
+def tell_few_steps(scheduler: Any) -> str:
+    """Return why a model has no null branch, as far as its scheduler tells: one of models that sample in a few steps.
+
+    The empty prompt of such models was never trained as a null. Empty for all others.
+    """
+    name = type(scheduler).__name__
+    if name in DISTILLED_SCHEDULERS:
+        return f"the model samples in a few steps ({name}): it is distilled and has no null branch"
+    return ""
 
 
 def _tensors(values: Iterable[Any]) -> Iterator[torch.Tensor]:

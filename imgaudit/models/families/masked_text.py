@@ -1,4 +1,4 @@
-"""Transformers that attend to text across, under a padding mask: PixArt-Sigma and Sana."""
+"""Transformers that read text under a padding mask: PixArt and Sana, which attend to it across."""
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -46,13 +46,13 @@ class MaskedTextDenoiser(TransformerDenoiser):
             encoder_hidden_states=prompt_embeds.streams["text"],
             encoder_attention_mask=prompt_embeds.extras["mask"],
             timestep=self._timesteps(timesteps),
-            **self._inputs(),
+            **self._inputs(noisy),
         ).sample
         # A network that also predicts the variance has it in the second half of its channels.
         return cast(torch.Tensor, output[:, : noisy.shape[1]])
 
-    def _inputs(self) -> Mapping[str, Any]:
-        """Return what else the network takes."""
+    def _inputs(self, noisy: torch.Tensor) -> Mapping[str, Any]:
+        """Return what else the network takes with latents (N, C, h, w)."""
         return {}
 
     def _prompt_arguments(self, prompt_embeds: PromptEmbeds) -> dict[str, torch.Tensor]:
@@ -65,9 +65,17 @@ class MaskedTextDenoiser(TransformerDenoiser):
 def _show_every_row(masked: PromptEmbeds) -> PromptEmbeds:
     """Return conditions that hide nothing: the last row that each shows is copied over those that it hides."""
     text, mask = masked.streams["text"], masked.extras["mask"]
+    return PromptEmbeds({"text": fill_hidden_rows(text, mask)}, masked.free, {"mask": torch.ones_like(mask)})
+
+
+def fill_hidden_rows(text: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Copy the last row that each mask shows over those that it hides.
+
+    text:  (N, tokens, width) float
+    mask:  (N, tokens) of 0 and 1
+    """
     last = [max(row.nonzero()[:, 0].tolist(), default=0) for row in mask]
-    filled = torch.where(mask.bool()[:, :, None], text, text[torch.arange(len(text)), last][:, None])
-    return PromptEmbeds({"text": filled}, masked.free, {"mask": torch.ones_like(mask)})
+    return torch.where(mask.bool()[:, :, None], text, text[torch.arange(len(text)), last][:, None])
 
 
 def build_masked_condition(text: torch.Tensor, mask: torch.Tensor, first_is_free: bool) -> PromptEmbeds:

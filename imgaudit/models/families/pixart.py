@@ -1,4 +1,4 @@
-"""PixArt-Sigma: T5's states under a padding mask, predicting noise."""
+"""PixArt-alpha and PixArt-Sigma: T5's states under a padding mask, predicting noise."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,7 +8,11 @@ import torch
 from imgaudit.diffusion.denoiser import PromptEmbeds
 from imgaudit.diffusion.schedules import NoiseSchedule, Schedule
 from imgaudit.exceptions import ModelRefusedError
+from imgaudit.models.families.latent import tell_few_steps
 from imgaudit.models.families.masked_text import MaskedTextDenoiser, build_masked_condition
+
+CONDITIONED_SIDE = 128
+"""Side of the latents at which PixArt-alpha's pipeline tells the network the size of the image, and only there."""
 
 
 class PixArtDenoiser(MaskedTextDenoiser):
@@ -19,15 +23,21 @@ class PixArtDenoiser(MaskedTextDenoiser):
     """
 
     prediction_type = "epsilon"
+    shifts_latents = False
 
     def _read_schedule(self, scheduler: Any) -> Schedule:
         kind = scheduler.config.get("prediction_type", "epsilon")
         if kind != "epsilon" or not hasattr(scheduler, "alphas_cumprod"):
             raise ModelRefusedError(
-                f"the scheduler is {type(scheduler).__name__} with prediction_type {kind!r:.80}; PixArt-Sigma predicts "
+                f"the scheduler is {type(scheduler).__name__} with prediction_type {kind!r:.80}; PixArt predicts "
                 "epsilon under a schedule of alphas"
             )
         return NoiseSchedule(scheduler.alphas_cumprod.double().cpu())
+
+    @property
+    def no_null(self) -> str:
+        """Empty, unless the scheduler is one of models that sample in a few steps."""
+        return tell_few_steps(self.pipeline.scheduler)
 
     @torch.no_grad()
     def condition(self, prompts: Sequence[str]) -> PromptEmbeds:
@@ -44,5 +54,32 @@ class PixArtDenoiser(MaskedTextDenoiser):
     def _timesteps(self, timesteps: torch.Tensor) -> torch.Tensor:
         return timesteps
 
-    def _inputs(self) -> Mapping[str, Any]:
+    def _inputs(self, noisy: torch.Tensor) -> Mapping[str, Any]:
         return {"added_cond_kwargs": {"resolution": None, "aspect_ratio": None}}
+
+
+class PixArtAlphaDenoiser(PixArtDenoiser):
+    """A PixArtAlphaPipeline as a Denoiser: shorter prompts, and at 1024 pixels the network is told an image's size."""
+
+    max_sequence_length = 120
+
+    @property
+    def fewest_steps(self) -> int:  # type: ignore[override]
+        """2: at one step the pipeline takes the scheduler's second result, which only those of a few steps all have."""
+        return 1 if self.no_null else 2
+
+    def _refuse_sizes(self, pipeline: Any) -> None:
+        super()._refuse_sizes(pipeline)
+        transformer = pipeline.transformer
+        if transformer.use_additional_conditions and transformer.config.sample_size != CONDITIONED_SIDE:
+            raise ModelRefusedError(
+                f"the transformer takes the size of the image, which the pipeline gives only where sample_size is "
+                f"{CONDITIONED_SIDE}, not {transformer.config.sample_size}"
+            )
+
+    def _inputs(self, noisy: torch.Tensor) -> Mapping[str, Any]:
+        if self.pipeline.transformer.config.sample_size != CONDITIONED_SIDE:
+            return super()._inputs(noisy)
+        height, width = (side * self.pipeline.vae_scale_factor for side in noisy.shape[-2:])
+        size = noisy.new_tensor([[height, width]]).expand(len(noisy), -1)
+        return {"added_cond_kwargs": {"resolution": size, "aspect_ratio": size[:, :1] / size[:, 1:]}}

@@ -63,15 +63,12 @@ _GROUPS: Mapping[str, tuple[str, ...]] = {
         "OnnxStableDiffusionPipeline", "StableDiffusionOnnxPipeline",
     ),
     NO_ADAPTER: (
-        "AltDiffusionPipeline", "AuraFlowPipeline", "BriaFibo2Pipeline", "BriaFiboPipeline", "BriaPipeline",
-
-        "CogView3PlusPipeline", "CogView4Pipeline", "Cosmos2TextToImagePipeline", "DreamLiteMobilePipeline",
-        "DreamLitePipeline", "ErnieImagePipeline", "Flux2KleinKVPipeline",
-        "GlmImagePipeline", "HiDreamImagePipeline", "HunyuanDiTPipeline", "HunyuanImagePipeline",
+        "AltDiffusionPipeline", "BriaFibo2Pipeline", "BriaFiboPipeline", "BriaPipeline", "CogView3PlusPipeline",
+        "Cosmos2TextToImagePipeline", "DreamLiteMobilePipeline", "DreamLitePipeline", "ErnieImagePipeline",
+        "Flux2KleinKVPipeline", "GlmImagePipeline", "HiDreamImagePipeline", "HunyuanImagePipeline",
         "Ideogram4Pipeline", "Kandinsky3Pipeline", "Kandinsky5T2IPipeline", "KolorsPipeline",
-        "LDMTextToImagePipeline", "LatentConsistencyModelPipeline", "LongCatImagePipeline", "Lumina2Pipeline",
-        "LuminaPipeline", "NucleusMoEImagePipeline", "OmniGenPipeline", "OvisImagePipeline", "PRXPipeline",
-        "PixArtAlphaPipeline", "QwenImage21Pipeline", "UniDiffuserPipeline",
+        "LDMTextToImagePipeline", "LongCatImagePipeline", "LuminaPipeline", "NucleusMoEImagePipeline",
+        "OmniGenPipeline", "OvisImagePipeline", "PRXPipeline", "QwenImage21Pipeline", "UniDiffuserPipeline",
         "VersatileDiffusionTextToImagePipeline",
     ),
 }  # fmt: skip

@@ -38,6 +38,8 @@ class Component:
     """The network that a tokenizer's tokens go to."""
     optional: bool = False
     """True where the pipeline does without it when model_index.json says null."""
+    names_length: bool = True
+    """False for a tokenizer of whose model_max_length the pipeline makes no use."""
 
 
 @dataclass(frozen=True)
@@ -167,39 +169,43 @@ _PROCESSORS = {"PixtralProcessor": "TokenizersBackend"}
 
 
 def _components(
-    network: tuple[str, str],
+    network: tuple[str, ...],
     autoencoder: str,
     scheduler: Component,
-    *text_encoders: tuple[str, str],
+    *text_encoders: tuple[str, ...],
     optional: str = "",
+    names_length: bool = True,
 ) -> dict[str, Component]:
     """Return the components of a pipeline, by the names that diffusers gives them.
 
-    network:        name and class of the network that denoises
-    text_encoders:  class of each and of its tokenizer, in the pipeline's order
+    network:        name and class of the network that denoises, and former names of the class
+    text_encoders:  class of each and of its tokenizer, and other names of this, in the pipeline's order
     optional:       class of a text encoder that the pipeline does without where model_index.json says null
+    names_length:   False where the pipeline has its own numbers of tokens, whatever its tokenizers say
     """
     ends = ["", *(f"_{number}" for number in range(2, len(text_encoders) + 1))]
     encoders, tokenizers = {}, {}
-    for end, (encoder, tokenizer) in zip(ends, text_encoders, strict=True):
+    for end, (encoder, tokenizer, *others) in zip(ends, text_encoders, strict=True):
         encoders[f"text_encoder{end}"] = Component(
             "network", "transformers", (encoder,), "model", optional=encoder == optional
         )
         # transformers has one class under both names; which of them a model says depends on when it was saved.
-        classes = (tokenizer,) if tokenizer in _PROCESSORS else (tokenizer, f"{tokenizer}Fast")
+        standard = (tokenizer,) if tokenizer in _PROCESSORS else (tokenizer, f"{tokenizer}Fast")
+        classes = (tokenizer, *others) if others else standard
         tokenizers[f"tokenizer{end}"] = Component(
             "tokenizer", "transformers", classes, loaded_as=_PROCESSORS.get(tokenizer, ""),
-            text_encoder=f"text_encoder{end}",
+            text_encoder=f"text_encoder{end}", names_length=names_length,
         )  # fmt: skip
     networks = {
-        name: Component("network", "diffusers", (class_name,), "diffusion_pytorch_model")
-        for name, class_name in (network, ("vae", autoencoder))
+        name: Component("network", "diffusers", tuple(classes), "diffusion_pytorch_model")
+        for name, *classes in (network, ("vae", autoencoder))
     }
     return {**encoders, **networks, **tokenizers, "scheduler": scheduler}
 
 
 _NOISE = Component("scheduler", "diffusers")
 _FLOW = Component("scheduler", "diffusers", ("FlowMatchEulerDiscreteScheduler",))
+_CONSISTENCY = Component("scheduler", "diffusers", ("LCMScheduler",))
 _FLOW_SOLVER = Component("scheduler", "diffusers", ("DPMSolverMultistepScheduler", "FlowMatchEulerDiscreteScheduler"))
 
 _CLIP = ("CLIPTextModel", "CLIPTokenizer")
@@ -210,9 +216,15 @@ _MISTRAL = ("Mistral3ForConditionalGeneration", "PixtralProcessor")
 _QWEN3 = ("Qwen3ForCausalLM", "Qwen2Tokenizer")
 _QWEN3_MODEL = ("Qwen3Model", "Qwen2Tokenizer")
 _QWEN3_VL = ("Qwen3VLModel", "Qwen2Tokenizer")
+_PILE_T5 = ("UMT5EncoderModel", "LlamaTokenizer")
+_BERT = ("BertModel", "BertTokenizer")
+_GLM = ("GlmModel", "PreTrainedTokenizerFast", "TokenizersBackend")
 _QWEN = ("Qwen2_5_VLForConditionalGeneration", "Qwen2Tokenizer")
 _SD3 = (_PROJECTED_CLIP, _PROJECTED_CLIP, _T5)
 _UNET = ("unet", "UNet2DConditionModel")
+# Published under the class that it was split from.
+_PIXART = ("transformer", "PixArtTransformer2DModel", "Transformer2DModel")
+_UNCHECKED = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
 
 _ALL = (
     Family(
@@ -221,7 +233,15 @@ _ALL = (
         _components(_UNET, "AutoencoderKL", _NOISE, _CLIP),
         "imgaudit.models.families.unet:UNetDenoiser",
         "the text encoder's states",
-        {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False},
+        _UNCHECKED,
+    ),
+    Family(
+        "LatentConsistencyModelPipeline",
+        "latent consistency models",
+        _components(_UNET, "AutoencoderKL", _CONSISTENCY, _CLIP),
+        "imgaudit.models.families.lcm:ConsistencyDenoiser",
+        "the text encoder's states",
+        _UNCHECKED,
     ),
     Family(
         "StableDiffusionXLPipeline",
@@ -251,9 +271,49 @@ _ALL = (
     Family(
         "PixArtSigmaPipeline",
         "PixArt-Sigma",
-        _components(("transformer", "PixArtTransformer2DModel"), "AutoencoderKL", _NOISE, _T5),
+        _components(_PIXART, "AutoencoderKL", _NOISE, _T5),
         "imgaudit.models.families.pixart:PixArtDenoiser",
         "T5's states, under a mask that hides nothing",
+    ),
+    Family(
+        "PixArtAlphaPipeline",
+        "PixArt-alpha",
+        _components(_PIXART, "AutoencoderKL", _NOISE, _T5),
+        "imgaudit.models.families.pixart:PixArtAlphaDenoiser",
+        "T5's states, under a mask that hides nothing",
+    ),
+    Family(
+        "HunyuanDiTPipeline",
+        "Hunyuan-DiT",
+        _components(("transformer", "HunyuanDiT2DModel"), "AutoencoderKL", _NOISE, _BERT, _T5, names_length=False),
+        "imgaudit.models.families.hunyuan_dit:HunyuanDiTDenoiser",
+        "BERT's states except [CLS], and T5's, under masks that hide nothing",
+        _UNCHECKED,
+    ),
+    Family(
+        "AuraFlowPipeline",
+        "AuraFlow",
+        _components(("transformer", "AuraFlowTransformer2DModel"), "AutoencoderKL", _FLOW, _PILE_T5),
+        "imgaudit.models.families.aura_flow:AuraFlowDenoiser",
+        "the states of T5 (the Pile's), also in place of its rows of zeros",
+        # In float16 its autoencoder, that of Stable Diffusion XL, overflows.
+        half="bfloat16",
+    ),
+    Family(
+        "Lumina2Pipeline",
+        "Lumina-Image 2.0",
+        _components(("transformer", "Lumina2Transformer2DModel"), "AutoencoderKL", _FLOW, _GEMMA),
+        "imgaudit.models.families.lumina2:Lumina2Denoiser",
+        "Gemma's states except BOS, under a mask that hides nothing",
+        half="bfloat16",
+    ),
+    Family(
+        "CogView4Pipeline",
+        "CogView4",
+        _components(("transformer", "CogView4Transformer2DModel"), "AutoencoderKL", _FLOW, _GLM),
+        "imgaudit.models.families.cogview4:CogView4Denoiser",
+        "the language model's states of the empty prompt, 16 rows",
+        half="bfloat16",
     ),
     Family(
         "SanaPipeline",

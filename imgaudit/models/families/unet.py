@@ -11,11 +11,8 @@ import torch
 from imgaudit.diffusion.denoiser import PromptEmbeds
 from imgaudit.diffusion.schedules import NoiseSchedule, PredictionType
 from imgaudit.exceptions import ModelRefusedError
-from imgaudit.models.families.latent import MAX_RESOLUTION, LatentDenoiser
+from imgaudit.models.families.latent import MAX_RESOLUTION, LatentDenoiser, tell_few_steps
 from imgaudit.models.mixed_words import encode_mixed, find_single_token_words, mix_tokens
-
-DISTILLED_SCHEDULERS = ("LCMScheduler", "TCDScheduler")
-"""Schedulers that only distilled models are sampled with."""
 
 GUIDANCE = 1.0
 """Guidance embedded when errors are measured, for UNets that take one: at this scale a guidance-distilled UNet imitates
@@ -73,12 +70,9 @@ class AnyUNetDenoiser(LatentDenoiser):
     def no_null(self) -> str:
         """Guidance-distilled UNets embed the guidance scale; consistency and turbo schedulers come with models whose
         empty prompt was never trained as a null."""
-        scheduler = type(self.pipeline.scheduler).__name__
         if self._guidance_width is not None:
             return "the model is guidance-distilled (its UNet embeds the guidance scale): it has no null branch"
-        if scheduler in DISTILLED_SCHEDULERS:
-            return f"the model samples in a few steps ({scheduler}): it is distilled and has no null branch"
-        return ""
+        return tell_few_steps(self.pipeline.scheduler)
 
     @abstractmethod
     def _network_arguments(self, prompt_embeds: PromptEmbeds) -> dict[str, Any]:

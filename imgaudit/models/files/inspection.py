@@ -31,12 +31,18 @@ MAX_TIMESTEPS = 100_000
 """Schedules that are longer would fill the memory; Stable Diffusion's has 1,000 steps."""
 
 MAX_PLACES = 8192
-"""Places along an axis for which a table of rotations is made; Z-Image has up to 1,536."""
+"""Places along an axis for which a table of rotations is made; Z-Image has up to 1,536, Lumina 512."""
 
 MAX_AXES = 1024
 """Channels of one head whose positions are rotated; tables of more would fill the memory, and FLUX has 128."""
 
-TABLES: Mapping[str, int] = {"axes_dims_rope": MAX_AXES, "axes_dims": MAX_AXES, "axes_lens": MAX_PLACES}
+MAX_TABLES = 8
+"""Tables that a network has; three are usual: text, height and width."""
+
+TABLES: Mapping[str, int] = {
+    **dict.fromkeys(("axes_dims_rope", "axes_dims", "axes_dim_rope", "rope_axes_dim"), MAX_AXES),
+    "axes_lens": MAX_PLACES,
+}
 """Keys whose values are sizes of tables that are made apart from the weights, and how large they may be."""
 
 ADAPTERS = ("pytorch_lora_weights", "learned_embeds", "adapter_model", "adapter_config")
@@ -308,6 +314,10 @@ def _settings(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def _refuse_sizes(path: Path, config: Mapping[str, Any]) -> None:
     for key, value in _settings(config):
+        if key in TABLES and isinstance(value, list) and len(value) > MAX_TABLES:
+            raise ModelRefusedError(
+                f"{quote(path)} sets {key!r:.80} to {len(value):,} numbers; expected at most {MAX_TABLES}"
+            )
         # Tables of these are made apart from the weights, so that no file bounds them, and of fractions as well.
         kind, most = (int | float, TABLES[key]) if key in TABLES else (int, MAX_SIZE)
         if isinstance(value, kind) and not abs(value) <= most:

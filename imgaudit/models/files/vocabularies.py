@@ -43,7 +43,9 @@ class Vocabulary:
     names_length: bool = True
     """True where pipelines pad prompts to the length that it names; others name one themselves."""
     has_pieces: bool = False
-    """True for a list of pieces and their scores; others are words, each made by merging two."""
+    """True for a list of pieces and their scores; others are words."""
+    has_merges: bool = True
+    """True for words of which each is made by merging two."""
 
 
 VOCABULARIES: Mapping[str, Vocabulary] = MappingProxyType(
@@ -51,6 +53,9 @@ VOCABULARIES: Mapping[str, Vocabulary] = MappingProxyType(
         "CLIPTokenizer": Vocabulary("CLIP", ("vocab.json", "merges.txt"), ("beginning", "end", "padding")),
         "T5Tokenizer": Vocabulary("T5", ("spiece.model",), ("end", "padding"), has_pieces=True),
         "GemmaTokenizer": Vocabulary("Gemma", (), ("beginning", "padding"), names_length=False),
+        "LlamaTokenizer": Vocabulary("Llama", (), ("padding",), names_length=False),
+        "PreTrainedTokenizerFast": Vocabulary("GLM", (), ("padding",), names_length=False),
+        "BertTokenizer": Vocabulary("BERT", ("vocab.txt",), ("padding",), names_length=False, has_merges=False),
         "Qwen2Tokenizer": Vocabulary("Qwen2", ("vocab.json", "merges.txt"), ("padding",), names_length=False),
         "PixtralProcessor": Vocabulary("Mistral", (), ("padding",), names_length=False),
     }
@@ -79,7 +84,7 @@ def _refuse_tokenizer(folder: Path, vocabulary: Vocabulary) -> None:
     elif vocabulary.has_pieces:
         refuse_pieces(whole, read_json(whole, MAX_VOCABULARY_BYTES))
     else:
-        _refuse_merges(whole, read_json(whole, MAX_VOCABULARY_BYTES), vocabulary.title)
+        _refuse_words(whole, read_json(whole, MAX_VOCABULARY_BYTES), vocabulary)
     for path in list_files(folder):
         # Templates for conversations are read, wherever they are; some pipelines fill prompts into them.
         if path.suffix in (".txt", ".model", ".jinja") and _size(path) > MAX_VOCABULARY_BYTES:
@@ -106,14 +111,14 @@ def _refuse_parts(name: str, files: Mapping[str, Path], vocabulary: Vocabulary) 
         raise ModelRefusedError(f"{name!r} has {other[0]!r}, which would be read in place of {parts}: remove it")
 
 
-def _refuse_merges(path: Path, tokenizer: Mapping[str, Any], title: str) -> None:
+def _refuse_words(path: Path, tokenizer: Mapping[str, Any], vocabulary: Vocabulary) -> None:
     model = tokenizer.get("model")
-    vocabulary, merges = (model.get("vocab"), model.get("merges")) if isinstance(model, dict) else (None, None)
-    if not isinstance(vocabulary, dict) or not vocabulary or not isinstance(merges, list):
-        raise ModelRefusedError(f"{quote(path)} has no vocabulary with merges; {AGAIN}")
+    words, merges = (model.get("vocab"), model.get("merges")) if isinstance(model, dict) else (None, None)
+    if not isinstance(words, dict) or not words or (vocabulary.has_merges and not isinstance(merges, list)):
+        raise ModelRefusedError(f"{quote(path)} has no vocabulary{' with merges' * vocabulary.has_merges}; {AGAIN}")
     # A false one makes the Rust code panic, which prints a trace however it is caught.
     if "precompiled_charsmap" in json.dumps(tokenizer.get("normalizer")):
-        raise ModelRefusedError(f"{quote(path)} has a normaliser that {title} does not have; {AGAIN}")
+        raise ModelRefusedError(f"{quote(path)} has a normaliser that {vocabulary.title} does not have; {AGAIN}")
 
 
 def refuse_pieces(path: Path, tokenizer: Mapping[str, Any]) -> None:

@@ -29,6 +29,9 @@ from tests.diffusion.test_memory import FAMILIES
 # Raised inside diffusers' solvers; nothing of ours can avoid it.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
 
+UNKNOWN_SIZES = {"HunyuanDiTPipeline", "LatentConsistencyModelPipeline"}
+"""Families of whose published models not every configuration is known."""
+
 TABLE = Path(__file__).parent.parent.parent.parent / "examples" / "memory.json"
 
 
@@ -142,7 +145,7 @@ def test_the_committed_table_has_every_published_model_and_agrees(committed: Mem
     names = [model.name for model in read_published_models()]
     assert [model.name for model in committed.models[::2]] == names == [model.name for model in committed.models[1::2]]
     assert committed.disagreements == [] and all(model.agreements for model in committed.models)
-    assert {model.pipeline_class for model in read_published_models()} == set(BY_CLASS)
+    assert {model.pipeline_class for model in read_published_models()} == set(BY_CLASS) - UNKNOWN_SIZES
 
 
 def find(report: MemoryReport, name: str) -> list[ModelMemory]:

@@ -9,13 +9,13 @@ from imgaudit.benchmark.robustness.broken_model import BrokenModel
 from imgaudit.benchmark.robustness.hostile.model_files import MODEL_INDEX
 from imgaudit.exceptions import ModelRefusedError
 from imgaudit.models import load_model
-from tests.support.tiny_families import MAKERS
+from tests.support.tiny_more_families import FAMILY_MAKERS
 from tests.support.tiny_newer_families import NEWER_MAKERS
 
 # Raised inside diffusers' DPM-Solver; nothing of ours can avoid it.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
 
-XL, SD3, FLUX, PIXART, SANA, QWEN = MAKERS
+XL, SD3, FLUX, PIXART, SANA, QWEN, ALPHA, AURA, LUMINA, COGVIEW, HUNYUAN, LCM = FAMILY_MAKERS
 FLUX2, KLEIN, Z_IMAGE, KREA, CHROMA = NEWER_MAKERS
 
 Changes = tuple[tuple[str, str, dict[str, Any], str], ...]
@@ -124,6 +124,35 @@ KEYS: Changes = (
     (CHROMA, "transformer/config.json", {"approximator_layers": 10**6}, "far larger network than its weights fill"),
     (CHROMA, "text_encoder/config.json", {"vocab_size": 10**10}, "expected at most 1,000,000"),
     (CHROMA, MODEL_INDEX, {"transformer": ["diffusers", "FluxTransformer2DModel"]}, "are ChromaTransformer2DModel"),
+    (ALPHA, "transformer/config.json", {"num_layers": 10**6}, "far larger network than its weights fill"),
+    (ALPHA, MODEL_INDEX, {"transformer": ["diffusers", "DiTTransformer2DModel"]}, "PixArtTransformer2DModel or Transf"),
+    (AURA, "transformer/config.json", {"pos_embed_max_size": 10**6}, "far larger network than its weights fill"),
+    (AURA, "transformer/config.json", {"num_single_dit_layers": 10**6}, "far larger network than its weights fill"),
+    (AURA, "text_encoder/config.json", {"vocab_size": 10**10}, "expected at most 1,000,000"),
+    (AURA, "tokenizer/tokenizer.json", {"model": {"vocab": {"a": 1}}}, "has no vocabulary with merges"),
+    (AURA, "tokenizer/tokenizer_config.json", {"pad_token": None}, "names no token for the padding"),
+    (AURA, MODEL_INDEX, {"text_encoder": ["transformers", "T5EncoderModel"]}, "those that are UMT5EncoderModel"),
+    (AURA, MODEL_INDEX, {"tokenizer": ["transformers", "T5Tokenizer"]}, "are LlamaTokenizer or LlamaTokenizerFast"),
+    (LUMINA, "transformer/config.json", {"axes_lens": [300, 10**5, 16]}, "to 100000; expected at most 1,024"),
+    (LUMINA, "transformer/config.json", {"axes_dim_rope": [10**5, 4, 4]}, "to 100000; expected at most 1,024"),
+    (LUMINA, "transformer/config.json", {"axes_lens": [300] * 9}, "'axes_lens' to 9 numbers; expected at most 8"),
+    (LUMINA, "transformer/config.json", {"multiple_of": 10**6}, "far larger network than its weights fill"),
+    (LUMINA, "transformer/config.json", {"cap_feat_dim": 16}, "weights of another shape than its config.json"),
+    (COGVIEW, "transformer/config.json", {"rope_axes_dim": [10**6, 16]}, "to 1000000; expected at most 1,024"),
+    (COGVIEW, "transformer/config.json", {"num_layers": 10**6}, "far larger network than its weights fill"),
+    (COGVIEW, "text_encoder/config.json", {"num_hidden_layers": 10**5}, "far larger network than its weights fill"),
+    (COGVIEW, "tokenizer/tokenizer.json", {"model": {"vocab": {"a": 1}}}, "has no vocabulary with merges"),
+    (COGVIEW, "tokenizer/tokenizer_config.json", {"auto_map": ["a.B", None]}, "'tokenizer/tokenizer_config.json' sets"),
+    (COGVIEW, MODEL_INDEX, {"text_encoder": ["transformers", "GlmForCausalLM"]}, "those that are GlmModel"),
+    (COGVIEW, MODEL_INDEX, {"transformer": ["diffusers", "CogView3PlusTransformer2DModel"]}, "CogView4Transformer2DM"),
+    (HUNYUAN, "transformer/config.json", {"num_layers": 10**6}, "far larger network than its weights fill"),
+    (HUNYUAN, "transformer/config.json", {"text_len_t5": 300}, "weights of another shape than its config.json"),
+    (HUNYUAN, "text_encoder/config.json", {"max_position_embeddings": 10**10}, "expected at most 1,000,000"),
+    (HUNYUAN, "tokenizer/tokenizer.json", {"model": {"vocab": []}}, "has no vocabulary; download"),
+    (HUNYUAN, MODEL_INDEX, {"text_encoder": [None, None]}, "component 'text_encoder' is [None, None]"),
+    (HUNYUAN, MODEL_INDEX, {"controlnet": ["diffusers", "HunyuanDiT2DControlNetModel"]}, "is no part of a HunyuanDiT"),
+    (LCM, MODEL_INDEX, {"scheduler": ["diffusers", "DDIMScheduler"]}, "those that are LCMScheduler"),
+    (LCM, "unet/config.json", {"time_cond_proj_dim": 10**6}, "far larger network than its weights fill"),
 )  # fmt: skip
 
 
@@ -174,6 +203,18 @@ UNFIT: Changes = (
     (CHROMA, "transformer/config.json", {"axes_dims_rope": [4, 4, 6]}, "its parts do not fit together"),
     (KREA, "transformer/config.json", {"axes_dims_rope": [4, 6, 4]}, "describes no network that can be built"),
     (KREA, "vae/config.json", {"latents_std": [1.0, 1.0, 1.0]}, "latents_std is [1.0, 1.0, 1.0]; expected 4 finite"),
+    (ALPHA, "transformer/config.json", {"use_additional_conditions": True}, "'transformer' lacks"),
+    (AURA, "vae/config.json", {"shift_factor": 0.1}, "shift_factor is 0.1, which the pipeline does not apply"),
+    (AURA, "transformer/config.json", {"in_channels": 16, "out_channels": 16, "patch_size": 1}, "only plain text-to"),
+    (LUMINA, "transformer/config.json", {"axes_lens": [200, 16, 16]}, "at least (257, 4, 4)"),
+    (LUMINA, "transformer/config.json", {"axes_lens": [300, 3, 16]}, "at least (257, 4, 4)"),
+    (LUMINA, "transformer/config.json", {"axes_lens": [300, 16]}, "expected three numbers"),
+    (LUMINA, "tokenizer/tokenizer.json", {"post_processor": None}, "of an empty prompt, not a BOS"),
+    (COGVIEW, "scheduler/scheduler_config.json", {"shift_terminal": 0.1}, "the scheduler sets 'shift_terminal'"),
+    (COGVIEW, "scheduler/scheduler_config.json", {"use_karras_sigmas": True}, "the scheduler sets 'use_karras_sigmas'"),
+    (COGVIEW, "vae/config.json", {"shift_factor": 0.1}, "which the pipeline does not apply"),
+    (HUNYUAN, "scheduler/scheduler_config.json", {"prediction_type": "sample"}, "predicts epsilon or v_prediction"),
+    (HUNYUAN, "transformer/config.json", {"learn_sigma": False}, "weights of another shape than its config.json"),
 )  # fmt: skip
 
 

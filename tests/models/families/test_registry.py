@@ -14,16 +14,16 @@ from imgaudit.benchmark.robustness.hostile.model_files import MODEL_INDEX
 from imgaudit.exceptions import ModelRefusedError
 from imgaudit.models import load_model
 from imgaudit.models.families.registry import FAMILIES, Family, find_family
-from tests.support import tiny_families
+from tests.support.family_makers import MAKERS
 from tests.support.tiny_families import StandIn, make_sd3
+from tests.support.tiny_more_families import FAMILY_MAKERS
 from tests.support.tiny_newer_families import NEWER_MAKERS
 
 # Raised inside diffusers' DPM-Solver; nothing of ours can avoid it.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
 
-XL, SD3, FLUX, PIXART, SANA, QWEN = tiny_families.MAKERS
+XL, SD3, FLUX, PIXART, SANA, QWEN, ALPHA, AURA, LUMINA, COGVIEW, HUNYUAN, LCM = FAMILY_MAKERS
 FLUX2, KLEIN, Z_IMAGE, KREA, CHROMA = NEWER_MAKERS
-MAKERS = {**tiny_families.MAKERS, **NEWER_MAKERS}
 
 
 def networks(pipeline: Any) -> dict[str, Any]:
@@ -49,10 +49,11 @@ def test_every_network_of_a_family_is_loaded_from_its_file(family: str, family_f
     assert same_weights(loaded.denoiser.pipeline, MAKERS[family]())
     loaded.denoiser.pipeline.set_progress_bar_config(disable=True)
     # These would round so small an image up to one of their own sizes.
-    unrounded = {"use_resolution_binning": False} if family in (PIXART, SANA) else {}
-    options = {"height": 32, "width": 32, "num_inference_steps": 2, "output_type": "pt"} | unrounded
+    unrounded = {"use_resolution_binning": False} if family in (PIXART, ALPHA, SANA, HUNYUAN) else {}
+    side = 16 if family == AURA else 32
+    options = {"height": side, "width": side, "num_inference_steps": 2, "output_type": "pt"} | unrounded
     images = loaded.denoiser.pipeline(prompt="a red fox", **options).images
-    assert images.shape == (1, 3, 32, 32)
+    assert images.shape == (1, 3, side, side)
 
 
 @pytest.mark.parametrize("family", MAKERS)
@@ -232,7 +233,8 @@ def split(model: BrokenModel, file: str) -> None:
     ("family", "component"),
     [
         (FLUX, "transformer"), (SANA, "text_encoder"), (QWEN, "text_encoder"), (QWEN, "transformer"),
-        (FLUX2, "text_encoder"), (Z_IMAGE, "text_encoder"), (KREA, "text_encoder"),
+        (FLUX2, "text_encoder"), (Z_IMAGE, "text_encoder"), (KREA, "text_encoder"), (AURA, "text_encoder"),
+        (LUMINA, "transformer"), (COGVIEW, "text_encoder"),
     ],
 )  # fmt: skip
 def test_a_network_in_shards_is_the_same_model(
@@ -241,6 +243,21 @@ def test_a_network_in_shards_is_the_same_model(
     model = copied_family(family)
     split(model, weights_of(family, component))
     pipeline: Any = load_model(str(model.path), "cpu").denoiser.pipeline  # type: ignore[attr-defined]
+    assert same_weights(pipeline, MAKERS[family]())
+
+
+@pytest.mark.usefixtures("stand_in")
+@pytest.mark.parametrize("family", [PIXART, ALPHA])
+def test_pixart_is_read_under_the_former_name_of_its_class(
+    family: str, copied_family: Callable[[str], BrokenModel]
+) -> None:
+    model = copied_family(family)
+    model.change(MODEL_INDEX, {"transformer": ["diffusers", "Transformer2DModel"]})
+    # As Transformer2DModel was saved.
+    others = {"_class_name": "Transformer2DModel", "num_vector_embeds": None, "only_cross_attention": False}
+    model.change("transformer/config.json", others)
+    pipeline: Any = load_model(str(model.path), "cpu").denoiser.pipeline  # type: ignore[attr-defined]
+    assert type(pipeline.transformer).__name__ == "PixArtTransformer2DModel"
     assert same_weights(pipeline, MAKERS[family]())
 
 
@@ -267,7 +284,10 @@ def test_the_language_model_of_qwen_image_is_read_as_it_is_published(
 
 
 @pytest.mark.usefixtures("stand_in")
-@pytest.mark.parametrize(("family", "suffix"), [(SD3, "_3"), (SANA, ""), (QWEN, ""), (FLUX2, "")])
+@pytest.mark.parametrize(
+    ("family", "suffix"),
+    [(SD3, "_3"), (SANA, ""), (QWEN, ""), (AURA, ""), (COGVIEW, ""), (HUNYUAN, "_2"), (FLUX2, "")],
+)
 def test_the_fingerprint_follows_the_files_of_every_component(
     family: str, suffix: str, copied_family: Callable[[str], BrokenModel]
 ) -> None:

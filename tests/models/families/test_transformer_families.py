@@ -334,6 +334,18 @@ ENCODE_PROMPT = {
     "PixArtSigmaPipeline": "prompt do_classifier_free_guidance negative_prompt num_images_per_prompt device "
     "prompt_embeds negative_prompt_embeds prompt_attention_mask negative_prompt_attention_mask clean_caption "
     "max_sequence_length kwargs",
+    "PixArtAlphaPipeline": "prompt do_classifier_free_guidance negative_prompt num_images_per_prompt device "
+    "prompt_embeds negative_prompt_embeds prompt_attention_mask negative_prompt_attention_mask clean_caption "
+    "max_sequence_length kwargs",
+    "AuraFlowPipeline": "prompt negative_prompt do_classifier_free_guidance num_images_per_prompt device prompt_embeds "
+    "negative_prompt_embeds prompt_attention_mask negative_prompt_attention_mask max_sequence_length lora_scale",
+    "Lumina2Pipeline": "prompt do_classifier_free_guidance negative_prompt num_images_per_prompt device prompt_embeds "
+    "negative_prompt_embeds prompt_attention_mask negative_prompt_attention_mask system_prompt max_sequence_length",
+    "CogView4Pipeline": "prompt negative_prompt do_classifier_free_guidance num_images_per_prompt prompt_embeds "
+    "negative_prompt_embeds device dtype max_sequence_length",
+    "HunyuanDiTPipeline": "prompt device dtype num_images_per_prompt do_classifier_free_guidance negative_prompt "
+    "prompt_embeds negative_prompt_embeds prompt_attention_mask negative_prompt_attention_mask max_sequence_length "
+    "text_encoder_index",
     "QwenImagePipeline": "prompt device num_images_per_prompt prompt_embeds prompt_embeds_mask max_sequence_length",
     "Flux2Pipeline": "prompt device num_images_per_prompt prompt_embeds max_sequence_length text_encoder_out_layers",
     "Flux2KleinPipeline": "prompt device num_images_per_prompt prompt_embeds max_sequence_length "
