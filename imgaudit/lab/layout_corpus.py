@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from imgaudit.exceptions import InputError
 from imgaudit.io.framing import frame_image
 from imgaudit.lab.corpus import CorpusEntry, Role, cluster_near_copies, read_pixels
-from imgaudit.lab.layouts import KINDS, LEAST_DETAIL, Layout, detail, draw_layout, trimmed
+from imgaudit.lab.layouts import KINDS, LEAST_DETAIL, Layout, LayoutKind, detail, draw_layout, trimmed
 from imgaudit.schema.pairs import Region
 from imgaudit.schema.protocol import Framing
 
@@ -45,6 +45,8 @@ class LayoutCounts(BaseModel):
     """Repeats of planted images, in turn."""
     layouts: int = Field(44, ge=0)
     """Layouts, each of them shared by `variations` images."""
+    kinds: tuple[LayoutKind, ...] = Field(KINDS, min_length=1)
+    """Kinds of layouts, in turn: a frame around every content, a logo in a corner, or a background."""
     variations: int = Field(80, ge=1)
     """Images of every layout: one is the template that is audited."""
     layout_repeats: tuple[int, ...] = (1, 2, 3, 4, 5, 6)
@@ -90,7 +92,7 @@ def build_layout_corpus(
         raise InputError(f"expected {counts.needed + counts.held_out} images without near copies, got {len(roles)}")
     (folder / "images").mkdir(parents=True, exist_ok=True)
     made: list[CorpusEntry] = []
-    kinds = cycle(KINDS)
+    kinds = cycle(counts.kinds)
     for number, (role, repeats) in sorted(roles.items()):
         entry, framed = drawings.entries[number], frame_image(drawings.pixels[number], side, Framing.PAD)
         if role == "template":

@@ -16,8 +16,10 @@ from imgaudit.lab.corpus import CorpusEntry
 from imgaudit.lab.recipe import LabRecipe
 
 PLANTED_SHARE = 0.15
-"""Planted images may be at most this share of all samples, and families of one layout too; more makes a model of these
-images alone."""
+"""Planted images may be at most this share of all samples; more makes a model of these images alone."""
+
+LAYOUT_SHARE = 0.3
+"""Images of shared layouts may be at most this share: each of them shows something else too."""
 
 
 PIXELS_ENCODED_TOGETHER = 2**19
@@ -47,8 +49,8 @@ def plan_samples(entries: Sequence[CorpusEntry], recipe: LabRecipe) -> SamplePla
 
     Images with repeats are shown `repeats x exposures_per_repeat` times, never augmented; what remains of
     `steps x batch_size` is shared equally by the background. Held-out images do not occur.
-    Raises InputError when planted images, or those of layouts, would exceed 15 % of the samples, or when there is no
-    background.
+    Raises InputError when planted images would exceed 15 % of the samples, or those of layouts 30 %, or when there is
+    no background.
     """
     total = recipe.steps * recipe.batch_size
     exposures = np.zeros(len(entries), dtype=np.int64)
@@ -56,18 +58,21 @@ def plan_samples(entries: Sequence[CorpusEntry], recipe: LabRecipe) -> SamplePla
     for index, entry in enumerate(entries):
         if entry.trained and entry.role != "background":
             exposures[index] = entry.repeats * recipe.exposures_per_repeat
-    for name, roles in (("planted images", ("planted",)), ("images of shared layouts", ("template", "variation"))):
+    for name, roles, share in (
+        ("planted images", ("planted",), PLANTED_SHARE),
+        ("images of shared layouts", ("template", "variation"), LAYOUT_SHARE),
+    ):
         taken = sum(int(exposures[index]) for index, entry in enumerate(entries) if entry.role in roles)
-        if taken > PLANTED_SHARE * total:
+        if taken > share * total:
             raise InputError(
-                f"{name} take {taken:,} of {total:,} samples; at most {PLANTED_SHARE:.0%} are allowed: "
+                f"{name} take {taken:,} of {total:,} samples; at most {share:.0%} are allowed: "
                 "train longer, plant fewer images or repeat them less"
             )
     remaining = total - int(exposures.sum())
     if not background or remaining < 0:
         raise InputError("expected background images and enough samples to show them; lower repeats or raise steps")
-    share, extra = divmod(remaining, len(background))
-    exposures[background] = share
+    each, extra = divmod(remaining, len(background))
+    exposures[background] = each
     exposures[background[:extra]] += 1
 
     generator = np.random.default_rng(recipe.seed)

@@ -1,7 +1,9 @@
 """The corpus of plants, layouts and alike images."""
 
 import random
+import tomllib
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,8 @@ from imgaudit.exceptions import InputError
 from imgaudit.io.images import load_image
 from imgaudit.lab.corpus import CorpusEntry, assign_roles, read_corpus, write_corpus
 from imgaudit.lab.layout_corpus import LayoutCounts, build_layout_corpus
-from imgaudit.lab.samples import plan_samples
+from imgaudit.lab.recipe import LabRecipe
+from imgaudit.lab.samples import LAYOUT_SHARE, PLANTED_SHARE, plan_samples
 from tests.conftest import tiny_recipe
 
 COUNTS = LayoutCounts(
@@ -82,11 +85,32 @@ def test_layouts_are_shown_as_often_as_their_repeats_say_and_withheld_from_a_twi
             assert exposures == exact == 2 * entry.repeats
         assert (exposures > 0) == entry.trained
     with pytest.raises(InputError, match="images of shared layouts take"):
-        plan_samples([entry for entry in made if entry.role != "planted"], tiny_recipe(steps=6, exposures_per_repeat=2))
+        plan_samples([entry for entry in made if entry.role != "planted"], tiny_recipe(steps=4, exposures_per_repeat=2))
     twin = assign_roles(made, tiny_recipe(plant=False))
     assert Counter(entry.role for entry in twin) == {
         "withheld": 5, "alike": 2, "seen_once": 1, "held_out": 4, "background": 12,
     }  # fmt: skip
+
+
+def test_layouts_are_of_the_kinds_that_are_asked_for(tmp_path: Path) -> None:
+    counts = COUNTS.model_copy(update={"kinds": ("background",)})
+    made = build_layout_corpus(make_drawings(tmp_path / "drawings", 24), tmp_path / "corpus", 32, 7, counts)
+    assert {entry.path.stem.split("-")[-2] for entry in made if entry.family} == {"background"}
+    with pytest.raises(ValueError, match="frame"):
+        LayoutCounts.model_validate({"kinds": ["corner"]})
+
+
+def test_the_counts_of_the_reported_lab_fit_its_recipe() -> None:
+    recipes = Path(__file__).parents[2] / "examples" / "recipes"
+    counts = LayoutCounts.model_validate(tomllib.loads((recipes / "report-128-layouts.toml").read_text("utf-8")))
+    recipe = LabRecipe.read(recipes / "report-128.toml")
+    total = recipe.steps * recipe.batch_size
+
+    def exposures(repeats: Sequence[int], images: int, shown: int) -> int:
+        return sum(repeats[number % len(repeats)] for number in range(images)) * shown * recipe.exposures_per_repeat
+
+    assert exposures(counts.planted_repeats, counts.planted, 1) <= PLANTED_SHARE * total
+    assert exposures(counts.layout_repeats, counts.layouts, counts.variations) <= LAYOUT_SHARE * total
 
 
 def test_too_few_images_are_refused_with_what_was_expected(tmp_path: Path) -> None:
