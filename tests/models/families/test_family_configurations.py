@@ -192,7 +192,7 @@ UNFIT: Changes = (
     (QWEN, "text_encoder/config.json", {"return_dict": False}, "its parts do not fit together"),
     (QWEN, "scheduler/scheduler_config.json", {"shift_terminal": 5.0}, "gives timesteps outside of the schedule"),
     (FLUX2, "transformer/config.json", {"guidance_embeds": False}, "weights that its config.json does not describe"),
-    (FLUX2, "text_encoder/config.json", {"text_config": {"num_hidden_layers": 40}}, "'text_encoder' lacks"),
+    (FLUX2, "text_encoder/config.json", {"text_config": {"num_hidden_layers": 40}}, "far larger network than its"),
     (FLUX2, "vae/config.json", {"batch_norm_eps": -1.0}, "batch_norm_eps is -1.0; expected a finite number"),
     (KLEIN, "transformer/config.json", {"guidance_embeds": True}, "'transformer' lacks"),
     (KLEIN, "transformer/config.json", {"axes_dims_rope": [4, 4, 4, 2]}, "its parts do not fit together"),
