@@ -6,7 +6,7 @@ from typing import Any, cast
 import torch
 
 from imgaudit.diffusion.denoiser import PromptEmbeds
-from imgaudit.models.families.transformer import PackedDenoiser, mark_all_free, spread_rows
+from imgaudit.models.families.transformer import GUIDANCE_DISTILLED, PackedDenoiser, mark_all_free, spread_rows
 
 GUIDANCE = 1.0
 """Guidance embedded when errors are measured: the scale at which a guidance-distilled network imitates its teacher's
@@ -41,7 +41,7 @@ class FluxDenoiser(PackedDenoiser):
     def no_null(self) -> str:
         """Both are distilled; they are told apart by whether the transformer embeds the guidance scale."""
         if self._embeds_guidance:
-            return "the model is guidance-distilled (its transformer embeds the guidance scale): it has no null branch"
+            return GUIDANCE_DISTILLED
         return (
             "the model samples in a few steps (a FLUX transformer without guidance, as schnell): it is distilled and "
             "has no null branch"

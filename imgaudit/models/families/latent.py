@@ -33,6 +33,8 @@ class LatentDenoiser(ABC):
     """The pipeline's name for the network that denoises, whose passes are the network evaluations."""
     guidance_name: ClassVar[str] = "guidance_scale"
     """The pipeline's name for the guidance scale."""
+    guidance_offset: ClassVar[float] = 0.0
+    """What the pipeline's guidance scale is lower by: 1 for pipelines in which 0 is no guidance, where others have 1."""
     sampling_options: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     """Further arguments of the pipeline's call."""
     prediction_type: PredictionType
@@ -222,7 +224,7 @@ class LatentDenoiser(ABC):
         return True
 
     @abstractmethod
-    def _prompt_arguments(self, prompt_embeds: PromptEmbeds) -> dict[str, torch.Tensor]:
+    def _prompt_arguments(self, prompt_embeds: PromptEmbeds) -> dict[str, Any]:
         """Return conditions that `_moved` made as the pipeline's call takes them, by the names of its arguments.
 
         Those of the null condition have the same names after "negative_".
@@ -230,12 +232,12 @@ class LatentDenoiser(ABC):
 
     def _sampling_arguments(self, prompt_embeds: PromptEmbeds, guidance_scale: float) -> dict[str, Any]:
         """Return what the pipeline's call takes besides steps, seeds and latents, for conditions that `_moved` made."""
-        arguments: dict[str, Any] = self._prompt_arguments(prompt_embeds)
+        arguments = self._prompt_arguments(prompt_embeds)
         if guidance_scale > 1 and self.is_guided_by_null:
             null = self._moved(self.null_condition().repeat(len(prompt_embeds)))
             arguments |= {f"negative_{name}": one for name, one in self._prompt_arguments(null).items()}
         size = {"height": self.resolution, "width": self.resolution}
-        return {**arguments, self.guidance_name: guidance_scale, **size, **self.sampling_options}
+        return {**arguments, self.guidance_name: guidance_scale - self.guidance_offset, **size, **self.sampling_options}
 
     def _packed(self, latents: torch.Tensor) -> torch.Tensor:
         """Return latents as the pipeline takes them."""
@@ -263,9 +265,11 @@ class LatentDenoiser(ABC):
 
 
 def _tensors(values: Iterable[Any]) -> Iterator[torch.Tensor]:
-    """Yield the tensors among arguments, and within those that are mappings."""
+    """Yield the tensors among arguments, and within those that are mappings or lists."""
     for value in values:
         if isinstance(value, Mapping):
             yield from _tensors(value.values())
+        elif isinstance(value, list):
+            yield from _tensors(value)
         elif isinstance(value, torch.Tensor):
             yield value

@@ -1,6 +1,5 @@
 """Qwen-Image: a language model's states of a filled-in template, packed latents, an autoencoder for video."""
 
-import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, cast
@@ -9,13 +8,11 @@ import torch
 
 from imgaudit.diffusion.denoiser import PromptEmbeds
 from imgaudit.exceptions import ModelRefusedError
-from imgaudit.models.families.transformer import PackedDenoiser
-
-EMPTY_PROMPT = " "
-"""Prompt that the model's makers guide away from."""
+from imgaudit.models.families.padded_text import PaddedTextDenoiser
+from imgaudit.models.families.qwen_autoencoder import QwenAutoencoderDenoiser
 
 
-class QwenImageDenoiser(PackedDenoiser):
+class QwenImageDenoiser(PaddedTextDenoiser, QwenAutoencoderDenoiser):
     """A QwenImagePipeline as a Denoiser.
 
     Stream: "text", filled up with zeros, which the "mask" that rides along hides. Text and image attend to each other,
@@ -24,7 +21,7 @@ class QwenImageDenoiser(PackedDenoiser):
     """
 
     guidance_name = "true_cfg_scale"
-    max_sequence_length = 512
+    empty_prompt = " "
     fewest_steps = 2
     """At one step the scheduler divides by zero, where it stretches its shifts to their end."""
 
@@ -45,34 +42,6 @@ class QwenImageDenoiser(PackedDenoiser):
                 "the tokenizer makes fewer tokens of the template around a prompt than the pipeline cuts from its start"
             )
 
-    def _channels(self, pipeline: Any) -> int:
-        return cast(int, pipeline.vae.config.z_dim)
-
-    def _factors(self) -> tuple[Any, Any]:
-        config = self.pipeline.vae.config
-        mean, deviation = (
-            torch.tensor(values, device=self.device, dtype=self.pipeline.vae.dtype)[None, :, None, None]
-            for values in (config.latents_mean, config.latents_std)
-        )
-        return 1 / deviation, mean
-
-    def _refuse_factors(self) -> None:
-        config = self.pipeline.vae.config
-        for name, values in (("latents_mean", config.latents_mean), ("latents_std", config.latents_std)):
-            numbers = [value for value in values if isinstance(value, int | float) and math.isfinite(value)]
-            if not len(numbers) == len(values) == config.z_dim or (name == "latents_std" and 0 in numbers):
-                raise ModelRefusedError(
-                    f"the autoencoder's {name} is {values!r:.80}; expected {config.z_dim} finite numbers, and no "
-                    "deviation of 0"
-                )
-
-    # Images are films of one frame to this autoencoder.
-    def _encode_raw(self, vae: Any, images: torch.Tensor) -> torch.Tensor:
-        return super()._encode_raw(vae, images[:, :, None])[:, :, 0]
-
-    def _decode_raw(self, vae: Any, latents: torch.Tensor) -> torch.Tensor:
-        return super()._decode_raw(vae, latents[:, :, None])[:, :, 0]
-
     @torch.no_grad()
     def _encode(self, prompts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return (N, 512, width) states and (N, 512) mask of 0 and 1."""
@@ -89,26 +58,6 @@ class QwenImageDenoiser(PackedDenoiser):
         """Tokens of the template that the pipeline leaves around a prompt."""
         template, cut = self.pipeline.prompt_template_encode, self.pipeline.prompt_template_encode_start_idx
         return len(self.pipeline.tokenizer(template.format("")).input_ids) - int(cut)
-
-    @cached_property
-    def _empty_rows(self) -> int:
-        return int(self._encode([EMPTY_PROMPT])[1].sum())
-
-    def condition(self, prompts: Sequence[str]) -> PromptEmbeds:
-        """Encode as the pipeline does; as many rows are free as the empty prompt has."""
-        text, mask = self._encode(prompts)
-        free = torch.arange(text.shape[1]) < self._empty_rows
-        return PromptEmbeds({"text": text}, {"text": free}, {"mask": mask})
-
-    def unmasked_condition(self, prompts: Sequence[str]) -> PromptEmbeds:
-        """Encode prompts and keep the rows that the empty prompt shows, since one row more is another condition."""
-        whole, mask = self.condition(prompts), self.null_condition().extras["mask"]
-        text = torch.where(mask.bool()[:, :, None], whole.streams["text"], 0)
-        return PromptEmbeds({"text": text}, whole.free, {"mask": mask.expand(len(text), -1)})
-
-    def null_condition(self) -> PromptEmbeds:
-        """Return the empty prompt, which the pipeline guides away from."""
-        return self.condition([EMPTY_PROMPT])
 
     def _text_lengths(self) -> Mapping[str, tuple[Any, int]]:
         return {"text_encoder": (self.pipeline.tokenizer, self.max_sequence_length - self._around)}

@@ -14,6 +14,14 @@ from imgaudit.models.families.latent import MAX_RESOLUTION, LatentDenoiser
 OTHER_PATHS = ("invert_sigmas", "stochastic_sampling")
 """Switches of the flow scheduler that turn the path around, or draw noise that no seed decides."""
 
+DEFAULT_SIDE = 1024
+"""Pixels per side of the images of pipelines that name no size of their latents: what they make by default."""
+
+GUIDANCE_DISTILLED = (
+    "the model is guidance-distilled (its transformer embeds the guidance scale): it has no null branch"
+)
+"""Reason why models whose guidance scale is an input of the network are not compared with a null."""
+
 SPREAD = 0.5
 """Distance from the empty prompt at which rows start that have nothing else to tell them apart, in units of their root
 mean square."""
@@ -65,7 +73,7 @@ class TransformerDenoiser(LatentDenoiser):
                 f"the transformer takes {transformer.in_channels} channels but latents have {channels}; only plain "
                 "text-to-image models can be audited"
             )
-        side, step = self._side(pipeline), max(transformer.patch_size, self.packing)
+        side, step = self._side(pipeline), max(self._patch(pipeline), self.packing)
         most = MAX_RESOLUTION // pipeline.vae_scale_factor
         if type(side) is not int or not 1 <= side <= most or side % step:
             raise ModelRefusedError(
@@ -74,7 +82,11 @@ class TransformerDenoiser(LatentDenoiser):
             )
 
     def _side(self, pipeline: Any) -> int:
-        return cast(int, pipeline.default_sample_size)
+        return cast(int, getattr(pipeline, "default_sample_size", DEFAULT_SIDE // pipeline.vae_scale_factor))
+
+    def _patch(self, pipeline: Any) -> int:
+        """Return the side of the squares that the network itself makes one token of."""
+        return cast(int, pipeline.transformer.config.patch_size)
 
     def _channels(self, pipeline: Any) -> int:
         return cast(int, pipeline.vae.config.latent_channels)
@@ -85,9 +97,32 @@ class TransformerDenoiser(LatentDenoiser):
         return self._channels(self.pipeline), self._side(self.pipeline), self._side(self.pipeline)
 
     @property
+    def _is_step_distilled(self) -> bool:
+        """True where model_index.json says so, in the families that have a switch for it."""
+        return bool(self.pipeline.config.get("is_distilled"))
+
+    @property
+    def is_guided_by_null(self) -> bool:
+        """False for models that say that they are distilled to a few steps: they are sampled without guidance."""
+        return not self._is_step_distilled
+
+    @property
     def no_null(self) -> str:
-        """Empty: the family was trained with dropped captions. What is step-distilled looks the same from outside."""
+        """Empty for families trained with dropped captions, unless the model says that it is distilled.
+
+        What is step-distilled without saying so looks the same from outside.
+        """
+        if self._is_step_distilled:
+            return "the model samples in a few steps (is_distilled in its model_index.json): it has no null branch"
         return ""
+
+    def _sampling_arguments(self, prompt_embeds: PromptEmbeds, guidance_scale: float) -> dict[str, Any]:
+        # Of such models some pipelines ignore the scale, and others guide all the same.
+        return super()._sampling_arguments(prompt_embeds, 1.0 if self._is_step_distilled else guidance_scale)
+
+    def _sigmas(self, timesteps: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        # Rounded before the division, as the pipelines do: in half precision this is another number.
+        return (timesteps + 1).to(dtype) / 1000
 
     def condition_words(self, weights: torch.Tensor) -> PromptEmbeds:
         """Raise UndefinedConversionError: there are no words to mix."""
@@ -111,10 +146,6 @@ class PackedDenoiser(TransformerDenoiser):
         latents = self.pipeline._unpack_latents(tokens, height * scale, width * scale, scale)
         # Pipelines that are kin to video have an axis for frames.
         return cast(torch.Tensor, latents.flatten(1, -3))
-
-    def _sigmas(self, timesteps: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-        # Rounded before the division, as the pipelines do: in half precision this is another number.
-        return (timesteps + 1).to(dtype) / 1000
 
 
 def mark_all_free(*streams: torch.Tensor) -> list[torch.Tensor]:
