@@ -23,8 +23,10 @@ from imgaudit.models.families.registry import Component, Family
 from imgaudit.models.files.inspection import AGAIN, read_json
 from imgaudit.models.files.vocabularies import VOCABULARIES, refuse_pieces
 from imgaudit.models.files.weights import Shapes, Weights
+from imgaudit.models.guider import load_guider
 from imgaudit.models.library_errors import refuse_errors
 from imgaudit.models.scheduler import load_scheduler
+from imgaudit.models.text_processor import TextProcessor
 
 SLACK = 2**24
 """Numbers by which a network may exceed its file before it is refused unbuilt: so few take no room to speak of."""
@@ -81,6 +83,8 @@ def load_pipeline(
         parts[name] = _load_tokenizer(component, folder / name, parts[component.text_encoder])
     for name, component in family.present(index, "scheduler").items():
         parts[name] = load_scheduler(component, folder / name, index[name][1], scheduler_options)
+    for name in family.present(index, "guider"):
+        parts[name] = load_guider(folder / name, index[name][1])
     switches = {switch: index[switch] for switch in family.switches if switch in index}
     return getattr(diffusers, family.pipeline_class)(**parts, **family.arguments, **switches)
 
@@ -189,7 +193,8 @@ def _load_tokenizer(component: Component, folder: Path, text_encoder: Any) -> An
             "sentencepiece protobuf"
         )
     with refuse_errors(f"{name!r} cannot be loaded"):
-        tokenizer = getattr(transformers, component.classes[0]).from_pretrained(folder, local_files_only=True)
+        kind = getattr(transformers, component.loaded_as or component.classes[0])
+        tokenizer = kind.from_pretrained(folder, local_files_only=True)
     named = {"beginning": tokenizer.bos_token_id, "end": tokenizer.eos_token_id, "padding": tokenizer.pad_token_id}
     if vocabulary.has_pieces:
         # What was made of a spiece.model has not been looked at before.
@@ -199,7 +204,7 @@ def _load_tokenizer(component: Component, folder: Path, text_encoder: Any) -> An
     if vocabulary.names_length:
         _refuse_lengths(tokenizer, text_encoder, name)
     _refuse_tokens(tokenizer, text_encoder, name)
-    return tokenizer
+    return TextProcessor(tokenizer) if component.is_processor else tokenizer
 
 
 def _is_there(module: str) -> bool:
@@ -237,7 +242,7 @@ def try_out(denoiser: Any, family: Family) -> None:
     condition = denoiser.condition(["a photograph"])
     images = denoiser.decode(latents)
     encoded = denoiser.encode(images)
-    if images.shape[-1] != latents.shape[-1] * denoiser.pipeline.vae_scale_factor or encoded.shape != latents.shape:
+    if images.shape[-1] != latents.shape[-1] * (denoiser.resolution // side) or encoded.shape != latents.shape:
         raise ModelRefusedError(f"'vae' makes other sizes of latents and images than its config.json says; {AGAIN}")
     outputs = {
         " or ".join(family.text_encoders): torch.cat([stream.flatten().cpu() for stream in condition.streams.values()]),

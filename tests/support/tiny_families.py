@@ -259,7 +259,7 @@ class StandIn:
         return torch.zeros(len(images), *self.latent_shape)
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        return torch.zeros(len(latents), 3, *[latents.shape[-1] * self.pipeline.vae_scale_factor] * 2)
+        return torch.zeros(len(latents), 3, *[latents.shape[-1] * self.resolution // self.latent_shape[1]] * 2)
 
     def predict(self, noisy: torch.Tensor, timesteps: torch.Tensor, prompt_embeds: PromptEmbeds) -> Any:
         return type("Prediction", (), {"output": noisy})

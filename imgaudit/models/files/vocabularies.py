@@ -44,14 +44,21 @@ class Vocabulary:
     """True where pipelines pad prompts to the length that it names; others name one themselves."""
     has_pieces: bool = False
     """True for a list of pieces and their scores; others are words, each made by merging two."""
+    is_of_bytes: bool = False
+    """True where tokens are the bytes of a text, for which there is no file."""
 
+
+_QWEN2 = Vocabulary("Qwen2", ("vocab.json", "merges.txt"), ("padding",), names_length=False)
 
 VOCABULARIES: Mapping[str, Vocabulary] = MappingProxyType(
     {
         "CLIPTokenizer": Vocabulary("CLIP", ("vocab.json", "merges.txt"), ("beginning", "end", "padding")),
         "T5Tokenizer": Vocabulary("T5", ("spiece.model",), ("end", "padding"), has_pieces=True),
         "GemmaTokenizer": Vocabulary("Gemma", (), ("beginning", "padding"), names_length=False),
-        "Qwen2Tokenizer": Vocabulary("Qwen2", ("vocab.json", "merges.txt"), ("padding",), names_length=False),
+        "Qwen2Tokenizer": _QWEN2,
+        "Qwen2_5_VLProcessor": _QWEN2,
+        "Qwen3VLProcessor": _QWEN2,
+        "ByT5Tokenizer": Vocabulary("ByT5", (), ("end", "padding"), names_length=False, is_of_bytes=True),
     }
 )
 """By the first of a component's classes."""
@@ -73,7 +80,9 @@ def _refuse_tokenizer(folder: Path, vocabulary: Vocabulary) -> None:
     """
     files = {path.name: path for path in list_files(folder) if path.parent == folder and find_file_kind(path) == "file"}
     whole = files.get("tokenizer.json")
-    if whole is None:
+    if vocabulary.is_of_bytes:
+        _refuse_other_vocabulary(folder.name, files)
+    elif whole is None:
         _refuse_parts(folder.name, files, vocabulary)
     elif vocabulary.has_pieces:
         refuse_pieces(whole, read_json(whole, MAX_VOCABULARY_BYTES))
@@ -94,6 +103,12 @@ def _refuse_tokenizer(folder: Path, vocabulary: Vocabulary) -> None:
 
 def _size(path: Path) -> int:
     return path.stat().st_size if find_file_kind(path) == "file" else 0
+
+
+def _refuse_other_vocabulary(name: str, files: Mapping[str, Path]) -> None:
+    """Refuse files that a class without a vocabulary would read all the same, or in its place: ModelRefusedError."""
+    if other := [file for file in files if file == "tokenizer.json" or file.endswith(OTHER_FORMATS)]:
+        raise ModelRefusedError(f"{name!r} has {other[0]!r}, but its tokens are bytes: remove it")
 
 
 def _refuse_parts(name: str, files: Mapping[str, Path], vocabulary: Vocabulary) -> None:
