@@ -133,9 +133,11 @@ def other_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def family_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A saved tiny model of every family besides Stable Diffusion's."""
     from tests.support.tiny_families import MAKERS
+    from tests.support.tiny_template_text import TEMPLATE_MAKERS
 
-    folders = {name: tmp_path_factory.mktemp("families") / name for name in MAKERS}
-    for name, make in MAKERS.items():
+    makers = {**MAKERS, **TEMPLATE_MAKERS}
+    folders = {name: tmp_path_factory.mktemp("families") / name for name in makers}
+    for name, make in makers.items():
         make().save_pretrained(folders[name], safe_serialization=True)
     return folders
 

@@ -31,7 +31,7 @@ NEVER_LOADED = ("safety_checker", "feature_extractor", "image_encoder")
 class Component:
     """A part of a pipeline that is loaded."""
 
-    role: Literal["network", "tokenizer", "scheduler"]
+    role: Literal["network", "tokenizer", "scheduler", "guider"]
     """Kind of part, which decides how it is checked and loaded."""
     library: Literal["diffusers", "transformers"]
     """Library of its class."""
@@ -40,6 +40,10 @@ class Component:
     them may have any that samples noise."""
     stem: str = ""
     """Name of a network's files of weights, without its suffix."""
+    loaded_as: str = ""
+    """Class of transformers that is loaded in place of the named ones, where these do more than is needed."""
+    is_processor: bool = False
+    """True for a tokenizer that the pipeline calls as a processor."""
     text_encoder: str = ""
     """The network that a tokenizer's tokens go to."""
     optional: bool = False
@@ -71,7 +75,7 @@ class Family:
         """Return the components of one model by name, without absent text encoders and their tokenizers.
 
         index:  its model_index.json, which was inspected
-        role:   "network", "tokenizer" or "scheduler"; by default any
+        role:   "network", "tokenizer", "scheduler" or "guider"; by default any
         """
         # What is there and is no list is refused by its own message.
         absent = {name for name, one in self.components.items() if one.optional and index.get(name) in (None, ABSENT)}
@@ -136,7 +140,7 @@ def _components(
     text_encoders:  class of each and of its tokenizer, in the pipeline's order
     optional:       class of a text encoder that the pipeline does without where model_index.json says null
     """
-    ends = ["", *(f"_{number}" for number in range(2, len(text_encoders) + 1))]
+    ends = ["", *(f"_{number}" for number in range(2, len(text_encoders) + 1))][: len(text_encoders)]
     encoders, tokenizers = {}, {}
     for end, (encoder, tokenizer) in zip(ends, text_encoders, strict=True):
         encoders[f"text_encoder{end}"] = Component(
@@ -164,6 +168,26 @@ _T5 = ("T5EncoderModel", "T5Tokenizer")
 _GEMMA = ("Gemma2Model", "GemmaTokenizer")
 _QWEN = ("Qwen2_5_VLForConditionalGeneration", "Qwen2Tokenizer")
 _SD3 = (_PROJECTED_CLIP, _PROJECTED_CLIP, _T5)
+_BYTES = ("T5EncoderModel", "ByT5Tokenizer")
+_QWEN_3_VL = {
+    "text_encoder": Component("network", "transformers", ("Qwen3VLForConditionalGeneration",), "model"),
+    "processor": Component(
+        "tokenizer", "transformers", ("Qwen3VLProcessor",), loaded_as="Qwen2Tokenizer", is_processor=True,
+        text_encoder="text_encoder",
+    ),
+}  # fmt: skip
+_QWEN_AND_CLIP = {
+    "text_encoder": Component("network", "transformers", ("Qwen2_5_VLForConditionalGeneration",), "model"),
+    "tokenizer": Component(
+        "tokenizer", "transformers", ("Qwen2_5_VLProcessor", "Qwen2VLProcessor"), loaded_as="Qwen2Tokenizer",
+        is_processor=True, text_encoder="text_encoder",
+    ),
+    "text_encoder_2": Component("network", "transformers", ("CLIPTextModel",), "model"),
+    "tokenizer_2": Component(
+        "tokenizer", "transformers", ("CLIPTokenizer", "CLIPTokenizerFast"), text_encoder="text_encoder_2"
+    ),
+}  # fmt: skip
+_GUIDER = Component("guider", "diffusers", ("AdaptiveProjectedMixGuidance",), optional=True)
 _UNET = ("unet", "UNet2DConditionModel")
 
 _ALL = (
@@ -214,6 +238,39 @@ _ALL = (
         "Qwen-Image",
         _components(("transformer", "QwenImageTransformer2DModel"), "AutoencoderKLQwenImage", _FLOW, _QWEN),
         "imgaudit.models.families.qwen_image:QwenImageDenoiser",
+        half="bfloat16",
+    ),
+    Family(
+        "QwenImage21Pipeline",
+        "Qwen-Image 2.1",
+        {
+            **_components(("transformer", "QwenImage21Transformer2DModel"), "AutoencoderKLQwenImage21", _FLOW),
+            **_QWEN_3_VL,
+        },
+        "imgaudit.models.families.qwen_image_21:QwenImage21Denoiser",
+        half="bfloat16",
+    ),
+    Family(
+        "HunyuanImagePipeline",
+        "HunyuanImage 2.1",
+        {
+            **_components(
+                ("transformer", "HunyuanImageTransformer2DModel"), "AutoencoderKLHunyuanImage", _FLOW, _QWEN, _BYTES
+            ),
+            "guider": _GUIDER,
+            "ocr_guider": _GUIDER,
+        },
+        "imgaudit.models.families.hunyuan_image:HunyuanImageDenoiser",
+        half="bfloat16",
+    ),
+    Family(
+        "Kandinsky5T2IPipeline",
+        "Kandinsky 5",
+        {
+            **_components(("transformer", "Kandinsky5Transformer3DModel"), "AutoencoderKL", _FLOW),
+            **_QWEN_AND_CLIP,
+        },
+        "imgaudit.models.families.kandinsky5:Kandinsky5Denoiser",
         half="bfloat16",
     ),
 )

@@ -14,12 +14,16 @@ from imgaudit.benchmark.robustness.hostile.model_files import MODEL_INDEX
 from imgaudit.exceptions import ModelRefusedError
 from imgaudit.models import load_model
 from imgaudit.models.families.registry import FAMILIES, Family, find_family
-from tests.support.tiny_families import MAKERS, StandIn, make_sd3
+from tests.support import tiny_families
+from tests.support.tiny_families import StandIn, make_sd3
+from tests.support.tiny_template_text import TEMPLATE_MAKERS, make_small
 
 # Raised inside diffusers' DPM-Solver; nothing of ours can avoid it.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
 
-XL, SD3, FLUX, PIXART, SANA, QWEN = MAKERS
+XL, SD3, FLUX, PIXART, SANA, QWEN = tiny_families.MAKERS
+QWEN_21, HUNYUAN, KANDINSKY = TEMPLATE_MAKERS
+MAKERS = {**tiny_families.MAKERS, **TEMPLATE_MAKERS}
 
 
 def networks(pipeline: Any) -> dict[str, Any]:
@@ -47,8 +51,11 @@ def test_every_network_of_a_family_is_loaded_from_its_file(family: str, family_f
     # These would round so small an image up to one of their own sizes.
     unrounded = {"use_resolution_binning": False} if family in (PIXART, SANA) else {}
     options = {"height": 32, "width": 32, "num_inference_steps": 2, "output_type": "pt"} | unrounded
-    images = loaded.denoiser.pipeline("a red fox", **options).images
-    assert images.shape == (1, 3, 32, 32)
+    if family in TEMPLATE_MAKERS:
+        make_small(loaded.denoiser.pipeline)
+    images, *_ = loaded.denoiser.pipeline(prompt="a red fox", return_dict=False, **options)
+    # One of them draws opacity as well.
+    assert images.shape == (1, 4 if family == QWEN_21 else 3, 32, 32)
 
 
 @pytest.mark.parametrize("family", MAKERS)
@@ -226,8 +233,11 @@ def split(model: BrokenModel, file: str) -> None:
 @pytest.mark.usefixtures("stand_in")
 @pytest.mark.parametrize(
     ("family", "component"),
-    [(FLUX, "transformer"), (SANA, "text_encoder"), (QWEN, "text_encoder"), (QWEN, "transformer")],
-)
+    [
+        (FLUX, "transformer"), (SANA, "text_encoder"), (QWEN, "text_encoder"), (QWEN, "transformer"),
+        (QWEN_21, "text_encoder"), (HUNYUAN, "transformer"), (KANDINSKY, "transformer"),
+    ],
+)  # fmt: skip
 def test_a_network_in_shards_is_the_same_model(
     family: str, component: str, copied_family: Callable[[str], BrokenModel]
 ) -> None:
@@ -260,7 +270,7 @@ def test_the_language_model_of_qwen_image_is_read_as_it_is_published(
 
 
 @pytest.mark.usefixtures("stand_in")
-@pytest.mark.parametrize(("family", "suffix"), [(SD3, "_3"), (SANA, ""), (QWEN, "")])
+@pytest.mark.parametrize(("family", "suffix"), [(SD3, "_3"), (SANA, ""), (QWEN, ""), (KANDINSKY, "")])
 def test_the_fingerprint_follows_the_files_of_every_component(
     family: str, suffix: str, copied_family: Callable[[str], BrokenModel]
 ) -> None:
