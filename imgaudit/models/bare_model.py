@@ -17,6 +17,7 @@ from imgaudit.diffusion.seeds import draw_seed
 from imgaudit.models.families.latent import LatentDenoiser
 from imgaudit.models.families.registry import FAMILIES
 from imgaudit.models.published import PublishedComponent, PublishedModel
+from imgaudit.models.text_processor import NoTokenizer, TextProcessor
 
 LEAST_CHANNELS = 32
 """Channels are kept at multiples of this: networks normalise them in up to 32 groups."""
@@ -45,12 +46,13 @@ def build_bare_model(
     parts: dict[str, Any] = dict.fromkeys(family.components)
     for name, part in model.components.items():
         kind = getattr(diffusers, part.class_name, None)
-        if family.components[name].role == "scheduler":
+        if family.components[name].role in ("scheduler", "guider"):
             parts[name] = kind(**part.config)  # type: ignore[misc]
         elif kind is not None:
             with torch.random.fork_rng(devices=[]), _default(dtype), torch.device(device):
                 torch.manual_seed(0)
                 parts[name] = kind.from_config(shrink_config(part, shrink))
+    parts |= {name: TextProcessor(NoTokenizer()) for name, part in family.components.items() if part.is_processor}
     pipeline = getattr(diffusers, family.pipeline_class)(**parts, **family.arguments)
     if shrink > 1 and hasattr(pipeline, "default_sample_size"):
         pipeline.default_sample_size = _shrink_side(pipeline.default_sample_size, shrink)

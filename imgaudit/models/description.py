@@ -9,13 +9,15 @@ import torch
 import transformers
 
 from imgaudit.exceptions import ModelRefusedError
+from imgaudit.models.families.family import Family
 from imgaudit.models.families.latent import LatentDenoiser
-from imgaudit.models.families.registry import Family, find_family
+from imgaudit.models.families.registry import find_family
 from imgaudit.models.files.claims import Claims, read_claims, refuse_other_architecture, refuse_other_size
 from imgaudit.models.files.inspection import read_model_index, refuse_unsafe
 from imgaudit.models.files.source import Source, find_source
 from imgaudit.models.files.vocabularies import refuse_tokenizers
 from imgaudit.models.files.weights import Weights, refuse_unmerged_weights
+from imgaudit.models.guider import load_guider
 from imgaudit.models.library_errors import refuse_errors
 from imgaudit.models.lora import read_lora
 from imgaudit.models.pipeline import assemble, build_on_meta, load_tokenizer
@@ -138,6 +140,8 @@ def _build_bare(
             parts[name] = load_tokenizer(component, folder / name, parts[component.text_encoder])
         for name, component in family.present(index, "scheduler").items():
             parts[name] = load_scheduler(component, folder / name, index[name][1], settled.options)
+        for name in family.present(index, "guider"):
+            parts[name] = load_guider(folder / name, index[name][1])
         return _without_numbers(family.load_adapter())(assemble(family, index, parts), "", "meta")
 
 

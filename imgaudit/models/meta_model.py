@@ -16,6 +16,7 @@ from imgaudit.diffusion.denoiser import PromptEmbeds
 from imgaudit.models.families.latent import LatentDenoiser
 from imgaudit.models.families.registry import FAMILIES
 from imgaudit.models.published import PublishedComponent, PublishedModel
+from imgaudit.models.text_processor import NoTokenizer, TextProcessor
 
 
 def build_meta_model(model: PublishedModel, dtype: torch.dtype) -> LatentDenoiser:
@@ -29,12 +30,13 @@ def build_meta_model(model: PublishedModel, dtype: torch.dtype) -> LatentDenoise
     family, mode = FAMILIES[model.pipeline_class], FakeTensorMode(allow_non_fake_inputs=True)
     parts: dict[str, Any] = dict.fromkeys(family.components)
     for name, part in model.components.items():
-        if family.components[name].role == "scheduler":
-            # Timesteps are read from it, so it has its numbers.
+        if family.components[name].role != "network":
+            # Timesteps are read from a scheduler, so it has its numbers, as a guider has.
             parts[name] = getattr(diffusers, part.class_name)(**part.config)
         else:
             with mode:
                 parts[name] = _build_network(part, dtype)
+    parts |= {name: TextProcessor(NoTokenizer()) for name, part in family.components.items() if part.is_processor}
     pipeline = getattr(diffusers, family.pipeline_class)(**parts, **family.arguments)
     return cast(LatentDenoiser, _without_data(family.load_adapter())(pipeline, _condition(model, mode)))
 

@@ -19,12 +19,14 @@ from torch.nn.modules.module import (
 )
 
 from imgaudit.exceptions import ModelRefusedError
-from imgaudit.models.families.registry import Component, Family
+from imgaudit.models.families.family import Component, Family
 from imgaudit.models.files.inspection import AGAIN, read_json
 from imgaudit.models.files.vocabularies import VOCABULARIES, refuse_pieces
 from imgaudit.models.files.weights import Shapes, Weights
+from imgaudit.models.guider import load_guider
 from imgaudit.models.library_errors import refuse_errors
 from imgaudit.models.scheduler import load_scheduler
+from imgaudit.models.text_processor import TextProcessor
 
 SLACK = 2**24
 """Numbers by which a network may exceed its file before it is refused unbuilt: so few take no room to speak of."""
@@ -87,6 +89,8 @@ def load_pipeline(
         parts[name] = load_tokenizer(component, folder / name, parts[component.text_encoder])
     for name, component in family.present(index, "scheduler").items():
         parts[name] = load_scheduler(component, folder / name, index[name][1], scheduler_options)
+    for name in family.present(index, "guider"):
+        parts[name] = load_guider(folder / name, index[name][1])
     return assemble(family, index, parts)
 
 
@@ -223,7 +227,7 @@ def load_tokenizer(component: Component, folder: Path, text_encoder: Any) -> Any
     if vocabulary.names_length and component.names_length:
         _refuse_lengths(tokenizer, text_encoder, name)
     _refuse_tokens(tokenizer, text_encoder, name)
-    return tokenizer
+    return TextProcessor(tokenizer) if component.is_processor else tokenizer
 
 
 def _is_there(module: str) -> bool:

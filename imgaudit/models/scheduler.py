@@ -11,8 +11,8 @@ import torch
 from diffusers.schedulers import KarrasDiffusionSchedulers
 
 from imgaudit.exceptions import ModelRefusedError
+from imgaudit.models.families.family import Component
 from imgaudit.models.families.latent import DISTILLED_SCHEDULERS
-from imgaudit.models.families.registry import Component
 from imgaudit.models.files.claims import Claims
 from imgaudit.models.files.inspection import AGAIN, read_json
 from imgaudit.models.library_errors import refuse_errors

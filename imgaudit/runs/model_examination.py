@@ -5,8 +5,8 @@ from typing import Any
 
 from imgaudit.diffusion.schedules import PredictionType
 from imgaudit.models.description import ModelDescription, describe_model
+from imgaudit.models.families.family import Family
 from imgaudit.models.families.latent import LatentDenoiser
-from imgaudit.models.families.registry import Family
 from imgaudit.runs.cost import format_bytes
 from imgaudit.runs.environment import Check
 from imgaudit.schema.protocol import Protocol, SpanConfig

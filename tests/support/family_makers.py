@@ -2,6 +2,7 @@
 
 from tests.support.tiny_more_families import FAMILY_MAKERS
 from tests.support.tiny_newer_families import NEWER_MAKERS
+from tests.support.tiny_template_text import TEMPLATE_MAKERS
 
-MAKERS = {**FAMILY_MAKERS, **NEWER_MAKERS}
+MAKERS = {**FAMILY_MAKERS, **NEWER_MAKERS, **TEMPLATE_MAKERS}
 """Functions that make a pipeline, by its class."""

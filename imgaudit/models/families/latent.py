@@ -157,9 +157,10 @@ class LatentDenoiser(ABC):
     @cached_property
     def vocabulary(self) -> Sequence[str]:
         """Whole words that the pipeline's first tokenizer reads as one token."""
-        tokenizers = [name for name in self.pipeline.components if name.startswith("tokenizer")]
+        tokenizers = [name for name in self.pipeline.components if name.startswith(("processor", "tokenizer"))]
         present = [getattr(self.pipeline, name) for name in sorted(tokenizers) if getattr(self.pipeline, name)]
-        return list(find_single_token_words(present[0])) if present else []
+        # A processor has its tokenizer within.
+        return list(find_single_token_words(getattr(present[0], "tokenizer", present[0]))) if present else []
 
     def null_condition(self) -> PromptEmbeds:
         """Return the empty prompt, which the model was trained on by caption dropout."""
@@ -273,13 +274,15 @@ class LatentDenoiser(ABC):
         latents: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Call the pipeline; images on the CPU."""
-        images = self.pipeline(
+        images, *_ = self.pipeline(
             **self._sampling_arguments(self._moved(prompt_embeds), guidance_scale),
             num_inference_steps=num_inference_steps,
             generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
             latents=None if latents is None else self._packed(latents).to(self.device, self.network.dtype),
             output_type="pt",
-        ).images
+            # As a named field it is called images by one pipeline and image by another.
+            return_dict=False,
+        )
         return cast(torch.Tensor, images).float().cpu() * 2 - 1
 
 

@@ -40,8 +40,27 @@ class PaddedTextDenoiser(TransformerDenoiser):
         """Encode prompts and keep the rows that the empty prompt shows, since one row more is another condition."""
         whole, mask = self.condition(prompts), self.null_condition().extras["mask"]
         text = torch.where(mask.bool()[:, :, None], whole.streams["text"], 0)
-        return PromptEmbeds({"text": text}, whole.free, {"mask": mask.expand(len(text), -1)})
+        return PromptEmbeds(
+            {**whole.streams, "text": text}, whole.free, {**whole.extras, "mask": mask.expand(len(text), -1)}
+        )
+
+    def _seen(self, prompt_embeds: PromptEmbeds) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return states and mask up to the last row that a prompt shows."""
+        text, mask = prompt_embeds.streams["text"], prompt_embeds.extras["mask"]
+        longest = int(mask.sum(dim=1).max())
+        return text[:, :longest], mask[:, :longest]
 
     def null_condition(self) -> PromptEmbeds:
         """Return the empty prompt, which the pipeline guides away from."""
         return self.condition([self.empty_prompt])
+
+
+def fill_up(text: torch.Tensor, mask: torch.Tensor | None, length: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return states (N, tokens, width) and their mask (N, tokens) filled up with zeros, or cut, to a length.
+
+    mask:  of 0 and 1; None where every row is seen. What it hides becomes zeros.
+    """
+    mask = torch.ones(text.shape[:2], dtype=torch.long, device=text.device) if mask is None else mask.long()
+    shown = torch.where(mask.bool()[:, :, None], text.float(), 0)
+    hidden = length - text.shape[1]
+    return torch.nn.functional.pad(shown, (0, 0, 0, hidden)), torch.nn.functional.pad(mask, (0, hidden))

@@ -8,7 +8,7 @@ import torch
 
 from imgaudit.diffusion.denoiser import PromptEmbeds
 from imgaudit.exceptions import ModelRefusedError
-from imgaudit.models.families.padded_text import PaddedTextDenoiser
+from imgaudit.models.families.padded_text import PaddedTextDenoiser, fill_up
 from imgaudit.models.families.qwen_autoencoder import QwenAutoencoderDenoiser
 
 
@@ -31,7 +31,7 @@ class QwenImageDenoiser(PaddedTextDenoiser, QwenAutoencoderDenoiser):
         Raises ModelRefusedError as the other transformers do, for one that takes guidance as an input, and for a
         tokenizer of whose template the pipeline would leave nothing.
         """
-        if pipeline.transformer.config.guidance_embeds:
+        if pipeline.transformer.config.get("guidance_embeds"):
             raise ModelRefusedError("the transformer embeds the guidance scale, which no published Qwen-Image does")
         super().__init__(pipeline, fingerprint, device)
         self._refuse_tokenizer()
@@ -49,9 +49,7 @@ class QwenImageDenoiser(PaddedTextDenoiser, QwenAutoencoderDenoiser):
             prompt=list(prompts), device=self.device, num_images_per_prompt=1,
             max_sequence_length=self.max_sequence_length,
         )  # fmt: skip
-        mask = torch.ones(text.shape[:2], dtype=torch.long, device=text.device) if mask is None else mask
-        hidden = self.max_sequence_length - text.shape[1]
-        return torch.nn.functional.pad(text.float(), (0, 0, 0, hidden)), torch.nn.functional.pad(mask, (0, hidden))
+        return fill_up(text, mask, self.max_sequence_length)
 
     @cached_property
     def _around(self) -> int:
@@ -61,12 +59,6 @@ class QwenImageDenoiser(PaddedTextDenoiser, QwenAutoencoderDenoiser):
 
     def _text_lengths(self) -> Mapping[str, tuple[Any, int]]:
         return {"text_encoder": (self.pipeline.tokenizer, self.max_sequence_length - self._around)}
-
-    def _seen(self, prompt_embeds: PromptEmbeds) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return states and mask up to the end of the longest prompt, as the pipeline has them."""
-        text, mask = prompt_embeds.streams["text"], prompt_embeds.extras["mask"]
-        longest = int(mask.sum(dim=1).max())
-        return text[:, :longest], mask[:, :longest]
 
     def _call(self, noisy: torch.Tensor, timesteps: torch.Tensor, prompt_embeds: PromptEmbeds) -> torch.Tensor:
         (text, mask), (height, width) = self._seen(prompt_embeds), noisy.shape[-2:]

@@ -65,10 +65,10 @@ _GROUPS: Mapping[str, tuple[str, ...]] = {
     NO_ADAPTER: (
         "AltDiffusionPipeline", "BriaFibo2Pipeline", "BriaFiboPipeline", "BriaPipeline", "CogView3PlusPipeline",
         "Cosmos2TextToImagePipeline", "DreamLiteMobilePipeline", "DreamLitePipeline", "ErnieImagePipeline",
-        "Flux2KleinKVPipeline", "GlmImagePipeline", "HiDreamImagePipeline", "HunyuanImagePipeline",
-        "Ideogram4Pipeline", "Kandinsky3Pipeline", "Kandinsky5T2IPipeline", "KolorsPipeline",
+        "Flux2KleinKVPipeline", "GlmImagePipeline", "HiDreamImagePipeline",
+        "Ideogram4Pipeline", "Kandinsky3Pipeline", "KolorsPipeline",
         "LDMTextToImagePipeline", "LongCatImagePipeline", "LuminaPipeline", "NucleusMoEImagePipeline",
-        "OmniGenPipeline", "OvisImagePipeline", "PRXPipeline", "QwenImage21Pipeline", "UniDiffuserPipeline",
+        "OmniGenPipeline", "OvisImagePipeline", "PRXPipeline", "UniDiffuserPipeline",
         "VersatileDiffusionTextToImagePipeline",
     ),
 }  # fmt: skip

@@ -3,117 +3,14 @@
 docs/guides/adding-a-family.md says how to add one, here or in a package of your own.
 """
 
-import importlib.util
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import cache
-from importlib import import_module
 from importlib.metadata import entry_points
 from types import MappingProxyType
-from typing import Any, Literal
 
 from imgaudit.exceptions import ModelRefusedError
+from imgaudit.models.families.family import Component, Family
 from imgaudit.models.families.refused import REFUSED
-
-NEVER_LOADED = ("safety_checker", "feature_extractor", "image_encoder")
-"""Components that an audit does without. Whatever their folders hold is not opened."""
-
-
-@dataclass(frozen=True)
-class Component:
-    """A part of a pipeline that is loaded."""
-
-    role: Literal["network", "tokenizer", "scheduler"]
-    """Kind of part, which decides how it is checked and loaded."""
-    library: Literal["diffusers", "transformers"]
-    """Library of its class."""
-    classes: tuple[str, ...] = ()
-    """Classes it may have, of which the first is loaded, but of schedulers the one that is named; a scheduler without
-    them may have any that samples noise."""
-    stem: str = ""
-    """Name of a network's files of weights, without its suffix."""
-    loaded_as: str = ""
-    """Class of transformers that is loaded in place of the named ones, where these do more than is needed."""
-    text_encoder: str = ""
-    """The network that a tokenizer's tokens go to."""
-    optional: bool = False
-    """True where the pipeline does without it when model_index.json says null."""
-    names_length: bool = True
-    """False for a tokenizer of whose model_max_length the pipeline makes no use."""
-
-
-@dataclass(frozen=True)
-class Family:
-    """Models of one pipeline class."""
-
-    pipeline_class: str
-    """diffusers class name."""
-    title: str
-    """Common name."""
-    components: Mapping[str, Component]
-    """Everything that is loaded, by name."""
-    adapter: str
-    """Its Denoiser as module:class, which takes (pipeline, fingerprint, device)."""
-    inverted: str
-    """What an inversion optimises, in words; `imgaudit doctor --model` and docs/guides/models.md say it."""
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-    """Arguments of the pipeline besides its components."""
-    switches: tuple[str, ...] = ()
-    """Keys of model_index.json that are handed to the pipeline: true or false, where they are given."""
-    constants: Mapping[str, Any] = field(default_factory=dict)
-    """Keys of model_index.json that have one value in all models, which the pipeline has by default."""
-    half: Literal["float16", "bfloat16"] = "float16"
-    """The type of the weights on a GPU: the one whose range the family was trained for."""
-    never_loaded: tuple[str, ...] = NEVER_LOADED
-    """Components that are left out, because no image that is generated from text passes through them."""
-
-    def present(self, index: Mapping[str, Any], role: str = "") -> dict[str, Component]:
-        """Return the components of one model by name, without absent text encoders and their tokenizers.
-
-        index:  its model_index.json, which was inspected
-        role:   "network", "tokenizer" or "scheduler"; by default any
-        """
-        # What is there and is no list is refused by its own message.
-        absent = {name for name, one in self.components.items() if one.optional and index.get(name) in (None, ABSENT)}
-        return {
-            name: one
-            for name, one in self.components.items()
-            if name not in absent and one.text_encoder not in absent and role in ("", one.role)
-        }
-
-    @property
-    def text_encoders(self) -> list[str]:
-        """Names of the networks that read the prompt."""
-        return [one.text_encoder for one in self.components.values() if one.text_encoder]
-
-    @property
-    def denoising_network(self) -> str:
-        """Name of the network that denoises."""
-        return next(name for name in ("unet", "transformer") if name in self.components)
-
-    @property
-    def is_supported(self) -> bool:
-        """True where this version has the adapter."""
-        return importlib.util.find_spec(self.adapter.partition(":")[0]) is not None
-
-    @property
-    def notes(self) -> list[str]:
-        """A sentence for reports, where the adapter is of another package."""
-        if self.adapter.startswith("imgaudit."):
-            return []
-        return [f"its adapter is {self.adapter!r:.99}, which is no part of imgaudit but of an installed package"]
-
-    def load_adapter(self) -> Any:
-        """Import the adapter's class. Raises ModelRefusedError when this version has none."""
-        module, _, name = self.adapter.partition(":")
-        adapter = getattr(import_module(module), name, None) if self.is_supported else None
-        if adapter is None:
-            raise make_unsupported_error(self.pipeline_class)
-        return adapter
-
-
-ABSENT = [None, None]
-"""Entry in model_index.json for a component that a model does without."""
 
 
 def make_unsupported_error(pipeline_class: str) -> ModelRefusedError:
@@ -183,7 +80,7 @@ def _components(
     optional:       class of a text encoder that the pipeline does without where model_index.json says null
     names_length:   False where the pipeline has its own numbers of tokens, whatever its tokenizers say
     """
-    ends = ["", *(f"_{number}" for number in range(2, len(text_encoders) + 1))]
+    ends = ["", *(f"_{number}" for number in range(2, len(text_encoders) + 1))][: len(text_encoders)]
     encoders, tokenizers = {}, {}
     for end, (encoder, tokenizer, *others) in zip(ends, text_encoders, strict=True):
         encoders[f"text_encoder{end}"] = Component(
@@ -221,6 +118,26 @@ _BERT = ("BertModel", "BertTokenizer")
 _GLM = ("GlmModel", "PreTrainedTokenizerFast", "TokenizersBackend")
 _QWEN = ("Qwen2_5_VLForConditionalGeneration", "Qwen2Tokenizer")
 _SD3 = (_PROJECTED_CLIP, _PROJECTED_CLIP, _T5)
+_BYTES = ("T5EncoderModel", "ByT5Tokenizer")
+_QWEN_3_VL = {
+    "text_encoder": Component("network", "transformers", ("Qwen3VLForConditionalGeneration",), "model"),
+    "processor": Component(
+        "tokenizer", "transformers", ("Qwen3VLProcessor",), loaded_as="Qwen2Tokenizer", is_processor=True,
+        text_encoder="text_encoder",
+    ),
+}  # fmt: skip
+_QWEN_AND_CLIP = {
+    "text_encoder": Component("network", "transformers", ("Qwen2_5_VLForConditionalGeneration",), "model"),
+    "tokenizer": Component(
+        "tokenizer", "transformers", ("Qwen2_5_VLProcessor", "Qwen2VLProcessor"), loaded_as="Qwen2Tokenizer",
+        is_processor=True, text_encoder="text_encoder",
+    ),
+    "text_encoder_2": Component("network", "transformers", ("CLIPTextModel",), "model"),
+    "tokenizer_2": Component(
+        "tokenizer", "transformers", ("CLIPTokenizer", "CLIPTokenizerFast"), text_encoder="text_encoder_2"
+    ),
+}  # fmt: skip
+_GUIDER = Component("guider", "diffusers", ("AdaptiveProjectedMixGuidance",), optional=True)
 _UNET = ("unet", "UNet2DConditionModel")
 # Published under the class that it was split from.
 _PIXART = ("transformer", "PixArtTransformer2DModel", "Transformer2DModel")
@@ -372,6 +289,42 @@ _ALL = (
         _components(("transformer", "ChromaTransformer2DModel"), "AutoencoderKL", _FLOW, _T5),
         "imgaudit.models.families.chroma:ChromaDenoiser",
         "T5's states, under a mask that weighs all rows alike",
+        half="bfloat16",
+    ),
+    Family(
+        "QwenImage21Pipeline",
+        "Qwen-Image 2.1",
+        {
+            **_components(("transformer", "QwenImage21Transformer2DModel"), "AutoencoderKLQwenImage21", _FLOW),
+            **_QWEN_3_VL,
+        },
+        "imgaudit.models.families.qwen_image_21:QwenImage21Denoiser",
+        "the language model's states of the empty prompt and the template around it",
+        half="bfloat16",
+    ),
+    Family(
+        "HunyuanImagePipeline",
+        "HunyuanImage 2.1",
+        {
+            **_components(
+                ("transformer", "HunyuanImageTransformer2DModel"), "AutoencoderKLHunyuanImage", _FLOW, _QWEN, _BYTES
+            ),
+            "guider": _GUIDER,
+            "ocr_guider": _GUIDER,
+        },
+        "imgaudit.models.families.hunyuan_image:HunyuanImageDenoiser",
+        "16 rows of the language model's states; none of quoted words",
+        half="bfloat16",
+    ),
+    Family(
+        "Kandinsky5T2IPipeline",
+        "Kandinsky 5",
+        {
+            **_components(("transformer", "Kandinsky5Transformer3DModel"), "AutoencoderKL", _FLOW),
+            **_QWEN_AND_CLIP,
+        },
+        "imgaudit.models.families.kandinsky5:Kandinsky5Denoiser",
+        "16 rows of the language model's states, and CLIP's pooled vector",
         half="bfloat16",
     ),
 )

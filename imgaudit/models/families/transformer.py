@@ -66,11 +66,10 @@ class TransformerDenoiser(LatentDenoiser):
         return FlowSchedule(int(scheduler.config.num_train_timesteps))
 
     def _refuse_sizes(self, pipeline: Any) -> None:
-        transformer = pipeline.transformer.config
-        channels = self._channels(pipeline) * self.packing**2
-        if transformer.in_channels != channels:
+        taken, channels = self._taken(pipeline), self._channels(pipeline) * self.packing**2
+        if taken != channels:
             raise ModelRefusedError(
-                f"the transformer takes {transformer.in_channels} channels but latents have {channels}; only plain "
+                f"the transformer takes {taken!r:.80} channels but latents have {channels}; only plain "
                 "text-to-image models can be audited"
             )
         side, step = self._side(pipeline), max(self._patch(pipeline), self.packing)
@@ -87,6 +86,10 @@ class TransformerDenoiser(LatentDenoiser):
     def _patch(self, pipeline: Any) -> int:
         """Return the side of the squares that the network itself makes one token of."""
         return cast(int, pipeline.transformer.config.patch_size)
+
+    def _taken(self, pipeline: Any) -> Any:
+        """Return the number of channels that the network takes."""
+        return pipeline.transformer.config.in_channels
 
     def _channels(self, pipeline: Any) -> int:
         return cast(int, pipeline.vae.config.latent_channels)

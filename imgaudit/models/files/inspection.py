@@ -10,7 +10,7 @@ from typing import Any
 
 from imgaudit.exceptions import InputError, ModelRefusedError
 from imgaudit.io.reading import hash_file, read_bounded
-from imgaudit.models.families.registry import ABSENT, Component, Family
+from imgaudit.models.families.family import ABSENT, Component, Family
 
 LIBRARIES = ("diffusers", "transformers", "stable_diffusion")
 """Libraries of components' classes; every other name in model_index.json stands for code in the folder."""

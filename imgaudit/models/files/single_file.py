@@ -16,7 +16,7 @@ from diffusers.loaders import single_file_utils as convert
 from safetensors import safe_open
 
 from imgaudit.exceptions import ModelRefusedError
-from imgaudit.models.families.registry import Component
+from imgaudit.models.families.family import Component
 from imgaudit.models.files.claims import MARKERS, UNET, read_claims, refuse_other_architecture
 from imgaudit.models.files.gguf_file import describe_quantisation, load_gguf, read_gguf
 from imgaudit.models.files.inspection import find_file_kind, quote, read_json

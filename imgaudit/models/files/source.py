@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imgaudit.exceptions import ModelRefusedError
-from imgaudit.models.families.registry import NEVER_LOADED, Component
+from imgaudit.models.families.family import NEVER_LOADED, Component
 from imgaudit.models.files.hub import fetch_model
 from imgaudit.models.files.inspection import hash_model_file, hash_model_files, list_files, quote, read_model_index
 from imgaudit.models.files.variants import choose_folder_variant

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from imgaudit.exceptions import ModelRefusedError
-from imgaudit.models.families.registry import Component
+from imgaudit.models.families.family import Component
 from imgaudit.models.files.inspection import quote
 
 NAME = re.compile(r"[A-Za-z0-9_]+")

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from imgaudit.exceptions import ModelRefusedError
-from imgaudit.models.families.registry import Family
+from imgaudit.models.families.family import Family
 from imgaudit.models.files.inspection import AGAIN, find_file_kind, list_files, quote, read_json, refuse_keys
 
 MAX_VOCABULARY_BYTES = 64 * 2**20
@@ -46,7 +46,11 @@ class Vocabulary:
     """True for a list of pieces and their scores; others are words."""
     has_merges: bool = True
     """True for words of which each is made by merging two."""
+    is_of_bytes: bool = False
+    """True where tokens are the bytes of a text, for which there is no file."""
 
+
+_QWEN2 = Vocabulary("Qwen2", ("vocab.json", "merges.txt"), ("padding",), names_length=False)
 
 VOCABULARIES: Mapping[str, Vocabulary] = MappingProxyType(
     {
@@ -56,8 +60,11 @@ VOCABULARIES: Mapping[str, Vocabulary] = MappingProxyType(
         "LlamaTokenizer": Vocabulary("Llama", (), ("padding",), names_length=False),
         "PreTrainedTokenizerFast": Vocabulary("GLM", (), ("padding",), names_length=False),
         "BertTokenizer": Vocabulary("BERT", ("vocab.txt",), ("padding",), names_length=False, has_merges=False),
-        "Qwen2Tokenizer": Vocabulary("Qwen2", ("vocab.json", "merges.txt"), ("padding",), names_length=False),
         "PixtralProcessor": Vocabulary("Mistral", (), ("padding",), names_length=False),
+        "Qwen2Tokenizer": _QWEN2,
+        "Qwen2_5_VLProcessor": _QWEN2,
+        "Qwen3VLProcessor": _QWEN2,
+        "ByT5Tokenizer": Vocabulary("ByT5", (), ("end", "padding"), names_length=False, is_of_bytes=True),
     }
 )
 """By the first of a component's classes."""
@@ -79,7 +86,9 @@ def _refuse_tokenizer(folder: Path, vocabulary: Vocabulary) -> None:
     """
     files = {path.name: path for path in list_files(folder) if path.parent == folder and find_file_kind(path) == "file"}
     whole = files.get("tokenizer.json")
-    if whole is None:
+    if vocabulary.is_of_bytes:
+        _refuse_other_vocabulary(folder.name, files)
+    elif whole is None:
         _refuse_parts(folder.name, files, vocabulary)
     elif vocabulary.has_pieces:
         refuse_pieces(whole, read_json(whole, MAX_VOCABULARY_BYTES))
@@ -100,6 +109,12 @@ def _refuse_tokenizer(folder: Path, vocabulary: Vocabulary) -> None:
 
 def _size(path: Path) -> int:
     return path.stat().st_size if find_file_kind(path) == "file" else 0
+
+
+def _refuse_other_vocabulary(name: str, files: Mapping[str, Path]) -> None:
+    """Refuse files that a class without a vocabulary would read all the same, or in its place: ModelRefusedError."""
+    if other := [file for file in files if file == "tokenizer.json" or file.endswith(OTHER_FORMATS)]:
+        raise ModelRefusedError(f"{name!r} has {other[0]!r}, but its tokens are bytes: remove it")
 
 
 def _refuse_parts(name: str, files: Mapping[str, Path], vocabulary: Vocabulary) -> None:

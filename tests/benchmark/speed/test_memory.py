@@ -51,9 +51,9 @@ def described(denoiser: LatentDenoiser) -> PublishedModel:
         pipeline_class=type(pipeline).__name__,
         components=components,
         streams={name: tuple(stream.shape[1:]) for name, stream in start.streams.items()},
-        extras={name: tuple(extra.shape[1:]) for name, extra in start.extras.items() if name != "mask"},
+        extras={name: tuple(extra.shape[1:]) for name, extra in start.extras.items() if "mask" not in name},
         # Rows that an inversion starts from and that no mask hides.
-        masks={name: int(extra.sum()) for name, extra in start.extras.items() if name == "mask"},
+        masks={name: int(extra.sum()) for name, extra in start.extras.items() if "mask" in name},
         stated=[],
     )
 

@@ -11,12 +11,14 @@ from imgaudit.exceptions import ModelRefusedError
 from imgaudit.models import load_model
 from tests.support.tiny_more_families import FAMILY_MAKERS
 from tests.support.tiny_newer_families import NEWER_MAKERS
+from tests.support.tiny_template_text import TEMPLATE_MAKERS
 
 # Raised inside diffusers' DPM-Solver; nothing of ours can avoid it.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
 
 XL, SD3, FLUX, PIXART, SANA, QWEN, ALPHA, AURA, LUMINA, COGVIEW, HUNYUAN, LCM = FAMILY_MAKERS
 FLUX2, KLEIN, Z_IMAGE, KREA, CHROMA = NEWER_MAKERS
+QWEN_21, HY_IMAGE, KANDINSKY = TEMPLATE_MAKERS
 
 Changes = tuple[tuple[str, str, dict[str, Any], str], ...]
 """Family, file, the keys of it that are changed, and what the refusal says."""
@@ -153,6 +155,29 @@ KEYS: Changes = (
     (HUNYUAN, MODEL_INDEX, {"controlnet": ["diffusers", "HunyuanDiT2DControlNetModel"]}, "is no part of a HunyuanDiT"),
     (LCM, MODEL_INDEX, {"scheduler": ["diffusers", "DDIMScheduler"]}, "those that are LCMScheduler"),
     (LCM, "unet/config.json", {"time_cond_proj_dim": 10**6}, "far larger network than its weights fill"),
+    (QWEN_21, "transformer/config.json", {"num_layers": 10**6}, "far larger network than its weights fill"),
+    (QWEN_21, "transformer/config.json", {"axes_dims_rope": [1e8, 4, 4]}, "expected at most 1,024"),
+    (QWEN_21, "transformer/config.json", {"context_in_dim": 32}, "weights of another shape than its config.json"),
+    (QWEN_21, "text_encoder/config.json", {"text_config": {"num_hidden_layers": 10**5}}, "far larger network than its"),
+    (QWEN_21, "processor/tokenizer_config.json", {"auto_map": ["a.B", None]}, "'processor/tokenizer_config.json' sets"),
+    (QWEN_21, "processor/tokenizer.json", {"model": {"vocab": {"a": 1}}}, "has no vocabulary with merges"),
+    (QWEN_21, MODEL_INDEX, {"processor": ["transformers", "Qwen2VLProcessor"]}, "those that are Qwen3VLProcessor"),
+    (QWEN_21, MODEL_INDEX, {"sample_sigmas": [1.0, 0.5]}, "component 'sample_sigmas' must be"),
+    (QWEN_21, MODEL_INDEX, {"vae": ["diffusers", "AutoencoderKLQwenImage"]}, "those that are AutoencoderKLQwenImage21"),
+    (HY_IMAGE, "transformer/config.json", {"num_single_layers": 10**6}, "far larger network than its weights fill"),
+    (HY_IMAGE, "transformer/config.json", {"text_embed_2_dim": 64}, "weights of another shape than its config.json"),
+    (HY_IMAGE, "tokenizer_2/tokenizer_config.json", {"extra_ids": 10**9}, "sets extra_ids to 1000000000; expected"),
+    (HY_IMAGE, "tokenizer_2/tokenizer_config.json", {"vocab": "/etc/passwd"}, "are read from their usual files only"),
+    (HY_IMAGE, "tokenizer_2/tokenizer.json", {"model": {}}, "but its tokens are bytes: remove it"),
+    (HY_IMAGE, "guider/guider_config.json", {"guidance_scale": "5"}, "sets 'guidance_scale' to '5'; expected a number"),
+    (HY_IMAGE, "guider/guider_config.json", {"guidance_scale": float("nan")}, "to nan; expected a number"),
+    (HY_IMAGE, "ocr_guider/guider_config.json", {"start": 7.0}, "'ocr_guider' cannot be loaded"),
+    (HY_IMAGE, MODEL_INDEX, {"guider": ["diffusers", "AutoGuidance"]}, "are AdaptiveProjectedMixGuidance from"),
+    (KANDINSKY, "transformer/config.json", {"num_visual_blocks": 10**6}, "far larger network than its weights fill"),
+    (KANDINSKY, "transformer/config.json", {"in_text_dim": 32}, "weights of another shape than its config.json"),
+    (KANDINSKY, "tokenizer_2/tokenizer_config.json", {"model_max_length": 10**30}, "a number from 3 to the 77 pos"),
+    (KANDINSKY, "tokenizer/tokenizer_config.json", {"pad_token": None}, "names no token for the padding"),
+    (KANDINSKY, MODEL_INDEX, {"tokenizer": ["transformers", "Qwen3VLProcessor"]}, "Qwen2_5_VLProcessor or Qwen2VLP"),
 )  # fmt: skip
 
 
@@ -215,6 +240,16 @@ UNFIT: Changes = (
     (COGVIEW, "vae/config.json", {"shift_factor": 0.1}, "which the pipeline does not apply"),
     (HUNYUAN, "scheduler/scheduler_config.json", {"prediction_type": "sample"}, "predicts epsilon or v_prediction"),
     (HUNYUAN, "transformer/config.json", {"learn_sigma": False}, "weights of another shape than its config.json"),
+    (QWEN_21, "transformer/config.json", {"axes_dims_rope": [8, 4, 2]}, "its parts do not fit together"),
+    (QWEN_21, "vae/config.json", {"latents_mean": [0.0]}, "latents_mean is [0.0]; expected 4 finite numbers"),
+    (HY_IMAGE, "transformer/config.json", {"guidance_embeds": True}, "'transformer' lacks"),
+    (HY_IMAGE, "transformer/config.json", {"use_meanflow": True}, "'transformer' lacks"),
+    (HY_IMAGE, "transformer/config.json", {"rope_axes_dim": [4, 10**6]}, "its parts do not fit together"),
+    (HY_IMAGE, "vae/config.json", {"scaling_factor": None}, "scaling_factor is None"),
+    (HY_IMAGE, MODEL_INDEX, {"guider": [None, None]}, "the pipeline has no guider"),
+    (KANDINSKY, "transformer/config.json", {"visual_cond": True}, "weights of another shape than its config.json"),
+    (KANDINSKY, "transformer/config.json", {"patch_size": [1, 1, 4]}, "patch_size is [1, 1, 4]; expected [1, 2, 2]"),
+    (KANDINSKY, "scheduler/scheduler_config.json", {"stochastic_sampling": True}, "sets 'stochastic_sampling'"),
 )  # fmt: skip
 
 

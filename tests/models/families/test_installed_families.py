@@ -12,7 +12,8 @@ import pytest
 from imgaudit.exceptions import ModelRefusedError
 from imgaudit.models import load_model
 from imgaudit.models.families import registry
-from imgaudit.models.families.registry import FAMILIES, Family, find_family, load_installed_families
+from imgaudit.models.families.family import Family
+from imgaudit.models.families.registry import FAMILIES, find_family, load_installed_families
 
 OWN = "imgaudit.models.families.unet:UNetDenoiser"
 

@@ -13,17 +13,20 @@ from imgaudit.benchmark.robustness.broken_model import BrokenModel
 from imgaudit.benchmark.robustness.hostile.model_files import MODEL_INDEX
 from imgaudit.exceptions import ModelRefusedError
 from imgaudit.models import load_model
-from imgaudit.models.families.registry import FAMILIES, Family, find_family
+from imgaudit.models.families.family import Family
+from imgaudit.models.families.registry import FAMILIES, find_family
 from tests.support.family_makers import MAKERS
 from tests.support.tiny_families import StandIn, make_sd3
 from tests.support.tiny_more_families import FAMILY_MAKERS
 from tests.support.tiny_newer_families import NEWER_MAKERS
+from tests.support.tiny_template_text import TEMPLATE_MAKERS, make_small
 
 # Raised inside diffusers' DPM-Solver; nothing of ours can avoid it.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
 
 XL, SD3, FLUX, PIXART, SANA, QWEN, ALPHA, AURA, LUMINA, COGVIEW, HUNYUAN, LCM = FAMILY_MAKERS
 FLUX2, KLEIN, Z_IMAGE, KREA, CHROMA = NEWER_MAKERS
+QWEN_21, HY_IMAGE, KANDINSKY = TEMPLATE_MAKERS
 
 
 def networks(pipeline: Any) -> dict[str, Any]:
@@ -52,8 +55,11 @@ def test_every_network_of_a_family_is_loaded_from_its_file(family: str, family_f
     unrounded = {"use_resolution_binning": False} if family in (PIXART, ALPHA, SANA, HUNYUAN) else {}
     side = 16 if family == AURA else 32
     options = {"height": side, "width": side, "num_inference_steps": 2, "output_type": "pt"} | unrounded
-    images = loaded.denoiser.pipeline(prompt="a red fox", **options).images
-    assert images.shape == (1, 3, side, side)
+    if family in TEMPLATE_MAKERS:
+        make_small(loaded.denoiser.pipeline)
+    images, *_ = loaded.denoiser.pipeline(prompt="a red fox", return_dict=False, **options)
+    # One of them draws opacity as well.
+    assert images.shape == (1, 4 if family == QWEN_21 else 3, side, side)
 
 
 @pytest.mark.parametrize("family", MAKERS)
@@ -235,6 +241,7 @@ def split(model: BrokenModel, file: str) -> None:
         (FLUX, "transformer"), (SANA, "text_encoder"), (QWEN, "text_encoder"), (QWEN, "transformer"),
         (FLUX2, "text_encoder"), (Z_IMAGE, "text_encoder"), (KREA, "text_encoder"), (AURA, "text_encoder"),
         (LUMINA, "transformer"), (COGVIEW, "text_encoder"),
+        (QWEN_21, "text_encoder"), (HY_IMAGE, "transformer"), (KANDINSKY, "transformer"),
     ],
 )  # fmt: skip
 def test_a_network_in_shards_is_the_same_model(
@@ -286,8 +293,11 @@ def test_the_language_model_of_qwen_image_is_read_as_it_is_published(
 @pytest.mark.usefixtures("stand_in")
 @pytest.mark.parametrize(
     ("family", "suffix"),
-    [(SD3, "_3"), (SANA, ""), (QWEN, ""), (AURA, ""), (COGVIEW, ""), (HUNYUAN, "_2"), (FLUX2, "")],
-)
+    [
+        (SD3, "_3"), (SANA, ""), (QWEN, ""), (AURA, ""), (COGVIEW, ""), (HUNYUAN, "_2"), (FLUX2, ""),
+        (KANDINSKY, ""),
+    ],
+)  # fmt: skip
 def test_the_fingerprint_follows_the_files_of_every_component(
     family: str, suffix: str, copied_family: Callable[[str], BrokenModel]
 ) -> None:

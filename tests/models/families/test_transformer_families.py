@@ -355,6 +355,10 @@ ENCODE_PROMPT = {
     "ChromaPipeline": "prompt negative_prompt device num_images_per_prompt prompt_embeds negative_prompt_embeds "
     "prompt_attention_mask negative_prompt_attention_mask do_classifier_free_guidance max_sequence_length lora_scale",
     "Krea2Pipeline": "prompt device num_images_per_prompt prompt_embeds prompt_embeds_mask max_sequence_length",
+    "QwenImage21Pipeline": "prompt image device num_images_per_prompt prompt_embeds prompt_embeds_mask image_pad_mask",
+    "HunyuanImagePipeline": "prompt device batch_size num_images_per_prompt prompt_embeds prompt_embeds_mask "
+    "prompt_embeds_2 prompt_embeds_mask_2",
+    "Kandinsky5T2IPipeline": "prompt num_images_per_prompt max_sequence_length device dtype",
     "SanaPipeline": "prompt do_classifier_free_guidance negative_prompt num_images_per_prompt device prompt_embeds "
     "negative_prompt_embeds prompt_attention_mask negative_prompt_attention_mask clean_caption max_sequence_length "
     "complex_human_instruction lora_scale",
