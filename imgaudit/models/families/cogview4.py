@@ -12,13 +12,14 @@ from torch.nn.functional import pad
 from imgaudit.diffusion.denoiser import PromptEmbeds
 from imgaudit.diffusion.schedules import Schedule
 from imgaudit.exceptions import ModelRefusedError
-from imgaudit.models.families.transformer import TransformerDenoiser, spread_rows
+from imgaudit.models.families.grouped import OwnLengthDenoiser
+from imgaudit.models.families.transformer import spread_rows
 
 OTHER_SIGMAS = ("shift_terminal", "use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas")
 """Settings of the scheduler by which noise and time no longer belong together in one way."""
 
 
-class CogView4Denoiser(TransformerDenoiser):
+class CogView4Denoiser(OwnLengthDenoiser):
     """A CogView4Pipeline as a Denoiser.
 
     Stream: "text". The pipeline fills texts up on the left to a multiple of 16 tokens, and both networks see what
@@ -91,41 +92,22 @@ class CogView4Denoiser(TransformerDenoiser):
         mu = float(calculate_shift(tokens, config.base_image_seq_len, config.base_shift, config.max_shift))
         return mu if config.time_shift_type == "linear" else math.exp(mu)
 
-    def _call(self, noisy: torch.Tensor, timesteps: torch.Tensor, prompt_embeds: PromptEmbeds) -> torch.Tensor:
+    def _call_alike(
+        self, noisy: torch.Tensor, timesteps: torch.Tensor, prompt_embeds: PromptEmbeds, length: int
+    ) -> torch.Tensor:
         steps, (height, width) = self.schedule.num_train_timesteps, noisy.shape[-2:]
         # The pipeline shifts the noise, and tells the network the time that it had before.
         noise = (timesteps + 1).double() / steps
         time = (steps * noise / (noise + self._shift(height, width) * (1 - noise))).float()
         scale = self.pipeline.vae_scale_factor
         size = noisy.new_tensor([[height * scale, width * scale]]).expand(len(noisy), -1)
-        # A mask would not keep the network from seeing what it hides: texts of one length pass together.
-        parts = [
-            (rows, self.pipeline.transformer(
-                noisy[rows], encoder_hidden_states=text, timestep=time[rows], original_size=size[rows],
-                target_size=size[rows], crop_coords=torch.zeros_like(size[rows]),
-            ).sample)
-            for rows, text in _split_by_length(prompt_embeds)
-        ]  # fmt: skip
-        order = torch.cat([rows for rows, _ in parts]).argsort()
-        return torch.cat([part for _, part in parts])[order]
+        output = self.pipeline.transformer(
+            noisy, encoder_hidden_states=prompt_embeds.streams["text"][:, :length], timestep=time, original_size=size,
+            target_size=size, crop_coords=torch.zeros_like(size),
+        ).sample  # fmt: skip
+        return cast(torch.Tensor, output)
 
     def _prompt_arguments(self, prompt_embeds: PromptEmbeds) -> dict[str, torch.Tensor]:
-        [(_, text)] = _split_by_length(prompt_embeds)
-        return {"prompt_embeds": text}
-
-    def sample(self, prompt_embeds: PromptEmbeds, seeds: Sequence[int], **options: Any) -> torch.Tensor:
-        """Call the pipeline once for each length of text; images on the CPU."""
-        latents = options.pop("latents", None)
-        images: dict[int, torch.Tensor] = {}
-        for rows, _ in _split_by_length(prompt_embeds):
-            own = None if latents is None else latents[rows.to(latents.device)]
-            part = super().sample(prompt_embeds.select(rows), [seeds[row] for row in rows], latents=own, **options)
-            images |= dict(zip(rows.tolist(), part, strict=True))
-        return torch.stack([images[row] for row in range(len(seeds))])
-
-
-def _split_by_length(prompt_embeds: PromptEmbeds) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Return, for every number of rows that the mask shows, the conditions (n,) that have as many, and these rows."""
-    text, seen = prompt_embeds.streams["text"], prompt_embeds.extras["mask"].sum(dim=1)
-    groups = [(int(length), (seen == length).nonzero()[:, 0].to(text.device)) for length in seen.unique()]
-    return [(rows, text[rows, :length]) for length, rows in groups]
+        # Those that come together are of one length.
+        length = int(prompt_embeds.extras["mask"][0].sum())
+        return {"prompt_embeds": prompt_embeds.streams["text"][:, :length]}
