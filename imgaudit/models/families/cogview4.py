@@ -115,7 +115,8 @@ class CogView4Denoiser(TransformerDenoiser):
 
     def sample(self, prompt_embeds: PromptEmbeds, seeds: Sequence[int], **options: Any) -> torch.Tensor:
         """Call the pipeline once for each length of text; images on the CPU."""
-        latents, images = options.pop("latents", None), {}
+        latents = options.pop("latents", None)
+        images: dict[int, torch.Tensor] = {}
         for rows, _ in _split_by_length(prompt_embeds):
             own = None if latents is None else latents[rows.to(latents.device)]
             part = super().sample(prompt_embeds.select(rows), [seeds[row] for row in rows], latents=own, **options)

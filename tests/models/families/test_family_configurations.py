@@ -127,7 +127,7 @@ KEYS: Changes = (
     (HUNYUAN, MODEL_INDEX, {"text_encoder": [None, None]}, "component 'text_encoder' is [None, None]"),
     (HUNYUAN, MODEL_INDEX, {"controlnet": ["diffusers", "HunyuanDiT2DControlNetModel"]}, "is no part of a HunyuanDiT"),
     (LCM, MODEL_INDEX, {"scheduler": ["diffusers", "DDIMScheduler"]}, "those that are LCMScheduler"),
-    (LCM, "unet/config.json", {"time_cond_proj_dim": 10**6}, "far larger network than its weights fill"),
+    (LCM, "unet/config.json", {"time_cond_proj_dim": 24}, "weights of another shape than its config.json"),
 )  # fmt: skip
 
 

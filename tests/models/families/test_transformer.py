@@ -18,6 +18,7 @@ from imgaudit.diffusion.seeds import draw_noise
 from imgaudit.exceptions import UndefinedConversionError
 from imgaudit.io.captions import CaptionSource
 from imgaudit.io.portfolio import read_portfolio
+from imgaudit.models.families.aura_flow import AuraFlowDenoiser
 from imgaudit.models.families.qwen_image import QwenImageDenoiser
 from imgaudit.models.families.sana import SanaDenoiser
 from imgaudit.models.families.transformer import PackedDenoiser, TransformerDenoiser
@@ -108,7 +109,9 @@ def test_a_prediction_is_what_the_scheduler_steps_along(family: str) -> None:
 def test_gradients_reach_every_stream_and_match_central_differences(denoiser: TransformerDenoiser) -> None:
     denoiser.pipeline.transformer.double()
     generator = torch.Generator().manual_seed(0)
-    condition = denoiser.condition(PROMPTS[:1])
+    # Rows of zeros, as AuraFlow fills prompts up with, are normalised: nothing is straight near them.
+    has_zeros = isinstance(denoiser, AuraFlowDenoiser)
+    condition = denoiser.start_condition() if has_zeros else denoiser.condition(PROMPTS[:1])
     noisy = torch.randn((1, *denoiser.latent_shape), generator=generator, dtype=torch.float64)
     timesteps = torch.tensor([400])
 
