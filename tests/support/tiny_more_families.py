@@ -88,7 +88,8 @@ def make_aura_flow(**tokenizer: Any) -> AuraFlowPipeline:
         attention_head_dim=8, num_attention_heads=3, joint_attention_dim=32, caption_projection_dim=24,
         pos_embed_max_size=(SIDE // 2) ** 2,
     )  # fmt: skip
-    randomise(network)
+    # Text has little to say among smaller weights.
+    randomise(network, 0.2)
     text_encoder = UMT5EncoderModel(
         UMT5Config(vocab_size=len(words), d_model=32, d_kv=8, d_ff=37, num_layers=2, num_heads=4,
                    feed_forward_proj="gated-gelu")
@@ -143,7 +144,8 @@ def make_cogview4(**scheduler: Any) -> CogView4Pipeline:
     randomise(network)
     text_encoder = GlmModel(
         GlmConfig(vocab_size=len(tokenizer), hidden_size=32, intermediate_size=37, num_hidden_layers=2,
-                  num_attention_heads=2, num_key_value_heads=1, head_dim=16, pad_token_id=256, eos_token_id=256)
+                  num_attention_heads=2, num_key_value_heads=1, head_dim=16, pad_token_id=256, eos_token_id=256,
+                  initializer_range=0.5)
     )  # fmt: skip
     options = {"base_shift": 0.25, "max_shift": 0.75, "use_dynamic_shifting": True, "time_shift_type": "linear"}
     return CogView4Pipeline(

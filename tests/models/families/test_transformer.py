@@ -19,6 +19,7 @@ from imgaudit.diffusion.seeds import draw_noise
 from imgaudit.exceptions import UndefinedConversionError
 from imgaudit.io.captions import CaptionSource
 from imgaudit.io.portfolio import read_portfolio
+from imgaudit.models.families.aura_flow import AuraFlowDenoiser
 from imgaudit.models.families.flux2 import AnyFlux2Denoiser
 from imgaudit.models.families.krea2 import Krea2Denoiser
 from imgaudit.models.families.qwen_autoencoder import QwenAutoencoderDenoiser
@@ -118,7 +119,9 @@ def test_gradients_reach_every_stream_and_match_central_differences(denoiser: Tr
             if isinstance(module, Krea2RMSNorm):
                 module.float()
     generator = torch.Generator().manual_seed(0)
-    condition = denoiser.condition(PROMPTS[:1])
+    # Rows of zeros, as AuraFlow fills prompts up with, are normalised: nothing is straight near them.
+    has_zeros = isinstance(denoiser, AuraFlowDenoiser)
+    condition = denoiser.start_condition() if has_zeros else denoiser.condition(PROMPTS[:1])
     noisy = torch.randn((1, *denoiser.latent_shape), generator=generator, dtype=torch.float64)
     timesteps = torch.tensor([400])
 
