@@ -50,12 +50,12 @@ SIDE = 8
 """Of the latents; the images have twice as many pixels, and Sana's four times."""
 
 
-def randomise(network: torch.nn.Module, scale: float = 0.05) -> None:
+def randomise(network: torch.nn.Module) -> None:
     """Give every weight a value: final layers start at zero, and a network that says nothing passes any test."""
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for weight in network.parameters():
-            weight.add_(torch.randn(weight.shape, generator=generator) * scale)
+            weight.add_(torch.randn(weight.shape, generator=generator) * 0.05)
 
 
 def t5_tokenizer() -> T5Tokenizer:

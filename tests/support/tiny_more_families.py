@@ -88,8 +88,7 @@ def make_aura_flow(**tokenizer: Any) -> AuraFlowPipeline:
         attention_head_dim=8, num_attention_heads=3, joint_attention_dim=32, caption_projection_dim=24,
         pos_embed_max_size=(SIDE // 2) ** 2,
     )  # fmt: skip
-    # Text has little to say among smaller weights.
-    randomise(network, 0.2)
+    randomise(network)
     text_encoder = UMT5EncoderModel(
         UMT5Config(vocab_size=len(words), d_model=32, d_kv=8, d_ff=37, num_layers=2, num_heads=4,
                    feed_forward_proj="gated-gelu")

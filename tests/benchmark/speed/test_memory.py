@@ -68,7 +68,8 @@ def assert_same_counts(denoiser: LatentDenoiser) -> None:
         assert outline.spare_memory() == denoiser.spare_memory()
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+# What is written down of published models has no place for a second mask, as Hunyuan-DiT's.
+@pytest.mark.parametrize("name", [name for name in FAMILIES if name not in UNKNOWN_SIZES])
 def test_without_data_as_many_bytes_are_counted_as_with_data(name: str) -> None:
     assert_same_counts(FAMILIES[name]())
 
