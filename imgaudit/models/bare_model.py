@@ -162,6 +162,7 @@ def _draw_condition(model: PublishedModel, text: str, device: torch.device) -> P
     extras: Mapping[str, torch.Tensor] = {
         **{name: torch.ones(1, *shape, device=device) for name, shape in model.extras.items()},
         **{name: (torch.arange(tokens) < seen).long()[None] for name, seen in model.masks.items()},
+        **{name: torch.zeros(1, count, dtype=torch.long) for name, count in model.blank_masks.items()},
     }
     free = {name: torch.ones(tokens, dtype=torch.bool) for name, (tokens, _) in model.streams.items()}
     return PromptEmbeds(streams, free, extras)

@@ -94,6 +94,7 @@ def _condition(model: PublishedModel, mode: FakeTensorMode) -> PromptEmbeds:
     extras: Mapping[str, torch.Tensor] = {
         **{name: torch.zeros(1, *shape) for name, shape in model.extras.items()},
         **{name: (torch.arange(tokens) < seen).long()[None] for name, seen in model.masks.items()},
+        **{name: torch.zeros(1, count, dtype=torch.long) for name, count in model.blank_masks.items()},
     }
     free = {name: torch.ones(tokens, dtype=torch.bool) for name, (tokens, _) in model.streams.items()}
     return PromptEmbeds(streams, free, extras)

@@ -60,6 +60,8 @@ class PublishedModel(Record):
     """Shape of what rides along, of one sample."""
     masks: dict[str, int] = Field(default_factory=dict)
     """Extras that are masks over the stream "text": name to the number of tokens they leave visible, the first ones."""
+    blank_masks: dict[str, int] = Field(default_factory=dict)
+    """Extras that are masks over other tokens, of which none is visible: name to the number of tokens."""
     stated: list[StatedSize]
     """Published numbers of parameters, which those of the networks have to agree with."""
 

@@ -53,7 +53,8 @@ def described(denoiser: LatentDenoiser) -> PublishedModel:
         streams={name: tuple(stream.shape[1:]) for name, stream in start.streams.items()},
         extras={name: tuple(extra.shape[1:]) for name, extra in start.extras.items() if "mask" not in name},
         # Rows that an inversion starts from and that no mask hides.
-        masks={name: int(extra.sum()) for name, extra in start.extras.items() if "mask" in name},
+        masks={name: int(extra.sum()) for name, extra in start.extras.items() if name == "mask"},
+        blank_masks={name: extra.shape[1] for name, extra in start.extras.items() if name.endswith("_mask")},
         stated=[],
     )
 

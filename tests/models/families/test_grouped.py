@@ -26,6 +26,7 @@ from imgaudit.models.families.transformer import TransformerDenoiser
 from imgaudit.models.text_processor import TextProcessor
 from imgaudit.schema.protocol import ErrorConfig, GenerationConfig, InversionConfig, Protocol
 from imgaudit.schema.records import ErrorMeasurement, Rung, RungMeasurement
+from tests.benchmark.speed.test_memory import assert_same_counts
 from tests.models.families import test_transformer as every
 from tests.support.tiny_template_text import (
     TEMPLATE_MAKERS,
@@ -355,6 +356,10 @@ def test_schedulers_weights_sizes_and_factors_are_checked(family: str) -> None:
     pipeline.vae.register_to_config(**{factors: [0.0] * 4 if factors == "latents_std" else float("nan")})
     with pytest.raises(ModelRefusedError, match=f"the autoencoder's {factors} is"):
         adapt(pipeline)
+
+
+def test_memory_is_counted_without_data_as_with_it(denoiser: TransformerDenoiser) -> None:
+    assert_same_counts(denoiser)
 
 
 def test_what_only_one_family_has_is_checked() -> None:
