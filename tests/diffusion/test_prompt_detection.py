@@ -191,7 +191,9 @@ def test_models_without_a_null_branch_and_prompts_no_encoder_takes_are_skipped(
 def test_every_family_says_where_its_words_are_or_that_it_cannot(family_folders: dict[str, Path]) -> None:
     settings = PromptDetectionSettings(steps=2, sampling_steps=4, seeds=1)
     for name, folder in family_folders.items():
-        denoiser = load_model(str(folder), "cpu").denoiser
+        denoiser: Any = load_model(str(folder), "cpu").denoiser
+        # Pipelines do not save these sizes, and have those of published models.
+        make_small(denoiser.pipeline)
         [found] = detect(denoiser, ["a red fox"], settings)
         if denoiser.no_null:
             assert isinstance(found, PromptSkipped), name
