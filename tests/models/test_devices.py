@@ -24,6 +24,7 @@ from imgaudit.models.devices import (
     use_channels_last,
 )
 from imgaudit.models.families.latent import LatentDenoiser
+from imgaudit.models.families.z_image import ZImageDenoiser
 from tests.diffusion.test_memory import FAMILIES, gradients, inputs
 
 # Raised inside diffusers' solvers; nothing of ours can avoid it.
@@ -64,7 +65,9 @@ def test_every_family_has_blocks_to_compile(
     # Most of what the network computes with, or compiling it would hardly be worth the wait.
     inside = sum(weight.numel() for block in compiled for weight in block.parameters())
     if hasattr(denoiser.pipeline, "transformer"):
-        assert inside > 0.3 * sum(weight.numel() for weight in denoiser.network.parameters())
+        # The embedding of time of Z-Image's has 1,024 channels however tiny the rest is.
+        least = 0.1 if isinstance(denoiser, ZImageDenoiser) else 0.3
+        assert inside > least * sum(weight.numel() for weight in denoiser.network.parameters())
 
 
 @pytest.mark.slow
