@@ -158,7 +158,7 @@ def test_checkpointing_gives_the_same_gradients_in_less_memory(family: Callable[
     assert denoiser.spare_memory() and not denoiser.spare_memory()
     sparing, sparing_bytes, again = measure()
     assert evaluations == again == 8 and sparing_bytes <= plain_bytes
-    # Two blocks of this size have little to spare beside what goes on around them.
+    # What Krea 2 fuses text with is no block, and is most of the tiny one; CogView4's has little besides its own text.
     assert sparing_bytes < plain_bytes or isinstance(denoiser, CogView4Denoiser | Krea2Denoiser)
     for name, gradient in plain.items():
         torch.testing.assert_close(sparing[name], gradient, rtol=1e-5, atol=1e-7)

@@ -1,6 +1,7 @@
 """Prompt detection against plain loops, closed forms and central differences."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -23,6 +24,7 @@ from imgaudit.models import FiniteSetDenoiser, load_model
 from imgaudit.models.families.unet import UNetDenoiser
 from imgaudit.schema.records import Skipped
 from tests.conftest import make_other_pipeline, make_pipeline, tiny_recipe
+from tests.support.tiny_template_text import make_small
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from accelerate import cpu_offload
+from diffusers import HunyuanDiTPipeline
 from typer.testing import CliRunner
 
 from imgaudit.benchmark.speed.compilation import CompileReport
@@ -24,6 +25,7 @@ from imgaudit.models.devices import (
     use_channels_last,
 )
 from imgaudit.models.families.latent import LatentDenoiser
+from imgaudit.models.families.z_image import ZImageDenoiser
 from tests.diffusion.test_memory import FAMILIES, gradients, inputs
 
 # Raised inside diffusers' solvers; nothing of ours can avoid it.
@@ -60,7 +62,7 @@ def test_every_family_has_blocks_to_compile(
     compiled: list[torch.nn.Module] = []
     monkeypatch.setattr(torch.nn.Module, "compile", lambda module, **named: compiled.append(module))
     denoiser = family()
-    if not denoiser.network._repeated_blocks:
+    if isinstance(denoiser.pipeline, HunyuanDiTPipeline):
         with pytest.raises(ModelRefusedError, match="names no blocks that it repeats"):
             compile_blocks(denoiser.network)
         return
@@ -68,8 +70,9 @@ def test_every_family_has_blocks_to_compile(
     # Most of what the network computes with, or compiling it would hardly be worth the wait.
     inside = sum(weight.numel() for block in compiled for weight in block.parameters())
     if hasattr(denoiser.pipeline, "transformer"):
-        # Z-Image's has blocks of other kinds for what it reads, as many as the rest when it is so small.
-        assert inside > 0.1 * sum(weight.numel() for weight in denoiser.network.parameters())
+        # The embedding of time of Z-Image's has 1,024 channels however tiny the rest is.
+        least = 0.1 if isinstance(denoiser, ZImageDenoiser) else 0.3
+        assert inside > least * sum(weight.numel() for weight in denoiser.network.parameters())
 
 
 @pytest.mark.slow
