@@ -1,18 +1,17 @@
 """HunyuanImage 2.1: a language model's states, the bytes of quoted words beside them, and guidance by projection."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, cast
 
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from imgaudit.diffusion.denoiser import PromptEmbeds
 from imgaudit.exceptions import ModelRefusedError
 from imgaudit.models.families.grouped import GroupedDenoiser
 from imgaudit.models.families.padded_text import fill_up
 from imgaudit.models.families.short_template import ShortTemplateDenoiser
-
-GUIDERS = ("guider", "ocr_guider")
-"""Parts of the pipeline that guide: the second, where there is one, guides prompts with quoted words."""
 
 
 class HunyuanImageDenoiser(GroupedDenoiser, ShortTemplateDenoiser):
@@ -40,13 +39,12 @@ class HunyuanImageDenoiser(GroupedDenoiser, ShortTemplateDenoiser):
                 )
         if pipeline.guider is None:
             raise ModelRefusedError("the pipeline has no guider, so that its images are not those of this model")
-        self._guiders = {name: getattr(pipeline, name) for name in GUIDERS}
+        self._guiders = {name: getattr(pipeline, name) for name in ("guider", "ocr_guider")}
         super().__init__(pipeline, fingerprint, device)
         self._refuse_tokenizer()
 
     def _patch(self, pipeline: Any) -> int:
-        patch = pipeline.transformer.config.patch_size
-        if list(patch) != [1, 1]:
+        if list(patch := pipeline.transformer.config.patch_size) != [1, 1]:
             raise ModelRefusedError(f"the transformer's patch_size is {patch!r:.80}; expected [1, 1]")
         return 1
 
@@ -65,7 +63,6 @@ class HunyuanImageDenoiser(GroupedDenoiser, ShortTemplateDenoiser):
         )  # fmt: skip
         return fill_up(text, mask, self.max_sequence_length)
 
-    @torch.no_grad()
     def condition(self, prompts: Sequence[str]) -> PromptEmbeds:
         """Encode as the pipeline does; free are the first rows."""
         whole = super().condition(prompts)
@@ -103,12 +100,18 @@ class HunyuanImageDenoiser(GroupedDenoiser, ShortTemplateDenoiser):
         ).sample
         return cast(torch.Tensor, output)
 
+    def spare_memory(self) -> bool:
+        """Checkpoint gradients with torch's own function: the network names arguments, which diffusers' refuses."""
+        if self.network.is_gradient_checkpointing:
+            return False
+        self.network.enable_gradient_checkpointing(partial(checkpoint, use_reentrant=False))
+        return True
+
     def _prompt_arguments(self, prompt_embeds: PromptEmbeds) -> dict[str, Any]:
         (text, mask), extras = self._seen(prompt_embeds), prompt_embeds.extras
         glyphs, shown = extras["glyphs"].to(text.dtype), extras["glyph_mask"]
-        return {
-            "prompt_embeds": text, "prompt_embeds_mask": mask, "prompt_embeds_2": glyphs, "prompt_embeds_mask_2": shown,
-        }  # fmt: skip
+        names = ("prompt_embeds", "prompt_embeds_mask", "prompt_embeds_2", "prompt_embeds_mask_2")
+        return dict(zip(names, (text, mask, glyphs, shown), strict=True))
 
     def _sampling_arguments(self, prompt_embeds: PromptEmbeds, guidance_scale: float) -> dict[str, Any]:
         for name, guider in self._guiders.items():
