@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import diffusers
@@ -88,7 +89,13 @@ def _describe_source(
     examination.ask(lambda: refuse_unmerged_weights(folder))
     is_safe = not examination.refusals
     has_weights = source.checkpoint is not None or any(folder.glob("*/*.safetensors"))
-    weights = examination.ask(lambda: source.find_weights(networks, variant)) if has_weights else None
+    weights: Mapping[str, Weights] | None = None
+    if source.checkpoint is not None:
+        # What the file lacks is loaded from its configuration's place, and was not fetched from the hub.
+        expected = networks if Path(source.config).is_dir() else source.checkpoint.parts.keys() & networks
+        weights = examination.ask(lambda: source.find_held({name: networks[name] for name in expected}))
+    elif has_weights:
+        weights = examination.ask(lambda: source.find_weights(networks, variant))
     claims = Claims()
     if weights:
         files = weights[family.denoising_network].files

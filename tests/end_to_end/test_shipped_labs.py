@@ -25,7 +25,7 @@ def test_a_shipped_lab_is_small_and_follows_its_recipe(lab: Path) -> None:
     recipe = description.distillation.teacher if description.distillation else lab.name
     trained = LabRecipe.read(ROOT / "recipes" / f"{recipe}.toml")
     assert description.recipe == trained.model_copy(update={"name": lab.name})
-    assert weight_of(lab / "model") < 10_000_000
+    assert weight_of(lab / "model") < (10_000_000 if trained.resolution < 128 else 15_000_000)
     assert not [path.name for path in lab.rglob("*") if path.suffix in (".bin", ".pt", ".ckpt", ".npz")]
     cases = choose_cases(description, CaseCounts())
     assert len(cases.bank) == 240
@@ -39,7 +39,7 @@ def test_a_shipped_lab_names_no_place_on_the_machine_that_trained_it(lab: Path) 
 
 
 def test_the_shipped_labs_together_are_small() -> None:
-    assert sum(weight_of(lab / "model") for lab in LABS) < 80_000_000
+    assert sum(weight_of(lab / "model") for lab in LABS) < 100_000_000
 
 
 def test_the_lab_that_chose_the_defaults_has_another_split_than_those_that_report() -> None:

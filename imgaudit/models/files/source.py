@@ -32,17 +32,22 @@ class Source:
     config: str = ""
     """The configuration of a single file, as it was named or taken by default."""
 
+    def find_held(self, networks: Mapping[str, Component]) -> dict[str, Weights]:
+        """Find the weights that a single file holds; none of a folder. Raises ModelRefusedError as `find_weights`."""
+        if self.checkpoint is None:
+            return {}
+
+        from imgaudit.models.files.single_file import find_checkpoint_weights
+
+        return find_checkpoint_weights(self.checkpoint, self.folder, networks)
+
     def find_weights(self, networks: Mapping[str, Component], variant: str) -> dict[str, Weights]:
         """Find the weights of every network; nothing is loaded.
 
         variant:  the one that was asked for
         Raises ModelRefusedError for files that are missing, damaged, or of no use.
         """
-        held: dict[str, Weights] = {}
-        if self.checkpoint is not None:
-            from imgaudit.models.files.single_file import find_checkpoint_weights
-
-            held = find_checkpoint_weights(self.checkpoint, self.folder, networks)
+        held = self.find_held(networks)
         others = {name: one for name, one in networks.items() if name not in held}
         if variant and not others:
             raise ModelRefusedError(f"the model is a single file, which has no variant {variant!r:.80}")

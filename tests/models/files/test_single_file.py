@@ -16,6 +16,7 @@ from imgaudit.diffusion.denoiser import Denoiser
 from imgaudit.exceptions import ModelRefusedError
 from imgaudit.io.portfolio import Portfolio
 from imgaudit.models import load_model
+from imgaudit.models.description import describe_model
 from imgaudit.models.files.claims import UNET
 from imgaudit.models.files.single_file import LAYOUTS, Checkpoint, find_usual_configuration
 from imgaudit.runs.manifest import make_manifest, open_manifest
@@ -55,6 +56,34 @@ def test_a_single_file_is_the_model_of_its_folder(
             torch.testing.assert_close(parts[key].state_dict(), part.state_dict(), rtol=0, atol=0)
     # Equal weights at other places in memory are added up in another order.
     torch.testing.assert_close(sample(loaded.denoiser), sample(expected.denoiser), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_single_file_is_described_without_its_weights(
+    name: str, folders: dict[str, Path], files: dict[str, Path], tmp_path: Path
+) -> None:
+    config = configuration(folders[name], tmp_path / "config")
+    found, whole = describe_model(str(files[name]), config=str(config)), describe_model(str(folders[name]))
+    assert found.refusals == whole.refusals == [] and found.has_weights
+    assert found.parameters == whole.parameters
+
+
+def test_what_a_file_lacks_is_not_missed_where_it_would_be_fetched(
+    folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = pipeline_of(folders["sd3"])
+    bare = {name.removeprefix(UNET): one for name, one in single_file(pipeline).items() if name.startswith(UNET)}
+    file, config = save(bare, tmp_path / "transformer.safetensors"), configuration(folders["sd3"], tmp_path / "config")
+    fetched: list[bool] = []
+
+    def fetch(model: str, variant: str, without: object, *, with_weights: bool) -> Path:
+        fetched.append(with_weights)
+        return config
+
+    monkeypatch.setattr("imgaudit.models.files.source.fetch_model", fetch)
+    found = describe_model(str(file), config="owner/name")
+    assert fetched == [False] and found.refusals == [] and found.denoiser is not None
+    assert "has no weights of it" in " ".join(describe_model(str(file), config=str(config)).refusals)
 
 
 def test_the_fingerprint_covers_the_file_and_its_configuration(

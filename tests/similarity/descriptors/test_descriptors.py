@@ -79,7 +79,7 @@ def test_files_that_are_no_weights_are_refused(
         ({**weights, "evil": Evil()}, "cannot be read as weights alone"),
         ([1, 2], "something else than named tensors"),
         ({**weights, "more": torch.zeros(1)}, "1 weights are missing, left over"),
-        ({name: one for name, one in weights.items() if name != key}, "first: 'backbone.fc.weight'"),
+        ({name: one for name, one in weights.items() if name != key}, "such as 'backbone.fc.weight'"),
         ({**weights, key: torch.zeros(512, 2047)}, "of another shape"),
         ({**weights, key: torch.full((512, 2048), float("nan"))}, "not finite"),
     ):
