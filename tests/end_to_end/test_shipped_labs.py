@@ -6,6 +6,8 @@ import pytest
 
 from imgaudit.benchmark.harness.cases import CaseCounts, Group, choose_cases, group_of
 from imgaudit.benchmark.harness.score_table import ScoreTable
+from imgaudit.benchmark.settings import LegSettings
+from imgaudit.benchmark.verdicts.legs_audit import choose_images
 from imgaudit.lab.description import LabDescription
 from imgaudit.lab.recipe import LabRecipe
 from imgaudit.models.loading import hash_model_files, model_fingerprint
@@ -27,6 +29,10 @@ def test_a_shipped_lab_is_small_and_follows_its_recipe(lab: Path) -> None:
     assert description.recipe == trained.model_copy(update={"name": lab.name})
     assert weight_of(lab / "model") < (10_000_000 if trained.resolution < 128 else 15_000_000)
     assert not [path.name for path in lab.rglob("*") if path.suffix in (".bin", ".pt", ".ckpt", ".npz")]
+    if description.with_role("template"):
+        controls, audited = choose_images(description, LegSettings())
+        assert len(controls) == 240 and not {one.sha256 for one in controls} & {one.sha256 for one in audited}
+        return
     cases = choose_cases(description, CaseCounts())
     assert len(cases.bank) == 240
     assert not {image.sha256 for image in cases.controls} & {image.sha256 for image in cases.measured}
