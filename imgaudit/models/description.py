@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -74,7 +75,7 @@ def describe_model(model: str, loras: Sequence[str] = (), *, variant: str = "", 
     index = examination.ask(lambda: read_model_index(source.folder)) if source else None
     family = examination.ask(lambda: find_family(index["_class_name"])) if index else None
     for text in loras:
-        examination.ask(lambda text=text: read_lora(text))  # type: ignore[misc]
+        examination.ask(partial(read_lora, text))
     if not (source and index and family):
         return ModelDescription(None, None, examination.refusals, (), has_weights=False)
     return _describe_source(examination, source, index, family, variant)
@@ -85,7 +86,7 @@ def _describe_source(
 ) -> ModelDescription:
     folder, networks = source.folder, family.present(index, "network")
     for check in (refuse_unsafe, refuse_tokenizers):
-        examination.ask(lambda check=check: check(folder, index, family))  # type: ignore[misc]
+        examination.ask(partial(check, folder, index, family))
     examination.ask(lambda: refuse_unmerged_weights(folder))
     is_safe = not examination.refusals
     has_weights = source.checkpoint is not None or any(folder.glob("*/*.safetensors"))

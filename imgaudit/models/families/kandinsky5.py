@@ -53,7 +53,7 @@ class Kandinsky5Denoiser(OwnLengthDenoiser, ShortTemplateDenoiser):
         return PATCH[1]
 
     def _factors(self) -> tuple[Any, Any]:
-        # The pipeline leaves out the autoencoder's shift, and so did the training.
+        # The pipeline leaves out the autoencoder's shift.
         return self.pipeline.vae.config.scaling_factor, 0.0
 
     @cached_property

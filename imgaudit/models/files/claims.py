@@ -33,21 +33,26 @@ PREDICTIONS: Mapping[str, str] = {
 }  # fmt: skip
 """Kinds of output in diffusers' words, by modelspec.prediction_type."""
 
-ARCHITECTURES: Mapping[str, str] = {
-    "stable-diffusion-v1": "StableDiffusionPipeline", "stable-diffusion-v2": "StableDiffusionPipeline",
-    "stable-diffusion-xl": "StableDiffusionXLPipeline", "sdxl": "StableDiffusionXLPipeline",
-    "stable-diffusion-v3": "StableDiffusion3Pipeline", "stable-diffusion-3": "StableDiffusion3Pipeline",
-    "sd1": "StableDiffusionPipeline", "sd3": "StableDiffusion3Pipeline",
-    "flux": "FluxPipeline", "flux-1": "FluxPipeline", "flux1": "FluxPipeline", "flux-dev": "FluxPipeline",
-    "flux-schnell": "FluxPipeline",
-}  # fmt: skip
-"""Pipeline classes by the beginnings of modelspec.architecture and of GGUF's general.architecture."""
+_SD, _SDXL, _SD3, _FLUX = (
+    frozenset({f"{name}Pipeline"}) for name in ("StableDiffusion", "StableDiffusionXL", "StableDiffusion3", "Flux")
+)
+_FLUX2, _AURA = frozenset({"Flux2Pipeline", "Flux2KleinPipeline"}), frozenset({"AuraFlowPipeline"})
 
-OTHER_ARCHITECTURES = (
-    "stable-diffusion-xl-v1-refiner", "stable-cascade", "stable-video", "flux-2", "flux2", "chroma", "auraflow", "aura",
-    "hidream", "hunyuan", "kolors", "lumina", "ltxv", "hyvid", "wan", "cosmos",
-)  # fmt: skip
-"""Beginnings of architectures whose files may look like one above, or of which no file can be audited."""
+ARCHITECTURES: Mapping[str, frozenset[str]] = {
+    "stable-diffusion-v1": _SD, "stable-diffusion-v2": _SD, "sd1": _SD, "stable-diffusion-xl": _SDXL, "sdxl": _SDXL,
+    "stable-diffusion-v3": _SD3, "stable-diffusion-3": _SD3, "sd3": _SD3, "flux": _FLUX, "flux-2": _FLUX2,
+    "flux2": _FLUX2, "aura": _AURA, "chroma": frozenset({"ChromaPipeline"}), "lumina": frozenset({"Lumina2Pipeline"}),
+    "hunyuan": frozenset({"HunyuanDiTPipeline", "HunyuanImagePipeline"}),
+    **dict.fromkeys(
+        (
+            "stable-diffusion-xl-v1-refiner", "stable-cascade", "stable-video", "hidream", "hunyuan-video",
+            "hunyuanvideo", "kolors", "ltxv", "hyvid", "wan", "cosmos",
+        ),
+        frozenset(),
+    ),
+}  # fmt: skip
+"""Pipeline classes by the beginnings of modelspec.architecture and of GGUF's general.architecture, of which the longest
+counts; none for architectures whose files may look like another one's, or of which no file can be audited."""
 
 
 @dataclass(frozen=True)
@@ -158,8 +163,7 @@ def refuse_other_architecture(claims: Claims, pipeline_class: str, *, is_lora: b
         )
     plain = _plain(named)
     known = max((start for start in ARCHITECTURES if plain.startswith(start)), key=len, default="")
-    is_other = plain.startswith(OTHER_ARCHITECTURES) or (known and ARCHITECTURES[known] != pipeline_class)
-    if is_other:
+    if known and pipeline_class not in ARCHITECTURES[known]:
         raise ModelRefusedError(
             f"{claims.file} says in its header that its architecture is {claims.architecture!r:.99}, but it would be "
             f"loaded as a {pipeline_class}: one of them is wrong"

@@ -9,19 +9,13 @@ import torch
 from diffusers import DDIMScheduler
 
 from imgaudit.benchmark.robustness.broken_model import BrokenModel
-from imgaudit.diffusion.context import MeasurementContext
 from imgaudit.diffusion.denoiser import PromptEmbeds
-from imgaudit.diffusion.executor import Executor
-from imgaudit.diffusion.measurement import measure_chunk
 from imgaudit.diffusion.seeds import draw_noise
 from imgaudit.exceptions import ModelRefusedError
-from imgaudit.io.captions import CaptionSource
-from imgaudit.io.portfolio import read_portfolio
 from imgaudit.models import load_model
 from imgaudit.models.families.patched_autoencoder import PatchedAutoencoderDenoiser
 from imgaudit.models.families.transformer import TransformerDenoiser
-from imgaudit.schema.protocol import ErrorConfig, GenerationConfig, InversionConfig, Protocol
-from imgaudit.schema.records import ErrorMeasurement, Rung, RungMeasurement
+from tests.support.measured import assert_measures
 from tests.support.tiny_families import SIDE
 from tests.support.tiny_newer_families import (
     NEWER_DENOISERS,
@@ -62,16 +56,7 @@ def test_a_saved_model_is_sampled_and_measured_as_its_pipeline(
     ).images  # fmt: skip
     ours = denoiser.sample(denoiser.condition(PROMPTS), [3, 11], guidance_scale=5.0, num_inference_steps=4)
     torch.testing.assert_close(ours, theirs * 2 - 1, atol=1e-4, rtol=0)
-    folder = make_folder("targets", [1])
-    [target] = read_portfolio(folder, CaptionSource(folder)).targets
-    protocol = Protocol(
-        inversion=InversionConfig(steps=2, draws=2),
-        error=ErrorConfig(draws=4, after_steps=2),
-        generation=GenerationConfig(seeds=2, num_inference_steps=2),
-    )
-    [measured] = measure_chunk(MeasurementContext(denoiser, protocol, 0, Executor(8)), [target.load()])
-    assert isinstance(measured.measurement.error, ErrorMeasurement)
-    assert isinstance(measured.measurement.rungs[Rung.EMBEDDING], RungMeasurement)
+    assert_measures(denoiser, make_folder)
 
 
 def test_a_condition_is_the_same_alone_and_beside_a_longer_one(denoiser: TransformerDenoiser) -> None:

@@ -8,14 +8,9 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler, FlowMatchHeunDiscreteScheduler
 
-from imgaudit.diffusion.context import MeasurementContext
 from imgaudit.diffusion.denoiser import PromptEmbeds
-from imgaudit.diffusion.executor import Executor
-from imgaudit.diffusion.measurement import measure_chunk
 from imgaudit.diffusion.seeds import draw_noise
 from imgaudit.exceptions import ModelRefusedError
-from imgaudit.io.captions import CaptionSource
-from imgaudit.io.portfolio import read_portfolio
 from imgaudit.models import load_model
 from imgaudit.models.families.hunyuan_image import HunyuanImageDenoiser
 from imgaudit.models.families.kandinsky5 import Kandinsky5Denoiser
@@ -24,10 +19,9 @@ from imgaudit.models.families.qwen_image_21 import QwenImage21Denoiser
 from imgaudit.models.families.short_template import START_ROWS
 from imgaudit.models.families.transformer import TransformerDenoiser
 from imgaudit.models.text_processor import TextProcessor
-from imgaudit.schema.protocol import ErrorConfig, GenerationConfig, InversionConfig, Protocol
-from imgaudit.schema.records import ErrorMeasurement, Rung, RungMeasurement
 from tests.benchmark.speed.test_memory import assert_same_counts
 from tests.models.families import test_transformer as every
+from tests.support.measured import assert_measures
 from tests.support.tiny_template_text import (
     TEMPLATE_MAKERS,
     make_hunyuan_image,
@@ -251,16 +245,7 @@ def test_a_saved_model_is_sampled_and_measured_as_its_pipeline(
         denoiser.condition(PROMPTS), SEEDS, guidance_scale=5.0, num_inference_steps=4, latents=latents
     )
     torch.testing.assert_close(ours, generate_alone(denoiser, pipeline, latents, 5.0), atol=1e-4, rtol=0)
-    folder = make_folder("targets", [1])
-    [target] = read_portfolio(folder, CaptionSource(folder)).targets
-    protocol = Protocol(
-        inversion=InversionConfig(steps=2, draws=2),
-        error=ErrorConfig(draws=4, after_steps=2),
-        generation=GenerationConfig(seeds=2, num_inference_steps=2),
-    )
-    [measured] = measure_chunk(MeasurementContext(denoiser, protocol, 0, Executor(8)), [target.load()])
-    assert isinstance(measured.measurement.error, ErrorMeasurement)
-    assert isinstance(measured.measurement.rungs[Rung.EMBEDDING], RungMeasurement)
+    assert_measures(denoiser, make_folder)
 
 
 def test_the_pipelines_themselves_make_other_images_of_a_prompt_beside_others() -> None:

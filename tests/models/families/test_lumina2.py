@@ -9,15 +9,10 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, FlowMatchEulerDiscreteScheduler, LCMScheduler
 
-from imgaudit.diffusion.context import MeasurementContext
 from imgaudit.diffusion.denoiser import PromptEmbeds
-from imgaudit.diffusion.executor import Executor
-from imgaudit.diffusion.measurement import measure_chunk
 from imgaudit.diffusion.schedules import FlowSchedule, NoiseSchedule
 from imgaudit.diffusion.seeds import draw_noise
 from imgaudit.exceptions import ModelRefusedError
-from imgaudit.io.captions import CaptionSource
-from imgaudit.io.portfolio import read_portfolio
 from imgaudit.models import load_model
 from imgaudit.models.families.aura_flow import AuraFlowDenoiser
 from imgaudit.models.families.cogview4 import CogView4Denoiser
@@ -27,8 +22,7 @@ from imgaudit.models.families.lcm import ConsistencyDenoiser
 from imgaudit.models.families.lumina2 import Lumina2Denoiser
 from imgaudit.models.families.pixart import PixArtAlphaDenoiser
 from imgaudit.models.families.registry import FAMILIES
-from imgaudit.schema.protocol import ErrorConfig, GenerationConfig, InversionConfig, Protocol
-from imgaudit.schema.records import ErrorMeasurement, Rung, RungMeasurement
+from tests.support.measured import assert_measures
 from tests.support.tiny_families import SIDE
 from tests.support.tiny_more_families import (
     ADDED_MAKERS,
@@ -101,16 +95,7 @@ def test_a_saved_model_is_sampled_and_measured(family: str, tmp_path: Path, make
     condition = denoiser.condition(PROMPTS[:1])
     expected = own.sample(own.condition(PROMPTS[:1]), [3], **options)
     torch.testing.assert_close(denoiser.sample(condition, [3], **options), expected)
-    folder = make_folder("targets", [1])
-    [target] = read_portfolio(folder, CaptionSource(folder)).targets
-    protocol = Protocol(
-        inversion=InversionConfig(steps=2, draws=2),
-        error=ErrorConfig(draws=4, after_steps=2),
-        generation=GenerationConfig(seeds=2, num_inference_steps=2),
-    )
-    [measured] = measure_chunk(MeasurementContext(denoiser, protocol, 0, Executor(8)), [target.load()])
-    assert isinstance(measured.measurement.error, ErrorMeasurement)
-    assert isinstance(measured.measurement.rungs[Rung.EMBEDDING], RungMeasurement)
+    assert_measures(denoiser, make_folder)
 
 
 def test_schedules_are_those_of_training() -> None:

@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from imgaudit.exceptions import ModelRefusedError
 from imgaudit.models import load_model
-from imgaudit.models.files.claims import collect_claims
+from imgaudit.models.families.registry import FAMILIES
+from imgaudit.models.files.claims import ARCHITECTURES, collect_claims, refuse_other_architecture
 from imgaudit.models.loading import LoadedModel
 from tests.conftest import make_pipeline, tiny_recipe
 from tests.support.single_files import Tensors, single_file
@@ -149,3 +150,31 @@ def test_a_lora_of_a_model_with_another_output_is_refused(model_folder: Path, st
 @pytest.mark.parametrize("noted", [{"modelspec.resolution": "9" * 40}, {"modelspec.prediction_type": ["v"]}, {"a": 1}])
 def test_notes_of_any_kind_are_read(noted: Mapping[str, Any]) -> None:
     assert collect_claims("a.safetensors", [], noted).prediction_type == ""
+
+
+def test_architectures_are_those_of_families_that_are_audited() -> None:
+    assert {name for classes in ARCHITECTURES.values() for name in classes} <= FAMILIES.keys()
+
+
+@pytest.mark.parametrize(
+    ("architecture", "own", "other"),
+    [
+        ("flux-1-dev", "FluxPipeline", "Flux2Pipeline"),
+        ("Flux.2-dev", "Flux2Pipeline", "FluxPipeline"),
+        ("flux2", "Flux2KleinPipeline", "FluxPipeline"),
+        ("Chroma", "ChromaPipeline", "FluxPipeline"),
+        ("auraflow", "AuraFlowPipeline", "StableDiffusion3Pipeline"),
+        ("lumina2", "Lumina2Pipeline", "SanaPipeline"),
+        ("hunyuan-dit", "HunyuanDiTPipeline", "StableDiffusionPipeline"),
+        ("stable-diffusion-xl-v1-refiner", "", "StableDiffusionXLPipeline"),
+        ("hunyuan-video", "", "HunyuanImagePipeline"),
+        ("something-new", "ZImagePipeline", ""),
+    ],
+)
+def test_a_file_is_loaded_as_what_its_header_says(architecture: str, own: str, other: str) -> None:
+    claims = collect_claims("a.safetensors", [], {"modelspec.architecture": architecture})
+    if own:
+        refuse_other_architecture(claims, own)
+    if other:
+        with pytest.raises(ModelRefusedError, match=f"it would be loaded as a {other}"):
+            refuse_other_architecture(claims, other)
