@@ -12,7 +12,7 @@ from imgaudit.benchmark.harness.figures import Goal, format_goals, measure_rate
 from imgaudit.benchmark.harness.lab_model import describe_machine
 from imgaudit.benchmark.harness.procedure import OnStage, ignore_stage, report_procedure
 from imgaudit.benchmark.harness.table import Table
-from imgaudit.benchmark.robustness import damage, inputs, interruptions, reaching_outside
+from imgaudit.benchmark.robustness import damage, engine_kills, inputs, interruptions, reaching_outside
 from imgaudit.benchmark.robustness.bench import Bench
 from imgaudit.benchmark.robustness.layouts import family as layouts
 from imgaudit.benchmark.robustness.tally import NotTried, Tally
@@ -109,6 +109,8 @@ def _attack_in(folder: Path, settings: RobustnessSettings, on_stage: OnStage) ->
         ("a sleeping machine", lambda: damage.stop_and_continue(bench, whole)),
         ("kills", lambda: interruptions.kill_at_random(
             bench, whole, settings.kills, partial(on_stage, "kills"))),
+        (engine_kills.KILLED, lambda: engine_kills.kill_engines(
+            bench, whole, settings.engine_kills, partial(on_stage, engine_kills.KILLED))),
         (reaching_outside.SECTION, lambda: reaching_outside.reach_outside(bench, whole, settings.hostile_runs)),
         (counts.TAMPERED, lambda: family.tamper(
             bench, settings.edited_runs, partial(on_stage, counts.TAMPERED))),

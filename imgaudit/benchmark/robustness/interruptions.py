@@ -3,8 +3,8 @@
 import shutil
 import signal
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +37,12 @@ class Undisturbed:
     """Size of its run folder."""
     run: Path
     """Its run folder, which is left as it is."""
+    options: tuple[str, ...] = ()
+    """More options of the command: by how many processes it is measured."""
 
     def arguments(self, bench: Bench, out: Path) -> list[object]:
         """The same audit into another run folder."""
-        return bench.audit(self.targets, out, "--controls", self.controls, "--chunk-size", "2")
+        return bench.audit(self.targets, out, "--controls", self.controls, "--chunk-size", "2", *self.options)
 
     def start(self, bench: Bench, run: Path, output: Path, stage: str) -> Child:
         """Start the same audit into another run folder, and wait until it has reached a stage or has ended."""
@@ -75,12 +77,31 @@ def stage_of(run: Path, since: float) -> str:
     return next(stage for stage in reversed(STAGES) if reached(run, stage, since))
 
 
-def audit_undisturbed(bench: Bench) -> Undisturbed:
-    """Run the audit to its end, and note when each stage began. Raises RuntimeError when it does not come to one."""
-    targets, controls = bench.portfolio()
+@dataclass(frozen=True)
+class Victim:
+    """What is killed, and when."""
+
+    section: str = "interruption"
+    """Where it is counted."""
+    what: str = ""
+    """Its name, where that has to be told."""
+    stages: Sequence[str] = STAGES
+    """Stages that are to be met, in turn."""
+
+    def name(self, stage: str) -> str:
+        """Name a kill that has met a stage."""
+        return f"killed while {stage}" + (f": {self.what}" if self.what else "")
+
+
+def audit_undisturbed(bench: Bench, other: Undisturbed | None = None) -> Undisturbed:
+    """Run the audit to its end, and note when each stage began. Raises RuntimeError when it does not come to one.
+
+    other:  the images and options are those of this audit; by default the smallest audit of new copies
+    """
     place = bench.place("undisturbed")
     run = place / "run"
-    arguments = Undisturbed(targets, controls, [], {}, 0, run).arguments(bench, run)
+    planned = other or Undisturbed(*bench.portfolio(), [], {}, 0, run)
+    arguments = planned.arguments(bench, run)
     # The first child waits for the server to start, which is no part of an audit.
     Child(["--version"], place / "start").wait()
     since, began = time.time(), time.monotonic()
@@ -96,7 +117,7 @@ def audit_undisturbed(bench: Bench) -> Undisturbed:
         raise RuntimeError(f"the undisturbed audit ended with {ended.code}: {ended.stderr[-2000:]}")
     durations = {stage: max(0.01, starts[n + 1] - starts[n]) for n, stage in enumerate(STAGES)}
     size = sum(path.stat().st_size for path in run.rglob("*") if path.is_file())
-    return Undisturbed(targets, controls, findings, durations, size, run)
+    return replace(planned, findings=findings, durations=durations, bytes_written=size, run=run)
 
 
 def resume(bench: Bench, whole: Undisturbed, run: Path, output: Path) -> tuple[Ended, list[str]]:
@@ -108,14 +129,17 @@ def resume(bench: Bench, whole: Undisturbed, run: Path, output: Path) -> tuple[E
     return ended, problems + differences(findings_of_run(run), whole.findings)
 
 
-def kill_at_random(bench: Bench, whole: Undisturbed, kills: int, on_progress: Callable[[int, int], None]) -> None:
+def kill_at_random(
+    bench: Bench, whole: Undisturbed, kills: int, on_progress: Callable[[int, int], None], victim: Victim | None = None
+) -> None:
     """SIGKILL at random moments of every stage in turn, several times into one run, until `kills` have met."""
+    victim = victim or Victim()
     done = attempts = 0
     while done < kills:
         place = bench.place("killed")
         run, met = place / "run", list[str]()
         for _ in range(bench.random.randint(1, 4)):
-            stage = STAGES[attempts % len(STAGES)]
+            stage = victim.stages[attempts % len(victim.stages)]
             attempts += 1
             since = time.time()
             child = whole.start(bench, run, place, stage)
@@ -126,8 +150,7 @@ def kill_at_random(bench: Bench, whole: Undisturbed, kills: int, on_progress: Ca
             continue
         _, problems = resume(bench, whole, run, place / "resumed")
         for number, stage in enumerate(met):
-            kind = f"killed while {stage}"
-            bench.recorder.count("interruption", kind, "identical" if not problems else "different",
+            bench.recorder.count(victim.section, victim.name(stage), "identical" if not problems else "different",
                                  problems if number == 0 else ())  # fmt: skip
         done += len(met)
         on_progress(min(done, kills), kills)

@@ -25,8 +25,8 @@ ROOT = Path(__file__).parent.parent.parent.parent
 @pytest.mark.slow
 def test_nothing_is_lost_and_nothing_is_run(model_folder: Path, run_imgaudit: Commands, tmp_path: Path) -> None:
     done = run_imgaudit(
-        "benchmark", "robustness", "--model", model_folder, "--kills", "12", "--full-disks", "2", "--spoilt", "1",
-        "--hostile-runs", "1", "--edited-runs", "1",
+        "benchmark", "robustness", "--model", model_folder, "--kills", "12", "--engine-kills", "0", "--full-disks", "2",
+        "--spoilt", "1", "--hostile-runs", "1", "--edited-runs", "1",
         "--out", tmp_path, "--save", tmp_path / "table.json", "--quiet", timeout=3000,
     )  # fmt: skip
     assert done.code == 0, done.stderr
