@@ -42,9 +42,9 @@ def register(app: typer.Typer, heading: str) -> None:
 
 
 def _compare(
-    run_a: Annotated[Path, argument("RUN_A", help="Run folder of the first model, or from before.",
+    run_a: Annotated[Path, argument("RUN_A", help="Run folder of the first model, or of the audit before a change.",
         callback=require_present)],
-    run_b: Annotated[Path, argument("RUN_B", help="Run folder of the second model, or from after.",
+    run_b: Annotated[Path, argument("RUN_B", help="Run folder of the second model, or of the audit after it.",
         callback=require_present)],
     kind: Annotated[str, option(Heading.OUTPUT, "table, json or markdown, printed, or html, written into --out.",
         "--format", "-f", metavar="NAME")] = "table",

@@ -67,7 +67,7 @@ def _detect(
 ) -> None:  # fmt: skip
     """Find prompts to which a model may answer with copies. Needs prompts, no images.
 
-    A high score is a sign of memorisation. How high is high shows in --controls. A score is no proof.
+    A high score is a sign of memorisation, and no proof. Only --controls show how high is high.
     """
     from imgaudit.io.offline import go_offline
 

@@ -27,7 +27,7 @@ def _dial(
     device: Device = None,
     quiet: Quiet = False,
 ) -> None:
-    """Show how little input makes a model reproduce an image: the less it takes, the more is in the model."""
+    """Find the fewest bits of an embedding that still return an image: the fewer, the more comes from the model."""
     from imgaudit.diffusion.executor import Executor
     from imgaudit.report import finish_run
     from imgaudit.runs.dial import standing_embedding, turn_dial

@@ -23,7 +23,7 @@ def register(app: typer.Typer, heading: str) -> None:
 def _doctor(model: ExaminedModel, json_output: JsonReport = False) -> None:
     """Check this machine: device, libraries, weights, known answers, and what would be skipped and why.
 
-    With --model, check that model instead: what would be inverted and measured, and for what an audit would refuse it.
+    With --model, check that model instead: what an audit would search for and measure, and why it would be refused.
     Its weights are neither loaded nor fetched.
     """
     if model.name:

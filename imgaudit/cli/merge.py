@@ -26,7 +26,7 @@ def _merge(
     *,
     shards: Annotated[list[Path], argument("SHARD...", help="All shards: the folders that `imgaudit audit --shard` "
         "made, or the files that `imgaudit calibrate --shard` made.", callback=require_present)],
-    out: Annotated[Path, option(Heading.OUTPUT, "New run folder; or the null bank to write.", "--out", "-o",
+    out: Annotated[Path, option(Heading.OUTPUT, "New run folder, or null bank to write.", "--out", "-o",
         metavar="PATH", callback=require_new)],
     fail_on: Annotated[FailOn, option(Heading.OUTPUT, "For scripts: exit with code 1 for these verdicts, as in "
         "`imgaudit audit`.", metavar="WHAT")] = FailOn.REPLICATED,

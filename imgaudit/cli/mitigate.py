@@ -192,7 +192,7 @@ def prune(
     json_output: JsonReport = False,
     quiet: Quiet = False,
 ) -> None:
-    """Set the weights of a mask to zero and save a new model. Audit it as well: pruning can hide images it keeps."""
+    """Set the weights of a mask to zero and save a new model. Audit it too: pruning can hide what the model keeps."""
     from imgaudit.mitigation.mask_file import read_mask
     from imgaudit.mitigation.pruning import prune_model
     from imgaudit.mitigation.wanda import draw_random_mask

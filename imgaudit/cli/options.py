@@ -36,8 +36,8 @@ class ConfigOptions:
     ] = None  # fmt: skip
     framing: Annotated[
         Framing | None,
-        option(Heading.SUBJECT, "How images that are not square are made square: crop, pad, squash, or crop-or-pad: "
-               "pad where a crop would lose more than a quarter of the picture.", metavar="HOW",
+        option(Heading.SUBJECT, "How images that are not square are made square: crop, pad, squash, or crop-or-pad "
+               "(crop, but pad where a crop would lose more than a quarter of the picture).", metavar="HOW",
                default=_usual(lambda one: one.framing.value)),
     ] = None  # fmt: skip
     series: Annotated[
@@ -62,8 +62,8 @@ class ConfigOptions:
     ] = None  # fmt: skip
     search: Annotated[
         Search | None,
-        option(Heading.EXPERT, "Search behind the score of models that predict a flow or a velocity: texts, among sums "
-               "of what texts become; or inversion, as other models' score is measured.", metavar="HOW",
+        option(Heading.EXPERT, "Search behind the score of models that predict a flow or a velocity: texts (among sums "
+               "of texts, as numbers) or inversion, which measures the score of all other models.", metavar="HOW",
                default=Search.TEXTS.value),
     ] = None  # fmt: skip
     score_after: Annotated[
@@ -100,9 +100,9 @@ class ConfigOptions:
     ] = None  # fmt: skip
     funnel: Annotated[
         float | None,
-        option(Heading.BUDGET, "Give every image a short score, score those in full where it is high, and generate "
-               "images only for those whose score is among the highest of what controls give: this share of images "
-               "like the controls. 0.05 needs 156 controls, with captions if the images have some.",
+        option(Heading.BUDGET, "To save time, give every image a short score first, score in full only where that is "
+               "high, and generate images only where the full score is among the highest SHARE of what images like the "
+               "controls get. 0.05 needs 98 controls, or 156 with captions where the images have captions.",
                metavar="SHARE", default="none, every image is asked in all ways"),
     ] = None  # fmt: skip
     streams: Annotated[
@@ -117,7 +117,7 @@ class ConfigOptions:
     ] = None  # fmt: skip
     token_evaluations: Annotated[
         int | None,
-        option(Heading.EXPERT, "Network evaluations per image of that search.", metavar="N",
+        option(Heading.EXPERT, "Network evaluations that this search may use per image.", metavar="N",
                default=_usual(lambda one: one.protocol.tokens.evaluations)),
     ] = None  # fmt: skip
     invmm_steps: Annotated[
@@ -132,8 +132,8 @@ class ConfigOptions:
     ] = None  # fmt: skip
     no_controls: Annotated[
         bool | None,
-        flag(Heading.CONTROLS, "Audit without controls, unasked: images that the model does not return for their own "
-             "text are then inconclusive.", "--no-controls"),
+        flag(Heading.CONTROLS, "Audit without controls, and do not ask first. Images that the model does not return "
+             "for their own text are then inconclusive.", "--no-controls"),
     ] = None  # fmt: skip
     seed: Annotated[
         int | None,
@@ -165,7 +165,7 @@ class ConfigOptions:
     offline: Annotated[bool | None, flag(Heading.MACHINE, "Refuse every network connection.", "--offline")] = None
     rescan: Annotated[
         bool | None,
-        flag(Heading.MACHINE, "Read every file again, also files that have not changed since an earlier audit.",
+        flag(Heading.MACHINE, "Read every file again, even if it has not changed since an earlier audit.",
              "--rescan"),
     ] = None  # fmt: skip
     operator: Annotated[
@@ -216,7 +216,7 @@ ReferenceOption = Annotated[
 Controls = Annotated[
     Path | None,
     option(Heading.CONTROLS, "Images that cannot have been in the training set, as far as you know. They are "
-           "measured first and show what is normal (p-values).", metavar="FOLDER", default="none",
+           "measured first, and show what happens without training (p-values).", metavar="FOLDER", default="none",
            callback=require_folder),
 ]  # fmt: skip
 Calibration = Annotated[
@@ -226,7 +226,7 @@ Calibration = Annotated[
 ]  # fmt: skip
 Decoys = Annotated[
     Path | None,
-    option(Heading.CONTROLS, "Other images, to check that generated images are not just as close to them.",
+    option(Heading.CONTROLS, "Other images, to check that generated images are not as close to them by chance.",
            metavar="FOLDER", default="the controls",
            callback=require_folder),
 ]  # fmt: skip
@@ -237,14 +237,14 @@ PolicyOption = Annotated[
 ]  # fmt: skip
 SealOption = Annotated[
     Path | None,
-    option(Heading.CONTROLS, "Statement made by `imgaudit seal`: its options are taken over, and an audit that departs "
-           "from it is refused.", "--seal", metavar="FILE", default="none", callback=require_file),
+    option(Heading.CONTROLS, "Seal made by `imgaudit seal`: the audit takes its options from it, and is refused if it "
+           "departs from it.", "--seal", metavar="FILE", default="none", callback=require_file),
 ]  # fmt: skip
 ShardOption = Annotated[
     str,
-    option(Heading.MACHINE, "Measure one of N parts of the images only, such as 3/20, so that several machines can "
-           "divide them. No verdict is final before `imgaudit merge` has joined all parts.", "--shard", metavar="I/N",
-           default="all images"),
+    option(Heading.MACHINE, "Measure only one of N parts of the images, such as 3/20, so that several machines "
+           "can share the work. No verdict is final before `imgaudit merge` has joined all parts.", "--shard",
+           metavar="I/N", default="all images"),
 ]  # fmt: skip
 Out = Annotated[
     Path,

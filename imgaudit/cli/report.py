@@ -33,13 +33,13 @@ def _report(
     kind: Annotated[str, option(Heading.OUTPUT, "html, written into RUN/report; json, csv, markdown, sarif or "
         "junit (for CI), printed; or counsel, one HTML file for lawyers that prints to a PDF.",
         "--format", "-f", metavar="NAME")] = "html",
-    policy: Annotated[Path | None, option(Heading.CONTROLS, "Policy to decide again by, a TOML "
-        "or JSON file: how measurements become verdicts.", metavar="FILE", default="the run's own policy",
+    policy: Annotated[Path | None, option(Heading.CONTROLS, "Policy to decide again by: a TOML "
+        "or JSON file that says how measurements become verdicts.", metavar="FILE", default="the run's own policy",
         callback=require_file)] = None,
     image: Annotated[list[str] | None, option(Heading.OUTPUT, "Image to show in the file for counsel, by id, SHA-256 "
         "or file name. May be repeated.", "--image", metavar="IMAGE", default="all that are reproduced")] = None,
-    output: Annotated[Path | None, option(Heading.OUTPUT, "New file for counsel.", "--output", "-o", metavar="FILE",
-        default="counsel-RUN.html", callback=require_new_file)] = None,
+    output: Annotated[Path | None, option(Heading.OUTPUT, "File for counsel, which must not be there yet.", "--output",
+        "-o", metavar="FILE", default="counsel-RUN.html", callback=require_new_file)] = None,
     fail_on: Annotated[FailOn | None, option(Heading.OUTPUT, "For scripts: exit with code 1 for these verdicts. "
         "replicated: any copy, in whole or in part; atypical: these and atypical; inconclusive: these and "
         "inconclusive; skipped: these and files that were not measured; or never: exit with code 0 whatever was found.",

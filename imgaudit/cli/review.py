@@ -166,8 +166,8 @@ def _print(found: "ReviewStatus") -> None:
     for one in found.levels:
         kappa = one.kappa.skipped if isinstance(one.kappa, Skipped) else f"{one.kappa:.2f}"
         lines.append(
-            f"levels of {one.reviewers[0]} and {one.reviewers[1]}: the same on {one.same} of n = {one.n} images, "
-            f"Cohen's kappa with quadratic weights: {kappa}"
+            f"replication levels of {one.reviewers[0]} and {one.reviewers[1]}: the same on {one.same} of n = {one.n} "
+            f"images, Cohen's kappa with quadratic weights: {kappa}"
         )
     if found.on_another_result:
         lines.append(f"{found.on_another_result} decisions were made on an earlier result of this run")

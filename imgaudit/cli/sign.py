@@ -24,7 +24,7 @@ def _sign(
                "IMGAUDIT_KEY_PASSPHRASE.", "--key", metavar="KEY", callback=require_file),
     ],
 ) -> None:  # fmt: skip
-    """Sign a finished run, or a file: whoever has the public key can check that you vouched for it. Offline."""
+    """Sign a finished run, or a file: whoever has the public key can check that you vouched for it. Uses no network."""
     from imgaudit.cli.passphrase import ask_passphrase
     from imgaudit.cli.terminal import plain, say
     from imgaudit.runs.attestation.keys import others_can_read

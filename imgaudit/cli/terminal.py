@@ -327,9 +327,10 @@ def print_result(result: AuditResult) -> None:
         low, high = clopper_pearson(check.called, check.n)
         rate = f"at most {high:.1%}" if check.called == 0 else f"{low:.1%} to {high:.1%}"
         print_wrapped(
-            f"error check: {check.called} false copies among {check.n} unseen images, {rate}, with 95 % confidence"
-            + ("" if isinstance(check.parts, Skipped) else f", {check.parts} in part")
-            + f"; inversion copied {check.copies} before the other rules were applied"
+            f"error check: of {check.n} controls that were kept out, the rule calls {check.called} reproduced by "
+            f"inversion ({rate} of such images, with 95 % confidence)"
+            + ("" if isinstance(check.parts, Skipped) else f", and {check.parts} in part")
+            + f"; {check.copies} gave a copy before the other rules were applied"
         )
     if fair := blind_comparison_text(summary):
         print_wrapped(fair)

@@ -30,21 +30,21 @@ def _verify(
         str,
         option(
             Heading.INPUT,
-            "Evidence head that you noted elsewhere, or its first 12 digits or more, to compare with.",
+            "Head of the evidence that you noted elsewhere, or at least its first 12 digits.",
             metavar="DIGITS",
             default="none",
         ),
     ] = "",
     key: Annotated[
         list[Path] | None,
-        option(Heading.INPUT, "Public key, a PEM file, that must have signed the run; may be given several times.",
+        option(Heading.INPUT, "Public key (a PEM file) that must have signed the run. May be repeated.",
                "--key", metavar="FILE", default="none: signatures are listed, not checked",
                callback=require_file),
     ] = None,
     tsa_root: Annotated[
         list[Path] | None,
-        option(Heading.INPUT, "Root certificate of a timestamp authority, a PEM or DER file; may be given several "
-               "times.", "--tsa-root", metavar="FILE", default="none: timestamps are listed, not checked",
+        option(Heading.INPUT, "Root certificate of a timestamp authority, a PEM or DER file. May be repeated.",
+               "--tsa-root", metavar="FILE", default="none: timestamps are listed, not checked",
                callback=require_file),
     ] = None,
     seal: Annotated[
@@ -56,7 +56,7 @@ def _verify(
     replay: ReplayOptions,
     json_output: JsonReport = False,
 ) -> None:  # fmt: skip
-    """Check that a run has not changed: compare every file with its digest and decide again.
+    """Check that a run has not changed: compare every file with its digest, and derive the verdicts again.
 
     With --replay and the model, some of its pictures are generated again as well, and compared with the recorded ones.
     RUN can also be a bag that holds a run, or a file that was signed or stamped, such as a seal.
