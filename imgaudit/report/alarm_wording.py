@@ -83,7 +83,7 @@ EFFECT_WORDING: dict[AlarmEffect, str] = {
     AlarmEffect.TAKES_P_VALUES: "The comparison with controls is not used. Near-identical images that a prompt or "
     "caption returns still count.",
     AlarmEffect.WEAKENS_NEGATIVES: "Significant results still count; all others are inconclusive.",
-    AlarmEffect.WARNS: "All numbers are still given.",
+    AlarmEffect.WARNS: "No image loses its p-value for this reason.",
 }
 
 

@@ -56,8 +56,8 @@ def _how(counts: dict[Verdict, int], returned: int) -> str:
     """Say how many are returned in words: the line that matters most to a reader."""
     asked = counts.get(Verdict.REPLICATED, 0)
     if not asked:
-        return ", but none from a text alone"
-    words = "when asked in words, with nothing of the image given to it"
+        return ", but none as a whole from a text alone"
+    words = "when asked in words alone, without being given any part of the image"
     if asked == returned:
         return f" {words}"
     return f", {asked:,} of them {words}"

@@ -32,7 +32,7 @@ SCORED_ONLY = (
 WORDING: dict[Verdict, Wording] = {
     Verdict.REPLICATED: Wording(
         Verdict.REPLICATED.label,
-        "The model returns a copy of this image when asked in words. Nothing of the image was given to it.",
+        "The model returns a copy of this image when it is asked in words alone. It was given no part of the image.",
         "The rate holds for the text, the sampler and the settings named below, and for no others.",
     ),
     Verdict.REPLICATED_BY_INVERSION: Wording(
@@ -52,7 +52,7 @@ WORDING: dict[Verdict, Wording] = {
     ),
     Verdict.ATYPICAL: Wording(
         Verdict.ATYPICAL.label,
-        "Among the control images this image stands out: the model predicts it better, or generates images closer to "
+        "This image stands out from the control images: the model predicts it better, or generates images closer to "
         "it. But no copy was generated beyond what controls give.",
         "This is not evidence of a copy. It says that the image differs from the controls, which can have other "
         "causes.",
@@ -156,9 +156,12 @@ CORRECTION_WORDING = {
 """Name of every correction for the number of images, in words."""
 
 KEYS: tuple[tuple[str, str], ...] = (
-    ("j k", "next and previous image (also the arrow keys); among all images, row by row: Enter opens"),
+    (
+        "j k",
+        "next and previous image (also the arrow keys); in the list of all images, next and previous row: Enter opens",
+    ),
     ("i", "all images"),
-    ("n p", "next and previous generated image; among all images, page"),
+    ("n p", "next and previous generated image; in the list of all images, next and previous page"),
     ("s l b f", "side by side, slider, blink, difference"),
     ("z", "next zoom"),
     ("a d u", "accept, dispute, unsure"),

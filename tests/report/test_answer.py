@@ -23,12 +23,13 @@ def summary(targets: int, **counts: int) -> Summary:
     ("counts", "word", "sentence", "verdict"),
     [
         ({"replicated": 10, "not_reproduced": 14}, "Yes",
-         "the model reproduces 10 of 24 images when asked in words, with nothing of the image given to it; 14 were not "
-         "reproduced within this budget.", Verdict.REPLICATED),
+         "the model reproduces 10 of 24 images when asked in words alone, without being given any part of the image; "
+         "14 were not reproduced within this budget.", Verdict.REPLICATED),
         ({"replicated": 1, "replicated_by_inversion": 1, "inconclusive": 1}, "Yes",
-         "the model reproduces 2 of 3 images, 1 of them when asked in words, with nothing of the image given to it; 1 "
-         "is inconclusive.", Verdict.REPLICATED),
-        ({"partial": 1}, "Yes", "the model reproduces 1 of 1 image, but none from a text alone.", Verdict.PARTIAL),
+         "the model reproduces 2 of 3 images, 1 of them when asked in words alone, without being given any part of the "
+         "image; 1 is inconclusive.", Verdict.REPLICATED),
+        ({"partial": 1}, "Yes", "the model reproduces 1 of 1 image, but none as a whole from a text alone.",
+         Verdict.PARTIAL),
         ({"not_reproduced": 3}, "Not within this budget", "the model reproduced none of 3 images.",
          Verdict.NOT_REPRODUCED),
         ({"not_reproduced": 1}, "Not within this budget", "the model did not reproduce the image.",

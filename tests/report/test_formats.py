@@ -77,7 +77,7 @@ def test_a_page_says_what_a_reviewer_needs(run: RunFolder, result: AuditResult, 
     wording = WORDING[finding.verdict]
     parts = [
         wording.label, wording.meaning, wording.limit, finding.sha256, result.protocol.hash, "95 % interval",
-        "exchangeable with the controls", "caption: 4 of 4 are copies", "near-duplicate", "seed 0",
+        "exchangeable with the controls", "caption: 4 of 4 are copies", "near copy", "seed 0",
     ]  # fmt: skip
     for part in parts:
         assert part in text, part

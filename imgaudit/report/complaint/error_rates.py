@@ -68,8 +68,8 @@ def describe_errors(run: FinishedRun, folders: Sequence[str]) -> Iterator[Block]
     version = run.manifest.versions.get("imgaudit", "")
     yield Paragraph(
         "The method was also measured on models whose training images are known. Those figures are not part of this "
-        f"run, so none is quoted here. They are on the page Error rates of the documentation of imgaudit {version}, "
-        "and the command imgaudit benchmark errors measures them again."
+        f"run, so none is quoted here. They are in the documentation of imgaudit {version}, on the page “Measured: "
+        "false findings, power and the ladder”, and the command imgaudit benchmark errors prints them again."
     )
 
 

@@ -102,10 +102,9 @@ def describe_rates(material: ComplaintMaterial) -> Iterator[Block]:
             "returned are counted, by an absolute standard which no control decides. "
         )
     yield Paragraph(
-        rule + f"{generation.seeds} seeds per way, "
-        f"{generation.num_inference_steps} sampling steps each; every seed that could be scored at the named "
-        "guidance counts"
-        + (", except the first, which chose guidance and text." if len(generation.guidance_scales) > 1 else ".")
+        rule + f"Each way of asking was tried with {generation.seeds} seeds, each with "
+        f"{generation.num_inference_steps} sampling steps. Every seed that could be scored at the named guidance counts"
+        + (", except the first ones, which chose guidance and text." if len(generation.guidance_scales) > 1 else ".")
     )
 
 

@@ -92,9 +92,9 @@ def _answer(run: FinishedRun, model: str, folders: Sequence[str]) -> Iterator[Bl
     asked = summary.counts.get(Verdict.REPLICATED, 0)
     text = f"Of {summary.targets:,} images examined, the model “{model}” reproduces {returned:,}"
     if returned and asked == returned:
-        text += ", each of them when it is asked in words and nothing of the image is given to it"
+        text += ", each of them when it is asked in words alone, without being given any part of the image"
     elif asked:
-        text += f", {asked:,} of them when it is asked in words and nothing of the image is given to it"
+        text += f", {asked:,} of them when it is asked in words alone, without being given any part of the image"
     yield Paragraph(f"{text}.", "Answer")
     rows = [
         (WORDING[verdict].label, f"{count:,}", WORDING[verdict].meaning, WORDING[verdict].limit)

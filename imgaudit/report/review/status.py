@@ -135,7 +135,7 @@ def level_kappa(a: Sequence[int], b: Sequence[int]) -> float | Skipped:
     'both gave one and the same level throughout, so that chance alone would agree as well'
     """
     if len(a) < 2:
-        return Skipped(skipped="it takes at least two images that both gave a level")
+        return Skipped(skipped="it takes at least two images to which both gave a level")
     if len({*a, *b}) == 1:
         return Skipped(skipped="both gave one and the same level throughout, so that chance alone would agree as well")
     # scikit-learn takes a second to load, and most reviews have one reviewer.

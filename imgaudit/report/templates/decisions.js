@@ -297,7 +297,7 @@ window.imgauditDecisions = (function () {
       const item = document.createElement("li");
       const name = document.createElement("strong");
       name.textContent = one.reviewer;
-      const level = one.replication_level === null ? "" : ", level " + one.replication_level;
+      const level = one.replication_level === null ? "" : ", replication level " + one.replication_level;
       const other = one.result_sha256 === form().dataset.resultSha256 ? "" : " (on another result of this run)";
       const when = one.made.slice(0, 16).replace("T", " ") + " UTC";
       item.append(name, " " + CHOICES[one.decision] + level + other + ", " + when);

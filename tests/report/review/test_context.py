@@ -18,7 +18,10 @@ def test_the_form_knows_what_is_saved(reviewed: ReviewedRun) -> None:
     form = page_environment().get_template("decision_form.html.jinja")
     finding = reviewed.images[one.image_id]
     shown = form.render(review=context, finding=finding, wording=WORDING)
-    assert "&lt;img src=x onerror=alert(1)&gt;\\u202e{{7*7}}" in shown and "accepts the verdict, level 4" in shown
+    assert (
+        "&lt;img src=x onerror=alert(1)&gt;\\u202e{{7*7}}" in shown
+        and "accepts the verdict, replication level 4" in shown
+    )
     assert f'data-result-sha256="{reviewed.result_sha256}"' in shown and WORDING[finding.verdict].label in shown
     unread = next(one for one in reviewed.result.findings if not one.sha256)
     assert "<form" not in form.render(review=context, finding=unread, wording=WORDING)

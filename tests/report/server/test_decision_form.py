@@ -142,7 +142,7 @@ def test_served_pages_save_in_the_run(server: ReviewServer, page: Page) -> None:
     page.get_by_role("button", name="Save decision", exact=True).click()
     status = page.get_by_role("status")
     expect(status).to_have_text("Saved in the run.")
-    expect(page.locator("#decision-saved")).to_contain_text("Ann disputes the verdict, level 2")
+    expect(page.locator("#decision-saved")).to_contain_text("Ann disputes the verdict, replication level 2")
     expect(page.locator("#decision-saved q")).to_have_text("<b>Frame")
     [one] = history(server)
     assert (one.decision.value, one.source.value, one.comment) == ("dispute", "view", "<b>Frame")
