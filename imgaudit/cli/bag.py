@@ -24,7 +24,7 @@ def _bag(
                callback=require_new),
     ] = None,
 ) -> None:  # fmt: skip
-    """Pack a copy of a run with its signatures and timestamps for handing over, as a bag (BagIt): verify checks it."""
+    """Pack a copy of a run to hand over, with its signatures and timestamps, as a bag (BagIt). Verify checks it."""
     from imgaudit.cli.terminal import plain
     from imgaudit.runs.attestation.bag import make_bag
     from imgaudit.runs.finished import run_id

@@ -78,7 +78,7 @@ def build(
     descriptor: Annotated[str, option(Heading.INPUT, "How images are compared: detail, pixel, pdq, sscd, sscd-int8 or "
         "dinov2. For vectors of your own, any name for what made them.", metavar="NAME")] = "detail",
     kind: Annotated[str, option(Heading.EXPERT, "Type of search index: auto, flat, hnsw or ivfpq; for pdq and other "
-        "vectors of bits auto, flat or ivf.", metavar="NAME")] = "auto",
+        "vectors of bits, auto, flat or ivf.", metavar="NAME")] = "auto",
     ids: Ids = None,
     vector_column: VectorColumn = "",
     id_column: IdColumn = "",

@@ -25,7 +25,7 @@ def make(
                    "--no-passphrase")
     ] = False,
 ) -> None:  # fmt: skip
-    """Make a key: FILE is private and signs; NAME.pub.pem beside it is public, and all that checking needs."""
+    """Make a key: FILE is private and makes signatures; NAME.pub.pem beside it is public and checks them."""
     from imgaudit.cli.passphrase import ask_passphrase
     from imgaudit.cli.terminal import plain, say
     from imgaudit.runs.attestation.keys import make_key

@@ -110,9 +110,9 @@ def export(
 
 @review.command()
 def status(run: Run, json_output: JsonReport = False) -> None:
-    """Show how many images are decided and where reviewers disagree.
+    """Show how many images reviewers have decided, and where they disagree.
 
-    For scripts: the exit code is 3 until every image is decided.
+    For scripts: the exit code is 3 until every image has a decision.
     """
     from imgaudit.report.review import DecisionLedger, read_reviewed_run, review_status
 
