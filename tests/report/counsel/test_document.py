@@ -57,7 +57,7 @@ def test_it_answers_in_the_order_of_a_readers_questions(finished: FinishedRun) -
         "not named: the audit was run",
         finished.manifest.model.fingerprint, finished.result.protocol.hash, finished.result.policy.hash, head,
         f"imgaudit verify RUN --head {head}", "none is quoted here", "none: the run records the targets",
-        WORDING[Verdict.REPLICATED].limit, "one digest for all evidence of a run",
+        WORDING[Verdict.REPLICATED].limit, "one digest over everything that a run measured and decided",
     ]  # fmt: skip
     for part in wanted:
         assert part.lower() in page.lower(), part
