@@ -252,14 +252,10 @@ class RobustnessSettings(Seeded):
 
     model: str = Field("demo", description="Model to audit: demo, or a diffusers folder.")
     kills: int = Field(120, ge=0, description="Times that each stage is killed at a random moment.")
-    engine_kills: int = Field(
-        20, ge=0, description="Times that an audit by several processes, and one of them, is killed; 0 for none."
-    )
+    engine_kills: int = Field(20, ge=0, description="Times that audits by two processes, and one of both, are killed.")
     full_disks: int = Field(20, ge=0, description="Audits that run out of disk space. Needs root.")
     damaged_runs: int = Field(5, ge=0, description="Runs that are damaged, for each kind of damage.")
-    hostile_runs: int | None = Field(
-        None, ge=1, description="Hostile run folders of each kind; by default all that there are."
-    )
+    hostile_runs: int | None = Field(None, ge=1, description="Hostile run folders of each kind; by default all.")
     edited_runs: int | None = Field(
         None, ge=1, description="Kinds of edits of finished runs to try, of each file; by default all."
     )

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from imgaudit.schema.findings import Alarm, AlarmCode, AlarmEffect
+from imgaudit.schema.policy import Policy
 
 
 class AlarmWording(NamedTuple):
@@ -85,6 +86,18 @@ EFFECT_WORDING: dict[AlarmEffect, str] = {
     AlarmEffect.WEAKENS_NEGATIVES: "Significant results still count; all others are inconclusive.",
     AlarmEffect.WARNS: "No image loses its p-value for this reason.",
 }
+
+
+def describe_effects(policy: Policy) -> dict[AlarmEffect, str]:
+    """Return what every effect means under a policy, which may let alarms only warn.
+
+    >>> describe_effects(Policy(alarms="only_warn"))[AlarmEffect.TAKES_P_VALUES]
+    'The policy of this run lets alarms only warn: the comparison with controls is used all the same.'
+    """
+    if policy.alarms != "only_warn":
+        return EFFECT_WORDING
+    used = "The policy of this run lets alarms only warn: the comparison with controls is used all the same."
+    return EFFECT_WORDING | {AlarmEffect.TAKES_P_VALUES: used}
 
 
 def sort_alarms(alarms: Iterable[Alarm]) -> list[Alarm]:

@@ -12,7 +12,7 @@ from imgaudit.exceptions import InputError
 from imgaudit.io.containment import OpenFolder
 from imgaudit.io.framing import ORIGINAL_SIDE
 from imgaudit.io.writing import read_json, write_into, write_png
-from imgaudit.report.alarm_wording import ALARM_WORDING, EFFECT_WORDING, sort_alarms
+from imgaudit.report.alarm_wording import ALARM_WORDING, describe_effects, sort_alarms
 from imgaudit.report.audit.charts import Charts
 from imgaudit.report.audit.outputs import find_copies
 from imgaudit.report.copy_counts import closest_text, count_copies, explain_dashes, rate_text
@@ -123,7 +123,7 @@ def image_context(
         "rendering_meaning": RENDERING_MEANING,
         "scored_only": SCORED_ONLY,
         "alarms": ALARM_WORDING,
-        "effects": EFFECT_WORDING,
+        "effects": describe_effects(result.policy),
         "sort_alarms": sort_alarms,
     }
 

@@ -13,7 +13,7 @@ import jinja2
 from imgaudit.decision.copy_thresholds import controls_to_place
 from imgaudit.decision.deciding_number import find_deciding_number
 from imgaudit.io.writing import write_atomically
-from imgaudit.report.alarm_wording import ALARM_WORDING, EFFECT_WORDING, sort_alarms
+from imgaudit.report.alarm_wording import ALARM_WORDING, describe_effects, sort_alarms
 from imgaudit.report.audit.charts import Charts
 from imgaudit.report.copy_counts import is_counted
 from imgaudit.report.page_data import LABELS, ROWS, data_script
@@ -149,7 +149,7 @@ def index_context(
         "rungs_seen": [rung.value for rung in Rung if rung in rungs],
         "alarms_seen": [code for code in AlarmCode if code in codes],
         "alarm_wording": ALARM_WORDING,
-        "effects": EFFECT_WORDING,
+        "effects": describe_effects(result.policy),
         "sort_alarms": sort_alarms,
     }
 
