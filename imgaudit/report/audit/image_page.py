@@ -123,7 +123,7 @@ def image_context(
         "rendering_meaning": RENDERING_MEANING,
         "scored_only": SCORED_ONLY,
         "alarms": ALARM_WORDING,
-        "effects": describe_effects(result.policy),
+        "describe_effects": describe_effects,
         "sort_alarms": sort_alarms,
     }
 

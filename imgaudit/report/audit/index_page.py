@@ -149,7 +149,7 @@ def index_context(
         "rungs_seen": [rung.value for rung in Rung if rung in rungs],
         "alarms_seen": [code for code in AlarmCode if code in codes],
         "alarm_wording": ALARM_WORDING,
-        "effects": describe_effects(result.policy),
+        "describe_effects": describe_effects,
         "sort_alarms": sort_alarms,
     }
 
