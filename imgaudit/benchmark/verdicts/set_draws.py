@@ -18,7 +18,10 @@ CONTROLS = 240
 PERMUTATIONS = 199
 """Permutations per set. A test is valid with any number; audits draw more, which tells slightly more sets."""
 
-FEW_REPEATS = 30
+TOGETHER = 25
+"""Sets that share their permutations. Few, because what a draw of permutations errs is the same for all of them."""
+
+FEW_REPEATS = 15
 """Images repeated up to so often are kinds of their own."""
 
 
@@ -57,7 +60,6 @@ class LabScores:
         kinds = {
             str(Group.SEEN_ONCE): table.of(Group.SEEN_ONCE),
             **{f"{count} repeats": [row for row in planted if row.repeats == count] for count in few},
-            str(Group.PLANTED_NOT_REPRODUCED): table.of(Group.PLANTED_NOT_REPRODUCED),
             str(Group.MEMORISED): table.of(Group.MEMORISED),
         }
         found = {name: values(rows) for name, rows in kinds.items() if rows}
@@ -98,13 +100,19 @@ def draw_series(families: Sequence[str], size: int, draw: np.random.Generator) -
 def count_p_values(works: Floats, held_out: Floats, draws: Sequence[Draw], seed: int) -> dict[bool, Floats]:
     """Return the p-values of sets of one size, with captions given (True) and withheld (False).
 
-    works, held_out:  (images, legs), to which the places of works and of controls belong
+    works, held_out:  (images, legs), to which the places of works and of controls belong; without the leg of captions
+                      nothing is returned for them
     """
-    size = len(draws[0].works)
-    values = np.stack([np.concatenate([works[one.works], held_out[one.controls]]) for one in draws], axis=1)
-    ranks = rank_together(values)
-    legs = {True: ranks, False: ranks[:, :, :1]} if ranks.shape[2] > 1 else {False: ranks}
-    return {given: count_permutations(some, size, seed, PERMUTATIONS) for given, some in legs.items()}
+    size, found = len(draws[0].works), dict[bool, list[Floats]]()
+    for start in range(0, len(draws), TOGETHER):
+        some = draws[start : start + TOGETHER]
+        ranks = rank_together(
+            np.stack([np.concatenate([works[one.works], held_out[one.controls]]) for one in some], axis=1)
+        )
+        for given in (True, False)[ranks.shape[2] < 2 :]:
+            legs = ranks if given else ranks[:, :, :1]
+            found.setdefault(given, []).append(count_permutations(legs, size, seed + start, PERMUTATIONS))
+    return {given: np.concatenate(parts) for given, parts in found.items()}
 
 
 def halve(images: int, draw: np.random.Generator, halves: int) -> list[Places]:

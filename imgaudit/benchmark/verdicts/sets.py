@@ -36,7 +36,7 @@ from imgaudit.schema.records import Record
 LEVEL = 0.05
 """Level at which a set counts as told."""
 
-INNOCENT_SIZES = (5, 10, 20, 40, 80, 160)
+INNOCENT_SIZES = (5, 20, 80)
 """Works of sets that were never trained on."""
 
 SIZES = (5, 10, 15, 20, 30, 40)
@@ -187,17 +187,20 @@ def find_fewest(rows: Sequence[SetRow], *, captions: bool) -> int | None:
 
 
 def _judge_goals(innocent: Sequence[SetRow], trained: Sequence[SetRow]) -> Iterator[Goal]:
-    for row in innocent:
-        if row.lab not in CHOSE_THE_TEST:
-            for given, told in row.told.items():
-                yield Goal.within_level(f"{row.lab}, {row.works} never trained on, {_captions(given)}", told, LEVEL)
+    for lab in dict.fromkeys(row.lab for row in innocent if row.lab not in CHOSE_THE_TEST):
+        for given in (True, False):
+            told = [row.told[given] for row in innocent if row.lab == lab]
+            hits, count = sum(one.hits for one in told), sum(one.n for one in told)
+            rate = _rate(Group.HELD_OUT, np.arange(count) < hits)
+            got = f"{rate.rate:.1%} ({rate.low:.1%} to {rate.high:.1%}, n {rate.n:,})"
+            yield Goal.within_level(f"{lab}, held out, {_captions(given)}", rate, LEVEL, got=got)
     for row in trained:
         if row.lab not in CHOSE_THE_TEST and row.kind == Group.SEEN_ONCE and row.works == 30:
             yield Goal.at_least(f"{row.lab}, 30 seen once, {_captions(True)}", row.told[True], WANTED)
 
 
 def _captions(given: bool) -> str:
-    return f"captions {'given' if given else 'withheld'}"
+    return "with captions" if given else "no captions"
 
 
 def format_sets(report: SetReport) -> Iterator[str]:
@@ -207,10 +210,11 @@ def format_sets(report: SetReport) -> Iterator[str]:
         f"told at p <= {report.level:.0%},"
     )
     yield (
-        f"with {report.permutations} permutations. Intervals are 95 %: of sets, and for images trained on of images, "
-        "blank where"
+        f"with {report.permutations} permutations. Intervals are 95 %: over sets of held-out images, else over images, "
+        "and blank"
     )
-    yield "they are 0 to 1. Rows of larger sets are left out where all are told"
+    yield "where a set is more than half of the images or they reach from 0 to 1. Larger sets are left out once all are"
+    yield "told."
     yield ""
     yield f"{'told, by lab and kind':42}{'images':>7}{'works':>7}  {'captions given':26}captions withheld"
     for rows in (report.innocent, report.trained):

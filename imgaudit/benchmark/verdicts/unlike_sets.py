@@ -20,7 +20,7 @@ from imgaudit.exceptions import InputError
 from imgaudit.schema.records import Record
 from imgaudit.statistics import fit_line
 
-SIZES = (10, 20, 40)
+SIZES = (10, 40)
 """Works of a set."""
 
 SETS = 50
@@ -129,9 +129,9 @@ def _alarms(one: Draw, works: Features, controls: Features) -> bool:
 def format_unlike(rows: Sequence[UnlikeRow]) -> Iterator[str]:
     """Format sets that were never trained on and how often the blind baseline stops them."""
     yield (
-        f"{'never trained on, with and without an alarm':42}{'works':>7}  {f'told, of {SETS}':22}"
-        f"{'alarm':22}told, no alarm"
+        f"{'never trained on, unlike controls or not':40}{'works':>6}  {f'told, of {SETS}':25}"
+        f"{'alarm':25}told, no alarm"
     )
     for row in rows:
         cells = [f"{one.rate:6.1%} ({one.low:.1%} to {one.high:.1%})" for one in (row.told, row.alarmed, row.left)]
-        yield f"{f'{row.lab}, {row.kind}':42}{row.works:7}  {cells[0]:24}{cells[1]:24}{cells[2]}"
+        yield f"{f'{row.lab}, {row.kind}':40}{row.works:6}  {cells[0]:25}{cells[1]:25}{cells[2]}"

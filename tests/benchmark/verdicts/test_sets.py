@@ -95,7 +95,7 @@ def test_a_lab_is_reported_from_its_table(table: SearchTable) -> None:
     assert [area.positives for area in report.separation] == [60, 60]
     # Without 30 works there is no goal of power.
     assert {goal.name for goal in report.targets} == {
-        f"report-a, 5 never trained on, captions {given}" for given in ("given", "withheld")
+        f"report-a, held out, {given} captions" for given in ("with", "no")
     }
     fitted = report_sets([table.model_copy(update={"lab": "fit"})], 1)
     assert fitted.targets == []
@@ -127,7 +127,7 @@ def test_sets_unlike_their_controls_are_counted_with_and_without_an_alarm(table:
         assert row.told.n == row.alarmed.n == 4 and row.left.hits <= min(row.told.hits, 4 - row.alarmed.hits)
     assert max(map(len, format_sets(report))) <= 120
     assert len(report_sets([table], 1, detection).unlike) == 2
-    with pytest.raises(InputError, match="is of lab 'report-a', but those of searches are of other"):
+    with pytest.raises(InputError, match="is of lab 'report-a', and the tables of searches are of other"):
         report_sets([table.model_copy(update={"lab": "other"})], 1, detection)
     with pytest.raises(InputError, match="another model or protocol"):
         report_sets([table], 1, detection, other.model_copy(update={"model_fingerprint": "f" * 64}))
