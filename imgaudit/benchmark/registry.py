@@ -5,6 +5,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
 from imgaudit.benchmark import settings as options
+from imgaudit.benchmark.set_settings import SetSettings
 
 if TYPE_CHECKING:
     from imgaudit.benchmark.harness.procedure import Procedure
@@ -38,6 +39,7 @@ BENCHMARKS = (
     Benchmark("funnel", options.FunnelSettings, "verdicts.funnel"),
     Benchmark("controls", options.ControlSettings, "verdicts.controls"),
     Benchmark("errors", options.ErrorSettings, "verdicts.errors"),
+    Benchmark("sets", SetSettings, "verdicts.sets"),
     Benchmark("ladder", options.LadderSettings, "verdicts.ladder"),
     Benchmark("robustness", options.RobustnessSettings, "robustness.attack"),
     Benchmark("replay", options.ReplaySettings, "replays.report"),

@@ -298,6 +298,7 @@ def print_result(result: AuditResult) -> None:
     # Imported here, so that --help stays free of the report.
     from imgaudit.report.alarm_wording import sort_alarms
     from imgaudit.report.copy_counts import explain_uncounted
+    from imgaudit.report.set_level import set_level_text
     from imgaudit.report.wording import blind_comparison_text, controls_text, controls_used_text, false_positive_text
 
     console = Console(highlight=False)
@@ -334,5 +335,7 @@ def print_result(result: AuditResult) -> None:
         )
     if fair := blind_comparison_text(summary):
         print_wrapped(fair)
+    if as_set := set_level_text(summary):
+        print_wrapped(f"as a set: {as_set}")
     for alarm in sort_alarms(summary.alarms):
         print_labelled("alarm: ", as_sentence(alarm.message), "bold yellow")

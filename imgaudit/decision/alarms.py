@@ -69,15 +69,16 @@ def _caption_features(measurements: Sequence[Measurement], bank: NullBank) -> tu
 def find_blind_alarms(measurements: Sequence[Measurement], bank: NullBank) -> list[Alarm]:
     """Warn when targets and controls differ without the model, in their images or in how captions are written."""
     alarms = []
-    if shift := _compare_blindly(*_image_features(measurements, bank)):
+    if shift := compare_blindly(*_image_features(measurements, bank)):
         alarms += _blind_alarm(AlarmCode.BLIND_BASELINE, AlarmEffect.TAKES_P_VALUES, shift, "images")
-    if shift := _compare_blindly(*_caption_features(measurements, bank)):
+    if shift := compare_blindly(*_caption_features(measurements, bank)):
         # The score of the inversion never sees a caption, so only what captions gave suffers.
         alarms += _blind_alarm(AlarmCode.BLIND_CAPTIONS, AlarmEffect.WARNS, shift, "captions")
     return alarms
 
 
-def _compare_blindly(targets: Features, controls: Features) -> BlindBaseline | BlindDistance | None:
+def compare_blindly(targets: Features, controls: Features) -> BlindBaseline | BlindDistance | None:
+    """Compare targets and controls without the model, by a classifier or, of few, by distance; None of too few."""
     if found := blind_baseline(targets, controls):
         return found
     return blind_distance(targets, controls) if is_comparable(len(targets), len(controls)) else None

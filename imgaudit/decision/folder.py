@@ -38,6 +38,7 @@ from imgaudit.decision.replication import (
     exceeds_controls,
     measure_replication,
 )
+from imgaudit.decision.set_level import compare_set
 from imgaudit.schema.caption_score import CaptionScore
 from imgaudit.schema.findings import Alarm, AlarmCode, AlarmEffect, InvMMFinding
 from imgaudit.schema.records import (
@@ -51,6 +52,7 @@ from imgaudit.schema.records import (
     is_at_most,
 )
 from imgaudit.schema.replication import PartReplication, Replication
+from imgaudit.schema.set_level import SetLevel
 from imgaudit.statistics import controls_needed, q_value_at
 
 MOSTLY = 0.5
@@ -108,12 +110,28 @@ class FolderDecision:
         """Number of images that count in the folder's correction."""
         return sum(name == representative for name, representative in self.representatives.items())
 
+    @cached_property
+    def set_level(self) -> SetLevel | Skipped:
+        """The test of the whole portfolio as one set; see `imgaudit.decision.set_level`.
+
+        What takes p-values takes this one under every policy: small differences between works and controls that add up
+        are what it is made to see.
+        """
+        if self.bank is None or not self.bank.controls:
+            return Skipped(skipped=NO_CONTROLS)
+        if alarm := _find_taking(self.alarms):
+            return Skipped(skipped=f"not used because of an alarm: {alarm.message}")
+        works = choose_representatives([m.id for m in self.measurements], self.evidence.groups)
+        given = sorted(set(works.values()))
+        kept = [self.strengths[name] for name in given if not _find_taking(self.image_alarms[name])]
+        captions = all(alarm.code is not AlarmCode.BLIND_CAPTIONS for alarm in self.alarms)
+        return compare_set(kept, self.bank, self.policy.complexity, captions=captions, given=len(given))
+
     def taken_by(self, image_id: str) -> Alarm | None:
         """Return the alarm because of which the image's p-value is not used, or None."""
         if self.policy.alarms != "take_p_values":
             return None
-        alarms = [*self.alarms, *self.image_alarms[image_id]]
-        return next((alarm for alarm in alarms if alarm.effect is AlarmEffect.TAKES_P_VALUES), None)
+        return _find_taking([*self.alarms, *self.image_alarms[image_id]])
 
     def _p_value(self, measurement: Measurement, *, score_alone: bool = False) -> float | Skipped:
         if self.bank is None or self.joint_test is None or not self.bank.controls:
@@ -271,6 +289,11 @@ class FolderDecision:
         texts = sorted({seed.text for seed in own.rungs.get(copy.rung, [])})
         single = [seeds for text in texts if len(seeds := own.leading(copy.rung, [text])) > 1]
         return any(share_near_identical(seeds) >= MOSTLY for seeds in (own.leading(copy.rung), *single))
+
+
+def _find_taking(alarms: Sequence[Alarm]) -> Alarm | None:
+    """Return the first alarm that takes p-values, or None."""
+    return next((alarm for alarm in alarms if alarm.effect is AlarmEffect.TAKES_P_VALUES), None)
 
 
 def _text_p_values(ladder: Mapping[Rung, Replication]) -> dict[Rung, float]:

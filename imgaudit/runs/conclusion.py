@@ -249,6 +249,7 @@ def summarise(findings: Sequence[Finding], decision: FolderDecision, files_given
         planner=describe_controls_used(controls, findings, level),
         false_positive=_false_positive_rate(controls, level),
         blind_comparison=describe_blind_comparison(decision.works, decision.bank) if decision.bank else None,
+        set_level=decision.set_level,
         forcing=decision.forcing,
         hypotheses=decision.hypotheses,
         alarms=decision.alarms,

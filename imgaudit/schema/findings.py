@@ -20,6 +20,7 @@ from imgaudit.schema.records import (
     Skipped,
 )
 from imgaudit.schema.replication import Replication
+from imgaudit.schema.set_level import SetLevel
 
 WORDING_VERSION = 6
 """Raised when the sentences in findings are reworded while verdicts, numbers and codes stay the same."""
@@ -254,6 +255,8 @@ class Summary(Record):
     blind_comparison: str | None = Field(None, exclude_if=lambda value: value is None)
     """A sentence that says what of targets and controls was compared without the model; absent without controls and in
     reports of older versions."""
+    set_level: SetLevel | Skipped | None = Field(None, exclude_if=lambda value: value is None)
+    """The test of the whole portfolio as one set; absent in reports of older versions."""
     seconds: float
     """Wall time of the measurements."""
     network_evaluations: int

@@ -17,6 +17,7 @@ from imgaudit.report.alarm_wording import ALARM_WORDING, describe_effects, sort_
 from imgaudit.report.audit.charts import Charts
 from imgaudit.report.copy_counts import is_counted
 from imgaudit.report.page_data import LABELS, ROWS, data_script
+from imgaudit.report.set_level import set_level_text
 from imgaudit.report.wording import (
     CORRECTION_WORDING,
     WORDING,
@@ -142,6 +143,7 @@ def index_context(
         "needed_to_place": controls_to_place(copy_level),
         "corrections": CORRECTION_WORDING,
         "blind_comparison": blind_comparison_text(summary),
+        "set_level": set_level_text(summary),
         "forcing_rate": None if isinstance(check, Skipped) else clopper_pearson(check.called, check.n),
         "in_parts": any(_in_parts(finding) for finding in findings),
         "thresholds": _thresholds(findings, charts),
