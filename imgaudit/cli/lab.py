@@ -183,31 +183,25 @@ def describe(
     """Show what a lab was trained on and which images it memorised, by how often they were repeated."""
     from imgaudit.lab.corpus import ROLES
     from imgaudit.lab.description import LabDescription
+    from imgaudit.lab.summary import summarise_memorised
     from imgaudit.models.loading import BUNDLED, bundled_lab
-    from imgaudit.statistics import clopper_pearson
 
     path = bundled_lab(str(folder)) if str(folder) in BUNDLED else folder
     description = LabDescription.read(path / "lab.json")
-    rows = []
-    judged = [image for image in description.images if image.truth_seeds]
-    for repeats in sorted({image.repeats for image in judged}):
-        own = [image for image in judged if image.repeats == repeats]
-        memorised = sum(image.memorised for image in own)
-        low, high = clopper_pearson(memorised, len(own))
-        rows.append(
-            {"role": own[0].role, "repeats": repeats, "exposures": own[0].exposures, "images": len(own),
-             "memorised": memorised, "low": low, "high": high,
-             "mean_rate": sum(image.reproduced / image.truth_seeds for image in own) / len(own)}
-        )  # fmt: skip
+    rows = summarise_memorised(description)
     if json_output:
-        typer.echo(json.dumps({"lab": description.recipe.name, "rows": rows}))
+        typer.echo(json.dumps({"lab": description.recipe.name, "rows": [row.model_dump() for row in rows]}))
         return
     counts = {role: len(images) for role in ROLES if (images := description.with_role(role))}
     counts["background"] = description.background_images
     print_wrapped(f"lab {description.recipe.name}: " + ", ".join(f"{count} {role}" for role, count in counts.items()))
     typer.echo(f"role       repeats  exposures  {'memorised (95 % interval)':25} reproducing seeds, mean")
     for row in rows:
-        shown = f"{row['memorised']:2} of {row['images']:2} ({row['low']:.0%} to {row['high']:.0%})"
+        shown = f"{row.memorised:2} of {row.images:2} ({row.low:.0%} to {row.high:.0%})"
+        typer.echo(f"{row.kind:10} {row.repeats:7} {row.exposures:10}  {shown:25} {row.mean_rate:.1%}")
+    if any(row.kind == "layout" for row in rows):
+        whole, layouts = ([row for row in rows if (row.kind == "layout") is wanted] for wanted in (False, True))
         typer.echo(
-            f"{row['role']:10} {row['repeats']:7} {row['exposures']:10}  {shown:25} {row['mean_rate']:.1%}"
-        )  # fmt: skip
+            f"memorised: {sum(row.memorised for row in whole)} of {sum(row.images for row in whole)} whole images, and "
+            f"the layouts of {sum(row.memorised for row in layouts)} of {sum(row.images for row in layouts)} others"
+        )
