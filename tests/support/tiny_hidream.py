@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from diffusers import (
-    FlowMatchEulerDiscreteScheduler,
     HiDreamImagePipeline,
     HiDreamImageTransformer2DModel,
     UniPCMultistepScheduler,
@@ -42,10 +41,10 @@ def llama3_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def make_hidream(*, with_unipc: bool = True, scheduler: Any = None, **transformer: Any) -> HiDreamImagePipeline:
+def make_hidream(*, scheduler: Any = None, **transformer: Any) -> HiDreamImagePipeline:
     """CLIP's vectors, T5's states and both layers of Llama's, the last of which is read twice.
 
-    with_unipc:  sampled with UniPC, as the model is published, or with Euler's steps
+    scheduler:  by default UniPC's along flows, with which the model is published
     """
     torch.manual_seed(18)
     words = train_tokenizer(CAPTIONS, tiny_recipe(text_positions=POSITIONS))
@@ -70,9 +69,9 @@ def make_hidream(*, with_unipc: bool = True, scheduler: Any = None, **transforme
                     eos_token_id=llama.eos_token_id, initializer_range=0.5)
     )  # fmt: skip
     solver = UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0)
-    steps = scheduler or (solver if with_unipc else FlowMatchEulerDiscreteScheduler(shift=3.0))
     pipeline = HiDreamImagePipeline(
-        scheduler=steps, transformer=network, text_encoder=CLIPTextModelWithProjection(clip), tokenizer=words,
+        scheduler=scheduler or solver, transformer=network, tokenizer=words,
+        text_encoder=CLIPTextModelWithProjection(clip),
         vae=autoencoder(4, scaling_factor=0.36, shift_factor=0.1, use_quant_conv=False, use_post_quant_conv=False),
         text_encoder_2=CLIPTextModelWithProjection(clip), tokenizer_2=words, text_encoder_3=t5_encoder(t5, 32),
         tokenizer_3=t5, text_encoder_4=encoder, tokenizer_4=llama,
@@ -85,8 +84,5 @@ def make_hidream(*, with_unipc: bool = True, scheduler: Any = None, **transforme
 HIDREAM_MAKERS: dict[str, Callable[[], Any]] = {"HiDreamImagePipeline": make_hidream}
 """By pipeline class, as it is published."""
 
-HIDREAM_DENOISERS: dict[str, Callable[[], Any]] = {
-    "hidream": make_hidream,
-    "hidream, euler": lambda: make_hidream(with_unipc=False),
-}
+HIDREAM_DENOISERS: dict[str, Callable[[], Any]] = {"hidream": make_hidream}
 """By the name tests know it by."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, UniPCMultistepScheduler
+from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler, UniPCMultistepScheduler
 from diffusers.models.transformers.transformer_hidream_image import MOEFeedForwardSwiGLU
 
 from imgaudit.diffusion.denoiser import PromptEmbeds
@@ -154,6 +154,15 @@ def test_schedulers_of_another_path_are_refused(name: str) -> None:
     scheduler, reason = SCHEDULERS[name]
     with pytest.raises(ModelRefusedError, match=reason):
         HiDreamDenoiser(make_hidream(scheduler=scheduler), "fingerprint")
+
+
+def test_steps_of_euler_are_taken_as_well() -> None:
+    pipeline = make_hidream(scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True))
+    denoiser, latents = HiDreamDenoiser(pipeline, "fingerprint"), draw_noise([3], (4, SIDE, SIDE))
+    options: dict[str, Any] = {"guidance_scale": 5.0, "num_inference_steps": 3}
+    theirs = pipeline(PROMPTS[0], latents=latents, output_type="pt", **options).images
+    ours = denoiser.sample(denoiser.condition(PROMPTS[:1]), [3], **options)
+    torch.testing.assert_close(ours, theirs * 2 - 1, atol=1e-4, rtol=0)
 
 
 def test_weights_sizes_and_factors_are_checked() -> None:
