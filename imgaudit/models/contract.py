@@ -131,9 +131,9 @@ def _check_step(denoiser: LatentDenoiser, prompts: Sequence[str], given: Mapping
     images = _call_pipeline(denoiser, prompts, {**given, **told})
     # Step by step, from a scheduler that has taken none yet.
     scheduler = copy.deepcopy(denoiser.pipeline.scheduler)
-    for name in ("_step_index", "_begin_index"):
+    for name, start in (("_step_index", None), ("_begin_index", None), ("lower_order_nums", 0)):
         if hasattr(scheduler, name):
-            setattr(scheduler, name, None)
+            setattr(scheduler, name, start)
     # Not what the callback is given: CogView4's is given sigmas.
     first = scheduler.timesteps[:1]
     # Flows count from 1 to the end of the path, and the adapters' timesteps from 0.

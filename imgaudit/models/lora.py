@@ -20,6 +20,7 @@ from imgaudit.exceptions import ModelRefusedError
 from imgaudit.io.reading import hash_file
 from imgaudit.models.files.inspection import AGAIN, find_file_kind, quote, read_json, refuse_leaving
 from imgaudit.models.files.weights import PICKLED_SUFFIXES, Shapes, read_metadata, read_shapes
+from imgaudit.models.lora_origins import ALPHA, Conversion, convert_lora, digest
 from imgaudit.models.lora_settings import UNUSED_KEYS, refuse_lora_settings
 from imgaudit.models.lycoris import fuse_lycoris, is_lycoris, refuse_lycoris
 from imgaudit.models.peft_adapter import WEIGHTS as PEFT_NAME
@@ -39,10 +40,6 @@ ADAPTER = "audited"
 
 METADATA_KEY = "lora_adapter_metadata"
 """Key under which diffusers keeps the configuration of a LoRA in the header of its file."""
-
-DOWN = (".lora_down.weight", ".lora_A.weight", ".lora.down.weight")
-UP = (".lora_up.weight", ".lora_B.weight", ".lora.up.weight")
-"""Endings after a layer's name in the names of its two matrices, beside which its alpha may stand."""
 
 NO_PEFT = "applying a LoRA takes the library peft, which is not installed: pip install 'imgaudit[lora]'"
 
@@ -208,61 +205,71 @@ def fuse_lora(pipeline: Any, lora: Lora) -> None:
 def _load(pipeline: Any, networks: Mapping[str, torch.nn.Module], lora: Lora) -> None:
     """Put a LoRA beside the layers that it is for. diffusers only logs what it leaves out; here it is refused."""
     options: dict[str, Any] = {"weight_name": lora.path.name, "use_safetensors": True, "local_files_only": True}
-    shapes, source = read_shapes(lora.path), str(lora.path.parent)
-    adapter = read_peft_adapter(lora.path, networks) if is_peft_file(shapes) else None
-    # diffusers takes tensors as well, and changes what it is given.
-    given = (lambda: dict(adapter.tensors)) if adapter is not None else (lambda: source)
     blocks = {"unet_config": pipeline.unet.config} if {"unet", "text_encoder_2"} <= networks.keys() else {}
-    converted = pipeline.lora_state_dict(given(), **options, **blocks)
-    tensors = converted[0] if isinstance(converted, tuple) else converted
-    held = [name for name in shapes if not name.endswith(".alpha")]
-    expected = Counter(_digest(tensor, pipeline.dtype) for tensor in tensors.values())
+    adapter = read_peft_adapter(lora.path, networks) if is_peft_file(read_shapes(lora.path)) else None
+    held = load_file(lora.path) if adapter is None else adapter.tensors
+    matrices = {name: tensor for name, tensor in held.items() if not name.endswith(ALPHA)}
+    # In diffusers' own names nothing is to be converted, and of most models it refuses alphas there.
+    is_plain = all(name.partition(".")[0] in networks for name in held)
+
+    def convert(tensors: dict[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+        given = {name: tensor for name, tensor in tensors.items() if name in matrices or not is_plain}
+        converted = pipeline.lora_state_dict(given, **options, **blocks)
+        return cast(Mapping[str, torch.Tensor], converted[0] if isinstance(converted, tuple) else converted)
+
+    conversion = convert_lora(lora.path, held, convert)
+    # diffusers takes tensors as well, but then no configuration that is in the file's header.
+    given: Any = str(lora.path.parent)
+    if adapter is not None or (is_plain and len(matrices) < len(held)):
+        given = matrices
     with _peft_for_text_encoders(networks), warnings.catch_warnings():
         # What peft warns of is looked at below.
         warnings.simplefilter("ignore", RuntimeWarning)
-        pipeline.load_lora_weights(given(), adapter_name=ADAPTER, low_cpu_mem_usage=False, **options)
-    found = Counter(
-        _digest(weight, pipeline.dtype)
-        for network in networks.values()
-        for name, weight in network.named_parameters()
-        if f".{ADAPTER}." in name
-    )
-    if not found:
-        raise ModelRefusedError(
-            f"LoRA {quote(lora.path)} fits no layer of this model (such as {held[0]!r:.99}): it was trained on another "
-            "one, or its names are in a format that this version does not read"
-        )
-    if len(tensors) < len(held) or found != expected:
-        lost = max(len(held) - found.total(), (expected - found).total())
-        raise ModelRefusedError(
-            f"LoRA {quote(lora.path)} fits this model only in part ({lost} of its {len(held)} tensors have no layer): "
-            "it was trained on another one, or some of its names are in a format that this version does not read"
-        )
+        pipeline.load_lora_weights(given, adapter_name=ADAPTER, low_cpu_mem_usage=False, **options)
+    _refuse_losses(networks.values(), conversion, pipeline.dtype)
     if adapter is None:
-        _set_scales(networks.values(), lora, pipeline.dtype)
+        # Without a configuration diffusers gives some layers the alpha of another.
+        scales = conversion.find_scales(pipeline.dtype, plain=METADATA_KEY not in read_metadata(lora.path))
+        _set_scales(networks.values(), scales, pipeline.dtype)
         return
     for name, layer in networks[adapter.network].named_modules():
         if name in adapter.scales:
             cast(Any, layer).scaling[ADAPTER] = adapter.scales[name]
 
 
-def _set_scales(networks: Iterable[torch.nn.Module], lora: Lora, dtype: torch.dtype) -> None:
-    """Scale every layer by its own alpha, where the file has one; diffusers takes that of another layer for some."""
-    held = load_file(lora.path)
-    scales: dict[tuple[bytes, bytes], float] = {}
-    for name in held:
-        layer = name.removesuffix(".alpha")
-        down, up = (next((held[layer + end] for end in ends if layer + end in held), None) for ends in (DOWN, UP))
-        if layer == name or down is None or up is None:
-            continue
-        pair, scale = (_digest(down, dtype), _digest(up, dtype)), float(held[name]) / len(down)
-        # Their names differ from the model's, so that layers are known by their matrices.
-        if scales.setdefault(pair, scale) != scale:
-            raise ModelRefusedError(f"LoRA {quote(lora.path)} has equal layers with different alphas ({name!r:.99})")
+def _refuse_losses(networks: Iterable[torch.nn.Module], conversion: Conversion, dtype: torch.dtype) -> None:
+    """Refuse a LoRA of which a tensor is not beside any layer now: ModelRefusedError."""
+    held = [name for name in conversion.held if not name.endswith(ALPHA)]
+    expected = {name: digest(tensor, dtype) for name, tensor in conversion.tensors.items()}
+    found = Counter(
+        digest(weight, dtype)
+        for network in networks
+        for name, weight in network.named_parameters()
+        if f".{ADAPTER}." in name
+    )
+    if not found:
+        raise ModelRefusedError(
+            f"LoRA {quote(conversion.path)} fits no layer of this model (such as {held[0]!r:.99}): it was trained on "
+            "another one, or its names are in a format that this version does not read"
+        )
+    missing = Counter(expected.values()) - found
+    lost = {conversion.origins[name].name for name, one in expected.items() if one in missing}
+    lost |= set(conversion.list_left_out())
+    if lost or found != Counter(expected.values()):
+        raise ModelRefusedError(
+            f"LoRA {quote(conversion.path)} fits this model only in part ({len(lost)} of its {len(held)} tensors have "
+            f"no layer, such as {min(lost, default=held[0])!r:.99}): it was trained on another one, or some of its "
+            "names are in a format that this version does not read"
+        )
+
+
+def _set_scales(
+    networks: Iterable[torch.nn.Module], scales: Mapping[tuple[bytes, bytes], float], dtype: torch.dtype
+) -> None:
     beside: list[Any] = [module for network in networks for module in network.modules()]
     for module in beside:
         if ADAPTER in getattr(module, "lora_A", ()):
-            pair = _digest(module.lora_A[ADAPTER].weight, dtype), _digest(module.lora_B[ADAPTER].weight, dtype)
+            pair = digest(module.lora_A[ADAPTER].weight, dtype), digest(module.lora_B[ADAPTER].weight, dtype)
             module.scaling[ADAPTER] = scales.get(pair, module.scaling[ADAPTER])
 
 
@@ -302,9 +309,4 @@ def _layers(network: torch.nn.Module) -> list[str]:
 
 def _digests(network: torch.nn.Module, layers: Iterable[str], weight: str) -> list[bytes]:
     state = network.state_dict()
-    return [_digest(state[layer + weight], state[layer + weight].dtype) for layer in layers]
-
-
-def _digest(tensor: torch.Tensor, dtype: torch.dtype) -> bytes:
-    raw = tensor.detach().to(dtype).contiguous().flatten().view(torch.uint8)
-    return hashlib.sha256(raw.numpy().data).digest()
+    return [digest(state[layer + weight], state[layer + weight].dtype) for layer in layers]

@@ -10,7 +10,7 @@ from imgaudit.exceptions import ModelRefusedError
 from imgaudit.models.files.inspection import quote
 from imgaudit.models.files.weights import Shapes
 
-PLAIN = re.compile(r"\^?[\w.]+\$?")
+PLAIN = re.compile(r"\^?[\w.-]+\$?")
 """Names of layers in that configuration. They are used as patterns, and this is all of that language they may use."""
 
 UNUSED_KEYS = frozenset(

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from imgaudit.models.lora import USUAL_NAME
 
@@ -38,6 +38,41 @@ def save_lora(folder: Path, pipeline: Any, *networks: str, seed: int = 0, metada
             options[f"{name}_lora_adapter_metadata"] = noted
     pipeline.save_lora_weights(folder, **options)
     return folder / USUAL_NAME
+
+
+def save_every_layer(folder: Path, pipeline: Any, name: str, as_peft: bool = False) -> tuple[Path, Weights]:
+    """A LoRA of every linear layer of one network, with ranks and alphas of its own for each.
+
+    as_peft:  whether it is saved as peft saves it, and not as diffusers does
+    Returned are what is saved, and by the names of the weights what they should change by, float64.
+    """
+    generator = torch.Generator().manual_seed(5)
+    tensors: Weights = {}
+    changes: Weights = {}
+    ranks, alphas = {}, {}
+    linear = {key: one for key, one in pipeline.components[name].named_modules() if isinstance(one, torch.nn.Linear)}
+    for number, (layer, module) in enumerate(linear.items()):
+        ranks[f"^{layer}$"], alphas[f"^{layer}$"] = rank, alpha = RANK + number % 2, ALPHA + number % 3
+        down = torch.randn(rank, module.in_features, generator=generator)
+        up = torch.randn(module.out_features, rank, generator=generator)
+        tensors |= {f"{layer}.lora_A.weight": down, f"{layer}.lora_B.weight": up}
+        changes[f"{layer}.weight"] = alpha / rank * up.double() @ down.double()
+    config = LoraConfig(
+        r=RANK, lora_alpha=7, rank_pattern=ranks, alpha_pattern=alphas, target_modules=list(linear), task_type=None
+    )
+    if as_peft:
+        config.save_pretrained(folder)
+        named = {f"base_model.model.{key}": tensor for key, tensor in tensors.items()}
+        save_file(named, folder / "adapter_model.safetensors")
+        return folder, changes
+    noted = config.to_dict()
+    given = {f"{name}_lora_layers": tensors, f"{name}_lora_adapter_metadata": noted}
+    if hasattr(pipeline, "save_lora_weights"):
+        pipeline.save_lora_weights(folder, **given)
+    else:
+        folder.mkdir()
+        save_file({f"{name}.{key}": tensor for key, tensor in tensors.items()}, folder / USUAL_NAME)
+    return folder / USUAL_NAME, changes
 
 
 def products(path: Path, scale: float) -> Weights:

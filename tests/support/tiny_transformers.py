@@ -28,6 +28,7 @@ from tests.support.tiny_families import (
     t5_encoder,
     t5_tokenizer,
 )
+from tests.support.tiny_hidream import HIDREAM_DENOISERS
 from tests.support.tiny_more_families import ADDED_MAKERS
 from tests.support.tiny_newer_families import NEWER_DENOISERS
 
@@ -102,6 +103,7 @@ MAKERS = {
     "sana": make_sana,
     "qwen image": make_qwen_image,
     **NEWER_DENOISERS,
+    **HIDREAM_DENOISERS,
 }
 """A pipeline by the name tests know it by."""
 

@@ -103,6 +103,7 @@ def _components(
 _NOISE = Component("scheduler", "diffusers")
 _FLOW = Component("scheduler", "diffusers", ("FlowMatchEulerDiscreteScheduler",))
 _CONSISTENCY = Component("scheduler", "diffusers", ("LCMScheduler",))
+_FLOW_UNIPC = Component("scheduler", "diffusers", ("UniPCMultistepScheduler", "FlowMatchEulerDiscreteScheduler"))
 _FLOW_SOLVER = Component("scheduler", "diffusers", ("DPMSolverMultistepScheduler", "FlowMatchEulerDiscreteScheduler"))
 
 _CLIP = ("CLIPTextModel", "CLIPTokenizer")
@@ -116,8 +117,11 @@ _QWEN3_VL = ("Qwen3VLModel", "Qwen2Tokenizer")
 _PILE_T5 = ("UMT5EncoderModel", "LlamaTokenizer")
 _BERT = ("BertModel", "BertTokenizer")
 _GLM = ("GlmModel", "PreTrainedTokenizerFast", "TokenizersBackend")
+# Its tokenizer.json is read as it stands: the class that is named after Llama would put other rules into it.
+_LLAMA = ("LlamaForCausalLM", "PreTrainedTokenizerFast", "LlamaTokenizerFast", "LlamaTokenizer", "TokenizersBackend")
 _QWEN = ("Qwen2_5_VLForConditionalGeneration", "Qwen2Tokenizer")
 _SD3 = (_PROJECTED_CLIP, _PROJECTED_CLIP, _T5)
+_HIDREAM = (_PROJECTED_CLIP, _PROJECTED_CLIP, _T5, _LLAMA)
 _BYTES = ("T5EncoderModel", "ByT5Tokenizer")
 _QWEN_3_VL = {
     "text_encoder": Component("network", "transformers", ("Qwen3VLForConditionalGeneration",), "model"),
@@ -325,6 +329,20 @@ _ALL = (
         },
         "imgaudit.models.families.kandinsky5:Kandinsky5Denoiser",
         "16 rows of the language model's states, and CLIP's pooled vector",
+        half="bfloat16",
+    ),
+    Family(
+        "HiDreamImagePipeline",
+        "HiDream-I1",
+        _components(
+            ("transformer", "HiDreamImageTransformer2DModel"),
+            "AutoencoderKL",
+            _FLOW_UNIPC,
+            *_HIDREAM,
+            names_length=False,
+        ),
+        "imgaudit.models.families.hidream:HiDreamDenoiser",
+        "T5's states, all layers of Llama's, and both CLIP vectors, padding included",
         half="bfloat16",
     ),
 )

@@ -1,7 +1,6 @@
 """Sana: Gemma's states under a padding mask, an autoencoder without a distribution, predicting flows."""
 
 import inspect
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -11,10 +10,8 @@ from diffusers import DPMSolverMultistepScheduler
 from imgaudit.diffusion.denoiser import PromptEmbeds
 from imgaudit.diffusion.schedules import FlowSchedule, Schedule
 from imgaudit.exceptions import ModelRefusedError
+from imgaudit.models.families.flow_solver import refuse_dynamic_shift, refuse_other_paths
 from imgaudit.models.families.masked_text import MaskedTextDenoiser, build_masked_condition
-
-OTHER_SIGMAS = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use_lu_lambdas")
-"""Switches of DPM-Solver that choose noise levels of the other kind of schedule, and win over those of flows."""
 
 
 class SanaDenoiser(MaskedTextDenoiser):
@@ -47,14 +44,10 @@ class SanaDenoiser(MaskedTextDenoiser):
             )
 
     def _read_schedule(self, scheduler: Any) -> Schedule:
-        config = scheduler.config
-        if config.get("use_dynamic_shifting"):
-            raise ModelRefusedError(
-                "the scheduler sets 'use_dynamic_shifting', but the pipeline does not say how much: delete the key"
-            )
+        refuse_dynamic_shift(scheduler)
         if isinstance(scheduler, DPMSolverMultistepScheduler):
-            _refuse_noise_levels(config)
-            return FlowSchedule(int(config.num_train_timesteps))
+            refuse_other_paths(scheduler, "DPM-Solver")
+            return FlowSchedule(int(scheduler.config.num_train_timesteps))
         return super()._read_schedule(scheduler)
 
     def _encode_raw(self, vae: Any, images: torch.Tensor) -> torch.Tensor:
@@ -89,17 +82,3 @@ class SanaDenoiser(MaskedTextDenoiser):
 
     def _timesteps(self, timesteps: torch.Tensor) -> torch.Tensor:
         return (timesteps + 1) * self.pipeline.transformer.config.timestep_scale
-
-
-def _refuse_noise_levels(config: Mapping[str, Any]) -> None:
-    """Refuse a DPM-Solver that does not step along flows: ModelRefusedError."""
-    wanted = {"use_flow_sigmas": True, "prediction_type": "flow_prediction", "final_sigmas_type": "zero"}
-    for key, value in (wanted | dict.fromkeys(OTHER_SIGMAS, False)).items():
-        if config.get(key) != value:
-            raise ModelRefusedError(
-                f"the scheduler sets {key!r} to {config.get(key)!r:.80}; this model predicts flows, which DPM-Solver "
-                f"samples with {value!r}"
-            )
-    shift = config.get("flow_shift")
-    if not isinstance(shift, int | float) or not math.isfinite(shift) or shift <= 0:
-        raise ModelRefusedError(f"the scheduler sets 'flow_shift' to {shift!r:.80}; expected a number above 0")

@@ -37,15 +37,18 @@ _SD, _SDXL, _SD3, _FLUX = (
     frozenset({f"{name}Pipeline"}) for name in ("StableDiffusion", "StableDiffusionXL", "StableDiffusion3", "Flux")
 )
 _FLUX2, _AURA = frozenset({"Flux2Pipeline", "Flux2KleinPipeline"}), frozenset({"AuraFlowPipeline"})
+_CHROMA = frozenset({"ChromaPipeline"})
 
 ARCHITECTURES: Mapping[str, frozenset[str]] = {
     "stable-diffusion-v1": _SD, "stable-diffusion-v2": _SD, "sd1": _SD, "stable-diffusion-xl": _SDXL, "sdxl": _SDXL,
-    "stable-diffusion-v3": _SD3, "stable-diffusion-3": _SD3, "sd3": _SD3, "flux": _FLUX, "flux-2": _FLUX2,
-    "flux2": _FLUX2, "aura": _AURA, "chroma": frozenset({"ChromaPipeline"}), "lumina": frozenset({"Lumina2Pipeline"}),
+    "stable-diffusion-v3": _SD3, "stable-diffusion-3": _SD3, "sd3": _SD3, "flux-1": _FLUX, "flux-2": _FLUX2,
+    "flux2": _FLUX2, "aura": _AURA, "chroma": _CHROMA, "hidream": frozenset({"HiDreamImagePipeline"}),
+    # Programs that write GGUF name these by their blocks, which others have too.
+    "flux": _FLUX | _FLUX2 | _CHROMA, "lumina": frozenset({"Lumina2Pipeline", "ZImagePipeline"}),
     "hunyuan": frozenset({"HunyuanDiTPipeline", "HunyuanImagePipeline"}),
     **dict.fromkeys(
         (
-            "stable-diffusion-xl-v1-refiner", "stable-cascade", "stable-video", "hidream", "hunyuan-video",
+            "stable-diffusion-xl-v1-refiner", "stable-cascade", "stable-video", "hunyuan-video",
             "hunyuanvideo", "kolors", "ltxv", "hyvid", "wan", "cosmos",
         ),
         frozenset(),

@@ -21,6 +21,13 @@ from imgaudit.models.files.claims import MARKERS, UNET, read_claims, refuse_othe
 from imgaudit.models.files.gguf_file import describe_quantisation, load_gguf, read_gguf
 from imgaudit.models.files.inspection import find_file_kind, quote, read_json
 from imgaudit.models.files.left_overs import check_left_overs
+from imgaudit.models.files.transformer_layouts import (
+    TRANSFORMERS,
+    NetworkLocation,
+    Tensors,
+    name_unconverted,
+    recognise_transformer,
+)
 from imgaudit.models.files.weights import (
     FLOAT8,
     PICKLED_SUFFIXES,
@@ -32,8 +39,6 @@ from imgaudit.models.files.weights import (
     refuse_unmerged,
 )
 from imgaudit.models.library_errors import refuse_errors
-
-Tensors = dict[str, torch.Tensor]
 
 MAX_TENSORS = 10_000
 """Files with more are refused: Stable Diffusion XL has 2,600 with all its parts, and diffusers compares all names."""
@@ -49,20 +54,14 @@ KINDS: Mapping[str, str] = {
     "sd35_large": "StableDiffusion3Pipeline",
     "flux-dev": "FluxPipeline",
     "flux-schnell": "FluxPipeline",
+    "flux-2-dev": "Flux2Pipeline",
+    "chroma": "ChromaPipeline",
+    "lumina2": "Lumina2Pipeline",
+    "auraflow": "AuraFlowPipeline",
+    "qwen-image-2.1": "QwenImage21Pipeline",
+    "krea2": "Krea2Pipeline",
 }
 """Pipeline classes by what diffusers calls their checkpoints."""
-
-
-@dataclass(frozen=True)
-class NetworkLocation:
-    """The place of one network in a layout."""
-
-    component: str
-    """Its name in the pipeline."""
-    prefix: str
-    """Beginning of the names of its tensors."""
-    convert: Callable[[Tensors, Mapping[str, Any], str], Tensors]
-    """From them, the network's config.json and the prefix to the network's own names."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +129,7 @@ def _open_clip(tensors: Tensors, config: Mapping[str, Any], prefix: str) -> Tens
 
 _VAES = (NetworkLocation("vae", "first_stage_model.", _vae), NetworkLocation("vae", "vae.", _vae))
 _T5 = "text_encoders.t5xxl.transformer."
+_OTHER_PARTS = ("first_stage_model.", "vae.", "text_encoders.")
 
 # Of two rows for one component, the first that a file has tensors for counts.
 LAYOUTS: Mapping[str, tuple[NetworkLocation, ...]] = {
@@ -160,6 +160,7 @@ LAYOUTS: Mapping[str, tuple[NetworkLocation, ...]] = {
         NetworkLocation("text_encoder_2", _T5, _as_it_is),
         *_VAES,
     ),
+    **TRANSFORMERS,
 }
 """Places of the networks among the tensors of a single file, by pipeline class."""
 
@@ -198,6 +199,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     refuse_other_architecture(read_claims(path), pipeline_class)
     found = Checkpoint(path, pipeline_class, shapes, load, quantised)
     used = {name for part in found.parts.values() for name in _names(part, shapes)}
+    used |= {part.prefix + name for part in found.parts.values() for name in part.unused}
     return replace(found, notes=tuple(check_left_overs(path, [name for name in shapes if name not in used])))
 
 
@@ -212,15 +214,17 @@ def _recognise(path: Path, shapes: Shapes) -> str:
     if UNET + "input_blocks.0.0.weight" in shapes:
         is_xl = UNET + "label_emb.0.0.weight" in shapes
         return "StableDiffusionXLPipeline" if is_xl else "StableDiffusionPipeline"
-    for mark, pipeline_class in (
-        ("joint_blocks.0.x_block.attn.qkv.weight", "StableDiffusion3Pipeline"),
-        ("double_blocks.0.img_attn.qkv.weight", "FluxPipeline"),
-    ):
-        if mark in shapes or UNET + mark in shapes:
-            return pipeline_class
+    if name := name_unconverted(shapes):
+        raise ModelRefusedError(
+            f"{quote(path)} holds the transformer of {name} in its makers' layout, which this version cannot convert: "
+            "expected a diffusers folder"
+        )
+    if found := recognise_transformer(shapes):
+        return found
     raise ModelRefusedError(
         f"{quote(path)} is in no layout that this version knows: expected a checkpoint of Stable Diffusion 1, 2, XL, 3 "
-        "or FLUX.1 as their authors publish it. A file of one network in diffusers' layout belongs into a folder"
+        "or FLUX.1 as their authors publish it, or the transformer alone of a newer model (docs/guides/models.md lists "
+        "them). A file of one network in diffusers' layout belongs into a folder"
     )
 
 
@@ -290,8 +294,10 @@ def _on_meta(names: Iterable[str], shapes: Shapes) -> Tensors:
 
 
 def _names(part: NetworkLocation, shapes: Shapes) -> list[str]:
+    left = {part.prefix + name for name in part.unused} | MARKERS
     if part.prefix:
-        return [name for name in shapes if name.startswith(part.prefix) and name not in MARKERS]
-    # A file of the transformer alone puts nothing before its names.
-    bare = [name for name in shapes if not name.startswith((UNET, "first_stage_model.", "vae.", "text_encoders."))]
-    return bare if any(name.startswith(("joint_blocks.", "double_blocks.")) for name in bare) else []
+        return [name for name in shapes if name.startswith(part.prefix) and name not in left]
+    # A file of the transformer alone may put nothing before its names.
+    if any(name.startswith(UNET) for name in shapes):
+        return []
+    return [name for name in shapes if not name.startswith(_OTHER_PARTS) and name not in left]

@@ -86,6 +86,9 @@ class Source:
         from imgaudit.models.files.left_overs import ALPHAS, SCALE, refuse_other_constants
 
         held = self.checkpoint.load([name for name in (ALPHAS, SCALE) if name in self.checkpoint.shapes])
+        if not held:
+            # Some autoencoders name no such factor.
+            return
         alphas = getattr(pipeline.scheduler, ALPHAS, None)
         refuse_other_constants(self.checkpoint.path, held, alphas, float(pipeline.vae.config.scaling_factor))
 

@@ -58,7 +58,7 @@ VOCABULARIES: Mapping[str, Vocabulary] = MappingProxyType(
         "T5Tokenizer": Vocabulary("T5", ("spiece.model",), ("end", "padding"), has_pieces=True),
         "GemmaTokenizer": Vocabulary("Gemma", (), ("beginning", "padding"), names_length=False),
         "LlamaTokenizer": Vocabulary("Llama", (), ("padding",), names_length=False),
-        "PreTrainedTokenizerFast": Vocabulary("GLM", (), ("padding",), names_length=False),
+        "PreTrainedTokenizerFast": Vocabulary("the text encoder", (), ("padding",), names_length=False),
         "BertTokenizer": Vocabulary("BERT", ("vocab.txt",), ("padding",), names_length=False, has_merges=False),
         "PixtralProcessor": Vocabulary("Mistral", (), ("padding",), names_length=False),
         "Qwen2Tokenizer": _QWEN2,

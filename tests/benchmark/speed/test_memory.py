@@ -33,7 +33,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning"),
 ]
 
-UNKNOWN_SIZES = {"HunyuanDiTPipeline", "LatentConsistencyModelPipeline"}
+UNKNOWN_SIZES = {"HunyuanDiTPipeline", "LatentConsistencyModelPipeline", "HiDreamImagePipeline"}
 """Families of whose published models not every configuration is known."""
 
 TABLE = Path(__file__).parent.parent.parent.parent / "examples" / "memory.json"
@@ -73,8 +73,9 @@ def assert_same_counts(denoiser: LatentDenoiser) -> None:
         assert outline.spare_memory() == denoiser.spare_memory()
 
 
-# What is written down of published models has no place for a second mask, as Hunyuan-DiT's.
-@pytest.mark.parametrize("name", [name for name in FAMILIES if name not in UNKNOWN_SIZES])
+# What is written down of published models has no place for a second mask, as Hunyuan-DiT's; and which experts a token
+# goes to, as HiDream's, is in the data.
+@pytest.mark.parametrize("name", [name for name in FAMILIES if name not in UNKNOWN_SIZES and "hidream" not in name])
 def test_without_data_as_many_bytes_are_counted_as_with_data(name: str) -> None:
     assert_same_counts(FAMILIES[name]())
 

@@ -9,6 +9,7 @@ from imgaudit.benchmark.robustness.broken_model import BrokenModel
 from imgaudit.benchmark.robustness.hostile.model_files import MODEL_INDEX
 from imgaudit.exceptions import ModelRefusedError
 from imgaudit.models import load_model
+from tests.support.tiny_hidream import HIDREAM_MAKERS
 from tests.support.tiny_more_families import FAMILY_MAKERS
 from tests.support.tiny_newer_families import NEWER_MAKERS
 from tests.support.tiny_template_text import TEMPLATE_MAKERS
@@ -19,6 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't
 XL, SD3, FLUX, PIXART, SANA, QWEN, ALPHA, AURA, LUMINA, COGVIEW, HUNYUAN, LCM = FAMILY_MAKERS
 FLUX2, KLEIN, Z_IMAGE, KREA, CHROMA = NEWER_MAKERS
 QWEN_21, HY_IMAGE, KANDINSKY = TEMPLATE_MAKERS
+(HIDREAM,) = HIDREAM_MAKERS
 
 Changes = tuple[tuple[str, str, dict[str, Any], str], ...]
 """Family, file, the keys of it that are changed, and what the refusal says."""
@@ -178,6 +180,12 @@ KEYS: Changes = (
     (KANDINSKY, "tokenizer_2/tokenizer_config.json", {"model_max_length": 10**30}, "a number from 3 to the 77 pos"),
     (KANDINSKY, "tokenizer/tokenizer_config.json", {"pad_token": None}, "names no token for the padding"),
     (KANDINSKY, MODEL_INDEX, {"tokenizer": ["transformers", "Qwen3VLProcessor"]}, "Qwen2_5_VLProcessor or Qwen2VLP"),
+    (HIDREAM, "transformer/config.json", {"num_routed_experts": 10**6}, "far larger network than its weights fill"),
+    (HIDREAM, "transformer/config.json", {"caption_channels": [32, 8]}, "weights of another shape than its config"),
+    (HIDREAM, "text_encoder_4/config.json", {"num_hidden_layers": 10**6}, "far larger network than its weights fill"),
+    (HIDREAM, "tokenizer_4/tokenizer_config.json", {"pad_token": None}, "names no token for the padding"),
+    (HIDREAM, MODEL_INDEX, {"text_encoder_4": [None, None]}, "component 'text_encoder_4' is [None, None]"),
+    (HIDREAM, MODEL_INDEX, {"scheduler": ["diffusers", "FlowMatchLCMScheduler"]}, "those that are UniPCMultistepSch"),
 )  # fmt: skip
 
 
@@ -250,6 +258,11 @@ UNFIT: Changes = (
     (KANDINSKY, "transformer/config.json", {"visual_cond": True}, "weights of another shape than its config.json"),
     (KANDINSKY, "transformer/config.json", {"patch_size": [1, 1, 4]}, "patch_size is [1, 1, 4]; expected [1, 2, 2]"),
     (KANDINSKY, "scheduler/scheduler_config.json", {"stochastic_sampling": True}, "sets 'stochastic_sampling'"),
+    (HIDREAM, "scheduler/scheduler_config.json", {"use_flow_sigmas": False}, "which UniPC samples with True"),
+    (HIDREAM, "scheduler/scheduler_config.json", {"use_dynamic_shifting": True}, "does not say how much"),
+    (HIDREAM, "transformer/config.json", {"llama_layers": [0, 1, 2]}, "its parts do not fit together"),
+    (HIDREAM, "transformer/config.json", {"axes_dims_rope": [4, 2, 4]}, "its parts do not fit together"),
+    (HIDREAM, "vae/config.json", {"shift_factor": None}, "names no shift_factor"),
 )  # fmt: skip
 
 

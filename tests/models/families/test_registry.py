@@ -17,6 +17,7 @@ from imgaudit.models.families.family import Family
 from imgaudit.models.families.registry import FAMILIES, find_family
 from tests.support.family_makers import MAKERS
 from tests.support.tiny_families import StandIn, make_sd3
+from tests.support.tiny_hidream import HIDREAM_MAKERS
 from tests.support.tiny_more_families import FAMILY_MAKERS
 from tests.support.tiny_newer_families import NEWER_MAKERS
 from tests.support.tiny_template_text import TEMPLATE_MAKERS, make_small
@@ -27,6 +28,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't
 XL, SD3, FLUX, PIXART, SANA, QWEN, ALPHA, AURA, LUMINA, COGVIEW, HUNYUAN, LCM = FAMILY_MAKERS
 FLUX2, KLEIN, Z_IMAGE, KREA, CHROMA = NEWER_MAKERS
 QWEN_21, HY_IMAGE, KANDINSKY = TEMPLATE_MAKERS
+(HIDREAM,) = HIDREAM_MAKERS
 
 
 def networks(pipeline: Any) -> dict[str, Any]:
@@ -53,9 +55,9 @@ def test_every_network_of_a_family_is_loaded_from_its_file(family: str, family_f
     loaded.denoiser.pipeline.set_progress_bar_config(disable=True)
     # These would round so small an image up to one of their own sizes.
     unrounded = {"use_resolution_binning": False} if family in (PIXART, ALPHA, SANA, HUNYUAN) else {}
-    side = 16 if family == AURA else 32
+    side = 16 if family in (AURA, HIDREAM) else 32
     options = {"height": side, "width": side, "num_inference_steps": 2, "output_type": "pt"} | unrounded
-    if family in TEMPLATE_MAKERS:
+    if family in (*TEMPLATE_MAKERS, HIDREAM):
         make_small(loaded.denoiser.pipeline)
     images, *_ = loaded.denoiser.pipeline(prompt="a red fox", return_dict=False, **options)
     # One of them draws opacity as well.

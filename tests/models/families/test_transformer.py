@@ -86,8 +86,8 @@ def test_a_prediction_is_what_the_scheduler_steps_along(family: str) -> None:
     # Without a shift the pipeline's timesteps are whole ones, which the adapter has too.
     denoiser.pipeline.scheduler = FlowMatchEulerDiscreteScheduler(shift=1.0)
     channels, side, _ = denoiser.latent_shape
-    # AuraFlow's grid of positions is no larger than its images.
-    wide = 1 if family == "AuraFlowPipeline" else 2
+    # AuraFlow's grid of positions is no larger than its images, and HiDream's pipeline makes all images of one area.
+    wide = 1 if family == "AuraFlowPipeline" or "hidream" in family else 2
     latents = draw_noise([5], (channels, side, wide * side))
     states = [latents]
 

@@ -343,6 +343,10 @@ ENCODE_PROMPT = {
     "QwenImage21Pipeline": "prompt image device num_images_per_prompt prompt_embeds prompt_embeds_mask image_pad_mask",
     "HunyuanImagePipeline": "prompt device batch_size num_images_per_prompt prompt_embeds prompt_embeds_mask "
     "prompt_embeds_2 prompt_embeds_mask_2",
+    "HiDreamImagePipeline": "prompt prompt_2 prompt_3 prompt_4 device dtype num_images_per_prompt "
+    "do_classifier_free_guidance negative_prompt negative_prompt_2 negative_prompt_3 negative_prompt_4 "
+    "prompt_embeds_t5 prompt_embeds_llama3 negative_prompt_embeds_t5 negative_prompt_embeds_llama3 "
+    "pooled_prompt_embeds negative_pooled_prompt_embeds max_sequence_length lora_scale",
     "Kandinsky5T2IPipeline": "prompt num_images_per_prompt max_sequence_length device dtype",
     "SanaPipeline": "prompt do_classifier_free_guidance negative_prompt num_images_per_prompt device prompt_embeds "
     "negative_prompt_embeds prompt_attention_mask negative_prompt_attention_mask clean_caption max_sequence_length "
