@@ -15,6 +15,7 @@ from imgaudit.report.examined import NO_ORIGINAL, RENDERING, RENDERING_MEANING, 
 from imgaudit.report.wording import (
     RUNG_WORDING,
 )
+from imgaudit.schema.measures import MEASURE_NAMES
 from imgaudit.schema.records import Skipped
 
 
@@ -72,7 +73,7 @@ def describe_outputs(material: ComplaintMaterial) -> Iterator[Block]:
 def _caption(output: ShownReplica) -> str:
     replica = output.replica
     distances = {} if isinstance(replica.distance, Skipped) else replica.distance
-    apart = ", ".join(f"{name} {value:.3f}" for name, value in distances.items())
+    apart = ", ".join(f"{MEASURE_NAMES.get(name, name)} {value:.3f}" for name, value in distances.items())
     measured = similarity_text(replica.similarity, "this image", "the rendering of the work")
     measured += f"; distances: {apart}" if apart else ""
     told = "a copy" if output.copied else "not a copy"
