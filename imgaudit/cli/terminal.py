@@ -336,6 +336,6 @@ def print_result(result: AuditResult) -> None:
     if fair := blind_comparison_text(summary):
         print_wrapped(fair)
     if as_set := set_level_text(summary):
-        print_wrapped(f"as a set: {as_set}")
+        print_wrapped(as_set if isinstance(summary.set_level, Skipped) else f"as a set: {as_set}")
     for alarm in sort_alarms(summary.alarms):
         print_labelled("alarm: ", as_sentence(alarm.message), "bold yellow")

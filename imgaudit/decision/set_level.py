@@ -111,7 +111,7 @@ def compare_set(
     compared, controls = ([one for one in some if _is_captioned(one)] for some in (works, bank.controls))
     if not with_captions or describe_few(len(compared), len(controls)):
         with_captions, compared, controls = False, list(works), bank.controls
-    if few := describe_few(len(compared), len(controls)):
+    if few := describe_few(len(compared), len(controls), given):
         return Skipped(skipped=few)
     legs = _measure_legs([*compared, *controls], bank, complexity, captions=with_captions)
     if not legs:
@@ -126,12 +126,18 @@ def compare_set(
     )  # fmt: skip
 
 
-def describe_few(works: int, controls: int) -> str:
+def describe_few(works: int, controls: int, given: int | None = None) -> str:
     """Say why so few images are not compared as a set; empty where they are enough.
+
+    given:  works that were measured, where alarms left out some of them
 
     >>> describe_few(4, 100), describe_few(5, 20)
     ('4 works are too few: a set has 5 or more', '')
+    >>> describe_few(1, 100, 6)
+    'alarms leave 1 of 6 works, and a set has 5 or more'
     """
+    if works < LEAST_WORKS <= (given or 0):
+        return f"alarms leave {works} of {given} works, and a set has {LEAST_WORKS} or more"
     if works < LEAST_WORKS:
         return f"{works} {'work is' if works == 1 else 'works are'} too few: a set has {LEAST_WORKS} or more"
     if controls < LEAST_CONTROLS:

@@ -87,7 +87,9 @@ class Child:
     def send(self, number: int) -> None:
         """Send a signal."""
         if self.process.pid is not None and self.process.is_alive():
-            os.kill(self.process.pid, number)
+            # It may end between the question and the signal.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.process.pid, number)
 
     def wait(self, timeout: float = 600) -> Ended:
         """Its end. A child that does not come to one is killed, and its code says so."""

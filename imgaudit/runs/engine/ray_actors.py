@@ -118,6 +118,7 @@ class RayActors(AbstractContextManager["RayActors"]):
                 options["num_cpus"] = count * self.threads
         else:
             options["address"] = address
+        _let_print(self._ray, wanted=False)
         with _keeping_signals():
             try:
                 self._ray.init(**options)
@@ -140,6 +141,7 @@ class RayActors(AbstractContextManager["RayActors"]):
         """End the actors, and the cluster where it was started here."""
         self._end_actors()
         self._ray.shutdown()
+        _let_print(self._ray, wanted=True)
 
     def _end_actors(self) -> None:
         places, self._places = getattr(self, "_places", []), []
@@ -237,6 +239,17 @@ def _import_ray() -> Any:
     except ImportError as error:
         raise ConfigError("--engine ray needs Ray: pip install 'imgaudit[ray]'") from error
     return ray
+
+
+def _let_print(ray: Any, *, wanted: bool) -> None:
+    """Let Ray print what happens to its workers, or not.
+
+    It prints that to standard output, in colour even into a file, and also where log_to_driver is off; there it would
+    stand among a command's results. imgaudit says itself that a process ended and its chunk is begun again.
+    """
+    worker = getattr(getattr(ray, "_private", None), "worker", None)
+    if hasattr(worker, "_worker_logs_enabled"):
+        worker._worker_logs_enabled = wanted
 
 
 def _first_line(error: BaseException) -> str:

@@ -29,7 +29,7 @@ def measuring_actors() -> list[psutil.Process]:
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_local_cluster_gives_the_same_run_after_a_kill_and_replaces_an_actor_whose_device_failed(
-    model_folder: Path, make_folder: Callable[..., Path], tmp_path: Path
+    model_folder: Path, make_folder: Callable[..., Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     model, folder = load_model(str(model_folder), "cpu"), make_folder("images", range(6))
     plain = measure_run(folder, model, tmp_path / "plain", None)
@@ -57,6 +57,8 @@ def test_a_local_cluster_gives_the_same_run_after_a_kill_and_replaces_an_actor_w
     assert killed and any("begin" in step for step in said)
     assert engine.network_evaluations > 0
     assert not measuring_actors()
+    # Ray tells of a killed worker on standard output, where a command's results stand.
+    assert capfd.readouterr().out == ""
 
 
 def test_a_cluster_that_is_not_ready_in_time_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
