@@ -247,7 +247,7 @@ def _let_print(ray: Any, *, wanted: bool) -> None:
     It prints that to standard output, in colour even into a file, and also where log_to_driver is off; there it would
     stand among a command's results. imgaudit says itself that a process ended and its chunk is begun again.
     """
-    worker = getattr(getattr(ray, "_private", None), "worker", None)
+    worker: Any = getattr(getattr(ray, "_private", None), "worker", None)
     if hasattr(worker, "_worker_logs_enabled"):
         worker._worker_logs_enabled = wanted
 
