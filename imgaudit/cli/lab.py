@@ -201,7 +201,7 @@ def describe(
         typer.echo(f"{row.kind:10} {row.repeats:7} {row.exposures:10}  {shown:25} {row.mean_rate:.1%}")
     if any(row.kind == "layout" for row in rows):
         whole, layouts = ([row for row in rows if (row.kind == "layout") is wanted] for wanted in (False, True))
-        typer.echo(
-            f"memorised: {sum(row.memorised for row in whole)} of {sum(row.images for row in whole)} whole images, and "
-            f"the layouts of {sum(row.memorised for row in layouts)} of {sum(row.images for row in layouts)} others"
-        )
+        counted = [
+            f"{sum(row.memorised for row in some)} of {sum(row.images for row in some)}" for some in (whole, layouts)
+        ]
+        typer.echo(f"memorised: {counted[0]} images as a whole, and the layouts of {counted[1]} other templates")

@@ -93,8 +93,8 @@ def convert_lora(path: Path, held: Tensors, convert: Callable[[dict[str, torch.T
 
     held:     the tensors of its file
     convert:  diffusers' conversion; it may change what it is given
-    Raises ModelRefusedError for an alpha that is no finite number above 0 or belongs to no layer, and where several
-    tensors are joined to one, so that they cannot be told apart any more.
+    Raises ModelRefusedError for an alpha that is no finite number above 0 or belongs to no layer, and for a tensor that
+    comes out and is made of several of the file's, or of none.
     """
     _refuse_alphas(path, held)
     names = [name for name in held if not name.endswith(ALPHA)]
@@ -108,11 +108,11 @@ def convert_lora(path: Path, held: Tensors, convert: Callable[[dict[str, torch.T
         if name.endswith(ALPHA):
             origins[name] = Origin(name, 1.0)
             continue
-        number = products[name] / factor
+        number = products[name] / factor if factor else math.nan
         if not (math.isfinite(number) and abs(number - round(number)) < 0.1):
             raise ModelRefusedError(
-                f"LoRA {quote(path)}: diffusers joins several of its tensors to {name!r:.99}, in which they cannot be "
-                "told apart: merge it into the model first"
+                f"LoRA {quote(path)}: diffusers makes {name!r:.99} of several of its tensors or of none, so that what "
+                "is loaded cannot be compared with the file: merge it into the model first"
             )
         origins[name] = Origin(names[round(number) - 1], factor)
     return Conversion(path, held, convert(dict(held)), origins)
@@ -142,7 +142,9 @@ def _mark(held: Tensors, numbers: Mapping[str, int]) -> dict[str, torch.Tensor]:
 
 
 def _read_mark(mark: torch.Tensor) -> float:
-    """Return the number that fills a tensor; NaN where it is not one."""
+    """Return the number that fills a tensor; NaN where it is not one, or the tensor is empty."""
+    if not mark.numel():
+        return math.nan
     least, most = mark.min().item(), mark.max().item()
     return float(most) if math.isclose(least, most, rel_tol=1e-6) else math.nan
 

@@ -135,5 +135,9 @@ def test_origins_are_told_whatever_becomes_of_a_tensor() -> None:
     }
     # The others were left out too, but change nothing.
     assert conversion.list_left_out() == ["d.lora_down.weight", "d.lora_up.weight"]
-    with pytest.raises(ModelRefusedError, match="joins several of its tensors to 'a'"):
-        convert_lora(Path("s.safetensors"), held, lambda given: {"a": torch.cat([*given.values()][:2])})
+    for made in (
+        lambda given: torch.cat([tensor.flatten() for tensor in given.values()]), lambda given: torch.zeros(2, 4),
+        lambda given: torch.zeros(0, 4),
+    ):  # fmt: skip
+        with pytest.raises(ModelRefusedError, match="makes 'a' of several of its tensors or of none"):
+            convert_lora(Path("s.safetensors"), held, lambda given, made=made: {"a": made(given)})  # type: ignore[misc]

@@ -31,6 +31,10 @@ MEASURING = ("calibrating", "measuring")
 """The stages in which the processes of an engine work."""
 
 
+ATTEMPTS = 5
+"""Audits that are begun at most, for each kill of a process."""
+
+
 @dataclass(frozen=True)
 class Divided:
     """One way to measure by two processes."""
@@ -99,21 +103,25 @@ def _tell_from(on_progress: Callable[[int, int], None], total: int, begun: int, 
 def kill_processes(
     bench: Bench, whole: Undisturbed, way: Divided, kills: int, on_progress: Callable[[int, int], None]
 ) -> None:
-    """SIGKILL one process of an engine at a random moment, until `kills` have met one that was alive."""
-    victim = Victim(way.section, "one process", MEASURING)
-    done = attempts = 0
-    while done < kills:
-        stage = MEASURING[attempts % len(MEASURING)]
-        attempts += 1
+    """SIGKILL one process of an engine at a random moment, until `kills` have met one that was alive.
+
+    Most attempts do. What is left after several times as many is listed as not tried.
+    """
+    victim, done = Victim(way.section, "one process", MEASURING), 0
+    for attempt in range(ATTEMPTS * kills):
+        if done == kills:
+            return
         place = bench.place("process-killed")
-        met, problems = _kill_one_process(bench, whole, way, stage, place)
-        if met:
-            ended = "different" if problems else "identical"
-            bench.recorder.count(victim.section, victim.name(met), ended, problems)
-            done += 1
-            on_progress(done, kills)
+        met, problems = _kill_one_process(bench, whole, way, MEASURING[attempt % len(MEASURING)], place)
+        if met or problems:
+            kind, ended = victim.name(met) if met else "nothing killed", "different" if problems else "identical"
+            bench.recorder.count(victim.section, kind, ended, problems)
+        done += bool(met)
+        on_progress(done, kills)
         if not problems:
             shutil.rmtree(place)
+    if done < kills:
+        bench.recorder.leave_out(f"{kills - done} kills of one of {way.name}", "no process of theirs was met alive")
 
 
 def _kill_one_process(bench: Bench, whole: Undisturbed, way: Divided, stage: str, place: Path) -> tuple[str, list[str]]:

@@ -123,6 +123,7 @@ class RayActors(AbstractContextManager["RayActors"]):
             try:
                 self._ray.init(**options)
             except Exception as error:
+                _let_print(self._ray, wanted=True)
                 # On a busy machine its processes may not be ready in time, for which Ray raises a plain Exception.
                 where = "on this machine" if address is None else f"at {address}"
                 raise WorkerError(f"the Ray cluster {where} could not be reached or started: {error}") from error

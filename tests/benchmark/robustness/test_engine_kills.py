@@ -9,7 +9,7 @@ import pytest
 
 from imgaudit.benchmark.robustness import engine_kills
 from imgaudit.benchmark.robustness.bench import Bench
-from imgaudit.benchmark.robustness.engine_kills import Divided, kill_engines, list_divided
+from imgaudit.benchmark.robustness.engine_kills import Divided, kill_engines, kill_processes, list_divided
 from imgaudit.benchmark.robustness.interruptions import Undisturbed, audit_undisturbed
 
 
@@ -39,6 +39,20 @@ def test_what_cannot_be_tried_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert not bench.recorder.not_tried
     kill_engines(bench, whole, 3, lambda done, total: None)
     assert [(one.kind, one.reason) for one in bench.recorder.not_tried] == [("kills of two of them", "not installed")]
+
+
+@pytest.mark.parametrize("problems", [[], ["a finding differs"]])
+def test_kills_that_meet_no_process_come_to_an_end_and_are_no_success(
+    problems: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(engine_kills, "_kill_one_process", lambda *given: ("", problems))
+    bench = Bench("demo", tmp_path, Random(1))
+    whole = Undisturbed(tmp_path, tmp_path, [], {}, 0, tmp_path)
+    kill_processes(bench, whole, Divided("two of them", (), "mark", ""), 2, lambda done, total: None)
+    assert [one.kind for one in bench.recorder.not_tried] == ["2 kills of one of two of them"]
+    assert [(one.kind, one.states) for one in bench.recorder.tallies] == (
+        [("nothing killed", {"different": 10})] if problems else []
+    )
 
 
 def test_a_command_that_has_ended_has_no_processes() -> None:
