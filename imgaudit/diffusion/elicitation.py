@@ -15,6 +15,7 @@ from imgaudit.schema.records import PartMatch, Skipped
 from imgaudit.similarity.descriptors import compare_vectors
 from imgaudit.similarity.matcher import Matcher
 from imgaudit.similarity.parts import LEAST_SIDE, ImageFeatures, compare_features, measure_rest_similarity
+from imgaudit.similarity.reference import Reference
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ def _answer(
 
 
 def compare_frames(
-    frames: Sequence[Generated], rendered: torch.Tensor, matcher: Matcher
+    frames: Sequence[Generated], rendered: torch.Tensor | Reference, matcher: Matcher
 ) -> list[tuple[dict[str, float] | Skipped, dict[str, float] | Skipped]]:
     """Return similarity and distance of every frame to one image; Skipped for one that cannot be scored."""
     scored = [frame.image for frame in frames if frame.invalid is None]
@@ -145,15 +146,16 @@ def compare_frames(
     return pairs
 
 
-def compare_parts(frames: Sequence[Generated], rendered: torch.Tensor) -> list[PartMatch | None]:
+def compare_parts(frames: Sequence[Generated], rendered: torch.Tensor | Reference) -> list[PartMatch | None]:
     """Compare every frame in parts with one image (3, H, W) in [-1, 1]; None for frames that cannot be scored.
 
     None for all where the image is too small to be compared in parts. Frames are compared on all cores: the time goes
     into local features, which a network's batch does not help.
     """
-    if min(rendered.shape[-2:]) < LEAST_SIDE:
+    reference = Reference.of(rendered)
+    if min(reference.pixels.shape[-2:]) < LEAST_SIDE:
         return [None] * len(frames)
-    target = ImageFeatures.of(rendered)
+    target = reference.features
 
     def matched(frame: Generated) -> PartMatch | None:
         if frame.invalid is not None:
@@ -161,7 +163,7 @@ def compare_parts(frames: Sequence[Generated], rendered: torch.Tensor) -> list[P
         pair = compare_features(target, ImageFeatures.of(frame.image))
         return PartMatch(
             geometric=pair.geometric, photometric=pair.photometric, area=pair.region.area,
-            rest=measure_rest_similarity(rendered, frame.image, pair.region), target_share=pair.target_share,
+            rest=measure_rest_similarity(reference.pixels, frame.image, pair.region), target_share=pair.target_share,
             candidate_share=pair.candidate_share,
         )  # fmt: skip
 

@@ -33,6 +33,7 @@ from imgaudit.schema.records import (
 )
 from imgaudit.similarity.appearance import describe_image
 from imgaudit.similarity.matcher import Matcher
+from imgaudit.similarity.reference import Reference
 
 
 @dataclass(frozen=True)
@@ -207,8 +208,9 @@ def _measure_image(context: MeasurementContext, chunk: Chunk, row: int, result: 
     framed, rendered = chunk.framed[row], chunk.encoded.rendered[row]
     rungs: dict[Rung, RungMeasurement | Skipped] = {}
     images: dict[str, torch.Tensor] = {}
+    reference = Reference(rendered)
     for rung, answers in result.answers.items():
-        rungs[rung], pictures = _measure_rung(context, target.image.id, rung, answers, rendered)
+        rungs[rung], pictures = _measure_rung(context, target.image.id, rung, answers, reference)
         images |= pictures
     started, before = time.perf_counter(), context.denoiser.network_evaluations
     inverted = InvertedImage(
@@ -253,13 +255,13 @@ def _measure_image(context: MeasurementContext, chunk: Chunk, row: int, result: 
 
 
 def _measure_rung(
-    context: MeasurementContext, image_id: str, rung: Rung, answered: RungAnswers | Skipped, rendered: torch.Tensor
+    context: MeasurementContext, image_id: str, rung: Rung, answered: RungAnswers | Skipped, reference: Reference
 ) -> tuple[RungMeasurement | Skipped, dict[str, torch.Tensor]]:
     """Compare one rung's answers with the image; returns the record, and the generated images by path."""
     if isinstance(answered, Skipped):
         return answered, {}
     denoiser = context.denoiser
-    replicas, pictures = _compare_answers(image_id, rung, answered.answers, rendered, context.matcher)
+    replicas, pictures = _compare_answers(image_id, rung, answered.answers, reference, context.matcher)
     cut = [denoiser.cut_tokens(text) for text in answered.texts]
     most = {name: max(one.get(name, 0) for one in cut) for name in sorted({key for one in cut for key in one})}
     read = [denoiser.characters_read(text) for text in answered.texts] if most else []
@@ -270,12 +272,12 @@ def _measure_rung(
 
 
 def _compare_answers(
-    image_id: str, rung: Rung, answers: Sequence[Answer], rendered: torch.Tensor, matcher: Matcher
+    image_id: str, rung: Rung, answers: Sequence[Answer], reference: Reference, matcher: Matcher
 ) -> tuple[list[Replica], dict[str, torch.Tensor]]:
     frames = [answer.frame for answer in answers]
-    compared = compare_frames(frames, rendered, matcher)
+    compared = compare_frames(frames, reference, matcher)
     # Nothing is decided from learned noise, so its images are not compared in parts, which takes long.
-    parts = compare_parts(frames, rendered) if rung in DECIDING_RUNGS else [None] * len(frames)
+    parts = compare_parts(frames, reference) if rung in DECIDING_RUNGS else [None] * len(frames)
     replicas, pictures = [], {}
     numbers: dict[float, int] = {}
     for answer, (similarity, distance), part in zip(answers, compared, parts, strict=True):

@@ -13,6 +13,7 @@ from imgaudit.schema.records import Skipped
 from imgaudit.similarity.descriptors import DEFAULT_DESCRIPTORS, Descriptor, compare_vectors, load_descriptor
 from imgaudit.similarity.distances import DEFAULT_DISTANCES, Distance
 from imgaudit.similarity.lpips import load_lpips
+from imgaudit.similarity.reference import Reference
 
 
 @dataclass(frozen=True)
@@ -22,20 +23,23 @@ class Matcher:
     descriptors: Sequence[Descriptor] = DEFAULT_DESCRIPTORS
     distances: Sequence[Distance] = DEFAULT_DISTANCES
 
-    def compare(self, target: torch.Tensor, images: torch.Tensor) -> list[tuple[dict[str, float], dict[str, float]]]:
+    def compare(
+        self, target: torch.Tensor | Reference, images: torch.Tensor
+    ) -> list[tuple[dict[str, float], dict[str, float]]]:
         """Return similarity per descriptor and distance per metric of every image to one target.
 
-        target:  (3, H, W) in [-1, 1], as the model's autoencoder renders it
+        target:  (3, H, W) in [-1, 1], as the model's autoencoder renders it; as a Reference it is described only once
         images:  (N, 3, H, W) in [-1, 1]
         """
         if not len(images):
             return []
-        targets = target.expand_as(images)
+        reference = Reference.of(target)
+        targets = reference.pixels.expand_as(images)
         per_descriptor = {
             descriptor.name: compare_vectors(
                 descriptor,
                 descriptor.describe(images),
-                np.repeat(descriptor.describe(target[None]), len(images), axis=0),
+                np.repeat(reference.vector(descriptor), len(images), axis=0),
             )
             for descriptor in self.descriptors
         }

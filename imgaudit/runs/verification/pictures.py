@@ -38,6 +38,7 @@ from imgaudit.schema.records import DECIDING_RUNGS, Measurement, PartMatch, Repl
 from imgaudit.schema.verification import Check
 from imgaudit.similarity.appearance import describe_image
 from imgaudit.similarity.matcher import Matcher, matcher_of
+from imgaudit.similarity.reference import Reference
 
 ROUNDING = 2 / 255 / math.sqrt(12)
 """Root mean square of rounding to eight bits, for intensities in [-1, 1]."""
@@ -118,12 +119,13 @@ def _check_image(
     error = {"vae_error": float((rendered - target).square().mean().sqrt()) / spread}
     allowed = {"vae_error": 1 / 255 / spread}
     yield from _differences(f"'{place}/rendered.png'", {"vae_error": record.vae_error}, error, allowed)
+    reference = Reference(rendered)
     for rung, ladder in record.rungs.items():
         if isinstance(ladder, RungMeasurement):
             for start in range(0, len(ladder.replicas), BATCH):
                 replicas = ladder.replicas[start : start + BATCH]
                 count.pictures += len(replicas)
-                yield from _check_replicas(run, rung, replicas, rendered, matcher, count)
+                yield from _check_replicas(run, rung, replicas, reference, matcher, count)
 
 
 def _check_target(run: RunFolder, record: Measurement, manifest: AuditManifest, target: torch.Tensor) -> Iterator[str]:
@@ -138,7 +140,7 @@ def _check_target(run: RunFolder, record: Measurement, manifest: AuditManifest, 
 
 
 def _check_replicas(
-    run: RunFolder, rung: Rung, replicas: Iterable[Replica], rendered: torch.Tensor, matcher: Matcher, count: _Count
+    run: RunFolder, rung: Rung, replicas: Iterable[Replica], reference: Reference, matcher: Matcher, count: _Count
 ) -> Iterator[str]:
     """Yield where the record of some pictures differs from what they show."""
     frames, scored = [], []
@@ -158,9 +160,9 @@ def _check_replicas(
             scored.append(replica)
     if not frames:
         return
-    tolerances = _tolerances(rendered)
-    again = matcher.compare(rendered, torch.stack([frame.image for frame in frames]))
-    parts = compare_parts(frames, rendered) if rung in DECIDING_RUNGS else [None] * len(frames)
+    tolerances = _tolerances(reference.pixels)
+    again = matcher.compare(reference, torch.stack([frame.image for frame in frames]))
+    parts = compare_parts(frames, reference) if rung in DECIDING_RUNGS else [None] * len(frames)
     for replica, (similarity, distance), part in zip(scored, again, parts, strict=True):
         assert not isinstance(replica.similarity, Skipped) and not isinstance(replica.distance, Skipped)
         difference = abs(replica.similarity.get("pixel", 0.0) - similarity["pixel"])

