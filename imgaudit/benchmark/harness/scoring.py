@@ -162,22 +162,23 @@ def measure_scores(
     protocol = protocol.for_model(work.denoiser.prediction_type)
     config = config_of(protocol, work.seed)
     cases = choose_cases(lab.description, counts)
-    if not bank_path.is_file():
-        measure_bank(
-            folder / "calibrating", work.load(cases.controls), lab.loaded,
-            config.model_copy(update={"seed": work.seed + 1}),
-            note=f"held-out images of lab {lab.description.recipe.name}, never trained on",
-            on_bank=lambda made: made.write(bank_path), on_progress=work.tell("calibrating"),
-        )  # fmt: skip
-    frozen = NullBank.read(bank_path)
-    frozen.require(work.denoiser.fingerprint, config.protocol)
     portfolio = work.load([image for image in cases.measured if image.sha256 in work.located])
-    used = {control.sha256 for control in [*frozen.controls, *frozen.kept_out]}
-    if shared := used & {target.image.sha256 for target in portfolio.targets}:
-        raise InputError(f"{len(shared)} benchmark images are in the null bank; they must be kept apart")
     run = RunFolder(folder / "run")
     with run.lock():
+        # First of all: a folder that holds another lab's run is refused before controls are measured.
         open_manifest(run.path, make_manifest(command, config, {}, lab.loaded, portfolio))
+        if not bank_path.is_file():
+            measure_bank(
+                folder / "calibrating", work.load(cases.controls), lab.loaded,
+                config.model_copy(update={"seed": work.seed + 1}),
+                note=f"held-out images of lab {lab.description.recipe.name}, never trained on",
+                on_bank=lambda made: made.write(bank_path), on_progress=work.tell("calibrating"),
+            )  # fmt: skip
+        frozen = NullBank.read(bank_path)
+        frozen.require(work.denoiser.fingerprint, config.protocol)
+        used = {control.sha256 for control in [*frozen.controls, *frozen.kept_out]}
+        if shared := used & {target.image.sha256 for target in portfolio.targets}:
+            raise InputError(f"{len(shared)} benchmark images are in the null bank; they must be kept apart")
         frozen.write(run.calibration_path)
         for _ in measure_targets(run, portfolio, lab.loaded, config, on_progress=work.tell("measuring")):
             pass

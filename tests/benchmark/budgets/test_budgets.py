@@ -26,7 +26,7 @@ from imgaudit.cli import app
 from imgaudit.diffusion.denoiser import PromptEmbeds
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.inversion import invert
-from imgaudit.exceptions import InputError
+from imgaudit.exceptions import InputError, RunFolderError
 from imgaudit.io.captions import CaptionSource
 from imgaudit.io.portfolio import Portfolio, read_portfolio
 from imgaudit.lab.corpus import CorpusEntry, assign_roles, write_corpus
@@ -277,6 +277,11 @@ def test_a_detection_table_is_made_from_a_lab_without_a_bank(  # type: ignore[no
     table.write(tmp_path / "scores.json")
     result = CliRunner().invoke(app, ["benchmark", "detection", "--table", str(tmp_path / "scores.json")])
     assert result.exit_code == 0 and "3 controls in the bank" in result.stdout
+    # A folder with a run of other options is refused before the controls are measured, not after.
+    (tmp_path / "work" / "calibration.json").unlink()
+    with pytest.raises(RunFolderError, match=r"with other options: .*Give the options that it was begun with"):
+        measure_scores(replace(lab, folder=tmp_path / "work", seed=7), small, command=["imgaudit"], counts=COUNTS)
+    assert not (tmp_path / "work" / "calibration.json").exists()
 
 
 def test_invmm_stops_at_the_first_success_and_ranks_failures_last(lab, portfolio: Portfolio) -> None:  # type: ignore[no-untyped-def]
