@@ -108,6 +108,8 @@ def _print(found: "MatchResult") -> None:
     for one in sorted(found.targets, key=lambda one: (order.index(one.seen), one.path)):
         closest = one.closest
         area = "-" if isinstance(closest, Skipped) else f"{closest.evidence.region.area:.0%}"
+        # Pictures that are alike as a whole may have no part in which local features agree.
+        area = "whole" if one.by == "whole" and one.images else area
         table.add_row(
             Text(one.seen, style=STYLES[one.seen]),
             Name(one.path),

@@ -44,12 +44,15 @@ def write_match(folder: Path, matches: MatchResult, files: dict[str, Path]) -> P
 
 def _view(report: Path, match: TargetMatch, files: dict[str, Path]) -> dict[str, Any]:
     closest = match.closest
-    # Where both thresholds are passed, whatever the portfolio as a whole lets conclude.
-    evidence = closest.evidence if match.images and isinstance(closest, ClosestImage) else None
+    # Where it is found in parts, whatever the portfolio as a whole lets conclude. Pictures that are alike as a whole
+    # may have no part in which their local features agree.
+    in_parts = match.images and match.by == "parts"
+    evidence = closest.evidence if in_parts and isinstance(closest, ClosestImage) else None
     target_region = evidence.region if evidence else None
     image_region = evidence.candidate_region if evidence else None
     return {
         "match": match,
+        "faded": evidence is not None,
         "target": _picture(report, match.id, files, target_region),
         "image": "" if isinstance(closest, Skipped) else _picture(report, closest.id, files, image_region, match.id),
     }

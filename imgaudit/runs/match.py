@@ -5,107 +5,63 @@ closest of the given images is compared with the closest images of decoys, unrel
 with D decoys the smallest p-value is 1 / (D + 1).
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-
-import torch
+from typing import Literal
 
 from imgaudit.decision.controls_needed import describe_controls_needed
-from imgaudit.decision.pair_nulls import fit_leg_thresholds, leg_p_value
-from imgaudit.exceptions import ImageError, RunFolderError
+from imgaudit.decision.match_rule import Closest, MatchRule
+from imgaudit.exceptions import ImageError
 from imgaudit.io.framing import to_tensor
 from imgaudit.io.portfolio import Portfolio, Target
 from imgaudit.io.reading import format_path
-from imgaudit.io.writing import append_bytes, split_lines
 from imgaudit.runs.folder import RunFolder
-from imgaudit.schema.match import ClosestImage, MatchResult, Seen, TargetMatch
-from imgaudit.schema.pairs import PairThresholds, classify
-from imgaudit.schema.records import Legs, Skipped, SkippedImage
+from imgaudit.runs.pair_scores import PairScores
+from imgaudit.schema.match import WHOLE_SIMILARITY, ClosestImage, MatchResult, PairScore, Seen, TargetMatch
+from imgaudit.schema.records import Skipped, SkippedImage
 from imgaudit.similarity.parts import ImageFeatures, compare_features
+from imgaudit.similarity.whole import WholePicture
 from imgaudit.statistics import q_values
 
 PACKAGES = ("imgaudit", "opencv-python-headless", "numpy")
 """Packages that scores depend on."""
 
-PAIRS = "pairs.jsonl"
-"""Scores of every image with every target and decoy, as they are finished."""
+NOT_COMPARED = Skipped(skipped="no image could be compared")
+"""In place of numbers of a target where no given image could be read."""
 
 
 @dataclass(frozen=True)
 class DescribedImage:
-    """A target or decoy, described once for all images."""
+    """An image, described once for all comparisons."""
 
     target: Target
     """The file."""
-    described: ImageFeatures
-    """Its features."""
+    features: ImageFeatures
+    """Its local features."""
+    whole: WholePicture
+    """The whole picture."""
+
+    @classmethod
+    def of(cls, target: Target) -> "DescribedImage":
+        """Read and describe a file. Raises ImageError when it can no longer be read."""
+        pixels = to_tensor(target.load().pixels)
+        return cls(target, ImageFeatures.of(pixels), WholePicture.of(pixels))
+
+    def compare(self, image: "DescribedImage") -> PairScore:
+        """Compare a target or decoy with a given image, in parts and as whole pictures."""
+        parts = compare_features(self.features, image.features)
+        return PairScore(
+            geometric=parts.geometric, photometric=parts.photometric, **self.whole.compare(image.whole)._asdict()
+        )  # fmt: skip
 
 
 def describe(portfolio: Portfolio, skipped: list[SkippedImage]) -> Iterator[DescribedImage]:
     """Yield the images that can still be read with their features; the others are added to `skipped`."""
     for target in portfolio.targets:
         try:
-            yield DescribedImage(target, ImageFeatures.of(_pixels(target)))
+            yield DescribedImage.of(target)
         except ImageError as error:
             skipped.append(SkippedImage(path=format_path(target.path), skipped=f"the file {error}"))
-
-
-def _pixels(target: Target) -> torch.Tensor:
-    return to_tensor(target.load().pixels)
-
-
-class PairScores:
-    """Scores of pairs, written after every image, so that a stopped command continues after the last one."""
-
-    def __init__(self, folder: Path, subjects: Sequence[str], versions: Mapping[str, str]) -> None:
-        """Open a folder's scores. Raises RunFolderError when they are of other subjects, or of other versions.
-
-        subjects:  SHA-256 of targets and decoys
-        versions:  of what scores depend on
-        """
-        self.path, self.subjects, self.versions = folder / PAIRS, list(subjects), dict(versions)
-        self.rows: dict[str, dict[str, Legs]] = {}
-        """By SHA-256 of the image, then of the subject."""
-        self._read()
-
-    def _read(self) -> None:
-        for line in split_lines(self.path):
-            try:
-                row = json.loads(line)
-                held = {
-                    name: Legs(geometric=pair[0], photometric=pair[1])
-                    for name, pair in zip(row["subjects"], row["scores"], strict=True)
-                }
-                image, versions = str(row["image"]), row["versions"]
-            except (ValueError, KeyError, TypeError, IndexError):
-                # The line that a kill cut short, or a damaged one: its image is compared again.
-                continue
-            if versions != self.versions or held.keys() != set(self.subjects):
-                raise RunFolderError(
-                    f"{str(self.path)!r} holds scores of other targets or decoys, or of other versions of imgaudit "
-                    "and opencv: continue it with the same ones, or name another --out"
-                )
-            self.rows[image] = held
-
-    def add(self, image: str, scores: Sequence[Legs]) -> None:
-        """Keep all scores of one image, in the order of the subjects."""
-        self.rows[image] = dict(zip(self.subjects, scores, strict=True))
-        row = {
-            "image": image, "versions": self.versions, "subjects": self.subjects,
-            "scores": [[one.geometric, one.photometric] for one in scores],
-        }  # fmt: skip
-        append_bytes(self.path, json.dumps(row).encode() + b"\n")
-
-    def closest(self, subject: str) -> tuple[str, Legs] | None:
-        """Return the image with the highest geometric score with a subject; ties go to the higher photometric one."""
-        pairs = [(image, row[subject]) for image, row in sorted(self.rows.items())]
-        return max(pairs, key=lambda pair: (pair[1].geometric, pair[1].photometric), default=None)
-
-    def passing(self, subject: str, thresholds: PairThresholds) -> int:
-        """Count the images that exceed both thresholds with a subject."""
-        return sum(thresholds.exceeded_by(row[subject]) for row in self.rows.values())
 
 
 @dataclass(frozen=True)
@@ -145,12 +101,11 @@ def match_images(
         if image.image.sha256 in scores.rows:
             continue
         try:
-            described = ImageFeatures.of(_pixels(image))
+            described = DescribedImage.of(image)
         except ImageError as error:
             skipped.append(SkippedImage(path=format_path(image.path), skipped=f"the file {error}"))
             continue
-        pairs = (compare_features(subject.described, described) for subject in subjects)
-        scores.add(image.image.sha256, [Legs(geometric=p.geometric, photometric=p.photometric) for p in pairs])
+        scores.add(image.image.sha256, [subject.compare(described) for subject in subjects])
     on_progress(len(images.targets), len(images.targets))
     return _conclude(inputs, scores, asked, unasked, skipped)
 
@@ -169,77 +124,101 @@ def _conclude(
     """
     images = {image.image.sha256: image for image in inputs.images.targets}
     scores.rows = {image: row for image, row in scores.rows.items() if image in images}
-    nulls = [pair[1] for one in unasked if (pair := scores.closest(one.target.image.sha256)) is not None]
-    thresholds = fit_leg_thresholds(nulls, inputs.level, "decoys")
-    p_values = {one.target.image.sha256: _p_value(scores, one, nulls) for one in asked}
+    nulls = [closest for one in unasked if (closest := _find_closest(scores, one)) is not None]
+    rule = MatchRule.fit(nulls, inputs.level)
+    found = {one.target.image.sha256: _find_closest(scores, one) for one in asked}
+    p_values = {name: NOT_COMPARED if own is None else rule.p_value(own) for name, own in found.items()}
     counting = [value for value in p_values.values() if not isinstance(value, Skipped)]
     corrected = iter(q_values(counting))
     plan = describe_controls_needed(len(nulls), len(counting), inputs.level, kept_out=False)
     matches = []
     for subject in asked:
-        sha256 = subject.target.image.sha256
-        p_value = p_values[sha256]
+        name = subject.target.image.sha256
+        own, p_value = found[name], p_values[name]
         q_value = p_value if isinstance(p_value, Skipped) else next(corrected)
-        closest = _closest(subject, scores, images)
-        seen, reason = _seen(closest, thresholds, q_value, inputs.level, plan)
+        by = "parts" if own is None else rule.choose(own)
+        shown = _show_closest(subject, scores, images, by)
+        seen, reason = _seen(rule, own, shown, q_value, inputs.level, plan)
         matches.append(
             TargetMatch(
-                id=subject.target.image.id, path=format_path(subject.target.path), sha256=sha256, seen=seen,
-                reason=reason, images=0 if isinstance(thresholds, Skipped) else scores.passing(sha256, thresholds),
-                p_value=p_value, q_value=q_value, closest=closest,
+                id=subject.target.image.id, path=format_path(subject.target.path), sha256=name, seen=seen,
+                reason=reason, images=sum(rule.finds(row[name]) for row in scores.rows.values()),
+                p_value=p_value, q_value=q_value, closest=shown, by=by,
             )
         )  # fmt: skip
     return MatchResult(
         images_folder=inputs.images_folder, images=len(scores.rows), decoys=len(nulls), level=inputs.level,
-        thresholds=thresholds, targets=matches, skipped=skipped, versions=dict(inputs.versions),
+        thresholds=rule.thresholds, whole_thresholds=rule.whole_thresholds, targets=matches, skipped=skipped,
+        versions=dict(inputs.versions),
     )  # fmt: skip
 
 
-def _p_value(scores: PairScores, subject: DescribedImage, nulls: Sequence[Legs]) -> float | Skipped:
-    found = scores.closest(subject.target.image.sha256)
-    if found is None:
-        return Skipped(skipped="no image could be compared")
-    if not nulls:
-        return Skipped(skipped="no decoys: give --decoys DIR")
-    return leg_p_value(found[1], nulls)
+def _find_closest(scores: PairScores, subject: DescribedImage) -> Closest | None:
+    parts, whole = (find(subject.target.image.sha256) for find in (scores.closest, scores.most_alike))
+    return None if parts is None or whole is None else Closest(parts[1], whole[1])
 
 
-def _closest(subject: DescribedImage, scores: PairScores, images: Mapping[str, Target]) -> ClosestImage | Skipped:
-    found = scores.closest(subject.target.image.sha256)
+def _show_closest(
+    subject: DescribedImage, scores: PairScores, images: Mapping[str, Target], by: Literal["parts", "whole"]
+) -> ClosestImage | Skipped:
+    """Compare the closest image once more, to say where it agrees."""
+    find = scores.closest if by == "parts" else scores.most_alike
+    found = find(subject.target.image.sha256)
     if found is None:
-        return Skipped(skipped="no image could be compared")
+        return NOT_COMPARED
     image = images[found[0]]
     try:
-        evidence = compare_features(subject.described, ImageFeatures.of(_pixels(image)))
+        evidence = compare_features(subject.features, DescribedImage.of(image).features)
     except ImageError as error:
         return Skipped(skipped=f"the closest image {error}")
-    return ClosestImage(path=format_path(image.path), id=image.image.id, evidence=evidence)
+    return ClosestImage(
+        path=format_path(image.path),
+        id=image.image.id,
+        evidence=evidence,
+        similarity=found[1].similarity,
+        worst_quarter=found[1].worst_quarter,
+    )
 
 
 def _seen(
+    rule: MatchRule,
+    own: Closest | None,
     closest: ClosestImage | Skipped,
-    thresholds: PairThresholds | Skipped,
     q_value: float | Skipped,
     level: float,
     plan: str,
 ) -> tuple[Seen, str]:
-    for missing in (closest, thresholds, q_value):
+    """Conclude, with the reason."""
+    for missing in (closest, rule.thresholds, q_value):
         if isinstance(missing, Skipped):
             return "inconclusive", f"No conclusion can be drawn: {missing.skipped}."
-    assert not isinstance(closest, Skipped | None) and not isinstance(thresholds, Skipped)
-    assert not isinstance(q_value, Skipped)
+    assert own is not None and not isinstance(closest, Skipped) and not isinstance(q_value, Skipped)
+    in_parts, as_whole = rule.finds_parts(own.parts), rule.finds_whole(own.whole)
+    if not in_parts and not as_whole:
+        return "not seen", f"None of the given images follows it more closely than decoys are followed ({_q(q_value)})."
     evidence = closest.evidence
-    kind = classify(evidence, thresholds)
-    share = f"{evidence.region.area:.0%} of the target"
-    if kind != "unrelated" and q_value <= level:
-        what = "follows" if kind == "copy" else "contains a part that follows"
-        return kind, (
-            f"An image {what} {share}: {evidence.inliers} features in their places, q = {q_value:.3g} over the "
-            "portfolio."
-        )
-    if kind != "unrelated":
-        return "inconclusive", (
-            f"An image agrees with {share} ({evidence.inliers} features in their places), but over the portfolio that "
-            f"is not beyond chance (q = {q_value:.3g}): {plan.replace('controls', 'decoys')}."
-        )
-    return "not seen", f"None of the given images follows it more closely than decoys are followed (q = {q_value:.3g})."
+    is_copy = (in_parts and evidence.is_whole) or (as_whole and own.whole.similarity >= WHOLE_SIMILARITY)
+    what = _describe_parts(closest, is_copy=is_copy) if in_parts else _describe_whole(own.whole, is_copy=is_copy)
+    if q_value <= level:
+        return "copy" if is_copy else "partial", f"{what}; {_q(q_value)} over the portfolio."
+    return "inconclusive", (
+        f"{what}, but over the portfolio that is not beyond chance ({_q(q_value)}): "
+        f"{plan.replace('controls', 'decoys')}."
+    )
+
+
+def _q(value: float) -> str:
+    return f"q = {value:.3g}"
+
+
+def _describe_parts(closest: ClosestImage, *, is_copy: bool) -> str:
+    evidence = closest.evidence
+    verb = "follows" if is_copy else "contains a part that follows"
+    return f"An image {verb} {evidence.region.area:.0%} of the target: {evidence.inliers} features in their places"
+
+
+def _describe_whole(score: PairScore, *, is_copy: bool) -> str:
+    verb = "is alike" if is_copy else "is alike in large parts"
+    return (
+        f"An image {verb} as a whole picture: its detail correlates with that of the target at {score.similarity:.2f}"
+    )

@@ -14,9 +14,10 @@ from imgaudit.exceptions import RunFolderError
 from imgaudit.io.captions import CaptionSource
 from imgaudit.io.portfolio import Portfolio, read_portfolio
 from imgaudit.runs.folder import RunFolder
-from imgaudit.runs.match import PAIRS, MatchInputs, PairScores, match_images
+from imgaudit.runs.match import MatchInputs, match_images
+from imgaudit.runs.pair_scores import PAIRS
 from imgaudit.schema.match import MatchResult
-from imgaudit.schema.records import Legs, Skipped
+from imgaudit.schema.records import Skipped
 from tests.support.wrapping import unwrap
 
 VERSIONS = {"imgaudit": "test"}
@@ -149,14 +150,40 @@ def test_what_is_finished_is_not_compared_again(
         look(tmp_path / "out", made, more, decoys)
 
 
-def test_the_closest_image_is_the_one_with_the_most_features_in_place(tmp_path: Path) -> None:
-    scores = PairScores(tmp_path, ["t"], VERSIONS)
-    for image, pair in (("a", (3.0, 1.0)), ("b", (5.0, 0.5)), ("c", (5.0, 2.0))):
-        scores.add(image, [Legs(geometric=pair[0], photometric=pair[1])])
-    found = scores.closest("t")
-    assert found is not None and found[0] == "c"
-    assert PairScores(tmp_path, ["t"], VERSIONS).rows == scores.rows
-    assert PairScores(tmp_path / "none", ["t"], VERSIONS).closest("t") is None
+def drawing(number: int, colour: tuple[int, int, int] = (40, 90, 160)) -> Image.Image:
+    """Three soft discs on white, without corners: nothing that local features find."""
+    random = np.random.default_rng(number)
+    y, x = np.mgrid[:160, :160]
+    ink = np.zeros((160, 160))
+    for _ in range(3):
+        (cx, cy), radius = random.uniform(30, 130, 2), random.uniform(12, 30)
+        ink = np.maximum(ink, 1 / (1 + np.exp((np.hypot(x - cx, y - cy) - radius) / 3)))
+    pixels = 255 - ink[..., None] * (255 - np.array(colour))
+    return Image.fromarray(pixels.round().astype(np.uint8))
+
+
+def test_a_drawing_without_local_features_is_found_as_a_whole_picture(tmp_path: Path) -> None:
+    # In another colour, and mirrored.
+    copy = drawing(1, (200, 60, 30)).transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    made = folder(tmp_path / "made", {"a.png": copy, "b.png": drawing(50), "c.png": drawing(51)})
+    targets = folder(tmp_path / "targets", {f"{number}.png": drawing(number) for number in (1, 2)})
+    others = folder(tmp_path / "decoys", {f"{number}.png": drawing(number) for number in range(100, 150)})
+    found = look(tmp_path / "out", made, targets, others)
+    copied, other = sorted(found.targets, key=lambda one: one.path)
+    assert (copied.seen, copied.by, other.seen) == ("copy", "whole", "not seen"), (copied, other)
+    assert "is alike as a whole picture: its detail correlates with that of the target at" in copied.reason
+    assert not isinstance(copied.closest, Skipped) and Path(copied.closest.path).name == "a.png"
+    assert copied.closest.similarity is not None and copied.closest.similarity > 0.9
+    assert copied.p_value == pytest.approx(1 / 51) and (copied.images, other.images) == (1, 0)
+
+
+def test_with_few_decoys_whole_pictures_do_not_count(tmp_path: Path) -> None:
+    made = folder(tmp_path / "made", {"a.png": drawing(1)})
+    targets = folder(tmp_path / "targets", {"1.png": drawing(1)})
+    others = folder(tmp_path / "decoys", {f"{number}.png": drawing(number) for number in range(100, 120)})
+    found = look(tmp_path / "out", made, targets, others)
+    assert found.whole_thresholds == Skipped(skipped="20 decoys are too few for whole pictures: 39 are needed")
+    assert [one.seen for one in found.targets] == ["not seen"]
 
 
 def test_from_the_command_line(made: Path, targets: Path, decoys: Path, tmp_path: Path) -> None:

@@ -3,11 +3,12 @@
 A lab stands for a hosted model: its images are saved as files, and nothing else of it is used. It is asked with the
 captions of images that it memorised, and with captions of held-out images. A *replica* is a generated image within RMS
 0.1 of how the autoencoder renders its target, in the whole or inside the region of a shared layout. A *stranger* is one
-that was generated for the caption of an image that is neither a target nor a decoy.
+that was generated for the caption of an image that is neither a target nor a decoy. It cannot be a copy of a held-out
+target, but it can be one of a memorised target: other captions can bring that back too.
 """
 
 import importlib.metadata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -24,14 +25,15 @@ from imgaudit.diffusion.generation import draw_replica_seeds, generate
 from imgaudit.exceptions import InputError
 from imgaudit.io.captions import CaptionSource
 from imgaudit.io.framing import to_batch, to_image, to_tensor
-from imgaudit.io.portfolio import Portfolio, Target, read_portfolio
+from imgaudit.io.portfolio import Target, read_portfolio
 from imgaudit.io.writing import read_png, write_png
 from imgaudit.lab.description import LabImage
 from imgaudit.lab.truth import GUIDANCE_SCALE, INFERENCE_STEPS, RMS_LIMIT, cover_with_region
 from imgaudit.runs.folder import RunFolder
-from imgaudit.runs.match import PACKAGES, MatchInputs, PairScores, match_images
-from imgaudit.schema.pairs import PairThresholds
-from imgaudit.schema.records import Record
+from imgaudit.runs.match import PACKAGES, MatchInputs, match_images
+from imgaudit.runs.pair_scores import PairScores
+from imgaudit.schema.match import MatchResult
+from imgaudit.schema.records import Record, Skipped
 from imgaudit.similarity.parts.pair import LEAST_SIDE
 
 LEVEL = 0.05
@@ -39,6 +41,9 @@ LEVEL = 0.05
 
 SEEN = ("copy", "partial")
 """Results that name a target as seen."""
+
+STRANGERS = "strangers, held-out targets"
+"""The group of images that nothing was copied for."""
 
 Kind = Literal["whole", "layout", "none"]
 
@@ -52,8 +57,25 @@ class HostedImage(Record):
     """First 16 hexadecimal digits of the target that it was asked for; empty for a stranger."""
     replica: Kind
     """The part of the target that it shows, by the truth of the lab."""
-    found: bool
-    """True when both legs exceed the thresholds with its own target, or with any target in case of a stranger."""
+    by_parts: bool
+    """True when it is found in parts with its own target, or with any held-out target in case of a stranger."""
+    by_whole: bool
+    """The same as a whole picture."""
+    by_memorised: bool
+    """True when a stranger is found with a target that the lab memorised: that can be a true copy."""
+    similarity: float
+    """Highest similarity as a whole picture with these targets."""
+
+    @property
+    def found(self) -> bool:
+        """True when it is found in either way."""
+        return self.by_parts or self.by_whole
+
+
+WAYS: Mapping[str, Callable[[HostedImage], bool]] = {
+    "found": lambda one: one.found, "in parts": lambda one: one.by_parts, "as a whole": lambda one: one.by_whole,
+}  # fmt: skip
+"""In which ways an image is found, by the name of the row."""
 
 
 class HostedTarget(Record):
@@ -143,10 +165,7 @@ def measure_hosted(settings: HostedSettings, on_stage: OnStage) -> HostedTable:
     result = match_images(run, inputs, on_progress=work.tell("comparing images"))
     subjects = [one.image.sha256 for one in (*targets.targets, *decoys.targets)]
     scores = PairScores(run.path, subjects, versions)
-    thresholds = result.thresholds
-    if not isinstance(thresholds, PairThresholds):
-        raise InputError(f"the decoys set no thresholds: {thresholds.skipped}")
-    made = [_judge(one, names, scores, thresholds, targets) for one in images.targets]
+    made = [_judge(one, names, scores, result, asked) for one in images.targets]
     truths = _tell_replicas(work, asked.memorised, folder, names)
     made = [one.model_copy(update={"replica": truths.get(one.name, "none")}) for one in made]
     seen = {one.sha256: one.seen for one in result.targets}
@@ -187,12 +206,24 @@ def _generate(work: LabWork, asked: Asked, settings: HostedSettings, folder: Pat
 
 
 def _judge(
-    image: Target, names: Mapping[str, str], scores: PairScores, thresholds: PairThresholds, targets: Portfolio
+    image: Target, names: Mapping[str, str], scores: PairScores, result: MatchResult, asked: Asked
 ) -> HostedImage:
+    """Say in which ways an image is found. Raises InputError when there are too few decoys for both."""
+    parts, whole = result.thresholds, result.whole_thresholds
+    for one in (parts, whole):
+        if isinstance(one, Skipped):
+            raise InputError(f"the decoys set no thresholds: {one.skipped}")
+    assert not isinstance(parts, Skipped) and not isinstance(whole, Skipped)
     own, row = names[image.path.name], scores.rows.get(image.image.sha256, {})
-    compared = [own] if own else [one.image.sha256 for one in targets.targets]
-    found = any(sha256 in row and thresholds.exceeded_by(row[sha256]) for sha256 in compared)
-    return HostedImage(name=image.path.name, target=own[:16], replica="none", found=found)
+    compared = [row[name] for name in ([own] if own else [one.sha256 for one in asked.held_out]) if name in row]
+    others = [] if own else [row[one.sha256] for one in asked.memorised if one.sha256 in row]
+    return HostedImage(
+        name=image.path.name, target=own[:16], replica="none",
+        by_parts=any(parts.exceeded_by(one) for one in compared),
+        by_whole=any(whole.exceeded_by(one) for one in compared),
+        by_memorised=any(parts.exceeded_by(one) or whole.exceeded_by(one) for one in others),
+        similarity=round(max((one.similarity for one in compared), default=-1.0), 4),
+    )  # fmt: skip
 
 
 def _tell_replicas(
@@ -216,19 +247,25 @@ def _tell_replicas(
 
 def report_hosted(table: HostedTable) -> HostedReport:
     """Compute all figures of a table; no model is needed."""
+    groups = {f"replicas: {kind}": [one for one in table.images if one.replica == kind] for kind in ("whole", "layout")}
+    groups[STRANGERS] = [one for one in table.images if not one.target]
     rates = [
-        measure_rate("found", f"replicas: {kind}", [one.found for one in table.images if one.replica == kind])
-        for kind in ("whole", "layout")
+        measure_rate(name, group, [tell(one) for one in images])
+        for group, images in groups.items()
+        for name, tell in WAYS.items()
     ]
-    strangers = measure_rate("found", "strangers, any target", [one.found for one in table.images if not one.target])
+    reached = [one.by_memorised for one in groups[STRANGERS]]
+    rates.append(measure_rate("found", "strangers, memorised targets", reached))
     known = [one.seen in SEEN for one in table.targets if one.role != "held_out" and one.replicas]
     unseen = [one.seen in SEEN for one in table.targets if one.role == "held_out"]
     rates += [
-        strangers,
         measure_rate("seen, copy or partial", "targets with replicas", known),
         measure_rate("seen, copy or partial", "held-out targets", unseen),
     ]
-    goals = [Goal.within_level("held-out targets called seen", rates[-1], LEVEL)]
+    goals = [
+        Goal.at_least("whole replicas found", rates[0], 0.9),
+        Goal.within_level("held-out targets called seen", rates[-1], LEVEL),
+    ]
     return HostedReport(table=table, rates=rates, goals=goals)
 
 
@@ -241,9 +278,18 @@ def format_hosted(report: HostedReport) -> Iterator[str]:
     yield f"{len(table.images)} generated images: {replicas} replicas of targets, {strangers} strangers"
     yield ""
     yield from format_rates("per group", report.rates)
-    per_stranger = report.rates[2]
+    [per_stranger] = [one for one in report.rates if (one.name, one.group) == ("found", STRANGERS)]
+    for kind in ("whole", "layout", "none"):
+        # Strangers have no target of their own: the one that they are most like counts.
+        own = sorted(
+            one.similarity for one in table.images if one.replica == kind and bool(one.target) != (kind == "none")
+        )
+        if own:
+            group = "strangers with held-out targets" if kind == "none" else f"replicas ({kind}) with their target"
+            yield f"similarity as a whole of {group}: {own[0]:.2f} to {own[-1]:.2f}, median {own[len(own) // 2]:.2f}"
+    held_out = sum(one.role == "held_out" for one in table.targets)
     yield (
-        f"false findings per 1,000 strangers, each compared with {len(table.targets)} targets: "
+        f"false findings per 1,000 strangers, each compared with {held_out} held-out targets: "
         f"{1000 * per_stranger.rate:.0f} ({1000 * per_stranger.low:.0f} to {1000 * per_stranger.high:.0f})"
     )
     yield from format_goals(report.goals)
