@@ -26,7 +26,7 @@ from imgaudit.runs.triggers import TriggerOutcome
 from imgaudit.schema.detection import Magnitude, PromptDetection, PromptDetectionSettings, PromptSkipped, WordWeight
 from imgaudit.schema.findings import AuditResult, Verdict
 from imgaudit.schema.manifest import DetectionManifest, KnownModel, TriggerManifest
-from imgaudit.schema.match import ClosestImage, MatchResult, Seen, TargetMatch
+from imgaudit.schema.match import ClosestImage, MatchResult, Seen, TargetMatch, WholeThresholds
 from imgaudit.schema.pairs import PairEvidence, PairThresholds, Region
 from imgaudit.schema.records import Skipped, SkippedImage
 from imgaudit.schema.triggers import (
@@ -159,12 +159,17 @@ def match_result(pictures: Path) -> tuple[MatchResult, dict[str, Path]]:
             TargetMatch(
                 id=digests[0][-16:], path=f"/portfolio/{name}", sha256=digests[0], seen=seen,
                 reason=f"In one sentence, q = 0.0{number + 1}.", images=2 if seen == "copy" else 0, p_value=0.01,
-                q_value=0.02, closest=ClosestImage(path=f"/given/{name}", id=digests[1][-16:], evidence=evidence),
+                q_value=0.02, by="whole" if number == 2 else "parts",
+                closest=ClosestImage(
+                    path=f"/given/{name}", id=digests[1][-16:], evidence=evidence,
+                    similarity=0.9 if number else None, worst_quarter=0.7 if number else None,
+                ),
             )
         )  # fmt: skip
     thresholds = PairThresholds(geometric=3.0, photometric=2.0, level=0.05, pairs=99)
     result = MatchResult(
         images_folder=MARKUP, images=8, decoys=99, level=0.05, thresholds=thresholds,
+        whole_thresholds=WholeThresholds(similarity=0.6, worst_quarter=0.3),
         targets=matches, skipped=[SkippedImage(path=LONG, skipped="the file is truncated")], versions=VERSIONS,
     )  # fmt: skip
     return result, files

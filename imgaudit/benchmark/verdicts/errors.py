@@ -36,7 +36,7 @@ from imgaudit.benchmark.verdicts.portfolios import (
     judge,
     rank_images,
 )
-from imgaudit.benchmark.verdicts.power import BACK, PowerRow, power_by_bank, power_by_repeats
+from imgaudit.benchmark.verdicts.power import BACK, Power, PowerRow, power_by_bank, power_by_repeats
 from imgaudit.decision.blind_baseline import blind_baseline
 from imgaudit.decision.forcing import check_forcing
 from imgaudit.exceptions import InputError
@@ -297,6 +297,10 @@ def _targets(errors: Sequence[ErrorRow], power: Sequence[PowerRow]) -> list[Goal
     return targets
 
 
+def _tell(power: Power) -> str:
+    return f"{power.found:7.1%}  {f'{power.low:.1%} to {power.high:.1%}':17}"
+
+
 def format_errors(report: ErrorReport) -> Iterator[str]:
     """Format realised false discovery, power, single images, the bank against fresh images, and goals."""
     yield (
@@ -327,6 +331,12 @@ def format_errors(report: ErrorReport) -> Iterator[str]:
                 f"{f'{one.now.low:.1%} to {one.now.high:.1%}':17}{one.before_withheld.found:7.1%}"
                 f"{one.withheld.found:8.1%}  {one.withheld.low:.1%} to {one.withheld.high:.1%}"
             )
+    if rows := [*report.by_repeats, *report.by_bank]:
+        yield ""
+        yield f"{'any finding: replicated, or unlike the controls':52}{'images':>7}  {'captions given':26}captions withheld"
+        yield from (
+            f"{one.name:52}{one.images:7}  {_tell(one.told)}{_tell(one.told_withheld)}".rstrip() for one in rows
+        )
     yield ""
     yield from format_rates("single images, without bank and folder", report.single)
     yield f"{'are fresh scores higher than the bank?':45}{'excess':>8}{'p':>8}   controls / images   blind baseline"

@@ -45,14 +45,17 @@ RULES = (
     partial(judge_as_before, captions=True), partial(judge, captions=True),
     partial(judge_as_before, captions=False), partial(judge, captions=False),
 )  # fmt: skip
-"""The rules, in the order of the fields of `PowerRow`."""
+"""The rules by which copies are found, in the order of the fields of `PowerRow`."""
+
+PRESENT = (1, 3)
+"""Of these the present ones, by which any finding counts too."""
 
 
 class Power(Record):
     """Share of images found by one rule, with or without captions."""
 
     found: float
-    """Mean share with a verdict of replicated, from text or by inversion."""
+    """Mean share with a verdict of replicated, from text or by inversion, or with any finding."""
     low: float
     """95 % interval of `found`, exact (Clopper-Pearson): the images found on average, rounded down, are the hits."""
     high: float
@@ -74,12 +77,19 @@ class PowerRow(Record):
     """By the earlier rule, captions withheld."""
     withheld: Power
     """By the present rule, captions withheld."""
+    told: Power
+    """Any finding by the present rule, also unlike the controls; captions given."""
+    told_withheld: Power
+    """The same, captions withheld."""
 
 
 def _found(own: Images, pool: Images, draw: np.random.Generator, counted: int = BANK) -> list[Floats]:
-    """Return, for every rule, in what share of its portfolios each image was found: (images,), nan without any."""
+    """Return, for every rule, in what share of its portfolios each image was found: (images,), nan without any.
+
+    Last come the shares with any finding, by the present rules.
+    """
     policy = Policy(level=LEVELS[0])
-    found, drawn = np.zeros((len(RULES), len(own))), np.zeros(len(own))
+    found, drawn = np.zeros((len(RULES) + len(PRESENT), len(own))), np.zeros(len(own))
     families = [str(place) for place in range(len(pool))]
     for _ in range(BANKS):
         split = split_pool(pool, families, draw)
@@ -91,7 +101,11 @@ def _found(own: Images, pool: Images, draw: np.random.Generator, counted: int = 
         np.add.at(drawn, chosen, 1)
         for number, rule in enumerate(RULES):
             joined = join_portfolios(rule(own, bank, policy), rule(others, bank, policy), chosen, never_trained)
-            np.add.at(found[number], chosen, decide_portfolios(joined, policy.level).copies[:, :MEMORISED])
+            claims = decide_portfolios(joined, policy.level)
+            np.add.at(found[number], chosen, claims.copies[:, :MEMORISED])
+            if number in PRESENT:
+                told = found[len(RULES) + PRESENT.index(number)]
+                np.add.at(told, chosen, claims.findings[:, :MEMORISED])
     return [np.where(drawn > 0, one / np.maximum(1, drawn), np.nan) for one in found]
 
 
@@ -103,10 +117,11 @@ def _power(shares: Floats) -> Power:
 
 
 def _row(name: str, found: Sequence[Floats]) -> PowerRow:
-    before, now, before_withheld, withheld = (_power(one) for one in found)
+    before, now, before_withheld, withheld, told, told_withheld = (_power(one) for one in found)
     return PowerRow(
-        name=name, images=len(found[0]), before=before, now=now, before_withheld=before_withheld, withheld=withheld
-    )
+        name=name, images=len(found[0]), before=before, now=now, before_withheld=before_withheld, withheld=withheld,
+        told=told, told_withheld=told_withheld,
+    )  # fmt: skip
 
 
 def measure_power(
