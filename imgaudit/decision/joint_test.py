@@ -9,12 +9,14 @@ Every image, target or control, is measured by the same legs, each a number that
 - for every rung, the mean similarity by the copy descriptor, where targets and controls have the same one;
 - for every rung compared in parts, the closest comparison: the worse of its geometric and photometric ranks counts.
 
-Each leg ranks the image among the controls and itself, 1 being the highest; ties count as the worst of their ranks.
-An image's strength is the sum of 1 / rank over its legs, so one strong leg speaks for itself: a model's owner who
-spoils one does not silence the others. Its p-value is conformal: (1 + controls at least as strong) / (1 + controls).
-For an image exchangeable with the controls the probability of p <= a is at most a (Vovk et al. 2005), because image
-and controls are ranked together. Sums of reciprocal ranks follow the harmonic mean p-value (Wilson 2019, PNAS
-116:1195), whose null distribution is not needed here.
+Each leg ranks the image among the controls and itself, 1 being the highest; ties count as the worst of their ranks. An
+image's strength is the sum of 1 / rank over its legs, so one strong leg speaks for itself: a model's owner who spoils
+one does not silence the others. Where the score is searched among sums of texts, which is so on models whose inversion
+hardly ever brings an image back, what the embedding gave counts for a quarter: else its chance ranks would outvote the
+score. The p-value is conformal: (1 + controls at least as strong) / (1 + controls). For an image exchangeable with the
+controls the probability of p <= a is at most a (Vovk et al. 2005), because image and controls are ranked together. Sums
+of reciprocal ranks follow the harmonic mean p-value (Wilson 2019, PNAS 116:1195), whose null distribution is not needed
+here.
 """
 
 from collections.abc import Sequence
@@ -34,6 +36,10 @@ from imgaudit.schema.policy import Policy
 from imgaudit.schema.records import DECIDING_RUNGS, TEXT_RUNGS, Rung, Skipped
 
 Floats = npt.NDArray[np.float64]
+
+INVERTED_WEIGHT = 0.25
+"""Weight of what the embedding gave, where the score is searched among sums of texts. Chosen by reasoning, not by
+trials: a control that is first on both of its legs is then as strong as one that is second by its score."""
 
 CHUNK = 64
 """Images ranked at once: what is in memory grows with it times the controls."""
@@ -63,6 +69,21 @@ class Design:
     """True when images have a score under their caption, and it may be compared."""
     captioned: bool = False
     """True when the image has a score under its caption, by which a funnel may have let it through."""
+
+    def weigh(self, inverted: float = 1.0) -> tuple[float, ...]:
+        """Return the weight of every leg, in their order.
+
+        inverted:  of what the embedding gave
+        """
+
+        def weights(rungs: Sequence[Rung]) -> list[float]:
+            return [inverted if rung is Rung.EMBEDDING else 1.0 for rung in rungs]
+
+        # The generated images of a rung have two legs.
+        by_pixels = [one for one in weights(self.rungs) for _ in range(2)] if self.pixels else []
+        return (
+            *[1.0] * self.score, *by_pixels, *weights(self.descriptor), *weights(self.parts), *[1.0] * self.caption
+        )  # fmt: skip
 
 
 def measure_legs(
@@ -121,6 +142,8 @@ class JointNull:
 
     legs: Floats
     """(controls, legs, values): of the values of one leg the worst rank counts."""
+    weights: tuple[float, ...] | None = None
+    """Weight of each leg; None for equal ones."""
 
     @cached_property
     def _sorted(self) -> Floats:
@@ -144,9 +167,10 @@ class JointNull:
 
     def _chunk(self, legs: Floats) -> Floats:
         own_ranks = 1 + _count_reaching(self._sorted, legs).max(axis=-1)
+        weights = np.ones(legs.shape[1]) if self.weights is None else np.array(self.weights)
         # A control's rank among controls and image is one lower where the image is at least as high.
         ranks = (self._reached + (legs[:, None] >= self.legs)).max(axis=-1)
-        own, others = (1 / own_ranks).sum(axis=-1)[:, None], (1 / ranks).sum(axis=-1)
+        own, others = (weights / own_ranks).sum(axis=-1)[:, None], (weights / ranks).sum(axis=-1)
         # Sums of the same reciprocals in another order may differ in their last digit: those count as equal.
         return np.asarray((1 + (others >= own - 1e-12).sum(axis=1)) / (1 + len(self.legs)), dtype=float)
 
@@ -238,7 +262,8 @@ class JointTest:
                 if all(one.rungs.get(rung) for rung in design.rungs)
                 and not (design.caption and one.caption_log_ratio is None)
             ]  # fmt: skip
-            self._nulls[key] = JointNull(self._measure(controls, design))
+            inverted = 1.0 if self.bank.protocol.span is None else INVERTED_WEIGHT
+            self._nulls[key] = JointNull(self._measure(controls, design), design.weigh(inverted))
         return self._nulls[key]
 
     def _measure(self, images: Sequence[Control], design: Design) -> Floats:

@@ -218,7 +218,5 @@ def _describe_parts(closest: ClosestImage, *, is_copy: bool) -> str:
 
 
 def _describe_whole(score: PairScore, *, is_copy: bool) -> str:
-    verb = "is alike" if is_copy else "is alike in large parts"
-    return (
-        f"An image {verb} as a whole picture: its detail correlates with that of the target at {score.similarity:.2f}"
-    )
+    shown = "the whole target" if is_copy else "large parts of the target"
+    return f"An image is like {shown}: the fine detail of both agrees at {score.similarity:.2f} (1 = equal)"

@@ -8,12 +8,13 @@ from hypothesis import strategies as st
 
 from imgaudit.decision.coincidence import CrossMatches
 from imgaudit.decision.controls import Control, ControlSeed
-from imgaudit.decision.joint_test import CHUNK, Design, JointNull, JointTest, correct_for_texts
+from imgaudit.decision.joint_test import CHUNK, Design, JointNull, JointTest, correct_for_texts, measure_legs
 from imgaudit.decision.null_bank import NullBank
 from imgaudit.decision.replication import Evidence
 from imgaudit.decision.verdict import decide
 from imgaudit.schema.findings import AlarmCode, Verdict
 from imgaudit.schema.policy import Policy
+from imgaudit.schema.protocol import SpanConfig
 from imgaudit.schema.records import Rung, Skipped
 from imgaudit.statistics import conformal_p_value
 from tests.support.records import PROTOCOL, bank, digest, measurement
@@ -71,6 +72,29 @@ def test_of_two_values_of_one_leg_the_worse_rank_counts() -> None:
     controls = np.array([[[n, n]] for n in range(99)], dtype=float)
     high, one_sided = JointNull(controls).p_values(np.array([[[200.0, 200.0]], [[200.0, -1.0]]]))
     assert (high, one_sided) == (0.01, 1.0)
+
+
+def test_a_leg_of_less_weight_does_not_outvote_the_score() -> None:
+    """By hand: with equal weights 1 + 1/5 against 1/3 + 1 of the second control, else 1 + 1/20 against 1/3 + 1/4."""
+    controls = legs_of([[3, 0], [2, 9], [1, 1], [0, 2]])
+    image = legs_of([[4, -1]])
+    assert JointNull(controls).p_values(image).tolist() == [pytest.approx(2 / 5)]
+    assert JointNull(controls, (1.0, 0.25)).p_values(image).tolist() == [pytest.approx(1 / 5)]
+
+
+@pytest.mark.parametrize("span", [None, SpanConfig()])
+def test_on_models_whose_inversion_brings_little_back_what_the_embedding_gave_counts_for_a_quarter(
+    span: SpanConfig | None,
+) -> None:
+    # The image is first by its score and last by what its embedding gave; one control is first on both legs of that.
+    controls = [control(f"c{n}", n / 100, 0.99 if n == 50 else 0.3) for n in range(99)]
+    null = bank_of(controls).model_copy(update={"protocol": PROTOCOL.model_copy(update={"span": span})})
+    test, own = JointTest(null, Policy()), control("own", 2.0, 0.1)
+    design = test.design(own)
+    measured = measure_legs([own], [2.0], design)
+    assert len(design.weigh()) == measured.shape[1] == 3 and set(design.weigh()) == {1.0}
+    assert design.weigh(0.25) == (1.0, 0.25, 0.25)
+    assert test.p_value(own) == pytest.approx(0.01 if span else 0.02)
 
 
 def test_one_strong_leg_is_enough_and_two_are_stronger() -> None:

@@ -16,6 +16,7 @@ from imgaudit.report.wording import controls_text
 from imgaudit.runs.conclusion import summarise
 from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.policy import Policy
+from imgaudit.schema.protocol import Effort, protocol_for
 from imgaudit.schema.records import Measurement, Rung
 from tests.support.records import PROTOCOL, bank, measurement
 
@@ -65,7 +66,7 @@ def test_a_bank_survives_the_file_and_refuses_another_model_or_protocol(tmp_path
     with pytest.raises(CalibrationError, match=r"framing: crop-or-pad here, crop there\): use --framing crop, as its"):
         cropped.require("f", AuditConfig.model_validate({"effort": "quick"}).protocol)
     with pytest.raises(CalibrationError, match="search: texts here, inversion there"):
-        before.require("f", PROTOCOL.for_model("flow"))
+        before.require("f", protocol_for(Effort.QUICK).for_model("flow"))
     (tmp_path / "other.json").write_text("{}")
     with pytest.raises(CalibrationError, match="is not a null bank"):
         NullBank.read(tmp_path / "other.json")

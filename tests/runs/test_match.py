@@ -171,7 +171,7 @@ def test_a_drawing_without_local_features_is_found_as_a_whole_picture(tmp_path: 
     found = look(tmp_path / "out", made, targets, others)
     copied, other = sorted(found.targets, key=lambda one: one.path)
     assert (copied.seen, copied.by, other.seen) == ("copy", "whole", "not seen"), (copied, other)
-    assert "is alike as a whole picture: its detail correlates with that of the target at" in copied.reason
+    assert "An image is like the whole target: the fine detail of both agrees at " in copied.reason
     assert not isinstance(copied.closest, Skipped) and Path(copied.closest.path).name == "a.png"
     assert copied.closest.similarity is not None and copied.closest.similarity > 0.9
     assert copied.p_value == pytest.approx(1 / 51) and (copied.images, other.images) == (1, 0)

@@ -17,7 +17,7 @@ from imgaudit.schema.records import (
     Skipped,
 )
 
-PROTOCOL: Protocol = protocol_for(Effort.QUICK)
+PROTOCOL: Protocol = protocol_for(Effort.QUICK).for_model("epsilon")
 
 
 def replica_path(number: int) -> str:

@@ -333,7 +333,8 @@ def format_errors(report: ErrorReport) -> Iterator[str]:
             )
     if rows := [*report.by_repeats, *report.by_bank]:
         yield ""
-        yield f"{'any finding: replicated, or unlike the controls':52}{'images':>7}  {'captions given':26}captions withheld"
+        title = "any finding: replicated, or unlike the controls"
+        yield f"{title:52}{'images':>7}  {'captions given':26}captions withheld"
         yield from (
             f"{one.name:52}{one.images:7}  {_tell(one.told)}{_tell(one.told_withheld)}".rstrip() for one in rows
         )

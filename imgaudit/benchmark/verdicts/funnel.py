@@ -19,7 +19,7 @@ from imgaudit.benchmark.harness.score_table import ControlRow, ScoreRow, ScoreTa
 from imgaudit.benchmark.searches.table import CAPTION, TEXTS, SearchTable, name_look
 from imgaudit.benchmark.settings import FunnelSettings
 from imgaudit.benchmark.verdicts.images import Flags, Floats, Images, Places
-from imgaudit.benchmark.verdicts.never_trained import pool_of
+from imgaudit.benchmark.verdicts.never_trained import is_searched, pool_of
 from imgaudit.benchmark.verdicts.portfolios import (
     Bank,
     Judged,
@@ -154,7 +154,10 @@ def report_funnel(table: ScoreTable, seed: int = 1, scores: SearchTable | None =
     funnels = [one for one in FUNNELS if one.first_look is None or costs.looked is not None]
     for captions in (True, False):
         draw = np.random.default_rng([seed, int(captions)])
-        splits = [split_pool(never_trained, [row.sha256 for row in pool], draw) for _ in range(BANKS)]
+        splits = [
+            split_pool(never_trained, [row.sha256 for row in pool], draw, searched=is_searched(table))
+            for _ in range(BANKS)
+        ]
         if captions and not splits[0].bank.scored_captions:
             raise InputError(
                 "the table has no scores under captions: measure it again, or give --scores with a table of "

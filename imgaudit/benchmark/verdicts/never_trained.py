@@ -1,7 +1,7 @@
 """Images that a lab was never trained on, by kind: where from, how portfolios draw them, which bank judges them."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -34,17 +34,19 @@ class NeverTrained:
     """Images that banks come from, where they are others."""
     fixed: Bank | None = None
     """The only bank, where there is one."""
+    searched: bool = False
+    """True when scores were searched among sums of texts."""
 
     def splits(self, draw: np.random.Generator, count: int, *, bootstrap: bool = False) -> Iterator[Split]:
         """Yield banks with the places of the images that each judges, `count` of them at random."""
         for _ in range(count):
             if self.fixed is None and self.judged_by is None:
-                yield split_pool(self.images, self.families, draw, bootstrap=bootstrap)
+                yield split_pool(self.images, self.families, draw, bootstrap=bootstrap, searched=self.searched)
                 continue
             bank = self.fixed
             if bank is None and self.judged_by is not None:
                 alone = [str(place) for place in range(len(self.judged_by))]
-                bank = split_pool(self.judged_by, alone, draw, bootstrap=bootstrap).bank
+                bank = split_pool(self.judged_by, alone, draw, bootstrap=bootstrap, searched=self.searched).bank
             assert bank is not None
             yield Split(bank, self._resample(draw) if bootstrap else np.arange(len(self.images)))
 
@@ -103,6 +105,11 @@ def pool_of(table: ScoreTable) -> list[ScoreRow | ControlRow]:
     return [*table.controls, *table.of(Group.HELD_OUT)]
 
 
+def is_searched(table: ScoreTable) -> bool:
+    """Say whether a table's scores were searched among sums of texts."""
+    return table.protocol.span is not None
+
+
 def never_trained_kinds(table: ScoreTable, other: ControlTable | None = None) -> list[NeverTrained]:
     """Return the rows of the table of realised errors, as far as a lab has such images."""
     rows = pool_of(table)
@@ -124,11 +131,11 @@ def never_trained_kinds(table: ScoreTable, other: ControlTable | None = None) ->
     if other is not None:
         held_out = table.of(Group.HELD_OUT)
         kept = Images.of([one for one in other.controls if one.kept_out])
-        bank = Bank(kept, Images.of([one for one in other.controls if not one.kept_out]))
+        bank = Bank(kept, Images.of([one for one in other.controls if not one.kept_out]), is_searched(table))
         hashes = [row.sha256 for row in held_out]
         kinds.append(NeverTrained(f"bank of {other.note}", Images.of(held_out), hashes, _independently, fixed=bank))
     if once := table.of(Group.SEEN_ONCE):
         hashes = [row.sha256 for row in once]
         images = Images.of(once)
         kinds.append(NeverTrained("seen once (not a null)", images, hashes, _independently, judged_by=pool))
-    return kinds
+    return [replace(kind, searched=is_searched(table)) for kind in kinds]

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from imgaudit.benchmark.verdicts.images import INVERTED, TEXT, Flags, Floats, Images, Places
-from imgaudit.decision.joint_test import JointNull
+from imgaudit.decision.joint_test import INVERTED_WEIGHT, JointNull
 from imgaudit.decision.null_bank import KEEP_OUT_FROM
 from imgaudit.schema.funnel import FunnelConfig
 from imgaudit.schema.policy import Policy
@@ -37,6 +37,14 @@ class Bank:
     """They fit the score on complexity."""
     controls: Images
     """They count in p-values and thresholds."""
+    searched: bool = False
+    """True when scores were searched among sums of texts."""
+
+    def rank(self, controls: Floats, images: Floats, rungs: Sequence[int], scores: int) -> Floats:
+        """Return the p-values of images by the audit's test, from what `_legs` measures; `scores` legs are scores."""
+        weight = INVERTED_WEIGHT if self.searched else 1.0
+        by_rung = [weight if rung == INVERTED else 1.0 for rung in rungs for _ in range(2)]
+        return JointNull(controls, (*[1.0] * scores, *by_rung)).p_values(images)
 
     @property
     def captioned(self) -> bool:
@@ -147,7 +155,7 @@ def rank_through_funnel(images: Images, bank: Bank, funnel: FunnelConfig, *, cap
         own[~bank.asks(one, funnel, captions=captions), len(scores) :] = -np.inf
         own[~bank.looks_on(one, funnel, captions=captions)] = -np.inf
         legs.append(own)
-    return JointNull(legs[0]).p_values(legs[1])
+    return bank.rank(legs[0], legs[1], rungs, 1 + captions)
 
 
 def rank_images(images: Images, bank: Bank, *, captions: bool) -> Floats:
@@ -158,18 +166,19 @@ def rank_images(images: Images, bank: Bank, *, captions: bool) -> Floats:
     asked = captions & (images.scored[:, TEXT] > 0)
     together = [TEXT, INVERTED] if captions and bank.captioned else [INVERTED]
     controls, scores, own = bank.controls, bank.score(bank.controls), bank.score(images)
-    p_values = JointNull(_legs(controls, scores, [INVERTED])).p_values(_legs(images, own, [INVERTED]))
+    p_values = bank.rank(_legs(controls, scores, [INVERTED]), _legs(images, own, [INVERTED]), [INVERTED], 1)
     if not captions or not asked.any():
         return p_values
     if bank.captioned:
-        with_text = JointNull(_legs(controls, scores, together)).p_values(_legs(images, own, together))
+        with_text = bank.rank(_legs(controls, scores, together), _legs(images, own, together), together, 1)
         if bank.scored_captions:
-            under_captions = [bank.score_captions(one) for one in (controls, images)]
-            null = JointNull(_legs(controls, scores, together, under_captions[0]))
-            with_score = null.p_values(_legs(images, own, together, under_captions[1]))
+            both = ((controls, scores), (images, own))
+            under_captions = [bank.score_captions(one) for one, _ in both]
+            legs = [_legs(*one, together, found) for one, found in zip(both, under_captions, strict=True)]
+            with_score = bank.rank(legs[0], legs[1], together, 2)
             with_text = np.where(np.isfinite(under_captions[1]), with_score, with_text)
     else:
-        texts = JointNull(_legs(controls, None, [INVERTED])).p_values(_legs(images, None, [TEXT]))
+        texts = bank.rank(_legs(controls, None, [INVERTED]), _legs(images, None, [TEXT]), [TEXT], 0)
         with_text = np.minimum(1.0, 2 * np.minimum(p_values, texts))
     return np.where(asked, with_text, p_values)
 
@@ -281,9 +290,12 @@ class Split:
     """Places of the images to judge, repeated where a bootstrap sample repeats them."""
 
 
-def split_pool(pool: Images, families: Sequence[str], draw: np.random.Generator, *, bootstrap: bool = False) -> Split:
+def split_pool(
+    pool: Images, families: Sequence[str], draw: np.random.Generator, *, bootstrap: bool = False, searched: bool
+) -> Split:
     """Divide images into a bank of 80 + 240 and the rest; whole families fall on one side.
 
+    searched:   as `Bank` has it
     bootstrap:  draw families with replacement first; all of a family's copies fall on one side, so that no image is
                 judged by itself
 
@@ -304,4 +316,4 @@ def split_pool(pool: Images, families: Sequence[str], draw: np.random.Generator,
     border = set(shuffled[:bank])
     places = np.array([place for place in shuffled[bank:] if place not in border], dtype=np.int64)
     first, second = np.array(shuffled[:kept], dtype=np.int64), np.array(shuffled[kept:bank], dtype=np.int64)
-    return Split(Bank(pool.at(first), pool.at(second)), places)
+    return Split(Bank(pool.at(first), pool.at(second), searched), places)

@@ -1,6 +1,7 @@
 """Power: what share of memorised images a portfolio's audit finds, before and after the present rule."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from math import ceil, floor
 
@@ -9,8 +10,8 @@ import numpy as np
 from imgaudit.benchmark.harness.cases import Group
 from imgaudit.benchmark.harness.score_table import ScoreRow, ScoreTable
 from imgaudit.benchmark.verdicts.earlier_rule import judge_as_before
-from imgaudit.benchmark.verdicts.images import INVERTED, Flags, Floats, Images
-from imgaudit.benchmark.verdicts.never_trained import pool_of
+from imgaudit.benchmark.verdicts.images import INVERTED, Flags, Floats, Images, Places
+from imgaudit.benchmark.verdicts.never_trained import is_searched, pool_of
 from imgaudit.benchmark.verdicts.portfolios import (
     BANK,
     KEPT_OUT,
@@ -83,19 +84,44 @@ class PowerRow(Record):
     """The same, captions withheld."""
 
 
-def _found(own: Images, pool: Images, draw: np.random.Generator, counted: int = BANK) -> list[Floats]:
+@dataclass(frozen=True)
+class Pool:
+    """Images that a lab was never trained on, and how banks are drawn from them."""
+
+    images: Images
+    """The images."""
+    searched: bool
+    """As `Bank` has it."""
+
+    @classmethod
+    def of(cls, table: ScoreTable) -> "Pool":
+        """Return the pool of a table."""
+        return cls(Images.of(pool_of(table)), is_searched(table))
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def at(self, places: Places) -> "Pool":
+        """Return the pool of some of the images."""
+        return Pool(self.images.at(places), self.searched)
+
+    def split(self, draw: np.random.Generator, counted: int) -> tuple[Bank, Images]:
+        """Draw a bank of so many controls that count, and return it with the images that are left."""
+        families = [str(place) for place in range(len(self))]
+        split = split_pool(self.images, families, draw, searched=self.searched)
+        places = draw.permutation(len(split.bank.controls))[:counted]
+        return replace(split.bank, controls=split.bank.controls.at(places)), self.images.at(split.places)
+
+
+def _found(own: Images, pool: Pool, draw: np.random.Generator, counted: int = BANK) -> list[Floats]:
     """Return, for every rule, in what share of its portfolios each image was found: (images,), nan without any.
 
     Last come the shares with any finding, by the present rules.
     """
     policy = Policy(level=LEVELS[0])
     found, drawn = np.zeros((len(RULES) + len(PRESENT), len(own))), np.zeros(len(own))
-    families = [str(place) for place in range(len(pool))]
     for _ in range(BANKS):
-        split = split_pool(pool, families, draw)
-        places = draw.permutation(len(split.bank.controls))[:counted]
-        bank = Bank(split.bank.kept_out, split.bank.controls.at(places))
-        others = pool.at(split.places)
+        bank, others = pool.split(draw, counted)
         chosen = draw.choice(len(own), (PORTFOLIOS, MEMORISED))
         never_trained = draw.integers(len(others), size=(PORTFOLIOS, NEVER_TRAINED))
         np.add.at(drawn, chosen, 1)
@@ -125,7 +151,7 @@ def _row(name: str, found: Sequence[Floats]) -> PowerRow:
 
 
 def measure_power(
-    name: str, rows: Sequence[ScoreRow], pool: Images, draw: np.random.Generator, counted: int = BANK
+    name: str, rows: Sequence[ScoreRow], pool: Pool, draw: np.random.Generator, counted: int = BANK
 ) -> PowerRow:
     """Measure what share of some images is found."""
     return _row(name, _found(Images.of(rows), pool, draw, counted))
@@ -138,7 +164,8 @@ def come_back(table: ScoreTable) -> Flags:
     closest 5 % of that bank.
     """
     images, level = Images.of(table.of(Group.MEMORISED)), LEVELS[0]
-    bank = Bank(Images.of([one for one in table.controls if one.kept_out]), Images.of(table.bank))
+    kept_out = Images.of([one for one in table.controls if one.kept_out])
+    bank = Bank(kept_out, Images.of(table.bank), is_searched(table))
     hits = images.count(*bank.thresholds(Policy().copy_level))[:, INVERTED]
     near = conformal_p_values(images.best[:, INVERTED], bank.controls.best[:, INVERTED])
     return np.asarray((2 * hits >= np.maximum(1, images.scored[:, INVERTED])) & (near <= level), dtype=bool)
@@ -147,7 +174,7 @@ def come_back(table: ScoreTable) -> Flags:
 def power_by_repeats(table: ScoreTable, seed: int) -> list[PowerRow]:
     """Measure how much of what was planted is found, by repeats, all that is memorised, and what comes back."""
     planted = [*table.of(Group.MEMORISED), *table.of(Group.PLANTED_NOT_REPRODUCED)]
-    pool, draw = Images.of(pool_of(table)), np.random.default_rng([seed, 1])
+    pool, draw = Pool.of(table), np.random.default_rng([seed, 1])
     rows = []
     for repeats in sorted({row.repeats for row in planted}):
         own = [row for row in planted if row.repeats == repeats]
@@ -155,7 +182,7 @@ def power_by_repeats(table: ScoreTable, seed: int) -> list[PowerRow]:
     if not (memorised := Images.of(table.of(Group.MEMORISED))):
         return rows
     back = come_back(table)
-    clean = pool.at(np.flatnonzero(~(pool.nearest >= NEAR_COPY_CORRELATION)))
+    clean = pool.at(np.flatnonzero(~(pool.images.nearest >= NEAR_COPY_CORRELATION)))
     for controls, others in (("", pool), (CLEAN, clean)):
         found = _found(memorised, others, draw)
         rows.append(_row("memorised" + controls, found))
@@ -169,7 +196,7 @@ def power_by_repeats(table: ScoreTable, seed: int) -> list[PowerRow]:
 def power_by_bank(table: ScoreTable, seed: int) -> list[PowerRow]:
     """Measure how much is found with fewer controls: banks drawn at random from those that a lab has."""
     memorised = table.of(Group.MEMORISED)
-    pool, draw = Images.of(pool_of(table)), np.random.default_rng([seed, 2])
+    pool, draw = Pool.of(table), np.random.default_rng([seed, 2])
     if not memorised or len(pool) < KEPT_OUT + BANK + NEVER_TRAINED:
         return []
     return [measure_power(f"{size} controls", memorised, pool, draw, size) for size in BANK_SIZES]

@@ -15,7 +15,7 @@ from imgaudit.benchmark.verdicts.decided_again import decide_again
 from imgaudit.benchmark.verdicts.errors import PROMISED, compare_bank, error_rows, report_errors
 from imgaudit.benchmark.verdicts.images import Images
 from imgaudit.benchmark.verdicts.ladder import ladder_protocol, lowest_rung, report_ladder
-from imgaudit.benchmark.verdicts.never_trained import never_trained_kinds
+from imgaudit.benchmark.verdicts.never_trained import is_searched, never_trained_kinds
 from imgaudit.benchmark.verdicts.portfolios import (
     Bank,
     Judged,
@@ -34,6 +34,7 @@ from imgaudit.exceptions import InputError
 from imgaudit.lab.description import LabDescription, LabImage
 from imgaudit.schema.findings import Verdict
 from imgaudit.schema.policy import Policy
+from imgaudit.schema.protocol import SpanConfig
 from imgaudit.schema.records import Measurement, Rung
 from imgaudit.statistics import conformal_p_value, conformal_p_values, q_values
 from tests.conftest import tiny_recipe
@@ -115,8 +116,10 @@ def with_caption_scores(table: ScoreTable) -> ScoreTable:
     return table.model_copy(update={"rows": rows, "controls": controls})
 
 
-def test_scores_under_captions_are_ranked_as_the_audit_ranks_them(lab: LabDescription) -> None:
+@pytest.mark.parametrize("span", [None, SpanConfig()])
+def test_scores_under_captions_are_ranked_as_the_audit_ranks_them(lab: LabDescription, span: SpanConfig | None) -> None:
     table = with_caption_scores(table_of(lab))
+    table = table.model_copy(update={"protocol": table.protocol.model_copy(update={"span": span})})
     kept_out = [one.model_copy(update={"kept_out": n < 60}) for n, one in enumerate(table.controls)]
     table = table.model_copy(update={"controls": kept_out})
     bank = bank_by_table(table)
@@ -141,7 +144,7 @@ def as_control(row: ScoreRow) -> ControlRow:
 
 def bank_by_table(table: ScoreTable) -> Bank:
     kept_out = Images.of([one for one in table.controls if one.kept_out])
-    return Bank(kept_out, Images.of(table.bank))
+    return Bank(kept_out, Images.of(table.bank), is_searched(table))
 
 
 def test_a_table_decided_again_keeps_the_verdicts_of_its_run(lab: LabDescription) -> None:
