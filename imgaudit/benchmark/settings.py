@@ -132,9 +132,10 @@ class LegSettings(LabSettings):
     """Count whole copies and layouts that an audit finds by pixels, by the copy descriptor, and by either."""
 
     model: str = Field("examples/labs/report-128", description=_LAB)
-    controls: int = Field(240, ge=1, description="Held-out images that are controls.")
-    held_out: int = Field(150, ge=1, description="Other held-out images to audit.")
-    seen_once: int = Field(20, ge=0, description="Images shown once in training to audit.")
+    controls: int = Field(180, ge=1, description="Controls: held-out images, as many in layouts as in the portfolio.")
+    held_out: int = Field(100, ge=1, description="Other held-out images to audit.")
+    layouts: int = Field(48, ge=0, description="Held-out images to audit in layouts that were never trained on.")
+    seen_once: int = Field(0, ge=0, description="Images shown once in training to audit.")
 
 
 class ControlSettings(WithFolder, Tabled, OnLab):

@@ -80,7 +80,7 @@ def measure_rates(rows: Sequence[LegRow], legs: Legs) -> list[MeasuredRate]:
     rates.append(
         measure_rate(f"region, IoU >= {LOCATED:g}", "layouts called partial", [one >= LOCATED for one in known])
     )
-    others = (Truth.PLANTED, Truth.SEEN_ONCE, Truth.HELD_OUT, Truth.ALIKE)
+    others = (Truth.PLANTED, Truth.SEEN_ONCE, Truth.HELD_OUT, Truth.UNSEEN_LAYOUT, Truth.ALIKE)
     return rates + [count("called anything", truth, CALLED) for truth in others]
 
 
@@ -107,6 +107,9 @@ def judge_goals(rates: Sequence[MeasuredRate], ratio: Interval | None, level: fl
         Goal.at_least("layouts called partial", by_name["called partial", Truth.LAYOUT.value], 0.8),
         Goal.at_least(f"regions of layouts with IoU >= {LOCATED:g}", located, 0.8),
         Goal.within_level("held out, called anything", by_name["called anything", Truth.HELD_OUT.value], level),
+        Goal.within_level(
+            "held out in layouts, called anything", by_name["called anything", Truth.UNSEEN_LAYOUT.value], level
+        ),
         Goal.within_level("alike, called anything", by_name["called anything", Truth.ALIKE.value], level),
     ]
     name = "time of an audit over that without the copy descriptor"

@@ -4,6 +4,7 @@ import enum
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from pydantic import Field
 from imgaudit.benchmark.harness.lab_work import LabWork
 from imgaudit.benchmark.methods.lora import copy_images
 from imgaudit.benchmark.settings import LegSettings
+from imgaudit.benchmark.verdicts.unseen_layouts import make_layout_images
 from imgaudit.exceptions import InputError
 from imgaudit.io.captions import CaptionSource
 from imgaudit.io.framing import to_tensor
@@ -53,6 +55,7 @@ class Truth(enum.StrEnum):
     PLANTED = "planted, not reproduced"
     SEEN_ONCE = "seen once"
     HELD_OUT = "held out"
+    UNSEEN_LAYOUT = "held out, in a layout"
     ALIKE = "alike, not copied"
 
 
@@ -105,42 +108,71 @@ def judge_truth(image: LabImage) -> Truth:
         if image.memorised:
             return Truth.WHOLE
         return Truth.LAYOUT if image.layout_memorised else Truth.PLANTED
+    if image.role == "held_out" and image.region is not None:
+        return Truth.UNSEEN_LAYOUT
     return {"seen_once": Truth.SEEN_ONCE, "alike": Truth.ALIKE}.get(image.role, Truth.HELD_OUT)
 
 
-def choose_images(lab: LabDescription, settings: LegSettings) -> tuple[list[LabImage], list[LabImage]]:
-    """Return controls and audited images, in order of SHA-256; no image is in both.
+@dataclass(frozen=True)
+class Chosen:
+    """Images of a lab by their part in the benchmark; no drawing is in two."""
+
+    controls: Sequence[LabImage]
+    """Held-out drawings that are controls."""
+    audited: Sequence[LabImage]
+    """Images to audit, apart from those in layouts that the lab was never trained on."""
+    for_layouts: Sequence[LabImage]
+    """Held-out drawings from which images in layouts are made."""
+    control_layouts: int
+    """How many of these are controls: the same share as in the portfolio. The others are audited."""
+
+
+def choose_images(lab: LabDescription, settings: LegSettings) -> Chosen:
+    """Choose images in order of SHA-256.
 
     Raises InputError for a lab without layouts, or with too few held-out images.
     """
     by_hash = sorted(lab.images, key=lambda image: image.sha256)
     unseen = [image for image in by_hash if image.role == "held_out"]
-    if not lab.with_role("template"):
+    templates = lab.with_role("template")
+    if not templates:
         raise InputError(
             f"lab {lab.recipe.name!r} has no layouts that images share: use `imgaudit benchmark detection`"
         )
-    if len(unseen) < settings.controls + settings.held_out:
-        raise InputError(
-            f"lab {lab.recipe.name!r} holds out {len(unseen)} images, but {settings.controls + settings.held_out} are "
-            f"needed: {settings.controls} controls and {settings.held_out} to audit"
-        )
     audited = [image for image in by_hash if image.role in ("planted", "template", "alike")]
     audited += [image for image in by_hash if image.role == "seen_once"][: settings.seen_once]
-    audited += unseen[settings.controls : settings.controls + settings.held_out]
-    return unseen[: settings.controls], sorted(audited, key=lambda image: image.sha256)
+    share = (len(templates) + settings.layouts) / (len(audited) + settings.held_out + settings.layouts)
+    control_layouts = round(settings.controls * share)
+    plain = settings.controls - control_layouts
+    needed = plain + settings.held_out + 2 * (control_layouts + settings.layouts)
+    if len(unseen) < needed:
+        raise InputError(
+            f"lab {lab.recipe.name!r} holds out {len(unseen)} images, but {needed} are needed: {plain} controls, "
+            f"{settings.held_out} to audit, and two each for {control_layouts + settings.layouts} images in layouts"
+        )
+    audited += unseen[plain : plain + settings.held_out]
+    return Chosen(
+        unseen[:plain], sorted(audited, key=lambda image: image.sha256), unseen[plain + settings.held_out :],
+        control_layouts,
+    )  # fmt: skip
 
 
 def audit_lab(work: LabWork, settings: LegSettings) -> LegAudit:
     """Audit a lab into a run folder; what is measured there already is decided again."""
     lab = work.lab.description
-    controls, audited = choose_images(lab, settings)
+    chosen, folder = choose_images(lab, settings), work.folder / "layouts"
+    count = chosen.control_layouts + settings.layouts
+    layouts = make_layout_images(lab, chosen.for_layouts, count, work.located, folder, settings.seed)
+    located = {**work.located, **{one.sha256: folder / one.file_name for one in layouts}}
+    audited = [*chosen.audited, *layouts[chosen.control_layouts :]]
+    controls = [*chosen.controls, *layouts[: chosen.control_layouts]]
     config = AuditConfig(
         effort=Effort.QUICK, framing=work.framing, seed=work.seed, batch_size=work.executor.batch_size,
     )  # fmt: skip
     run = RunFolder(work.folder / "run")
     origin = Origin(sys.argv, controls=f"held-out images of lab {lab.recipe.name}, never trained on")
     targets, unseen = (
-        _read_images(work, images, work.folder / name)
+        _read_images(work, images, located, work.folder / name)
         for name, images in (("targets", audited), ("controls", controls))
     )
     inputs = AuditInputs(targets, unseen, None, None, config.policy)
@@ -152,10 +184,10 @@ def audit_lab(work: LabWork, settings: LegSettings) -> LegAudit:
         return _read_audit(run, audited)
 
 
-def _read_images(work: LabWork, images: Sequence[LabImage], folder: Path) -> Portfolio:
+def _read_images(work: LabWork, images: Sequence[LabImage], located: Mapping[str, Path], folder: Path) -> Portfolio:
     """Read images from a folder of their own, with their captions."""
     if not folder.is_dir():
-        copy_images(images, work.located, folder)
+        copy_images(images, located, folder)
     return read_portfolio(folder, CaptionSource(folder), framing=work.framing)
 
 

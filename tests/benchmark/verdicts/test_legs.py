@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -18,6 +19,7 @@ from imgaudit.lab.layout_corpus import LayoutCounts, build_layout_corpus
 from imgaudit.lab.training import train_lab
 from imgaudit.models import load_model
 from imgaudit.schema.findings import Verdict
+from imgaudit.schema.pairs import Region
 from imgaudit.similarity import matcher
 from tests.conftest import tiny_recipe
 from tests.lab.test_layout_corpus import make_drawings
@@ -72,6 +74,7 @@ def test_goals_are_met_by_the_bound_that_could_fall_short() -> None:
     rows += [row(40 + n, Truth.LAYOUT, Verdict.PARTIAL, Verdict.PARTIAL, 0.9) for n in range(36)]
     rows += [row(80 + n, Truth.HELD_OUT, Verdict.NOT_REPRODUCED, Verdict.NOT_REPRODUCED) for n in range(150)]
     rows += [row(300 + n, Truth.ALIKE, Verdict.NOT_REPRODUCED, Verdict.NOT_REPRODUCED) for n in range(50)]
+    rows += [row(400 + n, Truth.UNSEEN_LAYOUT, Verdict.NOT_REPRODUCED, Verdict.NOT_REPRODUCED) for n in range(48)]
     assert all(goal.met for goal in report_legs(table(*rows)).targets)
 
 
@@ -80,13 +83,15 @@ def test_goals_are_met_by_the_bound_that_could_fall_short() -> None:
     [
         ("planted", 40, 0, Truth.WHOLE), ("planted", 31, 0, Truth.PLANTED), ("template", 0, 60, Truth.LAYOUT),
         ("template", 50, 60, Truth.WHOLE), ("template", 0, 10, Truth.PLANTED), ("alike", 0, 0, Truth.ALIKE),
-        ("held_out", 0, 0, Truth.HELD_OUT), ("seen_once", 1, 0, Truth.SEEN_ONCE),
+        ("held_out", 0, 0, Truth.HELD_OUT), ("held_out", 0, -1, Truth.UNSEEN_LAYOUT),
+        ("seen_once", 1, 0, Truth.SEEN_ONCE),
     ],
 )  # fmt: skip
 def test_truth_is_the_labs_own(role: Any, reproduced: int, layouts: int, expected: Truth) -> None:
     image = LabImage(
         file_name="a.png", sha256="0" * 64, text="a", role=role, repeats=1, exposures=1, exact_exposures=1,
-        nearest_training_image="b.png", nearest_similarity=0.1, reproduced=reproduced, layouts_reproduced=layouts,
+        nearest_training_image="b.png", nearest_similarity=0.1, reproduced=reproduced,
+        layouts_reproduced=max(0, layouts), region=Region.of(np.ones((4, 4), dtype=bool)) if layouts < 0 else None,
         truth_seeds=64,
     )  # fmt: skip
     assert judge_truth(image) is expected
@@ -97,10 +102,10 @@ def test_a_lab_with_layouts_is_audited_and_decided_by_all_legs(tmp_path: Path, m
     monkeypatch.setattr(matcher, "load_descriptor", lambda name, weights=None, device="cpu": Named(name))
     matcher._load_copy_descriptor.cache_clear()
     counts = LayoutCounts(
-        alike=1, planted=2, planted_repeats=(1,), layouts=1, variations=2, layout_repeats=(1,), seen_once=1, held_out=6
+        alike=1, planted=2, planted_repeats=(1,), layouts=1, variations=2, layout_repeats=(1,), seen_once=1, held_out=9
     )
     corpus, lab = tmp_path / "corpus", tmp_path / "lab"
-    entries = build_layout_corpus(make_drawings(tmp_path / "drawings", 24), corpus, 16, 7, counts)
+    entries = build_layout_corpus(make_drawings(tmp_path / "drawings", 27), corpus, 16, 7, counts)
     write_corpus(entries, corpus)
     recipe = tiny_recipe()
     trained = train_lab(entries, recipe, lab)
@@ -110,15 +115,15 @@ def test_a_lab_with_layouts_is_audited_and_decided_by_all_legs(tmp_path: Path, m
     save = tmp_path / "legs.json"
     monkeypatch.setattr(legs_audit, "TIMED", 2)
     command = ["benchmark", "legs", "--model", lab, "--images", corpus, "--out", tmp_path / "work", "--device", "cpu"]
-    command += ["--controls", 3, "--held-out", 2, "--seen-once", 1, "--save", save]
+    command += ["--controls", 3, "--held-out", 2, "--seen-once", 1, "--layouts", 1, "--save", save]
     ended = CliRunner().invoke(app, [str(part) for part in command])
     assert ended.exit_code == 0, ended.output
     read = LegTable.read(save)
-    assert (len(read.rows), read.controls) == (2 + 1 + 1 + 2 + 1, 3) and read.descriptor.startswith("sscd: ")
-    assert {row.truth for row in read.rows} == {Truth.PLANTED, Truth.SEEN_ONCE, Truth.HELD_OUT, Truth.ALIKE}
-    assert [row.descriptor_seconds is not None for row in read.rows] == [True] * 2 + [False] * 5
+    assert (len(read.rows), read.controls) == (2 + 1 + 1 + 2 + 1 + 1, 3) and read.descriptor.startswith("sscd: ")
+    assert {row.truth for row in read.rows} == set(Truth) - {Truth.WHOLE, Truth.LAYOUT}
+    assert [row.descriptor_seconds is not None for row in read.rows] == [True] * 2 + [False] * 6
     assert all(set(row.rendering) == {"pixel", "pdq", "sscd"} for row in read.rows)
     again = CliRunner().invoke(app, ["benchmark", "legs", "--table", str(save)])
     assert again.exit_code == 0 and "pixels or copy descriptor" in again.output
     refused = CliRunner().invoke(app, [str(part) for part in [*command[:-2], "--controls", 30]])
-    assert isinstance(refused.exception, InputError) and "6 images, but 32 are needed" in str(refused.exception)
+    assert isinstance(refused.exception, InputError) and "9 images, but 42 are needed" in str(refused.exception)
