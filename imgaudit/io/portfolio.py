@@ -123,6 +123,8 @@ def read_portfolio(
         else:
             targets[screened.facts.sha256] = _make_target(screened, screened.facts, fitted, asked)
     remarks = [*fitted.remarks, *(asked.remarks if asked else ()), *_make_remarks(folder, listing, cache)]
+    if captions.sidecars and listing.stray:
+        remarks.append(_describe_stray(listing.stray, folder))
     return Portfolio([targets[sha256] for sha256 in sorted(targets)], skipped, remarks, framing=framing, folder=folder)
 
 
@@ -141,5 +143,19 @@ def _make_remarks(folder: Path, listing: Listing, cache: ScreeningCache) -> list
     remarks = [format_path(sentence)] if (sentence := describe_own_output(listing.own, folder)) else []
     if others := listing.others:
         kinds = ", ".join(f"{kind[:20]} {count}" for kind, count in others.most_common(5))
-        remarks.append(f"{others.total()} other files are no images by their names and are not part of this ({kinds})")
+        files = (
+            "1 file that is not an image" if (total := others.total()) == 1 else f"{total:,} files that are not images"
+        )
+        remarks.append(f"left out: {files} by name ({kinds})")
     return [*remarks, cache.problem] if cache.problem else remarks
+
+
+def _describe_stray(stray: Sequence[Path], folder: Path) -> str:
+    """Name text files that look like captions and are not used, because a misspelt name would go unnoticed."""
+    named = ", ".join(repr(format_path(path.relative_to(folder).as_posix())[:80]) for path in stray[:3])
+    more = f" and {len(stray) - 3:,} more" if len(stray) > 3 else ""
+    belong = "1 text file belongs" if len(stray) == 1 else f"{len(stray):,} text files belong"
+    return (
+        f"{belong} to no image, and no caption was read from {'it' if len(stray) == 1 else 'them'}: {named}{more}. "
+        "A caption is named like its image, such as fox.txt beside fox.png"
+    )
