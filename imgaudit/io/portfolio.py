@@ -17,6 +17,9 @@ from imgaudit.io.screening import Screened, ScreeningCache, screen
 from imgaudit.schema.protocol import Framing
 from imgaudit.schema.records import Rung, SkippedImage
 
+CAPTION_FROM = "caption from "
+"""Beginning of the note on an image that says where its caption was found."""
+
 
 def hash_texts(texts: Mapping[Rung, Sequence[str]]) -> str:
     """Return the SHA-256 over the prompts and captions of an image, by which a manifest knows them."""
@@ -42,6 +45,12 @@ class Target:
     def texts_sha256(self) -> str:
         """SHA-256 over the prompts and captions."""
         return hash_texts(self.texts)
+
+    @property
+    def caption_source(self) -> str:
+        """Where the caption was found, such as "the sidecar file"; empty without a caption."""
+        found = (note.removeprefix(CAPTION_FROM) for note in self.image.notes if note.startswith(CAPTION_FROM))
+        return next(found, "")
 
     def load(self) -> "LoadedTarget":
         """Read the pixels. Raises ImageError when the file is gone, or no longer what was screened."""
@@ -135,7 +144,7 @@ def _make_target(screened: Screened, facts: ImageFacts, captions: FolderTexts, p
     caption = captions.find(screened.path, facts)
     if caption.texts:
         texts[Rung.CAPTION] = caption.texts
-        facts = facts.model_copy(update={"notes": (*facts.notes, f"caption from {caption.source}")})
+        facts = facts.model_copy(update={"notes": (*facts.notes, f"{CAPTION_FROM}{caption.source}")})
     return Target(screened.path, facts, texts, screened.thumbnail, screened.pdq)
 
 
