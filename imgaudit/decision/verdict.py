@@ -166,9 +166,21 @@ def _unexplained(ladder: Sequence[Replication]) -> str:
 
 
 def _closeness(ladder: Sequence[Replication]) -> str:
-    """Add how many generated images are near-identical to the target; empty when none is."""
-    near = sum(one.near_identical for one in ladder)
-    return f" Near-identical to it: {near} generated images. Look at the closest one." if near else ""
+    """Add how many generated images are near-identical to the target, and why they decide nothing; empty without any.
+
+    It also says what to do where a text gave them and nothing is there to tell whether by coincidence.
+    """
+    near = ", ".join(f"{one.near_identical} of {one.n} from {one.rung.value}" for one in ladder if one.near_identical)
+    if not near:
+        return ""
+    untested = next((one for one in ladder if one.rung in TEXT_RUNGS and 2 * one.near_identical >= one.n), None)
+    said = f" Generated images that are near-identical to it: {near}. Look at the closest one."
+    if untested is None or not isinstance(untested.q_value, Skipped):
+        return said
+    return (
+        f"{said} Whether its {untested.rung.value} returns it by coincidence could not be tested "
+        f"({untested.q_value.skipped}): give texts to more images, or give controls or --decoys, and audit again."
+    )
 
 
 def _reproduced(lowest: Replication) -> tuple[Verdict, str]:
