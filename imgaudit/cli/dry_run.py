@@ -246,11 +246,6 @@ def _describe_missing(plan: Plan) -> Iterator[str]:
             f"With fewer than {needed} controls that count, no image can be called not reproduced: every image that "
             f"does not stand out would be inconclusive. {_count(plan.known_controls, 'control')} would count."
         )
-    if plan.known_controls:
-        yield (
-            f"(At the level of {policy.level:g}, at most {100 * policy.level:g} of 100 findings are expected to be "
-            "false alarms.)"
-        )
     yield from _describe_control_texts(plan)
     rungs, _ = plan.find_rungs(portfolio)
     if portfolio.targets and rungs and not any(any(has) for has in rungs.values()):

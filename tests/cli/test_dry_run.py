@@ -301,7 +301,7 @@ def test_controls_that_would_be_skipped_are_named(
         "2 control images would be measured first, in the same way as the images to audit; 1 more file would be"
         in shown
     )
-    assert "plain.png: the file is a single colour" in shown
+    assert "plain.png: the file is a single colour" in shown and shown.count("expected to be false alarms") == 1
 
 
 def test_a_plan_says_where_captions_were_found(
