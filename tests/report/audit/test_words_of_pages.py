@@ -39,6 +39,15 @@ def test_pages_of_images_show_what_decided_and_one_interval_per_cell(run: RunFol
         assert not re.search(r"below \d+\.\d% at", page)
 
 
+def test_a_way_of_asking_that_was_not_chosen_is_told_from_one_that_was_not_possible(
+    run: RunFolder, result: AuditResult
+) -> None:
+    assert "tokens" not in result.protocol.ladder.rungs and "prompt" in result.protocol.ladder.rungs
+    for page in image_pages(run, result):
+        assert '<strong>tokens</strong></th><td colspan="9">not measured: this audit did not ask in this way' in page
+        assert "the protocol has no" not in page
+
+
 def test_without_controls_the_hint_stands_once_and_nothing_looks_like_a_count(folder: RunFolder) -> None:
     folder.calibration_path.unlink()
     result = conclude(folder)
