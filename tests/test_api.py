@@ -4,6 +4,7 @@ import inspect
 import json
 import typing
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,24 @@ def test_what_a_caller_raises_stops_the_audit_and_the_same_call_continues_it(
     assert len(result.findings) == 3 and (tmp_path / "run" / "records.jsonl").read_bytes().startswith(begun)
     with pytest.raises(RunFolderError, match="seed 0, now 5"):
         audit(model, portfolio, config=config.model_copy(update={"seed": 5}), out=tmp_path / "run")
+
+
+def test_only_a_run_that_measured_images_without_controls_is_said_to_have_begun_without(
+    model: LoadedModel, make_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    portfolio = read_portfolio(make_folder("images", [1]), framing="pad")
+    controls = read_portfolio(make_folder("controls", [2, 3]), framing="pad")
+
+    def stop(stage: str, done: int, total: int) -> None:
+        if stage == "measuring controls":
+            raise KeyboardInterrupt
+
+    for name, given, said in (("stopped", controls, False), ("without", None, True)):
+        notes: list[str] = []
+        with suppress(KeyboardInterrupt):
+            audit(model, portfolio, controls=given, config=CONFIG, out=tmp_path / name, on_progress=stop)
+        audit(model, portfolio, controls=controls, config=CONFIG, out=tmp_path / name, on_note=notes.append)
+        assert any("begun without controls" in note for note in notes) is said, name
 
 
 def test_a_portfolio_of_another_framing_is_refused(

@@ -137,6 +137,8 @@ def _unexpected(error: Exception) -> int:
 
     # typer vendors click, whose usage errors are known only by what they can do.
     if hasattr(error, "exit_code") and hasattr(error, "show"):
+        if isinstance(message := getattr(error, "message", None), str):
+            error.message = message.removeprefix("Value error, ")  # type: ignore[attr-defined]  # pydantic's words
         error.show()
         return int(error.exit_code)
     if os.environ.get(TRACEBACK_VARIABLE):

@@ -145,7 +145,10 @@ def _print_counts(comparison: Comparison) -> None:
         print_wrapped(f"{what}: {reason}")
     if left_out:
         found = comparison.reproduced_but_not_compared
-        words = f"neither unchanged nor cured: A reproduces {found['a']} and B reproduces {found['b']} of these"
+        words = (
+            "read these neither as unchanged nor as no longer reproduced: "
+            f"A reproduces {found['a']} and B reproduces {found['b']} of these"
+        )
         print_labelled(f"{len(left_out)} cannot be compared: ", words, "bold magenta")
     counts = ", ".join(f"{count} {change.value}" for change, count in comparison.counts.items() if count)
     matched = f"{comparison.a.files} in A, {comparison.b.files} in B, {comparison.matched} in both"

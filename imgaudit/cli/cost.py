@@ -13,11 +13,15 @@ from imgaudit.cli.model_choice import ModelChoice
 from imgaudit.cli.pace import format_duration
 from imgaudit.cli.terminal import print_wrapped, progress, waiting
 from imgaudit.schema.model_name import BUNDLED, is_hub_id
+from imgaudit.schema.protocol import Effort
 
 if TYPE_CHECKING:
     from imgaudit.models import LoadedModel
     from imgaudit.runs.cost import Cost
     from imgaudit.runs.work import Work
+
+LONG = 600
+"""Seconds; a dry run names the quick effort for audits that may take longer."""
 
 STAGES = {
     "backward": "a search step (the network forward and backward)",
@@ -88,7 +92,7 @@ def _measure(model: ModelChoice, plan: Plan, *, quiet: bool) -> MeasuredCost:
     select_streams(denoiser.null_condition(), config.streams)
     works = plan.works(denoiser.prediction_type)
     matcher, _ = standard_matcher(denoiser.resolution, getattr(denoiser, "device", "cpu"))
-    with progress("timing the model, in series of passes", quiet=quiet) as advance:
+    with progress("timing the model", quiet=quiet) as advance:
         cost = estimate_cost(
             denoiser, config.protocol, works, matcher, chunk_size=config.chunk_size,
             batch_size=config.batch_size, on_progress=advance,
@@ -137,6 +141,8 @@ def _time_lines(measured: MeasuredCost, plan: Plan) -> Iterator[str]:
             f"Warning: other programs keep this machine busy: {'; '.join(signs)}. The audit may take several times as "
             "long, or as short. Measure again when the machine is quiet."
         )
+    if cost.most_seconds > LONG and plan.config.effort is not Effort.QUICK:
+        yield "--effort quick takes less time: it makes fewer images, and so may miss copies that more would show."
 
 
 def _find_signs(cost: "Cost") -> list[str]:

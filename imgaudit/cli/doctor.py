@@ -40,4 +40,6 @@ def _doctor(model: ExaminedModel, json_output: JsonReport = False) -> None:
         for check in checks:
             print_wrapped(f"{check.state:8} {check.name:15} {check.detail}", indent=" " * 25)
     failed = any(check.state == "failed" for check in checks)
+    if not (failed or json_output or model.name):
+        print_wrapped("An audit can run on this machine. What is skipped is optional: an audit goes on without it.")
     raise typer.Exit(ExitCode.COULD_NOT_RUN if failed else ExitCode.DECIDED)

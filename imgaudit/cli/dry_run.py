@@ -1,5 +1,6 @@
 """`--dry-run`: what would be done, and what is missing for a result, in words that can be read aloud."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -149,12 +150,14 @@ def _list_skipped(portfolio: "Portfolio") -> Iterator[str]:
 def _describe_asking(plan: Plan) -> Iterator[str]:
     """Say how the model would be asked for each image, and how often."""
     from imgaudit.report.wording import RUNG_WORDING
+    from imgaudit.schema.records import Rung
 
     config, generation = plan.config, plan.config.protocol.generation
     rungs, inverted = plan.find_rungs(plan.portfolio)
     yield "The model would be asked for each image in these ways (called rungs):"
     for rung, has in rungs.items():
-        yield f"  {rung.value}: {RUNG_WORDING[rung]}; possible for {sum(has)} of {_count(len(has), 'image')}"
+        where = _describe_captions(plan.portfolio) if rung is Rung.CAPTION else ""
+        yield f"  {rung.value}: {RUNG_WORDING[rung]}; possible for {sum(has)} of {_count(len(has), 'image')}{where}"
     for rung in inverted:
         yield f"  {rung.value}: {RUNG_WORDING[rung]}; possible for all images"
     scales = ", ".join(f"{scale:g}" for scale in generation.guidance_scales)
@@ -167,6 +170,13 @@ def _describe_asking(plan: Plan) -> Iterator[str]:
     framing = config.protocol.framing
     yield f"Images that are not square would be {FRAMING_WORDING[framing]} (--framing {framing.value})."
     yield from _describe_policy(plan.policy)
+
+
+def _describe_captions(portfolio: "Portfolio") -> str:
+    """Say where captions were found: many files carry one that their owner does not know of. Empty without any."""
+    sources = Counter(target.caption_source for target in portfolio.targets if target.caption_source)
+    found = ", ".join(f"{count} from {source}" for source, count in sources.most_common())
+    return f" ({found})" if found else ""
 
 
 def _describe_funnel(plan: Plan, funnel: FunnelConfig) -> Iterator[str]:
@@ -235,11 +245,6 @@ def _describe_missing(plan: Plan) -> Iterator[str]:
         yield (
             f"With fewer than {needed} controls that count, no image can be called not reproduced: every image that "
             f"does not stand out would be inconclusive. {_count(plan.known_controls, 'control')} would count."
-        )
-    if plan.known_controls:
-        yield (
-            f"(At the level of {policy.level:g}, at most {100 * policy.level:g} of 100 findings are expected to be "
-            "false alarms.)"
         )
     yield from _describe_control_texts(plan)
     rungs, _ = plan.find_rungs(portfolio)

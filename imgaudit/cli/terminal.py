@@ -41,9 +41,14 @@ STYLES = {
 }
 
 
+_live: list[Console] = []
+"""The console on which a bar is drawn now, if there is one."""
+
+
 def notes() -> Console:
     """Return the console for everything that is not a result."""
-    return Console(stderr=True, highlight=False)
+    # Only the console that draws a bar can print above it; another would print behind it, on the same line.
+    return _live[-1] if _live else Console(stderr=True, highlight=False)
 
 
 def plain(text: str) -> Text:
@@ -117,6 +122,9 @@ class _Doing(ProgressColumn):
     def render(self, task: Task) -> Text:
         step = task.fields["activity"].step
         shown = f"{task.description}: {step}" if step else task.description
+        if step and len(shown) > DOING_WIDTH:
+            # The last word of a stage tells it from others, as in "measuring controls".
+            shown = f"{task.description.split()[-1]}: {step}"
         return plain(shorten_middle(shown, DOING_WIDTH))
 
 
@@ -158,7 +166,11 @@ def progress(
             pace.count(done, total)
             bars.update(task, completed=done, total=total)
 
-        yield advance
+        _live.append(console)
+        try:
+            yield advance
+        finally:
+            _live.remove(console)
 
 
 def _say_now(message: str) -> None:
@@ -297,6 +309,7 @@ def print_result(result: AuditResult) -> None:
     """Print the table of findings on stdout, and the counts with what they rest on."""
     # Imported here, so that --help stays free of the report.
     from imgaudit.report.alarm_wording import sort_alarms
+    from imgaudit.report.answer import count_close
     from imgaudit.report.copy_counts import explain_uncounted
     from imgaudit.report.set_level import set_level_text
     from imgaudit.report.wording import blind_comparison_text, controls_text, controls_used_text, false_positive_text
@@ -310,6 +323,8 @@ def print_result(result: AuditResult) -> None:
     console.print()
     scored = f"; {summary.scored_only} of them scored only, with nothing generated" if summary.scored_only else ""
     print_wrapped(f"{summary.targets} images: {counts}{scored}")
+    if close := count_close(result.findings):
+        print_wrapped(f"near-identical images were generated for {close} of the inconclusive ones: look at these first")
     if result.redecided:
         print_wrapped(f"decided again by another policy than before the run: {'; '.join(result.redecided)}")
     for reason in explain_uncounted(result):

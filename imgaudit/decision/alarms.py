@@ -135,11 +135,13 @@ def find_bank_alarms(bank: NullBank, policy: Policy, forcing: ForcingCheck | Ski
         upper = [control for control, score in scored if score >= modes.above]
         if known := [control for control in upper if _is_returned(control)]:
             names = ", ".join(control.sha256[:16] for control in known[:5])
+            verb, them = "scores" if len(upper) == 1 else "score", "it" if len(known) == 1 else "them"
             alarms.append(
                 _alarm(
                     AlarmCode.TRAINED_CONTROLS, AlarmEffect.WEAKENS_NEGATIVES,
-                    f"{len(upper)} of {len(scored)} controls score much higher than the others, and the model gives"
-                    f" {len(known)} of them back with most seeds ({names}): it was probably trained on them. This "
+                    f"{len(upper)} of {len(scored)} controls {verb} much higher than the others, and the model gives "
+                    f"{len(known)} of these back with most seeds: it was probably trained on {them} (SHA-256 of the "
+                    f"{'file' if len(known) == 1 else 'files'} begins with {names}). This "
                     "makes p-values too large: significant results stand, the others are inconclusive. Find out where "
                     "these controls come from; do not leave controls out because of their score",
                 )

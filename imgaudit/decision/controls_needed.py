@@ -88,10 +88,10 @@ def describe_outcome(controls: int, targets: int, level: float, found: int) -> s
     found:    those of them whose q-value is at or below the level
 
     >>> print(describe_outcome(240, 24, 0.05, 10))
-    10 of 24 images stand out at the level 0.05; with 240 controls that count, none is shown unless at least 2 do
+    10 of 24 images stand out at the level 0.05; with 240 controls that count, fewer than 2 could not have
     >>> print(describe_outcome(240, 24, 0.05, 0))
-    0 of 24 images stand out at the level 0.05; with 240 controls that count, none is shown unless at least 2 do: to \
-show one alone, 479 that count are needed, which are 638 works in all, as a quarter of them only checks the rule
+    0 of 24 images stand out at the level 0.05; with 240 controls that count, fewer than 2 could not have: to show one \
+alone, 479 that count are needed, which are 638 works in all, as a quarter of them only checks the rule
     >>> print(describe_outcome(159, 8, 0.05, 0))
     0 of 8 images stand out at the level 0.05; 159 controls that count are enough to show one alone
     """
@@ -105,7 +105,7 @@ show one alone, 479 that count are needed, which are 638 works in all, as a quar
         return f"{said}; {counted} {are} enough to show {'one alone' if fewest == 1 else 'so many'}"
     if fewest is None:
         return f"{said}; {counted} {are} too few to show any: to show one alone, {lacking}"
-    needed = f"{said}; with {counted}, none is shown unless at least {fewest} do"
+    needed = f"{said}; with {counted}, fewer than {fewest} could not have"
     return needed if found else f"{needed}: to show one alone, {lacking}"
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import isfinite
+from math import ceil, isfinite
 from typing import NamedTuple
 
 import numpy as np
@@ -296,8 +296,11 @@ def _coincidence(image_id: str, rung: Rung, evidence: Evidence) -> float | Skipp
     value = crossed.coincidence_p_value(image_id) if crossed is not None and image_id in crossed else None
     if crossed is None or value is None:
         return Skipped(skipped="no other target or decoy to compare with")
-    if 1 / (1 + crossed.pairs) > evidence.policy.level:
-        return Skipped(skipped=f"{crossed.pairs} pairs of other images are too few")
+    level = evidence.policy.level
+    if 1 / (1 + crossed.pairs) > level:
+        # A little less, as 1 / 0.05 is a whole number only up to rounding.
+        needed = ceil(1 / level - 1e-9) - 1
+        return Skipped(skipped=f"{crossed.pairs} pairs of other images are too few, {needed} are needed")
     return value
 
 

@@ -97,13 +97,19 @@ def _verdict(
         if not_asked:
             said = f"No image was generated for it: {not_asked}. No conclusion can be drawn: {reason.skipped}."
             return Verdict.INCONCLUSIVE, said
+        # What came back stands first: lists show only the beginning.
+        near = _near_identical(ladder)
+        said = f"Near-identical to it are {near}" if near else f"{tried} images were generated"
         return Verdict.INCONCLUSIVE, (
-            f"{tried} images were generated, but no conclusion can be drawn: {reason.skipped}.{_closeness(ladder)}"
+            f"{said}, but no conclusion can be drawn: {reason.skipped}."
+            + (f" Look at the closest one.{_untested(ladder)}" if near else "")
         )
     if q_value <= level:
+        near = _near_identical(ladder)
         return Verdict.ATYPICAL, (
             f"This image stands out from the controls (q = {q_value:.3g}), but no copy among {tried} generated images "
-            f"is beyond what controls give.{_closeness(ladder)}"
+            "is beyond what controls give."
+            + (f" Near-identical to it are {near}. Look at the closest one." if near else "")
         )
     doubt = _doubt(decision) or _unexplained(ladder)
     if doubt and not_asked:
@@ -165,10 +171,21 @@ def _unexplained(ladder: Sequence[Replication]) -> str:
     return ""
 
 
-def _closeness(ladder: Sequence[Replication]) -> str:
-    """Add how many generated images are near-identical to the target; empty when none is."""
-    near = sum(one.near_identical for one in ladder)
-    return f" Near-identical to it: {near} generated images. Look at the closest one." if near else ""
+def _near_identical(ladder: Sequence[Replication]) -> str:
+    """Say how many images of each way of asking are near-identical to the target; empty when none is."""
+    near = [one for one in ladder if one.near_identical]
+    return " and ".join(f"{one.near_identical} of {one.n} images from {one.rung.value}" for one in near)
+
+
+def _untested(ladder: Sequence[Replication]) -> str:
+    """Say why it is not known whether a text returned the image by coincidence, and what to do; empty where it is."""
+    for one in ladder:
+        if one.rung in TEXT_RUNGS and 2 * one.near_identical >= one.n and isinstance(one.q_value, Skipped):
+            return (
+                f" Whether its {one.rung.value} returns it by coincidence could not be tested ({one.q_value.skipped}): "
+                "give texts to more images, or give controls or --decoys, and audit again."
+            )
+    return ""
 
 
 def _reproduced(lowest: Replication) -> tuple[Verdict, str]:

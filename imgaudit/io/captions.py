@@ -6,6 +6,7 @@ from pathlib import Path
 
 from imgaudit.exceptions import InputError
 from imgaudit.io.images import ImageFacts
+from imgaudit.io.listing import CAPTION_SUFFIX
 from imgaudit.io.machine_text import is_machine_text
 from imgaudit.io.reading import decode_text, read_bounded
 from imgaudit.io.tables import assign_texts, read_captions
@@ -73,15 +74,17 @@ class FolderTexts:
 
 
 def _read_sidecar(path: Path) -> str | None:
-    """Return the text beside an image, or None when there is none that can be read."""
-    try:
-        data = read_bounded(path.with_suffix(".txt"), MAX_SIDECAR_BYTES, follow_links=False)
-    except InputError:
-        return None
-    # Editors on Windows wrote cp1252 for decades.
-    text = decode_text(data, fallback="cp1252")
-    # Generators write their settings into such a file, and some programs JSON: no words about the picture.
-    return None if is_machine_text(text) else text
+    """Return the text in photo.txt or photo.TXT beside an image, or None when there is none that can be read."""
+    for suffix in (CAPTION_SUFFIX, CAPTION_SUFFIX.upper()):
+        try:
+            data = read_bounded(path.with_suffix(suffix), MAX_SIDECAR_BYTES, follow_links=False)
+        except InputError:
+            continue
+        # Editors on Windows wrote cp1252 for decades.
+        text = decode_text(data, fallback="cp1252")
+        # Generators write their settings into such a file, and some programs JSON: no words about the picture.
+        return None if is_machine_text(text) else text
+    return None
 
 
 def _read_xmp_sidecar(path: Path) -> str | None:

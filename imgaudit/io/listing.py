@@ -25,6 +25,9 @@ TEXT_SUFFIXES = frozenset(
 )
 """Files with these endings belong beside images and need no mention."""
 
+CAPTION_SUFFIX = ".txt"
+"""A file with this ending, and otherwise named like an image beside it, holds the image's caption."""
+
 LINK = "the entry is a symbolic link, which is not followed: give the file or folder itself"
 """The reason why a link is not read."""
 
@@ -41,6 +44,8 @@ class Listing:
     """Folders that imgaudit itself wrote, with what they are: nothing in them is read."""
     others: Counter[str] = field(default_factory=Counter)
     """Other files that are no images by their names, or hidden: how many per suffix."""
+    stray: list[Path] = field(default_factory=list)
+    """Text files that would be captions, but are named like no image beside them, sorted by path."""
 
 
 def list_images(folder: Path) -> Listing:
@@ -54,8 +59,10 @@ def list_images(folder: Path) -> Listing:
         listing.refused.extend(part.refused)
         listing.own.extend(part.own)
         listing.others.update(part.others)
+        listing.stray.extend(part.stray)
     listing.images.sort()
     listing.refused.sort()
+    listing.stray.sort()
     return listing
 
 
@@ -84,6 +91,8 @@ def walk_images(folder: Path) -> Iterator[Listing]:
             entries = []
         for entry in entries:
             _sort_in(entry, listing, below)
+        captions = {path.with_suffix(CAPTION_SUFFIX) for path in listing.images}
+        listing.stray[:] = sorted(path for path in listing.stray if path.with_suffix(CAPTION_SUFFIX) not in captions)
         listing.images.sort()
         listing.refused.sort()
         waiting += sorted(below, reverse=True)
@@ -105,6 +114,8 @@ def _sort_in(entry: "os.DirEntry[str]", listing: Listing, waiting: list[Path]) -
         waiting.append(path)
     elif suffix in IMAGE_SUFFIXES:
         listing.images.append(path)
+    elif suffix == CAPTION_SUFFIX:
+        listing.stray.append(path)
     elif suffix not in TEXT_SUFFIXES:
         listing.others[suffix or "no suffix"] += 1
 

@@ -17,6 +17,9 @@ from imgaudit.io.screening import Screened, ScreeningCache, screen
 from imgaudit.schema.protocol import Framing
 from imgaudit.schema.records import Rung, SkippedImage
 
+CAPTION_FROM = "caption from "
+"""Beginning of the note on an image that says where its caption was found."""
+
 
 def hash_texts(texts: Mapping[Rung, Sequence[str]]) -> str:
     """Return the SHA-256 over the prompts and captions of an image, by which a manifest knows them."""
@@ -42,6 +45,12 @@ class Target:
     def texts_sha256(self) -> str:
         """SHA-256 over the prompts and captions."""
         return hash_texts(self.texts)
+
+    @property
+    def caption_source(self) -> str:
+        """Where the caption was found, such as "the sidecar file"; empty without a caption."""
+        found = (note.removeprefix(CAPTION_FROM) for note in self.image.notes if note.startswith(CAPTION_FROM))
+        return next(found, "")
 
     def load(self) -> "LoadedTarget":
         """Read the pixels. Raises ImageError when the file is gone, or no longer what was screened."""
@@ -123,6 +132,8 @@ def read_portfolio(
         else:
             targets[screened.facts.sha256] = _make_target(screened, screened.facts, fitted, asked)
     remarks = [*fitted.remarks, *(asked.remarks if asked else ()), *_make_remarks(folder, listing, cache)]
+    if captions.sidecars and listing.stray:
+        remarks.append(_describe_stray(listing.stray, folder))
     return Portfolio([targets[sha256] for sha256 in sorted(targets)], skipped, remarks, framing=framing, folder=folder)
 
 
@@ -133,7 +144,7 @@ def _make_target(screened: Screened, facts: ImageFacts, captions: FolderTexts, p
     caption = captions.find(screened.path, facts)
     if caption.texts:
         texts[Rung.CAPTION] = caption.texts
-        facts = facts.model_copy(update={"notes": (*facts.notes, f"caption from {caption.source}")})
+        facts = facts.model_copy(update={"notes": (*facts.notes, f"{CAPTION_FROM}{caption.source}")})
     return Target(screened.path, facts, texts, screened.thumbnail, screened.pdq)
 
 
@@ -141,5 +152,19 @@ def _make_remarks(folder: Path, listing: Listing, cache: ScreeningCache) -> list
     remarks = [format_path(sentence)] if (sentence := describe_own_output(listing.own, folder)) else []
     if others := listing.others:
         kinds = ", ".join(f"{kind[:20]} {count}" for kind, count in others.most_common(5))
-        remarks.append(f"{others.total()} other files are no images by their names and are not part of this ({kinds})")
+        files = (
+            "1 file that is not an image" if (total := others.total()) == 1 else f"{total:,} files that are not images"
+        )
+        remarks.append(f"left out: {files} by name ({kinds})")
     return [*remarks, cache.problem] if cache.problem else remarks
+
+
+def _describe_stray(stray: Sequence[Path], folder: Path) -> str:
+    """Name text files that look like captions and are not used, because a misspelt name would go unnoticed."""
+    named = ", ".join(repr(format_path(path.relative_to(folder).as_posix())[:80]) for path in stray[:3])
+    more = f" and {len(stray) - 3:,} more" if len(stray) > 3 else ""
+    belong = "1 text file belongs" if len(stray) == 1 else f"{len(stray):,} text files belong"
+    return (
+        f"{belong} to no image, and no caption was read from {'it' if len(stray) == 1 else 'them'}: {named}{more}. "
+        "A caption is named like its image, such as fox.txt beside fox.png"
+    )

@@ -1,10 +1,11 @@
 """The answer to the question of a report, in one sentence, with the verdict that gives it its colour."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from imgaudit.schema.comparison import REPRODUCED
-from imgaudit.schema.findings import Summary, Verdict
+from imgaudit.schema.findings import Finding, Summary, Verdict
+from imgaudit.schema.records import DECIDING_RUNGS
 
 _ORDER = (*REPRODUCED, Verdict.ATYPICAL, Verdict.INCONCLUSIVE, Verdict.SKIPPED, Verdict.NOT_REPRODUCED)
 """Verdicts by how much they matter to whoever asks; the first one that occurs gives the answer its colour."""
@@ -21,16 +22,27 @@ class Answer(NamedTuple):
     """The verdict whose colour it has."""
 
 
-def answer_question(summary: Summary) -> Answer:
+def count_close(findings: Iterable[Finding]) -> int:
+    """Count the inconclusive images of which near-identical images were generated: a reader has to look at these."""
+    return sum(
+        finding.verdict is Verdict.INCONCLUSIVE
+        and any(one.near_identical for one in finding.replication if one.rung in DECIDING_RUNGS)
+        for finding in findings
+    )
+
+
+def answer_question(summary: Summary, close: int = 0) -> Answer:
     """Return whether the model can reproduce the images, from the verdicts on them.
 
     Files that a stopped audit never reached count as not measured.
+
+    close:  inconclusive images of which near-identical images were generated
     """
     counts = dict(summary.counts)
     counts[Verdict.SKIPPED] = counts.get(Verdict.SKIPPED, 0) + summary.targets - sum(counts.values())
     colour = next((one for one in _ORDER if counts.get(one)), Verdict.SKIPPED)
     returned = sum(counts.get(one, 0) for one in REPRODUCED)
-    rest = [part for part in _count_rest(counts) if part]
+    rest = [part for part in _count_rest(counts, close) if part]
     if returned:
         word = "Yes"
         said = f"the model reproduces {returned:,} of {_images(summary.targets)}{_how(counts, returned)}"
@@ -63,7 +75,10 @@ def _how(counts: dict[Verdict, int], returned: int) -> str:
     return f", {asked:,} of them {words}"
 
 
-def _count_rest(counts: dict[Verdict, int]) -> Iterator[str]:
+def _count_rest(counts: dict[Verdict, int], close: int) -> Iterator[str]:
+    though = f", though near-identical images were generated for {close:,} of them" if close else ""
+    if counts.get(Verdict.INCONCLUSIVE) == 1:
+        though = ", though near-identical images were generated for it" if close else ""
     for verdict, one, several in (
         (Verdict.NOT_REPRODUCED, "1 was not reproduced within this budget", "were not reproduced within this budget"),
         (
@@ -71,7 +86,7 @@ def _count_rest(counts: dict[Verdict, int]) -> Iterator[str]:
             "1 stands out from the controls without a copy",
             "stand out from the controls without a copy",
         ),
-        (Verdict.INCONCLUSIVE, "1 is inconclusive", "are inconclusive"),
+        (Verdict.INCONCLUSIVE, f"1 is inconclusive{though}", f"are inconclusive{though}"),
         (Verdict.SKIPPED, "1 was not measured", "were not measured"),
     ):
         count = counts.get(verdict, 0)

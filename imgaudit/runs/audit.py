@@ -128,7 +128,8 @@ def measure_audit(
         _require_same_controls(run, inputs.controls)
     invocation.start("continued audit" if begun else "audit", decides=True)
     if begun:
-        if inputs.controls is not None and not run.calibration_path.is_file():
+        # Controls are measured first, so a run that was stopped at these holds no image yet.
+        if inputs.controls is not None and recorded.finished and not run.calibration_path.is_file():
             on_note("note: this run was begun without controls; every image is decided again with those given now")
         for remark in portfolio.remarks[len(inputs.portfolio.remarks) :]:
             on_note(f"note: {remark}")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from typer.testing import CliRunner
 
 from imgaudit.api import read_portfolio
@@ -248,6 +249,16 @@ def test_a_range_covers_all_that_was_measured_and_a_busy_machine_is_told(
         assert re.search(r"That is [\d,]+ to [\d,]+ images an hour", lines), "a range, as the time has one"
 
 
+def test_a_long_audit_is_offered_a_smaller_budget(denoiser: UNetDenoiser, monkeypatch: pytest.MonkeyPatch) -> None:
+    each = Seconds(batch=1, backward=3.0, forward=1.0, plain_step=0.0, guided_step=2.0, frame=1.0, image=1.0)
+    monkeypatch.setattr(cost, "measure_seconds", lambda *given, **named: each)
+    found = estimate_cost(denoiser, PROTOCOL, [expected_work(PROTOCOL, 1)], Matcher(), chunk_size=1, batch_size=1)
+    quick = replace(PLAN, config=AuditConfig(effort=Effort.QUICK))
+    for limit, plan, said in ((found.most_seconds, PLAN, False), (1, PLAN, True), (1, quick, False)):
+        monkeypatch.setattr("imgaudit.cli.cost.LONG", limit)
+        assert any("--effort quick takes less" in line for line in _time_lines(_measured(found), plan)) is said
+
+
 def test_it_is_said_why_a_control_takes_more_than_an_image(
     make_folder: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -290,7 +301,24 @@ def test_controls_that_would_be_skipped_are_named(
         "2 control images would be measured first, in the same way as the images to audit; 1 more file would be"
         in shown
     )
-    assert "plain.png: the file is a single colour" in shown
+    assert "plain.png: the file is a single colour" in shown and shown.count("expected to be false alarms") == 1
+
+
+def test_a_plan_says_where_captions_were_found(
+    make_folder: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_folder("mine", [1, 2, 3], captions=False)
+    one, two = sorted(folder.glob("*.png"))[:2]
+    one.with_suffix(".txt").write_text("a fox")
+    note = PngInfo()
+    note.add_text("Description", "a red fox")
+    with Image.open(two) as image:
+        image.save(two, pnginfo=note)
+    print_plan(replace(PLAN, portfolio=read_portfolio(folder)))
+    shown = unwrap(capsys.readouterr().out)
+    assert "possible for 2 of 3 images (1 from the sidecar file, 1 from the image's own PNG text)" in shown or (
+        "possible for 2 of 3 images (1 from the image's own PNG text, 1 from the sidecar file)" in shown
+    )
 
 
 def test_controls_are_counted_with_their_own_texts(make_folder: Callable[..., Path]) -> None:

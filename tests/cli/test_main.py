@@ -205,6 +205,16 @@ def test_no_error_is_shown_as_a_traceback_or_as_a_finding(
     assert stop.value.code == code and message in shown and "Traceback" not in shown
 
 
+def test_a_wrong_choice_is_refused_without_the_words_of_a_library(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["imgaudit", "audit", "mine", "--model", "demo", "--effort", "quik"])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    shown = unwrap(capsys.readouterr().err)
+    assert stop.value.code == 2 and "Invalid value for '--effort': 'quik' is not one of 'quick'," in shown
+
+
 def test_a_bug_shows_where_it_is_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> None:
         raise ZeroDivisionError("oh")

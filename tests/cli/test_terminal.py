@@ -1,16 +1,30 @@
 """Prose is wrapped at 80 columns, on a terminal and in a pipe; what is copied or read by programs is not."""
 
+import io
+import re
+import sys
+import time
+
 import pytest
+from rich.progress import Progress
 from typer.testing import CliRunner
 
 from imgaudit.cli import app
 from imgaudit.cli.no_controls import choose_without_controls
-from imgaudit.cli.terminal import WIDTH, print_error, print_wrapped, progress, say, wrap
+from imgaudit.cli.pace import Activity
+from imgaudit.cli.terminal import WIDTH, _Doing, print_error, print_wrapped, progress, say, wrap
 from imgaudit.models.loading import bundled_lab
 
 LONG = "a word or two, and some more of them, " * 8
 DIGEST = "0123456789abcdef" * 4
 COMMAND = f"imgaudit audit 'my images' --model demo --controls {'c' * 60} --out run"
+
+
+class _Screen(io.StringIO):
+    """What is written to a terminal."""
+
+    def isatty(self) -> bool:
+        return True
 
 
 def _is_narrow(text: str) -> bool:
@@ -57,6 +71,34 @@ def test_the_end_of_work_is_said_once(capsys: pytest.CaptureFixture[str]) -> Non
     with progress("looking up") as advance:
         advance(3, 3)
     assert capsys.readouterr().err.count("3 of 3") == 1, "all of it was done before"
+
+
+def test_notes_stand_above_a_bar_and_not_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    screen = _Screen()
+    monkeypatch.setattr(sys, "stderr", screen)
+    with progress("auditing") as advance:
+        advance(0, 8)
+        time.sleep(0.2)  # until the bar is drawn
+        say("a note")
+        print_error("an error")
+    say("the end")
+    for words in ("a note", "imgaudit:"):
+        before = screen.getvalue().partition(words)[0]
+        assert re.search(r"(\r\x1b\[2K|\n)(\x1b\[[0-9;]*m)*$", before), before[-80:]
+    assert screen.getvalue().endswith("the end\n")
+
+
+@pytest.mark.parametrize("stage", ["auditing", "measuring controls"])
+@pytest.mark.parametrize(
+    "step", ["searching for an embedding", "searching among texts", "comparing generated images", "checking the model"]
+)
+def test_a_step_is_named_in_full_beside_its_bar(stage: str, step: str) -> None:
+    activity = Activity()
+    activity.begin(step, [])
+    bars = Progress()
+    bars.add_task(stage, activity=activity)
+    assert _Doing().render(bars.tasks[0]).plain in (f"{stage}: {step}", f"controls: {step}")
 
 
 def test_notes_and_refusals_fit(capsys: pytest.CaptureFixture[str]) -> None:

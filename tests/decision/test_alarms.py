@@ -1,5 +1,6 @@
 """Every validity alarm, tripped and not tripped."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -130,6 +131,11 @@ def test_controls_that_were_trained_on_weaken_negatives_only() -> None:
     tripped = decision([target], null.model_copy(update={"controls": controls}))
     assert codes(tripped.alarms) == [AlarmCode.TRAINED_CONTROLS]
     assert tripped.alarms[0].effect is AlarmEffect.WEAKENS_NEGATIVES
+    assert re.match(
+        "12 of 199 controls score much higher than the others, and the model gives 12 of these back with most seeds: "
+        r"it was probably trained on them \(SHA-256 of the files begins with [0-9a-f]{16}, ",
+        tripped.alarms[0].message,
+    )
     [finding] = conclude_folder(tripped)
     assert finding.verdict is Verdict.INCONCLUSIVE and isinstance(finding.p_value, float)
     quiet = decision([target], null.model_copy(update={"controls": calm}))

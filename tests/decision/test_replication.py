@@ -95,4 +95,22 @@ def test_a_folder_too_small_for_coincidence_is_judged_by_its_controls() -> None:
     findings = decide(targets, evidence(cross_matches={Rung.CAPTION: crossed}))
     assert {finding.verdict for finding in findings} == {Verdict.REPLICATED}
     coincidence = findings[0].replication[0].coincidence_p_value
-    assert isinstance(coincidence, Skipped) and "too few" in coincidence.skipped
+    assert isinstance(coincidence, Skipped)
+    assert coincidence.skipped == "2 pairs of other images are too few, 19 are needed"
+
+
+def test_near_identical_images_that_decide_nothing_say_what_is_missing() -> None:
+    targets = [measurement(name, 2.0, [COPY] * 8, [COPY] * 5 + [MISS] * 3) for name in ("a", "b")]
+    crossed = CrossMatches([t.id for t in targets], np.array([[0.99, 0.2], [0.2, 0.99]]))
+    finding = decide(targets, Evidence(None, PROTOCOL, cross_matches={Rung.CAPTION: crossed}))[0]
+    assert finding.verdict is Verdict.INCONCLUSIVE and finding.reason == (
+        "Near-identical to it are 5 of 8 images from caption and 8 of 8 images from embedding, but no conclusion can "
+        "be drawn: no controls. Look at the closest one. Whether its caption returns it by coincidence could not be "
+        "tested (2 pairs of other images are too few, 19 are needed): give texts to more images, or give controls or "
+        "--decoys, and audit again."
+    )
+    [without] = decide([measurement("a", 2.0, [COPY] * 8)], Evidence(None, PROTOCOL))
+    assert without.reason.startswith("Near-identical to it are 8 of 8 images from embedding, but no conclusion")
+    assert without.reason.endswith("no controls. Look at the closest one.")
+    [far] = decide([measurement("a", 2.0, [MISS] * 8, [MISS] * 8)], Evidence(None, PROTOCOL))
+    assert far.reason == "16 images were generated, but no conclusion can be drawn: no controls."

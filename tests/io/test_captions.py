@@ -21,6 +21,8 @@ def test_captions_come_from_table_then_sidecar_then_metadata_then_the_file(tmp_p
     assert found.find(b, facts("own")).source == "the image's own IPTC"
     (tmp_path / "a.txt").write_text("from sidecar\n")
     assert found.find(a).texts == ["from sidecar"]
+    (tmp_path / "a.txt").rename(tmp_path / "a.TXT")
+    assert found.find(a).texts == ["from sidecar"]
     (tmp_path / "given.csv").write_text("file_name,caption\na.png,from the table\n")
     assert CaptionSource(tmp_path, tmp_path / "given.csv").fit([a]).find(a).texts == ["from the table"]
     assert CaptionSource(tmp_path, sidecars=False).fit([a]).find(a, facts("own")).texts == []

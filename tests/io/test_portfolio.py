@@ -26,8 +26,21 @@ def test_nothing_in_a_folder_goes_unsaid(tmp_path: Path) -> None:
     assert set(reasons) == {"a.psd", "b.JPG", "link.png", "away", "dangling.jpg"}
     assert all("symbolic link" in reasons[name] for name in ("link.png", "away", "dangling.jpg"))
     assert portfolio.count == 6 and len(portfolio.targets) == 1
-    [remark] = portfolio.remarks
-    assert remark.startswith("2 other files") and ".mov 1" in remark and "hidden 1" in remark
+    others, stray = portfolio.remarks
+    assert others.startswith("left out: 2 files that are not images") and ".mov 1" in others and "hidden 1" in others
+    assert stray.startswith("1 text file belongs to no image, and no caption was read from it: 'notes.txt'. ")
+
+
+def test_captions_that_are_named_like_no_image_are_named(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    random_image(1).save(tmp_path / "fox.png")
+    for name in ("fox.txt", "fux.txt", "fox.png.txt", "sub/fox.txt", "sub/e\x1bn.txt", os.fsdecode(b"sub/\xff.txt")):
+        (tmp_path / name).write_text("a fox")
+    [remark] = read_portfolio(tmp_path, CaptionSource(tmp_path)).remarks
+    assert remark.startswith("5 text files belong to no image, and no caption was read from them: 'fox.png.txt', ")
+    assert "'fux.txt', 'sub/e\\x1bn.txt' and 2 more. A caption is named like its image" in remark
+    remark.encode("utf-8")
+    assert read_portfolio(tmp_path, CaptionSource(tmp_path, sidecars=False)).remarks == []
 
 
 @pytest.mark.slow

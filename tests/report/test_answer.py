@@ -4,9 +4,12 @@ from typing import Any
 
 import pytest
 
-from imgaudit.report.answer import answer_question
+from imgaudit.decision.replication import Evidence
+from imgaudit.decision.verdict import decide
+from imgaudit.report.answer import answer_question, count_close
 from imgaudit.schema.findings import Summary, Verdict
 from imgaudit.schema.records import Skipped
+from tests.support.records import PROTOCOL, measurement
 
 
 def summary(targets: int, **counts: int) -> Summary:
@@ -49,6 +52,27 @@ def test_the_answer_follows_from_the_verdicts(
     counts: dict[str, int], word: str, sentence: str, verdict: Verdict
 ) -> None:
     assert answer_question(summary(sum(counts.values()), **counts)) == (word, sentence, verdict)
+
+
+@pytest.mark.parametrize(
+    ("inconclusive", "close", "said"),
+    [
+        (7, 2, "7 are inconclusive, though near-identical images were generated for 2 of them; 1 was not measured."),
+        (1, 1, "1 is inconclusive, though near-identical images were generated for it; 1 was not measured."),
+        (7, 0, "7 are inconclusive; 1 was not measured."),
+    ],
+)
+def test_near_identical_images_are_named_even_where_nothing_could_be_concluded(
+    inconclusive: int, close: int, said: str
+) -> None:
+    answer = answer_question(summary(inconclusive + 1, inconclusive=inconclusive, skipped=1), close)
+    assert answer.word == "Not shown" and answer.sentence.endswith(f"counts as reproduced; {said}")
+
+
+def test_inconclusive_images_are_counted_where_near_identical_ones_were_generated() -> None:
+    near = [measurement(name, 2.0, [(0.99, 0.05)] * 2) for name in "ab"]
+    far = measurement("c", 2.0, [(0.4, 0.4)] * 2)
+    assert count_close(decide([*near, far], Evidence(None, PROTOCOL))) == 2
 
 
 def test_files_that_were_never_reached_were_not_measured() -> None:

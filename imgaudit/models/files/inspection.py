@@ -1,10 +1,12 @@
 """Contents of an untrusted diffusers folder, read before anything of it is loaded: its index, hashes, and refusals."""
 
+import contextlib
 import hashlib
 import json
 import os
 import stat
 from collections.abc import Container, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,9 @@ ADAPTERS = ("pytorch_lora_weights", "learned_embeds", "adapter_model", "adapter_
 
 ADAPTER_FILES = ("adapter_config.json", "pytorch_lora_weights.safetensors")
 """Files by which a folder that is no model is told to be a LoRA's."""
+
+SINGLE_FILES = (".safetensors", ".gguf")
+"""Endings of files that may hold a whole model, or its transformer."""
 
 # What messages end with: why, and what to do.
 NO_CODE = "code that a model brings is never run; ask for the model in the classes of diffusers and transformers"
@@ -129,7 +134,9 @@ def read_model_index(folder: Path) -> dict[str, Any]:
                 f"{str(folder)!r} holds {adapter!r}, so it is a LoRA or another adapter, not a model: name the model "
                 "with --model, and the LoRA with --lora"
             )
-        raise ModelRefusedError(f"{str(folder)!r} has no model_index.json: expected a diffusers pipeline folder")
+        raise ModelRefusedError(
+            f"{str(folder)!r} has no model_index.json: expected a diffusers pipeline folder{_suggest_model(folder)}"
+        )
     refuse_leaving(path, folder)
     index = read_json(path)
     class_name = index.get("_class_name")
@@ -138,6 +145,19 @@ def read_model_index(folder: Path) -> dict[str, Any]:
     if not isinstance(class_name, str):
         raise ModelRefusedError(f"{str(path)!r} names no pipeline class: expected a diffusers pipeline folder")
     return index
+
+
+def _suggest_model(folder: Path) -> str:
+    """Name what may be meant in a folder that is no model itself: models in it, or single files; empty without any."""
+    with contextlib.suppress(OSError):
+        entries = sorted(islice(folder.iterdir(), MAX_FILES))
+        folders = [path for path in entries if find_file_kind(path / "model_index.json") == "file"]
+        files = [path for path in entries if path.suffix.lower() in SINGLE_FILES and find_file_kind(path) == "file"]
+        if found := (folders or files)[:3]:
+            kind = "a folder with one" if folders else "a file of weights"
+            named = ", ".join(repr(str(path)) for path in found)
+            return f". It holds {kind}; if that is the model, give {named}"
+    return ""
 
 
 def hash_model_files(folder: Path, weights: Container[Path] | None = None) -> dict[str, str]:

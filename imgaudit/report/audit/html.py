@@ -12,7 +12,7 @@ from imgaudit.decision.null_bank import NullBank
 from imgaudit.io.containment import OpenFolder, open_folder
 from imgaudit.io.thumbnails import write_thumbnails
 from imgaudit.io.writing import write_atomically, write_into
-from imgaudit.report.answer import answer_question
+from imgaudit.report.answer import answer_question, count_close
 from imgaudit.report.audit.charts import Charts
 from imgaudit.report.audit.image_page import image_context
 from imgaudit.report.audit.index_page import index_context, row_of, write_rows
@@ -58,7 +58,7 @@ def write_html(run: RunFolder, result: AuditResult, folder: Path, review: Review
     findings = sorted(result.findings, key=lambda f: (order.index(f.verdict), f.path))
     shared: dict[str, Any] = {
         "result": result,
-        "answer": answer_question(result.summary),
+        "answer": answer_question(result.summary, count_close(result.findings)),
         "wording": WORDING,
         "command": reproduction_command(result),
         "continued": continuing_commands(result),

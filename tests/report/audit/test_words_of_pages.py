@@ -7,7 +7,7 @@ from imgaudit.report import write_report
 from imgaudit.report.glossary import read_glossary
 from imgaudit.runs.conclusion import conclude
 from imgaudit.runs.folder import RunFolder
-from imgaudit.schema.findings import AuditResult
+from imgaudit.schema.findings import AuditResult, Verdict
 
 
 def read_pages(run: RunFolder) -> dict[str, str]:
@@ -39,17 +39,45 @@ def test_pages_of_images_show_what_decided_and_one_interval_per_cell(run: RunFol
         assert not re.search(r"below \d+\.\d% at", page)
 
 
+def test_a_way_of_asking_that_was_not_chosen_is_told_from_one_that_was_not_possible(
+    run: RunFolder, result: AuditResult
+) -> None:
+    assert "tokens" not in result.protocol.ladder.rungs and "prompt" in result.protocol.ladder.rungs
+    for page in image_pages(run, result):
+        assert '<strong>tokens</strong></th><td colspan="9">not measured: this audit did not ask in this way' in page
+        assert "the protocol has no" not in page
+
+
 def test_without_controls_the_hint_stands_once_and_nothing_looks_like_a_count(folder: RunFolder) -> None:
     folder.calibration_path.unlink()
     result = conclude(folder)
     write_report(folder, result)
     index = read_pages(folder)["index.html"]
     assert "None, so there are no p-values" in index and index.count("--calibration") == 1
+    assert "copies of a part of an image: there are no controls to compare with" in index
     for page in image_pages(folder, result):
         assert page.count("--calibration") == 1
         assert "embedding: not counted (no valid copy threshold)" in page and "none: no controls" in page
         assert "near-identical, by the absolute standard" in page
+        assert not re.search(r"absolute standard</small><br><small>\d+ near-identical", page), "said twice"
     assert '["embedding", null, ' in (folder.path / "report" / "data" / "images-0001.js").read_text()
+
+
+def test_a_file_and_descriptors_that_were_not_measured_are_named_one_by_one(
+    folder: RunFolder, result: AuditResult
+) -> None:
+    counts = result.summary.counts | {Verdict.SKIPPED: 1}
+    measures = {"sscd": "skipped: no file", "sscd-int8": "skipped: not installed"}
+    update = {
+        "summary": result.summary.model_copy(update={"counts": counts}),
+        "run": result.run | {"measures": measures},
+    }
+    changed = result.model_copy(update=update)
+    write_report(folder, changed)
+    assert "It is listed with the reason, and must not be read as a clean result." in read_pages(folder)["index.html"]
+    for page in image_pages(folder, changed):
+        assert "copy descriptor</a> sscd was not measured: no file" in page
+        assert "copy descriptor</a> sscd-int8 was not measured: not installed" in page
 
 
 def test_every_word_that_a_page_links_has_an_entry(run: RunFolder) -> None:
