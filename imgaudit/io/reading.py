@@ -31,6 +31,11 @@ def read_bounded(path: Path, limit: int, *, follow_links: bool = True) -> bytes:
     >>> read_bounded(file, 10)
     b'abc'
     """
+    return _read_all(open_bounded(path, limit, follow_links=follow_links), limit)
+
+
+def open_bounded(path: Path, limit: int, *, follow_links: bool = True) -> BufferedReader:
+    """Open a regular file of at most `limit` bytes, with the arguments and the errors of `read_bounded`."""
     try:
         file = open_regular(path, follow_links=follow_links)
     except IrregularFileError as error:
@@ -39,7 +44,7 @@ def read_bounded(path: Path, limit: int, *, follow_links: bool = True) -> bytes:
         raise InputError(f"cannot be opened: {error}") from error
     except (OSError, ValueError) as error:
         raise InputError(f"cannot be opened: {getattr(error, 'strerror', None) or error}") from error
-    return _read_all(file, limit)
+    return _require_size(file, limit)
 
 
 def read_within(folder: OpenFolder, name: str, limit: int) -> bytes:
@@ -47,14 +52,19 @@ def read_within(folder: OpenFolder, name: str, limit: int) -> bytes:
 
     Raises OSError and RunFolderError where it cannot be opened, and InputError as `read_bounded` does.
     """
-    return _read_all(_require_regular(folder.open(name, os.O_RDONLY), folder.path / name), limit)
+    file = _require_regular(folder.open(name, os.O_RDONLY), folder.path / name)
+    return _read_all(_require_size(file, limit), limit)
+
+
+def _require_size(file: BufferedReader, limit: int) -> BufferedReader:
+    if (size := os.fstat(file.fileno()).st_size) > limit:
+        file.close()
+        raise InputError(f"has {size:,} bytes; at most {limit:,} are read")
+    return file
 
 
 def _read_all(file: BufferedReader, limit: int) -> bytes:
     with file:
-        size = os.fstat(file.fileno()).st_size
-        if size > limit:
-            raise InputError(f"has {size:,} bytes; at most {limit:,} are read")
         try:
             data = file.read(limit + 1)
         except OSError as error:

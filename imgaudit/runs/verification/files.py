@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
+from itertools import chain
 
 from imgaudit.exceptions import RunFolderError
 from imgaudit.io.reading import open_regular
@@ -74,15 +75,17 @@ def find_changes(run: RunFolder) -> tuple[str, ...]:
 
 
 def _compare_files(run: RunFolder, inventory: Inventory, listed: EvidenceList) -> Iterator[str]:
-    named = set[str]()
-    for file in (*listed.files, *listed.pages):
-        named.add(file.path)
-        if file.path not in inventory.files:
+    named = bytearray(len(inventory.files))
+    for file in chain(listed.files, listed.pages):
+        place = inventory.files.place(file.path)
+        if place is None:
             yield f"{file.path!r:.200} is missing"
-        elif file.bytes != inventory.files[file.path] or _hash(run, file.path) != file.sha256:
+            continue
+        named[place] = True
+        if file.bytes != inventory.files[file.path] or _hash(run, file.path) != file.sha256:
             yield f"{file.path!r:.200} was changed: it is not the file that evidence.json names"
-    for name in inventory.files:
-        if name not in named and name not in {EVIDENCE, *GROWING}:
+    for name, known in zip(inventory.files, named, strict=True):
+        if not known and name not in {EVIDENCE, *GROWING}:
             yield f"{name!r:.200} was added: evidence.json does not name it"
 
 

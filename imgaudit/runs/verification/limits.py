@@ -49,10 +49,11 @@ def require_small_files(inventory: Inventory) -> None:
         raise VerificationError(
             f"the run was not opened: its files have {total:,} bytes, and a run of {images} images has at most {most:,}"
         )
+    bounds = _find_bounds(len(inventory.files), images)
     _refuse(
         f"{name!r:.200} has {size:,} bytes; at most {bound:,} are read"
         for name, size in inventory.files.items()
-        if size > (bound := _find_bound(name, len(inventory.files), images))
+        if size > (bound := bounds.get(name) or _find_usual_bound(name))
     )
 
 
@@ -74,8 +75,8 @@ def require_small_contents(run: RunFolder, inventory: Inventory, resolution: int
     )
 
 
-def _find_bound(name: str, files: int, images: int) -> int:
-    """Return the most bytes that a file of a run may have.
+def _find_bounds(files: int, images: int) -> dict[str, int]:
+    """Return the most bytes that single files of a run may have.
 
     files, images:  numbers of files and of image folders in the run
     """
@@ -87,8 +88,11 @@ def _find_bound(name: str, files: int, images: int) -> int:
         "calibration.json": MAX_BANK_BYTES,
         "model_checks.json": MIB,
     }
-    if name in bounds:
-        return min(bounds[name], MAX_JSON_BYTES)
+    return {name: min(bound, MAX_JSON_BYTES) for name, bound in bounds.items()}
+
+
+def _find_usual_bound(name: str) -> int:
+    """Return the most bytes that any other file may have."""
     if name.endswith(".safetensors"):
         return MAX_TENSOR_BYTES
     return 4 * MIB if name.startswith("images/") and name.endswith(".json") else MAX_JSON_BYTES
