@@ -73,12 +73,17 @@ def describe_controls_used(controls: int, findings: Sequence[Finding], level: fl
     findings:  all findings of the folder
     level:     false discovery rate over the targets
     """
-    compared = {finding.group for finding in findings if not isinstance(finding.q_value, Skipped)}
-    found = len({finding.group for finding in findings if is_at_most(finding.q_value, level)})
+    compared, found, measured = set[str](), set[str](), set[str]()
+    for finding in findings:
+        if not isinstance(finding.q_value, Skipped):
+            compared.add(finding.group)
+        if is_at_most(finding.q_value, level):
+            found.add(finding.group)
+        if finding.replication:
+            measured.add(finding.group)
     if controls == 0 or not compared:
-        measured = {finding.group for finding in findings if finding.replication}
         return describe_controls_needed(controls, max(1, len(measured)), level)
-    return describe_outcome(controls, len(compared), level, found)
+    return describe_outcome(controls, len(compared), level, len(found))
 
 
 def describe_outcome(controls: int, targets: int, level: float, found: int) -> str:

@@ -27,8 +27,8 @@ def read_json_in_pieces(path: Path, takers: Mapping[str, Callable[[Any], None]],
     takers:  called with every element of the list that the outermost object has under a name; the object that is
              returned has an empty list there. What is no list under such a name is returned as it is.
 
-    Raises RunFolderError that names the file, also where a name of `takers` is there twice. A taker raises RunFolderError
-    too, and no ValueError.
+    Raises RunFolderError that names the file, also where a name of `takers` is there twice. Takers raise it too, and no
+    ValueError.
     """
     try:
         with open_bounded(path, limit) as file:

@@ -8,6 +8,7 @@ import errno
 import hashlib
 import os
 import stat
+from contextlib import ExitStack
 from io import BufferedReader
 from pathlib import Path
 
@@ -87,6 +88,35 @@ def open_regular(path: Path, *, follow_links: bool = True) -> BufferedReader:
     else:
         descriptor = os.open(path, os.O_RDONLY | PLAIN | (0 if follow_links else NO_FOLLOW))
     return _require_regular(descriptor, path)
+
+
+class FolderReader:
+    """Opens files below a contained folder as `open_regular` does, and keeps the folder of the last one open.
+
+    To walk to the folder of each of many thousand files takes longer than to read them. A context manager.
+    """
+
+    def __init__(self, root: Path) -> None:
+        """Prepare to read below a folder, without opening it."""
+        self._root, self._stack = root, ExitStack()
+        self._parent: str | None = None
+        self._folder: OpenFolder | None = None
+
+    def __enter__(self) -> "FolderReader":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def open(self, name: str) -> BufferedReader:
+        """Open a file by its path below the folder, with `/` between names; errors as of `open_regular`."""
+        parent, _, own = name.rpartition("/")
+        if self._folder is None or parent != self._parent:
+            self._stack.close()
+            self._folder = None
+            self._folder = self._stack.enter_context(open_parent(self._root / name))
+            self._parent = parent
+        return _require_regular(self._folder.open(own, os.O_RDONLY), self._folder.path / own)
 
 
 def _require_regular(descriptor: int, path: Path) -> BufferedReader:

@@ -7,9 +7,10 @@ import io
 import multiprocessing
 import signal
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
+from itertools import starmap
 from pathlib import Path
 
 from PIL import Image
@@ -62,16 +63,18 @@ def _time_of(folder: OpenFolder, name: str) -> int:
 
 
 @contextmanager
-def write_thumbnails(pairs: Sequence[tuple[Path | None, Path]], processes: int = 1) -> Iterator[Iterator[bool]]:
+def write_thumbnails(
+    pairs: Iterable[tuple[Path | None, Path]], processes: int = 1
+) -> Iterator[Iterator[bool]]:  # fmt: skip
     """Write thumbnails, beside what the caller does meanwhile where there are many; for each whether there is one.
 
     pairs:      source, None where there is no picture, and destination
-    processes:  that write them; 1 writes each when it is asked for
+    processes:  that write them; 1 takes each pair and writes it when it is asked for
     """
-    sources, destinations = [source for source, _ in pairs], [destination for _, destination in pairs]
-    if processes < 2 or len(pairs) < FEWEST:
-        yield map(write_thumbnail, sources, destinations)
+    if processes < 2 or len(pairs := list(pairs)) < FEWEST:
+        yield starmap(write_thumbnail, pairs)
         return
+    sources, destinations = [source for source, _ in pairs], [destination for _, destination in pairs]
     # Not forked: the caller may have threads, or a model on a device.
     context = multiprocessing.get_context("spawn")
     workers = min(processes, len(pairs) // CHUNK)

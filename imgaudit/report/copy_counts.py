@@ -124,6 +124,6 @@ def explain_dashes(ladder: Sequence[Replication]) -> list[str]:
 
 def explain_uncounted(result: AuditResult) -> list[str]:
     """Return why copies were not counted, every reason once."""
-    told = [one.thresholds for finding in result.findings for one in finding.replication]
+    told = (one.thresholds for finding in result.findings for one in finding.replication)
     reasons = dict.fromkeys(one.skipped for one in told if isinstance(one, Skipped))
     return [f"{NOT_COUNTED}: there is no valid copy threshold ({reason})" for reason in reasons]

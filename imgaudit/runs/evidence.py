@@ -13,6 +13,7 @@ different lists give the same bytes to hash.
 """
 
 import hashlib
+import os
 import re
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,7 +28,7 @@ from pydantic.dataclasses import dataclass as checked_dataclass
 from imgaudit.exceptions import InputError, RunFolderError
 from imgaudit.io.chain import digest_parts
 from imgaudit.io.json_stream import format_list, read_json_in_pieces
-from imgaudit.io.reading import open_bounded, open_regular
+from imgaudit.io.reading import FolderReader, open_bounded
 from imgaudit.io.writing import MAX_JSON_BYTES, read_json, write_atomically
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.inventory import FileSizes, list_run
@@ -176,11 +177,12 @@ def _format_evidence(run: RunFolder, sizes: FileSizes) -> Iterator[str]:
 
     def list_files(section: Section) -> Iterator[dict[str, Any]]:
         nonlocal link
-        for name in sizes:
-            if name != EVIDENCE and find_section(name) == section:
-                sha256, size = hash_beginning(run, name)
-                link = _link(link, name, sha256, size)
-                yield {"path": name, "sha256": sha256, "bytes": size, "chain": link.hex()}
+        with FolderReader(run.path) as reader:
+            for name in sizes:
+                if name != EVIDENCE and find_section(name) == section:
+                    sha256, size = hash_with(reader, name)
+                    link = _link(link, name, sha256, size)
+                    yield {"path": name, "sha256": sha256, "bytes": size, "chain": link.hex()}
 
     yield '{\n  "format": 2,\n'
     yield from format_list("files", list_files("files"))
@@ -207,9 +209,17 @@ def hash_beginning(run: RunFolder, name: str, length: int | None = None) -> tupl
 
     Raises OSError and RunFolderError for what cannot be opened or is no regular file.
     """
+    with FolderReader(run.path) as reader:
+        return hash_with(reader, name, length)
+
+
+def hash_with(reader: FolderReader, name: str, length: int | None = None) -> tuple[str, int]:
+    """Return the same of one of many files."""
     digest, done = hashlib.sha256(), 0
-    with open_regular(run.path / name) as file:
-        while block := file.read(_BLOCK if length is None else min(_BLOCK, length - done)):
+    with reader.open(name) as file:
+        # Most files are small, for which a block of its own takes longer than their bytes.
+        whole = min(_BLOCK, os.fstat(file.fileno()).st_size + 1)
+        while block := file.read(whole if length is None else min(whole, length - done)):
             digest.update(block)
             done += len(block)
     return digest.hexdigest(), done

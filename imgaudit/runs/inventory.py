@@ -4,7 +4,7 @@ import os
 import stat
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import ItemsView, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,6 +58,10 @@ class FileSizes(Mapping[str, int]):
     def __len__(self) -> int:
         return len(self._ends)
 
+    def items(self) -> ItemsView[str, int]:
+        """Return paths and bytes, of which none is searched for."""
+        return _FilePairs(self)
+
     def place(self, path: str) -> int | None:
         """Return the number of a file in the order of paths; None for one that is not there."""
         wanted = path.encode("utf-8", "surrogatepass")
@@ -66,6 +70,13 @@ class FileSizes(Mapping[str, int]):
 
     def _path(self, place: int) -> bytes:
         return self._paths[self._ends[place - 1] if place else 0 : self._ends[place]]
+
+
+class _FilePairs(ItemsView[str, int]):
+    _mapping: FileSizes
+
+    def __iter__(self) -> Iterator[tuple[str, int]]:
+        return zip(self._mapping, self._mapping._sizes, strict=True)
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ def verify_run(run: RunFolder, head: str = "") -> Verification:
     checks, whole_head = [check_files(run, inventory, listed, head)], listed.head
     del listed  # One entry a file: memory that the checks below need.
     try:
-        manifest, findings = read_manifest(run), len(read_result(run).findings)
+        manifest, result = read_manifest(run), read_result(run)
     except RunFolderError as error:
         if checks[0].problems:
             raise VerificationError("; ".join((*checks[0].problems[:5], str(error)))) from error
@@ -49,14 +49,14 @@ def verify_run(run: RunFolder, head: str = "") -> Verification:
     require_small_contents(run, inventory, manifest.model.resolution)
     checks += [
         _attempt("records", lambda: check_records(run, manifest, inventory)),
-        _attempt("agreement", lambda: check_agreement(run, manifest)),
+        _attempt("agreement", lambda: check_agreement(run, manifest, result)),
         _attempt("pictures", lambda: check_pictures(run, manifest)),
-        _attempt("verdicts", lambda: check_verdicts(run)),
+        _attempt("verdicts", lambda: check_verdicts(run, result)),
     ]
     return Verification(
         head=whole_head,
         files=len(inventory.files) - (EVIDENCE in inventory.files),
-        findings=findings,
+        findings=len(result.findings),
         checks=checks,
     )
 
