@@ -29,6 +29,10 @@ PERMUTATIONS = 199
 """Shuffles of the labels. The smallest p-value is 1/200."""
 
 
+BLOCK = 10
+"""Shuffles that are ranked at once: ranking takes several times the memory of what is ranked."""
+
+
 def describe_text(text: str) -> dict[str, float]:
     """Measure how a caption is written, without its meaning; captions from the web and generated ones differ in this.
 
@@ -153,8 +157,13 @@ def blind_baseline(
     columns = np.stack([labels, *(shuffle.permutation(labels) for _ in range(PERMUTATIONS))], axis=1)
     classifier = make_pipeline(StandardScaler(), Ridge(alpha=1.0))
     guesses = cross_val_predict(classifier, rows, columns, cv=KFold(5, shuffle=True, random_state=seed))
-    ranks = rankdata(guesses, axis=0)
     positives = len(targets)
-    areas = ((ranks * columns).sum(axis=0) - positives * (positives + 1) / 2) / (positives * len(controls))
+    sums = np.concatenate(
+        [
+            (rankdata(guesses[:, start : start + BLOCK], axis=0) * columns[:, start : start + BLOCK]).sum(axis=0)
+            for start in range(0, columns.shape[1], BLOCK)
+        ]
+    )
+    areas = (sums - positives * (positives + 1) / 2) / (positives * len(controls))
     p_value = float((areas >= areas[0]).mean())
     return BlindBaseline(float(areas[0]), p_value, len(targets), len(controls))

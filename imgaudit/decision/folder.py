@@ -113,16 +113,17 @@ class FolderDecision:
         self.p_values: dict[str, float | Skipped] = {}
         self._set_scores: dict[str, SetScores] = {}
         self._text_p_values: dict[str, dict[Rung, float]] = {}
-        # Texts that a funnel left out are tests all the same: the best of few would be told from too few.
         smallest: dict[str, float | Skipped] = {}
+        baselines = set[str]()
         test = bank and JointTest(
             bank, self.policy, captions_comparable=self.evidence.captions_comparable,
             funnel=place_funnel(self.works_bank, self.evidence.protocol),
         )  # fmt: skip
         for m in self.measurements:
             own = make_control(m)
-            if bank is not None:
+            if bank is not None and own.baseline not in baselines and not isinstance(own.log_ratio, Skipped):
                 bank.require_baseline([own])
+                baselines.add(own.baseline)
             self.image_alarms[m.id] = find_image_alarms(
                 m, bank, representative=self.representatives[m.id],
                 near_duplicates=self.evidence.near_duplicates.get(m.id, ()), near_bank=self.near_bank,
@@ -131,6 +132,7 @@ class FolderDecision:
             self._set_scores[m.id] = SetScores(own.complexity, own.log_ratio, own.caption_log_ratio, own.is_scored)
             self.score_p_values[m.id], self.p_values[m.id] = self._compare_with_controls(own, m.id, test)
             self._text_p_values[m.id] = adjusted = _adjust_text_p_values(m, self.evidence)
+            # Texts that a funnel left out are tests all the same: the best of few would be told from too few.
             left_out = any(isinstance(m.ladder(rung), NotAsked) for rung in TEXT_RUNGS)
             none = Skipped(skipped="no text rung")
             smallest[m.id] = 1.0 if left_out else min(adjusted.values(), default=none)

@@ -71,13 +71,14 @@ def write_thumbnails(
     pairs:      source, None where there is no picture, and destination
     processes:  that write them; 1 takes each pair and writes it when it is asked for
     """
-    if processes < 2 or len(pairs := list(pairs)) < FEWEST:
-        yield starmap(write_thumbnail, pairs)
+    known = list(pairs) if processes > 1 else []
+    if len(known) < FEWEST:
+        yield starmap(write_thumbnail, known or pairs)
         return
-    sources, destinations = [source for source, _ in pairs], [destination for _, destination in pairs]
+    sources, destinations = [source for source, _ in known], [destination for _, destination in known]
     # Not forked: the caller may have threads, or a model on a device.
     context = multiprocessing.get_context("spawn")
-    workers = min(processes, len(pairs) // CHUNK)
+    workers = min(processes, len(known) // CHUNK)
     pool = ProcessPoolExecutor(workers, context, initializer=_begin_process, initargs=(contained_folders(),))
     try:
         yield pool.map(write_thumbnail, sources, destinations, chunksize=CHUNK)

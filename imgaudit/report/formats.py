@@ -5,12 +5,13 @@ from collections.abc import Collection, Iterator
 from itertools import chain
 from pathlib import Path
 
+from imgaudit.decision.controls_needed import ComparedWorks
 from imgaudit.decision.deciding_number import find_deciding_number
 from imgaudit.io.writing import format_csv_lines, write_atomically, write_json
 from imgaudit.report.alarm_wording import sort_alarms
 from imgaudit.report.audit.html import write_html
 from imgaudit.report.audit.rendering import RENDERING, Rendering
-from imgaudit.report.copy_counts import copies_text, explain_uncounted, is_counted
+from imgaudit.report.copy_counts import copies_text, describe_uncounted, is_counted
 from imgaudit.report.junit import render_junit
 from imgaudit.report.redaction import csv_cell
 from imgaudit.report.review.context import ReviewContext, review_context
@@ -23,7 +24,6 @@ from imgaudit.report.wording import (
     WORDING,
     blind_comparison_text,
     controls_text,
-    controls_used_text,
     false_positive_text,
     invmm_text,
     part_of,
@@ -99,7 +99,8 @@ def render_csv(result: AuditResult) -> str:
 
 
 def _csv_lines(result: AuditResult) -> Iterator[str]:
-    with_invmm = any(finding.invmm for finding in result.findings)
+    # One walk over the findings is saved where nothing was measured by InvMM.
+    with_invmm = result.protocol.invmm is not None and any(finding.invmm for finding in result.findings)
     rows = (_csv_row(finding, result.summary.level, with_invmm=with_invmm) for finding in result.findings)
     first = next(rows, None)
     if first is None:
@@ -115,7 +116,7 @@ def markdown_text(text: str) -> str:
 
 def render_markdown(result: AuditResult) -> str:
     """Write counts, what the controls can find, and a table of findings as Markdown."""
-    summary = result.summary
+    summary, told = result.summary, _TableOfFindings(result)
     model = result.run.get("model", {})
     lines = [
         f"# Audit of {summary.targets} images against {markdown_text(str(model.get('name', '')))}",
@@ -124,11 +125,11 @@ def render_markdown(result: AuditResult) -> str:
         f"seed {result.run.get('seed')}, started {result.run.get('started')}.",
         "",
         *(f"- {WORDING[verdict].label}: {count}" for verdict, count in summary.counts.items() if count),
-        f"- {controls_used_text(result)}",
+        f"- {told.works.describe(summary.controls)}",
         *([f"- {markdown_text(false_positive_text(summary))}"] if summary.controls else []),
         *([f"- {works}"] if (works := controls_text(summary)) else []),
         *(f"- Decided again, not by the rules that the run began with: {change}" for change in result.redecided),
-        *(f"- {reason}" for reason in explain_uncounted(result)),
+        *(f"- {reason}" for reason in describe_uncounted(told.uncounted)),
         *([f"- {compared}"] if (compared := blind_comparison_text(summary)) else []),
         *([f"- As a set: {markdown_text(as_set)}"] if (as_set := set_level_text(summary)) else []),
         *(f"- Alarm: {markdown_text(as_sentence(alarm.message))}" for alarm in sort_alarms(summary.alarms)),
@@ -136,7 +137,6 @@ def render_markdown(result: AuditResult) -> str:
         "| verdict | file | p | q | deciding q | copies among generated images (95 % interval) |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
-    told = _TableOfFindings(result)
     lines += told.rows()
     if told.carried:
         lines += ["", "Which text stream carries the copies, for seeds that gave copies (95 % interval):", ""]
@@ -156,11 +156,16 @@ class _TableOfFindings:
         order = {verdict: place for place, verdict in enumerate(Verdict)}
         self._rows = list[tuple[int, str, str]]()
         self.carried, self.moved = list[str](), list[str]()
+        self.uncounted: dict[str, None] = {}
+        self.works = ComparedWorks(result.summary.level)
         for finding in result.findings:
+            self.works.add(finding)
             row = _markdown_row(finding, result.summary.level)
             self._rows.append((order[finding.verdict], finding.path, row))
             name = markdown_text(file_name(finding.path))
             for one in finding.replication:
+                if isinstance(one.thresholds, Skipped):
+                    self.uncounted[one.thresholds.skipped] = None
                 if one.stream_rates:
                     self.carried.append(f"- {name}: {markdown_text(stream_text(one.stream_rates))}")
             if finding.invmm:

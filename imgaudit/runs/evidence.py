@@ -283,7 +283,8 @@ def check_chain(listed: EvidenceList) -> Iterator[str]:
     for section, files in sections:
         # Lists that imgaudit writes are in order, in which nothing is twice unless it follows itself.
         ordered = all(one.path <= other.path for one, other in pairwise(files))
-        seen, before = set[str](), None
+        seen = set[str]()
+        before: str | None = None
         for file in files:
             link = _link(link, file.path, file.sha256, file.bytes)
             if link.hex() != file.chain:

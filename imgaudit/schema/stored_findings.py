@@ -2,7 +2,7 @@
 
 import json
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Self, overload
 
 from pydantic import ValidationError
@@ -65,12 +65,11 @@ class StoredFindings(Sequence[Finding]):
         return f"{type(self).__name__}({list(self)!r})"
 
 
-def sort_findings(findings: Sequence[Finding], key: Callable[[Finding], Any]) -> Sequence[Finding]:
-    """Return findings in the order of a key, those of equal keys in the order that they had."""
-    if not isinstance(findings, StoredFindings):
-        return sorted(findings, key=key)
-    keys = list(map(key, findings))
-    return findings.take(sorted(range(len(keys)), key=keys.__getitem__))
+def take_findings(findings: Sequence[Finding], places: Sequence[int]) -> Sequence[Finding]:
+    """Return findings in the order of their places; none is made where they are stored."""
+    if isinstance(findings, StoredFindings):
+        return findings.take(places)
+    return [findings[place] for place in places]
 
 
 def list_contents(findings: Sequence[Finding]) -> Iterator[Any]:

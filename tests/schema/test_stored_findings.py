@@ -9,7 +9,7 @@ from imgaudit.decision.folder import FolderDecision
 from imgaudit.decision.replication import Evidence
 from imgaudit.decision.verdict import conclude_folder
 from imgaudit.schema.findings import Finding
-from imgaudit.schema.stored_findings import StoredFindings, list_contents, sort_findings
+from imgaudit.schema.stored_findings import StoredFindings, list_contents, take_findings
 from tests.support.records import PROTOCOL, bank, measurement
 
 
@@ -27,9 +27,9 @@ def test_what_is_taken_out_is_what_was_put_in(findings: list[Finding]) -> None:
     assert [stored.content(place) for place in range(5)] == [one.model_dump(mode="json") for one in findings]
 
 
-def test_findings_are_sorted_as_a_list_is(findings: list[Finding]) -> None:
-    stored = sort_findings(StoredFindings(findings), lambda one: (one.verdict, -float(one.path[4])))
-    assert list(stored) == sorted(findings, key=lambda one: (one.verdict, -float(one.path[4])))
+def test_findings_are_taken_in_another_order(findings: list[Finding]) -> None:
+    for given in (findings, StoredFindings(findings)):
+        assert list(take_findings(given, [3, 0, 0])) == [findings[3], findings[0], findings[0]]
 
 
 def test_content_from_elsewhere_is_checked_and_kept_as_it_is(findings: list[Finding]) -> None:

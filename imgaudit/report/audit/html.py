@@ -7,6 +7,7 @@ from typing import Any
 import jinja2
 import markupsafe
 
+from imgaudit.decision.controls_needed import ComparedWorks
 from imgaudit.decision.deciding_number import find_deciding_number
 from imgaudit.decision.null_bank import NullBank
 from imgaudit.io.containment import OpenFolder, open_folder
@@ -29,14 +30,14 @@ from imgaudit.report.pages import (
     write_assets,
 )
 from imgaudit.report.review.context import ReviewContext
-from imgaudit.report.wording import KEYS, WORDING, controls_used_text
+from imgaudit.report.wording import KEYS, WORDING
 from imgaudit.runs.folder import RecordIndex, RunFolder
 from imgaudit.runs.manifest import read_manifest
 from imgaudit.runs.reference import read_reference
 from imgaudit.schema.findings import AuditResult, Finding, Verdict
 from imgaudit.schema.records import Measurement, RungMeasurement, Skipped
 from imgaudit.schema.score_search import describe_measuring, describe_search_budget, search_of
-from imgaudit.schema.stored_findings import sort_findings
+from imgaudit.schema.stored_findings import take_findings
 
 ASSETS = ("image.css", "index.css", "decisions.css", "index.js", "image.js", "decisions.js", "keys.js")
 
@@ -55,16 +56,15 @@ def write_html(run: RunFolder, result: AuditResult, folder: Path, review: Review
     search = search_of(result.protocol, result.run["model"]["prediction_type"])
     charts = Charts(bank, result.summary.level, search)
     write_assets(folder, ASSETS)
-    order = list(Verdict)
-    findings = sort_findings(result.findings, lambda one: (order.index(one.verdict), one.path))
-    listed = _Listed(findings)
+    listed = _Listed(result)
+    findings = listed.findings
     shared: dict[str, Any] = {
         "result": result,
         "answer": answer_question(result.summary),
         "wording": WORDING,
         "command": reproduction_command(result),
         "continued": continuing_commands(result),
-        "controls_used": controls_used_text(result),
+        "controls_used": listed.works.describe(result.summary.controls),
         "placed": are_placed(result),
         "sealing": describe_sealing(result),
         "history": describe_history(review.history),
@@ -102,14 +102,19 @@ def write_html(run: RunFolder, result: AuditResult, folder: Path, review: Review
 class _Listed:
     """What is known of all findings before the page of one is written, in their order."""
 
-    def __init__(self, findings: Sequence[Finding]) -> None:
-        self.ids, self._closest = list[str](), list[str]()
-        self.names: dict[str, str] = {}
-        for finding in findings:
-            self.ids.append(finding.id)
-            self.names[finding.id] = Path(finding.path).name
+    def __init__(self, result: AuditResult) -> None:
+        order, known = {verdict: place for place, verdict in enumerate(Verdict)}, list[tuple[int, str, str, str]]()
+        self.works = ComparedWorks(result.summary.level)
+        for finding in result.findings:
+            self.works.add(finding)
             replica = finding.best_replica
-            self._closest.append("" if isinstance(replica, Skipped) else replica.path)
+            closest = "" if isinstance(replica, Skipped) else replica.path
+            known.append((order[finding.verdict], finding.path, finding.id, closest))
+        places = sorted(range(len(known)), key=lambda place: known[place][:2])
+        self.findings = take_findings(result.findings, places)
+        self.ids = [known[place][2] for place in places]
+        self.names = {known[place][2]: Path(known[place][1]).name for place in places}
+        self._closest = [known[place][3] for place in places]
 
     def pictures(self, run: RunFolder, folder: Path) -> Iterator[tuple[Path | None, Path]]:
         """Yield source and destination of two thumbnails: an image's, and its closest generated image's."""
