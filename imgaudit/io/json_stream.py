@@ -3,14 +3,14 @@
 import codecs
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, Final
 
 from imgaudit.exceptions import InputError, RunFolderError
 from imgaudit.io.reading import open_bounded
-from imgaudit.io.writing import MAX_JSON_BYTES, format_json
+from imgaudit.io.writing import MAX_JSON_BYTES
 
 CHUNK: Final = 2**18
 """Bytes that are read at once, where no element is longer."""
@@ -39,16 +39,19 @@ def read_json_in_pieces(path: Path, takers: Mapping[str, Callable[[Any], None]],
         raise RunFolderError(f"{str(path)!r} cannot be read: {error}") from error
 
 
-def format_list(name: str, elements: Iterator[Any]) -> Iterator[str]:
+def format_list(name: str, elements: Iterable[str]) -> Iterator[str]:
     """Yield a list as a member of the outermost object, as `format_json` writes it, without a comma behind it.
 
-    >>> "".join(format_list("a", iter([1, {"b": 2}])))
+    elements:  each as `format_json` writes it by itself
+
+    >>> from imgaudit.io.writing import format_json
+    >>> "".join(format_list("a", map(format_json, [1, {"b": 2}])))
     '  "a": [\\n    1,\\n    {\\n      "b": 2\\n    }\\n  ]'
     """
     before = f"  {json.dumps(name)}: [\n"
     for element in elements:
         # No string of JSON has a line break in it, so that every line is indented.
-        yield before + "    " + format_json(element)[:-1].replace("\n", "\n    ")
+        yield before + "    " + element[:-1].replace("\n", "\n    ")
         before = ",\n"
     yield f"  {json.dumps(name)}: []" if before != ",\n" else "\n  ]"
 

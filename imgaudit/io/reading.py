@@ -116,7 +116,11 @@ class FolderReader:
             self._folder = None
             self._folder = self._stack.enter_context(open_parent(self._root / name))
             self._parent = parent
-        return _require_regular(self._folder.open(own, os.O_RDONLY), self._folder.path / own)
+        descriptor = self._folder.open(own, os.O_RDONLY)
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return os.fdopen(descriptor, "rb")
+        # Refused there with its path, which is not put together for a file that is opened.
+        return _require_regular(descriptor, self._folder.path / own)
 
 
 def _require_regular(descriptor: int, path: Path) -> BufferedReader:

@@ -139,7 +139,7 @@ def _format_result(result: AuditResult) -> Iterator[str]:
     around = format_json(_dump_around(result))
     # The list of findings comes last.
     yield around.removesuffix('  "findings": []\n}\n')
-    yield from format_list("findings", list_contents(result.findings))
+    yield from format_list("findings", map(format_json, list_contents(result.findings)))
     yield "\n}\n"
 
 

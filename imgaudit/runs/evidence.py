@@ -13,6 +13,7 @@ different lists give the same bytes to hash.
 """
 
 import hashlib
+import json
 import os
 import re
 from array import array
@@ -20,7 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import Any, Final, Literal, TypeVar, overload
+from typing import Final, Literal, TypeVar, overload
 
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked_dataclass
@@ -50,6 +51,11 @@ _START = b"imgaudit evidence 2"
 _SHA256 = r"^[0-9a-f]{64}$"
 
 _BLOCK = 2**20
+
+_ENTRY = '{{\n  "path": {},\n  "sha256": "{}",\n  "bytes": {},\n  "chain": "{}"\n}}\n'
+"""A file as `format_json` writes it: a run has so many that each is put together by hand."""
+
+_quote = json.JSONEncoder(ensure_ascii=False).encode
 
 _BEGINNING = re.compile(rb'\s*\{\s*"format"\s*:')
 """How every evidence.json begins that names its format."""
@@ -175,14 +181,14 @@ def _format_evidence(run: RunFolder, sizes: FileSizes) -> Iterator[str]:
     """Yield evidence.json in pieces; every file is read when its entry is written."""
     link = _START
 
-    def list_files(section: Section) -> Iterator[dict[str, Any]]:
+    def list_files(section: Section) -> Iterator[str]:
         nonlocal link
         with FolderReader(run.path) as reader:
             for name in sizes:
                 if name != EVIDENCE and find_section(name) == section:
                     sha256, size = hash_with(reader, name)
                     link = _link(link, name, sha256, size)
-                    yield {"path": name, "sha256": sha256, "bytes": size, "chain": link.hex()}
+                    yield _ENTRY.format(_quote(name), sha256, size, link.hex())
 
     yield '{\n  "format": 2,\n'
     yield from format_list("files", list_files("files"))

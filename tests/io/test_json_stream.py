@@ -65,6 +65,6 @@ def test_files_that_are_too_large_no_text_or_not_there_are_refused(tmp_path: Pat
 
 
 def test_a_list_is_written_as_it_would_be_in_one() -> None:
-    pieces = "".join(format_list("list", iter(LIST)))
+    pieces = "".join(format_list("list", map(format_json, LIST)))
     assert "{\n" + pieces + "\n}\n" == format_json({"list": LIST})
-    assert "{\n" + "".join(format_list("list", iter([]))) + "\n}\n" == format_json({"list": []})
+    assert "{\n" + "".join(format_list("list", [])) + "\n}\n" == format_json({"list": []})
