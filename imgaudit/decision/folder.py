@@ -115,10 +115,11 @@ class FolderDecision:
         self._text_p_values: dict[str, dict[Rung, float]] = {}
         smallest: dict[str, float | Skipped] = {}
         baselines = set[str]()
-        test = bank and JointTest(
-            bank, self.policy, captions_comparable=self.evidence.captions_comparable,
-            funnel=place_funnel(self.works_bank, self.evidence.protocol),
-        )  # fmt: skip
+        test = None
+        if bank is not None:
+            funnel = place_funnel(self.works_bank, self.evidence.protocol)
+            comparable = self.evidence.captions_comparable
+            test = JointTest(bank, self.policy, captions_comparable=comparable, funnel=funnel)
         for m in self.measurements:
             own = make_control(m)
             if bank is not None and own.baseline not in baselines and not isinstance(own.log_ratio, Skipped):

@@ -119,14 +119,14 @@ def test_memory_does_not_grow_with_generated_images() -> None:
     """Measurements can be made anew for each walk; of what was generated for an image, nothing is kept."""
 
     class Made(Sequence[Measurement]):
-        def __init__(self, count: int) -> None:
-            self.count = count
+        def __init__(self, misses: int) -> None:
+            self.misses = misses
 
         def __len__(self) -> int:
             return 20
 
         def __getitem__(self, place: Any) -> Any:
-            return measurement(f"t{place}", 0.1 * (place % 9), [COPY, *[MISS] * self.count], [MISS] * self.count)
+            return measurement(f"t{place}", 0.1 * (place % 9), [COPY, *[MISS] * self.misses], [MISS] * self.misses)
 
         def __iter__(self) -> Iterator[Measurement]:
             return (self[place] for place in range(len(self)))
