@@ -40,11 +40,10 @@ class FileSizes(Mapping[str, int]):
         entries = [path.encode() + b"\0" + size.to_bytes(8, "big") for path, size in files]
         entries.sort()
         self._sizes = array("Q", (int.from_bytes(entry[-8:], "big") for entry in entries))
-        self._ends, end = array("Q"), 0
+        self._ends, self._paths = array("Q"), bytearray()
         for entry in entries:
-            end += len(entry) - 9
-            self._ends.append(end)
-        self._paths = b"".join(entry[:-9] for entry in entries)
+            self._paths += entry[:-9]
+            self._ends.append(len(self._paths))
 
     def __getitem__(self, path: str) -> int:
         place = self.place(path)
@@ -68,7 +67,7 @@ class FileSizes(Mapping[str, int]):
         place = bisect_left(range(len(self)), wanted, key=self._path)
         return place if place < len(self) and self._path(place) == wanted else None
 
-    def _path(self, place: int) -> bytes:
+    def _path(self, place: int) -> bytearray:
         return self._paths[self._ends[place - 1] if place else 0 : self._ends[place]]
 
 
