@@ -67,8 +67,8 @@ class FileSizes(Mapping[str, int]):
         place = bisect_left(range(len(self)), wanted, key=self._path)
         return place if place < len(self) and self._path(place) == wanted else None
 
-    def _path(self, place: int) -> bytearray:
-        return self._paths[self._ends[place - 1] if place else 0 : self._ends[place]]
+    def _path(self, place: int) -> bytes:
+        return bytes(self._paths[self._ends[place - 1] if place else 0 : self._ends[place]])
 
 
 class _FilePairs(ItemsView[str, int]):
