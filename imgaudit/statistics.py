@@ -35,6 +35,7 @@ def clopper_pearson(hits: int, n: int, confidence: float = 0.95) -> Interval:
     return Interval(float(interval.low), float(interval.high))
 
 
+@lru_cache(maxsize=4096)
 def upper_bound(hits: int, n: int, confidence: float = 0.95) -> float:
     """Return the one-sided exact upper bound of a binomial rate (Clopper & Pearson 1934); 1 when every try is a hit.
 
@@ -172,20 +173,27 @@ def q_values(p_values: Sequence[float], correction: Correction = "benjamini_hoch
     return [float(q) for q in stats.false_discovery_control(list(p_values), method=method)] if len(p_values) else []
 
 
-def q_value_at(p_value: float, family: Sequence[float], correction: Correction = "benjamini_hochberg") -> float:
-    """Return the q-value of a p-value that is tested beside a family of tests without being one of them.
+class FamilyQValues:
+    """The q-values of p-values that are tested beside a family of tests without being in it; the family is sorted once.
 
-    For a member of the family it is the member's own q-value (see `q_values`).
-
-    >>> q_value_at(0.02, [0.01, 0.02, 0.5]) == q_values([0.01, 0.02, 0.5])[1]
+    >>> FamilyQValues([0.01, 0.02, 0.5]).at(0.02) == q_values([0.01, 0.02, 0.5])[1]
     True
     """
-    p, m = np.sort(np.asarray(family, dtype=float)), len(family)
-    cuts = np.concatenate([[p_value], p[p > p_value]])
-    accepted = np.searchsorted(p, cuts, side="right")
-    scale = float(np.sum(1 / np.arange(1, m + 1))) if correction == "benjamini_yekutieli" else 1.0
-    with np.errstate(divide="ignore"):
-        return float(min(1.0, np.min(np.where(accepted > 0, scale * m * cuts / np.maximum(accepted, 1), 1.0))))
+
+    def __init__(self, family: Sequence[float], correction: Correction = "benjamini_hochberg") -> None:
+        self._sorted, m = np.sort(np.asarray(family, dtype=float)), len(family)
+        harmonic = correction == "benjamini_yekutieli"
+        self._scale = m * float(np.sum(1 / np.arange(1, m + 1))) if harmonic else float(m)
+        accepted = np.searchsorted(self._sorted, self._sorted, side="right")
+        each = self._scale * self._sorted / np.maximum(accepted, 1)
+        self._smallest = np.minimum.accumulate(each[::-1])[::-1]
+
+    def at(self, p_value: float) -> float:
+        """Return the q-value of a p-value; for a member of the family, its own (see `q_values`)."""
+        accepted = int(np.searchsorted(self._sorted, p_value, side="right"))
+        own = self._scale * p_value / accepted if accepted else 1.0
+        larger = float(self._smallest[accepted]) if accepted < len(self._sorted) else 1.0
+        return float(min(1.0, own, larger))
 
 
 def exceedance_threshold(controls: Sequence[float], level: float) -> float:

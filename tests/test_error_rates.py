@@ -5,7 +5,7 @@ import numpy.typing as npt
 import pytest
 from scipy import stats
 
-from imgaudit.statistics import conformal_p_value, q_value_at, q_values
+from imgaudit.statistics import FamilyQValues, conformal_p_value, q_values
 
 Floats = npt.NDArray[np.float64]
 PORTFOLIOS = 100_000
@@ -58,5 +58,15 @@ def test_a_member_of_the_family_has_its_own_q_value(correction: str) -> None:
         family = (generator.integers(1, 50, 12) / 50).tolist()
         whole = q_values(family, correction)  # type: ignore[arg-type]
         for p_value, q_value in zip(family, whole, strict=True):
-            assert q_value_at(p_value, family, correction) == pytest.approx(q_value)  # type: ignore[arg-type]
-    assert q_value_at(0.001, [0.5, 0.9]) == pytest.approx(q_values([0.5, 0.9])[0])
+            assert FamilyQValues(family, correction).at(p_value) == pytest.approx(q_value)  # type: ignore[arg-type]
+    assert FamilyQValues([0.5, 0.9]).at(0.001) == pytest.approx(q_values([0.5, 0.9])[0])
+
+
+def test_a_q_value_is_the_smallest_rate_at_which_the_test_would_be_a_discovery() -> None:
+    generator = np.random.default_rng(1)
+    for size in (0, 1, 2, 30):
+        family, p_value = generator.random(size).tolist(), float(generator.random())
+        cuts = np.array([p_value, *(p for p in family if p > p_value)])
+        accepted = np.array([sum(p <= cut for p in family) for cut in cuts])
+        rates = np.where(accepted > 0, size * cuts / np.maximum(accepted, 1), 1.0)
+        assert FamilyQValues(family).at(p_value) == min(1.0, float(rates.min()))

@@ -3,7 +3,9 @@
 No alarm cancels near-identical images that a text returned.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+from typing import Protocol as Interface
 
 from imgaudit.decision.blind_baseline import (
     LEAST,
@@ -52,26 +54,60 @@ def _alarm(code: AlarmCode, effect: AlarmEffect, message: str) -> Alarm:
 Features = Sequence[Mapping[str, float]]
 
 
-def _image_features(measurements: Sequence[Measurement], bank: NullBank) -> tuple[Features, Features]:
-    return [m.features for m in measurements], [c.features for c in bank.controls if c.features]
+class LookedAt(NamedTuple):
+    """What of an image is compared without the model, and by which near copies of it are told."""
+
+    id: str
+    """Id of the image."""
+    sha256: str
+    """SHA-256 of the file's bytes."""
+    pdq: str
+    """PDQ hash of the whole image; empty where PDQ calls it flat."""
+    features: Mapping[str, float]
+    """Features of the image."""
+    text_features: Mapping[str, float] | None
+    """Features of its caption; None without one. Captions of images that were not asked count too: the model has no
+    part in this comparison."""
+
+    @classmethod
+    def of(cls, measurement: Measurement) -> "LookedAt":
+        """Take these from what was measured."""
+        asked = measurement.ladder(Rung.CAPTION)
+        text = describe_text(asked.texts[0]) if isinstance(asked, RungMeasurement | NotAsked) else None
+        return cls(measurement.id, measurement.sha256, measurement.pdq, measurement.features, text)
 
 
-def _caption_features(measurements: Sequence[Measurement], bank: NullBank) -> tuple[Features, Features]:
-    # Captions of images that were not asked count too: the model has no part in this comparison.
-    texts = [
-        describe_text(c.texts[0])
-        for m in measurements
-        if isinstance(c := m.ladder(Rung.CAPTION), RungMeasurement | NotAsked)
-    ]
+class Hashed(Interface):
+    """Whatever has a PDQ hash."""
+
+    @property
+    def id(self) -> str:
+        """Id of the image."""
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the file's bytes."""
+
+    @property
+    def pdq(self) -> str:
+        """PDQ hash of the whole image; empty where PDQ calls it flat."""
+
+
+def _image_features(works: Sequence[LookedAt], bank: NullBank) -> tuple[Features, Features]:
+    return [one.features for one in works], [c.features for c in bank.controls if c.features]
+
+
+def _caption_features(works: Sequence[LookedAt], bank: NullBank) -> tuple[Features, Features]:
+    texts = [one.text_features for one in works if one.text_features is not None]
     return texts, [control.text_features for control in bank.controls if control.text_features]
 
 
-def find_blind_alarms(measurements: Sequence[Measurement], bank: NullBank) -> list[Alarm]:
+def find_blind_alarms(works: Sequence[LookedAt], bank: NullBank) -> list[Alarm]:
     """Warn when targets and controls differ without the model, in their images or in how captions are written."""
     alarms = []
-    if shift := compare_blindly(*_image_features(measurements, bank)):
+    if shift := compare_blindly(*_image_features(works, bank)):
         alarms += _blind_alarm(AlarmCode.BLIND_BASELINE, AlarmEffect.TAKES_P_VALUES, shift, "images")
-    if shift := compare_blindly(*_caption_features(measurements, bank)):
+    if shift := compare_blindly(*_caption_features(works, bank)):
         # The score of the inversion never sees a caption, so only what captions gave suffers.
         alarms += _blind_alarm(AlarmCode.BLIND_CAPTIONS, AlarmEffect.WARNS, shift, "captions")
     return alarms
@@ -84,11 +120,11 @@ def compare_blindly(targets: Features, controls: Features) -> BlindBaseline | Bl
     return blind_distance(targets, controls) if is_comparable(len(targets), len(controls)) else None
 
 
-def describe_blind_comparison(measurements: Sequence[Measurement], bank: NullBank) -> str:
+def describe_blind_comparison(works: Sequence[LookedAt], bank: NullBank) -> str:
     """Say what of targets and controls was compared without the model, and what so few of them can show."""
     sentences = []
     for what, (targets, controls) in (
-        ("images", _image_features(measurements, bank)), ("captions", _caption_features(measurements, bank)),
+        ("images", _image_features(works, bank)), ("captions", _caption_features(works, bank)),
     ):  # fmt: skip
         n, m = len(targets), len(controls)
         given = f"{n} target{'' if n == 1 else 's'} and {m} control{' that counts' if m == 1 else 's that count'}"
@@ -177,13 +213,13 @@ def _size_alarms(controls: int, policy: Policy) -> list[Alarm]:
     return [_alarm(AlarmCode.TOO_FEW_CONTROLS, AlarmEffect.WEAKENS_NEGATIVES, message)]
 
 
-def find_near_controls(measurements: Sequence[Measurement], bank: NullBank) -> dict[str, list[str]]:
+def find_near_controls(images: Iterable[Hashed], bank: NullBank) -> dict[str, list[str]]:
     """Find near copies of targets among the controls, by the PDQ hash of the whole image.
 
     Returns  target id to SHA-256 of the controls; targets without any are left out
     """
     hashes = {control.sha256: control.pdq for control in bank.controls}
-    found = {m.id: [name for name in find_near_hashes(m.pdq, hashes) if name != m.sha256] for m in measurements}
+    found = {m.id: [name for name in find_near_hashes(m.pdq, hashes) if name != m.sha256] for m in images}
     return {name: near for name, near in found.items() if near}
 
 

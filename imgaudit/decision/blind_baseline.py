@@ -15,7 +15,7 @@ import numpy.typing as npt
 from scipy.spatial.distance import cdist
 from scipy.stats import rankdata
 from sklearn.linear_model import Ridge
-from sklearn.model_selection import KFold, cross_val_predict
+from sklearn.model_selection import KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -27,6 +27,10 @@ MOST_COMPARED = 500
 
 PERMUTATIONS = 199
 """Shuffles of the labels. The smallest p-value is 1/200."""
+
+
+BLOCK = 10
+"""Shuffles that are ranked at once: ranking takes several times the memory of what is ranked."""
 
 
 def describe_text(text: str) -> dict[str, float]:
@@ -151,10 +155,17 @@ def blind_baseline(
     # One column per shuffle: ridge regression on labels, which orders images as discriminant analysis does, fits all
     # of them at once.
     columns = np.stack([labels, *(shuffle.permutation(labels) for _ in range(PERMUTATIONS))], axis=1)
-    classifier = make_pipeline(StandardScaler(), Ridge(alpha=1.0))
-    guesses = cross_val_predict(classifier, rows, columns, cv=KFold(5, shuffle=True, random_state=seed))
-    ranks = rankdata(guesses, axis=0)
+    classifier, guesses = make_pipeline(StandardScaler(), Ridge(alpha=1.0)), np.empty_like(columns)
+    # As `cross_val_predict` does it, which holds every guess three times at its end.
+    for train, test in KFold(5, shuffle=True, random_state=seed).split(rows):
+        guesses[test] = classifier.fit(rows[train], columns[train]).predict(rows[test])
     positives = len(targets)
-    areas = ((ranks * columns).sum(axis=0) - positives * (positives + 1) / 2) / (positives * len(controls))
+    sums = np.concatenate(
+        [
+            (rankdata(guesses[:, start : start + BLOCK], axis=0) * columns[:, start : start + BLOCK]).sum(axis=0)
+            for start in range(0, columns.shape[1], BLOCK)
+        ]
+    )
+    areas = (sums - positives * (positives + 1) / 2) / (positives * len(controls))
     p_value = float((areas >= areas[0]).mean())
     return BlindBaseline(float(areas[0]), p_value, len(targets), len(controls))

@@ -9,11 +9,24 @@ The second term is the line of this log ratio on complexity, fitted on the contr
 
 from collections.abc import Sequence
 from math import inf
+from typing import Protocol as Interface
 
 from imgaudit.decision.controls import Control
 from imgaudit.decision.null_bank import Complexity, NullBank, fit_complexity
 from imgaudit.schema.records import Skipped
 from imgaudit.statistics import LinearFit, conformal_p_value
+
+
+class Captioned(Interface):
+    """A control, a target or whatever else may have a score under its caption."""
+
+    @property
+    def complexity(self) -> float:
+        """Detail of the image: log(PNG bytes per pixel)."""
+
+    @property
+    def caption_log_ratio(self) -> float | None:
+        """Score under the image's caption before the effect of complexity is removed; None without one."""
 
 
 def has_caption_scores(bank: NullBank) -> bool:
@@ -22,7 +35,7 @@ def has_caption_scores(bank: NullBank) -> bool:
     return count > 0 and 2 * count >= len(bank.controls)
 
 
-def score_captions(images: Sequence[Control], bank: NullBank, complexity: Complexity) -> list[float]:
+def score_captions(images: Sequence[Captioned], bank: NullBank, complexity: Complexity) -> list[float]:
     """Return the scores of images under their captions, higher = more memorised; -inf for one without."""
     known = [(c.complexity, c.caption_log_ratio) for c in bank.kept_out if c.caption_log_ratio is not None]
     line = LinearFit(0.0, 0.0, 0) if complexity == "none" else fit_complexity(tuple(known))

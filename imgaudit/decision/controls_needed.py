@@ -73,12 +73,37 @@ def describe_controls_used(controls: int, findings: Sequence[Finding], level: fl
     findings:  all findings of the folder
     level:     false discovery rate over the targets
     """
-    compared = {finding.group for finding in findings if not isinstance(finding.q_value, Skipped)}
-    found = len({finding.group for finding in findings if is_at_most(finding.q_value, level)})
-    if controls == 0 or not compared:
-        measured = {finding.group for finding in findings if finding.replication}
-        return describe_controls_needed(controls, max(1, len(measured)), level)
-    return describe_outcome(controls, len(compared), level, found)
+    works = ComparedWorks(level)
+    for finding in findings:
+        works.add(finding)
+    return works.describe(controls)
+
+
+class ComparedWorks:
+    """The works that were compared with controls, for `describe_controls_used`, one finding at a time."""
+
+    def __init__(self, level: float) -> None:
+        """Begin without any.
+
+        level:  false discovery rate over the targets
+        """
+        self._level = level
+        self._compared, self._found, self._measured = set[str](), set[str](), set[str]()
+
+    def add(self, finding: Finding) -> None:
+        """Take note of a finding."""
+        if not isinstance(finding.q_value, Skipped):
+            self._compared.add(finding.group)
+        if is_at_most(finding.q_value, self._level):
+            self._found.add(finding.group)
+        if finding.replication:
+            self._measured.add(finding.group)
+
+    def describe(self, controls: int) -> str:
+        """Return what `describe_controls_used` returns of all of them."""
+        if controls == 0 or not self._compared:
+            return describe_controls_needed(controls, max(1, len(self._measured)), self._level)
+        return describe_outcome(controls, len(self._compared), self._level, len(self._found))
 
 
 def describe_outcome(controls: int, targets: int, level: float, found: int) -> str:

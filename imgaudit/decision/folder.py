@@ -19,16 +19,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 
-from imgaudit.decision.alarms import find_bank_alarms, find_blind_alarms, find_image_alarms, find_near_controls
+from imgaudit.decision.alarms import (
+    LookedAt,
+    describe_blind_comparison,
+    find_bank_alarms,
+    find_blind_alarms,
+    find_image_alarms,
+    find_near_controls,
+)
 from imgaudit.decision.caption_score import rank_caption, score_captions
-from imgaudit.decision.controls import make_control
+from imgaudit.decision.controls import Control, make_control
 from imgaudit.decision.forcing import check_forcing
 from imgaudit.decision.funnel import place_funnel
 from imgaudit.decision.joint_test import JointTest, share_near_identical
 from imgaudit.decision.model_alarms import find_model_alarms
 from imgaudit.decision.near_duplicates import choose_representatives
 from imgaudit.decision.null_bank import NullBank
-from imgaudit.decision.part_replication import build_part_null, measure_part
+from imgaudit.decision.part_replication import PartNull, build_part_null, measure_part
 from imgaudit.decision.replication import (
     CAPTIONS_DIFFER,
     NO_CONTROLS,
@@ -37,8 +44,9 @@ from imgaudit.decision.replication import (
     deciding_p_value,
     exceeds_controls,
     measure_replication,
+    measure_text_p_value,
 )
-from imgaudit.decision.set_level import compare_set
+from imgaudit.decision.set_level import SetScores, compare_set
 from imgaudit.schema.caption_score import CaptionScore
 from imgaudit.schema.findings import Alarm, AlarmCode, AlarmEffect, InvMMFinding
 from imgaudit.schema.records import (
@@ -53,57 +61,85 @@ from imgaudit.schema.records import (
 )
 from imgaudit.schema.replication import PartReplication, Replication
 from imgaudit.schema.set_level import SetLevel
-from imgaudit.statistics import controls_needed, q_value_at
+from imgaudit.statistics import FamilyQValues, controls_needed
 
 MOSTLY = 0.5
 """Share of a text's generated images that must be near-identical to the image for a claim that needs no controls."""
 
 
 class FolderDecision:
-    """A decided folder: its alarms, the controls that count for it, p-values, q-values and replication."""
+    """A decided folder: its alarms, the controls that count for it, p-values and q-values.
+
+    Of an image numbers are kept, and not what was generated for it: that is counted when its finding is made
+    (`replications`).
+    """
 
     def __init__(self, measurements: Sequence[Measurement], evidence: Evidence) -> None:
+        """Decide a folder.
+
+        measurements:  walked over twice here, and once more for findings; they can be read from disk each time
+        """
         self.measurements = measurements
         self.policy = evidence.policy
         bank = evidence.bank.by_work() if evidence.bank else None
         self.works_bank = bank
-        self.near_bank = find_near_controls(measurements, bank) if bank else {}
+        looks = {m.id: LookedAt.of(m) for m in measurements}
+        self.near_bank = find_near_controls(looks.values(), bank) if bank else {}
         if bank is not None:
             copies = {name for near in self.near_bank.values() for name in near}
-            bank = bank.exclude({m.sha256 for m in measurements} | copies).compared_by(evidence.copy_descriptor)
+            bank = bank.exclude({one.sha256 for one in looks.values()} | copies).compared_by(evidence.copy_descriptor)
         self.bank = bank
-        ids = [m.id for m in measurements]
         grouped = self.policy.near_duplicates == "grouped"
-        self.representatives = choose_representatives(ids, evidence.groups if grouped else ())
+        self.representatives = choose_representatives(list(looks), evidence.groups if grouped else ())
         # Near copies of one work are no independent images, in a permutation test either.
-        self.works = [m for m in measurements if self.representatives[m.id] == m.id]
+        works = [one for name, one in looks.items() if self.representatives[name] == name]
+        del looks
         self.forcing = check_forcing(bank, self.policy) if bank else Skipped(skipped=NO_CONTROLS)
         self.alarms = find_model_alarms(evidence.model_checks)
         if bank is not None:
-            self.alarms += find_blind_alarms(self.works, bank) + find_bank_alarms(bank, self.policy, self.forcing)
+            self.alarms += find_blind_alarms(works, bank) + find_bank_alarms(bank, self.policy, self.forcing)
+        self.blind_comparison = describe_blind_comparison(works, bank) if bank else None
         blind = any(alarm.code is AlarmCode.BLIND_CAPTIONS for alarm in self.alarms)
         takes = self.policy.alarms == "take_p_values"
         self.evidence = replace(evidence, bank=bank, captions_comparable=not (blind and takes))
-        self.image_alarms = {
-            m.id: find_image_alarms(
-                m, bank, representative=self.representatives[m.id],
-                near_duplicates=evidence.near_duplicates.get(m.id, ()), near_bank=self.near_bank,
-            )
-            for m in measurements
-        }  # fmt: skip
-        self.strengths = {m.id: make_control(m) for m in measurements}
-        self.joint_test: JointTest | None = None
+        self._decide_images()
+
+    def _decide_images(self) -> None:
+        """Compare every image with the controls, and correct p-values over the folder."""
+        bank = self.bank
+        self.image_alarms: dict[str, list[Alarm]] = {}
+        self.not_asked: dict[str, str] = {}
+        self.score_p_values: dict[str, float | Skipped] = {}
+        self.p_values: dict[str, float | Skipped] = {}
+        self._set_scores: dict[str, SetScores] = {}
+        self._text_p_values: dict[str, dict[Rung, float]] = {}
+        smallest: dict[str, float | Skipped] = {}
+        baselines = set[str]()
+        test = None
         if bank is not None:
-            bank.require_baseline(list(self.strengths.values()))
-            self.joint_test = JointTest(
-                bank, self.policy, captions_comparable=self.evidence.captions_comparable,
-                funnel=place_funnel(self.works_bank, evidence.protocol),
+            funnel = place_funnel(self.works_bank, self.evidence.protocol)
+            comparable = self.evidence.captions_comparable
+            test = JointTest(bank, self.policy, captions_comparable=comparable, funnel=funnel)
+        for m in self.measurements:
+            own = make_control(m)
+            if bank is not None and own.baseline not in baselines and not isinstance(own.log_ratio, Skipped):
+                bank.require_baseline([own])
+                baselines.add(own.baseline)
+            self.image_alarms[m.id] = find_image_alarms(
+                m, bank, representative=self.representatives[m.id],
+                near_duplicates=self.evidence.near_duplicates.get(m.id, ()), near_bank=self.near_bank,
             )  # fmt: skip
-        self.not_asked = {m.id: m.not_asked for m in measurements}
-        self.score_p_values = {m.id: self._p_value(m, score_alone=True) for m in measurements}
-        self.p_values = {m.id: self._p_value(m) for m in measurements}
+            self.not_asked[m.id] = m.not_asked
+            self._set_scores[m.id] = SetScores(own.complexity, own.log_ratio, own.caption_log_ratio, own.is_scored)
+            self.score_p_values[m.id], self.p_values[m.id] = self._compare_with_controls(own, m.id, test)
+            self._text_p_values[m.id] = adjusted = _adjust_text_p_values(m, self.evidence)
+            # Texts that a funnel left out are tests all the same: the best of few would be told from too few.
+            left_out = any(isinstance(m.ladder(rung), NotAsked) for rung in TEXT_RUNGS)
+            none = Skipped(skipped="no text rung")
+            smallest[m.id] = 1.0 if left_out else min(adjusted.values(), default=none)
         self.q_values = self._over_folder(self.p_values)
-        self.replications = self._replications()
+        self._smallest_text_q_values = self._over_folder(smallest)
+        self._text_family = FamilyQValues(self._find_family(smallest), self.policy.correction)
 
     @property
     def hypotheses(self) -> int:
@@ -121,9 +157,9 @@ class FolderDecision:
             return Skipped(skipped=NO_CONTROLS)
         if alarm := _find_taking(self.alarms):
             return Skipped(skipped=f"not used because of an alarm: {alarm.message}")
-        works = choose_representatives([m.id for m in self.measurements], self.evidence.groups)
+        works = choose_representatives(list(self.representatives), self.evidence.groups)
         given = sorted(set(works.values()))
-        kept = [self.strengths[name] for name in given if not _find_taking(self.image_alarms[name])]
+        kept = [self._set_scores[name] for name in given if not _find_taking(self.image_alarms[name])]
         captions = all(alarm.code is not AlarmCode.BLIND_CAPTIONS for alarm in self.alarms)
         return compare_set(kept, self.bank, self.policy.complexity, captions=captions, given=len(given))
 
@@ -133,15 +169,19 @@ class FolderDecision:
             return None
         return _find_taking([*self.alarms, *self.image_alarms[image_id]])
 
-    def _p_value(self, measurement: Measurement, *, score_alone: bool = False) -> float | Skipped:
-        if self.bank is None or self.joint_test is None or not self.bank.controls:
-            return Skipped(skipped=NO_CONTROLS)
-        if alarm := self.taken_by(measurement.id):
-            return Skipped(skipped=f"not used because of an alarm: {alarm.message}")
+    def _compare_with_controls(
+        self, own: Control, name: str, test: JointTest | None
+    ) -> tuple[float | Skipped, float | Skipped]:
+        """Return the p-value of an image's score alone, and that of its test."""
+        reason = ""
+        if self.bank is None or test is None or not self.bank.controls:
+            reason = NO_CONTROLS
+        elif alarm := self.taken_by(name):
+            reason = f"not used because of an alarm: {alarm.message}"
+        if self.bank is None or test is None or reason:
+            return Skipped(skipped=reason), Skipped(skipped=reason)
         edges = self._edges(self.bank)
-        if score_alone:
-            return self.bank.p_value(measurement, self.policy.complexity, edges)
-        return self.joint_test.p_value(self.strengths[measurement.id], edges)
+        return self.bank.p_value(own, self.policy.complexity, edges), test.p_value(own, edges)
 
     def _edges(self, bank: NullBank) -> list[float]:
         """Return the edges between bins of complexity; none where the policy has one bin or a bin too few controls."""
@@ -149,12 +189,13 @@ class FolderDecision:
 
     def caption_score(self, measurement: Measurement) -> CaptionScore | Skipped | None:
         """Rank the score under the image's caption among the controls' under theirs; None where it was not measured."""
-        error, own, complexity = measurement.caption_error, self.strengths[measurement.id], self.policy.complexity
+        error, complexity = measurement.caption_error, self.policy.complexity
         if error is None or isinstance(error, Skipped):
             return error
         if self.bank is None or not self.bank.controls:
             none = Skipped(skipped=NO_CONTROLS)
             return CaptionScore(log_ratio=error.log_ratio, score=none, p_value=none, controls=0)
+        own = make_control(measurement)
         [score] = score_captions([own], self.bank, complexity)
         p_value, controls = rank_caption(own, self.bank, complexity, self._edges(self.bank))
         if alarm := self.taken_by(measurement.id):
@@ -177,72 +218,51 @@ class FolderDecision:
 
     def _over_folder(self, p_values: Mapping[str, float | Skipped]) -> dict[str, float | Skipped]:
         """Compute q-values; near-duplicates are one hypothesis, and none gets a smaller q than its representative."""
-        known = {name: p for name, p in p_values.items() if not isinstance(p, Skipped)}
-        family = [p for name, p in known.items() if self.representatives[name] == name]
+        family = FamilyQValues(self._find_family(p_values), self.policy.correction)
         corrected: dict[str, float | Skipped] = {}
         for name, p_value in p_values.items():
-            lead = known.get(self.representatives[name])
+            lead = p_values[self.representatives[name]]
             if isinstance(p_value, Skipped):
                 corrected[name] = p_value
-            elif lead is None:
+            elif isinstance(lead, Skipped):
                 corrected[name] = Skipped(skipped=f"its representative {self.representatives[name]} has no p-value")
             else:
-                corrected[name] = q_value_at(max(p_value, lead), family, self.policy.correction)
+                corrected[name] = family.at(max(p_value, lead))
         return corrected
 
-    def _replications(self) -> dict[str, list[Replication]]:
-        text_q_values = self._text_q_values()
-        nulls = {rung: build_part_null(self.bank, rung, self.policy.copy_level) for rung in Rung}
-        found = {}
-        for measurement in self.measurements:
-            name, ladder = measurement.id, []
-            copies = [self._copies[name][rung] for rung in Rung if rung in self._copies[name]]
-            for copy in copies:
-                part = measure_part(measurement, copy.rung, self.evidence, nulls[copy.rung])
-                if isinstance(part, PartReplication):
-                    part = part.model_copy(update={"q_value": self.q_values[name]})
-                q_value = text_q_values[name].get(copy.rung, copy.q_value)
-                ladder.append(copy.model_copy(update={"part": part, "q_value": q_value}))
-            found[name] = self._decide_ladder(measurement, ladder)
-        return found
+    def _find_family(self, p_values: Mapping[str, float | Skipped]) -> list[float]:
+        """Return the p-values of the representatives, which are what is corrected for."""
+        return [
+            p for name, p in p_values.items() if not isinstance(p, Skipped) and self.representatives[name] == name
+        ]  # fmt: skip
+
+    def replications(self, measurement: Measurement) -> list[Replication]:
+        """Count what every rung returned of an image, and say which claims on it stand."""
+        name, ladder = measurement.id, []
+        rungs = [rung for rung in Rung if isinstance(measurement.ladder(rung), RungMeasurement)]
+        for copy in [measure_replication(measurement, rung, self.evidence) for rung in rungs]:
+            part = measure_part(measurement, copy.rung, self.evidence, self._part_nulls[copy.rung])
+            if isinstance(part, PartReplication):
+                part = part.model_copy(update={"q_value": self.q_values[name]})
+            q_value = self._text_q_value(name, copy)
+            ladder.append(copy.model_copy(update={"part": part, "q_value": q_value}))
+        return self._decide_ladder(measurement, ladder)
 
     @cached_property
-    def _copies(self) -> dict[str, dict[Rung, Replication]]:
-        return {
-            m.id: {
-                rung: measure_replication(m, rung, self.evidence)
-                for rung in Rung
-                if isinstance(m.ladder(rung), RungMeasurement)
-            }
-            for m in self.measurements
-        }
+    def _part_nulls(self) -> dict[Rung, PartNull]:
+        return {rung: build_part_null(self.bank, rung, self.policy.copy_level) for rung in Rung}
 
-    def _text_q_values(self) -> dict[str, dict[Rung, float | Skipped]]:
-        """Correct the p-values of text rungs for an image's text rungs (Bonferroni) and over the folder."""
-        adjusted = {name: _text_p_values(ladder) for name, ladder in self._copies.items()}
-        smallest: dict[str, float | Skipped] = {
-            name: min(p.values(), default=Skipped(skipped="no text rung")) for name, p in adjusted.items()
-        }
-        # Texts that a funnel left out are tests all the same: the best of few would be told from too few.
-        for measurement in self.measurements:
-            if any(isinstance(measurement.ladder(rung), NotAsked) for rung in TEXT_RUNGS):
-                smallest[measurement.id] = 1.0
-        whole = self._over_folder(smallest)
-        family = [
-            p for name, p in smallest.items() if not isinstance(p, Skipped) and self.representatives[name] == name
-        ]
-        q_values: dict[str, dict[Rung, float | Skipped]] = {}
-        for name, ladder in self._copies.items():
-            over_folder = whole[name]
-            q_values[name] = {rung: Skipped(skipped="only texts have one") for rung in INVERTED_RUNGS}
-            for rung in ladder.keys() & set(TEXT_RUNGS):
-                own = adjusted[name].get(rung)
-                if own is None or isinstance(over_folder, Skipped):
-                    reason = ladder[rung].coincidence_p_value
-                    q_values[name][rung] = reason if isinstance(reason, Skipped) else over_folder
-                else:
-                    q_values[name][rung] = max(over_folder, q_value_at(own, family, self.policy.correction))
-        return q_values
+    def _text_q_value(self, name: str, copy: Replication) -> float | Skipped:
+        """Correct the p-value of a text rung for an image's text rungs (Bonferroni) and over the folder."""
+        if copy.rung in INVERTED_RUNGS:
+            return Skipped(skipped="only texts have one")
+        if copy.rung not in TEXT_RUNGS:
+            return copy.q_value
+        own, over_folder = self._text_p_values[name].get(copy.rung), self._smallest_text_q_values[name]
+        if own is None or isinstance(over_folder, Skipped):
+            reason = copy.coincidence_p_value
+            return reason if isinstance(reason, Skipped) else over_folder
+        return max(over_folder, self._text_family.at(own))
 
     def _decide_ladder(self, measurement: Measurement, ladder: list[Replication]) -> list[Replication]:
         """Say which claims on an image stand: against the controls for its own q-value, and by the absolute standard.
@@ -250,12 +270,12 @@ class FolderDecision:
         Of the inverted rungs, the first that does not stand ends the sequence.
         """
         name, level = measurement.id, self.policy.level
-        stands_out = is_at_most(self.q_values[name], level)
+        stands_out, own = is_at_most(self.q_values[name], level), make_control(measurement)
         texts = sum(copy.rung in TEXT_RUNGS for copy in ladder)
         decided = {copy.rung: copy for copy in ladder}
         for copy in ladder:
             if copy.rung in TEXT_RUNGS:
-                absolute = self.is_returned_by_text(name, copy)
+                absolute = self._is_returned_by_text(own, copy)
                 whole = stands_out and copy.hits > 0 and is_at_most(deciding_p_value(copy), level / texts)
                 part = copy.part
                 if isinstance(part, PartReplication):
@@ -277,7 +297,7 @@ class FolderDecision:
             decided[rung] = copy.model_copy(update={"stands": whole, "part": part})
         return [decided[copy.rung] for copy in ladder]
 
-    def is_returned_by_text(self, name: str, copy: Replication) -> bool:
+    def _is_returned_by_text(self, own: Control, copy: Replication) -> bool:
         """Say whether a text returns the image by the absolute standard, which needs no controls.
 
         At least half of the images generated for it are near-identical to the target, two or more where one of several
@@ -285,7 +305,6 @@ class FolderDecision:
         """
         if not is_at_most(copy.q_value, self.policy.level):
             return False
-        own = self.strengths[name]
         texts = sorted({seed.text for seed in own.rungs.get(copy.rung, [])})
         single = [seeds for text in texts if len(seeds := own.leading(copy.rung, [text])) > 1]
         return any(share_near_identical(seeds) >= MOSTLY for seeds in (own.leading(copy.rung), *single))
@@ -296,17 +315,11 @@ def _find_taking(alarms: Sequence[Alarm]) -> Alarm | None:
     return next((alarm for alarm in alarms if alarm.effect is AlarmEffect.TAKES_P_VALUES), None)
 
 
-def _text_p_values(ladder: Mapping[Rung, Replication]) -> dict[Rung, float]:
+def _adjust_text_p_values(measurement: Measurement, evidence: Evidence) -> dict[Rung, float]:
     """Return a p-value for each text rung, times their number, as any rung may give the claim.
 
-    It is coincidence's, or the controls' where there is no other image to compare with. An image's rungs are fixed
-    before anything is generated.
+    An image's rungs are fixed before anything is generated.
     """
-    known: dict[Rung, float] = {}
-    texts = [rung for rung in ladder if rung in TEXT_RUNGS]
-    for rung in texts:
-        p_value = ladder[rung].coincidence_p_value
-        p_value = ladder[rung].p_value if isinstance(p_value, Skipped) else p_value
-        if not isinstance(p_value, Skipped):
-            known[rung] = min(1.0, len(texts) * p_value)
-    return known
+    texts = [rung for rung in TEXT_RUNGS if isinstance(measurement.ladder(rung), RungMeasurement)]
+    known = {rung: measure_text_p_value(measurement, rung, evidence) for rung in texts}
+    return {rung: min(1.0, len(texts) * p) for rung, p in known.items() if not isinstance(p, Skipped)}

@@ -283,6 +283,18 @@ def _control_p_value(
     return correct_for_texts(p_value, len(measured.texts), null.texts)
 
 
+def measure_text_p_value(measurement: Measurement, rung: Rung, evidence: Evidence) -> float | Skipped:
+    """Return the coincidence p-value of a text rung; that of the controls where there is nothing else to compare with.
+
+    It is not yet corrected for the ladder and the folder.
+    """
+    coincidence = _coincidence(measurement.id, rung, evidence)
+    measured = measurement.ladder(rung)
+    if not isinstance(coincidence, Skipped) or not isinstance(measured, RungMeasurement):
+        return coincidence
+    return _control_p_value(measured, rung, evidence.rung_null(rung), evidence)
+
+
 def _best_by_descriptor(measured: RungMeasurement) -> float | None:
     scored = [one.similarity for one in measured.valid if not isinstance(one.similarity, Skipped)]
     return max((value for one in scored if (value := find_copy_similarity(one)) is not None), default=None)

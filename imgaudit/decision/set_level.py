@@ -23,13 +23,14 @@ for it. A mean over the images of a series would vary less than one control, and
 
 import hashlib
 from collections.abc import Sequence
+from typing import NamedTuple
+from typing import Protocol as Interface
 
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import rankdata
 
-from imgaudit.decision.caption_score import has_caption_scores, score_captions
-from imgaudit.decision.controls import Control
+from imgaudit.decision.caption_score import Captioned, has_caption_scores, score_captions
 from imgaudit.decision.null_bank import Complexity, NullBank
 from imgaudit.schema.records import Skipped
 from imgaudit.schema.set_level import SetLeg, SetLevel
@@ -45,6 +46,27 @@ LEAST_CONTROLS = 20
 
 PERMUTATIONS = 9_999
 """Permutations drawn; the smallest p-value is 1/10,000."""
+
+
+class InSet(Captioned, Interface):
+    """A work, or a control: whatever has scores."""
+
+    @property
+    def log_ratio(self) -> float | Skipped:
+        """Score before the effect of complexity is removed; higher = more memorised."""
+
+    @property
+    def is_scored(self) -> bool:
+        """False where a funnel left the image out after its first look."""
+
+
+class SetScores(NamedTuple):
+    """What a set is compared by of one image: see `InSet`."""
+
+    complexity: float
+    log_ratio: float | Skipped
+    caption_log_ratio: float | None
+    is_scored: bool
 
 
 def rank_together(values: Floats) -> Ints:
@@ -92,7 +114,7 @@ def share_ahead(ranks: Ints, works: int) -> Floats:
 
 
 def compare_set(
-    works: Sequence[Control], bank: NullBank, complexity: Complexity, *, captions: bool, given: int
+    works: Sequence[InSet], bank: NullBank, complexity: Complexity, *, captions: bool, given: int
 ) -> SetLevel | Skipped:
     """Compare works as one set with the controls of a bank.
 
@@ -108,7 +130,8 @@ def compare_set(
             "known: audit without a funnel to have the works compared as a set"
         )
     with_captions = captions and has_caption_scores(bank) and 2 * sum(map(_is_captioned, works)) >= len(works)
-    compared, controls = ([one for one in some if _is_captioned(one)] for some in (works, bank.controls))
+    compared = [one for one in works if _is_captioned(one)]
+    controls: Sequence[InSet] = [one for one in bank.controls if _is_captioned(one)]
     if not with_captions or describe_few(len(compared), len(controls)):
         with_captions, compared, controls = False, list(works), bank.controls
     if few := describe_few(len(compared), len(controls), given):
@@ -145,12 +168,12 @@ def describe_few(works: int, controls: int, given: int | None = None) -> str:
     return ""
 
 
-def _is_captioned(image: Control) -> bool:
+def _is_captioned(image: InSet) -> bool:
     return image.caption_log_ratio is not None
 
 
 def _measure_legs(
-    images: Sequence[Control], bank: NullBank, complexity: Complexity, *, captions: bool
+    images: Sequence[InSet], bank: NullBank, complexity: Complexity, *, captions: bool
 ) -> dict[SetLeg, list[float]]:
     """Return the values of all images by leg, higher = more memorised; legs that one of them lacks are left out."""
     legs: dict[SetLeg, list[float]] = {}

@@ -1,7 +1,7 @@
 """From a decided folder to one finding per image: its verdict, and the reason in one sentence with its numbers."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from imgaudit.decision.folder import FolderDecision
 from imgaudit.decision.replication import NO_CONTROLS, Evidence
@@ -23,7 +23,12 @@ def decide(measurements: Sequence[Measurement], evidence: Evidence) -> list[Find
 
 def conclude_folder(decision: FolderDecision) -> list[Finding]:
     """Return the findings of a decided folder, in the order of its measurements."""
-    return [_conclude(measurement, decision) for measurement in decision.measurements]
+    return list(conclude_images(decision))
+
+
+def conclude_images(decision: FolderDecision) -> Iterator[Finding]:
+    """Yield the same findings one after the other, each made when it is asked for."""
+    return (_conclude(measurement, decision) for measurement in decision.measurements)
 
 
 def _best_replica(measurement: Measurement) -> BestReplica | Skipped:
@@ -41,10 +46,9 @@ def _best_replica(measurement: Measurement) -> BestReplica | Skipped:
 
 def _conclude(measurement: Measurement, decision: FolderDecision) -> Finding:
     name = measurement.id
-    ladder = decision.replications[name]
-    lowest = next((replication for replication in ladder if replication.whole_stands), None)
-    partly = next((replication for replication in ladder if replication.part_stands), None)
-    verdict, reason = _verdict(name, lowest, partly, decision)
+    ladder = decision.replications(measurement)
+    lowest, partly = _find_lowest(ladder)
+    verdict, reason = _verdict(name, ladder, decision)
     returned = lowest or partly
     evidence = decision.evidence
     crossed = [
@@ -79,14 +83,19 @@ def _conclude(measurement: Measurement, decision: FolderDecision) -> Finding:
     )
 
 
-def _verdict(
-    name: str, lowest: Replication | None, partly: Replication | None, decision: FolderDecision
-) -> tuple[Verdict, str]:
+def _find_lowest(ladder: Sequence[Replication]) -> tuple[Replication | None, Replication | None]:
+    """Return the lowest rung that returned the image, and the lowest that returned a part of it."""
+    lowest = next((replication for replication in ladder if replication.whole_stands), None)
+    return lowest, next((replication for replication in ladder if replication.part_stands), None)
+
+
+def _verdict(name: str, replications: Sequence[Replication], decision: FolderDecision) -> tuple[Verdict, str]:
+    lowest, partly = _find_lowest(replications)
     if lowest is not None:
         return _reproduced(lowest)
     if partly is not None and isinstance(partly.part, PartReplication):
         return Verdict.PARTIAL, _partly(partly, partly.part)
-    ladder = [one for one in decision.replications[name] if one.rung in DECIDING_RUNGS]
+    ladder = [one for one in replications if one.rung in DECIDING_RUNGS]
     level = decision.policy.level
     tried = sum(r.n for r in ladder)
     p_value, q_value = decision.p_values[name], decision.q_values[name]

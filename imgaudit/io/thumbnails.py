@@ -7,9 +7,10 @@ import io
 import multiprocessing
 import signal
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
+from itertools import starmap
 from pathlib import Path
 
 from PIL import Image
@@ -62,19 +63,22 @@ def _time_of(folder: OpenFolder, name: str) -> int:
 
 
 @contextmanager
-def write_thumbnails(pairs: Sequence[tuple[Path | None, Path]], processes: int = 1) -> Iterator[Iterator[bool]]:
+def write_thumbnails(
+    pairs: Iterable[tuple[Path | None, Path]], processes: int = 1
+) -> Iterator[Iterator[bool]]:  # fmt: skip
     """Write thumbnails, beside what the caller does meanwhile where there are many; for each whether there is one.
 
     pairs:      source, None where there is no picture, and destination
-    processes:  that write them; 1 writes each when it is asked for
+    processes:  that write them; 1 takes each pair and writes it when it is asked for
     """
-    sources, destinations = [source for source, _ in pairs], [destination for _, destination in pairs]
-    if processes < 2 or len(pairs) < FEWEST:
-        yield map(write_thumbnail, sources, destinations)
+    known = list(pairs) if processes > 1 else []
+    if len(known) < FEWEST:
+        yield starmap(write_thumbnail, known or pairs)
         return
+    sources, destinations = [source for source, _ in known], [destination for _, destination in known]
     # Not forked: the caller may have threads, or a model on a device.
     context = multiprocessing.get_context("spawn")
-    workers = min(processes, len(pairs) // CHUNK)
+    workers = min(processes, len(known) // CHUNK)
     pool = ProcessPoolExecutor(workers, context, initializer=_begin_process, initargs=(contained_folders(),))
     try:
         yield pool.map(write_thumbnail, sources, destinations, chunksize=CHUNK)

@@ -153,11 +153,20 @@ def format_csv(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> 
     >>> format_csv([{"a": 1, "b": "x,y"}, {"a": 2}], ["a", "b"])
     'a,b\\n1,"x,y"\\n2,\\n'
     """
+    return "".join(format_csv_lines(rows, columns))
+
+
+def format_csv_lines(rows: Iterable[Mapping[str, object]], columns: Sequence[str]) -> Iterator[str]:
+    """Yield the heading and the rows of the same, one at a time."""
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, fieldnames=columns, restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
-    return buffer.getvalue()
+    for row in rows:
+        yield buffer.getvalue()
+        buffer.seek(0)
+        buffer.truncate()
+        writer.writerow(row)
+    yield buffer.getvalue()
 
 
 def read_json(path: Path, limit: int = MAX_JSON_BYTES) -> Any:

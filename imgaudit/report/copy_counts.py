@@ -1,6 +1,6 @@
 """How many generated images are copies, and by which thresholds: where no threshold is valid, nothing is counted."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from imgaudit.decision.copy_thresholds import ABSOLUTE_STANDARD, controls_to_place
@@ -124,6 +124,10 @@ def explain_dashes(ladder: Sequence[Replication]) -> list[str]:
 
 def explain_uncounted(result: AuditResult) -> list[str]:
     """Return why copies were not counted, every reason once."""
-    told = [one.thresholds for finding in result.findings for one in finding.replication]
-    reasons = dict.fromkeys(one.skipped for one in told if isinstance(one, Skipped))
+    told = (one.thresholds for finding in result.findings for one in finding.replication)
+    return describe_uncounted(dict.fromkeys(one.skipped for one in told if isinstance(one, Skipped)))
+
+
+def describe_uncounted(reasons: Iterable[str]) -> list[str]:
+    """Return the same of reasons why there are no copy thresholds, each once."""
     return [f"{NOT_COUNTED}: there is no valid copy threshold ({reason})" for reason in reasons]

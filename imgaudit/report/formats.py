@@ -1,15 +1,17 @@
 """One result, four formats. HTML, JSON, CSV and Markdown are all made from the same AuditResult."""
 
 import enum
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator
+from itertools import chain
 from pathlib import Path
 
+from imgaudit.decision.controls_needed import ComparedWorks
 from imgaudit.decision.deciding_number import find_deciding_number
-from imgaudit.io.writing import format_csv, write_atomically, write_json
+from imgaudit.io.writing import format_csv_lines, write_atomically, write_json
 from imgaudit.report.alarm_wording import sort_alarms
 from imgaudit.report.audit.html import write_html
 from imgaudit.report.audit.rendering import RENDERING, Rendering
-from imgaudit.report.copy_counts import copies_text, explain_uncounted, is_counted
+from imgaudit.report.copy_counts import copies_text, describe_uncounted, is_counted
 from imgaudit.report.junit import render_junit
 from imgaudit.report.redaction import csv_cell
 from imgaudit.report.review.context import ReviewContext, review_context
@@ -22,7 +24,6 @@ from imgaudit.report.wording import (
     WORDING,
     blind_comparison_text,
     controls_text,
-    controls_used_text,
     false_positive_text,
     invmm_text,
     part_of,
@@ -94,15 +95,17 @@ def _caption_cells(found: CaptionScore | Skipped | None) -> dict[str, object]:
 
 def render_csv(result: AuditResult) -> str:
     """Write one CSV row per file given."""
-    with_invmm = any(finding.invmm for finding in result.findings)
-    rows = [_csv_row(finding, result.summary.level, with_invmm=with_invmm) for finding in result.findings]
-    return format_csv(rows, list(rows[0]) if rows else ["id"])
+    return "".join(_csv_lines(result))
 
 
-def sort_by_severity(findings: Sequence[Finding]) -> list[Finding]:
-    """Return findings with what was reproduced first, in the order of the verdicts, then by path."""
-    order = list(Verdict)
-    return sorted(findings, key=lambda finding: (order.index(finding.verdict), finding.path))
+def _csv_lines(result: AuditResult) -> Iterator[str]:
+    # One walk over the findings is saved where nothing was measured by InvMM.
+    with_invmm = result.protocol.invmm is not None and any(finding.invmm for finding in result.findings)
+    rows = (_csv_row(finding, result.summary.level, with_invmm=with_invmm) for finding in result.findings)
+    first = next(rows, None)
+    if first is None:
+        return format_csv_lines([], ["id"])
+    return format_csv_lines(chain([first], rows), list(first))
 
 
 def markdown_text(text: str) -> str:
@@ -113,7 +116,7 @@ def markdown_text(text: str) -> str:
 
 def render_markdown(result: AuditResult) -> str:
     """Write counts, what the controls can find, and a table of findings as Markdown."""
-    summary = result.summary
+    summary, told = result.summary, _TableOfFindings(result)
     model = result.run.get("model", {})
     lines = [
         f"# Audit of {summary.targets} images against {markdown_text(str(model.get('name', '')))}",
@@ -122,11 +125,11 @@ def render_markdown(result: AuditResult) -> str:
         f"seed {result.run.get('seed')}, started {result.run.get('started')}.",
         "",
         *(f"- {WORDING[verdict].label}: {count}" for verdict, count in summary.counts.items() if count),
-        f"- {controls_used_text(result)}",
+        f"- {told.works.describe(summary.controls)}",
         *([f"- {markdown_text(false_positive_text(summary))}"] if summary.controls else []),
         *([f"- {works}"] if (works := controls_text(summary)) else []),
         *(f"- Decided again, not by the rules that the run began with: {change}" for change in result.redecided),
-        *(f"- {reason}" for reason in explain_uncounted(result)),
+        *(f"- {reason}" for reason in describe_uncounted(told.uncounted)),
         *([f"- {compared}"] if (compared := blind_comparison_text(summary)) else []),
         *([f"- As a set: {markdown_text(as_set)}"] if (as_set := set_level_text(summary)) else []),
         *(f"- Alarm: {markdown_text(as_sentence(alarm.message))}" for alarm in sort_alarms(summary.alarms)),
@@ -134,28 +137,53 @@ def render_markdown(result: AuditResult) -> str:
         "| verdict | file | p | q | deciding q | copies among generated images (95 % interval) |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
-    for finding in sort_by_severity(result.findings):
-        copies = copies_text(finding)
-        copies += f"; {text}" if (text := part_text(finding)) else ""
-        p, q, decided = (
-            "not measured" if isinstance(value, Skipped) else f"{value:.3g}"
-            for value in (finding.p_value, finding.q_value, find_deciding_number(finding, summary.level).value)
-        )
-        lines.append(
-            f"| {finding.verdict.value} | {markdown_text(file_name(finding.path))} | {p} | {q} | {decided} | {copies} |"
-        )
-    carried = [(f.path, one.stream_rates) for f in result.findings for one in f.replication if one.stream_rates]
-    if carried:
+    lines += told.rows()
+    if told.carried:
         lines += ["", "Which text stream carries the copies, for seeds that gave copies (95 % interval):", ""]
-        lines += [f"- {markdown_text(file_name(path))}: {markdown_text(stream_text(rates))}" for path, rates in carried]
-        lines += ["", STREAMS_LIMIT]
-    if moved := [(f.path, f.invmm) for f in result.findings if f.invmm]:
+        lines += [*told.carried, "", STREAMS_LIMIT]
+    if told.moved:
         lines += ["", "InvMM: how far the initial noise had to be moved before the model returned the image:", ""]
-        lines += [f"- {markdown_text(file_name(path))}: {markdown_text(invmm_text(found))}" for path, found in moved]
-        lines += ["", f"{INVMM_MEANING} {INVMM_LIMIT}"]
+        lines += [*told.moved, "", f"{INVMM_MEANING} {INVMM_LIMIT}"]
     lines += ["", "What each verdict does not say:", ""]
     lines += [f"- {WORDING[v].label}: {WORDING[v].limit}" for v, count in summary.counts.items() if count]
     return "\n".join(lines) + "\n"
+
+
+class _TableOfFindings:
+    """Lines of Markdown on every image, made in one walk over the findings."""
+
+    def __init__(self, result: AuditResult) -> None:
+        order = {verdict: place for place, verdict in enumerate(Verdict)}
+        self._rows = list[tuple[int, str, str]]()
+        self.carried, self.moved = list[str](), list[str]()
+        self.uncounted: dict[str, None] = {}
+        self.works = ComparedWorks(result.summary.level)
+        for finding in result.findings:
+            self.works.add(finding)
+            row = _markdown_row(finding, result.summary.level)
+            self._rows.append((order[finding.verdict], finding.path, row))
+            name = markdown_text(file_name(finding.path))
+            for one in finding.replication:
+                if isinstance(one.thresholds, Skipped):
+                    self.uncounted[one.thresholds.skipped] = None
+                if one.stream_rates:
+                    self.carried.append(f"- {name}: {markdown_text(stream_text(one.stream_rates))}")
+            if finding.invmm:
+                self.moved.append(f"- {name}: {markdown_text(invmm_text(finding.invmm))}")
+
+    def rows(self) -> list[str]:
+        """Return the rows of a table, with what was reproduced first, in the order of the verdicts, then by path."""
+        return [row for _, _, row in sorted(self._rows, key=lambda one: one[:2])]
+
+
+def _markdown_row(finding: Finding, level: float) -> str:
+    copies = copies_text(finding)
+    copies += f"; {text}" if (text := part_text(finding)) else ""
+    p, q, decided = (
+        "not measured" if isinstance(value, Skipped) else f"{value:.3g}"
+        for value in (finding.p_value, finding.q_value, find_deciding_number(finding, level).value)
+    )
+    return f"| {finding.verdict.value} | {markdown_text(file_name(finding.path))} | {p} | {q} | {decided} | {copies} |"
 
 
 def render(result: AuditResult, kind: ReportFormat, failing: Collection[Verdict] = REPRODUCED) -> str:
@@ -188,6 +216,6 @@ def write_report(run: RunFolder, result: AuditResult, processes: int = 1) -> Non
 def render_into(folder: Path, run: RunFolder, result: AuditResult, review: ReviewContext, processes: int = 1) -> None:
     """Write every format of a run into a folder, with a note of what made it; arguments as in `write_html`."""
     write_html(run, result, folder, review, processes)
-    write_atomically(folder / "findings.csv", render_csv(result))
+    write_atomically(folder / "findings.csv", _csv_lines(result))
     write_atomically(folder / "summary.md", render_markdown(result))
     write_json(folder / RENDERING, Rendering.now(review).model_dump(mode="json"))

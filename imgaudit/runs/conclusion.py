@@ -1,6 +1,7 @@
 """Conclude a run from its files: match, decide, sum up. Needs no model, and can be done again at any time."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,16 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load
 
-from imgaudit.decision.alarms import describe_blind_comparison
 from imgaudit.decision.coincidence import CrossMatches
 from imgaudit.decision.controls_needed import describe_controls_used
 from imgaudit.decision.folder import FolderDecision
 from imgaudit.decision.null_bank import NullBank
 from imgaudit.decision.replication import NO_CONTROLS, Evidence
-from imgaudit.decision.verdict import conclude_folder, conclude_skipped
+from imgaudit.decision.verdict import conclude_images, conclude_skipped
 from imgaudit.exceptions import InputError, RunFolderError
 from imgaudit.index.near_duplicates import find_near_duplicates
 from imgaudit.io.framing import frame_image, to_tensor
+from imgaudit.io.json_stream import format_list, read_json_in_pieces
 from imgaudit.io.reading import read_bounded
 from imgaudit.io.screening import THUMBNAIL_SIDE
 from imgaudit.io.writing import format_json, read_json, read_png, write_atomically
@@ -30,7 +31,7 @@ from imgaudit.runs.folder import MAX_TENSOR_BYTES, RunFolder
 from imgaudit.runs.history import read_history
 from imgaudit.runs.manifest import require_whole
 from imgaudit.runs.model_checks import read_model_checks
-from imgaudit.runs.reference import read_reference
+from imgaudit.runs.reference import Reference, read_reference
 from imgaudit.runs.seal import describe_seal, read_run_seal
 from imgaudit.schema.error_checks import TOO_FEW_TO_FIRE, RateInterval
 from imgaudit.schema.findings import WORDING_VERSION, AuditResult, Finding, PartEvidence, Summary, Verdict
@@ -39,6 +40,7 @@ from imgaudit.schema.policy import Policy
 from imgaudit.schema.protocol import Framing
 from imgaudit.schema.records import DECIDING_RUNGS, Measurement, Rung, RungMeasurement, Skipped, SkippedImage
 from imgaudit.schema.replication import PartReplication
+from imgaudit.schema.stored_findings import StoredFindings, list_contents
 from imgaudit.similarity.descriptors import Descriptor
 from imgaudit.similarity.matcher import Matcher
 from imgaudit.similarity.parts import compare_images
@@ -58,7 +60,7 @@ def _paths(run: RunFolder, measurement: Measurement) -> list[Path]:
     return [folder / "target.png", folder / "rendered.png", *replicas]
 
 
-def _damaged(run: RunFolder, measurements: Sequence[Measurement]) -> dict[str, SkippedImage]:
+def _damaged(run: RunFolder, measurements: Iterable[Measurement]) -> dict[str, SkippedImage]:
     """Targets whose files in the run cannot be read, with what to do."""
     found = {}
     for measurement in measurements:
@@ -82,18 +84,22 @@ def match_run(
     Raises RunFolderError when a file is missing or damaged.
     """
     descriptor = matcher.deciding()
-    ids = [measurement.id for measurement in measurements]
-    thumbnails = np.empty((len(ids), THUMBNAIL_SIDE, THUMBNAIL_SIDE, 3), dtype=np.uint8)
-    for place, name in enumerate(ids):
-        target = read_png(run.image_folder(name) / "target.png")
+    ids, asked = list[str](), {rung: list[str]() for rung in DECIDING_RUNGS}
+    thumbnails = np.empty((len(measurements), THUMBNAIL_SIDE, THUMBNAIL_SIDE, 3), dtype=np.uint8)
+    for place, measurement in enumerate(measurements):
+        ids.append(measurement.id)
+        target = read_png(run.image_folder(measurement.id) / "target.png")
         thumbnails[place] = np.asarray(frame_image(target, THUMBNAIL_SIDE, Framing.SQUASH))
+        for rung, names in asked.items():
+            if isinstance(measurement.ladder(rung), RungMeasurement):
+                names.append(measurement.id)
     duplicates = find_near_duplicates(ids, thumbnails)
+    del thumbnails
     crossed: dict[Rung, CrossMatches] = {}
     decoys = _decoys(run, descriptor)
-    for rung in DECIDING_RUNGS:
-        asked = [m.id for m in measurements if isinstance(m.ladder(rung), RungMeasurement)]
-        if asked:
-            rendered = ((name, _describe(run.image_folder(name) / "rendered.png", descriptor)) for name in asked)
+    for rung, names in asked.items():
+        if names:
+            rendered = ((name, _describe(run.image_folder(name) / "rendered.png", descriptor)) for name in names)
             replicas = (
                 (m.id, np.stack([_describe(run.path / replica.path, descriptor) for replica in measured.valid]))
                 for m in measurements
@@ -130,24 +136,30 @@ def write_result(run: RunFolder, result: AuditResult) -> None:
 
 def _format_result(result: AuditResult) -> Iterator[str]:
     """Yield what `format_json` gives of a result, in pieces."""
-    if not result.findings:
-        yield format_json(result.model_dump(mode="json"))
-        return
-    around = format_json(result.model_copy(update={"findings": []}).model_dump(mode="json"))
-    end = "[]\n}\n"
-    yield around.removesuffix(end)
-    for number, finding in enumerate(result.findings):
-        yield ",\n" if number else "[\n"
-        yield "    " + format_json(finding.model_dump(mode="json")).removesuffix("\n").replace("\n", "\n    ")
-    yield "\n  ]\n}\n"
+    around = format_json(_dump_around(result))
+    # The list of findings comes last.
+    yield around.removesuffix('  "findings": []\n}\n')
+    yield from format_list("findings", map(format_json, list_contents(result.findings)))
+    yield "\n}\n"
+
+
+def _dump_around(result: AuditResult) -> dict[str, Any]:
+    """Return what report.json holds but for its findings."""
+    return result.model_copy(update={"findings": []}).model_dump(mode="json")
 
 
 def is_current(run: RunFolder, result: AuditResult) -> bool:
     """Tell whether report.json holds this result already, and evidence.json names it."""
     if not is_listed(run, run.report_path.name):
         return False
-    held: object = read_json(run.report_path)
-    return held == result.model_dump(mode="json")
+    contents, same = list_contents(result.findings), True
+
+    def compare(held: object) -> None:
+        nonlocal same
+        same = same and next(contents, None) == held
+
+    held = read_json_in_pieces(run.report_path, {"findings": compare})
+    return same and next(contents, None) is None and held == _dump_around(result)
 
 
 def read_decided_policy(run: RunFolder, default: Policy) -> Policy:
@@ -168,16 +180,17 @@ def decide_run(run: RunFolder, policy: Policy | None = None) -> AuditResult:
     manifest = require_whole(run)
     policy = policy or manifest.policy
     bank = NullBank.read(run.calibration_path) if run.calibration_path.is_file() else None
-    measurements, skipped = run.read_measurements()
-    measured = {measurement.path for measurement in measurements}
-    skipped = [one for one in skipped if one.path not in measured]
+    measurements, skipped = run.open_measurements()
+    if skipped:
+        measured = {measurement.path for measurement in measurements}
+        skipped = [one for one in skipped if one.path not in measured]
     try:
         duplicates, crossed = match_run(run, measurements, Matcher(), manifest.groups)
     except RunFolderError:
         damaged = _damaged(run, measurements)
         if not damaged:
             raise
-        measurements = [one for one in measurements if one.id not in damaged]
+        measurements = measurements.without(damaged)
         skipped += damaged.values()
         duplicates, crossed = match_run(run, measurements, Matcher(), manifest.groups)
     checks = read_model_checks(run)
@@ -186,10 +199,9 @@ def decide_run(run: RunFolder, policy: Policy | None = None) -> AuditResult:
         model_checks=checks.checks if checks else (), copy_descriptor=manifest.copy_descriptor,
     )  # fmt: skip
     decision = FolderDecision(measurements, evidence)
-    findings = conclude_folder(decision) + [conclude_skipped(one) for one in skipped]
-    findings = [_with_part(run, finding) for finding in findings]
-    if (reference := read_reference(run)) is not None:
-        findings = [one.model_copy(update={"reference": reference.find(one.id)}) for one in findings]
+    reference = read_reference(run)
+    concluded = chain(conclude_images(decision), map(conclude_skipped, skipped))
+    findings = StoredFindings(_complete(run, finding, reference) for finding in concluded)
     return AuditResult(
         wording=WORDING_VERSION,
         run=_describe_run(run, manifest),
@@ -197,8 +209,8 @@ def decide_run(run: RunFolder, policy: Policy | None = None) -> AuditResult:
         policy=policy,
         redecided=policy.differences(manifest.policy),
         summary=summarise(findings, decision, manifest.files_given).model_copy(update={"model_checks": checks}),
-        findings=findings,
-    )
+        findings=[],
+    ).model_copy(update={"findings": findings})
 
 
 def _describe_run(run: RunFolder, manifest: AuditManifest) -> dict[str, Any]:
@@ -213,15 +225,24 @@ def _describe_run(run: RunFolder, manifest: AuditManifest) -> dict[str, Any]:
     return described
 
 
-def _with_part(run: RunFolder, finding: Finding) -> Finding:
+def _complete(run: RunFolder, finding: Finding, reference: Reference | None) -> Finding:
+    """Add to a finding what was found in the reference collection, and where a part of the image came back."""
+    added: dict[str, object] = {}
+    if (part := _locate_part(run, finding)) is not None:
+        added["part"] = part
+    if reference is not None:
+        added["reference"] = reference.find(finding.id)
+    return finding.model_copy(update=added) if added else finding
+
+
+def _locate_part(run: RunFolder, finding: Finding) -> PartEvidence | None:
     """Locate where target and generated image agree, for the lowest rung that returns a part, from their files."""
     for replication in finding.replication:
         if isinstance(part := replication.part, PartReplication) and part.stands:
             target = to_tensor(read_png(run.image_folder(finding.id) / "rendered.png"))
             pair = compare_images(target, to_tensor(read_png(run.path / part.path)))
-            evidence = PartEvidence(rung=replication.rung, path=part.path, seed=part.seed, pair=pair)
-            return finding.model_copy(update={"part": evidence})
-    return finding
+            return PartEvidence(rung=replication.rung, path=part.path, seed=part.seed, pair=pair)
+    return None
 
 
 def _false_positive_rate(controls: int, level: float) -> RateInterval | Skipped:
@@ -239,21 +260,23 @@ def summarise(findings: Sequence[Finding], decision: FolderDecision, files_given
     """Count verdicts; files that an interrupted run never reached are counted as skipped by the report's banner."""
     level = decision.policy.level
     controls = len(decision.bank.controls) if decision.bank else 0
+    # One walk, as each finding of a large run is made anew whenever it is asked for.
+    told = [(one.verdict, one.seconds, one.network_evaluations) for one in findings]
     return Summary(
         targets=files_given,
-        counts={verdict: sum(finding.verdict is verdict for finding in findings) for verdict in Verdict},
+        counts={verdict: sum(one is verdict for one, _, _ in told) for verdict in Verdict},
         controls=controls,
         control_files=decision.works_bank.files if decision.works_bank else None,
         control_works=decision.works_bank.works if decision.works_bank else None,
         level=level,
         planner=describe_controls_used(controls, findings, level),
         false_positive=_false_positive_rate(controls, level),
-        blind_comparison=describe_blind_comparison(decision.works, decision.bank) if decision.bank else None,
+        blind_comparison=decision.blind_comparison,
         set_level=decision.set_level,
         forcing=decision.forcing,
         hypotheses=decision.hypotheses,
         alarms=decision.alarms,
         scored_only=sum(map(bool, decision.not_asked.values())),
-        seconds=sum(finding.seconds for finding in findings),
-        network_evaluations=sum(finding.network_evaluations for finding in findings),
+        seconds=sum(seconds for _, seconds, _ in told),
+        network_evaluations=sum(evaluations for _, _, evaluations in told),
     )

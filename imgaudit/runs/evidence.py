@@ -13,18 +13,26 @@ different lists give the same bytes to hash.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Final, Literal
+import json
+import os
+import re
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from typing import Final, Literal, TypeVar, overload
 
-from pydantic import Field, ValidationError
-from pydantic.dataclasses import dataclass
+from pydantic import Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as checked_dataclass
 
-from imgaudit.exceptions import RunFolderError
+from imgaudit.exceptions import InputError, RunFolderError
 from imgaudit.io.chain import digest_parts
-from imgaudit.io.reading import open_regular
-from imgaudit.io.writing import MAX_JSON_BYTES, read_json, write_json
+from imgaudit.io.json_stream import format_list, read_json_in_pieces
+from imgaudit.io.reading import FolderReader, open_bounded
+from imgaudit.io.writing import MAX_JSON_BYTES, read_json, write_atomically
 from imgaudit.runs.folder import RunFolder
-from imgaudit.runs.inventory import list_run
+from imgaudit.runs.inventory import FileSizes, list_run
 from imgaudit.schema.problems import describe_problem
 from imgaudit.schema.records import SLOTTED, Record
 
@@ -35,6 +43,8 @@ GROWING: Final = ("continued.jsonl", "history.jsonl", "review/decisions.jsonl")
 
 Section = Literal["files", "pages", "growing"]
 
+Kind = TypeVar("Kind")
+
 _START = b"imgaudit evidence 2"
 """The link before the first one."""
 
@@ -42,8 +52,18 @@ _SHA256 = r"^[0-9a-f]{64}$"
 
 _BLOCK = 2**20
 
+_ENTRY = '{{\n  "path": {},\n  "sha256": "{}",\n  "bytes": {},\n  "chain": "{}"\n}}\n'
+"""A file as `format_json` writes it: a run has so many that each is put together by hand."""
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=SLOTTED)
+_quote = json.JSONEncoder(ensure_ascii=False).encode
+
+_BEGINNING = re.compile(rb'\s*\{\s*"format"\s*:')
+"""How every evidence.json begins that names its format."""
+
+_LONGEST_BEGINNING = 100
+
+
+@checked_dataclass(frozen=True, slots=True, kw_only=True, config=SLOTTED)
 class EvidenceFile:
     """One file of evidence.json."""
 
@@ -57,21 +77,70 @@ class EvidenceFile:
     """Link of the chain."""
 
 
-class EvidenceList(Record):
+class FileTable(Sequence[EvidenceFile]):
+    """Files of evidence.json, in 80 bytes of memory each beyond their paths: a large run has millions of them."""
+
+    def __init__(self, files: Iterable[EvidenceFile] = ()) -> None:
+        self._paths, self._digests = bytearray(), bytearray()
+        self._ends, self._sizes = array("Q"), array("Q")
+        for file in files:
+            self.append(file)
+
+    def append(self, file: EvidenceFile) -> None:
+        """Add a file at the end."""
+        self._paths += file.path.encode()
+        self._digests += bytes.fromhex(file.sha256 + file.chain)
+        self._ends.append(len(self._paths))
+        self._sizes.append(file.bytes)
+
+    @overload
+    def __getitem__(self, place: int) -> EvidenceFile: ...
+    @overload
+    def __getitem__(self, place: slice) -> "FileTable": ...
+    def __getitem__(self, place: int | slice) -> "EvidenceFile | FileTable":
+        if isinstance(place, slice):
+            return FileTable(self[one] for one in range(*place.indices(len(self))))
+        place = range(len(self))[place]
+        path = self._paths[self._ends[place - 1] if place else 0 : self._ends[place]]
+        digests = self._digests[64 * place : 64 * place + 64].hex()
+        return EvidenceFile(path=path.decode(), sha256=digests[:64], bytes=self._sizes[place], chain=digests[64:])
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, FileTable):
+            return NotImplemented
+        own, others = ((one._paths, one._digests, one._ends, one._sizes) for one in (self, other))
+        return own == others
+
+
+@dataclass(frozen=True)
+class EvidenceList:
     """The content of evidence.json."""
 
-    format: Literal[2] = 2
-    """Version of the list."""
-    files: tuple[EvidenceFile, ...]
+    files: Sequence[EvidenceFile]
     """What was measured and decided, in order of path."""
     head: str
     """The chain after these."""
-    pages: tuple[EvidenceFile, ...]
+    pages: Sequence[EvidenceFile]
     """Files in report/, in order of path."""
-    growing: tuple[EvidenceFile, ...]
+    growing: Sequence[EvidenceFile]
     """Files to which lines are added later, in order of path."""
     complete_head: str
     """The chain after all."""
+
+
+class _Around(Record):
+    """evidence.json without its files, which are read and written one at a time."""
+
+    format: Literal[2] = 2
+    """Version of the list."""
+    files: tuple[()] = ()
+    head: str
+    pages: tuple[()] = ()
+    growing: tuple[()] = ()
+    complete_head: str
 
 
 class FirstEvidenceFile(Record):
@@ -94,6 +163,9 @@ class FirstEvidenceList(Record):
     """The chain of the last file."""
 
 
+_FILE, _AROUND, _FIRST = TypeAdapter(EvidenceFile), TypeAdapter(_Around), TypeAdapter(FirstEvidenceList)
+
+
 def write_evidence(run: RunFolder) -> None:
     """Write evidence.json over every file of a run; called when all others are written.
 
@@ -102,18 +174,29 @@ def write_evidence(run: RunFolder) -> None:
     inventory = list_run(run.path)
     if inventory.refused:
         raise RunFolderError(f"{str(run.path)!r} cannot be listed as evidence: {'; '.join(inventory.refused)}")
-    names: dict[Section, list[str]] = {"files": [], "pages": [], "growing": []}
-    for name in inventory.files:
-        if name != EVIDENCE:
-            names[find_section(name)].append(name)
-    listed = {section: [(name, *hash_beginning(run, name)) for name in names[section]] for section in names}
-    files, head = _chain(listed["files"], _START)
-    pages, after_pages = _chain(listed["pages"], head)
-    growing, complete_head = _chain(listed["growing"], after_pages)
-    content = EvidenceList(
-        files=files, head=head.hex(), pages=pages, growing=growing, complete_head=complete_head.hex()
-    )
-    write_json(run.path / EVIDENCE, content.model_dump(mode="json"))
+    write_atomically(run.path / EVIDENCE, _format_evidence(run, inventory.files))
+
+
+def _format_evidence(run: RunFolder, sizes: FileSizes) -> Iterator[str]:
+    """Yield evidence.json in pieces; every file is read when its entry is written."""
+    link = _START
+
+    def list_files(section: Section) -> Iterator[str]:
+        nonlocal link
+        with FolderReader(run.path) as reader:
+            for name in sizes:
+                if name != EVIDENCE and find_section(name) == section:
+                    sha256, size = hash_with(reader, name)
+                    link = _link(link, name, sha256, size)
+                    yield _ENTRY.format(_quote(name), sha256, size, link.hex())
+
+    yield '{\n  "format": 2,\n'
+    yield from format_list("files", list_files("files"))
+    yield f',\n  "head": "{link.hex()}",\n'
+    yield from format_list("pages", list_files("pages"))
+    yield ",\n"
+    yield from format_list("growing", list_files("growing"))
+    yield f',\n  "complete_head": "{link.hex()}"\n}}\n'
 
 
 def find_section(path: str) -> Section:
@@ -132,9 +215,17 @@ def hash_beginning(run: RunFolder, name: str, length: int | None = None) -> tupl
 
     Raises OSError and RunFolderError for what cannot be opened or is no regular file.
     """
+    with FolderReader(run.path) as reader:
+        return hash_with(reader, name, length)
+
+
+def hash_with(reader: FolderReader, name: str, length: int | None = None) -> tuple[str, int]:
+    """Return the same of one of many files."""
     digest, done = hashlib.sha256(), 0
-    with open_regular(run.path / name) as file:
-        while block := file.read(_BLOCK if length is None else min(_BLOCK, length - done)):
+    with reader.open(name) as file:
+        # Most files are small, for which a block of its own takes longer than their bytes.
+        whole = min(_BLOCK, os.fstat(file.fileno()).st_size + 1)
+        while block := file.read(whole if length is None else min(whole, length - done)):
             digest.update(block)
             done += len(block)
     return digest.hexdigest(), done
@@ -148,12 +239,35 @@ def read_evidence(run: RunFolder, limit: int = MAX_JSON_BYTES) -> EvidenceList |
             f"{str(run.path)!r} has no evidence.json: it is not a finished run; give the audit's command again to "
             "finish it, or imgaudit report RUN to keep what was measured so far"
         )
-    content = read_json(path, limit)
-    kind = EvidenceList if isinstance(content, Mapping) and "format" in content else FirstEvidenceList
+    if not _names_format(run, limit):
+        content = read_json(path, limit)
+        if not (isinstance(content, Mapping) and "format" in content):
+            return _validate(run, _FIRST, content)
+    tables = {section: FileTable() for section in ("files", "pages", "growing")}
+    takers = {section: partial(_take, run, table) for section, table in tables.items()}
+    around = _validate(run, _AROUND, read_json_in_pieces(path, takers, limit))
+    return EvidenceList(head=around.head, complete_head=around.complete_head, **tables)
+
+
+def _names_format(run: RunFolder, limit: int) -> bool:
+    """Tell whether evidence.json begins with its format, as all do that name one; it need not be read as a whole."""
+    path = run.path / EVIDENCE
     try:
-        return kind.model_validate(content)
+        with open_bounded(path, limit) as file:
+            return _BEGINNING.match(file.read(_LONGEST_BEGINNING)) is not None
+    except (InputError, OSError) as error:
+        raise RunFolderError(f"{str(path)!r} cannot be read: {error}") from error
+
+
+def _take(run: RunFolder, table: FileTable, file: object) -> None:
+    table.append(_validate(run, _FILE, file))
+
+
+def _validate(run: RunFolder, kind: TypeAdapter[Kind], value: object) -> Kind:
+    try:
+        return kind.validate_python(value)
     except ValidationError as error:
-        raise RunFolderError(f"{str(path)!r} is damaged: {describe_problem(error)}") from error
+        raise RunFolderError(f"{str(run.path / EVIDENCE)!r} is damaged: {describe_problem(error)}") from error
 
 
 def is_listed(run: RunFolder, name: str) -> bool:
@@ -170,32 +284,30 @@ def is_listed(run: RunFolder, name: str) -> bool:
 
 def check_chain(listed: EvidenceList) -> Iterator[str]:
     """Yield what is wrong with a list in itself: its chain, the order of its files, or a file in the wrong part."""
-    link, seen = _START, set[str]()
+    link = _START
     sections = (("files", listed.files), ("pages", listed.pages), ("growing", listed.growing))
     for section, files in sections:
+        # Lists that imgaudit writes are in order, in which nothing is twice unless it follows itself.
+        ordered = all(one.path <= other.path for one, other in pairwise(files))
+        seen = set[str]()
+        before: str | None = None
         for file in files:
             link = _link(link, file.path, file.sha256, file.bytes)
             if link.hex() != file.chain:
                 yield f"evidence.json was edited: its chain breaks at {file.path!r:.200}"
                 return
-            if find_section(file.path) != section or file.path in seen:
+            twice = file.path == before if ordered else file.path in seen
+            if find_section(file.path) != section or twice:
                 yield f"evidence.json was edited: it lists {file.path!r:.200} twice, or where it does not belong"
                 return
-            seen.add(file.path)
+            before = file.path
+            if not ordered:
+                seen.add(file.path)
         if section == "files" and link.hex() != listed.head:
             yield "evidence.json was edited: its head is not the last link of its chain"
             return
     if link.hex() != listed.complete_head:
         yield "evidence.json was edited: its complete_head is not the last link of its chain"
-
-
-def _chain(files: Iterable[tuple[str, str, int]], link: bytes) -> tuple[tuple[EvidenceFile, ...], bytes]:
-    """Return the files, each with its link, and the last link."""
-    found = []
-    for path, sha256, size in files:
-        link = _link(link, path, sha256, size)
-        found.append(EvidenceFile(path=path, sha256=sha256, bytes=size, chain=link.hex()))
-    return tuple(found), link
 
 
 def _link(before: bytes, path: str, sha256: str, size: int) -> bytes:

@@ -14,8 +14,9 @@ from pydantic import ValidationError
 
 from imgaudit.decision.null_bank import NullBank
 from imgaudit.decision.verdict import conclude_skipped
-from imgaudit.exceptions import InputError, RunFolderError
-from imgaudit.io.reading import hash_file, read_bounded
+from imgaudit.exceptions import RunFolderError
+from imgaudit.io.json_stream import read_json_in_pieces
+from imgaudit.io.reading import hash_file
 from imgaudit.io.writing import MAX_JSON_BYTES, read_json
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import read_manifest, require_whole
@@ -24,6 +25,7 @@ from imgaudit.schema.manifest import AuditManifest
 from imgaudit.schema.measures import DECIDING_DESCRIPTOR, DECIDING_DISTANCE
 from imgaudit.schema.problems import describe_problem
 from imgaudit.schema.records import REPLICA_PATH, SCHEMA_VERSION, Measurement, Skipped, SkippedImage
+from imgaudit.schema.stored_findings import StoredFindings
 
 NOT_REACHED = "the audit was stopped before it reached this file"
 
@@ -69,7 +71,10 @@ class FinishedRun:
 
 
 def read_result(run: RunFolder) -> AuditResult:
-    """Read report.json. Raises RunFolderError when the folder is not a run, not finished, or the report is damaged."""
+    """Read report.json, one finding at a time.
+
+    Raises RunFolderError when the folder is not a run, not finished, or the report is damaged.
+    """
     if not run.manifest_path.is_file():
         raise RunFolderError(f"{str(run.path)!r} is not a run folder: it has no manifest.json")
     if not run.report_path.is_file():
@@ -77,13 +82,17 @@ def read_result(run: RunFolder) -> AuditResult:
         raise RunFolderError(
             f"{str(run.path)!r} is not a finished run: it has no report.json; imgaudit report writes it"
         )
+    findings = StoredFindings()
+
+    def take(content: object) -> None:
+        try:
+            findings.append_content(content)
+        except ValidationError as error:
+            raise _damaged(run, f"findings.{len(findings)}.{describe_problem(error)}") from error
+
+    content = read_json_in_pieces(run.report_path, {"findings": take})
     try:
-        # Straight from the bytes: between them and the result, JSON as Python's objects takes more than both.
-        return AuditResult.model_validate_json(read_bounded(run.report_path, MAX_JSON_BYTES))
-    except (InputError, ValidationError):
-        pass
-    try:
-        return AuditResult.model_validate(read_json(run.report_path))
+        return AuditResult.model_validate(content).model_copy(update={"findings": findings})
     except ValidationError as error:
         raise _damaged(run, describe_problem(error)) from error
 

@@ -3,11 +3,12 @@
 import json
 import re
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from pydantic import ValidationError
 
@@ -153,6 +154,63 @@ class RunFolder:
             elif isinstance(record, SkippedImage):
                 skipped[record.path] = record
         return [measurements[name] for name in sorted(measurements)], list(skipped.values())
+
+    def open_measurements(self) -> "tuple[StoredMeasurements, list[SkippedImage]]":
+        """Return the same, but read every measurement anew whenever it is asked for: no two need be in memory."""
+        places, skipped, place = dict[str, int](), dict[str, SkippedImage](), 0
+        for line in split_lines(self.records_path):
+            record = parse_record(line) if line.strip() else None
+            if isinstance(record, Measurement):
+                places[record.id] = place
+            elif isinstance(record, SkippedImage):
+                skipped[record.path] = record
+            place += len(line)
+        return StoredMeasurements(self.records_path, places), list(skipped.values())
+
+
+class StoredMeasurements(Sequence[Measurement]):
+    """Measurements of a run, in order of id, each read from records.jsonl whenever it is asked for.
+
+    Raises RunFolderError when the file was changed in the meantime.
+    """
+
+    def __init__(self, path: Path, places: Mapping[str, int]) -> None:
+        """Take note of the records.
+
+        places:  where the record that counts begins, in bytes, by id of the image
+        """
+        self._path, self._ids = path, sorted(places)
+        self._places = array("Q", (places[name] for name in self._ids))
+
+    def without(self, ids: Collection[str]) -> "StoredMeasurements":
+        """Return the measurements of all other images."""
+        places = zip(self._ids, self._places, strict=True)
+        return StoredMeasurements(self._path, {name: place for name, place in places if name not in ids})
+
+    @overload
+    def __getitem__(self, number: int) -> Measurement: ...
+    @overload
+    def __getitem__(self, number: slice) -> list[Measurement]: ...
+    def __getitem__(self, number: int | slice) -> Measurement | list[Measurement]:
+        if isinstance(number, slice):
+            return list(self._read(range(*number.indices(len(self)))))
+        [one] = self._read([range(len(self))[number]])
+        return one
+
+    def __iter__(self) -> Iterator[Measurement]:
+        return self._read(range(len(self)))
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def _read(self, numbers: Iterable[int]) -> Iterator[Measurement]:
+        with open_regular(self._path) as file:
+            for number in numbers:
+                file.seek(self._places[number])
+                record = parse_record(file.readline(MAX_LINE_BYTES))
+                if not isinstance(record, Measurement) or record.id != self._ids[number]:
+                    raise RunFolderError(f"{str(self._path)!r} was changed while it was read: give the command again")
+                yield record
 
 
 class RecordIndex(Mapping[str, Measurement]):

@@ -1,9 +1,10 @@
 """The conclusions of a run: frozen values, each field described; their JSON is report.json."""
 
 import enum
+from collections.abc import Sequence
 from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_serializer, model_validator
 
 from imgaudit.schema.caption_score import CaptionScore
 from imgaudit.schema.error_checks import TOO_FEW_TO_FIRE, ForcingCheck, RateInterval
@@ -294,8 +295,12 @@ class AuditResult(Record):
     """Differences of this policy from the one fixed before the run; empty when it is the same."""
     summary: Summary
     """Counts."""
-    findings: list[Finding]
-    """One per file given."""
+    findings: Sequence[Finding]
+    """One per file given; in results that were read or decided, `StoredFindings`."""
+
+    @field_serializer("findings", mode="wrap")
+    def _dump_findings(self, findings: Sequence[Finding], dump: SerializerFunctionWrapHandler) -> Any:
+        return dump(list(findings))
 
     def _repr_html_(self) -> str:
         """Show the result as a table in a notebook."""

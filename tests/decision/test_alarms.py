@@ -78,7 +78,7 @@ def test_captions_of_another_make_are_not_compared_with_the_controls() -> None:
     assert person != machine
     decided = decision(targets, null)
     assert codes(decided.alarms) == [AlarmCode.BLIND_CAPTIONS]
-    caption = decided.replications[targets[0].id][0]
+    caption = decided.replications(targets[0])[0]
     assert isinstance(caption.p_value, Skipped) and not caption.stands
     assert not decision(targets, bank(199)).alarms
 

@@ -1,6 +1,7 @@
 """Decisions over a whole folder: near-duplicates, text rungs, error rates."""
 
-from collections.abc import Sequence
+import tracemalloc
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -47,7 +48,7 @@ def test_near_duplicates_count_once_and_a_member_stands_only_with_its_representa
 def test_a_text_may_come_from_any_rung_and_pays_for_their_number() -> None:
     target = measurement("a", 0.1, [MISS] * 8, [COPY] * 8)
     both = target.model_copy(update={"rungs": target.rungs | {Rung.PROMPT: rung([MISS] * 8, "p")}})
-    one, two = (decision([t], bank(199)).replications[t.id] for t in (target, both))
+    one, two = (decision([t], bank(199)).replications(t) for t in (target, both))
     assert two[1].q_value == pytest.approx(2 * one[0].q_value)  # type: ignore[operator]
     assert one[0].stands and two[1].stands and not two[0].stands
 
@@ -71,7 +72,7 @@ def test_with_ten_prompts_an_image_pays_for_each() -> None:
     replicas = [replace(one, text=n) for n, one in enumerate(captions.replicas)]
     many = captions.model_copy(update={"texts": [f"text {n}" for n in range(8)], "replicas": replicas})
     ten = asked.model_copy(update={"rungs": asked.rungs | {Rung.CAPTION: many}})
-    one_text, eight_texts = (decision([t], bank(199)).replications[t.id][0].p_value for t in (asked, ten))
+    one_text, eight_texts = (decision([t], bank(199)).replications(t)[0].p_value for t in (asked, ten))
     assert eight_texts == pytest.approx(8 * one_text)  # type: ignore[operator]
 
 
@@ -112,3 +113,35 @@ def test_false_discoveries_over_simulated_folders_stay_at_the_level() -> None:
         proportions.append(sum(found[10:]) / max(1, sum(found)))
         assert sum(found[:10]) >= 8
     assert np.mean(proportions) <= 0.05 + 3 * np.std(proportions) / np.sqrt(60)
+
+
+def test_memory_does_not_grow_with_generated_images() -> None:
+    """Measurements can be made anew for each walk; of what was generated for an image, nothing is kept."""
+
+    class Made(Sequence[Measurement]):
+        def __init__(self, misses: int) -> None:
+            self.misses = misses
+
+        def __len__(self) -> int:
+            return 20
+
+        def __getitem__(self, place: Any) -> Any:
+            return measurement(f"t{place}", 0.1 * (place % 9), [COPY, *[MISS] * self.misses], [MISS] * self.misses)
+
+        def __iter__(self) -> Iterator[Measurement]:
+            return (self[place] for place in range(len(self)))
+
+    def peak(count: int) -> tuple[int, FolderDecision]:
+        tracemalloc.start()
+        try:
+            decided = decision(Made(count), null)
+            return tracemalloc.get_traced_memory()[1], decided
+        finally:
+            tracemalloc.stop()
+
+    null = bank(99)
+    peak(8)
+    (few, of_few), (many, _) = peak(8), peak(40)
+    # One record of 80 images, and what is made of it, is in memory at a time; those of 20 would take 2 MB more.
+    assert many - few < 400_000
+    assert conclude_folder(of_few) == conclude_folder(decision(list(Made(8)), null))

@@ -1,13 +1,16 @@
 """evidence.json covers every file of a run; its head is over what was measured and decided."""
 
 import hashlib
+import json
 import os
+import tracemalloc
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from imgaudit.exceptions import RunFolderError
-from imgaudit.io.writing import append_lines, read_json, write_json
+from imgaudit.io.writing import append_lines, format_json, read_json, write_json
 from imgaudit.runs.evidence import EvidenceList, check_chain, read_evidence, write_evidence
 from imgaudit.runs.folder import RunFolder
 
@@ -79,6 +82,45 @@ def test_links_and_pipes_are_no_evidence(run: RunFolder) -> None:
 def test_a_list_of_entries_in_the_wrong_part_is_found(run: RunFolder) -> None:
     write_evidence(run)
     found = listed(run)
-    moved = found.model_copy(update={"pages": (), "growing": (*found.pages, *found.growing)})
+    moved = replace(found, pages=(), growing=(*found.pages, *found.growing))
     assert "where it does not belong" in next(check_chain(moved))
     assert read_json(run.path / "evidence.json")["format"] == 2
+
+
+def test_a_list_is_written_as_json_is_everywhere_and_read_whatever_its_form(run: RunFolder) -> None:
+    found, path = listed(run), run.path / "evidence.json"
+    entries = {
+        section: [asdict(one) for one in files]
+        for section, files in (("files", found.files), ("pages", found.pages), ("growing", found.growing))
+    }
+    content = {"format": 2, "files": entries["files"], "head": found.head, "pages": entries["pages"],
+               "growing": entries["growing"], "complete_head": found.complete_head}  # fmt: skip
+    assert path.read_text(encoding="utf-8") == format_json(content)
+    for other in (json.dumps(content), json.dumps(content, sort_keys=True, indent=1)):
+        path.write_text(other)
+        assert read_evidence(run) == found
+    (run.path / "history.jsonl").unlink()
+    write_evidence(run)
+    assert '"growing": [],\n' in path.read_text()
+    for other in (json.dumps(content | {"more": 1}), json.dumps(content | {"files": 1}), json.dumps(content)[:-1],
+                  json.dumps(content | {"files": [{"path": "x"}]})):  # fmt: skip
+        path.write_text(other)
+        with pytest.raises(RunFolderError, match=r"evidence.json' (is damaged|cannot be read)"):
+            read_evidence(run)
+
+
+def test_a_file_takes_little_memory_when_evidence_is_written_and_read(run: RunFolder) -> None:
+    count = 2000
+    for number in range(count):
+        (run.path / "images" / f"{number:060d}.png").touch()
+    tracemalloc.start()
+    try:
+        write_evidence(run)
+        written = tracemalloc.get_traced_memory()[1]
+        tracemalloc.reset_peak()
+        assert len(read_evidence(run).files) > count
+        read = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    # Beyond a buffer of 256 KiB as bytes and as text; objects of JSON take more than 1,000 bytes a file.
+    assert written < 2**20 + 350 * count and read < 2**20 + 350 * count

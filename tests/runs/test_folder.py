@@ -6,6 +6,7 @@ import pytest
 from imgaudit.exceptions import RunFolderError
 from imgaudit.io.writing import read_json, write_json
 from imgaudit.runs.folder import RunFolder
+from tests.support.records import measurement
 
 
 def hold(path: str, ready: object, done: object) -> None:
@@ -74,3 +75,22 @@ def test_what_was_not_measured_cannot_be_written_as_a_number(tmp_path: Path) -> 
     (tmp_path / "a.json").write_text("{")
     with pytest.raises(RunFolderError, match="cannot be read"):
         read_json(tmp_path / "a.json")
+
+
+def test_measurements_read_one_at_a_time_are_those_that_are_read_at_once(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    images = [measurement(name, 0.5, [(0.4, 0.4)] * 2) for name in "dcba"]
+    again = images[0].model_copy(update={"seconds": 9.0})
+    for one in (*images, again):
+        run.append_record({"stage": "measured", **one.model_dump(mode="json")})
+    with run.records_path.open("ab") as file:
+        file.write(b'{"stage": "measured", "id": "cut')
+    run.append_record({"stage": "skipped", "path": "b", "skipped": "x"})
+    whole, skipped = run.read_measurements()
+    stored, others = run.open_measurements()
+    assert list(stored) == whole and others == skipped and len(stored) == 4 and again in list(stored)
+    assert stored[-1] == whole[-1] and stored[1:3] == whole[1:3]
+    assert list(stored.without({whole[0].id})) == whole[1:]
+    run.records_path.write_bytes(run.records_path.read_bytes()[10:])
+    with pytest.raises(RunFolderError, match="was changed while it was read"):
+        list(stored)

@@ -7,6 +7,7 @@ from typing import Any
 import jinja2
 import markupsafe
 
+from imgaudit.decision.controls_needed import ComparedWorks
 from imgaudit.decision.deciding_number import find_deciding_number
 from imgaudit.decision.null_bank import NullBank
 from imgaudit.io.containment import OpenFolder, open_folder
@@ -15,7 +16,7 @@ from imgaudit.io.writing import write_atomically, write_into
 from imgaudit.report.answer import answer_question, count_close
 from imgaudit.report.audit.charts import Charts
 from imgaudit.report.audit.image_page import image_context
-from imgaudit.report.audit.index_page import index_context, row_of, write_rows
+from imgaudit.report.audit.index_page import Seen, index_context, row_of, write_rows
 from imgaudit.report.copy_counts import are_placed
 from imgaudit.report.glossary import PAGE
 from imgaudit.report.pages import (
@@ -29,13 +30,14 @@ from imgaudit.report.pages import (
     write_assets,
 )
 from imgaudit.report.review.context import ReviewContext
-from imgaudit.report.wording import KEYS, WORDING, controls_used_text
+from imgaudit.report.wording import KEYS, WORDING
 from imgaudit.runs.folder import RecordIndex, RunFolder
 from imgaudit.runs.manifest import read_manifest
 from imgaudit.runs.reference import read_reference
 from imgaudit.schema.findings import AuditResult, Finding, Verdict
 from imgaudit.schema.records import Measurement, RungMeasurement, Skipped
 from imgaudit.schema.score_search import describe_measuring, describe_search_budget, search_of
+from imgaudit.schema.stored_findings import take_findings
 
 ASSETS = ("image.css", "index.css", "decisions.css", "index.js", "image.js", "decisions.js", "keys.js")
 
@@ -54,20 +56,20 @@ def write_html(run: RunFolder, result: AuditResult, folder: Path, review: Review
     search = search_of(result.protocol, result.run["model"]["prediction_type"])
     charts = Charts(bank, result.summary.level, search)
     write_assets(folder, ASSETS)
-    order = list(Verdict)
-    findings = sorted(result.findings, key=lambda f: (order.index(f.verdict), f.path))
+    listed = _Listed(result)
+    findings = listed.findings
     shared: dict[str, Any] = {
         "result": result,
         "answer": answer_question(result.summary, count_close(result.findings)),
         "wording": WORDING,
         "command": reproduction_command(result),
         "continued": continuing_commands(result),
-        "controls_used": controls_used_text(result),
+        "controls_used": listed.works.describe(result.summary.controls),
         "placed": are_placed(result),
         "sealing": describe_sealing(result),
         "history": describe_history(review.history),
         "merged": describe_shards(read_manifest(run).merged),
-        "names": {finding.id: Path(finding.path).name for finding in findings},
+        "names": listed.names,
         "unfinished": result.summary.targets - len(findings),
         "reference": read_reference(run),
         "review": review,
@@ -82,25 +84,56 @@ def write_html(run: RunFolder, result: AuditResult, folder: Path, review: Review
     for name in ("run_facts", "keys_dialog"):
         # The same on every page: rendered once.
         shared[name] = markupsafe.Markup(environment.get_template(f"{name}.html.jinja").render(**shared))
-    pictures = [pair for finding in findings for pair in _thumbnails_of(run, finding, folder / "thumbs")]
-    with write_thumbnails(pictures, processes) as made:
-        template = environment.get_template("image.html.jinja")
-        with open_folder(folder, make=True) as pages, open_folder(folder / "charts", make=True) as drawn:
-            rows = list(_write_images(run, folder, (pages, drawn), findings, template, charts, shared))
-        for row in rows:
-            row |= {"target": next(made), "best": next(made)}
-    named = write_rows(folder, rows, environment, shared)
-    context = index_context(folder, findings, result.summary, charts, result.policy.copy_level)
+    seen = Seen()
+    template = environment.get_template("image.html.jinja")
+    with (
+        write_thumbnails(listed.pictures(run, folder / "thumbs"), processes) as made,
+        open_folder(folder, make=True) as pages,
+        open_folder(folder / "charts", make=True) as drawn,
+    ):
+        rows = _write_images(run, folder, (pages, drawn), (findings, listed.ids, seen), template, charts, shared)
+        named = write_rows(folder, _with_thumbnails(rows, made), environment, shared)
+    context = index_context(folder, seen, result.summary, charts, result.policy.copy_level)
     write_atomically(folder / PAGE, render_glossary(environment, **shared))
     page = environment.get_template("index.html.jinja").render(**shared, **context, **named)
     write_atomically(folder / "index.html", page)
+
+
+class _Listed:
+    """What is known of all findings before the page of one is written, in their order."""
+
+    def __init__(self, result: AuditResult) -> None:
+        order, known = {verdict: place for place, verdict in enumerate(Verdict)}, list[tuple[int, str, str, str]]()
+        self.works = ComparedWorks(result.summary.level)
+        for finding in result.findings:
+            self.works.add(finding)
+            replica = finding.best_replica
+            closest = "" if isinstance(replica, Skipped) else replica.path
+            known.append((order[finding.verdict], finding.path, finding.id, closest))
+        places = sorted(range(len(known)), key=lambda place: known[place][:2])
+        self.findings = take_findings(result.findings, places)
+        self.ids = [known[place][2] for place in places]
+        self.names = {known[place][2]: Path(known[place][1]).name for place in places}
+        self._closest = [known[place][3] for place in places]
+
+    def pictures(self, run: RunFolder, folder: Path) -> Iterator[tuple[Path | None, Path]]:
+        """Yield source and destination of two thumbnails: an image's, and its closest generated image's."""
+        for name, closest in zip(self.ids, self._closest, strict=True):
+            yield run.image_folder(name) / "target.png", folder / f"{name}-target.jpg"
+            yield run.path / closest if closest else None, folder / f"{name}-best.jpg"
+
+
+def _with_thumbnails(rows: Iterator[dict[str, Any]], made: Iterator[bool]) -> Iterator[dict[str, Any]]:
+    """Add to every row whether there are thumbnails."""
+    for row in rows:
+        yield row | {"target": next(made), "best": next(made)}
 
 
 def _write_images(
     run: RunFolder,
     folder: Path,
     opened: tuple[OpenFolder, OpenFolder],
-    findings: Sequence[Finding],
+    told: tuple[Sequence[Finding], Sequence[str], Seen],
     template: jinja2.Template,
     charts: Charts,
     shared: dict[str, Any],
@@ -108,12 +141,13 @@ def _write_images(
     """Write the page of every image; its row of the index, still without what says whether there are thumbnails.
 
     opened:  the folder, and the one for charts in it
+    told:    the findings in their order, their ids, and what takes note of each
     """
-    pages, drawn = opened
+    (pages, drawn), (findings, ids, seen) = opened, told
     measurements, level = RecordIndex(run), shared["result"].summary.level
     # A file that was read and yet not measured has no digest in its finding.
-    told = [one for part in ("targets", "skipped") for one in shared["result"].run.get(part, ())]
-    digests = {str(one["path"]): str(one.get("sha256", "")) for one in told}
+    given = [one for part in ("targets", "skipped") for one in shared["result"].run.get(part, ())]
+    digests = {str(one["path"]): str(one.get("sha256", "")) for one in given}
     for place, finding in enumerate(findings):
         measurement = measurements.get(finding.id)
         page = template.render(
@@ -122,21 +156,13 @@ def _write_images(
             decided=find_deciding_number(finding, level),
             known_sha256=digests.get(finding.path, ""),
             place=place + 1,
-            previous=findings[place - 1].id if place else None,
-            following=findings[place + 1].id if place + 1 < len(findings) else None,
+            previous=ids[place - 1] if place else None,
+            following=ids[place + 1] if place + 1 < len(ids) else None,
         )
         write_into(pages, f"{finding.id}.html", page, durable=False)
+        seen.add(finding)
         review = _newest(shared["review"], finding.id)
         yield row_of(finding, shared["names"][finding.id], _texts(measurement), review, level)
-
-
-def _thumbnails_of(run: RunFolder, finding: Finding, folder: Path) -> list[tuple[Path | None, Path]]:
-    """Return source and destination of two thumbnails: the image's, and the closest generated image's."""
-    replica = finding.best_replica
-    return [
-        (run.image_folder(finding.id) / "target.png", folder / f"{finding.id}-target.jpg"),
-        (None if isinstance(replica, Skipped) else run.path / replica.path, folder / f"{finding.id}-best.jpg"),
-    ]
 
 
 def _newest(review: ReviewContext, image_id: str) -> str:

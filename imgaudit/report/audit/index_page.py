@@ -5,6 +5,7 @@ scripts the same rows are in plain lists.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -86,41 +87,41 @@ def _measured(value: float | Skipped) -> float | None:
 
 
 def write_rows(
-    folder: Path, rows: Sequence[Mapping[str, Any]], environment: jinja2.Environment, shared: Mapping[str, Any]
+    folder: Path, rows: Iterator[Mapping[str, Any]], environment: jinja2.Environment, shared: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Write data files and plain lists; what the index needs to name them."""
+    """Write data files and plain lists, with a file's rows in memory at a time; what the index needs to name them.
+
+    shared:  what all pages share; its `total` is the number of rows
+    """
     labels = {verdict.value: WORDING[verdict].label for verdict in Verdict}
     _write_script(folder / "data" / "labels.js", data_script(LABELS, labels))
-    chunks = ["labels.js"]
-    for number, chunk in enumerate(_batches(rows, ROWS_PER_FILE), start=1):
-        chunks.append(f"images-{number:04d}.js")
-        _write_script(folder / "data" / chunks[-1], data_script(ROWS, list(chunk)))
-    lists = list(_write_lists(folder, rows, environment, shared))
+    chunks, lists = ["labels.js"], list[tuple[str, str]]()
+    template = environment.get_template("list.html.jinja")
+    while chunk := list(islice(rows, ROWS_PER_FILE)):
+        chunks.append(f"images-{len(chunks):04d}.js")
+        _write_script(folder / "data" / chunks[-1], data_script(ROWS, chunk))
+        for start in range(0, len(chunk), LISTED):
+            lists.append(_write_list(folder, len(lists) + 1, chunk[start : start + LISTED], template, shared))
     return {"chunks": chunks, "lists": lists}
-
-
-def _batches(rows: Sequence[Mapping[str, Any]], size: int) -> Iterator[Sequence[Mapping[str, Any]]]:
-    return (rows[start : start + size] for start in range(0, len(rows), size))
 
 
 def _write_script(path: Path, content: str) -> None:
     write_atomically(path, content, durable=False)
 
 
-def _write_lists(
-    folder: Path, rows: Sequence[Mapping[str, Any]], environment: jinja2.Environment, shared: Mapping[str, Any]
-) -> Iterator[tuple[str, str]]:
-    template = environment.get_template("list.html.jinja")
-    count = -(-len(rows) // LISTED)
-    for number, chunk in enumerate(_batches(rows, LISTED), start=1):
-        first = (number - 1) * LISTED + 1
-        heading = f"Images {first:,} to {first + len(chunk) - 1:,} of {len(rows):,}"
-        page = template.render(
-            **shared, rows=chunk, heading=heading,
-            before=list_name(number - 1) if number > 1 else "", after=list_name(number + 1) if number < count else "",
-        )  # fmt: skip
-        write_atomically(folder / list_name(number), page, durable=False)
-        yield list_name(number), heading
+def _write_list(
+    folder: Path, number: int, rows: Sequence[Mapping[str, Any]], template: jinja2.Template, shared: Mapping[str, Any]
+) -> tuple[str, str]:
+    """Write a plain list; its file name and its heading."""
+    first, total = (number - 1) * LISTED + 1, shared["total"]
+    heading = f"Images {first:,} to {first + len(rows) - 1:,} of {total:,}"
+    page = template.render(
+        **shared, rows=rows, heading=heading,
+        before=list_name(number - 1) if number > 1 else "",
+        after=list_name(number + 1) if number * LISTED < total else "",
+    )  # fmt: skip
+    write_atomically(folder / list_name(number), page, durable=False)
+    return list_name(number), heading
 
 
 def list_name(number: int) -> str:
@@ -128,15 +129,45 @@ def list_name(number: int) -> str:
     return f"list-{number:04d}.html"
 
 
+class Seen:
+    """What the index says of all findings together, gathered while their pages are written."""
+
+    def __init__(self) -> None:
+        self.codes, self.rungs = set[AlarmCode](), set[Rung]()
+        self.scores = list[float]()
+        self.in_parts = False
+        self._thresholds: dict[tuple[bool, bool | None], dict[str, float] | Skipped] = {}
+
+    def add(self, finding: Finding) -> None:
+        """Take note of a finding."""
+        self.codes |= {alarm.code for alarm in finding.alarms}
+        if not isinstance(finding.rung, Skipped):
+            self.rungs.add(finding.rung)
+        if not isinstance(finding.score, Skipped):
+            self.scores.append(finding.score)
+        for one in finding.replication:
+            part, inverted = one.part, one.rung in INVERTED_RUNGS
+            self.in_parts |= isinstance(part, PartReplication) and not isinstance(part.p_value, Skipped)
+            self._thresholds.setdefault((inverted, None), one.thresholds)
+            self._thresholds.setdefault((inverted, isinstance(one.thresholds, Skipped)), one.thresholds)
+
+    def thresholds(self) -> dict[str, float] | Skipped:
+        """Return the copy thresholds, the same for all images: those of inverted rungs where there are any.
+
+        Text rungs may be counted by the absolute standard, which has its own sentence on the page.
+        """
+        order = ((True, False), (False, False), (True, None), (False, None))
+        none = Skipped(skipped="no image was measured")
+        return next((self._thresholds[key] for key in order if self._thresholds.get(key)), none)
+
+
 def index_context(
-    folder: Path, findings: Sequence[Finding], summary: Summary, charts: Charts, copy_level: float
-) -> dict[str, Any]:
+    folder: Path, seen: Seen, summary: Summary, charts: Charts, copy_level: float
+) -> dict[str, Any]:  # fmt: skip
     """Draw the chart of the index, and return what its template needs beyond what all pages share."""
     check = summary.forcing
-    codes = {alarm.code for finding in findings for alarm in finding.alarms}
-    rungs = {finding.rung for finding in findings if not isinstance(finding.rung, Skipped)}
     return {
-        "overview": _write_overview(folder, findings, charts),
+        "overview": _write_overview(folder, seen.scores, charts),
         "bank": charts.bank,
         "controls_counted": controls_text(summary),
         "level_said": as_sentence(level_text(summary.level)).removesuffix("."),
@@ -145,37 +176,18 @@ def index_context(
         "blind_comparison": blind_comparison_text(summary),
         "set_level": set_level_text(summary),
         "forcing_rate": None if isinstance(check, Skipped) else clopper_pearson(check.called, check.n),
-        "in_parts": any(_in_parts(finding) for finding in findings),
-        "thresholds": _thresholds(findings, charts),
+        "in_parts": seen.in_parts,
+        "thresholds": seen.thresholds() if charts.bank is not None else Skipped(skipped="no controls"),
         "columns": COLUMNS,
-        "rungs_seen": [rung.value for rung in Rung if rung in rungs],
-        "alarms_seen": [code for code in AlarmCode if code in codes],
+        "rungs_seen": [rung.value for rung in Rung if rung in seen.rungs],
+        "alarms_seen": [code for code in AlarmCode if code in seen.codes],
         "alarm_wording": ALARM_WORDING,
         "describe_effects": describe_effects,
         "sort_alarms": sort_alarms,
     }
 
 
-def _thresholds(findings: Sequence[Finding], charts: Charts) -> dict[str, float] | Skipped:
-    """Return the copy thresholds of the controls, the same for all images: those of inverted rungs where there are any.
-
-    Text rungs may be counted by the absolute standard, which has its own sentence on the page.
-    """
-    ladder = [one for finding in findings for one in finding.replication]
-    told = [one.thresholds for one in sorted(ladder, key=lambda one: one.rung not in INVERTED_RUNGS)]
-    if charts.bank is None:
-        return Skipped(skipped="no controls")
-    decided = (one for one in told if not isinstance(one, Skipped))
-    return next(decided, None) or next(iter(told), Skipped(skipped="no image was measured"))
-
-
-def _in_parts(finding: Finding) -> bool:
-    parts = [one.part for one in finding.replication]
-    return any(isinstance(part, PartReplication) and not isinstance(part.p_value, Skipped) for part in parts)
-
-
-def _write_overview(folder: Path, findings: Sequence[Finding], charts: Charts) -> bool:
-    scores = [finding.score for finding in findings if not isinstance(finding.score, Skipped)]
+def _write_overview(folder: Path, scores: Sequence[float], charts: Charts) -> bool:
     if charts.bank is None or not scores:
         return False
     write_atomically(folder / "charts" / "overview.svg", charts.overview(scores), durable=False)

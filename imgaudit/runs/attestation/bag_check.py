@@ -1,7 +1,7 @@
 """Bags from others: looked at before they are opened, then validated; every file that does not fit is named."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from imgaudit.exceptions import InputError, VerificationError
@@ -86,7 +86,7 @@ def _name_files(error: "Exception") -> Iterator[str]:
         yield f"{len(details) - SHOWN} more files of the bag are not as it says"
 
 
-def _refuse_hostile(path: Path) -> dict[str, int]:
+def _refuse_hostile(path: Path) -> Mapping[str, int]:
     """Return the bytes of every file by name. Raises VerificationError for a bag that must not be opened."""
     inventory = list_run(path)
     if inventory.refused:

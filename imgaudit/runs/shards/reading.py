@@ -5,7 +5,7 @@ files that a part has, and each of its images has a record.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -125,7 +125,7 @@ def _refuse(path: Path, problems: Iterator[str] | tuple[str, ...]) -> None:
         raise RunFolderError(f"{str(path)!r} cannot be merged: {'; '.join(found)}")
 
 
-def _compare_names(part: Part, there: dict[str, int]) -> Iterator[str]:
+def _compare_names(part: Part, there: Mapping[str, int]) -> Iterator[str]:
     """Yield files that are missing, of another size or added, and files that no part has."""
     own = {sha256[:16] for sha256 in part.manifest.own_images}
     for name, one in part.files.items():

@@ -6,7 +6,6 @@ from typing import Any
 from imgaudit.decision.null_bank import NullBank
 from imgaudit.exceptions import CalibrationError
 from imgaudit.io.writing import read_json
-from imgaudit.runs.finished import read_result
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.seal import describe_seal, read_run_seal
 from imgaudit.schema.findings import AuditResult
@@ -25,12 +24,13 @@ SEAL = "seal"
 """Key of report.json's `run` that describes seal.json."""
 
 
-def check_agreement(run: RunFolder, manifest: AuditManifest) -> Check:
+def check_agreement(run: RunFolder, manifest: AuditManifest, result: AuditResult) -> Check:
     """Compare what manifest.json, report.json and calibration.json say of one another.
 
+    result:  content of report.json
     Raises RunFolderError and CalibrationError for files that are damaged.
     """
-    result, written = read_result(run), read_json(run.manifest_path)
+    written = read_json(run.manifest_path)
     problems = [
         *_check_hashes(manifest),
         *_compare_report(written | _describe_seal(run, manifest), manifest, result),

@@ -2,9 +2,10 @@
 
 import hashlib
 from collections.abc import Iterator
+from itertools import chain
 
 from imgaudit.exceptions import RunFolderError
-from imgaudit.io.reading import open_regular
+from imgaudit.io.reading import FolderReader, open_regular
 from imgaudit.runs.evidence import (
     EVIDENCE,
     GROWING,
@@ -12,7 +13,7 @@ from imgaudit.runs.evidence import (
     EvidenceList,
     FirstEvidenceList,
     check_chain,
-    hash_beginning,
+    hash_with,
     read_evidence,
 )
 from imgaudit.runs.folder import RunFolder
@@ -74,22 +75,25 @@ def find_changes(run: RunFolder) -> tuple[str, ...]:
 
 
 def _compare_files(run: RunFolder, inventory: Inventory, listed: EvidenceList) -> Iterator[str]:
-    named = set[str]()
-    for file in (*listed.files, *listed.pages):
-        named.add(file.path)
-        if file.path not in inventory.files:
-            yield f"{file.path!r:.200} is missing"
-        elif file.bytes != inventory.files[file.path] or _hash(run, file.path) != file.sha256:
-            yield f"{file.path!r:.200} was changed: it is not the file that evidence.json names"
-    for name in inventory.files:
-        if name not in named and name not in {EVIDENCE, *GROWING}:
+    named = bytearray(len(inventory.files))
+    with FolderReader(run.path) as reader:
+        for file in chain(listed.files, listed.pages):
+            place = inventory.files.place(file.path)
+            if place is None:
+                yield f"{file.path!r:.200} is missing"
+                continue
+            named[place] = True
+            if file.bytes != inventory.files[file.path] or _hash(reader, file.path) != file.sha256:
+                yield f"{file.path!r:.200} was changed: it is not the file that evidence.json names"
+    for name, known in zip(inventory.files, named, strict=True):
+        if not known and name not in {EVIDENCE, *GROWING}:
             yield f"{name!r:.200} was added: evidence.json does not name it"
 
 
-def _hash(run: RunFolder, name: str, length: int | None = None) -> str:
+def _hash(reader: FolderReader, name: str, length: int | None = None) -> str:
     """Return a file's digest; the empty string where it can no longer be opened."""
     try:
-        return hash_beginning(run, name, length)[0]
+        return hash_with(reader, name, length)[0]
     except (OSError, RunFolderError):
         return ""
 
@@ -98,15 +102,16 @@ def _compare_growing(run: RunFolder, inventory: Inventory, listed: EvidenceList)
     """Return what is wrong with files that grow, and how many lines were added to them."""
     problems, added = list[str](), 0
     before = {file.path: file for file in listed.growing}
-    for name in GROWING:
-        file = before.get(name, EvidenceFile(path=name, sha256=_EMPTY, bytes=0, chain=_EMPTY))
-        if name not in inventory.files:
-            if name in before:
-                problems.append(f"{name!r} is missing")
-        elif inventory.files[name] < file.bytes or _hash(run, name, file.bytes) != file.sha256:
-            problems.append(f"{name!r} was changed: lines may only be added to those that evidence.json covers")
-        else:
-            added += _count_lines(run, name, file.bytes)
+    with FolderReader(run.path) as reader:
+        for name in GROWING:
+            file = before.get(name, EvidenceFile(path=name, sha256=_EMPTY, bytes=0, chain=_EMPTY))
+            if name not in inventory.files:
+                if name in before:
+                    problems.append(f"{name!r} is missing")
+            elif inventory.files[name] < file.bytes or _hash(reader, name, file.bytes) != file.sha256:
+                problems.append(f"{name!r} was changed: lines may only be added to those that evidence.json covers")
+            else:
+                added += _count_lines(run, name, file.bytes)
     return problems, added
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from imgaudit.exceptions import RunFolderError, VerificationError
 from imgaudit.io.framing import ORIGINAL_SIDE
-from imgaudit.io.reading import open_regular
+from imgaudit.io.reading import FolderReader, open_regular
 from imgaudit.io.writing import MAX_JSON_BYTES
 from imgaudit.runs.evidence import EVIDENCE
 from imgaudit.runs.folder import MAX_TENSOR_BYTES, RunFolder
@@ -45,14 +45,15 @@ def require_small_files(inventory: Inventory) -> None:
     """
     images = len({found[0] for name in inventory.files if (found := _IMAGE_FOLDER.match(name))})
     most = 4096 * MIB + 256 * MIB * images
-    if (total := sum(inventory.files.values())) > most:
+    if (total := sum(size for _, size in inventory.files.items())) > most:
         raise VerificationError(
             f"the run was not opened: its files have {total:,} bytes, and a run of {images} images has at most {most:,}"
         )
+    bounds = _find_bounds(len(inventory.files), images)
     _refuse(
         f"{name!r:.200} has {size:,} bytes; at most {bound:,} are read"
         for name, size in inventory.files.items()
-        if size > (bound := _find_bound(name, len(inventory.files), images))
+        if size > (bound := bounds.get(name) or _find_usual_bound(name))
     )
 
 
@@ -67,15 +68,16 @@ def require_small_contents(run: RunFolder, inventory: Inventory, resolution: int
             f"'manifest.json' says that pictures have {resolution:,} pixels a side; at most {MAX_RESOLUTION:,} are read"
         )
     _refuse(_long_lines(run))
-    _refuse(
-        f"{name!r:.200} {reason}"
-        for name, size in inventory.files.items()
-        if _PICTURE.fullmatch(name) and (reason := _refuse_picture(run, name, size, resolution))
-    )
+    with FolderReader(run.path) as reader:
+        _refuse(
+            f"{name!r:.200} {reason}"
+            for name, size in inventory.files.items()
+            if _PICTURE.fullmatch(name) and (reason := _refuse_picture(reader, name, size, resolution))
+        )
 
 
-def _find_bound(name: str, files: int, images: int) -> int:
-    """Return the most bytes that a file of a run may have.
+def _find_bounds(files: int, images: int) -> dict[str, int]:
+    """Return the most bytes that single files of a run may have.
 
     files, images:  numbers of files and of image folders in the run
     """
@@ -87,8 +89,11 @@ def _find_bound(name: str, files: int, images: int) -> int:
         "calibration.json": MAX_BANK_BYTES,
         "model_checks.json": MIB,
     }
-    if name in bounds:
-        return min(bounds[name], MAX_JSON_BYTES)
+    return {name: min(bound, MAX_JSON_BYTES) for name, bound in bounds.items()}
+
+
+def _find_usual_bound(name: str) -> int:
+    """Return the most bytes that any other file may have."""
     if name.endswith(".safetensors"):
         return MAX_TENSOR_BYTES
     return 4 * MIB if name.startswith("images/") and name.endswith(".json") else MAX_JSON_BYTES
@@ -117,7 +122,7 @@ def _long_lines(run: RunFolder) -> Iterator[str]:
                 return
 
 
-def _refuse_picture(run: RunFolder, name: str, size: int, resolution: int) -> str:
+def _refuse_picture(reader: FolderReader, name: str, size: int, resolution: int) -> str:
     """Return why a picture is not decoded, as the end of a sentence; empty for one that may be."""
     own = name.endswith("/original.png")
     side = ORIGINAL_SIDE if own else resolution
@@ -125,7 +130,7 @@ def _refuse_picture(run: RunFolder, name: str, size: int, resolution: int) -> st
     if size > (most := (3 * side + 1) * side * 101 // 100 + 65536):
         return f"has {size:,} bytes; a picture of {side} x {side} pixels has at most {most:,}"
     try:
-        with open_regular(run.path / name) as file:
+        with reader.open(name) as file:
             beginning = file.read(_PNG_START.size)
     except (OSError, RunFolderError) as error:
         return f"cannot be read: {error}"

@@ -72,8 +72,7 @@ def check_records(run: RunFolder, manifest: AuditManifest, inventory: Inventory)
     """
     lines, found, find_contradiction = _read_lines(run), _Problems(), funnel_check(run, manifest)
     targets = {target.sha256: target for target in manifest.targets}
-    unnamed = {name for name in inventory.files if name.startswith("images/") and "replicas" in name.split("/")}
-    missing, known = set[str](), set[str]()
+    named, missing, known = bytearray(len(inventory.files)), set[str](), set[str]()
     for record in _read_measured(run, lines):
         known.add(record.sha256)
         found.of_manifest += _compare_with_target(record, targets.get(record.sha256))
@@ -81,15 +80,17 @@ def check_records(run: RunFolder, manifest: AuditManifest, inventory: Inventory)
         if wrong := find_contradiction(record):
             found.of_funnel.append(f"the image {record.path!r:.200} {wrong}")
         for ladder in record.rungs.values():
-            if isinstance(ladder, RungMeasurement):
-                missing |= {one.path for one in ladder.replicas if one.path not in inventory.files}
-                unnamed.difference_update(one.path for one in ladder.replicas)
+            for replica in ladder.replicas if isinstance(ladder, RungMeasurement) else ():
+                if (place := inventory.files.place(replica.path)) is None:
+                    missing.add(replica.path)
+                else:
+                    named[place] = True
     problems = [
         *lines.problems,
         *(["'manifest.json' lists an image twice"] if len(targets) < len(manifest.targets) else []),
         *found.of_manifest,
         *_compare_with_manifest(lines, known, manifest),
-        *_compare_with_files(lines, inventory, missing, unnamed),
+        *_compare_with_files(lines, inventory, missing, named),
         *found.of_records,
         *found.of_funnel,
     ]
@@ -196,18 +197,20 @@ def _without_text(rung: RungMeasurement | Skipped | None) -> bool:
     return isinstance(rung, Skipped) and rung.skipped.endswith(NOT_GIVEN)
 
 
-def _compare_with_files(lines: _Lines, inventory: Inventory, missing: set[str], unnamed: set[str]) -> Iterator[str]:
+def _compare_with_files(lines: _Lines, inventory: Inventory, missing: set[str], named: bytearray) -> Iterator[str]:
     """Yield files that no record names, and files that are missing.
 
-    missing, unnamed:  generated images that are named and not there, and the other way round
+    missing:  generated images that are named and not there
+    named:    for every file of the inventory, whether a record names it as a generated image
     """
     folders = {parts[1] for name in inventory.files if len(parts := name.split("/", 2)) > 1 and parts[0] == "images"}
     for name in sorted(folders - lines.places.keys()):
         yield f"'images/{name:.100}' is of no record: it was put there, or its record was removed"
     for name in sorted(missing):
         yield f"{name!r:.200} is missing: a record names it"
-    for name in sorted(unnamed):
-        yield f"{name!r:.200} is named by no record"
+    for name, known in zip(inventory.files, named, strict=True):
+        if not known and name.startswith("images/") and "replicas" in name.split("/"):
+            yield f"{name!r:.200} is named by no record"
     for image in lines.places:
         for file in ("target.png", "rendered.png", "curves.json", "embeds.safetensors"):
             if f"images/{image}/{file}" not in inventory.files:

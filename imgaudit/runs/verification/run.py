@@ -1,6 +1,7 @@
 """Check a run that somebody else made. Nothing in it is executed, followed or trusted, and what is read is bounded."""
 
 from collections.abc import Callable
+from functools import partial
 
 from imgaudit.exceptions import CalibrationError, RunFolderError, VerificationError
 from imgaudit.runs.evidence import EVIDENCE, read_evidence
@@ -39,26 +40,24 @@ def verify_run(run: RunFolder, head: str = "") -> Verification:
         # The result is there, so the list of files was removed or changed, or the audit was stopped just before it.
         raise VerificationError(str(error)) from error
     checks, whole_head = [check_files(run, inventory, listed, head)], listed.head
-    del listed  # One entry a file: memory that the checks below need.
+    # One entry a file, as of the inventory below: memory that later checks need.
+    del listed
     try:
-        manifest, findings = read_manifest(run), len(read_result(run).findings)
+        manifest, result = read_manifest(run), read_result(run)
     except RunFolderError as error:
         if checks[0].problems:
             raise VerificationError("; ".join((*checks[0].problems[:5], str(error)))) from error
         raise
     require_small_contents(run, inventory, manifest.model.resolution)
+    files = len(inventory.files) - (EVIDENCE in inventory.files)
+    checks.append(_attempt("records", partial(check_records, run, manifest, inventory)))
+    del inventory
     checks += [
-        _attempt("records", lambda: check_records(run, manifest, inventory)),
-        _attempt("agreement", lambda: check_agreement(run, manifest)),
-        _attempt("pictures", lambda: check_pictures(run, manifest)),
-        _attempt("verdicts", lambda: check_verdicts(run)),
+        _attempt("agreement", partial(check_agreement, run, manifest, result)),
+        _attempt("pictures", partial(check_pictures, run, manifest)),
+        _attempt("verdicts", partial(check_verdicts, run, result)),
     ]
-    return Verification(
-        head=whole_head,
-        files=len(inventory.files) - (EVIDENCE in inventory.files),
-        findings=findings,
-        checks=checks,
-    )
+    return Verification(head=whole_head, files=files, findings=len(result.findings), checks=checks)
 
 
 def _attempt(name: str, check: Callable[[], Check]) -> Check:

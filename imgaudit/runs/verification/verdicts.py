@@ -4,10 +4,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from imgaudit.runs.conclusion import decide_run
-from imgaudit.runs.finished import read_result
 from imgaudit.runs.folder import RunFolder
 from imgaudit.schema.findings import AlarmCode, AuditResult, Finding
-from imgaudit.schema.policy import Policy
 from imgaudit.schema.verification import Check
 
 SHOWN = 5
@@ -20,14 +18,13 @@ SENTENCES = ("reason", "message", "skipped", "planner", "blind_comparison")
 """Fields that are prose: not compared where the run was worded by another version of imgaudit."""
 
 
-def check_verdicts(run: RunFolder) -> Check:
+def check_verdicts(run: RunFolder, result: AuditResult) -> Check:
     """Decide a run again and compare with report.json.
 
+    result:  content of report.json
     Raises RunFolderError and CalibrationError for a run that is too damaged to be decided.
     """
-    again = decide_run(run, _read_policy(run))
-    # Read once more: findings of many images and everything that they are decided from are not in memory together.
-    result = read_result(run)
+    again = decide_run(run, result.policy if result.redecided else None)
     return Check(
         name="verdicts",
         done=f"{len(again.findings)} findings were decided again from records.jsonl, the null bank and the pictures",
@@ -35,32 +32,35 @@ def check_verdicts(run: RunFolder) -> Check:
     )
 
 
-def _read_policy(run: RunFolder) -> Policy | None:
-    """Return the policy that a run was decided by again; None for its own."""
-    result = read_result(run)
-    return result.policy if result.redecided else None
-
-
 def _other_findings(result: AuditResult, again: AuditResult) -> Iterator[str]:
     """Say where report.json differs from what the measurements, bank and policy of the run give."""
     worded_alike = result.wording == again.wording
-    before, after = ({one.id: one for one in decided.findings} for decided in (result, again))
+    before, after = (
+        {one.id: place for place, one in enumerate(decided.findings)} for decided in (result, again)
+    )  # fmt: skip
     for name in sorted(before.keys() | after.keys()):
         if name not in after:
             yield f"report.json has a finding {name!r:.40} that follows from nothing in the run"
-        elif name not in before:
-            yield f"report.json lacks the finding of {after[name].path!r:.200}"
-        else:
-            said, follows = (_comparable(one[name].model_dump(mode="json"), worded_alike) for one in (before, after))
-            if said != follows:
-                what = _differences(said, follows)
-                yield f"report.json says something else of {after[name].path!r:.200} than {BASIS}: {what}"
+            continue
+        follows = again.findings[after[name]]
+        if name not in before:
+            yield f"report.json lacks the finding of {follows.path!r:.200}"
+        elif what := _compare(result.findings[before[name]], follows, worded_alike=worded_alike):
+            yield f"report.json says something else of {follows.path!r:.200} than {BASIS}: {what}"
     if len(result.findings) != len(before):
         yield "report.json has two findings of one image"
-    said, follows = (_comparable(one.summary.model_dump(mode="json"), worded_alike) for one in (result, again))
+    counts, counted = (_comparable(one.summary.model_dump(mode="json"), worded_alike) for one in (result, again))
     # Reports of older versions lack counts that were added since.
-    if said != {key: value for key, value in follows.items() if key in said}:
+    if counts != {key: value for key, value in counted.items() if key in counts}:
         yield f"the counts in report.json do not follow from its findings, and are not what {BASIS}"
+
+
+def _compare(before: Finding, after: Finding, *, worded_alike: bool) -> str:
+    """Return the fields in which two findings of one image differ; empty where they are the same."""
+    if before == after:
+        return ""
+    said, follows = (_comparable(one.model_dump(mode="json"), worded_alike) for one in (before, after))
+    return _differences(said, follows) if said != follows else ""
 
 
 def _comparable(value: Any, worded_alike: bool) -> Any:

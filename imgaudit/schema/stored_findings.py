@@ -1,0 +1,96 @@
+"""The findings of a large run, held in memory as compressed JSON: about a sixth of what the objects take."""
+
+import json
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Self, overload
+
+from pydantic import ValidationError
+
+from imgaudit.schema.findings import Finding
+
+LEVEL = 1
+"""Level of compression: higher ones take more time and little less memory."""
+
+
+class StoredFindings(Sequence[Finding]):
+    """Findings that are made anew whenever one is asked for, so that no more than one need be in memory.
+
+    Walk over them rather than ask for the same one again and again: making one takes about 0.1 ms.
+    """
+
+    def __init__(self, findings: Iterable[Finding] = ()) -> None:
+        self._packed = list[bytes]()
+        for finding in findings:
+            self.append(finding)
+
+    def append(self, finding: Finding) -> None:
+        """Add a finding at the end."""
+        self._packed.append(_pack(finding.model_dump(mode="json")))
+
+    def append_content(self, content: object) -> None:
+        """Add a finding as report.json has it. Raises ValidationError for what is none."""
+        Finding.model_validate(content)
+        self._packed.append(_pack(content))
+
+    def content(self, place: int) -> Any:
+        """Return a finding as report.json has it."""
+        return json.loads(_read_text(self._packed[place]))
+
+    def take(self, places: Iterable[int]) -> Self:
+        """Return some of the findings, in the order of their places."""
+        taken = type(self)()
+        taken._packed = [self._packed[place] for place in places]
+        return taken
+
+    @overload
+    def __getitem__(self, place: int) -> Finding: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Finding]: ...
+    def __getitem__(self, place: int | slice) -> Finding | list[Finding]:
+        return list(map(_unpack, self._packed[place])) if isinstance(place, slice) else _unpack(self._packed[place])
+
+    def __iter__(self) -> Iterator[Finding]:
+        return map(_unpack, self._packed)
+
+    def __len__(self) -> int:
+        return len(self._packed)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sequence):
+            return NotImplemented
+        return len(self) == len(other) and all(one == another for one, another in zip(self, other, strict=True))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({list(self)!r})"
+
+
+def take_findings(findings: Sequence[Finding], places: Sequence[int]) -> Sequence[Finding]:
+    """Return findings in the order of their places; none is made where they are stored."""
+    if isinstance(findings, StoredFindings):
+        return findings.take(places)
+    return [findings[place] for place in places]
+
+
+def list_contents(findings: Sequence[Finding]) -> Iterator[Any]:
+    """Yield findings as report.json has them, one at a time."""
+    if isinstance(findings, StoredFindings):
+        return map(findings.content, range(len(findings)))
+    return (finding.model_dump(mode="json") for finding in findings)
+
+
+def _pack(content: object) -> bytes:
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    return zlib.compress(text.encode("utf-8", "surrogatepass"), LEVEL)
+
+
+def _unpack(packed: bytes) -> Finding:
+    try:
+        return Finding.model_validate_json(zlib.decompress(packed))
+    except ValidationError:
+        # Half of a surrogate pair, which somebody else's report can hold, is text to Python alone.
+        return Finding.model_validate(json.loads(_read_text(packed)))
+
+
+def _read_text(packed: bytes) -> str:
+    return zlib.decompress(packed).decode("utf-8", "surrogatepass")
