@@ -324,7 +324,11 @@ class PromptScoreSettings(Batched, Seeded, OnModel):
 
 
 class WordWeightSettings(Batched, Seeded, OnLab):
-    """Measure how often the heaviest word of a caption is the one that brings a memorised image back."""
+    """Measure how often the heaviest word of a caption is one that its memorised image needs to come back."""
+
+    captions: int | None = Field(
+        None, ge=0, description="Captions to generate images for, the first by SHA-256; by default all."
+    )
 
 
 class MethodSettings(Settings):

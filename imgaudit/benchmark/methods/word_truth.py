@@ -17,11 +17,9 @@ from imgaudit.lab.truth import GUIDANCE_SCALE, RMS_LIMIT
 COMMONEST = 20_000
 """Words of the vocabulary that others are exchanged for: tokenizers list the commonest first."""
 IMAGES = 2
-"""Images for the whole caption, and for each word and each way of taking it away."""
+"""Images with the whole caption, and without each word: one has it left out, the other has it exchanged."""
 STEPS = 10
 """Sampling steps: half of those by which the lab tells what is memorised."""
-FEW, MANY = 1, 3
-"""Of the 4 images without a word at most so many come back if it is needed, and at least so many if it is not."""
 
 
 def exchange_word(prompt: str, word: str, other: str) -> str:
@@ -65,21 +63,21 @@ def compose_exchanges(
 
 
 def count_returned(work: LabWork, image: LabImage, words: Sequence[ReadWord]) -> list[int]:
-    """Count the images that come back: of 2 with the whole caption, then of 4 without each word.
+    """Count the images that come back: of 2 with the whole caption, then of 2 without each word.
 
-    An image comes back when it lies within the lab's RMS of the image as the autoencoder decodes it. All captions share
-    their seeds. Raises InputError when the folder of images lacks this one.
+    An image comes back when it lies within the lab's RMS of the image as the autoencoder decodes it. The two seeds are
+    the same for all words. Raises InputError when the folder of images lacks this one.
     """
     denoiser, spans = work.denoiser, work.denoiser.token_spans(image.text)
     rendered = work.encode(work.load([image]).targets).rendered[0]
     texts = [image.text] * IMAGES
     for word in words:
-        texts += [remove_word(image.text, word.text)] * IMAGES
-        texts += compose_exchanges(image.text, word, spans, denoiser.vocabulary, count=IMAGES, seed=work.seed)
+        texts.append(remove_word(image.text, word.text))
+        texts += compose_exchanges(image.text, word, spans, denoiser.vocabulary, count=1, seed=work.seed)
     seeds = [[draw_seed(work.seed, image.sha256, "without a word", number % IMAGES)] for number in range(len(texts))]
     made = generate(
         denoiser, denoiser.condition(texts), seeds, guidance_scale=GUIDANCE_SCALE, num_inference_steps=STEPS,
         executor=work.executor,
     )  # fmt: skip
     back = [float(((one.image - rendered) / 2).square().mean().sqrt()) <= RMS_LIMIT for [one] in made]
-    return [sum(back[:IMAGES]), *(sum(back[at : at + 2 * IMAGES]) for at in range(IMAGES, len(back), 2 * IMAGES))]
+    return [sum(back[at : at + IMAGES]) for at in range(0, len(back), IMAGES)]

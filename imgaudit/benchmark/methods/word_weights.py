@@ -12,11 +12,12 @@ from pydantic import Field
 from imgaudit.benchmark.harness.cases import Group, group_of
 from imgaudit.benchmark.harness.figures import Goal, MeasuredRate, format_goals, format_rates, mean, measure_rate
 from imgaudit.benchmark.harness.lab_model import describe_hardware
-from imgaudit.benchmark.harness.lab_work import LabWork, on_lab
-from imgaudit.benchmark.harness.procedure import record_procedure
+from imgaudit.benchmark.harness.lab_work import LabWork
+from imgaudit.benchmark.harness.procedure import OnStage, record_procedure
 from imgaudit.benchmark.harness.table import LabRecord, Table
 from imgaudit.benchmark.methods.word_gradients import weigh_by_gradients
-from imgaudit.benchmark.methods.word_truth import FEW, IMAGES, MANY, compose_exchanges, count_returned
+from imgaudit.benchmark.methods.word_truth import IMAGES, compose_exchanges, count_returned
+from imgaudit.benchmark.settings import WordWeightSettings
 from imgaudit.diffusion.denoiser import PromptEmbeds
 from imgaudit.diffusion.guided_trajectory import choose_timesteps
 from imgaudit.diffusion.prompt_detection import draw_detection_seeds
@@ -47,23 +48,24 @@ class WordRow(Record):
     """Different words that the text encoder reads."""
     planted: str = Field("", exclude_if=lambda value: not value)
     """The invented word; empty where the lab planted none."""
-    returned: int
+    returned: int = 0
     """Images, of 2, that come back with the whole caption."""
-    without: tuple[int, ...]
-    """Images, of 4, that come back without each word."""
+    without: tuple[int, ...] = ()
+    """Images, of 2, that come back without each word; empty where none were generated."""
     weights: dict[str, tuple[float, ...]]
     """Way to the weight of each word."""
 
     @property
     def is_clear(self) -> bool:
         """Whether the whole caption returns the image, and of every word it is clear whether the image needs it."""
-        return self.returned == IMAGES and all(count <= FEW or count >= MANY for count in self.without)
+        return self.returned == IMAGES and all(count in (0, IMAGES) for count in self.without)
 
     @property
     def needed(self) -> tuple[str, ...]:
         """The words that the image needs, where that is clear."""
-        pairs = zip(self.words, self.without, strict=True)
-        return tuple(word for word, count in pairs if count <= FEW) if self.is_clear else ()
+        if not self.is_clear:
+            return ()
+        return tuple(word for word, count in zip(self.words, self.without, strict=True) if count == 0)
 
     def right_words(self, question: str) -> tuple[str, ...]:
         """The words that the heaviest should be one of; none where the question does not arise."""
@@ -103,9 +105,10 @@ class WordReport(LabRecord):
     """Goals and outcomes."""
 
 
-def measure_word_weights(work: LabWork) -> WordTable:
+def measure_word_weights(work: LabWork, captions: int | None = None) -> WordTable:
     """Weigh the words of memorised captions in every way, and generate images without each of them.
 
+    captions:  those that images are generated for, the first by SHA-256; None for all
     Raises InputError when the model has no null branch, or the folder lacks images of the lab.
     """
     denoiser = work.denoiser
@@ -123,7 +126,8 @@ def measure_word_weights(work: LabWork) -> WordTable:
     for done, image in enumerate(memorised, start=1):
         words = find_read_words(image.text, denoiser.token_spans(image.text))
         if len(words) > 1:
-            returned, *without = count_returned(work, image, words)
+            asked = captions is None or len(rows) < captions
+            returned, *without = count_returned(work, image, words) if asked else [0]
             rows.append(
                 WordRow(
                     sha256=image.sha256[:16], words=tuple(word.text for word in words), planted=image.trigger,
@@ -218,12 +222,15 @@ def report_word_weights(table: WordTable) -> WordReport:
 
 def _describe_needs(rows: Sequence[WordRow]) -> Iterator[str]:
     """Say how many words images need, and how often the planted one is among them."""
-    clear = [row for row in rows if row.is_clear]
+    asked = [row for row in rows if row.without]
+    if not asked:
+        return
+    clear = [row for row in asked if row.is_clear]
     one, none = (sum(len(row.needed) == count for row in clear) for count in (1, 0))
     every = sum(len(row.needed) == len(row.words) for row in clear)
     yield (
-        f"of {len(rows)} captions {len(rows) - len(clear)} are unclear; the image needs no single word of {none}, one "
-        f"word of {one}, several of {len(clear) - one - none} (every word of {every})"
+        f"of {len(asked)} captions {len(asked) - len(clear)} are unclear; the image needs no single word of {none}, "
+        f"one word of {one}, several of {len(clear) - one - none} (every word of {every})"
     )
     if planted := [row for row in clear if row.planted]:
         among = [row for row in planted if row.planted in row.needed]
@@ -246,4 +253,8 @@ def format_word_weights(report: WordReport) -> Iterator[str]:
     yield from format_goals(report.targets)
 
 
-PROCEDURE = record_procedure(WordTable, on_lab(measure_word_weights), report_word_weights, format_word_weights)
+def _measure(settings: WordWeightSettings, on_stage: OnStage) -> WordTable:
+    return measure_word_weights(LabWork.open(settings, on_stage), settings.captions)
+
+
+PROCEDURE = record_procedure(WordTable, _measure, report_word_weights, format_word_weights)
