@@ -34,9 +34,11 @@ LONGEST, LAST, RAREST = "longest word", "last word", "rarest word"
 """Ways that look at no model. The rarest is that in the fewest captions of lab.json."""
 GOAL = 0.8
 """Share of captions whose heaviest word should be the planted one."""
-PLANTED, ONLY, ANY = "the planted word", "the only needed word", "a needed word"
+CHOSE, PLANTED = "planted, half that chose", "planted, other half"
+ONLY, ANY = "the only needed word", "a needed word"
 """What the heaviest word is asked to be: in captions with a planted word, in those with just one that the image needs,
-and in those with at least one that it needs and one that it does not."""
+and in those with at least one that it needs and one that it does not. The way of `imgaudit detect` was chosen on the half
+of the captions with planted words whose images have an even number in the first 8 digits of their SHA-256."""
 
 
 class WordRow(Record):
@@ -69,8 +71,9 @@ class WordRow(Record):
 
     def right_words(self, question: str) -> tuple[str, ...]:
         """The words that the heaviest should be one of; none where the question does not arise."""
-        if question == PLANTED:
-            return (self.planted,) if self.planted else ()
+        if question in (CHOSE, PLANTED):
+            half = PLANTED if int(self.sha256[:8], 16) % 2 else CHOSE
+            return (self.planted,) if self.planted and question == half else ()
         asked = len(self.needed) == 1 if question == ONLY else 0 < len(self.needed) < len(self.words)
         return self.needed if asked else ()
 
@@ -200,7 +203,7 @@ def _weigh_without(
 def report_word_weights(table: WordTable) -> WordReport:
     """Compute the statistics of a table; no model is needed."""
     rates, chances = [], {}
-    for question in (PLANTED, ONLY, ANY):
+    for question in (CHOSE, PLANTED, ONLY, ANY):
         asked = [row for row in table.rows if row.right_words(question)]
         if not asked:
             continue

@@ -10,6 +10,7 @@ from imgaudit.benchmark.harness.lab_model import LabModel
 from imgaudit.benchmark.harness.lab_work import LabWork
 from imgaudit.benchmark.methods.word_weights import (
     ANY,
+    CHOSE,
     LAST,
     LEFT_OUT,
     LONGEST,
@@ -31,10 +32,10 @@ from tests.benchmark.methods.test_prompt_scores import closed_form_lab, lab_imag
 from tests.conftest import tiny_recipe
 
 
-def row(without: tuple[int, ...] = (0, 2), *, returned: int = 2, planted: str = "") -> WordRow:
+def row(without: tuple[int, ...] = (0, 2), *, returned: int = 2, planted: str = "", number: int = 1) -> WordRow:
     return WordRow(
-        sha256="0" * 16, words=("red", "fox"), planted=planted, returned=returned, without=without,
-        weights={LEFT_OUT: (0.9, 0.1), LAST: (0.0, 1.0)},
+        sha256=f"{number:08x}".ljust(16, "0"), words=("red", "fox"), planted=planted, returned=returned,
+        without=without, weights={LEFT_OUT: (0.9, 0.1), LAST: (0.0, 1.0)},
     )  # fmt: skip
 
 
@@ -64,6 +65,8 @@ def test_a_word_is_needed_if_no_image_comes_back_without_it(
 def test_planted_words_have_a_goal_and_needed_ones_are_counted_apart() -> None:
     planted = report_word_weights(table(*(row((0, 0), planted="red") for _ in range(18))))
     assert {(one.group, one.name): one.hits for one in planted.rates} == {(PLANTED, LEFT_OUT): 18, (PLANTED, LAST): 0}
+    half = report_word_weights(table(*(row(planted="red", number=number) for number in range(5))))
+    assert {one.group: one.n for one in half.rates} == {CHOSE: 3, PLANTED: 2, ONLY: 5, ANY: 5}
     assert [target.met for target in planted.targets] == [True] and planted.chances == {PLANTED: 0.5}
     assert "several of 18 (every word of 18)" in planted.needs[0]
     assert "of 18 with a planted word it is needed in 18, alone in 0" in planted.needs[1]
