@@ -1,7 +1,7 @@
 """Which words of a prompt move the network's prediction: each is left out, and what is lost is measured.
 
-    m(c) = mean over initial noises g of |f(x_T^g, T, c) - f(x_T^g, T, null)|_2        f: the network's raw output
-    w_i  = 1 - m(c without word i) / m(c)
+    m_g(c) = |f(x_T^g, T, c) - f(x_T^g, T, null)|_2                  f: the network's raw output
+    w_i    = mean over initial noises g of  1 - m_g(c without word i) / m_g(c)
 
 m is the magnitude of Wen et al. (ICLR 2024, arXiv 2407.21720) at the noisiest timestep T. At 1 the prompt does nothing
 without the word, at 0 the word does nothing, and below 0 it holds the others back. Weights need not add up to 1: where
@@ -43,7 +43,7 @@ class ReadWord:
     text: str
     """As it is written."""
     places: Sequence[tuple[int, int]]
-    """First character and the one after the last of each of its occurrences."""
+    """First character and the one after the last of each of its occurrences that is read."""
 
 
 def remove_word(prompt: str, word: str) -> str:
@@ -67,23 +67,19 @@ def remove_word(prompt: str, word: str) -> str:
 def find_read_words(prompt: str, spans: Mapping[str, Sequence[TokenSpan]]) -> list[ReadWord]:
     """Return the different words of a prompt in their order, at most 75; punctuation is left out.
 
-    spans:  stream to the prompt's own tokens; words that none of them touches are left out, as no encoder reads them.
-            Without any stream all words count.
+    spans:  stream to the prompt's own tokens; words and occurrences that none of them touches are left out, as no
+            encoder reads them. Without any stream all count.
 
     >>> [(word.text, word.places) for word in find_read_words("red, red fox", {"text": [(0, 3, 1), (3, 4, 2)]})]
-    [('red', [(0, 3), (5, 8)])]
+    [('red', [(0, 3)])]
     """
     places: dict[str, list[tuple[int, int]]] = {}
     for match in WORD.finditer(prompt):
-        if match.group()[0].isalnum():
-            places.setdefault(match.group(), []).append(match.span())
-    read = [
-        ReadWord(text, own)
-        for text, own in places.items()
-        if not spans
-        or any(low < end and start < high for tokens in spans.values() for low, high, _ in tokens for start, end in own)
-    ]
-    return read[:MOST_WORDS]
+        start, end = match.span()
+        is_read = any(low < end and start < high for tokens in spans.values() for low, high, _ in tokens)
+        if match.group()[0].isalnum() and (is_read or not spans):
+            places.setdefault(match.group(), []).append((start, end))
+    return [ReadWord(text, own) for text, own in places.items()][:MOST_WORDS]
 
 
 def weigh_words(
@@ -109,11 +105,14 @@ def weigh_words(
         for prompt, own in zip(prompts, words, strict=True)
         for text in (prompt, *(remove_word(prompt, word.text) for word in own))
     ]
-    magnitudes = iter(measure_magnitudes(denoiser, texts, noise, timestep, executor).tolist())
-    found = []
+    magnitudes = measure_magnitudes(denoiser, texts, noise, timestep, executor)
+    found: list[tuple[WordWeight, ...] | Skipped] = []
+    place = 0
     for own in words:
-        whole, *without = (next(magnitudes) for _ in range(1 + len(own)))
-        found.append(_make_weights(own, whole, without))
+        whole, without = magnitudes[place], magnitudes[place + 1 : place + 1 + len(own)]
+        place += 1 + len(own)
+        lost = torch.where(whole == 0, 0.0, 1 - without / whole).mean(dim=1)
+        found.append(_make_weights(own, lost.tolist()))
     return found
 
 
@@ -121,7 +120,7 @@ def weigh_words(
 def measure_magnitudes(
     denoiser: Denoiser, texts: Sequence[str], noise: torch.Tensor, timestep: torch.Tensor, executor: Executor
 ) -> torch.Tensor:
-    """Return m of each text: (texts,) float64 on the CPU."""
+    """Return m of each text at each noise: (texts, S) float64 on the CPU."""
     seeds = len(noise)
     null = denoiser.predict(noise, timestep.repeat(seeds), denoiser.null_condition().repeat(seeds)).output
 
@@ -134,18 +133,16 @@ def measure_magnitudes(
         return torch.linalg.vector_norm((found - null[drawn.to(null.device)]).flatten(1), dim=1).double().cpu()
 
     norms = torch.cat(list(executor.slices(len(texts) * seeds, measure)))
-    return norms.reshape(-1, seeds).mean(dim=1)
+    return norms.reshape(-1, seeds)
 
 
-def _make_weights(
-    words: Sequence[ReadWord], whole: float, without: Sequence[float]
-) -> tuple[WordWeight, ...] | Skipped:
-    """Return one weight for every occurrence, in the order of the prompt; 0 in a prompt that moves nothing."""
-    if not all(map(math.isfinite, (whole, *without))):
+def _make_weights(words: Sequence[ReadWord], lost: Sequence[float]) -> tuple[WordWeight, ...] | Skipped:
+    """Return one weight for every occurrence, in the order of the prompt."""
+    if not all(map(math.isfinite, lost)):
         return Skipped(skipped=NOT_FINITE)
     weights = [
-        WordWeight(text=word.text, weight=1 - left / whole if whole else 0.0, start=start, end=end)
-        for word, left in zip(words, without, strict=True)
+        WordWeight(text=word.text, weight=weight, start=start, end=end)
+        for word, weight in zip(words, lost, strict=True)
         for start, end in word.places
     ]
     return tuple(sorted(weights, key=lambda one: one.start))

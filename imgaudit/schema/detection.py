@@ -44,8 +44,8 @@ class WordWeight(Record):
     text: str
     """The word as it is written in the prompt."""
     weight: float
-    """1 - m(prompt without it) / m(prompt), m the magnitude at the noisiest timestep. At 1 the prompt does nothing
-    without the word, at 0 the word does nothing; it can be below 0 (`imgaudit.diffusion.word_weights`)."""
+    """1 - m(prompt without it) / m(prompt), m the magnitude at the noisiest timestep; a mean over noises. At 1
+    the prompt does nothing without the word, at 0 the word does nothing; it can be below 0."""
     start: int = Field(ge=0)
     """Index of its first character."""
     end: int = Field(ge=0)

@@ -51,14 +51,14 @@ def compose_exchanges(
     counts = [sum(low < end and start < high for low, high, _ in tokens) for tokens in spans.values()]
     needed = max(1, *counts, 0)
     own = {match.group().casefold() for match in WORD.finditer(prompt)}
-    others = [
-        other for other in vocabulary[:COMMONEST] if len(other) > 2 and other.isalpha() and other.casefold() not in own
-    ]
+    others = [other for other in vocabulary[:COMMONEST] if len(other) > 2 and other.isalpha()]
     composed = []
     for index in range(count):
         draw = random.Random(draw_seed(seed, "", f"exchange of {word.text}", index))
-        drawn = " ".join(draw.sample(others, min(needed, len(others))))
-        composed.append(exchange_word(prompt, word.text, drawn) if drawn else remove_word(prompt, word.text))
+        # Enough that as many as are needed remain when all of the prompt's own are among them.
+        drawn = draw.sample(others, min(needed + len(own), len(others)))
+        other = " ".join([other for other in drawn if other.casefold() not in own][:needed])
+        composed.append(exchange_word(prompt, word.text, other) if other else remove_word(prompt, word.text))
     return composed
 
 

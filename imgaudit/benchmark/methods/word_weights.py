@@ -37,8 +37,8 @@ GOAL = 0.8
 CHOSE, PLANTED = "planted, half that chose", "planted, other half"
 ONLY, ANY = "the only needed word", "a needed word"
 """What the heaviest word is asked to be: in captions with a planted word, in those with just one that the image needs,
-and in those with at least one that it needs and one that it does not. The way of `imgaudit detect` was chosen on the half
-of the captions with planted words whose images have an even number in the first 8 digits of their SHA-256."""
+and in those with at least one that it needs and one that it does not. On captions with planted words, the way of
+`imgaudit detect` was chosen by those whose image has an even number in the first 8 digits of its SHA-256."""
 
 
 class WordRow(Record):
@@ -125,7 +125,7 @@ def measure_word_weights(work: LabWork, captions: int | None = None) -> WordTabl
         for word in {one.text for one in find_read_words(image.text, {})}:
             counts[word] = counts.get(word, 0) + 1
     memorised = list({one.text: one for one in listed if group_of(one) is Group.MEMORISED}.values())
-    rows = []
+    rows: list[WordRow] = []
     for done, image in enumerate(memorised, start=1):
         words = find_read_words(image.text, denoiser.token_spans(image.text))
         if len(words) > 1:
@@ -190,7 +190,7 @@ def _weigh_without(
             part = predict(condition) - null
             along = (part * whole).sum(dim=1) / whole.square().sum(dim=1)
             lost = {
-                "magnitude lost": 1 - part.norm(dim=1).mean() / whole.norm(dim=1).mean(),
+                "magnitude lost": 1 - (part.norm(dim=1) / whole.norm(dim=1)).mean(),
                 "direction lost": 1 - along.mean(),
                 "distance": ((whole - part).norm(dim=1) / whole.norm(dim=1)).mean(),
             }
@@ -202,7 +202,8 @@ def _weigh_without(
 
 def report_word_weights(table: WordTable) -> WordReport:
     """Compute the statistics of a table; no model is needed."""
-    rates, chances = [], {}
+    rates: list[MeasuredRate] = []
+    chances: dict[str, float] = {}
     for question in (CHOSE, PLANTED, ONLY, ANY):
         asked = [row for row in table.rows if row.right_words(question)]
         if not asked:
