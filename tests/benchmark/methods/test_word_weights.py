@@ -71,7 +71,7 @@ def test_planted_words_have_a_goal_and_needed_ones_are_counted_apart() -> None:
     assert "several of 18 (every word of 18)" in planted.needs[0]
     assert "of 18 with a planted word it is needed in 18, alone in 0" in planted.needs[1]
     assert not report_word_weights(table(*(row(planted="red") for _ in range(10)))).targets[0].met, "10 are too few"
-    found = report_word_weights(table(row(), row((2, 0)), row((0, 0)), row((2, 2)), row((1, 2)), row(())))
+    found = report_word_weights(table(row(), row((2, 0)), row((0, 0)), row((2, 2)), row((1, 2)), row((), returned=0)))
     assert {(one.group, one.name): (one.hits, one.n) for one in found.rates} == {
         (question, way): (1, 2) for question in (ONLY, ANY) for way in (LEFT_OUT, LAST)
     }
