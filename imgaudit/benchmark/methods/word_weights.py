@@ -236,17 +236,19 @@ def _describe_needs(rows: Sequence[WordRow]) -> Iterator[str]:
         f"of {len(asked)} captions {len(asked) - len(clear)} are unclear; the image needs no single word of {none}, "
         f"one word of {one}, several of {len(clear) - one - none} (every word of {every})"
     )
-    if planted := [row for row in clear if row.planted]:
-        among = [row for row in planted if row.planted in row.needed]
+    if planted := [row for row in asked if row.planted and row.returned == IMAGES]:
+        lost = [{word for word, count in zip(row.words, row.without, strict=True) if count == 0} for row in planted]
+        pairs = list(zip(planted, lost, strict=True))
         yield (
-            f"of {len(planted)} with a planted word it is needed in {len(among)}, alone in "
-            f"{sum(len(row.needed) == 1 for row in among)}"
+            f"of {len(planted)} with a planted word, clear or not, no image comes back without it in "
+            f"{sum(row.planted in own for row, own in pairs)}, and without some other word in "
+            f"{sum(bool(own - {row.planted}) for row, own in pairs)}"
         )
 
 
 def format_word_weights(report: WordReport) -> Iterator[str]:
     """Format needs, then rates by question and way with chance, then goals."""
-    yield f"lab {report.lab}, seed {report.seed}, {report.hardware}; nothing fitted"
+    yield f"lab {report.lab}, seed {report.seed}, {report.hardware}"
     yield from report.needs
     if report.left_out:
         yield f"{report.left_out} captions of one word left out"
