@@ -156,7 +156,7 @@ def test_a_killed_run_continues_where_it_was(loaded: LoadedModel, tmp_path: Path
     (tmp_path / "a" / "results.jsonl").write_bytes(b"".join(lines[:2]) + lines[2][:40])
     before = loaded.denoiser.network_evaluations
     again = finished(loaded, tmp_path / "a", prompts, [])
-    # Four prompts and two seeds: a null pass and a conditional one, then one null pass for all, one whole and four words.
+    # Two seeds, four prompts: a null pass and a conditional one; then one null pass for all, one whole and four words.
     assert loaded.denoiser.network_evaluations - before == 2 * (4 * 2 + 1 + 4 * 5)
     for one, other in zip(whole.prompts, again.prompts, strict=True):
         assert one.found.score == pytest.approx(other.found.score, rel=1e-5)
