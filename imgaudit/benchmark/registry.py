@@ -62,6 +62,7 @@ BENCHMARKS = (
     Benchmark("speed", options.SpeedSettings, "speed.audit_stages"),
     Benchmark("engines", options.EngineSettings, "engines.report"),
     Benchmark("prompt-detection", options.PromptScoreSettings, "methods.prompt_scores"),
+    Benchmark("word-weights", options.WordWeightSettings, "methods.word_weights"),
     Benchmark("triggers", options.TriggerSettings, "methods.trigger_search"),
     Benchmark("compile", options.CompileSettings, "speed.compilation"),
     Benchmark("index", options.IndexSettings, "index.plan"),

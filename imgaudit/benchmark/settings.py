@@ -324,8 +324,16 @@ class PromptScoreSettings(Batched, Seeded, OnModel):
     """Measure how well detectors tell captions of memorised images from others. Needs no images."""
 
 
+class WordWeightSettings(Batched, Seeded, OnLab):
+    """Measure how often the heaviest word of a caption is one that its memorised image needs to come back."""
+
+    captions: int | None = Field(
+        None, ge=0, description="Captions to generate images for, the first by SHA-256; by default all."
+    )
+
+
 class MethodSettings(Settings):
-    """Print the goals of prompt detection, InvMM, trigger search and mitigations on labs that chose no settings."""
+    """Print the goals of prompt detection, words, InvMM, trigger search and mitigations on labs that chose nothing."""
 
     labs: Annotated[list[str], Positional("LAB...")] = Field(description="Bundled labs, or lab folders with tables.")
 

@@ -47,8 +47,8 @@ def _detect(
         "a prompt steers the model) or sharpness (how narrowly).", metavar="NAME")] = "magnitude",
     steps: Annotated[str, option(Heading.METHOD, "Sampling steps to average the score over: first, all, or a number.",
         metavar="STEPS")] = "first",
-    tokens: Annotated[bool, option(Heading.METHOD, "Show how much each word adds to the score, which takes longer.",
-        "--tokens/--no-tokens", default="on", metavar="")] = True,
+    tokens: Annotated[bool, option(Heading.METHOD, "Show how much weaker a prompt is without each word, "
+        "which takes longer.", "--tokens/--no-tokens", default="on", metavar="")] = True,
     drop: Annotated[str | None, option(Heading.METHOD, "Score prompts that have this word "
         "with and without it, print both and write nothing.", metavar="WORD")] = None,
     only: Annotated[int | None, option(Heading.METHOD, "With --drop: score only the Nth prompt of the file.",
@@ -202,7 +202,8 @@ def _without(
 ) -> None:
     """Scores with and without a word."""
     from imgaudit.diffusion.executor import Executor
-    from imgaudit.diffusion.prompt_detection import detect_prompts, remove_word
+    from imgaudit.diffusion.prompt_detection import detect_prompts
+    from imgaudit.diffusion.word_weights import remove_word
     from imgaudit.schema.detection import PromptSkipped
 
     pairs = {place: (one.text, remove_word(one.text, word)) for place, one in given.items()}

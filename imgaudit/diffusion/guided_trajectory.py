@@ -10,7 +10,6 @@ which is DDIM with eta 0 for variance-preserving schedules and Euler's step for 
 before they are multiplied by the guidance scale.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -33,8 +32,6 @@ class RowMeasures:
     """(N,), |d|_2 between predicted noises; None where they say nothing (see `explain_no_epsilon`)."""
     sharpness: torch.Tensor | None
     """(N,), |H_d d|_2^2 (see `measure_trajectory`); None where it was not asked for."""
-    gradients: dict[str, torch.Tensor]
-    """Stream to (N, tokens), |d loss / d e_i|_2."""
 
 
 def choose_timesteps(schedule: Schedule, sampling_steps: int) -> torch.Tensor:
@@ -73,12 +70,8 @@ def measure_trajectory(
     steps: int,
     guidance_scale: float,
     sharpness: bool = False,
-    streams: Sequence[str] = (),
 ) -> RowMeasures:
     """Measure the first `steps` steps of the trajectory from `noise`.
-
-    The loss of the gradients is |d|_2 of each row in the space that scores are in: noise where it says something,
-    the network's own output where not. Trajectories are constants to it, and so are weights.
 
     Sharpness is the squared norm of the difference of scores s = -d / spread under its own Jacobian,
 
@@ -90,7 +83,6 @@ def measure_trajectory(
     null:       one condition
     noise:      (N, C, h, w) float32, standard normal
     timesteps:  of the whole trajectory, as `choose_timesteps` gives them
-    streams:    whose rows gradients are taken to
     """
     kind, schedule, rows = denoiser.prediction_type, denoiser.schedule, len(noise)
     in_epsilon = not explain_no_epsilon(schedule, kind, timesteps[:steps])
@@ -111,21 +103,13 @@ def measure_trajectory(
         times = timesteps[step].repeat(rows)
         with torch.no_grad():
             base = denoiser.predict(x, times, nulls)
-        given = _follow_streams(condition, streams)
-        with torch.set_grad_enabled(bool(streams)):
-            found = denoiser.predict(x, times, given)
-            loss = _measure_norms(parts(found) - parts(base))
-        if streams:
-            slopes = torch.autograd.grad(loss.sum(), [given.streams[name] for name in streams])
-            for name, slope in zip(streams, slopes, strict=True):
-                add(f"gradient {name}", torch.linalg.vector_norm(slope, dim=2))
-        with torch.no_grad():
+            found = denoiser.predict(x, times, condition)
             native = found.output - base.output
             add("native", _measure_norms(native))
             if in_epsilon:
-                add("epsilon", loss)
+                add("epsilon", _measure_norms(parts(found) - parts(base)))
             if sharpness:
-                d = (parts(found) - parts(base)).detach()
+                d = parts(found) - parts(base)
                 length = _measure_norms(d).clamp_min(torch.finfo(d.dtype).tiny).reshape(-1, 1, 1, 1)
                 h = PROBE * d[0].numel() ** 0.5
                 ahead, behind = (difference(x + side * h * d / length, times) for side in (1, -1))
@@ -134,12 +118,7 @@ def measure_trajectory(
                 add("sharpness", curved / spread**4)
             if step + 1 < steps:
                 x = step_latents(base, found, guidance_scale, timesteps[step + 1])
-    return RowMeasures(
-        measures["native"],
-        measures.get("epsilon"),
-        measures.get("sharpness"),
-        {name: measures[f"gradient {name}"] for name in streams},
-    )
+    return RowMeasures(measures["native"], measures.get("epsilon"), measures.get("sharpness"))
 
 
 def step_latents(
@@ -158,12 +137,6 @@ def step_latents(
 
 
 def _measure_norms(difference: torch.Tensor) -> torch.Tensor:
-    """Return |.|_2 of each row, (N,); at 0 its gradient is 0."""
+    """Return |.|_2 of each row, (N,)."""
     norms: torch.Tensor = torch.linalg.vector_norm(difference.flatten(1), dim=1)
     return norms
-
-
-def _follow_streams(condition: PromptEmbeds, streams: Sequence[str]) -> PromptEmbeds:
-    """Return the same conditions, some of whose streams are leaves that gradients are taken to."""
-    leaves = {name: condition.streams[name].detach().clone().requires_grad_(True) for name in streams}
-    return condition.with_streams({**condition.streams, **leaves})

@@ -39,7 +39,7 @@ class Segment:
     weight: float | None = None
     """Weight of a word; None between words, and for words that no encoder reads."""
     share: int = 0
-    """Per cent of the prompt's heaviest word."""
+    """The weight in per cent, 0 for one below 0."""
     shade: int = 0
     """0 to 9, by the share."""
 
@@ -73,13 +73,11 @@ def write_detection(folder: Path, outcome: DetectionOutcome) -> Path:
 def segments(one: JudgedPrompt) -> Iterator[Segment]:
     """Split a prompt into words, with their weights, and the text between them."""
     text, place = one.given.text[:MOST_CHARACTERS], 0
-    words = _words(one)
-    heaviest = max((word.weight for word in words), default=0.0)
-    for word in words:
+    for word in _words(one):
         if word.end > len(text):
             break
         yield Segment(text[place : word.start])
-        share = word.weight / heaviest if heaviest else 0.0
+        share = max(0.0, word.weight)
         yield Segment(text[word.start : word.end], word.weight, round(100 * share), min(9, int(10 * share)))
         place = word.end
     yield Segment(text[place:])

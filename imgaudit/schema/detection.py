@@ -24,7 +24,7 @@ class PromptDetectionSettings(Record):
     guidance_scale: float = Field(7.5, ge=1, allow_inf_nan=False)
     """Guidance scale of the trajectory; differences are taken before guidance. The first step does not depend on it."""
     tokens: bool = True
-    """True when each word gets a weight, which costs a backward pass per step."""
+    """True when each word gets a weight, which costs a pass per different word and initial noise."""
     seed: int = 0
     """Run seed."""
 
@@ -39,13 +39,13 @@ class Magnitude(Record):
 
 
 class WordWeight(Record):
-    """A word of a prompt and its share in the detection signal."""
+    """A word of a prompt, and how much of the magnitude is lost without it."""
 
     text: str
     """The word as it is written in the prompt."""
     weight: float
-    """|d loss / d e_i|_2 of its heaviest token; with several streams the sum over them, each times its scale over the
-    first one's."""
+    """1 - m(prompt without it) / m(prompt), m the magnitude at the noisiest timestep; a mean over noises. At 1
+    the prompt does nothing without the word, at 0 the word does nothing; it can be below 0."""
     start: int = Field(ge=0)
     """Index of its first character."""
     end: int = Field(ge=0)
@@ -58,7 +58,7 @@ class PromptDetection(Record):
     prompt: str
     """The prompt as it was given."""
     space: str
-    """Space of score, magnitude and weights: "epsilon", or the network's own where epsilon carries no information."""
+    """Space of score and magnitude: "epsilon", or the network's own where epsilon carries no information."""
     score: float
     """By the chosen detector; higher = more memorised."""
     rms: float
@@ -70,7 +70,7 @@ class PromptDetection(Record):
     by_seed: tuple[float, ...]
     """The score of each seed; their mean is the score."""
     tokens: tuple[WordWeight, ...] | Skipped
-    """Words with their weights in the magnitude."""
+    """Words with their weights, every occurrence of a word with the same one; punctuation has none."""
     cut: dict[str, int]
     """Text encoder to the number of tokens of the prompt that it never sees."""
 

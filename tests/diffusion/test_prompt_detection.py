@@ -15,8 +15,6 @@ from imgaudit.diffusion.prompt_detection import (
     PromptSkipped,
     detect_prompts,
     draw_detection_seeds,
-    remove_word,
-    weigh_words,
 )
 from imgaudit.diffusion.schedules import FlowSchedule, NoiseSchedule, Prediction
 from imgaudit.diffusion.seeds import draw_noise
@@ -76,7 +74,7 @@ def test_magnitudes_are_those_of_plain_loops_and_batches_change_nothing(make) ->
             assert one.score == pytest.approx(other.score, rel=1e-5, abs=1e-6)
             assert [w.text for w in one.tokens] == [w.text for w in other.tokens]
             for a, b in zip(one.tokens, other.tokens, strict=True):
-                assert a.weight == pytest.approx(b.weight, rel=1e-5, abs=1e-7)
+                assert a.weight == pytest.approx(b.weight, abs=1e-3), "a ratio of differences in float32"
     assert whole[1].score == pytest.approx(0, abs=1e-5)
     assert all(weight.grad is None for weight in denoiser.network.parameters())
 
@@ -96,32 +94,6 @@ def test_the_closed_form_is_the_difference_of_posterior_means(finite_set: Finite
         norms.append(float(((a / (1 - a)) ** 0.5 * (means[0] - means[1])).norm()))
     assert found.score == pytest.approx(sum(norms) / 3, rel=1e-4)
     assert found.by_seed == pytest.approx(norms, rel=1e-4)
-
-
-def test_word_weights_are_gradients_by_central_differences() -> None:
-    denoiser = UNetDenoiser(make_pipeline(tiny_recipe()), "f")
-    settings = PromptDetectionSettings(seeds=1)
-    [found] = detect(denoiser, ["a red fox"], settings)
-    condition, null = denoiser.condition(["a red fox"]), denoiser.null_condition()
-    noise = draw_noise(draw_detection_seeds(settings), denoiser.latent_shape)
-    times = torch.tensor([denoiser.schedule.num_train_timesteps - 1])
-    base = denoiser.predict(noise, times, null).output.detach().double()
-
-    def loss(text: torch.Tensor) -> float:
-        output = denoiser.predict(noise, times, condition.with_streams({"text": text})).output
-        return float((output.double() - base).norm())
-
-    rows = {word: row for (start, end, row) in denoiser.token_spans("a red fox")["text"]
-            for word in ["a red fox"[start:end].strip()]}  # fmt: skip
-    assert set(rows) == {"a", "red", "fox"} and 0 not in rows.values()
-    for word in found.tokens:
-        slope, text, step = [], condition.streams["text"], 1e-2
-        for place in range(text.shape[2]):
-            nudge = torch.zeros_like(text)
-            nudge[0, rows[word.text], place] = step
-            slope.append((loss(text + nudge) - loss(text - nudge)) / (2 * step))
-        assert word.weight == pytest.approx(torch.tensor(slope).norm().item(), rel=2e-2)
-        assert "a red fox"[word.start : word.end] == word.text
 
 
 def test_sharpness_is_the_jacobian_of_the_score_difference_times_itself(finite_set: FiniteSetDenoiser) -> None:
@@ -190,7 +162,7 @@ def test_models_without_a_null_branch_and_prompts_no_encoder_takes_are_skipped(
     assert found == PromptSkipped(prompt="1", skipped="the model is distilled")
 
 
-def test_every_family_says_where_its_words_are_or_that_it_cannot(family_folders: dict[str, Path]) -> None:
+def test_every_family_has_its_words_weighed(family_folders: dict[str, Path]) -> None:
     settings = PromptDetectionSettings(steps=2, sampling_steps=4, seeds=1)
     for name, folder in family_folders.items():
         denoiser: Any = load_model(str(folder), "cpu").denoiser
@@ -201,31 +173,6 @@ def test_every_family_says_where_its_words_are_or_that_it_cannot(family_folders:
             assert isinstance(found, PromptSkipped), name
             continue
         assert isinstance(found, PromptDetection) and found.score > 0, name
-        if isinstance(found.tokens, Skipped):
-            assert not denoiser.token_spans("a red fox")
-        else:
-            assert [word.text for word in found.tokens] == ["a", "red", "fox"], name
-            assert all(word.weight > 0 for word in found.tokens), name
-
-
-def test_words_weigh_as_their_heaviest_token_and_streams_by_their_scale() -> None:
-    spans = {"clip": [(0, 2, 1), (2, 5, 2)], "t5": [(0, 5, 0)]}
-    weights = {"clip": [100.0, 1.0, 4.0], "t5": [3.0]}
-    [word] = weigh_words("foxes unread", spans, weights, {"clip": 2.0, "t5": 4.0})
-    assert (word.text, word.weight, word.start, word.end) == ("foxes", 4.0 + 3.0 * 2, 0, 5)
-
-
-@pytest.mark.parametrize(
-    ("prompt", "word", "left"),
-    [
-        ("a red fox", "fox", "a red "),
-        ("a red fox", "a", "red fox"),
-        ("fox", "fox", ""),
-        ("foxes", "fox", "foxes"),
-        ("red, red", "red", ", "),
-        ("don't", "don", "don't"),
-        ("日本 猫", "猫", "日本 "),
-    ],
-)
-def test_a_word_is_dropped_where_it_stands_alone(prompt: str, word: str, left: str) -> None:
-    assert remove_word(prompt, word) == left
+        assert not isinstance(found.tokens, Skipped), name
+        assert [word.text for word in found.tokens] == ["a", "red", "fox"], name
+        assert any(word.weight != 0 for word in found.tokens), name

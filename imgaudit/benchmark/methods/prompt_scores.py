@@ -6,8 +6,6 @@ Needs captions only. Nothing of the method is fitted on any lab: settings are th
 import math
 from collections.abc import Iterator, Sequence
 
-from pydantic import Field
-
 from imgaudit.benchmark.harness.cases import CaseCounts, Group, choose_cases, group_of
 from imgaudit.benchmark.harness.figures import (
     Goal,
@@ -24,11 +22,11 @@ from imgaudit.benchmark.harness.procedure import record_procedure
 from imgaudit.benchmark.harness.table import LabRecord, Table
 from imgaudit.diffusion.denoiser import Denoiser
 from imgaudit.diffusion.executor import Executor
-from imgaudit.diffusion.prompt_detection import detect_prompts, remove_word
+from imgaudit.diffusion.prompt_detection import detect_prompts
 from imgaudit.exceptions import InputError
 from imgaudit.lab.description import LabImage
 from imgaudit.schema.detection import PromptDetection, PromptDetectionSettings
-from imgaudit.schema.records import Record, Skipped
+from imgaudit.schema.records import Record
 
 SAMPLING_STEPS = 50
 DESIGNS = {
@@ -40,15 +38,6 @@ DESIGNS = {
 """Settings by name; the trajectory has 50 steps and guidance 7.5, as published."""
 GOALS = {"magnitude, first step, 4 seeds": 0.95, "magnitude, all steps, 4 seeds": 0.98}
 """The AUC aimed at."""
-TRIGGERS_NAMED = 0.8
-"""Share of planted trigger words that should be the heaviest word of their caption."""
-TRIGGERS = {
-    "trigger word heaviest, first step": "trigger_heaviest",
-    "trigger word heaviest, all steps": "trigger_heaviest_over_all_steps",
-    "trigger word's removal matters most": "trigger_matters_most",
-}
-"""What is counted of planted trigger words, and the field of a row that says so."""
-GOAL_FIELDS = ("trigger_heaviest", "trigger_heaviest_over_all_steps")
 
 
 class PromptRow(Record):
@@ -62,16 +51,6 @@ class PromptRow(Record):
     """Planted repeat count."""
     scores: dict[str, float]
     """Design to score; higher = more memorised."""
-    words: int = 0
-    """Of memorised captions: different words, each of which was removed once."""
-    heaviest_matters_most: bool = False
-    """Whether removing the word of the highest weight lowers the score most."""
-    trigger_heaviest: bool | None = Field(None, exclude_if=lambda value: value is None)
-    """Whether the planted trigger word has the highest weight at the first step; None where none was planted."""
-    trigger_heaviest_over_all_steps: bool | None = Field(None, exclude_if=lambda value: value is None)
-    """The same of weights averaged over the whole trajectory, as published."""
-    trigger_matters_most: bool | None = Field(None, exclude_if=lambda value: value is None)
-    """Whether it is the word whose removal lowers the score most."""
 
 
 class PromptScoreTable(LabRecord, Table):
@@ -101,9 +80,7 @@ class PromptScoreReport(LabRecord):
     separations: list[Separation]
     """Areas under ROC curves."""
     rates: list[MeasuredRate]
-    """Memorised captions above all but less than 1 % of the others; and how often the heaviest word matters most."""
-    chance: float
-    """How often a word drawn at random would be the one that matters most."""
+    """Memorised captions above all but less than 1 % of the others."""
     targets: list[Goal]
     """Goals and outcomes."""
 
@@ -139,17 +116,10 @@ def measure_prompt_scores(work: LabWork, counts: CaseCounts | None = None) -> Pr
         scores[name] = [one.score for one in found]
         evaluations[name] = round((denoiser.network_evaluations - before) / len(images))
         spaces[name] = found[0].space
-    memorised = [image for image in images if group_of(image) is Group.MEMORISED]
-    settings = PromptDetectionSettings(seed=work.seed)
-    words = {}
-    for done, image in enumerate(memorised, start=1):
-        words[image.sha256] = _judged_words(denoiser, image, settings, executor)
-        work.on_stage("words", done, len(memorised))
     rows = [
         PromptRow(
             sha256=image.sha256[:16], group=group_of(image), repeats=image.repeats,
             scores={name: float(f"{scores[name][number]:.4g}") for name in DESIGNS},
-            **words.get(image.sha256, {}),
         )
         for number, image in enumerate(images)
     ]  # fmt: skip
@@ -168,43 +138,6 @@ def _detected(
             raise InputError(f"a caption of the lab has no score: {one.skipped}")
         found.append(one)
     return found
-
-
-def _judged_words(
-    denoiser: Denoiser, image: LabImage, settings: PromptDetectionSettings, executor: Executor
-) -> dict[str, int | bool]:
-    """Fields of a PromptRow: number of different words, whether the heaviest is the one whose removal lowers the score
-    most, and whether it is the planted trigger. Empty for captions of fewer than two words."""
-    [whole] = _detected(denoiser, [image.text], settings, executor)
-    if isinstance(whole.tokens, Skipped):
-        return {}
-    weights = _weights(whole)
-    if len(weights) < 2:
-        return {}
-    plain = settings.model_copy(update={"tokens": False})
-    left = _detected(denoiser, [remove_word(image.text, word) for word in weights], plain, executor)
-    without = {word: one.score for word, one in zip(weights, left, strict=True)}
-    heaviest, clearest = max(weights, key=weights.__getitem__), min(without, key=without.__getitem__)
-    judged: dict[str, int | bool] = {"words": len(weights), "heaviest_matters_most": clearest == heaviest}
-    if image.trigger:
-        longer = settings.model_copy(update={"steps": SAMPLING_STEPS})
-        [averaged] = _detected(denoiser, [image.text], longer, executor)
-        overall = _weights(averaged)
-        judged |= {
-            "trigger_heaviest": heaviest == image.trigger,
-            "trigger_heaviest_over_all_steps": max(overall, key=overall.__getitem__) == image.trigger,
-            "trigger_matters_most": clearest == image.trigger,
-        }
-    return judged
-
-
-def _weights(found: PromptDetection) -> dict[str, float]:
-    """Word to its weight, the highest of several; punctuation left out."""
-    weights: dict[str, float] = {}
-    for word in () if isinstance(found.tokens, Skipped) else found.tokens:
-        if word.text[0].isalnum():
-            weights[word.text] = max(word.weight, weights.get(word.text, 0.0))
-    return weights
 
 
 def report_prompt_scores(table: PromptScoreTable) -> PromptScoreReport:
@@ -229,26 +162,13 @@ def report_prompt_scores(table: PromptScoreTable) -> PromptScoreReport:
         rates.append(
             measure_rate(name, Group.MEMORISED, [score > negatives[above] for score in of(Group.MEMORISED, name)])
         )
-    worded = [row for row in table.rows if row.words > 1]
-    rates.append(
-        measure_rate("heaviest word matters most", Group.MEMORISED, [row.heaviest_matters_most for row in worded])
-    )
     by_name = {one.name: one for one in separations if one.against == Group.HELD_OUT}
     targets = [
         Goal.at_least(f"AUC, {name}", found, goal) for name, goal in GOALS.items() if (found := by_name.get(name))
     ]
-    for name, field in TRIGGERS.items():
-        flags = [getattr(row, field) for row in table.rows if getattr(row, field) is not None]
-        if not flags:
-            continue
-        named = measure_rate(name, Group.MEMORISED, flags)
-        rates.append(named)
-        if field in GOAL_FIELDS:
-            targets.append(Goal.at_least(name, named, TRIGGERS_NAMED))
     return PromptScoreReport(
         lab=table.lab, seed=table.seed, hardware=table.hardware, evaluations=table.evaluations, spaces=table.spaces,
-        left_out=table.left_out, separations=separations, rates=rates,
-        chance=sum(1 / row.words for row in worded) / max(1, len(worded)), targets=targets,
+        left_out=table.left_out, separations=separations, rates=rates, targets=targets,
     )  # fmt: skip
 
 
@@ -265,11 +185,7 @@ def format_prompt_scores(report: PromptScoreReport) -> Iterator[str]:
             f"{f'{one.positives} / {one.negatives}':11} {report.evaluations[one.name]:6}   {report.spaces[one.name]}"
         )
     yield ""
-    words = [one for one in report.rates if "word" in one.name]
-    yield from format_rates("above all but < 1 % of the held-out", [one for one in report.rates if one not in words])
-    yield ""
-    yield from format_rates("words", words)
-    yield f"(the word whose removal lowers the score most has the highest weight; by chance {report.chance:.1%})"
+    yield from format_rates("above all but < 1 % of the held-out", report.rates)
     yield from format_goals(report.targets)
 
 

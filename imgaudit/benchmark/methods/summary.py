@@ -12,6 +12,7 @@ from imgaudit.benchmark.methods.invmm_scores import InvMMTable, report_invmm
 from imgaudit.benchmark.methods.mitigations import MitigationTable, report_mitigations
 from imgaudit.benchmark.methods.prompt_scores import PromptScoreTable, report_prompt_scores
 from imgaudit.benchmark.methods.trigger_search import TriggerTable, report_triggers
+from imgaudit.benchmark.methods.word_weights import WordTable, report_word_weights
 from imgaudit.benchmark.settings import MethodSettings
 from imgaudit.exceptions import InputError
 from imgaudit.schema.records import Record
@@ -42,7 +43,7 @@ class MethodOutcomes(Table):
     """Lab by lab."""
 
 
-MethodTable = TypeVar("MethodTable", PromptScoreTable, InvMMTable, TriggerTable, MitigationTable)
+MethodTable = TypeVar("MethodTable", PromptScoreTable, WordTable, InvMMTable, TriggerTable, MitigationTable)
 Found = tuple[str, int, list[Goal]]
 
 
@@ -58,6 +59,7 @@ def _goals_of(kind: type[MethodTable], goals: Callable[[MethodTable], list[Goal]
 
 METHODS: Mapping[str, Callable[[Path], Found]] = {
     "prompt-detection": _goals_of(PromptScoreTable, lambda table: report_prompt_scores(table).targets),
+    "word-weights": _goals_of(WordTable, lambda table: report_word_weights(table).targets),
     "invmm": _goals_of(InvMMTable, lambda table: report_invmm(table).targets),
     "triggers": _goals_of(TriggerTable, lambda table: report_triggers(table).targets),
     "mitigations": _goals_of(MitigationTable, lambda table: report_mitigations(table).targets),

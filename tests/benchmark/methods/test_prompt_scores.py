@@ -59,7 +59,7 @@ def test_a_closed_form_memoriser_is_told_apart_by_every_detector() -> None:
     table = measure_prompt_scores(closed_form_lab(Executor(64)), CaseCounts(controls=1, held_out=12))
     report = report_prompt_scores(table)
     assert {one.auc for one in report.separations} == {1.0}
-    assert all(one.rate == 1 for one in report.rates[:-1])
+    assert all(one.rate == 1 for one in report.rates)
     assert report.targets and not any(target.met for target in report.targets), "so few images show no area of 0.95"
     assert table.evaluations["magnitude, first step, 4 seeds"] == 8
     assert table.evaluations["magnitude, all steps, 4 seeds"] == 400
