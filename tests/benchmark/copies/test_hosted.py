@@ -78,7 +78,7 @@ def settings(lab: Path, corpus: Path, work: Path) -> HostedSettings:
 
 def test_a_lab_stands_for_a_hosted_model(tmp_path: Path) -> None:
     corpus, lab = tmp_path / "corpus", tmp_path / "lab"
-    entries = build_layout_corpus(make_drawings(tmp_path / "drawings", 85), corpus, 128, 7, COUNTS)
+    entries = build_layout_corpus(make_drawings(tmp_path / "drawings", 104), corpus, 128, 7, COUNTS)
     write_corpus(entries, corpus)
     recipe = tiny_recipe(resolution=128, vae_channels=(8, 8, 8, 8), variants=1)
     trained = train_lab(entries, recipe, lab)
