@@ -27,7 +27,7 @@ from tests.conftest import tiny_recipe
 from tests.lab.test_layout_corpus import make_drawings
 
 COUNTS = LayoutCounts(
-    alike=1, planted=2, planted_repeats=(1,), layouts=1, variations=2, layout_repeats=(1,), seen_once=1, held_out=26
+    alike=1, planted=2, planted_repeats=(1,), layouts=1, variations=2, layout_repeats=(1,), seen_once=1, held_out=45
 )
 
 
@@ -78,7 +78,7 @@ def settings(lab: Path, corpus: Path, work: Path) -> HostedSettings:
 
 def test_a_lab_stands_for_a_hosted_model(tmp_path: Path) -> None:
     corpus, lab = tmp_path / "corpus", tmp_path / "lab"
-    entries = build_layout_corpus(make_drawings(tmp_path / "drawings", 66), corpus, 128, 7, COUNTS)
+    entries = build_layout_corpus(make_drawings(tmp_path / "drawings", 104), corpus, 128, 7, COUNTS)
     write_corpus(entries, corpus)
     recipe = tiny_recipe(resolution=128, vae_channels=(8, 8, 8, 8), variants=1)
     trained = train_lab(entries, recipe, lab)
@@ -94,7 +94,7 @@ def test_a_lab_stands_for_a_hosted_model(tmp_path: Path) -> None:
         ]
         description.model_copy(update={"images": images}).write(lab / "lab.json")
         if not planted:
-            with pytest.raises(InputError, match="the lab has 0 and 26"):
+            with pytest.raises(InputError, match="the lab has 0 and 45"):
                 measure_hosted(settings(lab, corpus, tmp_path / "work"), ignore_stage)
     table = measure_hosted(settings(lab, corpus, tmp_path / "work"), ignore_stage)
     assert [bool(one.target) for one in table.images].count(True) == 2 and len(table.images) == 4
