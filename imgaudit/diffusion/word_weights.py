@@ -130,7 +130,8 @@ def measure_magnitudes(
         # Encoded in slices as well: text encoders can be larger than the network.
         condition = denoiser.condition(texts[first : (rows.stop - 1) // seeds + 1]).select(numbers // seeds - first)
         found = denoiser.predict(noise[drawn], timestep.repeat(len(drawn)), condition).output
-        return torch.linalg.vector_norm((found - null[drawn.to(null.device)]).flatten(1), dim=1).double().cpu()
+        norms: torch.Tensor = torch.linalg.vector_norm((found - null[drawn.to(null.device)]).flatten(1), dim=1)
+        return norms.double().cpu()
 
     norms = torch.cat(list(executor.slices(len(texts) * seeds, measure)))
     return norms.reshape(-1, seeds)
