@@ -272,7 +272,6 @@ def test_z_image_of_other_kinds_is_refused() -> None:
         ("siglip_feat_dim", 8, "it takes images besides text"),
         ("all_patch_size", (4,), r"expected \[2\] and \[1\]"),
         ("axes_lens", [513, 256, 256], "expected at least"),
-        ("axes_lens", [600, 256, 3], "expected at least"),
     ):
         pipeline = make_z_image()
         pipeline.transformer.register_to_config(**{key: value})
@@ -282,6 +281,17 @@ def test_z_image_of_other_kinds_is_refused() -> None:
     pipeline.vae.register_to_config(shift_factor=None)
     with pytest.raises(ModelRefusedError, match="names no shift_factor"):
         adapt(pipeline)
+
+
+def test_a_z_image_that_has_few_places_is_one_of_small_images() -> None:
+    pipeline = make_z_image()
+    del pipeline.default_sample_size
+    # The pipeline makes images of 1,024 pixels, and its autoencoder halves them once.
+    pipeline.transformer.register_to_config(axes_lens=[600, 256, 256])
+    assert adapt(pipeline).resolution == 1024
+    pipeline.transformer.register_to_config(axes_lens=[514, 5, 4])
+    denoiser = adapt(pipeline)
+    assert denoiser.latent_shape == (4, 8, 8) and denoiser.resolution == 16
 
 
 def test_krea2_of_other_layers_or_templates_is_refused() -> None:
