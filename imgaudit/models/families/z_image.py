@@ -43,17 +43,21 @@ class ZImageDenoiser(ChatTextDenoiser, PaddedTextDenoiser):
                 f"{config.all_f_patch_size!r:.80}; expected [{PATCH}] and [1]"
             )
         super()._refuse_sizes(pipeline)
-        wanted = self.max_sequence_length + PLACES_BESIDE_TEXT
-        if config.axes_lens[0] < wanted:
+        side = self._side(pipeline) // PATCH
+        wanted = [self.max_sequence_length + PLACES_BESIDE_TEXT, side, side]
+        if any(there < needed for there, needed in zip(config.axes_lens, wanted, strict=True)):
             raise ModelRefusedError(
-                f"the transformer's axes_lens is {config.axes_lens!r:.80}; expected at least {wanted} as its first "
-                "number, the places of a text"
+                f"the transformer's axes_lens is {config.axes_lens!r:.80}; expected at least {wanted}, the places of "
+                "a text and of an image"
             )
 
     def _side(self, pipeline: Any) -> int:
+        named = super()._side(pipeline)
+        if hasattr(pipeline, "default_sample_size"):
+            return named
         # The pipeline makes 1,024 pixels whatever the model, so a smaller one is known by the places that it has.
         _, rows, columns = pipeline.transformer.config.axes_lens
-        return min(super()._side(pipeline), PATCH * min(rows, columns))
+        return min(named, PATCH * min(rows, columns))
 
     def _patch(self, pipeline: Any) -> int:
         return PATCH

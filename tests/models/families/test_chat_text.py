@@ -272,6 +272,7 @@ def test_z_image_of_other_kinds_is_refused() -> None:
         ("siglip_feat_dim", 8, "it takes images besides text"),
         ("all_patch_size", (4,), r"expected \[2\] and \[1\]"),
         ("axes_lens", [513, 256, 256], "expected at least"),
+        ("axes_lens", [600, 256, 3], "expected at least"),
     ):
         pipeline = make_z_image()
         pipeline.transformer.register_to_config(**{key: value})
