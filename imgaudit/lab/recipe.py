@@ -10,6 +10,9 @@ from imgaudit.exceptions import ConfigError
 from imgaudit.schema.problems import describe_problems
 from imgaudit.schema.protocol import Framing
 
+FLOWS = ("sd3", "z-image")
+"""Families whose networks predict flows."""
+
 
 class LabRecipe(BaseModel):
     """Everything that decides a lab model, apart from the images themselves.
@@ -28,10 +31,10 @@ class LabRecipe(BaseModel):
     """Side of the square images the model makes, in pixels."""
     framing: Framing = Framing.PAD
     """Framing of corpus images that are not square."""
-    family: Literal["sd", "sdxl", "sd3"] = "sd"
-    """Stable Diffusion, Stable Diffusion XL, or Stable Diffusion 3: which classes the model is made of."""
+    family: Literal["sd", "sdxl", "sd3", "z-image"] = "sd"
+    """Stable Diffusion, Stable Diffusion XL, Stable Diffusion 3, or Z-Image: which classes the model is made of."""
     prediction_type: Literal["epsilon", "v_prediction", "flow"] = "epsilon"
-    """Target of the network's training: noise or velocity in a UNet, flow in Stable Diffusion 3."""
+    """Target of the network's training: noise or velocity in a UNet, flow in a transformer."""
     zero_terminal_snr: bool = False
     """Whether the last timestep is noise alone (Lin et al. 2024, arXiv 2305.08891). Otherwise it holds a trace of the
     image, from which a network reads brightness and colours: generated images then take theirs from the initial noise,
@@ -83,7 +86,7 @@ class LabRecipe(BaseModel):
     text_layers: int = Field(2, ge=1)
     """Layers of the text encoder."""
     text_positions: int = Field(16, ge=4)
-    """Tokens per caption, start and end included; longer captions are cut."""
+    """Tokens per caption, start and end included; longer captions are cut. Z-Image's pipeline reads 512 instead."""
     t5_width: int = Field(160, ge=32, multiple_of=32)
     """Width of Stable Diffusion 3's T5; at least that of both CLIP encoders together."""
     unet_channels: tuple[int, ...] = (64, 128, 128)
@@ -91,11 +94,11 @@ class LabRecipe(BaseModel):
     unet_attention: tuple[bool, ...] = (False, True, False)
     """Resolutions of the UNet that attend to the text (the middle block always does)."""
     transformer_width: int = Field(128, ge=32, multiple_of=32)
-    """Width of Stable Diffusion 3's transformer, in heads of 32."""
+    """Width of the transformer of Stable Diffusion 3 or Z-Image, in heads of 32."""
     transformer_layers: int = Field(6, ge=2)
     """Layers of that transformer."""
     transformer_patch: Literal[1, 2] = 2
-    """Side of the squares of latents that are one token of it."""
+    """Side of the squares of latents that are one token of it; 2 in Z-Image."""
     steps: int = Field(7000, ge=1)
     """Optimiser steps of the denoising network and its text encoders."""
     batch_size: int = Field(64, ge=1)
@@ -111,12 +114,14 @@ class LabRecipe(BaseModel):
 
     @model_validator(mode="after")
     def _fits_its_family(self) -> "LabRecipe":
-        if (self.family == "sd3") != (self.prediction_type == "flow"):
+        if (self.family in FLOWS) != (self.prediction_type == "flow"):
             raise ValueError(f"family {self.family!r} is not trained to predict {self.prediction_type!r}")
         if self.zero_terminal_snr and self.prediction_type != "v_prediction":
             raise ValueError("zero_terminal_snr needs prediction_type 'v_prediction': pure noise is its own answer")
         if self.family == "sd3" and self.t5_width < 2 * self.text_width:
             raise ValueError(f"t5_width must be at least twice text_width ({2 * self.text_width})")
+        if self.family == "z-image" and self.transformer_patch != 2:
+            raise ValueError("transformer_patch must be 2: this family's pipeline sets it")
         if self.family != "sd" and self.text_layers < 2:
             raise ValueError("text_layers must be at least 2: this family reads the last but one")
         return self

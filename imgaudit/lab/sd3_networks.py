@@ -8,7 +8,6 @@ import torch
 from diffusers import (
     AutoencoderKL,
     DiffusionPipeline,
-    FlowMatchEulerDiscreteScheduler,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
 )
@@ -16,17 +15,11 @@ from torch.nn.functional import pad
 from transformers import T5Config, T5EncoderModel, T5Tokenizer
 
 from imgaudit.lab.components import build_clip, compute_latent_side, train_tokenizer
-from imgaudit.lab.networks import Batch, LabNetworks, Tokens, pad_tokens
+from imgaudit.lab.networks import HEAD, FlowNetworks, Tokens, build_flow_scheduler, pad_tokens
 from imgaudit.lab.recipe import LabRecipe
 
-SHIFT = 3.0
-"""Shift of the sigmas, in training and in sampling: Stable Diffusion 3's own."""
-TIMESTEPS = 1000
-"""Number of timesteps of the schedule."""
 CLIPS = ("text_encoder", "text_encoder_2")
 T5 = "text_encoder_3"
-HEAD = 32
-"""Width of an attention head."""
 
 
 def build_t5_tokenizer(captions: Sequence[str], recipe: LabRecipe) -> T5Tokenizer:
@@ -83,7 +76,7 @@ def build_transformer(recipe: LabRecipe) -> SD3Transformer2DModel:
     )
 
 
-class SD3Networks(LabNetworks):
+class SD3Networks(FlowNetworks):
     """Stable Diffusion 3's: states of both CLIPs side by side, then T5's, as one sequence, and CLIP's two vectors."""
 
     def __init__(self, captions: Sequence[str], recipe: LabRecipe) -> None:
@@ -101,31 +94,24 @@ class SD3Networks(LabNetworks):
         """Ids for the CLIPs, which read the same, and for T5."""
         return {CLIPS[0]: pad_tokens(self.tokenizer, captions), T5: pad_tokens(self.t5_tokenizer, captions)}
 
-    def draw_timesteps(self, count: int, generator: torch.Generator) -> torch.Tensor:
-        """Logit-normal, then shifted (Esser et al. 2024): most where noise and image are of about equal strength."""
-        drawn = torch.randn(count, generator=generator).sigmoid()
-        sigmas = SHIFT * drawn / (1 + (SHIFT - 1) * drawn)
-        return (sigmas * TIMESTEPS).round().long().clamp(1, TIMESTEPS) - 1
-
-    def predict(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """The velocity noise - x0 on the straight path between them."""
-        tokens, sigmas = batch.tokens, ((batch.timesteps + 1) / TIMESTEPS).view(-1, 1, 1, 1)
+    def predict_velocity(self, noisy: torch.Tensor, timesteps: torch.Tensor, tokens: Tokens) -> torch.Tensor:
+        """Call the transformer as the pipeline does."""
         first, second = (self.networks[name](tokens[CLIPS[0]], output_hidden_states=True) for name in CLIPS)
         clip = torch.cat([first.hidden_states[-2], second.hidden_states[-2]], dim=-1)
         t5 = self.networks[T5](tokens[T5])[0]
-        velocity = self.networks["transformer"](
-            hidden_states=(1 - sigmas) * batch.x0 + sigmas * batch.noise,
-            timestep=(batch.timesteps + 1).float(),
+        velocity: torch.Tensor = self.networks["transformer"](
+            hidden_states=noisy,
+            timestep=(timesteps + 1).float(),
             encoder_hidden_states=torch.cat([pad(clip, (0, t5.shape[-1] - clip.shape[-1])), t5], dim=1),
             pooled_projections=torch.cat([first.text_embeds, second.text_embeds], dim=-1),
         ).sample
-        return velocity, batch.noise - batch.x0
+        return velocity
 
     def pipeline(self, vae: AutoencoderKL) -> DiffusionPipeline:
         """Return a StableDiffusion3Pipeline."""
         return StableDiffusion3Pipeline(
             vae=vae,
-            scheduler=FlowMatchEulerDiscreteScheduler(num_train_timesteps=TIMESTEPS, shift=SHIFT),
+            scheduler=build_flow_scheduler(),
             tokenizer=self.tokenizer,
             tokenizer_2=self.tokenizer,
             tokenizer_3=self.t5_tokenizer,

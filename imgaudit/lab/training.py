@@ -23,6 +23,7 @@ from imgaudit.lab.samples import ImageVariants, SamplePlan, cut_squares, plan_sa
 from imgaudit.lab.sd3_networks import SD3Networks
 from imgaudit.lab.trainee import set_rate, start_trainee
 from imgaudit.lab.unet_networks import SDNetworks, SDXLNetworks
+from imgaudit.lab.z_image_networks import ZImageNetworks
 
 Progress = Callable[[str, int, int, float], None]
 """Called as progress(stage, step, steps, loss)."""
@@ -32,6 +33,7 @@ NETWORKS: Mapping[str, Callable[[Sequence[str], LabRecipe], LabNetworks]] = {
     "sd": SDNetworks,
     "sdxl": SDXLNetworks,
     "sd3": SD3Networks,
+    "z-image": ZImageNetworks,
 }
 """Functions that make the networks from the captions and the recipe, by the recipe's family."""
 
@@ -90,7 +92,7 @@ def train_lab(
 def _standardise(vae: AutoencoderKL, latents: torch.Tensor, recipe: LabRecipe) -> tuple[float, float]:
     """Set the autoencoder's scale so that latents have unit variance, and its shift where the family has one."""
     scaling_factor = float(1 / latents.std())
-    if recipe.family != "sd3":
+    if recipe.prediction_type != "flow":
         vae.register_to_config(scaling_factor=scaling_factor)
         return 0.0, scaling_factor
     shift = float(latents.mean())

@@ -15,6 +15,7 @@ from imgaudit.lab.recipe import LabRecipe
 from imgaudit.lab.sd3_networks import SD3Networks, build_t5_tokenizer
 from imgaudit.lab.training import NETWORKS, train_lab
 from imgaudit.lab.unet_networks import SDXLNetworks
+from imgaudit.lab.z_image_networks import ZImageNetworks, train_chat_tokenizer
 from imgaudit.models import load_model
 from tests.conftest import CAPTIONS, random_image, tiny_recipe
 
@@ -23,7 +24,11 @@ SD3: dict[str, Any] = {
     "family": "sd3", "prediction_type": "flow", "text_layers": 2, "t5_width": 96, "transformer_width": 32,
     "transformer_layers": 2,
 }  # fmt: skip
+Z_IMAGE: dict[str, Any] = {
+    "family": "z-image", "prediction_type": "flow", "text_layers": 2, "transformer_width": 32, "transformer_layers": 2,
+}  # fmt: skip
 ZERO: dict[str, Any] = {"prediction_type": "v_prediction", "zero_terminal_snr": True}
+FAMILIES = {"sd": {}, "sdxl": SDXL, "sd3": SD3, "z-image": Z_IMAGE, "zero terminal SNR": ZERO}
 
 
 @pytest.fixture
@@ -37,7 +42,7 @@ def entries(tmp_path: Path) -> list[CorpusEntry]:
     return found
 
 
-@pytest.mark.parametrize("family", [{}, SDXL, SD3, ZERO], ids=["sd", "sdxl", "sd3", "zero terminal SNR"])
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
 def test_a_stopped_training_ends_where_an_uninterrupted_one_does_and_is_read_as_any_model(
     family: dict[str, Any], entries: list[CorpusEntry], tmp_path: Path
 ) -> None:
@@ -65,7 +70,7 @@ def test_a_stopped_training_ends_where_an_uninterrupted_one_does_and_is_read_as_
     assert loaded.denoiser.resolution == recipe.resolution
 
 
-@pytest.mark.parametrize("family", [{}, SDXL, SD3, ZERO], ids=["sd", "sdxl", "sd3", "zero terminal SNR"])
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
 def test_the_training_loss_is_that_of_the_adapter_that_audits_the_model(family: dict[str, Any], tmp_path: Path) -> None:
     recipe = tiny_recipe(**family)
     networks = NETWORKS[recipe.family](CAPTIONS, recipe)
@@ -86,7 +91,8 @@ def test_the_training_loss_is_that_of_the_adapter_that_audits_the_model(family: 
     if family == ZERO:
         audited = prediction.output - networks.scheduler.get_velocity(x0, noise, timesteps)
     else:
-        audited = prediction.output - (noise - x0) if family == SD3 else prediction.noise() - noise
+        is_flow = recipe.prediction_type == "flow"
+        audited = prediction.output - (noise - x0) if is_flow else prediction.noise() - noise
     torch.testing.assert_close(trained, audited.square().mean(), rtol=1e-4, atol=1e-5)
 
 
@@ -111,6 +117,32 @@ def test_t5s_pieces_are_the_same_in_any_order_and_spell_what_they_lack(tmp_path:
     tokenizer.save_pretrained(tmp_path)
     read = type(tokenizer).from_pretrained(tmp_path)
     assert all(read(text).input_ids == tokenizer(text).input_ids for text in [*captions, "", "Ünseen"])
+
+
+def test_a_chat_tokenizer_is_the_same_in_any_order_and_has_the_templates_words_whole(tmp_path: Path) -> None:
+    captions = ["red fox", "red boat", "blue boat, Ünseen"]
+    recipe = tiny_recipe(**Z_IMAGE)
+    tokenizer = train_chat_tokenizer(captions, recipe)
+    assert train_chat_tokenizer([*captions[::-1], captions[0]], recipe).get_vocab() == tokenizer.get_vocab()
+    assert len(tokenizer) <= recipe.vocabulary
+    networks = ZImageNetworks(captions, recipe)
+    ids = networks.token_ids(["", "fox"])
+    # Mark, role and line break; the mark of the end and its line break; and the same for the answer that begins.
+    assert ids["attention_mask"].sum(dim=1).tolist() == [8, 8 + len(tokenizer("fox").input_ids)]
+    tokenizer.save_pretrained(tmp_path)
+    read = type(tokenizer).from_pretrained(tmp_path)
+    assert all(read(text).input_ids == tokenizer(text).input_ids for text in [*captions, "", "ünseen zebra"])
+
+
+def test_a_z_image_prediction_does_not_depend_on_longer_captions_beside_it() -> None:
+    networks = ZImageNetworks(CAPTIONS, tiny_recipe(**Z_IMAGE))
+    noisy, timesteps = torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(2)), torch.tensor([600])
+    tokens = networks.token_ids([CAPTIONS[0], "a much longer text " * 9])
+    with torch.no_grad():
+        alone = networks.predict_velocity(noisy, timesteps, networks.token_ids(CAPTIONS[:1]))
+        beside = networks.predict_velocity(noisy.repeat(2, 1, 1, 1), timesteps.repeat(2), tokens)
+    torch.testing.assert_close(beside[:1], alone, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(beside[1], beside[0], atol=1e-3)
 
 
 def test_the_last_timestep_is_noise_alone_where_a_recipe_asks_for_it() -> None:
@@ -139,6 +171,7 @@ def test_sdxl_reads_both_encoders_and_the_second_ones_vector() -> None:
         ({"family": "sd3"}, "not trained to predict 'epsilon'"),
         ({"prediction_type": "flow"}, "'sd' is not trained to predict 'flow'"),
         (SD3 | {"t5_width": 32}, "at least twice text_width"),
+        (Z_IMAGE | {"transformer_patch": 1}, "transformer_patch must be 2"),
         (SDXL | {"text_layers": 1}, "at least 2"),
         ({"zero_terminal_snr": True}, "needs prediction_type 'v_prediction'"),
     ],

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from pydantic import Field
 
-from imgaudit.benchmark.harness.cases import Group
+from imgaudit.benchmark.harness.cases import CaseCounts, Group
 from imgaudit.benchmark.harness.figures import (
     Goal,
     MeasuredRate,
@@ -235,7 +235,8 @@ def _measure(settings: VerdictBenchmarkSettings, on_stage: OnStage) -> ScoreTabl
         effort=settings.effort, framing=work.framing, learning_rate=settings.learning_rate,
         score_after=settings.score_after,
     ).protocol  # fmt: skip
-    return measure_scores(work, protocol, command=sys.argv, bank=work.lab.bank)
+    counts = CaseCounts(settings.controls, settings.held_out, settings.seen_once)
+    return measure_scores(work, protocol, command=sys.argv, bank=work.lab.bank, counts=counts)
 
 
 PROCEDURE = Procedure(

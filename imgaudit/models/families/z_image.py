@@ -51,6 +51,14 @@ class ZImageDenoiser(ChatTextDenoiser, PaddedTextDenoiser):
                 "a text and of an image"
             )
 
+    def _side(self, pipeline: Any) -> int:
+        named = super()._side(pipeline)
+        if hasattr(pipeline, "default_sample_size"):
+            return named
+        # The pipeline makes 1,024 pixels whatever the model, so a smaller one is known by the places that it has.
+        _, rows, columns = pipeline.transformer.config.axes_lens
+        return min(named, PATCH * min(rows, columns))
+
     def _patch(self, pipeline: Any) -> int:
         return PATCH
 

@@ -1,10 +1,15 @@
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from imgaudit.benchmark.harness.cases import CaseCounts, Group, choose_cases, group_of, load_cases, locate
+from imgaudit.benchmark.harness.lab_work import LabWork
+from imgaudit.benchmark.harness.procedure import ignore_stage
 from imgaudit.benchmark.harness.score_table import ScoreTable
 from imgaudit.benchmark.harness.scoring import control_rows, score_rows
+from imgaudit.benchmark.settings import VerdictBenchmarkSettings
+from imgaudit.benchmark.verdicts import detection
 from imgaudit.benchmark.verdicts.detection import DetectionReport, format_detection, report_detection
 from imgaudit.decision.null_bank import NullBank
 from imgaudit.decision.replication import Evidence
@@ -13,6 +18,7 @@ from imgaudit.exceptions import InputError
 from imgaudit.lab.corpus import Role
 from imgaudit.lab.description import LabDescription, LabImage
 from imgaudit.schema.policy import Policy
+from imgaudit.schema.protocol import Framing
 from imgaudit.schema.records import Measurement, Skipped
 from tests.conftest import tiny_recipe
 from tests.support.records import PROTOCOL, bank, curve, digest, measurement
@@ -180,3 +186,12 @@ def test_a_table_says_what_errors_are_compared_with_where_it_is_not_the_null(lab
     report = report_detection(table.model_copy(update={"baseline": "start"}))
     assert sentence in list(format_detection(report))
     assert report.separations == report_detection(table).separations
+
+
+def test_the_benchmark_takes_as_many_images_as_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    work = SimpleNamespace(framing=Framing.PAD, lab=SimpleNamespace(bank=None))
+    monkeypatch.setattr(LabWork, "open", lambda settings, on_stage: work)
+    monkeypatch.setattr(detection, "measure_scores", lambda work, protocol, *, counts, **given: counts)
+    usual, fewer = VerdictBenchmarkSettings(), VerdictBenchmarkSettings(controls=40, held_out=9, seen_once=0)
+    assert detection.PROCEDURE.measure(usual, ignore_stage) == CaseCounts()
+    assert detection.PROCEDURE.measure(fewer, ignore_stage) == CaseCounts(40, 9, 0)

@@ -284,6 +284,17 @@ def test_z_image_of_other_kinds_is_refused() -> None:
         adapt(pipeline)
 
 
+def test_a_z_image_that_has_few_places_is_one_of_small_images() -> None:
+    pipeline = make_z_image()
+    del pipeline.default_sample_size
+    # The pipeline makes images of 1,024 pixels, and its autoencoder halves them once.
+    pipeline.transformer.register_to_config(axes_lens=[600, 256, 256])
+    assert adapt(pipeline).resolution == 1024
+    pipeline.transformer.register_to_config(axes_lens=[514, 5, 4])
+    denoiser = adapt(pipeline)
+    assert denoiser.latent_shape == (4, 8, 8) and denoiser.resolution == 16
+
+
 def test_krea2_of_other_layers_or_templates_is_refused() -> None:
     pipeline = make_krea2()
     pipeline.transformer.register_to_config(num_text_layers=11)
