@@ -104,18 +104,12 @@ class VerdictBenchmarkSettings(WithFolder, Seeded, OnLab):
 
     effort: Effort = Field(Effort.QUICK, description="Budget: quick, standard or thorough. The demo has its own.")
     learning_rate: float | None = Field(
-        None,
-        description="Learning rate, in units of the start embedding's root mean square; "
-        f"by default {InversionConfig().learning_rate:g}.",
+        None, description=f"Learning rate, in RMS of the start embedding (default {InversionConfig().learning_rate:g})."
     )
     score_after: int | None = Field(
         None, description=f"Inversion steps before the score is measured; by default {ErrorConfig().after_steps}."
     )
-    controls: int = Field(
-        320,
-        ge=8,
-        description="Held-out images that are controls, a quarter of which only fits complexity. The demo has its own.",
-    )
+    controls: int = Field(320, ge=8, description="Held-out images that are controls. The demo has its own.")
     held_out: int = Field(200, ge=1, description="Other held-out images to measure.")
     seen_once: int = Field(60, ge=0, description="Images shown once in training to measure.")
     brief: bool = Field(False, description="Print only the goals and whether they were met.")
