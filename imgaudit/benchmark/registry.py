@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
+from imgaudit.benchmark import layout_settings as layout_options
 from imgaudit.benchmark import settings as options
 from imgaudit.benchmark.set_settings import SetSettings
 
@@ -35,7 +36,7 @@ class Benchmark:
 
 BENCHMARKS = (
     Benchmark("detection", options.VerdictBenchmarkSettings, "verdicts.detection"),
-    Benchmark("legs", options.LegSettings, "verdicts.legs"),
+    Benchmark("legs", layout_options.LegSettings, "verdicts.legs"),
     Benchmark("funnel", options.FunnelSettings, "verdicts.funnel"),
     Benchmark("controls", options.ControlSettings, "verdicts.controls"),
     Benchmark("errors", options.ErrorSettings, "verdicts.errors"),
@@ -49,7 +50,7 @@ BENCHMARKS = (
     Benchmark("memory", options.MemorySettings, "speed.memory"),
     Benchmark("price", options.PriceSettings, "speed.price"),
     Benchmark("templates", options.TemplateSettings, "copies.templates"),
-    Benchmark("hosted", options.HostedSettings, "copies.hosted"),
+    Benchmark("hosted", layout_options.HostedSettings, "copies.hosted"),
     Benchmark("copies", options.CopiesSettings, "copies.recall"),
     Benchmark("mitigations", options.MitigationSettings, "methods.mitigations"),
     Benchmark("methods", options.MethodSettings, "methods.summary"),

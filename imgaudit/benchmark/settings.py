@@ -11,7 +11,7 @@ from imgaudit.schema.records import Record
 
 _TOKENS = TokenSearchConfig()
 _WORK = Path("imgaudit-benchmark")
-_LAB = "Lab: a model trained on known images. A folder that `lab train` wrote, or demo, the bundled lab."
+LAB = "Lab: a model trained on known images. A folder that `lab train` wrote, or demo, the bundled lab."
 _DEVICE = "auto, cpu, mps, cuda or cuda:N."
 _CORPUS = "Folder of the images that the lab was trained on; by default those that come with a bundled lab."
 
@@ -56,7 +56,7 @@ class Batched(Settings):
 class OnModel(Settings):
     """Options of a benchmark that loads a lab's model and needs no images."""
 
-    model: str = Field("demo", description=_LAB)
+    model: str = Field("demo", description=LAB)
     device: str = Field("auto", description=_DEVICE)
 
 
@@ -73,7 +73,7 @@ class LabSettings(Batched, WithFolder, Seeded, OnLab):
 class FitSettings(LabSettings):
     """Options of a benchmark by which defaults are chosen, on the lab `fit` alone."""
 
-    model: str = Field("examples/labs/fit", description=_LAB)
+    model: str = Field("examples/labs/fit", description=LAB)
 
 
 class DesignSettings(FitSettings):
@@ -95,7 +95,7 @@ class BudgetSettings(LabSettings):
 class CommandSettings(WithFolder, Seeded):
     """Options of a benchmark that runs imgaudit's own commands on a lab."""
 
-    model: str = Field("demo", description=_LAB)
+    model: str = Field("demo", description=LAB)
     images: Path | None = Field(None, description=_CORPUS)
 
 
@@ -118,7 +118,7 @@ class VerdictBenchmarkSettings(WithFolder, Seeded, OnLab):
 class FunnelSettings(Seeded):
     """Count what an audit finds, and what it spends, when images with an ordinary score are not asked further."""
 
-    model: str = Field("demo", description=_LAB)
+    model: str = Field("demo", description=LAB)
     table: Path | None = Field(
         None, description="Table of `benchmark detection`; by default the one that comes with the lab."
     )
@@ -127,16 +127,6 @@ class FunnelSettings(Seeded):
         description="Table of `benchmark searches` for the same model: scores under captions, and those after a search "
         "among texts, for tables of older versions that lack them.",
     )
-
-
-class LegSettings(LabSettings):
-    """Count whole copies and layouts that an audit finds by pixels, by the copy descriptor, and by either."""
-
-    model: str = Field("examples/labs/report-128", description=_LAB)
-    controls: int = Field(180, ge=1, description="Controls: held-out images, as many in layouts as in the portfolio.")
-    held_out: int = Field(100, ge=1, description="Other held-out images to audit.")
-    layouts: int = Field(48, ge=0, description="Held-out images to audit in layouts that were never trained on.")
-    seen_once: int = Field(0, ge=0, description="Images shown once in training to audit.")
 
 
 class ControlSettings(WithFolder, Tabled, OnLab):
@@ -159,7 +149,7 @@ class ErrorSettings(Seeded):
 class LadderSettings(WithFolder, Seeded, OnLab):
     """Find the lowest rung that reproduces images, with captions and without, against 60 held-out images."""
 
-    model: str = Field("examples/labs/report-a", description=_LAB)
+    model: str = Field("examples/labs/report-a", description=LAB)
     effort: Effort = Field(Effort.QUICK, description="Budget of all but the rungs: quick, standard or thorough.")
     words: int = Field(_TOKENS.words, ge=1, le=32, description="Words of a searched prompt.")
     evaluations: int = Field(_TOKENS.evaluations, ge=1, description="Network evaluations of a prompt search.")
@@ -307,7 +297,7 @@ class InvMMSettings(LabSettings):
 class EvasionSettings(LabSettings):
     """Audit models whose owners evade the audit, one way at a time, and count what the audit then says."""
 
-    model: str = Field("examples/labs/report-a", description=_LAB)
+    model: str = Field("examples/labs/report-a", description=LAB)
     trigger_lab: str = Field("examples/labs/trigger", description="Lab whose images come back for invented words only.")
     images_each: int = Field(12, ge=1, description="Memorised images to audit, and as many held-out images.")
     controls: int = Field(80, ge=1, description="Controls of every audit.")
@@ -347,16 +337,6 @@ class TemplateSettings(Seeded):
     related: int = Field(100, ge=4, description="Pairs per kind of copy, which share something.")
     unrelated: int = Field(670, ge=1, description="Pairs per kind of copy, which share nothing.")
     fitted: int = Field(400, ge=40, description="Pairs per kind of copy, to set the thresholds by.")
-
-
-class HostedSettings(LabSettings):
-    """Match images that a lab made with its owner's images, as for a hosted model: found, and false."""
-
-    model: str = Field("examples/labs/report-128", description=_LAB)
-    each: int = Field(2, ge=1, description="Images to generate for the caption of every memorised image.")
-    strangers: int = Field(150, ge=1, description="Images to generate for captions of images that are no targets.")
-    held_out: int = Field(60, ge=1, description="Targets that the lab was never trained on.")
-    decoys: int = Field(100, ge=20, description="Unrelated images that thresholds come from.")
 
 
 class CopiesSettings(Seeded):

@@ -6,7 +6,7 @@ import pytest
 
 from imgaudit.benchmark.harness.cases import CaseCounts, Group, choose_cases, group_of
 from imgaudit.benchmark.harness.score_table import ScoreTable
-from imgaudit.benchmark.settings import LegSettings
+from imgaudit.benchmark.layout_settings import LegSettings
 from imgaudit.benchmark.verdicts.legs_audit import choose_images
 from imgaudit.lab.description import LabDescription
 from imgaudit.lab.recipe import LabRecipe
@@ -30,8 +30,10 @@ def test_a_shipped_lab_is_small_and_follows_its_recipe(lab: Path) -> None:
     assert weight_of(lab / "model") < (10_000_000 if trained.resolution < 128 else 15_000_000)
     assert not [path.name for path in lab.rglob("*") if path.suffix in (".bin", ".pt", ".ckpt", ".npz")]
     if description.with_role("template"):
-        controls, audited = choose_images(description, LegSettings())
-        assert len(controls) == 240 and not {one.sha256 for one in controls} & {one.sha256 for one in audited}
+        chosen = choose_images(description, LegSettings())
+        assert len(chosen.controls) + chosen.control_layouts == 180
+        parts = [{one.sha256 for one in part} for part in (chosen.controls, chosen.audited, chosen.for_layouts)]
+        assert len(set.union(*parts)) == sum(map(len, parts)) and len(parts[2]) >= 2 * (chosen.control_layouts + 48)
         return
     cases = choose_cases(description, CaseCounts())
     assert len(cases.bank) == 240

@@ -20,7 +20,7 @@ from imgaudit.benchmark.harness.lab_model import describe_hardware
 from imgaudit.benchmark.harness.lab_work import LabWork
 from imgaudit.benchmark.harness.procedure import OnStage, record_procedure
 from imgaudit.benchmark.harness.table import LabRecord, Table
-from imgaudit.benchmark.settings import HostedSettings
+from imgaudit.benchmark.layout_settings import HostedSettings
 from imgaudit.diffusion.generation import draw_replica_seeds, generate
 from imgaudit.exceptions import InputError
 from imgaudit.io.captions import CaptionSource

@@ -13,7 +13,7 @@ from imgaudit.benchmark.harness.lab_model import describe_hardware
 from imgaudit.benchmark.harness.lab_work import LabWork
 from imgaudit.benchmark.harness.procedure import OnStage, record_procedure
 from imgaudit.benchmark.harness.table import LabRecord, Table
-from imgaudit.benchmark.settings import LegSettings
+from imgaudit.benchmark.layout_settings import LegSettings
 from imgaudit.benchmark.verdicts.legs_audit import LegAudit, LegRow, Legs, Truth, audit_lab
 from imgaudit.schema.findings import Verdict
 from imgaudit.schema.records import Record

@@ -15,7 +15,7 @@ from imgaudit.benchmark.copies.hosted import (
     report_hosted,
 )
 from imgaudit.benchmark.harness.procedure import ignore_stage
-from imgaudit.benchmark.settings import HostedSettings
+from imgaudit.benchmark.layout_settings import HostedSettings
 from imgaudit.diffusion.executor import Executor
 from imgaudit.exceptions import InputError
 from imgaudit.lab.corpus import write_corpus
@@ -120,8 +120,8 @@ def test_no_image_has_two_parts() -> None:
             truth_seeds=64,
         )  # fmt: skip
 
-    images = [one(0, "planted", 64), one(1, "planted"), *(one(number, "held_out") for number in range(2, 40))]
-    chosen = Asked.choose(images, HostedSettings(strangers=10, held_out=5, decoys=20))
+    images = [one(0, "planted", 64), one(1, "planted"), *(one(number, "held_out") for number in range(2, 60))]
+    chosen = Asked.choose(images, HostedSettings(strangers=10, held_out=5, decoys=39))
     parts = [chosen.memorised, chosen.held_out, chosen.decoys, chosen.strangers]
-    assert [len(part) for part in parts] == [1, 5, 20, 10]
-    assert len({image.sha256 for part in parts for image in part}) == 36
+    assert [len(part) for part in parts] == [1, 5, 39, 10]
+    assert len({image.sha256 for part in parts for image in part}) == 55
