@@ -42,6 +42,9 @@ PRELOADED = (
 UNKNOWN = -1000
 """Exit code of a child that has not ended."""
 
+LOST = 255
+"""What multiprocessing says of a child whose exit code its server has lost. No command of ours ends with it."""
+
 
 @dataclass(frozen=True)
 class Ended:
@@ -122,8 +125,9 @@ def _run(arguments: list[str], out: Path, err: Path, cache: Path, setup: Setup |
 
 
 def run_command(arguments: Sequence[object], folder: Path, setup: Setup | None = None, timeout: float = 600) -> Ended:
-    """Run a command to its end."""
-    return Child(arguments, folder, setup).wait(timeout)
+    """Run a command to its end; once more where its exit code is lost, which says nothing of the command."""
+    ended = Child(arguments, folder, setup).wait(timeout)
+    return Child(arguments, folder, setup).wait(timeout) if ended.code == LOST else ended
 
 
 def wait_until(condition: Callable[[], bool], child: Child, timeout: float = 300) -> bool:
