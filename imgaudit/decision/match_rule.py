@@ -8,13 +8,14 @@ decoys exceeds either, so that at most the level exceeds any (Bonferroni). The p
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 from imgaudit.decision.joint_test import JointNull
 from imgaudit.decision.pair_nulls import fit_leg_thresholds, leg_p_value
-from imgaudit.schema.match import LEAST_SIMILARITY, PairScore, WholeThresholds
+from imgaudit.schema.match import LEAST_SIMILARITY, WHOLE_SIMILARITY, PairScore, WholeThresholds
 from imgaudit.schema.pairs import PairThresholds
 from imgaudit.schema.records import Legs, Skipped
 from imgaudit.statistics import conformal_p_value, controls_needed, exceedance_threshold
@@ -69,8 +70,12 @@ class MatchRule:
             return Skipped(skipped="no decoys: give --decoys DIR")
         if not self.compares_whole:
             return leg_p_value(own.parts, [one.parts for one in self.nulls])
-        legs = np.array([_legs(one) for one in (own, *self.nulls)])
-        return float(JointNull(legs[1:]).p_values(legs[:1])[0])
+        return float(self._joint_null.p_values(np.array([_legs(own)]))[0])
+
+    @cached_property
+    def _joint_null(self) -> JointNull:
+        """The decoys by both comparisons, sorted once for all targets."""
+        return JointNull(np.array([_legs(one) for one in self.nulls]))
 
     def choose(self, own: Closest) -> Literal["parts", "whole"]:
         """Say by which comparison a target's closest image is the more unusual one; in parts where both are alike.
@@ -93,6 +98,10 @@ class MatchRule:
     def finds_whole(self, score: PairScore) -> bool:
         """Say whether an image exceeds both thresholds as a whole picture."""
         return not isinstance(self.whole_thresholds, Skipped) and self.whole_thresholds.exceeded_by(score)
+
+    def finds_copy_of_whole(self, score: PairScore) -> bool:
+        """Say whether an image is found as a whole picture, and is as alike as a copy of the whole is."""
+        return self.finds_whole(score) and score.similarity >= WHOLE_SIMILARITY
 
     def finds(self, score: PairScore) -> bool:
         """Say whether an image is found by either."""

@@ -17,7 +17,7 @@ from imgaudit.io.portfolio import Portfolio, Target
 from imgaudit.io.reading import format_path
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.pair_scores import PairScores
-from imgaudit.schema.match import WHOLE_SIMILARITY, ClosestImage, MatchResult, PairScore, Seen, TargetMatch
+from imgaudit.schema.match import ClosestImage, MatchResult, PairScore, Seen, TargetMatch
 from imgaudit.schema.records import Skipped, SkippedImage
 from imgaudit.similarity.parts import ImageFeatures, compare_features
 from imgaudit.similarity.whole import WholePicture
@@ -138,7 +138,10 @@ def _conclude(
         q_value = p_value if isinstance(p_value, Skipped) else next(corrected)
         by = "parts" if own is None else rule.choose(own)
         shown = _show_closest(subject, scores, images, by)
-        seen, reason = _seen(rule, own, shown, q_value, inputs.level, plan)
+        if own is not None and by == "parts" and rule.finds_copy_of_whole(own.whole) and not _shows_copy(shown):
+            # The image that is alike as a whole tells more than the one that has a part.
+            by, shown = "whole", _show_closest(subject, scores, images, "whole")
+        seen, reason = _seen(rule, own, shown, by, q_value, inputs.level, plan)
         matches.append(
             TargetMatch(
                 id=subject.target.image.id, path=format_path(subject.target.path), sha256=name, seen=seen,
@@ -168,7 +171,7 @@ def _show_closest(
         return NOT_COMPARED
     image = images[found[0]]
     try:
-        evidence = compare_features(subject.features, DescribedImage.of(image).features)
+        evidence = compare_features(subject.features, ImageFeatures.of(to_tensor(image.load().pixels)))
     except ImageError as error:
         return Skipped(skipped=f"the closest image {error}")
     return ClosestImage(
@@ -184,6 +187,7 @@ def _seen(
     rule: MatchRule,
     own: Closest | None,
     closest: ClosestImage | Skipped,
+    by: Literal["parts", "whole"],
     q_value: float | Skipped,
     level: float,
     plan: str,
@@ -193,18 +197,24 @@ def _seen(
         if isinstance(missing, Skipped):
             return "inconclusive", f"No conclusion can be drawn: {missing.skipped}."
     assert own is not None and not isinstance(closest, Skipped) and not isinstance(q_value, Skipped)
-    in_parts, as_whole = rule.finds_parts(own.parts), rule.finds_whole(own.whole)
-    if not in_parts and not as_whole:
+    if not rule.finds_parts(own.parts) and not rule.finds_whole(own.whole):
         return "not seen", f"None of the given images follows it more closely than decoys are followed ({_q(q_value)})."
-    evidence = closest.evidence
-    is_copy = (in_parts and evidence.is_whole) or (as_whole and own.whole.similarity >= WHOLE_SIMILARITY)
-    what = _describe_parts(closest, is_copy=is_copy) if in_parts else _describe_whole(own.whole, is_copy=is_copy)
+    if by == "parts":
+        is_copy = _shows_copy(closest)
+        what = _describe_parts(closest, is_copy=is_copy)
+    else:
+        is_copy = rule.finds_copy_of_whole(own.whole)
+        what = _describe_whole(own.whole, is_copy=is_copy)
     if q_value <= level:
         return "copy" if is_copy else "partial", f"{what}; {_q(q_value)} over the portfolio."
     return "inconclusive", (
         f"{what}, but over the portfolio that is not beyond chance ({_q(q_value)}): "
         f"{plan.replace('controls', 'decoys')}."
     )
+
+
+def _shows_copy(closest: ClosestImage | Skipped) -> bool:
+    return not isinstance(closest, Skipped) and closest.evidence.is_whole
 
 
 def _q(value: float) -> str:

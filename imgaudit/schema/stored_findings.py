@@ -1,4 +1,4 @@
-"""The findings of a large run, held in memory as compressed JSON: about a sixth of what the objects take."""
+"""The findings of a large run, held in memory as compressed JSON, which takes a fraction of what the objects do."""
 
 import json
 import zlib
@@ -16,7 +16,7 @@ LEVEL = 1
 class StoredFindings(Sequence[Finding]):
     """Findings that are made anew whenever one is asked for, so that no more than one need be in memory.
 
-    Walk over them rather than ask for the same one again and again: making one takes about 0.1 ms.
+    Walk over them rather than ask for the same one again and again: each time it is made anew.
     """
 
     def __init__(self, findings: Iterable[Finding] = ()) -> None:

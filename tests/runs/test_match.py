@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 from typer.testing import CliRunner
 
 from imgaudit.cli import app
@@ -175,6 +175,23 @@ def test_a_drawing_without_local_features_is_found_as_a_whole_picture(tmp_path: 
     assert not isinstance(copied.closest, Skipped) and Path(copied.closest.path).name == "a.png"
     assert copied.closest.similarity is not None and copied.closest.similarity > 0.9
     assert copied.p_value == pytest.approx(1 / 51) and (copied.images, other.images) == (1, 0)
+
+
+def test_a_copy_of_the_whole_counts_for_more_than_a_part_in_another_image(tmp_path: Path) -> None:
+    patch = picture(5, 110)
+    target = drawing(1)
+    target.paste(patch, (25, 25))
+    collage = picture(90, 200)
+    collage.paste(patch.resize((120, 120)), (70, 70))
+    # Too blurred for local features, and still the same picture at 32 x 32.
+    blurred = target.filter(ImageFilter.GaussianBlur(3))
+    made = folder(tmp_path / "made", {"blurred.png": blurred, "collage.png": collage, "other.png": picture(91)})
+    targets = folder(tmp_path / "targets", {"1.png": target})
+    others = folder(tmp_path / "decoys", {f"{number}.png": picture(number) for number in range(100, 145)})
+    [found] = look(tmp_path / "out", made, targets, others).targets
+    assert (found.seen, found.by, found.images) == ("copy", "whole", 2), found
+    assert "An image is like the whole target" in found.reason
+    assert not isinstance(found.closest, Skipped) and Path(found.closest.path).name == "blurred.png"
 
 
 def test_with_few_decoys_whole_pictures_do_not_count(tmp_path: Path) -> None:
