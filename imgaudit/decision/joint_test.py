@@ -168,11 +168,25 @@ class JointNull:
     def _chunk(self, legs: Floats) -> Floats:
         own_ranks = 1 + _count_reaching(self._sorted, legs).max(axis=-1)
         weights = np.ones(legs.shape[1]) if self.weights is None else np.array(self.weights)
-        # A control's rank among controls and image is one lower where the image is at least as high.
-        ranks = (self._reached + (legs[:, None] >= self.legs)).max(axis=-1)
-        own, others = (weights / own_ranks).sum(axis=-1)[:, None], (weights / ranks).sum(axis=-1)
+        own, others = (weights / own_ranks).sum(axis=-1)[:, None], np.zeros((len(legs), len(self.legs)))
+        # Leg by leg: arrays (images, controls) are passed over much faster than the short axes of one large array.
+        for leg, weight in enumerate(weights):
+            others += weight / self._rank_controls(legs[:, leg], leg)
         # Sums of the same reciprocals in another order may differ in their last digit: those count as equal.
         return np.asarray((1 + (others >= own - 1e-12).sum(axis=1)) / (1 + len(self.legs)), dtype=float)
+
+    def _rank_controls(self, images: Floats, leg: int) -> npt.NDArray[np.int64]:
+        """Return the rank of every control among the controls and one image, by one leg: (images, controls).
+
+        It is one lower where the image is at least as high, and the worst over the leg's values.
+
+        images:  (images, values)
+        """
+        ranks = np.zeros((len(images), len(self.legs)), dtype=np.int64)
+        for value in range(images.shape[1]):
+            reached, others = self._reached[:, leg, value], self.legs[:, leg, value]
+            np.maximum(ranks, reached + (images[:, None, value] >= others), out=ranks)
+        return ranks
 
 
 def _count_reaching(ordered: Floats, values: Floats) -> npt.NDArray[np.int64]:

@@ -44,7 +44,7 @@ def keep_model_checks(
         return
     write_json(run.model_checks_path, checks.model_dump(mode="json"))
     if checks.failed:
-        names = ", ".join(f"{check.name} {check.value:.3g} (accepted: {check.band})" for check in checks.failed)
+        names = ", ".join(f"{check.name} {check.measured} (accepted: {check.band})" for check in checks.failed)
         on_note(
             f"warning: the model failed {len(checks.failed)} of {len(checks.checks)} checks, so no image will be "
             f"called not reproduced: {names}"

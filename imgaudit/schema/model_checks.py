@@ -20,8 +20,10 @@ class ModelCheck(Record):
     """The smallest accepted value; None for any."""
     high: float | None = None
     """The largest accepted value; None for any."""
+    lower_bound: float | None = None
+    """One-sided 95 % lower bound of the number over images, which decides in its place; None where there is none."""
     passed: bool
-    """True when the number is finite and in the band."""
+    """True when what decides is in the band, and the number is finite."""
     sentence: str
     """The meaning of the number, and where it is outside of its band, which setting is probably wrong."""
 
@@ -29,6 +31,15 @@ class ModelCheck(Record):
     def _write_value(self, value: float) -> float | str:
         # JSON has no such numbers; they are written as text, from which they are read again.
         return value if isfinite(value) else str(value)
+
+    @property
+    def measured(self) -> str:
+        """The number, and its lower bound where that decides.
+
+        >>> ModelCheck(name="error", value=1.014, high=1.0, lower_bound=0.98, passed=True, sentence="").measured
+        '1.01 (lower bound 0.98)'
+        """
+        return f"{self.value:.3g}" + ("" if self.lower_bound is None else f" (lower bound {self.lower_bound:.3g})")
 
     @property
     def band(self) -> str:

@@ -38,10 +38,19 @@ def encode(denoiser: Denoiser, pixels: torch.Tensor, executor: Executor) -> torc
 
 
 def make_check(
-    name: str, value: float, sentence: str, low: float | None = None, high: float | None = None
+    name: str,
+    value: float,
+    sentence: str,
+    low: float | None = None,
+    high: float | None = None,
+    lower_bound: float | None = None,
 ) -> ModelCheck:
-    """Return a check of a number against its band; one that is not finite fails."""
-    above = low is None or value >= low
-    below = high is None or value <= high
-    finite = abs(value) < float("inf")
-    return ModelCheck(name=name, value=value, low=low, high=high, passed=finite and above and below, sentence=sentence)
+    """Return a check of a number against its band; one that is not finite fails.
+
+    lower_bound:  of the number over images, where chance alone could take it out of the band: this bound then decides
+    """
+    decides = value if lower_bound is None else lower_bound
+    passed = abs(value) < float("inf") and (low is None or decides >= low) and (high is None or decides <= high)
+    return ModelCheck(
+        name=name, value=value, low=low, high=high, lower_bound=lower_bound, passed=passed, sentence=sentence
+    )  # fmt: skip

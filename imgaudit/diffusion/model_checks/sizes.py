@@ -5,9 +5,12 @@ like. Errors are divided by those of the Wiener filter, which knows how much det
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import numpy as np
+import numpy.typing as npt
 import torch
+from scipy import stats
 
 from imgaudit.diffusion.denoiser import Denoiser
 from imgaudit.diffusion.executor import Executor
@@ -24,6 +27,11 @@ NEIGHBOURS = (3 / 4, 4 / 3)
 
 MOST_RATIO = 1.0
 """Largest error at the declared size, as a multiple of the error at the best other size."""
+
+CONFIDENCE = 0.95
+"""Confidence of the bound by which the ratio is judged: which size is better may be chance over 16 images."""
+
+Floats = npt.NDArray[np.float64]
 
 
 def choose_neighbours(side: int, multiple: int) -> list[int]:
@@ -53,48 +61,71 @@ def check_size(
     """
     declared = denoiser.latent_shape[1]
     largest = max([declared, *sides])
-    errors = {declared: _relative_error(denoiser, images, declared, largest, seed, executor)}
+    errors = {declared: _relative_errors(denoiser, images, declared, largest, seed, executor)}
     for side in sides:
         try:
-            errors[side] = _relative_error(denoiser, images, side, largest, seed, executor)
+            errors[side] = _relative_errors(denoiser, images, side, largest, seed, executor)
         except (RuntimeError, ValueError):
             # A network with a table of positions takes no larger input: then it was not trained on one either.
             continue
     return _compare(errors, declared)
 
 
-def _compare(errors: dict[int, float], declared: int) -> list[ModelCheck]:
-    others = {side: error for side, error in errors.items() if side != declared and error > 0}
+def _compare(errors: Mapping[int, Floats], declared: int) -> list[ModelCheck]:
+    others = {side: error for side, error in errors.items() if side != declared and error.sum() > 0}
     if not others:
         return []
-    best = min(others, key=lambda side: others[side])
-    ratio = errors[declared] / others[best]
+    best = min(others, key=lambda side: float(others[side].mean()))
+    ratio, bound = bound_ratio(errors[declared], others[best])
     return [
         make_check(
             "error at the declared size", ratio,
             f"with latents of {declared} x {declared}, the size that the configuration gives, the network's error is "
-            f"{ratio:.2f} times that with {best} x {best}; see sample_size in the network's config.json",
-            high=MOST_RATIO,
+            f"{ratio:.2f} times that with {best} x {best} (lower bound {bound:.2f}); see sample_size in the network's "
+            "config.json", high=MOST_RATIO, lower_bound=bound,
         )
     ]  # fmt: skip
 
 
-def _relative_error(
+def bound_ratio(errors: Floats, others: Floats) -> tuple[float, float]:
+    """Return the ratio of two means over the same images, and its one-sided 95 % lower bound.
+
+    The bound is `exp(log r - t s)`: r is the ratio, s the jackknife's standard error of its logarithm (Tukey 1958),
+    and t the 95 % quantile of Student's distribution for one image less. It is 0 where the images cannot tell: a single
+    one, or all errors in a single one.
+
+    errors, others:  (N,) of the same images, at least 0
+
+    >>> ratio, bound = bound_ratio(np.array([2.0, 4.0, 6.0]), np.array([1.0, 2.0, 3.0]))
+    >>> round(ratio, 6), round(bound, 6)
+    (2.0, 2.0)
+    """
+    n, ratio = len(errors), float(errors.sum() / others.sum())
+    # Each image is left out once, which changes both means.
+    rest, rest_of_others = errors.sum() - errors, others.sum() - others
+    if not (math.isfinite(ratio) and (rest > 0).all() and (rest_of_others > 0).all()):
+        return ratio, 0.0
+    without = np.log(rest / rest_of_others)
+    spread = math.sqrt((n - 1) / n * float(np.square(without - without.mean()).sum()))
+    return ratio, math.exp(math.log(ratio) - float(stats.t.ppf(CONFIDENCE, n - 1)) * spread)
+
+
+def _relative_errors(
     denoiser: Denoiser, images: CheckImages, side: int, largest: int, seed: int, executor: Executor
-) -> float:
-    """Return the mean error over noise levels, as a multiple of that of the Wiener filter."""
+) -> Floats:
+    """Return the error per image, its mean over noise levels, as a multiple of that of the Wiener filter: (N,)."""
     latents = encode(denoiser, images.at(side * denoiser.resolution // denoiser.latent_shape[1]), executor)
     variances = cosine_variances(latents)
     generator = torch.Generator("cpu").manual_seed(seed)
-    ratios: list[float] = []
+    ratios: list[Floats] = []
     for part in PARTS:
         timestep = int(part * denoiser.schedule.num_train_timesteps)
         signal, spread = (float(share) for share in denoiser.schedule.shares(torch.tensor([timestep])))
         if not (signal > 0 and spread > 0):
             continue
         noise = draw_nested_noise(len(latents), latents.shape[1], side, largest, generator)
-        error = float(image_errors(denoiser, latents, timestep, noise, executor).mean())
+        errors = image_errors(denoiser, latents, timestep, noise, executor).numpy()
         # Latents that are all the same leave nothing to predict, and no filter to compare with.
         if (guess := wiener_error(variances, signal, spread)) > 0:
-            ratios.append(error / guess)
-    return sum(ratios) / len(ratios) if ratios else math.nan
+            ratios.append(errors / guess)
+    return np.asarray(np.mean(ratios, axis=0) if ratios else np.full(len(latents), math.nan), dtype=np.float64)

@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -11,7 +12,7 @@ from imgaudit.diffusion.model_checks.denoising import measure_relative_errors
 from imgaudit.diffusion.model_checks.images import make_check
 from imgaudit.diffusion.model_checks.samples import band_powers, check_samples
 from imgaudit.diffusion.model_checks.schedule import check_schedule
-from imgaudit.diffusion.model_checks.sizes import choose_neighbours
+from imgaudit.diffusion.model_checks.sizes import _compare, bound_ratio, choose_neighbours
 from imgaudit.diffusion.schedules import FlowSchedule, NoiseSchedule
 from imgaudit.io.framing import to_image
 from imgaudit.models import FiniteSetDenoiser
@@ -111,6 +112,30 @@ def test_other_sizes_are_those_that_the_network_halves_without_rest() -> None:
     assert choose_neighbours(12, 4) == [8, 16]
     assert choose_neighbours(4, 4) == [8]
     assert choose_neighbours(8, 1) == [6, 11]
+
+
+def test_a_size_fails_only_if_chance_over_images_does_not_explain_it() -> None:
+    draw = np.random.default_rng(0)
+    others = draw.uniform(1.0, 2.0, 16)
+    # 2 % more on every image is beyond chance; 2 % on average, from -18 % to 22 %, is not.
+    for factors, passed in ((np.full(16, 1.02), False), (1.02 + 0.2 * np.resize([1.0, -1.0], 16), True)):
+        [check] = _compare({8: others * factors, 12: others}, 8)
+        assert check.passed is passed and check.value > 1 and check.lower_bound is not None
+    assert _compare({8: others}, 8) == []
+
+
+def test_the_bound_of_a_ratio_holds_as_often_as_it_says() -> None:
+    draw, truth, held = np.random.default_rng(1), 1.05, 0
+    for _ in range(2000):
+        others = draw.gamma(9.0, size=16)
+        ratio, bound = bound_ratio(truth * others * draw.lognormal(0.0, 0.1, 16) / math.exp(0.005), others)
+        held += bound <= truth
+        assert bound < ratio
+    # Three standard errors of 2,000 draws; the jackknife is known to be slightly off at 16 images.
+    assert abs(held / 2000 - 0.95) < 0.015 + 0.01
+    assert bound_ratio(np.array([2.0]), np.array([1.0])) == (2.0, 0.0)
+    assert bound_ratio(np.array([2.0, 0.0]), np.array([1.0, 0.0])) == (2.0, 0.0)
+    assert math.isnan(bound_ratio(np.array([math.nan, 1.0]), np.array([1.0, 1.0]))[0])
 
 
 def test_numbers_that_are_not_finite_fail_whatever_the_band() -> None:
