@@ -105,7 +105,12 @@ def find_published(denoiser: LatentDenoiser) -> PublishedModel | None:
     pipeline_class = type(denoiser.pipeline).__name__
     for model in read_published_models():
         part = model.components.get(denoiser.network_name)
-        if model.pipeline_class == pipeline_class and part and _same_shape(denoiser.network, part):
+        if (
+            model.is_compared
+            and model.pipeline_class == pipeline_class
+            and part
+            and _same_shape(denoiser.network, part)
+        ):
             return model
     return None
 

@@ -158,11 +158,9 @@ def _draw_condition(model: PublishedModel, text: str, device: torch.device) -> P
     """Return noise of the shapes of one condition. Masks have values on every device, as adapters look into them."""
     generator = torch.Generator().manual_seed(draw_seed(0, text, "condition"))
     streams = {name: torch.randn((1, *shape), generator=generator).to(device) for name, shape in model.streams.items()}
-    tokens, _ = model.streams.get("text", (0, 0))
     extras: Mapping[str, torch.Tensor] = {
         **{name: torch.ones(1, *shape, device=device) for name, shape in model.extras.items()},
-        **{name: (torch.arange(tokens) < seen).long()[None] for name, seen in model.masks.items()},
-        **{name: torch.zeros(1, count, dtype=torch.long) for name, count in model.blank_masks.items()},
+        **{name: (torch.arange(tokens) < visible).long()[None] for name, tokens, visible in model.list_masks()},
     }
     free = {name: torch.ones(tokens, dtype=torch.bool) for name, (tokens, _) in model.streams.items()}
     return PromptEmbeds(streams, free, extras)

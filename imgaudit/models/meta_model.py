@@ -10,6 +10,7 @@ from typing import Any, cast
 import diffusers
 import torch
 import transformers
+from diffusers.models.transformers.transformer_hidream_image import MOEFeedForwardSwiGLU
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from imgaudit.diffusion.denoiser import PromptEmbeds
@@ -52,8 +53,30 @@ def _build_network(part: PublishedComponent, dtype: torch.dtype) -> torch.nn.Mod
     seen: dict[int, torch.Tensor] = {}
     for name, module in network.named_modules():
         _convert(module, torch.float32 if set(kept) & set(name.split(".")) else dtype, seen)
+    for module in network.modules():
+        if isinstance(module, MOEFeedForwardSwiGLU):
+            module.forward = _spread_evenly(module)
     network.to = _moves(network)
     return cast(torch.nn.Module, network)
+
+
+def _spread_evenly(experts: MOEFeedForwardSwiGLU) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return a replacement of a layer of experts in which each gets an equal part of the tokens.
+
+    To which experts a token goes depends on numbers, which are not there. How much memory the layer takes depends on
+    how many tokens the experts get together, which is always the same.
+    """
+
+    def forward(tokens: torch.Tensor) -> torch.Tensor:
+        _, weights, _ = experts.gate(tokens)
+        flat = tokens.view(-1, tokens.shape[-1]).repeat_interleave(experts.num_activated_experts, dim=0)
+        parts = [
+            expert(part.clone()) for expert, part in zip(experts.experts, flat.chunk(len(experts.experts)), strict=True)
+        ]
+        chosen = (torch.cat(parts).view(*weights.shape, -1) * weights.unsqueeze(-1)).sum(dim=1)
+        return chosen.view(tokens.shape).to(tokens.dtype) + experts.shared_experts(tokens)
+
+    return forward
 
 
 def _moves(network: torch.nn.Module) -> Callable[..., torch.nn.Module]:
@@ -90,11 +113,9 @@ def _condition(model: PublishedModel, mode: FakeTensorMode) -> PromptEmbeds:
     """Return one condition of the shapes that an inversion starts from. Masks have data, as adapters look into them."""
     with mode:
         streams = {name: torch.zeros(1, *shape) for name, shape in model.streams.items()}
-    tokens, _ = model.streams.get("text", (0, 0))
     extras: Mapping[str, torch.Tensor] = {
         **{name: torch.zeros(1, *shape) for name, shape in model.extras.items()},
-        **{name: (torch.arange(tokens) < seen).long()[None] for name, seen in model.masks.items()},
-        **{name: torch.zeros(1, count, dtype=torch.long) for name, count in model.blank_masks.items()},
+        **{name: (torch.arange(tokens) < visible).long()[None] for name, tokens, visible in model.list_masks()},
     }
     free = {name: torch.ones(tokens, dtype=torch.bool) for name, (tokens, _) in model.streams.items()}
     return PromptEmbeds(streams, free, extras)

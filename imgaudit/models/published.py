@@ -52,6 +52,8 @@ class PublishedModel(Record):
     """On the hub; its config.json files say what is in `components`."""
     pipeline_class: str
     """Its family."""
+    is_compared: bool = True
+    """False where no model is compared with it: versions of one shape differ, or only its sizes are known."""
     components: dict[str, PublishedComponent]
     """Every network that the model has, and the scheduler, by the pipeline's name for it."""
     streams: dict[str, tuple[int, int]]
@@ -59,11 +61,20 @@ class PublishedModel(Record):
     extras: dict[str, tuple[int, ...]] = Field(default_factory=dict)
     """Shape of what rides along, of one sample."""
     masks: dict[str, int] = Field(default_factory=dict)
-    """Extras that are masks over the stream "text": name to the number of tokens they leave visible, the first ones."""
+    """Extras that are masks over a stream: name to the number of tokens they leave visible, the first ones."""
+    masked_streams: dict[str, str] = Field(default_factory=dict)
+    """Stream that a mask is over, by the mask's name, where it is not "text"."""
     blank_masks: dict[str, int] = Field(default_factory=dict)
     """Extras that are masks over other tokens, of which none is visible: name to the number of tokens."""
     stated: list[StatedSize]
     """Published numbers of parameters, which those of the networks have to agree with."""
+
+    def list_masks(self) -> Iterator[tuple[str, int, int]]:
+        """List every mask: its name, its tokens, and how many of them it leaves visible."""
+        for name, visible in self.masks.items():
+            yield name, self.streams[self.masked_streams.get(name, "text")][0], visible
+        for name, tokens in self.blank_masks.items():
+            yield name, tokens, 0
 
 
 def read_published_models() -> Iterator[PublishedModel]:

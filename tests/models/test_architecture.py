@@ -67,3 +67,10 @@ def test_shapes_that_nobody_published_are_compared_with_other_sizes_by_their_err
 
 def test_a_denoiser_without_files_has_no_architecture() -> None:
     assert check_architecture(FiniteSetDenoiser(torch.zeros(2, 3, 4, 4))) == Architecture()
+
+
+def test_a_mask_has_the_tokens_of_its_stream() -> None:
+    [model] = choose_models(["Hunyuan-DiT"])
+    assert list(model.list_masks()) == [("mask", 77, 77), ("mask_2", 256, 256)]
+    blank = model.model_copy(update={"masks": {"mask": 5}, "blank_masks": {"mask_3": 9}})
+    assert list(blank.list_masks()) == [("mask", 77, 5), ("mask_3", 9, 0)]

@@ -85,7 +85,7 @@ class ModelMemory(Record):
 
     @property
     def offloaded(self) -> int:
-        """Bytes of an audit at batch 1 with gradients checkpointed, one network at a time on the device."""
+        """Bytes of an audit at batch 1 with gradients checkpointed if possible, one network at a time on the device."""
         own = {stage: "vae" if stage in ("decode", "encode") else self.denoises for stage in self.stages}
         stages = self._alone(checkpointed=True)
         return max(
@@ -94,7 +94,7 @@ class ModelMemory(Record):
         )
 
     def _alone(self, checkpointed: bool) -> dict[str, int]:
-        left_out = "backward" if checkpointed else CHECKPOINTED
+        left_out = "backward" if checkpointed and CHECKPOINTED in self.stages else CHECKPOINTED
         return {stage: size.one for stage, size in self.stages.items() if stage != left_out}
 
 
