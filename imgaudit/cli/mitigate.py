@@ -174,11 +174,55 @@ def locate(
     _tell({"mask": str(out), "layers": len(mask), **facts.model_dump(mode="json")}, words, json_output=json_output)
 
 
+@group.command(name="locate-images")
+@takes_records
+def locate_images(
+    targets: Annotated[Path, argument("TARGETS", help="Images that the model reproduces, with captions.",
+        callback=require_folder)],
+    model: ModelFiles,
+    retain: Annotated[Path, option(Heading.CONTROLS, "Other images with captions, for which the model is to stay as it "
+        "is.", metavar="FOLDER", callback=require_folder)],
+    out: Annotated[Path, option(Heading.OUTPUT, "Mask file to write.", "--out", "-o",
+        metavar="FILE", callback=require_new_file)] = Path("mask.safetensors"),
+    share: Annotated[float, option(Heading.METHOD, "Share of all weights to mark.", metavar="SHARE")] = 0.03,
+    draws: Annotated[int, option(Heading.BUDGET, "Draws of noise for each image.", min=1, max=1000)] = 8,
+    seed: Seed = 0,
+    framing: FramingOption = Framing.PAD,
+    device: Device = None,
+    json_output: JsonReport = False,
+    quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Find the weights that the errors of TARGETS depend on, more than those of other images (Foster et al. 2024)."""
+    from imgaudit.mitigation.importance import ImportanceSettings, locate_by_importance
+    from imgaudit.mitigation.mask_file import write_mask
+
+    if not 0 < share <= 1:
+        raise ConfigError(f"--share must be above 0 and at most 1, but got {share:g}")
+    denoiser = _load(model, device)
+    located, others = (
+        read_captioned(folder, denoiser.resolution, framing, quiet=quiet) for folder in (targets, retain)
+    )
+    if shared := {one.sha256 for one in located} & {one.sha256 for one in others}:
+        raise InputError(f"{len(shared)} images are both in TARGETS and in --retain: remove them from one of the two")
+    settings = ImportanceSettings(share=share, draws=draws, seed=seed)
+    with progress("locating", quiet=quiet) as advance:
+        mask, facts = locate_by_importance(denoiser, located, others, settings, on_progress=advance)
+    write_mask(out, mask, facts)
+    words = (
+        f"{out}: {facts.density:.2%} of the weights of {len(mask)} layers, by {facts.targets} images against "
+        f"{facts.references}"
+    )
+    _tell({"mask": str(out), "layers": len(mask), **facts.model_dump(mode="json")}, words, json_output=json_output)
+
+
 @group.command()
 @takes_records
 def prune(
     mask: Annotated[
-        Path, argument("MASK", help="Mask file that `imgaudit mitigate locate` wrote.", callback=require_file)
+        Path,
+        argument(
+            "MASK", help="Mask file that `imgaudit mitigate locate` or `locate-images` wrote.", callback=require_file
+        ),
     ],
     model: ModelFiles,
     out: Folder,
@@ -199,7 +243,7 @@ def prune(
     from imgaudit.mitigation.wanda import draw_random_mask
 
     chosen, facts = read_mask(mask)
-    made_by = f"sparsity {facts.sparsity:g}, first {facts.trajectory.steps} steps, {facts.targets} prompts"
+    made_by = facts.made_by
     if random:
         chosen, made_by = (
             draw_random_mask(chosen, seed),

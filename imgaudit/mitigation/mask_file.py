@@ -1,5 +1,6 @@
 """Masks of weights as safetensors files: one bit a weight, with what they were made from."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -27,21 +28,40 @@ class MaskFacts(Record):
     fingerprint: str
     """Fingerprint of the model whose weights it marks."""
     method: str = "wanda"
-    """Method that found the weights."""
+    """What found the weights: wanda, what prompts activate, or importance, what images' errors depend on."""
     sparsity: float = Field(gt=0, le=1)
-    """Share of each row that was looked at."""
-    trajectory: TrajectorySettings
-    """Steps and seed."""
+    """By wanda, share of each row that was looked at; by importance, share of all weights to be marked."""
+    trajectory: TrajectorySettings | None = None
+    """By wanda, steps and seed."""
+    draws: int | None = None
+    """By importance, draws of noise for each image."""
+    seed: int | None = None
+    """By importance, seed of these draws."""
     targets_sha256: str
-    """Over the prompts that locate."""
+    """Over the prompts that locate, by importance over the images' SHA-256 and captions."""
     targets: int
-    """Number of target prompts."""
+    """Number of target prompts or images."""
     references_sha256: str
-    """Over the prompts they were compared with; the empty prompt, as often, unless others were given."""
+    """Over those that they were compared with; by wanda the empty prompt, as often, unless others were given."""
     references: int
-    """Number of prompts they were compared with."""
+    """Number of prompts or images they were compared with."""
     density: float
-    """Share of the weights that is marked."""
+    """Share of the weights of the layers looked at that is marked."""
+
+    @property
+    def made_by(self) -> str:
+        """How the weights were found, in words."""
+        if self.trajectory is not None:
+            return f"sparsity {self.sparsity:g}, first {self.trajectory.steps} steps, {self.targets} prompts"
+        return (
+            f"{self.sparsity:.2%} of the weights, by the errors of {self.targets} images and {self.references} others, "
+            f"{self.draws} draws each, seed {self.seed}"
+        )
+
+
+def digest(origin: object) -> str:
+    """Return the SHA-256 of what a mask was made from, as JSON."""
+    return hashlib.sha256(json.dumps(origin).encode()).hexdigest()
 
 
 def write_mask(path: Path, mask: Mask, facts: MaskFacts) -> None:
@@ -55,7 +75,9 @@ def write_mask(path: Path, mask: Mask, facts: MaskFacts) -> None:
 def read_mask(path: Path) -> tuple[Mask, MaskFacts]:
     """Read a mask and its origin. Raises InputError for any other file, with the reason."""
     if not path.is_file() or path.stat().st_size > LARGEST_MASK:
-        raise InputError(f"{str(path)!r} is no mask: expected a file that `imgaudit mitigate locate` wrote")
+        raise InputError(
+            f"{str(path)!r} is no mask: expected a file that `imgaudit mitigate locate` or `locate-images` wrote"
+        )
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}

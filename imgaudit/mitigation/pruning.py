@@ -1,13 +1,10 @@
 """Pruning: weights that a mask marks become zero, in a copy of the model on disk."""
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch.nn import Linear
 
 from imgaudit.diffusion.denoiser import Denoiser
 from imgaudit.diffusion.executor import Executor
@@ -15,8 +12,9 @@ from imgaudit.exceptions import InputError
 from imgaudit.io.writing import write_atomically
 from imgaudit.mitigation.activations import ColumnNorms, TrajectorySettings, measure_column_norms
 from imgaudit.mitigation.feed_forward import find_feed_forward_outputs
-from imgaudit.mitigation.mask_file import MaskFacts
+from imgaudit.mitigation.mask_file import MaskFacts, digest
 from imgaudit.mitigation.wanda import Mask, build_wanda_mask, density
+from imgaudit.mitigation.weight_layers import WeightLayer, find_weight_layers
 from imgaudit.models.saving import require_new, save_folder
 
 
@@ -60,17 +58,13 @@ def locate(
 
     mask = build_wanda_mask(layers, norms(targets, 0), norms(compared, len(targets)), sparsity)
     facts = MaskFacts(
-        fingerprint=denoiser.fingerprint, sparsity=sparsity, trajectory=settings, targets_sha256=_digest(targets),
-        targets=len(targets), references_sha256=_digest(compared), references=len(compared), density=density(mask),
+        fingerprint=denoiser.fingerprint, sparsity=sparsity, trajectory=settings, targets_sha256=digest(list(targets)),
+        targets=len(targets), references_sha256=digest(list(compared)), references=len(compared), density=density(mask),
     )  # fmt: skip
     return mask, facts
 
 
-def _digest(prompts: Sequence[str]) -> str:
-    return hashlib.sha256(json.dumps(list(prompts)).encode()).hexdigest()
-
-
-def prune(layers: Mapping[str, Linear], mask: Mask) -> int:
+def prune(layers: Mapping[str, WeightLayer], mask: Mask) -> int:
     """Set marked weights to zero, in place, and return how many were not zero before.
 
     Raises InputError for a mask of other layers or shapes.
@@ -78,16 +72,13 @@ def prune(layers: Mapping[str, Linear], mask: Mask) -> int:
     for name, one in mask.items():
         if name not in layers:
             raise InputError(f"the mask marks the layer {name!r:.200}, which this network does not have")
-        if one.shape != layers[name].weight.shape:
-            raise InputError(
-                f"the mask of {name!r:.200} has the shape {tuple(one.shape)}, its weights "
-                f"{tuple(layers[name].weight.shape)}"
-            )
+        if one.shape != (shape := layers[name].weight.flatten(1).shape):
+            raise InputError(f"the mask of {name!r:.200} has the shape {tuple(one.shape)}, its weights {tuple(shape)}")
     changed = 0
     with torch.no_grad():
         for name, one in mask.items():
             weight = layers[name].weight
-            marked = one.to(weight.device)
+            marked = one.to(weight.device).view_as(weight)
             changed += int((weight[marked] != 0).sum())
             weight.masked_fill_(marked, 0.0)
     return changed
@@ -105,8 +96,9 @@ def prune_model(denoiser: PipelineDenoiser, mask: Mask, facts: MaskFacts, folder
             "locate again on this model"
         )
     require_new(folder)
-    changed = prune(find_feed_forward_outputs(denoiser.network), mask)
-    save_changed(denoiser.pipeline, folder, f"{changed:,} weights of feed-forward blocks were set to zero: {made_by}.")
+    changed = prune(find_weight_layers(denoiser.network), mask)
+    where = "of feed-forward blocks" if facts.method == "wanda" else "of the denoising network"
+    save_changed(denoiser.pipeline, folder, f"{changed:,} weights {where} were set to zero: {made_by}.")
     return changed
 
 
