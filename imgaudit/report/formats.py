@@ -16,7 +16,7 @@ from imgaudit.report.junit import render_junit
 from imgaudit.report.redaction import csv_cell
 from imgaudit.report.review.context import ReviewContext, review_context
 from imgaudit.report.sarif import render_sarif
-from imgaudit.report.set_level import set_level_text
+from imgaudit.report.set_level import set_level_pointer
 from imgaudit.report.wording import (
     INVMM_LIMIT,
     INVMM_MEANING,
@@ -131,7 +131,7 @@ def render_markdown(result: AuditResult) -> str:
         *(f"- Decided again, not by the rules that the run began with: {change}" for change in result.redecided),
         *(f"- {reason}" for reason in describe_uncounted(told.uncounted)),
         *([f"- {compared}"] if (compared := blind_comparison_text(summary)) else []),
-        *([f"- As a set: {markdown_text(as_set)}"] if (as_set := set_level_text(summary)) else []),
+        *([f"- {markdown_text(as_set)}"] if (as_set := set_level_pointer(summary)) else []),
         *(f"- Alarm: {markdown_text(as_sentence(alarm.message))}" for alarm in sort_alarms(summary.alarms)),
         "",
         "| verdict | file | p | q | deciding q | copies among generated images (95 % interval) |",
