@@ -1,7 +1,10 @@
 """Take pictures of a report for the documentation: index and page of an image, light and dark, desktop and phone.
 
 imgaudit demo --out imgaudit-demo
-python examples/screenshots.py imgaudit-demo docs/images
+python examples/screenshots.py imgaudit-demo docs/images --image-run RUN
+
+RUN is an audit of a model with larger images than the demo's, such as examples/labs/report-128/model; without it, both
+pages are the demo's.
 """
 
 import argparse
@@ -21,7 +24,7 @@ WIDTHS = {"desktop": 1280, "phone": 390}
 HEIGHTS = {
     ("index", "desktop"): 1680,
     ("index", "phone"): 844,
-    ("image", "desktop"): 1200,
+    ("image", "desktop"): 1160,
     ("image", "phone"): 1270,
 }
 """Height in CSS pixels: the index shows the answer and the first rows, the page of an image both pictures whole."""
@@ -51,10 +54,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path)
     parser.add_argument("out", type=Path)
+    parser.add_argument("--image-run", type=Path, help="run whose first reproduced image is shown [default: run]")
     parser.add_argument("--chromium", default="/usr/bin/chromium")
     given = parser.parse_args()
-    run = RunFolder(given.run.resolve())
-    pages = {"index": run.path / "report" / "index.html", "image": run.path / "report" / f"{shown_image(run).id}.html"}
+    run, of_image = RunFolder(given.run.resolve()), RunFolder((given.image_run or given.run).resolve())
+    pages = {
+        "index": run.path / "report" / "index.html",
+        "image": of_image.path / "report" / f"{shown_image(of_image).id}.html",
+    }
     given.out.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=given.chromium, args=["--no-sandbox"])

@@ -1,5 +1,6 @@
 """`imgaudit compare`: the same images on two models or versions; what changed, and what could not be compared."""
 
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,12 @@ from imgaudit.exceptions import InputError
 from imgaudit.schema.comparison import Change, Comparison, DifferenceEffect, ImageComparison
 
 DEFAULT_FOLDER = Path("imgaudit-comparison")
+
+MOST_REASONS = 5
+"""Reasons why images cannot be compared that are printed."""
+
+LONGEST = 24
+"""Letters of a verdict with its rung on one line."""
 
 STYLES = {
     Change.APPEARED: "bold red",
@@ -96,38 +103,32 @@ def print_comparison(comparison: Comparison) -> None:
 
 
 def _table(comparison: Comparison) -> Table:
-    table = make_table(
-        "change",
-        "image",
-        "verdict",
-        "copies A, B",
-        "B - A, interval",
-        "q",
-        whole=("change", "verdict", "copies A, B", "q"),
-    )
+    what, copies = "change, verdict", "copies in A, in B\nB - A, interval"
+    table = make_table(what, "image", copies, "q", whole=(what, copies, "q"))
     for image in comparison.images:
-        change = Text(image.change.value, style=STYLES[image.change])
-        table.add_row(change, Name(image.name), _verdicts(image), *_rates(image))
+        # Few columns of two lines and more leave room for the name, which is what a reader looks for.
+        change = Text(image.change.value, style=STYLES[image.change]) + Text("\n") + _verdicts(image)
+        table.add_row(change, Name(image.name), *_rates(image))
     return table
 
 
 def _verdicts(image: ImageComparison) -> Text:
-    """Return the verdict of both runs, or of each where they differ, in lines that fit a narrow column."""
+    """Return the verdict of both runs, or of each where they differ, a line each."""
     # Imported here, so that --help stays free of jinja2 and what it brings.
     from imgaudit.report.comparison import verdict_text
 
     words = (verdict_text(side).replace("_", " ") for side in (image.a, image.b))
-    a, b = (Text("\n(").join(plain(part) for part in one.split(" (")) for one in words)
+    a, b = (plain(one) if len(one) <= LONGEST else Text("\n(").join(map(plain, one.split(" ("))) for one in words)
     return a if a == b else Text("A: ") + a + Text("\nB: ") + b
 
 
 def _rates(image: ImageComparison) -> tuple[Text, ...]:
     rung = image.shown
     if rung is None:
-        return plain("-"), plain("-"), plain("-")
+        return plain("-"), plain("-")
+    counts = f"{rung.rung.value} {rung.a.hits}/{rung.a.n}, {rung.b.hits}/{rung.b.n}"
     return (
-        plain(rung.rung.value) + Text("\n") + plain(f"{rung.a.hits}/{rung.a.n}, {rung.b.hits}/{rung.b.n}"),
-        plain(f"{rung.difference:+.0%}") + Text("\n") + plain(f"[{rung.low:+.0%}, {rung.high:+.0%}]"),
+        plain(counts) + Text("\n") + plain(f"{rung.difference:+.0%} [{rung.low:+.0%}, {rung.high:+.0%}]"),
         plain(format_number(image.q_value) + (" *" if image.rates_differ else "")),
     )
 
@@ -140,9 +141,11 @@ def _print_counts(comparison: Comparison) -> None:
     names: dict[str, list[str]] = {}
     for image in left_out:
         names.setdefault(image.reason, []).append(image.name)
-    for reason, found_in in names.items():
+    for reason, found_in in islice(names.items(), MOST_REASONS):
         what = found_in[0] if len(found_in) == 1 else f"{len(found_in)} images"
         print_wrapped(f"{what}: {reason}")
+    if len(names) > MOST_REASONS:
+        print_wrapped(f"and {len(names) - MOST_REASONS} more reasons, which --format markdown gives for every image")
     if left_out:
         found = comparison.reproduced_but_not_compared
         words = (

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,9 @@ from imgaudit.cli.options import Batch, Device, Quiet, Run
 from imgaudit.cli.signatures import Heading, option, takes_records
 from imgaudit.cli.terminal import progress
 from imgaudit.exceptions import InputError
+
+if TYPE_CHECKING:
+    from imgaudit.schema.dial import Dial
 
 
 def register(app: typer.Typer, heading: str) -> None:
@@ -42,7 +45,7 @@ def _dial(
     result = read_finished_run(run).result
     total = sum(standing_embedding(finding) is not None for finding in result.findings)
     loaded = model.load(device)
-    typer.echo(f"{'image':16} {'whole':>7} {'bits':>8} {'fewest':>8} {'rank x bits':>12} {'copies':>7}   as PNG")
+    typer.echo(_line("image", "whole", "bits", "fewest", "rank x bits", "copies", "bits as PNG"))
     with (
         folder.lock(),
         Invocation(folder, "dial", sys.argv) as invocation,
@@ -53,13 +56,22 @@ def _dial(
         for done, (finding, dial) in enumerate(dials, start=1):
             on_progress(done, total)
             invocation.changes["images_dialled"] = done
-            few, name = dial.fewest, shorten_middle(ascii(Path(finding.path).name)[1:-1], 16)
-            start = f"{name:16} {f'{dial.whole.hits}/{dial.whole.n}':>7} {dial.whole.bits:8,}"
-            if few is None:
-                typer.echo(f"{start} {'more':>8} {'-':>12} {'-':>7}   {dial.image_bits:,} bits")
-            else:
-                setting = f"{few.rank} x {few.precision}"
-                typer.echo(f"{start} {few.bits:8,} {setting:>12} {f'{few.hits}/{few.n}':>7}   {dial.image_bits:,} bits")
+            typer.echo(_row(finding.path, dial))
         finish_run(folder, result, invocation)
     if not total:
         typer.echo("no image of this run was reproduced by its embedding")
+
+
+def _row(path: str, dial: "Dial") -> str:
+    """Return what was found of one image as a line of the table."""
+    few, name = dial.fewest, shorten_middle(ascii(Path(path).name)[1:-1], 16)
+    fewest = ("more", "-", "-") if few is None else (
+        f"{few.bits:,}", f"{few.rank} x {few.precision}", f"{few.hits}/{few.n}",
+    )  # fmt: skip
+    return _line(name, f"{dial.whole.hits}/{dial.whole.n}", f"{dial.whole.bits:,}", *fewest, f"{dial.image_bits:,}")
+
+
+def _line(name: str, *cells: str) -> str:
+    """Return a line of 80 columns at most; the embeddings of large models have tens of millions of bits."""
+    widths = (7, 10, 10, 11, 7, 11)
+    return " ".join([f"{name:16}", *(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))])

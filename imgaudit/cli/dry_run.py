@@ -273,7 +273,7 @@ def _describe_control_texts(plan: Plan) -> Iterator[str]:
             yield f"{said}. The controls without one are left out where {rung.value}s are compared."
         elif rung is Rung.CAPTION:
             yield (
-                f"{said}. Captions are compared only if the controls have captions too: in fewer than half of them, "
+                f"{said}. Captions are compared only if at least half of the controls have captions too. Otherwise "
                 "how much a caption helps the model is compared with nothing"
                 + ("" if texts else ", and the images that captions return are compared with those of the controls' "
                    "embeddings, which find less")

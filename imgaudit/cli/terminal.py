@@ -292,7 +292,7 @@ def _findings(result: AuditResult) -> Table:
     # Imported here, so that --help stays free of what decisions need.
     from imgaudit.decision.deciding_number import find_deciding_number
 
-    table = make_table("verdict", "image", "deciding q", "copies of seeds, 95 % interval", whole=("verdict",))
+    table = make_table("verdict", "image", "deciding q", "copies, 95 % interval", whole=("verdict",))
     table.columns[2].min_width = 9
     order = list(Verdict)
     for finding in sorted(result.findings, key=lambda f: (order.index(f.verdict), f.path)):
@@ -311,7 +311,7 @@ def print_result(result: AuditResult) -> None:
     from imgaudit.report.alarm_wording import sort_alarms
     from imgaudit.report.answer import count_close
     from imgaudit.report.copy_counts import explain_uncounted
-    from imgaudit.report.set_level import set_level_text
+    from imgaudit.report.set_level import set_level_pointer
     from imgaudit.report.wording import blind_comparison_text, controls_text, controls_used_text, false_positive_text
 
     console = Console(highlight=False)
@@ -350,7 +350,7 @@ def print_result(result: AuditResult) -> None:
         )
     if fair := blind_comparison_text(summary):
         print_wrapped(fair)
-    if as_set := set_level_text(summary):
-        print_wrapped(as_set if isinstance(summary.set_level, Skipped) else f"as a set: {as_set}")
+    if as_set := set_level_pointer(summary):
+        print_wrapped(as_set)
     for alarm in sort_alarms(summary.alarms):
         print_labelled("alarm: ", as_sentence(alarm.message), "bold yellow")

@@ -54,7 +54,7 @@ def rank_caption(
     are bins. Skipped where more than half of the controls have no such score.
     """
     if not has_caption_scores(bank):
-        reason = "too few of the controls have a score under their caption: calibrate on controls with captions"
+        reason = "too few of the controls have a score under their own caption, so measure controls that have captions"
         return Skipped(skipped=reason), 0
     controls = [one for one in bank.within_bin(image, edges).controls if one.caption_log_ratio is not None]
     [own, *others] = score_captions([image, *controls], bank, complexity)

@@ -28,7 +28,7 @@ def _say_lacking(enough: int, controls: int, *, kept_out: bool) -> str:
     works = count_works_needed(enough) if kept_out else enough
     if works == enough:
         return f"add {enough - controls}"
-    return f"{enough} that count are needed, which are {works} works in all, as a quarter of them only checks the rule"
+    return f"{enough} must count, which takes {works} works in all, because a quarter of them only checks the rule"
 
 
 def describe_controls_needed(controls: int, targets: int, level: float, *, kept_out: bool = True) -> str:
@@ -41,8 +41,8 @@ def describe_controls_needed(controls: int, targets: int, level: float, *, kept_
     >>> describe_controls_needed(28, 4, 0.05)
     '28 controls are too few to single out one of 4 images at the level 0.05 (at least 3 must stand out): add 51'
     >>> print(describe_controls_needed(111, 8, 0.05))
-    111 controls are too few to single out one of 8 images at the level 0.05 (at least 2 must stand out): 159 that \
-count are needed, which are 211 works in all, as a quarter of them only checks the rule
+    111 controls are too few to single out one of 8 images at the level 0.05 (at least 2 must stand out): 159 must \
+count, which takes 211 works in all, because a quarter of them only checks the rule
     >>> describe_controls_needed(159, 8, 0.05)
     '159 controls are enough to single out one of 8 images at the level 0.05'
     """
@@ -113,15 +113,17 @@ def describe_outcome(controls: int, targets: int, level: float, found: int) -> s
     found:    those of them whose q-value is at or below the level
 
     >>> print(describe_outcome(240, 24, 0.05, 10))
-    10 of 24 images stand out at the level 0.05; with 240 controls that count, fewer than 2 could not have
+    10 of 24 images stand out from the controls at the level 0.05; with 240 controls that count, images can stand \
+out only where 2 or more do
     >>> print(describe_outcome(240, 24, 0.05, 0))
-    0 of 24 images stand out at the level 0.05; with 240 controls that count, fewer than 2 could not have: to show one \
-alone, 479 that count are needed, which are 638 works in all, as a quarter of them only checks the rule
+    0 of 24 images stand out from the controls at the level 0.05; with 240 controls that count, images can stand \
+out only where 2 or more do: for one alone, 479 must count, which takes 638 works in all, because a quarter of them \
+only checks the rule
     >>> print(describe_outcome(159, 8, 0.05, 0))
-    0 of 8 images stand out at the level 0.05; 159 controls that count are enough to show one alone
+    0 of 8 images stand out from the controls at the level 0.05; 159 controls that count are enough to show one alone
     """
     images = "1 image" if targets == 1 else f"{targets} images"
-    said = f"{found} of {images} {'stands' if found == 1 else 'stand'} out at the level {level:g}"
+    said = f"{found} of {images} {'stands' if found == 1 else 'stand'} out from the controls at the level {level:g}"
     counted, are = ("1 control that counts", "is") if controls == 1 else (f"{controls} controls that count", "are")
     fewest = fewest_findable(controls, targets, level)
     lacking = _say_lacking(controls_needed(targets, 1, level), controls, kept_out=True)
@@ -129,9 +131,9 @@ alone, 479 that count are needed, which are 638 works in all, as a quarter of th
         # Fewer than planned can be found where the correction is over fewer p-values.
         return f"{said}; {counted} {are} enough to show {'one alone' if fewest == 1 else 'so many'}"
     if fewest is None:
-        return f"{said}; {counted} {are} too few to show any: to show one alone, {lacking}"
-    needed = f"{said}; with {counted}, fewer than {fewest} could not have"
-    return needed if found else f"{needed}: to show one alone, {lacking}"
+        return f"{said}; {counted} {are} too few to show any: for one alone, {lacking}"
+    needed = f"{said}; with {counted}, images can stand out only where {fewest} or more do"
+    return needed if found else f"{needed}: for one alone, {lacking}"
 
 
 def describe_works(files: int, works: int, what: str = "control") -> str:

@@ -9,6 +9,7 @@ from imgaudit.decision.controls_needed import ComparedWorks
 from imgaudit.decision.deciding_number import find_deciding_number
 from imgaudit.io.writing import format_csv_lines, write_atomically, write_json
 from imgaudit.report.alarm_wording import sort_alarms
+from imgaudit.report.answer import answer_question, count_close
 from imgaudit.report.audit.html import write_html
 from imgaudit.report.audit.rendering import RENDERING, Rendering
 from imgaudit.report.copy_counts import copies_text, describe_uncounted, is_counted
@@ -16,7 +17,7 @@ from imgaudit.report.junit import render_junit
 from imgaudit.report.redaction import csv_cell
 from imgaudit.report.review.context import ReviewContext, review_context
 from imgaudit.report.sarif import render_sarif
-from imgaudit.report.set_level import set_level_text
+from imgaudit.report.set_level import set_level_pointer
 from imgaudit.report.wording import (
     INVMM_LIMIT,
     INVMM_MEANING,
@@ -117,9 +118,11 @@ def markdown_text(text: str) -> str:
 def render_markdown(result: AuditResult) -> str:
     """Write counts, what the controls can find, and a table of findings as Markdown."""
     summary, told = result.summary, _TableOfFindings(result)
-    model = result.run.get("model", {})
+    model, answer = result.run.get("model", {}), answer_question(summary, told.close)
     lines = [
         f"# Audit of {summary.targets} images against {markdown_text(str(model.get('name', '')))}",
+        "",
+        f"**{answer.word}:** {answer.sentence}",
         "",
         f"Model fingerprint `{model.get('fingerprint', '')}`, protocol `{result.protocol.hash}`, "
         f"seed {result.run.get('seed')}, started {result.run.get('started')}.",
@@ -131,7 +134,7 @@ def render_markdown(result: AuditResult) -> str:
         *(f"- Decided again, not by the rules that the run began with: {change}" for change in result.redecided),
         *(f"- {reason}" for reason in describe_uncounted(told.uncounted)),
         *([f"- {compared}"] if (compared := blind_comparison_text(summary)) else []),
-        *([f"- As a set: {markdown_text(as_set)}"] if (as_set := set_level_text(summary)) else []),
+        *([f"- {markdown_text(as_set)}"] if (as_set := set_level_pointer(summary)) else []),
         *(f"- Alarm: {markdown_text(as_sentence(alarm.message))}" for alarm in sort_alarms(summary.alarms)),
         "",
         "| verdict | file | p | q | deciding q | copies among generated images (95 % interval) |",
@@ -156,10 +159,12 @@ class _TableOfFindings:
         order = {verdict: place for place, verdict in enumerate(Verdict)}
         self._rows = list[tuple[int, str, str]]()
         self.carried, self.moved = list[str](), list[str]()
+        self.close = 0
         self.uncounted: dict[str, None] = {}
         self.works = ComparedWorks(result.summary.level)
         for finding in result.findings:
             self.works.add(finding)
+            self.close += count_close([finding])
             row = _markdown_row(finding, result.summary.level)
             self._rows.append((order[finding.verdict], finding.path, row))
             name = markdown_text(file_name(finding.path))

@@ -323,7 +323,9 @@ def blind_comparison_text(summary: Summary) -> str:
 
 def false_positive_text(summary: Summary) -> str:
     """Return in one line how often images like the controls get a significant p-value, or why none can."""
-    rate, at = summary.false_positive, f"p <= {summary.level:g}, with these {summary.controls} controls that count"
+    rate = summary.false_positive
+    counted = f"{summary.controls} controls that count"
+    said = f"false alarms: by these {counted}, an image like them gets p <= {summary.level:g}"
     if isinstance(rate, Skipped):
-        return f"rate of false alarms per image at {at}: {rate.skipped}"
-    return f"rate of false alarms per image at {at}: {rate.low:.1%} to {rate.high:.1%} (95 %)"
+        return f"{said} at an unknown rate: {rate.skipped}"
+    return f"{said} with a probability between {rate.low:.1%} and {rate.high:.1%} (95 % interval)"

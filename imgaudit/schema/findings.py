@@ -23,7 +23,7 @@ from imgaudit.schema.records import (
 from imgaudit.schema.replication import Replication
 from imgaudit.schema.set_level import SetLevel
 
-WORDING_VERSION = 7
+WORDING_VERSION = 8
 """Raised when the sentences in findings are reworded while verdicts, numbers and codes stay the same."""
 
 

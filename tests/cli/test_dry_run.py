@@ -332,8 +332,8 @@ def test_controls_are_counted_with_their_own_texts(make_folder: Callable[..., Pa
 @pytest.mark.parametrize(
     ("captioned", "said"),
     [
-        (0, "Captions: 1 of 1 image and 0 of 4 controls have one. Captions are compared only if the controls"),
-        (1, "Captions: 1 of 1 image and 1 of 4 controls have one. Captions are compared only if the controls"),
+        (0, "Captions: 1 of 1 image and 0 of 4 controls have one. Captions are compared only if at least half of"),
+        (1, "Captions: 1 of 1 image and 1 of 4 controls have one. Captions are compared only if at least half of"),
         (2, "2 of 4 controls have one. The controls without one are left out where captions are compared."),
         (4, "Captions: 1 of 1 image and 4 of 4 controls have one.\n"),
     ],

@@ -87,7 +87,7 @@ def test_banks_of_older_versions_are_read_and_give_no_p_value_to_a_caption() -> 
     assert finding.p_value == plain.p_value and finding.verdict is plain.verdict
     found = finding.caption_score
     assert isinstance(found, CaptionScore) and isinstance(found.p_value, Skipped) and found.controls == 0
-    assert "calibrate on controls with captions" in found.p_value.skipped
+    assert "so measure controls that have captions" in found.p_value.skipped
 
 
 def test_half_of_the_controls_must_have_one_and_the_others_are_left_out() -> None:

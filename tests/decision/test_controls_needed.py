@@ -34,7 +34,7 @@ def test_no_more_are_asked_for_than_were_found(controls: int, targets: int, leve
     really = sum(q <= level for q in q_values(strongest))
     said = describe_outcome(controls, targets, level, really)
     assert said.startswith(f"{really} of {targets} image")
-    asked = re.search(r"at least (\d+)", said)
+    asked = re.search(r"(?:at least|only where) (\d+)", said)
     if really:
         assert asked is None or int(asked[1]) <= really
         assert "too few" not in said and "add" not in said
@@ -52,7 +52,10 @@ def test_near_copies_and_files_that_were_not_measured_are_left_out() -> None:
     findings = decide(targets, Evidence(bank(199), PROTOCOL, Policy(), pairs, groups))
     findings.append(conclude_skipped(SkippedImage(path="/x/broken.png", skipped="the file is no image")))
     said = describe_controls_used(199, findings, 0.05)
-    assert said == "2 of 3 images stand out at the level 0.05; 199 controls that count are enough to show one alone"
+    assert said == (
+        "2 of 3 images stand out from the controls at the level 0.05; 199 controls that count are enough to show one "
+        "alone"
+    )
     assert describe_controls_used(0, findings, 0.05).startswith("no controls, so no p-values")
 
 
@@ -65,6 +68,6 @@ def test_the_fewest_works_are_asked_for_that_give_so_many_controls(counting: int
 
 def test_works_in_all_are_asked_for_where_a_part_of_them_does_not_count() -> None:
     for controls in (111, 131, 148):
-        assert "159 that count are needed, which are 211 works in all" in describe_controls_needed(controls, 8, 0.05)
+        assert "159 must count, which takes 211 works in all" in describe_controls_needed(controls, 8, 0.05)
     assert describe_controls_needed(111, 8, 0.05, kept_out=False).endswith(": add 48")
     assert "enough" in describe_controls_needed(count_bank_controls(211), 8, 0.05)

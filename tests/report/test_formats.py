@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, Page
 
 from imgaudit.decision.null_bank import NullBank
 from imgaudit.report import ReportFormat, render, write_report
+from imgaudit.report.answer import answer_question
 from imgaudit.report.audit.image_page import pieces_of
 from imgaudit.report.wording import CAPTION_LIMIT, WORDING, caption_text
 from imgaudit.runs.conclusion import conclude
@@ -171,6 +172,8 @@ def test_csv_columns_hold_numbers_or_nothing(result: AuditResult) -> None:
 
 def test_markdown_lists_what_was_reproduced_first(result: AuditResult) -> None:
     lines = render(result, ReportFormat.MARKDOWN).splitlines()
+    answer = answer_question(result.summary)
+    assert lines[2] == f"**{answer.word}:** {answer.sentence}", "the answer comes first"
     order = [verdict.value for verdict in Verdict]
     shown = [order.index(line.split(" | ")[0][2:]) for line in lines if line[2:].split(" | ")[0] in order]
     assert len(shown) == len(result.findings) and shown == sorted(shown)

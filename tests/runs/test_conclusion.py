@@ -31,7 +31,7 @@ def test_a_rule_that_cannot_fire_has_no_rate_of_false_alarms() -> None:
     rate = summary(19).false_positive
     assert isinstance(rate, RateInterval) and 0 < rate.low < 0.05 < rate.high < 0.2
     assert "no image can be found significant" in false_positive_text(summary(18))
-    assert "%" not in false_positive_text(summary(18)) and "(95 %)" in false_positive_text(summary(19))
+    assert "%" not in false_positive_text(summary(18)) and "(95 % interval)" in false_positive_text(summary(19))
 
 
 @pytest.mark.parametrize(("controls", "fires"), [(7, False), (18, False), (19, True), (240, True)])

@@ -18,7 +18,7 @@ from imgaudit.report.alarm_wording import ALARM_WORDING, describe_effects, sort_
 from imgaudit.report.audit.charts import Charts
 from imgaudit.report.copy_counts import is_counted
 from imgaudit.report.page_data import LABELS, ROWS, data_script
-from imgaudit.report.set_level import set_level_text
+from imgaudit.report.set_level import SET_LIMIT, set_level_details, set_level_text
 from imgaudit.report.wording import (
     CORRECTION_WORDING,
     WORDING,
@@ -175,6 +175,8 @@ def index_context(
         "corrections": CORRECTION_WORDING,
         "blind_comparison": blind_comparison_text(summary),
         "set_level": set_level_text(summary),
+        "set_level_details": set_level_details(summary),
+        "set_limit": SET_LIMIT,
         "forcing_rate": None if isinstance(check, Skipped) else clopper_pearson(check.called, check.n),
         "in_parts": seen.in_parts,
         "thresholds": seen.thresholds() if charts.bank is not None else Skipped(skipped="no controls"),

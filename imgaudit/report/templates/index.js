@@ -271,5 +271,8 @@
   document.getElementById("csv").addEventListener("click", download);
   window.addEventListener("popstate", () => { restore(); show(); });
   if (decisions) decisions.onChange(show);
+  const details = document.getElementById("set-details");
+  // Paper has no room for a heading that opens, and what a number does not show belongs beside it.
+  if (details) window.addEventListener("beforeprint", () => { details.open = true; });
   document.documentElement.dataset.ready = "true";
 })();

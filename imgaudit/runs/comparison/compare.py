@@ -148,7 +148,7 @@ def _test(pair: _Pair, a: FinishedRun, b: FinishedRun, prevented: str) -> _Teste
     if pair.a is None or pair.b is None:
         there, name = (pair.a, "A") if pair.b is None else (pair.b, "B")
         if not pair.sha256 and there is not None:
-            return _Tested(pair, f"not read in run {name}, so it can be matched with nothing: {_why(there)}", [])
+            return _Tested(pair, f"not measured in run {name}, so it can be matched with nothing: {_why(there)}", [])
         return _Tested(pair, f"only in run {name}", [])
     sides = ((pair.a, "A"), (pair.b, "B"))
     for verdict, words in ((Verdict.SKIPPED, "not measured"), (Verdict.INCONCLUSIVE, "inconclusive")):

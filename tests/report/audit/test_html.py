@@ -14,9 +14,11 @@ from pypdf import PdfReader
 from imgaudit.benchmark.reports.run import make_run
 from imgaudit.report import write_report
 from imgaudit.report.answer import answer_question
+from imgaudit.report.set_level import SET_LIMIT
 from imgaudit.runs.folder import RunFolder
 from imgaudit.schema.findings import AuditResult, Finding, Verdict
 from imgaudit.schema.records import Skipped
+from imgaudit.schema.set_level import SetLevel
 
 pytestmark = pytest.mark.browser
 
@@ -25,6 +27,9 @@ A4 = (210 / 25.4 * 72, 297 / 25.4 * 72)
 
 PRINTABLE = round((210 - 2 * 12) / 25.4 * 96)
 """Width between the margins in CSS pixels."""
+
+SHEET = round(210 / 25.4 * 96)
+"""Width of a sheet in CSS pixels."""
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +48,10 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     counts = dict(result.summary.counts)
     counts[last.verdict] -= 1
     counts[Verdict.SKIPPED] += 1
-    summary = result.summary.model_copy(update={"counts": counts})
+    as_set = SetLevel(
+        p_value=0.0123, works=23, left_out=0, controls=240, ahead={"score": 0.6}, permutations=9_999, seed=1
+    )
+    summary = result.summary.model_copy(update={"counts": counts, "set_level": as_set})
     result = result.model_copy(update={"findings": [*result.findings[:-1], skipped], "summary": summary})
     run = RunFolder(folder)
     lines = run.records_path.read_text().splitlines(keepends=True)
@@ -108,6 +116,8 @@ def test_a_telephone_shows_the_generated_image_beside_the_image(page: Page, page
     assert boxes[0] and boxes[1] and min(box["width"] for box in boxes if box) >= 60
     assert boxes[0]["y"] == boxes[1]["y"] and boxes[0]["x"] + boxes[0]["width"] <= boxes[1]["x"]
     assert row.locator(".deciding").get_attribute("data-name") == "Deciding q"
+    heights = page.locator("#findings tr").evaluate_all("all => all.map(row => row.getBoundingClientRect().height)")
+    assert sorted(heights)[len(heights) // 2] <= 120 and max(heights) <= 150, "a reason or an alarm takes another line"
     for path in sorted(pages.glob("*.html")):
         opened(page, path)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, path.name
@@ -128,6 +138,7 @@ def test_24_images_print_on_four_sheets_with_every_column(page: Page, pages: Pat
 
     said = [sheet.extract_text(visitor_text=check) for sheet in found.pages]
     assert outside == []
+    assert SET_LIMIT[-40:] in " ".join(" ".join(said).split()), "what opens on a screen is open on paper"
     whole = " ".join(" ".join(said).split())
     for finding in result_of(pages).findings:
         assert isinstance(finding.q_value, Skipped) or f"{finding.q_value:.3g}" in whole
@@ -137,13 +148,26 @@ def test_24_images_print_on_four_sheets_with_every_column(page: Page, pages: Pat
 
 @pytest.mark.parametrize("which", ["index", "image"])
 def test_no_table_is_wider_than_the_sheet(page: Page, pages: Path, which: str) -> None:
-    page.set_viewport_size({"width": PRINTABLE, "height": 1000})
+    # A page is laid out for the whole sheet, within its margins: a narrower window would get a telephone's layout.
+    page.set_viewport_size({"width": SHEET, "height": 1000})
     opened(page, pages / ("index.html" if which == "index" else f"{copied(pages).id}.html"))
     page.emulate_media(media="print")
+    page.evaluate("width => { document.body.style.margin = 0; document.body.style.width = width + 'px' }", PRINTABLE)
     wide = page.locator("table, dl, pre, figure").evaluate_all(
         "(all, most) => all.map(e => e.getBoundingClientRect()).filter(box => box.right > most + 1).length", PRINTABLE
     )
-    assert wide == 0 and page.evaluate("document.documentElement.scrollWidth") <= PRINTABLE
+    assert wide == 0 and page.evaluate("document.body.scrollWidth") <= PRINTABLE
+    assert (
+        which == "image"
+        or page.locator("#findings tr").first.evaluate("e => getComputedStyle(e).display") == "table-row"
+    )
+    names = page.locator("#findings .name")
+    assert which == "image" or names.count() == 24
+    right = "e => e.getBoundingClientRect().right"
+    beyond = names.evaluate_all(
+        f"all => {{ const r = {right}; return all.filter(e => r(e) > r(e.closest('td')) + 1).length }}"
+    )
+    assert beyond == 0, "a name lies under the next column"
 
 
 def test_a_print_of_an_image_holds_every_picture_and_both_digests_on_every_sheet(page: Page, pages: Path) -> None:
