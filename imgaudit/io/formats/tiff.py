@@ -22,6 +22,12 @@ MAX_PAGES = 64
 SENSOR = frozenset({32803, 34892})
 """Photometric interpretations of a camera's sensor: CFA and linear raw (DNG)."""
 
+MASK_PHOTOMETRIC = 4
+"""Photometric interpretation of a page that says which part of another one is shown."""
+
+THUMBNAIL_SIDE = 256
+"""A first page that is no longer than this, before pages at least twice as wide and high, is taken for a thumbnail."""
+
 DNG_VERSION, NEW_SUBFILE, OLD_SUBFILE, SUB_IFDS = 50706, 254, 255, 330
 REDUCED, MASK = 1, 4
 """Bits of NewSubfileType; DNG uses higher ones for previews, depth and semantic masks."""
@@ -128,25 +134,32 @@ def _photometric(page: TiffPage) -> int:
 def _is_lesser(page: TiffPage) -> bool:
     """Return whether a directory says that it is a reduced copy, a mask, a preview, or a depth map."""
     kind = read_number(page, NEW_SUBFILE, 0)
-    return bool(kind & (REDUCED | MASK)) or kind > 7 or read_number(page, OLD_SUBFILE, 1) == 2
+    lesser = bool(kind & (REDUCED | MASK)) or kind > 7 or read_number(page, OLD_SUBFILE, 1) == 2
+    return lesser or _photometric(page) == MASK_PHOTOMETRIC
 
 
 def _is_small_copy(page: TiffPage, other: TiffPage) -> bool:
-    """Return whether `other` is at least twice as wide as `page`, in the same proportions."""
+    """Return whether `other` is at least twice as wide as `page`, which has its proportions or a thumbnail's size.
+
+    Thumbnails of one fixed size have bars beside the picture.
+    """
     width, height = page.imagewidth, page.imagelength
     if other.imagewidth < 2 * width or not width or not height:
         return False
+    if max(width, height) <= THUMBNAIL_SIDE and other.imagelength >= 2 * height:
+        return True
     return abs(other.imagelength * width - other.imagewidth * height) <= 0.02 * other.imagewidth * height
 
 
 def choose_page(chained: list[TiffPage], below: list[TiffPage]) -> Choice:
     """Return the directory of the full picture: the first that does not say that it is a part of another.
 
-    A first page that says nothing, and has the proportions of a later page at least twice as wide, is taken for its
-    thumbnail. Raises ImageError when every directory says that it is a reduced copy, a mask or a map.
+    A first page that says nothing is taken for the thumbnail of a later page, or of one below it, that is at least
+    twice as wide and has its proportions; a small one whatever its proportions. Raises ImageError when every directory
+    says that it is a reduced copy, a mask or a map.
     """
     full = [page for page in chained if not _is_lesser(page)]
-    candidates = full or [page for page in below if not _is_lesser(page)]
+    candidates = [*full, *(page for page in below if not _is_lesser(page))]
     if not candidates:
         raise ImageError(
             "holds only pictures that say that they are reduced copies, masks or maps of another one: "
@@ -156,7 +169,7 @@ def choose_page(chained: list[TiffPage], below: list[TiffPage]) -> Choice:
     larger = [one for one in candidates[1:] if _is_small_copy(page, one)]
     if larger:
         page = max(larger, key=lambda one: one.imagewidth)
-        return Choice(page, first, "page 1 is a smaller copy of the page that is read")
+        return Choice(page, first, "the first page is taken for a smaller copy of the page that is read")
     if page is not first:
         return Choice(page, first, "the first picture in the file is a reduced copy, and the full one is read")
     if len(full) > 1:
