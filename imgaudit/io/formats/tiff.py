@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from tifffile import TiffFile, TiffPage
+from tifffile import TiffFile, TiffPage, TiffTag
 
 from imgaudit.exceptions import ImageError
 
@@ -31,6 +31,9 @@ THUMBNAIL_SIDE = 256
 DNG_VERSION, NEW_SUBFILE, OLD_SUBFILE, SUB_IFDS = 50706, 254, 255, 330
 REDUCED, MASK = 1, 4
 """Bits of NewSubfileType; DNG uses higher ones for previews, depth and semantic masks."""
+
+NUMBER_BYTES = {3: 2, 4: 4, 16: 8}
+"""Size of the types of whole numbers in which a TIFF lists offsets."""
 
 MAX_TAG_BYTES = 16 * 1024 * 1024
 """A tag's value is read up to this size."""
@@ -178,18 +181,42 @@ def choose_page(chained: list[TiffPage], below: list[TiffPage]) -> Choice:
     return Choice(page, first, "")
 
 
-def present_page(data: bytes, page: TiffPage, changes: Mapping[int, int] | None = None) -> bytes:
-    """Return the file with `page` as its first directory, and tags of it that hold one number changed.
+def present_page(
+    data: bytes,
+    page: TiffPage,
+    changes: Mapping[int, int | None] | None = None,
+    parts: Mapping[int, tuple[int, int]] | None = None,
+) -> bytes:
+    """Return the file with `page` as its first directory, and some of its tags changed.
 
+    changes:  a number for a tag that holds one; None hides a tag under the number before its own, which keeps the order
+    parts:    start and count of the values that a tag with many keeps
     So Pillow, which reads the directories of a chain only, can read any of them. Tags that are not there stay so.
     """
     changed = bytearray(data)
     order, big = page.parent.byteorder, data[2:4] in {b"+\0", b"\0+"}
+    room = 8 if big else 4
     struct.pack_into(f"{order}Q" if big else f"{order}I", changed, 8 if big else 4, page.offset)
+
+    def write(tag: TiffTag, kind: int, count: int, field: bytes) -> None:
+        entry = struct.pack(f"{order}HH{'Q' if big else 'I'}", tag.code, kind, count) + field.ljust(room, b"\0")
+        changed[tag.offset : tag.offset + len(entry)] = entry
+
     for code, value in (changes or {}).items():
-        tag = page.tags.get(code)
-        if tag is not None and big:
-            struct.pack_into(f"{order}HHQHHI", changed, tag.offset, code, 3, 1, value, 0, 0)
-        elif tag is not None:
-            struct.pack_into(f"{order}HHIHH", changed, tag.offset, code, 3, 1, value, 0)
+        if (tag := page.tags.get(code)) is None:
+            continue
+        if value is None:
+            struct.pack_into(f"{order}H", changed, tag.offset, code - 1)
+        else:
+            short = value < 1 << 16
+            write(tag, 3 if short else 4, 1, struct.pack(f"{order}{'H' if short else 'I'}", value))
+    for code, (start, count) in (parts or {}).items():
+        if (tag := page.tags.get(code)) is not None:
+            size = NUMBER_BYTES[int(tag.dtype)]
+            place = tag.valueoffset + start * size
+            inside = count * size <= room
+            field = (
+                data[place : place + count * size] if inside else struct.pack(f"{order}{'Q' if big else 'I'}", place)
+            )
+            write(tag, int(tag.dtype), count, field)
     return bytes(changed)

@@ -26,6 +26,7 @@ from imgaudit.io.formats.tiff_samples import (
     read_samples,
     to_picture,
 )
+from imgaudit.io.formats.tiff_unpacking import can_unpack, unpack_samples
 
 PROFILE, ORIENTATION = 34675, 274
 
@@ -82,7 +83,8 @@ def _find_profile(choice: Choice) -> bytes:
 
 def _decode(data: bytes, page: TiffPage, layout: Layout, notes: list[str]) -> Image.Image:
     if not is_pillows(layout):
-        return to_picture(read_samples(page, layout), page, layout, notes)
+        values = unpack_samples(data, page, layout) if can_unpack(layout) else read_samples(page, layout)
+        return to_picture(values, page, layout, notes)
     wide = layout.bits > 8
     # Pillow turns the picture itself, and inverts "white is zero" at 8 bits and not at 16: neither is left to it.
     changes = {ORIENTATION: 1, **({262: BLACK_IS_ZERO} if wide and layout.photometric == WHITE_IS_ZERO else {})}

@@ -24,10 +24,10 @@ CHANNELS = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, PALETTE: 1, SEPARATED: 4
 ASSOCIATED, UNASSOCIATED = 1, 2
 """Kinds of alpha: colours multiplied by it, and colours as they are."""
 
-PLAIN, LZW, JPEG, DEFLATE, OLD_DEFLATE, PACKBITS = 1, 5, 7, 8, 32946, 32773
+PLAIN, LZW, JPEG, DEFLATE, OLD_DEFLATE, PACKBITS, LZMA, ZSTANDARD = 1, 5, 7, 8, 32946, 32773, 34925, 50000
 COMPRESSIONS = {
     PLAIN: "none", 2: "CCITT RLE", 3: "CCITT G3", 4: "CCITT G4", LZW: "LZW", JPEG: "JPEG", DEFLATE: "ZIP",
-    OLD_DEFLATE: "ZIP", PACKBITS: "PackBits", 34925: "LZMA", 50000: "Zstandard",
+    OLD_DEFLATE: "ZIP", PACKBITS: "PackBits", LZMA: "LZMA", ZSTANDARD: "Zstandard",
 }  # fmt: skip
 """Compressions that are read, at least for some layouts."""
 
