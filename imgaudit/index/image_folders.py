@@ -86,9 +86,11 @@ def inspect_folder(folder: Path) -> FolderFacts:
 
 
 def list_states(folder: Path) -> Iterator[tuple[Path, str]]:
-    """Yield every entry that a collection takes with a line: its name in the folder, its size and its time of change.
+    """Yield every entry that a collection takes with a line: its name in the folder, its size and its times.
 
-    By these a file that was replaced in place is told. Contents are not read here: that would take as long as building.
+    The times are those of its content, which programs that copy files set as they like, and of its entry, which the
+    system sets. By these a file that was replaced in place is told. Contents are not read here: that would take as long
+    as building.
     """
     for item in list_collected_entries(folder, Counter()):
         yield item.path, _describe_state(folder, item)
@@ -99,8 +101,8 @@ def _describe_state(folder: Path, item: ImageEntry) -> str:
     try:
         status = item.path.lstat()
     except OSError:
-        return json.dumps([name, -1, -1])
-    return json.dumps([name, status.st_size, status.st_mtime_ns])
+        return json.dumps([name, -1, -1, -1])
+    return json.dumps([name, status.st_size, status.st_mtime_ns, status.st_ctime_ns])
 
 
 def _name_in(folder: Path, path: Path) -> str:

@@ -1,4 +1,4 @@
-"""The states of a folder's files when a collection got them: by name, size and time of change."""
+"""The states of a folder's files when a collection got them: by name, size and times."""
 
 import json
 from pathlib import Path
@@ -48,8 +48,8 @@ def keep_states(source: Path, states: Path, digest: str) -> None:
 def find_changes(known: SourceRecord, states: Path) -> Changes | None:
     """Return which files of a folder are new, gone or replaced; None where the states were not kept.
 
-    A file with another size or time is read: with the content that the collection read it is the same file. A file that
-    a build has not come to before it was stopped may be replaced.
+    A file with another size or other times is read: with the content that the collection read it is the same file. A
+    file that a build has not come to before it was stopped may be replaced.
 
     known:   the folder, as the collection has it
     states:  the collection's folder for states
@@ -67,7 +67,7 @@ def find_changes(known: SourceRecord, states: Path) -> Changes | None:
         seen.add(name)
         if name not in before:
             changes.new.append(name)
-        elif state != before[name]:
+        elif state[: len(before[name])] != before[name]:  # Older versions kept one time.
             waiting = place >= known.done and bool(contents) and name not in contents
             if not waiting and not has_content(file, contents.get(name)):
                 changes.replaced.append(name)

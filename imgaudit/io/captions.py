@@ -1,5 +1,6 @@
 """The texts that belong to images: tables given on the command line, sidecars, metadata tables, the file itself."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ from imgaudit.exceptions import InputError
 from imgaudit.io.images import ImageFacts
 from imgaudit.io.listing import CAPTION_SUFFIX
 from imgaudit.io.machine_text import is_machine_text
-from imgaudit.io.reading import decode_text, read_bounded
+from imgaudit.io.reading import decode_text, format_path, read_bounded
 from imgaudit.io.tables import assign_texts, read_captions
 from imgaudit.io.xmp import read_xmp
 
@@ -75,7 +76,7 @@ class FolderTexts:
 
 def _read_sidecar(path: Path) -> str | None:
     """Return the text in photo.txt or photo.TXT beside an image, or None when there is none that can be read."""
-    for suffix in (CAPTION_SUFFIX, CAPTION_SUFFIX.upper()):
+    for suffix in (CAPTION_SUFFIX, CAPTION_SUFFIX.upper(), CAPTION_SUFFIX.title()):
         try:
             data = read_bounded(path.with_suffix(suffix), MAX_SIDECAR_BYTES, follow_links=False)
         except InputError:
@@ -89,7 +90,8 @@ def _read_sidecar(path: Path) -> str | None:
 
 def _read_xmp_sidecar(path: Path) -> str | None:
     """Return the description in photo.jpg.xmp or photo.xmp, the default language first; None without one."""
-    for sidecar in (path.with_name(f"{path.name}.xmp"), path.with_suffix(".xmp"), path.with_suffix(".XMP")):
+    for name in (f"{path.name}.xmp", f"{path.name}.XMP", f"{path.stem}.xmp", f"{path.stem}.XMP"):
+        sidecar = path.with_name(name)
         try:
             data = read_bounded(sidecar, MAX_SIDECAR_BYTES, follow_links=False)
         except InputError:
@@ -113,14 +115,49 @@ class CaptionSource:
         self.explicit = read_captions(table, several=not sidecars) if table is not None else {}
         self.metadata: dict[str, list[str]] = {}
         self.metadata_name = ""
-        for name in ("metadata.jsonl", "metadata.ndjson", "metadata.csv", "metadata.parquet"):
-            if sidecars and (folder / name).is_file():
-                self.metadata, self.metadata_name = read_captions(folder / name), name
-                break
+        if sidecars and (found := _find_metadata(folder)) is not None:
+            self.metadata, self.metadata_name = read_captions(found), found.name
 
     def fit(self, images: Sequence[Path]) -> FolderTexts:
         """Fit the tables to the images found. Raises InputError when not one name of an explicit table is an image."""
         given = bool(self.table_name)
         explicit, remarks = assign_texts(self.explicit, self.table_name, self.folder, images, strict=given)
         metadata, more = assign_texts(self.metadata, self.metadata_name, self.folder, images)
-        return FolderTexts(explicit, metadata, self.sidecars, remarks + more)
+        remarks = [*remarks, *more]
+        texts = dict(metadata)
+        for below, own in self._group_by_folder(images) if self.sidecars else ():
+            nearer, more = _read_metadata_below(below, self.folder, own)
+            texts.update(nearer)
+            remarks = [*remarks, *more]
+        return FolderTexts(explicit, texts, self.sidecars, remarks)
+
+    def _group_by_folder(self, images: Sequence[Path]) -> list[tuple[Path, list[Path]]]:
+        """Return the folders below this one with the images below each, outer folders first."""
+        below: defaultdict[Path, list[Path]] = defaultdict(list)
+        depth = len(self.folder.parts)
+        for path in images:
+            for above in path.parents[: len(path.parts) - depth - 1]:
+                below[above].append(path)
+        return sorted(below.items(), key=lambda item: (len(item[0].parts), item[0]))
+
+
+def _find_metadata(folder: Path) -> Path | None:
+    names = ("metadata.jsonl", "metadata.ndjson", "metadata.csv", "metadata.parquet")
+    return next((folder / name for name in names if (folder / name).is_file()), None)
+
+
+def _read_metadata_below(
+    below: Path, folder: Path, images: Sequence[Path]
+) -> tuple[Mapping[Path, list[str]], list[str]]:
+    """Read the table of a folder below the one that is audited, as data sets keep one for each split.
+
+    Returns texts by image, and remarks. A table that cannot be used is named in a remark: it may be anyone's.
+    """
+    path = _find_metadata(below)
+    if path is None or path.is_symlink():
+        return {}, []
+    name = format_path(path.relative_to(folder).as_posix())
+    try:
+        return assign_texts(read_captions(path), name, below, images)
+    except InputError as error:
+        return {}, [f"{name!r} is not used: {error}"]

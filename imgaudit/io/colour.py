@@ -8,7 +8,7 @@ from PIL import Image, ImageChops, ImageCms
 
 from imgaudit.exceptions import ImageError
 from imgaudit.io.colour_space import ColourSpace, convert_to_srgb
-from imgaudit.io.formats.tiff_samples import scale_to_eight_bit
+from imgaudit.io.formats.tiff_samples import FLOAT_AS_SRGB, scale_to_eight_bit
 
 MAX_PROFILE_BYTES = 16 * 1024 * 1024
 """Larger colour profiles are not opened."""
@@ -22,7 +22,11 @@ def _reduce_to_eight_bit(image: Image.Image, notes: list[str]) -> Image.Image:
     if image.mode == "I" and not 0 <= int(values.min(initial=0)) <= int(values.max(initial=0)) < 1 << 16:
         raise ImageError("holds 32-bit integers, and nothing says which is white: export it as 8 or 16 bit")
     bits = 16 if image.mode.startswith("I") else 32
-    return Image.fromarray(scale_to_eight_bit(values, bits, notes))
+    reduced = Image.fromarray(scale_to_eight_bit(values, bits, notes))
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        reduced.putalpha(Image.fromarray(((values != transparent) * 255).astype(np.uint8)))
+    return reduced
 
 
 def _split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
@@ -86,6 +90,8 @@ def to_rgb(image: Image.Image, notes: list[str], declared: ColourSpace | None = 
     """
     profile = image.info.get("icc_profile")
     if image.mode.startswith("I") or image.mode == "F":
+        if image.mode == "F" and not profile:
+            notes.append(FLOAT_AS_SRGB)
         image = _reduce_to_eight_bit(image, notes)
     opaque, alpha = _split_alpha(image)
     converted = None

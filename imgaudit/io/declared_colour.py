@@ -9,10 +9,14 @@ from imgaudit.exceptions import ImageError
 from imgaudit.io.colour_space import ADOBE_RGB, HIGH_DYNAMIC_RANGE, SRGB, ColourSpace, name_coding
 from imgaudit.io.formats.heif import HeifStructure, read_heif_structure
 from imgaudit.io.formats.jpeg2000 import read_depth, read_profile
-from imgaudit.io.formats.png import PngStructure, read_png_structure
+from imgaudit.io.formats.png import PngStructure, read_png_structure, scale_transparent_grey
+from imgaudit.io.formats.tiff_samples import EIGHT_BIT
 
 EXIF_IFD, INTEROP_IFD, COLOUR_SPACE, INTEROP_INDEX = 0x8769, 0xA005, 0xA001, 0x0001
 SRGB_NUMBER, ADOBE_NUMBER, UNCALIBRATED = 1, 2, 65535
+
+UNSPECIFIED = (2, 2)
+"""Primaries and transfer of H.273 that say nothing."""
 
 UNKNOWN_EXIF = "EXIF says that the colours are not sRGB, and no profile says what they are: taken as sRGB"
 
@@ -31,22 +35,24 @@ def find_declared_space(image: Image.Image, data: bytes, notes: list[str]) -> Co
     if image.format == "PNG":
         png = read_png_structure(data)
         if png.bits > 8:
-            notes.append("reduced to 8 bit")
-        return _find_png_space(png, notes)
+            notes.append(EIGHT_BIT)
+        scale_transparent_grey(image, png.bits)
+        return _find_png_space(image, png, notes)
     if image.format in {"AVIF", "HEIF"}:
         heif = read_heif_structure(data)
         _note_heif(heif, notes)
-        return _find_coded_space(heif.coding, "nclx", notes)
+        if heif.coding not in {None, UNSPECIFIED}:
+            return _find_coded_space(heif.coding, "nclx", notes)
     if image.format == "JPEG2000":
         if (bits := read_depth(data)) > 8:
             if not image.mode.startswith("I"):
                 # Pillow rounds up before it cuts to 8 bits, so that the brightest values come out as 0.
                 raise ImageError(f"is JPEG 2000 of {bits} bits in colour, which is not decoded: export it at 8 bits")
-            notes.append("reduced to 8 bit")
+            notes.append(EIGHT_BIT)
         if "icc_profile" not in image.info and (profile := read_profile(data)):
             image.info["icc_profile"] = profile
     if image.format == "PPM" and (head := _PPM_HEAD.match(data)) and int(head[1]) > 255:
-        notes.append("reduced to 8 bit")
+        notes.append(EIGHT_BIT)
     return _find_exif_space(image, notes)
 
 
@@ -73,13 +79,15 @@ def _find_coded_space(coding: tuple[int, int] | None, source: str, notes: list[s
     return space
 
 
-def _find_png_space(png: PngStructure, notes: list[str]) -> ColourSpace | None:
-    """PNG's third edition: cICP goes before iCCP, that before sRGB, and that before gAMA and cHRM."""
+def _find_png_space(image: Image.Image, png: PngStructure, notes: list[str]) -> ColourSpace | None:
+    """PNG's third edition: cICP goes before iCCP, that before sRGB, that before gAMA and cHRM; EXIF comes last."""
     coded = _find_coded_space(png.coding, "cICP", notes)
     if coded is not None:
         return replace(coded, overrules_profile=True)
-    if png.profile or png.srgb or (png.gamma is None and png.primaries is None):
+    if png.profile or png.srgb:
         return None
+    if png.gamma is None and png.primaries is None:
+        return _find_exif_space(image, notes)
     gamma = 1 / png.gamma if png.gamma else 0.0
     return ColourSpace("gAMA and cHRM of the PNG", png.primaries or SRGB, gamma)
 

@@ -20,9 +20,10 @@ from imgaudit.io.declared_colour import find_declared_space
 from imgaudit.io.formats.camera_raw import NOTE as RAW_NOTE
 from imgaudit.io.formats.camera_raw import develop_raw, find_raw_format
 from imgaudit.io.formats.jpeg import JpegStructure, find_film, read_jpeg_structure
-from imgaudit.io.formats.signatures import name_format
+from imgaudit.io.formats.signatures import HEIC_BRANDS, explain_no_picture, name_format
 from imgaudit.io.formats.tiff import SIGNATURES as TIFF_SIGNATURES
 from imgaudit.io.formats.tiff_reading import open_metadata, read_tiff
+from imgaudit.io.formats.tiff_samples import EIGHT_BIT, check_reduced
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "PPM", "JPEG2000", "TGA", "QOI")
 """Formats that are decoded, by content and not by name; HEIF joins them when pillow-heif is installed."""
@@ -52,8 +53,6 @@ TRANSPOSITIONS = {
     8: Image.Transpose.ROTATE_90,
 }
 """Transposition that brings an image upright, by its EXIF orientation."""
-
-HEIC_BRANDS = frozenset({b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypmsf1", b"ftyphevc", b"ftypheim", b"ftypheis"})
 
 _large = threading.Lock()
 
@@ -127,6 +126,8 @@ def _decode_opened(opened: Image.Image, data: bytes) -> DecodedPicture:
     notes = _note_frames(data, jpeg)
     declared = find_declared_space(opened, data, notes)
     opened.load()
+    if EIGHT_BIT in notes and opened.mode in {"RGB", "RGBA", "LA"}:
+        check_reduced(opened, notes, rounded=opened.format == "PPM")
     if len(opened.info.get("exif") or b"") > MAX_EXIF_BYTES:
         del opened.info["exif"]
         notes.append("EXIF too large, ignored")
@@ -175,9 +176,9 @@ def explain_refusal(data: bytes, error: Exception) -> str:
             return "is not an image that can be decoded: HEIC is read after `pip install imgaudit[heif]`"
         if name := name_format(data):
             return f"is {name}, which is not an image that can be decoded: export it as PNG, TIFF or JPEG"
-        if data.startswith(b"\xff\xd8\xff") and (bits := read_jpeg_structure(data).bits):
-            return f"is a JPEG of a kind that is not decoded ({bits} bits a sample): export it as an ordinary JPEG"
-        return f"is not an image that can be decoded ({', '.join(find_formats())})"
+        if data.startswith(b"\xff\xd8\xff") and (jpeg := read_jpeg_structure(data)).bits:
+            return f"is a JPEG of a kind that is not decoded ({jpeg.kind}): export it as an ordinary JPEG"
+        return explain_no_picture(data) or f"is not an image that can be decoded ({', '.join(find_formats())})"
     if isinstance(error, Image.DecompressionBombError):
         # Pillow calls it an attack; a large scan is none.
         return f"declares more pixels than are decoded; at most {MAX_PIXELS:,} are: export it smaller"

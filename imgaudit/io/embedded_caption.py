@@ -6,6 +6,7 @@ never an exception. The text is raw; :func:`imgaudit.io.captions.clean_text` mak
 
 import codecs
 import contextlib
+import re
 import unicodedata
 import warnings
 from collections.abc import Callable, Iterator
@@ -26,6 +27,11 @@ MAX_CHARACTERS = 100_000
 _IMAGE_DESCRIPTION, _EXIF_IFD, _USER_COMMENT = 0x010E, 0x8769, 0x9286
 _WINDOWS_TEXTS = (0x9C9B, 0x9C9F, 0x9C9C)  # title, subject, comment
 _BYTES_OR_ASCII = (1, 2, 7)  # the TIFF types BYTE, ASCII and UNDEFINED
+
+_TOLD_APART = 16
+"""Bytes from which on UTF-8 is told from UTF-16."""
+
+_CHARSET = re.compile(r'\Acharset="?\w+"?(?:\s+|\Z)', re.IGNORECASE)
 
 _LOST_FIELD = (
     r"Truncated File Read|Corrupt EXIF data\.  Expecting to read (2|12) bytes"
@@ -149,11 +155,25 @@ def _user_comment(image: Image.Image) -> Iterator[str]:
     code, text = data[:8].strip(b"\0 ").upper(), data[8:]
     if code == b"UNICODE":
         # Many writers use their machine's byte order instead of the file's; the file's breaks ties only.
-        yield _decode_utf16(text, *(("utf-16-le", "utf-16-be") if exif.endian == "<" else ("utf-16-be", "utf-16-le")))
+        orders = ("utf-16-le", "utf-16-be") if exif.endian == "<" else ("utf-16-be", "utf-16-le")
+        yield _decode_utf16(text, *orders, *_utf8_instead(text))
     elif code == b"JIS":
         yield _decode_jis(text)
     else:
-        yield decode_field(text if code in {b"ASCII", b""} else data)
+        # Programs that copy what exiv2 prints put the name of the code before the text.
+        yield _CHARSET.sub("", decode_field(text if code in {b"ASCII", b"UTF-8", b"UTF8", b""} else data))
+
+
+def _utf8_instead(data: bytes) -> tuple[str, ...]:
+    """Return UTF-8 as one more reading of text that is declared as UTF-16, where it is long enough to tell them apart.
+
+    Some programs write it in spite of the declaration. Bytes of a few characters of Chinese may be letters by chance.
+    """
+    plain = data.rstrip(b"\0 ")
+    with contextlib.suppress(UnicodeDecodeError):
+        if len(plain) >= _TOLD_APART and not any(byte < 9 for byte in plain) and plain.decode("utf-8"):
+            return ("utf-8",)
+    return ()
 
 
 def _check_exif(image: Image.Image) -> Iterator[str]:
@@ -165,11 +185,12 @@ def _check_exif(image: Image.Image) -> Iterator[str]:
     yield from ()
 
 
-def _decode_utf16(data: bytes, *byte_orders: str) -> str:
-    data = data[: len(data) // 2 * 2]
+def _decode_utf16(data: bytes, *encodings: str) -> str:
+    pairs = data[: len(data) // 2 * 2]
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return data.decode("utf-16", errors="replace")
-    return min((_trim(data.decode(order, errors="replace")) for order in byte_orders), key=_count_strange)
+        return pairs.decode("utf-16", errors="replace")
+    readings = ((data if name == "utf-8" else pairs).decode(name, errors="replace") for name in encodings)
+    return min(map(_trim, readings), key=_count_strange)
 
 
 def _count_strange(text: str) -> int:

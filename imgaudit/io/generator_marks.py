@@ -26,8 +26,9 @@ _PRODUCTS = (
     r"stable ?diffusion|stablediffusion-webui|sd[ .-]?next|midjourney|dall[-\u00b7 ]?e|adobe firefly|comfyui|invoke ?ai"
     r"|novelai|automatic1111|a1111|(?:hugging ?face )?diffusers|flux[ .]?[12]|google imagen|imagen [1-4]|fooocus"
     r"|swarmui|stableswarmui"
-    r"|draw things|diffusionbee|easy diffusion|mochi diffusion|leonardo\.?ai|ideogram|bing image creator|craiyon"
-    r"|stable cascade|kandinsky|playground ai|nightcafe|black forest labs"
+    r"|draw things|diffusionbee|easy diffusion|mochi diffusion|leonardo[. ]?ai|ideogram(?: ai)?|bing image creator"
+    r"|craiyon|stable cascade|kandinsky|playground ai|nightcafe|black forest labs|chatgpt|google gemini|recraft|krea ai"
+    r"|grok imagine|qwen[- ]image|hunyuan ?image|seedream"
 )
 _VERSION_WORDS = (
     r"(?:v|version )?\d[\w.+-]*|xl|sd|sdxl|turbo|lightning|cascade|webui|web|ui|forge|core|ultra|large|medium|small|pro"
@@ -38,9 +39,13 @@ _PRODUCT = re.compile(rf"(?:{_PRODUCTS})(?:[ ,:/_-]*[(\[]?(?:{_VERSION_WORDS})[)
 
 _OWN_KEYS = (
     "sd-metadata", "invokeai_metadata", "invokeai_graph", "dream", "Dream", "sui_image_params", "fooocus_scheme",
-    "generation_data",
+    "generation_data", "use_stable_diffusion_model",
 )  # fmt: skip
 """Keys of PNG text that only generators use."""
+
+
+_SETTINGS = frozenset({"steps", "seed", "sampler", "cfg_scale", "guidance_scale", "negative_prompt"})
+"""Names of settings, of which one alone says nothing."""
 
 
 def find_generator_mark(image: Image.Image, data: bytes) -> str:
@@ -78,22 +83,24 @@ def _find_settings(image: Image.Image) -> str:
         if name.strip().lower() in {"prompt", "workflow"} and _is_graph(value.strip("\0 ")):
             return f"metadata {name.strip().lower()!r}"
     comment = take_bytes(exif.get_ifd(_EXIF_IFD).get(_USER_COMMENT))[8:]
-    readings = (comment.decode(encoding, "replace") for encoding in ("utf-8", "utf-16-be", "utf-16-le"))
-    return "settings in the user comment" if any(map(is_generator_settings, readings)) else ""
+    readings = [comment.decode(encoding, "replace") for encoding in ("utf-8", "utf-16-be", "utf-16-le")]
+    found = any(is_generator_settings(one) or _is_graph(one.strip("\0 ")) for one in readings)
+    return "settings in the user comment" if found else ""
 
 
 def _is_graph(text: str) -> bool:
-    """Return whether a text is the graph of a generator's steps, or its settings, as JSON."""
+    """Return whether a text is the graph of a generator's steps, or its settings, as JSON, also within an object."""
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
         return False
     if not isinstance(found, dict):
         return False
-    nodes = [one for one in found.values() if isinstance(one, dict)]
-    named = {key.lower() for key in found if isinstance(key, str)}
-    settings = {"steps", "seed", "sampler", "cfg_scale", "guidance_scale", "negative_prompt", "sui_image_params"}
-    return any("class_type" in one for one in nodes) or {"nodes", "links"} <= named or len(named & settings) > 1
+    inner = [one for one in found.values() if isinstance(one, dict)]
+    nodes = [one for part in (found, *inner) for one in part.values() if isinstance(one, dict)]
+    named = {key.lower() for key in found}
+    graph = any("class_type" in one for one in nodes) or {"nodes", "links"} <= named
+    return graph or "sui_image_params" in named or len(named & _SETTINGS) > 1
 
 
 def _find_software(image: Image.Image) -> str:

@@ -15,7 +15,9 @@ IMAGE_SUFFIXES = frozenset(
      ".heics", ".heifs", ".hif", ".avifs", ".avci", ".jxl", ".jxr", ".apng", ".ico", ".tga", ".icb", ".vda", ".vst",
      ".qoi", ".psd", ".psb", ".xcf", ".svg", ".eps", ".hdr", ".exr", ".insp", ".jps", ".tf8", ".btf", ".dng", ".crw",
      ".cr2", ".cr3", ".nef", ".nrw", ".arw", ".srf", ".sr2", ".srw", ".raf", ".orf", ".rw2", ".rwl", ".raw", ".pef",
-     ".ptx", ".x3f", ".3fr", ".fff", ".iiq", ".mos", ".mef", ".mrw", ".dcr", ".kdc", ".k25", ".erf", ".gpr"}
+     ".ptx", ".x3f", ".3fr", ".fff", ".iiq", ".mos", ".mef", ".mrw", ".dcr", ".kdc", ".k25", ".erf", ".gpr", ".arq",
+     ".ori", ".eip", ".cap", ".bay", ".rwz", ".cs1", ".pxn", ".wdp", ".hdp", ".pcx", ".pam", ".kra", ".ora", ".clip",
+     ".procreate", ".afphoto"}
 )  # fmt: skip
 """File names with these endings are taken as images when a folder is listed, also those of formats that cannot be
 decoded: they end as skipped, with the reason, instead of being passed over."""

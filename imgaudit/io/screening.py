@@ -33,7 +33,7 @@ from imgaudit.schema.protocol import Framing
 THUMBNAIL_SIDE = 32
 """Side of the thumbnails by which near-duplicates are told."""
 
-READER_VERSION = 4
+READER_VERSION = 5
 """Raised when reading an image changes what is known of it; remembered results of other versions are not used."""
 
 WINDOW = 64

@@ -23,12 +23,12 @@ MAX_TEXTS = 64
 MAX_PROMPTS = 1_000_000
 """More prompts in one table are refused."""
 
-_NAME_KEYS = ("file_name", "file", "path", "image")
+_NAME_KEYS = ("file_name", "filename", "file", "path", "image")
 _TEXT_KEYS = ("text", "caption", "prompt")
 _PROMPT_KEYS = ("prompt", "text", "caption")
 """The columns in which prompts are looked for, the first that a row has; a table of captions goes by the same names."""
 
-TABLE_SUFFIXES = (".csv", ".jsonl", ".ndjson", ".parquet")
+TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 """Files with these endings are read as tables."""
 
 Row = Mapping[str, Any]
@@ -63,17 +63,19 @@ def parse_json_lines(name: str, lines: Iterable[str]) -> Iterator[tuple[int, Row
         yield number, row
 
 
-def parse_csv(name: str, lines: Iterable[str]) -> Iterator[tuple[int, Row]]:
+def parse_csv(name: str, lines: Iterable[str], delimiter: str = ",") -> Iterator[tuple[int, Row]]:
     """Yield the number of the line on which each row ends, and the row's named cells.
 
-    name:  of the table, for messages
+    name:       of the table, for messages
+    delimiter:  between cells
     Raises InputError that names the first line that is not CSV, and for two columns of one name.
     """
     # The limit holds for the whole process; callers bound tables or lines already.
     csv.field_size_limit(MAX_TABLE_BYTES)
-    reader = csv.DictReader(lines, strict=True)
+    reader = csv.DictReader(lines, strict=True, delimiter=delimiter)
     try:
-        columns = [column for column in reader.fieldnames or () if column]
+        reader.fieldnames = [column.strip() for column in reader.fieldnames or ()]
+        columns = [column for column in reader.fieldnames if column]
         if len(set(columns)) < len(columns):
             raise InputError(f"{name}: a column occurs twice: {columns[:20]}")
         for row in reader:
@@ -95,13 +97,30 @@ def _read_rows(path: Path) -> Iterator[tuple[str, Row]]:
         yield from ((f"{path.name}, row {number}", row) for number, row in read_parquet_rows(path, MAX_TABLE_BYTES))
         return
     content = read_text(path, MAX_TABLE_BYTES, "table")
-    parse, newline = (parse_json_lines, "\n") if path.suffix.lower() in {".jsonl", ".ndjson"} else (parse_csv, "")
-    for number, row in parse(path.name, io.StringIO(content, newline=newline)):
-        yield f"{path.name}, line {number}", row
+    if path.suffix.lower() in {".jsonl", ".ndjson"}:
+        rows = parse_json_lines(path.name, io.StringIO(content, newline="\n"))
+    else:
+        rows = parse_csv(path.name, io.StringIO(content, newline=""), _find_delimiter(content))
+    yield from ((f"{path.name}, line {number}", row) for number, row in rows)
+
+
+def _find_delimiter(content: str) -> str:
+    """Return what is between the cells of a table, by its first line: spreadsheets in many languages write semicolons.
+
+    >>> _find_delimiter("file_name;text"), _find_delimiter("my words")
+    (';', ',')
+    """
+    head = content[:10_000].partition("\n")[0]
+    known = {*_NAME_KEYS, *_TEXT_KEYS}
+
+    def count(delimiter: str) -> int:
+        return len(known & {cell.strip(' \r"').lower() for cell in head.split(delimiter)})
+
+    return max(",;\t", key=count)
 
 
 def read_prompts(path: Path) -> list[TablePrompt]:
-    """Read a .txt file with one prompt per line, or a .csv, .jsonl, .ndjson or .parquet table.
+    """Read a .txt file with one prompt per line, or a .csv, .tsv, .jsonl, .ndjson or .parquet table.
 
     In a table the prompt stands in the column `prompt`, else `text`, else `caption`.
 
@@ -127,7 +146,7 @@ def read_prompts(path: Path) -> list[TablePrompt]:
 
 
 def _to_prompt(where: str, row: Row) -> TablePrompt:
-    column = next((key for key in _PROMPT_KEYS if row.get(key) is not None), "")
+    column = _find_column(row, _PROMPT_KEYS)
     text = row.get(column)
     if not isinstance(text, str):
         raise InputError(
@@ -147,15 +166,20 @@ def _to_prompt(where: str, row: Row) -> TablePrompt:
 def read_captions(path: Path, *, several: bool = False) -> dict[str, list[str]]:
     """Read a CSV, JSON Lines or Parquet table of file names and texts: relative name to its texts, as they stand there.
 
-    The name stands in `file_name` (or file, path, image), the text in `text` (or caption, prompt).
+    The name stands in `file_name` (or filename, file, path, image), the text in `text` (or caption, prompt), in capital
+    letters or small ones. A row without a text stands for none.
     several:  whether a name may have more than one line
     Raises InputError for another format, missing columns, a broken line, a name that occurs too often or that points
     outside the folder.
     """
+    if path.suffix.lower() not in TABLE_SUFFIXES:
+        raise InputError(f"{path.name!r} is no table of captions: expected {', '.join(TABLE_SUFFIXES)}")
     texts: dict[str, list[str]] = {}
     for where, row in _read_rows(path):
-        name, text = _find_first(row, _NAME_KEYS), _find_first(row, _TEXT_KEYS)
-        if name in (None, "") or text is None:
+        column = _find_column(row, _TEXT_KEYS)
+        name, text = row.get(_find_column(row, _NAME_KEYS)), row.get(column)
+        text = "" if text is None else text
+        if name in (None, "") or not column:
             raise InputError(
                 f"{where}: expected a name in one of {_NAME_KEYS} and a text in one of "
                 f"{_TEXT_KEYS}, but found the columns {sorted(map(str, row))[:20]}"
@@ -174,8 +198,10 @@ def read_captions(path: Path, *, several: bool = False) -> dict[str, list[str]]:
     return texts
 
 
-def _find_first(row: Row, keys: Sequence[str]) -> Any:
-    return next((row[key] for key in keys if row.get(key) is not None), None)
+def _find_column(row: Row, names: Sequence[str]) -> str:
+    """Return the first of these columns that holds something, or else the first that there is; empty without one."""
+    there = [column for name in names for column in row if column.lower() == name]
+    return next((column for column in there if row[column] not in (None, "")), there[0] if there else "")
 
 
 def _leaves_folder(name: str) -> bool:
@@ -206,7 +232,8 @@ def assign_texts(
     found: dict[Path, list[str]] = {}
     unknown, ambiguous = [], []
     for given in sorted(table, key=lambda key: key in exact):
-        fitting = {exact[given]} if given in exact else loose.get(_normalise(given.replace("\\", "/")), set())
+        plain = given if given in exact else PurePosixPath(given.replace("\\", "/")).as_posix()
+        fitting = {exact[plain]} if plain in exact else loose.get(_normalise(plain), set())
         if len(fitting) == 1:
             found[next(iter(fitting))] = table[given]
         elif fitting:

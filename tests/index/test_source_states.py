@@ -63,6 +63,24 @@ def test_a_file_that_was_replaced_in_place_is_named(make_folder: Callable[..., P
     assert add_to_collection(tmp_path / "c", [SourceInput(new)], workers=0).count == 5
 
 
+def test_a_file_that_was_replaced_by_one_of_the_same_size_and_date_is_named(
+    make_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    """As `cp --preserve` and `rsync --times` leave it: only the system's own time of the entry is another."""
+    folder, sources = make_folder("crawl", range(3)), [SourceInput(tmp_path / "crawl")]
+    for seed, path in enumerate(sorted(folder.glob("*.png"))):
+        random_image(seed).save(path.with_suffix(".bmp"))
+        path.unlink()
+    build_collection(tmp_path / "c", sources, workers=0)
+    first = min(folder.glob("*.bmp"))
+    status = first.stat()
+    random_image(77).save(first)
+    os.utime(first, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert first.stat().st_size == status.st_size
+    with pytest.raises(InputError, match=rf"\(1 replaced: '{first.name}'\)"):
+        build_collection(tmp_path / "c", sources, workers=0)
+
+
 def touch(path: Path) -> None:
     status = path.stat()
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1_000_000))

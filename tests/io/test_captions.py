@@ -68,6 +68,8 @@ def test_xmp_sidecars_are_read(tmp_path: Path) -> None:
     assert find_own(tmp_path) == Texts(["a fox"], "the XMP sidecar file")
     (tmp_path / "photo.jpg.xmp").write_bytes(XMP.format("a red fox").encode("utf-16"))
     assert find_own(tmp_path).texts == ["a red fox"]
+    (tmp_path / "photo.jpg.xmp").rename(tmp_path / "photo.jpg.XMP")
+    assert find_own(tmp_path).texts == ["a red fox"]
     (tmp_path / "photo.txt").write_text("from the text file")
     assert find_own(tmp_path).texts == ["from the text file"]
 
@@ -87,6 +89,25 @@ def test_a_sidecar_that_says_nothing_or_attacks_is_passed_over(content: str, tmp
     (tmp_path / "photo.xmp").symlink_to(tmp_path / "elsewhere.xmp")
     (tmp_path / "elsewhere.xmp").write_text(XMP.format("a fox"))
     assert find_own(tmp_path).texts == []
+
+
+def test_data_sets_keep_a_table_for_each_split(tmp_path: Path) -> None:
+    names = ("a.png", "train/a.png", "train/deep/b.png", "test/a.png", "broken/a.png")
+    images = [tmp_path / name for name in names]
+    for path in images:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "metadata.csv").write_text("file_name,text\na.png,root\ntest/a.png,outer\n")
+    (tmp_path / "train" / "metadata.jsonl").write_text(
+        '{"file_name": "a.png", "text": "one"}\n{"file_name": "deep/b.png", "text": "two"}\n'
+    )
+    (tmp_path / "test" / "metadata.csv").write_text("file_name,caption\na.png,inner\n")
+    (tmp_path / "broken" / "metadata.csv").write_text("words\nfox\n")
+    texts = CaptionSource(tmp_path).fit(images)
+    found = {name: "".join(texts.find(path).texts) for name, path in zip(names, images, strict=True)}
+    assert found == {"a.png": "root", "train/a.png": "one", "train/deep/b.png": "two", "test/a.png": "inner",
+                     "broken/a.png": ""}  # fmt: skip
+    [remark] = texts.remarks
+    assert remark.startswith("'broken/metadata.csv' is not used: metadata.csv, line 2: expected a name")
 
 
 def test_settings_beside_an_image_are_no_caption(tmp_path: Path) -> None:

@@ -47,6 +47,20 @@ def test_a_camera_that_says_r03_took_adobe_rgb() -> None:
         assert np.abs(np.array(loaded.pixels.getpixel((4, 4))) - (131, 191, 117)).max() <= 4
 
 
+def test_exif_counts_where_a_png_or_an_avif_says_nothing_else() -> None:
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0xA001] = 2
+    exif[0x0131] = "a program"
+    assert any(note.startswith("Adobe RGB (EXIF") for note in png(exif=exif).notes)
+    assert png((b"sRGB", b"\0"), exif=exif).notes == ()
+    buffer = io.BytesIO()
+    Image.fromarray(SCENE).save(buffer, "AVIF", quality=100, exif=exif.tobytes())
+    said = buffer.getvalue()
+    assert said.count(b"nclx\0\1\0\r") == 1 and decode_image(said).notes == ()
+    unspecified = decode_image(said.replace(b"nclx\0\1\0\r", b"nclx\0\2\0\2"))
+    assert any(note.startswith("Adobe RGB (EXIF") for note in unspecified.notes)
+
+
 def test_srgb_is_left_as_it_is_and_what_is_not_known_is_noted() -> None:
     assert jpeg("R98", 1).notes == () and jpeg().notes == ()
     assert jpeg(number=65535).notes == (UNKNOWN_EXIF,) and jpeg("R98", 65535).notes == (UNKNOWN_EXIF,)

@@ -102,10 +102,17 @@ def test_settings_of_generators_count() -> None:
     assert mark("PNG", {"sd-metadata": "{}"}) == "metadata 'sd-metadata'"
     assert mark("PNG", {"parameters": "exposure 3", "workflow": "scan, crop", "prompt": '{"a": 1}'}) == ""
     assert mark("WEBP", exif=exif(model=f"prompt:{graph}")) == "metadata 'prompt'"
-    for encoding in ("utf-16-be", "utf-16-le"):
-        block = exif()
-        block.get_ifd(0x8769)[0x9286] = b"UNICODE\0" + SETTINGS.encode(encoding)
-        assert mark(exif=block) == "settings in the user comment"
+    swarm = json.dumps({"sui_image_params": {"prompt": "a castle", "steps": 20}, "sui_extra_data": {}})
+    assert mark("PNG", {"parameters": swarm}) == "metadata 'parameters'"
+    assert mark("PNG", {"prompt": "a castle", "use_stable_diffusion_model": "sd-v1-5"}).startswith(
+        "metadata 'use_stable"
+    )
+    whole = json.dumps({"prompt": json.loads(graph), "extra": {}})
+    for settings in (SETTINGS, swarm, graph, whole):
+        for encoding in ("utf-16-be", "utf-16-le"):
+            block = exif()
+            block.get_ifd(0x8769)[0x9286] = b"UNICODE\0" + settings.encode(encoding)
+            assert mark(exif=block) == "settings in the user comment"
 
 
 def box(kind: bytes, content: bytes) -> bytes:

@@ -34,6 +34,8 @@ def test_a_name_belongs_to_one_image_or_to_none(tmp_path: Path) -> None:
         ("a.jsonl", "{broken\n", "line 1: is not JSON"),
         ("a.jsonl", "[1]\n", "expected a JSON object"),
         ("a.jsonl", '{"file_name": "a", "text": "b", "text": "c"}\n', "a key occurs twice"),
+        ("a.json", '[{"file_name": "a", "text": "b"}]', "is no table of captions: expected .csv"),
+        ("a.xlsx", "PK", "is no table of captions"),
         ("a.JSONL", "\n{broken\n", "line 2: is not JSON"),
         ("a.jsonl", '{"file_name": "a", "text": ["b"]}\n', "expected a name and a text, but got str and list"),
     ],
@@ -59,6 +61,34 @@ def test_both_formats_are_read_in_every_unicode_encoding(
     assert read_captions(tmp_path / name) == {"a.png": ["caf\u00e9\nred"]}
     [prompt] = read_prompts(tmp_path / name)
     assert prompt.text == "fox" and prompt.columns == {"file_name": "a.png", "text": "caf\u00e9\nred"}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", "file_name;text\r\na.png;a fox, red\r\n"),
+        ("a.csv", '"File_Name"\t"Text"\na.png\ta fox, red\n'),
+        ("a.tsv", "text\tfilename\na fox, red\ta.png\n"),
+        ("a.csv", 'file_name, text\na.png,"a fox, red"\n'),
+        ("a.jsonl", '{"file_name": "a.png", "text": null, "caption": "a fox, red"}\n'),
+        ("a.jsonl", '{"file_name": "a.png", "text": "", "Prompt": "a fox, red"}\n'),
+    ],
+)
+def test_tables_are_read_as_spreadsheets_and_data_sets_write_them(name: str, content: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(content)
+    assert read_captions(tmp_path / name) == {"a.png": ["a fox, red"]}
+    assert [one.text for one in read_prompts(tmp_path / name)] == ["a fox, red"]
+
+
+def test_a_row_without_a_text_is_an_image_without_a_caption(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"file_name": "a.png", "text": null}\n{"file_name": "b.png", "text": "fox"}\n')
+    assert read_captions(tmp_path / "a.jsonl") == {"a.png": [""], "b.png": ["fox"]}
+
+
+def test_a_name_from_the_folder_on_is_the_same_name(tmp_path: Path) -> None:
+    images = [tmp_path / "a.png", tmp_path / "x" / "a.png"]
+    found, remarks = assign_texts({"./a.png": ["root"], "x\\a.png": ["x"]}, "t.csv", tmp_path, images)
+    assert found == {images[0]: ["root"], images[1]: ["x"]} and remarks == []
 
 
 def test_a_table_of_latin_bytes_is_refused(tmp_path: Path) -> None:

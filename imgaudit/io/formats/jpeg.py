@@ -7,9 +7,14 @@ from dataclasses import dataclass
 MAX_SEGMENTS = 100_000
 """Segments that are walked; what follows is not looked at."""
 
+MAX_PICTURES = 8
+"""Pictures behind the first that are passed over in looking for a film."""
+
 START_OF_SCAN, END_OF_IMAGE, APP1, APP2, APP14 = 0xDA, 0xD9, 0xE1, 0xE2, 0xEE
 FRAMES = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF, 0xF7})
 """Frame headers, of JPEG-LS too."""
+LOSSLESS = {0xC3: "lossless", 0xC7: "lossless", 0xCB: "lossless", 0xCF: "lossless", 0xF7: "JPEG-LS"}
+"""Frame headers of JPEGs without losses, and what these are called."""
 ALONE = frozenset({0x01, *range(0xD0, 0xD9)})
 """Markers without a length: TEM, the restarts and the start of the image."""
 
@@ -27,6 +32,8 @@ class JpegStructure:
 
     scans: int
     """Passes over the pixels."""
+    frame: int
+    """Marker of the frame header; 0 when none was found."""
     bits: int
     """Bits a sample; 0 when no frame header was found."""
     components: int
@@ -37,6 +44,11 @@ class JpegStructure:
     """Presence of a gain map, from which HDR screens show a brighter picture."""
     end: int
     """Offset of the first byte behind the picture."""
+
+    @property
+    def kind(self) -> str:
+        """Words for what kind of JPEG it is."""
+        return f"{LOSSLESS.get(self.frame, 'lossy')}, {self.bits} bits a sample"
 
     @property
     def inks_upright(self) -> bool:
@@ -50,7 +62,7 @@ def read_jpeg_structure(data: bytes) -> JpegStructure:
     >>> read_jpeg_structure(bytes.fromhex("ffd8ffda0002aabbffd9ffda")).scans
     1
     """
-    scans, bits, components, adobe, gain_map, place = 0, 0, 0, False, False, 2
+    scans, frame, bits, components, adobe, gain_map, place = 0, 0, 0, 0, False, False, 2
     for _ in range(MAX_SEGMENTS):
         while data[place : place + 2] == b"\xff\xff":
             place += 1
@@ -68,7 +80,7 @@ def read_jpeg_structure(data: bytes) -> JpegStructure:
         end = place + 2 + struct.unpack_from(">H", data, place + 2)[0]
         body = data[place + 4 : end]
         if marker in FRAMES and len(body) > 5:
-            bits, components = body[0], body[5]
+            frame, bits, components = marker, body[0], body[5]
         adobe |= marker == APP14 and body.startswith(b"Adobe")
         gain_map |= _declares_gain_map(marker, body)
         place = max(end, place + 4)
@@ -76,7 +88,7 @@ def read_jpeg_structure(data: bytes) -> JpegStructure:
             scans += 1
             found = _NEXT_MARKER.search(data, place)
             place = found.start() if found else len(data)
-    return JpegStructure(scans, bits, components, adobe, gain_map, min(place, len(data)))
+    return JpegStructure(scans, frame, bits, components, adobe, gain_map, min(place, len(data)))
 
 
 def _declares_gain_map(marker: int, body: bytes) -> bool:
@@ -88,6 +100,12 @@ def _declares_gain_map(marker: int, body: bytes) -> bool:
 def find_film(data: bytes, end: int) -> bool:
     """Return whether an MP4 or QuickTime film follows the picture, as phones write motion photos.
 
-    Phones put up to 64 KiB of their own between the two.
+    Phones put up to 64 KiB of their own between the two, and gain maps and previews, which are pictures of their own.
     """
-    return b"ftyp" in data[end : end + 65_536]
+    for _ in range(MAX_PICTURES):
+        if b"ftyp" in data[end : end + 65_536]:
+            return True
+        if data[end : end + 3] != b"\xff\xd8\xff":
+            return False
+        end += read_jpeg_structure(data[end:]).end
+    return False

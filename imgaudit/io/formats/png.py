@@ -3,6 +3,8 @@
 import struct
 from dataclasses import dataclass
 
+from PIL import Image
+
 MAX_CHUNKS = 10_000
 """Chunks that are walked before the pixels."""
 
@@ -51,6 +53,17 @@ def read_png_structure(data: bytes) -> PngStructure:
         srgb=b"sRGB" in chunks,
         profile=b"iCCP" in chunks,
     )
+
+
+def scale_transparent_grey(image: Image.Image, bits: int) -> None:
+    """Bring the grey that a PNG calls transparent (tRNS) to 8 bits, as Pillow brings the pixels and not this number.
+
+    image:  greyscale, as Pillow opened it; others stay as they are
+    bits:   a sample in the file
+    """
+    grey = image.info.get("transparency")
+    if image.mode == "L" and bits in {2, 4} and isinstance(grey, int):
+        image.info["transparency"] = grey * 255 // (2**bits - 1)
 
 
 def _read_primaries(body: bytes) -> tuple[float, float, float, float, float, float, float, float]:

@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from tifffile import TiffFile, TiffPage
+from tifffile import TiffFile, TiffPage, TiffTag
 
 from imgaudit.exceptions import ImageError
 
@@ -22,9 +22,18 @@ MAX_PAGES = 64
 SENSOR = frozenset({32803, 34892})
 """Photometric interpretations of a camera's sensor: CFA and linear raw (DNG)."""
 
+MASK_PHOTOMETRIC = 4
+"""Photometric interpretation of a page that says which part of another one is shown."""
+
+THUMBNAIL_SIDE = 256
+"""A first page that is no longer than this, before pages at least twice as wide and high, is taken for a thumbnail."""
+
 DNG_VERSION, NEW_SUBFILE, OLD_SUBFILE, SUB_IFDS = 50706, 254, 255, 330
 REDUCED, MASK = 1, 4
 """Bits of NewSubfileType; DNG uses higher ones for previews, depth and semantic masks."""
+
+NUMBER_BYTES = {3: 2, 4: 4, 16: 8}
+"""Size of the types of whole numbers in which a TIFF lists offsets."""
 
 MAX_TAG_BYTES = 16 * 1024 * 1024
 """A tag's value is read up to this size."""
@@ -128,25 +137,32 @@ def _photometric(page: TiffPage) -> int:
 def _is_lesser(page: TiffPage) -> bool:
     """Return whether a directory says that it is a reduced copy, a mask, a preview, or a depth map."""
     kind = read_number(page, NEW_SUBFILE, 0)
-    return bool(kind & (REDUCED | MASK)) or kind > 7 or read_number(page, OLD_SUBFILE, 1) == 2
+    lesser = bool(kind & (REDUCED | MASK)) or kind > 7 or read_number(page, OLD_SUBFILE, 1) == 2
+    return lesser or _photometric(page) == MASK_PHOTOMETRIC
 
 
 def _is_small_copy(page: TiffPage, other: TiffPage) -> bool:
-    """Return whether `other` is at least twice as wide as `page`, in the same proportions."""
+    """Return whether `other` is at least twice as wide as `page`, which has its proportions or a thumbnail's size.
+
+    Thumbnails of one fixed size have bars beside the picture.
+    """
     width, height = page.imagewidth, page.imagelength
     if other.imagewidth < 2 * width or not width or not height:
         return False
+    if max(width, height) <= THUMBNAIL_SIDE and other.imagelength >= 2 * height:
+        return True
     return abs(other.imagelength * width - other.imagewidth * height) <= 0.02 * other.imagewidth * height
 
 
 def choose_page(chained: list[TiffPage], below: list[TiffPage]) -> Choice:
     """Return the directory of the full picture: the first that does not say that it is a part of another.
 
-    A first page that says nothing, and has the proportions of a later page at least twice as wide, is taken for its
-    thumbnail. Raises ImageError when every directory says that it is a reduced copy, a mask or a map.
+    A first page that says nothing is taken for the thumbnail of a later page, or of one below it, that is at least
+    twice as wide and has its proportions; a small one whatever its proportions. Raises ImageError when every directory
+    says that it is a reduced copy, a mask or a map.
     """
     full = [page for page in chained if not _is_lesser(page)]
-    candidates = full or [page for page in below if not _is_lesser(page)]
+    candidates = [*full, *(page for page in below if not _is_lesser(page))]
     if not candidates:
         raise ImageError(
             "holds only pictures that say that they are reduced copies, masks or maps of another one: "
@@ -156,7 +172,7 @@ def choose_page(chained: list[TiffPage], below: list[TiffPage]) -> Choice:
     larger = [one for one in candidates[1:] if _is_small_copy(page, one)]
     if larger:
         page = max(larger, key=lambda one: one.imagewidth)
-        return Choice(page, first, "page 1 is a smaller copy of the page that is read")
+        return Choice(page, first, "the first page is taken for a smaller copy of the page that is read")
     if page is not first:
         return Choice(page, first, "the first picture in the file is a reduced copy, and the full one is read")
     if len(full) > 1:
@@ -165,18 +181,42 @@ def choose_page(chained: list[TiffPage], below: list[TiffPage]) -> Choice:
     return Choice(page, first, "")
 
 
-def present_page(data: bytes, page: TiffPage, changes: Mapping[int, int] | None = None) -> bytes:
-    """Return the file with `page` as its first directory, and tags of it that hold one number changed.
+def present_page(
+    data: bytes,
+    page: TiffPage,
+    changes: Mapping[int, int | None] | None = None,
+    parts: Mapping[int, tuple[int, int]] | None = None,
+) -> bytes:
+    """Return the file with `page` as its first directory, and some of its tags changed.
 
+    changes:  a number for a tag that holds one; None hides a tag under the number before its own, which keeps the order
+    parts:    start and count of the values that a tag with many keeps
     So Pillow, which reads the directories of a chain only, can read any of them. Tags that are not there stay so.
     """
     changed = bytearray(data)
     order, big = page.parent.byteorder, data[2:4] in {b"+\0", b"\0+"}
+    room = 8 if big else 4
     struct.pack_into(f"{order}Q" if big else f"{order}I", changed, 8 if big else 4, page.offset)
+
+    def write(tag: TiffTag, kind: int, count: int, field: bytes) -> None:
+        entry = struct.pack(f"{order}HH{'Q' if big else 'I'}", tag.code, kind, count) + field.ljust(room, b"\0")
+        changed[tag.offset : tag.offset + len(entry)] = entry
+
     for code, value in (changes or {}).items():
-        tag = page.tags.get(code)
-        if tag is not None and big:
-            struct.pack_into(f"{order}HHQHHI", changed, tag.offset, code, 3, 1, value, 0, 0)
-        elif tag is not None:
-            struct.pack_into(f"{order}HHIHH", changed, tag.offset, code, 3, 1, value, 0)
+        if (tag := page.tags.get(code)) is None:
+            continue
+        if value is None:
+            struct.pack_into(f"{order}H", changed, tag.offset, code - 1)
+        else:
+            short = value < 1 << 16
+            write(tag, 3 if short else 4, 1, struct.pack(f"{order}{'H' if short else 'I'}", value))
+    for code, (start, count) in (parts or {}).items():
+        if (tag := page.tags.get(code)) is not None:
+            size = NUMBER_BYTES[int(tag.dtype)]
+            place = tag.valueoffset + start * size
+            inside = count * size <= room
+            field = (
+                data[place : place + count * size] if inside else struct.pack(f"{order}{'Q' if big else 'I'}", place)
+            )
+            write(tag, int(tag.dtype), count, field)
     return bytes(changed)

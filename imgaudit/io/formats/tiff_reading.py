@@ -15,14 +15,18 @@ from imgaudit.io.formats.tiff import is_camera_raw as has_sensor
 from imgaudit.io.formats.tiff import read_number as read_tag
 from imgaudit.io.formats.tiff_samples import (
     BLACK_IS_ZERO,
+    EIGHT_BIT,
+    FLOAT_AS_SRGB,
     RGB,
     WHITE_IS_ZERO,
     Layout,
+    check_reduced,
     is_pillows,
     read_layout,
     read_samples,
     to_picture,
 )
+from imgaudit.io.formats.tiff_unpacking import can_unpack, unpack_samples
 
 PROFILE, ORIENTATION = 34675, 274
 
@@ -67,6 +71,8 @@ def read_tiff(data: bytes, max_pixels: int) -> TiffPicture:
         notes = [choice.note] if choice.note else []
         pixels = _decode(data, page, layout, notes)
         pixels.info = {"icc_profile": profile} if (profile := _find_profile(choice)) else {}
+        if layout.kind == "float" and not profile:
+            notes.append(FLOAT_AS_SRGB)
         orientation = read_tag(page, ORIENTATION, read_tag(choice.first, ORIENTATION, 1))
         return TiffPicture(pixels, orientation, tuple(notes))
 
@@ -77,7 +83,8 @@ def _find_profile(choice: Choice) -> bytes:
 
 def _decode(data: bytes, page: TiffPage, layout: Layout, notes: list[str]) -> Image.Image:
     if not is_pillows(layout):
-        return to_picture(read_samples(page, layout), page, layout, notes)
+        values = unpack_samples(data, page, layout) if can_unpack(layout) else read_samples(page, layout)
+        return to_picture(values, page, layout, notes)
     wide = layout.bits > 8
     # Pillow turns the picture itself, and inverts "white is zero" at 8 bits and not at 16: neither is left to it.
     changes = {ORIENTATION: 1, **({262: BLACK_IS_ZERO} if wide and layout.photometric == WHITE_IS_ZERO else {})}
@@ -88,7 +95,8 @@ def _decode(data: bytes, page: TiffPage, layout: Layout, notes: list[str]) -> Im
         if wide and layout.photometric != RGB:
             return to_picture(np.asarray(opened)[..., None], page, layout, notes)
         if wide:
-            notes.append("reduced to 8 bit")
+            notes.append(EIGHT_BIT)
+            check_reduced(opened, notes)
         return opened.copy()
 
 

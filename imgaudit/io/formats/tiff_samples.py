@@ -5,7 +5,9 @@ one. What neither decodes is refused: the tests and `imgaudit benchmark robustne
 """
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,15 +24,21 @@ CHANNELS = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, PALETTE: 1, SEPARATED: 4
 ASSOCIATED, UNASSOCIATED = 1, 2
 """Kinds of alpha: colours multiplied by it, and colours as they are."""
 
-PLAIN, LZW, JPEG, DEFLATE, OLD_DEFLATE, PACKBITS = 1, 5, 7, 8, 32946, 32773
+PLAIN, LZW, JPEG, DEFLATE, OLD_DEFLATE, PACKBITS, LZMA, ZSTANDARD = 1, 5, 7, 8, 32946, 32773, 34925, 50000
 COMPRESSIONS = {
     PLAIN: "none", 2: "CCITT RLE", 3: "CCITT G3", 4: "CCITT G4", LZW: "LZW", JPEG: "JPEG", DEFLATE: "ZIP",
-    OLD_DEFLATE: "ZIP", PACKBITS: "PackBits", 34925: "LZMA", 50000: "Zstandard",
+    OLD_DEFLATE: "ZIP", PACKBITS: "PackBits", LZMA: "LZMA", ZSTANDARD: "Zstandard",
 }  # fmt: skip
 """Compressions that are read, at least for some layouts."""
 
 BY_TIFFFILE = frozenset({PLAIN, DEFLATE, OLD_DEFLATE, PACKBITS})
 """Compressions that tifffile decodes without another library."""
+
+EIGHT_BIT = "reduced to 8 bit"
+"""Note on a picture of which more bits a sample are known than are measured."""
+
+FLOAT_AS_SRGB = "floating point without a colour profile, taken as sRGB"
+"""Note on a picture that may as well hold light itself, as programs for HDR write it."""
 
 MAX_DECODED_BYTES = 1 << 30
 """Pictures whose samples take more are refused."""
@@ -40,6 +48,9 @@ MAX_OUTSIDE = 0.01
 
 UNUSED_BITS = 4
 """Pictures of more than 8 bits that leave as many of the highest unused are refused. A convention too."""
+
+NOTED_BITS = 2
+"""Pictures that leave as many unused are read, and a note says so: they may just be dark."""
 
 ADVICE = "export it as 8 or 16 bit RGB or grey, without compression or with ZIP"
 
@@ -191,6 +202,39 @@ def _is_whole(file: "object", offset: int, size: int, wanted: int, compression: 
     return got == wanted
 
 
+def check_unused_bits(largest: int, bits: int, notes: list[str]) -> None:
+    """Refuse a picture that leaves its highest bits unused, such as 12-bit numbers in 16; note it where they are few.
+
+    largest:  number among its samples
+    bits:     a sample, more than 8
+    Raises ImageError.
+    """
+    used = largest.bit_length()
+    if bits <= 8 or not 0 < used <= bits - NOTED_BITS:
+        return
+    if used <= bits - UNUSED_BITS:
+        raise ImageError(
+            f"uses only the lowest {used} of its {bits} bits, so it would come out nearly black or nearly white: "
+            "export it so that it uses all of them"
+        )
+    notes.append(f"uses only the lowest {used} of its {bits} bits, and is taken as dark as that")
+
+
+def check_reduced(image: Image.Image, notes: list[str], *, rounded: bool = False) -> None:
+    """Do as `check_unused_bits` does for a picture of 16 bits a sample that Pillow reduced to 8: ImageError.
+
+    rounded:  whether it was rounded, and not cut off
+    """
+    ranges = cast(Sequence[tuple[int, int]], image.getextrema())
+    colours = [high for band, (_, high) in zip(image.getbands(), ranges, strict=True) if band not in "Aa"]
+    largest = max(colours)
+    if not largest:
+        raise ImageError(
+            "has no number above 255 of 65,535, so it would come out black: export it so that it uses all of its bits"
+        )
+    check_unused_bits((largest << 8) - (128 if rounded else 0), 16, notes)
+
+
 def scale_to_eight_bit(values: NDArray[np.generic], bits: int, notes: list[str]) -> NDArray[np.uint8]:
     """Return samples of any depth as 0 to 255, by what the format says is white, and note it.
 
@@ -213,14 +257,9 @@ def scale_to_eight_bit(values: NDArray[np.generic], bits: int, notes: list[str])
         top = float(2**bits - 1)
         if bits == 8:
             return values.astype(np.uint8)
-        used = int(values.max(initial=0)).bit_length()
-        if bits > 8 and 0 < used <= bits - UNUSED_BITS:
-            raise ImageError(
-                f"uses only the lowest {used} of its {bits} bits, so it would come out nearly black: export it so that "
-                "white is the largest number"
-            )
+        check_unused_bits(int(values.max(initial=0)), bits, notes)
     if bits > 8:
-        notes.append("reduced to 8 bit")
+        notes.append(EIGHT_BIT)
     reduced = np.empty(values.shape, dtype=np.uint8)
     # In bands of rows: as floating point the whole picture would take eight times its size.
     for start in range(0, len(values), 256):
@@ -243,6 +282,8 @@ def to_picture(values: NDArray[np.generic], page: TiffPage, layout: Layout, note
         white = 1.0 if values.dtype.kind == "f" else values.dtype.type(2**layout.bits - 1)
         if layout.alpha:
             raise ImageError(f"is a {layout.name} whose zero is white and which has an alpha channel: {ADVICE}")
+        if values.dtype.kind == "u":
+            check_unused_bits(int(values.max(initial=0)), layout.bits, notes)
         values = white - values  # type: ignore[operator]
     mode = {1: "L", 3: "RGB", 4: "CMYK"}[layout.channels]
     if layout.alpha and mode == "CMYK":
@@ -276,7 +317,7 @@ def _make_lab(values: NDArray[np.generic], layout: Layout, notes: list[str]) -> 
     # CIELab stores a and b as signed numbers, ICC Lab from 0: the highest bit makes the difference.
     lab = np.dstack([unsigned[..., 0], unsigned[..., 1] ^ shift, unsigned[..., 2] ^ shift])
     if layout.bits == 16:
-        notes.append("reduced to 8 bit")
+        notes.append(EIGHT_BIT)
         light = (lab[..., :1].astype(np.float64) / 257).round()
         lab = np.dstack([light, (lab[..., 1:].astype(np.float64) / 256).round().clip(0, 255)])
     # Pillow takes the bytes of a picture in Lab as signed.

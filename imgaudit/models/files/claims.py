@@ -27,6 +27,12 @@ MARKERS = frozenset({VELOCITY, ZERO_SNR, UNET + VELOCITY, UNET + ZERO_SNR})
 OTHER_NOISE = re.compile(r"(^|\.)(edm_mean|edm_std|edm_vpred\.sigma_(max|min))$")
 """Tensors of models that scale their input by the noise's spread (EDM, Karras et al. 2022), such as CosXL."""
 
+PREDICTION_KEYS = ("modelspec.prediction_type", "modelspec.predict_key")
+"""Keys by which a header says what the network predicts: the specification's, and the one that ComfyUI writes."""
+
+ALL_STEPS = range(1000)
+"""Steps of training that modelspec.timestep_range has to cover."""
+
 PREDICTIONS: Mapping[str, str] = {
     "v": "v_prediction", "v-prediction": "v_prediction", "v_prediction": "v_prediction", "velocity": "v_prediction",
     "epsilon": "epsilon", "eps": "epsilon", "sample": "sample",
@@ -106,6 +112,7 @@ def collect_claims(file: str, names: Iterable[str], metadata: Mapping[str, Any])
         )
     noted = {key: value.strip() for key, value in metadata.items() if isinstance(value, str) and value.strip()}
     said = _read_prediction(file, noted)
+    _refuse_some_steps(file, noted.get("modelspec.timestep_range", ""))
     if VELOCITY in marks and said not in ("", "v_prediction"):
         raise ModelRefusedError(
             f"{file} contradicts itself: its tensor {VELOCITY!r} says that it predicts velocity, but its header says "
@@ -119,13 +126,14 @@ def collect_claims(file: str, names: Iterable[str], metadata: Mapping[str, Any])
 
 
 def _read_prediction(file: str, noted: Mapping[str, str]) -> str:
-    named = noted.get("modelspec.prediction_type", "").lower()
-    if named and named not in PREDICTIONS:
-        raise ModelRefusedError(
-            f"{file} says in its header that modelspec.prediction_type is {named!r:.80}; this version knows "
-            f"{', '.join(sorted(PREDICTIONS))}"
-        )
-    found = {PREDICTIONS[named]} if named else set()
+    said = {key: noted[key].lower() for key in PREDICTION_KEYS if key in noted}
+    for key, named in said.items():
+        if named not in PREDICTIONS:
+            raise ModelRefusedError(
+                f"{file} says in its header that {key} is {named!r:.80}; this version knows "
+                f"{', '.join(sorted(PREDICTIONS))}"
+            )
+    found = {PREDICTIONS[named] for named in said.values()}
     if noted.get("ss_v_parameterization", "").lower() == "true":
         found.add("v_prediction")
     if re.fullmatch(r"stable-diffusion-v2-.*-v", _plain(noted.get("modelspec.architecture", "").partition("/")[0])):
@@ -136,6 +144,16 @@ def _read_prediction(file: str, noted: Mapping[str, str]) -> str:
             "author which it is"
         )
     return found.pop() if found else ""
+
+
+def _refuse_some_steps(file: str, steps: str) -> None:
+    """Refuse a network that was trained for a part of the steps only (a timestep expert)."""
+    found = re.fullmatch(r"(\d{1,6})\s*,\s*(\d{1,6})", steps)
+    if found and (int(found[1]) > ALL_STEPS[0] or int(found[2]) < ALL_STEPS[-1]):
+        raise ModelRefusedError(
+            f"{file} says in its header that it was trained for the steps {steps!r} only (modelspec.timestep_range); "
+            "an audit measures all of them, so it needs a model for all of them"
+        )
 
 
 def _read_side(noted: Mapping[str, str]) -> int:

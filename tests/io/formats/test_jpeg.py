@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from imgaudit.exceptions import ImageError
 from imgaudit.io.formats.jpeg import find_film, read_jpeg_structure
@@ -58,6 +59,15 @@ def test_a_gain_map_and_a_film_are_noted() -> None:
     assert not any("gain map" in note for note in decode_image(photo).notes)
 
 
+def test_a_film_behind_a_large_gain_map_is_noted() -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (400, 400), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(noise).save(buffer, "JPEG", quality=95)
+    assert len(buffer.getvalue()) > 65_536
+    assert "film behind the picture ignored" in decode_image(jpeg() + buffer.getvalue() + FILM).notes
+    assert decode_image(jpeg() + buffer.getvalue()).notes == ()
+
+
 def test_of_a_multi_picture_file_the_first_is_read_and_a_note_says_so() -> None:
     buffer = io.BytesIO()
     random_image(1, (64, 48)).save(buffer, "MPO", save_all=True, append_images=[random_image(2, (64, 48))])
@@ -70,5 +80,7 @@ def test_of_a_multi_picture_file_the_first_is_read_and_a_note_says_so() -> None:
 def test_a_jpeg_of_another_kind_is_named() -> None:
     imagecodecs = pytest.importorskip("imagecodecs")
     deep = imagecodecs.jpeg_encode(np.asarray(random_image(1, (64, 48))).astype(np.uint16) * 16, bitspersample=12)
-    with pytest.raises(ImageError, match="JPEG of a kind that is not decoded"):
+    with pytest.raises(ImageError, match=r"JPEG of a kind that is not decoded \(lossy, 12 bits a sample"):
         decode_image(deep)
+    with pytest.raises(ImageError, match=r"JPEG of a kind that is not decoded \(JPEG-LS, 8 bits a sample"):
+        decode_image(bytes(imagecodecs.jpegls_encode(np.asarray(random_image(1, (64, 48))))))

@@ -56,6 +56,29 @@ def test_an_unmarked_thumbnail_is_told_by_its_proportions(tmp_path: Path) -> Non
     assert np.array_equal(pixels, FULL) and any("smaller copy" in note for note in notes)
 
 
+def test_an_unmarked_thumbnail_is_told_from_a_picture_below_it(tmp_path: Path) -> None:
+    pixels, notes = read(write(tmp_path / "a.tif", (SMALL, {"subifds": 1}), (FULL, {})))
+    assert np.array_equal(pixels, FULL) and any("smaller copy" in note for note in notes)
+
+
+def test_a_thumbnail_of_one_fixed_size_is_told_by_its_size(tmp_path: Path) -> None:
+    """Cameras and scanners write 160 x 120 whatever the picture is, with bars beside it."""
+    barred, page = np.asarray(random_image(4, (20, 20))), np.asarray(random_image(5, (300, 300)))
+    pixels, _ = read(write(tmp_path / "a.tif", (barred, {}), (FULL, {})))
+    assert np.array_equal(pixels, FULL)
+    # A page of ordinary size before a larger one is a page.
+    pixels, notes = read(write(tmp_path / "b.tif", (page, {}), (np.asarray(random_image(6, (900, 700))), {})))
+    assert np.array_equal(pixels, page) and notes == ("first of 2 pages; the others are not examined",)
+
+
+def test_a_mask_is_told_by_its_kind_of_colours(tmp_path: Path) -> None:
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        file.write(FULL[..., 0] > 99, photometric=4, metadata=None)  # type: ignore[arg-type]
+        file.write(FULL, photometric="rgb", metadata=None)
+    pixels, _ = read(tmp_path / "a.tif")
+    assert np.array_equal(pixels, FULL)
+
+
 def test_of_a_document_the_first_page_is_read_and_a_note_says_so(tmp_path: Path) -> None:
     pixels, notes = read(write(tmp_path / "a.tif", (OTHER, {}), (FULL, {}), (FULL, {})))
     assert np.array_equal(pixels, OTHER) and notes == ("first of 3 pages; the others are not examined",)

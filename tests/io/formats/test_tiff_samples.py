@@ -6,9 +6,10 @@ import zlib
 import numpy as np
 import pytest
 import tifffile
+from PIL import ImageCms
 
 from imgaudit.exceptions import ImageError
-from imgaudit.io.formats.tiff_samples import scale_to_eight_bit
+from imgaudit.io.formats.tiff_samples import FLOAT_AS_SRGB, scale_to_eight_bit
 from imgaudit.io.images import decode_image
 
 WIDE = (np.arange(48 * 40 * 3).reshape(48, 40, 3) * 11).astype(np.uint16)
@@ -50,3 +51,31 @@ def test_depths_are_scaled_by_what_the_format_calls_white() -> None:
         top = 2**bits - 1
         values = np.array([[0, top // 2, top]], dtype=np.uint16)
         assert scale_to_eight_bit(values, bits, notes).tolist() == [[0, 127, 255]] and notes == ["reduced to 8 bit"]
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12])
+def test_numbers_of_fewer_bits_are_refused_in_colour_and_inverted_too(bits: int) -> None:
+    narrow = (WIDE % 2**bits).astype(np.uint16)
+    with pytest.raises(ImageError, match=r"nearly black or nearly white|would come out black"):
+        decode_image(tiff(narrow, photometric="rgb"))
+    with pytest.raises(ImageError, match=f"lowest {bits} of its 16 bits"):
+        decode_image(tiff(narrow[..., 0], photometric="miniswhite"))
+    buffer = io.BytesIO(b"")
+    buffer.write(b"P6 40 48 65535\n" + narrow.astype(">u2").tobytes())
+    with pytest.raises(ImageError, match=r"of its 16 bits|would come out black"):
+        decode_image(buffer.getvalue())
+
+
+def test_a_picture_that_may_just_be_dark_is_read_and_noted() -> None:
+    dark = (np.arange(48 * 40 * 3).reshape(48, 40, 3) * 2.8).astype(np.uint16)
+    for values, photometric in ((dark, "rgb"), (dark[..., 0], "minisblack")):
+        notes = decode_image(tiff(values, photometric=photometric)).notes
+        assert "uses only the lowest 14 of its 16 bits, and is taken as dark as that" in notes
+
+
+def test_floating_point_says_that_its_curve_is_not_known() -> None:
+    values = (WIDE / 65535).astype(np.float32)
+    assert FLOAT_AS_SRGB in decode_image(tiff(values, photometric="rgb")).notes
+    assert FLOAT_AS_SRGB in decode_image(b"Pf\n40 48\n-1.0\n" + values[..., 0].tobytes()).notes
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    assert FLOAT_AS_SRGB not in decode_image(tiff(values, photometric="rgb", iccprofile=profile)).notes

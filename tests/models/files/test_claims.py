@@ -73,6 +73,10 @@ def test_a_marker_that_agrees_changes_nothing(load: Loader) -> None:
     ("added", "noted", "message"),
     [
         ({}, {"modelspec.prediction_type": "v"}, "it predicts 'v_prediction', but 'scheduler/scheduler_config.json'"),
+        ({}, {"modelspec.predict_key": "v"}, "it predicts 'v_prediction', but 'scheduler/scheduler_config.json'"),
+        (VELOCITY, {"modelspec.predict_key": "epsilon"}, "contradicts itself: its tensor 'v_pred' says"),
+        ({}, {"modelspec.prediction_type": "v", "modelspec.predict_key": "epsilon"}, "contradicts itself: its header"),
+        ({}, {"modelspec.timestep_range": "500,999"}, "was trained for the steps '500,999' only"),
         ({}, {"ss_v_parameterization": "True"}, "it predicts 'v_prediction', but"),
         ({}, {"modelspec.architecture": "stable-diffusion-v2-768-v"}, "it predicts 'v_prediction', but"),
         ({}, {"modelspec.prediction_type": "rectified flow"}, "modelspec.prediction_type is 'rectified flow'"),
@@ -105,6 +109,7 @@ def test_claims_that_change_nothing_here_are_told(load: Loader) -> None:
     noted = {
         "modelspec.architecture": "stable-diffusion-v1", "modelspec.resolution": "16x16",
         "modelspec.prediction_type": "epsilon", "modelspec.encoder_layer": "2", "modelspec.title": "a model",
+        "modelspec.predict_key": "epsilon", "modelspec.timestep_range": "0,999",
     }  # fmt: skip
     [note] = load({}, noted).notes
     assert "clip skip" in note
