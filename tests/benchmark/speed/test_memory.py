@@ -54,7 +54,8 @@ def described(denoiser: LatentDenoiser) -> PublishedModel:
         streams={name: tuple(stream.shape[1:]) for name, stream in start.streams.items()},
         extras={name: tuple(extra.shape[1:]) for name, extra in start.extras.items() if "mask" not in name},
         # Rows that an inversion starts from and that no mask hides.
-        masks={name: int(extra.sum()) for name, extra in start.extras.items() if name == "mask"},
+        masks={name: int(extra.sum()) for name, extra in start.extras.items() if name in {"mask", "mask_2"}},
+        masked_streams={name: "t5" for name in start.extras if name == "mask_2"},
         blank_masks={name: extra.shape[1] for name, extra in start.extras.items() if name.endswith("_mask")},
         stated=[],
     )
@@ -70,8 +71,7 @@ def assert_same_counts(denoiser: LatentDenoiser) -> None:
         assert outline.spare_memory() == denoiser.spare_memory()
 
 
-# What is written down of published models has no place for a second mask, as Hunyuan-DiT's; and which experts a token
-# goes to, as HiDream's, is in the data.
+# Which experts a token goes to, as HiDream's, is in the data.
 @pytest.mark.parametrize("name", [name for name in FAMILIES if "hidream" not in name])
 def test_without_data_as_many_bytes_are_counted_as_with_data(name: str) -> None:
     assert_same_counts(FAMILIES[name]())
