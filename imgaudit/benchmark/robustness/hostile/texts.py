@@ -91,7 +91,7 @@ def _refused_json(names: Sequence[str]) -> Mapping[str, bytes]:
         "name above with backslashes": good + _line("..\\x.png", "x"),
         "no name matches": _line("nobody.png", "x") + _line("no/body.png", "y"),
         "text is a list": _line(first, ["a", "b"]), "text is an object": _line(first, {"a": 1}),
-        "text is null": _line(first, None), "deep": b"[" * DEPTH + b"\n",
+        "deep": b"[" * DEPTH + b"\n",
         "deep text": _raw_line(first, b"[" * DEPTH + b"]" * DEPTH), "deep objects": b'{"a":' * DEPTH + b"\n",
         "gigantic integer": _raw_line(first, b"9" * 100_000), "raw control character": _raw_line(first, b'"a\0b"'),
         "latin 1": good + _raw_line(names[1], b'"caf\xe9"'), "bytes": bytes(range(256)), "all zero": bytes(4096),
@@ -107,7 +107,7 @@ def _accepted_json(names: Sequence[str]) -> Mapping[str, bytes]:
         "markup": "<script>alert(1)</script> & \"x\"", "template": "{{7*7}} {% raw %} ${x}",
         "terminal escapes": "\x1b[31mred\x1b]8;;https://example.org/\x07link", "one megabyte": "x" * MEGABYTE,
         "right to left": "a \u202egnp.exe", "lone surrogate": "a \ud800 b", "escaped NUL": "a\0b",
-        "text is a number": 17, "text is a fraction": 1.5, "only white space as text": " \t ",
+        "text is null": None, "text is a number": 17, "text is a fraction": 1.5, "only white space as text": " \t ",
         "line breaks as text": "a\nb\r\nc",
     }  # fmt: skip
     tables = {kind: _line(first, text) for kind, text in texts.items()}
@@ -137,9 +137,7 @@ def _refused_csv(names: Sequence[str]) -> Mapping[str, bytes]:
     first, second = names[0], names[1]
     return {
         "wrong columns": b"picture,words\nx.png,y\n", "header only": b"file_name,text\n",
-        "semicolons": _rows((first, "x")).replace(b",", b";"),
         "no header": _rows((first, "x"), (second, "y")).partition(b"\n")[2],
-        "text is missing": b"file_name,text\n" + _cell(first).encode() + b"\n",
         "name twice": _rows((first, "x"), (first, "y")), "no name matches": _rows(("nobody.png", "x")),
         "absolute name": _rows((first, "x"), ("/etc/passwd.png", "y")),
         "name above the folder": _rows((first, "x"), ("../x.png", "y")),
@@ -154,6 +152,7 @@ def _accepted_csv(names: Sequence[str]) -> Mapping[str, bytes]:
     first, second = names[0], names[1]
     plain = _rows((first, "a picture"), (second, "another"))
     return {
+        "semicolons": plain.replace(b",", b";"), "text is missing": plain + _cell(names[-1]).encode() + b"\n",
         "plain": plain, "byte order mark": b"\xef\xbb\xbf" + plain, "UTF-16": plain.decode().encode("utf-16"),
         "line ends of DOS": plain.replace(b"\n", b"\r\n"), "line ends of old Macs": plain.replace(b"\n", b"\r"),
         "no line end": plain[:-1], "quoted line breaks": _rows((first, "a\nb\r\nc"), (second, "another")),
