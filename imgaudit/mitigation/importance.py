@@ -12,6 +12,7 @@ shrink the weights that they choose; here they become zero, so that what is done
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import torch
 
@@ -61,10 +62,12 @@ def locate_by_importance(
     if not targets or not others:
         raise InputError(f"expected images to locate with and others, but got {len(targets)} and {len(others)}")
     layers, total = find_weight_layers(denoiser.network), len(targets) + len(others)
-    found = []
-    for images, before in ((targets, 0), (others, len(targets))):
-        own = _ProgressFrom(on_progress, before, total)
-        found.append(measure_importance(denoiser, layers, images, settings, on_progress=own))
+    found = [
+        measure_importance(
+            denoiser, layers, images, settings, on_progress=partial(_tell_from, on_progress, total, before)
+        )
+        for images, before in ((targets, 0), (others, len(targets)))
+    ]
     mask = build_importance_mask(*found, share=settings.share)
     facts = MaskFacts(
         fingerprint=denoiser.fingerprint, method="importance", sparsity=settings.share, draws=settings.draws,
@@ -74,14 +77,8 @@ def locate_by_importance(
     return mask, facts
 
 
-class _ProgressFrom:
-    """Tells progress of a part as progress of the whole."""
-
-    def __init__(self, on_progress: Callable[[int, int], None], before: int, total: int) -> None:
-        self.on_progress, self.before, self.total = on_progress, before, total
-
-    def __call__(self, done: int, _: int) -> None:
-        self.on_progress(self.before + done, self.total)
+def _tell_from(on_progress: Callable[[int, int], None], total: int, before: int, done: int, _: int) -> None:
+    on_progress(before + done, total)
 
 
 def _digest(images: Sequence[CaptionedImage]) -> str:
