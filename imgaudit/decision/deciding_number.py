@@ -28,11 +28,11 @@ def find_deciding_number(finding: Finding, level: float) -> DecidingNumber:
     """
     own = DecidingNumber(finding.q_value, True)
     partly = finding.verdict is Verdict.PARTIAL
-    returned = next((one for one in finding.replication if (one.part_stands if partly else one.whole_stands)), None)
+    returned = next((one for one in finding.replication if (one.partly_stands if partly else one.whole_stands)), None)
     if returned is None:
         return own
     # A copy that was mirrored, moved or cropped is told by its parts.
-    p_value = _claimed_p_value(returned, by_parts=partly or not returned.stands)
+    p_value = _claimed_p_value(returned, by_parts=returned.part_stands if partly else not returned.stands)
     texts = sum(one.rung in TEXT_RUNGS for one in finding.replication) if returned.rung in TEXT_RUNGS else 1
     if is_at_most(finding.q_value, level) and is_at_most(p_value, level / texts):
         assert not isinstance(finding.q_value, Skipped) and not isinstance(p_value, Skipped)

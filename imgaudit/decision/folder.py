@@ -284,7 +284,11 @@ class FolderDecision:
                 measured = measurement.ladder(copy.rung)
                 if absolute and isinstance(measured, RungMeasurement):
                     copy = count_by_absolute_standard(copy, measured, self.evidence)
-                decided[copy.rung] = copy.model_copy(update={"stands": whole or absolute, "part": part})
+                # Images that are near-identical by their pixels show the whole.
+                unknown = copy.at_least_a_part and not absolute
+                decided[copy.rung] = copy.model_copy(
+                    update={"stands": whole or absolute, "part": part, "at_least_a_part": unknown}
+                )
         whole = part_goes_on = stands_out
         for rung in INVERTED_RUNGS:
             if rung not in decided:

@@ -219,6 +219,7 @@ def measure_replication(measurement: Measurement, rung: Rung, evidence: Evidence
         n=rate.n,
         hits=rate.hits,
         by_descriptor=rate.hits - by_pixels,
+        at_least_a_part=evidence.policy.legs == "either" and by_pixels == 0 < rate.hits,
         near_identical=sum(replicates(replica, ABSOLUTE_STANDARD) for replica in measured.replicas),
         invalid=len(measured.replicas) - len(measured.valid),
         rate=rate.hits / rate.n if rate.n else 0.0,

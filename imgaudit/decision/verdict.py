@@ -86,15 +86,15 @@ def _conclude(measurement: Measurement, decision: FolderDecision) -> Finding:
 def _find_lowest(ladder: Sequence[Replication]) -> tuple[Replication | None, Replication | None]:
     """Return the lowest rung that returned the image, and the lowest that returned a part of it."""
     lowest = next((replication for replication in ladder if replication.whole_stands), None)
-    return lowest, next((replication for replication in ladder if replication.part_stands), None)
+    return lowest, next((replication for replication in ladder if replication.partly_stands), None)
 
 
 def _verdict(name: str, replications: Sequence[Replication], decision: FolderDecision) -> tuple[Verdict, str]:
     lowest, partly = _find_lowest(replications)
     if lowest is not None:
         return _reproduced(lowest)
-    if partly is not None and isinstance(partly.part, PartReplication):
-        return Verdict.PARTIAL, _partly(partly, partly.part)
+    if partly is not None:
+        return Verdict.PARTIAL, _partly(partly)
     ladder = [one for one in replications if one.rung in DECIDING_RUNGS]
     level = decision.policy.level
     tried = sum(r.n for r in ladder)
@@ -226,8 +226,15 @@ def _reproduced(lowest: Replication) -> tuple[Verdict, str]:
     )
 
 
-def _partly(replication: Replication, part: PartReplication) -> str:
+def _partly(replication: Replication) -> str:
     asked = f"{'its' if replication.rung in TEXT_RUNGS else 'the inverted'} {replication.rung.value}"
+    part = replication.part
+    if not isinstance(part, PartReplication) or not part.stands:
+        return (
+            f"For {asked}, the copy descriptor finds this image, or a part of it, in {replication.hits} of "
+            f"{replication.n} generated images ({replication.rate:.0%}, {100 * replication.confidence:g} % interval "
+            f"{replication.low:.1%} to {replication.high:.1%}). By its pixels, none of them is a copy of the whole."
+        )
     share = part.closest.area
     what = f"{share:.0%} of it" if share < WHOLE else f"{share:.0%} of it, moved or in other colours"
     passing = " Some pass the copy thresholds, but outside that part they are not close enough to be copies."

@@ -191,6 +191,12 @@ CAPTION_LIMIT = (
 )
 """Printed wherever the score under the caption stands."""
 
+PART_NOT_TESTED = (
+    "The copy descriptor told this copy, and it does not say which part of the image it is. What is shown is where the "
+    "two agree most, which is not more than the controls give."
+)
+"""Printed beside an area that only the copy descriptor speaks for."""
+
 INVMM_MEANING = (
     "How far the initial noise has to be moved towards the image before the model returns the image in every one of "
     "a few samples. Lower means that less has to be moved; 0 means that ordinary noise is enough."

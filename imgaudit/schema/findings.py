@@ -23,7 +23,7 @@ from imgaudit.schema.records import (
 from imgaudit.schema.replication import Replication
 from imgaudit.schema.set_level import SetLevel
 
-WORDING_VERSION = 8
+WORDING_VERSION = 9
 """Raised when the sentences in findings are reworded while verdicts, numbers and codes stay the same."""
 
 
@@ -160,6 +160,8 @@ class PartEvidence(Record):
     """Seed of its initial noise."""
     pair: PairEvidence
     """Both legs, how one lies over the other, and where they agree."""
+    is_tested: bool = Field(True, exclude_if=lambda value: value)
+    """False when the two do not agree beyond what the controls give, and the copy descriptor told the copy."""
 
 
 class InvMMFinding(InvMMMeasurement):

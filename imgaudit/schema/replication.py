@@ -55,6 +55,9 @@ class Replication(Count):
     """The rung."""
     invalid: int
     """Seeds whose frame could not be scored."""
+    at_least_a_part: bool = Field(False, exclude_if=lambda value: not value)
+    """True when the copy descriptor alone tells every copy, although pixels have a say too. Such copies show the image
+    or a part of it: the descriptor does not tell which."""
     near_identical: int = 0
     """Generated images, over all seeds and scales, that are near-identical to the target by an absolute standard:
     similarity above 0.9, and no tile further than 0.15. Controls have no part in it; 0 where it was not counted."""
@@ -108,4 +111,10 @@ class Replication(Count):
         """True when the rung reproduces the image, and not a part of it alone."""
         if self.moved_stands:
             return True
-        return self.stands and not (isinstance(self.part, PartReplication) and self.part.stands and self.part.alone)
+        alone = isinstance(self.part, PartReplication) and self.part.stands and self.part.alone
+        return self.stands and not self.at_least_a_part and not alone
+
+    @property
+    def partly_stands(self) -> bool:
+        """True when the rung reproduces at least a part of the image: told by parts, or by the copy descriptor."""
+        return self.part_stands or (self.stands and self.at_least_a_part)

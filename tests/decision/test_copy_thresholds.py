@@ -4,15 +4,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
+from imgaudit.decision.coincidence import CrossMatches
 from imgaudit.decision.controls import make_control
 from imgaudit.decision.copy_thresholds import CopyThresholds
+from imgaudit.decision.deciding_number import find_deciding_number
 from imgaudit.decision.folder import FolderDecision
 from imgaudit.decision.joint_test import JointTest
 from imgaudit.decision.null_bank import NullBank
 from imgaudit.decision.replication import Evidence, deciding_p_value
 from imgaudit.decision.verdict import conclude_folder
+from imgaudit.report.wording import standing
 from imgaudit.schema.findings import Finding, Verdict
 from imgaudit.schema.policy import Policy
 from imgaudit.schema.records import Measurement, Rung, RungMeasurement
@@ -37,15 +41,18 @@ def described_bank(count: int = 199) -> NullBank:
     return plain.model_copy(update={"controls": controls, "copy_descriptor": SOURCE})
 
 
-def described(name: str, similarities: Sequence[float], log_ratio: float = 2.0) -> Measurement:
-    """Return a target whose replicas are unlike it by pixels, and as given by the copy descriptor."""
-    plain = measurement(name, log_ratio, [UNLIKE] * len(similarities), [UNLIKE] * len(similarities))
+def described(
+    name: str, similarities: Sequence[float], log_ratio: float = 2.0, pixels: Sequence[tuple[float, float]] = ()
+) -> Measurement:
+    """Return a target whose replicas are as given by the copy descriptor, and by pixels unlike it if not given."""
+    pixels = pixels or [UNLIKE] * len(similarities)
+    plain = measurement(name, log_ratio, pixels, pixels)
     rungs: dict[Rung, Any] = {}
     for rung, measured in plain.rungs.items():
         if isinstance(measured, RungMeasurement):
             replicas = [
-                replace(replica, similarity={"pixel": UNLIKE[0], "pdq": 0.5, "sscd": value})
-                for replica, value in zip(measured.replicas, similarities, strict=True)
+                replace(replica, similarity={"pixel": pixel, "pdq": 0.5, "sscd": value})
+                for replica, value, (pixel, _) in zip(measured.replicas, similarities, pixels, strict=True)
             ]
             measured = measured.model_copy(update={"replicas": replicas})
         rungs[rung] = measured
@@ -81,7 +88,8 @@ def test_a_copy_that_pixels_miss_is_found_by_the_descriptor_alone() -> None:
     assert decide_one(target, "both").verdict is Verdict.ATYPICAL
     for legs in ("either", "descriptor"):
         finding = decide_one(target, legs)
-        assert finding.verdict is Verdict.REPLICATED
+        # The descriptor does not tell a copy of the whole from one of a part, and the pixels tell no copy.
+        assert finding.verdict is (Verdict.PARTIAL if legs == "either" else Verdict.REPLICATED)
         [caption] = [one for one in finding.replication if one.rung is Rung.CAPTION]
         assert (caption.hits, caption.by_descriptor) == (8, 8)
         # By pixels the highest control is as high in every leg, and so as strong as the target by both.
@@ -90,6 +98,45 @@ def test_a_copy_that_pixels_miss_is_found_by_the_descriptor_alone() -> None:
             0.39, 0.01
         )
         assert deciding_p_value(caption) == caption.p_value
+        assert caption.partly_stands == caption.at_least_a_part == (legs == "either")
+        assert find_deciding_number(finding, 0.05).value == max(finding.q_value, caption.p_value)  # type: ignore[type-var]
+
+
+def test_what_the_descriptor_alone_finds_is_at_least_a_part() -> None:
+    finding = decide_one(described("shifted", [0.9] * 8), "either")
+    assert "the copy descriptor finds this image, or a part of it, in 8 of 8 generated images" in finding.reason
+    assert "By its pixels, none of them is a copy of the whole." in finding.reason
+    [caption] = [one for one in finding.replication if one.rung is Rung.CAPTION]
+    assert caption.stands and not caption.whole_stands and standing(caption) == "in part"
+
+
+def test_one_copy_by_pixels_makes_the_claim_one_of_the_whole() -> None:
+    target = described("shifted", [0.9] * 8, pixels=[(0.85, 0.2)] + [UNLIKE] * 7)
+    finding = decide_one(target, "either")
+    assert finding.verdict is Verdict.REPLICATED
+    [caption] = [one for one in finding.replication if one.rung is Rung.CAPTION]
+    assert (caption.hits, caption.by_descriptor, caption.at_least_a_part) == (8, 7, False)
+
+
+def test_near_identical_pixels_show_the_whole_whatever_told_the_copies() -> None:
+    # Controls as near as this one keep the pixels' thresholds out of reach, but not the absolute standard.
+    target = described("near", [0.9] * 8, pixels=[(0.95, 0.1)] * 8)
+    others = described_bank()
+    near = [replace(seed, similarity=0.99, distance=0.01) for seed in others.controls[0].rungs[Rung.EMBEDDING]]
+    spoilt = [
+        one if number % 5 else one.model_copy(update={"rungs": dict.fromkeys(one.rungs, near)})
+        for number, one in enumerate(others.controls)
+    ]
+    measured = [target, *(described(f"other {number}", [0.1] * 8) for number in range(30))]
+    bank_of_near = others.model_copy(update={"controls": spoilt})
+    alike = np.where(np.eye(len(measured), dtype=bool), 0.95, 0.2)
+    evidence = Evidence(
+        bank_of_near, PROTOCOL, Policy(legs="either"), copy_descriptor=SOURCE,
+        cross_matches={Rung.CAPTION: CrossMatches([one.id for one in measured], alike)},
+    )  # fmt: skip
+    finding = conclude_folder(FolderDecision(measured, evidence))[0]
+    [caption] = [one for one in finding.replication if one.rung is Rung.CAPTION]
+    assert finding.verdict is Verdict.REPLICATED and caption.near_identical == 8 and not caption.at_least_a_part
 
 
 def test_pictures_like_those_of_controls_are_no_copies() -> None:

@@ -16,11 +16,11 @@ from imgaudit.report.copy_counts import are_placed, count_copies, rate_text
 from imgaudit.report.wording import (
     CAPTION_LIMIT,
     P_VALUE_SENTENCE,
+    PART_NOT_TESTED,
     RUNG_WORDING,
     WORDING,
     controls_text,
     level_text,
-    part_of,
     standing,
 )
 from imgaudit.schema.findings import AuditResult, Finding, Verdict
@@ -143,7 +143,7 @@ def describe_part(material: ComplaintMaterial) -> Iterator[Block]:
     yield Paragraph(
         f"{pair.region.area:.0%} of the work agrees with an image generated from {part.rung.value} (seed {part.seed}); "
         f"this area covers {pair.candidate_region.area:.0%} of the generated image. {pair.inliers} local features "
-        f"match in position.{lies}"
+        f"match in position.{lies}" + ("" if part.is_tested else f" {PART_NOT_TESTED}")
     )
     yield Pictures(material.regions)
     yield Paragraph(WORDING[Verdict.PARTIAL].limit, "Limit")
@@ -180,7 +180,9 @@ def describe_certainty(material: ComplaintMaterial) -> Iterator[Block]:
         ),
         ("Level", as_sentence(level_text(summary.level))),
     ]
-    returned = next((one for one in finding.replication if one.whole_stands), None) or part_of(finding)
+    returned = next((one for one in finding.replication if one.whole_stands), None) or next(
+        (one for one in finding.replication if one.partly_stands), None
+    )
     if returned is not None and not isinstance(returned.coincidence_p_value, Skipped):
         rows.append(
             (
