@@ -1,10 +1,7 @@
 """Take pictures of a report for the documentation: index and page of an image, light and dark, desktop and phone.
 
 imgaudit demo --out imgaudit-demo
-python examples/screenshots.py imgaudit-demo docs/images --image-run RUN
-
-RUN is an audit of a model with larger images than the demo's, such as examples/labs/report-128/model; without it, both
-pages are the demo's.
+python examples/screenshots.py imgaudit-demo docs/images
 """
 
 import argparse
@@ -54,13 +51,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--image-run", type=Path, help="run whose first reproduced image is shown [default: run]")
     parser.add_argument("--chromium", default="/usr/bin/chromium")
     given = parser.parse_args()
-    run, of_image = RunFolder(given.run.resolve()), RunFolder((given.image_run or given.run).resolve())
+    run = RunFolder(given.run.resolve())
     pages = {
         "index": run.path / "report" / "index.html",
-        "image": of_image.path / "report" / f"{shown_image(of_image).id}.html",
+        "image": run.path / "report" / f"{shown_image(run).id}.html",
     }
     given.out.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:

@@ -12,6 +12,9 @@ from imgaudit.cli.signatures import takes_records
 from imgaudit.schema.config import AuditConfig, FailOn
 from imgaudit.schema.protocol import Effort, Framing
 
+MODEL = "demo-128"
+"""Bundled lab that is audited."""
+
 
 def register(app: typer.Typer, heading: str) -> None:
     """Add the command."""
@@ -25,13 +28,13 @@ def _demo(*, out: Out = Path("imgaudit-demo"), options: DemoOptions, output: Pri
     """
     from imgaudit.models.loading import bundled_lab
 
-    lab = bundled_lab("demo")
+    lab = bundled_lab(MODEL)
     # The bank that comes with the demo holds for this protocol only, so configuration files have no say here.
     config = AuditConfig(effort=Effort.QUICK, framing=Framing.PAD, fail_on=FailOn.NEVER, **options.config_values())
     sources = {key: "demo" if key in config.model_fields_set else "default" for key in AuditConfig.model_fields}
     raise typer.Exit(
         audit_and_print(
-            Folders(lab / "portfolio", calibration=lab / "calibration.json"), ModelChoice("demo"), out, config, sources,
+            Folders(lab / "portfolio", calibration=lab / "calibration.json"), ModelChoice(MODEL), out, config, sources,
             output,
         )
     )  # fmt: skip

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from imgaudit.exceptions import ModelRefusedError
 
-BUNDLED = ("demo",)
+BUNDLED = ("demo", "demo-128")
 """Names of lab models that come with the package."""
 
 
@@ -20,7 +20,7 @@ def require_named(model: str) -> None:
     if not is_there and (not is_hub_id(model) or model.endswith((".safetensors", ".gguf"))):
         raise ModelRefusedError(
             f"model {model!r:.200} was not found: expected a model folder (diffusers) or a single file on this "
-            f"computer, the bundled model ({', '.join(BUNDLED)}), or a name on the Hugging Face hub (owner/name)"
+            f"computer, a bundled model ({', '.join(BUNDLED)}), or a name on the Hugging Face hub (owner/name)"
         )
 
 

@@ -22,6 +22,8 @@ from imgaudit.io.framing import to_tensor
 from imgaudit.io.portfolio import read_portfolio
 from imgaudit.models import FiniteSetDenoiser, LoadedModel
 from imgaudit.report import ReportFormat, render, write_report
+from imgaudit.report.wording import PART_NOT_TESTED
+from imgaudit.runs import conclusion
 from imgaudit.runs.calibration import measure_bank
 from imgaudit.runs.conclusion import conclude
 from imgaudit.runs.folder import RunFolder
@@ -218,6 +220,11 @@ def audited(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, AuditR
     return run, result
 
 
+def untested(part: PartReplication | Skipped) -> PartReplication | Skipped:
+    """The same comparison in parts, as one that is not beyond the controls."""
+    return part if isinstance(part, Skipped) else part.model_copy(update={"stands": False})
+
+
 @pytest.mark.slow
 def test_a_memoriser_of_a_layout_returns_a_part_of_its_variants(audited: tuple[RunFolder, AuditResult]) -> None:
     run, result = audited
@@ -234,6 +241,17 @@ def test_a_memoriser_of_a_layout_returns_a_part_of_its_variants(audited: tuple[R
     assert (row["part_rung"], row["part_hits"], row["verdict"]) == ("caption", "2", "partial")
     page = (run.path / "report" / f"{found['variant'].id}.html").read_text()
     assert "Which part of the image was returned" in page and "Partly replicated" in page
+    assert PART_NOT_TESTED not in page
+    # Where only the copy descriptor tells the copy, the page says that this is where both agree most.
+    told = [
+        one.model_copy(update={"stands": True, "at_least_a_part": True, "part": untested(one.part)})
+        for one in found["variant"].replication
+    ]
+    located = conclusion._locate_part(run, found["variant"].model_copy(update={"replication": told}))
+    assert located == part.model_copy(update={"is_tested": False})
+    changed = [one.model_copy(update={"part": located}) if one.part else one for one in result.findings]
+    write_report(run, result.model_copy(update={"findings": changed}))
+    assert PART_NOT_TESTED in (run.path / "report" / f"{found['variant'].id}.html").read_text()
     # The picture behind it was deleted: the page says so, and a conclusion made anew takes the image as damaged.
     (run.path / part.path).unlink()
     write_report(run, result)

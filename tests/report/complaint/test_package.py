@@ -19,7 +19,7 @@ from imgaudit.report.complaint.package import find_image, make_package, write_pa
 from imgaudit.report.review import (
     ReviewedRun,
 )
-from imgaudit.report.wording import WORDING
+from imgaudit.report.wording import PART_NOT_TESTED, WORDING
 from imgaudit.runs.finished import FinishedRun, read_finished_run
 from imgaudit.runs.folder import RunFolder
 from imgaudit.schema.findings import Finding, PartEvidence, Verdict
@@ -48,6 +48,14 @@ def with_part(finding: Finding) -> Finding:
     assert not isinstance(finding.best_replica, Skipped)
     part = PartEvidence(rung=Rung.CAPTION, path=finding.best_replica.path, seed=0, pair=pair)
     return finding.model_copy(update={"part": part})
+
+
+def test_a_part_that_only_the_copy_descriptor_speaks_for_is_said_to_be_untested(finished: FinishedRun) -> None:
+    finding = with_part(replicated(finished, "plain"))
+    assert finding.part is not None
+    untested = finding.model_copy(update={"part": finding.part.model_copy(update={"is_tested": False})})
+    said = [make_package(finished, one)["complaint.md"].decode().replace("\\", "") for one in (finding, untested)]
+    assert [PART_NOT_TESTED in text for text in said] == [False, True]
 
 
 def test_a_package_says_everything_a_recipient_asks(finished: FinishedRun, reviewed: ReviewedRun) -> None:
