@@ -191,6 +191,16 @@ CAPTION_LIMIT = (
 )
 """Printed wherever the score under the caption stands."""
 
+DESCRIPTOR_FOUND = 16, 23, 31
+"""Memorised layouts of the lab `report-128` that an audit called partly replicated by pixels alone, by pixels or the
+copy descriptor, and of how many, as `imgaudit benchmark legs` prints."""
+
+DESCRIPTOR_LACKED = (
+    "On a test model that had memorised {2} layouts (a frame or background with changing content), an audit by pixels "
+    "called {0} of them partly replicated, and one that also used a copy descriptor called {1}."
+).format(*DESCRIPTOR_FOUND)
+"""Printed where no copy descriptor was on the machine, although the model's images are large enough for one."""
+
 PART_NOT_TESTED = (
     "The copy descriptor told this copy, and it does not say which part of the image it is. What is shown is where the "
     "two agree most, which is not more than the controls give."

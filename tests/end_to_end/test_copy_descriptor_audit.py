@@ -8,8 +8,13 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from imgaudit.benchmark.verdicts.legs import LegTable, measure_rates
+from imgaudit.benchmark.verdicts.legs_audit import Legs, Truth
 from imgaudit.cli import app
 from imgaudit.decision.null_bank import NullBank
+from imgaudit.models.loading import bundled_lab
+from imgaudit.report.wording import DESCRIPTOR_FOUND, DESCRIPTOR_LACKED
+from imgaudit.schema.records import Skipped
 from imgaudit.similarity import matcher
 from tests.similarity.test_matcher import Named
 
@@ -77,3 +82,28 @@ def test_a_page_says_why_no_copy_descriptor_was_measured(
     pages = [path.read_text(encoding="utf-8") for path in (run / "report").glob("*.html")]
     [text] = [page for page in pages if "How the model was asked" in page]
     assert "Copies are told by pixels alone" in text and "images of 16 pixels are too small for it" in text
+    assert DESCRIPTOR_LACKED not in text
+
+
+def test_a_page_says_what_a_missing_copy_descriptor_would_add(
+    model_folder: Path, make_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(matcher, "COPY_DESCRIPTOR_SIDE", 16)
+    monkeypatch.setattr(matcher, "_load_copy_descriptor", lambda name, device: Skipped(skipped=f"no {name} here"))
+    (tmp_path / "imgaudit.toml").write_text("steps = 2\ndraws = 2\nscore_after = 2\nseeds = 2\n", encoding="utf-8")
+    run, targets = tmp_path / "run", make_folder("targets", range(1))
+    invoke("audit", targets, "--model", model_folder, "--device", "cpu", "--no-controls", "--out", run)
+    [page] = [path for path in (run / "report").glob("*.html") if "How the model was asked" in path.read_text("utf-8")]
+    text = page.read_text(encoding="utf-8")
+    assert "no sscd here" in text and "no sscd-int8 here" in text and DESCRIPTOR_LACKED in text
+
+
+def test_what_a_copy_descriptor_adds_is_what_the_benchmark_counted() -> None:
+    table = LegTable.read(bundled_lab("demo-128") / "legs.json")
+    layouts = ("called partial", Truth.LAYOUT.value)
+    partial = {
+        legs: next(one for one in measure_rates(table.rows, legs) if (one.name, one.group) == layouts)
+        for legs in (Legs.PIXELS, Legs.EITHER)
+    }
+    assert (partial[Legs.PIXELS].hits, partial[Legs.EITHER].hits, partial[Legs.EITHER].n) == DESCRIPTOR_FOUND

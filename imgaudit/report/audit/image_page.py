@@ -21,6 +21,7 @@ from imgaudit.report.pictures import fade_outside, read_picture
 from imgaudit.report.wording import (
     CAPTION_LIMIT,
     CONDITION_WORDING,
+    DESCRIPTOR_LACKED,
     INVMM_LIMIT,
     INVMM_MEANING,
     P_VALUE_SENTENCE,
@@ -112,6 +113,7 @@ def image_context(
         "conditions": CONDITION_WORDING,
         "reported_only": [rung.value for rung in REPORTED_RUNGS],
         "copy_descriptors": COPY_DESCRIPTORS,
+        "descriptor_lacked": DESCRIPTOR_LACKED,
         "p_value_sentence": _p_value_sentence(finding),
         "caption_sentence": caption_text(finding),
         "caption_limit": CAPTION_LIMIT,
