@@ -113,6 +113,10 @@ def test_a_line_is_not_bent_by_one_control_that_was_trained_on() -> None:
     assert fit.slope == pytest.approx(0.1, abs=1e-6)
     assert abs(fit.residual(0.5 + 0.1 * 7, 7.0)) < 0.2
     assert fit_line([1.0, 1.0], [2.0, 3.0]).slope == 0.0
+    draw = np.random.default_rng(0)
+    x, y = draw.integers(0, 9, 80).astype(float), draw.normal(size=80)
+    known = stats.theilslopes(y, x)
+    assert fit_line(x.tolist(), y.tolist()) == (known.intercept, known.slope, 80)
 
 
 def test_joint_thresholds_of_one_score_twice_are_its_own() -> None:

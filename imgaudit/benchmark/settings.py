@@ -247,7 +247,12 @@ class RobustnessSettings(Seeded):
     engine_kills: int = Field(20, ge=0, description="Times that audits by two processes, and one of both, are killed.")
     full_disks: int = Field(20, ge=0, description="Audits that run out of disk space. Needs root.")
     damaged_runs: int = Field(5, ge=0, description="Runs that are damaged, for each kind of damage.")
-    hostile_runs: int | None = Field(None, ge=1, description="Hostile run folders of each kind; by default all.")
+    hostile_files: int | None = Field(
+        None, ge=1, description="Hostile models of each kind, and images of each kind and outcome; by default all."
+    )
+    hostile_runs: int | None = Field(
+        None, ge=1, description="Hostile run folders of each kind, slow commands in turn; by default all of both."
+    )
     edited_runs: int | None = Field(
         None, ge=1, description="Kinds of edits of finished runs to try, of each file; by default all."
     )

@@ -21,7 +21,7 @@ here.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from math import ceil, inf
 
 import numpy as np
@@ -165,28 +165,40 @@ class JointNull:
         found = [self._chunk(images[start : start + CHUNK]) for start in range(0, len(images), CHUNK)]
         return np.concatenate(found) if found else np.empty(0)
 
+    @cached_property
+    def _distinct(self) -> list[list[int]]:
+        """Per leg, its values that are not the same as the first for every control: those are ranked by themselves."""
+        return [
+            [0, *(value for value in range(1, leg.shape[1]) if (leg[:, value] != leg[:, 0]).any())]
+            for leg in self.legs.swapaxes(0, 1)
+        ]
+
     def _chunk(self, legs: Floats) -> Floats:
         own_ranks = 1 + _count_reaching(self._sorted, legs).max(axis=-1)
         weights = np.ones(legs.shape[1]) if self.weights is None else np.array(self.weights)
         own, others = (weights / own_ranks).sum(axis=-1)[:, None], np.zeros((len(legs), len(self.legs)))
         # Leg by leg: arrays (images, controls) are passed over much faster than the short axes of one large array.
         for leg, weight in enumerate(weights):
-            others += weight / self._rank_controls(legs[:, leg], leg)
+            others += self._weigh_controls(legs[:, leg], leg, weight)
         # Sums of the same reciprocals in another order may differ in their last digit: those count as equal.
         return np.asarray((1 + (others >= own - 1e-12).sum(axis=1)) / (1 + len(self.legs)), dtype=float)
 
-    def _rank_controls(self, images: Floats, leg: int) -> npt.NDArray[np.int64]:
-        """Return the rank of every control among the controls and one image, by one leg: (images, controls).
+    def _weigh_controls(self, images: Floats, leg: int, weight: float) -> Floats:
+        """Return weight / rank of every control among the controls and one image, by one leg: (images, controls).
 
-        It is one lower where the image is at least as high, and the worst over the leg's values.
+        The rank is one lower where the image is at least as high, and the worst over the leg's values.
 
         images:  (images, values)
         """
-        ranks = np.zeros((len(images), len(self.legs)), dtype=np.int64)
-        for value in range(images.shape[1]):
-            reached, others = self._reached[:, leg, value], self.legs[:, leg, value]
-            np.maximum(ranks, reached + (images[:, None, value] >= others), out=ranks)
-        return ranks
+        same = bool((images == images[:, :1]).all())
+        # Each control has one of two ranks, so that nothing is divided for every image.
+        shares = (
+            np.where(images[:, None, value] >= self.legs[:, leg, value], weight / (reached + 1), weight / reached)
+            for value in (self._distinct[leg] if same else range(images.shape[1]))
+            for reached in (self._reached[:, leg, value],)
+        )
+        # The worst of ranks is the least of shares.
+        return reduce(np.minimum, shares)
 
 
 def _count_reaching(ordered: Floats, values: Floats) -> npt.NDArray[np.int64]:
@@ -264,12 +276,13 @@ class JointTest:
             # The chance that more texts would have given counts, though it was not taken.
             more = any(image.texts.get(rung, 0) > self.texts[rung] for rung in TEXT_RUNGS if self._is_usable(rung))
             return min(1.0, 2 * p_value) if more else p_value
-        beyond = [p for rung in TEXT_RUNGS for p in self._texts_beyond(image, rung, design, bank)]
+        place = _find_bin(image, edges)
+        beyond = [p for rung in TEXT_RUNGS for p in self._texts_beyond(image, rung, design, (bank, place))]
         return min(1.0, 2 * min(p_value, len(beyond) * min(beyond))) if beyond else p_value
 
     def _null(self, bank: NullBank, design: Design, edges: Sequence[float], image: Control) -> JointNull:
         """Measure the controls by a design once; those that lack one of its rungs, or a caption, are left out."""
-        key = (design, int(np.searchsorted(edges, image.complexity)) if edges else 0)
+        key = (design, _find_bin(image, edges))
         if key not in self._nulls:
             controls = [
                 one for one in bank.controls
@@ -297,8 +310,11 @@ class JointTest:
                 legs[row, 1 : legs.shape[1] - design.caption] = -inf
         return legs
 
-    def _texts_beyond(self, image: Control, rung: Rung, design: Design, bank: NullBank) -> list[float]:
-        """Return one p-value for each text, or group of as many texts as controls had, that the design leaves out."""
+    def _texts_beyond(self, image: Control, rung: Rung, design: Design, within: tuple[NullBank, int]) -> list[float]:
+        """Return one p-value for each text, or group of as many texts as controls had, that the design leaves out.
+
+        within:  the controls of the image's bin of complexity, and the bin
+        """
         if rung in design.rungs or not image.rungs.get(rung) or not self._is_usable(rung):
             return []
         null_rung = self.bank.null_rung(rung)
@@ -306,17 +322,24 @@ class JointTest:
             return []
         count, each = image.texts.get(rung, 1), max(1, self.texts[rung])
         groups = [range(start, min(count, start + each)) for start in range(0, count, each)]
-        return [_compare_answers(image.leading(rung, group), bank, null_rung) for group in groups]
+        answers = [image.leading(rung, group) for group in groups]
+        return [self._compare_answers(some, null_rung, *within) for some in answers]
+
+    def _compare_answers(self, seeds: Sequence[ControlSeed], null_rung: Rung, bank: NullBank, place: int) -> float:
+        """Return the p-value of the answers to some texts, against as many answers of every control on one rung.
+
+        A mean of few answers varies more than one of many, so the controls' first answers are as many.
+        """
+        key = (null_rung, len(seeds), place)
+        if key not in self._nulls:
+            answers = [one.leading(null_rung)[: len(seeds)] for one in bank.controls if one.rungs.get(null_rung)]
+            legs = np.array([_measure_answers(some) for some in answers], dtype=float)
+            self._nulls[key] = JointNull(legs.reshape(len(answers), 2, 2))
+        return float(self._nulls[key].p_values(np.array([_measure_answers(seeds)], dtype=float))[0])
 
 
-def _compare_answers(seeds: Sequence[ControlSeed], bank: NullBank, null_rung: Rung) -> float:
-    """Return the p-value of the answers to some texts, against as many answers of every control on one rung.
-
-    A mean of few answers varies more than one of many, so the controls' first answers are as many.
-    """
-    answers = [one.leading(null_rung)[: len(seeds)] for one in bank.controls if one.rungs.get(null_rung)]
-    legs = np.array([_measure_answers(some) for some in (seeds, *answers)], dtype=float)
-    return float(JointNull(legs[1:]).p_values(legs[:1])[0])
+def _find_bin(image: Control, edges: Sequence[float]) -> int:
+    return int(np.searchsorted(edges, image.complexity)) if edges else 0
 
 
 def correct_for_texts(p_value: float, texts: int, control_texts: int) -> float:

@@ -47,6 +47,9 @@ LEAST_CONTROLS = 20
 PERMUTATIONS = 9_999
 """Permutations drawn; the smallest p-value is 1/10,000."""
 
+RANKS_TOGETHER = 2**18
+"""Ranks that are added up at once: what is in memory grows with it."""
+
 
 class InSet(Captioned, Interface):
     """A work, or a control: whatever has scores."""
@@ -84,20 +87,34 @@ def count_permutations(ranks: Ints, works: int, seed: int, permutations: int = P
     works:    how many of the images are works; the others are controls
     Returns   (sets,) in [1 / (1 + permutations), 1]
     """
+    return count_by_legs(ranks, works, seed, (ranks.shape[2],), permutations)[0]
+
+
+def count_by_legs(
+    ranks: Ints, works: int, seed: int, legs: Sequence[int], permutations: int = PERMUTATIONS
+) -> list[Floats]:
+    """Return the p-values of `count_permutations` by the first of the legs only, for every such number of them.
+
+    All of them share their permutations, which take most of the time to draw.
+    """
     draw, images = np.random.default_rng(seed), len(ranks)
     # The sums of works and controls add up to the same for every leg, so that the smaller side is drawn.
     drawn = min(works, images - works)
     whole = ranks[:, :, 0].sum(axis=0)
 
-    def statistic(sums: Ints) -> Ints:
-        return np.asarray(sums.max(axis=-1) if drawn == works else whole - sums.min(axis=-1), dtype=np.int64)
+    def statistics(sums: Ints) -> list[Ints]:
+        leading = (sums[..., :count] for count in legs)
+        return [one.max(axis=-1) if drawn == works else whole - one.min(axis=-1) for one in leading]
 
-    own = ranks[:works] if drawn == works else ranks[works:]
-    observed, reached = statistic(own.sum(axis=0)), np.ones(ranks.shape[1], dtype=np.int64)
-    for _ in range(permutations):
-        places = draw.choice(images, drawn, replace=False, shuffle=False)
-        reached += statistic(ranks[places].sum(axis=0)) >= observed
-    return np.asarray(reached / (1 + permutations), dtype=np.float64)
+    observed = statistics((ranks[:works] if drawn == works else ranks[works:]).sum(axis=0))
+    reached = [np.ones(ranks.shape[1], dtype=np.int64) for _ in legs]
+    together = max(1, RANKS_TOGETHER // ranks[:1].size // max(1, drawn))
+    for start in range(0, permutations, together):
+        count = min(together, permutations - start)
+        places = np.array([draw.choice(images, drawn, replace=False, shuffle=False) for _ in range(count)])
+        for counted, found, own in zip(reached, statistics(ranks[places].sum(axis=1)), observed, strict=True):
+            counted += (found >= own).sum(axis=0)
+    return [np.asarray(one / (1 + permutations), dtype=np.float64) for one in reached]
 
 
 def share_ahead(ranks: Ints, works: int) -> Floats:

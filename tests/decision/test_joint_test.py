@@ -68,6 +68,27 @@ def test_many_images_are_ranked_as_one_by_one() -> None:
     assert null.p_values(images[:0]).tolist() == []
 
 
+@pytest.mark.parametrize("twice", [True, False])
+def test_ranks_are_those_of_counting_one_by_one(twice: bool) -> None:
+    """Two legs, one of whose values are the same for all controls, and for the images too or not."""
+    draw = np.random.default_rng(4)
+    controls, images = (draw.integers(0, 9, (count, 2, 2)).astype(float) for count in (30, 40))
+    controls[:, 0, 1] = controls[:, 0, 0]
+    images[:, 0, 1] = images[:, 0, 0] if twice else images[:, 0, 1]
+    weights = (1.0, 0.25)
+
+    def strength(one: int, everybody: npt.NDArray[np.float64]) -> float:
+        others = np.delete(everybody, one, axis=0)
+        # A tie with the image, which is the last, counts against both.
+        ranks = 1 + (others >= everybody[one]).sum(axis=0).max(axis=-1)
+        return float((weights / ranks).sum())
+
+    for image, p_value in zip(images, JointNull(controls, weights).p_values(images), strict=True):
+        everybody = np.concatenate([controls, image[None]])
+        strengths = [strength(place, everybody) for place in range(31)]
+        assert p_value == pytest.approx(sum(one >= strengths[-1] - 1e-12 for one in strengths) / 31)
+
+
 def test_of_two_values_of_one_leg_the_worse_rank_counts() -> None:
     controls = np.array([[[n, n]] for n in range(99)], dtype=float)
     high, one_sided = JointNull(controls).p_values(np.array([[[200.0, 200.0]], [[200.0, -1.0]]]))

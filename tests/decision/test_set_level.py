@@ -10,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 from scipy import stats
 
+from imgaudit.decision import set_level
 from imgaudit.decision.controls import Control, make_control
 from imgaudit.decision.folder import FolderDecision
 from imgaudit.decision.null_bank import NullBank
@@ -19,6 +20,7 @@ from imgaudit.decision.set_level import (
     LEAST_WORKS,
     PERMUTATIONS,
     compare_set,
+    count_by_legs,
     count_permutations,
     rank_together,
     share_ahead,
@@ -85,6 +87,16 @@ def test_sets_like_their_controls_are_seldom_told(works: int) -> None:
     found = count_permutations(rank_together(values), works, 1, 199)
     for level in (0.05, 0.2, 0.5):
         assert (found <= level).mean() == pytest.approx(level, abs=4 * np.sqrt(level * (1 - level) / 2_000))
+
+
+@pytest.mark.parametrize("works", [5, 30])
+def test_fewer_legs_and_fewer_permutations_at_once_change_nothing(works: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    ranks = rank_together(np.random.default_rng(1).normal(size=(works + 20, 7, 2)))
+    both, one = count_by_legs(ranks, works, 3, (2, 1), 199)
+    assert both.tolist() == count_permutations(ranks, works, 3, 199).tolist()
+    assert one.tolist() == count_permutations(ranks[:, :, :1], works, 3, 199).tolist() != both.tolist()
+    monkeypatch.setattr(set_level, "RANKS_TOGETHER", 1)
+    assert count_permutations(ranks, works, 3, 199).tolist() == both.tolist()
 
 
 def make_works(values: Sequence[float], captions: Sequence[float | None] | None = None) -> list[Control]:

@@ -92,11 +92,11 @@ def _attack_in(folder: Path, settings: RobustnessSettings, on_stage: OnStage) ->
     folder.mkdir(parents=True, exist_ok=True)
     whole = interruptions.audit_undisturbed(bench)
     stages: list[tuple[str, Callable[[], None]]] = [
-        ("hostile images", lambda: inputs.audit_hostile_images(bench)),
+        ("hostile images", lambda: inputs.audit_hostile_images(bench, settings.hostile_files)),
         (layouts.LAYOUTS, lambda: layouts.read_layouts(bench.recorder)),
         ("hostile caption tables", lambda: inputs.read_hostile_tables(bench)),
         ("hostile captions", lambda: inputs.audit_hostile_captions(bench)),
-        ("hostile models", lambda: inputs.refuse_hostile_models(bench)),
+        ("hostile models", lambda: inputs.refuse_hostile_models(bench, settings.hostile_files)),
         ("connections", lambda: inputs.stay_offline(bench)),
         ("signals", lambda: interruptions.interrupt(bench, whole)),
         ("full disks", lambda: damage.fill_disk(bench, whole, settings.full_disks)),

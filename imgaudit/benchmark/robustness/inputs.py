@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import sys
+from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -84,12 +85,15 @@ def executed(bench: Bench, *more: Path) -> list[str]:
     return [f"executed: {path} is there" for path in found if path.exists()]
 
 
-def audit_hostile_images(bench: Bench) -> None:
-    """One folder with every kind of file; each that is listed ends as measured or as skipped with a reason."""
+def audit_hostile_images(bench: Bench, each: int | None = None) -> None:
+    """One folder with every kind of file; each that is listed ends as measured or as skipped with a reason.
+
+    each:  as in `make_hostile_images`
+    """
     place = bench.place("images")
     folder, run = place / "folder", place / "run"
     folder.mkdir()
-    files = make_hostile_images(folder, MARKER)
+    files = make_hostile_images(folder, MARKER, each)
     try:
         ended = run_command(bench.audit(folder, run), place / "output", timeout=3000)
     finally:
@@ -158,11 +162,17 @@ def audit_hostile_captions(bench: Bench) -> None:
         bench.recorder.count("texts", "caption", measured, own + (problems if number == 0 else []))
 
 
-def refuse_hostile_models(bench: Bench) -> None:
-    """Damaged and hostile model folders: each refused with exit code 4 and a reason."""
+def refuse_hostile_models(bench: Bench, each: int | None = None) -> None:
+    """Damaged and hostile model folders: each refused with exit code 4 and a reason.
+
+    each:  models of each kind; None for all
+    """
     targets, _ = bench.portfolio()
-    place = bench.place("models")
+    place, met = bench.place("models"), Counter[str]()
     for model in make_hostile_models(resolve_model(bench.model), place / "models", place / PLANTED):
+        met[model.kind] += 1
+        if each is not None and met[model.kind] > each:
+            continue
         arguments = bench.audit(targets, place / "run")
         arguments[arguments.index("--model") + 1] = model.path
         ended = run_command(arguments, place / "output", timeout=300)

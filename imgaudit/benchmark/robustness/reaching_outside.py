@@ -103,7 +103,8 @@ def _decisions(whole: Undisturbed, place: Path) -> Path:
 def reach_outside(bench: Bench, whole: Undisturbed, kinds: int | None = None) -> None:
     """Run every command on every hostile run folder.
 
-    kinds:  cases of each kind, from the first on; None for all
+    kinds:  cases of each kind, from the first on; None for all. With fewer than all, the commands that take long take
+            turns: each kind meets one of them, and each of them every third kind
     """
     met: dict[str, int] = {}
     with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -111,7 +112,8 @@ def reach_outside(bench: Bench, whole: Undisturbed, kinds: int | None = None) ->
             met[case.kind] = met.get(case.kind, 0) + 1
             if kinds is not None and met[case.kind] > kinds:
                 continue
-            commands = (*COMMANDS, *(WITH_MODEL if met[case.kind] == 1 else ()))
+            long = WITH_MODEL if kinds is None else WITH_MODEL[len(met) % len(WITH_MODEL) :][:1]
+            commands = (*COMMANDS, *(long if met[case.kind] == 1 else ()))
             attempts = [_prepare(bench, whole, case, command) for command in commands]
             for attempt, (state, problems) in zip(attempts, pool.map(_try, attempts), strict=True):
                 named = [f"{case.what}, {attempt.command.name}: {problem}" for problem in problems[:MOST_PROBLEMS]]

@@ -25,6 +25,7 @@ from imgaudit.benchmark.verdicts.portfolios import (
     Judged,
     decide_portfolios,
     false_discovery_proportions,
+    group_families,
     join_portfolios,
     judge,
     judge_through_funnel,
@@ -150,14 +151,12 @@ def report_funnel(table: ScoreTable, seed: int = 1, scores: SearchTable | None =
         raise InputError("the table needs memorised and held-out images, and has none of one kind")
     costs = _Costs.of(table, [*positives, *table.of(Group.HELD_OUT)], scores)
     images, never_trained = (_add_scores(Images.of(rows), rows, scores) for rows in (positives, pool))
+    families = group_families([row.sha256 for row in pool])
     rows: list[FunnelRow] = []
     funnels = [one for one in FUNNELS if one.first_look is None or costs.looked is not None]
     for captions in (True, False):
         draw = np.random.default_rng([seed, int(captions)])
-        splits = [
-            split_pool(never_trained, [row.sha256 for row in pool], draw, searched=is_searched(table))
-            for _ in range(BANKS)
-        ]
+        splits = [split_pool(never_trained, families, draw, searched=is_searched(table)) for _ in range(BANKS)]
         if captions and not splits[0].bank.scored_captions:
             raise InputError(
                 "the table has no scores under captions: measure it again, or give --scores with a table of "

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import TypeGuard
 
 import numpy as np
@@ -53,7 +54,10 @@ class Images:
 
     def at(self, places: Places) -> "Images":
         """Return the images at some places."""
-        return Images(*(getattr(self, field.name)[places] for field in fields(self)))
+        found = Images(*(getattr(self, field.name)[places] for field in fields(self)))
+        # What was computed of all images is that of some: banks are drawn from the same ones thousands of times.
+        vars(found).update({name: getattr(self, name)[places] for name in _DERIVED})
+        return found
 
     @classmethod
     def of(cls, rows: Sequence[ScoreRow | ControlRow]) -> "Images":
@@ -87,22 +91,22 @@ class Images:
         passing = (self.similarities > similarity) & (self.distances < distance)
         return np.asarray(passing.sum(axis=-1), dtype=np.int64)
 
-    @property
+    @cached_property
     def scored(self) -> npt.NDArray[np.int64]:
         """(images, rungs): seeds that could be scored."""
         return np.asarray(np.isfinite(self.similarities).sum(axis=-1), dtype=np.int64)
 
-    @property
+    @cached_property
     def near_identical(self) -> npt.NDArray[np.int64]:
         """(images, rungs): seeds that are near-identical by the absolute standard."""
         return self.count(ABSOLUTE_STANDARD.similarity, ABSOLUTE_STANDARD.distance)
 
-    @property
+    @cached_property
     def mostly_near_identical(self) -> Flags:
         """(images, rungs): True where at least half of the seeds are near-identical."""
         return np.asarray(2 * self.near_identical >= np.maximum(1, self.scored), dtype=bool)
 
-    @property
+    @cached_property
     def means(self) -> Floats:
         """(images, rungs): mean similarity over the seeds; -inf without any."""
         scored = self.scored
@@ -110,15 +114,19 @@ class Images:
             np.where(scored > 0, np.nansum(self.similarities, axis=-1) / np.maximum(1, scored), -np.inf), dtype=float
         )
 
-    @property
+    @cached_property
     def best(self) -> Floats:
         """(images, rungs): highest similarity; -inf without any."""
         return np.asarray(np.nan_to_num(self.similarities, nan=-np.inf).max(axis=-1, initial=-np.inf), dtype=float)
 
-    @property
+    @cached_property
     def closest(self) -> Floats:
         """(images, rungs): lowest distance; inf without any."""
         return np.asarray(np.nan_to_num(self.distances, nan=np.inf).min(axis=-1, initial=np.inf), dtype=float)
+
+
+_DERIVED = ("scored", "near_identical", "mostly_near_identical", "means", "best", "closest")
+"""Properties with one row per image, each computed from the image's own seeds alone."""
 
 
 def _is_measured(row: ScoreRow | ControlRow) -> TypeGuard[ScoreRow]:

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from imgaudit.benchmark.harness.cases import Group
 from imgaudit.benchmark.harness.score_table import ControlRow, ControlTable, ScoreRow, ScoreTable
 from imgaudit.benchmark.verdicts.images import Images, Places
-from imgaudit.benchmark.verdicts.portfolios import NEVER_TRAINED, Bank, Split, split_pool
+from imgaudit.benchmark.verdicts.portfolios import NEVER_TRAINED, Bank, Split, group_families, split_pool
 from imgaudit.schema.measures import NEAR_COPY_CORRELATION
 
 ANY, CLEAN_KIND, SIBLING = "never trained on", "no near copy was trained on", "planted in the sibling only"
@@ -41,21 +42,25 @@ class NeverTrained:
         """Yield banks with the places of the images that each judges, `count` of them at random."""
         for _ in range(count):
             if self.fixed is None and self.judged_by is None:
-                yield split_pool(self.images, self.families, draw, bootstrap=bootstrap, searched=self.searched)
+                yield split_pool(self.images, self._members, draw, bootstrap=bootstrap, searched=self.searched)
                 continue
             bank = self.fixed
             if bank is None and self.judged_by is not None:
-                alone = [str(place) for place in range(len(self.judged_by))]
-                bank = split_pool(self.judged_by, alone, draw, bootstrap=bootstrap, searched=self.searched).bank
+                bank = split_pool(self.judged_by, self._judges, draw, bootstrap=bootstrap, searched=self.searched).bank
             assert bank is not None
             yield Split(bank, self._resample(draw) if bootstrap else np.arange(len(self.images)))
 
     def _resample(self, draw: np.random.Generator) -> Places:
-        members: dict[str, list[int]] = {}
-        for place, family in enumerate(self.families):
-            members.setdefault(family, []).append(place)
-        names = sorted(members)
-        return np.concatenate([members[names[one]] for one in draw.integers(len(names), size=len(names))])
+        members = self._members
+        return np.concatenate([members[one] for one in draw.integers(len(members), size=len(members))])
+
+    @cached_property
+    def _members(self) -> list[Places]:
+        return group_families(self.families)
+
+    @cached_property
+    def _judges(self) -> list[Places]:
+        return group_families([str(place) for place in range(0 if self.judged_by is None else len(self.judged_by))])
 
 
 def _independently(pool: Places, draw: np.random.Generator, portfolios: int) -> Places:

@@ -10,7 +10,6 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from imgaudit.benchmark.verdicts.images import INVERTED, TEXT, Flags, Floats, Images, Places
 from imgaudit.decision.joint_test import INVERTED_WEIGHT, JointNull
@@ -95,9 +94,9 @@ class Bank:
 
     def _is_high(self, images: Images, share: float, *, captions: bool) -> Flags:
         each = share / 2 if captions else share
-        high = self.score(images) > exceedance_threshold(self.score(self.kept_out).tolist(), each)
+        high = self.score(images) > exceedance_threshold(self.score(self.kept_out), each)
         if captions:
-            bound = exceedance_threshold(self.score_captions(self.kept_out).tolist(), each)
+            bound = exceedance_threshold(self.score_captions(self.kept_out), each)
             high = high | (self.score_captions(images) > bound)
         return np.asarray(high, dtype=bool)
 
@@ -105,8 +104,8 @@ class Bank:
         """Return the copy thresholds, as `NullBank.thresholds` does: similarity and distance."""
         best, closest = self.controls.best, self.controls.closest
         used = [rung for rung in (TEXT, INVERTED) if np.isfinite(best[:, rung]).all()]
-        similarity = [exceedance_threshold(best[:, rung].tolist(), level) for rung in used]
-        distance = [-exceedance_threshold((-closest[:, rung]).tolist(), level) for rung in used]
+        similarity = [exceedance_threshold(best[:, rung], level) for rung in used]
+        distance = [-exceedance_threshold(-closest[:, rung], level) for rung in used]
         return max(similarity), min(distance)
 
 
@@ -164,23 +163,29 @@ def rank_images(images: Images, bank: Bank, *, captions: bool) -> Floats:
     Captions that the bank does not have are compared with its embeddings, as `JointTest.p_value` does.
     """
     asked = captions & (images.scored[:, TEXT] > 0)
-    together = [TEXT, INVERTED] if captions and bank.captioned else [INVERTED]
-    controls, scores, own = bank.controls, bank.score(bank.controls), bank.score(images)
-    p_values = bank.rank(_legs(controls, scores, [INVERTED]), _legs(images, own, [INVERTED]), [INVERTED], 1)
-    if not captions or not asked.any():
-        return p_values
-    if bank.captioned:
-        with_text = bank.rank(_legs(controls, scores, together), _legs(images, own, together), together, 1)
-        if bank.scored_captions:
-            both = ((controls, scores), (images, own))
-            under_captions = [bank.score_captions(one) for one, _ in both]
-            legs = [_legs(*one, together, found) for one, found in zip(both, under_captions, strict=True)]
-            with_score = bank.rank(legs[0], legs[1], together, 2)
-            with_text = np.where(np.isfinite(under_captions[1]), with_score, with_text)
-    else:
-        texts = bank.rank(_legs(controls, None, [INVERTED]), _legs(images, None, [TEXT]), [TEXT], 0)
-        with_text = np.minimum(1.0, 2 * np.minimum(p_values, texts))
-    return np.where(asked, with_text, p_values)
+    if not captions or not bank.captioned:
+        p_values = _rank_alike(images, bank, [INVERTED])
+        if not asked.any():
+            return p_values
+        texts = bank.rank(_legs(bank.controls, None, [INVERTED]), _legs(images, None, [TEXT]), [TEXT], 0)
+        return np.where(asked, np.minimum(1.0, 2 * np.minimum(p_values, texts)), p_values)
+    scored = asked & (np.isfinite(bank.score_captions(images)) if bank.scored_captions else False)
+    p_values = np.empty(len(images))
+    for alike, rungs, by_caption in (
+        (~asked, [INVERTED], False), (asked & ~scored, [TEXT, INVERTED], False), (scored, [TEXT, INVERTED], True),
+    ):  # fmt: skip
+        if alike.any():
+            p_values[alike] = _rank_alike(images.at(np.flatnonzero(alike)), bank, rungs, by_caption=by_caption)
+    return p_values
+
+
+def _rank_alike(images: Images, bank: Bank, rungs: Sequence[int], *, by_caption: bool = False) -> Floats:
+    """Return the p-values of images that are all compared by the same legs."""
+    own, controls = (
+        _legs(one, bank.score(one), rungs, bank.score_captions(one) if by_caption else None)
+        for one in (images, bank.controls)
+    )
+    return bank.rank(controls, own, rungs, 1 + by_caption)
 
 
 def judge(images: Images, bank: Bank, policy: Policy, *, captions: bool, p_values: Floats | None = None) -> Judged:
@@ -241,7 +246,9 @@ def decide_portfolios(images: Judged, level: float) -> Claims:
     images:  arrays of shape (portfolios, images)
     """
     stands_out = select_discoveries(images.p_values, level)
-    absolute = images.returned & select_discoveries(images.text_p_values, level)
+    absolute = images.returned
+    if absolute.any():
+        absolute = absolute & select_discoveries(images.text_p_values, level)
     return Claims(stands_out | absolute, (stands_out & images.claimed) | absolute)
 
 
@@ -251,8 +258,11 @@ def select_discoveries(p_values: Floats, level: float) -> Flags:
     >>> select_discoveries(np.array([[0.01, 0.02, 0.9], [0.04, 0.9, 0.9]]), 0.05).tolist()
     [[True, True, False], [False, False, False]]
     """
-    corrected: Floats = stats.false_discovery_control(p_values, axis=-1, method="bh")
-    return corrected <= level + 1e-12
+    ordered, count = np.sort(p_values, axis=-1), p_values.shape[-1]
+    # The largest p-value that passes at its rank is the cutoff: no rank has to be given back to its image.
+    passing = ordered * (count / np.arange(1, count + 1)) <= level + 1e-12
+    cutoff = np.where(passing, ordered, -np.inf).max(axis=-1, keepdims=True, initial=-np.inf)
+    return np.asarray(p_values <= cutoff, dtype=bool)
 
 
 def false_discovery_proportions(claims: Flags, never_trained: int) -> Floats:
@@ -290,30 +300,40 @@ class Split:
     """Places of the images to judge, repeated where a bootstrap sample repeats them."""
 
 
+def group_families(families: Sequence[str]) -> list[Places]:
+    """Return the places of every family's images, families by name.
+
+    >>> [places.tolist() for places in group_families(["b", "a", "b"])]
+    [[1], [0, 2]]
+    """
+    members: dict[str, list[int]] = {}
+    for place, family in enumerate(families):
+        members.setdefault(family, []).append(place)
+    return [np.array(members[name], dtype=np.int64) for name in sorted(members)]
+
+
 def split_pool(
-    pool: Images, families: Sequence[str], draw: np.random.Generator, *, bootstrap: bool = False, searched: bool
+    pool: Images, families: Sequence[Places], draw: np.random.Generator, *, bootstrap: bool = False, searched: bool
 ) -> Split:
     """Divide images into a bank of 80 + 240 and the rest; whole families fall on one side.
 
+    families:   of `group_families`
     searched:   as `Bank` has it
     bootstrap:  draw families with replacement first; all of a family's copies fall on one side, so that no image is
                 judged by itself
 
     With fewer images than a bank and as many to judge take, both shrink by the same factor.
     """
-    members: dict[str, list[int]] = {}
-    for place, family in enumerate(families):
-        members.setdefault(family, []).append(place)
-    names = sorted(members)
-    order = draw.permutation(len(names))
-    counts = np.bincount(draw.integers(len(names), size=len(names)), minlength=len(names)) if bootstrap else None
-    shuffled = [
-        place for number in order for place in members[names[number]] * (1 if counts is None else int(counts[number]))
-    ]
+    order = draw.permutation(len(families))
+    if bootstrap:
+        counts = np.bincount(draw.integers(len(families), size=len(families)), minlength=len(families))
+        order = np.repeat(order, counts[order])
+    shuffled = np.concatenate([families[number] for number in order])
     share = min(1.0, len(shuffled) / (KEPT_OUT + BANK + NEVER_TRAINED))
     kept, bank = round(KEPT_OUT * share), round((KEPT_OUT + BANK) * share)
     # The copies of the family that lies across the border are judged by no copy of themselves.
-    border = set(shuffled[:bank])
-    places = np.array([place for place in shuffled[bank:] if place not in border], dtype=np.int64)
-    first, second = np.array(shuffled[:kept], dtype=np.int64), np.array(shuffled[kept:bank], dtype=np.int64)
-    return Split(Bank(pool.at(first), pool.at(second), searched), places)
+    in_bank = np.zeros(len(pool), dtype=bool)
+    in_bank[shuffled[:bank]] = True
+    places = shuffled[bank:]
+    first, second = shuffled[:kept], shuffled[kept:bank]
+    return Split(Bank(pool.at(first), pool.at(second), searched), places[~in_bank[places]])

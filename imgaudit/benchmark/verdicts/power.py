@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from math import ceil, floor
 
 import numpy as np
@@ -20,6 +20,7 @@ from imgaudit.benchmark.verdicts.portfolios import (
     NEVER_TRAINED,
     Bank,
     decide_portfolios,
+    group_families,
     join_portfolios,
     judge,
     split_pool,
@@ -105,10 +106,14 @@ class Pool:
         """Return the pool of some of the images."""
         return Pool(self.images.at(places), self.searched)
 
+    @cached_property
+    def alone(self) -> list[Places]:
+        """Families of one image each."""
+        return group_families([str(place) for place in range(len(self))])
+
     def split(self, draw: np.random.Generator, counted: int) -> tuple[Bank, Images]:
         """Draw a bank of so many controls that count, and return it with the images that are left."""
-        families = [str(place) for place in range(len(self))]
-        split = split_pool(self.images, families, draw, searched=self.searched)
+        split = split_pool(self.images, self.alone, draw, searched=self.searched)
         places = draw.permutation(len(split.bank.controls))[:counted]
         return replace(split.bank, controls=split.bank.controls.at(places)), self.images.at(split.places)
 

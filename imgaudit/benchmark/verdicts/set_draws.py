@@ -9,7 +9,7 @@ import numpy as np
 from imgaudit.benchmark.harness.cases import Group
 from imgaudit.benchmark.searches.table import CAPTION, SearchRow, SearchTable
 from imgaudit.benchmark.verdicts.images import Floats, Places
-from imgaudit.decision.set_level import count_permutations, rank_together
+from imgaudit.decision.set_level import count_by_legs, rank_together
 from imgaudit.exceptions import InputError
 
 CONTROLS = 240
@@ -109,9 +109,11 @@ def count_p_values(works: Floats, held_out: Floats, draws: Sequence[Draw], seed:
         ranks = rank_together(
             np.stack([np.concatenate([works[one.works], held_out[one.controls]]) for one in some], axis=1)
         )
-        for given in (True, False)[ranks.shape[2] < 2 :]:
-            legs = ranks if given else ranks[:, :, :1]
-            found.setdefault(given, []).append(count_permutations(legs, size, seed + start, PERMUTATIONS))
+        # Captions are the last leg.
+        legs = {True: 2, False: 1} if ranks.shape[2] > 1 else {False: 1}
+        by_legs = count_by_legs(ranks, size, seed + start, list(legs.values()), PERMUTATIONS)
+        for given, p_values in zip(legs, by_legs, strict=True):
+            found.setdefault(given, []).append(p_values)
     return {given: np.concatenate(parts) for given, parts in found.items()}
 
 

@@ -20,7 +20,8 @@ def test_kills_of_the_command_and_of_one_process_lose_nothing(
     [workers, _] = list_divided()
     # Ray takes a minute more; its own tests kill an actor.
     monkeypatch.setattr(engine_kills, "list_divided", lambda: [workers])
-    bench, told = Bench(str(model_folder), tmp_path, Random(1)), list[tuple[int, int]]()
+    # By these numbers a run is killed once before it is given again, so that fewer processes have to be started.
+    bench, told = Bench(str(model_folder), tmp_path, Random(2)), list[tuple[int, int]]()
     kill_engines(bench, audit_undisturbed(bench), 1, lambda done, total: told.append((done, total)))
     tallies = bench.recorder.tallies
     assert all(set(tally.states) == {"identical"} and not tally.problems for tally in tallies), tallies

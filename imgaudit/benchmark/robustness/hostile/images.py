@@ -32,10 +32,11 @@ _PARTS: tuple[Callable[[HostileFolder], None], ...] = (
 )  # fmt: skip
 
 
-def make_hostile_images(folder: Path, marker: str) -> list[HostileFile]:
+def make_hostile_images(folder: Path, marker: str, each: int | None = None) -> list[HostileFile]:
     """Write every kind of hostile file below an empty folder: one subfolder per kind.
 
     marker:  ASCII text that is planted wherever metadata can stand; it must not come out of an audit anywhere
+    each:    files of each kind and expected outcome, apart from names and entries; None for all
     Gives one element for each entry that a recursive listing meets, apart from ordinary folders. What the system
     cannot hold (a device without root, a name that is not UTF-8 on macOS) is left out. Every picture that is expected
     to be measured is another picture. Delete the folder after :func:`open_rights`.
@@ -44,4 +45,6 @@ def make_hostile_images(folder: Path, marker: str) -> list[HostileFile]:
     put_metadata(target, marker)
     for part in _PARTS:
         part(target)
+    if each is not None:
+        target.keep(each)
     return target.files
