@@ -64,6 +64,7 @@ BENCHMARKS = (
     Benchmark("engines", options.EngineSettings, "engines.report"),
     Benchmark("prompt-detection", options.PromptScoreSettings, "methods.prompt_scores"),
     Benchmark("word-weights", options.WordWeightSettings, "methods.word_weights"),
+    Benchmark("prompt-edits", options.PromptEditSettings, "methods.prompt_edits"),
     Benchmark("triggers", options.TriggerSettings, "methods.trigger_search"),
     Benchmark("compile", options.CompileSettings, "speed.compilation"),
     Benchmark("index", options.IndexSettings, "index.plan"),

@@ -316,6 +316,10 @@ class TriggerSettings(Batched, Seeded, OnLab):
     batch_size: int = Field(256, ge=1, description="Largest network batch.")
 
 
+class PromptEditSettings(Batched, Seeded, OnModel):
+    """Measure how near a prompt must come to a memorised caption to stand out, word by word. Needs no images."""
+
+
 class PromptScoreSettings(Batched, Seeded, OnModel):
     """Measure how well detectors tell captions of memorised images from others. Needs no images."""
 

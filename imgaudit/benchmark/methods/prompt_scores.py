@@ -110,7 +110,9 @@ def measure_prompt_scores(work: LabWork, counts: CaseCounts | None = None) -> Pr
         settings = design.model_copy(update={"seed": work.seed})
         before = denoiser.network_evaluations
         found = []
-        for done, one in enumerate(_detected(denoiser, [image.text for image in images], settings, executor), start=1):
+        for done, one in enumerate(
+            score_captions(denoiser, [image.text for image in images], settings, executor), start=1
+        ):
             found.append(one)
             work.on_stage(name, done, len(images))
         scores[name] = [one.score for one in found]
@@ -129,9 +131,10 @@ def measure_prompt_scores(work: LabWork, counts: CaseCounts | None = None) -> Pr
     )  # fmt: skip
 
 
-def _detected(
+def score_captions(
     denoiser: Denoiser, texts: Sequence[str], settings: PromptDetectionSettings, executor: Executor
 ) -> list[PromptDetection]:
+    """Measure captions, in order. Raises InputError when one cannot be measured."""
     found = []
     for one in detect_prompts(denoiser, texts, settings, executor=executor):
         if not isinstance(one, PromptDetection):
