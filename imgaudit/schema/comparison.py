@@ -152,7 +152,8 @@ class ImageComparison(Record):
     """One image, matched by the SHA-256 of its file."""
 
     sha256: str
-    """SHA-256 of the file's bytes; empty for a file that could not be read, which is then matched with nothing."""
+    """SHA-256 of the file's bytes; empty for a file that could not be read, which is compared with nothing and
+    listed once where it is at the same path in both runs."""
     change: Change
     """See Change."""
     reason: str

@@ -104,7 +104,7 @@ def compare(a: FinishedRun, b: FinishedRun) -> Comparison:
         correction=policy.correction,
         test=TEST.format(correction=policy.correction.replace("_", "-").title()),
         total=len(pairs),
-        matched=sum(pair.a is not None and pair.b is not None for pair in pairs),
+        matched=sum(bool(pair.sha256) and pair.a is not None and pair.b is not None for pair in pairs),
         compared=len(tested) - len(left_out),
         tested=len(family),
         counts={change: counts[change] for change in Change},
@@ -139,8 +139,9 @@ def _run(run: FinishedRun) -> ComparedRun:
 def _pairs(a: FinishedRun, b: FinishedRun) -> Iterator[_Pair]:
     for sha256 in sorted(a.images.keys() | b.images.keys()):
         yield _Pair(sha256, a.images.get(sha256), b.images.get(sha256))
-    yield from (_Pair("", finding, None) for finding in a.unreadable)
-    yield from (_Pair("", None, finding) for finding in b.unreadable)
+    # What could not be read has no SHA-256. The same path in both runs is listed once; its content may have changed.
+    here, there = ({finding.path: finding for finding in run.unreadable} for run in (a, b))
+    yield from (_Pair("", here.get(path), there.get(path)) for path in sorted(here.keys() | there.keys()))
 
 
 def _test(pair: _Pair, a: FinishedRun, b: FinishedRun, prevented: str) -> _Tested:

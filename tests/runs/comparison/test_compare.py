@@ -152,11 +152,10 @@ def test_an_image_that_cannot_be_compared_says_why_and_has_no_numbers() -> None:
     result = compare(finished([x, y], skipped=[lost]), finished([x], skipped=[lost], unreached=["y"]))
     reasons = sorted(image.reason for image in result.images if image.change is Change.NOT_COMPARABLE)
     assert [reason.split(": ", 1)[1].split(",")[0] for reason in reasons] == [
-        "not measured in run A",
-        "not measured in run B",
+        "not measured in run A: the file is broken; not measured in run B: the file is broken.",
         "not measured in run B: the audit was stopped before it reached this file.",
     ]
-    assert result.counts[Change.UNCHANGED] == 1 and result.total == 4 and result.matched == 2
+    assert result.counts[Change.UNCHANGED] == 1 and result.total == 3 and result.matched == 2
     assert result.reproduced_but_not_compared == {"a": 1, "b": 0}
     assert all(isinstance(i.q_value, Skipped) for i in result.images if i.change is Change.NOT_COMPARABLE)
     assert only(finished([x]), finished([])).reason == "Cannot be compared: only in run A."
