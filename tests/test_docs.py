@@ -106,6 +106,15 @@ def test_the_figures_of_the_readme_are_printed_on_the_pages_it_links() -> None:
         assert figures and all(re.search(rf"(?<![\d.]){re.escape(figure)}", printed) for figure in figures), page
 
 
+def test_the_figures_of_pruning_are_printed_by_the_benchmark_of_mitigations() -> None:
+    text = (ROOT / "docs" / "concepts" / "pruning.md").read_text("utf-8")
+    table = text[text.index("| set to zero |") :].partition("\n\n")[0]
+    blocks = refresh_tables.BLOCK.finditer((ROOT / "docs" / "benchmarks.md").read_text("utf-8"))
+    printed = next(block["text"] for block in blocks if block["command"].startswith("benchmark mitigations"))
+    figures = re.findall(r"\d+ of \d+ \(.*?\)|[+-]\d.*?%\)|0\.\d{3}", table)
+    assert len(figures) >= 15 and not [figure for figure in figures if figure not in printed]
+
+
 def test_the_drawing_is_legible_without_eyes_and_in_the_dark() -> None:
     drawing = ElementTree.parse(ROOT / "docs" / "images" / "how-it-works.svg").getroot()
     name = "{http://www.w3.org/2000/svg}"

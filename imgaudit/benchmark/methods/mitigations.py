@@ -1,9 +1,9 @@
 """Mitigations put to the test as a user would: half of the memorised images locate, the other half judge, then audits.
 
-    located      memorised images whose captions locate the weights to be pruned
+    located      memorised images that locate the weights to be pruned: by their captions, and by their own errors
     judged       the other memorised images: trigger prompts of the evaluation, targets of the audits
     general      held-out images that nothing else uses: general prompts
-    retained     further held-out images, on which fine-tuning keeps the model as it was
+    retained     further held-out images, on which fine-tuning and locating by errors keep the model as it was
     controls     further held-out images, for the banks of all audits
 
 Every step is an `imgaudit` command, printed with the results. The evaluation asks with captions alone; the audits climb
@@ -13,17 +13,26 @@ the ladder up to inversion, through the mitigation.
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from math import inf
 from pathlib import Path
+from typing import cast
 
-from imgaudit.benchmark.harness.cases import CaseCounts, Group, choose_cases
+from imgaudit.benchmark.harness.cases import CaseCounts, Cases, Group, choose_cases
 from imgaudit.benchmark.harness.figures import Goal, format_goals
-from imgaudit.benchmark.harness.lab_model import describe_machine
+from imgaudit.benchmark.harness.lab_model import describe_machine, open_lab
 from imgaudit.benchmark.harness.procedure import OnStage, record_procedure
 from imgaudit.benchmark.harness.table import Table
 from imgaudit.benchmark.methods.lora import copy_images, find_lab, run_command
+from imgaudit.benchmark.methods.mask_overlap import (
+    MaskOverlap,
+    format_mask_overlap,
+    measure_mask_overlap,
+    read_captioned_images,
+)
 from imgaudit.benchmark.settings import MitigationSettings
 from imgaudit.exceptions import InputError
+from imgaudit.io.writing import write_json
 from imgaudit.lab.description import LabImage
 from imgaudit.mitigation.evaluation_summary import (
     EvaluationFigures,
@@ -32,6 +41,8 @@ from imgaudit.mitigation.evaluation_summary import (
     figure_lines,
     summarise,
 )
+from imgaudit.mitigation.importance import ImportanceSettings
+from imgaudit.mitigation.pruning import PipelineDenoiser
 from imgaudit.models.loading import BUNDLED
 from imgaudit.schema.comparison import Comparison, Retention
 from imgaudit.schema.records import Record, Skipped
@@ -43,12 +54,16 @@ MORE = "0.6"
 """Sparsity of a second pruning, far beyond the published 1 %: chosen on the lab `fit`."""
 MORE_PRUNED, MORE_RANDOM = "pruned-more", "random-more"
 """Its folders."""
-CHANGED = (PRUNED, RANDOM, MORE_PRUNED, MORE_RANDOM, TUNED)
+SHARE = "0.03"
+"""Share of all weights that is pruned by what images' errors depend on: chosen on the lab `fit`."""
+ERRORS_PRUNED, ERRORS_RANDOM = "pruned-by-errors", "random-by-errors"
+"""Its folders."""
+CHANGED = (PRUNED, RANDOM, MORE_PRUNED, MORE_RANDOM, ERRORS_PRUNED, ERRORS_RANDOM, TUNED)
 LONGER = "descent:iterations=30"
 """The descent, three times as long as published: tried on the lab `fit`."""
 INFERENCE = ("descent", LONGER, "random-tokens", "attention")
 """Inference-time mitigations, else with their defaults, which are the published ones."""
-AUDITED = (PRUNED, TUNED, LONGER)
+AUDITED = (PRUNED, ERRORS_PRUNED, TUNED, LONGER)
 """Mitigations that audits look through."""
 
 
@@ -62,7 +77,7 @@ class MitigationTable(Table):
     seed: int
     """Of everything that is drawn."""
     located: int
-    """Memorised images whose captions located what was pruned."""
+    """Memorised images that located what was pruned."""
     controls: int
     """Control images given to every audit."""
     hardware: str
@@ -71,6 +86,8 @@ class MitigationTable(Table):
     """What was run, in order."""
     evaluation: EvaluationTable
     """Both scenarios, by captions alone."""
+    overlap: MaskOverlap
+    """Weights that masks of different images have in common."""
     retention: dict[str, Retention | Skipped]
     """Mitigation to what audits through it still reproduce of what the audit of the model as it is reproduces."""
 
@@ -103,7 +120,7 @@ def measure_mitigations(settings: MitigationSettings, on_stage: OnStage) -> Miti
     held_out, (locating, judged) = cases.of(Group.HELD_OUT), split_halves(cases.of(Group.MEMORISED))
     work.mkdir(parents=True, exist_ok=True)
     for name, members in (
-        ("judged", judged), ("general", held_out[:general]), ("retained", held_out[general:]),
+        ("located", locating), ("judged", judged), ("general", held_out[:general]), ("retained", held_out[general:]),
         ("controls", cases.controls),
     ):  # fmt: skip
         if not (work / name).is_dir():
@@ -115,6 +132,7 @@ def measure_mitigations(settings: MitigationSettings, on_stage: OnStage) -> Miti
     for done, (name, command) in enumerate(steps):
         on_stage(name, done, len(steps))
         said[name] = _once(name, command, work)
+    overlap = _measure_overlap(settings, cases, located, on_stage)
     retention = {name: Comparison.model_validate(json.loads(said[f"compare {name}"])).retention for name in AUDITED}
     kept = (work / "evaluation" / "evaluation.json").read_text(encoding="utf-8")
     # The folder that the model lies in is this machine's; the fingerprint says which model it is.
@@ -123,8 +141,27 @@ def measure_mitigations(settings: MitigationSettings, on_stage: OnStage) -> Miti
         lab=lab.recipe.name, seed=seed, located=len(locating), controls=settings.controls, hardware=describe_machine(),
         commands=[" ".join(["imgaudit", *_without_paths(command, base, clip)]) for _, command in steps],
         evaluation=evaluation.model_copy(update={"model": lab.recipe.name}),
-        retention=retention,
+        overlap=overlap, retention=retention,
     )  # fmt: skip
+
+
+def _measure_overlap(
+    settings: MitigationSettings, cases: Cases, located: Mapping[str, Path], on_stage: OnStage
+) -> MaskOverlap:
+    """Compare masks of halves of the memorised images, now or when the benchmark was interrupted after it."""
+    kept, held_out, general = settings.out / "mitigations" / "overlap.json", cases.of(Group.HELD_OUT), settings.general
+    if not kept.is_file():
+        denoiser = cast(PipelineDenoiser, open_lab(settings.model, "auto").loaded.denoiser)
+        memorised, untrained, retained = (
+            read_captioned_images(images, located, denoiser.resolution)
+            for images in (cases.of(Group.MEMORISED), held_out[:general], held_out[general:])
+        )
+        found = measure_mask_overlap(
+            denoiser, memorised, untrained, retained,
+            ImportanceSettings(share=float(SHARE), seed=settings.seed), on_progress=partial(on_stage, "compare halves"),
+        )  # fmt: skip
+        write_json(kept, found.model_dump(mode="json"))
+    return MaskOverlap.model_validate_json(kept.read_text(encoding="utf-8"))
 
 
 def _steps(base: str, images: int, seed: int, clip: Path | None) -> Iterator[tuple[str, list[str]]]:
@@ -139,6 +176,10 @@ def _steps(base: str, images: int, seed: int, clip: Path | None) -> Iterator[tup
     yield "locate more", ["mitigate", "locate", "located.jsonl", *own, "--sparsity", MORE, "--out", more, *seeded]
     yield "prune more", ["mitigate", "prune", more, *own, "--out", MORE_PRUNED, "--quiet"]
     yield "prune more at random", ["mitigate", "prune", more, *own, "--random", "--out", MORE_RANDOM, *seeded]
+    by_errors = ["--retain", "retained", "--share", SHARE, "--out", (found := "important.safetensors")]
+    yield "locate by errors", ["mitigate", "locate-images", "located", *own, *by_errors, *seeded]
+    yield "prune by errors", ["mitigate", "prune", found, *own, "--out", ERRORS_PRUNED, "--quiet"]
+    yield "prune as many at random", ["mitigate", "prune", found, *own, "--random", "--out", ERRORS_RANDOM, *seeded]
     yield "fine-tune", ["mitigate", "fine-tune", "judged", *own, "--retain", "retained", "--out", TUNED, *seeded]
     shared = ["--controls", "controls", "--effort", "quick", "--framing", "pad", *seeded]
     yield "audit as it is", ["audit", "judged", *own, *shared, "--out", "audit"]
@@ -187,6 +228,9 @@ def report_mitigations(table: MitigationTable) -> MitigationReport:
         _share(f"pruned at {MORE}, reproduced", rows[MORE_PRUNED], most=0.2),
         _small_rise(rows[MORE_PRUNED]),
         _share("random mask of that density, reproduced", rows[MORE_RANDOM], least=0.8),
+        _share(f"pruned by errors at {SHARE}, reproduced", rows[ERRORS_PRUNED], most=0.2),
+        _small_rise(rows[ERRORS_PRUNED], most=0.05),
+        _share("random mask of as many weights, reproduced", rows[ERRORS_RANDOM], least=0.9),
         _share("descent as published, reproduced", rows["descent"], most=0.1),
         _share("descent of 30 iterations, reproduced", descent, most=0.1),
         _kept_alignment(base, descent),
@@ -201,12 +245,12 @@ def _share(name: str, row: MitigationFigures, *, least: float | None = None, mos
     return Goal.at_most(name, row.reproduced, most or 0.0)
 
 
-def _small_rise(row: MitigationFigures) -> Goal:
-    name, wanted, rise = f"{row.name}, error on clean images", "upper bound <= +10%", row.error_rise
+def _small_rise(row: MitigationFigures, *, most: float = 0.1) -> Goal:
+    name, wanted, rise = f"{row.name}, error on clean images", f"upper bound <= +{most:.0%}", row.error_rise
     if isinstance(rise, Skipped):
         return Goal.unmeasured(name, wanted, f"not measured: {rise.skipped}")
     got = f"{rise.mean:+.1%} ({rise.low:+.1%} to {rise.high:+.1%})"
-    return Goal.at_most(name, rise, 0.1, wanted=wanted, got=got)
+    return Goal.at_most(name, rise, most, wanted=wanted, got=got)
 
 
 def _kept_alignment(base: MitigationFigures, row: MitigationFigures) -> Goal:
@@ -224,13 +268,16 @@ def _kept_alignment(base: MitigationFigures, row: MitigationFigures) -> Goal:
 def _ordering(rows: Mapping[str, MitigationFigures], retention: Mapping[str, Retention | Skipped]) -> list[Goal]:
     """DoRI's finding (arXiv 2507.16880): pruning hides, inversion brings back, adversarial fine-tuning holds."""
     found = {name: (one.retained, one.reproduced) for name, one in retention.items() if not isinstance(one, Skipped)}
-    if PRUNED not in found or TUNED not in found:
-        return [Goal.unmeasured("ordering after inversion", "pruned above fine-tuned", "not measured")]
-    captions = rows[PRUNED].reproduced
-    return [
-        _above("pruned, retained after inversion", "above its captions", found[PRUNED], (captions.hits, captions.n)),
-        _above("ordering after inversion", "pruned above fine-tuned", found[PRUNED], found[TUNED]),
-    ]
+    if missing := [name for name in (PRUNED, ERRORS_PRUNED, TUNED) if name not in found]:
+        return [Goal.unmeasured("ordering after inversion", "pruned above fine-tuned", f"{missing[0]}: not measured")]
+    goals = []
+    for name in (PRUNED, ERRORS_PRUNED):
+        captions = (rows[name].reproduced.hits, rows[name].reproduced.n)
+        goals += [
+            _above(f"{name}, retained after inversion", "above its captions", found[name], captions),
+            _above(f"{name}, ordering after inversion", "above fine-tuned", found[name], found[TUNED]),
+        ]
+    return goals
 
 
 def _above(name: str, wanted: str, higher: tuple[int, int], lower: tuple[int, int]) -> Goal:
@@ -270,6 +317,8 @@ def format_mitigations(report: MitigationReport) -> Iterator[str]:
             f"{name:30} {found.retained} of {found.reproduced} ({found.low:.1%} to {found.high:.1%}): "
             f"{found.from_text} from text, {found.by_inversion_only} only by inversion"
         )
+    yield ""
+    yield from format_mask_overlap(measured.overlap)
     yield from format_goals(report.targets)
 
 

@@ -4,7 +4,10 @@ from typing import Any
 
 import pytest
 
+from imgaudit.benchmark.methods.mask_overlap import MaskOverlap
 from imgaudit.benchmark.methods.mitigations import (
+    ERRORS_PRUNED,
+    ERRORS_RANDOM,
     INFERENCE,
     LONGER,
     MORE_PRUNED,
@@ -49,8 +52,8 @@ def _retention(kept: int) -> Retention:
 
 def _table(**copied: int) -> MitigationTable:
     counts: dict[str, Any] = {
-        "as it is": 10, PRUNED: 1, RANDOM: 9, MORE_PRUNED: 0, MORE_RANDOM: 9, TUNED: 0, "descent": 0, LONGER: 0,
-        "random-tokens": 6, "attention": 7,
+        "as it is": 10, PRUNED: 1, RANDOM: 9, MORE_PRUNED: 0, MORE_RANDOM: 9, ERRORS_PRUNED: 1, ERRORS_RANDOM: 10,
+        TUNED: 0, "descent": 0, LONGER: 0, "random-tokens": 6, "attention": 7,
     } | copied  # fmt: skip
     skipped = Skipped(skipped="no head")
     return MitigationTable(
@@ -60,7 +63,10 @@ def _table(**copied: int) -> MitigationTable:
             hardware="here",
             models=[_model(name, count, 1.05 if name == PRUNED else 1.0) for name, count in counts.items()],
         ),
-        retention={PRUNED: _retention(8), RANDOM: _retention(10), TUNED: _retention(1), LONGER: _retention(3)},
+        overlap=MaskOverlap(images=5, retained=20, share=0.03, halves=[0.3, 0.5], untrained=[0.1, 0.1]),
+        retention={
+            PRUNED: _retention(8), ERRORS_PRUNED: _retention(7), TUNED: _retention(1), LONGER: _retention(3)
+        },
     )  # fmt: skip
 
 
@@ -69,7 +75,9 @@ def test_every_hope_is_judged_by_its_own_row() -> None:
     assert all(target.met for target in report.targets), [t for t in report.targets if not t.met]
     for name, count, hope in (
         (PRUNED, 3, "pruned, reproduced"),
-        (RANDOM, 7, "random mask"),
+        (RANDOM, 7, "random mask of the same"),
+        (ERRORS_PRUNED, 2, "pruned by errors"),
+        (ERRORS_RANDOM, 9, "random mask of as many"),
         ("descent", 2, "descent as"),
         (LONGER, 2, "descent of"),
     ):
@@ -77,13 +85,14 @@ def test_every_hope_is_judged_by_its_own_row() -> None:
         assert len(missed) == 1 and missed[0].startswith(hope)
     found = {target.name: target for target in report.targets}
     assert found["pruned, error on clean images"].got.startswith("+5.0%")
+    assert found["pruned-by-errors, error on clean images"].wanted.endswith("+5%")
 
 
 def test_a_pruned_model_that_nothing_brings_back_misses_the_published_order() -> None:
     table = _table()
     table = table.model_copy(update={"retention": table.retention | {PRUNED: _retention(1)}})
     missed = [target.name for target in report_mitigations(table).targets if not target.met]
-    assert missed == ["pruned, retained after inversion", "ordering after inversion"]
+    assert missed == ["pruned, retained after inversion", "pruned, ordering after inversion"]
     table = table.model_copy(update={"retention": {PRUNED: Skipped(skipped="nothing")}})
     assert "not measured" in report_mitigations(table).targets[-1].got
 
@@ -107,3 +116,4 @@ def test_the_table_fits_the_documentation() -> None:
     lines = "\n".join(format_mitigations(report_mitigations(_table()))).splitlines()
     assert max(map(len, lines[: lines.index("goals")])) <= 120
     assert any("fine-tuned" in line and "10 of 100" in line for line in lines)
+    assert any(line.endswith("40.0% (30.0% to 50.0%)") for line in lines)
