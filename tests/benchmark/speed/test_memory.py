@@ -135,7 +135,7 @@ def test_a_printed_number_stands_for_what_is_rounded_or_cut_to_it(
 
 def test_a_configuration_of_another_size_disagrees_with_what_was_published(monkeypatch: pytest.MonkeyPatch) -> None:
     # Parameters alone are compared, so no stage has to be run.
-    sizes = {stage: 1 for stage in ("backward", "forward", "decode", "encode")}
+    sizes = dict.fromkeys(("backward", "forward", "decode", "encode"), 1)
     monkeypatch.setattr(memory, "measure_memory", lambda passes: Memory(one=sizes, more=sizes))
     [model] = choose_models(["PixArt-Sigma XL 2 1024"])
     # One large text encoder less to build.
