@@ -297,6 +297,9 @@ class InvMMSettings(LabSettings):
 
     images_each: int = Field(16, ge=1, description="Memorised images to measure, and as many held-out images.")
     steps: int | None = Field(None, ge=1, description="Most steps of an InvMM search; by default as in an audit.")
+    streams: list[str] | None = Field(
+        None, description="Part of the embedding that is free on a model without words; may be repeated. Default: all."
+    )
 
 
 class EvasionSettings(LabSettings):

@@ -6,6 +6,7 @@ hashes.
 
 import shlex
 from collections.abc import Sequence
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,9 @@ BASE = ("style.css", "theme.js")
 """Files that every page loads."""
 
 
+@cache
 def page_environment() -> jinja2.Environment:
-    """Load the templates: every value is escaped, and a missing value is an error."""
+    """Load the templates, once for all pages of a program: every value is escaped, and a missing value is an error."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("imgaudit.report", "templates"),
         autoescape=True,

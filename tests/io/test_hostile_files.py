@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from imgaudit.benchmark.robustness.hostile.folder import UNUSUAL_ENTRIES
 from imgaudit.benchmark.robustness.hostile.images import HostileFile, Outcome, make_hostile_images, open_rights
 from imgaudit.benchmark.robustness.hostile.texts import hostile_captions, make_hostile_tables
 from imgaudit.exceptions import ImageError
@@ -67,6 +68,20 @@ def test_no_picture_is_there_twice_by_accident(hostile: list[HostileFile]) -> No
             assert file.expected is not Outcome.MEASURED, file.path
     assert len({(picture.size, picture.tobytes()) for picture in pictures}) == len(pictures) > 200
     assert sum(file.path.stat().st_size for file in hostile if file.path.is_file()) < 40_000_000
+
+
+def test_a_few_of_each_kind_leave_no_kind_out(hostile: list[HostileFile], tmp_path: Path) -> None:
+    some = make_hostile_images(tmp_path / "few", MARKER, 2)
+    try:
+        assert {(file.kind, file.expected) for file in some} == {(file.kind, file.expected) for file in hostile}
+        counts = Counter((file.kind, file.expected) for file in some if file.kind not in UNUSUAL_ENTRIES)
+        assert max(counts.values()) == 2 and len(some) < len(hostile) - 100
+        every = Counter(file.kind for file in hostile if file.kind in UNUSUAL_ENTRIES)
+        assert Counter(file.kind for file in some if file.kind in UNUSUAL_ENTRIES) == every
+        found = {path for path in (tmp_path / "few").rglob("*") if path.is_symlink() or not path.is_dir()}
+        assert found <= {file.path for file in some}
+    finally:
+        open_rights(tmp_path / "few")
 
 
 def test_the_marker_is_planted_and_is_no_caption(hostile: list[HostileFile]) -> None:

@@ -15,6 +15,7 @@ from imgaudit.report.pages import page_environment
 from imgaudit.report.wording import CHANGE_WORDING, WORDING
 from imgaudit.schema.comparison import Change
 from imgaudit.schema.findings import Verdict
+from tests.support.axe_options import choose_rules
 from tests.support.report_pages import DIFFICULT, FINGERPRINTS, MARKUP, RIGHT_TO_LEFT, write_pages
 
 pytestmark = pytest.mark.browser
@@ -103,7 +104,7 @@ def test_a_page_with_difficult_names_fits_and_breaks_no_word_of_its_own(
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious(page: Page, pages: dict[str, Path], name: str, scheme: str) -> None:
     for width in (390, 1280):
-        found = Axe().run(opened(page, pages[name], width, scheme), options={"preload": False}).response["violations"]
+        found = Axe().run(opened(page, pages[name], width, scheme), options=choose_rules(scheme)).response["violations"]
         serious = [one for one in found if one["impact"] in ("serious", "critical")]
         assert serious == [], [(one["id"], one["nodes"][0]["html"]) for one in serious]
 

@@ -31,10 +31,15 @@ LAST = -1e9
 """Score of a failure: below every success, tied with the other failures."""
 
 
-def run_invmm(work: LabWork, targets: list[Target], config: InvMMConfig) -> list[NoiseInversion]:
-    """Run InvMM on some images of a lab, together."""
+def run_invmm(
+    work: LabWork, targets: list[Target], config: InvMMConfig, streams: Sequence[str] | None = None
+) -> list[NoiseInversion]:
+    """Run InvMM on some images of a lab, together.
+
+    streams:  of the embedding that are free, where the model has no words; all by default
+    """
     encoded = work.encode(targets)
-    return invert_noise(work.denoiser, encoded, config, run_seed=work.seed, executor=work.executor)
+    return invert_noise(work.denoiser, encoded, config, run_seed=work.seed, executor=work.executor, streams=streams)
 
 
 def rank_failures_last(results: Sequence[NoiseInversion]) -> list[float]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from pydantic import Field
+from scipy import stats
 
 from imgaudit.benchmark.budgets.dori import dori_similarities
 from imgaudit.benchmark.budgets.invmm_baseline import LAST, rank_failures_last, run_invmm
@@ -40,7 +41,9 @@ CHUNK = 8
 """Images searched together, as an audit's default has it."""
 GOAL = 0.9
 """AUC of memorised against held-out images, failures ranked last."""
-INVMM, EMBEDDING = "InvMM, minus KL per dimension", "embedding, best similarity (DoRI)"
+INVMM, STEPS, EMBEDDING = (
+    "InvMM, minus KL per dimension", "InvMM, minus steps to its success", "embedding, best similarity (DoRI)",
+)  # fmt: skip
 
 
 class InvMMRow(Record):
@@ -75,6 +78,8 @@ class InvMMBasis(LabRecord):
     """Settings of InvMM."""
     condition: str
     """What the soft condition was made of."""
+    streams: list[str] = Field(exclude_if=lambda value: not value, default_factory=list)
+    """Those of an embedding that were free; empty for all."""
 
 
 class InvMMTable(InvMMBasis, Table):
@@ -103,6 +108,17 @@ class InvMMCost(Record):
     """Optimisation steps."""
 
 
+class RankCorrelation(Record):
+    """Spearman's rank correlation of the divergence with the steps to the success, over all images that succeeded."""
+
+    value: float
+    """From -1 to 1; below 0, the noise of those that took longer is moved less."""
+    p_value: float
+    """Two-sided, that there is none; approximate for few images."""
+    n: int
+    """Images."""
+
+
 class InvMMReport(InvMMBasis):
     """All tables of `imgaudit benchmark invmm`."""
 
@@ -112,6 +128,8 @@ class InvMMReport(InvMMBasis):
     """Images for which a check succeeded."""
     medians: dict[Group, float | None]
     """Median divergence per dimension, failures last: None where most failed."""
+    correlation: RankCorrelation | None
+    """Of divergence and steps; None for fewer than three successes, or where either is the same for all."""
     costs: list[InvMMCost]
     """Means per method and group."""
     targets: list[Goal]
@@ -119,10 +137,15 @@ class InvMMReport(InvMMBasis):
 
 
 def measure_invmm_scores(
-    work: LabWork, config: InvMMConfig | None = None, images_each: int = IMAGES, counts: CaseCounts | None = None
+    work: LabWork,
+    config: InvMMConfig | None = None,
+    images_each: int = IMAGES,
+    counts: CaseCounts | None = None,
+    streams: Sequence[str] | None = None,
 ) -> InvMMTable:
     """Run both methods on the first memorised and held-out images in order of SHA-256; finished chunks are kept.
 
+    streams:  as in `run_invmm`
     Raises InputError when the lab has memorised nothing, or the folder lacks its images.
     """
     lab, config = work.lab, config or InvMMConfig()
@@ -134,7 +157,11 @@ def measure_invmm_scores(
         raise InputError(f"lab {lab.description.recipe.name!r} has memorised no image that is here")
     conditions: list[str] = []
     rows = []
-    measured = resume_chunks(work, chosen, "invmm-scores", CHUNK, lambda chunk: _measure_chunk(work, chunk, config))
+
+    def measure(chunk: list[Target]) -> list[dict[str, float | str | None]]:
+        return _measure_chunk(work, chunk, config, streams)
+
+    measured = resume_chunks(work, chosen, "invmm-scores", CHUNK, measure)
     for image, found in measured:
         conditions.append(found.pop("condition"))
         rounded = {
@@ -144,12 +171,16 @@ def measure_invmm_scores(
     return InvMMTable(
         lab=lab.description.recipe.name, seed=work.seed, hardware=describe_hardware(work.denoiser), config=config,
         condition=" and ".join(sorted(set(conditions))), rows=rows,
+        # Words are mixed as a whole, whatever part of an embedding was to be free.
+        streams=list(streams or ()) if "embedding" in conditions else [],
     )  # fmt: skip
 
 
-def _measure_chunk(work: LabWork, chunk: list[Target], config: InvMMConfig) -> list[dict[str, float | str | None]]:
+def _measure_chunk(
+    work: LabWork, chunk: list[Target], config: InvMMConfig, streams: Sequence[str] | None
+) -> list[dict[str, float | str | None]]:
     started = time.perf_counter()
-    found = run_invmm(work, chunk, config)
+    found = run_invmm(work, chunk, config, streams)
     between, before = time.perf_counter(), work.denoiser.network_evaluations
     plain = dori_similarities(work, chunk)
     share, spent = 1 / len(chunk), work.denoiser.network_evaluations - before
@@ -178,10 +209,11 @@ def report_invmm(table: InvMMTable) -> InvMMReport:
     """Compute the statistics of a table; no model is needed."""
     groups = {group: [row for row in table.rows if row.group is group] for group in (Group.MEMORISED, Group.HELD_OUT)}
     scores = {group: [_score(row) for row in rows] for group, rows in groups.items()}
+    steps = {group: [_rank_steps(row) for row in rows] for group, rows in groups.items()}
     similarities = {group: [row.similarity for row in rows] for group, rows in groups.items()}
     separations = [
         found
-        for name, values in ((INVMM, scores), (EMBEDDING, similarities))
+        for name, values in ((INVMM, scores), (STEPS, steps), (EMBEDDING, similarities))
         if (found := measure_separation(name, Group.HELD_OUT, values[Group.MEMORISED], values[Group.HELD_OUT]))
     ]
     costs = [
@@ -195,18 +227,32 @@ def report_invmm(table: InvMMTable) -> InvMMReport:
     targets = [Goal.at_least(f"AUC, {one.name}", one, GOAL) for one in separations if one.name == INVMM]
     return InvMMReport(
         lab=table.lab, seed=table.seed, hardware=table.hardware, config=table.config, condition=table.condition,
+        streams=table.streams,
         separations=separations,
         successes=[
             measure_rate("a check succeeded", group, [row.kl_per_dimension is not None for row in rows])
             for group, rows in groups.items()
         ],
         medians={group: _median(values) for group, values in scores.items()},
-        costs=costs, targets=targets,
+        correlation=_correlate(table.rows), costs=costs, targets=targets,
     )  # fmt: skip
 
 
 def _score(row: InvMMRow) -> float:
     return LAST if row.kl_per_dimension is None else -row.kl_per_dimension
+
+
+def _rank_steps(row: InvMMRow) -> float:
+    return LAST if row.kl_per_dimension is None else -row.steps
+
+
+def _correlate(rows: Sequence[InvMMRow]) -> RankCorrelation | None:
+    """Compare divergence and steps of successes by their ranks; None where either is the same for all."""
+    found = [(row.kl_per_dimension, row.steps) for row in rows if row.kl_per_dimension is not None]
+    if len(found) < 3 or any(len(set(values)) < 2 for values in zip(*found, strict=True)):
+        return None
+    test = stats.spearmanr(*zip(*found, strict=True))
+    return RankCorrelation(value=float(test.statistic), p_value=float(test.pvalue), n=len(found))
 
 
 def _median(scores: Sequence[float]) -> float | None:
@@ -221,7 +267,8 @@ def format_invmm(report: InvMMReport) -> Iterator[str]:
     """Format separation, successes, medians, cost and goals."""
     config = report.config
     scales = ", ".join(f"{scale:g}" for scale in config.guidance_scales)
-    yield f"lab {report.lab}, seed {report.seed}, {report.hardware}; condition: {report.condition}"
+    only = f" of {' and '.join(report.streams)} alone" if report.streams else ""
+    yield f"lab {report.lab}, seed {report.seed}, {report.hardware}; condition: {report.condition}{only}"
     yield (
         f"at most {config.steps} steps of {config.draws} draws, a check every {config.check_every} of {config.noises} "
         f"samples of {config.num_inference_steps} steps at guidance {scales}"
@@ -233,6 +280,11 @@ def format_invmm(report: InvMMReport) -> Iterator[str]:
     yield from format_rates("", report.successes)
     for group, median in report.medians.items():
         yield f"median KL per dimension, {group}: " + ("none, most failed" if median is None else f"{median:.4f} nats")
+    if known := report.correlation:
+        yield (
+            f"rank correlation of KL per dimension with steps, all successes: {known.value:.2f} "
+            f"(n {known.n}, p {known.p_value:.2g})"
+        )
     yield ""
     yield "mean per image                           images       n    steps   network evaluations   seconds"
     for cost in report.costs:
@@ -245,7 +297,8 @@ def format_invmm(report: InvMMReport) -> Iterator[str]:
 
 def _measure(settings: InvMMSettings, on_stage: OnStage) -> InvMMTable:
     config = InvMMConfig() if settings.steps is None else InvMMConfig(steps=settings.steps)
-    return measure_invmm_scores(LabWork.open(settings, on_stage), config, settings.images_each)
+    work = LabWork.open(settings, on_stage)
+    return measure_invmm_scores(work, config, settings.images_each, streams=settings.streams)
 
 
 PROCEDURE = record_procedure(InvMMTable, _measure, report_invmm, format_invmm)

@@ -123,7 +123,7 @@ def _half_done(bench: Bench, whole: Undisturbed) -> tuple[Path, Path]:
 
 
 def damage_records(bench: Bench, whole: Undisturbed, times: int) -> None:
-    """Damage to records.jsonl and to the images it speaks of, in runs that were killed halfway."""
+    """Damage to records.jsonl and to the images it speaks of, in copies of runs that were killed halfway."""
 
     def cut(path: Path) -> None:
         os.truncate(path, bench.random.randrange(path.stat().st_size))
@@ -156,9 +156,11 @@ def damage_records(bench: Bench, whole: Undisturbed, times: int) -> None:
         "records cut": cut, "a bit of the records flipped": flip, "strange lines in the records": strange_lines,
         "another number in a record": changed_number, "records deleted": delete, "images of the run lost": lost_images,
     }  # fmt: skip
-    for kind, change in kinds.items():
-        for _ in range(times):
-            place, run = _half_done(bench, whole)
+    for _ in range(times):
+        _, half = _half_done(bench, whole)
+        for kind, change in kinds.items():
+            place = bench.place("damaged")
+            run = shutil.copytree(half, place / "run")
             change(run / "records.jsonl")
             _, problems = resume(bench, whole, run, place / "resumed")
             bench.compare("damage", kind, problems)

@@ -29,13 +29,23 @@ PRELOADED = (
     "imgaudit.models.pipeline",
     "imgaudit.mitigation.registry",
     "imgaudit.report",
+    "imgaudit.report.verification",
     "imgaudit.runs.cost",
+    "imgaudit.api",
     "imgaudit.cli",
     "diffusers.schedulers",
     "pillow_heif",
     "skimage.metrics._structural_similarity",
     "platformdirs.unix",
     "rich._emoji_codes",
+    "diffusers.schedulers.scheduling_ddpm",
+    "diffusers.schedulers.scheduling_deis_multistep",
+    "diffusers.schedulers.scheduling_dpmsolver_singlestep",
+    "diffusers.schedulers.scheduling_edm_euler",
+    "diffusers.schedulers.scheduling_k_dpm_2_ancestral_discrete",
+    "diffusers.schedulers.scheduling_k_dpm_2_discrete",
+    "diffusers.schedulers.scheduling_unipc_multistep",
+    "imgaudit.benchmark.robustness.warm_start",
 )
 """Modules that the server imports once. Nothing is computed there: threads do not survive a fork."""
 

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from imgaudit.benchmark.robustness.attack import RobustnessReport
 from imgaudit.benchmark.robustness.bench import differences
 from imgaudit.benchmark.robustness.inputs import report_problems
-from imgaudit.benchmark.robustness.layouts.family import LAYOUTS
+from imgaudit.benchmark.robustness.layouts.family import LAYOUTS, REFUSED, RIGHT
 from imgaudit.benchmark.robustness.processes import PRELOADED
 from imgaudit.benchmark.robustness.reaching_outside import SECTION
 from imgaudit.benchmark.robustness.tally import Recorder
@@ -34,6 +35,8 @@ def test_nothing_is_lost_and_nothing_is_run(model_folder: Path, run_imgaudit: Co
     assert report.problems == [], done.stdout
     assert report.tried == report.ended > 3600
     kinds = {tally.kind: tally for tally in report.tallies}
+    layouts = sum((Counter(tally.states) for tally in report.tallies if tally.section == LAYOUTS), Counter[str]())
+    assert set(layouts) == {RIGHT, REFUSED} and layouts[RIGHT] > 1300 and layouts.total() > 3000
     kills = [tally for kind, tally in kinds.items() if kind.startswith("killed while")]
     assert sum(tally.tried for tally in kills) >= 5 and all(set(tally.states) == {"identical"} for tally in kills)
     assert {

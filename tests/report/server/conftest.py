@@ -39,7 +39,7 @@ data-verdict="{{ one.verdict.value }}"></p>{% endfor %}
 def pages(folder: RunFolder) -> RunFolder:
     """The run with a page of each kind that has the form or the script."""
     reviewed = read_reviewed_run(folder.path)
-    environment = page_environment()
+    environment = page_environment().overlay()
     environment.loader = jinja2.ChoiceLoader([jinja2.DictLoader({"page": PAGE, "index": INDEX}), environment.loader])  # type: ignore[list-item]
     write_assets(folder.path / "report", ["decisions.js", "decisions.css"])
     shared: dict[str, Any] = {"review": review_context(folder), "wording": WORDING}

@@ -2,10 +2,12 @@
 
 import logging
 from collections import Counter
+from itertools import islice
 
 import numpy as np
 import pytest
 
+from imgaudit.benchmark.robustness.layouts import family
 from imgaudit.benchmark.robustness.layouts.family import (
     LAYOUTS,
     REFUSED,
@@ -20,13 +22,15 @@ from imgaudit.benchmark.robustness.layouts.tiff_cells import make_tiff_cells
 from imgaudit.benchmark.robustness.tally import Recorder
 
 
-@pytest.mark.slow
-def test_no_layout_is_read_wrongly() -> None:
+def test_no_layout_is_read_wrongly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One cell in forty; test_robustness.py has the whole matrix, by the command."""
+    some = list(islice(make_cells(), 0, None, 40))
+    monkeypatch.setattr(family, "make_cells", lambda: iter(some))
     recorder = Recorder()
     read_layouts(recorder)
     assert [problem for tally in recorder.tallies for problem in tally.problems] == []
     total = sum((Counter(tally.states) for tally in recorder.tallies), Counter[str]())
-    assert set(total) == {RIGHT, REFUSED} and total[RIGHT] > 1300 and total.total() > 3000
+    assert set(total) == {RIGHT, REFUSED} and total.total() == len(some) > 75
     assert {tally.section for tally in recorder.tallies} == {LAYOUTS}
     assert all(goal.met for goal in goals(recorder.tallies)) and goals([]) == []
 
