@@ -50,6 +50,8 @@ def _triggers(
     masked_lm: Annotated[Path | None, option(Heading.METHOD, "Folder of a language model (masked, for "
         "transformers), which suggests words that fit together.", "--masked-lm", metavar="FOLDER",
         callback=require_folder)] = None,
+    each_word: Annotated[bool, option(Heading.METHOD, "Measure every word by itself, the most frequent first, in place "
+        "of a search. On test models this found more.", "--each-word")] = False,
     descriptor: Annotated[str, option(Heading.METHOD, "How to compare images: pixel, "
         "or sscd or sscd-int8 (finds changed copies too).", metavar="NAME")] = "pixel",
     eps: Annotated[float | None, option(Heading.METHOD, "Largest distance (1 - similarity) "
@@ -91,11 +93,13 @@ def _triggers(
 
     if words_file and masked_lm:
         raise ConfigError("--words-file and --masked-lm both say where words come from: give one of them")
+    if each_word and (start or masked_lm):
+        raise ConfigError("--each-word measures the words of a list: it goes with neither --from nor --masked-lm")
     if temperature is None:
         temperature = FROM_TEMPERATURE if start else TEMPERATURE
     search = make_record(
         SearchSettings, words=words, chains=chains, iterations=iterations, candidates=candidates, noises=noises,
-        temperature=temperature, annealing=annealing, seed=seed, start=start, floor=floor,
+        temperature=temperature, annealing=annealing, seed=seed, start=start, floor=floor, each_word=each_word,
     )  # fmt: skip
     made = make_record(
         ImageSettings, per_chain=per_chain, images=images, guidance_scale=guidance_scale,
@@ -152,13 +156,14 @@ def _plan(search: "SearchSettings", made: "ImageSettings") -> None:
 
     chains = len(search.start.split()) if search.start else search.chains
     first = 1 if search.start else max(SCALE_SENTENCES, chains)
-    prompts = first + chains * search.iterations * (search.candidates - 1)
+    prompts = search.most_prompts if search.each_word else first + chains * search.iterations * (search.candidates - 1)
     images = chains * made.per_chain * made.images * (len(search.start.split()) + 1 if search.start else 1)
     passes = images * made.num_inference_steps * (2 if made.guidance_scale > 1 else 1)
     evaluations = search.noises * (prompts + 1)
+    how = f"{chains:,} searches (chains) of {search.iterations:,} steps, which try {search.candidates:,} words each"
     for line in (
         "What would be done, at most",
-        f"  {chains:,} searches (chains) of {search.iterations:,} steps, which try {search.candidates:,} words each",
+        f"  {'every word is measured by itself, the most frequent first' if search.each_word else how}",
         f"  {prompts:,} prompts to measure: {evaluations:,} network evaluations",
         f"  {images:,} images to generate: {passes:,} network evaluations",
         "One network evaluation is a run of the model's network on one image. Prompts that were measured before cost "
@@ -191,7 +196,7 @@ def _run(
         def on_progress(stage: str, done: int, total: int) -> None:
             if stage != named[0]:
                 named[0] = stage
-                say({"steps": "chains", "prompts": "images"}[stage], quiet=quiet)
+                say({"steps": "chains", "words": "words", "prompts": "images"}[stage], quiet=quiet)
             stop(done, total)
 
         stored = open_manifest(out, manifest)
@@ -232,14 +237,19 @@ def _show(outcome: "TriggerOutcome", closest: "list[ClosestTarget | None] | None
         return
     console = Console(highlight=False)
     if rows:
-        table = make_table("cluster", "95 %", "chains", "D", "prompt", *(["closest of yours"] if closest else []))
+        walked = not outcome.manifest.search.each_word
+        table = make_table(
+            "cluster", "95 %", *(["chains"] if walked else []), "D", "prompt",
+            *(["closest of yours"] if closest else []),
+        )  # fmt: skip
+        hidden = slice(0) if not walked else slice(1)
         for candidate, row in list(zip(outcome.candidates, rows, strict=True))[:MOST_LINES]:
             largest, best = candidate.largest, outcome.triggers[candidate.prompts[0]].found
             target = row.get("closest_target")
             own = [OneLine(f"{target['similarity']:.3f} {file_name(target['path'])}" if target else "-")]
             table.add_row(
                 f"{largest.size} of {largest.n}", f"{largest.low:.0%} to {largest.high:.0%}",
-                str(len(candidate.chains)), f"{best.squared_magnitude:.4g}", OneLine(best.prompt),
+                *[str(len(candidate.chains))][hidden], f"{best.squared_magnitude:.4g}", OneLine(best.prompt),
                 *(own if closest else []),
             )  # fmt: skip
         console.print(table)
@@ -253,6 +263,8 @@ def _show(outcome: "TriggerOutcome", closest: "list[ClosestTarget | None] | None
     print_wrapped(
         f"{len(rows)} images came back from different seeds, of {len(outcome.triggers)} prompts that "
         f"{outcome.manifest.images.images} images each were made for; {outcome.measured:,} prompts measured with "
-        f"{outcome.network_evaluations:,} network evaluations; K = {outcome.temperature:.4g}, D in {outcome.space}"
+        f"{outcome.network_evaluations:,} network evaluations; "
+        + ("" if outcome.manifest.search.each_word else f"K = {outcome.temperature:.4g}, ")
+        + f"D in {outcome.space}"
     )
     print_wrapped(NO_PROOF)

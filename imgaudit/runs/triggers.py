@@ -17,8 +17,10 @@ import torch
 from imgaudit.diffusion.denoiser import Denoiser
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.generation import require_steps
+from imgaudit.diffusion.single_words import measure_words
 from imgaudit.diffusion.trigger_search import SquaredMagnitudes, best_prompts, search_triggers
-from imgaudit.diffusion.word_proposals import WordProposal
+from imgaudit.diffusion.word_proposals import CaptionProposal, VocabularyProposal, WordProposal
+from imgaudit.exceptions import InputError
 from imgaudit.io.framing import find_unusable_reason
 from imgaudit.io.writing import append_lines, read_lines
 from imgaudit.models.loading import LoadedModel
@@ -98,7 +100,12 @@ def search_into(
     measured = SquaredMagnitudes(
         denoiser, noises=search.noises, seed=search.seed, executor=executor, known=_kept(path), on_measured=keep
     )
-    result = search_triggers(measured, proposal, search, on_iteration=partial(on_progress, "steps"))
+    if search.each_word:
+        if not isinstance(proposal, CaptionProposal | VocabularyProposal):
+            raise InputError(f"{proposal.name} has no list of words to measure one by one")
+        result = measure_words(measured, proposal.words, search, on_iteration=partial(on_progress, "words"))
+    else:
+        result = search_triggers(measured, proposal, search, on_iteration=partial(on_progress, "steps"))
     found = best_prompts(result, search, measured.elements, per_chain=manifest.images.per_chain)
     frames = prompt_images(
         folder, denoiser, [one.prompt for one in found], manifest.images, run_seed=search.seed, executor=executor,

@@ -35,6 +35,17 @@ class SearchSettings(Record):
     """A known trigger to search around; empty for a search from random sentences."""
     floor: float = Field(0.5, gt=0, le=1, allow_inf_nan=False)
     """In a search from a known trigger, prompts with at least this share of the trigger's D are kept."""
+    each_word: bool = Field(False, exclude_if=lambda value: not value)
+    """True where every word is measured as a prompt of its own, and no chain walks."""
+
+    @property
+    def most_prompts(self) -> int:
+        """The most prompts that chains from random sentences measure after their first; each word counts as one.
+
+        >>> SearchSettings(chains=8, iterations=150, candidates=50).most_prompts
+        58800
+        """
+        return self.chains * self.iterations * (self.candidates - 1)
 
 
 class ImageSettings(Record):

@@ -15,6 +15,7 @@ from imgaudit.benchmark.harness.figures import Goal
 from imgaudit.benchmark.harness.lab_model import LabModel
 from imgaudit.benchmark.harness.lab_work import LabWork
 from imgaudit.benchmark.methods.trigger_search import (
+    EACH_WORD,
     IMAGES,
     LIKE_CAPTIONS,
     SEARCH,
@@ -97,6 +98,28 @@ def test_words_come_from_a_masked_language_model(bert: Path, model_folder: Path,
         run(*given)
 
 
+def test_every_word_is_measured_by_itself(model_folder: Path, tmp_path: Path) -> None:
+    words, out = tmp_path / "words.txt", tmp_path / "out"
+    words.write_text("a red fox\ntwo blue boats\na fox\n", encoding="utf-8")
+    given = ["--model", model_folder, "--out", out, "--words-file", words, "--eps", "0.9", "--each-word", *SMALL]
+    rows = [json.loads(line) for line in run(*given, "--json").splitlines()]
+    lines = (out / "measured.jsonl").read_text("utf-8").splitlines()
+    measured = {name for line in lines for name in json.loads(line)["measured"]}
+    # 2 chains of 2 steps with 4 candidates would measure 12 prompts, and the file has 6 words.
+    assert measured == {"a", "red", "fox", "two", "blue", "boats"}
+    # As many prompts as of 2 chains, 2 each.
+    assert len([one for one in rows if "prompt" in one]) == 4 and all(one.get("chain", 0) == 0 for one in rows)
+    text = run(*given)
+    assert "chains" not in text and "K =" not in text and "6 prompts measured with 28 network evaluations" in text
+    page = (out / "report" / "index.html").read_text("utf-8")
+    assert "takes every word by itself" in page and "Chain" not in page
+    # The most frequent words first, at most as many as a search would measure.
+    few = ["--chains", "1", "--iterations", "1", "--candidates", "3", "--images", "3", "--num-inference-steps", "2"]
+    run("--model", model_folder, "--out", tmp_path / "few", "--words-file", words, "--each-word", *few, "--quiet")
+    lines = (tmp_path / "few" / "measured.jsonl").read_text("utf-8").splitlines()
+    assert {name for line in lines for name in json.loads(line)["measured"]} == {"a", "fox"}
+
+
 def test_around_a_known_trigger(model_folder: Path, tmp_path: Path) -> None:
     text = run("--model", model_folder, "--out", tmp_path / "out", "--from", "a red fox", *SMALL)
     assert "prompts kept by number of changed words:" in text
@@ -113,6 +136,7 @@ def test_around_a_known_trigger(model_folder: Path, tmp_path: Path) -> None:
         (["--temperature", "nan"], ConfigError, "--temperature: "),
         (["--eps", "1"], ConfigError, "--eps: "),
         (["--words-file", __file__, "--masked-lm", str(Path(__file__).parent)], ConfigError, "give one of them"),
+        (["--each-word", "--masked-lm", str(Path(__file__).parent)], ConfigError, "neither --from nor --masked-lm"),
         (["--descriptor", "aura"], ConfigError, "there is no descriptor"),
         (["--from", "\x00 "], ImgauditError, "does not move"),
         (["--words-file", "/nowhere"], InputError, "there is no '/nowhere'"),
@@ -183,7 +207,7 @@ def test_hostile_prompts_are_text_on_the_page(browser: Browser, model_folder: Pa
 
 
 def table(**rows: tuple[int, tuple[str, ...], int]) -> TriggerTable:
-    names = {"search": SEARCHED, "captions": LIKE_CAPTIONS, "uniform": UNIFORM}
+    names = {"search": SEARCHED, "captions": LIKE_CAPTIONS, "uniform": UNIFORM, "words": EACH_WORD}
     return TriggerTable(
         lab="tiny", seed=1, hardware="x", search=SEARCH, images=IMAGES, proposal="words", space="epsilon", scale=1.0,
         memorised=4,
@@ -212,6 +236,24 @@ def test_the_goals_of_the_benchmark() -> None:
     assert report.targets[0].got.startswith("no find, 0.0 to inf; ") and not report.targets[0].met
 
 
+@pytest.mark.parametrize(
+    ("found", "uniform", "measured", "met"),
+    [
+        ("abcd", "a", 4000, True), ("abcd", "abcd", 4000, True), ("a", "", 4000, False),
+        # Four times as many for each measured prompt.
+        ("abcd", "abcd", 2000, False),
+    ],
+)  # fmt: skip
+def test_the_words_are_judged_by_what_they_find_for_their_cost(
+    found: str, uniform: str, measured: int, met: bool
+) -> None:
+    others = {"search": (100, (), 0), "captions": (100, (), 0), "uniform": (measured, tuple(uniform), 0)}
+    report = report_triggers(table(**others, words=(500, tuple(found), 0)))  # type: ignore[arg-type]
+    [goal] = [one for one in report.targets if EACH_WORD in one.name]
+    assert goal.met is met
+    assert goal.got.startswith(f"{len(found)} in 500 and {len(uniform)} in {measured:,} of 4: ratio ")
+
+
 def test_a_closed_form_memoriser_gives_its_images_back(tmp_path: Path) -> None:
     generator = torch.Generator().manual_seed(0)
     coarse = torch.rand(5, 3, 4, 4, generator=generator) * 2 - 1
@@ -229,11 +271,12 @@ def test_a_closed_form_memoriser_gives_its_images_back(tmp_path: Path) -> None:
     work = LabWork(lab, located, tmp_path, 1, Executor(64))
     measured = measure_triggers(work, search, ImageSettings(per_chain=1, images=6, num_inference_steps=5))
     searched = measured.rows[0]
-    assert [row.name for row in measured.rows] == [SEARCHED, LIKE_CAPTIONS, UNIFORM]
+    assert [row.name for row in measured.rows] == [SEARCHED, LIKE_CAPTIONS, UNIFORM, EACH_WORD]
     assert measured.memorised == 4 and searched.found and searched.unplanted == searched.other_planted == 0
     assert set(searched.found) <= {sha256[:16] for sha256 in located}
-    assert len({row.measured for row in measured.rows}) == 1
-    assert report_triggers(measured).targets[1].met
+    assert len({row.measured for row in measured.rows[:3]}) == 1
+    assert measured.rows[3].measured == 6 and measured.rows[3].found
+    assert report_triggers(measured).targets[-1].met
     with pytest.raises(InputError, match="are not in the folder given"):
         measure_triggers(replace(work, located={}), search)
 

@@ -18,6 +18,7 @@ from imgaudit.benchmark.harness.procedure import record_procedure
 from imgaudit.benchmark.harness.table import LabRecord, Table
 from imgaudit.diffusion.generation import generate
 from imgaudit.diffusion.seeds import draw_seed
+from imgaudit.diffusion.single_words import measure_words
 from imgaudit.diffusion.trigger_search import (
     Chain,
     SearchResult,
@@ -44,6 +45,9 @@ GOAL = 10
 """How many times fewer measurements per found image than uniform random sentences the search should need."""
 NOTHING_PLANTED = "clusters of nothing planted"
 SEARCHED, LIKE_CAPTIONS, UNIFORM = "search", "sentences like captions", "uniform random sentences"
+EACH_WORD = "every word by itself"
+YIELD = 5
+"""How many times as many memorised images per measured prompt as uniform random sentences the words should find."""
 
 
 class TriggerRow(Record):
@@ -125,7 +129,7 @@ class _LabTruth:
 
 
 def measure_triggers(work: LabWork, search: SearchSettings = SEARCH, images: ImageSettings = IMAGES) -> TriggerTable:
-    """Search, then as many random sentences; images for as many prompts of each.
+    """Search, then as many random sentences, then every word by itself; images for as many prompts of each.
 
     Raises InputError when the model has no null branch, or the folder lacks images of the lab.
     """
@@ -152,10 +156,14 @@ def measure_triggers(work: LabWork, search: SearchSettings = SEARCH, images: Ima
         values = fresh().of(texts)
         fake = SearchResult([Chain([], dict(zip(texts, values, strict=True)))], result.scale, result.temperature)
         chosen[name] = best_prompts(fake, settings, measured.elements, per_chain=len(found))
+    words = fresh()
+    ranked = measure_words(words, proposal.words, settings, on_iteration=work.tell(EACH_WORD))
+    chosen[EACH_WORD] = best_prompts(ranked, settings, words.elements, per_chain=images.per_chain)
     rows = []
     for name, prompts in chosen.items():
         work.on_stage(f"images of {name}", 0, 1)
-        rows.append(_measure_row(work, name, count, prompts, truth, images))
+        cost = len(words.known) if name == EACH_WORD else count
+        rows.append(_measure_row(work, name, cost, prompts, truth, images))
     return TriggerTable(
         lab=lab.description.recipe.name, seed=work.seed, hardware=describe_hardware(denoiser), search=settings,
         images=images, proposal=proposal.name, space=measured.space, scale=result.scale,
@@ -232,10 +240,24 @@ def report_triggers(table: TriggerTable) -> TriggerReport:
     targets = []
     if table.memorised:
         targets.append(_compare_costs(searched, uniform, table.memorised))
+        targets += [_compare_yields(row, uniform, table.memorised) for row in table.rows if row.name == EACH_WORD]
     got = f"{searched.unplanted} of {searched.clusters}"
     met = searched.unplanted == 0 < searched.clusters
     targets.append(Goal.exact("clusters of nothing planted, search", "0", got, met=met))
     return TriggerReport(table=table, rates=rates, targets=targets)
+
+
+def _compare_yields(words: TriggerRow, uniform: TriggerRow, memorised: int) -> Goal:
+    """Judge how many times as many memorised images per measured prompt the words find as uniform sentences do."""
+    own, others = len(words.found), len(uniform.found)
+    ends = rate_ratio(own, words.measured, others, uniform.measured)
+    goal = Goal.at_least(
+        f"found per measured prompt, {EACH_WORD} / uniform", ends, 1, wanted=f">= {YIELD}, lower bound >= 1",
+        got=f"{own} in {words.measured:,} and {others} in {uniform.measured:,} of {memorised}: ratio {ends.low:.1f} to "
+        f"{ends.high:.1f}",
+    )  # fmt: skip
+    enough = own * uniform.measured >= YIELD * others * words.measured
+    return goal.model_copy(update={"met": goal.met and enough})
 
 
 def _compare_costs(searched: TriggerRow, uniform: TriggerRow, memorised: int) -> Goal:
