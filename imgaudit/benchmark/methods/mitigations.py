@@ -38,6 +38,7 @@ from imgaudit.mitigation.evaluation_summary import (
     EvaluationFigures,
     EvaluationTable,
     MitigationFigures,
+    Share,
     figure_lines,
     summarise,
 )
@@ -86,6 +87,8 @@ class MitigationTable(Table):
     """What was run, in order."""
     evaluation: EvaluationTable
     """Both scenarios, by captions alone."""
+    located_reproduced: dict[str, Share]
+    """Model to how many of the images that located the weights it reproduces for their captions."""
     overlap: MaskOverlap
     """Weights that masks of different images have in common."""
     retention: dict[str, Retention | Skipped]
@@ -134,6 +137,7 @@ def measure_mitigations(settings: MitigationSettings, on_stage: OnStage) -> Miti
         said[name] = _once(name, command, work)
     overlap = _measure_overlap(settings, cases, located, on_stage)
     retention = {name: Comparison.model_validate(json.loads(said[f"compare {name}"])).retention for name in AUDITED}
+    own = EvaluationFigures.model_validate(json.loads(said["evaluate located"]))
     kept = (work / "evaluation" / "evaluation.json").read_text(encoding="utf-8")
     # The folder that the model lies in is this machine's; the fingerprint says which model it is.
     evaluation = EvaluationTable.model_validate(json.loads(kept))
@@ -141,7 +145,7 @@ def measure_mitigations(settings: MitigationSettings, on_stage: OnStage) -> Miti
         lab=lab.recipe.name, seed=seed, located=len(locating), controls=settings.controls, hardware=describe_machine(),
         commands=[" ".join(["imgaudit", *_without_paths(command, base, clip)]) for _, command in steps],
         evaluation=evaluation.model_copy(update={"model": lab.recipe.name}),
-        overlap=overlap, retention=retention,
+        located_reproduced={row.name: row.reproduced for row in own.rows}, overlap=overlap, retention=retention,
     )  # fmt: skip
 
 
@@ -176,8 +180,8 @@ def _steps(base: str, images: int, seed: int, clip: Path | None) -> Iterator[tup
     yield "locate more", ["mitigate", "locate", "located.jsonl", *own, "--sparsity", MORE, "--out", more, *seeded]
     yield "prune more", ["mitigate", "prune", more, *own, "--out", MORE_PRUNED, "--quiet"]
     yield "prune more at random", ["mitigate", "prune", more, *own, "--random", "--out", MORE_RANDOM, *seeded]
-    by_errors = ["--retain", "retained", "--share", SHARE, "--out", (found := "important.safetensors")]
-    yield "locate by errors", ["mitigate", "locate-images", "located", *own, *by_errors, *seeded]
+    found, others = "important.safetensors", ["--retain", "retained", "--share", SHARE]
+    yield "locate by errors", ["mitigate", "locate-images", "located", *own, *others, "--out", found, *seeded]
     yield "prune by errors", ["mitigate", "prune", found, *own, "--out", ERRORS_PRUNED, "--quiet"]
     yield "prune as many at random", ["mitigate", "prune", found, *own, "--random", "--out", ERRORS_RANDOM, *seeded]
     yield "fine-tune", ["mitigate", "fine-tune", "judged", *own, "--retain", "retained", "--out", TUNED, *seeded]
@@ -191,6 +195,11 @@ def _steps(base: str, images: int, seed: int, clip: Path | None) -> Iterator[tup
     evaluated = [part for name in INFERENCE for part in ("--mitigation", name)]
     evaluated += [part for name in CHANGED for part in ("--mitigated-model", name)]
     judge = ["--clip", str(clip.resolve())] if clip else []
+    by_errors = ["--mitigated-model", ERRORS_PRUNED, "--mitigated-model", ERRORS_RANDOM]
+    yield "evaluate located", [
+        "mitigate", "evaluate", "located", *own, "--general", "general", *by_errors, *sampling, "--json", "--out",
+        "evaluation-located", *seeded,
+    ]  # fmt: skip
     yield "evaluate", [
         "mitigate", "evaluate", "judged", *own, "--general", "general", *evaluated, *sampling, *judge, "--out",
         "evaluation", *seeded,
@@ -317,6 +326,9 @@ def format_mitigations(report: MitigationReport) -> Iterator[str]:
             f"{name:30} {found.retained} of {found.reproduced} ({found.low:.1%} to {found.high:.1%}): "
             f"{found.from_text} from text, {found.by_inversion_only} only by inversion"
         )
+    yield ""
+    yield "images that located the weights by errors: reproduced for their captions"
+    yield from (f"{name:30} {share}" for name, share in measured.located_reproduced.items())
     yield ""
     yield from format_mask_overlap(measured.overlap)
     yield from format_goals(report.targets)

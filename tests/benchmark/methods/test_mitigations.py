@@ -22,7 +22,7 @@ from imgaudit.benchmark.methods.mitigations import (
 )
 from imgaudit.exceptions import InputError
 from imgaudit.mitigation.evaluation import EvaluationSettings, ModelOutcome, PromptOutcome
-from imgaudit.mitigation.evaluation_summary import EvaluationTable
+from imgaudit.mitigation.evaluation_summary import EvaluationTable, Share
 from imgaudit.schema.comparison import Retention
 from imgaudit.schema.records import Skipped
 from tests.benchmark.methods.test_prompt_scores import lab_image
@@ -63,6 +63,7 @@ def _table(**copied: int) -> MitigationTable:
             hardware="here",
             models=[_model(name, count, 1.05 if name == PRUNED else 1.0) for name, count in counts.items()],
         ),
+        located_reproduced={ERRORS_PRUNED: Share(hits=2, n=10, low=0.025, high=0.556)},
         overlap=MaskOverlap(images=5, retained=20, share=0.03, halves=[0.3, 0.5], untrained=[0.1, 0.1]),
         retention={
             PRUNED: _retention(8), ERRORS_PRUNED: _retention(7), TUNED: _retention(1), LONGER: _retention(3)
@@ -117,3 +118,4 @@ def test_the_table_fits_the_documentation() -> None:
     assert max(map(len, lines[: lines.index("goals")])) <= 120
     assert any("fine-tuned" in line and "10 of 100" in line for line in lines)
     assert any(line.endswith("40.0% (30.0% to 50.0%)") for line in lines)
+    assert any(line.startswith(ERRORS_PRUNED) and line.endswith("2 of 10 (2.5% to 55.6%)") for line in lines)
