@@ -9,7 +9,7 @@ from importlib.metadata import entry_points
 from types import MappingProxyType
 
 from imgaudit.exceptions import ModelRefusedError
-from imgaudit.models.families.family import Component, Family
+from imgaudit.models.families.family import NEVER_LOADED, Component, Family
 from imgaudit.models.families.refused import REFUSED
 
 
@@ -286,6 +286,21 @@ _ALL = (
         switches=("is_distilled",),
         constants={"patch_size": 2, "text_encoder_select_layers": [2, 5, 8, 11, 14, 17, 20, 23, 26, 29, 32, 35]},
         half="bfloat16",
+    ),
+    Family(
+        "Ideogram4Pipeline",
+        "Ideogram 4",
+        {
+            **_components(("transformer", "Ideogram4Transformer2DModel"), "AutoencoderKLFlux2", _FLOW, _QWEN3_VL),
+            "unconditional_transformer": Component(
+                "network", "diffusers", ("Ideogram4Transformer2DModel",), "diffusion_pytorch_model"
+            ),
+        },
+        "imgaudit.models.families.ideogram4:Ideogram4Denoiser",
+        "thirteen layers of Qwen3-VL's states of the template around an empty prompt, side by side",
+        half="bfloat16",
+        # It rewrites prompts, where it is asked to.
+        never_loaded=(*NEVER_LOADED, "prompt_enhancer_head"),
     ),
     Family(
         "ChromaPipeline",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imgaudit.exceptions import ModelRefusedError
-from imgaudit.models.families.family import NEVER_LOADED, Component
+from imgaudit.models.families.family import Component
 from imgaudit.models.files.hub import fetch_model
 from imgaudit.models.files.inspection import hash_model_file, hash_model_files, list_files, quote, read_model_index
 from imgaudit.models.files.variants import choose_folder_variant
@@ -63,7 +63,10 @@ class Source:
         return {SINGLE_FILE + path.suffix: hash_model_file(path)} | files
 
     def list_notes(self, components: Collection[str]) -> list[str]:
-        """List for the user what the files hold beside the components, which is not audited."""
+        """List for the user what the files hold beside the components, which is not audited.
+
+        components:  those of the family, and those that it never loads
+        """
         beside = sorted(
             path.parent.relative_to(self.folder).as_posix()
             for path in list_files(self.folder)
@@ -74,7 +77,6 @@ class Source:
         idle = [
             f"the folder holds weights in {name!r:.99}, which is no part of its model_index.json; they are not audited"
             for name in dict.fromkeys(beside)
-            if name not in NEVER_LOADED
         ]
         return [*(self.checkpoint.notes if self.checkpoint is not None else ()), *idle]
 
