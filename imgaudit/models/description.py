@@ -115,7 +115,12 @@ def _describe_source(
         denoiser = examination.ask(lambda: _build_bare(source, index, family, weights or {}, settled))
     if denoiser is not None:
         examination.ask(lambda: refuse_other_size(claims, denoiser.resolution))
-    notes = [*source.list_notes((*family.components, *family.never_loaded)), *claims.notes, *(settled.notes if settled else ()), *family.notes]
+    notes = [
+        *source.list_notes(family),
+        *claims.notes,
+        *(settled.notes if settled else ()),
+        *family.notes,
+    ]
     return ModelDescription(family, denoiser, examination.refusals, notes, has_weights)
 
 

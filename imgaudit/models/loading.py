@@ -126,8 +126,8 @@ def load_model(
     adapter = family.load_adapter()
     if offload == "sequential" and not adapter.offloads_layers:
         raise ModelRefusedError(
-            f"--offload sequential cannot be used with a {family.pipeline_class}, which hands prompts to the place where "
-            "its text encoder's weights wait: use --offload model"
+            f"--offload sequential cannot be used with models of {family.title}: their pipeline hands prompts to where "
+            "the text encoder's weights wait; use --offload model"
         )
     claims = read_claims(next(path for path in weights[family.denoising_network].files if path.suffix != ".json"))
     refuse_other_architecture(claims, index["_class_name"])
@@ -159,7 +159,7 @@ def load_model(
     return LoadedModel(
         denoiser, _name(model, quantised, added), index["_class_name"], files, _commit(folder), tuple(added),
         max(one.variant for one in weights.values()), source.config, quantised, compiled,
-        notes=[*source.list_notes((*family.components, *family.never_loaded)), *claims.notes, *settled.notes, *family.notes],
+        notes=[*source.list_notes(family), *claims.notes, *settled.notes, *family.notes],
     )  # fmt: skip
 
 

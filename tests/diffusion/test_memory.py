@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers.models.transformers.transformer_ideogram4 import Ideogram4MRoPE
 from diffusers.models.transformers.transformer_krea2 import Krea2RMSNorm, Krea2Transformer2DModel
 
 from imgaudit.diffusion.denoiser import PromptEmbeds
@@ -50,7 +51,11 @@ def inputs(denoiser: LatentDenoiser, count: int = 2) -> tuple[torch.Tensor, torc
 
 def convert(network: torch.nn.Module, dtype: torch.dtype) -> None:
     """Give a network's weights another type, without those that diffusers keeps in float32 when it loads them."""
+    tables = {module: module.inv_freq for module in network.modules() if isinstance(module, Ideogram4MRoPE)}
     network.to(dtype)
+    for module, frequencies in tables.items():
+        # Places begin at 65,536, which would be one and the same in half precision.
+        module.inv_freq = frequencies
     if isinstance(network, Krea2Transformer2DModel):
         for module in network.modules():
             if isinstance(module, Krea2RMSNorm):

@@ -12,7 +12,6 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from imgaudit.models.families.latent import LatentDenoiser
 
-
 DENOISERS = ("denoiser", "null denoiser")
 """The network that is inverted, and the one that predicts the null where it is another."""
 

@@ -1,12 +1,13 @@
 """Ideogram 4: a network of its own for the null, time from noise to image, and a call that takes prompts alone."""
 
+import warnings
 from collections.abc import Sequence
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
 import torch
-from diffusers.pipelines.ideogram4.pipeline_ideogram4 import QWEN3_VL_ACTIVATION_LAYERS
+from diffusers.pipelines.ideogram4.pipeline_ideogram4 import QWEN3_VL_ACTIVATION_LAYERS as LAYERS
 
 from imgaudit.diffusion.denoiser import PromptEmbeds
 from imgaudit.exceptions import ModelRefusedError
@@ -38,18 +39,17 @@ class Ideogram4Denoiser(PromptsOnlyDenoiser, OwnLengthDenoiser, PaddedChatDenois
             if taken[key] != other[key]:
                 raise ModelRefusedError(
                     f"the unconditional_transformer's {key} is {other[key]!r:.80} and the transformer's "
-                    f"{taken[key]!r:.80}; expected the same, as both are given the same latents"
+                    f"{taken[key]!r:.80}; expected the same"
                 )
 
     def _refuse_tokenizer(self) -> None:
         super()._refuse_tokenizer()
         text, taken = self.pipeline.text_encoder.config.text_config, self.network.config.llm_features_dim
-        layers, width = text.num_hidden_layers, len(QWEN3_VL_ACTIVATION_LAYERS) * text.hidden_size
-        if layers <= max(QWEN3_VL_ACTIVATION_LAYERS) or width != taken:
+        layers, width, needed = text.num_hidden_layers, len(LAYERS) * text.hidden_size, max(LAYERS) + 1
+        if layers < needed or width != taken:
             raise ModelRefusedError(
-                f"the text encoder has {layers} layers, and {len(QWEN3_VL_ACTIVATION_LAYERS)} of them are {width:,} "
-                f"numbers wide; expected {max(QWEN3_VL_ACTIVATION_LAYERS) + 1} layers or more, and the transformer's "
-                f"llm_features_dim, {taken!r:.80}"
+                f"the text encoder has {layers} layers, of which {len(LAYERS)} have {width:,} numbers for a token; "
+                f"expected {needed} or more, and {taken!r:.80} numbers, the transformer's llm_features_dim"
             )
 
     def _patch(self, pipeline: Any) -> int:
@@ -67,11 +67,14 @@ class Ideogram4Denoiser(PromptsOnlyDenoiser, OwnLengthDenoiser, PaddedChatDenois
     def _encode(self, prompts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return (N, 512, width) states and (N, 512) mask of 0 and 1."""
         filled = [self._fill_in(prompt) for prompt in prompts]
-        tokenizer = self.pipeline.tokenizer
-        lengths = [len(tokenizer(each, add_special_tokens=False, verbose=False).input_ids) for each in filled]
-        # The pipeline refuses what is longer than it is told, and fills up the beginning. The image does not matter.
-        text, *_ = self.pipeline.encode_prompt(list(prompts), 1, 1, max(lengths), self.device)
-        listed = [row[max(lengths) - own : max(lengths)] for row, own in zip(text, lengths, strict=True)]
+        read = self.pipeline.tokenizer(filled, add_special_tokens=False, verbose=False).input_ids
+        longest = max(map(len, read))
+        with warnings.catch_warnings():
+            # The pipeline names an argument of transformers as it was called before.
+            warnings.simplefilter("ignore", FutureWarning)
+            # It refuses what is longer than it is told, and fills up the beginning. The image does not matter.
+            text, *_ = self.pipeline.encode_prompt(list(prompts), 1, 1, longest, self.device)
+        listed = [row[longest - len(own) : longest] for row, own in zip(text, read, strict=True)]
         return fill_up_rows(listed, self.max_sequence_length)
 
     @cached_property
