@@ -6,6 +6,12 @@ from types import MappingProxyType
 NO_ADAPTER = "this version has no adapter for it; docs/guides/adding-a-family.md says how to write one"
 CASCADE = "two models in a row, of which the second sees no prompt but what the first made of it"
 DISCRETE = "it predicts tokens of a codebook and no noise, velocity or flow, so that there is no denoising error"
+MODULAR = (
+    "it is a modular pipeline of diffusers: its parts come from wherever its modular_model_index.json says, and its "
+    "steps can be exchanged, so that there is no one pipeline to check an adapter against; expected a folder with a "
+    "model_index.json"
+)
+"""Reason for all classes whose names end like that; FLUX.3 has no other."""
 PIXELS = "it denoises pixels and not an autoencoder's latents, which this version expects"
 
 

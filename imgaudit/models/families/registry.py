@@ -10,12 +10,13 @@ from types import MappingProxyType
 
 from imgaudit.exceptions import ModelRefusedError
 from imgaudit.models.families.family import NEVER_LOADED, Component, Family
-from imgaudit.models.families.refused import REFUSED
+from imgaudit.models.families.refused import MODULAR, REFUSED
 
 
 def make_unsupported_error(pipeline_class: str) -> ModelRefusedError:
     """Return the refusal of a pipeline class without an adapter: the reason if it is known, and those that have one."""
-    if reason := REFUSED.get(pipeline_class):
+    modular = MODULAR if pipeline_class.endswith("ModularPipeline") else None
+    if reason := REFUSED.get(pipeline_class, modular):
         return ModelRefusedError(f"{pipeline_class!r} is not supported by this version: {reason}")
     families = {**load_installed_families(), **FAMILIES}
     known = " or ".join(f"{name} ({family.title})" for name, family in families.items() if family.is_supported)
