@@ -20,9 +20,8 @@ from imgaudit.models.families.prompts_only import GivenConditions, PromptsOnlyDe
 class Ideogram4Denoiser(PromptsOnlyDenoiser, OwnLengthDenoiser, PaddedChatDenoiser, PatchedAutoencoderDenoiser):
     """An Ideogram4Pipeline as a Denoiser.
 
-    Stream: "text", thirteen layers of each token of the chat model, side by side; prompts are passed on at their own
-    length. A condition without any row is the null, which is passed to `unconditional_transformer`: the score compares
-    two networks. The null's network is called at every guidance scale, as the pipeline does.
+    Stream: "text", thirteen layers of each token of the chat model; prompts are passed on at their own length. The null
+    is a condition without any row, for `unconditional_transformer`: the score compares two networks.
     """
 
     null_network_name = "unconditional_transformer"
@@ -38,8 +37,7 @@ class Ideogram4Denoiser(PromptsOnlyDenoiser, OwnLengthDenoiser, PaddedChatDenois
         for key in ("in_channels", "llm_features_dim"):
             if taken[key] != other[key]:
                 raise ModelRefusedError(
-                    f"the unconditional_transformer's {key} is {other[key]!r:.80} and the transformer's "
-                    f"{taken[key]!r:.80}; expected the same"
+                    f"the unconditional_transformer's {key} is {other[key]!r:.80}; expected {taken[key]!r:.80}"
                 )
 
     def _refuse_tokenizer(self) -> None:
@@ -53,8 +51,7 @@ class Ideogram4Denoiser(PromptsOnlyDenoiser, OwnLengthDenoiser, PaddedChatDenois
             )
 
     def _patch(self, pipeline: Any) -> int:
-        # The pipeline packs; the network has one token for each of its inputs.
-        return 1
+        return 1  # The pipeline packs; the network has one token for each of its inputs.
 
     def _packed(self, latents: torch.Tensor) -> torch.Tensor:
         """Return (N, C, h, w) as tokens, (N, h * w, C)."""
@@ -69,10 +66,9 @@ class Ideogram4Denoiser(PromptsOnlyDenoiser, OwnLengthDenoiser, PaddedChatDenois
         filled = [self._fill_in(prompt) for prompt in prompts]
         read = self.pipeline.tokenizer(filled, add_special_tokens=False, verbose=False).input_ids
         longest = max(map(len, read))
+        # It fills up the beginning, whatever the image, and names an argument of transformers as it once was.
         with warnings.catch_warnings():
-            # The pipeline names an argument of transformers as it was called before.
             warnings.simplefilter("ignore", FutureWarning)
-            # It refuses what is longer than it is told, and fills up the beginning. The image does not matter.
             text, *_ = self.pipeline.encode_prompt(list(prompts), 1, 1, longest, self.device)
         listed = [row[longest - len(own) : longest] for row, own in zip(text, read, strict=True)]
         return fill_up_rows(listed, self.max_sequence_length)

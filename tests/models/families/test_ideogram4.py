@@ -123,8 +123,8 @@ def test_the_pipeline_still_encodes_prompts_of_its_own(denoiser: Ideogram4Denois
 
 def test_networks_and_text_encoders_that_do_not_fit_are_refused() -> None:
     for key, value, told in (
-        ("in_channels", 32, "the unconditional_transformer's in_channels is 32 and the transformer's 16"),
-        ("llm_features_dim", 16, "the unconditional_transformer's llm_features_dim is 16 and the transformer's 208"),
+        ("in_channels", 32, "the unconditional_transformer's in_channels is 32; expected 16"),
+        ("llm_features_dim", 16, "the unconditional_transformer's llm_features_dim is 16; expected 208"),
     ):
         pipeline = make_ideogram4()
         pipeline.unconditional_transformer.register_to_config(**{key: value})
