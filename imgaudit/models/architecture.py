@@ -152,7 +152,7 @@ def _check_sizes(side: int, sizes: Sequence[int], model: PublishedModel) -> Iter
 
 def _check_constants(denoiser: LatentDenoiser, model: PublishedModel) -> Iterable[ModelCheck]:
     differing = []
-    for name in (denoiser.network_name, "vae"):
+    for name in (*denoiser.networks, "vae"):
         part, network = model.components.get(name), getattr(denoiser.pipeline, name)
         if part is None or not _same_shape(network, part):
             continue

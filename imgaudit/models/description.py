@@ -55,9 +55,13 @@ class ModelDescription:
         """Return the bytes of all weights, or of the largest network where the others wait elsewhere.
 
         dtype:  float32, float16 or bfloat16
+        Networks that predict in turn, one of them the null, are there together.
         """
-        numbers = list(self.parameters.values()) or [0]
-        return BYTES[dtype] * (max(numbers) if offloaded else sum(numbers))
+        numbers = dict(self.parameters) or {"": 0}
+        if not offloaded:
+            return BYTES[dtype] * sum(numbers.values())
+        together = sum(numbers[name] for name in self.denoiser.networks) if self.denoiser is not None else 0
+        return BYTES[dtype] * max(*numbers.values(), together)
 
 
 def describe_model(model: str, loras: Sequence[str] = (), *, variant: str = "", config: str = "") -> ModelDescription:
@@ -111,7 +115,12 @@ def _describe_source(
         denoiser = examination.ask(lambda: _build_bare(source, index, family, weights or {}, settled))
     if denoiser is not None:
         examination.ask(lambda: refuse_other_size(claims, denoiser.resolution))
-    notes = [*source.list_notes(family.components), *claims.notes, *(settled.notes if settled else ()), *family.notes]
+    notes = [
+        *source.list_notes(family),
+        *claims.notes,
+        *(settled.notes if settled else ()),
+        *family.notes,
+    ]
     return ModelDescription(family, denoiser, examination.refusals, notes, has_weights)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from imgaudit.diffusion.denoiser import Denoiser
+from imgaudit.exceptions import ModelRefusedError
 from imgaudit.models.devices import (
     Offload,
     choose_device,
@@ -123,6 +124,11 @@ def load_model(
     from imgaudit.models.scheduler import settle_scheduler
 
     adapter = family.load_adapter()
+    if offload == "sequential" and not adapter.offloads_layers:
+        raise ModelRefusedError(
+            f"--offload sequential cannot be used with models of {family.title}: their pipeline hands prompts to where "
+            "the text encoder's weights wait; use --offload model"
+        )
     claims = read_claims(next(path for path in weights[family.denoising_network].files if path.suffix != ".json"))
     refuse_other_architecture(claims, index["_class_name"])
     settled = settle_scheduler(folder / "scheduler", index["scheduler"][1], family.components["scheduler"], claims)
@@ -145,14 +151,15 @@ def load_model(
     with refuse_errors(f"{model!r} cannot be used, its parts do not fit together"):
         try_out(denoiser, family)
     if compiled:
-        compile_blocks(denoiser.network)
+        for network in denoiser.networks.values():
+            compile_blocks(network)
         with refuse_errors("--compile failed; leave it out, or see that torch finds its compiler"):
             try_out(denoiser, family)
     quantised = source.checkpoint.quantised if source.checkpoint is not None else ""
     return LoadedModel(
         denoiser, _name(model, quantised, added), index["_class_name"], files, _commit(folder), tuple(added),
         max(one.variant for one in weights.values()), source.config, quantised, compiled,
-        notes=[*source.list_notes(family.components), *claims.notes, *settled.notes, *family.notes],
+        notes=[*source.list_notes(family), *claims.notes, *settled.notes, *family.notes],
     )  # fmt: skip
 
 

@@ -206,7 +206,9 @@ def _load(pipeline: Any, networks: Mapping[str, torch.nn.Module], lora: Lora) ->
     """Put a LoRA beside the layers that it is for. diffusers only logs what it leaves out; here it is refused."""
     options: dict[str, Any] = {"weight_name": lora.path.name, "use_safetensors": True, "local_files_only": True}
     blocks = {"unet_config": pipeline.unet.config} if {"unet", "text_encoder_2"} <= networks.keys() else {}
-    adapter = read_peft_adapter(lora.path, networks) if is_peft_file(read_shapes(lora.path)) else None
+    # Of two networks with the same layers, LoRAs are for the one that diffusers puts them into.
+    served = {name: one for name, one in networks.items() if name in pipeline._lora_loadable_modules}
+    adapter = read_peft_adapter(lora.path, served) if is_peft_file(read_shapes(lora.path)) else None
     held = load_file(lora.path) if adapter is None else adapter.tensors
     matrices = {name: tensor for name, tensor in held.items() if not name.endswith(ALPHA)}
     # In diffusers' own names nothing is to be converted, and of most models it refuses alphas there.

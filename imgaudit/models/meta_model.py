@@ -39,7 +39,20 @@ def build_meta_model(model: PublishedModel, dtype: torch.dtype) -> LatentDenoise
                 parts[name] = _build_network(part, dtype)
     parts |= {name: TextProcessor(NoTokenizer()) for name, part in family.components.items() if part.is_processor}
     pipeline = getattr(diffusers, family.pipeline_class)(**parts, **family.arguments)
+    if hasattr(pipeline, "_prepare_ids"):
+        # Of these Ideogram 4's network makes tables of all pairs of tokens, which are too large to be there with data.
+        pipeline._prepare_ids = _run_within(mode, pipeline._prepare_ids)
     return cast(LatentDenoiser, _without_data(family.load_adapter())(pipeline, _condition(model, mode)))
+
+
+def _run_within(mode: FakeTensorMode, make: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function whose results have no data."""
+
+    def made(*arguments: Any, **keywords: Any) -> Any:
+        with mode:
+            return make(*arguments, **keywords)
+
+    return made
 
 
 def _build_network(part: PublishedComponent, dtype: torch.dtype) -> torch.nn.Module:

@@ -267,9 +267,13 @@ def try_out(denoiser: Any, family: Family) -> None:
     encoded = denoiser.encode(images)
     if images.shape[-1] != latents.shape[-1] * (denoiser.resolution // side) or encoded.shape != latents.shape:
         raise ModelRefusedError(f"'vae' makes other sizes of latents and images than its config.json says; {AGAIN}")
+    conditions = [condition, denoiser.null_condition()] if denoiser.null_network_name else [condition]
     outputs = {
         " or ".join(family.text_encoders): torch.cat([stream.flatten().cpu() for stream in condition.streams.values()]),
-        denoiser.network_name: denoiser.predict(latents, torch.tensor([0]), condition).output,
+        **{
+            name: denoiser.predict(latents, torch.tensor([0]), one).output
+            for name, one in zip(denoiser.networks, conditions, strict=True)
+        },
         "vae": torch.cat([images.flatten(), encoded.flatten().cpu()]),
     }
     for name, output in outputs.items():

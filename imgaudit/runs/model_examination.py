@@ -57,6 +57,8 @@ def _describe(found: ModelDescription, family: Family, denoiser: LatentDenoiser)
     yield "inverted", family.inverted
     if denoiser.no_null:
         yield "baseline", f"the start condition: {denoiser.no_null}"
+    elif denoiser.null_network_name:
+        yield "baseline", f"what a network of its own, {denoiser.null_network_name!r}, predicts without any text"
     else:
         yield "baseline", "the null condition, which is what the pipeline guides away from"
     yield "predicts", _describe_prediction(denoiser.prediction_type)
@@ -82,6 +84,8 @@ def _describe_prediction(prediction_type: PredictionType) -> str:
 
 
 def _describe_guidance(denoiser: LatentDenoiser) -> str:
+    if denoiser.null_network_name:
+        return f"away from what {denoiser.null_network_name!r} predicts: two passes a step, without guidance too"
     if denoiser.is_guided_by_null:
         return "away from the null condition: two passes a step"
     return "an input of the network, or none: one pass a step"

@@ -1,6 +1,7 @@
 """Tiny models of the real classes, one per family, and an adapter that stands in for theirs."""
 
 from collections.abc import Callable, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -244,6 +245,8 @@ class StandIn:
     """An adapter that holds the pipeline and answers with zeros: for what is checked before any adapter is made."""
 
     network_name = "network"
+    null_network_name = ""
+    networks = MappingProxyType({"network": None})
     network_evaluations = 0
     latent_shape = (4, 8, 8)
     resolution = 16

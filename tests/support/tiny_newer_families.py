@@ -1,5 +1,5 @@
-"""Tiny pipelines of the real classes, one maker each: FLUX.2, Z-Image and Krea 2, whose prompts a chat model reads, and
-Chroma."""
+"""Tiny pipelines of the real classes, one maker each: FLUX.2, Z-Image, Krea 2 and Ideogram 4, whose prompts a chat
+model reads, and Chroma."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,6 +14,8 @@ from diffusers import (
     Flux2KleinPipeline,
     Flux2Pipeline,
     Flux2Transformer2DModel,
+    Ideogram4Pipeline,
+    Ideogram4Transformer2DModel,
     Krea2Pipeline,
     Krea2Transformer2DModel,
     ZImagePipeline,
@@ -46,6 +48,13 @@ MISTRAL_TEMPLATE = (
     "{% if message.role == 'system' %}[SYSTEM_PROMPT]{{ message.content[0].text }}[/SYSTEM_PROMPT]"
     "{% else %}[INST]{{ message.content[0].text }}[/INST]{% endif %}{% endfor %}"
 )
+PARTS_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n"
+    "{% for part in message.content %}{{ part.text }}{% endfor %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+"""What Qwen3-VL's template makes of messages in parts, which hold text."""
+
 KREA_WORDS = (
     "system", "Describe", " the", " image", " by", " detailing", " color", " shape", " size", " texture", " quantity",
     " text", " spatial", " relationships", " of", " objects", " and", " background", "user", "assistant",
@@ -85,6 +94,29 @@ def text_sizes(tokenizer: Any, layers: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def qwen3_vl(tokenizer: Any, layers: int) -> Qwen3VLModel:
+    """A chat model that could look at images as well."""
+    return Qwen3VLModel(
+        Qwen3VLConfig(
+            text_config={**text_sizes(tokenizer, layers), "rope_parameters": {
+                "rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 1e6}},
+            vision_config={"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2,
+                           "out_hidden_size": 16, "deepstack_visual_indexes": [], "num_position_embeddings": 16},
+        )
+    )  # fmt: skip
+
+
+def patched_autoencoder() -> AutoencoderKLFlux2:
+    """FLUX.2's, with statistics of its own."""
+    vae = AutoencoderKLFlux2(
+        block_out_channels=(8, 16), latent_channels=4, norm_num_groups=4, sample_size=16,
+        down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
+    )  # fmt: skip
+    vae.bn.running_mean.copy_(torch.linspace(-0.5, 0.5, 16))
+    vae.bn.running_var.copy_(torch.linspace(0.1, 3.0, 16))
+    return vae
+
+
 def flux2_parts(joint_attention_dim: int, guidance_embeds: bool) -> dict[str, Any]:
     """Transformer, autoencoder with statistics of its own, and a scheduler whose shift depends on size and steps."""
     transformer = Flux2Transformer2DModel(
@@ -93,14 +125,8 @@ def flux2_parts(joint_attention_dim: int, guidance_embeds: bool) -> dict[str, An
         guidance_embeds=guidance_embeds,
     )  # fmt: skip
     randomise(transformer)
-    vae = AutoencoderKLFlux2(
-        block_out_channels=(8, 16), latent_channels=4, norm_num_groups=4, sample_size=16,
-        down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
-    )  # fmt: skip
-    vae.bn.running_mean.copy_(torch.linspace(-0.5, 0.5, 16))
-    vae.bn.running_var.copy_(torch.linspace(0.1, 3.0, 16))
     scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True)
-    return {"transformer": transformer, "vae": vae, "scheduler": scheduler}
+    return {"transformer": transformer, "vae": patched_autoencoder(), "scheduler": scheduler}
 
 
 def make_flux2(with_processor: bool = False) -> Flux2Pipeline:
@@ -164,14 +190,6 @@ def make_krea2(is_distilled: bool = False) -> Krea2Pipeline:
     """Twelve layers of Qwen3-VL for every token, of which 35 are needed, and padding before the template's end."""
     torch.manual_seed(16)
     tokenizer = qwen_tokenizer(KREA_WORDS)
-    text_encoder = Qwen3VLModel(
-        Qwen3VLConfig(
-            text_config={**text_sizes(tokenizer, 35), "rope_parameters": {
-                "rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 1e6}},
-            vision_config={"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2,
-                           "out_hidden_size": 16, "deepstack_visual_indexes": [], "num_position_embeddings": 16},
-        )
-    )  # fmt: skip
     transformer = Krea2Transformer2DModel(
         in_channels=16, num_layers=2, attention_head_dim=16, num_attention_heads=2, num_key_value_heads=1,
         intermediate_size=32, timestep_embed_dim=16, text_hidden_dim=16, num_text_layers=12,
@@ -184,10 +202,35 @@ def make_krea2(is_distilled: bool = False) -> Krea2Pipeline:
         latents_mean=[0.1, -0.2, 0.3, 0.0], latents_std=[1.5, 0.5, 2.0, 1.0],
     )  # fmt: skip
     pipeline = Krea2Pipeline(
-        transformer=transformer, vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, is_distilled=is_distilled,
+        transformer=transformer, vae=vae, text_encoder=qwen3_vl(tokenizer, 35), tokenizer=tokenizer,
         scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, max_image_seq_len=6400),
+        is_distilled=is_distilled,
     )  # fmt: skip
     # The pipeline makes images of 1024 pixels whatever the model.
+    pipeline.default_sample_size = SIDE
+    return pipeline
+
+
+def make_ideogram4() -> Ideogram4Pipeline:
+    """A network for texts and another one for none, and thirteen layers of Qwen3-VL, of which 36 are needed."""
+    torch.manual_seed(20)
+    tokenizer = qwen_tokenizer()
+    tokenizer.chat_template = PARTS_TEMPLATE
+    text_encoder, vae = qwen3_vl(tokenizer, 36), patched_autoencoder()
+    networks = {
+        name: Ideogram4Transformer2DModel(
+            in_channels=16, num_layers=layers, attention_head_dim=16, num_attention_heads=2, intermediate_size=32,
+            adaln_dim=16, llm_features_dim=13 * 16, rope_theta=10_000, mrope_section=(4, 2, 2),
+        )
+        for name, layers in (("transformer", 2), ("unconditional_transformer", 1))
+    }  # fmt: skip
+    for network in networks.values():
+        randomise(network)
+    pipeline = Ideogram4Pipeline(
+        **networks, vae=vae, text_encoder=text_encoder, tokenizer=tokenizer,
+        scheduler=FlowMatchEulerDiscreteScheduler(),
+    )  # fmt: skip
+    # The pipeline makes images of 2048 pixels whatever the model.
     pipeline.default_sample_size = SIDE
     return pipeline
 
@@ -216,6 +259,7 @@ NEWER_MAKERS: dict[str, Callable[[], Any]] = {
     "Flux2KleinPipeline": make_flux2_klein,
     "ZImagePipeline": make_z_image,
     "Krea2Pipeline": make_krea2,
+    "Ideogram4Pipeline": make_ideogram4,
     "ChromaPipeline": make_chroma,
 }
 """Makers by pipeline class, of pipelines as they are published."""
@@ -227,6 +271,7 @@ NEWER_DENOISERS: dict[str, Callable[[], Any]] = {
     "z-image": make_z_image,
     "krea2": make_krea2,
     "krea2 distilled": lambda: make_krea2(is_distilled=True),
+    "ideogram4": make_ideogram4,
     "chroma": make_chroma,
 }
 """Makers by the name tests know them by, of pipelines as they are loaded."""

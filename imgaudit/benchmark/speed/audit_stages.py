@@ -21,7 +21,7 @@ from imgaudit.benchmark.harness.procedure import OnStage, ignore_stage, report_p
 from imgaudit.benchmark.harness.table import Table
 from imgaudit.benchmark.settings import SpeedSettings
 from imgaudit.benchmark.speed.bare_audit import open_published
-from imgaudit.benchmark.speed.network_calls import Call, NetworkCalls
+from imgaudit.benchmark.speed.network_calls import DENOISERS, Call, NetworkCalls
 from imgaudit.benchmark.speed.stage_clock import STAGES, StageClock
 from imgaudit.exceptions import InputError
 from imgaudit.io.portfolio import Portfolio
@@ -167,7 +167,7 @@ def _repeat(calls: NetworkCalls, recorded: dict[str, Counted]) -> dict[str, floa
 
 
 def _count_evaluations(passes: Counted) -> int:
-    own = {call: count for call, count in passes.items() if call.network == "denoiser"}
+    own = {call: count for call, count in passes.items() if call.network in DENOISERS}
     return sum(count * call.shapes[0][0] * (2 if call.backward else 1) for call, count in own.items())
 
 

@@ -69,6 +69,8 @@ class ModelMemory(Record):
     """By the pipeline's name."""
     denoises: str
     """The one among them that is inverted."""
+    predicts_null: str = ""
+    """The one that predicts the null, where it is another; with --offload model it stays beside the first."""
     stages: dict[str, StageBytes]
     """Passes that an audit makes: backward, backward checkpointed, forward, decode, encode."""
     agreements: list[ParameterCheck]
@@ -79,6 +81,11 @@ class ModelMemory(Record):
         """Bytes of all networks."""
         return sum(network.bytes for network in self.networks.values())
 
+    @property
+    def denoiser(self) -> int:
+        """Bytes of the network that is inverted, and of the one that predicts the null."""
+        return sum(self.networks[name].bytes for name in (self.denoises, self.predicts_null) if name)
+
     def needed(self, *, checkpointed: bool) -> int:
         """Bytes of an audit at batch 1, all networks on the device."""
         return self.weights + max(self._alone(checkpointed).values())
@@ -86,10 +93,10 @@ class ModelMemory(Record):
     @property
     def offloaded(self) -> int:
         """Bytes of an audit at batch 1 with gradients checkpointed if possible, one network at a time on the device."""
-        own = {stage: "vae" if stage in ("decode", "encode") else self.denoises for stage in self.stages}
+        coded = self.networks["vae"].bytes
         stages = self._alone(checkpointed=True)
         return max(
-            *(self.networks[own[stage]].bytes + size for stage, size in stages.items()),
+            *((coded if stage in ("decode", "encode") else self.denoiser) + size for stage, size in stages.items()),
             *(network.bytes for network in self.networks.values()),
         )
 
@@ -147,7 +154,8 @@ def count_model(model: PublishedModel, dtype: torch.dtype) -> ModelMemory:
         dtype=str(dtype).removeprefix("torch."),
         resolution=denoiser.resolution,
         networks=networks,
-        denoises=next(name for name, network in names.items() if network is denoiser.network),
+        denoises=denoiser.network_name,
+        predicts_null=denoiser.null_network_name,
         stages=stages,
         agreements=[_agreement(statement, networks) for statement in model.stated],
     )
@@ -207,7 +215,7 @@ def _format_sizes(model: ModelMemory) -> str:
     spared = model.stages.get(CHECKPOINTED)
     sizes = (
         model.weights,
-        model.networks[model.denoises].bytes,
+        model.denoiser,
         model.stages["backward"].one,
         spared.one if spared is not None else None,
         model.stages["decode"].one,

@@ -12,13 +12,16 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from imgaudit.models.families.latent import LatentDenoiser
 
+DENOISERS = ("denoiser", "null denoiser")
+"""The network that is inverted, and the one that predicts the null where it is another."""
+
 
 @dataclass(frozen=True)
 class Call:
     """One kind of pass: the same network with inputs of the same shapes."""
 
     network: str
-    """"denoiser", "encoder", "decoder", or the pipeline's name of a text encoder."""
+    """One of `DENOISERS`, "encoder", "decoder", or the pipeline's name of a text encoder."""
     shapes: tuple[tuple[int, ...], ...]
     """Of all tensors that go in."""
     backward: bool
@@ -107,7 +110,8 @@ class NetworkCalls:
 def _find_networks(denoiser: LatentDenoiser) -> dict[str, torch.nn.Module]:
     """Return the networks that audits call, by name. Those of the autoencoder are called without itself."""
     pipeline = denoiser.pipeline
-    found = {"denoiser": denoiser.network, "encoder": pipeline.vae.encoder, "decoder": pipeline.vae.decoder}
+    found = dict(zip(DENOISERS, denoiser.networks.values(), strict=False))
+    found |= {"encoder": pipeline.vae.encoder, "decoder": pipeline.vae.decoder}
     texts = {name: part for name, part in pipeline.components.items() if name.startswith("text_encoder") and part}
     return {**found, **texts}
 

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 
-from imgaudit.benchmark.speed.network_calls import Call
+from imgaudit.benchmark.speed.network_calls import DENOISERS, Call
 
 STAGES = ("encode", "invert", "score", "generate", "decode", "compare, write")
 """Everything from reading a file to writing its record belongs to one of these.
@@ -64,7 +64,7 @@ class StageClock:
         self._before.append(self._stage)
         if call.network in ("encoder", "decoder"):
             self._enter(f"{call.network[:-2]}e")
-        elif call.network == "denoiser" and self._stage in ("invert", "score"):
+        elif call.network in DENOISERS and self._stage in ("invert", "score"):
             # An audit scores within a search and searches on afterwards: gradients tell one from the other.
             self._enter("invert" if call.backward else "score")
         return self._stage

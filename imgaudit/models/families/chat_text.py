@@ -39,12 +39,15 @@ class ChatTextDenoiser(TransformerDenoiser):
     def _fill_in(self, prompt: str) -> str:
         """Return a prompt within the template, as the pipeline fills it in."""
 
-    def _fill_in_as_user(self, prompt: str, *, enable_thinking: bool) -> str:
-        """Return a prompt as what a user says to a model that is about to answer."""
+    def _fill_in_as_user(self, content: Any, **settings: Any) -> str:
+        """Return a prompt as what a user says to a model that is about to answer.
+
+        content:   the prompt as the pipeline hands it to the template: itself, or a list of parts
+        settings:  of the template
+        """
         filled = self.pipeline.tokenizer.apply_chat_template(
-            [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True,
-            enable_thinking=enable_thinking,
-        )  # fmt: skip
+            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True, **settings
+        )
         return cast(str, filled)
 
     @cached_property

@@ -61,10 +61,6 @@ class AnyFlux2Denoiser(ChatTextDenoiser, PatchedAutoencoderDenoiser):
         ).sample
         return self._unpacked(output, rows, columns)
 
-    def _unpacked(self, latents: torch.Tensor, height: int, width: int) -> torch.Tensor:
-        """Return tokens (N, height * width, C) as squares (N, C, height, width)."""
-        return latents.transpose(1, 2).unflatten(2, (height, width))
-
     def _find_places(self, tokens: int, rows: int, columns: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the places of the tokens of a text and of an image, as the pipeline numbers them, on the device."""
         known = self.__dict__.setdefault("_places", {})

@@ -18,6 +18,7 @@ import torch
 
 from imgaudit.diffusion.denoiser import PromptEmbeds
 from imgaudit.diffusion.schedules import Prediction, PredictionType, Schedule
+from imgaudit.diffusion.seeds import draw_noise
 from imgaudit.exceptions import ModelRefusedError
 from imgaudit.models.files.inspection import AGAIN
 from imgaudit.models.mixed_words import find_single_token_words
@@ -34,6 +35,12 @@ class LatentDenoiser(ABC):
 
     network_name: str
     """The pipeline's name for the network that denoises, whose passes are the network evaluations."""
+    null_network_name: ClassVar[str] = ""
+    """The pipeline's name for the network that predicts the null, where it is another one; its passes count too."""
+    draws_tokens: ClassVar[bool] = False
+    """True where the pipeline draws noise in another order than (C, h, w), so that a seed would mean other noise."""
+    offloads_layers: ClassVar[bool] = True
+    """False where the pipeline reads the place of a network's weights, which wait elsewhere when layers are moved."""
     guidance_name: ClassVar[str] = "guidance_scale"
     """The pipeline's name for the guidance scale."""
     guidance_offset: ClassVar[float] = 0.0
@@ -67,7 +74,14 @@ class LatentDenoiser(ABC):
                 self._refuse_weights(name, part)
         # Latents are the first argument of any such network, under one name or another.
         self._first = next(iter(inspect.signature(self.network.forward).parameters))
-        self.network.register_forward_pre_hook(self._count, with_kwargs=True)
+        for network in self.networks.values():
+            network.register_forward_pre_hook(self._count, with_kwargs=True)
+
+    @property
+    def networks(self) -> dict[str, Any]:
+        """The networks that predict, by the pipeline's names: one, or two where another one predicts the null."""
+        names = [name for name in (self.network_name, self.null_network_name) if name]
+        return {name: getattr(self.pipeline, name) for name in names}
 
     def _refuse_weights(self, name: str, network: torch.nn.Module) -> None:
         for key, weight in chain(network.named_parameters(), network.named_buffers()):
@@ -274,6 +288,8 @@ class LatentDenoiser(ABC):
         latents: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Call the pipeline; images on the CPU."""
+        if latents is None and self.draws_tokens:
+            latents = draw_noise(seeds, self.latent_shape)
         images, *_ = self.pipeline(
             **self._sampling_arguments(self._moved(prompt_embeds), guidance_scale),
             num_inference_steps=num_inference_steps,

@@ -1,7 +1,7 @@
 """Autoencoders whose latents are normalised in squares of two by two, by the running statistics of a batch norm."""
 
 import math
-from typing import Any, cast
+from typing import Any, ClassVar
 
 import torch
 
@@ -17,6 +17,9 @@ class PatchedAutoencoderDenoiser(TransformerDenoiser):
 
     Noise is drawn in this form by the pipelines, and each of the 4 C channels has a mean and a deviation of its own.
     """
+
+    squares_first: ClassVar[bool] = False
+    """Whether the places within a square come before the autoencoder's channels, in the batch norm as well."""
 
     def _channels(self, pipeline: Any) -> int:
         return int(pipeline.vae.config.latent_channels) * SQUARE**2
@@ -57,7 +60,25 @@ class PatchedAutoencoderDenoiser(TransformerDenoiser):
             raise ModelRefusedError("the autoencoder's batch norm has variances that are not above 0")
 
     def _encode_raw(self, vae: Any, images: torch.Tensor) -> torch.Tensor:
-        return cast(torch.Tensor, self.pipeline._patchify_latents(super()._encode_raw(vae, images)))
+        return self._join_squares(super()._encode_raw(vae, images))
 
     def _decode_raw(self, vae: Any, latents: torch.Tensor) -> torch.Tensor:
-        return super()._decode_raw(vae, self.pipeline._unpatchify_latents(latents))
+        return super()._decode_raw(vae, self._split_squares(latents))
+
+    def _join_squares(self, latents: torch.Tensor) -> torch.Tensor:
+        """Make (N, 4 C, h/2, w/2) of the autoencoder's latents (N, C, h, w), in the batch norm's order."""
+        squares = latents.unflatten(3, (-1, SQUARE)).unflatten(2, (-1, SQUARE))
+        order = (0, 3, 5, 1, 2, 4) if self.squares_first else (0, 1, 3, 5, 2, 4)
+        return squares.permute(order).flatten(1, 3)
+
+    def _split_squares(self, latents: torch.Tensor) -> torch.Tensor:
+        """Undo `_join_squares`."""
+        if self.squares_first:
+            squares = latents.unflatten(1, (SQUARE, SQUARE, -1)).permute(0, 3, 4, 1, 5, 2)
+        else:
+            squares = latents.unflatten(1, (-1, SQUARE, SQUARE)).permute(0, 1, 4, 2, 5, 3)
+        return squares.flatten(4, 5).flatten(2, 3)
+
+    def _unpacked(self, latents: torch.Tensor, height: int, width: int) -> torch.Tensor:
+        """Return tokens (N, height * width, C) as squares (N, C, height, width)."""
+        return latents.transpose(1, 2).unflatten(2, (height, width))

@@ -5,11 +5,13 @@ from types import MappingProxyType
 
 NO_ADAPTER = "this version has no adapter for it; docs/guides/adding-a-family.md says how to write one"
 CASCADE = "two models in a row, of which the second sees no prompt but what the first made of it"
-TWO_NETWORKS = (
-    "its call takes no embeddings in place of prompts, and it guides away from what a second network makes without any "
-    "text (unconditional_transformer), which this version cannot compare with"
-)
 DISCRETE = "it predicts tokens of a codebook and no noise, velocity or flow, so that there is no denoising error"
+MODULAR = (
+    "it is a modular pipeline of diffusers: its parts come from wherever its modular_model_index.json says, and its "
+    "steps can be exchanged, so that there is no one pipeline to check an adapter against; expected a folder with a "
+    "model_index.json"
+)
+"""Reason for all classes whose names end like that; FLUX.3 has no other."""
 PIXELS = "it denoises pixels and not an autoencoder's latents, which this version expects"
 
 
@@ -66,7 +68,6 @@ _GROUPS: Mapping[str, tuple[str, ...]] = {
     "its networks are ONNX graphs, into which no gradient reaches; audit the model that they were made from": (
         "OnnxStableDiffusionPipeline", "StableDiffusionOnnxPipeline",
     ),
-    TWO_NETWORKS: ("Ideogram4Pipeline",),
     NO_ADAPTER: (
         "AltDiffusionPipeline", "BriaFibo2Pipeline", "BriaFiboPipeline", "BriaPipeline", "CogView3PlusPipeline",
         "Cosmos2TextToImagePipeline", "DreamLiteMobilePipeline", "DreamLitePipeline", "ErnieImagePipeline",

@@ -9,13 +9,14 @@ from importlib.metadata import entry_points
 from types import MappingProxyType
 
 from imgaudit.exceptions import ModelRefusedError
-from imgaudit.models.families.family import Component, Family
-from imgaudit.models.families.refused import REFUSED
+from imgaudit.models.families.family import NEVER_LOADED, Component, Family
+from imgaudit.models.families.refused import MODULAR, REFUSED
 
 
 def make_unsupported_error(pipeline_class: str) -> ModelRefusedError:
     """Return the refusal of a pipeline class without an adapter: the reason if it is known, and those that have one."""
-    if reason := REFUSED.get(pipeline_class):
+    modular = MODULAR if pipeline_class.endswith("ModularPipeline") else None
+    if reason := REFUSED.get(pipeline_class, modular):
         return ModelRefusedError(f"{pipeline_class!r} is not supported by this version: {reason}")
     families = {**load_installed_families(), **FAMILIES}
     known = " or ".join(f"{name} ({family.title})" for name, family in families.items() if family.is_supported)
@@ -286,6 +287,21 @@ _ALL = (
         switches=("is_distilled",),
         constants={"patch_size": 2, "text_encoder_select_layers": [2, 5, 8, 11, 14, 17, 20, 23, 26, 29, 32, 35]},
         half="bfloat16",
+    ),
+    Family(
+        "Ideogram4Pipeline",
+        "Ideogram 4",
+        {
+            **_components(("transformer", "Ideogram4Transformer2DModel"), "AutoencoderKLFlux2", _FLOW, _QWEN3_VL),
+            "unconditional_transformer": Component(
+                "network", "diffusers", ("Ideogram4Transformer2DModel",), "diffusion_pytorch_model"
+            ),
+        },
+        "imgaudit.models.families.ideogram4:Ideogram4Denoiser",
+        "thirteen layers of Qwen3-VL's states of the template around an empty prompt, side by side",
+        half="bfloat16",
+        # It rewrites prompts, where it is asked to.
+        never_loaded=(*NEVER_LOADED, "prompt_enhancer_head"),
     ),
     Family(
         "ChromaPipeline",

@@ -33,6 +33,8 @@ class TransformerDenoiser(LatentDenoiser):
     network_name = "transformer"
     prediction_type: PredictionType = "flow"
     """Kind of the transformer's output."""
+    default_side: ClassVar[int] = DEFAULT_SIDE
+    """Pixels per side of the images that the pipeline makes by default, where it names no size of its latents."""
     packing: ClassVar[int] = 1
     """Side of the squares of latents that the pipeline packs into one token's channels; 1 where it packs nothing."""
     max_sequence_length: int = 256
@@ -81,7 +83,7 @@ class TransformerDenoiser(LatentDenoiser):
             )
 
     def _side(self, pipeline: Any) -> int:
-        return cast(int, getattr(pipeline, "default_sample_size", DEFAULT_SIDE // pipeline.vae_scale_factor))
+        return cast(int, getattr(pipeline, "default_sample_size", self.default_side // pipeline.vae_scale_factor))
 
     def _patch(self, pipeline: Any) -> int:
         """Return the side of the squares that the network itself makes one token of."""

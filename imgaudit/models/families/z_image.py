@@ -4,13 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch.nn.functional import pad
-from torch.nn.utils.rnn import pad_sequence
 
 from imgaudit.diffusion.denoiser import PromptEmbeds
 from imgaudit.exceptions import ModelRefusedError
-from imgaudit.models.families.chat_text import ChatTextDenoiser
-from imgaudit.models.families.padded_text import PaddedTextDenoiser
+from imgaudit.models.families.padded_chat import PaddedChatDenoiser, fill_up_rows
 from imgaudit.models.families.transformer import refuse_no_shift
 
 PATCH = 2
@@ -20,7 +17,7 @@ PLACES_BESIDE_TEXT = 2
 """Places on the first axis besides those of a text: they are counted from 1, and the image has the one after them."""
 
 
-class ZImageDenoiser(ChatTextDenoiser, PaddedTextDenoiser):
+class ZImageDenoiser(PaddedChatDenoiser):
     """A ZImagePipeline as a Denoiser.
 
     Stream: "text", the last layer but one of the chat model, filled up with zeros that the "mask" hides; the network
@@ -73,24 +70,7 @@ class ZImageDenoiser(ChatTextDenoiser, PaddedTextDenoiser):
             prompt=list(prompts), device=self.device, do_classifier_free_guidance=False,
             max_sequence_length=self.max_sequence_length,
         )  # fmt: skip
-        text = pad_sequence(listed, batch_first=True).float()
-        text = pad(text, (0, 0, 0, self.max_sequence_length - text.shape[1]))
-        lengths = torch.tensor([len(each) for each in listed], device=text.device)
-        return text, (torch.arange(text.shape[1], device=text.device) < lengths[:, None]).long()
-
-    def unmasked_condition(self, prompts: Sequence[str]) -> PromptEmbeds:
-        """Encode prompts and keep the rows of the template alone, as many as of the empty prompt.
-
-        Those at its end have read the prompt, and a row more would be another condition.
-        """
-        whole, start = self.condition(prompts), self.null_condition()
-        text, lengths = whole.streams["text"], whole.extras["mask"].sum(dim=1)
-        places = torch.arange(text.shape[1], device=text.device).expand(len(text), -1)
-        shown = int(start.extras["mask"].sum())
-        moved = places + torch.where(places < self._tokens_before, 0, lengths[:, None] - shown)
-        rows = text.gather(1, moved.clamp(max=text.shape[1] - 1)[:, :, None].expand_as(text))
-        mask = start.extras["mask"].expand(len(text), -1)
-        return PromptEmbeds({"text": torch.where(mask.bool()[:, :, None], rows, 0)}, whole.free, {"mask": mask})
+        return fill_up_rows(listed, self.max_sequence_length)
 
     def _listed(self, prompt_embeds: PromptEmbeds) -> list[torch.Tensor]:
         """Return the rows that are seen of each condition, as the pipeline has them."""

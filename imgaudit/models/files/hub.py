@@ -10,7 +10,7 @@ from typing import Any
 from imgaudit.exceptions import ModelRefusedError
 from imgaudit.io.offline import is_offline
 from imgaudit.models.families.registry import find_family
-from imgaudit.models.files.inspection import ADAPTERS, list_files, read_model_index
+from imgaudit.models.files.inspection import ADAPTERS, MODULAR_INDEX, list_files, read_model_index
 from imgaudit.models.files.variants import select_weights
 
 CONFIGURATION = ("*.json", "*.txt", "*.model", "*.jinja", *(f"*{name}*.safetensors" for name in ADAPTERS))
@@ -33,7 +33,7 @@ def fetch_model(model: str, variant: str = "", without: Collection[str] = (), *,
     options: dict[str, Any] = {"revision": revision or None, "local_files_only": offline}
     with _refusing(repository):
         folder = Path(snapshot_download(repository, allow_patterns=[*CONFIGURATION], **options))
-    if not (folder / "model_index.json").exists():
+    if not any((folder / name).exists() for name in ("model_index.json", MODULAR_INDEX)):
         raise ModelRefusedError(
             f"{repository!r} has no model_index.json, so it is no diffusers folder: if it has a single file, download "
             "and name that"

@@ -13,6 +13,7 @@ from typing import Any
 from imgaudit.exceptions import InputError, ModelRefusedError
 from imgaudit.io.reading import hash_file, read_bounded
 from imgaudit.models.families.family import ABSENT, Component, Family
+from imgaudit.models.families.refused import MODULAR
 
 LIBRARIES = ("diffusers", "transformers", "stable_diffusion")
 """Libraries of components' classes; every other name in model_index.json stands for code in the folder."""
@@ -46,6 +47,9 @@ TABLES: Mapping[str, int] = {
     "axes_lens": MAX_PLACES,
 }
 """Keys whose values are sizes of tables that are made apart from the weights, and how large they may be."""
+
+MODULAR_INDEX = "modular_model_index.json"
+"""File by which a folder that is no pipeline is told to be a modular one."""
 
 ADAPTERS = ("pytorch_lora_weights", "learned_embeds", "adapter_model", "adapter_config")
 """Beginnings of the names of LoRA, textual inversion and PEFT files."""
@@ -134,6 +138,8 @@ def read_model_index(folder: Path) -> dict[str, Any]:
                 f"{str(folder)!r} holds {adapter!r}, so it is a LoRA or another adapter, not a model: name the model "
                 "with --model, and the LoRA with --lora"
             )
+        if find_file_kind(folder / MODULAR_INDEX) == "file":
+            raise ModelRefusedError(f"{str(folder)!r} has no model_index.json: {MODULAR}")
         raise ModelRefusedError(
             f"{str(folder)!r} has no model_index.json: expected a diffusers pipeline folder{_suggest_model(folder)}"
         )

@@ -1,13 +1,13 @@
 """From a name on the command line to the files of a model: a folder, a bundled lab, a hub id, or a single file."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imgaudit.exceptions import ModelRefusedError
-from imgaudit.models.families.family import NEVER_LOADED, Component
+from imgaudit.models.families.family import Component, Family
 from imgaudit.models.files.hub import fetch_model
 from imgaudit.models.files.inspection import hash_model_file, hash_model_files, list_files, quote, read_model_index
 from imgaudit.models.files.variants import choose_folder_variant
@@ -62,19 +62,17 @@ class Source:
         path = self.checkpoint.path
         return {SINGLE_FILE + path.suffix: hash_model_file(path)} | files
 
-    def list_notes(self, components: Collection[str]) -> list[str]:
-        """List for the user what the files hold beside the components, which is not audited."""
+    def list_notes(self, family: Family) -> list[str]:
+        """List for the user what the files hold beside what a family loads or leaves out, which is not audited."""
+        known = {*family.components, *family.never_loaded}
         beside = sorted(
             path.parent.relative_to(self.folder).as_posix()
             for path in list_files(self.folder)
-            if path.suffix == ".safetensors"
-            and path.parent.parent == self.folder
-            and path.parent.name not in components
+            if path.suffix == ".safetensors" and path.parent.parent == self.folder and path.parent.name not in known
         )
         idle = [
             f"the folder holds weights in {name!r:.99}, which is no part of its model_index.json; they are not audited"
             for name in dict.fromkeys(beside)
-            if name not in NEVER_LOADED
         ]
         return [*(self.checkpoint.notes if self.checkpoint is not None else ()), *idle]
 

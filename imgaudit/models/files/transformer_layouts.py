@@ -56,6 +56,7 @@ UNCONVERTED: Mapping[str, str] = {
     # As ComfyUI names its blocks, which are then called as FLUX.1's are.
     "txt_in.individual_token_refiner.blocks.0.adaLN_modulation.1.bias": "HunyuanImage or HunyuanVideo",
     "visual_transformer_blocks.0.self_attention.to_query.weight": "Kandinsky 5",
+    "embed_image_indicator.weight": "Ideogram 4",
 }
 """Names of models whose single files this version cannot convert, by a tensor of theirs."""
 

@@ -18,7 +18,7 @@ from tests.support.tiny_template_text import TEMPLATE_MAKERS
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
 
 XL, SD3, FLUX, PIXART, SANA, QWEN, ALPHA, AURA, LUMINA, COGVIEW, HUNYUAN, LCM = FAMILY_MAKERS
-FLUX2, KLEIN, Z_IMAGE, KREA, CHROMA = NEWER_MAKERS
+FLUX2, KLEIN, Z_IMAGE, KREA, IDEOGRAM, CHROMA = NEWER_MAKERS
 QWEN_21, HY_IMAGE, KANDINSKY = TEMPLATE_MAKERS
 (HIDREAM,) = HIDREAM_MAKERS
 
@@ -124,6 +124,9 @@ KEYS: Changes = (
     (KREA, MODEL_INDEX, {"patch_size": 4}, "sets 'patch_size' to 4; expected 2"),
     (KREA, MODEL_INDEX, {"text_encoder_select_layers": [1, 2]}, "'text_encoder_select_layers' to [1, 2]; exp"),
     (KREA, MODEL_INDEX, {"vae": ["diffusers", "AutoencoderKL"]}, "those that are AutoencoderKLQwenImage"),
+    (IDEOGRAM, "unconditional_transformer/config.json", {"num_layers": 10**6}, "far larger network than its weights"),
+    (IDEOGRAM, MODEL_INDEX, {"unconditional_transformer": [None, None]}, "those that are Ideogram4Transformer2DModel"),
+    (IDEOGRAM, MODEL_INDEX, {"vae": ["diffusers", "AutoencoderKL"]}, "those that are AutoencoderKLFlux2"),
     (CHROMA, "transformer/config.json", {"num_single_layers": 10**6}, "far larger network than its weights fill"),
     (CHROMA, "transformer/config.json", {"approximator_layers": 10**6}, "far larger network than its weights fill"),
     (CHROMA, "text_encoder/config.json", {"vocab_size": 10**10}, "expected at most 1,000,000"),

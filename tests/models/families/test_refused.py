@@ -12,6 +12,7 @@ from diffusers import DiffusionPipeline
 from diffusers.pipelines.auto_pipeline import AUTO_TEXT2IMAGE_PIPELINES_MAPPING
 
 from imgaudit.exceptions import ModelRefusedError
+from imgaudit.models import load_model
 from imgaudit.models.families.refused import REFUSED
 from imgaudit.models.families.registry import FAMILIES, find_family
 
@@ -73,6 +74,16 @@ def test_a_refusal_gives_its_reason(name: str) -> None:
     with pytest.raises(ModelRefusedError) as raised:
         find_family(name)
     assert str(raised.value) == f"{name!r} is not supported by this version: {REFUSED[name]}"
+
+
+def test_a_modular_pipeline_is_refused_by_its_name_and_by_its_folder(tmp_path: Path) -> None:
+    # FLUX.3 exists in this form alone.
+    assert hasattr(diffusers, "Flux3ModularPipeline") and not hasattr(diffusers, "Flux3Pipeline")
+    with pytest.raises(ModelRefusedError, match="'Flux3ModularPipeline' is not supported by this version: it is"):
+        find_family("Flux3ModularPipeline")
+    (tmp_path / "modular_model_index.json").write_text('{"_class_name": "Flux3ModularPipeline"}', encoding="utf-8")
+    with pytest.raises(ModelRefusedError, match=r"has no model_index\.json: it is a modular pipeline of diffusers"):
+        load_model(str(tmp_path), "cpu")
 
 
 def test_the_page_lists_every_pipeline() -> None:

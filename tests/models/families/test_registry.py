@@ -26,7 +26,7 @@ from tests.support.tiny_template_text import TEMPLATE_MAKERS, make_small
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
 
 XL, SD3, FLUX, PIXART, SANA, QWEN, ALPHA, AURA, LUMINA, COGVIEW, HUNYUAN, LCM = FAMILY_MAKERS
-FLUX2, KLEIN, Z_IMAGE, KREA, CHROMA = NEWER_MAKERS
+FLUX2, KLEIN, Z_IMAGE, KREA, IDEOGRAM, CHROMA = NEWER_MAKERS
 QWEN_21, HY_IMAGE, KANDINSKY = TEMPLATE_MAKERS
 (HIDREAM,) = HIDREAM_MAKERS
 
@@ -55,6 +55,8 @@ def test_every_network_of_a_family_is_loaded_from_its_file(family: str, family_f
     loaded.denoiser.pipeline.set_progress_bar_config(disable=True)
     # These would round so small an image up to one of their own sizes.
     unrounded = {"use_resolution_binning": False} if family in (PIXART, ALPHA, SANA, HUNYUAN) else {}
+    # Its default names a scale for each of 48 steps.
+    unrounded |= {"guidance_schedule": (5.0, 5.0), "max_sequence_length": 64} if family == IDEOGRAM else {}
     side = 16 if family in (AURA, HIDREAM) else 32
     options = {"height": side, "width": side, "num_inference_steps": 2, "output_type": "pt"} | unrounded
     if family in (*TEMPLATE_MAKERS, HIDREAM):
@@ -244,6 +246,7 @@ def split(model: BrokenModel, file: str) -> None:
     [
         (FLUX, "transformer"), (SANA, "text_encoder"), (QWEN, "text_encoder"), (QWEN, "transformer"),
         (FLUX2, "text_encoder"), (Z_IMAGE, "text_encoder"), (KREA, "text_encoder"), (AURA, "text_encoder"),
+        (IDEOGRAM, "unconditional_transformer"),
         (LUMINA, "transformer"), (COGVIEW, "text_encoder"),
         (QWEN_21, "text_encoder"), (HY_IMAGE, "transformer"), (KANDINSKY, "transformer"),
     ],

@@ -340,6 +340,7 @@ ENCODE_PROMPT = {
     "ChromaPipeline": "prompt negative_prompt device num_images_per_prompt prompt_embeds negative_prompt_embeds "
     "prompt_attention_mask negative_prompt_attention_mask do_classifier_free_guidance max_sequence_length lora_scale",
     "Krea2Pipeline": "prompt device num_images_per_prompt prompt_embeds prompt_embeds_mask max_sequence_length",
+    "Ideogram4Pipeline": "prompt grid_h grid_w max_sequence_length device",
     "QwenImage21Pipeline": "prompt image device num_images_per_prompt prompt_embeds prompt_embeds_mask image_pad_mask",
     "HunyuanImagePipeline": "prompt device batch_size num_images_per_prompt prompt_embeds prompt_embeds_mask "
     "prompt_embeds_2 prompt_embeds_mask_2",
