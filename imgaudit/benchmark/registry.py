@@ -5,6 +5,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
 from imgaudit.benchmark import layout_settings as layout_options
+from imgaudit.benchmark import prompt_settings as prompt_options
 from imgaudit.benchmark import settings as options
 from imgaudit.benchmark.set_settings import SetSettings
 
@@ -62,10 +63,10 @@ BENCHMARKS = (
     Benchmark("searches", options.SearchSettings, "searches.report"),
     Benchmark("speed", options.SpeedSettings, "speed.audit_stages"),
     Benchmark("engines", options.EngineSettings, "engines.report"),
-    Benchmark("prompt-detection", options.PromptScoreSettings, "methods.prompt_scores"),
-    Benchmark("word-weights", options.WordWeightSettings, "methods.word_weights"),
-    Benchmark("prompt-edits", options.PromptEditSettings, "methods.prompt_edits"),
-    Benchmark("triggers", options.TriggerSettings, "methods.trigger_search"),
+    Benchmark("prompt-detection", prompt_options.PromptScoreSettings, "methods.prompt_scores"),
+    Benchmark("word-weights", prompt_options.WordWeightSettings, "methods.word_weights"),
+    Benchmark("prompt-edits", prompt_options.PromptEditSettings, "methods.prompt_edits"),
+    Benchmark("triggers", prompt_options.TriggerSettings, "methods.trigger_search"),
     Benchmark("compile", options.CompileSettings, "speed.compilation"),
     Benchmark("index", options.IndexSettings, "index.plan"),
     Benchmark("invmm", options.InvMMSettings, "methods.invmm_scores"),

@@ -313,28 +313,6 @@ class EvasionSettings(LabSettings):
     only: list[str] = Field([], description="Way of evading to try. May be repeated; by default all.")
 
 
-class TriggerSettings(Batched, Seeded, OnLab):
-    """Count the memorised images that a trigger search finds, beside as many random sentences."""
-
-    batch_size: int = Field(256, ge=1, description="Largest network batch.")
-
-
-class PromptEditSettings(Batched, Seeded, OnModel):
-    """Measure how near a prompt must come to a memorised caption to stand out, word by word. Needs no images."""
-
-
-class PromptScoreSettings(Batched, Seeded, OnModel):
-    """Measure how well detectors tell captions of memorised images from others. Needs no images."""
-
-
-class WordWeightSettings(Batched, Seeded, OnLab):
-    """Measure how often the heaviest word of a caption is one that its memorised image needs to come back."""
-
-    captions: int | None = Field(
-        None, ge=0, description="Captions to generate images for, the first by SHA-256; by default all."
-    )
-
-
 class MethodSettings(Settings):
     """Print the goals of prompt detection, words, InvMM, trigger search and mitigations on labs that chose nothing."""
 

@@ -14,7 +14,7 @@ from imgaudit.cli.model_choice import PlainModel
 from imgaudit.cli.names import OneLine
 from imgaudit.cli.options import Batch, Device, DryRun, Json, Offline, Out, Quiet, Seed
 from imgaudit.cli.paths import require_file, require_folder
-from imgaudit.cli.signatures import Heading, make_record, option, takes_records
+from imgaudit.cli.signatures import Heading, flag, make_record, option, takes_records
 from imgaudit.cli.terminal import make_table, print_wrapped, progress, say, waiting
 from imgaudit.exceptions import ConfigError, InputError
 from imgaudit.schema.text import file_name
@@ -50,7 +50,7 @@ def _triggers(
     masked_lm: Annotated[Path | None, option(Heading.METHOD, "Folder of a language model (masked, for "
         "transformers), which suggests words that fit together.", "--masked-lm", metavar="FOLDER",
         callback=require_folder)] = None,
-    each_word: Annotated[bool, option(Heading.METHOD, "Measure every word by itself, the most frequent first, in place "
+    each_word: Annotated[bool, flag(Heading.METHOD, "Measure every word by itself, the most frequent first, in place "
         "of a search. On test models this found more.", "--each-word")] = False,
     descriptor: Annotated[str, option(Heading.METHOD, "How to compare images: pixel, "
         "or sscd or sscd-int8 (finds changed copies too).", metavar="NAME")] = "pixel",

@@ -17,7 +17,7 @@ from imgaudit.benchmark.harness.procedure import OnStage, record_procedure
 from imgaudit.benchmark.harness.table import LabRecord, Table
 from imgaudit.benchmark.methods.word_gradients import weigh_by_gradients
 from imgaudit.benchmark.methods.word_truth import IMAGES, compose_exchanges, count_returned
-from imgaudit.benchmark.settings import WordWeightSettings
+from imgaudit.benchmark.prompt_settings import WordWeightSettings
 from imgaudit.diffusion.denoiser import PromptEmbeds
 from imgaudit.diffusion.guided_trajectory import choose_timesteps
 from imgaudit.diffusion.prompt_detection import draw_detection_seeds
