@@ -73,7 +73,8 @@ def test_the_demo_finds_what_was_memorised_and_spares_what_was_held_out(run_imga
     held_out = [verdict for image, verdict in verdicts if image.role == "held_out"]
     assert sum(memorised) >= 0.8 * len(memorised) > 0
     assert sum(layouts) >= 2
-    assert set(held_out) <= {Verdict.NOT_REPRODUCED, Verdict.INCONCLUSIVE} and Verdict.NOT_REPRODUCED in held_out
+    # At the level of 0.05 some of them may stand out from the controls; none may come back.
+    assert not {*FOUND, Verdict.PARTIAL} & set(held_out) and held_out.count(Verdict.NOT_REPRODUCED) >= 3
     assert (run / "report" / "index.html").is_file()
     head = json.loads((run / "evidence.json").read_text())["head"]
     assert f"head of the evidence, to be noted elsewhere: {head}" in unwrap(done.stderr)

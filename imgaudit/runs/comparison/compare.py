@@ -104,7 +104,7 @@ def compare(a: FinishedRun, b: FinishedRun) -> Comparison:
         correction=policy.correction,
         test=TEST.format(correction=policy.correction.replace("_", "-").title()),
         total=len(pairs),
-        matched=sum(bool(pair.sha256) and pair.a is not None and pair.b is not None for pair in pairs),
+        matched=sum(pair.a is not None and pair.b is not None for pair in pairs),
         compared=len(tested) - len(left_out),
         tested=len(family),
         counts={change: counts[change] for change in Change},

@@ -46,7 +46,7 @@ def test_engines_take_turns_and_what_they_find_is_compared(work: Work, finite_se
 @pytest.mark.slow
 def test_the_benchmark_measures_every_engine(run_imgaudit: Commands, tmp_path: Path) -> None:
     done = run_imgaudit(
-        "benchmark", "engines", "--count", "2", "--chunk-size", "1", "--repeats", "1", "--processes", "1", "--quiet",
+        "benchmark", "engines", "--count", "2", "--chunk-size", "1", "--repeats", "1", "--quiet",
         "--save", tmp_path / "table.json",
     )  # fmt: skip
     assert done.code == 0, done.stderr
