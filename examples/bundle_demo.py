@@ -22,10 +22,10 @@ CONTROLS, HELD_OUT, SEEN_ONCE = 320, 120, 80
 are not used."""
 
 
-def readable_name(image: LabImage) -> str:
-    """Turn the caption into a file name, with the corpus number to keep it unique."""
-    words = re.sub(r"[^a-z0-9]+", "-", image.text.split(",")[0].lower()).strip("-")[:40]
-    return f"{words or 'drawing'}-{Path(image.file_name).stem}.png"
+def readable_name(text: str, unique: str) -> str:
+    """Turn a caption into a file name, with something that keeps it unique."""
+    words = re.sub(r"[^a-z0-9]+", "-", text.split(",")[0].lower()).strip("-")[:40]
+    return f"{words or 'drawing'}-{unique}.png"
 
 
 def copy_images(images: Sequence[LabImage], corpus: Path, folder: Path) -> None:
@@ -34,7 +34,7 @@ def copy_images(images: Sequence[LabImage], corpus: Path, folder: Path) -> None:
     folder.mkdir(parents=True)
     lines = []
     for image in images:
-        name = readable_name(image)
+        name = readable_name(image.text, Path(image.file_name).stem)
         shutil.copyfile(corpus / "images" / image.file_name, folder / name)
         lines.append(json.dumps({"file_name": name, "text": image.text}))
     (folder / "metadata.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")

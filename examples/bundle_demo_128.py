@@ -10,10 +10,11 @@ are in the portfolio, never the verdict of an audit.
 
 import argparse
 import json
-import re
 import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+from bundle_demo import readable_name
 
 from imgaudit.benchmark.verdicts.legs_audit import Truth, judge_truth
 from imgaudit.decision.null_bank import NullBank
@@ -50,8 +51,7 @@ def copy_portfolio(images: list[LabImage], targets: Path, folder: Path) -> None:
     for image in images:
         source = f"{image.sha256[:16]}.png"
         [text] = captions[source]
-        words = re.sub(r"[^a-z0-9]+", "-", text.split(",")[0].lower()).strip("-")[:40]
-        name = f"{words or 'drawing'}-{image.sha256[:4]}.png"
+        name = readable_name(text, image.sha256[:4])
         shutil.copyfile(targets / source, folder / name)
         lines.append(json.dumps({"file_name": name, "text": text}) + "\n")
     (folder / "metadata.jsonl").write_text("".join(lines), encoding="utf-8")

@@ -242,14 +242,14 @@ def _show(outcome: "TriggerOutcome", closest: "list[ClosestTarget | None] | None
             "cluster", "95 %", *(["chains"] if walked else []), "D", "prompt",
             *(["closest of yours"] if closest else []),
         )  # fmt: skip
-        hidden = slice(0) if not walked else slice(1)
         for candidate, row in list(zip(outcome.candidates, rows, strict=True))[:MOST_LINES]:
+            chains = [str(len(candidate.chains))] if walked else []
             largest, best = candidate.largest, outcome.triggers[candidate.prompts[0]].found
             target = row.get("closest_target")
             own = [OneLine(f"{target['similarity']:.3f} {file_name(target['path'])}" if target else "-")]
             table.add_row(
                 f"{largest.size} of {largest.n}", f"{largest.low:.0%} to {largest.high:.0%}",
-                *[str(len(candidate.chains))][hidden], f"{best.squared_magnitude:.4g}", OneLine(best.prompt),
+                *chains, f"{best.squared_magnitude:.4g}", OneLine(best.prompt),
                 *(own if closest else []),
             )  # fmt: skip
         console.print(table)

@@ -284,11 +284,7 @@ class FolderDecision:
                 measured = measurement.ladder(copy.rung)
                 if absolute and isinstance(measured, RungMeasurement):
                     copy = count_by_absolute_standard(copy, measured, self.evidence)
-                # Images that are near-identical by their pixels show the whole.
-                unknown = copy.at_least_a_part and not absolute
-                decided[copy.rung] = copy.model_copy(
-                    update={"stands": whole or absolute, "part": part, "at_least_a_part": unknown}
-                )
+                decided[copy.rung] = copy.model_copy(update={"stands": whole or absolute, "part": part})
         whole = part_goes_on = stands_out
         for rung in INVERTED_RUNGS:
             if rung not in decided:

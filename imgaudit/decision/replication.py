@@ -214,13 +214,15 @@ def measure_replication(measurement: Measurement, rung: Rung, evidence: Evidence
         by_pixels = measure_hit_rate(
             measured, evidence.protocol, [replicates(replica, pixels) for replica in measured.replicas]
         ).hits
+    near_identical = sum(replicates(replica, ABSOLUTE_STANDARD) for replica in measured.replicas)
     return Replication(
         rung=rung,
         n=rate.n,
         hits=rate.hits,
         by_descriptor=rate.hits - by_pixels,
-        at_least_a_part=evidence.policy.legs == "either" and by_pixels == 0 < rate.hits,
-        near_identical=sum(replicates(replica, ABSOLUTE_STANDARD) for replica in measured.replicas),
+        # Pixels tell a copy of the whole by the controls' thresholds, or by the absolute standard.
+        at_least_a_part=evidence.policy.legs == "either" and by_pixels == near_identical == 0 < rate.hits,
+        near_identical=near_identical,
         invalid=len(measured.replicas) - len(measured.valid),
         rate=rate.hits / rate.n if rate.n else 0.0,
         low=interval.low,

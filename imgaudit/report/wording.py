@@ -203,7 +203,7 @@ DESCRIPTOR_LACKED = (
 
 PART_NOT_TESTED = (
     "The copy descriptor told this copy, and it does not say which part of the image it is. What is shown is where the "
-    "two agree most, which is not more than the controls give."
+    "two agree most. This agreement was not found to be more than the controls give."
 )
 """Printed beside an area that only the copy descriptor speaks for."""
 

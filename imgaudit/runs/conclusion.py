@@ -238,10 +238,12 @@ def _complete(run: RunFolder, finding: Finding, reference: Reference | None) -> 
 def _locate_part(run: RunFolder, finding: Finding) -> PartEvidence | None:
     """Locate where target and generated image agree, for the lowest rung that returns a part, from their files.
 
-    Where no rung does so beyond the controls, the lowest on which the copy descriptor tells at least a part.
+    Where no rung does so beyond the controls, and the image is partly replicated all the same, the lowest on which the
+    copy descriptor tells at least a part.
     """
     tested = [one for one in finding.replication if one.part_stands]
-    for replication in tested or [one for one in finding.replication if one.partly_stands]:
+    told = [one for one in finding.replication if one.partly_stands and finding.verdict is Verdict.PARTIAL]
+    for replication in tested or told:
         if isinstance(part := replication.part, PartReplication) and part.closest.area > 0:
             target = to_tensor(read_png(run.image_folder(finding.id) / "rendered.png"))
             pair = compare_images(target, to_tensor(read_png(run.path / part.path)))

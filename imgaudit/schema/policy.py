@@ -31,7 +31,8 @@ class Policy(BaseModel):
     legs: Literal["both", "similarity", "descriptor", "either"] = "both"
     """Scores that make a copy: the pixel similarity and the tiled distance together (both), the pixel similarity alone
     (similarity), the similarity by the copy descriptor alone (descriptor), or both of the first two or the last
-    (either). Where targets and controls have no copy descriptor in common, either is the same as both."""
+    (either), where what the last alone finds is at least a part of the image. Where targets and controls have no copy
+    descriptor in common, either is the same as both."""
     complexity: Literal["residual", "none"] = "residual"
     """Adjustment of scores: residual subtracts what complexity explains on controls outside the bank."""
     bins: int = Field(1, ge=1, le=20)

@@ -56,8 +56,8 @@ class Replication(Count):
     invalid: int
     """Seeds whose frame could not be scored."""
     at_least_a_part: bool = Field(False, exclude_if=lambda value: not value)
-    """True when the copy descriptor alone tells every copy, although pixels have a say too. Such copies show the image
-    or a part of it: the descriptor does not tell which."""
+    """True when the copy descriptor alone tells every copy, although pixels have a say too, and no image is
+    near-identical. Such copies show the image or a part of it: the descriptor does not tell which."""
     near_identical: int = 0
     """Generated images, over all seeds and scales, that are near-identical to the target by an absolute standard:
     similarity above 0.9, and no tile further than 0.15. Controls have no part in it; 0 where it was not counted."""

@@ -3,6 +3,7 @@
 Beside it stands what it is built on: the plain embedding, inverted and sampled as DoRI does, on the same images.
 """
 
+import hashlib
 import time
 from collections.abc import Iterator, Sequence
 
@@ -161,7 +162,9 @@ def measure_invmm_scores(
     def measure(chunk: list[Target]) -> list[dict[str, float | str | None]]:
         return _measure_chunk(work, chunk, config, streams)
 
-    measured = resume_chunks(work, chosen, "invmm-scores", CHUNK, measure)
+    # Chunks that were measured with other settings are not taken for these.
+    settings = hashlib.sha256(f"{config.model_dump_json()} {streams}".encode()).hexdigest()[:16]
+    measured = resume_chunks(work, chosen, f"invmm-scores-{settings}", CHUNK, measure)
     for image, found in measured:
         conditions.append(found.pop("condition"))
         rounded = {
