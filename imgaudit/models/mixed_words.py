@@ -1,6 +1,7 @@
-"""Mixtures of words instead of words, through a CLIP text encoder: what a search over prompts takes its gradients from.
+"""Mixtures of words instead of words, through the text encoders of CLIP and T5.
 
-A text encoder takes token ids only, so its lookup is answered with the mixture.
+A search over prompts takes its gradients from them. CLIP's encoder takes token ids only, so its lookup is answered with
+the mixture; T5's takes embeddings.
 """
 
 from typing import Any
@@ -48,3 +49,15 @@ def encode_mixed(text_encoder: Any, tokenizer: Any, mixed: torch.Tensor) -> Any:
         return text_encoder(ids.expand(count, -1), output_hidden_states=True)
     finally:
         handle.remove()
+
+
+def encode_mixed_t5(text_encoder: Any, tokenizer: Any, mixed: torch.Tensor, length: int) -> Any:
+    """Return T5's output for the mixtures, EOS and padding, none of it hidden, as the pipelines read T5.
+
+    mixed:   (N, up to length - 1, width) token embeddings
+    length:  tokens in all
+    """
+    count, inner, _ = mixed.shape
+    ends = [tokenizer.eos_token_id, *[tokenizer.pad_token_id] * (length - inner - 1)]
+    rows = text_encoder.get_input_embeddings().weight[torch.tensor(ends, device=mixed.device)]
+    return text_encoder(inputs_embeds=torch.cat([mixed, rows.expand(count, -1, -1)], dim=1))

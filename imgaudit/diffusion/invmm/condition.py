@@ -118,8 +118,9 @@ def make_soft_condition(
 ) -> SoftCondition:
     """Make a mixture of words where the model has any, and embeddings that begin at `start` where it has none.
 
-    start:  one condition per image
+    start:    one condition per image
+    streams:  of an embedding that are optimised; an embedding is made where they are named, words or not
     """
-    if denoiser.words and denoiser.word_positions:
+    if streams is None and denoiser.words and denoiser.word_positions:
         return WordMixture(denoiser, len(start), temperature)
     return FreeEmbedding(denoiser, start, streams)

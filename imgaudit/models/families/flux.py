@@ -6,6 +6,7 @@ from typing import Any, cast
 import torch
 
 from imgaudit.diffusion.denoiser import PromptEmbeds
+from imgaudit.models.families.mixed_words import MixedWordsDenoiser
 from imgaudit.models.families.transformer import GUIDANCE_DISTILLED, PackedDenoiser, mark_all_free, spread_rows
 
 GUIDANCE = 1.0
@@ -16,7 +17,7 @@ SCHNELL_SEQUENCE_LENGTH = 256
 """Tokens of T5 that the step-distilled model was trained with; the others have diffusers' 512."""
 
 
-class FluxDenoiser(PackedDenoiser):
+class FluxDenoiser(MixedWordsDenoiser, PackedDenoiser):
     """A FluxPipeline as a Denoiser; outside of it latents are unpacked, (N, C, h, w).
 
     Streams: "text", T5's states; and "pooled", CLIP's vector as one token. `guidance_scale` is the embedded one, which
@@ -54,9 +55,17 @@ class FluxDenoiser(PackedDenoiser):
             prompt=list(prompts), device=self.device, num_images_per_prompt=1,
             max_sequence_length=self.max_sequence_length,
         )  # fmt: skip
-        text, pooled = embeds.float(), pooled.float()[:, None]
-        free, pooled_free = mark_all_free(text, pooled)
-        return PromptEmbeds({"text": text, "pooled": pooled}, {"text": free, "pooled": pooled_free})
+        return self._embeds(embeds, pooled)
+
+    def condition_words(self, weights: torch.Tensor) -> PromptEmbeds:
+        """Encode the same mixtures through both text encoders."""
+        clip, t5 = self._encode_words(weights)
+        return self._embeds(t5[0], clip.pooler_output)
+
+    def _embeds(self, text: torch.Tensor, pooled: torch.Tensor) -> PromptEmbeds:
+        """Return conditions of T5's states (N, tokens, width) and CLIP's vectors (N, width)."""
+        streams = {"text": text.float(), "pooled": pooled.float()[:, None]}
+        return PromptEmbeds(streams, dict(zip(streams, mark_all_free(*streams.values()), strict=True)))
 
     def start_condition(self) -> PromptEmbeds:
         """Return the empty prompt, with the rows of T5's padding moved apart."""

@@ -6,13 +6,14 @@ from typing import Any, cast
 import torch
 
 from imgaudit.diffusion.denoiser import PromptEmbeds
+from imgaudit.models.families.mixed_words import MixedWordsDenoiser
 from imgaudit.models.families.transformer import TransformerDenoiser, mark_all_free, spread_rows
 
 SEQUENCE_LENGTH = 256
 """Tokens of T5, as diffusers has them by default."""
 
 
-class SD3Denoiser(TransformerDenoiser):
+class SD3Denoiser(MixedWordsDenoiser, TransformerDenoiser):
     """A StableDiffusion3Pipeline as a Denoiser.
 
     Streams: "clip", the states of both CLIP encoders side by side; "t5", those of T5, which a model without it does not
@@ -33,10 +34,18 @@ class SD3Denoiser(TransformerDenoiser):
             prompt=list(prompts), prompt_2=None, prompt_3=None, device=self.device, num_images_per_prompt=1,
             do_classifier_free_guidance=False, max_sequence_length=self.max_sequence_length,
         )  # fmt: skip
-        clip, t5 = embeds.float().split([self._clip_tokens, self.max_sequence_length], dim=1)
-        streams = {"clip": clip[..., : self._clip_width], "t5": t5, "pooled": pooled.float()[:, None]}
-        if self.pipeline.text_encoder_3 is None:
-            del streams["t5"]
+        clip, t5 = embeds.split([self._clip_tokens, self.max_sequence_length], dim=1)
+        return self._embeds(clip[..., : self._clip_width], None if self.pipeline.text_encoder_3 is None else t5, pooled)
+
+    def condition_words(self, weights: torch.Tensor) -> PromptEmbeds:
+        """Encode the same mixtures through all text encoders."""
+        first, second, *t5 = self._encode_words(weights)
+        clip = torch.cat([first.hidden_states[-2], second.hidden_states[-2]], dim=2)
+        return self._embeds(clip, t5[0][0] if t5 else None, torch.cat([first[0], second[0]], dim=1))
+
+    def _embeds(self, clip: torch.Tensor, t5: torch.Tensor | None, pooled: torch.Tensor) -> PromptEmbeds:
+        """Return conditions of states (N, tokens, width), those of T5 where there are any, and pooled vectors."""
+        streams = {"clip": clip.float(), **({} if t5 is None else {"t5": t5.float()}), "pooled": pooled.float()[:, None]}
         free = dict(zip(streams, mark_all_free(*streams.values()), strict=True))
         free["clip"][0] = False
         return PromptEmbeds(streams, free)

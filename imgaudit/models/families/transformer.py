@@ -39,10 +39,6 @@ class TransformerDenoiser(LatentDenoiser):
     """Side of the squares of latents that the pipeline packs into one token's channels; 1 where it packs nothing."""
     max_sequence_length: int = 256
     """Tokens up to which the pipeline pads and cuts prompts for its last text encoder."""
-    words: Sequence[str] = ()
-    """None: these adapters have no search over words."""
-    word_positions = 0
-    """No room for them, either."""
 
     def __init__(self, pipeline: Any, fingerprint: str, device: torch.device | str = "cpu") -> None:
         """Freeze a pipeline and move it to a device.
@@ -128,6 +124,16 @@ class TransformerDenoiser(LatentDenoiser):
     def _sigmas(self, timesteps: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         # Rounded before the division, as the pipelines do: in half precision this is another number.
         return (timesteps + 1).to(dtype) / 1000
+
+    @property
+    def words(self) -> Sequence[str]:
+        """None: adapters have no search over words unless they say so."""
+        return ()
+
+    @property
+    def word_positions(self) -> int:
+        """No room for them, either."""
+        return 0
 
     def condition_words(self, weights: torch.Tensor) -> PromptEmbeds:
         """Raise UndefinedConversionError: there are no words to mix."""

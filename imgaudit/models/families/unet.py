@@ -2,7 +2,6 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from types import MappingProxyType
 from typing import Any, ClassVar, cast
 
@@ -11,8 +10,8 @@ import torch
 from imgaudit.diffusion.denoiser import PromptEmbeds
 from imgaudit.diffusion.schedules import NoiseSchedule, PredictionType
 from imgaudit.exceptions import ModelRefusedError
-from imgaudit.models.families.latent import MAX_RESOLUTION, LatentDenoiser, tell_few_steps
-from imgaudit.models.mixed_words import encode_mixed, find_single_token_words, mix_tokens
+from imgaudit.models.families.latent import MAX_RESOLUTION, tell_few_steps
+from imgaudit.models.families.mixed_words import MixedWordsDenoiser
 
 GUIDANCE = 1.0
 """Guidance embedded when errors are measured, for UNets that take one: at this scale a guidance-distilled UNet imitates
@@ -22,7 +21,7 @@ Its pipeline embeds w = guidance_scale - 1, which is then 0."""
 SUPPORTED_PREDICTIONS = ("epsilon", "v_prediction", "sample")
 
 
-class AnyUNetDenoiser(LatentDenoiser):
+class AnyUNetDenoiser(MixedWordsDenoiser):
     """A pipeline around a UNet as a Denoiser, whatever its prompts become."""
 
     network_name = "unet"
@@ -97,36 +96,6 @@ class AnyUNetDenoiser(LatentDenoiser):
 
     def _call(self, noisy: torch.Tensor, timesteps: torch.Tensor, prompt_embeds: PromptEmbeds) -> torch.Tensor:
         return self.call_unet(noisy, timesteps, prompt_embeds, torch.full((len(noisy),), GUIDANCE))
-
-    @cached_property
-    def _words(self) -> Mapping[str, tuple[int, ...]]:
-        """Words to their token ids, one for each tokenizer: those that all of them read as themselves."""
-        first, *others = (find_single_token_words(getattr(self.pipeline, name)) for name in self.tokenizers.values())
-        return {
-            word: (number, *(other[word] for other in others))
-            for word, number in first.items()
-            if all(word in other for other in others)
-        }
-
-    @cached_property
-    def words(self) -> Sequence[str]:
-        """Whole words of the vocabulary that every tokenizer reads again as the same single token."""
-        return list(self._words)
-
-    @property
-    def word_positions(self) -> int:
-        """Positions between BOS and EOS."""
-        return int(self.pipeline.tokenizer.model_max_length) - 2
-
-    def _encode_words(self, weights: torch.Tensor) -> list[Any]:
-        """Return each text encoder's output for BOS, the mixtures, EOS and padding."""
-        ids = torch.tensor(list(self._words.values()), device=self.device)
-        outputs = []
-        for number, (name, tokenizer) in enumerate(self.tokenizers.items()):
-            text_encoder = getattr(self.pipeline, name)
-            mixed = mix_tokens(text_encoder, weights, ids[:, number])
-            outputs.append(encode_mixed(text_encoder, getattr(self.pipeline, tokenizer), mixed))
-        return outputs
 
     def _text_lengths(self) -> Mapping[str, tuple[Any, int]]:
         tokenizers = {name: getattr(self.pipeline, tokenizer) for name, tokenizer in self.tokenizers.items()}

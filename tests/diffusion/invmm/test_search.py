@@ -24,7 +24,7 @@ from imgaudit.models.families.unet import UNetDenoiser
 from imgaudit.schema.protocol import InvMMConfig
 from imgaudit.similarity.matcher import Matcher
 from tests.conftest import make_pipeline, tiny_recipe
-from tests.support.tiny_transformers import adapt, make_sd3
+from tests.support.tiny_transformers import adapt, make_sana, make_sd3
 
 SHA256S = ["ab", "cd"]
 
@@ -272,7 +272,7 @@ def test_timesteps_without_signal_are_not_drawn(finite_set: FiniteSetDenoiser) -
 
 
 def test_a_flow_model_without_words_optimises_its_embeddings() -> None:
-    denoiser = adapt(make_sd3())
+    denoiser = adapt(make_sana())
     assert count_timesteps_with_signal(denoiser) == denoiser.schedule.num_train_timesteps
     picture = torch.rand(1, 3, denoiser.resolution, denoiser.resolution, generator=torch.Generator().manual_seed(1))
     config = InvMMConfig(steps=2, draws=2, check_every=1, noises=2, num_inference_steps=2, similarity=1.1)
@@ -282,6 +282,24 @@ def test_a_flow_model_without_words_optimises_its_embeddings() -> None:
     for name, stream in one.prompt_embeds.streams.items():
         changed = (stream[0] != start.streams[name][0]).any(dim=1)
         assert not bool((changed & ~start.free[name]).any()) and bool(changed.any())
+
+
+def test_a_flow_model_of_clip_and_t5_mixes_words_unless_streams_are_named() -> None:
+    denoiser = adapt(make_sd3())
+    picture = torch.rand(1, 3, denoiser.resolution, denoiser.resolution, generator=torch.Generator().manual_seed(1))
+    config = InvMMConfig(steps=2, draws=2, check_every=1, noises=2, num_inference_steps=2, similarity=1.1)
+    [mixed] = found(denoiser, picture * 2 - 1, config)
+    assert mixed.condition == "mixture" and bool(torch.isfinite(mixed.noise.mu).all())
+    # Every row is a mixture: none is that of the empty prompt, but BOS, which nothing changes.
+    null = denoiser.null_condition()
+    for name, stream in mixed.prompt_embeds.streams.items():
+        changed = (stream[0] - null.streams[name][0]).abs().amax(dim=1) > 1e-4
+        assert changed.tolist() == null.free[name].tolist()
+    [named] = found(denoiser, picture * 2 - 1, config, streams=["clip"])
+    start = denoiser.start_condition()
+    assert named.condition == "embedding"
+    assert torch.equal(named.prompt_embeds.streams["t5"], start.streams["t5"])
+    assert not torch.equal(named.prompt_embeds.streams["clip"], start.streams["clip"])
 
 
 def test_a_mixture_is_differentiable_noise_of_its_own_generator(finite_set: FiniteSetDenoiser) -> None:

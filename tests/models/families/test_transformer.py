@@ -24,11 +24,19 @@ from imgaudit.models.families.flux2 import AnyFlux2Denoiser
 from imgaudit.models.families.krea2 import Krea2Denoiser
 from imgaudit.models.families.patched_autoencoder import PatchedAutoencoderDenoiser
 from imgaudit.models.families.qwen_autoencoder import QwenAutoencoderDenoiser
+from imgaudit.models.families.mixed_words import MixedWordsDenoiser
 from imgaudit.models.families.qwen_image import QwenImageDenoiser
 from imgaudit.models.families.sana import SanaDenoiser
 from imgaudit.models.families.transformer import TransformerDenoiser
 from imgaudit.models.families.z_image import ZImageDenoiser
-from imgaudit.schema.protocol import ErrorConfig, GenerationConfig, InversionConfig, LadderConfig, Protocol
+from imgaudit.schema.protocol import (
+    ErrorConfig,
+    GenerationConfig,
+    InversionConfig,
+    LadderConfig,
+    Protocol,
+    TokenSearchConfig,
+)
 from imgaudit.schema.records import ErrorMeasurement, Rung, RungMeasurement, Skipped
 from tests.support.tiny_transformers import MAKERS, adapt
 
@@ -204,8 +212,10 @@ def test_cut_tokens_are_counted_per_text_encoder(denoiser: TransformerDenoiser) 
     assert sorted(denoiser.cut_tokens("fox " * 520)) == sorted(denoiser._text_lengths())
 
 
-def test_there_are_no_words_to_search_over(denoiser: TransformerDenoiser) -> None:
-    assert not denoiser.words
+def test_adapters_that_mix_no_words_have_none_to_search_over(denoiser: TransformerDenoiser) -> None:
+    if isinstance(denoiser, MixedWordsDenoiser):
+        return
+    assert not denoiser.words and not denoiser.word_positions
     with pytest.raises(UndefinedConversionError, match="has no words to search over"):
         denoiser.condition_words(torch.zeros(1, 2, 0))
 
@@ -236,6 +246,7 @@ def test_a_chunk_goes_through_the_whole_protocol(
         error=ErrorConfig(draws=4, after_steps=2),
         generation=GenerationConfig(seeds=2, num_inference_steps=2),
         ladder=LadderConfig(rungs=("caption", "tokens", "embedding")),
+        tokens=TokenSearchConfig(words=3, evaluations=60, draws=2, candidates=4),
     )
     measured = measure_chunk(MeasurementContext(denoiser, protocol, 0, Executor(8)), [one.load() for one in targets])
     assert len(measured) == 2
@@ -243,7 +254,10 @@ def test_a_chunk_goes_through_the_whole_protocol(
         error, rungs = one.measurement.error, one.measurement.rungs
         assert isinstance(error, ErrorMeasurement)
         assert error.baseline == ("start" if denoiser.no_null else "null")
-        assert rungs[Rung.TOKENS] == Skipped(skipped="this model has no words to search over")
+        if isinstance(denoiser, MixedWordsDenoiser):
+            assert isinstance(rungs[Rung.TOKENS], RungMeasurement)
+        else:
+            assert rungs[Rung.TOKENS] == Skipped(skipped="this model has no words to search over")
         for rung in (Rung.CAPTION, Rung.EMBEDDING):
             found = rungs[rung]
             assert isinstance(found, RungMeasurement) and len(found.replicas) == 2
