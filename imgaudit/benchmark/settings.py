@@ -287,6 +287,9 @@ class MitigationSettings(CommandSettings):
     clip: Path | None = Field(
         None, description="CLIP network to judge how well images fit prompts; by default not judged."
     )
+    filtered: Path | None = Field(
+        None, description="Lab trained with a filter on the images of this one, to measure too; by default none."
+    )
     general: int = Field(40, ge=1, description="Other prompts, to measure what is lost, and as many images to keep.")
     controls: int = Field(60, ge=8, description="Controls of every audit.")
     pictures: int = Field(8, ge=1, description="Images generated per prompt.")
@@ -298,7 +301,7 @@ class InvMMSettings(LabSettings):
     images_each: int = Field(16, ge=1, description="Memorised images to measure, and as many held-out images.")
     steps: int | None = Field(None, ge=1, description="Most steps of an InvMM search; by default as in an audit.")
     streams: list[str] | None = Field(
-        None, description="Part of the embedding that is free on a model without words; may be repeated. Default: all."
+        None, description="Part of an embedding to free, in place of words. May be repeated; by default words, or all."
     )
 
 

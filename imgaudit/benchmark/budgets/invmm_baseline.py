@@ -36,7 +36,7 @@ def run_invmm(
 ) -> list[NoiseInversion]:
     """Run InvMM on some images of a lab, together.
 
-    streams:  of the embedding that are free, where the model has no words; all by default
+    streams:  of an embedding that are free, in place of words; by default words, and all where the model has none
     """
     encoded = work.encode(targets)
     return invert_noise(work.denoiser, encoded, config, run_seed=work.seed, executor=work.executor, streams=streams)

@@ -9,7 +9,8 @@ from imgaudit.benchmark.harness.lab_model import lab_folder
 from imgaudit.benchmark.harness.procedure import OnStage, record_procedure
 from imgaudit.benchmark.harness.table import Table
 from imgaudit.benchmark.methods.invmm_scores import InvMMTable, report_invmm
-from imgaudit.benchmark.methods.mitigations import MitigationTable, report_mitigations
+from imgaudit.benchmark.methods.mitigation_report import report_mitigations
+from imgaudit.benchmark.methods.mitigation_table import MitigationTable
 from imgaudit.benchmark.methods.prompt_scores import PromptScoreTable, report_prompt_scores
 from imgaudit.benchmark.methods.trigger_search import TriggerTable, report_triggers
 from imgaudit.benchmark.methods.word_weights import WordTable, report_word_weights

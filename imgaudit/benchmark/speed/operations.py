@@ -12,7 +12,7 @@ from imgaudit.diffusion.denoiser import Denoiser
 from imgaudit.diffusion.passes import Passes
 from imgaudit.models.bare_model import build_bare_model
 from imgaudit.models.families.latent import LatentDenoiser
-from imgaudit.models.families.unet import AnyUNetDenoiser
+from imgaudit.models.families.mixed_words import MixedWordsDenoiser
 from imgaudit.models.published import PublishedModel
 from imgaudit.schema.records import Record
 
@@ -76,7 +76,7 @@ def _count_model(denoiser: LatentDenoiser) -> ModelOperations:
         resolution=denoiser.resolution,
         prediction_type=denoiser.prediction_type,
         passes_per_step=2 if denoiser.is_guided_by_null else 1,
-        has_words=isinstance(denoiser, AnyUNetDenoiser),
+        has_words=isinstance(denoiser, MixedWordsDenoiser),
         forward=count_flops(lambda: passes.forward(1)),
         backward=count_flops(lambda: passes.backward(1)),
         decode=count_flops(decode),

@@ -126,7 +126,8 @@ def invert_noise(
     Images share batches and nothing else: every image has its own parameters, draws and lambda.
 
     start:    one embedding per image, where a model without words begins; by default the model's start condition
-    streams:  which streams of such an embedding are optimised; all by default
+    streams:  which streams of an embedding are optimised, in place of words; by default words, and all where there are
+              none
     Returns   one result per image, on the CPU in float32
 
     >>> from imgaudit.models import FiniteSetDenoiser

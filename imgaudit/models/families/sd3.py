@@ -45,7 +45,8 @@ class SD3Denoiser(MixedWordsDenoiser, TransformerDenoiser):
 
     def _embeds(self, clip: torch.Tensor, t5: torch.Tensor | None, pooled: torch.Tensor) -> PromptEmbeds:
         """Return conditions of states (N, tokens, width), those of T5 where there are any, and pooled vectors."""
-        streams = {"clip": clip.float(), **({} if t5 is None else {"t5": t5.float()}), "pooled": pooled.float()[:, None]}
+        parts = {"clip": clip, "t5": t5, "pooled": pooled[:, None]}
+        streams = {name: part.float() for name, part in parts.items() if part is not None}
         free = dict(zip(streams, mark_all_free(*streams.values()), strict=True))
         free["clip"][0] = False
         return PromptEmbeds(streams, free)

@@ -1,13 +1,16 @@
 """The benchmark of mitigations: its goals from a made-up table, its halves, and its lines."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from imgaudit.benchmark.methods.mask_overlap import MaskOverlap
-from imgaudit.benchmark.methods.mitigations import (
+from imgaudit.benchmark.methods.mitigation_report import format_mitigations, report_mitigations
+from imgaudit.benchmark.methods.mitigation_table import (
     ERRORS_PRUNED,
     ERRORS_RANDOM,
+    FILTERED,
     INFERENCE,
     LONGER,
     MORE_PRUNED,
@@ -16,16 +19,16 @@ from imgaudit.benchmark.methods.mitigations import (
     RANDOM,
     TUNED,
     MitigationTable,
-    format_mitigations,
-    report_mitigations,
-    split_halves,
 )
+from imgaudit.benchmark.methods.mitigations import copy_filtered, split_halves
 from imgaudit.exceptions import InputError
+from imgaudit.lab.description import LabDescription
 from imgaudit.mitigation.evaluation import EvaluationSettings, ModelOutcome, PromptOutcome
 from imgaudit.mitigation.evaluation_summary import EvaluationTable, Share
 from imgaudit.schema.comparison import Retention
 from imgaudit.schema.records import Skipped
 from tests.benchmark.methods.test_prompt_scores import lab_image
+from tests.conftest import tiny_recipe
 
 
 def _prompt(close: float, error: float | None = None) -> PromptOutcome:
@@ -104,6 +107,36 @@ def test_a_table_without_a_mitigation_is_refused() -> None:
     table = table.model_copy(update={"evaluation": table.evaluation.model_copy(update={"models": models})})
     with pytest.raises(InputError, match="no row 'descent'"):
         report_mitigations(table)
+
+
+def test_a_model_trained_with_a_filter_is_judged_where_there_is_one() -> None:
+    goals = {target.name: target for target in report_mitigations(_table(**{FILTERED: 1})).targets}
+    assert goals["filtered, reproduced"].met and goals["filtered, error on clean images"].met
+    assert not {name for name in goals if name.startswith("filtered")} & {
+        target.name for target in report_mitigations(_table()).targets
+    }
+    missed = [target.name for target in report_mitigations(_table(**{FILTERED: 3})).targets if not target.met]
+    assert missed == ["filtered, reproduced"]
+
+
+def test_only_a_lab_that_differs_by_its_filter_alone_is_copied(tmp_path: Path) -> None:
+    recipe = tiny_recipe(name="plain")
+    lab = LabDescription(recipe=recipe, background_images=0, images=[])
+    (tmp_path / "lab" / "model").mkdir(parents=True)
+    (tmp_path / "lab" / "model" / "model_index.json").write_text("{}", encoding="utf-8")
+
+    def write(**changes: object) -> None:
+        named = recipe.model_copy(update={"name": "other"} | changes)
+        lab.model_copy(update={"recipe": named}).write(tmp_path / "lab" / "lab.json")
+
+    unlike: tuple[dict[str, object], ...] = ({}, {"filter_rms": 0.1, "seed": 5})
+    for changes in unlike:
+        write(**changes)
+        with pytest.raises(InputError, match="expected a lab trained as 'plain' but with filter_rms"):
+            copy_filtered(tmp_path / "lab", lab, tmp_path / "copy")
+    write(filter_rms=0.1)
+    copy_filtered(tmp_path / "lab", lab, tmp_path / "copy")
+    assert (tmp_path / "copy" / "model_index.json").read_text(encoding="utf-8") == "{}"
 
 
 def test_no_image_that_locates_judges() -> None:

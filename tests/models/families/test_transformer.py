@@ -22,9 +22,9 @@ from imgaudit.io.portfolio import read_portfolio
 from imgaudit.models.families.aura_flow import AuraFlowDenoiser
 from imgaudit.models.families.flux2 import AnyFlux2Denoiser
 from imgaudit.models.families.krea2 import Krea2Denoiser
+from imgaudit.models.families.mixed_words import MixedWordsDenoiser
 from imgaudit.models.families.patched_autoencoder import PatchedAutoencoderDenoiser
 from imgaudit.models.families.qwen_autoencoder import QwenAutoencoderDenoiser
-from imgaudit.models.families.mixed_words import MixedWordsDenoiser
 from imgaudit.models.families.qwen_image import QwenImageDenoiser
 from imgaudit.models.families.sana import SanaDenoiser
 from imgaudit.models.families.transformer import TransformerDenoiser
