@@ -5,6 +5,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
 from imgaudit.benchmark import layout_settings as layout_options
+from imgaudit.benchmark import mitigation_settings as mitigation_options
 from imgaudit.benchmark import prompt_settings as prompt_options
 from imgaudit.benchmark import settings as options
 from imgaudit.benchmark.set_settings import SetSettings
@@ -53,7 +54,8 @@ BENCHMARKS = (
     Benchmark("templates", options.TemplateSettings, "copies.templates"),
     Benchmark("hosted", layout_options.HostedSettings, "copies.hosted"),
     Benchmark("copies", options.CopiesSettings, "copies.recall"),
-    Benchmark("mitigations", options.MitigationSettings, "methods.mitigations"),
+    Benchmark("mitigations", mitigation_options.MitigationSettings, "methods.mitigations"),
+    Benchmark("pruning", mitigation_options.PruningSettings, "methods.pruning"),
     Benchmark("methods", options.MethodSettings, "methods.summary"),
     Benchmark("designs", options.DesignSettings, "budgets.designs"),
     Benchmark("guidance", options.GuidanceSettings, "budgets.guidance"),

@@ -281,20 +281,6 @@ class LoraSettings(CommandSettings):
     steps: int = Field(400, ge=1, description="Optimiser steps.")
 
 
-class MitigationSettings(CommandSettings):
-    """Measure what captions and inversion still return after pruning, fine-tuning and inference-time mitigations."""
-
-    clip: Path | None = Field(
-        None, description="CLIP network to judge how well images fit prompts; by default not judged."
-    )
-    filtered: Path | None = Field(
-        None, description="Lab trained with a filter on the images of this one, to measure too; by default none."
-    )
-    general: int = Field(40, ge=1, description="Other prompts, to measure what is lost, and as many images to keep.")
-    controls: int = Field(60, ge=8, description="Controls of every audit.")
-    pictures: int = Field(8, ge=1, description="Images generated per prompt.")
-
-
 class InvMMSettings(LabSettings):
     """Measure how well InvMM tells memorised images from others, and its cost beside the plain embedding."""
 

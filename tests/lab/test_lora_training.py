@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from imgaudit.benchmark.methods.lora import ELSEWHERE, IN_BASE, IN_LORA, copy_images, report_lora, run_command
+from imgaudit.benchmark.methods.lab_commands import copy_images, run_command
+from imgaudit.benchmark.methods.lora import ELSEWHERE, IN_BASE, IN_LORA, report_lora
 from imgaudit.benchmark.settings import LoraSettings
 from imgaudit.cli import app
 from imgaudit.diffusion.executor import Executor

@@ -11,7 +11,7 @@ from pydantic import Field
 from imgaudit.benchmark.evasion.variants import Subject, Variant
 from imgaudit.benchmark.harness.cases import CaseCounts, Cases, Group, choose_cases, group_of
 from imgaudit.benchmark.harness.lab_work import LabWork, encode_targets
-from imgaudit.benchmark.methods.lora import copy_images
+from imgaudit.benchmark.methods.lab_commands import copy_images
 from imgaudit.decision.copy_thresholds import ABSOLUTE_STANDARD
 from imgaudit.decision.folder import FolderDecision
 from imgaudit.decision.null_bank import NullBank

@@ -1,22 +1,17 @@
 """A LoRA that memorises, caught as a user would: audit the base, audit base and LoRA, compare the two runs."""
 
 import json
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
-from imgaudit.benchmark.harness.cases import CaseCounts, Group, choose_cases, locate, require_located
+from imgaudit.benchmark.harness.cases import CaseCounts, Group, choose_cases
 from imgaudit.benchmark.harness.figures import Goal, MeasuredRate, format_goals, format_rates, measure_rate
-from imgaudit.benchmark.harness.lab_model import describe_machine, lab_folder
+from imgaudit.benchmark.harness.lab_model import describe_machine
 from imgaudit.benchmark.harness.procedure import OnStage, ignore_stage, report_procedure
 from imgaudit.benchmark.harness.table import Table
-from imgaudit.benchmark.settings import CommandSettings, LoraSettings
+from imgaudit.benchmark.methods.lab_commands import copy_images, find_lab, run_command
+from imgaudit.benchmark.settings import LoraSettings
 from imgaudit.exceptions import InputError
-from imgaudit.lab.corpus import CorpusEntry, write_corpus
-from imgaudit.lab.description import LabDescription, LabImage
-from imgaudit.models.loading import BUNDLED
+from imgaudit.lab.description import LabImage
 from imgaudit.schema.comparison import REPRODUCED, Change, Comparison, ImageSide
 
 IN_LORA, ELSEWHERE, IN_BASE = "in the LoRA", "neither was trained on", "memorised by the base"
@@ -93,39 +88,6 @@ def measure_lora(settings: LoraSettings, on_stage: OnStage = ignore_stage) -> Lo
         comparison, groups, lab=lab.recipe.name, settings=settings,
         commands=[" ".join(["imgaudit", *command]) for command in commands],
     )  # fmt: skip
-
-
-def find_lab(settings: CommandSettings) -> tuple[LabDescription, str, dict[str, Path]]:
-    """Return a lab, its model as commands take it, and where its images lie, by content."""
-    folder = lab_folder(settings.model)
-    base = settings.model if settings.model in BUNDLED else str((folder / "model").resolve())
-    # A bundled lab has its images in several folders.
-    return LabDescription.read(folder / "lab.json"), base, locate(settings.images or folder)
-
-
-def copy_images(images: Sequence[LabImage], located: Mapping[str, Path], folder: Path) -> None:
-    """Put images into a folder with their captions. Raises InputError when the corpus lacks some of them."""
-    require_located(images, located)
-    folder.mkdir(parents=True, exist_ok=True)
-    entries = []
-    for image in images:
-        path = folder / f"{image.sha256[:16]}{located[image.sha256].suffix}"
-        shutil.copyfile(located[image.sha256], path)
-        entries.append(CorpusEntry(path, image.text))
-    write_corpus(entries, folder)
-
-
-def run_command(command: Sequence[str], work: Path) -> str:
-    """Run an imgaudit command in a folder, in a process of its own, and return what it printed.
-
-    Raises InputError with the end of what it said when it fails; verdicts and images left out are no failure.
-    """
-    ended = subprocess.run(
-        [sys.executable, "-m", "imgaudit", *command], cwd=work, capture_output=True, text=True, check=False
-    )
-    if ended.returncode not in (0, 1, 3):
-        raise InputError(f"imgaudit {' '.join(command)} ended with {ended.returncode}: {ended.stderr[-2000:]}")
-    return ended.stdout
 
 
 def report_lora(

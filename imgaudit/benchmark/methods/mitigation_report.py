@@ -47,18 +47,18 @@ def report_mitigations(table: MitigationTable) -> MitigationReport:
         raise InputError(f"the table has no row {missing[0]!r}")
     base, pruned, descent = figures.rows[0], rows[PRUNED], rows[LONGER]
     targets = [
-        _share("as it is, reproduced", base, least=0.9),
-        _share("pruned, reproduced", pruned, most=0.2),
-        _small_rise(pruned),
-        _share("random mask of the same density, reproduced", rows[RANDOM], least=0.8),
-        _share(f"pruned at {MORE}, reproduced", rows[MORE_PRUNED], most=0.2),
-        _small_rise(rows[MORE_PRUNED]),
-        _share("random mask of that density, reproduced", rows[MORE_RANDOM], least=0.8),
-        _share(f"pruned by errors at {SHARE}, reproduced", rows[ERRORS_PRUNED], most=0.2),
-        _small_rise(rows[ERRORS_PRUNED], most=0.05),
-        _share("random mask of as many weights, reproduced", rows[ERRORS_RANDOM], least=0.9),
-        _share("descent as published, reproduced", rows["descent"], most=0.1),
-        _share("descent of 30 iterations, reproduced", descent, most=0.1),
+        judge_share("as it is, reproduced", base, least=0.9),
+        judge_share("pruned, reproduced", pruned, most=0.2),
+        judge_rise(pruned),
+        judge_share("random mask of the same density, reproduced", rows[RANDOM], least=0.8),
+        judge_share(f"pruned at {MORE}, reproduced", rows[MORE_PRUNED], most=0.2),
+        judge_rise(rows[MORE_PRUNED]),
+        judge_share("random mask of that density, reproduced", rows[MORE_RANDOM], least=0.8),
+        judge_share(f"pruned by errors at {SHARE}, reproduced", rows[ERRORS_PRUNED], most=0.2),
+        judge_rise(rows[ERRORS_PRUNED], most=0.05),
+        judge_share("random mask of as many weights, reproduced", rows[ERRORS_RANDOM], least=0.9),
+        judge_share("descent as published, reproduced", rows["descent"], most=0.1),
+        judge_share("descent of 30 iterations, reproduced", descent, most=0.1),
         _kept_alignment(base, descent),
         *_judge_filter(rows),
         *_ordering(rows, table.retention),
@@ -66,13 +66,15 @@ def report_mitigations(table: MitigationTable) -> MitigationReport:
     return MitigationReport(table=table, figures=figures, targets=targets)
 
 
-def _share(name: str, row: MitigationFigures, *, least: float | None = None, most: float | None = None) -> Goal:
+def judge_share(name: str, row: MitigationFigures, *, least: float | None = None, most: float | None = None) -> Goal:
+    """Judge how many trigger prompts still return their image: at least, or at most, a share of them."""
     if least is not None:
         return Goal.at_least(name, row.reproduced, least)
     return Goal.at_most(name, row.reproduced, most or 0.0)
 
 
-def _small_rise(row: MitigationFigures, *, most: float = 0.1) -> Goal:
+def judge_rise(row: MitigationFigures, *, most: float = 0.1) -> Goal:
+    """Judge how much the error on general images rises."""
     name, wanted, rise = f"{row.name}, error on clean images", f"upper bound <= +{most:.0%}", row.error_rise
     if isinstance(rise, Skipped):
         return Goal.unmeasured(name, wanted, f"not measured: {rise.skipped}")
@@ -84,7 +86,7 @@ def _judge_filter(rows: Mapping[str, MitigationFigures]) -> list[Goal]:
     """Judge the model that was trained with a filter, where there is one."""
     if FILTERED not in rows:
         return []
-    return [_share("filtered, reproduced", rows[FILTERED], most=0.2), _small_rise(rows[FILTERED], most=0.05)]
+    return [judge_share("filtered, reproduced", rows[FILTERED], most=0.2), judge_rise(rows[FILTERED], most=0.05)]
 
 
 def _kept_alignment(base: MitigationFigures, row: MitigationFigures) -> Goal:

@@ -11,7 +11,6 @@ the ladder up to inversion, through the mitigation.
 """
 
 import json
-import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -21,7 +20,7 @@ from typing import cast
 from imgaudit.benchmark.harness.cases import CaseCounts, Cases, Group, choose_cases
 from imgaudit.benchmark.harness.lab_model import describe_machine, open_lab
 from imgaudit.benchmark.harness.procedure import OnStage, record_procedure
-from imgaudit.benchmark.methods.lora import copy_images, find_lab, run_command
+from imgaudit.benchmark.methods.lab_commands import copy_images, find_lab, run_once, split_halves
 from imgaudit.benchmark.methods.mask_overlap import MaskOverlap, measure_mask_overlap, read_captioned_images
 from imgaudit.benchmark.methods.mitigation_report import format_mitigations, report_mitigations
 from imgaudit.benchmark.methods.mitigation_table import (
@@ -40,21 +39,15 @@ from imgaudit.benchmark.methods.mitigation_table import (
     TUNED,
     MitigationTable,
 )
-from imgaudit.benchmark.settings import MitigationSettings
+from imgaudit.benchmark.mitigation_settings import MitigationSettings
 from imgaudit.exceptions import InputError
 from imgaudit.io.writing import write_json
-from imgaudit.lab.description import LabDescription, LabImage
+from imgaudit.lab.description import LabDescription
 from imgaudit.mitigation.evaluation_summary import EvaluationFigures, EvaluationTable
 from imgaudit.mitigation.importance import ImportanceSettings
 from imgaudit.mitigation.pruning import PipelineDenoiser
 from imgaudit.models.loading import BUNDLED
 from imgaudit.schema.comparison import Comparison
-
-
-def split_halves(images: Sequence[LabImage]) -> tuple[list[LabImage], list[LabImage]]:
-    """Memorised images in order of SHA-256, every other one: those that locate, and those that judge."""
-    ordered = sorted(images, key=lambda image: image.sha256)
-    return ordered[::2], ordered[1::2]
 
 
 def measure_mitigations(settings: MitigationSettings, on_stage: OnStage) -> MitigationTable:
@@ -82,7 +75,7 @@ def measure_mitigations(settings: MitigationSettings, on_stage: OnStage) -> Miti
     said: dict[str, str] = {}
     for done, (name, command) in enumerate(steps):
         on_stage(name, done, len(steps))
-        said[name] = _once(name, command, work)
+        said[name] = run_once(name, command, work)
     overlap = _measure_overlap(settings, cases, located, on_stage)
     retention = {name: Comparison.model_validate(json.loads(said[f"compare {name}"])).retention for name in audited}
     own = EvaluationFigures.model_validate(json.loads(said["evaluate located"]))
@@ -167,16 +160,6 @@ def _steps(
         "mitigate", "evaluate", "judged", *own, "--general", "general", *evaluated, *sampling, *judge, "--out",
         "evaluation", *seeded,
     ]  # fmt: skip
-
-
-def _once(name: str, command: Sequence[str], work: Path) -> str:
-    """Return what a command printed, now or when the benchmark was interrupted after it."""
-    kept = work / "said" / f"{re.sub('[^a-z]+', '-', name)}.txt"
-    if not kept.is_file():
-        said = run_command(command, work)
-        kept.parent.mkdir(exist_ok=True)
-        kept.write_text(said, encoding="utf-8")
-    return kept.read_text(encoding="utf-8")
 
 
 def _without_paths(command: Sequence[str], base: str, clip: Path | None) -> list[str]:

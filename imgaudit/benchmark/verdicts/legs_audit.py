@@ -12,7 +12,7 @@ from pydantic import Field
 
 from imgaudit.benchmark.harness.lab_work import LabWork
 from imgaudit.benchmark.layout_settings import LegSettings
-from imgaudit.benchmark.methods.lora import copy_images
+from imgaudit.benchmark.methods.lab_commands import copy_images
 from imgaudit.benchmark.verdicts.unseen_layouts import make_layout_images
 from imgaudit.exceptions import InputError
 from imgaudit.io.captions import CaptionSource

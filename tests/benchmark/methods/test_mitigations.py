@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from imgaudit.benchmark.methods.lab_commands import split_halves
 from imgaudit.benchmark.methods.mask_overlap import MaskOverlap
 from imgaudit.benchmark.methods.mitigation_report import format_mitigations, report_mitigations
 from imgaudit.benchmark.methods.mitigation_table import (
@@ -20,7 +21,7 @@ from imgaudit.benchmark.methods.mitigation_table import (
     TUNED,
     MitigationTable,
 )
-from imgaudit.benchmark.methods.mitigations import copy_filtered, split_halves
+from imgaudit.benchmark.methods.mitigations import copy_filtered
 from imgaudit.exceptions import InputError
 from imgaudit.lab.description import LabDescription
 from imgaudit.mitigation.evaluation import EvaluationSettings, ModelOutcome, PromptOutcome
