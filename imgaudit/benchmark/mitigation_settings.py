@@ -25,8 +25,6 @@ class PruningSettings(CommandSettings):
     """Prune by one half of the memorised images, and measure what is left of the other half, both ways round."""
 
     share: float = Field(0.03, gt=0, lt=1, description="Share of all weights that is set to zero.")
-    general: int = Field(
-        40, ge=1, description="Other images in each half, to measure what is lost."
-    )
+    general: int = Field(40, ge=1, description="Other images in each half, to measure what is lost.")
     controls: int = Field(40, ge=8, description="Controls of every audit.")
     pictures: int = Field(8, ge=1, description="Images generated per prompt.")
