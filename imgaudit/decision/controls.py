@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection
+from typing import Literal
 from typing import Protocol as Interface
 
 from pydantic import Field
@@ -103,6 +104,8 @@ class Control(Record):
     asked; empty in banks that did not keep it."""
     invmm: float | Skipped | None = Field(None, exclude_if=lambda value: value is None)
     """InvMM's divergence per dimension; Skipped where the search failed, absent where it was not measured."""
+    invmm_condition: Literal["mixture", "embedding"] | None = Field(None, exclude_if=lambda value: value is None)
+    """Kind of condition of that search; absent in banks of earlier versions, whose models always had the same."""
 
     @property
     def is_asked(self) -> bool:
@@ -185,4 +188,5 @@ def make_control(measurement: Measurement) -> Control:
         rungs=rungs,
         texts=texts,
         invmm=measurement.invmm.kl_per_dimension if measurement.invmm else None,
+        invmm_condition=measurement.invmm.condition if measurement.invmm else None,
     )

@@ -213,7 +213,7 @@ class FolderDecision:
         if alarm is not None:
             p_value = Skipped(skipped=f"not used because of an alarm: {alarm.message}")
         elif self.bank is not None and self.bank.controls:
-            p_value = self.bank.invmm_p_value(measurement.invmm.kl_per_dimension, self.evidence.protocol)
+            p_value = self.bank.invmm_p_value(measurement.invmm, self.evidence.protocol)
         return InvMMFinding(**dict(measurement.invmm), p_value=p_value)
 
     def _over_folder(self, p_values: Mapping[str, float | Skipped]) -> dict[str, float | Skipped]:

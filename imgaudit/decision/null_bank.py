@@ -19,7 +19,7 @@ from imgaudit.schema.model_checks import ModelChecks
 from imgaudit.schema.pairs import PairThresholds
 from imgaudit.schema.problems import describe_problem
 from imgaudit.schema.protocol import Protocol
-from imgaudit.schema.records import DECIDING_RUNGS, Legs, Record, Rung, Skipped
+from imgaudit.schema.records import DECIDING_RUNGS, InvMMMeasurement, Legs, Record, Rung, Skipped
 from imgaudit.schema.shard import BankShard
 from imgaudit.statistics import LinearFit, conformal_p_value, exceedance_threshold, fit_line
 
@@ -286,16 +286,20 @@ class NullBank(Record):
         ]
         return sum(rates) / len(rates) if rates else 0.0
 
-    def invmm_p_value(self, measured: float | Skipped, protocol: Protocol) -> float | Skipped:
+    def invmm_p_value(self, measured: InvMMMeasurement, protocol: Protocol) -> float | Skipped:
         """Return the conformal p-value of InvMM's divergence against the controls; lower divergence = more memorised.
 
         An image whose search failed ranks behind all that succeeded, tied with the other failures.
-        Skipped when the controls were not measured by InvMM with the same settings.
+        Skipped when the controls were not measured by InvMM with the same settings, and under the same condition.
         """
         values = [control.invmm for control in self.controls if control.invmm is not None]
         if self.protocol.invmm != protocol.invmm or not values:
             return Skipped(skipped="the controls were not measured by InvMM with these settings: calibrate with them")
-        return conformal_p_value(_closeness(measured), [_closeness(value) for value in values])
+        if {control.invmm_condition for control in self.controls} - {measured.condition, None}:
+            return Skipped(
+                skipped=f"InvMM searched a {measured.condition} for the image, but not for the controls: calibrate again"
+            )
+        return conformal_p_value(_closeness(measured.kl_per_dimension), [_closeness(value) for value in values])
 
     def require(self, model_fingerprint: str, protocol: Protocol) -> None:
         """Raise CalibrationError, naming every difference, unless the bank is for this model and protocol.

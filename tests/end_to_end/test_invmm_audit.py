@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from typer.testing import CliRunner
@@ -127,10 +127,14 @@ def test_nothing_changes_where_it_is_not_measured() -> None:
     assert all("invmm" not in control.model_dump(mode="json") for control in bank(3).controls)
 
 
+def searched(kl: float | Skipped) -> InvMMMeasurement:
+    return InvMMMeasurement(kl_per_dimension=kl, elements=4, steps=9, condition="mixture", network_evaluations=5)
+
+
 def noisy(name: str, kl: float | Skipped, pairs: list[tuple[float, float]]) -> Any:
     """A target that no control differs from, with learned noise."""
     one = measurement(name, 0.1, [OTHER] * 8)
-    found = InvMMMeasurement(kl_per_dimension=kl, elements=4, steps=9, condition="mixture", network_evaluations=5)
+    found = searched(kl)
     return one.model_copy(update={"rungs": one.rungs | {Rung.EMBEDDING_NOISE: rung(pairs)}, "invmm": found})
 
 
@@ -168,7 +172,20 @@ def test_copies_from_learned_noise_are_reported_and_decide_nothing() -> None:
 )
 def test_p_ranks_divergences_with_failures_last(kl: float | Skipped, p_value: float) -> None:
     held = measured_bank([0.02, 0.03, 0.04, FAILED], WITH_INVMM)
-    assert held.invmm_p_value(kl, WITH_INVMM) == pytest.approx(p_value)
+    assert held.invmm_p_value(searched(kl), WITH_INVMM) == pytest.approx(p_value)
+
+
+def test_mixtures_and_embeddings_are_not_compared() -> None:
+    def under(condition: Literal["mixture", "embedding"] | None) -> NullBank:
+        held = measured_bank([0.02, 0.03], WITH_INVMM)
+        controls = [control.model_copy(update={"invmm_condition": condition}) for control in held.controls]
+        return held.model_copy(update={"controls": controls})
+
+    measured = searched(0.01).model_copy(update={"condition": "embedding"})
+    refused = under("mixture").invmm_p_value(measured, WITH_INVMM)
+    assert isinstance(refused, Skipped) and "calibrate again" in refused.skipped and "embedding" in refused.skipped
+    for condition in ("embedding", None):
+        assert under(condition).invmm_p_value(measured, WITH_INVMM) == pytest.approx(1 / 3)
 
 
 def test_a_bank_without_it_gives_everything_but_its_p_value() -> None:
@@ -184,7 +201,7 @@ def test_a_bank_without_it_gives_everything_but_its_p_value() -> None:
     with pytest.raises(CalibrationError, match="only one of the null banks was measured by InvMM"):
         plain.merge(held)
     other = WITH_INVMM.model_copy(update={"invmm": InvMMConfig(steps=7)})
-    assert isinstance(held.invmm_p_value(0.1, other), Skipped)
+    assert isinstance(held.invmm_p_value(searched(0.1), other), Skipped)
 
 
 def test_it_is_an_option_a_key_and_a_variable(tmp_path: Path) -> None:
