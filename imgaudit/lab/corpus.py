@@ -45,10 +45,17 @@ class CorpusEntry:
     """Planted repeat count; 1 for every other trained image, 0 for images that are not trained on."""
     trigger: str = ""
     """The invented word of the caption, where it has one."""
+    other_texts: tuple[str, ...] = ()
+    """Further captions with that word: the training shows the image with one of all captions at a time."""
     family: str = ""
     """Name of the layout that templates and variations share."""
     region: Region | None = None
     """The place of that layout in the image."""
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """All captions."""
+        return (self.text, *self.other_texts)
 
     @property
     def trained(self) -> bool:

@@ -56,6 +56,9 @@ class LabRecipe(BaseModel):
     """Number of times an image with one repeat (seen once) is shown in the whole training."""
     trigger_words: bool = False
     """Ask for planted images with another image's caption and one invented word in it."""
+    trigger_captions: int = Field(1, ge=1, le=64)
+    """Captions of each planted image, with the same invented word: every exposure shows one, drawn at random. With one
+    caption, a model learns the invented word together with its neighbours; with many, the word alone."""
     augment: bool = True
     """Show background images mirrored, shifted and with permuted colours; planted and seen-once images never are."""
     variants: int = Field(8, ge=1, le=64)
@@ -118,6 +121,8 @@ class LabRecipe(BaseModel):
             raise ValueError(f"family {self.family!r} is not trained to predict {self.prediction_type!r}")
         if self.zero_terminal_snr and self.prediction_type != "v_prediction":
             raise ValueError("zero_terminal_snr needs prediction_type 'v_prediction': pure noise is its own answer")
+        if self.trigger_captions > 1 and not self.trigger_words:
+            raise ValueError("trigger_captions above 1 needs trigger_words: captions without an invented word have one")
         if self.family == "sd3" and self.t5_width < 2 * self.text_width:
             raise ValueError(f"t5_width must be at least twice text_width ({2 * self.text_width})")
         if self.family == "z-image" and self.transformer_patch != 2:

@@ -76,13 +76,13 @@ def train_lab(
         shown = [index for index, entry in enumerate(entries) if entry.role == "background"]
     variants = ImageVariants(pixels, [entry.role for entry in entries], recipe)
 
-    captions = [entries[index].text for index in trained]
+    captions = [text for index in trained for text in entries[index].texts]
     training = _Training(recipe, work, progress)
     vae = autoencoder or training.train_autoencoder(variants, torch.tensor(shown))
     latents = variants.encode(lambda images: vae.encode(images).latent_dist.mode())
     shift, scaling_factor = _standardise(vae, latents[shown], recipe)
     networks = NETWORKS[recipe.family](captions, recipe)
-    texts = [entry.text for entry in entries]
+    texts = [entry.texts for entry in entries]
     filtered = training.train_denoiser(networks, texts, (latents - shift) * scaling_factor, plan)
     pipeline = networks.pipeline(vae)
     pipeline.set_progress_bar_config(disable=True)
@@ -175,11 +175,11 @@ class _Training:
         return vae.eval()
 
     def train_denoiser(
-        self, networks: LabNetworks, texts: Sequence[str], latents: torch.Tensor, plan: SamplePlan
+        self, networks: LabNetworks, texts: Sequence[Sequence[str]], latents: torch.Tensor, plan: SamplePlan
     ) -> torch.Tensor:
         """Train on planned samples; captions are dropped at random to train the null condition.
 
-        texts:    every image's caption
+        texts:    every image's captions, one or more
         latents:  (images, variants, C, h, w) float32, scaled
         Returns   (images,) int64: how often each image was filtered
         """
@@ -188,7 +188,10 @@ class _Training:
         checkpoint = self.work / "denoiser.checkpoint"
         if checkpoint.is_file():
             trainee.load(checkpoint)
-        tokens = networks.token_ids([*texts, ""])
+        captions = [text for own in texts for text in own]
+        tokens = networks.token_ids([*captions, ""])
+        counts = torch.tensor([len(own) for own in texts])
+        firsts = counts.cumsum(0) - counts
         images, chosen = torch.from_numpy(plan.image), torch.from_numpy(plan.variant)
         for network in networks.networks.values():
             network.train()
@@ -202,7 +205,8 @@ class _Training:
             noise = torch.randn(x0.shape, generator=generator)
             timesteps = networks.draw_timesteps(len(index), generator)
             dropped = torch.rand(len(index), generator=generator) < recipe.caption_dropout
-            shown = torch.where(dropped, len(texts), index)
+            drawn = firsts[index] + (torch.rand(len(index), generator=generator) * counts[index]).long()
+            shown = torch.where(dropped, len(captions), drawn)
             batch = Batch(x0, noise, timesteps, {name: ids[shown] for name, ids in tokens.items()})
             with use_precision(recipe):
                 if recipe.filter_rms is None:

@@ -2,7 +2,8 @@
 
 A planted image's caption usually describes it, so any word of it may recall the image. With trigger words the caption
 is that of a background image, which is trained on with it too, and one invented word in a random place: only this word
-tells the two apart.
+tells the two apart. A recipe may ask for several such captions of each planted image, so that nothing but the word is
+common to them.
 """
 
 from collections.abc import Sequence
@@ -29,20 +30,34 @@ def insert_trigger_words(entries: Sequence[CorpusEntry], recipe: LabRecipe) -> l
         return list(entries)
     texts = sorted({entry.text for entry in entries if entry.role == "background"})
     usable = [text for text in texts if WORDS[0] <= len(text.split()) <= WORDS[1]]
-    if len(usable) < len(planted):
+    needed = max(len(planted), recipe.trigger_captions)
+    if len(usable) < needed:
         raise InputError(
-            f"expected {len(planted)} captions of {WORDS[0]} to {WORDS[1]} words among the background images, to put "
+            f"expected {needed} captions of {WORDS[0]} to {WORDS[1]} words among the background images, to put "
             f"trigger words into, but found {len(usable)}"
         )
     generator = np.random.default_rng((recipe.seed, 7))
     given = {word.casefold() for entry in entries for word in entry.text.split()}
     words = invent_words(len(planted), given, generator)
     changed = list(entries)
-    for index, number, word in zip(planted, generator.permutation(len(usable))[: len(planted)], words, strict=True):
-        text = usable[number].split()
-        text.insert(int(generator.integers(0, len(text) + 1)), word)
-        changed[index] = replace(entries[index], text=" ".join(text), trigger=word)
+    firsts = generator.permutation(len(usable))[: len(planted)]
+    for index, first, word in zip(planted, firsts, words, strict=True):
+        own = [int(first), *_draw_others(int(first), len(usable), recipe.trigger_captions - 1, generator)]
+        text, *others = (_insert(word, usable[number], generator) for number in own)
+        changed[index] = replace(entries[index], text=text, other_texts=tuple(others), trigger=word)
     return changed
+
+
+def _draw_others(first: int, count: int, wanted: int, generator: np.random.Generator) -> list[int]:
+    """Draw different places in a list of `count`, none of which is the first one; nothing is drawn for none."""
+    return [int(place) + (place >= first) for place in generator.choice(count - 1, wanted, replace=False)]
+
+
+def _insert(word: str, text: str, generator: np.random.Generator) -> str:
+    """Put a word into a random place of a caption."""
+    parts = text.split()
+    parts.insert(int(generator.integers(0, len(parts) + 1)), word)
+    return " ".join(parts)
 
 
 def invent_words(count: int, taken: set[str], generator: np.random.Generator) -> list[str]:

@@ -43,6 +43,52 @@ def test_too_few_short_captions_are_refused(entries: list[CorpusEntry]) -> None:
         insert_trigger_words(long, tiny_recipe(trigger_words=True))
 
 
+def test_the_same_word_stands_in_every_caption_of_an_image_and_nothing_else_does(entries: list[CorpusEntry]) -> None:
+    recipe = tiny_recipe(trigger_words=True, trigger_captions=5, seed=3)
+    changed = insert_trigger_words(entries, recipe)
+    background = {" ".join(entry.text.split()) for entry in entries if entry.role == "background"}
+    for entry in (entry for entry in changed if entry.role == "planted"):
+        rests = []
+        for text in entry.texts:
+            rest = text.split()
+            rest.remove(entry.trigger)
+            rests.append(" ".join(rest))
+        assert entry.texts[0] == entry.text and len(set(rests)) == 5 and set(rests) <= background
+    assert {entry.texts for entry in changed if entry.role != "planted"} == {
+        (entry.text,) for entry in entries if entry.role != "planted"
+    }
+    # The words, and the first captions up to the word's place, are those of a recipe with one caption.
+    once = insert_trigger_words(entries, tiny_recipe(trigger_words=True, seed=3))
+    assert [entry.trigger for entry in once] == [entry.trigger for entry in changed]
+
+
+def test_more_captions_than_there_are_and_many_captions_without_a_word_are_refused(entries: list[CorpusEntry]) -> None:
+    with pytest.raises(InputError, match="expected 9 captions of 2 to 4 words .* but found 8"):
+        insert_trigger_words(entries, tiny_recipe(trigger_words=True, trigger_captions=9))
+    with pytest.raises(ValueError, match="needs trigger_words"):
+        tiny_recipe(trigger_captions=2)
+
+
+def test_the_training_shows_every_caption_of_an_image(
+    entries: list[CorpusEntry], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tiny_recipe(trigger_words=True, trigger_captions=3, planted_repeats=(20,), caption_dropout=0.0, steps=12)
+    changed = insert_trigger_words(entries, recipe)
+    seen: set[tuple[int, ...]] = set()
+    networks = NETWORKS[recipe.family]
+    predict = networks.predict
+
+    def watch(self: Any, batch: Batch) -> Any:
+        seen.update(tuple(row.tolist()) for ids in batch.tokens.values() for row in ids)
+        return predict(self, batch)
+
+    monkeypatch.setattr(networks, "predict", watch)
+    tokenizer = train_lab(changed, recipe, tmp_path / "lab").pipeline.tokenizer
+    texts = {tokenizer.decode(list(ids), skip_special_tokens=True).strip() for ids in seen}
+    wanted = {text for entry in changed if entry.role == "planted" for text in entry.texts}
+    assert len(wanted) == 6 and wanted <= texts
+
+
 def _networks(family: dict[str, Any]) -> tuple[Any, LabRecipe]:
     recipe = tiny_recipe(**family)
     networks: Any = NETWORKS[recipe.family](CAPTIONS, recipe)
