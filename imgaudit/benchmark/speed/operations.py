@@ -5,14 +5,15 @@ from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from imgaudit.benchmark.harness.table import Table
 from imgaudit.diffusion.denoiser import Denoiser
 from imgaudit.diffusion.passes import Passes
-from imgaudit.models.bare_model import build_bare_model
 from imgaudit.models.families.latent import LatentDenoiser
 from imgaudit.models.families.mixed_words import MixedWordsDenoiser
+from imgaudit.models.meta_model import build_meta_model
 from imgaudit.models.published import PublishedModel
 from imgaudit.schema.records import Record
 
@@ -55,7 +56,7 @@ def count_operations(
     """Count every model. Text encoders are not counted: they run once per text."""
     counted: list[ModelOperations] = []
     for model in models:
-        counted.append(_count_model(build_bare_model(model, torch.bfloat16, "meta")))
+        counted.append(_count_model(build_meta_model(model, torch.bfloat16)))
         counted[-1] = counted[-1].model_copy(update={"name": model.name})
         on_progress(len(counted), len(models))
     versions = {name: importlib.metadata.version(name) for name in ("torch", "diffusers")}
@@ -64,7 +65,7 @@ def count_operations(
 
 def _count_model(denoiser: LatentDenoiser) -> ModelOperations:
     passes = Passes(cast(Denoiser, denoiser))
-    latents = torch.zeros(1, *denoiser.latent_shape, device="meta")
+    latents = torch.zeros(1, *denoiser.latent_shape)
 
     def decode() -> None:
         # Not by the adapter, which takes images to the CPU: there are none.
@@ -90,6 +91,7 @@ def count_flops(work: Callable[[], object]) -> int:
     >>> count_flops(lambda: torch.zeros(2, 3) @ torch.zeros(3, 5))
     60
     """
-    with FlopCounterMode(display=False) as counted:
+    # Attention in its plain form: of the fused ones, that of the CPU is counted as nothing.
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counted:
         work()
     return int(counted.get_total_flops())
