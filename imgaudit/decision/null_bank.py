@@ -297,7 +297,7 @@ class NullBank(Record):
             return Skipped(skipped="the controls were not measured by InvMM with these settings: calibrate with them")
         if {control.invmm_condition for control in self.controls} - {measured.condition, None}:
             return Skipped(
-                skipped=f"InvMM searched a {measured.condition} for the image, but not for the controls: calibrate again"
+                skipped=f"InvMM searched a {measured.condition} here, and none for the controls: calibrate again"
             )
         return conformal_p_value(_closeness(measured.kl_per_dimension), [_closeness(value) for value in values])
 

@@ -63,7 +63,7 @@ def test_the_same_word_stands_in_every_caption_of_an_image_and_nothing_else_does
 
 
 def test_more_captions_than_there_are_and_many_captions_without_a_word_are_refused(entries: list[CorpusEntry]) -> None:
-    with pytest.raises(InputError, match="expected 9 captions of 2 to 4 words .* but found 8"):
+    with pytest.raises(InputError, match=r"expected 9 captions of 2 to 4 words .* but found 8"):
         insert_trigger_words(entries, tiny_recipe(trigger_words=True, trigger_captions=9))
     with pytest.raises(ValueError, match="needs trigger_words"):
         tiny_recipe(trigger_captions=2)
@@ -72,8 +72,9 @@ def test_more_captions_than_there_are_and_many_captions_without_a_word_are_refus
 def test_the_training_shows_every_caption_of_an_image(
     entries: list[CorpusEntry], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = tiny_recipe(trigger_words=True, trigger_captions=3, planted_repeats=(20,), caption_dropout=0.0, steps=12)
-    changed = insert_trigger_words(entries, recipe)
+    recipe = tiny_recipe(trigger_words=True, trigger_captions=3, text_positions=40, steps=60)
+    often = [replace(entry, repeats=30) if entry.role == "planted" else entry for entry in entries]
+    changed = insert_trigger_words(often, recipe)
     seen: set[tuple[int, ...]] = set()
     networks = NETWORKS[recipe.family]
     predict = networks.predict
@@ -84,9 +85,9 @@ def test_the_training_shows_every_caption_of_an_image(
 
     monkeypatch.setattr(networks, "predict", watch)
     tokenizer = train_lab(changed, recipe, tmp_path / "lab").pipeline.tokenizer
-    texts = {tokenizer.decode(list(ids), skip_special_tokens=True).strip() for ids in seen}
-    wanted = {text for entry in changed if entry.role == "planted" for text in entry.texts}
-    assert len(wanted) == 6 and wanted <= texts
+    texts = [text for entry in changed if entry.role == "planted" for text in entry.texts]
+    wanted = set(map(tuple, tokenizer(texts, padding="max_length", max_length=40).input_ids))
+    assert len(wanted) == 6 and wanted <= seen
 
 
 def _networks(family: dict[str, Any]) -> tuple[Any, LabRecipe]:
