@@ -12,6 +12,7 @@ from imgaudit.benchmark.methods.invmm_scores import InvMMTable, report_invmm
 from imgaudit.benchmark.methods.mitigation_report import report_mitigations
 from imgaudit.benchmark.methods.mitigation_table import MitigationTable
 from imgaudit.benchmark.methods.prompt_scores import PromptScoreTable, report_prompt_scores
+from imgaudit.benchmark.methods.pruning import PruningTable, report_pruning
 from imgaudit.benchmark.methods.trigger_search import TriggerTable, report_triggers
 from imgaudit.benchmark.methods.word_weights import WordTable, report_word_weights
 from imgaudit.benchmark.settings import MethodSettings
@@ -44,7 +45,9 @@ class MethodOutcomes(Table):
     """Lab by lab."""
 
 
-MethodTable = TypeVar("MethodTable", PromptScoreTable, WordTable, InvMMTable, TriggerTable, MitigationTable)
+MethodTable = TypeVar(
+    "MethodTable", PromptScoreTable, WordTable, InvMMTable, TriggerTable, MitigationTable, PruningTable
+)
 Found = tuple[str, int, list[Goal]]
 
 
@@ -63,6 +66,7 @@ METHODS: Mapping[str, Callable[[Path], Found]] = {
     "word-weights": _goals_of(WordTable, lambda table: report_word_weights(table).targets),
     "invmm": _goals_of(InvMMTable, lambda table: report_invmm(table).targets),
     "triggers": _goals_of(TriggerTable, lambda table: report_triggers(table).targets),
+    "pruning": _goals_of(PruningTable, lambda table: report_pruning(table).targets),
     "mitigations": _goals_of(MitigationTable, lambda table: report_mitigations(table).targets),
 }
 """Benchmark command to what reads its table, which lies beside the lab under the command's name."""
