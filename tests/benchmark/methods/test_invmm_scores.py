@@ -10,7 +10,7 @@ from imgaudit.benchmark.budgets import invmm_baseline
 from imgaudit.benchmark.methods.invmm_scores import InvMMTable, format_invmm, report_invmm
 from imgaudit.schema.protocol import InvMMConfig
 
-FLOW = Path(__file__).parents[3] / "examples" / "labs" / "flow" / "invmm.json"
+FLOW = Path(__file__).parents[3] / "examples" / "labs" / "flow" / "invmm-embedding.json"
 
 
 def test_the_streams_that_were_free_are_named_in_the_table_and_only_they() -> None:
