@@ -296,9 +296,8 @@ class NullBank(Record):
         if self.protocol.invmm != protocol.invmm or not values:
             return Skipped(skipped="the controls were not measured by InvMM with these settings: calibrate with them")
         if {control.invmm_condition for control in self.controls} - {measured.condition, None}:
-            return Skipped(
-                skipped=f"InvMM searched a {measured.condition} here, and none for the controls: calibrate again"
-            )
+            searched = {"mixture": "a mixture of words", "embedding": "an embedding"}[measured.condition]
+            return Skipped(skipped=f"InvMM searched for {searched} here, and not for the controls: calibrate again")
         return conformal_p_value(_closeness(measured.kl_per_dimension), [_closeness(value) for value in values])
 
     def require(self, model_fingerprint: str, protocol: Protocol) -> None:

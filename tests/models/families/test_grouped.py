@@ -44,7 +44,7 @@ def denoiser(request: pytest.FixtureRequest) -> TransformerDenoiser:
 
 # What holds for every family, on these.
 test_weights_are_frozen = every.test_weights_are_frozen_and_evaluations_counted
-test_no_words = every.test_there_are_no_words_to_search_over
+test_no_words = every.test_adapters_that_mix_no_words_have_none_to_search_over
 test_inversion = every.test_inversion_changes_every_stream_and_lowers_the_error
 test_a_chunk = every.test_a_chunk_goes_through_the_whole_protocol
 
