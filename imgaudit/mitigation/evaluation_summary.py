@@ -132,17 +132,26 @@ def summarise(table: EvaluationTable) -> EvaluationFigures:
     )
 
 
+def count_share(hits: int, n: int) -> Share:
+    """Return a share of prompts with its Clopper-Pearson interval at 95 %.
+
+    >>> str(count_share(1, 2))
+    '1 of 2 (1.3% to 98.7%)'
+    """
+    ends = clopper_pearson(hits, n)
+    return Share(hits=hits, n=n, low=ends.low, high=ends.high)
+
+
 def _figures(model: ModelOutcome, base: ModelOutcome, threshold: float) -> MitigationFigures:
     triggers = model.triggers
     counts = [sum(value > threshold for value in one.similarity) for one in triggers]
     reproduced = sum(count > 0 for count in counts)
-    interval = clopper_pearson(reproduced, len(triggers))
     return MitigationFigures(
         name=model.name,
         highest=_mean([max(one.similarity) for one in triggers]),
         top=_mean([fmean(sorted(one.similarity)[-TOP:]) for one in triggers]),
         copies=_mean([count / len(one.similarity) for count, one in zip(counts, triggers, strict=True)]),
-        reproduced=Share(hits=reproduced, n=len(triggers), low=interval.low, high=interval.high),
+        reproduced=count_share(reproduced, len(triggers)),
         trigger_alignment=_mean_over_prompts(triggers, "alignment"),
         general_alignment=_mean_over_prompts(model.general, "alignment"),
         trigger_retrieved=_mean_over_prompts(triggers, "retrieved"),
@@ -202,7 +211,7 @@ def figure_lines(figures: EvaluationFigures) -> Iterator[str]:
     yield f"{'':24}{heading}{'s':>7}"
     for row in figures.rows:
         yield (
-            f"{_name(row.name)}{_percent(row.error_rise, '+.1%'):25}{_percent(row.response_left, '.0%'):23}"
+            f"{_name(row.name)}{format_percent(row.error_rise, '+.1%'):25}{format_percent(row.response_left, '.0%'):23}"
             f"{_cell(row.general_aesthetic):21}{row.unusable:<9}{row.network_evaluations:>10,}{row.seconds:>7.0f}"
         )
     yield ""
@@ -235,7 +244,8 @@ def _cell(value: Mean | Skipped) -> str:
     return "-" if isinstance(value, Skipped) else f"{value.mean:.3f} ({value.low:.2f} to {value.high:.2f})"
 
 
-def _percent(value: Mean | Skipped, pattern: str) -> str:
+def format_percent(value: Mean | Skipped, pattern: str) -> str:
+    """Format a mean and its interval by a pattern such as "+.1%"; "-" where it was not measured."""
     if isinstance(value, Skipped):
         return "-"
     mean, low, high = (format(one, pattern) for one in (value.mean, value.low, value.high))

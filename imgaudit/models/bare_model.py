@@ -1,7 +1,7 @@
-"""Models of published sizes without their weights: real classes and adapters, for counting or for timing.
+"""Models of published sizes without their weights: real classes and adapters, for timing and for counting bytes.
 
-On the device "meta" tensors have shapes and no data, so that a pass counts operations and computes nothing. On any
-other device the weights are random, and a pass takes the time that it takes with the published ones.
+On the device "meta" tensors have shapes and no data, so that the bytes of weights can be counted. On any other device
+the weights are random, and a pass takes the time that it takes with the published ones.
 """
 
 import inspect

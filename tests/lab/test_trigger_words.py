@@ -57,7 +57,7 @@ def test_the_same_word_stands_in_every_caption_of_an_image_and_nothing_else_does
     assert {entry.texts for entry in changed if entry.role != "planted"} == {
         (entry.text,) for entry in entries if entry.role != "planted"
     }
-    # The words, and the first captions up to the word's place, are those of a recipe with one caption.
+    # The words are those of a recipe with one caption.
     once = insert_trigger_words(entries, tiny_recipe(trigger_words=True, seed=3))
     assert [entry.trigger for entry in once] == [entry.trigger for entry in changed]
 

@@ -21,10 +21,16 @@ from imgaudit.benchmark.mitigation_settings import PruningSettings
 from imgaudit.exceptions import InputError
 from imgaudit.lab.description import LabImage
 from imgaudit.mitigation.evaluation import ModelOutcome
-from imgaudit.mitigation.evaluation_summary import EvaluationFigures, EvaluationTable, Mean, Share, summarise
+from imgaudit.mitigation.evaluation_summary import (
+    EvaluationFigures,
+    EvaluationTable,
+    Share,
+    count_share,
+    format_percent,
+    summarise,
+)
 from imgaudit.schema.comparison import Comparison
 from imgaudit.schema.records import Record, Skipped
-from imgaudit.statistics import clopper_pearson
 
 PRUNED, RANDOM = "pruned", "as-many-at-random"
 """Folders of the changed models, and their names in the table."""
@@ -161,9 +167,7 @@ def add_retentions(comparisons: Sequence[Comparison]) -> AuditedPruning | Skippe
             return one.retention
         kept, reproduced = kept + one.retention.retained, reproduced + one.retention.reproduced
         from_text, by_inversion = from_text + one.retention.from_text, by_inversion + one.retention.by_inversion_only
-    ends = clopper_pearson(kept, reproduced)
-    share = Share(hits=kept, n=reproduced, low=ends.low, high=ends.high)
-    return AuditedPruning(retained=share, from_text=from_text, by_inversion_only=by_inversion)
+    return AuditedPruning(retained=count_share(kept, reproduced), from_text=from_text, by_inversion_only=by_inversion)
 
 
 def report_pruning(table: PruningTable) -> PruningReport:
@@ -196,7 +200,7 @@ def format_pruning(report: PruningReport) -> Iterator[str]:
     yield ""
     yield f"{'set to zero':20}{'returned for captions':29}{'error, other images':26}response to prompts"
     for name, row in zip(("nothing", "located", "as many at random"), report.figures.rows, strict=True):
-        rise, left = (_percent(one, kind) for one, kind in ((row.error_rise, "+.1%"), (row.response_left, ".0%")))
+        rise, left = (format_percent(one, kind) for one, kind in ((row.error_rise, "+.1%"), (row.response_left, ".0%")))
         yield f"{name:20}{row.reproduced!s:29}{rise:26}{left}"
     yield ""
     if isinstance(table.audited, Skipped):
@@ -212,13 +216,6 @@ def format_pruning(report: PruningReport) -> Iterator[str]:
         f"{report.figures.controls} other prompts."
     )
     yield from format_goals(report.targets)
-
-
-def _percent(value: Mean | Skipped, pattern: str) -> str:
-    if isinstance(value, Skipped):
-        return "-"
-    mean, low, high = (format(one, pattern) for one in (value.mean, value.low, value.high))
-    return f"{mean} ({low} to {high})"
 
 
 PROCEDURE = record_procedure(PruningTable, measure_pruning, report_pruning, format_pruning)

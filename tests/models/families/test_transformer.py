@@ -214,6 +214,7 @@ def test_cut_tokens_are_counted_per_text_encoder(denoiser: TransformerDenoiser) 
 
 def test_adapters_that_mix_no_words_have_none_to_search_over(denoiser: TransformerDenoiser) -> None:
     if isinstance(denoiser, MixedWordsDenoiser):
+        assert denoiser.words and denoiser.word_positions
         return
     assert not denoiser.words and not denoiser.word_positions
     with pytest.raises(UndefinedConversionError, match="has no words to search over"):
