@@ -14,12 +14,10 @@ Similarities = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 
 
 class Others(NamedTuple):
-    """All pairs of a generated image and an unrelated target or decoy, in numbers."""
+    """Pairs of a generated image and an unrelated target or decoy, in numbers."""
 
     pairs: int
     """Number of unrelated pairs."""
-    highest: float
-    """Highest similarity of an unrelated pair; -inf without any."""
     at_least: npt.NDArray[np.int64]
     """(targets,): number of unrelated pairs at least as similar as the target is to its own generated images."""
 
@@ -66,15 +64,14 @@ class CrossMatches:
         own = np.array([self.best[place, place] for place in range(len(self.ids))])
         order = np.argsort(own)
         reached = np.zeros(len(own) + 1, dtype=np.int64)
-        pairs, highest = 0, float("-inf")
+        pairs = 0
         for row in self._rows():
             pairs += len(row)
-            highest = max(highest, float(row.max(initial=-np.inf)))
             # A pair at least as similar as the k smallest of the own similarities counts for these.
             reached += np.bincount(np.searchsorted(own[order], row, side="right"), minlength=len(reached))
         at_least = np.empty(len(own), dtype=np.int64)
         at_least[order] = reached[::-1].cumsum()[::-1][1:]
-        return Others(pairs, highest, at_least)
+        return Others(pairs, at_least)
 
     @property
     def pairs(self) -> int:
@@ -94,10 +91,6 @@ class CrossMatches:
         if not self.pairs or not np.isfinite(self.best[place, place]):
             return None
         return (1 + int(self._others.at_least[place])) / (1 + self.pairs)
-
-    def threshold(self) -> float:
-        """Return the highest similarity of a generated image to an image it was not made for; inf without pairs."""
-        return self._others.highest if self.pairs else float("inf")
 
     def resembling(self, image_id: str) -> list[tuple[str, float]]:
         """List other targets that this one's generated images resemble more than they resemble it, closest first."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from imgaudit.index.building import BuildOptions, add_to_collection, build_collection
     from imgaudit.index.collection import Collection
-    from imgaudit.index.flat import FlatIndex, FlatMatch, RangeIndex, count_gpus
+    from imgaudit.index.flat import FlatIndex, FlatMatch, count_gpus
     from imgaudit.index.index_types import IndexTypeChoice, Kind, choose_kind
     from imgaudit.index.results import Match, Matches, SearchResults
     from imgaudit.index.sources import SourceInput, pair_id_lists
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _NAMES = {
     "building": "BuildOptions add_to_collection build_collection",
     "collection": "Collection",
-    "flat": "FlatIndex FlatMatch RangeIndex count_gpus",
+    "flat": "FlatIndex FlatMatch count_gpus",
     "index_types": "IndexTypeChoice Kind choose_kind",
     "results": "Match Matches SearchResults",
     "sources": "SourceInput pair_id_lists",
@@ -28,7 +28,7 @@ _NAMES = {
 _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
 
 __all__ = [
-    "BuildOptions", "Collection", "FlatIndex", "FlatMatch", "IndexTypeChoice", "Kind", "Match", "Matches", "RangeIndex",
+    "BuildOptions", "Collection", "FlatIndex", "FlatMatch", "IndexTypeChoice", "Kind", "Match", "Matches",
     "SearchResults", "SourceInput", "add_to_collection", "build_collection", "choose_kind", "count_gpus",
     "pair_id_lists",
 ]  # fmt: skip

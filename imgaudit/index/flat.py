@@ -63,54 +63,12 @@ class FlatIndex:
             for line, found in zip(similarity, rows, strict=True)
         ]
 
-    def similarities(self, queries: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
-        """Return the similarities (queries, vectors) of every query with every vector, in the order they were added.
-
-        They are -inf where the query or the vector is not finite.
-        """
-        # One column more for the row -1, with which FAISS fills where it finds no more vectors.
-        found = np.full((len(queries), len(self.ids) + 1), -np.inf, dtype=np.float32)
-        if len(queries) and self.ids:
-            values, rows = self._index.search(self._prepare(queries), len(self.ids))
-            similarity = 1 - values / self.descriptor.dimension if self.descriptor.binary else values
-            np.put_along_axis(found, rows, similarity, 1)
-        return found[:, :-1]
-
     def _prepare(self, vectors: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return the vectors as FAISS takes them; one that is not finite is NaN throughout, which is near nothing."""
         if not self.descriptor.binary:
             finite = np.isfinite(np.asarray(vectors, dtype=np.float32)).all(axis=1, keepdims=True)
             vectors = np.where(finite, vectors, np.float32("nan"))
         return np.ascontiguousarray(vectors)
-
-
-class RangeIndex:
-    """Float vectors searched exhaustively for all neighbours above a bound, known by their row.
-
-    >>> index = RangeIndex(2)
-    >>> index.add(np.eye(2, dtype=np.float32))
-    >>> index.search(np.eye(2, dtype=np.float32)[:1], 0.5)
-    [[(0, 1.0)]]
-    """
-
-    def __init__(self, dimension: int) -> None:
-        self._index = faiss.IndexFlatIP(dimension)
-
-    def add(self, vectors: npt.NDArray[np.float32]) -> None:
-        """Add rows."""
-        self._index.add(np.ascontiguousarray(vectors))
-
-    def search(self, queries: npt.NDArray[np.float32], bound: float) -> list[list[tuple[int, float]]]:
-        """Find, per query, the rows whose inner product is above a bound, highest first.
-
-        Their number is not limited: queries in blocks keep memory in proportion to queries x rows.
-        """
-        limits, values, rows = self._index.range_search(np.ascontiguousarray(queries), bound)
-        found = []
-        for start, stop in zip(limits[:-1].tolist(), limits[1:].tolist(), strict=True):
-            order = np.argsort(-values[start:stop], kind="stable") + start
-            found.append(list(zip(rows[order].tolist(), values[order].tolist(), strict=True)))
-        return found
 
 
 def count_gpus() -> int:

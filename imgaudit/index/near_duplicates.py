@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from imgaudit.index import RangeIndex
+from imgaudit.index.bound import BoundIndex
 from imgaudit.io.screening import THUMBNAIL_SIDE
 from imgaudit.schema.measures import NEAR_COPY_CORRELATION
 from imgaudit.similarity.descriptors import PixelDescriptor
@@ -26,8 +26,8 @@ MOST = 50
 BLOCK_ROWS = 128
 """Images whose vectors are in memory at any moment, 12 KiB each and as much again for every step of describing them."""
 
-BLOCK_PAIRS = 4_000_000
-"""Pairs that are in memory at any moment."""
+BLOCK = 4
+"""Side of the squares of pixels by whose means pairs are looked up first: 193 numbers for every thumbnail."""
 
 Vectors = npt.NDArray[np.float32]
 
@@ -38,30 +38,17 @@ def _describe_thumbnails(thumbnails: npt.NDArray[np.uint8]) -> Vectors:
     return np.asarray(PixelDescriptor().describe(images), dtype=np.float32)
 
 
-def _bound_vectors(vectors: Vectors) -> Vectors:
-    """Return vectors (N, 193) whose inner product is never below that of the whole ones.
-
-    192 coordinates are the vector's share in an orthonormal set (means of 4 x 4 blocks), the last is the length of what
-    is left; by Cauchy and Schwarz two rests multiply to no more than the product of their lengths.
-    """
-    low = vectors.reshape(-1, 3, 8, 4, 8, 4).sum(axis=(3, 5)).reshape(len(vectors), -1) / 4
-    rest = np.sqrt(np.maximum(0, (vectors**2).sum(axis=1) - (low**2).sum(axis=1)))
-    return np.ascontiguousarray(np.concatenate([low, rest[:, None]], axis=1), dtype=np.float32)
-
-
 def _find_candidates(thumbnails: npt.NDArray[np.uint8]) -> list[list[tuple[int, float]]]:
     """Return, per image, the others that correlate above the bound, closest first, at most `MOST`; exact."""
     count = len(thumbnails)
-    step = max(1, min(BLOCK_ROWS, BLOCK_PAIRS // count))
-    index = RangeIndex(193)
+    index = BoundIndex(BLOCK)
     for start in range(0, count, BLOCK_ROWS):
-        index.add(_bound_vectors(_describe_thumbnails(thumbnails[start : start + BLOCK_ROWS])))
+        index.add(_describe_thumbnails(thumbnails[start : start + BLOCK_ROWS]))
     found = []
-    for start in range(0, count, step):
-        rows = _describe_thumbnails(thumbnails[start : start + step])
-        # The bound is rounded, so it is asked for a little less than is needed.
-        for row, likely in enumerate(index.search(_bound_vectors(rows), NEAR_COPY_CORRELATION - 1e-4)):
-            others = [other for other, _ in likely[: 4 * MOST] if other != start + row]
+    for start in range(0, count, BLOCK_ROWS):
+        rows = _describe_thumbnails(thumbnails[start : start + BLOCK_ROWS])
+        for row, likely in enumerate(index.search(rows, NEAR_COPY_CORRELATION, 4 * MOST)):
+            others = [other for other, _ in likely if other != start + row]
             exact = (_describe_thumbnails(thumbnails[others]) @ rows[row]).tolist() if others else []
             near = [pair for pair in zip(others, exact, strict=True) if pair[1] > NEAR_COPY_CORRELATION]
             found.append(sorted(near, key=lambda pair: (-pair[1], pair[0]))[:MOST])

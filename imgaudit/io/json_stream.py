@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from imgaudit.exceptions import InputError, RunFolderError
 from imgaudit.io.reading import open_bounded
-from imgaudit.io.writing import MAX_JSON_BYTES
+from imgaudit.io.writing import MAX_PIECES_BYTES
 
 CHUNK: Final = 2**18
 """Bytes that are read at once, where no element is longer."""
@@ -21,7 +21,7 @@ _SPACE: Final = re.compile(r"[ \t\n\r]*")
 """White space of JSON."""
 
 
-def read_json_in_pieces(path: Path, takers: Mapping[str, Callable[[Any], None]], limit: int = MAX_JSON_BYTES) -> Any:
+def read_json_in_pieces(path: Path, takers: Mapping[str, Callable[[Any], None]], limit: int = MAX_PIECES_BYTES) -> Any:
     """Read a JSON file of at most `limit` bytes, and hand over the elements of some of its lists one at a time.
 
     takers:  called with every element of the list that the outermost object has under a name; the object that is

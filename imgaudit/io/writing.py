@@ -22,10 +22,10 @@ from imgaudit.io.containment import OpenFolder, open_parent
 from imgaudit.io.reading import open_regular, read_bounded
 
 MAX_JSON_BYTES = 512 * 2**20
-"""Bytes of a JSON file that is read back: the report of some ten thousand images."""
+"""Bytes of a JSON file that is read back as a whole."""
 
-MAX_LINES_BYTES = 2 * 2**30
-"""Bytes of a file of records that is read back."""
+MAX_PIECES_BYTES = 2 * 2**30
+"""Bytes of a file that is read back in pieces: records, and the report of some 300,000 images."""
 
 MAX_LINE_BYTES = 64 * 2**20
 """Bytes of one record."""
@@ -250,8 +250,8 @@ def split_lines(path: Path) -> Iterator[bytes]:
     except OSError as error:
         raise RunFolderError(f"{str(path)!r} cannot be read: {error.strerror}") from error
     with file:
-        if (size := os.fstat(file.fileno()).st_size) > MAX_LINES_BYTES:
-            raise RunFolderError(f"{str(path)!r} has {size:,} bytes; at most {MAX_LINES_BYTES:,} are read")
+        if (size := os.fstat(file.fileno()).st_size) > MAX_PIECES_BYTES:
+            raise RunFolderError(f"{str(path)!r} has {size:,} bytes; at most {MAX_PIECES_BYTES:,} are read")
         yield from iter(partial(file.readline, MAX_LINE_BYTES), b"")
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load
@@ -47,9 +48,9 @@ from imgaudit.similarity.parts import compare_images
 from imgaudit.statistics import false_positive_interval
 
 
-def _describe(path: Path, descriptor: Descriptor) -> npt.NDArray[np.generic]:
+def _describe(path: Path, descriptor: Descriptor) -> npt.NDArray[np.float32]:
     [vector] = descriptor.describe(to_tensor(read_png(path))[None])
-    return np.asarray(vector)
+    return np.asarray(vector, dtype=np.float32)
 
 
 def _paths(run: RunFolder, measurement: Measurement) -> list[Path]:
@@ -105,15 +106,19 @@ def match_run(
                 for m in measurements
                 if isinstance(measured := m.ladder(rung), RungMeasurement) and measured.valid
             )
-            crossed[rung] = cross_match(descriptor, rendered, replicas, decoys=decoys, groups=groups)
+            crossed[rung] = cross_match(rendered, replicas, decoys=decoys, groups=groups)
     return duplicates, crossed
 
 
-def _decoys(run: RunFolder, descriptor: Descriptor) -> npt.NDArray[np.generic] | None:
+def _decoys(run: RunFolder, descriptor: Descriptor) -> npt.NDArray[np.float32] | None:
     if not run.decoys_path.is_file():
         return None
     try:
-        return np.asarray(load(read_bounded(run.decoys_path, MAX_TENSOR_BYTES))[descriptor.name].numpy())
+        vectors = load(read_bounded(run.decoys_path, MAX_TENSOR_BYTES))[descriptor.name]
+        if vectors.dtype is not torch.float32 or vectors.dim() != 2 or vectors.shape[1] != descriptor.dimension:
+            given = f"{vectors.dtype} {tuple(vectors.shape)}"
+            raise InputError(f"vectors of {descriptor.dimension} float32 are expected, and {given} is there")
+        return np.asarray(vectors.numpy())
     except (InputError, KeyError, SafetensorError) as error:
         raise RunFolderError(f"{str(run.decoys_path)!r} is damaged ({error}): delete it and audit again") from error
 
@@ -165,7 +170,8 @@ def is_current(run: RunFolder, result: AuditResult) -> bool:
 def read_decided_policy(run: RunFolder, default: Policy) -> Policy:
     """Return the policy that report.json was decided by; the default where there is no report that can be read."""
     try:
-        return Policy.model_validate(read_json(run.report_path)["policy"])
+        around = run.read_report_around()
+        return Policy.model_validate(around["policy"] if isinstance(around, dict) else None)
     except (RunFolderError, LookupError, TypeError, ValidationError):
         return default
 

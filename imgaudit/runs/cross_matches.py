@@ -1,41 +1,53 @@
-"""Generations compared with every target of a folder and with decoys, through one index at a time.
+"""Generations compared with the targets of a folder that they were not made for, and with decoys.
 
-A folder of 100,000 images has 10,000 million pairs. So vectors wait in files of the system's temporary folder, and what
-is compared at once is a block of targets with some images' generations: what is in memory does not grow with the
-number of generations, and of the pairs nothing is kept but what conclusions need.
+A folder of 100,000 images has 10,000 million pairs. So coincidence is counted with a sample of the targets where there
+are many. Which other targets an image's generations are near copies of is looked up among all of them. What waits in
+between is in files of the system's temporary folder.
 """
 
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import IO
+from itertools import accumulate, islice
+from typing import IO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from imgaudit.decision.coincidence import CrossMatches, Others
-from imgaudit.index import FlatIndex
+from imgaudit.index.bound import BoundIndex
 from imgaudit.schema.measures import NEAR_COPY_CORRELATION
-from imgaudit.similarity.descriptors import Descriptor
 
-BLOCK_COLUMNS = 4096
-"""Targets and decoys that are in an index at any moment: a multiple of the 1,024 vectors that FAISS multiplies at once,
-so that every product is the one that a single index of all vectors gives, to the last digit."""
+MOST_OTHERS = 2048
+"""Targets and decoys with which every image's generations are compared, to count coincidence: all where there are no
+more, and otherwise the first targets in order of id, which is that of their SHA-256 and so as good as drawn by lot."""
 
-BLOCK_BYTES = 64 * 2**20
-"""Bytes of similarities, and of the generations' vectors, that are in memory at any moment."""
+ROUNDING = 1e-6
+"""Correlations that differ by less are the same: sums of float32, taken in another order."""
 
-Vectors = npt.NDArray[np.generic]
+BATCH = 128
+"""Generations that are compared at once; those of one image are never divided."""
+
+BLOCK = 8
+"""Side of the squares of pixels by whose means near copies are looked up first: 49 numbers for every target."""
+
+MOST_RESEMBLING = 50
+"""Other targets that are named for an image."""
+
+MOST_EXAMINED = 200
+"""Targets that are compared in full with an image's generations: those with the highest bounds."""
+
+Vectors = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class CountedMatches(CrossMatches):
     """Coincidence that was counted row by row; the similarities themselves were not kept."""
 
-    own: npt.NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
+    own: Vectors = field(default_factory=lambda: np.empty(0, np.float32))
     """(targets,): highest similarity of an image's generations to the image itself; -inf when none was scored."""
-    counted: Others = field(default_factory=lambda: Others(0, float("-inf"), np.empty(0, np.int64)))
-    """All unrelated pairs in numbers."""
+    counted: Others = field(default_factory=lambda: Others(0, np.empty(0, np.int64)))
+    """All unrelated pairs that were compared, in numbers."""
     closer: dict[str, list[tuple[str, float]]] = field(default_factory=dict)
     """By image, other targets that its generations resemble more than it, closest first; images without any are left
     out."""
@@ -52,164 +64,193 @@ class CountedMatches(CrossMatches):
         return (1 + int(self.counted.at_least[place])) / (1 + self.pairs)
 
     def resembling(self, image_id: str) -> list[tuple[str, float]]:
-        """Return what `CrossMatches.resembling` returns."""
+        """Return what `CrossMatches.resembling` returns, at most `MOST_RESEMBLING` of them."""
         return list(self.closer.get(image_id, ()))
 
 
-class _StoredVectors:
-    """Rows of one shape in a temporary file."""
+class _StoredRows:
+    """Rows of float32 of one length in a temporary file."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
-        self._empty: Vectors | None = None
+        self._length = 0
         self.count = 0
 
-    def add(self, vectors: Vectors) -> None:
+    def add(self, rows: Vectors) -> None:
         """Add rows at the end."""
-        self._empty = vectors[:0]
+        self._length = rows.shape[1]
         self._file.seek(0, 2)
-        self._file.write(np.ascontiguousarray(vectors).tobytes())
-        self.count += len(vectors)
+        self._file.write(np.ascontiguousarray(rows, dtype=np.float32).tobytes())
+        self.count += len(rows)
 
     def read(self, start: int, stop: int) -> Vectors:
         """Return some of the rows."""
-        if self._empty is None:
-            raise ValueError("there are no rows yet")
-        size = self._empty.dtype.itemsize * int(np.prod(self._empty.shape[1:]))
+        size = 4 * self._length
         self._file.seek(start * size)
-        data = self._file.read((min(stop, self.count) - start) * size)
-        return np.frombuffer(data, self._empty.dtype).reshape(-1, *self._empty.shape[1:])
+        return np.frombuffer(self._file.read((stop - start) * size), np.float32).reshape(-1, self._length)
+
+    def read_each(self, places: Iterable[int]) -> Vectors:
+        """Return the rows at these places."""
+        return np.concatenate([self.read(place, place + 1) for place in places])
 
 
-class _Columns:
-    """The targets and decoys of a folder, a block of them in an index at any moment."""
+class _Batch(NamedTuple):
+    """Some images with all their generations."""
 
-    def __init__(self, descriptor: Descriptor, vectors: _StoredVectors) -> None:
-        self._descriptor, self._vectors = descriptor, vectors
-        self._held: tuple[int, FlatIndex] | None = None
-
-    def __len__(self) -> int:
-        return self._vectors.count
-
-    def add(self, vectors: Vectors) -> None:
-        self._vectors.add(vectors)
-
-    @property
-    def dimension(self) -> int:
-        """Numbers of a vector."""
-        return self._descriptor.dimension
-
-    def starts(self) -> range:
-        """Return where blocks begin."""
-        return range(0, len(self), BLOCK_COLUMNS)
-
-    def best_in(self, start: int, generations: Vectors) -> npt.NDArray[np.float32]:
-        """Return the highest similarity of any of an image's generations to each vector of a block."""
-        if self._held is None or self._held[0] != start:
-            vectors, index = self._vectors.read(start, start + BLOCK_COLUMNS), FlatIndex(self._descriptor)
-            index.add([""] * len(vectors), vectors)
-            self._held = start, index
-        return np.asarray(self._held[1].similarities(generations).max(axis=0), dtype=np.float32)
-
-
-@dataclass
-class _Generations:
-    """The vectors of every image's generations, in the order in which they came."""
-
-    vectors: _StoredVectors
-    places: list[int] = field(default_factory=list)
+    places: list[int]
     """Row of each image among the targets."""
-    ends: list[int] = field(default_factory=list)
-    """For each, the number of vectors up to and with its own."""
+    starts: list[int]
+    """For each, where its generations begin."""
+    vectors: Vectors
+    """(generations, 3072)."""
 
-    def add(self, place: int, vectors: Vectors) -> None:
-        self.vectors.add(vectors)
-        self.places.append(place)
-        self.ends.append(self.vectors.count)
+    def highest(self, similarities: Vectors) -> Vectors:
+        """Return (images, columns): the highest of every image's generations, of (generations, columns)."""
+        return np.asarray(np.maximum.reduceat(similarities, self.starts, axis=0))
 
-    def groups(self, columns: int, dimension: int) -> Iterator[list[tuple[int, Vectors]]]:
-        """Yield some images at a time, with their vectors, so that their rows of the matrix have a bounded size."""
-        group, size = list[tuple[int, Vectors]](), 0
-        for place, start, stop in zip(self.places, [0, *self.ends], self.ends, strict=False):
-            group.append((place, self.vectors.read(start, stop)))
-            size += 4 * (columns + (stop - start) * dimension)
-            if size >= BLOCK_BYTES:
-                yield group
-                group, size = [], 0
-        if group:
-            yield group
+    def own_image(self) -> list[int]:
+        """Return, for every generation, the number of its image in the batch."""
+        counts = np.diff([*self.starts, len(self.vectors)])
+        return np.repeat(np.arange(len(self.places)), counts).tolist()
+
+
+@dataclass(frozen=True)
+class _Folder:
+    """The targets and decoys that generations are compared with."""
+
+    ids: list[str]
+    targets: _StoredRows
+    others: Vectors
+    """(at most MOST_OTHERS, 3072): targets from the first on, then decoys."""
+    bounds: BoundIndex
+    """All targets."""
+    related: dict[int, list[int]]
+    """Rows of the same work, for every target that has near-duplicates."""
+
+    def work(self, place: int) -> list[int]:
+        """Return the rows of one work: the target, and its near-duplicates."""
+        return self.related.get(place, [place])
 
 
 def cross_match(
-    descriptor: Descriptor,
     targets: Iterable[tuple[str, Vectors]],
     generations: Iterable[tuple[str, Vectors]],
     *,
     decoys: Vectors | None = None,
     groups: Sequence[Sequence[str]] = (),
 ) -> CrossMatches:
-    """Compare every generation of a rung with every target that has the rung and with decoys.
+    """Compare the generations of a rung with targets that have the rung and with decoys, by the pixel descriptor.
 
-    targets:      id and one vector of the descriptor; taken one at a time
-    generations:  id and the vectors of its frames that can be scored, one target at a time; ids are among the targets
-    decoys:       (decoys, dimension): unrelated images
+    targets:      id and one vector (3072,), in order of id; taken one at a time
+    generations:  id and the vectors (frames, 3072) that can be scored, one target at a time; ids are among the targets
+    decoys:       (decoys, 3072): unrelated images
     groups:       near-duplicates among the targets
+
+    Coincidence is counted over all pairs where there are at most `MOST_OTHERS` targets and decoys, and otherwise over
+    those with the first `MOST_OTHERS`. Other targets that an image's generations resemble more than it are looked for
+    among all.
     """
-    with tempfile.TemporaryFile() as of_targets, tempfile.TemporaryFile() as of_generations:
-        ids, columns = list[str](), _Columns(descriptor, _StoredVectors(of_targets))
-        for name, vector in targets:
-            ids.append(name)
-            columns.add(vector[None])
-        if ids and decoys is not None and len(decoys):
-            columns.add(decoys)
-        place = {name: number for number, name in enumerate(ids)}
-        own, waiting = np.full(len(ids), -np.inf, dtype=np.float32), _Generations(_StoredVectors(of_generations))
-        for name, vectors in generations:
-            if len(vectors):
-                row = place[name]
-                start = row - row % BLOCK_COLUMNS
-                own[row] = columns.best_in(start, vectors)[row - start]
-                waiting.add(row, vectors)
-        return _count_matches(ids, columns, waiting, own, groups)
+    with tempfile.TemporaryFile() as of_targets, tempfile.TemporaryFile() as of_rows:
+        folder = _read_folder(targets, _StoredRows(of_targets), decoys, groups)
+        own, rows = np.full(len(folder.ids), -np.inf, dtype=np.float32), _StoredRows(of_rows)
+        closer = dict[str, list[tuple[str, float]]]()
+        place = {name: number for number, name in enumerate(folder.ids)}
+        for batch in _batches(generations, place):
+            whose = folder.targets.read_each(batch.places)[batch.own_image()]
+            own[batch.places] = batch.highest((batch.vectors * whose).sum(axis=1))
+            rows.add(_compare_with_others(batch, folder))
+            for row, found in _find_closer(batch, folder, own):
+                closer[folder.ids[row]] = found
+        counted = _count(own, rows)
+    nothing = np.empty((0, 0), dtype=np.float32)
+    return CountedMatches(folder.ids, nothing, groups, own, counted, closer)
 
 
-def _count_matches(
-    ids: list[str],
-    columns: _Columns,
-    waiting: _Generations,
-    own: npt.NDArray[np.float32],
+def _read_folder(
+    targets: Iterable[tuple[str, Vectors]],
+    stored: _StoredRows,
+    decoys: Vectors | None,
     groups: Sequence[Sequence[str]],
-) -> CountedMatches:
-    """Compare a few images' generations with all columns at a time, and keep what conclusions need."""
+) -> _Folder:
+    ids, bounds = list[str](), BoundIndex(BLOCK)
+    given = iter(targets)
+    while some := list(islice(given, BATCH)):
+        ids.extend(name for name, _ in some)
+        block = np.stack([vector for _, vector in some])
+        stored.add(block)
+        bounds.add(block)
+    others = [stored.read(0, min(len(ids), MOST_OTHERS))] if ids else []
+    if ids and decoys is not None:
+        others.append(decoys[: max(0, MOST_OTHERS - len(ids))])
     place = {name: number for number, name in enumerate(ids)}
     works = [[place[name] for name in group if name in place] for group in groups]
     related = {row: work for work in works for row in work}
+    return _Folder(ids, stored, np.concatenate(others) if others else np.empty((0, 0), np.float32), bounds, related)
+
+
+def _batches(generations: Iterable[tuple[str, Vectors]], place: dict[str, int]) -> Iterator[_Batch]:
+    """Put images together until there are enough generations."""
+    places, vectors, count = list[int](), list[Vectors](), 0
+    for name, frames in generations:
+        if len(frames):
+            places.append(place[name])
+            vectors.append(frames)
+            count += len(frames)
+        if count >= BATCH:
+            yield _make_batch(places, vectors)
+            places, vectors, count = [], [], 0
+    if places:
+        yield _make_batch(places, vectors)
+
+
+def _make_batch(places: list[int], vectors: list[Vectors]) -> _Batch:
+    starts = [0, *accumulate(map(len, vectors[:-1]))]
+    return _Batch(places, starts, np.concatenate(vectors))
+
+
+def _compare_with_others(batch: _Batch, folder: _Folder) -> Vectors:
+    """Return (images, others): highest similarity of an image's generations to each; -inf for its own work."""
+    best = batch.highest(batch.vectors @ folder.others.T)
+    sampled = min(len(folder.ids), len(folder.others))
+    for number, place in enumerate(batch.places):
+        best[number, [row for row in folder.work(place) if row < sampled]] = -np.inf
+    return best
+
+
+def _find_closer(batch: _Batch, folder: _Folder, own: Vectors) -> Iterator[tuple[int, list[tuple[str, float]]]]:
+    """Yield an image's row, with the other targets that its generations are nearer copies of than of it."""
+    likely: dict[int, dict[int, float]] = {}
+    found_likely = folder.bounds.search(batch.vectors, NEAR_COPY_CORRELATION, MOST_EXAMINED)
+    for number, rows in zip(batch.own_image(), found_likely, strict=True):
+        bounds = likely.setdefault(number, {})
+        for row, bound in rows:
+            bounds[row] = max(bound, bounds.get(row, -1.0))
+    ends = [*batch.starts[1:], len(batch.vectors)]
+    for number, bounds in likely.items():
+        place = batch.places[number]
+        others = sorted(bounds.keys() - set(folder.work(place)), key=lambda row: (-bounds[row], row))[:MOST_EXAMINED]
+        if not others:
+            continue
+        frames = batch.vectors[batch.starts[number] : ends[number]]
+        best = (frames @ folder.targets.read_each(others).T).max(axis=0)
+        level = max(float(own[place]) + ROUNDING, NEAR_COPY_CORRELATION)
+        found = [(folder.ids[row], float(one)) for row, one in zip(others, best, strict=True) if one > level]
+        if found:
+            # Identical pictures differ in the last digit only: these are in order of id.
+            yield place, sorted(found, key=lambda pair: (-round(pair[1], 6), pair[0]))[:MOST_RESEMBLING]
+
+
+def _count(own: Vectors, rows: _StoredRows) -> Others:
+    """Count, for every image, the unrelated pairs that are at least as similar as the image and its own generations."""
     order = np.argsort(own)
-    ordered, reached = own[order], np.zeros(len(own) + 1, dtype=np.int64)
-    pairs, highest, closer = 0, float("-inf"), dict[str, list[tuple[str, float]]]()
-    for row, best in _rows(columns, waiting):
-        best[related.get(row, [row])] = -np.inf
-        best[row] = -np.inf
-        bound = max(float(own[row]), NEAR_COPY_CORRELATION)
-        others = [(ids[one], float(best[one])) for one in np.flatnonzero(best[: len(ids)] > bound)]
-        if others:
-            closer[ids[row]] = sorted(others, key=lambda pair: -pair[1])
-        known = best[np.isfinite(best)]
-        pairs, highest = pairs + len(known), max(highest, float(known.max(initial=-np.inf)))
+    # A little less than the own similarity: pairs of identical pictures count, in whatever order they are summed.
+    ordered, reached, pairs = own[order] - np.float32(ROUNDING), np.zeros(len(own) + 1, dtype=np.int64), 0
+    for start in range(0, rows.count, BATCH):
+        known = rows.read(start, min(start + BATCH, rows.count)).ravel()
+        known = known[np.isfinite(known)]
+        pairs += len(known)
         # A pair at least as similar as the k smallest of the own similarities counts for these.
         reached += np.bincount(np.searchsorted(ordered, known, side="right"), minlength=len(reached))
     at_least = np.empty(len(own), dtype=np.int64)
     at_least[order] = reached[::-1].cumsum()[::-1][1:]
-    nothing = np.empty((0, 0), dtype=np.float32)
-    return CountedMatches(ids, nothing, groups, own, Others(pairs, highest, at_least), closer)
-
-
-def _rows(columns: _Columns, waiting: _Generations) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
-    """Yield for each image with generations its row, and the highest similarity to every target and decoy."""
-    for group in waiting.groups(len(columns), columns.dimension):
-        best = np.empty((len(group), len(columns)), dtype=np.float32)
-        for start in columns.starts():
-            for number, (_, vectors) in enumerate(group):
-                best[number, start : start + BLOCK_COLUMNS] = columns.best_in(start, vectors)
-        for number, (row, _) in enumerate(group):
-            yield row, best[number]
+    return Others(pairs, at_least)

@@ -30,7 +30,7 @@ from imgaudit.exceptions import InputError, RunFolderError
 from imgaudit.io.chain import digest_parts
 from imgaudit.io.json_stream import format_list, read_json_in_pieces
 from imgaudit.io.reading import FolderReader, open_bounded
-from imgaudit.io.writing import MAX_JSON_BYTES, read_json, write_atomically
+from imgaudit.io.writing import MAX_JSON_BYTES, MAX_PIECES_BYTES, read_json, write_atomically
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.inventory import FileSizes, list_run
 from imgaudit.schema.problems import describe_problem
@@ -231,7 +231,7 @@ def hash_with(reader: FolderReader, name: str, length: int | None = None) -> tup
     return digest.hexdigest(), done
 
 
-def read_evidence(run: RunFolder, limit: int = MAX_JSON_BYTES) -> EvidenceList | FirstEvidenceList:
+def read_evidence(run: RunFolder, limit: int = MAX_PIECES_BYTES) -> EvidenceList | FirstEvidenceList:
     """Read evidence.json of at most `limit` bytes. Raises RunFolderError when it is missing or damaged."""
     path = run.path / EVIDENCE
     if not path.is_file():
@@ -240,7 +240,7 @@ def read_evidence(run: RunFolder, limit: int = MAX_JSON_BYTES) -> EvidenceList |
             "finish it, or imgaudit report RUN to keep what was measured so far"
         )
     if not _names_format(run, limit):
-        content = read_json(path, limit)
+        content = read_json(path, min(limit, MAX_JSON_BYTES))
         if not (isinstance(content, Mapping) and "format" in content):
             return _validate(run, _FIRST, content)
     tables = {section: FileTable() for section in ("files", "pages", "growing")}

@@ -17,7 +17,7 @@ from imgaudit.decision.verdict import conclude_skipped
 from imgaudit.exceptions import RunFolderError
 from imgaudit.io.json_stream import read_json_in_pieces
 from imgaudit.io.reading import hash_file
-from imgaudit.io.writing import MAX_JSON_BYTES, read_json
+from imgaudit.io.writing import MAX_PIECES_BYTES, read_json
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import read_manifest, require_whole
 from imgaudit.schema.findings import AuditResult, Finding
@@ -146,7 +146,7 @@ def _require_utf8(path: Path) -> None:
 
 def _digest(path: Path) -> str:
     try:
-        return hash_file(path, MAX_JSON_BYTES)
+        return hash_file(path, MAX_PIECES_BYTES)
     except OSError as error:
         raise RunFolderError(f"{str(path)!r} cannot be read: {error.strerror}; is this a finished run?") from error
 

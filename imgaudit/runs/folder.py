@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from imgaudit.exceptions import RunFolderError
 from imgaudit.io.containment import contain, open_parent
+from imgaudit.io.json_stream import read_json_in_pieces
 from imgaudit.io.lock import hold_folder
 from imgaudit.io.reading import open_regular
 from imgaudit.io.writing import MAX_LINE_BYTES, append_lines, read_line, split_lines
@@ -60,6 +61,13 @@ class RunFolder:
     def report_path(self) -> Path:
         """The machine's view of the result."""
         return self.path / "report.json"
+
+    def read_report_around(self) -> object:
+        """Return what report.json holds but for its findings, which are passed over one at a time.
+
+        Raises RunFolderError when it cannot be read.
+        """
+        return read_json_in_pieces(self.report_path, {"findings": lambda _: None})
 
     @property
     def calibration_path(self) -> Path:

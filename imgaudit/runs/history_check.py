@@ -5,7 +5,6 @@ from itertools import islice
 
 from imgaudit.exceptions import RunFolderError
 from imgaudit.io.chain import ChainedFile
-from imgaudit.io.writing import read_json
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.history import History, join_history, parse_line, read_history_lines
 from imgaudit.runs.manifest import read_manifest
@@ -53,7 +52,7 @@ def check_history(run: RunFolder) -> Check:
 
 def _read_reported(run: RunFolder) -> object:
     """Return the commands that report.json names, as they stand there; none in reports of older versions."""
-    content = read_json(run.report_path)
+    content = run.read_report_around()
     described = content.get("run") if isinstance(content, dict) else None
     return described.get("history", []) if isinstance(described, dict) else []
 

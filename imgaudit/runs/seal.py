@@ -180,7 +180,7 @@ def _compare_copies(seal: Seal, other: bytes | None) -> Iterator[str]:
 
 def _compare_report(run: RunFolder, described: dict[str, object] | None) -> Iterator[str]:
     """Yield where report.json says something else of the seal than the seal itself."""
-    content = read_json(run.report_path) if run.report_path.is_file() else {}
+    content = run.read_report_around() if run.report_path.is_file() else {}
     about = content.get("run") if isinstance(content, dict) else None
     said = about.get("seal") if isinstance(about, dict) else None
     if described is None and said is not None:

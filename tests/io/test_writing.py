@@ -101,7 +101,7 @@ def test_json_and_lines_are_read_up_to_a_limit(tmp_path: Path, monkeypatch: pyte
     append_lines(tmp_path / "lines", [{"a": 1}, {"a": "x" * 1000}, {"a": 2}])
     monkeypatch.setattr(writing, "MAX_LINE_BYTES", 500)
     assert list(read_lines(tmp_path / "lines")) == [{"a": 1}, {"a": 2}]
-    monkeypatch.setattr(writing, "MAX_LINES_BYTES", 500)
+    monkeypatch.setattr(writing, "MAX_PIECES_BYTES", 500)
     with pytest.raises(RunFolderError, match=r"lines' has [\d,]+ bytes; at most 500 are read"):
         list(read_lines(tmp_path / "lines"))
     with pytest.raises(OSError, match="at most 10 are read"):

@@ -15,6 +15,8 @@ from imgaudit.benchmark.harness.table import Table
 from imgaudit.benchmark.scale.made_run import make_measured_run
 from imgaudit.benchmark.scale.stage import STAGES, StageCost, run_stage
 from imgaudit.benchmark.settings import ScaleSettings
+from imgaudit.exceptions import InputError
+from imgaudit.io.writing import read_json, write_json
 from imgaudit.runs.manifest import package_versions
 from imgaudit.schema.records import Record
 
@@ -51,10 +53,25 @@ class ScaleTable(Table):
     """Per number of images, in rising order."""
 
 
+class SizeWork(Record):
+    """What is finished of one number of images, kept on disk so that a killed benchmark continues."""
+
+    images: int
+    """Number of images in the run."""
+    replicas: int
+    """Generated images of a rung."""
+    seed: int
+    """Of the made-up run."""
+    records: int
+    """Bytes of records.jsonl."""
+    stages: list[StageCost]
+    """What each finished stage took."""
+
+
 def measure_scale(settings: ScaleSettings, on_stage: OnStage) -> ScaleTable:
     """Make a run of every size and take it through all stages; each is deleted before the next.
 
-    Raises ConfigError for sizes that are no numbers of images.
+    Raises ConfigError for sizes that are no numbers of images, and InputError for a folder with the work on others.
     """
     sizes = sorted(set(parse_sizes(settings.sizes, least=1)))
     results = [_measure_size(settings.out / f"scale-{images}", images, settings, on_stage) for images in sizes]
@@ -65,21 +82,41 @@ def measure_scale(settings: ScaleSettings, on_stage: OnStage) -> ScaleTable:
 
 
 def _measure_size(folder: Path, images: int, settings: ScaleSettings, on_stage: OnStage) -> SizeCost:
-    stock = folder.with_name(f"{folder.name}-stock")
-    for old in (folder, stock):
-        shutil.rmtree(old, ignore_errors=True)
-    make_measured_run(
-        folder, stock, images, replicas=settings.replicas, seed=settings.seed,
-        on_image=lambda done, total: on_stage(f"making {total:,} images", done, total),
-    )  # fmt: skip
-    stages = []
-    for done, stage in enumerate(STAGES):
+    """Measure the stages that are not yet finished. The run is there until all of them are."""
+    kept, stock = folder.with_suffix(".json"), folder.with_name(f"{folder.name}-stock")
+    work = _read_work(kept, images, settings)
+    if work is None:
+        _delete(folder, stock)
+        make_measured_run(
+            folder, stock, images, replicas=settings.replicas, seed=settings.seed,
+            on_image=lambda done, total: on_stage(f"making {total:,} images", done, total),
+        )  # fmt: skip
+        work = SizeWork(
+            images=images, replicas=settings.replicas, seed=settings.seed,
+            records=(folder / "records.jsonl").stat().st_size, stages=[],
+        )  # fmt: skip
+        write_json(kept, work.model_dump(mode="json"))
+    for done, stage in list(enumerate(STAGES))[len(work.stages) :]:
         on_stage(f"{stage}: {images:,} images", done, len(STAGES))
-        stages.append(run_stage(folder, stage))
-    records = (folder / "records.jsonl").stat().st_size
-    for made in (folder, stock):
-        shutil.rmtree(made)
-    return SizeCost(images=images, records=records, stages=stages)
+        work = work.model_copy(update={"stages": [*work.stages, run_stage(folder, stage)]})
+        write_json(kept, work.model_dump(mode="json"))
+    _delete(folder, stock)
+    return SizeCost(images=images, records=work.records, stages=work.stages)
+
+
+def _read_work(path: Path, images: int, settings: ScaleSettings) -> SizeWork | None:
+    """Return what is finished of this number of images, None for nothing."""
+    if not path.is_file():
+        return None
+    work = SizeWork.model_validate(read_json(path))
+    if (work.images, work.replicas, work.seed) != (images, settings.replicas, settings.seed):
+        raise InputError(f"{str(path)!r} holds the work with other options; choose another --out")
+    return work
+
+
+def _delete(*folders: Path) -> None:
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def format_scale(table: ScaleTable) -> Iterator[str]:

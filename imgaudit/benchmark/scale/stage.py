@@ -5,6 +5,7 @@ python -m imgaudit.benchmark.scale.stage RUN conclude|render|verify
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -16,6 +17,10 @@ from imgaudit.schema.records import Record
 
 STAGES = ("conclude", "render", "verify")
 """What is measured, in the order in which a run goes through it."""
+
+
+_MADE = {"conclude": ("report.json",), "render": ("report", "evidence.json"), "verify": ()}
+"""What a stage writes into the run."""
 
 
 class StageCost(Record):
@@ -36,7 +41,13 @@ class StageCost(Record):
 
 
 def run_stage(run: Path, stage: str) -> StageCost:
-    """Take a run through a stage in a fresh process. Raises RuntimeError with what it wrote when it fails."""
+    """Take a run through a stage in a fresh process, from the beginning where the stage was cut short before.
+
+    Raises RuntimeError with what it wrote when it fails.
+    """
+    for name in _MADE[stage]:
+        made = run / name
+        shutil.rmtree(made) if made.is_dir() else made.unlink(missing_ok=True)
     command = [sys.executable, "-m", "imgaudit.benchmark.scale.stage", str(run), stage]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from imgaudit.exceptions import RunFolderError, VerificationError
 from imgaudit.io.framing import ORIGINAL_SIDE
 from imgaudit.io.reading import FolderReader, open_regular
-from imgaudit.io.writing import MAX_JSON_BYTES
+from imgaudit.io.writing import MAX_JSON_BYTES, MAX_PIECES_BYTES
 from imgaudit.runs.evidence import EVIDENCE
 from imgaudit.runs.folder import MAX_TENSOR_BYTES, RunFolder
 from imgaudit.runs.inventory import Inventory
@@ -81,15 +81,16 @@ def _find_bounds(files: int, images: int) -> dict[str, int]:
 
     files, images:  numbers of files and of image folders in the run
     """
-    bounds = {
+    in_pieces = {
         EVIDENCE: MIB + 1024 * files,
-        "manifest.json": 16 * MIB + 1024 * files,
         "report.json": 16 * MIB + 64 * 1024 * images,
         "records.jsonl": 16 * MIB + 256 * 1024 * images,
+    }
+    return {name: min(bound, MAX_PIECES_BYTES) for name, bound in in_pieces.items()} | {
+        "manifest.json": min(16 * MIB + 1024 * files, MAX_JSON_BYTES),
         "calibration.json": MAX_BANK_BYTES,
         "model_checks.json": MIB,
     }
-    return {name: min(bound, MAX_JSON_BYTES) for name, bound in bounds.items()}
 
 
 def _find_usual_bound(name: str) -> int:

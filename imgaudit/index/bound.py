@@ -1,0 +1,95 @@
+"""Pictures that could correlate above a level, told from a short vector of each: the cheap step before exact ones."""
+
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from imgaudit.similarity.descriptors import PixelDescriptor
+
+MARGIN = 1e-4
+"""A bound is rounded, so it is asked for a little less than is needed."""
+
+COLUMNS = 16_384
+"""Vectors that all queries are compared with at once."""
+
+Vectors = npt.NDArray[np.float32]
+
+
+def shorten(vectors: Vectors, block: int) -> Vectors:
+    """Return short vectors whose inner product is never below that of the whole ones.
+
+    vectors:  (N, 3072) float32, unit vectors of the pixel descriptor
+    block:    side of the squares of pixels that are averaged; a divisor of 32
+
+    The result is (N, 3 * (32 / block)**2 + 1) float32. All coordinates but one are the vector's share in an orthonormal
+    set (means of blocks). The last is the length of what is left: by Cauchy and Schwarz, two rests multiply to no more
+    than the product of their lengths.
+    """
+    side = PixelDescriptor.side // block
+    blocks = vectors.reshape(-1, 3, side, block, side, block)
+    low = blocks.sum(axis=(3, 5)).reshape(len(vectors), -1) / block
+    rest = np.sqrt(np.maximum(0, (vectors**2).sum(axis=1) - (low**2).sum(axis=1)))
+    return np.ascontiguousarray(np.concatenate([low, rest[:, None]], axis=1), dtype=np.float32)
+
+
+class BoundIndex:
+    """Short vectors of many pictures, searched for all that could correlate with another above a level.
+
+    >>> import torch
+    >>> images = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    >>> vectors = PixelDescriptor().describe(images)
+    >>> index = BoundIndex(4)
+    >>> index.add(vectors)
+    >>> len(index), 1 in [row for row, _ in index.search(vectors[1:2], 0.9, 10)[0]]
+    (3, True)
+    """
+
+    def __init__(self, block: int) -> None:
+        """Hold nothing yet. block: side of the squares of pixels that are averaged; a divisor of 32."""
+        self._block = block
+        self._rows = [np.empty((0, 3 * (PixelDescriptor.side // block) ** 2 + 1), dtype=np.float32)]
+
+    def __len__(self) -> int:
+        return sum(map(len, self._rows))
+
+    def add(self, vectors: Vectors) -> None:
+        """Add pictures by their whole vectors (N, 3072)."""
+        self._rows.append(shorten(vectors, self._block))
+
+    def search(self, queries: Vectors, level: float, most: int) -> list[list[tuple[int, float]]]:
+        """Find, per whole vector (Q, 3072), rows that could correlate above a level, with their bounds, highest first.
+
+        most:  rows of one query; of more, those with the highest bounds
+        """
+        rows = np.concatenate(self._rows)
+        self._rows = [rows]
+        short = shorten(queries, self._block)
+        found = _Found(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
+        for start in range(0, len(rows), COLUMNS):
+            bounds = short @ rows[start : start + COLUMNS].T
+            query, row = np.nonzero(bounds > level - MARGIN)
+            found = found.join(_Found(query, row + start, bounds[query, row]), most)
+        ends = np.searchsorted(found.query, np.arange(len(queries) + 1)).tolist()
+        pairs = list(zip(found.row.tolist(), found.bound.tolist(), strict=True))
+        return [pairs[start:stop] for start, stop in pairwise(ends)]
+
+
+class _Found(NamedTuple):
+    """Rows found for some queries, in order of query, highest bound first."""
+
+    query: npt.NDArray[np.int64]
+    row: npt.NDArray[np.int64]
+    bound: Vectors
+
+    def join(self, others: "_Found", most: int) -> "_Found":
+        """Return both together, with at most so many rows of one query."""
+        if not len(others.query):
+            return self
+        query = np.concatenate([self.query, others.query])
+        row, bound = np.concatenate([self.row, others.row]), np.concatenate([self.bound, others.bound])
+        order = np.lexsort((row, -bound, query))
+        query = query[order]
+        kept = np.arange(len(query)) - np.searchsorted(query, query) < most
+        return _Found(query[kept], row[order][kept], bound[order][kept])

@@ -1,0 +1,49 @@
+"""Short vectors, against the whole ones."""
+
+import numpy as np
+import pytest
+
+from imgaudit.index import bound
+from imgaudit.index.bound import MARGIN, BoundIndex, shorten
+from imgaudit.similarity.descriptors import PixelDescriptor
+from tests.support.vectors import unit_vectors
+
+
+def smooth_vectors(count: int) -> np.ndarray:  # type: ignore[type-arg]
+    """Vectors of pictures that are mostly smooth, as photographs are: some pairs correlate, most do not."""
+    random = np.random.default_rng(0)
+    coarse = np.repeat(random.normal(size=(count // 4, 3, 32 * 32 // 64)), 4, axis=0).reshape(-1, 3, 4, 4)
+    pictures = coarse.repeat(8, axis=2).repeat(8, axis=3) + 0.4 * random.normal(size=(count, 3, 32, 32))
+    flat = pictures.reshape(count, -1) - pictures.mean(axis=(1, 2, 3))[:, None]
+    return np.asarray(flat / np.linalg.norm(flat, axis=1, keepdims=True), dtype=np.float32)
+
+
+@pytest.mark.parametrize("block", [4, 8, 16])
+def test_the_short_vectors_never_understate_a_similarity(block: int) -> None:
+    vectors = np.concatenate([smooth_vectors(40), np.zeros((1, PixelDescriptor.dimension), np.float32)])
+    short = shorten(vectors, block)
+    assert short.shape == (41, 3 * (32 // block) ** 2 + 1)
+    assert (short @ short.T - vectors @ vectors.T).min() > -1e-5
+
+
+@pytest.mark.parametrize("columns", [7, 16_384])
+def test_every_pair_above_the_level_is_found_with_its_bound(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bound, "COLUMNS", columns)
+    vectors = smooth_vectors(40)
+    index = BoundIndex(8)
+    for start in range(0, 40, 10):
+        index.add(vectors[start : start + 10])
+    short = shorten(vectors, 8)
+    bounds = short @ short.T
+    for query, found in enumerate(index.search(vectors, 0.8, 40)):
+        expected = sorted(np.flatnonzero(bounds[query] > 0.8 - MARGIN), key=lambda row: (-bounds[query, row], row))
+        assert sorted(row for row, _ in found) == sorted(expected) and len(found) >= 4
+        values = [value for _, value in found]
+        assert values == sorted(values, reverse=True)
+        np.testing.assert_allclose(values, bounds[query, expected], atol=1e-6)
+        assert set(np.flatnonzero(vectors @ vectors[query] > 0.8)) <= {row for row, _ in found}
+    assert [len(found) for found in index.search(vectors, 0.8, 3)] == [3] * 40
+
+
+def test_an_empty_index_finds_nothing() -> None:
+    assert BoundIndex(8).search(unit_vectors(2, PixelDescriptor.dimension, seed=1), 0.9, 5) == [[], []]
