@@ -62,7 +62,15 @@ def write_atomically(path: Path, content: Content, *, durable: bool = True, modi
 def write_into(
     folder: OpenFolder, name: str, content: Content, *, durable: bool = True, modified: int | None = None
 ) -> None:
-    """Write a file into an open folder, as `write_atomically` does: for many files of one folder."""
+    """Write a file into an open folder, as `write_atomically` does: for many files of one folder.
+
+    A file that can be made again and has this content already is left as it is: putting a file in the place of another
+    takes several times as long as reading it, on file systems that write it out at once.
+    """
+    if not durable and modified is None and isinstance(content, str | bytes):
+        content = content if isinstance(content, bytes) else content.encode("utf-8")
+        if _has_content(folder, name, content):
+            return
     # Nobody can put a link, or a file of theirs, in the place of a name that they cannot guess.
     temporary = f".{name[:40]}.{secrets.token_hex(8)}.partial"
     descriptor = folder.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
@@ -81,6 +89,18 @@ def write_into(
     except BaseException:
         folder.remove(temporary)
         raise
+
+
+def _has_content(folder: OpenFolder, name: str, content: bytes) -> bool:
+    """Tell whether there is a regular file with this content, which has no other name anywhere."""
+    try:
+        status = folder.status(name)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1 or status.st_size != len(content):
+            return False
+        with os.fdopen(folder.open(name, os.O_RDONLY), "rb") as file:
+            return file.read(len(content) + 1) == content
+    except (OSError, RunFolderError):
+        return False
 
 
 def remove_unfinished(folder: Path) -> None:

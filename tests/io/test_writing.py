@@ -39,6 +39,27 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
     assert path.read_bytes() == "caf\u00e9".encode() and list(path.parent.iterdir()) == [path]
 
 
+def test_what_can_be_made_again_is_left_where_it_is_the_same(tmp_path: Path) -> None:
+    path, other = tmp_path / "a.html", tmp_path / "b.html"
+    write_atomically(path, "<p>caf\u00e9", durable=False)
+    before = path.stat()
+    write_atomically(path, "<p>caf\u00e9", durable=False)
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    write_atomically(path, "<p>caf\u00e8", durable=False)
+    assert path.read_text("utf-8") == "<p>caf\u00e8" and path.stat().st_ino != before.st_ino
+    # Whoever has the other name could change the content later: the page gets a file of its own.
+    os.link(path, other)
+    write_atomically(path, "<p>caf\u00e8", durable=False)
+    assert path.stat().st_nlink == other.stat().st_nlink == 1 and path.read_bytes() == other.read_bytes()
+    path.unlink()
+    path.symlink_to(other)
+    write_atomically(path, "<p>caf\u00e8", durable=False)
+    assert not path.is_symlink() and path.read_bytes() == other.read_bytes()
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError):
+        write_atomically(tmp_path / "folder", "", durable=False)
+
+
 def test_the_name_of_a_file_being_written_is_new_every_time_and_never_followed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -49,9 +49,10 @@ def test_the_run_is_the_same_as_without_workers_and_survives_a_kill(
 
     def kill_one(step: str, paths: Sequence[str]) -> None:
         said.append(step)
-        if step == "generating images" and not killed:
-            killed.append(living_workers()[0])
-            os.kill(killed[0], signal.SIGKILL)
+        # The first to be killed may be without a chunk on a busy machine; then another one is.
+        if step == "generating images" and len(killed) < 2 and not any("signal 9" in one for one in said):
+            killed.append(next(one for one in living_workers() if one not in killed))
+            os.kill(killed[-1], signal.SIGKILL)
 
     worked = measure_run(folder, model, tmp_path / "worked", workers, on_step=kill_one)
     assert worked == plain and len(plain) == 5
