@@ -4,6 +4,7 @@ No alarm cancels near-identical images that a text returned.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from sys import intern
 from typing import NamedTuple
 from typing import Protocol as Interface
 
@@ -74,7 +75,9 @@ class LookedAt(NamedTuple):
         """Take these from what was measured."""
         asked = measurement.ladder(Rung.CAPTION)
         text = describe_text(asked.texts[0]) if isinstance(asked, RungMeasurement | NotAsked) else None
-        return cls(measurement.id, measurement.sha256, measurement.pdq, measurement.features, text)
+        # Every record brings names of its own, which would take more memory than the numbers.
+        features = {intern(name): value for name, value in measurement.features.items()}
+        return cls(measurement.id, measurement.sha256, measurement.pdq, features, text)
 
 
 class Hashed(Interface):

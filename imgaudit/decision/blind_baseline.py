@@ -8,6 +8,7 @@ membership tests have this fault).
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
+from itertools import chain, islice
 from typing import NamedTuple
 
 import numpy as np
@@ -30,7 +31,7 @@ PERMUTATIONS = 199
 
 
 BLOCK = 10
-"""Shuffles that are ranked at once: ranking takes several times the memory of what is ranked."""
+"""Shuffles that are fitted and ranked at once: both take several times the memory of the labels."""
 
 
 def describe_text(text: str) -> dict[str, float]:
@@ -87,9 +88,12 @@ def _tabulate(
     targets: Sequence[Mapping[str, float]], controls: Sequence[Mapping[str, float]]
 ) -> npt.NDArray[np.float64]:
     """Return one row per image, of the features that all of them have: banks of older versions can lack some."""
-    images = (*targets, *controls)
-    names = sorted(set.intersection(*(set(one) for one in images)))
-    return np.array([[one[name] for name in names] for one in images], dtype=np.float64).reshape(len(images), -1)
+    first = (*targets[:1], *controls[:1])[0]
+    names = sorted(name for name in first if all(name in one for one in chain(targets, controls)))
+    rows = np.empty((len(targets) + len(controls), len(names)))
+    for row, one in zip(rows, chain(targets, controls), strict=True):
+        row[:] = [one[name] for name in names]
+    return rows
 
 
 def is_comparable(targets: int, controls: int, level: float = 0.05) -> bool:
@@ -152,20 +156,18 @@ def blind_baseline(
     # Folds and shuffles must not be the same for every folder, or one folder's luck is every folder's.
     seed = int.from_bytes(hashlib.sha256(rows.tobytes()).digest()[:4], "big")
     shuffle = np.random.default_rng(seed)
-    # One column per shuffle: ridge regression on labels, which orders images as discriminant analysis does, fits all
-    # of them at once.
-    columns = np.stack([labels, *(shuffle.permutation(labels) for _ in range(PERMUTATIONS))], axis=1)
-    classifier, guesses = make_pipeline(StandardScaler(), Ridge(alpha=1.0)), np.empty_like(columns)
-    # As `cross_val_predict` does it, which holds every guess three times at its end.
-    for train, test in KFold(5, shuffle=True, random_state=seed).split(rows):
-        guesses[test] = classifier.fit(rows[train], columns[train]).predict(rows[test])
+    folds, sums = list(KFold(5, shuffle=True, random_state=seed).split(rows)), list[npt.NDArray[np.float64]]()
+    shuffled = chain([labels], (shuffle.permutation(labels) for _ in range(PERMUTATIONS)))
+    # One column per shuffle: ridge regression on labels, which orders images as discriminant analysis does, fits
+    # several at once.
+    while some := list(islice(shuffled, BLOCK)):
+        columns = np.stack(some, axis=1)
+        classifier, guesses = make_pipeline(StandardScaler(), Ridge(alpha=1.0)), np.empty_like(columns)
+        # As `cross_val_predict` does it, which holds every guess three times at its end.
+        for train, test in folds:
+            guesses[test] = classifier.fit(rows[train], columns[train]).predict(rows[test])
+        sums.append((rankdata(guesses, axis=0) * columns).sum(axis=0))
     positives = len(targets)
-    sums = np.concatenate(
-        [
-            (rankdata(guesses[:, start : start + BLOCK], axis=0) * columns[:, start : start + BLOCK]).sum(axis=0)
-            for start in range(0, columns.shape[1], BLOCK)
-        ]
-    )
-    areas = (sums - positives * (positives + 1) / 2) / (positives * len(controls))
+    areas = (np.concatenate(sums) - positives * (positives + 1) / 2) / (positives * len(controls))
     p_value = float((areas >= areas[0]).mean())
     return BlindBaseline(float(areas[0]), p_value, len(targets), len(controls))

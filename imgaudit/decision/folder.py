@@ -102,6 +102,7 @@ class FolderDecision:
         blind = any(alarm.code is AlarmCode.BLIND_CAPTIONS for alarm in self.alarms)
         takes = self.policy.alarms == "take_p_values"
         self.evidence = replace(evidence, bank=bank, captions_comparable=not (blind and takes))
+        del works
         self._decide_images()
 
     def _decide_images(self) -> None:

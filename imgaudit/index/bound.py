@@ -11,8 +11,13 @@ from imgaudit.similarity.descriptors import PixelDescriptor
 MARGIN = 1e-4
 """A bound is rounded, so it is asked for a little less than is needed."""
 
-COLUMNS = 16_384
-"""Vectors that all queries are compared with at once."""
+COLUMNS = 2048
+"""Vectors that are compared with all queries at once, or a few more: their products stay in the processor's cache."""
+
+AXES: npt.NDArray[np.float32] = np.divide(
+    [[1, 1, 1], [1, 0, -1], [1, -2, 1]], np.sqrt([[3], [2], [6]]), dtype=np.float32
+)
+"""Brightness and two directions of colour, at right angles and of length one, of red, green and blue."""
 
 Vectors = npt.NDArray[np.float32]
 
@@ -21,17 +26,25 @@ def shorten(vectors: Vectors, block: int) -> Vectors:
     """Return short vectors whose inner product is never below that of the whole ones.
 
     vectors:  (N, 3072) float32, unit vectors of the pixel descriptor
-    block:    side of the squares of pixels that are averaged; a divisor of 32
+    block:    side of the squares of pixels whose brightness is averaged, a divisor of 16; colours are averaged over
+              squares of twice the side, as there is less in them
 
-    The result is (N, 3 * (32 / block)**2 + 1) float32. All coordinates but one are the vector's share in an orthonormal
-    set (means of blocks). The last is the length of what is left: by Cauchy and Schwarz, two rests multiply to no more
-    than the product of their lengths.
+    The result is (N, 1.5 * (32 / block)**2 + 1) float32. All coordinates but one are the vector's share in an
+    orthonormal set (means of blocks). The last is the length of what is left: by Cauchy and Schwarz, two rests multiply
+    to no more than the product of their lengths.
     """
-    side = PixelDescriptor.side // block
-    blocks = vectors.reshape(-1, 3, side, block, side, block)
-    low = blocks.sum(axis=(3, 5)).reshape(len(vectors), -1) / block
+    axes: Vectors = AXES @ vectors.reshape(len(vectors), 3, -1)
+    pictures = axes.reshape(-1, 3, PixelDescriptor.side, PixelDescriptor.side)
+    low = np.concatenate([_average(pictures[:, :1], block), _average(pictures[:, 1:], 2 * block)], axis=1)
     rest = np.sqrt(np.maximum(0, (vectors**2).sum(axis=1) - (low**2).sum(axis=1)))
     return np.ascontiguousarray(np.concatenate([low, rest[:, None]], axis=1), dtype=np.float32)
+
+
+def _average(pictures: Vectors, block: int) -> Vectors:
+    """Return the coordinates (N, all blocks) along the unit vectors that are constant on one block."""
+    count, channels, side, _ = pictures.shape
+    blocks = pictures.reshape(count, channels, side // block, block, side // block, block)
+    return np.asarray(blocks.sum(axis=(3, 5)).reshape(count, -1) / block)
 
 
 class BoundIndex:
@@ -47,30 +60,39 @@ class BoundIndex:
     """
 
     def __init__(self, block: int) -> None:
-        """Hold nothing yet. block: side of the squares of pixels that are averaged; a divisor of 32."""
+        """Hold nothing yet. block: side of the squares of pixels, as `shorten` takes it."""
         self._block = block
-        self._rows = [np.empty((0, 3 * (PixelDescriptor.side // block) ** 2 + 1), dtype=np.float32)]
+        self._blocks, self._last = list[Vectors](), list[Vectors]()
 
     def __len__(self) -> int:
-        return sum(map(len, self._rows))
+        return sum(map(len, [*self._blocks, *self._last]))
 
     def add(self, vectors: Vectors) -> None:
         """Add pictures by their whole vectors (N, 3072)."""
-        self._rows.append(shorten(vectors, self._block))
+        self._last.append(shorten(vectors, self._block))
+        if sum(map(len, self._last)) >= COLUMNS:
+            self._close_block()
+
+    def _close_block(self) -> None:
+        """Put the last rows together; never all of them, which would take the memory of all once more."""
+        if self._last:
+            self._blocks.append(np.concatenate(self._last))
+            self._last = []
 
     def search(self, queries: Vectors, level: float, most: int) -> list[list[tuple[int, float]]]:
         """Find, per whole vector (Q, 3072), rows that could correlate above a level, with their bounds, highest first.
 
         most:  rows of one query; of more, those with the highest bounds
         """
-        rows = np.concatenate(self._rows)
-        self._rows = [rows]
-        short = shorten(queries, self._block)
+        self._close_block()
+        short, start = shorten(queries, self._block), 0
         found = _Found(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
-        for start in range(0, len(rows), COLUMNS):
-            bounds = short @ rows[start : start + COLUMNS].T
-            query, row = np.nonzero(bounds > level - MARGIN)
+        for block in self._blocks:
+            bounds = short @ block.T
+            # Ten times as fast as looking for rows and columns, and nearly all are below.
+            query, row = np.divmod(np.flatnonzero(bounds > level - MARGIN), len(block))
             found = found.join(_Found(query, row + start, bounds[query, row]), most)
+            start += len(block)
         ends = np.searchsorted(found.query, np.arange(len(queries) + 1)).tolist()
         pairs = list(zip(found.row.tolist(), found.bound.tolist(), strict=True))
         return [pairs[start:stop] for start, stop in pairwise(ends)]

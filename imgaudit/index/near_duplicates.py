@@ -27,7 +27,7 @@ BLOCK_ROWS = 128
 """Images whose vectors are in memory at any moment, 12 KiB each and as much again for every step of describing them."""
 
 BLOCK = 4
-"""Side of the squares of pixels by whose means pairs are looked up first: 193 numbers for every thumbnail."""
+"""Side of the squares of pixels by whose means pairs are looked up first: 97 numbers for every thumbnail."""
 
 Vectors = npt.NDArray[np.float32]
 

@@ -18,7 +18,7 @@ from imgaudit.decision.coincidence import CrossMatches, Others
 from imgaudit.index.bound import BoundIndex
 from imgaudit.schema.measures import NEAR_COPY_CORRELATION
 
-MOST_OTHERS = 2048
+MOST_OTHERS = 1024
 """Targets and decoys with which every image's generations are compared, to count coincidence: all where there are no
 more, and otherwise the first targets in order of id, which is that of their SHA-256 and so as good as drawn by lot."""
 
@@ -28,8 +28,11 @@ ROUNDING = 1e-6
 BATCH = 128
 """Generations that are compared at once; those of one image are never divided."""
 
+COUNTED = 2048
+"""Images whose pairs are counted at once: 8 MiB of similarities."""
+
 BLOCK = 8
-"""Side of the squares of pixels by whose means near copies are looked up first: 49 numbers for every target."""
+"""Side of the squares of pixels by whose means near copies are looked up first: 25 numbers for every target."""
 
 MOST_RESEMBLING = 50
 """Other targets that are named for an image."""
@@ -242,15 +245,14 @@ def _find_closer(batch: _Batch, folder: _Folder, own: Vectors) -> Iterator[tuple
 
 def _count(own: Vectors, rows: _StoredRows) -> Others:
     """Count, for every image, the unrelated pairs that are at least as similar as the image and its own generations."""
-    order = np.argsort(own)
     # A little less than the own similarity: pairs of identical pictures count, in whatever order they are summed.
-    ordered, reached, pairs = own[order] - np.float32(ROUNDING), np.zeros(len(own) + 1, dtype=np.int64), 0
-    for start in range(0, rows.count, BATCH):
-        known = rows.read(start, min(start + BATCH, rows.count)).ravel()
-        known = known[np.isfinite(known)]
+    order, levels = np.argsort(own), np.sort(own) - np.float32(ROUNDING)
+    reached, pairs = np.zeros(len(own), dtype=np.int64), 0
+    for start in range(0, rows.count, COUNTED):
+        known = rows.read(start, min(start + COUNTED, rows.count)).ravel()
+        known = np.sort(known[np.isfinite(known)])
         pairs += len(known)
-        # A pair at least as similar as the k smallest of the own similarities counts for these.
-        reached += np.bincount(np.searchsorted(ordered, known, side="right"), minlength=len(reached))
+        reached += len(known) - np.searchsorted(known, levels)
     at_least = np.empty(len(own), dtype=np.int64)
-    at_least[order] = reached[::-1].cumsum()[::-1][1:]
+    at_least[order] = reached
     return Others(pairs, at_least)

@@ -16,6 +16,7 @@ from imgaudit.diffusion.context import EncodedImages
 from imgaudit.diffusion.denoiser import Denoiser
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.generation import Generated
+from imgaudit.exceptions import InputError
 from imgaudit.io.framing import to_batch
 from imgaudit.io.portfolio import Portfolio, Target
 from imgaudit.lab.description import LabImage
@@ -47,9 +48,9 @@ class LabWork:
 
     @classmethod
     def open(cls, settings: OnModel, on_stage: OnStage) -> "LabWork":
-        """Open the lab that the settings name. Raises InputError when it is no lab."""
+        """Open the lab that the settings name. Raises InputError when it is no lab, or its images are not given."""
         lab = open_lab(settings.model, settings.device)
-        located = locate(settings.images or lab.folder / "benchmark") if isinstance(settings, OnLab) else {}
+        located = locate(settings.images or _find_images(lab)) if isinstance(settings, OnLab) else {}
         # For mypy no class can be both of OnModel and of what other options belong to.
         given = cast(Settings, settings)
         folder = given.out if isinstance(given, WithFolder) else Path()
@@ -78,6 +79,17 @@ class LabWork:
     def encode(self, targets: Sequence[Target]) -> EncodedImages:
         """Frame, encode and render images under the lab's model."""
         return encode_targets(self.denoiser, targets, self.framing)
+
+
+def _find_images(lab: LabModel) -> Path:
+    """Return the folder of images that a bundled lab brings."""
+    for name in ("benchmark", "portfolio"):
+        if (folder := lab.folder / name).is_dir():
+            return folder
+    raise InputError(
+        f"lab {lab.description.recipe.name!r} brings no images: build the corpus that its recipe names and pass it as "
+        "--images"
+    )
 
 
 def on_lab(measure: Callable[[LabWork], T]) -> Callable[[OnModel, OnStage], T]:

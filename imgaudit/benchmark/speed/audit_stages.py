@@ -13,7 +13,6 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from imgaudit.benchmark.harness.cases import CaseCounts, choose_cases
 from imgaudit.benchmark.harness.figures import Goal, format_goals
 from imgaudit.benchmark.harness.lab_model import describe_hardware
 from imgaudit.benchmark.harness.lab_work import LabWork
@@ -211,8 +210,11 @@ def _open(settings: SpeedSettings, on_stage: OnStage) -> tuple[LoadedModel, Port
     if settings.published is not None:
         return *open_published(settings), config
     work = LabWork.open(settings, on_stage)
-    cases = choose_cases(work.lab.description, CaseCounts())
-    images = [image for image in cases.measured if image.sha256 in work.located][: settings.count]
+    # Any of the lab's images will do: times count, results do not.
+    there = (image for image in work.lab.description.images if image.sha256 in work.located)
+    images = sorted(there, key=lambda image: image.sha256)[: settings.count]
+    if len(images) < settings.count:
+        raise InputError(f"{len(images)} images of the lab are in the folder, and --count is {settings.count}")
     return work.lab.loaded, work.load(images), config.model_copy(update={"framing": work.framing})
 
 
