@@ -7,7 +7,7 @@ import torch
 
 from imgaudit.benchmark.settings import SpeedSettings
 from imgaudit.benchmark.speed import bare_audit
-from imgaudit.benchmark.speed.audit_stages import SpeedReport, Stage, format_speed, measure_speed
+from imgaudit.benchmark.speed.audit_stages import SpeedReport, Stage, _open, format_speed, measure_speed
 from imgaudit.benchmark.speed.bare_audit import open_published
 from imgaudit.benchmark.speed.network_calls import Call, NetworkCalls
 from imgaudit.benchmark.speed.stage_clock import STAGES, StageClock
@@ -119,3 +119,13 @@ def test_a_model_that_does_not_fit_is_refused_before_it_is_built(monkeypatch: py
     settings = SpeedSettings(published="Stable Diffusion 1.5", shrink=10, device="cpu")
     with pytest.raises(MemoryShortageError, match=r"takes at least .* GiB of memory, and 0.0 GiB are free on cpu"):
         open_published(settings)
+
+
+def test_any_images_of_a_lab_can_be_timed() -> None:
+    """The lab at 128 pixels holds out too few images for tables of verdicts, and was refused here too."""
+    model, images, config = _open(SpeedSettings(model="demo-128", count=3), lambda *_: None)
+    assert len(images.targets) == 3 and model.denoiser.resolution == 128 and config.chunk_size == 3
+    names = [target.image.sha256 for target in images.targets]
+    assert names == sorted(names)
+    with pytest.raises(InputError, match="24 images of the lab are in the folder, and --count is 25"):
+        _open(SpeedSettings(model="demo-128", count=25), lambda *_: None)
