@@ -1,5 +1,6 @@
 """Verdicts against what they were decided from: records, null bank, policy and the pictures."""
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -16,6 +17,15 @@ BASIS = "records.jsonl, calibration.json, model_checks.json, manifest.json and t
 
 SENTENCES = ("reason", "message", "skipped", "planner", "blind_comparison")
 """Fields that are prose: not compared where the run was worded by another version of imgaudit."""
+
+COUNTED = ("coincidence_p_value", "q_value")
+"""Numbers of a rung that count pairs of images: not compared where another version of imgaudit counted them."""
+
+TOLERANCE = 1e-3
+"""Share by which these may differ: they rest on similarities in float32, whose last digits depend on the processor."""
+
+SAME_SIMILARITY = 1e-5
+"""Difference of two such similarities that are the same."""
 
 
 def check_verdicts(run: RunFolder, result: AuditResult) -> Check:
@@ -60,7 +70,7 @@ def _compare(before: Finding, after: Finding, *, worded_alike: bool) -> str:
     if before == after:
         return ""
     said, follows = (_comparable(one.model_dump(mode="json"), worded_alike) for one in (before, after))
-    return _differences(said, follows) if said != follows else ""
+    return _differences(said, follows)
 
 
 def _comparable(value: Any, worded_alike: bool) -> Any:
@@ -68,8 +78,9 @@ def _comparable(value: Any, worded_alike: bool) -> Any:
     if worded_alike:
         return value
     if isinstance(value, dict):
+        counted = (*COUNTED, "resembles_others") if COUNTED[0] in value else ("resembles_others",)
         return {
-            key: "" if key in SENTENCES and isinstance(one, str) else _comparable(one, worded_alike)
+            key: "" if key in counted or (key in SENTENCES and isinstance(one, str)) else _comparable(one, worded_alike)
             for key, one in value.items()
         }
     if not isinstance(value, list):
@@ -80,7 +91,38 @@ def _comparable(value: Any, worded_alike: bool) -> Any:
 
 
 def _differences(said: Mapping[str, Any], follows: Mapping[str, Any]) -> str:
-    fields = [name for name in Finding.model_fields if said.get(name) != follows.get(name)]
+    fields = [name for name in Finding.model_fields if not _is_same({name: said.get(name)}, {name: follows.get(name)})]
     if "verdict" in fields:
         return f"verdict {said['verdict']}, where {follows['verdict']} follows"
     return ", ".join(fields[:SHOWN])
+
+
+def _is_same(said: Any, follows: Any) -> bool:
+    """Tell whether two values agree: in everything but the last digits of what similarities in float32 give."""
+    if isinstance(said, list) and isinstance(follows, list):
+        return len(said) == len(follows) and all(map(_is_same, said, follows))
+    if not (isinstance(said, dict) and isinstance(follows, dict)):
+        return bool(said == follows)
+    if said.keys() != follows.keys():
+        return False
+    counted = COUNTED if COUNTED[0] in said else ()
+    return all(
+        _is_close(said[name], follows[name]) if name in counted
+        else _resemble(said[name], follows[name]) if name == "resembles_others"
+        else _is_same(said[name], follows[name])
+        for name in said
+    )  # fmt: skip
+
+
+def _is_close(said: Any, follows: Any) -> bool:
+    if isinstance(said, float) and isinstance(follows, float):
+        return math.isclose(said, follows, rel_tol=TOLERANCE)
+    return bool(said == follows)
+
+
+def _resemble(said: list[Any] | str, follows: list[Any] | str) -> bool:
+    """Tell whether the same images are named, in whatever order equally similar ones are."""
+    if isinstance(said, str) or isinstance(follows, str):
+        return said == follows
+    before, after = ({one["id"]: one["similarity"] for one in named} for named in (said, follows))
+    return before.keys() == after.keys() and all(abs(before[name] - after[name]) <= SAME_SIMILARITY for name in before)

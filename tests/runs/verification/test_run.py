@@ -12,6 +12,8 @@ from imgaudit.io.writing import read_json, write_json
 from imgaudit.runs.evidence import write_evidence
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.verification import verify_run
+from imgaudit.runs.verification.verdicts import _compare, _resemble
+from imgaudit.schema.findings import AuditResult, Finding
 from tests.support.wrapping import unwrap
 
 
@@ -70,6 +72,41 @@ def test_a_run_worded_by_an_earlier_version_matches_by_verdicts_and_numbers(copy
     write_json(copy.report_path, content)
     write_evidence(copy)
     assert any("says something else of" in one and "group" in one for one in verify_run(copy).problems)
+
+
+def change_coincidence(finding: Finding, value: float) -> Finding:
+    """Give the first rung other p-values of coincidence."""
+    first, *others = finding.replication
+    changed = first.model_copy(update={"coincidence_p_value": value, "q_value": 2 * value})
+    return finding.model_copy(update={"replication": [changed, *others]})
+
+
+def test_last_digits_of_coincidence_may_differ_and_no_more(result: AuditResult) -> None:
+    """They count pairs of float32 similarities: another processor's sums can move a pair to the other side.
+
+    Earlier versions counted them in another way.
+    """
+    finding = change_coincidence(result.findings[0], 0.25)
+    near, far = change_coincidence(finding, 0.25 * (1 + 2e-5)), change_coincidence(finding, 0.26)
+    assert _compare(finding, near, worded_alike=True) == ""
+    assert _compare(finding, far, worded_alike=True) == "replication"
+    assert _compare(finding, far, worded_alike=False) == ""
+    skipped = finding.model_copy(update={"replication": result.findings[0].replication})
+    assert _compare(finding, skipped, worded_alike=True) == "replication"
+    for value in ({"p_value": 0.2500001}, {"q_value": 0.2500001}):
+        assert _compare(finding, finding.model_copy(update=value), worded_alike=True) == next(iter(value))
+
+
+def test_images_that_are_resembled_more_are_compared_by_name(copy: RunFolder) -> None:
+    content = read_json(copy.report_path)
+    content["findings"][0]["resembles_others"] = [{"id": "0" * 16, "similarity": 0.95}]
+    write_json(copy.report_path, content)
+    write_evidence(copy)
+    assert any(one.endswith("give: resembles_others") for one in verify_run(copy).problems)
+    near = [{"id": "a", "similarity": 0.95}, {"id": "b", "similarity": 0.95}]
+    other = [{"id": "b", "similarity": 0.9500001}, {"id": "a", "similarity": 0.9499999}]
+    assert _resemble(near, other) and not _resemble(near, other[:1])
+    assert not _resemble(near[:1], [{"id": "a", "similarity": 0.951}])
 
 
 def test_a_list_that_was_edited_breaks_its_chain(copy: RunFolder) -> None:
