@@ -13,6 +13,7 @@ import torch
 
 from imgaudit.index.bound import BoundIndex
 from imgaudit.io.screening import THUMBNAIL_SIDE
+from imgaudit.io.stored_rows import StoredRows
 from imgaudit.schema.measures import NEAR_COPY_CORRELATION
 from imgaudit.similarity.descriptors import PixelDescriptor
 from imgaudit.similarity.distances import AlignedRms
@@ -31,6 +32,8 @@ BLOCK = 4
 
 Vectors = npt.NDArray[np.float32]
 
+Thumbnails = npt.NDArray[np.uint8] | StoredRows[np.uint8]
+
 
 def _describe_thumbnails(thumbnails: npt.NDArray[np.uint8]) -> Vectors:
     """Return unit vectors (N, 3072) of thumbnails (N, 32, 32, 3) uint8; their inner product is the correlation."""
@@ -38,7 +41,7 @@ def _describe_thumbnails(thumbnails: npt.NDArray[np.uint8]) -> Vectors:
     return np.asarray(PixelDescriptor().describe(images), dtype=np.float32)
 
 
-def _find_candidates(thumbnails: npt.NDArray[np.uint8]) -> list[list[tuple[int, float]]]:
+def _find_candidates(thumbnails: Thumbnails) -> list[list[tuple[int, float]]]:
     """Return, per image, the others that correlate above the bound, closest first, at most `MOST`; exact."""
     count = len(thumbnails)
     index = BoundIndex(BLOCK)
@@ -55,13 +58,13 @@ def _find_candidates(thumbnails: npt.NDArray[np.uint8]) -> list[list[tuple[int, 
     return found
 
 
-def find_near_duplicates(ids: Sequence[str], thumbnails: npt.NDArray[np.uint8]) -> dict[str, list[tuple[str, float]]]:
+def find_near_duplicates(ids: Sequence[str], thumbnails: Thumbnails) -> dict[str, list[tuple[str, float]]]:
     """Find near copies of every image among the others, with their correlation, nearest first, at most 50.
 
     ids:         one per thumbnail
-    thumbnails:  (N, 32, 32, 3) uint8 RGB
+    thumbnails:  (N, 32, 32, 3) uint8 RGB, in memory or stored
 
-    Memory is in proportion to the thumbnails, however alike they are.
+    Memory is in proportion to their number, however alike they are.
     """
     found: dict[str, list[tuple[str, float]]] = {name: [] for name in ids}
     if len(ids) < 2:
@@ -75,7 +78,7 @@ def find_near_duplicates(ids: Sequence[str], thumbnails: npt.NDArray[np.uint8]) 
     return found
 
 
-def _find_alike(thumbnails: npt.NDArray[np.uint8], row: int, candidates: list[tuple[int, float]]) -> list[bool]:
+def _find_alike(thumbnails: Thumbnails, row: int, candidates: list[tuple[int, float]]) -> list[bool]:
     """Return whether images differ from one by less than the bound; shifts are tried only where needed.
 
     candidates:  images, with their correlation with the one
@@ -83,7 +86,7 @@ def _find_alike(thumbnails: npt.NDArray[np.uint8], row: int, candidates: list[tu
     others = [other for other, _ in candidates]
     margin = THUMBNAIL_SIDE // 16
     inner = slice(margin, THUMBNAIL_SIDE - margin)
-    left = thumbnails[row, inner, inner].astype(np.float32) / 255
+    left = thumbnails[row][inner, inner].astype(np.float32) / 255
     right = thumbnails[others][:, inner, inner].astype(np.float32) / 255
     alike = np.sqrt(((right - left) ** 2).mean(axis=(1, 2, 3))) < NEAR_COPY_RMS
     contrast = thumbnails[[row, *others]].std(axis=(1, 2, 3)) / 255

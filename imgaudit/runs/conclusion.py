@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from imgaudit.io.framing import frame_image, to_tensor
 from imgaudit.io.json_stream import format_list, read_json_in_pieces
 from imgaudit.io.reading import read_bounded
 from imgaudit.io.screening import THUMBNAIL_SIDE
+from imgaudit.io.stored_rows import StoredRows
 from imgaudit.io.writing import format_json, read_json, read_png, write_atomically
 from imgaudit.runs.continuation import read_commands
 from imgaudit.runs.cross_matches import cross_match
@@ -81,21 +83,21 @@ def match_run(
 ) -> tuple[dict[str, list[tuple[str, float]]], dict[Rung, CrossMatches]]:
     """Near-duplicates among the targets, and every replica against every target and decoy, from the files of a run.
 
-    Measurements are taken one after the other, several times. Of the pictures only thumbnails stay in memory.
+    Measurements are taken one after the other, several times. Of the pictures none stays in memory.
     Raises RunFolderError when a file is missing or damaged.
     """
     descriptor = matcher.deciding()
     ids, asked = list[str](), {rung: list[str]() for rung in DECIDING_RUNGS}
-    thumbnails = np.empty((len(measurements), THUMBNAIL_SIDE, THUMBNAIL_SIDE, 3), dtype=np.uint8)
-    for place, measurement in enumerate(measurements):
-        ids.append(measurement.id)
-        target = read_png(run.image_folder(measurement.id) / "target.png")
-        thumbnails[place] = np.asarray(frame_image(target, THUMBNAIL_SIDE, Framing.SQUASH))
-        for rung, names in asked.items():
-            if isinstance(measurement.ladder(rung), RungMeasurement):
-                names.append(measurement.id)
-    duplicates = find_near_duplicates(ids, thumbnails)
-    del thumbnails
+    with TemporaryFile() as file:
+        thumbnails = StoredRows(file, (THUMBNAIL_SIDE, THUMBNAIL_SIDE, 3), np.uint8)
+        for measurement in measurements:
+            ids.append(measurement.id)
+            target = read_png(run.image_folder(measurement.id) / "target.png")
+            thumbnails.append(np.asarray(frame_image(target, THUMBNAIL_SIDE, Framing.SQUASH))[None])
+            for rung, names in asked.items():
+                if isinstance(measurement.ladder(rung), RungMeasurement):
+                    names.append(measurement.id)
+        duplicates = find_near_duplicates(ids, thumbnails)
     crossed: dict[Rung, CrossMatches] = {}
     decoys = _decoys(run, descriptor)
     for rung, names in asked.items():

@@ -9,14 +9,16 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, islice
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from imgaudit.decision.coincidence import CrossMatches, Others
 from imgaudit.index.bound import BoundIndex
+from imgaudit.io.stored_rows import StoredRows
 from imgaudit.schema.measures import NEAR_COPY_CORRELATION
+from imgaudit.similarity.descriptors import PixelDescriptor
 
 MOST_OTHERS = 1024
 """Targets and decoys with which every image's generations are compared, to count coincidence: all where there are no
@@ -41,6 +43,8 @@ MOST_EXAMINED = 200
 """Targets that are compared in full with an image's generations: those with the highest bounds."""
 
 Vectors = npt.NDArray[np.float32]
+
+Stored = StoredRows[np.float32]
 
 
 @dataclass(frozen=True)
@@ -71,32 +75,6 @@ class CountedMatches(CrossMatches):
         return list(self.closer.get(image_id, ()))
 
 
-class _StoredRows:
-    """Rows of float32 of one length in a temporary file."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self._length = 0
-        self.count = 0
-
-    def add(self, rows: Vectors) -> None:
-        """Add rows at the end."""
-        self._length = rows.shape[1]
-        self._file.seek(0, 2)
-        self._file.write(np.ascontiguousarray(rows, dtype=np.float32).tobytes())
-        self.count += len(rows)
-
-    def read(self, start: int, stop: int) -> Vectors:
-        """Return some of the rows."""
-        size = 4 * self._length
-        self._file.seek(start * size)
-        return np.frombuffer(self._file.read((stop - start) * size), np.float32).reshape(-1, self._length)
-
-    def read_each(self, places: Iterable[int]) -> Vectors:
-        """Return the rows at these places."""
-        return np.concatenate([self.read(place, place + 1) for place in places])
-
-
 class _Batch(NamedTuple):
     """Some images with all their generations."""
 
@@ -122,7 +100,7 @@ class _Folder:
     """The targets and decoys that generations are compared with."""
 
     ids: list[str]
-    targets: _StoredRows
+    targets: Stored
     others: Vectors
     """(at most MOST_OTHERS, 3072): targets from the first on, then decoys."""
     bounds: BoundIndex
@@ -154,14 +132,15 @@ def cross_match(
     among all.
     """
     with tempfile.TemporaryFile() as of_targets, tempfile.TemporaryFile() as of_rows:
-        folder = _read_folder(targets, _StoredRows(of_targets), decoys, groups)
-        own, rows = np.full(len(folder.ids), -np.inf, dtype=np.float32), _StoredRows(of_rows)
+        folder = _read_folder(targets, StoredRows(of_targets, (PixelDescriptor.dimension,), np.float32), decoys, groups)
+        own = np.full(len(folder.ids), -np.inf, dtype=np.float32)
+        rows = StoredRows(of_rows, (len(folder.others),), np.float32)
         closer = dict[str, list[tuple[str, float]]]()
         place = {name: number for number, name in enumerate(folder.ids)}
         for batch in _batches(generations, place):
-            whose = folder.targets.read_each(batch.places)[batch.own_image()]
+            whose = folder.targets[batch.places][batch.own_image()]
             own[batch.places] = batch.highest((batch.vectors * whose).sum(axis=1))
-            rows.add(_compare_with_others(batch, folder))
+            rows.append(_compare_with_others(batch, folder))
             for row, found in _find_closer(batch, folder, own):
                 closer[folder.ids[row]] = found
         counted = _count(own, rows)
@@ -171,7 +150,7 @@ def cross_match(
 
 def _read_folder(
     targets: Iterable[tuple[str, Vectors]],
-    stored: _StoredRows,
+    stored: Stored,
     decoys: Vectors | None,
     groups: Sequence[Sequence[str]],
 ) -> _Folder:
@@ -180,15 +159,15 @@ def _read_folder(
     while some := list(islice(given, BATCH)):
         ids.extend(name for name, _ in some)
         block = np.stack([vector for _, vector in some])
-        stored.add(block)
+        stored.append(block)
         bounds.add(block)
-    others = [stored.read(0, min(len(ids), MOST_OTHERS))] if ids else []
+    others = [stored[:MOST_OTHERS]]
     if ids and decoys is not None:
         others.append(decoys[: max(0, MOST_OTHERS - len(ids))])
     place = {name: number for number, name in enumerate(ids)}
     works = [[place[name] for name in group if name in place] for group in groups]
     related = {row: work for work in works for row in work}
-    return _Folder(ids, stored, np.concatenate(others) if others else np.empty((0, 0), np.float32), bounds, related)
+    return _Folder(ids, stored, np.concatenate(others), bounds, related)
 
 
 def _batches(generations: Iterable[tuple[str, Vectors]], place: dict[str, int]) -> Iterator[_Batch]:
@@ -235,7 +214,7 @@ def _find_closer(batch: _Batch, folder: _Folder, own: Vectors) -> Iterator[tuple
         if not others:
             continue
         frames = batch.vectors[batch.starts[number] : ends[number]]
-        best = (frames @ folder.targets.read_each(others).T).max(axis=0)
+        best = (frames @ folder.targets[others].T).max(axis=0)
         level = max(float(own[place]) + ROUNDING, NEAR_COPY_CORRELATION)
         found = [(folder.ids[row], float(one)) for row, one in zip(others, best, strict=True) if one > level]
         if found:
@@ -243,13 +222,13 @@ def _find_closer(batch: _Batch, folder: _Folder, own: Vectors) -> Iterator[tuple
             yield place, sorted(found, key=lambda pair: (-round(pair[1], 6), pair[0]))[:MOST_RESEMBLING]
 
 
-def _count(own: Vectors, rows: _StoredRows) -> Others:
+def _count(own: Vectors, rows: Stored) -> Others:
     """Count, for every image, the unrelated pairs that are at least as similar as the image and its own generations."""
     # A little less than the own similarity: pairs of identical pictures count, in whatever order they are summed.
     order, levels = np.argsort(own), np.sort(own) - np.float32(ROUNDING)
     reached, pairs = np.zeros(len(own), dtype=np.int64), 0
-    for start in range(0, rows.count, COUNTED):
-        known = rows.read(start, min(start + COUNTED, rows.count)).ravel()
+    for start in range(0, len(rows), COUNTED):
+        known = rows[start : start + COUNTED].ravel()
         known = np.sort(known[np.isfinite(known)])
         pairs += len(known)
         reached += len(known) - np.searchsorted(known, levels)
