@@ -34,7 +34,8 @@ TOO_WIDE = """() => [...document.querySelectorAll('body *')].filter(one => {
 BROKEN_WORDS = """() => {
     const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), broken = [];
     for (let node = walk.nextNode(); node; node = walk.nextNode())
-        for (const found of node.textContent.matchAll(/[A-Za-z]+/g)) {
+        // A path or a name is no word of the page: where it breaks depends on the folder that a test gets.
+        for (const found of node.parentElement.closest('bdi') ? [] : node.textContent.matchAll(/[A-Za-z]+/g)) {
             const range = document.createRange();
             range.setStart(node, found.index);
             range.setEnd(node, found.index + found[0].length);
