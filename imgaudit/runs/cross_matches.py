@@ -100,6 +100,8 @@ class _Folder:
     """The targets and decoys that generations are compared with."""
 
     ids: list[str]
+    place: dict[str, int]
+    """Row of each target by its id."""
     targets: Stored
     others: Vectors
     """(at most MOST_OTHERS, 3072): targets from the first on, then decoys."""
@@ -136,8 +138,7 @@ def cross_match(
         own = np.full(len(folder.ids), -np.inf, dtype=np.float32)
         rows = StoredRows(of_rows, (len(folder.others),), np.float32)
         closer = dict[str, list[tuple[str, float]]]()
-        place = {name: number for number, name in enumerate(folder.ids)}
-        for batch in _batches(generations, place):
+        for batch in _batches(generations, folder.place):
             whose = folder.targets[batch.places][batch.own_image()]
             own[batch.places] = batch.highest((batch.vectors * whose).sum(axis=1))
             rows.append(_compare_with_others(batch, folder))
@@ -167,7 +168,7 @@ def _read_folder(
     place = {name: number for number, name in enumerate(ids)}
     works = [[place[name] for name in group if name in place] for group in groups]
     related = {row: work for work in works for row in work}
-    return _Folder(ids, stored, np.concatenate(others), bounds, related)
+    return _Folder(ids, place, stored, np.concatenate(others), bounds, related)
 
 
 def _batches(generations: Iterable[tuple[str, Vectors]], place: dict[str, int]) -> Iterator[_Batch]:

@@ -24,11 +24,8 @@ from imgaudit.schema.replication import Replication
 from imgaudit.schema.set_level import SetLevel
 
 WORDING_VERSION = 10
-"""Raised when the sentences in findings are reworded while verdicts, numbers and codes stay the same.
-
-Since version 10, pairs that differ in the last digits only count as equally similar, and coincidence in large runs is
-counted with some of the images.
-"""
+"""Raised when the sentences in findings are reworded, or coincidence is counted in another way, while verdicts, codes
+and all other numbers stay the same."""
 
 
 class Verdict(enum.StrEnum):

@@ -24,6 +24,12 @@ COUNTED = ("coincidence_p_value", "q_value")
 TOLERANCE = 1e-3
 """Share by which these may differ: they rest on similarities in float32, whose last digits depend on the processor."""
 
+OLDER = (
+    "sentences, p-values of coincidence and which other images are resembled: another version of imgaudit worded and "
+    "counted them; imgaudit report RUN does so again"
+)
+"""What is not compared in a report of another version."""
+
 SAME_SIMILARITY = 1e-5
 """Difference of two such similarities that are the same."""
 
@@ -37,6 +43,7 @@ def check_verdicts(run: RunFolder, result: AuditResult) -> Check:
     again = decide_run(run, result.policy if result.redecided else None)
     return Check(
         name="verdicts",
+        not_done=() if result.wording == again.wording else (OLDER,),
         done=f"{len(again.findings)} findings were decided again from records.jsonl, the null bank and the pictures",
         problems=tuple(_other_findings(result, again)),
     )
@@ -125,4 +132,8 @@ def _resemble(said: list[Any] | str, follows: list[Any] | str) -> bool:
     if isinstance(said, str) or isinstance(follows, str):
         return said == follows
     before, after = ({one["id"]: one["similarity"] for one in named} for named in (said, follows))
-    return before.keys() == after.keys() and all(abs(before[name] - after[name]) <= SAME_SIMILARITY for name in before)
+    return (
+        len(said) == len(follows)
+        and before.keys() == after.keys()
+        and all(abs(before[name] - after[name]) <= SAME_SIMILARITY for name in before)
+    )

@@ -12,7 +12,7 @@ from imgaudit.io.writing import read_json, write_json
 from imgaudit.runs.evidence import write_evidence
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.verification import verify_run
-from imgaudit.runs.verification.verdicts import _compare, _resemble
+from imgaudit.runs.verification.verdicts import OLDER, _compare, _resemble
 from imgaudit.schema.findings import AuditResult, Finding
 from tests.support.wrapping import unwrap
 
@@ -67,7 +67,10 @@ def test_a_run_worded_by_an_earlier_version_matches_by_verdicts_and_numbers(copy
     finding["alarms"] += [cut, cut]
     write_json(copy.report_path, content)
     write_evidence(copy)
-    assert verify_run(copy).matches
+    outcome = verify_run(copy)
+    assert outcome.matches
+    [verdicts] = [check for check in outcome.checks if check.name == "verdicts"]
+    assert verdicts.not_done == (OLDER,)
     finding["group"] = "0" * 16
     write_json(copy.report_path, content)
     write_evidence(copy)
@@ -106,6 +109,7 @@ def test_images_that_are_resembled_more_are_compared_by_name(copy: RunFolder) ->
     near = [{"id": "a", "similarity": 0.95}, {"id": "b", "similarity": 0.95}]
     other = [{"id": "b", "similarity": 0.9500001}, {"id": "a", "similarity": 0.9499999}]
     assert _resemble(near, other) and not _resemble(near, other[:1])
+    assert not _resemble([*near, near[0]], other)
     assert not _resemble(near[:1], [{"id": "a", "similarity": 0.951}])
 
 
