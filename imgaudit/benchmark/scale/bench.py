@@ -53,19 +53,13 @@ class ScaleTable(Table):
     """Per number of images, in rising order."""
 
 
-class SizeWork(Record):
+class SizeWork(SizeCost):
     """What is finished of one number of images, kept on disk so that a killed benchmark continues."""
 
-    images: int
-    """Number of images in the run."""
     replicas: int
     """Generated images of a rung."""
     seed: int
     """Of the made-up run."""
-    records: int
-    """Bytes of records.jsonl."""
-    stages: list[StageCost]
-    """What each finished stage took."""
 
 
 def measure_scale(settings: ScaleSettings, on_stage: OnStage) -> ScaleTable:
