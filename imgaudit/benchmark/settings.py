@@ -358,6 +358,7 @@ class ScaleSettings(WithFolder, Seeded):
 
     sizes: str = Field("1000,20000", description="Numbers of images, separated by commas.")
     replicas: int = Field(8, ge=1, le=1000, description="Generated images of each of two rungs.")
+    processes: int | None = Field(None, ge=1, description="Processes that make runs; by default one per processor.")
 
 
 class VerificationSettings(WithFolder, Tabled):

@@ -22,7 +22,7 @@ here.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
-from math import ceil, inf
+from math import ceil, fsum, inf
 
 import numpy as np
 import numpy.typing as npt
@@ -106,13 +106,13 @@ def measure_legs(
 
 def mean_similarity(seeds: Sequence[ControlSeed]) -> float:
     """Return the mean similarity of generated images, higher = closer; -inf without any."""
-    return sum(seed.similarity for seed in seeds) / len(seeds) if seeds else -inf
+    return fsum(seed.similarity for seed in seeds) / len(seeds) if seeds else -inf
 
 
 def mean_copy_similarity(seeds: Sequence[ControlSeed]) -> float:
     """Return the mean similarity of generated images by the copy descriptor, higher = closer; -inf without any."""
     known = [seed.copy_similarity for seed in seeds if seed.copy_similarity is not None]
-    return sum(known) / len(known) if known else -inf
+    return fsum(known) / len(known) if known else -inf
 
 
 def _measure_image(image: Control, score: float | Skipped, design: Design) -> list[tuple[float, float]]:

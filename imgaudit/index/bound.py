@@ -8,8 +8,11 @@ import numpy.typing as npt
 
 from imgaudit.similarity.descriptors import PixelDescriptor
 
-MARGIN = 1e-4
-"""A bound is rounded, so it is asked for a little less than is needed."""
+MARGIN = 1e-3
+"""Bounds are rounded, those from float16 by up to half of this, so that they are asked for a little less."""
+
+COARSE, FINE = 8, 4
+"""Sides of the squares of pixels of the two steps: 25 numbers of all vectors, then 97 of those that are left."""
 
 COLUMNS = 2048
 """Vectors that are compared with all queries at once, or a few more: their products stay in the processor's cache."""
@@ -50,33 +53,36 @@ def _average(pictures: Vectors, block: int) -> Vectors:
 class BoundIndex:
     """Short vectors of many pictures, searched for all that could correlate with another above a level.
 
+    Of every vector 25 numbers are compared, and 97 of those that could be above the level by them. The 97 are kept in
+    float16: each is off by 1/2048 of itself at most, and so is the sum of their products with those of a unit vector.
+
     >>> import torch
     >>> images = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     >>> vectors = PixelDescriptor().describe(images)
-    >>> index = BoundIndex(4)
+    >>> index = BoundIndex()
     >>> index.add(vectors)
     >>> len(index), 1 in [row for row, _ in index.search(vectors[1:2], 0.9, 10)[0]]
     (3, True)
     """
 
-    def __init__(self, block: int) -> None:
-        """Hold nothing yet. block: side of the squares of pixels, as `shorten` takes it."""
-        self._block = block
-        self._blocks, self._last = list[Vectors](), list[Vectors]()
+    def __init__(self) -> None:
+        """Hold nothing yet."""
+        self._blocks, self._last = list[_Block](), list[_Block]()
 
     def __len__(self) -> int:
-        return sum(map(len, [*self._blocks, *self._last]))
+        return sum(len(block.coarse) for block in [*self._blocks, *self._last])
 
     def add(self, vectors: Vectors) -> None:
         """Add pictures by their whole vectors (N, 3072)."""
-        self._last.append(shorten(vectors, self._block))
-        if sum(map(len, self._last)) >= COLUMNS:
+        self._last.append(_Block(shorten(vectors, COARSE), shorten(vectors, FINE).astype(np.float16)))
+        if sum(len(block.coarse) for block in self._last) >= COLUMNS:
             self._close_block()
 
     def _close_block(self) -> None:
         """Put the last rows together; never all of them, which would take the memory of all once more."""
         if self._last:
-            self._blocks.append(np.concatenate(self._last))
+            coarse, fine = zip(*self._last, strict=True)
+            self._blocks.append(_Block(np.concatenate(coarse), np.concatenate(fine)))
             self._last = []
 
     def search(self, queries: Vectors, level: float, most: int) -> list[list[tuple[int, float]]]:
@@ -85,17 +91,33 @@ class BoundIndex:
         most:  rows of one query; of more, those with the highest bounds
         """
         self._close_block()
-        short, start = shorten(queries, self._block), 0
+        short, start = _Block(shorten(queries, COARSE), shorten(queries, FINE)), 0
         found = _Found(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
         for block in self._blocks:
-            bounds = short @ block.T
-            # Ten times as fast as looking for rows and columns, and nearly all are below.
-            query, row = np.divmod(np.flatnonzero(bounds > level - MARGIN), len(block))
-            found = found.join(_Found(query, row + start, bounds[query, row]), most)
-            start += len(block)
+            found = found.join(_find(short, block, level - MARGIN).shift(start), most)
+            start += len(block.coarse)
         ends = np.searchsorted(found.query, np.arange(len(queries) + 1)).tolist()
         pairs = list(zip(found.row.tolist(), found.bound.tolist(), strict=True))
         return [pairs[start:stop] for start, stop in pairwise(ends)]
+
+
+class _Block(NamedTuple):
+    """Some vectors, shortened twice."""
+
+    coarse: Vectors
+    """(N, 25) float32."""
+    fine: npt.NDArray[np.float32] | npt.NDArray[np.float16]
+    """(N, 97)."""
+
+
+def _find(queries: _Block, rows: _Block, level: float) -> "_Found":
+    """Find the rows whose bounds are above a level, in order of query."""
+    # Ten times as fast as looking for rows and columns, and nearly all are below.
+    query, row = np.divmod(np.flatnonzero(queries.coarse @ rows.coarse.T > level), len(rows.coarse))
+    left, place = np.unique(row, return_inverse=True)
+    bounds = (queries.fine @ rows.fine[left].astype(np.float32).T)[query, place]
+    above = bounds > level
+    return _Found(query[above], row[above], bounds[above])
 
 
 class _Found(NamedTuple):
@@ -104,6 +126,10 @@ class _Found(NamedTuple):
     query: npt.NDArray[np.int64]
     row: npt.NDArray[np.int64]
     bound: Vectors
+
+    def shift(self, start: int) -> "_Found":
+        """Return the same with the numbers that rows have among all."""
+        return self._replace(row=self.row + start)
 
     def join(self, others: "_Found", most: int) -> "_Found":
         """Return both together, with at most so many rows of one query."""

@@ -27,9 +27,6 @@ MOST = 50
 BLOCK_ROWS = 128
 """Images whose vectors are in memory at any moment, 12 KiB each and as much again for every step of describing them."""
 
-BLOCK = 4
-"""Side of the squares of pixels by whose means pairs are looked up first: 97 numbers for every thumbnail."""
-
 Vectors = npt.NDArray[np.float32]
 
 Thumbnails = npt.NDArray[np.uint8] | StoredRows[np.uint8]
@@ -44,7 +41,7 @@ def _describe_thumbnails(thumbnails: npt.NDArray[np.uint8]) -> Vectors:
 def _find_candidates(thumbnails: Thumbnails) -> list[list[tuple[int, float]]]:
     """Return, per image, the others that correlate above the bound, closest first, at most `MOST`; exact."""
     count = len(thumbnails)
-    index = BoundIndex(BLOCK)
+    index = BoundIndex()
     for start in range(0, count, BLOCK_ROWS):
         index.add(_describe_thumbnails(thumbnails[start : start + BLOCK_ROWS]))
     found = []

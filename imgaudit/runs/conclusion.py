@@ -1,6 +1,6 @@
 """Conclude a run from its files: match, decide, sum up. Needs no model, and can be done again at any time."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -14,10 +14,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 
 from imgaudit.decision.coincidence import CrossMatches
-from imgaudit.decision.controls_needed import describe_controls_used
 from imgaudit.decision.folder import FolderDecision
 from imgaudit.decision.null_bank import NullBank
-from imgaudit.decision.replication import NO_CONTROLS, Evidence
+from imgaudit.decision.replication import Evidence
 from imgaudit.decision.verdict import conclude_images, conclude_skipped
 from imgaudit.exceptions import InputError, RunFolderError
 from imgaudit.index.near_duplicates import find_near_duplicates
@@ -36,18 +35,17 @@ from imgaudit.runs.manifest import require_whole
 from imgaudit.runs.model_checks import read_model_checks
 from imgaudit.runs.reference import Reference, read_reference
 from imgaudit.runs.seal import describe_seal, read_run_seal
-from imgaudit.schema.error_checks import TOO_FEW_TO_FIRE, RateInterval
-from imgaudit.schema.findings import WORDING_VERSION, AuditResult, Finding, PartEvidence, Summary, Verdict
+from imgaudit.runs.summary import FindingCounts
+from imgaudit.schema.findings import WORDING_VERSION, AuditResult, Finding, PartEvidence, Verdict
 from imgaudit.schema.manifest import AuditManifest
 from imgaudit.schema.policy import Policy
 from imgaudit.schema.protocol import Framing
-from imgaudit.schema.records import DECIDING_RUNGS, Measurement, Rung, RungMeasurement, Skipped, SkippedImage
+from imgaudit.schema.records import DECIDING_RUNGS, Measurement, Rung, RungMeasurement, SkippedImage
 from imgaudit.schema.replication import PartReplication
 from imgaudit.schema.stored_findings import StoredFindings, list_contents
 from imgaudit.similarity.descriptors import Descriptor
 from imgaudit.similarity.matcher import Matcher
 from imgaudit.similarity.parts import compare_images
-from imgaudit.statistics import false_positive_interval
 
 
 def _describe(path: Path, descriptor: Descriptor) -> npt.NDArray[np.float32]:
@@ -178,11 +176,14 @@ def read_decided_policy(run: RunFolder, default: Policy) -> Policy:
         return default
 
 
-def decide_run(run: RunFolder, policy: Policy | None = None) -> AuditResult:
+def decide_run(
+    run: RunFolder, policy: Policy | None = None, *, on_finding: Callable[[Finding], None] | None = None
+) -> AuditResult:
     """Decide a run from its files, and write nothing.
 
     Targets whose files are damaged become skipped findings.
-    policy: another one than was fixed before the run; the result is then marked as decided again
+    policy:      another one than was fixed before the run; the result is then marked as decided again
+    on_finding:  called with each finding, one after the other; the result then holds none of them
     Raises RunFolderError for a manifest, bank or decoys that cannot be read, and for a part of an audit.
     """
     manifest = require_whole(run)
@@ -209,14 +210,18 @@ def decide_run(run: RunFolder, policy: Policy | None = None) -> AuditResult:
     decision = FolderDecision(measurements, evidence)
     reference = read_reference(run)
     concluded = chain(conclude_images(decision), map(conclude_skipped, skipped))
-    findings = StoredFindings(_complete(run, finding, reference) for finding in concluded)
+    counts, findings = FindingCounts(policy.level), StoredFindings()
+    keep = on_finding or findings.append
+    for finding in concluded:
+        counts.add(finding)
+        keep(_complete(run, finding, reference))
     return AuditResult(
         wording=WORDING_VERSION,
         run=_describe_run(run, manifest),
         protocol=manifest.protocol,
         policy=policy,
         redecided=policy.differences(manifest.policy),
-        summary=summarise(findings, decision, manifest.files_given).model_copy(update={"model_checks": checks}),
+        summary=counts.summarise(decision, manifest.files_given).model_copy(update={"model_checks": checks}),
         findings=[],
     ).model_copy(update={"findings": findings})
 
@@ -259,40 +264,3 @@ def _locate_part(run: RunFolder, finding: Finding) -> PartEvidence | None:
                 rung=replication.rung, path=part.path, seed=part.seed, pair=pair, is_tested=bool(tested)
             )  # fmt: skip
     return None
-
-
-def _false_positive_rate(controls: int, level: float) -> RateInterval | Skipped:
-    """Return the interval of the rate at which images like the controls get p <= level, if any p-value can do so."""
-    allowed = int(np.floor(level * (controls + 1) + 1e-9)) - 1
-    if controls == 0:
-        return Skipped(skipped=NO_CONTROLS)
-    if allowed < 0:
-        return TOO_FEW_TO_FIRE
-    interval = false_positive_interval(allowed, controls)
-    return RateInterval(low=interval.low, high=interval.high)
-
-
-def summarise(findings: Sequence[Finding], decision: FolderDecision, files_given: int) -> Summary:
-    """Count verdicts; files that an interrupted run never reached are counted as skipped by the report's banner."""
-    level = decision.policy.level
-    controls = len(decision.bank.controls) if decision.bank else 0
-    # One walk, as each finding of a large run is made anew whenever it is asked for.
-    told = [(one.verdict, one.seconds, one.network_evaluations) for one in findings]
-    return Summary(
-        targets=files_given,
-        counts={verdict: sum(one is verdict for one, _, _ in told) for verdict in Verdict},
-        controls=controls,
-        control_files=decision.works_bank.files if decision.works_bank else None,
-        control_works=decision.works_bank.works if decision.works_bank else None,
-        level=level,
-        planner=describe_controls_used(controls, findings, level),
-        false_positive=_false_positive_rate(controls, level),
-        blind_comparison=decision.blind_comparison,
-        set_level=decision.set_level,
-        forcing=decision.forcing,
-        hypotheses=decision.hypotheses,
-        alarms=decision.alarms,
-        scored_only=sum(map(bool, decision.not_asked.values())),
-        seconds=sum(seconds for _, seconds, _ in told),
-        network_evaluations=sum(evaluations for _, _, evaluations in told),
-    )

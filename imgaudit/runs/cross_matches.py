@@ -33,9 +33,6 @@ BATCH = 128
 COUNTED = 2048
 """Images whose pairs are counted at once: 8 MiB of similarities."""
 
-BLOCK = 8
-"""Side of the squares of pixels by whose means near copies are looked up first: 25 numbers for every target."""
-
 MOST_RESEMBLING = 50
 """Other targets that are named for an image."""
 
@@ -155,7 +152,7 @@ def _read_folder(
     decoys: Vectors | None,
     groups: Sequence[Sequence[str]],
 ) -> _Folder:
-    ids, bounds = list[str](), BoundIndex(BLOCK)
+    ids, bounds = list[str](), BoundIndex()
     given = iter(targets)
     while some := list(islice(given, BATCH)):
         ids.extend(name for name, _ in some)

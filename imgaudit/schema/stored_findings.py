@@ -9,8 +9,11 @@ from pydantic import ValidationError
 
 from imgaudit.schema.findings import Finding
 
-LEVEL = 1
+LEVEL = 3
 """Level of compression: higher ones take more time and little less memory."""
+
+EXAMPLES = 3
+"""The first findings, which the others are compressed against: names and sentences are the same in most."""
 
 
 class StoredFindings(Sequence[Finding]):
@@ -21,37 +24,63 @@ class StoredFindings(Sequence[Finding]):
 
     def __init__(self, findings: Iterable[Finding] = ()) -> None:
         self._packed = list[bytes]()
+        self._examples, self._lacking = b"", EXAMPLES
         for finding in findings:
             self.append(finding)
 
     def append(self, finding: Finding) -> None:
         """Add a finding at the end."""
-        self._packed.append(_pack(finding.model_dump(mode="json")))
+        self._append(finding.model_dump(mode="json"))
 
     def append_content(self, content: object) -> None:
         """Add a finding as report.json has it. Raises ValidationError for what is none."""
         Finding.model_validate(content)
-        self._packed.append(_pack(content))
+        self._append(content)
+
+    def _append(self, content: object) -> None:
+        text = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+        if self._lacking:
+            self._examples, self._lacking = self._examples + text, self._lacking - 1
+            self._packed.append(zlib.compress(text, LEVEL))
+        else:
+            packing = zlib.compressobj(LEVEL, zdict=self._examples)
+            self._packed.append(packing.compress(text) + packing.flush())
 
     def content(self, place: int) -> Any:
         """Return a finding as report.json has it."""
-        return json.loads(_read_text(self._packed[place]))
+        return json.loads(self._unpack(self._packed[place]))
 
     def take(self, places: Iterable[int]) -> Self:
         """Return some of the findings, in the order of their places."""
         taken = type(self)()
+        # Whatever is added to it is compressed against the same examples, as these findings are.
+        taken._examples, taken._lacking = self._examples, 0
         taken._packed = [self._packed[place] for place in places]
         return taken
+
+    def _unpack(self, packed: bytes) -> bytes:
+        # zlib sees by itself that the first ones were compressed without the examples.
+        return zlib.decompressobj(zdict=self._examples).decompress(packed)
+
+    def _make(self, packed: bytes) -> Finding:
+        text = self._unpack(packed)
+        try:
+            return Finding.model_validate_json(text)
+        except ValidationError:
+            # Half of a surrogate pair, which somebody else's report can hold, is text to Python alone.
+            return Finding.model_validate(json.loads(text))
 
     @overload
     def __getitem__(self, place: int) -> Finding: ...
     @overload
     def __getitem__(self, place: slice) -> list[Finding]: ...
     def __getitem__(self, place: int | slice) -> Finding | list[Finding]:
-        return list(map(_unpack, self._packed[place])) if isinstance(place, slice) else _unpack(self._packed[place])
+        return (
+            list(map(self._make, self._packed[place])) if isinstance(place, slice) else self._make(self._packed[place])
+        )
 
     def __iter__(self) -> Iterator[Finding]:
-        return map(_unpack, self._packed)
+        return map(self._make, self._packed)
 
     def __len__(self) -> int:
         return len(self._packed)
@@ -79,18 +108,8 @@ def list_contents(findings: Sequence[Finding]) -> Iterator[Any]:
     return (finding.model_dump(mode="json") for finding in findings)
 
 
-def _pack(content: object) -> bytes:
-    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
-    return zlib.compress(text.encode("utf-8", "surrogatepass"), LEVEL)
-
-
-def _unpack(packed: bytes) -> Finding:
-    try:
-        return Finding.model_validate_json(zlib.decompress(packed))
-    except ValidationError:
-        # Half of a surrogate pair, which somebody else's report can hold, is text to Python alone.
-        return Finding.model_validate(json.loads(_read_text(packed)))
-
-
-def _read_text(packed: bytes) -> str:
-    return zlib.decompress(packed).decode("utf-8", "surrogatepass")
+def read_content(findings: Sequence[Finding], place: int) -> Any:
+    """Return one finding as report.json has it."""
+    if isinstance(findings, StoredFindings):
+        return findings.content(place)
+    return findings[place].model_dump(mode="json")

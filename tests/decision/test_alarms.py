@@ -15,7 +15,7 @@ from imgaudit.decision.folder import FolderDecision
 from imgaudit.decision.null_bank import NullBank
 from imgaudit.decision.replication import Evidence
 from imgaudit.decision.verdict import conclude_folder
-from imgaudit.runs.conclusion import summarise
+from imgaudit.runs.summary import summarise
 from imgaudit.schema.error_checks import ForcingCheck
 from imgaudit.schema.findings import AlarmCode, AlarmEffect, Verdict
 from imgaudit.schema.policy import Policy

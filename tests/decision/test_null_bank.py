@@ -13,7 +13,7 @@ from imgaudit.decision.null_bank import FIT_FROM, KEEP_OUT_FROM, NullBank, count
 from imgaudit.decision.replication import Evidence
 from imgaudit.exceptions import CalibrationError
 from imgaudit.report.wording import controls_text
-from imgaudit.runs.conclusion import summarise
+from imgaudit.runs.summary import summarise
 from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.policy import Policy
 from imgaudit.schema.protocol import Effort, protocol_for

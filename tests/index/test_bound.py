@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from imgaudit.index import bound
-from imgaudit.index.bound import MARGIN, BoundIndex, shorten
+from imgaudit.index.bound import COARSE, FINE, MARGIN, BoundIndex, shorten
 from imgaudit.similarity.descriptors import PixelDescriptor
 from tests.support.vectors import unit_vectors
 
@@ -37,20 +37,29 @@ def test_the_short_vectors_never_understate_a_similarity(block: int) -> None:
 def test_every_pair_above_the_level_is_found_with_its_bound(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bound, "COLUMNS", columns)
     vectors = smooth_vectors(40)
-    index = BoundIndex(8)
+    index = BoundIndex()
     for start in range(0, 40, 10):
         index.add(vectors[start : start + 10])
-    short = shorten(vectors, 8)
-    bounds = short @ short.T
+    coarse, fine = (shorten(vectors, block) @ shorten(vectors, block).T for block in (COARSE, FINE))
     for query, found in enumerate(index.search(vectors, 0.8, 40)):
-        expected = sorted(np.flatnonzero(bounds[query] > 0.8 - MARGIN), key=lambda row: (-bounds[query, row], row))
-        assert sorted(row for row, _ in found) == sorted(expected) and len(found) >= 4
+        assert len(index) == 40 and len(found) >= 4
+        # The second step leaves fewer, and none that could be above the level is lost.
+        assert {row for row, _ in found} <= set(np.flatnonzero(fine[query] > 0.8 - 2 * MARGIN))
+        assert {row for row, _ in found} >= set(np.flatnonzero(fine[query] > 0.8))
+        assert set(np.flatnonzero(vectors @ vectors[query] > 0.8)) <= {row for row, _ in found}
         values = [value for _, value in found]
         assert values == sorted(values, reverse=True)
-        np.testing.assert_allclose(values, bounds[query, expected], atol=1e-6)
-        assert set(np.flatnonzero(vectors @ vectors[query] > 0.8)) <= {row for row, _ in found}
+        np.testing.assert_allclose(values, fine[query, [row for row, _ in found]], atol=MARGIN / 2)
+    assert (fine <= coarse + 1e-6).all() and (fine > 0.8).sum() < (coarse > 0.8).sum()
     assert [len(found) for found in index.search(vectors, 0.8, 3)] == [3] * 40
 
 
 def test_an_empty_index_finds_nothing() -> None:
-    assert BoundIndex(8).search(unit_vectors(2, PixelDescriptor.dimension, seed=1), 0.9, 5) == [[], []]
+    assert BoundIndex().search(unit_vectors(2, PixelDescriptor.dimension, seed=1), 0.9, 5) == [[], []]
+
+
+def test_identical_pictures_reach_any_level() -> None:
+    vectors = unit_vectors(3, PixelDescriptor.dimension, seed=2)
+    index = BoundIndex()
+    index.add(vectors)
+    assert [[row for row, _ in found] for found in index.search(vectors, 1.0, 5)] == [[0], [1], [2]]

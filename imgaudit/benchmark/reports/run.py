@@ -19,9 +19,9 @@ from imgaudit.decision.null_bank import NullBank
 from imgaudit.decision.replication import Evidence
 from imgaudit.decision.verdict import conclude_folder, conclude_skipped
 from imgaudit.io.writing import write_json
-from imgaudit.runs.conclusion import summarise
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.manifest import package_versions
+from imgaudit.runs.summary import summarise
 from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.findings import WORDING_VERSION, AuditResult, Finding, Verdict
 from imgaudit.schema.policy import Policy

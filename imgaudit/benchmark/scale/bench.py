@@ -3,6 +3,7 @@
 Runs are made up (see made_run). Every stage is a process of its own, so that its peak memory is the stage's.
 """
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from imgaudit.benchmark.harness.lab_model import describe_machine
 from imgaudit.benchmark.harness.procedure import OnStage, report_procedure
 from imgaudit.benchmark.harness.sizes import parse_sizes
 from imgaudit.benchmark.harness.table import Table
-from imgaudit.benchmark.scale.made_run import make_measured_run
+from imgaudit.benchmark.scale.made_run import RunMaker, make_measured_run
 from imgaudit.benchmark.scale.stage import STAGES, StageCost, run_stage
 from imgaudit.benchmark.settings import ScaleSettings
 from imgaudit.exceptions import InputError
@@ -82,7 +83,8 @@ def _measure_size(folder: Path, images: int, settings: ScaleSettings, on_stage: 
     if work is None:
         _delete(folder, stock)
         make_measured_run(
-            folder, stock, images, replicas=settings.replicas, seed=settings.seed,
+            folder, RunMaker(stock, settings.replicas, settings.seed), images,
+            processes=settings.processes or os.cpu_count() or 1,
             on_image=lambda done, total: on_stage(f"making {total:,} images", done, total),
         )  # fmt: skip
         work = SizeWork(

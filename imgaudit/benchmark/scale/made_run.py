@@ -8,9 +8,13 @@ controls are made in the same way.
 
 import hashlib
 import math
+import multiprocessing
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +70,7 @@ EMBEDS = save({"text": torch.zeros(1, 2)})
 """Embedding of every image: nothing of a conclusion rests on it."""
 
 BLOCK = 500
-"""Records that are written together."""
+"""Images that a process makes at once, and whose records are written together."""
 
 
 @dataclass(frozen=True)
@@ -188,27 +192,44 @@ class RunMaker:
 
 
 def make_measured_run(
-    folder: Path, stock: Path, count: int, *, replicas: int, seed: int, on_image: Callable[[int, int], None]
+    folder: Path, maker: RunMaker, count: int, *, processes: int, on_image: Callable[[int, int], None]
 ) -> None:
     """Write a run of `count` images into an empty folder: measured, and neither concluded nor rendered.
 
-    stock:     folder for unrelated pictures, on the same disk
-    replicas:  generated images of a rung; there are two rungs
+    maker:      makes the images; its stock is on the same disk
+    processes:  that make images, the same in any number; 1 makes them here
     """
-    run, maker = RunFolder(folder), RunMaker(stock, replicas, seed)
+    run = RunFolder(folder)
     maker.make_bank().write(run.calibration_path)
-    targets, waiting = list[KnownTarget](), list[dict[str, object]]()
-    for number in range(count):
-        one = maker.write_image(run, number)
-        texts = hash_texts({Rung.CAPTION: [_caption(number)]})
-        targets.append(KnownTarget(sha256=one.sha256, path=one.path, texts_sha256=texts))
-        waiting.append({"stage": "measured", **one.model_dump(mode="json")})
-        if len(waiting) == BLOCK or number == count - 1:
-            run.append_records(waiting)
-            waiting = []
-            on_image(number + 1, count)
+    targets, done = list[KnownTarget](), 0
+    blocks = [range(start, min(start + BLOCK, count)) for start in range(0, count, BLOCK)]
+    with _map_blocks(partial(_write_block, maker, run), blocks, min(processes, len(blocks))) as written:
+        for measurements in written:
+            run.append_records([{"stage": "measured", **one.model_dump(mode="json")} for one in measurements])
+            for number, one in enumerate(measurements, start=done):
+                texts = hash_texts({Rung.CAPTION: [_caption(number)]})
+                targets.append(KnownTarget(sha256=one.sha256, path=one.path, texts_sha256=texts))
+            done += len(measurements)
+            on_image(done, count)
     manifest = _make_manifest(maker, targets)
     write_json(run.manifest_path, manifest.model_dump(mode="json"))
+
+
+def _write_block(maker: RunMaker, run: RunFolder, numbers: range) -> list[Measurement]:
+    return [maker.write_image(run, number) for number in numbers]
+
+
+@contextmanager
+def _map_blocks(
+    write: Callable[[range], list[Measurement]], blocks: list[range], processes: int
+) -> Iterator[Iterator[list[Measurement]]]:
+    """Write blocks in order, in processes of their own where there are several."""
+    if processes == 1:
+        yield map(write, blocks)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        yield pool.map(write, blocks)
 
 
 def _make_manifest(maker: RunMaker, targets: list[KnownTarget]) -> AuditManifest:

@@ -6,7 +6,8 @@ from typing import Any
 
 from imgaudit.runs.conclusion import decide_run
 from imgaudit.runs.folder import RunFolder
-from imgaudit.schema.findings import AlarmCode, AuditResult, Finding
+from imgaudit.schema.findings import WORDING_VERSION, AlarmCode, AuditResult, Finding
+from imgaudit.schema.stored_findings import list_contents, read_content
 from imgaudit.schema.verification import Check
 
 SHOWN = 5
@@ -21,8 +22,9 @@ SENTENCES = ("reason", "message", "skipped", "planner", "blind_comparison")
 COUNTED = ("coincidence_p_value", "q_value")
 """Numbers of a rung that count pairs of images: not compared where another version of imgaudit counted them."""
 
-TOLERANCE = 1e-3
-"""Share by which these may differ: they rest on similarities in float32, whose last digits depend on the processor."""
+TOLERANCES = {"coincidence_p_value": 1e-3, "q_value": 1e-3, "seconds": 1e-9}
+"""Share by which numbers may differ: counts rest on similarities in float32, whose last digits depend on the processor,
+and Python's sum of seconds on its version."""
 
 OLDER = (
     "sentences, p-values of coincidence and which other images are resembled: another version of imgaudit worded and "
@@ -40,36 +42,62 @@ def check_verdicts(run: RunFolder, result: AuditResult) -> Check:
     result:  content of report.json
     Raises RunFolderError and CalibrationError for a run that is too damaged to be decided.
     """
-    again = decide_run(run, result.policy if result.redecided else None)
+    comparison = _Comparison(result)
+    again = decide_run(run, result.policy if result.redecided else None, on_finding=comparison.add)
     return Check(
         name="verdicts",
-        not_done=() if result.wording == again.wording else (OLDER,),
-        done=f"{len(again.findings)} findings were decided again from records.jsonl, the null bank and the pictures",
-        problems=tuple(_other_findings(result, again)),
+        not_done=() if comparison.worded_alike else (OLDER,),
+        done=f"{comparison.count} findings were decided again from records.jsonl, the null bank and the pictures",
+        problems=tuple(comparison.list_problems(again)),
     )
 
 
-def _other_findings(result: AuditResult, again: AuditResult) -> Iterator[str]:
-    """Say where report.json differs from what the measurements, bank and policy of the run give."""
-    worded_alike = result.wording == again.wording
-    before, after = (
-        {one.id: place for place, one in enumerate(decided.findings)} for decided in (result, again)
-    )  # fmt: skip
-    for name in sorted(before.keys() | after.keys()):
-        if name not in after:
-            yield f"report.json has a finding {name!r:.40} that follows from nothing in the run"
-            continue
-        follows = again.findings[after[name]]
-        if name not in before:
-            yield f"report.json lacks the finding of {follows.path!r:.200}"
-        elif what := _compare(result.findings[before[name]], follows, worded_alike=worded_alike):
-            yield f"report.json says something else of {follows.path!r:.200} than {BASIS}: {what}"
-    if len(result.findings) != len(before):
-        yield "report.json has two findings of one image"
-    counts, counted = (_comparable(one.summary.model_dump(mode="json"), worded_alike) for one in (result, again))
-    # Reports of older versions lack counts that were added since.
-    if counts != {key: value for key, value in counted.items() if key in counts}:
-        yield f"the counts in report.json do not follow from its findings, and are not what {BASIS}"
+class _Comparison:
+    """The findings of report.json against those that follow from the run, which come one at a time and are not kept."""
+
+    def __init__(self, result: AuditResult) -> None:
+        self.worded_alike = result.wording == WORDING_VERSION
+        self.count = 0
+        self._result = result
+        # Of two findings of one image the last is compared, and a sentence says that there are two.
+        self._places = {one["id"]: place for place, one in enumerate(list_contents(result.findings))}
+        self._missing = set(self._places)
+        self._problems: list[tuple[str, str]] = []
+
+    def add(self, follows: Finding) -> None:
+        """Compare a finding that follows from the run with that of report.json."""
+        self.count += 1
+        place = self._places.get(follows.id)
+        if place is None:
+            self._problems.append((follows.id, f"report.json lacks the finding of {follows.path!r:.200}"))
+            return
+        self._missing.discard(follows.id)
+        what = ""
+        # What is written alike needs no check of its values.
+        if read_content(self._result.findings, place) != follows.model_dump(mode="json"):
+            what = _compare(self._result.findings[place], follows, worded_alike=self.worded_alike)
+        if what:
+            said = f"report.json says something else of {follows.path!r:.200} than {BASIS}: {what}"
+            self._problems.append((follows.id, said))
+
+    def list_problems(self, again: AuditResult) -> Iterator[str]:
+        """Say where report.json differs from what follows, in order of the images' ids.
+
+        again:  what follows from the run as a whole
+        """
+        stray = (
+            (name, f"report.json has a finding {name!r:.40} that follows from nothing in the run")
+            for name in self._missing
+        )
+        yield from (problem for _, problem in sorted([*self._problems, *stray]))
+        if len(self._result.findings) != len(self._places):
+            yield "report.json has two findings of one image"
+        counts, counted = (
+            _comparable(one.summary.model_dump(mode="json"), self.worded_alike) for one in (self._result, again)
+        )
+        # Reports of older versions lack counts that were added since.
+        if not _is_same(counts, {key: value for key, value in counted.items() if key in counts}):
+            yield f"the counts in report.json do not follow from its findings, and are not what {BASIS}"
 
 
 def _compare(before: Finding, after: Finding, *, worded_alike: bool) -> str:
@@ -112,18 +140,18 @@ def _is_same(said: Any, follows: Any) -> bool:
         return bool(said == follows)
     if said.keys() != follows.keys():
         return False
-    counted = COUNTED if COUNTED[0] in said else ()
+    counted = TOLERANCES if COUNTED[0] in said else {"seconds": TOLERANCES["seconds"]}
     return all(
-        _is_close(said[name], follows[name]) if name in counted
+        _is_close(said[name], follows[name], counted[name]) if name in counted
         else _resemble(said[name], follows[name]) if name == "resembles_others"
         else _is_same(said[name], follows[name])
         for name in said
     )  # fmt: skip
 
 
-def _is_close(said: Any, follows: Any) -> bool:
+def _is_close(said: Any, follows: Any, share: float) -> bool:
     if isinstance(said, float) and isinstance(follows, float):
-        return math.isclose(said, follows, rel_tol=TOLERANCE)
+        return math.isclose(said, follows, rel_tol=share)
     return bool(said == follows)
 
 

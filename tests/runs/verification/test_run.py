@@ -10,9 +10,10 @@ from imgaudit.cli.exit_codes import ExitCode
 from imgaudit.exceptions import RunFolderError, VerificationError
 from imgaudit.io.writing import read_json, write_json
 from imgaudit.runs.evidence import write_evidence
+from imgaudit.runs.finished import read_result
 from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.verification import verify_run
-from imgaudit.runs.verification.verdicts import OLDER, _compare, _resemble
+from imgaudit.runs.verification.verdicts import OLDER, _compare, _resemble, check_verdicts
 from imgaudit.schema.findings import AuditResult, Finding
 from tests.support.wrapping import unwrap
 
@@ -52,6 +53,26 @@ def test_a_verdict_that_was_edited_is_found_even_with_new_evidence(copy: RunFold
     del content["findings"][0]
     write_json(copy.report_path, content)
     assert any("lacks the finding of" in one for one in verify_run(copy).problems)
+
+
+def test_findings_too_many_are_named(copy: RunFolder) -> None:
+    content = read_json(copy.report_path)
+    first, second = content["findings"][:2]
+    content["findings"] = [*content["findings"], first, {**second, "id": "f" * 16}]
+    write_json(copy.report_path, content)
+    write_evidence(copy)
+    problems = check_verdicts(copy, read_result(copy)).problems
+    assert problems[0] == f"report.json has a finding '{'f' * 16}' that follows from nothing in the run"
+    assert problems[1] == "report.json has two findings of one image"
+
+
+def test_the_last_digit_of_a_sum_of_seconds_may_differ_and_no_count(copy: RunFolder) -> None:
+    """Python 3.12 sums numbers otherwise than 3.11 did, and reports were written with both."""
+    content = read_json(copy.report_path)
+    for key, share, alike in (("seconds", 1e-15, True), ("seconds", 1e-6, False), ("network_evaluations", 1, False)):
+        changed = content | {"summary": content["summary"] | {key: content["summary"][key] * (1 + share)}}
+        write_json(copy.report_path, changed)
+        assert changed != content and (check_verdicts(copy, read_result(copy)).problems == ()) is alike
 
 
 def test_a_run_worded_by_an_earlier_version_matches_by_verdicts_and_numbers(copy: RunFolder) -> None:
