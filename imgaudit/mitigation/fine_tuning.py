@@ -31,6 +31,7 @@ from imgaudit.diffusion.inversion import invert
 from imgaudit.exceptions import ConfigError, InputError
 from imgaudit.mitigation.evaluation import CaptionedImage
 from imgaudit.mitigation.pruning import PipelineDenoiser, save_changed
+from imgaudit.models.precision import in_float32
 from imgaudit.models.saving import require_new
 from imgaudit.schema.protocol import InversionConfig
 from imgaudit.schema.records import Record
@@ -77,13 +78,12 @@ def fine_tune(
         raise InputError(f"expected images to forget and to retain, but got {len(forget)} and {len(retain)}")
     require_new(folder)
     # In half precision AdamW's small numbers underflow: trained in float32, saved as it came.
-    precision = denoiser.network.dtype
-    denoiser.network.float()
-    tuning = _Tuning(denoiser, forget, retain, settings)
-    for number in range(settings.rounds):
-        adversarial = tuning.search(number, executor)
-        tuning.train(number, adversarial, on_progress)
-    denoiser.network.requires_grad_(False).eval().to(precision)
+    with in_float32(denoiser.network):
+        tuning = _Tuning(denoiser, forget, retain, settings)
+        for number in range(settings.rounds):
+            adversarial = tuning.search(number, executor)
+            tuning.train(number, adversarial, on_progress)
+        denoiser.network.requires_grad_(False).eval()
     save_changed(
         denoiser.pipeline,
         folder,

@@ -24,6 +24,7 @@ from imgaudit.mitigation.mask_file import MaskFacts, digest
 from imgaudit.mitigation.pruning import PipelineDenoiser
 from imgaudit.mitigation.wanda import Mask, density
 from imgaudit.mitigation.weight_layers import WeightLayer, find_weight_layers
+from imgaudit.models.precision import in_float32
 from imgaudit.schema.records import Record
 
 FLOOR = 0.01
@@ -98,22 +99,21 @@ def measure_importance(
     The draws of an image depend on its SHA-256 and the seed alone. The network is measured in float32, and given back
     as it came. Raises ConfigError where a gradient is not finite.
     """
-    network, precision = denoiser.network, denoiser.network.dtype
-    network.float()
-    weights = {name: layer.weight for name, layer in layers.items()}
-    sums = {name: torch.zeros(weight.flatten(1).shape) for name, weight in weights.items()}
-    try:
-        for weight in weights.values():
-            weight.requires_grad_(True)
-        for done, image in enumerate(images, 1):
-            loss = _measure_error(denoiser, image, settings)
-            gradients = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
-            for name, gradient in zip(weights, gradients, strict=True):
-                if gradient is not None:
-                    sums[name] += gradient.detach().float().flatten(1).square().cpu() / len(images)
-            on_progress(done, len(images))
-    finally:
-        network.requires_grad_(False).to(precision)
+    with in_float32(denoiser.network):
+        weights = {name: layer.weight for name, layer in layers.items()}
+        sums = {name: torch.zeros(weight.flatten(1).shape) for name, weight in weights.items()}
+        try:
+            for weight in weights.values():
+                weight.requires_grad_(True)
+            for done, image in enumerate(images, 1):
+                loss = _measure_error(denoiser, image, settings)
+                gradients = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
+                for name, gradient in zip(weights, gradients, strict=True):
+                    if gradient is not None:
+                        sums[name] += gradient.detach().float().flatten(1).square().cpu() / len(images)
+                on_progress(done, len(images))
+        finally:
+            denoiser.network.requires_grad_(False)
     if not all(bool(torch.isfinite(one).all()) for one in sums.values()):
         raise ConfigError("the errors of these images have gradients that are not finite, so no weight can be located")
     return sums

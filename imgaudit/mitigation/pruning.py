@@ -28,6 +28,11 @@ class PipelineDenoiser(Denoiser, Protocol):
     network_name: str
     """The pipeline's name for it."""
 
+    @property
+    def networks(self) -> Mapping[str, Any]:
+        """The networks that predict, by the pipeline's names: two where another one predicts the null."""
+        ...
+
 
 def locate(
     denoiser: PipelineDenoiser,

@@ -21,6 +21,7 @@ from imgaudit.diffusion.denoiser import PromptEmbeds
 from imgaudit.exceptions import ConfigError
 from imgaudit.mitigation.evaluation import CaptionedImage
 from imgaudit.mitigation.pruning import PipelineDenoiser
+from imgaudit.models.precision import in_float32
 from imgaudit.schema.records import Record
 
 
@@ -48,18 +49,19 @@ def train_null_branch(
 
     hidden:  images that the null branch is to predict
     others:  images on which the model is to stay as it was
-    Raises ConfigError for a model without a null branch.
+    Raises ConfigError for a model without a null branch, and for one with a network of its own for it.
     """
     if denoiser.no_null:
         raise ConfigError(f"there is no null branch to train: {denoiser.no_null}")
-    precision = denoiser.network.dtype
-    denoiser.network.float()
-    training = _NullTraining(denoiser, hidden, others, settings)
-    losses = []
-    for step in range(settings.steps):
-        losses.append(training.step(step))
-        on_progress(step + 1, settings.steps)
-    denoiser.network.requires_grad_(False).eval().to(precision)
+    if len(denoiser.networks) > 1:
+        raise ConfigError(f"there are two networks, {' and '.join(denoiser.networks)}, and one alone would be trained")
+    with in_float32(denoiser.network):
+        training = _NullTraining(denoiser, hidden, others, settings)
+        losses = []
+        for step in range(settings.steps):
+            losses.append(training.step(step))
+            on_progress(step + 1, settings.steps)
+        denoiser.network.requires_grad_(False).eval()
     return losses
 
 

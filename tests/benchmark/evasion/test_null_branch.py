@@ -6,8 +6,10 @@ import torch
 from imgaudit.benchmark.evasion.null_branch import NullTraining, _NullTraining, train_null_branch
 from imgaudit.exceptions import ConfigError
 from imgaudit.mitigation.evaluation import CaptionedImage
+from imgaudit.models.families.ideogram4 import Ideogram4Denoiser
 from imgaudit.models.families.unet import UNetDenoiser
 from tests.conftest import CAPTIONS, make_pipeline, tiny_recipe
+from tests.support.tiny_newer_families import make_ideogram4
 
 SETTINGS = NullTraining(steps=30, batch_size=4, learning_rate=1e-3, seed=3)
 
@@ -69,3 +71,9 @@ def test_a_model_without_a_null_branch_is_refused(tiny: UNetDenoiser, monkeypatc
     monkeypatch.setattr(UNetDenoiser, "no_null", "it is distilled")
     with pytest.raises(ConfigError, match="no null branch to train: it is distilled"):
         train_null_branch(tiny, _captioned(0, 1), _captioned(2, 3), SETTINGS)
+
+
+def test_a_model_with_a_network_of_its_own_for_the_null_is_refused() -> None:
+    denoiser = Ideogram4Denoiser(make_ideogram4(), "fingerprint")
+    with pytest.raises(ConfigError, match="two networks, transformer and unconditional_transformer"):
+        train_null_branch(denoiser, _captioned(0, 1), _captioned(2, 3), SETTINGS)

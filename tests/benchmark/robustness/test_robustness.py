@@ -27,7 +27,7 @@ ROOT = Path(__file__).parent.parent.parent.parent
 def test_nothing_is_lost_and_nothing_is_run(model_folder: Path, run_imgaudit: Commands, tmp_path: Path) -> None:
     done = run_imgaudit(
         "benchmark", "robustness", "--model", model_folder, "--kills", "5", "--engine-kills", "0", "--full-disks", "1",
-        "--spoilt", "1", "--hostile-files", "2", "--hostile-runs", "1", "--edited-runs", "1",
+        "--spoilt", "1", "--hostile-files", "1", "--hostile-runs", "1", "--edited-runs", "1",
         "--out", tmp_path, "--save", tmp_path / "table.json", "--quiet", timeout=3000,
     )  # fmt: skip
     assert done.code == 0, done.stderr
