@@ -119,16 +119,19 @@ def format_scale(table: ScaleTable) -> Iterator[str]:
     """Format one stage of one number of images per line, then the goals."""
     yield f"{table.machine}, seed {table.seed}, {2 * table.replicas} generated images for each image"
     yield ""
-    yield f"{'images':>10}  {'stage':10}{'seconds':>10}{'CPU s':>10}{'images / CPU s':>16}{'peak, MiB':>12}" + (
-        f"{'imports, MiB':>14}{'KiB an image':>14}"
+    yield "images/s: by processor time; peak: the most memory, with what was imported"
+    yield "KiB each: the most memory without it, by number of images"
+    yield ""
+    yield f"{'images':>9}  {'stage':9}{'seconds':>9}{'CPU s':>9}{'images/s':>10}{'peak MiB':>10}" + (
+        f"{'imports MiB':>12}{'KiB each':>10}"
     )
     for size in table.results:
         for one in size.stages:
             each = (one.peak - one.imported) / 1024 / size.images
             yield (
-                f"{size.images:>10,}  {one.stage:10}{one.seconds:>10.1f}{one.cpu_seconds:>10.1f}"
-                f"{size.images / one.cpu_seconds:>16.1f}{one.peak / 2**20:>12,.0f}{one.imported / 2**20:>14,.0f}"
-                f"{each:>14.1f}"
+                f"{size.images:>9,}  {one.stage:9}{one.seconds:>9.1f}{one.cpu_seconds:>9.1f}"
+                f"{size.images / one.cpu_seconds:>10.1f}{one.peak / 2**20:>10,.0f}{one.imported / 2**20:>12,.0f}"
+                f"{each:>10.1f}"
             )
     yield from format_goals(list(_judge(table)))
 

@@ -179,17 +179,17 @@ def format_speed(report: SpeedReport) -> Iterator[str]:
     if not report.busy:
         yield "the machine was quiet"
     yield ""
-    yield f"{'stage':18}{'seconds':>10}{'share':>8}{'evaluations':>13}{'raw seconds':>13}   seconds / raw seconds"
+    yield f"{'stage':15}{'seconds':>8}{'share':>7}{'evaluations':>13}{'raw seconds':>13}  seconds / raw seconds"
     whole = fmean(sum(stage.seconds for stage in one.values()) for one in report.rounds)
     for name in STAGES:
         own = [one[name] for one in report.rounds]
         seconds, raw = (fmean(values) for values in ([s.seconds for s in own], [s.raw_seconds for s in own]))
         ratio = _format_mean(report.ratios([name]), 2) if raw else "-"
         alone = f"{raw:.2f}" if raw else "-"
-        yield f"{name:18}{seconds:10.2f}{seconds / whole:8.1%}{own[0].network_evaluations:13,}{alone:>13}   {ratio}"
+        yield f"{name:15}{seconds:8.2f}{seconds / whole:7.1%}{own[0].network_evaluations:13,}{alone:>13}  {ratio}"
     evaluations = sum(stage.network_evaluations for stage in report.rounds[0].values())
     raw = fmean(sum(stage.raw_seconds for stage in one.values()) for one in report.rounds)
-    yield f"{'everything':18}{whole:10.2f}{1:8.0%}{evaluations:13,}{raw:13.2f}   {_format_mean(report.ratios(), 3)}"
+    yield f"{'everything':15}{whole:8.2f}{1:7.0%}{evaluations:13,}{raw:13.2f}  {_format_mean(report.ratios(), 3)}"
     yield ""
     yield f"images an hour: {_format_mean(report.images_per_hour, 0)}"
     yield from format_goals(report.targets)

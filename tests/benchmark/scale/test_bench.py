@@ -41,6 +41,14 @@ def test_goals_are_judged_at_the_largest_size() -> None:
     assert "MISSED" not in met and "got 83%" in met
 
 
+def test_the_table_fits_a_terminal() -> None:
+    lines = list(format_scale(make_table((1000, 10.0, 900), (2_000_000, 123_456.7, 99_999))))
+    table = lines[: lines.index("goals")]
+    assert len(table) == 13 and max(map(len, table)) <= 80
+    # No number runs into the next one.
+    assert [len(line.split()) for line in table if line.startswith("2,000,000")] == [8] * 3
+
+
 @pytest.mark.slow
 def test_a_made_up_run_is_sound_through_every_stage(tmp_path: Path) -> None:
     table = tmp_path / "scale.json"
