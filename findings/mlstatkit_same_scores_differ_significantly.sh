@@ -4,7 +4,7 @@
 # Expected: p is near 1 (or the test refuses) where a score is compared with itself, with its square, or where both
 # detectors separate all copies from all others. Nothing speaks for a difference then.
 # Seen: z = 0.0 and p = 0.0, without a warning, in all three cases. As soon as the order of a single pair of images
-# differs, p is 0.48: detectors that are nearly alike do not differ, and those that are quite alike do.
+# differs, p is 0.48: detectors that are nearly alike do not differ, and those that are exactly alike do.
 # Why: the variance of the difference is 0, so that the test goes over to resampling. All resampled differences are 0,
 # too. Their p is twice the smaller of the share that is <= 0 (which is 1) and the share that is > 0 (which is 0).
 # Why it matters: scores that order all pairs alike are common in tables of copy detectors: cosine similarity and
