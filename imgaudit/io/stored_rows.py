@@ -1,4 +1,4 @@
-"""Arrays of one shape in a file of the system's temporary folder: what a large run has too many of for memory."""
+"""Arrays of one shape in a temporary file: what a large run has too many of for memory."""
 
 from collections.abc import Sequence
 from typing import IO, Generic, TypeVar, overload

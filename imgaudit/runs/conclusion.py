@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from imgaudit.index.near_duplicates import find_near_duplicates
 from imgaudit.io.framing import frame_image, to_tensor
 from imgaudit.io.json_stream import format_list, read_json_in_pieces
 from imgaudit.io.reading import read_bounded
+from imgaudit.io.scratch import open_scratch_file
 from imgaudit.io.screening import THUMBNAIL_SIDE
 from imgaudit.io.stored_rows import StoredRows
 from imgaudit.io.writing import format_json, read_json, read_png, write_atomically
@@ -86,7 +86,7 @@ def match_run(
     """
     descriptor = matcher.deciding()
     ids, asked = list[str](), {rung: list[str]() for rung in DECIDING_RUNGS}
-    with TemporaryFile() as file:
+    with open_scratch_file() as file:
         thumbnails = StoredRows(file, (THUMBNAIL_SIDE, THUMBNAIL_SIDE, 3), np.uint8)
         for measurement in measurements:
             ids.append(measurement.id)

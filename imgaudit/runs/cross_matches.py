@@ -5,7 +5,6 @@ are many. Which other targets an image's generations are near copies of is looke
 between is in files of the system's temporary folder.
 """
 
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, islice
@@ -16,6 +15,7 @@ import numpy.typing as npt
 
 from imgaudit.decision.coincidence import CrossMatches, Others
 from imgaudit.index.bound import BoundIndex
+from imgaudit.io.scratch import open_scratch_file
 from imgaudit.io.stored_rows import StoredRows
 from imgaudit.schema.measures import NEAR_COPY_CORRELATION
 from imgaudit.similarity.descriptors import PixelDescriptor
@@ -130,7 +130,7 @@ def cross_match(
     those with the first `MOST_OTHERS`. Other targets that an image's generations resemble more than it are looked for
     among all.
     """
-    with tempfile.TemporaryFile() as of_targets, tempfile.TemporaryFile() as of_rows:
+    with open_scratch_file() as of_targets, open_scratch_file() as of_rows:
         folder = _read_folder(targets, StoredRows(of_targets, (PixelDescriptor.dimension,), np.float32), decoys, groups)
         own = np.full(len(folder.ids), -np.inf, dtype=np.float32)
         rows = StoredRows(of_rows, (len(folder.others),), np.float32)

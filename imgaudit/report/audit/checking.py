@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from imgaudit.exceptions import ImgauditError, InputError, RunFolderError
 from imgaudit.io.containment import open_parent
 from imgaudit.io.reading import IrregularFileError, open_regular, read_bounded
+from imgaudit.io.scratch import find_scratch_folder
 from imgaudit.io.writing import MAX_PNG_PIXELS, UNFINISHED, read_json
 from imgaudit.report.audit.rendering import RENDERING, Rendering
 from imgaudit.report.formats import render_into
@@ -95,7 +96,7 @@ def check_pages(run: RunFolder) -> Check:
         if written_by is None and isinstance(read_evidence(run), EvidenceList):
             return Check(name="pages", problems=(f"'report/{RENDERING}' is missing: {AGAIN}",))
         review = review_context(run, *((written_by.decisions, written_by.history) if written_by else ()))
-        with tempfile.TemporaryDirectory(prefix="imgaudit-pages-") as temporary:
+        with tempfile.TemporaryDirectory(prefix="imgaudit-pages-", dir=find_scratch_folder()) as temporary:
             folder = Path(temporary, "report")
             render_into(folder, run, result, review)
             found = _compare(run.path / "report", folder)
