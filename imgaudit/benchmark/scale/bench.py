@@ -123,15 +123,15 @@ def format_scale(table: ScaleTable) -> Iterator[str]:
     yield "KiB each: the most memory without it, by number of images"
     yield ""
     yield f"{'images':>9}  {'stage':9}{'seconds':>9}{'CPU s':>9}{'images/s':>10}{'peak MiB':>10}" + (
-        f"{'imports MiB':>12}{'KiB each':>10}"
+        f"{'imports MiB':>13}{'KiB each':>9}"
     )
     for size in table.results:
         for one in size.stages:
             each = (one.peak - one.imported) / 1024 / size.images
             yield (
                 f"{size.images:>9,}  {one.stage:9}{one.seconds:>9.1f}{one.cpu_seconds:>9.1f}"
-                f"{size.images / one.cpu_seconds:>10.1f}{one.peak / 2**20:>10,.0f}{one.imported / 2**20:>12,.0f}"
-                f"{each:>10.1f}"
+                f"{size.images / one.cpu_seconds:>10.1f}{one.peak / 2**20:>10,.0f}{one.imported / 2**20:>13,.0f}"
+                f"{each:>9.1f}"
             )
     yield from format_goals(list(_judge(table)))
 
