@@ -60,5 +60,5 @@ def test_a_stored_finding_takes_a_fraction_of_an_object(findings: list[Finding])
         each = (tracemalloc.get_traced_memory()[0] - before) / 200
     finally:
         tracemalloc.stop()
-    # Against the objects' tens of KiB, and JSON's three: most of what is left are digits.
+    # Most of what is left are digits.
     assert each < 700

@@ -10,6 +10,7 @@ import hashlib
 import math
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -227,9 +228,18 @@ def _map_blocks(
     if processes == 1:
         yield map(write, blocks)
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), initializer=_begin_process)
+    try:
         yield pool.map(write, blocks)
+    finally:
+        # Who stops the benchmark does not wait for the blocks that are not begun.
+        pool.shutdown(cancel_futures=True)
+
+
+def _begin_process() -> None:
+    # Who interrupts the benchmark interrupts the process that began this one, which then ends it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
 
 
 def _make_manifest(maker: RunMaker, targets: list[KnownTarget]) -> AuditManifest:
