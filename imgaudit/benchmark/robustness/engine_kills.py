@@ -10,8 +10,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import psutil
-
 from imgaudit.benchmark.robustness.bench import Bench, differences, findings_of_run, visible_problems
 from imgaudit.benchmark.robustness.interruptions import (
     RESUMABLE,
@@ -22,7 +20,7 @@ from imgaudit.benchmark.robustness.interruptions import (
     reached,
     stage_of,
 )
-from imgaudit.benchmark.robustness.processes import Child, wait_until
+from imgaudit.benchmark.robustness.processes import Child, find_descendants, wait_until
 
 KILLED = "kills of several processes"
 """Name of this family of attacks."""
@@ -55,12 +53,8 @@ class Divided:
 
     def find_processes(self, child: Child) -> list[int]:
         """Return the numbers of the processes below a command that measure for it."""
-        try:
-            below = psutil.Process(child.process.pid).children(recursive=True)
-            return [one.pid for one in below if self.mark in " ".join(one.cmdline())]
-        except psutil.Error:
-            # The command or one of its processes has just ended.
-            return []
+        pid = child.process.pid
+        return find_descendants(pid, self.mark) if pid is not None else []
 
 
 def list_divided() -> list[Divided]:

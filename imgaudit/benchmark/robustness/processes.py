@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
+import psutil
+
 Setup = Callable[[], None]
 """What a child does to itself before the command runs; a function of a module, so that it can be sent there."""
 
@@ -150,6 +152,23 @@ def wait_until(condition: Callable[[], bool], child: Child, timeout: float = 300
             return condition()
         time.sleep(0.003)
     return False
+
+
+def find_descendants(pid: int, mark: str) -> list[int]:
+    """Return the numbers of the processes below a process whose command line holds `mark`.
+
+    A process that has ended is left out, also one that its parent has not waited for yet: it has no command line.
+    """
+    with contextlib.suppress(psutil.NoSuchProcess):
+        below = psutil.Process(pid).children(recursive=True)
+        return [one.pid for one in below if mark in _read_command_line(one)]
+    return []
+
+
+def _read_command_line(process: psutil.Process) -> str:
+    with contextlib.suppress(psutil.Error):
+        return " ".join(process.cmdline())
+    return ""
 
 
 @contextlib.contextmanager

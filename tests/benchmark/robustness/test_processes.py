@@ -1,12 +1,16 @@
 """Tests of the processes in which the command line is attacked."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from imgaudit.benchmark.robustness import processes
-from imgaudit.benchmark.robustness.processes import LOST, Ended, run_command
+from imgaudit.benchmark.robustness.processes import LOST, Ended, find_descendants, run_command
 
 
 @pytest.mark.parametrize(("codes", "expected", "runs"), [([LOST, 2], 2, 2), ([2], 2, 1), ([LOST, LOST], LOST, 2)])
@@ -26,3 +30,19 @@ def test_a_command_whose_exit_code_is_lost_is_run_once_more(
     monkeypatch.setattr(processes, "Child", Stub)
     assert run_command(["report", "run"], tmp_path).code == expected
     assert len(started) == runs
+
+
+def test_processes_are_found_by_their_command_line_and_not_once_they_have_ended() -> None:
+    asleep = [sys.executable, "-c", "import sys; sys.stdin.read()", "a-mark-of-this-test"]
+    with (
+        subprocess.Popen(asleep, stdin=subprocess.PIPE) as first,
+        subprocess.Popen(asleep, stdin=subprocess.PIPE) as second,
+    ):
+        assert sorted(find_descendants(os.getpid(), "a-mark-of-this-test")) == sorted([first.pid, second.pid])
+        assert find_descendants(os.getpid(), "another-mark") == []
+        first.kill()
+        # It is not waited for: the system still lists it, as a process without a command line.
+        while psutil.Process(first.pid).status() != psutil.STATUS_ZOMBIE:
+            pass
+        assert find_descendants(os.getpid(), "a-mark-of-this-test") == [second.pid]
+    assert find_descendants(first.pid, "a-mark-of-this-test") == []

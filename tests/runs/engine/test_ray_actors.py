@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
-import psutil
 import pytest
 
+from imgaudit.benchmark.robustness.processes import find_descendants
 from imgaudit.exceptions import ConfigError, WorkerError
 from imgaudit.models import load_model
 from imgaudit.runs.engine import ray_actors
@@ -21,10 +21,9 @@ from tests.support.engine_runs import add_deadly_image, measure_run, read_files
 pytestmark = [pytest.mark.slow, pytest.mark.enable_socket]
 
 
-def measuring_actors() -> list[psutil.Process]:
+def measuring_actors() -> list[int]:
     """Processes below this one that run an actor."""
-    found = psutil.Process().children(recursive=True)
-    return [one for one in found if "MeasuringActor" in " ".join(one.cmdline())]
+    return find_descendants(os.getpid(), "MeasuringActor")
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -40,7 +39,7 @@ def test_a_local_cluster_gives_the_same_run_after_a_kill_and_replaces_an_actor_w
         said.append(step)
         # The second chunk is given when the first one is being measured.
         if len(said) == 2 and not killed:
-            killed.append(measuring_actors()[0].pid)
+            killed.append(measuring_actors()[0])
             os.kill(killed[0], signal.SIGKILL)
 
     others = make_folder("others", range(10, 13))

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-import psutil
 import pytest
 
+from imgaudit.benchmark.robustness.processes import find_descendants
 from imgaudit.exceptions import WorkerError
 from imgaudit.models import LoadedModel, load_model
 from imgaudit.runs.engine.workers import Workers, describe_end
@@ -35,8 +35,7 @@ def workers(model_folder: Path) -> Iterator[Workers]:
 
 def living_workers() -> list[int]:
     """Processes below this one that are workers of an engine."""
-    children = psutil.Process().children(recursive=True)
-    return [one.pid for one in children if "spawn_main" in " ".join(one.cmdline())]
+    return find_descendants(os.getpid(), "spawn_main")
 
 
 def test_the_run_is_the_same_as_without_workers_and_survives_a_kill(
