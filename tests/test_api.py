@@ -28,10 +28,10 @@ from imgaudit.io.offline import go_online, is_offline
 from imgaudit.schema.protocol import Framing
 
 CONFIG = AuditConfig(effort="quick", framing="pad", steps=2, draws=1, score_after=1, seeds=2, num_inference_steps=2,
-                     guidance_scales=(3.0,), device="cpu", batch_size=8)  # fmt: skip
+                     guidance_scales=(3.0,), device="cpu", batch_size=64)  # fmt: skip
 OPTIONS = """
     --effort quick --framing pad --steps 2 --draws 1 --score-after 1 --seeds 2 --num-inference-steps 2 --device cpu
-    --guidance-scale 3 --batch-size 8 --quiet
+    --guidance-scale 3 --batch-size 64 --quiet
 """.split()  # noqa: SIM905
 
 

@@ -20,7 +20,7 @@ __all__ = ["sharded"]
 
 FAST = [
     "--framing", "pad", "--steps", "1", "--draws", "1", "--score-after", "1", "--seeds", "1", "--num-inference-steps",
-    "1", "--guidance-scale", "3", "--device", "cpu", "--batch-size", "8", "--chunk-size", "1", "--no-controls",
+    "1", "--guidance-scale", "3", "--device", "cpu", "--batch-size", "64", "--chunk-size", "1", "--no-controls",
 ]  # fmt: skip
 
 KILLS = 20

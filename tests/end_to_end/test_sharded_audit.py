@@ -13,7 +13,7 @@ from tests.support.commands import Commands
 
 FAST = [
     "--framing", "pad", "--steps", "2", "--draws", "1", "--score-after", "1", "--seeds", "2", "--num-inference-steps",
-    "2", "--guidance-scale", "3", "--device", "cpu", "--batch-size", "8", "--chunk-size", "2", "--quiet",
+    "2", "--guidance-scale", "3", "--device", "cpu", "--batch-size", "64", "--chunk-size", "2", "--quiet",
 ]  # fmt: skip
 
 pytestmark = pytest.mark.slow

@@ -44,7 +44,7 @@ exec "{python}" -m imgaudit "$@"
 
 OPTIONS = (
     "--framing pad --steps 1 --draws 1 --score-after 1 --seeds 1 --num-inference-steps 1 --guidance-scale 3 "
-    "--batch-size 8 --chunk-size 2 --device cpu"
+    "--batch-size 64 --chunk-size 2 --device cpu"
 )
 
 

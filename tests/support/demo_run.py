@@ -18,7 +18,15 @@ from imgaudit.schema.records import Measurement
 from tests.support.records import bank as make_bank
 
 CONFIG = AuditConfig.model_validate(
-    {"effort": "quick", "steps": 8, "draws": 2, "seeds": 3, "num_inference_steps": 6, "framing": "pad", "batch_size": 8}
+    {
+        "effort": "quick",
+        "steps": 8,
+        "draws": 2,
+        "seeds": 3,
+        "num_inference_steps": 6,
+        "framing": "pad",
+        "batch_size": 64,
+    }
 )
 
 CAPTIONS = {

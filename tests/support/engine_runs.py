@@ -23,7 +23,7 @@ from imgaudit.similarity.matcher import standard_matcher
 CONFIG = AuditConfig.model_validate(
     {
         "steps": 2, "draws": 2, "score_after": 1, "seeds": 2, "num_inference_steps": 2, "chunk_size": 2,
-        "device": "cpu", "framing": "pad", "batch_size": 8, "guidance_scales": (3.0,),
+        "device": "cpu", "framing": "pad", "batch_size": 64, "guidance_scales": (3.0,),
     }
 )  # fmt: skip
 

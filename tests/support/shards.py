@@ -49,7 +49,7 @@ def sharded(tmp_path_factory: pytest.TempPathFactory) -> ShardedAudit:
         (images / f"{number}.txt").write_text(str(number))
     (images / "broken.png").write_bytes(b"no image")
     options: dict[str, Any] = {
-        "effort": "quick", "steps": 2, "seeds": 2, "framing": "pad", "batch_size": 8, "chunk_size": 2,
+        "effort": "quick", "steps": 2, "seeds": 2, "framing": "pad", "batch_size": 64, "chunk_size": 2,
     }  # fmt: skip
     config = AuditConfig.model_validate(options)
     model = LoadedModel(FiniteSetDenoiser(points), "memoriser", "FiniteSetDenoiser", {})

@@ -14,7 +14,7 @@ from imgaudit.models.loading import bundled_lab
 
 SMALLEST = (
     "--device", "cpu", "--effort", "quick", "--framing", "pad", "--steps", "2", "--draws", "2", "--seeds", "2",
-    "--num-inference-steps", "2", "--batch-size", "8",
+    "--num-inference-steps", "2", "--batch-size", "64",
 )  # fmt: skip
 """A protocol whose stages all exist and none of which takes long; what it finds does not matter here."""
 
