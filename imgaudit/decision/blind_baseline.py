@@ -29,9 +29,11 @@ MOST_COMPARED = 500
 PERMUTATIONS = 199
 """Shuffles of the labels. The smallest p-value is 1/200."""
 
+LEAST_BLOCK = 10
+"""Shuffles that are fitted and ranked at once, at least: both take several times the memory of the labels."""
 
-BLOCK = 10
-"""Shuffles that are fitted and ranked at once: both take several times the memory of the labels."""
+BLOCK_LABELS = 1_000_000
+"""Labels of as many shuffles as are fitted at once: what a fit costs by itself is much where there are few images."""
 
 
 def describe_text(text: str) -> dict[str, float]:
@@ -158,9 +160,10 @@ def blind_baseline(
     shuffle = np.random.default_rng(seed)
     folds, sums = list(KFold(5, shuffle=True, random_state=seed).split(rows)), list[npt.NDArray[np.float64]]()
     shuffled = chain([labels], (shuffle.permutation(labels) for _ in range(PERMUTATIONS)))
+    block = max(LEAST_BLOCK, BLOCK_LABELS // len(rows))
     # One column per shuffle: ridge regression on labels, which orders images as discriminant analysis does, fits
     # several at once.
-    while some := list(islice(shuffled, BLOCK)):
+    while some := list(islice(shuffled, block)):
         columns = np.stack(some, axis=1)
         classifier, guesses = make_pipeline(StandardScaler(), Ridge(alpha=1.0)), np.empty_like(columns)
         # As `cross_val_predict` does it, which holds every guess three times at its end.

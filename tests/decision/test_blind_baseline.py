@@ -30,6 +30,15 @@ def test_the_blind_baseline_rarely_alarms_without_a_shift_and_nearly_always_with
     assert blind_baseline(rows(generator, 19), rows(generator, 100)) is None
 
 
+def test_how_many_shuffles_are_fitted_at_once_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(8)
+    targets, controls = rows(generator, 30, shift=0.3), rows(generator, 50)
+    at_once = blind_baseline(targets, controls)
+    # As for a collection of a hundred thousand images, whose shuffles do not fit into memory together.
+    monkeypatch.setattr("imgaudit.decision.blind_baseline.BLOCK_LABELS", 0)
+    assert blind_baseline(targets, controls) == at_once
+
+
 @pytest.fixture(scope="module")
 def pictures() -> dict[str, list[dict[str, float]]]:
     """Features of held-out clip art, of a bank of clip art, and of a bank of emoji and stamps."""
