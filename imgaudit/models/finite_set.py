@@ -117,8 +117,13 @@ class FiniteSetDenoiser:
         logits = prompt_embeds.streams["text"][:, 0]
         self.network_evaluations += len(noisy) * (2 if logits.requires_grad and torch.is_grad_enabled() else 1)
         signal, spread = self.schedule.coefficients(timesteps, noisy)
-        distances = (noisy[:, None] - signal[:, None] * self.points[None]).flatten(2).square().sum(-1)
-        weights = torch.softmax(logits - distances / (2 * spread.reshape(-1, 1) ** 2), dim=1)
+        # |x - a p|^2 without |x|^2, and less the smallest: softmax does not see what is the same for all points. In
+        # float64, as the terms are much larger than their sum.
+        x, points = noisy.flatten(1).double(), self.points.flatten(1).double()
+        a, b = signal.reshape(-1, 1).double(), spread.reshape(-1, 1).double()
+        distances = a**2 * points.square().sum(1) - 2 * a * (x @ points.T)
+        further = (distances - distances.amin(dim=1, keepdim=True)) / (2 * b**2)
+        weights = torch.softmax(logits - further.to(logits), dim=1)
         x0 = torch.einsum("nk,kchw->nchw", weights, self.points)
         return Prediction((noisy - signal * x0) / spread, noisy, timesteps, "epsilon", self.schedule)
 
