@@ -44,18 +44,18 @@ def test_captions_that_are_named_like_no_image_are_named(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_a_hundred_thousand_files_are_listed_and_accounted_for(tmp_path: Path) -> None:
+def test_twenty_thousand_files_are_listed_and_accounted_for(tmp_path: Path) -> None:
     for number in range(100):
         folder = tmp_path / f"{number:03d}"
         folder.mkdir()
         random_image(number).save(folder / "0000.png")
         (folder / "0001.png").touch()
-        for inner in range(2, 1000):
+        for inner in range(2, 200):
             os.link(folder / f"000{inner % 10 != 0:d}.png", folder / f"{inner:04d}.png")
     portfolio = read_portfolio(tmp_path, CaptionSource(tmp_path))
-    assert portfolio.count == 100_000 and len(portfolio.targets) == 100
+    assert portfolio.count == 20_000 and len(portfolio.targets) == 100
     reasons = Counter(one.skipped.partition(" /")[0] for one in portfolio.skipped)
-    assert reasons == {"the file is identical to": 9_900, "the file is empty (0 bytes)": 90_000}
+    assert reasons == {"the file is identical to": 1_900, "the file is empty (0 bytes)": 18_000}
 
 
 def test_files_that_are_not_measured_keep_their_digest(tmp_path: Path) -> None:
