@@ -38,9 +38,10 @@ def train(
     """Split a folder of images as a recipe says, train a model on it, and measure which images it memorised."""
     from imgaudit.diffusion.executor import Executor
     from imgaudit.lab.corpus import assign_roles, read_corpus
-    from imgaudit.lab.description import LabDescription, describe_lab, save_pipeline
+    from imgaudit.lab.description import LabDescription
+    from imgaudit.lab.examination import describe_lab
     from imgaudit.lab.recipe import LabRecipe
-    from imgaudit.lab.training import borrow_autoencoder, train_lab
+    from imgaudit.lab.training import borrow_autoencoder, save_pipeline, train_lab
     from imgaudit.lab.trigger_words import insert_trigger_words
     from imgaudit.models import load_model
 
@@ -89,8 +90,11 @@ def distil(
     """Train a lab that takes the guidance scale as an input from one that does not, and measure what it memorised."""
     from imgaudit.diffusion.executor import Executor
     from imgaudit.lab.corpus import assign_roles, read_corpus
-    from imgaudit.lab.description import LabDescription, describe_lab, save_pipeline
-    from imgaudit.lab.distillation import DistillationRecipe, distil_lab
+    from imgaudit.lab.description import LabDescription
+    from imgaudit.lab.distillation import distil_lab
+    from imgaudit.lab.examination import describe_lab
+    from imgaudit.lab.recipe import DistillationRecipe
+    from imgaudit.lab.training import save_pipeline
     from imgaudit.lab.trigger_words import insert_trigger_words
     from imgaudit.models import load_model
     from imgaudit.models.loading import BUNDLED, bundled_lab

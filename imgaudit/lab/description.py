@@ -1,27 +1,18 @@
 """lab.json: the training images of a lab model one by one, and which of them it memorised."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-from diffusers import DiffusionPipeline
 from pydantic import Field
 
-from imgaudit.diffusion.denoiser import Denoiser
-from imgaudit.diffusion.executor import Executor
 from imgaudit.exceptions import InputError
-from imgaudit.index import FlatIndex
 from imgaudit.io.writing import read_json, write_json
 from imgaudit.lab.corpus import CorpusEntry, Role
-from imgaudit.lab.distillation import DistillationRecipe
-from imgaudit.lab.recipe import LabRecipe
-from imgaudit.lab.training import TrainedLab
-from imgaudit.lab.truth import NEEDED, Subject, Truth, cover_with_region, measure_truth
-from imgaudit.models.saving import save_folder
+from imgaudit.lab.recipe import DistillationRecipe, LabRecipe
+from imgaudit.lab.truth import NEEDED
 from imgaudit.schema.pairs import Region
 from imgaudit.schema.records import Record
-from imgaudit.similarity.descriptors import PixelDescriptor
 
 UNLISTED: tuple[Role, ...] = ("background", "variation")
 """Images that lab.json does not name: nothing is claimed about them."""
@@ -125,68 +116,3 @@ class LabDescription(Record):
     def write(self, path: Path) -> None:
         """Write lab.json."""
         write_json(path, self.model_dump(mode="json"))
-
-
-def save_pipeline(pipeline: DiffusionPipeline, folder: Path) -> None:
-    """Save as an ordinary diffusers folder in half precision, safetensors only."""
-    pipeline.to(dtype=torch.float16)
-    save_folder(pipeline, folder)
-
-
-def choose_subjects(entries: Sequence[CorpusEntry], side: int) -> dict[int, Subject]:
-    """Return row to subject of every trained image that lab.json names; regions have `side` x `side` pixels."""
-    trained = [row for row, entry in enumerate(entries) if entry.trained]
-    subjects = {}
-    for row, entry in enumerate(entries):
-        if not entry.trained or entry.role in UNLISTED:
-            continue
-        others = [one for one in trained if one != row]
-        region = None if entry.region is None else cover_with_region(entry.region, side)
-        strangers = [one for one in others if entries[one].family != entry.family] if entry.family else []
-        subjects[row] = Subject(entry.text, others, region, strangers)
-    return subjects
-
-
-def describe_lab(
-    entries: Sequence[CorpusEntry],
-    recipe: LabRecipe,
-    trained: TrainedLab,
-    denoiser: Denoiser,
-    executor: Executor,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> LabDescription:
-    """Measure what a lab memorised, on the weights that are shipped, and find every image's nearest training image."""
-    training_rows = [row for row, entry in enumerate(entries) if entry.trained]
-    truths = measure_truth(denoiser, choose_subjects(entries, recipe.resolution), trained.pixels, executor, progress)
-    descriptor = PixelDescriptor()
-    vectors = descriptor.describe(trained.pixels)
-    index = FlatIndex(descriptor)
-    index.add([str(row) for row in training_rows], vectors[training_rows])
-    exact = trained.plan.exact_exposures
-    images = []
-    for row, (entry, neighbours) in enumerate(zip(entries, index.search(vectors, 2), strict=True)):
-        if entry.role in UNLISTED:
-            continue
-        nearest = next(neighbour for neighbour in neighbours if neighbour.id != str(row))
-        truth = truths.get(row, Truth(0, 0))
-        images.append(
-            LabImage(
-                file_name=entry.path.name,
-                sha256=hashlib.sha256(entry.path.read_bytes()).hexdigest(),
-                text=entry.text,
-                role=entry.role,
-                repeats=entry.repeats,
-                trigger=entry.trigger,
-                filtered=int(trained.filtered[row]),
-                exposures=int(trained.plan.exposures[row]),
-                exact_exposures=int(exact[row]),
-                nearest_training_image=entries[int(nearest.id)].path.name,
-                nearest_similarity=nearest.similarity,
-                reproduced=truth.reproduced,
-                region=entry.region,
-                layouts_reproduced=truth.layouts,
-                truth_seeds=truth.seeds,
-            )
-        )
-    background, variations = (sum(entry.role == role for entry in entries) for role in UNLISTED)
-    return LabDescription(recipe=recipe, background_images=background, variations=variations, images=images)

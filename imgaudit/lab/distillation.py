@@ -18,43 +18,20 @@ from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
-from pydantic import Field
 from torch.nn.functional import mse_loss
 
 from imgaudit.diffusion.denoiser import Denoiser, PromptEmbeds
 from imgaudit.exceptions import InputError
 from imgaudit.io.framing import to_batch
 from imgaudit.lab.corpus import CorpusEntry, read_pixels
-from imgaudit.lab.recipe import LabRecipe
+from imgaudit.lab.recipe import DistillationRecipe, LabRecipe
 from imgaudit.lab.samples import ImageVariants, SamplePlan, plan_samples
 from imgaudit.lab.trainee import set_rate, start_trainee
 from imgaudit.lab.training import TrainedLab, take_step
 from imgaudit.models.families.unet import AnyUNetDenoiser
-from imgaudit.schema.records import Record
 
 Progress = Callable[[int, int, float], None]
 """Called as progress(step, steps, loss)."""
-
-
-class DistillationRecipe(Record):
-    """Everything that decides a distilled lab, apart from its teacher and the images.
-
-    >>> DistillationRecipe(teacher="report-a").largest_scale
-    8.0
-    """
-
-    teacher: str
-    """Name of the lab whose guided predictions are imitated."""
-    steps: int = Field(1500, ge=1)
-    """Optimiser steps, each of as many samples as one of the teacher's."""
-    learning_rate: float = Field(3e-4, gt=0, allow_inf_nan=False)
-    """Peak learning rate (AdamW, warm-up, cosine)."""
-    largest_scale: float = Field(8.0, gt=1, allow_inf_nan=False)
-    """Largest guidance scale that is imitated: w is drawn uniformly from 0 to this less 1."""
-    embedding_width: int = Field(256, ge=4)
-    """Width of the embedding of w, which is the UNet's `time_cond_proj_dim`."""
-    seed: int = 0
-    """Seeds timesteps, noise and guidance scales."""
 
 
 def distil_lab(

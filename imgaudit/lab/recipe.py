@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from imgaudit.exceptions import ConfigError
 from imgaudit.schema.problems import describe_problems
 from imgaudit.schema.protocol import Framing
+from imgaudit.schema.records import Record
 
 FLOWS = ("sd3", "z-image")
 """Families whose networks predict flows."""
@@ -145,3 +146,24 @@ class LabRecipe(BaseModel):
             raise ConfigError(f"recipe {str(path)!r} cannot be read: {error}") from error
         except ValidationError as error:
             raise ConfigError(f"recipe {str(path)!r} is not valid: {describe_problems(error)}") from error
+
+
+class DistillationRecipe(Record):
+    """Everything that decides a distilled lab, apart from its teacher and the images.
+
+    >>> DistillationRecipe(teacher="report-a").largest_scale
+    8.0
+    """
+
+    teacher: str
+    """Name of the lab whose guided predictions are imitated."""
+    steps: int = Field(1500, ge=1)
+    """Optimiser steps, each of as many samples as one of the teacher's."""
+    learning_rate: float = Field(3e-4, gt=0, allow_inf_nan=False)
+    """Peak learning rate (AdamW, warm-up, cosine)."""
+    largest_scale: float = Field(8.0, gt=1, allow_inf_nan=False)
+    """Largest guidance scale that is imitated: w is drawn uniformly from 0 to this less 1."""
+    embedding_width: int = Field(256, ge=4)
+    """Width of the embedding of w, which is the UNet's `time_cond_proj_dim`."""
+    seed: int = 0
+    """Seeds timesteps, noise and guidance scales."""

@@ -24,6 +24,7 @@ from imgaudit.lab.sd3_networks import SD3Networks
 from imgaudit.lab.trainee import set_rate, start_trainee
 from imgaudit.lab.unet_networks import SDNetworks, SDXLNetworks
 from imgaudit.lab.z_image_networks import ZImageNetworks
+from imgaudit.models.saving import save_folder
 
 Progress = Callable[[str, int, int, float], None]
 """Called as progress(stage, step, steps, loss)."""
@@ -247,3 +248,9 @@ def compute_filtered_loss(
         left_out = (predicted - null).square().flatten(1).mean(dim=1).sqrt() >= filter_rms
     errors = (predicted - target).square().flatten(1).mean(dim=1)
     return torch.where(left_out, 0, errors).sum() / (~left_out).sum().clamp_min(1), left_out
+
+
+def save_pipeline(pipeline: DiffusionPipeline, folder: Path) -> None:
+    """Save as an ordinary diffusers folder in half precision, safetensors only."""
+    pipeline.to(dtype=torch.float16)
+    save_folder(pipeline, folder)

@@ -10,10 +10,11 @@ from typer.testing import CliRunner
 from imgaudit.cli import app
 from imgaudit.exceptions import InputError
 from imgaudit.lab.corpus import CorpusEntry, read_corpus
-from imgaudit.lab.description import LabDescription, describe_lab, save_pipeline
-from imgaudit.lab.distillation import DistillationRecipe, distil_lab, make_student
-from imgaudit.lab.recipe import LabRecipe
-from imgaudit.lab.training import train_lab
+from imgaudit.lab.description import LabDescription
+from imgaudit.lab.distillation import distil_lab, make_student
+from imgaudit.lab.examination import describe_lab
+from imgaudit.lab.recipe import DistillationRecipe, LabRecipe
+from imgaudit.lab.training import save_pipeline, train_lab
 from imgaudit.models import load_model
 from imgaudit.models.families.sdxl import SDXLDenoiser
 from imgaudit.models.families.unet import AnyUNetDenoiser, UNetDenoiser

@@ -9,11 +9,10 @@ from pydantic import ValidationError
 
 from imgaudit.lab.components import build_autoencoder, build_scheduler
 from imgaudit.lab.corpus import CorpusEntry
-from imgaudit.lab.description import save_pipeline
 from imgaudit.lab.networks import Batch
 from imgaudit.lab.recipe import LabRecipe
 from imgaudit.lab.sd3_networks import SD3Networks, build_t5_tokenizer
-from imgaudit.lab.training import NETWORKS, train_lab
+from imgaudit.lab.training import NETWORKS, save_pipeline, train_lab
 from imgaudit.lab.unet_networks import SDXLNetworks
 from imgaudit.lab.z_image_networks import ZImageNetworks, train_chat_tokenizer
 from imgaudit.models import load_model

@@ -9,8 +9,9 @@ from imgaudit.exceptions import InputError
 from imgaudit.lab.corpus import (
     read_corpus,
 )
-from imgaudit.lab.description import LabDescription, describe_lab, save_pipeline
-from imgaudit.lab.training import borrow_autoencoder, train_lab
+from imgaudit.lab.description import LabDescription
+from imgaudit.lab.examination import describe_lab
+from imgaudit.lab.training import borrow_autoencoder, save_pipeline, train_lab
 from imgaudit.models import load_model
 from tests.conftest import tiny_recipe
 from tests.lab.conftest import SPLIT

@@ -10,7 +10,7 @@ import torch
 from imgaudit.diffusion.executor import Executor
 from imgaudit.io.framing import to_tensor
 from imgaudit.lab.corpus import CorpusEntry
-from imgaudit.lab.description import choose_subjects
+from imgaudit.lab.examination import choose_subjects
 from imgaudit.lab.truth import Subject, Truth, carlini_ratio, measure_truth
 from imgaudit.schema.pairs import Region
 from tests.conftest import random_image

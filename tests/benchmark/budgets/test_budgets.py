@@ -30,8 +30,8 @@ from imgaudit.exceptions import InputError, RunFolderError
 from imgaudit.io.captions import CaptionSource
 from imgaudit.io.portfolio import Portfolio, read_portfolio
 from imgaudit.lab.corpus import CorpusEntry, assign_roles, write_corpus
-from imgaudit.lab.description import describe_lab, save_pipeline
-from imgaudit.lab.training import train_lab
+from imgaudit.lab.examination import describe_lab
+from imgaudit.lab.training import save_pipeline, train_lab
 from imgaudit.models import load_model
 from imgaudit.schema.protocol import ErrorConfig, Framing, GenerationConfig, InversionConfig, InvMMConfig, Protocol
 from tests.conftest import CAPTIONS, random_image, tiny_recipe

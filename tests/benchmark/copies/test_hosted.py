@@ -19,9 +19,10 @@ from imgaudit.benchmark.layout_settings import HostedSettings
 from imgaudit.diffusion.executor import Executor
 from imgaudit.exceptions import InputError
 from imgaudit.lab.corpus import write_corpus
-from imgaudit.lab.description import LabDescription, LabImage, describe_lab, save_pipeline
+from imgaudit.lab.description import LabDescription, LabImage
+from imgaudit.lab.examination import describe_lab
 from imgaudit.lab.layout_corpus import LayoutCounts, build_layout_corpus
-from imgaudit.lab.training import train_lab
+from imgaudit.lab.training import save_pipeline, train_lab
 from imgaudit.models import load_model
 from tests.conftest import tiny_recipe
 from tests.lab.test_layout_corpus import make_drawings

@@ -1,5 +1,7 @@
 """Realised errors and the ladder on score tables with chosen numbers: closed forms, and the audit's own verdicts."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,6 +42,7 @@ from imgaudit.statistics import conformal_p_value, conformal_p_values, q_values
 from tests.conftest import tiny_recipe
 from tests.support.records import PROTOCOL, bank, digest, measurement, rung
 
+ROOT = Path(__file__).parents[3]
 COPY, MISS = (0.99, 0.05), (0.4, 0.4)
 
 
@@ -322,3 +325,17 @@ def test_the_ladder_names_the_lowest_rung_with_and_without_captions(lab: LabDesc
     with pytest.raises(InputError, match="one iteration takes 136"):
         ladder_protocol(PROTOCOL, 3, 50)
     assert protocol.ladder.rungs == ("caption", "paraphrase", "tokens", "embedding") and protocol.tokens.words == 3
+
+
+def test_a_saved_table_is_printed_without_the_libraries_of_models() -> None:
+    """They take longer to import than the table takes to be computed."""
+    table = ROOT / "examples" / "labs" / "report-b" / "detection.json"
+    program = (
+        "import sys\n"
+        "from imgaudit.cli import main\n"
+        f"sys.argv = ['imgaudit', 'benchmark', 'errors', '--table', {str(table)!r}]\n"
+        "try:\n    main()\n"
+        "finally:\n    print(sorted({'diffusers', 'transformers'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 1) and done.stdout.splitlines()[-1] == "[]", done.stderr

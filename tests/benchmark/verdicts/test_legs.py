@@ -14,9 +14,10 @@ from imgaudit.cli import app
 from imgaudit.diffusion.executor import Executor
 from imgaudit.exceptions import InputError
 from imgaudit.lab.corpus import write_corpus
-from imgaudit.lab.description import LabImage, describe_lab, save_pipeline
+from imgaudit.lab.description import LabImage
+from imgaudit.lab.examination import describe_lab
 from imgaudit.lab.layout_corpus import LayoutCounts, build_layout_corpus
-from imgaudit.lab.training import train_lab
+from imgaudit.lab.training import save_pipeline, train_lab
 from imgaudit.models import load_model
 from imgaudit.schema.findings import Verdict
 from imgaudit.schema.pairs import Region
