@@ -4,12 +4,12 @@
 # Expected: fuse brings the scores of two searches to one scale, 0 to 1, and adds them. What one search has in its first
 # place, with a score of 0.9 or more, is then at or near the top.
 # Seen: a search by hash reports the copy only, one by embedding ten other images. After fusing, the copy is last in all
-# 100 searches, with the score 0 (as has the worst of the others). It is first in all of them if the hash search reports
-# a second, unrelated image besides, with 0.5. Two equally good copies are last again. So it is with the norms min-max
-# (the default) and sum; with zmuv the copy is in the middle. With max and rank it is first in each case. No warning says
-# so.
-# Why: the lowest score of a list becomes 0, and the only one is the lowest. The difference of the highest and the lowest
-# is replaced by a tiny number where it is 0, so that 0 is divided by that.
+# 100 searches, with the score 0 (as has the worst of the others). It is first in all of them if the hash search
+# reports a second, unrelated image besides, with 0.5. Two equally good copies are last again. So it is with the norms
+# min-max (the default) and sum; with zmuv the copy is in the middle. With max and rank it is first in each case. No
+# warning says so.
+# Why: the lowest score of a list becomes 0, and the only one is the lowest. Where the highest and the lowest are equal,
+# their difference is replaced by a tiny number, so that 0 is divided by that.
 # Why it matters: searches with a threshold (hashes, local features) answer with one image just where there is a copy,
 # and with several that are equal where the collection holds it more than once. The surest finds are those which lose
 # their whole score. An audit that looks at the first candidates of the fused list misses them.

@@ -15,7 +15,14 @@ from typing import Literal
 
 import torch
 
-from imgaudit.benchmark.harness.figures import Goal, MeasuredRate, format_goals, format_rates, measure_rate
+from imgaudit.benchmark.harness.figures import (
+    Goal,
+    MeasuredRate,
+    format_goals,
+    format_prose,
+    format_rates,
+    measure_rate,
+)
 from imgaudit.benchmark.harness.lab_model import describe_hardware
 from imgaudit.benchmark.harness.lab_work import LabWork
 from imgaudit.benchmark.harness.procedure import OnStage, record_procedure
@@ -274,7 +281,9 @@ def format_hosted(report: HostedReport) -> Iterator[str]:
     table = report.table
     replicas = sum(one.replica != "none" for one in table.images)
     strangers = sum(not one.target for one in table.images)
-    yield f"lab {table.lab}, seed {table.seed}, {table.decoys} decoys, level {LEVEL:g}, on {table.hardware}"
+    yield from format_prose(
+        f"lab {table.lab}, seed {table.seed}, {table.decoys} decoys, level {LEVEL:g}, on {table.hardware}"
+    )
     yield f"{len(table.images)} generated images: {replicas} replicas of targets, {strangers} strangers"
     yield ""
     yield from format_rates("per group", report.rates)
@@ -286,9 +295,11 @@ def format_hosted(report: HostedReport) -> Iterator[str]:
         )
         if own:
             group = "strangers with held-out targets" if kind == "none" else f"replicas ({kind}) with their target"
-            yield f"similarity as a whole of {group}: {own[0]:.2f} to {own[-1]:.2f}, median {own[len(own) // 2]:.2f}"
+            yield from format_prose(
+                f"similarity as a whole of {group}: {own[0]:.2f} to {own[-1]:.2f}, median {own[len(own) // 2]:.2f}"
+            )
     held_out = sum(one.role == "held_out" for one in table.targets)
-    yield (
+    yield from format_prose(
         f"false findings per 1,000 strangers, each compared with {held_out} held-out targets: "
         f"{1000 * per_stranger.rate:.0f} ({1000 * per_stranger.low:.0f} to {1000 * per_stranger.high:.0f})"
     )

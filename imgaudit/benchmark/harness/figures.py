@@ -1,6 +1,8 @@
 """Figures with their denominators and intervals: what every benchmark prints."""
 
+import textwrap
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import Protocol, Self
 
 from imgaudit.schema.records import Count, Record
@@ -9,6 +11,12 @@ from imgaudit.statistics import auc, clopper_pearson
 MARGIN = 1.5
 """A rate that is asked to be at most a level is met when the upper end of its interval is at most this many times the
 level: 7.5 % where 5 % is asked. An interval cannot end at the level itself unless the rate lies well below it."""
+
+WIDTH = 80
+"""Columns of a terminal, which lines of prose keep to."""
+
+LABEL = 38
+"""Columns in front of the figures of a line."""
 
 
 class Bounded(Protocol):
@@ -153,26 +161,65 @@ def measure_separation(
 
 
 def format_rates(title: str, rates: Sequence[MeasuredRate]) -> Iterator[str]:
-    """Format one proportion per line."""
-    yield f"{title:41}{'images':27}  k / n      rate   95 % interval"
-    for one in rates:
-        yield (
-            f"{one.name:41}{one.group:27} {one.hits:3} / {one.n:<4} {one.rate:7.1%}   {one.low:.1%} to {one.high:.1%}"
-        )
+    """Format one proportion per line, under what it has in common with its neighbours: the images or the event.
+
+    >>> one, other = (measure_rate("found", group, [True, False]) for group in ("memorised", "held out"))
+    >>> print("\\n".join(format_rates("per group", [one, other])))
+    per group                                k / n       rate   95 % interval
+    found
+      memorised                              1 / 2      50.0%   1.3% to 98.7%
+      held out                               1 / 2      50.0%   1.3% to 98.7%
+    """
+    figures = [f"{one.hits:4} / {one.n:<4} {one.rate:7.1%}   {one.low:.1%} to {one.high:.1%}" for one in rates]
+    yield f"{title:{LABEL}}   k / n       rate   95 % interval"
+    yield from label_rows([(one.group, one.name) for one in rates], figures)
 
 
-def format_separations(title: str, separations: Sequence[Separation], width: int, against: int) -> Iterator[str]:
-    """Format one area under a curve per line, with columns of these widths for its name and what it is against."""
-    yield title
-    for one in separations:
-        area = f"{one.auc:.3f}   {one.low:.3f} to {one.high:.3f}   {one.positives} / {one.negatives}"
-        yield f"{one.name:{width}}{one.against:{against}}{area}"
+def format_separations(title: str, separations: Sequence[Separation]) -> Iterator[str]:
+    """Format one area under a curve per line, under what it has in common with its neighbours, as rates are."""
+    figures = [
+        f"{one.auc:.3f}   {one.low:.3f} to {one.high:.3f}   {one.positives} / {one.negatives}" for one in separations
+    ]
+    yield f"{title:{LABEL}}AUC     95 % interval    n"
+    yield from label_rows([(one.against, one.name) for one in separations], figures)
+
+
+def label_rows(labels: Sequence[tuple[str, str]], figures: Sequence[str], width: int = LABEL) -> Iterator[str]:
+    """Put figures beside the one of their two labels that changes more often, and the other one above them.
+
+    width:  columns in front of the figures; a longer label has a line of its own
+    """
+    groups, names = ([label[part] for label in labels] for part in (0, 1))
+    headings, rows = (groups, names) if _count_runs(groups) <= _count_runs(names) else (names, groups)
+    last = None
+    for heading, row, figure in zip(headings, rows, figures, strict=True):
+        if heading != last:
+            yield heading
+        last, label = heading, f"  {row}"
+        if len(label) >= width:
+            yield label
+            label = ""
+        yield f"{label:{width}}{figure}"
+
+
+def _count_runs(values: Sequence[str]) -> int:
+    return sum(1 for _ in groupby(values))
 
 
 def format_goals(goals: Sequence[Goal]) -> Iterator[str]:
-    """Format one goal per line, with what was wanted and what was measured."""
+    """Format every goal, with what was wanted and what was measured."""
     if goals:
         yield ""
         yield "goals"
     for goal in goals:
-        yield str(goal)
+        yield from format_goal(goal)
+
+
+def format_goal(goal: Goal, indent: str = "") -> list[str]:
+    """Format a goal in lines of at most 80 columns, the further ones under its name."""
+    return format_prose(indent + str(goal), indent + " " * len("MISSED "))
+
+
+def format_prose(text: str, indent: str = "  ") -> list[str]:
+    """Format a sentence in lines of at most 80 columns; further lines are indented."""
+    return textwrap.wrap(text, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)

@@ -14,12 +14,15 @@ from imgaudit.benchmark.budgets.dori import dori_similarities
 from imgaudit.benchmark.budgets.invmm_baseline import LAST, rank_failures_last, run_invmm
 from imgaudit.benchmark.harness.cases import CaseCounts, Group, choose_cases, group_of
 from imgaudit.benchmark.harness.figures import (
+    LABEL,
     Goal,
     MeasuredRate,
     Separation,
     format_goals,
+    format_prose,
     format_rates,
     format_separations,
+    label_rows,
     mean,
     measure_rate,
     measure_separation,
@@ -271,29 +274,28 @@ def format_invmm(report: InvMMReport) -> Iterator[str]:
     config = report.config
     scales = ", ".join(f"{scale:g}" for scale in config.guidance_scales)
     only = f" of {' and '.join(report.streams)} alone" if report.streams else ""
-    yield f"lab {report.lab}, seed {report.seed}, {report.hardware}; condition: {report.condition}{only}"
-    yield (
+    yield from format_prose(
+        f"lab {report.lab}, seed {report.seed}, {report.hardware}; condition: {report.condition}{only}"
+    )
+    yield from format_prose(
         f"at most {config.steps} steps of {config.draws} draws, a check every {config.check_every} of {config.noises} "
         f"samples of {config.num_inference_steps} steps at guidance {scales}"
     )
     yield ""
-    title = "memorised images                         against    AUC    95 % interval    n"
-    yield from format_separations(title, report.separations, 41, 9)
+    yield from format_separations("memorised images", report.separations)
     yield ""
     yield from format_rates("", report.successes)
     for group, median in report.medians.items():
         yield f"median KL per dimension, {group}: " + ("none, most failed" if median is None else f"{median:.4f} nats")
     if known := report.correlation:
-        yield (
+        yield from format_prose(
             f"rank correlation of KL per dimension with steps, all successes: {known.value:.2f} "
             f"(n {known.n}, p {known.p_value:.2g})"
         )
     yield ""
-    yield "mean per image                           images       n    steps   network evaluations   seconds"
-    for cost in report.costs:
-        yield (
-            f"{cost.name:41}{cost.group:11}{cost.n:3} {cost.steps:8.0f} {cost.evaluations:21,.0f} {cost.seconds:9.1f}"
-        )
+    yield f"{'mean per image':{LABEL}}  n   steps  network evaluations   seconds"
+    costs = [f"{cost.n:3}{cost.steps:8.0f}{cost.evaluations:21,.0f}{cost.seconds:10.1f}" for cost in report.costs]
+    yield from label_rows([(cost.group, cost.name) for cost in report.costs], costs)
     yield f"(seconds are shares of chunks of {CHUNK} images, which may hold both kinds)"
     yield from format_goals(report.targets)
 

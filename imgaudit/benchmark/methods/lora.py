@@ -4,7 +4,14 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 
 from imgaudit.benchmark.harness.cases import CaseCounts, Group, choose_cases
-from imgaudit.benchmark.harness.figures import Goal, MeasuredRate, format_goals, format_rates, measure_rate
+from imgaudit.benchmark.harness.figures import (
+    Goal,
+    MeasuredRate,
+    format_goals,
+    format_prose,
+    format_rates,
+    measure_rate,
+)
 from imgaudit.benchmark.harness.lab_model import describe_machine
 from imgaudit.benchmark.harness.procedure import OnStage, ignore_stage, report_procedure
 from imgaudit.benchmark.harness.table import Table
@@ -127,7 +134,7 @@ def report_lora(
 
 def format_lora(report: LoraReport) -> Iterator[str]:
     """Format what was run, rates per group, states of the comparison, and goals."""
-    yield (
+    yield from format_prose(
         f"lab {report.lab}, LoRA of rank {report.rank} after {report.steps} steps, seed {report.seed}, "
         f"{report.controls} controls in either bank, {report.hardware}"
     )

@@ -13,6 +13,7 @@ from imgaudit.benchmark.harness.figures import (
     Separation,
     format_goals,
     format_rates,
+    format_separations,
     measure_rate,
     measure_separation,
 )
@@ -181,12 +182,13 @@ def format_prompt_scores(report: PromptScoreReport) -> Iterator[str]:
     if report.left_out:
         yield f"{report.left_out} captions left out: they stand for images of several groups"
     yield ""
-    yield "captions of memorised images     against        AUC    95 % interval    n           passes   space"
-    for one in report.separations:
-        yield (
-            f"{one.name:32} {one.against:13} {one.auc:.3f}   {one.low:.3f} to {one.high:.3f}   "
-            f"{f'{one.positives} / {one.negatives}':11} {report.evaluations[one.name]:6}   {report.spaces[one.name]}"
+    separations = [
+        one.model_copy(
+            update={"name": f"{one.name} ({report.evaluations[one.name]} passes, in {report.spaces[one.name]})"}
         )
+        for one in report.separations
+    ]
+    yield from format_separations("captions of memorised images", separations)
     yield ""
     yield from format_rates("above all but < 1 % of the held-out", report.rates)
     yield from format_goals(report.targets)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from imgaudit.benchmark.harness.figures import Goal
+from imgaudit.benchmark.harness.figures import Goal, format_goal
 from imgaudit.benchmark.harness.lab_model import lab_folder
 from imgaudit.benchmark.harness.procedure import OnStage, record_procedure
 from imgaudit.benchmark.harness.table import Table
@@ -99,7 +99,8 @@ def format_outcomes(outcomes: Sequence[MethodOutcome]) -> Iterator[str]:
         if number:
             yield ""
         yield f"{one.method} on the lab {one.lab}, seed {one.seed}"
-        yield from (f"  {goal}" for goal in one.targets)
+        for goal in one.targets:
+            yield from format_goal(goal, "  ")
 
 
 def _measure(settings: MethodSettings, on_stage: OnStage) -> MethodOutcomes:

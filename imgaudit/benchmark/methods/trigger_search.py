@@ -11,7 +11,14 @@ import torch
 from pydantic import Field
 
 from imgaudit.benchmark.harness.cases import Group, group_of, require_located
-from imgaudit.benchmark.harness.figures import Goal, MeasuredRate, format_goals, format_rates, measure_rate
+from imgaudit.benchmark.harness.figures import (
+    Goal,
+    MeasuredRate,
+    format_goals,
+    format_prose,
+    format_rates,
+    measure_rate,
+)
 from imgaudit.benchmark.harness.lab_model import describe_hardware
 from imgaudit.benchmark.harness.lab_work import LabWork, on_lab
 from imgaudit.benchmark.harness.procedure import record_procedure
@@ -279,20 +286,21 @@ def _compare_costs(searched: TriggerRow, uniform: TriggerRow, memorised: int) ->
 def format_triggers(report: TriggerReport) -> Iterator[str]:
     """Format what each way of choosing prompts found, rates and goals."""
     table, search = report.table, report.table.search
-    yield f"lab {table.lab}, seed {table.seed}, {table.hardware}; defaults chosen on the lab fit"
-    yield (
+    yield from format_prose(f"lab {table.lab}, seed {table.seed}, {table.hardware}; defaults chosen on the lab fit")
+    yield from format_prose(
         f"{search.chains} chains, {search.iterations} steps, {search.candidates} candidates, {search.noises} noises, "
         f"K {search.temperature:g} x {table.scale:.4g}, D in {table.space}"
     )
-    yield f"words: {table.proposal}; {table.images.images} images per prompt"
+    yield from format_prose(f"words: {table.proposal}; {table.images.images} images per prompt")
     yield ""
     heading = f"{'prompts by':27}{'measured':>9}{'prompts':>9}{'median D':>10}{'clusters':>10}"
-    yield f"{heading}  memorised, other planted, neither"
+    yield f"{heading}  found"
     for row in table.rows:
         yield (
             f"{row.name:27}{row.measured:9,}{row.prompts:9}{row.median:10.3g}{row.clusters:10}  "
             f"{len(row.found)}, {row.other_planted}, {row.unplanted}"
         )
+    yield "(found: memorised images, clusters of other planted images, clusters of neither)"
     yield ""
     yield from format_rates("found", report.rates)
     yield from format_goals(report.targets)

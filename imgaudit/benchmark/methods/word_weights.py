@@ -10,7 +10,15 @@ import torch
 from pydantic import Field
 
 from imgaudit.benchmark.harness.cases import Group, group_of
-from imgaudit.benchmark.harness.figures import Goal, MeasuredRate, format_goals, format_rates, mean, measure_rate
+from imgaudit.benchmark.harness.figures import (
+    Goal,
+    MeasuredRate,
+    format_goals,
+    format_prose,
+    format_rates,
+    mean,
+    measure_rate,
+)
 from imgaudit.benchmark.harness.lab_model import describe_hardware
 from imgaudit.benchmark.harness.lab_work import LabWork
 from imgaudit.benchmark.harness.procedure import OnStage, record_procedure
@@ -232,14 +240,14 @@ def _describe_needs(rows: Sequence[WordRow]) -> Iterator[str]:
     clear = [row for row in asked if row.is_clear]
     one, none = (sum(len(row.needed) == count for row in clear) for count in (1, 0))
     every = sum(len(row.needed) == len(row.words) for row in clear)
-    yield (
+    yield from format_prose(
         f"of {len(asked)} captions {len(asked) - len(clear)} are unclear; the image needs no single word of {none}, "
         f"one word of {one}, several of {len(clear) - one - none} (every word of {every})"
     )
     if planted := [row for row in asked if row.planted and row.returned == IMAGES]:
         lost = [{word for word, count in zip(row.words, row.without, strict=True) if count == 0} for row in planted]
         pairs = list(zip(planted, lost, strict=True))
-        yield (
+        yield from format_prose(
             f"of {len(planted)} with a planted word, clear or not, no image comes back without it in "
             f"{sum(row.planted in own for row, own in pairs)}, and without some other word in "
             f"{sum(bool(own - {row.planted}) for row, own in pairs)}"

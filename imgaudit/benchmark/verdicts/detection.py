@@ -15,6 +15,7 @@ from imgaudit.benchmark.harness.figures import (
     MeasuredRate,
     Separation,
     format_goals,
+    format_prose,
     format_rates,
     format_separations,
     mean,
@@ -202,11 +203,11 @@ def _targets(separations: Sequence[Separation], rates: Sequence[MeasuredRate], l
 
 def format_detection(report: DetectionReport, *, brief: bool = False) -> Iterator[str]:
     """Format separations, rates per group and per repeat count, false calls and goals; or the goals alone."""
-    yield (
+    yield from format_prose(
         f"lab {report.lab}, seed {report.seed}, {report.controls} controls in the bank, level {report.level:g}, "
         f"protocol {report.protocol_hash[:16]}"
     )
-    yield (
+    yield from format_prose(
         f"{report.network_evaluations_per_image} network evaluations and {report.seconds_per_image:.1f} s per image "
         f"on {report.hardware}"
     )
@@ -216,14 +217,13 @@ def format_detection(report: DetectionReport, *, brief: bool = False) -> Iterato
         yield from format_goals(report.targets)
         return
     yield ""
-    title = "separation of memorised images              against        AUC    95 % interval    n"
-    yield from format_separations(title, report.separations, 44, 14)
+    yield from format_separations("separation of memorised images", report.separations)
     for title, rows in (("per group", report.rates), ("by repeat count", report.by_repeats)):
         yield ""
         yield from format_rates(title, rows)
     if report.false_calls:
         yield ""
-        yield f"{'called though not trained on':42}{'images':27}correlation with nearest trained image"
+        yield "called though not trained on, with the correlation to the nearest trained image"
         for call in report.false_calls:
             yield f"{call.sha256} {call.verdict:25}{call.group:27}{call.nearest_similarity:.3f}"
     yield from format_goals(report.targets)

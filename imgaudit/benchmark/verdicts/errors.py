@@ -11,7 +11,15 @@ import numpy as np
 from scipy import stats
 
 from imgaudit.benchmark.harness.cases import Group
-from imgaudit.benchmark.harness.figures import Goal, MeasuredRate, format_goals, format_rates, measure_rate
+from imgaudit.benchmark.harness.figures import (
+    Goal,
+    MeasuredRate,
+    format_goals,
+    format_prose,
+    format_rates,
+    label_rows,
+    measure_rate,
+)
 from imgaudit.benchmark.harness.procedure import OnStage, Procedure
 from imgaudit.benchmark.harness.score_table import ControlTable, ScoreRow, ScoreTable
 from imgaudit.benchmark.settings import ErrorSettings
@@ -36,7 +44,7 @@ from imgaudit.benchmark.verdicts.portfolios import (
     judge,
     rank_images,
 )
-from imgaudit.benchmark.verdicts.power import BACK, Power, PowerRow, power_by_bank, power_by_repeats
+from imgaudit.benchmark.verdicts.power import BACK, PowerRow, power_by_bank, power_by_repeats
 from imgaudit.decision.blind_baseline import blind_baseline
 from imgaudit.decision.forcing import check_forcing
 from imgaudit.exceptions import InputError
@@ -297,58 +305,77 @@ def _targets(errors: Sequence[ErrorRow], power: Sequence[PowerRow]) -> list[Goal
     return targets
 
 
-def _tell(power: Power) -> str:
-    return f"{power.found:7.1%}  {f'{power.low:.1%} to {power.high:.1%}':17}"
+LABEL = 36
+"""Columns in front of the figures of found images."""
 
 
 def format_errors(report: ErrorReport) -> Iterator[str]:
     """Format realised false discovery, power, single images, the bank against fresh images, and goals."""
-    yield (
+    yield from format_prose(
         f"lab {report.lab}, seed {report.seed}; means over {report.banks_drawn} random banks of {report.controls} "
         f"controls, {report.portfolios} portfolios each"
     )
     yield ""
-    yield (
-        f"{'false share of findings':29}{'images':>7} {'portfolio':>10}  captions  level  findings  95 % interval    "
-        "one bank  copies  any false"
-    )
-    for row in report.errors:
-        interval = "" if row.low is None or row.high is None else f"{row.low:.1%} to {row.high:.1%}"
-        yield (
-            f"{row.kind[:28]:29}{row.images:7} {f'{row.memorised} + {row.per_portfolio}':>10}  "
-            f"{'given' if row.captions else 'withheld':8}{row.level:7.0%} {row.findings:9.1%}  "
-            f"{interval:15}{row.worst_bank:10.1%}{row.copies:8.1%}{row.any_false:11.1%}"
-        )
+    yield from _format_false_shares(report.errors)
     for title, rows in (("found, by repeat count", report.by_repeats), ("found, by size of bank", report.by_bank)):
         if rows:
             yield ""
-            yield f"{'':59}{'captions given':^34}{'captions withheld':^36}"
-            columns = f"{'before':>7}{'now':>8}  {'95 % interval':17}"
-            yield f"{title:52}{'images':>7}  {columns}{columns.rstrip()}"
-        for one in rows:
-            yield (
-                f"{one.name:52}{one.images:7}  {one.before.found:7.1%}{one.now.found:8.1%}  "
-                f"{f'{one.now.low:.1%} to {one.now.high:.1%}':17}{one.before_withheld.found:7.1%}"
-                f"{one.withheld.found:8.1%}  {one.withheld.low:.1%} to {one.withheld.high:.1%}"
-            )
+            yield f"{title:{LABEL}}{'images':>6}{'before':>9}{'now':>9}   95 % interval"
+        for captions, pairs in (
+            ("given", [(one.before, one.now) for one in rows]),
+            ("withheld", [(one.before_withheld, one.withheld) for one in rows]),
+        ):
+            figures = [
+                f"{one.images:6}{before.found:9.1%}{now.found:9.1%}   {now.low:.1%} to {now.high:.1%}"
+                for one, (before, now) in zip(rows, pairs, strict=True)
+            ]
+            yield from label_rows([(f"captions {captions}", one.name) for one in rows], figures, LABEL)
     if rows := [*report.by_repeats, *report.by_bank]:
         yield ""
-        title = "any finding: replicated, or unlike the controls"
-        yield f"{title:52}{'images':>7}  {'captions given':26}captions withheld"
-        yield from (
-            f"{one.name:52}{one.images:7}  {_tell(one.told)}{_tell(one.told_withheld)}".rstrip() for one in rows
-        )
+        yield "any finding: replicated, or unlike the controls"
+        yield f"{'':{LABEL}}{'images':>6}{'found':>9}   95 % interval"
+        for captions, told in (
+            ("given", [one.told for one in rows]),
+            ("withheld", [one.told_withheld for one in rows]),
+        ):
+            figures = [
+                f"{one.images:6}{power.found:9.1%}   {power.low:.1%} to {power.high:.1%}"
+                for one, power in zip(rows, told, strict=True)
+            ]
+            yield from label_rows([(f"captions {captions}", one.name) for one in rows], figures, LABEL)
     yield ""
-    yield from format_rates("single images, without bank and folder", report.single)
-    yield f"{'are fresh scores higher than the bank?':45}{'excess':>8}{'p':>8}   controls / images   blind baseline"
-    for pair in report.banks:
+    yield from format_rates("single images, by themselves", report.single)
+    yield ""
+    yield from _format_banks(report.banks)
+    yield ""
+    yield from format_rates("the rule for embeddings, p for q", report.rule)
+    yield from format_goals(report.targets)
+
+
+def _format_false_shares(rows: Sequence[ErrorRow]) -> Iterator[str]:
+    yield "false share of findings"
+    yield f"{'':20}{'level':>6}{'findings':>10}  {'95 % interval':14}{'one bank':>9}{'copies':>8}{'any false':>11}"
+    labels, figures = list[tuple[str, str]](), list[str]()
+    for row in rows:
+        interval = "" if row.low is None or row.high is None else f"{row.low:.1%} to {row.high:.1%}"
+        kind = f"{row.kind}: {row.images} images, portfolios of {row.memorised} + {row.per_portfolio}"
+        labels.append((kind, f"captions {'given' if row.captions else 'withheld'}"))
+        figures.append(
+            f"{row.level:6.0%}{row.findings:10.1%}  {interval:14}{row.worst_bank:9.1%}{row.copies:8.1%}"
+            f"{row.any_false:11.1%}"
+        )
+    yield from label_rows(labels, figures, 20)
+
+
+def _format_banks(rows: Sequence[BankComparison]) -> Iterator[str]:
+    yield "are fresh scores higher than the bank?"
+    yield f"{'':{LABEL}}excess       p   controls / images"
+    for pair in rows:
         blind = "too few images" if pair.blind_auc is None else f"AUC {pair.blind_auc:.2f}"
         alarm = ", takes p-values away" if pair.blind_alarm else ""
         count = f"{pair.controls} / {pair.images}"
-        yield f"{pair.fresh[:44]:45}{pair.statistic:8.3f}{pair.p_value:8.3f}   {count:20}{blind}{alarm}"
-    yield ""
-    yield from format_rates("the rule for embeddings, p in place of q", report.rule)
-    yield from format_goals(report.targets)
+        yield f"{pair.fresh[: LABEL - 1]:{LABEL}}{pair.statistic:6.3f}{pair.p_value:8.3f}   {count}"
+        yield f"  blind baseline: {blind}{alarm}"
 
 
 def _read(settings: ErrorSettings, on_stage: OnStage) -> ScoreTable:

@@ -12,7 +12,7 @@ import numpy as np
 
 from imgaudit.benchmark.budgets.dori import count_evaluations
 from imgaudit.benchmark.harness.cases import Group
-from imgaudit.benchmark.harness.figures import Goal, format_goals
+from imgaudit.benchmark.harness.figures import Goal, format_goals, format_prose
 from imgaudit.benchmark.harness.lab_model import lab_folder
 from imgaudit.benchmark.harness.procedure import OnStage, Procedure
 from imgaudit.benchmark.harness.score_table import ControlRow, ScoreRow, ScoreTable
@@ -334,34 +334,33 @@ def _judge_goals(rows: Sequence[FunnelRow], costs: _Costs) -> Iterator[Goal]:
 
 def format_funnel(report: FunnelReport) -> Iterator[str]:
     """Format the table of mixes and shares, and the goals."""
-    yield (
+    looked = (
+        f" {report.looked:,} for one left out after its first look; {report.look_per_caption} more for that under a "
+        "caption."
+        if report.looked is not None
+        else ""
+    )
+    yield from format_prose(
         f"lab {report.lab}, seed {report.seed}, {report.memorised} memorised images, {report.pool} never trained on; "
-        f"means over {BANKS} random banks"
+        f"means over {BANKS} random banks of {report.controls} controls, {PORTFOLIOS} portfolios each; level "
+        f"{LEVEL:g}. {report.full:,.0f} network evaluations per image that is asked in all ways, {report.scored:,} for "
+        f"one that is scored only; {report.per_caption} more for the score under a caption.{looked}"
     )
-    yield (
-        f"of {report.controls} controls, {PORTFOLIOS} portfolios each; level {LEVEL:g}. {report.full:,.0f} network "
-        "evaluations per image that is asked in"
-    )
-    yield (
-        f"all ways, {report.scored:,} for one that is scored only; {report.per_caption} more for the score under a "
-        "caption"
-    )
-    if report.looked is not None:
-        yield (
-            f"{report.looked:,} for one left out after its first look; {report.look_per_caption} more for that under a "
-            "caption"
-        )
     yield ""
     yield (
-        f"{'portfolio':10} {'captions':9} {'look':>5} {'share':>5} {'cost':>7} {'97.5 %':>7} {'asked':>7} {'found':>7} "
-        f"{'through':>8} {'same':>7} {'2.5 %':>7} {'false':>7} {'through':>8}"
+        f"{'look':>6}{'share':>6}{'cost':>8}{'97.5 %':>7}{'asked':>7}{'found':>7}{'through':>8}{'same':>8}{'2.5 %':>8}"
+        f"{'false':>7}{'through':>8}"
     )
+    last = ""
     for row in report.rows:
+        heading = f"{row.memorised} + {row.never_trained}, captions {'given' if row.captions else 'withheld'}"
+        if heading != last:
+            yield heading
+        last = heading
         yield (
-            f"{f'{row.memorised} + {row.never_trained}':10} {'given' if row.captions else 'withheld':9} "
-            f"{'-' if row.first_look is None else f'{row.first_look:.0%}':>5} {row.share:5.0%} {row.cost.mean:7.1%} "
-            f"{row.cost.high:7.1%} {row.asked.mean:7.1%} {row.found.mean:7.1%} {row.found_through.mean:8.1%} "
-            f"{row.same.mean:7.2%} {row.same.low:7.2%} {row.false_share.mean:7.1%} {row.false_share_through.mean:8.1%}"
+            f"{'-' if row.first_look is None else f'{row.first_look:.0%}':>6}{row.share:6.0%}{row.cost.mean:8.1%}"
+            f"{row.cost.high:7.1%}{row.asked.mean:7.1%}{row.found.mean:7.1%}{row.found_through.mean:8.1%}"
+            f"{row.same.mean:8.2%}{row.same.low:8.2%}{row.false_share.mean:7.1%}{row.false_share_through.mean:8.1%}"
         )
     yield from format_goals(report.targets)
 

@@ -10,7 +10,15 @@ from collections.abc import Iterator, Sequence
 from pydantic import ValidationError
 
 from imgaudit.benchmark.harness.cases import CaseCounts, Group
-from imgaudit.benchmark.harness.figures import Goal, MeasuredRate, format_goals, format_rates, mean, measure_rate
+from imgaudit.benchmark.harness.figures import (
+    Goal,
+    MeasuredRate,
+    format_goals,
+    format_prose,
+    format_rates,
+    mean,
+    measure_rate,
+)
 from imgaudit.benchmark.harness.lab_work import LabWork
 from imgaudit.benchmark.harness.procedure import OnStage, record_procedure
 from imgaudit.benchmark.harness.score_table import ScoreRow, ScoreTable
@@ -155,12 +163,14 @@ def _targets(rates: Sequence[MeasuredRate], lowest: Sequence[MeasuredRate], leve
 
 def format_ladder(report: LadderReport) -> Iterator[str]:
     """Format rates per rung, the lowest rung that reproduces an image, and goals."""
-    yield (
+    yield from format_prose(
         f"lab {report.lab}, seed {report.seed}, {report.controls} controls in the bank, prompts of {report.words} "
         f"words searched with {report.evaluations} network evaluations"
     )
     carried = ", ".join(f"{rung.value} {bits:,.0f}" for rung, bits in report.bits.items())
-    yield f"bits that can be carried: {carried}; {report.network_evaluations_per_image} network evaluations per image"
+    yield from format_prose(
+        f"bits that can be carried: {carried}; {report.network_evaluations_per_image} network evaluations per image"
+    )
     for title, rows in (("per rung", report.rates), ("lowest rung that stands", report.lowest)):
         yield ""
         yield from format_rates(title, rows)

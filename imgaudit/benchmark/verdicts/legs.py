@@ -8,7 +8,15 @@ from collections.abc import Iterator, Sequence
 
 from pydantic import Field
 
-from imgaudit.benchmark.harness.figures import Goal, MeasuredRate, format_goals, format_rates, mean, measure_rate
+from imgaudit.benchmark.harness.figures import (
+    Goal,
+    MeasuredRate,
+    format_goals,
+    format_prose,
+    format_rates,
+    mean,
+    measure_rate,
+)
 from imgaudit.benchmark.harness.lab_model import describe_hardware
 from imgaudit.benchmark.harness.lab_work import LabWork
 from imgaudit.benchmark.harness.procedure import OnStage, record_procedure
@@ -122,22 +130,23 @@ def judge_goals(rates: Sequence[MeasuredRate], ratio: Interval | None, level: fl
 def format_legs(report: LegReport) -> Iterator[str]:
     """Format rates by each choice of legs, the ceiling, the time and the goals."""
     table = report.table
-    yield (
+    yield from format_prose(
         f"lab {table.lab}, seed {table.seed}, {table.controls} controls that count, level {table.level:g}, protocol "
         f"{table.protocol_hash[:16]}"
     )
-    yield f"copy descriptor: {table.descriptor or 'none on this machine'}"
-    yield f"{mean([row.network_evaluations for row in table.rows]):,.0f} network evaluations and " + (
+    yield from format_prose(f"copy descriptor: {table.descriptor or 'none on this machine'}")
+    yield from format_prose(
+        f"{mean([row.network_evaluations for row in table.rows]):,.0f} network evaluations and "
         f"{mean([row.seconds for row in table.rows]):.1f} s per image on {table.hardware}"
     )
     shown = ", ".join(f"{name} {value:.3f}" for name, value in report.rendering.items())
-    yield f"mean similarity of an image with its own rendering by the autoencoder: {shown}"
+    yield from format_prose(f"mean similarity of an image with its own rendering by the autoencoder: {shown}")
     for legs, rates in report.rates.items():
         yield ""
         yield from format_rates(NAMES[legs], rates)
     if report.time_ratio is not None:
         yield ""
-        yield (
+        yield from format_prose(
             f"time with the copy descriptor over time without: {report.time_ratio.low:.3f} to "
             f"{report.time_ratio.high:.3f} (95 % interval of the mean over {report.timed} images)"
         )

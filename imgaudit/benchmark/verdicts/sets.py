@@ -223,10 +223,8 @@ def format_sets(report: SetReport) -> Iterator[str]:
     yield "fewest works of which 80 % of the sets are told"
     yield from _format_fewest(report.trained)
     yield ""
-    yield from format_separations(
-        f"{'single images, seen once against held out':42}{'lab':20}AUC     95 % interval    images",
-        report.separation, 42, 20,
-    )  # fmt: skip
+    yield "single images, seen once against held out"
+    yield from format_separations("", report.separation)
     if report.unlike:
         yield ""
         yield from format_unlike(report.unlike)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import imgaudit.benchmark
-from imgaudit.benchmark.harness.figures import Goal, MeasuredRate, measure_rate
+from imgaudit.benchmark.harness.figures import Goal, MeasuredRate, format_goals, measure_rate
 from imgaudit.benchmark.harness.table import Table
 from imgaudit.statistics import Interval, mean_interval, rate_ratio
 
@@ -45,6 +45,20 @@ def test_a_goal_says_which_bound_was_wanted_and_what_was_measured() -> None:
     unknown = Goal.unmeasured("alignment", "lower bound >= 70%", "not measured: no CLIP")
     assert not unknown.met and "no CLIP" in str(unknown)
     assert not Goal.at_least("x", Interval(float("nan"), float("nan")), 0.0, got="x").met
+
+
+def test_goals_fit_a_terminal_of_80_columns() -> None:
+    rate = measure_rate("called", "all", [True] * 3 + [False] * 197)
+    name = "copies of images that were never trained on, captions withheld"
+    lines = list(format_goals([Goal.at_most(name, rate, 0.05), Goal.exact("files", "0", "0", met=True)]))
+    assert lines == [
+        "",
+        "goals",
+        "met    copies of images that were never trained on, captions withheld: wanted",
+        "       upper bound <= 5%, got 3 of 200 (1.5%, 0.3% to 4.3%)",
+        "met    files: wanted 0, got 0",
+    ]
+    assert not list(format_goals([]))
 
 
 def test_no_benchmark_judges_a_goal_by_an_estimate() -> None:
