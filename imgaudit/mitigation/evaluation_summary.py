@@ -1,5 +1,6 @@
 """Figures of an evaluated mitigation, each with its denominator and interval; no model is needed."""
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from statistics import fmean
 
@@ -191,47 +192,60 @@ def _mean(values: Sequence[float]) -> Mean:
 
 
 def figure_lines(figures: EvaluationFigures) -> Iterator[str]:
-    """Write the table in lines of at most 120 columns: remaining copies, image quality, cost, and notes."""
-    yield f"{'trigger prompts':24}{'reproduced':27}{'pictures that copy':21}{'highest similarity':21}mean of top 3"
-    for row in figures.rows:
-        yield (f"{_name(row.name)}{row.reproduced!s:27}{_cell(row.copies):21}{_cell(row.highest):21}{_cell(row.top)}")
-    yield f"{'copying nothing':24}{'':48}{_cell(figures.copy_free_similarity)}"
-    yield ""
-    yield f"{'':24}{'alignment':44}retrieved"
-    yield f"{'':24}{'trigger prompts':22}{'general prompts':22}{'trigger prompts':22}general prompts"
-    for row in figures.rows:
-        yield (
-            f"{_name(row.name)}{_cell(row.trigger_alignment):22}{_cell(row.general_alignment):22}"
-            f"{_cell(row.trigger_retrieved):22}{_cell(row.general_retrieved)}"
-        )
-    yield f"{'copying nothing':24}{_cell(figures.copy_free_alignment)}"
-    yield f"{'general images':24}{'':66}{_cell(figures.judge_retrieved)}"
-    yield ""
-    heading = f"{'error, clean images':25}{'response to prompts':23}{'aesthetic':21}{'unusable':9}{'passes':>10}"
-    yield f"{'':24}{heading}{'s':>7}"
-    for row in figures.rows:
-        yield (
-            f"{_name(row.name)}{format_percent(row.error_rise, '+.1%'):25}{format_percent(row.response_left, '.0%'):23}"
-            f"{_cell(row.general_aesthetic):21}{row.unusable:<9}{row.network_evaluations:>10,}{row.seconds:>7.0f}"
-        )
-    yield ""
-    yield (
+    """Write the table in lines of at most 80 columns: remaining copies, image quality, cost, and notes."""
+    rows = figures.rows
+    nothing = "copying nothing"
+    yield from _block(
+        ("trigger prompts", "reproduced", "pictures that copy"),
+        [(row.name, str(row.reproduced), _cell(row.copies)) for row in rows],
+    )
+    yield from _block(
+        ("trigger prompts", "highest similarity", "mean of top 3"),
+        [*((row.name, _cell(row.highest), _cell(row.top)) for row in rows),
+         (nothing, _cell(figures.copy_free_similarity), "")],
+    )  # fmt: skip
+    yield from _block(
+        ("alignment with", "trigger prompts", "general prompts"),
+        [*((row.name, _cell(row.trigger_alignment), _cell(row.general_alignment)) for row in rows),
+         (nothing, _cell(figures.copy_free_alignment), "")],
+    )  # fmt: skip
+    yield from _block(
+        ("retrieved by", "trigger prompts", "general prompts"),
+        [*((row.name, _cell(row.trigger_retrieved), _cell(row.general_retrieved)) for row in rows),
+         ("general images", "", _cell(figures.judge_retrieved))],
+    )  # fmt: skip
+    yield from _block(
+        ("general images", "error", "response to prompts"),
+        [(row.name, format_percent(row.error_rise, "+.1%"), format_percent(row.response_left, ".0%")) for row in rows],
+    )
+    yield from _block(
+        ("general prompts", "aesthetic", "unusable     passes      s"),
+        [(row.name, _cell(row.general_aesthetic), f"{row.unusable:<8}{row.network_evaluations:>11,}{row.seconds:>7.0f}")
+         for row in rows],
+    )  # fmt: skip
+    for note in (
         f"A copy is a picture of similarity above {figures.threshold:.3f}: above 0.9, and above all that the model as "
-        "it is made"
-    )
-    yield (
-        f"for {figures.controls} general prompts. Intervals are 95 %, over prompts. Retrieved: told from nine other "
-        "prompts."
-    )
-    yield "Error, and response (squared difference of conditional and null prediction): of general images, against the"
-    yield "model as it is."
+        f"it is made for {figures.controls} general prompts. Intervals are 95 %, over prompts.",
+        "Retrieved: told from nine other prompts.",
+        "Error, and response (squared difference of conditional and null prediction): of general images, against the "
+        "model as it is.",
+    ):
+        yield from textwrap.wrap(note, 80)
     for reason in dict.fromkeys(
         value.skipped
         for row in figures.rows
         for value in (row.general_alignment, row.general_aesthetic)
         if isinstance(value, Skipped)
     ):
-        yield f"-: {reason}"
+        yield from textwrap.wrap(f"-: {reason}", 80, subsequent_indent="   ")
+
+
+def _block(heads: tuple[str, str, str], rows: Sequence[tuple[str, str, str]]) -> Iterator[str]:
+    """Write two figures of every row beside its name, and an empty line after them."""
+    yield "{:24}{:28}{}".format(*heads)
+    for name, first, second in rows:
+        yield f"{_name(name)}{first:28}{second}".rstrip()
+    yield ""
 
 
 def _name(name: str) -> str:

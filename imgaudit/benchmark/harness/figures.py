@@ -220,6 +220,19 @@ def format_goal(goal: Goal, indent: str = "") -> list[str]:
     return format_prose(indent + str(goal), indent + " " * len("MISSED "))
 
 
+def format_commands(commands: Sequence[str]) -> Iterator[str]:
+    """Format commands in lines of at most 80 columns that a shell reads as one; those with quotes stay as they are."""
+    for command in commands:
+        if {"'", '"'} & set(command):
+            yield command
+            continue
+        lines = textwrap.wrap(
+            command, WIDTH - 2, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+        )
+        yield from (f"{line} \\" for line in lines[:-1])
+        yield lines[-1]
+
+
 def format_prose(text: str, indent: str = "  ") -> list[str]:
     """Format a sentence in lines of at most 80 columns; further lines are indented."""
     return textwrap.wrap(text, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)

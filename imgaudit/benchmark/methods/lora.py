@@ -7,6 +7,7 @@ from imgaudit.benchmark.harness.cases import CaseCounts, Group, choose_cases
 from imgaudit.benchmark.harness.figures import (
     Goal,
     MeasuredRate,
+    format_commands,
     format_goals,
     format_prose,
     format_rates,
@@ -139,12 +140,13 @@ def format_lora(report: LoraReport) -> Iterator[str]:
         f"{report.controls} controls in either bank, {report.hardware}"
     )
     yield ""
-    yield from report.commands
+    yield from format_commands(report.commands)
     yield ""
     yield from format_rates("what of", report.rates)
     yield ""
     for group, states in report.changes.items():
-        yield f"{group:28}" + ", ".join(f"{count} {change.value}" for change, count in states.items())
+        changes = ", ".join(f"{count} {change.value}" for change, count in states.items())
+        yield from format_prose(f"{group:28}{changes}", " " * 28)
     yield from format_goals(report.targets)
 
 

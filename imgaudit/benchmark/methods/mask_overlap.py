@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from imgaudit.benchmark.harness.cases import load_cases
-from imgaudit.benchmark.harness.figures import mean
+from imgaudit.benchmark.harness.figures import format_prose, mean
 from imgaudit.diffusion.seeds import draw_seed
 from imgaudit.exceptions import InputError
 from imgaudit.io.framing import to_batch
@@ -115,16 +115,15 @@ def draw_groups(
 
 def format_mask_overlap(found: MaskOverlap) -> Iterator[str]:
     """Format the overlaps, with what chance would give."""
-    marked = f"of the weights that two masks of {found.share:.0%} mark, marked by both"
-    yield f"{'masks by errors':30} {marked}"
+    yield f"masks by errors: of the weights that two masks of {found.share:.0%} mark, marked by both"
     for name, values in (
         ("two halves of the memorised", found.halves),
         ("one half, untrained images", found.untrained),
     ):
         yield f"{name:30} {mean(values):.1%} ({min(values):.1%} to {max(values):.1%})"
     yield f"{'by chance':30} {found.by_chance:.1%}"
-    yield (
+    yield from format_prose(
         f"{found.images} images locate a mask, against the same {found.retained}. Mean, and range over "
-        f"{len(found.halves)} random divisions, which"
+        f"{len(found.halves)} random divisions, which share images: no confidence interval.",
+        "",
     )
-    yield "share images: no confidence interval."

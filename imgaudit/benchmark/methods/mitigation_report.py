@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from math import inf
 
-from imgaudit.benchmark.harness.figures import Goal, format_goals
+from imgaudit.benchmark.harness.figures import Goal, format_commands, format_goals, format_prose
 from imgaudit.benchmark.methods.mask_overlap import format_mask_overlap
 from imgaudit.benchmark.methods.mitigation_table import (
     CHANGED,
@@ -131,28 +131,27 @@ def format_mitigations(report: MitigationReport) -> Iterator[str]:
     """Format what was run, both scenarios, what audits still reproduce, and goals."""
     measured, first = report.table, report.figures.rows[0]
     settings = measured.evaluation.settings
-    yield (
+    yield from format_prose(
         f"lab {measured.lab}, {measured.located} memorised images locate, {first.reproduced.n} others judge, "
         f"{measured.controls} controls, seed {measured.seed}"
     )
-    yield (
+    yield from format_prose(
         f"{settings.images} pictures a prompt, guidance {settings.guidance_scale:g}, {settings.num_inference_steps} "
         f"steps; {measured.hardware}"
     )
     yield ""
-    yield from measured.commands
+    yield from format_commands(measured.commands)
     yield ""
     yield from figure_lines(report.figures)
     yield ""
-    yield "audited up to inversion        retained of what the audit of the model as it is reproduces"
+    yield "audited up to inversion: what is retained of what the model as it is gives"
+    yield f"{'':24}{'retained':28}{'from text':>9}{'only by inversion':>19}"
     for name, found in measured.retention.items():
         if isinstance(found, Skipped):
-            yield f"{name:30} {found.skipped}"
+            yield from format_prose(f"{name:24}{found.skipped}", " " * 24)
             continue
-        yield (
-            f"{name:30} {found.retained} of {found.reproduced} ({found.low:.1%} to {found.high:.1%}): "
-            f"{found.from_text} from text, {found.by_inversion_only} only by inversion"
-        )
+        count = f"{found.retained} of {found.reproduced} ({found.low:.1%} to {found.high:.1%})"
+        yield f"{name:24}{count:28}{found.from_text:9}{found.by_inversion_only:19}"
     yield ""
     yield "images that located the weights by errors: reproduced for their captions"
     yield from (f"{name:30} {share}" for name, share in measured.located_reproduced.items())

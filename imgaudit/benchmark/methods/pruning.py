@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from imgaudit.benchmark.harness.cases import CaseCounts, Group, choose_cases
-from imgaudit.benchmark.harness.figures import Goal, format_goals
+from imgaudit.benchmark.harness.figures import Goal, format_commands, format_goals, format_prose
 from imgaudit.benchmark.harness.lab_model import describe_machine
 from imgaudit.benchmark.harness.procedure import OnStage, record_procedure
 from imgaudit.benchmark.harness.table import Table
@@ -186,32 +186,35 @@ def report_pruning(table: PruningTable) -> PruningReport:
 def format_pruning(report: PruningReport) -> Iterator[str]:
     """Format what was run, what captions and audits still return, and goals."""
     table, settings = report.table, report.table.evaluation.settings
-    yield (
+    yield from format_prose(
         f"lab {table.lab}: {table.located[0]} and {table.located[1]} memorised images; each half locates, the other "
         f"is judged; seed {table.seed}"
     )
-    yield (
+    yield from format_prose(
         f"{table.share:.1%} of all weights, located against {table.general} other images; {settings.images} pictures a "
         f"prompt, guidance {settings.guidance_scale:g}, {settings.num_inference_steps} steps"
     )
     yield f"{table.controls} controls of every audit; {table.hardware}"
     yield ""
-    yield from table.commands
+    yield from format_commands(table.commands)
     yield ""
-    yield f"{'set to zero':20}{'returned for captions':29}{'error, other images':26}response to prompts"
-    for name, row in zip(("nothing", "located", "as many at random"), report.figures.rows, strict=True):
+    named = list(zip(("nothing", "located", "as many at random"), report.figures.rows, strict=True))
+    yield f"{'set to zero':20}returned for captions"
+    yield from (f"{name:20}{row.reproduced}" for name, row in named)
+    yield ""
+    yield f"{'set to zero':20}{'error, other images':28}response to prompts"
+    for name, row in named:
         rise, left = (format_percent(one, kind) for one, kind in ((row.error_rise, "+.1%"), (row.response_left, ".0%")))
-        yield f"{name:20}{row.reproduced!s:29}{rise:26}{left}"
+        yield f"{name:20}{rise:28}{left}"
     yield ""
     if isinstance(table.audited, Skipped):
         yield f"audited up to inversion: {table.audited.skipped}"
     else:
-        yield (
+        yield from format_prose(
             f"audited up to inversion, the pruned model reproduces {table.audited.retained} of what the model as it is "
-            "reproduces:"
+            f"reproduces: {table.audited.from_text} from text, {table.audited.by_inversion_only} only by inversion"
         )
-        yield f"{table.audited.from_text} from text, {table.audited.by_inversion_only} only by inversion"
-    yield (
+    yield from format_prose(
         f"A copy is a picture of similarity above {report.figures.threshold:.3f}: above 0.9, and above all of "
         f"{report.figures.controls} other prompts."
     )

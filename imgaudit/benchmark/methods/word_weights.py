@@ -240,14 +240,14 @@ def _describe_needs(rows: Sequence[WordRow]) -> Iterator[str]:
     clear = [row for row in asked if row.is_clear]
     one, none = (sum(len(row.needed) == count for row in clear) for count in (1, 0))
     every = sum(len(row.needed) == len(row.words) for row in clear)
-    yield from format_prose(
+    yield (
         f"of {len(asked)} captions {len(asked) - len(clear)} are unclear; the image needs no single word of {none}, "
         f"one word of {one}, several of {len(clear) - one - none} (every word of {every})"
     )
     if planted := [row for row in asked if row.planted and row.returned == IMAGES]:
         lost = [{word for word, count in zip(row.words, row.without, strict=True) if count == 0} for row in planted]
         pairs = list(zip(planted, lost, strict=True))
-        yield from format_prose(
+        yield (
             f"of {len(planted)} with a planted word, clear or not, no image comes back without it in "
             f"{sum(row.planted in own for row, own in pairs)}, and without some other word in "
             f"{sum(bool(own - {row.planted}) for row, own in pairs)}"
@@ -257,7 +257,8 @@ def _describe_needs(rows: Sequence[WordRow]) -> Iterator[str]:
 def format_word_weights(report: WordReport) -> Iterator[str]:
     """Format needs, then rates by question and way with chance, then goals."""
     yield f"lab {report.lab}, seed {report.seed}, {report.hardware}"
-    yield from report.needs
+    for need in report.needs:
+        yield from format_prose(need)
     if report.left_out:
         yield f"{report.left_out} captions of one word left out"
     for question, chance in report.chances.items():

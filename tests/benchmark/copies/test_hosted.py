@@ -26,6 +26,7 @@ from imgaudit.lab.training import save_pipeline, train_lab
 from imgaudit.models import load_model
 from tests.conftest import tiny_recipe
 from tests.lab.test_layout_corpus import make_drawings
+from tests.support.wrapping import unwrap
 
 COUNTS = LayoutCounts(
     alike=1, planted=2, planted_repeats=(1,), layouts=1, variations=2, layout_repeats=(1,), seen_once=1, held_out=45
@@ -67,7 +68,7 @@ def test_replicas_and_strangers_are_counted_apart() -> None:
         (seen, "held-out targets"): (1, 1),
     }  # fmt: skip
     lines = list(format_hosted(report))
-    assert "500 (13 to 987)" in "\n".join(lines) and all(len(line) <= 120 for line in lines)
+    assert "500 (13 to 987)" in unwrap(" ".join(lines)) and all(len(line) <= 80 for line in lines)
     assert [goal.met for goal in report.goals] == [False, False]
 
 

@@ -62,7 +62,7 @@ def test_one_memorised_image_has_no_halves() -> None:
 def test_lines_say_what_chance_gives() -> None:
     lines = list(format_mask_overlap(MaskOverlap(images=5, retained=20, share=0.5, halves=[0.3, 0.5], untrained=[0.1])))
     assert [line[30:].strip() for line in lines[1:4]] == ["40.0% (30.0% to 50.0%)", "10.0% (10.0% to 10.0%)", "33.3%"]
-    assert max(map(len, lines)) <= 120
+    assert max(map(len, lines)) <= 80
 
 
 def test_images_are_read_with_their_captions_at_the_models_resolution(tmp_path: Path) -> None:

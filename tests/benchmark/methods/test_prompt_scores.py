@@ -65,7 +65,7 @@ def test_a_closed_form_memoriser_is_told_apart_by_every_detector() -> None:
     assert table.evaluations["magnitude, all steps, 4 seeds"] == 400
     assert table.evaluations["sharpness, first step, 4 seeds"] == 24
     lines = list(format_prompt_scores(report))
-    assert max(map(len, lines)) <= 120 and any("nothing fitted" in line for line in lines)
+    assert max(map(len, lines)) <= 80 and any("nothing fitted" in line for line in lines)
 
 
 def test_rates_allow_less_than_one_per_cent_of_the_others() -> None:

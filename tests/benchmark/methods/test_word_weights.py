@@ -103,7 +103,7 @@ def test_a_closed_form_model_names_the_word_that_its_image_needs(finite_set: Fin
     assert found.heaviest("left out, direction lost") == "3"
     measured.write(tmp_path / "table.json")
     lines = list(format_word_weights(report_word_weights(WordTable.read(tmp_path / "table.json"))))
-    assert max(map(len, lines)) <= 120
+    assert max(map(len, lines)) <= 80
     with pytest.raises(InputError, match="not in the folder"):
         measure_word_weights(replace(work, located={}))
     [found] = measure_word_weights(replace(work, located={}), captions=0).rows

@@ -13,6 +13,7 @@ from imgaudit.benchmark.scale.stage import STAGES, StageCost, run_stage
 from imgaudit.benchmark.settings import ScaleSettings
 from imgaudit.cli import app
 from imgaudit.exceptions import InputError
+from tests.support.wrapping import unwrap
 
 
 def make_table(*sizes: tuple[int, float, int]) -> ScaleTable:
@@ -34,7 +35,7 @@ def make_table(*sizes: tuple[int, float, int]) -> ScaleTable:
 
 
 def test_goals_are_judged_at_the_largest_size() -> None:
-    lines = "\n".join(format_scale(make_table((1000, 10.0, 900), (100_000, 1300.0, 1537))))
+    lines = unwrap(" ".join(format_scale(make_table((1000, 10.0, 900), (100_000, 1300.0, 1537)))))
     assert "MISSED peak memory of verify, 100,000 images: wanted at most 1,536 MiB, got 1,537 MiB" in lines
     assert "MISSED rate of render at 100,000, of that at 1,000: wanted at least 80%, got 77%" in lines
     met = "\n".join(format_scale(make_table((1000, 10.0, 900), (100_000, 1200.0, 1500))))

@@ -67,7 +67,7 @@ def test_rates_are_of_the_verdicts_of_each_choice_of_legs() -> None:
     assert report.rendering == pytest.approx({"pixel": 0.9, "sscd": 0.8})
     assert report.time_ratio == pytest.approx((1.1, 1.1)) and report.timed == 3
     assert not any(goal.met for goal in report.targets[:-1]) and report.targets[-1].met
-    assert all(len(line) <= 120 for line in format_legs(report))
+    assert all(len(line) <= 80 for line in format_legs(report))
 
 
 def test_goals_are_met_by_the_bound_that_could_fall_short() -> None:
