@@ -251,7 +251,7 @@ class RobustnessSettings(Seeded):
         None, ge=1, description="Hostile models of each kind, and images of each kind and outcome; by default all."
     )
     hostile_runs: int | None = Field(
-        None, ge=1, description="Hostile run folders of each kind, slow commands in turn; by default all of both."
+        None, ge=1, description="Hostile run folders of each kind, commands in turn; by default all of both."
     )
     edited_runs: int | None = Field(
         None, ge=1, description="Kinds of edits of finished runs to try, of each file; by default all."

@@ -1,7 +1,8 @@
-"""`imgaudit demo`: its exit code is the one that the documentation names."""
+"""`imgaudit demo`: it audits the bundled images, and its exit code is the one that the documentation names."""
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -9,8 +10,10 @@ from typer.testing import CliRunner
 from imgaudit.benchmark.reports.run import make_run
 from imgaudit.cli import app
 from imgaudit.cli.exit_codes import ExitCode, find_exit_code
+from imgaudit.models.loading import bundled_lab
 from imgaudit.runs import repetition
 from imgaudit.schema.config import FailOn
+from imgaudit.schema.protocol import Effort, Framing
 from tests.support.wrapping import unwrap
 
 ROOT = Path(__file__).parent.parent.parent
@@ -39,3 +42,17 @@ def test_the_demo_ends_with_the_exit_code_that_is_documented(
     monkeypatch.setattr(repetition, "find_finished_audit", lambda *given: found)
     done = CliRunner().invoke(app, ["demo", "--out", str(tmp_path / "demo"), "--quiet"])
     assert done.exit_code == documented_code(place), done.output
+
+
+def test_the_demo_audits_all_bundled_images_by_the_bank_that_comes_with_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Any] = []
+    monkeypatch.setattr("imgaudit.cli.demo.audit_and_print", lambda *values: given.extend(values) or 0)
+    done = CliRunner().invoke(app, ["demo", "--out", str(tmp_path / "demo"), "--quiet"])
+    assert done.exit_code == 0, done.output
+    folders, model, out, config = given[:4]
+    lab = bundled_lab("demo-128")
+    assert (folders.targets, folders.calibration) == (lab / "portfolio", lab / "calibration.json")
+    assert model.name == "demo-128" and out == tmp_path / "demo"
+    assert (config.effort, config.framing, config.fail_on) == (Effort.QUICK, Framing.PAD, FailOn.NEVER)

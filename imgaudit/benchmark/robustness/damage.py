@@ -198,11 +198,11 @@ def jump_clock(bench: Bench, whole: Undisturbed) -> None:
 
 
 def small_memory() -> None:
-    """Setup: batches of more than three do not fit, and the device says so as the CPU's allocator does."""
+    """Setup: batches of more than twenty do not fit, and the device says so as the CPU's allocator does."""
     predict = UNetDenoiser.predict
 
     def limited(self: UNetDenoiser, noisy: torch.Tensor, *more: object) -> object:
-        if len(noisy) > 3:
+        if len(noisy) > 20:
             raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: 1 bytes.")
         return predict(self, noisy, *more)  # type: ignore[arg-type]
 
@@ -210,7 +210,7 @@ def small_memory() -> None:
 
 
 def run_out_of_memory(bench: Bench, whole: Undisturbed) -> None:
-    """The device's memory holds three samples; batches are halved until they fit."""
+    """The device's memory holds twenty samples; batches are halved until they fit."""
     place = bench.place("memory")
     ended = run_command(whole.arguments(bench, place / "run"), place, small_memory)
     problems = visible_problems(ended, RESUMABLE)

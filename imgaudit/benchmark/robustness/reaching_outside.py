@@ -103,8 +103,8 @@ def _decisions(whole: Undisturbed, place: Path) -> Path:
 def reach_outside(bench: Bench, whole: Undisturbed, kinds: int | None = None) -> None:
     """Run every command on every hostile run folder.
 
-    kinds:  cases of each kind, from the first on; None for all. With fewer than all, the commands that take long take
-            turns: each kind meets one of them, and each of them every third kind
+    kinds:  cases of each kind, from the first on; None for all. With fewer than all, the commands take turns: each kind
+            meets half of those that need no model and one of those that take long
     """
     met: dict[str, int] = {}
     with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -113,7 +113,8 @@ def reach_outside(bench: Bench, whole: Undisturbed, kinds: int | None = None) ->
             if kinds is not None and met[case.kind] > kinds:
                 continue
             long = WITH_MODEL if kinds is None else WITH_MODEL[len(met) % len(WITH_MODEL) :][:1]
-            commands = (*COMMANDS, *(long if met[case.kind] == 1 else ()))
+            short = COMMANDS if kinds is None else COMMANDS[len(met) % 2 :: 2]
+            commands = (*short, *(long if met[case.kind] == 1 else ()))
             attempts = [_prepare(bench, whole, case, command) for command in commands]
             for attempt, (state, problems) in zip(attempts, pool.map(_try, attempts), strict=True):
                 named = [f"{case.what}, {attempt.command.name}: {problem}" for problem in problems[:MOST_PROBLEMS]]
