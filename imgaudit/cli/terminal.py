@@ -4,7 +4,6 @@ One rule holds on a terminal and in a pipe: prose is wrapped at 80 columns, and 
 programs read (JSON, CSV, rows), and what is copied in one piece: a path, a digest, a command.
 """
 
-import textwrap
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
@@ -22,10 +21,7 @@ from imgaudit.schema.error_checks import ForcingCheck
 from imgaudit.schema.findings import AuditResult, Finding, Verdict
 from imgaudit.schema.records import Skipped
 from imgaudit.schema.replication import PartReplication, Replication
-from imgaudit.schema.text import as_sentence, file_name, printable
-
-WIDTH = 80
-"""Columns of prose, on a terminal and in a pipe."""
+from imgaudit.schema.text import WIDTH, as_sentence, file_name, printable, wrap_prose
 
 DOING_WIDTH = 36
 """Columns of the name of work beside its bar, which leave room for numbers and times."""
@@ -67,7 +63,7 @@ def wrap(text: str, whole: str = "", indent: str = "") -> str:
     """
     shown = printable(text)
     indent = indent or shown[: len(shown) - len(shown.lstrip())] + "  "
-    lines = textwrap.wrap(shown, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    lines = wrap_prose(shown, indent)
     if whole:
         apart = not lines or len(lines[-1]) + 1 + len(whole) > WIDTH
         lines = [*lines, indent + printable(whole)] if apart else [*lines[:-1], f"{lines[-1]} {printable(whole)}"]

@@ -1,6 +1,5 @@
 """Figures of an evaluated mitigation, each with its denominator and interval; no model is needed."""
 
-import textwrap
 from collections.abc import Iterator, Sequence
 from statistics import fmean
 
@@ -9,7 +8,7 @@ from pydantic import AliasChoices, Field
 from imgaudit.mitigation.evaluation import CopyFreeScores, EvaluationSettings, ModelOutcome, PromptOutcome
 from imgaudit.schema.measures import NEAR_COPY_CORRELATION
 from imgaudit.schema.records import Count, Record, Skipped
-from imgaudit.schema.text import printable
+from imgaudit.schema.text import printable, wrap_prose
 from imgaudit.statistics import bootstrap_mean, clopper_pearson
 
 TOP = 3
@@ -219,7 +218,7 @@ def figure_lines(figures: EvaluationFigures) -> Iterator[str]:
         [(row.name, format_percent(row.error_rise, "+.1%"), format_percent(row.response_left, ".0%")) for row in rows],
     )
     yield from _block(
-        ("general prompts", "aesthetic", "unusable     passes      s"),
+        ("", "aesthetic, general prompts", "unusable     passes      s"),
         [(row.name, _cell(row.general_aesthetic), f"{row.unusable:<8}{row.network_evaluations:>11,}{row.seconds:>7.0f}")
          for row in rows],
     )  # fmt: skip
@@ -230,14 +229,14 @@ def figure_lines(figures: EvaluationFigures) -> Iterator[str]:
         "Error, and response (squared difference of conditional and null prediction): of general images, against the "
         "model as it is.",
     ):
-        yield from textwrap.wrap(note, 80)
+        yield from wrap_prose(note, "")
     for reason in dict.fromkeys(
         value.skipped
         for row in figures.rows
         for value in (row.general_alignment, row.general_aesthetic)
         if isinstance(value, Skipped)
     ):
-        yield from textwrap.wrap(f"-: {reason}", 80, subsequent_indent="   ")
+        yield from wrap_prose(f"-: {reason}", "   ")
 
 
 def _block(heads: tuple[str, str, str], rows: Sequence[tuple[str, str, str]]) -> Iterator[str]:

@@ -1,4 +1,9 @@
-"""Text from outside, made safe to show: names without folders, and no invisible characters."""
+"""Text as it is shown: names without folders, no invisible characters, lines that a terminal holds."""
+
+import textwrap
+
+WIDTH = 80
+"""Columns of prose, on a terminal and in a pipe."""
 
 
 def file_name(path: str) -> str:
@@ -29,3 +34,12 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def wrap_prose(text: str, indent: str = "  ", width: int = WIDTH) -> list[str]:
+    """Return the lines of a sentence, cut between words only; further lines are indented.
+
+    >>> wrap_prose("8 of 9 images", width=9)
+    ['8 of 9', '  images']
+    """
+    return textwrap.wrap(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)

@@ -19,7 +19,6 @@ from imgaudit.benchmark.harness.figures import (
     Goal,
     MeasuredRate,
     format_goals,
-    format_prose,
     format_rates,
     measure_rate,
 )
@@ -41,6 +40,7 @@ from imgaudit.runs.match import PACKAGES, MatchInputs, match_images
 from imgaudit.runs.pair_scores import PairScores
 from imgaudit.schema.match import MatchResult
 from imgaudit.schema.records import Record, Skipped
+from imgaudit.schema.text import wrap_prose
 from imgaudit.similarity.parts.pair import LEAST_SIDE
 
 LEVEL = 0.05
@@ -281,7 +281,7 @@ def format_hosted(report: HostedReport) -> Iterator[str]:
     table = report.table
     replicas = sum(one.replica != "none" for one in table.images)
     strangers = sum(not one.target for one in table.images)
-    yield from format_prose(
+    yield from wrap_prose(
         f"lab {table.lab}, seed {table.seed}, {table.decoys} decoys, level {LEVEL:g}, on {table.hardware}"
     )
     yield f"{len(table.images)} generated images: {replicas} replicas of targets, {strangers} strangers"
@@ -295,11 +295,11 @@ def format_hosted(report: HostedReport) -> Iterator[str]:
         )
         if own:
             group = "strangers with held-out targets" if kind == "none" else f"replicas ({kind}) with their target"
-            yield from format_prose(
+            yield from wrap_prose(
                 f"similarity as a whole of {group}: {own[0]:.2f} to {own[-1]:.2f}, median {own[len(own) // 2]:.2f}"
             )
     held_out = sum(one.role == "held_out" for one in table.targets)
-    yield from format_prose(
+    yield from wrap_prose(
         f"false findings per 1,000 strangers, each compared with {held_out} held-out targets: "
         f"{1000 * per_stranger.rate:.0f} ({1000 * per_stranger.low:.0f} to {1000 * per_stranger.high:.0f})"
     )

@@ -1,19 +1,16 @@
 """Figures with their denominators and intervals: what every benchmark prints."""
 
-import textwrap
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Protocol, Self
 
 from imgaudit.schema.records import Count, Record
+from imgaudit.schema.text import WIDTH, wrap_prose
 from imgaudit.statistics import auc, clopper_pearson
 
 MARGIN = 1.5
 """A rate that is asked to be at most a level is met when the upper end of its interval is at most this many times the
 level: 7.5 % where 5 % is asked. An interval cannot end at the level itself unless the rate lies well below it."""
-
-WIDTH = 80
-"""Columns of a terminal, which lines of prose keep to."""
 
 LABEL = 38
 """Columns in front of the figures of a line."""
@@ -217,7 +214,7 @@ def format_goals(goals: Sequence[Goal]) -> Iterator[str]:
 
 def format_goal(goal: Goal, indent: str = "") -> list[str]:
     """Format a goal in lines of at most 80 columns, the further ones under its name."""
-    return format_prose(indent + str(goal), indent + " " * len("MISSED "))
+    return wrap_prose(indent + str(goal), indent + " " * len("MISSED "))
 
 
 def format_commands(commands: Sequence[str]) -> Iterator[str]:
@@ -226,13 +223,6 @@ def format_commands(commands: Sequence[str]) -> Iterator[str]:
         if {"'", '"'} & set(command):
             yield command
             continue
-        lines = textwrap.wrap(
-            command, WIDTH - 2, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
-        )
+        lines = wrap_prose(command, "    ", WIDTH - len(" \\"))
         yield from (f"{line} \\" for line in lines[:-1])
         yield lines[-1]
-
-
-def format_prose(text: str, indent: str = "  ") -> list[str]:
-    """Format a sentence in lines of at most 80 columns; further lines are indented."""
-    return textwrap.wrap(text, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)

@@ -19,7 +19,6 @@ from imgaudit.benchmark.harness.figures import (
     MeasuredRate,
     Separation,
     format_goals,
-    format_prose,
     format_rates,
     format_separations,
     label_rows,
@@ -38,6 +37,7 @@ from imgaudit.io.portfolio import Target
 from imgaudit.lab.description import LabImage
 from imgaudit.schema.protocol import InvMMConfig
 from imgaudit.schema.records import Record
+from imgaudit.schema.text import wrap_prose
 
 IMAGES = 16
 """Memorised and as many held-out images."""
@@ -274,10 +274,10 @@ def format_invmm(report: InvMMReport) -> Iterator[str]:
     config = report.config
     scales = ", ".join(f"{scale:g}" for scale in config.guidance_scales)
     only = f" of {' and '.join(report.streams)} alone" if report.streams else ""
-    yield from format_prose(
+    yield from wrap_prose(
         f"lab {report.lab}, seed {report.seed}, {report.hardware}; condition: {report.condition}{only}"
     )
-    yield from format_prose(
+    yield from wrap_prose(
         f"at most {config.steps} steps of {config.draws} draws, a check every {config.check_every} of {config.noises} "
         f"samples of {config.num_inference_steps} steps at guidance {scales}"
     )
@@ -288,7 +288,7 @@ def format_invmm(report: InvMMReport) -> Iterator[str]:
     for group, median in report.medians.items():
         yield f"median KL per dimension, {group}: " + ("none, most failed" if median is None else f"{median:.4f} nats")
     if known := report.correlation:
-        yield from format_prose(
+        yield from wrap_prose(
             f"rank correlation of KL per dimension with steps, all successes: {known.value:.2f} "
             f"(n {known.n}, p {known.p_value:.2g})"
         )

@@ -9,7 +9,6 @@ from imgaudit.benchmark.harness.figures import (
     MeasuredRate,
     format_commands,
     format_goals,
-    format_prose,
     format_rates,
     measure_rate,
 )
@@ -21,6 +20,7 @@ from imgaudit.benchmark.settings import LoraSettings
 from imgaudit.exceptions import InputError
 from imgaudit.lab.description import LabImage
 from imgaudit.schema.comparison import REPRODUCED, Change, Comparison, ImageSide
+from imgaudit.schema.text import wrap_prose
 
 IN_LORA, ELSEWHERE, IN_BASE = "in the LoRA", "neither was trained on", "memorised by the base"
 """Groups of images."""
@@ -135,7 +135,7 @@ def report_lora(
 
 def format_lora(report: LoraReport) -> Iterator[str]:
     """Format what was run, rates per group, states of the comparison, and goals."""
-    yield from format_prose(
+    yield from wrap_prose(
         f"lab {report.lab}, LoRA of rank {report.rank} after {report.steps} steps, seed {report.seed}, "
         f"{report.controls} controls in either bank, {report.hardware}"
     )
@@ -146,7 +146,7 @@ def format_lora(report: LoraReport) -> Iterator[str]:
     yield ""
     for group, states in report.changes.items():
         changes = ", ".join(f"{count} {change.value}" for change, count in states.items())
-        yield from format_prose(f"{group:28}{changes}", " " * 28)
+        yield from wrap_prose(f"{group:28}{changes}", " " * 28)
     yield from format_goals(report.targets)
 
 

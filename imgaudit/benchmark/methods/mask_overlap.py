@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from imgaudit.benchmark.harness.cases import load_cases
-from imgaudit.benchmark.harness.figures import format_prose, mean
+from imgaudit.benchmark.harness.figures import mean
 from imgaudit.diffusion.seeds import draw_seed
 from imgaudit.exceptions import InputError
 from imgaudit.io.framing import to_batch
@@ -23,6 +23,7 @@ from imgaudit.mitigation.wanda import overlap
 from imgaudit.mitigation.weight_layers import find_weight_layers
 from imgaudit.schema.protocol import Framing
 from imgaudit.schema.records import Record
+from imgaudit.schema.text import wrap_prose
 
 SPLITS = 10
 """Random divisions into halves."""
@@ -122,7 +123,7 @@ def format_mask_overlap(found: MaskOverlap) -> Iterator[str]:
     ):
         yield f"{name:30} {mean(values):.1%} ({min(values):.1%} to {max(values):.1%})"
     yield f"{'by chance':30} {found.by_chance:.1%}"
-    yield from format_prose(
+    yield from wrap_prose(
         f"{found.images} images locate a mask, against the same {found.retained}. Mean, and range over "
         f"{len(found.halves)} random divisions, which share images: no confidence interval.",
         "",

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from math import inf
 
-from imgaudit.benchmark.harness.figures import Goal, format_commands, format_goals, format_prose
+from imgaudit.benchmark.harness.figures import Goal, format_commands, format_goals
 from imgaudit.benchmark.methods.mask_overlap import format_mask_overlap
 from imgaudit.benchmark.methods.mitigation_table import (
     CHANGED,
@@ -25,6 +25,7 @@ from imgaudit.exceptions import InputError
 from imgaudit.mitigation.evaluation_summary import EvaluationFigures, MitigationFigures, figure_lines, summarise
 from imgaudit.schema.comparison import Retention
 from imgaudit.schema.records import Record, Skipped
+from imgaudit.schema.text import wrap_prose
 from imgaudit.statistics import Interval, newcombe
 
 
@@ -131,11 +132,11 @@ def format_mitigations(report: MitigationReport) -> Iterator[str]:
     """Format what was run, both scenarios, what audits still reproduce, and goals."""
     measured, first = report.table, report.figures.rows[0]
     settings = measured.evaluation.settings
-    yield from format_prose(
+    yield from wrap_prose(
         f"lab {measured.lab}, {measured.located} memorised images locate, {first.reproduced.n} others judge, "
         f"{measured.controls} controls, seed {measured.seed}"
     )
-    yield from format_prose(
+    yield from wrap_prose(
         f"{settings.images} pictures a prompt, guidance {settings.guidance_scale:g}, {settings.num_inference_steps} "
         f"steps; {measured.hardware}"
     )
@@ -148,7 +149,7 @@ def format_mitigations(report: MitigationReport) -> Iterator[str]:
     yield f"{'':24}{'retained':28}{'from text':>9}{'only by inversion':>19}"
     for name, found in measured.retention.items():
         if isinstance(found, Skipped):
-            yield from format_prose(f"{name:24}{found.skipped}", " " * 24)
+            yield from wrap_prose(f"{name:24}{found.skipped}", " " * 24)
             continue
         count = f"{found.retained} of {found.reproduced} ({found.low:.1%} to {found.high:.1%})"
         yield f"{name:24}{count:28}{found.from_text:9}{found.by_inversion_only:19}"

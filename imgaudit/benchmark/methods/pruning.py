@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from imgaudit.benchmark.harness.cases import CaseCounts, Group, choose_cases
-from imgaudit.benchmark.harness.figures import Goal, format_commands, format_goals, format_prose
+from imgaudit.benchmark.harness.figures import Goal, format_commands, format_goals
 from imgaudit.benchmark.harness.lab_model import describe_machine
 from imgaudit.benchmark.harness.procedure import OnStage, record_procedure
 from imgaudit.benchmark.harness.table import Table
@@ -31,6 +31,7 @@ from imgaudit.mitigation.evaluation_summary import (
 )
 from imgaudit.schema.comparison import Comparison
 from imgaudit.schema.records import Record, Skipped
+from imgaudit.schema.text import wrap_prose
 
 PRUNED, RANDOM = "pruned", "as-many-at-random"
 """Folders of the changed models, and their names in the table."""
@@ -186,11 +187,11 @@ def report_pruning(table: PruningTable) -> PruningReport:
 def format_pruning(report: PruningReport) -> Iterator[str]:
     """Format what was run, what captions and audits still return, and goals."""
     table, settings = report.table, report.table.evaluation.settings
-    yield from format_prose(
+    yield from wrap_prose(
         f"lab {table.lab}: {table.located[0]} and {table.located[1]} memorised images; each half locates, the other "
         f"is judged; seed {table.seed}"
     )
-    yield from format_prose(
+    yield from wrap_prose(
         f"{table.share:.1%} of all weights, located against {table.general} other images; {settings.images} pictures a "
         f"prompt, guidance {settings.guidance_scale:g}, {settings.num_inference_steps} steps"
     )
@@ -210,11 +211,11 @@ def format_pruning(report: PruningReport) -> Iterator[str]:
     if isinstance(table.audited, Skipped):
         yield f"audited up to inversion: {table.audited.skipped}"
     else:
-        yield from format_prose(
+        yield from wrap_prose(
             f"audited up to inversion, the pruned model reproduces {table.audited.retained} of what the model as it is "
             f"reproduces: {table.audited.from_text} from text, {table.audited.by_inversion_only} only by inversion"
         )
-    yield from format_prose(
+    yield from wrap_prose(
         f"A copy is a picture of similarity above {report.figures.threshold:.3f}: above 0.9, and above all of "
         f"{report.figures.controls} other prompts."
     )

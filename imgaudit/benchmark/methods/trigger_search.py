@@ -15,7 +15,6 @@ from imgaudit.benchmark.harness.figures import (
     Goal,
     MeasuredRate,
     format_goals,
-    format_prose,
     format_rates,
     measure_rate,
 )
@@ -40,6 +39,7 @@ from imgaudit.lab.description import LabImage
 from imgaudit.lab.truth import RMS_LIMIT, carlini_ratio
 from imgaudit.runs.trigger_images import trigger_seeds
 from imgaudit.schema.records import Record
+from imgaudit.schema.text import wrap_prose
 from imgaudit.schema.triggers import FoundPrompt, ImageSettings, SearchSettings
 from imgaudit.similarity.clusters import find_largest_cluster, group_alike, is_nearly_blank
 from imgaudit.similarity.descriptors import PixelDescriptor
@@ -286,12 +286,12 @@ def _compare_costs(searched: TriggerRow, uniform: TriggerRow, memorised: int) ->
 def format_triggers(report: TriggerReport) -> Iterator[str]:
     """Format what each way of choosing prompts found, rates and goals."""
     table, search = report.table, report.table.search
-    yield from format_prose(f"lab {table.lab}, seed {table.seed}, {table.hardware}; defaults chosen on the lab fit")
-    yield from format_prose(
+    yield from wrap_prose(f"lab {table.lab}, seed {table.seed}, {table.hardware}; defaults chosen on the lab fit")
+    yield from wrap_prose(
         f"{search.chains} chains, {search.iterations} steps, {search.candidates} candidates, {search.noises} noises, "
         f"K {search.temperature:g} x {table.scale:.4g}, D in {table.space}"
     )
-    yield from format_prose(f"words: {table.proposal}; {table.images.images} images per prompt")
+    yield from wrap_prose(f"words: {table.proposal}; {table.images.images} images per prompt")
     yield ""
     heading = f"{'prompts by':27}{'measured':>9}{'prompts':>9}{'median D':>10}{'clusters':>10}"
     yield f"{heading}  found"

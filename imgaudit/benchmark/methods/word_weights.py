@@ -14,7 +14,6 @@ from imgaudit.benchmark.harness.figures import (
     Goal,
     MeasuredRate,
     format_goals,
-    format_prose,
     format_rates,
     mean,
     measure_rate,
@@ -35,6 +34,7 @@ from imgaudit.exceptions import InputError
 from imgaudit.models.families.unet import UNetDenoiser
 from imgaudit.schema.detection import PromptDetectionSettings
 from imgaudit.schema.records import Record, Skipped
+from imgaudit.schema.text import wrap_prose
 
 LEFT_OUT = "left out, magnitude lost"
 """The way of `imgaudit detect`."""
@@ -258,7 +258,7 @@ def format_word_weights(report: WordReport) -> Iterator[str]:
     """Format needs, then rates by question and way with chance, then goals."""
     yield f"lab {report.lab}, seed {report.seed}, {report.hardware}"
     for need in report.needs:
-        yield from format_prose(need)
+        yield from wrap_prose(need)
     if report.left_out:
         yield f"{report.left_out} captions of one word left out"
     for question, chance in report.chances.items():

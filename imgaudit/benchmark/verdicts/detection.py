@@ -15,7 +15,6 @@ from imgaudit.benchmark.harness.figures import (
     MeasuredRate,
     Separation,
     format_goals,
-    format_prose,
     format_rates,
     format_separations,
     mean,
@@ -32,6 +31,7 @@ from imgaudit.schema.baseline import BASELINE_WORDING, Baseline
 from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.findings import Verdict
 from imgaudit.schema.records import Record, Rung
+from imgaudit.schema.text import wrap_prose
 
 FOUND = (Verdict.REPLICATED, Verdict.REPLICATED_BY_INVERSION)
 
@@ -203,11 +203,11 @@ def _targets(separations: Sequence[Separation], rates: Sequence[MeasuredRate], l
 
 def format_detection(report: DetectionReport, *, brief: bool = False) -> Iterator[str]:
     """Format separations, rates per group and per repeat count, false calls and goals; or the goals alone."""
-    yield from format_prose(
+    yield from wrap_prose(
         f"lab {report.lab}, seed {report.seed}, {report.controls} controls in the bank, level {report.level:g}, "
         f"protocol {report.protocol_hash[:16]}"
     )
-    yield from format_prose(
+    yield from wrap_prose(
         f"{report.network_evaluations_per_image} network evaluations and {report.seconds_per_image:.1f} s per image "
         f"on {report.hardware}"
     )

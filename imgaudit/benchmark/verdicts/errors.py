@@ -5,7 +5,7 @@ the figures are means over banks, as the rule's promise is. Intervals are those 
 banks and of images, the latter from bootstrap samples of the images, each divided into a bank and the rest anew.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 from scipy import stats
@@ -15,7 +15,6 @@ from imgaudit.benchmark.harness.figures import (
     Goal,
     MeasuredRate,
     format_goals,
-    format_prose,
     format_rates,
     label_rows,
     measure_rate,
@@ -44,13 +43,14 @@ from imgaudit.benchmark.verdicts.portfolios import (
     judge,
     rank_images,
 )
-from imgaudit.benchmark.verdicts.power import BACK, PowerRow, power_by_bank, power_by_repeats
+from imgaudit.benchmark.verdicts.power import BACK, Power, PowerRow, power_by_bank, power_by_repeats
 from imgaudit.decision.blind_baseline import blind_baseline
 from imgaudit.decision.forcing import check_forcing
 from imgaudit.exceptions import InputError
 from imgaudit.schema.error_checks import ForcingCheck
 from imgaudit.schema.policy import Policy
 from imgaudit.schema.records import Record
+from imgaudit.schema.text import wrap_prose
 from imgaudit.statistics import Interval
 
 BANKS, PORTFOLIOS = 40, 60
@@ -311,7 +311,7 @@ LABEL = 36
 
 def format_errors(report: ErrorReport) -> Iterator[str]:
     """Format realised false discovery, power, single images, the bank against fresh images, and goals."""
-    yield from format_prose(
+    yield from wrap_prose(
         f"lab {report.lab}, seed {report.seed}; means over {report.banks_drawn} random banks of {report.controls} "
         f"controls, {report.portfolios} portfolios each"
     )
@@ -321,28 +321,14 @@ def format_errors(report: ErrorReport) -> Iterator[str]:
         if rows:
             yield ""
             yield f"{title:{LABEL}}{'images':>6}{'before':>9}{'now':>9}   95 % interval"
-        for captions, pairs in (
-            ("given", [(one.before, one.now) for one in rows]),
-            ("withheld", [(one.before_withheld, one.withheld) for one in rows]),
-        ):
-            figures = [
-                f"{one.images:6}{before.found:9.1%}{now.found:9.1%}   {now.low:.1%} to {now.high:.1%}"
-                for one, (before, now) in zip(rows, pairs, strict=True)
-            ]
-            yield from label_rows([(f"captions {captions}", one.name) for one in rows], figures, LABEL)
+        yield from _label_by_captions(
+            rows, lambda one: (one.before, one.now), lambda one: (one.before_withheld, one.withheld)
+        )
     if rows := [*report.by_repeats, *report.by_bank]:
         yield ""
         yield "any finding: replicated, or unlike the controls"
         yield f"{'':{LABEL}}{'images':>6}{'found':>9}   95 % interval"
-        for captions, told in (
-            ("given", [one.told for one in rows]),
-            ("withheld", [one.told_withheld for one in rows]),
-        ):
-            figures = [
-                f"{one.images:6}{power.found:9.1%}   {power.low:.1%} to {power.high:.1%}"
-                for one, power in zip(rows, told, strict=True)
-            ]
-            yield from label_rows([(f"captions {captions}", one.name) for one in rows], figures, LABEL)
+        yield from _label_by_captions(rows, lambda one: (one.told,), lambda one: (one.told_withheld,))
     yield ""
     yield from format_rates("single images, by themselves", report.single)
     yield ""
@@ -350,6 +336,17 @@ def format_errors(report: ErrorReport) -> Iterator[str]:
     yield ""
     yield from format_rates("the rule for embeddings, p for q", report.rule)
     yield from format_goals(report.targets)
+
+
+def _label_by_captions(rows: Sequence[PowerRow], *powers: Callable[[PowerRow], tuple[Power, ...]]) -> Iterator[str]:
+    """Format what is found of every row with captions, then without: every share, and the interval of the last."""
+    for captions, select in zip(("captions given", "captions withheld"), powers, strict=True):
+        figures = [
+            f"{one.images:6}{''.join(f'{power.found:9.1%}' for power in select(one))}   "
+            f"{select(one)[-1].low:.1%} to {select(one)[-1].high:.1%}"
+            for one in rows
+        ]
+        yield from label_rows([(captions, one.name) for one in rows], figures, LABEL)
 
 
 def _format_false_shares(rows: Sequence[ErrorRow]) -> Iterator[str]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from imgaudit.benchmark.budgets.dori import count_evaluations
 from imgaudit.benchmark.harness.cases import Group
-from imgaudit.benchmark.harness.figures import Goal, format_goals, format_prose
+from imgaudit.benchmark.harness.figures import Goal, format_goals
 from imgaudit.benchmark.harness.lab_model import lab_folder
 from imgaudit.benchmark.harness.procedure import OnStage, Procedure
 from imgaudit.benchmark.harness.score_table import ControlRow, ScoreRow, ScoreTable
@@ -36,6 +36,7 @@ from imgaudit.runs.work import look_work, score_work
 from imgaudit.schema.funnel import FirstLookConfig, FunnelConfig, make_funnel
 from imgaudit.schema.policy import Policy
 from imgaudit.schema.records import Record
+from imgaudit.schema.text import wrap_prose
 
 FUNNELS = (
     FunnelConfig(share=0.05), make_funnel(0.05), FunnelConfig(share=0.10), make_funnel(0.10), FunnelConfig(share=0.20),
@@ -340,7 +341,7 @@ def format_funnel(report: FunnelReport) -> Iterator[str]:
         if report.looked is not None
         else ""
     )
-    yield from format_prose(
+    yield from wrap_prose(
         f"lab {report.lab}, seed {report.seed}, {report.memorised} memorised images, {report.pool} never trained on; "
         f"means over {BANKS} random banks of {report.controls} controls, {PORTFOLIOS} portfolios each; level "
         f"{LEVEL:g}. {report.full:,.0f} network evaluations per image that is asked in all ways, {report.scored:,} for "

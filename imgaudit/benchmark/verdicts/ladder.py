@@ -14,7 +14,6 @@ from imgaudit.benchmark.harness.figures import (
     Goal,
     MeasuredRate,
     format_goals,
-    format_prose,
     format_rates,
     mean,
     measure_rate,
@@ -31,6 +30,7 @@ from imgaudit.schema.policy import Policy
 from imgaudit.schema.problems import describe_problem
 from imgaudit.schema.protocol import LadderConfig, Protocol, TokenSearchConfig, protocol_for
 from imgaudit.schema.records import INVERTED_RUNGS, TEXT_RUNGS, Record, Rung
+from imgaudit.schema.text import wrap_prose
 
 COUNTS = CaseCounts(controls=160, held_out=60, seen_once=0)
 """Images of a ladder benchmark, whose search of prompts costs several times the rest."""
@@ -163,12 +163,12 @@ def _targets(rates: Sequence[MeasuredRate], lowest: Sequence[MeasuredRate], leve
 
 def format_ladder(report: LadderReport) -> Iterator[str]:
     """Format rates per rung, the lowest rung that reproduces an image, and goals."""
-    yield from format_prose(
+    yield from wrap_prose(
         f"lab {report.lab}, seed {report.seed}, {report.controls} controls in the bank, prompts of {report.words} "
         f"words searched with {report.evaluations} network evaluations"
     )
     carried = ", ".join(f"{rung.value} {bits:,.0f}" for rung, bits in report.bits.items())
-    yield from format_prose(
+    yield from wrap_prose(
         f"bits that can be carried: {carried}; {report.network_evaluations_per_image} network evaluations per image"
     )
     for title, rows in (("per rung", report.rates), ("lowest rung that stands", report.lowest)):

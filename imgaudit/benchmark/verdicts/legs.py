@@ -12,7 +12,6 @@ from imgaudit.benchmark.harness.figures import (
     Goal,
     MeasuredRate,
     format_goals,
-    format_prose,
     format_rates,
     mean,
     measure_rate,
@@ -25,6 +24,7 @@ from imgaudit.benchmark.layout_settings import LegSettings
 from imgaudit.benchmark.verdicts.legs_audit import LegAudit, LegRow, Legs, Truth, audit_lab
 from imgaudit.schema.findings import Verdict
 from imgaudit.schema.records import Record
+from imgaudit.schema.text import wrap_prose
 from imgaudit.statistics import Interval, mean_interval
 
 WHOLE_FOUND = (Verdict.REPLICATED, Verdict.REPLICATED_BY_INVERSION)
@@ -130,23 +130,23 @@ def judge_goals(rates: Sequence[MeasuredRate], ratio: Interval | None, level: fl
 def format_legs(report: LegReport) -> Iterator[str]:
     """Format rates by each choice of legs, the ceiling, the time and the goals."""
     table = report.table
-    yield from format_prose(
+    yield from wrap_prose(
         f"lab {table.lab}, seed {table.seed}, {table.controls} controls that count, level {table.level:g}, protocol "
         f"{table.protocol_hash[:16]}"
     )
-    yield from format_prose(f"copy descriptor: {table.descriptor or 'none on this machine'}")
-    yield from format_prose(
+    yield from wrap_prose(f"copy descriptor: {table.descriptor or 'none on this machine'}")
+    yield from wrap_prose(
         f"{mean([row.network_evaluations for row in table.rows]):,.0f} network evaluations and "
         f"{mean([row.seconds for row in table.rows]):.1f} s per image on {table.hardware}"
     )
     shown = ", ".join(f"{name} {value:.3f}" for name, value in report.rendering.items())
-    yield from format_prose(f"mean similarity of an image with its own rendering by the autoencoder: {shown}")
+    yield from wrap_prose(f"mean similarity of an image with its own rendering by the autoencoder: {shown}")
     for legs, rates in report.rates.items():
         yield ""
         yield from format_rates(NAMES[legs], rates)
     if report.time_ratio is not None:
         yield ""
-        yield from format_prose(
+        yield from wrap_prose(
             f"time with the copy descriptor over time without: {report.time_ratio.low:.3f} to "
             f"{report.time_ratio.high:.3f} (95 % interval of the mean over {report.timed} images)"
         )

@@ -1,13 +1,14 @@
 """Goals: met only by the end of the interval that could fall short."""
 
 import ast
+import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import imgaudit.benchmark
-from imgaudit.benchmark.harness.figures import Goal, MeasuredRate, format_goals, measure_rate
+from imgaudit.benchmark.harness.figures import Goal, MeasuredRate, format_commands, format_goals, measure_rate
 from imgaudit.benchmark.harness.table import Table
 from imgaudit.statistics import Interval, mean_interval, rate_ratio
 
@@ -59,6 +60,15 @@ def test_goals_fit_a_terminal_of_80_columns() -> None:
         "met    files: wanted 0, got 0",
     ]
     assert not list(format_goals([]))
+
+
+def test_a_shell_reads_a_command_of_several_lines_as_it_was_run() -> None:
+    command = f"imgaudit audit portfolio --model {'m' * 40} --framing pad --out a-folder --seed 1 --quiet --steps 8"
+    lines = list(format_commands([command, "imgaudit view a"]))
+    assert len(lines) == 3 and max(map(len, lines)) <= 80 and lines[-1] == "imgaudit view a"
+    assert shlex.split("\n".join(lines[:-1])) == command.split()
+    quoted = f"imgaudit audit 'two words' --model {'m' * 60}"
+    assert list(format_commands([quoted])) == [quoted]
 
 
 def test_no_benchmark_judges_a_goal_by_an_estimate() -> None:
