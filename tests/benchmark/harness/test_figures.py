@@ -1,7 +1,7 @@
 """Goals: met only by the end of the interval that could fall short."""
 
 import ast
-import shlex
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +66,10 @@ def test_a_shell_reads_a_command_of_several_lines_as_it_was_run() -> None:
     command = f"imgaudit audit portfolio --model {'m' * 40} --framing pad --out a-folder --seed 1 --quiet --steps 8"
     lines = list(format_commands([command, "imgaudit view a"]))
     assert len(lines) == 3 and max(map(len, lines)) <= 80 and lines[-1] == "imgaudit view a"
-    assert shlex.split("\n".join(lines[:-1])) == command.split()
+    printed = ["sh", "-c", "printf '%s\\n' " + "\n".join(lines[:-1])]
+    assert (
+        subprocess.run(printed, capture_output=True, text=True, check=True).stdout.split("\n")[:-1] == command.split()
+    )
     quoted = f"imgaudit audit 'two words' --model {'m' * 60}"
     assert list(format_commands([quoted])) == [quoted]
 
