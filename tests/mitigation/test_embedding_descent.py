@@ -81,10 +81,19 @@ def test_descent_keeps_a_memoriser_from_its_point() -> None:
 
     assert copies(model.sample(condition, [1, 2, 3, 4], **settings)) == 4
     assert copies(descent.sample(condition, [1, 2, 3, 4], **settings)) < 4
-    other = EmbeddingDescent(model, rms=0.005, iterations=200, learning_rate=1.0, other_noise=True)
-    assert not torch.equal(
-        other.sample(condition, [1, 2, 3, 4], **settings), descent.sample(condition, [1, 2, 3, 4], **settings)
+
+
+def test_descent_on_another_noise_gives_another_embedding(tiny: UNetDenoiser) -> None:
+    condition, seeds = tiny.condition(["a red fox", "two blue boats"]), [1, 2]
+    same, other = (
+        EmbeddingDescent(tiny, rms=1e-9, iterations=3, other_noise=other_noise) for other_noise in (False, True)
     )
+    with same.sampling(condition, seeds, None) as first, other.sampling(condition, seeds, None) as second:
+        found, on_other = first.streams["text"], second.streams["text"]
+    torch.testing.assert_close(found, same.descend(condition, draw_noise(seeds, tiny.latent_shape)).streams["text"])
+    # Steps of AdamW are of one size at first, whatever the slope: embeddings differ by as much as they moved.
+    moved = (found - condition.streams["text"]).abs().max()
+    assert float((found - on_other).abs().max()) > 0.1 * float(moved) > 0
 
 
 def test_a_model_without_a_null_branch_cannot_descend() -> None:

@@ -33,11 +33,14 @@ def test_a_command_whose_exit_code_is_lost_is_run_once_more(
 
 
 def test_processes_are_found_by_their_command_line_and_not_once_they_have_ended() -> None:
-    asleep = [sys.executable, "-c", "import sys; sys.stdin.read()", "a-mark-of-this-test"]
+    # While the system starts a program, its command line is empty: each says that it has begun.
+    asleep = [sys.executable, "-c", "import sys; print(flush=True); sys.stdin.read()", "a-mark-of-this-test"]
     with (
-        subprocess.Popen(asleep, stdin=subprocess.PIPE) as first,
-        subprocess.Popen(asleep, stdin=subprocess.PIPE) as second,
+        subprocess.Popen(asleep, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as first,
+        subprocess.Popen(asleep, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as second,
     ):
+        for one in (first, second):
+            assert one.stdout is not None and one.stdout.readline() == os.linesep.encode()
         assert sorted(find_descendants(os.getpid(), "a-mark-of-this-test")) == sorted([first.pid, second.pid])
         assert find_descendants(os.getpid(), "another-mark") == []
         first.kill()
