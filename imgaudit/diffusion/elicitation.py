@@ -1,7 +1,6 @@
 """Elicitation: what a rung asks the model with, and what comes back. First seeds may choose, fresh ones do not."""
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
@@ -10,11 +9,12 @@ from imgaudit.diffusion.denoiser import Denoiser, PromptEmbeds
 from imgaudit.diffusion.executor import Executor
 from imgaudit.diffusion.generation import Generated, generate
 from imgaudit.diffusion.learned_noise import LearnedNoise
+from imgaudit.schema.pairs import PairEvidence
 from imgaudit.schema.protocol import GenerationConfig
 from imgaudit.schema.records import PartMatch, Skipped
 from imgaudit.similarity.descriptors import compare_vectors
 from imgaudit.similarity.matcher import Matcher
-from imgaudit.similarity.parts import LEAST_SIDE, ImageFeatures, compare_features, measure_rest_similarity
+from imgaudit.similarity.parts import LEAST_SIDE, compare_candidates, measure_rest_similarity
 from imgaudit.similarity.reference import Reference
 
 
@@ -149,23 +149,18 @@ def compare_frames(
 def compare_parts(frames: Sequence[Generated], rendered: torch.Tensor | Reference) -> list[PartMatch | None]:
     """Compare every frame in parts with one image (3, H, W) in [-1, 1]; None for frames that cannot be scored.
 
-    None for all where the image is too small to be compared in parts. Frames are compared on all cores: the time goes
-    into local features, which a network's batch does not help.
+    None for all where the image is too small to be compared in parts.
     """
     reference = Reference.of(rendered)
     if min(reference.pixels.shape[-2:]) < LEAST_SIDE:
         return [None] * len(frames)
-    target = reference.features
+    pairs = iter(compare_candidates(reference.features, [frame.image for frame in frames if frame.invalid is None]))
+    return [_match_part(reference, frame, next(pairs)) if frame.invalid is None else None for frame in frames]
 
-    def matched(frame: Generated) -> PartMatch | None:
-        if frame.invalid is not None:
-            return None
-        pair = compare_features(target, ImageFeatures.of(frame.image))
-        return PartMatch(
-            geometric=pair.geometric, photometric=pair.photometric, area=pair.region.area,
-            rest=measure_rest_similarity(reference.pixels, frame.image, pair.region), target_share=pair.target_share,
-            candidate_share=pair.candidate_share,
-        )  # fmt: skip
 
-    with ThreadPoolExecutor(max_workers=torch.get_num_threads()) as pool:
-        return list(pool.map(matched, frames))
+def _match_part(reference: Reference, frame: Generated, pair: PairEvidence) -> PartMatch:
+    return PartMatch(
+        geometric=pair.geometric, photometric=pair.photometric, area=pair.region.area,
+        rest=measure_rest_similarity(reference.pixels, frame.image, pair.region), target_share=pair.target_share,
+        candidate_share=pair.candidate_share,
+    )  # fmt: skip

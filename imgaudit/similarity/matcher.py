@@ -10,6 +10,7 @@ import torch
 from imgaudit.exceptions import ModelRefusedError
 from imgaudit.schema.measures import COPY_DESCRIPTORS, DECIDING_DESCRIPTOR
 from imgaudit.schema.records import Skipped
+from imgaudit.similarity.blas_threads import one_blas_thread
 from imgaudit.similarity.descriptors import DEFAULT_DESCRIPTORS, Descriptor, compare_vectors, load_descriptor
 from imgaudit.similarity.distances import DEFAULT_DISTANCES, Distance
 from imgaudit.similarity.lpips import load_lpips
@@ -35,15 +36,16 @@ class Matcher:
             return []
         reference = Reference.of(target)
         targets = reference.pixels.expand_as(images)
-        per_descriptor = {
-            descriptor.name: compare_vectors(
-                descriptor,
-                descriptor.describe(images),
-                np.repeat(reference.vector(descriptor), len(images), axis=0),
-            )
-            for descriptor in self.descriptors
-        }
-        per_metric = {metric.name: metric.measure(targets, images).tolist() for metric in self.distances}
+        with one_blas_thread():
+            per_descriptor = {
+                descriptor.name: compare_vectors(
+                    descriptor,
+                    descriptor.describe(images),
+                    np.repeat(reference.vector(descriptor), len(images), axis=0),
+                )
+                for descriptor in self.descriptors
+            }
+            per_metric = {metric.name: metric.measure(targets, images).tolist() for metric in self.distances}
         return [
             (
                 {name: values[row] for name, values in per_descriptor.items()},

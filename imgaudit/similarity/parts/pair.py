@@ -1,6 +1,7 @@
 """Is a candidate a copy of a target, or of part of it: where, and how much? Two independent legs must agree."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,6 +11,7 @@ import torch
 
 from imgaudit.schema.pairs import PairEvidence, Region, Transform
 from imgaudit.schema.records import Skipped
+from imgaudit.similarity.blas_threads import one_blas_thread
 from imgaudit.similarity.parts.geometry import Features, find_features, fit_map, measure_turn_and_scale
 from imgaudit.similarity.parts.photometric import SIDE, Agreement, measure_agreement
 from imgaudit.similarity.parts.picture import WORKING_SIDE, Floats, Mask, Picture, scale_map, to_fraction_map
@@ -35,7 +37,11 @@ class ImageFeatures:
     @classmethod
     def of(cls, image: torch.Tensor) -> "ImageFeatures":
         """Describe (3, H, W) in [-1, 1]. Raises InputError for other shapes and for numbers that are not finite."""
-        picture = Picture.of(image)
+        return cls.find(Picture.of(image))
+
+    @classmethod
+    def find(cls, picture: Picture) -> "ImageFeatures":
+        """Describe a picture that has its working size already."""
         return cls(picture, find_features(picture))
 
 
@@ -47,10 +53,18 @@ def compare_images(target: torch.Tensor, candidate: torch.Tensor) -> PairEvidenc
     return compare_features(ImageFeatures.of(target), ImageFeatures.of(candidate))
 
 
-def compare_candidates(target: torch.Tensor, candidates: Sequence[torch.Tensor]) -> list[PairEvidence]:
-    """Compare one target with many candidates; the target is described once."""
-    described = ImageFeatures.of(target)
-    return [compare_features(described, ImageFeatures.of(candidate)) for candidate in candidates]
+def compare_candidates(target: torch.Tensor | ImageFeatures, candidates: Sequence[torch.Tensor]) -> list[PairEvidence]:
+    """Compare one target with many candidates by both legs, on as many cores as torch uses.
+
+    target:      (3, H, W) in [-1, 1], or what describes it; it is described once
+    candidates:  (3, H, W) in [-1, 1], each of any size
+    Raises InputError for other shapes and for numbers that are not finite.
+    """
+    described = target if isinstance(target, ImageFeatures) else ImageFeatures.of(target)
+    # Tensors are prepared here: in every thread torch would start threads of its own, which wait for one another.
+    pictures = [Picture.of(candidate) for candidate in candidates]
+    with one_blas_thread(), ThreadPoolExecutor(max_workers=torch.get_num_threads()) as pool:
+        return list(pool.map(lambda picture: compare_features(described, ImageFeatures.find(picture)), pictures))
 
 
 def compare_features(target: ImageFeatures, candidate: ImageFeatures) -> PairEvidence:

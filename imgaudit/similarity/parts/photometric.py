@@ -100,9 +100,12 @@ def _correlate(own: Plane, laid: Plane, covered: Mask) -> tuple[Plane, Mask, Pla
     best = np.full(own.shape, -1.0, dtype=np.float32)
     mean_laid = _box(laid, WINDOW)
     spread_laid = np.sqrt(np.maximum(_box(laid * laid, WINDOW) - mean_laid * mean_laid, 0))
-    for y in (-1, 0, 1):
-        for x in (-1, 0, 1):
-            moved, its_mean, its_spread = (np.roll(plane, (y, x), (0, 1)) for plane in (laid, mean_laid, spread_laid))
+    # Moved by a pixel, what leaves one side comes in at the other.
+    around = [np.pad(plane, 1, mode="wrap") for plane in (laid, mean_laid, spread_laid)]
+    height, width = own.shape
+    for y in range(3):
+        for x in range(3):
+            moved, its_mean, its_spread = (plane[y : y + height, x : x + width] for plane in around)
             together = _box(own * moved, WINDOW) - mean * its_mean
             np.maximum(best, together / np.maximum(spread * its_spread, 1.0), out=best)
     # A window in which either has texture can disagree; one in which only one has it does.

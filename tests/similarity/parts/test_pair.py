@@ -193,6 +193,8 @@ def test_the_same_pair_gives_the_same_evidence() -> None:
     first = compare_images(left, right)
     compare_images(to_tensor(drawing(61)), right)
     assert compare_images(left, right) == first == compare_candidates(left, [right])[0]
+    assert compare_candidates(ImageFeatures.of(left), [right, left])[0] == first
+    assert compare_candidates(left, []) == []
 
 
 def test_evidence_survives_json() -> None:
