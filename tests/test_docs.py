@@ -153,6 +153,14 @@ def test_printed_tables_are_what_their_commands_print(page: Path) -> None:
     assert text.count("printed by:") == len(refresh_tables.BLOCK.findall(text)), "a block without its table"
 
 
+@pytest.mark.parametrize("page", refresh_tables.PAGES, ids=lambda page: page.name)
+def test_printed_tables_fit_a_terminal(page: Path) -> None:
+    # Tables are read in terminals of 80 columns, and commands in them are copied as they are.
+    blocks = [match[0] for match in refresh_tables.BLOCK.finditer(page.read_text(encoding="utf-8"))]
+    lines = [line for block in blocks for line in block.splitlines() if not line.startswith("<!--")]
+    assert not [line for line in lines if len(line) > 80 and not line.startswith("imgaudit ")]
+
+
 def test_nothing_reported_was_measured_on_the_lab_that_chose_the_defaults() -> None:
     for page in (ROOT / "README.md", ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "error-rates.md"):
         commands = re.findall(r"printed by: (.*?) -->", page.read_text(encoding="utf-8"))

@@ -208,4 +208,4 @@ def describe(
         counted = [
             f"{sum(row.memorised for row in some)} of {sum(row.images for row in some)}" for some in (whole, layouts)
         ]
-        typer.echo(f"memorised: {counted[0]} images as a whole, and the layouts of {counted[1]} other templates")
+        print_wrapped(f"memorised: {counted[0]} images as a whole, and the layouts of {counted[1]} other templates")

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from textwrap import wrap
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +17,7 @@ from imgaudit.benchmark.settings import CopiesSettings
 from imgaudit.exceptions import InputError
 from imgaudit.io.framing import to_tensor
 from imgaudit.schema.records import Record, Skipped
+from imgaudit.schema.text import wrap_prose
 from imgaudit.similarity.parts import ImageFeatures, compare_features
 from imgaudit.statistics import bootstrap_mean, exceedance_threshold
 
@@ -36,7 +36,7 @@ LEGS = ("pair, geometric leg", "pair, photometric leg")
 PAIR = "verified pair"
 """Both legs."""
 
-COLUMN = 11
+COLUMN = 7
 """Characters of a column of the second table."""
 
 Scores = npt.NDArray[np.float64]
@@ -299,41 +299,58 @@ def _recall(of: str, found: npt.NDArray[np.bool_]) -> Recall:
 
 
 def format_copies(report: CopiesReport) -> Iterator[str]:
-    """Format a line per way to decide, then per transformation, what was skipped, and goals."""
-    yield (
+    """Format a line per way to decide, then per transformation, what was skipped, and goals.
+
+    Lines have at most 80 columns.
+    """
+    yield from wrap_prose(
         f"{report.pictures} pictures of {', '.join(report.folders)} for thresholds and {report.pictures} others for "
         f"the figures, seed {report.seed}, {report.hardware}"
     )
-    yield (
+    yield from wrap_prose(
         f"thresholds at {report.level:.0%} false positives; 95 % intervals, bootstrap over pictures, whose copies and "
         "strangers stand and fall together"
     )
     yield ""
-    yield f"{'':28}{'false positives':>24}{'copies found':>24}{f'at {report.level:.0%} of these strangers':>27}"
+    yield f"{'in percent':27}{'false':15}{'copies found':18}at {report.level:.0%} of strangers"
     for one in report.deciders:
-        yield f"{one.name:28}{one.false_positives!s:>24}{one.overall!s:>24}{one.matched!s:>27}"
-    others = [one for one in report.deciders if one.name.startswith("image")]
-    chosen = [one for one in report.deciders if "leg" not in one.name and one not in others]
+        cells = (_format_percent(share) for share in (one.false_positives, one.overall, one.matched))
+        yield "".join(f"{text:{width}}" for text, width in zip((one.name, *cells), (27, 15, 18, 0), strict=True))
     yield ""
-    each = report.deciders[0].by_transformation[0].n if report.deciders else 0
-    yield f"copies found at {report.level:.0%} of these strangers, by strength and by what was done ({each} of each)"
-    headers = [wrap(one.name.replace("verified ", ""), COLUMN - 1) for one in chosen] + [["best of", "others"]]
-    for line in range(max(map(len, headers))):
-        yield (f"{'':14}" + "".join(f"{''.join(one[line : line + 1]):>{COLUMN}}" for one in headers)).rstrip()
-    for number, kind in enumerate(report.deciders[0].by_kind if report.deciders else []):
-        best = max((one.by_kind[number].found for one in others), default=0.0)
-        own = [one.by_kind[number].found for one in chosen]
-        behind = "  behind" if best > max(own) else ""
-        yield f"{kind.of:14}" + "".join(f"{share:{COLUMN}.1%}" for share in own) + f"{best:{COLUMN}.1%}{behind}"
+    yield from _format_kinds(report)
     for name, skipped in report.skipped.items():
-        yield f"skipped: {name}: {skipped.skipped}"
+        yield from wrap_prose(f"skipped: {name}: {skipped.skipped}")
     families = report.family_goals
     met = [f"{name}: {sum(goal.met for goal in goals)} of {len(goals)}" for name, goals in families.items()]
     if met:
         yield ""
-        yield f"kinds of change of which at least {FAMILY_AIM:.0%} are found (lower bound): {'; '.join(met)}"
+        yield from wrap_prose(
+            f"kinds of change of which at least {FAMILY_AIM:.0%} are found (lower bound): {'; '.join(met)}"
+        )
     missed = [goal for goals in families.values() for goal in goals if not goal.met]
     yield from format_goals([*report.comparison, *missed])
+
+
+def _format_percent(share: Recall) -> str:
+    return f"{100 * share.found:.1f} ({100 * share.low:.1f}-{100 * share.high:.1f})"
+
+
+def _format_kinds(report: CopiesReport) -> Iterator[str]:
+    """Format what was found of each kind of change; ways to decide have numbers, as their names are long."""
+    others = [one for one in report.deciders if one.name.startswith("image")]
+    chosen = [one for one in report.deciders if "leg" not in one.name and one not in others]
+    each = report.deciders[0].by_transformation[0].n if report.deciders else 0
+    yield from wrap_prose(
+        f"copies found at {report.level:.0%} of these strangers, in percent, by strength and by what was done ({each} "
+        f"of each). {'; '.join(f'{number}: {one.name}' for number, one in enumerate(chosen, 1))}; best: the best of "
+        "the others; *: it finds more than all of these"
+    )
+    yield f"{'':14}" + "".join(f"{head:>{COLUMN}}" for head in (*range(1, len(chosen) + 1), "best"))
+    for number, kind in enumerate(report.deciders[0].by_kind if report.deciders else []):
+        best = max((one.by_kind[number].found for one in others), default=0.0)
+        own = [one.by_kind[number].found for one in chosen]
+        behind = " *" if best > max(own) else ""
+        yield f"{kind.of:14}" + "".join(f"{100 * share:{COLUMN}.1f}" for share in (*own, best)) + behind
 
 
 PROCEDURE = report_procedure(CopiesReport, measure_copies, format_copies)

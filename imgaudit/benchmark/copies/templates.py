@@ -31,6 +31,7 @@ from imgaudit.exceptions import InputError
 from imgaudit.io.framing import to_tensor
 from imgaudit.schema.pairs import PairEvidence, PairThresholds, Region, classify
 from imgaudit.schema.records import Record
+from imgaudit.schema.text import wrap_prose
 from imgaudit.similarity.descriptors import DEFAULT_DESCRIPTORS, compare_vectors
 from imgaudit.similarity.parts import ImageFeatures, compare_features
 from imgaudit.similarity.parts.template import Template
@@ -336,7 +337,7 @@ def format_templates(report: TemplateReport) -> Iterator[str]:
     yield (
         f"{report.pictures} pictures in either half, {report.left_out} not used; seed {report.seed}; {report.hardware}"
     )
-    yield (
+    yield from wrap_prose(
         f"thresholds at {report.level:.0%} from {bounds.pairs} unrelated pairs of the other half: "
         f"geometric {bounds.geometric:.2f}, photometric {bounds.photometric:.2f}"
         + (f"; {bounds.each:.1%} for each leg alone" if bounds.each is not None else "")
@@ -351,9 +352,10 @@ def format_templates(report: TemplateReport) -> Iterator[str]:
         yield ""
         yield from format_rates(title, rows)
     yield ""
-    yield f"{'overlap (IoU) of the region':41}{'found':>7}{'median':>9}{'lower quartile':>17}   at least 0.7"
+    yield "overlap (IoU) of the region: median, lower quartile, how many have at least 0.7"
+    yield f"{'':21}{'found':>6}{'median':>8}{'quartile':>9}  at least 0.7"
     for one in report.located:
-        yield f"{one.group:41}{one.found:7}{one.median:9.2f}{one.lower_quartile:17.2f}   {one.well}"
+        yield f"{one.group:21}{one.found:6}{one.median:8.2f}{one.lower_quartile:9.2f}  {one.well}"
     yield from format_goals(report.targets)
 
 

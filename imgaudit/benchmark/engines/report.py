@@ -9,6 +9,7 @@ from imgaudit.benchmark.harness.lab_model import describe_machine
 from imgaudit.benchmark.harness.procedure import OnStage, report_procedure
 from imgaudit.benchmark.harness.table import Table
 from imgaudit.benchmark.settings import EngineSettings
+from imgaudit.schema.text import wrap_prose
 from imgaudit.statistics import mean_interval
 
 LARGEST = {"workers": 0.55, "ray": 0.60}
@@ -97,24 +98,28 @@ def format_engines(report: EngineReport) -> Iterator[str]:
 
 def _format_times(report: EngineReport) -> Iterator[str]:
     yield f"{report.images} images in chunks of {report.chunk_size}; threads of each process: {report.threads}"
-    yield "seconds: wall time from the first image to the last, mean of all runs; start: the rest, as processes start,"
-    yield "load the model and end (one process has its model already)"
-    yield "ratio: seconds over those of one process in the same repeat, with the 95 % interval of the mean; with start:"
-    yield "the same of seconds and start together"
-    yield ""
-    yield (
-        f"{'engine':13}{'processes':>9}{'runs':>6}{'seconds':>9}{'start':>7}  {'ratio':24}{'with start':24}"
-        "records, findings"
+    yield from wrap_prose(
+        "seconds: wall time from the first image to the last, mean of all runs; start: the rest, as processes start, "
+        "load the model and end (one process has its model already)"
     )
+    yield from wrap_prose(
+        "ratio: seconds over those of one process in the same repeat, with the 95 % interval of the mean; with start: "
+        "the same of seconds and start together"
+    )
+    yield ""
+    yield f"{'engine':13}{'processes':>9}{'runs':>6}{'seconds':>9}{'start':>7}  records, findings"
     for name in report.engines:
         runs = report.of(name)
-        ratio, whole = format_ratio(report.ratios(name)), format_ratio(report.ratios(name, with_start=True))
         yield (
             f"{name:13}{runs[0].processes:9}{len(runs):6}{fmean(run.seconds for run in runs):9.1f}"
             f"{fmean(run.around_seconds for run in runs):7.1f}  "
-            f"{'-' if name == ONE_PROCESS else ratio:24}{'-' if name == ONE_PROCESS else whole:24}"
             f"{'the same' if all(run.same for run in runs) else 'DIFFERENT'}"
         )
+    if others := [name for name in report.engines if name != ONE_PROCESS]:
+        yield ""
+        yield f"{'engine':13}{'ratio':24}with start"
+    for name in others:
+        yield f"{name:13}{format_ratio(report.ratios(name)):24}{format_ratio(report.ratios(name, with_start=True))}"
 
 
 def _measure(settings: EngineSettings, on_stage: OnStage) -> EngineReport:

@@ -1,6 +1,5 @@
 """What audits say of models whose owners evade them: one table for every way that is tried."""
 
-import textwrap
 from collections.abc import Iterator, Sequence
 from itertools import product
 
@@ -34,6 +33,7 @@ from imgaudit.exceptions import InputError
 from imgaudit.schema.findings import Verdict
 from imgaudit.schema.protocol import Protocol
 from imgaudit.schema.records import Record
+from imgaudit.schema.text import wrap_prose
 
 COLUMNS = {
     Verdict.REPLICATED: "text",
@@ -52,9 +52,6 @@ REPLICATED = (Verdict.REPLICATED, Verdict.REPLICATED_BY_INVERSION)
 
 GIVEN, WITHHELD = CAPTIONS = ("given", "withheld")
 """Every audit is decided with the captions of its images, and without."""
-
-WIDTH = 118
-"""Columns of printed lines."""
 
 
 class EvasionTable(LabRecord, Table):
@@ -146,18 +143,21 @@ def format_evasion(report: EvasionReport) -> Iterator[str]:
     table, training = report.table, report.table.training
     yield f"lab {table.lab}, seed {table.seed}, {table.hardware}"
     inversion, generation = table.protocol.inversion, table.protocol.generation
-    yield (
+    yield from wrap_prose(
         f"{table.controls} control images given to every audit; {inversion.steps} inversion steps of {inversion.draws} "
         f"draws, {generation.seeds} seeds of {generation.num_inference_steps} sampling steps"
     )
-    yield (
+    yield from wrap_prose(
         f"null branch trained for {training.steps} steps of {training.batch_size} images, learning rate "
         f"{training.learning_rate:g}"
     )
     yield ""
-    yield f"{'':32}{'memorised images':>16}{'':18}their verdicts{'':32}held out"
-    headings = "".join(f"{heading:>{len(heading) + 2}}" for heading in COLUMNS.values())
-    yield f"{'what the owner does':23}{'captions':9}{'that come back':>16}{headings}{'other':>7}{'called':>9}"
+    yield "by what the owner does, and captions: memorised images that come back, and their"
+    yield "verdicts; held-out images that are called"
+    yield ""
+    upper, lower = zip(*(heading.rpartition(" ")[::2] for heading in COLUMNS.values()), strict=True)
+    yield f"{'':11}{'come':>6}{_align(upper)}{'':6}{'held out':>9}"
+    yield f"{'captions':11}{'back':>6}{_align(lower)}{'other':>6}{'called':>9}"
     for variant in table.variants:
         yield from _format_rows(variant)
     yield ""
@@ -165,13 +165,15 @@ def format_evasion(report: EvasionReport) -> Iterator[str]:
     for number, variant in enumerate(table.variants):
         yield from _format_alarms(variant, table.variants[0].alarms if number else [])
     yield ""
-    yield "memorised images that would be not reproduced, captions given, had the model not been checked"
+    yield from wrap_prose(
+        "memorised images that would be not reproduced, captions given, had the model not been checked"
+    )
     for variant in (one for one in table.variants if one.images):
         memorised = _of(variant, Group.MEMORISED)
         missed = sum(image.unchecked is Verdict.NOT_REPRODUCED for image in memorised)
         yield f"{variant.name:23}{missed:3} of {len(memorised)}"
     yield ""
-    yield "images generated for the empty prompt that are near-identical to a memorised image"
+    yield from wrap_prose("images generated for the empty prompt that are near-identical to a memorised image")
     for variant in table.variants:
         if variant.empty_prompt is not None:
             yield f"{variant.name:23}{variant.empty_prompt.close:3} of {variant.empty_prompt.n}"
@@ -183,7 +185,7 @@ def format_evasion(report: EvasionReport) -> Iterator[str]:
 
 def _format_scores(report: EvasionReport) -> Iterator[str]:
     """Format, per variant that has a score, its means and how well it tells memorised images from held-out ones."""
-    yield "score                  mean: memorised  held out   AUC     95 % interval    n"
+    yield "score               mean: memorised  held out   AUC     95 % interval    n"
     by_name = {variant.name: variant for variant in report.table.variants}
     for one in report.separations:
         means = [
@@ -191,28 +193,26 @@ def _format_scores(report: EvasionReport) -> Iterator[str]:
             for group in (Group.MEMORISED, Group.HELD_OUT)
         ]
         yield (
-            f"{one.name:23}{means[0]:15.3f}{means[1]:10.3f}   {one.auc:.3f}   {one.low:.3f} to {one.high:.3f}   "
+            f"{one.name:20}{means[0]:15.3f}{means[1]:10.3f}   {one.auc:.3f}   {one.low:.3f} to {one.high:.3f}   "
             f"{one.positives} / {one.negatives}"
         )
 
 
 def _format_rows(variant: AuditedVariant) -> Iterator[str]:
     """Format a line for captions given and one for captions withheld."""
+    yield variant.name
     if variant.refused:
-        yield f"{variant.name:23}the audit refuses this model"
+        yield "  the audit refuses this model"
         return
     for captions in CAPTIONS:
         memorised = _of(variant, Group.MEMORISED)
         returned = sum((one.caption if captions == GIVEN else one.embedding).returned for one in memorised)
         verdicts = [_verdict(image, captions) for image in memorised]
         counts = [verdicts.count(verdict) for verdict in COLUMNS]
-        columns = "".join(f"{count:{len(text) + 2}}" for count, text in zip(counts, COLUMNS.values(), strict=True))
         held_out = _of(variant, Group.HELD_OUT)
         called = f"{sum(_verdict(image, captions) in CLAIMS for image in held_out)}/{len(held_out)}"
-        yield (
-            f"{variant.name if captions == GIVEN else '':23}{captions:9}{f'{returned}/{len(memorised)}':>16}{columns}"
-            f"{len(verdicts) - sum(counts):7}{called:>9}"
-        )
+        back, other = f"{returned}/{len(memorised)}", len(verdicts) - sum(counts)
+        yield f"  {captions:9}{back:>6}{_align(counts)}{other:6}{called:>9}"
 
 
 def _verdict(image: AuditedImage, captions: str) -> Verdict:
@@ -233,8 +233,14 @@ def _format_alarms(variant: AuditedVariant, usual: Sequence[SeenAlarm]) -> Itera
         yield f"{variant.name}: none"
 
 
+def _align(cells: Sequence[object]) -> str:
+    """Put one cell under the heading of each verdict; of a heading of two words the longer one counts."""
+    widths = [max(map(len, heading.split())) + 1 for heading in COLUMNS.values()]
+    return "".join(f"{cell!s:>{width}}" for cell, width in zip(cells, widths, strict=True))
+
+
 def _wrap(text: str) -> Sequence[str]:
-    return textwrap.wrap(ascii(text)[1:-1], WIDTH, subsequent_indent="    ")
+    return wrap_prose(ascii(text)[1:-1], "    ")
 
 
 PROCEDURE = record_procedure(EvasionTable, measure_evasion, report_evasion, format_evasion)

@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 from pydantic import TypeAdapter
 
 from imgaudit.benchmark.harness.cases import Group, group_of
-from imgaudit.benchmark.harness.figures import MeasuredRate, Separation, measure_rate, measure_separation
+from imgaudit.benchmark.harness.figures import (
+    MeasuredRate,
+    Separation,
+    label_rows,
+    measure_rate,
+    measure_separation,
+)
 from imgaudit.benchmark.harness.procedure import OnStage, Procedure
 from imgaudit.benchmark.settings import Settings
 from imgaudit.exceptions import InputError
@@ -139,6 +145,12 @@ class BudgetPoint(Record):
 
 LEVELS = (0.01, 0.05)
 
+LABEL = 18
+"""Columns for the name of a score."""
+
+MEMORISED, FAINT = "memorised", "faint"
+"""Heads of the two areas."""
+
 
 def budget_points(rows: Sequence[BudgetRow]) -> list[BudgetPoint]:
     """One point per design, score and budget, in the order in which they first occur."""
@@ -189,27 +201,40 @@ def _together(rows: Sequence[BudgetRow]) -> list[BudgetRow]:
 
 
 def format_points(points: Sequence[BudgetPoint]) -> Iterator[str]:
-    """Format one design at one budget per line, with rates of p-values where there are controls."""
-    calibrated = any(point.controls for point in points)
-    last = "TPR, FPR at p <= 0.05" if calibrated else "faint against held out: AUC, n"
-    yield f"{'design':44}{'score':17}{'steps':>5} {'evaluations':>11}  {'memorised against held out: AUC, n':36}{last}"
-    for point in points:
-        if point.score == NEAREST:
-            continue
-        tail = _format_area(point.faint)
-        if calibrated:
-            rates = zip(point.detected[-1:], point.false[-1:], strict=True)
-            tail = next((f"{d.hits}/{d.n} {d.rate:.0%}, {f.hits}/{f.n} {f.rate:.1%}" for d, f in rates), "-")
-        yield (
-            f"{point.design[:43]:44}{point.score[:16]:17}{point.steps:5} {point.evaluations:11}  "
-            f"{_format_area(point.held_out):36}{tail}"
-        )
+    """Format one score at one budget per line under its design, with rates of p-values where there are controls.
+
+    Lines have at most 80 columns.
+    """
+    shown = [point for point in points if point.score != NEAREST]
+    calibrated, graded = any(point.controls for point in shown), any(point.faint for point in shown)
+    yield "steps: of inversion; evals: network evaluations for each image"
+    yield "areas under the ROC curve (AUC), with 95 % interval and numbers of images:"
+    yield f"  {MEMORISED}: memorised images against held-out ones"
+    if calibrated:
+        yield "found: memorised images with p <= 0.05; false: held-out ones"
+    elif graded:
+        yield f"  {FAINT}: images that were planted and not memorised, against held-out ones"
+    yield ""
+    tail = "found      false" if calibrated else FAINT if graded else ""
+    yield f"{'score':{LABEL}}{'steps':>5}{'evals':>7}  {MEMORISED:25}{tail}".rstrip()
+    labels = [(point.design, point.score) for point in shown]
+    yield from label_rows(labels, [_format_point(point, calibrated, graded) for point in shown], LABEL)
+
+
+def _format_point(point: BudgetPoint, calibrated: bool, graded: bool) -> str:
+    tail = _format_rates(point) if calibrated else _format_area(point.faint) if graded else ""
+    return f"{point.steps:5}{point.evaluations:7}  {_format_area(point.held_out):25}{tail}".rstrip()
 
 
 def _format_area(found: Separation | None) -> str:
     if found is None:
         return "-"
-    return f"{found.auc:.3f} ({found.low:.3f}-{found.high:.3f}) {found.positives}/{found.negatives}"
+    return f"{found.auc:.3f} {found.low:.3f}-{found.high:.3f} {found.positives}/{found.negatives}"
+
+
+def _format_rates(point: BudgetPoint) -> str:
+    rates = zip(point.detected[-1:], point.false[-1:], strict=True)
+    return next((f"{d.hits}/{d.n} {d.rate:.0%}".ljust(11) + f"{f.hits}/{f.n} {f.rate:.1%}" for d, f in rates), "-")
 
 
 def budget_procedure(

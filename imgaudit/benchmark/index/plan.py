@@ -84,13 +84,12 @@ def format_plan(report: IndexReport, count: int, prices: Prices | None = None) -
     prices = prices or Prices()
     plans = make_plans(report, count)
     yield f"{count:,} vectors, in proportion to the largest size measured"
-    heads = ("measured at", "shards", "disk, GiB", "memory, GiB", "build, core h", "query, core s")
-    yield f"{'':14}{'index':>20}" + "".join(f"{head:>15}" for head in heads)
+    yield "disk and memory in GiB; build: hours of a core; query: seconds of a core"
+    yield f"{'':11}{'index':>19}{'measured at':>12}{'shards':>8}{'disk':>7}{'memory':>8}{'build':>7}{'query':>7}"
     for plan in plans:
         yield (
-            f"{plan.measured.setting.name:14}{plan.measured.factory:>20}{plan.measured.count:15,}{plan.shards:15,}"
-            f"{plan.disk / 2**30:15,.0f}{plan.memory / 2**30:15,.0f}{plan.build_hours:15,.0f}"
-            f"{plan.query_seconds:15,.2f}"
+            f"{plan.measured.setting.name:11}{plan.measured.factory:>19}{plan.measured.count:12,}{plan.shards:8,}"
+            f"{plan.disk / 2**30:7,.0f}{plan.memory / 2**30:8,.0f}{plan.build_hours:7,.0f}{plan.query_seconds:7,.2f}"
         )
     costs = [prices.of(plan) for plan in plans]
     if not any(costs):

@@ -212,31 +212,36 @@ def format_index(report: IndexReport) -> Iterator[str]:
     versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
     yield f"{report.machine}, {report.threads} thread{'s' * (report.threads > 1)}, {versions}, seed {report.seed}"
     yield ""
-    yield "building"
-    heads = ["seconds", "FAISS", "bytes each", "peak MiB", "open, s"]
-    yield f"{'':24}{'index':>20}" + "".join(f"{head:>12}" for head in heads)
+    yield "building: seconds, and those of FAISS alone; bytes of a vector; peak MiB; open:"
+    yield "seconds to open it"
+    yield f"{'':22}{'index':>19}{'seconds':>8}{'FAISS':>7}{'bytes':>8}{'MiB':>7}{'open':>7}"
     for one in report.results:
         yield (
-            f"{one.count:>11,} x {one.setting.name:10}{one.factory:>20}{one.build_seconds:12.1f}"
-            f"{one.faiss_build_seconds:12.1f}{one.bytes_per_vector:12.1f}{one.build_peak / 2**20:12,.0f}"
-            f"{one.open_seconds:12.2f}"
+            f"{_name(one)}{one.factory:>19}{one.build_seconds:8.1f}{one.faiss_build_seconds:7.1f}"
+            f"{one.bytes_per_vector:8.1f}{one.build_peak / 2**20:7,.0f}{one.open_seconds:7.2f}"
         )
     yield ""
-    yield f"searching for the nearest {report.k}, queries per second"
-    heads = ["ours", "FAISS", "numpy", "peak MiB", "FAISS alone", "reading, us"]
-    yield f"{'':24}" + "".join(f"{head:>12}" for head in heads) + "  overhead, 95 % interval"
+    yield f"searching for the nearest {report.k}, queries per second; overhead: median, 95 % interval"
+    yield f"{'':22}{'ours':>8}{'FAISS':>8}{'numpy':>10}  {'overhead':24}pairs"
+    for one in report.results:
+        overhead = f"{one.overhead:+.1%} ({one.overhead_low:+.1%} to {one.overhead_high:+.1%})"
+        yield (
+            f"{_name(one)}{one.queries_per_second:8,.0f}{one.faiss_queries_per_second:8,.0f}"
+            f"{one.numpy_queries_per_second:10,.1f}  {overhead:24}{one.pairs:5}"
+        )
+    yield ""
+    yield "searching: memory, and microseconds for reading the name of a match"
+    yield f"{'':22}{'peak MiB':>12}{'FAISS alone':>13}{'reading':>10}"
     for one in report.results:
         reading = "-" if one.read_seconds is None else f"{1e6 * one.read_seconds:.2f}"
-        yield (
-            f"{one.count:>11,} x {one.setting.name:10}{one.queries_per_second:12,.0f}"
-            f"{one.faiss_queries_per_second:12,.0f}{one.numpy_queries_per_second:12,.1f}"
-            f"{one.search_peak / 2**20:12,.0f}{one.faiss_search_peak / 2**20:12,.0f}{reading:>12}"
-            f"  {one.overhead:+.1%} ({one.overhead_low:+.1%} to {one.overhead_high:+.1%}, {one.pairs} pairs)"
-        )
+        yield f"{_name(one)}{one.search_peak / 2**20:12,.0f}{one.faiss_search_peak / 2**20:13,.0f}{reading:>10}"
     yield ""
     yield "recall@1 of near copies against the exact search"
     for one in report.results:
         yield (
-            f"{one.count:>11,} x {one.setting.name:10}{one.hits:>8,} of {one.n:,}  "
-            f"{one.hits / one.n:.1%} ({one.low:.1%} to {one.high:.1%}, 95 %)"
+            f"{_name(one)}{one.hits:>8,} of {one.n:,}  {one.hits / one.n:.1%} ({one.low:.1%} to {one.high:.1%}, 95 %)"
         )
+
+
+def _name(one: SizeResult) -> str:
+    return f"{one.count:>9,} x {one.setting.name:10}"

@@ -12,7 +12,13 @@ from statistics import median
 import torch
 
 from imgaudit.benchmark.harness.cases import CaseCounts, Group, choose_cases, group_of
-from imgaudit.benchmark.harness.figures import MeasuredRate, Separation, measure_rate, measure_separation
+from imgaudit.benchmark.harness.figures import (
+    MeasuredRate,
+    Separation,
+    format_separations,
+    measure_rate,
+    measure_separation,
+)
 from imgaudit.benchmark.harness.lab_model import describe_hardware
 from imgaudit.benchmark.harness.lab_work import LabWork, on_lab
 from imgaudit.benchmark.harness.procedure import record_procedure
@@ -24,6 +30,7 @@ from imgaudit.exceptions import InputError
 from imgaudit.lab.description import LabImage
 from imgaudit.schema.detection import PromptDetectionSettings
 from imgaudit.schema.records import Record
+from imgaudit.schema.text import wrap_prose
 from imgaudit.statistics import exceedance_threshold
 
 
@@ -192,20 +199,25 @@ def report_prompt_edits(table: EditTable) -> EditReport:
 
 
 def format_prompt_edits(report: EditReport) -> Iterator[str]:
-    """Format one edit per line."""
+    """Format one edit per line, and then how well its magnitude separates. Lines have at most 80 columns."""
     table = report.table
-    yield f"lab {table.lab}, seed {table.seed}, {table.hardware}; nothing fitted"
-    yield f"magnitude at the first step, 4 noises, in {table.space}; {table.vocabulary:,} words to replace others with"
+    yield from wrap_prose(f"lab {table.lab}, seed {table.seed}, {table.hardware}; nothing fitted")
+    yield from wrap_prose(
+        f"magnitude at the first step, 4 noises, in {table.space}; {table.vocabulary:,} words to replace others with"
+    )
     yield ""
     yield f"{'':28}{'median magnitude':23}memorised, above all but 5 %"
-    yield f"{'edit of captions':28}{'memorised':11}{'held out':12}{'of held out':28}AUC (95 %, n)"
+    yield f"{'edit of captions':28}{'memorised':11}{'held out':12}of held out"
     for one in report.figures:
-        separation = f"{one.separation.auc:.3f} ({one.separation.low:.3f} to {one.separation.high:.3f}"
         above = f"{one.above.hits} of {one.above.n} ({one.above.low:.0%} to {one.above.high:.0%})"
-        yield (
-            f"{name_edit(one.way, one.words):28}{one.medians[0]:<11.3g}{one.medians[1]:<12.3g}{above:28}{separation}, "
-            f"{one.separation.positives} / {one.separation.negatives})"
-        )
+        yield f"{name_edit(one.way, one.words):28}{one.medians[0]:<11.3g}{one.medians[1]:<12.3g}{above}"
+    yield ""
+    against = "magnitudes of memorised images' captions against held-out ones'"
+    areas = [
+        one.separation.model_copy(update={"name": name_edit(one.way, one.words), "against": against})
+        for one in report.figures
+    ]
+    yield from format_separations("edit of captions", areas)
 
 
 PROCEDURE = record_procedure(EditTable, on_lab(measure_prompt_edits), report_prompt_edits, format_prompt_edits)

@@ -14,6 +14,7 @@ from imgaudit.benchmark.replays.measuring import (
 from imgaudit.runs.replay.tolerance import OTHER_PRECISION, SAME_PRECISION
 from imgaudit.schema.records import Record
 from imgaudit.schema.replay import ReplayTolerance
+from imgaudit.schema.text import wrap_prose
 
 
 class ChangeReport(Record):
@@ -88,26 +89,32 @@ def _sum_up(lab: str, change: str, rows: Sequence[PictureDifference]) -> ChangeR
 
 def format_replays(report: ReplayReport) -> Iterator[str]:
     """Format one change per line, lab by lab."""
-    yield f"{report.hardware}, torch {report.torch}, seed {report.seed}; against batch 16, 1 thread, float32, processor"
-    yield "levels of 0 to 255: largest of all values and pictures, largest mean of a picture, median of these means;"
-    yield f"similarity and distance: largest difference. {ANOTHER_SEED}: the smallest of each, not the largest"
-    yield "differs: pictures that a replay in the same precision calls different; wider: in another precision"
+    yield from wrap_prose(
+        f"{report.hardware}, torch {report.torch}, seed {report.seed}; against batch 16, 1 thread, float32, processor"
+    )
+    yield from wrap_prose(
+        "levels of 0 to 255: largest of all values and pictures, largest mean of a picture, median of these means; "
+        f"similarity and distance: largest difference. {ANOTHER_SEED}: the smallest of each, not the largest"
+    )
+    yield from wrap_prose(
+        "differs: pictures that a replay in the same precision calls different; wider: in another precision"
+    )
     lab = ""
     for one in report.changes:
         if one.lab != lab:
             lab = one.lab
             yield ""
             columns = (
-                f"{'largest':>9}{'mean':>9}{'median':>9}{'similarity':>12}{'distance':>10}{'differs':>9}{'wider':>7}"
+                f"{'largest':>8}{'mean':>8}{'median':>8}{'similarity':>11}{'distance':>9}{'differs':>8}{'wider':>6}"
             )
-            yield f"{lab:22}{'n':>4}{columns}"
+            yield f"{lab:19}{'n':>3}{columns}"
         yield (
-            f"{one.change:22}{one.n:4}{one.largest:9.0f}{one.mean:9.3f}{one.median:9.3f}{one.similarity:12.5f}"
-            f"{one.distance:10.5f}{one.beyond:9}{one.beyond_wider:7}"
+            f"{one.change:19}{one.n:3}{one.largest:8.0f}{one.mean:8.3f}{one.median:8.3f}{one.similarity:11.5f}"
+            f"{one.distance:9.5f}{one.beyond:8}{one.beyond_wider:6}"
         )
     yield ""
     for name, tolerance in (("same precision", SAME_PRECISION), ("another precision", OTHER_PRECISION)):
-        yield (
+        yield from wrap_prose(
             f"tolerance, {name}: {tolerance.largest:g} levels, {tolerance.mean:g} on average, similarity "
             f"{tolerance.similarity:g}, distance {tolerance.distance:g}"
         )

@@ -5,7 +5,7 @@ Runs are made up (see report_run). Each is rendered in a process of its own, so 
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from imgaudit.benchmark.reports.run import make_run
 from imgaudit.benchmark.reports.stage import Rendering, render_in_process
 from imgaudit.benchmark.settings import ReportSettings
 from imgaudit.schema.records import Record, Skipped
+from imgaudit.schema.text import wrap_prose
 
 PACKAGES = ("imgaudit", "jinja2", "pillow")
 """Whose versions decide how long it takes."""
@@ -118,30 +119,41 @@ def disk_use(report: Path) -> DiskUse:
 
 
 def format_reports(report: ReportScale) -> Iterator[str]:
-    """Format rendering, then bytes, then the browser, one number of images per line."""
+    """Format rendering, then bytes, then the browser, one number of images per line, of at most 80 columns."""
     versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
-    yield f"{report.machine}, {report.processes} processes for thumbnails, {versions}, seed {report.seed}"
+    yield from wrap_prose(
+        f"{report.machine}, {report.processes} processes for thumbnails, {versions}, seed {report.seed}"
+    )
     yield f"pictures of {report.side} x {report.side} pixels, 24 generated for each image"
     yield ""
-    yield "rendering: first, and again with the thumbnails of the first time; memory beyond imports, in MiB"
-    yield _format_row("images", "seconds", "images/s", "CPU ms each", "again, s", "images/s", "CPU ms each", "memory")
+    yield from wrap_prose(
+        "rendering: first, and again with the thumbnails of the first time; memory beyond imports, in MiB"
+    )
+    heads = ["images", "seconds", "images/s", "CPU ms each", "again, s", "images/s", "CPU ms each", "memory"]
+    yield _format_row(heads, heads)
     for one in report.results:
         times = [text for took in (one.first, one.again) for text in _format_rendering(one.images, took)]
-        yield _format_row(f"{one.images:,}", *times, f"{max(one.first.peak, one.again.peak) / 2**20:,.0f}")
+        peak = f"{max(one.first.peak, one.again.peak) / 2**20:,.0f}"
+        yield _format_row(heads, [f"{one.images:,}", *times, peak])
     yield ""
     yield "on disk, KiB"
-    yield _format_row("images", "index.html", "data", "lists", "pages", "charts", "thumbnails", "in all")
+    heads = ["images", "index.html", "data", "lists", "pages", "charts", "thumbnails", "in all"]
+    yield _format_row(heads, heads)
     for one in report.results:
         disk = one.disk
         kinds = (disk.index, disk.data, disk.lists, disk.pages, disk.charts, disk.thumbnails, disk.total)
-        yield _format_row(f"{one.images:,}", *(f"{size / 1024:,.0f}" for size in kinds))
+        yield _format_row(heads, [f"{one.images:,}", *(f"{size / 1024:,.0f}" for size in kinds)])
     yield ""
     measured = [one.browser for one in report.results if isinstance(one.browser, BrowserTimes)]
     browser = f" of {measured[0].repeats}, {measured[0].browser}" if measured else ""
-    yield f"the index in a browser, opened from disk: medians in milliseconds{browser}"
-    yield _format_row("images", "interactive", "filter", "sort", "requests beyond file:", "console messages")
+    yield from wrap_prose(f"the index in a browser, opened from disk: medians in milliseconds{browser}")
+    heads = ["images", "interactive", "filter", "sort", "requests beyond file:", "console messages"]
+    yield _format_row(heads, heads)
     for one in report.results:
-        yield f"{one.images:>12,}" + _format_browser(one.browser)
+        if isinstance(one.browser, Skipped):
+            yield from wrap_prose(f"{one.images:>8,}  skipped: {one.browser.skipped}")
+        else:
+            yield _format_row(heads, [f"{one.images:,}", *_format_browser(one.browser)])
 
 
 def _format_rendering(images: int, took: Rendering) -> tuple[str, str, str]:
@@ -149,15 +161,15 @@ def _format_rendering(images: int, took: Rendering) -> tuple[str, str, str]:
     return f"{took.seconds:.1f}", f"{images / took.seconds:.0f}", f"{each:.1f}"
 
 
-def _format_browser(times: BrowserTimes | Skipped) -> str:
-    if isinstance(times, Skipped):
-        return f"  skipped: {times.skipped}"
-    measured = "".join(f"{value:>14.0f}" for value in (times.interactive, times.filter, times.sort))
-    return f"{measured}{times.foreign_requests:>22}{times.messages:>18}"
+def _format_browser(times: BrowserTimes) -> list[str]:
+    measured = [f"{value:.0f}" for value in (times.interactive, times.filter, times.sort)]
+    return [*measured, str(times.foreign_requests), str(times.messages)]
 
 
-def _format_row(first: str, *cells: str) -> str:
-    return f"{first:>12}" + "".join(f"{cell:>{max(14, len(cell) + 2)}}" for cell in cells)
+def _format_row(heads: Sequence[str], cells: Sequence[str]) -> str:
+    return f"{cells[0]:>8}" + "".join(
+        f"{cell:>{max(9, len(head) + 1)}}" for head, cell in zip(heads[1:], cells[1:], strict=True)
+    )
 
 
 PROCEDURE = report_procedure(ReportScale, measure_reports, format_reports)

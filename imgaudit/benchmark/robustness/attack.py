@@ -19,6 +19,7 @@ from imgaudit.benchmark.robustness.tally import NotTried, Tally
 from imgaudit.benchmark.robustness.tampering import counts, family
 from imgaudit.benchmark.settings import RobustnessSettings
 from imgaudit.exceptions import ConfigError
+from imgaudit.schema.text import wrap_prose
 
 
 class RobustnessReport(Table):
@@ -139,10 +140,14 @@ def _choose(stages: list[tuple[str, Callable[[], None]]], family: str) -> list[t
     return chosen
 
 
+STATES = 53
+"""Columns in front of the states in which commands ended."""
+
+
 def format_robustness(report: RobustnessReport) -> Iterator[str]:
     """Format one kind of case per line, what could not be tried, what should not have happened, and goals."""
     only = f", only: {report.family}" if report.family else ""
-    yield f"model {report.model}, seed {report.seed}, {report.hardware}{only}"
+    yield from wrap_prose(f"model {report.model}, seed {report.seed}, {report.hardware}{only}")
     section = ""
     for tally in report.tallies:
         if tally.section != section:
@@ -151,7 +156,7 @@ def format_robustness(report: RobustnessReport) -> Iterator[str]:
             yield f"{section:44}{'tried':>6}   ended as"
         states = ", ".join(f"{count} {state}" for state, count in tally.states.items())
         wrong = f"   {len(tally.problems)} PROBLEMS" if tally.problems else ""
-        yield f"{tally.kind[:43]:44}{tally.tried:6}   {states}{wrong}"
+        yield from wrap_prose(f"{tally.kind[:43]:44}{tally.tried:6}   {states}{wrong}", " " * STATES)
     yield f"{'all':44}{report.tried:6}   {report.ended} ended in one state"
     if report.not_tried:
         yield ""

@@ -9,6 +9,7 @@ from imgaudit.benchmark.harness.figures import (
     MeasuredRate,
     Separation,
     format_goals,
+    label_rows,
     measure_rate,
     measure_separation,
 )
@@ -147,33 +148,62 @@ def _compare(ours: SearchPoint, theirs: SearchPoint) -> Goal:
     )
 
 
+LABEL = 25
+"""Columns for the name of a search."""
+
+
 def format_searches(report: SearchReport) -> Iterator[str]:
-    """Format one search per line under its lab, then the goals. A star marks the search that an audit uses."""
+    """Format one search per line under its lab, then the goals. A star marks the search that an audit uses.
+
+    Lines have at most 80 columns.
+    """
     yield f"run seed {', '.join(map(str, report.seeds))}; intervals are 95 %; * the search that an audit uses"
     for lab in dict.fromkeys(one.lab for one in report.points):
         own = [one for one in report.points if one.lab == lab]
-        first = own[0]
         yield ""
-        yield f"{lab}: {first.pipeline}, predicts {first.prediction_type}, baseline {first.baseline}"
-        yield f"{_counts(first)}, {first.controls} controls"
-        yield (
-            f"{'search':25}{'evals':>6}  {'AUC, against held out':23}{'p <= 5%':>8}{'p <= 1%':>8}{'interval':>12}"
-            "   held out"
-        )
-        yield from map(_format_point, own)
+        yield f"{lab}: {own[0].pipeline}, predicts {own[0].prediction_type}, baseline {own[0].baseline}"
+        yield f"{_counts(own[0])}, {own[0].controls} controls"
+        yield from _format_lab(own)
         if looks := [one for one in report.looks if one.lab == lab]:
             yield from format_looks(looks)
     yield ""
-    yield f"{'seen once in training':48}p <= 5%  interval       AUC of memorised against them"
-    for one in report.points:
-        if one.audited or one.search == CAPTION:
-            rate, name = one.once[0.05], f"{one.lab}, {one.search}"
-            area = _format_area(one.seen_once)
-            yield f"{name:48}{rate.hits:3}/{rate.n:<4} {rate.low:5.1%} to {rate.high:6.1%}   {area}"
+    yield from _format_once([one for one in report.points if one.audited or one.search == CAPTION])
     if chose := [lab for lab in CHOSE_THE_SEARCH if any(one.lab == lab for one in report.points)]:
         yield ""
         yield f"no goal is judged on {' and '.join(chose)}: the search was chosen there"
     yield from format_goals(report.targets)
+
+
+def _format_lab(points: Sequence[SearchPoint]) -> Iterator[str]:
+    yield f"{'search':{LABEL}}{'evals':>6}  AUC, memorised against held out"
+    for one in points:
+        yield f"{_name(one)}{one.evaluations:6}  {_format_area(one.held_out)}"
+    if all(one.controls for one in points):
+        yield f"{'share with p at most':{LABEL}}{'1%':>6}{'5%':>8}  {'memorised':16}5%, held out"
+        yield from map(_format_shares, points)
+
+
+def _format_shares(point: SearchPoint) -> str:
+    one, five, false = point.detected[0.01], point.detected[0.05], point.false[0.05]
+    interval = f"({five.low:.0%} to {five.high:.0%})"
+    return (
+        f"{_name(point)}{one.rate:6.1%}{five.rate:8.1%}  {interval:16}"
+        f"{false.hits}/{false.n} ({false.low:.1%} to {false.high:.1%})"
+    )
+
+
+def _format_once(points: Sequence[SearchPoint]) -> Iterator[str]:
+    yield f"{'seen once in training':{LABEL}}p <= 5%  interval          AUC, memorised against them"
+    rates = [one.once[0.05] for one in points]
+    figures = [
+        f"{rate.hits:3}/{rate.n:<4} {rate.low:5.1%} to {rate.high:6.1%}   {_format_area(one.seen_once)}"
+        for one, rate in zip(points, rates, strict=True)
+    ]
+    yield from label_rows([(one.lab, one.search) for one in points], figures, LABEL)
+
+
+def _name(point: SearchPoint) -> str:
+    return f"{'*' if point.audited else ' '} {point.search}".ljust(LABEL)
 
 
 def _format_area(area: Separation | None) -> str:
@@ -185,19 +215,6 @@ def _counts(point: SearchPoint) -> str:
         return "no memorised images"
     once = point.seen_once.negatives if point.seen_once else 0
     return f"{point.held_out.positives} memorised, {point.held_out.negatives} held out, {once} seen once"
-
-
-def _format_point(point: SearchPoint) -> str:
-    area, five, one = point.held_out, point.detected[0.05], point.detected[0.01]
-    told = _format_area(area)
-    name = f"{'*' if point.audited else ' '} {point.search}"
-    if not point.controls:
-        return f"{name:25}{point.evaluations:6}  {told}"
-    false = point.false[0.05]
-    return (
-        f"{name:25}{point.evaluations:6}  {told:23}{five.rate:8.1%}{one.rate:8.1%}  {five.low:4.0%} to {five.high:4.0%}"
-        f"   {false.hits}/{false.n} ({false.low:.1%} to {false.high:.1%})"
-    )
 
 
 PROCEDURE = Procedure(

@@ -7,6 +7,7 @@ from typing import cast
 
 import torch
 
+from imgaudit.benchmark.harness.figures import label_rows
 from imgaudit.benchmark.harness.procedure import OnStage, report_procedure
 from imgaudit.benchmark.harness.table import Table
 from imgaudit.benchmark.settings import MemorySettings
@@ -17,6 +18,7 @@ from imgaudit.models.meta_model import build_meta_model
 from imgaudit.models.published import PublishedModel, StatedSize, choose_models
 from imgaudit.runs.cost import Memory, measure_memory
 from imgaudit.schema.records import Record
+from imgaudit.schema.text import wrap_prose
 
 CHECKPOINTED = "backward, checkpointed"
 """The backward pass after `spare_memory`."""
@@ -183,32 +185,50 @@ def _agreement(statement: StatedSize, networks: dict[str, NetworkSize]) -> Param
 COLUMNS = ("weights", "denoiser", "backward", "spared", "decode", "at least", "spared", "offloaded")
 """Heads of the columns, all sizes in GiB: what the weights take, then tensors of one sample, then their sums."""
 
+WIDTHS = [max(8, len(title) + 1) for title in COLUMNS]
+
+LABEL = 11
+"""Columns for the type of the weights."""
+
 
 def format_memory(report: MemoryReport) -> Iterator[str]:
-    """Format the sizes of every model, then its parameters beside what was published."""
-    yield (
-        "GiB of tensors at batch 1, counted without weights, with "
-        + ", ".join(f"{name} {version}" for name, version in report.versions.items())
-    )
+    """Format the sizes of every model, then its parameters beside what was published.
+
+    Lines have at most 80 columns.
+    """
+    versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
+    yield from wrap_prose(f"GiB of tensors at batch 1, counted without weights, with {versions}")
+    labels = [(model.name, model.dtype) for model in report.models]
     yield ""
-    yield f"{'':28}{'type':8}" + "".join(f"{title:>10}" for title in COLUMNS)
-    for model in report.models:
-        yield _format_sizes(model)
+    yield " " * LABEL + "".join(f"{title:>{width}}" for title, width in zip(COLUMNS, WIDTHS, strict=True))
+    yield from label_rows(labels, [_format_sizes(model) for model in report.models], LABEL)
     yield ""
     yield "each sample more in a batch"
     stages = list(report.models[0].stages) if report.models else []
-    yield f"{'':36}" + "".join(f"{stage:>24}" if "," in stage else f"{stage:>10}" for stage in stages)
-    for model in report.models:
-        sizes = (f"{size.more / 2**30:{24 if ',' in stage else 10}.2f}" for stage, size in model.stages.items())
-        yield f"{model.name:28}{model.dtype:8}" + "".join(sizes)
+    yield " " * LABEL + "".join(f"{stage:>{_width(stage)}}" for stage in stages)
+    more = [
+        "".join(f"{size.more / 2**30:{_width(stage)}.2f}" for stage, size in model.stages.items())
+        for model in report.models
+    ]
+    yield from label_rows(labels, more, LABEL)
     yield ""
-    yield "numbers in the files of weights, beside what was published"
-    for model in report.models[::2]:
-        for one in model.agreements:
-            yield (
-                f"{model.name:28}{' + '.join(one.statement.networks):30} {one.counted:>14,}   "
-                f"{one.statement.parameters:>5}  {'agrees' if one.agrees else 'DIFFERS'}  {one.statement.source}"
-            )
+    yield "numbers in the files of weights, beside what was published, and where"
+    published = [(model.name, one) for model in report.models[::2] for one in model.agreements]
+    yield from label_rows(
+        [(name, " + ".join(one.statement.networks)) for name, one in published],
+        [_format_published(one) for _, one in published],
+        32,
+    )
+
+
+def _width(stage: str) -> int:
+    return 24 if "," in stage else 10
+
+
+def _format_published(one: ParameterCheck) -> str:
+    outcome = "agrees" if one.agrees else "DIFFERS"
+    counted = f"{one.counted:>15,}   {one.statement.parameters:>5}  {outcome}"
+    return "\n".join([counted, *wrap_prose(f"    {one.statement.source}", "    ")])
 
 
 def _format_sizes(model: ModelMemory) -> str:
@@ -223,8 +243,9 @@ def _format_sizes(model: ModelMemory) -> str:
         model.needed(checkpointed=True) if spared is not None else None,
         model.offloaded,
     )
-    return f"{model.name:28}{model.dtype:8}" + "".join(
-        f"{'-':>10}" if size is None else f"{size / 2**30:10.2f}" for size in sizes
+    return "".join(
+        f"{'-':>{width}}" if size is None else f"{size / 2**30:{width}.2f}"
+        for size, width in zip(sizes, WIDTHS, strict=True)
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from functools import partial
 
+from imgaudit.benchmark.harness.figures import label_rows
 from imgaudit.benchmark.harness.procedure import OnStage, Procedure
 from imgaudit.benchmark.settings import PriceSettings
 from imgaudit.benchmark.speed.operations import ModelOperations, OperationTable, count_operations
@@ -12,6 +13,7 @@ from imgaudit.runs.work import Work, control_work, expected_work, funnel_work
 from imgaudit.schema.funnel import FunnelConfig, make_funnel
 from imgaudit.schema.protocol import Protocol, protocol_for
 from imgaudit.schema.records import Record
+from imgaudit.schema.text import wrap_prose
 
 PETA = 1e15
 """Operations in a petaFLOP."""
@@ -110,6 +112,10 @@ def _count_operations(model: ModelOperations, work: Work) -> int:
     return work.backward * model.backward + forward * model.forward + pictures
 
 
+LABEL = 19
+"""Columns for the share of images that is asked in all ways."""
+
+
 def format_prices(report: PriceReport, settings: PriceSettings) -> Iterator[str]:
     """Format what was counted, what is assumed, and one price per line."""
     low, high, hour = settings.least_utilisation, settings.most_utilisation, settings.price_gpu_hour
@@ -121,21 +127,31 @@ def format_prices(report: PriceReport, settings: PriceSettings) -> Iterator[str]
     yield ""
     captions = "without captions" if settings.no_captions else "with captions"
     yield f"counted: {settings.images:,} images {captions} and {settings.controls:,} controls, {settings.effort} effort"
-    yield f"assumed: a GPU of {settings.tflops:g} TFLOP/s at most, of which a model reaches {low:.0%} to {high:.0%}" + (
-        f", at {hour:g} an hour" if hour is not None else ""
+    yield from wrap_prose(
+        f"assumed: a GPU of {settings.tflops:g} TFLOP/s at most, of which a model reaches {low:.0%} to {high:.0%}"
+        + (f", at {hour:g} an hour" if hour is not None else "")
     )
     yield ""
     title = "price" if hour is not None else ""
-    yield f"{'':28}{'asked in all ways':>18}{'evaluations':>13}{'PFLOP':>14}{'GPU hours':>18}{title:>20}".rstrip()
-    for price in report.prices:
-        asked = "all images" if price.funnel is None else f"{price.funnel:.0%}"
-        hours = [price.hours(settings.tflops, share) for share in (high, low)]
-        line = f"{price.model:28}{asked:>18}{price.evaluations:13,.0f}{price.operations / PETA:14,.0f}"
-        line += f"{_format_range(hours):>18}"
-        yield line + (f"{_format_range([hour * one for one in hours]):>20}" if hour is not None else "")
+    yield f"{'asked in all ways':{LABEL}}{'evaluations':>11}{'PFLOP':>12}{'GPU hours':>18}{title:>20}".rstrip()
+    asked = ["all images" if price.funnel is None else f"{price.funnel:.0%}" for price in report.prices]
+    names = [price.model for price in report.prices]
+    figures = [_format_price(price, settings) for price in report.prices]
+    yield from label_rows(list(zip(names, asked, strict=True)), figures, LABEL)
     yield ""
-    yield "evaluations: of the network, for one image, on average; the network forward and backward counts as two"
-    yield "not counted: text encoders, comparing, writing, and operations other than products, convolutions, attention"
+    yield from wrap_prose(
+        "evaluations: of the network, for one image, on average; the network forward and backward counts as two"
+    )
+    yield from wrap_prose(
+        "not counted: text encoders, comparing, writing, and operations other than products, convolutions, attention"
+    )
+
+
+def _format_price(price: AuditPrice, settings: PriceSettings) -> str:
+    hours = [price.hours(settings.tflops, share) for share in (settings.most_utilisation, settings.least_utilisation)]
+    line = f"{price.evaluations:11,.0f}{price.operations / PETA:12,.0f}{_format_range(hours):>18}"
+    hour = settings.price_gpu_hour
+    return line + (f"{_format_range([hour * one for one in hours]):>20}" if hour is not None else "")
 
 
 def _format_range(ends: list[float]) -> str:

@@ -1,6 +1,7 @@
 """How often sets are told from controls: images that were never trained on, and images that were, by size and kind."""
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from imgaudit.benchmark.harness.figures import (
     Separation,
     format_goals,
     format_separations,
+    label_rows,
     measure_rate,
     measure_separation,
 )
@@ -32,6 +34,7 @@ from imgaudit.benchmark.verdicts.set_draws import (
 )
 from imgaudit.benchmark.verdicts.unlike_sets import UnlikeRow, format_unlike, measure_unlike
 from imgaudit.schema.records import Record
+from imgaudit.schema.text import wrap_prose
 
 LEVEL = 0.05
 """Level at which a set counts as told."""
@@ -203,22 +206,26 @@ def _captions(given: bool) -> str:
     return "with captions" if given else "no captions"
 
 
+LABEL, CELL = 27, 26
+"""Columns in front of the rates, and for one rate."""
+
+
 def format_sets(report: SetReport) -> Iterator[str]:
-    """Format sets never trained on, sets that were, what single images show, and the goals."""
-    yield (
+    """Format sets never trained on, sets that were, what single images show, and the goals.
+
+    Lines have at most 80 columns.
+    """
+    yield from wrap_prose(
         f"seed {report.seed}; {report.sets:,} sets a row, each with {report.controls} controls of its own; a set is "
-        f"told at p <= {report.level:.0%},"
+        f"told at p <= {report.level:.0%}, with {report.permutations} permutations. Intervals are 95 %: over sets of "
+        "held-out images, else over images, and blank where a set is more than half of the images or they reach from "
+        "0 to 1. Larger sets are left out once all are told."
     )
-    yield (
-        f"with {report.permutations} permutations. Intervals are 95 %: over sets of held-out images, else over images, "
-        "and blank"
-    )
-    yield "where a set is more than half of the images or they reach from 0 to 1. Larger sets are left out once all are"
-    yield "told."
     yield ""
-    yield f"{'told, by lab and kind':42}{'images':>7}{'works':>7}  {'captions given':26}captions withheld"
+    yield "sets told, by lab and kind; in brackets the images that they are drawn from"
+    yield f"{'kind (images)':{LABEL - 6}}{'works':>6}{'':2}{'captions given':{CELL}}captions withheld"
     for rows in (report.innocent, report.trained):
-        yield from map(_format_row, rows)
+        yield from _format_rows(rows)
         yield ""
     yield "fewest works of which 80 % of the sets are told"
     yield from _format_fewest(report.trained)
@@ -231,9 +238,13 @@ def format_sets(report: SetReport) -> Iterator[str]:
     yield from format_goals(report.targets)
 
 
-def _format_row(row: SetRow) -> str:
-    given, withheld = (_format_rate(row.told[captions]) for captions in (True, False))
-    return f"{f'{row.lab}, {row.kind}':42}{row.images:7}{row.works:7}  {given:26}{withheld}".rstrip()
+def _format_rows(rows: Sequence[SetRow]) -> Iterator[str]:
+    for lab, own in groupby(rows, key=lambda row: row.lab):
+        yield lab
+        for row in own:
+            given, withheld = (_format_rate(row.told[captions]) for captions in (True, False))
+            kind = f"  {row.kind} ({row.images})"
+            yield f"{kind:{LABEL - 6}}{row.works:6}  {given:{CELL}}{withheld}".rstrip()
 
 
 def _format_rate(told: MeasuredRate) -> str:
@@ -242,12 +253,15 @@ def _format_rate(told: MeasuredRate) -> str:
 
 
 def _format_fewest(rows: Sequence[SetRow]) -> Iterator[str]:
-    for lab, kind in dict.fromkeys((row.lab, row.kind) for row in rows):
+    cells = []
+    kinds = list(dict.fromkeys((row.lab, row.kind) for row in rows))
+    for lab, kind in kinds:
         own = [row for row in rows if (row.lab, row.kind) == (lab, kind)]
         told = (find_fewest(own, captions=captions) for captions in (True, False))
         most = max(row.works for row in own)
         given, withheld = (f"more than {most}" if one is None else str(one) for one in told)
-        yield f"{f'{lab}, {kind}':58}{given:26}{withheld}"
+        cells.append(f"  {given:{CELL}}{withheld}")
+    yield from label_rows(kinds, cells, LABEL)
 
 
 def _read(settings: SetSettings, on_stage: OnStage) -> list[SearchTable]:

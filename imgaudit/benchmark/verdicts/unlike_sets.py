@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from imgaudit.benchmark.harness.figures import MeasuredRate, measure_rate
+from imgaudit.benchmark.harness.figures import MeasuredRate, format_rates, measure_rate
 from imgaudit.benchmark.harness.score_table import ControlTable, ScoreTable
 from imgaudit.benchmark.searches.table import SearchTable
 from imgaudit.benchmark.verdicts.images import Floats
@@ -128,10 +128,10 @@ def _alarms(one: Draw, works: Features, controls: Features) -> bool:
 
 def format_unlike(rows: Sequence[UnlikeRow]) -> Iterator[str]:
     """Format sets that were never trained on and how often the blind baseline stops them."""
-    yield (
-        f"{'never trained on, unlike controls or not':40}{'works':>6}  {f'told, of {SETS}':25}"
-        f"{'alarm':25}told, no alarm"
-    )
-    for row in rows:
-        cells = [f"{one.rate:6.1%} ({one.low:.1%} to {one.high:.1%})" for one in (row.told, row.alarmed, row.left)]
-        yield f"{f'{row.lab}, {row.kind}':40}{row.works:6}  {cells[0]:25}{cells[1]:25}{cells[2]}"
+    rates = [
+        rate.model_copy(update={"group": f"{row.lab}, {row.kind}, {row.works} works"})
+        for row in rows
+        for rate in (row.told, row.alarmed, row.left)
+    ]
+    yield "sets that were never trained on, unlike their controls or not"
+    yield from format_rates("", rates)

@@ -16,6 +16,7 @@ from imgaudit.benchmark.verification.enlarged_run import enlarge_run
 from imgaudit.benchmark.verification.stage import Verified, verify_in_process
 from imgaudit.exceptions import InputError
 from imgaudit.runs.folder import RunFolder
+from imgaudit.schema.text import wrap_prose
 
 MEMORY_GOAL = 2**30
 """Bytes that verification may have at most."""
@@ -73,12 +74,12 @@ def format_verification(table: VerificationTable) -> Iterator[str]:
     average, low, high = table.audit_time
     peak, imported = max(one.peak for one in table.verified), max(one.imported for one in table.verified)
     yield f"{table.machine}, {table.images:,} images, {table.verified[0].files:,} files"
-    yield (
+    yield from _format_line(
         f"audit:    {average:,.0f} s to measure the images ({low:,.0f} to {high:,.0f}: 95 % interval of the mean over "
         f"{len(table.audit_seconds)} images)"
     )
     busiest = max(one.cpu_seconds for one in table.verified)
-    yield (
+    yield from _format_line(
         f"verify:   {longest:,.0f} s, the longest of {len(table.verified)}, with {busiest:,.0f} s of processor time: "
         f"1/{average / longest:.1f} of the audit (1/{low / longest:.1f} to 1/{high / longest:.1f})"
     )
@@ -93,6 +94,10 @@ def format_verification(table: VerificationTable) -> Iterator[str]:
                    met=peak <= MEMORY_GOAL),
         Goal.exact("problems in a sound run", "0", str(problems), met=problems == 0),
     ])  # fmt: skip
+
+
+def _format_line(text: str) -> list[str]:
+    return wrap_prose(text, " " * len("problems: "))
 
 
 PROCEDURE = report_procedure(VerificationTable, measure_verification, format_verification)

@@ -55,7 +55,7 @@ def test_what_differs_or_lacks_is_said(same: bool) -> None:
     report = make_report(ONE | {"workers": [52.0, 106.0, 51.0]}, same=same)
     lines = list(format_engines(report))
     assert any("DIFFERENT" in line for line in lines) is not same
-    assert any("Ray is not installed" in line for line in lines) and max(map(len, lines)) <= 120
+    assert any("Ray is not installed" in line for line in lines) and max(map(len, lines)) <= 80
     assert report.goals[-1].met is same
 
 

@@ -94,7 +94,7 @@ def test_every_way_is_audited_once_and_decided_again(
     monkeypatch.setattr("imgaudit.runs.engine.chunk.measure_chunk", forbid)
     assert measure_evasion(settings, ignore_stage) == table
     text = "\n".join(format_evasion(report_evasion(table)))
-    assert all(name in text for name in TRIED) and max(map(len, text.splitlines())) <= 120
+    assert all(name in text for name in TRIED) and max(map(len, text.splitlines())) <= 80
 
 
 def test_a_way_that_does_not_exist_is_refused(lab: Path, tmp_path: Path) -> None:
@@ -140,15 +140,15 @@ def test_the_report_counts_by_group_and_says_what_the_reader_sees() -> None:
     assert rates["untouched: replicated", "memorised, withheld"] == (0, 2)
     assert [one.auc for one in made.separations] == [1.0, 1.0, 1.0]
     lines = list(format_evasion(made))
-    start = next(number for number, line in enumerate(lines) if line.startswith("untouched "))
-    assert lines[start].split() == ["untouched", "given", "1/2", "0", "1", "0", "0", "1", "0", "1/2"]
-    assert lines[start + 1].split() == ["withheld", "2/2", "0", "0", "0", "2", "0", "0", "0/2"]
+    start = lines.index("untouched")
+    assert lines[start + 1].split() == ["given", "1/2", "0", "1", "0", "0", "1", "0", "1/2"]
+    assert lines[start + 2].split() == ["withheld", "2/2", "0", "0", "0", "2", "0", "0", "0/2"]
     assert "zero betas: refused: no noise" in lines and "untouched: cut_caption on 1 of 4 images: too long" in lines
     assert "norm clamp: model_check on the run: a number is wrong" in lines
     assert "norm_eps 1e6: cut_caption on 2 of 3 images: too long" in lines, "more than the first model has"
     assert not [line for line in lines if line.startswith("norm clamp: cut_caption")]
     assert "untouched                1 of 64" in lines and "norm clamp               2 of 2" in lines
-    assert "untouched                        0.250     0.050   1.000   0.386 to 1.000   2 / 2" in lines
+    assert "untouched                     0.250     0.050   1.000   0.386 to 1.000   2 / 2" in lines
 
 
 def test_a_table_survives_the_disk(tmp_path: Path) -> None:

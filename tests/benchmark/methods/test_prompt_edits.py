@@ -71,7 +71,8 @@ def test_one_in_twenty_of_the_others_may_stand_out() -> None:
             report_prompt_edits(_table(way="first words alone", words=2, memorised=[38.0], held_out=others))
         )
     )
-    assert lines[-1].startswith("first 2 words alone") and max(map(len, lines)) <= 120
+    assert sum(line.strip().startswith("first 2 words alone") for line in lines) == 2, "its rates, and its area"
+    assert max(map(len, lines)) <= 80
 
 
 def test_labs_without_a_null_branch_or_memorised_images_are_refused() -> None:

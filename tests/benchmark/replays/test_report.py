@@ -24,7 +24,7 @@ def test_the_largest_difference_counts_and_of_another_seed_the_smallest() -> Non
     batch, seed = report_replays(table).changes
     assert (batch.n, batch.largest, batch.mean, batch.beyond) == (2, 200, 20.0, 1)
     assert (seed.n, seed.largest, seed.mean, seed.beyond) == (2, 90, 9.0, 2)
-    assert all(len(line) <= 120 for line in format_replays(report_replays(table)))
+    assert all(len(line) <= 80 for line in format_replays(report_replays(table)))
 
 
 def test_the_tolerance_tells_every_honest_picture_from_every_forged_one_in_the_committed_table() -> None:

@@ -42,7 +42,7 @@ def test_time_and_memory_are_printed_beside_their_goals(
     settings = VerificationSettings(run=run.path, count=3, repeats=2, out=tmp_path)
     table = bench.measure_verification(settings, lambda *_: None)
     table = table.model_copy(update={"audit_seconds": [99.0, 100.0, 101.0], "images": 2})
-    lines = "\n".join(bench.format_verification(table))
+    lines = unwrap(" ".join(bench.format_verification(table)))
     assert "200 s to measure the images" in lines and "1/40.0 of the audit (1/39.0 to 1/41.0)" in lines
     assert "1,024 MiB at most, of which 512 MiB are imports" in lines and "MISSED" not in lines
     # Met by the end of the interval that could fall short: 10 s are 1/20 of the mean, and more of its lower end.
