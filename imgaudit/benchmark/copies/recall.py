@@ -312,10 +312,10 @@ def format_copies(report: CopiesReport) -> Iterator[str]:
         "strangers stand and fall together"
     )
     yield ""
-    yield f"{'in percent':27}{'false':15}{'copies found':18}at {report.level:.0%} of strangers"
+    yield f"{'':27}{'false positives':16}{'copies found':18}at {report.level:.0%} of strangers"
     for one in report.deciders:
         cells = (_format_percent(share) for share in (one.false_positives, one.overall, one.matched))
-        yield "".join(f"{text:{width}}" for text, width in zip((one.name, *cells), (27, 15, 18, 0), strict=True))
+        yield "".join(f"{text:{width}}" for text, width in zip((one.name, *cells), (27, 16, 18, 0), strict=True))
     yield ""
     yield from _format_kinds(report)
     for name, skipped in report.skipped.items():
@@ -332,7 +332,7 @@ def format_copies(report: CopiesReport) -> Iterator[str]:
 
 
 def _format_percent(share: Recall) -> str:
-    return f"{100 * share.found:.1f} ({100 * share.low:.1f}-{100 * share.high:.1f})"
+    return f"{share.found:.1%} ({100 * share.low:.1f}-{100 * share.high:.1f})"
 
 
 def _format_kinds(report: CopiesReport) -> Iterator[str]:
