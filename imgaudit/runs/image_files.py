@@ -40,7 +40,7 @@ def encode_image(image: MeasuredImage, *, keep_files: bool = True) -> EncodedIma
         f"{folder}/rendered.png": to_image(image.rendered),
     }
     pictures |= {path: to_image(torch.nan_to_num(frame, nan=-1.0)) for path, frame in image.images.items()}
-    # A PNG of 1,024 pixels takes a tenth of a second, and an image has dozens.
+    # Compressing dozens of large pictures one after the other would keep a GPU waiting.
     with ThreadPoolExecutor(max_workers=torch.get_num_threads()) as pool:
         files = dict(zip(pictures, pool.map(encode_png, pictures.values()), strict=True))
     files[f"{folder}/embeds.safetensors"] = save({name: one.contiguous() for name, one in image.prompt_embeds.items()})

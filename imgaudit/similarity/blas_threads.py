@@ -1,4 +1,4 @@
-"""numpy's matrix products on one thread, while pictures are compared.
+"""numpy's matrix products on one thread, while the images of an audit are compared.
 
 They are small there. OpenBLAS, which numpy's packages bring, would divide each among threads of its own, and these wait
 for the next product busily: for a while they take a processor from whatever comes after. The last digits of a product
@@ -16,7 +16,8 @@ from threadpoolctl import ThreadpoolController
 def one_blas_thread() -> Iterator[None]:
     """Let OpenBLAS use one thread for the duration, in all threads of this process.
 
-    torch's own products keep their threads. Without OpenBLAS, as on macOS, nothing changes.
+    torch's own products keep their threads. Nothing changes without OpenBLAS, as on macOS, nor where another thread of
+    this process has set the number: threadpoolctl leaves that one in charge.
 
     >>> with one_blas_thread():
     ...     {one["num_threads"] for one in _find_openblas().info()} <= {1}
@@ -28,5 +29,5 @@ def one_blas_thread() -> Iterator[None]:
 
 @cache
 def _find_openblas() -> ThreadpoolController:
-    """Find the copies of OpenBLAS that are loaded. That takes milliseconds, so it is done once."""
+    """Find the copies of OpenBLAS that are loaded. Looking takes longer than limiting, so it is done once."""
     return ThreadpoolController().select(internal_api="openblas")

@@ -152,8 +152,10 @@ def format_evasion(report: EvasionReport) -> Iterator[str]:
         f"{training.learning_rate:g}"
     )
     yield ""
-    yield "by what the owner does, and captions: memorised images that come back, and their"
-    yield "verdicts; held-out images that are called"
+    yield from wrap_prose(
+        "by what the owner does, and captions: memorised images that come back, and their verdicts; held-out images "
+        "that are called"
+    )
     yield ""
     upper, lower = zip(*(heading.rpartition(" ")[::2] for heading in COLUMNS.values()), strict=True)
     yield f"{'':11}{'come':>6}{_align(upper)}{'':6}{'held out':>9}"

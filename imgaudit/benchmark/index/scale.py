@@ -24,6 +24,7 @@ from imgaudit.exceptions import ConfigError
 from imgaudit.index.index_types import Kind, find_kind
 from imgaudit.io.writing import read_json, write_json
 from imgaudit.schema.records import Record
+from imgaudit.schema.text import wrap_prose
 from imgaudit.statistics import bootstrap_mean, clopper_pearson
 
 PACKAGES = ("faiss-gpu", "faiss-cpu", "numpy")
@@ -212,8 +213,9 @@ def format_index(report: IndexReport) -> Iterator[str]:
     versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
     yield f"{report.machine}, {report.threads} thread{'s' * (report.threads > 1)}, {versions}, seed {report.seed}"
     yield ""
-    yield "building: seconds, and those of FAISS alone; bytes of a vector; peak MiB; open:"
-    yield "seconds to open it"
+    yield from wrap_prose(
+        "building: seconds, and those of FAISS alone; bytes of a vector; peak MiB; open: seconds to open it"
+    )
     yield f"{'':22}{'index':>19}{'seconds':>8}{'FAISS':>7}{'bytes':>8}{'MiB':>7}{'open':>7}"
     for one in report.results:
         yield (
@@ -221,7 +223,7 @@ def format_index(report: IndexReport) -> Iterator[str]:
             f"{one.bytes_per_vector:8.1f}{one.build_peak / 2**20:7,.0f}{one.open_seconds:7.2f}"
         )
     yield ""
-    yield f"searching for the nearest {report.k}, queries per second; overhead: median, 95 % interval"
+    yield from wrap_prose(f"searching for the nearest {report.k}, queries per second; overhead: median, 95 % interval")
     yield f"{'':22}{'ours':>8}{'FAISS':>8}{'numpy':>10}  {'overhead':24}pairs"
     for one in report.results:
         overhead = f"{one.overhead:+.1%} ({one.overhead_low:+.1%} to {one.overhead_high:+.1%})"

@@ -178,9 +178,9 @@ def _format_lab(points: Sequence[SearchPoint]) -> Iterator[str]:
     yield f"{'search':{LABEL}}{'evals':>6}  AUC, memorised against held out"
     for one in points:
         yield f"{_name(one)}{one.evaluations:6}  {_format_area(one.held_out)}"
-    if all(one.controls for one in points):
+    if calibrated := [one for one in points if one.controls]:
         yield f"{'share with p at most':{LABEL}}{'1%':>6}{'5%':>8}  {'memorised':16}5%, held out"
-        yield from map(_format_shares, points)
+        yield from map(_format_shares, calibrated)
 
 
 def _format_shares(point: SearchPoint) -> str:

@@ -31,6 +31,7 @@ from imgaudit.runs.folder import RunFolder
 from imgaudit.runs.measurement import measure_targets
 from imgaudit.schema.config import AuditConfig
 from imgaudit.schema.records import Record
+from imgaudit.schema.text import wrap_prose
 from imgaudit.similarity.matcher import standard_matcher
 from imgaudit.statistics import mean_interval
 
@@ -172,7 +173,7 @@ def _count_evaluations(passes: Counted) -> int:
 
 def format_speed(report: SpeedReport) -> Iterator[str]:
     """Format one stage per line, the sums, and the goal."""
-    yield f"{report.model}, {report.hardware}"
+    yield from wrap_prose(f"{report.model}, {report.hardware}")
     yield f"{report.images} images, batch {report.batch_size}, protocol {report.protocol_hash[:16]}"
     yield f"means of {len(report.rounds)} rounds, 95 % intervals"
     yield from (f"the machine was busy: {sign}" for sign in report.busy)

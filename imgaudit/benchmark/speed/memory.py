@@ -213,22 +213,21 @@ def format_memory(report: MemoryReport) -> Iterator[str]:
     yield from label_rows(labels, more, LABEL)
     yield ""
     yield "numbers in the files of weights, beside what was published, and where"
-    published = [(model.name, one) for model in report.models[::2] for one in model.agreements]
-    yield from label_rows(
-        [(name, " + ".join(one.statement.networks)) for name, one in published],
-        [_format_published(one) for _, one in published],
-        32,
-    )
+    for model in report.models[::2]:
+        if model.agreements:
+            yield model.name
+        for one in model.agreements:
+            yield from _format_published(one)
 
 
 def _width(stage: str) -> int:
     return 24 if "," in stage else 10
 
 
-def _format_published(one: ParameterCheck) -> str:
-    outcome = "agrees" if one.agrees else "DIFFERS"
-    counted = f"{one.counted:>15,}   {one.statement.parameters:>5}  {outcome}"
-    return "\n".join([counted, *wrap_prose(f"    {one.statement.source}", "    ")])
+def _format_published(one: ParameterCheck) -> Iterator[str]:
+    networks, outcome = " + ".join(one.statement.networks), "agrees" if one.agrees else "DIFFERS"
+    yield f"  {networks:30}{one.counted:>15,}   {one.statement.parameters:>5}  {outcome}"
+    yield from wrap_prose(f"    {one.statement.source}", "    ")
 
 
 def _format_sizes(model: ModelMemory) -> str:

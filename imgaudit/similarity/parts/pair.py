@@ -50,7 +50,8 @@ def compare_images(target: torch.Tensor, candidate: torch.Tensor) -> PairEvidenc
 
     Raises InputError for other shapes and for numbers that are not finite.
     """
-    return compare_features(ImageFeatures.of(target), ImageFeatures.of(candidate))
+    [evidence] = compare_candidates(target, [candidate])
+    return evidence
 
 
 def compare_candidates(target: torch.Tensor | ImageFeatures, candidates: Sequence[torch.Tensor]) -> list[PairEvidence]:

@@ -76,9 +76,14 @@ def test_a_folder_of_tables_is_one_report(tmp_path: Path) -> None:
     tables = read_tables(tmp_path)
     assert [table.lab for table in tables] == ["a", "b"] and read_tables(tmp_path / "a.json") == tables[:1]
     lines = list(format_searches(report_searches(tables)))
-    # Goals are sentences and may be longer.
-    assert max(len(line) for line in lines[: lines.index("goals")]) <= 80
+    assert max(map(len, lines)) <= 80
     assert sum(line.startswith("* texts") for line in lines) == 4, "in two tables of two labs"
+    # A search without controls has no shares, and takes none from the others.
+    report = report_searches(tables[:1])
+    without = [one if one.audited else one.model_copy(update={"controls": 0}) for one in report.points]
+    lines = list(format_searches(report.model_copy(update={"points": without})))
+    shares = lines[next(number for number, line in enumerate(lines) if line.startswith("share with p")) :]
+    assert [line[:7] for line in shares[1 : shares.index("")]] == ["* texts"]
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="holds no table"):
         read_tables(tmp_path / "empty")
